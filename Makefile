@@ -1,0 +1,39 @@
+# Two commands for a fresh machine: `make run` and `make test`. PYTHON chooses the interpreter of the new environment.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+
+.PHONY: run test lint types contracts tests clean
+
+run: $(VENV)/.installed
+	$(BIN)/python run_ablation.py run aggregation resolution temperature --preset quick --workers $(WORKERS)
+
+test: lint types contracts tests
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-test
+	$(BIN)/mypy
+
+contracts: $(VENV)/.installed-test
+	PYTHONPATH=. $(BIN)/lint-imports
+
+tests: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.installed-test: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --editable '.[test]'
+	touch $@ $(VENV)/.installed
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
