@@ -1,0 +1,230 @@
+"""YAML text → mappings, lists and scalars, with the line of every key. What a study looks like lives in `loading`.
+
+Scalars follow YAML 1.2: `1e-3` is a number, `no` and `2020-01-01` are words. Keys are words whatever they look like.
+Refused, each with its line, are tags of other types (nothing here can build a Python object), keys that are defined
+twice, control characters, and documents that grow without end through nesting or aliases.
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+import unicodedata
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ablations.errors import SpecError, StudyError
+
+_MAX_BYTES = 256_000
+_MAX_DEPTH = 40
+_MAX_NODES = 20_000
+_MAX_DIGITS = 18
+_TAG = "tag:yaml.org,2002:"
+
+Location = tuple[str | int, ...]
+
+
+class _MalformedError(Exception):
+    def __init__(self, line: int, reason: str) -> None:
+        self.line, self.reason = line, reason
+        super().__init__(reason)
+
+
+class _Loader(yaml.SafeLoader):
+    """The scanner and parser of PyYAML with the scalars of YAML 1.2's core schema."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}
+
+
+_PLAIN_SCALARS = (
+    ("null", r"~|null|Null|NULL|", "~nN"),
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?[0-9]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    (
+        "float",
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
+)
+for _name, _pattern, _first in _PLAIN_SCALARS:
+    _Loader.add_implicit_resolver(_TAG + _name, re.compile(rf"^(?:{_pattern})$"), [*_first, ""])
+
+
+class Document:
+    """A YAML file as plain data, which remembers where each part of it stands.
+
+    Attributes:
+        path: The file.
+        data: Its content: `dict` with `str` keys, `list`, `str`, `int`, `float`, `bool` or `None`.
+    """
+
+    def __init__(self, path: Path, data: Any, lines: dict[Location, int]) -> None:
+        self.path, self.data, self._lines = path, data, lines
+
+    def at(self, location: Location, dotted: str = "") -> str:
+        """Returns `file:line` of a part, or of the nearest one that encloses it.
+
+        Args:
+            location: Keys and indices from the root, each exactly as it is written.
+            dotted: The rest of the way, in which nested and dotted keys are the same.
+        """
+        inside = {".".join(map(str, rest)): line for rest, line in self._inside(location)}
+        while dotted and dotted not in inside:
+            dotted = dotted.rpartition(".")[0]
+        if dotted:
+            return f"{self.path}:{inside[dotted]}"
+        enclosing = (location[:length] for length in range(len(location), -1, -1))
+        return f"{self.path}:{next((self._lines[part] for part in enclosing if part in self._lines), 1)}"
+
+    def _inside(self, location: Location) -> Iterator[tuple[Location, int]]:
+        for place, line in self._lines.items():
+            if place[: len(location)] == location:
+                yield place[len(location) :], line
+
+
+def read_document(path: Path) -> Document:
+    """Returns the YAML document in a file.
+
+    Raises:
+        StudyError: If the file cannot be read, or is not YAML as described above: `file:line: reason`.
+    """
+    text = _read(path)
+    try:
+        builder = _Builder()
+        return Document(path, builder.build(_compose(text)), builder.lines)
+    except _MalformedError as error:
+        raise StudyError(f"{path}:{error.line}: {error.reason}") from None
+
+
+def parse_value(text: str) -> Any:
+    """Returns the value that `text` has in a YAML document, for example on the command line.
+
+    Raises:
+        SpecError: If it is not YAML.
+    """
+    try:
+        return _Builder().build(_compose(text))
+    except _MalformedError as error:
+        raise SpecError(f"{text!r} is not a value: {error.reason}") from None
+
+
+def _read(path: Path) -> str:
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise StudyError(f"{path}: not a file")
+        if found.st_size > _MAX_BYTES:
+            raise StudyError(f"{path}: larger than {_MAX_BYTES:,} bytes, which no study is")
+        raw = path.read_bytes()
+    except OSError as error:
+        raise StudyError(f"{path}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise StudyError(f"{str(path)!r}: {error}") from None
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise StudyError(f"{path}:{line}: not UTF-8 text: {error.reason} at byte {error.start}") from None
+
+
+def _compose(text: str) -> yaml.Node | None:
+    try:
+        _refuse_deep(text)
+        root: yaml.Node | None = yaml.compose(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        reason = ": ".join(part for part in (error.context, error.problem) if part)
+        raise _MalformedError(mark.line + 1 if mark else 1, reason) from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise _MalformedError(line, f"not YAML: {error.reason} (character U+{ord(text[error.position]):04X})") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise _MalformedError(1, f"not YAML: {error}") from None
+    return root
+
+
+def _refuse_deep(text: str) -> None:
+    # The composer recurses and the parser does not, so depth is counted before anything is composed.
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _MAX_DEPTH:
+            raise _MalformedError(event.start_mark.line + 1, f"nested more than {_MAX_DEPTH} deep")
+
+
+class _Builder:
+    def __init__(self) -> None:
+        self.lines: dict[Location, int] = {}
+        self._nodes = 0
+
+    def build(self, node: yaml.Node | None, location: Location = ()) -> Any:
+        if node is None:
+            return None
+        self.lines.setdefault(location, _line(node))
+        self._nodes += 1
+        if self._nodes > _MAX_NODES or len(location) > _MAX_DEPTH:
+            raise _MalformedError(_line(node), "aliases make the document endless or far too large")
+        if isinstance(node, yaml.MappingNode):
+            _refuse_tag(node, "map")
+            return {name: self.build(value, (*location, name)) for name, value in self._entries(node, location)}
+        if isinstance(node, yaml.SequenceNode):
+            _refuse_tag(node, "seq")
+            return [self.build(item, (*location, index)) for index, item in enumerate(node.value)]
+        return _scalar(node)
+
+    def _entries(self, node: yaml.MappingNode, location: Location) -> Iterator[tuple[str, yaml.Node]]:
+        seen: dict[str, int] = {}
+        for key, value in node.value:
+            line = _line(key)
+            if not isinstance(key, yaml.ScalarNode):
+                raise _MalformedError(line, "a key must be a plain word")
+            _scalar(key)
+            name = key.value
+            if name in seen:
+                raise _MalformedError(line, f"{name!r} is defined a second time (first in line {seen[name]})")
+            seen[name] = self.lines[*location, name] = line
+            yield name, value
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1
+
+
+def _refuse_tag(node: yaml.Node, *allowed: str) -> None:
+    if node.tag not in [_TAG + name for name in allowed]:
+        shown = str(node.tag).replace(_TAG, "!!")
+        raise _MalformedError(_line(node), f"the tag {shown!r} is not allowed. Write the value without it.")
+
+
+def _scalar(node: yaml.Node) -> Any:
+    _refuse_tag(node, *_CONSTRUCT)
+    for character in node.value:
+        if unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t":
+            raise _MalformedError(_line(node), f"control character U+{ord(character):04X} is not allowed")
+    try:
+        return _CONSTRUCT[node.tag.removeprefix(_TAG)](node.value)
+    except (ValueError, KeyError):
+        kind = node.tag.removeprefix(_TAG)
+        raise _MalformedError(_line(node), f"{node.value[:40]!r} is not a value of type {kind}") from None
+
+
+def _integer(text: str) -> int:
+    if len(text) > _MAX_DIGITS:
+        raise ValueError(text)
+    return int(text, 16 if text.startswith("0x") else 10)
+
+
+def _real(text: str) -> float:
+    return float(re.sub(r"\.(inf|nan)$", r"\1", text.lower()))
+
+
+_CONSTRUCT: dict[str, Callable[[str], Any]] = {
+    "str": str,
+    "null": lambda text: None,
+    "bool": lambda text: {"true": True, "false": False}[text.lower()],
+    "int": _integer,
+    "float": _real,
+}

@@ -1,0 +1,96 @@
+"""The errors a user can cause, shared by every room but `dyconv`.
+
+Each message says what was wrong, what was found and what to do. The CLI prints it without a traceback and
+leaves with `exit_code`: 2 for input that could be known to be wrong before anything was trained, 1 for the rest.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class AblationError(Exception):
+    """Base of every error that is explained to the user instead of shown as a traceback."""
+
+    exit_code = 2
+
+
+class SpecError(AblationError):
+    """A setting of a spec is unknown, has a wrong type or value, or is read by nothing."""
+
+
+class SettingError(SpecError):
+    """A value of one setting is wrong.
+
+    Args:
+        key: The dotted setting, or a part of its value (`model.where.role`).
+        message: The whole sentence.
+    """
+
+    def __init__(self, key: str, message: str) -> None:
+        self.key = key
+        super().__init__(message)
+
+
+class StudyError(AblationError):
+    """A study is malformed: its YAML, its variants, its reference or its names."""
+
+
+class DatasetError(AblationError):
+    """A data set is missing, incomplete or corrupt; the message names the file and the remedies."""
+
+
+class OutputError(AblationError):
+    """An output folder or file cannot be written."""
+
+
+class TrackingError(AblationError):
+    """The MLflow tracking store cannot be reached or refuses what it is given."""
+
+
+class CheckpointError(AblationError):
+    """A checkpoint is missing, torn or does not belong to the network at hand."""
+
+    exit_code = 1
+
+
+class TrainingError(AblationError):
+    """A training cannot go on, for example because its loss is not a number."""
+
+    exit_code = 1
+
+
+class ReportError(AblationError):
+    """A report cannot be made from the runs there are."""
+
+    exit_code = 1
+
+
+class UnknownNameError(AblationError):
+    """A name is not registered; the message gives the nearest ones.
+
+    Args:
+        kind: What the name was meant to be, for example `"study"`.
+        given: The name as the user wrote it.
+        candidates: Every name that would have been accepted.
+    """
+
+    def __init__(self, kind: str, given: str, candidates: Iterable[str]) -> None:
+        self.kind, self.given, self.candidates = kind, given, tuple(candidates)
+        super().__init__(f"unknown {kind} {given!r}. {nearest(given, self.candidates)}")
+
+
+def nearest(given: str, candidates: Iterable[str], limit: int = 3) -> str:
+    """Returns a sentence that names the `limit` candidates most like `given`, or all when none is alike."""
+    names = list(dict.fromkeys(candidates))
+    close = difflib.get_close_matches(given, names, n=limit, cutoff=0.5)
+    if not close:
+        lowered = {name.casefold(): name for name in names}
+        tails = [name for name in names if name.rpartition(".")[2] == given.rpartition(".")[2]]
+        close = tails[:limit] or [lowered[m] for m in difflib.get_close_matches(given.casefold(), lowered, limit)]
+    if close:
+        return "Did you mean " + " or ".join(repr(name) for name in close) + "?"
+    if not names:
+        return "There are none."
+    return "Known are: " + ", ".join(sorted(names)) + "."

@@ -1,0 +1,52 @@
+"""Fingerprints: SHA-256 of the canonical JSON of a whole resolved spec.
+
+Everything that can change a result is in it, defaults included; where the data lie is not, what they contain is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from ablations.datasets import get_dataset_facts
+from ablations.spec import SPEC_VERSION, Intervention, TrialSpec
+
+SHORT = 12
+"""Digits of a fingerprint that a person reads; folders and tags carry all of them."""
+
+_NOT_PART_OF_THE_RESULT = {"data": {"root"}}
+
+
+def canonical_json(value: Any) -> str:
+    """Returns the one JSON text of `value`: sorted keys, no spaces, ASCII, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """Returns the SHA-256 of the canonical JSON of `value`, 64 hexadecimal digits."""
+    return hashlib.sha256(canonical_json(value).encode("ascii")).hexdigest()
+
+
+def trial_fingerprint(spec: TrialSpec) -> str:
+    """Returns the fingerprint of a trial."""
+    return digest(
+        {
+            "kind": "trial",
+            "spec_version": SPEC_VERSION,
+            "data_digest": get_dataset_facts(spec.data.name).digest,
+            "spec": spec.model_dump(mode="json", by_alias=True, exclude=_NOT_PART_OF_THE_RESULT),
+        }
+    )
+
+
+def evaluation_fingerprint(trial: str, intervention: Intervention) -> str:
+    """Returns the fingerprint of an evaluation of the trial whose fingerprint is `trial`."""
+    return digest(
+        {
+            "kind": "evaluation",
+            "spec_version": SPEC_VERSION,
+            "trial": trial,
+            "intervention": intervention.model_dump(mode="json", by_alias=True),
+        }
+    )

@@ -1,0 +1,62 @@
+"""Tables for the terminal: what studies there are, and what a plan would do. Imports neither torch nor mlflow."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ablations.planning import Plan, Request, make_plan
+from ablations.registry import available_studies, get_study
+
+
+def study_overview(request: Request) -> RenderableType:
+    """Returns a table of all studies: question, variants, trainings needed alone, published table."""
+    table = Table(title=f"Studies (trainings at preset {request.preset.name}, before sharing)", title_justify="left")
+    for heading in ("study", "question", "published table"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("variants", "trainings", "evaluations"):
+        table.add_column(heading, justify="right")
+    base = request.base()
+    studies = [get_study(name, base) for name in available_studies()]
+    for study in studies:
+        alone = make_plan([study], request)
+        counts = (len(study.variants) * len(study.inspected), len(alone.trials), len(alone.evaluations))
+        words = (study.name, study.question, study.published or "–")
+        table.add_row(*map(Text, words), *map(str, counts))
+    together = make_plan(studies, request)
+    return Group(table, Text(f"All together: {_sharing(together)}"))
+
+
+def plan_overview(plan: Plan) -> RenderableType:
+    """Returns what a plan needs, shares and has."""
+    table = Table(title=f"Plan at preset {plan.request.preset.name}", title_justify="left")
+    table.add_column("study", overflow="fold")
+    for heading in ("rows", "seeds", "trainings", "done", "evaluations", "done"):
+        table.add_column(heading, justify="right")
+    for study in plan.studies:
+        table.add_row(Text(study.name), *map(str, _counts(plan, study.name)))
+    todo = f"To do: {len(plan.missing_trials)} trainings, {len(plan.missing_evaluations)} evaluations."
+    return Group(table, Text(_sharing(plan)), Text(todo))
+
+
+def _counts(plan: Plan, study: str) -> tuple[int, int, int, int, int, int]:
+    cells = plan.cells_of(study)
+    nodes = {cell.fingerprint for cell in cells}
+    evaluations = nodes & plan.evaluations.keys()
+    trials = (nodes & plan.trials.keys()) | {plan.evaluations[key].trial.fingerprint for key in evaluations}
+    return (
+        len({(cell.network, cell.variant) for cell in cells}),
+        len({cell.seed for cell in cells}),
+        len(trials),
+        len(trials & plan.done),
+        len(evaluations),
+        len(evaluations & plan.done),
+    )
+
+
+def _sharing(plan: Plan) -> str:
+    return (
+        f"{len(plan.trials)} trainings and {len(plan.evaluations)} evaluations; one training per table row and seed "
+        f"would be {plan.trainings_without_sharing}."
+    )

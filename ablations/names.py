@@ -1,0 +1,102 @@
+"""The names a spec may mention, without the code behind them.
+
+`ablations` imports no torch, so it cannot ask `dyconv` which networks and strategies exist. It keeps the names and
+the few facts that planning needs; a test holds them against the registries of `dyconv`, and a plug-in adds its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from ablations.errors import StudyError, UnknownNameError
+
+
+@dataclass(frozen=True)
+class Network:
+    """What planning must know of a network.
+
+    Attributes:
+        title: The name that a table prints.
+        options: The settings of `model.` that the network reads beside those of its layers.
+        strides: The stride of the first block of each stage after the stem, in order; empty when unknown.
+        stem_reductions: How often the stem halves the resolution after its first convolution (a max pooling).
+    """
+
+    title: str
+    options: frozenset[str] = frozenset()
+    strides: tuple[int, ...] = ()
+    stem_reductions: int = 0
+
+
+NETWORKS: dict[str, Network] = {
+    "mobilenet_v2": Network(
+        title="MobileNetV2",
+        options=frozenset({"width", "depth", "stem_stride", "dropout"}),
+        strides=(1, 2, 2, 2, 1, 2, 1),
+    ),
+}
+
+AGGREGATIONS: dict[str, str] = {
+    "attention": "attention",
+    "average": "average",
+    "max": "max",
+    "shuffle_per_image": "shuffle per image",
+    "shuffle_across_images": "shuffle across images",
+}
+"""Aggregation strategies and how a table prints them."""
+
+ROLES = ("stem", "head", "expansion", "depthwise", "projection", "conv1", "conv2", "conv3", "downsample", "other")
+"""What a convolution does inside its block."""
+
+
+def get_network(name: str) -> Network:
+    """Returns the facts about the network called `name`.
+
+    Raises:
+        UnknownNameError: If there is none, with the nearest names.
+    """
+    if name not in NETWORKS:
+        raise UnknownNameError("network", name, NETWORKS)
+    return NETWORKS[name]
+
+
+def add_aggregation(name: str, title: str | None = None) -> None:
+    """Makes a plug-in's strategy known to specs; adding a name again changes nothing."""
+    AGGREGATIONS.setdefault(name, title or name.replace("_", " "))
+
+
+def add_network(name: str, network: Network | None = None) -> None:
+    """Makes a plug-in's network known to specs; adding a name again changes nothing."""
+    NETWORKS.setdefault(name, network or Network(title=name))
+
+
+def input_resolutions(name: str, options: Mapping[str, object], image_size: int) -> tuple[int, ...]:
+    """Returns the distinct input resolutions of a network's blocks in px, from the highest to the lowest.
+
+    Args:
+        name: The network.
+        options: Its settings; only `stem_stride` is read.
+        image_size: Side of the square input in px.
+
+    Raises:
+        StudyError: If the strides of the network are not known here.
+    """
+    network = get_network(name)
+    if not network.strides:
+        raise StudyError(
+            f"the resolutions of network {name!r} are not known, so rows per resolution cannot be planned. "
+            "Give its strides with ablations.names.add_network(name, Network(title, strides=...))."
+        )
+    stride = options.get("stem_stride")
+    return tuple(dict.fromkeys(_sizes(image_size, stride if isinstance(stride, int) else 2, network)))
+
+
+def _sizes(image_size: int, stem_stride: int, network: Network) -> Iterator[int]:
+    size = -(-image_size // stem_stride)
+    for _ in range(network.stem_reductions):
+        size = -(-size // 2)
+    yield size
+    for stride in network.strides:
+        size = -(-size // stride)
+        yield size

@@ -1,0 +1,282 @@
+"""Studies and what is already done → a plan: the deduplicated trainings and evaluations that the tables need. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from ablations.errors import SpecError, StudyError, UnknownNameError
+from ablations.fingerprint import evaluation_fingerprint, trial_fingerprint
+from ablations.naming import intervention_title, trial_title
+from ablations.presets import Preset
+from ablations.settings import DEFAULTS, Settings, check_values, merge, resolve, unread
+from ablations.spec import Intervention, TrialSpec
+from ablations.study import InspectedNetwork, Study, Variant
+
+INSPECT_KEY = "inspect"
+"""The override that chooses which trained networks an evaluation-only study inspects."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks for, beside the studies: scale, repeats and overrides.
+
+    Attributes:
+        preset: The weakest layer of settings, and the default number of seeds.
+        overrides: Settings over those of preset and study; also `inspect`, a list of network names.
+        seeds: Repeats per variant, or `None` for those of the study or the preset.
+
+    Raises:
+        UnknownNameError: If an override is not a setting.
+        SpecError: If an override has a value that its setting cannot have.
+    """
+
+    preset: Preset
+    overrides: Settings = field(default_factory=dict)
+    seeds: int | None = None
+
+    def __post_init__(self) -> None:
+        for key in self.settings:
+            if key not in DEFAULTS:
+                raise UnknownNameError("setting", key, [*DEFAULTS, INSPECT_KEY])
+        check_values(self.settings)
+        if self.seeds is not None and self.seeds < 1:
+            raise SpecError(f"seeds = {self.seeds}: at least one repeat is needed")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The overrides that are settings of a trial."""
+        return {key: value for key, value in self.overrides.items() if key != INSPECT_KEY}
+
+    def base(self) -> TrialSpec:
+        """Returns the trial of preset and overrides alone, on which a study may build its rows."""
+        return resolve([self.preset.settings, self.settings], {}, seed=0)
+
+    def seeds_of(self, study: Study) -> int:
+        """Returns how many repeats each variant of `study` gets."""
+        return self.seeds or study.seeds or self.preset.seeds
+
+
+@dataclass(frozen=True)
+class TrialNode:
+    """A training the plan needs."""
+
+    fingerprint: str
+    spec: TrialSpec
+
+    @property
+    def title(self) -> str:
+        """A name that a person can read."""
+        return trial_title(self.spec)
+
+
+@dataclass(frozen=True)
+class EvaluationNode:
+    """An evaluation of a trial's checkpoint under an intervention that the plan needs."""
+
+    fingerprint: str
+    trial: TrialNode
+    intervention: Intervention
+
+    @property
+    def spec(self) -> TrialSpec:
+        """The training whose checkpoint is evaluated."""
+        return self.trial.spec
+
+    @property
+    def title(self) -> str:
+        """A name that a person can read."""
+        return f"{self.trial.title} · {intervention_title(self.intervention)}"
+
+
+Node = TrialNode | EvaluationNode
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One repeat of one variant of one study, and the fingerprint of the node that measures it.
+
+    `network` is the name of the inspected network, empty for a study that trains its variants.
+    """
+
+    study: str
+    network: str
+    variant: str
+    seed: int
+    fingerprint: str
+
+    @property
+    def key(self) -> str:
+        """The variant's name, with the inspected network in front if there is one."""
+        return f"{self.network}: {self.variant}" if self.network else self.variant
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The deduplicated graph of trials and evaluations that a set of studies needs."""
+
+    request: Request
+    studies: tuple[Study, ...]
+    trials: dict[str, TrialNode]
+    evaluations: dict[str, EvaluationNode]
+    cells: tuple[Cell, ...]
+    done: frozenset[str] = frozenset()
+
+    @property
+    def trainings_without_sharing(self) -> int:
+        """How many trainings one per table row, network and seed would take."""
+        return len(self.cells)
+
+    @cached_property
+    def missing_trials(self) -> tuple[TrialNode, ...]:
+        """The trials still to be trained."""
+        return tuple(node for key, node in self.trials.items() if key not in self.done)
+
+    @cached_property
+    def missing_evaluations(self) -> tuple[EvaluationNode, ...]:
+        """The evaluations still to be measured."""
+        return tuple(node for key, node in self.evaluations.items() if key not in self.done)
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """All trials and evaluations, each trial before its evaluations."""
+        return (*self.trials.values(), *self.evaluations.values())
+
+    @property
+    def missing(self) -> tuple[Node, ...]:
+        """What is still to be run, each trial before its evaluations."""
+        return (*self.missing_trials, *self.missing_evaluations)
+
+    def node(self, fingerprint: str) -> Node:
+        """Returns the trial or evaluation with that fingerprint."""
+        return self.trials.get(fingerprint) or self.evaluations[fingerprint]
+
+    def evaluations_of(self, trial: str) -> tuple[EvaluationNode, ...]:
+        """Returns the evaluations of one trial's checkpoint."""
+        return tuple(node for node in self.evaluations.values() if node.trial.fingerprint == trial)
+
+    def cells_of(self, study: str) -> tuple[Cell, ...]:
+        """Returns the cells of one study, in the order of its rows."""
+        return tuple(cell for cell in self.cells if cell.study == study)
+
+    def studies_of(self, fingerprint: str) -> dict[str, list[str]]:
+        """Returns the studies that a node serves, each with the keys of its variants there."""
+        serves: dict[str, list[str]] = {}
+        for cell in self._cells_by_node.get(fingerprint, ()):
+            keys = serves.setdefault(cell.study, [])
+            if cell.key not in keys:
+                keys.append(cell.key)
+        return serves
+
+    @cached_property
+    def _cells_by_node(self) -> dict[str, list[Cell]]:
+        grouped: dict[str, list[Cell]] = {}
+        for cell in self.cells:
+            grouped.setdefault(cell.fingerprint, []).append(cell)
+        return grouped
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A variant on one inspected network (or on none) before seeds: the settings that are its own."""
+
+    study: Study
+    network: InspectedNetwork | None
+    variant: Variant
+
+    @property
+    def own(self) -> Settings:
+        return {**(self.network.changes if self.network else {}), **self.variant.changes}
+
+
+def make_plan(studies: Sequence[Study], request: Request, done: Collection[str] = ()) -> Plan:
+    """Returns the plan of `studies` as `request` asks for them.
+
+    Args:
+        studies: Studies with distinct names.
+        request: Preset, overrides and seeds.
+        done: Fingerprints of the nodes that have been measured.
+
+    Raises:
+        StudyError: If two studies have one name.
+        SpecError: If a setting is invalid, is read by nothing or is set by every variant itself.
+        UnknownNameError: If a study has no network that is to be inspected.
+    """
+    _refuse_repeated([study.name for study in studies])
+    chosen = _choose_networks(studies, request)
+    rows = [
+        _Row(study, network, variant) for study in chosen for network in study.inspected for variant in study.variants
+    ]
+    _check_overrides(rows, request)
+    trials: dict[str, TrialNode] = {}
+    evaluations: dict[str, EvaluationNode] = {}
+    cells = []
+    for row in rows:
+        first = _resolve(row, request)
+        for seed in range(request.seeds_of(row.study)):
+            node = _node(row, first.model_copy(update={"seed": seed}))
+            trial = node.trial if isinstance(node, EvaluationNode) else node
+            trials.setdefault(trial.fingerprint, trial)
+            if isinstance(node, EvaluationNode):
+                evaluations.setdefault(node.fingerprint, node)
+            name = row.network.name if row.network else ""
+            cells.append(Cell(row.study.name, name, row.variant.name, seed, node.fingerprint))
+    return Plan(request, tuple(chosen), trials, evaluations, tuple(cells), frozenset(done))
+
+
+def _resolve(row: _Row, request: Request) -> TrialSpec:
+    layers = [request.preset.settings, row.study.baseline, request.settings]
+    try:
+        return resolve(layers, row.own, seed=0)
+    except (SpecError, UnknownNameError) as error:
+        raise SpecError(f"study {row.study.name!r}, variant {row.variant.name!r}: {error}") from None
+
+
+def _node(row: _Row, spec: TrialSpec) -> Node:
+    trial = TrialNode(trial_fingerprint(spec), spec)
+    intervention = row.variant.intervention
+    if intervention is None or intervention.changes_nothing(spec):
+        return trial
+    if spec.model.layer == "static":
+        raise SpecError(
+            f"study {row.study.name!r}, variant {row.variant.name!r}: an intervention on a static network "
+            "would change nothing. Make the network dynamic or drop the intervention."
+        )
+    return EvaluationNode(evaluation_fingerprint(trial.fingerprint, intervention), trial, intervention)
+
+
+def _choose_networks(studies: Iterable[Study], request: Request) -> list[Study]:
+    if INSPECT_KEY not in request.overrides:
+        return list(studies)
+    wanted = request.overrides[INSPECT_KEY]
+    names = [wanted] if isinstance(wanted, str) else wanted
+    if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str) for name in names):
+        raise SpecError(
+            f"{INSPECT_KEY} = {wanted!r:.60} is not a list of network names, for example inspect=tau_1,tau_30"
+        )
+    chosen = [study.inspecting(names) if study.networks else study for study in studies]
+    if not any(study.networks for study in chosen):
+        raise SpecError(f"nothing reads {INSPECT_KEY} = {wanted!r}: none of the studies inspects trained networks.")
+    return chosen
+
+
+def _refuse_repeated(names: Sequence[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise StudyError(f"two studies are called {name!r}. Rename one.")
+
+
+def _check_overrides(rows: Sequence[_Row], request: Request) -> None:
+    for key in request.settings:
+        reasons = list(dict.fromkeys(_why_unread(key, row, request) for row in rows))
+        if None not in reasons:
+            raise SpecError(f"nothing reads --set {key}={request.settings[key]}: " + "; ".join(map(str, reasons)) + ".")
+
+
+def _why_unread(key: str, row: _Row, request: Request) -> str | None:
+    if key in row.own:
+        return f"study {row.study.name!r} sets it itself in every variant"
+    values = merge([request.preset.settings, row.study.baseline, request.settings, row.own])
+    return unread(values).get(key)

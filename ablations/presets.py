@@ -1,0 +1,112 @@
+"""Presets: how much data, which size of network, how long, how many seeds. What is asked stays the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ablations.errors import UnknownNameError
+from ablations.settings import flatten
+from ablations.spec import Frozen
+
+
+class Preset(Frozen):
+    """A scale at which a study can be run.
+
+    Attributes:
+        name: Name on the command line.
+        summary: What it is for, with the time it takes.
+        seeds: Repeats per variant.
+        settings: The weakest layer of settings, over the defaults.
+    """
+
+    name: str
+    summary: str
+    seeds: int
+    settings: dict[str, Any]
+
+
+SMOKE = Preset(
+    name="smoke",
+    summary="seconds, for tests: 256 images, 2 epochs, 2 seeds; its numbers mean nothing",
+    seeds=2,
+    settings=flatten(
+        {
+            "data": {"name": "fashion_mnist_mini", "train_images": 256, "validation_images": 100, "test_images": 200},
+            "model": {"width": 0.35, "depth": 0.5},
+            "train": {"epochs": 2, "batch_size": 64, "temperature.epochs": 1.0},
+        }
+    ),
+)
+
+QUICK = Preset(
+    name="quick",
+    summary="minutes on two cores: the embedded 8,000 Fashion-MNIST images, 3 seeds",
+    seeds=3,
+    settings=flatten(
+        {
+            "data": {"name": "fashion_mnist_mini"},
+            "model": {"width": 0.35, "depth": 0.5},
+            "train": {
+                "epochs": 3,
+                "batch_size": 64,
+                "learning_rate": 0.1,
+                "warmup_epochs": 0.25,
+                "temperature.epochs": 1.0,
+            },
+        }
+    ),
+)
+
+SMALL = Preset(
+    name="small",
+    summary="hours on two cores: all 55,000 Fashion-MNIST training images, 5 seeds",
+    seeds=5,
+    settings=flatten(
+        {
+            "data": {"name": "fashion_mnist"},
+            "model": {"width": 0.35, "depth": 0.5},
+            "train": {
+                "epochs": 15,
+                "batch_size": 128,
+                "learning_rate": 0.1,
+                "warmup_epochs": 1.0,
+                "temperature.epochs": 5.0,
+            },
+        }
+    ),
+)
+
+PAPER = Preset(
+    name="paper",
+    summary="the paper's scale: ImageNet at 224 px, MobileNetV2 ×0.5, 300 epochs; GPUs and weeks",
+    seeds=3,
+    settings=flatten(
+        {
+            "data": {"name": "imagenet", "augmentation": "resized_crop_flip", "mixup": 0.2},
+            "model": {"width": 0.5, "depth": 1.0, "dropout": 0.2},
+            "train": {
+                "epochs": 300,
+                "batch_size": 256,
+                "learning_rate": 0.05,
+                "nesterov": False,
+                "weight_decay": 4e-5,
+                "label_smoothing": 0.1,
+                "precision": "amp",
+                "temperature.epochs": 10.0,
+            },
+        }
+    ),
+)
+
+PRESETS = {preset.name: preset for preset in (SMOKE, QUICK, SMALL, PAPER)}
+
+
+def get_preset(name: str) -> Preset:
+    """Returns the preset called `name`.
+
+    Raises:
+        UnknownNameError: If there is none, with the nearest names.
+    """
+    if name not in PRESETS:
+        raise UnknownNameError("preset", name, PRESETS)
+    return PRESETS[name]

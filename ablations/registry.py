@@ -1,0 +1,65 @@
+"""Name → study: the built-in ones, a plug-in's and those of YAML files. Duplicates and typos are errors."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+
+from ablations.errors import StudyError, UnknownNameError
+from ablations.loading import load_study
+from ablations.spec import TrialSpec
+from ablations.study import Study
+
+Builder = Callable[[TrialSpec], Study]
+"""Makes a study for the network and data of a preset: some studies have a row per resolution of the network."""
+
+_BUILT_IN = ("aggregation", "resolution", "temperature")
+_builders: dict[str, Builder] = {}
+
+
+def register_study(study: Study | Builder, *, name: str | None = None) -> None:
+    """Adds a study under its name, or a function that builds one under `name`.
+
+    Raises:
+        StudyError: If the name is taken, or a function comes without one.
+    """
+    if isinstance(study, Study):
+        key, builder = study.name, _constant(study)
+    elif name is None:
+        raise StudyError("a function that builds a study needs a name. Give register_study(..., name=...).")
+    else:
+        key, builder = name, study
+    if key in _builders or key in _BUILT_IN:
+        raise StudyError(f"a study called {key!r} is registered already. Choose another name.")
+    _builders[key] = builder
+
+
+def _constant(study: Study) -> Builder:
+    return lambda base: study
+
+
+def available_studies() -> tuple[str, ...]:
+    """Returns the names of all registered studies, the built-in ones first."""
+    return (*_BUILT_IN, *_builders)
+
+
+def get_study(name: str, base: TrialSpec) -> Study:
+    """Returns the study called `name`, built for `base`; a name that ends in `.yaml` or `.yml` is a file.
+
+    Raises:
+        UnknownNameError: If there is no such study, with the nearest names.
+        StudyError: If the file cannot be read as a study.
+    """
+    if Path(name).suffix.lower() in (".yaml", ".yml"):
+        study = load_study(Path(name))
+        if study.name in available_studies():
+            raise StudyError(f"{name}: the name {study.name!r} belongs to a registered study. Choose another name.")
+        return study
+    if name in _builders:
+        return _builders[name](base)
+    if name not in _BUILT_IN:
+        raise UnknownNameError("study", name, available_studies())
+    module = importlib.import_module(f"ablations.studies.{name}")
+    built: Study = module.build(base) if hasattr(module, "build") else module.STUDY
+    return built

@@ -1,0 +1,72 @@
+"""The JSON schema of a study file, for completion and checks in an editor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ablations.settings import DEFAULTS
+from ablations.spec import Intervention, TrialSpec
+from ablations.study import Study
+from ablations.vocabulary import STUDY_METRICS
+
+_VARIANT_WORDS = {
+    "label": {"type": "string", "description": "What a table prints instead of the name."},
+    "published": {"type": "string", "description": "Row of the published table to stand beside."},
+    "cells": {"type": "array", "items": {"type": "string"}, "description": "One entry per column of the study."},
+}
+
+
+def study_schema() -> dict[str, Any]:
+    """Returns the JSON schema (draft 2020-12) of the YAML form of a study."""
+    trial = TrialSpec.model_json_schema(by_alias=True)
+    intervention = Intervention.model_json_schema(by_alias=True)
+    definitions = {**trial.pop("$defs"), **intervention.pop("$defs", {})}
+    settings = {key: _setting(trial, definitions, key) for key in DEFAULTS}
+    groups = {key: {"$ref": f"#/$defs/{name}"} for key, name in _GROUPS.items()}
+    changes = {**settings, **groups}
+    words = {**_VARIANT_WORDS, "intervention": intervention}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Study of dyconv-ablations",
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["name", "question", "reference", "variants"],
+        "properties": {
+            **{name: _described(name) for name in ("name", "title", "question", "reference", "published", "finding")},
+            "metric": {"enum": sorted(STUDY_METRICS), "default": "test/top1"},
+            "seeds": {"type": "integer", "minimum": 1, "maximum": 1000},
+            "inspect": {"type": "array", "items": {"type": "string"}},
+            "columns": {"type": "array", "items": {"type": "string"}},
+            "baseline": {"type": "object", "additionalProperties": False, "properties": changes},
+            "networks": _by_name(changes),
+            "variants": _by_name({**changes, **words}),
+        },
+        "$defs": definitions,
+    }
+
+
+_GROUPS = {"model": "ModelSpec", "data": "DataSpec", "train": "TrainSpec"}
+
+
+def _described(name: str) -> dict[str, Any]:
+    return {"type": "string", "minLength": 1, "description": Study.model_fields[name].description or name}
+
+
+def _by_name(properties: dict[str, Any]) -> dict[str, Any]:
+    body = {"type": ["object", "null"], "additionalProperties": False, "properties": properties}
+    return {"type": "object", "minProperties": 1, "additionalProperties": body}
+
+
+def _setting(trial: dict[str, Any], definitions: dict[str, Any], key: str) -> dict[str, Any]:
+    place = trial
+    for part in key.split("."):
+        place = _target(place, definitions)["properties"][part]
+    return place
+
+
+def _target(place: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    for option in (place, *place.get("anyOf", ())):
+        if "$ref" in option:
+            target: dict[str, Any] = definitions[option["$ref"].removeprefix("#/$defs/")]
+            return target
+    return place

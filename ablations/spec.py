@@ -1,0 +1,193 @@
+"""Frozen, validated specs of a trial and of an intervention.
+
+A spec says everything that can change a result and nothing else. A setting that the rest of the spec makes
+meaningless is `None` (a static network has no `num_kernels`); `ablations.settings` says which those are and fills
+specs from sparse layers of settings. What a study is lives in `ablations.study`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from ablations.datasets import get_dataset_facts
+from ablations.errors import UnknownNameError
+from ablations.names import AGGREGATIONS, NETWORKS, ROLES
+
+SPEC_VERSION = 1
+"""Part of every fingerprint: raised when the meaning of a setting or the result of a computation changes."""
+
+
+class Frozen(BaseModel):
+    """Base of all specs: immutable, strict about types, and closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, populate_by_name=True)
+
+
+def _known_network(name: str) -> str:
+    # A name of timm's is checked when the network is built: only timm knows which there are.
+    if name not in NETWORKS and not name.startswith("timm/"):
+        raise ValueError(str(UnknownNameError("network", name, NETWORKS)))
+    return name
+
+
+def _known_aggregation(name: str) -> str:
+    if name not in AGGREGATIONS:
+        raise ValueError(str(UnknownNameError("aggregation", name, AGGREGATIONS)))
+    return name
+
+
+def _known_dataset(name: str) -> str:
+    try:
+        get_dataset_facts(name)
+    except UnknownNameError as error:
+        raise ValueError(str(error)) from None
+    return name
+
+
+def _known_role(role: str) -> str:
+    if role not in ROLES:
+        raise ValueError(str(UnknownNameError("role", role, ROLES)))
+    return role
+
+
+AggregationName = Annotated[str, AfterValidator(_known_aggregation)]
+RoleName = Annotated[str, AfterValidator(_known_role)]
+PositiveInt = Annotated[int, Field(ge=1)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Placement(Frozen):
+    """Which convolutions are meant. All given keys must hold; no key at all means every convolution.
+
+    Attributes:
+        role: What the convolution does in its block, one of `ablations.names.ROLES`.
+        resolution: Side of the convolution's own input, in px.
+        name: Glob patterns of module names.
+        depth: First and last position in the network, 0 the first convolution and 1 the last.
+        any_of: At least one of these holds (YAML key `any`).
+        all_of: All of these hold (YAML key `all`).
+        exclude: This does not hold (YAML key `not`).
+    """
+
+    role: Annotated[tuple[RoleName, ...] | None, Field(strict=False)] = None
+    resolution: Annotated[tuple[PositiveInt, ...] | None, Field(strict=False)] = None
+    name: Annotated[tuple[str, ...] | None, Field(strict=False)] = None
+    depth: Annotated[tuple[Fraction, Fraction] | None, Field(strict=False)] = None
+    any_of: Annotated[tuple[Placement, ...] | None, Field(strict=False, alias="any")] = None
+    all_of: Annotated[tuple[Placement, ...] | None, Field(strict=False, alias="all")] = None
+    exclude: Annotated[Placement | None, Field(alias="not")] = None
+
+    def as_mapping(self) -> dict[str, Any]:
+        """Returns the plain form that `dyconv.placement_from_dict` takes."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+BLOCKS = Placement(exclude=Placement(role=("stem", "head")))
+"""Every convolution inside a block: what the parameter counts of the paper suggest (PAPER.md, "Limits")."""
+
+
+class ModelSpec(Frozen):
+    """The network: its backbone and its kind of convolution layer."""
+
+    name: Annotated[str, AfterValidator(_known_network)] = "mobilenet_v2"
+    width: PositiveFloat | None = 0.35
+    depth: PositiveFloat | None = 0.5
+    stem_stride: Literal[1, 2] | None = 2
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = 0.0
+    layer: Literal["static", "dynamic"] = "dynamic"
+    num_kernels: PositiveInt | None = 4
+    reduction: PositiveInt | None = 4
+    aggregation: AggregationName | None = "attention"
+    where: Placement | None = BLOCKS
+
+
+class DataSpec(Frozen):
+    """The images: which, how many, and how they are varied in training.
+
+    `None` images means all of the split. `root` is where the files lie; it cannot change a result and is not part of
+    the fingerprint, the digest of the content is.
+    """
+
+    name: Annotated[str, AfterValidator(_known_dataset)] = "fashion_mnist_mini"
+    root: str | None = None
+    train_images: PositiveInt | None = None
+    validation_images: PositiveInt | None = None
+    test_images: PositiveInt | None = None
+    augmentation: Literal["none", "crop_flip", "resized_crop_flip"] = "crop_flip"
+    crop_padding: Annotated[int, Field(ge=0)] | None = 2
+    mixup: Annotated[float, Field(ge=0)] = 0.0
+
+
+class TemperatureSpec(Frozen):
+    """The softmax temperature τ over the training: constant at `start`, or linear from `start` to `end`."""
+
+    schedule: Literal["constant", "linear"] = "constant"
+    start: PositiveFloat = 30.0
+    end: PositiveFloat | None = 1.0
+    epochs: PositiveFloat | None = 10.0
+
+
+class TrainSpec(Frozen):
+    """The optimisation. Learning rate and τ change per step; epochs count passes over the training images."""
+
+    epochs: PositiveInt = 10
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: PositiveFloat = 0.05
+    momentum: Annotated[float, Field(ge=0, lt=1)] | None = 0.9
+    nesterov: bool | None = True
+    weight_decay: Annotated[float, Field(ge=0)] = 4e-5
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    step_epochs: PositiveInt | None = 30
+    step_factor: PositiveFloat | None = 0.1
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    precision: Literal["float32", "amp"] = "float32"
+    temperature: TemperatureSpec | None = TemperatureSpec()
+
+
+class TrialSpec(Frozen):
+    """One fully resolved training configuration, seed included."""
+
+    model: ModelSpec = ModelSpec()
+    data: DataSpec = DataSpec()
+    train: TrainSpec = TrainSpec()
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _blank_what_nothing_reads(cls, raw: Any) -> Any:
+        from ablations.settings import blank_unread
+
+        return blank_unread(raw) if isinstance(raw, dict) else raw
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        from ablations.settings import check_consistency
+
+        check_consistency(self)
+        return self
+
+
+class Intervention(Frozen):
+    """An evaluation-only change of a trained network (PAPER.md, "Kernel aggregation").
+
+    Attributes:
+        aggregation: How kernels are aggregated instead, or `None` to leave that.
+        where: The dynamic layers concerned, or `None` for all of them.
+        temperature: Another τ, or `None` to leave it.
+        seed: Seed of the strategies that draw at random.
+    """
+
+    aggregation: AggregationName | None = None
+    where: Placement | None = None
+    temperature: PositiveFloat | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    def changes_nothing(self, spec: TrialSpec) -> bool:
+        """Whether the network trained by `spec` behaves under this intervention as it does without."""
+        same_aggregation = self.aggregation in (None, spec.model.aggregation)
+        return same_aggregation and self.temperature is None

@@ -1,0 +1,194 @@
+"""Study and Variant: one question as data. The plan made of it lives in `planning`, the built-in ones in `studies`."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, Field, field_validator, model_validator
+
+from ablations.errors import SpecError, UnknownNameError
+from ablations.settings import check_values, flatten
+from ablations.spec import Frozen, Intervention
+from ablations.vocabulary import STUDY_METRICS, TEST_TOP1
+
+
+class MisplacedError(ValueError):
+    """What is wrong with a study, and in which part of it (field names and indices)."""
+
+    def __init__(self, location: tuple[str | int, ...], message: str) -> None:
+        self.location = location
+        super().__init__(message)
+
+
+def _printable(text: str) -> str:
+    for character in text:
+        if unicodedata.category(character) in ("Cc", "Cs"):
+            raise ValueError(f"contains the control character U+{ord(character):04X}. Leave it out.")
+    if not text.strip():
+        raise ValueError("is blank. Give it a name.")
+    return text
+
+
+def _without_colon(name: str) -> str:
+    # A row is known as "network: variant"; a colon would let two rows share one name.
+    if ":" in name:
+        raise ValueError(f"the name of a network has no colon, found {name!r}")
+    return name
+
+
+Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
+Text = Annotated[str, Field(min_length=1, max_length=2000)]
+Changes = dict[str, Any]
+
+
+class _Changing(Frozen):
+    name: Name
+    label: str | None = None
+    changes: Changes = Field(default_factory=dict)
+
+    @field_validator("changes")
+    @classmethod
+    def _are_settings(cls, changes: Changes) -> Changes:
+        return _flat(changes)
+
+    @property
+    def title(self) -> str:
+        """The words that a table prints."""
+        return self.label or self.name
+
+
+class InspectedNetwork(_Changing):
+    """A trained network that an evaluation-only study looks into; its changes come before the variant's."""
+
+    name: Annotated[Name, AfterValidator(_without_colon)]
+
+
+class Variant(_Changing):
+    """One row of a study's table: changes to the training, an intervention on the trained network, or both.
+
+    Attributes:
+        intervention: The evaluation-only change, or `None` to evaluate the network as it was trained.
+        cells: What stands in the study's `columns` for this row, if it has any.
+        published: Key of the row of the study's published table; the variant's own name if `None`.
+    """
+
+    intervention: Intervention | None = None
+    cells: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    published: str | None = None
+
+    @property
+    def published_key(self) -> str:
+        """The row of the published table that this variant stands beside."""
+        return self.published or self.name
+
+
+class Study(Frozen):
+    """One question: a baseline, variants of it, and how they are compared.
+
+    Attributes:
+        name: Short name for the command line.
+        title: Heading of its section in the report.
+        question: The question in one sentence.
+        baseline: Settings that all variants share, over those of the preset.
+        variants: The rows of the table.
+        reference: Name of the variant that the others are compared with.
+        networks: For an evaluation-only study, the trained networks it can inspect.
+        inspect: Names of the networks it does inspect.
+        columns: Headings of the columns that describe a row instead of its label, for example one per resolution.
+        metric: What decides, one of `vocabulary.STUDY_METRICS`.
+        seeds: Repeats per variant, or `None` for the preset's.
+        published: Name of the published table beside which ours stands.
+        finding: What the paper concludes, in our words.
+    """
+
+    name: Name
+    title: Name
+    question: Text
+    variants: Annotated[tuple[Variant, ...], Field(min_length=1, strict=False)]
+    reference: Name
+    baseline: Changes = Field(default_factory=dict)
+    networks: Annotated[tuple[InspectedNetwork, ...], Field(strict=False)] = ()
+    inspect: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    columns: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    metric: str = TEST_TOP1
+    seeds: Annotated[int, Field(ge=1, le=1000)] | None = None
+    published: str | None = None
+    finding: str | None = None
+
+    @field_validator("baseline")
+    @classmethod
+    def _are_settings(cls, baseline: Changes) -> Changes:
+        return _flat(baseline)
+
+    @field_validator("metric")
+    @classmethod
+    def _is_a_metric(cls, metric: str) -> str:
+        if metric not in STUDY_METRICS:
+            raise ValueError(str(UnknownNameError("metric", metric, STUDY_METRICS)))
+        return metric
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        variants, networks = [v.name for v in self.variants], [network.name for network in self.networks]
+        _refuse_repeats("variant", variants, "variants")
+        _refuse_repeats("network", networks, "networks")
+        _refuse_repeats("inspected network", self.inspect, "inspect")
+        _refuse_unknown("variant", self.reference, variants, ("reference",))
+        for index, name in enumerate(self.inspect):
+            _refuse_unknown("network", name, networks, ("inspect", index))
+        if self.networks and not self.inspect:
+            raise MisplacedError(("inspect",), "names none of the networks")
+        for index, variant in enumerate(self.variants):
+            if len(variant.cells) != len(self.columns):
+                reason = f"{len(variant.cells)} cells for {len(self.columns)} columns"
+                raise MisplacedError(("variants", index, "cells"), f"variant {variant.name!r} has {reason}")
+        return self
+
+    @property
+    def inspected(self) -> tuple[InspectedNetwork | None, ...]:
+        """The networks that are inspected, in order; a single `None` for a study that trains its variants."""
+        by_name = {network.name: network for network in self.networks}
+        return tuple(by_name[name] for name in self.inspect) or (None,)
+
+    def variant(self, name: str) -> Variant:
+        """Returns the variant called `name`.
+
+        Raises:
+            UnknownNameError: If there is none.
+        """
+        for variant in self.variants:
+            if variant.name == name:
+                return variant
+        raise UnknownNameError(f"variant of study {self.name!r}", name, [variant.name for variant in self.variants])
+
+    def inspecting(self, names: Iterable[str]) -> Study:
+        """Returns this study looking into the networks called `names` instead."""
+        chosen = tuple(dict.fromkeys(names))
+        for name in chosen:
+            if name not in {network.name for network in self.networks}:
+                raise UnknownNameError(f"network of study {self.name!r}", name, [n.name for n in self.networks])
+        return self.model_copy(update={"inspect": chosen})
+
+
+def _flat(changes: Changes) -> Changes:
+    try:
+        flat = flatten(changes)
+        check_values(flat)
+    except (SpecError, UnknownNameError) as error:
+        raise ValueError(str(error)) from None
+    return flat
+
+
+def _refuse_repeats(kind: str, names: Iterable[str], place: str) -> None:
+    seen: set[str] = set()
+    for index, name in enumerate(names):
+        if name in seen:
+            raise MisplacedError((place, index), f"{kind} {name!r} is defined twice")
+        seen.add(name)
+
+
+def _refuse_unknown(kind: str, name: str, candidates: list[str], location: tuple[str | int, ...]) -> None:
+    if name not in candidates:
+        raise MisplacedError(location, str(UnknownNameError(kind, name, candidates)))

@@ -1,0 +1,94 @@
+"""The names of tags, params and metrics: what runners write to MLflow and reports read back.
+
+Nothing here talks to MLflow. A name is spelled once, here; both sides import it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Literal
+
+Kind = Literal["trial", "evaluation", "study", "variant"]
+
+TAG_KIND = "abl.kind"
+TAG_FINGERPRINT = "abl.fingerprint"
+TAG_SEED = "abl.seed"
+TAG_STUDY_PREFIX = "abl.study."
+TAG_STUDY_NAME = "abl.study_name"
+TAG_VARIANT_NAME = "abl.variant_name"
+TAG_GIT_COMMIT = "abl.git_commit"
+TAG_GIT_DIRTY = "abl.git_dirty"
+TAG_PRESET = "abl.preset"
+TAG_OVERRIDES = "abl.overrides"
+TAG_SEEDS = "abl.seeds"
+TAG_VERSIONS = "abl.versions"
+"""JSON object: versions of python, torch, torchvision, mlflow, and the platform and device a node ran on."""
+TAG_PARENT = "mlflow.parentRunId"
+TAG_NOTE = "mlflow.note.content"
+
+TRAIN_LOSS = "train/loss"
+TRAIN_GRADIENT_NORM = "train/gradient_norm"
+TRAIN_LEARNING_RATE = "train/learning_rate"
+TRAIN_IMAGES_PER_SECOND = "train/images_per_second"
+VAL_LOSS = "val/loss"
+VAL_TOP1 = "val/top1"
+VAL_TOP5 = "val/top5"
+TEST_LOSS = "test/loss"
+TEST_TOP1 = "test/top1"
+TEST_TOP5 = "test/top5"
+TEMPERATURE = "temperature"
+SECONDS = "seconds"
+ENTROPY_PREFIX = "attention/entropy."
+"""Entropy of a layer's attention in nats divided by log K: 0 is one-hot, 1 is uniform."""
+
+MEAN, SD, CI_LOW, CI_HIGH, COUNT = ".mean", ".sd", ".ci_low", ".ci_high", ".n"
+DELTA_PREFIX = "delta."
+
+STUDY_METRICS = {
+    TEST_TOP1: "test top-1 accuracy (%)",
+    TEST_TOP5: "test top-5 accuracy (%)",
+    TEST_LOSS: "test loss (nats)",
+    VAL_TOP1: "validation top-1 accuracy (%)",
+    VAL_LOSS: "validation loss (nats)",
+}
+"""The metrics a study may be judged by, with the words a table uses for them."""
+
+HIGHER_IS_BETTER = frozenset({TEST_TOP1, TEST_TOP5, VAL_TOP1, VAL_TOP5})
+
+_SAFE = re.compile(r"(?!(.*-)?[0-9a-f]{8}$)[A-Za-z0-9_\-]+")
+_UNSAFE = re.compile(r"[^A-Za-z0-9_\-]+")
+_SLUG_LENGTH = 48
+
+
+def slug(name: str) -> str:
+    """Returns `name` if it is safe in a path and an MLflow key, else a safe form that no other name shares.
+
+    A name with any other character keeps its readable part and gains the first eight digits of its SHA-256, so
+    `../x` and `..-x` stay different and neither leaves a folder. So does a name that looks like such a form.
+    """
+    if len(name) <= _SLUG_LENGTH and _SAFE.fullmatch(name):
+        return name
+    readable = _UNSAFE.sub("-", name).strip("-")[:_SLUG_LENGTH]
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{readable}-{digest}" if readable else digest
+
+
+def study_tag(study: str) -> str:
+    """Returns the tag key under which a run names the variant that it serves in `study`."""
+    return TAG_STUDY_PREFIX + slug(study)
+
+
+def entropy_metric(layer: str) -> str:
+    """Returns the metric name for the attention entropy of the layer called `layer`."""
+    return ENTROPY_PREFIX + layer
+
+
+def class_metric(split: str, class_index: int) -> str:
+    """Returns the metric name for the top-1 accuracy on one class, for example `test/top1.class.3`."""
+    return f"{split}/top1.class.{class_index}"
+
+
+def experiment_name(preset: str, dataset: str) -> str:
+    """Returns the name of the MLflow experiment that holds the runs of a preset on a data set."""
+    return f"dyconv-ablations/{slug(preset)}/{slug(dataset)}"
