@@ -1,0 +1,163 @@
+"""The one door through which training and evaluation get their batches, whether images lie in memory or in files.
+
+`BatchSource` is the contract; `MemorySource` is its implementation for a `Dataset`. The one for folders of image files
+is `runners.data.image_folder`. Legend: B images in a batch, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+
+from ablations.datasets import DatasetFacts
+from runners.data.batches import (
+    CPU,
+    Augmentation,
+    Batch,
+    evaluation_batches,
+    steps_per_epoch,
+    training_batches,
+)
+from runners.data.splits import Dataset, Split, SplitName, subset
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitSizes:
+    """How many images of each split are used; None is all of them. `seed` decides which."""
+
+    train: int | None = None
+    validation: int | None = None
+    test: int | None = None
+    seed: int = 0
+
+    def of(self, split: SplitName) -> int | None:
+        """Returns the size asked for one split."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}[split]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchSettings:
+    """How batches are made.
+
+    Attributes:
+        batch_size: Images per training batch.
+        evaluation_batch_size: Images per evaluation batch, at least 2.
+        seed: Seed of order and augmentation.
+        augmentation: Changes of training images; evaluation images are never changed.
+        device: Where batches are put.
+        memory_format: Layout of the images.
+        workers: Processes that decode files; read by file-based sources only and without effect on the batches.
+    """
+
+    batch_size: int
+    evaluation_batch_size: int = 256
+    seed: int = 0
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    device: torch.device = CPU
+    memory_format: torch.memory_format = torch.contiguous_format
+    workers: int = 0
+
+
+class BatchSource(Protocol):
+    """Batches of one data set under one `BatchSettings`.
+
+    Every batch is images (B, C, H, W) float32, normalised, and labels (B,) int64, on the settings' device.
+    """
+
+    @property
+    def facts(self) -> DatasetFacts:
+        """What is registered of the data set."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 that names the content of the whole data set, before `SplitSizes` took a part of it."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One name per class, in label order."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of batches that `training` yields from step 0."""
+
+    def num_images(self, split: SplitName) -> int:
+        """Returns how many images of a split are in use."""
+
+    def training(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
+        """Yields an epoch's full batches from `start_step` on, each a function of (seed, epoch, step) alone."""
+
+    def evaluation(self, split: SplitName) -> Iterator[Batch]:
+        """Yields every image of a split once, not augmented, in a fixed random order; no batch of one image."""
+
+
+class MemorySource:
+    """Batches from a `Dataset`.
+
+    Raises:
+        SpecError: A size is larger than its split, or the training images do not fill one batch.
+    """
+
+    def __init__(self, dataset: Dataset, settings: BatchSettings, sizes: SplitSizes | None = None) -> None:
+        self._dataset, self._settings = dataset, settings
+        sizes = sizes or SplitSizes()
+        self._splits: dict[SplitName, Split] = {
+            name: _limited(split, sizes.of(name), sizes.seed, dataset.facts.num_classes)
+            for name, split in dataset.splits()
+        }
+        self._steps = steps_per_epoch(self.num_images("train"), settings.batch_size)
+
+    @property
+    def facts(self) -> DatasetFacts:
+        """What is registered of the data set."""
+        return self._dataset.facts
+
+    @property
+    def digest(self) -> str:
+        """The data set's content digest."""
+        return self._dataset.digest
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One name per class, numbers where the facts give none."""
+        return self.facts.class_names or tuple(map(str, range(self.facts.num_classes)))
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of full training batches."""
+        return self._steps
+
+    def num_images(self, split: SplitName) -> int:
+        """Returns how many images of a split are in use."""
+        return len(self._splits[split])
+
+    def training(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
+        """Yields an epoch's batches from `start_step` on, see `training_batches`."""
+        settings = self._settings
+        return training_batches(
+            self._splits["train"],
+            settings.batch_size,
+            seed=settings.seed,
+            epoch=epoch,
+            normalization=self._dataset.normalization,
+            augmentation=settings.augmentation,
+            device=settings.device,
+            start_step=start_step,
+            memory_format=settings.memory_format,
+        )
+
+    def evaluation(self, split: SplitName) -> Iterator[Batch]:
+        """Yields a split's batches, see `evaluation_batches`."""
+        return evaluation_batches(
+            self._splits[split],
+            self._settings.evaluation_batch_size,
+            normalization=self._dataset.normalization,
+            device=self._settings.device,
+            memory_format=self._settings.memory_format,
+        )
+
+
+def _limited(split: Split, count: int | None, seed: int, num_classes: int) -> Split:
+    return split if count is None else subset(split, count, seed=seed, num_classes=num_classes)

@@ -1,0 +1,193 @@
+"""Images in memory: a split, a data set of three splits, subsets, statistics and the content digest.
+
+Reading files and making batches happen elsewhere in this package. Legend: N images, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ablations.datasets import DatasetFacts
+from ablations.errors import DatasetError, SpecError
+from runners.data.hashing import balanced_choice, derive_key
+
+SplitName = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images with their labels.
+
+    Attributes:
+        images: (N, C, H, W) uint8, contiguous, on the CPU.
+        labels: (N,) int64.
+
+    Raises:
+        DatasetError: Shapes or types are not those.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != torch.uint8 or self.images.dim() != 4:
+            raise DatasetError(f"images must be uint8 (N, C, H, W), found {_describe(self.images)}")
+        if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
+            raise DatasetError(f"labels must be int64 ({len(self.images)},), found {_describe(self.labels)}")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """Per-channel statistics on the scale 0 to 1; a network is given (pixel / 255 - mean) / std.
+
+    Attributes:
+        mean: (C,) float32.
+        std: (C,) float32, positive.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A data set in memory.
+
+    Attributes:
+        facts: What is registered of it.
+        train, validation, test: The splits; no image is in two of them.
+        mean, std: (C,) float32 statistics of the training split on the scale 0 to 1.
+        digest: SHA-256 of the splits, see `content_digest`.
+    """
+
+    facts: DatasetFacts
+    train: Split
+    validation: Split
+    test: Split
+    mean: Tensor
+    std: Tensor
+    digest: str
+
+    @property
+    def normalization(self) -> Normalization:
+        """The training split's statistics."""
+        return Normalization(self.mean, self.std)
+
+    def splits(self) -> Iterator[tuple[SplitName, Split]]:
+        """Yields each split with its name."""
+        yield "train", self.train
+        yield "validation", self.validation
+        yield "test", self.test
+
+
+def make_dataset(facts: DatasetFacts, *, train: Split, validation: Split, test: Split) -> Dataset:
+    """Makes a data set from its splits: computes the statistics and the digest and holds both against the facts.
+
+    Raises:
+        DatasetError: Sizes, shapes, labels or the digest differ from the facts.
+    """
+    mean, std = channel_statistics(train.images)
+    digest = content_digest(train, validation, test)
+    dataset = Dataset(facts=facts, train=train, validation=validation, test=test, mean=mean, std=std, digest=digest)
+    _check_sizes(dataset)
+    check_digest(facts, digest)
+    return dataset
+
+
+def check_digest(facts: DatasetFacts, digest: str) -> None:
+    """Holds a computed digest against the registered one, where there is one.
+
+    Raises:
+        DatasetError: They differ.
+    """
+    if facts.digest not in (None, digest):
+        raise DatasetError(
+            f"data set {facts.name!r} has other content than it should: expected SHA-256 {facts.digest}, "
+            f"found {digest}. Its files or the code that splits them have changed."
+        )
+
+
+def subset(split: Split, count: int, *, seed: int, num_classes: int) -> Split:
+    """Returns `count` images of a split, class-balanced, a function of (split, count, seed) alone.
+
+    With one seed a smaller subset is contained in a larger one. All images are returned in their own order.
+
+    Raises:
+        SpecError: `count` is less than 1 or more than there are.
+    """
+    if not 1 <= count <= len(split):
+        raise SpecError(f"cannot take {count} images from a split of {len(split)}; give a number from 1 to that")
+    if count == len(split):
+        return split
+    key = derive_key("subset", seed)
+    chosen = torch.from_numpy(balanced_choice(split.labels.numpy(), count, key, num_classes))
+    return Split(split.images[chosen], split.labels[chosen])
+
+
+def hold_out(split: Split, count: int, *, key: int, num_classes: int) -> tuple[Split, Split]:
+    """Splits off `count` class-balanced images; returns what remains and what was split off."""
+    held = np.zeros(len(split), dtype=bool)
+    held[balanced_choice(split.labels.numpy(), count, key, num_classes)] = True
+    mask = torch.from_numpy(held)
+    return Split(split.images[~mask], split.labels[~mask]), Split(split.images[mask], split.labels[mask])
+
+
+def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns mean and population standard deviation per channel, exact whatever the number of threads.
+
+    Args:
+        images: (N, C, H, W) uint8.
+
+    Returns:
+        Mean and standard deviation, each (C,) float32 on the scale 0 to 1. A channel of one value has deviation 1.
+    """
+    values = np.arange(256, dtype=np.float64) / 255
+    means, deviations = [], []
+    for channel in images.unbind(1):
+        histogram = torch.bincount(channel.flatten(), minlength=256).numpy()
+        mean = float(histogram @ values) / histogram.sum()
+        means.append(mean)
+        deviations.append(float(histogram @ (values - mean) ** 2 / histogram.sum()) ** 0.5 or 1.0)
+    return torch.tensor(means, dtype=torch.float32), torch.tensor(deviations, dtype=torch.float32)
+
+
+def content_digest(train: Split, validation: Split, test: Split) -> str:
+    """Returns the SHA-256 of every split's name, shape, pixels and labels (int64, little-endian), in this order."""
+    total = hashlib.sha256()
+    for name, split in (("train", train), ("validation", validation), ("test", test)):
+        total.update(f"{name} {tuple(split.images.shape)}\n".encode())
+        total.update(split.images.contiguous().numpy().data)
+        total.update(split.labels.numpy().astype("<i8").data)
+    return total.hexdigest()
+
+
+def _describe(tensor: Tensor) -> str:
+    return f"{tensor.dtype} {tuple(tensor.shape)}"
+
+
+def _check_sizes(dataset: Dataset) -> None:
+    facts = dataset.facts
+    counts = {"train": facts.train_images, "validation": facts.validation_images, "test": facts.test_images}
+    for name, split in dataset.splits():
+        expected = (counts[name], facts.channels, facts.image_size, facts.image_size)
+        if tuple(split.images.shape) != expected:
+            raise DatasetError(
+                f"data set {facts.name!r}: the {name} split should have shape {expected}, "
+                f"found {tuple(split.images.shape)}"
+            )
+        low, high = int(split.labels.min()), int(split.labels.max())
+        if low < 0 or high >= facts.num_classes:
+            raise DatasetError(
+                f"data set {facts.name!r}: labels of the {name} split run from {low} to {high}, "
+                f"expected 0 to {facts.num_classes - 1}"
+            )
