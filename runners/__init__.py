@@ -1,0 +1,1 @@
+"""How it is run: data, training, evaluation, dispatch, tracking. Importing the package imports no torch."""

@@ -1,0 +1,48 @@
+"""The one interface behind which work is carried out: submit tasks, wait for completions, cancel.
+
+A dispatcher knows nothing of studies. It is told what may run, and says which tasks have ended and whether a worker
+died under one; results and failures are read from the state folders.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from runners.trial import Task
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A task that has ended.
+
+    Attributes:
+        task: The task.
+        crash: Why its worker died, or `None` if the worker lived to write a result or a failure.
+    """
+
+    task: Task
+    crash: str | None = None
+
+
+class Dispatcher(Protocol):
+    """Carries tasks to workers. Used as a context manager; leaving it ends all workers."""
+
+    @property
+    def capacity(self) -> int:
+        """How many tasks may be under way at once."""
+
+    def submit(self, task: Task) -> None:
+        """Starts a task, or queues it."""
+
+    def wait(self, seconds: float) -> list[Completion]:
+        """Returns the tasks that have ended since the last call, after at most about `seconds`."""
+
+    def cancel(self) -> None:
+        """Stops everything under way, within seconds, without waiting for results."""
+
+    def __enter__(self) -> Dispatcher:
+        """Starts the workers."""
+
+    def __exit__(self, *raised: object) -> None:
+        """Ends the workers."""

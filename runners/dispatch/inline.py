@@ -1,0 +1,40 @@
+"""Runs tasks one after the other in this process: for debugging, where a breakpoint must work."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Self
+
+from runners.dispatch.base import Completion
+from runners.trial import Task, run_node
+
+
+class InlineDispatcher:
+    """One task at a time, when it is waited for."""
+
+    capacity = 1
+
+    def __init__(self) -> None:
+        self._queue: deque[Task] = deque()
+
+    def submit(self, task: Task) -> None:
+        """Queues a task."""
+        self._queue.append(task)
+
+    def wait(self, seconds: float) -> list[Completion]:
+        """Runs the next task to its end, however long it takes."""
+        if not self._queue:
+            return []
+        task = self._queue.popleft()
+        run_node(task)
+        return [Completion(task)]
+
+    def cancel(self) -> None:
+        """Forgets what has not started."""
+        self._queue.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.cancel()

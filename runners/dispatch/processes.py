@@ -1,0 +1,91 @@
+"""Runs tasks in worker processes of this machine; a worker that dies takes down its own task and no other.
+
+Workers are spawned, live for many tasks (torch is imported once each) and ignore Ctrl-C: the launcher decides.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import multiprocessing
+import os
+import signal
+from concurrent.futures import Future
+from typing import Self
+
+from pebble import ProcessExpired, ProcessPool
+
+from runners.dispatch.base import Completion
+from runners.trial import Status, Task, run_node
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+class ProcessDispatcher:
+    """`workers` processes on this machine.
+
+    Args:
+        workers: How many tasks run at once.
+        threads: Threads that each worker may use; two workers with one thread beat one worker with two.
+    """
+
+    def __init__(self, workers: int, threads: int = 1) -> None:
+        self.capacity = workers
+        self._threads = threads
+        self._futures: dict[Future[Status], Task] = {}
+        self._pool: ProcessPool | None = None
+
+    def submit(self, task: Task) -> None:
+        """Hands a task to the pool."""
+        assert self._pool is not None, "a dispatcher is used inside a with block"
+        self._futures[self._pool.schedule(run_node, args=[task])] = task
+
+    def wait(self, seconds: float) -> list[Completion]:
+        """Returns the tasks that have ended."""
+        if not self._futures:
+            return []
+        done, _ = concurrent.futures.wait(
+            self._futures, timeout=seconds, return_when=concurrent.futures.FIRST_COMPLETED
+        )
+        return [Completion(self._futures.pop(future), _crash(future)) for future in done]
+
+    def cancel(self) -> None:
+        """Kills the workers; what they had saved stays."""
+        if self._pool is not None:
+            self._pool.stop()  # type: ignore[no-untyped-call]
+            self._pool.join()
+        self._futures.clear()
+
+    def __enter__(self) -> Self:
+        # Set before the workers start: OpenMP reads it once, when torch is imported.
+        for variable in _THREAD_VARIABLES:
+            os.environ[variable] = str(self._threads)
+        context = multiprocessing.get_context("spawn")
+        self._pool = ProcessPool(max_workers=self.capacity, initializer=_ignore_interrupt, context=context)
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        if self._futures:
+            self.cancel()
+        elif self._pool is not None:
+            self._pool.close()  # type: ignore[no-untyped-call]
+            self._pool.join()
+
+
+def _ignore_interrupt() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _crash(future: Future[Status]) -> str | None:
+    try:
+        future.result()
+    except ProcessExpired as error:
+        return f"the worker process {error.pid} died ({_death(error.exitcode)})"
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _death(code: int) -> str:
+    if code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    return f"exit code {code}"

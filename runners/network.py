@@ -1,0 +1,93 @@
+"""From specs to torch objects: the network, its temperature schedule, its batches, its intervention."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import nn
+
+import dyconv
+from ablations.datasets import DatasetFacts
+from ablations.spec import Intervention, ModelSpec, TemperatureSpec, TrialSpec
+from runners.data import Augmentation, BatchSettings, BatchSource, SplitSizes, open_batches
+from runners.seeding import derive_seed
+
+_EVALUATION_BATCH_SIZE = 250
+"""Part of the spec version: strategies that shuffle across images depend on it."""
+
+
+def build_network(spec: ModelSpec, facts: DatasetFacts, seed: int) -> nn.Module:
+    """Returns the network of a spec, initialised from `seed`, for images of the data set `facts`.
+
+    Raises:
+        DyconvError: If the network cannot be built, for example because a placement selects nothing.
+    """
+    options = {
+        "width": spec.width,
+        "depth": spec.depth,
+        "stem_stride": spec.stem_stride,
+        "dropout": spec.dropout,
+        "num_kernels": spec.num_kernels,
+        "reduction": spec.reduction,
+        "aggregation": spec.aggregation,
+        "where": spec.where.as_mapping() if spec.where is not None else None,
+    }
+    return dyconv.build_model(
+        spec.name,
+        facts.num_classes,
+        in_channels=facts.channels,
+        input_size=input_size(facts),
+        seed=derive_seed(seed, "initialisation"),
+        **{key: value for key, value in options.items() if value is not None},
+    )
+
+
+def input_size(facts: DatasetFacts) -> tuple[int, int, int]:
+    """Returns the shape (C, H, W) of an image of the data set."""
+    return (facts.channels, facts.image_size, facts.image_size)
+
+
+def temperature_schedule(spec: TemperatureSpec | None) -> dyconv.ConstantTemperature | dyconv.LinearAnnealing | None:
+    """Returns the schedule of a spec, or `None` for a network that has no temperature."""
+    if spec is None:
+        return None
+    if spec.end is None or spec.epochs is None:
+        return dyconv.ConstantTemperature(spec.start)
+    return dyconv.LinearAnnealing(spec.start, spec.end, spec.epochs)
+
+
+def open_source(spec: TrialSpec, device: torch.device, memory_format: torch.memory_format) -> BatchSource:
+    """Returns the batches of a trial.
+
+    Raises:
+        DatasetError: If the data set is missing or corrupt.
+    """
+    data = spec.data
+    flips = data.augmentation != "none"
+    settings = BatchSettings(
+        batch_size=spec.train.batch_size,
+        evaluation_batch_size=_EVALUATION_BATCH_SIZE,
+        seed=derive_seed(spec.seed, "batches"),
+        augmentation=Augmentation(crop_padding=data.crop_padding or 0, flip=flips),
+        device=device,
+        memory_format=memory_format,
+    )
+    sizes = SplitSizes(train=data.train_images, validation=data.validation_images, test=data.test_images)
+    return open_batches(data.name, settings, root=Path(data.root) if data.root else None, sizes=sizes)
+
+
+@contextmanager
+def intervened(model: nn.Module, intervention: Intervention, facts: DatasetFacts, seed: int) -> Iterator[nn.Module]:
+    """Changes a trained network as the intervention says, and puts it back."""
+    with dyconv.intervene(
+        model,
+        aggregation=intervention.aggregation,
+        where=intervention.where.as_mapping() if intervention.where is not None else None,
+        temperature=intervention.temperature,
+        seed=derive_seed(seed, "intervention", intervention.seed),
+        input_size=input_size(facts),
+    ):
+        yield model

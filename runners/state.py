@@ -1,0 +1,148 @@
+"""The state folder of each node: what it is, how far it came, how it ended. The disk is the truth; MLflow follows it.
+
+A launcher writes `node.json` and submits the fingerprint; a worker reads it, appends to `events.jsonl`, replaces
+`progress.json` and ends with `result.json` or `failure.json`. No torch and no mlflow here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ablations.errors import OutputError
+from ablations.planning import EvaluationNode, Node, TrialNode
+from ablations.spec import Intervention, TrialSpec
+from runners.files import read_json, write_json
+
+
+@dataclass(frozen=True)
+class NodeState:
+    """The folder of one node."""
+
+    folder: Path
+
+    @property
+    def fingerprint(self) -> str:
+        """The node's fingerprint, which is the folder's name."""
+        return self.folder.name
+
+    @property
+    def log_file(self) -> Path:
+        """Where a failed attempt leaves its traceback."""
+        return self.folder / "log.txt"
+
+    @property
+    def weights_file(self) -> Path:
+        """The trained weights."""
+        return self.folder / "model.safetensors"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the node has been measured."""
+        return (self.folder / "result.json").exists()
+
+    def describe(self, node: Node) -> None:
+        """Writes what the node is, for the worker that will run it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if isinstance(node, EvaluationNode):
+            about = {
+                "kind": "evaluation",
+                "trial": node.trial.fingerprint,
+                "intervention": node.intervention.model_dump(mode="json", by_alias=True),
+                "spec": node.trial.spec.model_dump(mode="json", by_alias=True),
+            }
+        else:
+            about = {"kind": "trial", "spec": node.spec.model_dump(mode="json", by_alias=True)}
+        write_json(self.folder / "node.json", {**about, "fingerprint": node.fingerprint, "title": node.title})
+
+    def node(self) -> Node:
+        """Returns the node described in this folder.
+
+        Raises:
+            OutputError: If nothing is described here.
+        """
+        about = read_json(self.folder / "node.json")
+        if about is None:
+            raise OutputError(f"{self.folder} describes no node. Run the study again.")
+        spec = TrialSpec.model_validate(about["spec"])
+        if about["kind"] == "trial":
+            return TrialNode(about["fingerprint"], spec)
+        intervention = Intervention.model_validate(about["intervention"])
+        return EvaluationNode(about["fingerprint"], TrialNode(about["trial"], spec), intervention)
+
+    def append_event(self, step: int, metrics: dict[str, float]) -> None:
+        """Adds one line of metrics, flushed to the disk."""
+        line = json.dumps({"step": step, "time": int(time.time() * 1000), "metrics": metrics}, sort_keys=True)
+        with (self.folder / "events.jsonl").open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def events(self) -> list[dict[str, Any]]:
+        """Returns the complete lines of metrics so far, in order."""
+        try:
+            text = (self.folder / "events.jsonl").read_text(encoding="utf-8")
+        except OSError:
+            return []
+        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+    def truncate_events(self, after_step: int) -> None:
+        """Drops the metrics of steps after `after_step`: a resumed training will write the same ones again."""
+        kept = [event for event in self.events() if event["step"] <= after_step]
+        text = "".join(json.dumps(event, sort_keys=True) + "\n" for event in kept)
+        path = self.folder / "events.jsonl"
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+
+    def report_progress(self, **values: Any) -> None:
+        """Replaces what a display shows of the running node; not flushed, because losing it costs nothing."""
+        path = self.folder / "progress.json"
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps({**values, "updated": time.time()}), encoding="utf-8")
+        temporary.replace(path)
+
+    def progress(self) -> dict[str, Any]:
+        """Returns what the running node last reported."""
+        return read_json(self.folder / "progress.json") or {}
+
+    def finish(self, metrics: dict[str, float], seconds: float, **more: Any) -> None:
+        """Writes the result; from then on the node is done."""
+        (self.folder / "failure.json").unlink(missing_ok=True)
+        write_json(self.folder / "result.json", {"metrics": metrics, "seconds": seconds, "time": time.time(), **more})
+
+    def result(self) -> dict[str, Any] | None:
+        """Returns the result, or `None` if there is none yet."""
+        found: dict[str, Any] | None = read_json(self.folder / "result.json")
+        return found
+
+    def fail(self, kind: str, message: str, details: str) -> None:
+        """Writes why the node failed; `details` (a traceback) go to the log file."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self.log_file.open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {kind}: {message}\n{details}\n")
+        write_json(self.folder / "failure.json", {"kind": kind, "message": message, "time": time.time()})
+
+    def failure(self) -> dict[str, Any] | None:
+        """Returns why the last attempt failed, or `None`."""
+        found: dict[str, Any] | None = read_json(self.folder / "failure.json")
+        return found
+
+
+@dataclass(frozen=True)
+class StateStore:
+    """All state folders, one per fingerprint."""
+
+    root: Path
+
+    def __getitem__(self, fingerprint: str) -> NodeState:
+        return NodeState(self.root / fingerprint)
+
+    def done(self, fingerprints: Iterable[str]) -> frozenset[str]:
+        """Returns those of the fingerprints whose nodes have been measured."""
+        return frozenset(fingerprint for fingerprint in fingerprints if self[fingerprint].is_done)

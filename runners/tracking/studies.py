@@ -1,0 +1,125 @@
+"""The summary run of a study: one child per variant with its mean and interval, and the report files as artifacts.
+
+The numbers come from `reports`, which this room does not import; the command line carries them over.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ablations import vocabulary as names
+from ablations.errors import TrackingError
+from ablations.fingerprint import canonical_json
+from ablations.planning import Plan
+from ablations.study import Study
+from runners.tracking.nodes import Tracker
+
+
+@dataclass(frozen=True)
+class VariantRecord:
+    """What the child run of one variant carries.
+
+    Attributes:
+        key: The variant's name, with the inspected network in front if there is one.
+        metrics: Mean, spread, interval and difference under the names of the vocabulary.
+    """
+
+    key: str
+    metrics: Mapping[str, float]
+
+
+def write_study_summary(
+    tracker: Tracker, plan: Plan, study: Study, variants: Sequence[VariantRecord], files: Sequence[Path]
+) -> str:
+    """Writes the summary run of a study in place of its earlier one and returns its id.
+
+    Raises:
+        TrackingError: If the store refuses.
+    """
+    try:
+        return _write(tracker, plan, study, variants, files)
+    except Exception as error:
+        raise TrackingError(f"the summary of study {study.name!r} could not be tracked: {error}") from error
+
+
+def _write(tracker: Tracker, plan: Plan, study: Study, variants: Sequence[VariantRecord], files: Sequence[Path]) -> str:
+    tags = {
+        names.TAG_KIND: "study",
+        names.TAG_STUDY_NAME: study.name,
+        names.TAG_OVERRIDES: canonical_json(dict(plan.request.overrides)),
+        names.TAG_SEEDS: str(plan.request.seeds_of(study)),
+        names.study_tag(study.name): "summary",
+        names.TAG_NOTE: _note(study),
+        **tracker.common_tags(),
+    }
+    replaced = _earlier(tracker, tags)
+    run_id = tracker.create_run(f"Study: {study.title}", tags, {"reference": study.reference, "metric": study.metric})
+    for variant in variants:
+        _write_variant(tracker, study, variant, run_id)
+    for file in files:
+        tracker.client.log_artifact(run_id, str(file), artifact_path="report")
+    tracker.client.set_terminated(run_id, status="FINISHED")
+    for old in replaced:
+        tracker.client.delete_run(old)
+    return run_id
+
+
+def _write_variant(tracker: Tracker, study: Study, variant: VariantRecord, parent: str) -> None:
+    tags = {
+        names.TAG_KIND: "variant",
+        names.TAG_STUDY_NAME: study.name,
+        names.TAG_VARIANT_NAME: variant.key,
+        names.TAG_PARENT: parent,
+        names.study_tag(study.name): variant.key,
+        **tracker.common_tags(),
+    }
+    run_id = tracker.create_run(f"{study.title}: {variant.key}", tags, _variant_params(study, variant.key))
+    if variant.metrics:
+        event = {"step": 0, "time": int(time.time() * 1000), "metrics": dict(variant.metrics)}
+        tracker.log_metrics(run_id, [event])
+    tracker.client.set_terminated(run_id, status="FINISHED")
+
+
+def _variant_params(study: Study, key: str) -> dict[str, Any]:
+    network_name, _, variant_name = key.rpartition(": ") if study.networks else ("", "", key)
+    variant = study.variant(variant_name)
+    params: dict[str, Any] = {"variant": variant.title}
+    for network in study.networks:
+        if network.name == network_name:
+            params |= {"network": network.title, **network.changes}
+    params |= variant.changes
+    if variant.intervention is not None and variant.intervention.aggregation is not None:
+        params["intervention.aggregation"] = variant.intervention.aggregation
+    return params
+
+
+def _earlier(tracker: Tracker, tags: Mapping[str, str]) -> list[str]:
+    """Returns the summary run of the same study, overrides and preset with its children."""
+    wanted = (names.TAG_STUDY_NAME, names.TAG_PRESET)
+    clauses = [f"tags.`{key}` = '{_quoted(tags[key])}'" for key in wanted if "'" not in tags[key]]
+    found = [
+        run
+        for run in tracker.search(" AND ".join(clauses))
+        if all(run.data.tags.get(key) == tags[key] for key in wanted)
+    ]
+    summaries = {
+        run.info.run_id
+        for run in found
+        if run.data.tags.get(names.TAG_KIND) == "study"
+        and run.data.tags.get(names.TAG_OVERRIDES) == tags[names.TAG_OVERRIDES]
+    }
+    children = [run.info.run_id for run in found if run.data.tags.get(names.TAG_PARENT) in summaries]
+    return [*summaries, *children]
+
+
+def _quoted(text: str) -> str:
+    return text.replace("\\", "\\\\")
+
+
+def _note(study: Study) -> str:
+    finding = f"\n\n**Published finding.** {study.finding}" if study.finding else ""
+    return f"**Question.** {study.question}{finding}"

@@ -1,0 +1,224 @@
+"""The training loop: a function of the spec and the step alone, so that it can stop and go on anywhere.
+
+Whatever draws at random (order, augmentation, dropout, mixup, shuffling strategies) is seeded by (seed, step); there
+is no generator whose state would have to be saved. Legend: B images in a batch.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.transforms import v2
+
+import dyconv
+from ablations import vocabulary as names
+from ablations.errors import TrainingError
+from ablations.spec import TrialSpec
+from runners.checkpoint import CheckpointStore, Position
+from runners.data import BatchSource
+from runners.evaluation import evaluate
+from runners.network import temperature_schedule
+from runners.optimization import learning_rate, make_optimizer
+from runners.seeding import derive_seed
+
+_CHECK_EVERY = 25
+"""Steps between two looks at the loss; looking costs a synchronisation on a GPU."""
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What a training tells the world.
+
+    Attributes:
+        on_epoch: Called with the epoch (from 1) and its metrics.
+        on_progress: Called now and then with epoch, step in the epoch, loss and images per second.
+    """
+
+    on_epoch: Callable[[int, dict[str, float]], None]
+    on_progress: Callable[[int, int, float, float], None] = lambda epoch, step, loss, speed: None
+
+
+@dataclass
+class _Sums:
+    """Sums over the running epoch, kept on the device until someone looks."""
+
+    device: torch.device
+    values: dict[str, Tensor] = field(default_factory=dict)
+
+    def add(self, name: str, value: Tensor) -> None:
+        self.values[name] = self.values.get(name, torch.zeros((), device=self.device)) + value.detach().float()
+
+    def get(self, name: str) -> float:
+        return float(self.values[name]) if name in self.values else math.nan
+
+    def as_floats(self) -> dict[str, float]:
+        return {name: float(value) for name, value in self.values.items()}
+
+    @classmethod
+    def restore(cls, device: torch.device, values: dict[str, float]) -> _Sums:
+        return cls(device, {name: torch.tensor(value, device=device) for name, value in values.items()})
+
+
+class Trainer:
+    """One training, from its start or from its last checkpoint to its end.
+
+    Args:
+        spec: What to train.
+        model: The network, on the device its batches are on.
+        source: Its batches.
+        checkpoints: Where to keep checkpoints.
+        checkpoint_seconds: At most this much work is lost by a kill; an epoch's end is always kept.
+    """
+
+    def __init__(
+        self,
+        spec: TrialSpec,
+        model: nn.Module,
+        source: BatchSource,
+        checkpoints: CheckpointStore,
+        *,
+        checkpoint_seconds: float = 60.0,
+    ) -> None:
+        self.spec, self.model, self.source, self.checkpoints = spec, model, source, checkpoints
+        self.device = next(model.parameters()).device
+        self.optimizer = make_optimizer(model, spec.train)
+        self.schedule = temperature_schedule(spec.train.temperature)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self._amp_dtype() is torch.float16)
+        self.checkpoint_seconds = checkpoint_seconds
+        self.position = Position(0, {})
+
+    def resume(self) -> int:
+        """Goes to the last checkpoint, if there is one; returns the number of steps done."""
+        self.position = self.checkpoints.load(self.model, self.optimizer) or Position(0, {})
+        return self.position.step
+
+    def run(self, hooks: Hooks) -> None:
+        """Trains to the end.
+
+        Raises:
+            TrainingError: If the loss is not a number.
+        """
+        steps = self.source.steps_per_epoch
+        for epoch in range(self.position.step // steps, self.spec.train.epochs):
+            metrics = self._run_epoch(epoch, hooks)
+            hooks.on_epoch(epoch + 1, metrics)
+            self._save((epoch + 1) * steps, {})
+
+    def _run_epoch(self, epoch: int, hooks: Hooks) -> dict[str, float]:
+        first = self.position.step % self.source.steps_per_epoch
+        sums = _Sums.restore(self.device, self.position.sums)
+        started = saved = time.monotonic()
+        self.model.train()
+        for step, (images, labels) in enumerate(self.source.training(epoch, first), start=first):
+            loss = self._step(epoch, step, images, labels, sums)
+            if step % _CHECK_EVERY == 0:
+                now = time.monotonic()
+                speed = (step - first + 1) * len(labels) / (now - started)
+                hooks.on_progress(epoch, step, self._finite(loss, epoch, step), speed)
+                if now - saved > self.checkpoint_seconds:
+                    self._save(epoch * self.source.steps_per_epoch + step + 1, sums.as_floats())
+                    saved = now
+        seconds = time.monotonic() - started
+        return self._epoch_metrics(epoch, sums, (self.source.steps_per_epoch - first, seconds))
+
+    def _step(self, epoch: int, step: int, images: Tensor, labels: Tensor, sums: _Sums) -> Tensor:
+        train, at = self.spec.train, epoch + step / self.source.steps_per_epoch
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(train, at)
+        if self.schedule is not None:
+            dyconv.set_temperature(self.model, self.schedule(at))
+        done = epoch * self.source.steps_per_epoch + step
+        dyconv.set_forward_step(self.model, done)
+        with self._seeded("step", done):
+            images, targets = self._mix(images, labels)
+            with self._autocast():
+                loss: Tensor = F.cross_entropy(self.model(images), targets, label_smoothing=train.label_smoothing)
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(self.scaler.scale(loss))
+        self.scaler.unscale_(self.optimizer)
+        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+        sums.add("gradient_norm", nn.utils.get_total_norm(gradients))
+        sums.add("loss", loss)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return loss
+
+    def _mix(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        if not self.spec.data.mixup:
+            return images, labels
+        mixed: tuple[Tensor, Tensor] = v2.MixUp(alpha=self.spec.data.mixup, num_classes=self.source.facts.num_classes)(
+            images, labels
+        )
+        return mixed
+
+    def _seeded(self, *purpose: str | int) -> AbstractContextManager[None]:
+        return _seeded_region(derive_seed(self.spec.seed, *purpose), self.device)
+
+    def _amp_dtype(self) -> torch.dtype | None:
+        if self.spec.train.precision == "float32":
+            return None
+        if self.device.type == "cuda" and not torch.cuda.is_bf16_supported():
+            return torch.float16
+        return torch.bfloat16
+
+    def _autocast(self) -> torch.autocast:
+        dtype = self._amp_dtype()
+        return torch.autocast(self.device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+
+    def _finite(self, loss: Tensor, epoch: int, step: int) -> float:
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"the loss is {value} at epoch {epoch + 1}, step {step + 1}. "
+                "Lower train.learning_rate or lengthen train.warmup_epochs."
+            )
+        return value
+
+    def _epoch_metrics(self, epoch: int, sums: _Sums, timed: tuple[int, float]) -> dict[str, float]:
+        steps, seconds = timed
+        total = self.source.steps_per_epoch
+        loss = self._finite(torch.tensor(sums.get("loss") / total), epoch, total - 1)
+        metrics = {
+            names.TRAIN_LOSS: loss,
+            names.TRAIN_GRADIENT_NORM: sums.get("gradient_norm") / total,
+            names.TRAIN_LEARNING_RATE: float(self.optimizer.param_groups[0]["lr"]),
+            names.TRAIN_IMAGES_PER_SECOND: steps * self.spec.train.batch_size / max(seconds, 1e-9),
+        }
+        if self.schedule is not None:
+            metrics[names.TEMPERATURE] = self.schedule(epoch + 1 - 1 / total)
+        return metrics | self._validate()
+
+    def _validate(self) -> dict[str, float]:
+        watched = dyconv.record_attention(self.model) if any(dyconv.dynamic_layers(self.model)) else nullcontext()
+        with watched as attention:
+            measured = evaluate(
+                self.model, self.source.evaluation("validation"), self.source.facts.num_classes, self._autocast()
+            )
+        entropies = attention.entropy(normalized=True) if attention is not None else {}
+        return measured.metrics("val") | {names.entropy_metric(layer): value for layer, value in entropies.items()}
+
+    def _save(self, step: int, sums: dict[str, float]) -> None:
+        self.position = Position(step, sums)
+        self.checkpoints.save(self.model, self.optimizer, self.position)
+
+
+class _seeded_region(AbstractContextManager[None]):  # noqa: N801
+    """Runs a block under its own random state and puts the global one back."""
+
+    def __init__(self, seed: int, device: torch.device) -> None:
+        devices = [device] if device.type == "cuda" else []
+        self._fork, self._seed = torch.random.fork_rng(devices=devices), seed
+
+    def __enter__(self) -> None:
+        self._fork.__enter__()
+        torch.manual_seed(self._seed)
+
+    def __exit__(self, *raised: object) -> None:
+        self._fork.__exit__(None, None, None)
