@@ -35,7 +35,12 @@ def test_accuracy_loss_and_classes_by_hand() -> None:
     assert measured.top5 is None
     assert measured.per_class == (50.0, 100.0, 100.0)
     assert measured.correct.tolist() == [True, True, False, True]
-    by_hand = -sum(math.log(math.exp(row[y]) / sum(map(math.exp, row))) for row, y in zip(logits.tolist(), labels, strict=True)) / 4
+    by_hand = (
+        -sum(
+            math.log(math.exp(row[y]) / sum(map(math.exp, row))) for row, y in zip(logits.tolist(), labels, strict=True)
+        )
+        / 4
+    )
     assert measured.loss == pytest.approx(by_hand, rel=1e-6)
     assert measured.metrics("test", with_classes=True)["test/top1.class.0"] == 50.0
     assert "test/top5" not in measured.metrics("test")

@@ -13,6 +13,12 @@ def test_a_seed_is_the_documented_hash() -> None:
 
 
 def test_seeds_differ_by_seed_purpose_and_type() -> None:
-    seeds = [derive_seed(0, "a"), derive_seed(1, "a"), derive_seed(0, "b"), derive_seed(0, "a", 1), derive_seed(0, "a", "1")]
+    seeds = [
+        derive_seed(0, "a"),
+        derive_seed(1, "a"),
+        derive_seed(0, "b"),
+        derive_seed(0, "a", 1),
+        derive_seed(0, "a", "1"),
+    ]
     assert len(set(seeds)) == len(seeds)
     assert all(0 <= seed < 2**63 for seed in seeds)

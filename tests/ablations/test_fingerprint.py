@@ -1,0 +1,210 @@
+"""Fingerprints: what changes them, what does not, and that they stay what they are."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ablations.datasets import DATASETS, get_dataset_facts
+from ablations.fingerprint import canonical_json, digest, evaluation_fingerprint, trial_fingerprint
+from ablations.settings import DEFAULTS, resolve
+from ablations.spec import Intervention, Placement, TrialSpec
+
+# The canonical JSON of the default trial, written by hand: whoever changes a default, a name or the form of a spec
+# gives every trained network another fingerprint, and must raise SPEC_VERSION and this text on purpose.
+CANONICAL = (
+    '{"data_digest":"DIGEST","kind":"trial","spec":{"data":{"augmentation":"crop_flip","crop_padding":2,"mixup":0.0,'
+    '"name":"fashion_mnist_mini","test_images":null,"train_images":null,"validation_images":null},'
+    '"model":{"aggregation":"attention","depth":0.5,"dropout":0.0,"layer":"dynamic","name":"mobilenet_v2",'
+    '"num_kernels":4,"reduction":4,"stem_stride":2,"where":{"all":null,"any":null,"depth":null,"name":null,'
+    '"not":{"all":null,"any":null,"depth":null,"name":null,"not":null,"resolution":null,"role":["stem","head"]},'
+    '"resolution":null,"role":null},"width":0.35},"seed":0,'
+    '"train":{"batch_size":64,"epochs":10,"label_smoothing":0.0,"learning_rate":0.05,"momentum":0.9,"nesterov":true,'
+    '"optimizer":"sgd","precision":"float32","schedule":"cosine","step_epochs":null,"step_factor":null,'
+    '"temperature":{"end":null,"epochs":null,"schedule":"constant","start":30.0},"warmup_epochs":0.0,'
+    '"weight_decay":4e-05}},"spec_version":1}'
+)
+PINNED = "afe64f9cfca00a84305b6ff29b6185065e3fb1322e7a16b63fa339703f3b79a6"
+
+# Under these settings everything is read that can be read at once; "step" and "constant" need their own context.
+LINEAR = {"train.temperature.schedule": "linear"}
+STEP = {"train.schedule": "step"}
+OTHER_VALUES: dict[str, tuple[dict[str, Any], Any]] = {
+    "model.name": ({}, "timm/mobilenetv2_100"),
+    "model.width": ({}, 0.5),
+    "model.depth": ({}, 1.0),
+    "model.stem_stride": ({}, 1),
+    "model.dropout": ({}, 0.1),
+    "model.layer": ({}, "static"),
+    "model.num_kernels": ({}, 2),
+    "model.reduction": ({}, 8),
+    "model.aggregation": ({}, "average"),
+    "model.where": ({}, Placement(role=("depthwise",))),
+    "data.name": ({}, "fashion_mnist"),
+    "data.train_images": ({}, 7000),
+    "data.validation_images": ({}, 900),
+    "data.test_images": ({}, 2000),
+    "data.augmentation": ({}, "none"),
+    "data.crop_padding": ({}, 3),
+    "data.mixup": ({}, 0.2),
+    "train.epochs": ({}, 11),
+    "train.batch_size": ({}, 65),
+    "train.optimizer": ({}, "adamw"),
+    "train.learning_rate": ({}, 0.051),
+    "train.momentum": ({}, 0.8),
+    "train.nesterov": ({}, False),
+    "train.weight_decay": ({}, 5e-5),
+    "train.schedule": ({}, "constant"),
+    "train.step_epochs": (STEP, 3),
+    "train.step_factor": (STEP, 0.2),
+    "train.warmup_epochs": ({}, 1.0),
+    "train.label_smoothing": ({}, 0.1),
+    "train.precision": ({}, "amp"),
+    "train.temperature.schedule": ({}, "linear"),
+    "train.temperature.start": ({}, 29.0),
+    "train.temperature.end": (LINEAR, 2.0),
+    "train.temperature.epochs": (LINEAR, 5.0),
+}
+
+
+def fingerprint(settings: dict[str, Any], seed: int = 0) -> str:
+    return trial_fingerprint(resolve([], settings, seed))
+
+
+def test_it_is_the_sha256_of_the_canonical_json_of_the_whole_spec() -> None:
+    text = CANONICAL.replace("DIGEST", str(get_dataset_facts("fashion_mnist_mini").digest))
+    assert trial_fingerprint(TrialSpec()) == hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def test_a_known_fingerprint_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = dataclasses.replace(get_dataset_facts("fashion_mnist_mini"), digest="0" * 64)
+    monkeypatch.setitem(DATASETS, "fashion_mnist_mini", facts)
+    assert trial_fingerprint(TrialSpec()) == PINNED
+
+
+def test_every_setting_has_another_value_here() -> None:
+    assert set(OTHER_VALUES) == set(DEFAULTS) - {"data.root"}
+
+
+@pytest.mark.parametrize("key", OTHER_VALUES)
+def test_every_setting_changes_it(key: str) -> None:
+    context, value = OTHER_VALUES[key]
+    assert fingerprint({**context, key: value}) != fingerprint(context)
+
+
+def test_all_those_changes_are_told_apart() -> None:
+    found = [fingerprint({**context, key: value}) for key, (context, value) in OTHER_VALUES.items() if not context]
+    assert len({*found, fingerprint({})}) == len(found) + 1
+
+
+def test_seed_and_content_of_the_data_change_it_and_their_folder_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = fingerprint({})
+    assert fingerprint({}, seed=1) != before
+    assert fingerprint({"data.root": "/elsewhere"}) == before
+    facts = dataclasses.replace(get_dataset_facts("fashion_mnist_mini"), digest="f" * 64)
+    monkeypatch.setitem(DATASETS, "fashion_mnist_mini", facts)
+    assert fingerprint({}) != before
+
+
+@pytest.mark.parametrize("key", [key for key, (context, _) in OTHER_VALUES.items() if not context])
+def test_a_default_given_explicitly_changes_nothing(key: str) -> None:
+    assert fingerprint({key: DEFAULTS[key]}) == fingerprint({})
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"train.temperature.start": 30}, {"train.temperature.start": 30.0}),
+        ({"model.width": 1}, {"model.width": 1.0}),
+        ({"train.weight_decay": 0}, {"train.weight_decay": -0.0}),
+        ({"model.where": {"role": ["stem", "head"]}}, {"model.where": {"role": ["head", "stem", "head"]}}),
+        ({"model.where": {"resolution": [7, 14]}}, {"model.where": Placement(resolution=(14, 7))}),
+        ({"model.where": {"name": ["b*", "a*"]}}, {"model.where": {"name": ["a*", "b*"]}}),
+    ],
+)
+def test_two_ways_to_say_the_same(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert fingerprint(one) == fingerprint(other)
+
+
+@given(st.permutations(sorted(key for key, (context, _) in OTHER_VALUES.items() if not context)))
+def test_the_order_of_settings_changes_nothing(keys: list[str]) -> None:
+    kept = {key: DEFAULTS[key] for key in keys}
+    assert fingerprint(kept) == fingerprint(dict(sorted(kept.items())))
+
+
+def test_what_nothing_reads_changes_nothing() -> None:
+    static = {"model.layer": "static"}
+    with_kernels = resolve([{"model.num_kernels": 8, "train.temperature.start": 3.0}], static, 0)
+    assert trial_fingerprint(with_kernels) == fingerprint(static)
+
+
+def test_a_spec_read_back_from_json_has_the_same() -> None:
+    for settings in ({}, {"model.layer": "static"}, LINEAR, {"model.name": "timm/x"}, {"train.optimizer": "adamw"}):
+        spec = resolve([], settings, 3)
+        again = TrialSpec.model_validate(json.loads(json.dumps(spec.model_dump(mode="json", by_alias=True))))
+        assert again == spec
+        assert trial_fingerprint(again) == trial_fingerprint(spec)
+
+
+INTERVENTIONS = (
+    Intervention(),
+    Intervention(aggregation="average"),
+    Intervention(aggregation="max"),
+    Intervention(temperature=1.0),
+    Intervention(aggregation="shuffle_per_image", seed=1),
+    Intervention(aggregation="shuffle_per_image"),
+    Intervention(aggregation="average", where=Placement(resolution=(7,))),
+    Intervention(aggregation="average", where=Placement(exclude=Placement(resolution=(7,)))),
+)
+
+
+def test_an_evaluation_depends_on_its_trial_and_its_intervention() -> None:
+    trials = [fingerprint({}), fingerprint({}, seed=1)]
+    found = {evaluation_fingerprint(trial, intervention) for trial in trials for intervention in INTERVENTIONS}
+    assert len(found) == len(trials) * len(INTERVENTIONS)
+    assert found.isdisjoint(trials)
+
+
+def test_an_evaluation_is_the_sha256_of_its_canonical_json() -> None:
+    text = (
+        '{"intervention":{"aggregation":"average","seed":0,"temperature":null,"where":null},"kind":"evaluation",'
+        '"spec_version":1,"trial":"' + "a" * 64 + '"}'
+    )
+    expected = hashlib.sha256(text.encode("ascii")).hexdigest()
+    assert evaluation_fingerprint("a" * 64, Intervention(aggregation="average")) == expected
+
+
+def test_canonical_json_is_sorted_ascii_and_without_spaces() -> None:
+    assert canonical_json({"τ": [1, 2.5, None, True], "a": {"c": 1, "b": "×"}}) == (
+        '{"a":{"b":"\\u00d7","c":1},"\\u03c4":[1,2.5,null,true]}'
+    )
+    assert digest({}) == hashlib.sha256(b"{}").hexdigest()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), [float("-inf")]])
+def test_canonical_json_has_no_nan(value: Any) -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        canonical_json(value)
+
+
+def test_it_is_the_same_in_another_process() -> None:
+    code = (
+        "from ablations.fingerprint import trial_fingerprint as f; from ablations.settings import resolve;"
+        "print(f(resolve([], {'model.where': {'role': {'stem', 'head', 'conv1', 'other'}}}, 0)))"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, check=True, capture_output=True
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(found) == 1

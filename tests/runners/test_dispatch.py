@@ -1,0 +1,144 @@
+"""One conformance suite for every dispatcher: what a launcher may rely on, wherever the work is carried out."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ablations.errors import UnknownNameError
+from runners.dispatch import DISPATCHERS, Completion, Dispatcher, make_dispatcher
+from runners.state import StateStore
+from runners.trial import Task
+
+PLUGIN = """
+import os, signal, time
+import runners.trial as trial
+
+def behave(node, state, task):
+    how = node.spec.seed
+    if how == 1:
+        raise ValueError("this one fails")
+    if how == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == 3:
+        time.sleep(600)
+    return {"test/top1": 42.0, "pid": float(os.getpid())}
+
+trial._run_trial = behave
+"""
+FINE, FAILS, DIES, HANGS = 0, 1, 2, 3
+
+Submit = Callable[..., Task]
+
+
+@pytest.fixture
+def submit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Submit:
+    """Describes a node that behaves as told and submits it."""
+    import runners.trial
+    from tests.runners.bench import Bench
+
+    (tmp_path / "made_up_plugin.py").write_text(PLUGIN)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.getcwd()}")
+    monkeypatch.setattr(runners.trial, "_run_trial", runners.trial._run_trial)
+    bench = Bench(tmp_path / "state")
+
+    def submit(dispatcher: Dispatcher, behaviour: int, width: float = 0.35) -> Task:
+        node = bench.trial(seed=behaviour, model__width=width)
+        task = Task(bench.root, node.fingerprint, "cpu", plugins=("made_up_plugin",))
+        dispatcher.submit(task)
+        return task
+
+    yield submit
+    import sys
+
+    sys.modules.pop("made_up_plugin", None)
+
+
+def _collect(dispatcher: Dispatcher, count: int, seconds: float = 60.0) -> list[Completion]:
+    found: list[Completion] = []
+    deadline = time.monotonic() + seconds
+    while len(found) < count:
+        assert time.monotonic() < deadline, f"only {len(found)} of {count} ended"
+        found += dispatcher.wait(0.2)
+    return found
+
+
+@pytest.fixture(params=DISPATCHERS)
+def dispatcher(request: pytest.FixtureRequest) -> Dispatcher:
+    """Each of the dispatchers, with two workers where there are workers."""
+    return make_dispatcher(request.param, workers=2)
+
+
+def test_results_arrive_whatever_the_order(dispatcher: Dispatcher, submit: Submit) -> None:
+    with dispatcher:
+        tasks = [submit(dispatcher, FINE, width) for width in (0.35, 0.5, 0.75)]
+        ended = _collect(dispatcher, 3)
+    assert {completion.task.fingerprint for completion in ended} == {task.fingerprint for task in tasks}
+    for task in tasks:
+        result = StateStore(task.state_root)[task.fingerprint].result()
+        assert result is not None
+        assert result["metrics"]["test/top1"] == 42.0
+
+
+def test_a_raised_error_is_a_failure_with_its_traceback(dispatcher: Dispatcher, submit: Submit) -> None:
+    with dispatcher:
+        task = submit(dispatcher, FAILS)
+        assert _collect(dispatcher, 1) == [Completion(task)]
+        submit(dispatcher, FINE)
+        _collect(dispatcher, 1)
+    state = StateStore(task.state_root)[task.fingerprint]
+    failure = state.failure()
+    assert failure is not None
+    assert "this one fails" in failure["message"]
+    assert "Traceback" in state.log_file.read_text()
+
+
+def test_a_finished_node_is_not_run_twice(dispatcher: Dispatcher, submit: Submit) -> None:
+    with dispatcher:
+        task = submit(dispatcher, FINE)
+        _collect(dispatcher, 1)
+        written = (task.state_root / task.fingerprint / "result.json").stat().st_mtime_ns
+        submit(dispatcher, FINE)
+        _collect(dispatcher, 1)
+    assert (task.state_root / task.fingerprint / "result.json").stat().st_mtime_ns == written
+
+
+def test_a_killed_worker_costs_only_its_own_task(submit: Submit) -> None:
+    with make_dispatcher("processes", workers=1) as dispatcher:
+        killed = submit(dispatcher, DIES)
+        spared = submit(dispatcher, FINE)
+        ended = {completion.task.fingerprint: completion.crash for completion in _collect(dispatcher, 2)}
+    assert "SIGKILL" in (ended[killed.fingerprint] or "")
+    assert ended[spared.fingerprint] is None
+    assert StateStore(spared.state_root)[spared.fingerprint].is_done
+
+
+def test_cancelling_takes_seconds_not_minutes(submit: Submit) -> None:
+    with make_dispatcher("processes", workers=1) as dispatcher:
+        submit(dispatcher, FINE)
+        _collect(dispatcher, 1)
+        submit(dispatcher, HANGS)
+        assert dispatcher.wait(1.0) == []
+        started = time.monotonic()
+        dispatcher.cancel()
+    assert time.monotonic() - started < 15
+
+
+def test_workers_are_real_processes_and_live_for_several_tasks(submit: Submit) -> None:
+    with make_dispatcher("processes", workers=1) as dispatcher:
+        tasks = [submit(dispatcher, FINE, width) for width in (0.35, 0.5)]
+        _collect(dispatcher, 2)
+    results = [StateStore(task.state_root)[task.fingerprint].result() or {} for task in tasks]
+    pids = {result["metrics"]["pid"] for result in results}
+    assert len(pids) == 1
+    assert pids != {float(os.getpid())}
+
+
+def test_an_unknown_dispatcher_is_named() -> None:
+    with pytest.raises(UnknownNameError, match="processes"):
+        make_dispatcher("proceses", workers=1)

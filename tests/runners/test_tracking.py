@@ -1,0 +1,188 @@
+"""What ends up in MLflow: each line once, under the names of the vocabulary, whatever happened on the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from ablations import vocabulary as names
+from ablations.errors import TrackingError
+from ablations.planning import Request, TrialNode, make_plan
+from ablations.presets import get_preset
+from ablations.registry import get_study
+from ablations.spec import Intervention
+from runners.provenance import Commit
+from runners.state import NodeState
+from runners.tracking import Tracker, prepare_store, write_study_summary
+from runners.tracking.studies import VariantRecord
+from tests.runners.bench import Bench
+
+EXPERIMENT = "dyconv-ablations/test/mini"
+SERVES = {"temperature": ["tau_30"], "aggregation": ["annealed: attention"]}
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A SQLite store, created once: it takes seconds."""
+    uri = f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db"
+    prepare_store(uri)
+    return uri
+
+
+@pytest.fixture
+def tracker(store: str, tmp_path: Path) -> Tracker:
+    """A tracker with an experiment of its own."""
+    return _tracker(store, tmp_path)
+
+
+def _tracker(store: str, tmp_path: Path) -> Tracker:
+    experiment = f"{EXPERIMENT}/{tmp_path.name}"
+    return Tracker(store, experiment, tmp_path / "artifacts", commit=Commit("c0ffee", True), preset="smoke")
+
+
+def _measured(bench: Bench, node: TrialNode, epochs: int = 2) -> NodeState:
+    state = bench.states[node.fingerprint]
+    for epoch in range(1, epochs + 1):
+        state.append_event(epoch, {"train/loss": 1.0 / epoch, "val/top1": 10.0 * epoch})
+    return state
+
+
+def _history(tracker: Tracker, fingerprint: str, metric: str) -> list[tuple[int, float]]:
+    run_id = tracker.run_id(fingerprint)
+    assert run_id is not None
+    return sorted((m.step, m.value) for m in tracker.client.get_metric_history(run_id, metric))
+
+
+def _run(tracker: Tracker, fingerprint: str) -> Any:
+    return tracker.client.get_run(tracker.run_id(fingerprint))
+
+
+def test_a_trial_run_has_the_layout_of_the_design(tracker: Tracker, bench: Bench) -> None:
+    node = bench.trial(seed=3)
+    tracker.begin(node, bench.states[node.fingerprint], SERVES)
+    state = _measured(bench, node)
+    state.weights_file.write_bytes(b"weights")
+    state.finish({"test/top1": 55.0, "test/top1.class.0": 60.0}, 12.5, versions={"torch": "9"}, device="cpu")
+    tracker.finish(state)
+    run = _run(tracker, node.fingerprint)
+    tags, params = run.data.tags, run.data.params
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == "DY-MobileNetV2 ×0.35 depth 0.5 K=2 τ=30 · seed 3"
+    assert tags[names.TAG_KIND] == "trial"
+    assert tags[names.TAG_FINGERPRINT] == node.fingerprint
+    assert (tags[names.TAG_SEED], tags[names.TAG_GIT_COMMIT], tags[names.TAG_GIT_DIRTY]) == ("3", "c0ffee", "true")
+    assert tags["abl.study.temperature"] == "tau_30"
+    assert tags["abl.study.aggregation"] == "annealed: attention"
+    assert '"torch":"9"' in tags[names.TAG_VERSIONS]
+    assert params["model.num_kernels"] == "2"
+    assert params["train.temperature.start"] == "30.0"
+    assert "data.root" not in params
+    assert "train.temperature.end" not in params
+    assert run.data.metrics["test/top1"] == 55.0
+    assert run.data.metrics["seconds"] == 12.5
+    assert _history(tracker, node.fingerprint, "val/top1") == [(1, 10.0), (2, 20.0)]
+    assert run.inputs.dataset_inputs[0].dataset.name == "fashion_mnist_mini"
+    assert [a.path for a in tracker.client.list_artifacts(run.info.run_id)] == ["model.safetensors"]
+
+
+def test_syncing_again_repeats_nothing_even_in_another_process(
+    store: str, tmp_path: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker = _tracker(store, tmp_path)
+    node = bench.trial()
+    state = _measured(bench, node, epochs=2)
+    tracker.begin(node, state, {})
+    assert tracker.sync(state) == 2
+    assert tracker.sync(state) == 0
+    # A crash between writing to the store and noting it down: the note is behind, and another process reads it.
+    (state.folder / "tracking.json").unlink()
+    state.append_event(3, {"train/loss": 0.1, "val/top1": 30.0})
+    monkeypatch.setattr("os.getpid", lambda: 1)
+    again = _tracker(store, tmp_path)
+    again.begin(node, state, {})
+    assert again.sync(state) == 1
+    assert _history(again, node.fingerprint, "val/top1") == [(1, 10.0), (2, 20.0), (3, 30.0)]
+
+
+def test_an_evaluation_is_a_child_of_its_training(tracker: Tracker, bench: Bench) -> None:
+    trial = bench.trial()
+    evaluation = bench.evaluation(trial, Intervention(aggregation="max"))
+    tracker.begin(trial, bench.states[trial.fingerprint], {})
+    tracker.begin(evaluation, bench.states[evaluation.fingerprint], {})
+    run = _run(tracker, evaluation.fingerprint)
+    assert run.data.tags["mlflow.parentRunId"] == tracker.run_id(trial.fingerprint)
+    assert run.data.params["intervention.aggregation"] == "max"
+    assert run.info.run_name.endswith("seed 0 · max")
+
+
+@pytest.mark.parametrize(("status", "reason"), [("FAILED", "NaN"), ("KILLED", "interrupted")])
+def test_a_stopped_run_says_why_and_is_continued_later(
+    tracker: Tracker, bench: Bench, status: str, reason: str
+) -> None:
+    node = bench.trial()
+    state = _measured(bench, node, epochs=1)
+    first = tracker.begin(node, state, {})
+    tracker.stop(state, status, reason)
+    assert _run(tracker, node.fingerprint).info.status == status
+    assert reason in _run(tracker, node.fingerprint).data.tags[names.TAG_NOTE]
+    assert tracker.begin(node, state, {"late": ["v"]}) == first
+    state.append_event(2, {"train/loss": 0.5})
+    state.finish({"test/top1": 1.0}, 1.0)
+    tracker.finish(state)
+    run = _run(tracker, node.fingerprint)
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["abl.study.late"] == "v"
+    assert [step for step, _ in _history(tracker, node.fingerprint, "train/loss")] == [1, 2]
+
+
+def test_a_reused_run_is_tagged_with_the_new_study(tracker: Tracker, bench: Bench) -> None:
+    node = bench.trial()
+    state = bench.states[node.fingerprint]
+    tracker.begin(node, state, {"one": ["a"]})
+    state.finish({"test/top1": 1.0}, 1.0)
+    tracker.finish(state)
+    tracker.tag_studies(node.fingerprint, {"two": ["b", "c"]})
+    assert _run(tracker, node.fingerprint).data.tags["abl.study.two"] == "b, c"
+
+
+def test_a_second_summary_takes_the_place_of_the_first(tracker: Tracker, tmp_path: Path) -> None:
+    request = Request(get_preset("smoke"), {"train.epochs": 3})
+    study = get_study("temperature", request.base())
+    plan = make_plan([study], request)
+    report = tmp_path / "report.pdf"
+    report.write_bytes(b"%PDF")
+    records = [VariantRecord("tau_30", {"test/top1.mean": 1.0}), VariantRecord("static", {})]
+    for _ in range(2):
+        run_id = write_study_summary(tracker, plan, study, records, [report])
+    runs = list(tracker.search(f"tags.`{names.TAG_STUDY_NAME}` = 'temperature'"))
+    assert sorted(run.data.tags[names.TAG_KIND] for run in runs) == ["study", "variant", "variant"]
+    children = [run for run in runs if run.data.tags[names.TAG_KIND] == "variant"]
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {run_id}
+    assert {run.data.tags[names.TAG_VARIANT_NAME] for run in children} == {"tau_30", "static"}
+    summary = tracker.client.get_run(run_id)
+    assert summary.data.tags[names.TAG_OVERRIDES] == '{"train.epochs":3}'
+    assert [a.path for a in tracker.client.list_artifacts(run_id, "report")] == ["report/report.pdf"]
+
+
+def test_a_server_that_does_not_answer_is_an_error_within_seconds() -> None:
+    with pytest.raises(TrackingError, match="does not answer"):
+        prepare_store("http://127.0.0.1:9")
+
+
+def test_a_store_in_an_impossible_place_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TrackingError, match="cannot create"):
+        prepare_store(f"sqlite:///{tmp_path}/file/mlflow.db")
+
+
+def test_a_file_that_is_no_database_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_bytes(b"this is not a database" * 100)
+    with pytest.raises(TrackingError, match="cannot be used"):
+        prepare_store(f"sqlite:///{tmp_path}/mlflow.db")
+
+
+def test_the_store_is_where_it_was_asked_for(store: str) -> None:
+    assert MlflowClient(tracking_uri=store).search_experiments()
