@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ablations.errors import AblationError, SpecError, UnknownNameError
+from ablations.errors import AblationError, UnknownNameError
 
 if TYPE_CHECKING:
     from ablations.planning import Plan, Request
@@ -227,30 +227,11 @@ def load_plugins(plugins: Sequence[str]) -> None:
 
 def make_request(preset: str | None, overrides: Sequence[str], seeds: int | None) -> Request:
     """Returns what the options ask for."""
+    from ablations.documents import parse_override
     from ablations.planning import Request
     from ablations.presets import get_preset
 
-    return Request(get_preset(preset or "quick"), dict(map(parse_override, overrides)), seeds)
-
-
-def parse_override(text: str) -> tuple[str, Any]:
-    """Returns key and value of `key=value`; the value is YAML, `inspect` a list separated by commas.
-
-    Raises:
-        SpecError: If there is no `=` or the value is not YAML.
-    """
-    import yaml
-
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise SpecError(f"--set {text!r} is not KEY=VALUE, for example --set train.epochs=4")
-    try:
-        parsed = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise SpecError(f"--set {text!r}: the value is not YAML") from None
-    if key.strip() == "inspect" and isinstance(parsed, str):
-        parsed = [name.strip() for name in parsed.split(",") if name.strip()]
-    return key.strip(), parsed
+    return Request(get_preset("quick" if preset is None else preset), dict(map(parse_override, overrides)), seeds)
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
@@ -356,7 +337,8 @@ def tell(summary: Summary, uri: str, studies: Sequence[str]) -> None:
 
 def write_report(plan: Plan, runs_dir: Path, uri: str, formats: Sequence[str]) -> None:
     """Writes the report files, puts them into the studies' summary runs, and prints where they are."""
-    from reports import collect, make_report, summarize
+    from reports import make_report, summarize
+    from reports.collect import collect
     from runners.tracking import write_study_summary
     from runners.tracking.studies import VariantRecord
 
@@ -372,7 +354,7 @@ def write_report(plan: Plan, runs_dir: Path, uri: str, formats: Sequence[str]) -
 
 def last_request(studies: Sequence[str], uri: str) -> dict[str, Any]:
     """Returns preset, overrides and seeds of the newest tracked summary of the first named study, if there is one."""
-    from reports import latest_request
+    from reports.collect import latest_request
 
     found = latest_request(studies[0], uri) if studies else None
     if found is None:
@@ -399,6 +381,13 @@ def run_guarded(action: Callable[[], Any]) -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; Python must not complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

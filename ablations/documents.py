@@ -36,8 +36,6 @@ class _MalformedError(Exception):
 class _Loader(yaml.SafeLoader):
     """The scanner and parser of PyYAML with the scalars of YAML 1.2's core schema."""
 
-    yaml_implicit_resolvers: dict[str, Any] = {}
-
 
 _PLAIN_SCALARS = (
     ("null", r"~|null|Null|NULL|", "~nN"),
@@ -49,6 +47,7 @@ _PLAIN_SCALARS = (
         "-+.0123456789",
     ),
 )
+_Loader.yaml_implicit_resolvers = {}
 for _name, _pattern, _first in _PLAIN_SCALARS:
     _Loader.add_implicit_resolver(_TAG + _name, re.compile(rf"^(?:{_pattern})$"), [*_first, ""])
 
@@ -111,6 +110,21 @@ def parse_value(text: str) -> Any:
         raise SpecError(f"{text!r} is not a value: {error.reason}") from None
 
 
+def parse_override(text: str) -> tuple[str, Any]:
+    """Returns key and value of `key=value`; the value is YAML, `inspect` a list separated by commas.
+
+    Raises:
+        SpecError: If there is no `=` or the value is not YAML.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise SpecError(f"--set {text!r} is not KEY=VALUE, for example --set train.epochs=4")
+    parsed = parse_value(value)
+    if key.strip() == "inspect" and isinstance(parsed, str):
+        parsed = [name.strip() for name in parsed.split(",") if name.strip()]
+    return key.strip(), parsed
+
+
 def _read(path: Path) -> str:
     try:
         found = path.stat()
@@ -152,7 +166,7 @@ def _refuse_deep(text: str) -> None:
     for event in yaml.parse(text, Loader=_Loader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _MAX_DEPTH:
-            raise _MalformedError(event.start_mark.line + 1, f"nested more than {_MAX_DEPTH} deep")
+            raise _MalformedError(_line(event), f"nested more than {_MAX_DEPTH} deep")
 
 
 class _Builder:
@@ -189,8 +203,8 @@ class _Builder:
             yield name, value
 
 
-def _line(node: yaml.Node) -> int:
-    return int(node.start_mark.line) + 1
+def _line(part: yaml.Node | yaml.Event) -> int:
+    return part.start_mark.line + 1 if part.start_mark else 1
 
 
 def _refuse_tag(node: yaml.Node, *allowed: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ablations.errors import StudyError, UnknownNameError
+from ablations.errors import StudyError
 
 
 @dataclass(frozen=True)
@@ -50,17 +50,6 @@ ROLES = ("stem", "head", "expansion", "depthwise", "projection", "conv1", "conv2
 """What a convolution does inside its block."""
 
 
-def get_network(name: str) -> Network:
-    """Returns the facts about the network called `name`.
-
-    Raises:
-        UnknownNameError: If there is none, with the nearest names.
-    """
-    if name not in NETWORKS:
-        raise UnknownNameError("network", name, NETWORKS)
-    return NETWORKS[name]
-
-
 def add_aggregation(name: str, title: str | None = None) -> None:
     """Makes a plug-in's strategy known to specs; adding a name again changes nothing."""
     AGGREGATIONS.setdefault(name, title or name.replace("_", " "))
@@ -82,8 +71,9 @@ def input_resolutions(name: str, options: Mapping[str, object], image_size: int)
     Raises:
         StudyError: If the strides of the network are not known here.
     """
-    network = get_network(name)
-    if not network.strides:
+    # A name of timm's may be valid without being known here.
+    network = NETWORKS.get(name)
+    if network is None or not network.strides:
         raise StudyError(
             f"the resolutions of network {name!r} are not known, so rows per resolution cannot be planned. "
             "Give its strides with ablations.names.add_network(name, Network(title, strides=...))."

@@ -33,7 +33,7 @@ SMOKE = Preset(
         {
             "data": {"name": "fashion_mnist_mini", "train_images": 256, "validation_images": 100, "test_images": 200},
             "model": {"width": 0.35, "depth": 0.5},
-            "train": {"epochs": 2, "batch_size": 64, "temperature.epochs": 1.0},
+            "train": {"epochs": 2, "batch_size": 8, "learning_rate": 0.01, "temperature.epochs": 1.0},
         }
     ),
 )
@@ -49,7 +49,7 @@ QUICK = Preset(
             "train": {
                 "epochs": 3,
                 "batch_size": 64,
-                "learning_rate": 0.1,
+                "learning_rate": 0.015,
                 "warmup_epochs": 0.25,
                 "temperature.epochs": 1.0,
             },
@@ -68,7 +68,7 @@ SMALL = Preset(
             "train": {
                 "epochs": 15,
                 "batch_size": 128,
-                "learning_rate": 0.1,
+                "learning_rate": 0.04,
                 "warmup_epochs": 1.0,
                 "temperature.epochs": 5.0,
             },

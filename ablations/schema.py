@@ -38,7 +38,7 @@ def study_schema() -> dict[str, Any]:
             "inspect": {"type": "array", "items": {"type": "string"}},
             "columns": {"type": "array", "items": {"type": "string"}},
             "baseline": {"type": "object", "additionalProperties": False, "properties": changes},
-            "networks": _by_name(changes),
+            "networks": _by_name({**changes, "label": _VARIANT_WORDS["label"]}),
             "variants": _by_name({**changes, **words}),
         },
         "$defs": definitions,

@@ -114,9 +114,9 @@ def check_values(flat: Settings) -> None:
         try:
             _GROUPS[".".join(groups)].model_validate({name: value})
         except ValidationError as error:
-            detail = dict(error.errors(include_url=False)[0])
-            detail["loc"] = (*groups, *detail["loc"])
-            raise SettingError(".".join(map(str, detail["loc"])), reason_of(detail)) from None
+            detail = error.errors(include_url=False)[0]
+            place = (*groups, *detail["loc"])
+            raise SettingError(".".join(map(str, place)), reason_of({**detail, "loc": place})) from None
 
 
 _GROUPS: Mapping[str, type[BaseModel]] = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ablations.datasets import get_dataset_facts
 from ablations.errors import UnknownNameError
@@ -54,9 +54,13 @@ def _known_role(role: str) -> str:
 
 AggregationName = Annotated[str, AfterValidator(_known_aggregation)]
 RoleName = Annotated[str, AfterValidator(_known_role)]
-PositiveInt = Annotated[int, Field(ge=1)]
+PositiveInt = Annotated[int, Field(ge=1, le=1_000_000_000)]
 PositiveFloat = Annotated[float, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
+# Adding 0.0 turns -0.0, which is another JSON text and so another fingerprint, into 0.0.
+NonNegativeFloat = Annotated[float, Field(ge=0), AfterValidator(lambda value: value + 0.0)]
+Share = Annotated[NonNegativeFloat, Field(lt=1)]
+Fraction = Annotated[NonNegativeFloat, Field(le=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class Placement(Frozen):
@@ -80,6 +84,17 @@ class Placement(Frozen):
     all_of: Annotated[tuple[Placement, ...] | None, Field(strict=False, alias="all")] = None
     exclude: Annotated[Placement | None, Field(alias="not")] = None
 
+    @field_validator("role", "resolution", "name")
+    @classmethod
+    def _in_one_order(cls, names: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+        # The same convolutions must have the same fingerprint, however they were listed.
+        if names is None:
+            return None
+        if not names:
+            raise ValueError("names nothing. Leave it out or name at least one.")
+        known = set(names) <= set(ROLES)
+        return tuple(sorted(set(names), key=ROLES.index if known else None, reverse=isinstance(names[0], int)))
+
     def as_mapping(self) -> dict[str, Any]:
         """Returns the plain form that `dyconv.placement_from_dict` takes."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
@@ -96,7 +111,7 @@ class ModelSpec(Frozen):
     width: PositiveFloat | None = 0.35
     depth: PositiveFloat | None = 0.5
     stem_stride: Literal[1, 2] | None = 2
-    dropout: Annotated[float, Field(ge=0, lt=1)] | None = 0.0
+    dropout: Share | None = 0.0
     layer: Literal["static", "dynamic"] = "dynamic"
     num_kernels: PositiveInt | None = 4
     reduction: PositiveInt | None = 4
@@ -117,8 +132,8 @@ class DataSpec(Frozen):
     validation_images: PositiveInt | None = None
     test_images: PositiveInt | None = None
     augmentation: Literal["none", "crop_flip", "resized_crop_flip"] = "crop_flip"
-    crop_padding: Annotated[int, Field(ge=0)] | None = 2
-    mixup: Annotated[float, Field(ge=0)] = 0.0
+    crop_padding: Annotated[int, Field(ge=0, le=1000)] | None = 2
+    mixup: NonNegativeFloat = 0.0
 
 
 class TemperatureSpec(Frozen):
@@ -134,17 +149,17 @@ class TrainSpec(Frozen):
     """The optimisation. Learning rate and τ change per step; epochs count passes over the training images."""
 
     epochs: PositiveInt = 10
-    batch_size: Annotated[int, Field(ge=2)] = 64
+    batch_size: Annotated[PositiveInt, Field(ge=2)] = 64
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: PositiveFloat = 0.05
-    momentum: Annotated[float, Field(ge=0, lt=1)] | None = 0.9
+    momentum: Share | None = 0.9
     nesterov: bool | None = True
-    weight_decay: Annotated[float, Field(ge=0)] = 4e-5
+    weight_decay: NonNegativeFloat = 4e-5
     schedule: Literal["cosine", "step", "constant"] = "cosine"
     step_epochs: PositiveInt | None = 30
     step_factor: PositiveFloat | None = 0.1
-    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    warmup_epochs: NonNegativeFloat = 0.0
+    label_smoothing: Share = 0.0
     precision: Literal["float32", "amp"] = "float32"
     temperature: TemperatureSpec | None = TemperatureSpec()
 
@@ -155,7 +170,7 @@ class TrialSpec(Frozen):
     model: ModelSpec = ModelSpec()
     data: DataSpec = DataSpec()
     train: TrainSpec = TrainSpec()
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
 
     @model_validator(mode="before")
     @classmethod
@@ -185,7 +200,7 @@ class Intervention(Frozen):
     aggregation: AggregationName | None = None
     where: Placement | None = None
     temperature: PositiveFloat | None = None
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
 
     def changes_nothing(self, spec: TrialSpec) -> bool:
         """Whether the network trained by `spec` behaves under this intervention as it does without."""

@@ -6,12 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from ablations.loading import load_study
 from ablations.planning import Plan, Request, make_plan
 from ablations.presets import get_preset
 from ablations.registry import get_study
 from ablations.study import Study
+
+# Cores are shared with other work: how long one example takes says nothing about the code.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 STUDY_FILE = """\
 name: my-kernels
@@ -42,7 +47,7 @@ variants:
 """
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def study_text() -> str:
     """The text of a valid study file."""
     return STUDY_FILE

@@ -1,0 +1,50 @@
+"""What `list` and `plan` print."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+from rich.console import Console, RenderableType
+
+from ablations.listing import plan_overview, study_overview
+from ablations.planning import Plan, Request, make_plan
+from ablations.presets import get_preset
+from ablations.study import Study, Variant
+
+Planner = Callable[..., Plan]
+
+
+def printed(shown: RenderableType) -> str:
+    console = Console(file=io.StringIO(), width=160, highlight=False)
+    console.print(shown)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def numbers(text: str, study: str) -> list[str]:
+    (line,) = (line for line in text.splitlines() if f" {study} " in line and "│" in line)
+    return [cell.strip() for cell in line.split("│")[1:-1]][-6:]
+
+
+def test_the_studies_with_their_needs() -> None:
+    text = printed(study_overview(Request(get_preset("quick"))))
+    assert numbers(text, "temperature")[-4:] == ["temperature", "8", "24", "0"]
+    assert "Does near-uniform attention early in training help" in text
+    assert "24 trainings and 72 evaluations; one training per table row and seed would be 114." in text
+
+
+def test_the_plan_and_what_is_done(plan: Planner) -> None:
+    fresh = plan("aggregation", "temperature")
+    assert numbers(printed(plan_overview(fresh)), "aggregation")[-5:] == ["3", "6", "0", "24", "0"]
+    trial = next(iter(fresh.evaluations.values())).trial.fingerprint
+    done = {trial, *(node.fingerprint for node in fresh.evaluations_of(trial))}
+    text = printed(plan_overview(plan("aggregation", "temperature", done=done)))
+    assert numbers(text, "aggregation")[-5:] == ["3", "6", "1", "24", "4"]
+    assert numbers(text, "temperature")[-5:] == ["3", "24", "1", "0", "0"]
+    assert "To do: 23 trainings, 20 evaluations." in text
+
+
+def test_a_name_with_markup_is_shown_literally() -> None:
+    name = "[bold]x[/bold] \\[ <script> 🐙"
+    own = Study(name=name, title="t", question="?", reference="a", variants=(Variant(name="a"),))
+    assert name in printed(plan_overview(make_plan([own], Request(get_preset("smoke")))))

@@ -1,0 +1,54 @@
+"""Titles for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ablations.naming import intervention_title, placement_title, trial_title
+from ablations.settings import resolve
+from ablations.spec import BLOCKS, Intervention, Placement
+
+LINEAR = {"train.temperature.schedule": "linear"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "title"),
+    [
+        ({"model.depth": 1.0}, "DY-MobileNetV2 ×0.35 K=4 τ=30 · seed 0"),
+        ({"model.width": 1, "model.layer": "static"}, "MobileNetV2 ×1 depth 0.5 · seed 0"),
+        ({"model.depth": 1.0, **LINEAR}, "DY-MobileNetV2 ×0.35 K=4 τ=30→1 · seed 0"),
+        ({"model.depth": 1.0, "model.aggregation": "max"}, "DY-MobileNetV2 ×0.35 K=4 max τ=30 · seed 0"),
+        ({"model.name": "timm/resnet10t"}, "DY-timm/resnet10t K=4 τ=30 · seed 0"),
+    ],
+)
+def test_trial_titles(settings: dict[str, Any], title: str) -> None:
+    assert trial_title(resolve([], settings, 0)) == title
+
+
+@pytest.mark.parametrize(
+    ("intervention", "title"),
+    [
+        (Intervention(), "as trained"),
+        (Intervention(aggregation="shuffle_per_image"), "shuffle per image"),
+        (Intervention(aggregation="average", where=Placement(resolution=(7, 14))), "average at 14, 7 px"),
+        (Intervention(temperature=1.0), "τ=1"),
+    ],
+)
+def test_intervention_titles(intervention: Intervention, title: str) -> None:
+    assert intervention_title(intervention) == title
+
+
+@pytest.mark.parametrize(
+    ("where", "title"),
+    [
+        (Placement(), "every layer"),
+        (BLOCKS, "not (stem, head)"),
+        (Placement(name=("features.*",), depth=(0.0, 0.5)), "features.* and depth 0 to 0.5"),
+        (Placement(any_of=(Placement(role=("conv1",)), Placement(resolution=(7,)))), "(conv1) or (7 px)"),
+        (Placement(all_of=(Placement(role=("conv1",)), Placement(resolution=(7,)))), "(conv1) and (7 px)"),
+    ],
+)
+def test_placement_titles(where: Placement, title: str) -> None:
+    assert placement_title(where) == title

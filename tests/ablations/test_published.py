@@ -1,0 +1,224 @@
+"""The published numbers: each as it was read, with its mark, and a row beside every row of ours."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from ablations.errors import UnknownNameError
+from ablations.planning import Request
+from ablations.presets import get_preset
+from ablations.published import CONFIDENCE_NOTES, get_published, published_tables
+from ablations.registry import available_studies, get_study
+from ablations.study import Study
+
+Row = dict[str, tuple[float, str]]
+
+
+def row(top1: float, top5: float | None = None, mark: str = "A") -> Row:
+    return {"top1": (top1, mark), **({} if top5 is None else {"top5": (top5, mark)})}
+
+
+# Copied from the facts of the project, not from the file under test.
+EXPECTED: dict[str, dict[str, Row]] = {
+    "aggregation": {
+        "attention": row(69.4, 88.6),
+        "average": row(36.0, 61.5),
+        "max": row(0.1, mark="B"),
+        "shuffle_per_image": row(14.8, mark="B"),
+        "shuffle_across_images": row(27.3, mark="B"),
+    },
+    "resolution": {
+        "deepest_1": row(57.3, 79.9),
+        "deepest_2": row(67.0, 87.2),
+        "deepest_3": row(67.5, 87.4),
+        "deepest_4": row(69.1, 88.4),
+        "all": row(69.4, 88.6),
+        "shallowest_4": row(50.9, 76.2),
+        "shallowest_3": row(42.5, 68.4),
+        "shallowest_2": row(41.2, 67.0),
+        "shallowest_1": row(37.9, 63.5),
+        "none": row(36.0, 61.5),
+    },
+    "temperature": {
+        "static": row(65.4),
+        "tau_1": row(64.8),
+        "tau_5": row(65.7, mark="B"),
+        "tau_10": row(67.5, mark="B"),
+        "tau_20": row(69.4, mark="B"),
+        "tau_30": row(69.4),
+        "tau_40": row(69.2, mark="B"),
+        "annealed": row(69.9),
+    },
+    "temperature_last_layer": {"tau_1": row(65.9, mark="B")},
+    "placement": {
+        "none": row(65.4, 86.4),
+        "c1": row(67.4, 87.5),
+        "c2": row(67.4, 87.3),
+        "c3": row(68.2, 87.9),
+        "c1_c3": row(68.7, 88.0),
+        "c2_c3": row(68.4, 87.9),
+        "c1_c2": row(68.6, 88.0),
+        "c1_c2_c3": row(69.4, 88.6),
+    },
+    "condconv": {
+        "condconv_1.0": {"params": (27.5, "B"), "madds": (329.0, "B"), "top1": (74.6, "A")},
+        "dynamic_1.0": {"params": (11.1, "A"), "madds": (312.9, "A"), "top1": (75.2, "A")},
+        "condconv_0.5": {"params": (15.5, "B"), "top1": (68.4, "A")},
+        "dynamic_0.5": {"params": (4.0, "A"), "madds": (101.4, "A"), "top1": (69.9, "A")},
+    },
+    "reimplementation": {
+        "static": row(70.25, 89.38, "B"),
+        "dynamic": {"params": (45.47, "B"), **row(72.76, 90.79, "B")},
+        "condconv": {"params": (81.35, "B"), **row(71.99, 90.27, "B")},
+        "squeeze_excitation": {"params": (11.78, "B"), **row(70.98, 90.03, "B")},
+    },
+}
+
+# depth, width: static, K = 2, 4, 6, 8
+KERNELS = """
+1.0 0.35 60.3 63.1 64.9 64.8 65.3
+1.0 0.5  65.4 67.9 69.2 69.3 69.1
+1.0 0.75 69.8 72.2 72.8 72.7 72.6
+1.0 1.0  72.0 74.0 74.4 74.5 74.4
+0.7 0.35 57.9 61.1 62.7 63.0 63.0
+0.7 0.5  62.6 65.6 67.1 67.3 67.3
+0.7 0.75 67.9 70.5 71.0 71.3 71.3
+0.7 1.0  70.5 72.0 72.7 72.7 72.8
+0.5 0.35 52.6 57.0 58.5 58.9 59.6
+0.5 0.5  57.9 60.8 62.6 63.0 63.4
+0.5 0.75 63.7 66.7 67.5 67.7 68.2
+0.5 1.0  66.7 69.0 69.6 69.8 70.0
+"""
+
+# model: static params, MAdds, top-1; dynamic params, MAdds, top-1 ("-" is not published)
+BACKBONES = """
+mobilenet_v2_1.0   3.5A 300A   72.0A 11.1A 312.9A 75.2A
+mobilenet_v2_0.75  -    209C   69.8C -     217.5C 73.7C
+mobilenet_v2_0.5   2.0B 97B    65.4A 4.0B  101.4B 69.9A
+mobilenet_v2_0.35  -    59C    60.3C -     62C    65.9C
+mobilenet_v3_small 2.9B 66.0A  67.4A 4.8B  68.5A  70.3A
+resnet10           -    -      63.5B -     -      67.7B
+resnet18           11.1A 1810A 70.4A 42.7A 1850A  72.7A
+"""
+
+
+def kernels() -> dict[str, Row]:
+    rows = {}
+    for depth, width, *values in (line.split() for line in KERNELS.strip().splitlines()):
+        for name, value in zip(("static", "k2", "k4", "k6", "k8"), values, strict=True):
+            mark = "A" if name == "static" and depth == "1.0" else "C"
+            rows[f"depth_{depth}_width_{width}_{name}"] = row(float(value), mark=mark)
+    return rows
+
+
+def backbones() -> dict[str, Row]:
+    rows = {}
+    for model, *values in (line.split() for line in BACKBONES.strip().splitlines()):
+        for kind, cells in (("static", values[:3]), ("dynamic", values[3:])):
+            named = zip(("params", "madds", "top1"), cells, strict=True)
+            rows[f"{model}_{kind}"] = {name: (float(cell[:-1]), cell[-1]) for name, cell in named if cell != "-"}
+    return rows
+
+
+EXPECTED |= {"kernels": kernels(), "backbones": backbones()}
+
+
+def test_there_is_no_other_table() -> None:
+    assert set(published_tables()) == set(EXPECTED)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_every_number_and_mark_is_the_published_one(name: str) -> None:
+    table = get_published(name)
+    found = {
+        key: {column: (cell.value, cell.confidence) for column, cell in cells.items()}
+        for key, cells in table.rows.items()
+    }
+    assert found == EXPECTED[name]
+    assert table.name == name
+    assert table.title
+    assert table.setting
+
+
+def test_cells_that_were_not_published_are_none() -> None:
+    table = get_published("aggregation")
+    assert table.get("max", "top5") is None
+    assert table.get("nothing", "top1") is None
+    found = table.get("max", "top1")
+    assert found is not None
+    assert (found.value, found.confidence) == (0.1, "B")
+
+
+def test_every_mark_is_explained() -> None:
+    used = {
+        cell.confidence
+        for table in published_tables().values()
+        for cells in table.rows.values()
+        for cell in cells.values()
+    }
+    assert used == set(CONFIDENCE_NOTES)
+
+
+def test_unknown_table_names_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match=r"'agregation'.*'aggregation'"):
+        get_published("agregation")
+
+
+def built(name: str, preset: str) -> Study:
+    return get_study(name, Request(get_preset(preset)).base())
+
+
+@pytest.mark.parametrize("preset", ["quick", "paper"])
+@pytest.mark.parametrize("name", available_studies())
+def test_every_row_of_a_built_in_study_has_its_published_row(name: str, preset: str) -> None:
+    study = built(name, preset)
+    assert study.published is not None
+    rows = get_published(study.published).rows
+    assert {variant.published_key for variant in study.variants} == set(rows)
+    assert study.reference in rows
+
+
+def test_rows_per_resolution_mean_the_same_as_the_published_ones() -> None:
+    study = built("resolution", "paper")
+    assert study.columns == ("112²", "56²", "28²", "14²", "7²")
+    assert [(variant.published_key, "".join(variant.cells)) for variant in study.variants] == [
+        ("deepest_1", "––––✓"),
+        ("deepest_2", "–––✓✓"),
+        ("deepest_3", "––✓✓✓"),
+        ("deepest_4", "–✓✓✓✓"),
+        ("all", "✓✓✓✓✓"),
+        ("shallowest_4", "✓✓✓✓–"),
+        ("shallowest_3", "✓✓✓––"),
+        ("shallowest_2", "✓✓–––"),
+        ("shallowest_1", "✓––––"),
+        ("none", "–––––"),
+    ]
+
+
+def test_attention_is_averaged_exactly_where_a_row_says_so() -> None:
+    for variant in built("resolution", "paper").variants:
+        off = tuple(size for size, cell in zip((112, 56, 28, 14, 7), variant.cells, strict=True) if cell == "–")
+        if not off:
+            assert variant.intervention is None
+            continue
+        assert variant.intervention is not None
+        assert variant.intervention.aggregation == "average"
+        where = variant.intervention.where
+        assert (where.resolution if where else (112, 56, 28, 14, 7)) == off
+
+
+def test_partial_rows_of_a_network_with_fewer_resolutions_stand_beside_nothing() -> None:
+    import ablations.names as names
+    from ablations.studies import resolution
+
+    small = resolution._rows((8, 4, 2))
+    rows = get_published("resolution").rows
+    assert [variant.name for variant in small if variant.published_key in rows] == ["all", "none"]
+    assert names.input_resolutions("mobilenet_v2", {"stem_stride": 2}, 2) == (1,)
+
+
+def test_no_published_number_hides_in_a_finding() -> None:
+    for name in available_studies():
+        assert not re.search(r"\d\d\.\d", built(name, "quick").finding or "")

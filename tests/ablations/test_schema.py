@@ -1,0 +1,85 @@
+"""The JSON schema of a study file agrees with what is loaded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import jsonschema
+import pytest
+
+from ablations.documents import parse_value
+from ablations.errors import StudyError
+from ablations.schema import study_schema
+from ablations.settings import DEFAULTS
+from ablations.study import Study
+
+
+@pytest.fixture(scope="module")
+def validator() -> jsonschema.Draft202012Validator:
+    schema = study_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(json.loads(json.dumps(schema)))
+
+
+def test_a_valid_study_is_valid(validator: jsonschema.Draft202012Validator, study_text: str) -> None:
+    validator.validate(parse_value(study_text))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("name: my-kernels", "nmae: my-kernels"),
+        ("name: my-kernels", "name: 5"),
+        ("reference: k4\n", ""),
+        ("reference: k4", "reference: k4\nmetric: test/top2"),
+        ("reference: k4", "reference: k4\nseeds: 0"),
+        ("  train.epochs: 2", "  train.epoch: 2"),
+        ("  train.epochs: 2", "  train.epochs: two"),
+        ("  train.epochs: 2", "  train.epochs: 0"),
+        ("weight_decay: 1e-4", "weight_dcay: 1e-4"),
+        ("start: 30", "strat: 30"),
+        ("start: 30", "start: 0"),
+        ("layer: static", "layer: sttic"),
+        ("{model.num_kernels: 2}", "2"),
+        ("label: K = 4", "lable: K = 4"),
+        ("role: [stem, head]", "roles: [stem, head]"),
+        ("resolution: [7, 14]", "resolution: [x]"),
+        ("aggregation: average", "agregation: average"),
+    ],
+)
+def test_the_schema_refuses_what_the_loader_refuses(
+    validator: jsonschema.Draft202012Validator, load: Callable[[str], Study], study_text: str, old: str, new: str
+) -> None:
+    assert study_text.count(old) == 1
+    wrong = study_text.replace(old, new)
+    assert not validator.is_valid(parse_value(wrong))
+    with pytest.raises(StudyError):
+        load(wrong)
+
+
+def test_every_setting_is_in_it() -> None:
+    variant = study_schema()["properties"]["variants"]["additionalProperties"]["properties"]
+    assert set(DEFAULTS) | {"model", "data", "train"} <= set(variant)
+    assert set(variant) - set(DEFAULTS) == {"model", "data", "train", "label", "intervention", "published", "cells"}
+
+
+def test_every_field_of_a_study_is_in_it() -> None:
+    assert set(study_schema()["properties"]) == set(Study.model_fields)
+
+
+def test_every_reference_is_defined() -> None:
+    schema = study_schema()
+    references = set(find(schema, "$ref"))
+    assert references
+    assert {reference.removeprefix("#/$defs/") for reference in references} <= set(schema["$defs"])
+
+
+def find(node: Any, key: str) -> list[str]:
+    if isinstance(node, list):
+        return [found for item in node for found in find(item, key)]
+    if not isinstance(node, dict):
+        return []
+    own = [node[key]] if isinstance(node.get(key), str) else []
+    return own + [found for value in node.values() for found in find(value, key)]

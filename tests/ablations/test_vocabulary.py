@@ -1,0 +1,68 @@
+"""Names in MLflow and on disk: safe, and different for different names."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from ablations.vocabulary import (
+    HIGHER_IS_BETTER,
+    STUDY_METRICS,
+    class_metric,
+    entropy_metric,
+    experiment_name,
+    slug,
+    study_tag,
+)
+
+NAMES = st.text(max_size=300) | st.text(alphabet="ab./\\-_ ", max_size=8) | st.text(st.characters(), max_size=5)
+
+
+@given(NAMES)
+@example("../../etc/passwd")
+@example("")
+@example("..")
+@example("<script>")
+@example("🐙" * 300)
+@example("\ud800")
+def test_a_slug_is_a_safe_name(name: str) -> None:
+    found = slug(name)
+    assert re.fullmatch(r"[A-Za-z0-9_\-]{1,57}", found)
+
+
+@given(st.lists(NAMES, unique=True, max_size=20))
+def test_different_names_have_different_slugs(names: list[str]) -> None:
+    assert len({slug(name) for name in names}) == len(names)
+
+
+@given(NAMES)
+def test_no_name_has_the_slug_of_another_as_its_own(name: str) -> None:
+    # A study may be named like the slug of another one, on purpose or because its user copied a folder's name.
+    if slug(name) != name:
+        assert slug(slug(name)) != slug(name)
+
+
+@pytest.mark.parametrize("name", ["aggregation", "my-kernels", "tau_30", "x" * 48, "K4"])
+def test_a_safe_name_stays_what_it_is(name: str) -> None:
+    assert slug(name) == name
+
+
+@pytest.mark.parametrize("name", ["x" * 49, "a b", "v1.0", "é", ""])
+def test_any_other_name_gains_a_digest(name: str) -> None:
+    assert re.fullmatch(r"(.+-)?[0-9a-f]{8}", slug(name))
+
+
+def test_keys() -> None:
+    assert study_tag("aggregation") == "abl.study.aggregation"
+    assert "/" not in study_tag("../x")
+    assert entropy_metric("features.1.conv") == "attention/entropy.features.1.conv"
+    assert class_metric("test", 3) == "test/top1.class.3"
+    assert experiment_name("quick", "fashion_mnist_mini") == "dyconv-ablations/quick/fashion_mnist_mini"
+    assert experiment_name("../..", "a/b").count("/") == 2
+
+
+def test_metrics_that_are_better_high_are_known() -> None:
+    assert all(("loss" in metric) != (metric in HIGHER_IS_BETTER) for metric in STUDY_METRICS)

@@ -1,0 +1,204 @@
+"""The command line where it needs no torch: list, plan, schema, help of every verb, and bad input of all of them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import run_ablation
+
+VERBS = ("list", "plan", "run", "report", "ui", "schema")
+HEAVY = (
+    "torch",
+    "torchvision",
+    "mlflow",
+    "pandas",
+    "matplotlib",
+    "scipy",
+    "numpy",
+    "optuna",
+    "ray",
+    "reports",
+    "dyconv",
+)
+
+Result = tuple[int, str, str]
+Invoke = Callable[..., Result]
+
+STUDY = """\
+name: mine
+question: Does width help?
+reference: narrow
+variants:
+  narrow: {model.width: 0.35}
+  wide: {model.width: 0.5}
+"""
+
+
+@pytest.fixture
+def invoke(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Invoke:
+    """Runs the command line in this process, in an empty folder: exit code, output, errors."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def call(*arguments: str) -> Result:
+        code = 0
+        try:
+            run_ablation.main(list(arguments))
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 0
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def start(*arguments: str, code: str | None = None) -> subprocess.CompletedProcess[str]:
+    root = Path(run_ablation.__file__).parent
+    command = [sys.executable, *(["-c", code] if code else [str(root / "run_ablation.py")]), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=root, check=False, timeout=60)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_every_verb_shows_examples_that_begin_with_it(invoke: Invoke, verb: str) -> None:
+    code, out, err = invoke(verb, "--help")
+    assert (code, err) == (0, "")
+    assert "Examples:" in out
+    assert f"  python run_ablation.py {verb}" in out
+
+
+def test_help_names_every_verb(invoke: Invoke) -> None:
+    code, out, _ = invoke("--help")
+    assert code == 0
+    assert [line.split()[0] for line in out.partition("Commands:")[2].splitlines() if line.strip()] == list(VERBS)
+    assert tuple(run_ablation.cli.commands) == VERBS
+
+
+def test_no_verb_shows_the_help_and_fails(invoke: Invoke) -> None:
+    code, out, err = invoke()
+    assert code == 2
+    assert "Commands:" in out + err
+
+
+def test_list(invoke: Invoke) -> None:
+    code, out, err = invoke("list")
+    assert (code, err) == (0, "")
+    assert all(name in out for name in ("aggregation", "resolution", "temperature"))
+    assert "24 trainings and 72 evaluations" in out
+    assert "40 trainings and 120 evaluations" in invoke("list", "--preset", "small")[1]
+
+
+def test_plan(invoke: Invoke, tmp_path: Path) -> None:
+    code, out, err = invoke("plan", "aggregation", "resolution", "temperature", "--preset", "quick")
+    assert (code, err) == (0, "")
+    assert "24 trainings and 72 evaluations; one training per table row and seed would be 114." in out
+    assert "To do: 24 trainings, 72 evaluations." in out
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "todo"),
+    [
+        (("temperature", "--seeds", "5"), "To do: 40 trainings, 0 evaluations."),
+        (("--all",), "To do: 24 trainings, 72 evaluations."),
+        (("temperature", "temperature"), "To do: 24 trainings, 0 evaluations."),
+        (("aggregation", "--set", "inspect=tau_30"), "To do: 3 trainings, 12 evaluations."),
+        (("aggregation", "--set", "inspect=tau_30,tau_1"), "To do: 6 trainings, 24 evaluations."),
+        (("temperature", "--set", "train.epochs=4", "--set", "model.width=1"), "To do: 24 trainings, 0 evaluations."),
+        (("mine.yaml", "--preset", "smoke"), "To do: 4 trainings, 0 evaluations."),
+        (("mine.yaml", "temperature"), "To do: 27 trainings, 0 evaluations."),
+    ],
+)
+def test_plan_options(invoke: Invoke, tmp_path: Path, options: tuple[str, ...], todo: str) -> None:
+    (tmp_path / "mine.yaml").write_text(STUDY)
+    code, out, err = invoke("plan", *options)
+    assert (code, err) == (0, "")
+    assert todo in out
+
+
+def test_schema_is_json(invoke: Invoke) -> None:
+    code, out, _ = invoke("schema")
+    assert code == 0
+    assert json.loads(out)["required"] == ["name", "question", "reference", "variants"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["lst"], ["unknown verb 'lst'", "'list'"]),
+        (["plan", "agregation"], ["unknown study 'agregation'", "'aggregation'"]),
+        (["run", "agregation"], ["unknown study 'agregation'", "'aggregation'"]),
+        (["plan"], ["no study is named", "aggregation, resolution, temperature"]),
+        (["run"], ["no study is named"]),
+        (["list", "--preset", "quik"], ["unknown preset 'quik'", "'quick'"]),
+        (["plan", "temperature", "--preset", "quik"], ["unknown preset 'quik'", "'quick'"]),
+        (["plan", "temperature", "--set", "train.epoch=4"], ["'train.epoch'", "'train.epochs'"]),
+        (["plan", "temperature", "--set", "model.name.x=4"], ["'model.name.x'", "'model.name'"]),
+        (["plan", "temperature", "--set", "model=4"], ["unknown setting 'model'", "'model.name'"]),
+        (["plan", "temperature", "--set", "train.epochs"], ["'train.epochs'", "KEY=VALUE"]),
+        (["plan", "temperature", "--set", "=4"], ["KEY=VALUE"]),
+        (["plan", "temperature", "--set", "train.epochs=[4"], ["[4"]),
+        (["plan", "temperature", "--set", "train.epochs=four"], ["train.epochs", "integer", "'four'"]),
+        (["plan", "temperature", "--set", "model.name=[a]"], ["model.name", "string", "['a']"]),
+        (["plan", "temperature", "--set", "model.name=mobilenet_v9"], ["'mobilenet_v9'", "'mobilenet_v2'"]),
+        (["plan", "temperature", "--set", "data.name=fashion_mnst"], ["'fashion_mnst'", "'fashion_mnist'"]),
+        (["plan", "temperature", "--set", "model.aggregation=atention"], ["'atention'", "'attention'"]),
+        (["plan", "temperature", "--set", "train.step_epochs=3"], ["nothing reads", "train.schedule"]),
+        (["plan", "temperature", "--set", "train.temperature.epochs=999"], ["longer than the training"]),
+        (["plan", "temperature", "--set", "train.learning_rate=.nan"], ["train.learning_rate"]),
+        (["plan", "temperature", "--set", "inspect=tau_30"], ["nothing reads inspect"]),
+        (["plan", "aggregation", "--set", "inspect=tau_31"], ["'tau_31'", "'tau_30'"]),
+        (["plan", "aggregation", "--set", "inspect=3"], ["not a list of network names"]),
+        (["plan", "aggregation", "--set", "inspect="], ["not a list of network names"]),
+        (["plan", "missing.yaml"], ["missing.yaml", "No such file"]),
+        (["plan", "broken.yaml"], ["broken.yaml:3: ", "'narow'", "'narrow'"]),
+        (["plan", "temperature", "--seeds", "0"], ["--seeds"]),
+        (["plan", "temperature", "--seeds", "many"], ["--seeds"]),
+        (["plan", "temperature", "--pre", "quick"], ["--pre"]),
+        (["ui", "--port", "0"], ["--port"]),
+    ],
+)
+def test_bad_input_is_named_with_what_was_meant(
+    invoke: Invoke, tmp_path: Path, arguments: list[str], words: list[str]
+) -> None:
+    (tmp_path / "broken.yaml").write_text(STUDY.replace("reference: narrow", "reference: narow"))
+    code, out, err = invoke(*arguments)
+    assert (code, out) == (2, "")
+    assert [word for word in words if word not in err] == []
+    assert "Traceback" not in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.yaml"]
+
+
+def test_an_unknown_report_format_is_named_before_anything_starts(invoke: Invoke, tmp_path: Path) -> None:
+    for verb in ("run", "report"):
+        code, out, err = invoke(verb, "temperature", "--format", "md,pfd")
+        assert (code, out) == (2, "")
+        assert "unknown report format 'pfd'" in err
+        assert "'pdf'" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_input_in_a_process_of_its_own_ends_without_a_traceback() -> None:
+    ended = start("plan", "agregation")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == "error: unknown study 'agregation'. Did you mean 'aggregation' or 'resolution'?\n"
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["plan", "--all"], ["plan", "--all", "--preset", "paper"], ["schema"]])
+def test_what_only_asks_imports_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        "import sys; from run_ablation import main; main(sys.argv[1:]);"
+        f"print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
+    )
+    ended = start(*arguments, code=code)
+    assert (ended.returncode, ended.stderr) == (0, "[]\n")
+
+
+@pytest.mark.parametrize("value", ["1e-3", json.dumps(4e-05)])
+def test_an_override_is_read_as_in_a_study_file(invoke: Invoke, value: str) -> None:
+    assert invoke("plan", "temperature", "--set", f"train.weight_decay={value}")[0] == 0

@@ -1,0 +1,228 @@
+"""The whole path at preset smoke: from the command line to a PDF whose numbers are those in MLflow."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from pypdf import PdfReader
+
+from ablations import vocabulary as names
+
+ROOT = Path(__file__).resolve().parent.parent
+STUDIES = ("aggregation", "resolution", "temperature")
+EXPERIMENT = names.experiment_name("smoke", "fashion_mnist_mini")
+
+
+def _environment(**more: str) -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
+    return {**kept, "PYTHONWARNINGS": "default", "NO_COLOR": "1", **more}
+
+
+def _command(*arguments: str, timeout: float = 280, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "run_ablation.py"), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env=_environment(**environment),
+        cwd=ROOT,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def launched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of all three studies."""
+    runs = tmp_path_factory.mktemp("runs")
+    done = _command("run", *STUDIES, "--preset", "smoke", "--workers", "2", "--runs-dir", str(runs))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return runs
+
+
+@pytest.fixture(scope="module")
+def client(launched: Path) -> MlflowClient:
+    """The store of that run."""
+    return MlflowClient(tracking_uri=f"sqlite:///{launched}/mlflow.db")
+
+
+def _runs(client: MlflowClient, kind: str) -> list[Any]:
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    assert experiment is not None
+    return list(client.search_runs([experiment.experiment_id], f"tags.`abl.kind` = '{kind}'"))
+
+
+def _pdf_text(path: Path) -> str:
+    return "\n".join(page.extract_text() for page in PdfReader(path).pages)
+
+
+def test_every_node_has_one_finished_run(client: MlflowClient) -> None:
+    trials, evaluations = _runs(client, "trial"), _runs(client, "evaluation")
+    assert len(trials) == 16
+    assert len(evaluations) == 48
+    assert {run.info.status for run in (*trials, *evaluations)} == {"FINISHED"}
+    parents = {run.info.run_id for run in trials}
+    assert {run.data.tags["mlflow.parentRunId"] for run in evaluations} <= parents
+    fingerprints = [run.data.tags[names.TAG_FINGERPRINT] for run in (*trials, *evaluations)]
+    assert len(set(fingerprints)) == len(fingerprints)
+
+
+def test_each_epoch_is_tracked_once(client: MlflowClient) -> None:
+    for run in _runs(client, "trial"):
+        assert [m.step for m in client.get_metric_history(run.info.run_id, "val/top1")] == [1, 2]
+
+
+def test_summary_runs_carry_means_and_the_report(client: MlflowClient) -> None:
+    summaries = {run.data.tags[names.TAG_STUDY_NAME]: run for run in _runs(client, "study")}
+    assert set(summaries) == set(STUDIES)
+    for study, run in summaries.items():
+        files = [artifact.path for artifact in client.list_artifacts(run.info.run_id, "report")]
+        assert any(file.endswith(".pdf") for file in files), study
+    variants = [run for run in _runs(client, "variant") if run.data.tags[names.TAG_STUDY_NAME] == "temperature"]
+    assert len(variants) == 8
+    trials = {
+        (run.data.tags["abl.study.temperature"], run.data.tags[names.TAG_SEED]): run.data.metrics["test/top1"]
+        for run in _runs(client, "trial")
+    }
+    for run in variants:
+        name = run.data.tags[names.TAG_VARIANT_NAME]
+        by_hand = (trials[name, "0"] + trials[name, "1"]) / 2
+        assert run.data.metrics["test/top1.mean"] == pytest.approx(by_hand)
+
+
+def test_the_pdf_says_what_mlflow_has(launched: Path, client: MlflowClient) -> None:
+    text = _pdf_text(launched / "reports" / "report.pdf")
+    for heading in ("Kernel aggregation", "Attention per input resolution", "Softmax temperature"):
+        assert heading in text
+    for run in _runs(client, "variant"):
+        mean = f"{run.data.metrics['test/top1.mean']:.1f}"
+        assert re.search(rf"(?<![\d.]){re.escape(mean)}(?!\d)", text), (run.info.run_name, mean)
+    for run in _runs(client, "trial"):
+        assert run.data.tags[names.TAG_FINGERPRINT][:12] in text.replace("\n", "")
+
+
+def test_markdown_and_latex_stand_beside_it(launched: Path) -> None:
+    assert "| " in (launched / "reports" / "report.md").read_text(encoding="utf-8")
+    assert r"\toprule" in (launched / "reports" / "report.tex").read_text(encoding="utf-8")
+
+
+def test_a_second_run_starts_nothing_and_gives_the_same_pdf(launched: Path, client: MlflowClient) -> None:
+    before = (launched / "reports" / "report.pdf").read_bytes()
+    results = {path: path.stat().st_mtime_ns for path in (launched / "state").glob("*/result.json")}
+    done = _command("run", *STUDIES, "--preset", "smoke", "--workers", "2", "--runs-dir", str(launched))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "To do: 0 trainings, 0 evaluations" in done.stdout
+    assert {path: path.stat().st_mtime_ns for path in (launched / "state").glob("*/result.json")} == results
+    assert len(_runs(client, "trial")) == 16
+    assert (launched / "reports" / "report.pdf").read_bytes() == before
+
+
+def test_a_report_alone_finds_what_was_run_last(launched: Path) -> None:
+    done = _command("report", "temperature", "--format", "md", "--runs-dir", str(launched))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "smoke" in (launched / "reports" / "temperature.md").read_text(encoding="utf-8")
+
+
+def test_another_store_gets_what_was_measured_before(launched: Path, tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/other.db"
+    arguments = ("run", "temperature", "--preset", "smoke", "--format", "md", "--runs-dir", str(launched))
+    done = _command(*arguments, MLFLOW_TRACKING_URI=uri)
+    assert done.returncode == 0, done.stdout + done.stderr
+    other = MlflowClient(tracking_uri=uri)
+    runs = _runs(other, "trial")
+    assert len(runs) == 16
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert [m.step for m in other.get_metric_history(runs[0].info.run_id, "val/top1")] == [1, 2]
+
+
+def test_an_interrupt_ends_within_seconds_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    arguments = ["run", "temperature", "--preset", "smoke", "--workers", "2", "--runs-dir", str(tmp_path)]
+    started = subprocess.Popen(
+        [sys.executable, str(ROOT / "run_ablation.py"), *arguments, "--set", "train.epochs=40"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=_environment(),
+        cwd=ROOT,
+    )
+    _wait_until(lambda: len(list(tmp_path.glob("state/*/events.jsonl"))) >= 2, started)
+    started.send_signal(signal.SIGINT)
+    asked = time.monotonic()
+    output, errors = started.communicate(timeout=60)
+    assert started.returncode == 130, output + errors
+    assert time.monotonic() - asked < 30
+    assert "the same command goes on" in output
+    statuses = [run.info.status for run in _runs(MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db"), "trial")]
+    assert "KILLED" in statuses
+    assert "RUNNING" not in statuses
+
+
+def _wait_until(condition: Any, process: subprocess.Popen[str], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_a_users_own_study_and_strategy(tmp_path: Path) -> None:
+    (tmp_path / "my_strategies.py").write_text(
+        "import torch, dyconv\n\n"
+        '@dyconv.register_aggregation("top2")\n'
+        "def top2(attention, context):\n"
+        "    kept = torch.zeros_like(attention).scatter(1, attention.topk(2, dim=1).indices, 1.0) * attention\n"
+        "    return kept / kept.sum(dim=1, keepdim=True)\n"
+    )
+    study = tmp_path / "mine.yaml"
+    study.write_text(
+        "name: ../<script>$#\\ 🙂\nquestion: Are two kernels enough?\nreference: all\nseeds: 2\n"
+        "variants:\n  all: {}\n  '$two_{#}': {intervention: {aggregation: top2}}\n"
+    )
+    done = _command(
+        "run", str(study), "--preset", "smoke", "--plugin", "my_strategies", "--runs-dir", str(tmp_path / "runs"),
+        PYTHONPATH=str(tmp_path),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    reports = list((tmp_path / "runs" / "reports").glob("*.pdf"))
+    assert len(reports) == 1
+    assert reports[0].resolve().is_relative_to(tmp_path / "runs" / "reports")
+    assert "$two_{#}" in _pdf_text(reports[0])
+    assert "<script>" in _pdf_text(reports[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("run", "agregation"), "aggregation"),
+        (("run", "aggregation", "--preset", "quik"), "quick"),
+        (("run", "aggregation", "--set", "model.num_kernel=3"), "model.num_kernels"),
+        (("run", "aggregation", "--format", "pfd"), "pdf"),
+        (("run", "aggregation", "--set", "model.where={name: [nothing]}", "--preset", "smoke"), "features"),
+        (("run", "temperature", "--preset", "small", "--set", "data.root=/nowhere", "--seeds", "1"), "nowhere"),
+    ],
+)
+def test_a_wrong_input_is_a_sentence_and_exit_code_2(tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:
+    done = _command(*arguments, "--runs-dir", str(tmp_path))
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("state/*/result.json"))
+
+
+def test_a_folder_or_server_that_cannot_be_used_is_said_before_training(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    folder = _command("run", "temperature", "--preset", "smoke", "--runs-dir", str(tmp_path / "file" / "runs"))
+    assert (folder.returncode, "cannot write" in folder.stderr) == (2, True)
+    server = _command(
+        "run", "temperature", "--preset", "smoke", "--runs-dir", str(tmp_path), MLFLOW_TRACKING_URI="http://127.0.0.1:9"
+    )
+    assert (server.returncode, "does not answer" in server.stderr) == (2, True)
