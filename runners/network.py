@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -25,7 +26,7 @@ def build_network(spec: ModelSpec, facts: DatasetFacts, seed: int) -> nn.Module:
     Raises:
         DyconvError: If the network cannot be built, for example because a placement selects nothing.
     """
-    options = {
+    options: dict[str, Any] = {
         "width": spec.width,
         "depth": spec.depth,
         "stem_stride": spec.stem_stride,

@@ -106,10 +106,7 @@ def _prepare(node: Node, task: Task) -> tuple[nn.Module, BatchSource]:
     layout = torch.channels_last
     source = open_source(node.spec, device, layout)
     model = build_network(node.spec.model, source.facts, node.spec.seed)
-    for parameter in model.parameters():
-        if parameter.dim() == 4:
-            parameter.data = parameter.data.contiguous(memory_format=layout)
-    return model.to(device), source
+    return model.to(device).to(memory_format=layout), source
 
 
 def _run_trial(node: Node, state: NodeState, task: Task) -> dict[str, float]:

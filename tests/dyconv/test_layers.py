@@ -35,7 +35,8 @@ def test_each_kernel_is_initialised_as_conv2d_would() -> None:
     for kernel in layer.weight:
         assert kernel.abs().max() <= bound
         assert kernel.std().item() == pytest.approx(static.weight.std().item(), rel=0.02)
-    assert layer.bias is not None and layer.bias.abs().max() <= bound
+    assert layer.bias is not None
+    assert layer.bias.abs().max() <= bound
     assert not torch.equal(layer.weight[0], layer.weight[1])
 
 
@@ -52,7 +53,8 @@ def test_padding_modes_equal_conv2d_with_the_aggregated_kernel(
     y, attention = layer(x), layer.attention(x)
     assert y.is_contiguous(memory_format=format_)
     for b in range(3):
-        assert layer.bias is not None and static.bias is not None
+        assert layer.bias is not None
+        assert static.bias is not None
         static.weight.data = torch.einsum("k,koihw->oihw", attention[b], layer.weight)
         static.bias.data = attention[b] @ layer.bias
         torch.testing.assert_close(y[b], static(x[b : b + 1])[0], rtol=1e-4, atol=1e-5)
@@ -150,4 +152,6 @@ def test_an_unregistered_strategy_is_found_out_when_it_is_asked_for() -> None:
 
 def test_repr_names_what_matters() -> None:
     text = repr(DynamicConv2d(4, 8, 3, padding=1, groups=2, bias=False, num_kernels=6))
-    assert "4, 8, kernel_size=(3, 3)" in text and "num_kernels=6" in text and "'attention'" in text
+    assert "4, 8, kernel_size=(3, 3)" in text
+    assert "num_kernels=6" in text
+    assert "'attention'" in text

@@ -1,0 +1,185 @@
+"""Aggregation strategies: attention weights in, attention weights out, and the registry others can add to.
+
+A strategy is a function of the (B, K) attention weights and a context that gives it randomness; what it
+returns mixes the kernels instead of what the attention branch computed. All draws are functions of an explicit
+(seed, forward pass, layer): nothing here reads or changes the global generator, and a draw can be repeated.
+
+Dimensions: B images, K kernels.
+
+    @register_aggregation("sharpened")
+    def sharpened(attention, context):
+        return attention.square() / attention.square().sum(1, keepdim=True)
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dyconv.errors import AggregationError, ShapeError, unknown_name
+from dyconv.randomness import derived_seed
+
+
+class ForwardPass:
+    """The number of the forward pass under way, one object shared by all dynamic layers of a network.
+
+    `begin` is called when a pass of the whole network starts, by the hook that `make_dynamic` and `intervene`
+    install on its root, so a recomputed layer (gradient checkpointing) sees the number of its own pass.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+        self.step = 0
+        self.next_step = 0
+
+    def begin(self) -> None:
+        """Start the next pass."""
+        self.step = self.next_step
+        self.next_step += 1
+
+    def set(self, step: int) -> None:
+        """Make `step` the number of the next pass, and of the present one for layers without a root hook."""
+        self.step = self.next_step = step
+
+
+class BeginForwardPass:
+    """Forward pre-hook for the root of a network: counts its forward passes. Survives copying and pickling."""
+
+    def __init__(self, forward_pass: ForwardPass) -> None:
+        self.forward_pass = forward_pass
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        self.forward_pass.begin()
+
+
+class AggregationContext:
+    """Where the randomness of a strategy comes from: (seed, forward pass, layer), each explicit."""
+
+    def __init__(self, forward_pass: ForwardPass | None = None, layer: str = "") -> None:
+        self.forward_pass = ForwardPass() if forward_pass is None else forward_pass
+        self.layer = layer
+
+    def generator(self, *labels: str) -> torch.Generator:
+        """Return a fresh CPU generator for these labels in this forward pass, the same for every layer."""
+        seed = derived_seed(self.forward_pass.seed, self.forward_pass.step, *labels)
+        return torch.Generator().manual_seed(seed)
+
+    def layer_generator(self) -> torch.Generator:
+        """Return a fresh CPU generator of this layer's own in this forward pass."""
+        return self.generator("layer", self.layer)
+
+    def derangement(self, batch: int) -> Tensor:
+        """Return (B,) indices that send no image to itself, the same for every layer of this forward pass.
+
+        One random cycle through the batch: each image's partner is uniform over the others.
+
+        Raises:
+            AggregationError: the batch has fewer than two images.
+        """
+        if batch < 2:
+            raise AggregationError(
+                f"a batch of {batch} has no other image to take attention from: evaluate with at least two images "
+                "per batch (the last batch included)"
+            )
+        order = torch.randperm(batch, generator=self.generator("derangement"))
+        partner = torch.empty_like(order)
+        partner[order] = order.roll(1)
+        return partner
+
+
+Strategy = Callable[[Tensor, AggregationContext], Tensor]
+
+_STRATEGIES: dict[str, Strategy] = {}
+
+
+def register_aggregation(name: str) -> Callable[[Strategy], Strategy]:
+    """Return a decorator that makes a strategy available as `name`.
+
+    The strategy takes (B, K) attention weights and an `AggregationContext` and returns (B, K) weights.
+
+    Raises:
+        AggregationError: `name` is taken.
+    """
+
+    def register(strategy: Strategy) -> Strategy:
+        if name in _STRATEGIES:
+            raise AggregationError(f"aggregation {name!r} is registered already: choose another name")
+        _STRATEGIES[name] = strategy
+        return strategy
+
+    return register
+
+
+def get_aggregation(name: str) -> Strategy:
+    """Return the strategy called `name`.
+
+    Raises:
+        AggregationError: there is none; the message names the nearest.
+    """
+    if name not in _STRATEGIES:
+        raise AggregationError(unknown_name("aggregation", name, _STRATEGIES))
+    return _STRATEGIES[name]
+
+
+def available_aggregations() -> list[str]:
+    """Return the names of all registered strategies, in the order of their registration."""
+    return list(_STRATEGIES)
+
+
+@register_aggregation("attention")
+def keep_attention(attention: Tensor, context: AggregationContext) -> Tensor:
+    """Each image's own attention: the method itself."""
+    return attention
+
+
+@register_aggregation("average")
+def average(attention: Tensor, context: AggregationContext) -> Tensor:
+    """1 / K for every kernel: no input dependence. The attention branch gets no gradient."""
+    return torch.full_like(attention, 1.0 / attention.shape[1])
+
+
+@register_aggregation("max")
+def maximum(attention: Tensor, context: AggregationContext) -> Tensor:
+    """The kernel with the largest weight alone. The attention branch gets no gradient."""
+    return torch.zeros_like(attention).scatter(1, attention.argmax(1, keepdim=True), 1.0)
+
+
+@register_aggregation("shuffle_per_image")
+def shuffle_per_image(attention: Tensor, context: AggregationContext) -> Tensor:
+    """Each image's K weights in a random order of its own, drawn anew for each layer and forward pass."""
+    order = torch.rand(attention.shape, generator=context.layer_generator(), dtype=torch.float64).argsort(1)
+    return attention.gather(1, order.to(attention.device))
+
+
+@register_aggregation("shuffle_across_images")
+def shuffle_across_images(attention: Tensor, context: AggregationContext) -> Tensor:
+    """The attention of another image x' of the batch, the same x' in every layer of a forward pass."""
+    return attention[context.derangement(attention.shape[0]).to(attention.device)]
+
+
+class Aggregator(nn.Module):
+    """Applies one strategy, chosen by name. A module without parameters, so that hooks see what goes in and out."""
+
+    def __init__(self, name: str, context: AggregationContext | None = None) -> None:
+        super().__init__()
+        get_aggregation(name)
+        self.name = name
+        self.context = AggregationContext() if context is None else context
+
+    def forward(self, attention: Tensor) -> Tensor:
+        """Return the (B, K) weights that mix the kernels, from the (B, K) weights of the attention branch.
+
+        Raises:
+            ShapeError: the strategy returned another shape.
+        """
+        mixed = get_aggregation(self.name)(attention, self.context)
+        if mixed.shape != attention.shape:
+            raise ShapeError(
+                f"aggregation {self.name!r} must return (B, K) = {tuple(attention.shape)}, got {tuple(mixed.shape)}"
+            )
+        return mixed
+
+    def extra_repr(self) -> str:
+        """Return what `print` shows of this module."""
+        return repr(self.name)

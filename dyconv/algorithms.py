@@ -1,0 +1,291 @@
+"""The ways to compute a dynamic convolution, and the cost model that picks one by shape.
+
+Used by `functional` only. Each algorithm is a function of (input, weight, attention, geometry) without bias;
+all give the same result within rounding, in any memory format. The choice depends on the geometry alone, so
+that two runs of one configuration compute alike. Aggregating K kernels per image costs in proportion to the
+kernel, mixing in input or output space in proportion to the pixels: where pixels are few, mixing wins.
+
+Dimensions: B images, C input and O output channels, G groups, I = C / G, H W pixels, P = H W, K kernels,
+T kernel taps (h x w), J = K I channels side by side.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dyconv.errors import ArgumentError, unknown_name
+from dyconv.taps import Window, convolve_taps, used_windows
+
+Pair = tuple[int, int]
+
+
+class Geometry(NamedTuple):
+    """The shape of one dynamic convolution: everything that the choice of an algorithm may depend on."""
+
+    batch: int
+    num_kernels: int
+    in_channels: int
+    out_channels: int
+    input_size: Pair
+    kernel_size: Pair
+    stride: Pair
+    padding: Pair
+    dilation: Pair
+    groups: int
+
+    @property
+    def output_size(self) -> Pair:
+        """Height and width of the result."""
+        height, width = (
+            (n + 2 * p - d * (k - 1) - 1) // s + 1
+            for n, p, d, k, s in zip(
+                self.input_size, self.padding, self.dilation, self.kernel_size, self.stride, strict=True
+            )
+        )
+        return height, width
+
+    @property
+    def per_group(self) -> int:
+        """Input channels that one kernel sees."""
+        return self.in_channels // self.groups
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether this is a matrix product per pixel: 1 x 1, not grouped, not padded."""
+        return self.kernel_size == (1, 1) and self.groups == 1 and self.padding == (0, 0)
+
+    @property
+    def depthwise(self) -> bool:
+        """Whether each output channel sees one input channel, its own."""
+        return self.groups == self.in_channels == self.out_channels and self.groups > 1
+
+    @property
+    def kernel_elements(self) -> int:
+        """Numbers in one kernel."""
+        return self.out_channels * self.per_group * prod(self.kernel_size)
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds of the convolution of one image with one kernel."""
+        return self.kernel_elements * prod(self.output_size)
+
+    @property
+    def pixels_moved(self) -> int:
+        """Numbers in the input and output of one image."""
+        return self.in_channels * prod(self.input_size) + self.out_channels * prod(self.output_size)
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """One way to compute: where it applies, what it costs, and the computation.
+
+    Costs are per image, for forward and backward, in units of one multiply-add of a dense product. They were
+    fitted to medians on one AVX-512 core in fp32 (a unit is 0.07 ns there), B = 64 and 128, K = 4. Only their
+    order matters.
+    """
+
+    applies: Callable[[Geometry], bool]
+    cost: Callable[[Geometry], float]
+    run: Callable[[Tensor, Tensor, Tensor, Geometry], Tensor]
+
+
+def is_channels_last(input: Tensor) -> bool:
+    """Whether (B, C, H, W) is stored as (B, H, W, C), as it also is when there is one pixel."""
+    return input.stride(1) == 1 and input.is_contiguous(memory_format=torch.channels_last)
+
+
+def _plain(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
+    """One image, or one kernel: an ordinary convolution, and for one kernel its weight on the output."""
+    if g.num_kernels == 1:
+        return _static(input, weight[0], g) * attention[:, :, None, None]
+    return _static(input, _aggregate(weight, attention)[0], g)
+
+
+def _product(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
+    """Pointwise: aggregate the kernels by one product, then one batched product over the pixels."""
+    input = input[:, :, :: g.stride[0], :: g.stride[1]]
+    if not is_channels_last(input):
+        kernels_BOC = _aggregate(weight.flatten(2), attention)
+        return torch.bmm(kernels_BOC, input.flatten(2)).reshape(g.batch, g.out_channels, *g.output_size)
+    # The batched product reads kernels stored (C, O) faster than kernels stored (O, C).
+    kernels_BCO = _aggregate(weight.flatten(2).transpose(1, 2), attention)
+    return _from_rows(torch.bmm(_to_rows(input), kernels_BCO), g.output_size)
+
+
+def _grouped(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
+    """Any shape: fold the batch into the groups of one convolution with the aggregated kernels."""
+    kernels = _aggregate(weight, attention).flatten(0, 1)
+    folded = input.contiguous().reshape(1, -1, *g.input_size)
+    output = F.conv2d(folded, kernels, None, g.stride, g.padding, g.dilation, g.batch * g.groups)
+    return output.reshape(g.batch, g.out_channels, *g.output_size)
+
+
+def _depthwise(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
+    """Depthwise: fold the batch into the channels of one channels-last image with B C channels."""
+    kernels = _aggregate(weight, attention).flatten(0, 1)
+    folded = input.permute(2, 3, 0, 1).reshape(1, *g.input_size, -1).permute(0, 3, 1, 2)
+    output = F.conv2d(folded, kernels, None, g.stride, g.padding, g.dilation, g.batch * g.groups)
+    return output.permute(0, 2, 3, 1).reshape(*g.output_size, g.batch, -1).permute(2, 3, 0, 1)
+
+
+def _taps(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
+    """Depthwise on a tiny map: add up one product per kernel tap, leaving out taps that only meet padding."""
+    windows = _windows(g)
+    used = [w.tap for w in windows]
+    weight_KCT = weight.flatten(2)
+    if len(used) < weight_KCT.shape[2]:
+        weight_KCT = weight_KCT[:, :, used]
+    kernels_BTC = _aggregate(weight_KCT.transpose(1, 2), attention)
+    return convolve_taps(input, kernels_BTC, windows, g.output_size)
+
+
+def _mix_input(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
+    """Stack attention_k x input over k along the channels, then one convolution with all kernels side by side."""
+    kernels = weight.transpose(0, 1).flatten(1, 2)  # (O, K I, h, w)
+    if g.groups == 1 and is_channels_last(input):
+        rows_BPKC = _to_rows(input)[:, :, None] * attention[:, None, :, None]
+        return _static(_from_rows(rows_BPKC.flatten(2), g.input_size), kernels, g)
+    stacked = input.reshape(g.batch, g.groups, 1, g.per_group, *g.input_size) * attention[:, None, :, None, None, None]
+    return _static(stacked.flatten(1, 3), kernels, g)
+
+
+def _mix_output(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
+    """One convolution with all K kernels, then the sum of its K results weighted by attention."""
+    per_group = g.out_channels // g.groups
+    kernels = weight.reshape(g.num_kernels, g.groups, per_group, g.per_group, *g.kernel_size)
+    kernels = kernels.transpose(0, 1).flatten(0, 2)  # (G K O/G, I, h, w)
+    output = _static(input, kernels, g)
+    if g.groups == 1 and is_channels_last(output):
+        pixels = prod(g.output_size)
+        rows = _to_rows(output).reshape(g.batch * pixels, g.num_kernels, g.out_channels)
+        weights = attention[:, None, None].expand(-1, pixels, -1, -1).flatten(0, 1)
+        return _from_rows(torch.bmm(weights, rows).reshape(g.batch, pixels, g.out_channels), g.output_size)
+    results = output.reshape(g.batch, g.groups, g.num_kernels, per_group, *g.output_size)
+    return (results * attention[:, None, :, None, None, None]).sum(2).flatten(1, 2)
+
+
+def _aggregate(weight: Tensor, attention: Tensor) -> Tensor:
+    """Mix (K, ...) kernels into (B, ...) by one matrix product."""
+    return (attention @ weight.flatten(1)).reshape(attention.shape[0], *weight.shape[1:])
+
+
+def _static(input: Tensor, kernel: Tensor, g: Geometry) -> Tensor:
+    """One kernel for all images; a pointwise one as a dense product, which skips the convolution's set-up."""
+    if not g.pointwise:
+        return F.conv2d(input, kernel, None, g.stride, g.padding, g.dilation, g.groups)
+    rows = _to_rows(input[:, :, :: g.stride[0], :: g.stride[1]])
+    return _from_rows(F.linear(rows, kernel.flatten(1)), g.output_size)
+
+
+def _to_rows(input: Tensor) -> Tensor:
+    """(B, C, H, W) to (B, P, C): free for channels-last, one copy otherwise."""
+    return input.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def _from_rows(rows_BPO: Tensor, size: Pair) -> Tensor:
+    """(B, P, O) to a channels-last (B, O, H, W)."""
+    return rows_BPO.reshape(rows_BPO.shape[0], *size, rows_BPO.shape[2]).permute(0, 3, 1, 2)
+
+
+def _windows(g: Geometry) -> tuple[Window, ...]:
+    return used_windows(g.input_size, g.output_size, g.kernel_size, g.stride, g.padding, g.dilation)
+
+
+# Fitted constants of the cost model: numbers written and read again, per element.
+_AGGREGATED_DENSE = 60.0  # one element of an aggregated kernel that a batched product reads
+_AGGREGATED_FOLDED = 120.0  # the same when a grouped convolution re-orders it first
+_STACKED = 85.0  # one element of the stack that mixing makes
+_MOVED = 60.0  # one element of input or output moved for folding
+_SHARED = 200.0  # one element of the K kernels, once per batch
+_PER_TAP = 40.0  # one multiply-add done element by element
+
+
+def _small_groups(g: Geometry) -> float:
+    """How much slower a grouped convolution does one multiply-add when each group is narrow."""
+    return 1.0 + 15.0 / g.per_group
+
+
+def _cost_of_mixing(g: Geometry, side: int) -> float:
+    shared = _SHARED * g.num_kernels * g.kernel_elements / max(1, g.batch)
+    products = g.num_kernels * g.multiply_adds * (1.0 if g.pointwise else _small_groups(g))
+    return products + _STACKED * g.num_kernels * side + (0.0 if g.pointwise else shared)
+
+
+def _cost_of_product(g: Geometry) -> float:
+    return _AGGREGATED_DENSE * g.kernel_elements + g.multiply_adds
+
+
+def _cost_of_grouped(g: Geometry) -> float:
+    moved = _MOVED * g.pixels_moved if g.depthwise else 0.0
+    return _AGGREGATED_FOLDED * g.kernel_elements + _small_groups(g) * g.multiply_adds + moved
+
+
+def _cost_of_depthwise(g: Geometry) -> float:
+    """Fast only where oneDNN has a kernel for both directions: 3 x 3, and maps that are not tiny."""
+    fast = g.kernel_size == (3, 3) and g.dilation == (1, 1) and min(g.input_size) >= 4
+    return _MOVED * (g.kernel_elements + g.pixels_moved) * (1.0 if fast else 30.0)
+
+
+def _cost_of_taps(g: Geometry) -> float:
+    windows = _windows(g)
+    used = sum(w.pixels for w in windows) * g.in_channels
+    return _AGGREGATED_DENSE * g.in_channels * len(windows) + _PER_TAP * used
+
+
+def _side(size: Pair, channels: int) -> int:
+    return prod(size) * channels
+
+
+def _foldable(g: Geometry) -> bool:
+    return g.batch > 0
+
+
+def _depthwise_foldable(g: Geometry) -> bool:
+    return g.depthwise and g.batch > 0
+
+
+_ALGORITHMS: dict[str, Algorithm] = {
+    "plain": Algorithm(lambda g: g.batch == 1 or g.num_kernels == 1, lambda g: 0.0, _plain),
+    "product": Algorithm(lambda g: g.pointwise, _cost_of_product, _product),
+    "grouped": Algorithm(_foldable, _cost_of_grouped, _grouped),
+    "depthwise": Algorithm(_depthwise_foldable, _cost_of_depthwise, _depthwise),
+    "taps": Algorithm(lambda g: g.depthwise, _cost_of_taps, _taps),
+    "mix_input": Algorithm(
+        lambda g: True, lambda g: _cost_of_mixing(g, _side(g.input_size, g.in_channels)), _mix_input
+    ),
+    "mix_output": Algorithm(
+        lambda g: True, lambda g: _cost_of_mixing(g, _side(g.output_size, g.out_channels)), _mix_output
+    ),
+}
+
+
+def available_algorithms(geometry: Geometry | None = None) -> list[str]:
+    """Return the names of all algorithms, or of those that can compute `geometry`."""
+    return [name for name, a in _ALGORITHMS.items() if geometry is None or a.applies(geometry)]
+
+
+def choose(geometry: Geometry, algorithm: str | None = None) -> Algorithm:
+    """Return the algorithm called `algorithm`, or the cheapest one for `geometry` by the cost model.
+
+    Raises:
+        ArgumentError: `algorithm` is unknown or cannot compute this shape.
+    """
+    if algorithm is None:
+        return _ALGORITHMS[_cheapest(geometry)]
+    if algorithm not in _ALGORITHMS:
+        raise ArgumentError(unknown_name("algorithm", algorithm, _ALGORITHMS))
+    if not _ALGORITHMS[algorithm].applies(geometry):
+        able = ", ".join(available_algorithms(geometry))
+        raise ArgumentError(f"algorithm {algorithm!r} cannot compute {geometry}: use one of {able}, or None")
+    return _ALGORITHMS[algorithm]
+
+
+@lru_cache(maxsize=4096)
+def _cheapest(geometry: Geometry) -> str:
+    return min(available_algorithms(geometry), key=lambda name: _ALGORITHMS[name].cost(geometry))

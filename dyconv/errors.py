@@ -1,0 +1,44 @@
+"""The exceptions of this package, and the one sentence they all use for a name that is not known.
+
+Every error says what was wrong, what was found and what to do. All derive from `DyconvError`, itself a
+`ValueError`, so that a caller can catch the package's errors with one clause. Nothing else lives here.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class DyconvError(ValueError):
+    """Base of every error that this package raises on purpose."""
+
+
+class ArgumentError(DyconvError):
+    """An argument has a value that cannot work, whatever the tensors."""
+
+
+class ShapeError(DyconvError):
+    """Tensors, or a network and its input, do not fit together."""
+
+
+class AggregationError(DyconvError):
+    """An aggregation strategy is unknown, defined twice, or cannot work on this batch."""
+
+
+class PlacementError(DyconvError):
+    """A placement is malformed, needs what is not known, or selects nothing."""
+
+
+class ConversionError(DyconvError):
+    """A network cannot be made dynamic, or an intervention has nothing to act on."""
+
+
+class ModelError(DyconvError):
+    """A backbone is unknown, defined twice, or cannot use an option that was given."""
+
+
+def unknown_name(kind: str, name: object, known: Iterable[str]) -> str:
+    """Return the message for an unknown `name`: the nearest known names first, then all of them."""
+    names = sorted(known)
+    near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
+    return f"unknown {kind} {name!r}.{hint} Known: {', '.join(names) or 'none'}."

@@ -1,0 +1,162 @@
+"""`dynamic_conv2d`: one convolution per image with a kernel mixed from K, as a pure function.
+
+This file checks the arguments, brings padding to one form, honours autocast, and lets `algorithms` choose
+how to compute. How a batch is folded into a convolution lives there and nowhere else; where attention comes
+from is no concern of either.
+
+Dimensions: B images, C input and O output channels, G groups, I = C / G, H x W input pixels, K kernels,
+h x w kernel size.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dyconv import algorithms
+from dyconv.algorithms import Geometry, Pair
+from dyconv.errors import ArgumentError, ShapeError
+
+IntOrPair = int | tuple[int, int]
+
+
+def dynamic_conv2d(  # noqa: PLR0917 - the order of F.conv2d
+    input: Tensor,
+    weight: Tensor,
+    attention: Tensor,
+    bias: Tensor | None = None,
+    stride: IntOrPair = 1,
+    padding: IntOrPair | str = 0,
+    dilation: IntOrPair = 1,
+    groups: int = 1,
+    *,
+    algorithm: str | None = None,
+) -> Tensor:
+    """Convolve image b with the kernel sum_k attention[b, k] weight[k] and the bias mixed likewise.
+
+    `input` is (B, C, H, W), `weight` (K, O, C / groups, h, w), `attention` (B, K), `bias` (K, O) or None;
+    the result is (B, O, H', W') as from `F.conv2d`, channels-last if the input is. Attention may have another
+    floating dtype than the rest and need not sum to one. `algorithm` forces one of
+    `algorithms.available_algorithms()`; None leaves the choice to the documented cost model there, which
+    depends on shapes only. All algorithms agree within rounding.
+
+    Raises:
+        ShapeError: the tensors do not fit together.
+        ArgumentError: a stride, padding, dilation, group count or algorithm that cannot work.
+
+    Source: Chen et al. 2020, section 3.1: y = g(W(x)^T x + b(x)), W(x) = sum_k pi_k(x) W_k.
+    """
+    _check_shapes(input, weight, attention, bias, groups)
+    kernel_size = (weight.shape[3], weight.shape[4])
+    strides, dilations = pair(stride, "stride", 1), pair(dilation, "dilation", 1)
+    input, paddings = _explicit_padding(input, padding, kernel_size, strides, dilations)
+    geometry = Geometry(
+        batch=input.shape[0],
+        num_kernels=weight.shape[0],
+        in_channels=input.shape[1],
+        out_channels=weight.shape[1],
+        input_size=(input.shape[2], input.shape[3]),
+        kernel_size=kernel_size,
+        stride=strides,
+        padding=paddings,
+        dilation=dilations,
+        groups=groups,
+    )
+    if min(geometry.output_size) < 1:
+        raise ShapeError(
+            f"a {kernel_size} kernel with dilation {dilations} does not fit an input of {geometry.input_size} pixels "
+            f"padded by {paddings}: enlarge the input or the padding"
+        )
+    return _under_autocast(input, weight, attention, bias, geometry, algorithm)
+
+
+def _under_autocast(
+    input: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, geometry: Geometry, algorithm: str | None
+) -> Tensor:
+    device = input.device.type
+    if not torch.is_autocast_enabled(device) or input.dtype == torch.float64:
+        return _convolve(input, weight, attention, bias, geometry, algorithm)
+    dtype = torch.get_autocast_dtype(device)
+    mixed_bias = None if bias is None else bias.to(dtype)
+    with torch.autocast(device, enabled=False):
+        return _convolve(input.to(dtype), weight.to(dtype), attention, mixed_bias, geometry, algorithm)
+
+
+def _convolve(
+    input: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, geometry: Geometry, algorithm: str | None
+) -> Tensor:
+    attention = attention.to(input.dtype)
+    run = algorithms.choose(geometry, algorithm).run
+    memory_format = torch.channels_last if algorithms.is_channels_last(input) else torch.contiguous_format
+    output = run(_GradientFormat.apply(input, memory_format), weight, attention, geometry)
+    if bias is not None:
+        output = output + (attention @ bias)[:, :, None, None]
+    return output.contiguous(memory_format=memory_format)
+
+
+class _GradientFormat(torch.autograd.Function):
+    """Identity whose gradient is stored like its input.
+
+    Folding permutes dimensions, and a gradient that stays permuted sends the batch norm before this layer down a
+    path ten times slower.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, memory_format: torch.memory_format) -> Tensor:
+        ctx.memory_format = memory_format
+        return input.view_as(input)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0].contiguous(memory_format=ctx.memory_format), None
+
+
+def pair(value: IntOrPair, name: str, least: int) -> Pair:
+    """Return `value` as two integers, or raise ArgumentError if it is not one or two integers >= `least`."""
+    values = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    if len(values) != 2 or any(not isinstance(v, int) or isinstance(v, bool) or v < least for v in values):
+        raise ArgumentError(f"{name} must be one or two integers of at least {least}, got {value!r}")
+    return values[0], values[1]
+
+
+def _explicit_padding(
+    input: Tensor, padding: IntOrPair | str, kernel_size: Pair, stride: Pair, dilation: Pair
+) -> tuple[Tensor, Pair]:
+    """Turn 'same' and 'valid' into numbers; what 'same' needs on one side only is added to the input itself."""
+    if padding == "valid":
+        return input, (0, 0)
+    if padding != "same":
+        if isinstance(padding, str):
+            raise ArgumentError(f"padding must be 'same', 'valid' or integers, got {padding!r}")
+        return input, pair(padding, "padding", 0)
+    if stride != (1, 1):
+        raise ArgumentError(f"padding='same' needs stride 1, got {stride}: give the padding in pixels")
+    total = [d * (k - 1) for d, k in zip(dilation, kernel_size, strict=True)]
+    if any(t % 2 for t in total):
+        input = F.pad(input, (0, total[1] % 2, 0, total[0] % 2))
+    return input, (total[0] // 2, total[1] // 2)
+
+
+def _check_shapes(input: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, groups: int) -> None:
+    if input.dim() != 4 or weight.dim() != 5:
+        raise ShapeError(
+            "input must be (B, C, H, W) and weight (K, O, C / groups, h, w), "
+            f"got {tuple(input.shape)} and {tuple(weight.shape)}"
+        )
+    batch, channels = input.shape[:2]
+    num_kernels, out_channels, per_group = weight.shape[:3]
+    if groups < 1 or channels != per_group * groups or out_channels % groups:
+        raise ShapeError(
+            f"{channels} input channels, {out_channels} output channels and kernels that see {per_group} channels "
+            f"do not fit groups={groups}: C must be groups x {per_group} and O a multiple of groups"
+        )
+    if attention.shape != (batch, num_kernels):
+        raise ShapeError(
+            f"attention must be (B, K) = {(batch, num_kernels)}, one weight per image and kernel, "
+            f"got {tuple(attention.shape)}"
+        )
+    if bias is not None and bias.shape != (num_kernels, out_channels):
+        raise ShapeError(
+            f"bias must be (K, O) = {(num_kernels, out_channels)}, one row per kernel, got {tuple(bias.shape)}"
+        )

@@ -1,0 +1,79 @@
+"""`record_attention`: what the attention of each layer was while a network ran, observed by hooks.
+
+Nothing in the network is changed or computed twice. What the numbers mean is for a report to say.
+
+Dimensions: N images seen while recording, K kernels.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dyconv.errors import ConversionError
+from dyconv.layers import dynamic_layers
+
+
+class AttentionRecorder:
+    """The attention of each dynamic layer, by layer name, over all images seen while recording."""
+
+    def __init__(self) -> None:
+        self._branch: dict[str, list[Tensor]] = defaultdict(list)
+        self._used: dict[str, list[Tensor]] = defaultdict(list)
+
+    def add(self, layer: str, branch: Tensor, used: Tensor) -> None:
+        """Keep one batch of `layer`: the (B, K) weights of its attention branch, and those that mixed its kernels."""
+        self._branch[layer].append(branch.detach().cpu())
+        self._used[layer].append(used.detach().cpu())
+
+    @property
+    def branch(self) -> dict[str, Tensor]:
+        """Per layer the (N, K) weights that the attention branch gave, before any strategy."""
+        return {layer: torch.cat(batches) for layer, batches in self._branch.items()}
+
+    @property
+    def used(self) -> dict[str, Tensor]:
+        """Per layer the (N, K) weights that mixed the kernels, after the aggregation strategy."""
+        return {layer: torch.cat(batches) for layer, batches in self._used.items()}
+
+    def entropy(self, *, normalized: bool = False) -> dict[str, float]:
+        """Return per layer the entropy of the branch's attention in nats, averaged over the N images.
+
+        `normalized` divides by log K: 1 is uniform, 0 one kernel alone (and for K = 1, where both are the same, 1).
+        """
+        return {layer: _mean_entropy(weights, normalized) for layer, weights in self.branch.items()}
+
+
+@contextmanager
+def record_attention(model: nn.Module) -> Iterator[AttentionRecorder]:
+    """Record the attention of each dynamic layer of `model` while the context lasts; yields the recorder.
+
+    Raises:
+        ConversionError: the network has no dynamic layer.
+    """
+    recorder = AttentionRecorder()
+    with ExitStack() as stack:
+        for name, layer in dynamic_layers(model):
+            stack.callback(layer.aggregator.register_forward_hook(_noting(recorder, name)).remove)
+        if not any(True for _ in dynamic_layers(model)):
+            raise ConversionError("this network has no dynamic layer to record: convert it with make_dynamic first")
+        yield recorder
+
+
+def _noting(recorder: AttentionRecorder, name: str) -> Any:
+    def note(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        recorder.add(name, args[0], output)
+
+    return note
+
+
+def _mean_entropy(weights_NK: Tensor, normalized: bool) -> float:
+    entropy = float(torch.special.entr(weights_NK.double()).sum(1).mean())
+    if not normalized:
+        return entropy
+    kernels = weights_NK.shape[1]
+    return entropy / math.log(kernels) if kernels > 1 else 1.0

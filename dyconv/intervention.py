@@ -1,0 +1,85 @@
+"""`intervene`: change a trained network for an evaluation, and put it back.
+
+An intervention is evaluation only: another aggregation or temperature at some of the dynamic layers. Weights are
+not touched; everything that is comes back when the context ends, by an error too.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from dyconv.aggregation import AggregationContext, BeginForwardPass, ForwardPass, get_aggregation
+from dyconv.description import LayerInfo, describe_layers
+from dyconv.errors import ArgumentError, ConversionError
+from dyconv.layers import DynamicLayer, checked_temperature, dynamic_layers
+from dyconv.placement import Placement, select_layers
+
+
+@contextmanager
+def intervene(
+    model: nn.Module,
+    aggregation: str | None = None,
+    where: Placement | Mapping[str, Any] | None = None,
+    temperature: float | None = None,
+    seed: int = 0,
+    input_size: tuple[int, int, int] | None = None,
+) -> Iterator[list[LayerInfo]]:
+    """Use another `aggregation` or `temperature` at the dynamic layers that `where` means, within the context.
+
+    Yields the descriptions of those layers; `where` None means all dynamic layers, and a placement by resolution
+    needs `input_size` (C, H, W). Random strategies draw from `seed` and the number of the forward pass, counted
+    from 0 within the context. Interventions can be nested. On exit, and on error, aggregation, temperature and
+    the network's own count of forward passes are as before.
+
+    Raises:
+        ConversionError: the network has no dynamic layer.
+        PlacementError: `where` is malformed or means none of the dynamic layers; the message lists them.
+        ArgumentError, AggregationError: nothing to change, or a value that cannot work.
+    """
+    if aggregation is None and temperature is None:
+        raise ArgumentError("an intervention needs an aggregation or a temperature to change, got neither")
+    if aggregation is not None:
+        get_aggregation(aggregation)
+    value = None if temperature is None else checked_temperature(temperature)
+    layers = dict(dynamic_layers(model))
+    if not layers:
+        raise ConversionError("this network has no dynamic layer to intervene at: convert it with make_dynamic first")
+    infos = [info for info in describe_layers(model, input_size) if info.dynamic]
+    selected = select_layers(infos, {} if where is None else where)
+    forward_pass = ForwardPass(seed)
+    with ExitStack() as stack:
+        stack.callback(model.register_forward_pre_hook(BeginForwardPass(forward_pass)).remove)
+        for layer in layers.values():
+            stack.enter_context(_kept(layer))
+        for info in selected:
+            _change(layers[info.name], aggregation, value, AggregationContext(forward_pass, info.name))
+        yield selected
+
+
+def _change(
+    layer: DynamicLayer, aggregation: str | None, temperature: float | None, context: AggregationContext
+) -> None:
+    if aggregation is not None:
+        layer.aggregator.name = aggregation
+        layer.aggregator.context = context
+    if temperature is not None:
+        with torch.no_grad():
+            layer.temperature.fill_(temperature)
+
+
+@contextmanager
+def _kept(layer: DynamicLayer) -> Iterator[None]:
+    """Put back what an intervention may change in `layer`, and the count of passes it draws from."""
+    aggregator, temperature = layer.aggregator, layer.temperature.clone()
+    name, context = aggregator.name, aggregator.context
+    step, next_step = context.forward_pass.step, context.forward_pass.next_step
+    try:
+        yield
+    finally:
+        aggregator.name, aggregator.context = name, context
+        context.forward_pass.step, context.forward_pass.next_step = step, next_step
+        with torch.no_grad():
+            layer.temperature.copy_(temperature)
