@@ -342,9 +342,10 @@ def write_report(plan: Plan, runs_dir: Path, uri: str, formats: Sequence[str]) -
     from runners.tracking import write_study_summary
     from runners.tracking.studies import VariantRecord
 
-    files = make_report(plan, uri, formats, runs_dir / "reports")
+    results = collect(plan, uri)
+    files = make_report(plan, uri, formats, runs_dir / "reports", results=results)
     tracker = make_tracker(plan, runs_dir, uri)
-    for study, summary in zip(plan.studies, summarize(plan, collect(plan, uri)), strict=True):
+    for study, summary in zip(plan.studies, summarize(plan, results), strict=True):
         records = [VariantRecord(row.key, row.as_metrics(study.metric)) for row in summary.variants]
         write_study_summary(tracker, plan, study, records, list(files.values()))
     out = console()

@@ -1,126 +1,16 @@
-"""Made-up runs in a temporary MLflow store, made once per session, and the plan that asks for them."""
+"""A store of made-up runs, made once per session, and what reports read from it."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ablations import vocabulary as names
-from ablations.planning import EvaluationNode, Node, Plan, Request, make_plan
-from ablations.presets import PRESETS
-from ablations.spec import Intervention
-from ablations.study import InspectedNetwork, Study, Variant
-
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-VERSIONS = {"python": "3.11.7", "torch": "2.6.0"}
-ENTROPIES = ("features.2.conv.0", "features.10.conv.0")
-
-TEMPERATURE = Study(
-    name="temperature",
-    title="Softmax temperature",
-    question="Which temperature?",
-    reference="tau_30",
-    published="temperature",
-    finding="τ = 30 is best.",
-    variants=(
-        Variant(name="static", changes={"model.layer": "static"}),
-        Variant(name="tau_20", label="τ = 20", changes={"train.temperature.start": 20.0}),
-        Variant(name="tau_30", label="τ = 30", changes={"train.temperature.start": 30.0}),
-    ),
-)
-AGGREGATION = Study(
-    name="aggregation",
-    title="Kernel aggregation",
-    question="Attention or average?",
-    networks=(
-        InspectedNetwork(name="tau_30", label="τ = 30", changes={"train.temperature.start": 30.0}),
-        InspectedNetwork(name="tau_20", label="τ = 20", changes={"train.temperature.start": 20.0}),
-    ),
-    inspect=("tau_30", "tau_20"),
-    reference="attention",
-    published="aggregation",
-    variants=(
-        Variant(name="attention"),
-        Variant(name="average", intervention=Intervention(aggregation="average")),
-        Variant(name="max", intervention=Intervention(aggregation="max")),
-    ),
-)
-STUDIES = (AGGREGATION, TEMPERATURE)
-
-TOP1: dict[str, tuple[float | None, ...]] = {
-    "static": (80.0, 81.0, 85.0),
-    "tau_20": (83.0, None, 87.0),
-    "tau_30": (82.0, 84.0, 86.0),
-    "tau_30/average": (80.0, 83.0, 85.0),
-    "tau_30/max": (10.0, 10.0, 10.0),
-    "tau_20/average": (70.0, None, 71.0),
-    "tau_20/max": (None, None, None),
-}
-"""Test accuracy by seed of a variant of *temperature* or, after the slash, of *aggregation*; `None` failed."""
-
-
-@dataclass
-class Store:
-    """A tracking store to which made-up runs can be added."""
-
-    uri: str
-    experiments: dict[str, str] = field(default_factory=dict)
-
-    def add(
-        self,
-        plan: Plan,
-        node: Node,
-        metrics: Mapping[str, float],
-        *,
-        status: str = "FINISHED",
-        start: int = 1_700_000_000_000,
-        curves: Mapping[str, tuple[float, ...]] | None = None,
-        tags: Mapping[str, str] | None = None,
-    ) -> str:
-        """Adds the run of a node as runners write it and returns its id."""
-        trial = node.trial if isinstance(node, EvaluationNode) else node
-        own = {
-            names.TAG_KIND: "evaluation" if isinstance(node, EvaluationNode) else "trial",
-            names.TAG_FINGERPRINT: node.fingerprint,
-            names.TAG_SEED: str(trial.spec.seed),
-            names.TAG_GIT_COMMIT: COMMIT,
-            names.TAG_GIT_DIRTY: "false",
-            names.TAG_VERSIONS: json.dumps(VERSIONS),
-            **(tags or {}),
-        }
-        experiment = names.experiment_name(plan.request.preset.name, trial.spec.data.name)
-        return self.raw(experiment, node.title, own, metrics, status=status, start=start, curves=curves)
-
-    def raw(
-        self,
-        experiment: str,
-        name: str,
-        tags: Mapping[str, str],
-        metrics: Mapping[str, float],
-        *,
-        status: str = "FINISHED",
-        start: int = 1_700_000_000_000,
-        curves: Mapping[str, tuple[float, ...]] | None = None,
-    ) -> str:
-        """Adds any run and returns its id."""
-        from mlflow.entities import Metric
-        from mlflow.tracking import MlflowClient
-
-        client = MlflowClient(self.uri)
-        if experiment not in self.experiments:
-            self.experiments[experiment] = client.create_experiment(experiment)
-        run = client.create_run(self.experiments[experiment], start_time=start, tags=dict(tags), run_name=name)
-        points = [Metric(key, value, start, 0) for key, value in metrics.items()]
-        for key, values in (curves or {}).items():
-            points += [Metric(key, value, start + step, step) for step, value in enumerate(values, start=1)]
-        client.log_batch(run.info.run_id, metrics=points)
-        client.set_terminated(run.info.run_id, status, end_time=start + 1000)
-        return str(run.info.run_id)
+from ablations.planning import Plan
+from tests.reports.made_up import Store, fill, plan_of
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -128,37 +18,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "ignore:The ``noload`` loader strategy:DeprecationWarning")
 
 
-def plan_of(*studies: Study, preset: str = "smoke", seeds: int | None = 3) -> Plan:
-    return make_plan(studies or STUDIES, Request(PRESETS[preset], seeds=seeds))
-
-
-def fill(store: Store, plan: Plan) -> None:
-    """Adds the runs of `TOP1` for the cells of a plan of `STUDIES`."""
-    seen = set()
-    for cell in plan.cells:
-        key = cell.variant if cell.study == "temperature" else f"{cell.network}/{cell.variant}"
-        if key.endswith("/attention") or cell.fingerprint in seen:
-            continue
-        seen.add(cell.fingerprint)
-        value, node = TOP1[key][cell.seed], plan.node(cell.fingerprint)
-        trial = node.trial if isinstance(node, EvaluationNode) else node
-        curves = {} if isinstance(node, EvaluationNode) else epoch_curves(cell.seed, trial.spec.model.layer == "dynamic")
-        metrics = {} if value is None else {"test/top1": value, "test/loss": 0.5, "seconds": 2.0}
-        store.add(plan, node, metrics, status="FAILED" if value is None else "FINISHED", curves=curves)
-
-
-def epoch_curves(seed: int, dynamic: bool) -> dict[str, tuple[float, ...]]:
-    curves = {"val/top1": (50.0 + seed, 60.0 + 2 * seed), "train/loss": (2.0, 1.0), "val/loss": (2.1, 1.1)}
-    if dynamic:
-        curves |= {names.entropy_metric(layer): (1.0, 0.9 - 0.1 * i) for i, layer in enumerate(ENTROPIES)}
-    return curves
-
-
 @pytest.fixture(scope="session")
 def make_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Store]:
     """Makes empty stores: the schema is created once and copied, which saves seconds each time."""
-    import shutil
-
     template = tmp_path_factory.mktemp("template") / "mlflow.db"
     from mlflow.tracking import MlflowClient
 

@@ -118,7 +118,7 @@ def test_a_finished_node_is_not_run_again(bench: Bench, monkeypatch: pytest.Monk
 
 
 def test_interventions_measure_the_same_checkpoint_differently(bench: Bench) -> None:
-    trial = bench.trial(train__temperature__start=1.0)
+    trial = bench.trial(train__temperature__start=1.0, train__batch_size=4, train__epochs=4)
     plain = _metrics(_run(bench, trial.fingerprint))
     same = _metrics(_run(bench, bench.evaluation(trial, Intervention(aggregation="attention")).fingerprint))
     assert same == plain

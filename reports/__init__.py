@@ -1,0 +1,58 @@
+"""Reports: studies and their runs → tables, figures, sentences and files. No torch; the only reads of MLflow.
+
+Importing this package is light: pandas, scipy, matplotlib, MLflow and Typst are loaded when they are first needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ablations.planning import Plan
+from ablations.vocabulary import slug
+
+if TYPE_CHECKING:
+    from reports.results import Results
+    from reports.summary import StudySummary
+
+DEFAULT_FORMATS = ("pdf", "tex", "md")
+
+__all__ = ["DEFAULT_FORMATS", "make_report", "summarize"]
+
+
+def make_report(
+    plan: Plan, tracking_uri: str, formats: Sequence[str], folder: Path, *, results: Results | None = None
+) -> dict[str, Path]:
+    """Writes one document on all studies of a plan, in each of the formats, and returns the files by format.
+
+    The files are called after the study, or `report` if there are several; figures lie in `folder/figures`. With
+    `results` at hand (`reports.collect.collect`), the store is not read again.
+
+    Raises:
+        UnknownNameError: If there is no such format.
+        OutputError: If the folder cannot be written.
+        TrackingError: If the store cannot be reached.
+        ReportError: If it holds no finished run of the plan.
+    """
+    from reports.render import get_renderer
+    from reports.render.files import ensure_folder
+
+    renderers = {name: get_renderer(name) for name in dict.fromkeys(formats)}
+    ensure_folder(folder)
+    from reports.document import build_document
+
+    if results is None:
+        from reports.collect import collect
+
+        results = collect(plan, tracking_uri)
+    document = build_document(plan, results)
+    stem = slug(plan.studies[0].name) if len(plan.studies) == 1 else "report"
+    return {name: renderer(document, folder, stem) for name, renderer in renderers.items()}
+
+
+def summarize(plan: Plan, results: Results) -> list[StudySummary]:
+    """Returns, per study of the plan, the mean, interval and difference of each variant (`reports.summary`)."""
+    from reports.summary import summarize_study
+
+    return [summarize_study(study, plan, results) for study in plan.studies]

@@ -1,0 +1,245 @@
+"""MLflow → `Results`: the only reads of the tracking store.
+
+One paged search per experiment brings every run with its last metrics; only the curves of trials cost a request per
+metric. What the store holds beside the plan (other projects, deleted or failed runs) does not disturb.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pandas as pd
+from mlflow.entities import Run, ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from sqlalchemy.exc import SQLAlchemyError
+
+from ablations import vocabulary as names
+from ablations.errors import ReportError, TrackingError
+from ablations.fingerprint import SHORT
+from ablations.planning import Cell, EvaluationNode, Plan
+from reports.results import CELL_COLUMNS, CURVE_COLUMNS, FINISHED, MISSING, RUN_COLUMNS, Results
+
+_PAGE = 1000
+_MEASURED = ("trial", "evaluation")
+_CELL_PREFIXES = ("test/", "val/")
+_CURVES = frozenset({names.TRAIN_LOSS, names.VAL_LOSS, names.VAL_TOP1, names.TEMPERATURE})
+_AGREE = 1e-6
+_HUGE = 1e300
+_CONNECT_SECONDS = 5.0
+_ROOT = names.experiment_name("", "").partition("/")[0]
+
+
+def collect(plan: Plan, tracking_uri: str) -> Results:
+    """Returns what the tracking store holds for `plan`.
+
+    A cell is looked up by its fingerprint among the finished runs; of two, the newest counts, with a warning if their
+    deciding metrics differ by more than 1e-6.
+
+    Raises:
+        TrackingError: If the store does not exist or cannot be reached.
+        ReportError: If it holds no finished run of the plan.
+    """
+    with _explained(tracking_uri):
+        client = _open(tracking_uri)
+        runs = _runs_by_fingerprint(client, plan)
+        chosen = {key: _choose(found) for key, found in runs.items()}
+        if not any(_status(run) == FINISHED for run in chosen.values()):
+            raise ReportError(_nothing(plan, tracking_uri))
+        curves = _curves(client, [chosen[key] for key in plan.trials if key in chosen])
+    return Results(
+        cells=pd.DataFrame(_cell_rows(plan, chosen)),
+        curves=pd.DataFrame(curves, columns=list(CURVE_COLUMNS)),
+        runs=pd.DataFrame(_run_rows(plan, chosen), columns=list(RUN_COLUMNS)),
+        warnings=tuple(_disagreements(plan, runs)),
+    )
+
+
+def latest_request(study_name: str, tracking_uri: str) -> dict[str, Any] | None:
+    """Returns what the newest summary run of a study was asked with, or `None` if there is none.
+
+    The keys are `preset` (a name), `overrides` (a mapping) and `seeds` (a number, or `None` for the default).
+
+    Raises:
+        TrackingError: If the store does not exist or cannot be reached.
+    """
+    with _explained(tracking_uri):
+        client = _open(tracking_uri)
+        experiments = [e.experiment_id for e in client.search_experiments(filter_string=f"name LIKE '{_ROOT}/%'")]
+        if not experiments:
+            return None
+        # The name is compared here: no quoting of MLflow's filter language takes every name.
+        for run in _search(client, experiments, f"tags.`{names.TAG_KIND}` = 'study'"):
+            tags = run.data.tags
+            if tags.get(names.TAG_STUDY_NAME) == study_name and tags.get(names.TAG_PRESET):
+                return {
+                    "preset": tags[names.TAG_PRESET],
+                    "overrides": _json_object(tags.get(names.TAG_OVERRIDES)),
+                    "seeds": _integer(tags.get(names.TAG_SEEDS)),
+                }
+    return None
+
+
+@contextmanager
+def _explained(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise TrackingError(
+            f"the tracking store {uri} cannot be read: {reason}. Check MLFLOW_TRACKING_URI, or start the server."
+        ) from None
+
+
+def _open(uri: str) -> MlflowClient:
+    """Returns a client; opening must neither create an empty store nor wait for minutes for a server."""
+    parts = urlsplit(uri)
+    if parts.scheme == "sqlite":
+        path = uri.partition("///")[2].partition("?")[0]
+        if not Path(path).is_file():
+            raise TrackingError(
+                f"there is no tracking store at {path}. Run a study first (run_ablation.py run …), or set "
+                "MLFLOW_TRACKING_URI to the store that holds the runs."
+            )
+    elif parts.scheme in ("http", "https") and parts.hostname:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        socket.create_connection((parts.hostname, port), timeout=_CONNECT_SECONDS).close()
+    return MlflowClient(tracking_uri=uri)
+
+
+def _runs_by_fingerprint(client: MlflowClient, plan: Plan) -> dict[str, list[Run]]:
+    """Returns the runs of the plan's nodes, the newest first."""
+    wanted = set(plan.trials) | set(plan.evaluations)
+    preset = plan.request.preset.name
+    experiments = {names.experiment_name(preset, node.spec.data.name) for node in plan.trials.values()}
+    found: dict[str, list[Run]] = {}
+    for name in sorted(experiments):
+        experiment = client.get_experiment_by_name(name)
+        if experiment is None:
+            continue
+        for run in _search(client, [experiment.experiment_id], f"tags.`{names.TAG_FINGERPRINT}` != ''"):
+            key = run.data.tags[names.TAG_FINGERPRINT]
+            if key in wanted and run.data.tags.get(names.TAG_KIND) in _MEASURED:
+                found.setdefault(key, []).append(run)
+    return found
+
+
+def _search(client: MlflowClient, experiments: list[str], query: str) -> Iterator[Run]:
+    token = None
+    while True:
+        page = client.search_runs(
+            experiments,
+            query,
+            run_view_type=ViewType.ACTIVE_ONLY,
+            max_results=_PAGE,
+            order_by=["attributes.start_time DESC", "attributes.run_id ASC"],
+            page_token=token,
+        )
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _status(run: Run) -> str:
+    return str(run.info.status).lower()
+
+
+def _choose(runs: list[Run]) -> Run:
+    return next((run for run in runs if _status(run) == FINISHED), runs[0])
+
+
+def _disagreements(plan: Plan, runs: dict[str, list[Run]]) -> Iterator[str]:
+    metrics = {study.name: study.metric for study in plan.studies}
+    said = set()
+    for cell in plan.cells:
+        metric = metrics[cell.study]
+        finished = [run for run in runs.get(cell.fingerprint, []) if _status(run) == FINISHED]
+        values = [run.data.metrics.get(metric, math.nan) for run in finished]
+        if (cell.fingerprint, metric) not in said and any(not _agree(values[0], value) for value in values[1:]):
+            said.add((cell.fingerprint, metric))
+            listed = ", ".join(f"{value:.6g} ({run.info.run_id})" for run, value in zip(finished, values, strict=True))
+            yield (
+                f"{len(finished)} finished runs of fingerprint {cell.fingerprint[:SHORT]} ({cell.study}, {cell.key}, "
+                f"seed {cell.seed}) disagree on {metric}: {listed}. The newest, first here, is used."
+            )
+
+
+def _agree(one: float, other: float) -> bool:
+    return abs(one - other) <= _AGREE or (math.isnan(one) and math.isnan(other))
+
+
+def _cell_rows(plan: Plan, chosen: dict[str, Run]) -> list[dict[str, Any]]:
+    return [_cell_row(cell, chosen.get(cell.fingerprint)) for cell in plan.cells]
+
+
+def _cell_row(cell: Cell, run: Run | None) -> dict[str, Any]:
+    status = _status(run) if run is not None else MISSING
+    run_id = run.info.run_id if run is not None else ""
+    place = (cell.study, cell.network, cell.variant, cell.seed, cell.fingerprint, run_id, status)
+    row: dict[str, Any] = dict(zip(CELL_COLUMNS, place, strict=True))
+    if run is not None and status == FINISHED:
+        for name, value in run.data.metrics.items():
+            if name.startswith(_CELL_PREFIXES) or name == names.SECONDS:
+                row[name] = _finite(value)
+    return row
+
+
+def _finite(value: float) -> float:
+    # MLflow stores an infinity as the largest float there is.
+    return float(value) if abs(value) < _HUGE else math.nan
+
+
+def _curves(client: MlflowClient, trials: Iterable[Run]) -> list[tuple[Any, ...]]:
+    rows = []
+    for run in trials:
+        place = (run.info.run_id, run.data.tags[names.TAG_FINGERPRINT])
+        for name in sorted(run.data.metrics):
+            if _status(run) == FINISHED and (name in _CURVES or name.startswith(names.ENTROPY_PREFIX)):
+                history = client.get_metric_history(run.info.run_id, name)
+                by_step = {point.step: point.value for point in sorted(history, key=lambda point: point.timestamp)}
+                rows += [(*place, name, step, _finite(value)) for step, value in sorted(by_step.items())]
+    return rows
+
+
+def _run_rows(plan: Plan, chosen: dict[str, Run]) -> list[tuple[Any, ...]]:
+    rows = []
+    for key in (*plan.trials, *plan.evaluations):
+        run = chosen.get(key)
+        if run is None or _status(run) != FINISHED:
+            continue
+        node, tags = plan.node(key), run.data.tags
+        trial = node.trial if isinstance(node, EvaluationNode) else node
+        commit, dirty = tags.get(names.TAG_GIT_COMMIT, ""), tags.get(names.TAG_GIT_DIRTY) == "true"
+        versions, ended = _json_object(tags.get(names.TAG_VERSIONS)), run.info.end_time or run.info.start_time or 0
+        place = (run.info.run_id, run.info.run_name or node.title, tags[names.TAG_KIND], key, trial.spec.seed)
+        rows.append((*place, commit, dirty, versions, ended, _finite(run.data.metrics.get(names.SECONDS, math.nan))))
+    return rows
+
+
+def _json_object(text: str | None) -> dict[str, Any]:
+    try:
+        value = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _integer(text: str | None) -> int | None:
+    return int(text) if text and text.isdecimal() else None
+
+
+def _nothing(plan: Plan, uri: str) -> str:
+    studies = " ".join(study.name for study in plan.studies)
+    preset = plan.request.preset.name
+    return (
+        f"the store {uri} holds no finished run of {studies} with preset {preset!r} and these settings. "
+        f"Run it first: run_ablation.py run {studies} --preset {preset}"
+    )

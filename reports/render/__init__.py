@@ -1,0 +1,28 @@
+"""Renderers: a document → a file. They compute nothing; each knows one format's escaping and layout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ablations.errors import UnknownNameError
+from reports.blocks import Document
+from reports.render.latex import render_latex
+from reports.render.markdown import render_markdown
+from reports.render.typst import render_pdf
+
+Renderer = Callable[[Document, Path, str], Path]
+"""Takes the document, the folder and the file name without its ending; returns the file."""
+
+FORMATS: dict[str, Renderer] = {"pdf": render_pdf, "tex": render_latex, "md": render_markdown}
+
+
+def get_renderer(name: str) -> Renderer:
+    """Returns the renderer of the format called `name`.
+
+    Raises:
+        UnknownNameError: If there is none, with the nearest names.
+    """
+    if name not in FORMATS:
+        raise UnknownNameError("report format", name, FORMATS)
+    return FORMATS[name]

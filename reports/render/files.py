@@ -1,0 +1,75 @@
+"""Writing: whole files or none, inside the output folder or not at all, with one error for all that can go wrong."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from ablations.errors import OutputError
+from ablations.vocabulary import slug
+from reports.blocks import Document
+from reports.drawing import ImageFormat, draw
+
+FIGURES = "figures"
+
+
+def ensure_folder(folder: Path) -> Path:
+    """Creates a folder and checks that files can be made in it.
+
+    Raises:
+        OutputError: If that cannot be done.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise _explained(folder, error) from None
+
+
+def write_atomically(path: Path, content: bytes) -> Path:
+    """Writes a file through a temporary one beside it, so that a reader sees the old or the new, never a part.
+
+    Raises:
+        OutputError: If it cannot be written; the old file, if any, is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise _explained(path, error) from None
+    return path
+
+
+def _explained(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"cannot write {path}: {error.strerror or error}. Choose another folder or free it.")
+
+
+def document_path(folder: Path, stem: str, ending: str) -> Path:
+    """Returns where a document goes; no `stem` leads out of the folder."""
+    return folder / f"{slug(stem)}.{ending}"
+
+
+def write_figures(document: Document, folder: Path, stem: str, image_format: ImageFormat) -> dict[str, Path]:
+    """Draws the figures of a document into `folder/figures` and returns their paths by name.
+
+    Raises:
+        OutputError: If one cannot be written.
+    """
+    if not document.figures:
+        return {}
+    ensure_folder(folder / FIGURES)
+    paths = {}
+    for figure in document.figures:
+        prefix = "" if figure.name.startswith(f"{slug(stem)}-") else f"{slug(stem)}-"
+        file = f"{prefix}{slug(figure.name)}.{image_format}"
+        paths[figure.name] = write_atomically(folder / FIGURES / file, draw(figure, image_format))
+    return paths
+
+
+def relative(path: Path) -> str:
+    """Returns the path of a figure as a document beside its folder names it."""
+    return f"{FIGURES}/{path.name}"

@@ -1,0 +1,171 @@
+"""A document → a complete LaTeX file with PDF figures, for pdfLaTeX, XeLaTeX or LuaLaTeX. Every name is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import singledispatch
+from pathlib import Path
+
+from reports.blocks import Block, Column, Document, Facts, Figure, Items, Note, Paragraph, Section, Table
+from reports.formatting import SetCell, set_rows
+from reports.render.files import document_path, ensure_folder, relative, write_atomically, write_figures
+from reports.render.latex_text import escape, literal, preamble
+from reports.render.layout import has_numbers, is_long, spans, wrapping
+
+_LETTERS = {"number": "r", "interval": "r", "mark": "c"}
+
+
+def render_latex(document: Document, folder: Path, stem: str) -> Path:
+    """Writes `folder/<stem>.tex` and its figures as PDF.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    ensure_folder(folder)
+    paths = write_figures(document, folder, stem, "pdf")
+    return write_atomically(document_path(folder, stem, "tex"), latex_text(document, paths).encode("utf-8"))
+
+
+def latex_text(document: Document, figures: Mapping[str, Path]) -> str:
+    """Returns the document as LaTeX, with the paths of its figures by name."""
+    body = [rf"\title{{{escape(document.title)}}}", rf"\author{{{escape(document.subtitle)}}}", r"\date{}"]
+    body += [rf"\markright{{{escape(document.running_head)}}}", r"\begin{document}", r"\maketitle", r"\begin{quote}"]
+    body += [r"\small", *(_block(block, figures) for block in document.summary), r"\end{quote}"]
+    for section in document.sections:
+        body += _section(section, figures)
+    body += [r"\clearpage", r"\appendix"]
+    for section in document.appendix:
+        body += _section(section, figures)
+    body.append(r"\end{document}")
+    text = "\n\n".join(body)
+    return f"{preamble(text)}\n{text}\n"
+
+
+def _section(section: Section, figures: Mapping[str, Path]) -> Iterator[str]:
+    yield rf"\section{{{escape(section.title)}}}"
+    for block in section.blocks:
+        yield _block(block, figures)
+
+
+@singledispatch
+def _block(block: Block, figures: Mapping[str, Path]) -> str:
+    raise TypeError(f"no way to set a {type(block).__name__}")
+
+
+@_block.register
+def _paragraph(block: Paragraph, figures: Mapping[str, Path]) -> str:
+    lead = rf"\textbf{{{escape(block.lead)}.}} " if block.lead else ""
+    return rf"\noindent {lead}{escape(block.text)}"
+
+
+@_block.register
+def _facts(block: Facts, figures: Mapping[str, Path]) -> str:
+    return _list("description", (rf"\item[{{{escape(name)}}}] {escape(value)}" for name, value in block.items))
+
+
+@_block.register
+def _items(block: Items, figures: Mapping[str, Path]) -> str:
+    return _list("itemize", (rf"\item {{}}{escape(item)}" for item in block.items))
+
+
+def _list(kind: str, items: Iterable[str]) -> str:
+    return "\n".join([rf"\begin{{{kind}}}", *items, rf"\end{{{kind}}}"])
+
+
+@_block.register
+def _figure(block: Figure, figures: Mapping[str, Path]) -> str:
+    lines = [
+        r"\begin{figure}[htbp]",
+        r"\centering",
+        rf"\includegraphics[width=\linewidth]{{{relative(figures[block.name])}}}",
+        _caption(block),
+        r"\end{figure}",
+    ]
+    return "\n".join(lines)
+
+
+def _caption(block: Figure | Table) -> str:
+    return rf"\caption{{\textbf{{{escape(block.title)}.}} {escape(block.caption)}}}"
+
+
+@_block.register
+def _table(block: Table, figures: Mapping[str, Path]) -> str:
+    rows = [_row(row, block.columns) for row in set_rows(block)]
+    lines = [rf"\addlinespace {row}" if index in block.rules else row for index, row in enumerate(rows)]
+    setter = _long_table if is_long(block) or not has_numbers(block) else _short_table
+    return "\n".join([*setter(block, lines), *_notes(block.notes)])
+
+
+def _short_table(table: Table, lines: list[str]) -> list[str]:
+    """A floating table, made smaller as a whole if it is wider than the page."""
+    return [
+        r"\begin{table}[htbp]",
+        r"\centering",
+        _caption(table),
+        r"\begin{adjustbox}{max width=\linewidth}",
+        rf"\begin{{tabular}}{{@{{}}{_letters(table)}@{{}}}}",
+        *(r"\toprule", *_header(table), r"\midrule", *lines, r"\bottomrule"),
+        r"\end{tabular}",
+        r"\end{adjustbox}",
+        r"\end{table}",
+    ]
+
+
+def _long_table(table: Table, lines: list[str]) -> list[str]:
+    """A table that runs over pages, its heading repeated."""
+    return [
+        r"{\footnotesize",
+        rf"\begin{{longtable}}{{@{{}}{_letters(table)}@{{}}}}",
+        rf"{_caption(table)}\\",
+        *(r"\toprule", *_header(table), r"\midrule", r"\endhead", r"\bottomrule", r"\endfoot", *lines),
+        r"\end{longtable}",
+        "}",
+    ]
+
+
+def _letters(table: Table) -> str:
+    wraps = wrapping(table)
+    share = 0.62 / max(1, sum(wraps))
+    width = "4.4cm" if has_numbers(table) else rf"{share:.2f}\linewidth"
+    if len(table.columns) > 4 and not has_numbers(table):
+        width = r"0.24\linewidth"
+    letters = [_LETTERS.get(column.kind, "l") for column in table.columns]
+    return "".join(rf"p{{{width}}}" if wrap else letter for letter, wrap in zip(letters, wraps, strict=True))
+
+
+def _header(table: Table) -> Iterator[str]:
+    groups = spans(table)
+    if groups:
+        cells = (rf"\multicolumn{{{g.end - g.start}}}{{c}}{{{escape(g.text)}}}" for g in groups)
+        yield rf"{' & '.join(cells)} \\"
+        yield " ".join(rf"\cmidrule(lr){{{g.start + 1}-{g.end}}}" for g in groups if g.text)
+    yield rf"{' & '.join(_heading(column) for column in table.columns)} \\"
+
+
+def _heading(column: Column) -> str:
+    words = escape(column.heading)
+    return rf"\multicolumn{{1}}{{c}}{{{words}}}" if column.kind == "interval" else words
+
+
+def _row(cells: Iterable[SetCell], columns: tuple[Column, ...]) -> str:
+    # A row that starts with [ would be taken for an option of the line break before it.
+    return rf"{{}}{' & '.join(_cell(cell, column) for cell, column in zip(cells, columns, strict=True))} \\"
+
+
+def _cell(cell: SetCell, column: Column) -> str:
+    text = "".join((rf"\phantom{{{literal(p.pad)}}}" if p.pad else "") + literal(p.text) for p in cell.visible)
+    if column.kind == "code":
+        text = rf"\texttt{{{text}}}"
+    filler = rf"\phantom{{{literal(cell.filler)}}}" if cell.filler else ""
+    if not cell.marks:
+        return text + filler
+    marks = rf"\textsuperscript{{{escape(','.join(cell.marks))}}}"
+    return text + (rf"\rlap{{{marks}}}" if column.kind in ("number", "interval") else marks) + filler
+
+
+def _notes(notes: tuple[Note, ...]) -> Iterator[str]:
+    if notes:
+        marked = (
+            (rf"\textsuperscript{{{escape(note.mark)}}} " if note.mark else "") + escape(note.text) for note in notes
+        )
+        yield "\n".join([r"{\footnotesize\noindent", "\\par\\noindent\n".join(marked), r"\par}"])

@@ -1,0 +1,113 @@
+"""A document → GitHub-flavoured Markdown with PNG figures. Every name is escaped: it shows as it was written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import singledispatch
+from pathlib import Path
+
+from reports.blocks import Block, Column, Document, Facts, Figure, Items, Paragraph, Section, Table
+from reports.formatting import SetCell, printable, set_rows
+from reports.render.files import document_path, ensure_folder, relative, write_atomically, write_figures
+
+_SPECIAL = re.compile(r"[\\`*_\[\]#|$~@]")
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_OPENING = re.compile(r"^([-+=:]|\d{1,9}[.)])")
+_RIGHT, _CENTRE, _LEFT = "---:", ":---:", ":---"
+_ALIGNMENT = {"number": _RIGHT, "interval": _RIGHT, "mark": _CENTRE}
+
+
+def render_markdown(document: Document, folder: Path, stem: str) -> Path:
+    """Writes `folder/<stem>.md` and its figures as PNG.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    ensure_folder(folder)
+    paths = write_figures(document, folder, stem, "png")
+    text = markdown_text(document, paths)
+    return write_atomically(document_path(folder, stem, "md"), text.encode("utf-8"))
+
+
+def markdown_text(document: Document, figures: Mapping[str, Path]) -> str:
+    """Returns the document as Markdown, with the paths of its figures by name."""
+    parts = [f"# {escape(document.title)}", escape_line(document.subtitle)]
+    parts += [_block(block, figures) for block in document.summary]
+    for section in document.sections:
+        parts += _section(section, figures)
+    parts.append("## Appendix")
+    for section in document.appendix:
+        parts += _section(section, figures, "###")
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def escape(text: str) -> str:
+    """Returns text so that Markdown shows it literally within a line, in a cell of a table too."""
+    clean = "".join(_ENTITIES.get(char, char) for char in printable(text))
+    return _SPECIAL.sub(lambda found: f"\\{found.group()}", clean)
+
+
+def escape_line(text: str) -> str:
+    """Returns text so that Markdown shows it literally at the start of a line, where `1.` would begin a list."""
+    return _OPENING.sub(lambda found: f"{found.group()[:-1]}\\{found.group()[-1]}", escape(text))
+
+
+def _section(section: Section, figures: Mapping[str, Path], level: str = "##") -> list[str]:
+    return [f"{level} {escape(section.title)}", *(_block(block, figures) for block in section.blocks)]
+
+
+@singledispatch
+def _block(block: Block, figures: Mapping[str, Path]) -> str:
+    raise TypeError(f"no way to set a {type(block).__name__}")
+
+
+@_block.register
+def _paragraph(block: Paragraph, figures: Mapping[str, Path]) -> str:
+    text = f"**{escape(block.lead)}.** {escape(block.text)}" if block.lead else escape_line(block.text)
+    return ("> " if block.role == "caveat" else "") + text
+
+
+@_block.register
+def _facts(block: Facts, figures: Mapping[str, Path]) -> str:
+    return "\n".join(f"- **{escape(name)}:** {escape(value)}" for name, value in block.items)
+
+
+@_block.register
+def _items(block: Items, figures: Mapping[str, Path]) -> str:
+    return "\n".join(f"- {escape_line(item)}" for item in block.items)
+
+
+@_block.register
+def _figure(block: Figure, figures: Mapping[str, Path]) -> str:
+    return (
+        f"![{escape(block.alt)}]({relative(figures[block.name])})\n\n**{escape(block.title)}.** {escape(block.caption)}"
+    )
+
+
+@_block.register
+def _table(block: Table, figures: Mapping[str, Path]) -> str:
+    lines = [f"**{escape(block.title)}.** {escape(block.caption)}", ""]
+    lines.append(_row(_heading(column) for column in block.columns))
+    lines.append(_row(_ALIGNMENT.get(column.kind, _LEFT) for column in block.columns))
+    for row in set_rows(block):
+        lines.append(_row(_cell(cell, column) for cell, column in zip(row, block.columns, strict=True)))
+    for note in block.notes:
+        mark = f"<sup>{escape(note.mark)}</sup> " if note.mark else ""
+        lines += ["", mark + escape(note.text) if mark else escape_line(note.text)]
+    return "\n".join(lines)
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _heading(column: Column) -> str:
+    return f"{escape(column.group)}: {escape(column.heading)}" if column.group else escape(column.heading)
+
+
+def _cell(cell: SetCell, column: Column) -> str:
+    text = escape(cell.text)
+    if column.kind == "code" and text:
+        text = f"<code>{text}</code>"
+    return text + (f"<sup>{escape(','.join(cell.marks))}</sup>" if cell.marks else "")

@@ -1,0 +1,126 @@
+"""A document → PDF with Typst. All text goes to the fixed template as JSON data, so none of it is ever markup."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import singledispatch
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from ablations.errors import OutputError
+from reports.blocks import Block, Document, Facts, Figure, Items, Note, Paragraph, Section, Table
+from reports.formatting import SetCell, printable, set_rows
+from reports.render.files import document_path, ensure_folder, write_atomically, write_figures
+from reports.render.fonts import font_folder
+from reports.render.layout import has_numbers, is_long, spans, wrapping
+
+Json = dict[str, Any]
+
+
+def render_pdf(document: Document, folder: Path, stem: str) -> Path:
+    """Writes `folder/<stem>.pdf` and its figures as SVG; equal documents give equal bytes.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    ensure_folder(folder)
+    drawings = {name: path.read_text("utf-8") for name, path in write_figures(document, folder, stem, "svg").items()}
+    return write_atomically(document_path(folder, stem, "pdf"), compile_pdf(document, drawings))
+
+
+def compile_pdf(document: Document, drawings: Mapping[str, str]) -> bytes:
+    """Returns the document as PDF bytes, given its figures as SVG by name.
+
+    Raises:
+        OutputError: If Typst refuses it.
+    """
+    import typst
+
+    template = resources.files("reports.render").joinpath("templates/report.typ").read_bytes()
+    data = json.dumps(as_json(document, drawings), ensure_ascii=False)
+    try:
+        with font_folder(data) as fonts:
+            compiled: bytes = typst.compile(
+                template,
+                format="pdf",
+                font_paths=typst.Fonts(font_paths=[str(fonts)]),
+                sys_inputs={"document": data},
+                timestamp=document.timestamp,
+            )
+    except typst.TypstError as error:
+        raise OutputError(f"Typst could not set the report: {error}") from None
+    return compiled
+
+
+def as_json(document: Document, drawings: Mapping[str, str]) -> Json:
+    """Returns what the template reads: strings, numbers, lists and mappings alone."""
+    return {
+        "title": printable(document.title),
+        "subtitle": printable(document.subtitle),
+        "head": printable(document.running_head),
+        "summary": [_block(block, drawings) for block in document.summary],
+        "sections": [_section(section, drawings) for section in document.sections],
+        "appendix": [_section(section, drawings) for section in document.appendix],
+    }
+
+
+def _section(section: Section, drawings: Mapping[str, str]) -> Json:
+    return {"title": printable(section.title), "blocks": [_block(block, drawings) for block in section.blocks]}
+
+
+@singledispatch
+def _block(block: Block, drawings: Mapping[str, str]) -> Json:
+    raise TypeError(f"no way to set a {type(block).__name__}")
+
+
+@_block.register
+def _paragraph(block: Paragraph, drawings: Mapping[str, str]) -> Json:
+    return {"type": "paragraph", "lead": printable(block.lead), "text": printable(block.text), "role": block.role}
+
+
+@_block.register
+def _facts(block: Facts, drawings: Mapping[str, str]) -> Json:
+    return {"type": "facts", "items": [[printable(name), printable(value)] for name, value in block.items]}
+
+
+@_block.register
+def _items(block: Items, drawings: Mapping[str, str]) -> Json:
+    return {"type": "items", "items": [printable(item) for item in block.items]}
+
+
+@_block.register
+def _figure(block: Figure, drawings: Mapping[str, str]) -> Json:
+    words = {"title": printable(block.title), "caption": printable(block.caption), "alt": printable(block.alt)}
+    return {"type": "figure", "svg": drawings[block.name], **words}
+
+
+@_block.register
+def _table(block: Table, drawings: Mapping[str, str]) -> Json:
+    wraps = wrapping(block)
+    columns = [
+        {"heading": printable(column.heading), "kind": column.kind, "wraps": wraps[index]}
+        for index, column in enumerate(block.columns)
+    ]
+    return {
+        "type": "table",
+        "title": printable(block.title),
+        "caption": printable(block.caption),
+        "columns": columns,
+        "spans": [{"text": printable(s.text), "start": s.start, "end": s.end} for s in spans(block)],
+        "rows": [[_cell(cell) for cell in row] for row in set_rows(block)],
+        "notes": [_note(note) for note in block.notes],
+        "rules": list(block.rules),
+        "long": is_long(block),
+        "numbers": has_numbers(block),
+    }
+
+
+def _cell(cell: SetCell) -> Json:
+    pieces = [[piece.pad, piece.text] for piece in cell.visible]
+    return {"pieces": pieces, "marks": ",".join(cell.marks), "filler": cell.filler, "missing": cell.missing}
+
+
+def _note(note: Note) -> Json:
+    return {"mark": note.mark, "text": printable(note.text)}

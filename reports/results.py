@@ -1,0 +1,67 @@
+"""Results: what the tracking store holds for a plan, as tidy tables. How they are read is in `reports.collect`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import pandas as pd
+
+FINISHED, MISSING, NO_METRIC = "finished", "missing", "without the deciding metric"
+"""Status of a cell; the others are MLflow's own in lower case (failed, killed, running, scheduled)."""
+
+CELL_COLUMNS = ("study", "network", "variant", "seed", "fingerprint", "run_id", "status")
+CURVE_COLUMNS = ("run_id", "fingerprint", "metric", "step", "value")
+RUN_COLUMNS = ("run_id", "run_name", "kind", "fingerprint", "seed", "commit", "dirty", "versions", "ended", "seconds")
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """One cell's status and value; the value is NaN unless the status is `FINISHED`."""
+
+    status: str
+    value: float
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is a value."""
+        return self.status == FINISHED
+
+
+@dataclass(frozen=True)
+class Results:
+    """What was measured for the cells of a plan.
+
+    Attributes:
+        cells: A row per cell of the plan: `CELL_COLUMNS`, one column per `test/*` and `val/*` metric, `seconds`.
+        curves: A row per value that a trial logged per epoch: `CURVE_COLUMNS`; steps are epochs from 1.
+        runs: A row per run that a cell or a curve comes from: `RUN_COLUMNS`; `versions` is a dict, `ended` is in
+            milliseconds since 1970, `dirty` is a bool, `commit` is empty and `seconds` is NaN if unknown.
+        warnings: Sentences about anything in the store that a reader must know.
+    """
+
+    cells: pd.DataFrame
+    curves: pd.DataFrame
+    runs: pd.DataFrame
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def newest(self) -> int:
+        """When the newest run ended, in milliseconds since 1970, or 0 if there is none."""
+        return int(self.runs["ended"].max()) if len(self.runs) else 0
+
+    def repeats(self, study: str, metric: str) -> dict[tuple[str, str], dict[int, Repeat]]:
+        """Returns the repeats of each (network, variant) of a study by seed, in the order of the plan.
+
+        A run that finished without a finite value of `metric` counts as absent.
+        """
+        rows = self.cells[self.cells["study"] == study]
+        values = rows[metric] if metric in rows else pd.Series(math.nan, index=rows.index)
+        grouped: dict[tuple[str, str], dict[int, Repeat]] = {}
+        columns = (rows["network"], rows["variant"], rows["seed"], rows["status"], values)
+        for network, variant, seed, status, value in zip(*columns, strict=True):
+            if status == FINISHED and math.isnan(value):
+                status = NO_METRIC
+            found = Repeat(status, float(value) if status == FINISHED else math.nan)
+            grouped.setdefault((network, variant), {})[int(seed)] = found
+        return grouped

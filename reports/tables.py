@@ -1,0 +1,216 @@
+"""The table of a study: ours per variant and inspected network, the published numbers beside it. Data only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ablations.naming import model_title
+from ablations.planning import Plan
+from ablations.published import CONFIDENCE_NOTES, SOURCE, PublishedTable, PublishedValue, get_published
+from ablations.study import InspectedNetwork, Study, Variant
+from ablations.vocabulary import STUDY_METRICS, TEST_LOSS, TEST_TOP1, TEST_TOP5, VAL_LOSS, VAL_TOP1
+from reports.blocks import Cell, Column, Interval, Missing, Note, Number, Table, Text
+from reports.facts import data_words, epochs_words, network_words, specs_of, split_of
+from reports.formatting import number
+from reports.results import Results
+from reports.statistics import Estimate
+from reports.summary import StudySummary, VariantSummary, summarize_study
+
+NO_SPREAD = "†"
+_LISTED = 12
+_PUBLISHED_COLUMNS = {TEST_TOP1: "top1", VAL_TOP1: "top1", TEST_TOP5: "top5"}
+_PUBLISHED_HEADINGS = {"top1": "top-1", "top5": "top-5"}
+_HEADINGS = {
+    TEST_TOP1: "top-1 (%)",
+    TEST_TOP5: "top-5 (%)",
+    TEST_LOSS: "loss",
+    VAL_TOP1: "val. top-1 (%)",
+    VAL_LOSS: "val. loss",
+}
+_DECIMALS = {TEST_LOSS: 4, VAL_LOSS: 4}
+
+
+def study_table(study: Study, plan: Plan, results: Results) -> Table:
+    """Returns the study's table.
+
+    Per inspected network: mean ± standard deviation over seeds, number of seeds, and the paired difference to the
+    reference with its 95 % interval; then the published number, and its difference to the published reference. A
+    variant with a missing repeat has no mean: the table says `n = 2/3` instead of averaging what happens to be there.
+    """
+    summary = summarize_study(study, plan, results)
+    published = _Published(study)
+    columns = (*_label_columns(study), *_own_columns(study), *published.columns())
+    rows = [
+        (*_label_cells(study, variant), *_own_cells(study, variant, summary), *published.cells(variant))
+        for variant in study.variants
+    ]
+    return Table(
+        title=study.title,
+        caption=table_caption(study, plan),
+        columns=columns,
+        rows=tuple(rows),
+        notes=tuple(_notes(study, plan, summary, published)),
+    )
+
+
+def table_caption(study: Study, plan: Plan) -> str:
+    """Returns what the numbers are, on which data, of which network and over how many seeds."""
+    specs = specs_of(plan, study.name)
+    seeds = plan.request.seeds_of(study)
+    reference = study.variant(study.reference).title
+    measured = STUDY_METRICS[study.metric]
+    words = [
+        f"{measured[0].upper()}{measured[1:]} on {data_words(specs, split_of(study.metric))},",
+        f"{network_words(specs)}, {epochs_words(specs)},",
+        f"{seeds} seeds: mean ± standard deviation over seeds." if seeds > 1 else "one seed.",
+        f"Δ is the paired difference by seed to “{reference}”" + (" with its 95 % t interval." if seeds > 1 else "."),
+    ]
+    return " ".join(words)
+
+
+def _label_columns(study: Study) -> tuple[Column, ...]:
+    return tuple(Column(name, "mark", "attention at") for name in study.columns) or (Column("variant"),)
+
+
+def _label_cells(study: Study, variant: Variant) -> tuple[Cell, ...]:
+    return tuple(Text(cell) for cell in variant.cells) or (Text(variant.title),)
+
+
+def _own_columns(study: Study) -> list[Column]:
+    columns = []
+    for network in study.inspected:
+        group = network.title if network else "ours"
+        columns += [
+            Column(_HEADINGS[study.metric], "number", group),
+            Column("n", "mark", group),
+            Column("Δ", "interval", group),
+        ]
+    return columns
+
+
+def _own_cells(study: Study, variant: Variant, summary: StudySummary) -> list[Cell]:
+    cells: list[Cell] = []
+    for network in study.inspected:
+        row = summary.get(_name(network), variant.name)
+        reference = summary.get(_name(network), study.reference)
+        cells += [_mean_cell(row, study.metric), _count_cell(row), _delta_cell(row, reference, study.metric)]
+    return cells
+
+
+def _name(network: InspectedNetwork | None) -> str:
+    return network.name if network else ""
+
+
+def _mean_cell(row: VariantSummary, metric: str) -> Cell:
+    if not row.complete:
+        return Missing(f"n = {len(row.values)}/{row.expected}" if row.values else "missing")
+    marks = (NO_SPREAD,) if row.estimate.no_spread else ()
+    return Number(row.estimate.mean, _DECIMALS.get(metric, 2), row.estimate.sd, marks=marks)
+
+
+def _count_cell(row: VariantSummary) -> Cell:
+    return Text(str(row.expected) if row.complete else f"{len(row.values)}/{row.expected}")
+
+
+def _delta_cell(row: VariantSummary, reference: VariantSummary, metric: str) -> Cell:
+    if row.delta is None:
+        return Text("reference")
+    if not (row.complete and reference.complete):
+        return Missing()
+    return _interval_cell(row.delta, _DECIMALS.get(metric, 2))
+
+
+def _interval_cell(delta: Estimate, decimals: int) -> Interval:
+    marks = (NO_SPREAD,) if delta.no_spread else ()
+    low, high = (delta.low, delta.high) if delta.has_interval else (None, None)
+    return Interval(delta.mean, low, high, decimals, marks)
+
+
+class _Published:
+    """The published columns of a study's table; there are none if nothing comparable was published."""
+
+    def __init__(self, study: Study) -> None:
+        self.column = _PUBLISHED_COLUMNS.get(study.metric, "")
+        self.table: PublishedTable | None = get_published(study.published) if study.published else None
+        keys = [variant.published_key for variant in study.variants]
+        self.there = bool(self.table and any(self.table.get(key, self.column) for key in keys))
+        self.reference = self._get(study.variant(study.reference))
+
+    def _get(self, variant: Variant) -> PublishedValue | None:
+        return self.table.get(variant.published_key, self.column) if self.table else None
+
+    def columns(self) -> tuple[Column, ...]:
+        """Returns the published number, and its difference to the published reference if there is that."""
+        if not self.there:
+            return ()
+        both = (Column(_PUBLISHED_HEADINGS[self.column], "number", "published"), Column("Δ", "number", "published"))
+        return both if self.reference else both[:1]
+
+    def cells(self, variant: Variant) -> tuple[Cell, ...]:
+        """Returns the published cells of one row."""
+        value = self._get(variant)
+        own: Cell = Number(value.value, 1, marks=_confidence_marks(value)) if value else Missing()
+        if not (value and self.reference):
+            return (own, Missing())[: len(self.columns())]
+        marks = tuple(sorted({*_confidence_marks(value), *_confidence_marks(self.reference)}))
+        delta: Cell = Number(value.value - self.reference.value, 1, signed=True, marks=marks)
+        return (own, Text("reference") if value is self.reference else delta)[: len(self.columns())]
+
+    def marks(self, study: Study) -> list[str]:
+        """Returns the confidence marks that occur."""
+        values = [self._get(variant) for variant in study.variants]
+        return sorted({mark for value in values if value for mark in _confidence_marks(value)})
+
+
+def _confidence_marks(value: PublishedValue) -> tuple[str, ...]:
+    return () if value.confidence == "A" else (value.confidence,)
+
+
+def _notes(study: Study, plan: Plan, summary: StudySummary, published: _Published) -> Iterable[Note]:
+    if published.there and published.table:
+        place = " Rows are matched by the place of the resolution, not by its px." if study.columns else ""
+        yield Note(f"Published: {SOURCE}; {published.table.setting}.{place}")
+        yield Note(comparability(study, plan, published.table))
+        for mark in published.marks(study):
+            yield Note(f"Published number {CONFIDENCE_NOTES['B' if mark == 'B' else 'C']}.", mark)
+    elif study.published:
+        yield Note(f"Nothing was published for {STUDY_METRICS[study.metric]} of these rows.")
+    if any(row.estimate.no_spread or (row.delta and row.delta.no_spread) for row in summary.variants):
+        yield Note(
+            "All seeds gave the same value: an interval of no width would claim too much; none is given.", NO_SPREAD
+        )
+    absent = [row for row in summary.variants if row.absent]
+    yield from (Note(_absence(study, row)) for row in absent[:_LISTED])
+    if len(absent) > _LISTED:
+        yield Note(f"{len(absent) - _LISTED} further rows have missing repeats: those with a dash.")
+
+
+def _absence(study: Study, row: VariantSummary) -> str:
+    titles = {network.name: f"{network.title}, " for network in study.networks}
+    absent = ", ".join(f"seed {seed} {status}" for seed, status in row.absent.items())
+    decimals = _DECIMALS.get(study.metric, 2)
+    there = ", ".join(f"{number(value, decimals)} (seed {seed})" for seed, value in row.values.items())
+    measured = f" Measured: {there}; not averaged." if there else ""
+    return f"{titles.get(row.network, '')}{study.variant(row.variant).title}: {absent}.{measured}"
+
+
+def comparability(study: Study, plan: Plan, table: PublishedTable) -> str:
+    """Returns a plain sentence on how our data set, network and schedule differ from the published ones."""
+    specs = specs_of(plan, study.name)
+    dynamic = [spec for spec in specs if spec.model.layer == "dynamic"] or specs
+    ours = f"{data_words(specs, 'train')}, {network_words(dynamic)}, {epochs_words(specs)}"
+    differs = []
+    if any(spec.data.name != "imagenet" for spec in specs):
+        differs.append("data set")
+    if any(_squeezed(model_title(spec.model)) not in _squeezed(table.setting) for spec in dynamic):
+        differs.append("network")
+    listed = " and ".join([*differs, "schedule"]) if len(differs) < 2 else "data set, network and schedule"
+    schedule = "the paper's exact schedule is not known to us"
+    return (
+        f"Ours: {ours} ({schedule}). {listed[0].upper()}{listed[1:]} differ{'s' if not differs else ''}, so "
+        "compare the order of the rows and the signs of the differences, not the numbers."
+    )
+
+
+def _squeezed(text: str) -> str:
+    return text.replace(" ", "").replace(",", "")

@@ -1,0 +1,103 @@
+"""What a report says: sentences computed from the runs, caveats, sections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from ablations.planning import Plan
+from reports.blocks import Block, Document, Facts, Items, Paragraph, Table
+from reports.collect import collect
+from reports.document import build_document
+from reports.results import Results
+from tests.reports.made_up import TEMPERATURE, Store, plan_of
+
+
+def _words(blocks: tuple[Block, ...]) -> str:
+    said = []
+    for block in blocks:
+        if isinstance(block, Paragraph):
+            said.append(f"{block.lead}. {block.text}")
+        elif isinstance(block, Items):
+            said += block.items
+        elif isinstance(block, Facts):
+            said += [f"{name}: {value}" for name, value in block.items]
+    return "\n".join(said)
+
+
+def test_sections(document: Document) -> None:
+    assert [section.title for section in document.sections] == ["Kernel aggregation", "Softmax temperature"]
+    assert document.timestamp == 1_700_000_001
+    assert [figure.name for figure in document.figures] == [
+        "aggregation-accuracy",
+        "aggregation-entropy",
+        "temperature-accuracy",
+        "temperature-curves",
+        "temperature-entropy",
+    ]
+
+
+def test_one_study_gives_its_name_to_the_document(store: Store) -> None:
+    plan = plan_of(TEMPERATURE)
+    assert build_document(plan, collect(plan, store.uri)).title.startswith("Softmax temperature")
+
+
+def test_what_was_run(document: Document) -> None:
+    said = _words(document.summary)
+    assert "8 of 9 trainings and 8 of 12 evaluations" in said
+    assert "Newest run: 2023-11-14 22:13 UTC" in said
+    assert "smoke preset" in said
+    assert "numbers mean nothing" in said
+
+
+def test_the_reading_is_computed(document: Document) -> None:
+    said = _words(document.sections[1].blocks)
+    assert "“static” differs most from “τ = 30”, by −2.00 points [−4.48, +0.48]" in said
+    assert "the 95 % interval includes 0 for the one difference" in said
+    assert "1 of 9 cells have no value" in said
+    inspected = _words(document.sections[0].blocks)
+    assert "τ = 30: “max” differs most from “attention”, by −74.00 points" in inspected
+    assert "τ = 20: nothing can be compared with “attention” yet" in inspected
+
+
+def test_figures_shown_once_are_referred_to(store: Store) -> None:
+    twin = TEMPERATURE.model_copy(update={"name": "twin", "title": "Twin"})
+    plan = plan_of(TEMPERATURE, twin)
+    said = _words(build_document(plan, collect(plan, store.uri)).sections[1].blocks)
+    assert "shown under “Softmax temperature”" in said
+
+
+def test_a_left_out_figure_is_said(plan: Plan, results: Results) -> None:
+    document = build_document(plan, replace(results, curves=results.curves.iloc[:0]))
+    assert not [block for block in document.figures if block.kind != "accuracy"]
+    assert "No figure of the attention entropy" in _words(document.sections[1].blocks)
+    assert "No figure of the training" in _words(document.sections[1].blocks)
+
+
+def test_few_seeds_are_a_caveat(store: Store) -> None:
+    plan = plan_of(TEMPERATURE, seeds=1)
+    assert "With 1 seed per variant" in _words(build_document(plan, collect(plan, store.uri)).summary)
+
+
+def test_mixed_code_and_versions_are_said(make_store: Callable[[], Store]) -> None:
+    store, plan = make_store(), plan_of(TEMPERATURE, seeds=1)
+    for index, node in enumerate(plan.trials.values()):
+        versions = f'{{"torch": "2.{index}"}}'
+        tags = {"abl.git_commit": str(index % 2) * 40, "abl.git_dirty": "true", "abl.versions": versions}
+        store.add(plan, node, {"test/top1": 50.0 + index}, tags=tags)
+    said = _words(build_document(plan, collect(plan, store.uri)).summary)
+    assert "2 commits (0000000, 1111111)" in said
+    assert "3 of 3 runs come from a modified working tree" in said
+    assert "torch (2.0, 2.1, 2.2)" in said
+
+
+def test_warnings_reach_the_reader(plan: Plan, results: Results) -> None:
+    document = build_document(plan, replace(results, warnings=("two runs disagree",)))
+    assert "two runs disagree" in _words(document.summary)
+
+
+def test_every_table_has_a_cell_per_column(document: Document) -> None:
+    for part in (*document.sections, *document.appendix):
+        for block in part.blocks:
+            if isinstance(block, Table):
+                assert all(len(row) == len(block.columns) for row in block.rows)

@@ -1,0 +1,101 @@
+"""The data behind the figures, and that drawing them is reproducible and takes names literally."""
+
+from __future__ import annotations
+
+import math
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from ablations.planning import Plan
+from reports.blocks import Figure
+from reports.drawing import ImageFormat, draw
+from reports.figures import accuracy_data, accuracy_figure, curves_data, curves_figure, entropy_data, entropy_figure
+from reports.results import Results
+from tests.reports.made_up import AGGREGATION, TEMPERATURE
+
+
+@pytest.fixture
+def accuracy(plan: Plan, results: Results) -> Figure:
+    figure = accuracy_figure(AGGREGATION, plan, results)
+    assert figure is not None
+    return figure
+
+
+def test_accuracy_has_a_row_per_finished_repeat(plan: Plan, results: Results) -> None:
+    data = accuracy_data(TEMPERATURE, plan, results)
+    assert list(zip(data["variant"], data["seed"], data["value"], strict=True)) == [
+        *(("static", seed, value) for seed, value in enumerate((80.0, 81.0, 85.0))),
+        ("τ = 20", 0, 83.0),
+        ("τ = 20", 2, 87.0),
+        *(("τ = 30", seed, value) for seed, value in enumerate((82.0, 84.0, 86.0))),
+    ]
+
+
+def test_accuracy_of_an_incomplete_variant_has_no_mean(plan: Plan, results: Results) -> None:
+    data = accuracy_data(TEMPERATURE, plan, results)
+    assert data[data["variant"] == "τ = 20"]["mean"].isna().all()
+    complete = data[data["variant"] == "τ = 30"]
+    assert complete["mean"].unique().tolist() == [84.0]
+    assert complete["high"].iloc[0] == pytest.approx(84 + 4.30265 * 2 / math.sqrt(3), abs=1e-4)
+
+
+def test_curves_are_mean_and_range_over_seeds(plan: Plan, results: Results) -> None:
+    data = curves_data(TEMPERATURE, plan, results)
+    row = data[(data["variant"] == "τ = 30") & (data["step"] == 2)].iloc[0]
+    assert (row["mean"], row["low"], row["high"], row["n"]) == (62.0, 60.0, 64.0, 3)
+    assert data[data["variant"] == "τ = 20"]["n"].unique().tolist() == [2]
+    assert list(dict.fromkeys(data["variant"])) == ["static", "τ = 20", "τ = 30"]
+
+
+def test_curves_only_for_studies_that_train(plan: Plan, results: Results) -> None:
+    assert curves_data(AGGREGATION, plan, results).empty
+    assert curves_figure(AGGREGATION, plan, results) is None
+
+
+def test_entropy_per_layer_in_the_order_of_the_network(plan: Plan, results: Results) -> None:
+    data = entropy_data(TEMPERATURE, plan, results)
+    assert set(data["network"]) == {"τ = 20", "τ = 30"}
+    assert data.drop_duplicates("layer")["layer"].tolist() == ["features.2.conv.0", "features.10.conv.0"]
+    last = data[(data["network"] == "τ = 30") & (data["step"] == 2)]
+    assert last["mean"].tolist() == pytest.approx([0.9, 0.8])
+    assert last["depth"].tolist() == [1, 2]
+
+
+def test_a_figure_without_data_is_left_out(plan: Plan, results: Results) -> None:
+    empty = Results(results.cells.assign(status="missing"), results.curves.iloc[:0], results.runs)
+    for make in (accuracy_figure, curves_figure, entropy_figure):
+        assert make(TEMPERATURE, plan, empty) is None
+
+
+@pytest.mark.parametrize("image_format", ["svg", "png", "pdf"])
+def test_the_same_data_give_the_same_bytes(plan: Plan, results: Results, image_format: ImageFormat) -> None:
+    for make in (accuracy_figure, curves_figure, entropy_figure):
+        figure = make(TEMPERATURE, plan, results)
+        assert figure is not None
+        first = draw(figure, image_format)
+        assert first == draw(figure, image_format)
+        assert first[:4] in (b"<?xm", b"\x89PNG", b"%PDF")
+
+
+@pytest.mark.parametrize("name", ["$x^2$", "a --> <script>", "$", "\\frac{", "🚀 漢字", "%s {0}", "x" * 200])
+def test_names_are_text(accuracy: Figure, name: str) -> None:
+    data = accuracy.data.replace("max", name)
+    svg = draw(replace(accuracy, data=data), "svg")
+    ET.fromstring(svg)
+    assert svg != draw(accuracy, "svg")
+
+
+def test_one_seed_is_drawn(accuracy: Figure) -> None:
+    data = accuracy.data[accuracy.data["seed"] == 0].assign(low=math.nan, high=math.nan)
+    assert draw(replace(accuracy, data=pd.DataFrame(data)), "svg")
+
+
+def test_drawing_leaves_global_settings_alone(accuracy: Figure) -> None:
+    import matplotlib as mpl
+
+    before = dict(mpl.rcParams)
+    draw(accuracy, "svg")
+    assert dict(mpl.rcParams) == before
