@@ -29,8 +29,7 @@ def _metrics(state: NodeState) -> dict[str, float]:
 
 
 def _without_times(events: list[dict[str, Any]]) -> list[tuple[int, dict[str, float]]]:
-    kept = [(e["step"], {k: v for k, v in e["metrics"].items() if "per_second" not in k}) for e in events]
-    return kept
+    return [(e["step"], {k: v for k, v in e["metrics"].items() if "per_second" not in k}) for e in events]
 
 
 def test_a_trial_leaves_weights_metrics_and_a_result(bench: Bench) -> None:
