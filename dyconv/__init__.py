@@ -4,8 +4,11 @@ This package imports nothing of the project's others. Its public names are those
 """
 
 from dyconv.aggregation import AggregationContext, available_aggregations, get_aggregation, register_aggregation
-from dyconv.attention import AttentionBranch
+from dyconv.attention import AttentionBranch, available_normalizations
+from dyconv.backbones import BackboneSpec
+from dyconv.base import DynamicLayer, dynamic_layers, set_forward_step, set_temperature
 from dyconv.conversion import make_dynamic
+from dyconv.cost import Cost, LayerCost, cost
 from dyconv.description import LayerInfo, describe_layers
 from dyconv.errors import (
     AggregationError,
@@ -16,11 +19,12 @@ from dyconv.errors import (
     PlacementError,
     ShapeError,
 )
-from dyconv.functional import dynamic_conv2d
+from dyconv.functional import dynamic_conv2d, dynamic_linear
 from dyconv.inspection import AttentionRecorder, record_attention
 from dyconv.intervention import intervene
-from dyconv.layers import DynamicConv2d, DynamicLayer, dynamic_layers, set_forward_step, set_temperature
-from dyconv.models import BackboneSpec, available_models, build_model, register_model
+from dyconv.latency import compare_latency, latency
+from dyconv.layers import CondConv2d, DynamicConv2d, DynamicLinear
+from dyconv.models import available_models, build_model, model_options, register_model
 from dyconv.placement import Depth, Name, Placement, Resolution, Role, placement_from_dict
 from dyconv.schedules import ConstantTemperature, LinearAnnealing, TemperatureSchedule
 
@@ -31,12 +35,16 @@ __all__ = [
     "AttentionBranch",
     "AttentionRecorder",
     "BackboneSpec",
+    "CondConv2d",
     "ConstantTemperature",
     "ConversionError",
+    "Cost",
     "Depth",
     "DyconvError",
     "DynamicConv2d",
     "DynamicLayer",
+    "DynamicLinear",
+    "LayerCost",
     "LayerInfo",
     "LinearAnnealing",
     "ModelError",
@@ -49,13 +57,19 @@ __all__ = [
     "TemperatureSchedule",
     "available_aggregations",
     "available_models",
+    "available_normalizations",
     "build_model",
+    "compare_latency",
+    "cost",
     "describe_layers",
     "dynamic_conv2d",
     "dynamic_layers",
+    "dynamic_linear",
     "get_aggregation",
     "intervene",
+    "latency",
     "make_dynamic",
+    "model_options",
     "placement_from_dict",
     "record_attention",
     "register_aggregation",

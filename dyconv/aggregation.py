@@ -4,6 +4,10 @@ A strategy is a function of the (B, K) attention weights and a context that give
 returns mixes the kernels instead of what the attention branch computed. All draws are functions of an explicit
 (seed, forward pass, layer): nothing here reads or changes the global generator, and a draw can be repeated.
 
+A strategy that does not use the attention ("average", "max") leaves the attention branch out of the computation: in
+training its parameters get no gradient (None, so that neither weight decay nor momentum moves them) and
+DistributedDataParallel needs `find_unused_parameters=True`.
+
 Dimensions: B images, K kernels.
 
     @register_aggregation("sharpened")
@@ -44,13 +48,17 @@ class ForwardPass:
 
 
 class BeginForwardPass:
-    """Forward pre-hook for the root of a network: counts its forward passes. Survives copying and pickling."""
+    """Forward pre-hook for the root of a network: counts its forward passes. Survives copying and pickling.
+
+    A compiler would make a new graph for each number, so a compiled pass is counted only where one is needed.
+    """
 
     def __init__(self, forward_pass: ForwardPass) -> None:
         self.forward_pass = forward_pass
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        self.forward_pass.begin()
+        if not torch.compiler.is_compiling() or _needs_number(module):
+            self.forward_pass.begin()
 
 
 class AggregationContext:
@@ -61,7 +69,13 @@ class AggregationContext:
         self.layer = layer
 
     def generator(self, *labels: str) -> torch.Generator:
-        """Return a fresh CPU generator for these labels in this forward pass, the same for every layer."""
+        """Return a fresh CPU generator for these labels in this forward pass, the same for every layer.
+
+        Raises:
+            AggregationError: the network is being exported, which would draw once for all passes to come.
+        """
+        if _exporting():
+            raise AggregationError("a random aggregation cannot be exported: export the network with 'attention'")
         seed = derived_seed(self.forward_pass.seed, self.forward_pass.step, *labels)
         return torch.Generator().manual_seed(seed)
 
@@ -86,6 +100,11 @@ class AggregationContext:
         partner = torch.empty_like(order)
         partner[order] = order.roll(1)
         return partner
+
+
+def _exporting() -> bool:
+    """Whether `torch.export` is tracing (torch 2.6 cannot tell, and is taken not to be)."""
+    return bool(getattr(torch.compiler, "is_exporting", bool)())
 
 
 Strategy = Callable[[Tensor, AggregationContext], Tensor]
@@ -158,6 +177,9 @@ def shuffle_across_images(attention: Tensor, context: AggregationContext) -> Ten
     return attention[context.derangement(attention.shape[0]).to(attention.device)]
 
 
+_WITHOUT_DRAWS = frozenset({"attention", "average", "max"})
+
+
 class Aggregator(nn.Module):
     """Applies one strategy, chosen by name. A module without parameters, so that hooks see what goes in and out."""
 
@@ -183,3 +205,8 @@ class Aggregator(nn.Module):
     def extra_repr(self) -> str:
         """Return what `print` shows of this module."""
         return repr(self.name)
+
+
+def _needs_number(model: nn.Module) -> bool:
+    """Whether some strategy in `model` may draw, and so depend on the number of the forward pass."""
+    return any(isinstance(m, Aggregator) and m.name not in _WITHOUT_DRAWS for m in model.modules())

@@ -11,7 +11,6 @@ T kernel taps (h x w), J = K I channels side by side.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from math import prod
 from typing import NamedTuple
 
@@ -20,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dyconv.errors import ArgumentError, unknown_name
+from dyconv.remembering import remembered
 from dyconv.taps import Window, convolve_taps, used_windows
 
 Pair = tuple[int, int]
@@ -203,6 +203,7 @@ _AGGREGATED_FOLDED = 120.0  # the same when a grouped convolution re-orders it f
 _STACKED = 85.0  # one element of the stack that mixing makes
 _MOVED = 60.0  # one element of input or output moved for folding
 _SHARED = 200.0  # one element of the K kernels, once per batch
+_OPEN_BATCH = 64  # stands for a batch size that is not known yet
 _PER_TAP = 40.0  # one multiply-add done element by element
 
 
@@ -277,7 +278,7 @@ def choose(geometry: Geometry, algorithm: str | None = None) -> Algorithm:
         ArgumentError: `algorithm` is unknown or cannot compute this shape.
     """
     if algorithm is None:
-        return _ALGORITHMS[_cheapest(geometry)]
+        return _ALGORITHMS[_cheapest(_for_choosing(geometry))]
     if algorithm not in _ALGORITHMS:
         raise ArgumentError(unknown_name("algorithm", algorithm, _ALGORITHMS))
     if not _ALGORITHMS[algorithm].applies(geometry):
@@ -286,6 +287,11 @@ def choose(geometry: Geometry, algorithm: str | None = None) -> Algorithm:
     return _ALGORITHMS[algorithm]
 
 
-@lru_cache(maxsize=4096)
+def _for_choosing(geometry: Geometry) -> Geometry:
+    """Put a number in place of a batch that `torch.export` leaves open, so that the choice does not pin it down."""
+    return geometry if isinstance(geometry.batch, int) else geometry._replace(batch=_OPEN_BATCH)
+
+
+@remembered
 def _cheapest(geometry: Geometry) -> str:
     return min(available_algorithms(geometry), key=lambda name: _ALGORITHMS[name].cost(geometry))

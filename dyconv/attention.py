@@ -1,18 +1,57 @@
-"""The attention branch: squeeze and excitation from the input of a layer to one weight per kernel.
+"""Attention: from the input of a layer to one weight per kernel, by a small branch or by CondConv's single layer.
 
 What is done with the weights is `aggregation`'s business; the temperature belongs to the layer, which hands it in.
 
 Dimensions: B images, C channels, H x W pixels, P = H W, K kernels.
 """
 
+from collections.abc import Callable
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dyconv.errors import ArgumentError
+from dyconv.errors import ArgumentError, unknown_name
+
+
+def _softmax(logits_BK: Tensor, temperature: Tensor) -> Tensor:
+    return torch.softmax(logits_BK / temperature.to(logits_BK.dtype), dim=1)
+
+
+def _sigmoid(logits_BK: Tensor, temperature: Tensor) -> Tensor:
+    return torch.sigmoid(logits_BK)
+
+
+def _normalized_sigmoid(logits_BK: Tensor, temperature: Tensor) -> Tensor:
+    """Divide the sigmoids by their sum; as a softmax of their logarithms it cannot divide zero by zero."""
+    return torch.softmax(F.logsigmoid(logits_BK), dim=1)
+
+
+_NORMALIZATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "softmax": _softmax,
+    "sigmoid": _sigmoid,
+    "normalized_sigmoid": _normalized_sigmoid,
+}
+
+
+def available_normalizations() -> list[str]:
+    """Return the names of the ways to turn logits into attention; the first is the paper's."""
+    return list(_NORMALIZATIONS)
+
+
+def checked_normalization(name: str) -> str:
+    """Return `name`, or raise ArgumentError that names the nearest if there is no such normalisation."""
+    if name not in _NORMALIZATIONS:
+        raise ArgumentError(unknown_name("normalization", name, _NORMALIZATIONS))
+    return name
 
 
 class AttentionBranch(nn.Module):
-    """Global average pool, Linear (C to C / reduction), ReLU, Linear (to K), softmax of z / temperature.
+    """Global average pool, Linear (C to C / reduction), ReLU, Linear (to K), then a normalisation of the logits z.
+
+    `normalization` "softmax" is the paper's softmax(z / temperature); "sigmoid" is each sigmoid(z_k) on its own,
+    0 <= pi_k <= 1 without a sum of one, as in CondConv; "normalized_sigmoid" divides those by their sum. Only the
+    softmax reads the temperature.
 
     Both Linear layers keep torch's default initialisation. In a new DY-MobileNetV2 x0.35 it gives a mean entropy of
     0.986 log K at temperature 1 (the largest weight up to 0.39 instead of 0.25) and 0.99998 log K at 30: uniform at
@@ -20,35 +59,42 @@ class AttentionBranch(nn.Module):
     torchvision gives a classifier would be uniform at any temperature.
 
     Raises:
-        ArgumentError: a channel count, number of kernels or reduction below one.
+        ArgumentError: a channel count, number of kernels or reduction below one, or an unknown normalisation.
 
-    Source: Chen et al. 2020, section 3.2 and figure 3.
+    Source: Chen et al. 2020, sections 3.1 (sum to one) and 3.2, figure 3.
     """
 
-    def __init__(self, in_channels: int, num_kernels: int, reduction: int = 4) -> None:
+    def __init__(self, in_channels: int, num_kernels: int, reduction: int = 4, normalization: str = "softmax") -> None:
         super().__init__()
         for name, value in (("in_channels", in_channels), ("num_kernels", num_kernels), ("reduction", reduction)):
             if value < 1:
                 raise ArgumentError(f"{name} must be at least 1, got {value}")
+        self.normalization = checked_normalization(normalization)
         hidden = max(1, in_channels // reduction)
         self.squeeze = nn.Linear(in_channels, hidden)
         self.excite = nn.Linear(hidden, num_kernels)
 
     def logits(self, input: Tensor) -> Tensor:
         """Return the (B, K) logits z of a (B, C, H, W) input."""
-        return self.excite(torch.relu(self.squeeze(_average_pool(input))))  # type: ignore[no-any-return]
+        return self.excite(torch.relu(self.squeeze(average_pool(input))))  # type: ignore[no-any-return]
 
     def forward(self, input: Tensor, temperature: Tensor) -> Tensor:
-        """Return the (B, K) attention of a (B, C, H, W) input, in float32 at least; each row sums to one."""
-        logits = self.logits(input)
-        if logits.dtype in (torch.float16, torch.bfloat16):
-            logits = logits.float()
-        return torch.softmax(logits / temperature.to(logits.dtype), dim=1)
+        """Return the (B, K) attention of a (B, C, H, W) input, in float32 at least."""
+        return _NORMALIZATIONS[self.normalization](at_least_float32(self.logits(input)), temperature)
+
+    def extra_repr(self) -> str:
+        """Return what `print` shows of this module."""
+        return f"normalization={self.normalization!r}"
 
 
-def _average_pool(input: Tensor) -> Tensor:
-    """Return the (B, C) mean over pixels.
+def average_pool(input: Tensor) -> Tensor:
+    """Return the (B, C) mean over pixels of (B, C, H, W).
 
     Dividing the sum keeps the division of the gradient to (B, C) numbers; `mean` would divide all of (B, C, H, W).
     """
     return input.sum((2, 3)) / (input.shape[2] * input.shape[3])
+
+
+def at_least_float32(logits: Tensor) -> Tensor:
+    """Return `logits`, in float32 if they come in half precision."""
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits

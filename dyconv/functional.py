@@ -1,11 +1,11 @@
-"""`dynamic_conv2d`: one convolution per image with a kernel mixed from K, as a pure function.
+"""`dynamic_conv2d` and `dynamic_linear`: one convolution or product per image with a kernel mixed from K, pure.
 
 This file checks the arguments, brings padding to one form, honours autocast, and lets `algorithms` choose
 how to compute. How a batch is folded into a convolution lives there and nowhere else; where attention comes
 from is no concern of either.
 
 Dimensions: B images, C input and O output channels, G groups, I = C / G, H x W input pixels, K kernels,
-h x w kernel size.
+h x w kernel size, P positions of a linear layer.
 """
 
 from typing import Any
@@ -37,7 +37,8 @@ def dynamic_conv2d(  # noqa: PLR0917 - the order of F.conv2d
 
     `input` is (B, C, H, W), `weight` (K, O, C / groups, h, w), `attention` (B, K), `bias` (K, O) or None;
     the result is (B, O, H', W') as from `F.conv2d`, channels-last if the input is. Attention may have another
-    floating dtype than the rest and need not sum to one. `algorithm` forces one of
+    floating dtype than the rest and need not sum to one. `padding` is in pixels, "same", "valid", or "tf_same":
+    TensorFlow's, ceil(H / stride) pixels out, the odd pixel at the bottom right. `algorithm` forces one of
     `algorithms.available_algorithms()`; None leaves the choice to the documented cost model there, which
     depends on shapes only. All algorithms agree within rounding.
 
@@ -69,6 +70,35 @@ def dynamic_conv2d(  # noqa: PLR0917 - the order of F.conv2d
             f"padded by {paddings}: enlarge the input or the padding"
         )
     return _under_autocast(input, weight, attention, bias, geometry, algorithm)
+
+
+def dynamic_linear(input: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Multiply input b by the matrix sum_k attention[b, k] weight[k] and add the bias mixed likewise.
+
+    `input` is (B, I) or (B, ..., I), `weight` (K, O, I), `attention` (B, K), `bias` (K, O) or None; the result is
+    (B, O) or (B, ..., O). It is a 1 x 1 convolution of P pixels, and computed as one.
+
+    Raises:
+        ShapeError: the tensors do not fit together.
+
+    Source: Chen et al. 2020, section 3.1.
+    """
+    if weight.dim() != 3:
+        raise ShapeError(f"weight must be (K, O, I), got {tuple(weight.shape)}")
+    output_BOP1 = dynamic_conv2d(as_image(input), weight[:, :, :, None, None], attention, bias)
+    return output_BOP1.permute(0, 2, 3, 1).reshape(*input.shape[:-1], weight.shape[1])
+
+
+def as_image(input: Tensor) -> Tensor:
+    """Return (B, ..., I) as the channels-last image (B, I, P, 1), without a copy where the positions allow it.
+
+    Raises:
+        ShapeError: fewer than two dimensions.
+    """
+    if input.dim() < 2:
+        raise ShapeError(f"the input of a dynamic linear layer must be (B, ..., I), got {tuple(input.shape)}")
+    middle = input.shape[1:-1].numel()
+    return input.reshape(input.shape[0], middle, 1, input.shape[-1]).permute(0, 3, 1, 2)
 
 
 def _under_autocast(
@@ -123,16 +153,19 @@ def pair(value: IntOrPair, name: str, least: int) -> Pair:
 def _explicit_padding(
     input: Tensor, padding: IntOrPair | str, kernel_size: Pair, stride: Pair, dilation: Pair
 ) -> tuple[Tensor, Pair]:
-    """Turn 'same' and 'valid' into numbers; what 'same' needs on one side only is added to the input itself."""
+    """Turn named paddings into numbers; what is needed on one side only is added to the input itself."""
     if padding == "valid":
         return input, (0, 0)
-    if padding != "same":
-        if isinstance(padding, str):
-            raise ArgumentError(f"padding must be 'same', 'valid' or integers, got {padding!r}")
+    if not isinstance(padding, str):
         return input, pair(padding, "padding", 0)
-    if stride != (1, 1):
+    if padding not in ("same", "tf_same"):
+        raise ArgumentError(f"padding must be 'same', 'valid', 'tf_same' or integers, got {padding!r}")
+    if padding == "same" and stride != (1, 1):
         raise ArgumentError(f"padding='same' needs stride 1, got {stride}: give the padding in pixels")
-    total = [d * (k - 1) for d, k in zip(dilation, kernel_size, strict=True)]
+    total = [
+        max(0, (-(-n // s) - 1) * s + d * (k - 1) + 1 - n)
+        for n, s, d, k in zip(input.shape[2:], stride, dilation, kernel_size, strict=True)
+    ]
     if any(t % 2 for t in total):
         input = F.pad(input, (0, total[1] % 2, 0, total[0] % 2))
     return input, (total[0] // 2, total[1] // 2)

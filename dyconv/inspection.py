@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dyconv.base import dynamic_layers
 from dyconv.errors import ConversionError
-from dyconv.layers import dynamic_layers
 
 
 class AttentionRecorder:
@@ -43,7 +43,10 @@ class AttentionRecorder:
     def entropy(self, *, normalized: bool = False) -> dict[str, float]:
         """Return per layer the entropy of the branch's attention in nats, averaged over the N images.
 
-        `normalized` divides by log K: 1 is uniform, 0 one kernel alone (and for K = 1, where both are the same, 1).
+        Weights that do not sum to one (a sigmoid's) are divided by their sum first: entropy says how evenly an
+        image's weight is spread over the kernels, not how much there is of it. An image whose weights are all zero
+        counts as 0. `normalized` divides by log K: 1 is uniform, 0 one kernel alone (and for K = 1, where both are
+        the same, 1).
         """
         return {layer: _mean_entropy(weights, normalized) for layer, weights in self.branch.items()}
 
@@ -72,7 +75,9 @@ def _noting(recorder: AttentionRecorder, name: str) -> Any:
 
 
 def _mean_entropy(weights_NK: Tensor, normalized: bool) -> float:
-    entropy = float(torch.special.entr(weights_NK.double()).sum(1).mean())
+    weights_NK = weights_NK.double()
+    shares_NK = weights_NK / weights_NK.sum(1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
+    entropy = float(torch.special.entr(shares_NK).sum(1).mean())
     if not normalized:
         return entropy
     kernels = weights_NK.shape[1]

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from dyconv.aggregation import AggregationContext, BeginForwardPass, ForwardPass, get_aggregation
+from dyconv.base import DynamicLayer, checked_temperature, dynamic_layers
 from dyconv.description import LayerInfo, describe_layers
 from dyconv.errors import ArgumentError, ConversionError
-from dyconv.layers import DynamicLayer, checked_temperature, dynamic_layers
 from dyconv.placement import Placement, select_layers
 
 
@@ -30,14 +30,16 @@ def intervene(
     """Use another `aggregation` or `temperature` at the dynamic layers that `where` means, within the context.
 
     Yields the descriptions of those layers; `where` None means all dynamic layers, and a placement by resolution
-    needs `input_size` (C, H, W). Random strategies draw from `seed` and the number of the forward pass, counted
-    from 0 within the context. Interventions can be nested. On exit, and on error, aggregation, temperature and
-    the network's own count of forward passes are as before.
+    needs `input_size` (C, H, W). A temperature is set where there is one to read, at softmax attention. Random
+    strategies draw from `seed` and the number of the forward pass, counted from 0 within the context. Interventions
+    can be nested. On exit, and on error, aggregation, temperature and the network's own count of forward passes are
+    as before.
 
     Raises:
         ConversionError: the network has no dynamic layer.
         PlacementError: `where` is malformed or means none of the dynamic layers; the message lists them.
-        ArgumentError, AggregationError: nothing to change, or a value that cannot work.
+        ArgumentError, AggregationError: nothing to change, a value that cannot work, or a temperature that none of
+            those layers reads.
     """
     if aggregation is None and temperature is None:
         raise ArgumentError("an intervention needs an aggregation or a temperature to change, got neither")
@@ -49,6 +51,11 @@ def intervene(
         raise ConversionError("this network has no dynamic layer to intervene at: convert it with make_dynamic first")
     infos = [info for info in describe_layers(model, input_size) if info.dynamic]
     selected = select_layers(infos, {} if where is None else where)
+    if value is not None and not any(layers[info.name].reads_temperature for info in selected):
+        raise ArgumentError(
+            f"none of the {len(selected)} layers that are meant reads a temperature (their attention is no softmax): "
+            "leave temperature out"
+        )
     forward_pass = ForwardPass(seed)
     with ExitStack() as stack:
         stack.callback(model.register_forward_pre_hook(BeginForwardPass(forward_pass)).remove)
@@ -65,7 +72,7 @@ def _change(
     if aggregation is not None:
         layer.aggregator.name = aggregation
         layer.aggregator.context = context
-    if temperature is not None:
+    if temperature is not None and layer.reads_temperature:
         with torch.no_grad():
             layer.temperature.fill_(temperature)
 
@@ -73,7 +80,8 @@ def _change(
 @contextmanager
 def _kept(layer: DynamicLayer) -> Iterator[None]:
     """Put back what an intervention may change in `layer`, and the count of passes it draws from."""
-    aggregator, temperature = layer.aggregator, layer.temperature.clone()
+    aggregator = layer.aggregator
+    temperature = layer.temperature.clone() if layer.reads_temperature else None
     name, context = aggregator.name, aggregator.context
     step, next_step = context.forward_pass.step, context.forward_pass.next_step
     try:
@@ -81,5 +89,6 @@ def _kept(layer: DynamicLayer) -> Iterator[None]:
     finally:
         aggregator.name, aggregator.context = name, context
         context.forward_pass.step, context.forward_pass.next_step = step, next_step
-        with torch.no_grad():
-            layer.temperature.copy_(temperature)
+        if temperature is not None:
+            with torch.no_grad():
+                layer.temperature.copy_(temperature)

@@ -3,70 +3,29 @@
 The computation is `functional`'s, the attention `attention`'s, the strategy `aggregation`'s; a layer holds the
 parameters and puts these together. Which layers of a network are dynamic is decided in `conversion`.
 
-Dimensions: B images, C input and O output channels, K kernels, h x w kernel size.
+Dimensions: B images, C input and O output channels, K kernels, h x w kernel size, P positions.
 """
 
 import math
-from collections.abc import Callable, Iterator
-from typing import Self
+from collections.abc import Callable
+from typing import Self, final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dyconv.aggregation import Aggregator
-from dyconv.attention import AttentionBranch
+from dyconv.attention import AttentionBranch, at_least_float32, average_pool
+from dyconv.base import DEFAULT_TEMPERATURE, DynamicLayer, checked_temperature
 from dyconv.errors import ArgumentError
-from dyconv.functional import IntOrPair, dynamic_conv2d, pair
+from dyconv.functional import IntOrPair, as_image, dynamic_conv2d, dynamic_linear, pair
 
 _PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
 
-class DynamicLayer(nn.Module):
-    """What all dynamic layers share: K, the attention branch, its temperature, and the aggregation strategy.
+class ConvolutionLayer(DynamicLayer):
+    """A 2-d convolution with K kernels: all of it but where the attention comes from. Abstract.
 
-    Abstract: a layer of this kind adds its parameters and its `forward`, and mixes with `mixture(x)`.
-    """
-
-    temperature: Tensor
-
-    def __init__(
-        self, in_channels: int, num_kernels: int, reduction: int, temperature: float, aggregation: str
-    ) -> None:
-        super().__init__()
-        self.num_kernels = num_kernels
-        self.attention_branch = AttentionBranch(in_channels, num_kernels, reduction)
-        self.aggregator = Aggregator(aggregation)
-        self.register_buffer("temperature", torch.tensor(checked_temperature(temperature)))
-
-    @property
-    def aggregation(self) -> str:
-        """The name of the aggregation strategy in use."""
-        return self.aggregator.name
-
-    def attention(self, input: Tensor) -> Tensor:
-        """Return the (B, K) weights that the attention branch gives the kernels, before any strategy."""
-        return self.attention_branch(input, self.temperature)  # type: ignore[no-any-return]
-
-    def mixture(self, input: Tensor) -> Tensor:
-        """Return the (B, K) weights that mix the kernels: the attention after the aggregation strategy."""
-        return self.aggregator(self.attention(input))  # type: ignore[no-any-return]
-
-
-class DynamicConv2d(DynamicLayer):
-    """A 2-d convolution whose kernel is mixed from K kernels by attention to its input.
-
-    Arguments as `nn.Conv2d`'s, then `num_kernels` K, `reduction` of the attention branch, softmax `temperature`
-    (a buffer: saved and loaded with the weights) and `aggregation`, the name of a registered strategy. Takes
-    (B, C, H, W) and gives (B, O, H', W'), channels-last if the input is.
-
-    `weight` is (K, O, C / groups, h, w), `bias` (K, O) or None. Each kernel is initialised as `nn.Conv2d` would.
-
-    Raises:
-        ArgumentError: a setting that cannot work.
-        AggregationError: an unknown strategy.
-
-    Source: Chen et al. 2020, section 3.
+    `weight` is (K, O, C / groups, h, w), `bias` (K, O) or None; a subclass draws them with `reset_parameters`.
     """
 
     def __init__(  # noqa: PLR0917 - the order of nn.Conv2d
@@ -74,38 +33,30 @@ class DynamicConv2d(DynamicLayer):
         in_channels: int,
         out_channels: int,
         kernel_size: IntOrPair,
-        stride: IntOrPair = 1,
-        padding: IntOrPair | str = 0,
-        dilation: IntOrPair = 1,
-        groups: int = 1,
-        bias: bool = True,
-        padding_mode: str = "zeros",
-        *,
-        num_kernels: int = 4,
-        reduction: int = 4,
-        temperature: float = 30.0,
-        aggregation: str = "attention",
+        stride: IntOrPair,
+        padding: IntOrPair | str,
+        dilation: IntOrPair,
+        groups: int,
+        bias: bool,
+        padding_mode: str,
+        num_kernels: int,
+        aggregation: str,
     ) -> None:
-        super().__init__(in_channels, num_kernels, reduction, temperature, aggregation)
+        super().__init__(num_kernels, aggregation)
         _check_channels(in_channels, out_channels, groups)
         if padding_mode not in _PADDING_MODES:
             raise ArgumentError(f"padding_mode must be one of {', '.join(_PADDING_MODES)}, got {padding_mode!r}")
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size = pair(kernel_size, "kernel_size", 1)
         self.stride, self.dilation = pair(stride, "stride", 1), pair(dilation, "dilation", 1)
-        self.padding = _checked_padding(padding, self.stride)
+        self.padding = _checked_padding(padding, self.stride, padding_mode)
         self.padding_mode = padding_mode
         self.weight = nn.Parameter(torch.empty(num_kernels, out_channels, in_channels // groups, *self.kernel_size))
         self.bias = nn.Parameter(torch.empty(num_kernels, out_channels)) if bias else None
-        self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draw each kernel and bias as `nn.Conv2d` draws its own, from the global generator."""
-        for kernel in self.weight:
-            nn.init.kaiming_uniform_(kernel, a=math.sqrt(5))
-        if self.bias is not None:
-            bound = 1 / math.sqrt(self.weight[0, 0].numel())
-            nn.init.uniform_(self.bias, -bound, bound)
+        _reset(self.weight, self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the (B, O, H', W') convolution of (B, C, H, W) images, each with its own kernel."""
@@ -153,63 +104,194 @@ class DynamicConv2d(DynamicLayer):
         return ", ".join(parts)
 
 
-def dynamic_layers(model: nn.Module) -> Iterator[tuple[str, DynamicLayer]]:
-    """Yield the name and module of each dynamic layer of `model`, in the order of their definition."""
-    for name, module in model.named_modules():
-        if isinstance(module, DynamicLayer):
-            yield name, module
+@final
+class DynamicConv2d(ConvolutionLayer):
+    """A 2-d convolution whose kernel is mixed from K kernels by attention to its input.
 
+    Arguments as `nn.Conv2d`'s, then `num_kernels` K, `reduction` of the attention branch, softmax `temperature`
+    (a buffer: saved and loaded with the weights), `aggregation`, the name of a registered strategy, and
+    `normalization` of the attention ("softmax", "sigmoid", "normalized_sigmoid"; only the first reads the
+    temperature, the others keep the buffer so that their state has the same entries). `padding` may also be
+    "tf_same": TensorFlow's, ceil(H / stride) pixels out, the odd pixel at the bottom right. Takes (B, C, H, W) and
+    gives (B, O, H', W'), channels-last if the input is.
 
-def set_temperature(model: nn.Module, temperature: float) -> int:
-    """Set the softmax temperature of every dynamic layer; return how many there are (none in a static network).
-
-    Raises:
-        ArgumentError: the temperature is not a positive number.
-    """
-    value = checked_temperature(temperature)
-    layers = [layer for _, layer in dynamic_layers(model)]
-    with torch.no_grad():
-        for layer in layers:
-            layer.temperature.fill_(value)
-    return len(layers)
-
-
-def set_forward_step(model: nn.Module, step: int) -> int:
-    """Make `step` the number of the next forward pass, from which random strategies draw; return how many layers.
-
-    A trainer that calls this before each step with its global step resumes with the draws of an uninterrupted
-    run. Without it, passes are counted from 0 by a hook on the network that `make_dynamic` was given.
+    `weight` is (K, O, C / groups, h, w), `bias` (K, O) or None. Each kernel is initialised as `nn.Conv2d` would.
 
     Raises:
-        ArgumentError: the step is negative.
+        ArgumentError: a setting that cannot work, or a temperature that nothing would read.
+        AggregationError: an unknown strategy.
+
+    Source: Chen et al. 2020, section 3.
     """
-    if step < 0:
-        raise ArgumentError(f"a forward step is counted from 0, got {step}")
-    layers = [layer for _, layer in dynamic_layers(model)]
-    for layer in layers:
-        layer.aggregator.context.forward_pass.set(step)
-    return len(layers)
+
+    def __init__(  # noqa: PLR0917 - the order of nn.Conv2d
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: IntOrPair,
+        stride: IntOrPair = 1,
+        padding: IntOrPair | str = 0,
+        dilation: IntOrPair = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        *,
+        num_kernels: int = 4,
+        reduction: int = 4,
+        temperature: float = DEFAULT_TEMPERATURE,
+        aggregation: str = "attention",
+        normalization: str = "softmax",
+    ) -> None:
+        geometry = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode)
+        super().__init__(*geometry, num_kernels, aggregation)
+        self.attention_branch = AttentionBranch(in_channels, num_kernels, reduction, normalization)
+        self.register_buffer("temperature", torch.tensor(checked_temperature(temperature, normalization)))
+        self.reset_parameters()
+
+    @property
+    def reads_temperature(self) -> bool:
+        """Whether the attention is a softmax."""
+        return self.attention_branch.normalization == "softmax"
+
+    def attention(self, input: Tensor) -> Tensor:
+        """Return the (B, K) weights that the attention branch gives the kernels, before any strategy."""
+        return self.attention_branch(input, self.temperature)  # type: ignore[no-any-return]
 
 
-def checked_temperature(value: float) -> float:
-    """Return `value` as a float, or raise ArgumentError if it is not a positive finite number."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-        raise ArgumentError(f"temperature must be a positive number (1 is a plain softmax, 30 is flat), got {value!r}")
-    return float(value)
+@final
+class CondConv2d(ConvolutionLayer):
+    """A conditionally parameterised convolution: K kernels ("experts") mixed by sigmoid(Linear(average pool)).
+
+    Arguments as `nn.Conv2d`'s, then `num_kernels` K and `aggregation`; `routing` is the one Linear layer (C to K),
+    of this layer alone. The weights lie in 0 to 1 without a sum of one, and there is no temperature. Takes and
+    gives what `DynamicConv2d` does.
+
+    Raises:
+        ArgumentError: a setting that cannot work.
+        AggregationError: an unknown strategy.
+
+    Source: Yang et al. 2019, CondConv, section 3: W(x) = sum_k r_k(x) W_k, r(x) = sigmoid(R average_pool(x)).
+    """
+
+    def __init__(  # noqa: PLR0917 - the order of nn.Conv2d
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: IntOrPair,
+        stride: IntOrPair = 1,
+        padding: IntOrPair | str = 0,
+        dilation: IntOrPair = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        *,
+        num_kernels: int = 8,
+        aggregation: str = "attention",
+    ) -> None:
+        geometry = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode)
+        super().__init__(*geometry, num_kernels, aggregation)
+        self.routing = nn.Linear(in_channels, num_kernels)
+        self.reset_parameters()
+
+    @property
+    def reads_temperature(self) -> bool:
+        """Never: a sigmoid has no temperature."""
+        return False
+
+    def attention(self, input: Tensor) -> Tensor:
+        """Return the (B, K) routing weights, in float32 at least, before any strategy."""
+        return torch.sigmoid(at_least_float32(self.routing(average_pool(input))))
+
+
+@final
+class DynamicLinear(DynamicLayer):
+    """The dynamic perceptron: a linear layer whose matrix is mixed from K matrices by attention to its input.
+
+    Arguments as `nn.Linear`'s, then as `DynamicConv2d`'s. Takes (B, in) or (B, ..., in) and gives (B, ..., out):
+    one mixture per first index, from attention to the mean over all P positions between the first and the last
+    dimension, as a dynamic convolution has one per image. `weight` is (K, out, in), `bias` (K, out) or None, each
+    initialised as `nn.Linear` would.
+
+    Raises:
+        ArgumentError: a setting that cannot work, or a temperature that nothing would read.
+        AggregationError: an unknown strategy.
+
+    Source: Chen et al. 2020, section 3.1: y = g(W(x)^T x + b(x)).
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        num_kernels: int = 4,
+        reduction: int = 4,
+        temperature: float = DEFAULT_TEMPERATURE,
+        aggregation: str = "attention",
+        normalization: str = "softmax",
+    ) -> None:
+        super().__init__(num_kernels, aggregation)
+        for name, value in (("in_features", in_features), ("out_features", out_features)):
+            if value < 1:
+                raise ArgumentError(f"{name} must be at least 1, got {value}")
+        self.in_features, self.out_features = in_features, out_features
+        self.weight = nn.Parameter(torch.empty(num_kernels, out_features, in_features))
+        self.bias = nn.Parameter(torch.empty(num_kernels, out_features)) if bias else None
+        self.attention_branch = AttentionBranch(in_features, num_kernels, reduction, normalization)
+        self.register_buffer("temperature", torch.tensor(checked_temperature(temperature, normalization)))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw each matrix and bias as `nn.Linear` draws its own, from the global generator."""
+        _reset(self.weight, self.bias)
+
+    @property
+    def reads_temperature(self) -> bool:
+        """Whether the attention is a softmax."""
+        return self.attention_branch.normalization == "softmax"
+
+    def attention(self, input: Tensor) -> Tensor:
+        """Return the (B, K) weights that the attention branch gives the matrices, before any strategy."""
+        return self.attention_branch(as_image(input), self.temperature)  # type: ignore[no-any-return]
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the (B, ..., out) product of (B, ..., in), each index of B with its own matrix."""
+        return dynamic_linear(input, self.weight, self.mixture(input), self.bias)
+
+    def extra_repr(self) -> str:
+        """Return what `print` shows of this layer."""
+        bias = "" if self.bias is not None else ", bias=False"
+        return f"{self.in_features}, {self.out_features}, num_kernels={self.num_kernels}{bias}"
+
+
+def _reset(weight: Tensor, bias: Tensor | None) -> None:
+    """Fill K kernels and biases as `nn.Conv2d` and `nn.Linear` fill one: uniform, by the fan in."""
+    for kernel in weight:
+        nn.init.kaiming_uniform_(kernel, a=math.sqrt(5))
+    if bias is not None:
+        bound = 1 / math.sqrt(weight[0, 0].numel())
+        nn.init.uniform_(bias, -bound, bound)
 
 
 def _check_channels(in_channels: int, out_channels: int, groups: int) -> None:
+    if in_channels < 1:
+        raise ArgumentError(f"in_channels must be at least 1, got {in_channels}")
     if groups < 1 or out_channels < 1 or in_channels % groups or out_channels % groups:
         raise ArgumentError(
             f"{in_channels} input and {out_channels} output channels must both be positive multiples of groups={groups}"
         )
 
 
-def _checked_padding(padding: IntOrPair | str, stride: tuple[int, int]) -> tuple[int, int] | str:
+def _checked_padding(padding: IntOrPair | str, stride: tuple[int, int], mode: str) -> tuple[int, int] | str:
     if not isinstance(padding, str):
         return pair(padding, "padding", 0)
-    if padding not in ("same", "valid"):
-        raise ArgumentError(f"padding must be 'same', 'valid' or integers, got {padding!r}")
+    if padding not in ("same", "valid", "tf_same"):
+        raise ArgumentError(f"padding must be 'same', 'valid', 'tf_same' or integers, got {padding!r}")
     if padding == "same" and stride != (1, 1):
-        raise ArgumentError(f"padding='same' needs stride 1, got {stride}: give the padding in pixels")
+        raise ArgumentError(
+            f"padding='same' needs stride 1, got {stride}: give the padding in pixels, or 'tf_same' for TensorFlow's"
+        )
+    if padding == "tf_same" and mode != "zeros":
+        raise ArgumentError(f"padding='tf_same' pads with zeros, got padding_mode={mode!r}: give it in pixels")
     return padding

@@ -1,76 +1,82 @@
-"""Named backbones, static or dynamic: torchvision's own classes, with width, depth and stem for small images.
+"""Named backbones, static or dynamic: the registry that others can add to, and `build_model`.
 
 A builder returns the static network; `build_model` makes it dynamic where asked, so both are one definition.
 """
 
-import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from torch import nn
-from torchvision.models.mobilenetv2 import MobileNetV2
 
-from dyconv.conversion import kaiming_fan_out, make_dynamic
+from dyconv import backbones
+from dyconv.backbones import BackboneSpec
+from dyconv.base import DEFAULT_TEMPERATURE
+from dyconv.conversion import make_dynamic
 from dyconv.errors import ModelError, unknown_name
 from dyconv.placement import Placement
 from dyconv.randomness import seeded
 
-
-@dataclass(frozen=True)
-class BackboneSpec:
-    """What a builder is asked for; the defaults are the published network on 3-channel images."""
-
-    num_classes: int
-    width: float = 1.0
-    depth: float = 1.0
-    in_channels: int = 3
-    stem_stride: int = 2
-    dropout: float = 0.2
-
-    def __post_init__(self) -> None:
-        for name, value in (("num_classes", self.num_classes), ("in_channels", self.in_channels)):
-            if value < 1:
-                raise ModelError(f"{name} must be at least 1, got {value!r}")
-        for name, multiplier in (("width", self.width), ("depth", self.depth)):
-            if not 0 < multiplier < math.inf:
-                raise ModelError(f"{name} must be a positive multiplier, got {multiplier!r}")
-        if self.stem_stride not in (1, 2):
-            raise ModelError(f"stem_stride must be 1 or 2, got {self.stem_stride!r}")
-        if not 0 <= self.dropout < 1:
-            raise ModelError(f"dropout must be in [0, 1), got {self.dropout!r}")
-
-
 Builder = Callable[[BackboneSpec], nn.Module]
 
-_OPTIONAL = ("width", "depth", "dropout")
-_BUILDERS: dict[str, tuple[Builder, frozenset[str]]] = {}
+_OPTIONAL = ("width", "depth", "dropout", "squeeze_excitation", "stem_kernel", "stem_pool")
+_TIMM = "timm/"
 
 
-def register_model(name: str, *, options: Iterable[str] = ()) -> Callable[[Builder], Builder]:
+@dataclass(frozen=True)
+class _Registered:
+    """A builder, the options it heeds, and why it does not heed some others."""
+
+    builder: Builder
+    options: frozenset[str] = frozenset()
+    refused: Mapping[str, str] = field(default_factory=dict)
+
+
+_BUILDERS: dict[str, _Registered] = {}
+
+
+def register_model(
+    name: str, *, options: Iterable[str] = (), refused: Mapping[str, str] | None = None
+) -> Callable[[Builder], Builder]:
     """Return a decorator that makes a builder of static networks available as `name`.
 
-    `options` says which of width, depth and dropout the builder heeds; asking for another is an error.
+    `options` says which of width, depth, dropout, squeeze_excitation, stem_kernel and stem_pool the builder heeds;
+    asking for another is an error, and `refused` may say why. All builders heed num_classes, in_channels and
+    stem_stride.
 
     Raises:
-        ModelError: `name` is taken, or an option is unknown.
+        ModelError: `name` is taken or begins with "timm/", or an option is unknown.
     """
-    for option in options:
+    reasons = dict(refused or {})
+    known = frozenset(options)
+    for option in (*known, *reasons):
         if option not in _OPTIONAL:
             raise ModelError(unknown_name("model option", option, _OPTIONAL))
+    if name.startswith(_TIMM):
+        raise ModelError(f"model {name!r} would hide a network of timm's: choose another name")
 
     def register(builder: Builder) -> Builder:
         if name in _BUILDERS:
             raise ModelError(f"model {name!r} is registered already: choose another name")
-        _BUILDERS[name] = (builder, frozenset(options))
+        _BUILDERS[name] = _Registered(builder, known, reasons)
         return builder
 
     return register
 
 
 def available_models() -> list[str]:
-    """Return the names of all registered backbones."""
+    """Return the names of all registered backbones; any network of timm's is there besides, as "timm/<name>"."""
     return sorted(_BUILDERS)
+
+
+def model_options(name: str) -> frozenset[str]:
+    """Return which of the options of `register_model` the backbone called `name` heeds.
+
+    Raises:
+        ModelError: an unknown name; the message names the nearest.
+    """
+    return _registered(name).options
 
 
 def build_model(
@@ -81,10 +87,15 @@ def build_model(
     depth: float = 1.0,
     in_channels: int = 3,
     stem_stride: int = 2,
+    stem_kernel: int | None = None,
+    stem_pool: bool | None = None,
     dropout: float = 0.2,
+    squeeze_excitation: bool = False,
     num_kernels: int | None = None,
+    layer: str = "dynamic",
     reduction: int = 4,
-    temperature: float = 30.0,
+    temperature: float = DEFAULT_TEMPERATURE,
+    normalization: str = "softmax",
     aggregation: str = "attention",
     where: Placement | Mapping[str, Any] | None = None,
     input_size: tuple[int, int, int] | None = None,
@@ -92,77 +103,63 @@ def build_model(
 ) -> nn.Module:
     """Return a new network called `name`: static if `num_kernels` is None, else dynamic with K kernels per layer.
 
-    `width` multiplies channels and `depth` the number of blocks per stage; `stem_stride` 1 or 2 is the stride of
-    the first convolution. The settings from `reduction` on are `make_dynamic`'s. With `seed` the initialisation
-    leaves the global generator alone, and the static parts of a dynamic network are those of the static one.
+    `width` multiplies channels, `depth` the blocks per stage. `stem_stride` 1 or 2 is the stride of the first
+    convolution (2 leaves a timm network as it is), `stem_kernel` 3 or 7 its size, `stem_pool` whether a max pooling
+    follows; None is the network's own. `squeeze_excitation` puts a gate into each block. From `layer` on, settings
+    are `make_dynamic`'s. With `seed` the initialisation leaves the global generator alone, and the static parts of a
+    dynamic network are those of the static one.
 
     Raises:
-        ModelError: an unknown name (the message names the nearest), a value that cannot work, or an option that
-            this backbone cannot use.
-        PlacementError, ArgumentError, AggregationError: as from `make_dynamic`.
+        ModelError: an unknown name, a value that cannot work, or an option that this network cannot use.
+        PlacementError, ConversionError, ArgumentError, AggregationError: as from `make_dynamic`.
     """
-    if name not in _BUILDERS:
-        raise ModelError(unknown_name("model", name, _BUILDERS))
-    builder, options = _BUILDERS[name]
-    spec = BackboneSpec(num_classes, width, depth, in_channels, stem_stride, dropout)
-    _check_options(name, spec, options)
+    images = (in_channels, stem_stride, dropout, squeeze_excitation, stem_kernel, stem_pool)
+    model = _static(name, BackboneSpec(num_classes, width, depth, *images), seed)
+    shared: dict[str, Any] = {"where": where, "layer": layer, "aggregation": aggregation, "seed": seed}
+    attention: dict[str, Any] = {"reduction": reduction, "temperature": temperature, "normalization": normalization}
+    if num_kernels is not None:
+        return make_dynamic(model, num_kernels=num_kernels, input_size=input_size, **shared, **attention)
+    for option, value, default in (("layer", layer, "dynamic"), ("normalization", normalization, "softmax")):
+        if value != default:
+            raise ModelError(f"a static network has no {option}, got {value!r}: give num_kernels, or leave it out")
+    return model
+
+
+def _static(name: str, spec: BackboneSpec, seed: int | None) -> nn.Module:
+    """Return the static network, after checking that it can use what it is asked for."""
+    registered = _registered(name)
+    _check_options(name, spec, registered)
     with seeded(seed, "network"):
-        model = builder(spec)
-    if num_kernels is None:
-        return model
-    return make_dynamic(
-        model,
-        num_kernels=num_kernels,
-        where=where,
-        reduction=reduction,
-        temperature=temperature,
-        aggregation=aggregation,
-        input_size=input_size,
-        seed=seed,
-    )
+        return registered.builder(spec)
 
 
-def _check_options(name: str, spec: BackboneSpec, options: frozenset[str]) -> None:
+def _registered(name: str) -> _Registered:
+    if name.startswith(_TIMM):
+        return _Registered(partial(backbones.timm_network, name.removeprefix(_TIMM)))
+    if name not in _BUILDERS:
+        raise ModelError(unknown_name("model", name, [*_BUILDERS, "timm/<name>"]))
+    return _BUILDERS[name]
+
+
+def _check_options(name: str, spec: BackboneSpec, registered: _Registered) -> None:
     default = BackboneSpec(spec.num_classes)
     for option in _OPTIONAL:
         value = getattr(spec, option)
-        if option not in options and value != getattr(default, option):
-            able = [n for n, (_, known) in _BUILDERS.items() if option in known]
+        if option not in registered.options and value != getattr(default, option):
+            able = [n for n, other in _BUILDERS.items() if option in other.options]
+            reason = f" ({registered.refused[option]})" if option in registered.refused else ""
             raise ModelError(
-                f"model {name!r} has no {option}, got {option}={value!r}: leave it out, or use {', '.join(able)}"
+                f"model {name!r} has no {option}, got {option}={value!r}{reason}: leave it out, or use "
+                f"{', '.join(able)}"
             )
 
 
-def replace_stem(stem: nn.Conv2d, in_channels: int, stride: int) -> nn.Conv2d:
-    """Return a first convolution like `stem` for other input channels and stride, initialised like torchvision's."""
-    bias = stem.bias is not None
-    new = nn.Conv2d(in_channels, stem.out_channels, stem.kernel_size, stride, stem.padding, bias=bias)  # type: ignore[arg-type]
-    kaiming_fan_out(new.weight, new.bias)
-    return new
+_GATED = {"squeeze_excitation": "its blocks have squeeze-and-excitation of their own"}
+_RESNET = ("squeeze_excitation", "stem_kernel", "stem_pool")
 
-
-def scaled_blocks(blocks: int, depth: float) -> int:
-    """Return the number of blocks of a stage under the depth multiplier: rounded half up, at least one."""
-    return max(1, math.floor(blocks * depth + 0.5))
-
-
-# Expansion, channels, blocks, stride per stage: Sandler et al. 2018, table 2.
-_MOBILENET_V2 = (
-    (1, 16, 1, 1),
-    (6, 24, 2, 2),
-    (6, 32, 3, 2),
-    (6, 64, 4, 2),
-    (6, 96, 3, 1),
-    (6, 160, 3, 2),
-    (6, 320, 1, 1),
-)
-
-
-@register_model("mobilenet_v2", options=("width", "depth", "dropout"))
-def mobilenet_v2(spec: BackboneSpec) -> nn.Module:
-    """torchvision's MobileNetV2."""
-    stages = [[t, c, scaled_blocks(n, spec.depth), s] for t, c, n, s in _MOBILENET_V2]
-    model: nn.Module = MobileNetV2(spec.num_classes, spec.width, stages, dropout=spec.dropout)
-    stem: Any = model.get_submodule("features.0")
-    stem[0] = replace_stem(stem[0], spec.in_channels, spec.stem_stride)
-    return model
+register_model("mobilenet_v2", options=("width", "depth", "dropout", "squeeze_excitation"))(backbones.mobilenet_v2)
+register_model("mobilenet_v3_small", options=("width", "dropout"), refused=_GATED)(backbones.mobilenet_v3_small)
+register_model("mobilenet_v3_large", options=("width", "dropout"), refused=_GATED)(backbones.mobilenet_v3_large)
+register_model("resnet10", options=_RESNET)(backbones.resnet10)
+register_model("resnet18", options=_RESNET)(backbones.resnet18)
+register_model("resnet50", options=_RESNET)(backbones.resnet50)

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 from torch import nn
 
-from dyconv.layers import DynamicConv2d
+from dyconv.layers import ConvolutionLayer
 
 RoleName = Literal[
     "stem",
@@ -27,7 +27,7 @@ RoleName = Literal[
 ]
 ROLES: tuple[RoleName, ...] = get_args(RoleName)
 
-Convolution = nn.Conv2d | DynamicConv2d
+Convolution = nn.Conv2d | ConvolutionLayer
 
 _GATES = ("squeezeexcit", "semodule", "selayer")
 _RESIDUAL: tuple[RoleName, ...] = ("conv1", "conv2", "conv3")

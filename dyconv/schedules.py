@@ -8,8 +8,8 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
+from dyconv.base import checked_temperature
 from dyconv.errors import ArgumentError
-from dyconv.layers import checked_temperature
 
 
 class TemperatureSchedule(Protocol):

@@ -8,11 +8,12 @@ Dimensions: B images, C channels, H W pixels, T kernel taps in use.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from dyconv.remembering import remembered
 
 Pair = tuple[int, int]
 Index = tuple[slice, slice, slice]
@@ -27,7 +28,7 @@ class Window(NamedTuple):
     pixels: int
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def used_windows(
     input_size: Pair, output_size: Pair, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair
 ) -> tuple[Window, ...]:

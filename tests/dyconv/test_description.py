@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from dyconv import ShapeError, build_model, describe_layers
-from dyconv.layers import dynamic_layers
+from dyconv.base import dynamic_layers
 
 
 @pytest.mark.parametrize("num_kernels", [None, 4])

@@ -17,7 +17,7 @@ from dyconv import (
     record_attention,
     set_temperature,
 )
-from dyconv.layers import dynamic_layers
+from dyconv.base import dynamic_layers
 
 SIZE = (1, 28, 28)
 

@@ -1,0 +1,110 @@
+"""`DynamicLayer`, what all dynamic layers share, and the functions that reach every dynamic layer of a network.
+
+The kinds of dynamic layer live in `layers`; where attention comes from is each kind's own business.
+
+Dimensions: B inputs, K kernels.
+"""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from dyconv.aggregation import Aggregator
+from dyconv.errors import ArgumentError
+
+DEFAULT_TEMPERATURE = 30.0
+
+
+class DynamicLayer(nn.Module):
+    """A layer that holds K kernels and mixes one per input by attention, after an aggregation strategy.
+
+    Abstract: a kind of layer adds its parameters, says where attention comes from and whether that reads a
+    temperature, and mixes with `mixture(x)` in its `forward`.
+
+    Raises:
+        ArgumentError: a number of kernels below one.
+        AggregationError: an unknown strategy.
+    """
+
+    temperature: Tensor
+
+    def __init__(self, num_kernels: int, aggregation: str) -> None:
+        super().__init__()
+        if num_kernels < 1:
+            raise ArgumentError(f"num_kernels must be at least 1, got {num_kernels}")
+        self.num_kernels = num_kernels
+        self.aggregator = Aggregator(aggregation)
+
+    @property
+    def aggregation(self) -> str:
+        """The name of the aggregation strategy in use."""
+        return self.aggregator.name
+
+    @property
+    def reads_temperature(self) -> bool:
+        """Whether attention depends on `temperature`: that of a softmax does, a sigmoid's does not."""
+        raise NotImplementedError
+
+    def attention(self, input: Tensor) -> Tensor:
+        """Return the (B, K) weights of the kernels, before any strategy."""
+        raise NotImplementedError
+
+    def mixture(self, input: Tensor) -> Tensor:
+        """Return the (B, K) weights that mix the kernels: the attention after the aggregation strategy."""
+        return self.aggregator(self.attention(input))  # type: ignore[no-any-return]
+
+
+def dynamic_layers(model: nn.Module) -> Iterator[tuple[str, DynamicLayer]]:
+    """Yield the name and module of each dynamic layer of `model`, in the order of their definition."""
+    for name, module in model.named_modules():
+        if isinstance(module, DynamicLayer):
+            yield name, module
+
+
+def set_temperature(model: nn.Module, temperature: float) -> int:
+    """Set the softmax temperature of every dynamic layer that reads one; return how many do.
+
+    Layers whose attention is a sigmoid (CondConv's, or by `normalization`) read none and are left as they are; so
+    is a static network.
+
+    Raises:
+        ArgumentError: the temperature is not a positive number.
+    """
+    value = checked_temperature(temperature)
+    layers = [layer for _, layer in dynamic_layers(model) if layer.reads_temperature]
+    with torch.no_grad():
+        for layer in layers:
+            layer.temperature.fill_(value)
+    return len(layers)
+
+
+def set_forward_step(model: nn.Module, step: int) -> int:
+    """Make `step` the number of the next forward pass, from which random strategies draw; return how many layers.
+
+    A trainer that calls this before each step with its global step resumes with the draws of an uninterrupted
+    run. Without it, passes are counted from 0 by a hook on the network that `make_dynamic` was given.
+
+    Raises:
+        ArgumentError: the step is negative.
+    """
+    if step < 0:
+        raise ArgumentError(f"a forward step is counted from 0, got {step}")
+    layers = [layer for _, layer in dynamic_layers(model)]
+    for layer in layers:
+        layer.aggregator.context.forward_pass.set(step)
+    return len(layers)
+
+
+def checked_temperature(value: float, normalization: str = "softmax") -> float:
+    """Return `value` as a float.
+
+    Raises:
+        ArgumentError: it is not a positive finite number, or not the default where nothing would read it.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        raise ArgumentError(f"temperature must be a positive number (1 is a plain softmax, 30 is flat), got {value!r}")
+    if normalization != "softmax" and value != DEFAULT_TEMPERATURE:
+        raise ArgumentError(f"normalization={normalization!r} reads no temperature, got {value!r}: leave it out")
+    return float(value)

@@ -1,0 +1,183 @@
+"""`cost`: parameters and multiply-adds of a network, per layer and in total, split as the paper splits them.
+
+Counted from the shapes that one forward pass shows, by the paper's formula for dynamic layers: what a phone would
+compute for one image, however this package computes a batch of them. Time is `latency`'s business.
+
+Dimensions: C input and O output channels, G groups, H x W input pixels, P output pixels, K kernels of h x w,
+R = max(1, C / reduction) the hidden width of an attention branch.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, fields, replace
+from math import prod
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from dyconv.base import DynamicLayer
+from dyconv.description import run_on_zeros
+from dyconv.layers import CondConv2d, ConvolutionLayer, DynamicConv2d, DynamicLinear
+
+_BATCH = 2
+PARTS = ("convolution", "pooling", "attention", "aggregation", "linear", "other")
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """What one layer costs: its parameters, and the multiply-adds of one image by what they are for.
+
+    `convolution` is O P C / G h w, as in a static layer; `pooling` C H W, the average in front of attention;
+    `attention` C R + R K, or C K for CondConv; `aggregation` K times the elements of a kernel and its bias; `linear`
+    the product of a linear layer; `other` products outside any of these, as in an attention block. Biases, batch
+    norms, activations and the poolings of a static network are not counted.
+    """
+
+    name: str
+    kind: str
+    parameters: int
+    convolution: int = 0
+    pooling: int = 0
+    attention: int = 0
+    aggregation: int = 0
+    linear: int = 0
+    other: int = 0
+
+    @property
+    def multiply_adds(self) -> int:
+        """All of them together."""
+        return sum(getattr(self, part) for part in PARTS)
+
+    def row(self) -> dict[str, str | int]:
+        """Return the fields and the sum of the multiply-adds as one row of a table."""
+        return {f.name: getattr(self, f.name) for f in fields(self)} | {"multiply_adds": self.multiply_adds}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a network costs: its layers in the order of definition, and their sum.
+
+    The last layer, named "", holds what belongs to no convolution or linear layer, the batch norms' parameters say.
+    """
+
+    layers: tuple[LayerCost, ...]
+
+    @property
+    def total(self) -> LayerCost:
+        """The sum over all layers."""
+        sums = {part: sum(getattr(layer, part) for layer in self.layers) for part in ("parameters", *PARTS)}
+        return LayerCost(name="total", kind="", **sums)
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters of the network."""
+        return self.total.parameters
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds of one image."""
+        return self.total.multiply_adds
+
+    def table(self) -> list[dict[str, str | int]]:
+        """Return one row per layer and a last one with the total, all with the same keys."""
+        return [layer.row() for layer in (*self.layers, self.total)]
+
+
+def cost(model: nn.Module, input_size: tuple[int, int, int]) -> Cost:
+    """Return the cost of `model` for one image of `input_size` (C, H, W).
+
+    The network runs once on zeros, in evaluation mode and without gradient, and is left as it was. Convolutions and
+    linear layers of any network are counted, subclasses included; a layer that is used twice costs its multiply-adds
+    twice and its parameters once.
+
+    Raises:
+        ShapeError: the network cannot run on an image of this size.
+
+    Source: Chen et al. 2020, section 3.1; see `LayerCost` for the formulas.
+    """
+    layers = dict(_counted(model))
+    costs = {name: LayerCost(name, type(layer).__name__, _parameters(layer)) for name, layer in layers.items()}
+    counter = FlopCounterMode(display=False)
+    inside = _Inside(counter)
+
+    def add(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+            inside.leave()
+            parts = _multiply_adds(module, args[0], output)
+            costs[name] = replace(costs[name], **{p: getattr(costs[name], p) + n for p, n in parts.items()})
+
+        return hook
+
+    with ExitStack() as stack:
+        for name, layer in layers.items():
+            stack.callback(layer.register_forward_pre_hook(inside.enter).remove)
+            stack.callback(layer.register_forward_hook(add(name)).remove)
+        # Torch's counter knows attention on a CPU only as the plain products that it is made of.
+        with counter, sdpa_kernel(SDPBackend.MATH):
+            run_on_zeros(model, input_size)
+    rest = _parameters(model) - sum(c.parameters for c in costs.values())
+    outside = (counter.get_total_flops() - inside.flops) // 2 // _BATCH
+    return Cost((*costs.values(), LayerCost("", "other", rest, other=outside)))
+
+
+class _Inside:
+    """Adds up what torch's counter counts inside the layers that are counted here, so that the rest is known."""
+
+    def __init__(self, counter: FlopCounterMode) -> None:
+        self.counter = counter
+        self.flops = 0
+        self._before = 0
+
+    def enter(self, module: nn.Module, args: Any) -> None:
+        """Forward pre-hook: a layer begins."""
+        self._before = self.counter.get_total_flops()
+
+    def leave(self) -> None:
+        """The layer ends."""
+        self.flops += self.counter.get_total_flops() - self._before
+
+
+def _counted(model: nn.Module, prefix: str = "", seen: set[nn.Module] | None = None) -> Iterator[tuple[str, nn.Module]]:
+    """Yield each layer with a formula of its own, not descending into it."""
+    seen = set() if seen is None else seen
+    if model in seen:
+        return
+    seen.add(model)
+    if isinstance(model, (nn.Conv2d, nn.Linear, DynamicLayer)):
+        yield prefix, model
+        return
+    for name, child in model.named_children():
+        yield from _counted(child, f"{prefix}.{name}" if prefix else name, seen)
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def _multiply_adds(layer: nn.Module, input: Tensor, output: Tensor) -> dict[str, int]:
+    """Return the multiply-adds of one image, part by part."""
+    if isinstance(layer, (nn.Conv2d, ConvolutionLayer)):
+        per_pixel = layer.out_channels * layer.in_channels // layer.groups * prod(layer.kernel_size)
+        parts = {"convolution": per_pixel * prod(output.shape[2:])}
+        return parts | _of_attention(layer, input[0].numel())
+    if isinstance(layer, (nn.Linear, DynamicLinear)):
+        positions = input[0].numel() // layer.in_features
+        parts = {"linear": positions * layer.in_features * layer.out_features}
+        return parts | _of_attention(layer, input[0].numel() if positions > 1 else 0)
+    return {}
+
+
+def _of_attention(layer: nn.Module, pooled: int) -> dict[str, int]:
+    """Return what a dynamic layer needs besides its convolution; nothing for a static one."""
+    if not isinstance(layer, (DynamicConv2d, CondConv2d, DynamicLinear)):
+        return {}
+    bias = 0 if layer.bias is None else layer.bias.numel()
+    return {"pooling": pooled, "attention": _of_branch(layer), "aggregation": layer.weight.numel() + bias}
+
+
+def _of_branch(layer: DynamicConv2d | CondConv2d | DynamicLinear) -> int:
+    if isinstance(layer, CondConv2d):
+        return layer.routing.weight.numel()
+    return layer.attention_branch.squeeze.weight.numel() + layer.attention_branch.excite.weight.numel()
