@@ -1,74 +1,40 @@
-"""What can be known of a data set without opening it: sizes, classes, digest, source and licence.
+"""The registry of data sets: name → what can be known of it, for folders from a quick look at the user's files.
 
-`plan` validates specs and fingerprints trials with these facts, so nothing here imports torch or reads a file.
+`plan` validates specs and fingerprints trials with these facts, so nothing here imports torch or opens an image.
 How a data set is read lives in `runners.data`, under the same name.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
+from functools import lru_cache
+from pathlib import Path
 
+from ablations.dataset_entries import FOLDER_SETS, IN_MEMORY, Expected, FolderSet
 from ablations.errors import DatasetError, UnknownNameError
+from ablations.facts import DatasetFacts
 
-
-@dataclass(frozen=True, kw_only=True)
-class DatasetFacts:
-    """Facts of one data set with its fixed training, validation and test splits.
-
-    Attributes:
-        name: The name in specs and on the command line.
-        title: The name that reports print.
-        num_classes: Number of classes; labels are 0 to `num_classes - 1`.
-        channels: Colour channels per image, 1 or 3.
-        image_size: Height and width that a network is given, in pixels.
-        train_images: Images in the training split, after the validation split was taken off.
-        validation_images: Images in the validation split.
-        test_images: Images in the test split.
-        digest: SHA-256 (hexadecimal) of the splits' images and labels as `runners.data.content_digest` computes
-            it, or None when it can only be known from the user's own files.
-        class_names: One name per class in label order, or empty when the user's files give them.
-        source: Where the images come from and how the splits were made.
-        licence: Licence and copyright holder of the images.
-
-    Raises:
-        DatasetError: A count is not positive, or there is not one name per class.
-    """
-
-    name: str
-    title: str
-    num_classes: int
-    channels: int
-    image_size: int
-    train_images: int
-    validation_images: int
-    test_images: int
-    digest: str | None
-    class_names: tuple[str, ...]
-    source: str
-    licence: str
-
-    def __post_init__(self) -> None:
-        counts = {
-            key: getattr(self, key)
-            for key in (
-                "num_classes",
-                "channels",
-                "image_size",
-                "train_images",
-                "validation_images",
-                "test_images",
-            )
-        }
-        wrong = [f"{key}={value}" for key, value in counts.items() if value < 1]
-        if wrong:
-            raise DatasetError(f"data set {self.name!r}: {', '.join(wrong)}; every count must be at least 1")
-        if self.class_names and len(self.class_names) != self.num_classes:
-            raise DatasetError(
-                f"data set {self.name!r}: {len(self.class_names)} class names for {self.num_classes} classes"
-            )
-
+__all__ = [
+    "DATASETS",
+    "FOLDERS",
+    "DatasetFacts",
+    "Expected",
+    "FolderSet",
+    "available_datasets",
+    "downloadable",
+    "facts_of",
+    "folder_sets",
+    "get_dataset_facts",
+    "get_folder_set",
+    "register_dataset",
+    "register_folder_set",
+]
 
 DATASETS: dict[str, DatasetFacts] = {}
+"""Data sets in memory, and those of plug-ins that know their facts beforehand."""
+
+FOLDERS: dict[str, FolderSet] = {}
+"""Data sets in folders of image files."""
 
 
 def register_dataset(facts: DatasetFacts) -> DatasetFacts:
@@ -77,99 +43,119 @@ def register_dataset(facts: DatasetFacts) -> DatasetFacts:
     Raises:
         DatasetError: The name is taken.
     """
-    if facts.name in DATASETS:
-        raise DatasetError(f"data set {facts.name!r} is registered twice; choose another name for the second one")
+    _refuse_duplicate(facts.name)
     DATASETS[facts.name] = facts
     return facts
 
 
-def get_dataset_facts(name: str) -> DatasetFacts:
-    """Returns the facts registered under `name`.
+def register_folder_set(folder: FolderSet) -> FolderSet:
+    """Adds a data set in folders of image files to the registry and returns it.
 
     Raises:
-        UnknownNameError: No such data set; the message gives the nearest names.
+        DatasetError: The name is taken.
     """
-    if name not in DATASETS:
-        raise UnknownNameError("data set", name, available_datasets())
-    return DATASETS[name]
+    _refuse_duplicate(folder.name)
+    FOLDERS[folder.name] = folder
+    return folder
 
 
 def available_datasets() -> tuple[str, ...]:
     """Returns every registered name, sorted."""
-    return tuple(sorted(DATASETS))
+    return tuple(sorted((*DATASETS, *FOLDERS)))
 
 
-_FASHION_CLASSES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
-_FASHION_LICENCE = "MIT, copyright 2017 Zalando SE"
+def folder_sets() -> tuple[str, ...]:
+    """Returns the names of the data sets that lie in folders of image files, sorted."""
+    return tuple(sorted(FOLDERS))
 
-register_dataset(
-    DatasetFacts(
-        name="fashion_mnist_mini",
-        title="Fashion-MNIST (mini)",
-        num_classes=10,
-        channels=1,
-        image_size=28,
-        train_images=8_000,
-        validation_images=1_000,
-        test_images=3_000,
-        digest="0633f0dc3dd08cf0b4fbfc807f7da745274ae70cdf53733fce13d31c5bafebc0",
-        class_names=_FASHION_CLASSES,
-        source=(
-            "Embedded in this project: 8,000 training and 1,000 validation images, class-balanced, drawn with a "
-            "fixed seed from Fashion-MNIST's training set, and 3,000 test images from its test set (Xiao, Rasul "
-            "and Vollgraf, 2017, arXiv:1708.07747)"
-        ),
-        licence=_FASHION_LICENCE,
+
+def get_folder_set(name: str) -> FolderSet:
+    """Returns the folder set registered under `name`.
+
+    Raises:
+        UnknownNameError: There is none; the message gives the nearest names.
+    """
+    if name not in FOLDERS:
+        raise UnknownNameError("folder set", name, folder_sets())
+    return FOLDERS[name]
+
+
+def downloadable() -> tuple[str, ...]:
+    """Returns the names of the data sets that can be fetched from the network, sorted."""
+    return tuple(sorted(name for name, facts in DATASETS.items() if facts.downloads))
+
+
+def get_dataset_facts(name: str) -> DatasetFacts:
+    """Returns the facts registered under `name`, which are all that is known without the user's files.
+
+    Raises:
+        UnknownNameError: No such data set; the message gives the nearest names.
+        DatasetError: Nothing can be known of it without its files.
+    """
+    return facts_of(name)
+
+
+def facts_of(name: str, root: str | Path | None = None, image_size: int | None = None) -> DatasetFacts:
+    """Returns the facts of a data set; those of a folder set come from its files where `root` names them.
+
+    The folder is listed once per process and no image is opened: some seconds for a million files.
+
+    Args:
+        name: A registered name.
+        root: The user's data folder; only folder sets look into it.
+        image_size: Side of the images in pixels, or None for the data set's own; read by folder sets.
+
+    Raises:
+        UnknownNameError: No such data set; the message gives the nearest names.
+        DatasetError: The folder is missing or not laid out as it must be, or nothing can be known without it.
+    """
+    if name in DATASETS:
+        return DATASETS[name]
+    if name not in FOLDERS:
+        raise UnknownNameError("data set", name, available_datasets())
+    found = _without_files(FOLDERS[name]) if root is None else _from_files(FOLDERS[name], Path(root).absolute())
+    return dataclasses.replace(found, image_size=image_size or FOLDERS[name].image_size)
+
+
+def _without_files(folder: FolderSet) -> DatasetFacts:
+    if folder.expected is None:
+        raise DatasetError(folder.needs_root)
+    return _facts(folder, folder.expected, digest=None, class_names=())
+
+
+@lru_cache(maxsize=16)
+def _from_files(folder: FolderSet, root: Path) -> DatasetFacts:
+    listing = folder.list_files(root)
+    validation = listing.validation_images(folder.expected.validation_images if folder.expected else None)
+    counted = Expected(
+        num_classes=len(listing.train.class_names),
+        train_images=len(listing.train) - (validation if listing.validation is None else 0),
+        validation_images=validation,
+        test_images=len(listing.test),
     )
-)
+    return _facts(folder, counted, digest=listing.digest, class_names=listing.train.class_names)
 
-register_dataset(
-    DatasetFacts(
-        name="fashion_mnist",
-        title="Fashion-MNIST",
-        num_classes=10,
-        channels=1,
-        image_size=28,
-        train_images=55_000,
-        validation_images=5_000,
-        test_images=10_000,
-        digest="e244ddfcdcc400ac4653fcba2a25feed7f891fc2ab57c74ea5d79e46039d885a",
-        class_names=_FASHION_CLASSES,
-        source=(
-            "Fashion-MNIST (Xiao, Rasul and Vollgraf, 2017, arXiv:1708.07747); 5,000 class-balanced validation "
-            "images are split off its training set with a fixed seed, its test set is kept whole"
-        ),
-        licence=_FASHION_LICENCE,
-    )
-)
 
-register_dataset(
-    DatasetFacts(
-        name="imagenet",
-        title="ImageNet-1k",
-        num_classes=1_000,
+def _facts(folder: FolderSet, counts: Expected, *, digest: str | None, class_names: tuple[str, ...]) -> DatasetFacts:
+    return DatasetFacts(
+        name=folder.name,
+        title=folder.title,
         channels=3,
-        image_size=224,
-        train_images=1_271_167,
-        validation_images=10_000,
-        test_images=50_000,
-        digest=None,
-        class_names=(),
-        source=(
-            "ILSVRC 2012 as folders train/<class>/ and val/<class>/; 10,000 class-balanced validation images are "
-            "split off the training set with a fixed seed, the official validation set is the test split"
-        ),
-        licence="ImageNet terms of access: research and education, not redistributed here",
+        image_size=folder.image_size,
+        digest=digest,
+        class_names=class_names,
+        source=folder.source,
+        licence=folder.licence,
+        **dataclasses.asdict(counts),
     )
-)
+
+
+def _refuse_duplicate(name: str) -> None:
+    if name in DATASETS or name in FOLDERS:
+        raise DatasetError(f"data set {name!r} is registered twice; choose another name for the second one")
+
+
+for _in_memory in IN_MEMORY:
+    register_dataset(_in_memory)
+for _folder_set in FOLDER_SETS:
+    register_folder_set(_folder_set)

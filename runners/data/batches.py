@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from ablations.errors import SpecError
-from runners.data.hashing import Int64Array, derive_key, permutation, random_integers
+from runners.data.hashing import Int64Array, permutation, random_integers
 from runners.data.splits import Normalization, Split
+from runners.seeding import derive_key
 
 Batch = tuple[Tensor, Tensor]
 """Images (B, C, H, W) float32 and labels (B,) int64, both on the device."""
@@ -34,19 +35,30 @@ class Augmentation:
 
     Attributes:
         crop_padding: Pixels of black added on each side before a crop of the original size is taken at random; 0 is
-            no crop. Read by sets in memory only: images from folders get a random resized crop instead.
+            no crop. Sets in memory only.
+        resized_crop: Whether a random part of a random aspect is scaled to the image's size.
         flip: Whether half of the images are mirrored left to right.
+        rand_augment: Operations of RandAugment on each image, after the others.
+        rand_augment_magnitude: Their strength, 0 to 30.
 
     Raises:
-        SpecError: `crop_padding` is negative.
+        SpecError: `crop_padding` or `rand_augment` is negative, or the magnitude is not one.
     """
 
     crop_padding: int = 0
+    resized_crop: bool = False
     flip: bool = False
+    rand_augment: int = 0
+    rand_augment_magnitude: int = 9
 
     def __post_init__(self) -> None:
         if self.crop_padding < 0:
             raise SpecError(f"crop padding must be 0 or more pixels, found {self.crop_padding}")
+        if self.rand_augment < 0 or not 0 <= self.rand_augment_magnitude <= 30:
+            raise SpecError(
+                "RandAugment needs 0 or more operations of magnitude 0 to 30, found "
+                f"{self.rand_augment} of {self.rand_augment_magnitude}"
+            )
 
 
 def steps_per_epoch(num_images: int, batch_size: int) -> int:
@@ -169,7 +181,7 @@ def step_range(start_step: int, steps: int) -> range:
 
 
 def augment(images: Tensor, augmentation: Augmentation, *, key: int, image_index: Int64Array) -> Tensor:
-    """Crops and flips each image by what `key` and its own index draw, whichever batch it is in.
+    """Changes each image by what `key` and its own index draw, whichever batch it is in.
 
     Args:
         images: (B, C, H, W) uint8; left as they are.
@@ -190,7 +202,19 @@ def augment(images: Tensor, augmentation: Augmentation, *, key: int, image_index
         flipped = random_integers(derive_key(key, "flip"), image_index, 2) == 1
         pixels = pixels.copy()
         pixels[flipped] = pixels[flipped, ..., ::-1]
-    return torch.from_numpy(pixels)
+    changed = torch.from_numpy(pixels)
+    if augmentation.resized_crop or augmentation.rand_augment:
+        changed = _transformed(changed, augmentation, key, image_index)
+    return changed
+
+
+def _transformed(images: Tensor, augmentation: Augmentation, key: int, image_index: Int64Array) -> Tensor:
+    # torchvision takes a second to import, which nothing else in memory needs.
+    from runners.data.transforms import apply, memory_transform
+
+    transform = memory_transform(augmentation, images.shape[-1])
+    keys = (derive_key(key, "transform", index) for index in image_index.tolist())
+    return torch.stack([apply(transform, image, own) for image, own in zip(images, keys, strict=True)])
 
 
 def crop(pixels: UInt8Array, padding: int, top: Int64Array, left: Int64Array) -> UInt8Array:

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ablations.datasets import DatasetFacts
 from ablations.errors import DatasetError
-from runners.data.hashing import derive_key
+from ablations.facts import DatasetFacts
 from runners.data.idx import IdxFile, read_idx
 from runners.data.registry import register_loader
 from runners.data.splits import Dataset, Split, hold_out, make_dataset
+from runners.seeding import derive_key
 
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 DOWNLOAD_ROOT = Path("runs/data")

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ablations.datasets import DatasetFacts
 from ablations.errors import DatasetError
+from ablations.facts import DatasetFacts
 from runners.data.registry import register_loader
 from runners.data.splits import Dataset, Split, make_dataset
 from runners.data.strip import StripSplit, decode_strip
@@ -29,7 +29,7 @@ def load_fashion_mnist_mini(facts: DatasetFacts, *, root: Path | None, download:
         DatasetError: The file is missing or corrupt.
     """
     splits = {name: _to_split(part) for name, part in read_embedded(EMBEDDED_FILE).items()}
-    return make_dataset(facts, **splits)
+    return make_dataset(facts, train=splits["train"], validation=splits["validation"], test=splits["test"])
 
 
 def read_embedded(path: Path) -> dict[str, StripSplit]:

@@ -1,16 +1,16 @@
 """Randomness without state: random numbers as a hash of a key and a counter.
 
 Splits, epoch orders and augmentation draw from here, so each number is a function of what names it, such as (seed,
-epoch, image), and depends on no generator's history, thread or library version. No torch, no files. Not for
-cryptography. Legend: N counters.
+epoch, image), and depends on no generator's history, thread or library version. No files. Not for cryptography.
+Legend: N counters.
 """
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 import numpy.typing as npt
+
+from runners.seeding import derive_key
 
 UInt64Array = npt.NDArray[np.uint64]
 Int64Array = npt.NDArray[np.int64]
@@ -18,12 +18,6 @@ Int64Array = npt.NDArray[np.int64]
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
-
-
-def derive_key(*parts: int | str) -> int:
-    """Returns a 64-bit key that names `parts`; other parts, or the same in another order, give another key."""
-    text = "\x1f".join(f"{type(part).__name__}:{part}" for part in parts)
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
 def random_bits(key: int, counters: npt.ArrayLike) -> UInt64Array:

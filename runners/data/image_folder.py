@@ -1,15 +1,15 @@
-"""Batches from folders of image files, `train/<class>/*` and `val/<class>/*`, for sets too large for memory.
+"""Batches from folders of image files, for sets too large for memory.
 
 The same contract as `MemorySource`: order and augmentation are functions of (seed, epoch, image) alone, so the number
 of worker processes changes nothing. Images are decoded and cropped in workers and stay uint8 until they are on the
-device. Listing the files is in `runners.data.image_files`. Legend: B images in a batch, S image size in pixels.
+device. Which files there are is listed by `ablations.folders`. Legend: B images in a batch.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,8 +18,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from ablations.datasets import DatasetFacts
 from ablations.errors import DatasetError, SpecError
+from ablations.facts import DatasetFacts
+from ablations.folders import FileList, Listing, check_validation_share, list_train_val
 from runners.data.batches import (
     Batch,
     Transfer,
@@ -29,10 +30,11 @@ from runners.data.batches import (
     steps_per_epoch,
     training_order,
 )
-from runners.data.hashing import Int64Array, balanced_choice, derive_key
-from runners.data.image_files import FileList, listing_digest, scan_folders, split_off_validation
+from runners.data.hashing import Int64Array, balanced_choice
 from runners.data.sources import BatchSettings, SplitSizes
 from runners.data.splits import Normalization, SplitName, check_digest
+from runners.data.transforms import apply, evaluation_transform, file_transform
+from runners.seeding import derive_key
 
 # Statistics of ImageNet's training images, as torchvision's reference training uses them.
 IMAGENET_NORMALIZATION = Normalization(torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225]))
@@ -42,14 +44,16 @@ _Sample = tuple[Tensor, int] | str
 
 
 class FolderSource:
-    """Batches from image files: random resized crop and flip for training, resize and centre crop for evaluation.
+    """Batches from image files: augmented for training, resize and centre crop for evaluation.
 
     Args:
         facts: Facts of the set; `image_size` is the size after cropping, `validation_images` how many are split off.
-        root: Folder that holds `train` and `val`.
+        root: Folder that holds the files.
         settings: How batches are made; `crop_padding` must be 0, `workers` processes decode.
         sizes: How many images of each split to use.
         normalization: Per-channel statistics to remove.
+        listing: The files, or None for `train/<class>/*` and `val/<class>/*` below `root`.
+        resize_ratio: The shorter side before the centre crop, relative to the size after it.
 
     Raises:
         DatasetError: A folder is missing, empty or has other classes than it should.
@@ -64,22 +68,25 @@ class FolderSource:
         *,
         sizes: SplitSizes | None = None,
         normalization: Normalization = IMAGENET_NORMALIZATION,
+        listing: Listing | None = None,
+        resize_ratio: float = _RESIZE_RATIO,
     ) -> None:
         if settings.augmentation.crop_padding:
             raise SpecError(
-                f"data set {facts.name!r} is trained with random resized crops; crop padding must be 0, found "
+                f"data set {facts.name!r} is read from files, which are not padded; crop padding must be 0, found "
                 f"{settings.augmentation.crop_padding}"
             )
-        pool, test = scan_folders(root, facts)
-        train, validation = split_off_validation(pool, facts)
+        listing = listing or list_train_val(root, facts.name, facts.num_classes)
+        train, validation = split_off_validation(listing, facts)
         sizes = sizes or SplitSizes()
         self._files: dict[SplitName, FileList] = {
             "train": _limited(train, sizes.train, sizes.seed),
             "validation": _limited(validation, sizes.validation, sizes.seed),
-            "test": _limited(test, sizes.test, sizes.seed),
+            "test": _limited(listing.test, sizes.test, sizes.seed),
         }
         self._facts, self._settings, self._normalization = facts, settings, normalization
-        self._digest = listing_digest(pool, test)
+        self._resize_ratio = resize_ratio
+        self._digest = listing.digest
         check_digest(facts, self._digest)
         self._steps = steps_per_epoch(self.num_images("train"), settings.batch_size)
 
@@ -118,7 +125,8 @@ class FolderSource:
         steps = step_range(start_step, self._steps)
         order = training_order(self.num_images("train"), seed, epoch)
         batches = [order[step * size : (step + 1) * size] for step in steps]
-        images = _ImageFiles(self._files["train"], _training_transform(self._facts, self._settings))
+        transform = file_transform(self._settings.augmentation, self._facts.image_size, self._resize_ratio)
+        images = _ImageFiles(self._files["train"], transform)
         images.key = derive_key("augmentation", seed, epoch)
         return self._load(images, batches)
 
@@ -131,7 +139,8 @@ class FolderSource:
         count = self.num_images(split)
         order = evaluation_order(count)
         batches = [order[part] for part in evaluation_slices(count, self._settings.evaluation_batch_size)]
-        return self._load(_ImageFiles(self._files[split], _evaluation_transform(self._facts)), batches)
+        transform = evaluation_transform(self._facts.image_size, self._resize_ratio)
+        return self._load(_ImageFiles(self._files[split], transform), batches)
 
     def _load(self, images: _ImageFiles, batches: Sequence[Int64Array]) -> Iterator[Batch]:
         settings = self._settings
@@ -140,6 +149,8 @@ class FolderSource:
             images,
             batch_sampler=[batch.tolist() for batch in batches],
             num_workers=settings.workers,
+            # A dispatcher's worker would spawn its own, each importing torch anew, for every pass over the images.
+            multiprocessing_context="fork" if settings.workers and sys.platform == "linux" else None,
             collate_fn=_collate,
             generator=torch.Generator().manual_seed(0),  # else the loader draws from the global one
         )
@@ -165,30 +176,24 @@ class _ImageFiles(Dataset[_Sample]):
                 image = file.convert("RGB")
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             return f"{path} cannot be decoded: {error}. Remove the file or fetch it again."
-        return self._transformed(image, derive_key(self.key, index)), int(self.files.labels[index])
-
-    def _transformed(self, image: Image.Image, key: int) -> Tensor:
-        # torchvision's transforms know only torch's global generator: it is lent to them and put back.
-        state = torch.random.get_rng_state()
-        try:
-            torch.default_generator.manual_seed(key >> 1)
-            result = self.transform(image)
-        finally:
-            torch.random.set_rng_state(state)
-        assert isinstance(result, Tensor)
-        return result
+        return apply(self.transform, image, derive_key(self.key, index)), int(self.files.labels[index])
 
 
-def _training_transform(facts: DatasetFacts, settings: BatchSettings) -> v2.Transform:
-    steps: list[Any] = [v2.RandomResizedCrop(facts.image_size, antialias=True)]
-    if settings.augmentation.flip:
-        steps.append(v2.RandomHorizontalFlip())
-    return v2.Compose([*steps, v2.PILToTensor()])
+def split_off_validation(listing: Listing, facts: DatasetFacts) -> tuple[FileList, FileList]:
+    """Returns (train, validation): the folders' own, or `facts.validation_images` class-balanced training files less.
 
+    The choice depends on the listing alone, so that it is the same on every machine that has the same files.
 
-def _evaluation_transform(facts: DatasetFacts) -> v2.Transform:
-    resize = v2.Resize(round(facts.image_size * _RESIZE_RATIO), antialias=True)
-    return v2.Compose([resize, v2.CenterCrop(facts.image_size), v2.PILToTensor()])
+    Raises:
+        DatasetError: No file would be left to train on.
+    """
+    pool, count = listing.train, facts.validation_images
+    if listing.validation is not None:
+        return pool, listing.validation
+    check_validation_share(pool, count)
+    key = derive_key("image folder validation split", 1)
+    held = balanced_choice(np.asarray(pool.labels), count, key, len(pool.class_names))
+    return pool.take(np.setdiff1d(np.arange(len(pool)), held).tolist()), pool.take(held.tolist())
 
 
 def _collate(samples: list[_Sample]) -> tuple[Tensor, Tensor] | str:
@@ -207,4 +212,4 @@ def _limited(files: FileList, count: int | None, seed: int) -> FileList:
     if not 1 <= count <= len(files.paths):
         raise SpecError(f"cannot take {count} images from a split of {len(files.paths)}")
     key = derive_key("subset", seed)
-    return files.take(balanced_choice(np.asarray(files.labels), count, key, len(files.class_names)))
+    return files.take(balanced_choice(np.asarray(files.labels), count, key, len(files.class_names)).tolist())

@@ -1,7 +1,8 @@
 """Name to loader: the two registries through which data sets are opened, and the functions that open them.
 
-A data set in memory has a loader (`register_loader`), one that is read from files batch by batch has a source
-(`register_source`). Its facts are registered under the same name with `ablations.datasets.register_dataset`.
+A data set in memory has a loader (`register_loader`), one that is read from files batch by batch in a way of its own
+has a source (`register_source`). Its facts are registered under the same name with
+`ablations.datasets.register_dataset`. A set in folders of image files needs neither, `register_folder_set` is enough.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
-from ablations.datasets import DatasetFacts, get_dataset_facts
+from ablations.datasets import facts_of, folder_sets, get_dataset_facts
 from ablations.errors import DatasetError, UnknownNameError
+from ablations.facts import DatasetFacts
+from runners.data.folder_sets import open_folder_set
 from runners.data.sources import BatchSettings, BatchSource, MemorySource, SplitSizes
 from runners.data.splits import Dataset
 
@@ -79,9 +82,9 @@ def load_dataset(name: str, *, root: Path | None = None, download: bool = False)
         UnknownNameError: No such data set.
         DatasetError: It is missing, corrupt, or too large for memory and read through `open_batches` instead.
     """
-    facts = get_dataset_facts(name)
-    if name in _SOURCES:
+    if name in _SOURCES or name in folder_sets():
         raise DatasetError(f"data set {name!r} does not fit in memory; open it with open_batches({name!r}, …)")
+    facts = get_dataset_facts(name)
     if name not in _LOADERS:
         raise UnknownNameError("data set with a loader", name, (*_LOADERS, *_SOURCES))
     return _LOADERS[name](facts, root=root, download=download)
@@ -94,6 +97,7 @@ def open_batches(
     root: Path | None = None,
     download: bool = False,
     sizes: SplitSizes | None = None,
+    image_size: int | None = None,
 ) -> BatchSource:
     """Opens a data set for training and evaluation, in memory or from files, whichever it is registered as.
 
@@ -103,15 +107,17 @@ def open_batches(
         root: The user's data folder, looked into first.
         download: Whether a data set that is not there may be fetched; only those in memory can be.
         sizes: How many images of each split to use; all by default.
+        image_size: Side in pixels of images in folders; None is the data set's own.
 
     Raises:
         UnknownNameError: No such data set.
         DatasetError: It is missing or corrupt.
         SpecError: Sizes or batch size do not fit it.
     """
-    facts, sizes = get_dataset_facts(name), sizes or SplitSizes()
-    if name in _SOURCES:
-        return _SOURCES[name](facts, settings, root=root, sizes=sizes)
+    sizes = sizes or SplitSizes()
+    opener = _SOURCES.get(name, open_folder_set if name in folder_sets() else None)
+    if opener is not None:
+        return opener(facts_of(name, root, image_size), settings, root=root, sizes=sizes)
     return MemorySource(_load_once(name, root, download), settings, sizes)
 
 
@@ -122,5 +128,5 @@ def _load_once(name: str, root: Path | None, download: bool) -> Dataset:
 
 
 def _refuse_duplicate(name: str) -> None:
-    if name in _LOADERS or name in _SOURCES:
+    if name in _LOADERS or name in _SOURCES or name in folder_sets():
         raise DatasetError(f"data set {name!r} has two loaders; choose another name for the second one")

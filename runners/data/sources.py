@@ -12,7 +12,7 @@ from typing import Protocol
 
 import torch
 
-from ablations.datasets import DatasetFacts
+from ablations.facts import DatasetFacts
 from runners.data.batches import (
     CPU,
     Augmentation,

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ablations.datasets import DatasetFacts
 from ablations.errors import DatasetError, SpecError
-from runners.data.hashing import balanced_choice, derive_key
+from ablations.facts import DatasetFacts
+from runners.data.hashing import balanced_choice
+from runners.seeding import derive_key
 
 SplitName = Literal["train", "validation", "test"]
 
@@ -67,7 +68,7 @@ class Dataset:
         facts: What is registered of it.
         train, validation, test: The splits; no image is in two of them.
         mean, std: (C,) float32 statistics of the training split on the scale 0 to 1.
-        digest: SHA-256 of the splits, see `content_digest`.
+        digest: SHA-256 that names the content, as a rule `content_digest` of the splits.
     """
 
     facts: DatasetFacts
@@ -90,14 +91,21 @@ class Dataset:
         yield "test", self.test
 
 
-def make_dataset(facts: DatasetFacts, *, train: Split, validation: Split, test: Split) -> Dataset:
-    """Makes a data set from its splits: computes the statistics and the digest and holds both against the facts.
+def make_dataset(
+    facts: DatasetFacts, *, train: Split, validation: Split, test: Split, digest: str | None = None
+) -> Dataset:
+    """Makes a data set from its splits: computes statistics and digest, and holds sizes and digest against the facts.
+
+    Args:
+        facts: What is registered of it.
+        train, validation, test: Its splits.
+        digest: What names the content where the loader knows that by itself; None computes `content_digest`.
 
     Raises:
         DatasetError: Sizes, shapes, labels or the digest differ from the facts.
     """
     mean, std = channel_statistics(train.images)
-    digest = content_digest(train, validation, test)
+    digest = digest or content_digest(train, validation, test)
     dataset = Dataset(facts=facts, train=train, validation=validation, test=test, mean=mean, std=std, digest=digest)
     _check_sizes(dataset)
     check_digest(facts, digest)

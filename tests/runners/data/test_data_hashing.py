@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runners.data.hashing import balanced_choice, derive_key, permutation, random_bits, random_integers
+from runners.data.hashing import balanced_choice, permutation, random_bits, random_integers
+from runners.seeding import derive_key
 
 KEY = derive_key("test", 1)
 

@@ -18,7 +18,8 @@ from ablations.errors import DatasetError, SpecError
 from runners.data import Augmentation, Batch, BatchSettings, Normalization, SplitSizes, open_batches
 from runners.data.image_folder import FolderSource
 
-SETTINGS = BatchSettings(batch_size=4, evaluation_batch_size=4, seed=1, augmentation=Augmentation(flip=True))
+CROPPED = Augmentation(resized_crop=True, flip=True)
+SETTINGS = BatchSettings(batch_size=4, evaluation_batch_size=4, seed=1, augmentation=CROPPED)
 PLAIN = Normalization(torch.zeros(3), torch.full((3,), 1 / 255))
 CLASSES = ("ant", "bee", "cat")
 
@@ -97,7 +98,8 @@ def test_training_batches_are_a_function_of_seed_epoch_and_step(facts: DatasetFa
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_worker_processes_change_nothing(facts: DatasetFacts, root: Path) -> None:
-    alone, two = (FolderSource(facts, root, replace(SETTINGS, workers=n)) for n in (0, 2))
+    settings = replace(SETTINGS, augmentation=replace(CROPPED, rand_augment=2))
+    alone, two = (FolderSource(facts, root, replace(settings, workers=n)) for n in (0, 2))
     assert same(list(two.training(1)), list(alone.training(1)))
     assert same(list(two.evaluation("test")), list(alone.evaluation("test")))
 
@@ -120,7 +122,7 @@ def test_evaluation_is_resize_and_centre_crop_in_a_fixed_mixed_order(facts: Data
 
 def test_flip_is_drawn_only_when_asked_for(facts: DatasetFacts, root: Path) -> None:
     def epoch(flip: bool) -> torch.Tensor:
-        source = FolderSource(facts, root, replace(SETTINGS, augmentation=Augmentation(flip=flip)))
+        source = FolderSource(facts, root, replace(SETTINGS, augmentation=replace(CROPPED, flip=flip)))
         return torch.cat([images for images, _ in source.training(0)])
 
     plain, mirrored = epoch(False), epoch(True)
@@ -128,6 +130,45 @@ def test_flip_is_drawn_only_when_asked_for(facts: DatasetFacts, root: Path) -> N
     assert 2 <= sum(flipped) <= 14
     for a, b, was_flipped in zip(plain, mirrored, flipped, strict=True):
         assert torch.equal(b, a.flip(-1) if was_flipped else a)
+
+
+def test_without_augmentation_training_images_are_those_of_an_evaluation(facts: DatasetFacts, root: Path) -> None:
+    source = FolderSource(facts, root, replace(SETTINGS, batch_size=6, augmentation=Augmentation()))
+    trained, evaluated = (
+        {image.numpy().tobytes() for images, _ in batches for image in images}
+        for batches in (source.training(0), source.evaluation("train"))
+    )
+    assert len(trained) == 18
+    assert trained == evaluated
+
+
+def test_rand_augment_is_drawn_for_each_image_and_epoch(facts: DatasetFacts, root: Path) -> None:
+    example = Image.fromarray(np.random.default_rng(1).integers(0, 256, (20, 20, 3), dtype=np.uint8))
+    for path in root.glob("train/*/*.*G"):
+        path.unlink()
+    for path in root.glob("train/*/*.png"):
+        example.save(path)
+
+    def views(operations: int, epoch: int = 0) -> set[bytes]:
+        augmentation = Augmentation(rand_augment=operations, rand_augment_magnitude=20)
+        source = FolderSource(replace(facts, validation_images=1), root, replace(SETTINGS, augmentation=augmentation))
+        return {image.numpy().tobytes() for images, _ in source.training(epoch) for image in images}
+
+    assert len(views(0)) == 1
+    drawn = views(3)
+    assert len(drawn) >= 6  # of eight; a few operations may leave an image as it is
+    assert views(3) == drawn
+    assert views(3, epoch=1) != drawn
+
+
+def test_the_resize_ratio_says_how_much_the_centre_crop_leaves(facts: DatasetFacts, root: Path) -> None:
+    image = Image.fromarray(np.random.default_rng(1).integers(0, 256, (16, 16, 3), dtype=np.uint8))
+    for path in root.glob("val/*/*"):
+        path.unlink()
+        image.save(path.with_suffix(".png"))
+    source = FolderSource(facts, root, SETTINGS, normalization=PLAIN, resize_ratio=1.0)
+    (images, _), *_ = source.evaluation("test")
+    assert torch.equal(images[0].to(torch.uint8), v2.functional.pil_to_tensor(image))
 
 
 def test_the_global_generator_is_not_read_or_moved(facts: DatasetFacts, root: Path) -> None:
@@ -216,7 +257,7 @@ def test_a_setting_that_is_not_read_is_refused(facts: DatasetFacts, root: Path) 
 
 
 def test_imagenet_says_what_it_needs(root: Path) -> None:
-    with pytest.raises(DatasetError, match=r"ImageNet needs data\.root"):
+    with pytest.raises(DatasetError, match=r"ImageNet-1k needs data\.root"):
         open_batches("imagenet", SETTINGS)
     with pytest.raises(DatasetError, match="train has 3 class folders, expected 1000"):
         open_batches("imagenet", SETTINGS, root=root)

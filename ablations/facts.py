@@ -1,0 +1,67 @@
+"""The facts of one data set: what `plan`, fingerprints and reports know of it. No torch, and no file is read here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ablations.errors import DatasetError
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetFacts:
+    """Facts of one data set with its fixed training, validation and test splits.
+
+    Attributes:
+        name: The name in specs and on the command line.
+        title: The name that reports print.
+        num_classes: Number of classes; labels are 0 to `num_classes - 1`.
+        channels: Colour channels per image, 1 or 3.
+        image_size: Height and width that a network is given, in pixels.
+        train_images: Images in the training split, after the validation split was taken off.
+        validation_images: Images in the validation split.
+        test_images: Images in the test split.
+        digest: SHA-256 (hexadecimal) that names the content: of the splits' images and labels as
+            `runners.data.content_digest` computes it, of the digests of the publisher's files where the loader takes
+            no others, or of the listing of a folder. None where only the user's files give it and they are not named.
+        class_names: One name per class in label order, or empty when the user's files give them.
+        source: Where the images come from and how the splits were made.
+        licence: Licence and copyright holder of the images.
+        downloads: Whether it can be fetched from the network when that is asked for.
+
+    Raises:
+        DatasetError: A count is not positive, or there is not one name per class.
+    """
+
+    name: str
+    title: str
+    num_classes: int
+    channels: int
+    image_size: int
+    train_images: int
+    validation_images: int
+    test_images: int
+    digest: str | None = None
+    class_names: tuple[str, ...] = ()
+    source: str = ""
+    licence: str = ""
+    downloads: bool = False
+
+    def __post_init__(self) -> None:
+        counts = {
+            key: getattr(self, key)
+            for key in (
+                "num_classes",
+                "channels",
+                "image_size",
+                "train_images",
+                "validation_images",
+                "test_images",
+            )
+        }
+        wrong = [f"{key}={value}" for key, value in counts.items() if value < 1]
+        if wrong:
+            raise DatasetError(f"data set {self.name!r}: {', '.join(wrong)}; every count must be at least 1")
+        if self.class_names and len(self.class_names) != self.num_classes:
+            raise DatasetError(
+                f"data set {self.name!r}: {len(self.class_names)} class names for {self.num_classes} classes"
+            )
