@@ -9,13 +9,12 @@ import hashlib
 import json
 from typing import Any
 
-from ablations.datasets import get_dataset_facts
 from ablations.spec import SPEC_VERSION, Intervention, TrialSpec
 
 SHORT = 12
 """Digits of a fingerprint that a person reads; folders and tags carry all of them."""
 
-_NOT_PART_OF_THE_RESULT = {"data": {"root"}}
+_NOT_PART_OF_THE_RESULT = {"data": {"root", "download", "workers"}, "train": {"devices"}}
 
 
 def canonical_json(value: Any) -> str:
@@ -34,7 +33,7 @@ def trial_fingerprint(spec: TrialSpec) -> str:
         {
             "kind": "trial",
             "spec_version": SPEC_VERSION,
-            "data_digest": get_dataset_facts(spec.data.name).digest,
+            "data_digest": spec.data.facts.digest,
             "spec": spec.model_dump(mode="json", by_alias=True, exclude=_NOT_PART_OF_THE_RESULT),
         }
     )
@@ -48,5 +47,19 @@ def evaluation_fingerprint(trial: str, intervention: Intervention) -> str:
             "spec_version": SPEC_VERSION,
             "trial": trial,
             "intervention": intervention.model_dump(mode="json", by_alias=True),
+        }
+    )
+
+
+def cost_fingerprint(spec: TrialSpec) -> str:
+    """Returns the fingerprint of counting and timing a network on images of a data set's size."""
+    facts = spec.data.facts
+    return digest(
+        {
+            "kind": "cost",
+            "spec_version": SPEC_VERSION,
+            "classes": facts.num_classes,
+            "input": [facts.channels, facts.image_size, facts.image_size],
+            "model": spec.model.model_dump(mode="json", by_alias=True),
         }
     )

@@ -21,7 +21,8 @@ def study_overview(request: Request) -> RenderableType:
     studies = [get_study(name, base) for name in available_studies()]
     for study in studies:
         alone = make_plan([study], request)
-        counts = (len(study.variants) * len(study.inspected), len(alone.trials), len(alone.evaluations))
+        rows = {(cell.network, cell.variant) for cell in alone.cells}
+        counts = (len(rows), len(alone.trials), len(alone.evaluations) + len(alone.costs))
         words = (study.name, study.question, study.published or "–")
         table.add_row(*map(Text, words), *map(str, counts))
     together = make_plan(studies, request)
@@ -36,7 +37,9 @@ def plan_overview(plan: Plan) -> RenderableType:
         table.add_column(heading, justify="right")
     for study in plan.studies:
         table.add_row(Text(study.name), *map(str, _counts(plan, study.name)))
-    todo = f"To do: {len(plan.missing_trials)} trainings, {len(plan.missing_evaluations)} evaluations."
+    todo = f"To do: {len(plan.missing_trials)} trainings, {len(plan.missing_evaluations)} evaluations" + (
+        f", {len(plan.missing_costs)} networks to count and time." if plan.missing_costs else "."
+    )
     return Group(table, Text(_sharing(plan)), Text(todo))
 
 
@@ -45,6 +48,7 @@ def _counts(plan: Plan, study: str) -> tuple[int, int, int, int, int, int]:
     nodes = {cell.fingerprint for cell in cells}
     evaluations = nodes & plan.evaluations.keys()
     trials = (nodes & plan.trials.keys()) | {plan.evaluations[key].trial.fingerprint for key in evaluations}
+    evaluations = evaluations | (nodes & plan.costs.keys())
     return (
         len({(cell.network, cell.variant) for cell in cells}),
         len({cell.seed for cell in cells}),

@@ -20,21 +20,27 @@ class Network:
         title: The name that a table prints.
         options: The settings of `model.` that the network reads beside those of its layers.
         strides: The stride of the first block of each stage after the stem, in order; empty when unknown.
-        stem_reductions: How often the stem halves the resolution after its first convolution (a max pooling).
     """
 
     title: str
     options: frozenset[str] = frozenset()
     strides: tuple[int, ...] = ()
-    stem_reductions: int = 0
 
+
+_RESNET = frozenset({"stem_stride", "stem_kernel", "stem_pool", "squeeze_excitation"})
+_V3 = frozenset({"width", "stem_stride", "dropout"})
 
 NETWORKS: dict[str, Network] = {
     "mobilenet_v2": Network(
         title="MobileNetV2",
-        options=frozenset({"width", "depth", "stem_stride", "dropout"}),
+        options=frozenset({"width", "depth", "stem_stride", "dropout", "squeeze_excitation"}),
         strides=(1, 2, 2, 2, 1, 2, 1),
     ),
+    "mobilenet_v3_small": Network(title="MobileNetV3-Small", options=_V3, strides=(2, 2, 2, 2)),
+    "mobilenet_v3_large": Network(title="MobileNetV3-Large", options=_V3, strides=(1, 2, 2, 2, 2)),
+    "resnet10": Network(title="ResNet-10", options=_RESNET, strides=(1, 2, 2, 2)),
+    "resnet18": Network(title="ResNet-18", options=_RESNET, strides=(1, 2, 2, 2)),
+    "resnet50": Network(title="ResNet-50", options=_RESNET, strides=(1, 2, 2, 2)),
 }
 
 AGGREGATIONS: dict[str, str] = {
@@ -46,7 +52,19 @@ AGGREGATIONS: dict[str, str] = {
 }
 """Aggregation strategies and how a table prints them."""
 
-ROLES = ("stem", "head", "expansion", "depthwise", "projection", "conv1", "conv2", "conv3", "downsample", "other")
+ROLES = (
+    "stem",
+    "head",
+    "expansion",
+    "depthwise",
+    "projection",
+    "conv1",
+    "conv2",
+    "conv3",
+    "downsample",
+    "squeeze_excitation",
+    "other",
+)
 """What a convolution does inside its block."""
 
 
@@ -65,7 +83,7 @@ def input_resolutions(name: str, options: Mapping[str, object], image_size: int)
 
     Args:
         name: The network.
-        options: Its settings; only `stem_stride` is read.
+        options: Its settings; only `stem_stride` and `stem_pool` are read.
         image_size: Side of the square input in px.
 
     Raises:
@@ -79,13 +97,12 @@ def input_resolutions(name: str, options: Mapping[str, object], image_size: int)
             "Give its strides with ablations.names.add_network(name, Network(title, strides=...))."
         )
     stride = options.get("stem_stride")
-    return tuple(dict.fromkeys(_sizes(image_size, stride if isinstance(stride, int) else 2, network)))
+    stem = (stride if isinstance(stride, int) else 2) * (2 if options.get("stem_pool") else 1)
+    return tuple(dict.fromkeys(_sizes(image_size, stem, network)))
 
 
 def _sizes(image_size: int, stem_stride: int, network: Network) -> Iterator[int]:
     size = -(-image_size // stem_stride)
-    for _ in range(network.stem_reductions):
-        size = -(-size // 2)
     yield size
     for stride in network.strides:
         size = -(-size // stride)

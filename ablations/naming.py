@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from ablations.names import AGGREGATIONS, NETWORKS
-from ablations.spec import Intervention, ModelSpec, Placement, TemperatureSpec, TrialSpec
+from ablations.spec import BLOCKS, Intervention, ModelSpec, Placement, TemperatureSpec, TrialSpec
+
+_PREFIXES = {"static": "", "dynamic": "DY-", "condconv": "CondConv-"}
 
 
 def model_title(model: ModelSpec) -> str:
-    """Returns the name of a network, with `DY-` in front if it is dynamic."""
+    """Returns the name of a network, with `DY-` in front if it is dynamic and `SE-` if it rescales its channels."""
     network = NETWORKS.get(model.name)
-    words = [("DY-" if model.layer == "dynamic" else "") + (network.title if network else model.name)]
+    prefix = _PREFIXES[model.layer] + ("SE-" if model.squeeze_excitation else "")
+    words = [prefix + (network.title if network else model.name)]
     if model.width is not None:
         words.append(f"×{model.width:g}")
     if model.depth not in (None, 1.0):
         words.append(f"depth {model.depth:g}")
-    if model.layer == "dynamic":
+    if model.num_kernels is not None:
         words.append(f"K={model.num_kernels}")
-        if model.aggregation != "attention":
-            words.append(AGGREGATIONS.get(str(model.aggregation), str(model.aggregation)))
+    if model.normalization not in (None, "softmax"):
+        words.append(str(model.normalization).replace("_", " "))
+    if model.aggregation not in (None, "attention"):
+        words.append(AGGREGATIONS.get(str(model.aggregation), str(model.aggregation)))
     return " ".join(words)
 
 
@@ -30,10 +35,17 @@ def temperature_title(temperature: TemperatureSpec) -> str:
 
 def trial_title(spec: TrialSpec) -> str:
     """Returns the name of a trial's run."""
-    words = [model_title(spec.model)]
+    words = [model_title(spec.model), *_layer_words(spec.model)]
     if spec.train.temperature is not None:
         words.append(temperature_title(spec.train.temperature))
     return f"{' '.join(words)} · seed {spec.seed}"
+
+
+def _layer_words(model: ModelSpec) -> list[str]:
+    """Returns what else tells the trainings of one network apart."""
+    reduction = [f"C/{model.reduction}"] if model.reduction not in (None, 4) else []
+    where = [f"at {placement_title(model.where)}"] if model.where not in (None, BLOCKS) else []
+    return [*reduction, *where]
 
 
 def intervention_title(intervention: Intervention) -> str:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 from ablations.errors import SpecError, StudyError, UnknownNameError
-from ablations.fingerprint import evaluation_fingerprint, trial_fingerprint
-from ablations.naming import intervention_title, trial_title
+from ablations.fingerprint import cost_fingerprint, evaluation_fingerprint, trial_fingerprint
+from ablations.naming import intervention_title, model_title, trial_title
 from ablations.presets import Preset
 from ablations.settings import DEFAULTS, Settings, check_values, merge, resolve, unread
 from ablations.spec import Intervention, TrialSpec
 from ablations.study import InspectedNetwork, Study, Variant
+from ablations.vocabulary import Kind
 
 INSPECT_KEY = "inspect"
 """The override that chooses which trained networks an evaluation-only study inspects."""
@@ -55,7 +56,9 @@ class Request:
         return resolve([self.preset.settings, self.settings], {}, seed=0)
 
     def seeds_of(self, study: Study) -> int:
-        """Returns how many repeats each variant of `study` gets."""
+        """Returns how many repeats each variant of `study` gets; counting a network once is enough."""
+        if study.is_about_cost:
+            return 1
         return self.seeds or study.seeds or self.preset.seeds
 
 
@@ -65,6 +68,8 @@ class TrialNode:
 
     fingerprint: str
     spec: TrialSpec
+
+    kind: ClassVar[Kind] = "trial"
 
     @property
     def title(self) -> str:
@@ -80,6 +85,8 @@ class EvaluationNode:
     trial: TrialNode
     intervention: Intervention
 
+    kind: ClassVar[Kind] = "evaluation"
+
     @property
     def spec(self) -> TrialSpec:
         """The training whose checkpoint is evaluated."""
@@ -91,7 +98,22 @@ class EvaluationNode:
         return f"{self.trial.title} · {intervention_title(self.intervention)}"
 
 
-Node = TrialNode | EvaluationNode
+@dataclass(frozen=True)
+class CostNode:
+    """A network whose cost is counted and timed without training it; only model and data set of the spec count."""
+
+    fingerprint: str
+    spec: TrialSpec
+
+    kind: ClassVar[Kind] = "cost"
+
+    @property
+    def title(self) -> str:
+        """A name that a person can read."""
+        return f"{model_title(self.spec.model)} · cost"
+
+
+Node = TrialNode | EvaluationNode | CostNode
 
 
 @dataclass(frozen=True)
@@ -121,13 +143,14 @@ class Plan:
     studies: tuple[Study, ...]
     trials: dict[str, TrialNode]
     evaluations: dict[str, EvaluationNode]
+    costs: dict[str, CostNode]
     cells: tuple[Cell, ...]
     done: frozenset[str] = frozenset()
 
     @property
     def trainings_without_sharing(self) -> int:
         """How many trainings one per table row, network and seed would take."""
-        return len(self.cells)
+        return sum(cell.fingerprint not in self.costs for cell in self.cells)
 
     @cached_property
     def missing_trials(self) -> tuple[TrialNode, ...]:
@@ -139,19 +162,24 @@ class Plan:
         """The evaluations still to be measured."""
         return tuple(node for key, node in self.evaluations.items() if key not in self.done)
 
+    @cached_property
+    def missing_costs(self) -> tuple[CostNode, ...]:
+        """The networks still to be counted and timed."""
+        return tuple(node for key, node in self.costs.items() if key not in self.done)
+
     @property
     def nodes(self) -> tuple[Node, ...]:
-        """All trials and evaluations, each trial before its evaluations."""
-        return (*self.trials.values(), *self.evaluations.values())
+        """All nodes, each trial before its evaluations."""
+        return (*self.trials.values(), *self.evaluations.values(), *self.costs.values())
 
     @property
     def missing(self) -> tuple[Node, ...]:
         """What is still to be run, each trial before its evaluations."""
-        return (*self.missing_trials, *self.missing_evaluations)
+        return (*self.missing_trials, *self.missing_evaluations, *self.missing_costs)
 
     def node(self, fingerprint: str) -> Node:
-        """Returns the trial or evaluation with that fingerprint."""
-        return self.trials.get(fingerprint) or self.evaluations[fingerprint]
+        """Returns the node with that fingerprint."""
+        return self.trials.get(fingerprint) or self.evaluations.get(fingerprint) or self.costs[fingerprint]
 
     def evaluations_of(self, trial: str) -> tuple[EvaluationNode, ...]:
         """Returns the evaluations of one trial's checkpoint."""
@@ -205,36 +233,68 @@ def make_plan(studies: Sequence[Study], request: Request, done: Collection[str] 
         UnknownNameError: If a study has no network that is to be inspected.
     """
     _refuse_repeated([study.name for study in studies])
-    chosen = _choose_networks(studies, request)
+    chosen = _choose_networks([study.at(request.preset.name) for study in studies], request)
     rows = [
         _Row(study, network, variant) for study in chosen for network in study.inspected for variant in study.variants
     ]
     _check_overrides(rows, request)
-    trials: dict[str, TrialNode] = {}
-    evaluations: dict[str, EvaluationNode] = {}
+    nodes = _Nodes()
     cells = []
     for row in rows:
         first = _resolve(row, request)
         for seed in range(request.seeds_of(row.study)):
             node = _node(row, first.model_copy(update={"seed": seed}))
-            trial = node.trial if isinstance(node, EvaluationNode) else node
-            trials.setdefault(trial.fingerprint, trial)
-            if isinstance(node, EvaluationNode):
-                evaluations.setdefault(node.fingerprint, node)
+            nodes.add(node)
             name = row.network.name if row.network else ""
             cells.append(Cell(row.study.name, name, row.variant.name, seed, node.fingerprint))
-    return Plan(request, tuple(chosen), trials, evaluations, tuple(cells), frozenset(done))
+    return Plan(request, tuple(chosen), nodes.trials, nodes.evaluations, nodes.costs, tuple(cells), frozenset(done))
+
+
+@dataclass
+class _Nodes:
+    """The nodes found so far, each once."""
+
+    trials: dict[str, TrialNode] = field(default_factory=dict)
+    evaluations: dict[str, EvaluationNode] = field(default_factory=dict)
+    costs: dict[str, CostNode] = field(default_factory=dict)
+
+    def add(self, node: Node) -> None:
+        if isinstance(node, CostNode):
+            self.costs.setdefault(node.fingerprint, node)
+        elif isinstance(node, EvaluationNode):
+            self.trials.setdefault(node.trial.fingerprint, node.trial)
+            self.evaluations.setdefault(node.fingerprint, node)
+        else:
+            self.trials.setdefault(node.fingerprint, node)
 
 
 def _resolve(row: _Row, request: Request) -> TrialSpec:
-    layers = [request.preset.settings, row.study.baseline, request.settings]
     try:
-        return resolve(layers, row.own, seed=0)
+        return resolve(_layers(row, request), row.own, seed=0)
     except (SpecError, UnknownNameError) as error:
         raise SpecError(f"study {row.study.name!r}, variant {row.variant.name!r}: {error}") from None
 
 
+def _layers(row: _Row, request: Request) -> list[Settings]:
+    """Returns the general settings of a row, the weakest first.
+
+    What is asked of a training must not make counting a network fail, for example the folder of another data set.
+    """
+    asked = request.settings
+    if row.study.is_about_cost:
+        asked = {key: value for key, value in asked.items() if _changes_cost(key, request)}
+    return [request.preset.settings, row.study.baseline, asked]
+
+
+def _changes_cost(key: str, request: Request) -> bool:
+    if key == "data.root":
+        return "data.name" in request.settings
+    return key.startswith("model.") or key in ("data.name", "data.image_size")
+
+
 def _node(row: _Row, spec: TrialSpec) -> Node:
+    if row.study.is_about_cost:
+        return CostNode(cost_fingerprint(spec), spec)
     trial = TrialNode(trial_fingerprint(spec), spec)
     intervention = row.variant.intervention
     if intervention is None or intervention.changes_nothing(spec):
@@ -278,5 +338,7 @@ def _check_overrides(rows: Sequence[_Row], request: Request) -> None:
 def _why_unread(key: str, row: _Row, request: Request) -> str | None:
     if key in row.own:
         return f"study {row.study.name!r} sets it itself in every variant"
-    values = merge([request.preset.settings, row.study.baseline, request.settings, row.own])
+    if row.study.is_about_cost and not _changes_cost(key, request):
+        return f"study {row.study.name!r} trains nothing"
+    values = merge([*_layers(row, request), row.own])
     return unread(values).get(key)

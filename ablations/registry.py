@@ -14,7 +14,21 @@ from ablations.study import Study
 Builder = Callable[[TrialSpec], Study]
 """Makes a study for the network and data of a preset: some studies have a row per resolution of the network."""
 
-_BUILT_IN = ("aggregation", "resolution", "temperature")
+_BUILT_IN = (
+    "aggregation",
+    "resolution",
+    "temperature",
+    "kernels",
+    "placement",
+    "condconv",
+    "sum_to_one",
+    "squeeze_excitation",
+    "backbones",
+    "trained_aggregation",
+    "reduction",
+    "attention_profile",
+    "cost",
+)
 _builders: dict[str, Builder] = {}
 
 

@@ -7,31 +7,40 @@ check of overrides and the explanation in the message.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from ablations.datasets import get_dataset_facts
+from ablations.datasets import downloadable, folder_sets, get_folder_set
 from ablations.errors import SettingError, SpecError, UnknownNameError, nearest
 from ablations.names import NETWORKS
-from ablations.spec import DataSpec, ModelSpec, Placement, TemperatureSpec, TrainSpec, TrialSpec
+from ablations.spec import MAX_OPERATIONS, DataSpec, ModelSpec, Placement, TemperatureSpec, TrainSpec, TrialSpec
 
 Settings = Mapping[str, Any]
 """Values under dotted keys, for example `{"train.epochs": 4}`."""
 
-_RULES: tuple[tuple[tuple[str, ...], str, tuple[Any, ...]], ...] = (
-    (("model.num_kernels", "model.reduction", "model.aggregation", "model.where"), "model.layer", ("dynamic",)),
-    (("train.temperature.schedule", "train.temperature.start"), "model.layer", ("dynamic",)),
-    (("train.temperature.end", "train.temperature.epochs"), "model.layer", ("dynamic",)),
+_TEMPERATURE = tuple(f"train.temperature.{name}" for name in ("schedule", "start", "end", "epochs"))
+
+Allowed = tuple[Any, ...] | range | Callable[[], tuple[Any, ...]]
+"""Values that make a setting read: listed, at least a number, or asked for when plug-ins can add to them."""
+
+_RULES: tuple[tuple[tuple[str, ...], str, Allowed], ...] = (
+    (("model.num_kernels", "model.where"), "model.layer", ("dynamic", "condconv")),
+    (("model.reduction", "model.normalization", "model.aggregation"), "model.layer", ("dynamic",)),
+    (_TEMPERATURE, "model.layer", ("dynamic",)),
+    (_TEMPERATURE, "model.normalization", ("softmax",)),
     (("train.temperature.end", "train.temperature.epochs"), "train.temperature.schedule", ("linear",)),
     (("train.momentum", "train.nesterov"), "train.optimizer", ("sgd",)),
     (("train.step_epochs", "train.step_factor"), "train.schedule", ("step",)),
-    (("data.crop_padding",), "data.augmentation", ("crop_flip",)),
+    (("data.crop_padding",), "data.augmentation", ("crop", "crop_flip")),
+    (("data.rand_augment_magnitude",), "data.rand_augment", range(1, MAX_OPERATIONS + 1)),
+    (("data.image_size", "data.workers"), "data.name", folder_sets),
+    (("data.download",), "data.name", downloadable),
 )
 """(settings, setting that decides, its values under which the settings are read)."""
 
-_NETWORK_OPTIONS = ("width", "depth", "stem_stride", "dropout")
+_NETWORK_OPTIONS = ("width", "depth", "stem_stride", "stem_kernel", "stem_pool", "dropout", "squeeze_excitation")
 
 
 def _branch(annotation: Any) -> type[BaseModel] | None:
@@ -135,11 +144,17 @@ def unread(values: Settings) -> dict[str, str]:
         if network is None or option not in network.options:
             reasons[f"model.{option}"] = f"network {values['model.name']!r} has no {option}"
     for keys, decider, allowed in _RULES:
-        if values[decider] not in allowed:
+        if values[decider] not in (allowed() if callable(allowed) else allowed):
             for key in keys:
-                wanted = " or ".join(repr(value) for value in allowed)
+                wanted = _in_words(allowed)
                 reasons.setdefault(key, f"it is read only if {decider} is {wanted}, and that is {values[decider]!r}")
     return reasons
+
+
+def _in_words(allowed: Allowed) -> str:
+    if isinstance(allowed, range):
+        return f"at least {allowed.start}"
+    return " or ".join(repr(value) for value in (allowed() if callable(allowed) else allowed))
 
 
 def blank_unread(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -162,10 +177,14 @@ def blank_unread(raw: Mapping[str, Any]) -> dict[str, Any]:
     nested = nest({key: None if key in reasons else value for key, value in merged.items()})
     if "train.temperature.schedule" in reasons:
         nested["train"]["temperature"] = None
+    if nested["data"]["image_size"] is None and merged["data.name"] in folder_sets():
+        nested["data"]["image_size"] = get_folder_set(merged["data.name"]).image_size
     return {**nested, **({"seed": raw["seed"]} if "seed" in raw else {})}
 
 
-_OPTIONAL = frozenset(key for keys, _, _ in _RULES for key in keys) | {f"model.{name}" for name in _NETWORK_OPTIONS}
+_OPTIONAL = {key for keys, _, _ in _RULES for key in keys} | {f"model.{name}" for name in _NETWORK_OPTIONS}
+_OPTIONAL -= {key for key, value in DEFAULTS.items() if value is None}
+"""Settings that are `None` exactly when nothing reads them."""
 
 
 def merge(layers: Iterable[Settings]) -> dict[str, Any]:
@@ -231,17 +250,25 @@ def _shown(value: Any) -> str:
 
 def check_consistency(spec: TrialSpec) -> None:
     """Raises `ValueError` if settings that are valid alone do not fit together."""
-    train, data, facts = spec.train, spec.data, get_dataset_facts(spec.data.name)
+    train, data = spec.train, spec.data
     temperature = train.temperature
     if temperature is not None and temperature.epochs is not None and temperature.epochs > train.epochs:
         raise ValueError(
             f"train.temperature.epochs = {temperature.epochs:g} is longer than the training, "
             f"train.epochs = {train.epochs}: the annealing would never end"
         )
+    if train.batch_size % train.devices:
+        raise ValueError(f"train.batch_size = {train.batch_size} is not a multiple of train.devices = {train.devices}")
     if train.warmup_epochs >= train.epochs and train.warmup_epochs > 0:
         raise ValueError(f"train.warmup_epochs = {train.warmup_epochs:g} leaves nothing of {train.epochs} epochs")
     if train.nesterov and not train.momentum:
         raise ValueError("train.nesterov needs a train.momentum above 0")
+    if data.name in folder_sets() and data.augmentation in ("crop", "crop_flip"):
+        raise ValueError(
+            f"data.augmentation = {data.augmentation!r} shifts images in memory, and {data.name!r} is read from files. "
+            "Use 'resized_crop_flip', or 'none'"
+        )
+    facts = data.facts
     for split in ("train_images", "validation_images", "test_images"):
         wanted, there = getattr(data, split), getattr(facts, split)
         if wanted is not None and there is not None and wanted > there:

@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from ablations.datasets import get_dataset_facts
+from ablations.datasets import available_datasets, facts_of
 from ablations.errors import UnknownNameError
+from ablations.facts import DatasetFacts
 from ablations.names import AGGREGATIONS, NETWORKS, ROLES
 
 SPEC_VERSION = 1
@@ -39,10 +40,8 @@ def _known_aggregation(name: str) -> str:
 
 
 def _known_dataset(name: str) -> str:
-    try:
-        get_dataset_facts(name)
-    except UnknownNameError as error:
-        raise ValueError(str(error)) from None
+    if name not in available_datasets():
+        raise ValueError(str(UnknownNameError("data set", name, available_datasets())))
     return name
 
 
@@ -61,6 +60,9 @@ NonNegativeFloat = Annotated[float, Field(ge=0), AfterValidator(lambda value: va
 Share = Annotated[NonNegativeFloat, Field(lt=1)]
 Fraction = Annotated[NonNegativeFloat, Field(le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+MAX_OPERATIONS = 16
+"""Of RandAugment on one image; there are fourteen kinds."""
 
 
 class Placement(Frozen):
@@ -100,21 +102,42 @@ class Placement(Frozen):
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-BLOCKS = Placement(exclude=Placement(role=("stem", "head")))
-"""Every convolution inside a block: what the parameter counts of the paper suggest (PAPER.md, "Limits")."""
+BLOCKS = Placement(exclude=Placement(role=("stem", "head", "squeeze_excitation")))
+"""Every convolution inside a block but those of its gate: what the paper's parameter counts suggest (PAPER.md)."""
 
 
 class ModelSpec(Frozen):
-    """The network: its backbone and its kind of convolution layer."""
+    """The network: its backbone and its kind of convolution layer.
+
+    Attributes:
+        name: Backbone, one of `ablations.names.NETWORKS` or `timm/<name>`.
+        width: Multiplier of the channels.
+        depth: Multiplier of the number of blocks per stage.
+        stem_stride: Stride of the first convolution.
+        stem_kernel: Size of a ResNet's first convolution.
+        stem_pool: Whether a ResNet's stem ends in a max pooling.
+        dropout: Probability before the classifier.
+        squeeze_excitation: Whether each block rescales its channels by squeeze-and-excitation.
+        layer: `static`, `dynamic` (attention over kernels) or `condconv` (sigmoid routing, no hidden layer).
+        num_kernels: Kernels per layer, K.
+        reduction: Channels of the attention branch's input per channel of its hidden layer.
+        normalization: How the branch's K outputs become weights: softmax(z/τ), sigmoid(z) or sigmoid(z) over its sum.
+        aggregation: Strategy that turns attention weights into the weights used, in training and evaluation.
+        where: The convolutions that are not static.
+    """
 
     name: Annotated[str, AfterValidator(_known_network)] = "mobilenet_v2"
     width: PositiveFloat | None = 0.35
     depth: PositiveFloat | None = 0.5
     stem_stride: Literal[1, 2] | None = 2
+    stem_kernel: Literal[3, 7] | None = 7
+    stem_pool: bool | None = True
     dropout: Share | None = 0.0
-    layer: Literal["static", "dynamic"] = "dynamic"
+    squeeze_excitation: bool | None = False
+    layer: Literal["static", "dynamic", "condconv"] = "dynamic"
     num_kernels: PositiveInt | None = 4
     reduction: PositiveInt | None = 4
+    normalization: Literal["softmax", "sigmoid", "normalized_sigmoid"] | None = "softmax"
     aggregation: AggregationName | None = "attention"
     where: Placement | None = BLOCKS
 
@@ -122,18 +145,49 @@ class ModelSpec(Frozen):
 class DataSpec(Frozen):
     """The images: which, how many, and how they are varied in training.
 
-    `None` images means all of the split. `root` is where the files lie; it cannot change a result and is not part of
-    the fingerprint, the digest of the content is.
+    `None` images means all of the split. What cannot change a result is not part of the fingerprint: where the files
+    lie (the digest of their content is), whether they may be downloaded, how many processes decode them.
+
+    Attributes:
+        name: A data set of `ablations.datasets`.
+        root: The folder of its files.
+        download: Whether a data set that is not there may be fetched from the network.
+        workers: Processes that decode image files; 0 decodes in the training process.
+        image_size: Side in px to which image files are cut; None becomes the data set's own.
+        train_images, validation_images, test_images: How many of each split are used.
+        augmentation: Images in memory are shifted by up to `crop_padding` px (`crop`), mirrored at random too
+            (`crop_flip`); any images are cut to a random part and aspect and mirrored (`resized_crop_flip`).
+        crop_padding: Black pixels around an image before it is cut out of that at random.
+        rand_augment: Operations of RandAugment that each image gets after that; 0 is none.
+        rand_augment_magnitude: Their strength, 0 to 30.
+        mixup: Parameter α of mixup's Beta distribution, 0 for none. With `cutmix` too, each batch gets one of the
+            two, drawn evenly.
+        cutmix: Parameter α of CutMix's Beta distribution, 0 for none.
     """
 
     name: Annotated[str, AfterValidator(_known_dataset)] = "fashion_mnist_mini"
     root: str | None = None
+    download: bool | None = False
+    workers: Annotated[int, Field(ge=0, le=256)] | None = 0
+    image_size: Annotated[int, Field(ge=8, le=4096)] | None = None
     train_images: PositiveInt | None = None
     validation_images: PositiveInt | None = None
     test_images: PositiveInt | None = None
-    augmentation: Literal["none", "crop_flip", "resized_crop_flip"] = "crop_flip"
+    augmentation: Literal["none", "crop", "crop_flip", "resized_crop_flip"] = "crop_flip"
     crop_padding: Annotated[int, Field(ge=0, le=1000)] | None = 2
+    rand_augment: Annotated[int, Field(ge=0, le=MAX_OPERATIONS)] = 0
+    rand_augment_magnitude: Annotated[int, Field(ge=0, le=30)] | None = 9
     mixup: NonNegativeFloat = 0.0
+    cutmix: NonNegativeFloat = 0.0
+
+    @property
+    def facts(self) -> DatasetFacts:
+        """The facts of the data set, from the user's files where `root` names them.
+
+        Raises:
+            DatasetError: The files are missing or not laid out as they must be.
+        """
+        return facts_of(self.name, self.root, self.image_size)
 
 
 class TemperatureSpec(Frozen):
@@ -161,6 +215,7 @@ class TrainSpec(Frozen):
     warmup_epochs: NonNegativeFloat = 0.0
     label_smoothing: Share = 0.0
     precision: Literal["float32", "amp"] = "float32"
+    devices: PositiveInt = 1
     temperature: TemperatureSpec | None = TemperatureSpec()
 
 

@@ -6,12 +6,14 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, field_validator, model_validator
 
+from ablations.claims import Claim
 from ablations.errors import SpecError, UnknownNameError
+from ablations.presets import PRESETS
 from ablations.settings import check_values, flatten
 from ablations.spec import Frozen, Intervention
-from ablations.vocabulary import STUDY_METRICS, TEST_TOP1
+from ablations.vocabulary import COST_METRICS, STUDY_METRICS, TEST_TOP1
 
 
 class MisplacedError(ValueError):
@@ -84,6 +86,25 @@ class Variant(_Changing):
         return self.published or self.name
 
 
+class Scale(Frozen):
+    """How a study is cut down at one preset, where all of it would take too long.
+
+    Attributes:
+        variants: Names of the rows that are kept, or `None` for all.
+        baseline: Settings over those of the study.
+        seeds: Repeats per variant, or `None` for the preset's.
+    """
+
+    variants: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = None
+    baseline: Changes = Field(default_factory=dict)
+    seeds: Annotated[int, Field(ge=1, le=1000)] | None = None
+
+    @field_validator("baseline")
+    @classmethod
+    def _are_settings(cls, baseline: Changes) -> Changes:
+        return _flat(baseline)
+
+
 class Study(Frozen):
     """One question: a baseline, variants of it, and how they are compared.
 
@@ -101,6 +122,8 @@ class Study(Frozen):
         seeds: Repeats per variant, or `None` for the preset's.
         published: Name of the published table beside which ours stands.
         finding: What the paper concludes, in our words.
+        claims: The published findings that our runs are held against.
+        scales: How the study is cut down, by preset.
     """
 
     name: Name
@@ -116,6 +139,9 @@ class Study(Frozen):
     seeds: Annotated[int, Field(ge=1, le=1000)] | None = None
     published: str | None = None
     finding: str | None = None
+    claims: Annotated[tuple[Claim, ...], Field(strict=False)] = ()
+    scales: dict[str, Scale] = Field(default_factory=dict)
+    _whole: Study | None = PrivateAttr(default=None)
 
     @field_validator("baseline")
     @classmethod
@@ -144,13 +170,57 @@ class Study(Frozen):
             if len(variant.cells) != len(self.columns):
                 reason = f"{len(variant.cells)} cells for {len(self.columns)} columns"
                 raise MisplacedError(("variants", index, "cells"), f"variant {variant.name!r} has {reason}")
+        self._check_claims(variants)
+        self._check_scales(variants)
         return self
+
+    def _check_claims(self, variants: list[str]) -> None:
+        _refuse_repeats("claim", [claim.name for claim in self.claims], "claims")
+        for index, claim in enumerate(self.claims):
+            for contrast in claim.contrasts:
+                for name in contrast.variants:
+                    _refuse_unknown("variant", name, variants, ("claims", index))
+
+    def _check_scales(self, variants: list[str]) -> None:
+        for preset, scale in self.scales.items():
+            _refuse_unknown("preset", preset, list(PRESETS), ("scales", preset))
+            for name in scale.variants or ():
+                _refuse_unknown("variant", name, variants, ("scales", preset))
+            if scale.variants is not None and self.reference not in scale.variants:
+                raise MisplacedError(("scales", preset), f"leaves out the reference {self.reference!r}. Keep it.")
+
+    def at(self, preset: str) -> Study:
+        """Returns the study as it is asked at a preset."""
+        scale = self.scales.get(preset)
+        if scale is None:
+            return self
+        kept = [variant for variant in self.variants if scale.variants is None or variant.name in scale.variants]
+        scaled = self.model_copy(
+            update={
+                "variants": tuple(kept),
+                "baseline": {**self.baseline, **scale.baseline},
+                "seeds": scale.seeds or self.seeds,
+                "scales": {},
+            }
+        )
+        scaled._whole = self
+        return scaled
+
+    @property
+    def whole(self) -> Study:
+        """The study before a preset cut it down; itself if none did."""
+        return self._whole or self
 
     @property
     def inspected(self) -> tuple[InspectedNetwork | None, ...]:
         """The networks that are inspected, in order; a single `None` for a study that trains its variants."""
         by_name = {network.name: network for network in self.networks}
         return tuple(by_name[name] for name in self.inspect) or (None,)
+
+    @property
+    def is_about_cost(self) -> bool:
+        """Whether its networks are counted and timed instead of trained."""
+        return self.metric in COST_METRICS
 
     def variant(self, name: str) -> Variant:
         """Returns the variant called `name`.

@@ -9,7 +9,7 @@ import hashlib
 import re
 from typing import Literal
 
-Kind = Literal["trial", "evaluation", "study", "variant"]
+Kind = Literal["trial", "evaluation", "cost", "study", "variant"]
 
 TAG_KIND = "abl.kind"
 TAG_FINGERPRINT = "abl.fingerprint"
@@ -42,6 +42,18 @@ SECONDS = "seconds"
 ENTROPY_PREFIX = "attention/entropy."
 """Entropy of a layer's attention in nats divided by log K: 0 is one-hot, 1 is uniform."""
 
+ATTENTION_GAP = "test/attention_gap"
+"""Mean entropy of the attention (0 to 1) in the shallow half of the dynamic layers minus that in the deep half."""
+ATTENTION_FILE = "attention.json"
+"""Artifact of a dynamic trial: entropy and mean attention per layer and class on the test split."""
+
+COST_PARAMETERS = "cost/parameters"
+COST_MULTIPLY_ADDS = "cost/multiply_adds"
+COST_LATENCY = "cost/latency_ms"
+COST_LATENCY_RATIO = "cost/latency_ratio"
+"""Single-image latency divided by that of the same network with static layers, timed in turn in one process."""
+COST_METRICS = frozenset({COST_PARAMETERS, COST_MULTIPLY_ADDS})
+
 MEAN, SD, CI_LOW, CI_HIGH, COUNT = ".mean", ".sd", ".ci_low", ".ci_high", ".n"
 DELTA_PREFIX = "delta."
 
@@ -51,10 +63,13 @@ STUDY_METRICS = {
     TEST_LOSS: "test loss (nats)",
     VAL_TOP1: "validation top-1 accuracy (%)",
     VAL_LOSS: "validation loss (nats)",
+    ATTENTION_GAP: "entropy of the attention, shallow half minus deep half (0 to 1)",
+    COST_PARAMETERS: "parameters",
+    COST_MULTIPLY_ADDS: "multiply-adds",
 }
 """The metrics a study may be judged by, with the words a table uses for them."""
 
-HIGHER_IS_BETTER = frozenset({TEST_TOP1, TEST_TOP5, VAL_TOP1, VAL_TOP5})
+HIGHER_IS_BETTER = frozenset({TEST_TOP1, TEST_TOP5, VAL_TOP1, VAL_TOP5, ATTENTION_GAP})
 
 _SAFE = re.compile(r"(?!(.*-)?[0-9a-f]{8}$)[A-Za-z0-9_\-]+")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_\-]+")

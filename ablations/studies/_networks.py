@@ -1,27 +1,29 @@
-"""The trained networks that the evaluation-only studies look into.
-
-They are the same trainings as three variants of *temperature*, so the studies share them.
-"""
+"""Settings that several studies share, spelled once so that they share their trainings too."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from ablations.study import InspectedNetwork
 
-ANNEALED = InspectedNetwork(
-    name="annealed",
-    label="τ = 30 → 1",
-    changes={"train.temperature.schedule": "linear", "train.temperature.start": 30.0, "train.temperature.end": 1.0},
-)
-TAU_1 = InspectedNetwork(
-    name="tau_1",
-    label="τ = 1",
-    changes={"train.temperature.schedule": "constant", "train.temperature.start": 1.0},
-)
-TAU_30 = InspectedNetwork(
-    name="tau_30",
-    label="τ = 30",
-    changes={"train.temperature.schedule": "constant", "train.temperature.start": 30.0},
-)
+STATIC: dict[str, Any] = {"model.layer": "static"}
+
+ANNEALING: dict[str, Any] = {
+    "train.temperature.schedule": "linear",
+    "train.temperature.start": 30.0,
+    "train.temperature.end": 1.0,
+}
+"""τ from 30 to 1, the paper's best; the preset says over how many epochs."""
+
+
+def constant(tau: float) -> dict[str, Any]:
+    """Returns the settings of a temperature that stays."""
+    return {"train.temperature.schedule": "constant", "train.temperature.start": float(tau)}
+
+
+ANNEALED = InspectedNetwork(name="annealed", label="τ = 30 → 1", changes=ANNEALING)
+TAU_1 = InspectedNetwork(name="tau_1", label="τ = 1", changes=constant(1))
+TAU_30 = InspectedNetwork(name="tau_30", label="τ = 30", changes=constant(30))
 
 NETWORKS = (ANNEALED, TAU_1, TAU_30)
 INSPECT = ("annealed", "tau_1")

@@ -2,13 +2,14 @@
 
 Published table: `aggregation` (DY-MobileNetV2 ×0.5, K = 4, ImageNet): attention 69.4, average 36.0, shuffle across
 images 27.3, shuffle per image 14.8, max 0.1. Evaluation only: its trainings are two variants of *temperature*.
-Command: `python run_ablation.py run aggregation --preset quick`. Expected time: quick, about 2 minutes on two cores;
-small, about 1 hour. Expected result: attention first, max last; the order between is clear on the τ = 1 network and
-faint on the annealed one, whose attention a short training leaves almost uniform.
+Command: `python run_ablation.py run aggregation --preset quick`. Expected time: quick, about 2 minutes on two
+cores; small, about 1 hour. Expected result: attention first, max last; the order between is clear on the τ = 1
+network and faint on the annealed one, whose attention a short training leaves almost uniform.
 """
 
 from __future__ import annotations
 
+from ablations.claims import Claim, better_than, worse_than
 from ablations.spec import Intervention
 from ablations.studies._networks import INSPECT, NETWORKS
 from ablations.study import Study, Variant
@@ -39,6 +40,28 @@ STUDY = Study(
             name="shuffle_across_images",
             label="shuffle across images",
             intervention=Intervention(aggregation="shuffle_across_images"),
+        ),
+    ),
+    claims=(
+        Claim(
+            name="attention is better than every other aggregation",
+            statement="Mixing the kernels by attention beats average, max and both shuffles on the trained network.",
+            contrasts=better_than("attention", "average", "max", "shuffle_per_image", "shuffle_across_images"),
+        ),
+        Claim(
+            name="max is the worst",
+            statement="Keeping only the kernel with the largest weight is worse than every other aggregation.",
+            contrasts=worse_than("max", "attention", "average", "shuffle_per_image", "shuffle_across_images"),
+        ),
+        Claim(
+            name="attention fits its own image",
+            statement="The attention of another image of the batch is worse than the image's own.",
+            contrasts=better_than("attention", "shuffle_across_images"),
+        ),
+        Claim(
+            name="which kernel gets which weight matters",
+            statement="Permuting an image's weights among the kernels is worse than averaging them.",
+            contrasts=better_than("average", "shuffle_per_image"),
         ),
     ),
 )

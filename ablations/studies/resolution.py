@@ -3,14 +3,14 @@
 Published table: `resolution` (DY-MobileNetV2 ×0.5, K = 4, ImageNet, 112 to 7 px): attention only at 7 px 57.3,
 everywhere 69.4, everywhere but at 7 px 50.9, nowhere 36.0. The rows are the paper's, mapped to however many
 resolutions the network at hand has: attention on from the deepest resolution upwards, everywhere, from the
-shallowest downwards, nowhere; where it is off, kernels are averaged. Evaluation only: its trainings are two variants
-of *temperature*. Command: `python run_ablation.py run resolution --preset quick`. Expected time: quick, about
-2 minutes on two cores; small, about 1 hour. Expected result: attention in the deep half matters more.
+shallowest downwards, nowhere; where it is off, kernels are averaged. Evaluation only: its trainings are two
+variants of *temperature*. Command: `python run_ablation.py run resolution --preset quick`. Expected time: quick,
+about 2 minutes on two cores; small, about 1 hour. Expected result: attention in the deep half matters more.
 """
 
 from __future__ import annotations
 
-from ablations.datasets import get_dataset_facts
+from ablations.claims import Claim, better_than
 from ablations.names import input_resolutions
 from ablations.spec import Intervention, Placement, TrialSpec
 from ablations.studies._networks import INSPECT, NETWORKS
@@ -25,7 +25,7 @@ def build(base: TrialSpec) -> Study:
     Raises:
         StudyError: If the resolutions of the network cannot be known without building it.
     """
-    image_size = get_dataset_facts(base.data.name).image_size
+    image_size = base.data.facts.image_size
     sizes = input_resolutions(base.model.name, base.model.model_dump(), image_size)
     return Study(
         name="resolution",
@@ -38,6 +38,7 @@ def build(base: TrialSpec) -> Study:
         finding="Attention matters most at the deep, low-resolution layers; at the shallow ones it adds little.",
         columns=tuple(f"{size}²" for size in sizes),
         variants=tuple(_rows(sizes)),
+        claims=tuple(_claims(len(sizes))),
     )
 
 
@@ -46,6 +47,26 @@ def _rows(sizes: tuple[int, ...]) -> list[Variant]:
     deepest = [_row(f"deepest_{n}", sizes, sizes[levels - n :]) for n in range(1, levels)]
     shallowest = [_row(f"shallowest_{n}", sizes, sizes[:n]) for n in range(levels - 1, 0, -1)]
     return [*deepest, _row("all", sizes, sizes), *shallowest, _row("none", sizes, ())]
+
+
+def _claims(levels: int) -> list[Claim]:
+    claims = [
+        Claim(
+            name="attention everywhere is better than nowhere",
+            statement="The trained network needs its attention: averaging the kernels everywhere is worse.",
+            contrasts=better_than("all", "none"),
+        )
+    ]
+    half = levels // 2
+    if half:
+        claims.append(
+            Claim(
+                name="the deep half matters more than the shallow half",
+                statement="Attention at the low resolutions alone is better than at the high resolutions alone.",
+                contrasts=better_than(f"deepest_{half}", f"shallowest_{half}"),
+            )
+        )
+    return claims
 
 
 def _row(name: str, sizes: tuple[int, ...], enabled: tuple[int, ...]) -> Variant:

@@ -22,10 +22,12 @@ from ablations.spec import Intervention, Placement, TrialSpec
 # The canonical JSON of the default trial, written by hand: whoever changes a default, a name or the form of a spec
 # gives every trained network another fingerprint, and must raise SPEC_VERSION and this text on purpose.
 CANONICAL = (
-    '{"data_digest":"DIGEST","kind":"trial","spec":{"data":{"augmentation":"crop_flip","crop_padding":2,"mixup":0.0,'
-    '"name":"fashion_mnist_mini","test_images":null,"train_images":null,"validation_images":null},'
+    '{"data_digest":"DIGEST","kind":"trial","spec":{"data":{"augmentation":"crop_flip","crop_padding":2,"cutmix":0.0,'
+    '"image_size":null,"mixup":0.0,"name":"fashion_mnist_mini","rand_augment":0,"rand_augment_magnitude":null,'
+    '"test_images":null,"train_images":null,"validation_images":null},'
     '"model":{"aggregation":"attention","depth":0.5,"dropout":0.0,"layer":"dynamic","name":"mobilenet_v2",'
-    '"num_kernels":4,"reduction":4,"stem_stride":2,"where":{"all":null,"any":null,"depth":null,"name":null,'
+    '"normalization":"softmax","num_kernels":4,"reduction":4,"squeeze_excitation":false,"stem_kernel":null,'
+    '"stem_pool":null,"stem_stride":2,"where":{"all":null,"any":null,"depth":null,"name":null,'
     '"not":{"all":null,"any":null,"depth":null,"name":null,"not":null,"resolution":null,"role":["stem","head"]},'
     '"resolution":null,"role":null},"width":0.35},"seed":0,'
     '"train":{"batch_size":64,"epochs":10,"label_smoothing":0.0,"learning_rate":0.05,"momentum":0.9,"nesterov":true,'
@@ -33,7 +35,7 @@ CANONICAL = (
     '"temperature":{"end":null,"epochs":null,"schedule":"constant","start":30.0},"warmup_epochs":0.0,'
     '"weight_decay":4e-05}},"spec_version":1}'
 )
-PINNED = "afe64f9cfca00a84305b6ff29b6185065e3fb1322e7a16b63fa339703f3b79a6"
+PINNED = "6814a654aebd17d15f3b7abfb376bb1c86c887cfae04a96fd136f0dbfbbc7a1e"
 
 # Under these settings everything is read that can be read at once; "step" and "constant" need their own context.
 LINEAR = {"train.temperature.schedule": "linear"}
@@ -55,7 +57,11 @@ OTHER_VALUES: dict[str, tuple[dict[str, Any], Any]] = {
     "data.test_images": ({}, 2000),
     "data.augmentation": ({}, "none"),
     "data.crop_padding": ({}, 3),
+    "data.image_size": ({"data.name": "imagenet", "data.augmentation": "none"}, 64),
+    "data.rand_augment": ({}, 2),
+    "data.rand_augment_magnitude": ({"data.rand_augment": 2}, 5),
     "data.mixup": ({}, 0.2),
+    "data.cutmix": ({}, 1.0),
     "train.epochs": ({}, 11),
     "train.batch_size": ({}, 65),
     "train.optimizer": ({}, "adamw"),
@@ -92,7 +98,7 @@ def test_a_known_fingerprint_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_every_setting_has_another_value_here() -> None:
-    assert set(OTHER_VALUES) == set(DEFAULTS) - {"data.root"}
+    assert set(OTHER_VALUES) == set(DEFAULTS) - {"data.root", "data.download", "data.workers"}
 
 
 @pytest.mark.parametrize("key", OTHER_VALUES)

@@ -84,9 +84,15 @@ UNREAD = [
     ({"train.schedule": "constant"}, {"train.step_epochs", "train.step_factor"}),
     ({"data.augmentation": "none"}, {"data.crop_padding"}),
     ({"data.augmentation": "resized_crop_flip"}, {"data.crop_padding"}),
+    ({"data.rand_augment": 0}, {"data.rand_augment_magnitude"}),
+    ({"data.name": "fashion_mnist_mini"}, {"data.download", "data.image_size", "data.workers"}),
+    ({"data.name": "cifar10"}, {"data.image_size", "data.workers"}),
+    ({"data.name": "imagenet", "data.augmentation": "none"}, {"data.download"}),
     ({"model.name": "timm/resnet10t"}, {"model.width", "model.depth", "model.stem_stride", "model.dropout"}),
 ]
 CASES = [(context, key) for context, keys in UNREAD for key in sorted(keys)]
+VALUES = {**DEFAULTS, "data.image_size": 64}
+"""Of every setting a value that is not `None`."""
 
 
 def value_of(spec: TrialSpec, key: str) -> Any:
@@ -98,21 +104,21 @@ def value_of(spec: TrialSpec, key: str) -> Any:
 
 @pytest.mark.parametrize(("context", "key"), CASES)
 def test_an_unread_setting_of_a_general_layer_becomes_none(context: dict[str, Any], key: str) -> None:
-    assert value_of(resolve([{key: DEFAULTS[key]}], context, 0), key) is None
+    assert value_of(resolve([{key: VALUES[key]}], context, 0), key) is None
 
 
 @pytest.mark.parametrize(("context", "key"), CASES)
 def test_an_unread_setting_of_a_variant_is_an_error(context: dict[str, Any], key: str) -> None:
     with pytest.raises(SpecError, match=rf"{key} = .* would be read by nothing"):
-        resolve([context], {key: DEFAULTS[key]}, 0)
+        resolve([context], {key: VALUES[key]}, 0)
     with pytest.raises(SpecError, match="would be read by nothing"):
-        resolve([], {**context, key: DEFAULTS[key]}, 0)
+        resolve([], {**context, key: VALUES[key]}, 0)
 
 
 @pytest.mark.parametrize(("context", "key"), CASES)
 def test_an_unread_setting_in_a_spec_is_an_error(context: dict[str, Any], key: str) -> None:
     with pytest.raises(ValueError, match=f"nothing reads {key}"):
-        TrialSpec.model_validate(nest({**context, key: DEFAULTS[key]}))
+        TrialSpec.model_validate(nest({**context, key: VALUES[key]}))
 
 
 def test_all_that_is_unread_is_listed_above() -> None:

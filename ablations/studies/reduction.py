@@ -1,0 +1,39 @@
+"""Reduction: how wide must the hidden layer of the attention branch be?
+
+No published table: the paper uses a quarter of the channels throughout. Command: `python run_ablation.py run
+reduction --preset quick`. Expected time: quick (2 seeds), about 1 minute on two cores after *temperature*; small,
+about 4 hours. Expected result: no difference that a few seeds could show.
+"""
+
+from __future__ import annotations
+
+from ablations.claims import Claim, Contrast
+from ablations.studies._networks import ANNEALING
+from ablations.study import Scale, Study, Variant
+
+_RATIOS = (1, 2, 4, 8, 16)
+_SMALL = 0.5
+"""Points: what counts as no difference worth its parameters."""
+
+STUDY = Study(
+    name="reduction",
+    title="Reduction in the attention branch",
+    question="How wide must the hidden layer of the attention branch be?",
+    reference="ratio_4",
+    finding="The paper uses a reduction of 4 without an ablation.",
+    variants=tuple(
+        Variant(name=f"ratio_{ratio}", label=f"C → C/{ratio}", changes={**ANNEALING, "model.reduction": ratio})
+        for ratio in _RATIOS
+    ),
+    claims=(
+        Claim(
+            name="the reduction hardly matters",
+            statement=f"A reduction of 4 loses less than {_SMALL} points against none (1) and against 16.",
+            contrasts=(
+                Contrast(better=("ratio_4",), worse=("ratio_1",), margin=-_SMALL),
+                Contrast(better=("ratio_4",), worse=("ratio_16",), margin=-_SMALL),
+            ),
+        ),
+    ),
+    scales={"quick": Scale(variants=("ratio_1", "ratio_4", "ratio_16"), seeds=2)},
+)

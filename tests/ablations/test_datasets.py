@@ -1,0 +1,199 @@
+"""Facts of data sets: registered, or from the user's folders; and what plans and fingerprints make of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ablations import datasets, folders
+from ablations.datasets import Expected, FolderSet, facts_of, get_dataset_facts, get_folder_set, register_folder_set
+from ablations.errors import AblationError, DatasetError, SpecError, UnknownNameError
+from ablations.fingerprint import trial_fingerprint
+from ablations.folders import list_image_folder
+from ablations.settings import resolve
+from ablations.spec import DataSpec
+
+FILES = {"data.name": "image_folder", "data.augmentation": "resized_crop_flip", "train.batch_size": 8}
+
+
+def make_folder(root: Path, train: int = 20, test: int = 4) -> Path:
+    for part, count in (("train", train), ("test", test)):
+        for name in ("ant", "bee"):
+            (root / part / name).mkdir(parents=True)
+            for i in range(count):
+                (root / part / name / f"{i}.png").write_text("x")
+    return root
+
+
+def test_facts_of_a_folder_are_those_of_its_files(tmp_path: Path) -> None:
+    facts = facts_of("image_folder", make_folder(tmp_path))
+    assert (facts.num_classes, facts.class_names, facts.channels, facts.image_size) == (2, ("ant", "bee"), 3, 224)
+    assert (facts.train_images, facts.validation_images, facts.test_images) == (36, 4, 8)
+    assert facts.digest == list_image_folder(tmp_path, "image_folder", None).digest
+
+
+def test_an_own_validation_folder_leaves_the_training_images_alone(tmp_path: Path) -> None:
+    make_folder(tmp_path)
+    for name in ("ant", "bee"):
+        (tmp_path / "val" / name).mkdir(parents=True)
+        (tmp_path / "val" / name / "0.png").write_text("x")
+    facts = facts_of("image_folder", tmp_path)
+    assert (facts.train_images, facts.validation_images, facts.test_images) == (40, 2, 8)
+
+
+def test_a_folder_is_listed_once_whatever_the_image_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed: list[str] = []
+    original = folders._list_class
+    monkeypatch.setattr(folders, "_list_class", lambda folder: listed.append(folder.name) or original(folder))
+    make_folder(tmp_path)
+    sizes = [facts_of("image_folder", tmp_path, size).image_size for size in (32, 64, None)]
+    assert sizes == [32, 64, 224]
+    assert listed == ["ant", "bee", "ant", "bee"]
+
+
+def test_a_relative_folder_is_the_one_below_where_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, count in (("one", 20), ("two", 30)):
+        make_folder(tmp_path / name / "images", count)
+        monkeypatch.chdir(tmp_path / name)
+        assert facts_of("image_folder", "images").train_images == 2 * count * 0.9
+
+
+def test_without_files_registered_folder_sets_have_facts_and_no_digest() -> None:
+    for name, classes, size in (("imagenet", 1000, 224), ("tiny_imagenet", 200, 64)):
+        facts = facts_of(name)
+        assert (facts.num_classes, facts.image_size, facts.digest, facts.class_names) == (classes, size, None, ())
+        assert facts_of(name, image_size=96).image_size == 96
+    tiny = facts_of("tiny_imagenet")
+    assert (tiny.train_images, tiny.validation_images, tiny.test_images) == (90_000, 10_000, 10_000)
+
+
+def test_a_registered_folder_set_must_have_its_classes(tmp_path: Path) -> None:
+    (make_folder(tmp_path) / "test").rename(tmp_path / "val")
+    with pytest.raises(DatasetError, match="train has 2 class folders, expected 1000"):
+        facts_of("imagenet", tmp_path)
+
+
+def test_an_image_folder_is_nothing_without_its_files() -> None:
+    for ask in (get_dataset_facts, facts_of):
+        with pytest.raises(DatasetError, match=r"Image folder needs data\.root: .*train/<class>/"):
+            ask("image_folder")
+
+
+def test_images_in_memory_do_not_depend_on_a_folder() -> None:
+    assert facts_of("digits", "/nowhere", 99) == get_dataset_facts("digits")
+
+
+def test_a_typo_names_the_nearest_of_both_kinds() -> None:
+    for typo, nearest in (("cifar_10", "cifar10"), ("image_foldr", "image_folder")):
+        with pytest.raises(UnknownNameError, match=nearest):
+            facts_of(typo)
+    with pytest.raises(UnknownNameError, match="'tiny_imagenet'"):
+        get_folder_set("tiny_imagnet")
+
+
+@pytest.fixture
+def own_folder_set(monkeypatch: pytest.MonkeyPatch) -> FolderSet:
+    monkeypatch.setattr(datasets, "FOLDERS", dict(datasets.FOLDERS))
+    return register_folder_set(
+        FolderSet(
+            name="leaves",
+            title="Leaves",
+            image_size=48,
+            layout=list_image_folder,
+            source="a test",
+            licence="none",
+            expected=Expected(num_classes=2, train_images=30, validation_images=10, test_images=8),
+        )
+    )
+
+
+@pytest.mark.usefixtures("own_folder_set")
+def test_an_own_folder_set_is_known_everywhere(tmp_path: Path) -> None:
+    spec = resolve([FILES], {"data.name": "leaves", "data.workers": 2, "data.root": str(make_folder(tmp_path))}, 0)
+    assert (spec.data.image_size, spec.data.workers) == (48, 2)
+    assert spec.data.facts.train_images == 30
+    for name in ("leaves", "digits"):
+        with pytest.raises(DatasetError, match=f"'{name}' is registered twice"):
+            register_folder_set(dataclasses.replace(get_folder_set("leaves"), name=name))
+
+
+def fingerprint(root: Path | None, **settings: Any) -> str:
+    where = {} if root is None else {"data.root": str(root)}
+    return trial_fingerprint(resolve([FILES, settings], where, 0))
+
+
+def test_a_fingerprint_follows_the_content_of_the_folder_and_not_its_place(tmp_path: Path) -> None:
+    one, same, other = (make_folder(tmp_path / name, count) for name, count in (("a", 20), ("b", 20), ("c", 21)))
+    found = [fingerprint(root) for root in (one, same, other)]
+    assert found[0] == found[1] != found[2]
+
+
+def test_a_fingerprint_of_imagenet_follows_its_files_where_they_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (make_folder(tmp_path) / "test").rename(tmp_path / "val")
+    small = Expected(num_classes=2, train_images=36, validation_images=4, test_images=8)
+    monkeypatch.setitem(datasets.FOLDERS, "imagenet", dataclasses.replace(get_folder_set("imagenet"), expected=small))
+    named, unnamed = (fingerprint(root, **{"data.name": "imagenet"}) for root in (tmp_path, None))
+    assert named != unnamed
+
+
+def test_what_cannot_change_a_result_does_not_change_a_fingerprint(tmp_path: Path) -> None:
+    root = make_folder(tmp_path)
+    assert fingerprint(root, **{"data.workers": 4}) == fingerprint(root)
+    downloads = [resolve([], {"data.name": "cifar10", "data.download": asked}, 0) for asked in (False, True)]
+    assert trial_fingerprint(downloads[0]) == trial_fingerprint(downloads[1])
+
+
+def test_the_own_size_given_explicitly_is_the_same_trial(tmp_path: Path) -> None:
+    root = make_folder(tmp_path)
+    assert fingerprint(root, **{"data.image_size": 224}) == fingerprint(root)
+    assert fingerprint(root, **{"data.image_size": 64}) != fingerprint(root)
+    assert resolve([FILES], {"data.root": str(root)}, 0).data.image_size == 224
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"data.augmentation": "crop_flip"}, "'image_folder' is read from files.*'resized_crop_flip', or 'none'"),
+        ({"data.augmentation": "crop"}, "'image_folder' is read from files"),
+        ({"data.name": "digits", "data.image_size": 32}, "data.image_size = 32 would be read by nothing"),
+        ({"data.name": "digits", "data.workers": 2}, "'image_folder' or 'imagenet' or 'tiny_imagenet'"),
+        ({"data.download": True}, "'cifar10' or 'cifar100' or 'fashion_mnist'"),
+        ({"data.rand_augment_magnitude": 5}, "only if data.rand_augment is at least 1, and that is 0"),
+        ({"data.rand_augment": 17}, "less than or equal to 16"),
+        ({"data.rand_augment": 1, "data.rand_augment_magnitude": 31}, "less than or equal to 30"),
+        ({"data.image_size": 4}, "greater than or equal to 8"),
+        ({"data.workers": -1}, "greater than or equal to 0"),
+        ({"data.cutmix": -1.0}, "greater than or equal to 0"),
+        ({"data.train_images": 37}, "data.train_images = 37, but 'image_folder' has 36"),
+        ({"train.batch_size": 37}, "more than the 36 training images"),
+    ],
+)
+def test_what_cannot_work_is_an_error_of_the_plan(tmp_path: Path, changes: dict[str, Any], reason: str) -> None:
+    base = {**FILES, "data.root": str(make_folder(tmp_path))}
+    with pytest.raises(SpecError, match=reason):
+        resolve([base], changes, 0)
+
+
+def test_a_missing_folder_is_an_error_of_the_plan(tmp_path: Path) -> None:
+    with pytest.raises(AblationError, match=r"nowhere/train cannot be read .*give it as data\.root"):
+        resolve([FILES], {"data.root": str(tmp_path / "nowhere")}, 0)
+
+
+def test_facts_of_a_folder_need_no_torch(tmp_path: Path) -> None:
+    make_folder(tmp_path)
+    code = (
+        f"import sys; from ablations.spec import DataSpec; DataSpec(name='image_folder', root={str(tmp_path)!r}).facts;"
+        "print([m for m in ('torch', 'mlflow', 'numpy', 'PIL', 'sklearn') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_the_default_data_set_needs_no_files() -> None:
+    assert DataSpec().facts is get_dataset_facts("fashion_mnist_mini")
