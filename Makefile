@@ -22,7 +22,7 @@ contracts: $(VENV)/.installed-test
 	PYTHONPATH=. $(BIN)/lint-imports
 
 tests: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n $(WORKERS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -131,7 +131,7 @@ def run(
     """Train and evaluate what is missing, track it in MLflow, and write the report."""
     from ablations.listing import plan_overview
 
-    load_plugins(plugins)
+    plugins = load_plugins(plugins)
     wanted = parse_formats(formats)
     plan = find_plan(studies, runs_dir, **asked)
     out = console()
@@ -208,21 +208,14 @@ def tracking_uri(runs_dir: Path) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{runs_dir}/mlflow.db"
 
 
-def load_plugins(plugins: Sequence[str]) -> None:
-    """Imports plug-ins and makes the names they registered known to specs."""
-    if not plugins:
-        return
-    from ablations.names import add_aggregation, add_network
-    from runners.trial import load_plugins as import_plugins
+def load_plugins(plugins: Sequence[str]) -> tuple[str, ...]:
+    """Loads the plug-ins named on the command line and those that are installed; returns them all."""
+    from runners.plugins import installed_plugins
+    from runners.plugins import load_plugins as load
 
-    sys.path.insert(0, os.getcwd())
-    import_plugins(tuple(plugins))
-    import dyconv
-
-    for name in dyconv.available_aggregations():
-        add_aggregation(name)
-    for name in dyconv.available_models():
-        add_network(name)
+    wanted = tuple(dict.fromkeys([*plugins, *installed_plugins()]))
+    load(wanted)
+    return wanted
 
 
 def make_request(preset: str | None, overrides: Sequence[str], seeds: int | None) -> Request:

@@ -26,6 +26,7 @@ class Measurement:
         loss: Mean cross-entropy in nats.
         per_class: Accuracy per class in per cent, NaN for a class without images.
         correct: (N,) bool, whether each image was classified correctly, in the order of evaluation.
+        labels: (N,) int64, their classes in the same order.
     """
 
     top1: float
@@ -33,6 +34,7 @@ class Measurement:
     loss: float
     per_class: tuple[float, ...]
     correct: Tensor
+    labels: Tensor
 
     def metrics(self, split: str, *, with_classes: bool = False) -> dict[str, float]:
         """Returns the measurement under the names of the vocabulary, `split` being `val` or `test`."""
@@ -94,4 +96,5 @@ def _measure(ranks: Tensor, losses: Tensor, labels: Tensor, num_classes: int) ->
         loss=losses.double().mean().item(),
         per_class=tuple((hits / counts * 100).tolist()),
         correct=correct,
+        labels=labels.cpu(),
     )

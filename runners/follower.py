@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Self
 
-from ablations.planning import EvaluationNode, Node, Plan
+from ablations.planning import Node, Plan
 from runners.state import NodeState, StateStore
 from runners.tracking import Tracker
 
@@ -69,7 +69,7 @@ class Follower:
 
     def _begin(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> None:
         self._tracker.begin(node, state, serves)
-        if not isinstance(node, EvaluationNode):
+        if node.kind == "trial":
             self._active[node.fingerprint] = (state, time.monotonic())
 
     def finish(self, state: NodeState) -> None:

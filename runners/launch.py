@@ -10,18 +10,20 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from ablations.datasets import get_dataset_facts
+from ablations import vocabulary as names
 from ablations.planning import EvaluationNode, Node, Plan
 from runners.dispatch import Completion, Dispatcher
 from runners.files import check_writable
 from runners.follower import Follower
 from runners.state import StateStore
-from runners.trial import Task
+from runners.task import Task
 
 _POLL_SECONDS = 0.5
 _BYTES_PER_TRIAL = 20_000_000
+_COST_WORK = 2000.0
+"""Image passes that take about as long as counting and timing a network."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ class Launch:
         self._plan, self._dispatcher, self._follower = plan, dispatcher, follower
         self._display, self._settings = display, settings
         self._states = StateStore(settings.state_root)
-        self._ready: deque[Node] = deque(plan.missing_trials)
+        self._ready: deque[Node] = deque((*plan.missing_trials, *plan.missing_costs))
         self._waiting: dict[str, list[EvaluationNode]] = {}
         self._running: dict[str, Node] = {}
         self._failures: list[Failure] = []
@@ -188,8 +190,7 @@ class Launch:
             self._follower.finish(state)
             self._ready.extend(self._waiting.pop(fingerprint, ()))
             result = state.result() or {}
-            top1 = result.get("metrics", {}).get("test/top1", float("nan"))
-            self._display.note(f"finished  {node.title}  test top-1 {top1:.1f} %  {result.get('seconds', 0):.0f} s")
+            self._display.note(f"finished  {node.title}  {_outcome(result)}  {result.get('seconds', 0):.0f} s")
         else:
             self._give_up(node)
 
@@ -214,7 +215,7 @@ class Launch:
         self._display.update(progress)
 
     def _describe(self, node: Node) -> Running:
-        return Running(node.title, self._states[node.fingerprint].progress(), not isinstance(node, EvaluationNode))
+        return Running(node.title, self._states[node.fingerprint].progress(), node.kind == "trial")
 
     def _interrupt(self) -> None:
         self._dispatcher.cancel()
@@ -228,14 +229,23 @@ class Launch:
 
 def _work(node: Node) -> float:
     """Returns the work of a node in image passes; a training pass counts three evaluation passes."""
+    if node.kind == "cost":
+        return _COST_WORK
     spec = node.spec
-    facts = get_dataset_facts(spec.data.name)
+    facts = spec.data.facts
     test = spec.data.test_images or facts.test_images
     if isinstance(node, EvaluationNode):
         return float(test)
     train = spec.data.train_images or facts.train_images
     validation = spec.data.validation_images or facts.validation_images
     return float(test + spec.train.epochs * (3 * train + validation))
+
+
+def _outcome(result: dict[str, Any]) -> str:
+    metrics = result.get("metrics", {})
+    if names.COST_PARAMETERS in metrics:
+        return f"{metrics[names.COST_PARAMETERS] / 1e6:.2f} M parameters"
+    return f"test top-1 {metrics.get(names.TEST_TOP1, float('nan')):.1f} %"
 
 
 def _share(progress: dict[str, float]) -> float:

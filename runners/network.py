@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 import dyconv
-from ablations.datasets import DatasetFacts
-from ablations.spec import Intervention, ModelSpec, TemperatureSpec, TrialSpec
+from ablations.facts import DatasetFacts
+from ablations.spec import DataSpec, Intervention, ModelSpec, TemperatureSpec, TrialSpec
 from runners.data import Augmentation, BatchSettings, BatchSource, SplitSizes, open_batches
 from runners.seeding import derive_seed
 
@@ -30,9 +30,14 @@ def build_network(spec: ModelSpec, facts: DatasetFacts, seed: int) -> nn.Module:
         "width": spec.width,
         "depth": spec.depth,
         "stem_stride": spec.stem_stride,
+        "stem_kernel": spec.stem_kernel,
+        "stem_pool": spec.stem_pool,
         "dropout": spec.dropout,
+        "squeeze_excitation": spec.squeeze_excitation,
+        "layer": spec.layer if spec.layer != "static" else None,
         "num_kernels": spec.num_kernels,
         "reduction": spec.reduction,
+        "normalization": spec.normalization,
         "aggregation": spec.aggregation,
         "where": spec.where.as_mapping() if spec.where is not None else None,
     }
@@ -44,6 +49,12 @@ def build_network(spec: ModelSpec, facts: DatasetFacts, seed: int) -> nn.Module:
         seed=derive_seed(seed, "initialisation"),
         **{key: value for key, value in options.items() if value is not None},
     )
+
+
+def as_static(spec: ModelSpec) -> ModelSpec:
+    """Returns the same network with static layers."""
+    unread = dict.fromkeys(("num_kernels", "reduction", "normalization", "aggregation", "where"))
+    return spec.model_copy(update={"layer": "static", **unread})
 
 
 def input_size(facts: DatasetFacts) -> tuple[int, int, int]:
@@ -67,17 +78,35 @@ def open_source(spec: TrialSpec, device: torch.device, memory_format: torch.memo
         DatasetError: If the data set is missing or corrupt.
     """
     data = spec.data
-    flips = data.augmentation != "none"
     settings = BatchSettings(
         batch_size=spec.train.batch_size,
         evaluation_batch_size=_EVALUATION_BATCH_SIZE,
         seed=derive_seed(spec.seed, "batches"),
-        augmentation=Augmentation(crop_padding=data.crop_padding or 0, flip=flips),
+        augmentation=augmentation_of(data),
         device=device,
         memory_format=memory_format,
+        workers=data.workers or 0,
     )
     sizes = SplitSizes(train=data.train_images, validation=data.validation_images, test=data.test_images)
-    return open_batches(data.name, settings, root=Path(data.root) if data.root else None, sizes=sizes)
+    return open_batches(
+        data.name,
+        settings,
+        root=Path(data.root) if data.root else None,
+        download=bool(data.download),
+        sizes=sizes,
+        image_size=data.image_size,
+    )
+
+
+def augmentation_of(data: DataSpec) -> Augmentation:
+    """Returns how each training image is changed at random; what mixes a batch is in `runners.mixing`."""
+    return Augmentation(
+        crop_padding=data.crop_padding or 0,
+        resized_crop=data.augmentation == "resized_crop_flip",
+        flip=data.augmentation in ("crop_flip", "resized_crop_flip"),
+        rand_augment=data.rand_augment,
+        rand_augment_magnitude=data.rand_augment_magnitude or 0,
+    )
 
 
 @contextmanager

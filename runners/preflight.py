@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ablations.errors import AblationError, SpecError
-from ablations.planning import EvaluationNode, Plan
+from ablations.errors import SpecError
+from ablations.facts import DatasetFacts
+from ablations.planning import EvaluationNode, Node, Plan
 from ablations.spec import Intervention, TrialSpec
 
 
@@ -15,32 +16,35 @@ def check(plan: Plan) -> None:
     Raises:
         AblationError: With what is wrong and where, for example a placement that selects no layer.
     """
-    import torch
-
     from dyconv.errors import DyconvError
-    from runners.network import build_network, intervened, open_source
+    from runners.network import build_network, intervened
 
-    for title, spec, interventions in _distinct(plan):
+    for node, interventions in _distinct(plan):
         try:
-            source = open_source(spec, torch.device("cpu"), torch.contiguous_format)
-            model = build_network(spec.model, source.facts, spec.seed)
+            facts = node.spec.data.facts if node.kind == "cost" else _open(node.spec)
+            model = build_network(node.spec.model, facts, node.spec.seed)
             for intervention in interventions:
-                with intervened(model, intervention, source.facts, spec.seed):
+                with intervened(model, intervention, facts, node.spec.seed):
                     pass
         except DyconvError as error:
-            raise SpecError(f"{title}: {error}") from None
-        except AblationError as error:
-            raise type(error)(f"{title}: {error}") if type(error) is SpecError else error from None
+            raise SpecError(f"{node.title}: {error}") from None
 
 
-def _distinct(plan: Plan) -> Iterator[tuple[str, TrialSpec, list[Intervention]]]:
-    """Yields one trial per distinct network and data, with the distinct interventions on it."""
-    grouped: dict[str, tuple[str, TrialSpec, dict[str, Intervention]]] = {}
+def _open(spec: TrialSpec) -> DatasetFacts:
+    import torch
+
+    from runners.network import open_source
+
+    return open_source(spec, torch.device("cpu"), torch.contiguous_format).facts
+
+
+def _distinct(plan: Plan) -> Iterator[tuple[Node, list[Intervention]]]:
+    """Yields one node per distinct network and data, with the distinct interventions on it."""
+    grouped: dict[str, tuple[Node, dict[str, Intervention]]] = {}
     for node in plan.missing:
-        spec = node.spec
-        key = spec.model.model_dump_json() + spec.data.model_dump_json()
-        _, _, interventions = grouped.setdefault(key, (node.title, spec, {}))
+        key = "\n".join([str(node.kind == "cost"), node.spec.model.model_dump_json(), node.spec.data.model_dump_json()])
+        _, interventions = grouped.setdefault(key, (node, {}))
         if isinstance(node, EvaluationNode):
             interventions[node.intervention.model_dump_json()] = node.intervention
-    for title, first, interventions in grouped.values():
-        yield title, first, list(interventions.values())
+    for node, found in grouped.values():
+        yield node, list(found.values())

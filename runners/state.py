@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ablations.errors import OutputError
-from ablations.planning import EvaluationNode, Node, TrialNode
+from ablations.errors import DatasetError, OutputError
+from ablations.planning import CostNode, EvaluationNode, Node, TrialNode
 from ablations.spec import Intervention, TrialSpec
 from runners.files import read_json, write_json
 
@@ -49,31 +49,34 @@ class NodeState:
     def describe(self, node: Node) -> None:
         """Writes what the node is, for the worker that will run it."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        about: dict[str, Any] = {"kind": node.kind, "fingerprint": node.fingerprint, "title": node.title}
+        about["spec"] = node.spec.model_dump(mode="json", by_alias=True)
+        about["data_digest"] = node.spec.data.facts.digest
         if isinstance(node, EvaluationNode):
-            about = {
-                "kind": "evaluation",
-                "trial": node.trial.fingerprint,
-                "intervention": node.intervention.model_dump(mode="json", by_alias=True),
-                "spec": node.trial.spec.model_dump(mode="json", by_alias=True),
-            }
-        else:
-            about = {"kind": "trial", "spec": node.spec.model_dump(mode="json", by_alias=True)}
-        write_json(self.folder / "node.json", {**about, "fingerprint": node.fingerprint, "title": node.title})
+            about["trial"] = node.trial.fingerprint
+            about["intervention"] = node.intervention.model_dump(mode="json", by_alias=True)
+        write_json(self.folder / "node.json", about)
 
     def node(self) -> Node:
         """Returns the node described in this folder.
 
         Raises:
             OutputError: If nothing is described here.
+            DatasetError: If the data are no longer those that were planned with.
         """
         about = read_json(self.folder / "node.json")
         if about is None:
             raise OutputError(f"{self.folder} describes no node. Run the study again.")
         spec = TrialSpec.model_validate(about["spec"])
-        if about["kind"] == "trial":
-            return TrialNode(about["fingerprint"], spec)
-        intervention = Intervention.model_validate(about["intervention"])
-        return EvaluationNode(about["fingerprint"], TrialNode(about["trial"], spec), intervention)
+        if about["data_digest"] != spec.data.facts.digest:
+            raise DatasetError(
+                f"the files in {spec.data.root} have changed since this was planned, and so has its fingerprint. "
+                "Run the study again."
+            )
+        if about["kind"] == "evaluation":
+            intervention = Intervention.model_validate(about["intervention"])
+            return EvaluationNode(about["fingerprint"], TrialNode(about["trial"], spec), intervention)
+        return (TrialNode if about["kind"] == "trial" else CostNode)(about["fingerprint"], spec)
 
     def append_event(self, step: int, metrics: dict[str, float]) -> None:
         """Adds one line of metrics, flushed to the disk."""

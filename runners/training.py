@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.transforms import v2
 
 import dyconv
 from ablations import vocabulary as names
@@ -23,10 +22,12 @@ from ablations.errors import TrainingError
 from ablations.spec import TrialSpec
 from runners.checkpoint import CheckpointStore, Position
 from runners.data import BatchSource
+from runners.distributed import World
 from runners.evaluation import evaluate
+from runners.mixing import mix
 from runners.network import temperature_schedule
 from runners.optimization import learning_rate, make_optimizer
-from runners.seeding import derive_seed
+from runners.seeding import derive_seed, seeded
 
 _CHECK_EVERY = 25
 """Steps between two looks at the loss; looking costs a synchronisation on a GPU."""
@@ -74,6 +75,7 @@ class Trainer:
         model: The network, on the device its batches are on.
         source: Its batches.
         checkpoints: Where to keep checkpoints.
+        world: This process among those that train the network together.
         checkpoint_seconds: At most this much work is lost by a kill; an epoch's end is always kept.
     """
 
@@ -84,9 +86,12 @@ class Trainer:
         source: BatchSource,
         checkpoints: CheckpointStore,
         *,
+        world: World | None = None,
         checkpoint_seconds: float = 60.0,
     ) -> None:
         self.spec, self.model, self.source, self.checkpoints = spec, model, source, checkpoints
+        self.world = world or World()
+        self.parallel = self.world.parallel(model)
         self.device = next(model.parameters()).device
         self.optimizer = make_optimizer(model, spec.train)
         self.schedule = temperature_schedule(spec.train.temperature)
@@ -108,7 +113,9 @@ class Trainer:
         steps = self.source.steps_per_epoch
         for epoch in range(self.position.step // steps, self.spec.train.epochs):
             metrics = self._run_epoch(epoch, hooks)
-            hooks.on_epoch(epoch + 1, metrics)
+            if self.world.is_main:
+                hooks.on_epoch(epoch + 1, metrics | self._validate())
+            self.world.wait()
             self._save((epoch + 1) * steps, {})
 
     def _run_epoch(self, epoch: int, hooks: Hooks) -> dict[str, float]:
@@ -121,7 +128,9 @@ class Trainer:
             if step % _CHECK_EVERY == 0:
                 now = time.monotonic()
                 speed = (step - first + 1) * len(labels) / (now - started)
-                hooks.on_progress(epoch, step, self._finite(loss, epoch, step), speed)
+                value = self._finite(loss, epoch, step)
+                if self.world.is_main:
+                    hooks.on_progress(epoch, step, value, speed)
                 if now - saved > self.checkpoint_seconds:
                     self._save(epoch * self.source.steps_per_epoch + step + 1, sums.as_floats())
                     saved = now
@@ -137,9 +146,10 @@ class Trainer:
         done = epoch * self.source.steps_per_epoch + step
         dyconv.set_forward_step(self.model, done)
         with self._seeded("step", done):
-            images, targets = self._mix(images, labels)
+            images, targets = mix(images, labels, self.spec.data, self.source.facts.num_classes)
+            images, targets = self.world.part(images), self.world.part(targets)
             with self._autocast():
-                loss: Tensor = F.cross_entropy(self.model(images), targets, label_smoothing=train.label_smoothing)
+                loss: Tensor = F.cross_entropy(self.parallel(images), targets, label_smoothing=train.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(self.scaler.scale(loss))
         self.scaler.unscale_(self.optimizer)
@@ -150,16 +160,8 @@ class Trainer:
         self.scaler.update()
         return loss
 
-    def _mix(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        if not self.spec.data.mixup:
-            return images, labels
-        mixed: tuple[Tensor, Tensor] = v2.MixUp(alpha=self.spec.data.mixup, num_classes=self.source.facts.num_classes)(
-            images, labels
-        )
-        return mixed
-
     def _seeded(self, *purpose: str | int) -> AbstractContextManager[None]:
-        return _seeded_region(derive_seed(self.spec.seed, *purpose), self.device)
+        return seeded(derive_seed(self.spec.seed, *purpose), self.device)
 
     def _amp_dtype(self) -> torch.dtype | None:
         if self.spec.train.precision == "float32":
@@ -184,7 +186,7 @@ class Trainer:
     def _epoch_metrics(self, epoch: int, sums: _Sums, timed: tuple[int, float]) -> dict[str, float]:
         steps, seconds = timed
         total = self.source.steps_per_epoch
-        loss = self._finite(torch.tensor(sums.get("loss") / total), epoch, total - 1)
+        loss = self._finite(torch.tensor(self.world.mean(sums.get("loss")) / total), epoch, total - 1)
         metrics = {
             names.TRAIN_LOSS: loss,
             names.TRAIN_GRADIENT_NORM: sums.get("gradient_norm") / total,
@@ -193,7 +195,7 @@ class Trainer:
         }
         if self.schedule is not None:
             metrics[names.TEMPERATURE] = self.schedule(epoch + 1 - 1 / total)
-        return metrics | self._validate()
+        return metrics
 
     def _validate(self) -> dict[str, float]:
         watched = dyconv.record_attention(self.model) if any(dyconv.dynamic_layers(self.model)) else nullcontext()
@@ -206,19 +208,5 @@ class Trainer:
 
     def _save(self, step: int, sums: dict[str, float]) -> None:
         self.position = Position(step, sums)
-        self.checkpoints.save(self.model, self.optimizer, self.position)
-
-
-class _seeded_region(AbstractContextManager[None]):  # noqa: N801
-    """Runs a block under its own random state and puts the global one back."""
-
-    def __init__(self, seed: int, device: torch.device) -> None:
-        devices = [device] if device.type == "cuda" else []
-        self._fork, self._seed = torch.random.fork_rng(devices=devices), seed
-
-    def __enter__(self) -> None:
-        self._fork.__enter__()
-        torch.manual_seed(self._seed)
-
-    def __exit__(self, *raised: object) -> None:
-        self._fork.__exit__(None, None, None)
+        if self.world.is_main:
+            self.checkpoints.save(self.model, self.optimizer, self.position)

@@ -104,7 +104,7 @@ def test_the_pdf_says_what_mlflow_has(launched: Path, client: MlflowClient) -> N
     for heading in ("Kernel aggregation", "Attention per input resolution", "Softmax temperature"):
         assert heading in text
     for run in _runs(client, "variant"):
-        mean = f"{run.data.metrics['test/top1.mean']:.1f}"
+        mean = f"{run.data.metrics['test/top1.mean']:.2f}"
         assert re.search(rf"(?<![\d.]){re.escape(mean)}(?!\d)", text), (run.info.run_name, mean)
     for run in _runs(client, "trial"):
         assert run.data.tags[names.TAG_FINGERPRINT][:12] in text.replace("\n", "")
@@ -207,7 +207,7 @@ def test_a_users_own_study_and_strategy(tmp_path: Path) -> None:
         (("run", "aggregation", "--set", "model.num_kernel=3"), "model.num_kernels"),
         (("run", "aggregation", "--format", "pfd"), "pdf"),
         (("run", "aggregation", "--set", "model.where={name: [nothing]}", "--preset", "smoke"), "features"),
-        (("run", "temperature", "--preset", "small", "--set", "data.root=/nowhere", "--seeds", "1"), "nowhere"),
+        (("run", "temperature", "--preset", "paper", "--set", "data.root=/nowhere", "--seeds", "1"), "nowhere"),
     ],
 )
 def test_a_wrong_input_is_a_sentence_and_exit_code_2(tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from runners.trial import Task
+from runners.task import Task
 
 
 @dataclass(frozen=True)

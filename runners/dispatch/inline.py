@@ -6,7 +6,8 @@ from collections import deque
 from typing import Self
 
 from runners.dispatch.base import Completion
-from runners.trial import Task, run_node
+from runners.task import Task
+from runners.trial import run_node
 
 
 class InlineDispatcher:

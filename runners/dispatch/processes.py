@@ -15,7 +15,8 @@ from typing import Self
 from pebble import ProcessExpired, ProcessPool
 
 from runners.dispatch.base import Completion
-from runners.trial import Status, Task, run_node
+from runners.task import Task
+from runners.trial import Status, run_node
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from ablations import vocabulary as names
-from ablations.datasets import get_dataset_facts
 from ablations.fingerprint import canonical_json
 from ablations.naming import placement_title
 from ablations.planning import EvaluationNode, Node
@@ -108,11 +107,10 @@ class Tracker:
         return run_id
 
     def _create(self, node: Node, serves: Mapping[str, list[str]]) -> str:
-        trial = node.trial if isinstance(node, EvaluationNode) else node
         tags = {
-            names.TAG_KIND: "evaluation" if isinstance(node, EvaluationNode) else "trial",
+            names.TAG_KIND: node.kind,
             names.TAG_FINGERPRINT: node.fingerprint,
-            names.TAG_SEED: str(trial.spec.seed),
+            names.TAG_SEED: str(node.spec.seed),
             **self.common_tags(),
             **_study_tags(serves),
         }
@@ -120,7 +118,7 @@ class Tracker:
             parent = self.run_id(node.trial.fingerprint)
             tags |= {names.TAG_PARENT: parent} if parent else {}
         run_id = self.create_run(node.title, tags, _params(node))
-        self._log_dataset(run_id, trial.spec)
+        self._log_dataset(run_id, node.spec)
         self._known[node.fingerprint] = self.client.get_run(run_id)
         return run_id
 
@@ -142,7 +140,7 @@ class Tracker:
     def _log_dataset(self, run_id: str, spec: TrialSpec) -> None:
         from mlflow.entities import Dataset, DatasetInput
 
-        facts = get_dataset_facts(spec.data.name)
+        facts = spec.data.facts
         dataset = Dataset(
             name=facts.name,
             digest=(facts.digest or "unknown")[:36],
@@ -215,8 +213,9 @@ class Tracker:
         self.log_metrics(run_id, [{"step": step, "time": stamp, "metrics": metrics}])
         told = {**result.get("versions", {}), "device": result.get("device", "unknown")}
         self.client.set_tag(run_id, names.TAG_VERSIONS, canonical_json(told))
-        if state.weights_file.exists():
-            self.client.log_artifact(run_id, str(state.weights_file))
+        for file in (state.weights_file, state.folder / names.ATTENTION_FILE):
+            if file.exists():
+                self.client.log_artifact(run_id, str(file))
         self.client.set_terminated(run_id, status="FINISHED", end_time=stamp)
         self._refresh(state.fingerprint)
 

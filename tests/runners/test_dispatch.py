@@ -12,11 +12,11 @@ import pytest
 from ablations.errors import UnknownNameError
 from runners.dispatch import DISPATCHERS, Completion, Dispatcher, make_dispatcher
 from runners.state import StateStore
-from runners.trial import Task
+from runners.task import Task
 
 PLUGIN = """
 import os, signal, time
-import runners.trial as trial
+import runners.nodes as nodes
 
 def behave(node, state, task):
     how = node.spec.seed
@@ -28,7 +28,7 @@ def behave(node, state, task):
         time.sleep(600)
     return {"test/top1": 42.0, "pid": float(os.getpid())}
 
-trial._run_trial = behave
+nodes.run_trial = behave
 """
 FINE, FAILS, DIES, HANGS = 0, 1, 2, 3
 
@@ -38,13 +38,13 @@ Submit = Callable[..., Task]
 @pytest.fixture
 def submit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Submit:
     """Describes a node that behaves as told and submits it."""
-    import runners.trial
+    import runners.nodes
     from tests.runners.bench import Bench
 
     (tmp_path / "made_up_plugin.py").write_text(PLUGIN)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.getcwd()}")
-    monkeypatch.setattr(runners.trial, "_run_trial", runners.trial._run_trial)
+    monkeypatch.setattr(runners.nodes, "run_trial", runners.nodes.run_trial)
     bench = Bench(tmp_path / "state")
 
     def submit(dispatcher: Dispatcher, behaviour: int, width: float = 0.35) -> Task:

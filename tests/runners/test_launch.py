@@ -17,7 +17,7 @@ from runners.dispatch import Completion
 from runners.follower import Follower
 from runners.launch import Launch, Progress, Settings, Summary
 from runners.state import NodeState, StateStore
-from runners.trial import Task
+from runners.task import Task
 
 
 class FakeDispatcher:

@@ -1,0 +1,155 @@
+"""How each kind of node is measured: a training, an evaluation of its checkpoint, the cost of a network.
+
+`runners.trial` calls these and writes down how they end. Everything here imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+
+import torch
+from torch import nn
+
+import dyconv
+from ablations import vocabulary as names
+from ablations.planning import EvaluationNode, Node
+from runners import distributed
+from runners.checkpoint import CheckpointStore, load_weights, save_tensors
+from runners.data import BatchSource
+from runners.distributed import World
+from runners.evaluation import Measurement, evaluate
+from runners.files import write_json
+from runners.network import as_static, build_network, input_size, intervened, open_source
+from runners.profile import attention_gap, attention_profile
+from runners.state import NodeState
+from runners.task import Task
+from runners.training import Hooks, Trainer
+
+_LAYOUT = torch.channels_last
+"""Static and dynamic networks alike are fastest in it, on CPU and GPU."""
+
+_ALONE = World()
+
+
+def choose_device(wanted: str) -> torch.device:
+    """Returns the device called `wanted`; `auto` is the GPU if there is one."""
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(wanted)
+
+
+def run_trial(node: Node, state: NodeState, task: Task) -> dict[str, float]:
+    """Trains a network, from its last checkpoint if there is one, and measures it once on the test split."""
+    devices = node.spec.train.devices
+    if devices == 1:
+        train(node, state, task, choose_device(task.device), _ALONE)
+    else:
+        distributed.start(state.folder, devices, task.as_arguments())
+    model, source = _prepare(node, task, choose_device(task.device))
+    load_weights(state.weights_file, model)
+    metrics = _measure(model, source, state)
+    CheckpointStore(state.folder).clear()
+    return metrics
+
+
+def train(node: Node, state: NodeState, task: Task, device: torch.device, world: World) -> None:
+    """Trains a network and writes its weights; with several processes, the main one writes."""
+    model, source = _prepare(node, task, device)
+    if world.size > 1:
+        model = distributed.with_global_norms(model, device)
+    checkpoints = CheckpointStore(state.folder)
+    trainer = Trainer(node.spec, model, source, checkpoints, world=world, checkpoint_seconds=task.checkpoint_seconds)
+    done = trainer.resume()
+    if world.is_main:
+        state.truncate_events(after_step=done // source.steps_per_epoch)
+    trainer.run(Hooks(_epoch_writer(state, node, source), _progress_writer(state, node, source)))
+    if world.is_main:
+        save_tensors(state.weights_file, model.state_dict())
+
+
+def run_evaluation(node: Node, state: NodeState, task: Task) -> dict[str, float]:
+    """Measures the checkpoint of a trained network on the test split under an intervention."""
+    assert isinstance(node, EvaluationNode)
+    model, source = _prepare(node, task, choose_device(task.device))
+    load_weights(NodeState(state.folder.parent / node.trial.fingerprint).weights_file, model)
+    state.report_progress(step=0, steps=1)
+    with intervened(model, node.intervention, source.facts, node.spec.seed):
+        return _test(model, source).metrics("test", with_classes=True)
+
+
+def run_cost(node: Node, state: NodeState, task: Task) -> dict[str, float]:
+    """Counts parameters and multiply-adds, and times one image in turn with the same network with static layers."""
+    torch.set_num_threads(1)
+    facts, seed = node.spec.data.facts, node.spec.seed
+    size = input_size(facts)
+    state.report_progress(step=0, steps=1)
+    model = build_network(node.spec.model, facts, seed)
+    networks = {"static": build_network(as_static(node.spec.model), facts, seed), "own": model}
+    latency = dyconv.compare_latency(networks, size)
+    counted = dyconv.cost(model, size)
+    return {
+        names.COST_PARAMETERS: float(counted.parameters),
+        names.COST_MULTIPLY_ADDS: float(counted.multiply_adds),
+        names.COST_LATENCY: latency["own"] * 1000,
+        names.COST_LATENCY_RATIO: latency["own"] / latency["static"],
+    }
+
+
+def _prepare(node: Node, task: Task, device: torch.device) -> tuple[nn.Module, BatchSource]:
+    """Returns the untrained network and its batches, on the device."""
+    torch.set_num_threads(task.threads)
+    source = open_source(node.spec, device, _LAYOUT)
+    model = build_network(node.spec.model, source.facts, node.spec.seed)
+    return model.to(device).to(memory_format=_LAYOUT), source
+
+
+def _test(model: nn.Module, source: BatchSource) -> Measurement:
+    return evaluate(model, source.evaluation("test"), source.facts.num_classes)
+
+
+def _measure(model: nn.Module, source: BatchSource, state: NodeState) -> dict[str, float]:
+    """Measures a trained network on the test split, and how it attends there if it is dynamic."""
+    is_dynamic = any(dyconv.dynamic_layers(model))
+    with dyconv.record_attention(model) if is_dynamic else nullcontext() as attention:
+        measured = _test(model, source)
+    metrics = measured.metrics("test", with_classes=True)
+    if attention is None:
+        return metrics
+    infos = dyconv.describe_layers(model, input_size(source.facts))
+    layers = {info.name: (info.resolution or 0, info.depth) for info in infos}
+    profile = attention_profile(attention.branch, measured.labels, layers, source.class_names)
+    write_json(state.folder / names.ATTENTION_FILE, profile)
+    return metrics | {names.ATTENTION_GAP: attention_gap(profile)}
+
+
+def _epoch_writer(state: NodeState, node: Node, source: BatchSource) -> Callable[[int, dict[str, float]], None]:
+    def write(epoch: int, metrics: dict[str, float]) -> None:
+        state.append_event(epoch, metrics)
+        state.report_progress(
+            epoch=epoch,
+            epochs=node.spec.train.epochs,
+            step=epoch * source.steps_per_epoch,
+            steps=node.spec.train.epochs * source.steps_per_epoch,
+            loss=metrics["train/loss"],
+            val_top1=metrics["val/top1"],
+            images_per_second=metrics["train/images_per_second"],
+        )
+
+    return write
+
+
+def _progress_writer(state: NodeState, node: Node, source: BatchSource) -> Callable[[int, int, float, float], None]:
+    def write(epoch: int, step: int, loss: float, speed: float) -> None:
+        last = state.progress().get("val_top1")
+        state.report_progress(
+            epoch=epoch + 1,
+            epochs=node.spec.train.epochs,
+            step=epoch * source.steps_per_epoch + step,
+            steps=node.spec.train.epochs * source.steps_per_epoch,
+            loss=loss,
+            val_top1=last,
+            images_per_second=speed,
+        )
+
+    return write

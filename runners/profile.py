@@ -1,0 +1,76 @@
+"""The attention profile of a trained network: how flat its attention is, per layer and per class.
+
+"Flat at low levels, sparse at high levels" (PAPER.md, Observation). Legend: N images, K kernels, L layers, C classes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def normalized_entropy(weights_NK: Tensor) -> Tensor:
+    """Returns the entropy of each image's attention divided by log K, (N,): 0 is one-hot, 1 is uniform.
+
+    Weights that do not sum to one are divided by their sum first. With one kernel there is nothing to choose: 0.
+    """
+    kernels = weights_NK.shape[1]
+    if kernels == 1:
+        return torch.zeros(len(weights_NK))
+    share_NK = weights_NK.double() / weights_NK.double().sum(1, keepdim=True)
+    entropy_N: Tensor = -torch.special.xlogy(share_NK, share_NK).sum(1) / math.log(kernels)
+    return entropy_N
+
+
+def attention_profile(
+    attention: Mapping[str, Tensor], labels: Tensor, layers: Mapping[str, tuple[int, float]], class_names: Sequence[str]
+) -> dict[str, Any]:
+    """Returns the profile as plain data.
+
+    Args:
+        attention: (N, K) per layer.
+        labels: (N,) classes of the images.
+        layers: Per layer its input resolution in px and its depth in the network from 0 to 1.
+        class_names: One name per class.
+    """
+    rows = []
+    for name, weights_NK in attention.items():
+        entropy_N = normalized_entropy(weights_NK.cpu())
+        by_class = [labels == index for index in range(len(class_names))]
+        resolution, depth = layers[name]
+        rows.append(
+            {
+                "name": name,
+                "resolution": resolution,
+                "depth": depth,
+                "entropy": entropy_N.mean().item(),
+                "entropy_sd": entropy_N.std(unbiased=False).item(),
+                "per_class": [_mean(entropy_N[chosen]) for chosen in by_class],
+                "mean_attention": [_means(weights_NK.cpu()[chosen]) for chosen in by_class],
+            }
+        )
+    return {"layers": sorted(rows, key=lambda row: float(row["depth"])), "classes": list(class_names)}
+
+
+def attention_gap(profile: Mapping[str, Any]) -> float:
+    """Returns the mean entropy of the shallow half of the layers minus that of the deep half.
+
+    With an odd number of layers the one in the middle counts for neither half.
+    """
+    entropies = [float(layer["entropy"]) for layer in profile["layers"]]
+    half = len(entropies) // 2
+    if not half:
+        return 0.0
+    return sum(entropies[:half]) / half - sum(entropies[-half:]) / half
+
+
+def _mean(values_N: Tensor) -> float | None:
+    return values_N.mean().item() if len(values_N) else None
+
+
+def _means(weights_NK: Tensor) -> list[float] | None:
+    return [float(value) for value in weights_NK.double().mean(0)] if len(weights_NK) else None

@@ -1,0 +1,38 @@
+"""What a dispatcher carries to a worker: which node, where its state is, and what it may use."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Task:
+    """One node to be run.
+
+    Attributes:
+        state_root: Folder of the state folders.
+        fingerprint: The node.
+        device: `cpu`, `cuda`, `cuda:1` or `auto`.
+        threads: Threads that torch may use.
+        plugins: Modules to import first.
+        checkpoint_seconds: Longest time between two checkpoints.
+    """
+
+    state_root: Path
+    fingerprint: str
+    device: str = "auto"
+    threads: int = 1
+    plugins: tuple[str, ...] = ()
+    checkpoint_seconds: float = 60.0
+
+    def as_arguments(self) -> list[str]:
+        """Returns the task as arguments of a command."""
+        return [json.dumps({**asdict(self), "state_root": str(self.state_root)})]
+
+    @classmethod
+    def from_arguments(cls, arguments: list[str]) -> Task:
+        """Returns the task that `as_arguments` wrote."""
+        values = json.loads(arguments[0])
+        return cls(**{**values, "state_root": Path(values["state_root"]), "plugins": tuple(values["plugins"])})

@@ -1,0 +1,70 @@
+"""The attention profile against hand-computed answers."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+
+from ablations import vocabulary as names
+from runners.profile import attention_gap, attention_profile, normalized_entropy
+from runners.task import Task
+from runners.trial import run_node
+from tests.runners.bench import Bench
+
+
+def test_entropy_of_uniform_one_hot_and_half_and_half() -> None:
+    weights = torch.tensor([[0.25] * 4, [1.0, 0.0, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0]])
+    assert normalized_entropy(weights).tolist() == pytest.approx([1.0, 0.0, 0.5])
+
+
+def test_entropy_of_weights_that_do_not_sum_to_one_is_that_of_their_shares() -> None:
+    weights = torch.tensor([[0.9, 0.3], [0.75, 0.25]])
+    first, second = normalized_entropy(weights).tolist()
+    assert first == pytest.approx(second)
+    assert first == pytest.approx(-(0.75 * math.log(0.75) + 0.25 * math.log(0.25)) / math.log(2))
+
+
+def test_one_kernel_has_no_entropy() -> None:
+    assert normalized_entropy(torch.ones(3, 1)).tolist() == [0.0, 0.0, 0.0]
+
+
+def test_a_profile_is_sorted_by_depth_and_split_by_class() -> None:
+    attention = {
+        "deep": torch.tensor([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]),
+        "shallow": torch.tensor([[0.5, 0.5], [0.5, 0.5], [0.5, 0.5]]),
+    }
+    labels = torch.tensor([0, 1, 0])
+    profile = attention_profile(attention, labels, {"deep": (7, 0.9), "shallow": (14, 0.1)}, ("a", "b", "c"))
+    shallow, deep = profile["layers"]
+    assert (shallow["name"], deep["name"], deep["resolution"]) == ("shallow", "deep", 7)
+    assert shallow["entropy"] == pytest.approx(1.0)
+    assert deep["entropy"] == pytest.approx(1 / 3)
+    assert deep["per_class"] == [pytest.approx(0.0), pytest.approx(1.0), None]
+    assert deep["mean_attention"] == [[0.5, 0.5], [0.5, 0.5], None]
+    assert attention_gap(profile) == pytest.approx(2 / 3)
+
+
+def test_the_gap_leaves_out_the_layer_in_the_middle() -> None:
+    layers = [{"entropy": entropy} for entropy in (1.0, 0.8, 0.1, 0.4, 0.2)]
+    assert attention_gap({"layers": layers}) == pytest.approx(0.9 - 0.3)
+    assert attention_gap({"layers": layers[:1]}) == 0.0
+
+
+def test_a_dynamic_trial_writes_its_profile_and_a_static_one_does_not(bench: Bench) -> None:
+    dynamic, static = bench.trial(train__temperature__start=1.0), bench.trial(model__layer="static")
+    for node in (dynamic, static):
+        run_node(Task(bench.root, node.fingerprint, device="cpu"))
+    state = bench.states[dynamic.fingerprint]
+    profile = json.loads((state.folder / names.ATTENTION_FILE).read_text())
+    result = state.result()
+    assert result is not None
+    assert result["metrics"][names.ATTENTION_GAP] == pytest.approx(attention_gap(profile))
+    assert profile["layers"][0]["resolution"] == 14
+    assert len(profile["classes"]) == 10
+    other = bench.states[static.fingerprint].result()
+    assert other is not None
+    assert names.ATTENTION_GAP not in other["metrics"]
+    assert not (bench.states[static.fingerprint].folder / names.ATTENTION_FILE).exists()
