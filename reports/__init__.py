@@ -13,12 +13,13 @@ from ablations.planning import Plan
 from ablations.vocabulary import slug
 
 if TYPE_CHECKING:
+    from reports.claims import JudgedClaim
     from reports.results import Results
     from reports.summary import StudySummary
 
 DEFAULT_FORMATS = ("pdf", "tex", "md")
 
-__all__ = ["DEFAULT_FORMATS", "make_report", "summarize"]
+__all__ = ["DEFAULT_FORMATS", "make_report", "summarize", "verdicts"]
 
 
 def make_report(
@@ -56,3 +57,10 @@ def summarize(plan: Plan, results: Results) -> list[StudySummary]:
     from reports.summary import summarize_study
 
     return [summarize_study(study, plan, results) for study in plan.studies]
+
+
+def verdicts(plan: Plan, results: Results) -> tuple[JudgedClaim, ...]:
+    """Returns the verdict on every claim of the plan's studies, per inspected network (`reports.claims`)."""
+    from reports.claims import verdicts as judge_all
+
+    return judge_all(plan, results)

@@ -3,51 +3,75 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
 from ablations.fingerprint import SHORT
 from ablations.naming import intervention_title, placement_title
-from ablations.planning import EvaluationNode, Plan
+from ablations.planning import CostNode, EvaluationNode, Node, Plan
 from ablations.spec import Placement, TrialSpec
 from ablations.study import Study
 from reports.blocks import Cell, Column, Missing, Number, Table, Text
+from reports.facts import short_titles
 from reports.results import Results
 
 Flat = dict[str, str]
+_UNSET, _NO_INTERVENTION = "–", "none"
 Place = tuple[str, str]
 """Titles of an inspected network (or empty) and of a variant."""
 
 
 def shared_settings_table(plan: Plan) -> Table:
-    """Returns the settings that every training of the plan has in common, with those that nothing reads left out."""
-    flats = [flat_settings(node.spec) for node in plan.trials.values()]
-    shared = {key: value for key, value in flats[0].items() if all(flat.get(key) == value for flat in flats)}
+    """Returns the settings of most trainings of the plan, with those that nothing reads left out."""
     return Table(
-        title="Shared settings",
-        caption="The settings that all trainings of this report have in common, defaults included.",
+        title="Settings",
+        caption=(
+            f"The settings of most {'trainings' if plan.trials else 'networks'} of this report, defaults included; "
+            "where a study has others, its table below says so. "
+            "A network reads those that apply to it: a static one has no kernels and no temperature."
+        ),
         columns=(Column("setting", "code"), Column("value")),
-        rows=tuple((Text(key), Text(value)) for key, value in shared.items()),
+        rows=tuple((Text(key), Text(value)) for key, value in common_settings(plan).items()),
     )
 
 
+def common_settings(plan: Plan) -> Flat:
+    """Returns per setting the value that most trainings of the plan have; none for one that most do not have.
+
+    Where nothing is trained, the counted networks take the place of the trainings.
+    """
+    nodes: Iterable[Node] = plan.trials.values() or plan.costs.values()
+    flats = [_that_count(node) for node in nodes]
+    common: Flat = {}
+    for key in dict.fromkeys(key for flat in flats for key in flat):
+        counts = Counter(flat.get(key, _UNSET) for flat in flats)
+        value = max(counts, key=lambda value: (counts[value], value != _UNSET))
+        if value != _UNSET:
+            common[key] = value
+    return common
+
+
 def varying_settings_table(study: Study, plan: Plan) -> Table:
-    """Returns the settings in which the variants of a study differ: a row per value, with the variants that have it."""
+    """Returns the settings of a study that are not those of most trainings: a row per value, with who has it."""
     keyed = _settings_by_variant(study, plan)
+    common = {**common_settings(plan), "intervention": _NO_INTERVENTION}
     rows: list[tuple[Cell, ...]] = []
     rules = []
     for key in dict.fromkeys(key for settings in keyed.values() for key in settings):
         holders: dict[str, list[Place]] = {}
         for place, settings in keyed.items():
-            holders.setdefault(settings.get(key, "–"), []).append(place)
-        if len(holders) > 1:
+            # Of a network or a training, what is not set is not read; of the data it has a meaning: all of them.
+            if key in settings or key.startswith("data."):
+                holders.setdefault(settings.get(key, _UNSET), []).append(place)
+        if list(holders) != [common.get(key, _UNSET)]:
             rules.append(len(rows))
             listed = [(value, _listed(places, list(keyed))) for value, places in holders.items()]
             rows += [(Text("" if i else key), Text(value), Text(words)) for i, (value, words) in enumerate(listed)]
     return Table(
         title=study.title,
-        caption="The settings in which the variants differ; “–” where a variant does not read the setting.",
-        columns=(Column("setting", "code"), Column("value"), Column("variants")),
+        caption="The settings in which its rows are not like most of this report, or not like each other.",
+        columns=(Column("setting", "code"), Column("value"), Column("rows")),
         rows=tuple(rows),
         rules=tuple(rules[1:]),
     )
@@ -64,12 +88,14 @@ def _listed(places: list[Place], everywhere: list[Place]) -> str:
         else:
             words.append(f"{network}: {variant}")
     names = list(dict.fromkeys(words))
+    if len(places) == len(everywhere):
+        return "all"
     many = len(places) > len(everywhere) / 2 and len(names) > 3
-    return f"the other {len(places)} of {len(everywhere)}" if many else ", ".join(names)
+    return f"the other {len(places)} of {len(everywhere)}" if many else "; ".join(names)
 
 
 def _settings_by_variant(study: Study, plan: Plan) -> dict[Place, Flat]:
-    titles = {variant.name: variant.title for variant in study.variants}
+    titles = short_titles(study)
     networks = {network.name: network.title for network in study.networks}
     keyed: dict[Place, Flat] = {}
     for cell in plan.cells_of(study.name):
@@ -77,9 +103,15 @@ def _settings_by_variant(study: Study, plan: Plan) -> dict[Place, Flat]:
         if place not in keyed:
             node = plan.node(cell.fingerprint)
             trial = node.trial if isinstance(node, EvaluationNode) else node
-            words = intervention_title(node.intervention) if isinstance(node, EvaluationNode) else "none"
-            keyed[place] = {**flat_settings(trial.spec), "intervention": words}
+            words = intervention_title(node.intervention) if isinstance(node, EvaluationNode) else _NO_INTERVENTION
+            keyed[place] = {**_that_count(trial), "intervention": words}
     return keyed
+
+
+def _that_count(node: Node) -> Flat:
+    """Returns the settings of a node; of a network whose cost is counted, those of the network alone."""
+    settings = flat_settings(node.spec)
+    return {k: v for k, v in settings.items() if k.startswith("model.")} if isinstance(node, CostNode) else settings
 
 
 def flat_settings(spec: TrialSpec) -> Flat:
@@ -136,38 +168,56 @@ def commits_table(results: Results) -> Table:
 
 
 def provenance_table(plan: Plan, results: Results) -> Table:
-    """Returns the runs that the report's numbers come from, trainings first, each with the rows that it serves."""
-    runs = results.runs
-    columns = (runs["fingerprint"], runs["run_id"], runs["commit"], runs["dirty"], runs["seed"], runs["seconds"])
-    rows = tuple(_run_cells(plan, *values) for values in zip(*columns, strict=True))
-    trainings = int((runs["kind"] == "trial").sum())
+    """Returns the runs that the report's numbers come from: a row per run, what it serves once per group of seeds.
+
+    Trainings come first, then evaluations of their checkpoints, then counted networks.
+    """
+    commits = {(commit, dirty) for commit, dirty in zip(results.runs["commit"], results.runs["dirty"], strict=True)}
+    columns: tuple[Column, ...] = (
+        Column("fingerprint", "code"),
+        Column("MLflow run", "code"),
+        Column("commit", "code"),
+    )
+    columns += (Column("seed", "mark"), Column("seconds", "number"), Column("serves"))
+    rows, rules = _provenance_rows(plan, results)
+    where = ""
+    if len(commits) == 1:
+        columns, rows = columns[:2] + columns[3:], [row[:2] + row[3:] for row in rows]
+        where = f" All are from commit {_commit(*commits.pop())}."
     return Table(
         title="Runs",
         caption=(
-            "Where every number comes from: trainings, then evaluations of their checkpoints. Fingerprint: the first "
-            f"{SHORT} digits of the SHA-256 of the whole configuration; an asterisk marks a modified working tree."
+            "Where every number comes from: trainings, evaluations of their checkpoints, counted networks. "
+            f"Fingerprint: the first {SHORT} digits of the SHA-256 of the whole configuration; an asterisk marks a "
+            f"modified working tree.{where}"
         ),
-        columns=(
-            Column("fingerprint", "code"),
-            Column("MLflow run", "code"),
-            Column("commit", "code"),
-            Column("seed", "mark"),
-            Column("serves"),
-            Column("seconds", "number"),
-        ),
-        rows=rows,
-        rules=(trainings,) if 0 < trainings < len(rows) else (),
+        columns=columns,
+        rows=tuple(rows),
+        rules=tuple(rules),
     )
 
 
-def _run_cells(plan: Plan, fingerprint: str, *values: Any) -> tuple[Cell, ...]:
-    run_id, commit, dirty, seed, seconds = values
-    serves = "; ".join(f"{study}: {', '.join(keys)}" for study, keys in plan.studies_of(fingerprint).items())
-    return (
-        Text(fingerprint[:SHORT]),
-        Text(run_id),
-        Text(commit[:7] + ("*" if dirty else "")),
-        Text(str(seed)),
-        Text(serves or "checkpoint only"),
-        Missing() if math.isnan(seconds) else Number(seconds, 1),
-    )
+def _commit(commit: str, dirty: bool) -> str:
+    return (commit[:7] or "unknown") + ("*" if dirty else "")
+
+
+def _provenance_rows(plan: Plan, results: Results) -> tuple[list[tuple[Cell, ...]], list[int]]:
+    """Returns the rows, those that serve the same together, and the indices of the rows that begin a group."""
+    runs = results.runs
+    names = ("fingerprint", "run_id", "commit", "dirty", "seed", "seconds", "kind")
+    groups: dict[tuple[str, str], list[tuple[Cell, ...]]] = {}
+    for fingerprint, run_id, commit, dirty, seed, seconds, kind in zip(*(runs[name] for name in names), strict=True):
+        known: Cell = Missing() if math.isnan(seconds) else Number(seconds, 1)
+        row = (Text(fingerprint[:SHORT]), Text(run_id), Text(_commit(commit, dirty)), Text(str(seed)), known)
+        groups.setdefault((kind, _serves(plan, fingerprint)), []).append(row)
+    rows: list[tuple[Cell, ...]] = []
+    rules = []
+    for (_, serves), members in groups.items():
+        rules.append(len(rows))
+        rows += [(*row, Text("" if index else serves)) for index, row in enumerate(members)]
+    return rows, rules[1:]
+
+
+def _serves(plan: Plan, fingerprint: str) -> str:
+    serves = plan.studies_of(fingerprint)
+    return "; ".join(f"{study}: {', '.join(keys)}" for study, keys in serves.items()) or "checkpoint only"

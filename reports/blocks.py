@@ -13,6 +13,9 @@ import pandas as pd
 ColumnKind = Literal["text", "code", "mark", "number", "interval"]
 """text wraps, code is set in a fixed width, mark is centred, number and interval align on the decimal point."""
 
+Tone = Literal["", "good", "fair", "poor", "bad", "quiet"]
+"""How words are coloured where there is colour; the words alone must say the same."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -35,6 +38,7 @@ class Text:
 
     text: str
     marks: tuple[str, ...] = ()
+    tone: Tone = ""
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ class Table:
     rules: tuple[int, ...] = ()
 
 
-FigureKind = Literal["accuracy", "curves", "entropy"]
+FigureKind = Literal["accuracy", "curves", "entropy", "profile", "classes"]
 
 
 @dataclass(frozen=True)

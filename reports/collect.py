@@ -1,7 +1,8 @@
 """MLflow → `Results`: the only reads of the tracking store.
 
 One paged search per experiment brings every run with its last metrics; only the curves of trials cost a request per
-metric. What the store holds beside the plan (other projects, deleted or failed runs) does not disturb.
+metric, and the attention profiles of a study about them a file each. What the store holds beside the plan (other
+projects, deleted or failed runs) does not disturb.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import socket
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,12 +26,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from ablations import vocabulary as names
 from ablations.errors import ReportError, TrackingError
 from ablations.fingerprint import SHORT
-from ablations.planning import Cell, EvaluationNode, Plan
-from reports.results import CELL_COLUMNS, CURVE_COLUMNS, FINISHED, MISSING, RUN_COLUMNS, Results
+from ablations.planning import Cell, Plan
+from reports.attention import profile_rows
+from reports.facts import trials_of
+from reports.results import ATTENTION_COLUMNS, CELL_COLUMNS, CURVE_COLUMNS, FINISHED, MISSING, RUN_COLUMNS, Results
 
 _PAGE = 1000
-_MEASURED = ("trial", "evaluation")
-_CELL_PREFIXES = ("test/", "val/")
+_MEASURED = ("trial", "evaluation", "cost")
+_CELL_PREFIXES = ("test/", "val/", "cost/")
 _CURVES = frozenset({names.TRAIN_LOSS, names.VAL_LOSS, names.VAL_TOP1, names.TEMPERATURE})
 _AGREE = 1e-6
 _HUGE = 1e300
@@ -54,11 +58,13 @@ def collect(plan: Plan, tracking_uri: str) -> Results:
         if not any(_status(run) == FINISHED for run in chosen.values()):
             raise ReportError(_nothing(plan, tracking_uri))
         curves = _curves(client, [chosen[key] for key in plan.trials if key in chosen])
+        attention, unreadable = _attention(client, plan, chosen)
     return Results(
         cells=pd.DataFrame(_cell_rows(plan, chosen)),
         curves=pd.DataFrame(curves, columns=list(CURVE_COLUMNS)),
         runs=pd.DataFrame(_run_rows(plan, chosen), columns=list(RUN_COLUMNS)),
-        warnings=tuple(_disagreements(plan, runs)),
+        warnings=(*_disagreements(plan, runs), *unreadable),
+        attention=pd.DataFrame(attention, columns=list(ATTENTION_COLUMNS)),
     )
 
 
@@ -116,9 +122,11 @@ def _open(uri: str) -> MlflowClient:
 
 def _runs_by_fingerprint(client: MlflowClient, plan: Plan) -> dict[str, list[Run]]:
     """Returns the runs of the plan's nodes, the newest first."""
-    wanted = set(plan.trials) | set(plan.evaluations)
+    wanted = {node.fingerprint for node in plan.nodes}
     preset = plan.request.preset.name
-    experiments = {names.experiment_name(preset, node.spec.data.name) for node in plan.trials.values()}
+    # A plan is tracked in the experiment of its base; a study of its own may bring another data set.
+    specs = (plan.request.base(), *(node.spec for node in plan.nodes))
+    experiments = {names.experiment_name(preset, spec.data.name) for spec in specs}
     found: dict[str, list[Run]] = {}
     for name in sorted(experiments):
         experiment = client.get_experiment_by_name(name)
@@ -209,17 +217,42 @@ def _curves(client: MlflowClient, trials: Iterable[Run]) -> list[tuple[Any, ...]
     return rows
 
 
+def _attention(client: MlflowClient, plan: Plan, chosen: dict[str, Run]) -> tuple[list[tuple[Any, ...]], list[str]]:
+    """Returns the attention profiles of the trials that a study about them needs, and which could not be read."""
+    studies = [study.name for study in plan.studies if study.metric == names.ATTENTION_GAP]
+    wanted = dict.fromkeys(key for study in studies for key in trials_of(plan, study) if key in chosen)
+    rows: list[tuple[Any, ...]] = []
+    unreadable = []
+    for key in wanted:
+        run_id = chosen[key].info.run_id
+        if _status(chosen[key]) != FINISHED or not _has_artifact(client, run_id, names.ATTENTION_FILE):
+            continue
+        try:
+            rows += [(key, *row) for row in profile_rows(_download(client, run_id, names.ATTENTION_FILE))]
+        except ValueError as error:
+            unreadable.append(f"{names.ATTENTION_FILE} of run {run_id} is left out: {error}.")
+    return rows, unreadable
+
+
+def _has_artifact(client: MlflowClient, run_id: str, path: str) -> bool:
+    return any(file.path == path for file in client.list_artifacts(run_id))
+
+
+def _download(client: MlflowClient, run_id: str, path: str) -> str:
+    with tempfile.TemporaryDirectory(prefix="dyconv-report-") as folder:
+        return Path(client.download_artifacts(run_id, path, folder)).read_text(encoding="utf-8")
+
+
 def _run_rows(plan: Plan, chosen: dict[str, Run]) -> list[tuple[Any, ...]]:
     rows = []
-    for key in (*plan.trials, *plan.evaluations):
+    for key in (node.fingerprint for node in plan.nodes):
         run = chosen.get(key)
         if run is None or _status(run) != FINISHED:
             continue
         node, tags = plan.node(key), run.data.tags
-        trial = node.trial if isinstance(node, EvaluationNode) else node
         commit, dirty = tags.get(names.TAG_GIT_COMMIT, ""), tags.get(names.TAG_GIT_DIRTY) == "true"
         versions, ended = _json_object(tags.get(names.TAG_VERSIONS)), run.info.end_time or run.info.start_time or 0
-        place = (run.info.run_id, run.info.run_name or node.title, tags[names.TAG_KIND], key, trial.spec.seed)
+        place = (run.info.run_id, run.info.run_name or node.title, tags[names.TAG_KIND], key, node.spec.seed)
         rows.append((*place, commit, dirty, versions, ended, _finite(run.data.metrics.get(names.SECONDS, math.nan))))
     return rows
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
-from ablations.datasets import get_dataset_facts
 from ablations.planning import Plan
 from ablations.study import Study
-from reports import appendix, figures, prose
+from ablations.vocabulary import ATTENTION_GAP
+from reports import appendix, attention, claim_tables, figures, prose
 from reports.blocks import Block, Document, Facts, Figure, Items, Paragraph, Section
+from reports.claims import JudgedClaim, judge_study, verdicts
+from reports.costs import cost_reading, cost_table
 from reports.facts import trials_of
 from reports.results import Results
 from reports.summary import StudySummary, summarize_study
@@ -21,6 +23,17 @@ METHOD = (
     "same test images; they do not cover the sampling of the test images, and they are not corrected for the number of "
     "comparisons in a table."
 )
+CLAIMS = (
+    "A claim is one or more contrasts between rows. Each is judged by the mean over seeds of the paired difference and "
+    "its interval, against a margin that is 0 unless the claim says otherwise; the weakest contrast decides. Seeds "
+    "that all gave one value have no interval and are at best in the same direction. "
+    f"{claim_tables.UNCORRECTED} Of claims with nothing behind them about one in forty is reproduced by chance, and a "
+    "claim of many contrasts is easily contradicted in one."
+)
+COUNTS = (
+    "Parameters and multiply-adds are counted and exact for the network as it is built here. A latency is one "
+    "measurement on one machine: it has no interval, and another machine or another day gives another."
+)
 RECIPE = (
     "The paper's exact training recipe per backbone is not known to us. The published numbers stand beside ours for "
     "the pattern they show, each with a mark for how it was obtained."
@@ -29,40 +42,62 @@ RECIPE = (
 
 def build_document(plan: Plan, results: Results) -> Document:
     """Returns the report on all studies of the plan."""
-    specs = [node.spec for node in plan.trials.values()]
     single = plan.studies[0].title if len(plan.studies) == 1 else ""
     preset = plan.request.preset.name
-    datasets = " and ".join(dict.fromkeys(get_dataset_facts(spec.data.name).title for spec in specs))
+    datasets = " and ".join(dict.fromkeys(node.spec.data.facts.title for node in plan.trials.values()))
+    claims = verdicts(plan, results)
     shown: dict[frozenset[str], str] = {}
+    sections = [Section(study.title, tuple(_study(study, plan, results, shown))) for study in plan.studies]
+    if claims and len(plan.studies) > 1:
+        sections.insert(0, Section("Verdicts", (claim_tables.overview_table(plan, claims),)))
     return Document(
         title=f"{single}: an ablation of dynamic convolution" if single else _TITLE,
-        subtitle=f"{datasets} · preset {preset} · newest run {prose.when(results.newest)}",
+        subtitle=f"{datasets or 'Nothing trained'} · preset {preset} · newest run {prose.when(results.newest)}",
         running_head=f"{single or _TITLE} · preset {preset}",
         timestamp=results.newest // 1000,
-        summary=tuple(_summary(plan, results)),
-        sections=tuple(Section(study.title, tuple(_study(study, plan, results, shown))) for study in plan.studies),
-        appendix=tuple(_appendix(plan, results)),
+        summary=tuple(_summary(plan, results, claims)),
+        sections=tuple(sections),
+        appendix=tuple(_appendix(plan, results, claims)),
     )
 
 
-def _summary(plan: Plan, results: Results) -> Iterator[Block]:
-    yield Facts(prose.run_facts(plan, results))
+def _summary(plan: Plan, results: Results, claims: Sequence[JudgedClaim]) -> Iterator[Block]:
+    counted = (("Verdicts", claim_tables.verdict_counts(claims)),) if claims else ()
+    yield Facts((*prose.run_facts(plan, results), *counted))
     for caveat in prose.caveats(plan, results):
         yield Paragraph(caveat, "Caution", "caveat")
 
 
 def _study(study: Study, plan: Plan, results: Results, shown: dict[frozenset[str], str]) -> Iterator[Block]:
-    summary = summarize_study(study, plan, results)
     yield Paragraph(study.question, "Question")
     if study.finding:
         yield Paragraph(study.finding, "Published finding" if study.published else "Expected finding")
+    scale = prose.scale_words(study, plan)
+    if scale:
+        yield Paragraph(scale, "Cut down")
+    yield from (_cost if study.is_about_cost else _measured)(study, plan, results)
+    if study.metric == ATTENTION_GAP:
+        yield from _profiles(study, plan, results)
+    elif not study.is_about_cost:
+        yield from _figures(study, plan, results, shown)
+
+
+def _cost(study: Study, plan: Plan, results: Results) -> Iterator[Block]:
+    yield cost_table(study, plan, results)
+    yield Paragraph(cost_reading(study, results), "What the table shows")
+
+
+def _measured(study: Study, plan: Plan, results: Results) -> Iterator[Block]:
+    summary = summarize_study(study, plan, results)
     yield study_table(study, plan, results)
     first, *others = prose.reading(study, summary)
     yield Paragraph(first if not others else "Per inspected network:", "What the table shows")
     if others:
         yield Items((first, *others))
+    claims = claim_tables.claims_table(study, judge_study(study, summary), with_legend=len(plan.studies) == 1)
+    if claims is not None:
+        yield claims
     yield from _study_caveats(study, plan, summary)
-    yield from _figures(study, plan, results, shown)
 
 
 def _study_caveats(study: Study, plan: Plan, summary: StudySummary) -> Iterator[Block]:
@@ -80,25 +115,47 @@ def _figures(study: Study, plan: Plan, results: Results, shown: dict[frozenset[s
     yield _or_sentence(
         figures.accuracy_figure(study, plan, results), f"No figure of “{study.title}”: no repeat finished."
     )
+    rows = len(study.variants)
+    many = f"{rows} variants could not be told apart in it" if rows > figures.MOST_TOLD_APART else ""
     if not study.networks:
-        without = "No figure of the training: no validation accuracy per epoch was tracked."
-        yield _or_sentence(figures.curves_figure(study, plan, results), without)
+        without = "no validation accuracy per epoch was tracked"
+        yield _or_sentence(
+            figures.curves_figure(study, plan, results), f"No figure of the training: {many or without}."
+        )
     trials = frozenset(trials_of(plan, study.name))
-    if trials in shown:
-        yield Paragraph(f"The attention entropy of these networks is shown under “{shown[trials]}”.")
+    elsewhere = next((title for others, title in shown.items() if trials <= others), "")
+    if elsewhere:
+        yield Paragraph(f"The attention entropy of these networks is shown under “{elsewhere}”.")
         return
     figure = figures.entropy_figure(study, plan, results)
     if figure is not None:
         shown[trials] = study.title
-    yield _or_sentence(figure, "No figure of the attention entropy: none was tracked for these trainings.")
+    without = "none was tracked for these trainings"
+    yield _or_sentence(figure, f"No figure of the attention entropy: {many or without}.")
+
+
+def _profiles(study: Study, plan: Plan, results: Results) -> Iterator[Block]:
+    without = f"No figure of “{study.title}”: no repeat finished."
+    yield _or_sentence(figures.accuracy_figure(study, plan, results), without)
+    profile = attention.profile_figure(study, plan, results)
+    yield _or_sentence(profile, "No figure of the attention per layer and class: no run holds an attention profile.")
+    classes = attention.classes_figure(study, plan, results)
+    if classes is not None:
+        yield classes
 
 
 def _or_sentence(figure: Figure | None, sentence: str) -> Block:
     return figure if figure is not None else Paragraph(sentence)
 
 
-def _appendix(plan: Plan, results: Results) -> Iterable[Section]:
-    yield Section("Method and uncertainty", (Paragraph(METHOD, "Uncertainty"), Paragraph(RECIPE, "Published numbers")))
+def _appendix(plan: Plan, results: Results, claims: Sequence[JudgedClaim]) -> Iterable[Section]:
+    method = [Paragraph(METHOD, "Uncertainty")] if plan.trials else []
+    method += [Paragraph(CLAIMS, "Verdicts")] if claims else []
+    method += [Paragraph(COUNTS, "Counts and latency")] if plan.costs else []
+    yield Section("Method and uncertainty", (*method, Paragraph(RECIPE, "Published numbers")))
+    if any(judged.contrasts for judged in claims):
+        behind = (claim_tables.statements_table(plan), claim_tables.contrasts_table(plan, claims))
+        yield Section("Claims and contrasts", behind)
     varying = [appendix.varying_settings_table(study, plan) for study in plan.studies]
     tables = [table for table in varying if table.rows]
     yield Section("Configuration", (appendix.shared_settings_table(plan), *tables))

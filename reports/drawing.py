@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
 import warnings
 from typing import Any, Literal
 
@@ -26,6 +27,8 @@ ImageFormat = Literal["svg", "png", "pdf"]
 WIDTH = 6.3
 """Inches: the width of the text on an A4 page."""
 
+_TALLEST = 8.0
+"""Inches: rows that would be taller are set closer."""
 _PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8C6D1F")
 """Okabe and Ito's colours, told apart by colour-blind readers; the yellow is darkened to be seen on white."""
 _DASHES = ("-", "--", "-.", ":")
@@ -51,12 +54,22 @@ _NO_DATE: dict[str, dict[str, Any]] = {
     "png": {"Software": None},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
-_LONGEST = 34
+_LONGEST = 42
+_PANEL = 20
+"""Characters that fit into a line above a panel."""
+_MOST_CLASSES = 24
+"""Names of more classes would not be legible; their numbers stand instead."""
 
 
 def draw(figure: Figure, image_format: ImageFormat) -> bytes:
     """Returns the drawn figure; equal figures give equal bytes."""
-    painters = {"accuracy": _draw_accuracy, "curves": _draw_curves, "entropy": _draw_entropy}
+    painters = {
+        "accuracy": _draw_accuracy,
+        "curves": _draw_curves,
+        "entropy": _draw_entropy,
+        "profile": _draw_profile,
+        "classes": _draw_classes,
+    }
     with mpl.rc_context(), warnings.catch_warnings():
         # A character that no font has is drawn as a box, which is all that can be done about it.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
@@ -75,15 +88,21 @@ def _name(text: str) -> str:
     return clean if len(clean) <= _LONGEST else clean[: _LONGEST - 1] + "…"
 
 
+def _panel_title(axes: Axes, text: str) -> None:
+    axes.set_title("\n".join(textwrap.wrap(_name(text), _PANEL)), fontsize="medium")
+
+
 def _draw_accuracy(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
     networks, variants = list(dict.fromkeys(data["network"])), list(dict.fromkeys(data["variant"]))
-    canvas.set_size_inches(WIDTH, 0.75 + 0.24 * len(variants) + (0.2 if networks != [""] else 0))
+    height = min(0.24, _TALLEST / len(variants))
+    canvas.set_size_inches(WIDTH, 0.75 + height * len(variants) + (0.2 if networks != [""] else 0))
     panels = canvas.subplots(1, len(networks), sharey=True, squeeze=False)[0]
     rows = {variant: row for row, variant in enumerate(variants)}
     for colour, (axes, network) in zip(_cycle(len(networks)), zip(panels, networks, strict=True), strict=True):
         _paint_intervals(axes, data[data["network"] == network], rows, colour)
         axes.set_title(_name(network), fontsize="medium")
-    panels[0].set_yticks(range(len(variants)), [_name(variant) for variant in variants])
+    size = min(8.5, 60 * height)
+    panels[0].set_yticks(range(len(variants)), [_name(variant) for variant in variants], fontsize=size)
     panels[0].set_ylim(len(variants) - 0.4, -0.6)
     canvas.supxlabel(axis, fontsize="medium")
 
@@ -118,22 +137,77 @@ def _draw_curves(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
 
 def _draw_entropy(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
     networks = list(dict.fromkeys(data["network"]))
-    across = min(4, len(networks))
-    down = math.ceil(len(networks) / across)
-    canvas.set_size_inches(WIDTH if across > 2 else WIDTH * 0.7, 0.6 + 1.75 * down)
-    panels = canvas.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+    panels = _panels(canvas, len(networks))
     image = None
     for axes, network in zip(panels.flat, networks, strict=False):
         own = data[data["network"] == network].pivot_table(index="depth", columns="step", values="mean")
         steps, layers = own.columns, own.index
         extent = (min(steps) - 0.5, max(steps) + 0.5, max(layers) + 0.5, min(layers) - 0.5)
         image = axes.imshow(own, vmin=0, vmax=1, aspect="auto", extent=extent, cmap="cividis", interpolation="nearest")
-        axes.set_title(_name(network), fontsize="medium")
+        _panel_title(axes, network)
         axes.grid(visible=False)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    for axes in list(panels.flat)[len(networks) :]:
-        axes.set_visible(False)
     canvas.supxlabel("epoch", fontsize="medium")
+    canvas.supylabel("layer, from the input", fontsize="medium")
+    if image is not None:
+        canvas.colorbar(image, ax=panels, label=axis, shrink=0.9, aspect=30)
+
+
+def _panels(canvas: Canvas, count: int, height: float = 1.75) -> Any:
+    """Returns panels in rows of at most four, those beyond `count` not drawn."""
+    across = min(4, count)
+    down = math.ceil(count / across)
+    canvas.set_size_inches(WIDTH if across > 2 else WIDTH * 0.7, 0.6 + height * down)
+    panels = canvas.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+    for axes in list(panels.flat)[count:]:
+        axes.set_visible(False)
+    return panels
+
+
+def _draw_profile(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
+    canvas.set_size_inches(WIDTH, 2.9)
+    axes = canvas.subplots()
+    variants = list(dict.fromkeys(data["variant"]))
+    for index, (colour, variant) in enumerate(zip(_cycle(len(variants)), variants, strict=True)):
+        own = data[data["variant"] == variant]
+        dashes = _DASHES[index % len(_DASHES)]
+        axes.plot(own["index"], own["mean"], dashes, color=colour, lw=1.3, marker="o", ms=2.6, label=_name(variant))
+        axes.fill_between(own["index"], own["low"], own["high"], color=colour, alpha=0.18, lw=0)
+    axes.set_xlabel("layer, from the input")
+    axes.set_ylabel(axis)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _mark_resolutions(axes, data[data["variant"] == variants[0]])
+    canvas.legend(loc="outside right center")
+
+
+def _mark_resolutions(axes: Axes, layers: pd.DataFrame) -> None:
+    """Draws a line where the input resolution changes, and the resolutions above, between the lines."""
+    axes.set_xlim(layers["index"].min() - 0.5, layers["index"].max() + 0.5)
+    runs = (layers["resolution"] != layers["resolution"].shift()).cumsum()
+    for _, run in layers.groupby(runs):
+        first, last = run["index"].min(), run["index"].max()
+        if first > layers["index"].min():
+            axes.axvline(first - 0.5, color="#999999", lw=0.6, ls=":")
+        place = ((first + last) / 2, 1.01)
+        words = f"{run['resolution'].iloc[0]} px" if last > first else str(run["resolution"].iloc[0])
+        axes.annotate(words, place, xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=7)
+
+
+def _draw_classes(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
+    variants, classes = list(dict.fromkeys(data["variant"])), list(dict.fromkeys(data["class"]))
+    panels = _panels(canvas, len(variants), 2.6)
+    image = None
+    for axes, variant in zip(panels.flat, variants, strict=False):
+        own = data[data["variant"] == variant].pivot_table(index="index", columns="class", values="mean")
+        own = own.reindex(columns=classes)
+        extent = (-0.5, len(classes) - 0.5, max(own.index) + 0.5, min(own.index) - 0.5)
+        limits = {"vmin": data["mean"].min(), "vmax": max(data["mean"].max(), data["mean"].min() + 0.01)}
+        image = axes.imshow(own, aspect="auto", extent=extent, cmap="cividis", interpolation="nearest", **limits)
+        _panel_title(axes, variant)
+        axes.grid(visible=False)
+        if len(classes) <= _MOST_CLASSES:
+            axes.set_xticks(range(len(classes)), [_name(name) for name in classes], rotation=90, fontsize=7)
+    canvas.supxlabel("class", fontsize="medium")
     canvas.supylabel("layer, from the input", fontsize="medium")
     if image is not None:
         canvas.colorbar(image, ax=panels, label=axis, shrink=0.9, aspect=30)

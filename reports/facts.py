@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
-from ablations.datasets import get_dataset_facts
 from ablations.naming import model_title
 from ablations.planning import EvaluationNode, Plan
 from ablations.spec import TrialSpec
+from ablations.study import Study, Variant
 
 Split = Literal["train", "validation", "test"]
+_MOST_NAMED = 3
 _IMAGES: dict[Split, str] = {"train": "training", "validation": "validation", "test": "test"}
 
 
@@ -20,7 +21,10 @@ def split_of(metric: str) -> Split:
 
 
 def trials_of(plan: Plan, study: str) -> dict[str, TrialSpec]:
-    """Returns the trials behind a study by fingerprint, those whose checkpoints it evaluates included."""
+    """Returns the trials behind a study by fingerprint, those whose checkpoints it evaluates included.
+
+    The networks of a study about cost stand for trials: they have a spec, of which only network and data set count.
+    """
     found: dict[str, TrialSpec] = {}
     for cell in plan.cells_of(study):
         node = plan.node(cell.fingerprint)
@@ -34,20 +38,48 @@ def specs_of(plan: Plan, study: str) -> tuple[TrialSpec, ...]:
     return tuple(trials_of(plan, study).values())
 
 
+def repeats_of(plan: Plan, study: Study) -> int:
+    """Returns how many repeats each variant of a study has; costs are counted once."""
+    return 1 if study.is_about_cost else plan.request.seeds_of(study)
+
+
+def short_titles(study: Study) -> dict[str, str]:
+    """Returns the titles of the variants by name, without the words that all of them begin with.
+
+    A variant without a label is called by its cells, if those are words. What a sign like `=` ties stays together.
+    """
+    titles = {variant.name: _title(variant).split() for variant in study.variants}
+    shared = 0
+    while len(titles) > 1 and len({tuple(words[: shared + 1]) for words in titles.values()}) == 1:
+        shared += 1
+    first, shortest = next(iter(titles.values())), min(map(len, titles.values()))
+    if shared == shortest or (shared and not any(map(str.isalnum, first[shared - 1]))):
+        shared = 0
+    return {name: " ".join(words[shared:]) for name, words in titles.items()}
+
+
+def _title(variant: Variant) -> str:
+    spoken = bool(variant.cells) and all(any(map(str.isalnum, cell)) for cell in variant.cells)
+    return " ".join(variant.cells) if spoken and variant.label is None else variant.title
+
+
 def data_words(specs: Iterable[TrialSpec], split: Split = "test") -> str:
     """Returns the titles of the data sets, each with the number of images of a split."""
     found: dict[str, None] = {}
     for spec in specs:
-        facts, key = get_dataset_facts(spec.data.name), f"{split}_images"
+        facts, key = spec.data.facts, f"{split}_images"
         count = getattr(spec.data, key) or getattr(facts, key)
         found[f"{facts.title} ({count:,} {_IMAGES[split]} images)"] = None
     return " and ".join(found)
 
 
 def network_words(specs: Iterable[TrialSpec]) -> str:
-    """Returns the titles of the networks, the dynamic ones first."""
-    titles = {model_title(spec.model): None for spec in specs}
-    return " and ".join(sorted(titles, key=lambda title: not title.startswith("DY-")))
+    """Returns the titles of the networks, the dynamic ones first; of many, two and how many others there are."""
+    found = {model_title(spec.model): None for spec in specs}
+    titles = sorted(found, key=lambda title: not title.startswith("DY-"))
+    if len(titles) > _MOST_NAMED:
+        titles = [f"{titles[0]}, {titles[1]}", f"{len(titles) - 2} others"]
+    return " and ".join(titles)
 
 
 def epochs_words(specs: Iterable[TrialSpec]) -> str:

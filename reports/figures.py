@@ -10,9 +10,12 @@ from ablations.planning import EvaluationNode, Plan
 from ablations.study import Study
 from ablations.vocabulary import ENTROPY_PREFIX, STUDY_METRICS, VAL_TOP1, slug
 from reports.blocks import Figure
-from reports.facts import Split, data_words, network_words, specs_of, split_of
+from reports.facts import Split, data_words, network_words, short_titles, specs_of, split_of
 from reports.results import Results
 from reports.summary import summarize_study
+
+MOST_TOLD_APART = 24
+"""Curves or panels of more variants would not be legible; such a figure is left out."""
 
 ACCURACY_COLUMNS = ("network", "variant", "seed", "value", "mean", "low", "high")
 CURVE_COLUMNS = ("variant", "step", "mean", "low", "high", "n")
@@ -26,12 +29,13 @@ def accuracy_data(study: Study, plan: Plan, results: Results) -> pd.DataFrame:
     training seeds) repeat in each row of a variant and are NaN where a repeat is missing.
     """
     summary = summarize_study(study, plan, results)
-    titles = {network.name if network else "": network.title if network else "" for network in study.inspected}
+    networks = {network.name if network else "": network.title if network else "" for network in study.inspected}
+    titles = short_titles(study)
     rows = []
     for row in summary.variants:
         known = row.estimate if row.complete else None
         ends = (known.mean, known.low, known.high) if known else (float("nan"),) * 3
-        place = (titles[row.network], study.variant(row.variant).title)
+        place = (networks[row.network], titles[row.variant])
         rows += [(*place, seed, value, *ends) for seed, value in row.values.items()]
     return pd.DataFrame(rows, columns=list(ACCURACY_COLUMNS))
 
@@ -41,7 +45,8 @@ def curves_data(study: Study, plan: Plan, results: Results, metric: str = VAL_TO
 
     A study that inspects trained networks has no curves of its own.
     """
-    cells = [(c.fingerprint, study.variant(c.variant).title) for c in plan.cells_of(study.name) if not c.network]
+    words = short_titles(study)
+    cells = [(c.fingerprint, words[c.variant]) for c in plan.cells_of(study.name) if not c.network]
     titles = pd.DataFrame(cells, columns=["fingerprint", "variant"])
     curves = results.curves[results.curves["metric"] == metric].dropna(subset=["value"]).merge(titles, on="fingerprint")
     if curves.empty:
@@ -74,12 +79,13 @@ def trial_titles(study: Study, plan: Plan) -> dict[str, str]:
     """Returns a title that tells the trained networks behind a study apart, by fingerprint; seeds share one."""
     networks = {network.name: network.title for network in study.networks}
     titles: dict[str, str] = {}
+    variants = short_titles(study)
     for cell in plan.cells_of(study.name):
         node, variant = plan.node(cell.fingerprint), study.variant(cell.variant)
         trial = node.trial if isinstance(node, EvaluationNode) else node
         words = [networks[cell.network]] if cell.network else []
         if variant.changes or not words:
-            words.append(variant.title)
+            words.append(variants[variant.name])
         titles.setdefault(trial.fingerprint, ", ".join(words))
     return titles
 
@@ -115,9 +121,9 @@ def accuracy_figure(study: Study, plan: Plan, results: Results) -> Figure | None
 
 
 def curves_figure(study: Study, plan: Plan, results: Results) -> Figure | None:
-    """Returns the figure of the validation accuracy per epoch, or `None` without data."""
+    """Returns the figure of the validation accuracy per epoch, or `None` without data or with too many curves."""
     data = curves_data(study, plan, results)
-    if data.empty:
+    if data.empty or data["variant"].nunique() > MOST_TOLD_APART:
         return None
     return Figure(
         name=f"{slug(study.name)}-curves",
@@ -134,9 +140,9 @@ def curves_figure(study: Study, plan: Plan, results: Results) -> Figure | None:
 
 
 def entropy_figure(study: Study, plan: Plan, results: Results) -> Figure | None:
-    """Returns the figure of the attention entropy per layer and epoch, or `None` without data."""
+    """Returns the figure of the attention entropy per layer and epoch, or `None` without data or with too many."""
     data = entropy_data(study, plan, results)
-    if data.empty:
+    if data.empty or data["network"].nunique() > MOST_TOLD_APART:
         return None
     return Figure(
         name=f"{slug(study.name)}-entropy",

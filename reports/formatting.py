@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from reports.blocks import Cell, Interval, Missing, Number, Table, Text
+from reports.blocks import Cell, Interval, Missing, Number, Table, Text, Tone
 
 MINUS, DASH = "−", "—"
 _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f")
@@ -19,20 +19,29 @@ _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\
 
 @dataclass(frozen=True)
 class Piece:
-    """A bit of a cell's text; `pad` is the invisible text in front of it, `numeric` whether it takes part in that."""
+    """A bit of a cell's text.
+
+    Attributes:
+        text: What is seen.
+        pad: Invisible text in front of it.
+        numeric: Whether it is padded.
+        tail: Invisible text that stands for decimals which other numbers of the column have.
+    """
 
     text: str
     pad: str = ""
     numeric: bool = True
+    tail: str = ""
 
 
 @dataclass(frozen=True)
 class SetCell:
-    """A cell ready to be set: its pieces, and the marks of its footnotes."""
+    """A cell ready to be set: its pieces, the marks of its footnotes, and how its words are coloured."""
 
     pieces: tuple[Piece, ...]
     marks: tuple[str, ...] = ()
     missing: bool = False
+    tone: Tone = ""
 
     @property
     def text(self) -> str:
@@ -47,7 +56,7 @@ class SetCell:
     @property
     def filler(self) -> str:
         """The invisible text behind the visible pieces, which stands for pieces that other cells of the column have."""
-        return "".join(piece.pad for piece in self._trailing)
+        return "".join(piece.tail for piece in self.visible) + "".join(piece.pad for piece in self._trailing)
 
     @property
     def _trailing(self) -> tuple[Piece, ...]:
@@ -87,7 +96,7 @@ def set_rows(table: Table) -> tuple[tuple[SetCell, ...], ...]:
 
 def _pieces(cell: Cell) -> SetCell:
     if isinstance(cell, Text):
-        return SetCell((Piece(printable(cell.text), numeric=False),), cell.marks)
+        return SetCell((Piece(printable(cell.text), numeric=False),), cell.marks, tone=cell.tone)
     if isinstance(cell, Missing):
         words = f"{DASH} {printable(cell.reason)}" if cell.reason else DASH
         return SetCell((Piece(words, numeric=False),), cell.marks, missing=True)
@@ -113,15 +122,33 @@ def _interval_pieces(cell: Interval) -> list[Piece]:
 
 
 def _align(cells: Sequence[SetCell]) -> list[SetCell]:
+    cells = _completed(cells)
     aligned = [cell for cell in cells if cell.pieces[0].numeric]
     longest = max(aligned, key=lambda cell: len(cell.pieces), default=SetCell(()))
     widest = [_widest([cell.pieces[i] for cell in aligned if i < len(cell.pieces)]) for i in range(len(longest.pieces))]
     return [_padded(cell, widest) if cell.pieces[0].numeric else cell for cell in cells]
 
 
+def _completed(cells: Sequence[SetCell]) -> list[SetCell]:
+    """Returns cells whose single numbers have as many decimals, seen or not, as the longest of the column."""
+    places = [_places(cell) for cell in cells]
+    most = max((count for count in places if count is not None), default=0)
+    tail = "." + "0" * (most - 1)
+    return [
+        cell if count is None or count == most else replace(cell, pieces=(replace(cell.pieces[0], tail=tail[count:]),))
+        for cell, count in zip(cells, places, strict=True)
+    ]
+
+
+def _places(cell: SetCell) -> int | None:
+    """Returns how many characters a single number has from its point on; `None` if the cell is none."""
+    piece, *more = cell.pieces
+    return None if more or not piece.numeric else len(piece.text) - len(piece.text.partition(".")[0])
+
+
 def _widest(pieces: Sequence[Piece]) -> Piece:
     """Returns a piece that is as wide as the widest, a sign in front if any has one."""
-    longest = max((_bare(piece.text) for piece in pieces), key=len)
+    longest = max((_bare(piece.text) + piece.tail for piece in pieces), key=len)
     has_sign = any(piece.numeric and _bare(piece.text) != piece.text for piece in pieces)
     return Piece(("+" if has_sign else "") + longest, numeric=pieces[0].numeric)
 
@@ -141,4 +168,4 @@ def _pad(piece: Piece, width: str) -> Piece:
         return piece
     bare = _bare(piece.text)
     sign = width[: len(width) - len(_bare(width))] if bare == piece.text else ""
-    return replace(piece, pad=sign + "0" * (len(_bare(width)) - len(bare)))
+    return replace(piece, pad=sign + "0" * (len(_bare(width)) - len(bare) - len(piece.tail)))

@@ -1,24 +1,25 @@
 """Sentences computed from a plan and its results: what was run, what the table shows, what a reader must beware of.
 
-They say what the numbers say and no more; verdicts on published findings are not made here.
+They say what the numbers say and no more; verdicts on published findings are made in `reports.claims`.
 """
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ablations.planning import Plan
+from ablations.planning import Node, Plan
 from ablations.study import Study
-from ablations.vocabulary import TEST_LOSS, VAL_LOSS
-from reports.facts import data_words, epochs_words, network_words
+from reports.facts import data_words, epochs_words, network_words, repeats_of, short_titles
 from reports.formatting import interval, number
+from reports.metrics import telling
 from reports.results import Results
 from reports.statistics import Estimate
 from reports.summary import StudySummary, VariantSummary
 
 FEW_SEEDS = 3
+_LISTED = 8
 
 
 def run_facts(plan: Plan, results: Results) -> tuple[tuple[str, str], ...]:
@@ -28,10 +29,10 @@ def run_facts(plan: Plan, results: Results) -> tuple[tuple[str, str], ...]:
     facts = {
         "Preset": f"{preset.name} ({preset.summary})",
         "Overrides": ", ".join(f"{key} = {_value(value)}" for key, value in plan.request.overrides.items()) or "none",
-        "Data": data_words(specs),
-        "Networks": f"{network_words(specs)}; {epochs_words(specs)}",
-        "Repeats": "; ".join(f"{study.name}: {_seeds(plan.request.seeds_of(study))}" for study in plan.studies),
-        "Trainings": _counts(plan, results),
+        "Data": data_words(specs) if specs else "none: networks are counted and timed",
+        "Networks": f"{network_words(specs)}; {epochs_words(specs)}" if specs else "those of the table",
+        "Repeats": _repeats(plan),
+        "Runs": _counts(plan, results),
         "Newest run": when(results.newest),
     }
     return tuple(facts.items())
@@ -41,18 +42,30 @@ def _value(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
+def _repeats(plan: Plan) -> str:
+    """Returns the studies by number of seeds."""
+    grouped: dict[str, list[str]] = {}
+    for study in sorted(plan.studies, key=lambda study: -repeats_of(plan, study)):
+        count = "counted once" if study.is_about_cost else _seeds(repeats_of(plan, study))
+        grouped.setdefault(count, []).append(study.name)
+    return "; ".join(f"{count}: {', '.join(names)}" for count, names in grouped.items())
+
+
 def _seeds(count: int) -> str:
     return f"{count} seed{'s' if count > 1 else ''}"
 
 
 def _counts(plan: Plan, results: Results) -> str:
     done = set(results.runs["fingerprint"])
-    trials, evaluations = len(done & plan.trials.keys()), len(done & plan.evaluations.keys())
+    kinds: dict[str, Mapping[str, Node]] = {
+        "trainings": plan.trials,
+        "evaluations of their checkpoints": plan.evaluations,
+        "networks counted": plan.costs,
+    }
+    words = [f"{len(done & nodes.keys())} of {len(nodes)} {name}" for name, nodes in kinds.items() if nodes]
     spent = float(results.runs["seconds"].sum()) / 60
-    return (
-        f"{trials} of {len(plan.trials)} trainings and {evaluations} of {len(plan.evaluations)} evaluations of their "
-        f"checkpoints are behind {len(plan.cells)} table cells; {spent:.1f} minutes of computing"
-    )
+    listed = " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    return f"{listed} are behind {len(plan.cells)} table cells; {spent:.1f} minutes of computing"
 
 
 def when(milliseconds: int) -> str:
@@ -65,13 +78,38 @@ def when(milliseconds: int) -> str:
 
 def caveats(plan: Plan, results: Results) -> Iterator[str]:
     """Yields what a reader of the whole report must beware of."""
-    if plan.request.preset.name == "smoke":
+    if plan.request.preset.name == "smoke" and plan.trials:
         yield "This is the smoke preset, made to test the software: its numbers mean nothing."
-    fewest = min(plan.request.seeds_of(study) for study in plan.studies)
-    if fewest < FEW_SEEDS:
-        yield f"With {_seeds(fewest)} per variant, spreads and intervals say almost nothing."
+    few = {study.name: repeats_of(plan, study) for study in plan.studies if not study.is_about_cost}
+    few = {name: count for name, count in few.items() if count < FEW_SEEDS}
+    if few:
+        counts = " or ".join(_seeds(count) for count in sorted(set(few.values())))
+        of = f" ({', '.join(few)})" if len(few) < len(plan.studies) else ""
+        yield f"With {counts} per variant{of}, spreads and intervals say almost nothing."
     yield from _mixtures(results)
     yield from results.warnings
+
+
+def scale_words(study: Study, plan: Plan) -> str:
+    """Returns how the plan's preset cut a study down, or nothing if it did not."""
+    whole, preset = study.whole, plan.request.preset
+    if whole is study:
+        return ""
+    said = []
+    if len(study.variants) < len(whole.variants):
+        said.append(f"{len(study.variants)} of {len(whole.variants)} rows{_left_out(study)}")
+    usual, here = plan.request.seeds or whole.seeds or preset.seeds, repeats_of(plan, study)
+    if here != usual:
+        said.append(f"{_seeds(here)} instead of {usual}")
+    changes = whole.scales[preset.name].baseline
+    said += [f"{key} = {_value(value)}" for key, value in changes.items() if key not in plan.request.settings]
+    return f"At preset {preset.name} only a part of this study is asked: {'; '.join(said)}." if said else ""
+
+
+def _left_out(study: Study) -> str:
+    kept = {variant.name for variant in study.variants}
+    titles = [title for name, title in short_titles(study.whole).items() if name not in kept]
+    return f" (left out: {'; '.join(titles)})" if len(titles) <= _LISTED else ""
 
 
 def _mixtures(results: Results) -> Iterator[str]:
@@ -99,9 +137,10 @@ def reading(study: Study, summary: StudySummary) -> Iterator[str]:
 
 def _read_rows(study: Study, rows: tuple[VariantSummary, ...]) -> Iterator[str]:
     reference = next(row for row in rows if row.variant == study.reference)
-    known = [(study.variant(row.variant).title, row.delta) for row in rows if row.complete and row.delta]
+    titles = short_titles(study)
+    known = [(titles[row.variant], row.delta) for row in rows if row.complete and row.delta]
     if not (known and reference.complete):
-        yield f"nothing can be compared with “{study.variant(study.reference).title}” yet"
+        yield f"nothing can be compared with “{titles[study.reference]}” yet"
         return
     known.sort(key=lambda item: abs(item[1].mean))
     yield from _extremes(known, study)
@@ -109,18 +148,18 @@ def _read_rows(study: Study, rows: tuple[VariantSummary, ...]) -> Iterator[str]:
 
 
 def _extremes(known: list[tuple[str, Estimate]], study: Study) -> Iterator[str]:
-    unit = "" if study.metric in (TEST_LOSS, VAL_LOSS) else " points"
     name, largest = known[-1]
-    reference = study.variant(study.reference).title
-    yield f"“{name}” differs most from “{reference}”, by {_difference(largest, unit)}"
+    reference = short_titles(study)[study.reference]
+    yield f"“{name}” differs most from “{reference}”, by {_difference(largest, study.metric)}"
     if len(known) > 1:
         name, smallest = known[0]
-        yield f"“{name}” least, by {_difference(smallest, unit)}"
+        yield f"“{name}” least, by {_difference(smallest, study.metric)}"
 
 
-def _difference(delta: Estimate, unit: str) -> str:
-    ends = f" {interval(delta.low, delta.high)}" if delta.has_interval else ""
-    return f"{number(delta.mean, signed=True)}{unit}{ends}"
+def _difference(delta: Estimate, metric: str) -> str:
+    told = telling(metric)
+    ends = f" {interval(delta.low, delta.high, told.decimals)}" if delta.has_interval else ""
+    return f"{number(delta.mean, told.decimals, signed=True)}{told.unit}{ends}"
 
 
 def _interval_words(known: list[tuple[str, Estimate]]) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -12,6 +12,7 @@ FINISHED, MISSING, NO_METRIC = "finished", "missing", "without the deciding metr
 
 CELL_COLUMNS = ("study", "network", "variant", "seed", "fingerprint", "run_id", "status")
 CURVE_COLUMNS = ("run_id", "fingerprint", "metric", "step", "value")
+ATTENTION_COLUMNS = ("fingerprint", "layer", "index", "resolution", "depth", "class", "entropy")
 RUN_COLUMNS = ("run_id", "run_name", "kind", "fingerprint", "seed", "commit", "dirty", "versions", "ended", "seconds")
 
 
@@ -28,6 +29,10 @@ class Repeat:
         return self.status == FINISHED
 
 
+def _no_attention() -> pd.DataFrame:
+    return pd.DataFrame(columns=list(ATTENTION_COLUMNS))
+
+
 @dataclass(frozen=True)
 class Results:
     """What was measured for the cells of a plan.
@@ -38,12 +43,16 @@ class Results:
         runs: A row per run that a cell or a curve comes from: `RUN_COLUMNS`; `versions` is a dict, `ended` is in
             milliseconds since 1970, `dirty` is a bool, `commit` is empty and `seconds` is NaN if unknown.
         warnings: Sentences about anything in the store that a reader must know.
+        attention: A row per dynamic layer of a trial, and per class there, on the test split: `ATTENTION_COLUMNS`.
+            `index` counts the layers from the input, from 1; `class` is empty in the row over all images.
+            Only trials of studies about the attention profile are here.
     """
 
     cells: pd.DataFrame
     curves: pd.DataFrame
     runs: pd.DataFrame
     warnings: tuple[str, ...] = ()
+    attention: pd.DataFrame = field(default_factory=_no_attention)
 
     @property
     def newest(self) -> int:

@@ -6,28 +6,23 @@ from collections.abc import Iterable
 
 from ablations.naming import model_title
 from ablations.planning import Plan
-from ablations.published import CONFIDENCE_NOTES, SOURCE, PublishedTable, PublishedValue, get_published
+from ablations.published import PublishedTable, PublishedValue
 from ablations.study import InspectedNetwork, Study, Variant
-from ablations.vocabulary import STUDY_METRICS, TEST_LOSS, TEST_TOP1, TEST_TOP5, VAL_LOSS, VAL_TOP1
+from ablations.vocabulary import STUDY_METRICS
 from reports.blocks import Cell, Column, Interval, Missing, Note, Number, Table, Text
-from reports.facts import data_words, epochs_words, network_words, specs_of, split_of
+from reports.facts import data_words, epochs_words, network_words, repeats_of, short_titles, specs_of, split_of
 from reports.formatting import number
+from reports.metrics import telling
+from reports.published import decimals_of, least_sure, mark_note, marks_of, published_table, published_value, source_of
 from reports.results import Results
 from reports.statistics import Estimate
 from reports.summary import StudySummary, VariantSummary, summarize_study
 
 NO_SPREAD = "†"
+NO_SPREAD_NOTE = "All seeds gave the same value: an interval of no width would claim too much; none is given."
 _LISTED = 12
-_PUBLISHED_COLUMNS = {TEST_TOP1: "top1", VAL_TOP1: "top1", TEST_TOP5: "top5"}
 _PUBLISHED_HEADINGS = {"top1": "top-1", "top5": "top-5"}
-_HEADINGS = {
-    TEST_TOP1: "top-1 (%)",
-    TEST_TOP5: "top-5 (%)",
-    TEST_LOSS: "loss",
-    VAL_TOP1: "val. top-1 (%)",
-    VAL_LOSS: "val. loss",
-}
-_DECIMALS = {TEST_LOSS: 4, VAL_LOSS: 4}
+_ON, _OFF = "✓", "–"
 
 
 def study_table(study: Study, plan: Plan, results: Results) -> Table:
@@ -56,8 +51,8 @@ def study_table(study: Study, plan: Plan, results: Results) -> Table:
 def table_caption(study: Study, plan: Plan) -> str:
     """Returns what the numbers are, on which data, of which network and over how many seeds."""
     specs = specs_of(plan, study.name)
-    seeds = plan.request.seeds_of(study)
-    reference = study.variant(study.reference).title
+    seeds = repeats_of(plan, study)
+    reference = short_titles(study)[study.reference]
     measured = STUDY_METRICS[study.metric]
     words = [
         f"{measured[0].upper()}{measured[1:]} on {data_words(specs, split_of(study.metric))},",
@@ -69,7 +64,19 @@ def table_caption(study: Study, plan: Plan) -> str:
 
 
 def _label_columns(study: Study) -> tuple[Column, ...]:
-    return tuple(Column(name, "mark", "attention at") for name in study.columns) or (Column("variant"),)
+    if not study.columns:
+        return (Column("variant"),)
+    group = "attention at" if _is_per_resolution(study) else ""
+    cells = zip(*(variant.cells for variant in study.variants), strict=True)
+    kinds = ["mark" if {*column} <= {_ON, _OFF} else "text" for column in cells]
+    return tuple(
+        Column(name, "mark" if kind == "mark" else "text", group)
+        for name, kind in zip(study.columns, kinds, strict=True)
+    )
+
+
+def _is_per_resolution(study: Study) -> bool:
+    return bool(study.columns) and all(name.endswith("²") for name in study.columns)
 
 
 def _label_cells(study: Study, variant: Variant) -> tuple[Cell, ...]:
@@ -81,7 +88,7 @@ def _own_columns(study: Study) -> list[Column]:
     for network in study.inspected:
         group = network.title if network else "ours"
         columns += [
-            Column(_HEADINGS[study.metric], "number", group),
+            Column(telling(study.metric).heading, "number", group),
             Column("n", "mark", group),
             Column("Δ", "interval", group),
         ]
@@ -105,7 +112,7 @@ def _mean_cell(row: VariantSummary, metric: str) -> Cell:
     if not row.complete:
         return Missing(f"n = {len(row.values)}/{row.expected}" if row.values else "missing")
     marks = (NO_SPREAD,) if row.estimate.no_spread else ()
-    return Number(row.estimate.mean, _DECIMALS.get(metric, 2), row.estimate.sd, marks=marks)
+    return Number(row.estimate.mean, telling(metric).decimals, row.estimate.sd, marks=marks)
 
 
 def _count_cell(row: VariantSummary) -> Cell:
@@ -117,7 +124,7 @@ def _delta_cell(row: VariantSummary, reference: VariantSummary, metric: str) -> 
         return Text("reference")
     if not (row.complete and reference.complete):
         return Missing()
-    return _interval_cell(row.delta, _DECIMALS.get(metric, 2))
+    return _interval_cell(row.delta, telling(metric).decimals)
 
 
 def _interval_cell(delta: Estimate, decimals: int) -> Interval:
@@ -130,14 +137,12 @@ class _Published:
     """The published columns of a study's table; there are none if nothing comparable was published."""
 
     def __init__(self, study: Study) -> None:
-        self.column = _PUBLISHED_COLUMNS.get(study.metric, "")
-        self.table: PublishedTable | None = get_published(study.published) if study.published else None
-        keys = [variant.published_key for variant in study.variants]
-        self.there = bool(self.table and any(self.table.get(key, self.column) for key in keys))
-        self.reference = self._get(study.variant(study.reference))
-
-    def _get(self, variant: Variant) -> PublishedValue | None:
-        return self.table.get(variant.published_key, self.column) if self.table else None
+        self.table: PublishedTable | None = published_table(study)
+        self.column = telling(study.metric).published
+        self.values = {variant.name: published_value(study, variant) for variant in study.variants}
+        self.there = any(self.values.values())
+        self.reference = self.values[study.reference]
+        self.decimals = max((decimals_of(value.value) for value in self.values.values() if value), default=1)
 
     def columns(self) -> tuple[Column, ...]:
         """Returns the published number, and its difference to the published reference if there is that."""
@@ -148,37 +153,33 @@ class _Published:
 
     def cells(self, variant: Variant) -> tuple[Cell, ...]:
         """Returns the published cells of one row."""
-        value = self._get(variant)
-        own: Cell = Number(value.value, 1, marks=_confidence_marks(value)) if value else Missing()
+        value = self.values[variant.name]
+        own: Cell = Number(value.value, self.decimals, marks=marks_of(value)) if value else Missing()
+        return (own, self._delta(value))[: len(self.columns())]
+
+    def _delta(self, value: PublishedValue | None) -> Cell:
         if not (value and self.reference):
-            return (own, Missing())[: len(self.columns())]
-        marks = tuple(sorted({*_confidence_marks(value), *_confidence_marks(self.reference)}))
-        delta: Cell = Number(value.value - self.reference.value, 1, signed=True, marks=marks)
-        return (own, Text("reference") if value is self.reference else delta)[: len(self.columns())]
+            return Missing()
+        if value is self.reference:
+            return Text("reference")
+        delta = PublishedValue(value=value.value - self.reference.value, confidence=least_sure(value, self.reference))
+        return Number(delta.value, self.decimals, signed=True, marks=marks_of(delta))
 
-    def marks(self, study: Study) -> list[str]:
+    def marks(self) -> list[str]:
         """Returns the confidence marks that occur."""
-        values = [self._get(variant) for variant in study.variants]
-        return sorted({mark for value in values if value for mark in _confidence_marks(value)})
-
-
-def _confidence_marks(value: PublishedValue) -> tuple[str, ...]:
-    return () if value.confidence == "A" else (value.confidence,)
+        return sorted({mark for value in self.values.values() for mark in marks_of(value)})
 
 
 def _notes(study: Study, plan: Plan, summary: StudySummary, published: _Published) -> Iterable[Note]:
     if published.there and published.table:
-        place = " Rows are matched by the place of the resolution, not by its px." if study.columns else ""
-        yield Note(f"Published: {SOURCE}; {published.table.setting}.{place}")
+        place = " Rows are matched by the place of the resolution, not by its px." if _is_per_resolution(study) else ""
+        yield Note(source_of(published.table) + place)
         yield Note(comparability(study, plan, published.table))
-        for mark in published.marks(study):
-            yield Note(f"Published number {CONFIDENCE_NOTES['B' if mark == 'B' else 'C']}.", mark)
+        yield from (Note(mark_note(mark), mark) for mark in published.marks())
     elif study.published:
         yield Note(f"Nothing was published for {STUDY_METRICS[study.metric]} of these rows.")
     if any(row.estimate.no_spread or (row.delta and row.delta.no_spread) for row in summary.variants):
-        yield Note(
-            "All seeds gave the same value: an interval of no width would claim too much; none is given.", NO_SPREAD
-        )
+        yield Note(NO_SPREAD_NOTE, NO_SPREAD)
     absent = [row for row in summary.variants if row.absent]
     yield from (Note(_absence(study, row)) for row in absent[:_LISTED])
     if len(absent) > _LISTED:
@@ -188,7 +189,7 @@ def _notes(study: Study, plan: Plan, summary: StudySummary, published: _Publishe
 def _absence(study: Study, row: VariantSummary) -> str:
     titles = {network.name: f"{network.title}, " for network in study.networks}
     absent = ", ".join(f"seed {seed} {status}" for seed, status in row.absent.items())
-    decimals = _DECIMALS.get(study.metric, 2)
+    decimals = telling(study.metric).decimals
     there = ", ".join(f"{number(value, decimals)} (seed {seed})" for seed, value in row.values.items())
     measured = f" Measured: {there}; not averaged." if there else ""
     return f"{titles.get(row.network, '')}{study.variant(row.variant).title}: {absent}.{measured}"

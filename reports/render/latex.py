@@ -156,6 +156,8 @@ def _cell(cell: SetCell, column: Column) -> str:
     text = "".join((rf"\phantom{{{literal(p.pad)}}}" if p.pad else "") + literal(p.text) for p in cell.visible)
     if column.kind == "code":
         text = rf"\texttt{{{text}}}"
+    if cell.tone:
+        text = rf"\textcolor{{{cell.tone}}}{{{text}}}"
     filler = rf"\phantom{{{literal(cell.filler)}}}" if cell.filler else ""
     if not cell.marks:
         return text + filler

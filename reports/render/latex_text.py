@@ -45,6 +45,8 @@ _MATH = {
     "≈": r"\approx",
     "∞": r"\infty",
     "√": r"\surd",
+    "↗": r"\nearrow",
+    "○": r"\circ",
 }
 _WORDS = {
     "²": r"\textsuperscript{2}",
@@ -76,11 +78,16 @@ _PREAMBLE = r"""\documentclass[10pt,a4paper]{article}
 \fi
 \usepackage{textcomp,amssymb,newunicodechar}
 \usepackage[margin=2.1cm]{geometry}
-\usepackage{booktabs,longtable,adjustbox,graphicx}
+\usepackage{booktabs,longtable,adjustbox,graphicx,xcolor}
 \usepackage[font=small,labelfont=bf,justification=raggedright,singlelinecheck=false]{caption}
 \captionsetup[table]{position=above}
 \pagestyle{myheadings}
 \newcommand{\missingglyph}[1]{\texttt{[U+#1]}}
+\definecolor{good}{HTML}{00664F}
+\definecolor{fair}{HTML}{0060A0}
+\definecolor{poor}{HTML}{1A1A1A}
+\definecolor{bad}{HTML}{B34700}
+\definecolor{quiet}{HTML}{5A5A5A}
 """
 
 

@@ -37,7 +37,8 @@ def is_long(table: Table) -> bool:
 
 def has_numbers(table: Table) -> bool:
     """Whether a table is about numbers and stays in one piece, rather than a list whose text may wrap freely."""
-    return any(column.kind == "interval" for column in table.columns)
+    kinds = [column.kind for column in table.columns]
+    return "interval" in kinds or kinds.count("number") > 1
 
 
 def wrapping(table: Table) -> tuple[bool, ...]:

@@ -119,7 +119,8 @@ def _table(block: Table, drawings: Mapping[str, str]) -> Json:
 
 def _cell(cell: SetCell) -> Json:
     pieces = [[piece.pad, piece.text] for piece in cell.visible]
-    return {"pieces": pieces, "marks": ",".join(cell.marks), "filler": cell.filler, "missing": cell.missing}
+    tone = "quiet" if cell.missing else cell.tone
+    return {"pieces": pieces, "marks": ",".join(cell.marks), "filler": cell.filler, "tone": tone}
 
 
 def _note(note: Note) -> Json:

@@ -97,17 +97,16 @@ class Store:
         tags: Mapping[str, str] | None = None,
     ) -> str:
         """Adds the run of a node as runners write it and returns its id."""
-        trial = node.trial if isinstance(node, EvaluationNode) else node
         own = {
-            names.TAG_KIND: "evaluation" if isinstance(node, EvaluationNode) else "trial",
+            names.TAG_KIND: node.kind,
             names.TAG_FINGERPRINT: node.fingerprint,
-            names.TAG_SEED: str(trial.spec.seed),
+            names.TAG_SEED: str(node.spec.seed),
             names.TAG_GIT_COMMIT: COMMIT,
             names.TAG_GIT_DIRTY: "false",
             names.TAG_VERSIONS: json.dumps(VERSIONS),
             **(tags or {}),
         }
-        experiment = names.experiment_name(plan.request.preset.name, trial.spec.data.name)
+        experiment = names.experiment_name(plan.request.preset.name, plan.request.base().data.name)
         return self.raw(experiment, node.title, own, metrics, status=status, start=start, curves=curves)
 
     def raw(

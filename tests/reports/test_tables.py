@@ -8,7 +8,6 @@ import pytest
 from ablations.planning import Plan
 from ablations.study import Study
 from reports import summarize
-from reports.appendix import provenance_table, shared_settings_table, varying_settings_table, versions_table
 from reports.blocks import Column, Interval, Missing, Number, Table, Text
 from reports.collect import collect
 from reports.formatting import number, printable, set_rows
@@ -159,27 +158,6 @@ def test_summary_for_tracking(plan: Plan, results: Results) -> None:
     )
     assert aggregation.get("tau_20", "max").as_metrics("test/top1") == {"test/top1.n": 0.0, "delta.test/top1.n": 0.0}
     assert (temperature.get("", "tau_20").absent, aggregation.missing) == ({1: "failed"}, 5)
-
-
-def test_configuration_tables(plan: Plan) -> None:
-    shared = {row[0].text: row[1].text for row in set_rows(shared_settings_table(plan))}
-    assert (shared["data.train_images"], shared["train.epochs"]) == ("256", "2")
-    assert "train.temperature.start" not in shared
-    varying = [[cell.text for cell in row] for row in set_rows(varying_settings_table(TEMPERATURE, plan))]
-    assert ["train.temperature.start", "–", "static"] in varying
-    assert ["", "20", "τ = 20"] in varying
-    assert not any("seed" in row[0] for row in varying)
-    inspected = [[cell.text for cell in row] for row in set_rows(varying_settings_table(AGGREGATION, plan))]
-    assert inspected[:2] == [["train.temperature.start", "30", "network τ = 30"], ["", "20", "network τ = 20"]]
-    assert ["", "average", "average"] in inspected
-
-
-def test_provenance_names_every_finished_run(plan: Plan, results: Results) -> None:
-    rows = [[cell.text for cell in row] for row in set_rows(provenance_table(plan, results))]
-    assert {row[1] for row in rows} == set(results.runs["run_id"])
-    assert all(len(row[0]) == 12 and row[2] == "0123456" for row in rows)
-    assert any(row[4] == "aggregation: tau_30: attention; temperature: tau_30" for row in rows)
-    assert [_texts(versions_table(results), row)[:2] for row in (0, 1)] == [["python", "3.11.7"], ["torch", "2.6.0"]]
 
 
 def test_paired_by_seed_not_by_place(plan: Plan, results: Results) -> None:

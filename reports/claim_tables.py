@@ -1,0 +1,249 @@
+"""Tables of verdicts: those of one study, those of a whole report, and every contrast behind them. Data only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from ablations.claims import Contrast
+from ablations.planning import Plan
+from ablations.published import PublishedValue
+from ablations.study import Study
+from reports.blocks import Cell, Column, Interval, Missing, Note, Number, Table, Text, Tone
+from reports.claims import MEANINGS, WEAKEST_FIRST, JudgedClaim, JudgedContrast, Verdict
+from reports.facts import short_titles
+from reports.formatting import number
+from reports.metrics import telling
+from reports.published import decimals_of, mark_note, marks_of
+from reports.tables import NO_SPREAD, NO_SPREAD_NOTE
+
+Columns = tuple[Column, ...]
+Rows = tuple[tuple[Cell, ...], ...]
+
+SIGNS: dict[Verdict, str] = {
+    "reproduced": "✓",
+    "same direction": "↗",
+    "not reproduced": "○",
+    "contradicted": "×",
+    "not enough runs": "…",
+}
+"""What stands in front of a verdict, so that it can be told without colour."""
+
+_TONES: dict[Verdict, Tone] = {
+    "reproduced": "good",
+    "same direction": "fair",
+    "not reproduced": "poor",
+    "contradicted": "bad",
+    "not enough runs": "quiet",
+}
+_CLAIM_COLUMNS = (
+    Column("network"),
+    Column("claim"),
+    Column("verdict"),
+    Column("decided by"),
+    Column("ours", "interval"),
+    Column("margin", "number"),
+    Column("contrasts", "mark"),
+    Column("published", "number"),
+)
+_OVERVIEW_COLUMNS = (
+    Column("study"),
+    Column("claim"),
+    Column("network"),
+    Column("verdict"),
+    Column("ours", "interval"),
+    Column("published", "number"),
+)
+_CONTRAST_COLUMNS = (
+    Column("claim"),
+    Column("contrast"),
+    Column("verdict"),
+    Column("ours", "interval"),
+    Column("margin", "mark"),
+    Column("published", "number"),
+)
+_JUDGED = (
+    "Ours: mean over seeds and 95 % t interval of the paired difference in the contrast that decides, positive in the "
+    "claimed direction"
+)
+UNCORRECTED = "Verdicts are not corrected for the number of claims."
+
+
+def verdict_cell(verdict: Verdict) -> Text:
+    """Returns a verdict with its sign and its colour."""
+    return Text(f"{SIGNS[verdict]} {verdict}", tone=_TONES[verdict])
+
+
+def legend() -> Note:
+    """Returns what the verdicts mean."""
+    words = "; ".join(f"{SIGNS[verdict]} {verdict}: {MEANINGS[verdict]}" for verdict in reversed(WEAKEST_FIRST))
+    return Note(f"{words[0].upper()}{words[1:]}. The weakest contrast decides a claim. {UNCORRECTED}")
+
+
+def claims_table(study: Study, claims: Sequence[JudgedClaim], *, with_legend: bool) -> Table | None:
+    """Returns the verdicts on one study's claims, or `None` if it has none."""
+    if not claims:
+        return None
+    margins = any(judged.decisive and judged.decisive.contrast.margin for judged in claims)
+    rows, rules = _grouped([(_network(study, judged), _claim_cells(study, judged)) for judged in claims])
+    shown = {
+        "network": bool(study.networks),
+        "margin": margins,
+        "published": any(judged.decisive and judged.decisive.published for judged in claims),
+    }
+    columns, rows = _only(shown, _CLAIM_COLUMNS, rows)
+    rules = rules if study.networks else ()
+    notes = (*((legend(),) if with_legend else ()), *_left_out(study, claims), *_mark_notes(claims))
+    return Table(f"{study.title}: claims", _claims_caption(study, margins), columns, rows, notes, rules)
+
+
+def _claims_caption(study: Study, margins: bool) -> str:
+    above = "; it must lie above the margin" if margins else "; it must lie above 0"
+    what = {" points": ", in points"}.get(
+        telling(study.metric).unit, f", in units of “{telling(study.metric).heading}”"
+    )
+    return f"Published findings held against our runs. {_JUDGED}{what}{above}. Contrasts: how many point that way."
+
+
+def _only(shown: Mapping[str, bool], columns: Columns, rows: Rows) -> tuple[Columns, Rows]:
+    """Returns the columns and the cells in them without the columns that are not to be shown."""
+    kept = [index for index, column in enumerate(columns) if shown.get(column.heading, True)]
+    return tuple(columns[index] for index in kept), tuple(tuple(row[index] for index in kept) for row in rows)
+
+
+def _claim_cells(study: Study, judged: JudgedClaim) -> tuple[Cell, ...]:
+    decisive = judged.decisive
+    margin = Number(decisive.contrast.margin, _decimals(study), signed=True) if decisive else Missing()
+    return (
+        Text(judged.claim.name),
+        verdict_cell(judged.verdict),
+        Text(contrast_words(study, decisive.contrast)) if decisive else Missing("rows left out"),
+        _ours(study, decisive),
+        margin,
+        Text(f"{judged.held} of {len(judged.contrasts)}") if judged.contrasts else Missing(),
+        _published(decisive.published if decisive else None),
+    )
+
+
+def _network(study: Study, judged: JudgedClaim) -> str:
+    return next((network.title for network in study.networks if network.name == judged.network), "")
+
+
+def _grouped(rows: Iterable[tuple[str, tuple[Cell, ...]]]) -> tuple[Rows, tuple[int, ...]]:
+    """Returns rows with the name of their group in the first of each, and the indices of the later groups."""
+    grouped: list[tuple[Cell, ...]] = []
+    rules, before = [], None
+    for name, cells in rows:
+        if name != before and grouped:
+            rules.append(len(grouped))
+        grouped.append((Text(name if name != before else ""), *cells))
+        before = name
+    return tuple(grouped), tuple(rules)
+
+
+def contrast_words(study: Study, contrast: Contrast) -> str:
+    """Returns a contrast as titles, for example `attention vs. average`: the first minus the second is meant."""
+    titles = {variant.name: variant.title for variant in study.whole.variants} | short_titles(study)
+    better, worse = (" and ".join(titles[name] for name in names) for names in (contrast.better, contrast.worse))
+    return f"{better} vs. {worse or 0}"
+
+
+def _ours(study: Study, judged: JudgedContrast | None) -> Cell:
+    if judged is None:
+        return Missing()
+    difference, decimals = judged.difference, _decimals(study)
+    if not difference.n:
+        return Missing(f"n = {judged.complete}/{judged.expected}")
+    low, high = (difference.low, difference.high) if difference.has_interval else (None, None)
+    return Interval(difference.mean, low, high, decimals, (NO_SPREAD,) if difference.no_spread else ())
+
+
+def _decimals(study: Study) -> int:
+    return telling(study.metric).decimals
+
+
+def _published(value: PublishedValue | None) -> Cell:
+    return (
+        Missing()
+        if value is None
+        else Number(value.value, decimals_of(value.value), signed=True, marks=marks_of(value))
+    )
+
+
+def _left_out(study: Study, claims: Iterable[JudgedClaim]) -> Iterator[Note]:
+    for judged in {judged.claim.name: judged for judged in claims}.values():
+        if judged.left_out:
+            listed = "; ".join(contrast_words(study, contrast) for contrast in judged.left_out)
+            yield Note(f"Not asked at this preset for “{judged.claim.name}”: {listed}.")
+
+
+def _mark_notes(claims: Iterable[JudgedClaim]) -> Iterator[Note]:
+    decisive = [judged.decisive for judged in claims if judged.decisive]
+    for mark in sorted({mark for contrast in decisive for mark in marks_of(contrast.published)}):
+        yield Note(mark_note(mark), mark)
+    if any(contrast.difference.no_spread for contrast in decisive):
+        yield Note(NO_SPREAD_NOTE, NO_SPREAD)
+
+
+def overview_table(plan: Plan, claims: Sequence[JudgedClaim]) -> Table:
+    """Returns the verdicts on all claims of a report, study by study."""
+    studies = {study.name: study for study in plan.studies}
+    rows, rules = _grouped(
+        [(studies[judged.study].title, _overview_cells(studies[judged.study], judged)) for judged in claims]
+    )
+    columns, rows = _only({"network": any(judged.network for judged in claims)}, _OVERVIEW_COLUMNS, rows)
+    caption = (
+        f"All claims of this report. {_JUDGED}: points of accuracy or, of the attention profile, entropy from 0 to 1."
+    )
+    return Table("Verdicts", caption, columns, rows, (legend(), *_mark_notes(claims)), rules)
+
+
+def _overview_cells(study: Study, judged: JudgedClaim) -> tuple[Cell, ...]:
+    return (
+        Text(judged.claim.name),
+        Text(_network(study, judged)),
+        verdict_cell(judged.verdict),
+        _ours(study, judged.decisive),
+        _published(judged.decisive.published if judged.decisive else None),
+    )
+
+
+def verdict_counts(claims: Iterable[JudgedClaim]) -> str:
+    """Returns how many claims have which verdict, for example `2 reproduced, 1 contradicted`."""
+    found = [judged.verdict for judged in claims]
+    counts = [(found.count(verdict), verdict) for verdict in reversed(WEAKEST_FIRST)]
+    return ", ".join(f"{count} {verdict}" for count, verdict in counts if count)
+
+
+def contrasts_table(plan: Plan, claims: Sequence[JudgedClaim]) -> Table:
+    """Returns every contrast that was judged, claim by claim."""
+    studies = {study.name: study for study in plan.studies}
+    listed = []
+    for judged in claims:
+        study = studies[judged.study]
+        name = f"{_network(study, judged)}: {judged.claim.name}" if judged.network else judged.claim.name
+        listed += [(name, _contrast_cells(study, contrast)) for contrast in judged.contrasts]
+    rows, rules = _grouped(listed)
+    caption = (
+        "Every contrast behind the verdicts. Ours: mean over seeds and 95 % t interval of the first minus the second, "
+        "turned round where lower is better; it must lie above the margin."
+    )
+    return Table("Contrasts", caption, _CONTRAST_COLUMNS, rows, rules=rules)
+
+
+def statements_table(plan: Plan) -> Table:
+    """Returns the claims of all studies in full."""
+    rows, rules = _grouped(
+        [(study.title, (Text(claim.name), Text(claim.statement))) for study in plan.studies for claim in study.claims]
+    )
+    columns = (Column("study"), Column("claim"), Column("statement"))
+    return Table("Claims", "The claims in full: published findings, in our words.", columns, rows, rules=rules)
+
+
+def _contrast_cells(study: Study, judged: JudgedContrast) -> tuple[Cell, ...]:
+    return (
+        Text(contrast_words(study, judged.contrast)),
+        verdict_cell(judged.verdict),
+        _ours(study, judged),
+        Text(number(judged.contrast.margin, 1, signed=True)),
+        _published(judged.published),
+    )
