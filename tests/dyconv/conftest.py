@@ -1,4 +1,4 @@
-"""Shared by the tests of dyconv: the oracle, and one thread, so that timings and sums do not depend on the machine."""
+"""Shared by the tests of dyconv: the oracle, and one seed and one thread, so that every run of a test is alike."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,6 +17,12 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def one_seed() -> None:
+    """The same weights and images in each run, whichever tests ran before."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture

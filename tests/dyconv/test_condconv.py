@@ -88,7 +88,7 @@ def test_parameters_have_the_shapes_they_are_documented_with() -> None:
 def test_weights_lie_between_zero_and_one_without_a_sum_of_one() -> None:
     attention = CondConv2d(4, 4, 1).attention(10 * torch.randn(20, 4, 3, 3))
     assert ((attention > 0) & (attention < 1)).all()
-    assert (attention.sum(1) - 1).abs().min() > 0.1
+    assert (attention.sum(1) - 1).abs().max() > 1
 
 
 def test_routing_is_computed_in_float32() -> None:

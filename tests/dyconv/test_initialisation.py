@@ -97,6 +97,7 @@ def test_a_seed_makes_the_noise_and_leaves_the_global_generator() -> None:
 
 def test_copies_keep_the_precision_of_the_static_weights() -> None:
     static = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3)).double()
+    static[1].weight.data += 1e-12 * torch.randn(8, 8, 3, 3, dtype=torch.float64)
     kernel = static[1].weight.detach().clone()
     layer = make_dynamic(static, start="static", noise=0).get_submodule("1")
     assert torch.equal(layer.weight[2], kernel)  # type: ignore[index]

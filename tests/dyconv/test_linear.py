@@ -52,7 +52,7 @@ def test_gradients_of_the_layer_are_those_of_the_definition() -> None:
 
 
 def test_attention_is_to_the_mean_over_positions() -> None:
-    layer, x = DynamicLinear(6, 4, temperature=0.5), torch.randn(5, 2, 3, 6)
+    layer, x = DynamicLinear(6, 4, temperature=0.5, reduction=1), torch.randn(5, 2, 3, 6)
     torch.testing.assert_close(layer.attention(x), layer.attention(x.mean((1, 2))))
     torch.testing.assert_close(layer.attention(x).sum(1), torch.ones(5))
     assert not torch.allclose(layer.attention(x), layer.attention(x[:, 0, 0]))

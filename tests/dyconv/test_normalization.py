@@ -34,15 +34,17 @@ def test_the_papers_comes_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("normalization", "expected"),
+    ("normalization", "temperature", "expected"),
     [
-        ("softmax", [3 / 4, 1 / 4]),  # e^z = 3, 1
-        ("sigmoid", [3 / 4, 1 / 2]),  # e^z / (1 + e^z)
-        ("normalized_sigmoid", [3 / 5, 2 / 5]),  # the same, divided by 5 / 4
+        ("softmax", 1.0, [3 / 4, 1 / 4]),  # e^z = 3, 1
+        ("softmax", 0.5, [9 / 10, 1 / 10]),
+        ("sigmoid", 0.5, [3 / 4, 1 / 2]),  # e^z / (1 + e^z), at any temperature
+        ("normalized_sigmoid", 0.5, [3 / 5, 2 / 5]),  # the same, divided by 5 / 4
     ],
 )
-def test_by_hand(normalization: str, expected: list[float]) -> None:
-    attention = branch(normalization, [math.log(3), 0.0])(torch.randn(2, 4, 3, 3), ONE)
+def test_by_hand(normalization: str, temperature: float, expected: list[float]) -> None:
+    images = torch.randn(2, 4, 3, 3)
+    attention = branch(normalization, [math.log(3), 0.0])(images, torch.tensor(temperature))
     torch.testing.assert_close(attention, torch.tensor([expected, expected]))
 
 
