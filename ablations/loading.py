@@ -13,12 +13,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ablations.claims import Claim, Contrast
 from ablations.documents import Document, Location, read_document
 from ablations.errors import SettingError, StudyError, UnknownNameError, nearest
 from ablations.published import get_published
 from ablations.settings import DEFAULTS, check_values, flatten, reason_of
 from ablations.spec import Intervention, Placement
-from ablations.study import Study
+from ablations.study import Scale, Study
 
 _VARIANT_WORDS = ("label", "intervention", "published", "cells")
 _WORDS = {"variants": _VARIANT_WORDS, "networks": ("label",)}
@@ -27,6 +28,7 @@ _INTERVENTION_WORDS = (
     *Intervention.model_fields,
     *(field.alias or name for name, field in Placement.model_fields.items()),
 )
+_INNER_WORDS = {"claims": (*Claim.model_fields, *Contrast.model_fields), "scales": tuple(Scale.model_fields)}
 
 
 def load_study(path: Path) -> Study:
@@ -100,7 +102,8 @@ def _first_error(error: ValidationError, study: dict[str, Any], document: Docume
     if len(location) >= 2 and location[0] in _WORDS and isinstance(location[1], int):
         location = (location[0], study[str(location[0])][location[1]]["name"], *location[2:])
     if detail["type"] == "extra_forbidden":
-        message = f"unknown key {location[-1]!r}. {nearest(str(location[-1]), _INTERVENTION_WORDS)}"
+        words = _INNER_WORDS.get(str(location[0]), _INTERVENTION_WORDS)
+        message = f"unknown key {location[-1]!r}. {nearest(str(location[-1]), words)}"
     else:
         message = reason_of({**detail, "loc": location})
     return f"{document.at(location)}: {message}"

@@ -278,16 +278,18 @@ def _resolve(row: _Row, request: Request) -> TrialSpec:
 def _layers(row: _Row, request: Request) -> list[Settings]:
     """Returns the general settings of a row, the weakest first.
 
-    What is asked of a training must not make counting a network fail, for example the folder of another data set.
+    What is asked of a training on another data set must not make counting a network fail: the folder of its files,
+    how its images are cut.
     """
     asked = request.settings
-    if row.study.is_about_cost:
+    if row.study.is_about_cost and "data.name" not in asked:
         asked = {key: value for key, value in asked.items() if _changes_cost(key, request)}
     return [request.preset.settings, row.study.baseline, asked]
 
 
 def _changes_cost(key: str, request: Request) -> bool:
-    if key == "data.root":
+    # Only the files of a data set say how many classes it may have, and images in files cannot be cut like others.
+    if key in ("data.root", "data.augmentation"):
         return "data.name" in request.settings
     return key.startswith("model.") or key in ("data.name", "data.image_size")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ablations.claims import Claim
+from ablations.presets import PRESETS
 from ablations.settings import DEFAULTS
 from ablations.spec import Intervention, TrialSpec
 from ablations.study import Study
@@ -20,11 +22,13 @@ def study_schema() -> dict[str, Any]:
     """Returns the JSON schema (draft 2020-12) of the YAML form of a study."""
     trial = TrialSpec.model_json_schema(by_alias=True)
     intervention = Intervention.model_json_schema(by_alias=True)
-    definitions = {**trial.pop("$defs"), **intervention.pop("$defs", {})}
+    claim = Claim.model_json_schema()
+    definitions = {**trial.pop("$defs"), **intervention.pop("$defs", {}), **claim.pop("$defs")}
     settings = {key: _setting(trial, definitions, key) for key in DEFAULTS}
     groups = {key: {"$ref": f"#/$defs/{name}"} for key, name in _GROUPS.items()}
     changes = {**settings, **groups}
     words = {**_VARIANT_WORDS, "intervention": intervention}
+    baseline = {"type": "object", "additionalProperties": False, "properties": changes}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Study of dyconv-ablations",
@@ -37,15 +41,27 @@ def study_schema() -> dict[str, Any]:
             "seeds": {"type": "integer", "minimum": 1, "maximum": 1000},
             "inspect": {"type": "array", "items": {"type": "string"}},
             "columns": {"type": "array", "items": {"type": "string"}},
-            "baseline": {"type": "object", "additionalProperties": False, "properties": changes},
+            "baseline": baseline,
             "networks": _by_name({**changes, "label": _VARIANT_WORDS["label"]}),
             "variants": _by_name({**changes, **words}),
+            "claims": {"type": "array", "items": claim},
+            "scales": _scales(baseline),
         },
         "$defs": definitions,
     }
 
 
 _GROUPS = {"model": "ModelSpec", "data": "DataSpec", "train": "TrainSpec"}
+
+
+def _scales(baseline: dict[str, Any]) -> dict[str, Any]:
+    properties = {
+        "variants": {"type": ["array", "null"], "items": {"type": "string"}, "minItems": 1},
+        "baseline": baseline,
+        "seeds": {"type": ["integer", "null"], "minimum": 1, "maximum": 1000},
+    }
+    scale = {"type": "object", "additionalProperties": False, "properties": properties}
+    return {"type": "object", "additionalProperties": False, "properties": dict.fromkeys(PRESETS, scale)}
 
 
 def _described(name: str) -> dict[str, Any]:

@@ -223,7 +223,12 @@ def explain(error: ValidationError) -> str:
     return "\n".join(reason_of(dict(detail)) for detail in error.errors(include_url=False))
 
 
-_JARGON = {"valid tuple": "list", "valid dictionary": "mapping", " or instance of": ", a"}
+_JARGON = {
+    "Tuple should": "List should",
+    "valid tuple": "list",
+    "valid dictionary": "mapping",
+    " or instance of": ", a",
+}
 """What pydantic calls a thing, and what a user who writes YAML calls it."""
 
 

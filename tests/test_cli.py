@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import run_ablation
+from ablations.registry import available_studies
 
 VERBS = ("list", "plan", "run", "report", "ui", "schema")
 HEAVY = (
@@ -26,6 +27,8 @@ HEAVY = (
     "reports",
     "dyconv",
 )
+
+SHARING = "one training per table row and seed would be"
 
 Result = tuple[int, str, str]
 Invoke = Callable[..., Result]
@@ -88,15 +91,16 @@ def test_no_verb_shows_the_help_and_fails(invoke: Invoke) -> None:
 def test_list(invoke: Invoke) -> None:
     code, out, err = invoke("list")
     assert (code, err) == (0, "")
-    assert all(name in out for name in ("aggregation", "resolution", "temperature"))
-    assert "24 trainings and 72 evaluations" in out
-    assert "40 trainings and 120 evaluations" in invoke("list", "--preset", "small")[1]
+    assert all(name in out for name in available_studies())
+    assert f"All together: 64 trainings and 72 evaluations; {SHARING} 191." in out
+    small = invoke("list", "--preset", "small")[1]
+    assert f"All together: 205 trainings and 120 evaluations; {SHARING} 460." in small
 
 
 def test_plan(invoke: Invoke, tmp_path: Path) -> None:
     code, out, err = invoke("plan", "aggregation", "resolution", "temperature", "--preset", "quick")
     assert (code, err) == (0, "")
-    assert "24 trainings and 72 evaluations; one training per table row and seed would be 114." in out
+    assert f"24 trainings and 72 evaluations; {SHARING} 114." in out
     assert "To do: 24 trainings, 72 evaluations." in out
     assert list(tmp_path.iterdir()) == []
 
@@ -105,7 +109,14 @@ def test_plan(invoke: Invoke, tmp_path: Path) -> None:
     ("options", "todo"),
     [
         (("temperature", "--seeds", "5"), "To do: 40 trainings, 0 evaluations."),
-        (("--all",), "To do: 24 trainings, 72 evaluations."),
+        (("--all",), "To do: 64 trainings, 72 evaluations, 16 networks to count and time."),
+        (("--all",), f"64 trainings and 72 evaluations; {SHARING} 191."),
+        (("cost",), "To do: 0 trainings, 0 evaluations, 16 networks to count and time."),
+        (("cost", "temperature", "--set", "train.epochs=4"), "To do: 24 trainings, 0 evaluations, 16 networks"),
+        (("cost", "aggregation", "--set", "inspect=tau_1"), "To do: 3 trainings, 12 evaluations, 16 networks"),
+        (("kernels", "--set", "model.width=0.5"), "To do: 8 trainings, 0 evaluations."),
+        (("--all", "--preset", "small", "--set", "data.root=elsewhere"), "To do: 205 trainings, 120 evaluations, 16"),
+        (("--all", "--set", "data.augmentation=crop"), "To do: 64 trainings, 72 evaluations, 16 networks"),
         (("temperature", "temperature"), "To do: 24 trainings, 0 evaluations."),
         (("aggregation", "--set", "inspect=tau_30"), "To do: 3 trainings, 12 evaluations."),
         (("aggregation", "--set", "inspect=tau_30,tau_1"), "To do: 6 trainings, 24 evaluations."),
@@ -121,6 +132,13 @@ def test_plan_options(invoke: Invoke, tmp_path: Path, options: tuple[str, ...], 
     assert todo in out
 
 
+@pytest.mark.parametrize("preset", ["smoke", "quick", "small", "paper"])
+def test_all_studies_are_planned_together_at_every_preset(invoke: Invoke, preset: str) -> None:
+    code, out, err = invoke("plan", "--all", "--preset", preset)
+    assert (code, err) == (0, "")
+    assert [name for name in available_studies() if f" {name} " not in out] == []
+
+
 def test_schema_is_json(invoke: Invoke) -> None:
     code, out, _ = invoke("schema")
     assert code == 0
@@ -133,7 +151,7 @@ def test_schema_is_json(invoke: Invoke) -> None:
         (["lst"], ["unknown verb 'lst'", "'list'"]),
         (["plan", "agregation"], ["unknown study 'agregation'", "'aggregation'"]),
         (["run", "agregation"], ["unknown study 'agregation'", "'aggregation'"]),
-        (["plan"], ["no study is named", "aggregation, resolution, temperature"]),
+        (["plan"], ["no study is named", ", ".join(available_studies())]),
         (["run"], ["no study is named"]),
         (["list", "--preset", "quik"], ["unknown preset 'quik'", "'quick'"]),
         (["plan", "temperature", "--preset", "quik"], ["unknown preset 'quik'", "'quick'"]),
@@ -149,6 +167,11 @@ def test_schema_is_json(invoke: Invoke) -> None:
         (["plan", "temperature", "--set", "data.name=fashion_mnst"], ["'fashion_mnst'", "'fashion_mnist'"]),
         (["plan", "temperature", "--set", "model.aggregation=atention"], ["'atention'", "'attention'"]),
         (["plan", "temperature", "--set", "train.step_epochs=3"], ["nothing reads", "train.schedule"]),
+        (["plan", "cost", "--set", "train.epochs=4"], ["nothing reads --set train.epochs=4", "'cost' trains nothing"]),
+        (["plan", "cost", "--set", "inspect=tau_30"], ["nothing reads inspect"]),
+        (["plan", "temperature", "--set", "train.devices=3"], ["train.devices = 3", "not a multiple"]),
+        (["plan", "temperature", "--set", "model.stem_kernel=3"], ["nothing reads", "has no stem_kernel"]),
+        (["plan", "temperature", "--set", "model.normalization=softmx"], ["'normalized_sigmoid'", "'softmx'"]),
         (["plan", "temperature", "--set", "train.temperature.epochs=999"], ["longer than the training"]),
         (["plan", "temperature", "--set", "train.learning_rate=.nan"], ["train.learning_rate"]),
         (["plan", "temperature", "--set", "inspect=tau_30"], ["nothing reads inspect"]),
@@ -186,7 +209,8 @@ def test_an_unknown_report_format_is_named_before_anything_starts(invoke: Invoke
 def test_bad_input_in_a_process_of_its_own_ends_without_a_traceback() -> None:
     ended = start("plan", "agregation")
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr == "error: unknown study 'agregation'. Did you mean 'aggregation' or 'resolution'?\n"
+    nearest = "'aggregation' or 'trained_aggregation' or 'reduction'"
+    assert ended.stderr == f"error: unknown study 'agregation'. Did you mean {nearest}?\n"
 
 
 @pytest.mark.parametrize("arguments", [["list"], ["plan", "--all"], ["plan", "--all", "--preset", "paper"], ["schema"]])

@@ -16,7 +16,7 @@ from ablations.study import Study, Variant
 from ablations.vocabulary import COST_PARAMETERS
 
 _WIDTHS = (1.0, 0.75, 0.5, 0.35)
-_EVERY_BUT_STEM = {"model.where": {"not": {"role": ["stem"]}}}
+_EVERY_BUT_STEM = {"model.where": {"not": {"role": ["stem", "squeeze_excitation"]}}}
 _OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
     "mobilenet_v3_small": ("MobileNetV3-Small", {"model.name": "mobilenet_v3_small", "model.width": 1.0}),
     "resnet10": ("ResNet-10", {"model.name": "resnet10"}),
@@ -55,10 +55,6 @@ STUDY = Study(
         *(row for w in _WIDTHS for row in _pair(f"mobilenet_v2_{w}", f"MobileNetV2 ×{w:g}", _mobilenet(w), {})),
         _condconv(1.0),
         _condconv(0.5),
-        *(
-            row
-            for key, (title, settings) in _OTHERS.items()
-            for row in _pair(key, title, settings, _EVERY_BUT_STEM if key.startswith("resnet") else {})
-        ),
+        *(row for key, (title, settings) in _OTHERS.items() for row in _pair(key, title, settings, _EVERY_BUT_STEM)),
     ),
 )

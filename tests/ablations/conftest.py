@@ -39,7 +39,7 @@ variants:
       num_kernels: 4
       where:
         not:
-          role: [stem, head]
+          role: [stem, head, squeeze_excitation]
   averaged:
     intervention:
       aggregation: average

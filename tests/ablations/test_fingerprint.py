@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ablations.datasets import DATASETS, get_dataset_facts
-from ablations.fingerprint import canonical_json, digest, evaluation_fingerprint, trial_fingerprint
+from ablations.fingerprint import canonical_json, cost_fingerprint, digest, evaluation_fingerprint, trial_fingerprint
 from ablations.settings import DEFAULTS, resolve
 from ablations.spec import Intervention, Placement, TrialSpec
 
@@ -28,27 +28,33 @@ CANONICAL = (
     '"model":{"aggregation":"attention","depth":0.5,"dropout":0.0,"layer":"dynamic","name":"mobilenet_v2",'
     '"normalization":"softmax","num_kernels":4,"reduction":4,"squeeze_excitation":false,"stem_kernel":null,'
     '"stem_pool":null,"stem_stride":2,"where":{"all":null,"any":null,"depth":null,"name":null,'
-    '"not":{"all":null,"any":null,"depth":null,"name":null,"not":null,"resolution":null,"role":["stem","head"]},'
+    '"not":{"all":null,"any":null,"depth":null,"name":null,"not":null,"resolution":null,"role":["stem","head","squeeze_excitation"]},'
     '"resolution":null,"role":null},"width":0.35},"seed":0,'
     '"train":{"batch_size":64,"epochs":10,"label_smoothing":0.0,"learning_rate":0.05,"momentum":0.9,"nesterov":true,'
     '"optimizer":"sgd","precision":"float32","schedule":"cosine","step_epochs":null,"step_factor":null,'
     '"temperature":{"end":null,"epochs":null,"schedule":"constant","start":30.0},"warmup_epochs":0.0,'
     '"weight_decay":4e-05}},"spec_version":1}'
 )
-PINNED = "6814a654aebd17d15f3b7abfb376bb1c86c887cfae04a96fd136f0dbfbbc7a1e"
+PINNED = "c866c3763ba2ba5e82694ecf29716262df8e587d24d17ab45b6e32c45f8a4608"
 
 # Under these settings everything is read that can be read at once; "step" and "constant" need their own context.
 LINEAR = {"train.temperature.schedule": "linear"}
 STEP = {"train.schedule": "step"}
+RESNET = {"model.name": "resnet18"}
+CHANGES_NO_RESULT = {"data.root", "data.download", "data.workers", "train.devices"}
 OTHER_VALUES: dict[str, tuple[dict[str, Any], Any]] = {
     "model.name": ({}, "timm/mobilenetv2_100"),
     "model.width": ({}, 0.5),
     "model.depth": ({}, 1.0),
     "model.stem_stride": ({}, 1),
+    "model.stem_kernel": (RESNET, 3),
+    "model.stem_pool": (RESNET, False),
     "model.dropout": ({}, 0.1),
+    "model.squeeze_excitation": ({}, True),
     "model.layer": ({}, "static"),
     "model.num_kernels": ({}, 2),
     "model.reduction": ({}, 8),
+    "model.normalization": ({}, "normalized_sigmoid"),
     "model.aggregation": ({}, "average"),
     "model.where": ({}, Placement(role=("depthwise",))),
     "data.name": ({}, "fashion_mnist"),
@@ -98,7 +104,7 @@ def test_a_known_fingerprint_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_every_setting_has_another_value_here() -> None:
-    assert set(OTHER_VALUES) == set(DEFAULTS) - {"data.root", "data.download", "data.workers"}
+    assert set(OTHER_VALUES) == set(DEFAULTS) - CHANGES_NO_RESULT
 
 
 @pytest.mark.parametrize("key", OTHER_VALUES)
@@ -116,6 +122,7 @@ def test_seed_and_content_of_the_data_change_it_and_their_folder_does_not(monkey
     before = fingerprint({})
     assert fingerprint({}, seed=1) != before
     assert fingerprint({"data.root": "/elsewhere"}) == before
+    assert fingerprint({"train.devices": 8}) == before
     facts = dataclasses.replace(get_dataset_facts("fashion_mnist_mini"), digest="f" * 64)
     monkeypatch.setitem(DATASETS, "fashion_mnist_mini", facts)
     assert fingerprint({}) != before
@@ -153,8 +160,20 @@ def test_what_nothing_reads_changes_nothing() -> None:
     assert trial_fingerprint(with_kernels) == fingerprint(static)
 
 
+READ_BACK: tuple[dict[str, Any], ...] = (
+    {},
+    {"model.layer": "static"},
+    {"model.layer": "condconv"},
+    {"model.normalization": "sigmoid"},
+    LINEAR,
+    RESNET,
+    {"model.name": "timm/x"},
+    {"train.optimizer": "adamw"},
+)
+
+
 def test_a_spec_read_back_from_json_has_the_same() -> None:
-    for settings in ({}, {"model.layer": "static"}, LINEAR, {"model.name": "timm/x"}, {"train.optimizer": "adamw"}):
+    for settings in READ_BACK:
         spec = resolve([], settings, 3)
         again = TrialSpec.model_validate(json.loads(json.dumps(spec.model_dump(mode="json", by_alias=True))))
         assert again == spec
@@ -171,6 +190,28 @@ INTERVENTIONS = (
     Intervention(aggregation="average", where=Placement(resolution=(7,))),
     Intervention(aggregation="average", where=Placement(exclude=Placement(resolution=(7,)))),
 )
+
+
+def test_the_cost_of_a_network_is_the_sha256_of_its_canonical_json() -> None:
+    model = CANONICAL.partition('"model":')[2].partition(',"seed"')[0]
+    text = '{"classes":10,"input":[1,28,28],"kind":"cost","model":' + model + ',"spec_version":1}'
+    assert cost_fingerprint(TrialSpec()) == hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+@pytest.mark.parametrize("key", OTHER_VALUES)
+def test_the_cost_of_a_network_depends_on_the_network_and_its_input_only(key: str) -> None:
+    context, value = OTHER_VALUES[key]
+    before, after = resolve([context], {}, 0), resolve([context, {key: value}], {}, 1)
+    is_same = cost_fingerprint(before) == cost_fingerprint(after)
+    # Both Fashion-MNIST sets have 10 classes of 28 px.
+    assert is_same is not (key.startswith("model.") or key == "data.image_size")
+
+
+def test_the_cost_of_a_network_depends_on_the_classes() -> None:
+    found = {
+        cost_fingerprint(resolve([{"data.name": name}], {}, 0)) for name in ("fashion_mnist", "cifar10", "cifar100")
+    }
+    assert len(found) == 3
 
 
 def test_an_evaluation_depends_on_its_trial_and_its_intervention() -> None:

@@ -30,7 +30,10 @@ def test_the_studies_with_their_needs() -> None:
     text = printed(study_overview(Request(get_preset("quick"))))
     assert numbers(text, "temperature")[-4:] == ["temperature", "8", "24", "0"]
     assert "Does near-uniform attention early in training help" in text
-    assert "24 trainings and 72 evaluations; one training per table row and seed would be 114." in text
+    assert numbers(text, "attention_profile")[-4:] == ["–", "3", "9", "0"]
+    assert numbers(text, "cost")[-4:] == ["backbones", "16", "0", "16"]
+    sharing = "64 trainings and 72 evaluations; one training per table row and seed would be 191."
+    assert f"All together: {sharing}" in text
 
 
 def test_the_plan_and_what_is_done(plan: Planner) -> None:
@@ -42,6 +45,17 @@ def test_the_plan_and_what_is_done(plan: Planner) -> None:
     assert numbers(text, "aggregation")[-5:] == ["3", "6", "1", "24", "4"]
     assert numbers(text, "temperature")[-5:] == ["3", "24", "1", "0", "0"]
     assert "To do: 23 trainings, 20 evaluations." in text
+
+
+def test_networks_to_count_are_no_trainings(plan: Planner) -> None:
+    made = plan("cost", "attention_profile")
+    text = printed(plan_overview(made))
+    assert numbers(text, "cost")[-5:] == ["1", "0", "0", "16", "0"]
+    assert "9 trainings and 0 evaluations; one training per table row and seed would be 9." in text
+    assert "To do: 9 trainings, 0 evaluations, 16 networks to count and time." in text
+    text = printed(plan_overview(plan("cost", "attention_profile", done=set(made.costs))))
+    assert numbers(text, "cost")[-5:] == ["1", "0", "0", "16", "16"]
+    assert "To do: 9 trainings, 0 evaluations." in text
 
 
 def test_a_name_with_markup_is_shown_literally() -> None:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from ablations.claims import Contrast
 from ablations.errors import StudyError
 from ablations.planning import Request, make_plan
 from ablations.presets import get_preset
 from ablations.registry import get_study
 from ablations.spec import BLOCKS, Intervention, Placement
-from ablations.study import Study
+from ablations.study import Scale, Study
 
 Loader = Callable[[str | bytes], Study]
 
@@ -49,16 +50,16 @@ CASES = [
     ("weight_decay: 1e-4", "weight_decay: [1]", 9, r"train.weight_decay: .*number, found \[1\]"),
     ("    published: static", "    published: sttic", 12, "unknown row of published table.*'static'"),
     ("    published: static", "    publishd: static", 12, "unknown key 'publishd'.*'published'"),
-    ("layer: static", "layer: sttic", 13, "'static' or 'dynamic', found 'sttic'"),
+    ("layer: static", "layer: sttic", 13, "'static', 'dynamic' or 'condconv', found 'sttic'"),
     ("{model.num_kernels: 2}", "2", 14, "'k2' must map settings to values, found 2"),
     ("{model.num_kernels: 2}", "[model.num_kernels]", 14, "'k2' must map settings"),
     ("  k2:", "  static:", 14, r"'static' is defined a second time \(first in line 11\)"),
     ("label: K = 4", "label: 4", 16, "label: .*string, found 4"),
     ("label: K = 4", "lable: K = 4", 16, "unknown key 'lable'.*'label'"),
     ("      num_kernels: 4", "      num_kernels: 0", 18, "model.num_kernels: .*greater than or equal to 1"),
-    ("role: [stem, head]", "role: [stem,\n           haed]", 22, "unknown role 'haed'.*'head'"),
-    ("role: [stem, head]", "roles: [stem, head]", 21, "unknown key 'model.where.not.roles'.*'role'"),
-    ("role: [stem, head]", "role: stem", 21, "list, found 'stem'"),
+    ("role: [stem, head, squeeze_excitation]", "role: [stem,\n           haed]", 22, "unknown role 'haed'.*'head'"),
+    ("role: [stem,", "roles: [stem,", 21, "unknown key 'model.where.not.roles'.*'role'"),
+    ("role: [stem, head, squeeze_excitation]", "role: stem", 21, "list, found 'stem'"),
     ("aggregation: average", "aggregation: averge", 24, "unknown aggregation 'averge'.*'average'"),
     ("aggregation: average", "agregation: average", 24, "unknown key 'agregation'.*'aggregation'"),
     ("resolution: [7, 14]", "resolution: [7, x]", 25, "integer, found 'x'"),
@@ -121,6 +122,56 @@ def test_an_error_has_the_line_of_the_offending_key(
         load(study_text.replace(old, new))
     assert str(caught.value).startswith(f"{tmp_path / 'study.yaml'}:{line}: ")
     assert not any(word in str(caught.value) for word in ("pydantic", "Traceback", "Value error", "tuple"))
+
+
+CLAIMED = """\
+claims:
+  - name: four beat two
+    statement: Four kernels are better than two.
+    contrasts:
+      - {better: [k4], worse: [k2], margin: 1}
+scales:
+  quick:
+    variants: [k4, k2]
+    seeds: 2
+    baseline: {train: {epochs: 3}}
+"""
+
+
+def test_a_file_may_have_claims_and_scales(load: Loader, study_text: str) -> None:
+    study = load(study_text + CLAIMED)
+    assert study.claims[0].contrasts == (Contrast(better=("k4",), worse=("k2",), margin=1.0),)
+    assert study.scales == {"quick": Scale(variants=("k4", "k2"), seeds=2, baseline={"train.epochs": 3})}
+    assert len(make_plan([study], Request(get_preset("quick"))).trials) == 2 * 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "reason"),
+    [
+        ("margin", "margn", 5, "unknown key 'margn'.*'margin'"),
+        ("worse:", "wrose:", 5, "unknown key 'wrose'.*'worse'"),
+        ("[k2], margin", "[k3], margin", 2, "claims.0: unknown variant 'k3'.*'k2'"),
+        ("[k2], margin", "[k4], margin", 5, "'k4' is on both sides"),
+        ("better: [k4]", "better: k4", 5, "list, found 'k4'"),
+        ("better: [k4]", "better: []", 5, "list should have at least 1 item"),
+        ("    statement: Four kernels are better than two.\n", "", 2, "claims.0.statement is missing"),
+        ("quick", "quik", 7, "unknown preset 'quik'.*'quick'"),
+        ("variants: [k4, k2]", "variants: [k2]", 7, "leaves out the reference 'k4'"),
+        ("variants: [k4, k2]", "variants: [k4, k3]", 7, "unknown variant 'k3'.*'k2'"),
+        ("variants: [k4, k2]", "variants: []", 8, "list should have at least 1 item"),
+        ("    variants: [k4, k2]", "    vriants: [k4, k2]", 8, "unknown key 'vriants'.*'variants'"),
+        ("seeds: 2", "seeds: 0", 9, "greater than or equal to 1"),
+        ("epochs: 3", "epoch: 3", 10, "unknown setting 'train.epoch'.*'train.epochs'"),
+    ],
+)
+def test_an_error_in_claims_or_scales_has_its_line(
+    load: Loader, study_text: str, old: str, new: str, line: int, reason: str
+) -> None:
+    assert CLAIMED.count(old) == 1
+    with pytest.raises(StudyError, match=reason) as caught:
+        load(study_text + CLAIMED.replace(old, new))
+    assert f"study.yaml:{study_text.count(chr(10)) + line}: " in str(caught.value)
+    assert not any(word in str(caught.value) for word in ("pydantic", "Value error", "tuple", "Tuple"))
 
 
 @pytest.mark.parametrize("content", ["", "# only a comment\n", "- a\n- b\n", "just words", "5", "null", "[]", "{}"])

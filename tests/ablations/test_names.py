@@ -24,9 +24,10 @@ def test_input_resolutions_of_mobilenet_v2(image_size: int, stem_stride: int, ex
     assert input_resolutions("mobilenet_v2", {"stem_stride": stem_stride}, image_size) == expected
 
 
-def test_a_pooling_stem_halves_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(names.NETWORKS, "pooled", Network("Pooled", strides=(1, 2, 2, 2), stem_reductions=1))
-    assert input_resolutions("pooled", {}, 224) == (56, 28, 14, 7)
+def test_a_pooling_stem_halves_once_more() -> None:
+    assert input_resolutions("resnet18", {"stem_stride": 2, "stem_pool": True}, 224) == (56, 28, 14, 7)
+    assert input_resolutions("resnet18", {"stem_stride": 1, "stem_pool": True}, 224) == (112, 56, 28, 14)
+    assert input_resolutions("resnet18", {"stem_stride": 1, "stem_pool": False}, 32) == (32, 16, 8, 4)
 
 
 @pytest.mark.parametrize("name", ["unplanned", "timm/resnet10t"])

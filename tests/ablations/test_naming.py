@@ -21,6 +21,28 @@ LINEAR = {"train.temperature.schedule": "linear"}
         ({"model.depth": 1.0, **LINEAR}, "DY-MobileNetV2 ×0.35 K=4 τ=30→1 · seed 0"),
         ({"model.depth": 1.0, "model.aggregation": "max"}, "DY-MobileNetV2 ×0.35 K=4 max τ=30 · seed 0"),
         ({"model.name": "timm/resnet10t"}, "DY-timm/resnet10t K=4 τ=30 · seed 0"),
+        (
+            {"model.depth": 1.0, "model.layer": "condconv", "model.num_kernels": 8},
+            "CondConv-MobileNetV2 ×0.35 K=8 · seed 0",
+        ),
+        (
+            {"model.depth": 1.0, "model.squeeze_excitation": True},
+            "DY-SE-MobileNetV2 ×0.35 K=4 τ=30 · seed 0",
+        ),
+        (
+            {"model.name": "resnet18", "model.layer": "static", "model.squeeze_excitation": True},
+            "SE-ResNet-18 · seed 0",
+        ),
+        ({"model.name": "resnet50", "model.normalization": "sigmoid"}, "DY-ResNet-50 K=4 sigmoid · seed 0"),
+        (
+            {"model.name": "mobilenet_v3_large", "model.normalization": "normalized_sigmoid"},
+            "DY-MobileNetV3-Large ×0.35 K=4 normalized sigmoid · seed 0",
+        ),
+        (
+            {"model.depth": 1.0, "model.where": {"role": ["depthwise", "expansion"]}},
+            "DY-MobileNetV2 ×0.35 K=4 at expansion, depthwise τ=30 · seed 0",
+        ),
+        ({"model.depth": 1.0, "model.reduction": 16}, "DY-MobileNetV2 ×0.35 K=4 C/16 τ=30 · seed 0"),
     ],
 )
 def test_trial_titles(settings: dict[str, Any], title: str) -> None:
@@ -44,7 +66,7 @@ def test_intervention_titles(intervention: Intervention, title: str) -> None:
     ("where", "title"),
     [
         (Placement(), "every layer"),
-        (BLOCKS, "not (stem, head)"),
+        (BLOCKS, "not (stem, head, squeeze_excitation)"),
         (Placement(name=("features.*",), depth=(0.0, 0.5)), "features.* and depth 0 to 0.5"),
         (Placement(any_of=(Placement(role=("conv1",)), Placement(resolution=(7,)))), "(conv1) or (7 px)"),
         (Placement(all_of=(Placement(role=("conv1",)), Placement(resolution=(7,)))), "(conv1) and (7 px)"),

@@ -1,4 +1,4 @@
-"""Presets: each resolves, at its own scale, and every built-in study can be planned with it."""
+"""Presets: each resolves, at its own scale. What the studies need at each is in `test_sharing`."""
 
 from __future__ import annotations
 
@@ -30,11 +30,8 @@ def test_a_preset_is_consistent(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_every_built_in_study_is_planned_with_it(name: str, plan: Callable[..., Plan]) -> None:
+def test_annealing_takes_as_long_as_the_preset_says(name: str, plan: Callable[..., Plan]) -> None:
     made = plan(*available_studies(), preset=name)
-    seeds = PRESETS[name].seeds
-    assert len(made.trials) == 8 * seeds
-    assert len(made.evaluations) == 24 * seeds
     for node in made.trials.values():
         temperature = node.spec.train.temperature
         if temperature is not None and temperature.epochs is not None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import resources
+from pathlib import Path
+
 import pytest
 
 from ablations import registry
@@ -28,14 +31,36 @@ def test_built_in_studies_are_found_under_their_name(name: str) -> None:
     assert study.finding
 
 
+BUILT_IN = (
+    "aggregation",
+    "resolution",
+    "temperature",
+    "kernels",
+    "placement",
+    "condconv",
+    "sum_to_one",
+    "squeeze_excitation",
+    "backbones",
+    "trained_aggregation",
+    "reduction",
+    "attention_profile",
+    "cost",
+)
+
+
 def test_built_in_studies() -> None:
-    assert available_studies() == ("aggregation", "resolution", "temperature")
+    assert available_studies() == BUILT_IN
+
+
+def test_every_file_of_the_studies_is_registered() -> None:
+    folder = Path(str(resources.files("ablations").joinpath("studies")))
+    assert {file.stem for file in folder.glob("[a-z]*.py")} == set(BUILT_IN)
 
 
 def test_a_study_and_a_builder_can_be_registered() -> None:
     register_study(make("one"))
     register_study(lambda base: make(f"two-{base.seed}"), name="two")
-    assert available_studies()[3:] == ("one", "two")
+    assert available_studies()[len(BUILT_IN) :] == ("one", "two")
     assert get_study("one", TrialSpec()) == make("one")
     assert get_study("two", TrialSpec(seed=4)).name == "two-4"
 
@@ -70,5 +95,5 @@ def test_a_name_imports_nothing_else(name: str) -> None:
 
 
 def test_a_name_like_nothing_lists_all() -> None:
-    with pytest.raises(UnknownNameError, match="Known are: aggregation, resolution, temperature"):
+    with pytest.raises(UnknownNameError, match=f"Known are: {', '.join(sorted(BUILT_IN))}"):
         get_study("xyzzy", TrialSpec())

@@ -27,6 +27,40 @@ def test_a_valid_study_is_valid(validator: jsonschema.Draft202012Validator, stud
     validator.validate(parse_value(study_text))
 
 
+CLAIMED = """\
+claims:
+  - {name: c, statement: s, contrasts: [{better: [k4], worse: [k2], margin: -0.5}]}
+scales:
+  quick: {variants: [k4, k2], seeds: 2, baseline: {train.epochs: 3}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("{name: c, ", "{"),
+        ("statement: s", "statment: s"),
+        ("better: [k4]", "better: []"),
+        ("margin: -0.5", "margin: wide"),
+        ("quick:", "quik:"),
+        ("seeds: 2", "seeds: 0"),
+        ("variants: [k4, k2]", "variants: []"),
+        ("train.epochs: 3", "train.epoch: 3"),
+    ],
+)
+def test_claims_and_scales_are_checked_by_both(
+    validator: jsonschema.Draft202012Validator, load: Callable[[str], Study], study_text: str, old: str, new: str
+) -> None:
+    right = study_text + CLAIMED
+    validator.validate(parse_value(right))
+    assert len(load(right).claims) == 1
+    wrong = study_text + CLAIMED.replace(old, new)
+    assert wrong != right
+    assert not validator.is_valid(parse_value(wrong))
+    with pytest.raises(StudyError):
+        load(wrong)
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -44,7 +78,7 @@ def test_a_valid_study_is_valid(validator: jsonschema.Draft202012Validator, stud
         ("layer: static", "layer: sttic"),
         ("{model.num_kernels: 2}", "2"),
         ("label: K = 4", "lable: K = 4"),
-        ("role: [stem, head]", "roles: [stem, head]"),
+        ("role: [stem,", "roles: [stem,"),
         ("resolution: [7, 14]", "resolution: [x]"),
         ("aggregation: average", "agregation: average"),
     ],

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ablations.errors import AblationError, SettingError, SpecError, UnknownNameError
 from ablations.settings import DEFAULTS, check_values, flatten, merge, nest, resolve, unread
-from ablations.spec import Placement, TemperatureSpec, TrialSpec
+from ablations.spec import BLOCKS, Placement, TemperatureSpec, TrialSpec
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5)
 FLAT = st.dictionaries(st.sampled_from(sorted(DEFAULTS)), LEAVES | st.lists(LEAVES, max_size=2))
@@ -75,9 +75,23 @@ def test_a_typo_names_the_nearest(key: str, nearest: str) -> None:
 
 
 # (what makes the settings unread, the settings): the contract of `unread`, written down apart from its table.
-UNREAD = [
-    ({"model.layer": "static"}, {"model.num_kernels", "model.reduction", "model.aggregation", "model.where"}),
-    ({"model.layer": "static"}, {"train.temperature.schedule", "train.temperature.start"}),
+TAU = ("train.temperature.schedule", "train.temperature.start")
+UNREAD: list[tuple[dict[str, Any], set[str]]] = [
+    ({"model.layer": "static"}, {"model.num_kernels", "model.where"}),
+    *(
+        ({"model.layer": layer}, {"model.reduction", "model.normalization", "model.aggregation"} | set(TAU))
+        for layer in ("static", "condconv")
+    ),
+    *(({"model.normalization": name}, set(TAU)) for name in ("sigmoid", "normalized_sigmoid")),
+    ({"model.name": "mobilenet_v2"}, {"model.stem_kernel", "model.stem_pool"}),
+    *(
+        ({"model.name": name}, {"model.depth", "model.stem_kernel", "model.stem_pool", "model.squeeze_excitation"})
+        for name in ("mobilenet_v3_small", "mobilenet_v3_large")
+    ),
+    *(
+        ({"model.name": name}, {"model.width", "model.depth", "model.dropout"})
+        for name in ("resnet10", "resnet18", "resnet50")
+    ),
     ({"train.temperature.schedule": "constant"}, {"train.temperature.end", "train.temperature.epochs"}),
     ({"train.optimizer": "adamw"}, {"train.momentum", "train.nesterov"}),
     ({"train.schedule": "cosine"}, {"train.step_epochs", "train.step_factor"}),
@@ -89,6 +103,7 @@ UNREAD = [
     ({"data.name": "cifar10"}, {"data.image_size", "data.workers"}),
     ({"data.name": "imagenet", "data.augmentation": "none"}, {"data.download"}),
     ({"model.name": "timm/resnet10t"}, {"model.width", "model.depth", "model.stem_stride", "model.dropout"}),
+    ({"model.name": "timm/resnet10t"}, {"model.stem_kernel", "model.stem_pool", "model.squeeze_excitation"}),
 ]
 CASES = [(context, key) for context, keys in UNREAD for key in sorted(keys)]
 VALUES = {**DEFAULTS, "data.image_size": 64}
@@ -127,8 +142,25 @@ def test_all_that_is_unread_is_listed_above() -> None:
         assert set(unread(merge([context]))) == expected
 
 
-def test_a_static_network_has_no_temperature_at_all() -> None:
-    assert resolve([], {"model.layer": "static"}, 0).train.temperature is None
+@pytest.mark.parametrize(
+    "own", [{"model.layer": "static"}, {"model.layer": "condconv"}, {"model.normalization": "sigmoid"}]
+)
+def test_a_network_without_a_softmax_has_no_temperature_at_all(own: dict[str, Any]) -> None:
+    assert resolve([{"train.temperature.schedule": "linear"}], own, 0).train.temperature is None
+
+
+@pytest.mark.parametrize(
+    ("own", "title"),
+    [
+        ({"model.layer": "condconv"}, {"num_kernels": 4, "where": BLOCKS, "layer": "condconv"}),
+        ({"model.normalization": "sigmoid"}, {"normalization": "sigmoid", "reduction": 4}),
+        ({"model.name": "resnet18"}, {"stem_kernel": 7, "stem_pool": True, "squeeze_excitation": False}),
+        ({"model.name": "resnet18", "model.stem_pool": False}, {"stem_pool": False, "stem_stride": 2}),
+    ],
+)
+def test_what_is_read_keeps_its_value(own: dict[str, Any], title: dict[str, Any]) -> None:
+    model = resolve([], own, 0).model
+    assert {name: getattr(model, name) for name in title} == title
 
 
 def test_later_layers_are_stronger_and_the_variant_is_strongest() -> None:
@@ -145,6 +177,7 @@ def test_later_layers_are_stronger_and_the_variant_is_strongest() -> None:
         ({"train.warmup_epochs": 10.0}, "leaves nothing"),
         ({"train.momentum": 0.0}, "nesterov needs"),
         ({"data.train_images": 60, "train.batch_size": 61}, "more than the 60 training images"),
+        ({"train.devices": 3}, "batch_size = 64 is not a multiple of train.devices = 3"),
         ({"data.test_images": 3001}, "has 3000"),
         ({"data.validation_images": 1001}, "has 1000"),
     ],
@@ -162,6 +195,7 @@ def test_settings_that_do_not_fit_together(own: dict[str, Any], reason: str) -> 
         {"train.warmup_epochs": 9.5},
         {"train.momentum": 0.0, "train.nesterov": False},
         {"data.train_images": 60, "train.batch_size": 60},
+        {"train.devices": 64},
         {"data.test_images": 3000},
     ],
 )
@@ -174,12 +208,18 @@ WRONG = [
     ("model.name", [], "valid string"),
     ("model.width", 0, "greater than 0"),
     ("model.width", "wide", "valid number"),
-    ("model.layer", "dynamc", "'static' or 'dynamic', found 'dynamc'"),
+    ("model.layer", "dynamc", "'static', 'dynamic' or 'condconv', found 'dynamc'"),
     ("model.num_kernels", 0, "greater than or equal to 1"),
     ("model.num_kernels", 2.0, "valid integer"),
     ("model.num_kernels", True, "valid integer"),
     ("model.num_kernels", 10**30, "less than or equal to"),
     ("model.stem_stride", 3, "1 or 2"),
+    ("model.stem_kernel", 5, "3 or 7"),
+    ("model.stem_pool", 1, "valid boolean"),
+    ("model.squeeze_excitation", "yes", "valid boolean"),
+    ("model.normalization", "softmx", "'softmax', 'sigmoid' or 'normalized_sigmoid', found 'softmx'"),
+    ("model.where", {"role": ["squeeze_exitation"]}, "'squeeze_exitation'.*'squeeze_excitation'"),
+    ("train.devices", 0, "greater than or equal to 1"),
     ("model.aggregation", "atention", "'atention'.*'attention'"),
     ("model.where", "stem", "mapping"),
     ("model.where", {"role": "stem"}, "list"),

@@ -9,6 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ablations.vocabulary import (
+    COST_METRICS,
     HIGHER_IS_BETTER,
     STUDY_METRICS,
     class_metric,
@@ -65,4 +66,6 @@ def test_keys() -> None:
 
 
 def test_metrics_that_are_better_high_are_known() -> None:
-    assert all(("loss" in metric) != (metric in HIGHER_IS_BETTER) for metric in STUDY_METRICS)
+    better_low = {"test/loss", "val/loss", "cost/parameters", "cost/multiply_adds"}
+    assert {metric for metric in STUDY_METRICS if metric not in HIGHER_IS_BETTER} == better_low
+    assert set(STUDY_METRICS) & COST_METRICS == {"cost/parameters", "cost/multiply_adds"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pandas as pd
 from mlflow.entities import Metric
@@ -123,7 +124,9 @@ class Store:
         """Adds any run and returns its id."""
         client = MlflowClient(self.uri)
         if experiment not in self.experiments:
-            self.experiments[experiment] = client.create_experiment(experiment)
+            # MLflow would put artifacts into the folder that the tests are started in.
+            beside = Path(self.uri.removeprefix("sqlite:///")).with_name("artifacts")
+            self.experiments[experiment] = client.create_experiment(experiment, artifact_location=beside.as_uri())
         run = client.create_run(self.experiments[experiment], start_time=start, tags=dict(tags), run_name=name)
         points = [Metric(key, value, start, 0) for key, value in metrics.items()]
         for key, values in (curves or {}).items():

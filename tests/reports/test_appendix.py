@@ -52,6 +52,15 @@ def test_a_study_that_is_not_like_the_others_says_so() -> None:
     assert ["data.train_images", "100", "all"] in _rows(varying_settings_table(other, plan))
 
 
+def test_unset_data_means_all_of_it_and_is_listed() -> None:
+    variants = (Variant(name="all"), Variant(name="few", changes={"data.train_images": 100}))
+    study = Study(name="few", title="Few", question="?", reference="all", variants=variants)
+    plan = plan_of(study, preset="quick")
+    listed = _rows(varying_settings_table(study, plan))
+    assert ["data.train_images", "–", "all"] in listed
+    assert ["", "100", "few"] in listed
+
+
 def test_every_setting_of_every_row_can_be_found() -> None:
     """What most trainings have, together with a study's own table, gives back the settings of each training."""
     plan = whole_plan("quick")

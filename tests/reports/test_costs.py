@@ -78,15 +78,16 @@ def test_what_was_not_counted_says_why(rows: Mapping[str, list[str]]) -> None:
 def test_notes_and_marks(study: Study, plan: Plan, results: Results) -> None:
     table = cost_table(study, plan, results)
     notes = {note.mark: note.text for note in table.notes}
-    assert "earlier variant than torchvision's" in notes["1"]
-    assert "leave the classifier out" in notes["2"]
-    assert "45.47 M" in notes["3"]
+    assert "7 × 1.28 M" in notes["1"]
+    assert "earlier variant than torchvision's" in notes["2"]
+    assert "leave the classifier out" in notes["3"]
+    assert "45.47 M" in notes["4"]
     assert notes["B"] == "Published number from one second-hand source."
     assert "±" not in notes["C"]
     by_name = dict(zip((v.name for v in study.variants), table.rows, strict=True))
     assert [by_name[f"resnet18_{kind}"][0] for kind in ("static", "dynamic")] == [
-        Text("ResNet-18", ("2",)),
         Text("ResNet-18", ("3",)),
+        Text("ResNet-18", ("4",)),
     ]
     params = by_name["condconv_0.5"][3]
     assert isinstance(params, Number)

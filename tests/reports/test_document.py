@@ -10,7 +10,7 @@ from reports.blocks import Block, Document, Facts, Items, Paragraph, Table
 from reports.collect import collect
 from reports.document import build_document
 from reports.results import Results
-from tests.reports.made_up import TEMPERATURE, Store, plan_of
+from tests.reports.made_up import AGGREGATION, TEMPERATURE, Store, plan_of
 
 
 def _words(blocks: tuple[Block, ...]) -> str:
@@ -65,6 +65,13 @@ def test_figures_shown_once_are_referred_to(store: Store) -> None:
     plan = plan_of(TEMPERATURE, twin)
     said = _words(build_document(plan, collect(plan, store.uri)).sections[1].blocks)
     assert "shown under “Softmax temperature”" in said
+
+
+def test_networks_that_are_some_of_those_shown_are_referred_to(store: Store) -> None:
+    plan = plan_of(TEMPERATURE, AGGREGATION)
+    document = build_document(plan, collect(plan, store.uri))
+    assert "shown under “Softmax temperature”" in _words(document.sections[1].blocks)
+    assert "aggregation-entropy" not in [figure.name for figure in document.figures]
 
 
 def test_a_left_out_figure_is_said(plan: Plan, results: Results) -> None:

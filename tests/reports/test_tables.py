@@ -126,6 +126,15 @@ def test_pieces_of_a_column_are_equally_wide() -> None:
     assert (len(rows[2][0].visible), rows[2][0].filler) == (1, " [+20.25, +105.12]")
 
 
+def test_points_align_where_decimals_differ() -> None:
+    """Published numbers keep the decimals they have: 1810, 312.9 and −66.25 share their decimal point."""
+    cells = (Number(1810, 0), Number(312.9, 1), Number(-66.25, 2), Missing())
+    rows = [row[0] for row in set_rows(Table("", "", (Column("M", "number"),), tuple((cell,) for cell in cells)))]
+    assert [cell.text for cell in rows] == ["1810", "312.9", "−66.25", "—"]
+    assert [cell.filler for cell in rows] == [".00", "0", "", ""]
+    assert [cell.pieces[0].pad for cell in rows[:3]] == ["+", "+0", "00"]
+
+
 @pytest.mark.parametrize(
     ("value", "signed", "text"), [(-0.001, True, "0.00"), (-0.005001, False, "−0.01"), (2.0, True, "+2.00")]
 )

@@ -1,0 +1,147 @@
+"""What the studies share: a network that two tables need is trained once. Counted by hand for every preset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from ablations.planning import EvaluationNode, Plan
+from ablations.presets import PRESETS
+from ablations.registry import available_studies
+
+Planner = Callable[..., Plan]
+
+# Trainings that a study needs beyond those of the studies before it, by preset. Static, annealed and τ = 1 networks
+# are *temperature*'s; *kernels* shares static and K = 4, *placement* static and all three, and so on.
+NEW_TRAININGS = {
+    "temperature": {"smoke": 8, "quick": 8, "small": 8, "paper": 8},
+    "aggregation": {"smoke": 0, "quick": 0, "small": 0, "paper": 0},
+    "resolution": {"smoke": 0, "quick": 0, "small": 0, "paper": 0},
+    "attention_profile": {"smoke": 0, "quick": 0, "small": 0, "paper": 0},
+    # K = 2, 8; small also 1 and 6; paper 12 networks of 6 rows, of which two rows are shared
+    "kernels": {"smoke": 2, "quick": 2, "small": 4, "paper": 12 * 6 - 2},
+    "placement": {"smoke": 3, "quick": 3, "small": 6, "paper": 6},
+    "condconv": {"smoke": 1, "quick": 1, "small": 1, "paper": 1},
+    "sum_to_one": {"smoke": 2, "quick": 2, "small": 2, "paper": 2},
+    "squeeze_excitation": {"smoke": 2, "quick": 2, "small": 2, "paper": 2},
+    "trained_aggregation": {"smoke": 4, "quick": 2, "small": 4, "paper": 4},
+    "reduction": {"smoke": 4, "quick": 2, "small": 4, "paper": 4},
+    # three networks or six, two rows each; MobileNetV2's are shared, but not with fewer training images (quick)
+    "backbones": {"smoke": 4, "quick": 6, "small": 10, "paper": 10},
+    "cost": {"smoke": 0, "quick": 0, "small": 0, "paper": 0},
+}
+ROWS = {
+    "temperature": {"smoke": 8, "quick": 8, "small": 8, "paper": 8},
+    "aggregation": {"smoke": 10, "quick": 10, "small": 10, "paper": 10},
+    "resolution": {"smoke": 20, "quick": 20, "small": 20, "paper": 20},
+    "attention_profile": {"smoke": 3, "quick": 3, "small": 3, "paper": 3},
+    "kernels": {"smoke": 4, "quick": 4, "small": 6, "paper": 72},
+    "placement": {"smoke": 5, "quick": 5, "small": 8, "paper": 8},
+    "condconv": {"smoke": 3, "quick": 3, "small": 3, "paper": 3},
+    "sum_to_one": {"smoke": 4, "quick": 4, "small": 4, "paper": 4},
+    "squeeze_excitation": {"smoke": 4, "quick": 4, "small": 4, "paper": 4},
+    "trained_aggregation": {"smoke": 9, "quick": 5, "small": 9, "paper": 9},
+    "reduction": {"smoke": 5, "quick": 3, "small": 5, "paper": 5},
+    "backbones": {"smoke": 6, "quick": 6, "small": 12, "paper": 12},
+}
+FULL_SEEDS = {"smoke": 2, "quick": 3, "small": 5, "paper": 3}
+AT_QUICK_WITH_ALL_SEEDS = {"temperature", "aggregation", "resolution", "attention_profile"}
+
+
+def seeds_of(study: str, preset: str) -> int:
+    if preset == "quick" and study not in AT_QUICK_WITH_ALL_SEEDS:
+        return 2
+    return 1 if (study, preset) == ("backbones", "smoke") else FULL_SEEDS[preset]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_trainings_and_what_they_would_be_without_sharing(preset: str, plan: Planner) -> None:
+    made = plan(*available_studies(), preset=preset)
+    assert len(made.trials) == sum(new[preset] * seeds_of(name, preset) for name, new in NEW_TRAININGS.items())
+    assert made.trainings_without_sharing == sum(rows[preset] * seeds_of(name, preset) for name, rows in ROWS.items())
+    # Two inspected networks: four other aggregations, eight partial rows of *resolution*; "none" is "average".
+    assert len(made.evaluations) == 2 * (4 + 8) * FULL_SEEDS[preset]
+    assert len(made.costs) == 16
+
+
+def test_the_numbers_that_are_told() -> None:
+    quick = {
+        "needed": sum(new["quick"] * seeds_of(name, "quick") for name, new in NEW_TRAININGS.items()),
+        "without sharing": sum(rows["quick"] * seeds_of(name, "quick") for name, rows in ROWS.items()),
+    }
+    assert quick == {"needed": 64, "without sharing": 191}
+
+
+KERNELS = "depth_0.5_width_0.35"
+SAME = [
+    ("kernels", f"{KERNELS}_static", "temperature", "static"),
+    ("kernels", f"{KERNELS}_k4", "temperature", "annealed"),
+    ("placement", "none", "temperature", "static"),
+    ("placement", "c1_c2_c3", "temperature", "annealed"),
+    ("condconv", "static", "temperature", "static"),
+    ("condconv", "dynamic", "temperature", "annealed"),
+    ("sum_to_one", "softmax", "temperature", "annealed"),
+    ("sum_to_one", "softmax_tau_1", "temperature", "tau_1"),
+    ("squeeze_excitation", "static", "temperature", "static"),
+    ("squeeze_excitation", "dynamic", "temperature", "annealed"),
+    ("reduction", "ratio_4", "temperature", "annealed"),
+    ("attention_profile", "tau_30", "temperature", "tau_30"),
+    ("attention_profile", "annealed", "temperature", "annealed"),
+    ("attention_profile", "tau_1", "temperature", "tau_1"),
+    ("trained_aggregation", "attention", "temperature", "tau_1"),
+    ("trained_aggregation", "evaluated_average", "aggregation", "tau_1: average"),
+    ("trained_aggregation", "evaluated_shuffle_per_image", "aggregation", "tau_1: shuffle_per_image"),
+    ("aggregation", "annealed: attention", "temperature", "annealed"),
+    ("resolution", "tau_1: all", "temperature", "tau_1"),
+    ("resolution", "annealed: none", "aggregation", "annealed: average"),
+]
+
+
+@pytest.fixture(scope="module")
+def whole() -> Plan:
+    from ablations.planning import Request, make_plan
+    from ablations.presets import get_preset
+    from ablations.registry import get_study
+
+    request = Request(get_preset("quick"))
+    return make_plan([get_study(name, request.base()) for name in available_studies()], request)
+
+
+def nodes(plan: Plan, study: str, key: str) -> dict[int, str]:
+    return {cell.seed: cell.fingerprint for cell in plan.cells_of(study) if cell.key == key}
+
+
+@pytest.mark.parametrize(("study", "row", "other", "same"), SAME)
+def test_rows_that_are_the_same_node(whole: Plan, study: str, row: str, other: str, same: str) -> None:
+    here, there = nodes(whole, study, row), nodes(whole, other, same)
+    assert len(here) == seeds_of(study, "quick")
+    assert here == {seed: there[seed] for seed in here}
+
+
+def test_what_is_trained_with_another_strategy_is_a_training_of_its_own(whole: Plan) -> None:
+    for strategy in ("average", "shuffle_per_image"):
+        trained = nodes(whole, "trained_aggregation", f"trained_{strategy}")
+        assert all(
+            whole.studies_of(key) == {"trained_aggregation": [f"trained_{strategy}"]} for key in trained.values()
+        )
+        assert all(whole.trials[key].spec.model.aggregation == strategy for key in trained.values())
+
+
+def test_every_node_serves_a_row(whole: Plan) -> None:
+    served = {cell.fingerprint for cell in whole.cells}
+    assert served | {node.trial.fingerprint for node in whole.evaluations.values()} == {
+        n.fingerprint for n in whole.nodes
+    }
+
+
+def test_every_training_of_the_preset_has_a_title_of_its_own(whole: Plan) -> None:
+    # *backbones* trains the same networks on fewer images at this preset, under the same titles.
+    own = [node for node in whole.trials.values() if node.spec.data.train_images is None]
+    assert len({node.title for node in own}) == len(own) > 50
+
+
+def test_evaluations_inspect_networks_that_are_trained_anyway(whole: Plan) -> None:
+    temperature = {cell.fingerprint for cell in whole.cells_of("temperature")}
+    evaluations = [node for node in whole.nodes if isinstance(node, EvaluationNode)]
+    assert {node.trial.fingerprint for node in evaluations} < temperature

@@ -1,0 +1,238 @@
+"""The built-in studies at every preset: what their files say of them, what they compare, what they claim."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable
+
+import pytest
+
+from ablations.claims import Contrast
+from ablations.names import AGGREGATIONS, NETWORKS
+from ablations.planning import Plan, Request
+from ablations.presets import PRESETS, get_preset
+from ablations.registry import available_studies, get_study
+from ablations.settings import DEFAULTS
+from ablations.study import Study
+from ablations.vocabulary import ATTENTION_GAP, COST_PARAMETERS, TEST_TOP1
+
+NAMES = available_studies()
+WITHOUT_CLAIMS = {"cost"}
+"""Its deviations from the published counts are printed row by row."""
+NOT_ASKED_AT_QUICK = {"MobileNetV3-Large", "ResNet-18", "ResNet-50"}
+"""Networks of *backbones*, whose file says that quick trains three networks only."""
+
+
+EVERYWHERE = [(name, preset) for name in NAMES for preset in PRESETS]
+
+
+def built(name: str, preset: str, **overrides: object) -> Study:
+    settings = {key.replace("__", "."): value for key, value in overrides.items()}
+    return get_study(name, Request(get_preset(preset), settings).base()).at(preset)
+
+
+def opening(name: str) -> str:
+    return " ".join((importlib.import_module(f"ablations.studies.{name}").__doc__ or "").split())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_opens_with_question_table_command_time_and_expectation(name: str) -> None:
+    text = opening(name)
+    title, _, rest = text.partition(": ")
+    assert title.lower().replace("-and-", "_").replace(" ", "_") == name
+    assert rest.partition("?")[1], "no question"
+    assert f"Command: `python run_ablation.py run {name} --preset quick`" in text
+    assert "Expected result: " in text
+    published = get_study(name, Request(get_preset("quick")).base()).published
+    assert f"`{published}`" in text if published else re.search(r"[Nn]o (published )?table", text)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_says_how_long_each_preset_takes(name: str) -> None:
+    time = opening(name).partition("Expected time: ")[2].partition("Expected result: ")[0]
+    if name == "cost":
+        assert "whatever the preset" in time
+    elif name == "attention_profile":
+        assert "none beyond *temperature*" in time
+    else:
+        assert re.search(r"quick.*about \d+ minute", time)
+        assert re.search(r"small.*about \d+ hour", time)
+
+
+@pytest.mark.parametrize(("name", "preset"), EVERYWHERE)
+def test_every_study_is_planned_alone_at_every_preset(name: str, preset: str, plan: Callable[..., Plan]) -> None:
+    made = plan(name, preset=preset)
+    study = built(name, preset)
+    assert {cell.variant for cell in made.cells} == {variant.name for variant in study.variants}
+    assert bool(made.costs) is not bool(made.trials)
+    assert study.reference in {variant.name for variant in study.variants}
+    assert study.metric == {"cost": COST_PARAMETERS, "attention_profile": ATTENTION_GAP}.get(name, TEST_TOP1)
+
+
+@pytest.mark.parametrize(("name", "preset"), EVERYWHERE)
+def test_rows_can_be_told_apart(name: str, preset: str) -> None:
+    variants = built(name, preset).variants
+    assert len({(variant.cells or variant.title) for variant in variants}) == len(variants)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_claim_compares_different_rows_of_the_study(name: str) -> None:
+    study = get_study(name, Request(get_preset("paper")).base())
+    rows = {variant.name for variant in study.variants}
+    assert bool(study.claims) is (name not in WITHOUT_CLAIMS)
+    for claim in study.claims:
+        assert claim.statement.endswith(".")
+        assert len(set(claim.contrasts)) == len(claim.contrasts)
+        for contrast in claim.contrasts:
+            assert set(contrast.variants) <= rows
+            assert not set(contrast.better) & set(contrast.worse)
+            assert contrast.worse or study.metric == ATTENTION_GAP, "accuracy is not compared with zero"
+
+
+@pytest.mark.parametrize(("name", "preset"), EVERYWHERE)
+def test_every_claim_is_asked_at_every_preset(name: str, preset: str) -> None:
+    study = built(name, preset)
+    rows = {variant.name for variant in study.variants}
+
+    def is_asked(contrast: Contrast) -> bool:
+        return rows >= set(contrast.variants)
+
+    unasked = {claim.name.rpartition(": ")[2] for claim in study.claims if not any(map(is_asked, claim.contrasts))}
+    cut = name == "backbones" and preset in ("smoke", "quick")
+    assert unasked == (NOT_ASKED_AT_QUICK if cut else set())
+
+
+def test_the_claims_of_issue_3_are_there() -> None:
+    claimed = {claim.name for name in NAMES for claim in built(name, "paper").claims}
+    assert claimed >= {
+        "attention is better than every other aggregation",
+        "max is the worst",
+        "more kernels than one help",
+        "K from 4 to 8 adds little",
+        "annealing is at least as good as τ = 30",
+        "τ = 1 is worse than τ = 30",
+        "the deep half matters more than the shallow half",
+        "every placement is better than static",
+        "all three are best",
+    }
+
+
+CONTRASTS = [
+    ("aggregation", "max is the worst", ("average",), ("max",), 0.0),
+    ("resolution", "the deep half matters more than the shallow half", ("deepest_2",), ("shallowest_2",), 0.0),
+    ("temperature", "τ = 1 is worse than τ = 30", ("tau_30",), ("tau_1",), 0.0),
+    ("temperature", "annealing is at least as good as τ = 30", ("annealed",), ("tau_30",), -0.1),
+    ("kernels", "K from 4 to 8 adds little", ("depth_1.0_width_0.5_k4",), ("depth_1.0_width_0.5_k8",), -0.5),
+    ("placement", "all three are best", ("c1_c2_c3",), ("c1_c3",), 0.0),
+    ("condconv", "dynamic convolution beats CondConv", ("dynamic",), ("condconv",), 0.0),
+    ("sum_to_one", "softmax beats sigmoid", ("softmax",), ("sigmoid",), 0.0),
+    ("squeeze_excitation", "dynamic beats squeeze-and-excitation", ("dynamic",), ("squeeze_excitation",), 0.0),
+    ("backbones", "dynamic beats static: ResNet-18", ("resnet18_dynamic",), ("resnet18_static",), 0.0),
+    (
+        "trained_aggregation",
+        "training with a strategy makes up for some of it",
+        ("trained_max",),
+        ("evaluated_max",),
+        0,
+    ),
+    ("reduction", "the reduction hardly matters", ("ratio_4",), ("ratio_16",), -0.5),
+    ("attention_profile", "attention is flatter at low levels (annealed)", ("annealed",), (), 0.0),
+]
+
+
+@pytest.mark.parametrize(("name", "claim", "better", "worse", "margin"), CONTRASTS)
+def test_claims_point_the_way_the_paper_does(
+    name: str, claim: str, better: tuple[str, ...], worse: tuple[str, ...], margin: float
+) -> None:
+    (found,) = (c for c in built(name, "paper").claims if c.name == claim)
+    assert Contrast(better=better, worse=worse, margin=margin) in found.contrasts
+
+
+def test_every_strategy_is_evaluated_and_trained_with() -> None:
+    study = built("trained_aggregation", "paper")
+    others = set(AGGREGATIONS) - {"attention"}
+    assert {v.name for v in study.variants} == {
+        "attention",
+        *(f"{how}_{o}" for how in ("evaluated", "trained") for o in others),
+    }
+    assert {v.name for v in built("aggregation", "paper").variants} == set(AGGREGATIONS)
+
+
+def test_every_network_has_a_static_and_a_dynamic_row() -> None:
+    names = {variant.name for variant in built("backbones", "paper").variants}
+    assert names == {f"{network}_{kind}" for network in NETWORKS for kind in ("static", "dynamic")}
+
+
+@pytest.mark.parametrize(("preset", "stem"), [("quick", (3, False)), ("small", (3, False)), ("paper", (7, True))])
+def test_a_residual_network_has_the_stem_that_its_images_ask_for(
+    preset: str, stem: tuple[int, bool], plan: Callable[..., Plan]
+) -> None:
+    models = [node.spec.model for node in plan("backbones", preset=preset).trials.values()]
+    assert {(m.stem_kernel, m.stem_pool) for m in models if m.name.startswith("resnet")} == {stem}
+    widths = {m.width for m in models if m.name.startswith("mobilenet_v3")}
+    assert widths == {1.0 if preset == "paper" else 0.35}, "the published MobileNetV3 is ×1.0"
+
+
+def test_the_published_grid_of_kernels_and_k_1_is_asked_at_the_scale_of_the_paper() -> None:
+    study = built("kernels", "paper")
+    assert len(study.variants) == 3 * 4 * 6
+    assert len({variant.cells for variant in study.variants}) == 3 * 4 * 6
+    assert study.reference == "depth_1.0_width_0.5_static"
+    assert built("kernels", "quick").reference == "depth_0.5_width_0.35_static"
+
+
+def test_kernels_asks_about_the_network_that_is_set(plan: Callable[..., Plan]) -> None:
+    made = plan("kernels", overrides={"model.width": 0.5, "model.depth": 0.7}, seeds=1)
+    assert {(node.spec.model.width, node.spec.model.depth) for node in made.trials.values()} == {(0.5, 0.7)}
+    assert [cell.variant.rpartition("_")[2] for cell in made.cells] == ["static", "k2", "k4", "k8"]
+    resnet = plan("kernels", overrides={"model.name": "resnet18"}, seeds=1)
+    assert {node.spec.model.name for node in resnet.trials.values()} == {"resnet18"}
+
+
+def test_placements_are_the_three_convolutions_of_a_bottleneck(plan: Callable[..., Plan]) -> None:
+    made = plan("placement", preset="paper", seeds=1)
+    roles = {}
+    for cell in made.cells:
+        where = made.node(cell.fingerprint).spec.model.where
+        roles[cell.variant] = where.role if where else None
+    assert roles == {
+        "none": None,
+        "c1": ("expansion",),
+        "c2": ("depthwise",),
+        "c3": ("projection",),
+        "c1_c3": ("expansion", "projection"),
+        "c2_c3": ("depthwise", "projection"),
+        "c1_c2": ("expansion", "depthwise"),
+        "c1_c2_c3": None,  # as the preset says it: every convolution of the blocks
+    }
+
+
+def test_condconv_has_eight_kernels_and_neither_temperature_nor_hidden_layer(plan: Callable[..., Plan]) -> None:
+    made = plan("condconv", seeds=1)
+    (node,) = (node for node in made.trials.values() if node.spec.model.layer == "condconv")
+    model = node.spec.model
+    assert (model.num_kernels, model.reduction, model.normalization, model.aggregation) == (8, None, None, None)
+    assert node.spec.train.temperature is None
+
+
+def test_a_row_changes_what_it_is_about_and_nothing_else() -> None:
+    about = {
+        "temperature": {
+            "model.layer",
+            "train.temperature.schedule",
+            "train.temperature.start",
+            "train.temperature.end",
+        },
+        "reduction": {"model.reduction"},
+        "sum_to_one": {"model.normalization"},
+        "squeeze_excitation": {"model.layer", "model.squeeze_excitation"},
+        "trained_aggregation": {"model.aggregation"},
+        "condconv": {"model.layer", "model.num_kernels"},
+        "placement": {"model.layer", "model.where"},
+    }
+    shared = {"train.temperature.schedule", "train.temperature.start", "train.temperature.end"}
+    for name, keys in about.items():
+        changed = {key for variant in built(name, "paper").variants for key in variant.changes}
+        assert changed - shared == keys - shared
+        assert changed <= set(DEFAULTS)

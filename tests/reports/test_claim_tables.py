@@ -1,0 +1,167 @@
+"""Tables of verdicts: words and signs before colours, columns that say something, an overview of several studies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pypdf import PdfReader
+
+from ablations.claims import Claim, Contrast, better_than
+from ablations.planning import Plan
+from ablations.study import Scale, Study
+from reports.blocks import Document, Interval, Missing, Number, Table, Text
+from reports.claim_tables import SIGNS, claims_table, overview_table, verdict_cell, verdict_counts
+from reports.claims import MEANINGS, WEAKEST_FIRST, verdicts
+from reports.document import build_document
+from reports.formatting import set_rows
+from reports.render.latex import latex_text
+from reports.render.markdown import markdown_text
+from reports.render.typst import compile_pdf
+from reports.results import Results
+from tests.reports.everything import results_of
+from tests.reports.made_up import AGGREGATION, STUDIES, TEMPERATURE, plan_of
+
+CLAIMS = (
+    Claim(name="warm beats static", statement="τ = 30 beats static.", contrasts=better_than("tau_30", "static")),
+    Claim(
+        name="warm beats cool",
+        statement="τ = 30 beats τ = 20 and static by far.",
+        contrasts=(*better_than("tau_30", "tau_20", margin=0.5), *better_than("tau_30", "static", margin=50.0)),
+    ),
+)
+MATTERS = Claim(name="attention matters", statement="It beats max.", contrasts=better_than("attention", "max"))
+
+
+def _with(study: Study, *claims: Claim) -> Study:
+    return study.model_copy(update={"claims": claims})
+
+
+@pytest.fixture(scope="module")
+def claimed() -> Plan:
+    return plan_of(_with(AGGREGATION, MATTERS), _with(TEMPERATURE, *CLAIMS))
+
+
+@pytest.fixture(scope="module")
+def told(claimed: Plan, results: Results) -> Document:
+    return build_document(claimed, results)
+
+
+def _claims_of(plan: Plan, results: Results, study: Study) -> Table:
+    claims = [judged for judged in verdicts(plan, results) if judged.study == study.name]
+    table = claims_table(study, claims, with_legend=False)
+    assert table is not None
+    return table
+
+
+def test_a_row_per_claim_by_hand(claimed: Plan, results: Results) -> None:
+    """τ = 30 minus static is 2, 3, 1: 2 ± 2.48. τ = 20 has a missing repeat; against a margin of 50 static decides."""
+    table = _claims_of(claimed, results, claimed.studies[1])
+    headings = ["claim", "verdict", "decided by", "ours", "margin", "contrasts", "published"]
+    assert [column.heading for column in table.columns] == headings
+    rows = [[cell.text for cell in row] for row in set_rows(table)]
+    ours = "+2.00 [−0.48, +4.48]"
+    assert rows[0] == ["warm beats static", "↗ same direction", "τ = 30 vs. static", ours, "0.00", "1 of 1", "+4.0"]
+    assert rows[1] == ["warm beats cool", "× contradicted", "τ = 30 vs. static", ours, "+50.00", "0 of 2", "+4.0"]
+    assert "it must lie above the margin" in table.caption
+
+
+def test_rows_of_inspected_networks(claimed: Plan, results: Results) -> None:
+    table = _claims_of(claimed, results, claimed.studies[0])
+    assert [column.heading for column in table.columns][:2] == ["network", "claim"]
+    assert [row[0] for row in table.rows] == [Text("τ = 30"), Text("τ = 20")]
+    assert table.rules == (1,)
+    assert table.rows[1][4] == Missing("n = 0/3")
+    assert table.rows[0][2] == Text("✓ reproduced", tone="good")
+    assert isinstance(table.rows[0][4], Interval)
+    assert table.rows[0][-1] == Number(69.3, 1, signed=True, marks=("B",))
+    assert [note.mark for note in table.notes] == ["B"]
+    assert "it must lie above 0" in table.caption
+
+
+def test_no_published_number_no_column(claimed: Plan, results: Results) -> None:
+    study = claimed.studies[1].model_copy(update={"published": None})
+    table = claims_table(study, verdicts(plan_of(study), results), with_legend=False)
+    assert table is not None
+    assert "published" not in [column.heading for column in table.columns]
+
+
+def test_rows_left_out_are_named() -> None:
+    claim = Claim(name="x", statement="X.", contrasts=(Contrast(better=("tau_20", "tau_30"), worse=("static",)),))
+    scales = {"smoke": Scale(variants=("tau_20", "tau_30"))}
+    plan = plan_of(_with(TEMPERATURE, claim).model_copy(update={"scales": scales}), seeds=2)
+    results = results_of(plan, {"tau_20": (1.0, 2.0), "tau_30": (2.0, 4.0)})
+    table = _claims_of(plan, results, plan.studies[0])
+    assert table.rows[0][1:4] == (verdict_cell("not enough runs"), Missing("rows left out"), Missing())
+    assert table.notes[0].text == "Not asked at this preset for “x”: τ = 20 and τ = 30 vs. static."
+
+
+def test_a_study_without_claims_has_no_table(plan: Plan, results: Results, document: Document) -> None:
+    assert claims_table(TEMPERATURE, verdicts(plan, results), with_legend=True) is None
+    titles = [block.title for section in document.sections for block in section.blocks if isinstance(block, Table)]
+    assert titles == ["Kernel aggregation", "Softmax temperature"]
+    assert "Verdicts" not in [section.title for section in document.sections]
+
+
+def test_every_verdict_is_told_without_colour() -> None:
+    cells = [verdict_cell(verdict) for verdict in WEAKEST_FIRST]
+    assert len({cell.tone for cell in cells}) == len({cell.text[0] for cell in cells}) == len(WEAKEST_FIRST)
+    assert set(SIGNS) == set(MEANINGS) == set(WEAKEST_FIRST)
+
+
+def test_several_studies_begin_with_an_overview(claimed: Plan, results: Results, told: Document) -> None:
+    first = told.sections[0].blocks[0]
+    assert first == overview_table(claimed, verdicts(claimed, results))
+    assert isinstance(first, Table)
+    assert [[cell.text for cell in row][:4] for row in set_rows(first)] == [
+        ["Kernel aggregation", "attention matters", "τ = 30", "✓ reproduced"],
+        ["", "attention matters", "τ = 20", "… not enough runs"],
+        ["Softmax temperature", "warm beats static", "", "↗ same direction"],
+        ["", "warm beats cool", "", "× contradicted"],
+    ]
+    assert "not corrected" in first.notes[0].text
+    counted = "1 reproduced, 1 same direction, 1 not enough runs, 1 contradicted"
+    assert verdict_counts(verdicts(claimed, results)) == counted
+
+
+def test_one_study_has_the_legend_under_its_table(results: Results) -> None:
+    document = build_document(plan_of(_with(TEMPERATURE, *CLAIMS)), results)
+    assert [section.title for section in document.sections] == ["Softmax temperature"]
+    tables = [block for block in document.sections[0].blocks if isinstance(block, Table)]
+    assert "the interval lies above the margin" in tables[1].notes[0].text
+
+
+def test_every_contrast_is_in_the_appendix(told: Document) -> None:
+    section = next(section for section in told.appendix if section.title == "Claims and contrasts")
+    statements, contrasts = section.blocks
+    assert isinstance(statements, Table)
+    assert isinstance(contrasts, Table)
+    assert [row[2].text for row in set_rows(statements)] == [c.statement for c in (MATTERS, *CLAIMS)]
+    rows = [[cell.text for cell in row] for row in set_rows(contrasts)]
+    assert [row[0] for row in rows] == [
+        "τ = 30: attention matters",
+        "τ = 20: attention matters",
+        "warm beats static",
+        "warm beats cool",
+        "",
+    ]
+    assert rows[3][1:] == ["τ = 30 vs. τ = 20", "… not enough runs", "— n = 2/3", "+0.5", "0.0"]
+
+
+def test_every_renderer_tells_the_verdicts(told: Document, out: Path) -> None:
+    figures = {figure.name: out / f"{figure.name}.svg" for figure in told.figures}
+    latex, markdown = latex_text(told, figures), markdown_text(told, figures)
+    assert r"\textcolor{bad}{\ensuremath{\times} contradicted}" in latex
+    assert r"\definecolor{bad}" in latex
+    assert "| × contradicted |" in markdown
+    out.mkdir()
+    drawing = '<svg xmlns="http://www.w3.org/2000/svg" width="10" height="10"></svg>'
+    path = out / "report.pdf"
+    path.write_bytes(compile_pdf(told, dict.fromkeys(figures, drawing)))
+    text = "\n".join(page.extract_text() for page in PdfReader(path).pages)
+    for words in ("✓ reproduced", "↗ same direction", "× contradicted", "… not enough runs", "Verdicts"):
+        assert words in text
+
+
+def test_the_claims_of_the_made_up_studies_are_their_own() -> None:
+    assert all(not study.claims for study in STUDIES)

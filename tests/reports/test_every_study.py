@@ -1,0 +1,116 @@
+"""Every registered study, at the presets that a visitor runs: it is told completely, and nothing runs off the page."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from pypdf import PdfReader
+
+from ablations.planning import Plan
+from ablations.registry import available_studies
+from reports.blocks import Document, Paragraph, Table
+from reports.document import build_document
+from reports.drawing import draw
+from reports.formatting import set_rows
+from reports.prose import scale_words
+from reports.render.latex import latex_text
+from reports.render.markdown import markdown_text
+from reports.render.typst import compile_pdf
+from tests.reports.everything import made_up_results, whole_plan
+
+STAND_IN = '<svg xmlns="http://www.w3.org/2000/svg" width="453" height="150"><rect width="453" height="150"/></svg>'
+RIGHT_EDGE = 595.3 - 2.1 / 2.54 * 72
+MARK = 10
+"""Points by which a mark may hang over the edge."""
+
+
+@pytest.fixture(scope="module")
+def whole() -> Plan:
+    return whole_plan("quick")
+
+
+@pytest.fixture(scope="module")
+def told(whole: Plan) -> Document:
+    return build_document(whole, made_up_results(whole))
+
+
+@pytest.fixture(scope="module")
+def pdf(told: Document, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("pdf") / "report.pdf"
+    path.write_bytes(compile_pdf(told, {figure.name: STAND_IN for figure in told.figures}))
+    return path
+
+
+def _tables(document: Document) -> list[Table]:
+    return [b for s in (*document.sections, *document.appendix) for b in s.blocks if isinstance(b, Table)]
+
+
+def test_every_study_has_its_section(told: Document, whole: Plan) -> None:
+    assert [section.title for section in told.sections] == ["Verdicts", *(study.title for study in whole.studies)]
+    assert len(told.figures) == len({figure.name for figure in told.figures})
+    claims = sum(len(study.claims) * len(study.inspected) for study in whole.studies)
+    overview = told.sections[0].blocks[0]
+    assert isinstance(overview, Table)
+    assert len(overview.rows) == claims
+
+
+def test_every_cell_is_in_the_pdf(told: Document, pdf: Path) -> None:
+    pages = "".join(page.extract_text() for page in PdfReader(pdf).pages)
+    text = "".join(pages.replace("\u200b", "").split())
+    cells = {cell.text for table in _tables(told) for row in set_rows(table) for cell in row}
+    assert [cell for cell in cells if "".join(cell.split()) not in text] == []
+
+
+def test_the_report_stays_readable_in_length(pdf: Path) -> None:
+    assert len(PdfReader(pdf).pages) <= 32
+
+
+@pytest.mark.skipif(shutil.which("pdftotext") is None, reason="needs poppler to see where words stand")
+def test_nothing_runs_off_the_page(pdf: Path) -> None:
+    words = subprocess.run(["pdftotext", "-bbox", pdf, "-"], capture_output=True, errors="replace", check=True).stdout
+    found = re.findall(r'<word xMin="([0-9.]+)" yMin="[0-9.]+" xMax="([0-9.]+)" yMax="([0-9.]+)">(.*?)</word>', words)
+    assert len(found) > 3000
+    assert [word for left, right, down, word in found if float(right) > RIGHT_EDGE + MARK or float(down) > 842] == []
+
+
+@pytest.mark.parametrize("study", available_studies())
+def test_each_study_at_smoke_in_every_format(study: str) -> None:
+    plan = whole_plan("smoke", study)
+    document = build_document(plan, made_up_results(plan))
+    figures = {figure.name: Path(f"{figure.name}.png") for figure in document.figures}
+    for table in _tables(document):
+        assert table.rows, table.title
+        assert all(len(row) == len(table.columns) for row in table.rows)
+    for text in (latex_text(document, figures), markdown_text(document, figures)):
+        assert "nan" not in re.findall(r"\b\w+\b", text.lower())
+    for figure in document.figures:
+        assert figure.kind in ("curves", "entropy") or draw(figure, "svg")
+
+
+def test_a_grid_too_large_to_be_drawn_is_said() -> None:
+    plan = whole_plan("paper", "kernels")
+    document = build_document(plan, made_up_results(plan))
+    assert [figure.kind for figure in document.figures] == ["accuracy"]
+    assert draw(document.figures[0], "svg")
+    words = [block.text for block in document.sections[0].blocks if isinstance(block, Paragraph)]
+    assert any(text.startswith("No figure of the training: 72 variants") for text in words)
+    assert any(text.startswith("No figure of the attention entropy: 72 variants") for text in words)
+
+
+def test_how_a_preset_cuts_a_study_down(whole: Plan, told: Document) -> None:
+    said = {study.name: scale_words(study, whole) for study in whole.studies}
+    assert said["temperature"] == said["cost"] == ""
+    assert said["placement"] == (
+        "At preset quick only a part of this study is asked: 5 of 8 rows (left out: C1 + C3; C2 + C3; C1 + C2); "
+        "2 seeds instead of 3."
+    )
+    assert said["kernels"].endswith("4 of 72 rows; 2 seeds instead of 3.")
+    assert said["backbones"].endswith("2 seeds instead of 3; data.train_images = 2000.")
+    shown = [block.text for s in told.sections for block in s.blocks if isinstance(block, Paragraph)]
+    assert [text for text in said.values() if text and text not in shown] == []
+    paper = whole_plan("paper", "backbones")
+    assert scale_words(paper.studies[0], paper) == ""

@@ -1,0 +1,92 @@
+"""What `ablations` says of networks, strategies and roles without importing torch is what `dyconv` does."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, get_args
+
+import pytest
+import torch
+from torch import nn
+
+import dyconv
+from ablations.names import AGGREGATIONS, NETWORKS, ROLES, input_resolutions
+from ablations.spec import BLOCKS, ModelSpec
+from dyconv import placement_from_dict
+from dyconv.description import LayerInfo, describe_layers
+from dyconv.roles import ROLES as DYCONV_ROLES
+
+COMMON = {"stem_stride"}
+"""Every builder of dyconv's reads it, so that `model_options` does not list it."""
+SIZES = (28, 64, 224)
+GATES = ("squeeze_excitation",)
+"""Convolutions of a gate work on one pixel, whatever the resolution of their block."""
+
+
+@cache
+def network(name: str, stem_stride: int, stem_pool: bool | None) -> nn.Module:
+    """A static network without memory for its weights: shapes are all that is asked of it."""
+    options: dict[str, Any] = {"width": 0.35} if "width" in dyconv.model_options(name) else {}
+    with torch.device("meta"):
+        return dyconv.build_model(name, 10, stem_stride=stem_stride, stem_pool=stem_pool, **options)
+
+
+def layers(name: str, size: int, stem_stride: int = 2, stem_pool: bool | None = None) -> list[LayerInfo]:
+    return describe_layers(network(name, stem_stride, stem_pool), (3, size, size))
+
+
+def test_networks_are_the_registered_ones() -> None:
+    assert set(NETWORKS) == set(dyconv.available_models())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_reads_what_its_builder_heeds(name: str) -> None:
+    assert NETWORKS[name].options == dyconv.model_options(name) | COMMON
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_options_are_settings_of_a_model(name: str) -> None:
+    assert NETWORKS[name].options <= set(ModelSpec.model_fields)
+
+
+def test_strategies_and_normalizations_are_the_registered_ones() -> None:
+    assert set(AGGREGATIONS) == set(dyconv.available_aggregations())
+    (literal, _) = get_args(ModelSpec.model_fields["normalization"].annotation)
+    assert set(get_args(literal)) == set(dyconv.available_normalizations())
+
+
+def test_roles_are_the_same_in_the_same_order() -> None:
+    assert ROLES == DYCONV_ROLES
+
+
+STEMS = [
+    (name, stride, pool)
+    for name in NETWORKS
+    for stride in (1, 2)
+    for pool in ((False, True) if "stem_pool" in NETWORKS[name].options else (None,))
+]
+
+
+@pytest.mark.parametrize(("name", "stride", "pool"), STEMS)
+def test_resolutions_of_the_blocks_are_those_that_a_forward_pass_finds(
+    name: str, stride: int, pool: bool | None
+) -> None:
+    for size in SIZES:
+        blocks = [info for info in layers(name, size, stride, pool) if info.role not in ("stem", "head", *GATES)]
+        found = tuple(dict.fromkeys(info.resolution for info in blocks))
+        assert found == input_resolutions(name, {"stem_stride": stride, "stem_pool": pool}, size)
+        assert len(blocks) > len(found)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_default_placement_is_every_convolution_of_the_blocks_but_the_gates(name: str) -> None:
+    infos = layers(name, 28)
+    selected = {info.name for info in infos if placement_from_dict(BLOCKS.as_mapping())(info)}
+    assert selected == {info.name for info in infos if info.role not in ("stem", "head", *GATES)}
+    assert any(info.role in GATES for info in infos) == name.startswith("mobilenet_v3")
+
+
+@pytest.mark.parametrize(("width", "millions"), [(1.0, 11.15), (0.5, 3.95)])
+def test_the_default_placement_gives_the_parameters_that_the_paper_suggests(width: float, millions: float) -> None:
+    model = dyconv.build_model("mobilenet_v2", 1000, width=width, num_kernels=4, where=BLOCKS.as_mapping())
+    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, abs=0.005)
