@@ -7,7 +7,7 @@ WORKERS ?= 2
 .PHONY: run test lint types contracts tests clean
 
 run: $(VENV)/.installed
-	$(BIN)/python run_ablation.py run aggregation resolution temperature --preset quick --workers $(WORKERS)
+	$(BIN)/python run_ablation.py run --all --preset quick --workers $(WORKERS)
 
 test: lint types contracts tests
 

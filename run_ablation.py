@@ -253,7 +253,7 @@ def find_plan(
 
     request = make_request(preset, overrides, seeds)
     fresh = make_plan(find_studies(studies, all_studies, request), request)
-    done = StateStore(runs_dir / "state").done([*fresh.trials, *fresh.evaluations])
+    done = StateStore(runs_dir / "state").done(node.fingerprint for node in fresh.nodes)
     return make_plan(fresh.studies, request, done)
 
 

@@ -40,11 +40,11 @@ SMOKE = Preset(
 
 QUICK = Preset(
     name="quick",
-    summary="minutes on two cores: the embedded 8,000 Fashion-MNIST images, 3 seeds",
+    summary="minutes on two cores: 6,000 embedded Fashion-MNIST images, 3 seeds",
     seeds=3,
     settings=flatten(
         {
-            "data": {"name": "fashion_mnist_mini"},
+            "data": {"name": "fashion_mnist_mini", "train_images": 6000},
             "model": {"width": 0.35, "depth": 0.5},
             "train": {
                 "epochs": 3,

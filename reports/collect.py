@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import socket
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -32,6 +33,7 @@ from reports.facts import trials_of
 from reports.results import ATTENTION_COLUMNS, CELL_COLUMNS, CURVE_COLUMNS, FINISHED, MISSING, RUN_COLUMNS, Results
 
 _PAGE = 1000
+_PROGRESS_BAR = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
 _MEASURED = ("trial", "evaluation", "cost")
 _CELL_PREFIXES = ("test/", "val/", "cost/")
 _CURVES = frozenset({names.TRAIN_LOSS, names.VAL_LOSS, names.VAL_TOP1, names.TEMPERATURE})
@@ -239,8 +241,22 @@ def _has_artifact(client: MlflowClient, run_id: str, path: str) -> bool:
 
 
 def _download(client: MlflowClient, run_id: str, path: str) -> str:
-    with tempfile.TemporaryDirectory(prefix="dyconv-report-") as folder:
+    with tempfile.TemporaryDirectory(prefix="dyconv-report-") as folder, _without_progress_bar():
         return Path(client.download_artifacts(run_id, path, folder)).read_text(encoding="utf-8")
+
+
+@contextmanager
+def _without_progress_bar() -> Iterator[None]:
+    """Keeps MLflow from drawing a bar per small file; it has no argument for that, only a variable."""
+    before = os.environ.get(_PROGRESS_BAR)
+    os.environ[_PROGRESS_BAR] = "false"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_PROGRESS_BAR]
+        else:
+            os.environ[_PROGRESS_BAR] = before
 
 
 def _run_rows(plan: Plan, chosen: dict[str, Run]) -> list[tuple[Any, ...]]:

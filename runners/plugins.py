@@ -40,7 +40,8 @@ def load_plugins(plugins: Sequence[str]) -> None:
     for aggregation in dyconv.available_aggregations():
         add_aggregation(aggregation)
     for model in dyconv.available_models():
-        add_network(model, Network(title=model, options=dyconv.model_options(model)))
+        # Every builder is given the stride of the stem; the other options are those that it names.
+        add_network(model, Network(title=model, options=dyconv.model_options(model) | {"stem_stride"}))
 
 
 def _load(name: str) -> None:

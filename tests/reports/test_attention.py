@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -103,6 +104,13 @@ def test_other_studies_do_not_read_profiles(store: Store, monkeypatch: pytest.Mo
     monkeypatch.setattr("reports.collect._download", lambda *_: pytest.fail("read"))
     found = collect(whole_plan("smoke", "temperature"), store.uri)
     assert found.attention.empty
+
+
+def test_reading_draws_no_progress_bars(plan: Plan, store: Store, capfd: pytest.CaptureFixture[str]) -> None:
+    before = dict(os.environ)
+    collect(plan, store.uri)
+    assert capfd.readouterr() == ("", "")
+    assert dict(os.environ) == before
 
 
 def test_figures_are_drawn(plan: Plan, results: Results) -> None:

@@ -10,11 +10,13 @@ from ablations import vocabulary as names
 from ablations.planning import Plan
 from ablations.study import Study, Variant
 from reports import summarize
+from reports.appendix import provenance_table
 from reports.blocks import Missing, Number, Paragraph, Table, Text
 from reports.collect import collect
 from reports.costs import cost_reading, cost_table
 from reports.document import build_document
 from reports.formatting import set_rows
+from reports.render.layout import has_numbers
 from reports.results import Results
 from tests.reports.everything import whole_plan
 from tests.reports.made_up import Store, plan_of
@@ -107,6 +109,11 @@ def test_the_reading_is_computed(study: Study, results: Results) -> None:
     assert "Of 5 published numbers of parameters, 3 are met within 2 %" in said
     assert "“MobileNetV3-Small static” (−12.4 %)" in said
     assert "One image takes 1.25 to 2.00 times as long" in said
+
+
+def test_the_table_is_set_as_numbers_in_one_piece(study: Study, plan: Plan, results: Results) -> None:
+    assert has_numbers(cost_table(study, plan, results))
+    assert not has_numbers(provenance_table(plan, results))
 
 
 def test_nothing_counted_is_said(study: Study, results: Results) -> None:

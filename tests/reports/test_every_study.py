@@ -101,6 +101,20 @@ def test_a_grid_too_large_to_be_drawn_is_said() -> None:
     assert any(text.startswith("No figure of the attention entropy: 72 variants") for text in words)
 
 
+def test_the_columns_of_a_study_fit_what_stands_in_them(whole: Plan, told: Document) -> None:
+    tables = {s.title: next(b for b in s.blocks if isinstance(b, Table)) for s in told.sections}
+    found = {
+        study.name: [(c.kind, c.group) for c in tables[study.title].columns[: len(study.columns)]]
+        for study in whole.studies
+    }
+    assert set(found["resolution"]) == {("mark", "attention at")}
+    assert set(found["placement"]) == {("mark", "")}
+    assert set(found["kernels"]) == set(found["backbones"]) == {("text", "")}
+    assert found["trained_aggregation"] == [("text", ""), ("mark", ""), ("mark", "")]
+    about_place = [t for t, table in tables.items() if any("place of the resolution" in n.text for n in table.notes)]
+    assert about_place == ["Attention per input resolution"]
+
+
 def test_how_a_preset_cuts_a_study_down(whole: Plan, told: Document) -> None:
     said = {study.name: scale_words(study, whole) for study in whole.studies}
     assert said["temperature"] == said["cost"] == ""
