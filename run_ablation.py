@@ -330,7 +330,7 @@ def tell(summary: Summary, uri: str, studies: Sequence[str]) -> None:
 
 def write_report(plan: Plan, runs_dir: Path, uri: str, formats: Sequence[str]) -> None:
     """Writes the report files, puts them into the studies' summary runs, and prints where they are."""
-    from reports import make_report, summarize
+    from reports import make_report, summarize, verdicts
     from reports.collect import collect
     from runners.tracking import write_study_summary
     from runners.tracking.studies import VariantRecord
@@ -338,9 +338,11 @@ def write_report(plan: Plan, runs_dir: Path, uri: str, formats: Sequence[str]) -
     results = collect(plan, uri)
     files = make_report(plan, uri, formats, runs_dir / "reports", results=results)
     tracker = make_tracker(plan, runs_dir, uri)
+    judged = verdicts(plan, results)
     for study, summary in zip(plan.studies, summarize(plan, results), strict=True):
         records = [VariantRecord(row.key, row.as_metrics(study.metric)) for row in summary.variants]
-        write_study_summary(tracker, plan, study, records, list(files.values()))
+        told = {claim.key: claim.verdict for claim in judged if claim.study == study.name}
+        write_study_summary(tracker, plan, study, records, list(files.values()), verdicts=told)
     out = console()
     for name, path in files.items():
         out.print(f"report ({name}): {path}", soft_wrap=True)

@@ -108,7 +108,7 @@ def test_the_folder_of_the_data_set_that_is_asked_for_is_looked_into(plan: Plann
             for index in range(2):
                 (tmp_path / split / name / f"{index}.png").write_bytes(b"")
     small: dict[str, Any] = {"data.name": "image_folder", "data.root": str(tmp_path), "data.augmentation": "none"}
-    small |= {"train.batch_size": 2}
+    small |= {"train.batch_size": 2, "data.train_images": 3}
     base = Request(get_preset("quick"), small).base()
     assert base.data.facts.num_classes == 3
     made = plan("cost", "temperature", overrides=small)

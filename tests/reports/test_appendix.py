@@ -53,12 +53,12 @@ def test_a_study_that_is_not_like_the_others_says_so() -> None:
 
 
 def test_unset_data_means_all_of_it_and_is_listed() -> None:
-    variants = (Variant(name="all"), Variant(name="few", changes={"data.train_images": 100}))
+    variants = (Variant(name="all"), Variant(name="few", changes={"data.train_images": 1000}))
     study = Study(name="few", title="Few", question="?", reference="all", variants=variants)
-    plan = plan_of(study, preset="quick")
+    plan = plan_of(study, preset="small")
     listed = _rows(varying_settings_table(study, plan))
     assert ["data.train_images", "–", "all"] in listed
-    assert ["", "100", "few"] in listed
+    assert ["", "1000", "few"] in listed
 
 
 def test_every_setting_of_every_row_can_be_found() -> None:

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from pypdf import PdfReader
 
-from ablations.planning import Plan
+from ablations.planning import Plan, Request, make_plan
+from ablations.presets import PRESETS
 from ablations.registry import available_studies
+from ablations.study import Scale
 from reports.blocks import Document, Paragraph, Table
 from reports.document import build_document
 from reports.drawing import draw
@@ -21,6 +23,7 @@ from reports.render.latex import latex_text
 from reports.render.markdown import markdown_text
 from reports.render.typst import compile_pdf
 from tests.reports.everything import made_up_results, whole_plan
+from tests.reports.made_up import TEMPERATURE, plan_of
 
 STAND_IN = '<svg xmlns="http://www.w3.org/2000/svg" width="453" height="150"><rect width="453" height="150"/></svg>'
 RIGHT_EDGE = 595.3 - 2.1 / 2.54 * 72
@@ -66,7 +69,7 @@ def test_every_cell_is_in_the_pdf(told: Document, pdf: Path) -> None:
 
 
 def test_the_report_stays_readable_in_length(pdf: Path) -> None:
-    assert len(PdfReader(pdf).pages) <= 32
+    assert len(PdfReader(pdf).pages) <= 36
 
 
 @pytest.mark.skipif(shutil.which("pdftotext") is None, reason="needs poppler to see where words stand")
@@ -115,16 +118,23 @@ def test_the_columns_of_a_study_fit_what_stands_in_them(whole: Plan, told: Docum
     assert about_place == ["Attention per input resolution"]
 
 
-def test_how_a_preset_cuts_a_study_down(whole: Plan, told: Document) -> None:
-    said = {study.name: scale_words(study, whole) for study in whole.studies}
-    assert said["temperature"] == said["cost"] == ""
-    assert said["placement"] == (
-        "At preset quick only a part of this study is asked: 5 of 8 rows (left out: C1 + C3; C2 + C3; C1 + C2); "
-        "2 seeds instead of 3."
+def test_how_a_preset_cuts_a_study_down() -> None:
+    """The made-up study has the rows static, τ = 20 and τ = 30; the preset has three seeds."""
+    scale = Scale(variants=("static", "tau_30"), seeds=2, baseline={"data.train_images": 100})
+    study = TEMPERATURE.model_copy(update={"scales": {"quick": scale}})
+    plan = plan_of(study, preset="quick", seeds=None)
+    assert scale_words(plan.studies[0], plan) == (
+        "At preset quick only a part of this study is asked: 2 of 3 rows (left out: τ = 20); 2 seeds instead of 3; "
+        "data.train_images = 100."
     )
-    assert said["kernels"].endswith("4 of 72 rows; 2 seeds instead of 3.")
-    assert said["backbones"].endswith("2 seeds instead of 3; data.train_images = 2000.")
-    shown = [block.text for s in told.sections for block in s.blocks if isinstance(block, Paragraph)]
-    assert [text for text in said.values() if text and text not in shown] == []
-    paper = whole_plan("paper", "backbones")
-    assert scale_words(paper.studies[0], paper) == ""
+    asked = make_plan([study], Request(PRESETS["quick"], {"data.train_images": 500}, seeds=5))
+    assert scale_words(asked.studies[0], asked).endswith("asked: 2 of 3 rows (left out: τ = 20).")
+    other = plan_of(study, preset="smoke")
+    assert scale_words(other.studies[0], other) == ""
+
+
+def test_every_study_that_is_cut_down_says_so(whole: Plan, told: Document) -> None:
+    for study, section in zip(whole.studies, told.sections[1:], strict=True):
+        leads = [block.lead for block in section.blocks if isinstance(block, Paragraph)]
+        assert ("Cut down" in leads) == (study.whole is not study)
+    assert any(study.whole is not study for study in whole.studies)
