@@ -33,29 +33,49 @@ class VariantRecord:
 
 
 def write_study_summary(
-    tracker: Tracker, plan: Plan, study: Study, variants: Sequence[VariantRecord], files: Sequence[Path]
+    tracker: Tracker,
+    plan: Plan,
+    study: Study,
+    variants: Sequence[VariantRecord],
+    files: Sequence[Path],
+    *,
+    verdicts: Mapping[str, str] | None = None,
 ) -> str:
     """Writes the summary run of a study in place of its earlier one and returns its id.
+
+    Args:
+        tracker: Where to.
+        plan: The plan that the study is part of.
+        study: The study.
+        variants: What its child runs carry.
+        files: Report files, kept as artifacts.
+        verdicts: The verdict on each claim, told in the run's description.
 
     Raises:
         TrackingError: If the store refuses.
     """
     try:
-        return _write(tracker, plan, study, variants, files)
+        tags = _tags(tracker, plan, study, verdicts or {})
+        return _write(tracker, study, tags, variants, files)
     except Exception as error:
         raise TrackingError(f"the summary of study {study.name!r} could not be tracked: {error}") from error
 
 
-def _write(tracker: Tracker, plan: Plan, study: Study, variants: Sequence[VariantRecord], files: Sequence[Path]) -> str:
-    tags = {
+def _tags(tracker: Tracker, plan: Plan, study: Study, verdicts: Mapping[str, str]) -> dict[str, str]:
+    return {
         names.TAG_KIND: "study",
         names.TAG_STUDY_NAME: study.name,
         names.TAG_OVERRIDES: canonical_json(dict(plan.request.overrides)),
         names.TAG_SEEDS: str(plan.request.seeds_of(study)),
         names.study_tag(study.name): "summary",
-        names.TAG_NOTE: _note(study),
+        names.TAG_NOTE: _note(study, verdicts),
         **tracker.common_tags(),
     }
+
+
+def _write(
+    tracker: Tracker, study: Study, tags: dict[str, str], variants: Sequence[VariantRecord], files: Sequence[Path]
+) -> str:
     replaced = _earlier(tracker, tags)
     run_id = tracker.create_run(f"Study: {study.title}", tags, {"reference": study.reference, "metric": study.metric})
     for variant in variants:
@@ -120,6 +140,9 @@ def _quoted(text: str) -> str:
     return text.replace("\\", "\\\\")
 
 
-def _note(study: Study) -> str:
-    finding = f"\n\n**Published finding.** {study.finding}" if study.finding else ""
-    return f"**Question.** {study.question}{finding}"
+def _note(study: Study, verdicts: Mapping[str, str]) -> str:
+    parts = [f"**Question.** {study.question}"]
+    if study.finding:
+        parts.append(f"**Published finding.** {study.finding}")
+    parts += [f"- {claim}: **{verdict}**" for claim, verdict in verdicts.items()]
+    return "\n\n".join(parts)[:5000]

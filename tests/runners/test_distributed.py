@@ -31,7 +31,12 @@ def in_double(model, batches, *more):
 runners.training.mix = lambda images, *more: mix(images.double(), *more)
 runners.training.evaluate = runners.nodes.evaluate = in_double
 """
-RUN = "import sys; from runners.task import Task; from runners.trial import run_node; run_node(Task.from_arguments(sys.argv[1:]))"
+RUN = """
+import sys
+from runners.task import Task
+from runners.trial import run_node
+run_node(Task.from_arguments(sys.argv[1:]))
+"""
 
 
 def _run_in_double(bench: Bench, devices: int) -> NodeState:

@@ -156,13 +156,14 @@ def test_a_second_summary_takes_the_place_of_the_first(tracker: Tracker, tmp_pat
     report.write_bytes(b"%PDF")
     records = [VariantRecord("tau_30", {"test/top1.mean": 1.0}), VariantRecord("static", {})]
     for _ in range(2):
-        run_id = write_study_summary(tracker, plan, study, records, [report])
+        run_id = write_study_summary(tracker, plan, study, records, [report], verdicts={"it helps": "reproduced"})
     runs = list(tracker.search(f"tags.`{names.TAG_STUDY_NAME}` = 'temperature'"))
     assert sorted(run.data.tags[names.TAG_KIND] for run in runs) == ["study", "variant", "variant"]
     children = [run for run in runs if run.data.tags[names.TAG_KIND] == "variant"]
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {run_id}
     assert {run.data.tags[names.TAG_VARIANT_NAME] for run in children} == {"tau_30", "static"}
     summary = tracker.client.get_run(run_id)
+    assert "it helps: **reproduced**" in summary.data.tags[names.TAG_NOTE]
     assert summary.data.tags[names.TAG_OVERRIDES] == '{"train.epochs":3}'
     assert [a.path for a in tracker.client.list_artifacts(run_id, "report")] == ["report/report.pdf"]
 
