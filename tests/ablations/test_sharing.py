@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from ablations.planning import EvaluationNode, Plan
-from ablations.presets import PRESETS
+from ablations.presets import PRESETS, get_preset
 from ablations.registry import available_studies
 
 Planner = Callable[..., Plan]
@@ -101,7 +101,6 @@ SAME = [
 @pytest.fixture(scope="module")
 def whole() -> Plan:
     from ablations.planning import Request, make_plan
-    from ablations.presets import get_preset
     from ablations.registry import get_study
 
     request = Request(get_preset("quick"))

@@ -40,7 +40,7 @@ run_node(Task.from_arguments(sys.argv[1:]))
 
 
 def _run_in_double(bench: Bench, devices: int) -> NodeState:
-    node = bench.trial(train__temperature__start=1.0, train__devices=devices)
+    node = bench.trial(train__temperature__start=1.0, train__devices=devices, train__epochs=1)
     task = Task(bench.root, node.fingerprint, device="cpu", plugins=("double_precision",))
     (bench.root / "double_precision.py").write_text(DOUBLE)
     path = os.pathsep.join([str(bench.root), str(ROOT)])
