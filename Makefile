@@ -4,9 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: run test lint types contracts tests clean
+.PHONY: run run-all test lint types contracts tests clean
 
 run: $(VENV)/.installed
+	$(BIN)/python run_ablation.py run aggregation resolution temperature --preset quick --workers $(WORKERS)
+
+run-all: $(VENV)/.installed
 	$(BIN)/python run_ablation.py run --all --preset quick --workers $(WORKERS)
 
 test: lint types contracts tests
