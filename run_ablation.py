@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -281,17 +282,19 @@ def launch(
     from runners.display import make_display
     from runners.follower import Follower
     from runners.launch import Launch, Settings
+    from runners.preflight import find_problem
 
-    dispatcher = make_dispatcher(dispatch, workers)
-    tracker = make_tracker(plan, runs_dir, uri)
-    if plan.missing:
-        from runners.preflight import check
-
-        check(plan)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     settings = Settings((runs_dir / "state").resolve(), device=device, plugins=plugins)
-    with make_display(console()) as display:
-        return Launch(plan, dispatcher, Follower(tracker), display, settings).run()
+    # Workers import torch while the tracking store is made.
+    dispatcher = make_dispatcher(dispatch, workers)
+    with dispatcher if plan.missing else nullcontext():
+        tracker = make_tracker(plan, runs_dir, uri)
+        problem = dispatcher.ask(find_problem, plan, plugins) if plan.missing else None
+        if problem is not None:
+            raise AblationError(problem)
+        with make_display(console()) as display:
+            return Launch(plan, dispatcher, Follower(tracker), display, settings).run()
 
 
 def make_tracker(plan: Plan, runs_dir: Path, uri: str) -> Any:

@@ -27,24 +27,30 @@ class Preset(Frozen):
 
 SMOKE = Preset(
     name="smoke",
-    summary="seconds, for tests: 256 images, 2 epochs, 2 seeds; its numbers mean nothing",
+    summary="seconds, for tests: 128 images, 2 epochs, 2 seeds; its numbers mean nothing",
     seeds=2,
     settings=flatten(
         {
-            "data": {"name": "fashion_mnist_mini", "train_images": 256, "validation_images": 100, "test_images": 200},
+            "data": {"name": "fashion_mnist_mini", "train_images": 128, "validation_images": 100, "test_images": 100},
             "model": {"width": 0.35, "depth": 0.5},
-            "train": {"epochs": 2, "batch_size": 8, "learning_rate": 0.01, "temperature.epochs": 1.0},
+            "train": {
+                "epochs": 2,
+                "batch_size": 8,
+                "learning_rate": 0.04,
+                "warmup_epochs": 0.5,
+                "temperature.epochs": 1.0,
+            },
         }
     ),
 )
 
 QUICK = Preset(
     name="quick",
-    summary="minutes on two cores: 6,000 embedded Fashion-MNIST images, 3 seeds",
+    summary="minutes on two cores: 4,500 embedded Fashion-MNIST images, 3 seeds",
     seeds=3,
     settings=flatten(
         {
-            "data": {"name": "fashion_mnist_mini", "train_images": 6000},
+            "data": {"name": "fashion_mnist_mini", "train_images": 4500},
             "model": {"width": 0.35, "depth": 0.5},
             "train": {
                 "epochs": 3,

@@ -106,9 +106,9 @@ class Table:
 FigureKind = Literal["accuracy", "curves", "entropy", "profile", "classes"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Figure:
-    """A figure as data; `reports.drawing` draws it.
+    """A figure as data; `reports.drawing` draws it. A figure equals itself only, since tables have no truth value.
 
     Attributes:
         name: File name without its ending, safe in a path.

@@ -11,6 +11,7 @@ import math
 import textwrap
 import warnings
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import matplotlib as mpl
 import pandas as pd
@@ -61,8 +62,26 @@ _MOST_CLASSES = 24
 """Names of more classes would not be legible; their numbers stand instead."""
 
 
+_painted: WeakKeyDictionary[Figure, Canvas] = WeakKeyDictionary()
+"""Figures painted before: laying one out takes longer than writing it in a second format."""
+
+
 def draw(figure: Figure, image_format: ImageFormat) -> bytes:
-    """Returns the drawn figure; equal figures give equal bytes."""
+    """Returns the drawn figure; equal tables give equal bytes."""
+    with mpl.rc_context(), warnings.catch_warnings():
+        # A character that no font has is drawn as a box, which is all that can be done about it.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        mpl.rcdefaults()
+        mpl.rcParams.update(_STYLE)
+        if figure not in _painted:
+            _painted[figure] = _paint(figure)
+        buffer = io.BytesIO()
+        _painted[figure].savefig(buffer, format=image_format, metadata=_NO_DATE[image_format])
+    return buffer.getvalue()
+
+
+def _paint(figure: Figure) -> Canvas:
+    """Paints a figure and lays it out once and for all."""
     painters = {
         "accuracy": _draw_accuracy,
         "curves": _draw_curves,
@@ -70,17 +89,12 @@ def draw(figure: Figure, image_format: ImageFormat) -> bytes:
         "profile": _draw_profile,
         "classes": _draw_classes,
     }
-    with mpl.rc_context(), warnings.catch_warnings():
-        # A character that no font has is drawn as a box, which is all that can be done about it.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        mpl.rcdefaults()
-        mpl.rcParams.update(_STYLE)
-        canvas = Canvas(layout="constrained")
-        FigureCanvasAgg(canvas)
-        painters[figure.kind](canvas, figure.data, figure.axis)
-        buffer = io.BytesIO()
-        canvas.savefig(buffer, format=image_format, metadata=_NO_DATE[image_format])
-    return buffer.getvalue()
+    canvas = Canvas(layout="constrained")
+    FigureCanvasAgg(canvas)
+    painters[figure.kind](canvas, figure.data, figure.axis)
+    canvas.draw_without_rendering()
+    canvas.set_layout_engine("none")
+    return canvas
 
 
 def _name(text: str) -> str:

@@ -110,7 +110,7 @@ class Launch:
 
     Args:
         plan: What is needed and what is done.
-        dispatcher: Where the work is carried out.
+        dispatcher: Where the work is carried out, with its workers started.
         follower: Brings states to the tracking store.
         display: Shows progress.
         settings: How nodes are run.
@@ -144,7 +144,7 @@ class Launch:
         check_writable(self._settings.state_root, _BYTES_PER_TRIAL * max(1, len(self._plan.missing_trials)))
         started = time.monotonic()
         interrupted = False
-        with self._dispatcher, self._follower:
+        with self._follower:
             try:
                 self._follower.catch_up(self._plan, self._states)
                 self._loop(started)

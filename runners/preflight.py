@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ablations.errors import SpecError
+from ablations.errors import AblationError, SpecError
 from ablations.facts import DatasetFacts
 from ablations.planning import EvaluationNode, Node, Plan
 from ablations.spec import Intervention, TrialSpec
+from runners.plugins import load_plugins
+
+
+def find_problem(plan: Plan, plugins: tuple[str, ...]) -> str | None:
+    """Returns what `check` raises as a sentence, or `None`: an answer that a worker can send."""
+    load_plugins(plugins)
+    try:
+        check(plan)
+    except AblationError as error:
+        return str(error)
+    return None
 
 
 def check(plan: Plan) -> None:

@@ -41,6 +41,11 @@ def run_node(task: Task) -> Status:
     return "finished"
 
 
+def warm_up() -> None:
+    """Imports what every node needs, so that a worker does it while the launcher is still preparing."""
+    from runners import nodes  # noqa: F401
+
+
 def _dyconv_errors() -> tuple[type[Exception], ...]:
     from dyconv.errors import DyconvError
 

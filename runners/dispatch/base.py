@@ -6,10 +6,13 @@ died under one; results and failures are read from the state folders.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from runners.task import Task
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,12 @@ class Dispatcher(Protocol):
     @property
     def capacity(self) -> int:
         """How many tasks may be under way at once."""
+
+    def ask(self, question: Callable[..., Answer], *arguments: object) -> Answer:
+        """Calls a function where the work is done, so that the launcher need not import torch; waits for its answer.
+
+        Function, arguments and answer are such as can be pickled.
+        """
 
     def submit(self, task: Task) -> None:
         """Starts a task, or queues it."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Self
 
-from runners.dispatch.base import Completion
+from runners.dispatch.base import Answer, Completion
 from runners.task import Task
 from runners.trial import run_node
 
@@ -17,6 +18,10 @@ class InlineDispatcher:
 
     def __init__(self) -> None:
         self._queue: deque[Task] = deque()
+
+    def ask(self, question: Callable[..., Answer], *arguments: object) -> Answer:
+        """Calls a function and returns its answer."""
+        return question(*arguments)
 
     def submit(self, task: Task) -> None:
         """Queues a task."""

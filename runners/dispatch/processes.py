@@ -1,6 +1,7 @@
 """Runs tasks in worker processes of this machine; a worker that dies takes down its own task and no other.
 
-Workers are spawned, live for many tasks (torch is imported once each) and ignore Ctrl-C: the launcher decides.
+Workers are spawned, live for many tasks and ignore Ctrl-C: the launcher decides. Each imports torch once, when the
+block is entered, so that it is ready when the first task comes.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ import concurrent.futures
 import multiprocessing
 import os
 import signal
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Self
 
 from pebble import ProcessExpired, ProcessPool
 
-from runners.dispatch.base import Completion
+from runners.dispatch.base import Answer, Completion
 from runners.task import Task
-from runners.trial import Status, run_node
+from runners.trial import Status, run_node, warm_up
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -34,6 +36,12 @@ class ProcessDispatcher:
         self._threads = threads
         self._futures: dict[Future[Status], Task] = {}
         self._pool: ProcessPool | None = None
+
+    def ask(self, question: Callable[..., Answer], *arguments: object) -> Answer:
+        """Calls a function in a worker and returns its answer."""
+        assert self._pool is not None, "a dispatcher is used inside a with block"
+        answer: Future[Answer] = self._pool.schedule(question, args=arguments)
+        return answer.result()
 
     def submit(self, task: Task) -> None:
         """Hands a task to the pool."""
@@ -62,10 +70,12 @@ class ProcessDispatcher:
             os.environ[variable] = str(self._threads)
         context = multiprocessing.get_context("spawn")
         self._pool = ProcessPool(max_workers=self.capacity, initializer=_ignore_interrupt, context=context)
+        for _ in range(self.capacity):
+            self._pool.schedule(warm_up)
         return self
 
     def __exit__(self, *raised: object) -> None:
-        if self._futures:
+        if self._futures or raised[0] is not None:
             self.cancel()
         elif self._pool is not None:
             self._pool.close()  # type: ignore[no-untyped-call]
