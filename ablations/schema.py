@@ -58,6 +58,7 @@ def _scales(baseline: dict[str, Any]) -> dict[str, Any]:
     properties = {
         "variants": {"type": ["array", "null"], "items": {"type": "string"}, "minItems": 1},
         "baseline": baseline,
+        "rows": {"type": "object", "additionalProperties": baseline},
         "seeds": {"type": ["integer", "null"], "minimum": 1, "maximum": 1000},
     }
     scale = {"type": "object", "additionalProperties": False, "properties": properties}

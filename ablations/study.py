@@ -92,17 +92,25 @@ class Scale(Frozen):
     Attributes:
         variants: Names of the rows that are kept, or `None` for all.
         baseline: Settings over those of the study.
+        rows: Settings of single rows at this preset, by their names, under the rows' own changes; for example the
+            recipe that a network is trained with.
         seeds: Repeats per variant, or `None` for the preset's.
     """
 
     variants: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = None
     baseline: Changes = Field(default_factory=dict)
+    rows: dict[str, Changes] = Field(default_factory=dict)
     seeds: Annotated[int, Field(ge=1, le=1000)] | None = None
 
     @field_validator("baseline")
     @classmethod
     def _are_settings(cls, baseline: Changes) -> Changes:
         return _flat(baseline)
+
+    @field_validator("rows")
+    @classmethod
+    def _rows_are_settings(cls, rows: dict[str, Changes]) -> dict[str, Changes]:
+        return {name: _flat(changes) for name, changes in rows.items()}
 
 
 class Study(Frozen):
@@ -184,7 +192,7 @@ class Study(Frozen):
     def _check_scales(self, variants: list[str]) -> None:
         for preset, scale in self.scales.items():
             _refuse_unknown("preset", preset, list(PRESETS), ("scales", preset))
-            for name in scale.variants or ():
+            for name in (*(scale.variants or ()), *scale.rows):
                 _refuse_unknown("variant", name, variants, ("scales", preset))
             if scale.variants is not None and self.reference not in scale.variants:
                 raise MisplacedError(("scales", preset), f"leaves out the reference {self.reference!r}. Keep it.")
@@ -194,7 +202,11 @@ class Study(Frozen):
         scale = self.scales.get(preset)
         if scale is None:
             return self
-        kept = [variant for variant in self.variants if scale.variants is None or variant.name in scale.variants]
+        kept = [
+            variant.model_copy(update={"changes": {**scale.rows.get(variant.name, {}), **variant.changes}})
+            for variant in self.variants
+            if scale.variants is None or variant.name in scale.variants
+        ]
         scaled = self.model_copy(
             update={
                 "variants": tuple(kept),

@@ -57,10 +57,22 @@ class DynamicLayer(nn.Module):
 
 
 def dynamic_layers(model: nn.Module) -> Iterator[tuple[str, DynamicLayer]]:
-    """Yield the name and module of each dynamic layer of `model`, in the order of their definition."""
-    for name, module in model.named_modules():
-        if isinstance(module, DynamicLayer):
-            yield name, module
+    """Yield the name and module of each dynamic layer of `model`, in the order of their definition.
+
+    It does not look into a dynamic layer, so that a trainer can afford it at every step.
+    """
+    yield from _walk(model, "", set())
+
+
+def _walk(module: nn.Module, name: str, seen: set[nn.Module]) -> Iterator[tuple[str, DynamicLayer]]:
+    if module in seen:
+        return
+    seen.add(module)
+    if isinstance(module, DynamicLayer):
+        yield name, module
+        return
+    for child_name, child in module.named_children():
+        yield from _walk(child, f"{name}.{child_name}" if name else child_name, seen)
 
 
 def set_temperature(model: nn.Module, temperature: float) -> int:

@@ -124,6 +124,7 @@ def test_an_error_has_the_line_of_the_offending_key(
     assert not any(word in str(caught.value) for word in ("pydantic", "Traceback", "Value error", "tuple"))
 
 
+ROWS = {"k2": {"train.nesterov": False}}
 CLAIMED = """\
 claims:
   - name: four beat two
@@ -135,13 +136,14 @@ scales:
     variants: [k4, k2]
     seeds: 2
     baseline: {train: {epochs: 3}}
+    rows: {k2: {train.nesterov: false}}
 """
 
 
 def test_a_file_may_have_claims_and_scales(load: Loader, study_text: str) -> None:
     study = load(study_text + CLAIMED)
     assert study.claims[0].contrasts == (Contrast(better=("k4",), worse=("k2",), margin=1.0),)
-    assert study.scales == {"quick": Scale(variants=("k4", "k2"), seeds=2, baseline={"train.epochs": 3})}
+    assert study.scales == {"quick": Scale(variants=("k4", "k2"), seeds=2, baseline={"train.epochs": 3}, rows=ROWS)}
     assert len(make_plan([study], Request(get_preset("quick"))).trials) == 2 * 2
 
 
@@ -161,6 +163,8 @@ def test_a_file_may_have_claims_and_scales(load: Loader, study_text: str) -> Non
         ("variants: [k4, k2]", "variants: []", 8, "list should have at least 1 item"),
         ("    variants: [k4, k2]", "    vriants: [k4, k2]", 8, "unknown key 'vriants'.*'variants'"),
         ("seeds: 2", "seeds: 0", 9, "greater than or equal to 1"),
+        ("rows: {k2:", "rows: {k3:", 7, "unknown variant 'k3'.*'k2'"),
+        ("nesterov", "nestrov", 11, "unknown setting 'train.nestrov'.*'train.nesterov'"),
         ("epochs: 3", "epoch: 3", 10, "unknown setting 'train.epoch'.*'train.epochs'"),
     ],
 )

@@ -46,6 +46,16 @@ def test_a_scale_cuts_rows_seeds_and_adds_settings() -> None:
     assert cut.inspecting([]).whole is study
 
 
+def test_a_scale_sets_single_rows_under_their_own_changes() -> None:
+    rows = {"a": {"train": {"learning_rate": 0.3}}, "b": {"model.reduction": 9, "train.learning_rate": 0.2}}
+    cut = make(quick=Scale(rows=rows)).at("quick")
+    assert [variant.changes for variant in cut.variants] == [
+        {"train.learning_rate": 0.3, "model.reduction": 1},
+        {"train.learning_rate": 0.2, "model.reduction": 2},
+        {"model.reduction": 3},
+    ]
+
+
 def test_what_a_scale_leaves_open_stays() -> None:
     cut = make(quick=Scale()).at("quick")
     assert (len(cut.variants), cut.seeds, cut.baseline) == (3, 4, {"train.epochs": 5})

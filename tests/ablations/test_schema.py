@@ -31,7 +31,7 @@ CLAIMED = """\
 claims:
   - {name: c, statement: s, contrasts: [{better: [k4], worse: [k2], margin: -0.5}]}
 scales:
-  quick: {variants: [k4, k2], seeds: 2, baseline: {train.epochs: 3}}
+  quick: {variants: [k4, k2], seeds: 2, baseline: {train.epochs: 3}, rows: {k2: {train.nesterov: false}}}
 """
 
 
@@ -46,6 +46,8 @@ scales:
         ("seeds: 2", "seeds: 0"),
         ("variants: [k4, k2]", "variants: []"),
         ("train.epochs: 3", "train.epoch: 3"),
+        ("train.nesterov", "train.nestrov"),
+        ("nesterov: false", "nesterov: never"),
     ],
 )
 def test_claims_and_scales_are_checked_by_both(

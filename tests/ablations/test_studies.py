@@ -236,3 +236,23 @@ def test_a_row_changes_what_it_is_about_and_nothing_else() -> None:
         changed = {key for variant in built(name, "paper").variants for key in variant.changes}
         assert changed - shared == keys - shared
         assert changed <= set(DEFAULTS)
+
+
+def test_each_family_has_its_own_recipe_at_the_papers_scale(plan: Callable[..., Plan]) -> None:
+    made = plan("backbones", preset="paper")
+    recipes = {}
+    for node in made.trials.values():
+        train = node.spec.train
+        step = (train.step_epochs, train.step_factor) if train.schedule == "step" else None
+        recipes[node.spec.model.name] = (train.epochs, train.learning_rate, train.weight_decay, train.schedule, step)
+    resnet = (100, 0.1, 1e-4, "step", (30, 0.1))
+    assert recipes == {
+        "mobilenet_v2": (300, 0.05, 4e-5, "cosine", None),
+        "mobilenet_v3_small": (300, 0.1, 3e-5, "cosine", None),
+        "mobilenet_v3_large": (300, 0.1, 3e-5, "cosine", None),
+        "resnet10": resnet,
+        "resnet18": resnet,
+        "resnet50": resnet,
+    }
+    elsewhere = {node.spec.train.learning_rate for node in plan("backbones", preset="small").trials.values()}
+    assert len(elsewhere) == 1

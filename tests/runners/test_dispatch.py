@@ -11,6 +11,7 @@ import pytest
 
 from ablations.errors import UnknownNameError
 from runners.dispatch import DISPATCHERS, Completion, Dispatcher, make_dispatcher
+from runners.dispatch.inline import InlineDispatcher
 from runners.state import StateStore
 from runners.task import Task
 
@@ -83,6 +84,23 @@ def test_results_arrive_whatever_the_order(dispatcher: Dispatcher, submit: Submi
         result = StateStore(task.state_root)[task.fingerprint].result()
         assert result is not None
         assert result["metrics"]["test/top1"] == 42.0
+
+
+def test_a_question_is_answered_where_the_work_is_done(dispatcher: Dispatcher) -> None:
+    with dispatcher:
+        assert dispatcher.ask(divmod, 7, 2) == (3, 1)
+        with pytest.raises(ZeroDivisionError):
+            dispatcher.ask(divmod, 7, 0)
+        pid = dispatcher.ask(os.getpid)
+    assert (pid == os.getpid()) == isinstance(dispatcher, InlineDispatcher)
+
+
+def test_an_error_of_the_launcher_does_not_wait_for_the_workers() -> None:
+    started = time.monotonic()
+    with pytest.raises(ValueError, match="no store"), make_dispatcher("processes", workers=1) as dispatcher:
+        dispatcher.submit(Task(Path("nowhere"), "0" * 12))
+        raise ValueError("no store")
+    assert time.monotonic() - started < 10
 
 
 def test_a_raised_error_is_a_failure_with_its_traceback(dispatcher: Dispatcher, submit: Submit) -> None:

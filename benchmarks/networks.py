@@ -1,0 +1,69 @@
+"""A whole training step: ours against the static network and against the textbook, on the networks of the studies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchmarks.textbook import as_textbook
+from benchmarks.timing import interleaved, peak_bytes, training_step
+from dyconv import build_model
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network, the images it is given, and how many rounds of it make a median."""
+
+    title: str
+    name: str
+    pixels: int
+    batch: int
+    rounds: int
+    options: dict[str, Any]
+
+
+CASES = (
+    Case("MobileNetV2 ×0.5, 32 px", "mobilenet_v2", 32, 64, 9, {"width": 0.5, "stem_stride": 1}),
+    Case("MobileNetV2 ×0.5, 224 px", "mobilenet_v2", 224, 16, 7, {"width": 0.5}),
+    Case("MobileNetV2 ×0.35 depth 0.5, 28 px", "mobilenet_v2", 28, 128, 9, {"width": 0.35, "depth": 0.5}),
+    Case("ResNet-18, 32 px", "resnet18", 32, 64, 5, {"stem_kernel": 3, "stem_stride": 1, "stem_pool": False}),
+)
+
+
+def build(case: Case) -> dict[str, tuple[nn.Module, torch.Tensor]]:
+    """Returns the networks of a case by how they are computed, each with its batch in its own memory format."""
+    size = (3, case.pixels, case.pixels)
+    shared: dict[str, Any] = {"num_classes": 10, "seed": 0, "input_size": size, **case.options}
+    if case.name == "mobilenet_v2":
+        shared["dropout"] = 0.0
+    static = build_model(case.name, **shared)
+    ours = build_model(case.name, num_kernels=4, **shared)
+    images = torch.randn(case.batch, *size, generator=torch.Generator().manual_seed(0))
+    last = images.contiguous(memory_format=torch.channels_last)
+    return {
+        "static": (static.to(memory_format=torch.channels_last), last),
+        "static NCHW": (build_model(case.name, **shared), images),
+        "ours": (ours.to(memory_format=torch.channels_last), last),
+        "textbook": (as_textbook(build_model(case.name, num_kernels=4, **shared)), images),
+    }
+
+
+def measure(case: Case) -> dict[str, Any]:
+    """Returns medians in seconds, peak memory in bytes, and the ratios that are promised."""
+    built = build(case)
+    steps = {name: training_step(model, images) for name, (model, images) in built.items()}
+    seconds = interleaved(steps, rounds=case.rounds)
+    memory = {name: peak_bytes(step) for name, step in steps.items()}
+    added = memory["textbook"] - memory["static NCHW"]
+    return {
+        "title": case.title,
+        "batch": case.batch,
+        "seconds": seconds,
+        "peak_bytes": memory,
+        "times_as_fast_as_textbook": seconds["textbook"] / seconds["ours"],
+        "times_the_static_step": seconds["ours"] / min(seconds["static"], seconds["static NCHW"]),
+        "share_of_the_memory_that_textbook_adds": (memory["ours"] - memory["static"]) / added,
+    }

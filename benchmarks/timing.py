@@ -1,0 +1,47 @@
+"""Time and memory of alternatives, measured in turn so that a slow spell of the machine meets all of them."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+Step = Callable[[], object]
+
+
+def interleaved(steps: Mapping[str, Step], *, rounds: int, warmup: int = 2) -> dict[str, float]:
+    """Returns the median seconds of each step over `rounds` rounds; each round takes every step once, in order."""
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(warmup + rounds):
+        for name, step in steps.items():
+            start = time.perf_counter()
+            step()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(measured[warmup:]) for name, measured in seconds.items()}
+
+
+def peak_bytes(step: Step) -> int:
+    """Returns how much more memory than at its start torch holds at the worst moment of a step, on the CPU."""
+    step()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+        step()
+    held = peak = 0
+    events = [event for event in recorded.profiler.kineto_results.events() if event.name() == "[memory]"]
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        peak = max(peak, held)
+    return peak
+
+
+def training_step(model: torch.nn.Module, images: torch.Tensor) -> Step:
+    """Returns a forward and backward pass; gradients are dropped first, as a training does."""
+
+    def step() -> None:
+        for parameter in model.parameters():
+            parameter.grad = None
+        torch.autograd.backward(model(images).logsumexp(1).sum())
+
+    return step
