@@ -4,13 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: run run-all test lint types contracts tests clean
+.PHONY: run bench test lint types contracts tests clean
 
 run: $(VENV)/.installed
-	$(BIN)/python run_ablation.py run aggregation resolution temperature --preset quick --workers $(WORKERS)
-
-run-all: $(VENV)/.installed
 	$(BIN)/python run_ablation.py run --all --preset quick --workers $(WORKERS)
+
+bench: $(VENV)/.installed
+	$(BIN)/python -m benchmarks
 
 test: lint types contracts tests
 

@@ -30,9 +30,7 @@ class TextbookDynamicConv2d(nn.Module):
         attention = torch.softmax(logits / ours.temperature, dim=1)
         kernels = (attention @ ours.weight.flatten(1)).reshape(-1, *ours.weight.shape[2:])
         folded = input.reshape(1, -1, *input.shape[2:])
-        output = F.conv2d(
-            folded, kernels, None, ours.stride, ours.padding, ours.dilation, groups=batch * ours.groups
-        )
+        output = F.conv2d(folded, kernels, None, ours.stride, ours.padding, ours.dilation, groups=batch * ours.groups)
         output = output.reshape(batch, -1, *output.shape[2:])
         return output if ours.bias is None else output + (attention @ ours.bias)[:, :, None, None]
 

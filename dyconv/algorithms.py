@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dyconv import products
 from dyconv.errors import ArgumentError, unknown_name
 from dyconv.remembering import remembered
 from dyconv.taps import Window, convolve_taps, used_windows
@@ -87,12 +88,13 @@ class Algorithm:
 
     Costs are per image, for forward and backward, in units of one multiply-add of a dense product. They were
     fitted to medians on one AVX-512 core in fp32 (a unit is 0.07 ns there), B = 64 and 128, K = 4. Only their
-    order matters.
+    order matters. `keeps_format` says that the gradient of a channels-last input is channels-last by itself.
     """
 
     applies: Callable[[Geometry], bool]
     cost: Callable[[Geometry], float]
     run: Callable[[Tensor, Tensor, Tensor, Geometry], Tensor]
+    keeps_format: bool = False
 
 
 def is_channels_last(input: Tensor) -> bool:
@@ -108,14 +110,14 @@ def _plain(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Ten
 
 
 def _product(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
-    """Pointwise: aggregate the kernels by one product, then one batched product over the pixels."""
-    input = input[:, :, :: g.stride[0], :: g.stride[1]]
-    if not is_channels_last(input):
-        kernels_BOC = _aggregate(weight.flatten(2), attention)
-        return torch.bmm(kernels_BOC, input.flatten(2)).reshape(g.batch, g.out_channels, *g.output_size)
-    # The batched product reads kernels stored (C, O) faster than kernels stored (O, C).
-    kernels_BCO = _aggregate(weight.flatten(2).transpose(1, 2), attention)
-    return _from_rows(torch.bmm(_to_rows(input), kernels_BCO), g.output_size)
+    """Not grouped: matrix products of patches with aggregated kernels, a few images at a time."""
+    images = input.permute(0, 2, 3, 1).contiguous()
+    # The product reads kernels stored (h, w, C, O) faster than kernels stored (O, C, h, w).
+    kernels_KN = weight.permute(0, 3, 4, 2, 1).flatten(1)
+    window = products.Window(g.kernel_size, g.stride, g.padding, g.dilation, g.output_size)
+    by_hand = g.batch > 0 and not torch.compiler.is_compiling()
+    compute = products.mixed_product if by_hand else products.differentiable_product
+    return _from_rows(compute(images, kernels_KN, attention, window), g.output_size)
 
 
 def _grouped(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
@@ -199,27 +201,29 @@ def _windows(g: Geometry) -> tuple[Window, ...]:
 
 # Fitted constants of the cost model: numbers written and read again, per element.
 _AGGREGATED_DENSE = 60.0  # one element of an aggregated kernel that a batched product reads
-_AGGREGATED_FOLDED = 120.0  # the same when a grouped convolution re-orders it first
+_AGGREGATED_FOLDED = 200.0  # the same when a grouped convolution re-orders it first
 _STACKED = 85.0  # one element of the stack that mixing makes
 _MOVED = 60.0  # one element of input or output moved for folding
-_SHARED = 200.0  # one element of the K kernels, once per batch
+_PATCH = 30.0  # one element of a patch that is copied to be multiplied
+_SHARED = 800.0  # one element of the K kernels, once per batch
 _OPEN_BATCH = 64  # stands for a batch size that is not known yet
 _PER_TAP = 40.0  # one multiply-add done element by element
 
 
 def _small_groups(g: Geometry) -> float:
     """How much slower a grouped convolution does one multiply-add when each group is narrow."""
-    return 1.0 + 15.0 / g.per_group
+    return 1.0 + 50.0 / g.per_group
 
 
 def _cost_of_mixing(g: Geometry, side: int) -> float:
     shared = _SHARED * g.num_kernels * g.kernel_elements / max(1, g.batch)
-    products = g.num_kernels * g.multiply_adds * (1.0 if g.pointwise else _small_groups(g))
+    products = g.num_kernels * g.multiply_adds * (1.0 if g.groups == 1 else _small_groups(g))
     return products + _STACKED * g.num_kernels * side + (0.0 if g.pointwise else shared)
 
 
 def _cost_of_product(g: Geometry) -> float:
-    return _AGGREGATED_DENSE * g.kernel_elements + g.multiply_adds
+    patches = 0 if g.pointwise else prod(g.output_size) * prod(g.kernel_size) * g.in_channels
+    return _AGGREGATED_DENSE * g.kernel_elements + g.multiply_adds + _PATCH * patches
 
 
 def _cost_of_grouped(g: Geometry) -> float:
@@ -253,7 +257,7 @@ def _depthwise_foldable(g: Geometry) -> bool:
 
 _ALGORITHMS: dict[str, Algorithm] = {
     "plain": Algorithm(lambda g: g.batch == 1 or g.num_kernels == 1, lambda g: 0.0, _plain),
-    "product": Algorithm(lambda g: g.pointwise, _cost_of_product, _product),
+    "product": Algorithm(lambda g: g.groups == 1, _cost_of_product, _product, keeps_format=True),
     "grouped": Algorithm(_foldable, _cost_of_grouped, _grouped),
     "depthwise": Algorithm(_depthwise_foldable, _cost_of_depthwise, _depthwise),
     "taps": Algorithm(lambda g: g.depthwise, _cost_of_taps, _taps),

@@ -117,9 +117,11 @@ def _convolve(
     input: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, geometry: Geometry, algorithm: str | None
 ) -> Tensor:
     attention = attention.to(input.dtype)
-    run = algorithms.choose(geometry, algorithm).run
+    chosen = algorithms.choose(geometry, algorithm)
     memory_format = torch.channels_last if algorithms.is_channels_last(input) else torch.contiguous_format
-    output = run(_GradientFormat.apply(input, memory_format), weight, attention, geometry)
+    if not (chosen.keeps_format and memory_format == torch.channels_last):
+        input = _GradientFormat.apply(input, memory_format)
+    output = chosen.run(input, weight, attention, geometry)
     if bias is not None:
         output = output + (attention @ bias)[:, :, None, None]
     return output.contiguous(memory_format=memory_format)

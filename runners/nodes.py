@@ -20,6 +20,7 @@ from runners.data import BatchSource
 from runners.distributed import World
 from runners.evaluation import Measurement, evaluate
 from runners.files import write_json
+from runners.memory import keep_freed_memory
 from runners.network import as_static, build_network, input_size, intervened, open_source
 from runners.profile import attention_gap, attention_profile
 from runners.state import NodeState
@@ -99,6 +100,7 @@ def run_cost(node: Node, state: NodeState, task: Task) -> dict[str, float]:
 def _prepare(node: Node, task: Task, device: torch.device) -> tuple[nn.Module, BatchSource]:
     """Returns the untrained network and its batches, on the device."""
     torch.set_num_threads(task.threads)
+    keep_freed_memory()
     source = open_source(node.spec, device, _LAYOUT)
     model = build_network(node.spec.model, source.facts, node.spec.seed)
     return model.to(device).to(memory_format=_LAYOUT), source

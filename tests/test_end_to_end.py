@@ -187,7 +187,9 @@ def test_all_studies_run_to_a_report(launched: Path, tmp_path: Path) -> None:
         if "test/top1.mean" in run.data.metrics:
             mean = f"{run.data.metrics['test/top1.mean']:.2f}"
             assert re.search(rf"(?<![\d.]){re.escape(mean)}(?!\d)", text), (run.info.run_name, mean)
-    assert re.search(r"(\d+) of \1 trainings, (\d+) of \2 evaluations of their checkpoints and (\d+) of \3 networks", text)
+    assert re.search(
+        r"(\d+) of \1 trainings, (\d+) of \2 evaluations of their checkpoints and (\d+) of \3 networks", text
+    )
 
 
 def test_an_interrupt_ends_within_seconds_and_the_same_command_goes_on(tmp_path: Path) -> None:

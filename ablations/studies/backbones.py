@@ -32,8 +32,13 @@ _NETWORKS: dict[str, tuple[str, str]] = {
 
 _QUICK = ("mobilenet_v2", "mobilenet_v3_small", "resnet10")
 
-_RESNET = {"train.epochs": 100, "train.learning_rate": 0.1, "train.weight_decay": 1e-4, "train.schedule": "step"}
-_MOBILENET_V3 = {"train.learning_rate": 0.1, "train.weight_decay": 3e-5}
+_RESNET: dict[str, Any] = {
+    "train.epochs": 100,
+    "train.learning_rate": 0.1,
+    "train.weight_decay": 1e-4,
+    "train.schedule": "step",
+}
+_MOBILENET_V3: dict[str, Any] = {"train.learning_rate": 0.1, "train.weight_decay": 3e-5}
 _RECIPES = {
     "mobilenet_v3_small": _MOBILENET_V3,
     "mobilenet_v3_large": _MOBILENET_V3,

@@ -35,8 +35,10 @@ def chosen(channels: int, out: int, size: int, kernel: int = 1, **kw: int) -> st
         ((56, 336, 1), "mix_input"),
         ((112, 1280, 1), "mix_input"),
         ((336, 112, 1), "mix_output"),
-        ((64, 64, 32, 3), "grouped"),
-        ((64, 64, 8, 3), "grouped"),
+        ((64, 64, 32, 3), "product"),
+        ((128, 128, 16, 3), "product"),
+        ((256, 256, 8, 3), "product"),
+        ((512, 512, 4, 3), "product"),
     ],
 )
 def test_the_fastest_measured_algorithm_is_chosen(shape: tuple[int, ...], expected: str) -> None:

@@ -96,10 +96,14 @@ def test_a_question_is_answered_where_the_work_is_done(dispatcher: Dispatcher) -
 
 
 def test_an_error_of_the_launcher_does_not_wait_for_the_workers() -> None:
+    def launch() -> None:
+        with make_dispatcher("processes", workers=1) as dispatcher:
+            dispatcher.submit(Task(Path("nowhere"), "0" * 12))
+            raise ValueError("no store")
+
     started = time.monotonic()
-    with pytest.raises(ValueError, match="no store"), make_dispatcher("processes", workers=1) as dispatcher:
-        dispatcher.submit(Task(Path("nowhere"), "0" * 12))
-        raise ValueError("no store")
+    with pytest.raises(ValueError, match="no store"):
+        launch()
     assert time.monotonic() - started < 10
 
 
