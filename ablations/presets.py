@@ -46,11 +46,11 @@ SMOKE = Preset(
 
 QUICK = Preset(
     name="quick",
-    summary="minutes on two cores: 4,500 embedded Fashion-MNIST images, 3 seeds",
+    summary="minutes on two cores: 3,600 embedded Fashion-MNIST images, 3 seeds",
     seeds=3,
     settings=flatten(
         {
-            "data": {"name": "fashion_mnist_mini", "train_images": 4500},
+            "data": {"name": "fashion_mnist_mini", "train_images": 3600},
             "model": {"width": 0.35, "depth": 0.5},
             "train": {
                 "epochs": 3,

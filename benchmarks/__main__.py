@@ -1,0 +1,80 @@
+"""`python -m benchmarks [part …]`: measures, then writes docs/performance.json, .md and .png.
+
+Parts that are not named keep what the JSON file has of them.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks import harness, latency, layers, networks
+from benchmarks.writing import write
+from runners.memory import keep_freed_memory
+from runners.provenance import project_commit
+
+FOLDER = Path(__file__).resolve().parent.parent / "docs"
+
+
+def _layers() -> Iterator[dict[str, Any]]:
+    for title, name, options in layers.NETWORKS:
+        for pixels, batch in layers.PIXELS.items():
+            for shape in layers.shapes(name, pixels, batch, options):
+                yield {"network": f"{title}, {pixels} px", **layers.measure(shape)}
+
+
+PARTS: dict[str, Callable[[], Any]] = {
+    "networks": lambda: [_said(networks.measure(case)) for case in networks.CASES],
+    "latency": lambda: [_said(latency.measure(*case)) for case in latency.CASES],
+    "trial": lambda: _said(harness.trial()),
+    "planning": harness.planning,
+    "layers": lambda: [_said(measured) for measured in _layers()],
+}
+
+
+def main(wanted: list[str]) -> None:
+    """Measures the parts called `wanted`, all if none is, and writes what is known."""
+    unknown = set(wanted) - set(PARTS)
+    if unknown:
+        sys.exit(f"unknown part {', '.join(sorted(unknown))}. Known are: {', '.join(PARTS)}")
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    path = FOLDER / "performance.json"
+    known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    for name in wanted or PARTS:
+        known[name] = {"measured": _where(), "results": PARTS[name]()}
+        path.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n")
+    write(known, FOLDER)
+
+
+def _where() -> dict[str, str]:
+    commit = project_commit()
+    return {
+        "machine": f"{_processor()}, one thread",
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "commit": commit.sha[:12] + (" with changes" if commit.dirty else ""),
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"{names[0] if names else platform.processor()} ({capability})"
+
+
+def _said(result: dict[str, Any]) -> dict[str, Any]:
+    sys.stderr.write(f"{result['title']}\n")
+    return result
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

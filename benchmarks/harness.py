@@ -1,0 +1,98 @@
+"""What the harness adds: a trial of preset quick against its network alone, and planning by the number of runs."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from ablations.planning import Request, make_plan
+from ablations.presets import get_preset
+from ablations.registry import get_study
+from ablations.study import Study, Variant
+from runners.network import build_network
+from runners.optimization import make_optimizer
+from runners.state import StateStore
+from runners.task import Task
+from runners.trial import run_node
+
+_ROUNDS = 15
+SIZES = (10, 100, 1_000, 10_000)
+
+
+def trial() -> dict[str, Any]:
+    """Returns images per second in training, and the share of a trial that is spent outside its network.
+
+    Inside are forward and backward passes and optimiser steps of the training, and the forward passes over the
+    validation and test splits, each timed alone on random images and multiplied by how often a trial does it.
+    """
+    request = Request(get_preset("quick"))
+    plan = make_plan([get_study("temperature", request.base())], request)
+    node = next(node for node in plan.missing_trials if node.spec.train.temperature is not None)
+    with tempfile.TemporaryDirectory() as folder:
+        state = StateStore(Path(folder))[node.fingerprint]
+        state.describe(node)
+        start = time.perf_counter()
+        run_node(Task(Path(folder), node.fingerprint, "cpu"))
+        seconds = time.perf_counter() - start
+        result = state.result()
+        assert result is not None, state.failure()
+        events = [event["metrics"] for event in state.events()]
+    spec, facts = node.spec, node.spec.data.facts
+    model = build_network(spec.model, facts, 0).to(memory_format=torch.channels_last)
+    optimizer = make_optimizer(model, spec.train)
+    size = (facts.channels, facts.image_size, facts.image_size)
+    images = torch.randn(spec.train.batch_size, *size).contiguous(memory_format=torch.channels_last)
+    labels = torch.zeros(len(images), dtype=torch.long)
+
+    def training() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(F.cross_entropy(model(images), labels))
+        optimizer.step()
+
+    def looking() -> None:
+        with torch.no_grad():
+            model(images)
+
+    step = _median(training)
+    model.eval()
+    look = _median(looking) / len(images)
+    count = spec.data.train_images or facts.train_images
+    seen = spec.train.epochs * facts.validation_images + facts.test_images
+    inside = spec.train.epochs * (count // len(images)) * step + seen * look
+    return {
+        "title": node.title,
+        "seconds": seconds,
+        "network_seconds": inside,
+        "share_outside": 1 - inside / seconds,
+        "images_per_second": statistics.median(metrics["train/images_per_second"] for metrics in events),
+    }
+
+
+def planning() -> list[dict[str, float]]:
+    """Returns how long a plan of so many runs takes, ten of each variant."""
+    return [{"runs": runs, "seconds": _planned(runs)} for runs in SIZES]
+
+
+def _planned(runs: int) -> float:
+    variants = tuple(Variant(name=f"v{n}", changes={"train.learning_rate": 0.01 + n * 1e-5}) for n in range(runs // 10))
+    study = Study(name="many", title="Many", question="?", reference="v0", variants=variants)
+    start = time.perf_counter()
+    plan = make_plan([study], Request(get_preset("quick"), seeds=10))
+    seconds = time.perf_counter() - start
+    assert len(plan.trials) == runs
+    return seconds
+
+
+def _median(step: Any) -> float:
+    measured = []
+    for _ in range(_ROUNDS + 2):
+        start = time.perf_counter()
+        step()
+        measured.append(time.perf_counter() - start)
+    return statistics.median(measured[2:])
