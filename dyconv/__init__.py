@@ -5,6 +5,7 @@ This package imports nothing of the project's others. Its public names are those
 
 from dyconv.aggregation import AggregationContext, available_aggregations, get_aggregation, register_aggregation
 from dyconv.attention import AttentionBranch, available_normalizations
+from dyconv.autotune import autotune, use_algorithms
 from dyconv.backbones import BackboneSpec
 from dyconv.base import DynamicLayer, dynamic_layers, set_forward_step, set_temperature
 from dyconv.conversion import make_dynamic
@@ -59,6 +60,7 @@ __all__ = [
     "available_models",
     "available_normalizations",
     "build_model",
+    "autotune",
     "compare_latency",
     "cost",
     "describe_layers",
@@ -76,4 +78,5 @@ __all__ = [
     "register_model",
     "set_forward_step",
     "set_temperature",
+    "use_algorithms",
 ]

@@ -154,8 +154,12 @@ def keep_attention(attention: Tensor, context: AggregationContext) -> Tensor:
 
 @register_aggregation("average")
 def average(attention: Tensor, context: AggregationContext) -> Tensor:
-    """1 / K for every kernel: no input dependence. The attention branch gets no gradient."""
-    return torch.full_like(attention, 1.0 / attention.shape[1])
+    """1 / K for every kernel: no input dependence. The attention branch gets no gradient.
+
+    One row for the whole batch (a stride of zero), by which a layer sees that it is an ordinary convolution.
+    """
+    num_kernels = attention.shape[1]
+    return attention.new_full((1, num_kernels), 1.0 / num_kernels).expand_as(attention)
 
 
 @register_aggregation("max")

@@ -9,7 +9,8 @@ Dimensions: B images, C input and O output channels, G groups, I = C / G, H W pi
 T kernel taps (h x w), J = K I channels side by side.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from typing import NamedTuple
@@ -103,7 +104,7 @@ def is_channels_last(input: Tensor) -> bool:
 
 
 def _plain(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
-    """One image, or one kernel: an ordinary convolution, and for one kernel its weight on the output."""
+    """One image, one row of attention, or one kernel (its weight goes on the output): an ordinary convolution."""
     if g.num_kernels == 1:
         return _static(input, weight[0], g) * attention[:, :, None, None]
     return _static(input, _aggregate(weight, attention)[0], g)
@@ -270,6 +271,22 @@ _ALGORITHMS: dict[str, Algorithm] = {
 }
 
 
+PINNED: dict[Geometry, str] = {}
+"""Algorithms that someone has chosen by measuring (`autotune`); empty unless asked for."""
+_recording: list[Geometry] | None = None
+
+
+@contextmanager
+def recorded() -> Iterator[list[Geometry]]:
+    """Note each geometry for which an algorithm is chosen inside a block."""
+    global _recording
+    before, _recording = _recording, []
+    try:
+        yield _recording
+    finally:
+        _recording = before
+
+
 def available_algorithms(geometry: Geometry | None = None) -> list[str]:
     """Return the names of all algorithms, or of those that can compute `geometry`."""
     return [name for name, a in _ALGORITHMS.items() if geometry is None or a.applies(geometry)]
@@ -278,11 +295,18 @@ def available_algorithms(geometry: Geometry | None = None) -> list[str]:
 def choose(geometry: Geometry, algorithm: str | None = None) -> Algorithm:
     """Return the algorithm called `algorithm`, or the cheapest one for `geometry` by the cost model.
 
+    "shared" is for attention of one row, (1, K), that all images have in common.
+
     Raises:
         ArgumentError: `algorithm` is unknown or cannot compute this shape.
     """
+    if algorithm == "shared":
+        return _ALGORITHMS["plain"]
     if algorithm is None:
-        return _ALGORITHMS[_cheapest(_for_choosing(geometry))]
+        if _recording is not None:
+            _recording.append(geometry)
+        algorithm = PINNED.get(geometry) if PINNED else None
+        return _ALGORITHMS[algorithm or _cheapest(_for_choosing(geometry))]
     if algorithm not in _ALGORITHMS:
         raise ArgumentError(unknown_name("algorithm", algorithm, _ALGORITHMS))
     if not _ALGORITHMS[algorithm].applies(geometry):

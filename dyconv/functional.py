@@ -40,7 +40,8 @@ def dynamic_conv2d(  # noqa: PLR0917 - the order of F.conv2d
     floating dtype than the rest and need not sum to one. `padding` is in pixels, "same", "valid", or "tf_same":
     TensorFlow's, ceil(H / stride) pixels out, the odd pixel at the bottom right. `algorithm` forces one of
     `algorithms.available_algorithms()`; None leaves the choice to the documented cost model there, which
-    depends on shapes only. All algorithms agree within rounding.
+    depends on shapes only; attention that is one row expanded over the batch makes an ordinary convolution. All
+    algorithms agree within rounding.
 
     Raises:
         ShapeError: the tensors do not fit together.
@@ -116,6 +117,9 @@ def _under_autocast(
 def _convolve(
     input: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, geometry: Geometry, algorithm: str | None
 ) -> Tensor:
+    if algorithm is None and attention.shape[0] > 1 and attention.stride(0) == 0:
+        # One row for all images, as `expand` makes it: one kernel does.
+        attention, algorithm = attention[:1], "shared"
     attention = attention.to(input.dtype)
     chosen = algorithms.choose(geometry, algorithm)
     memory_format = torch.channels_last if algorithms.is_channels_last(input) else torch.contiguous_format

@@ -263,3 +263,26 @@ def test_bad_arguments_are_errors_that_say_so(change: dict[str, Any], message: s
     arguments = {"input": x, "weight": weight, "attention": attention, "bias": bias} | change
     with pytest.raises(DyconvError, match=message):
         dynamic_conv2d(**arguments)
+
+
+def test_attention_that_all_images_share_costs_one_convolution() -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    input, weight = (
+        torch.randn(4, 6, 5, 5).double().requires_grad_(),
+        torch.randn(3, 8, 6, 3, 3).double().requires_grad_(),
+    )
+    bias = torch.randn(3, 8).double().requires_grad_()
+    row = torch.rand(1, 3).double().requires_grad_()
+    with FlopCounterMode(display=False) as shared:
+        output = dynamic_conv2d(input, weight, row.expand(4, 3), bias, padding=1)
+    with FlopCounterMode(display=False) as static:
+        F.conv2d(input, weight[0], padding=1)
+    mixing = 2 * 3 * (weight[0].numel() + 8)
+    assert shared.get_total_flops() == static.get_total_flops() + mixing
+    expected = dynamic_conv2d(input, weight, row.expand(4, 3).contiguous(), bias, padding=1)
+    torch.testing.assert_close(output, expected)
+    for a, b in zip(
+        *(torch.autograd.grad(y.square().sum(), (input, weight, row, bias)) for y in (output, expected)), strict=True
+    ):
+        torch.testing.assert_close(a, b)
