@@ -29,7 +29,7 @@ def _rows(table: Table) -> list[list[str]]:
 def test_settings_of_most_trainings(plan: Plan) -> None:
     """Three trainings have τ = 20, three τ = 30, three none: the first of the most frequent that is a value."""
     shared = {row[0]: row[1] for row in _rows(shared_settings_table(plan))}
-    assert (shared["data.train_images"], shared["train.epochs"], shared["model.layer"]) == ("256", "2", "dynamic")
+    assert (shared["data.train_images"], shared["train.epochs"], shared["model.layer"]) == ("128", "2", "dynamic")
     assert shared["train.temperature.start"] == "30"
     assert "seed" not in shared
 
@@ -48,7 +48,7 @@ def test_a_study_that_is_not_like_the_others_says_so() -> None:
     few = {"data.train_images": 100}
     other = Study(name="few", title="Few", question="?", reference="a", baseline=few, variants=(Variant(name="a"),))
     plan = plan_of(TEMPERATURE, other)
-    assert common_settings(plan)["data.train_images"] == "256"
+    assert common_settings(plan)["data.train_images"] == "128"
     assert ["data.train_images", "100", "all"] in _rows(varying_settings_table(other, plan))
 
 
