@@ -31,6 +31,7 @@ _LAYOUT = torch.channels_last
 """Static and dynamic networks alike are fastest in it, on CPU and GPU."""
 
 _ALONE = World()
+_LATENCY_ROUNDS = 20
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -87,7 +88,7 @@ def run_cost(node: Node, state: NodeState, task: Task) -> dict[str, float]:
     state.report_progress(step=0, steps=1)
     model = build_network(node.spec.model, facts, seed)
     networks = {"static": build_network(as_static(node.spec.model), facts, seed), "own": model}
-    latency = dyconv.compare_latency(networks, size)
+    latency = dyconv.compare_latency(networks, size, repeats=_LATENCY_ROUNDS)
     counted = dyconv.cost(model, size)
     return {
         names.COST_PARAMETERS: float(counted.parameters),

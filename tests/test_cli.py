@@ -92,7 +92,7 @@ def test_list(invoke: Invoke) -> None:
     code, out, err = invoke("list")
     assert (code, err) == (0, "")
     assert all(name in out for name in available_studies())
-    assert f"All together: 56 trainings and 72 evaluations; {SHARING} 187." in out
+    assert f"All together: 52 trainings and 72 evaluations; {SHARING} 183." in out
     small = invoke("list", "--preset", "small")[1]
     assert f"All together: 205 trainings and 120 evaluations; {SHARING} 460." in small
 
@@ -109,14 +109,14 @@ def test_plan(invoke: Invoke, tmp_path: Path) -> None:
     ("options", "todo"),
     [
         (("temperature", "--seeds", "5"), "To do: 40 trainings, 0 evaluations."),
-        (("--all",), "To do: 56 trainings, 72 evaluations, 16 networks to count and time."),
-        (("--all",), f"56 trainings and 72 evaluations; {SHARING} 187."),
+        (("--all",), "To do: 52 trainings, 72 evaluations, 16 networks to count and time."),
+        (("--all",), f"52 trainings and 72 evaluations; {SHARING} 183."),
         (("cost",), "To do: 0 trainings, 0 evaluations, 16 networks to count and time."),
         (("cost", "temperature", "--set", "train.epochs=4"), "To do: 24 trainings, 0 evaluations, 16 networks"),
         (("cost", "aggregation", "--set", "inspect=tau_1"), "To do: 3 trainings, 12 evaluations, 16 networks"),
         (("kernels", "--set", "model.width=0.5"), "To do: 8 trainings, 0 evaluations."),
         (("--all", "--preset", "small", "--set", "data.root=elsewhere"), "To do: 205 trainings, 120 evaluations, 16"),
-        (("--all", "--set", "data.augmentation=crop"), "To do: 56 trainings, 72 evaluations, 16 networks"),
+        (("--all", "--set", "data.augmentation=crop"), "To do: 52 trainings, 72 evaluations, 16 networks"),
         (("temperature", "temperature"), "To do: 24 trainings, 0 evaluations."),
         (("aggregation", "--set", "inspect=tau_30"), "To do: 3 trainings, 12 evaluations."),
         (("aggregation", "--set", "inspect=tau_30,tau_1"), "To do: 6 trainings, 24 evaluations."),
