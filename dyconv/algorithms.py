@@ -179,8 +179,8 @@ def _aggregate(weight: Tensor, attention: Tensor) -> Tensor:
 
 
 def _static(input: Tensor, kernel: Tensor, g: Geometry) -> Tensor:
-    """One kernel for all images; a pointwise one as a dense product, which skips the convolution's set-up."""
-    if not g.pointwise:
+    """One kernel for all images; a pointwise one as a dense product if that needs no copy: it has no set-up."""
+    if not (g.pointwise and is_channels_last(input)):
         return F.conv2d(input, kernel, None, g.stride, g.padding, g.dilation, g.groups)
     rows = _to_rows(input[:, :, :: g.stride[0], :: g.stride[1]])
     return _from_rows(F.linear(rows, kernel.flatten(1)), g.output_size)
