@@ -2,7 +2,7 @@
 
 Published table: `kernels` (MobileNetV2, 3 depths × 4 widths × static, K = 2, 4, 6, 8, ImageNet): K = 2 already
 helps by about 2 points, K = 4 by about 3.5, more than 4 by little. Command: `python run_ablation.py run kernels
---preset quick`. Expected time: quick (one network, static and K = 2, 4, 8), about 3 minutes on two cores after
+--preset quick`. Expected time: quick (one network, static and K = 2, 4, 8), about 1 minute on two cores after
 *temperature*, with which it shares two rows; small (K = 1, 2, 4, 6, 8), about 8 hours; paper, the whole grid.
 Expected result: at a small scale the gain over the static network is within the noise of a few seeds.
 """

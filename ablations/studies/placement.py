@@ -3,7 +3,7 @@
 Published table: `placement` (DY-MobileNetV2 ×0.5, K = 4, ImageNet): none 65.4, expansion (C1) 67.4, depthwise (C2)
 67.4, projection (C3) 68.2, two of the three 68.4 to 68.7, all 69.4. Each row is a training; none and all are shared
 with *temperature*. Command: `python run_ablation.py run placement --preset quick`. Expected time: quick (the single
-placements, all and none, 2 seeds), about 2 minutes on two cores; small, about 4 hours. Expected result: within the
+placements, all and none, 2 seeds), about 1 minute on two cores; small, about 4 hours. Expected result: within the
 noise.
 """
 

@@ -2,7 +2,7 @@
 
 Published beside it: an independent re-implementation of ResNet-18 (`reimplementation`): static 70.25, SE 70.98,
 dynamic 72.76. Compared here on the preset's own network. Command: `python run_ablation.py run squeeze_excitation
---preset quick`. Expected time: quick (2 seeds), about 2 minutes on two cores after *temperature*; small, about 3
+--preset quick`. Expected time: quick (2 seeds), about 1 minute on two cores after *temperature*; small, about 3
 hours. Expected result: within the noise of a few seeds.
 """
 

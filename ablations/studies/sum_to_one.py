@@ -3,7 +3,7 @@
 No published table of its own; the paper argues that Σπ = 1 shrinks the space of aggregated kernels to their convex
 hull, which makes attention easier to learn (insight 1). Compared here: softmax, sigmoid (no sum to one) and sigmoid
 divided by its sum. Command: `python run_ablation.py run sum_to_one --preset quick`. Expected time: quick (2 seeds),
-about 2 minutes on two cores after *temperature*; small, about 3 hours. Expected result: within the noise of a few
+about 1 minute on two cores after *temperature*; small, about 3 hours. Expected result: within the noise of a few
 seeds.
 """
 

@@ -2,7 +2,7 @@
 
 Published table: `temperature` (DY-MobileNetV2 ×0.5, K = 4, ImageNet): static 65.4, τ = 1 64.8, 5 65.7, 10 67.5,
 20 69.4, 30 69.4, 40 69.2, 30 → 1 over the first 10 epochs 69.9. Each row is a training. Command:
-`python run_ablation.py run temperature --preset quick`. Expected time: quick, about 6 minutes on two cores; small,
+`python run_ablation.py run temperature --preset quick`. Expected time: quick, about 5 minutes on two cores; small,
 about 5 hours. Expected result: at a small scale the differences are within the noise of a few seeds.
 """
 

@@ -2,7 +2,7 @@
 
 No published table: the paper changes the aggregation of a trained network only. Each strategy is compared with
 itself as an intervention on a network trained with attention. Command: `python run_ablation.py run
-trained_aggregation --preset quick`. Expected time: quick (2 seeds), about 2 minutes on two cores after
+trained_aggregation --preset quick`. Expected time: quick (2 seeds), about 1 minute on two cores after
 *temperature*; small, about 5 hours. Expected result: a network trained with a strategy loses far less by it than
 one that meets it only in the evaluation.
 """
