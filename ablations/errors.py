@@ -49,6 +49,12 @@ class TrackingError(AblationError):
     """The MLflow tracking store cannot be reached or refuses what it is given."""
 
 
+class DispatchError(AblationError):
+    """A worker could not answer the launcher."""
+
+    exit_code = 1
+
+
 class CheckpointError(AblationError):
     """A checkpoint is missing, torn or does not belong to the network at hand."""
 

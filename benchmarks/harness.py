@@ -15,6 +15,7 @@ from ablations.planning import Request, make_plan
 from ablations.presets import get_preset
 from ablations.registry import get_study
 from ablations.study import Study, Variant
+from benchmarks.timing import Step, interleaved
 from runners.network import build_network
 from runners.optimization import make_optimizer
 from runners.state import StateStore
@@ -59,9 +60,9 @@ def trial() -> dict[str, Any]:
         with torch.no_grad():
             model(images)
 
-    step = _median(training)
+    step = _alone(training)
     model.eval()
-    look = _median(looking) / len(images)
+    look = _alone(looking) / len(images)
     count = spec.data.train_images or facts.train_images
     seen = spec.train.epochs * facts.validation_images + facts.test_images
     inside = spec.train.epochs * (count // len(images)) * step + seen * look
@@ -89,10 +90,5 @@ def _planned(runs: int) -> float:
     return seconds
 
 
-def _median(step: Any) -> float:
-    measured = []
-    for _ in range(_ROUNDS + 2):
-        start = time.perf_counter()
-        step()
-        measured.append(time.perf_counter() - start)
-    return statistics.median(measured[2:])
+def _alone(step: Step) -> float:
+    return interleaved({"": step}, rounds=_ROUNDS)[""]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from dyconv import algorithms
 from dyconv.algorithms import Geometry
+from dyconv.description import undisturbed
 from dyconv.errors import ArgumentError
 
 Table = dict[Geometry, str]
@@ -25,19 +26,18 @@ def autotune(
 ) -> Table:
     """Return the fastest algorithm, forward and backward, at each shape of a dynamic layer of `model` on `images`.
 
-    `images` is a batch as the network will be trained on: size, memory format, dtype and device count. The algorithms
-    take turns, `rounds` times after a warm-up, and the least median wins. The network is run once, without gradient and
-    in evaluation mode, and left as it was. The table takes effect inside `use_algorithms`.
+    `images` is a batch as the network will be trained on: its size, dtype, device and memory format count. The
+    algorithms take turns on random images, `rounds` times after a warm-up, and the least median wins. Network and
+    global generator are left as they were. The table takes effect inside `use_algorithms`.
 
     Raises:
         ArgumentError: fewer than one round.
     """
     if rounds < 1:
         raise ArgumentError(f"rounds must be at least 1, got {rounds}")
-    return {
-        geometry: _fastest(geometry, images.dtype, images.device, rounds, clock)
-        for geometry in _geometries(model, images)
-    }
+    with undisturbed(model), algorithms.recorded() as asked:
+        model(images)
+    return {geometry: _fastest(geometry, images, rounds, clock) for geometry in dict.fromkeys(asked)}
 
 
 @contextmanager
@@ -58,35 +58,25 @@ def use_algorithms(table: Mapping[Geometry, str]) -> Iterator[None]:
         algorithms.PINNED.update(before)
 
 
-def _geometries(model: nn.Module, images: Tensor) -> list[Geometry]:
-    """The shapes that one pass of the network asks to compute, each once."""
-    was_training = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with torch.no_grad(), algorithms.recorded() as asked:
-            model(images)
-    finally:
-        for module, training in was_training.items():
-            module.training = training
-    return list(dict.fromkeys(asked))
+def _fastest(g: Geometry, like: Tensor, rounds: int, clock: Callable[[], float]) -> str:
+    generator = torch.Generator(like.device).manual_seed(0)
+    memory_format = torch.channels_last if algorithms.is_channels_last(like) else torch.contiguous_format
 
-
-def _fastest(g: Geometry, dtype: torch.dtype, device: torch.device, rounds: int, clock: Callable[[], float]) -> str:
     def draw(*shape: int) -> Tensor:
-        return torch.randn(*shape, dtype=dtype, device=device)
+        return torch.randn(*shape, dtype=like.dtype, device=like.device, generator=generator)
 
-    images = draw(g.batch, g.in_channels, *g.input_size).contiguous(memory_format=torch.channels_last).requires_grad_()
+    images = draw(g.batch, g.in_channels, *g.input_size).contiguous(memory_format=memory_format).requires_grad_()
     weight = draw(g.num_kernels, g.out_channels, g.per_group, *g.kernel_size).requires_grad_()
     attention = torch.softmax(draw(g.batch, g.num_kernels), 1).requires_grad_()
-    gradient = draw(g.batch, g.out_channels, *g.output_size).contiguous(memory_format=torch.channels_last)
+    gradient = draw(g.batch, g.out_channels, *g.output_size).contiguous(memory_format=memory_format)
     seconds: dict[str, list[float]] = {name: [] for name in algorithms.available_algorithms(g)}
     for _ in range(rounds + 1):
         for name, measured in seconds.items():
-            _wait(device)
+            _wait(like.device)
             start = clock()
             output = algorithms.choose(g, name).run(images, weight, attention, g)
             torch.autograd.grad(output, (images, weight, attention), gradient)
-            _wait(device)
+            _wait(like.device)
             measured.append(clock() - start)
     return min(seconds, key=lambda name: statistics.median(seconds[name][1:]))
 

@@ -16,6 +16,7 @@ from typing import Self
 
 from pebble import ProcessExpired, ProcessPool
 
+from ablations.errors import DispatchError
 from runners.dispatch.base import Answer, Completion
 from runners.task import Task
 from runners.trial import Status, run_node, warm_up
@@ -38,10 +39,17 @@ class ProcessDispatcher:
         self._pool: ProcessPool | None = None
 
     def ask(self, question: Callable[..., Answer], *arguments: object) -> Answer:
-        """Calls a function in a worker and returns its answer."""
+        """Calls a function in a worker and returns its answer.
+
+        Raises:
+            DispatchError: If the worker dies of it.
+        """
         assert self._pool is not None, "a dispatcher is used inside a with block"
         answer: Future[Answer] = self._pool.schedule(question, args=arguments)
-        return answer.result()
+        try:
+            return answer.result()
+        except ProcessExpired as error:
+            raise DispatchError(f"{_end_of(error)} before anything was trained. Is there enough memory?") from None
 
     def submit(self, task: Task) -> None:
         """Hands a task to the pool."""
@@ -90,13 +98,13 @@ def _crash(future: Future[Status]) -> str | None:
     try:
         future.result()
     except ProcessExpired as error:
-        return f"the worker process {error.pid} died ({_death(error.exitcode)})"
+        return _end_of(error)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return None
 
 
-def _death(code: int) -> str:
-    if code < 0:
-        return f"killed by {signal.Signals(-code).name}"
-    return f"exit code {code}"
+def _end_of(error: ProcessExpired) -> str:
+    code = error.exitcode
+    how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    return f"the worker process {error.pid} died ({how})"

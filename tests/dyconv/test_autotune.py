@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dyconv import ArgumentError, autotune, make_dynamic, use_algorithms
 from dyconv.algorithms import _ALGORITHMS, Geometry, available_algorithms
+from dyconv.base import dynamic_layers
 
 
 def network() -> nn.Module:
@@ -58,6 +59,9 @@ def test_the_fastest_is_found_and_used_inside_the_block_only(watch: Watch) -> No
     statistics = model[2].running_mean.clone()
     usual = model(images)
     watch.ran.clear()
+    forward_pass = next(iter(dynamic_layers(model)))[1].aggregator.context.forward_pass
+    passes, state = forward_pass.next_step, torch.get_rng_state()
+    assert passes > 0
     table = autotune(model, images, rounds=2, clock=watch)
     assert list(table.values()) == ["mix_output", "taps", "mix_output"]
     for geometry in table:
@@ -65,6 +69,8 @@ def test_the_fastest_is_found_and_used_inside_the_block_only(watch: Watch) -> No
             assert watch.ran.count(name) >= 3, "two rounds after a warm-up"
     assert (model.training, model[2].training) == (True, False)
     torch.testing.assert_close(model[2].running_mean, statistics)
+    assert forward_pass.next_step == passes
+    assert torch.equal(torch.get_rng_state(), state), "nothing drawn from the global generator"
     watch.ran.clear()
     with use_algorithms(table):
         tuned = model(images)

@@ -18,6 +18,7 @@ from dyconv import (
     PlacementError,
     Resolution,
     Role,
+    dynamic_layers,
     make_dynamic,
     record_attention,
     set_forward_step,
@@ -132,6 +133,7 @@ def test_a_layer_used_twice_stays_one_layer() -> None:
     model = make_dynamic(nn.Sequential(nn.Conv2d(4, 4, 1), shared, nn.Sequential(shared)))
     assert isinstance(model[1], DynamicConv2d)
     assert model[1] is model[2][0]
+    assert [name for name, _ in dynamic_layers(model)] == ["1"]
 
 
 def test_mode_and_dtype_of_the_static_layer_are_kept() -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from ablations.errors import UnknownNameError
-from runners.dispatch import DISPATCHERS, Completion, Dispatcher, make_dispatcher
+from ablations.errors import DispatchError, UnknownNameError
+from runners.dispatch import DISPATCHERS, Completion, Dispatcher, make_dispatcher, processes
 from runners.dispatch.inline import InlineDispatcher
 from runners.state import StateStore
 from runners.task import Task
@@ -95,16 +96,25 @@ def test_a_question_is_answered_where_the_work_is_done(dispatcher: Dispatcher) -
     assert (pid == os.getpid()) == isinstance(dispatcher, InlineDispatcher)
 
 
-def test_an_error_of_the_launcher_does_not_wait_for_the_workers() -> None:
+def test_a_worker_that_dies_of_a_question_is_a_sentence() -> None:
+    with make_dispatcher("processes", workers=1) as dispatcher:
+        with pytest.raises(DispatchError, match=r"died \(exit code 3\) before anything was trained"):
+            dispatcher.ask(os._exit, 3)
+        assert dispatcher.ask(divmod, 7, 2) == (3, 1), "another worker has taken its place"
+
+
+def test_an_error_of_the_launcher_does_not_wait_for_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "warm_up", partial(time.sleep, 60))
+
     def launch() -> None:
-        with make_dispatcher("processes", workers=1) as dispatcher:
-            dispatcher.submit(Task(Path("nowhere"), "0" * 12))
+        with make_dispatcher("processes", workers=1):
+            time.sleep(2)
             raise ValueError("no store")
 
     started = time.monotonic()
     with pytest.raises(ValueError, match="no store"):
         launch()
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30
 
 
 def test_a_raised_error_is_a_failure_with_its_traceback(dispatcher: Dispatcher, submit: Submit) -> None:
