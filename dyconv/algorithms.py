@@ -21,6 +21,7 @@ from torch import Tensor
 
 from dyconv import products
 from dyconv.errors import ArgumentError, unknown_name
+from dyconv.folding import Convolution, folded_convolution, is_channels_last
 from dyconv.remembering import remembered
 from dyconv.taps import Window, convolve_taps, used_windows
 
@@ -44,13 +45,9 @@ class Geometry(NamedTuple):
     @property
     def output_size(self) -> Pair:
         """Height and width of the result."""
-        height, width = (
-            (n + 2 * p - d * (k - 1) - 1) // s + 1
-            for n, p, d, k, s in zip(
-                self.input_size, self.padding, self.dilation, self.kernel_size, self.stride, strict=True
-            )
-        )
-        return height, width
+        (height, width), (h, w), (p, q) = self.input_size, self.kernel_size, self.padding
+        (s, t), (d, e) = self.stride, self.dilation
+        return (height + 2 * p - d * (h - 1) - 1) // s + 1, (width + 2 * q - e * (w - 1) - 1) // t + 1
 
     @property
     def per_group(self) -> int:
@@ -89,18 +86,15 @@ class Algorithm:
 
     Costs are per image, for forward and backward, in units of one multiply-add of a dense product. They were
     fitted to medians on one AVX-512 core in fp32 (a unit is 0.07 ns there), B = 64 and 128, K = 4. Only their
-    order matters. `keeps_format` says that the gradient of a channels-last input is channels-last by itself.
+    order matters. `keeps_format` says that the gradient of a channels-last input is channels-last by itself,
+    `sequential` that it goes through the images one by one, which is never chosen on an accelerator.
     """
 
     applies: Callable[[Geometry], bool]
     cost: Callable[[Geometry], float]
     run: Callable[[Tensor, Tensor, Tensor, Geometry], Tensor]
     keeps_format: bool = False
-
-
-def is_channels_last(input: Tensor) -> bool:
-    """Whether (B, C, H, W) is stored as (B, H, W, C), as it also is when there is one pixel."""
-    return input.stride(1) == 1 and input.is_contiguous(memory_format=torch.channels_last)
+    sequential: bool = False
 
 
 def _plain(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
@@ -121,20 +115,37 @@ def _product(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> T
     return _from_rows(compute(images, kernels_KN, attention, window), g.output_size)
 
 
+def _each(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
+    """Any shape: one ordinary convolution per image."""
+    return folded_convolution(input, weight, attention, _convolution(g, 1))
+
+
 def _grouped(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
-    """Any shape: fold the batch into the groups of one convolution with the aggregated kernels."""
-    kernels = _aggregate(weight, attention).flatten(0, 1)
-    folded = input.contiguous().reshape(1, -1, *g.input_size)
-    output = F.conv2d(folded, kernels, None, g.stride, g.padding, g.dilation, g.batch * g.groups)
-    return output.reshape(g.batch, g.out_channels, *g.output_size)
+    """Any shape: fold images into the groups of one convolution with their aggregated kernels, in NCHW."""
+    return folded_convolution(input.contiguous(), weight, attention, _convolution(g, _folded_at_a_time(g, input)))
 
 
 def _depthwise(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
-    """Depthwise: fold the batch into the channels of one channels-last image with B C channels."""
-    kernels = _aggregate(weight, attention).flatten(0, 1)
-    folded = input.permute(2, 3, 0, 1).reshape(1, *g.input_size, -1).permute(0, 3, 1, 2)
-    output = F.conv2d(folded, kernels, None, g.stride, g.padding, g.dilation, g.batch * g.groups)
-    return output.permute(0, 2, 3, 1).reshape(*g.output_size, g.batch, -1).permute(2, 3, 0, 1)
+    """Depthwise: fold images into the channels of one image, in the memory format of the input."""
+    return folded_convolution(input, weight, attention, _convolution(g, _folded_at_a_time(g, input)))
+
+
+def _convolution(g: Geometry, at_a_time: int) -> Convolution:
+    return Convolution(g.stride, g.padding, g.dilation, g.groups, at_a_time)
+
+
+_FOLDED_BYTES = 2**20
+"""What the larger of input and output of folded images may take: what is copied should still be in the cache."""
+_SMALL_BATCH_BYTES = 5 * 2**20
+"""Below this the whole batch is folded: each call has a set-up of its own."""
+
+
+def _folded_at_a_time(g: Geometry, input: Tensor) -> int:
+    """How many images are folded at a time: on a CPU as many as the cache takes, else all."""
+    largest = max(g.in_channels * prod(g.input_size), g.out_channels * prod(g.output_size)) * input.element_size()
+    if input.device.type != "cpu" or g.batch * largest <= _SMALL_BATCH_BYTES:
+        return g.batch
+    return max(1, min(g.batch, _FOLDED_BYTES // largest))
 
 
 def _taps(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
@@ -201,11 +212,14 @@ def _windows(g: Geometry) -> tuple[Window, ...]:
 
 
 # Fitted constants of the cost model: numbers written and read again, per element.
-_AGGREGATED_DENSE = 60.0  # one element of an aggregated kernel that a batched product reads
-_AGGREGATED_FOLDED = 200.0  # the same when a grouped convolution re-orders it first
+_AGGREGATED_DENSE = 25.0  # one element of an aggregated kernel that a batched product reads from the cache
+_AGGREGATED_EACH = 55.0  # the same when the convolution of one image re-orders it first
+_AGGREGATED_FOLDED = 200.0  # the same when a grouped convolution does
 _STACKED = 85.0  # one element of the stack that mixing makes
 _MOVED = 60.0  # one element of input or output moved for folding
-_PATCH = 30.0  # one element of a patch that is copied to be multiplied
+_PATCH = 30.0  # one element of the lines of patches that are copied to be multiplied
+_LINES = 1.1  # one multiply-add of a product that is summed up over lines of patches
+_CALL = 1.4e6  # the set-up of one convolution, forward and backward
 _SHARED = 800.0  # one element of the K kernels, once per batch
 _OPEN_BATCH = 64  # stands for a batch size that is not known yet
 _PER_TAP = 40.0  # one multiply-add done element by element
@@ -223,8 +237,17 @@ def _cost_of_mixing(g: Geometry, side: int) -> float:
 
 
 def _cost_of_product(g: Geometry) -> float:
-    patches = 0 if g.pointwise else prod(g.output_size) * prod(g.kernel_size) * g.in_channels
-    return _AGGREGATED_DENSE * g.kernel_elements + g.multiply_adds + _PATCH * patches
+    mixing = _AGGREGATED_DENSE * g.kernel_elements
+    if g.pointwise:
+        return mixing + g.multiply_adds
+    lines = prod(g.output_size) * g.kernel_size[1] * g.in_channels * (1 if g.stride[0] == 1 else g.kernel_size[0])
+    return mixing + _LINES * g.multiply_adds + _PATCH * lines
+
+
+def _cost_of_each(g: Geometry) -> float:
+    moved = _MOVED / 2 * g.pixels_moved if g.depthwise else 0.0
+    narrow = 1.0 if g.groups == 1 else _small_groups(g)
+    return _CALL + _AGGREGATED_EACH * g.kernel_elements + narrow * g.multiply_adds + moved
 
 
 def _cost_of_grouped(g: Geometry) -> float:
@@ -259,6 +282,7 @@ def _depthwise_foldable(g: Geometry) -> bool:
 _ALGORITHMS: dict[str, Algorithm] = {
     "plain": Algorithm(lambda g: g.batch == 1 or g.num_kernels == 1, lambda g: 0.0, _plain),
     "product": Algorithm(lambda g: g.groups == 1, _cost_of_product, _product, keeps_format=True),
+    "each": Algorithm(_foldable, _cost_of_each, _each, keeps_format=True, sequential=True),
     "grouped": Algorithm(_foldable, _cost_of_grouped, _grouped),
     "depthwise": Algorithm(_depthwise_foldable, _cost_of_depthwise, _depthwise),
     "taps": Algorithm(lambda g: g.depthwise, _cost_of_taps, _taps),
@@ -292,7 +316,7 @@ def available_algorithms(geometry: Geometry | None = None) -> list[str]:
     return [name for name, a in _ALGORITHMS.items() if geometry is None or a.applies(geometry)]
 
 
-def choose(geometry: Geometry, algorithm: str | None = None) -> Algorithm:
+def choose(geometry: Geometry, algorithm: str | None = None, on_cpu: bool = True) -> Algorithm:
     """Return the algorithm called `algorithm`, or the cheapest one for `geometry` by the cost model.
 
     "shared" is for attention of one row, (1, K), that all images have in common.
@@ -306,7 +330,7 @@ def choose(geometry: Geometry, algorithm: str | None = None) -> Algorithm:
         if _recording is not None:
             _recording.append(geometry)
         algorithm = PINNED.get(geometry) if PINNED else None
-        return _ALGORITHMS[algorithm or _cheapest(_for_choosing(geometry))]
+        return _ALGORITHMS[algorithm or _cheapest(_for_choosing(geometry), on_cpu)]
     if algorithm not in _ALGORITHMS:
         raise ArgumentError(unknown_name("algorithm", algorithm, _ALGORITHMS))
     if not _ALGORITHMS[algorithm].applies(geometry):
@@ -321,5 +345,6 @@ def _for_choosing(geometry: Geometry) -> Geometry:
 
 
 @remembered
-def _cheapest(geometry: Geometry) -> str:
-    return min(available_algorithms(geometry), key=lambda name: _ALGORITHMS[name].cost(geometry))
+def _cheapest(geometry: Geometry, on_cpu: bool) -> str:
+    able = [name for name in available_algorithms(geometry) if on_cpu or not _ALGORITHMS[name].sequential]
+    return min(able, key=lambda name: _ALGORITHMS[name].cost(geometry))

@@ -6,6 +6,7 @@ Dimensions: B images, C channels, H x W pixels, P = H W, K kernels.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -75,11 +76,11 @@ class AttentionBranch(nn.Module):
         self.excite = nn.Linear(hidden, num_kernels)
 
     def logits(self, input: Tensor) -> Tensor:
-        """Return the (B, K) logits z of a (B, C, H, W) input."""
+        """Return the (B, K) logits z of a (B, C, H, W) input or of its (B, C) average over pixels."""
         return self.excite(torch.relu(self.squeeze(average_pool(input))))  # type: ignore[no-any-return]
 
     def forward(self, input: Tensor, temperature: Tensor) -> Tensor:
-        """Return the (B, K) attention of a (B, C, H, W) input, in float32 at least."""
+        """Return the (B, K) attention of a (B, C, H, W) input or of its (B, C) average, in float32 at least."""
         return _NORMALIZATIONS[self.normalization](at_least_float32(self.logits(input)), temperature)
 
     def extra_repr(self) -> str:
@@ -88,11 +89,47 @@ class AttentionBranch(nn.Module):
 
 
 def average_pool(input: Tensor) -> Tensor:
-    """Return the (B, C) mean over pixels of (B, C, H, W).
+    """Return the (B, C) mean over pixels of (B, C, H, W); what is averaged already is left as it is.
 
     Dividing the sum keeps the division of the gradient to (B, C) numbers; `mean` would divide all of (B, C, H, W).
     """
+    if input.dim() == 2:
+        return input
     return input.sum((2, 3)) / (input.shape[2] * input.shape[3])
+
+
+def with_average(input: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a (B, C, H, W) input for a convolution, and its (B, C) average for the attention of that convolution.
+
+    The gradients of both come back together, so that the average's, one number per channel, is added to the
+    convolution's in place. Adding them up by themselves would take another pass over memory, and a copy.
+    """
+    if not (torch.is_grad_enabled() and input.requires_grad) or torch.compiler.is_compiling():
+        return input, average_pool(input)
+    return _WithAverage.apply(input)  # type: ignore[no-any-return]
+
+
+class _WithAverage(torch.autograd.Function):
+    """`with_average`. Nobody else holds the gradient of the first result: it goes to one convolution only."""
+
+    @staticmethod
+    def forward(input: Tensor) -> tuple[Tensor, Tensor]:
+        return input.view_as(input), average_pool(input)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        ctx.size = inputs[0].shape[2:]
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> Tensor | None:
+        to_input, to_average = grads
+        if to_average is None:
+            return to_input
+        addend: Tensor = (to_average / ctx.size.numel())[:, :, None, None]
+        if to_input is None:
+            return addend.expand(-1, -1, *ctx.size)
+        return to_input + addend if torch.is_grad_enabled() else to_input.add_(addend)
 
 
 def at_least_float32(logits: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from dyconv import algorithms
 from dyconv.algorithms import Geometry
 from dyconv.description import undisturbed
 from dyconv.errors import ArgumentError
+from dyconv.folding import is_channels_last
 
 Table = dict[Geometry, str]
 """The algorithm that computes each shape."""
@@ -60,7 +61,7 @@ def use_algorithms(table: Mapping[Geometry, str]) -> Iterator[None]:
 
 def _fastest(g: Geometry, like: Tensor, rounds: int, clock: Callable[[], float]) -> str:
     generator = torch.Generator(like.device).manual_seed(0)
-    memory_format = torch.channels_last if algorithms.is_channels_last(like) else torch.contiguous_format
+    memory_format = torch.channels_last if is_channels_last(like) else torch.contiguous_format
 
     def draw(*shape: int) -> Tensor:
         return torch.randn(*shape, dtype=like.dtype, device=like.device, generator=generator)

@@ -17,6 +17,7 @@ from torch import Tensor
 from dyconv import algorithms
 from dyconv.algorithms import Geometry, Pair
 from dyconv.errors import ArgumentError, ShapeError
+from dyconv.folding import is_channels_last
 
 IntOrPair = int | tuple[int, int]
 
@@ -121,9 +122,10 @@ def _convolve(
         # One row for all images, as `expand` makes it: one kernel does.
         attention, algorithm = attention[:1], "shared"
     attention = attention.to(input.dtype)
-    chosen = algorithms.choose(geometry, algorithm)
-    memory_format = torch.channels_last if algorithms.is_channels_last(input) else torch.contiguous_format
-    if not (chosen.keeps_format and memory_format == torch.channels_last):
+    chosen = algorithms.choose(geometry, algorithm, input.device.type == "cpu")
+    memory_format = torch.channels_last if is_channels_last(input) else torch.contiguous_format
+    keeps = chosen.keeps_format and memory_format == torch.channels_last
+    if input.requires_grad and not keeps:
         input = _GradientFormat.apply(input, memory_format)
     output = chosen.run(input, weight, attention, geometry)
     if bias is not None:
@@ -150,6 +152,8 @@ class _GradientFormat(torch.autograd.Function):
 
 def pair(value: IntOrPair, name: str, least: int) -> Pair:
     """Return `value` as two integers, or raise ArgumentError if it is not one or two integers >= `least`."""
+    if type(value) is tuple and len(value) == 2 and all(type(v) is int and v >= least for v in value):
+        return value
     values = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     if len(values) != 2 or any(not isinstance(v, int) or isinstance(v, bool) or v < least for v in values):
         raise ArgumentError(f"{name} must be one or two integers of at least {least}, got {value!r}")

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dyconv.attention import AttentionBranch, at_least_float32, average_pool
+from dyconv.attention import AttentionBranch, at_least_float32, average_pool, with_average
 from dyconv.base import DEFAULT_TEMPERATURE, DynamicLayer, checked_temperature
 from dyconv.errors import ArgumentError
 from dyconv.functional import IntOrPair, as_image, dynamic_conv2d, dynamic_linear, pair
@@ -60,7 +60,8 @@ class ConvolutionLayer(DynamicLayer):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the (B, O, H', W') convolution of (B, C, H, W) images, each with its own kernel."""
-        mixture = self.mixture(input)
+        input, average = with_average(input)
+        mixture = self.mixture(average)
         padding = self.padding
         if self.padding_mode != "zeros":
             input, padding = self._padded(input), (0, 0)

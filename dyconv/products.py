@@ -1,14 +1,18 @@
-"""A dense convolution with one kernel per image as matrix products, a few images at a time.
+"""A dense convolution with one kernel per image as matrix products, some images and some kernel rows at a time.
 
 Each output pixel is the product of its patch, the J = h w C numbers that the kernel sees, with the image's own (J, O)
-kernel. Images are taken in chunks whose kernels and patches fit a buffer that is used again, and the backward pass
-mixes the kernels anew instead of keeping them: what a training step holds does not grow with the batch's kernels.
-Used by `algorithms` only.
+kernel. Kernels of several megabytes cost more to write to memory and to read again than to multiply with. So a block
+of j rows of the kernels of n images is mixed, multiplied while it is in the cache, and overwritten by the next one;
+the backward pass mixes the kernels anew. What a training step holds does not grow with the batch's kernels.
+
+On the CPU a patch is cut into its h lines: the lines of one image are rows of one matrix, its *strip*, for every line,
+so that w copies of the image are made instead of h w. Used by `algorithms` only.
 
 Dimensions: B images, n of them in a chunk, C input and O output channels, K kernels, h x w kernel size, P output
-pixels, J = h w C.
+pixels, J = h w C, q numbers in a line of a patch (w C) or in a whole one (J).
 """
 
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -20,9 +24,17 @@ from dyconv.remembering import remembered
 Pair = tuple[int, int]
 
 _KERNEL_BYTES = 64 * 2**20
-"""What the kernels of a chunk may take: fewer would mean too many passes over the K shared ones."""
-_PATCH_BYTES = 4 * 2**20
-"""What the patches of a chunk may take: they should still be in the cache when they are multiplied."""
+"""What the kernels of a chunk may take where they are not cut: fewer would mean too many passes over the K shared."""
+_BLOCK_BYTES = 2 * 2**20
+"""What a block of them may take where they are: it should still be in the cache when it is multiplied."""
+_PATCH_BYTES = 2 * 2**20
+"""What the patches of a chunk may take, for the same reason."""
+_READ_BYTES = 8 * 2**20
+"""What pixels and their gradients may take where both are read twice: the larger cache will do."""
+_IMAGES = 16
+"""Images whose kernels are mixed in one pass over the K shared ones, at least."""
+_ROWS = 32
+"""Kernel rows in a block, at least: a product over fewer is slow."""
 
 
 class Window(NamedTuple):
@@ -84,17 +96,11 @@ class _MixedProduct(torch.autograd.Function):
 
     @staticmethod
     def forward(images: Tensor, weight: Tensor, attention: Tensor, window: Window) -> Tensor:
-        batch, patch, out_channels = _sizes(images, weight, window)
+        plan = _plan(images, weight, window)
         pixels = window.output_size[0] * window.output_size[1]
-        output = images.new_empty(batch, pixels, out_channels)
-        chunk = _chunk(batch, weight.shape[1], pixels * patch, images.element_size())
-        kernels = images.new_empty(chunk, weight.shape[1])
-        for start in range(0, batch, chunk):
-            part = slice(start, min(batch, start + chunk))
-            used = kernels[: part.stop - start]
-            torch.mm(attention[part], weight, out=used)
-            rows = _patches(images[part], window)
-            torch.bmm(rows, used.view(-1, patch, out_channels), out=output[part])
+        output = images.new_empty(images.shape[0], pixels, plan.columns)
+        for part, block in _chunks(images, plan):
+            _multiply(output[part], _parts(images[part], window, plan.cut), block, attention[part], weight)
         return output
 
     @staticmethod
@@ -108,8 +114,13 @@ class _MixedProduct(torch.autograd.Function):
         with torch.autocast(images.device.type, enabled=False):
             if torch.is_grad_enabled():
                 return (*_differentiable_gradients((images, weight, attention), grads[0], ctx.window), None)
-            grad = grads[0].contiguous()
-            return (*_gradients(images, weight, attention, grad, ctx.window, ctx.needs_input_grad), None)
+            tensors = (images, weight, attention, grads[0].contiguous(), ctx.window)
+            if ctx.window.pointwise and ctx.needs_input_grad[0]:
+                return (*_pointwise_gradients(*tensors), None)
+            to_images = _image_gradient(*tensors) if ctx.needs_input_grad[0] else None
+            if not any(ctx.needs_input_grad[1:3]):
+                return to_images, None, None, None
+            return (to_images, *_kernel_gradients(*tensors), None)
 
 
 def _differentiable_gradients(saved: tuple[Tensor, ...], grad: Tensor, window: Window) -> list[Tensor | None]:
@@ -121,52 +132,177 @@ def _differentiable_gradients(saved: tuple[Tensor, ...], grad: Tensor, window: W
     return [next(found) if tensor.requires_grad else None for tensor in saved]
 
 
-def _gradients(
-    images: Tensor, weight: Tensor, attention: Tensor, grad: Tensor, window: Window, needed: tuple[bool, ...]
-) -> tuple[Tensor | None, ...]:
-    batch, patch, out_channels = _sizes(images, weight, window)
-    chunk = _chunk(batch, weight.shape[1], grad.shape[1] * patch, images.element_size())
-    kernels = images.new_empty(chunk, weight.shape[1])
-    to_images = torch.empty_like(images) if needed[0] else None
-    # Sums over chunks are kept in single precision at least.
+class _Work(NamedTuple):
+    """What there is to cut: images, how many of them at most, numbers in a patch and in a line, output channels."""
+
+    images: int
+    most: int
+    patch: int
+    line: int
+    columns: int
+    element_size: int
+
+
+class _Plan(NamedTuple):
+    """How it is cut: whether patches are cut into lines, images and kernel rows at a time, output channels."""
+
+    cut: bool
+    images: int
+    rows: int
+    columns: int
+
+
+def _plan(images: Tensor, weight: Tensor, window: Window) -> _Plan:
+    """Cut on a CPU, where caches are what counts; sums of lower precision are left in one piece, to be exact."""
+    h, w = window.kernel_size
+    batch, line, element_size = images.shape[0], w * images.shape[3], images.element_size()
+    columns = weight.shape[1] // (h * line)
+    cut = images.device.type == "cpu" and images.dtype in (torch.float32, torch.float64)
+    most = batch
+    if not window.pointwise:
+        pixels = window.output_size[0] * window.output_size[1]
+        most = _PATCH_BYTES // (pixels * (line if cut else h * line) * element_size)
+    return _cut(_Work(batch, most, h * line, line, columns, element_size), cut)
+
+
+@remembered
+def _cut(work: _Work, cut: bool) -> _Plan:
+    budget = (_BLOCK_BYTES if cut else _KERNEL_BYTES) // (work.columns * work.element_size)
+    images = _shared_out(work.images, min(max(budget // work.patch, _IMAGES if cut else 1), work.most))
+    rows = _shared_out(work.line, max(_ROWS, budget // images)) if cut else work.patch
+    return _Plan(cut, images, rows, work.columns)
+
+
+def _shared_out(total: int, most: int) -> int:
+    """The largest piece of at most `most` (but one at least) when `total` is shared out evenly."""
+    return -(-total // -(-total // max(1, min(most, total))))
+
+
+def _chunks(images: Tensor, plan: _Plan) -> Iterator[tuple[slice, Tensor]]:
+    """Yield which images come next, and a buffer for a block of their kernels, the same one for all."""
+    batch = images.shape[0]
+    buffer = images.new_empty(plan.images, plan.rows, plan.columns)
+    for start in range(0, batch, plan.images):
+        part = slice(start, min(batch, start + plan.images))
+        yield part, buffer[: part.stop - start]
+
+
+def _blocks(parts: Sequence[Tensor], block: Tensor) -> Iterator[tuple[Tensor, slice, Tensor]]:
+    """Yield (n, P, j) columns of the parts, the columns of the K kernels that meet them, and a buffer for these."""
+    rows, columns = block.shape[1:]
+    buffer = block.flatten()
+    first = 0
+    for part in parts:
+        length = part.shape[2]
+        for start in range(0, length, rows):
+            some = part if length <= rows else part[:, :, start : start + rows]
+            n, _, j = some.shape
+            reach = slice((first + start) * columns, (first + start + j) * columns)
+            yield some, reach, buffer[: n * j * columns].view(n, j, columns)
+        first += length
+
+
+def _multiply(result: Tensor, parts: Sequence[Tensor], block: Tensor, attention: Tensor, weight: Tensor) -> None:
+    """Write the (n, P, O) products of the patches of some images with their kernels."""
+    for index, (patches, reach, kernels) in enumerate(_blocks(parts, block)):
+        torch.mm(attention, weight[:, reach], out=kernels.flatten(1))
+        if index:
+            result.baddbmm_(patches, kernels)
+        else:
+            torch.bmm(patches, kernels, out=result)
+
+
+def _pointwise_gradients(
+    images: Tensor, weight: Tensor, attention: Tensor, grad: Tensor, window: Window
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of images, kernels and attention where a patch is a pixel, so that each is read once."""
+    (batch, channels), (s, t) = (images.shape[0], images.shape[3]), window.stride
+    strided = (s, t) != (1, 1)
+    to_images = torch.zeros_like(images) if strided else torch.empty_like(images)
     exact = torch.promote_types(weight.dtype, torch.float32)
-    to_weight, to_attention = torch.zeros_like(weight, dtype=exact), torch.empty_like(attention)
-    turned = _flipped(weight, images.shape[3], window) if needed[0] and window.flippable else None
-    for start in range(0, batch, chunk):
-        part = slice(start, min(batch, start + chunk))
-        used = kernels[: part.stop - start]
-        if to_images is not None:
-            torch.mm(attention[part], weight if turned is None else turned, out=used)
-            _image_gradient(to_images[part], used, grad[part], window)
-        if needed[1] or needed[2]:
-            rows = _patches(images[part], window)
-            torch.bmm(rows.transpose(1, 2), grad[part], out=used.view(-1, patch, out_channels))
-            to_attention[part] = used @ weight.t()
-            if exact == weight.dtype:
-                to_weight.addmm_(attention[part].t(), used)
+    sums = torch.zeros_like(weight, dtype=exact), torch.zeros_like(attention, dtype=exact)
+    out_channels, size = grad.shape[2], grad.element_size()
+    most = _READ_BYTES // (grad.shape[1] * (channels + out_channels) * size)
+    work = _Work(batch, most, channels, channels, out_channels, size)
+    plan = _cut(work, images.device.type == "cpu" and exact == images.dtype)
+    for part, block in _chunks(images, plan):
+        rows = images[part, ::s, ::t].flatten(1, 2)
+        for pixels, reach, kernels in _blocks([rows], block):
+            torch.mm(attention[part], weight[:, reach], out=kernels.flatten(1))
+            if not strided and pixels is rows:
+                torch.bmm(grad[part], kernels.transpose(1, 2), out=to_images[part].flatten(1, 2))
             else:
-                to_weight += attention[part].t() @ used
-    return to_images, to_weight.to(weight.dtype) if needed[1] else None, to_attention if needed[2] else None
+                first = reach.start // plan.columns
+                found = torch.bmm(grad[part], kernels.transpose(1, 2)).view(-1, *window.output_size, kernels.shape[1])
+                to_images[part, ::s, ::t, first : first + kernels.shape[1]] = found
+            torch.bmm(pixels.transpose(1, 2), grad[part], out=kernels)
+            _add_up(sums, weight, attention, kernels.flatten(1), part, reach)
+    return to_images, sums[0].to(weight.dtype), sums[1].to(attention.dtype)
 
 
-def _image_gradient(result: Tensor, kernels: Tensor, grad_nPO: Tensor, window: Window) -> None:
-    """Write the gradient of the images of a chunk; `kernels` are flipped where the window can be."""
-    n, height, width, channels = result.shape
-    if window.flippable:
-        turned = window.flipped((height, width))
-        patches = _patches(grad_nPO.view(n, *window.output_size, -1), turned)
-        torch.bmm(patches, kernels.view(n, -1, channels), out=result.view(n, height * width, channels))
-        return
+def _add_up(
+    sums: tuple[Tensor, Tensor], weight: Tensor, attention: Tensor, to_kernels: Tensor, part: slice, reach: slice
+) -> None:
+    """Add to the gradients of the K kernels and of attention what those of some mixed kernels bring."""
+    to_weight, to_attention = sums
+    if to_weight.dtype == weight.dtype:
+        to_attention[part].addmm_(to_kernels, weight[:, reach].t())
+        to_weight[:, reach].addmm_(attention[part].t(), to_kernels)
+    else:
+        to_attention[part] += to_kernels @ weight[:, reach].t()
+        to_weight[:, reach] += attention[part].t() @ to_kernels
+
+
+def _kernel_gradients(
+    images: Tensor, weight: Tensor, attention: Tensor, grad: Tensor, window: Window
+) -> tuple[Tensor, Tensor]:
+    """Return the gradients of the K kernels and of attention; sums over images in single precision at least."""
+    plan = _plan(images, weight, window)
+    exact = torch.promote_types(weight.dtype, torch.float32)
+    sums = torch.zeros_like(weight, dtype=exact), torch.zeros_like(attention, dtype=exact)
+    for part, block in _chunks(images, plan):
+        for patches, reach, kernels in _blocks(_parts(images[part], window, plan.cut), block):
+            torch.bmm(patches.transpose(1, 2), grad[part], out=kernels)
+            _add_up(sums, weight, attention, kernels.flatten(1), part, reach)
+    return sums[0].to(weight.dtype), sums[1].to(attention.dtype)
+
+
+def _image_gradient(images: Tensor, weight: Tensor, attention: Tensor, grad: Tensor, window: Window) -> Tensor:
+    """Return the gradient of the images: a convolution with flipped kernels where the window allows it."""
+    batch, height, width, channels = images.shape
+    out_channels = grad.shape[2]
+    maps = grad.view(batch, *window.output_size, out_channels)
+    if not window.flippable:
+        return _scattered(images, weight, attention, maps, window)
+    turned, kernels = window.flipped((height, width)), _flipped(weight, channels, window)
+    result = torch.empty_like(images)
+    plan = _plan(maps, kernels, turned)
+    for part, block in _chunks(maps, plan):
+        pixels = result[part].view(-1, height * width, channels)
+        _multiply(pixels, _parts(maps[part], turned, plan.cut), block, attention[part], kernels)
+    return result
+
+
+def _scattered(images: Tensor, weight: Tensor, attention: Tensor, maps: Tensor, window: Window) -> Tensor:
+    """Return it by adding the gradient of each kernel tap's pixels to where they came from."""
+    _, height, width, channels = images.shape
     (h, w), (s, t), (p, q), (d, e) = window.kernel_size, window.stride, window.padding, window.dilation
     rows, columns = window.output_size
-    patches = torch.bmm(grad_nPO, kernels.view(n, -1, grad_nPO.shape[2]).transpose(1, 2))
-    patches = patches.view(n, rows, columns, h, w, channels)
-    padded = result.new_zeros(n, height + 2 * p, width + 2 * q, channels)
-    for i in range(h):
-        for j in range(w):
-            below, right = i * d + s * (rows - 1) + 1, j * e + t * (columns - 1) + 1
-            padded[:, i * d : below : s, j * e : right : t] += patches[:, :, :, i, j]
-    result.copy_(padded[:, p : p + height, q : q + width])
+    padded = images.new_zeros(images.shape[0], height + 2 * p, width + 2 * q, channels)
+    out_channels = maps.shape[3]
+    taps = weight.view(weight.shape[0], h, w, channels * out_channels)
+    size = images.element_size()
+    most = _PATCH_BYTES // (rows * columns * channels * size)
+    work = _Work(images.shape[0], most, channels, channels, out_channels, size)
+    for part, block in _chunks(maps, _cut(work, False)):
+        grad = maps[part].flatten(1, 2)
+        for i in range(h):
+            for j in range(w):
+                torch.mm(attention[part], taps[:, i, j], out=block.flatten(1))
+                below, right = i * d + s * (rows - 1) + 1, j * e + t * (columns - 1) + 1
+                found = torch.bmm(grad, block.transpose(1, 2)).view(-1, rows, columns, channels)
+                padded[part, i * d : below : s, j * e : right : t] += found
+    return padded[:, p : p + height, q : q + width].contiguous()
 
 
 def _flipped(weight: Tensor, channels: int, window: Window) -> Tensor:
@@ -176,29 +312,25 @@ def _flipped(weight: Tensor, channels: int, window: Window) -> Tensor:
     return kernels.flip(1, 2).transpose(3, 4).reshape(weight.shape[0], -1)
 
 
-def _patches(images_nHWC: Tensor, window: Window) -> Tensor:
-    """The (n, P, J) patches of contiguous images: a view where they are pixels next to each other."""
+def _parts(images_nHWC: Tensor, window: Window, cut: bool) -> list[Tensor]:
+    """The patches of contiguous images as (n, P, q) parts, one for each of their lines or, uncut, one for all.
+
+    They are views where patches are pixels next to each other, and where lines lie below each other.
+    """
     n, channels = images_nHWC.shape[0], images_nHWC.shape[3]
     (h, w), (s, t), (p, q), (d, e) = window.kernel_size, window.stride, window.padding, window.dilation
     if window.pointwise:
-        return images_nHWC[:, ::s, ::t].flatten(1, 2)
+        return [images_nHWC[:, ::s, ::t].flatten(1, 2)]
     if p or q:
         images_nHWC = F.pad(images_nHWC, (0, 0, q, q, p, p))
     image, row, column, _ = images_nHWC.stride()
-    shape = (n, *window.output_size, h, w, channels)
-    strides = (image, row * s, column * t, row * d, column * e, 1)
-    return images_nHWC.as_strided(shape, strides, images_nHWC.storage_offset()).reshape(n, -1, h * w * channels)
-
-
-def _sizes(images: Tensor, weight: Tensor, window: Window) -> tuple[int, int, int]:
-    """Batch, numbers in a patch, output channels."""
-    patch = window.kernel_size[0] * window.kernel_size[1] * images.shape[3]
-    return images.shape[0], patch, weight.shape[1] // patch
-
-
-@remembered
-def _chunk(batch: int, kernel: int, patches: int, element_size: int) -> int:
-    """How many images are taken at a time, as evenly as they can be shared out."""
-    most = min(_KERNEL_BYTES // (kernel * element_size), _PATCH_BYTES // (patches * element_size), batch)
-    chunks = -(-batch // max(1, most))
-    return -(-batch // chunks) if chunks else 1
+    rows, columns = window.output_size
+    start = images_nHWC.storage_offset()
+    if not cut:
+        whole = (n, rows, columns, h, w, channels)
+        strides = (image, row * s, column * t, row * d, column * e, 1)
+        return [images_nHWC.as_strided(whole, strides, start).reshape(n, -1, h * w * channels)]
+    # Lines overlap in the images: as a view they would be copied by each product that reads them.
+    lines = (n, images_nHWC.shape[1], columns, w, channels)
+    strip = images_nHWC.as_strided(lines, (image, row, column * t, column * e, 1), start).contiguous().flatten(3)
+    return [strip[:, i * d : i * d + s * (rows - 1) + 1 : s].flatten(1, 2) for i in range(h)]

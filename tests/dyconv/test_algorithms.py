@@ -35,8 +35,8 @@ def chosen(channels: int, out: int, size: int, kernel: int = 1, **kw: int) -> st
         ((56, 336, 1), "mix_input"),
         ((112, 1280, 1), "mix_input"),
         ((336, 112, 1), "mix_output"),
-        ((64, 64, 32, 3), "product"),
-        ((128, 128, 16, 3), "product"),
+        ((64, 64, 32, 3), "each"),
+        ((128, 128, 16, 3), "each"),
         ((256, 256, 8, 3), "product"),
         ((512, 512, 4, 3), "product"),
     ],
@@ -48,6 +48,13 @@ def test_the_fastest_measured_algorithm_is_chosen(shape: tuple[int, ...], expect
 @pytest.mark.parametrize(("size", "kernel", "expected"), [(14, 3, "depthwise"), (4, 3, "depthwise"), (2, 3, "taps")])
 def test_depthwise_layers_have_their_own_paths(size: int, kernel: int, expected: str) -> None:
     assert chosen(96, 96, size, kernel, groups=96) == expected
+
+
+def test_an_accelerator_is_never_given_images_one_by_one() -> None:
+    one = (1, 1)
+    geometry = Geometry(64, 4, 64, 64, (32, 32), (3, 3), one, one, one, 1)
+    assert choose(geometry) is _ALGORITHMS["each"]
+    assert choose(geometry, on_cpu=False) is _ALGORITHMS["product"]
 
 
 def test_one_kernel_or_one_image_is_a_plain_convolution() -> None:

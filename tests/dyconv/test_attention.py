@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from torch import Tensor
 
-from dyconv import ArgumentError, AttentionBranch
+from dyconv import ArgumentError, AttentionBranch, DynamicConv2d
+from dyconv.attention import with_average
 
 
 def test_by_hand() -> None:
@@ -50,3 +52,30 @@ def test_softmax_is_computed_in_float32() -> None:
 def test_bad_sizes_are_errors(bad: dict[str, int]) -> None:
     with pytest.raises(ArgumentError, match=next(iter(bad))):
         AttentionBranch(**({"in_channels": 8, "num_kernels": 4} | bad))
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_with_average_gives_the_gradients_of_two_separate_uses(last: bool) -> None:
+    memory_format = torch.channels_last if last else torch.contiguous_format
+    x = torch.randn(3, 4, 5, 6, dtype=torch.float64).contiguous(memory_format=memory_format).requires_grad_()
+
+    def loss(image: Tensor, average: Tensor) -> Tensor:
+        return (image.square() * average.sigmoid()[:, :, None, None]).sum()
+
+    ours, expected = loss(*with_average(x)), loss(x, x.mean((2, 3)))
+    torch.testing.assert_close(ours, expected)
+    (found,), (wanted,) = torch.autograd.grad(ours, x), torch.autograd.grad(expected, x)
+    torch.testing.assert_close(found, wanted)
+    for use in (lambda i, a: i.square().sum(), lambda i, a: a.square().sum()):
+        (found,) = torch.autograd.grad(use(*with_average(x)), x)
+        (wanted,) = torch.autograd.grad(use(x, x.mean((2, 3))), x)
+        torch.testing.assert_close(found, wanted)
+    assert torch.autograd.gradgradcheck(lambda x: loss(*with_average(x)), x)
+
+
+def test_the_gradient_of_a_layer_can_be_taken_again_and_again() -> None:
+    layer = DynamicConv2d(4, 4, 3, padding=1, groups=4).double()
+    x = torch.randn(3, 4, 5, 6, dtype=torch.float64, requires_grad=True)
+    output = layer(x).square().sum()
+    first, second = (torch.autograd.grad(output, x, retain_graph=True)[0] for _ in range(2))
+    assert torch.equal(first, second), "what is added in place is nobody else's"

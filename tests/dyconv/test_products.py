@@ -36,9 +36,16 @@ HOWS = [
 
 
 @pytest.mark.parametrize("how", HOWS)
-@pytest.mark.parametrize("chunk", [1, 2, 3, 5])
-def test_chunks_change_nothing(how: dict[str, int], chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "_chunk", lambda *sizes: chunk)
+@pytest.mark.parametrize("cut", [True, False])
+@pytest.mark.parametrize(("images", "rows"), [(1, 100), (2, 100), (3, 5), (5, 1)])
+def test_pieces_change_nothing(
+    how: dict[str, int], images: int, rows: int, cut: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def plan(work: products._Work, wanted: bool) -> products._Plan:
+        length = work.line if cut and wanted else work.patch
+        return products._Plan(cut and wanted, images, min(rows, length) if wanted else length, work.columns)
+
+    monkeypatch.setattr(products, "_cut", plan)
     tensors = make()
     ours, expected = dynamic_conv2d(*tensors, algorithm="product", **how), by_image(*tensors, **how)
     torch.testing.assert_close(ours, expected)
@@ -47,13 +54,18 @@ def test_chunks_change_nothing(how: dict[str, int], chunk: int, monkeypatch: pyt
         torch.testing.assert_close(a, b)
 
 
-def test_how_many_images_are_taken_at_a_time() -> None:
-    chunk = products._chunk
-    assert chunk(64, 36_864, 589_824, 4) == 1, "patches of 2.4 MB"
-    assert chunk(64, 2_359_296, 73_728, 4) == 7, "kernels of 9.4 MB"
-    assert chunk(64, 2_359_296, 73_728, 2) == 13, "in half precision twice as many, in equal parts"
-    assert chunk(64, 1_000, 1_000, 4) == 64
-    assert chunk(3, 10**9, 10**9, 4) == 1
+def test_how_much_is_taken_at_a_time() -> None:
+    def pieces(patch: int, columns: int, pixels: int, *, cut: bool = True, element_size: int = 4) -> tuple[int, int]:
+        most = products._PATCH_BYTES // (pixels * (patch // 3 if cut else patch) * element_size)
+        work = products._Work(64, most, patch, patch // 3, columns, element_size)
+        return products._cut(work, cut)[1:3]
+
+    assert pieces(576, 64, 1024) == (2, 192), "lines of 0.8 MB an image, kernels of 0.1"
+    assert pieces(4608, 512, 16) == (16, 64), "kernels of 9.4 MB"
+    assert pieces(4608, 512, 16, cut=False) == (7, 4608), "not cut, 64 MB of them"
+    assert pieces(4608, 512, 16, cut=False, element_size=2) == (13, 4608), "in half precision twice as many"
+    assert pieces(30, 10, 4) == (64, 10)
+    assert pieces(3 * 10**5, 10**5, 10**5)[0] == 1
 
 
 @pytest.mark.parametrize("how", HOWS)
@@ -109,7 +121,7 @@ def test_the_gradient_of_channels_last_images_is_channels_last() -> None:
 
 
 def test_sums_over_chunks_are_exact_in_half_precision(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "_chunk", lambda *sizes: 1)
+    monkeypatch.setattr(products, "_cut", lambda work, cut: products._Plan(False, 1, work.patch, work.columns))
     images, weight, attention = make(batch=200)
     low = [tensor.detach().bfloat16().requires_grad_() for tensor in (images, weight, attention)]
     exact = [tensor.detach().double().requires_grad_() for tensor in low]
