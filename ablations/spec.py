@@ -16,10 +16,11 @@ from ablations.errors import UnknownNameError
 from ablations.facts import DatasetFacts
 from ablations.names import AGGREGATIONS, NETWORKS, ROLES
 
-SPEC_VERSION = 2
+SPEC_VERSION = 3
 """Part of every fingerprint: raised when the meaning of a setting or the result of a computation changes.
 
-2: dense convolutions of dynamic layers are products of patches with kernels mixed a few images at a time."""
+2: dense convolutions of dynamic layers are products of patches with kernels mixed a few images at a time.
+3: blocks of those kernels are mixed and summed up in the cache; others are folded a few images at a time."""
 
 
 class Frozen(BaseModel):

@@ -9,12 +9,14 @@ import json
 import platform
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks import harness, latency, layers, networks
+from benchmarks.roofline import measure_machine
 from benchmarks.writing import write
 from runners.memory import keep_freed_memory
 from runners.provenance import project_commit
@@ -22,15 +24,22 @@ from runners.provenance import project_commit
 FOLDER = Path(__file__).resolve().parent.parent / "docs"
 
 
+def _networks() -> list[dict[str, Any]]:
+    machine = measure_machine()
+    return [_said(networks.measure(case, machine)) for case in networks.CASES]
+
+
 def _layers() -> Iterator[dict[str, Any]]:
+    machine = measure_machine()
     for title, name, options in layers.NETWORKS:
         for pixels, batch in layers.PIXELS.items():
             for shape in layers.shapes(name, pixels, batch, options):
-                yield {"network": f"{title}, {pixels} px", **layers.measure(shape)}
+                yield {"network": f"{title}, {pixels} px", **layers.measure(shape, machine)}
 
 
 PARTS: dict[str, Callable[[], Any]] = {
-    "networks": lambda: [_said(networks.measure(case)) for case in networks.CASES],
+    "machine": lambda: asdict(measure_machine()),
+    "networks": _networks,
     "latency": lambda: [_said(latency.measure(*case)) for case in latency.CASES],
     "trial": lambda: _said(harness.trial()),
     "planning": harness.planning,

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmarks.roofline import Machine, Work, bound
 from benchmarks.textbook import TextbookDynamicConv2d
 from benchmarks.timing import Step, interleaved, peak_bytes
 from dyconv import DynamicConv2d, build_model
@@ -41,6 +42,13 @@ class Shape:
         stride = f" /{self.stride}" if self.stride > 1 else ""
         return f"{self.channels[0]}→{self.channels[1]} {kind}{stride} at {self.size} px"
 
+    def work(self, num_kernels: int) -> Work:
+        """Returns what there is to do, for a bound."""
+        pixels = (-(-self.size // self.stride)) ** 2
+        kernel = self.channels[0] * self.channels[1] // self.groups * self.kernel**2
+        sizes = (self.channels[0] * self.size**2, self.channels[1] * pixels)
+        return Work(kernel, kernel * pixels, *sizes, self.batch, num_kernels)
+
 
 def shapes(name: str, pixels: int, batch: int, options: dict[str, Any]) -> list[Shape]:
     """Returns the distinct shapes of the dynamic layers of a network, in the order of their first use."""
@@ -63,8 +71,8 @@ def shapes(name: str, pixels: int, batch: int, options: dict[str, Any]) -> list[
     return list(found)
 
 
-def measure(shape: Shape) -> dict[str, Any]:
-    """Returns medians in seconds (forward; forward and backward) and peak memory in bytes, per implementation."""
+def measure(shape: Shape, machine: Machine) -> dict[str, Any]:
+    """Returns medians in seconds (forward; forward and backward), peak memory in bytes, and bounds in seconds."""
     torch.manual_seed(0)
     settings: dict[str, Any] = {
         "kernel_size": shape.kernel,
@@ -89,6 +97,7 @@ def measure(shape: Shape) -> dict[str, Any]:
         "batch": shape.batch,
         "forward_seconds": interleaved(forward, rounds=_ROUNDS, warmup=1),
         "seconds": interleaved(both, rounds=_ROUNDS, warmup=1),
+        "bound_seconds": {name: bound(shape.work(num), machine) for name, num in (("static", 1), ("ours", 4))},
         "peak_bytes": {name: peak_bytes(step) for name, step in both.items()},
     }
 

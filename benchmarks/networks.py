@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from benchmarks.roofline import Machine, bound_of_step
 from benchmarks.textbook import as_textbook
 from benchmarks.timing import interleaved, peak_bytes, training_step
 from dyconv import build_model
@@ -51,8 +52,8 @@ def build(case: Case) -> dict[str, tuple[nn.Module, torch.Tensor]]:
     }
 
 
-def measure(case: Case) -> dict[str, Any]:
-    """Returns medians in seconds, peak memory in bytes, and the ratios that are promised."""
+def measure(case: Case, machine: Machine) -> dict[str, Any]:
+    """Returns medians in seconds, peak memory in bytes, the ratios that are promised, and bounds in seconds."""
     built = build(case)
     steps = {name: training_step(model, images) for name, (model, images) in built.items()}
     seconds = interleaved(steps, rounds=case.rounds, warmup=1)
@@ -62,6 +63,7 @@ def measure(case: Case) -> dict[str, Any]:
         "title": case.title,
         "batch": case.batch,
         "seconds": seconds,
+        "bound_seconds": {name: bound_of_step(*built[name], machine) for name in ("static", "ours")},
         "peak_bytes": memory,
         "times_as_fast_as_textbook": seconds["textbook"] / seconds["ours"],
         "times_the_static_step": seconds["ours"] / min(seconds["static"], seconds["static NCHW"]),

@@ -47,6 +47,20 @@ def _ms(seconds: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
 
 
+def _machine(r: dict[str, Any]) -> str:
+    speeds = [(float(size), value) for size, value in r["bytes_per_second"].items()]
+    told = [f"{size / _MIB:g} MiB" for size, _ in speeds], [f"{value / 1e9:.0f}" for _, value in speeds]
+    return (
+        "## This processor\n\n"
+        f"One thread does {r['multiply_adds'] / 1e9:.0f} thousand million multiply-adds a second in a large product or "
+        "convolution, whichever is faster. It moves (reads and writes, GB a second, by the size of what is copied):\n\n"
+        + _table(told[0], [told[1]])
+        + "\n\nA *bound* below is what it could do at best: each layer at that speed of multiply-adds or of memory, "
+        "whichever takes longer, everything read once and written once, no call, no copy, no mixed kernel ever "
+        "written to memory (`benchmarks/roofline.py`)."
+    )
+
+
 def _networks(results: list[dict[str, Any]]) -> str:
     head = (
         "network", "batch", "static", "static NCHW", "ours", "textbook", "times as fast as textbook",
@@ -57,6 +71,15 @@ def _networks(results: list[dict[str, Any]]) -> str:
         times = [_ms(r["seconds"][name]) for name in ("static", "static NCHW", "ours", "textbook")]
         ratios = [f"{r['times_as_fast_as_textbook']:.2f}", f"{r['times_the_static_step']:.2f}"]
         rows.append((r["title"], str(r["batch"]), *times, *ratios))
+    bounds = []
+    for r in results:
+        static, ours = (r["bound_seconds"][name] for name in ("static", "ours"))
+        reached = [static / min(r["seconds"]["static"], r["seconds"]["static NCHW"]), ours / r["seconds"]["ours"]]
+        ideal = f"{ours / min(r['seconds']['static'], r['seconds']['static NCHW']):.2f}"
+        bounds.append((r["title"], _ms(static), _ms(ours), *(f"{share:.2f}" for share in reached), ideal))
+    bound_head = (
+        "network", "static, bound", "ours, bound", "bound / static", "bound / ours", "bound of ours / static measured",
+    )  # fmt: skip
     memory_head = ("network", "static", "ours", "textbook", "ours adds", "textbook adds", "share")
     memory = []
     for r in results:
@@ -68,6 +91,8 @@ def _networks(results: list[dict[str, Any]]) -> str:
     return (
         "## A training step (forward and backward, ms)\n\n"
         + _table(head, rows)
+        + "\n\nHow near that is to what the processor could do (ms, and shares of the measured time):\n\n"
+        + _table(bound_head, bounds)
         + "\n\nPeak memory of that step beyond parameters and images (MiB):\n\n"
         + _table(memory_head, memory)
     )
@@ -106,7 +131,10 @@ def _layers(results: list[dict[str, Any]]) -> str:
         f"Over {len(results)} shapes ours is {statistics.median(ratios):.1f} times as fast as the textbook in the "
         f"median, {min(ratios):.2f} times at worst. Slower by more than a tenth: {', '.join(slower) or 'nowhere'}."
     )
-    head = ("layer", "static fwd", "ours fwd", "textbook fwd", "static", "ours", "textbook", "textbook / ours", "MiB")
+    head = (
+        "layer", "static fwd", "ours fwd", "textbook fwd", "static", "ours", "textbook", "textbook / ours",
+        "ours, bound", "MiB",
+    )  # fmt: skip
     for network in dict.fromkeys(r["network"] for r in results):
         own = [r for r in results if r["network"] == network]
         rows = []
@@ -114,13 +142,14 @@ def _layers(results: list[dict[str, Any]]) -> str:
             times = [_ms(r[key][name]) for key in ("forward_seconds", "seconds") for name in _NAMES]
             ratio = f"{r['seconds']['textbook'] / r['seconds']['ours']:.2f}"
             peak = " / ".join(f"{r['peak_bytes'][name] / _MIB:.0f}" for name in _NAMES)
-            rows.append((r["title"], *times, ratio, peak))
+            rows.append((r["title"], *times, ratio, _ms(r["bound_seconds"]["ours"]), peak))
         sections.append(f"### {network}, batch {own[0]['batch']}\n\n{_table(head, rows)}")
     return "\n\n".join(sections)
 
 
 _NAMES = ("static", "ours", "textbook")
 _PARTS: dict[str, Callable[[Any], str]] = {
+    "machine": _machine,
     "networks": _networks,
     "latency": _latency,
     "trial": _trial,

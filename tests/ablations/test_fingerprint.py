@@ -33,9 +33,9 @@ CANONICAL = (
     '"train":{"batch_size":64,"epochs":10,"label_smoothing":0.0,"learning_rate":0.05,"momentum":0.9,"nesterov":true,'
     '"optimizer":"sgd","precision":"float32","schedule":"cosine","step_epochs":null,"step_factor":null,'
     '"temperature":{"end":null,"epochs":null,"schedule":"constant","start":30.0},"warmup_epochs":0.0,'
-    '"weight_decay":4e-05}},"spec_version":2}'
+    '"weight_decay":4e-05}},"spec_version":3}'
 )
-PINNED = "23119d2b61085a3c6bad3d6e166cd30792d7b8bf4ecc8d382c3423c661569aa1"
+PINNED = "05d9c66932569e698d8cc1d789602017c2f5ba6a09fbbb78b79655702c8f8c66"
 
 # Under these settings everything is read that can be read at once; "step" and "constant" need their own context.
 LINEAR = {"train.temperature.schedule": "linear"}
@@ -194,7 +194,7 @@ INTERVENTIONS = (
 
 def test_the_cost_of_a_network_is_the_sha256_of_its_canonical_json() -> None:
     model = CANONICAL.partition('"model":')[2].partition(',"seed"')[0]
-    text = '{"classes":10,"input":[1,28,28],"kind":"cost","model":' + model + ',"spec_version":2}'
+    text = '{"classes":10,"input":[1,28,28],"kind":"cost","model":' + model + ',"spec_version":3}'
     assert cost_fingerprint(TrialSpec()) == hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
@@ -224,7 +224,7 @@ def test_an_evaluation_depends_on_its_trial_and_its_intervention() -> None:
 def test_an_evaluation_is_the_sha256_of_its_canonical_json() -> None:
     text = (
         '{"intervention":{"aggregation":"average","seed":0,"temperature":null,"where":null},"kind":"evaluation",'
-        '"spec_version":2,"trial":"' + "a" * 64 + '"}'
+        '"spec_version":3,"trial":"' + "a" * 64 + '"}'
     )
     expected = hashlib.sha256(text.encode("ascii")).hexdigest()
     assert evaluation_fingerprint("a" * 64, Intervention(aggregation="average")) == expected

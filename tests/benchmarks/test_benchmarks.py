@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,12 @@ import pytest
 import torch
 
 from benchmarks import harness, layers, networks, timing, writing
+from benchmarks.roofline import Machine, Work, bound, bound_of_step, measure_machine
 from benchmarks.textbook import TextbookDynamicConv2d, as_textbook
 from dyconv import build_model
 from dyconv.base import dynamic_layers
 
+MACHINE = Machine(1e9, {2**n: 1e9 for n in range(16, 29, 2)})
 SMALL = networks.Case("small", "mobilenet_v2", 16, 4, 2, {"width": 0.1, "depth": 0.3, "stem_stride": 1})
 
 
@@ -32,6 +35,36 @@ def test_the_textbook_computes_the_same_numbers() -> None:
     assert len(ours) == len(theirs)
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b)
+
+
+def test_a_bound_is_the_larger_of_arithmetic_and_memory() -> None:
+    slow_memory = Machine(1e12, {2**n: 4e6 for n in range(16, 29, 2)})
+    slow_arithmetic = Machine(1e6, {2**n: 1e15 for n in range(16, 29, 2)})
+    # 1x1, 3 -> 5 channels on 2x2 pixels, 7 images.
+    static, dynamic = (Work(15, 60, 12, 20, 7, kernels) for kernels in (1, 4))
+    assert bound(static, slow_arithmetic) == pytest.approx(3 * 7 * 60 / 1e6)
+    assert bound(static, slow_memory) == pytest.approx(3 * (7 * 32 + 15) / 1e6)
+    assert bound(dynamic, slow_arithmetic) == pytest.approx((3 * 7 * 60 + 4 * 7 * 4 * 15) / 1e6)
+    assert bound(dynamic, slow_memory) == pytest.approx((3 * (7 * 32 + 60) + 4 * 60 + 7 * 12) / 1e6)
+
+
+def test_the_bound_of_a_step_counts_every_layer_once() -> None:
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 1), torch.nn.BatchNorm2d(5), torch.nn.ReLU())
+    memory = Machine(1e12, {2**n: 4e6 for n in range(16, 29, 2)})
+    expected = bound(Work(15, 60, 12, 20, 7, 1), memory) + 7 * 20 * (3 + 5 + 2 + 3) / 1e6
+    assert bound_of_step(model, torch.randn(7, 3, 2, 2), memory) == pytest.approx(expected)
+    dynamic = build_model("resnet10", 10, num_kernels=4, stem_kernel=3, stem_stride=1, stem_pool=False, seed=0)
+    static = build_model("resnet10", 10, stem_kernel=3, stem_stride=1, stem_pool=False, seed=0)
+    images = torch.randn(2, 3, 8, 8)
+    assert bound_of_step(dynamic, images, MACHINE) > bound_of_step(static, images, MACHINE)
+
+
+def test_a_machine_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.roofline.interleaved", lambda steps, rounds: dict.fromkeys(steps, 0.5))
+    machine = measure_machine()
+    assert machine.multiply_adds == 2 * 1024**3
+    assert machine.bytes_per_second[2**16] == 2**25
+    assert machine.bytes_per_second[2**28] == 2**29
 
 
 def test_steps_take_turns_and_the_median_counts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,15 +96,16 @@ def test_peak_memory_is_the_worst_moment() -> None:
 
 
 def test_a_network_is_measured_and_told(tmp_path: Path) -> None:
-    measured = networks.measure(SMALL)
+    measured = networks.measure(SMALL, MACHINE)
     seconds = measured["seconds"]
     assert set(seconds) == {"static", "static NCHW", "ours", "textbook"}
     assert measured["times_as_fast_as_textbook"] == seconds["textbook"] / seconds["ours"]
     shape = layers.Shape((8, 12), 6, 3, 2, 1, 4)
-    layer = {"network": "small, 16 px", **layers.measure(shape)}
+    layer = {"network": "small, 16 px", **layers.measure(shape, MACHINE)}
     assert layer["peak_bytes"]["textbook"] > layer["peak_bytes"]["static"]
     where = {"machine": "m", "torch": "t", "python": "p", "commit": "c0ffee"}
     known = {
+        "machine": {"measured": where, "results": asdict(MACHINE)},
         "networks": {"measured": where, "results": [measured]},
         "layers": {"measured": where, "results": [layer]},
         "planning": {"measured": where, "results": [{"runs": 10, "seconds": 0.001}]},
