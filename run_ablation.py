@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -255,7 +256,7 @@ def find_plan(
     request = make_request(preset, overrides, seeds)
     fresh = make_plan(find_studies(studies, all_studies, request), request)
     done = StateStore(runs_dir / "state").done(node.fingerprint for node in fresh.nodes)
-    return make_plan(fresh.studies, request, done)
+    return replace(fresh, done=done)
 
 
 def find_studies(names: Sequence[str], all_studies: bool, request: Request) -> list[Study]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ablations.spec import SPEC_VERSION, Intervention, TrialSpec
@@ -24,19 +25,35 @@ def canonical_json(value: Any) -> str:
 
 def digest(value: Any) -> str:
     """Returns the SHA-256 of the canonical JSON of `value`, 64 hexadecimal digits."""
-    return hashlib.sha256(canonical_json(value).encode("ascii")).hexdigest()
+    return _sha256(canonical_json(value))
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
 def trial_fingerprint(spec: TrialSpec) -> str:
     """Returns the fingerprint of a trial."""
-    return digest(
-        {
-            "kind": "trial",
-            "spec_version": SPEC_VERSION,
-            "data_digest": spec.data.facts.digest,
-            "spec": spec.model_dump(mode="json", by_alias=True, exclude=_NOT_PART_OF_THE_RESULT),
-        }
-    )
+    return next(trial_fingerprints(spec, [spec.seed]))
+
+
+def trial_fingerprints(spec: TrialSpec, seeds: Iterable[int]) -> Iterator[str]:
+    """Yields the fingerprints of a trial's repeats: those of `spec` with each of `seeds` in place of its own.
+
+    What does not depend on the seed is written once; a plan has many repeats.
+    """
+    groups = spec.model_dump(mode="json", by_alias=True, exclude=_NOT_PART_OF_THE_RESULT)
+    of_spec = {name: canonical_json(group) for name, group in groups.items()}
+    whole = {"kind": "trial", "spec_version": SPEC_VERSION, "data_digest": spec.data.facts.digest}
+    of_trial = {name: canonical_json(value) for name, value in whole.items()}
+    for seed in seeds:
+        text = _joined({**of_trial, "spec": _joined({**of_spec, "seed": canonical_json(seed)})})
+        yield _sha256(text)
+
+
+def _joined(members: Mapping[str, str]) -> str:
+    """Returns the canonical JSON of an object from that of its members; the names are plain words."""
+    return "{" + ",".join(f'"{name}":{members[name]}' for name in sorted(members)) + "}"
 
 
 def evaluation_fingerprint(trial: str, intervention: Intervention) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
 
 from ablations.errors import SpecError, StudyError, UnknownNameError
-from ablations.fingerprint import cost_fingerprint, evaluation_fingerprint, trial_fingerprint
+from ablations.fingerprint import cost_fingerprint, evaluation_fingerprint, trial_fingerprints
 from ablations.naming import intervention_title, model_title, trial_title
 from ablations.presets import Preset
 from ablations.settings import DEFAULTS, Settings, check_values, merge, resolve, unread
@@ -241,12 +241,10 @@ def make_plan(studies: Sequence[Study], request: Request, done: Collection[str] 
     nodes = _Nodes()
     cells = []
     for row in rows:
-        first = _resolve(row, request)
-        for seed in range(request.seeds_of(row.study)):
-            node = _node(row, first.model_copy(update={"seed": seed}))
+        name = row.network.name if row.network else ""
+        for node in _repeats(row, _resolve(row, request), range(request.seeds_of(row.study))):
             nodes.add(node)
-            name = row.network.name if row.network else ""
-            cells.append(Cell(row.study.name, name, row.variant.name, seed, node.fingerprint))
+            cells.append(Cell(row.study.name, name, row.variant.name, node.spec.seed, node.fingerprint))
     return Plan(request, tuple(chosen), nodes.trials, nodes.evaluations, nodes.costs, tuple(cells), frozenset(done))
 
 
@@ -294,19 +292,32 @@ def _changes_cost(key: str, request: Request) -> bool:
     return key.startswith("model.") or key in ("data.name", "data.image_size")
 
 
-def _node(row: _Row, spec: TrialSpec) -> Node:
+def _repeats(row: _Row, first: TrialSpec, seeds: Sequence[int]) -> Iterator[Node]:
+    """Yields the nodes of a row, one per seed, given its resolved settings."""
+    specs = [first.model_copy(update={"seed": seed}) for seed in seeds]
     if row.study.is_about_cost:
-        return CostNode(cost_fingerprint(spec), spec)
-    trial = TrialNode(trial_fingerprint(spec), spec)
+        yield from (CostNode(cost_fingerprint(spec), spec) for spec in specs)
+        return
+    intervention = _intervention(row, first)
+    for fingerprint, spec in zip(trial_fingerprints(first, seeds), specs, strict=True):
+        trial = TrialNode(fingerprint, spec)
+        if intervention is None:
+            yield trial
+        else:
+            yield EvaluationNode(evaluation_fingerprint(fingerprint, intervention), trial, intervention)
+
+
+def _intervention(row: _Row, spec: TrialSpec) -> Intervention | None:
+    """Returns the intervention of a row, or `None` if the network as it was trained is what the row asks for."""
     intervention = row.variant.intervention
     if intervention is None or intervention.changes_nothing(spec):
-        return trial
+        return None
     if spec.model.layer == "static":
         raise SpecError(
             f"study {row.study.name!r}, variant {row.variant.name!r}: an intervention on a static network "
             "would change nothing. Make the network dynamic or drop the intervention."
         )
-    return EvaluationNode(evaluation_fingerprint(trial.fingerprint, intervention), trial, intervention)
+    return intervention
 
 
 def _choose_networks(studies: Iterable[Study], request: Request) -> list[Study]:
@@ -332,9 +343,14 @@ def _refuse_repeated(names: Sequence[str]) -> None:
 
 def _check_overrides(rows: Sequence[_Row], request: Request) -> None:
     for key in request.settings:
-        reasons = list(dict.fromkeys(_why_unread(key, row, request) for row in rows))
-        if None not in reasons:
-            raise SpecError(f"nothing reads --set {key}={request.settings[key]}: " + "; ".join(map(str, reasons)) + ".")
+        reasons: dict[str, None] = {}
+        for row in rows:
+            reason = _why_unread(key, row, request)
+            if reason is None:
+                break
+            reasons[reason] = None
+        else:
+            raise SpecError(f"nothing reads --set {key}={request.settings[key]}: {'; '.join(reasons)}.")
 
 
 def _why_unread(key: str, row: _Row, request: Request) -> str | None:

@@ -62,6 +62,9 @@ def _walk(model: type[BaseModel], prefix: str = "") -> Iterable[tuple[str, Any]]
 DEFAULTS: Settings = {key: value for key, value in _walk(TrialSpec) if key != "seed"}
 """Every setting of a trial but its seed, with its default."""
 
+_BRANCHES = frozenset(key[:end] for key in DEFAULTS for end, char in enumerate(key) if char == ".")
+"""The groups of settings, those inside another group included."""
+
 
 def flatten(nested: Mapping[str, Any]) -> dict[str, Any]:
     """Returns nested mappings as dotted settings; keys may be dotted already, a placement stays whole.
@@ -83,7 +86,7 @@ def flatten(nested: Mapping[str, Any]) -> dict[str, Any]:
 def _leaves(nested: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:
     for name, value in nested.items():
         key = f"{prefix}{name}"
-        is_branch = any(known.startswith(f"{key}.") for known in DEFAULTS)
+        is_branch = key in _BRANCHES
         if is_branch and isinstance(value, BaseModel):
             value = value.model_dump(by_alias=True, exclude_unset=True)
         if is_branch and isinstance(value, Mapping):

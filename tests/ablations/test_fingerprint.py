@@ -15,9 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ablations.datasets import DATASETS, get_dataset_facts
-from ablations.fingerprint import canonical_json, cost_fingerprint, digest, evaluation_fingerprint, trial_fingerprint
+from ablations.fingerprint import (
+    canonical_json,
+    cost_fingerprint,
+    digest,
+    evaluation_fingerprint,
+    trial_fingerprint,
+    trial_fingerprints,
+)
 from ablations.settings import DEFAULTS, resolve
-from ablations.spec import Intervention, Placement, TrialSpec
+from ablations.spec import SPEC_VERSION, Intervention, Placement, TrialSpec
 
 # The canonical JSON of the default trial, written by hand: whoever changes a default, a name or the form of a spec
 # gives every trained network another fingerprint, and must raise SPEC_VERSION and this text on purpose.
@@ -95,6 +102,24 @@ def fingerprint(settings: dict[str, Any], seed: int = 0) -> str:
 def test_it_is_the_sha256_of_the_canonical_json_of_the_whole_spec() -> None:
     text = CANONICAL.replace("DIGEST", str(get_dataset_facts("fashion_mnist_mini").digest))
     assert trial_fingerprint(TrialSpec()) == hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+@pytest.mark.parametrize("key", ["model.layer", "model.where", "data.name", "train.temperature.schedule"])
+def test_those_of_repeats_are_those_of_each_repeat_written_as_a_whole(key: str) -> None:
+    context, value = OTHER_VALUES[key]
+    spec = resolve([], {**context, key: value}, 5)
+    left_out = {"data": {"root", "download", "workers"}, "train": {"devices"}}
+    wholes = [
+        {
+            "kind": "trial",
+            "spec_version": SPEC_VERSION,
+            "data_digest": spec.data.facts.digest,
+            "spec": {**spec.model_dump(mode="json", by_alias=True, exclude=left_out), "seed": seed},
+        }
+        for seed in (0, 5, 2**32 - 1)
+    ]
+    assert list(trial_fingerprints(spec, (0, 5, 2**32 - 1))) == [digest(whole) for whole in wholes]
+    assert trial_fingerprint(spec) == digest(wholes[1])
 
 
 def test_a_known_fingerprint_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

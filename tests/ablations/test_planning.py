@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -218,3 +221,46 @@ def test_resolution_has_a_row_per_level_of_the_network(plan: Planner) -> None:
     assert get_study("resolution", base).columns == ("28²", "14²", "7²", "4²", "2²")
     with pytest.raises(StudyError, match="timm/resnet10t"):
         plan("resolution", overrides={"model.name": "timm/resnet10t"})
+
+
+def calls_of(action: Callable[[], object]) -> int:
+    """Returns how many Python functions `action` calls, which no busy machine changes."""
+    count = 0
+
+    def note(frame: FrameType, event: str, arg: Any) -> None:
+        nonlocal count
+        count += event == "call"
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        action()
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+def many(rows: int) -> Study:
+    changes = [{"train.learning_rate": 0.01 + row * 1e-4} for row in range(rows)]
+    return study(*(Variant(name=f"v{row}", changes=own) for row, own in enumerate(changes)))
+
+
+def test_planning_takes_as_many_calls_per_row_however_many_there_are() -> None:
+    small, large = many(20), many(80)
+    request = Request(get_preset("quick"), {"train.epochs": 7}, seeds=3)
+    assert calls_of(lambda: make_plan([large], request)) <= 4 * calls_of(lambda: make_plan([small], request))
+
+
+def test_a_row_is_validated_once_however_many_seeds_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ablations import planning, settings
+
+    resolved: list[object] = []
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        resolved.append(arguments)
+        return settings.resolve(*arguments, **named)
+
+    monkeypatch.setattr(planning, "resolve", counted)
+    made = make_plan([many(4)], Request(get_preset("quick"), seeds=50))
+    assert len(made.trials) == 200
+    assert len(resolved) == 4
