@@ -56,8 +56,9 @@ def main(wanted: list[str]) -> None:
     keep_freed_memory()
     path = FOLDER / "performance.json"
     known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    where = _where()
     for name in wanted or PARTS:
-        known[name] = {"measured": _where(), "results": PARTS[name]()}
+        known[name] = {"measured": where, "results": PARTS[name]()}
         path.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n")
     write(known, FOLDER)
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from benchmarks.anatomy import anatomy
 from benchmarks.roofline import Machine, bound_of_step
 from benchmarks.textbook import as_textbook
 from benchmarks.timing import interleaved, peak_bytes, training_step
@@ -64,6 +65,7 @@ def measure(case: Case, machine: Machine) -> dict[str, Any]:
         "batch": case.batch,
         "seconds": seconds,
         "bound_seconds": {name: bound_of_step(*built[name], machine) for name in ("static", "ours")},
+        "anatomy": {name: anatomy(steps[name]) for name in ("static", "ours")},
         "peak_bytes": memory,
         "times_as_fast_as_textbook": seconds["textbook"] / seconds["ours"],
         "times_the_static_step": seconds["ours"] / min(seconds["static"], seconds["static NCHW"]),

@@ -10,6 +10,8 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from benchmarks.anatomy import KINDS
+
 _MS = 1e3
 _MIB = 2**20
 
@@ -93,9 +95,21 @@ def _networks(results: list[dict[str, Any]]) -> str:
         + _table(head, rows)
         + "\n\nHow near that is to what the processor could do (ms, and shares of the measured time):\n\n"
         + _table(bound_head, bounds)
+        + "\n\nWhere the time goes (ms, by torch's profiler, which slows calls down; calls are Python, dispatch, "
+        "autograd and the small operations of attention):\n\n"
+        + _anatomy(results)
         + "\n\nPeak memory of that step beyond parameters and images (MiB):\n\n"
         + _table(memory_head, memory)
     )
+
+
+def _anatomy(results: list[dict[str, Any]]) -> str:
+    rows = [
+        (r["title"], name, *(_ms(r["anatomy"][name][kind]) for kind in KINDS))
+        for r in results
+        for name in ("static", "ours")
+    ]
+    return _table(("network", "layers", *KINDS), rows)
 
 
 def _latency(results: list[dict[str, Any]]) -> str:

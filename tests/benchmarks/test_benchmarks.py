@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from benchmarks import harness, layers, networks, timing, writing
+from benchmarks.anatomy import KINDS, anatomy
 from benchmarks.roofline import Machine, Work, bound, bound_of_step, measure_machine
 from benchmarks.textbook import TextbookDynamicConv2d, as_textbook
 from dyconv import build_model
@@ -57,6 +58,14 @@ def test_the_bound_of_a_step_counts_every_layer_once() -> None:
     static = build_model("resnet10", 10, stem_kernel=3, stem_stride=1, stem_pool=False, seed=0)
     images = torch.randn(2, 3, 8, 8)
     assert bound_of_step(dynamic, images, MACHINE) > bound_of_step(static, images, MACHINE)
+
+
+def test_the_time_of_a_step_is_told_apart() -> None:
+    model = torch.nn.Sequential(torch.nn.Conv2d(16, 64, 3), torch.nn.BatchNorm2d(64), torch.nn.ReLU())
+    found = anatomy(timing.training_step(torch.nn.Sequential(model, torch.nn.Flatten()), torch.randn(8, 16, 24, 24)))
+    assert set(found) == set(KINDS)
+    assert all(found[kind] > 0 for kind in ("products", "norms and activations", "calls"))
+    assert found["products"] > found["copies"]
 
 
 def test_a_machine_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
