@@ -11,6 +11,7 @@ import traceback
 from typing import Literal
 
 from ablations.errors import AblationError
+from runners.importing import without_collection
 from runners.plugins import load_plugins
 from runners.provenance import versions
 from runners.state import StateStore
@@ -43,7 +44,8 @@ def run_node(task: Task) -> Status:
 
 def warm_up() -> None:
     """Imports what every node needs, so that a worker does it while the launcher is still preparing."""
-    from runners import nodes  # noqa: F401
+    with without_collection():
+        from runners import nodes  # noqa: F401
 
 
 def _dyconv_errors() -> tuple[type[Exception], ...]:

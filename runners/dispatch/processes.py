@@ -1,7 +1,8 @@
 """Runs tasks in worker processes of this machine; a worker that dies takes down its own task and no other.
 
-Workers are spawned, live for many tasks and ignore Ctrl-C: the launcher decides. Each imports torch once, when the
-block is entered, so that it is ready when the first task comes.
+Workers live for many tasks and ignore Ctrl-C: the launcher decides. torch is imported from the moment the block is
+entered, so that workers are ready when the first task comes: on Linux once, in a server from which they are forked,
+elsewhere in each worker.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ import concurrent.futures
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable
 from concurrent.futures import Future
+from multiprocessing import forkserver
 from typing import Self
 
 from pebble import ProcessExpired, ProcessPool
@@ -21,6 +24,7 @@ from runners.dispatch.base import Answer, Completion
 from runners.task import Task
 from runners.trial import Status, run_node, warm_up
 
+_PRELOADED = "runners.dispatch.preloaded"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -76,10 +80,15 @@ class ProcessDispatcher:
         # Set before the workers start: OpenMP reads it once, when torch is imported.
         for variable in _THREAD_VARIABLES:
             os.environ[variable] = str(self._threads)
-        context = multiprocessing.get_context("spawn")
+        has_server = sys.platform == "linux"
+        context = multiprocessing.get_context("forkserver" if has_server else "spawn")
         self._pool = ProcessPool(max_workers=self.capacity, initializer=_ignore_interrupt, context=context)
-        for _ in range(self.capacity):
-            self._pool.schedule(warm_up)
+        if has_server:
+            context.set_forkserver_preload([_PRELOADED])
+            forkserver.ensure_running()
+        else:
+            for _ in range(self.capacity):
+                self._pool.schedule(warm_up)
         return self
 
     def __exit__(self, *raised: object) -> None:

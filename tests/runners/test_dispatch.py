@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 
 from ablations.errors import DispatchError, UnknownNameError
@@ -169,6 +173,43 @@ def test_workers_are_real_processes_and_live_for_several_tasks(submit: Submit) -
     pids = {result["metrics"]["pid"] for result in results}
     assert len(pids) == 1
     assert pids != {float(os.getpid())}
+
+
+def test_a_worker_knows_torch_before_its_first_task_and_nothing_that_only_the_launcher_needs() -> None:
+    with make_dispatcher("processes", workers=1) as dispatcher:
+        modules = dispatcher.ask(eval, "set(__import__('sys').modules)")
+    known = {module.partition(".")[0] for module in modules}
+    assert {"torch", "torchvision", "dyconv", "runners"} <= known
+    assert not known & {"alembic", "matplotlib", "mlflow", "optuna", "pandas", "reports", "rich", "scipy", "sqlalchemy"}
+
+
+LAUNCHER = """
+import os, sys
+from runners.dispatch import make_dispatcher
+
+if __name__ == "__main__":
+    with make_dispatcher("processes", workers=2) as dispatcher:
+        print(dispatcher.ask(os.getppid), flush=True)
+        sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a fork server")
+def test_the_server_of_the_workers_dies_with_the_launcher(tmp_path: Path) -> None:
+    (tmp_path / "launcher.py").write_text(LAUNCHER)
+    environment = os.environ | {"PYTHONPATH": os.getcwd()}
+    command = [sys.executable, str(tmp_path / "launcher.py")]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as launcher:
+        assert launcher.stdout is not None
+        server = psutil.Process(int(launcher.stdout.readline()))
+        assert server.ppid() == launcher.pid
+        launcher.send_signal(signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while server.is_running() and server.status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline, "it is still there"
+        time.sleep(0.01)
 
 
 def test_an_unknown_dispatcher_is_named() -> None:

@@ -1,0 +1,24 @@
+"""Importing this module makes a process the server from which workers are forked; only `processes` has it imported.
+
+The server imports what every node needs, once. Workers, also one that takes the place of a dead one, are then there in
+milliseconds and share its memory. No computation has started in the server, so it has no threads that a fork would
+lose; and no GPU has been asked for, so that each worker can.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+
+from runners.importing import without_collection
+
+_DIE_WITH_PARENT = 1
+"""From sys/prctl.h."""
+
+# Ctrl-C reaches every process of the terminal; the launcher decides.
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+# A launcher that ends leaves nothing behind, also while torch is still being imported.
+ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+
+with without_collection():
+    from runners import nodes  # noqa: F401
