@@ -32,6 +32,9 @@ from runners.seeding import derive_seed, seeded
 _CHECK_EVERY = 25
 """Steps between two looks at the loss; looking costs a synchronisation on a GPU."""
 
+_EPOCH_SECONDS = 10.0
+"""An epoch that ends sooner after the last checkpoint gets none: writing one takes as long as a step or two."""
+
 
 @dataclass(frozen=True)
 class Hooks:
@@ -54,7 +57,8 @@ class _Sums:
     values: dict[str, Tensor] = field(default_factory=dict)
 
     def add(self, name: str, value: Tensor) -> None:
-        self.values[name] = self.values.get(name, torch.zeros((), device=self.device)) + value.detach().float()
+        value = value.detach().float()
+        self.values[name] = self.values[name] + value if name in self.values else value
 
     def get(self, name: str) -> float:
         return float(self.values[name]) if name in self.values else math.nan
@@ -76,7 +80,7 @@ class Trainer:
         source: Its batches.
         checkpoints: Where to keep checkpoints.
         world: This process among those that train the network together.
-        checkpoint_seconds: At most this much work is lost by a kill; an epoch's end is always kept.
+        checkpoint_seconds: At most this much work is lost by a kill.
     """
 
     def __init__(
@@ -92,12 +96,16 @@ class Trainer:
         self.spec, self.model, self.source, self.checkpoints = spec, model, source, checkpoints
         self.world = world or World()
         self.parallel = self.world.parallel(model)
-        self.device = next(model.parameters()).device
+        # Found once: at every step, looking for them takes longer than what is then done with them.
+        self._parameters = list(model.parameters())
+        self._dynamic = nn.ModuleList(layer for _, layer in dyconv.dynamic_layers(model))
+        self.device = self._parameters[0].device
         self.optimizer = make_optimizer(model, spec.train)
         self.schedule = temperature_schedule(spec.train.temperature)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self._amp_dtype() is torch.float16)
         self.checkpoint_seconds = checkpoint_seconds
         self.position = Position(0, {})
+        self._saved = time.monotonic()
 
     def resume(self) -> int:
         """Goes to the last checkpoint, if there is one; returns the number of steps done."""
@@ -116,12 +124,15 @@ class Trainer:
             if self.world.is_main:
                 hooks.on_epoch(epoch + 1, metrics | self._validate())
             self.world.wait()
-            self._save((epoch + 1) * steps, {})
+            self.position = Position((epoch + 1) * steps, {})
+            # After the last epoch the weights are written, which is all that is needed then.
+            if epoch + 1 < self.spec.train.epochs and self._is_due(_EPOCH_SECONDS):
+                self._save()
 
     def _run_epoch(self, epoch: int, hooks: Hooks) -> dict[str, float]:
         first = self.position.step % self.source.steps_per_epoch
         sums = _Sums.restore(self.device, self.position.sums)
-        started = saved = time.monotonic()
+        started = time.monotonic()
         self.model.train()
         for step, (images, labels) in enumerate(self.source.training(epoch, first), start=first):
             loss = self._step(epoch, step, images, labels, sums)
@@ -131,9 +142,9 @@ class Trainer:
                 value = self._finite(loss, epoch, step)
                 if self.world.is_main:
                     hooks.on_progress(epoch, step, value, speed)
-                if now - saved > self.checkpoint_seconds:
-                    self._save(epoch * self.source.steps_per_epoch + step + 1, sums.as_floats())
-                    saved = now
+                if self._is_due(self.checkpoint_seconds):
+                    self.position = Position(epoch * self.source.steps_per_epoch + step + 1, sums.as_floats())
+                    self._save()
         seconds = time.monotonic() - started
         return self._epoch_metrics(epoch, sums, (self.source.steps_per_epoch - first, seconds))
 
@@ -142,18 +153,19 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(train, at)
         if self.schedule is not None:
-            dyconv.set_temperature(self.model, self.schedule(at))
+            dyconv.set_temperature(self._dynamic, self.schedule(at))
         done = epoch * self.source.steps_per_epoch + step
-        dyconv.set_forward_step(self.model, done)
+        dyconv.set_forward_step(self._dynamic, done)
         with self._seeded("step", done):
             images, targets = mix(images, labels, self.spec.data, self.source.facts.num_classes)
             images, targets = self.world.part(images), self.world.part(targets)
             with self._autocast():
                 loss: Tensor = F.cross_entropy(self.parallel(images), targets, label_smoothing=train.label_smoothing)
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self._parameters:
+            parameter.grad = None
         torch.autograd.backward(self.scaler.scale(loss))
         self.scaler.unscale_(self.optimizer)
-        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
         sums.add("gradient_norm", nn.utils.get_total_norm(gradients))
         sums.add("loss", loss)
         self.scaler.step(self.optimizer)
@@ -206,7 +218,10 @@ class Trainer:
         entropies = attention.entropy(normalized=True) if attention is not None else {}
         return measured.metrics("val") | {names.entropy_metric(layer): value for layer, value in entropies.items()}
 
-    def _save(self, step: int, sums: dict[str, float]) -> None:
-        self.position = Position(step, sums)
+    def _is_due(self, seconds: float) -> bool:
+        return time.monotonic() - self._saved > min(seconds, self.checkpoint_seconds)
+
+    def _save(self) -> None:
         if self.world.is_main:
             self.checkpoints.save(self.model, self.optimizer, self.position)
+        self._saved = time.monotonic()
