@@ -127,9 +127,13 @@ class NodeState:
     def fail(self, kind: str, message: str, details: str) -> None:
         """Writes why the node failed; `details` (a traceback) go to the log file."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self.log_file.open("a", encoding="utf-8") as file:
-            file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {kind}: {message}\n{details}\n")
+        self.note(f"{kind}: {message}\n{details}")
         write_json(self.folder / "failure.json", {"kind": kind, "message": message, "time": time.time()})
+
+    def note(self, message: str) -> None:
+        """Adds a line to the log file."""
+        with self.log_file.open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {message}\n")
 
     def failure(self) -> dict[str, Any] | None:
         """Returns why the last attempt failed, or `None`."""
