@@ -51,9 +51,12 @@ def run_trial(node: Node, state: NodeState, task: Task) -> dict[str, float]:
         distributed.start(state.folder, devices, task.as_arguments())
     model, source = _prepare(node, task, choose_device(task.device))
     load_weights(state.weights_file, model)
-    metrics = _measure(model, source, state)
+    return _measure(model, source, state)
+
+
+def tidy(state: NodeState) -> None:
+    """Removes what only a node that is not done yet needs."""
     CheckpointStore(state.folder).clear()
-    return metrics
 
 
 def train(node: Node, state: NodeState, task: Task, device: torch.device, world: World) -> None:
