@@ -65,9 +65,7 @@ def _texts(draw: st.DrawFn) -> bytes:
 
 
 @given(content=_texts())
-@settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
-)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 def test_two_hundred_bad_studies(content: bytes) -> None:
     code, told = _plan(content)
     # What happens to be a good study does not count towards the two hundred.

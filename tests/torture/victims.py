@@ -102,6 +102,6 @@ def _arm(owner: Any, name: str, death: Death) -> None:
             return honest(*arguments, **more)
         if death.place == "half a file":
             honest(arguments[0], arguments[1][: len(arguments[1]) // 2])
-        os.kill(os.getpid(), signal.SIGKILL)
+        return os.kill(os.getpid(), signal.SIGKILL)
 
     setattr(owner, name, deadly)
