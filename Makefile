@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: run bench test lint types contracts tests clean
+.PHONY: run bench test lint types contracts tests torture clean
 
 run: $(VENV)/.installed
 	$(BIN)/python run_ablation.py run --all --preset quick --workers $(WORKERS)
@@ -26,6 +26,10 @@ contracts: $(VENV)/.installed-test
 
 tests: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+# Faults that take minutes to inject: kills, full disks, dead servers, a cluster on this machine.
+torture: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m torture tests/torture
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

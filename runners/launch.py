@@ -196,7 +196,10 @@ class Launch:
 
     def _give_up(self, node: Node) -> None:
         state = self._states[node.fingerprint]
-        failure = state.failure() or {"kind": "Unknown", "message": "it left neither result nor failure"}
+        failure = state.failure() or {
+            "kind": "Unknown",
+            "message": "it left neither result nor failure. Is the disk full?",
+        }
         reason = f"{failure['kind']}: {failure['message']}"
         blocked = self._waiting.pop(node.fingerprint, [])
         self._failures.append(Failure(node.title, reason, state.log_file))

@@ -15,7 +15,7 @@ import dyconv
 from ablations import vocabulary as names
 from ablations.planning import EvaluationNode, Node
 from runners import distributed
-from runners.checkpoint import CheckpointStore, load_weights, save_tensors
+from runners.checkpoint import CheckpointStore, load_weights
 from runners.data import BatchSource
 from runners.distributed import World
 from runners.evaluation import Measurement, evaluate
@@ -23,6 +23,7 @@ from runners.files import write_json
 from runners.memory import keep_freed_memory
 from runners.network import as_static, build_network, input_size, intervened, open_source
 from runners.profile import attention_gap, attention_profile
+from runners.sealed import save_tensors
 from runners.state import NodeState
 from runners.task import Task
 from runners.training import Hooks, Trainer
@@ -50,9 +51,12 @@ def run_trial(node: Node, state: NodeState, task: Task) -> dict[str, float]:
         distributed.start(state.folder, devices, task.as_arguments())
     model, source = _prepare(node, task, choose_device(task.device))
     load_weights(state.weights_file, model)
-    metrics = _measure(model, source, state)
+    return _measure(model, source, state)
+
+
+def tidy(state: NodeState) -> None:
+    """Removes what only a node that is not done yet needs."""
     CheckpointStore(state.folder).clear()
-    return metrics
 
 
 def train(node: Node, state: NodeState, task: Task, device: torch.device, world: World) -> None:
@@ -62,9 +66,9 @@ def train(node: Node, state: NodeState, task: Task, device: torch.device, world:
         model = distributed.with_global_norms(model, device)
     checkpoints = CheckpointStore(state.folder)
     trainer = Trainer(node.spec, model, source, checkpoints, world=world, checkpoint_seconds=task.checkpoint_seconds)
-    done = trainer.resume()
+    done = trainer.resume(state.note if world.is_main else lambda message: None)
     if world.is_main:
-        state.truncate_events(after_step=done // source.steps_per_epoch)
+        state.truncate_events(after_step=done)
     trainer.run(Hooks(_epoch_writer(state, node, source), _progress_writer(state, node, source)))
     if world.is_main:
         save_tensors(state.weights_file, model.state_dict())

@@ -10,6 +10,7 @@ import json
 import os
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,11 +126,19 @@ class NodeState:
         return found
 
     def fail(self, kind: str, message: str, details: str) -> None:
-        """Writes why the node failed; `details` (a traceback) go to the log file."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Writes why the node failed, as far as the disk lets it; `details` (a traceback) go to the log file."""
+        failure = {"kind": kind, "message": message, "time": time.time()}
+        # On a full disk the failure is that nothing can be written; it must not end the launch too.
+        with suppress(OSError):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.note(f"{kind}: {message}\n{details}")
+        with suppress(OutputError):
+            write_json(self.folder / "failure.json", failure)
+
+    def note(self, message: str) -> None:
+        """Adds a line to the log file."""
         with self.log_file.open("a", encoding="utf-8") as file:
-            file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {kind}: {message}\n{details}\n")
-        write_json(self.folder / "failure.json", {"kind": kind, "message": message, "time": time.time()})
+            file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {message}\n")
 
     def failure(self) -> dict[str, Any] | None:
         """Returns why the last attempt failed, or `None`."""

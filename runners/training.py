@@ -20,7 +20,7 @@ import dyconv
 from ablations import vocabulary as names
 from ablations.errors import TrainingError
 from ablations.spec import TrialSpec
-from runners.checkpoint import CheckpointStore, Position
+from runners.checkpoint import CheckpointStore, Position, Tell, Training
 from runners.data import BatchSource
 from runners.distributed import World
 from runners.evaluation import evaluate
@@ -29,8 +29,9 @@ from runners.network import temperature_schedule
 from runners.optimization import learning_rate, make_optimizer
 from runners.seeding import derive_seed, seeded
 
-_CHECK_EVERY = 25
-"""Steps between two looks at the loss; looking costs a synchronisation on a GPU."""
+_LOOK_STEPS = 25
+_LOOK_SECONDS = 1.0
+"""Between two looks at the loss, whichever is over first; looking costs a synchronisation on a GPU."""
 
 _EPOCH_SECONDS = 10.0
 """An epoch that ends sooner after the last checkpoint gets none: writing one takes as long as a step or two."""
@@ -80,7 +81,7 @@ class Trainer:
         source: Its batches.
         checkpoints: Where to keep checkpoints.
         world: This process among those that train the network together.
-        checkpoint_seconds: At most this much work is lost by a kill.
+        checkpoint_seconds: At most this much training is lost by a kill, and the step or measurement under way.
     """
 
     def __init__(
@@ -107,10 +108,16 @@ class Trainer:
         self.position = Position(0, {})
         self._saved = time.monotonic()
 
-    def resume(self) -> int:
-        """Goes to the last checkpoint, if there is one; returns the number of steps done."""
-        self.position = self.checkpoints.load(self.model, self.optimizer) or Position(0, {})
-        return self.position.step
+    def resume(self, tell: Tell) -> int:
+        """Goes to the last checkpoint, if there is one; returns the number of epochs that are behind it.
+
+        Args:
+            tell: Called with each checkpoint that cannot be used, and why.
+        """
+        self.position = self.checkpoints.load(self._training, tell) or Position(0, {})
+        if self.world.is_main:
+            self.checkpoints.forget_beyond(self.position.step)
+        return self.position.epoch_and_step(self.source.steps_per_epoch)[0]
 
     def run(self, hooks: Hooks) -> None:
         """Trains to the end.
@@ -119,8 +126,11 @@ class Trainer:
             TrainingError: If the loss is not a number.
         """
         steps = self.source.steps_per_epoch
-        for epoch in range(self.position.step // steps, self.spec.train.epochs):
+        first_epoch, _ = self.position.epoch_and_step(steps)
+        for epoch in range(first_epoch, self.spec.train.epochs):
             metrics = self._run_epoch(epoch, hooks)
+            # Set, although it is the next one anyway: a training that resumes here has had no pass yet.
+            dyconv.set_forward_step(self._dynamic, (epoch + 1) * steps)
             if self.world.is_main:
                 hooks.on_epoch(epoch + 1, metrics | self._validate())
             self.world.wait()
@@ -130,23 +140,22 @@ class Trainer:
                 self._save()
 
     def _run_epoch(self, epoch: int, hooks: Hooks) -> dict[str, float]:
-        first = self.position.step % self.source.steps_per_epoch
-        sums = _Sums.restore(self.device, self.position.sums)
-        started = time.monotonic()
+        steps = self.source.steps_per_epoch
+        _, first = self.position.epoch_and_step(steps)
+        sums, before = _Sums.restore(self.device, self.position.sums), self.position.seconds
+        started = looked = time.monotonic()
         self.model.train()
         for step, (images, labels) in enumerate(self.source.training(epoch, first), start=first):
             loss = self._step(epoch, step, images, labels, sums)
-            if step % _CHECK_EVERY == 0:
-                now = time.monotonic()
-                speed = (step - first + 1) * len(labels) / (now - started)
-                value = self._finite(loss, epoch, step)
+            now, is_due = time.monotonic(), self._is_due(self.checkpoint_seconds)
+            if step % _LOOK_STEPS == 0 or is_due or now - looked > _LOOK_SECONDS:
+                value, looked = self._finite(loss, epoch, step), now
                 if self.world.is_main:
-                    hooks.on_progress(epoch, step, value, speed)
-                if self._is_due(self.checkpoint_seconds):
-                    self.position = Position(epoch * self.source.steps_per_epoch + step + 1, sums.as_floats())
-                    self._save()
-        seconds = time.monotonic() - started
-        return self._epoch_metrics(epoch, sums, (self.source.steps_per_epoch - first, seconds))
+                    hooks.on_progress(epoch, step, value, (step - first + 1) * len(labels) / (now - started))
+            if is_due:
+                self.position = Position(epoch * steps + step + 1, sums.as_floats(), before + now - started)
+                self._save()
+        return self._epoch_metrics(epoch, sums, before + time.monotonic() - started)
 
     def _step(self, epoch: int, step: int, images: Tensor, labels: Tensor, sums: _Sums) -> Tensor:
         train, at = self.spec.train, epoch + step / self.source.steps_per_epoch
@@ -195,15 +204,14 @@ class Trainer:
             )
         return value
 
-    def _epoch_metrics(self, epoch: int, sums: _Sums, timed: tuple[int, float]) -> dict[str, float]:
-        steps, seconds = timed
+    def _epoch_metrics(self, epoch: int, sums: _Sums, seconds: float) -> dict[str, float]:
         total = self.source.steps_per_epoch
         loss = self._finite(torch.tensor(self.world.mean(sums.get("loss")) / total), epoch, total - 1)
         metrics = {
             names.TRAIN_LOSS: loss,
             names.TRAIN_GRADIENT_NORM: sums.get("gradient_norm") / total,
-            names.TRAIN_LEARNING_RATE: float(self.optimizer.param_groups[0]["lr"]),
-            names.TRAIN_IMAGES_PER_SECOND: steps * self.spec.train.batch_size / max(seconds, 1e-9),
+            names.TRAIN_LEARNING_RATE: learning_rate(self.spec.train, epoch + (total - 1) / total),
+            names.TRAIN_IMAGES_PER_SECOND: total * self.spec.train.batch_size / max(seconds, 1e-9),
         }
         if self.schedule is not None:
             metrics[names.TEMPERATURE] = self.schedule(epoch + 1 - 1 / total)
@@ -218,10 +226,14 @@ class Trainer:
         entropies = attention.entropy(normalized=True) if attention is not None else {}
         return measured.metrics("val") | {names.entropy_metric(layer): value for layer, value in entropies.items()}
 
+    @property
+    def _training(self) -> Training:
+        return Training(self.model, self.optimizer, self.scaler)
+
     def _is_due(self, seconds: float) -> bool:
         return time.monotonic() - self._saved > min(seconds, self.checkpoint_seconds)
 
     def _save(self) -> None:
         if self.world.is_main:
-            self.checkpoints.save(self.model, self.optimizer, self.position)
+            self.checkpoints.save(self._training, self.position)
         self._saved = time.monotonic()

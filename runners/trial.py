@@ -35,6 +35,8 @@ def run_node(task: Task) -> Status:
         metrics = runner(node, state, task)
         device = str(nodes.choose_device(task.device))
         state.finish(metrics, time.monotonic() - started, versions=versions(), device=device)
+        # Not before: a kill in between would cost the whole training.
+        nodes.tidy(state)
     except Exception as error:
         known = isinstance(error, (AblationError, *_dyconv_errors()))
         state.fail(type(error).__name__, str(error) if known else repr(error), traceback.format_exc())

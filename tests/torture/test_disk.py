@@ -1,0 +1,152 @@
+"""A full disk, a folder that can only be read, a clock set back: a sentence each, and nothing lost but the time."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import run_ablation
+from ablations.errors import OutputError
+from runners.checkpoint import CheckpointStore
+from runners.files import write_json
+from runners.state import NodeState
+from runners.task import Task
+from runners.trial import run_node
+from tests.runners.bench import Bench
+
+_READ_ONLY, _REMOUNT = 1, 32
+
+
+def _mount(path: Path, flags: int = 0, size: str = "16m") -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(b"tmpfs", str(path).encode(), b"tmpfs", flags, f"size={size}".encode()):
+        pytest.skip(f"mounting needs root: {os.strerror(ctypes.get_errno())}")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of sixteen megabytes."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    _mount(path)
+    yield path
+    ctypes.CDLL(None).umount2(str(path).encode(), 2)
+
+
+def _task(bench: Bench, seed: int = 0, **more: Any) -> tuple[Task, NodeState]:
+    node = bench.trial(seed=seed, model__depth=0.25)
+    return Task(bench.root, node.fingerprint, device="cpu", **more), bench.states[node.fingerprint]
+
+
+def _assert_same(one: NodeState, two: NodeState) -> None:
+    first, second = load_file(one.weights_file), load_file(two.weights_file)
+    assert [key for key in first if not torch.equal(first[key], second[key])] == []
+    assert [(state.result() or {}).get("metrics") for state in (one, one)] == [
+        (state.result() or {}).get("metrics") for state in (one, two)
+    ]
+
+
+def test_a_disk_that_is_full_fails_the_trial_with_advice_and_the_next_attempt_goes_on(
+    bench: Bench, small_disk: Path
+) -> None:
+    whole = Bench(bench.root.parent / "whole")
+    task, expected = _task(whole)
+    assert run_node(task) == "finished"
+    filled = Bench(small_disk / "state")
+    task, state = _task(filled, checkpoint_seconds=0.0)
+    filler = small_disk / "filler"
+    size = expected.weights_file.stat().st_size
+    filler.write_bytes(bytes(max(0, _free(small_disk) - 5 * size)))
+    assert run_node(task) == "failed"
+    failure = state.failure()
+    assert failure is None or "No space left" in failure["message"], "where even that could be written"
+    assert not list(state.folder.glob(".*.tmp")), "what could not be written takes up space"
+    assert list(state.folder.glob("checkpoint-*")), "the last whole checkpoint stays"
+    filler.unlink()
+    _mount(small_disk, _REMOUNT, "32m")
+    assert run_node(task) == "finished"
+    _assert_same(state, expected)
+
+
+def _free(folder: Path) -> int:
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize
+
+
+@pytest.mark.parametrize("writes", range(0, 12, 2))
+def test_wherever_the_disk_is_full_the_next_attempt_ends_with_the_same_bits(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, writes: int
+) -> None:
+    whole = Bench(bench.root.parent / "whole")
+    task, expected = _task(whole)
+    run_node(task)
+    task, state = _task(bench, checkpoint_seconds=0.0)
+    honest, left = os.fsync, [writes]
+
+    def full(descriptor: int) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        honest(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert run_node(task) == "failed"
+    monkeypatch.setattr(os, "fsync", honest)
+    assert "No space left" in state.log_file.read_text()
+    assert run_node(task) == "finished"
+    _assert_same(state, expected)
+
+
+def test_a_disk_that_can_only_be_read_is_said_in_a_sentence(
+    small_disk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    _mount(small_disk, _REMOUNT | _READ_ONLY)
+    with pytest.raises(OutputError, match="Read-only"):
+        write_json(small_disk / "result.json", {})
+    with pytest.raises(SystemExit) as end:
+        run_ablation.main(
+            ["run", "temperature", "--preset", "smoke", "--dispatch", "inline", "--runs-dir", str(small_disk / "runs")]
+        )
+    assert end.value.code == 2
+    told = capsys.readouterr().err
+    assert "cannot write" in told
+    assert "Traceback" not in told
+
+
+@pytest.mark.parametrize("jump", [-30 * 86400.0, -1.0, 3600.0])
+def test_a_clock_set_back_in_the_middle_changes_no_number_and_no_checkpoint(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, jump: float
+) -> None:
+    whole = Bench(bench.root.parent / "whole")
+    task, expected = _task(whole)
+    run_node(task)
+    honest, calls, saved = time.time, [0], []
+    save = CheckpointStore.save
+
+    def jumps() -> float:
+        calls[0] += 1
+        return honest() + (jump if calls[0] > 2 else 0.0)
+
+    def noted(self: CheckpointStore, *arguments: Any) -> None:
+        saved.append(arguments[1].step)
+        save(self, *arguments)
+
+    monkeypatch.setattr(time, "time", jumps)
+    monkeypatch.setattr(CheckpointStore, "save", noted)
+    task, state = _task(bench, checkpoint_seconds=0.0)
+    assert run_node(task) == "finished"
+    assert calls[0] > 2
+    assert saved == [1, 2, 3, 4, 4, 5, 6, 7, 8]
+    assert [event["step"] for event in state.events()] == [1, 2]
+    assert (state.result() or {})["seconds"] > 0
+    _assert_same(state, expected)
