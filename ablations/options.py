@@ -1,0 +1,117 @@
+"""What every verb of the command line shares: options, examples, where text goes, how errors are told.
+
+The verbs themselves live where what they do lives: `runners.commands`, and `run_ablation` for those that report.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ablations.errors import AblationError, UnknownNameError
+
+if TYPE_CHECKING:
+    from ablations.planning import Request
+    from ablations.study import Study
+
+DEFAULT_FORMATS = "pdf,md,tex"
+INTERRUPTED = 130
+
+preset_option = click.option("--preset", default=None, help="Scale: smoke, quick, small or paper (default: quick).")
+set_option = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting of every variant. Repeatable."
+)
+seeds_option = click.option("--seeds", type=click.IntRange(1, 1000), help="Repeats per variant.")
+runs_option = click.option(
+    "--runs-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("runs"),
+    show_default=True,
+    help="Folder for states, the local tracking store and reports.",
+)
+plugin_option = click.option(
+    "--plugin", "plugins", multiple=True, metavar="MODULE", help="Import your own strategies or studies. Repeatable."
+)
+all_option = click.option("--all", "all_studies", is_flag=True, help="Every registered study.")
+format_option = click.option(
+    "--format", "formats", default=DEFAULT_FORMATS, show_default=True, help="Report formats, separated by commas."
+)
+
+
+def examples(*lines: str) -> str:
+    """Returns the epilog of a verb: commands that can be copied."""
+    return "\b\nExamples:\n" + "\n".join(f"  python run_ablation.py {line}" for line in lines)
+
+
+class Verbs(click.Group):
+    """Verbs in the order of their definition, with the nearest one named on a typo."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Returns the verbs in the order in which a user needs them."""
+        return list(self.commands)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Returns the verb, or explains that there is none."""
+        found = super().get_command(ctx, cmd_name)
+        if found is None:
+            raise UnknownNameError("verb", cmd_name, self.commands)
+        return found
+
+
+def console() -> Any:
+    """Returns where text for people goes."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+
+
+def make_request(preset: str | None, overrides: Sequence[str], seeds: int | None) -> Request:
+    """Returns what the options ask for."""
+    from ablations.documents import parse_override
+    from ablations.planning import Request
+    from ablations.presets import get_preset
+
+    return Request(get_preset("quick" if preset is None else preset), dict(map(parse_override, overrides)), seeds)
+
+
+def find_studies(names: Sequence[str], all_studies: bool, request: Request) -> list[Study]:
+    """Returns the studies that are named, each once.
+
+    Raises:
+        AblationError: If none is named, or one is unknown.
+    """
+    from ablations.registry import available_studies, get_study
+
+    if not names and not all_studies:
+        known = ", ".join(available_studies())
+        raise AblationError(f"no study is named. Known are: {known}; or give a YAML file, or --all.")
+    wanted = dict.fromkeys([*names, *(available_studies() if all_studies else ())])
+    base = request.base()
+    return [get_study(name, base) for name in wanted]
+
+
+def run_guarded(action: Callable[[], Any]) -> None:
+    """Runs `action`, turning the errors of this project and of click into a message and an exit code."""
+    try:
+        action()
+    except AblationError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; Python must not complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,187 @@
+"""The verbs that carry out and follow: list, plan, ui, schema; and what `run` does but for its report.
+
+Nothing heavy is imported before a verb needs it: `list` and `plan` answer in under a second.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ablations.errors import AblationError
+from ablations.options import (
+    all_option,
+    console,
+    examples,
+    find_studies,
+    make_request,
+    plugin_option,
+    preset_option,
+    runs_option,
+    seeds_option,
+    set_option,
+)
+
+if TYPE_CHECKING:
+    from ablations.planning import Plan
+    from runners.launch import Summary
+
+
+@click.command("list", epilog=examples("list", "list --preset small"))
+@preset_option
+@plugin_option
+def list_studies(preset: str | None, plugins: tuple[str, ...]) -> None:
+    """Studies: their question, variants, trainings needed and published table."""
+    from ablations.listing import study_overview
+
+    load_plugins(plugins)
+    console().print(study_overview(make_request(preset, (), None)))
+
+
+@click.command(
+    epilog=examples("plan aggregation temperature --preset quick", "plan my_study.yaml --set train.epochs=4 --seeds 5")
+)
+@click.argument("studies", nargs=-1)
+@all_option
+@preset_option
+@set_option
+@seeds_option
+@runs_option
+@plugin_option
+def plan(studies: tuple[str, ...], runs_dir: Path, plugins: tuple[str, ...], **asked: Any) -> None:
+    """Trainings and evaluations after deduplication, and what is already done. Starts nothing."""
+    from ablations.listing import plan_overview
+
+    load_plugins(plugins)
+    console().print(plan_overview(find_plan(studies, runs_dir, **asked)))
+
+
+@click.command(epilog=examples("ui", "ui --port 5001"))
+@runs_option
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
+def ui(runs_dir: Path, port: int) -> None:
+    """The MLflow UI on the right store, bound to 127.0.0.1."""
+    from runners.tracking import prepare_store
+
+    uri = tracking_uri(runs_dir)
+    prepare_store(uri)
+    if uri.startswith(("http://", "https://")):
+        console().print(f"The tracking server is {uri}; open it in a browser.")
+        return
+    console().print(f"MLflow UI on http://127.0.0.1:{port} (Ctrl-C ends it)")
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--host", "127.0.0.1"]
+    sys.exit(subprocess.run([*command, "--port", str(port)], check=False).returncode)
+
+
+@click.command(epilog=examples("schema > study.schema.json"))
+def schema() -> None:
+    """The JSON schema of a study file, for completion in an editor."""
+    from ablations.schema import study_schema
+
+    click.echo(json.dumps(study_schema(), indent=2))
+
+
+def cores() -> int:
+    """Returns how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def tracking_uri(runs_dir: Path) -> str:
+    """Returns `MLFLOW_TRACKING_URI`, or the SQLite store in `runs_dir`."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{runs_dir}/mlflow.db"
+
+
+def load_plugins(plugins: Sequence[str]) -> tuple[str, ...]:
+    """Loads the plug-ins named on the command line and those that are installed; returns them all."""
+    from runners.plugins import installed_plugins
+    from runners.plugins import load_plugins as load
+
+    wanted = tuple(dict.fromkeys([*plugins, *installed_plugins()]))
+    load(wanted)
+    return wanted
+
+
+def find_plan(
+    studies: Sequence[str],
+    runs_dir: Path,
+    *,
+    all_studies: bool,
+    preset: str | None,
+    overrides: Sequence[str],
+    seeds: int | None,
+) -> Plan:
+    """Returns the plan of the named studies, knowing what has been measured under `runs_dir`."""
+    from ablations.planning import make_plan
+    from runners.state import StateStore
+
+    request = make_request(preset, overrides, seeds)
+    fresh = make_plan(find_studies(studies, all_studies, request), request)
+    done = StateStore(runs_dir / "state").done(node.fingerprint for node in fresh.nodes)
+    return replace(fresh, done=done)
+
+
+def launch(
+    plan: Plan, runs_dir: Path, uri: str, *, dispatch: str, workers: int, device: str, plugins: tuple[str, ...]
+) -> Summary:
+    """Carries out a plan and follows it in the tracking store."""
+    from runners.dispatch import make_dispatcher
+    from runners.display import make_display
+    from runners.follower import Follower
+    from runners.launch import Launch, Settings
+    from runners.preflight import find_problem
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    settings = Settings((runs_dir / "state").resolve(), device=device, plugins=plugins)
+    # Workers import torch while the tracking store is made.
+    dispatcher = make_dispatcher(dispatch, workers)
+    with dispatcher if plan.missing else nullcontext():
+        tracker = make_tracker(plan, runs_dir, uri)
+        problem = dispatcher.ask(find_problem, plan, plugins) if plan.missing else None
+        if problem is not None:
+            raise AblationError(problem)
+        with make_display(console()) as display:
+            return Launch(plan, dispatcher, Follower(tracker), display, settings).run()
+
+
+def make_tracker(plan: Plan, runs_dir: Path, uri: str) -> Any:
+    """Returns the tracker of a plan's preset and data set, after checking that its store and folder can be written."""
+    from ablations.vocabulary import experiment_name
+    from runners.files import check_writable
+    from runners.provenance import project_commit
+    from runners.tracking import Tracker, prepare_store
+
+    check_writable(runs_dir)
+    prepare_store(uri)
+    preset = plan.request.preset.name
+    experiment = experiment_name(preset, plan.request.base().data.name)
+    return Tracker(uri, experiment, runs_dir / "artifacts", commit=project_commit(), preset=preset)
+
+
+def tell(summary: Summary, uri: str, studies: Sequence[str]) -> None:
+    """Says how a launch ended and what can be done about it."""
+    from rich.markup import escape
+
+    from runners.display import clock
+
+    out = console()
+    if summary.finished or summary.failures:
+        out.print(f"{summary.finished} finished, {len(summary.failures)} failed in {clock(summary.seconds)}")
+    for failure in summary.failures:
+        out.print(escape(f"  failed: {failure.title}\n    {failure.reason}\n    log: {failure.log_file}"))
+    if summary.blocked:
+        out.print(f"  {summary.blocked} evaluations were left out because their training failed")
+    if summary.untracked:
+        out.print(escape(f"tracking store {uri}: {summary.untracked}. Nothing is lost: run the same command again."))
+    if summary.interrupted:
+        names = " ".join(studies)
+        out.print(escape(f"Interrupted. What is finished is kept; the same command goes on from there: run {names} …"))
