@@ -19,11 +19,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dyconv import products
+from dyconv import native, products
+from dyconv.depthwise import direct_convolution, is_computable
 from dyconv.errors import ArgumentError, unknown_name
 from dyconv.folding import Convolution, folded_convolution, is_channels_last
 from dyconv.remembering import remembered
 from dyconv.taps import Window, convolve_taps, used_windows
+from dyconv.tracing import is_traced, is_transformed
 
 Pair = tuple[int, int]
 
@@ -87,7 +89,7 @@ class Algorithm:
     Costs are per image, for forward and backward, in units of one multiply-add of a dense product. They were
     fitted to medians on one AVX-512 core in fp32 (a unit is 0.07 ns there), B = 64 and 128, K = 4. Only their
     order matters. `keeps_format` says that the gradient of a channels-last input is channels-last by itself,
-    `sequential` that it goes through the images one by one, which is never chosen on an accelerator.
+    `sequential` that it goes through the images one by one: never chosen on an accelerator, or for a compiler.
     """
 
     applies: Callable[[Geometry], bool]
@@ -110,7 +112,7 @@ def _product(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> T
     # The product reads kernels stored (h, w, C, O) faster than kernels stored (O, C, h, w).
     kernels_KN = weight.permute(0, 3, 4, 2, 1).flatten(1)
     window = products.Window(g.kernel_size, g.stride, g.padding, g.dilation, g.output_size)
-    by_hand = g.batch > 0 and not torch.compiler.is_compiling()
+    by_hand = g.batch > 0 and not is_traced()
     compute = products.mixed_product if by_hand else products.differentiable_product
     return _from_rows(compute(images, kernels_KN, attention, window), g.output_size)
 
@@ -128,6 +130,13 @@ def _grouped(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> T
 def _depthwise(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
     """Depthwise: fold images into the channels of one image, in the memory format of the input."""
     return folded_convolution(input, weight, attention, _convolution(g, _folded_at_a_time(g, input)))
+
+
+def _direct(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
+    """Depthwise by compiled kernels, in channels-last; folded where they are missing or do not know the type."""
+    if not is_computable(input, g.kernel_size):
+        return _depthwise(input, weight, attention, g)
+    return direct_convolution(input, weight, attention, _convolution(g, 1), g.output_size)
 
 
 def _convolution(g: Geometry, at_a_time: int) -> Convolution:
@@ -150,6 +159,8 @@ def _folded_at_a_time(g: Geometry, input: Tensor) -> int:
 
 def _taps(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
     """Depthwise on a tiny map: add up one product per kernel tap, leaving out taps that only meet padding."""
+    if is_transformed():
+        return _depthwise(input, weight, attention, g)
     windows = _windows(g)
     used = [w.tap for w in windows]
     weight_KCT = weight.flatten(2)
@@ -222,6 +233,7 @@ _LINES = 1.1  # one multiply-add of a product that is summed up over lines of pa
 _CALL = 1.4e6  # the set-up of one convolution, forward and backward
 _SHARED = 800.0  # one element of the K kernels, once per batch
 _OPEN_BATCH = 64  # stands for a batch size that is not known yet
+_DIRECT = 4.0  # one multiply-add of a compiled depthwise kernel
 _PER_TAP = 40.0  # one multiply-add done element by element
 
 
@@ -267,6 +279,11 @@ def _cost_of_taps(g: Geometry) -> float:
     return _AGGREGATED_DENSE * g.in_channels * len(windows) + _PER_TAP * used
 
 
+def _cost_of_direct(g: Geometry) -> float:
+    """By far the best of the depthwise ones where it has been compiled."""
+    return _DIRECT * g.multiply_adds if native.available() else _cost_of_depthwise(g)
+
+
 def _side(size: Pair, channels: int) -> int:
     return prod(size) * channels
 
@@ -285,6 +302,7 @@ _ALGORITHMS: dict[str, Algorithm] = {
     "each": Algorithm(_foldable, _cost_of_each, _each, keeps_format=True, sequential=True),
     "grouped": Algorithm(_foldable, _cost_of_grouped, _grouped),
     "depthwise": Algorithm(_depthwise_foldable, _cost_of_depthwise, _depthwise),
+    "direct": Algorithm(_depthwise_foldable, _cost_of_direct, _direct, keeps_format=True, sequential=True),
     "taps": Algorithm(lambda g: g.depthwise, _cost_of_taps, _taps),
     "mix_input": Algorithm(
         lambda g: True, lambda g: _cost_of_mixing(g, _side(g.input_size, g.in_channels)), _mix_input
@@ -330,7 +348,7 @@ def choose(geometry: Geometry, algorithm: str | None = None, on_cpu: bool = True
         if _recording is not None:
             _recording.append(geometry)
         algorithm = PINNED.get(geometry) if PINNED else None
-        return _ALGORITHMS[algorithm or _cheapest(_for_choosing(geometry), on_cpu)]
+        return _ALGORITHMS[algorithm or _cheapest(_for_choosing(geometry), on_cpu and not is_traced())]
     if algorithm not in _ALGORITHMS:
         raise ArgumentError(unknown_name("algorithm", algorithm, _ALGORITHMS))
     if not _ALGORITHMS[algorithm].applies(geometry):
@@ -345,6 +363,6 @@ def _for_choosing(geometry: Geometry) -> Geometry:
 
 
 @remembered
-def _cheapest(geometry: Geometry, on_cpu: bool) -> str:
-    able = [name for name in available_algorithms(geometry) if on_cpu or not _ALGORITHMS[name].sequential]
+def _cheapest(geometry: Geometry, sequential: bool) -> str:
+    able = [name for name in available_algorithms(geometry) if sequential or not _ALGORITHMS[name].sequential]
     return min(able, key=lambda name: _ALGORITHMS[name].cost(geometry))

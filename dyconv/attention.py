@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dyconv.errors import ArgumentError, unknown_name
+from dyconv.tracing import is_traced
 
 
 def _softmax(logits_BK: Tensor, temperature: Tensor) -> Tensor:
@@ -104,7 +105,7 @@ def with_average(input: Tensor) -> tuple[Tensor, Tensor]:
     The gradients of both come back together, so that the average's, one number per channel, is added to the
     convolution's in place. Adding them up by themselves would take another pass over memory, and a copy.
     """
-    if not (torch.is_grad_enabled() and input.requires_grad) or torch.compiler.is_compiling():
+    if not (torch.is_grad_enabled() and input.requires_grad) or is_traced():
         return input, average_pool(input)
     return _WithAverage.apply(input)  # type: ignore[no-any-return]
 
@@ -113,13 +114,10 @@ class _WithAverage(torch.autograd.Function):
     """`with_average`. Nobody else holds the gradient of the first result: it goes to one convolution only."""
 
     @staticmethod
-    def forward(input: Tensor) -> tuple[Tensor, Tensor]:
-        return input.view_as(input), average_pool(input)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        ctx.size = inputs[0].shape[2:]
+    def forward(ctx: Any, input: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.size = input.shape[2:]
         ctx.set_materialize_grads(False)
+        return input.view_as(input), average_pool(input)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> Tensor | None:

@@ -15,6 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dyconv.mixing import add_gradients, mix
+from dyconv.tracing import is_traced
+
 Pair = tuple[int, int]
 
 _KERNEL_BYTES = 4 * 2**20
@@ -36,7 +39,7 @@ def folded_convolution(input: Tensor, weight: Tensor, attention: Tensor, how: Co
 
     The result is channels-last if the input is. A second derivative is taken through `differentiable_folding`.
     """
-    if torch.compiler.is_compiling():
+    if is_traced():
         return differentiable_folding(input, weight, attention, how)
     batch = input.shape[0]
     if how.at_a_time < batch:
@@ -62,13 +65,10 @@ class _Folded(torch.autograd.Function):
     """The convolution of all images folded into one, (1, B C, H, W) to (1, B O, H', W')."""
 
     @staticmethod
-    def forward(folded: Tensor, weight: Tensor, attention: Tensor, how: Convolution) -> Tensor:
-        return _differentiable_fold(folded, weight, attention, how)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        folded, weight, attention, ctx.how = inputs
+    def forward(ctx: Any, folded: Tensor, weight: Tensor, attention: Tensor, how: Convolution) -> Tensor:
+        ctx.how = how
         ctx.save_for_backward(folded, weight, attention)
+        return _differentiable_fold(folded, weight, attention, how)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -77,7 +77,7 @@ class _Folded(torch.autograd.Function):
             if torch.is_grad_enabled():
                 return (*_differentiable_gradients(_differentiable_fold, ctx, grads[0]), None)
             needed, flat = ctx.needs_input_grad, weight.flatten(1)
-            kernels = (attention @ flat).view(-1, *weight.shape[2:])
+            kernels = mix(attention, flat).view(-1, *weight.shape[2:])
             wanted = [needed[0], needed[1] or needed[2], False]
             to_folded, to_kernels, _ = _convolution_backward(grads[0], folded, kernels, ctx.how, len(attention), wanted)
             if not wanted[1]:
@@ -97,7 +97,9 @@ class _InChunks(torch.autograd.Function):
     """The convolution of images that are folded a few at a time."""
 
     @staticmethod
-    def forward(input: Tensor, weight: Tensor, attention: Tensor, how: Convolution) -> Tensor:
+    def forward(ctx: Any, input: Tensor, weight: Tensor, attention: Tensor, how: Convolution) -> Tensor:
+        ctx.how = how
+        ctx.save_for_backward(input, weight, attention)
         last = is_channels_last(input)
         output: Tensor | None = None
         for part, kernels in _mixed(weight, attention, how):
@@ -110,11 +112,6 @@ class _InChunks(torch.autograd.Function):
             output[part] = _unfold(found, n, last)
         assert output is not None
         return output
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        input, weight, attention, ctx.how = inputs
-        ctx.save_for_backward(input, weight, attention)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -160,7 +157,7 @@ class _Sums:
         self._weight, self._attention = weight.flatten(1), attention
         # Sums over images are kept in single precision at least.
         self.to_weight = torch.zeros_like(self._weight, dtype=torch.promote_types(weight.dtype, torch.float32))
-        self.to_attention = torch.empty_like(attention)
+        self.to_attention = torch.zeros_like(attention)
         self._together = _mixed_together(weight, how)
         self._kept: list[Tensor] = []
 
@@ -172,8 +169,7 @@ class _Sums:
             return
         found = torch.cat(self._kept) if len(self._kept) > 1 else to_kernels
         which = slice(stop - len(found), stop)
-        self.to_attention[which] = found @ self._weight.t()
-        self.to_weight += self._attention[which].t() @ found
+        add_gradients(self._attention[which], self._weight, found, self.to_attention[which], self.to_weight)
         self._kept.clear()
 
 
@@ -181,7 +177,7 @@ def _mixed(weight: Tensor, attention: Tensor, how: Convolution) -> Iterator[tupl
     """Yield which images are folded next, and their (n O, I, h, w) kernels."""
     together = _mixed_together(weight, how)
     for first in range(0, len(attention), together):
-        kernels = (attention[first : first + together] @ weight.flatten(1)).view(-1, *weight.shape[1:])
+        kernels = mix(attention[first : first + together], weight.flatten(1)).view(-1, *weight.shape[1:])
         for start in range(0, len(kernels), how.at_a_time):
             some = kernels[start : start + how.at_a_time]
             yield slice(first + start, first + start + len(some)), some.flatten(0, 1)

@@ -18,6 +18,7 @@ from dyconv import algorithms
 from dyconv.algorithms import Geometry, Pair
 from dyconv.errors import ArgumentError, ShapeError
 from dyconv.folding import is_channels_last
+from dyconv.tracing import is_traced
 
 IntOrPair = int | tuple[int, int]
 
@@ -125,7 +126,7 @@ def _convolve(
     chosen = algorithms.choose(geometry, algorithm, input.device.type == "cpu")
     memory_format = torch.channels_last if is_channels_last(input) else torch.contiguous_format
     keeps = chosen.keeps_format and memory_format == torch.channels_last
-    if input.requires_grad and not keeps:
+    if input.requires_grad and not keeps and not is_traced():
         input = _GradientFormat.apply(input, memory_format)
     output = chosen.run(input, weight, attention, geometry)
     if bias is not None:

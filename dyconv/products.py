@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dyconv.mixing import add_gradients, mix
 from dyconv.remembering import remembered
 
 Pair = tuple[int, int]
@@ -95,18 +96,15 @@ class _MixedProduct(torch.autograd.Function):
     """`mixed_product` with its first derivative written by hand."""
 
     @staticmethod
-    def forward(images: Tensor, weight: Tensor, attention: Tensor, window: Window) -> Tensor:
+    def forward(ctx: Any, images: Tensor, weight: Tensor, attention: Tensor, window: Window) -> Tensor:
+        ctx.window = window
+        ctx.save_for_backward(images, weight, attention)
         plan = _plan(images, weight, window)
         pixels = window.output_size[0] * window.output_size[1]
         output = images.new_empty(images.shape[0], pixels, plan.columns)
         for part, block in _chunks(images, plan):
             _multiply(output[part], _parts(images[part], window, plan.cut), block, attention[part], weight)
         return output
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        images, weight, attention, ctx.window = inputs
-        ctx.save_for_backward(images, weight, attention)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -205,7 +203,7 @@ def _blocks(parts: Sequence[Tensor], block: Tensor) -> Iterator[tuple[Tensor, sl
 def _multiply(result: Tensor, parts: Sequence[Tensor], block: Tensor, attention: Tensor, weight: Tensor) -> None:
     """Write the (n, P, O) products of the patches of some images with their kernels."""
     for index, (patches, reach, kernels) in enumerate(_blocks(parts, block)):
-        torch.mm(attention, weight[:, reach], out=kernels.flatten(1))
+        mix(attention, weight[:, reach], kernels.flatten(1))
         if index:
             result.baddbmm_(patches, kernels)
         else:
@@ -228,7 +226,7 @@ def _pointwise_gradients(
     for part, block in _chunks(images, plan):
         rows = images[part, ::s, ::t].flatten(1, 2)
         for pixels, reach, kernels in _blocks([rows], block):
-            torch.mm(attention[part], weight[:, reach], out=kernels.flatten(1))
+            mix(attention[part], weight[:, reach], kernels.flatten(1))
             if not strided and pixels is rows:
                 torch.bmm(grad[part], kernels.transpose(1, 2), out=to_images[part].flatten(1, 2))
             else:
@@ -245,12 +243,7 @@ def _add_up(
 ) -> None:
     """Add to the gradients of the K kernels and of attention what those of some mixed kernels bring."""
     to_weight, to_attention = sums
-    if to_weight.dtype == weight.dtype:
-        to_attention[part].addmm_(to_kernels, weight[:, reach].t())
-        to_weight[:, reach].addmm_(attention[part].t(), to_kernels)
-    else:
-        to_attention[part] += to_kernels @ weight[:, reach].t()
-        to_weight[:, reach] += attention[part].t() @ to_kernels
+    add_gradients(attention[part], weight[:, reach], to_kernels, to_attention[part], to_weight[:, reach])
 
 
 def _kernel_gradients(
@@ -298,7 +291,7 @@ def _scattered(images: Tensor, weight: Tensor, attention: Tensor, maps: Tensor, 
         grad = maps[part].flatten(1, 2)
         for i in range(h):
             for j in range(w):
-                torch.mm(attention[part], taps[:, i, j], out=block.flatten(1))
+                mix(attention[part], taps[:, i, j], block.flatten(1))
                 below, right = i * d + s * (rows - 1) + 1, j * e + t * (columns - 1) + 1
                 found = torch.bmm(grad, block.transpose(1, 2)).view(-1, rows, columns, channels)
                 padded[part, i * d : below : s, j * e : right : t] += found

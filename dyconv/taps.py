@@ -77,16 +77,13 @@ class _Taps(torch.autograd.Function):
     """The sum over taps of (B, H, W, C) images; written by hand because autograd copies the output per tap."""
 
     @staticmethod
-    def forward(images: Tensor, kernels: Tensor, windows: tuple[Window, ...], output_size: Pair) -> Tensor:
+    def forward(ctx: Any, images: Tensor, kernels: Tensor, windows: tuple[Window, ...], output_size: Pair) -> Tensor:
+        ctx.windows = windows
+        ctx.save_for_backward(images, kernels)
         output = images.new_zeros(images.shape[0], *output_size, images.shape[3])
         for t, window in enumerate(windows):
             output[window.output].addcmul_(images[window.input], kernels[:, None, None, t])
         return output
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        images, kernels, ctx.windows, _ = inputs
-        ctx.save_for_backward(images, kernels)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:

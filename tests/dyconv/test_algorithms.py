@@ -45,7 +45,7 @@ def test_the_fastest_measured_algorithm_is_chosen(shape: tuple[int, ...], expect
     assert chosen(*shape) == expected
 
 
-@pytest.mark.parametrize(("size", "kernel", "expected"), [(14, 3, "depthwise"), (4, 3, "depthwise"), (2, 3, "taps")])
+@pytest.mark.parametrize(("size", "kernel", "expected"), [(14, 3, "direct"), (4, 3, "direct"), (2, 3, "direct")])
 def test_depthwise_layers_have_their_own_paths(size: int, kernel: int, expected: str) -> None:
     assert chosen(96, 96, size, kernel, groups=96) == expected
 

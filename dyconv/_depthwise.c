@@ -1,0 +1,103 @@
+/* Depthwise convolution with one kernel per image, channels-last, single precision: what torch has no call for.
+
+A position of the result gathers from the source positions that its kernel's taps meet. Which rows and which columns
+meet stands in two lists that the caller makes: the lists of a convolution give its result, those of its transpose the
+gradient of its input. An image is one thread's business and sums keep their order, so that nothing depends on threads.
+
+Dimensions: B images, H x W source and h x w result positions, C channels, T kernel taps. */
+
+#include "_native.h"
+
+#define MOST_ROWS 16
+
+/* Entries start[p] to start[p + 1] - 1 belong to position p of the result: each is a row (or column) of the kernel, and
+   the row (or column) of the source that it meets; where all meet, these are evenly spaced. */
+typedef struct {
+    const int32_t *start, *tap, *source;
+    int64_t size, source_size, taps;
+} axis;
+
+/* A line of the result: the rows of the source, and of the kernel, that it needs. */
+typedef struct {
+    const float *source[MOST_ROWS];
+    float *kernel[MOST_ROWS];
+    const axis *columns;
+    int64_t rows, channels;
+} line;
+
+INLINE int is_whole(const axis *columns, int64_t x)
+{
+    return columns->taps == 3 && columns->start[x + 1] - columns->start[x] == 3;
+}
+
+#define LANES wide
+#define NAMED(name) name##_wide
+#include "_depthwise_lanes.h"
+#undef LANES
+#undef NAMED
+#define LANES narrow
+#define NAMED(name) name##_narrow
+#include "_depthwise_lanes.h"
+#undef LANES
+#undef NAMED
+#define LANES single
+#define NAMED(name) name##_single
+#include "_depthwise_lanes.h"
+
+/* One image: `other` is the result to be written, or the gradient of the result to be added to the kernel. */
+INLINE void do_image(
+    const float *source, float *kernel, float *other, const axis *rows, const axis *columns, int64_t channels, int adds)
+{
+    for (int64_t y = 0; y < rows->size; y++, other += columns->size * channels) {
+        line l = {.columns = columns, .rows = rows->start[y + 1] - rows->start[y], .channels = channels};
+        for (int64_t r = 0; r < l.rows; r++) {
+            const int32_t entry = rows->start[y] + r;
+            l.source[r] = source + rows->source[entry] * columns->source_size * channels;
+            l.kernel[r] = kernel + rows->tap[entry] * columns->taps * channels;
+        }
+        int64_t c = 0;
+        for (; c + 16 <= channels; c += 16) do_line_wide(l, c, other, adds);
+        for (; c + 4 <= channels; c += 4) do_line_narrow(l, c, other, adds);
+        for (; c < channels; c++) do_line_single(l, c, other, adds);
+    }
+}
+
+FOR_EACH_PROCESSOR
+static void gather_image(
+    const float *source, const float *kernel, float *result, const axis *rows, const axis *columns, int64_t channels)
+{
+    do_image(source, (float *)kernel, result, rows, columns, channels, 0);
+}
+
+FOR_EACH_PROCESSOR
+static void add_image(
+    const float *source, float *to_kernel, const float *gradient, const axis *rows, const axis *columns,
+    int64_t channels)
+{
+    memset(to_kernel, 0, sizeof(float) * rows->taps * columns->taps * channels);
+    do_image(source, to_kernel, (float *)gradient, rows, columns, channels, 1);
+}
+
+/* (B, H, W, C) source and (B, T, C) kernel to the (B, h, w, C) result. */
+void dyconv_gather(
+    const float *source, const float *kernel, float *result, const axis *rows, const axis *columns, int64_t images,
+    int64_t channels, int threads)
+{
+    const int64_t from = rows->source_size * columns->source_size * channels, to = rows->size * columns->size * channels;
+    const int64_t taps = rows->taps * columns->taps * channels;
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+    for (int64_t b = 0; b < images; b++)
+        gather_image(source + b * from, kernel + b * taps, result + b * to, rows, columns, channels);
+}
+
+/* (B, H, W, C) source and (B, h, w, C) gradient of the result to the (B, T, C) gradient of the kernel. */
+void dyconv_kernel_gradient(
+    const float *source, float *to_kernel, const float *gradient, const axis *rows, const axis *columns, int64_t images,
+    int64_t channels, int threads)
+{
+    const int64_t from = rows->source_size * columns->source_size * channels, to = rows->size * columns->size * channels;
+    const int64_t taps = rows->taps * columns->taps * channels;
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+    for (int64_t b = 0; b < images; b++)
+        add_image(source + b * from, to_kernel + b * taps, gradient + b * to, rows, columns, channels);
+}

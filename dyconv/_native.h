@@ -1,0 +1,19 @@
+/* What the compiled kernels share: lanes of single precision, and one copy of a loop for each kind of processor.
+
+They are plain C without Python's headers, called through ctypes by `native.py`; where there is no compiler for them,
+torch does the work. Sums keep their order whatever the number of threads. */
+
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__linux__)
+#define FOR_EACH_PROCESSOR __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define FOR_EACH_PROCESSOR
+#endif
+#define INLINE static inline __attribute__((always_inline))
+#define AT(type, pointer) (*(type *)(pointer))
+
+typedef float wide __attribute__((vector_size(64), aligned(4), may_alias));
+typedef float narrow __attribute__((vector_size(16), aligned(4), may_alias));
+typedef float single __attribute__((aligned(4), may_alias));

@@ -1,0 +1,133 @@
+"""The compiled kernels of `_depthwise.c` and `_mixing.c`, called through ctypes; where they are missing torch does it.
+
+They are built when the package is installed, if there is a C compiler, and compute float32 on the CPU. What is
+computed with them is `depthwise`'s and `mixing`'s business.
+
+Dimensions: B images, K kernels, N numbers in a kernel; H x W source and h x w result positions, C channels, T taps.
+"""
+
+import ctypes
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+MOST_ROWS = 16
+"""The tallest kernel that they convolve."""
+_MOST_KERNELS = 16
+"""The most kernels that they mix."""
+
+Meetings = Sequence[Sequence[tuple[int, int]]]
+"""For each position of a result, which kernel row (or column) meets which row (or column) of the source."""
+
+
+class Axis(ctypes.Structure):
+    """The meetings along one axis, as the C code reads them."""
+
+    _fields_ = (
+        ("start", ctypes.POINTER(ctypes.c_int32)),
+        ("tap", ctypes.POINTER(ctypes.c_int32)),
+        ("source", ctypes.POINTER(ctypes.c_int32)),
+        ("size", ctypes.c_int64),
+        ("source_size", ctypes.c_int64),
+        ("taps", ctypes.c_int64),
+    )
+
+    @classmethod
+    def of(cls, meetings: Meetings, source_size: int, taps: int) -> "Axis":
+        """Return the axis of these meetings, on a source and a kernel of so many rows (or columns)."""
+        starts = [0]
+        for found in meetings:
+            starts.append(starts[-1] + len(found))
+        flat = [pair for found in meetings for pair in found]
+        numbers = starts, [tap for tap, _ in flat], [source for _, source in flat]
+        return cls(*((ctypes.c_int32 * len(n))(*n) for n in numbers), len(meetings), source_size, taps)
+
+
+def available() -> bool:
+    """Whether the compiled kernels are there and not switched off."""
+    return _enabled and _LIBRARY is not None
+
+
+@contextmanager
+def switched_off() -> Iterator[None]:
+    """Do without the compiled kernels inside a block, as where they could not be compiled."""
+    global _enabled
+    before, _enabled = _enabled, False
+    try:
+        yield
+    finally:
+        _enabled = before
+
+
+_enabled = True
+
+
+def gather(source: Tensor, kernels: Tensor, result: Tensor, rows: Axis, columns: Axis) -> None:
+    """Write to `result` (B, h, w, C), at each position, the sum of what its taps (B, T, C) meet in (B, H, W, C)."""
+    _convolve(_LIBRARY.dyconv_gather, source, kernels, result, rows, columns)
+
+
+def kernel_gradient(source: Tensor, to_kernels: Tensor, grad: Tensor, rows: Axis, columns: Axis) -> None:
+    """Write to `to_kernels` (B, T, C) the gradient of the kernels, from that of the result, (B, h, w, C)."""
+    _convolve(_LIBRARY.dyconv_kernel_gradient, source, to_kernels, grad, rows, columns)
+
+
+def _convolve(function: Any, source: Tensor, kernels: Tensor, other: Tensor, rows: Axis, columns: Axis) -> None:
+    pointers = source.data_ptr(), kernels.data_ptr(), other.data_ptr()
+    function(*pointers, rows, columns, source.shape[0], source.shape[3], torch.get_num_threads())
+
+
+def can_mix(attention: Tensor, *rows: Tensor) -> bool:
+    """Whether the compiled kernels can mix by `attention` with these matrices, whose rows may be far apart."""
+    if not available() or attention.shape[1] > _MOST_KERNELS or not attention.is_contiguous():
+        return False
+    return all(t.dtype == torch.float32 and t.device.type == "cpu" and t.stride(-1) == 1 for t in (attention, *rows))
+
+
+def mix(attention: Tensor, weight: Tensor, mixed: Tensor) -> None:
+    """Write to `mixed` (B, N) the mixtures of (K, N) kernels by (B, K) attention."""
+    where = weight.data_ptr(), weight.stride(0), mixed.data_ptr(), mixed.stride(0)
+    _LIBRARY.dyconv_mix(attention.data_ptr(), *where, *_sizes(attention, weight))
+
+
+def add_gradients(attention: Tensor, weight: Tensor, grad: Tensor, to_attention: Tensor, to_weight: Tensor) -> None:
+    """Add to the gradients of (B, K) attention, contiguous, and of (K, N) kernels what that of the mixtures brings."""
+    read = attention.data_ptr(), weight.data_ptr(), weight.stride(0), grad.data_ptr(), grad.stride(0)
+    written = to_attention.data_ptr(), to_weight.data_ptr(), to_weight.stride(0)
+    _LIBRARY.dyconv_add_gradients(*read, *written, *_sizes(attention, weight))
+
+
+def _sizes(attention: Tensor, weight: Tensor) -> tuple[int, int, int, int]:
+    return *attention.shape, weight.shape[1], torch.get_num_threads()  # type: ignore[return-value]
+
+
+def _find() -> Any:
+    for suffix in EXTENSION_SUFFIXES:
+        path = Path(__file__).with_name(f"_native{suffix}")
+        if path.exists():
+            return _loaded(path)
+    return None
+
+
+def _loaded(path: Path) -> Any:
+    try:
+        library = ctypes.CDLL(str(path))
+    except OSError:  # built for another system
+        return None
+    pointer, size, threads = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
+    convolution = [pointer, pointer, pointer, ctypes.POINTER(Axis), ctypes.POINTER(Axis), size, size, threads]
+    mixing = [pointer, pointer, size, pointer, size, size, size, size, threads]
+    gradients = [pointer, pointer, size, pointer, size, pointer, pointer, size, size, size, size, threads]
+    arguments = {"gather": convolution, "kernel_gradient": convolution, "mix": mixing, "add_gradients": gradients}
+    for name, types in arguments.items():
+        function = getattr(library, f"dyconv_{name}")
+        function.argtypes, function.restype = types, None
+    return library
+
+
+_LIBRARY = _find()
