@@ -54,7 +54,7 @@ class _Direct(torch.autograd.Function):
     ) -> Tensor:
         ctx.how, ctx.output_size = how, output_size
         ctx.save_for_backward(images, weight, attention)
-        axes = _axes(images.shape[1:3], output_size, weight.shape[3:], how.stride, how.padding, how.dilation)
+        axes = _axes_of(images, weight, how, output_size)
         output = images.new_empty(images.shape[0], *output_size, images.shape[3])
         native.gather(images, mix(attention, _by_taps(weight)), output, *axes.forward)
         return output
@@ -64,8 +64,7 @@ class _Direct(torch.autograd.Function):
         images, weight, attention = ctx.saved_tensors
         if torch.is_grad_enabled():
             return (*_differentiable_gradients(ctx, grads[0]), None, None)
-        how = ctx.how
-        axes = _axes(images.shape[1:3], ctx.output_size, weight.shape[3:], how.stride, how.padding, how.dilation)
+        axes = _axes_of(images, weight, ctx.how, ctx.output_size)
         grad, shared = grads[0].contiguous(), _by_taps(weight)
         to_images = None
         if ctx.needs_input_grad[0]:
@@ -93,6 +92,11 @@ def _differentiable_gradients(ctx: Any, grad: Tensor) -> list[Tensor | None]:
     output = differentiable_folding(images.permute(0, 3, 1, 2), weight, attention, ctx.how).permute(0, 2, 3, 1)
     found = iter(torch.autograd.grad(output, wanted, grad, create_graph=True))
     return [next(found) if tensor.requires_grad else None for tensor in ctx.saved_tensors]
+
+
+def _axes_of(images: Tensor, weight: Tensor, how: Convolution, output_size: Pair) -> Axes:
+    (height, width), (h, w) = images.shape[1:3], weight.shape[3:]
+    return _axes((height, width), output_size, (h, w), how.stride, how.padding, how.dilation)
 
 
 @remembered

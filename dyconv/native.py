@@ -103,7 +103,7 @@ def add_gradients(attention: Tensor, weight: Tensor, grad: Tensor, to_attention:
 
 
 def _sizes(attention: Tensor, weight: Tensor) -> tuple[int, int, int, int]:
-    return *attention.shape, weight.shape[1], torch.get_num_threads()  # type: ignore[return-value]
+    return *attention.shape, weight.shape[1], torch.get_num_threads()
 
 
 def _find() -> Any:
