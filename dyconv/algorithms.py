@@ -108,13 +108,9 @@ def _plain(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Ten
 
 def _product(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
     """Not grouped: matrix products of patches with aggregated kernels, a few images at a time."""
-    images = input.permute(0, 2, 3, 1).contiguous()
-    # The product reads kernels stored (h, w, C, O) faster than kernels stored (O, C, h, w).
-    kernels_KN = weight.permute(0, 3, 4, 2, 1).flatten(1)
     window = products.Window(g.kernel_size, g.stride, g.padding, g.dilation, g.output_size)
     by_hand = g.batch > 0 and not is_traced()
-    compute = products.mixed_product if by_hand else products.differentiable_product
-    return _from_rows(compute(images, kernels_KN, attention, window), g.output_size)
+    return (products.mixed_product if by_hand else products.differentiable_product)(input, weight, attention, window)
 
 
 def _each(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:

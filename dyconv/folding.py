@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dyconv.mixing import add_gradients, mix
-from dyconv.tracing import is_traced
+from dyconv.tracing import is_traced, without_autocast
 
 Pair = tuple[int, int]
 
@@ -73,7 +73,7 @@ class _Folded(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         folded, weight, attention = ctx.saved_tensors
-        with torch.autocast(folded.device.type, enabled=False):
+        with without_autocast(folded.device.type):
             if torch.is_grad_enabled():
                 return (*_differentiable_gradients(_differentiable_fold, ctx, grads[0]), None)
             needed, flat = ctx.needs_input_grad, weight.flatten(1)
@@ -116,7 +116,7 @@ class _InChunks(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         input, weight, attention = ctx.saved_tensors
-        with torch.autocast(input.device.type, enabled=False):
+        with without_autocast(input.device.type):
             if torch.is_grad_enabled():
                 return (*_differentiable_gradients(differentiable_folding, ctx, grads[0]), None)
             return (*_gradients(input, weight, attention, grads[0], ctx.how, ctx.needs_input_grad), None)

@@ -67,7 +67,8 @@ def dynamic_conv2d(  # noqa: PLR0917 - the order of F.conv2d
         dilation=dilations,
         groups=groups,
     )
-    if min(geometry.output_size) < 1:
+    height, width = geometry.output_size
+    if height < 1 or width < 1:
         raise ShapeError(
             f"a {kernel_size} kernel with dilation {dilations} does not fit an input of {geometry.input_size} pixels "
             f"padded by {paddings}: enlarge the input or the padding"
@@ -153,8 +154,10 @@ class _GradientFormat(torch.autograd.Function):
 
 def pair(value: IntOrPair, name: str, least: int) -> Pair:
     """Return `value` as two integers, or raise ArgumentError if it is not one or two integers >= `least`."""
-    if type(value) is tuple and len(value) == 2 and all(type(v) is int and v >= least for v in value):
-        return value
+    if type(value) is tuple and len(value) == 2:
+        first, second = value
+        if type(first) is int and type(second) is int and first >= least and second >= least:
+            return value
     values = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     if len(values) != 2 or any(not isinstance(v, int) or isinstance(v, bool) or v < least for v in values):
         raise ArgumentError(f"{name} must be one or two integers of at least {least}, got {value!r}")

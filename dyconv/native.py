@@ -86,7 +86,10 @@ def can_mix(attention: Tensor, *rows: Tensor) -> bool:
     """Whether the compiled kernels can mix by `attention` with these matrices, whose rows may be far apart."""
     if not available() or attention.shape[1] > _MOST_KERNELS or not attention.is_contiguous():
         return False
-    return all(t.dtype == torch.float32 and t.device.type == "cpu" and t.stride(-1) == 1 for t in (attention, *rows))
+    for tensor in (attention, *rows):
+        if tensor.dtype != torch.float32 or tensor.stride(-1) != 1 or tensor.is_cuda:
+            return False
+    return attention.device.type == "cpu"
 
 
 def mix(attention: Tensor, weight: Tensor, mixed: Tensor) -> None:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from dyconv.mixing import add_gradients, mix
 from dyconv.remembering import remembered
+from dyconv.tracing import without_autocast
 
 Pair = tuple[int, int]
 
@@ -53,6 +54,11 @@ class Window(NamedTuple):
         return self.kernel_size == (1, 1) and self.padding == (0, 0)
 
     @property
+    def every_pixel(self) -> bool:
+        """Whether the patches are all pixels of the image, in order."""
+        return self.pointwise and self.stride == (1, 1)
+
+    @property
     def flippable(self) -> bool:
         """Whether the input's gradient is itself such a convolution, with flipped kernels, of the output's gradient."""
         return self.stride == (1, 1) and all(d * (k - 1) >= p for d, k, p in self._axes)
@@ -67,66 +73,94 @@ class Window(NamedTuple):
         return self._replace(padding=(top, left), output_size=input_size)
 
 
-def mixed_product(images_BHWC: Tensor, weight_KN: Tensor, attention_BK: Tensor, window: Window) -> Tensor:
-    """Return the (B, P, O) convolution of contiguous images, each with its own mixture of the K kernels.
+def mixed_product(input: Tensor, weight: Tensor, attention: Tensor, window: Window) -> Tensor:
+    """Return the channels-last (B, O, H', W') convolution of (B, C, H, W), each with its own mix of (K, O, C, h, w).
 
-    A row of `weight_KN` is one kernel in the order (h, w, C, O). A second derivative is taken through
-    `differentiable_product`.
+    A second derivative is taken through `differentiable_product`.
     """
-    output: Tensor = _MixedProduct.apply(images_BHWC, weight_KN, attention_BK, window)
-    return output
+    return _MixedProduct.apply(input, weight, attention, window)  # type: ignore[no-any-return]
 
 
-def differentiable_product(images_BHWC: Tensor, weight_KN: Tensor, attention_BK: Tensor, window: Window) -> Tensor:
+def differentiable_product(input: Tensor, weight: Tensor, attention: Tensor, window: Window) -> Tensor:
     """Return the same from operations that torch can differentiate, compile and export; it keeps every kernel."""
-    batch, channels = images_BHWC.shape[0], images_BHWC.shape[3]
+    (batch, channels), out_channels = input.shape[:2], weight.shape[1]
     if window.pointwise:
-        rows = images_BHWC[:, :: window.stride[0], :: window.stride[1]].flatten(1, 2)
+        rows = _rows(input, window.stride)
     else:
         h, w = window.kernel_size
-        patches = F.unfold(
-            images_BHWC.permute(0, 3, 1, 2), window.kernel_size, window.dilation, window.padding, window.stride
-        )  # (B, C h w, P)
+        patches = F.unfold(input, window.kernel_size, window.dilation, window.padding, window.stride)  # (B, C h w, P)
         rows = torch.unflatten(patches, 1, (channels, h * w)).permute(0, 3, 2, 1).flatten(2)
-    kernels = (attention_BK @ weight_KN).reshape(batch, rows.shape[2], weight_KN.shape[1] // rows.shape[2])
-    return torch.bmm(rows, kernels)
+    kernels = (attention @ _by_patch(weight)).reshape(batch, rows.shape[2], out_channels)
+    maps = torch.bmm(rows, kernels).reshape(batch, *window.output_size, out_channels)
+    return maps.permute(0, 3, 1, 2)
+
+
+def _rows(input: Tensor, stride: Pair) -> Tensor:
+    """(B, C, H, W) to (B, P, C); a view for channels-last where each pixel counts."""
+    if stride != (1, 1):
+        input = input[:, :, :: stride[0], :: stride[1]]
+    return input.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def _by_patch(weight: Tensor) -> Tensor:
+    """(K, O, C, h, w) to (K, h w C O): a product reads kernels in this order faster than in the other."""
+    return weight.permute(0, 3, 4, 2, 1).flatten(1)
+
+
+def _by_output(shared: Tensor, like: Tensor) -> Tensor:
+    """The inverse of `_by_patch`."""
+    num_kernels, out_channels, channels, h, w = like.shape
+    return shared.view(num_kernels, h, w, channels, out_channels).permute(0, 4, 3, 1, 2)
 
 
 class _MixedProduct(torch.autograd.Function):
     """`mixed_product` with its first derivative written by hand."""
 
     @staticmethod
-    def forward(ctx: Any, images: Tensor, weight: Tensor, attention: Tensor, window: Window) -> Tensor:
+    def forward(ctx: Any, input: Tensor, weight: Tensor, attention: Tensor, window: Window) -> Tensor:
+        images, shared = input.permute(0, 2, 3, 1).contiguous(), _by_patch(weight)
         ctx.window = window
-        ctx.save_for_backward(images, weight, attention)
-        plan = _plan(images, weight, window)
-        pixels = window.output_size[0] * window.output_size[1]
-        output = images.new_empty(images.shape[0], pixels, plan.columns)
+        ctx.save_for_backward(input, weight, attention, shared)
+        plan = _plan(images, shared, window)
+        if window.every_pixel and plan.is_whole(images):
+            maps = torch.bmm(images.flatten(1, 2), mix(attention, shared).view(len(images), -1, plan.columns))
+            return maps.view(-1, *window.output_size, plan.columns).permute(0, 3, 1, 2)
+        output = images.new_empty(images.shape[0], *window.output_size, plan.columns)
+        rows = output.flatten(1, 2)
         for part, block in _chunks(images, plan):
-            _multiply(output[part], _parts(images[part], window, plan.cut), block, attention[part], weight)
-        return output
+            _multiply(rows[part], _parts(images[part], window, plan.cut), block, attention[part], shared)
+        return output.permute(0, 3, 1, 2)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        images, weight, attention = ctx.saved_tensors
-        with torch.autocast(images.device.type, enabled=False):
-            if torch.is_grad_enabled():
-                return (*_differentiable_gradients((images, weight, attention), grads[0], ctx.window), None)
-            tensors = (images, weight, attention, grads[0].contiguous(), ctx.window)
-            if ctx.window.pointwise and ctx.needs_input_grad[0]:
-                return (*_pointwise_gradients(*tensors), None)
-            to_images = _image_gradient(*tensors) if ctx.needs_input_grad[0] else None
-            if not any(ctx.needs_input_grad[1:3]):
-                return to_images, None, None, None
-            return (to_images, *_kernel_gradients(*tensors), None)
+        input, weight, attention, shared = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return (*_differentiable_gradients((input, weight, attention), grads[0], ctx.window), None)
+        images, grad = input.permute(0, 2, 3, 1).contiguous(), grads[0].permute(0, 2, 3, 1).contiguous()
+        with without_autocast(input.device.type):
+            found = _gradients(images, shared, attention, grad.flatten(1, 2), ctx.window, ctx.needs_input_grad)
+        to_images, to_shared, to_attention = found
+        to_input = None if to_images is None else to_images.permute(0, 3, 1, 2)
+        return to_input, None if to_shared is None else _by_output(to_shared, weight), to_attention, None
+
+
+def _gradients(
+    images: Tensor, shared: Tensor, attention: Tensor, grad: Tensor, window: Window, needed: Sequence[bool]
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    if window.pointwise and needed[0]:
+        return _pointwise_gradients(images, shared, attention, grad, window)
+    to_images = _image_gradient(images, shared, attention, grad, window) if needed[0] else None
+    if not any(needed[1:3]):
+        return to_images, None, None
+    return to_images, *_kernel_gradients(images, shared, attention, grad, window)
 
 
 def _differentiable_gradients(saved: tuple[Tensor, ...], grad: Tensor, window: Window) -> list[Tensor | None]:
     """The gradients as functions that can be differentiated again; taken when a graph of them is asked for."""
     wanted = [tensor for tensor in saved if tensor.requires_grad]
-    images, weight, attention = saved
-    output = differentiable_product(images, weight, attention, window)
-    found = iter(torch.autograd.grad(output, wanted, grad, create_graph=True))
+    with without_autocast(grad.device.type):
+        output = differentiable_product(*saved, window)
+        found = iter(torch.autograd.grad(output, wanted, grad, create_graph=True))
     return [next(found) if tensor.requires_grad else None for tensor in saved]
 
 
@@ -148,6 +182,10 @@ class _Plan(NamedTuple):
     images: int
     rows: int
     columns: int
+
+    def is_whole(self, images_BHWC: Tensor) -> bool:
+        """Whether everything is done at once, where patches are pixels."""
+        return self.images >= images_BHWC.shape[0] and self.rows >= images_BHWC.shape[3]
 
 
 def _plan(images: Tensor, weight: Tensor, window: Window) -> _Plan:
@@ -215,14 +253,20 @@ def _pointwise_gradients(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of images, kernels and attention where a patch is a pixel, so that each is read once."""
     (batch, channels), (s, t) = (images.shape[0], images.shape[3]), window.stride
-    strided = (s, t) != (1, 1)
-    to_images = torch.zeros_like(images) if strided else torch.empty_like(images)
     exact = torch.promote_types(weight.dtype, torch.float32)
     sums = torch.zeros_like(weight, dtype=exact), torch.zeros_like(attention, dtype=exact)
     out_channels, size = grad.shape[2], grad.element_size()
     most = _READ_BYTES // (grad.shape[1] * (channels + out_channels) * size)
     work = _Work(batch, most, channels, channels, out_channels, size)
     plan = _cut(work, images.device.type == "cpu" and exact == images.dtype)
+    strided = not window.every_pixel
+    if not strided and plan.is_whole(images):
+        kernels = mix(attention, weight).view(batch, channels, out_channels)
+        to_images = torch.bmm(grad, kernels.transpose(1, 2)).view_as(images)
+        torch.bmm(images.flatten(1, 2).transpose(1, 2), grad, out=kernels)
+        add_gradients(attention, weight, kernels.flatten(1), sums[1], sums[0])
+        return to_images, sums[0].to(weight.dtype), sums[1].to(attention.dtype)
+    to_images = torch.zeros_like(images) if strided else torch.empty_like(images)
     for part, block in _chunks(images, plan):
         rows = images[part, ::s, ::t].flatten(1, 2)
         for pixels, reach, kernels in _blocks([rows], block):
