@@ -135,7 +135,7 @@ class _MixedProduct(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         input, weight, attention, shared = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return (*_differentiable_gradients((input, weight, attention), grads[0], ctx.window), None)
+            return (*_differentiable_gradients(input, weight, attention, grads[0], ctx.window), None)
         images, grad = input.permute(0, 2, 3, 1).contiguous(), grads[0].permute(0, 2, 3, 1).contiguous()
         with without_autocast(input.device.type):
             found = _gradients(images, shared, attention, grad.flatten(1, 2), ctx.window, ctx.needs_input_grad)
@@ -155,11 +155,14 @@ def _gradients(
     return to_images, *_kernel_gradients(images, shared, attention, grad, window)
 
 
-def _differentiable_gradients(saved: tuple[Tensor, ...], grad: Tensor, window: Window) -> list[Tensor | None]:
+def _differentiable_gradients(
+    input: Tensor, weight: Tensor, attention: Tensor, grad: Tensor, window: Window
+) -> list[Tensor | None]:
     """The gradients as functions that can be differentiated again; taken when a graph of them is asked for."""
-    wanted = [tensor for tensor in saved if tensor.requires_grad]
+    saved = input, weight, attention
     with without_autocast(grad.device.type):
-        output = differentiable_product(*saved, window)
+        output = differentiable_product(input, weight, attention, window)
+        wanted = [tensor for tensor in saved if tensor.requires_grad]
         found = iter(torch.autograd.grad(output, wanted, grad, create_graph=True))
     return [next(found) if tensor.requires_grad else None for tensor in saved]
 
