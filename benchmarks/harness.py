@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from ablations.planning import Request, make_plan
+from ablations.planning import Plan, Request, make_plan
 from ablations.presets import get_preset
 from ablations.registry import get_study
 from ablations.study import Study, Variant
@@ -81,13 +81,18 @@ def planning() -> list[dict[str, float]]:
 
 
 def _planned(runs: int) -> float:
-    variants = tuple(Variant(name=f"v{n}", changes={"train.learning_rate": 0.01 + n * 1e-5}) for n in range(runs // 10))
-    study = Study(name="many", title="Many", question="?", reference="v0", variants=variants)
     start = time.perf_counter()
-    plan = make_plan([study], Request(get_preset("quick"), seeds=10))
+    plan = many_runs(runs)
     seconds = time.perf_counter() - start
     assert len(plan.trials) == runs
     return seconds
+
+
+def many_runs(runs: int) -> Plan:
+    """Returns the plan of one study with so many runs, ten of each variant."""
+    variants = tuple(Variant(name=f"v{n}", changes={"train.learning_rate": 0.01 + n * 1e-5}) for n in range(runs // 10))
+    study = Study(name="many", title="Many", question="?", reference="v0", variants=variants)
+    return make_plan([study], Request(get_preset("quick"), seeds=10))
 
 
 def _alone(step: Step) -> float:

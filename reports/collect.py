@@ -29,7 +29,7 @@ from ablations.errors import ReportError, TrackingError
 from ablations.fingerprint import SHORT
 from ablations.planning import Cell, Plan
 from reports.attention import profile_rows
-from reports.facts import trials_of
+from reports.facts import can_be_drawn, trials_of
 from reports.results import ATTENTION_COLUMNS, CELL_COLUMNS, CURVE_COLUMNS, FINISHED, MISSING, RUN_COLUMNS, Results
 
 _PAGE = 1000
@@ -59,7 +59,7 @@ def collect(plan: Plan, tracking_uri: str) -> Results:
         chosen = {key: _choose(found) for key, found in runs.items()}
         if not any(_status(run) == FINISHED for run in chosen.values()):
             raise ReportError(_nothing(plan, tracking_uri))
-        curves = _curves(client, [chosen[key] for key in plan.trials if key in chosen])
+        curves = _curves(client, [chosen[key] for key in _drawn(plan) if key in chosen])
         attention, unreadable = _attention(client, plan, chosen)
     return Results(
         cells=pd.DataFrame(_cell_rows(plan, chosen)),
@@ -205,6 +205,13 @@ def _cell_row(cell: Cell, run: Run | None) -> dict[str, Any]:
 def _finite(value: float) -> float:
     # MLflow stores an infinity as the largest float there is.
     return float(value) if abs(value) < _HUGE else math.nan
+
+
+def _drawn(plan: Plan) -> Iterator[str]:
+    """Yields the trials whose curves a figure shows; each curve costs a request."""
+    studies = [study.name for study in plan.studies if can_be_drawn(plan, study)]
+    wanted = {key for study in studies for key in trials_of(plan, study)}
+    yield from (key for key in plan.trials if key in wanted)
 
 
 def _curves(client: MlflowClient, trials: Iterable[Run]) -> list[tuple[Any, ...]]:

@@ -11,7 +11,7 @@ from reports import appendix, attention, claim_tables, figures, prose
 from reports.blocks import Block, Document, Facts, Figure, Items, Paragraph, Section
 from reports.claims import JudgedClaim, judge_study, verdicts
 from reports.costs import cost_reading, cost_table
-from reports.facts import trials_of
+from reports.facts import MOST_TOLD_APART, trials_of
 from reports.results import Results
 from reports.summary import StudySummary, summarize_study
 from reports.tables import study_table
@@ -116,7 +116,7 @@ def _figures(study: Study, plan: Plan, results: Results, shown: dict[frozenset[s
         figures.accuracy_figure(study, plan, results), f"No figure of “{study.title}”: no repeat finished."
     )
     rows = len(study.variants)
-    many = f"{rows} variants could not be told apart in it" if rows > figures.MOST_TOLD_APART else ""
+    many = f"{rows} variants could not be told apart in it" if rows > MOST_TOLD_APART else ""
     if not study.networks:
         without = "no validation accuracy per epoch was tracked"
         yield _or_sentence(

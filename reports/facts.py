@@ -20,6 +20,15 @@ def split_of(metric: str) -> Split:
     return "validation" if metric.startswith("val/") else "test"
 
 
+MOST_TOLD_APART = 24
+"""Curves or panels of more variants would not be legible; such a figure is left out."""
+
+
+def can_be_drawn(plan: Plan, study: Study) -> bool:
+    """Whether the trainings behind a study are few enough networks for a figure with a line for each."""
+    return len(trials_of(plan, study.name)) <= MOST_TOLD_APART * plan.request.seeds_of(study)
+
+
 def trials_of(plan: Plan, study: str) -> dict[str, TrialSpec]:
     """Returns the trials behind a study by fingerprint, those whose checkpoints it evaluates included.
 

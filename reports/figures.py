@@ -10,12 +10,9 @@ from ablations.planning import EvaluationNode, Plan
 from ablations.study import Study
 from ablations.vocabulary import ENTROPY_PREFIX, STUDY_METRICS, VAL_TOP1, slug
 from reports.blocks import Figure
-from reports.facts import Split, data_words, network_words, short_titles, specs_of, split_of
+from reports.facts import MOST_TOLD_APART, Split, data_words, network_words, short_titles, specs_of, split_of
 from reports.results import Results
 from reports.summary import summarize_study
-
-MOST_TOLD_APART = 24
-"""Curves or panels of more variants would not be legible; such a figure is left out."""
 
 ACCURACY_COLUMNS = ("network", "variant", "seed", "value", "mean", "low", "high")
 CURVE_COLUMNS = ("variant", "step", "mean", "low", "high", "n")

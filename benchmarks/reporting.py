@@ -1,0 +1,97 @@
+"""How long a report takes by the number of runs: made-up ones of one study, ten of each variant.
+
+They are put into the tables of a tracking store at once; bringing them there one by one would take longer than what is
+measured.
+"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ablations import vocabulary as names
+from ablations.planning import Plan, TrialNode
+from benchmarks.harness import SIZES, many_runs
+from reports import make_report
+from runners.provenance import project_commit
+from runners.tracking import Tracker, prepare_store
+
+_LAYERS = 18
+"""Layers with a curve of their entropy, as many as the networks of the presets have."""
+_START = 1_700_000_000_000
+
+
+def reporting() -> list[dict[str, float]]:
+    """Returns how long the PDF of so many runs takes, from the tracking store to the file."""
+    return [_reported(runs) for runs in SIZES]
+
+
+def _reported(runs: int) -> dict[str, float]:
+    plan = many_runs(runs)
+    with tempfile.TemporaryDirectory() as folder:
+        uri = f"sqlite:///{folder}/mlflow.db"
+        _fill(uri, plan, Path(folder))
+        start = time.perf_counter()
+        make_report(plan, uri, ("pdf",), Path(folder) / "report")
+        return {"runs": runs, "seconds": time.perf_counter() - start}
+
+
+def _fill(uri: str, plan: Plan, folder: Path) -> None:
+    """Writes what a launch would have written of every trial of `plan`, as far as a report reads it."""
+    from mlflow.store.tracking.dbmodels.models import SqlLatestMetric, SqlMetric, SqlRun, SqlTag
+    from sqlalchemy import create_engine
+    from sqlalchemy.orm import Session
+
+    prepare_store(uri)
+    preset = plan.request.preset.name
+    experiment = names.experiment_name(preset, plan.request.base().data.name)
+    tracker = Tracker(uri, experiment, folder / "artifacts", commit=project_commit(), preset=preset)
+    chance = random.Random(0)
+    rows: dict[Any, list[dict[str, Any]]] = {SqlRun: [], SqlTag: [], SqlMetric: [], SqlLatestMetric: []}
+    for number, node in enumerate(plan.trials.values()):
+        run = f"{number:032x}"
+        rows[SqlRun].append(_run(run, node, int(tracker.experiment_id)))
+        tags = {names.TAG_KIND: "trial", names.TAG_FINGERPRINT: node.fingerprint, "mlflow.runName": node.title}
+        rows[SqlTag] += [{"run_uuid": run, "key": key, "value": value} for key, value in tags.items()]
+        for step, metrics in _metrics(node, chance):
+            found = [
+                {"run_uuid": run, "key": key, "value": value, "timestamp": _START, "step": step, "is_nan": False}
+                for key, value in metrics.items()
+            ]
+            rows[SqlMetric] += found
+            if step == node.spec.train.epochs:
+                rows[SqlLatestMetric] += found
+    with Session(create_engine(uri)) as session:
+        for table, values in rows.items():
+            session.execute(table.__table__.insert(), values)
+        session.commit()
+
+
+def _run(run: str, node: TrialNode, experiment: int) -> dict[str, Any]:
+    return {
+        "run_uuid": run,
+        "name": node.title,
+        "user_id": "",
+        "experiment_id": experiment,
+        "status": "FINISHED",
+        "start_time": _START,
+        "end_time": _START,
+        "lifecycle_stage": "active",
+        "artifact_uri": "",
+    }
+
+
+def _metrics(node: TrialNode, chance: random.Random) -> Iterator[tuple[int, dict[str, float]]]:
+    """Yields step and metrics of each epoch; the last one has the test split's too."""
+    entropies = [names.entropy_metric(f"features.{layer}.conv.0") for layer in range(_LAYERS)]
+    for epoch in range(1, node.spec.train.epochs + 1):
+        metrics = {name: chance.random() for name in entropies}
+        metrics |= {names.TRAIN_LOSS: chance.random(), names.VAL_LOSS: chance.random()}
+        metrics |= {names.VAL_TOP1: chance.gauss(70, 2), names.TEMPERATURE: 1.0}
+        if epoch == node.spec.train.epochs:
+            metrics |= {names.TEST_TOP1: chance.gauss(70, 2), names.SECONDS: 10.0}
+        yield epoch, metrics
