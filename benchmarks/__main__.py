@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import harness, latency, layers, networks
+from benchmarks import harness, latency, launching, layers, networks, reporting
 from benchmarks.roofline import measure_machine
 from benchmarks.writing import write
 from runners.memory import keep_freed_memory
@@ -42,7 +42,9 @@ PARTS: dict[str, Callable[[], Any]] = {
     "networks": _networks,
     "latency": lambda: [_said(latency.measure(*case)) for case in latency.CASES],
     "trial": lambda: _said(harness.trial()),
+    "launch": launching.launching,
     "planning": harness.planning,
+    "reporting": reporting.reporting,
     "layers": lambda: [_said(measured) for measured in _layers()],
 }
 

@@ -21,7 +21,8 @@ NETWORKS: tuple[tuple[str, str, dict[str, Any]], ...] = (
 PIXELS = {28: 64, 32: 64, 224: 16}
 """Side of the images, and images in a batch."""
 _SMALL = 64
-_ROUNDS = 3
+_SECONDS, _FEWEST, _MOST = 1.5, 3, 25
+"""How long a layer may take, and how many rounds that may be: short ones need more to make a median."""
 
 
 @dataclass(frozen=True)
@@ -95,11 +96,16 @@ def measure(shape: Shape, machine: Machine) -> dict[str, Any]:
     return {
         "title": shape.title,
         "batch": shape.batch,
-        "forward_seconds": interleaved(forward, rounds=_ROUNDS, warmup=1),
-        "seconds": interleaved(both, rounds=_ROUNDS, warmup=1),
+        "forward_seconds": interleaved(forward, rounds=_rounds(forward), warmup=1),
+        "seconds": interleaved(both, rounds=_rounds(both), warmup=1),
         "bound_seconds": {name: bound(shape.work(num), machine) for name, num in (("static", 1), ("ours", 4))},
         "peak_bytes": {name: peak_bytes(step) for name, step in both.items()},
     }
+
+
+def _rounds(steps: dict[str, Step]) -> int:
+    once = sum(interleaved(steps, rounds=1, warmup=1).values())
+    return round(min(max(_SECONDS / once, _FEWEST), _MOST))
 
 
 def _forward(layer: nn.Module, images: Tensor) -> Step:

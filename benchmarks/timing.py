@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -21,6 +21,11 @@ def interleaved(steps: Mapping[str, Step], *, rounds: int, warmup: int = 2) -> d
             step()
             seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(measured[warmup:]) for name, measured in seconds.items()}
+
+
+def median_of(seconds: Sequence[float]) -> float:
+    """Returns the median of repeated measurements."""
+    return statistics.median(seconds)
 
 
 def peak_bytes(step: Step) -> int:

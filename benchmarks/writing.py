@@ -137,6 +137,21 @@ def _planning(results: list[dict[str, float]]) -> str:
     return "## Planning\n\n" + _table(("runs", "ms", "µs per run"), rows)
 
 
+def _launching(r: dict[str, Any]) -> str:
+    return (
+        "## A launch\n\n"
+        f"From the start of the process to the first step of training: {r['first_step_seconds']:.1f} s (median). "
+        f"Of all processor time of a quick run of {', '.join(r['studies'])}, its launcher (planning, tracking, "
+        f"following, reporting) takes {100 * r['share']:.1f} %: {r['launcher_seconds']:.0f} s beside the "
+        f"{r['workers_seconds']:.0f} s of the workers, which import, train, evaluate and write checkpoints."
+    )
+
+
+def _reporting(results: list[dict[str, float]]) -> str:
+    rows = [(f"{r['runs']:,.0f}", f"{r['seconds']:.1f}", f"{r['seconds'] / r['runs'] * 1e3:.1f}") for r in results]
+    return "## Reporting (tracking store to PDF)\n\n" + _table(("runs", "s", "ms per run"), rows)
+
+
 def _layers(results: list[dict[str, Any]]) -> str:
     sections = ["## Layers (ms; forward, and forward and backward)", "![Speed-up per layer](performance.png)"]
     ratios = [r["seconds"]["textbook"] / r["seconds"]["ours"] for r in results]
@@ -167,7 +182,9 @@ _PARTS: dict[str, Callable[[Any], str]] = {
     "networks": _networks,
     "latency": _latency,
     "trial": _trial,
+    "launch": _launching,
     "planning": _planning,
+    "reporting": _reporting,
     "layers": _layers,
 }
 

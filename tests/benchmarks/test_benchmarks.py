@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import harness, layers, networks, timing, writing
+from benchmarks import harness, layers, networks, reporting, timing, writing
 from benchmarks.anatomy import KINDS, anatomy
 from benchmarks.roofline import Machine, Work, bound, bound_of_step, measure_machine
 from benchmarks.textbook import TextbookDynamicConv2d, as_textbook
@@ -17,6 +17,9 @@ from dyconv import build_model
 from dyconv.base import dynamic_layers
 
 MACHINE = Machine(1e9, {2**n: 1e9 for n in range(16, 29, 2)})
+LAUNCH = {
+    "studies": ["a"], "first_step_seconds": 3.0, "launcher_seconds": 2.0, "workers_seconds": 98.0, "share": 0.02,
+}  # fmt: skip
 SMALL = networks.Case("small", "mobilenet_v2", 16, 4, 2, {"width": 0.1, "depth": 0.3, "stem_stride": 1})
 
 
@@ -117,13 +120,17 @@ def test_a_network_is_measured_and_told(tmp_path: Path) -> None:
         "machine": {"measured": where, "results": asdict(MACHINE)},
         "networks": {"measured": where, "results": [measured]},
         "layers": {"measured": where, "results": [layer]},
+        "launch": {"measured": where, "results": LAUNCH},
         "planning": {"measured": where, "results": [{"runs": 10, "seconds": 0.001}]},
+        "reporting": {"measured": where, "results": [{"runs": 10, "seconds": 2.0}]},
     }
     writing.write(known, tmp_path)
     page = (tmp_path / "performance.md").read_text()
     assert f"{measured['times_as_fast_as_textbook']:.2f}" in page
     assert "8→12 3×3 /2 at 6 px" in page
     assert "c0ffee" in page
+    assert "takes 2.0 %" in page
+    assert "| 10 | 2.0 | 200.0 |" in page
     assert (tmp_path / "performance.png").stat().st_size > 1000
 
 
@@ -138,3 +145,9 @@ def test_shapes_are_those_of_the_dynamic_layers() -> None:
 @pytest.mark.parametrize("runs", [10, 100])
 def test_planning_plans_so_many_runs(runs: int) -> None:
     assert 0 < harness._planned(runs) < 10
+
+
+def test_a_report_of_made_up_runs_is_made_of_all_of_them() -> None:
+    measured = reporting._reported(20)
+    assert measured["runs"] == 20
+    assert 0 < measured["seconds"] < 60

@@ -1,0 +1,91 @@
+"""What a launch costs around its trainings: time to the first step, and processor time outside the workers.
+
+Both are measured from outside, on `run_ablation.py run` as a user calls it, in an empty folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.timing import median_of
+
+_ROOT = Path(__file__).resolve().parent.parent
+_STARTS = 3
+_LONGEST = 120.0
+_STUDIES = ("aggregation", "resolution", "temperature")
+_TOLD = "processor seconds: "
+_MAIN = f"""
+import json, os, sys
+from run_ablation import main
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    finally:
+        t = os.times()
+        print({_TOLD!r} + json.dumps([t.user + t.system, t.children_user + t.children_system]), flush=True)
+"""
+
+
+def launching() -> dict[str, Any]:
+    """Returns the median seconds to the first step, and the processor seconds of launcher and workers in a quick run.
+
+    The launcher plans, tracks, follows and reports; what it costs is its share of both. Workers train and evaluate.
+    """
+    launcher, workers = _quick()
+    return {
+        "studies": list(_STUDIES),
+        "first_step_seconds": median_of([_first_step() for _ in range(_STARTS)]),
+        "launcher_seconds": launcher,
+        "workers_seconds": workers,
+        "share": launcher / (launcher + workers),
+    }
+
+
+def _first_step() -> float:
+    """Returns the seconds from the start of a process to the first step of its training, as its state folder tells."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = ["--preset", "smoke", "--runs-dir", folder, "--workers", "1", "--set", "train.epochs=50"]
+        command = [sys.executable, "run_ablation.py", "run", "temperature", *options]
+        start = time.monotonic()
+        with subprocess.Popen(command, cwd=_ROOT, env=_environment(), stdout=subprocess.DEVNULL) as process:
+            try:
+                while not _has_stepped(Path(folder)):
+                    if process.poll() is not None or time.monotonic() - start > _LONGEST:
+                        raise RuntimeError("the launch took no step")
+                    time.sleep(0.01)
+                return time.monotonic() - start
+            finally:
+                process.terminate()
+
+
+def _has_stepped(folder: Path) -> bool:
+    for path in folder.glob("state/*/progress.json"):
+        try:
+            if "step" in json.loads(path.read_text()):
+                return True
+        except ValueError:
+            continue
+    return False
+
+
+def _quick() -> tuple[float, float]:
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = ["run", *_STUDIES, "--preset", "quick", "--runs-dir", folder]
+        command = [sys.executable, "-c", _MAIN, *arguments]
+        done = subprocess.run(command, cwd=_ROOT, env=_environment(), capture_output=True, text=True, check=True)
+        line = next(line for line in done.stdout.splitlines() if line.startswith(_TOLD))
+        launcher, workers = json.loads(line.removeprefix(_TOLD))
+        return launcher, workers
+
+
+def _environment() -> dict[str, str]:
+    environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
+    return environment | {"PYTHONPATH": str(_ROOT)}
