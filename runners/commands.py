@@ -209,7 +209,9 @@ def tell(summary: Summary, uri: str, studies: Sequence[str]) -> None:
     if summary.finished or summary.failures:
         out.print(f"{summary.finished} finished, {len(summary.failures)} failed in {clock(summary.seconds)}")
     for failure in summary.failures:
-        out.print(escape(f"  {_attempts(failure)}: {failure.title}\n    {failure.reason}\n    log: {failure.log_file}"))
+        told = f"  {_attempts(failure)}: {failure.title}\n    {failure.reason}\n    log: {failure.log_file}"
+        # A path that is broken into lines cannot be copied.
+        out.print(escape(told), soft_wrap=True)
     if summary.blocked:
         out.print(f"  {summary.blocked} evaluations were left out because their training failed")
     if summary.failures:

@@ -35,9 +35,14 @@ class Process:
         return cls(socket.gethostname(), _machine(), os.getpid(), _started(os.getpid()) or _UNKNOWN)
 
     @property
+    def is_here(self) -> bool:
+        """Whether it is or was a process of this machine."""
+        return bool(self.machine) and self.machine == _machine()
+
+    @property
     def is_dead(self) -> bool:
         """Whether it was a process of this machine and is no more; of other machines nothing is known."""
-        if not self.machine or self.machine != _machine():
+        if not self.is_here:
             return False
         started = _started(self.pid)
         return started is None or (_UNKNOWN not in (started, self.started) and started != self.started)

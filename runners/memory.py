@@ -18,8 +18,8 @@ _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 _NEVER = 2**31 - 1
 
 _FEWEST_IMAGES = 8
-"""On one device, to which lack of memory brings a training down at most; batch normalisation needs some. With two it was
-seen to end in a loss that is not a number."""
+"""On one device, to which lack of memory brings a training down at most; batch normalisation needs some. With two, a
+loss was seen to be no number any more."""
 
 
 def keep_freed_memory() -> bool:

@@ -84,17 +84,15 @@ def _resting_on(trials: set[str], states: StateStore) -> set[str]:
 
 
 def _refuse_running(state: NodeState) -> None:
-    """Raises if the node is being run; watches a lease of which nobody can tell otherwise whether it is alive."""
+    """Raises if the node is being run; the lease of a process on another machine is watched for as long as it takes."""
     watch, first = Watch(), state.lease()
     last = first
-    while last is not None and not watch.is_over(state.folder, last):
-        if last != first or last.outcome == "finished":
-            break
+    while last is not None and last.is_running and not watch.is_over(state.folder, last):
+        if last != first or last.process.is_here:
+            where = f"process {last.process.pid} on {last.process.host}"
+            raise LeaseError(f"{state.folder} is being run by {where}. Wait until that is done, or stop it.")
         time.sleep(_LOOK_SECONDS)
         last = state.lease()
-    if last is not None and last.is_running and last != first:
-        where = f"process {last.process.pid} on {last.process.host}"
-        raise LeaseError(f"{state.folder} is being run by {where}. Wait until that is done, or stop it.")
 
 
 def remember_run(runs_dir: Path, studies: Sequence[str], asked: Mapping[str, Any]) -> None:
@@ -110,7 +108,7 @@ def last_run(runs_dir: Path) -> dict[str, Any]:
 
 def as_last_time(
     studies: Sequence[str], plugins: Sequence[str], asked: Mapping[str, Any], last: Mapping[str, Any]
-) -> tuple[Sequence[str], Sequence[str], dict[str, Any]]:
+) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, Any]]:
     """Returns studies, plug-ins and the rest of what is asked, with what is left out as it was asked last.
 
     The preset and what changes it go together: one that is given stands for all of them.
@@ -125,4 +123,4 @@ def as_last_time(
         if not last:
             raise AblationError("nothing was run here yet. Name studies, or another folder with --runs-dir.")
         studies, asked["all_studies"] = last["studies"], last["all_studies"]
-    return studies, tuple(dict.fromkeys([*plugins, *last.get("plugins", ())])), asked
+    return tuple(studies), tuple(dict.fromkeys([*plugins, *last.get("plugins", ())])), asked

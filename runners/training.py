@@ -172,7 +172,7 @@ class Trainer:
             parameter.grad = None
         with self._seeded("step", done):
             images, targets = mix(images, labels, self.spec.data, self.source.facts.num_classes)
-            loss = self._add_gradients(done, self.world.part(images), self.world.part(targets))
+            loss = self._add_gradients(done, images, targets)
         self.scaler.unscale_(self.optimizer)
         gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
         sums.add("gradient_norm", nn.utils.get_total_norm(gradients))
@@ -192,7 +192,8 @@ class Trainer:
             dyconv.set_forward_step(self._dynamic, done * parts + part)
             with self.world.summing(self.parallel, is_last=part + 1 == parts):
                 with self._autocast():
-                    part_loss = F.cross_entropy(self.parallel(some), wanted, label_smoothing=smoothing) / parts
+                    logits = self.parallel(self.world.part(some))
+                    part_loss = F.cross_entropy(logits, self.world.part(wanted), label_smoothing=smoothing) / parts
                 torch.autograd.backward(self.scaler.scale(part_loss))
             loss = loss + part_loss.detach()
         return loss
