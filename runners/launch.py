@@ -196,21 +196,24 @@ class Launch:
         return last.launch == self._settings.launch if last is not None else otherwise
 
     def _end(self, completion: Completion) -> None:
-        node = self._running.pop(completion.task.fingerprint)
+        node = self._running.pop(completion.task.fingerprint, None)
+        if node is None:
+            return
         state = self._states[node.fingerprint]
+        if completion.crash is not None and self._is_own(state):
+            self._bury(state, completion.crash)
+        last = state.lease()
         if state.is_done:
             self._settle(node)
-        elif not self._is_own(state):
+        elif last is not None and (last.is_running or last.launch != self._settings.launch):
             self._agenda.leave(node)
         else:
-            if completion.crash is not None:
-                self._bury(state, completion.crash)
-            self._after_failure(node, state.lease())
+            self._after_failure(node, last)
 
     def _bury(self, state: NodeState, crash: str) -> None:
         """Says for a dead worker that it is dead, unless it could say itself how it ended."""
         last = state.lease()
-        if last is None or last.is_running:
+        if not state.is_done and (last is None or last.is_running):
             failure = {"kind": "WorkerDied", "message": crash, "cause": "killed"}
             state.fail(failure["kind"], crash, "", failure["cause"])
             if last is not None:
@@ -230,6 +233,12 @@ class Launch:
 
     def _look_elsewhere(self) -> None:
         """Takes the results of other launches, and what they have left."""
+        for node in list(self._running.values()):
+            state = self._states[node.fingerprint]
+            if state.is_done and not self._is_own(state):
+                # The own worker was suspended for so long that it was taken over; perhaps it never wakes up.
+                del self._running[node.fingerprint]
+                self._settle(node)
         for fingerprint, node in list(self._agenda.elsewhere.items()):
             state = self._states[fingerprint]
             last = state.lease()

@@ -169,7 +169,7 @@ class Lease:
 
         Args:
             folder: The state folder.
-            launch: The launch for which it runs.
+            launch: The launch for which it runs. An earlier attempt for the same one is followed at once.
             lease_seconds: How long the lease shall outlive this process.
             watched: The token of an attempt that was seen to stand still, see `Watch`.
             unless: Asked before the attempt begins, with the attempt before it over: whether it is not needed.
@@ -181,7 +181,9 @@ class Lease:
         (folder / "attempts").mkdir(parents=True, exist_ok=True)
         while True:
             last = latest(folder, number)
-            if (last is not None and not last.is_over(watched)) or unless():
+            # A launch, or the scheduler it uses, begins a node again only when the worker before is gone.
+            is_free = last is None or last.is_over(watched) or last.launch == launch != ""
+            if not is_free or unless():
                 return None
             number = last.number + 1 if last is not None else 1
             process = Process.current()

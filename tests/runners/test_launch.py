@@ -382,6 +382,32 @@ def test_a_worker_that_came_too_late_for_a_lease_is_no_failure(tmp_path: Path, m
     assert [attempt.launch for attempt in StateStore(tmp_path)[theirs.fingerprint].attempts()] == ["another launch"]
 
 
+def test_a_launch_does_not_wait_for_its_own_worker_where_another_launch_has_taken_over(tmp_path: Path) -> None:
+    plan = _plan()
+    suspended = next(iter(plan.trials.values()))
+
+    class Suspended(FakeDispatcher):
+        """One of its workers stands still, and never wakes up."""
+
+        def wait(self, seconds: float) -> list[Completion]:
+            if self.queue and self.queue[0][0].fingerprint == suspended.fingerprint:
+                task, lease = self.queue.popleft()
+                state = StateStore(task.state_root)[task.fingerprint]
+                last = state.lease()
+                assert last is not None
+                theirs = Lease.take(state.folder, "another launch", watched=last.token)
+                assert theirs is not None
+                _finish(state, theirs)
+                self.asleep = (task, lease)
+            return super().wait(seconds)
+
+    dispatcher = Suspended()
+    summary, follower, notes = _launch(tmp_path, dispatcher, plan)
+    assert (summary.finished, summary.failures) == (len(plan.nodes), ())
+    assert ("finish", suspended.fingerprint) in follower.told
+    assert sum("by another launch" in note for note in notes.notes) == 1
+
+
 def test_lack_of_memory_is_tried_again_with_fewer_images_at_once_as_long_as_that_helps(tmp_path: Path) -> None:
     request = Request(get_preset("smoke"), {"train.on_out_of_memory": "halve_micro_batch", "train.batch_size": 64})
     plan = make_plan([get_study("temperature", request.base())], request)

@@ -100,6 +100,16 @@ def test_a_block_that_is_left_by_an_exception_ends_the_attempt_as_interrupted(tm
     assert _last(tmp_path).outcome == "interrupted"
 
 
+def test_a_launch_that_begins_a_node_again_does_not_wait_for_its_own_worker_that_is_gone(tmp_path: Path) -> None:
+    first = _take(tmp_path, "one")
+    assert Lease.take(tmp_path, "two") is None
+    assert _take(tmp_path, "one").number == 2
+    with pytest.raises(LeaseError):
+        first.check()
+    assert Lease.take(tmp_path / "nameless", "") is not None
+    assert Lease.take(tmp_path / "nameless", "") is None
+
+
 def test_what_is_not_needed_any_more_is_not_begun(tmp_path: Path) -> None:
     assert Lease.take(tmp_path, "one", unless=lambda: True) is None
     assert attempts(tmp_path) == []
