@@ -74,8 +74,9 @@ def _is_trained(state: NodeState) -> bool:
 
 
 def tidy(state: NodeState) -> None:
-    """Removes what only a node that is not done yet needs."""
+    """Removes what only a node that is not done yet needs, and what killed attempts have left half-written."""
     CheckpointStore(state.folder).clear()
+    state.remove_half_written()
 
 
 def free_memory() -> None:

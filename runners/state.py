@@ -17,12 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ablations import vocabulary as names
 from ablations.errors import DatasetError, OutputError
 from ablations.planning import CostNode, EvaluationNode, Node, TrialNode
 from ablations.spec import Intervention, TrialSpec
 from runners import leases
 from runners.files import read_json, write_atomically, write_json, write_json_once
 from runners.leases import Attempt
+
+_WRITTEN_BY_WORKERS = ("progress.json", "events.jsonl", "model.safetensors", names.ATTENTION_FILE, "result.json")
 
 ASIDE = ".aside"
 """Where folders of nodes that are done anew are kept, in the state root."""
@@ -129,6 +132,12 @@ class NodeState:
         self.forget_failure()
         result = {"metrics": metrics, "seconds": seconds, "time": time.time(), **more}
         write_json_once(self.folder / "result.json", result)
+
+    def remove_half_written(self) -> None:
+        """Removes temporary files that killed attempts have left; those of launchers may be in use."""
+        for name in _WRITTEN_BY_WORKERS:
+            for path in self.folder.glob(f".{name}.*.tmp"):
+                path.unlink(missing_ok=True)
 
     def result(self) -> dict[str, Any] | None:
         """Returns the result, or `None` if there is none yet."""

@@ -83,8 +83,9 @@ def _measure(state: NodeState, task: Task, lease: Lease) -> None:
     device = str(nodes.choose_device(task.device))
     lease.check()
     state.finish(metrics, time.monotonic() - started, versions=versions(), device=device, **more)
-    # Not before: a kill in between would cost the whole training.
-    nodes.tidy(state)
+    # Not before: a kill in between would cost the whole training. What cannot be removed does no harm.
+    with suppress(OSError):
+        nodes.tidy(state)
 
 
 def _fail(state: NodeState, lease: Lease, error: Exception) -> Status:
