@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -16,16 +16,21 @@ from ablations.options import (
     Verbs,
     all_option,
     console,
+    dispatch_options,
     examples,
+    force_option,
     format_option,
     plugin_option,
     preset_option,
+    recovery_options,
     run_guarded,
     runs_option,
     seeds_option,
     set_option,
 )
 from runners import commands
+from runners.files import check_writable, exclusively
+from runners.state import StateStore
 
 if TYPE_CHECKING:
     from ablations.planning import Plan
@@ -42,6 +47,7 @@ def cli() -> None:
         "run temperature --preset quick --seeds 5 --set train.epochs=4",
         "run aggregation --set inspect=tau_30",
         "run my_study.yaml --plugin my_strategies",
+        "run temperature --force temperature/tau_30 --retries 5",
     )
 )
 @click.argument("studies", nargs=-1)
@@ -52,35 +58,76 @@ def cli() -> None:
 @runs_option
 @plugin_option
 @format_option
-@click.option("--workers", type=click.IntRange(1, 256), help="Tasks at once (default: one per core).")
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1 or auto.")
-@click.option("--dispatch", default="processes", show_default=True, help="processes or inline (for debugging).")
+@force_option
+@dispatch_options
+@recovery_options
 def run(
     studies: tuple[str, ...],
     *,
     runs_dir: Path,
     plugins: tuple[str, ...],
     formats: str,
-    workers: int | None,
-    device: str,
-    dispatch: str,
+    forced: tuple[str, ...],
     **asked: Any,
 ) -> None:
-    """Train and evaluate what is missing, track it in MLflow, and write the report."""
-    from ablations.listing import plan_overview
+    """Train and evaluate what is missing, track it in MLflow, and write the report.
 
-    plugins = commands.load_plugins(plugins)
-    wanted = parse_formats(formats)
+    What failed before is tried again, unless it would fail again in the same way: that is for `retry`.
+    """
+    from ablations.listing import plan_overview
+    from runners.redo import begin_anew, remember_run
+
+    how = {"dispatch": commands.take_dispatch(asked), "recovery": commands.take_recovery(asked)}
+    loaded, wanted = commands.load_plugins(plugins), parse_formats(formats)
     plan = commands.find_plan(studies, runs_dir, **asked)
-    out = console()
-    out.print(plan_overview(plan))
+    if forced:
+        plan = begin_anew(plan, forced, StateStore(runs_dir / "state"))
+    console().print(plan_overview(plan))
+    check_writable(runs_dir)
+    remember_run(runs_dir, studies, {**asked, "plugins": plugins})
+    carry_out(plan, plan, studies, runs_dir=runs_dir, formats=wanted, plugins=loaded, **how)
+
+
+@click.command(epilog=examples("retry", "retry aggregation temperature", "retry --retries 5 --retry-wait 60"))
+@click.argument("studies", nargs=-1)
+@all_option
+@preset_option
+@set_option
+@seeds_option
+@runs_option
+@plugin_option
+@format_option
+@dispatch_options
+@recovery_options
+def retry(studies: tuple[str, ...], *, runs_dir: Path, plugins: tuple[str, ...], formats: str, **asked: Any) -> None:
+    """Run again what failed, whatever the reason: of the named studies, or of the last run.
+
+    Without --preset, --set and --seeds, with those of the last run.
+    """
+    from runners.redo import as_last_time, last_run, only_failed
+
+    how = {"dispatch": commands.take_dispatch(asked), "recovery": commands.take_recovery(asked)}
+    studies, plugins, asked = as_last_time(studies, plugins, asked, last_run(runs_dir))
+    loaded, wanted = commands.load_plugins(plugins), parse_formats(formats)
+    plan = commands.find_plan(studies, runs_dir, **asked)
+    failed = only_failed(plan, StateStore(runs_dir / "state"))
+    if not failed.missing:
+        console().print("Nothing has failed.")
+        return
+    console().print(f"Trying again: {len(failed.missing)} of {len(plan.missing)} that are missing.")
+    how["recovery"]["again"] = True
+    carry_out(failed, plan, studies, runs_dir=runs_dir, formats=wanted, plugins=loaded, **how)
+
+
+def carry_out(
+    plan: Plan, whole: Plan, studies: Sequence[str], *, runs_dir: Path, formats: Sequence[str], **how: Any
+) -> NoReturn:
+    """Launches a plan, says how that ended, writes the report of the whole plan, and leaves with the exit code."""
     uri = commands.tracking_uri(runs_dir)
-    summary = commands.launch(
-        plan, runs_dir, uri, dispatch=dispatch, workers=workers or commands.cores(), device=device, plugins=plugins
-    )
+    summary = commands.launch(plan, runs_dir, uri, **how)
     commands.tell(summary, uri, studies)
     if not summary.interrupted:
-        write_report(plan, runs_dir, uri, wanted)
+        write_report(whole, runs_dir, uri, formats)
     sys.exit(INTERRUPTED if summary.interrupted else 1 if summary.failures else 0)
 
 
@@ -124,14 +171,17 @@ def write_report(plan: Plan, runs_dir: Path, uri: str, formats: Sequence[str]) -
     from runners.tracking import write_study_summary
     from runners.tracking.studies import VariantRecord
 
-    results = collect(plan, uri)
-    files = make_report(plan, uri, formats, runs_dir / "reports", results=results)
-    tracker = commands.make_tracker(plan, runs_dir, uri)
-    judged = verdicts(plan, results)
-    for study, summary in zip(plan.studies, summarize(plan, results), strict=True):
-        records = [VariantRecord(row.key, row.as_metrics(study.metric)) for row in summary.variants]
-        told = {claim.key: claim.verdict for claim in judged if claim.study == study.name}
-        write_study_summary(tracker, plan, study, records, list(files.values()), verdicts=told)
+    check_writable(runs_dir)
+    # Of two launches that end at once, each replaces the other's files and summaries as a whole.
+    with exclusively(runs_dir / "reports.lock"):
+        results = collect(plan, uri)
+        files = make_report(plan, uri, formats, runs_dir / "reports", results=results)
+        tracker = commands.make_tracker(plan, runs_dir, uri)
+        judged = verdicts(plan, results)
+        for study, summary in zip(plan.studies, summarize(plan, results), strict=True):
+            records = [VariantRecord(row.key, row.as_metrics(study.metric)) for row in summary.variants]
+            told = {claim.key: claim.verdict for claim in judged if claim.study == study.name}
+            write_study_summary(tracker, plan, study, records, list(files.values()), verdicts=told)
     out = console()
     for name, path in files.items():
         out.print(f"report ({name}): {path}", soft_wrap=True)
@@ -148,7 +198,7 @@ def last_request(studies: Sequence[str], uri: str) -> dict[str, Any]:
     return {"preset": found["preset"], "overrides": overrides, "seeds": found["seeds"]}
 
 
-for verb in (commands.list_studies, commands.plan, run, report, commands.ui, commands.schema):
+for verb in (commands.list_studies, commands.plan, run, retry, report, commands.ui, commands.schema):
     cli.add_command(verb)
 
 

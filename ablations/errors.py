@@ -42,7 +42,16 @@ class DatasetError(AblationError):
 
 
 class OutputError(AblationError):
-    """An output folder or file cannot be written."""
+    """An output folder or file cannot be written.
+
+    Args:
+        message: The whole sentence.
+        errno: The system's number for the cause, or `None`.
+    """
+
+    def __init__(self, message: str, errno: int | None = None) -> None:
+        self.errno = errno
+        super().__init__(message)
 
 
 class TrackingError(AblationError):
@@ -63,6 +72,27 @@ class CheckpointError(AblationError):
 
 class TrainingError(AblationError):
     """A training cannot go on, for example because its loss is not a number."""
+
+    exit_code = 1
+
+
+class WorkerError(AblationError):
+    """One of several processes that train one network together has failed.
+
+    Args:
+        message: The whole sentence.
+        cause: Why, one of `runners.failures.Cause`.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, cause: str) -> None:
+        self.cause = cause
+        super().__init__(message)
+
+
+class LeaseError(AblationError):
+    """A node is being run by another process, so that this one must stop, or must not touch it."""
 
     exit_code = 1
 

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -41,6 +41,62 @@ all_option = click.option("--all", "all_studies", is_flag=True, help="Every regi
 format_option = click.option(
     "--format", "formats", default=DEFAULT_FORMATS, show_default=True, help="Report formats, separated by commas."
 )
+
+force_option = click.option(
+    "--force",
+    "forced",
+    multiple=True,
+    metavar="STUDY/VARIANT",
+    help="Train and evaluate a variant anew; what it was is kept in MLflow. Repeatable.",
+)
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_DISPATCH = (
+    click.option("--workers", type=click.IntRange(1, 256), help="Tasks at once (default: one per core)."),
+    click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1 or auto."),
+    click.option("--dispatch", default="processes", show_default=True, help="processes or inline (for debugging)."),
+)
+_RECOVERY = (
+    click.option(
+        "--retries",
+        type=click.IntRange(0, 1000),
+        default=2,
+        show_default=True,
+        help="Times a node is tried again after what may pass: a killed worker, a lost machine, lack of memory, I/O.",
+    ),
+    click.option(
+        "--retry-wait",
+        type=click.FloatRange(0, 86400),
+        default=5.0,
+        show_default=True,
+        help="Seconds before the first of them; each wait is twice the one before, up to five minutes.",
+    ),
+    click.option("--fail-fast", is_flag=True, help="End the launch with the first node that fails for good."),
+    click.option(
+        "--lease-seconds",
+        type=click.FloatRange(1, 86400),
+        default=60.0,
+        show_default=True,
+        help="How long others wait for a worker of this launch that gives no sign of life.",
+    ),
+)
+
+
+def dispatch_options(command: _Command) -> _Command:
+    """Adds the options that say where work is carried out."""
+    return _with(command, _DISPATCH)
+
+
+def recovery_options(command: _Command) -> _Command:
+    """Adds the options that say what is done about failures."""
+    return _with(command, _RECOVERY)
+
+
+def _with(command: _Command, options: Sequence[Callable[[_Command], _Command]]) -> _Command:
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 def examples(*lines: str) -> str:

@@ -267,6 +267,11 @@ def check_consistency(spec: TrialSpec) -> None:
         )
     if train.batch_size % train.devices:
         raise ValueError(f"train.batch_size = {train.batch_size} is not a multiple of train.devices = {train.devices}")
+    if train.micro_batch is not None and (train.batch_size % train.micro_batch or train.micro_batch % train.devices):
+        raise ValueError(
+            f"train.micro_batch = {train.micro_batch} must divide train.batch_size = {train.batch_size} and be a "
+            f"multiple of train.devices = {train.devices}"
+        )
     if train.warmup_epochs >= train.epochs and train.warmup_epochs > 0:
         raise ValueError(f"train.warmup_epochs = {train.warmup_epochs:g} leaves nothing of {train.epochs} epochs")
     if train.nesterov and not train.momentum:

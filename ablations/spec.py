@@ -16,11 +16,12 @@ from ablations.errors import UnknownNameError
 from ablations.facts import DatasetFacts
 from ablations.names import AGGREGATIONS, NETWORKS, ROLES
 
-SPEC_VERSION = 3
+SPEC_VERSION = 4
 """Part of every fingerprint: raised when the meaning of a setting or the result of a computation changes.
 
 2: dense convolutions of dynamic layers are products of patches with kernels mixed a few images at a time.
-3: blocks of those kernels are mixed and summed up in the cache; others are folded a few images at a time."""
+3: blocks of those kernels are mixed and summed up in the cache; others are folded a few images at a time.
+4: a batch may be passed through the network in parts; `train.micro_batch` and `train.on_out_of_memory`."""
 
 
 class Frozen(BaseModel):
@@ -203,10 +204,19 @@ class TemperatureSpec(Frozen):
 
 
 class TrainSpec(Frozen):
-    """The optimisation. Learning rate and τ change per step; epochs count passes over the training images."""
+    """The optimisation. Learning rate and τ change per step; epochs count passes over the training images.
+
+    Attributes:
+        micro_batch: Images that pass through the network at once, a divisor of `batch_size`; their gradients are
+            added up before each step. Batch normalisation sees each of these parts by itself. `None` is whole batches.
+        on_out_of_memory: Whether a training that runs out of memory fails, or goes on with half as many images at
+            once, which is then part of its result.
+    """
 
     epochs: PositiveInt = 10
     batch_size: Annotated[PositiveInt, Field(ge=2)] = 64
+    micro_batch: Annotated[PositiveInt, Field(ge=2)] | None = None
+    on_out_of_memory: Literal["fail", "halve_micro_batch"] = "fail"
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: PositiveFloat = 0.05
     momentum: Share | None = 0.9

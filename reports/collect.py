@@ -47,7 +47,7 @@ def collect(plan: Plan, tracking_uri: str) -> Results:
     """Returns what the tracking store holds for `plan`.
 
     A cell is looked up by its fingerprint among the finished runs; of two, the newest counts, with a warning if their
-    deciding metrics differ by more than 1e-6.
+    deciding metrics differ by more than 1e-6. What was done anew on request counts instead of what it was before.
 
     Raises:
         TrackingError: If the store does not exist or cannot be reached.
@@ -136,7 +136,8 @@ def _runs_by_fingerprint(client: MlflowClient, plan: Plan) -> dict[str, list[Run
             continue
         for run in _search(client, [experiment.experiment_id], f"tags.`{names.TAG_FINGERPRINT}` != ''"):
             key = run.data.tags[names.TAG_FINGERPRINT]
-            if key in wanted and run.data.tags.get(names.TAG_KIND) in _MEASURED:
+            is_measured = run.data.tags.get(names.TAG_KIND) in _MEASURED
+            if key in wanted and is_measured and names.TAG_SUPERSEDED not in run.data.tags:
                 found.setdefault(key, []).append(run)
     return found
 

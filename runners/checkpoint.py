@@ -57,9 +57,15 @@ class Training:
 
 @dataclass(frozen=True)
 class CheckpointStore:
-    """The last two checkpoints of one training, in its state folder."""
+    """The last two checkpoints of one training, in its state folder.
+
+    Attributes:
+        folder: The state folder.
+        own: Called before anything is written or removed; raises if the folder is another process's by now.
+    """
 
     folder: Path
+    own: Callable[[], None] = lambda: None
 
     def save(self, training: Training, position: Position) -> None:
         """Writes a checkpoint and forgets all but the last two.
@@ -67,6 +73,7 @@ class CheckpointStore:
         Raises:
             OutputError: If the disk is full or the folder is not writable; those written before stay.
         """
+        self.own()
         tensors = {f"model.{key}": value for key, value in training.model.state_dict().items()}
         tensors |= _optimizer_tensors(training.optimizer) | _scaler_tensors(training.scaler)
         save_tensors(self.folder / f"checkpoint-{position.step:09d}.safetensors", tensors | _position_tensors(position))
@@ -102,6 +109,7 @@ class CheckpointStore:
 
         Otherwise a torn file would pass for the previous checkpoint of the ones to come.
         """
+        self.own()
         torn = [path for found, path in self._newest_first() if found > step]
         for path in (*torn, *self.folder.glob(".checkpoint-*.tmp")):
             with suppress(OSError):

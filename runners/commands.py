@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +34,7 @@ from ablations.options import (
 
 if TYPE_CHECKING:
     from ablations.planning import Plan
-    from runners.launch import Summary
+    from runners.progress import Failure, Summary
 
 
 @click.command("list", epilog=examples("list", "list --preset small"))
@@ -130,10 +130,42 @@ def find_plan(
     return replace(fresh, done=done)
 
 
+def take_dispatch(asked: dict[str, Any]) -> dict[str, Any]:
+    """Returns what `dispatch_options` say, taken out of what was asked."""
+    taken = {key: asked.pop(key) for key in ("dispatch", "workers", "device")}
+    return {**taken, "workers": taken["workers"] or cores()}
+
+
+def take_recovery(asked: dict[str, Any]) -> dict[str, Any]:
+    """Returns what `recovery_options` say as settings of a launch, taken out of what was asked."""
+    from runners.failures import FailurePolicy
+
+    policy = FailurePolicy(retries=asked.pop("retries"), wait_seconds=asked.pop("retry_wait"))
+    return {"policy": policy, "fail_fast": asked.pop("fail_fast"), "lease_seconds": asked.pop("lease_seconds")}
+
+
 def launch(
-    plan: Plan, runs_dir: Path, uri: str, *, dispatch: str, workers: int, device: str, plugins: tuple[str, ...]
+    plan: Plan,
+    runs_dir: Path,
+    uri: str,
+    *,
+    dispatch: Mapping[str, Any],
+    recovery: Mapping[str, Any],
+    plugins: tuple[str, ...],
 ) -> Summary:
-    """Carries out a plan and follows it in the tracking store."""
+    """Carries out a plan and follows it in the tracking store.
+
+    Args:
+        plan: What is needed and what is done.
+        runs_dir: Folder for states and the local tracking store.
+        uri: The tracking store.
+        dispatch: From `take_dispatch`.
+        recovery: From `take_recovery`.
+        plugins: Modules that workers import first.
+
+    Raises:
+        AblationError: If nothing can be run, with why.
+    """
     from runners.dispatch import make_dispatcher
     from runners.display import make_display
     from runners.follower import Follower
@@ -141,9 +173,9 @@ def launch(
     from runners.preflight import find_problem
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    settings = Settings((runs_dir / "state").resolve(), device=device, plugins=plugins)
+    settings = Settings((runs_dir / "state").resolve(), device=dispatch["device"], plugins=plugins, **recovery)
     # Workers import torch while the tracking store is made.
-    dispatcher = make_dispatcher(dispatch, workers)
+    dispatcher = make_dispatcher(dispatch["dispatch"], dispatch["workers"])
     with dispatcher if plan.missing else nullcontext():
         tracker = make_tracker(plan, runs_dir, uri)
         problem = dispatcher.ask(find_problem, plan, plugins) if plan.missing else None
@@ -177,11 +209,23 @@ def tell(summary: Summary, uri: str, studies: Sequence[str]) -> None:
     if summary.finished or summary.failures:
         out.print(f"{summary.finished} finished, {len(summary.failures)} failed in {clock(summary.seconds)}")
     for failure in summary.failures:
-        out.print(escape(f"  failed: {failure.title}\n    {failure.reason}\n    log: {failure.log_file}"))
+        told = f"  {_attempts(failure)}: {failure.title}\n    {failure.reason}\n    log: {failure.log_file}"
+        # A path that is broken into lines cannot be copied.
+        out.print(escape(told), soft_wrap=True)
     if summary.blocked:
         out.print(f"  {summary.blocked} evaluations were left out because their training failed")
+    if summary.failures:
+        out.print("  To try again what failed: run_ablation.py retry")
+    if summary.stopped:
+        out.print(f"  {summary.stopped} were not tried, as --fail-fast was given")
     if summary.untracked:
         out.print(escape(f"tracking store {uri}: {summary.untracked}. Nothing is lost: run the same command again."))
     if summary.interrupted:
         names = " ".join(studies)
         out.print(escape(f"Interrupted. What is finished is kept; the same command goes on from there: run {names} …"))
+
+
+def _attempts(failure: Failure) -> str:
+    if failure.attempts == 0:
+        return "failed earlier for a reason that does not pass, and not tried again"
+    return "failed" if failure.attempts == 1 else f"failed {failure.attempts} times"

@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from runners.launch import Progress, Running
+from runners.progress import Progress, Running
 
 _PLAIN_SECONDS = 30.0
 
@@ -85,6 +85,10 @@ def headline(progress: Progress) -> str:
     words = [f"{progress.finished} of {progress.total} done", f"{progress.share:.0%}"]
     if progress.failed:
         words.append(f"{progress.failed} failed")
+    if progress.put_off:
+        words.append(f"{progress.put_off} to be tried again")
+    if progress.elsewhere:
+        words.append(f"{progress.elsewhere} run by other launches")
     words.append(f"{clock(progress.seconds)} passed")
     words.append(f"about {clock(left)} left" if left is not None else "time left not known yet")
     return " · ".join(words)

@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from ablations.errors import TrainingError
+from ablations.errors import WorkerError
+from runners.files import read_json
+
+PROCESS_FAILURE = "process_failure.json"
+"""Where the first of several processes that fails says why, in the node's folder."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,14 @@ class World:
     def part(self, values_B: Tensor) -> Tensor:
         """Returns this process's slice of a global batch."""
         return values_B if self.size == 1 else values_B.tensor_split(self.size)[self.rank]
+
+    def summing(self, parallel: nn.Module, *, is_last: bool) -> AbstractContextManager[None]:
+        """Returns what surrounds one of several passes before a step: gradients are averaged after the last one."""
+        if self.size == 1 or is_last:
+            return nullcontext()
+        not_yet: Any = parallel.no_sync
+        alone: AbstractContextManager[None] = not_yet()
+        return alone
 
     def mean(self, value: float) -> float:
         """Returns the mean of a number over the processes."""
@@ -147,12 +159,16 @@ def start(state_folder: Path, devices: int, arguments: list[str]) -> None:
         arguments: Arguments for `python -m runners.trial_process`.
 
     Raises:
-        TrainingError: If a process fails, with where its output is.
+        WorkerError: If a process fails, with the first one's reason and where its output is.
     """
+    told = state_folder / PROCESS_FAILURE
+    told.unlink(missing_ok=True)
     run = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={devices}"]
     with (state_folder / "log.txt").open("a", encoding="utf-8") as log:
         ended = subprocess.run(
             [*run, "-m", "runners.trial_process", *arguments], stdout=log, stderr=subprocess.STDOUT, check=False
         )
     if ended.returncode:
-        raise TrainingError(f"one of {devices} processes failed (exit code {ended.returncode}); see {log.name}")
+        # One that was killed could not say so.
+        why = read_json(told) or {"message": f"exit code {ended.returncode}", "cause": "killed"}
+        raise WorkerError(f"one of {devices} processes failed ({why['message']}); see {log.name}", why["cause"])

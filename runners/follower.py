@@ -15,6 +15,8 @@ from functools import partial
 from typing import Any, Self
 
 from ablations.planning import Node, Plan
+from runners.leases import Watch
+from runners.orphans import end_orphans
 from runners.state import NodeState, StateStore
 from runners.tracking import Tracker
 
@@ -33,7 +35,7 @@ class Follower:
 
     def __init__(self, tracker: Tracker) -> None:
         self._tracker = tracker
-        self._orders: queue.Queue[Callable[[], None] | None] = queue.Queue()
+        self._orders: queue.Queue[Callable[[], object] | None] = queue.Queue()
         self._active: dict[str, tuple[NodeState, float]] = {}
         self._monitors: dict[str, Any] = {}
         self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
@@ -56,8 +58,12 @@ class Follower:
                 serves = plan.studies_of(node.fingerprint)
                 self._orders.put(partial(self._catch_up_one, node, states[node.fingerprint], serves))
 
+    def end_orphans(self, states: StateStore, watch: Watch) -> None:
+        """Ends the runs that a launch which was killed has left running, see `runners.orphans`."""
+        self._orders.put(partial(end_orphans, self._tracker, states, watch))
+
     def _catch_up_one(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> None:
-        if self._tracker.is_finished(node.fingerprint):
+        if self._tracker.is_finished(node.fingerprint) and not state.is_anew:
             self._tracker.tag_studies(node.fingerprint, serves)
         else:
             self._tracker.begin(node, state, serves)
@@ -101,7 +107,7 @@ class Follower:
                 self._carry_out(self._sync)
                 last_sync = time.monotonic()
 
-    def _carry_out(self, order: Callable[[], None]) -> None:
+    def _carry_out(self, order: Callable[[], object]) -> None:
         try:
             order()
         except Exception as error:

@@ -1,108 +1,71 @@
 """Carries out a plan: hands nodes to a dispatcher as they become ready, follows them, and says how each ended.
 
-One failing node never stops the others. Nothing here is lost by a kill: results are in the state folders, and MLflow
-follows them.
+One failing node never stops the others, unless that is asked for. Nothing here is lost by a kill: results are in the
+state folders, and MLflow follows them. A node that another launch runs is waited for, and taken over if that one dies.
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
+import uuid
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ablations import vocabulary as names
 from ablations.planning import EvaluationNode, Node, Plan
+from runners import leases
+from runners.agenda import Agenda
 from runners.dispatch import Completion, Dispatcher
+from runners.failures import FailurePolicy
 from runners.files import check_writable
 from runners.follower import Follower
-from runners.state import StateStore
+from runners.leases import LEASE_SECONDS, Attempt, Watch
+from runners.memory import choose_micro_batch
+from runners.progress import Display, Failure, Progress, Running, Summary
+from runners.state import NodeState, StateStore
 from runners.task import Task
 
 _POLL_SECONDS = 0.5
+_PAUSE_SECONDS = 0.2
+"""Between two looks while nothing of this launch runs."""
+
 _BYTES_PER_TRIAL = 20_000_000
 _COST_WORK = 2000.0
 """Image passes that take about as long as counting and timing a network."""
 
-
-@dataclass(frozen=True)
-class Running:
-    """A node under way, for a display."""
-
-    title: str
-    progress: dict[str, float]
-    is_trial: bool
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A node that could not be measured, why, and where the details are."""
-
-    title: str
-    reason: str
-    log_file: Path
-
-
-@dataclass
-class Progress:
-    """What a display shows.
-
-    Attributes:
-        total: Nodes to be run.
-        finished: Nodes measured in this launch.
-        failed: Nodes that ended badly.
-        blocked: Evaluations whose training failed.
-        running: Nodes under way.
-        share: Share of the work that is done, 0 to 1.
-        seconds: Time since the start.
-    """
-
-    total: int
-    finished: int = 0
-    failed: int = 0
-    blocked: int = 0
-    running: list[Running] = field(default_factory=list)
-    share: float = 0.0
-    seconds: float = 0.0
-
-    @property
-    def seconds_left(self) -> float | None:
-        """Time left at the pace so far, or `None` while nothing can be said."""
-        return self.seconds * (1 - self.share) / self.share if self.share > 0.01 else None
-
-
-class Display(Protocol):
-    """Shows the progress of a launch."""
-
-    def update(self, progress: Progress) -> None:
-        """Shows how far it is."""
-
-    def note(self, message: str) -> None:
-        """Shows that something has happened."""
+_UNKNOWN = {"kind": "Unknown", "message": "it left neither result nor failure. Is the disk full?"}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a plan is carried out; nothing here changes a result."""
+    """How a plan is carried out; nothing here changes a result.
+
+    Attributes:
+        state_root: Folder of the state folders; other launches, on this machine or others, may share it.
+        device: `cpu`, `cuda`, `cuda:1` or `auto`.
+        threads: Threads per worker.
+        plugins: Modules that workers import first.
+        checkpoint_seconds: Longest time between two checkpoints.
+        policy: What is tried again.
+        again: Whether what failed for a reason that lasts is tried again, too.
+        fail_fast: Whether the first final failure ends the launch.
+        lease_seconds: How long the lease of a silent worker lasts.
+        launch: Names this launch.
+    """
 
     state_root: Path
     device: str = "auto"
     threads: int = 1
     plugins: tuple[str, ...] = ()
     checkpoint_seconds: float = 60.0
-
-
-@dataclass(frozen=True)
-class Summary:
-    """How a launch ended."""
-
-    finished: int
-    failures: tuple[Failure, ...]
-    blocked: int
-    interrupted: bool
-    seconds: float
-    untracked: str | None
+    policy: FailurePolicy = field(default_factory=FailurePolicy)
+    again: bool = False
+    fail_fast: bool = False
+    lease_seconds: float = LEASE_SECONDS
+    launch: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
 
 
 class Launch:
@@ -122,18 +85,15 @@ class Launch:
         self._plan, self._dispatcher, self._follower = plan, dispatcher, follower
         self._display, self._settings = display, settings
         self._states = StateStore(settings.state_root)
-        self._ready: deque[Node] = deque((*plan.missing_trials, *plan.missing_costs))
-        self._waiting: dict[str, list[EvaluationNode]] = {}
+        self._agenda, self._watch = Agenda(plan), Watch()
         self._running: dict[str, Node] = {}
+        self._begun: set[str] = set()
+        self._failed_attempts: Counter[str] = Counter()
         self._failures: list[Failure] = []
         self._progress = Progress(len(plan.missing))
         self._work_total = sum(map(_work, plan.missing))
         self._work_done = 0.0
-        for node in plan.missing_evaluations:
-            if node.trial.fingerprint in plan.done:
-                self._ready.append(node)
-            else:
-                self._waiting.setdefault(node.trial.fingerprint, []).append(node)
+        self._is_stopped = False
 
     def run(self) -> Summary:
         """Runs what is missing and returns how it ended; Ctrl-C ends it within seconds.
@@ -147,71 +107,194 @@ class Launch:
         with self._follower:
             try:
                 self._follower.catch_up(self._plan, self._states)
+                self._follower.end_orphans(self._states, self._watch)
                 self._loop(started)
+                if self._is_stopped:
+                    self._end_rest("stopped because another one failed")
             except KeyboardInterrupt:
                 interrupted = True
-                self._interrupt()
-        seconds = time.monotonic() - started
+                self._end_rest("interrupted by the user")
+            # Once more: by now, leases of dead machines have been watched for a while.
+            self._follower.end_orphans(self._states, self._watch)
+        progress = self._progress
         return Summary(
-            self._progress.finished,
-            tuple(self._failures),
-            self._progress.blocked,
-            interrupted,
-            seconds,
-            self._follower.trouble,
+            finished=progress.finished,
+            failures=tuple(self._failures),
+            blocked=progress.blocked,
+            interrupted=interrupted,
+            seconds=time.monotonic() - started,
+            untracked=self._follower.trouble,
+            stopped=progress.total - progress.finished - progress.failed - progress.blocked if self._is_stopped else 0,
         )
 
     def _loop(self, started: float) -> None:
-        while self._ready or self._running:
-            while self._ready and len(self._running) < self._dispatcher.capacity:
-                self._start(self._ready.popleft())
-            for completion in self._dispatcher.wait(_POLL_SECONDS):
+        while (self._agenda or self._running) and not self._is_stopped:
+            self._look_elsewhere()
+            self._fill()
+            for completion in self._wait():
                 self._end(completion)
+            self._begin_tracking()
             self._show(time.monotonic() - started)
 
+    def _fill(self) -> None:
+        while len(self._running) < self._dispatcher.capacity and not self._is_stopped:
+            node = self._agenda.next()
+            if node is None:
+                return
+            self._start(node)
+
+    def _wait(self) -> list[Completion]:
+        if self._running:
+            return self._dispatcher.wait(_POLL_SECONDS)
+        if self._agenda and not self._is_stopped:
+            time.sleep(_PAUSE_SECONDS)
+        return []
+
     def _start(self, node: Node) -> None:
-        state = self._states[node.fingerprint]
-        state.describe(node)
-        self._running[node.fingerprint] = node
-        self._follower.begin(node, state, self._plan.studies_of(node.fingerprint))
-        s = self._settings
-        self._dispatcher.submit(
-            Task(s.state_root, node.fingerprint, s.device, s.threads, s.plugins, s.checkpoint_seconds)
-        )
+        state, s = self._states[node.fingerprint], self._settings
+        last, failure = state.lease(), state.failure()
+        if state.is_done:
+            self._settle(node)
+        elif last is not None and not self._watch.is_over(state.folder, last):
+            self._agenda.leave(node)
+        elif failure is not None and s.policy.is_lasting(_cause(failure)) and not s.again:
+            self._give_up(node, failure)
+        else:
+            state.describe(node)
+            # Its run is opened again when the attempt has begun: another launch may have ended it meanwhile.
+            self._begun.discard(node.fingerprint)
+            self._running[node.fingerprint] = node
+            self._dispatcher.submit(
+                Task(
+                    s.state_root,
+                    node.fingerprint,
+                    device=s.device,
+                    threads=s.threads,
+                    plugins=s.plugins,
+                    checkpoint_seconds=s.checkpoint_seconds,
+                    launch=s.launch,
+                    lease_seconds=s.lease_seconds,
+                    watched=last.token if last is not None else "",
+                )
+            )
+
+    def _begin_tracking(self) -> None:
+        """Opens the runs of what this launch's workers have begun, which they say in their leases."""
+        for node in self._running.values():
+            if node.fingerprint not in self._begun and self._is_own(self._states[node.fingerprint], otherwise=False):
+                self._follow(node)
+
+    def _follow(self, node: Node) -> None:
+        if node.fingerprint not in self._begun:
+            self._begun.add(node.fingerprint)
+            serves = self._plan.studies_of(node.fingerprint)
+            self._follower.begin(node, self._states[node.fingerprint], serves)
+
+    def _is_own(self, state: NodeState, *, otherwise: bool = True) -> bool:
+        """Whether the last attempt at a node is one of this launch; `otherwise` is said where there is none."""
+        last = state.lease()
+        return last.launch == self._settings.launch if last is not None else otherwise
 
     def _end(self, completion: Completion) -> None:
-        fingerprint = completion.task.fingerprint
-        node, state = self._running.pop(fingerprint), self._states[fingerprint]
-        self._work_done += _work(node)
-        if completion.crash is not None and not state.is_done:
-            state.fail("WorkerDied", completion.crash, "")
-        if state.is_done:
-            self._progress.finished += 1
-            self._follower.finish(state)
-            self._ready.extend(self._waiting.pop(fingerprint, ()))
-            result = state.result() or {}
-            self._display.note(f"finished  {node.title}  {_outcome(result)}  {result.get('seconds', 0):.0f} s")
-        else:
-            self._give_up(node)
-
-    def _give_up(self, node: Node) -> None:
+        node = self._running.pop(completion.task.fingerprint, None)
+        if node is None:
+            return
         state = self._states[node.fingerprint]
-        failure = state.failure() or {
-            "kind": "Unknown",
-            "message": "it left neither result nor failure. Is the disk full?",
-        }
-        reason = f"{failure['kind']}: {failure['message']}"
-        blocked = self._waiting.pop(node.fingerprint, [])
-        self._failures.append(Failure(node.title, reason, state.log_file))
+        if completion.crash is not None and self._is_own(state):
+            self._bury(state, completion.crash)
+        last = state.lease()
+        if state.is_done:
+            self._settle(node)
+        elif last is not None and (last.is_running or last.launch != self._settings.launch):
+            self._agenda.leave(node)
+        else:
+            self._after_failure(node, last)
+
+    def _bury(self, state: NodeState, crash: str) -> None:
+        """Says for a dead worker that it is dead, unless it could say itself how it ended."""
+        last = state.lease()
+        if not state.is_done and (last is None or last.is_running):
+            failure = {"kind": "WorkerDied", "message": crash, "cause": "killed"}
+            state.fail(failure["kind"], crash, "", failure["cause"])
+            if last is not None:
+                leases.declare_dead(state.folder, last, "killed", failure)
+
+    def _settle(self, node: Node) -> None:
+        """Takes the result of a node, whichever launch has measured it."""
+        state = self._states[node.fingerprint]
+        self._follow(node)
+        self._follower.finish(state)
+        self._agenda.trained(node.fingerprint)
+        self._work_done += _work(node)
+        self._progress.finished += 1
+        result = state.result() or {}
+        where = "" if self._is_own(state) else "  by another launch"
+        self._display.note(f"finished  {node.title}  {_outcome(result)}  {result.get('seconds', 0):.0f} s{where}")
+
+    def _look_elsewhere(self) -> None:
+        """Takes the results of other launches, and what they have left."""
+        for node in list(self._running.values()):
+            state = self._states[node.fingerprint]
+            if state.is_done and not self._is_own(state):
+                # The own worker was suspended for so long that it was taken over; perhaps it never wakes up.
+                del self._running[node.fingerprint]
+                self._settle(node)
+        for fingerprint, node in list(self._agenda.elsewhere.items()):
+            state = self._states[fingerprint]
+            last = state.lease()
+            if state.is_done:
+                self._settle(self._agenda.take_back(fingerprint))
+            elif last is None or self._watch.is_over(state.folder, last):
+                self._agenda.take_back(fingerprint)
+                if last is not None and last.outcome in ("failed", "killed"):
+                    self._after_failure(node, last)
+                else:
+                    self._display.note(f"taken over  {node.title}  another launch has left it")
+                    self._agenda.put_off(node, 0.0)
+
+    def _after_failure(self, node: Node, last: Attempt | None) -> None:
+        """Tries a node again after a failed attempt, at once or later, or gives it up, as the policy says."""
+        # The folder's own note is gone when another launch has begun to try again.
+        failure = (last.failure if last is not None else None) or self._states[node.fingerprint].failure() or _UNKNOWN
+        if self._gets_less_memory(node, failure):
+            wait: float | None = 0.0
+        else:
+            self._failed_attempts[node.fingerprint] += 1
+            failed = self._failed_attempts[node.fingerprint]
+            wait = self._settings.policy.wait_before_retry(_cause(failure), failed)
+        if wait is None:
+            self._give_up(node, failure)
+            return
+        self._agenda.put_off(node, wait)
+        self._display.note(f"retrying  {node.title}  in {wait:.0f} s after {_reason(failure)}")
+
+    def _gets_less_memory(self, node: Node, failure: Mapping[str, Any]) -> bool:
+        """Whether the next attempt passes fewer images at once than the last one, which counts as no repetition."""
+        state = self._states[node.fingerprint]
+        tried = state.attempts()
+        if node.kind != "trial" or _cause(failure) != "memory" or not tried:
+            return False
+        return choose_micro_batch(node.spec.train, tried, state.weights_file.exists()) < (tried[-1].micro_batch or 0)
+
+    def _give_up(self, node: Node, failure: Mapping[str, Any]) -> None:
+        state, reason = self._states[node.fingerprint], _reason(failure)
+        blocked = self._agenda.untrained(node.fingerprint)
+        attempts = self._failed_attempts[node.fingerprint]
+        self._failures.append(Failure(node.title, reason, state.log_file, attempts))
         self._progress.failed += 1
         self._progress.blocked += len(blocked)
-        self._work_done += sum(_work(evaluation) for evaluation in blocked)
-        self._follower.stop(state, "FAILED", reason)
-        self._display.note(f"failed    {node.title}  {reason}")
+        self._work_done += _work(node) + sum(map(_work, blocked))
+        if attempts:
+            self._follow(node)
+            self._follower.stop(state, "FAILED", reason)
+        self._display.note(f"{'failed' if attempts else 'failed earlier'}    {node.title}  {reason}")
+        self._is_stopped = self._is_stopped or self._settings.fail_fast
 
     def _show(self, seconds: float) -> None:
         progress = self._progress
         progress.running = [self._describe(node) for node in self._running.values()]
+        progress.elsewhere = len(self._agenda.elsewhere)
+        progress.put_off = sum(1 for _ in self._agenda.put_off_nodes())
         partial = sum(_work(node) * _share(self._states[key].progress()) for key, node in self._running.items())
         progress.share = min(1.0, (self._work_done + partial) / self._work_total) if self._work_total else 1.0
         progress.seconds = seconds
@@ -220,14 +303,20 @@ class Launch:
     def _describe(self, node: Node) -> Running:
         return Running(node.title, self._states[node.fingerprint].progress(), node.kind == "trial")
 
-    def _interrupt(self) -> None:
+    def _end_rest(self, reason: str) -> None:
+        """Ends what this launch has under way or waits to try again; what others run goes on."""
         self._dispatcher.cancel()
-        for fingerprint in self._running:
-            state = self._states[fingerprint]
+        for node in (*self._running.values(), *self._agenda.put_off_nodes()):
+            state = self._states[node.fingerprint]
+            last = state.lease()
             if state.is_done:
+                self._follow(node)
                 self._follower.finish(state)
-            else:
-                self._follower.stop(state, "KILLED", "interrupted by the user")
+            elif last is not None and last.launch == self._settings.launch:
+                if last.is_running:
+                    leases.declare_dead(state.folder, last, "interrupted")
+                self._follow(node)
+                self._follower.stop(state, "KILLED", reason)
 
 
 def _work(node: Node) -> float:
@@ -242,6 +331,14 @@ def _work(node: Node) -> float:
     train = spec.data.train_images or facts.train_images
     validation = spec.data.validation_images or facts.validation_images
     return float(test + spec.train.epochs * (3 * train + validation))
+
+
+def _cause(failure: Mapping[str, Any]) -> str:
+    return str(failure.get("cause", "error"))
+
+
+def _reason(failure: Mapping[str, Any]) -> str:
+    return f"{failure['kind']}: {failure['message']}"
 
 
 def _outcome(result: dict[str, Any]) -> str:

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
 
 import dyconv
 from ablations import vocabulary as names
+from ablations.errors import CheckpointError
 from ablations.planning import EvaluationNode, Node
-from runners import distributed
+from runners import distributed, leases
 from runners.checkpoint import CheckpointStore, load_weights
 from runners.data import BatchSource
 from runners.distributed import World
@@ -23,13 +26,14 @@ from runners.files import write_json
 from runners.memory import keep_freed_memory
 from runners.network import as_static, build_network, input_size, intervened, open_source
 from runners.profile import attention_gap, attention_profile
-from runners.sealed import save_tensors
+from runners.sealed import load_tensors, save_tensors
 from runners.state import NodeState
 from runners.task import Task
 from runners.training import Hooks, Trainer
 
 _LAYOUT = torch.channels_last
 """Static and dynamic networks alike are fastest in it, on CPU and GPU."""
+
 
 _ALONE = World()
 _LATENCY_ROUNDS = 20
@@ -45,7 +49,9 @@ def choose_device(wanted: str) -> torch.device:
 def run_trial(node: Node, state: NodeState, task: Task) -> dict[str, float]:
     """Trains a network, from its last checkpoint if there is one, and measures it once on the test split."""
     devices = node.spec.train.devices
-    if devices == 1:
+    if _is_trained(state):
+        state.note("the weights are there already: what is left is to measure them")
+    elif devices == 1:
         train(node, state, task, choose_device(task.device), _ALONE)
     else:
         distributed.start(state.folder, devices, task.as_arguments())
@@ -54,24 +60,65 @@ def run_trial(node: Node, state: NodeState, task: Task) -> dict[str, float]:
     return _measure(model, source, state)
 
 
+def _is_trained(state: NodeState) -> bool:
+    """Whether an earlier attempt wrote the weights, whole; torn ones are removed."""
+    if not state.weights_file.exists():
+        return False
+    try:
+        load_tensors(state.weights_file)
+    except CheckpointError as error:
+        state.note(f"the weights are not used: {error}")
+        state.weights_file.unlink()
+        return False
+    return True
+
+
 def tidy(state: NodeState) -> None:
-    """Removes what only a node that is not done yet needs."""
+    """Removes what only a node that is not done yet needs, and what killed attempts have left half-written."""
     CheckpointStore(state.folder).clear()
+    state.remove_half_written()
+
+
+def free_memory() -> None:
+    """Gives a GPU's memory back after a failure: the next attempt, or another worker, may be short of it."""
+    memory: Any = torch.cuda
+    if memory.is_initialized():
+        memory.empty_cache()
 
 
 def train(node: Node, state: NodeState, task: Task, device: torch.device, world: World) -> None:
-    """Trains a network and writes its weights; with several processes, the main one writes."""
+    """Trains a network and writes its weights; with several processes, the main one writes.
+
+    Raises:
+        LeaseError: If another process has taken over, before anything more is written.
+    """
     model, source = _prepare(node, task, device)
     if world.size > 1:
         model = distributed.with_global_norms(model, device)
-    checkpoints = CheckpointStore(state.folder)
-    trainer = Trainer(node.spec, model, source, checkpoints, world=world, checkpoint_seconds=task.checkpoint_seconds)
+    own = _ownership(state, task)
+    attempt = leases.Attempt.read(state.folder, task.attempt)
+    trainer = Trainer(
+        node.spec,
+        model,
+        source,
+        CheckpointStore(state.folder, own),
+        world=world,
+        checkpoint_seconds=task.checkpoint_seconds,
+        micro_batch=attempt.micro_batch if attempt is not None else None,
+    )
     done = trainer.resume(state.note if world.is_main else lambda message: None)
     if world.is_main:
         state.truncate_events(after_step=done)
-    trainer.run(Hooks(_epoch_writer(state, node, source), _progress_writer(state, node, source)))
+    trainer.run(Hooks(_epoch_writer(state, node, source, own), _progress_writer(state, node, source, own)))
     if world.is_main:
-        save_tensors(state.weights_file, model.state_dict())
+        own()
+        # The first weights stay: whoever is taken over just here must not replace those that were measured.
+        save_tensors(state.weights_file, model.state_dict(), once=True)
+
+
+def _ownership(state: NodeState, task: Task) -> Callable[[], None]:
+    """Returns what raises `LeaseError` when the node is another process's by now; without an attempt, nothing."""
+    return partial(leases.check, state.folder, task.attempt) if task.attempt else lambda: None
 
 
 def run_evaluation(node: Node, state: NodeState, task: Task) -> dict[str, float]:
@@ -130,8 +177,11 @@ def _measure(model: nn.Module, source: BatchSource, state: NodeState) -> dict[st
     return metrics | {names.ATTENTION_GAP: attention_gap(profile)}
 
 
-def _epoch_writer(state: NodeState, node: Node, source: BatchSource) -> Callable[[int, dict[str, float]], None]:
+def _epoch_writer(
+    state: NodeState, node: Node, source: BatchSource, own: Callable[[], None]
+) -> Callable[[int, dict[str, float]], None]:
     def write(epoch: int, metrics: dict[str, float]) -> None:
+        own()
         state.append_event(epoch, metrics)
         state.report_progress(
             epoch=epoch,
@@ -146,8 +196,11 @@ def _epoch_writer(state: NodeState, node: Node, source: BatchSource) -> Callable
     return write
 
 
-def _progress_writer(state: NodeState, node: Node, source: BatchSource) -> Callable[[int, int, float, float], None]:
+def _progress_writer(
+    state: NodeState, node: Node, source: BatchSource, own: Callable[[], None]
+) -> Callable[[int, int, float, float], None]:
     def write(epoch: int, step: int, loss: float, speed: float) -> None:
+        own()
         last = state.progress().get("val_top1")
         state.report_progress(
             epoch=epoch + 1,

@@ -17,20 +17,25 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from ablations.errors import CheckpointError
-from runners.files import write_atomically
+from runners.files import write_atomically, write_once
 
 _SEAL = "sha256"
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], *, once: bool = False) -> None:
     """Writes tensors to a sealed safetensors file, whole or not at all.
+
+    Args:
+        path: The file.
+        tensors: By name.
+        once: Whether a file that is there already stays.
 
     Raises:
         OutputError: If the disk is full or the folder is not writable.
     """
     plain = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
     content = save(plain, {_SEAL: _seal(plain)})
-    write_atomically(path, lambda temporary: _write(temporary, content))
+    (write_once if once else write_atomically)(path, lambda temporary: _write(temporary, content))
 
 
 def load_tensors(path: Path, *, must_be_sealed: bool = True) -> dict[str, Tensor]:

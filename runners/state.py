@@ -1,13 +1,15 @@
 """The state folder of each node: what it is, how far it came, how it ended. The disk is the truth; MLflow follows it.
 
-A launcher writes `node.json` and submits the fingerprint; a worker reads it, appends to `events.jsonl`, replaces
-`progress.json` and ends with `result.json` or `failure.json`. No torch and no mlflow here.
+A launcher writes `node.json` and submits the fingerprint; a worker reads it, begins an attempt (`runners.leases`),
+appends to `events.jsonl`, replaces `progress.json` and ends with `result.json` or `failure.json`. What is done anew has
+its earlier folder kept aside until then. No torch and no mlflow here.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -15,10 +17,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ablations import vocabulary as names
 from ablations.errors import DatasetError, OutputError
 from ablations.planning import CostNode, EvaluationNode, Node, TrialNode
 from ablations.spec import Intervention, TrialSpec
-from runners.files import read_json, write_json
+from runners import leases
+from runners.files import read_json, write_atomically, write_json, write_json_once
+from runners.leases import Attempt
+
+_WRITTEN_BY_WORKERS = ("progress.json", "events.jsonl", "model.safetensors", names.ATTENTION_FILE, "result.json")
+
+ASIDE = ".aside"
+"""Where folders of nodes that are done anew are kept, in the state root."""
 
 
 @dataclass(frozen=True)
@@ -99,35 +109,51 @@ class NodeState:
         """Drops the metrics of steps after `after_step`: a resumed training will write the same ones again."""
         kept = [event for event in self.events() if event["step"] <= after_step]
         text = "".join(json.dumps(event, sort_keys=True) + "\n" for event in kept)
-        path = self.folder / "events.jsonl"
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
+        write_atomically(self.folder / "events.jsonl", lambda path: _write(path, text), flush=False)
 
     def report_progress(self, **values: Any) -> None:
         """Replaces what a display shows of the running node; not flushed, because losing it costs nothing."""
-        path = self.folder / "progress.json"
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps({**values, "updated": time.time()}), encoding="utf-8")
-        temporary.replace(path)
+        write_json(self.folder / "progress.json", {**values, "updated": time.time()}, flush=False)
 
     def progress(self) -> dict[str, Any]:
         """Returns what the running node last reported."""
         return read_json(self.folder / "progress.json") or {}
 
+    def attempts(self) -> list[Attempt]:
+        """Returns all attempts at this node, the first one first, each with how it ended."""
+        return leases.attempts(self.folder)
+
+    def lease(self) -> Attempt | None:
+        """Returns the last attempt, which may be running, or `None` if there was none."""
+        return leases.latest(self.folder)
+
     def finish(self, metrics: dict[str, float], seconds: float, **more: Any) -> None:
-        """Writes the result; from then on the node is done."""
-        (self.folder / "failure.json").unlink(missing_ok=True)
-        write_json(self.folder / "result.json", {"metrics": metrics, "seconds": seconds, "time": time.time(), **more})
+        """Writes the result, unless there is one; from then on the node is done."""
+        self.forget_failure()
+        result = {"metrics": metrics, "seconds": seconds, "time": time.time(), **more}
+        write_json_once(self.folder / "result.json", result)
+
+    def remove_half_written(self) -> None:
+        """Removes temporary files that killed attempts have left; those of launchers may be in use."""
+        for name in _WRITTEN_BY_WORKERS:
+            for path in self.folder.glob(f".{name}.*.tmp"):
+                path.unlink(missing_ok=True)
 
     def result(self) -> dict[str, Any] | None:
         """Returns the result, or `None` if there is none yet."""
         found: dict[str, Any] | None = read_json(self.folder / "result.json")
         return found
 
-    def fail(self, kind: str, message: str, details: str) -> None:
-        """Writes why the node failed, as far as the disk lets it; `details` (a traceback) go to the log file."""
-        failure = {"kind": kind, "message": message, "time": time.time()}
+    def fail(self, kind: str, message: str, details: str, cause: str = "error") -> None:
+        """Writes why the node failed, as far as the disk lets it; `details` (a traceback) go to the log file.
+
+        Args:
+            kind: The kind of error.
+            message: What it says.
+            details: For the log file alone.
+            cause: What it is due to, one of `runners.failures.Cause`.
+        """
+        failure = {"kind": kind, "message": message, "cause": cause, "time": time.time()}
         # On a full disk the failure is that nothing can be written; it must not end the launch too.
         with suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -145,6 +171,40 @@ class NodeState:
         found: dict[str, Any] | None = read_json(self.folder / "failure.json")
         return found
 
+    def forget_failure(self) -> None:
+        """Removes why the last attempt failed, as another one begins; the attempts still tell it."""
+        with suppress(OSError):
+            (self.folder / "failure.json").unlink(missing_ok=True)
+
+    @property
+    def earlier(self) -> NodeState:
+        """Where the folder is kept aside of a node that is done anew."""
+        return NodeState(self.folder.parent / ASIDE / self.fingerprint)
+
+    @property
+    def is_anew(self) -> bool:
+        """Whether the node is being done anew, or has been and its earlier folder is still there."""
+        return self.earlier.folder.exists()
+
+    def begin_anew(self) -> None:
+        """Puts what there is of the node aside; what was aside already stays, as it is what was done.
+
+        Raises:
+            OutputError: If the folders cannot be moved.
+        """
+        try:
+            self.earlier.folder.parent.mkdir(parents=True, exist_ok=True)
+            if self.is_anew:
+                shutil.rmtree(self.folder, ignore_errors=True)
+            elif self.folder.exists():
+                self.folder.rename(self.earlier.folder)
+        except OSError as error:
+            raise OutputError(f"cannot put {self.folder} aside: {error.strerror or error}.", error.errno) from None
+
+    def forget_earlier(self) -> None:
+        """Removes what was kept aside, when the node has been done anew."""
+        shutil.rmtree(self.earlier.folder, ignore_errors=True)
+
 
 @dataclass(frozen=True)
 class StateStore:
@@ -158,3 +218,7 @@ class StateStore:
     def done(self, fingerprints: Iterable[str]) -> frozenset[str]:
         """Returns those of the fingerprints whose nodes have been measured."""
         return frozenset(fingerprint for fingerprint in fingerprints if self[fingerprint].is_done)
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

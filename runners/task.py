@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from runners.leases import LEASE_SECONDS
+
 
 @dataclass(frozen=True)
 class Task:
@@ -18,6 +20,10 @@ class Task:
         threads: Threads that torch may use.
         plugins: Modules to import first.
         checkpoint_seconds: Longest time between two checkpoints.
+        launch: The launch that wants it, for the lease.
+        lease_seconds: How long the lease outlives the worker.
+        watched: Token of an attempt by another launch that was seen to stand still, so that it may be taken over.
+        attempt: The attempt under way, 0 before there is one.
     """
 
     state_root: Path
@@ -26,6 +32,10 @@ class Task:
     threads: int = 1
     plugins: tuple[str, ...] = ()
     checkpoint_seconds: float = 60.0
+    launch: str = ""
+    lease_seconds: float = LEASE_SECONDS
+    watched: str = ""
+    attempt: int = 0
 
     def as_arguments(self) -> list[str]:
         """Returns the task as arguments of a command."""

@@ -82,6 +82,8 @@ class Trainer:
         checkpoints: Where to keep checkpoints.
         world: This process among those that train the network together.
         checkpoint_seconds: At most this much training is lost by a kill, and the step or measurement under way.
+        micro_batch: Images that pass through the network at once, those of all processes together; `None` for what
+            the spec says.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Trainer:
         *,
         world: World | None = None,
         checkpoint_seconds: float = 60.0,
+        micro_batch: int | None = None,
     ) -> None:
         self.spec, self.model, self.source, self.checkpoints = spec, model, source, checkpoints
         self.world = world or World()
@@ -105,6 +108,7 @@ class Trainer:
         self.schedule = temperature_schedule(spec.train.temperature)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self._amp_dtype() is torch.float16)
         self.checkpoint_seconds = checkpoint_seconds
+        self._parts = spec.train.batch_size // (micro_batch or spec.train.micro_batch or spec.train.batch_size)
         self.position = Position(0, {})
         self._saved = time.monotonic()
 
@@ -130,7 +134,7 @@ class Trainer:
         for epoch in range(first_epoch, self.spec.train.epochs):
             metrics = self._run_epoch(epoch, hooks)
             # Set, although it is the next one anyway: a training that resumes here has had no pass yet.
-            dyconv.set_forward_step(self._dynamic, (epoch + 1) * steps)
+            dyconv.set_forward_step(self._dynamic, (epoch + 1) * steps * self._parts)
             if self.world.is_main:
                 hooks.on_epoch(epoch + 1, metrics | self._validate())
             self.world.wait()
@@ -164,21 +168,34 @@ class Trainer:
         if self.schedule is not None:
             dyconv.set_temperature(self._dynamic, self.schedule(at))
         done = epoch * self.source.steps_per_epoch + step
-        dyconv.set_forward_step(self._dynamic, done)
-        with self._seeded("step", done):
-            images, targets = mix(images, labels, self.spec.data, self.source.facts.num_classes)
-            images, targets = self.world.part(images), self.world.part(targets)
-            with self._autocast():
-                loss: Tensor = F.cross_entropy(self.parallel(images), targets, label_smoothing=train.label_smoothing)
         for parameter in self._parameters:
             parameter.grad = None
-        torch.autograd.backward(self.scaler.scale(loss))
+        with self._seeded("step", done):
+            images, targets = mix(images, labels, self.spec.data, self.source.facts.num_classes)
+            loss = self._add_gradients(done, images, targets)
         self.scaler.unscale_(self.optimizer)
         gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
         sums.add("gradient_norm", nn.utils.get_total_norm(gradients))
         sums.add("loss", loss)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        return loss
+
+    def _add_gradients(self, done: int, images: Tensor, targets: Tensor) -> Tensor:
+        """Adds the gradients of a batch up, part by part; returns its mean loss."""
+        parts, smoothing = self._parts, self.spec.train.label_smoothing
+        loss = images.new_zeros(())
+        for part, (some, wanted) in enumerate(
+            zip(images.tensor_split(parts), targets.tensor_split(parts), strict=True)
+        ):
+            # Each pass has a number of its own, from which strategies that shuffle draw.
+            dyconv.set_forward_step(self._dynamic, done * parts + part)
+            with self.world.summing(self.parallel, is_last=part + 1 == parts):
+                with self._autocast():
+                    logits = self.parallel(self.world.part(some))
+                    part_loss = F.cross_entropy(logits, self.world.part(wanted), label_smoothing=smoothing) / parts
+                torch.autograd.backward(self.scaler.scale(part_loss))
+            loss = loss + part_loss.detach()
         return loss
 
     def _seeded(self, *purpose: str | int) -> AbstractContextManager[None]:

@@ -1,47 +1,117 @@
 """Runs one node of the plan: all that a dispatcher ever calls.
 
 A worker is given a fingerprint and finds everything else in the state folder; it leaves its result or its failure
-there too. torch is imported when the first node runs, so that dispatchers can import this module for free.
+there too, and the lease there keeps every other worker away. torch is imported when the first node runs, so that
+dispatchers can import this module for free.
 """
 
 from __future__ import annotations
 
 import time
 import traceback
-from typing import Literal
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Literal
 
-from ablations.errors import AblationError
+from ablations.errors import AblationError, LeaseError, OutputError
+from runners.failures import cause_of
 from runners.importing import without_collection
+from runners.leases import Lease
+from runners.memory import choose_micro_batch
 from runners.plugins import load_plugins
 from runners.provenance import versions
-from runners.state import StateStore
+from runners.state import NodeState, StateStore
 from runners.task import Task
 
-Status = Literal["finished", "failed"]
+Status = Literal["finished", "failed", "held"]
 
 
 def run_node(task: Task) -> Status:
-    """Runs a node unless it is done already; a failure is written to its state folder, never raised."""
+    """Runs a node unless it is done already; a failure is written to its state folder, never raised.
+
+    Returns:
+        `held` if the node is another process's: it was when it was asked for, or was taken over under way.
+    """
     state = StateStore(task.state_root)[task.fingerprint]
-    if state.is_done:
-        return "finished"
     try:
-        load_plugins(task.plugins)
-        node = state.node()
-        started = time.monotonic()
+        lease = Lease.take(
+            state.folder,
+            task.launch,
+            lease_seconds=task.lease_seconds,
+            watched=task.watched,
+            unless=lambda: state.is_done,
+        )
+    except (OSError, OutputError) as error:
+        _write_failure(state, error)
+        return "failed"
+    if lease is None:
+        return "finished" if state.is_done else "held"
+    with lease:
+        status = _attempt(state, replace(task, attempt=lease.number), lease)
+    if status == "failed":
         from runners import nodes
 
-        runner = {"trial": nodes.run_trial, "evaluation": nodes.run_evaluation, "cost": nodes.run_cost}[node.kind]
-        metrics = runner(node, state, task)
-        device = str(nodes.choose_device(task.device))
-        state.finish(metrics, time.monotonic() - started, versions=versions(), device=device)
-        # Not before: a kill in between would cost the whole training.
-        nodes.tidy(state)
+        nodes.free_memory()
+    return status
+
+
+def _attempt(state: NodeState, task: Task, lease: Lease) -> Status:
+    try:
+        state.forget_failure()
+        _measure(state, task, lease)
+    except LeaseError as error:
+        _note(state, str(error))
+        return "held"
     except Exception as error:
-        known = isinstance(error, (AblationError, *_dyconv_errors()))
-        state.fail(type(error).__name__, str(error) if known else repr(error), traceback.format_exc())
-        return "failed"
+        return _fail(state, lease, error)
+    lease.end("finished")
     return "finished"
+
+
+def _measure(state: NodeState, task: Task, lease: Lease) -> None:
+    load_plugins(task.plugins)
+    node = state.node()
+    started = time.monotonic()
+    from runners import nodes
+
+    more: dict[str, Any] = {}
+    if node.kind == "trial":
+        more["micro_batch"] = choose_micro_batch(node.spec.train, state.attempts(), state.weights_file.exists())
+        lease.note(**more)
+    runner = {"trial": nodes.run_trial, "evaluation": nodes.run_evaluation, "cost": nodes.run_cost}[node.kind]
+    metrics = runner(node, state, task)
+    device = str(nodes.choose_device(task.device))
+    lease.check()
+    state.finish(metrics, time.monotonic() - started, versions=versions(), device=device, **more)
+    # Not before: a kill in between would cost the whole training. What cannot be removed does no harm.
+    with suppress(OSError):
+        nodes.tidy(state)
+
+
+def _fail(state: NodeState, lease: Lease, error: Exception) -> Status:
+    try:
+        lease.check()
+    except LeaseError:
+        _note(state, f"after the lease was lost: {type(error).__name__}: {error}")
+        return "held"
+    lease.end("failed", _write_failure(state, error))
+    return "failed"
+
+
+def _note(state: NodeState, message: str) -> None:
+    with suppress(OSError):
+        state.note(message)
+
+
+def _write_failure(state: NodeState, error: Exception) -> dict[str, str]:
+    known = isinstance(error, (AblationError, *_dyconv_errors()))
+    failure = {
+        "kind": type(error).__name__,
+        "message": str(error) if known else repr(error),
+        "cause": cause_of(error),
+    }
+    state.fail(failure["kind"], failure["message"], traceback.format_exc(), failure["cause"])
+    return failure
 
 
 def warm_up() -> None:

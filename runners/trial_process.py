@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from runners.distributed import joined, own_device
+from runners.distributed import PROCESS_FAILURE, joined, own_device
+from runners.failures import cause_of
+from runners.files import write_json_once
 from runners.nodes import train
 from runners.plugins import load_plugins
 from runners.state import StateStore
@@ -12,12 +14,17 @@ from runners.task import Task
 
 
 def main(arguments: list[str]) -> None:
-    """Trains this process's share of the node in `arguments`."""
+    """Trains this process's share of the node in `arguments`; the first process that fails writes down why."""
     task = Task.from_arguments(arguments)
     load_plugins(task.plugins)
     state = StateStore(task.state_root)[task.fingerprint]
     with joined() as world:
-        train(state.node(), state, task, own_device(task.device), world)
+        try:
+            train(state.node(), state, task, own_device(task.device), world)
+        except Exception as error:
+            failure = {"message": f"{type(error).__name__}: {error}", "cause": cause_of(error)}
+            write_json_once(state.folder / PROCESS_FAILURE, failure)
+            raise
 
 
 if __name__ == "__main__":

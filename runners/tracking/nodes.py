@@ -18,7 +18,7 @@ from ablations.naming import placement_title
 from ablations.planning import EvaluationNode, Node
 from ablations.settings import flatten
 from ablations.spec import Placement, TrialSpec
-from runners.files import read_json, write_json
+from runners.files import exclusively, read_json, write_json
 from runners.provenance import Commit
 from runners.state import NodeState
 
@@ -53,8 +53,17 @@ class Tracker:
                 self.client.restore_experiment(found.experiment_id)
             return str(found.experiment_id)
         remote = self.uri.startswith(("http://", "https://", "databricks"))
+        from mlflow.exceptions import MlflowException
+
         location = None if remote else (artifacts.resolve() / names.slug(name)).as_uri()
-        return str(self.client.create_experiment(name, artifact_location=location))
+        try:
+            return str(self.client.create_experiment(name, artifact_location=location))
+        except MlflowException:
+            # Another launch may have created it just now.
+            found = self.client.get_experiment_by_name(name)
+            if found is None:
+                raise
+            return str(found.experiment_id)
 
     def search(self, filter_string: str) -> Iterator[Any]:
         """Yields the experiment's runs that match, the newest first."""
@@ -73,15 +82,20 @@ class Tracker:
         known: dict[str, Any] = {}
         for run in self.search(f"tags.`{names.TAG_FINGERPRINT}` LIKE '%'"):
             fingerprint = run.data.tags.get(names.TAG_FINGERPRINT, "")
+            if names.TAG_SUPERSEDED in run.data.tags:
+                continue
             if fingerprint not in known or (
                 run.info.status == "FINISHED" and known[fingerprint].info.status != "FINISHED"
             ):
                 known[fingerprint] = run
         return known
 
-    def create_run(self, title: str, tags: Mapping[str, str], params: Mapping[str, Any]) -> str:
-        """Opens a run with its tags and params and returns its id."""
-        run = self.client.create_run(self.experiment_id, tags=dict(tags), run_name=title)
+    def create_run(
+        self, title: str, tags: Mapping[str, str], params: Mapping[str, Any], *, began: float | None = None
+    ) -> str:
+        """Opens a run with its tags and params and returns its id; `began` is when, in seconds since the epoch."""
+        start = int(began * 1000) if began is not None else None
+        run = self.client.create_run(self.experiment_id, start_time=start, tags=dict(tags), run_name=title)
         self._log_params(run.info.run_id, params)
         return str(run.info.run_id)
 
@@ -96,17 +110,57 @@ class Tracker:
         return run is not None and run.info.status == "FINISHED"
 
     def begin(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> str:
-        """Opens the run of a node, or its unfinished run of an earlier attempt, and returns its id."""
-        run_id = self.run_id(node.fingerprint)
-        if run_id is None:
-            run_id = self._create(node, serves)
-            self._remember(state, run_id, events=0)
-        elif not self.is_finished(node.fingerprint):
+        """Opens the run of a node, or the one of an earlier attempt or another launch, and returns its id."""
+        # Two launches that begin to follow one node open one run.
+        with exclusively(state.folder / "tracking.lock"):
+            run = self._find(state)
+            if run is None:
+                run_id = self._create(node, state, serves)
+                self._remember(state, run_id, events=0)
+                return run_id
+        run_id = str(run.info.run_id)
+        if not self.is_finished(node.fingerprint):
             self.client.update_run(run_id, status="RUNNING")
-            self._tag_studies(run_id, serves)
+        self._tag_studies(run_id, serves)
         return run_id
 
-    def _create(self, node: Node, serves: Mapping[str, list[str]]) -> str:
+    def _find(self, state: NodeState) -> Any | None:
+        """Returns the run of a node as it is now, or `None`; one that is done anew has none before it has its own."""
+        noted = self._get((read_json(state.folder / "tracking.json") or {}).get(self._key, {}).get("run_id"))
+        if noted is None and state.is_anew:
+            return None
+        known = self._known.get(state.fingerprint)
+        run = noted or (self._get(known.info.run_id) if known is not None else None) or self._newest(state.fingerprint)
+        if run is not None:
+            self._known[state.fingerprint] = run
+        return run
+
+    def _get(self, run_id: str | None) -> Any | None:
+        """Returns a run of this experiment, or `None` if it is deleted, or of another store that had this address."""
+        from mlflow.exceptions import MlflowException
+
+        if run_id is None:
+            return None
+        try:
+            run = self.client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            raise
+        is_there = run.info.lifecycle_stage == "active" and run.info.experiment_id == self.experiment_id
+        return run if is_there else None
+
+    def _newest(self, fingerprint: str) -> Any | None:
+        found = self.search(f"tags.`{names.TAG_FINGERPRINT}` = '{fingerprint}'")
+        return next((run for run in found if names.TAG_SUPERSEDED not in run.data.tags), None)
+
+    def running(self) -> list[str]:
+        """Returns the nodes whose runs the store has as running, now."""
+        for fingerprint in [key for key, run in self._known.items() if run.info.status == "RUNNING"]:
+            self._refresh(fingerprint)
+        return [key for key, run in self._known.items() if run.info.status == "RUNNING"]
+
+    def _create(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> str:
         tags = {
             names.TAG_KIND: node.kind,
             names.TAG_FINGERPRINT: node.fingerprint,
@@ -115,9 +169,11 @@ class Tracker:
             **_study_tags(serves),
         }
         if isinstance(node, EvaluationNode):
-            parent = self.run_id(node.trial.fingerprint)
-            tags |= {names.TAG_PARENT: parent} if parent else {}
-        run_id = self.create_run(node.title, tags, _params(node))
+            # Another launch may have trained it.
+            parent = self._find(NodeState(state.folder.parent / node.trial.fingerprint))
+            tags |= {names.TAG_PARENT: str(parent.info.run_id)} if parent is not None else {}
+        first = next(iter(state.attempts()), None)
+        run_id = self.create_run(node.title, tags, _params(node), began=first.began if first is not None else None)
         self._log_dataset(run_id, node.spec)
         self._known[node.fingerprint] = self.client.get_run(run_id)
         return run_id
@@ -213,11 +269,22 @@ class Tracker:
         self.log_metrics(run_id, [{"step": step, "time": stamp, "metrics": metrics}])
         told = {**result.get("versions", {}), "device": result.get("device", "unknown")}
         self.client.set_tag(run_id, names.TAG_VERSIONS, canonical_json(told))
+        if "micro_batch" in result:
+            self.client.set_tag(run_id, names.TAG_MICRO_BATCH, str(result["micro_batch"]))
         for file in (state.weights_file, state.folder / names.ATTENTION_FILE):
             if file.exists():
                 self.client.log_artifact(run_id, str(file))
+        if state.is_anew:
+            self._supersede(state.fingerprint, run_id)
+            state.forget_earlier()
         self.client.set_terminated(run_id, status="FINISHED", end_time=stamp)
         self._refresh(state.fingerprint)
+
+    def _supersede(self, fingerprint: str, run_id: str) -> None:
+        """Says on the earlier runs of a node which one counts instead."""
+        for run in list(self.search(f"tags.`{names.TAG_FINGERPRINT}` = '{fingerprint}'")):
+            if run.info.run_id != run_id:
+                self.client.set_tag(run.info.run_id, names.TAG_SUPERSEDED, run_id)
 
     def stop(self, state: NodeState, status: str, reason: str = "") -> None:
         """Ends the run of a node that failed (`FAILED`) or was cancelled (`KILLED`)."""

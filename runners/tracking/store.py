@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from ablations.errors import TrackingError
+from runners.files import exclusively
 
 _CONNECT_SECONDS = 5.0
 
@@ -29,11 +31,24 @@ def prepare_store(uri: str) -> None:
     if uri.startswith(("http://", "https://")):
         _check_server(uri)
     elif uri.startswith("sqlite:///"):
-        _make_parent(Path(uri.removeprefix("sqlite:///").split("?")[0]))
+        _make_parent(_file_of(uri))
     try:
-        MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
+        with _alone(uri):
+            MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
     except Exception as error:
         raise TrackingError(f"the tracking store {uri} cannot be used: {_reason(error)}") from None
+
+
+def _alone(uri: str) -> AbstractContextManager[None]:
+    """Keeps other launches out while a SQLite store is created: of several that try at once most would fail."""
+    if not uri.startswith("sqlite:///"):
+        return nullcontext()
+    path = _file_of(uri)
+    return exclusively(path.with_name(f"{path.name}.lock"))
+
+
+def _file_of(uri: str) -> Path:
+    return Path(uri.removeprefix("sqlite:///").split("?")[0])
 
 
 def _check_server(uri: str) -> None:

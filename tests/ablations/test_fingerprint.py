@@ -37,12 +37,12 @@ CANONICAL = (
     '"stem_pool":null,"stem_stride":2,"where":{"all":null,"any":null,"depth":null,"name":null,'
     '"not":{"all":null,"any":null,"depth":null,"name":null,"not":null,"resolution":null,"role":["stem","head","squeeze_excitation"]},'
     '"resolution":null,"role":null},"width":0.35},"seed":0,'
-    '"train":{"batch_size":64,"epochs":10,"label_smoothing":0.0,"learning_rate":0.05,"momentum":0.9,"nesterov":true,'
-    '"optimizer":"sgd","precision":"float32","schedule":"cosine","step_epochs":null,"step_factor":null,'
+    '"train":{"batch_size":64,"epochs":10,"label_smoothing":0.0,"learning_rate":0.05,"micro_batch":null,"momentum":0.9,'
+    '"nesterov":true,"on_out_of_memory":"fail","optimizer":"sgd","precision":"float32","schedule":"cosine","step_epochs":null,"step_factor":null,'
     '"temperature":{"end":null,"epochs":null,"schedule":"constant","start":30.0},"warmup_epochs":0.0,'
-    '"weight_decay":4e-05}},"spec_version":3}'
+    '"weight_decay":4e-05}},"spec_version":4}'
 )
-PINNED = "05d9c66932569e698d8cc1d789602017c2f5ba6a09fbbb78b79655702c8f8c66"
+PINNED = "7fb11df92844ef88faa560dbac614a777783a49b10be9cc341d5b9c97756220f"
 
 # Under these settings everything is read that can be read at once; "step" and "constant" need their own context.
 LINEAR = {"train.temperature.schedule": "linear"}
@@ -77,6 +77,8 @@ OTHER_VALUES: dict[str, tuple[dict[str, Any], Any]] = {
     "data.cutmix": ({}, 1.0),
     "train.epochs": ({}, 11),
     "train.batch_size": ({}, 65),
+    "train.micro_batch": ({}, 32),
+    "train.on_out_of_memory": ({}, "halve_micro_batch"),
     "train.optimizer": ({}, "adamw"),
     "train.learning_rate": ({}, 0.051),
     "train.momentum": ({}, 0.8),
@@ -219,7 +221,7 @@ INTERVENTIONS = (
 
 def test_the_cost_of_a_network_is_the_sha256_of_its_canonical_json() -> None:
     model = CANONICAL.partition('"model":')[2].partition(',"seed"')[0]
-    text = '{"classes":10,"input":[1,28,28],"kind":"cost","model":' + model + ',"spec_version":3}'
+    text = '{"classes":10,"input":[1,28,28],"kind":"cost","model":' + model + ',"spec_version":4}'
     assert cost_fingerprint(TrialSpec()) == hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
@@ -249,7 +251,7 @@ def test_an_evaluation_depends_on_its_trial_and_its_intervention() -> None:
 def test_an_evaluation_is_the_sha256_of_its_canonical_json() -> None:
     text = (
         '{"intervention":{"aggregation":"average","seed":0,"temperature":null,"where":null},"kind":"evaluation",'
-        '"spec_version":3,"trial":"' + "a" * 64 + '"}'
+        '"spec_version":4,"trial":"' + "a" * 64 + '"}'
     )
     expected = hashlib.sha256(text.encode("ascii")).hexdigest()
     assert evaluation_fingerprint("a" * 64, Intervention(aggregation="average")) == expected

@@ -106,6 +106,16 @@ def test_disagreeing_duplicates(make_store: MakeStore, older: float, warned: boo
         assert newest in found.warnings[0]
 
 
+def test_what_was_done_anew_counts_instead_of_the_earlier_run(make_store: MakeStore) -> None:
+    store, (plan, node) = make_store(), _small()
+    new = store.add(plan, node, {"test/top1": 70.0}, start=1_700_000_000_000)
+    tags = {names.TAG_SUPERSEDED: new}
+    store.add(plan, node, {"test/top1": 60.0}, start=1_800_000_000_000, tags=tags)
+    found = collect(plan, store.uri)
+    assert found.cells["test/top1"].dropna().tolist() == [70.0]
+    assert found.warnings == ()
+
+
 def test_infinities_and_missing_metrics_are_no_values(make_store: MakeStore) -> None:
     store, plan = make_store(), plan_of(TEMPERATURE, seeds=1)
     one, two, three = plan.trials.values()

@@ -11,7 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ablations.errors import SpecError
+from ablations.errors import SpecError, WorkerError
+from runners import distributed
 from runners.state import NodeState
 from runners.task import Task
 from runners.trial import run_node
@@ -40,7 +41,9 @@ run_node(Task.from_arguments(sys.argv[1:]))
 
 
 def _run_in_double(bench: Bench, devices: int) -> NodeState:
-    node = bench.trial(train__temperature__start=1.0, train__devices=devices, train__epochs=1)
+    # In parts too: each process takes its share of each part.
+    parts = {"train__batch_size": 20, "train__micro_batch": 10}
+    node = bench.trial(train__temperature__start=1.0, train__devices=devices, train__epochs=2, **parts)
     task = Task(bench.root, node.fingerprint, device="cpu", plugins=("double_precision",))
     (bench.root / "double_precision.py").write_text(DOUBLE)
     path = os.pathsep.join([str(bench.root), str(ROOT)])
@@ -73,4 +76,15 @@ def test_a_failing_process_is_a_failure_that_names_its_log(bench: Bench) -> None
     failure = bench.states[node.fingerprint].failure()
     assert failure is not None
     assert "processes failed" in failure["message"]
+    assert "Lower train.learning_rate" in failure["message"]
+    assert failure["cause"] == "training"
     assert "Lower train.learning_rate" in bench.states[node.fingerprint].log_file.read_text()
+
+
+def test_a_process_that_could_not_say_why_it_failed_was_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = subprocess.CompletedProcess([], returncode=1)
+    monkeypatch.setattr(subprocess, "run", lambda *arguments, **more: ended)
+    (tmp_path / distributed.PROCESS_FAILURE).write_text('{"message": "of an earlier attempt", "cause": "training"}')
+    with pytest.raises(WorkerError, match="exit code 1") as found:
+        distributed.start(tmp_path, 2, [])
+    assert found.value.cause == "killed"

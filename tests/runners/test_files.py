@@ -1,14 +1,25 @@
-"""Files are written whole or not at all."""
+"""Files are written whole or not at all, and by one of several at most."""
 
 from __future__ import annotations
 
+import errno
+import multiprocessing
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ablations.errors import OutputError
-from runners.files import check_writable, read_json, write_atomically, write_json
+from runners.files import (
+    check_writable,
+    exclusively,
+    read_json,
+    write_atomically,
+    write_json,
+    write_json_once,
+    write_once,
+)
 
 
 def test_a_json_file_comes_back(tmp_path: Path) -> None:
@@ -47,3 +58,69 @@ def test_a_nearly_full_disk_is_refused(tmp_path: Path) -> None:
         check_writable(tmp_path, needed_bytes=10**18)
     check_writable(tmp_path / "new", needed_bytes=1)
     assert (tmp_path / "new").is_dir()
+
+
+def test_a_file_that_is_there_is_not_written_once_more(tmp_path: Path) -> None:
+    assert write_json_once(tmp_path / "a.json", 1)
+    assert not write_json_once(tmp_path / "a.json", 2)
+    assert read_json(tmp_path / "a.json") == 1
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP])
+def test_where_there_are_no_links_it_is_still_written_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*paths: object) -> None:
+        raise OSError(number, "no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    assert write_json_once(tmp_path / "a.json", 1)
+    assert not write_json_once(tmp_path / "a.json", 2)
+    assert read_json(tmp_path / "a.json") == 1
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_an_answer_that_the_network_lost_is_still_a_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = os.link
+
+    def lose_the_answer(*paths: Any) -> None:
+        honest(*paths)
+        raise FileExistsError(errno.EEXIST, "File exists")
+
+    monkeypatch.setattr(os, "link", lose_the_answer)
+    assert write_json_once(tmp_path / "a.json", 1)
+    assert read_json(tmp_path / "a.json") == 1
+
+
+def test_a_failed_write_keeps_the_number_of_the_error(tmp_path: Path) -> None:
+    def fail(temporary: Path) -> None:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    for write in (write_atomically, write_once):
+        with pytest.raises(OutputError) as found:
+            write(tmp_path / "a.json", fail)
+        assert found.value.errno == errno.EDQUOT
+
+
+def _count_up(folder: Path, times: int) -> None:
+    for _ in range(times):
+        with exclusively(folder / "lock"):
+            write_json(folder / "count.json", read_json(folder / "count.json") + 1)
+
+
+def test_one_at_a_time_is_in_an_exclusive_block(tmp_path: Path) -> None:
+    write_json(tmp_path / "count.json", 0)
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=_count_up, args=(tmp_path, 25)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert read_json(tmp_path / "count.json") == 100
+
+
+def test_a_lock_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot write"), exclusively(tmp_path / "file" / "lock"):
+        pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,27 +15,41 @@ from ablations.planning import EvaluationNode, Node, Plan, Request, make_plan
 from ablations.presets import get_preset
 from ablations.registry import get_study
 from runners.dispatch import Completion
+from runners.failures import FailurePolicy
 from runners.follower import Follower
-from runners.launch import Launch, Progress, Settings, Summary
+from runners.launch import Launch, Settings
+from runners.leases import Lease, Watch
+from runners.memory import choose_micro_batch
+from runners.progress import Progress, Summary
 from runners.state import NodeState, StateStore
 from runners.task import Task
 
 
 class FakeDispatcher:
-    """Ends tasks in the order they came; `fail`, `crash` and `interrupt` name fingerprints that end otherwise."""
+    """Ends tasks in the order they came.
+
+    `fail` says with which causes the attempts at a fingerprint fail, one after the other, and `crash` names those under
+    which the worker dies each time; after so many ends as `interrupt` says, the user presses Ctrl-C.
+    """
 
     capacity = 3
 
-    def __init__(self, fail: set[str] | None = None, crash: set[str] | None = None, interrupt: int = -1) -> None:
-        self.fail, self.crash, self.interrupt = fail or set(), crash or set(), interrupt
-        self.queue: deque[Task] = deque()
+    def __init__(
+        self, fail: dict[str, list[str]] | None = None, crash: set[str] | None = None, interrupt: int = -1
+    ) -> None:
+        self.fail, self.crash, self.interrupt = fail or {}, crash or set(), interrupt
+        self.queue: deque[tuple[Task, Lease]] = deque()
         self.started: list[str] = []
         self.most = 0
         self.cancelled = False
 
     def submit(self, task: Task) -> None:
+        state = StateStore(task.state_root)[task.fingerprint]
+        lease = Lease.take(state.folder, task.launch, watched=task.watched)
+        assert lease is not None
+        state.forget_failure()
         self.started.append(task.fingerprint)
-        self.queue.append(task)
+        self.queue.append((task, lease))
         self.most = max(self.most, len(self.queue))
 
     def wait(self, seconds: float) -> list[Completion]:
@@ -42,14 +57,18 @@ class FakeDispatcher:
             raise KeyboardInterrupt
         if not self.queue:
             return []
-        task = self.queue.popleft()
+        task, lease = self.queue.popleft()
         state = StateStore(task.state_root)[task.fingerprint]
         if task.fingerprint in self.crash:
             return [Completion(task, "the worker process 7 died (killed by SIGKILL)")]
-        if task.fingerprint in self.fail:
-            state.fail("TrainingError", "the loss is nan", "Traceback")
+        causes = self.fail.get(task.fingerprint, [])
+        if causes:
+            failure = {"kind": "SomeError", "message": "it did not work", "cause": causes.pop(0)}
+            state.fail(failure["kind"], failure["message"], "Traceback", failure["cause"])
+            lease.end("failed", failure)
         else:
             state.finish({"test/top1": 50.0}, 1.0)
+            lease.end("finished")
         return [Completion(task)]
 
     def cancel(self) -> None:
@@ -73,14 +92,19 @@ class FakeFollower:
     def catch_up(self, plan: Plan, states: StateStore) -> None:
         self.told.append(("catch up", str(len(plan.done))))
 
+    def end_orphans(self, states: StateStore, watch: Watch) -> None:
+        self.told.append(("end orphans", ""))
+
     def begin(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> None:
         assert serves
         self.told.append(("begin", node.fingerprint))
 
     def finish(self, state: NodeState) -> None:
+        assert ("begin", state.fingerprint) in self.told
         self.told.append(("finish", state.fingerprint))
 
     def stop(self, state: NodeState, status: str, reason: str) -> None:
+        assert ("begin", state.fingerprint) in self.told
         self.told.append((status, state.fingerprint))
 
     def __enter__(self) -> Self:
@@ -109,9 +133,10 @@ def _plan(done: frozenset[str] = frozenset()) -> Plan:
     return make_plan([get_study(name, request.base()) for name in ("aggregation", "temperature")], request, done)
 
 
-def _launch(root: Path, dispatcher: FakeDispatcher, plan: Plan) -> tuple[Summary, FakeFollower, Notes]:
+def _launch(root: Path, dispatcher: FakeDispatcher, plan: Plan, **settings: Any) -> tuple[Summary, FakeFollower, Notes]:
     follower, notes = FakeFollower(), Notes()
-    launch = Launch(plan, dispatcher, cast(Follower, follower), notes, Settings(root))
+    policy = FailurePolicy(wait_seconds=0.0)
+    launch = Launch(plan, dispatcher, cast(Follower, follower), notes, Settings(root, **{"policy": policy, **settings}))
     return launch.run(), follower, notes
 
 
@@ -140,12 +165,12 @@ def test_what_is_done_is_not_started(tmp_path: Path) -> None:
 def test_a_failed_training_blocks_its_evaluations_and_nothing_else(tmp_path: Path) -> None:
     plan = _plan()
     parent = next(iter(plan.evaluations.values())).trial.fingerprint
-    dispatcher = FakeDispatcher(fail={parent})
+    dispatcher = FakeDispatcher(fail={parent: ["training"]})
     summary, follower, notes = _launch(tmp_path, dispatcher, plan)
     blocked = plan.evaluations_of(parent)
     assert summary.blocked == len(blocked) > 0
     assert summary.finished == len(plan.nodes) - 1 - len(blocked)
-    assert [failure.reason for failure in summary.failures] == ["TrainingError: the loss is nan"]
+    assert [(failure.reason, failure.attempts) for failure in summary.failures] == [("SomeError: it did not work", 1)]
     assert ("FAILED", parent) in follower.told
     assert "Traceback" in summary.failures[0].log_file.read_text()
     assert any(note.startswith("failed") for note in notes.notes)
@@ -154,8 +179,12 @@ def test_a_failed_training_blocks_its_evaluations_and_nothing_else(tmp_path: Pat
 def test_a_dead_worker_is_a_failure_with_its_cause(tmp_path: Path) -> None:
     plan = _plan()
     victim = list(plan.trials)[-1]
-    summary, _, _ = _launch(tmp_path, FakeDispatcher(crash={victim}), plan)
-    assert ["SIGKILL" in failure.reason for failure in summary.failures] == [True]
+    dispatcher = FakeDispatcher(crash={victim})
+    summary, _, _ = _launch(tmp_path, dispatcher, plan)
+    assert [("SIGKILL" in failure.reason, failure.attempts) for failure in summary.failures] == [(True, 3)]
+    assert dispatcher.started.count(victim) == 3
+    attempts = StateStore(tmp_path)[victim].attempts()
+    assert [(attempt.outcome, (attempt.failure or {})["cause"]) for attempt in attempts] == [("killed", "killed")] * 3
 
 
 def test_an_interruption_keeps_what_is_finished_and_marks_the_rest(tmp_path: Path) -> None:
@@ -164,8 +193,10 @@ def test_an_interruption_keeps_what_is_finished_and_marks_the_rest(tmp_path: Pat
     assert summary.interrupted
     assert dispatcher.cancelled
     assert summary.finished == 4
-    killed = [key for what, key in follower.told if what == "KILLED"]
-    assert len(killed) == len(dispatcher.queue) > 0
+    killed = {key for what, key in follower.told if what == "KILLED"}
+    assert killed == {task.fingerprint for task, _ in dispatcher.queue}
+    assert killed
+    assert {StateStore(tmp_path)[key].attempts()[-1].outcome for key in killed} == {"interrupted"}
     assert StateStore(tmp_path).done(plan.trials) == set(dispatcher.started[:4])
 
 
@@ -184,3 +215,95 @@ def test_nodes_are_described_before_they_are_submitted(tmp_path: Path) -> None:
         found: Any = StateStore(tmp_path)[node.fingerprint].node()
         assert found == node
         assert isinstance(found, EvaluationNode) == isinstance(node, EvaluationNode)
+
+
+@pytest.mark.parametrize(
+    ("causes", "outcome", "attempts"),
+    [
+        (["killed", "input_output"], "finished", 3),
+        (["killed", "killed", "killed"], "failed", 3),
+        (["memory", "training"], "failed", 2),
+        (["error"], "failed", 1),
+    ],
+)
+def test_what_may_pass_is_tried_again_as_often_as_the_policy_says(
+    tmp_path: Path, causes: list[str], outcome: str, attempts: int
+) -> None:
+    plan = _plan()
+    victim = next(iter(plan.evaluations.values())).trial.fingerprint
+    dispatcher = FakeDispatcher(fail={victim: list(causes)})
+    summary, follower, notes = _launch(tmp_path, dispatcher, plan)
+    assert dispatcher.started.count(victim) == attempts
+    assert [attempt.outcome for attempt in StateStore(tmp_path)[victim].attempts()][-1] == outcome
+    assert [failure.attempts for failure in summary.failures] == ([] if outcome == "finished" else [attempts])
+    assert (summary.blocked == 0) is (outcome == "finished")
+    assert ("FAILED" in [what for what, key in follower.told if key == victim]) is (outcome == "failed")
+    assert sum(note.startswith("retrying") for note in notes.notes) == attempts - 1
+    assert notes.shares[-1] == pytest.approx(1.0)
+
+
+def test_the_others_go_on_while_a_node_waits_for_its_next_attempt(tmp_path: Path) -> None:
+    plan = _plan()
+    victim = next(iter(plan.trials))
+    dispatcher = FakeDispatcher(fail={victim: ["killed"]})
+    started = time.monotonic()
+    summary, _, _ = _launch(tmp_path, dispatcher, plan, policy=FailurePolicy(wait_seconds=1.0))
+    assert time.monotonic() - started >= 1.0
+    assert summary.failures == ()
+    rests_on_it = 1 + len(plan.evaluations_of(victim))
+    assert dispatcher.started.index(victim, 1) == len(dispatcher.started) - rests_on_it
+
+
+@pytest.mark.parametrize(("cause", "tried"), [("training", False), ("spec", False), ("error", True), ("killed", True)])
+@pytest.mark.parametrize("again", [False, True])
+def test_a_later_launch_tries_what_may_have_been_mended_and_a_retry_everything(
+    tmp_path: Path, cause: str, tried: bool, again: bool
+) -> None:
+    plan = _plan()
+    victim = next(iter(plan.evaluations.values())).trial.fingerprint
+    _launch(tmp_path, FakeDispatcher(fail={victim: [cause] * 3}), plan)
+    dispatcher = FakeDispatcher()
+    missing = _plan(StateStore(tmp_path).done(node.fingerprint for node in plan.nodes))
+    summary, follower, _ = _launch(tmp_path, dispatcher, missing, again=again)
+    assert (victim in dispatcher.started) is (tried or again)
+    if tried or again:
+        assert summary.finished == len(missing.missing)
+        return
+    assert dispatcher.started == []
+    assert [(failure.reason, failure.attempts) for failure in summary.failures] == [("SomeError: it did not work", 0)]
+    assert summary.blocked == len(plan.evaluations_of(victim))
+    assert [what for what, _ in follower.told if what != "catch up"] == ["end orphans", "end orphans"]
+
+
+def test_the_first_final_failure_ends_a_launch_that_is_asked_to(tmp_path: Path) -> None:
+    plan = _plan()
+    victim = list(plan.trials)[1]
+    dispatcher = FakeDispatcher(fail={victim: ["training"]})
+    summary, follower, _ = _launch(tmp_path, dispatcher, plan, fail_fast=True)
+    assert (summary.finished, len(summary.failures), summary.interrupted) == (1, 1, False)
+    assert summary.finished + 1 + summary.blocked + summary.stopped == len(plan.nodes)
+    assert dispatcher.cancelled
+    killed = {key for what, key in follower.told if what == "KILLED"}
+    assert killed == {task.fingerprint for task, _ in dispatcher.queue}
+
+
+def test_lack_of_memory_is_tried_again_with_fewer_images_at_once_as_long_as_that_helps(tmp_path: Path) -> None:
+    request = Request(get_preset("smoke"), {"train.on_out_of_memory": "halve_micro_batch", "train.batch_size": 64})
+    plan = make_plan([get_study("temperature", request.base())], request)
+    victim = next(iter(plan.trials))
+    tried: list[int] = []
+
+    class Halving(FakeDispatcher):
+        def submit(self, task: Task) -> None:
+            super().submit(task)
+            if task.fingerprint == victim:
+                state = StateStore(task.state_root)[task.fingerprint]
+                tried.append(choose_micro_batch(plan.trials[victim].spec.train, state.attempts()))
+                self.queue[-1][1].note(micro_batch=tried[-1])
+
+    summary, _, _ = _launch(tmp_path, Halving(fail={victim: ["memory"] * 3}), plan, policy=FailurePolicy(retries=0))
+    assert tried == [64, 32, 16, 8]
+    assert summary.failures == ()
+    summary, _, _ = _launch(tmp_path / "never", Halving(fail={victim: ["memory"] * 9}), plan, policy=FailurePolicy(0))
+    assert tried[4:] == [64, 32, 16, 8]
+    assert [failure.attempts for failure in summary.failures] == [1]

@@ -1,0 +1,105 @@
+"""What a failure is due to, and what follows from that: the policy by which a launch tries again. No torch here."""
+
+from __future__ import annotations
+
+import errno
+import re
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from ablations.errors import OutputError, SpecError, StudyError, TrainingError, UnknownNameError, WorkerError
+
+Cause = Literal["killed", "memory", "input_output", "training", "spec", "error"]
+"""Why an attempt failed.
+
+killed: its process died (by a signal, with its machine, for lack of the machine's memory).
+memory: it asked for more memory than the device or the machine had.
+input_output: a disk, a network file system or a connection failed in a way that may pass.
+training: the training itself went wrong, for example its loss is not a number.
+spec: the spec cannot work with this code.
+error: anything else, for example a missing file or an error in a plug-in."""
+
+CAUSES: tuple[Cause, ...] = get_args(Cause)
+
+_PASSING_ERRORS = frozenset(
+    getattr(errno, name)
+    for name in (
+        "EIO", "EAGAIN", "EINTR", "EBUSY", "ENOSPC", "EDQUOT", "ENOMEM", "EMFILE", "ENFILE", "ENOLCK", "ESTALE",
+        "EREMOTEIO", "ETIMEDOUT", "ECONNRESET", "ECONNABORTED", "ECONNREFUSED", "EPIPE", "EHOSTDOWN", "EHOSTUNREACH",
+        "ENETDOWN", "ENETRESET", "ENETUNREACH", "ESHUTDOWN",
+    )
+    if hasattr(errno, name)
+)  # fmt: skip
+_OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|STATUS_ALLOC_FAILED", re.IGNORECASE)
+_WORKER_DIED = re.compile(r"DataLoader worker .*(killed by signal|exited unexpectedly)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class FailurePolicy:
+    """What a launch does about failures, as data.
+
+    Attributes:
+        retries: How often a node is tried again after failures that may pass.
+        wait_seconds: Wait before the first of these.
+        wait_factor: Factor from each wait to the next.
+        longest_wait_seconds: The longest wait.
+        passing: Causes that may pass by themselves: tried again within the launch.
+        lasting: Causes that follow from the spec alone: not tried again by a later launch either, unless it is asked
+            to. What is in neither is tried once by each launch, as somebody may have mended it.
+    """
+
+    retries: int = 2
+    wait_seconds: float = 5.0
+    wait_factor: float = 2.0
+    longest_wait_seconds: float = 300.0
+    passing: frozenset[Cause] = frozenset({"killed", "memory", "input_output"})
+    lasting: frozenset[Cause] = frozenset({"training", "spec"})
+
+    def wait_before_retry(self, cause: str, failures: int) -> float | None:
+        """Returns the seconds to wait until a node is tried again, or `None` if it is not.
+
+        Args:
+            cause: Why it failed.
+            failures: How often it has failed in this launch, this time included.
+        """
+        if cause not in self.passing or failures > self.retries:
+            return None
+        return min(self.wait_seconds * self.wait_factor ** (failures - 1), self.longest_wait_seconds)
+
+    def is_lasting(self, cause: str) -> bool:
+        """Whether a node that failed for this cause would fail again, whoever runs it."""
+        return cause in self.lasting
+
+
+def cause_of(error: BaseException) -> Cause:
+    """Returns why an attempt that ended in `error` failed."""
+    if isinstance(error, WorkerError):
+        return next((cause for cause in CAUSES if cause == error.cause), "error")
+    if isinstance(error, TrainingError):
+        return "training"
+    if isinstance(error, OutputError | OSError):
+        return "input_output" if _may_pass(error) else "error"
+    if isinstance(error, SpecError | StudyError | UnknownNameError) or _is_called(error, "DyconvError"):
+        return "spec"
+    if isinstance(error, MemoryError) or _is_called(error, "OutOfMemoryError"):
+        return "memory"
+    if isinstance(error, RuntimeError):
+        return _cause_of_runtime_error(str(error))
+    return "error"
+
+
+def _may_pass(error: OutputError | OSError) -> bool:
+    # Without a number: a library's own kind of timeout or lost connection.
+    return error.errno in _PASSING_ERRORS or (error.errno is None and isinstance(error, ConnectionError | TimeoutError))
+
+
+def _cause_of_runtime_error(message: str) -> Cause:
+    """Returns the cause behind an error that torch tells by its message alone."""
+    if _OUT_OF_MEMORY.search(message):
+        return "memory"
+    return "killed" if _WORKER_DIED.search(message) else "error"
+
+
+def _is_called(error: BaseException, name: str) -> bool:
+    # By name, as the classes are there only where torch has been imported.
+    return any(kind.__name__ == name for kind in type(error).__mro__)

@@ -1,0 +1,104 @@
+"""Which process of which machine: told apart from one with the same number that started later, or elsewhere."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+_PROC = Path("/proc")
+_UNKNOWN = "?"
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process, or none that is known.
+
+    Attributes:
+        host: The name of its machine, for people.
+        machine: Names what its number counts in: the machine since its last start, and the container.
+        pid: Its number.
+        started: When it started, by a clock of the machine that nobody sets.
+    """
+
+    host: str = ""
+    machine: str = ""
+    pid: int = 0
+    started: str = ""
+
+    @classmethod
+    def current(cls) -> Process:
+        """Returns this process."""
+        return cls(socket.gethostname(), _machine(), os.getpid(), _started(os.getpid()) or _UNKNOWN)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is or was a process of this machine."""
+        return bool(self.machine) and self.machine == _machine()
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether it was a process of this machine and is no more; of other machines nothing is known."""
+        if not self.is_here:
+            return False
+        started = _started(self.pid)
+        return started is None or (_UNKNOWN not in (started, self.started) and started != self.started)
+
+
+@cache
+def _machine() -> str:
+    return "/".join([socket.gethostname(), _boot(), _container()])
+
+
+def _boot() -> str:
+    try:
+        return (_PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def _container() -> str:
+    try:
+        return os.readlink(_PROC / "self/ns/pid")
+    except OSError:
+        return ""
+
+
+def _started(pid: int) -> str | None:
+    """Returns when a process of this machine started, `?` if that cannot be seen, or `None` if there is none."""
+    if sys.platform != "linux":
+        return _started_by_psutil(pid)
+    try:
+        # The name in brackets may contain anything; state and start, in ticks since the machine's, come after it.
+        after_name = (
+            (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        )
+        return None if after_name[0] in "ZX" else after_name[19]
+    except (OSError, IndexError):
+        return _UNKNOWN if _exists(pid) else None
+
+
+def _exists(pid: int) -> bool:
+    """Whether there is such a process, even one that is hidden because it is another user's."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _started_by_psutil(pid: int) -> str | None:
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else str(process.create_time())
+    except psutil.NoSuchProcess:
+        return None
+    except psutil.AccessDenied:
+        return _UNKNOWN

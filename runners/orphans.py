@@ -1,0 +1,29 @@
+"""Runs that the tracking store has as running and nobody runs any more: their launch was killed without a word."""
+
+from __future__ import annotations
+
+from runners.leases import Watch
+from runners.state import StateStore
+from runners.tracking import Tracker
+
+_REASON = "the launch that ran it ended without a word; the next run of the study continues it"
+
+
+def end_orphans(tracker: Tracker, states: StateStore, watch: Watch) -> list[str]:
+    """Ends the runs of orphans, as finished where there is a result and as killed elsewhere; returns fingerprints.
+
+    What has no attempt under `states` is left alone, as it may be run from another state root; so is a lease that
+    may still be alive, until `watch` has seen it stand still.
+    """
+    ended = []
+    for fingerprint in tracker.running():
+        state = states[fingerprint]
+        last = state.lease()
+        if state.is_done:
+            tracker.finish(state)
+        elif last is not None and watch.is_over(state.folder, last):
+            tracker.stop(state, "KILLED", _REASON)
+        else:
+            continue
+        ended.append(fingerprint)
+    return ended

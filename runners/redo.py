@@ -1,0 +1,126 @@
+"""What is run again although it was run before: what failed, and what is asked for anew. Also, what was asked last."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ablations.errors import AblationError, LeaseError, UnknownNameError
+from ablations.planning import EvaluationNode, Plan
+from runners.files import read_json, write_json
+from runners.leases import Watch
+from runners.state import NodeState, StateStore
+
+_LAST_RUN = "last_run.json"
+_SCALE = ("preset", "overrides", "seeds")
+_LOOK_SECONDS = 0.2
+
+
+def only_failed(plan: Plan, states: StateStore) -> Plan:
+    """Returns of a plan what has failed and the evaluations that are missing because their training has."""
+    failed = {node.fingerprint for node in plan.missing if states[node.fingerprint].failure() is not None}
+    trials = {key: node for key, node in plan.trials.items() if key in failed}
+    evaluations = {
+        key: node
+        for key, node in plan.evaluations.items()
+        if key in failed or (key not in plan.done and node.trial.fingerprint in failed)
+    }
+    # An evaluation can have failed for want of a training that is not done either.
+    trials |= {
+        node.trial.fingerprint: node.trial for node in evaluations.values() if node.trial.fingerprint not in plan.done
+    }
+    costs = {key: node for key, node in plan.costs.items() if key in failed}
+    return replace(plan, trials=trials, evaluations=evaluations, costs=costs)
+
+
+def begin_anew(plan: Plan, variants: Sequence[str], states: StateStore) -> Plan:
+    """Puts aside what there is of some variants, so that it is done anew, and returns the plan of that.
+
+    A variant's trainings are done anew, and with each training all evaluations of its checkpoint, also those of other
+    studies, as the checkpoint that they measured is replaced.
+
+    Args:
+        plan: The plan.
+        variants: `study/variant`, or `study/network: variant` for one inspected network.
+        states: The state folders.
+
+    Raises:
+        UnknownNameError: If there is no such variant in the plan.
+        LeaseError: If one of the nodes is being run.
+        OutputError: If a folder cannot be moved.
+    """
+    wanted = _nodes_of(plan, variants)
+    wanted |= _resting_on(wanted, states)
+    for fingerprint in sorted(wanted):
+        _refuse_running(states[fingerprint])
+    for fingerprint in sorted(wanted):
+        states[fingerprint].begin_anew()
+    return replace(plan, done=plan.done - wanted)
+
+
+def _nodes_of(plan: Plan, variants: Sequence[str]) -> set[str]:
+    """Returns the nodes of variants, with the trainings that they rest on and what rests on those."""
+    known: dict[str, set[str]] = {}
+    for cell in plan.cells:
+        for name in dict.fromkeys([cell.variant, cell.key]):
+            known.setdefault(f"{cell.study}/{name}", set()).add(cell.fingerprint)
+    wanted: set[str] = set()
+    for variant in variants:
+        if variant not in known:
+            raise UnknownNameError("variant", variant, known)
+        wanted |= known[variant]
+    nodes = [plan.node(fingerprint) for fingerprint in wanted]
+    wanted |= {node.trial.fingerprint for node in nodes if isinstance(node, EvaluationNode)}
+    return wanted | {key for key, node in plan.evaluations.items() if node.trial.fingerprint in wanted}
+
+
+def _resting_on(trials: set[str], states: StateStore) -> set[str]:
+    """Returns the evaluations of these trainings that any study has ever asked for here."""
+    described = ((path.parent.name, read_json(path)) for path in states.root.glob("*/node.json"))
+    return {key for key, about in described if isinstance(about, dict) and about.get("trial") in trials}
+
+
+def _refuse_running(state: NodeState) -> None:
+    """Raises if the node is being run; the lease of a process on another machine is watched for as long as it takes."""
+    watch, first = Watch(), state.lease()
+    last = first
+    while last is not None and last.is_running and not watch.is_over(state.folder, last):
+        if last != first or last.process.is_here:
+            where = f"process {last.process.pid} on {last.process.host}"
+            raise LeaseError(f"{state.folder} is being run by {where}. Wait until that is done, or stop it.")
+        time.sleep(_LOOK_SECONDS)
+        last = state.lease()
+
+
+def remember_run(runs_dir: Path, studies: Sequence[str], asked: Mapping[str, Any]) -> None:
+    """Writes down what `run` was asked for, for a `retry` that names nothing."""
+    write_json(runs_dir / _LAST_RUN, {"studies": list(studies), **asked})
+
+
+def last_run(runs_dir: Path) -> dict[str, Any]:
+    """Returns what `run` was last asked for in a folder; nothing if it was not."""
+    found = read_json(runs_dir / _LAST_RUN)
+    return found if isinstance(found, dict) else {}
+
+
+def as_last_time(
+    studies: Sequence[str], plugins: Sequence[str], asked: Mapping[str, Any], last: Mapping[str, Any]
+) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, Any]]:
+    """Returns studies, plug-ins and the rest of what is asked, with what is left out as it was asked last.
+
+    The preset and what changes it go together: one that is given stands for all of them.
+
+    Raises:
+        AblationError: If no study is named and nothing was run.
+    """
+    asked = dict(asked)
+    if not any(asked[key] for key in _SCALE):
+        asked |= {key: last[key] for key in _SCALE if key in last}
+    if not studies and not asked["all_studies"]:
+        if not last:
+            raise AblationError("nothing was run here yet. Name studies, or another folder with --runs-dir.")
+        studies, asked["all_studies"] = last["studies"], last["all_studies"]
+    return tuple(studies), tuple(dict.fromkeys([*plugins, *last.get("plugins", ())])), asked
