@@ -10,6 +10,7 @@ from pathlib import Path
 
 _PACKAGES = ("torch", "torchvision", "mlflow", "numpy", "dyconv-ablations")
 _TIMEOUT_SECONDS = 10
+_DYCONV = Path(__file__).resolve().parent.parent / "dyconv"
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,13 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Returns the versions of Python, the packages that matter and the platform."""
+    """Returns the versions of Python, the packages that matter, the kernels of `dyconv` and the platform."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
+    found["kernels"] = "compiled" if any(_DYCONV.glob("_native.*.*")) else "torch's own"
     found["platform"] = f"{platform.system()} {platform.machine()}"
     return found

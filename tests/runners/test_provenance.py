@@ -1,0 +1,14 @@
+"""What a result says of where it comes from."""
+
+from __future__ import annotations
+
+import torch
+
+from dyconv import native
+from runners.provenance import versions
+
+
+def test_versions_tell_torch_and_which_kernels_computed() -> None:
+    found = versions()
+    assert found["torch"] == torch.__version__
+    assert found["kernels"] == ("compiled" if native.available() else "torch's own")
