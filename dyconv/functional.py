@@ -41,9 +41,9 @@ def dynamic_conv2d(  # noqa: PLR0917 - the order of F.conv2d
     the result is (B, O, H', W') as from `F.conv2d`, channels-last if the input is. Attention may have another
     floating dtype than the rest and need not sum to one. `padding` is in pixels, "same", "valid", or "tf_same":
     TensorFlow's, ceil(H / stride) pixels out, the odd pixel at the bottom right. `algorithm` forces one of
-    `algorithms.available_algorithms()`; None leaves the choice to the documented cost model there, which
-    depends on shapes alone (and on whether the compiled kernels are there); attention that is one row expanded over the batch makes an ordinary convolution. All
-    algorithms agree within rounding.
+    `algorithms.available_algorithms()`; None leaves the choice to the documented cost model there, which depends on
+    shapes alone (and on whether the compiled kernels are there). Attention that is one row expanded over the batch
+    makes an ordinary convolution. All algorithms agree within rounding.
 
     Raises:
         ShapeError: the tensors do not fit together.

@@ -10,5 +10,5 @@ from runners.provenance import versions
 
 def test_versions_tell_torch_and_which_kernels_computed() -> None:
     found = versions()
-    assert found["torch"] == torch.__version__
+    assert torch.__version__.startswith(found["torch"])
     assert found["kernels"] == ("compiled" if native.available() else "torch's own")
