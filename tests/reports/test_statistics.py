@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
 
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from reports.statistics import estimate, paired_difference, paired_differences
+from reports.statistics import (
+    estimate,
+    holm,
+    mcnemar_p_value,
+    paired_difference,
+    paired_differences,
+    pooled_spread,
+    power_of,
+    seeds_for_a_star,
+    seeds_for_power,
+    sign_flip_p_values,
+    smallest_p_value,
+    two_level,
+)
 
 VALUES = st.lists(st.floats(0, 100), min_size=2, max_size=8)
 
@@ -96,3 +112,171 @@ def test_seed_effects_cancel(values: list[float]) -> None:
     lifted = {seed: value + 7.0 * seed for seed, value in enumerate(values)}
     found = paired_difference(lifted, {seed: value + 7.0 * seed for seed, value in reference.items()})
     assert found.mean == pytest.approx(paired_difference(dict(enumerate(values)), reference).mean, abs=1e-9)
+
+
+DARWIN = (49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48)
+"""Heights of crossed minus self-fertilised maize, in eighths of an inch (Darwin 1876)."""
+
+
+def test_sign_flips_are_fishers() -> None:
+    """Fisher (The Design of Experiments, 1935) counted 863 of 32,768 sums as large, 1,726 in either direction."""
+    assert sign_flip_p_values([DARWIN]) == pytest.approx([1726 / 32768], abs=1e-12)
+
+
+def _every_sign(differences: Sequence[float]) -> float:
+    observed = abs(math.fsum(differences)) - 1e-9
+    flipped = [
+        math.fsum(s * d for s, d in zip(signs, differences, strict=True))
+        for signs in itertools.product((1, -1), repeat=len(differences))
+    ]
+    return sum(abs(total) >= observed for total in flipped) / len(flipped)
+
+
+@given(st.lists(st.integers(-500, 500).map(lambda tenths: tenths / 10), min_size=2, max_size=7))
+def test_sign_flips_by_counting(differences: list[float]) -> None:
+    """Ties, such as accuracies in steps of a tenth give, count as at least as far from zero."""
+    assert sign_flip_p_values([differences]) == pytest.approx([_every_sign(differences)])
+
+
+def test_sign_flips_of_several_comparisons_are_those_of_each() -> None:
+    table = np.random.default_rng(5).normal(size=(40, 6))
+    together = sign_flip_p_values(table)
+    assert together.tolist() == [float(sign_flip_p_values([row])[0]) for row in table]
+    assert sign_flip_p_values(np.empty((3, 0))).tolist() == pytest.approx([math.nan] * 3, nan_ok=True)
+    assert sign_flip_p_values([[1.0], [2.0]]).tolist() == [1.0, 1.0]
+
+
+def test_many_seeds_are_drawn_from_a_fixed_seed() -> None:
+    """Twenty seeds have a million patterns; 65,536 of them come near the t test, and come out the same twice."""
+    values = np.random.default_rng(6).normal(0.5, 1.0, size=20)
+    first, second = (sign_flip_p_values([values])[0] for _ in range(2))
+    assert first == second
+    assert first == pytest.approx(float(stats.ttest_1samp(values, 0).pvalue), abs=0.01)
+
+
+@pytest.mark.parametrize("seeds", range(2, 9))
+def test_the_smallest_p_value_is_two_patterns_of_all(seeds: int) -> None:
+    values = [1.0 + 0.1 * seed for seed in range(seeds)]
+    assert float(sign_flip_p_values([values])[0]) == pytest.approx(smallest_p_value(seeds))
+
+
+def test_how_many_seeds_a_star_takes() -> None:
+    """One comparison: 2^(1−6) = 0.031; four: 4 · 2^(1−8) = 0.031, with seven seeds it would be 0.0625."""
+    assert [seeds_for_a_star(count) for count in (1, 4, 12)] == [6, 8, 9]
+    for count in range(1, 40):
+        seeds = seeds_for_a_star(count)
+        assert holm([smallest_p_value(seeds)] + [1.0] * (count - 1))[0] < 0.05
+        assert holm([smallest_p_value(seeds - 1)] * count)[0] >= 0.05
+
+
+def test_holm_by_hand() -> None:
+    """Of 0.01, 0.04, 0.03: three times the smallest, twice the next, and none below the one before it."""
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx((0.03, 0.06, 0.06))
+    assert holm([0.4, 0.9]) == pytest.approx((0.8, 0.9))
+    assert holm([]) == ()
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_step_by_step(p_values: list[float]) -> None:
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    worst, expected = 0.0, [0.0] * len(p_values)
+    for rank, index in enumerate(order):
+        worst = max(worst, (len(p_values) - rank) * p_values[index])
+        expected[index] = min(1.0, worst)
+    assert holm(p_values) == pytest.approx(tuple(expected))
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_mcnemar_is_a_sign_test(first: int, second: int) -> None:
+    """Exactly, it asks whether the images that one alone gets right are shared as by a coin: scipy's binomial test."""
+    expected = stats.binomtest(first, first + second).pvalue if first + second else 1.0
+    assert mcnemar_p_value(first, second) == pytest.approx(expected)
+
+
+def _mean_squares(table: np.ndarray) -> tuple[float, float, float]:
+    """Returns the mean squares of seeds, images and rest as statsmodels' analysis of variance has them."""
+    import pandas as pd
+    from statsmodels.formula.api import ols
+    from statsmodels.stats.anova import anova_lm
+
+    seeds, images = np.indices(table.shape)
+    frame = pd.DataFrame({"d": table.ravel(), "seed": seeds.ravel(), "image": images.ravel()})
+    found = anova_lm(ols("d ~ C(seed) + C(image)", frame).fit())
+    squares = found["sum_sq"] / found["df"]
+    return squares["C(seed)"], squares["C(image)"], squares["Residual"]
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 6])
+def test_two_levels_are_statsmodels_variance_components(seeds: int) -> None:
+    draw = np.random.default_rng(seeds)
+    images = 40
+    noise = draw.normal(size=(seeds, 1)) + 4 * draw.normal(size=(1, images))
+    table = draw.integers(-1, 2, size=(seeds, images)) + noise
+    of_seeds, of_images, rest = _mean_squares(table)
+    assert of_images > rest
+    t, z = stats.t.ppf(0.975, seeds - 1), stats.norm.ppf(0.975)
+    half = math.sqrt((t**2 * of_seeds + z**2 * (of_images - rest)) / (seeds * images))
+    found = two_level(table)
+    assert (found.n, found.covers_images) == (seeds, True)
+    assert (found.low, found.high) == pytest.approx((table.mean() - half, table.mean() + half))
+
+
+def test_two_levels_by_hand() -> None:
+    """Seeds at 0 and 2, images at −1 and 3 about them: means 1, 3 (seeds) and 0, 4 (images), no rest.
+
+    Seed square 2 · 2 = 4, image square 2 · 8 = 16, half width √(12.7062² · 4 / 4 + 1.95996² · 16 / 4).
+    """
+    found = two_level([[-1.0, 3.0], [1.0, 5.0]])
+    assert found.mean == 2.0
+    assert found.sd == pytest.approx(math.sqrt(2))
+    assert found.high - 2.0 == pytest.approx(math.sqrt(12.706204736**2 + 1.959963985**2 * 4))
+
+
+def test_without_an_effect_of_images_seeds_alone_remain() -> None:
+    """Where images differ by less than chance has it, the interval is that of the seeds."""
+    table = np.array([[1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 0.0, 1.0], [1.0, 1.0, 0.0, 1.0]])
+    alone = estimate(tuple(table.mean(1)))
+    found = two_level(table)
+    assert (found.low, found.high) == pytest.approx((alone.low, alone.high))
+
+
+def test_checkpoints_that_differ_by_the_same_have_no_interval() -> None:
+    found = two_level([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    assert found.no_spread
+    assert not found.has_interval
+    assert two_level(np.zeros((3, 5))).mean == 0.0
+
+
+def test_pooled_spread_by_hand() -> None:
+    """√((1 + 4) / 2); of one reference (ρ = 1/2) 2 · 2 / (1 + 1/4) = 3.2 degrees of freedom, carefully 2."""
+    found = pooled_spread((1.0, 2.0), 3, correlation=0.5)
+    assert (found.sd, found.df) == pytest.approx((math.sqrt(2.5), 3.2))
+    assert pooled_spread((1.0, 2.0), 3).df == 2.0
+
+
+def test_the_interval_of_a_spread_is_the_tables() -> None:
+    """Nine degrees of freedom: 2.700 and 19.023 enclose 95 % of chi-square (any table of it)."""
+    found = pooled_spread((2.0,), 10)
+    assert found.low == pytest.approx(2 * math.sqrt(9 / 19.023), rel=1e-4)
+    assert found.high == pytest.approx(2 * math.sqrt(9 / 2.700), rel=1e-4)
+
+
+@pytest.mark.parametrize(("effect", "seeds"), [(1.0, 10), (0.8, 15), (0.5, 34), (0.2, 199)])
+def test_seeds_for_power_are_the_usual_ones(effect: float, seeds: int) -> None:
+    """R's power.t.test(type = "paired") and G*Power give these for 80 % at 5 %, two-sided."""
+    assert seeds_for_power(1.0, effect) == seeds
+    assert seeds_for_power(3.0, 3.0 * effect) == seeds
+
+
+@pytest.mark.parametrize(("sd", "size", "seeds"), [(1.0, 1e9, 2), (1.0, 12.0, 2), (1.0, 3.0, 4), (1.0, 1e-4, None)])
+def test_seed_advice_at_its_ends(sd: float, size: float, seeds: int | None) -> None:
+    assert seeds_for_power(sd, size) == seeds
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 8, 50])
+def test_power_is_that_of_the_noncentral_t(seeds: int) -> None:
+    from scipy.stats import nct
+
+    bound = stats.t.ppf(0.975, seeds - 1)
+    expected = nct.sf(bound, seeds - 1, 0.7 * math.sqrt(seeds))
+    assert power_of(seeds, 2.0, 1.4) == pytest.approx(float(expected))
