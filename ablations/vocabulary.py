@@ -28,6 +28,8 @@ TAG_MICRO_BATCH = "abl.micro_batch"
 """Images that a training passed through the network at once; fewer than its spec says if it ran out of memory."""
 TAG_SUPERSEDED = "abl.superseded_by"
 """On a run that was done anew: the id of the run that counts instead."""
+TAG_CORRECTNESS = "abl.correctness"
+"""Digest of a run's `CORRECTNESS_FILE`; a run without the tag has no such file."""
 TAG_PARENT = "mlflow.parentRunId"
 TAG_NOTE = "mlflow.note.content"
 
@@ -50,6 +52,14 @@ ATTENTION_GAP = "test/attention_gap"
 """Mean entropy of the attention (0 to 1) in the shallow half of the dynamic layers minus that in the deep half."""
 ATTENTION_FILE = "attention.json"
 """Artifact of a dynamic trial: entropy and mean attention per layer and class on the test split."""
+
+CORRECTNESS_FILE = "correctness.json"
+"""Artifact of a trial or evaluation: which images of the test split were classified correctly, a bit each.
+
+A JSON object: `split`, `images` (their number), `data_digest`, `order` (`data set`: that of the split, or `evaluation`:
+that in which they were measured, for a source that does not tell), `bits` (per metric, base64 of bits packed from the
+most significant on), `sha256` (of the canonical JSON of all that).
+"""
 
 COST_PARAMETERS = "cost/parameters"
 COST_MULTIPLY_ADDS = "cost/multiply_adds"

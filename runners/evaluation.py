@@ -26,6 +26,7 @@ class Measurement:
         loss: Mean cross-entropy in nats.
         per_class: Accuracy per class in per cent, NaN for a class without images.
         correct: (N,) bool, whether each image was classified correctly, in the order of evaluation.
+        among_five: (N,) bool, whether its class was among the five likeliest; `None` up to five classes.
         labels: (N,) int64, their classes in the same order.
     """
 
@@ -34,6 +35,7 @@ class Measurement:
     loss: float
     per_class: tuple[float, ...]
     correct: Tensor
+    among_five: Tensor | None
     labels: Tensor
 
     def metrics(self, split: str, *, with_classes: bool = False) -> dict[str, float]:
@@ -89,12 +91,13 @@ def _measure(ranks: Tensor, losses: Tensor, labels: Tensor, num_classes: int) ->
     correct = (ranks == 0).cpu()
     counts = torch.bincount(labels.cpu(), minlength=num_classes).double()
     hits = torch.bincount(labels.cpu(), weights=correct.double(), minlength=num_classes)
-    top5 = (ranks < 5).double().mean().item() * 100 if num_classes >= _MIN_CLASSES_FOR_TOP5 else None
+    among_five = (ranks < 5).cpu() if num_classes >= _MIN_CLASSES_FOR_TOP5 else None
     return Measurement(
         top1=correct.double().mean().item() * 100,
-        top5=top5,
+        top5=None if among_five is None else among_five.double().mean().item() * 100,
         loss=losses.double().mean().item(),
         per_class=tuple((hits / counts * 100).tolist()),
         correct=correct,
+        among_five=among_five,
         labels=labels.cpu(),
     )

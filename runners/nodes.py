@@ -19,6 +19,7 @@ from ablations.errors import CheckpointError
 from ablations.planning import EvaluationNode, Node
 from runners import distributed, leases
 from runners.checkpoint import CheckpointStore, load_weights
+from runners.correctness import correctness
 from runners.data import BatchSource
 from runners.distributed import World
 from runners.evaluation import Measurement, evaluate
@@ -57,7 +58,7 @@ def run_trial(node: Node, state: NodeState, task: Task) -> dict[str, float]:
         distributed.start(state.folder, devices, task.as_arguments())
     model, source = _prepare(node, task, choose_device(task.device))
     load_weights(state.weights_file, model)
-    return _measure(model, source, state)
+    return _measure(model, source, state, task)
 
 
 def _is_trained(state: NodeState) -> bool:
@@ -128,7 +129,9 @@ def run_evaluation(node: Node, state: NodeState, task: Task) -> dict[str, float]
     load_weights(NodeState(state.folder.parent / node.trial.fingerprint).weights_file, model)
     state.report_progress(step=0, steps=1)
     with intervened(model, node.intervention, source.facts, node.spec.seed):
-        return _test(model, source).metrics("test", with_classes=True)
+        measured = _test(model, source)
+    _keep_correctness(measured, source, state, task)
+    return measured.metrics("test", with_classes=True)
 
 
 def run_cost(node: Node, state: NodeState, task: Task) -> dict[str, float]:
@@ -162,11 +165,18 @@ def _test(model: nn.Module, source: BatchSource) -> Measurement:
     return evaluate(model, source.evaluation("test"), source.facts.num_classes)
 
 
-def _measure(model: nn.Module, source: BatchSource, state: NodeState) -> dict[str, float]:
+def _keep_correctness(measured: Measurement, source: BatchSource, state: NodeState, task: Task) -> None:
+    """Writes which test images were right, unless another process has taken over: its result is about its own bits."""
+    _ownership(state, task)()
+    write_json(state.folder / names.CORRECTNESS_FILE, correctness(measured, source, "test"))
+
+
+def _measure(model: nn.Module, source: BatchSource, state: NodeState, task: Task) -> dict[str, float]:
     """Measures a trained network on the test split, and how it attends there if it is dynamic."""
     is_dynamic = any(dyconv.dynamic_layers(model))
     with dyconv.record_attention(model) if is_dynamic else nullcontext() as attention:
         measured = _test(model, source)
+    _keep_correctness(measured, source, state, task)
     metrics = measured.metrics("test", with_classes=True)
     if attention is None:
         return metrics

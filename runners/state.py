@@ -25,7 +25,14 @@ from runners import leases
 from runners.files import read_json, write_atomically, write_json, write_json_once
 from runners.leases import Attempt
 
-_WRITTEN_BY_WORKERS = ("progress.json", "events.jsonl", "model.safetensors", names.ATTENTION_FILE, "result.json")
+_WRITTEN_BY_WORKERS = (
+    "progress.json",
+    "events.jsonl",
+    "model.safetensors",
+    names.ATTENTION_FILE,
+    names.CORRECTNESS_FILE,
+    "result.json",
+)
 
 ASIDE = ".aside"
 """Where folders of nodes that are done anew are kept, in the state root."""

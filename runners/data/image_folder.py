@@ -136,11 +136,14 @@ class FolderSource:
         Raises:
             DatasetError: A file cannot be decoded.
         """
-        count = self.num_images(split)
-        order = evaluation_order(count)
-        batches = [order[part] for part in evaluation_slices(count, self._settings.evaluation_batch_size)]
+        order = self.evaluation_order(split)
+        batches = [order[part] for part in evaluation_slices(len(order), self._settings.evaluation_batch_size)]
         transform = evaluation_transform(self._facts.image_size, self._resize_ratio)
         return self._load(_ImageFiles(self._files[split], transform), batches)
+
+    def evaluation_order(self, split: SplitName) -> Int64Array:
+        """Returns the place in the split of each image of `evaluation`, see `batches.evaluation_order`."""
+        return evaluation_order(self.num_images(split))
 
     def _load(self, images: _ImageFiles, batches: Sequence[Int64Array]) -> Iterator[Batch]:
         settings = self._settings

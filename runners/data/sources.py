@@ -18,9 +18,11 @@ from runners.data.batches import (
     Augmentation,
     Batch,
     evaluation_batches,
+    evaluation_order,
     steps_per_epoch,
     training_batches,
 )
+from runners.data.hashing import Int64Array
 from runners.data.splits import Dataset, Split, SplitName, subset
 
 
@@ -92,6 +94,9 @@ class BatchSource(Protocol):
     def evaluation(self, split: SplitName) -> Iterator[Batch]:
         """Yields every image of a split once, not augmented, in a fixed random order; no batch of one image."""
 
+    def evaluation_order(self, split: SplitName) -> Int64Array:
+        """Returns which image of the split each of `evaluation` is, by its place in the split: (N,)."""
+
 
 class MemorySource:
     """Batches from a `Dataset`.
@@ -157,6 +162,10 @@ class MemorySource:
             device=self._settings.device,
             memory_format=self._settings.memory_format,
         )
+
+    def evaluation_order(self, split: SplitName) -> Int64Array:
+        """Returns the place in the split of each image of `evaluation`, see `batches.evaluation_order`."""
+        return evaluation_order(self.num_images(split))
 
 
 def _limited(split: Split, count: int | None, seed: int, num_classes: int) -> Split:

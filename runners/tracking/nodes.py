@@ -271,9 +271,13 @@ class Tracker:
         self.client.set_tag(run_id, names.TAG_VERSIONS, canonical_json(told))
         if "micro_batch" in result:
             self.client.set_tag(run_id, names.TAG_MICRO_BATCH, str(result["micro_batch"]))
-        for file in (state.weights_file, state.folder / names.ATTENTION_FILE):
+        for file in (state.weights_file, state.folder / names.ATTENTION_FILE, state.folder / names.CORRECTNESS_FILE):
             if file.exists():
                 self.client.log_artifact(run_id, str(file))
+        correctness = read_json(state.folder / names.CORRECTNESS_FILE)
+        if correctness is not None:
+            # After the file, so that a run that says it has one has one.
+            self.client.set_tag(run_id, names.TAG_CORRECTNESS, correctness["sha256"])
         if state.is_anew:
             self._supersede(state.fingerprint, run_id)
             state.forget_earlier()

@@ -88,6 +88,21 @@ def test_a_trial_run_has_the_layout_of_the_design(tracker: Tracker, bench: Bench
     assert [a.path for a in tracker.client.list_artifacts(run.info.run_id)] == ["model.safetensors"]
 
 
+def test_correctness_is_an_artifact_and_its_digest_a_tag(tracker: Tracker, bench: Bench) -> None:
+    with_one, without = bench.trial(seed=1), bench.trial(seed=2)
+    for node in (with_one, without):
+        tracker.begin(node, bench.states[node.fingerprint], {})
+    state = _measured(bench, with_one)
+    (state.folder / names.CORRECTNESS_FILE).write_text('{"bits": {}, "sha256": "abc"}')
+    for ended in (state, _measured(bench, without)):
+        ended.finish({"test/top1": 55.0}, 1.0)
+        tracker.finish(ended)
+    run = _run(tracker, with_one.fingerprint)
+    assert run.data.tags[names.TAG_CORRECTNESS] == "abc"
+    assert [a.path for a in tracker.client.list_artifacts(run.info.run_id)] == [names.CORRECTNESS_FILE]
+    assert names.TAG_CORRECTNESS not in _run(tracker, without.fingerprint).data.tags
+
+
 def test_syncing_again_repeats_nothing_even_in_another_process(
     store: str, tmp_path: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

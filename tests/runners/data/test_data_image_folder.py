@@ -96,6 +96,13 @@ def test_training_batches_are_a_function_of_seed_epoch_and_step(facts: DatasetFa
     assert not same(list(other_seed.training(3)), whole)
 
 
+def test_a_source_tells_which_image_is_measured_when(facts: DatasetFacts, root: Path) -> None:
+    """The files of a split are listed class by class: three ants, three bees, three cats."""
+    source = FolderSource(facts, root, SETTINGS)
+    labels = torch.cat([labels for _, labels in source.evaluation("test")])
+    assert labels.tolist() == [place // 3 for place in source.evaluation_order("test")]
+
+
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_worker_processes_change_nothing(facts: DatasetFacts, root: Path) -> None:
     settings = replace(SETTINGS, augmentation=replace(CROPPED, rand_augment=2))

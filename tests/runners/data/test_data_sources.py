@@ -49,6 +49,15 @@ def test_each_split_is_evaluated_whole(tiny: Dataset, split: str, count: int) ->
     assert (sum(sizes), source.num_images(split)) == (count, count)  # type: ignore[arg-type]
 
 
+def test_a_source_tells_which_image_is_measured_when(tiny: Dataset) -> None:
+    source = MemorySource(tiny, SETTINGS)
+    images = torch.cat([images for images, _ in source.evaluation("test")])
+    order = torch.from_numpy(source.evaluation_order("test"))
+    pixels = (images * tiny.std.view(1, -1, 1, 1) + tiny.mean.view(1, -1, 1, 1)) * 255
+    assert torch.equal(pixels.round().to(torch.uint8), tiny.test.images[order])
+    assert order.tolist() != sorted(order.tolist())
+
+
 def test_sizes_limit_each_split_and_leave_the_digest(tiny: Dataset) -> None:
     source = MemorySource(tiny, SETTINGS, SplitSizes(train=9, test=6))
     assert [source.num_images(split) for split in ("train", "validation", "test")] == [9, 9, 6]
