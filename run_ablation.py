@@ -15,6 +15,7 @@ from ablations.options import (
     INTERRUPTED,
     Verbs,
     all_option,
+    canary_option,
     console,
     dispatch_options,
     examples,
@@ -46,6 +47,7 @@ def cli() -> None:
         "run aggregation resolution temperature --preset quick --workers 2",
         "run temperature --preset quick --seeds 5 --set train.epochs=4",
         "run aggregation --set inspect=tau_30",
+        "run temperature --preset small --canary",
         "run my_study.yaml --plugin my_strategies",
         "run temperature --force temperature/tau_30 --retries 5",
     )
@@ -55,6 +57,7 @@ def cli() -> None:
 @preset_option
 @set_option
 @seeds_option
+@canary_option
 @runs_option
 @plugin_option
 @format_option
@@ -137,6 +140,7 @@ def carry_out(
 @preset_option
 @set_option
 @seeds_option
+@canary_option
 @runs_option
 @plugin_option
 @format_option
@@ -149,7 +153,7 @@ def report(studies: tuple[str, ...], runs_dir: Path, plugins: tuple[str, ...], f
     uri = commands.tracking_uri(runs_dir)
     prepare_store(uri)
     if not asked["preset"] and not asked["overrides"] and not asked["seeds"]:
-        asked |= last_request(studies, uri)
+        asked |= last_request(studies, uri, asked["canary"])
     write_report(commands.find_plan(studies, runs_dir, **asked), runs_dir, uri, wanted)
 
 
@@ -187,15 +191,16 @@ def write_report(plan: Plan, runs_dir: Path, uri: str, formats: Sequence[str]) -
         out.print(f"report ({name}): {path}", soft_wrap=True)
 
 
-def last_request(studies: Sequence[str], uri: str) -> dict[str, Any]:
-    """Returns preset, overrides and seeds of the newest tracked summary of the first named study, if there is one."""
+def last_request(studies: Sequence[str], uri: str, canary: bool) -> dict[str, Any]:
+    """Returns what the newest tracked summary of the first named study was asked with, if there is one."""
     from reports.collect import latest_request
 
     found = latest_request(studies[0], uri) if studies else None
     if found is None:
         return {}
     overrides = tuple(f"{key}={json.dumps(value)}" for key, value in found["overrides"].items())
-    return {"preset": found["preset"], "overrides": overrides, "seeds": found["seeds"]}
+    asked = {"preset": found["preset"], "overrides": overrides, "seeds": found["seeds"]}
+    return asked | {"canary": canary or found["canary"]}
 
 
 for verb in (commands.list_studies, commands.plan, run, retry, report, commands.ui, commands.schema):

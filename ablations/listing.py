@@ -40,7 +40,8 @@ def plan_overview(plan: Plan) -> RenderableType:
     todo = f"To do: {len(plan.missing_trials)} trainings, {len(plan.missing_evaluations)} evaluations" + (
         f", {len(plan.missing_costs)} networks to count and time." if plan.missing_costs else "."
     )
-    return Group(table, Text(_sharing(plan)), Text(todo))
+    canary = [Text(_canary(plan))] if plan.canaries else []
+    return Group(table, Text(_sharing(plan)), *canary, Text(todo))
 
 
 def _counts(plan: Plan, study: str) -> tuple[int, int, int, int, int, int]:
@@ -57,6 +58,15 @@ def _counts(plan: Plan, study: str) -> tuple[int, int, int, int, int, int]:
         len(evaluations),
         len(evaluations & plan.done),
     )
+
+
+def _canary(plan: Plan) -> str:
+    own = {cell.fingerprint for cell in plan.canaries}
+    trials = own & plan.trials.keys() | {plan.evaluations[key].trial.fingerprint for key in own - plan.trials.keys()}
+    seeds = sorted({cell.seed for cell in plan.canaries})
+    which = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
+    count = f"{len(trials)} trainings are canaries" if len(trials) > 1 else "1 training is a canary"
+    return f"Of these, {count}: the reference of a study again, under {which}."
 
 
 def _sharing(plan: Plan) -> str:

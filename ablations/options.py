@@ -27,6 +27,9 @@ set_option = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting of every variant. Repeatable."
 )
 seeds_option = click.option("--seeds", type=click.IntRange(1, 1000), help="Repeats per variant.")
+canary_option = click.option(
+    "--canary", is_flag=True, help="Train each study's reference again under other seeds: an A/A test of the report."
+)
 runs_option = click.option(
     "--runs-dir",
     type=click.Path(path_type=Path, file_okay=False),
@@ -126,13 +129,14 @@ def console() -> Any:
     return Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 
-def make_request(preset: str | None, overrides: Sequence[str], seeds: int | None) -> Request:
+def make_request(preset: str | None, overrides: Sequence[str], seeds: int | None, canary: bool = False) -> Request:
     """Returns what the options ask for."""
     from ablations.documents import parse_override
     from ablations.planning import Request
     from ablations.presets import get_preset
 
-    return Request(get_preset("quick" if preset is None else preset), dict(map(parse_override, overrides)), seeds)
+    found = get_preset("quick" if preset is None else preset)
+    return Request(found, dict(map(parse_override, overrides)), seeds, canary)
 
 
 def find_studies(names: Sequence[str], all_studies: bool, request: Request) -> list[Study]:

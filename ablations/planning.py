@@ -19,6 +19,12 @@ from ablations.vocabulary import Kind
 INSPECT_KEY = "inspect"
 """The override that chooses which trained networks an evaluation-only study inspects."""
 
+CANARY = "canary"
+"""What stands in place of a variant's name where the reference is trained again to test the comparison itself."""
+
+CANARY_SEED = 10_000
+"""The r-th repeat of a canary has this seed plus r; no variant has so many repeats."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -28,6 +34,7 @@ class Request:
         preset: The weakest layer of settings, and the default number of seeds.
         overrides: Settings over those of preset and study; also `inspect`, a list of network names.
         seeds: Repeats per variant, or `None` for those of the study or the preset.
+        canary: Whether the reference of each study is trained again under other seeds: an A/A test.
 
     Raises:
         UnknownNameError: If an override is not a setting.
@@ -37,6 +44,7 @@ class Request:
     preset: Preset
     overrides: Settings = field(default_factory=dict)
     seeds: int | None = None
+    canary: bool = False
 
     def __post_init__(self) -> None:
         for key in self.settings:
@@ -137,7 +145,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Plan:
-    """The deduplicated graph of trials and evaluations that a set of studies needs."""
+    """The deduplicated graph of trials and evaluations that a set of studies needs.
+
+    `canaries` are no cells of a table: they repeat the reference of a study (on each inspected network) under seeds
+    from `CANARY_SEED` on, so that a report can hold it against itself.
+    """
 
     request: Request
     studies: tuple[Study, ...]
@@ -146,11 +158,12 @@ class Plan:
     costs: dict[str, CostNode]
     cells: tuple[Cell, ...]
     done: frozenset[str] = frozenset()
+    canaries: tuple[Cell, ...] = ()
 
     @property
     def trainings_without_sharing(self) -> int:
-        """How many trainings one per table row, network and seed would take."""
-        return sum(cell.fingerprint not in self.costs for cell in self.cells)
+        """How many trainings one per table row (and canary), network and seed would take."""
+        return sum(cell.fingerprint not in self.costs for cell in (*self.cells, *self.canaries))
 
     @cached_property
     def missing_trials(self) -> tuple[TrialNode, ...]:
@@ -190,7 +203,7 @@ class Plan:
         return tuple(cell for cell in self.cells if cell.study == study)
 
     def studies_of(self, fingerprint: str) -> dict[str, list[str]]:
-        """Returns the studies that a node serves, each with the keys of its variants there."""
+        """Returns the studies that a node serves, each with the keys of its variants there, canaries included."""
         serves: dict[str, list[str]] = {}
         for cell in self._cells_by_node.get(fingerprint, ()):
             keys = serves.setdefault(cell.study, [])
@@ -201,7 +214,7 @@ class Plan:
     @cached_property
     def _cells_by_node(self) -> dict[str, list[Cell]]:
         grouped: dict[str, list[Cell]] = {}
-        for cell in self.cells:
+        for cell in (*self.cells, *self.canaries):
             grouped.setdefault(cell.fingerprint, []).append(cell)
         return grouped
 
@@ -218,6 +231,14 @@ class _Row:
     def own(self) -> Settings:
         return {**(self.network.changes if self.network else {}), **self.variant.changes}
 
+    @property
+    def has_canary(self) -> bool:
+        return self.variant.name == self.study.reference and not self.study.is_about_cost
+
+    def cells(self, name: str, nodes: Iterable[Node]) -> Iterator[Cell]:
+        network = self.network.name if self.network else ""
+        yield from (Cell(self.study.name, network, name, node.spec.seed, node.fingerprint) for node in nodes)
+
 
 def make_plan(studies: Sequence[Study], request: Request, done: Collection[str] = ()) -> Plan:
     """Returns the plan of `studies` as `request` asks for them.
@@ -229,7 +250,8 @@ def make_plan(studies: Sequence[Study], request: Request, done: Collection[str] 
 
     Raises:
         StudyError: If two studies have one name.
-        SpecError: If a setting is invalid, is read by nothing or is set by every variant itself.
+        SpecError: If a setting is invalid, is read by nothing or is set by every variant itself, or a canary is asked
+            for where nothing is trained or a variant has its name.
         UnknownNameError: If a study has no network that is to be inspected.
     """
     _refuse_repeated([study.name for study in studies])
@@ -238,14 +260,18 @@ def make_plan(studies: Sequence[Study], request: Request, done: Collection[str] 
         _Row(study, network, variant) for study in chosen for network in study.inspected for variant in study.variants
     ]
     _check_overrides(rows, request)
+    _check_canary(rows, request)
     nodes = _Nodes()
-    cells = []
+    cells: list[Cell] = []
+    canaries: list[Cell] = []
     for row in rows:
-        name = row.network.name if row.network else ""
-        for node in _repeats(row, _resolve(row, request), range(request.seeds_of(row.study))):
-            nodes.add(node)
-            cells.append(Cell(row.study.name, name, row.variant.name, node.spec.seed, node.fingerprint))
-    return Plan(request, tuple(chosen), nodes.trials, nodes.evaluations, nodes.costs, tuple(cells), frozenset(done))
+        resolved, count = _resolve(row, request), request.seeds_of(row.study)
+        cells += row.cells(row.variant.name, nodes.adding(_repeats(row, resolved, range(count))))
+        if request.canary and row.has_canary:
+            again = _repeats(row, resolved, range(CANARY_SEED, CANARY_SEED + count))
+            canaries += row.cells(CANARY, nodes.adding(again))
+    known = (nodes.trials, nodes.evaluations, nodes.costs)
+    return Plan(request, tuple(chosen), *known, tuple(cells), frozenset(done), tuple(canaries))
 
 
 @dataclass
@@ -255,6 +281,11 @@ class _Nodes:
     trials: dict[str, TrialNode] = field(default_factory=dict)
     evaluations: dict[str, EvaluationNode] = field(default_factory=dict)
     costs: dict[str, CostNode] = field(default_factory=dict)
+
+    def adding(self, nodes: Iterable[Node]) -> Iterator[Node]:
+        for node in nodes:
+            self.add(node)
+            yield node
 
     def add(self, node: Node) -> None:
         if isinstance(node, CostNode):
@@ -339,6 +370,16 @@ def _refuse_repeated(names: Sequence[str]) -> None:
     for name in names:
         if names.count(name) > 1:
             raise StudyError(f"two studies are called {name!r}. Rename one.")
+
+
+def _check_canary(rows: Sequence[_Row], request: Request) -> None:
+    if not request.canary:
+        return
+    if not any(row.has_canary for row in rows):
+        raise SpecError("a canary trains the reference again, and none of the studies trains anything.")
+    for row in rows:
+        if row.variant.name == CANARY:
+            raise SpecError(f"study {row.study.name!r} has a variant called {CANARY!r}. Rename it to ask for a canary.")
 
 
 def _check_overrides(rows: Sequence[_Row], request: Request) -> None:

@@ -73,7 +73,8 @@ def collect(plan: Plan, tracking_uri: str) -> Results:
 def latest_request(study_name: str, tracking_uri: str) -> dict[str, Any] | None:
     """Returns what the newest summary run of a study was asked with, or `None` if there is none.
 
-    The keys are `preset` (a name), `overrides` (a mapping) and `seeds` (a number, or `None` for the default).
+    The keys are `preset` (a name), `overrides` (a mapping), `seeds` (a number, or `None` for the default) and `canary`
+    (whether there was one).
 
     Raises:
         TrackingError: If the store does not exist or cannot be reached.
@@ -91,6 +92,7 @@ def latest_request(study_name: str, tracking_uri: str) -> dict[str, Any] | None:
                     "preset": tags[names.TAG_PRESET],
                     "overrides": _json_object(tags.get(names.TAG_OVERRIDES)),
                     "seeds": _integer(tags.get(names.TAG_SEEDS)),
+                    "canary": tags.get(names.TAG_CANARY) == "true",
                 }
     return None
 

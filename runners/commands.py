@@ -21,6 +21,7 @@ import click
 from ablations.errors import AblationError
 from ablations.options import (
     all_option,
+    canary_option,
     console,
     examples,
     find_studies,
@@ -56,6 +57,7 @@ def list_studies(preset: str | None, plugins: tuple[str, ...]) -> None:
 @preset_option
 @set_option
 @seeds_option
+@canary_option
 @runs_option
 @plugin_option
 def plan(studies: tuple[str, ...], runs_dir: Path, plugins: tuple[str, ...], **asked: Any) -> None:
@@ -119,12 +121,13 @@ def find_plan(
     preset: str | None,
     overrides: Sequence[str],
     seeds: int | None,
+    canary: bool = False,
 ) -> Plan:
     """Returns the plan of the named studies, knowing what has been measured under `runs_dir`."""
     from ablations.planning import make_plan
     from runners.state import StateStore
 
-    request = make_request(preset, overrides, seeds)
+    request = make_request(preset, overrides, seeds, canary)
     fresh = make_plan(find_studies(studies, all_studies, request), request)
     done = StateStore(runs_dir / "state").done(node.fingerprint for node in fresh.nodes)
     return replace(fresh, done=done)

@@ -67,6 +67,7 @@ def _tags(tracker: Tracker, plan: Plan, study: Study, verdicts: Mapping[str, str
         names.TAG_STUDY_NAME: study.name,
         names.TAG_OVERRIDES: canonical_json(dict(plan.request.overrides)),
         names.TAG_SEEDS: str(plan.request.seeds_of(study)),
+        names.TAG_CANARY: str(plan.request.canary).lower(),
         names.study_tag(study.name): "summary",
         names.TAG_NOTE: _note(study, verdicts),
         **tracker.common_tags(),

@@ -155,15 +155,17 @@ def test_a_file_that_is_no_store(tmp_path: Path, plan: Plan) -> None:
 def test_latest_request(make_store: MakeStore) -> None:
     store, name = make_store(), 'it\'s a "study"'
     experiment = names.experiment_name("quick", "fashion_mnist_mini")
-    for start, seeds in ((1, "3"), (3, "5"), (2, "4")):
+    for start, seeds, canary in ((1, "3", "true"), (3, "5", "false"), (2, "4", "true")):
         tags = {
             names.TAG_KIND: "study",
             names.TAG_STUDY_NAME: name,
             names.TAG_PRESET: "quick",
             names.TAG_OVERRIDES: json.dumps({"train.epochs": 4}),
             names.TAG_SEEDS: seeds,
+            names.TAG_CANARY: canary,
         }
         store.raw(experiment, "summary", tags, {}, start=start)
-    assert latest_request(name, store.uri) == {"preset": "quick", "overrides": {"train.epochs": 4}, "seeds": 5}
+    asked = {"preset": "quick", "overrides": {"train.epochs": 4}, "seeds": 5, "canary": False}
+    assert latest_request(name, store.uri) == asked
     assert latest_request("another", store.uri) is None
     assert latest_request(name, make_store().uri) is None
