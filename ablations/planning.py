@@ -5,16 +5,29 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 from ablations.errors import SpecError, StudyError, UnknownNameError
 from ablations.fingerprint import cost_fingerprint, evaluation_fingerprint, trial_fingerprints
-from ablations.naming import intervention_title, model_title, trial_title
+from ablations.nodes import CostNode, EvaluationNode, Node, TrialNode
 from ablations.presets import Preset
 from ablations.settings import DEFAULTS, Settings, check_values, merge, resolve, unread
 from ablations.spec import Intervention, TrialSpec
 from ablations.study import InspectedNetwork, Study, Variant
-from ablations.vocabulary import Kind
+
+__all__ = [
+    "CANARY",
+    "CANARY_SEED",
+    "INSPECT_KEY",
+    "Cell",
+    "CostNode",
+    "EvaluationNode",
+    "Node",
+    "Plan",
+    "Request",
+    "TrialNode",
+    "make_plan",
+]
 
 INSPECT_KEY = "inspect"
 """The override that chooses which trained networks an evaluation-only study inspects."""
@@ -68,60 +81,6 @@ class Request:
         if study.is_about_cost:
             return 1
         return self.seeds or study.seeds or self.preset.seeds
-
-
-@dataclass(frozen=True)
-class TrialNode:
-    """A training the plan needs."""
-
-    fingerprint: str
-    spec: TrialSpec
-
-    kind: ClassVar[Kind] = "trial"
-
-    @property
-    def title(self) -> str:
-        """A name that a person can read."""
-        return trial_title(self.spec)
-
-
-@dataclass(frozen=True)
-class EvaluationNode:
-    """An evaluation of a trial's checkpoint under an intervention that the plan needs."""
-
-    fingerprint: str
-    trial: TrialNode
-    intervention: Intervention
-
-    kind: ClassVar[Kind] = "evaluation"
-
-    @property
-    def spec(self) -> TrialSpec:
-        """The training whose checkpoint is evaluated."""
-        return self.trial.spec
-
-    @property
-    def title(self) -> str:
-        """A name that a person can read."""
-        return f"{self.trial.title} · {intervention_title(self.intervention)}"
-
-
-@dataclass(frozen=True)
-class CostNode:
-    """A network whose cost is counted and timed without training it; only model and data set of the spec count."""
-
-    fingerprint: str
-    spec: TrialSpec
-
-    kind: ClassVar[Kind] = "cost"
-
-    @property
-    def title(self) -> str:
-        """A name that a person can read."""
-        return f"{model_title(self.spec.model)} · cost"
-
-
-Node = TrialNode | EvaluationNode | CostNode
 
 
 @dataclass(frozen=True)
