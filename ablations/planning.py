@@ -161,6 +161,17 @@ class Plan:
         """Returns the cells of one study, in the order of its rows."""
         return tuple(cell for cell in self.cells if cell.study == study)
 
+    def cells_of_row(self, study: str, network: str, variant: str) -> tuple[Cell, ...]:
+        """Returns the repeats of one variant of a study on one network (empty if it inspects none)."""
+        return tuple(self._cells_by_row.get((study, network, variant), ()))
+
+    @cached_property
+    def _cells_by_row(self) -> dict[tuple[str, str, str], list[Cell]]:
+        grouped: dict[tuple[str, str, str], list[Cell]] = {}
+        for cell in self.cells:
+            grouped.setdefault((cell.study, cell.network, cell.variant), []).append(cell)
+        return grouped
+
     def studies_of(self, fingerprint: str) -> dict[str, list[str]]:
         """Returns the studies that a node serves, each with the keys of its variants there, canaries included."""
         serves: dict[str, list[str]] = {}

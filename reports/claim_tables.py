@@ -151,7 +151,7 @@ def _ours(study: Study, judged: JudgedContrast | None) -> Cell:
     if judged is None:
         return Missing()
     difference, decimals = judged.difference, _decimals(study)
-    if not difference.n:
+    if not difference.is_known:
         return Missing(f"n = {judged.complete}/{judged.expected}")
     low, high = (difference.low, difference.high) if difference.has_interval else (None, None)
     return Interval(difference.mean, low, high, decimals, (NO_SPREAD,) if difference.no_spread else ())

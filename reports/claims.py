@@ -1,14 +1,14 @@
 """Published finding → verdict: what our runs say about each claim of a study, with the numbers behind it. Pure.
 
 A claim is judged by its weakest contrast. A contrast is judged by the mean over training seeds of the paired difference
-and its 95 % t interval, against its margin. Nothing is corrected for the number of claims: of many true ones a few will
-miss, of many empty ones about one in forty is `reproduced` by chance.
+and its 95 % interval (`reports.differences`), against its margin. Nothing is corrected for the number of claims: of
+many true ones a few will miss, of many empty ones about one in forty is `reproduced` by chance.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,9 +17,10 @@ from ablations.planning import Plan
 from ablations.published import PublishedValue
 from ablations.study import Study
 from ablations.vocabulary import HIGHER_IS_BETTER
+from reports.differences import difference
 from reports.published import published_contrast
 from reports.results import Results
-from reports.statistics import Estimate, estimate
+from reports.statistics import Estimate
 from reports.summary import StudySummary, VariantSummary, summarize_study
 
 Verdict = Literal["contradicted", "not reproduced", "not enough runs", "same direction", "reproduced"]
@@ -49,8 +50,8 @@ class JudgedContrast:
     Attributes:
         contrast: What is compared.
         verdict: What our runs say.
-        difference: Mean over seeds of better − worse, turned so that above zero is the claimed direction; without
-            values where a repeat is missing.
+        difference: Mean over seeds of better − worse, turned so that above zero is the claimed direction; nothing but
+            the number of pairs where a repeat is missing.
         complete: How many seeds have every value that is compared.
         expected: How many seeds the plan asks for.
         published: The published difference, if all its numbers were published.
@@ -146,27 +147,17 @@ def judge_contrast(study: Study, contrast: Contrast, rows: Mapping[str, VariantS
 
     Where lower is better the difference is turned round, so that above the margin always is the claimed direction.
     """
-    compared = [rows[name] for name in contrast.variants]
-    seeds = sorted(set.intersection(*(set(row.values) for row in compared)))
-    sign = 1.0 if study.metric in HIGHER_IS_BETTER else -1.0
-    values = [
-        sign * (_mean(rows, contrast.better, seed) - _mean(rows, contrast.worse, seed))
-        for seed in (seeds if all(row.complete for row in compared) else ())
-    ]
-    difference = estimate(values)
+    better, worse = ([rows[name] for name in side] for side in (contrast.better, contrast.worse))
+    found = difference(better, worse, study.metric)
+    turned = found if study.metric in HIGHER_IS_BETTER else found.turned
     return JudgedContrast(
         contrast=contrast,
-        verdict=judge(difference, contrast.margin),
-        difference=difference,
-        complete=len(seeds),
-        expected=max(row.expected for row in compared),
+        verdict=judge(turned, contrast.margin),
+        difference=turned,
+        complete=found.n,
+        expected=max(row.expected for row in (*better, *worse)),
         published=published_contrast(study, contrast),
     )
-
-
-def _mean(rows: Mapping[str, VariantSummary], names: Iterable[str], seed: int) -> float:
-    values = [rows[name].values[seed] for name in names]
-    return sum(values) / len(values) if values else 0.0
 
 
 def judge(difference: Estimate, margin: float) -> Verdict:
@@ -175,7 +166,7 @@ def judge(difference: Estimate, margin: float) -> Verdict:
     Seeds that all gave one value have no interval: what they say is a direction at best, never `reproduced` and
     never `contradicted`.
     """
-    if difference.n < 2:
+    if difference.n < 2 or not difference.is_known:
         return NOT_ENOUGH
     if difference.has_interval and difference.low > margin:
         return REPRODUCED

@@ -1,8 +1,8 @@
 """MLflow → `Results`: the only reads of the tracking store.
 
 One paged search per experiment brings every run with its last metrics; only the curves of trials cost a request per
-metric, and the attention profiles of a study about them a file each. What the store holds beside the plan (other
-projects, deleted or failed runs) does not disturb.
+metric, and a file each the attention profiles of a study about them and the correct images of evaluations of one
+checkpoint. What the store holds beside the plan (other projects, deleted or failed runs) does not disturb.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import os
 import socket
 import tempfile
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +23,7 @@ from urllib.parse import urlsplit
 import pandas as pd
 from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -29,6 +32,7 @@ from ablations.errors import ReportError, TrackingError
 from ablations.fingerprint import SHORT
 from ablations.planning import Cell, Plan
 from reports.attention import profile_rows
+from reports.correctness import Correctness, compared_by_image, read_correctness
 from reports.facts import can_be_drawn, trials_of
 from reports.results import ATTENTION_COLUMNS, CELL_COLUMNS, CURVE_COLUMNS, FINISHED, MISSING, RUN_COLUMNS, Results
 
@@ -40,6 +44,9 @@ _CURVES = frozenset({names.TRAIN_LOSS, names.VAL_LOSS, names.VAL_TOP1, names.TEM
 _AGREE = 1e-6
 _HUGE = 1e300
 _CONNECT_SECONDS = 5.0
+_FETCHERS = 16
+"""Files fetched at once: a server answers each in milliseconds, most of which are waiting."""
+
 _ROOT = names.experiment_name("", "").partition("/")[0]
 
 
@@ -61,12 +68,15 @@ def collect(plan: Plan, tracking_uri: str) -> Results:
             raise ReportError(_nothing(plan, tracking_uri))
         curves = _curves(client, [chosen[key] for key in _drawn(plan) if key in chosen])
         attention, unreadable = _attention(client, plan, chosen)
+        correctness, left_out = _correctness(plan, chosen, tracking_uri)
     return Results(
-        cells=pd.DataFrame(_cell_rows(plan, chosen)),
+        cells=_cell_frame(plan.cells, chosen),
         curves=pd.DataFrame(curves, columns=list(CURVE_COLUMNS)),
         runs=pd.DataFrame(_run_rows(plan, chosen), columns=list(RUN_COLUMNS)),
-        warnings=(*_disagreements(plan, runs), *unreadable),
+        warnings=(*_disagreements(plan, runs), *unreadable, *left_out),
         attention=pd.DataFrame(attention, columns=list(ATTENTION_COLUMNS)),
+        canaries=_cell_frame(plan.canaries, chosen),
+        correctness=correctness,
     )
 
 
@@ -172,7 +182,7 @@ def _choose(runs: list[Run]) -> Run:
 def _disagreements(plan: Plan, runs: dict[str, list[Run]]) -> Iterator[str]:
     metrics = {study.name: study.metric for study in plan.studies}
     said = set()
-    for cell in plan.cells:
+    for cell in (*plan.cells, *plan.canaries):
         metric = metrics[cell.study]
         finished = [run for run in runs.get(cell.fingerprint, []) if _status(run) == FINISHED]
         values = [run.data.metrics.get(metric, math.nan) for run in finished]
@@ -189,8 +199,9 @@ def _agree(one: float, other: float) -> bool:
     return abs(one - other) <= _AGREE or (math.isnan(one) and math.isnan(other))
 
 
-def _cell_rows(plan: Plan, chosen: dict[str, Run]) -> list[dict[str, Any]]:
-    return [_cell_row(cell, chosen.get(cell.fingerprint)) for cell in plan.cells]
+def _cell_frame(cells: Iterable[Cell], chosen: dict[str, Run]) -> pd.DataFrame:
+    rows = [_cell_row(cell, chosen.get(cell.fingerprint)) for cell in cells]
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=list(CELL_COLUMNS))
 
 
 def _cell_row(cell: Cell, run: Run | None) -> dict[str, Any]:
@@ -244,6 +255,38 @@ def _attention(client: MlflowClient, plan: Plan, chosen: dict[str, Run]) -> tupl
         except ValueError as error:
             unreadable.append(f"{names.ATTENTION_FILE} of run {run_id} is left out: {error}.")
     return rows, unreadable
+
+
+def _correctness(plan: Plan, chosen: dict[str, Run], uri: str) -> tuple[dict[str, Correctness], list[str]]:
+    """Returns what was tracked per image for the nodes that are compared by it, and what could not be read."""
+    wanted = dict.fromkeys(key for study in plan.studies for key in compared_by_image(study, plan) if key in chosen)
+    runs = {key: chosen[key] for key in wanted if names.TAG_CORRECTNESS in chosen[key].data.tags}
+    with _without_progress_bar(), ThreadPoolExecutor(_FETCHERS) as pool:
+        read = dict(zip(runs, pool.map(partial(_read_correctness, uri), runs.values()), strict=True))
+    known = {key: found for key, found in read.items() if isinstance(found, Correctness)}
+    return known, [found for found in read.values() if isinstance(found, str)]
+
+
+def _read_correctness(uri: str, run: Run) -> Correctness | str:
+    """Returns the correct images of a run, or why they are left out."""
+    try:
+        found = read_correctness(_artifact(uri, run, names.CORRECTNESS_FILE))
+        if found.digest != run.data.tags[names.TAG_CORRECTNESS]:
+            raise ValueError("it is not the file that was tracked")
+        found.check(run.data.metrics)
+    except (MlflowException, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        return f"{names.CORRECTNESS_FILE} of run {run.info.run_id} is left out: {reason}."
+    return found
+
+
+def _artifact(uri: str, run: Run, path: str) -> str:
+    """Returns the text of a file of a run; files on this machine are read where they lie."""
+    repository: Any = get_artifact_repository(run.info.artifact_uri, tracking_uri=uri)
+    if urlsplit(run.info.artifact_uri).scheme in ("", "file"):
+        return Path(repository.download_artifacts(path)).read_text(encoding="utf-8")
+    with tempfile.TemporaryDirectory(prefix="dyconv-report-") as folder:
+        return Path(repository.download_artifacts(path, folder)).read_text(encoding="utf-8")
 
 
 def _has_artifact(client: MlflowClient, run_id: str, path: str) -> bool:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import pandas as pd
+
+from reports.correctness import Correctness
 
 FINISHED, MISSING, NO_METRIC = "finished", "missing", "without the deciding metric"
 """Status of a cell; the others are MLflow's own in lower case (failed, killed, running, scheduled)."""
@@ -33,6 +36,10 @@ def _no_attention() -> pd.DataFrame:
     return pd.DataFrame(columns=list(ATTENTION_COLUMNS))
 
 
+def _no_cells() -> pd.DataFrame:
+    return pd.DataFrame(columns=list(CELL_COLUMNS))
+
+
 @dataclass(frozen=True)
 class Results:
     """What was measured for the cells of a plan.
@@ -46,6 +53,9 @@ class Results:
         attention: A row per dynamic layer of a trial, and per class there, on the test split: `ATTENTION_COLUMNS`.
             `index` counts the layers from the input, from 1; `class` is empty in the row over all images.
             Only trials of studies about the attention profile are here.
+        canaries: A row per canary of the plan, in the columns of `cells`; `variant` is `planning.CANARY`.
+        correctness: By fingerprint, which test images were classified correctly. Only nodes of studies that compare
+            evaluations of one checkpoint are here, and of these only those that were tracked with it.
     """
 
     cells: pd.DataFrame
@@ -53,6 +63,8 @@ class Results:
     runs: pd.DataFrame
     warnings: tuple[str, ...] = ()
     attention: pd.DataFrame = field(default_factory=_no_attention)
+    canaries: pd.DataFrame = field(default_factory=_no_cells)
+    correctness: Mapping[str, Correctness] = field(default_factory=dict)
 
     @property
     def newest(self) -> int:
@@ -64,13 +76,25 @@ class Results:
 
         A run that finished without a finite value of `metric` counts as absent.
         """
-        rows = self.cells[self.cells["study"] == study]
-        values = rows[metric] if metric in rows else pd.Series(math.nan, index=rows.index)
         grouped: dict[tuple[str, str], dict[int, Repeat]] = {}
-        columns = (rows["network"], rows["variant"], rows["seed"], rows["status"], values)
-        for network, variant, seed, status, value in zip(*columns, strict=True):
-            if status == FINISHED and math.isnan(value):
-                status = NO_METRIC
-            found = Repeat(status, float(value) if status == FINISHED else math.nan)
-            grouped.setdefault((network, variant), {})[int(seed)] = found
+        for network, variant, seed, repeat in _repeats(self.cells, study, metric):
+            grouped.setdefault((network, variant), {})[seed] = repeat
         return grouped
+
+    def canary_repeats(self, study: str, metric: str) -> dict[str, dict[int, Repeat]]:
+        """Returns the repeats of a study's canaries by inspected network (or empty) and seed."""
+        grouped: dict[str, dict[int, Repeat]] = {}
+        for network, _, seed, repeat in _repeats(self.canaries, study, metric):
+            grouped.setdefault(network, {})[seed] = repeat
+        return grouped
+
+
+def _repeats(cells: pd.DataFrame, study: str, metric: str) -> Iterator[tuple[str, str, int, Repeat]]:
+    rows = cells[cells["study"] == study]
+    values = rows[metric] if metric in rows else pd.Series(math.nan, index=rows.index)
+    columns = (rows["network"], rows["variant"], rows["seed"], rows["status"], values)
+    for network, variant, seed, status, value in zip(*columns, strict=True):
+        if status == FINISHED and math.isnan(value):
+            status = NO_METRIC
+        found = Repeat(status, float(value) if status == FINISHED else math.nan)
+        yield str(network), str(variant), int(seed), found

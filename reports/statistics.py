@@ -14,7 +14,7 @@ from __future__ import annotations
 import gc
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -67,6 +67,11 @@ class Estimate:
     def is_known(self) -> bool:
         """Whether there is a mean."""
         return not math.isnan(self.mean)
+
+    @property
+    def turned(self) -> Estimate:
+        """The same of the values with the opposite sign."""
+        return replace(self, mean=-self.mean, low=-self.high, high=-self.low)
 
     @property
     def has_interval(self) -> bool:
@@ -197,9 +202,10 @@ def sign_flip_p_values(differences_MS: npt.ArrayLike) -> Array:
 
 
 def _sign_flip(array_MS: Array) -> Array:
+    scale_M1 = np.abs(array_MS).max(1, keepdims=True)
     found = stats.permutation_test(
-        (array_MS,),
-        np.mean,
+        (array_MS / np.where(scale_M1 > 0, scale_M1, 1.0),),
+        _rounded_mean,
         permutation_type="samples",
         vectorized=True,
         axis=-1,
@@ -208,6 +214,11 @@ def _sign_flip(array_MS: Array) -> Array:
         rng=np.random.default_rng(0),
     )
     return np.atleast_1d(np.asarray(found.pvalue, dtype=float))
+
+
+def _rounded_mean(values: Array, axis: int) -> Array:
+    # Accuracies are shares of so many images: flips tie often, and rounding of their differences must not part them.
+    return np.asarray(np.round(values.mean(axis=axis), 10))
 
 
 def smallest_p_value(seeds: int) -> float:

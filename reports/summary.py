@@ -1,4 +1,4 @@
-"""Per study and variant: the deciding metric over the seeds, and its paired difference to the reference.
+"""Per study and variant: the deciding metric over the seeds, its paired difference to the reference, and its p-value.
 
 Plain data that tables, figures, sentences and the tracked summary runs share, so that all of them say the same.
 """
@@ -6,14 +6,26 @@ Plain data that tables, figures, sentences and the tracked summary runs share, s
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from ablations.planning import Plan
 from ablations.study import Study
-from ablations.vocabulary import CI_HIGH, CI_LOW, COUNT, DELTA_PREFIX, MEAN, SD
-from reports.results import Results
-from reports.statistics import Estimate, estimate, paired_difference
+from ablations.vocabulary import CI_HIGH, CI_LOW, COUNT, DELTA_PREFIX, MEAN, P_HOLM, P_VALUE, SD
+from reports.correctness import Correctness, checkpoint_of
+from reports.differences import difference, share_checkpoints
+from reports.results import Repeat, Results
+from reports.statistics import (
+    ALPHA,
+    Estimate,
+    estimate,
+    holm,
+    paired_differences,
+    seeds_for_a_star,
+    sign_flip_p_values,
+    smallest_p_value,
+    unknown,
+)
 
 
 @dataclass(frozen=True)
@@ -27,8 +39,14 @@ class VariantSummary:
         expected: How many repeats the plan asks for.
         values: The deciding metric by seed, for the repeats that finished.
         absent: Status by seed of the repeats that did not.
-        estimate: Mean over the seeds in `values`.
-        delta: Paired difference to the reference of the same network; `None` for the reference itself.
+        estimate: Mean over the seeds; nothing but its `n` where a repeat is missing.
+        delta: Paired difference to the reference of the same network, nothing but the number of pairs where a repeat
+            of either is missing; `None` for the reference itself.
+        p_value: Two-sided p-value of that difference by sign flips, NaN where there is none.
+        p_holm: The same, corrected over all comparisons of the study's table.
+        checkpoints: By seed, the fingerprint of the training that is measured.
+        correctness: By seed, which test images were right, as far as results hold that.
+        same_checkpoints: Whether the reference is measured on the same checkpoints, seed by seed.
     """
 
     network: str
@@ -38,18 +56,29 @@ class VariantSummary:
     values: Mapping[int, float]
     absent: Mapping[int, str]
     estimate: Estimate
-    delta: Estimate | None
+    delta: Estimate | None = None
+    p_value: float = math.nan
+    p_holm: float = math.nan
+    checkpoints: Mapping[int, str] = field(default_factory=dict, repr=False)
+    correctness: Mapping[int, Correctness] = field(default_factory=dict, repr=False)
+    same_checkpoints: bool = False
 
     @property
     def complete(self) -> bool:
         """Whether every repeat of the plan finished."""
         return not self.absent
 
+    @property
+    def stars(self) -> str:
+        """`*` below 0.05 and `**` below 0.01, corrected over the table."""
+        return "**" if self.p_holm < ALPHA / 5 else "*" if self.p_holm < ALPHA else ""
+
     def as_metrics(self, metric: str) -> dict[str, float]:
         """Returns the finite numbers under the names that a tracked summary run carries them, counts included."""
         named = _named(metric, self.estimate)
         if self.delta is not None:
             named |= _named(DELTA_PREFIX + metric, self.delta)
+            named |= {DELTA_PREFIX + metric + P_VALUE: self.p_value, DELTA_PREFIX + metric + P_HOLM: self.p_holm}
         return {name: value for name, value in named.items() if math.isfinite(value)}
 
 
@@ -81,6 +110,26 @@ class StudySummary:
         return tuple(row for row in self.variants if row.network == network)
 
     @property
+    def tested(self) -> tuple[VariantSummary, ...]:
+        """The rows whose difference has a p-value: the comparisons that are corrected for each other."""
+        return tuple(row for row in self.variants if not math.isnan(row.p_value))
+
+    @property
+    def seeds(self) -> int:
+        """How many repeats the plan asks for."""
+        return max((row.expected for row in self.variants), default=0)
+
+    @property
+    def can_star(self) -> bool:
+        """Whether with so many seeds any of the comparisons could get a star."""
+        return bool(self.tested) and len(self.tested) * smallest_p_value(self.seeds) < ALPHA
+
+    @property
+    def seeds_for_a_star(self) -> int:
+        """How many seeds it takes for any of the comparisons to get a star."""
+        return seeds_for_a_star(max(1, len(self.tested)))
+
+    @property
     def missing(self) -> int:
         """How many cells have no value."""
         return sum(len(row.absent) for row in self.variants)
@@ -88,21 +137,45 @@ class StudySummary:
 
 def summarize_study(study: Study, plan: Plan, results: Results) -> StudySummary:
     """Returns the summary of one study of the plan."""
-    repeats = results.repeats(study.name, study.metric)
-    values = {key: {seed: r.value for seed, r in by_seed.items() if r.finished} for key, by_seed in repeats.items()}
-    rows = []
-    for (network, variant), by_seed in repeats.items():
-        own, reference = values[network, variant], values[network, study.reference]
-        rows.append(
-            VariantSummary(
-                network=network,
-                variant=variant,
-                key=f"{network}: {variant}" if network else variant,
-                expected=len(by_seed),
-                values=own,
-                absent={seed: repeat.status for seed, repeat in by_seed.items() if not repeat.finished},
-                estimate=estimate(tuple(own.values())),
-                delta=None if variant == study.reference else paired_difference(own, reference),
-            )
-        )
-    return StudySummary(study.name, study.metric, study.reference, tuple(rows))
+    measured = [_measured(study, plan, results, place) for place in results.repeats(study.name, study.metric).items()]
+    references = {row.network: row for row in measured if row.variant == study.reference}
+    compared = [_compared(row, references[row.network], study.metric) for row in measured]
+    return StudySummary(study.name, study.metric, study.reference, tuple(_tested(compared, references)))
+
+
+def _measured(
+    study: Study, plan: Plan, results: Results, place: tuple[tuple[str, str], Mapping[int, Repeat]]
+) -> VariantSummary:
+    (network, variant), by_seed = place
+    fingerprints = {c.seed: c.fingerprint for c in plan.cells_of_row(study.name, network, variant)}
+    values = {seed: repeat.value for seed, repeat in by_seed.items() if repeat.finished}
+    known = results.correctness
+    return VariantSummary(
+        network=network,
+        variant=variant,
+        key=f"{network}: {variant}" if network else variant,
+        expected=len(by_seed),
+        values=values,
+        absent={seed: repeat.status for seed, repeat in by_seed.items() if not repeat.finished},
+        estimate=estimate(tuple(values.values())) if len(values) == len(by_seed) else unknown(len(values)),
+        checkpoints={seed: checkpoint_of(plan, key) for seed, key in fingerprints.items()},
+        correctness={seed: known[key] for seed, key in fingerprints.items() if key in known},
+    )
+
+
+def _compared(row: VariantSummary, reference: VariantSummary, metric: str) -> VariantSummary:
+    if row.variant == reference.variant:
+        return row
+    delta = difference((row,), (reference,), metric)
+    return replace(row, delta=delta, same_checkpoints=share_checkpoints((row, reference)))
+
+
+def _tested(rows: Sequence[VariantSummary], references: Mapping[str, VariantSummary]) -> Iterator[VariantSummary]:
+    """Yields the rows with the p-values of their differences, corrected over all that can be compared."""
+    tested = [row for row in rows if row.delta and row.delta.is_known and row.delta.n > 1]
+    differences = [tuple(paired_differences(row.values, references[row.network].values).values()) for row in tested]
+    plain = sign_flip_p_values(differences).tolist() if differences else []
+    found = {row.key: pair for row, pair in zip(tested, zip(plain, holm(plain), strict=True), strict=True)}
+    for row in rows:
+        p_value, p_holm = found.get(row.key, (math.nan, math.nan))
+        yield replace(row, p_value=p_value, p_holm=p_holm)

@@ -97,7 +97,8 @@ def test_a_missing_repeat_of_the_other_side_counts_too() -> None:
     found = _judge(_study(_claim(*A_OVER_B)), {"a": ABOVE, "b": (0.0, 0.0, None)})
     assert found.verdict == "not enough runs"
     assert found.decisive is not None
-    assert (found.decisive.difference.n, found.decisive.complete, found.decisive.expected) == (0, 2, 3)
+    assert (found.decisive.difference.n, found.decisive.complete, found.decisive.expected) == (2, 2, 3)
+    assert not found.decisive.difference.is_known
 
 
 @pytest.mark.parametrize(

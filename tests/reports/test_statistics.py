@@ -138,6 +138,13 @@ def test_sign_flips_by_counting(differences: list[float]) -> None:
     assert sign_flip_p_values([differences]) == pytest.approx([_every_sign(differences)])
 
 
+@given(st.lists(st.integers(-9, 9), min_size=2, max_size=7), st.integers(1000, 3600))
+def test_ties_of_accuracies_stay_ties(images: list[int], right: int) -> None:
+    """Counts of images tie exactly; percentages of 3,600 images, subtracted, do so up to rounding."""
+    differences = [100 * (right + more) / 3600 - 100 * right / 3600 for more in images]
+    assert sign_flip_p_values([differences]) == pytest.approx([_every_sign(images)])
+
+
 def test_sign_flips_of_several_comparisons_are_those_of_each() -> None:
     table = np.random.default_rng(5).normal(size=(40, 6))
     together = sign_flip_p_values(table)

@@ -162,9 +162,12 @@ def test_summary_for_tracking(plan: Plan, results: Results) -> None:
             "delta.test/top1.ci_low": -4.4841,
             "delta.test/top1.ci_high": 0.4841,
             "delta.test/top1.n": 3.0,
+            "delta.test/top1.p": 0.25,
+            "delta.test/top1.p_holm": 0.25,
         },
         abs=1e-3,
     )
+    assert temperature.get("", "tau_20").as_metrics("test/top1") == {"test/top1.n": 2.0, "delta.test/top1.n": 2.0}
     assert aggregation.get("tau_20", "max").as_metrics("test/top1") == {"test/top1.n": 0.0, "delta.test/top1.n": 0.0}
     assert (temperature.get("", "tau_20").absent, aggregation.missing) == ({1: "failed"}, 5)
 
