@@ -8,6 +8,7 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ablations import vocabulary as names
@@ -15,28 +16,26 @@ from ablations.planning import Cell, EvaluationNode, Node, Plan, Request, make_p
 from ablations.presets import PRESETS
 from ablations.registry import available_studies, get_study
 from reports.attention import profile_rows
+from reports.correctness import Correctness, compared_by_image
 from reports.results import ATTENTION_COLUMNS, CELL_COLUMNS, CURVE_COLUMNS, FINISHED, MISSING, RUN_COLUMNS, Results
 from tests.reports.made_up import COMMIT, VERSIONS
 
 RESOLUTIONS = (14, 14, 14, 14, 7, 7, 7, 4, 4, 4, 2, 2)
 _MOST_EPOCHS = 5
+IMAGES = 500
+DIFFICULTY = np.random.default_rng(0).random(IMAGES)
 CLASSES = ("T-shirt/top", "trouser", "pullover", "dress", "coat")
 
 
-def whole_plan(preset: str, *studies: str) -> Plan:
+def whole_plan(preset: str, *studies: str, seeds: int | None = None, canary: bool = False) -> Plan:
     """Returns the plan of the named studies, or of every registered one."""
-    request = Request(PRESETS[preset])
+    request = Request(PRESETS[preset], seeds=seeds, canary=canary)
     return make_plan([get_study(name, request.base()) for name in studies or available_studies()], request)
 
 
 def made_up_results(plan: Plan) -> Results:
     """Returns results in which every node of the plan has finished; the same plan gives the same numbers."""
     measured = {node.fingerprint: _metrics(node) for node in plan.nodes}
-    cells = [
-        dict(zip(CELL_COLUMNS, (*_place(cell), _run_id(cell.fingerprint), FINISHED), strict=True))
-        | measured[cell.fingerprint]
-        for cell in plan.cells
-    ]
     curves = [row for node in plan.trials.values() for row in _curves(node)]
     attention = [
         (key, *row)
@@ -45,11 +44,26 @@ def made_up_results(plan: Plan) -> Results:
         for row in profile_rows(profile_text(_chance(node)))
     ]
     return Results(
-        cells=pd.DataFrame(cells),
+        cells=_frame([_cell(cell, measured) for cell in plan.cells]),
         curves=pd.DataFrame(curves, columns=list(CURVE_COLUMNS)),
         runs=pd.DataFrame([_run(node) for node in plan.nodes], columns=list(RUN_COLUMNS)),
         attention=pd.DataFrame(attention, columns=list(ATTENTION_COLUMNS)),
+        canaries=_frame([_cell(cell, measured) for cell in plan.canaries]),
+        correctness={
+            key: images_right(key, measured[key][names.TEST_TOP1])
+            for study in plan.studies
+            for key in compared_by_image(study, plan)
+        },
     )
+
+
+def images_right(fingerprint: str, top1: float) -> Correctness:
+    """Returns which of 500 images a node gets right: the easy ones, give or take, `top1` per cent of them."""
+    rank = DIFFICULTY + 0.3 * np.random.default_rng(int(fingerprint[:12], 16)).random(IMAGES)
+    right = np.zeros(IMAGES, dtype=bool)
+    right[np.argsort(rank)[: round(top1 * IMAGES / 100)]] = True
+    packed = {names.TEST_TOP1: np.packbits(right).tobytes()}
+    return Correctness(IMAGES, ("made up", "data set"), fingerprint, packed)
 
 
 def results_of(plan: Plan, values: Mapping[str, Sequence[float | None]]) -> Results:
@@ -84,6 +98,15 @@ def profile_text(chance: random.Random) -> str:
     return json.dumps({"layers": layers, "classes": list(CLASSES)})
 
 
+def _cell(cell: Cell, measured: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+    place = (*_place(cell), _run_id(cell.fingerprint), FINISHED)
+    return {**dict(zip(CELL_COLUMNS, place, strict=True)), **measured[cell.fingerprint]}
+
+
+def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=list(CELL_COLUMNS))
+
+
 def _chance(node: Node) -> random.Random:
     return random.Random(node.fingerprint)
 
@@ -102,6 +125,8 @@ def _metrics(node: Node) -> dict[str, float]:
         found = {names.COST_PARAMETERS: 4e6 * (1 + chance.random()), names.COST_MULTIPLY_ADDS: 3e8 * chance.random()}
         return found | {names.COST_LATENCY: 20 + chance.random(), names.COST_LATENCY_RATIO: 1 + chance.random()}
     top1 = 80 + 4 * chance.random() - (30 * chance.random() if isinstance(node, EvaluationNode) else 0)
+    # A share of so many images, as an accuracy is.
+    top1 = round(top1 * IMAGES / 100) * 100 / IMAGES
     found = {names.TEST_TOP1: top1, names.TEST_TOP5: 99.0, names.TEST_LOSS: 0.5, names.SECONDS: 20.0}
     return found if node.spec.model.layer == "static" else found | {names.ATTENTION_GAP: chance.gauss(0.1, 0.05)}
 

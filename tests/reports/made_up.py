@@ -96,8 +96,9 @@ class Store:
         start: int = 1_700_000_000_000,
         curves: Mapping[str, tuple[float, ...]] | None = None,
         tags: Mapping[str, str] | None = None,
+        files: Mapping[str, str] | None = None,
     ) -> str:
-        """Adds the run of a node as runners write it and returns its id."""
+        """Adds the run of a node as runners write it, with files by name as its artifacts, and returns its id."""
         own = {
             names.TAG_KIND: node.kind,
             names.TAG_FINGERPRINT: node.fingerprint,
@@ -108,7 +109,10 @@ class Store:
             **(tags or {}),
         }
         experiment = names.experiment_name(plan.request.preset.name, plan.request.base().data.name)
-        return self.raw(experiment, node.title, own, metrics, status=status, start=start, curves=curves)
+        run_id = self.raw(experiment, node.title, own, metrics, status=status, start=start, curves=curves)
+        for name, text in (files or {}).items():
+            MlflowClient(self.uri).log_text(run_id, text, name)
+        return run_id
 
     def raw(
         self,
