@@ -39,6 +39,11 @@ def study_schema() -> dict[str, Any]:
             **{name: _described(name) for name in ("name", "title", "question", "reference", "published", "finding")},
             "metric": {"enum": sorted(STUDY_METRICS), "default": "test/top1"},
             "seeds": {"type": "integer", "minimum": 1, "maximum": 1000},
+            "size_of_interest": {
+                "type": "number",
+                "exclusiveMinimum": 0,
+                "description": "The smallest difference that matters, in the unit of the metric.",
+            },
             "inspect": {"type": "array", "items": {"type": "string"}},
             "columns": {"type": "array", "items": {"type": "string"}},
             "baseline": baseline,

@@ -12,7 +12,7 @@ from ablations.claims import Claim
 from ablations.errors import SpecError, UnknownNameError
 from ablations.presets import PRESETS
 from ablations.settings import check_values, flatten
-from ablations.spec import Frozen, Intervention
+from ablations.spec import Frozen, Intervention, PositiveFloat
 from ablations.vocabulary import COST_METRICS, STUDY_METRICS, TEST_TOP1
 
 
@@ -128,6 +128,8 @@ class Study(Frozen):
         columns: Headings of the columns that describe a row instead of its label, for example one per resolution.
         metric: What decides, one of `vocabulary.STUDY_METRICS`.
         seeds: Repeats per variant, or `None` for the preset's.
+        size_of_interest: The smallest difference that matters, in the unit of the metric, for the report's advice on
+            seeds; `None` is 1 point of accuracy, or a tenth of any other metric's unit.
         published: Name of the published table beside which ours stands.
         finding: What the paper concludes, in our words.
         claims: The published findings that our runs are held against.
@@ -145,6 +147,7 @@ class Study(Frozen):
     columns: Annotated[tuple[str, ...], Field(strict=False)] = ()
     metric: str = TEST_TOP1
     seeds: Annotated[int, Field(ge=1, le=1000)] | None = None
+    size_of_interest: PositiveFloat | None = None
     published: str | None = None
     finding: str | None = None
     claims: Annotated[tuple[Claim, ...], Field(strict=False)] = ()

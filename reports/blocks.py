@@ -131,11 +131,14 @@ class Figure:
 
 @dataclass(frozen=True)
 class Paragraph:
-    """A paragraph, with a bold run-in heading if `lead` is not empty; `role` sets a caveat apart from plain text."""
+    """A paragraph, with a bold run-in heading if `lead` is not empty.
+
+    `role` sets a caveat apart from plain text, and an alarm, after which the rest may be wrong, apart from both.
+    """
 
     text: str
     lead: str = ""
-    role: Literal["text", "caveat"] = "text"
+    role: Literal["text", "caveat", "alarm"] = "text"
 
 
 @dataclass(frozen=True)

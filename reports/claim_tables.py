@@ -62,8 +62,8 @@ _CONTRAST_COLUMNS = (
     Column("published", "number"),
 )
 _JUDGED = (
-    "Ours: mean over seeds and 95 % t interval of the paired difference in the contrast that decides, positive in the "
-    "claimed direction"
+    "Ours: mean over seeds and 95 % interval of the paired difference in the contrast that decides, positive in the "
+    "claimed direction; over seeds, and over test images too where all its rows measure the same checkpoints"
 )
 UNCORRECTED = "Verdicts are not corrected for the number of claims."
 
@@ -84,7 +84,7 @@ def claims_table(study: Study, claims: Sequence[JudgedClaim], *, with_legend: bo
     if not claims:
         return None
     margins = any(judged.decisive and judged.decisive.contrast.margin for judged in claims)
-    rows, rules = _grouped([(_network(study, judged), _claim_cells(study, judged)) for judged in claims])
+    rows, rules = grouped([(_network(study, judged), _claim_cells(study, judged)) for judged in claims])
     shown = {
         "network": bool(study.networks),
         "margin": margins,
@@ -128,7 +128,7 @@ def _network(study: Study, judged: JudgedClaim) -> str:
     return next((network.title for network in study.networks if network.name == judged.network), "")
 
 
-def _grouped(rows: Iterable[tuple[str, tuple[Cell, ...]]]) -> tuple[Rows, tuple[int, ...]]:
+def grouped(rows: Iterable[tuple[str, tuple[Cell, ...]]]) -> tuple[Rows, tuple[int, ...]]:
     """Returns rows with the name of their group in the first of each, and the indices of the later groups."""
     grouped: list[tuple[Cell, ...]] = []
     rules, before = [], None
@@ -187,7 +187,7 @@ def _mark_notes(claims: Iterable[JudgedClaim]) -> Iterator[Note]:
 def overview_table(plan: Plan, claims: Sequence[JudgedClaim]) -> Table:
     """Returns the verdicts on all claims of a report, study by study."""
     studies = {study.name: study for study in plan.studies}
-    rows, rules = _grouped(
+    rows, rules = grouped(
         [(studies[judged.study].title, _overview_cells(studies[judged.study], judged)) for judged in claims]
     )
     columns, rows = _only({"network": any(judged.network for judged in claims)}, _OVERVIEW_COLUMNS, rows)
@@ -222,17 +222,18 @@ def contrasts_table(plan: Plan, claims: Sequence[JudgedClaim]) -> Table:
         study = studies[judged.study]
         name = f"{_network(study, judged)}: {judged.claim.name}" if judged.network else judged.claim.name
         listed += [(name, _contrast_cells(study, contrast)) for contrast in judged.contrasts]
-    rows, rules = _grouped(listed)
+    rows, rules = grouped(listed)
     caption = (
-        "Every contrast behind the verdicts. Ours: mean over seeds and 95 % t interval of the first minus the second, "
-        "turned round where lower is better; it must lie above the margin."
+        "Every contrast behind the verdicts. Ours: mean over seeds and 95 % interval of the first minus the second, "
+        "turned round where lower is better; it must lie above the margin. Intervals are over seeds, and over test "
+        "images too where all rows of a contrast measure the same checkpoints."
     )
     return Table("Contrasts", caption, _CONTRAST_COLUMNS, rows, rules=rules)
 
 
 def statements_table(plan: Plan) -> Table:
     """Returns the claims of all studies in full."""
-    rows, rules = _grouped(
+    rows, rules = grouped(
         [(study.title, (Text(claim.name), Text(claim.statement))) for study in plan.studies for claim in study.claims]
     )
     columns = (Column("study"), Column("claim"), Column("statement"))

@@ -8,21 +8,20 @@ from ablations.planning import Plan
 from ablations.study import Study
 from ablations.vocabulary import ATTENTION_GAP
 from reports import appendix, attention, claim_tables, figures, prose
+from reports.advice import advice_paragraph
 from reports.blocks import Block, Document, Facts, Figure, Items, Paragraph, Section
+from reports.canary import canary_facts, canary_paragraphs, canary_warning, judge_canaries, study_canaries
 from reports.claims import JudgedClaim, judge_study, verdicts
+from reports.comparison_tables import comparisons_table, mcnemar_table
 from reports.costs import cost_reading, cost_table
 from reports.facts import MOST_TOLD_APART, trials_of
 from reports.results import Results
 from reports.summary import StudySummary, summarize_study
 from reports.tables import study_table
+from reports.uncertainty import CANARY, COVERAGE, INTERVALS, P_VALUES
 
 _TITLE = "Ablations of dynamic convolution"
-METHOD = (
-    "Every ± is the standard deviation over training seeds (n − 1), every interval a 95 % Student t "
-    "interval over training seeds, for differences paired by seed. They say what other seeds would have given on the "
-    "same test images; they do not cover the sampling of the test images, and they are not corrected for the number of "
-    "comparisons in a table."
-)
+_METHOD = {"Intervals": INTERVALS, "How well they cover": COVERAGE, "p-values": P_VALUES}
 CLAIMS = (
     "A claim is one or more contrasts between rows. Each is judged by the mean over seeds of the paired difference and "
     "its interval, against a margin that is 0 unless the claim says otherwise; the weakest contrast decides. Seeds "
@@ -62,7 +61,12 @@ def build_document(plan: Plan, results: Results) -> Document:
 
 
 def _summary(plan: Plan, results: Results, claims: Sequence[JudgedClaim]) -> Iterator[Block]:
-    counted = (("Verdicts", claim_tables.verdict_counts(claims)),) if claims else ()
+    canaries = judge_canaries(plan, results)
+    warning = canary_warning(canaries)
+    if warning is not None:
+        yield warning
+    counted = [("Verdicts", claim_tables.verdict_counts(claims))] if claims else []
+    counted += [("Canaries", canary_facts(canaries))] if canaries else []
     yield Facts((*prose.run_facts(plan, results), *counted))
     for caveat in prose.caveats(plan, results):
         yield Paragraph(caveat, "Caution", "caveat")
@@ -89,6 +93,8 @@ def _cost(study: Study, plan: Plan, results: Results) -> Iterator[Block]:
 
 def _measured(study: Study, plan: Plan, results: Results) -> Iterator[Block]:
     summary = summarize_study(study, plan, results)
+    canaries = tuple(canary_paragraphs(study_canaries(study, results)))
+    yield from (paragraph for paragraph in canaries if paragraph.role == "alarm")
     yield study_table(study, plan, results)
     first, *others = prose.reading(study, summary)
     yield Paragraph(first if not others else "Per inspected network:", "What the table shows")
@@ -97,6 +103,10 @@ def _measured(study: Study, plan: Plan, results: Results) -> Iterator[Block]:
     claims = claim_tables.claims_table(study, judge_study(study, summary), with_legend=len(plan.studies) == 1)
     if claims is not None:
         yield claims
+    advice = advice_paragraph(study, summary)
+    if advice is not None:
+        yield advice
+    yield from (paragraph for paragraph in canaries if paragraph.role != "alarm")
     yield from _study_caveats(study, plan, summary)
 
 
@@ -149,10 +159,15 @@ def _or_sentence(figure: Figure | None, sentence: str) -> Block:
 
 
 def _appendix(plan: Plan, results: Results, claims: Sequence[JudgedClaim]) -> Iterable[Section]:
-    method = [Paragraph(METHOD, "Uncertainty")] if plan.trials else []
+    summaries = [(s, summarize_study(s, plan, results)) for s in plan.studies if not s.is_about_cost]
+    method = [Paragraph(text, lead) for lead, text in _METHOD.items()] if plan.trials else []
     method += [Paragraph(CLAIMS, "Verdicts")] if claims else []
     method += [Paragraph(COUNTS, "Counts and latency")] if plan.costs else []
+    method += [Paragraph(CANARY, "Canary")] if plan.canaries else []
     yield Section("Method and uncertainty", (*method, Paragraph(RECIPE, "Published numbers")))
+    tested = [table for table in (comparisons_table(summaries), mcnemar_table(summaries)) if table]
+    if tested:
+        yield Section("Comparisons", tuple(tested))
     if any(judged.contrasts for judged in claims):
         behind = (claim_tables.statements_table(plan), claim_tables.contrasts_table(plan, claims))
         yield Section("Claims and contrasts", behind)

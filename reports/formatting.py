@@ -77,6 +77,11 @@ def interval(low: float, high: float, decimals: int = 2) -> str:
     return f"[{number(low, decimals, True)}, {number(high, decimals, True)}]"
 
 
+def per_cent(share: float) -> str:
+    """Returns a share as `5 %`."""
+    return f"{100 * share:g} %"
+
+
 def printable(text: str) -> str:
     """Returns text with white space as single spaces and what cannot be seen spelled out, for example `[U+0007]`."""
     return "".join(_visible(char) for char in " ".join(text.split()))

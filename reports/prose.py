@@ -17,6 +17,7 @@ from reports.metrics import telling
 from reports.results import Results
 from reports.statistics import Estimate
 from reports.summary import StudySummary, VariantSummary
+from reports.uncertainty import coverage_words
 
 FEW_SEEDS = 3
 _LISTED = 8
@@ -132,13 +133,22 @@ def reading(study: Study, summary: StudySummary) -> Iterator[str]:
     """Yields what the table says, a line per inspected network: extreme differences, intervals that exclude 0."""
     for network in study.inspected:
         rows = summary.of_network(network.name if network else "")
-        yield (f"{network.title}: " if network else "") + "; ".join(_read_rows(study, rows)) + "."
+        said = list(_read_rows(study, rows))
+        if summary.can_star and len(said) > 1:
+            said.append(_star_words(study, rows))
+        yield (f"{network.title}: " if network else "") + "; ".join(said) + "."
+
+
+def _star_words(study: Study, rows: tuple[VariantSummary, ...]) -> str:
+    titles = short_titles(study)
+    starred = [titles[row.variant] for row in rows if row.stars]
+    return f"corrected over the table, p < 0.05 for {_quoted(starred) if starred else 'none'}"
 
 
 def _read_rows(study: Study, rows: tuple[VariantSummary, ...]) -> Iterator[str]:
     reference = next(row for row in rows if row.variant == study.reference)
     titles = short_titles(study)
-    known = [(titles[row.variant], row.delta) for row in rows if row.complete and row.delta]
+    known = [(titles[row.variant], row.delta) for row in rows if row.delta and row.delta.is_known]
     if not (known and reference.complete):
         yield f"nothing can be compared with “{titles[study.reference]}” yet"
         return
@@ -164,6 +174,8 @@ def _difference(delta: Estimate, metric: str) -> str:
 
 def _interval_words(known: list[tuple[str, Estimate]]) -> Iterator[str]:
     with_interval = [(name, delta) for name, delta in known if delta.has_interval]
+    over = coverage_words(delta for _, delta in with_interval)
+    told = f"the 95 % interval {over}".rstrip()
     apart = [name for name, delta in with_interval if delta.excludes_zero]
     near = [name for name, delta in with_interval if not delta.excludes_zero]
     if not with_interval:
@@ -173,9 +185,9 @@ def _interval_words(known: list[tuple[str, Estimate]]) -> Iterator[str]:
         count = "the one difference" if n == 1 else f"all {n} differences"
         if n < len(known):
             count += f" that {'has' if n == 1 else 'have'} one"
-        yield f"the 95 % interval {'excludes' if apart else 'includes'} 0 for {count}"
+        yield f"{told} {'excludes' if apart else 'includes'} 0 for {count}"
     else:
-        yield f"the 95 % interval excludes 0 for {_quoted(apart)} and includes it for {_quoted(near)}"
+        yield f"{told} excludes 0 for {_quoted(apart)} and includes it for {_quoted(near)}"
 
 
 def _quoted(names: Iterable[str]) -> str:

@@ -25,7 +25,7 @@ Array = npt.NDArray[np.float64]
 LEVEL = 0.95
 """Confidence level of every interval in a report."""
 
-ALPHA = 1 - LEVEL
+ALPHA = 0.05
 """Level at which a difference gets a star."""
 
 POWER = 0.8

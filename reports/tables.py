@@ -17,6 +17,7 @@ from reports.published import decimals_of, least_sure, mark_note, marks_of, publ
 from reports.results import Results
 from reports.statistics import Estimate
 from reports.summary import StudySummary, VariantSummary, summarize_study
+from reports.uncertainty import COVERS_IMAGES, STARS, interval_caption, is_mixed, uncertainty_notes
 
 NO_SPREAD = "†"
 NO_SPREAD_NOTE = "All seeds gave the same value: an interval of no width would claim too much; none is given."
@@ -29,27 +30,28 @@ def study_table(study: Study, plan: Plan, results: Results) -> Table:
     """Returns the study's table.
 
     Per inspected network: mean ± standard deviation over seeds, number of seeds, and the paired difference to the
-    reference with its 95 % interval; then the published number, and its difference to the published reference. A
-    variant with a missing repeat has no mean: the table says `n = 2/3` instead of averaging what happens to be there.
+    reference with its 95 % interval, and stars where they are possible; then the published number, and its difference
+    to the published reference. A variant with a missing repeat has no mean: the table says `n = 2/3` instead of
+    averaging what happens to be there.
     """
     summary = summarize_study(study, plan, results)
     published = _Published(study)
-    columns = (*_label_columns(study), *_own_columns(study), *published.columns())
+    columns = (*_label_columns(study), *_own_columns(study, summary), *published.columns())
     rows = [
         (*_label_cells(study, variant), *_own_cells(study, variant, summary), *published.cells(variant))
         for variant in study.variants
     ]
     return Table(
         title=study.title,
-        caption=table_caption(study, plan),
+        caption=table_caption(study, plan, summary),
         columns=columns,
         rows=tuple(rows),
         notes=tuple(_notes(study, plan, summary, published)),
     )
 
 
-def table_caption(study: Study, plan: Plan) -> str:
-    """Returns what the numbers are, on which data, of which network and over how many seeds."""
+def table_caption(study: Study, plan: Plan, summary: StudySummary) -> str:
+    """Returns what the numbers are, on which data, of which network, over how many seeds, and what intervals cover."""
     specs = specs_of(plan, study.name)
     seeds = repeats_of(plan, study)
     reference = short_titles(study)[study.reference]
@@ -58,7 +60,7 @@ def table_caption(study: Study, plan: Plan) -> str:
         f"{measured[0].upper()}{measured[1:]} on {data_words(specs, split_of(study.metric))},",
         f"{network_words(specs)}, {epochs_words(specs)},",
         f"{seeds} seeds: mean ± standard deviation over seeds." if seeds > 1 else "one seed.",
-        f"Δ is the paired difference by seed to “{reference}”" + (" with its 95 % t interval." if seeds > 1 else "."),
+        f"Δ is the paired difference by seed to “{reference}”{interval_caption(summary)}",
     ]
     return " ".join(words)
 
@@ -83,7 +85,7 @@ def _label_cells(study: Study, variant: Variant) -> tuple[Cell, ...]:
     return tuple(Text(cell) for cell in variant.cells) or (Text(variant.title),)
 
 
-def _own_columns(study: Study) -> list[Column]:
+def _own_columns(study: Study, summary: StudySummary) -> list[Column]:
     columns = []
     for network in study.inspected:
         group = network.title if network else "ours"
@@ -92,6 +94,8 @@ def _own_columns(study: Study) -> list[Column]:
             Column("n", "mark", group),
             Column("Δ", "interval", group),
         ]
+        if summary.can_star:
+            columns.append(Column(STARS, "mark", group))
     return columns
 
 
@@ -99,8 +103,10 @@ def _own_cells(study: Study, variant: Variant, summary: StudySummary) -> list[Ce
     cells: list[Cell] = []
     for network in study.inspected:
         row = summary.get(_name(network), variant.name)
-        reference = summary.get(_name(network), study.reference)
-        cells += [_mean_cell(row, study.metric), _count_cell(row), _delta_cell(row, reference, study.metric)]
+        marks = (COVERS_IMAGES,) if is_mixed(summary) else ()
+        cells += [_mean_cell(row, study.metric), _count_cell(row), _delta_cell(row, study.metric, marks)]
+        if summary.can_star:
+            cells.append(Text(row.stars))
     return cells
 
 
@@ -119,16 +125,17 @@ def _count_cell(row: VariantSummary) -> Cell:
     return Text(str(row.expected) if row.complete else f"{len(row.values)}/{row.expected}")
 
 
-def _delta_cell(row: VariantSummary, reference: VariantSummary, metric: str) -> Cell:
+def _delta_cell(row: VariantSummary, metric: str, covering: tuple[str, ...]) -> Cell:
     if row.delta is None:
         return Text("reference")
-    if not (row.complete and reference.complete):
-        return Missing()
-    return _interval_cell(row.delta, telling(metric).decimals)
+    if not row.delta.is_known:
+        return Missing(f"n = {row.delta.n}/{row.expected}" if row.delta.n else "")
+    return interval_cell(row.delta, telling(metric).decimals, covering)
 
 
-def _interval_cell(delta: Estimate, decimals: int) -> Interval:
-    marks = (NO_SPREAD,) if delta.no_spread else ()
+def interval_cell(delta: Estimate, decimals: int, covering: tuple[str, ...] = ()) -> Interval:
+    """Returns a known difference as a cell; `covering` are the marks of one whose interval covers test images."""
+    marks = (NO_SPREAD,) if delta.no_spread else covering if delta.covers_images else ()
     low, high = (delta.low, delta.high) if delta.has_interval else (None, None)
     return Interval(delta.mean, low, high, decimals, marks)
 
@@ -180,6 +187,7 @@ def _notes(study: Study, plan: Plan, summary: StudySummary, published: _Publishe
         yield Note(f"Nothing was published for {STUDY_METRICS[study.metric]} of these rows.")
     if any(row.estimate.no_spread or (row.delta and row.delta.no_spread) for row in summary.variants):
         yield Note(NO_SPREAD_NOTE, NO_SPREAD)
+    yield from uncertainty_notes(study, summary)
     absent = [row for row in summary.variants if row.absent]
     yield from (Note(_absence(study, row)) for row in absent[:_LISTED])
     if len(absent) > _LISTED:

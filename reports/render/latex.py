@@ -55,6 +55,8 @@ def _block(block: Block, figures: Mapping[str, Path]) -> str:
 @_block.register
 def _paragraph(block: Paragraph, figures: Mapping[str, Path]) -> str:
     lead = rf"\textbf{{{escape(block.lead)}.}} " if block.lead else ""
+    if block.role == "alarm":
+        return rf"\noindent\fcolorbox{{bad}}{{white}}{{\parbox{{0.95\linewidth}}{{{lead}{escape(block.text)}}}}}"
     return rf"\noindent {lead}{escape(block.text)}"
 
 

@@ -60,6 +60,7 @@ _WORDS = {
     "…": r"\dots{}",
     "·": r"\textperiodcentered{}",
     "†": r"\textdagger{}",
+    "‡": r"\textdaggerdbl{}",
     "•": r"\textbullet{}",
     "\u00a0": "~",
 }

@@ -65,7 +65,7 @@ def _block(block: Block, figures: Mapping[str, Path]) -> str:
 @_block.register
 def _paragraph(block: Paragraph, figures: Mapping[str, Path]) -> str:
     text = f"**{escape(block.lead)}.** {escape(block.text)}" if block.lead else escape_line(block.text)
-    return ("> " if block.role == "caveat" else "") + text
+    return {"text": "", "caveat": "> ", "alarm": "> [!WARNING]\n> "}[block.role] + text
 
 
 @_block.register

@@ -53,7 +53,7 @@ def test_what_was_run(document: Document) -> None:
 def test_the_reading_is_computed(document: Document) -> None:
     said = _words(document.sections[1].blocks)
     assert "“static” differs most from “τ = 30”, by −2.00 points [−4.48, +0.48]" in said
-    assert "the 95 % interval includes 0 for the one difference" in said
+    assert "the 95 % interval over seeds includes 0 for the one difference" in said
     assert "1 of 9 cells have no value" in said
     inspected = _words(document.sections[0].blocks)
     assert "τ = 30: “max” differs most from “attention”, by −74.00 points" in inspected

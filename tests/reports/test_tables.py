@@ -50,7 +50,7 @@ def test_nothing_measured_is_missing(grouped: Table) -> None:
 
 
 def test_incomplete_reference_has_no_differences(grouped: Table) -> None:
-    assert [row[6] for row in grouped.rows] == [Text("reference"), Missing(), Missing()]
+    assert [row[6] for row in grouped.rows] == [Text("reference"), Missing("n = 2/3"), Missing()]
 
 
 def test_no_spread_is_marked(grouped: Table) -> None:
