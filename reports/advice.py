@@ -11,7 +11,7 @@ from reports.metrics import telling
 from reports.statistics import ALPHA, MOST_SEEDS, POWER, Spread, pooled_spread, seeds_for_power
 from reports.summary import StudySummary
 
-_HARDLY_KNOWN = 4
+_HARDLY_KNOWN = 10
 """So many times as many seeds at the upper end as at the lower, and the advice says that it is one in name only."""
 
 _APART = 0.5
@@ -88,5 +88,5 @@ def _seeds(count: int | None) -> str:
 
 
 def _range(advice: Advice) -> str:
-    few, many = ("too many" if count is None else f"{count:,}" for count in (advice.fewest, advice.most))
+    few, many = (f"more than {MOST_SEEDS:,}" if n is None else f"{n:,}" for n in (advice.fewest, advice.most))
     return few if few == many else f"{few} to {many}"

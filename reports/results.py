@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
@@ -56,6 +57,7 @@ class Results:
         canaries: A row per canary of the plan, in the columns of `cells`; `variant` is `planning.CANARY`.
         correctness: By fingerprint, which test images were classified correctly. Only nodes of studies that compare
             evaluations of one checkpoint are here, and of these only those that were tracked with it.
+        memo: What was computed from these results already, kept by those who compute it (`reports.summary`).
     """
 
     cells: pd.DataFrame
@@ -65,6 +67,7 @@ class Results:
     attention: pd.DataFrame = field(default_factory=_no_attention)
     canaries: pd.DataFrame = field(default_factory=_no_cells)
     correctness: Mapping[str, Correctness] = field(default_factory=dict)
+    memo: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def newest(self) -> int:

@@ -34,8 +34,12 @@ POWER = 0.8
 MOST_SEEDS = 100_000
 """Seed advice beyond this is none."""
 
-_PATTERNS = 2**16
-"""Sign patterns of a permutation test: all of them up to 16 seeds, as many at random beyond."""
+EXACT_SEEDS = 16
+"""Up to so many seeds all sign patterns are tried."""
+
+_PATTERNS = 2**EXACT_SEEDS
+_DRAWN = 2**14
+"""Sign patterns beyond that, at random."""
 
 _CELLS_AT_ONCE = 2**23
 _SAME = 1e-9
@@ -184,7 +188,7 @@ def sign_flip_p_values(differences_MS: npt.ArrayLike) -> Array:
 
     The test asks how often a mean as far from zero would come about if each difference had its sign by chance. It
     assumes that without an effect differences are symmetric about zero, which they are if variant and reference are
-    interchangeable, and nothing about their distribution. All 2^S patterns are tried up to 16 seeds; beyond, 65,536
+    interchangeable, and nothing about their distribution. All 2^S patterns are tried up to 16 seeds; beyond, 16,384
     drawn from a fixed seed.
 
     Args:
@@ -209,7 +213,7 @@ def _sign_flip(array_MS: Array) -> Array:
         permutation_type="samples",
         vectorized=True,
         axis=-1,
-        n_resamples=_PATTERNS,
+        n_resamples=_PATTERNS if array_MS.shape[1] <= EXACT_SEEDS else _DRAWN,
         batch=max(1, _CELLS_AT_ONCE // array_MS.size),
         rng=np.random.default_rng(0),
     )

@@ -136,7 +136,16 @@ class StudySummary:
 
 
 def summarize_study(study: Study, plan: Plan, results: Results) -> StudySummary:
-    """Returns the summary of one study of the plan."""
+    """Returns the summary of one study of the plan; the same results are summarized once."""
+    key = (id(study), id(plan))
+    if key not in results.memo:
+        # Study and plan are kept beside it, so that their ids cannot become those of others.
+        results.memo[key] = (_summarize(study, plan, results), study, plan)
+    found: StudySummary = results.memo[key][0]
+    return found
+
+
+def _summarize(study: Study, plan: Plan, results: Results) -> StudySummary:
     measured = [_measured(study, plan, results, place) for place in results.repeats(study.name, study.metric).items()]
     references = {row.network: row for row in measured if row.variant == study.reference}
     compared = [_compared(row, references[row.network], study.metric) for row in measured]

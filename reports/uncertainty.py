@@ -40,7 +40,7 @@ COVERAGE = (
 )
 P_VALUES = (
     "A p-value asks how often differences with signs at random would have a mean as far from 0: all patterns of signs "
-    "are tried up to 16 seeds, 65,536 drawn ones beyond. It assumes that variant and reference are interchangeable "
+    "are tried up to 16 seeds, 16,384 drawn ones beyond. It assumes that variant and reference are interchangeable "
     "if there is no difference, and no distribution. Stars are for p-values corrected by Holm over all comparisons of "
     "a table, so that a table without any difference gets one in fewer than 5 % of the cases; n seeds cannot give a "
     "p-value below 2 to the power of 1 − n. McNemar's test is about one checkpoint: it asks whether the test images "

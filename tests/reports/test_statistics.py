@@ -154,7 +154,7 @@ def test_sign_flips_of_several_comparisons_are_those_of_each() -> None:
 
 
 def test_many_seeds_are_drawn_from_a_fixed_seed() -> None:
-    """Twenty seeds have a million patterns; 65,536 of them come near the t test, and come out the same twice."""
+    """Twenty seeds have a million patterns; 16,384 of them come near the t test, and come out the same twice."""
     values = np.random.default_rng(6).normal(0.5, 1.0, size=20)
     first, second = (sign_flip_p_values([values])[0] for _ in range(2))
     assert first == second
