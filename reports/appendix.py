@@ -22,8 +22,8 @@ Place = tuple[str, str]
 """Titles of an inspected network (or empty) and of a variant."""
 
 
-def shared_settings_table(plan: Plan) -> Table:
-    """Returns the settings of most trainings of the plan, with those that nothing reads left out."""
+def shared_settings_table(plan: Plan, common: Flat) -> Table:
+    """Returns the `common` settings of a plan, in which those that nothing reads are left out."""
     return Table(
         title="Settings",
         caption=(
@@ -32,7 +32,7 @@ def shared_settings_table(plan: Plan) -> Table:
             "A network reads those that apply to it: a static one has no kernels and no temperature."
         ),
         columns=(Column("setting", "code"), Column("value")),
-        rows=tuple((Text(key), Text(value)) for key, value in common_settings(plan).items()),
+        rows=tuple((Text(key), Text(value)) for key, value in common.items()),
     )
 
 
@@ -52,10 +52,10 @@ def common_settings(plan: Plan) -> Flat:
     return common
 
 
-def varying_settings_table(study: Study, plan: Plan) -> Table:
-    """Returns the settings of a study that are not those of most trainings: a row per value, with who has it."""
+def varying_settings_table(study: Study, plan: Plan, common: Flat) -> Table:
+    """Returns the settings of a study that are not the `common` ones: a row per value, with who has it."""
     keyed = _settings_by_variant(study, plan)
-    common = {**common_settings(plan), "intervention": _NO_INTERVENTION}
+    common = {**common, "intervention": _NO_INTERVENTION}
     rows: list[tuple[Cell, ...]] = []
     rules = []
     for key in dict.fromkeys(key for settings in keyed.values() for key in settings):

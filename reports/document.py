@@ -171,9 +171,10 @@ def _appendix(plan: Plan, results: Results, claims: Sequence[JudgedClaim]) -> It
     if any(judged.contrasts for judged in claims):
         behind = (claim_tables.statements_table(plan), claim_tables.contrasts_table(plan, claims))
         yield Section("Claims and contrasts", behind)
-    varying = [appendix.varying_settings_table(study, plan) for study in plan.studies]
+    common = appendix.common_settings(plan)
+    varying = [appendix.varying_settings_table(study, plan, common) for study in plan.studies]
     tables = [table for table in varying if table.rows]
-    yield Section("Configuration", (appendix.shared_settings_table(plan), *tables))
+    yield Section("Configuration", (appendix.shared_settings_table(plan, common), *tables))
     versions = appendix.versions_table(results)
     unknown = Paragraph("The runs recorded no versions.")
     yield Section("Code and versions", (appendix.commits_table(results), versions if versions.rows else unknown))

@@ -28,18 +28,18 @@ def _rows(table: Table) -> list[list[str]]:
 
 def test_settings_of_most_trainings(plan: Plan) -> None:
     """Three trainings have τ = 20, three τ = 30, three none: the first of the most frequent that is a value."""
-    shared = {row[0]: row[1] for row in _rows(shared_settings_table(plan))}
+    shared = {row[0]: row[1] for row in _rows(shared_settings_table(plan, common_settings(plan)))}
     assert (shared["data.train_images"], shared["train.epochs"], shared["model.layer"]) == ("128", "2", "dynamic")
     assert shared["train.temperature.start"] == "30"
     assert "seed" not in shared
 
 
 def test_what_differs_from_most_is_listed_with_who_has_it(plan: Plan) -> None:
-    varying = _rows(varying_settings_table(TEMPERATURE, plan))
+    varying = _rows(varying_settings_table(TEMPERATURE, plan, common_settings(plan)))
     assert ["model.layer", "static", "static"] in varying
     assert ["", "dynamic", "τ = 20; τ = 30"] in varying
     assert ["train.temperature.start", "20", "τ = 20"] in varying
-    inspected = _rows(varying_settings_table(AGGREGATION, plan))
+    inspected = _rows(varying_settings_table(AGGREGATION, plan, common_settings(plan)))
     assert inspected[:2] == [["train.temperature.start", "30", "network τ = 30"], ["", "20", "network τ = 20"]]
     assert ["", "average", "average"] in inspected
 
@@ -49,14 +49,14 @@ def test_a_study_that_is_not_like_the_others_says_so() -> None:
     other = Study(name="few", title="Few", question="?", reference="a", baseline=few, variants=(Variant(name="a"),))
     plan = plan_of(TEMPERATURE, other)
     assert common_settings(plan)["data.train_images"] == "128"
-    assert ["data.train_images", "100", "all"] in _rows(varying_settings_table(other, plan))
+    assert ["data.train_images", "100", "all"] in _rows(varying_settings_table(other, plan, common_settings(plan)))
 
 
 def test_unset_data_means_all_of_it_and_is_listed() -> None:
     variants = (Variant(name="all"), Variant(name="few", changes={"data.train_images": 1000}))
     study = Study(name="few", title="Few", question="?", reference="all", variants=variants)
     plan = plan_of(study, preset="small")
-    listed = _rows(varying_settings_table(study, plan))
+    listed = _rows(varying_settings_table(study, plan, common_settings(plan)))
     assert ["data.train_images", "–", "all"] in listed
     assert ["", "1000", "few"] in listed
 
@@ -68,7 +68,7 @@ def test_every_setting_of_every_row_can_be_found() -> None:
     for study in plan.studies:
         if study.networks or study.is_about_cost:
             continue
-        listed = {row[0] for row in _rows(varying_settings_table(study, plan))}
+        listed = {row[0] for row in _rows(varying_settings_table(study, plan, common_settings(plan)))}
         for cell in plan.cells_of(study.name):
             node = plan.node(cell.fingerprint)
             spec = node.trial.spec if isinstance(node, EvaluationNode) else node.spec
@@ -104,7 +104,7 @@ def test_runs_of_several_commits_have_each_its_own(plan: Plan, results: Results)
 def test_a_cost_study_alone_has_settings_and_runs() -> None:
     plan = whole_plan("smoke", "cost")
     assert common_settings(plan)["model.name"] == "mobilenet_v2"
-    listed = _rows(varying_settings_table(plan.studies[0], plan))
+    listed = _rows(varying_settings_table(plan.studies[0], plan, common_settings(plan)))
     assert ["", "resnet10", "ResNet-10 static; ResNet-10 dynamic, K = 4"] in listed
     assert not any(row[0].startswith(("train.", "data.")) for row in listed)
     assert len(provenance_table(plan, made_up_results(plan)).rows) == 16
