@@ -117,7 +117,7 @@ def test_runs_from_before_have_none_and_nothing_is_said(make_store: Callable[[],
 @pytest.mark.parametrize(
     ("file", "reason"),
     [
-        (None, "No such artifact"),
+        (None, "No such file"),
         ("not JSON", "no list of correct images"),
         (json.dumps(_content(RIGHT[::-1])), "it is not the file that was tracked"),
     ],
