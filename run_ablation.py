@@ -170,7 +170,7 @@ def parse_formats(text: str) -> tuple[str, ...]:
 
 def write_report(plan: Plan, runs_dir: Path, uri: str, formats: Sequence[str]) -> None:
     """Writes the report files, puts them into the studies' summary runs, and prints where they are."""
-    from reports import make_report, summarize, verdicts
+    from reports import canaries, make_report, summarize, verdicts
     from reports.collect import collect
     from runners.tracking import write_study_summary
     from runners.tracking.studies import VariantRecord
@@ -181,12 +181,16 @@ def write_report(plan: Plan, runs_dir: Path, uri: str, formats: Sequence[str]) -
         results = collect(plan, uri)
         files = make_report(plan, uri, formats, runs_dir / "reports", results=results)
         tracker = commands.make_tracker(plan, runs_dir, uri)
-        judged = verdicts(plan, results)
+        judged, birds = verdicts(plan, results), canaries(plan, results)
         for study, summary in zip(plan.studies, summarize(plan, results), strict=True):
             records = [VariantRecord(row.key, row.as_metrics(study.metric)) for row in summary.variants]
-            told = {claim.key: claim.verdict for claim in judged if claim.study == study.name}
+            told: dict[str, str] = {claim.key: claim.verdict for claim in judged if claim.study == study.name}
+            told |= {bird.key: bird.verdict for bird in birds if bird.study.name == study.name}
             write_study_summary(tracker, plan, study, records, list(files.values()), verdicts=told)
     out = console()
+    for bird in birds:
+        if bird.state == "alarm":
+            out.print(f"CANARY ALARM: {bird.study.name}, {bird.key} {bird.verdict}; see the report.", markup=False)
     for name, path in files.items():
         out.print(f"report ({name}): {path}", soft_wrap=True)
 

@@ -13,13 +13,14 @@ from ablations.planning import Plan
 from ablations.vocabulary import slug
 
 if TYPE_CHECKING:
+    from reports.canary import Canary
     from reports.claims import JudgedClaim
     from reports.results import Results
     from reports.summary import StudySummary
 
 DEFAULT_FORMATS = ("pdf", "tex", "md")
 
-__all__ = ["DEFAULT_FORMATS", "make_report", "summarize", "verdicts"]
+__all__ = ["DEFAULT_FORMATS", "canaries", "make_report", "summarize", "verdicts"]
 
 
 def make_report(
@@ -64,3 +65,10 @@ def verdicts(plan: Plan, results: Results) -> tuple[JudgedClaim, ...]:
     from reports.claims import verdicts as judge_all
 
     return judge_all(plan, results)
+
+
+def canaries(plan: Plan, results: Results) -> tuple[Canary, ...]:
+    """Returns what the canaries of the plan found, none if it has none (`reports.canary`)."""
+    from reports.canary import judge_canaries
+
+    return judge_canaries(plan, results)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ablations.planning import CANARY_SEED, Plan
+from ablations.planning import CANARY, CANARY_SEED, Plan
 from ablations.study import Study
 from reports.blocks import Paragraph
 from reports.facts import short_titles
@@ -20,6 +20,12 @@ from reports.results import Results
 from reports.statistics import ALPHA, Estimate, paired_difference, unknown
 
 State = Literal["silent", "alarm", "unknown"]
+
+_FOUND: tuple[tuple[State, str], ...] = (
+    ("silent", "found no difference, as it must"),
+    ("alarm", "found a difference where there is none"),
+    ("unknown", "says nothing yet"),
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,16 @@ class Canary:
     network: str
     difference: Estimate
     expected: int
+
+    @property
+    def key(self) -> str:
+        """Its name among a study's rows, with the inspected network in front if there is one."""
+        return f"{self.network}: {CANARY}" if self.network else CANARY
+
+    @property
+    def verdict(self) -> str:
+        """What it found, in words."""
+        return dict(_FOUND)[self.state]
 
     @property
     def state(self) -> State:
@@ -119,9 +135,4 @@ def canary_warning(canaries: Sequence[Canary]) -> Paragraph | None:
 def canary_facts(canaries: Sequence[Canary]) -> str:
     """Returns how many canaries found what, for the box at the top of a report."""
     states = [canary.state for canary in canaries]
-    words: tuple[tuple[State, str], ...] = (
-        ("silent", "found no difference, as they must"),
-        ("alarm", "found a difference where there is none"),
-        ("unknown", "say nothing yet"),
-    )
-    return "; ".join(f"{states.count(state)} of {len(states)} {said}" for state, said in words if state in states)
+    return "; ".join(f"{states.count(state)} of {len(states)} {said}" for state, said in _FOUND if state in states)

@@ -49,7 +49,8 @@ P_VALUES = (
 CANARY = (
     "A canary is a study's reference, trained again under other seeds and held against itself, the r-th repeat against "
     "the r-th. Nothing but the seeds is different, so no difference must be found; since its interval covers 95 %, one "
-    "canary in twenty is alarmed by chance. It is no comparison of the table and not corrected with them."
+    "canary in twenty is alarmed by chance. Studies with one reference share its canary. It is no comparison of the "
+    "table and not corrected with them."
 )
 
 
