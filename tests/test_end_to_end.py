@@ -91,6 +91,7 @@ def test_every_node_has_one_finished_run(client: MlflowClient) -> None:
     assert len(trials) == 16
     assert len(evaluations) == 48
     assert {run.info.status for run in (*trials, *evaluations)} == {"FINISHED"}
+    assert all(names.TAG_CORRECTNESS in run.data.tags for run in (*trials, *evaluations))
     parents = {run.info.run_id for run in trials}
     assert {run.data.tags["mlflow.parentRunId"] for run in evaluations} <= parents
     fingerprints = [run.data.tags[names.TAG_FINGERPRINT] for run in (*trials, *evaluations)]
@@ -124,6 +125,9 @@ def test_the_pdf_says_what_mlflow_has(launched: Path, client: MlflowClient) -> N
     text = _pdf_text(launched / "reports" / "report.pdf")
     for heading in ("Kernel aggregation", "Attention per input resolution", "Softmax temperature"):
         assert heading in text
+    said = " ".join(text.split())
+    assert "with its 95 % interval over seeds and test images." in said
+    assert "McNemar's test" in said
     for run in _runs(client, "variant"):
         mean = f"{run.data.metrics['test/top1.mean']:.2f}"
         assert re.search(rf"(?<![\d.]){re.escape(mean)}(?!\d)", text), (run.info.run_name, mean)
@@ -170,7 +174,8 @@ TINY = {"train.epochs": 1, "data.train_images": 32, "data.validation_images": 40
 
 
 def test_all_studies_run_to_a_report(tmp_path: Path) -> None:
-    arguments = ["run", "--all", "--preset", "smoke", "--seeds", "1", "--workers", "2", "--format", "pdf,md"]
+    arguments = ["run", "--all", "--canary", "--preset", "smoke", "--seeds", "1", "--workers", "2"]
+    arguments += ["--format", "pdf,md"]
     for key, value in TINY.items():
         arguments += ["--set", f"{key}={value}"]
     done = _command(*arguments, "--runs-dir", str(tmp_path), timeout=800)
@@ -187,6 +192,9 @@ def test_all_studies_run_to_a_report(tmp_path: Path) -> None:
     base = Request(get_preset("smoke"), TINY).base()
     for name in available_studies():
         assert get_study(name, base).title in text, name
+    canaries = {run.data.tags[names.TAG_SEED] for run in kinds["trial"] if "canary" in run.data.tags.values()}
+    assert canaries == {"10000"}
+    assert "trained again under other seeds, has one repeat and so no interval" in text
     for run in _runs(found, "variant"):
         if "test/top1.mean" in run.data.metrics:
             mean = f"{run.data.metrics['test/top1.mean']:.2f}"

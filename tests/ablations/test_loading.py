@@ -29,6 +29,8 @@ CASES = [
     ("reference: k4", "reference: k5", 3, "unknown variant 'k5'.*'k4'"),
     ("reference: k4", "reference: k4\nmetric: test/top2", 4, "unknown metric.*'test/top1'"),
     ("reference: k4", "reference: k4\nseeds: many", 4, "seeds: input should be a valid integer, found 'many'"),
+    ("reference: k4", "reference: k4\nsize_of_interest: -1", 4, "size_of_interest: .*greater than 0"),
+    ("reference: k4", "reference: k4\nsize_of_intrest: 1", 4, "size_of_interest"),
     ("reference: k4", "reference: k4\nseeds: 0", 4, "seeds: .*greater than or equal to 1"),
     ("reference: k4", "reference: k4\ncolumns: [a, 5]", 4, "columns.1: .*string, found 5"),
     ("reference: k4", "reference: k4\nreference: k2", 4, "'reference' is defined a second time"),
@@ -91,6 +93,12 @@ def test_a_valid_file(load: Loader, study_text: str) -> None:
     assert study.variant("k4").title == "K = 4"
     averaged = Intervention(aggregation="average", where=Placement(resolution=(14, 7)))
     assert study.variant("averaged").intervention == averaged
+
+
+@pytest.mark.parametrize(("text", "size"), [("1", 1.0), ("0.25", 0.25)])
+def test_the_size_of_interest(load: Loader, study_text: str, text: str, size: float) -> None:
+    assert load(study_text).size_of_interest is None
+    assert load(f"{study_text}size_of_interest: {text}\n").size_of_interest == size
 
 
 def test_a_valid_file_is_planned(load: Loader, study_text: str) -> None:

@@ -25,6 +25,7 @@ def validator() -> jsonschema.Draft202012Validator:
 
 def test_a_valid_study_is_valid(validator: jsonschema.Draft202012Validator, study_text: str) -> None:
     validator.validate(parse_value(study_text))
+    validator.validate(parse_value(f"{study_text}size_of_interest: 0.5\n"))
 
 
 CLAIMED = """\
@@ -71,6 +72,7 @@ def test_claims_and_scales_are_checked_by_both(
         ("reference: k4\n", ""),
         ("reference: k4", "reference: k4\nmetric: test/top2"),
         ("reference: k4", "reference: k4\nseeds: 0"),
+        ("reference: k4", "reference: k4\nsize_of_interest: 0"),
         ("  train.epochs: 2", "  train.epoch: 2"),
         ("  train.epochs: 2", "  train.epochs: two"),
         ("  train.epochs: 2", "  train.epochs: 0"),

@@ -34,6 +34,7 @@ NETWORK = InspectedNetwork(name="n", changes={"train.epochs": 3})
         ({"variants": (Variant(name="a", cells=("✓",)),)}, "1 cells for 0 columns"),
         ({"metric": "test/top2"}, "unknown metric 'test/top2'.*'test/top1'"),
         ({"seeds": 0}, "greater than or equal to 1"),
+        ({"size_of_interest": 0.0}, "greater than 0"),
         ({"seeds": 1001}, "less than or equal to 1000"),
         ({"baseline": {"train.epoch": 1}}, "unknown setting 'train.epoch'"),
         ({"baseline": {"train.epochs": "x"}}, "valid integer, found 'x'"),

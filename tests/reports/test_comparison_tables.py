@@ -1,0 +1,114 @@
+"""The appendix on comparisons: p-values of every difference, McNemar's counts of every checkpoint."""
+
+from __future__ import annotations
+
+import pytest
+from scipy import stats
+
+from ablations import vocabulary as names
+from ablations.planning import Plan
+from reports.blocks import Document, Interval, Number, Paragraph, Table, Text
+from reports.comparison_tables import comparisons_table, mcnemar_table, p_cell
+from reports.document import build_document
+from reports.facts import short_titles
+from reports.formatting import set_rows
+from reports.results import Results
+from reports.summary import StudySummary, summarize_study
+from tests.reports.everything import made_up_results, whole_plan
+from tests.reports.made_up import TEMPERATURE
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    return whole_plan("quick", "aggregation", "temperature", "cost", seeds=3)
+
+
+@pytest.fixture(scope="module")
+def results(plan: Plan) -> Results:
+    return made_up_results(plan)
+
+
+@pytest.fixture(scope="module")
+def summaries(plan: Plan, results: Results) -> list[tuple[object, StudySummary]]:
+    return [(study, summarize_study(study, plan, results)) for study in plan.studies if not study.is_about_cost]
+
+
+def test_every_comparison_of_every_table_has_its_p_values(
+    plan: Plan, summaries: list[tuple[object, StudySummary]]
+) -> None:
+    table = comparisons_table(summaries)  # type: ignore[arg-type]
+    assert table is not None
+    tested = [row for _, summary in summaries for row in summary.tested]
+    assert len(table.rows) == len(tested) == 2 * 4 + 7
+    for row, cells in zip(tested, table.rows, strict=True):
+        assert row.delta is not None
+        assert cells[2] == Text("3")
+        assert isinstance(cells[3], Interval)
+        assert cells[3].value == row.delta.mean
+        assert cells[5:] == (Number(row.p_value, 4), Number(row.p_holm, 4))
+    over = [cells[4].text for cells in set_rows(table)]
+    assert over == ["both"] * 8 + ["seeds"] * 7
+    assert [cells[0].text for cells in set_rows(table) if cells[0].text] == [
+        "Kernel aggregation, τ = 30 → 1",
+        "Kernel aggregation, τ = 1",
+        "Softmax temperature",
+    ]
+
+
+def test_mcnemar_by_counting(plan: Plan, results: Results, summaries: list[tuple[object, StudySummary]]) -> None:
+    """Each row counted image by image, and scipy's binomial test of the two counts."""
+    table = mcnemar_table(summaries)  # type: ignore[arg-type]
+    assert table is not None
+    cells = {(c.network, c.variant, c.seed): c.fingerprint for c in plan.cells_of("aggregation")}
+    titles = short_titles(plan.studies[0])
+    expected = []
+    for network in ("annealed", "tau_1"):
+        for variant in ("average", "max", "shuffle_per_image", "shuffle_across_images"):
+            for seed in range(3):
+                reference, own = (
+                    results.correctness[cells[network, name, seed]].of(names.TEST_TOP1).tolist()
+                    for name in ("attention", variant)
+                )
+                lost = sum(a > b for a, b in zip(reference, own, strict=True))
+                gained = sum(a < b for a, b in zip(reference, own, strict=True))
+                p_value = stats.binomtest(lost, lost + gained).pvalue
+                word = titles[variant] if seed == 0 else ""
+                expected.append((word, str(seed), str(lost), str(gained), p_value))
+    rows = [[cell.text for cell in row][1:] for row in set_rows(table)]
+    assert len(rows) == len(expected)
+    for found, (*words, p_value) in zip(rows, expected, strict=True):
+        assert found[:4] == words
+        assert found[4] == (f"{p_value:.4f}" if p_value >= 5e-5 else "< 0.0001")
+
+
+def test_what_has_no_checkpoints_in_common_has_no_mcnemar(
+    plan: Plan, results: Results, summaries: list[tuple[object, StudySummary]]
+) -> None:
+    assert mcnemar_table(summaries[1:]) is None  # type: ignore[arg-type]
+    without = Results(results.cells, results.curves, results.runs)
+    study = plan.studies[0]
+    assert mcnemar_table([(study, summarize_study(study, plan, without))]) is None
+
+
+def test_nothing_compared_no_table(plan: Plan, results: Results) -> None:
+    alone = whole_plan("quick", "temperature", seeds=1)
+    summary = summarize_study(alone.studies[0], alone, made_up_results(alone))
+    assert comparisons_table([(alone.studies[0], summary)]) is None
+    assert TEMPERATURE.name == "temperature"
+
+
+@pytest.mark.parametrize(
+    ("p_value", "text"), [(1.0, "1.0000"), (0.25, "0.2500"), (0.00005, "0.0001"), (0.00004, "< 0.0001")]
+)
+def test_no_p_value_is_printed_as_zero(p_value: float, text: str) -> None:
+    cell = p_cell(p_value)
+    assert (cell.text if isinstance(cell, Text) else f"{cell.value:.4f}") == text  # type: ignore[union-attr]
+
+
+def test_the_appendix_has_them_and_says_what_they_are(plan: Plan, results: Results) -> None:
+    document: Document = build_document(plan, results)
+    sections = {section.title: section.blocks for section in document.appendix}
+    assert [b.title for b in sections["Comparisons"] if isinstance(b, Table)] == ["Comparisons", "McNemar's test"]
+    method = " ".join(b.text for b in sections["Method and uncertainty"] if isinstance(b, Paragraph))
+    for words in ("over seeds and test images", "corrected by Holm", "McNemar's test is about one checkpoint"):
+        assert words in method
