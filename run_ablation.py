@@ -97,6 +97,7 @@ def run(
 @preset_option
 @set_option
 @seeds_option
+@canary_option
 @runs_option
 @plugin_option
 @format_option

@@ -64,7 +64,7 @@ def begin_anew(plan: Plan, variants: Sequence[str], states: StateStore) -> Plan:
 def _nodes_of(plan: Plan, variants: Sequence[str]) -> set[str]:
     """Returns the nodes of variants, with the trainings that they rest on and what rests on those."""
     known: dict[str, set[str]] = {}
-    for cell in plan.cells:
+    for cell in (*plan.cells, *plan.canaries):
         for name in dict.fromkeys([cell.variant, cell.key]):
             known.setdefault(f"{cell.study}/{name}", set()).add(cell.fingerprint)
     wanted: set[str] = set()
@@ -119,6 +119,8 @@ def as_last_time(
     asked = dict(asked)
     if not any(asked[key] for key in _SCALE):
         asked |= {key: last[key] for key in _SCALE if key in last}
+        if last.get("canary"):
+            asked["canary"] = True
     if not studies and not asked["all_studies"]:
         if not last:
             raise AblationError("nothing was run here yet. Name studies, or another folder with --runs-dir.")

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from ablations import vocabulary as names
+from ablations.errors import LeaseError
 from ablations.fingerprint import digest
 from ablations.spec import Intervention, TrialSpec
 from runners.checkpoint import load_weights
@@ -122,3 +123,17 @@ def test_each_bit_is_its_image(states: dict[str, NodeState], kind: str) -> None:
 def _changed(model: torch.nn.Module, kind: str, spec: TrialSpec) -> AbstractContextManager[object]:
     change = Intervention(aggregation="average")
     return intervened(model, change, spec.data.facts, spec.seed) if kind == "evaluation" else nullcontext()
+
+
+def test_who_was_taken_over_leaves_the_bits_to_the_new_owner(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its bits might differ from the accuracies that the other wrote."""
+    trial = bench.trial(train__epochs=1)
+    evaluation = bench.evaluation(trial, Intervention(aggregation="average"))
+    assert run_node(Task(bench.root, trial.fingerprint, device="cpu")) == "finished"
+
+    def taken(*where: object) -> None:
+        raise LeaseError("another process has it")
+
+    monkeypatch.setattr("runners.leases.check", taken)
+    assert run_node(Task(bench.root, evaluation.fingerprint, device="cpu")) == "held"
+    assert not (bench.states[evaluation.fingerprint].folder / names.CORRECTNESS_FILE).exists()

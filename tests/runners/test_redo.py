@@ -139,6 +139,9 @@ def test_what_is_left_out_is_as_it_was_last_time(tmp_path: Path) -> None:
     assert (studies, asked["preset"], asked["seeds"]) == (("c",), None, 5)
     _, _, asked = as_last_time((), (), {**ASKED, "all_studies": True}, last)
     assert (asked["all_studies"], asked["preset"]) == (True, "smoke")
+    assert "canary" not in asked
+    _, _, asked = as_last_time((), (), {**ASKED, "canary": False}, {**last, "canary": True})
+    assert asked["canary"] is True
 
 
 def test_the_run_of_what_is_done_anew_stands_beside_the_earlier_one_which_says_so(tmp_path: Path, bench: Bench) -> None:
