@@ -1,18 +1,24 @@
-"""The appendix on comparisons: the p-value of every difference, and McNemar's test of every checkpoint. Data only."""
+"""The appendix on comparisons: the p-value of every difference, and McNemar's test of every checkpoint. Data only.
+
+The differences themselves stand in the studies' own tables. Both tables here are lists, which can be long; their cells
+are words, since numbers that align cost a renderer much more.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from ablations.study import Study
-from reports.blocks import Cell, Column, Number, Table, Text
+from reports.blocks import Cell, Column, Note, Table, Text
 from reports.claim_tables import grouped
 from reports.differences import compare_by_image
 from reports.facts import short_titles
-from reports.metrics import telling
 from reports.statistics import mcnemar_p_value
 from reports.summary import StudySummary, VariantSummary
-from reports.tables import interval_cell
+
+MOST_CHECKPOINTS = 500
+"""Rows of McNemar's tests beyond these are counted and not printed."""
 
 _DECIMALS = 4
 _LEAST = 0.5 * 10**-_DECIMALS
@@ -21,7 +27,7 @@ Summaries = Sequence[tuple[Study, StudySummary]]
 
 
 def comparisons_table(summaries: Summaries) -> Table | None:
-    """Returns every difference to a reference with its p-values, or `None` if there is none."""
+    """Returns the p-values of every difference to a reference, or `None` if there is none."""
     rows, rules = grouped([(_place(study, row), cells) for study, row, cells in _comparisons(summaries)])
     if not rows:
         return None
@@ -35,11 +41,10 @@ def comparisons_table(summaries: Summaries) -> Table | None:
         columns=(
             Column("study"),
             Column("row"),
-            Column("n", "mark"),
-            Column("Δ", "interval"),
-            Column("interval over"),
-            Column("p", "number"),
-            Column("Holm", "number"),
+            Column("seeds", "mark"),
+            Column("interval over", "mark"),
+            Column("p", "mark"),
+            Column("Holm", "mark"),
         ),
         rows=rows,
         rules=rules,
@@ -48,13 +53,12 @@ def comparisons_table(summaries: Summaries) -> Table | None:
 
 def _comparisons(summaries: Summaries) -> Iterator[tuple[Study, VariantSummary, tuple[Cell, ...]]]:
     for study, summary in summaries:
-        titles, decimals = short_titles(study), telling(study.metric).decimals
+        titles = short_titles(study)
         for row in summary.tested:
             if row.delta is not None:
                 over = ("both" if row.delta.covers_images else "seeds") if row.delta.has_interval else "none"
-                p_values = p_cell(row.p_value), p_cell(row.p_holm)
-                count, delta = Text(str(row.delta.n)), interval_cell(row.delta, decimals)
-                yield study, row, (Text(titles[row.variant]), count, delta, Text(over), *p_values)
+                words = (titles[row.variant], str(row.delta.n), over, p_words(row.p_value), p_words(row.p_holm))
+                yield study, row, tuple(map(Text, words))
 
 
 def _place(study: Study, row: VariantSummary) -> str:
@@ -62,16 +66,19 @@ def _place(study: Study, row: VariantSummary) -> str:
     return f"{study.title}, {network}" if network else study.title
 
 
-def p_cell(p_value: float) -> Cell:
-    """Returns a p-value as a cell; one that would be printed as zero says what it is below."""
-    return Number(p_value, _DECIMALS) if p_value >= _LEAST else Text(f"< {2 * _LEAST:.{_DECIMALS}f}")
+def p_words(p_value: float) -> str:
+    """Returns a p-value with four decimals; one that would be printed as zero says what it is below."""
+    return f"{p_value:.{_DECIMALS}f}" if p_value >= _LEAST else f"< {2 * _LEAST:.{_DECIMALS}f}"
 
 
 def mcnemar_table(summaries: Summaries) -> Table | None:
     """Returns McNemar's test per checkpoint of rows that share theirs with the reference, or `None` without any."""
-    rows, rules = grouped([found for study, summary in summaries for found in _checkpoints(study, summary)])
+    found = (checkpoint for study, summary in summaries for checkpoint in _checkpoints(study, summary))
+    rows, rules = grouped(list(islice(found, MOST_CHECKPOINTS)))
     if not rows:
         return None
+    left_out = sum(1 for _ in found)
+    more = f"{left_out:,} further tests are not printed; correctness.json of their runs has the images."
     return Table(
         title="McNemar's test",
         caption=(
@@ -83,11 +90,12 @@ def mcnemar_table(summaries: Summaries) -> Table | None:
             Column("study"),
             Column("row"),
             Column("seed", "mark"),
-            Column("only reference", "number"),
-            Column("only row", "number"),
-            Column("p", "number"),
+            Column("only reference", "mark"),
+            Column("only row", "mark"),
+            Column("p", "mark"),
         ),
         rows=rows,
+        notes=(Note(more),) if left_out else (),
         rules=rules,
     )
 
@@ -102,6 +110,6 @@ def _checkpoints(study: Study, summary: StudySummary) -> Iterator[tuple[str, tup
         for index, seed in enumerate(sorted(row.values.keys() & reference.values.keys())):
             own, other = (each.correctness[seed].of(study.metric).astype(bool) for each in (row, reference))
             lost, gained = int((other & ~own).sum()), int((own & ~other).sum())
-            counts = Text(str(seed)), Number(lost, 0), Number(gained, 0)
-            name = Text("" if index else titles[row.variant])
-            yield _place(study, row), (name, *counts, p_cell(mcnemar_p_value(lost, gained)))
+            name = "" if index else titles[row.variant]
+            words = (name, str(seed), str(lost), str(gained), p_words(mcnemar_p_value(lost, gained)))
+            yield _place(study, row), tuple(map(Text, words))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from ablations.planning import Plan
 from ablations.study import Study
@@ -109,7 +110,7 @@ class StudySummary:
         """Returns the summaries on one network."""
         return tuple(row for row in self.variants if row.network == network)
 
-    @property
+    @cached_property
     def tested(self) -> tuple[VariantSummary, ...]:
         """The rows whose difference has a p-value: the comparisons that are corrected for each other."""
         return tuple(row for row in self.variants if not math.isnan(row.p_value))
@@ -119,7 +120,7 @@ class StudySummary:
         """How many repeats the plan asks for."""
         return max((row.expected for row in self.variants), default=0)
 
-    @property
+    @cached_property
     def can_star(self) -> bool:
         """Whether with so many seeds any of the comparisons could get a star."""
         return bool(self.tested) and len(self.tested) * smallest_p_value(self.seeds) < ALPHA

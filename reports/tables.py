@@ -37,8 +37,9 @@ def study_table(study: Study, plan: Plan, results: Results) -> Table:
     summary = summarize_study(study, plan, results)
     published = _Published(study)
     columns = (*_label_columns(study), *_own_columns(study, summary), *published.columns())
+    marks = (COVERS_IMAGES,) if is_mixed(summary) else ()
     rows = [
-        (*_label_cells(study, variant), *_own_cells(study, variant, summary), *published.cells(variant))
+        (*_label_cells(study, variant), *_own_cells(study, variant, summary, marks), *published.cells(variant))
         for variant in study.variants
     ]
     return Table(
@@ -99,11 +100,10 @@ def _own_columns(study: Study, summary: StudySummary) -> list[Column]:
     return columns
 
 
-def _own_cells(study: Study, variant: Variant, summary: StudySummary) -> list[Cell]:
+def _own_cells(study: Study, variant: Variant, summary: StudySummary, marks: tuple[str, ...]) -> list[Cell]:
     cells: list[Cell] = []
     for network in study.inspected:
         row = summary.get(_name(network), variant.name)
-        marks = (COVERS_IMAGES,) if is_mixed(summary) else ()
         cells += [_mean_cell(row, study.metric), _count_cell(row), _delta_cell(row, study.metric, marks)]
         if summary.can_star:
             cells.append(Text(row.stars))

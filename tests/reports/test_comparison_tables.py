@@ -7,8 +7,8 @@ from scipy import stats
 
 from ablations import vocabulary as names
 from ablations.planning import Plan
-from reports.blocks import Document, Interval, Number, Paragraph, Table, Text
-from reports.comparison_tables import comparisons_table, mcnemar_table, p_cell
+from reports.blocks import Document, Paragraph, Table, Text
+from reports.comparison_tables import comparisons_table, mcnemar_table, p_words
 from reports.document import build_document
 from reports.facts import short_titles
 from reports.formatting import set_rows
@@ -43,10 +43,8 @@ def test_every_comparison_of_every_table_has_its_p_values(
     for row, cells in zip(tested, table.rows, strict=True):
         assert row.delta is not None
         assert cells[2] == Text("3")
-        assert isinstance(cells[3], Interval)
-        assert cells[3].value == row.delta.mean
-        assert cells[5:] == (Number(row.p_value, 4), Number(row.p_holm, 4))
-    over = [cells[4].text for cells in set_rows(table)]
+        assert cells[4:] == (Text(f"{row.p_value:.4f}"), Text(f"{row.p_holm:.4f}"))
+    over = [cells[3].text for cells in set_rows(table)]
     assert over == ["both"] * 8 + ["seeds"] * 7
     assert [cells[0].text for cells in set_rows(table) if cells[0].text] == [
         "Kernel aggregation, τ = 30 → 1",
@@ -81,6 +79,16 @@ def test_mcnemar_by_counting(plan: Plan, results: Results, summaries: list[tuple
         assert found[4] == (f"{p_value:.4f}" if p_value >= 5e-5 else "< 0.0001")
 
 
+def test_tests_that_are_not_printed_are_counted(
+    summaries: list[tuple[object, StudySummary]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reports.comparison_tables.MOST_CHECKPOINTS", 20)
+    table = mcnemar_table(summaries)  # type: ignore[arg-type]
+    assert table is not None
+    assert len(table.rows) == 20
+    assert table.notes[0].text.startswith("4 further tests are not printed")
+
+
 def test_what_has_no_checkpoints_in_common_has_no_mcnemar(
     plan: Plan, results: Results, summaries: list[tuple[object, StudySummary]]
 ) -> None:
@@ -101,8 +109,7 @@ def test_nothing_compared_no_table(plan: Plan, results: Results) -> None:
     ("p_value", "text"), [(1.0, "1.0000"), (0.25, "0.2500"), (0.00005, "0.0001"), (0.00004, "< 0.0001")]
 )
 def test_no_p_value_is_printed_as_zero(p_value: float, text: str) -> None:
-    cell = p_cell(p_value)
-    assert (cell.text if isinstance(cell, Text) else f"{cell.value:.4f}") == text  # type: ignore[union-attr]
+    assert p_words(p_value) == text
 
 
 def test_the_appendix_has_them_and_says_what_they_are(plan: Plan, results: Results) -> None:
