@@ -33,6 +33,7 @@ MEANING = {
     "dots": "…",
     "textperiodcentered": "·",
     "textdagger": "†",
+    "textdaggerdbl": "‡",
     "textbullet": "•",
     "tau": "τ",
     "pi": "π",
@@ -52,6 +53,8 @@ MEANING = {
     "approx": "≈",
     "infty": "∞",
     "surd": "√",
+    "nearrow": "↗",
+    "circ": "○",
 }
 TOKEN = re.compile(
     r"\\ensuremath\{(?P<math>[^}]*)\}|\\textsuperscript\{(?P<power>[23])\}|\\(?P<word>[A-Za-z]+)\{\}"
