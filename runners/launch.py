@@ -27,10 +27,13 @@ from runners.memory import choose_micro_batch
 from runners.progress import Display, Failure, Progress, Running, Summary
 from runners.state import NodeState, StateStore
 from runners.task import Task
+from runners.tracking.claims import Verdict
 
 _POLL_SECONDS = 0.5
 _PAUSE_SECONDS = 0.2
 """Between two looks while nothing of this launch runs."""
+_CLAIM_SECONDS = 0.05
+"""The same while an answer is awaited that takes a few requests."""
 
 _BYTES_PER_TRIAL = 20_000_000
 _COST_WORK = 2000.0
@@ -87,6 +90,8 @@ class Launch:
         self._states = StateStore(settings.state_root)
         self._agenda, self._watch = Agenda(plan), Watch()
         self._running: dict[str, Node] = {}
+        self._asked: set[str] = set()
+        self._claimed: dict[str, Node] = {}
         self._begun: set[str] = set()
         self._failed_attempts: Counter[str] = Counter()
         self._failures: list[Failure] = []
@@ -128,8 +133,9 @@ class Launch:
         )
 
     def _loop(self, started: float) -> None:
-        while (self._agenda or self._running) and not self._is_stopped:
+        while (self._agenda or self._claimed or self._running) and not self._is_stopped:
             self._look_elsewhere()
+            self._heed_verdicts()
             self._fill()
             for completion in self._wait():
                 self._end(completion)
@@ -137,17 +143,18 @@ class Launch:
             self._show(time.monotonic() - started)
 
     def _fill(self) -> None:
-        while len(self._running) < self._dispatcher.capacity and not self._is_stopped:
+        while len(self._running) + self._count_pending() < self._dispatcher.capacity and not self._is_stopped:
             node = self._agenda.next()
             if node is None:
                 return
             self._start(node)
 
     def _wait(self) -> list[Completion]:
+        pause = _CLAIM_SECONDS if self._count_pending() else _PAUSE_SECONDS
         if self._running:
-            return self._dispatcher.wait(_POLL_SECONDS)
-        if self._agenda and not self._is_stopped:
-            time.sleep(_PAUSE_SECONDS)
+            return self._dispatcher.wait(min(pause, _POLL_SECONDS) if self._claimed else _POLL_SECONDS)
+        if (self._agenda or self._claimed) and not self._is_stopped:
+            time.sleep(pause)
         return []
 
     def _start(self, node: Node) -> None:
@@ -156,11 +163,10 @@ class Launch:
         if state.is_done:
             self._settle(node)
         elif last is not None and not self._watch.is_over(state.folder, last):
-            self._agenda.leave(node)
+            self._leave(node)
         elif failure is not None and s.policy.is_lasting(_cause(failure)) and not s.again:
             self._give_up(node, failure)
-        else:
-            state.describe(node)
+        elif self._is_granted(node):
             # Its run is opened again when the attempt has begun: another launch may have ended it meanwhile.
             self._begun.discard(node.fingerprint)
             self._running[node.fingerprint] = node
@@ -177,6 +183,37 @@ class Launch:
                     watched=last.token if last is not None else "",
                 )
             )
+
+    def _is_granted(self, node: Node) -> bool:
+        """Whether no machine without a common folder is at a node; where nobody knows yet, it is put down as claimed."""
+        if node.fingerprint not in self._asked:
+            state = self._states[node.fingerprint]
+            state.describe(node)
+            self._asked.add(node.fingerprint)
+            self._follower.claim(node, state, self._plan.studies_of(node.fingerprint))
+        if self._follower.verdict(node.fingerprint).is_grant:
+            return True
+        self._claimed[node.fingerprint] = node
+        return False
+
+    def _count_pending(self) -> int:
+        return sum(self._follower.verdict(fingerprint) is Verdict.PENDING for fingerprint in self._claimed)
+
+    def _heed_verdicts(self) -> None:
+        """Starts what has been granted since, and takes what another machine has finished."""
+        for fingerprint, node in list(self._claimed.items()):
+            verdict = self._follower.verdict(fingerprint)
+            has_room = len(self._running) < self._dispatcher.capacity
+            if verdict is Verdict.DONE or (verdict.is_grant and has_room):
+                del self._claimed[fingerprint]
+                self._start(node)
+
+    def _leave(self, node: Node) -> None:
+        """Leaves a node to another launch in the same folder of states, which follows it too."""
+        self._begun.discard(node.fingerprint)
+        self._asked.discard(node.fingerprint)
+        self._follower.leave(self._states[node.fingerprint])
+        self._agenda.leave(node)
 
     def _begin_tracking(self) -> None:
         """Opens the runs of what this launch's workers have begun, which they say in their leases."""
@@ -206,7 +243,7 @@ class Launch:
         if state.is_done:
             self._settle(node)
         elif last is not None and (last.is_running or last.launch != self._settings.launch):
-            self._agenda.leave(node)
+            self._leave(node)
         else:
             self._after_failure(node, last)
 
@@ -228,7 +265,7 @@ class Launch:
         self._work_done += _work(node)
         self._progress.finished += 1
         result = state.result() or {}
-        where = "" if self._is_own(state) else "  by another launch"
+        where = "" if self._is_own(state, otherwise=False) else "  by another launch"
         self._display.note(f"finished  {node.title}  {_outcome(result)}  {result.get('seconds', 0):.0f} s{where}")
 
     def _look_elsewhere(self) -> None:
@@ -293,7 +330,7 @@ class Launch:
     def _show(self, seconds: float) -> None:
         progress = self._progress
         progress.running = [self._describe(node) for node in self._running.values()]
-        progress.elsewhere = len(self._agenda.elsewhere)
+        progress.elsewhere = len(self._agenda.elsewhere) + len(self._claimed) - self._count_pending()
         progress.put_off = sum(1 for _ in self._agenda.put_off_nodes())
         partial = sum(_work(node) * _share(self._states[key].progress()) for key, node in self._running.items())
         progress.share = min(1.0, (self._work_done + partial) / self._work_total) if self._work_total else 1.0
@@ -306,6 +343,11 @@ class Launch:
     def _end_rest(self, reason: str) -> None:
         """Ends what this launch has under way or waits to try again; what others run goes on."""
         self._dispatcher.cancel()
+        for fingerprint in self._claimed:
+            if self._follower.verdict(fingerprint).is_grant:
+                self._follower.stop(self._states[fingerprint], "KILLED", reason)
+            else:
+                self._follower.leave(self._states[fingerprint])
         for node in (*self._running.values(), *self._agenda.put_off_nodes()):
             state = self._states[node.fingerprint]
             last = state.lease()
