@@ -221,10 +221,9 @@ class Follower:
             return
         if job is not None:
             self._do(desk, job)
-        elif chore is not None:
-            # One that fails although the store is there would fail again.
-            if self._carry_out(chore) or self._look_after(desk):
-                self._chores.popleft()
+        # One that fails although the store is there would fail again.
+        elif chore is not None and (self._carry_out(chore) or self._look_after(desk)):
+            self._chores.popleft()
 
     def _seconds_to_next(self) -> float:
         due = 0.0 if self._chores else min((job.due for job in self._jobs.values()), default=math.inf)

@@ -185,7 +185,7 @@ class Launch:
             )
 
     def _is_granted(self, node: Node) -> bool:
-        """Whether no machine without a common folder is at a node; where nobody knows yet, it is put down as claimed."""
+        """Whether no machine without a common folder is at a node; where that is not known yet, the claim is noted."""
         if node.fingerprint not in self._asked:
             state = self._states[node.fingerprint]
             state.describe(node)

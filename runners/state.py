@@ -123,8 +123,7 @@ class NodeState:
 
     def write_events(self, events: Iterable[dict[str, Any]]) -> None:
         """Replaces all lines of metrics."""
-        text = "".join(json.dumps(event, sort_keys=True) + "
-" for event in events)
+        text = "".join(json.dumps(event, sort_keys=True) + "\n" for event in events)
         write_atomically(self.folder / "events.jsonl", lambda path: _write(path, text), flush=False)
 
     def report_progress(self, **values: Any) -> None:

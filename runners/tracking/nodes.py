@@ -227,8 +227,9 @@ class Tracker(Experiment):
     def _fresh(self, state: NodeState, run: KnownRun) -> list[dict[str, Any]]:
         """Returns the lines the store has not got; where it is not known how far it is, it is asked."""
         events = state.events()
-        if state.fingerprint not in self._steps:
-            history = self.client.get_metric_history(run.run_id, names.TRAIN_LOSS) if events else ()
+        # A training that begins from the start has none for a while: nothing is known then of what the store has.
+        if events and state.fingerprint not in self._steps:
+            history = self.client.get_metric_history(run.run_id, names.TRAIN_LOSS)
             self._steps[state.fingerprint] = max((metric.step for metric in history), default=-1)
         return [event for event in events if event["step"] > self._steps[state.fingerprint]]
 
@@ -242,11 +243,12 @@ class Tracker(Experiment):
         tags: Mapping[str, str] | None = None,
     ) -> None:
         # Should this fail, the store may have it all the same: it is asked before anything is written again.
-        before = self._steps.pop(state.fingerprint, -1)
+        known = self._steps.pop(state.fingerprint, None)
         self.write(run.run_id, [*events, *last], tags=tags)
         run.tags |= tags or {}
-        step = max([before, *(event["step"] for event in events)])
-        self._steps[state.fingerprint] = step
+        if known is None:
+            return
+        step = self._steps[state.fingerprint] = max([known, *(event["step"] for event in events)])
         if read_note(state, self.key) != Note(run.run_id, step):
             write_note(state, self.key, Note(run.run_id, step))
 

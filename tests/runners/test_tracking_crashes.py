@@ -87,10 +87,13 @@ class Story:
             lambda: tracker().begin(self.trial, trial, SERVES),
             lambda: _train(trial, 1, 2),
             lambda: tracker().sync(trial),
-            # A worker was killed as well and goes on from its checkpoint: the second line is written again.
-            lambda: trial.truncate_events(after_step=1),
-            lambda: _train(trial, 2, 3),
+            lambda: _train(trial, 1, 2, 3),
             lambda: tracker().sync(trial),
+            # A worker was killed and goes on from its checkpoint: the last line is written again.
+            lambda: trial.truncate_events(after_step=2),
+            lambda: _train(trial, 1, 2, 3, 4),
+            lambda: tracker().sync(trial),
+            lambda: _train(trial, 1, 2, 3, 4),
             lambda: _finish(trial, {"test/top1": 55.0}),
             lambda: tracker().finish(trial),
             lambda: tracker().begin(self.evaluation, evaluation, SERVES),
@@ -131,8 +134,12 @@ def _tell(store: str, folder: Path, story: Story, left: int, *, after: bool, sam
             if not same_launch:
                 alive[0] = _launch(store, folder)
             # Whoever comes next begins again with the node that was under way, as a follower does.
-            node = story.trial if number < 8 else story.evaluation
+            node = story.trial if number < 11 else story.evaluation
             alive[0].begin(node, story.state(node), SERVES)
+            if not story.state(node).is_done:
+                # The worker died with it, and there was no checkpoint yet.
+                story.state(node).truncate_events(after_step=0)
+                alive[0].sync(story.state(node))
     return bool(mortal.left <= 0)
 
 
@@ -149,7 +156,7 @@ def _assert_whole(store: str, folder: Path, story: Story) -> None:
         artifacts = [file.path for file in tracker.client.list_artifacts(run.info.run_id)]
         assert artifacts == ["model.safetensors", "record.json"]
     history = tracker.client.get_metric_history(tracker.run_id(story.trial.fingerprint), "train/loss")
-    assert sorted((m.step, m.value) for m in history) == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
+    assert sorted((m.step, m.value) for m in history) == [(1, 1.0), (2, 1 / 2), (3, 1 / 3), (4, 1 / 4)]
     assert run.data.tags[names.TAG_PARENT] == tracker.run_id(story.trial.fingerprint)
     assert unsynced(story.states, store) == {}
     assert set(unsynced(story.states, "sqlite:///another.db")) == {
