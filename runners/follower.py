@@ -27,9 +27,9 @@ from runners.tracking.desk import SYNC_SECONDS, Desk, Job, Wish, can_start
 from runners.tracking.notes import Source, add_origin
 from runners.tracking.store import answers, is_shared, reason, shown, without_retries
 
-_LONGEST_PAUSE = 30.0
-_FLUSH_SECONDS = 20.0
-"""How long the end of a launch waits for a store in which nothing succeeds; as long as something does, it goes on."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
+_AWAY_SECONDS, _CALL_SECONDS = 20.0, 120.0
+"""How long the end of a launch waits for a store that is away, and for one that is there to take one file or run."""
 _log = logging.getLogger(__name__)
 
 
@@ -50,6 +50,7 @@ class Follower:
         self._orders: queue.Queue[Callable[[], None]] = queue.Queue()
         self._jobs: dict[str, Job] = {}
         self._chores: deque[Callable[[], object]] = deque()
+        self._owed: set[str] = set()
         self._verdicts: dict[str, Verdict] = {}
         self._leaving = threading.Event()
         self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
@@ -71,7 +72,7 @@ class Follower:
         self._orders.put(self._hurry)
         while self._thread.is_alive() and not self._is_patience_over():
             self._thread.join(0.2)
-        left = len(self._unfinished())
+        left = len(self._owed)
         what = "1 run is" if left == 1 else f"{left} runs are"
         self.trouble = f"{what} not all there ({self.trouble or 'it did not answer in time'})" if left else None
 
@@ -91,6 +92,7 @@ class Follower:
         assert self._desk is not None
         self._write_down(job.state, job.serves)
         if not self._desk.tracker.is_complete(job.state, job.serves):
+            self._owed.add(job.state.fingerprint)
             self._put(job)
 
     def end_orphans(self, states: StateStore, watch: leases.Watch) -> None:
@@ -139,6 +141,7 @@ class Follower:
 
     def _drop(self, state: NodeState) -> None:
         job = self._jobs.pop(state.fingerprint, None)
+        self._owed.discard(state.fingerprint)
         if job is not None and self._desk is not None:
             try:
                 self._desk.give_up(job)
@@ -147,11 +150,17 @@ class Follower:
 
     def finish(self, state: NodeState) -> None:
         """Ends the run of a measured node."""
-        self._order(partial(self._end, state, Wish.FINISHED))
+        self._owe(state, partial(self._end, state, Wish.FINISHED))
 
     def stop(self, state: NodeState, status: str, reason: str) -> None:
         """Ends the run of a node that failed or was cancelled."""
-        self._order(partial(self._end, state, Wish.STOPPED, status, reason))
+        self._owe(state, partial(self._end, state, Wish.STOPPED, status, reason))
+
+    def _owe(self, state: NodeState, order: Callable[[], None]) -> None:
+        """Gives an order that must have been carried out before the launch ends."""
+        if self._desk is not None:
+            self._owed.add(state.fingerprint)
+            self._orders.put(order)
 
     def _order(self, order: Callable[[], None]) -> None:
         if self._desk is not None:
@@ -165,7 +174,9 @@ class Follower:
 
     def _end(self, state: NodeState, wish: Wish, status: str = "", why: str = "") -> None:
         job = self._jobs.get(state.fingerprint)
-        if job is not None:
+        if job is None:
+            self._owed.discard(state.fingerprint)
+        else:
             job.wish, job.status, job.reason, job.due = wish, status, why, 0.0
 
     def _hurry(self) -> None:
@@ -173,11 +184,8 @@ class Follower:
         for job in self._jobs.values():
             job.due = 0.0
 
-    def _unfinished(self) -> list[Job]:
-        return [job for job in list(self._jobs.values()) if job.wish in (Wish.FINISHED, Wish.STOPPED)]
-
     def _is_patience_over(self) -> bool:
-        return time.monotonic() - self._last_success > _FLUSH_SECONDS
+        return time.monotonic() - self._last_success > (_AWAY_SECONDS if self.is_away else _CALL_SECONDS)
 
     def _work(self) -> None:
         assert self._desk is not None
@@ -189,7 +197,7 @@ class Follower:
             self._desk.let_go(job)
 
     def _is_all_done(self) -> bool:
-        return self._orders.empty() and not self._unfinished() and not self._chores
+        return self._orders.empty() and not self._owed and not self._chores
 
     def _take_orders(self) -> None:
         """Carries out all orders there are; waits for one while there is nothing else to do."""
@@ -210,7 +218,6 @@ class Follower:
             _log.debug("tracking failed", exc_info=True)
             self.trouble = f"{type(error).__name__}: {reason(error)}"
             return False
-        self._last_success = time.monotonic()
         return True
 
     def _step(self, desk: Desk) -> None:
@@ -224,6 +231,7 @@ class Follower:
         # One that fails although the store is there would fail again.
         elif chore is not None and (self._carry_out(chore) or self._look_after(desk)):
             self._chores.popleft()
+            self._last_success = time.monotonic()
 
     def _seconds_to_next(self) -> float:
         due = 0.0 if self._chores else min((job.due for job in self._jobs.values()), default=math.inf)
@@ -256,7 +264,7 @@ class Follower:
 
         if not self._carry_out(carry_on):
             job.is_open, job.seen = False, -1
-            job.delay = min(_LONGEST_PAUSE, 2 * job.delay or 1.0)
+            job.delay = min(_LONGEST_PAUSE, 2 * job.delay or _FIRST_PAUSE)
             job.due = time.monotonic() + job.delay
             self._look_after(desk)
             return
@@ -265,6 +273,8 @@ class Follower:
             self._verdicts[job.state.fingerprint] = job.verdict
         if after is None:
             del self._jobs[job.state.fingerprint]
+            self._owed.discard(job.state.fingerprint)
+            self._last_success = time.monotonic()
         else:
             job.due = time.monotonic() + after
 
@@ -280,7 +290,7 @@ class Follower:
 
     def _go_away(self) -> None:
         """Waits before the store is asked again, longer each time; nobody else waits for its verdict."""
-        self._pause = min(_LONGEST_PAUSE, 2 * self._pause or 1.0)
+        self._pause = min(_LONGEST_PAUSE, 2 * self._pause or _FIRST_PAUSE)
         self._store_due = time.monotonic() + self._pause
         for key, job in self._jobs.items():
             if job.wish is Wish.CLAIMED and job.verdict is Verdict.PENDING and can_start(job.node, job.state):
