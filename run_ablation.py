@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from ablations.errors import UnknownNameError
+from ablations.errors import ReportError, TrackingError, UnknownNameError
 from ablations.options import (
     INTERRUPTED,
     UNSYNCED,
@@ -153,16 +153,28 @@ def carry_out(
     uri = commands.tracking_uri(runs_dir)
     summary = commands.launch(plan, runs_dir, None if offline else uri, **how)
     commands.tell(summary, uri, studies)
-    if offline or (summary.untracked and not commands.store_answers(uri)):
-        names = " ".join(studies) or "--all"
-        console().print(
-            "No report: it is made from the tracking store. When that has everything: run_ablation.py sync, "
-            f"then run_ablation.py report {names} with the same options.",
-            markup=False,
-        )
-    elif not summary.interrupted:
-        write_report(whole, runs_dir, uri, formats)
+    if not summary.interrupted:
+        try:
+            _check_tracked(offline, summary, uri)
+            write_report(whole, runs_dir, uri, formats)
+        except (TrackingError, ReportError) as error:
+            if not offline and not summary.untracked:
+                raise
+            console().print(f"No report: {error} {_later(studies)}", markup=False)
     sys.exit(_exit_code(summary))
+
+
+def _check_tracked(offline: bool, summary: Summary, uri: str) -> None:
+    """Raises `TrackingError` if nothing can be reported: reports are made from the store."""
+    if offline:
+        raise TrackingError("reports are made from what is tracked, and nothing was.")
+    if summary.untracked and not commands.store_answers(uri):
+        raise TrackingError("reports are made from the tracking store, and it is away.")
+
+
+def _later(studies: Sequence[str]) -> str:
+    names = " ".join(studies) or "--all"
+    return f"Later: run_ablation.py sync, then run_ablation.py report {names} with the same options."
 
 
 def _exit_code(summary: Summary) -> int:

@@ -216,7 +216,7 @@ class Follower:
             order()
         except Exception as error:
             _log.debug("tracking failed", exc_info=True)
-            self.trouble = f"{type(error).__name__}: {reason(error)}"
+            self.trouble = reason(error)
             return False
         return True
 
@@ -264,7 +264,7 @@ class Follower:
 
         if not self._carry_out(carry_on):
             job.is_open, job.seen = False, -1
-            job.delay = min(_LONGEST_PAUSE, 2 * job.delay or _FIRST_PAUSE)
+            job.delay = min(_FIRST_PAUSE if self._leaving.is_set() else _LONGEST_PAUSE, 2 * job.delay or _FIRST_PAUSE)
             job.due = time.monotonic() + job.delay
             self._look_after(desk)
             return
@@ -290,7 +290,8 @@ class Follower:
 
     def _go_away(self) -> None:
         """Waits before the store is asked again, longer each time; nobody else waits for its verdict."""
-        self._pause = min(_LONGEST_PAUSE, 2 * self._pause or _FIRST_PAUSE)
+        longest = _FIRST_PAUSE if self._leaving.is_set() else _LONGEST_PAUSE
+        self._pause = min(longest, 2 * self._pause or _FIRST_PAUSE)
         self._store_due = time.monotonic() + self._pause
         for key, job in self._jobs.items():
             if job.wish is Wish.CLAIMED and job.verdict is Verdict.PENDING and can_start(job.node, job.state):

@@ -103,6 +103,10 @@ class Desk:
             self._follow(job, now)
             return SYNC_SECONDS
         if job.wish is Wish.FINISHED:
+            if self._beats:
+                # Another machine may have been faster, where the store was away when this one began.
+                self.tracker.look_up(job.node.fingerprint)
+                self.tracker.go_on(job.node, job.state, job.serves)
             self.tracker.finish(job.state)
         else:
             self.tracker.stop(job.state, job.status, job.reason)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -18,6 +19,12 @@ _CONNECT_SECONDS = 5.0
 _REMEDY = "set MLFLOW_TRACKING_URI to another, or train without one: run --offline, and sync later."
 _RETRIES, _TIMEOUT = "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"
 _PROBE_SECONDS = "5"
+_REQUEST_FAILED = {
+    r"\[Errno \d+\] ([\w ]+)": "{0}",
+    r"timed out": "no answer within the time limit",
+    r"too many (\d+) error": "it answers with error {0}",
+    r"(Connection aborted|RemoteDisconnected)": "the connection was cut",
+}
 
 
 def is_shared(uri: str) -> bool:
@@ -138,5 +145,10 @@ def _make_parent(path: Path) -> None:
 
 
 def reason(error: BaseException) -> str:
-    """Returns what an error says in one line."""
-    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+    """Returns what an error says in one line; of a failed request what it comes down to."""
+    text = str(error).strip()
+    for pattern, told in _REQUEST_FAILED.items():
+        found = re.search(pattern, text)
+        if found is not None and "HTTPConnectionPool" in text:
+            return told.format(*found.groups())
+    return text.splitlines()[0][:300] if text else type(error).__name__

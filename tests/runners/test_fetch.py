@@ -15,19 +15,11 @@ from ablations.presets import get_preset
 from ablations.registry import get_study
 from runners.provenance import Commit
 from runners.state import NodeState, StateStore
-from runners.tracking import Tracker, prepare_store
+from runners.tracking import Tracker
 from runners.tracking.fetch import fetch_finished
 from runners.tracking.notes import unsynced
 
 METRICS = {"test/top1": 100 / 3, "test/loss": math.inf, "test/attention_gap": math.nan, "val/top1": 0.1 + 0.2}
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A SQLite store, created once: it takes seconds."""
-    uri = f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db"
-    prepare_store(uri)
-    return uri
 
 
 class Bed:

@@ -15,7 +15,6 @@ from ablations.planning import Node
 from ablations.spec import Intervention
 from runners.provenance import Commit
 from runners.state import NodeState
-from runners.tracking import prepare_store
 from runners.tracking.notes import NodeLock, Note, Source, add_origin, read_note, store_key, unsynced, write_note
 from runners.tracking.store import shown
 from runners.tracking.syncing import known_studies, sync_states
@@ -25,16 +24,8 @@ QUICK = Source("syncing/quick", "quick", Commit("c0ffee", True))
 SMOKE = Source("syncing/smoke", "smoke", Commit("beef", False))
 
 
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty SQLite store, made once: it takes seconds."""
-    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    prepare_store(f"sqlite:///{path}")
-    return path
-
-
-def _store(empty: Path, folder: Path, name: str = "mlflow.db") -> str:
-    shutil.copy(empty, folder / name)
+def _store(empty_store: Path, folder: Path, name: str = "mlflow.db") -> str:
+    shutil.copy(empty_store, folder / name)
     return f"sqlite:///{folder / name}"
 
 
@@ -64,8 +55,8 @@ def _sync(bench: Bench, uri: str, *studies: str) -> tuple[int, int, int]:
     return done.runs, done.lines, done.complete
 
 
-def test_what_was_never_tracked_is_brought_over_once(bench: Bench, empty: Path, tmp_path: Path) -> None:
-    uri = _store(empty, tmp_path)
+def test_what_was_never_tracked_is_brought_over_once(bench: Bench, empty_store: Path, tmp_path: Path) -> None:
+    uri = _store(empty_store, tmp_path)
     trial = bench.trial()
     evaluation = bench.evaluation(trial, Intervention(aggregation="max"))
     for node in (evaluation, trial):
@@ -87,8 +78,8 @@ def test_what_was_never_tracked_is_brought_over_once(bench: Bench, empty: Path, 
     assert _runs(uri).keys() == runs.keys()
 
 
-def test_a_second_store_gets_everything_too(bench: Bench, empty: Path, tmp_path: Path) -> None:
-    first, second = _store(empty, tmp_path), _store(empty, tmp_path, "second.db")
+def test_a_second_store_gets_everything_too(bench: Bench, empty_store: Path, tmp_path: Path) -> None:
+    first, second = _store(empty_store, tmp_path), _store(empty_store, tmp_path, "second.db")
     node = bench.trial()
     _measured(bench, node)
     _sync(bench, first)
@@ -97,8 +88,8 @@ def test_a_second_store_gets_everything_too(bench: Bench, empty: Path, tmp_path:
     assert unsynced(bench.states, first) == unsynced(bench.states, second) == {}
 
 
-def test_only_the_nodes_of_named_studies_are_meant(bench: Bench, empty: Path, tmp_path: Path) -> None:
-    uri = _store(empty, tmp_path)
+def test_only_the_nodes_of_named_studies_are_meant(bench: Bench, empty_store: Path, tmp_path: Path) -> None:
+    uri = _store(empty_store, tmp_path)
     one, two = bench.trial(seed=1), bench.trial(seed=2)
     _measured(bench, one, temperature=["a"], kernels=["b"])
     _measured(bench, two, kernels=["b"])
@@ -107,8 +98,8 @@ def test_only_the_nodes_of_named_studies_are_meant(bench: Bench, empty: Path, tm
     assert _runs(uri).keys() == {one.fingerprint}
 
 
-def test_a_node_of_two_presets_is_in_the_experiments_of_both(bench: Bench, empty: Path, tmp_path: Path) -> None:
-    uri = _store(empty, tmp_path)
+def test_a_node_of_two_presets_is_in_the_experiments_of_both(bench: Bench, empty_store: Path, tmp_path: Path) -> None:
+    uri = _store(empty_store, tmp_path)
     node = bench.trial()
     state = _measured(bench, node)
     assert _sync(bench, uri) == (1, 3, 0)
@@ -121,8 +112,8 @@ def test_a_node_of_two_presets_is_in_the_experiments_of_both(bench: Bench, empty
 
 
 @pytest.mark.parametrize("failed", [True, False])
-def test_what_did_not_finish_is_not_left_running(bench: Bench, empty: Path, tmp_path: Path, failed: bool) -> None:
-    uri = _store(empty, tmp_path)
+def test_what_did_not_finish_is_not_left_running(bench: Bench, empty_store: Path, tmp_path: Path, failed: bool) -> None:
+    uri = _store(empty_store, tmp_path)
     node = bench.trial()
     state = bench.states[node.fingerprint]
     add_origin(state, QUICK, {})
@@ -137,16 +128,16 @@ def test_what_did_not_finish_is_not_left_running(bench: Bench, empty: Path, tmp_
     assert unsynced(bench.states, uri) == {}
 
 
-def test_what_was_only_planned_is_no_run(bench: Bench, empty: Path, tmp_path: Path) -> None:
-    uri = _store(empty, tmp_path)
+def test_what_was_only_planned_is_no_run(bench: Bench, empty_store: Path, tmp_path: Path) -> None:
+    uri = _store(empty_store, tmp_path)
     add_origin(bench.states[bench.trial().fingerprint], QUICK, {})
     assert _sync(bench, uri) == (0, 0, 0)
     assert _runs(uri) == {}
     assert unsynced(bench.states, uri) == {}
 
 
-def test_what_a_launch_follows_is_left_to_it(bench: Bench, empty: Path, tmp_path: Path) -> None:
-    uri = _store(empty, tmp_path)
+def test_what_a_launch_follows_is_left_to_it(bench: Bench, empty_store: Path, tmp_path: Path) -> None:
+    uri = _store(empty_store, tmp_path)
     lock = NodeLock(_measured(bench, bench.trial()))
     assert lock.acquire()
     done = sync_states(bench.states, uri, tmp_path)
@@ -156,12 +147,12 @@ def test_what_a_launch_follows_is_left_to_it(bench: Bench, empty: Path, tmp_path
 
 
 def test_an_emptied_store_gets_everything_although_the_notes_say_it_has(
-    bench: Bench, empty: Path, tmp_path: Path
+    bench: Bench, empty_store: Path, tmp_path: Path
 ) -> None:
     _measured(bench, bench.trial())
-    _sync(bench, _store(empty, tmp_path))
+    _sync(bench, _store(empty_store, tmp_path))
     # Another path, as MLflow keeps a store open: but one whose notes are those of the first.
-    other = _store(empty, tmp_path, "again.db")
+    other = _store(empty_store, tmp_path, "again.db")
     (state,) = (bench.states[key] for key in bench.states.fingerprints())
     note = read_note(state, store_key(f"sqlite:///{tmp_path / 'mlflow.db'}", QUICK.experiment))
     assert note is not None
@@ -170,8 +161,10 @@ def test_an_emptied_store_gets_everything_although_the_notes_say_it_has(
     assert len(_runs(other)) == 1
 
 
-def test_a_node_whose_description_cannot_be_read_keeps_no_other_out(bench: Bench, empty: Path, tmp_path: Path) -> None:
-    uri = _store(empty, tmp_path)
+def test_a_node_whose_description_cannot_be_read_keeps_no_other_out(
+    bench: Bench, empty_store: Path, tmp_path: Path
+) -> None:
+    uri = _store(empty_store, tmp_path)
     broken, whole = bench.trial(seed=1), bench.trial(seed=2)
     for node in (broken, whole):
         _measured(bench, node)

@@ -24,14 +24,6 @@ EXPERIMENT = "dyconv-ablations/test/mini"
 SERVES = {"temperature": ["tau_30"], "aggregation": ["annealed: attention"]}
 
 
-@pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A SQLite store, created once: it takes seconds."""
-    uri = f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db"
-    prepare_store(uri)
-    return uri
-
-
 @pytest.fixture
 def tracker(store: str, tmp_path: Path) -> Tracker:
     """A tracker with an experiment of its own."""

@@ -14,7 +14,7 @@ from ablations.planning import Node
 from ablations.spec import Intervention
 from runners.provenance import Commit
 from runners.state import NodeState
-from runners.tracking import Tracker, prepare_store
+from runners.tracking import Tracker
 from runners.tracking.notes import add_origin, unsynced
 from tests.runners.bench import Bench
 
@@ -56,14 +56,6 @@ class MortalClient:
             return answer
 
         return call
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A SQLite store, created once: it takes seconds."""
-    uri = f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db"
-    prepare_store(uri)
-    return uri
 
 
 class Story:
