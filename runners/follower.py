@@ -22,7 +22,7 @@ from ablations.planning import Node, Plan
 from runners import leases
 from runners.orphans import end_orphans
 from runners.state import NodeState, StateStore
-from runners.tracking.claims import Verdict
+from runners.tracking.claims import HEARTBEAT_SECONDS, Verdict
 from runners.tracking.desk import SYNC_SECONDS, Desk, Job, Wish, can_start
 from runners.tracking.notes import Source, add_origin
 from runners.tracking.store import answers, is_shared, reason, shown, without_retries
@@ -52,8 +52,9 @@ class Follower:
         self._chores: deque[Callable[[], object]] = deque()
         self._owed: set[str] = set()
         self._verdicts: dict[str, Verdict] = {}
-        self._leaving = threading.Event()
+        self._leaving, self._ended = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
+        self._pulse = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._pause = 0.0
         self._store_due = 0.0
         self._last_success = time.monotonic()
@@ -62,6 +63,7 @@ class Follower:
     def __enter__(self) -> Self:
         if self._desk is not None:
             self._thread.start()
+            self._pulse.start()
         return self
 
     def __exit__(self, *raised: object) -> None:
@@ -195,6 +197,18 @@ class Follower:
                 self._step(self._desk)
         for job in self._jobs.values():
             self._desk.let_go(job)
+        self._ended.set()
+
+    def _beat(self) -> None:
+        """Shows other machines that this one is alive, also while a large file is on its way to the store."""
+        assert self._desk is not None
+        while not self._ended.wait(HEARTBEAT_SECONDS):
+            for job in list(self._jobs.values()):
+                try:
+                    self._desk.beat(job)
+                except Exception:
+                    _log.debug("heartbeat failed", exc_info=True)
+                    break
 
     def _is_all_done(self) -> bool:
         return self._orders.empty() and not self._owed and not self._chores

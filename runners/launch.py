@@ -22,12 +22,12 @@ from runners.dispatch import Completion, Dispatcher
 from runners.failures import FailurePolicy
 from runners.files import check_writable
 from runners.follower import Follower
+from runners.grants import Grants
 from runners.leases import LEASE_SECONDS, Attempt, Watch
 from runners.memory import choose_micro_batch
 from runners.progress import Display, Failure, Progress, Running, Summary
 from runners.state import NodeState, StateStore
 from runners.task import Task
-from runners.tracking.claims import Verdict
 
 _POLL_SECONDS = 0.5
 _PAUSE_SECONDS = 0.2
@@ -90,8 +90,7 @@ class Launch:
         self._states = StateStore(settings.state_root)
         self._agenda, self._watch = Agenda(plan), Watch()
         self._running: dict[str, Node] = {}
-        self._asked: set[str] = set()
-        self._claimed: dict[str, Node] = {}
+        self._grants = Grants(follower, plan, self._states)
         self._begun: set[str] = set()
         self._failed_attempts: Counter[str] = Counter()
         self._failures: list[Failure] = []
@@ -133,9 +132,10 @@ class Launch:
         )
 
     def _loop(self, started: float) -> None:
-        while (self._agenda or self._claimed or self._running) and not self._is_stopped:
+        while (self._agenda or self._grants or self._running) and not self._is_stopped:
             self._look_elsewhere()
-            self._heed_verdicts()
+            for node in self._grants.take(self._dispatcher.capacity - len(self._running)):
+                self._start(node)
             self._fill()
             for completion in self._wait():
                 self._end(completion)
@@ -143,18 +143,18 @@ class Launch:
             self._show(time.monotonic() - started)
 
     def _fill(self) -> None:
-        while len(self._running) + self._count_pending() < self._dispatcher.capacity and not self._is_stopped:
+        while len(self._running) + self._grants.undecided < self._dispatcher.capacity and not self._is_stopped:
             node = self._agenda.next()
             if node is None:
                 return
             self._start(node)
 
     def _wait(self) -> list[Completion]:
-        pause = _CLAIM_SECONDS if self._count_pending() else _PAUSE_SECONDS
+        is_awaited = self._grants.undecided > 0
         if self._running:
-            return self._dispatcher.wait(min(pause, _POLL_SECONDS) if self._claimed else _POLL_SECONDS)
-        if (self._agenda or self._claimed) and not self._is_stopped:
-            time.sleep(pause)
+            return self._dispatcher.wait(_CLAIM_SECONDS if is_awaited else _POLL_SECONDS)
+        if (self._agenda or self._grants) and not self._is_stopped:
+            time.sleep(_CLAIM_SECONDS if is_awaited else _PAUSE_SECONDS)
         return []
 
     def _start(self, node: Node) -> None:
@@ -166,7 +166,7 @@ class Launch:
             self._leave(node)
         elif failure is not None and s.policy.is_lasting(_cause(failure)) and not s.again:
             self._give_up(node, failure)
-        elif self._is_granted(node):
+        elif self._grants.ask(node):
             # Its run is opened again when the attempt has begun: another launch may have ended it meanwhile.
             self._begun.discard(node.fingerprint)
             self._running[node.fingerprint] = node
@@ -184,35 +184,10 @@ class Launch:
                 )
             )
 
-    def _is_granted(self, node: Node) -> bool:
-        """Whether no machine without a common folder is at a node; where that is not known yet, the claim is noted."""
-        if node.fingerprint not in self._asked:
-            state = self._states[node.fingerprint]
-            state.describe(node)
-            self._asked.add(node.fingerprint)
-            self._follower.claim(node, state, self._plan.studies_of(node.fingerprint))
-        if self._follower.verdict(node.fingerprint).is_grant:
-            return True
-        self._claimed[node.fingerprint] = node
-        return False
-
-    def _count_pending(self) -> int:
-        return sum(self._follower.verdict(fingerprint) is Verdict.PENDING for fingerprint in self._claimed)
-
-    def _heed_verdicts(self) -> None:
-        """Starts what has been granted since, and takes what another machine has finished."""
-        for fingerprint, node in list(self._claimed.items()):
-            verdict = self._follower.verdict(fingerprint)
-            has_room = len(self._running) < self._dispatcher.capacity
-            if verdict is Verdict.DONE or (verdict.is_grant and has_room):
-                del self._claimed[fingerprint]
-                self._start(node)
-
     def _leave(self, node: Node) -> None:
         """Leaves a node to another launch in the same folder of states, which follows it too."""
         self._begun.discard(node.fingerprint)
-        self._asked.discard(node.fingerprint)
-        self._follower.leave(self._states[node.fingerprint])
+        self._grants.forget(node)
         self._agenda.leave(node)
 
     def _begin_tracking(self) -> None:
@@ -330,7 +305,7 @@ class Launch:
     def _show(self, seconds: float) -> None:
         progress = self._progress
         progress.running = [self._describe(node) for node in self._running.values()]
-        progress.elsewhere = len(self._agenda.elsewhere) + len(self._claimed) - self._count_pending()
+        progress.elsewhere = len(self._agenda.elsewhere) + self._grants.elsewhere
         progress.put_off = sum(1 for _ in self._agenda.put_off_nodes())
         partial = sum(_work(node) * _share(self._states[key].progress()) for key, node in self._running.items())
         progress.share = min(1.0, (self._work_done + partial) / self._work_total) if self._work_total else 1.0
@@ -343,11 +318,7 @@ class Launch:
     def _end_rest(self, reason: str) -> None:
         """Ends what this launch has under way or waits to try again; what others run goes on."""
         self._dispatcher.cancel()
-        for fingerprint in self._claimed:
-            if self._follower.verdict(fingerprint).is_grant:
-                self._follower.stop(self._states[fingerprint], "KILLED", reason)
-            else:
-                self._follower.leave(self._states[fingerprint])
+        self._grants.give_up(reason)
         for node in (*self._running.values(), *self._agenda.put_off_nodes()):
             state = self._states[node.fingerprint]
             last = state.lease()

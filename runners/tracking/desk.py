@@ -14,7 +14,7 @@ from typing import Any
 from ablations.errors import TrackingError
 from ablations.planning import EvaluationNode, Node
 from runners.state import NodeState
-from runners.tracking.claims import HEARTBEAT_SECONDS, Claims, Verdict, heartbeat
+from runners.tracking.claims import Claims, Verdict, heartbeat
 from runners.tracking.fetch import fetch
 from runners.tracking.nodes import Tracker
 from runners.tracking.notes import NodeLock
@@ -61,9 +61,9 @@ class Job:
     due: float = 0.0
     delay: float = 0.0
     lock: NodeLock = field(init=False)
+    run_id: str = ""
     seen: int = -1
     since: float | None = None
-    next_beat: float = 0.0
     monitor: Any = None
 
     def __post_init__(self) -> None:
@@ -81,7 +81,7 @@ class Desk:
     def __init__(self, tracker: Tracker, claims: Claims | None = None) -> None:
         self.tracker = tracker
         self.claims = claims or Claims(tracker)
-        self._beats = is_shared(tracker.uri)
+        self._is_shared = is_shared(tracker.uri)
 
     def carry_on(self, job: Job, now: float) -> float | None:
         """Does what can be done now; returns after how many seconds there is more to do, or `None` if that was all.
@@ -97,13 +97,13 @@ class Desk:
         if job.wish is Wish.CLAIMED:
             return self._claim(job)
         if not job.is_open:
-            self.tracker.begin(job.node, job.state, job.serves)
+            job.run_id = self.tracker.begin(job.node, job.state, job.serves)
             job.is_open = True
         if job.wish is Wish.FOLLOWED:
             self._follow(job, now)
             return SYNC_SECONDS
         if job.wish is Wish.FINISHED:
-            if self._beats:
+            if self._is_shared:
                 # Another machine may have been faster, where the store was away when this one began.
                 self.tracker.look_up(job.node.fingerprint)
                 self.tracker.go_on(job.node, job.state, job.serves)
@@ -118,7 +118,7 @@ class Desk:
         if verdict is Verdict.DONE:
             return self._take_over(job)
         if verdict is Verdict.OURS:
-            self.tracker.go_on(job.node, job.state, job.serves)
+            job.run_id = self.tracker.go_on(job.node, job.state, job.serves)
             if not self._fetch_weights(job.node, job.state):
                 return _CONTEST_SECONDS
             job.wish, job.is_open = Wish.FOLLOWED, True
@@ -162,13 +162,18 @@ class Desk:
     def _follow(self, job: Job, now: float) -> None:
         events = job.state.folder / "events.jsonl"
         size = events.stat().st_size if events.exists() else 0
-        is_due = self._beats and now >= job.next_beat
-        if size != job.seen or is_due:
-            self.tracker.sync(job.state, heartbeat() if is_due else None)
-            job.seen, job.next_beat = size, now + HEARTBEAT_SECONDS if is_due else job.next_beat
+        if size != job.seen:
+            self.tracker.sync(job.state)
+            job.seen = size
         job.since = now if job.since is None else job.since
         if job.node.kind == "trial" and job.monitor is None and now - job.since > _LONG_RUN_SECONDS:
             job.monitor = self.tracker.monitor(job.state)
+
+    def beat(self, job: Job) -> None:
+        """Shows other machines that this one is at a node. To be called now and then, also by another thread."""
+        if self._is_shared and job.is_open and job.wish is not Wish.CLAIMED:
+            for key, value in heartbeat().items():
+                self.tracker.client.set_tag(job.run_id, key, value)
 
     def give_up(self, job: Job) -> None:
         """Withdraws a claim on which nobody has decided yet."""

@@ -215,13 +215,13 @@ class Tracker(Experiment):
             step = max((event["step"] for event in state.events()), default=-1)
             write_note(state, self.key, Note(run_id, step, complete=True))
 
-    def sync(self, state: NodeState, tags: Mapping[str, str] | None = None) -> int:
-        """Brings new lines of metrics over, with tags if there are any; returns how many lines."""
+    def sync(self, state: NodeState) -> int:
+        """Brings new lines of metrics over; returns how many."""
         run = self.own(state)
         if run is None or self.finished(state) is not None:
             return 0
         fresh = self._fresh(state, run)
-        self._write(state, run, fresh, tags=tags)
+        self._write(state, run, fresh)
         return len(fresh)
 
     def _fresh(self, state: NodeState, run: KnownRun) -> list[dict[str, Any]]:

@@ -318,6 +318,31 @@ def test_a_claimed_node_is_followed_and_what_another_machine_finished_is_taken_o
     assert run.data.tags["abl.study.another"] == "variant"
 
 
+def test_a_claimed_node_shows_that_it_is_alive_also_while_a_large_file_is_on_its_way(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (follower_module, desk_module):
+        monkeypatch.setattr(module, "is_shared", lambda uri: True)
+    monkeypatch.setattr(follower_module, "HEARTBEAT_SECONDS", 0.05)
+    node, state = bed.node()
+    arrives = threading.Event()
+    bed.outage.refuses = lambda name, arguments: name == "log_artifact" and not arrives.wait(60)
+    beats = lambda: {run.data.tags[names.TAG_HEARTBEAT] for run in bed.runs()}  # noqa: E731
+    with bed.follower() as follower:
+        follower.claim(node, state, SERVES)
+        _until(lambda: follower.verdict(node.fingerprint) is Verdict.OURS)
+        seen = beats()
+        _until(lambda: beats() != seen)
+        state.weights_file.write_bytes(b"weights")
+        state.finish({"test/top1": 1.0}, 1.0)
+        follower.finish(state)
+        _until(lambda: any(name == "log_artifact" for name, _ in bed.outage.calls))
+        seen = beats()
+        _until(lambda: beats() != seen)
+        arrives.set()
+    assert follower.trouble is None
+
+
 def test_an_evaluation_gets_the_weights_of_a_trial_that_was_trained_elsewhere(bed: Bed, tmp_path: Path) -> None:
     trial, trained = bed.node()
     with bed.follower() as follower:

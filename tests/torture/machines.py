@@ -79,7 +79,10 @@ class Machine:
 
     def kill(self) -> None:
         """Kills all that runs here with SIGKILL, workers first as they might outlive their launch."""
-        for process in self._started:
+        while self._started:
+            process = self._started.pop()
+            if process.returncode is not None:
+                continue
             with suppress(psutil.NoSuchProcess):
                 children = psutil.Process(process.pid).children(recursive=True)
                 process.send_signal(signal.SIGKILL)
