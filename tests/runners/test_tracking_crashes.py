@@ -41,6 +41,10 @@ class MortalClient:
     def __init__(self, client: Any, left: int, *, after: bool) -> None:
         self._client, self.left, self._after = client, left, after
 
+    def die(self) -> None:
+        """Ends the launch."""
+        raise DeathError
+
     def __getattr__(self, name: str) -> Any:
         honest = getattr(self._client, name)
         if name not in CALLS:
@@ -49,10 +53,10 @@ class MortalClient:
         def call(*arguments: Any, **more: Any) -> Any:
             self.left -= 1
             if self.left == 0 and not self._after:
-                raise DeathError
+                self.die()
             answer = honest(*arguments, **more)
             if self.left == 0:
-                raise DeathError
+                self.die()
             return answer
 
         return call
@@ -106,7 +110,8 @@ def _finish(state: NodeState, metrics: dict[str, float]) -> None:
         state.finish(metrics, 12.5, versions={"torch": "9"}, device="cpu")
 
 
-def _launch(store: str, folder: Path, left: int = 0, *, after: bool = False) -> Tracker:
+def launch(store: str, folder: Path, left: int = 0, *, after: bool = False) -> Tracker:
+    """Returns the tracker of a new launch, which dies at call `left` if that is not 0."""
     tracker = Tracker(store, f"crashes/{folder.name}", folder, commit=Commit("c0ffee", True), preset="smoke")
     tracker.client = MortalClient(tracker.client, left, after=after)
     return tracker
@@ -114,7 +119,7 @@ def _launch(store: str, folder: Path, left: int = 0, *, after: bool = False) -> 
 
 def _tell(store: str, folder: Path, story: Story, left: int, *, after: bool, same_launch: bool) -> bool:
     """Tells the story, with one death at call `left`; returns whether it came to that."""
-    alive = [_launch(store, folder, left, after=after)]
+    alive = [launch(store, folder, left, after=after)]
     mortal: Any = alive[0].client
     steps = story.steps(lambda: alive[0])
     number = 0
@@ -124,7 +129,7 @@ def _tell(store: str, folder: Path, story: Story, left: int, *, after: bool, sam
             number += 1
         except DeathError:
             if not same_launch:
-                alive[0] = _launch(store, folder)
+                alive[0] = launch(store, folder)
             # Whoever comes next begins again with the node that was under way, as a follower does.
             node = story.trial if number < 11 else story.evaluation
             alive[0].begin(node, story.state(node), SERVES)
@@ -135,8 +140,9 @@ def _tell(store: str, folder: Path, story: Story, left: int, *, after: bool, sam
     return bool(mortal.left <= 0)
 
 
-def _assert_whole(store: str, folder: Path, story: Story) -> None:
-    tracker = _launch(store, folder)
+def assert_whole(store: str, folder: Path, story: Story) -> None:
+    """Each node has one finished run with everything in it, once."""
+    tracker = launch(store, folder)
     for node in (story.trial, story.evaluation):
         (run,) = tracker.search(f"tags.`{names.TAG_FINGERPRINT}` = '{node.fingerprint}'")
         assert run.info.status == "FINISHED"
@@ -171,7 +177,7 @@ def test_a_death_at_any_call_repeats_nothing_and_leaves_nothing_out(
         folder = tmp_path / f"{int(after)}{int(same_launch)}-{left}"
         story = Story(Bench(folder / "state"))
         died = _tell(store, folder, story, left, after=after, same_launch=same_launch)
-        _assert_whole(store, folder, story)
+        assert_whole(store, folder, story)
         if not died:
             break
     assert left > 15, "the story has become short"

@@ -109,6 +109,7 @@ def postgresql(folder: Path) -> Iterator[str]:
 
     It refuses to run as root, so root hands `folder`, which it must be able to reach, to an unprivileged user.
     """
+    pytest.importorskip("psycopg2", reason="the driver is not installed: pip install psycopg2-binary")
     binaries = _postgres_binaries()
     user = _unprivileged_user()
     folder.mkdir(parents=True, exist_ok=True)
@@ -125,7 +126,7 @@ def postgresql(folder: Path) -> Iterator[str]:
         ready = [binaries / "pg_isready", "-h", "127.0.0.1", "-p", port]
         wait_until(lambda: _succeeds(ready), f"PostgreSQL, log {folder / 'postgres.log'}")
         _run([binaries / "createdb", "-h", "127.0.0.1", "-p", port, "-U", "mlflow", "mlflow"], user)
-        yield f"postgresql://mlflow@127.0.0.1:{port}/mlflow"
+        yield f"postgresql+psycopg2://mlflow@127.0.0.1:{port}/mlflow"
     finally:
         _kill_group(process)
 
