@@ -1,4 +1,4 @@
-"""How a node looks in MLflow: its params, its data set, the tags of its studies. Pure but for MLflow's own types."""
+"""How a node looks in MLflow: its params, its data set, its tags. Nothing is written here."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from ablations.naming import placement_title
 from ablations.planning import EvaluationNode, Node
 from ablations.settings import flatten
 from ablations.spec import Placement, TrialSpec
+from runners.files import read_json
+from runners.state import NodeState
 
 _LONGEST_TAG = 5000
 
@@ -23,6 +25,18 @@ def study_tags(serves: Mapping[str, list[str]]) -> dict[str, str]:
 def note_tag(text: str) -> dict[str, str]:
     """Returns the tag that MLflow shows as a run's description."""
     return {names.TAG_NOTE: text[:_LONGEST_TAG]}
+
+
+def result_tags(state: NodeState, result: Mapping[str, Any]) -> dict[str, str]:
+    """Returns what the tags of a finished run say of how it was measured, and which digest its correct images have."""
+    told = {**result.get("versions", {}), "device": result.get("device", "unknown")}
+    tags = {names.TAG_VERSIONS: canonical_json(told)}
+    if "micro_batch" in result:
+        tags[names.TAG_MICRO_BATCH] = str(result["micro_batch"])
+    correctness = read_json(state.folder / names.CORRECTNESS_FILE)
+    if correctness is not None:
+        tags[names.TAG_CORRECTNESS] = correctness["sha256"]
+    return tags
 
 
 def params_of(node: Node) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from ablations.planning import EvaluationNode, Node
 from runners.provenance import Commit
 from runners.state import NodeState
 from runners.tracking.experiment import FINISHED, KILLED, RUNNING, Experiment, KnownRun
-from runners.tracking.layout import dataset_input, note_tag, params_of, study_tags
+from runners.tracking.layout import dataset_input, note_tag, params_of, result_tags, study_tags
 from runners.tracking.notes import (
     Note,
     Origin,
@@ -262,12 +262,7 @@ class Tracker(Experiment):
         metrics = {**result["metrics"], names.SECONDS: result["seconds"]}
         record, files = record_text(state), files_of(state)
         digests = {names.RECORD_FILE: digest_of_text(record), **{file.name: digest_of_file(file) for file in files}}
-        told = {**result.get("versions", {}), "device": result.get("device", "unknown")}
-        tags = {
-            names.TAG_VERSIONS: canonical_json(told),
-            names.TAG_FILES: canonical_json(digests),
-            **({names.TAG_MICRO_BATCH: str(result["micro_batch"])} if "micro_batch" in result else {}),
-        }
+        tags = {names.TAG_FILES: canonical_json(digests), **result_tags(state, result)}
         last = {"step": step, "time": stamp, "metrics": metrics}
         self._write(state, run, self._fresh(state, run), last=[last], tags=tags)
         self.client.log_text(run.run_id, record, names.RECORD_FILE)

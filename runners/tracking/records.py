@@ -9,16 +9,18 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ablations import vocabulary as names
 from ablations.errors import TrackingError
 from ablations.planning import Node
-from runners.files import read_json, write_json
+from runners.files import read_json, write_atomically, write_json
 from runners.state import NodeState
 from runners.tracking.experiment import KnownRun
 
+_KEPT = (names.ATTENTION_FILE, names.CORRECTNESS_FILE)
 _CHUNK = 1 << 20
 
 
@@ -35,7 +37,8 @@ def record_text(state: NodeState) -> str:
 
 def files_of(state: NodeState) -> list[Path]:
     """Returns the other files of a finished node that are kept as artifacts."""
-    return [path for path in (state.weights_file, state.folder / names.ATTENTION_FILE) if path.exists()]
+    found = (state.weights_file, *(state.folder / name for name in _KEPT))
+    return [path for path in found if path.exists()]
 
 
 def digest_of_text(text: str) -> str:
@@ -68,9 +71,10 @@ def take_over(client: Any, run: KnownRun, node: Node, state: NodeState) -> None:
     with tempfile.TemporaryDirectory(prefix="dyconv-result-") as folder:
         record = _record(_download(client, run, names.RECORD_FILE, Path(folder)), node.fingerprint)
         state.describe(node)
-        if names.ATTENTION_FILE in _digests(run):
-            profile = read_json(_download(client, run, names.ATTENTION_FILE, Path(folder)))
-            write_json(state.folder / names.ATTENTION_FILE, profile)
+        for name in _KEPT:
+            if name in _digests(run):
+                content = _download(client, run, name, Path(folder)).read_bytes()
+                write_atomically(state.folder / name, partial(_write, content))
     state.write_events(record["events"])
     # Last: from then on the node is done.
     write_json(state.folder / "result.json", record["result"])
@@ -112,3 +116,7 @@ def _record(path: Path, fingerprint: str) -> dict[str, Any]:
     if not isinstance(record.get("result"), dict) or not isinstance(record.get("events"), list):
         raise TrackingError(f"{path.name} of {fingerprint} has no result")
     return record
+
+
+def _write(content: bytes, path: Path) -> None:
+    path.write_bytes(content)

@@ -53,6 +53,7 @@ class Bed:
                 state.append_event(1, {"train/loss": 1 / 3})
                 state.weights_file.write_bytes(b"weights")
                 (state.folder / names.ATTENTION_FILE).write_text('{"layers": {"a": 0.1}}')
+                (state.folder / names.CORRECTNESS_FILE).write_text('{"bits": {}, "sha256": "abc"}')
             state.finish(METRICS, 0.1, versions={"torch": "9"}, device="cuda:0")
             tracker.finish(state)
 
@@ -86,7 +87,9 @@ def test_a_result_is_taken_over_bit_for_bit(bed: Bed) -> None:
         assert repr(ours.result()) == repr(theirs.result())
         assert ours.events() == theirs.events()
         assert ours.node() == node
-    assert (bed.state.folder / names.ATTENTION_FILE).exists()
+    for name in (names.ATTENTION_FILE, names.CORRECTNESS_FILE):
+        theirs = bed.theirs[bed.trial.fingerprint].folder / name
+        assert (bed.state.folder / name).read_bytes() == theirs.read_bytes()
     assert unsynced(bed.ours, bed.uri) == {}
     assert bed.told == ["took over from the tracking store: 2 results that were measured elsewhere"]
     # Nothing is missing that would need them.

@@ -92,7 +92,8 @@ def test_correctness_is_an_artifact_and_its_digest_a_tag(tracker: Tracker, bench
         tracker.finish(ended)
     run = _run(tracker, with_one.fingerprint)
     assert run.data.tags[names.TAG_CORRECTNESS] == "abc"
-    assert [a.path for a in tracker.client.list_artifacts(run.info.run_id)] == [names.CORRECTNESS_FILE]
+    artifacts = [a.path for a in tracker.client.list_artifacts(run.info.run_id)]
+    assert artifacts == [names.CORRECTNESS_FILE, names.RECORD_FILE]
     assert names.TAG_CORRECTNESS not in _run(tracker, without.fingerprint).data.tags
 
 
