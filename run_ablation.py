@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from ablations.errors import UnknownNameError
+from ablations.errors import ReportError, TrackingError, UnknownNameError
 from ablations.options import (
     INTERRUPTED,
+    UNSYNCED,
     Verbs,
     all_option,
     canary_option,
@@ -21,6 +22,7 @@ from ablations.options import (
     examples,
     force_option,
     format_option,
+    offline_option,
     plugin_option,
     preset_option,
     recovery_options,
@@ -32,9 +34,11 @@ from ablations.options import (
 from runners import commands
 from runners.files import check_writable, exclusively
 from runners.state import StateStore
+from runners.sync_commands import sync
 
 if TYPE_CHECKING:
     from ablations.planning import Plan
+    from runners.progress import Summary
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -64,6 +68,7 @@ def cli() -> None:
 @force_option
 @dispatch_options
 @recovery_options
+@offline_option
 def run(
     studies: tuple[str, ...],
     *,
@@ -71,11 +76,13 @@ def run(
     plugins: tuple[str, ...],
     formats: str,
     forced: tuple[str, ...],
+    offline: bool,
     **asked: Any,
 ) -> None:
     """Train and evaluate what is missing, track it in MLflow, and write the report.
 
-    What failed before is tried again, unless it would fail again in the same way: that is for `retry`.
+    What failed before is tried again, unless it would fail again in the same way: that is for `retry`. Leaves with 1
+    if something failed, with 3 if the tracking store has not got everything, with 130 after Ctrl-C.
     """
     from ablations.listing import plan_overview
     from runners.redo import begin_anew, remember_run
@@ -88,7 +95,7 @@ def run(
     console().print(plan_overview(plan))
     check_writable(runs_dir)
     remember_run(runs_dir, studies, {**asked, "plugins": plugins})
-    carry_out(plan, plan, studies, runs_dir=runs_dir, formats=wanted, plugins=loaded, **how)
+    carry_out(plan, plan, studies, runs_dir=runs_dir, formats=wanted, plugins=loaded, offline=offline, **how)
 
 
 @click.command(epilog=examples("retry", "retry aggregation temperature", "retry --retries 5 --retry-wait 60"))
@@ -103,7 +110,16 @@ def run(
 @format_option
 @dispatch_options
 @recovery_options
-def retry(studies: tuple[str, ...], *, runs_dir: Path, plugins: tuple[str, ...], formats: str, **asked: Any) -> None:
+@offline_option
+def retry(
+    studies: tuple[str, ...],
+    *,
+    runs_dir: Path,
+    plugins: tuple[str, ...],
+    formats: str,
+    offline: bool,
+    **asked: Any,
+) -> None:
     """Run again what failed, whatever the reason: of the named studies, or of the last run.
 
     Without --preset, --set and --seeds, with those of the last run.
@@ -120,19 +136,53 @@ def retry(studies: tuple[str, ...], *, runs_dir: Path, plugins: tuple[str, ...],
         return
     console().print(f"Trying again: {len(failed.missing)} of {len(plan.missing)} that are missing.")
     how["recovery"]["again"] = True
-    carry_out(failed, plan, studies, runs_dir=runs_dir, formats=wanted, plugins=loaded, **how)
+    carry_out(failed, plan, studies, runs_dir=runs_dir, formats=wanted, plugins=loaded, offline=offline, **how)
 
 
 def carry_out(
-    plan: Plan, whole: Plan, studies: Sequence[str], *, runs_dir: Path, formats: Sequence[str], **how: Any
+    plan: Plan,
+    whole: Plan,
+    studies: Sequence[str],
+    *,
+    runs_dir: Path,
+    formats: Sequence[str],
+    offline: bool,
+    **how: Any,
 ) -> NoReturn:
     """Launches a plan, says how that ended, writes the report of the whole plan, and leaves with the exit code."""
     uri = commands.tracking_uri(runs_dir)
-    summary = commands.launch(plan, runs_dir, uri, **how)
+    summary = commands.launch(plan, runs_dir, None if offline else uri, **how)
     commands.tell(summary, uri, studies)
     if not summary.interrupted:
-        write_report(whole, runs_dir, uri, formats)
-    sys.exit(INTERRUPTED if summary.interrupted else 1 if summary.failures else 0)
+        try:
+            _check_tracked(offline, summary, uri)
+            write_report(whole, runs_dir, uri, formats)
+        except (TrackingError, ReportError) as error:
+            if not offline and not summary.untracked:
+                raise
+            console().print(f"No report: {error} {_later(studies)}", markup=False)
+    sys.exit(_exit_code(summary))
+
+
+def _check_tracked(offline: bool, summary: Summary, uri: str) -> None:
+    """Raises `TrackingError` if nothing can be reported: reports are made from the store."""
+    if offline:
+        raise TrackingError("reports are made from what is tracked, and nothing was.")
+    if summary.untracked and not commands.store_answers(uri):
+        raise TrackingError("reports are made from the tracking store, and it is away.")
+
+
+def _later(studies: Sequence[str]) -> str:
+    names = " ".join(studies) or "--all"
+    return f"Later: run_ablation.py sync, then run_ablation.py report {names} with the same options."
+
+
+def _exit_code(summary: Summary) -> int:
+    if summary.interrupted:
+        return INTERRUPTED
+    if summary.failures:
+        return 1
+    return UNSYNCED if summary.untracked else 0
 
 
 @click.command(epilog=examples("report aggregation --format pdf,md,tex", "report temperature --preset small"))
@@ -208,7 +258,7 @@ def last_request(studies: Sequence[str], uri: str, canary: bool) -> dict[str, An
     return asked | {"canary": canary or found["canary"]}
 
 
-for verb in (commands.list_studies, commands.plan, run, retry, report, commands.ui, commands.schema):
+for verb in (commands.list_studies, commands.plan, run, retry, report, sync, commands.ui, commands.schema):
     cli.add_command(verb)
 
 

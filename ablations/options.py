@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 DEFAULT_FORMATS = "pdf,md,tex"
 INTERRUPTED = 130
+UNSYNCED = 3
+"""Exit code of a launch that has measured everything, but not brought all of it to the tracking store."""
 
 preset_option = click.option("--preset", default=None, help="Scale: smoke, quick, small or paper (default: quick).")
 set_option = click.option(
@@ -51,6 +53,10 @@ force_option = click.option(
     multiple=True,
     metavar="STUDY/VARIANT",
     help="Train and evaluate a variant anew; what it was is kept in MLflow. Repeatable.",
+)
+
+offline_option = click.option(
+    "--offline", is_flag=True, help="Track nothing now; bring it to the tracking store later with sync."
 )
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])

@@ -36,6 +36,9 @@ from ablations.options import (
 if TYPE_CHECKING:
     from ablations.planning import Plan
     from runners.progress import Failure, Summary
+    from runners.tracking.desk import Desk
+    from runners.tracking.nodes import Tracker
+    from runners.tracking.notes import Source
 
 
 @click.command("list", epilog=examples("list", "list --preset small"))
@@ -103,6 +106,15 @@ def tracking_uri(runs_dir: Path) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{runs_dir}/mlflow.db"
 
 
+def store_answers(uri: str) -> bool:
+    """Whether the tracking store can be used, found out within seconds."""
+    from mlflow import MlflowClient
+
+    from runners.tracking.store import answers
+
+    return answers(MlflowClient(tracking_uri=uri))
+
+
 def load_plugins(plugins: Sequence[str]) -> tuple[str, ...]:
     """Loads the plug-ins named on the command line and those that are installed; returns them all."""
     from runners.plugins import installed_plugins
@@ -150,7 +162,7 @@ def take_recovery(asked: dict[str, Any]) -> dict[str, Any]:
 def launch(
     plan: Plan,
     runs_dir: Path,
-    uri: str,
+    uri: str | None,
     *,
     dispatch: Mapping[str, Any],
     recovery: Mapping[str, Any],
@@ -161,7 +173,7 @@ def launch(
     Args:
         plan: What is needed and what is done.
         runs_dir: Folder for states and the local tracking store.
-        uri: The tracking store.
+        uri: The tracking store, or `None` to track nothing now.
         dispatch: From `take_dispatch`.
         recovery: From `take_recovery`.
         plugins: Modules that workers import first.
@@ -180,33 +192,63 @@ def launch(
     # Workers import torch while the tracking store is made.
     dispatcher = make_dispatcher(dispatch["dispatch"], dispatch["workers"])
     with dispatcher if plan.missing else nullcontext():
-        tracker = make_tracker(plan, runs_dir, uri)
+        plan, desk = _open_desk(plan, runs_dir, uri)
         problem = dispatcher.ask(find_problem, plan, plugins) if plan.missing else None
         if problem is not None:
             raise AblationError(problem)
         with make_display(console()) as display:
-            return Launch(plan, dispatcher, Follower(tracker), display, settings).run()
+            follower = Follower(_source(plan), desk, display.note)
+            return Launch(plan, dispatcher, follower, display, settings).run()
 
 
-def make_tracker(plan: Plan, runs_dir: Path, uri: str) -> Any:
-    """Returns the tracker of a plan's preset and data set, after checking that its store and folder can be written."""
-    from ablations.vocabulary import experiment_name
+def _open_desk(plan: Plan, runs_dir: Path, uri: str | None) -> tuple[Plan, Desk | None]:
+    """Returns the plan without what the store has results of already, which are taken over, and a desk there."""
     from runners.files import check_writable
+    from runners.state import StateStore
+    from runners.tracking.desk import Desk
+    from runners.tracking.fetch import fetch_finished
+
+    if uri is None:
+        check_writable(runs_dir)
+        return plan, None
+    tracker = make_tracker(plan, runs_dir, uri)
+    states = StateStore((runs_dir / "state").resolve())
+    return fetch_finished(tracker, plan, states, lambda message: console().print(message, markup=False)), Desk(tracker)
+
+
+def _source(plan: Plan) -> Source:
+    from ablations.vocabulary import experiment_name
     from runners.provenance import project_commit
+    from runners.tracking.notes import Source
+
+    preset = plan.request.preset.name
+    return Source(experiment_name(preset, plan.request.base().data.name), preset, project_commit())
+
+
+def make_tracker(plan: Plan, runs_dir: Path, uri: str) -> Tracker:
+    """Returns the tracker of a plan's preset and data set, after checking that its store and folder can be written.
+
+    Raises:
+        OutputError: If `runs_dir` cannot be written.
+        TrackingError: If the store cannot be used.
+    """
+    from runners.files import check_writable
     from runners.tracking import Tracker, prepare_store
+    from runners.tracking.store import explained
 
     check_writable(runs_dir)
     prepare_store(uri)
-    preset = plan.request.preset.name
-    experiment = experiment_name(preset, plan.request.base().data.name)
-    return Tracker(uri, experiment, runs_dir / "artifacts", commit=project_commit(), preset=preset)
+    source = _source(plan)
+    with explained(uri):
+        return Tracker(uri, source.experiment, runs_dir / "artifacts", commit=source.commit, preset=source.preset)
 
 
-def tell(summary: Summary, uri: str, studies: Sequence[str]) -> None:
+def tell(summary: Summary, uri: str | None, studies: Sequence[str]) -> None:
     """Says how a launch ended and what can be done about it."""
     from rich.markup import escape
 
     from runners.display import clock
+    from runners.tracking.store import shown
 
     out = console()
     if summary.finished or summary.failures:
@@ -222,7 +264,8 @@ def tell(summary: Summary, uri: str, studies: Sequence[str]) -> None:
     if summary.stopped:
         out.print(f"  {summary.stopped} were not tried, as --fail-fast was given")
     if summary.untracked:
-        out.print(escape(f"tracking store {uri}: {summary.untracked}. Nothing is lost: run the same command again."))
+        told = f"Not all of it is in the tracking store {shown(uri or '')}: {summary.untracked}."
+        out.print(escape(f"{told} Nothing is lost: run_ablation.py sync brings it over."))
     if summary.interrupted:
         names = " ".join(studies)
         out.print(escape(f"Interrupted. What is finished is kept; the same command goes on from there: run {names} …"))

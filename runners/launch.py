@@ -22,6 +22,7 @@ from runners.dispatch import Completion, Dispatcher
 from runners.failures import FailurePolicy
 from runners.files import check_writable
 from runners.follower import Follower
+from runners.grants import Grants
 from runners.leases import LEASE_SECONDS, Attempt, Watch
 from runners.memory import choose_micro_batch
 from runners.progress import Display, Failure, Progress, Running, Summary
@@ -31,6 +32,8 @@ from runners.task import Task
 _POLL_SECONDS = 0.5
 _PAUSE_SECONDS = 0.2
 """Between two looks while nothing of this launch runs."""
+_CLAIM_SECONDS = 0.05
+"""The same while an answer is awaited that takes a few requests."""
 
 _BYTES_PER_TRIAL = 20_000_000
 _COST_WORK = 2000.0
@@ -87,6 +90,7 @@ class Launch:
         self._states = StateStore(settings.state_root)
         self._agenda, self._watch = Agenda(plan), Watch()
         self._running: dict[str, Node] = {}
+        self._grants = Grants(follower, plan, self._states)
         self._begun: set[str] = set()
         self._failed_attempts: Counter[str] = Counter()
         self._failures: list[Failure] = []
@@ -128,8 +132,10 @@ class Launch:
         )
 
     def _loop(self, started: float) -> None:
-        while (self._agenda or self._running) and not self._is_stopped:
+        while (self._agenda or self._grants or self._running) and not self._is_stopped:
             self._look_elsewhere()
+            for node in self._grants.take(self._dispatcher.capacity - len(self._running)):
+                self._start(node)
             self._fill()
             for completion in self._wait():
                 self._end(completion)
@@ -137,17 +143,18 @@ class Launch:
             self._show(time.monotonic() - started)
 
     def _fill(self) -> None:
-        while len(self._running) < self._dispatcher.capacity and not self._is_stopped:
+        while len(self._running) + self._grants.undecided < self._dispatcher.capacity and not self._is_stopped:
             node = self._agenda.next()
             if node is None:
                 return
             self._start(node)
 
     def _wait(self) -> list[Completion]:
+        is_awaited = self._grants.undecided > 0
         if self._running:
-            return self._dispatcher.wait(_POLL_SECONDS)
-        if self._agenda and not self._is_stopped:
-            time.sleep(_PAUSE_SECONDS)
+            return self._dispatcher.wait(_CLAIM_SECONDS if is_awaited else _POLL_SECONDS)
+        if (self._agenda or self._grants) and not self._is_stopped:
+            time.sleep(_CLAIM_SECONDS if is_awaited else _PAUSE_SECONDS)
         return []
 
     def _start(self, node: Node) -> None:
@@ -156,11 +163,10 @@ class Launch:
         if state.is_done:
             self._settle(node)
         elif last is not None and not self._watch.is_over(state.folder, last):
-            self._agenda.leave(node)
+            self._leave(node)
         elif failure is not None and s.policy.is_lasting(_cause(failure)) and not s.again:
             self._give_up(node, failure)
-        else:
-            state.describe(node)
+        elif self._grants.ask(node):
             # Its run is opened again when the attempt has begun: another launch may have ended it meanwhile.
             self._begun.discard(node.fingerprint)
             self._running[node.fingerprint] = node
@@ -177,6 +183,12 @@ class Launch:
                     watched=last.token if last is not None else "",
                 )
             )
+
+    def _leave(self, node: Node) -> None:
+        """Leaves a node to another launch in the same folder of states, which follows it too."""
+        self._begun.discard(node.fingerprint)
+        self._grants.forget(node)
+        self._agenda.leave(node)
 
     def _begin_tracking(self) -> None:
         """Opens the runs of what this launch's workers have begun, which they say in their leases."""
@@ -206,7 +218,7 @@ class Launch:
         if state.is_done:
             self._settle(node)
         elif last is not None and (last.is_running or last.launch != self._settings.launch):
-            self._agenda.leave(node)
+            self._leave(node)
         else:
             self._after_failure(node, last)
 
@@ -228,7 +240,7 @@ class Launch:
         self._work_done += _work(node)
         self._progress.finished += 1
         result = state.result() or {}
-        where = "" if self._is_own(state) else "  by another launch"
+        where = "" if self._is_own(state, otherwise=False) else "  by another launch"
         self._display.note(f"finished  {node.title}  {_outcome(result)}  {result.get('seconds', 0):.0f} s{where}")
 
     def _look_elsewhere(self) -> None:
@@ -293,7 +305,7 @@ class Launch:
     def _show(self, seconds: float) -> None:
         progress = self._progress
         progress.running = [self._describe(node) for node in self._running.values()]
-        progress.elsewhere = len(self._agenda.elsewhere)
+        progress.elsewhere = len(self._agenda.elsewhere) + self._grants.elsewhere
         progress.put_off = sum(1 for _ in self._agenda.put_off_nodes())
         partial = sum(_work(node) * _share(self._states[key].progress()) for key, node in self._running.items())
         progress.share = min(1.0, (self._work_done + partial) / self._work_total) if self._work_total else 1.0
@@ -306,6 +318,7 @@ class Launch:
     def _end_rest(self, reason: str) -> None:
         """Ends what this launch has under way or waits to try again; what others run goes on."""
         self._dispatcher.cancel()
+        self._grants.give_up(reason)
         for node in (*self._running.values(), *self._agenda.put_off_nodes()):
             state = self._states[node.fingerprint]
             last = state.lease()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from runners.leases import Watch
-from runners.state import StateStore
+from runners.state import NodeState, StateStore
 from runners.tracking import Tracker
+from runners.tracking.notes import NodeLock
 
 _REASON = "the launch that ran it ended without a word; the next run of the study continues it"
 
@@ -13,17 +14,21 @@ def end_orphans(tracker: Tracker, states: StateStore, watch: Watch) -> list[str]
     """Ends the runs of orphans, as finished where there is a result and as killed elsewhere; returns fingerprints.
 
     What has no attempt under `states` is left alone, as it may be run from another state root; so is a lease that
-    may still be alive, until `watch` has seen it stand still.
+    may still be alive, until `watch` has seen it stand still, and what a launch follows.
     """
-    ended = []
-    for fingerprint in tracker.running():
-        state = states[fingerprint]
-        last = state.lease()
+    return [fingerprint for fingerprint in tracker.running() if _end(tracker, states[fingerprint], watch)]
+
+
+def _end(tracker: Tracker, state: NodeState, watch: Watch) -> bool:
+    last, lock = state.lease(), NodeLock(state)
+    is_over = state.is_done or (last is not None and watch.is_over(state.folder, last))
+    if not is_over or not lock.acquire():
+        return False
+    try:
         if state.is_done:
             tracker.finish(state)
-        elif last is not None and watch.is_over(state.folder, last):
-            tracker.stop(state, "KILLED", _REASON)
         else:
-            continue
-        ended.append(fingerprint)
-    return ended
+            tracker.stop(state, "KILLED", _REASON)
+    finally:
+        lock.release()
+    return True

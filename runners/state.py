@@ -75,6 +75,11 @@ class NodeState:
             about["intervention"] = node.intervention.model_dump(mode="json", by_alias=True)
         write_json(self.folder / "node.json", about)
 
+    @property
+    def kind(self) -> str:
+        """`trial`, `evaluation` or `cost`; empty if nothing is described here."""
+        return str((read_json(self.folder / "node.json") or {}).get("kind", ""))
+
     def node(self) -> Node:
         """Returns the node described in this folder.
 
@@ -114,8 +119,11 @@ class NodeState:
 
     def truncate_events(self, after_step: int) -> None:
         """Drops the metrics of steps after `after_step`: a resumed training will write the same ones again."""
-        kept = [event for event in self.events() if event["step"] <= after_step]
-        text = "".join(json.dumps(event, sort_keys=True) + "\n" for event in kept)
+        self.write_events([event for event in self.events() if event["step"] <= after_step])
+
+    def write_events(self, events: Iterable[dict[str, Any]]) -> None:
+        """Replaces all lines of metrics."""
+        text = "".join(json.dumps(event, sort_keys=True) + "\n" for event in events)
         write_atomically(self.folder / "events.jsonl", lambda path: _write(path, text), flush=False)
 
     def report_progress(self, **values: Any) -> None:
@@ -205,6 +213,9 @@ class NodeState:
                 shutil.rmtree(self.folder, ignore_errors=True)
             elif self.folder.exists():
                 self.folder.rename(self.earlier.folder)
+            else:
+                # Done elsewhere, perhaps: that is not taken over from the tracking store either.
+                self.earlier.folder.mkdir()
         except OSError as error:
             raise OutputError(f"cannot put {self.folder} aside: {error.strerror or error}.", error.errno) from None
 
@@ -221,6 +232,10 @@ class StateStore:
 
     def __getitem__(self, fingerprint: str) -> NodeState:
         return NodeState(self.root / fingerprint)
+
+    def fingerprints(self) -> list[str]:
+        """Returns the fingerprints of all nodes that are described here, in order."""
+        return sorted(path.parent.name for path in self.root.glob("*/node.json"))
 
     def done(self, fingerprints: Iterable[str]) -> frozenset[str]:
         """Returns those of the fingerprints whose nodes have been measured."""

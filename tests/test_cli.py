@@ -13,7 +13,7 @@ import pytest
 import run_ablation
 from ablations.registry import available_studies
 
-VERBS = ("list", "plan", "run", "retry", "report", "ui", "schema")
+VERBS = ("list", "plan", "run", "retry", "report", "sync", "ui", "schema")
 HEAVY = (
     "torch",
     "torchvision",

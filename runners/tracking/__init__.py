@@ -1,4 +1,4 @@
-"""The only writer to MLflow: the store, the runs of nodes, the summaries of studies."""
+"""The only writer to MLflow: the store, the runs of nodes, claims of several machines, the summaries of studies."""
 
 from runners.tracking.nodes import Tracker
 from runners.tracking.store import prepare_store

@@ -1,32 +1,41 @@
 """Brings the state folders of nodes into the tracking store, in batches, each line once.
 
-A worker never talks to MLflow; it writes events to its state folder, and the launcher follows. What was brought over
-is kept per store in the node's `tracking.json`, so that another store, or one that was away, gets everything later.
+A worker never talks to MLflow; it writes events to its state folder, and the launcher follows. Every method may be
+called again after it failed half-way, by this process or another one: what is there already is left as it is. Who calls
+holds the folder's `NodeLock`, so that nobody else writes to the same runs.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Iterable, Iterator, Mapping
+import socket
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ablations import vocabulary as names
 from ablations.fingerprint import canonical_json
-from ablations.naming import placement_title
 from ablations.planning import EvaluationNode, Node
-from ablations.settings import flatten
-from ablations.spec import Placement, TrialSpec
-from runners.files import exclusively, read_json, write_json
 from runners.provenance import Commit
 from runners.state import NodeState
+from runners.tracking.experiment import FINISHED, KILLED, RUNNING, Experiment, KnownRun
+from runners.tracking.layout import dataset_input, note_tag, params_of, result_tags, study_tags
+from runners.tracking.notes import (
+    Note,
+    Origin,
+    Source,
+    add_origin,
+    place_of,
+    read_note,
+    read_origin,
+    store_key,
+    write_note,
+)
+from runners.tracking.records import digest_of_file, digest_of_text, files_of, record_text
 
-_METRICS_PER_CALL = 1000
-_ENTITIES_PER_CALL = 100
+_MONITOR_SECONDS = 30
 
 
-class Tracker:
+class Tracker(Experiment):
     """Writes the runs of one preset and data set to one store.
 
     Args:
@@ -38,299 +47,269 @@ class Tracker:
     """
 
     def __init__(self, uri: str, experiment: str, artifacts: Path, *, commit: Commit, preset: str) -> None:
-        from mlflow import MlflowClient
-
-        self.uri, self.preset, self.commit = uri, preset, commit
-        self._key = hashlib.sha256(uri.encode()).hexdigest()[:16]
-        self.client = MlflowClient(tracking_uri=uri)
-        self.experiment_id = self._experiment(experiment, artifacts)
-        self._known = self._search_nodes()
-
-    def _experiment(self, name: str, artifacts: Path) -> str:
-        found = self.client.get_experiment_by_name(name)
-        if found is not None:
-            if found.lifecycle_stage == "deleted":
-                self.client.restore_experiment(found.experiment_id)
-            return str(found.experiment_id)
-        remote = self.uri.startswith(("http://", "https://", "databricks"))
-        from mlflow.exceptions import MlflowException
-
-        location = None if remote else (artifacts.resolve() / names.slug(name)).as_uri()
-        try:
-            return str(self.client.create_experiment(name, artifact_location=location))
-        except MlflowException:
-            # Another launch may have created it just now.
-            found = self.client.get_experiment_by_name(name)
-            if found is None:
-                raise
-            return str(found.experiment_id)
-
-    def search(self, filter_string: str) -> Iterator[Any]:
-        """Yields the experiment's runs that match, the newest first."""
-        token: str | None = None
-        while True:
-            page = self.client.search_runs(
-                [self.experiment_id], filter_string, order_by=["attributes.start_time DESC"], page_token=token
-            )
-            yield from page
-            token = page.token
-            if not token:
-                return
-
-    def _search_nodes(self) -> dict[str, Any]:
-        """Returns the newest run of each fingerprint in the experiment, finished ones before others."""
-        known: dict[str, Any] = {}
+        super().__init__(uri, experiment, artifacts)
+        self.preset, self.commit = preset, commit
+        self.key = store_key(uri, experiment)
+        self._places: dict[Path, str] = {}
+        self._steps: dict[str, int] = {}
+        self._runs: dict[str, list[KnownRun]] = {}
         for run in self.search(f"tags.`{names.TAG_FINGERPRINT}` LIKE '%'"):
-            fingerprint = run.data.tags.get(names.TAG_FINGERPRINT, "")
-            if names.TAG_SUPERSEDED in run.data.tags:
-                continue
-            if fingerprint not in known or (
-                run.info.status == "FINISHED" and known[fingerprint].info.status != "FINISHED"
-            ):
-                known[fingerprint] = run
-        return known
+            self._runs.setdefault(run.data.tags[names.TAG_FINGERPRINT], []).append(KnownRun.of(run))
 
-    def create_run(
-        self, title: str, tags: Mapping[str, str], params: Mapping[str, Any], *, began: float | None = None
-    ) -> str:
-        """Opens a run with its tags and params and returns its id; `began` is when, in seconds since the epoch."""
-        start = int(began * 1000) if began is not None else None
-        run = self.client.create_run(self.experiment_id, start_time=start, tags=dict(tags), run_name=title)
-        self._log_params(run.info.run_id, params)
-        return str(run.info.run_id)
+    def runs(self, fingerprint: str) -> Sequence[KnownRun]:
+        """Returns the runs of a node that are known, the newest first."""
+        return self._runs.get(fingerprint, ())
 
-    def run_id(self, fingerprint: str) -> str | None:
-        """Returns the run of a node, or `None` if it has none yet."""
-        run = self._known.get(fingerprint)
-        return str(run.info.run_id) if run is not None else None
-
-    def is_finished(self, fingerprint: str) -> bool:
-        """Whether the store has the finished run of a node."""
-        run = self._known.get(fingerprint)
-        return run is not None and run.info.status == "FINISHED"
-
-    def begin(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> str:
-        """Opens the run of a node, or the one of an earlier attempt or another launch, and returns its id."""
-        # Two launches that begin to follow one node open one run.
-        with exclusively(state.folder / "tracking.lock"):
-            run = self._find(state)
-            if run is None:
-                run_id = self._create(node, state, serves)
-                self._remember(state, run_id, events=0)
-                return run_id
-        run_id = str(run.info.run_id)
-        if not self.is_finished(node.fingerprint):
-            self.client.update_run(run_id, status="RUNNING")
-        self._tag_studies(run_id, serves)
-        return run_id
-
-    def _find(self, state: NodeState) -> Any | None:
-        """Returns the run of a node as it is now, or `None`; one that is done anew has none before it has its own."""
-        noted = self._get((read_json(state.folder / "tracking.json") or {}).get(self._key, {}).get("run_id"))
-        if noted is None and state.is_anew:
-            return None
-        known = self._known.get(state.fingerprint)
-        run = noted or (self._get(known.info.run_id) if known is not None else None) or self._newest(state.fingerprint)
-        if run is not None:
-            self._known[state.fingerprint] = run
-        return run
-
-    def _get(self, run_id: str | None) -> Any | None:
-        """Returns a run of this experiment, or `None` if it is deleted, or of another store that had this address."""
-        from mlflow.exceptions import MlflowException
-
-        if run_id is None:
-            return None
-        try:
-            run = self.client.get_run(run_id)
-        except MlflowException as error:
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                return None
-            raise
-        is_there = run.info.lifecycle_stage == "active" and run.info.experiment_id == self.experiment_id
-        return run if is_there else None
-
-    def _newest(self, fingerprint: str) -> Any | None:
+    def look_up(self, fingerprint: str) -> Sequence[KnownRun]:
+        """Asks the store which runs a node has now and returns them, the newest first."""
         found = self.search(f"tags.`{names.TAG_FINGERPRINT}` = '{fingerprint}'")
-        return next((run for run in found if names.TAG_SUPERSEDED not in run.data.tags), None)
+        self._runs[fingerprint] = [KnownRun.of(run) for run in found]
+        return self.runs(fingerprint)
+
+    def finished(self, state: NodeState) -> KnownRun | None:
+        """Returns the newest finished run that stands for a node, of whoever measured it, or `None`."""
+        runs = (run for run in self.runs(state.fingerprint) if run.status == FINISHED and not run.is_superseded)
+        generation = _generation(state)
+        return next((run for run in runs if not generation or run.generation == generation), None)
 
     def running(self) -> list[str]:
-        """Returns the nodes whose runs the store has as running, now."""
-        for fingerprint in [key for key, run in self._known.items() if run.info.status == "RUNNING"]:
-            self._refresh(fingerprint)
-        return [key for key, run in self._known.items() if run.info.status == "RUNNING"]
+        """Returns the nodes that have a run which the store has as running, now."""
+        return [
+            fingerprint
+            for fingerprint, runs in list(self._runs.items())
+            if any(run.status == RUNNING for run in runs)
+            and any(run.status == RUNNING for run in self.look_up(fingerprint))
+        ]
 
-    def _create(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> str:
+    def is_complete(self, state: NodeState, serves: Mapping[str, list[str]]) -> bool:
+        """Whether nothing about a finished node is left to be written, as far as is known without asking the store."""
+        run, note = self.finished(state), read_note(state, self.key)
+        is_noted = note is not None and run is not None and (note.run_id, note.complete) == (run.run_id, True)
+        return is_noted and run is not None and not run.differing(study_tags(serves))
+
+    def own(self, state: NodeState) -> KnownRun | None:
+        """Returns the unfinished run that belongs to a state folder, or `None` if none is known."""
+        return next(iter(self._all_own(state)), None)
+
+    def _all_own(self, state: NodeState) -> list[KnownRun]:
+        note, place, generation = read_note(state, self.key), self.place(state), _generation(state)
+        # Runs of earlier versions say nothing of their owner, and were not shared.
+        found = [run for run in self.runs(state.fingerprint) if run.tags.get(names.TAG_OWNER, place) == place]
+        unfinished = [run for run in found if run.status != FINISHED and run.generation == generation]
+        return sorted(unfinished, key=lambda run: (note is None or run.run_id != note.run_id, run.order))
+
+    def run_id(self, fingerprint: str) -> str | None:
+        """Returns the newest run of a node, a finished one before others, or `None` if none is known."""
+        runs = sorted(self.runs(fingerprint), key=lambda run: (run.is_superseded, run.status != FINISHED))
+        return runs[0].run_id if runs else None
+
+    def place(self, state: NodeState) -> str:
+        """Returns the identifier of the folder in which the state folder lies."""
+        root = state.folder.parent
+        if root not in self._places:
+            self._places[root] = place_of(root)
+        return self._places[root]
+
+    def begin(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> str:
+        """Opens the run of a node, or goes on with the one there is, and returns its id.
+
+        To be called first whenever the folder's lock has been acquired, and after any failure.
+        """
+        self._steps.pop(node.fingerprint, None)
+        if read_origin(state) is None:
+            add_origin(state, self.source, serves, anew=state.is_anew)
+        if self.finished(state) is None:
+            self.look_up(node.fingerprint)
+        return self.go_on(node, state, serves)
+
+    def go_on(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> str:
+        """Does what `begin` does for a node that has just been looked up."""
+        finished = self.finished(state)
+        if finished is not None:
+            self._accept(finished, state, serves)
+            return finished.run_id
+        run = self._only_one(state) or self.open(node, state, serves)
+        if run.status != RUNNING:
+            self.set_status(run, RUNNING)
+        self._complete(run, node, serves)
+        note = read_note(state, self.key)
+        if note is None or note.run_id != run.run_id:
+            write_note(state, self.key, Note(run.run_id))
+        return run.run_id
+
+    def _only_one(self, state: NodeState) -> KnownRun | None:
+        """Returns the unfinished run of a state folder; if a lost answer to a request has left two, drops that."""
+        own = self._all_own(state)
+        for other in own[1:]:
+            self.drop(other)
+        return own[0] if own else None
+
+    def drop(self, run: KnownRun) -> None:
+        """Deletes a run in which nothing was measured."""
+        self.client.delete_run(run.run_id)
+        self._runs[run.tags[names.TAG_FINGERPRINT]].remove(run)
+
+    def open(
+        self, node: Node, state: NodeState, serves: Mapping[str, list[str]], more: Mapping[str, str] | None = None
+    ) -> KnownRun:
+        """Opens a new run of a node, with more tags if there are any, and returns it."""
+        origin = read_origin(state)
         tags = {
             names.TAG_KIND: node.kind,
             names.TAG_FINGERPRINT: node.fingerprint,
             names.TAG_SEED: str(node.spec.seed),
-            **self.common_tags(),
-            **_study_tags(serves),
+            names.TAG_OWNER: self.place(state),
+            names.TAG_HOST: socket.gethostname(),
+            **_generation_tag(origin),
+            **self.common_tags(origin.commit if origin else None),
+            **study_tags(serves),
+            **self._parent(node),
+            **(more or {}),
         }
-        if isinstance(node, EvaluationNode):
-            # Another launch may have trained it.
-            parent = self._find(NodeState(state.folder.parent / node.trial.fingerprint))
-            tags |= {names.TAG_PARENT: str(parent.info.run_id)} if parent is not None else {}
         first = next(iter(state.attempts()), None)
-        run_id = self.create_run(node.title, tags, _params(node), began=first.began if first is not None else None)
-        self._log_dataset(run_id, node.spec)
-        self._known[node.fingerprint] = self.client.get_run(run_id)
-        return run_id
+        run = self.open_run(node.title, tags, began=first.began if first is not None else None)
+        self._runs.setdefault(node.fingerprint, []).insert(0, run)
+        self._steps[node.fingerprint] = -1
+        return run
 
-    def common_tags(self) -> dict[str, str]:
+    def _parent(self, node: Node) -> dict[str, str]:
+        parent = self.run_id(node.trial.fingerprint) if isinstance(node, EvaluationNode) else None
+        return {names.TAG_PARENT: parent} if parent else {}
+
+    def common_tags(self, commit: Commit | None = None) -> dict[str, str]:
         """Returns the tags that every run of this launch carries."""
+        commit = commit or self.commit
         return {
             names.TAG_PRESET: self.preset,
-            names.TAG_GIT_COMMIT: self.commit.sha,
-            names.TAG_GIT_DIRTY: str(self.commit.dirty).lower(),
+            names.TAG_GIT_COMMIT: commit.sha,
+            names.TAG_GIT_DIRTY: str(commit.dirty).lower(),
         }
 
-    def _log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
-        from mlflow.entities import Param
+    def _complete(self, run: KnownRun, node: Node, serves: Mapping[str, list[str]]) -> None:
+        """Writes what a run lacks of params, tags and its data set: all of it, or what a crash left out."""
+        # A param cannot be changed, and a newer version of the code may word one differently.
+        params = {key: value for key, value in params_of(node).items() if key not in run.params}
+        tags = run.differing({**study_tags(serves), **self._parent(node)})
+        self.write(run.run_id, params=params, tags=tags)
+        run.params |= params.keys()
+        run.tags |= tags
+        if not run.has_data:
+            self.client.log_inputs(run.run_id, datasets=[dataset_input(node.spec)])
+            run.has_data = True
 
-        entries = [Param(key, str(value)) for key, value in params.items()]
-        for start in range(0, len(entries), _ENTITIES_PER_CALL):
-            self.client.log_batch(run_id, params=entries[start : start + _ENTITIES_PER_CALL])
+    def _accept(self, finished: KnownRun, state: NodeState, serves: Mapping[str, list[str]]) -> None:
+        """Notes that a finished run is in the store, whoever measured it, and which studies it serves now."""
+        self.tag(finished, study_tags(serves))
+        own = self._only_one(state)
+        if own is not None and own.status == RUNNING:
+            self.tag(own, note_tag(f"run {finished.run_id} finished first"))
+            self.set_status(own, KILLED)
+        self.note_end(state, finished.run_id)
 
-    def _log_dataset(self, run_id: str, spec: TrialSpec) -> None:
-        from mlflow.entities import Dataset, DatasetInput
-
-        facts = spec.data.facts
-        dataset = Dataset(
-            name=facts.name,
-            digest=(facts.digest or "unknown")[:36],
-            source_type="local",
-            source=canonical_json({"source": facts.source, "licence": facts.licence}),
-            profile=canonical_json({"sha256": facts.digest, "classes": facts.num_classes}),
-        )
-        self.client.log_inputs(run_id, datasets=[DatasetInput(dataset=dataset)])
-
-    def tag_studies(self, fingerprint: str, serves: Mapping[str, list[str]]) -> None:
-        """Adds the studies a finished run now serves as well."""
-        run = self._known[fingerprint]
-        missing = {key: value for key, value in _study_tags(serves).items() if run.data.tags.get(key) != value}
-        for key, value in missing.items():
-            self.client.set_tag(run.info.run_id, key, value)
-
-    def _tag_studies(self, run_id: str, serves: Mapping[str, list[str]]) -> None:
-        for key, value in _study_tags(serves).items():
-            self.client.set_tag(run_id, key, value)
+    def note_end(self, state: NodeState, run_id: str) -> None:
+        """Notes in a state folder that the store has all of its node; what was kept until then is dropped."""
+        if state.is_anew:
+            state.forget_earlier()
+        before = read_note(state, self.key)
+        if before is None or (before.run_id, before.complete) != (run_id, True):
+            step = max((event["step"] for event in state.events()), default=-1)
+            write_note(state, self.key, Note(run_id, step, complete=True))
 
     def sync(self, state: NodeState) -> int:
         """Brings new lines of metrics over; returns how many."""
-        run_id = self.run_id(state.fingerprint)
-        if run_id is None:
+        run = self.own(state)
+        if run is None or self.finished(state) is not None:
             return 0
-        events = state.events()
-        done = self._brought_over(state, run_id)
-        fresh = events[done:]
-        if fresh:
-            self.log_metrics(run_id, fresh)
-            self._remember(state, run_id, events=len(events))
+        fresh = self._fresh(state, run)
+        self._write(state, run, fresh)
         return len(fresh)
 
-    def log_metrics(self, run_id: str, events: Iterable[Mapping[str, Any]]) -> None:
-        """Writes events (`step`, `time` in milliseconds, `metrics`) in as few calls as the store takes."""
-        from mlflow.entities import Metric
+    def _fresh(self, state: NodeState, run: KnownRun) -> list[dict[str, Any]]:
+        """Returns the lines the store has not got; where it is not known how far it is, it is asked."""
+        events = state.events()
+        # A training that begins from the start has none for a while: nothing is known then of what the store has.
+        if events and state.fingerprint not in self._steps:
+            history = self.client.get_metric_history(run.run_id, names.TRAIN_LOSS)
+            self._steps[state.fingerprint] = max((metric.step for metric in history), default=-1)
+        return [event for event in events if event["step"] > self._steps[state.fingerprint]]
 
-        metrics = [
-            Metric(key, value, event["time"], event["step"])
-            for event in events
-            for key, value in event["metrics"].items()
-        ]
-        for start in range(0, len(metrics), _METRICS_PER_CALL):
-            self.client.log_batch(run_id, metrics=metrics[start : start + _METRICS_PER_CALL])
-
-    def _brought_over(self, state: NodeState, run_id: str) -> int:
-        """Returns how many lines the store has, asking it when the note in the state folder may be behind."""
-        note = (read_json(state.folder / "tracking.json") or {}).get(self._key, {})
-        if note.get("run_id") == run_id and note.get("process") == os.getpid():
-            return int(note["events"])
-        history = self.client.get_metric_history(run_id, names.TRAIN_LOSS)
-        last = max((metric.step for metric in history), default=-1)
-        return sum(event["step"] <= last for event in state.events())
-
-    def _remember(self, state: NodeState, run_id: str, *, events: int) -> None:
-        notes = read_json(state.folder / "tracking.json") or {}
-        notes[self._key] = {"run_id": run_id, "events": events, "process": os.getpid()}
-        write_json(state.folder / "tracking.json", notes)
+    def _write(
+        self,
+        state: NodeState,
+        run: KnownRun,
+        events: Sequence[Mapping[str, Any]],
+        *,
+        last: Sequence[Mapping[str, Any]] = (),
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        # Should this fail, the store may have it all the same: it is asked before anything is written again.
+        known = self._steps.pop(state.fingerprint, None)
+        self.write(run.run_id, [*events, *last], tags=tags)
+        run.tags |= tags or {}
+        if known is None:
+            return
+        step = self._steps[state.fingerprint] = max([known, *(event["step"] for event in events)])
+        if read_note(state, self.key) != Note(run.run_id, step):
+            write_note(state, self.key, Note(run.run_id, step))
 
     def finish(self, state: NodeState) -> None:
         """Brings the rest of a finished node over and ends its run."""
-        result = state.result()
-        run_id = self.run_id(state.fingerprint)
-        if result is None or run_id is None or self.is_finished(state.fingerprint):
+        result, run = state.result(), self.own(state)
+        if result is None or run is None or self.finished(state) is not None:
             return
-        self.sync(state)
-        step = max((event["step"] for event in state.events()), default=0)
         stamp = int(result["time"] * 1000)
+        step = max((event["step"] for event in state.events()), default=0)
         metrics = {**result["metrics"], names.SECONDS: result["seconds"]}
-        self.log_metrics(run_id, [{"step": step, "time": stamp, "metrics": metrics}])
-        told = {**result.get("versions", {}), "device": result.get("device", "unknown")}
-        self.client.set_tag(run_id, names.TAG_VERSIONS, canonical_json(told))
-        if "micro_batch" in result:
-            self.client.set_tag(run_id, names.TAG_MICRO_BATCH, str(result["micro_batch"]))
-        for file in (state.weights_file, state.folder / names.ATTENTION_FILE, state.folder / names.CORRECTNESS_FILE):
-            if file.exists():
-                self.client.log_artifact(run_id, str(file))
-        correctness = read_json(state.folder / names.CORRECTNESS_FILE)
-        if correctness is not None:
-            # After the file, so that a run that says it has one has one.
-            self.client.set_tag(run_id, names.TAG_CORRECTNESS, correctness["sha256"])
-        if state.is_anew:
-            self._supersede(state.fingerprint, run_id)
-            state.forget_earlier()
-        self.client.set_terminated(run_id, status="FINISHED", end_time=stamp)
-        self._refresh(state.fingerprint)
+        record, files = record_text(state), files_of(state)
+        digests = {names.RECORD_FILE: digest_of_text(record), **{file.name: digest_of_file(file) for file in files}}
+        tags = {names.TAG_FILES: canonical_json(digests), **result_tags(state, result)}
+        last = {"step": step, "time": stamp, "metrics": metrics}
+        self._write(state, run, self._fresh(state, run), last=[last], tags=tags)
+        self.client.log_text(run.run_id, record, names.RECORD_FILE)
+        for file in files:
+            self.client.log_artifact(run.run_id, str(file))
+        if _generation(state):
+            self._supersede(run)
+        self.set_status(run, FINISHED, stamp)
+        self.note_end(state, run.run_id)
 
-    def _supersede(self, fingerprint: str, run_id: str) -> None:
-        """Says on the earlier runs of a node which one counts instead."""
-        for run in list(self.search(f"tags.`{names.TAG_FINGERPRINT}` = '{fingerprint}'")):
-            if run.info.run_id != run_id:
-                self.client.set_tag(run.info.run_id, names.TAG_SUPERSEDED, run_id)
+    def _supersede(self, run: KnownRun) -> None:
+        """Says on the earlier runs of a node that is done anew which one counts instead."""
+        for other in self.look_up(run.tags[names.TAG_FINGERPRINT]):
+            if other.generation != run.generation and not other.is_superseded:
+                self.tag(other, {names.TAG_SUPERSEDED: run.run_id})
 
     def stop(self, state: NodeState, status: str, reason: str = "") -> None:
         """Ends the run of a node that failed (`FAILED`) or was cancelled (`KILLED`)."""
-        run_id = self.run_id(state.fingerprint)
-        if run_id is None or self.is_finished(state.fingerprint):
+        run = self.own(state)
+        if run is None or self.finished(state) is not None:
             return
-        self.sync(state)
-        if reason:
-            self.client.set_tag(run_id, names.TAG_NOTE, reason[:5000])
+        self._write(state, run, self._fresh(state, run), tags=note_tag(reason) if reason else None)
         if state.log_file.exists():
-            self.client.log_artifact(run_id, str(state.log_file))
-        self.client.set_terminated(run_id, status=status)
-        self._refresh(state.fingerprint)
+            self.client.log_artifact(run.run_id, str(state.log_file))
+        self.set_status(run, status)
 
-    def _refresh(self, fingerprint: str) -> None:
-        self._known[fingerprint] = self.client.get_run(self._known[fingerprint].info.run_id)
+    @property
+    def source(self) -> Source:
+        """What all nodes written here have in common."""
+        return Source(self.name, self.preset, self.commit)
 
-    def monitor(self, fingerprint: str) -> Any:
+    def monitor(self, state: NodeState) -> Any:
         """Starts system metrics (CPU, memory, GPU) on a long run; the result has a `finish` method."""
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
+        run = self.own(state)
+        assert run is not None
         start: Any = SystemMetricsMonitor
-        monitor = start(self.run_id(fingerprint), sampling_interval=30, tracking_uri=self.uri)
+        monitor = start(run.run_id, sampling_interval=_MONITOR_SECONDS, tracking_uri=self.uri)
         monitor.start()
         return monitor
 
 
-def _study_tags(serves: Mapping[str, list[str]]) -> dict[str, str]:
-    return {names.study_tag(study): ", ".join(keys)[:5000] for study, keys in serves.items()}
+def _generation_tag(origin: Origin | None) -> dict[str, str]:
+    return {names.TAG_GENERATION: origin.generation} if origin is not None and origin.generation else {}
 
 
-def _params(node: Node) -> dict[str, Any]:
-    spec = node.spec
-    params = {"seed": spec.seed, **flatten(spec.model_dump(exclude={"seed"}))}
-    where = spec.model.where
-    params["model.where"] = placement_title(where) if where is not None else None
-    if isinstance(node, EvaluationNode):
-        change = node.intervention
-        params |= {
-            "intervention.aggregation": change.aggregation,
-            "intervention.where": placement_title(change.where) if isinstance(change.where, Placement) else None,
-            "intervention.temperature": change.temperature,
-            "intervention.seed": change.seed,
-        }
-    return {key: value for key, value in params.items() if value is not None}
+def _generation(state: NodeState) -> str:
+    origin = read_origin(state)
+    return origin.generation if origin is not None else ""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
+from runners.tracking import prepare_store
 from tests.runners.bench import Bench
 
 
@@ -19,3 +21,17 @@ def _one_thread() -> None:
 def bench(tmp_path: Path) -> Bench:
     """A fresh store."""
     return Bench(tmp_path / "state")
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of an empty SQLite store, made once as that takes seconds; to be copied, not used."""
+    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    prepare_store(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def store(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A SQLite store that tests share; each has an experiment of its own there."""
+    return f"sqlite:///{shutil.copy(empty_store, tmp_path_factory.mktemp('store'))}"

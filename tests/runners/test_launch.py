@@ -23,6 +23,7 @@ from runners.memory import choose_micro_batch
 from runners.progress import Progress, Summary
 from runners.state import NodeState, StateStore
 from runners.task import Task
+from runners.tracking.claims import Verdict
 
 
 class FakeDispatcher:
@@ -94,6 +95,15 @@ class FakeFollower:
 
     def end_orphans(self, states: StateStore, watch: Watch) -> None:
         self.told.append(("end orphans", ""))
+
+    def claim(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> None:
+        assert serves
+
+    def verdict(self, fingerprint: str) -> Verdict:
+        return Verdict.UNKNOWN
+
+    def leave(self, state: NodeState) -> None:
+        self.told.append(("leave", state.fingerprint))
 
     def begin(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> None:
         assert serves

@@ -24,14 +24,6 @@ EXPERIMENT = "dyconv-ablations/test/mini"
 SERVES = {"temperature": ["tau_30"], "aggregation": ["annealed: attention"]}
 
 
-@pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A SQLite store, created once: it takes seconds."""
-    uri = f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db"
-    prepare_store(uri)
-    return uri
-
-
 @pytest.fixture
 def tracker(store: str, tmp_path: Path) -> Tracker:
     """A tracker with an experiment of its own."""
@@ -85,7 +77,8 @@ def test_a_trial_run_has_the_layout_of_the_design(tracker: Tracker, bench: Bench
     assert run.data.metrics["seconds"] == 12.5
     assert _history(tracker, node.fingerprint, "val/top1") == [(1, 10.0), (2, 20.0)]
     assert run.inputs.dataset_inputs[0].dataset.name == "fashion_mnist_mini"
-    assert [a.path for a in tracker.client.list_artifacts(run.info.run_id)] == ["model.safetensors"]
+    artifacts = [a.path for a in tracker.client.list_artifacts(run.info.run_id)]
+    assert artifacts == ["model.safetensors", "record.json"]
 
 
 def test_correctness_is_an_artifact_and_its_digest_a_tag(tracker: Tracker, bench: Bench) -> None:
@@ -99,7 +92,8 @@ def test_correctness_is_an_artifact_and_its_digest_a_tag(tracker: Tracker, bench
         tracker.finish(ended)
     run = _run(tracker, with_one.fingerprint)
     assert run.data.tags[names.TAG_CORRECTNESS] == "abc"
-    assert [a.path for a in tracker.client.list_artifacts(run.info.run_id)] == [names.CORRECTNESS_FILE]
+    artifacts = [a.path for a in tracker.client.list_artifacts(run.info.run_id)]
+    assert artifacts == [names.CORRECTNESS_FILE, names.RECORD_FILE]
     assert names.TAG_CORRECTNESS not in _run(tracker, without.fingerprint).data.tags
 
 
@@ -159,7 +153,9 @@ def test_a_reused_run_is_tagged_with_the_new_study(tracker: Tracker, bench: Benc
     tracker.begin(node, state, {"one": ["a"]})
     state.finish({"test/top1": 1.0}, 1.0)
     tracker.finish(state)
-    tracker.tag_studies(node.fingerprint, {"two": ["b", "c"]})
+    assert not tracker.is_complete(state, {"two": ["b", "c"]})
+    tracker.begin(node, state, {"two": ["b", "c"]})
+    assert tracker.is_complete(state, {"two": ["b", "c"]})
     assert _run(tracker, node.fingerprint).data.tags["abl.study.two"] == "b, c"
 
 

@@ -1,0 +1,191 @@
+"""One experiment of one tracking store: finding its runs, opening new ones, writing in batches. Knows no node.
+
+Every write here may be repeated: what the store has already stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from ablations import vocabulary as names
+from runners.tracking.store import is_shared
+
+RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
+_PER_CALL = 100
+"""Params or tags that a store takes at once."""
+_METRICS_PER_CALL = 800
+"""With the tags and params of the same call no more than the thousand entries that a store takes at once."""
+
+
+@dataclass
+class KnownRun:
+    """What is known of a run of the store, kept up to date by whoever changes it here.
+
+    Attributes:
+        run_id: Its id.
+        status: `RUNNING`, `FINISHED`, `FAILED` or `KILLED`.
+        started: Milliseconds, by the clock of the machine that opened it.
+        tags: Its tags.
+        params: The names of its params.
+        has_data: Whether its data set is logged.
+    """
+
+    run_id: str
+    status: str
+    started: int
+    tags: dict[str, str]
+    params: frozenset[str]
+    has_data: bool
+
+    @classmethod
+    def of(cls, run: Any) -> Self:
+        """Returns what is to be known of a run as MLflow gives it."""
+        info, data = run.info, run.data
+        has_data = bool(run.inputs and run.inputs.dataset_inputs)
+        return cls(info.run_id, info.status, info.start_time or 0, dict(data.tags), frozenset(data.params), has_data)
+
+    @property
+    def generation(self) -> str:
+        """Empty, or a word that runs have in common that were measured anew together."""
+        return self.tags.get(names.TAG_GENERATION, "")
+
+    @property
+    def is_superseded(self) -> bool:
+        """Whether another run counts instead."""
+        return names.TAG_SUPERSEDED in self.tags
+
+    @property
+    def order(self) -> tuple[int, str]:
+        """The same order of runs for everyone who sees them."""
+        return (self.started, self.run_id)
+
+    def differing(self, tags: Mapping[str, str]) -> dict[str, str]:
+        """Returns those of the tags that the run does not have, or has with another value."""
+        return {key: value for key, value in tags.items() if self.tags.get(key) != value}
+
+
+class Experiment:
+    """The runs of one preset and data set in one store.
+
+    Args:
+        uri: The tracking store; `prepare_store` must have seen it.
+        name: Name of the MLflow experiment; created if there is none.
+        artifacts: Where a local store keeps artifacts; a server decides for itself.
+    """
+
+    def __init__(self, uri: str, name: str, artifacts: Path) -> None:
+        from mlflow import MlflowClient
+
+        self.uri, self.name = uri, name
+        self.client = MlflowClient(tracking_uri=uri)
+        self.experiment_id = self._find(name) or self._create(name, artifacts)
+
+    def _find(self, name: str) -> str | None:
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            return None
+        if found.lifecycle_stage == "deleted":
+            self.client.restore_experiment(found.experiment_id)
+        return str(found.experiment_id)
+
+    def _create(self, name: str, artifacts: Path) -> str:
+        from mlflow.exceptions import MlflowException
+
+        location = None if is_shared(self.uri) else (artifacts.resolve() / names.slug(name)).as_uri()
+        try:
+            return str(self.client.create_experiment(name, artifact_location=location))
+        except MlflowException:
+            # Another launch may have been a moment faster.
+            found = self._find(name)
+            if found is None:
+                raise
+            return found
+
+    def search(self, filter_string: str) -> Iterator[Any]:
+        """Yields the experiment's runs that match, the newest first; deleted ones are not found."""
+        token: str | None = None
+        while True:
+            page = self.client.search_runs(
+                [self.experiment_id], filter_string, order_by=["attributes.start_time DESC"], page_token=token
+            )
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def open_run(self, title: str, tags: Mapping[str, str], *, began: float | None = None) -> KnownRun:
+        """Opens a run with its tags and returns it; `began` is when, in seconds since the epoch, now by default."""
+        start = int(began * 1000) if began is not None else None
+        run = self.client.create_run(self.experiment_id, start_time=start, tags=dict(tags), run_name=title)
+        return KnownRun.of(run)
+
+    def create_run(self, title: str, tags: Mapping[str, str], params: Mapping[str, Any]) -> str:
+        """Opens a run with its tags and params and returns its id."""
+        run_id = self.open_run(title, tags).run_id
+        self.write(run_id, params=params)
+        return run_id
+
+    def log_metrics(self, run_id: str, events: Iterable[Mapping[str, Any]]) -> None:
+        """Writes events (`step`, `time` in milliseconds, `metrics`) in as few calls as the store takes."""
+        self.write(run_id, events)
+
+    def write(
+        self,
+        run_id: str,
+        events: Iterable[Mapping[str, Any]] = (),
+        *,
+        params: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Writes events, params and tags in as few calls as the store takes; no event is divided without need."""
+        from mlflow.entities import Param, RunTag
+
+        metrics = list(_batches(events))
+        entries = _chunks([Param(key, str(value)) for key, value in (params or {}).items()])
+        labels = _chunks([RunTag(key, value) for key, value in (tags or {}).items()])
+        for number in range(max(len(metrics), len(entries), len(labels))):
+            self.client.log_batch(run_id, _at(metrics, number), _at(entries, number), _at(labels, number))
+
+    def tag(self, run: KnownRun, tags: Mapping[str, str]) -> None:
+        """Sets those of the tags that the run does not have yet."""
+        missing = run.differing(tags)
+        if missing:
+            self.write(run.run_id, tags=missing)
+            run.tags.update(missing)
+
+    def set_status(self, run: KnownRun, status: str, end_time: int | None = None) -> None:
+        """Sets the status of a run; `end_time` in milliseconds, now by default, of one that ends."""
+        if status == RUNNING:
+            self.client.update_run(run.run_id, status=status)
+        else:
+            self.client.set_terminated(run.run_id, status=status, end_time=end_time)
+        run.status = status
+
+
+def _batches(events: Iterable[Mapping[str, Any]]) -> Iterator[list[Any]]:
+    """Yields the metrics of events: a batch is written whole or not at all, so that an event is too."""
+    from mlflow.entities import Metric
+
+    batch: list[Any] = []
+    for event in events:
+        metrics = [Metric(key, value, event["time"], event["step"]) for key, value in event["metrics"].items()]
+        if batch and len(batch) + len(metrics) > _METRICS_PER_CALL:
+            yield batch
+            batch = []
+        batch += metrics
+        while len(batch) > _METRICS_PER_CALL:
+            yield batch[:_METRICS_PER_CALL]
+            batch = batch[_METRICS_PER_CALL:]
+    if batch:
+        yield batch
+
+
+def _chunks(entries: Sequence[Any]) -> list[list[Any]]:
+    return [list(entries[start : start + _PER_CALL]) for start in range(0, len(entries), _PER_CALL)]
+
+
+def _at(parts: Sequence[list[Any]], number: int) -> list[Any]:
+    return parts[number] if number < len(parts) else []

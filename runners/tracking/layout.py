@@ -1,0 +1,71 @@
+"""How a node looks in MLflow: its params, its data set, its tags. Nothing is written here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ablations import vocabulary as names
+from ablations.fingerprint import canonical_json
+from ablations.naming import placement_title
+from ablations.planning import EvaluationNode, Node
+from ablations.settings import flatten
+from ablations.spec import Placement, TrialSpec
+from runners.files import read_json
+from runners.state import NodeState
+
+_LONGEST_TAG = 5000
+
+
+def study_tags(serves: Mapping[str, list[str]]) -> dict[str, str]:
+    """Returns a tag per study that names the variants a node is there."""
+    return {names.study_tag(study): ", ".join(keys)[:_LONGEST_TAG] for study, keys in serves.items()}
+
+
+def note_tag(text: str) -> dict[str, str]:
+    """Returns the tag that MLflow shows as a run's description."""
+    return {names.TAG_NOTE: text[:_LONGEST_TAG]}
+
+
+def result_tags(state: NodeState, result: Mapping[str, Any]) -> dict[str, str]:
+    """Returns what the tags of a finished run say of how it was measured, and which digest its correct images have."""
+    told = {**result.get("versions", {}), "device": result.get("device", "unknown")}
+    tags = {names.TAG_VERSIONS: canonical_json(told)}
+    if "micro_batch" in result:
+        tags[names.TAG_MICRO_BATCH] = str(result["micro_batch"])
+    correctness = read_json(state.folder / names.CORRECTNESS_FILE)
+    if correctness is not None:
+        tags[names.TAG_CORRECTNESS] = correctness["sha256"]
+    return tags
+
+
+def params_of(node: Node) -> dict[str, Any]:
+    """Returns the settings of a node under dotted names, without those that are not set."""
+    spec = node.spec
+    params = {"seed": spec.seed, **flatten(spec.model_dump(exclude={"seed"}))}
+    where = spec.model.where
+    params["model.where"] = placement_title(where) if where is not None else None
+    if isinstance(node, EvaluationNode):
+        change = node.intervention
+        params |= {
+            "intervention.aggregation": change.aggregation,
+            "intervention.where": placement_title(change.where) if isinstance(change.where, Placement) else None,
+            "intervention.temperature": change.temperature,
+            "intervention.seed": change.seed,
+        }
+    return {key: value for key, value in params.items() if value is not None}
+
+
+def dataset_input(spec: TrialSpec) -> Any:
+    """Returns the data set of a trial as an input that MLflow can log."""
+    from mlflow.entities import Dataset, DatasetInput
+
+    facts = spec.data.facts
+    dataset = Dataset(
+        name=facts.name,
+        digest=(facts.digest or "unknown")[:36],
+        source_type="local",
+        source=canonical_json({"source": facts.source, "licence": facts.licence}),
+        profile=canonical_json({"sha256": facts.digest, "classes": facts.num_classes}),
+    )
+    return DatasetInput(dataset=dataset)

@@ -1,0 +1,261 @@
+"""Of two machines that share a store and no folder one trains, in every order of their calls, whatever clocks say."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from ablations import vocabulary as names
+from ablations.planning import TrialNode
+from runners.provenance import Commit
+from runners.tracking import Tracker
+from runners.tracking.claims import Claims, Verdict, Watch, heartbeat
+from runners.tracking.notes import place_of
+from tests.runners.bench import Bench
+from tests.runners.fake_store import FakeClient, FakeStore
+
+HOUR = 3_600_000
+
+
+class Clock:
+    """Seconds that pass when they are told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Machine:
+    """A launch with its own folder and its own clocks."""
+
+    def __init__(self, folder: Path, store: FakeStore, monkeypatch: pytest.MonkeyPatch, wall: int = 0) -> None:
+        self.clock, self.client = Clock(), FakeClient(store, lambda: wall)
+        monkeypatch.setattr(mlflow, "MlflowClient", lambda tracking_uri: self.client)
+        self.bench = Bench(folder / "state")
+        self.node: TrialNode = self.bench.trial()
+        self.state = self.bench.states[self.node.fingerprint]
+        self.tracker = Tracker("http://nowhere", "e", folder, commit=Commit("c", False), preset="smoke")
+        self.claims = Claims(self.tracker, Watch(90.0, self.clock), self.clock)
+
+    def claim(self) -> Verdict:
+        """Claims the node as a follower does."""
+        verdict = self.claims.claim(self.node, self.state, {})
+        if verdict is Verdict.OURS:
+            self.tracker.go_on(self.node, self.state, {})
+        return verdict
+
+    def beat(self) -> None:
+        """Shows that it is alive."""
+        own = self.tracker.own(self.state)
+        assert own is not None
+        self.tracker.tag(own, heartbeat())
+
+
+@pytest.fixture
+def store() -> FakeStore:
+    """An empty store."""
+    return FakeStore()
+
+
+@pytest.fixture
+def machines(tmp_path: Path, store: FakeStore, monkeypatch: pytest.MonkeyPatch) -> tuple[Machine, Machine]:
+    """Two machines whose clocks are an hour apart."""
+    return Machine(tmp_path / "a", store, monkeypatch), Machine(tmp_path / "b", store, monkeypatch, wall=-HOUR)
+
+
+class Turns:
+    """Lets threads make one call each when it is their turn.
+
+    Args:
+        order: Whose turn it is, call by call; afterwards all go on as they like.
+    """
+
+    def __init__(self, order: Sequence[int]) -> None:
+        self._order, self._changed = list(order), threading.Condition()
+
+    def wait(self, who: int) -> None:
+        """Returns when it is the turn of `who`."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: not self._order or self._order[0] == who, timeout=30)
+            del self._order[:1]
+            self._changed.notify_all()
+
+    def leave(self, who: int) -> None:
+        """Gives all further turns of `who` away."""
+        with self._changed:
+            self._order = [other for other in self._order if other != who]
+            self._changed.notify_all()
+
+
+def _claim_in_order(machines: tuple[Machine, Machine], order: tuple[int, ...]) -> list[list[Verdict]]:
+    turns = Turns(order)
+    verdicts: list[list[Verdict]] = [[], []]
+
+    def work(who: int) -> None:
+        machines[who].client.before = lambda name: turns.wait(who)
+        for _ in range(3):
+            verdicts[who].append(machines[who].claim())
+            if verdicts[who][-1] is not Verdict.PENDING:
+                break
+        turns.leave(who)
+
+    threads = [threading.Thread(target=work, args=(who,)) for who in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+    for machine in machines:
+        machine.client.before = lambda name: None
+    return verdicts
+
+
+_CALLS = {"nothing": 3, "a run that was ended": 4, "the claim of a killed launch": 3}
+"""What the first machine finds of its own, and how many calls a claim takes then: look, open, look; or look, tag, set
+the status, look; or look, tag, look. The second machine finds nothing of its own."""
+_ORDERS = [
+    (own, order)
+    for own, calls in _CALLS.items()
+    for order in sorted(set(itertools.permutations([0] * calls + [1] * _CALLS["nothing"])))
+]
+
+
+@pytest.mark.parametrize(("own", "order"), _ORDERS, ids=lambda value: value if isinstance(value, str) else "")
+def test_in_every_order_of_calls_one_has_it_at_last_and_never_both(
+    machines: tuple[Machine, Machine], store: FakeStore, own: str, order: tuple[int, ...]
+) -> None:
+    one, two = machines
+    if own != "nothing":
+        one.tracker.begin(one.node, one.state, {})
+    if own == "a run that was ended":
+        one.tracker.stop(one.state, "KILLED")
+    elif own == "the claim of a killed launch":
+        assert two.claim() is Verdict.ELSEWHERE
+        two.clock.now += 91.0
+    verdicts = [told[-1] for told in _claim_in_order(machines, order)]
+    for _ in range(3):
+        if Verdict.OURS not in verdicts:
+            verdicts = [machine.claim() for machine in machines]
+    winner = verdicts.index(Verdict.OURS)
+    loser = machines[1 - winner]
+    assert verdicts[1 - winner] in (Verdict.ELSEWHERE, Verdict.PENDING)
+    # One that waits for the other to withdraw gives up after some seconds; one that has withdrawn sees the other.
+    loser.clock.now += 6.0
+    assert loser.claim() is Verdict.ELSEWHERE
+    claims = [run for run in store.runs.values() if run.info.status == "RUNNING" and not run.is_deleted]
+    assert [run.data.tags[names.TAG_OWNER] for run in claims] == [_place(machines[winner])]
+
+
+def _place(machine: Machine) -> str:
+    return machine.tracker.place(machine.state)
+
+
+def test_the_finished_run_of_another_machine_is_done(machines: tuple[Machine, Machine]) -> None:
+    one, two = machines
+    assert one.claim() is Verdict.OURS
+    assert two.claim() is Verdict.ELSEWHERE
+    own = one.tracker.own(one.state)
+    assert own is not None
+    one.tracker.set_status(own, "FINISHED")
+    assert two.claim() is Verdict.DONE
+
+
+def test_a_claim_lives_as_long_as_its_heartbeat_changes(machines: tuple[Machine, Machine]) -> None:
+    one, two = machines
+    assert one.claim() is Verdict.OURS
+    for _ in range(20):
+        assert two.claim() is Verdict.ELSEWHERE
+        two.clock.now += 60.0
+        one.beat()
+    assert two.claim() is Verdict.ELSEWHERE
+    two.clock.now += 89.0
+    assert two.claim() is Verdict.ELSEWHERE
+
+
+def test_one_that_falls_silent_is_taken_over_and_not_left_running(
+    machines: tuple[Machine, Machine], store: FakeStore
+) -> None:
+    one, two = machines
+    assert one.claim() is Verdict.OURS
+    assert two.claim() is Verdict.ELSEWHERE
+    two.clock.now += 91.0
+    assert two.claim() is Verdict.OURS
+    left = [run for run in store.runs.values() if run.data.tags[names.TAG_OWNER] == _place(one)]
+    assert [run.info.status for run in left] == ["KILLED"]
+    assert _place(two) in left[0].data.tags[names.TAG_NOTE]
+    # It wakes up, and sees that it is too late.
+    assert one.claim() is Verdict.ELSEWHERE
+
+
+def test_one_that_wakes_up_while_it_is_being_taken_over_is_not_killed(
+    machines: tuple[Machine, Machine], store: FakeStore
+) -> None:
+    one, two = machines
+    assert one.claim() is Verdict.OURS
+    assert two.claim() is Verdict.ELSEWHERE
+    two.clock.now += 91.0
+
+    def wake_up(name: str) -> None:
+        if name == "create_run":
+            one.beat()
+
+    two.client.before = wake_up
+    verdict = two.claim()
+    two.clock.now += 6.0
+    assert (verdict, two.claim()) in (
+        (Verdict.PENDING, Verdict.ELSEWHERE),
+        (Verdict.ELSEWHERE, Verdict.ELSEWHERE),
+    )
+    running = [run for run in store.runs.values() if run.info.status == "RUNNING" and not run.is_deleted]
+    assert [run.data.tags[names.TAG_OWNER] for run in running] == [_place(one)]
+
+
+def test_silence_while_the_store_was_away_says_nothing(machines: tuple[Machine, Machine]) -> None:
+    one, two = machines
+    assert one.claim() is Verdict.OURS
+    assert two.claim() is Verdict.ELSEWHERE
+    two.clock.now += 1000.0
+    two.claims.watch.start_anew()
+    assert two.claim() is Verdict.ELSEWHERE
+    two.clock.now += 91.0
+    assert two.claim() is Verdict.OURS
+
+
+def test_a_launch_goes_on_with_the_claim_that_a_killed_one_in_the_same_folder_left(
+    machines: tuple[Machine, Machine], store: FakeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, _ = machines
+    assert one.claim() is Verdict.OURS
+    again = Machine(tmp_path / "a", store, monkeypatch)
+    assert again.claim() is Verdict.OURS
+    assert len(store.runs) == 1
+
+
+def test_a_copy_of_the_folder_is_another_place(machines: tuple[Machine, Machine], tmp_path: Path) -> None:
+    one, _ = machines
+    place = _place(one)
+    shutil.copytree(tmp_path / "a" / "state", tmp_path / "copy")
+    assert place_of(tmp_path / "copy") != place
+    assert place_of(tmp_path / "copy") == place_of(tmp_path / "copy")
+    assert place_of(tmp_path / "a" / "state") == place
+
+
+def test_a_run_that_was_deleted_meanwhile_is_claimed_anew(machines: tuple[Machine, Machine], store: FakeStore) -> None:
+    one, _ = machines
+
+    def delete(name: str) -> None:
+        for run in store.runs.values():
+            run.is_deleted = True
+
+    one.client.before = delete
+    assert one.claim() is Verdict.PENDING
+    one.client.before = lambda name: None
+    assert one.claim() is Verdict.OURS
