@@ -8,6 +8,9 @@ import pytest
 import torch
 
 from tests.runners.bench import Bench
+from tests.runners.conformance import dispatcher, work
+
+__all__ = ["dispatcher", "work"]
 
 
 @pytest.fixture(autouse=True)
