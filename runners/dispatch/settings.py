@@ -15,6 +15,7 @@ from runners.dispatch.slurm_options import SlurmOptions
 
 DISPATCHERS = ("processes", "inline", "ray", "slurm")
 
+_MOST_PROCESSES = 256
 _RAY_ADDRESS = re.compile(r"auto|[\w.\-]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}")
 
 _EXTRAS = {"ray": "ray", "slurm": "submitit"}
@@ -69,6 +70,8 @@ class DispatchSettings:
             raise OptionError(f"--slurm is read only with --dispatch slurm, and that is {self.name}.")
         if self.name == "inline" and (self.workers or 1) > 1:
             raise OptionError(f"--workers {self.workers}: inline runs one task at a time. Use --dispatch processes.")
+        if self.name == "processes" and (self.workers or 1) > _MOST_PROCESSES:
+            raise OptionError(f"--workers {self.workers}: at most {_MOST_PROCESSES} processes on one machine.")
         if self.name in ("ray", "slurm") and ":" in self.device:
             raise OptionError(f"--device {self.device}: the cluster chooses the GPU. Use cuda, cpu or auto.")
         if self.trials_per_gpu > 1 and (self.device == "cpu" or self.name in ("inline", "slurm")):

@@ -8,6 +8,7 @@ is ever loaded.
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 import shutil
 import time
@@ -32,6 +33,9 @@ from runners.task import Task
 
 _JOBS_AT_ONCE = 100
 _LARGEST_ARRAY = 500
+_SAYS_NOTHING = re.compile(r"srun: (got|forcing|Job step aborted|error: \S+: tasks? \S+ (Exited|Killed|Terminated))")
+"""What srun adds to the last words of a job."""
+
 _UNKNOWN = JobState("unknown to SLURM")
 
 Mark = tuple[int, int]
@@ -228,12 +232,13 @@ def _crash(job: str, state: JobState, log_file: Path) -> str:
             f"the SLURM job {job} ended as {state} and left no {log_file}. --runs-dir must be on a file system that "
             "all nodes share."
         )
-    said = _last_line(text)
+    said = last_words(text)
     return f"the SLURM job {job} ended as {state}{f' ({said})' if said else ''}; its output is {log_file}"
 
 
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("srun: ")]
+def last_words(text: str) -> str:
+    """Returns the last line of a job's output that is not one in which srun repeats that it ended."""
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not _SAYS_NOTHING.match(line)]
     return lines[-1][:300] if lines else ""
 
 

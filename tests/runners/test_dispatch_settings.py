@@ -30,6 +30,7 @@ def _everything_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"name": "ray", "ray_address": "ray://10.0.0.1:10001"}, "must be HOST:PORT"),
         ({"slurm": SlurmOptions(partition="gpu")}, "--slurm is read only with --dispatch slurm"),
         ({"name": "ray", "slurm": SlurmOptions(partition="gpu")}, "and that is ray"),
+        ({"workers": 257}, "at most 256 processes"),
         ({"name": "inline", "workers": 2}, "inline runs one task at a time"),
         ({"name": "inline", "trials_per_gpu": 2}, "inline runs one task at a time"),
         ({"name": "slurm", "trials_per_gpu": 2}, "SLURM gives a job whole GPUs"),

@@ -232,3 +232,17 @@ def test_a_folder_that_cannot_be_made_is_a_sentence(settings: DispatchSettings, 
 )
 def test_the_end_of_a_job_in_words(status: int, told: str) -> None:
     assert str(JobState("FAILED", status)) == told
+
+
+@pytest.mark.parametrize(
+    ("output", "last"),
+    [
+        ("ValueError: this one\nsrun: error: vm: task 0: Exited with exit code 1\n", "ValueError: this one"),
+        ("one\nsrun: error: n[1-2]: tasks 0-1: Killed\nsrun: forcing job termination\n\n", "one"),
+        ("one\nsrun: error: Unable to create step for job 2: Invalid job id\n", "srun: error: Unable to create step"),
+        ("one\nslurmstepd: error: Detected 1 oom_kill event\n", "slurmstepd: error: Detected 1 oom_kill event"),
+        ("", ""),
+    ],
+)
+def test_the_last_words_of_a_job_are_its_own(output: str, last: str) -> None:
+    assert slurm.last_words(output).startswith(last)

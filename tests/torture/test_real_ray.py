@@ -98,6 +98,8 @@ def test_a_study_survives_the_loss_of_a_node(tmp_path: Path) -> None:
         cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
         output, errors = launcher.communicate(timeout=280)
     assert launcher.returncode == 0, output + errors
+    assert "retrying" in output
+    assert "the node of the Ray worker was lost" in output
     assert_same_results(tmp_path / "inline", tmp_path / "ray")
 
 

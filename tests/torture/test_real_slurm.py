@@ -38,6 +38,7 @@ from tests.torture.studies import assert_same_results, run_study, start_study
 
 pytestmark = [pytest.mark.torture, pytest.mark.timeout(600)]
 
+EPOCHS = 40
 QUICK = Patience(look=0.1, ask=0.5, rest=1.0, grace=3.0)
 
 
@@ -61,12 +62,11 @@ def runs() -> Iterator[Path]:
 
 
 @pytest.fixture
-def dispatcher(runs: Path) -> Iterator[Dispatcher]:
+def jobs(runs: Path) -> Iterator[Dispatcher]:
     """Jobs of a minute on that cluster, stopped twenty seconds before."""
-    with SlurmDispatcher(
-        DispatchSettings("slurm", folder=runs, slurm=SlurmOptions(time=1, signal=20)), QUICK
-    ) as opened:
-        yield opened
+    limit = SlurmOptions(time=1, signal=20)
+    with SlurmDispatcher(DispatchSettings("slurm", folder=runs, slurm=limit), QUICK) as dispatcher:
+        yield dispatcher
 
 
 def test_a_job_at_its_time_limit_is_put_back_and_goes_on(jobs: Dispatcher, work: Work) -> None:
@@ -80,24 +80,24 @@ def test_a_job_at_its_time_limit_is_put_back_and_goes_on(jobs: Dispatcher, work:
     assert state_of(task).is_done
 
 
-def test_a_training_that_was_put_back_ends_with_the_same_bits(jobs: Dispatcher, tmp_path: Path) -> None:
+def test_a_training_that_was_put_back_ends_with_the_same_bits(runs: Path, tmp_path: Path) -> None:
     whole, parts = Bench(tmp_path / "whole"), Bench(tmp_path / "parts")
-    node = whole.trial(train__epochs=60, model__dropout=0.1)
-    parts.trial(train__epochs=60, model__dropout=0.1)
+    node = whole.trial(train__epochs=EPOCHS, model__dropout=0.1)
+    parts.trial(train__epochs=EPOCHS, model__dropout=0.1)
+    expected, state = whole.states[node.fingerprint], parts.states[node.fingerprint]
     assert run_node(Task(whole.root, node.fingerprint, "cpu")) == "finished"
-    task, state = Task(parts.root, node.fingerprint, "cpu", checkpoint_seconds=0.0), parts.states[node.fingerprint]
-    jobs.submit(task)
-    _wait_for_the_queue(jobs, lambda: len(state.events()) >= 3)
-    (job,) = _jobs("RUNNING")
-    subprocess.run(["scancel", "--signal=USR2", job], check=True)
-    _wait_for_the_queue(jobs, lambda: _jobs("PENDING") == [job])
-    before = len(state.events())
-    assert before < 60
-    _start_soon(job)
-    assert collect(jobs, 1, seconds=120) == [Completion(task)]
-    expected = whole.states[node.fingerprint]
+    with SlurmDispatcher(DispatchSettings("slurm", folder=runs), QUICK) as dispatcher:
+        task = Task(parts.root, node.fingerprint, "cpu", checkpoint_seconds=0.0)
+        dispatcher.submit(task)
+        _wait_for_the_queue(dispatcher, lambda: len(state.events()) >= 3)
+        (job,) = _jobs("RUNNING")
+        subprocess.run(["scancel", "--signal=USR2", job], check=True)
+        _wait_for_the_queue(dispatcher, lambda: _jobs("PENDING") == [job])
+        assert len(state.events()) < EPOCHS
+        _start_soon(job)
+        assert collect(dispatcher, 1, seconds=120) == [Completion(task)]
     assert (state.result() or {})["metrics"] == (expected.result() or {})["metrics"]
-    assert [event["step"] for event in state.events()] == list(range(1, 61))
+    assert [event["step"] for event in state.events()] == list(range(1, EPOCHS + 1))
     one, two = load_file(expected.weights_file), load_file(state.weights_file)
     assert [key for key in one if not torch.equal(one[key], two[key])] == []
 
@@ -152,5 +152,7 @@ def _jobs(state: str) -> list[str]:
 
 
 def _start_soon(job: str) -> None:
-    """Starts a job that was put back; SLURM would let it wait for two minutes."""
+    """Starts a job that was put back, once its node is free; SLURM would let it wait for two minutes."""
+    idle = ["sinfo", "--noheader", "--format=%T"]
+    wait_until(lambda: subprocess.run(idle, capture_output=True, text=True, check=True).stdout.strip() == "idle")
     subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=True)
