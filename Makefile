@@ -28,8 +28,9 @@ contracts: $(VENV)/.installed-test
 tests: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-# Faults that take minutes to inject: kills, full disks, dead servers, a cluster on this machine.
-torture: $(VENV)/.installed-test
+# Faults that take minutes to inject: kills, full disks, dead servers, a cluster on this machine. Ray is installed for
+# these alone: 350 MB and half a minute. A real SLURM is started where Debian's slurm-wlm and munge are installed.
+torture: $(VENV)/.installed-torture
 	$(BIN)/python -m pytest -m torture tests/torture
 
 $(VENV)/bin/python:
@@ -42,6 +43,10 @@ $(VENV)/.installed: pyproject.toml $(KERNELS) | $(VENV)/bin/python
 $(VENV)/.installed-test: pyproject.toml $(KERNELS) | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --editable '.[test]'
 	touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-torture: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --editable '.[test,ray,slurm]'
+	touch $@ $(VENV)/.installed $(VENV)/.installed-test
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

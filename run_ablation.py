@@ -54,6 +54,8 @@ def cli() -> None:
         "run temperature --preset small --canary",
         "run my_study.yaml --plugin my_strategies",
         "run temperature --force temperature/tau_30 --retries 5",
+        "run --all --preset small --dispatch ray --ray-address 10.0.0.1:6379 --runs-dir /shared/runs",
+        "run --all --preset small --dispatch slurm --device cuda --slurm partition=gpu --slurm gpus=1",
     )
 )
 @click.argument("studies", nargs=-1)
@@ -87,7 +89,8 @@ def run(
     from ablations.listing import plan_overview
     from runners.redo import begin_anew, remember_run
 
-    how = {"dispatch": commands.take_dispatch(asked), "recovery": commands.take_recovery(asked)}
+    how: dict[str, Any] = {"dispatch": commands.take_dispatch(asked, runs_dir)}
+    how["recovery"] = commands.take_recovery(asked)
     loaded, wanted = commands.load_plugins(plugins), parse_formats(formats)
     plan = commands.find_plan(studies, runs_dir, **asked)
     if forced:
@@ -126,7 +129,8 @@ def retry(
     """
     from runners.redo import as_last_time, last_run, only_failed
 
-    how = {"dispatch": commands.take_dispatch(asked), "recovery": commands.take_recovery(asked)}
+    how: dict[str, Any] = {"dispatch": commands.take_dispatch(asked, runs_dir)}
+    how["recovery"] = commands.take_recovery(asked)
     studies, plugins, asked = as_last_time(studies, plugins, asked, last_run(runs_dir))
     loaded, wanted = commands.load_plugins(plugins), parse_formats(formats)
     plan = commands.find_plan(studies, runs_dir, **asked)

@@ -37,6 +37,10 @@ class StudyError(AblationError):
     """A study is malformed: its YAML, its variants, its reference or its names."""
 
 
+class OptionError(AblationError):
+    """An option of the command line does not fit the others, or what it needs is not there."""
+
+
 class DatasetError(AblationError):
     """A data set is missing, incomplete or corrupt; the message names the file and the remedies."""
 

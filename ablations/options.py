@@ -62,9 +62,31 @@ offline_option = click.option(
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _DISPATCH = (
-    click.option("--workers", type=click.IntRange(1, 256), help="Tasks at once (default: one per core)."),
+    click.option(
+        "--dispatch", default="processes", show_default=True, help="processes, ray, slurm, or inline for debugging."
+    ),
+    click.option(
+        "--workers",
+        type=click.IntRange(1, 100_000),
+        help="Tasks at once (default: one per core, or as many as the GPUs or the cluster take).",
+    ),
     click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1 or auto."),
-    click.option("--dispatch", default="processes", show_default=True, help="processes or inline (for debugging)."),
+    click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="CPU threads per task."),
+    click.option(
+        "--trials-per-gpu",
+        type=click.IntRange(1, 64),
+        default=1,
+        show_default=True,
+        help="How many small trials share a GPU.",
+    ),
+    click.option("--ray-address", metavar="HOST:PORT", help="A Ray cluster that is there (default: start one here)."),
+    click.option(
+        "--slurm",
+        "slurm",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="What a job asks for: partition, account, time, gpus, mem, … Repeatable.",
+    ),
 )
 _RECOVERY = (
     click.option(

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +36,7 @@ from ablations.options import (
 
 if TYPE_CHECKING:
     from ablations.planning import Plan
+    from runners.dispatch import Dispatcher, DispatchSettings
     from runners.progress import Failure, Summary
     from runners.tracking.desk import Desk
     from runners.tracking.nodes import Tracker
@@ -96,11 +98,6 @@ def schema() -> None:
     click.echo(json.dumps(study_schema(), indent=2))
 
 
-def cores() -> int:
-    """Returns how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def tracking_uri(runs_dir: Path) -> str:
     """Returns `MLFLOW_TRACKING_URI`, or the SQLite store in `runs_dir`."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{runs_dir}/mlflow.db"
@@ -145,10 +142,18 @@ def find_plan(
     return replace(fresh, done=done)
 
 
-def take_dispatch(asked: dict[str, Any]) -> dict[str, Any]:
-    """Returns what `dispatch_options` say, taken out of what was asked."""
-    taken = {key: asked.pop(key) for key in ("dispatch", "workers", "device")}
-    return {**taken, "workers": taken["workers"] or cores()}
+def take_dispatch(asked: dict[str, Any], runs_dir: Path) -> DispatchSettings:
+    """Returns what `dispatch_options` say, taken out of what was asked.
+
+    Raises:
+        AblationError: If they do not fit together.
+    """
+    from runners.dispatch import DispatchSettings
+    from runners.dispatch.slurm_options import read_slurm_options
+
+    name, slurm = asked.pop("dispatch"), read_slurm_options(asked.pop("slurm"))
+    others = {key: asked.pop(key) for key in ("workers", "threads", "device", "trials_per_gpu", "ray_address")}
+    return DispatchSettings(name, slurm=slurm, folder=runs_dir, **others)
 
 
 def take_recovery(asked: dict[str, Any]) -> dict[str, Any]:
@@ -164,7 +169,7 @@ def launch(
     runs_dir: Path,
     uri: str | None,
     *,
-    dispatch: Mapping[str, Any],
+    dispatch: DispatchSettings,
     recovery: Mapping[str, Any],
     plugins: tuple[str, ...],
 ) -> Summary:
@@ -183,22 +188,48 @@ def launch(
     """
     from runners.dispatch import make_dispatcher
     from runners.display import make_display
+    from runners.files import check_writable
     from runners.follower import Follower
     from runners.launch import Launch, Settings
-    from runners.preflight import find_problem
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    settings = Settings((runs_dir / "state").resolve(), device=dispatch["device"], plugins=plugins, **recovery)
+    place: dict[str, Any] = {"device": dispatch.device, "threads": dispatch.threads}
+    settings = Settings((runs_dir / "state").resolve(), plugins=plugins, **place, **recovery)
+    check_writable(settings.state_root)
     # Workers import torch while the tracking store is made.
-    dispatcher = make_dispatcher(dispatch["dispatch"], dispatch["workers"])
+    dispatcher = make_dispatcher(dispatch)
     with dispatcher if plan.missing else nullcontext():
-        plan, desk = _open_desk(plan, runs_dir, uri)
-        problem = dispatcher.ask(find_problem, plan, plugins) if plan.missing else None
-        if problem is not None:
-            raise AblationError(problem)
+        plan, desk = _prepare(plan, runs_dir, uri, dispatcher, plugins)
         with make_display(console()) as display:
             follower = Follower(_source(plan), desk, display.note)
             return Launch(plan, dispatcher, follower, display, settings).run()
+
+
+def _prepare(
+    plan: Plan, runs_dir: Path, uri: str | None, dispatcher: Dispatcher, plugins: tuple[str, ...]
+) -> tuple[Plan, Desk | None]:
+    """Opens the store while the dispatcher is asked whether the plan can be carried out."""
+    if not plan.missing:
+        return _open_desk(plan, runs_dir, uri)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(_check, plan, runs_dir, dispatcher, plugins)
+        opened = _open_desk(plan, runs_dir, uri)
+        answer.result()
+    return opened
+
+
+def _check(plan: Plan, runs_dir: Path, dispatcher: Dispatcher, plugins: tuple[str, ...]) -> None:
+    from runners.preflight import find_problem
+
+    dispatcher.check((runs_dir / "state").resolve(), max_devices(plan))
+    problem = dispatcher.ask(find_problem, plan, plugins)
+    if problem is not None:
+        raise AblationError(problem)
+
+
+def max_devices(plan: Plan) -> int:
+    """Returns the most devices that a training of what is missing runs on."""
+    return max((node.spec.train.devices for node in plan.missing_trials), default=1)
 
 
 def _open_desk(plan: Plan, runs_dir: Path, uri: str | None) -> tuple[Plan, Desk | None]:

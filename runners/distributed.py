@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,12 +150,13 @@ def own_device(wanted: str) -> torch.device:
     return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
 
 
-def start(state_folder: Path, devices: int, arguments: list[str]) -> None:
+def start(state_folder: Path, devices: int, gpus: Sequence[int], arguments: list[str]) -> None:
     """Runs a training as `devices` processes through torchrun and returns when they have ended.
 
     Args:
         state_folder: The node's folder; what the processes print goes to its `log.txt`.
         devices: How many processes, one per device.
+        gpus: The GPU of each process, or none for the first ones that are visible.
         arguments: Arguments for `python -m runners.trial_process`.
 
     Raises:
@@ -163,12 +164,28 @@ def start(state_folder: Path, devices: int, arguments: list[str]) -> None:
     """
     told = state_folder / PROCESS_FAILURE
     told.unlink(missing_ok=True)
-    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={devices}"]
+    run = [sys.executable, "-m", "runners.torchrun", "--standalone", f"--nproc-per-node={devices}"]
+    seen = {"CUDA_VISIBLE_DEVICES": visible(gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))} if gpus else {}
     with (state_folder / "log.txt").open("a", encoding="utf-8") as log:
         ended = subprocess.run(
-            [*run, "-m", "runners.trial_process", *arguments], stdout=log, stderr=subprocess.STDOUT, check=False
+            [*run, "-m", "runners.trial_process", *arguments],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            check=False,
+            env={**os.environ, **seen},
         )
     if ended.returncode:
         # One that was killed could not say so.
         why = read_json(told) or {"message": f"exit code {ended.returncode}", "cause": "killed"}
         raise WorkerError(f"one of {devices} processes failed ({why['message']}); see {log.name}", why["cause"])
+
+
+def visible(gpus: Sequence[int], seen: str | None) -> str:
+    """Returns what makes only `gpus` visible to a process, in this order.
+
+    Args:
+        gpus: Numbers among the GPUs that this process sees.
+        seen: What made those visible to this process, or `None` if it sees all.
+    """
+    names = [name.strip() for name in seen.split(",")] if seen else []
+    return ",".join(names[gpu] if names else str(gpu) for gpu in gpus)

@@ -181,6 +181,7 @@ class Launch:
                     launch=s.launch,
                     lease_seconds=s.lease_seconds,
                     watched=last.token if last is not None else "",
+                    devices=node.spec.train.devices if node.kind == "trial" else 1,
                 )
             )
 

@@ -55,7 +55,7 @@ def run_trial(node: Node, state: NodeState, task: Task) -> dict[str, float]:
     elif devices == 1:
         train(node, state, task, choose_device(task.device), _ALONE)
     else:
-        distributed.start(state.folder, devices, task.as_arguments())
+        distributed.start(state.folder, devices, task.gpus, task.as_arguments())
     model, source = _prepare(node, task, choose_device(task.device))
     load_weights(state.weights_file, model)
     return _measure(model, source, state, task)
@@ -156,6 +156,9 @@ def _prepare(node: Node, task: Task, device: torch.device) -> tuple[nn.Module, B
     """Returns the untrained network and its batches, on the device."""
     torch.set_num_threads(task.threads)
     keep_freed_memory()
+    if device.type == "cuda" and device.index is not None:
+        # What libraries allocate without being asked where must not end up on the GPU of another worker.
+        torch.cuda.set_device(device)
     source = open_source(node.spec, device, _LAYOUT)
     model = build_network(node.spec.model, source.facts, node.spec.seed)
     return model.to(device).to(memory_format=_LAYOUT), source

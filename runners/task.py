@@ -24,6 +24,8 @@ class Task:
         lease_seconds: How long the lease outlives the worker.
         watched: Token of an attempt by another launch that was seen to stand still, so that it may be taken over.
         attempt: The attempt under way, 0 before there is one.
+        devices: On how many devices it trains.
+        gpus: The GPUs it was given, by number, if it trains on several of them; none means the first ones.
     """
 
     state_root: Path
@@ -36,6 +38,8 @@ class Task:
     lease_seconds: float = LEASE_SECONDS
     watched: str = ""
     attempt: int = 0
+    devices: int = 1
+    gpus: tuple[int, ...] = ()
 
     def as_arguments(self) -> list[str]:
         """Returns the task as arguments of a command."""
@@ -45,4 +49,5 @@ class Task:
     def from_arguments(cls, arguments: list[str]) -> Task:
         """Returns the task that `as_arguments` wrote."""
         values = json.loads(arguments[0])
-        return cls(**{**values, "state_root": Path(values["state_root"]), "plugins": tuple(values["plugins"])})
+        lists = {name: tuple(values[name]) for name in ("plugins", "gpus")}
+        return cls(**{**values, "state_root": Path(values["state_root"]), **lists})

@@ -120,6 +120,13 @@ def warm_up() -> None:
         from runners import nodes  # noqa: F401
 
 
+def count_gpus() -> int:
+    """Returns how many GPUs torch can use in this process."""
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
 def _dyconv_errors() -> tuple[type[Exception], ...]:
     from dyconv.errors import DyconvError
 

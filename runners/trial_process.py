@@ -7,6 +7,7 @@ import sys
 from runners.distributed import PROCESS_FAILURE, joined, own_device
 from runners.failures import cause_of
 from runners.files import write_json_once
+from runners.lifetime import die_with_parent
 from runners.nodes import train
 from runners.plugins import load_plugins
 from runners.state import StateStore
@@ -28,4 +29,5 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    die_with_parent()
     main(sys.argv[1:])

@@ -206,6 +206,29 @@ def test_an_unknown_report_format_is_named_before_anything_starts(invoke: Invoke
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--dispatch", "proceses"), "'processes'"),
+        (("--device", "gpu"), "no device"),
+        (("--ray-address", "10.0.0.1:6379"), "only with --dispatch ray"),
+        (("--slurm", "partition=gpu"), "only with --dispatch slurm"),
+        (("--dispatch", "slurm", "--slurm", "partitoin=gpu"), "'partition'"),
+        (("--dispatch", "inline", "--workers", "2"), "one task at a time"),
+        (("--device", "cpu", "--trials-per-gpu", "2"), "uses no GPU"),
+        (("--workers", "0"), "--workers"),
+        (("--threads", "0"), "--threads"),
+    ],
+)
+def test_places_of_work_that_cannot_be_are_refused_before_anything_starts(
+    invoke: Invoke, tmp_path: Path, options: tuple[str, ...], words: str
+) -> None:
+    code, out, err = invoke("run", "temperature", *options)
+    assert (code, out) == (2, "")
+    assert words in err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_bad_input_in_a_process_of_its_own_ends_without_a_traceback() -> None:
     ended = start("plan", "agregation")
     assert (ended.returncode, ended.stdout) == (2, "")

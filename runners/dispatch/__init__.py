@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from ablations.errors import UnknownNameError
 from runners.dispatch.base import Completion, Dispatcher
+from runners.dispatch.settings import DISPATCHERS, DispatchSettings
 
-DISPATCHERS = ("processes", "inline")
-
-__all__ = ["DISPATCHERS", "Completion", "Dispatcher", "make_dispatcher"]
+__all__ = ["DISPATCHERS", "Completion", "DispatchSettings", "Dispatcher", "make_dispatcher"]
 
 
-def make_dispatcher(name: str, workers: int, threads: int = 1) -> Dispatcher:
-    """Returns the dispatcher called `name`.
-
-    Raises:
-        UnknownNameError: If there is none.
-    """
-    if name == "inline":
+def make_dispatcher(settings: DispatchSettings) -> Dispatcher:
+    """Returns the dispatcher that the settings describe, with nothing started yet."""
+    if settings.name == "inline":
         from runners.dispatch.inline import InlineDispatcher
 
-        return InlineDispatcher()
-    if name == "processes":
-        from runners.dispatch.processes import ProcessDispatcher
+        return InlineDispatcher(settings)
+    if settings.name == "ray":
+        from runners.dispatch.ray import RayDispatcher
 
-        return ProcessDispatcher(workers, threads)
-    raise UnknownNameError("dispatcher", name, DISPATCHERS)
+        return RayDispatcher(settings)
+    if settings.name == "slurm":
+        from runners.dispatch.slurm import SlurmDispatcher
+
+        return SlurmDispatcher(settings)
+    from runners.dispatch.processes import ProcessDispatcher
+
+    return ProcessDispatcher(settings)

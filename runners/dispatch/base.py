@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from runners.task import Task
@@ -21,7 +22,8 @@ class Completion:
 
     Attributes:
         task: The task.
-        crash: Why its worker died, or `None` if the worker lived to write a result or a failure.
+        crash: Why its worker died or was lost, or `None` if the worker lived to write a result or a failure. No
+            dispatcher tries again by itself, so that attempts are counted in one place; a task may be submitted again.
     """
 
     task: Task
@@ -33,7 +35,18 @@ class Dispatcher(Protocol):
 
     @property
     def capacity(self) -> int:
-        """How many tasks may be under way at once."""
+        """How many tasks may be under way at once; what is submitted beyond that waits."""
+
+    def check(self, state_root: Path, devices: int) -> None:
+        """Raises if tasks cannot run here, before any is submitted.
+
+        Args:
+            state_root: Folder of the state folders; it exists.
+            devices: The most devices that a task trains on.
+
+        Raises:
+            AblationError: With what is missing and what to do: devices, a cluster, a shared folder.
+        """
 
     def ask(self, question: Callable[..., Answer], *arguments: object) -> Answer:
         """Calls a function where the work is done, so that the launcher need not import torch; waits for its answer.

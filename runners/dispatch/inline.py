@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Self
 
 from runners.dispatch.base import Answer, Completion
+from runners.dispatch.settings import DispatchSettings
+from runners.dispatch.slots import usable_gpus
 from runners.task import Task
-from runners.trial import run_node
+from runners.trial import count_gpus, run_node
 
 
 class InlineDispatcher:
@@ -16,8 +19,13 @@ class InlineDispatcher:
 
     capacity = 1
 
-    def __init__(self) -> None:
+    def __init__(self, settings: DispatchSettings) -> None:
+        self._settings = settings
         self._queue: deque[Task] = deque()
+
+    def check(self, state_root: Path, devices: int) -> None:
+        """Raises if the device is not there."""
+        usable_gpus(self._settings.device, count_gpus())
 
     def ask(self, question: Callable[..., Answer], *arguments: object) -> Answer:
         """Calls a function and returns its answer."""

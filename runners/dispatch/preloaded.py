@@ -7,18 +7,15 @@ lose; and no GPU has been asked for, so that each worker can.
 
 from __future__ import annotations
 
-import ctypes
 import signal
 
 from runners.importing import without_collection
-
-_DIE_WITH_PARENT = 1
-"""From sys/prctl.h."""
+from runners.lifetime import die_with_parent
 
 # Ctrl-C reaches every process of the terminal; the launcher decides.
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 # A launcher that ends leaves nothing behind, also while torch is still being imported.
-ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+die_with_parent()
 
 with without_collection():
     from runners import nodes  # noqa: F401

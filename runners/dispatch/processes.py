@@ -2,7 +2,7 @@
 
 Workers live for many tasks and ignore Ctrl-C: the launcher decides. torch is imported from the moment the block is
 entered, so that workers are ready when the first task comes: on Linux once, in a server from which they are forked,
-elsewhere in each worker.
+elsewhere in each worker. Each GPU has workers of its own, since a process never quite leaves a GPU that it has used.
 """
 
 from __future__ import annotations
@@ -12,35 +12,58 @@ import multiprocessing
 import os
 import signal
 import sys
+from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from multiprocessing import forkserver
+from pathlib import Path
 from typing import Self
 
 from pebble import ProcessExpired, ProcessPool
 
-from ablations.errors import DispatchError
+from ablations.errors import DispatchError, OptionError
 from runners.dispatch.base import Answer, Completion
+from runners.dispatch.settings import DispatchSettings, cores
+from runners.dispatch.slots import Slots, make_slots, usable_gpus
+from runners.lifetime import die_with_parent
 from runners.task import Task
-from runners.trial import Status, run_node, warm_up
+from runners.trial import Status, count_gpus, run_node, warm_up
 
 _PRELOADED = "runners.dispatch.preloaded"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_HAS_SERVER = sys.platform == "linux"
 
 
 class ProcessDispatcher:
-    """`workers` processes on this machine.
+    """Workers on this machine: one per core, or as many per GPU as may share one.
 
     Args:
-        workers: How many tasks run at once.
-        threads: Threads that each worker may use; two workers with one thread beat one worker with two.
+        settings: How many workers and threads, and on what devices.
     """
 
-    def __init__(self, workers: int, threads: int = 1) -> None:
-        self.capacity = workers
-        self._threads = threads
-        self._futures: dict[Future[Status], Task] = {}
-        self._pool: ProcessPool | None = None
+    def __init__(self, settings: DispatchSettings) -> None:
+        self._settings = settings
+        self._context = multiprocessing.get_context("forkserver" if _HAS_SERVER else "spawn")
+        self._waiting: deque[Task] = deque()
+        self._placed: dict[Future[Status], tuple[Task, tuple[int, ...]]] = {}
+        self._pools: dict[int | None, ProcessPool] = {}
+        self._asked: ProcessPool | None = None
+        self._known: Slots | None = None
+
+    @property
+    def capacity(self) -> int:
+        """One per slot."""
+        return len(self._slots.devices)
+
+    def check(self, state_root: Path, devices: int) -> None:
+        """Raises if there are no slots for a training on so many devices."""
+        most = self._slots.most_devices
+        if devices > most:
+            kind, remedy = ("GPUs", "--device") if self._slots.has_gpus else ("workers", "--workers")
+            raise OptionError(
+                f"train.devices = {devices}, and there are {most} {kind}. Lower it, or give more with {remedy}."
+            )
 
     def ask(self, question: Callable[..., Answer], *arguments: object) -> Answer:
         """Calls a function in a worker and returns its answer.
@@ -48,59 +71,99 @@ class ProcessDispatcher:
         Raises:
             DispatchError: If the worker dies of it.
         """
-        assert self._pool is not None, "a dispatcher is used inside a with block"
-        answer: Future[Answer] = self._pool.schedule(question, args=arguments)
+        pool = self._pools.get(None) or self._asked
+        assert pool is not None, "a dispatcher is used inside a with block"
+        answer: Future[Answer] = pool.schedule(question, args=arguments)
         try:
             return answer.result()
         except ProcessExpired as error:
             raise DispatchError(f"{_end_of(error)} before anything was trained. Is there enough memory?") from None
 
     def submit(self, task: Task) -> None:
-        """Hands a task to the pool."""
-        assert self._pool is not None, "a dispatcher is used inside a with block"
-        self._futures[self._pool.schedule(run_node, args=[task])] = task
+        """Hands a task to a worker, or queues it until there is a slot."""
+        self._waiting.append(task)
+        self._place()
 
     def wait(self, seconds: float) -> list[Completion]:
         """Returns the tasks that have ended."""
-        if not self._futures:
+        if not self._placed:
             return []
-        done, _ = concurrent.futures.wait(
-            self._futures, timeout=seconds, return_when=concurrent.futures.FIRST_COMPLETED
-        )
-        return [Completion(self._futures.pop(future), _crash(future)) for future in done]
+        done, _ = concurrent.futures.wait(self._placed, timeout=seconds, return_when=concurrent.futures.FIRST_COMPLETED)
+        ended = [Completion(self._placed.pop(future)[0], _crash(future)) for future in done]
+        self._place()
+        return ended
 
     def cancel(self) -> None:
         """Kills the workers; what they had saved stays."""
-        if self._pool is not None:
-            self._pool.stop()  # type: ignore[no-untyped-call]
-            self._pool.join()
-        self._futures.clear()
+        self._waiting.clear()
+        for pool in self._all_pools():
+            pool.stop()  # type: ignore[no-untyped-call]
+        for pool in self._all_pools():
+            pool.join()
+        self._placed.clear()
 
     def __enter__(self) -> Self:
         # Set before the workers start: OpenMP reads it once, when torch is imported.
         for variable in _THREAD_VARIABLES:
-            os.environ[variable] = str(self._threads)
-        has_server = sys.platform == "linux"
-        context = multiprocessing.get_context("forkserver" if has_server else "spawn")
-        self._pool = ProcessPool(max_workers=self.capacity, initializer=_ignore_interrupt, context=context)
-        if has_server:
-            context.set_forkserver_preload([_PRELOADED])
-            forkserver.ensure_running()
+            os.environ[variable] = str(self._settings.threads)
+        if self._settings.device == "cpu" or sys.platform == "darwin":
+            self._open(usable_gpus(self._settings.device, 0))
         else:
-            for _ in range(self.capacity):
-                self._pool.schedule(warm_up)
+            self._asked = self._start(1)
+        if _HAS_SERVER:
+            self._context.set_forkserver_preload([_PRELOADED])
+            forkserver.ensure_running()
         return self
 
     def __exit__(self, *raised: object) -> None:
-        if self._futures or raised[0] is not None:
+        if self._placed or self._waiting or raised[0] is not None:
             self.cancel()
-        elif self._pool is not None:
-            self._pool.close()  # type: ignore[no-untyped-call]
-            self._pool.join()
+            return
+        for pool in self._all_pools():
+            pool.close()  # type: ignore[no-untyped-call]
+        for pool in self._all_pools():
+            pool.join()
+
+    @property
+    def _slots(self) -> Slots:
+        # Known late, because only a worker that has imported torch can say how many GPUs there are.
+        return self._known or self._open(usable_gpus(self._settings.device, self.ask(count_gpus)))
+
+    def _open(self, gpus: tuple[int, ...]) -> Slots:
+        s = self._settings
+        self._known = make_slots(
+            gpus, workers=s.workers, trials_per_gpu=s.trials_per_gpu, cores=cores(), threads=s.threads
+        )
+        self._pools = {device: self._start(count) for device, count in Counter(self._known.devices).items()}
+        return self._known
+
+    def _start(self, workers: int) -> ProcessPool:
+        pool = ProcessPool(max_workers=workers, initializer=_belong_to_launcher, context=self._context)
+        if not _HAS_SERVER:
+            for _ in range(workers):
+                pool.schedule(warm_up)
+        return pool
+
+    def _place(self) -> None:
+        """Starts what waits, in its order, as far as there are slots."""
+        while self._waiting:
+            busy = {slot for _, slots in self._placed.values() for slot in slots}
+            chosen = self._slots.choose(busy, self._waiting[0].devices)
+            if chosen is None:
+                return
+            task = self._waiting.popleft()
+            gpus = [gpu for slot in chosen if (gpu := self._slots.devices[slot]) is not None]
+            placed = replace(task, device=f"cuda:{gpus[0]}" if gpus else "cpu", gpus=tuple(gpus))
+            pool = self._pools[gpus[0] if gpus else None]
+            self._placed[pool.schedule(run_node, args=[placed])] = (task, chosen)
+
+    def _all_pools(self) -> list[ProcessPool]:
+        return [*self._pools.values(), *([self._asked] if self._asked is not None else [])]
 
 
-def _ignore_interrupt() -> None:
+def _belong_to_launcher() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with_parent()
 
 
 def _crash(future: Future[Status]) -> str | None:

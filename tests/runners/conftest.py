@@ -10,6 +10,9 @@ import torch
 
 from runners.tracking import prepare_store
 from tests.runners.bench import Bench
+from tests.runners.conformance import dispatcher, work
+
+__all__ = ["dispatcher", "work"]
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""One conformance suite for every dispatcher: what a launcher may rely on, wherever the work is carried out."""
+"""The dispatchers of one machine: the suite that all dispatchers pass, and what only worker processes promise."""
 
 from __future__ import annotations
 
@@ -7,111 +7,102 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 
-from ablations.errors import DispatchError, UnknownNameError
-from runners.dispatch import DISPATCHERS, Completion, Dispatcher, make_dispatcher, processes
-from runners.dispatch.inline import InlineDispatcher
-from runners.state import StateStore
-from runners.task import Task
-
-PLUGIN = """
-import os, signal, time
-import runners.nodes as nodes
-
-def behave(node, state, task):
-    how = node.spec.seed
-    if how == 1:
-        raise ValueError("this one fails")
-    if how == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-    if how == 3:
-        time.sleep(600)
-    return {"test/top1": 42.0, "pid": float(os.getpid())}
-
-nodes.run_trial = behave
-"""
-FINE, FAILS, DIES, HANGS = 0, 1, 2, 3
-
-Submit = Callable[..., Task]
+from ablations.errors import OptionError
+from runners.dispatch import Dispatcher, DispatchSettings, make_dispatcher, processes
+from tests.runners.conformance import (
+    FINE,
+    TAKES_TIME,
+    WORKERS,
+    Conformance,
+    Work,
+    collect,
+    is_alive,
+    metrics_of,
+    most_at_once,
+    runs_of,
+    wait_until,
+)
 
 
-@pytest.fixture
-def submit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Submit:
-    """Describes a node that behaves as told and submits it."""
-    import runners.nodes
-    from tests.runners.bench import Bench
+class TestInline(Conformance):
+    """One after the other, in this process."""
 
-    (tmp_path / "made_up_plugin.py").write_text(PLUGIN)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.getcwd()}")
-    monkeypatch.setattr(runners.nodes, "run_trial", runners.nodes.run_trial)
-    bench = Bench(tmp_path / "state")
+    has_workers = False
 
-    def submit(dispatcher: Dispatcher, behaviour: int, width: float = 0.35) -> Task:
-        node = bench.trial(seed=behaviour, model__width=width)
-        task = Task(bench.root, node.fingerprint, "cpu", plugins=("made_up_plugin",))
-        dispatcher.submit(task)
-        return task
-
-    yield submit
-    import sys
-
-    sys.modules.pop("made_up_plugin", None)
+    @classmethod
+    def make(cls) -> Dispatcher:
+        return make_dispatcher(DispatchSettings("inline", device="cpu"))
 
 
-def _collect(dispatcher: Dispatcher, count: int, seconds: float = 60.0) -> list[Completion]:
-    found: list[Completion] = []
-    deadline = time.monotonic() + seconds
-    while len(found) < count:
-        assert time.monotonic() < deadline, f"only {len(found)} of {count} ended"
-        found += dispatcher.wait(0.2)
-    return found
+class TestProcesses(Conformance):
+    """In worker processes."""
+
+    @classmethod
+    def make(cls) -> Dispatcher:
+        return make_dispatcher(DispatchSettings(workers=WORKERS, device="cpu"))
 
 
-@pytest.fixture(params=DISPATCHERS)
-def dispatcher(request: pytest.FixtureRequest) -> Dispatcher:
-    """Each of the dispatchers, with two workers where there are workers."""
-    return make_dispatcher(request.param, workers=2)
+class TestProcessesOnMadeUpGpus:
+    """Nothing is computed on them; which one a task was given is what it says itself."""
+
+    @classmethod
+    @contextmanager
+    def make(cls) -> Iterator[Dispatcher]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(processes, "count_gpus", partial(int, 2))
+            with make_dispatcher(DispatchSettings(trials_per_gpu=2)) as dispatcher:
+                yield dispatcher
+
+    def test_each_gpu_has_workers_of_its_own_and_no_more_tasks_than_may_share_it(
+        self, dispatcher: Dispatcher, work: Work
+    ) -> None:
+        assert dispatcher.capacity == 4
+        tasks = [work.submit(dispatcher, TAKES_TIME) for _ in range(9)]
+        collect(dispatcher, 9)
+        found = [metrics_of(task) for task in tasks]
+        assert {metrics["gpu"] for metrics in found} == {0.0, 1.0}
+        for gpu in (0.0, 1.0):
+            there = [task for task in tasks if metrics_of(task)["gpu"] == gpu]
+            assert most_at_once(there) <= 2
+            assert len({metrics_of(task)["pid"] for task in there}) <= 2
+        homes = {(metrics["pid"], metrics["gpu"]) for metrics in found}
+        assert len({pid for pid, _ in homes}) == len(homes), "a worker has left its GPU"
+
+    def test_a_training_on_two_devices_gets_two_gpus(self, dispatcher: Dispatcher, work: Work) -> None:
+        several, one = work.submit(dispatcher, FINE, devices=2), work.submit(dispatcher, FINE)
+        collect(dispatcher, 2)
+        assert metrics_of(several)["gpus"] == 2
+        assert metrics_of(one)["gpus"] == 1
+
+    def test_more_devices_than_there_are_is_said_before_anything_starts(
+        self, dispatcher: Dispatcher, work: Work
+    ) -> None:
+        with pytest.raises(OptionError, match=r"train\.devices = 3, and there are 2 GPUs"):
+            dispatcher.check(work.bench.root, devices=3)
 
 
-def test_results_arrive_whatever_the_order(dispatcher: Dispatcher, submit: Submit) -> None:
-    with dispatcher:
-        tasks = [submit(dispatcher, FINE, width) for width in (0.35, 0.5, 0.75)]
-        ended = _collect(dispatcher, 3)
-    assert {completion.task.fingerprint for completion in ended} == {task.fingerprint for task in tasks}
-    for task in tasks:
-        result = StateStore(task.state_root)[task.fingerprint].result()
-        assert result is not None
-        assert result["metrics"]["test/top1"] == 42.0
-
-
-def test_a_question_is_answered_where_the_work_is_done(dispatcher: Dispatcher) -> None:
-    with dispatcher:
-        assert dispatcher.ask(divmod, 7, 2) == (3, 1)
-        with pytest.raises(ZeroDivisionError):
-            dispatcher.ask(divmod, 7, 0)
-        pid = dispatcher.ask(os.getpid)
-    assert (pid == os.getpid()) == isinstance(dispatcher, InlineDispatcher)
-
-
-def test_a_worker_that_dies_of_a_question_is_a_sentence() -> None:
-    with make_dispatcher("processes", workers=1) as dispatcher:
-        with pytest.raises(DispatchError, match=r"died \(exit code 3\) before anything was trained"):
-            dispatcher.ask(os._exit, 3)
-        assert dispatcher.ask(divmod, 7, 2) == (3, 1), "another worker has taken its place"
+def test_a_training_on_two_devices_takes_two_workers(work: Work) -> None:
+    with make_dispatcher(DispatchSettings(workers=2, device="cpu")) as dispatcher:
+        tasks = [work.submit(dispatcher, TAKES_TIME, devices) for devices in (1, 2, 1)]
+        assert len(collect(dispatcher, 3)) == 3
+        assert most_at_once(tasks) == 1
+        with pytest.raises(OptionError, match="there are 2 workers"):
+            dispatcher.check(work.bench.root, devices=3)
 
 
 def test_an_error_of_the_launcher_does_not_wait_for_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "warm_up", partial(time.sleep, 60))
 
     def launch() -> None:
-        with make_dispatcher("processes", workers=1):
+        with make_dispatcher(DispatchSettings(workers=1, device="cpu")):
             time.sleep(2)
             raise ValueError("no store")
 
@@ -121,62 +112,17 @@ def test_an_error_of_the_launcher_does_not_wait_for_the_workers(monkeypatch: pyt
     assert time.monotonic() - started < 30
 
 
-def test_a_raised_error_is_a_failure_with_its_traceback(dispatcher: Dispatcher, submit: Submit) -> None:
-    with dispatcher:
-        task = submit(dispatcher, FAILS)
-        assert _collect(dispatcher, 1) == [Completion(task)]
-        submit(dispatcher, FINE)
-        _collect(dispatcher, 1)
-    state = StateStore(task.state_root)[task.fingerprint]
-    failure = state.failure()
-    assert failure is not None
-    assert "this one fails" in failure["message"]
-    assert "Traceback" in state.log_file.read_text()
-
-
-def test_a_finished_node_is_not_run_twice(dispatcher: Dispatcher, submit: Submit) -> None:
-    with dispatcher:
-        task = submit(dispatcher, FINE)
-        _collect(dispatcher, 1)
-        written = (task.state_root / task.fingerprint / "result.json").stat().st_mtime_ns
-        submit(dispatcher, FINE)
-        _collect(dispatcher, 1)
-    assert (task.state_root / task.fingerprint / "result.json").stat().st_mtime_ns == written
-
-
-def test_a_killed_worker_costs_only_its_own_task(submit: Submit) -> None:
-    with make_dispatcher("processes", workers=1) as dispatcher:
-        killed = submit(dispatcher, DIES)
-        spared = submit(dispatcher, FINE)
-        ended = {completion.task.fingerprint: completion.crash for completion in _collect(dispatcher, 2)}
-    assert "SIGKILL" in (ended[killed.fingerprint] or "")
-    assert ended[spared.fingerprint] is None
-    assert StateStore(spared.state_root)[spared.fingerprint].is_done
-
-
-def test_cancelling_takes_seconds_not_minutes(submit: Submit) -> None:
-    with make_dispatcher("processes", workers=1) as dispatcher:
-        submit(dispatcher, FINE)
-        _collect(dispatcher, 1)
-        submit(dispatcher, HANGS)
-        assert dispatcher.wait(1.0) == []
-        started = time.monotonic()
-        dispatcher.cancel()
-    assert time.monotonic() - started < 15
-
-
-def test_workers_are_real_processes_and_live_for_several_tasks(submit: Submit) -> None:
-    with make_dispatcher("processes", workers=1) as dispatcher:
-        tasks = [submit(dispatcher, FINE, width) for width in (0.35, 0.5)]
-        _collect(dispatcher, 2)
-    results = [StateStore(task.state_root)[task.fingerprint].result() or {} for task in tasks]
-    pids = {result["metrics"]["pid"] for result in results}
+def test_workers_are_processes_that_live_for_several_tasks(work: Work) -> None:
+    with make_dispatcher(DispatchSettings(workers=1, device="cpu")) as dispatcher:
+        tasks = [work.submit(dispatcher, FINE) for _ in range(2)]
+        collect(dispatcher, 2)
+    pids = {pid for task in tasks for pid in runs_of(task)}
     assert len(pids) == 1
-    assert pids != {float(os.getpid())}
+    assert os.getpid() not in pids
 
 
 def test_a_worker_knows_torch_before_its_first_task_and_nothing_that_only_the_launcher_needs() -> None:
-    with make_dispatcher("processes", workers=1) as dispatcher:
+    with make_dispatcher(DispatchSettings(workers=1, device="cpu")) as dispatcher:
         modules = dispatcher.ask(eval, "set(__import__('sys').modules)")
     known = {module.partition(".")[0] for module in modules}
     assert {"torch", "torchvision", "dyconv", "runners"} <= known
@@ -184,18 +130,19 @@ def test_a_worker_knows_torch_before_its_first_task_and_nothing_that_only_the_la
 
 
 LAUNCHER = """
-import os, sys
-from runners.dispatch import make_dispatcher
+import os, sys, threading, time
+from runners.dispatch import DispatchSettings, make_dispatcher
 
 if __name__ == "__main__":
-    with make_dispatcher("processes", workers=2) as dispatcher:
+    with make_dispatcher(DispatchSettings(workers=2, device="cpu")) as dispatcher:
+        threading.Thread(target=dispatcher.ask, args=(time.sleep, 600), daemon=True).start()
         print(dispatcher.ask(os.getppid), flush=True)
         sys.stdin.read()
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a fork server")
-def test_the_server_of_the_workers_dies_with_the_launcher(tmp_path: Path) -> None:
+def test_workers_and_their_server_die_with_the_launcher_also_in_the_middle_of_a_task(tmp_path: Path) -> None:
     (tmp_path / "launcher.py").write_text(LAUNCHER)
     environment = os.environ | {"PYTHONPATH": os.getcwd()}
     command = [sys.executable, str(tmp_path / "launcher.py")]
@@ -205,13 +152,7 @@ def test_the_server_of_the_workers_dies_with_the_launcher(tmp_path: Path) -> Non
         assert launcher.stdout is not None
         server = psutil.Process(int(launcher.stdout.readline()))
         assert server.ppid() == launcher.pid
+        family = [server, *server.children(recursive=True)]
+        assert len(family) == 3
         launcher.send_signal(signal.SIGKILL)
-    deadline = time.monotonic() + 10
-    while server.is_running() and server.status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < deadline, "it is still there"
-        time.sleep(0.01)
-
-
-def test_an_unknown_dispatcher_is_named() -> None:
-    with pytest.raises(UnknownNameError, match="processes"):
-        make_dispatcher("proceses", workers=1)
+    wait_until(lambda: not any(is_alive(process.pid) for process in family), seconds=10)

@@ -65,6 +65,14 @@ def test_two_processes_train_what_one_does(bench: Bench, tmp_path: Path) -> None
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("gpus", "seen", "visible"),
+    [((0, 2), None, "0,2"), ((2, 0), "4,5,7", "7,4"), ((1,), "GPU-a, GPU-b", "GPU-b")],
+)
+def test_a_training_sees_the_gpus_it_was_given(gpus: tuple[int, ...], seen: str | None, visible: str) -> None:
+    assert distributed.visible(gpus, seen) == visible
+
+
 def test_a_batch_that_does_not_divide_is_refused(bench: Bench) -> None:
     with pytest.raises(SpecError, match=r"multiple of train\.devices"):
         bench.trial(train__devices=3)
@@ -86,5 +94,5 @@ def test_a_process_that_could_not_say_why_it_failed_was_killed(tmp_path: Path, m
     monkeypatch.setattr(subprocess, "run", lambda *arguments, **more: ended)
     (tmp_path / distributed.PROCESS_FAILURE).write_text('{"message": "of an earlier attempt", "cause": "training"}')
     with pytest.raises(WorkerError, match="exit code 1") as found:
-        distributed.start(tmp_path, 2, [])
+        distributed.start(tmp_path, 2, (), [])
     assert found.value.cause == "killed"

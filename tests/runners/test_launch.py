@@ -218,6 +218,20 @@ def test_a_folder_that_cannot_be_written_is_said_before_anything_starts(tmp_path
     assert dispatcher.started == []
 
 
+def test_a_training_asks_for_its_devices_and_an_evaluation_for_one(tmp_path: Path) -> None:
+    request = Request(get_preset("smoke"), {"train.devices": 2})
+    plan = make_plan([get_study("aggregation", request.base())], request)
+    asked: dict[str, int] = {}
+
+    class Noting(FakeDispatcher):
+        def submit(self, task: Task) -> None:
+            asked[task.fingerprint] = task.devices
+            super().submit(task)
+
+    _launch(tmp_path, Noting(), plan)
+    assert asked == dict.fromkeys(plan.trials, 2) | dict.fromkeys(plan.evaluations, 1)
+
+
 def test_nodes_are_described_before_they_are_submitted(tmp_path: Path) -> None:
     plan = _plan()
     _launch(tmp_path, FakeDispatcher(), plan)

@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.runners.bench import Bench
+from tests.runners.conformance import dispatcher, work
+
+__all__ = ["dispatcher", "work"]
 
 
 @pytest.fixture

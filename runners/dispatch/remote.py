@@ -1,0 +1,51 @@
+"""What runs on another machine: the node that its arguments name, found in the state folder that all machines share.
+
+No more than plain text goes there and nothing comes back: result, failure and log are in the state folder.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ablations.errors import DispatchError
+from runners.dispatch.base import Answer
+from runners.task import Task
+from runners.trial import run_node
+
+_PATIENCE = 10.0
+"""A network file system shows a new file to other machines only after a while."""
+
+
+def run_remotely(*arguments: str) -> None:
+    """Runs the node of the task in `arguments`, see `Task.as_arguments`.
+
+    Raises:
+        DispatchError: If this machine does not see the node's state folder.
+    """
+    task = Task.from_arguments(list(arguments))
+    check_visible(task.state_root / task.fingerprint / "node.json")
+    run_node(task)
+
+
+def call(question: Callable[..., Answer], *arguments: object) -> Answer:
+    """Returns the answer to a question of the launcher; the question may be a builtin function."""
+    return question(*arguments)
+
+
+def check_visible(path: Path, patience: float = _PATIENCE) -> None:
+    """Raises if a file that the launcher has written is not there on this machine.
+
+    Raises:
+        DispatchError: If it does not appear within `patience` seconds.
+    """
+    deadline = time.monotonic() + patience
+    while not path.exists():
+        if time.monotonic() > deadline:
+            raise DispatchError(
+                f"the node {socket.gethostname()} does not see {path}. --runs-dir must be on a file system that all "
+                "nodes share, under the same path."
+            )
+        time.sleep(0.2)

@@ -1,0 +1,106 @@
+"""Who runs where on one machine: slots for tasks, each on one GPU or on the CPU, and which of them a task takes.
+
+Pure: how many GPUs and cores there are comes in as numbers, so that machines of any kind can be made up in a test. A
+slot is a place for one task on one device; a training on several devices takes one slot on each.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Set
+from dataclasses import dataclass
+
+from ablations.errors import OptionError
+
+_GPU = re.compile(r"cuda(?::(\d{1,3}))?")
+
+
+@dataclass(frozen=True)
+class Slots:
+    """The slots of one machine.
+
+    Attributes:
+        devices: The GPU of each slot, or `None` for the CPU; either all slots have a GPU or none has.
+    """
+
+    devices: tuple[int | None, ...]
+
+    @property
+    def most_devices(self) -> int:
+        """On how many devices one training can run: on GPUs that are not the same, or on any slots of the CPU."""
+        return len(set(self.devices)) if self.has_gpus else len(self.devices)
+
+    @property
+    def has_gpus(self) -> bool:
+        """Whether the slots are on GPUs."""
+        return None not in self.devices
+
+    def choose(self, busy: Set[int], wanted: int = 1) -> tuple[int, ...] | None:
+        """Returns the slots for a task on `wanted` devices, the least busy GPUs first; `None` if it must wait.
+
+        Args:
+            busy: Slots that are taken, as positions in `devices`.
+            wanted: Devices that the task trains on.
+        """
+        free = [slot for slot in range(len(self.devices)) if slot not in busy]
+        if not self.has_gpus:
+            return tuple(free[:wanted]) if len(free) >= wanted else None
+        load = Counter(self.devices[slot] for slot in busy)
+        chosen: dict[int | None, int] = {}
+        for slot in sorted(free, key=lambda slot: (load[self.devices[slot]], slot)):
+            chosen.setdefault(self.devices[slot], slot)
+        return tuple(chosen.values())[:wanted] if len(chosen) >= wanted else None
+
+
+def make_slots(gpus: tuple[int, ...], *, workers: int | None, trials_per_gpu: int, cores: int, threads: int) -> Slots:
+    """Returns the slots of a machine: one per core, or `trials_per_gpu` per GPU, unless `workers` says how many.
+
+    Args:
+        gpus: GPUs that may be used, by number; none means the CPU.
+        workers: How many slots, or `None` for as many as there is room for.
+        trials_per_gpu: How many tasks may share a GPU.
+        cores: Cores of this machine.
+        threads: Threads that each task may use.
+
+    Raises:
+        OptionError: If there is no room for so many.
+    """
+    if threads > 1 and threads * (workers or 1) > cores:
+        raise OptionError(
+            f"--workers {workers or 1} with --threads {threads} needs {threads * (workers or 1)} cores, and there are "
+            f"{cores}. Lower one of them."
+        )
+    if not gpus:
+        return Slots((None,) * (workers or max(1, cores // threads)))
+    room = gpus * trials_per_gpu
+    if workers is not None and workers > len(room):
+        raise OptionError(
+            f"--workers {workers} is more than {len(gpus)} GPUs with {trials_per_gpu} trials each take. "
+            "Lower it, or raise --trials-per-gpu if so many trials fit into a GPU's memory."
+        )
+    fitting = len(room) if threads == 1 else max(1, min(len(room), cores // threads))
+    return Slots(room[: workers or fitting])
+
+
+def usable_gpus(device: str, count: int) -> tuple[int, ...]:
+    """Returns the GPUs that `--device` allows on a machine with `count` of them; none means the CPU.
+
+    Raises:
+        OptionError: If the device is not there.
+    """
+    if device == "cpu":
+        return ()
+    if device == "auto":
+        return tuple(range(count))
+    match = _GPU.fullmatch(device)
+    number = match[1] if match else None
+    if match is None or count == 0 or (number is not None and int(number) >= count):
+        found = f"torch finds {count} GPUs here" if count else "torch finds no GPU here"
+        raise OptionError(f"--device {device}: {found}. Use cpu, cuda, cuda:N or auto.")
+    return tuple(range(count)) if number is None else (int(number),)
+
+
+def is_device(text: str) -> bool:
+    """Returns whether `text` names a device, be it there or not."""
+    return text in ("cpu", "auto") or _GPU.fullmatch(text) is not None

@@ -1,0 +1,189 @@
+"""What `--slurm KEY=VALUE` can say: typed, checked, and put into the words of submitit and of sbatch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from ablations.errors import OptionError, UnknownNameError
+
+_LONGEST = 366 * 24 * 60
+_PLAIN = re.compile(r"[\w.,:;@+\-\[\]=/&|*()!% ]{1,500}")
+
+
+@dataclass(frozen=True)
+class SlurmOptions:
+    """What each job asks of SLURM; `None` leaves it to the cluster.
+
+    Attributes:
+        partition: Where the jobs run.
+        account: Who pays.
+        qos: Quality of service.
+        constraint: Features that a node must have.
+        exclude: Nodes to stay away from.
+        reservation: A reservation to run in.
+        gres: Generic resources, for clusters that give GPUs only so.
+        gpus: GPUs for each device of a training: `""` for none, else `"1"` or, with a type, `"a100:1"`.
+        cpus: Cores for each device of a training; by default as many as `--threads`.
+        mem: Memory of a job, for example `16G`.
+        time: Time limit of a job in minutes; at the limit it is put back into the queue and goes on from there.
+        signal: Seconds before the limit at which a job is stopped and put back.
+        requeues: How often a job may reach its limit.
+        setup: A line of shell that runs before the job, for example to load a module.
+    """
+
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    exclude: str | None = None
+    reservation: str | None = None
+    gres: str | None = None
+    gpus: str = ""
+    cpus: int | None = None
+    mem: str | None = None
+    time: int = 60
+    signal: int = 90
+    requeues: int = 100
+    setup: str | None = None
+
+    def check(self, device: str) -> None:
+        """Raises if these options and `--device` contradict each other.
+
+        Raises:
+            OptionError: With what to change.
+        """
+        asks = bool(self.gpus or self.gres)
+        if device == "cuda" and not asks:
+            raise OptionError("--device cuda needs --slurm gpus=1, or the jobs get no GPU.")
+        if device == "cpu" and self.gpus:
+            raise OptionError(f"--slurm gpus={self.gpus} asks for what --device cpu does not use. Leave one out.")
+        if self.signal >= self.time * 60:
+            raise OptionError(
+                f"--slurm signal={self.signal} stops a job {self.signal} s before its limit of {self.time} minutes: at "
+                "once. Give more time, or a smaller signal."
+            )
+
+    def sbatch_arguments(self, devices: int, threads: int) -> list[str]:
+        """Returns what a job for a training on `devices` devices asks for, as arguments of sbatch."""
+        asked = {**self._plain(), "cpus-per-task": self._cores(devices, threads), "time": self.time}
+        asked |= {"gpus-per-node": self._gpus(devices)} if self.gpus else {}
+        return [f"--{key}={value}" for key, value in asked.items()]
+
+    def parameters(self, devices: int, threads: int) -> dict[str, Any]:
+        """Returns the same as parameters of submitit's executor."""
+        cores = self._cores(devices, threads)
+        return {
+            "time": self.time,
+            "signal_delay_s": self.signal,
+            "cpus_per_task": cores,
+            "stderr_to_stdout": True,
+            # Since 22.05 a step no longer inherits this from its job.
+            "srun_args": [f"--cpus-per-task={cores}"],
+            # submitit's own default would be refused where keys are checked.
+            "wckey": None,
+            "setup": [self.setup] if self.setup else [],
+            **({"gpus_per_node": self._gpus(devices)} if self.gpus else {}),
+            # A node that is lost puts its jobs back into the queue.
+            "additional_parameters": {**self._plain(), "requeue": True},
+        }
+
+    def _plain(self) -> dict[str, str]:
+        names = ("partition", "account", "qos", "constraint", "exclude", "reservation", "gres", "mem")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+    def _cores(self, devices: int, threads: int) -> int:
+        return (self.cpus or threads) * devices
+
+    def _gpus(self, devices: int) -> str:
+        kind, _, _ = self.gpus.rpartition(":")
+        return f"{kind}:{devices}" if kind else str(devices)
+
+
+def read_slurm_options(pairs: Sequence[str]) -> SlurmOptions:
+    """Returns the options in `pairs`, each `KEY=VALUE`.
+
+    Raises:
+        OptionError: If one is malformed, given twice, or has a value it cannot have.
+        UnknownNameError: If there is no such key.
+    """
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        key, separator, text = pair.partition("=")
+        if not separator or not key:
+            raise OptionError(f"--slurm {pair}: it must be KEY=VALUE, for example partition=gpu.")
+        if key not in _KEYS:
+            raise UnknownNameError("SLURM option", key, _KEYS)
+        if key in found:
+            raise OptionError(f"--slurm {key} is given twice. Keep one.")
+        try:
+            found[key] = _READERS.get(key, _plain)(text)
+        except ValueError as error:
+            raise OptionError(f"--slurm {pair}: {error}.") from None
+    return SlurmOptions(**found)
+
+
+def _plain(text: str) -> str:
+    # Ends up in the header of a script, a line per option.
+    if not _PLAIN.fullmatch(text):
+        raise ValueError("it must be one line of at most 500 letters, digits and signs")
+    return text
+
+
+def _line(text: str) -> str:
+    if not text.strip() or not text.isprintable():
+        raise ValueError("it must be one line of shell")
+    return text
+
+
+def _count(least: int, most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise ValueError(f"it must be a whole number from {least} to {most}")
+        return int(text)
+
+    return read
+
+
+def _gpus(text: str) -> str:
+    match = re.fullmatch(r"(?:([A-Za-z][\w.\-]*):)?([01])", text)
+    if match is None:
+        raise ValueError("it must be 0, 1 or TYPE:1; a training gets one GPU per device, see train.devices")
+    return text if match[2] == "1" else ""
+
+
+def _memory(text: str) -> str:
+    if not re.fullmatch(r"[1-9]\d*[KMGT]?", text):
+        raise ValueError("it must be a number with K, M, G or T, for example 16G")
+    return text
+
+
+def _minutes(text: str) -> int:
+    """Returns minutes from what sbatch would understand: MM, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS."""
+    match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d\d?))?(?::(\d\d?))?", text)
+    if match is None:
+        raise ValueError("it must be minutes, HH:MM:SS or D-HH:MM:SS")
+    days, *rest = (int(part) if part else 0 for part in match.groups())
+    if match[1]:
+        seconds = days * 86400 + rest[0] * 3600 + rest[1] * 60 + rest[2]
+    elif match[4]:
+        seconds = rest[0] * 3600 + rest[1] * 60 + rest[2]
+    else:
+        seconds = rest[0] * 60 + rest[1]
+    if not 60 <= seconds <= _LONGEST * 60:
+        raise ValueError("it must be at least a minute and at most a year")
+    return -(-seconds // 60)
+
+
+_KEYS = tuple(field.name for field in fields(SlurmOptions))
+_READERS: dict[str, Callable[[str], Any]] = {
+    "gpus": _gpus,
+    "cpus": _count(1, 1024),
+    "mem": _memory,
+    "time": _minutes,
+    "signal": _count(1, 3600),
+    "requeues": _count(0, 100_000),
+    "setup": _line,
+}
