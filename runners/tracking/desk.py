@@ -58,6 +58,7 @@ class Job:
     reason: str = ""
     verdict: Verdict = Verdict.PENDING
     is_open: bool = False
+    is_fresh: bool = False
     due: float = 0.0
     delay: float = 0.0
     lock: NodeLock = field(init=False)
@@ -97,7 +98,9 @@ class Desk:
         if job.wish is Wish.CLAIMED:
             return self._claim(job)
         if not job.is_open:
-            job.run_id = self.tracker.begin(job.node, job.state, job.serves)
+            begin = self.tracker.go_on if job.is_fresh else self.tracker.begin
+            job.is_fresh = False
+            job.run_id = begin(job.node, job.state, job.serves)
             job.is_open = True
         if job.wish is Wish.FOLLOWED:
             self._follow(job, now)
@@ -118,15 +121,15 @@ class Desk:
         if verdict is Verdict.DONE:
             return self._take_over(job)
         if verdict is Verdict.OURS:
-            job.run_id = self.tracker.go_on(job.node, job.state, job.serves)
             if not self._fetch_weights(job.node, job.state):
                 return _CONTEST_SECONDS
-            job.wish, job.is_open = Wish.FOLLOWED, True
+            # A worker waits for the verdict; what else there is to write about the run follows.
+            job.wish, job.is_fresh = Wish.FOLLOWED, True
         job.verdict = verdict
         if verdict is Verdict.ELSEWHERE:
             job.lock.release()
             return _ELSEWHERE_SECONDS
-        return _CONTEST_SECONDS if verdict is Verdict.PENDING else SYNC_SECONDS
+        return _CONTEST_SECONDS if verdict is Verdict.PENDING else 0.0
 
     def _take_over(self, job: Job) -> float | None:
         try:

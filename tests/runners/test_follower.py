@@ -200,15 +200,15 @@ def test_a_store_that_hangs_ends_the_launch_within_a_bounded_time(bed: Bed) -> N
 def test_one_run_that_the_store_refuses_keeps_no_other_out(bed: Bed) -> None:
     (one, first), (two, second) = bed.node(0), bed.node(1)
     bed.outage.refuses = lambda name, arguments: name == "log_text" and one.fingerprint in arguments[1]
+    found = lambda: {run.data.tags[names.TAG_FINGERPRINT]: run.info.status for run in bed.runs()}  # noqa: E731
     with bed.follower() as follower:
         for node, state in ((one, first), (two, second)):
             follower.begin(node, state, SERVES)
             state.finish({"test/top1": 1.0}, 1.0)
             follower.finish(state)
+        _until(lambda: found() == {one.fingerprint: "RUNNING", two.fingerprint: "FINISHED"})
     assert not bed.told, "it is not away"
     assert follower.trouble == "1 run is not all there (nobody answers)"
-    found = {run.data.tags[names.TAG_FINGERPRINT]: run.info.status for run in bed.runs()}
-    assert found == {one.fingerprint: "RUNNING", two.fingerprint: "FINISHED"}
     assert set(unsynced(bed.bench.states, bed.uri)) == {one.fingerprint}
 
 
