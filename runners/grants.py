@@ -40,13 +40,18 @@ class Grants:
 
     @property
     def undecided(self) -> int:
-        """How many of those that are waited for may be granted within a moment."""
+        """How many may be decided on within a moment."""
         return sum(self._follower.verdict(fingerprint) is Verdict.PENDING for fingerprint in self._waiting)
 
     @property
     def elsewhere(self) -> int:
         """How many are under way on other machines."""
-        return len(self._waiting) - self.undecided
+        return sum(self._follower.verdict(fingerprint) is Verdict.ELSEWHERE for fingerprint in self._waiting)
+
+    @property
+    def coming(self) -> int:
+        """How many will soon need a worker, as far as is known."""
+        return len(self._waiting) - self.elsewhere
 
     def take(self, room: int) -> list[Node]:
         """Takes those that are waited for no longer: finished on another machine, or granted, up to `room` of these."""

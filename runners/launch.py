@@ -143,7 +143,7 @@ class Launch:
             self._show(time.monotonic() - started)
 
     def _fill(self) -> None:
-        while len(self._running) + self._grants.undecided < self._dispatcher.capacity and not self._is_stopped:
+        while len(self._running) + self._grants.coming < self._dispatcher.capacity and not self._is_stopped:
             node = self._agenda.next()
             if node is None:
                 return
