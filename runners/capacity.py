@@ -16,6 +16,7 @@ from typing import Any
 from ablations.fingerprint import digest
 from ablations.spec import SPEC_VERSION
 from ablations.vocabulary import slug
+from runners.dispatch.settings import cores
 
 _CPU_FILE = Path("/proc/cpuinfo")
 _MEMORY_FILE = Path("/proc/meminfo")
@@ -59,11 +60,6 @@ class Machine:
         """A name that is safe in a path and that no other machine has."""
         told = [self.host, self.cpu, self.cores, list(self.gpus)]
         return f"{slug(self.host)}-{digest(told)[:_DIGITS]}"
-
-
-def cores() -> int:
-    """Returns how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def memory_bytes() -> int | None:
