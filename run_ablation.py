@@ -16,6 +16,7 @@ from ablations.options import (
     UNSYNCED,
     Verbs,
     all_option,
+    budget_options,
     canary_option,
     console,
     dispatch_options,
@@ -31,12 +32,13 @@ from ablations.options import (
     seeds_option,
     set_option,
 )
-from runners import commands
+from runners import commands, plan_commands
 from runners.files import check_writable, exclusively
 from runners.state import StateStore
 from runners.sync_commands import sync
 
 if TYPE_CHECKING:
+    from ablations.estimates import Record
     from ablations.planning import Plan
     from runners.progress import Summary
 
@@ -56,6 +58,7 @@ def cli() -> None:
         "run temperature --force temperature/tau_30 --retries 5",
         "run --all --preset small --dispatch ray --ray-address 10.0.0.1:6379 --runs-dir /shared/runs",
         "run --all --preset small --dispatch slurm --device cuda --slurm partition=gpu --slurm gpus=1",
+        "run --all --preset small --max-hours 12 --trim",
     )
 )
 @click.argument("studies", nargs=-1)
@@ -68,6 +71,7 @@ def cli() -> None:
 @plugin_option
 @format_option
 @force_option
+@budget_options
 @dispatch_options
 @recovery_options
 @offline_option
@@ -87,15 +91,25 @@ def run(
     if something failed, with 3 if the tracking store has not got everything, with 130 after Ctrl-C.
     """
     from ablations.listing import plan_overview
-    from runners.redo import begin_anew, remember_run
+    from runners.redo import begin_anew, remember_run, undone
 
     how: dict[str, Any] = {"dispatch": commands.take_dispatch(asked, runs_dir)}
     how["recovery"] = commands.take_recovery(asked)
+    budget = plan_commands.take_budget(asked)
     loaded, wanted = commands.load_plugins(plugins), parse_formats(formats)
-    plan = commands.find_plan(studies, runs_dir, **asked)
+    plan, states = commands.find_plan(studies, runs_dir, **asked), StateStore(runs_dir / "state")
+    how["forecaster"] = forecaster = plan_commands.make_forecaster(runs_dir, how["dispatch"])
+    if budget["hours"] is not None:
+        to_do = undone(plan, forced, states)
+        plan_commands.time_networks(to_do, forecaster, loaded)
+        fitting = plan_commands.fit(to_do, forecaster, **budget)
+        if fitting is not to_do:
+            studies, asked = plan_commands.as_trimmed(studies, asked, fitting)
+            plan = commands.find_plan(studies, runs_dir, **asked)
     if forced:
-        plan = begin_anew(plan, forced, StateStore(runs_dir / "state"))
+        plan = begin_anew(plan, forced, states)
     console().print(plan_overview(plan))
+    plan_commands.tell_lints(plan, forecaster)
     check_writable(runs_dir)
     remember_run(runs_dir, studies, {**asked, "plugins": plugins})
     carry_out(plan, plan, studies, runs_dir=runs_dir, formats=wanted, plugins=loaded, offline=offline, **how)
@@ -139,6 +153,7 @@ def retry(
         console().print("Nothing has failed.")
         return
     console().print(f"Trying again: {len(failed.missing)} of {len(plan.missing)} that are missing.")
+    how["forecaster"] = plan_commands.make_forecaster(runs_dir, how["dispatch"])
     how["recovery"]["again"] = True
     carry_out(failed, plan, studies, runs_dir=runs_dir, formats=wanted, plugins=loaded, offline=offline, **how)
 
@@ -160,7 +175,7 @@ def carry_out(
     if not summary.interrupted:
         try:
             _check_tracked(offline, summary, uri)
-            write_report(whole, runs_dir, uri, formats)
+            write_report(whole, runs_dir, uri, formats, launch=summary.record)
         except (TrackingError, ReportError) as error:
             if not offline and not summary.untracked:
                 raise
@@ -223,8 +238,16 @@ def parse_formats(text: str) -> tuple[str, ...]:
     return wanted
 
 
-def write_report(plan: Plan, runs_dir: Path, uri: str, formats: Sequence[str]) -> None:
-    """Writes the report files, puts them into the studies' summary runs, and prints where they are."""
+def write_report(plan: Plan, runs_dir: Path, uri: str, formats: Sequence[str], *, launch: Record | None = None) -> None:
+    """Writes the report files, puts them into the studies' summary runs, and prints where they are.
+
+    Args:
+        plan: What is reported.
+        runs_dir: The runs folder.
+        uri: The tracking store.
+        formats: Names of renderers.
+        launch: The launch that has just ended; earlier ones are in the summary runs.
+    """
     from reports import canaries, make_report, summarize, verdicts
     from reports.collect import collect
     from runners.tracking import write_study_summary
@@ -234,6 +257,8 @@ def write_report(plan: Plan, runs_dir: Path, uri: str, formats: Sequence[str]) -
     # Of two launches that end at once, each replaces the other's files and summaries as a whole.
     with exclusively(runs_dir / "reports.lock"):
         results = collect(plan, uri)
+        if launch is not None:
+            results = results.with_launch(launch)
         files = make_report(plan, uri, formats, runs_dir / "reports", results=results)
         tracker = commands.make_tracker(plan, runs_dir, uri)
         judged, birds = verdicts(plan, results), canaries(plan, results)
@@ -241,7 +266,9 @@ def write_report(plan: Plan, runs_dir: Path, uri: str, formats: Sequence[str]) -
             records = [VariantRecord(row.key, row.as_metrics(study.metric)) for row in summary.variants]
             told: dict[str, str] = {claim.key: claim.verdict for claim in judged if claim.study == study.name}
             told |= {bird.key: bird.verdict for bird in birds if bird.study.name == study.name}
-            write_study_summary(tracker, plan, study, records, list(files.values()), verdicts=told)
+            write_study_summary(
+                tracker, plan, study, records, list(files.values()), verdicts=told, launches=results.launches
+            )
     out = console()
     for bird in birds:
         if bird.state == "alarm":
@@ -262,7 +289,7 @@ def last_request(studies: Sequence[str], uri: str, canary: bool) -> dict[str, An
     return asked | {"canary": canary or found["canary"]}
 
 
-for verb in (commands.list_studies, commands.plan, run, retry, report, sync, commands.ui, commands.schema):
+for verb in (commands.list_studies, plan_commands.plan, run, retry, report, sync, commands.ui, commands.schema):
     cli.add_command(verb)
 
 

@@ -45,11 +45,18 @@ class Claim(Frozen):
         name: Short name, unique in the study.
         statement: The finding in one sentence, in our words.
         contrasts: What must hold in our runs for it to be reproduced.
+        equal_size: Whether the finding is about networks of about as many parameters, which is then checked.
     """
 
     name: Annotated[str, Field(min_length=1, max_length=200)]
     statement: Annotated[str, Field(min_length=1, max_length=500)]
     contrasts: Annotated[tuple[Contrast, ...], Field(min_length=1, strict=False)]
+    equal_size: bool = False
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """Every variant that one of its contrasts compares, each once."""
+        return tuple(dict.fromkeys(name for contrast in self.contrasts for name in contrast.variants))
 
 
 def better_than(better: str, *worse: str, margin: float = 0.0) -> tuple[Contrast, ...]:

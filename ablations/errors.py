@@ -101,6 +101,10 @@ class LeaseError(AblationError):
     exit_code = 1
 
 
+class BudgetError(AblationError):
+    """A plan takes longer than it may, or how long it takes cannot be told."""
+
+
 class ReportError(AblationError):
     """A report cannot be made from the runs there are."""
 

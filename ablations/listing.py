@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ablations.lint import Lint
 from ablations.planning import Plan, Request, make_plan
 from ablations.registry import available_studies, get_study
+
+_MOST_ALIKE = 3
+"""Lints of one kind in one study that are shown."""
 
 
 def study_overview(request: Request) -> RenderableType:
@@ -42,6 +48,34 @@ def plan_overview(plan: Plan) -> RenderableType:
     )
     canary = [Text(_canary(plan))] if plan.canaries else []
     return Group(table, Text(_sharing(plan)), *canary, Text(todo))
+
+
+def lint_overview(lints: Sequence[Lint], *, with_allowed: bool) -> RenderableType:
+    """Returns the lints that nothing allows, a line each, and with `with_allowed` the others with their reasons."""
+    warnings = [lint for lint in lints if not lint.is_allowed]
+    lines = [*_warnings(warnings), *(_allowed(lints) if with_allowed else ())]
+    if warnings:
+        lines.append("docs/lint.md says what each is about, and how a study allows one that is meant.")
+    return Group(*(Text(line) for line in lines))
+
+
+def _warnings(lints: Iterable[Lint]) -> Iterator[str]:
+    alike: dict[tuple[str, str], list[Lint]] = {}
+    for lint in lints:
+        alike.setdefault((lint.study, lint.code), []).append(lint)
+    for (study, code), found in alike.items():
+        yield from (f"lint {code} in {study}: {lint.message}" for lint in found[:_MOST_ALIKE])
+        if len(found) > _MOST_ALIKE:
+            yield f"lint {code} in {study}: … and {len(found) - _MOST_ALIKE} more"
+
+
+def _allowed(lints: Iterable[Lint]) -> Iterator[str]:
+    alike: dict[tuple[str, str], dict[str, None]] = {}
+    for lint in lints:
+        if lint.is_allowed:
+            alike.setdefault((lint.code, lint.reason), {})[lint.study] = None
+    for (code, reason), studies in alike.items():
+        yield f"Lint {code} is allowed in {', '.join(studies)}: {reason}."
 
 
 def _counts(plan: Plan, study: str) -> tuple[int, int, int, int, int, int]:

@@ -1,8 +1,8 @@
 """A user's study from a YAML file. Every error names the file, the line and the reason.
 
 The short form of the file is turned into a `Study` here: variants are a mapping from names to their changes, and the
-words `label`, `intervention`, `published` and `cells` in a variant are not changes. How YAML is read lives in
-`documents`.
+words `label`, `intervention`, `published`, `cells` and `differs_in` in a variant are not changes. How YAML is read
+lives in `documents`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ablations.settings import DEFAULTS, check_values, flatten, reason_of
 from ablations.spec import Intervention, Placement
 from ablations.study import Scale, Study
 
-_VARIANT_WORDS = ("label", "intervention", "published", "cells")
+_VARIANT_WORDS = ("label", "intervention", "published", "cells", "differs_in")
 _WORDS = {"variants": _VARIANT_WORDS, "networks": ("label",)}
 _STUDY_WORDS = tuple(name for name in Study.model_fields)
 _INTERVENTION_WORDS = (

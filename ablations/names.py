@@ -68,6 +68,18 @@ ROLES = (
 """What a convolution does inside its block."""
 
 
+LINTS: dict[str, str] = {
+    "several-factors": "a variant differs from the reference in more factors than it says",
+    "no-difference": "two variants are one and the same training or evaluation",
+    "unread-setting": "no variant reads a setting of the study's baseline",
+    "late-annealing": "the temperature reaches its end only with the end of the training",
+    "unequal-size": "networks that are compared as equally large are not",
+    "few-seeds": "there are too few seeds for any difference to be significant",
+    "selects-on-test": "what is to be selected is judged by the test split",
+}
+"""What `ablations.lint` looks for in a study, by the code under which a study may allow it; see `docs/lint.md`."""
+
+
 def add_aggregation(name: str, title: str | None = None) -> None:
     """Makes a plug-in's strategy known to specs; adding a name again changes nothing."""
     AGGREGATIONS.setdefault(name, title or name.replace("_", " "))

@@ -61,10 +61,7 @@ offline_option = click.option(
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
-_DISPATCH = (
-    click.option(
-        "--dispatch", default="processes", show_default=True, help="processes, ray, slurm, or inline for debugging."
-    ),
+_TASKS = (
     click.option(
         "--workers",
         type=click.IntRange(1, 100_000),
@@ -72,6 +69,22 @@ _DISPATCH = (
     ),
     click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1 or auto."),
     click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="CPU threads per task."),
+)
+_BUDGET = (
+    click.option(
+        "--max-hours",
+        type=click.FloatRange(0, 100_000, min_open=True),
+        help="The longest that it may take by estimate; otherwise it is refused, or trimmed with --trim.",
+    ),
+    click.option(
+        "--trim", is_flag=True, help="Make it fit: fewer seeds first, down to 2, then without the studies named last."
+    ),
+)
+_DISPATCH = (
+    click.option(
+        "--dispatch", default="processes", show_default=True, help="processes, ray, slurm, or inline for debugging."
+    ),
+    *_TASKS,
     click.option(
         "--trials-per-gpu",
         type=click.IntRange(1, 64),
@@ -112,6 +125,16 @@ _RECOVERY = (
         help="How long others wait for a worker of this launch that gives no sign of life.",
     ),
 )
+
+
+def task_options(command: _Command) -> _Command:
+    """Adds the options that say how many tasks run at once, and on which device."""
+    return _with(command, _TASKS)
+
+
+def budget_options(command: _Command) -> _Command:
+    """Adds the options that say how long a plan may take."""
+    return _with(command, _BUDGET)
 
 
 def dispatch_options(command: _Command) -> _Command:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import Field
+
 from ablations.errors import UnknownNameError
 from ablations.settings import flatten
 from ablations.spec import Frozen
@@ -17,18 +19,21 @@ class Preset(Frozen):
         summary: What it is for, with the time it takes.
         seeds: Repeats per variant.
         settings: The weakest layer of settings, over the defaults.
+        allow: Lints that every study may raise at this scale, each with the reason.
     """
 
     name: str
     summary: str
     seeds: int
     settings: dict[str, Any]
+    allow: dict[str, str] = Field(default_factory=dict)
 
 
 SMOKE = Preset(
     name="smoke",
     summary="seconds, for tests: 128 images, 2 epochs, 2 seeds; its numbers mean nothing",
     seeds=2,
+    allow={"few-seeds": "its numbers mean nothing"},
     settings=flatten(
         {
             "data": {"name": "fashion_mnist_mini", "train_images": 128, "validation_images": 100, "test_images": 100},
@@ -48,6 +53,7 @@ QUICK = Preset(
     name="quick",
     summary="minutes on two cores: 3,600 embedded Fashion-MNIST images, 3 seeds",
     seeds=3,
+    allow={"few-seeds": "minutes do not pay for more; its intervals show how little it can say"},
     settings=flatten(
         {
             "data": {"name": "fashion_mnist_mini", "train_images": 3600},
@@ -67,6 +73,7 @@ SMALL = Preset(
     name="small",
     summary="hours on two cores: all 55,000 Fashion-MNIST training images, 5 seeds",
     seeds=5,
+    allow={"few-seeds": "five seeds take hours; claims are judged by intervals, and the report says what has no star"},
     settings=flatten(
         {
             "data": {"name": "fashion_mnist"},
@@ -86,6 +93,7 @@ PAPER = Preset(
     name="paper",
     summary="the paper's scale: ImageNet at 224 px, MobileNetV2 ×0.5, 300 epochs; GPUs and weeks",
     seeds=3,
+    allow={"few-seeds": "each seed takes a GPU days; three give an interval, if a wide one"},
     settings=flatten(
         {
             "data": {"name": "imagenet", "augmentation": "resized_crop_flip", "mixup": 0.2},

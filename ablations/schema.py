@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ablations.claims import Claim
+from ablations.names import LINTS
 from ablations.presets import PRESETS
-from ablations.settings import DEFAULTS
+from ablations.settings import DEFAULTS, FACTORS
 from ablations.spec import Intervention, TrialSpec
 from ablations.study import Study
 from ablations.vocabulary import STUDY_METRICS
@@ -15,6 +16,11 @@ _VARIANT_WORDS = {
     "label": {"type": "string", "description": "What a table prints instead of the name."},
     "published": {"type": "string", "description": "Row of the published table to stand beside."},
     "cells": {"type": "array", "items": {"type": "string"}, "description": "One entry per column of the study."},
+    "differs_in": {
+        "type": "array",
+        "items": {"enum": list(FACTORS)},
+        "description": "The factors in which it differs from the reference, where they are more than one.",
+    },
 }
 
 
@@ -51,6 +57,9 @@ def study_schema() -> dict[str, Any]:
             "variants": _by_name({**changes, **words}),
             "claims": {"type": "array", "items": claim},
             "scales": _scales(baseline),
+            "equal_size": {"type": "boolean", "description": "Whether all variants have about as many parameters."},
+            "selects": {"type": "boolean", "description": "Whether the best variant is kept for later use."},
+            "allow": _reasons("Lints that are meant, each with the reason."),
         },
         "$defs": definitions,
     }
@@ -68,6 +77,12 @@ def _scales(baseline: dict[str, Any]) -> dict[str, Any]:
     }
     scale = {"type": "object", "additionalProperties": False, "properties": properties}
     return {"type": "object", "additionalProperties": False, "properties": dict.fromkeys(PRESETS, scale)}
+
+
+def _reasons(description: str) -> dict[str, Any]:
+    reason = {"type": "string", "minLength": 1, "maxLength": 500}
+    codes = dict.fromkeys(LINTS, reason)
+    return {"type": "object", "additionalProperties": False, "properties": codes, "description": description}
 
 
 def _described(name: str) -> dict[str, Any]:

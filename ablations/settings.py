@@ -15,7 +15,16 @@ from pydantic import BaseModel, ValidationError
 from ablations.datasets import downloadable, folder_sets, get_folder_set
 from ablations.errors import SettingError, SpecError, UnknownNameError, nearest
 from ablations.names import NETWORKS
-from ablations.spec import MAX_OPERATIONS, DataSpec, ModelSpec, Placement, TemperatureSpec, TrainSpec, TrialSpec
+from ablations.spec import (
+    MAX_OPERATIONS,
+    DataSpec,
+    Intervention,
+    ModelSpec,
+    Placement,
+    TemperatureSpec,
+    TrainSpec,
+    TrialSpec,
+)
 
 Settings = Mapping[str, Any]
 """Values under dotted keys, for example `{"train.epochs": 4}`."""
@@ -65,6 +74,15 @@ DEFAULTS: Settings = {key: value for key, value in _walk(TrialSpec) if key != "s
 _BRANCHES = frozenset(key[:end] for key in DEFAULTS for end, char in enumerate(key) if char == ".")
 """The groups of settings, those inside another group included."""
 
+_INTERVENTION = "intervention"
+FACTORS = (
+    *DEFAULTS,
+    *sorted(_BRANCHES),
+    _INTERVENTION,
+    *(f"{_INTERVENTION}.{key}" for key in Intervention.model_fields),
+)
+"""What a variant may differ in: every setting, every group of settings, and the intervention as a whole or in part."""
+
 
 def flatten(nested: Mapping[str, Any]) -> dict[str, Any]:
     """Returns nested mappings as dotted settings; keys may be dotted already, a placement stays whole.
@@ -97,6 +115,17 @@ def _leaves(nested: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Any]]
             raise SettingError(key, f"{key!r} is a group of settings, not a value; found {_shown(value)}.")
         else:
             yield key, value
+
+
+def settings_of(spec: TrialSpec) -> dict[str, Any]:
+    """Returns every setting of a trial but its seed, dotted; `None` where nothing reads it, a placement stays whole."""
+    return {key: _value_at(spec, key.split(".")) for key in DEFAULTS}
+
+
+def _value_at(place: Any, path: Iterable[str]) -> Any:
+    for name in path:
+        place = None if place is None else getattr(place, name)
+    return place
 
 
 def nest(flat: Settings) -> dict[str, Any]:

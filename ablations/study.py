@@ -10,8 +10,9 @@ from pydantic import AfterValidator, Field, PrivateAttr, field_validator, model_
 
 from ablations.claims import Claim
 from ablations.errors import SpecError, UnknownNameError
+from ablations.names import LINTS
 from ablations.presets import PRESETS
-from ablations.settings import check_values, flatten
+from ablations.settings import FACTORS, check_values, flatten
 from ablations.spec import Frozen, Intervention, PositiveFloat
 from ablations.vocabulary import COST_METRICS, STUDY_METRICS, TEST_TOP1
 
@@ -43,6 +44,7 @@ def _without_colon(name: str) -> str:
 Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
 Text = Annotated[str, Field(min_length=1, max_length=2000)]
 Changes = dict[str, Any]
+Reason = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_printable)]
 
 
 class _Changing(Frozen):
@@ -74,11 +76,22 @@ class Variant(_Changing):
         intervention: The evaluation-only change, or `None` to evaluate the network as it was trained.
         cells: What stands in the study's `columns` for this row, if it has any.
         published: Key of the row of the study's published table; the variant's own name if `None`.
+        differs_in: The factors in which it differs from the reference, where they are more than one: settings, groups
+            of settings, or `intervention`. Whatever else is found to differ is a lint.
     """
 
     intervention: Intervention | None = None
     cells: Annotated[tuple[str, ...], Field(strict=False)] = ()
     published: str | None = None
+    differs_in: Annotated[tuple[str, ...], Field(strict=False)] = ()
+
+    @field_validator("differs_in")
+    @classmethod
+    def _are_factors(cls, factors: tuple[str, ...]) -> tuple[str, ...]:
+        for factor in factors:
+            if factor not in FACTORS:
+                raise ValueError(str(UnknownNameError("factor", factor, FACTORS)))
+        return factors
 
     @property
     def published_key(self) -> str:
@@ -134,6 +147,9 @@ class Study(Frozen):
         finding: What the paper concludes, in our words.
         claims: The published findings that our runs are held against.
         scales: How the study is cut down, by preset.
+        equal_size: Whether all variants are compared as networks of about as many parameters, which is then checked.
+        selects: Whether the best variant is kept for later use, so that the test split must not decide which it is.
+        allow: Lints that are meant (`names.LINTS`), each with the reason.
     """
 
     name: Name
@@ -152,6 +168,9 @@ class Study(Frozen):
     finding: str | None = None
     claims: Annotated[tuple[Claim, ...], Field(strict=False)] = ()
     scales: dict[str, Scale] = Field(default_factory=dict)
+    equal_size: bool = False
+    selects: bool = False
+    allow: dict[str, Reason] = Field(default_factory=dict)
     _whole: Study | None = PrivateAttr(default=None)
 
     @field_validator("baseline")
@@ -165,6 +184,14 @@ class Study(Frozen):
         if metric not in STUDY_METRICS:
             raise ValueError(str(UnknownNameError("metric", metric, STUDY_METRICS)))
         return metric
+
+    @field_validator("allow")
+    @classmethod
+    def _are_lints(cls, allow: dict[str, str]) -> dict[str, str]:
+        for code in allow:
+            if code not in LINTS:
+                raise ValueError(str(UnknownNameError("lint", code, LINTS)))
+        return allow
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:

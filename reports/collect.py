@@ -30,12 +30,23 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ablations import vocabulary as names
 from ablations.errors import ReportError, TrackingError
-from ablations.fingerprint import SHORT
+from ablations.estimates import Record
+from ablations.fingerprint import SHORT, canonical_json
 from ablations.planning import Cell, Plan
 from reports.attention import profile_rows
 from reports.correctness import Correctness, compared_by_image, read_correctness
 from reports.facts import can_be_drawn, trials_of
-from reports.results import ATTENTION_COLUMNS, CELL_COLUMNS, CURVE_COLUMNS, FINISHED, MISSING, RUN_COLUMNS, Results
+from reports.launches import read_launches
+from reports.results import (
+    ATTENTION_COLUMNS,
+    CELL_COLUMNS,
+    CURVE_COLUMNS,
+    FINISHED,
+    MISSING,
+    RUN_COLUMNS,
+    Results,
+    in_order,
+)
 
 _PAGE = 1000
 _PROGRESS_BAR = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
@@ -68,12 +79,14 @@ def collect(plan: Plan, tracking_uri: str) -> Results:
         if not any(_status(run) == FINISHED for run in chosen.values()):
             raise ReportError(_nothing(plan, tracking_uri))
         curves = _curves(client, [chosen[key] for key in _drawn(plan) if key in chosen])
+        launches = in_order(_launches(client, plan))
         attention, unreadable = _attention(client, plan, chosen)
         correctness, left_out = _correctness(plan, chosen, tracking_uri)
     return Results(
         cells=_cell_frame(plan.cells, chosen),
         curves=pd.DataFrame(curves, columns=list(CURVE_COLUMNS)),
         runs=pd.DataFrame(_run_rows(plan, chosen), columns=list(RUN_COLUMNS)),
+        launches=launches,
         warnings=(*_disagreements(plan, runs), *unreadable, *left_out),
         attention=pd.DataFrame(attention, columns=list(ATTENTION_COLUMNS)),
         canaries=_cell_frame(plan.canaries, chosen),
@@ -133,6 +146,19 @@ def _open(uri: str) -> MlflowClient:
         port = parts.port or (443 if parts.scheme == "https" else 80)
         socket.create_connection((parts.hostname, port), timeout=_CONNECT_SECONDS).close()
     return MlflowClient(tracking_uri=uri)
+
+
+def _launches(client: MlflowClient, plan: Plan) -> Iterator[Record]:
+    """Yields the launches that earlier reports of the plan's studies at this scale came from."""
+    request, wanted = plan.request, {study.name for study in plan.studies}
+    overrides = canonical_json(dict(request.overrides))
+    experiment = client.get_experiment_by_name(names.experiment_name(request.preset.name, request.base().data.name))
+    if experiment is None:
+        return
+    for run in _search(client, [experiment.experiment_id], f"tags.`{names.TAG_KIND}` = 'study'"):
+        tags = run.data.tags
+        if tags.get(names.TAG_STUDY_NAME) in wanted and tags.get(names.TAG_OVERRIDES) == overrides:
+            yield from read_launches([tags])
 
 
 def _runs_by_fingerprint(client: MlflowClient, plan: Plan) -> dict[str, list[Run]]:

@@ -15,6 +15,7 @@ from reports.claims import JudgedClaim, judge_study, verdicts
 from reports.comparison_tables import comparisons_table, mcnemar_table
 from reports.costs import cost_reading, cost_table
 from reports.facts import MOST_TOLD_APART, trials_of
+from reports.launches import launch_facts, launches_table
 from reports.results import Results
 from reports.summary import StudySummary, summarize_study
 from reports.tables import study_table
@@ -66,6 +67,7 @@ def _summary(plan: Plan, results: Results, claims: Sequence[JudgedClaim]) -> Ite
     if warning is not None:
         yield warning
     counted = [("Verdicts", claim_tables.verdict_counts(claims))] if claims else []
+    counted += launch_facts(results)
     counted += [("Canaries", canary_facts(canaries))] if canaries else []
     yield Facts((*prose.run_facts(plan, results), *counted))
     for caveat in prose.caveats(plan, results):
@@ -178,4 +180,7 @@ def _appendix(plan: Plan, results: Results, claims: Sequence[JudgedClaim]) -> It
     versions = appendix.versions_table(results)
     unknown = Paragraph("The runs recorded no versions.")
     yield Section("Code and versions", (appendix.commits_table(results), versions if versions.rows else unknown))
+    launches = launches_table(results)
+    if launches is not None:
+        yield Section("Estimated and actual time", (launches,))
     yield Section("Fingerprints and runs", (appendix.provenance_table(plan, results),))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
 
+from ablations.estimates import Record
 from reports.correctness import Correctness
 
 FINISHED, MISSING, NO_METRIC = "finished", "missing", "without the deciding metric"
@@ -31,6 +32,10 @@ class Repeat:
     def finished(self) -> bool:
         """Whether there is a value."""
         return self.status == FINISHED
+
+
+MOST_LAUNCHES = 10
+"""Launches that a report tells of, the newest."""
 
 
 def _no_attention() -> pd.DataFrame:
@@ -57,6 +62,7 @@ class Results:
         canaries: A row per canary of the plan, in the columns of `cells`; `variant` is `planning.CANARY`.
         correctness: By fingerprint, which test images were classified correctly. Only nodes of studies that compare
             evaluations of one checkpoint are here, and of these only those that were tracked with it.
+        launches: The launches behind a report of this plan, the first one first: what was estimated, what they took.
         memo: What was computed from these results already, kept by those who compute it (`reports.summary`).
     """
 
@@ -67,12 +73,17 @@ class Results:
     attention: pd.DataFrame = field(default_factory=_no_attention)
     canaries: pd.DataFrame = field(default_factory=_no_cells)
     correctness: Mapping[str, Correctness] = field(default_factory=dict)
+    launches: tuple[Record, ...] = ()
     memo: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def newest(self) -> int:
         """When the newest run ended, in milliseconds since 1970, or 0 if there is none."""
         return int(self.runs["ended"].max()) if len(self.runs) else 0
+
+    def with_launch(self, launch: Record) -> Results:
+        """Returns the same results with one more launch behind them."""
+        return replace(self, launches=in_order((*self.launches, launch)))
 
     def repeats(self, study: str, metric: str) -> dict[tuple[str, str], dict[int, Repeat]]:
         """Returns the repeats of each (network, variant) of a study by seed, in the order of the plan.
@@ -90,6 +101,12 @@ class Results:
         for network, _, seed, repeat in _repeats(self.canaries, study, metric):
             grouped.setdefault(network, {})[seed] = repeat
         return grouped
+
+
+def in_order(launches: Iterable[Record]) -> tuple[Record, ...]:
+    """Returns launches by their beginning, each once; of many, the newest."""
+    found = {launch.launch: launch for launch in launches}
+    return tuple(sorted(found.values(), key=lambda one: (one.began, one.launch))[-MOST_LAUNCHES:])
 
 
 def _repeats(cells: pd.DataFrame, study: str, metric: str) -> Iterator[tuple[str, str, int, Repeat]]:

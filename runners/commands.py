@@ -1,4 +1,4 @@
-"""The verbs that carry out and follow: list, plan, ui, schema; and what `run` does but for its report.
+"""The verbs list, ui and schema; and what `run` does but for its report. `plan` is in `runners.plan_commands`.
 
 Nothing heavy is imported before a verb needs it: `list` and `plan` answer in under a second.
 """
@@ -21,8 +21,6 @@ import click
 
 from ablations.errors import AblationError
 from ablations.options import (
-    all_option,
-    canary_option,
     console,
     examples,
     find_studies,
@@ -30,13 +28,12 @@ from ablations.options import (
     plugin_option,
     preset_option,
     runs_option,
-    seeds_option,
-    set_option,
 )
 
 if TYPE_CHECKING:
     from ablations.planning import Plan
     from runners.dispatch import Dispatcher, DispatchSettings
+    from runners.forecast import Forecaster
     from runners.progress import Failure, Summary
     from runners.tracking.desk import Desk
     from runners.tracking.nodes import Tracker
@@ -52,25 +49,6 @@ def list_studies(preset: str | None, plugins: tuple[str, ...]) -> None:
 
     load_plugins(plugins)
     console().print(study_overview(make_request(preset, (), None)))
-
-
-@click.command(
-    epilog=examples("plan aggregation temperature --preset quick", "plan my_study.yaml --set train.epochs=4 --seeds 5")
-)
-@click.argument("studies", nargs=-1)
-@all_option
-@preset_option
-@set_option
-@seeds_option
-@canary_option
-@runs_option
-@plugin_option
-def plan(studies: tuple[str, ...], runs_dir: Path, plugins: tuple[str, ...], **asked: Any) -> None:
-    """Trainings and evaluations after deduplication, and what is already done. Starts nothing."""
-    from ablations.listing import plan_overview
-
-    load_plugins(plugins)
-    console().print(plan_overview(find_plan(studies, runs_dir, **asked)))
 
 
 @click.command(epilog=examples("ui", "ui --port 5001"))
@@ -172,8 +150,9 @@ def launch(
     dispatch: DispatchSettings,
     recovery: Mapping[str, Any],
     plugins: tuple[str, ...],
+    forecaster: Forecaster,
 ) -> Summary:
-    """Carries out a plan and follows it in the tracking store.
+    """Carries out a plan, says beforehand how long that takes, and follows it in the tracking store.
 
     Args:
         plan: What is needed and what is done.
@@ -182,6 +161,7 @@ def launch(
         dispatch: From `take_dispatch`.
         recovery: From `take_recovery`.
         plugins: Modules that workers import first.
+        forecaster: Estimates it and learns from it.
 
     Raises:
         AblationError: If nothing can be run, with why.
@@ -191,6 +171,9 @@ def launch(
     from runners.files import check_writable
     from runners.follower import Follower
     from runners.launch import Launch, Settings
+    from runners.plan_commands import announce
+    from runners.redo import remember_launch
+    from runners.state import StateStore
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     place: dict[str, Any] = {"device": dispatch.device, "threads": dispatch.threads}
@@ -200,9 +183,15 @@ def launch(
     dispatcher = make_dispatcher(dispatch)
     with dispatcher if plan.missing else nullcontext():
         plan, desk = _prepare(plan, runs_dir, uri, dispatcher, plugins)
+        found = announce(plan, forecaster, dispatcher, plugins) if plan.missing else None
         with make_display(console()) as display:
             follower = Follower(_source(plan), desk, display.note)
-            return Launch(plan, dispatcher, follower, display, settings).run()
+            summary = Launch(forecaster.longest_first(plan), dispatcher, follower, display, settings).run()
+    if not plan.missing:
+        return summary
+    record = forecaster.learn(plan, StateStore(settings.state_root), settings.launch, found, summary)
+    remember_launch(runs_dir, record.as_mapping())
+    return replace(summary, record=record)
 
 
 def _prepare(

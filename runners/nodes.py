@@ -18,6 +18,7 @@ from ablations import vocabulary as names
 from ablations.errors import CheckpointError
 from ablations.planning import EvaluationNode, Node
 from runners import distributed, leases
+from runners.capacity import forget_peak_memory, peak_memory_bytes
 from runners.checkpoint import CheckpointStore, load_weights
 from runners.correctness import correctness
 from runners.data import BatchSource
@@ -32,12 +33,12 @@ from runners.state import NodeState
 from runners.task import Task
 from runners.training import Hooks, Trainer
 
-_LAYOUT = torch.channels_last
+LAYOUT = torch.channels_last
 """Static and dynamic networks alike are fastest in it, on CPU and GPU."""
 
 
 _ALONE = World()
-_LATENCY_ROUNDS = 20
+LATENCY_ROUNDS = 20
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -85,6 +86,21 @@ def free_memory() -> None:
     memory: Any = torch.cuda
     if memory.is_initialized():
         memory.empty_cache()
+
+
+def forget_peak() -> None:
+    """Makes `peak` begin anew."""
+    forget_peak_memory()
+    memory: Any = torch.cuda
+    if memory.is_initialized():
+        memory.reset_peak_memory_stats()
+
+
+def peak() -> dict[str, int]:
+    """Returns the most bytes of main memory, and of a GPU's if there is one, that this process has taken."""
+    memory: Any = torch.cuda
+    on_gpu = {"peak_gpu_memory": int(memory.max_memory_reserved())} if memory.is_initialized() else {}
+    return {"peak_memory": peak_memory_bytes(), **on_gpu}
 
 
 def train(node: Node, state: NodeState, task: Task, device: torch.device, world: World) -> None:
@@ -142,7 +158,7 @@ def run_cost(node: Node, state: NodeState, task: Task) -> dict[str, float]:
     state.report_progress(step=0, steps=1)
     model = build_network(node.spec.model, facts, seed)
     networks = {"static": build_network(as_static(node.spec.model), facts, seed), "own": model}
-    latency = dyconv.compare_latency(networks, size, repeats=_LATENCY_ROUNDS)
+    latency = dyconv.compare_latency(networks, size, repeats=LATENCY_ROUNDS)
     counted = dyconv.cost(model, size)
     return {
         names.COST_PARAMETERS: float(counted.parameters),
@@ -159,9 +175,9 @@ def _prepare(node: Node, task: Task, device: torch.device) -> tuple[nn.Module, B
     if device.type == "cuda" and device.index is not None:
         # What libraries allocate without being asked where must not end up on the GPU of another worker.
         torch.cuda.set_device(device)
-    source = open_source(node.spec, device, _LAYOUT)
+    source = open_source(node.spec, device, LAYOUT)
     model = build_network(node.spec.model, source.facts, node.spec.seed)
-    return model.to(device).to(memory_format=_LAYOUT), source
+    return model.to(device).to(memory_format=LAYOUT), source
 
 
 def _test(model: nn.Module, source: BatchSource) -> Measurement:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from ablations.estimates import Record
+
 
 @dataclass(frozen=True)
 class Running:
@@ -87,6 +89,7 @@ class Summary:
         seconds: How long it took.
         untracked: Why something could not be written to the tracking store, or `None`.
         stopped: Nodes left out because another one failed.
+        record: What was estimated and what it took, if there was something to do.
     """
 
     finished: int
@@ -96,3 +99,4 @@ class Summary:
     seconds: float
     untracked: str | None
     stopped: int = 0
+    record: Record | None = None

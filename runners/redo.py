@@ -52,13 +52,26 @@ def begin_anew(plan: Plan, variants: Sequence[str], states: StateStore) -> Plan:
         LeaseError: If one of the nodes is being run.
         OutputError: If a folder cannot be moved.
     """
-    wanted = _nodes_of(plan, variants)
-    wanted |= _resting_on(wanted, states)
+    wanted = _to_be_redone(plan, variants, states)
     for fingerprint in sorted(wanted):
         _refuse_running(states[fingerprint])
     for fingerprint in sorted(wanted):
         states[fingerprint].begin_anew()
     return replace(plan, done=plan.done - wanted)
+
+
+def undone(plan: Plan, variants: Sequence[str], states: StateStore) -> Plan:
+    """Returns the plan that `begin_anew` would return, and changes nothing.
+
+    Raises:
+        UnknownNameError: If there is no such variant in the plan.
+    """
+    return replace(plan, done=plan.done - _to_be_redone(plan, variants, states)) if variants else plan
+
+
+def _to_be_redone(plan: Plan, variants: Sequence[str], states: StateStore) -> set[str]:
+    wanted = _nodes_of(plan, variants)
+    return wanted | _resting_on(wanted, states)
 
 
 def _nodes_of(plan: Plan, variants: Sequence[str]) -> set[str]:
@@ -98,6 +111,11 @@ def _refuse_running(state: NodeState) -> None:
 def remember_run(runs_dir: Path, studies: Sequence[str], asked: Mapping[str, Any]) -> None:
     """Writes down what `run` was asked for, for a `retry` that names nothing."""
     write_json(runs_dir / _LAST_RUN, {"studies": list(studies), **asked})
+
+
+def remember_launch(runs_dir: Path, told: Mapping[str, Any]) -> None:
+    """Writes down, beside what `run` was asked for, what was estimated of the launch and, later, what it took."""
+    write_json(runs_dir / _LAST_RUN, {**last_run(runs_dir), "launch": dict(told)})
 
 
 def last_run(runs_dir: Path) -> dict[str, Any]:

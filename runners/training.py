@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
@@ -142,6 +142,16 @@ class Trainer:
             # After the last epoch the weights are written, which is all that is needed then.
             if epoch + 1 < self.spec.train.epochs and self._is_due(_EPOCH_SECONDS):
                 self._save()
+
+    def rehearse(self) -> Iterator[float]:
+        """Trains steps of the first epoch, kept nowhere, and yields how many seconds each took, its images included."""
+        sums, started = _Sums(self.device), time.monotonic()
+        self.model.train()
+        for step, (images, labels) in enumerate(self.source.training(0)):
+            float(self._step(0, step, images, labels, sums))
+            now = time.monotonic()
+            yield now - started
+            started = time.monotonic()
 
     def _run_epoch(self, epoch: int, hooks: Hooks) -> dict[str, float]:
         steps = self.source.steps_per_epoch

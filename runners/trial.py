@@ -74,6 +74,8 @@ def _measure(state: NodeState, task: Task, lease: Lease) -> None:
     started = time.monotonic()
     from runners import nodes
 
+    nodes.forget_peak()
+
     more: dict[str, Any] = {}
     if node.kind == "trial":
         more["micro_batch"] = choose_micro_batch(node.spec.train, state.attempts(), state.weights_file.exists())
@@ -82,7 +84,7 @@ def _measure(state: NodeState, task: Task, lease: Lease) -> None:
     metrics = runner(node, state, task)
     device = str(nodes.choose_device(task.device))
     lease.check()
-    state.finish(metrics, time.monotonic() - started, versions=versions(), device=device, **more)
+    state.finish(metrics, time.monotonic() - started, versions=versions(), device=device, **nodes.peak(), **more)
     # Not before: a kill in between would cost the whole training. What cannot be removed does no harm.
     with suppress(OSError):
         nodes.tidy(state)

@@ -11,7 +11,11 @@ from pathlib import Path
 import pytest
 
 import run_ablation
-from ablations.registry import available_studies
+from ablations.estimates import Speed, speed_key
+from ablations.planning import Request, make_plan
+from ablations.presets import get_preset
+from ablations.registry import available_studies, get_study
+from runners.experience import Experience, Load, Measurement
 
 VERBS = ("list", "plan", "run", "retry", "report", "sync", "ui", "schema")
 HEAVY = (
@@ -139,6 +143,96 @@ def test_all_studies_are_planned_together_at_every_preset(invoke: Invoke, preset
     assert [name for name in available_studies() if f" {name} " not in out] == []
 
 
+MANY_FACTORS = """\
+name: mine
+question: Does everything help?
+reference: narrow
+seeds: 12
+variants:
+  narrow: {model.width: 0.35}
+  other: {model.width: 0.5, train.epochs: 4}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "words"),
+    [
+        (STUDY, 0, ["Lint few-seeds is allowed in mine"]),
+        (MANY_FACTORS, 1, ["lint several-factors in mine", "model.width, train.epochs", "docs/lint.md"]),
+        (MANY_FACTORS + "allow: {several-factors: it is a demonstration}\n", 0, ["it is a demonstration"]),
+    ],
+)
+def test_strict_fails_with_what_is_not_allowed(
+    invoke: Invoke, tmp_path: Path, text: str, code: int, words: list[str]
+) -> None:
+    (tmp_path / "mine.yaml").write_text(text)
+    strict, out, err = invoke("plan", "mine.yaml", "--strict")
+    assert (strict, err) == (code, "")
+    assert [word for word in words if word not in " ".join(out.split())] == []
+    assert invoke("plan", "mine.yaml") == (0, out, "")
+
+
+def test_the_built_in_studies_are_strict(invoke: Invoke) -> None:
+    assert invoke("plan", "--all", "--strict")[0] == 0
+
+
+def test_a_plan_says_that_it_does_not_know_how_long_it_takes(invoke: Invoke, tmp_path: Path) -> None:
+    out = invoke("plan", "temperature")[1]
+    assert "Time: it cannot be told yet: 2 networks" in out
+    assert "--calibrate" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+STEP = 10.0
+"""Seconds: a training of 168 steps takes 28 minutes, and 24 of them by two workers 5 h 36 min."""
+
+
+@pytest.fixture
+def timed(tmp_path: Path) -> None:
+    """A runs folder that knows how long the networks of *temperature* take."""
+    request = Request(get_preset("quick"))
+    plan = make_plan([get_study("temperature", request.base())], request)
+    store = Experience(tmp_path / "runs")
+    about = (store.machine.version, Load("cpu", 2, 1), store.machine.host)
+    one = Measurement("learned", 1.0, *about, Speed(step=STEP, memory=2_000_000, weights=1_000_000))
+    store.add({speed_key(node): [one] for node in plan.nodes})
+
+
+@pytest.mark.usefixtures("timed")
+def test_a_plan_says_how_long_it_takes(invoke: Invoke) -> None:
+    out = invoke("plan", "temperature", "--workers", "2", "--device", "cpu")[1]
+    assert "Time: 5 h 40 min (" in out
+    assert "with 2 workers; of computing, trainings 11 h" in out
+    assert "Needs: memory up to 4 MB of " in out
+    assert "with 24 workers" in invoke("plan", "temperature", "--workers", "24", "--device", "cpu")[1]
+
+
+@pytest.mark.usefixtures("timed")
+@pytest.mark.parametrize("verb", ["plan", "run"])
+def test_a_plan_of_too_many_hours_is_refused(invoke: Invoke, tmp_path: Path, verb: str) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    code, out, err = invoke(verb, "temperature", "--workers", "2", "--device", "cpu", "--max-hours", "5")
+    assert (code, out) == (2, "")
+    assert "this takes about 5 h 40 min" in err
+    assert "--trim" in err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.usefixtures("timed")
+def test_a_plan_is_trimmed_to_the_hours(invoke: Invoke) -> None:
+    how = ("--workers", "2", "--device", "cpu", "--max-hours", "4", "--trim")
+    code, out, err = invoke("plan", "temperature", *how)
+    assert (code, err) == (0, "")
+    assert "2 seeds. It takes about 3 h 40 min then" in " ".join(out.split())
+    assert "To do: 16 trainings, 0 evaluations." in out
+
+
+def test_hours_that_cannot_be_told_are_refused(invoke: Invoke) -> None:
+    code, out, err = invoke("plan", "temperature", "--max-hours", "5")
+    assert (code, out) == (2, "")
+    assert "cannot be told yet" in err
+
+
 def test_schema_is_json(invoke: Invoke) -> None:
     code, out, _ = invoke("schema")
     assert code == 0
@@ -183,6 +277,10 @@ def test_schema_is_json(invoke: Invoke) -> None:
         (["plan", "temperature", "--seeds", "0"], ["--seeds"]),
         (["plan", "temperature", "--seeds", "many"], ["--seeds"]),
         (["plan", "temperature", "--pre", "quick"], ["--pre"]),
+        (["plan", "temperature", "--trim"], ["--trim needs --max-hours"]),
+        (["run", "temperature", "--trim"], ["--trim needs --max-hours"]),
+        (["plan", "temperature", "--max-hours", "0"], ["--max-hours"]),
+        (["plan", "temperature", "--workers", "0"], ["--workers"]),
         (["ui", "--port", "0"], ["--port"]),
     ],
 )

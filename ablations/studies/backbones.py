@@ -30,6 +30,7 @@ _NETWORKS: dict[str, tuple[str, str]] = {
 }
 """Title of each network, and the beginning of its rows in the published table."""
 
+_REFERENCE = "mobilenet_v2"
 _SMOKE = ("mobilenet_v2", "mobilenet_v3_small", "resnet10")
 _QUICK = ("mobilenet_v2",)
 """MobileNetV3-Small stayed at chance when it was tried at this size; a dynamic ResNet takes minutes per training."""
@@ -60,7 +61,7 @@ def build(base: TrialSpec) -> Study:
         name="backbones",
         title="Static against dynamic networks",
         question="Does dynamic convolution help every network?",
-        reference="mobilenet_v2_static",
+        reference=f"{_REFERENCE}_static",
         published="backbones",
         columns=("network", "layers"),
         finding="Dynamic convolution improves every network tried, the small ones most.",
@@ -77,12 +78,14 @@ def build(base: TrialSpec) -> Study:
 def _pair(name: str, image_size: int) -> tuple[Variant, Variant]:
     title, published = _NETWORKS[name]
     network = {"model.name": name, **_size(name, image_size)}
+    others = ("model.name", "model.width", *_RECIPES.get(name, {}), *_FEW) if name != _REFERENCE else ()
     return (
         Variant(
             name=f"{name}_static",
             cells=(title, "static"),
             label=title,
             changes={**network, **STATIC},
+            differs_in=others,
             published=f"{published}_static" if published else None,
         ),
         Variant(
@@ -90,6 +93,7 @@ def _pair(name: str, image_size: int) -> tuple[Variant, Variant]:
             cells=(title, "dynamic"),
             label=f"DY-{title}",
             changes={**network, **ANNEALING},
+            differs_in=(*others, "model.layer"),
             published=f"{published}_dynamic" if published else None,
         ),
     )

@@ -27,7 +27,13 @@ STUDY = Study(
             changes={"model.layer": "condconv", "model.num_kernels": 8},
             published="condconv_0.5",
         ),
-        Variant(name="dynamic", label="dynamic, K = 4", changes=ANNEALING, published="dynamic_0.5"),
+        Variant(
+            name="dynamic",
+            label="dynamic, K = 4",
+            changes=ANNEALING,
+            published="dynamic_0.5",
+            differs_in=("model.layer", "model.num_kernels"),
+        ),
     ),
     claims=(
         Claim(

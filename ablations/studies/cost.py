@@ -28,17 +28,25 @@ def _mobilenet(width: float) -> dict[str, Any]:
     return {"model.name": "mobilenet_v2", "model.width": width, "model.depth": 1.0}
 
 
+def _differs(settings: dict[str, Any]) -> tuple[str, ...]:
+    """Returns what tells a network whose layers are not static from the reference."""
+    reference = _mobilenet(1.0)
+    return (*(key for key, value in settings.items() if value != reference[key]), "model.layer")
+
+
 def _pair(key: str, title: str, settings: dict[str, Any], dynamic: dict[str, Any]) -> tuple[Variant, Variant]:
+    changes = {**settings, **dynamic}
     return (
         Variant(name=f"{key}_static", cells=(title, "static"), changes={**settings, **STATIC}),
-        Variant(name=f"{key}_dynamic", cells=(title, "dynamic, K = 4"), changes={**settings, **dynamic}),
+        Variant(name=f"{key}_dynamic", cells=(title, "dynamic, K = 4"), changes=changes, differs_in=_differs(settings)),
     )
 
 
 def _condconv(width: float) -> Variant:
     changes = {**_mobilenet(width), "model.layer": "condconv", "model.num_kernels": 8}
     cells = (f"MobileNetV2 ×{width:g}", "CondConv, K = 8")
-    return Variant(name=f"condconv_{width}", cells=cells, changes={**changes, **_EVERY_BUT_STEM})
+    changes |= _EVERY_BUT_STEM
+    return Variant(name=f"condconv_{width}", cells=cells, changes=changes, differs_in=_differs(_mobilenet(width)))
 
 
 STUDY = Study(

@@ -60,11 +60,14 @@ def _size(depth: float, width: float) -> dict[str, Any]:
 
 def _rows(depth: float, width: float, changes: dict[str, Any]) -> list[Variant]:
     """Returns the rows of one network; the changes that make it are none for the network of the preset itself."""
+    # Beyond the network of the preset, a row differs from the reference in its size as well as in its layers.
+    differs = (*changes, "model.layer") if changes else ()
     static = Variant(
         name=f"{_prefix(depth, width)}static",
         label=f"depth {depth:g} ×{width:g} static",
         cells=(f"{depth:g}", f"×{width:g}", "static"),
         changes={**changes, **STATIC},
+        differs_in=differs,
     )
     dynamic = (
         Variant(
@@ -72,6 +75,7 @@ def _rows(depth: float, width: float, changes: dict[str, Any]) -> list[Variant]:
             label=f"depth {depth:g} ×{width:g} K={kernels}",
             cells=(f"{depth:g}", f"×{width:g}", str(kernels)),
             changes={**changes, "model.num_kernels": kernels, **ANNEALING},
+            differs_in=differs,
         )
         for kernels in _KERNELS
     )

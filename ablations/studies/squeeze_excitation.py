@@ -25,7 +25,12 @@ STUDY = Study(
         Variant(name="static", changes=STATIC),
         Variant(name="squeeze_excitation", label="SE", changes={**STATIC, **_SE}),
         Variant(name="dynamic", changes=ANNEALING),
-        Variant(name="both", label="dynamic + SE", changes={**ANNEALING, **_SE}),
+        Variant(
+            name="both",
+            label="dynamic + SE",
+            changes={**ANNEALING, **_SE},
+            differs_in=("model.layer", "model.squeeze_excitation"),
+        ),
     ),
     claims=(
         Claim(

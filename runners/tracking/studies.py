@@ -13,10 +13,14 @@ from typing import Any
 
 from ablations import vocabulary as names
 from ablations.errors import TrackingError
+from ablations.estimates import Record
 from ablations.fingerprint import canonical_json
 from ablations.planning import Plan
 from ablations.study import Study
 from runners.tracking.nodes import Tracker
+
+_LONGEST_TAG = 5000
+"""Characters that every store of MLflow's takes."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ def write_study_summary(
     files: Sequence[Path],
     *,
     verdicts: Mapping[str, str] | None = None,
+    launches: Sequence[Record] = (),
 ) -> str:
     """Writes the summary run of a study in place of its earlier one and returns its id.
 
@@ -50,12 +55,13 @@ def write_study_summary(
         variants: What its child runs carry.
         files: Report files, kept as artifacts.
         verdicts: The verdict on each claim, told in the run's description.
+        launches: What the numbers were made in, the first one first.
 
     Raises:
         TrackingError: If the store refuses.
     """
     try:
-        tags = _tags(tracker, plan, study, verdicts or {})
+        tags = {**_tags(tracker, plan, study, verdicts or {}), names.TAG_LAUNCHES: _launches(launches)}
         return _write(tracker, study, tags, variants, files)
     except Exception as error:
         raise TrackingError(f"the summary of study {study.name!r} could not be tracked: {error}") from error
@@ -72,6 +78,16 @@ def _tags(tracker: Tracker, plan: Plan, study: Study, verdicts: Mapping[str, str
         names.TAG_NOTE: _note(study, verdicts),
         **tracker.common_tags(),
     }
+
+
+def _launches(launches: Sequence[Record]) -> str:
+    """Returns launches as JSON that is short enough for a tag: of many, the newest."""
+    text = "[]"
+    for first in range(len(launches)):
+        text = canonical_json([launch.as_mapping() for launch in launches[first:]])
+        if len(text) <= _LONGEST_TAG:
+            break
+    return text if len(text) <= _LONGEST_TAG else "[]"
 
 
 def _write(

@@ -33,6 +33,9 @@ claims:
   - {name: c, statement: s, contrasts: [{better: [k4], worse: [k2], margin: -0.5}]}
 scales:
   quick: {variants: [k4, k2], seeds: 2, baseline: {train.epochs: 3}, rows: {k2: {train.nesterov: false}}}
+equal_size: true
+selects: false
+allow: {few-seeds: a pilot}
 """
 
 
@@ -49,6 +52,10 @@ scales:
         ("train.epochs: 3", "train.epoch: 3"),
         ("train.nesterov", "train.nestrov"),
         ("nesterov: false", "nesterov: never"),
+        ("few-seeds", "few-seds"),
+        ("a pilot", "''"),
+        ("equal_size: true", "equal_size: 1"),
+        ("selects", "select"),
     ],
 )
 def test_claims_and_scales_are_checked_by_both(
@@ -100,7 +107,8 @@ def test_the_schema_refuses_what_the_loader_refuses(
 def test_every_setting_is_in_it() -> None:
     variant = study_schema()["properties"]["variants"]["additionalProperties"]["properties"]
     assert set(DEFAULTS) | {"model", "data", "train"} <= set(variant)
-    assert set(variant) - set(DEFAULTS) == {"model", "data", "train", "label", "intervention", "published", "cells"}
+    words = {"label", "intervention", "published", "cells", "differs_in"}
+    assert set(variant) - set(DEFAULTS) == {"model", "data", "train"} | words
 
 
 def test_every_field_of_a_study_is_in_it() -> None:

@@ -1,0 +1,361 @@
+"""Study lint: each kind on a study that has it and on one that has not, what allows it, and the built-in studies."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from ablations.claims import Claim, better_than
+from ablations.errors import SpecError, StudyError
+from ablations.lint import Lint, factors, lint, network_of, seeds_needed, selects_on_test, sized_networks, smallest_p
+from ablations.listing import lint_overview
+from ablations.names import LINTS
+from ablations.planning import Plan, Request, make_plan
+from ablations.presets import PRESETS, get_preset
+from ablations.registry import available_studies, get_study
+from ablations.spec import Intervention
+from ablations.study import InspectedNetwork, Scale, Study, Variant
+
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "lint.md"
+MANY = 12
+"""Seeds with which `few-seeds` has nothing to say."""
+
+STATIC = {"model.layer": "static"}
+ANNEALED = {"train.temperature.schedule": "linear", "train.temperature.epochs": 1.0}
+
+
+def study(*variants: Variant, **more: Any) -> Study:
+    words = {"name": "mine", "title": "Mine", "question": "?", "reference": variants[0].name, "seeds": MANY}
+    return Study(variants=variants, **{**words, **more})
+
+
+def variant(name: str, *differs_in: str, intervention: Intervention | None = None, **changes: object) -> Variant:
+    settings = {key.replace("__", "."): value for key, value in changes.items()}
+    return Variant(name=name, changes=settings, differs_in=differs_in, intervention=intervention)
+
+
+def planned(*studies: Study, preset: str = "quick", **overrides: object) -> Plan:
+    settings = {key.replace("__", "."): value for key, value in overrides.items()}
+    return make_plan(studies, Request(get_preset(preset), settings))
+
+
+def found(*studies: Study, parameters: dict[str, int] | None = None, **overrides: object) -> list[Lint]:
+    return list(lint(planned(*studies, **overrides), parameters))
+
+
+def codes(lints: list[Lint]) -> list[str]:
+    return [one.code for one in lints]
+
+
+REFERENCE = variant("ref")
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_built_in_studies_raise_nothing_but_what_is_allowed_with_a_reason(preset: str) -> None:
+    request = Request(get_preset(preset))
+    studies = [get_study(name, request.base()) for name in available_studies()]
+    lints = lint(make_plan(studies, request))
+    assert [one for one in lints if not one.is_allowed] == []
+    assert {one.code for one in lints} == {"few-seeds"}
+
+
+@pytest.mark.parametrize(
+    ("other", "differing"),
+    [
+        (variant("a"), ()),
+        (variant("a", train__epochs=4), ("train.epochs",)),
+        (variant("a", train__epochs=4, train__batch_size=32), ("train.epochs", "train.batch_size")),
+        # What only a dynamic network reads goes with its being one.
+        (variant("a", model__layer="static"), ("model.layer",)),
+        (variant("a", model__layer="condconv"), ("model.layer",)),
+        (variant("a", model__layer="condconv", model__num_kernels=8), ("model.layer", "model.num_kernels")),
+        (variant("a", model__normalization="sigmoid"), ("model.normalization",)),
+        # Its schedule is one factor.
+        (Variant(name="a", changes=ANNEALED), ("train.temperature",)),
+        (Variant(name="a", changes={**ANNEALED, "train.temperature.start": 10.0}), ("train.temperature",)),
+        (variant("a", train__optimizer="adamw"), ("train.optimizer",)),
+        (variant("a", model__name="resnet10"), ("model.name",)),
+        (variant("a", data__train_images=100), ("data.train_images",)),
+        (variant("a", train__micro_batch=32), ("train.micro_batch",)),
+        (variant("a", train__devices=2), ()),
+        (variant("a", intervention=Intervention(aggregation="max")), ("intervention.aggregation",)),
+        (
+            variant("a", train__epochs=4, intervention=Intervention(aggregation="max", temperature=2.0)),
+            ("train.epochs", "intervention.aggregation", "intervention.temperature"),
+        ),
+    ],
+)
+def test_factors_are_what_differs_by_itself(other: Variant, differing: tuple[str, ...]) -> None:
+    plan = planned(study(REFERENCE, other.model_copy(update={"name": "other"})))
+    nodes = {cell.variant: plan.node(cell.fingerprint) for cell in plan.cells}
+    assert set(factors(nodes["other"], nodes["ref"])) == set(differing)
+    assert set(factors(nodes["ref"], nodes["other"])) == set(differing)
+
+
+def test_two_interventions_differ_where_they_differ() -> None:
+    every = variant("ref", intervention=Intervention(aggregation="average"))
+    some = variant(
+        "some", intervention=Intervention.model_validate({"aggregation": "average", "where": {"name": ["a"]}})
+    )
+    plan = planned(study(every, some))
+    first, second = (plan.node(cell.fingerprint) for cell in plan.cells if cell.seed == 0)
+    assert factors(first, second) == ("intervention.where",)
+
+
+TWO = {"train__epochs": 4, "train__batch_size": 32}
+
+
+@pytest.mark.parametrize(
+    ("other", "is_clean"),
+    [
+        (variant("a", train__epochs=4), True),
+        (variant("a", **TWO), False),
+        (variant("a", "train.epochs", "train.batch_size", **TWO), True),
+        (variant("a", "train", **TWO), True),
+        (variant("a", "train.epochs", **TWO), False),
+        # It says that it differs, and in something else.
+        (variant("a", "train.batch_size", train__epochs=4), False),
+        (variant("a", "train.temperature.start", train__temperature__start=2.0), True),
+        (variant("a", "train", "intervention", intervention=Intervention(aggregation="max"), **TWO), True),
+        (variant("a", "train", intervention=Intervention(aggregation="max"), **TWO), False),
+    ],
+)
+def test_a_variant_says_what_it_differs_in(other: Variant, is_clean: bool) -> None:
+    lints = found(study(REFERENCE, other))
+    assert codes(lints) == ([] if is_clean else ["several-factors"])
+    assert is_clean or "differs_in" in lints[0].message
+
+
+def test_an_undeclared_factor_is_named_beside_the_declared_ones() -> None:
+    (one,) = found(study(REFERENCE, variant("a", "train.epochs", **TWO)))
+    assert "says nothing of train.batch_size" in one.message
+    assert "'a'" in one.message
+    assert "'ref'" in one.message
+
+
+def test_factors_that_only_a_preset_brings_count_there() -> None:
+    scaled = study(
+        REFERENCE, variant("a", train__epochs=4), scales={"smoke": Scale(rows={"a": {"train.nesterov": False}})}
+    )
+    assert found(scaled) == []
+    assert codes(list(lint(planned(scaled, preset="smoke")))) == ["several-factors"]
+
+
+def test_a_factor_that_nothing_reads_is_an_error_already() -> None:
+    with pytest.raises(SpecError, match=r"train\.step_epochs = 3 would be read by nothing"):
+        found(study(REFERENCE, variant("a", train__step_epochs=3)))
+
+
+def test_an_annealing_longer_than_the_training_is_an_error_already() -> None:
+    with pytest.raises(SpecError, match="longer than the training"):
+        found(study(REFERENCE, Variant(name="a", changes={**ANNEALED, "train.temperature.epochs": 4.0})))
+
+
+@pytest.mark.parametrize(
+    ("epochs", "end", "is_clean"), [(2.9, 1.0, True), (3.0, 1.0, False), (3.0, 30.0, True), (1.0, 1.0, True)]
+)
+def test_an_annealing_must_end_before_the_training_does(epochs: float, end: float, is_clean: bool) -> None:
+    changes = {**ANNEALED, "train.temperature.epochs": epochs, "train.temperature.end": end}
+    lints = found(study(REFERENCE, Variant(name="a", changes=changes)))
+    assert codes(lints) == ([] if is_clean else ["late-annealing"])
+    assert is_clean or ("'a'" in lints[0].message and "3 epochs" in lints[0].message)
+
+
+def test_variants_that_are_the_same_are_named() -> None:
+    (one,) = found(study(REFERENCE, variant("a", train__epochs=3), variant("b", train__epochs=4)))
+    assert one.code == "no-difference"
+    assert "'ref' and 'a'" in one.message
+
+
+def test_variants_that_differ_on_one_inspected_network_differ() -> None:
+    networks = (
+        InspectedNetwork(name="plain"),
+        InspectedNetwork(name="averaged", changes={"model.aggregation": "average"}),
+    )
+    average = variant("average", intervention=Intervention(aggregation="average"))
+    assert found(study(REFERENCE, average, networks=networks, inspect=("plain", "averaged"))) == []
+    assert "no-difference" in codes(found(study(REFERENCE, average, networks=networks, inspect=("averaged",))))
+
+
+@pytest.mark.parametrize(
+    ("baseline", "why"),
+    [
+        ({"train.step_epochs": 2}, "train.schedule is 'step'"),
+        ({"model.num_kernels": 2}, ""),
+        ({"train.epochs": 5}, ""),
+        ({"model.stem_kernel": 3}, "has no stem_kernel"),
+        ({"train.weight_decay": 1e-3}, "the variants set it themselves"),
+    ],
+)
+def test_a_baseline_that_no_variant_reads_is_found(baseline: dict[str, object], why: str) -> None:
+    decayed = [variant(name, train__weight_decay=value) for name, value in (("a", 0.1), ("b", 0.2))]
+    lints = found(study(*decayed, baseline=baseline))
+    assert codes(lints) == (["unread-setting"] if why else [])
+    assert why in (lints[0].message if lints else "")
+
+
+def test_a_baseline_that_some_variant_reads_is_read() -> None:
+    kernels = {"baseline": {"model.num_kernels": 2}}
+    assert found(study(REFERENCE, Variant(name="static", changes=STATIC), **kernels)) == []
+    static = [Variant(name=name, changes={**STATIC, "model.width": width}) for name, width in (("a", 0.5), ("b", 1.0))]
+    assert codes(found(study(*static, **kernels))) == ["unread-setting"]
+
+
+def test_an_override_of_the_baseline_is_not_the_studys_fault() -> None:
+    with_steps = study(REFERENCE, baseline={"train.step_epochs": 2})
+    assert codes(found(with_steps)) == ["unread-setting"]
+    assert found(with_steps, train__schedule="step", train__step_epochs=1) == []
+
+
+WIDE, NARROW = variant("wide", model__width=0.5), variant("narrow", model__width=0.35)
+
+
+def sizes(plan: Plan, **by_variant: int) -> dict[str, int]:
+    return {
+        network_of(plan.node(c.fingerprint).spec): by_variant[c.variant] for c in plan.cells if c.variant in by_variant
+    }
+
+
+@pytest.mark.parametrize(("wide", "is_clean"), [(1000, True), (1020, True), (1021, False), (970, False)])
+@pytest.mark.parametrize("by", ["study", "claim"])
+def test_equally_large_is_within_two_per_cent(by: str, wide: int, is_clean: bool) -> None:
+    claim = Claim(name="c", statement="s", contrasts=better_than("wide", "narrow"), equal_size=by == "claim")
+    sized = study(NARROW, WIDE, claims=(claim,), equal_size=by == "study")
+    lints = found(sized, parameters=sizes(planned(sized), narrow=1000, wide=wide))
+    assert codes(lints) == ([] if is_clean else ["unequal-size"])
+    assert is_clean or {"narrow 1,000", f"wide {wide:,}"} <= set(re.findall(r"\w+ [0-9,]*\d", lints[0].message))
+
+
+def test_sizes_count_only_where_they_are_claimed_and_known() -> None:
+    plain = study(NARROW, WIDE)
+    assert found(plain, parameters=sizes(planned(plain), narrow=1, wide=9)) == []
+    assert sized_networks(planned(plain)) == {}
+    sized = study(NARROW, WIDE, variant("third", train__epochs=5), equal_size=True)
+    plan = planned(sized)
+    assert [spec.model.width for spec in sized_networks(plan).values()] == [0.35, 0.5]
+    assert "unequal-size" not in codes(found(sized, parameters=sizes(plan, narrow=1)))
+
+
+@pytest.mark.parametrize(
+    ("seeds", "comparisons", "smallest"),
+    [(1, 1, 1.0), (2, 1, 0.5), (3, 1, 0.25), (5, 1, 0.0625), (6, 1, 0.03125), (3, 7, 1.0), (9, 7, 7 / 256)],
+)
+def test_the_smallest_p_value_by_hand(seeds: int, comparisons: int, smallest: float) -> None:
+    assert smallest_p(seeds, comparisons) == smallest
+
+
+@pytest.mark.parametrize(("comparisons", "needed"), [(1, 6), (2, 7), (3, 7), (4, 8), (7, 9), (14, 10)])
+def test_the_seeds_that_are_needed_by_hand(comparisons: int, needed: int) -> None:
+    assert seeds_needed(comparisons) == needed
+
+
+@pytest.mark.parametrize("seeds", [5, 6])
+def test_too_few_seeds_are_told_with_how_many_would_do(seeds: int) -> None:
+    lints = found(study(REFERENCE, variant("a", train__epochs=4), seeds=seeds), preset="small")
+    assert codes(lints) == (["few-seeds"] if seeds < 6 else [])
+    assert all("0.0625" in one.message and "--seeds 6" in one.message for one in lints)
+
+
+def test_comparisons_on_every_inspected_network_count() -> None:
+    networks = (InspectedNetwork(name="a"), InspectedNetwork(name="b", changes={"train.epochs": 4}))
+    other = variant("max", intervention=Intervention(aggregation="max"))
+    (one,) = found(study(REFERENCE, other, networks=networks, inspect=("a", "b"), seeds=6))
+    assert "2 comparisons" in one.message
+    assert "0.0312 and 0.0625 after Holm's correction" in one.message
+
+
+def test_one_variant_has_nothing_to_be_compared_with() -> None:
+    assert found(study(REFERENCE, seeds=1)) == []
+
+
+@pytest.mark.parametrize(
+    ("metric", "selects", "is_clean"),
+    [
+        ("test/top1", False, True),
+        ("test/top1", True, False),
+        ("val/top1", True, True),
+        ("test/attention_gap", True, False),
+    ],
+)
+def test_what_is_selected_is_not_judged_by_the_test_split(metric: str, selects: bool, is_clean: bool) -> None:
+    lints = found(study(REFERENCE, variant("a", train__epochs=4), metric=metric, selects=selects))
+    assert codes(lints) == ([] if is_clean else ["selects-on-test"])
+
+
+def test_a_search_can_ask_for_its_own_metric() -> None:
+    assert list(selects_on_test("mine", "val/loss")) == []
+    assert [one.code for one in selects_on_test("mine", "test/top1")] == ["selects-on-test"]
+
+
+def test_what_is_allowed_says_why_and_the_study_counts_more_than_the_preset() -> None:
+    allowed = study(REFERENCE, variant("a", **TWO), seeds=2, allow={"several-factors": "a known pair"})
+    assert {one.code: one.reason for one in found(allowed)} == {
+        "several-factors": "a known pair",
+        "few-seeds": get_preset("quick").allow["few-seeds"],
+    }
+    stronger = study(REFERENCE, variant("a"), seeds=2, allow={"few-seeds": "own", "no-difference": "an A/A test"})
+    assert {one.reason for one in found(stronger)} == {"own", "an A/A test"}
+
+
+def test_what_the_preset_allows_is_known() -> None:
+    assert {code for preset in PRESETS.values() for code in preset.allow} <= set(LINTS)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("allow: {few-sedes: because}", ["study.yaml:", "unknown lint 'few-sedes'", "'few-seeds'"]),
+        ("allow: {few-seeds: ''}", ["study.yaml:", "few-seeds"]),
+        ("allow: [few-seeds]", ["study.yaml:", "allow"]),
+        ("equal_size: 3", ["study.yaml:", "equal_size"]),
+    ],
+)
+def test_what_a_file_allows_is_checked(
+    load: Callable[[str], Study], study_text: str, line: str, words: list[str]
+) -> None:
+    with pytest.raises(StudyError) as raised:
+        load(f"{study_text}{line}\n")
+    assert [word for word in words if word not in str(raised.value)] == []
+
+
+def test_a_file_says_what_a_variant_differs_in_and_what_is_allowed(
+    load: Callable[[str], Study], study_text: str
+) -> None:
+    own = study_text.replace(
+        "k2: {model.num_kernels: 2}", "k2: {model.num_kernels: 2, differs_in: [model.num_kernels]}"
+    )
+    loaded = load(own + "allow: {few-seeds: it is a pilot}\nequal_size: true\nselects: true\n")
+    assert loaded.variant("k2").differs_in == ("model.num_kernels",)
+    assert (loaded.allow, loaded.equal_size, loaded.selects) == ({"few-seeds": "it is a pilot"}, True, True)
+    with pytest.raises(StudyError, match=r"unknown factor 'model.num_kernel'. Did you mean 'model.num_kernels'"):
+        load(own.replace("differs_in: [model.num_kernels]", "differs_in: [model.num_kernel]"))
+
+
+def printed(lints: list[Lint], *, with_allowed: bool) -> str:
+    console = Console(file=io.StringIO(), width=400, highlight=False)
+    console.print(lint_overview(lints, with_allowed=with_allowed))
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_many_of_one_kind_are_counted() -> None:
+    lints = [Lint("several-factors", "mine", f"number {index}.") for index in range(9)]
+    text = printed(lints, with_allowed=False)
+    assert text.count("lint several-factors in mine: ") == 4
+    assert "… and 6 more" in text
+    assert "docs/lint.md" in text
+
+
+def test_what_is_allowed_is_listed_where_that_is_asked_for() -> None:
+    lints = [Lint("few-seeds", name, "m", "a pilot") for name in ("one", "two")]
+    assert printed(lints, with_allowed=True) == "Lint few-seeds is allowed in one, two: a pilot.\n"
+    assert printed(lints, with_allowed=False).strip() == ""
+
+
+def test_every_lint_is_documented() -> None:
+    assert re.findall(r"^## `(.+)`$", DOCS.read_text(encoding="utf-8"), re.MULTILINE) == list(LINTS)

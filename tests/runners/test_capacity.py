@@ -1,0 +1,85 @@
+"""What this machine is and has: read from files that are made up, and plausible for the real ones."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from runners import capacity
+from runners.capacity import Machine, forget_peak_memory, free_bytes, memory_bytes, peak_memory_bytes
+
+
+def test_this_machine_is_the_same_each_time() -> None:
+    here = Machine.here()
+    assert here == Machine.here()
+    assert here.cores == capacity.cores() >= 1
+    assert here.cpu
+    assert here.name == Machine.here().name
+    assert os.sep not in here.name
+
+
+def test_two_machines_have_two_names() -> None:
+    names = {
+        Machine(host, cpu, cores, gpus, "1").name
+        for host in ("a", "b")
+        for cpu in ("x", "y")
+        for cores in (1, 2)
+        for gpus in ((), ("g",))
+    }
+    assert len(names) == 16
+    assert Machine("a", "x", 1, (), "1").name == Machine("a", "x", 1, (), "2").name
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"), [("max\n", 4096 * 1024), ("1000000\n", 1_000_000), ("9223372036854771712\n", 4096 * 1024)]
+)
+def test_a_containers_limit_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, limit: str, expected: int) -> None:
+    (tmp_path / "meminfo").write_text("MemFree: 12 kB\nMemTotal:       4096 kB\n")
+    (tmp_path / "max").write_text(limit)
+    monkeypatch.setattr(capacity, "_MEMORY_FILE", tmp_path / "meminfo")
+    monkeypatch.setattr(capacity, "_LIMIT_FILES", (tmp_path / "max", tmp_path / "missing"))
+    assert memory_bytes() == expected
+
+
+def test_memory_of_another_system_is_asked_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    real = memory_bytes()
+    monkeypatch.setattr(capacity, "_MEMORY_FILE", tmp_path / "missing")
+    monkeypatch.setattr(capacity, "_LIMIT_FILES", ())
+    found = memory_bytes()
+    assert found is not None
+    assert real is not None
+    assert found >= real * 0.99
+
+
+def test_the_peak_rises_and_is_forgotten() -> None:
+    forget_peak_memory()
+    before = peak_memory_bytes()
+    block = bytearray(80_000_000)
+    during = peak_memory_bytes()
+    assert during - before > 60_000_000
+    del block
+    forget_peak_memory()
+    assert peak_memory_bytes() <= during
+
+
+def test_what_is_free_where_a_folder_will_be(tmp_path: Path) -> None:
+    found = free_bytes(tmp_path / "not" / "there" / "yet")
+    assert found is not None
+    assert found > 0
+
+
+def test_gpus_are_read_from_the_driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for number in (0, 1):
+        folder = tmp_path / f"0000:0{number}:00.0"
+        folder.mkdir()
+        (folder / "information").write_text("Model: \t\t NVIDIA H100 80GB HBM3\nIRQ: 7\n")
+    monkeypatch.setattr(capacity, "_GPU_FOLDER", tmp_path)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    capacity._gpus.cache_clear()
+    assert capacity._gpus() == ("NVIDIA H100 80GB HBM3",) * 2
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    capacity._gpus.cache_clear()
+    assert capacity._gpus() == ()
+    capacity._gpus.cache_clear()

@@ -1,0 +1,279 @@
+"""Estimates of plans against made-up answers of workers: what is timed, when, and what a launch teaches."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from ablations.errors import BudgetError, DispatchError
+from ablations.estimates import Speed, speed_key
+from ablations.lint import network_of
+from ablations.planning import CostNode, Plan, Request, make_plan
+from ablations.presets import get_preset
+from ablations.registry import get_study
+from ablations.study import Study, Variant
+from runners.budget import difference, within
+from runners.calibration import Calibrated
+from runners.capacity import Machine
+from runners.dispatch import Dispatcher, DispatchSettings
+from runners.experience import Experience, Load
+from runners.forecast import Forecaster
+from runners.leases import Lease
+from runners.progress import Summary
+from runners.state import StateStore
+
+
+class Workers:
+    """Answers as workers would: each step takes `step` seconds; `broken` networks cannot be timed."""
+
+    def __init__(self, capacity: int = 2, step: float = 1.0, broken: str = "") -> None:
+        self.capacity, self.step, self.broken = capacity, step, broken
+        self.asked: list[str] = []
+        self.counted = 0
+        self._lock = threading.Lock()
+
+    def ask(self, question: Callable[..., Any], *arguments: Any) -> Any:
+        if question.__name__ == "count_parameters":
+            self.counted += 1
+            return 1000 + self.counted
+        key, node = arguments[:2]
+        with self._lock:
+            self.asked.append(key)
+        if self.broken == "dies":
+            raise DispatchError("the worker process 7 died (killed by SIGKILL)")
+        if node.spec.model.name == self.broken:
+            return "SomeError: it cannot be built"
+        speed = Speed(setup=3.0) if isinstance(node, CostNode) else Speed(step=self.step, image=0.001, setup=1.0)
+        return Calibrated(key, "cpu", replace(speed, memory=10, weights=4), 7, network_of(node.spec))
+
+
+def planned(*names: str, preset: str = "quick", seeds: int | None = None, done: set[str] | None = None) -> Plan:
+    request = Request(get_preset(preset), {}, seeds)
+    return make_plan([get_study(name, request.base()) for name in names], request, done or ())
+
+
+def forecaster(tmp_path: Path, **more: Any) -> Forecaster:
+    return Forecaster(tmp_path, DispatchSettings(**{"workers": 2, **more}))
+
+
+def elsewhere(tmp_path: Path) -> Forecaster:
+    pytest.importorskip("ray")
+    return forecaster(tmp_path, name="ray")
+
+
+def calibrated(found: Plan, tmp_path: Path, workers: Workers | None = None) -> Forecaster:
+    known = forecaster(tmp_path)
+    assert known.calibrate(found, cast(Dispatcher, workers or Workers()), ()) == []
+    return known
+
+
+def test_nothing_is_known_at_first(tmp_path: Path) -> None:
+    found = forecaster(tmp_path).estimate(planned("temperature"))
+    assert found is not None
+    assert found.wall is None
+    assert len(found.unknown) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_each_network_is_timed_once_and_known_from_then_on(tmp_path: Path) -> None:
+    plan, workers = planned("temperature", "aggregation"), Workers()
+    calibrated(plan, tmp_path, workers)
+    assert sorted(workers.asked) == sorted({speed_key(node) for node in plan.nodes})
+    again = forecaster(tmp_path)
+    assert again.unknown(plan) == {}
+    found = again.estimate(plan)
+    assert found is not None
+    assert found.is_complete
+    assert again.calibrate(plan, cast(Dispatcher, workers), ()) == []
+    assert len(workers.asked) == 2
+
+
+def test_no_worker_is_idle_while_another_one_times(tmp_path: Path) -> None:
+    workers = Workers(capacity=4)
+    calibrated(planned("aggregation"), tmp_path, workers)
+    assert len(workers.asked) == 4
+    assert len(set(workers.asked)) == 1
+
+
+def test_counts_are_known_on_the_cpu_whatever_the_device(tmp_path: Path) -> None:
+    plan = planned("cost")
+    calibrated(plan, tmp_path)
+    found = forecaster(tmp_path, device="cuda").estimate(plan)
+    assert found is not None
+    assert found.counts == 16 * 3.0
+
+
+@pytest.mark.parametrize(("broken", "reason"), [("mobilenet_v2", "SomeError"), ("dies", "SIGKILL")])
+def test_what_cannot_be_timed_is_said_and_stays_unknown(tmp_path: Path, broken: str, reason: str) -> None:
+    plan, known = planned("aggregation"), forecaster(tmp_path)
+    (trouble,) = known.calibrate(plan, cast(Dispatcher, Workers(broken=broken)), ())
+    assert reason in trouble
+    assert len(known.unknown(plan)) == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "preset", "is_cheap"),
+    [
+        (("temperature",), "quick", True),
+        (("temperature",), "smoke", False),
+        (("temperature", "backbones", "kernels", "placement", "reduction"), "small", False),
+        (("cost",), "quick", False),
+    ],
+)
+def test_a_launch_times_by_itself_what_takes_a_small_part_of_it(
+    tmp_path: Path, names: tuple[str, ...], preset: str, is_cheap: bool
+) -> None:
+    plan, known = planned(*names, preset=preset), forecaster(tmp_path)
+    assert known.is_cheap(plan) is is_cheap
+    if is_cheap:
+        assert not calibrated(plan, tmp_path).is_cheap(plan)
+        assert not elsewhere(tmp_path / "other").is_cheap(plan)
+
+
+def test_of_other_machines_nothing_is_said(tmp_path: Path) -> None:
+    plan = planned("temperature")
+    calibrated(plan, tmp_path)
+    other = elsewhere(tmp_path)
+    assert other.estimate(plan) is None
+    assert list(other.lines(None)) == []
+    with pytest.raises(BudgetError, match="other machines"):
+        within(plan, 1.0, other, may_trim=True)
+
+
+def test_sizes_are_counted_only_where_they_are_compared(tmp_path: Path) -> None:
+    variants = (Variant(name="a"), Variant(name="b", changes={"model.width": 0.5}))
+    words: dict[str, Any] = {"name": "s", "title": "S", "question": "?", "reference": "a", "variants": variants}
+    request, workers, known = Request(get_preset("quick")), Workers(), forecaster(tmp_path)
+    plain, sized = (make_plan([Study(**words, equal_size=sized)], request) for sized in (False, True))
+    known.count(plain, cast(Dispatcher, workers), ())
+    assert workers.counted == 0
+    known.count(sized, cast(Dispatcher, workers), ())
+    assert workers.counted == 2
+    assert sorted(forecaster(tmp_path).parameters().values()) == [1001, 1002]
+    assert forecaster(tmp_path).uncounted(sized) == {}
+
+
+def launched(plan: Plan, states: StateStore, launch: str = "own", *, skip: int = 0) -> None:
+    for node in plan.missing[skip:]:
+        state = states[node.fingerprint]
+        state.describe(node)
+        lease = Lease.take(state.folder, launch)
+        assert lease is not None
+        state.finish({"test/top1": 1.0}, 30.0)
+        lease.end("finished")
+
+
+def summary(finished: int, **more: Any) -> Summary:
+    words = {"finished": finished, "failures": (), "blocked": 0, "interrupted": False, "seconds": 50.0}
+    return Summary(**{**words, "untracked": None, **more})
+
+
+def test_a_launch_that_took_longer_makes_the_next_estimate_longer(tmp_path: Path) -> None:
+    plan, states = planned("aggregation", seeds=2), StateStore(tmp_path / "state")
+    known = calibrated(plan, tmp_path)
+    before = known.estimate(plan)
+    assert before is not None
+    assert before.wall is not None
+    launched(plan, states)
+    took = 2 * before.raw
+    record = known.learn(plan, states, "own", before, summary(len(plan.missing), seconds=took))
+    assert (record.launch, record.studies, record.nodes, record.workers) == ("own", ("aggregation",), 20, 2)
+    assert (record.estimated, record.actual, record.is_whole) == (before.wall, pytest.approx(took, abs=0.001), True)
+    assert record.ratio == pytest.approx(2.0, rel=1e-3)
+    (kept,) = forecaster(tmp_path).experience.launches
+    assert kept == record
+
+
+@pytest.mark.parametrize("how", ["shared", "interrupted", "failed"])
+def test_a_launch_that_did_not_go_as_planned_has_no_ratio(tmp_path: Path, how: str) -> None:
+    plan, states = planned("aggregation", seeds=2), StateStore(tmp_path / "state")
+    known = calibrated(plan, tmp_path)
+    launched(plan, states, skip=1 if how == "shared" else 0)
+    finished = 3 if how == "failed" else len(plan.missing)
+    ended = summary(finished, interrupted=how == "interrupted")
+    record = known.learn(plan, states, "own", known.estimate(plan), ended)
+    assert not record.is_whole
+    assert known.experience.launches == (record,)
+
+
+def test_an_estimate_that_was_half_known_is_none(tmp_path: Path) -> None:
+    plan, states = planned("temperature", seeds=2), StateStore(tmp_path / "state")
+    known = forecaster(tmp_path)
+    launched(plan, states)
+    record = known.learn(plan, states, "own", known.estimate(plan), summary(16))
+    assert (record.estimated, record.raw, record.is_whole) == (None, 0.0, True)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "settings", "workers"),
+    [
+        ((), {}, 4), ((), {"threads": 2}, 2), ((), {"threads": 8}, 1), ((), {"workers": 3}, 3),
+        ((), {"name": "inline"}, 1),
+        (("G", "G"), {}, 2), (("G", "G"), {"trials_per_gpu": 3}, 6), (("G", "G"), {"device": "cuda:1"}, 1),
+        (("G", "G"), {"device": "cpu"}, 4), (("G", "G"), {"workers": 1}, 1),
+    ],
+)  # fmt: skip
+def test_as_many_tasks_at_once_as_the_launch_will_have(
+    tmp_path: Path, gpus: tuple[str, ...], settings: dict[str, Any], workers: int
+) -> None:
+    known = Forecaster(tmp_path, DispatchSettings(**settings))
+    known.experience = Experience(tmp_path, Machine("host", "a CPU", 4, gpus, "1"))
+    assert known.workers == workers
+    assert known.load == Load(
+        "G" if gpus and settings.get("device") != "cpu" else "cpu", workers, settings.get("threads", 1)
+    )
+
+
+HOUR = 3600.0
+
+
+def per_training(plan: Plan) -> float:
+    """Returns the seconds of a step with which each training takes a quarter of an hour."""
+    return HOUR / 4 / (3 * (3600 // 64))
+
+
+def test_what_fits_is_left_as_it_is(tmp_path: Path) -> None:
+    plan = planned("temperature")
+    known = calibrated(plan, tmp_path, Workers(step=per_training(plan)))
+    # 24 trainings of a quarter of an hour by two workers.
+    assert within(plan, 3.1, known, may_trim=False) is plan
+
+
+def test_what_does_not_fit_is_refused_with_the_estimate_and_the_rule(tmp_path: Path) -> None:
+    plan = planned("temperature")
+    known = calibrated(plan, tmp_path, Workers(step=per_training(plan)))
+    with pytest.raises(BudgetError) as raised:
+        within(plan, 2.9, known, may_trim=False)
+    assert raised.value.exit_code == 2
+    for words in ("3 h (", "--max-hours is 2.9", "--trim", "fewer seeds first, down to 2"):
+        assert words in str(raised.value)
+
+
+def test_what_does_not_fit_is_trimmed_by_the_rule(tmp_path: Path) -> None:
+    plan = planned("temperature", "placement", seeds=4)
+    known = calibrated(plan, tmp_path, Workers(step=per_training(plan)))
+    fitting = within(plan, 2.1, known, may_trim=True)
+    assert ([study.name for study in fitting.studies], fitting.request.seeds) == (["temperature"], 2)
+    told = difference(plan, fitting, known)
+    assert "2 seeds, without placement" in told
+    assert "about 2 h" in told
+    three = within(plan, 4.6, known, may_trim=True)
+    assert ([study.name for study in three.studies], three.request.seeds) == (["temperature", "placement"], 3)
+    assert "3 seeds." in difference(plan, three, known)
+
+
+def test_what_cannot_be_trimmed_far_enough_is_refused(tmp_path: Path) -> None:
+    plan = planned("temperature")
+    known = calibrated(plan, tmp_path, Workers(step=per_training(plan)))
+    with pytest.raises(BudgetError, match="the smallest plan takes longer"):
+        within(plan, 1.9, known, may_trim=True)
+
+
+def test_what_is_not_known_is_not_promised(tmp_path: Path) -> None:
+    with pytest.raises(BudgetError, match=r"cannot be told yet.*plan --calibrate"):
+        within(planned("temperature"), 100.0, forecaster(tmp_path), may_trim=True)

@@ -1,0 +1,113 @@
+"""From timing a few steps to a launch within its hours and a report that holds the two against each other."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from ablations import vocabulary as names
+from ablations.estimates import Record
+
+ROOT = Path(__file__).resolve().parent.parent
+STUDY = """\
+name: mine
+question: Does width help?
+reference: narrow
+equal_size: true
+baseline: {model.layer: static}
+variants:
+  narrow: {model.width: 0.35}
+  wide: {model.width: 0.5}
+"""
+
+
+def command(folder: Path, *arguments: str, code: int = 0) -> str:
+    """Runs a verb on the study in a folder; returns what it printed, with single spaces."""
+    kept = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
+    verb, *options = arguments
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "run_ablation.py"), verb, "mine.yaml", "--runs-dir", "runs", *options],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        env={**kept, "NO_COLOR": "1", "PYTHONPATH": str(ROOT)},
+        cwd=folder,
+        check=False,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return " ".join(done.stdout.split())
+
+
+TASKS = ("--workers", "2", "--device", "cpu", "--preset", "smoke")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the study."""
+    found = tmp_path_factory.mktemp("estimating")
+    (found / "mine.yaml").write_text(STUDY)
+    return found
+
+
+@pytest.fixture(scope="module")
+def calibrated(folder: Path) -> str:
+    """What `plan --calibrate --strict` prints where nothing is known, after the study was planned without."""
+    before = command(folder, "plan", *TASKS)
+    assert "it cannot be told yet: 2 networks" in before
+    assert "Lint unequal-size: 2 networks are yet to be counted" in before
+    assert not (folder / "runs").exists()
+    return command(folder, "plan", *TASKS, "--calibrate", "--strict", code=1)
+
+
+@pytest.fixture(scope="module")
+def launched(folder: Path, calibrated: str) -> str:
+    """What `run --max-hours` prints then."""
+    return command(folder, "run", *TASKS, "--max-hours", "1", "--format", "md")
+
+
+def test_a_calibrated_plan_knows_its_time_and_the_sizes(calibrated: str) -> None:
+    assert "Timing 2 networks with 2 workers" in calibrated
+    assert "Time: it cannot" not in calibrated
+    assert "with 2 workers; of computing, trainings" in calibrated
+    assert "lint unequal-size in mine: the study compares networks as equally large" in calibrated
+
+
+def test_a_launch_says_what_was_estimated_and_writes_down_what_it_took(folder: Path, launched: str) -> None:
+    assert "Time: " in launched
+    assert "lint unequal-size in mine" in launched
+    last = json.loads((folder / "runs" / "last_run.json").read_text())["launch"]
+    record = Record.from_mapping(last)
+    assert (record.studies, record.nodes, record.workers, record.is_whole) == (("mine",), 4, 2, True)
+    assert record.estimated is not None
+    # On a machine with other work, both times are what they are.
+    assert 0.02 < record.ratio < 50
+    client = MlflowClient(tracking_uri=f"sqlite:///{folder}/runs/mlflow.db")
+    experiment = client.get_experiment_by_name(names.experiment_name("smoke", "fashion_mnist_mini"))
+    assert experiment is not None
+    (summary,) = client.search_runs([experiment.experiment_id], "tags.`abl.kind` = 'study'")
+    assert json.loads(summary.data.tags[names.TAG_LAUNCHES]) == [last]
+
+
+def test_the_report_holds_the_two_against_each_other_with_the_same_bytes_each_time(folder: Path, launched: str) -> None:
+    file = folder / "runs" / "reports" / "mine.md"
+    first = file.read_bytes()
+    assert b"**Last launch:** estimated " in first
+    assert b"times that" in first
+    command(folder, "report", "--preset", "smoke", "--format", "md")
+    assert file.read_bytes() == first
+
+
+def test_whole_trainings_are_known_from_then_on(folder: Path, launched: str) -> None:
+    (file,) = (folder / "runs" / "speeds").glob("*.json")
+    measured = [one for found in json.loads(file.read_text())["measurements"].values() for one in found]
+    learned = [one for one in measured if one["source"] == "learned"]
+    assert len(learned) == 4
+    assert all(one["speed"]["step"] > 0 and one["speed"]["memory"] > 50e6 for one in learned)
+    assert "To do: 2 trainings" in command(folder, "plan", *TASKS, "--seeds", "3")
