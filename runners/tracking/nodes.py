@@ -73,13 +73,13 @@ class Tracker(Experiment):
         return next((run for run in runs if not generation or run.generation == generation), None)
 
     def running(self) -> list[str]:
-        """Returns the nodes that have a run which the store has as running, now."""
-        return [
-            fingerprint
-            for fingerprint, runs in list(self._runs.items())
-            if any(run.status == RUNNING for run in runs)
-            and any(run.status == RUNNING for run in self.look_up(fingerprint))
-        ]
+        """Asks the store which nodes have a run that is RUNNING, whoever runs it."""
+        found = self.search(f"attributes.status = '{RUNNING}' AND tags.`{names.TAG_FINGERPRINT}` LIKE '%'")
+        now = {run.run_id: run for run in map(KnownRun.of, found)}
+        for run in now.values():
+            known = self._runs.setdefault(run.tags[names.TAG_FINGERPRINT], [])
+            known[:] = [run, *(other for other in known if other.run_id != run.run_id)]
+        return list(dict.fromkeys(run.tags[names.TAG_FINGERPRINT] for run in now.values()))
 
     def is_complete(self, state: NodeState, serves: Mapping[str, list[str]]) -> bool:
         """Whether nothing about a finished node is left to be written, as far as is known without asking the store."""

@@ -161,15 +161,18 @@ class NodeLock:
 
 
 def _lock(descriptor: int, *, waits: bool = False) -> bool:
-    """Locks an open file until it is closed; systems other than POSIX have no such lock, and get none."""
+    """Locks an open file until it is closed; where there are no such locks, everybody gets one."""
     if os.name != "posix":
         return True
     import fcntl
 
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError:
+        # A network file system without locks.
+        return True
     return True
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from ablations import vocabulary as names
 from ablations.errors import TrackingError
 from ablations.planning import Node
-from runners.files import read_json, write_atomically, write_json
+from runners.files import read_json, write_atomically, write_json_once
 from runners.state import NodeState
 from runners.tracking.experiment import KnownRun
 
@@ -76,8 +76,9 @@ def take_over(client: Any, run: KnownRun, node: Node, state: NodeState) -> None:
                 content = _download(client, run, name, Path(folder)).read_bytes()
                 write_atomically(state.folder / name, partial(_write, content))
     state.write_events(record["events"])
+    state.forget_failure()
     # Last: from then on the node is done.
-    write_json(state.folder / "result.json", record["result"])
+    write_json_once(state.folder / "result.json", record["result"])
 
 
 def take_weights_over(client: Any, run: KnownRun, state: NodeState) -> None:

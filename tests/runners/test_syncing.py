@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -181,6 +184,17 @@ def test_a_store_that_is_away_is_a_sentence(bench: Bench) -> None:
     _measured(bench, bench.trial())
     with pytest.raises(TrackingError, match="cannot be used"):
         sync_states(bench.states, "http://127.0.0.1:9", bench.root)
+
+
+@pytest.mark.parametrize(("number", "is_acquired"), [(errno.EWOULDBLOCK, False), (errno.ENOLCK, True)])
+def test_a_file_system_without_locks_does_not_keep_everybody_out(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, number: int, is_acquired: bool
+) -> None:
+    def refuse(descriptor: int, how: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert NodeLock(bench.states[bench.trial().fingerprint]).acquire() is is_acquired
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"run_id": 3}', '{"KEY": {"unknown": 1}}', '{"KEY": 7}'])

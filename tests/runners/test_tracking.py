@@ -17,6 +17,7 @@ from ablations.spec import Intervention
 from runners.provenance import Commit
 from runners.state import NodeState
 from runners.tracking import Tracker, prepare_store, write_study_summary
+from runners.tracking.store import reason
 from runners.tracking.studies import VariantRecord
 from tests.runners.bench import Bench
 
@@ -198,3 +199,26 @@ def test_a_file_that_is_no_database_is_an_error(tmp_path: Path) -> None:
 
 def test_the_store_is_where_it_was_asked_for(store: str) -> None:
     assert MlflowClient(tracking_uri=store).search_experiments()
+
+
+_REQUEST = "API request to http://h:1/api/2.0/mlflow/runs/create failed with"
+_POOL = "HTTPConnectionPool(host='h', port=1)"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (f"{_REQUEST} exception {_POOL}: Max retries exceeded with url: /api (Caused by NewConnectionError(\"{_POOL}: "
+         'Failed to establish a new connection: [Errno 111] Connection refused"))', "Connection refused"),
+        (f"{_REQUEST} timeout exception {_POOL}: Read timed out. (read timeout=20). To increase …", "no answer within"),
+        (f"{_REQUEST} exception {_POOL}: Max retries exceeded with url: /api (Caused by ResponseError('too many 500 "
+         "error responses'))", "it answers with error 500"),
+        ("INVALID_PARAMETER_VALUE: changing a param is not allowed\nmore", "INVALID_PARAMETER_VALUE: changing a param"),
+        ("", "ValueError"),
+    ],
+)  # fmt: skip
+def test_what_went_wrong_is_told_in_a_few_words(text: str, told: str) -> None:
+    said = reason(ValueError(text))
+    assert said.startswith(told)
+    assert "\n" not in said
+    assert len(said) < 80
