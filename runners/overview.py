@@ -12,12 +12,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from runners import unsynced
 from runners.display import clock
 from runners.history import AskedPlan, History, LaunchRecord
 from runners.leases import Attempt
 from runners.standing import STATUSES, Standing, survey, underway
 from runners.state import StateStore
-from runners.unsynced import REMEDY, unsynced
 
 _KINDS = {"trial": "trainings", "evaluation": "evaluations", "cost": "networks"}
 
@@ -62,7 +62,7 @@ def look(runs_dir: Path, asked: AskedPlan, uri: str, *, others: bool) -> Overvie
         [record for record in launches if record.is_alive],
         survey(states, asked.nodes, launches),
         survey(states, more, launches),
-        unsynced(states, uri, [*asked.nodes, *more]),
+        unsynced.unsynced(states, uri, [*asked.nodes, *more]),
     )
 
 
@@ -165,7 +165,7 @@ def _rows(overview: Overview, states: StateStore, *, every: bool) -> list[str]:
             lines += _lines(node, states)
     if overview.unsynced:
         count, total = len(overview.unsynced), sum(overview.unsynced.values())
-        lines.append(f"Not in the tracking store yet: {total} lines of {count} nodes. {REMEDY}")
+        lines.append(f"Not in the tracking store yet: {total} lines of {count} nodes. {unsynced.REMEDY}")
     return lines
 
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from runners.files import read_json
 from runners.history import LaunchRecord, Part
 from runners.leases import Attempt
 from runners.state import NodeState, StateStore
@@ -83,8 +82,8 @@ def underway(states: StateStore, known: Iterable[str]) -> dict[str, Part]:
 
 def described(state: NodeState) -> Part:
     """Returns what a folder says that its node is."""
-    about = read_json(state.folder / "node.json")
-    if not isinstance(about, dict):
+    about = state.about()
+    if about is None:
         return Part("", f"{state.folder} (not described)")
     return Part(str(about.get("kind", "")), str(about.get("title", "")), str(about.get("trial", "")))
 
@@ -170,9 +169,9 @@ def _count(state: NodeState) -> int:
 
 
 def _seconds_left(state: NodeState, progress: Mapping[str, Any]) -> float | None:
-    about = read_json(state.folder / "node.json")
+    about = state.about() or {}
     try:
-        batch = int(about["spec"]["train"]["batch_size"])  # type: ignore[index]
+        batch = int(about["spec"]["train"]["batch_size"])
         return float((progress["steps"] - progress["step"]) * batch / progress["images_per_second"])
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
         return None
