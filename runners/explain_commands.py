@@ -37,7 +37,7 @@ _DIGITS = 12
 @click.command(
     epilog=examples(
         "explain temperature/tau_30",
-        'explain "aggregation/tau_30: average" --seed 0 --preset small',
+        'explain "aggregation/tau_1: average" --seed 0 --preset small',
         "explain my_study.yaml/wider --set train.epochs=4",
     )
 )
@@ -250,4 +250,13 @@ def _shown(value: Any) -> str:
         return "(no such setting)"
     if isinstance(value, str) and len(value) == 64:
         return value[:_DIGITS]
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else json.dumps(_without_none(value), ensure_ascii=False)
+
+
+def _without_none(value: Any) -> Any:
+    """Returns a placement with the keys that say something."""
+    if isinstance(value, list):
+        return [_without_none(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    return value
