@@ -1,7 +1,7 @@
 """What no table needs and may be removed from a runs folder: what is needed, what is not, and how it is removed.
 
 Needed is what the registered studies need at each preset as they are, what the studies that are named need, and what
-any launch was asked for, the last one of each study at each scale. The rules are told in `docs/failures.md`.
+any launch was asked for, the last one of each study at each scale. The rules are told in `docs/upkeep.md`.
 """
 
 from __future__ import annotations

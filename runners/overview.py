@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Group, OverflowMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -66,17 +66,18 @@ def look(runs_dir: Path, asked: AskedPlan, uri: str, *, others: bool) -> Overvie
     )
 
 
-def render(overview: Overview, states: StateStore, *, every: bool = False) -> RenderableType:
+def render(overview: Overview, states: StateStore, *, every: bool = False, is_live: bool = False) -> RenderableType:
     """Returns the overview for a terminal.
 
     Args:
         overview: The overview.
         states: The state folders, for the log files.
         every: Whether to list what is done or waits, too.
+        is_live: Whether it is redrawn, so that a line per node matters more than a path that can be copied.
     """
-    return Group(
-        Text(_headline(overview)), _table(overview), *(Text(line) for line in _rows(overview, states, every=every))
-    )
+    overflow: OverflowMethod = "ellipsis" if is_live else "ignore"
+    rows = [Text(line, no_wrap=True, overflow=overflow) for line in _rows(overview, states, every=every)]
+    return Group(Text(_headline(overview)), _table(overview), *rows)
 
 
 def plain(overview: Overview, states: StateStore, *, every: bool = False) -> list[str]:

@@ -95,7 +95,7 @@ class _View:
         if as_data:
             click.echo(json.dumps(overview.as_json(found, self._states), indent=1))
         elif self._out.is_terminal:
-            self._out.print(overview.render(found, self._states, every=self._every))
+            self._out.print(overview.render(found, self._states, every=self._every), crop=False)
         else:
             self._print(found)
         return found
@@ -115,7 +115,7 @@ class _View:
                     if live is None:
                         self._print(found)
                     else:
-                        live.update(overview.render(found, self._states, every=self._every), refresh=True)
+                        live.update(overview.render(found, self._states, every=self._every, is_live=True), refresh=True)
                     time.sleep(pause)
                     found = self._look(again() if again is not None else plan)
         except KeyboardInterrupt:
