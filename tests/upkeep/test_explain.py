@@ -74,6 +74,24 @@ def test_explain_tells_a_result_at_another_scale_from_a_stale_one(folder: Folder
     assert "train.learning_rate: 0.04 → 0.01 (--set)" in said
 
 
+def test_explain_prefers_what_was_asked_for_in_the_same_way_and_the_newest(
+    folder: Folder, invoke: Invoke, tmp_path: Path
+) -> None:
+    for epochs, name in ((4, "first"), (3, "second")):
+        (tmp_path / "tiny.yaml").write_text(STUDY.replace("train.epochs: 1", f"train.epochs: {epochs}"))
+        folder.launch(folder.plan(), name)
+        folder.finish(folder.plan(), "wide", launch=name)
+    (tmp_path / "tiny.yaml").write_text(STUDY)
+    at_another_scale = folder.plan(train__label_smoothing=0.1)
+    folder.launch(at_another_scale, "third")
+    folder.finish(at_another_scale, "wide", launch="third")
+    said = invoke("explain", "tiny.yaml/wide", "--preset", "smoke")[1]
+    assert "seed 0: stale" in said
+    assert "train.epochs: 3 → 1" in said
+    assert "label_smoothing" not in said
+    assert "; there are 2 more" in said
+
+
 def test_explain_tells_that_data_or_code_have_changed(
     folder: Folder, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:

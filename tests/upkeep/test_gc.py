@@ -70,6 +70,16 @@ def test_gc_keeps_what_is_asked_for_at_another_scale_or_named_or_by_a_launch_tha
 
 
 @pytest.mark.usefixtures("all_tracked")
+def test_gc_keeps_the_weights_that_only_evaluations_need(folder: Folder, invoke: Invoke, tmp_path: Path) -> None:
+    text = STUDY.replace("reference: calm", "reference: averaged").replace("  calm: {}\n", "")
+    (tmp_path / "without.yaml").write_text(text.replace("name: tiny", "name: without"))
+    folder.finish(folder.plan(), "calm", "wide")
+    folder.launch(folder.plan("without.yaml"))
+    assert invoke("gc") == (0, "There is nothing to remove.\n")
+    assert "trainings that nothing needs: 2" in invoke("gc", "--forget", "without")[1]
+
+
+@pytest.mark.usefixtures("all_tracked")
 def test_gc_knows_the_registered_studies_at_every_preset(folder: Folder, invoke: Invoke) -> None:
     plan = folder.plan("temperature")
     folder.finish(plan, "tau_30")
@@ -116,7 +126,8 @@ def test_gc_takes_nothing_from_under_a_running_evaluation(folder: Folder, invoke
     plan = folder.plan()
     folder.finish(plan, "calm")
     with folder.lease(folder.state(plan, "averaged")):
-        assert "trainings that nothing needs" not in invoke("gc", "--results")[1]
+        assert "trainings that nothing needs" not in invoke("gc")[1]
+        assert "results that nothing needs" not in invoke("gc", "--results")[1]
     assert "trainings that nothing needs" in invoke("gc")[1]
 
 

@@ -94,6 +94,16 @@ def test_status_tells_each_way_in_which_a_node_can_stand(folder: Folder, invoke:
     assert "SomeError: it did not work (cause: training)" in said
 
 
+def test_what_an_earlier_attempt_has_reported_does_not_tell_how_far_this_one_is(folder: Folder, invoke: Invoke) -> None:
+    plan = folder.plan()
+    folder.launch(plan)
+    state = folder.state(plan, "wide")
+    state.report_progress(epoch=3, epochs=4, step=30, steps=40, images_per_second=12.0, loss=1.0)
+    with folder.lease(state):
+        assert "starting" in invoke("status")[1]
+        assert _nodes(invoke("status", "--json")[1])["tiny/wide"]["progress"] == {}
+
+
 def test_what_may_pass_is_failed_when_its_launch_is_gone_or_has_tried_often_enough(
     folder: Folder, invoke: Invoke
 ) -> None:
