@@ -131,12 +131,10 @@ class Explainer:
         best = min(found, key=self._rank)
         return Earlier(best.state, best.asked, best.differences, len(found) - 1)
 
-    def _rank(self, earlier: Earlier) -> tuple[bool, int, float]:
-        """Asked for in the same way first, then the least different, then the newest."""
-        other_scale = earlier.asked is not None and earlier.asked.scale != self._asked.scale
-        made = (earlier.state.result() or {}).get("time", 0.0)
-        # Among results of the same request the newest is what the table showed before.
-        return (other_scale, len(earlier.differences) if other_scale else 0, -made)
+    def _rank(self, earlier: Earlier) -> tuple[int, float]:
+        """The newest of those asked for in the same way, which a table showed before; else the least different."""
+        is_same_scale = earlier.asked is not None and earlier.asked.scale == self._asked.scale
+        return (0 if is_same_scale else len(earlier.differences), -(earlier.state.result() or {}).get("time", 0.0))
 
     def _recorded(self, cell: Cell, node: Node) -> Iterator[Earlier]:
         seen = {cell.fingerprint}
