@@ -164,22 +164,30 @@ class _Teller:
         if story.training is not None and story.training.status != "done":
             yield f"its training {story.training.fingerprint[:_DIGITS]} is {_TRAINING[story.training.status]}"
         elif story.training is not None and not self._states[story.training.fingerprint].weights_file.exists():
-            yield f"its training {story.training.fingerprint[:_DIGITS]} is done anew, as its weights have been removed"
+            yield (
+                f"the weights of its training {story.training.fingerprint[:_DIGITS]} have been removed: "
+                "they are taken from the tracking store, or it is trained anew"
+            )
         elif standing.remark:
             yield standing.remark
 
     def _measured(self, state: NodeState) -> Iterator[str]:
+        from runners.explaining import commit_of
+
         result, record, last = state.result() or {}, self._explainer.launch_of(state), state.lease()
         where = f" on {last.process.host}" if last is not None else ""
         by = f" by launch {last.launch}" if last is not None and last.launch else ""
         yield f"measured {_when(result.get('time'))} in {result.get('seconds', 0):.0f} s{by}{where}: {state.folder}"
-        if record is not None:
-            yield f"code: {_shown_commit(record.commit)}"
+        commit = commit_of(state, record)
+        if commit is not None:
+            yield f"code: {_shown_commit(commit)}"
         runs = [note["run_id"] for note in _notes(state) if note.get("run_id")]
         if runs:
             yield f"MLflow run {', '.join(dict.fromkeys(runs))}"
 
     def _of_earlier(self, story: Story) -> Iterator[str]:
+        from runners.explaining import commit_of
+
         earlier = story.earlier
         if earlier is None:
             return
@@ -189,12 +197,14 @@ class _Teller:
         yield from (f"  {line}" for line in self._measured(earlier.state))
         for difference in earlier.differences:
             yield f"  {difference.key}: {_shown(difference.before)} → {_shown(difference.now)}{self._by(difference)}"
-        record = self._explainer.launch_of(earlier.state)
-        if record is not None and record.commit != self._commit:
+        commit = commit_of(earlier.state, self._explainer.launch_of(earlier.state))
+        if commit is not None and commit != self._commit:
             now = _shown_commit(self._commit)
-            yield f"  code: {_shown_commit(record.commit)} → {now} (not a part of the fingerprint)"
+            yield f"  code: {_shown_commit(commit)} → {now} (not a part of the fingerprint)"
 
     def _asked_for(self, earlier: Earlier) -> str:
+        if earlier.asked is None and earlier.is_certain:
+            return "its folder says that it was measured for this variant"
         if earlier.asked is None:
             return "the nearest one of those that nobody has written down for what they were measured"
         return f"it was asked for at {earlier.asked.scale}"

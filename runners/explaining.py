@@ -1,21 +1,24 @@
 """Why a cell of a table is reused or not, as data: how its node stands, and in what earlier results differ from it.
 
 Earlier results of a cell are those of the same study, variant and repeat under another fingerprint, as the history of
-the runs folder tells. Results from before there was a history are matched by the nearest spec, and said to be.
+the runs folder tells, or else the folder itself. Results of which nobody has written down for what they were measured
+are matched by the nearest spec, and said to be.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
 from ablations.fingerprint import spec_version_of, what_counts
 from ablations.planning import Cell, EvaluationNode, Node, Plan
 from runners.history import AskedPlan, History, LaunchRecord
+from runners.provenance import Commit
 from runners.standing import Standing, survey
 from runners.state import NodeState, StateStore, about
+from runners.tracking.notes import read_origin
 
 Verdict = Literal["reused", "running", "orphaned", "waiting", "failed", "missing", "stale"]
 
@@ -46,12 +49,14 @@ class Earlier:
     Attributes:
         state: Its folder.
         asked: The plan for which it was measured, or `None` if that is not recorded.
+        is_certain: Whether it was measured for this cell, and is not just like it.
         differences: In what it differs.
         others: How many earlier results there are beside it.
     """
 
     state: NodeState
     asked: AskedPlan | None
+    is_certain: bool
     differences: tuple[Difference, ...]
     others: int = 0
 
@@ -125,11 +130,11 @@ class Explainer:
         return frozenset(key for plan in plans if plan is not None for key in plan.nodes)
 
     def _earlier(self, cell: Cell, node: Node) -> Earlier | None:
-        found = list(self._recorded(cell, node)) or list(self._nearest(node))
+        found = list(self._recorded(cell, node)) or list(self._unrecorded(cell, node))
         if not found:
             return None
         best = min(found, key=self._rank)
-        return Earlier(best.state, best.asked, best.differences, len(found) - 1)
+        return replace(best, others=len(found) - 1)
 
     def _rank(self, earlier: Earlier) -> tuple[int, float]:
         """The newest of those asked for in the same way, which a table showed before; else the least different."""
@@ -144,27 +149,43 @@ class Explainer:
                 if is_same and other.fingerprint not in seen and self._states[other.fingerprint].is_done:
                     seen.add(other.fingerprint)
                     state = self._states[other.fingerprint]
-                    yield Earlier(state, asked, differences(state, node))
+                    yield Earlier(state, asked, True, differences(state, node))
 
-    def _nearest(self, node: Node) -> Iterator[Earlier]:
-        """Yields the result of unknown origin that is most like a node, if one is like it at all."""
-        best: Earlier | None = None
-        for state in self._of_unknown_origin:
-            told = state.about() or {}
+    def _unrecorded(self, cell: Cell, node: Node) -> Iterator[Earlier]:
+        """Yields the results for this cell that the history does not know, or the one that is most like it."""
+        alike: list[Earlier] = []
+        for state in self._strangers:
+            told, serves = state.about() or {}, _serves(state)
             if told.get("kind") != node.kind or told.get("spec", {}).get("seed") != node.spec.seed:
                 continue
-            found = Earlier(state, None, differences(state, node))
-            if best is None or _distance(found) < _distance(best):
-                best = found
-        if best is not None and _distance(best) <= _MOST_DIFFERENCES:
-            yield best
+            found = Earlier(state, None, f"{cell.study}/{cell.key}" in serves, differences(state, node))
+            if found.is_certain:
+                yield found
+            elif not serves and _distance(found) <= _MOST_DIFFERENCES:
+                alike.append(found)
+        yield from sorted(alike, key=_distance)[:1]
 
     @cached_property
-    def _of_unknown_origin(self) -> list[NodeState]:
+    def _strangers(self) -> list[NodeState]:
+        """The nodes that are measured and that neither the plan nor the history knows."""
         known = self._asked.nodes.keys() | {key for _, asked in self._history.plans() for key in asked.nodes}
-        paths = sorted(self._states.root.glob("*/node.json"))
-        states = (self._states[path.parent.name] for path in paths if path.parent.name not in known)
-        return [state for state in states if state.is_done and self.launch_of(state) is None]
+        others = (self._states[key] for key in self._states.fingerprints() if key not in known)
+        return [state for state in others if state.is_done and self.launch_of(state) is None]
+
+
+def commit_of(state: NodeState, record: LaunchRecord | None) -> Commit | None:
+    """Returns the commit of the code that measured a node, if anybody has written it down."""
+    origin = read_origin(state)
+    return origin.commit if origin is not None else record.commit if record is not None else None
+
+
+def _serves(state: NodeState) -> set[str]:
+    """Returns `study/variant` of all for which a node was measured, as its folder says."""
+    origin = read_origin(state)
+    if origin is None:
+        return set()
+    told = (origin.studies(experiment) for experiment in origin.experiments)
+    return {f"{study}/{key}" for studies in told for study, keys in studies.items() for key in keys}
 
 
 def _distance(earlier: Earlier) -> int:

@@ -20,10 +20,10 @@ from ablations.planning import Request, make_plan
 from ablations.presets import PRESETS
 from ablations.registry import available_studies, get_study
 from ablations.settings import Settings
-from runners import unsynced
 from runners.history import History
 from runners.standing import described
 from runners.state import ASIDE, NodeState, StateStore
+from runners.tracking import notes
 
 Reason = Literal["checkpoints", "weights", "aside", "temporary", "results"]
 
@@ -141,7 +141,7 @@ def find_garbage(
     running = [state for state in folders if _is_running(state)]
     # What a running evaluation measures is not taken from under it.
     busy = {state.fingerprint for state in running} | {described(state).trial for state in running}
-    lacking = unsynced.unsynced(states, uri, [state.fingerprint for state in folders if state.is_done])
+    lacking = notes.unsynced(states, uri, [state.fingerprint for state in folders if state.is_done])
     kept = needed | lacking.keys()
     found: list[Garbage] = []
     for state in folders:

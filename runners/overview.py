@@ -12,13 +12,14 @@ from rich.console import Group, OverflowMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from runners import unsynced
 from runners.display import clock
 from runners.history import AskedPlan, History, LaunchRecord
 from runners.leases import Attempt
 from runners.standing import STATUSES, Standing, survey, underway
 from runners.state import StateStore
+from runners.tracking import notes
 
+_SYNC = "run_ablation.py sync"
 _KINDS = {"trial": "trainings", "evaluation": "evaluations", "cost": "networks"}
 
 
@@ -62,7 +63,7 @@ def look(runs_dir: Path, asked: AskedPlan, uri: str, *, others: bool) -> Overvie
         [record for record in launches if record.is_alive],
         survey(states, asked.nodes, launches),
         survey(states, more, launches),
-        unsynced.unsynced(states, uri, [*asked.nodes, *more]),
+        notes.unsynced(states, uri, [*asked.nodes, *more]),
     )
 
 
@@ -166,7 +167,9 @@ def _rows(overview: Overview, states: StateStore, *, every: bool) -> list[str]:
             lines += _lines(node, states)
     if overview.unsynced:
         count, total = len(overview.unsynced), sum(overview.unsynced.values())
-        lines.append(f"Not in the tracking store yet: {total} lines of {count} nodes. {unsynced.REMEDY}")
+        lines.append(
+            f"Not in the tracking store yet: {total} lines of {count} nodes. run_ablation.py sync brings them over."
+        )
     return lines
 
 

@@ -34,9 +34,3 @@ def invoke(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, 
 def folder(invoke: Invoke, tmp_path: Path) -> Folder:
     """A runs folder in which nothing was run yet."""
     return Folder(tmp_path / "runs")
-
-
-@pytest.fixture
-def all_tracked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tracking store has everything."""
-    monkeypatch.setattr("runners.unsynced.unsynced", lambda states, uri, fingerprints: {})

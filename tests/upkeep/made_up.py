@@ -17,6 +17,7 @@ from runners.leases import Lease
 from runners.machine import Process
 from runners.provenance import Commit
 from runners.state import NodeState, StateStore
+from runners.tracking.notes import Source, add_origin
 
 STUDY = """\
 name: tiny
@@ -35,6 +36,7 @@ variants:
   wide: {model.width: 0.5}
 """
 ELSEWHERE = Process("far", "far/1/2", 4711, "1")
+COMMIT = Commit("c0ffee" * 6, False)
 DEAD = replace(Process.current(), pid=2**22 + 7)
 
 Invoke = Callable[..., tuple[int, str]]
@@ -56,7 +58,7 @@ class Folder:
 
     def launch(self, plan: Plan, name: str = "first", *, alive: bool = False) -> None:
         """Writes down that a plan was carried out, or is."""
-        with self.history.recording(plan, name, Commit("c0ffee" * 6, False), FailurePolicy(1, 50.0)):
+        with self.history.recording(plan, name, COMMIT, FailurePolicy(1, 50.0)):
             pass
         if alive:
             path = self.root / "launches" / f"{name}.json"
@@ -82,6 +84,12 @@ class Folder:
                 lease.end("finished")
             if plan.node(state.fingerprint).kind == "trial":
                 state.weights_file.write_bytes(b"w" * 1000)
+
+    def owe(self, plan: Plan, variant: str) -> NodeState:
+        """Writes down that a node is to be tracked, which it is not."""
+        state = self.state(plan, variant)
+        add_origin(state, Source("experiment", "smoke", COMMIT), plan.studies_of(state.fingerprint))
+        return state
 
     def lease(self, state: NodeState, launch: str = "first", process: Process | None = None) -> Lease:
         """Begins an attempt at a node."""

@@ -30,7 +30,10 @@ def test_explain_tells_by_what_a_cell_was_measured_and_who_shares_it(folder: Fol
     assert "seed 0: missing  tiny/averaged" in said
     assert "its training" not in said
     state.weights_file.unlink()
-    assert "done anew, as its weights have been removed" in invoke("explain", "tiny.yaml", "--preset", "smoke")[1]
+    assert (
+        "have been removed: they are taken from the tracking store"
+        in invoke("explain", "tiny.yaml", "--preset", "smoke")[1]
+    )
 
 
 @pytest.mark.parametrize(
@@ -127,6 +130,22 @@ def test_explain_finds_the_nearest_result_of_a_folder_without_history(
     assert "model.width" not in said
     # Found by the fingerprint alone.
     assert "spec version: 4 → 99" in said
+
+
+def test_explain_finds_a_result_whose_folder_tells_for_what_it_was_measured(folder: Folder, invoke: Invoke) -> None:
+    far = {"train__epochs": 2, "train__learning_rate": 0.02, "model__depth": 0.5, "train__momentum": 0.5}
+    old, other = folder.plan(**far, train__weight_decay=0.0), folder.plan(train__epochs=3)
+    folder.finish(old, "wide")
+    folder.owe(old, "wide")
+    folder.finish(other, "calm")
+    folder.owe(other, "calm")
+    said = invoke("explain", "tiny.yaml/wide", "--preset", "smoke")[1]
+    assert "its folder says that it was measured for this variant" in said
+    assert "train.momentum: 0.5 → 0.9" in said
+    assert "model.width" not in said
+    assert "code: commit c0ffeec0ffee\n" in said
+    # What was measured for another variant is no earlier result of this one, however like it is.
+    assert "missing" in invoke("explain", "tiny.yaml/averaged", "--preset", "smoke")[1]
 
 
 def test_explain_what_runs_waits_and_has_failed(folder: Folder, invoke: Invoke) -> None:

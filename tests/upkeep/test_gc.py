@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import pytest
-
 from runners.redo import begin_anew
 from tests.upkeep.made_up import ELSEWHERE, STUDY, Folder, Invoke
 
@@ -15,7 +13,6 @@ def _files(root: Path) -> set[Path]:
     return {path.relative_to(root) for path in root.rglob("*") if path.is_file() and path.name != "launches.lock"}
 
 
-@pytest.mark.usefixtures("all_tracked")
 def test_gc_removes_what_an_edited_study_does_not_need_any_more_and_nothing_else(
     folder: Folder, invoke: Invoke, tmp_path: Path
 ) -> None:
@@ -46,7 +43,6 @@ def test_gc_removes_what_an_edited_study_does_not_need_any_more_and_nothing_else
     assert folder.state(old, "calm").weights_file.exists()
 
 
-@pytest.mark.usefixtures("all_tracked")
 def test_gc_keeps_what_is_asked_for_at_another_scale_or_named_or_by_a_launch_that_goes_on(
     folder: Folder, invoke: Invoke, tmp_path: Path
 ) -> None:
@@ -69,7 +65,6 @@ def test_gc_keeps_what_is_asked_for_at_another_scale_or_named_or_by_a_launch_tha
     assert (code, "'tiny'" in said) == (2, True)
 
 
-@pytest.mark.usefixtures("all_tracked")
 def test_gc_keeps_the_weights_that_only_evaluations_need(folder: Folder, invoke: Invoke, tmp_path: Path) -> None:
     text = STUDY.replace("reference: calm", "reference: averaged").replace("  calm: {}\n", "")
     (tmp_path / "without.yaml").write_text(text.replace("name: tiny", "name: without"))
@@ -79,7 +74,6 @@ def test_gc_keeps_the_weights_that_only_evaluations_need(folder: Folder, invoke:
     assert "trainings that nothing needs: 2" in invoke("gc", "--forget", "without")[1]
 
 
-@pytest.mark.usefixtures("all_tracked")
 def test_gc_knows_the_registered_studies_at_every_preset(folder: Folder, invoke: Invoke) -> None:
     plan = folder.plan("temperature")
     folder.finish(plan, "tau_30")
@@ -90,7 +84,6 @@ def test_gc_knows_the_registered_studies_at_every_preset(folder: Folder, invoke:
     assert "nothing to remove" in invoke("gc", "temperature", "--set", "train.epochs=7")[1]
 
 
-@pytest.mark.usefixtures("all_tracked")
 def test_gc_removes_checkpoints_of_what_is_done_and_torn_files_but_nothing_of_what_runs(
     folder: Folder, invoke: Invoke
 ) -> None:
@@ -121,7 +114,6 @@ def test_gc_removes_checkpoints_of_what_is_done_and_torn_files_but_nothing_of_wh
     assert {path.name for path in before - _files(folder.root)} == {old}
 
 
-@pytest.mark.usefixtures("all_tracked")
 def test_gc_takes_nothing_from_under_a_running_evaluation(folder: Folder, invoke: Invoke) -> None:
     plan = folder.plan()
     folder.finish(plan, "calm")
@@ -131,7 +123,6 @@ def test_gc_takes_nothing_from_under_a_running_evaluation(folder: Folder, invoke
     assert "trainings that nothing needs" in invoke("gc")[1]
 
 
-@pytest.mark.usefixtures("all_tracked")
 def test_gc_empties_what_was_put_aside_when_it_is_done_anew_and_keeps_that_it_was(
     folder: Folder, invoke: Invoke
 ) -> None:
@@ -152,6 +143,7 @@ def test_gc_empties_what_was_put_aside_when_it_is_done_anew_and_keeps_that_it_wa
 def test_gc_leaves_alone_what_the_tracking_store_has_not_got(folder: Folder, invoke: Invoke) -> None:
     plan = folder.plan()
     folder.finish(plan, "wide")
+    folder.owe(plan, "wide")
     code, said = invoke("gc", "--results", "--yes")
     assert code == 0
     assert "left alone as the tracking store has not got it yet: 1 nodes" in said

@@ -34,6 +34,7 @@ def test_status_of_the_last_run_needs_neither_its_study_file_nor_anything_heavy(
     plan = folder.plan()
     folder.launch(plan)
     folder.finish(plan, "calm")
+    folder.owe(plan, "calm")
     (tmp_path / "tiny.yaml").unlink()
     code, said = invoke("status")
     assert code == 0
