@@ -33,8 +33,11 @@ from ablations.options import (
     set_option,
 )
 from runners import commands, plan_commands
+from runners.explain_commands import explain
 from runners.files import check_writable, exclusively
+from runners.gc_commands import gc
 from runners.state import StateStore
+from runners.status_commands import status
 from runners.sync_commands import sync
 
 if TYPE_CHECKING:
@@ -170,7 +173,7 @@ def carry_out(
 ) -> NoReturn:
     """Launches a plan, says how that ended, writes the report of the whole plan, and leaves with the exit code."""
     uri = commands.tracking_uri(runs_dir)
-    summary = commands.launch(plan, runs_dir, None if offline else uri, **how)
+    summary = commands.launch(plan, whole, runs_dir, None if offline else uri, **how)
     commands.tell(summary, uri, studies)
     if not summary.interrupted:
         try:
@@ -289,7 +292,9 @@ def last_request(studies: Sequence[str], uri: str, canary: bool) -> dict[str, An
     return asked | {"canary": canary or found["canary"]}
 
 
-for verb in (commands.list_studies, plan_commands.plan, run, retry, report, sync, commands.ui, commands.schema):
+for verb in (commands.list_studies, plan_commands.plan, run, status, explain, retry, report, sync, gc):
+    cli.add_command(verb)
+for verb in (commands.ui, commands.schema):
     cli.add_command(verb)
 
 

@@ -80,3 +80,28 @@ def cost_fingerprint(spec: TrialSpec) -> str:
             "model": spec.model.model_dump(mode="json", by_alias=True),
         }
     )
+
+
+def what_counts(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns of a spec as JSON, of this version or an earlier one, what its fingerprint is made of."""
+    return {
+        name: {key: value for key, value in group.items() if key not in _NOT_PART_OF_THE_RESULT.get(name, ())}
+        if isinstance(group, Mapping)
+        else group
+        for name, group in spec.items()
+    }
+
+
+def spec_version_of(fingerprint: str, about: Mapping[str, Any]) -> int | None:
+    """Returns the spec version with which a trial or an evaluation was fingerprinted, or `None` if none fits.
+
+    Args:
+        fingerprint: The fingerprint.
+        about: What was described then: `kind`, `spec`, `data_digest` and, of an evaluation, `trial`, `intervention`.
+    """
+    parts = {"trial": ("data_digest", "spec"), "evaluation": ("trial", "intervention")}.get(about["kind"], ())
+    whole = {"kind": about["kind"], **{part: about[part] for part in parts}}
+    if "spec" in whole:
+        whole["spec"] = what_counts(whole["spec"])
+    versions = range(SPEC_VERSION, 0, -1) if parts else ()
+    return next((n for n in versions if digest({**whole, "spec_version": n}) == fingerprint), None)

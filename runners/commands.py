@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ablations.planning import Plan
     from runners.dispatch import Dispatcher, DispatchSettings
     from runners.forecast import Forecaster
+    from runners.history import History
     from runners.progress import Failure, Summary
     from runners.tracking.desk import Desk
     from runners.tracking.nodes import Tracker
@@ -144,6 +145,7 @@ def take_recovery(asked: dict[str, Any]) -> dict[str, Any]:
 
 def launch(
     plan: Plan,
+    whole: Plan,
     runs_dir: Path,
     uri: str | None,
     *,
@@ -156,6 +158,7 @@ def launch(
 
     Args:
         plan: What is needed and what is done.
+        whole: The plan of which it is a part, or the same one.
         runs_dir: Folder for states and the local tracking store.
         uri: The tracking store, or `None` to track nothing now.
         dispatch: From `take_dispatch`.
@@ -170,6 +173,7 @@ def launch(
     from runners.display import make_display
     from runners.files import check_writable
     from runners.follower import Follower
+    from runners.history import History
     from runners.launch import Launch, Settings
     from runners.plan_commands import announce
     from runners.redo import remember_launch
@@ -183,15 +187,30 @@ def launch(
     dispatcher = make_dispatcher(dispatch)
     with dispatcher if plan.missing else nullcontext():
         plan, desk = _prepare(plan, runs_dir, uri, dispatcher, plugins)
-        found = announce(plan, forecaster, dispatcher, plugins) if plan.missing else None
-        with make_display(console()) as display:
-            follower = Follower(_source(plan), desk, display.note)
-            summary = Launch(forecaster.longest_first(plan), dispatcher, follower, display, settings).run()
+        history, source = History(runs_dir), _source(plan)
+        with history.recording(whole, settings.launch, source.commit, settings.policy):
+            plan = _with_lost_weights(plan, history, settings.state_root)
+            found = announce(plan, forecaster, dispatcher, plugins) if plan.missing else None
+            with make_display(console()) as display:
+                follower = Follower(source, desk, display.note)
+                summary = Launch(forecaster.longest_first(plan), dispatcher, follower, display, settings).run()
     if not plan.missing:
         return summary
     record = forecaster.learn(plan, StateStore(settings.state_root), settings.launch, found, summary)
     remember_launch(runs_dir, record.as_mapping())
     return replace(summary, record=record)
+
+
+def _with_lost_weights(plan: Plan, history: History, state_root: Path) -> Plan:
+    """Returns the plan with the trainings whose weights are gone and needed; says so."""
+    from runners.redo import train_lost_weights_anew
+    from runners.state import StateStore
+
+    with history.exclusively():
+        plan, count = train_lost_weights_anew(plan, StateStore(state_root))
+    if count:
+        console().print(f"Training anew: {count} networks whose weights have been removed and are needed again.")
+    return plan
 
 
 def _prepare(

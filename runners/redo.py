@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,10 +53,7 @@ def begin_anew(plan: Plan, variants: Sequence[str], states: StateStore) -> Plan:
         OutputError: If a folder cannot be moved.
     """
     wanted = _to_be_redone(plan, variants, states)
-    for fingerprint in sorted(wanted):
-        _refuse_running(states[fingerprint])
-    for fingerprint in sorted(wanted):
-        states[fingerprint].begin_anew()
+    _put_aside(wanted, states)
     return replace(plan, done=plan.done - wanted)
 
 
@@ -74,6 +71,25 @@ def _to_be_redone(plan: Plan, variants: Sequence[str], states: StateStore) -> se
     return wanted | _resting_on(wanted, states)
 
 
+def train_lost_weights_anew(plan: Plan, states: StateStore) -> tuple[Plan, int]:
+    """Returns a plan in which the trainings are done anew whose weights are gone and needed; also how many these are.
+
+    Weights are gone when `gc` or a person has removed them. They are needed by evaluations that are missing, so with
+    each training all evaluations of its checkpoint are done anew, as in `begin_anew`.
+
+    Raises:
+        LeaseError: If one of the nodes is being run.
+        OutputError: If a folder cannot be moved.
+    """
+    inspected = {node.trial.fingerprint: node.trial for node in plan.missing_evaluations}
+    lost = {
+        key: node for key, node in inspected.items() if states[key].is_done and not states[key].weights_file.exists()
+    }
+    wanted = lost.keys() | _resting_on(set(lost), states)
+    _put_aside(wanted, states)
+    return replace(plan, trials=lost | plan.trials, done=plan.done - wanted), len(lost)
+
+
 def _nodes_of(plan: Plan, variants: Sequence[str]) -> set[str]:
     """Returns the nodes of variants, with the trainings that they rest on and what rests on those."""
     known: dict[str, set[str]] = {}
@@ -88,6 +104,13 @@ def _nodes_of(plan: Plan, variants: Sequence[str]) -> set[str]:
     nodes = [plan.node(fingerprint) for fingerprint in wanted]
     wanted |= {node.trial.fingerprint for node in nodes if isinstance(node, EvaluationNode)}
     return wanted | {key for key, node in plan.evaluations.items() if node.trial.fingerprint in wanted}
+
+
+def _put_aside(wanted: Set[str], states: StateStore) -> None:
+    for fingerprint in sorted(wanted):
+        _refuse_running(states[fingerprint])
+    for fingerprint in sorted(wanted):
+        states[fingerprint].begin_anew()
 
 
 def _resting_on(trials: set[str], states: StateStore) -> set[str]:

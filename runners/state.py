@@ -20,7 +20,7 @@ from typing import Any
 from ablations import vocabulary as names
 from ablations.errors import DatasetError, OutputError
 from ablations.planning import CostNode, EvaluationNode, Node, TrialNode
-from ablations.spec import Intervention, TrialSpec
+from ablations.spec import SPEC_VERSION, Intervention, TrialSpec
 from runners import leases
 from runners.files import read_json, write_atomically, write_json, write_json_once
 from runners.leases import Attempt
@@ -36,6 +36,18 @@ _WRITTEN_BY_WORKERS = (
 
 ASIDE = ".aside"
 """Where folders of nodes that are done anew are kept, in the state root."""
+
+
+def about(node: Node) -> dict[str, Any]:
+    """Returns all that makes a node what it is, as JSON."""
+    told: dict[str, Any] = {"kind": node.kind, "fingerprint": node.fingerprint, "title": node.title}
+    told["spec"] = node.spec.model_dump(mode="json", by_alias=True)
+    told["spec_version"] = SPEC_VERSION
+    told["data_digest"] = node.spec.data.facts.digest
+    if isinstance(node, EvaluationNode):
+        told["trial"] = node.trial.fingerprint
+        told["intervention"] = node.intervention.model_dump(mode="json", by_alias=True)
+    return told
 
 
 @dataclass(frozen=True)
@@ -67,13 +79,12 @@ class NodeState:
     def describe(self, node: Node) -> None:
         """Writes what the node is, for the worker that will run it."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        about: dict[str, Any] = {"kind": node.kind, "fingerprint": node.fingerprint, "title": node.title}
-        about["spec"] = node.spec.model_dump(mode="json", by_alias=True)
-        about["data_digest"] = node.spec.data.facts.digest
-        if isinstance(node, EvaluationNode):
-            about["trial"] = node.trial.fingerprint
-            about["intervention"] = node.intervention.model_dump(mode="json", by_alias=True)
-        write_json(self.folder / "node.json", about)
+        write_json(self.folder / "node.json", about(node))
+
+    def about(self) -> dict[str, Any] | None:
+        """Returns what `describe` wrote, `None` if it did not; folders of earlier versions lack `spec_version`."""
+        found = read_json(self.folder / "node.json")
+        return found if isinstance(found, dict) else None
 
     @property
     def kind(self) -> str:
@@ -87,7 +98,7 @@ class NodeState:
             OutputError: If nothing is described here.
             DatasetError: If the data are no longer those that were planned with.
         """
-        about = read_json(self.folder / "node.json")
+        about = self.about()
         if about is None:
             raise OutputError(f"{self.folder} describes no node. Run the study again.")
         spec = TrialSpec.model_validate(about["spec"])

@@ -20,6 +20,7 @@ from ablations.fingerprint import (
     cost_fingerprint,
     digest,
     evaluation_fingerprint,
+    spec_version_of,
     trial_fingerprint,
     trial_fingerprints,
 )
@@ -282,3 +283,18 @@ def test_it_is_the_same_in_another_process() -> None:
         for seed in ("1", "2")
     }
     assert len(found) == 1
+
+
+@pytest.mark.parametrize("version", [1, SPEC_VERSION - 1, SPEC_VERSION])
+def test_a_fingerprint_tells_its_spec_version(monkeypatch: pytest.MonkeyPatch, version: int) -> None:
+    spec, intervention = TrialSpec(), Intervention(aggregation="max")
+    with monkeypatch.context() as patch:
+        patch.setattr("ablations.fingerprint.SPEC_VERSION", version)
+        trial = trial_fingerprint(spec)
+        evaluation = evaluation_fingerprint(trial, intervention)
+    told = {"spec": spec.model_dump(mode="json", by_alias=True), "data_digest": spec.data.facts.digest}
+    assert spec_version_of(trial, {"kind": "trial", **told}) == version
+    resting = {"trial": trial, "intervention": intervention.model_dump(mode="json", by_alias=True)}
+    assert spec_version_of(evaluation, {"kind": "evaluation", **told, **resting}) == version
+    assert spec_version_of(trial, {"kind": "trial", **told, "data_digest": "another"}) is None
+    assert spec_version_of(trial, {"kind": "cost", **told}) is None

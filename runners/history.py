@@ -1,0 +1,276 @@
+"""What was ever asked for in a runs folder: each launch, and the plan that it carried out. No torch and no mlflow here.
+
+`plans/<digest>.json` says which cells of which studies a plan has and which nodes measure them; launches of the same
+plan share it. `launches/<launch>.json` says who carried it out, when and with which code. Both are kept: a study file
+that is edited or gone would not tell any more what was measured for it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+from ablations.errors import OutputError
+from ablations.fingerprint import digest
+from ablations.planning import Cell, EvaluationNode, Plan
+from ablations.spec import SPEC_VERSION
+from runners.failures import FailurePolicy
+from runners.files import exclusively, read_json, write_json
+from runners.machine import Process
+from runners.provenance import Commit
+
+_PLANS, _LAUNCHES, _LOCK = "plans", "launches", "launches.lock"
+_DIGITS = 32
+_UNKNOWN = Commit("unknown", dirty=False)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A node of a plan, as far as a table of nodes needs it.
+
+    Attributes:
+        kind: `trial`, `evaluation` or `cost`.
+        title: A name that a person can read.
+        trial: The training whose checkpoint an evaluation measures; empty for others.
+    """
+
+    kind: str
+    title: str
+    trial: str = ""
+
+
+@dataclass(frozen=True)
+class AskedPlan:
+    """A plan as data: what was asked for, which cells that makes and which nodes measure them.
+
+    Attributes:
+        preset: Its name.
+        overrides: What `--set` has changed.
+        seeds: Repeats per variant if they were asked for.
+        canary: Whether references were trained again.
+        spec_version: Of the code that made the plan.
+        cells: Canaries are among them.
+        nodes: Per fingerprint.
+    """
+
+    preset: str
+    overrides: Mapping[str, Any]
+    seeds: int | None
+    canary: bool
+    spec_version: int
+    cells: tuple[Cell, ...]
+    nodes: Mapping[str, Part]
+
+    @classmethod
+    def of(cls, plan: Plan) -> Self:
+        """Returns a plan as data."""
+        request = plan.request
+        nodes = {
+            node.fingerprint: Part(
+                node.kind, node.title, node.trial.fingerprint if isinstance(node, EvaluationNode) else ""
+            )
+            for node in plan.nodes
+        }
+        cells = (*plan.cells, *plan.canaries)
+        scale = (request.preset.name, dict(request.overrides), request.seeds, request.canary)
+        return cls(*scale, SPEC_VERSION, cells=cells, nodes=nodes)
+
+    @property
+    def studies(self) -> tuple[str, ...]:
+        """The studies, in the order of their cells."""
+        return tuple(dict.fromkeys(cell.study for cell in self.cells))
+
+    @property
+    def scale(self) -> str:
+        """What was asked for beside the studies, for people: `preset quick, --set train.epochs=4`."""
+        words = [f"preset {self.preset}", *(f"--set {key}={value}" for key, value in self.overrides.items())]
+        words += [f"--seeds {self.seeds}"] if self.seeds is not None else []
+        return ", ".join(words + (["--canary"] if self.canary else []))
+
+    def of_study(self, study: str) -> set[str]:
+        """Returns the nodes that a study needs, the trainings that its evaluations rest on among them."""
+        measured = {cell.fingerprint for cell in self.cells if cell.study == study}
+        return measured | {part.trial for key, part in self.nodes.items() if key in measured and part.trial}
+
+    def serves(self, fingerprint: str) -> list[str]:
+        """Returns `study/variant` of all that a node measures, and of what rests on it."""
+        return self._serves.get(fingerprint, [])
+
+    @cached_property
+    def _serves(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for cell in self.cells:
+            part = self.nodes.get(cell.fingerprint)
+            for fingerprint in (cell.fingerprint, part.trial if part is not None else ""):
+                names = found.setdefault(fingerprint, [])
+                if f"{cell.study}/{cell.key}" not in names:
+                    names.append(f"{cell.study}/{cell.key}")
+        return found
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns what `from_json` takes."""
+        cells = [[cell.study, cell.network, cell.variant, cell.seed, cell.fingerprint] for cell in self.cells]
+        # A list, as JSON files here are sorted by key, and the order is that in which a person reads them.
+        nodes = [[key, part.kind, part.title, part.trial] for key, part in self.nodes.items()]
+        return {**{name: getattr(self, name) for name in _SCALE}, "cells": cells, "nodes": nodes}
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Self:
+        """Returns the plan that `as_json` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: If it is another text.
+        """
+        cells = tuple(Cell(*cell) for cell in found["cells"])
+        nodes = {key: Part(*part) for key, *part in found["nodes"]}
+        return cls(**{name: found[name] for name in _SCALE}, cells=cells, nodes=nodes)
+
+
+_SCALE = ("preset", "overrides", "seeds", "canary", "spec_version")
+
+
+@dataclass(frozen=True)
+class LaunchRecord:
+    """A launch: who carries out which plan, with which code, and what is tried again meanwhile.
+
+    Attributes:
+        launch: Its name, which is in the attempts that it makes.
+        plan: The digest of its plan.
+        began: When, in seconds since the epoch by the clock of its machine.
+        ended: When, or `None` if it goes on or was killed.
+        process: The launcher.
+        commit: The code's commit.
+        retries: How often a node is tried again.
+        wait_seconds: Before the first of these.
+    """
+
+    launch: str
+    plan: str
+    began: float = 0.0
+    ended: float | None = None
+    process: Process = field(default_factory=Process)
+    commit: Commit = _UNKNOWN
+    retries: int = 0
+    wait_seconds: float = 0.0
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it goes on, as far as can be known of a launch on another machine."""
+        return self.ended is None and not self.process.is_dead
+
+    @property
+    def policy(self) -> FailurePolicy:
+        """What it tries again."""
+        return FailurePolicy(retries=self.retries, wait_seconds=self.wait_seconds)
+
+
+class History:
+    """The launches and plans of a runs folder. What is torn, or of a version to come, is left out.
+
+    Args:
+        runs_dir: The folder.
+    """
+
+    def __init__(self, runs_dir: Path) -> None:
+        self._runs_dir = runs_dir
+        self._plans: dict[str, AskedPlan | None] = {}
+
+    def begin(self, plan: Plan, launch: str, commit: Commit, policy: FailurePolicy) -> LaunchRecord:
+        """Writes down that a launch of this process begins to carry out a plan.
+
+        Raises:
+            OutputError: If the folder cannot be written.
+        """
+        asked = AskedPlan.of(plan).as_json()
+        named = digest(asked)[:_DIGITS]
+        record = LaunchRecord(launch, named, time.time(), None, Process.current(), commit)
+        record = replace(record, retries=policy.retries, wait_seconds=policy.wait_seconds)
+        with self.exclusively():
+            (self._runs_dir / _PLANS).mkdir(exist_ok=True)
+            (self._runs_dir / _LAUNCHES).mkdir(exist_ok=True)
+            if read_json(self._plan_file(named)) != asked:
+                write_json(self._plan_file(named), asked)
+            self._write(record)
+        return record
+
+    @contextmanager
+    def recording(self, plan: Plan, launch: str, commit: Commit, policy: FailurePolicy) -> Iterator[None]:
+        """Writes down that a launch of this process begins, and at the end of the block that it has ended.
+
+        Raises:
+            OutputError: If the folder cannot be written at its beginning.
+        """
+        record = self.begin(plan, launch, commit, policy)
+        try:
+            yield
+        finally:
+            # Without it the launch is known to have ended when its process is gone.
+            with suppress(OutputError):
+                self._write(replace(record, ended=time.time()))
+
+    def exclusively(self) -> AbstractContextManager[None]:
+        """Returns a context in which no launch begins.
+
+        Raises:
+            OutputError: If the folder cannot be written.
+        """
+        try:
+            self._runs_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot write to {self._runs_dir}: {error.strerror or error}.", error.errno) from None
+        return exclusively(self._runs_dir / _LOCK)
+
+    def _write(self, record: LaunchRecord) -> None:
+        write_json(self._runs_dir / _LAUNCHES / f"{record.launch}.json", asdict(record))
+
+    def _plan_file(self, named: str) -> Path:
+        return self._runs_dir / _PLANS / f"{named}.json"
+
+    @cached_property
+    def launches(self) -> Sequence[LaunchRecord]:
+        """All launches, the last one first."""
+        read = (_launch(read_json(path)) for path in (self._runs_dir / _LAUNCHES).glob("*.json"))
+        found = [record for record in read if record is not None]
+        return sorted(found, key=lambda record: (record.began, record.launch), reverse=True)
+
+    def launch(self, name: str) -> LaunchRecord | None:
+        """Returns the launch that is called so, or `None`."""
+        return next((record for record in self.launches if record.launch == name), None)
+
+    def plan(self, record: LaunchRecord) -> AskedPlan | None:
+        """Returns the plan of a launch, or `None` if it cannot be read."""
+        if record.plan not in self._plans:
+            self._plans[record.plan] = _plan(read_json(self._plan_file(record.plan)))
+        return self._plans[record.plan]
+
+    def plans(self) -> Iterator[tuple[LaunchRecord, AskedPlan]]:
+        """Yields each plan once, with its last launch, the last one first."""
+        seen: set[str] = set()
+        for record in self.launches:
+            asked = self.plan(record) if record.plan not in seen else None
+            seen.add(record.plan)
+            if asked is not None:
+                yield record, asked
+
+    def serves(self, fingerprint: str) -> list[str]:
+        """Returns `study/variant` of all that a node was ever asked for, the last one first."""
+        return list(dict.fromkeys(name for _, asked in self.plans() for name in asked.serves(fingerprint)))
+
+
+def _launch(found: Any) -> LaunchRecord | None:
+    try:
+        return LaunchRecord(**{**found, "process": Process(**found["process"]), "commit": Commit(**found["commit"])})
+    except (KeyError, TypeError):
+        return None
+
+
+def _plan(found: Any) -> AskedPlan | None:
+    try:
+        return AskedPlan.from_json(found)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
