@@ -344,8 +344,12 @@ def _known(node: Node, speeds: Mapping[str, Speed]) -> float:
 
 def _unshared(plan: Plan, speeds: Mapping[str, Speed]) -> float:
     total = 0.0
+    known = {node.fingerprint: node for node in plan.nodes}
     for cell in (*plan.cells, *plan.canaries):
-        node = plan.node(cell.fingerprint)
+        node = known.get(cell.fingerprint)
+        # What is tried again has the tables of the whole plan, and a part of its nodes.
+        if node is None:
+            continue
         total += _known(node, speeds) + (_known(node.trial, speeds) if isinstance(node, EvaluationNode) else 0.0)
     return total
 
