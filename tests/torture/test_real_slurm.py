@@ -152,7 +152,7 @@ def _jobs(state: str) -> list[str]:
 
 
 def _start_soon(job: str) -> None:
-    """Starts a job that was put back, once its node is free; SLURM would let it wait for two minutes."""
+    """Starts a job that was put back, once its node is free and knows so; SLURM would let it wait for two minutes."""
     idle = ["sinfo", "--noheader", "--format=%T"]
     wait_until(lambda: subprocess.run(idle, capture_output=True, text=True, check=True).stdout.strip() == "idle")
-    subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=True)
+    subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now+5"], check=True)
