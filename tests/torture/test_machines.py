@@ -18,6 +18,7 @@ from runners.tracking import Tracker, prepare_store
 from runners.tracking.desk import Desk
 from runners.tracking.notes import unsynced
 from tests.runners.bench import Bench
+from tests.torture.clusters import local_ray
 from tests.torture.machines import (
     EVALUATIONS,
     TRAININGS,
@@ -76,6 +77,21 @@ def test_two_machines_at_once_run_each_node_once_and_a_third_makes_the_report(
         assert code == 0, said
     assert three.report() == one.report()
     assert "n=" not in three.report()
+    assert not three.nodes()
+
+
+def test_a_study_on_two_ray_nodes_is_told_from_the_server_alone(server: MlflowServer, machines: list[Machine]) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed")
+    one, _, three = machines
+    with local_ray(nodes=2, cpus=1) as cluster:
+        code, said = end(one.start("run", "--dispatch", "ray", "--ray-address", cluster.address, "--device", "cpu"))
+    assert code == 0, said
+    assert_complete(server.uri, EPOCHS)
+    expected = one.report()
+    shutil.rmtree(one.runs)
+    code, said = three.call("report")
+    assert code == 0, said
+    assert three.report() == expected
     assert not three.nodes()
 
 
