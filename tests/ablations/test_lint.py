@@ -190,7 +190,7 @@ def test_variants_that_differ_on_one_inspected_network_differ() -> None:
         ({"model.num_kernels": 2}, ""),
         ({"train.epochs": 5}, ""),
         ({"model.stem_kernel": 3}, "has no stem_kernel"),
-        ({"train.weight_decay": 1e-3}, "the variants set it themselves"),
+        ({"train.weight_decay": 1e-3}, "set it themselves"),
     ],
 )
 def test_a_baseline_that_no_variant_reads_is_found(baseline: dict[str, object], why: str) -> None:
@@ -208,9 +208,12 @@ def test_a_baseline_that_some_variant_reads_is_read() -> None:
 
 
 def test_an_override_of_the_baseline_is_not_the_studys_fault() -> None:
-    with_steps = study(REFERENCE, baseline={"train.step_epochs": 2})
-    assert codes(found(with_steps)) == ["unread-setting"]
-    assert found(with_steps, train__schedule="step", train__step_epochs=1) == []
+    stepped = study(REFERENCE, baseline={"train.step_epochs": 2, "train.schedule": "step"})
+    assert found(stepped) == []
+    assert found(stepped, train__schedule="cosine") == []
+    assert codes(found(study(REFERENCE, baseline={"train.step_epochs": 2}), train__schedule="step")) == [
+        "unread-setting"
+    ]
 
 
 WIDE, NARROW = variant("wide", model__width=0.5), variant("narrow", model__width=0.35)
