@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -245,6 +246,17 @@ def test_what_is_unknown_is_named_once_and_left_out(small: Plan) -> None:
     nothing = estimate(small, {}, 1)
     assert nothing.wall is None
     assert len(nothing.unknown) == 2
+
+
+def test_only_launches_that_were_estimated_in_the_same_way_count(small: Plan) -> None:
+    history = [replace(record(20.0, 10.0), is_learned=learned) for learned in (True, False, False)]
+    for is_learned, count in ((True, 1), (False, 2)):
+        speed = replace(SPEED, is_learned=is_learned)
+        other = replace(speed, step=0.1, is_learned=not is_learned)
+        speeds = {speed_key(of(small, "ref")): speed, speed_key(of(small, "other")): other}
+        found = estimate(small, speeds, 1, history)
+        assert found.is_learned is is_learned
+        assert found.wall == widen(found.raw, 0.0, history[:1] * count)
 
 
 def test_the_spread_counts_by_time(small: Plan) -> None:
