@@ -122,16 +122,23 @@ def _lint_study(study: Study, plan: Plan, parameters: Mapping[str, int]) -> Iter
 
 
 def _nodes(study: Study, plan: Plan) -> dict[str, Node]:
-    """Returns a node per variant: of the first seed, on the first inspected network."""
+    """Returns a node per variant, of the first seed and inspected network; none where the plan has only a part of them.
+
+    What is tried again has the tables of the whole plan, and a part of its nodes.
+    """
+    known = {**plan.trials, **plan.evaluations, **plan.costs}
     nodes: dict[str, Node] = {}
     for cell in plan.cells_of(study.name):
-        nodes.setdefault(cell.variant, plan.node(cell.fingerprint))
+        if cell.fingerprint in known:
+            nodes.setdefault(cell.variant, known[cell.fingerprint])
     return nodes
 
 
 def _several_factors(study: Study, nodes: Mapping[str, Node]) -> Iterator[Lint]:
-    reference = nodes[study.reference]
+    reference = nodes.get(study.reference)
     for variant in study.variants:
+        if reference is None or variant.name not in nodes:
+            continue
         found = factors(nodes[variant.name], reference)
         missing = [factor for factor in found if not _declares(variant, factor)]
         if missing and (variant.differs_in or len(found) > 1):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +244,16 @@ def test_sizes_count_only_where_they_are_claimed_and_known() -> None:
     plan = planned(sized)
     assert [spec.model.width for spec in sized_networks(plan).values()] == [0.35, 0.5]
     assert "unequal-size" not in codes(found(sized, parameters=sizes(plan, narrow=1)))
+
+
+def test_a_plan_that_has_only_a_part_of_its_nodes_is_looked_at_as_far_as_it_goes() -> None:
+    sized = study(NARROW, WIDE, variant("third", **TWO), equal_size=True)
+    whole = planned(sized)
+    kept = {cell.fingerprint for cell in whole.cells if cell.variant != "narrow"}
+    part = replace(whole, trials={key: node for key, node in whole.trials.items() if key in kept})
+    counted = {network: 100 * 10**index for index, network in enumerate(sized_networks(whole))}
+    assert {one.code for one in lint(whole, counted)} == {"several-factors", "unequal-size"}
+    assert {one.code for one in lint(part, counted)} == {"unequal-size"}
 
 
 @pytest.mark.parametrize(
