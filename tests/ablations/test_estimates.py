@@ -238,6 +238,19 @@ def test_what_is_done_takes_nothing_and_still_counts_as_shared(plan: Planner) ->
     assert one.unshared == pytest.approx(len(cells) * training + evaluated * evaluation)
 
 
+def test_what_is_tried_again_counts_alone(plan: Planner) -> None:
+    whole = plan("aggregation")
+    one = next(iter(whole.trials))
+    part = replace(whole, trials={one: whole.trials[one]}, evaluations={})
+    found = estimate(part, {speed_key(node): Speed(step=1.0, image=0.001) for node in whole.nodes}, 2)
+    assert (
+        found.raw
+        == found.shared
+        == found.unshared
+        == pytest.approx(168.0 + measured_images(whole.trials[one].spec) / 1000)
+    )
+
+
 def test_what_is_unknown_is_named_once_and_left_out(small: Plan) -> None:
     known = estimate(small, {speed_key(of(small, "ref")): SPEED}, 1)
     assert not known.is_complete
