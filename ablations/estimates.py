@@ -51,6 +51,7 @@ class Speed:
         memory: Most bytes of main memory that its process took.
         gpu_memory: Most bytes of a GPU's memory.
         weights: Bytes of its weights.
+        is_learned: Whether the times are those of whole trainings and evaluations, and not of a few steps.
     """
 
     step: float = 0.0
@@ -61,6 +62,7 @@ class Speed:
     memory: int = 0
     gpu_memory: int = 0
     weights: int = 0
+    is_learned: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ class Record:
         estimated: Seconds, or `None` if nothing could be said.
         actual: Seconds.
         raw: The likely seconds before earlier launches were heeded, from which later ones learn.
+        is_learned: Whether that was computed from whole trainings; a few steps err in other ways.
         is_whole: Whether it ended as planned: neither failed nor stopped, so that both times are about the same work.
     """
 
@@ -101,6 +104,7 @@ class Record:
     actual: float
     raw: float = 0.0
     is_whole: bool = True
+    is_learned: bool = False
 
     @property
     def ratio(self) -> float:
@@ -130,6 +134,7 @@ class Record:
             actual=float(values["actual"]),
             raw=float(values["raw"]),
             is_whole=bool(values["is_whole"]),
+            is_learned=bool(values["is_learned"]),
         )
         ends = vars(found.estimated).values() if found.estimated else ()
         if not all(0 <= seconds < _ENDLESS for seconds in (found.began, found.actual, found.raw, *ends)):
@@ -144,6 +149,7 @@ class Estimate:
     Attributes:
         wall: Seconds from start to end, of what is known; `None` where nothing is.
         raw: The likely one of them before earlier launches are heeded.
+        is_learned: Whether most of it comes from whole trainings, evaluations and counts.
         trainings, evaluations, counts: Seconds of computing by kind, of all workers together.
         shared: Seconds of computing of the whole plan, done or not.
         unshared: The same with one training per table row and seed, and one evaluation or count per cell.
@@ -156,6 +162,7 @@ class Estimate:
 
     wall: Range | None
     raw: float
+    is_learned: bool
     trainings: float
     evaluations: float
     counts: float
@@ -284,17 +291,19 @@ def estimate(plan: Plan, speeds: Mapping[str, Speed], workers: int, history: Ite
         plan: The plan, with what is done.
         speeds: What is known of the machine, by `speed_key`.
         workers: Tasks at once.
-        history: Earlier launches on the same machine.
+        history: Earlier launches on the same machine; those count whose estimate came about in the same way.
     """
     sums = _Sums(speeds)
     for node in plan.missing:
         sums.add(node)
     raw = makespan(sums.jobs, workers)
+    alike = [record for record in history if record.is_learned == sums.is_learned]
     needs = sorted((s.memory for s in sums.speeds), reverse=True)
     weights = [speeds[key].weights for key in map(speed_key, plan.missing_trials) if key in speeds]
     return Estimate(
-        wall=widen(raw, sums.spread, history) if sums.jobs or not sums.unknown else None,
+        wall=widen(raw, sums.spread, alike) if sums.jobs or not sums.unknown else None,
         raw=raw,
+        is_learned=sums.is_learned,
         trainings=sums.by_kind["trial"],
         evaluations=sums.by_kind["evaluation"],
         counts=sums.by_kind["cost"],
@@ -329,6 +338,12 @@ class _Sums:
         self.jobs.append(Job(node.fingerprint, seconds, after))
         self.speeds.append(speed)
         self.by_kind[node.kind] += seconds
+
+    @property
+    def is_learned(self) -> bool:
+        """Whether most of the time is that of jobs of which whole ones were seen."""
+        learned = math.fsum(job.seconds for job, speed in zip(self.jobs, self.speeds, strict=True) if speed.is_learned)
+        return 2 * learned > math.fsum(job.seconds for job in self.jobs)
 
     @property
     def spread(self) -> float:

@@ -7,13 +7,13 @@ studies, may allow it with a reason. `docs/lint.md` explains each.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ablations.fingerprint import cost_fingerprint
 from ablations.planning import EvaluationNode, Node, Plan
-from ablations.settings import settings_of, unread
+from ablations.settings import Settings, merge, settings_of, unread
 from ablations.spec import Intervention, TrialSpec
 from ablations.study import Study, Variant
 
@@ -122,16 +122,23 @@ def _lint_study(study: Study, plan: Plan, parameters: Mapping[str, int]) -> Iter
 
 
 def _nodes(study: Study, plan: Plan) -> dict[str, Node]:
-    """Returns a node per variant: of the first seed, on the first inspected network."""
+    """Returns a node per variant, of the first seed and inspected network; none where the plan has only a part of them.
+
+    What is tried again has the tables of the whole plan, and a part of its nodes.
+    """
+    known = {**plan.trials, **plan.evaluations, **plan.costs}
     nodes: dict[str, Node] = {}
     for cell in plan.cells_of(study.name):
-        nodes.setdefault(cell.variant, plan.node(cell.fingerprint))
+        if cell.fingerprint in known:
+            nodes.setdefault(cell.variant, known[cell.fingerprint])
     return nodes
 
 
 def _several_factors(study: Study, nodes: Mapping[str, Node]) -> Iterator[Lint]:
-    reference = nodes[study.reference]
+    reference = nodes.get(study.reference)
     for variant in study.variants:
+        if reference is None or variant.name not in nodes:
+            continue
         found = factors(nodes[variant.name], reference)
         missing = [factor for factor in found if not _declares(variant, factor)]
         if missing and (variant.differs_in or len(found) > 1):
@@ -165,11 +172,12 @@ def _no_difference(study: Study, plan: Plan) -> Iterator[Lint]:
 
 
 def _unread_settings(study: Study, plan: Plan) -> Iterator[Lint]:
-    nodes, networks = _nodes(study, plan), {key for network in study.inspected if network for key in network.changes}
     for key, value in study.baseline.items():
-        if key in plan.request.settings:
-            continue
-        reasons = dict.fromkeys(_why_unread(key, variant, nodes[variant.name], networks) for variant in study.variants)
+        reasons = {
+            _why_unread(key, study, plan, {**(network.changes if network else {}), **variant.changes}): None
+            for network in study.inspected
+            for variant in study.variants
+        }
         if "" not in reasons:
             yield Lint(
                 "unread-setting",
@@ -178,15 +186,13 @@ def _unread_settings(study: Study, plan: Plan) -> Iterator[Lint]:
             )
 
 
-def _why_unread(key: str, variant: Variant, node: Node, networks: Collection[str]) -> str:
-    """Returns why a variant does not read a setting of the baseline, or nothing if it does."""
-    if key in networks:
-        return "the inspected networks set it themselves"
-    if key in variant.changes:
-        return "the variants set it themselves"
-    if node.kind == "cost" and not key.startswith(("model.", "data.")):
+def _why_unread(key: str, study: Study, plan: Plan, own: Settings) -> str:
+    """Returns why a variant does not read a setting of the baseline, or nothing if it does; overrides are no fault."""
+    if key in own:
+        return "the variants or the inspected networks set it themselves"
+    if study.is_about_cost and not key.startswith(("model.", "data.")):
         return "nothing is trained"
-    return unread(settings_of(node.spec)).get(key, "")
+    return unread(merge([plan.request.preset.settings, study.baseline, own])).get(key, "")
 
 
 def _late_annealing(study: Study, nodes: Mapping[str, Node]) -> Iterator[Lint]:

@@ -242,6 +242,7 @@ def _combined(measured: Sequence[Measurement], load: Load, machine: Machine) -> 
         memory=max(speed.memory for speed in speeds),
         gpu_memory=max(speed.gpu_memory for speed in speeds),
         weights=max(speed.weights for speed in speeds),
+        is_learned=any(speed.step > 0 or speed.setup > 0 for speed in learned),
     )
 
 

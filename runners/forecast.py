@@ -198,6 +198,7 @@ class Forecaster:
             actual=round(summary.seconds, 3),
             raw=found.raw if found is not None and is_known else 0.0,
             is_whole=is_whole,
+            is_learned=found is not None and found.is_learned,
         )
         self.experience.add(learn(nodes, self.experience.machine, self.load), record)
         return record

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -237,6 +238,19 @@ def test_what_is_done_takes_nothing_and_still_counts_as_shared(plan: Planner) ->
     assert one.unshared == pytest.approx(len(cells) * training + evaluated * evaluation)
 
 
+def test_what_is_tried_again_counts_alone(plan: Planner) -> None:
+    whole = plan("aggregation")
+    one = next(iter(whole.trials))
+    part = replace(whole, trials={one: whole.trials[one]}, evaluations={})
+    found = estimate(part, {speed_key(node): Speed(step=1.0, image=0.001) for node in whole.nodes}, 2)
+    assert (
+        found.raw
+        == found.shared
+        == found.unshared
+        == pytest.approx(168.0 + measured_images(whole.trials[one].spec) / 1000)
+    )
+
+
 def test_what_is_unknown_is_named_once_and_left_out(small: Plan) -> None:
     known = estimate(small, {speed_key(of(small, "ref")): SPEED}, 1)
     assert not known.is_complete
@@ -245,6 +259,17 @@ def test_what_is_unknown_is_named_once_and_left_out(small: Plan) -> None:
     nothing = estimate(small, {}, 1)
     assert nothing.wall is None
     assert len(nothing.unknown) == 2
+
+
+def test_only_launches_that_were_estimated_in_the_same_way_count(small: Plan) -> None:
+    history = [replace(record(20.0, 10.0), is_learned=learned) for learned in (True, False, False)]
+    for is_learned, count in ((True, 1), (False, 2)):
+        speed = replace(SPEED, is_learned=is_learned)
+        other = replace(speed, step=0.1, is_learned=not is_learned)
+        speeds = {speed_key(of(small, "ref")): speed, speed_key(of(small, "other")): other}
+        found = estimate(small, speeds, 1, history)
+        assert found.is_learned is is_learned
+        assert found.wall == widen(found.raw, 0.0, history[:1] * count)
 
 
 def test_the_spread_counts_by_time(small: Plan) -> None:

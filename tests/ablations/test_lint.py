@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +191,7 @@ def test_variants_that_differ_on_one_inspected_network_differ() -> None:
         ({"model.num_kernels": 2}, ""),
         ({"train.epochs": 5}, ""),
         ({"model.stem_kernel": 3}, "has no stem_kernel"),
-        ({"train.weight_decay": 1e-3}, "the variants set it themselves"),
+        ({"train.weight_decay": 1e-3}, "set it themselves"),
     ],
 )
 def test_a_baseline_that_no_variant_reads_is_found(baseline: dict[str, object], why: str) -> None:
@@ -208,9 +209,12 @@ def test_a_baseline_that_some_variant_reads_is_read() -> None:
 
 
 def test_an_override_of_the_baseline_is_not_the_studys_fault() -> None:
-    with_steps = study(REFERENCE, baseline={"train.step_epochs": 2})
-    assert codes(found(with_steps)) == ["unread-setting"]
-    assert found(with_steps, train__schedule="step", train__step_epochs=1) == []
+    stepped = study(REFERENCE, baseline={"train.step_epochs": 2, "train.schedule": "step"})
+    assert found(stepped) == []
+    assert found(stepped, train__schedule="cosine") == []
+    assert codes(found(study(REFERENCE, baseline={"train.step_epochs": 2}), train__schedule="step")) == [
+        "unread-setting"
+    ]
 
 
 WIDE, NARROW = variant("wide", model__width=0.5), variant("narrow", model__width=0.35)
@@ -240,6 +244,16 @@ def test_sizes_count_only_where_they_are_claimed_and_known() -> None:
     plan = planned(sized)
     assert [spec.model.width for spec in sized_networks(plan).values()] == [0.35, 0.5]
     assert "unequal-size" not in codes(found(sized, parameters=sizes(plan, narrow=1)))
+
+
+def test_a_plan_that_has_only_a_part_of_its_nodes_is_looked_at_as_far_as_it_goes() -> None:
+    sized = study(NARROW, WIDE, variant("third", **TWO), equal_size=True)
+    whole = planned(sized)
+    kept = {cell.fingerprint for cell in whole.cells if cell.variant != "narrow"}
+    part = replace(whole, trials={key: node for key, node in whole.trials.items() if key in kept})
+    counted = {network: 100 * 10**index for index, network in enumerate(sized_networks(whole))}
+    assert {one.code for one in lint(whole, counted)} == {"several-factors", "unequal-size"}
+    assert {one.code for one in lint(part, counted)} == {"unequal-size"}
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ def test_sizes_by_hand(count: int, words: str) -> None:
 KNOWN = Estimate(
     wall=Range(540, 720, 960),
     raw=700.0,
+    is_learned=True,
     trainings=1200.0,
     evaluations=90.0,
     counts=0.0,

@@ -9,6 +9,7 @@ import pytest
 from ablations.planning import Plan, Request, make_plan
 from ablations.presets import get_preset
 from ablations.registry import get_study
+from ablations.study import Study, Variant
 from ablations.trimming import trim
 
 Planner = Callable[..., Plan]
@@ -41,6 +42,16 @@ def test_no_study_gets_more_seeds_than_it_had(plan: Planner) -> None:
     assert tried(found) == [
         (("temperature", "placement"), None), (("temperature", "placement"), 2), (("temperature",), 2),
     ]  # fmt: skip
+
+
+def test_the_study_with_the_fewest_seeds_says_where_to_begin() -> None:
+    variants = (Variant(name="a"),)
+    few, many = (
+        Study(name=name, title="T", question="?", reference="a", variants=variants, seeds=seeds)
+        for name, seeds in (("few", 3), ("many", 6))
+    )
+    steps = tried(make_plan([many, few], Request(get_preset("quick"))))
+    assert [seeds for _, seeds in steps] == [None, 3, 2, 2]
 
 
 @pytest.mark.parametrize(("seeds", "steps"), [(1, [None]), (2, [None])])

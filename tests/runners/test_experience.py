@@ -30,7 +30,7 @@ def known(tmp_path: Path, *found: Measurement, machine: Machine = HERE, load: Lo
 
 
 def test_what_is_added_is_read_again(tmp_path: Path) -> None:
-    assert known(tmp_path, measured(2.0)) == Speed(step=2.0, image=0.02, setup=2.0)
+    assert known(tmp_path, measured(2.0)) == Speed(step=2.0, image=0.02, setup=2.0, is_learned=True)
     launch = Record("l", 1.0, ("s",), 3, 2, Range(1, 2, 3), 2.5, 2.0)
     Experience(tmp_path, HERE).add({}, launch)
     assert Experience(tmp_path, HERE).launches == (launch,)
@@ -53,6 +53,7 @@ def test_a_few_steps_alone_are_less_sure(tmp_path: Path) -> None:
     assert speed is not None
     # Of 1 and e, the logarithms 0 and 1 have a standard deviation of 1/√2.
     assert speed.spread == pytest.approx(math.hypot(math.sqrt(0.5), 0.1))
+    assert not speed.is_learned
     assert speed.step == pytest.approx((1 + math.e) / 2)
 
 
