@@ -126,7 +126,7 @@ def _nodes(study: Study, plan: Plan) -> dict[str, Node]:
 
     What is tried again has the tables of the whole plan, and a part of its nodes.
     """
-    known = {**plan.trials, **plan.evaluations, **plan.costs}
+    known: dict[str, Node] = {node.fingerprint: node for node in plan.nodes}
     nodes: dict[str, Node] = {}
     for cell in plan.cells_of(study.name):
         if cell.fingerprint in known:
