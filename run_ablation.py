@@ -33,6 +33,7 @@ from ablations.options import (
     set_option,
 )
 from runners import commands, plan_commands
+from runners.dispatch import prepare_workers
 from runners.explain_commands import explain
 from runners.files import check_writable, exclusively
 from runners.gc_commands import gc
@@ -97,6 +98,7 @@ def run(
     from runners.redo import begin_anew, remember_run, undone
 
     how: dict[str, Any] = {"dispatch": commands.take_dispatch(asked, runs_dir)}
+    prepare_workers(how["dispatch"])
     how["recovery"] = commands.take_recovery(asked)
     budget = plan_commands.take_budget(asked)
     loaded, wanted = commands.load_plugins(plugins), parse_formats(formats)
@@ -147,6 +149,7 @@ def retry(
     from runners.redo import as_last_time, last_run, only_failed
 
     how: dict[str, Any] = {"dispatch": commands.take_dispatch(asked, runs_dir)}
+    prepare_workers(how["dispatch"])
     how["recovery"] = commands.take_recovery(asked)
     studies, plugins, asked = as_last_time(studies, plugins, asked, last_run(runs_dir))
     loaded, wanted = commands.load_plugins(plugins), parse_formats(formats)

@@ -5,7 +5,15 @@ from __future__ import annotations
 from runners.dispatch.base import Completion, Dispatcher
 from runners.dispatch.settings import DISPATCHERS, DispatchSettings
 
-__all__ = ["DISPATCHERS", "Completion", "DispatchSettings", "Dispatcher", "make_dispatcher"]
+__all__ = ["DISPATCHERS", "Completion", "DispatchSettings", "Dispatcher", "make_dispatcher", "prepare_workers"]
+
+
+def prepare_workers(settings: DispatchSettings) -> None:
+    """Lets workers of this machine import what they need while a launch is still being planned."""
+    if settings.name == "processes":
+        from runners.dispatch.processes import start_server
+
+        start_server(settings.threads)
 
 
 def make_dispatcher(settings: DispatchSettings) -> Dispatcher:

@@ -103,16 +103,11 @@ class ProcessDispatcher:
         self._placed.clear()
 
     def __enter__(self) -> Self:
-        # Set before the workers start: OpenMP reads it once, when torch is imported.
-        for variable in _THREAD_VARIABLES:
-            os.environ[variable] = str(self._settings.threads)
+        start_server(self._settings.threads)
         if self._settings.device == "cpu" or sys.platform == "darwin":
             self._open(usable_gpus(self._settings.device, 0))
         else:
             self._asked = self._start(1)
-        if _HAS_SERVER:
-            self._context.set_forkserver_preload([_PRELOADED])
-            forkserver.ensure_running()
         return self
 
     def __exit__(self, *raised: object) -> None:
@@ -159,6 +154,16 @@ class ProcessDispatcher:
 
     def _all_pools(self) -> list[ProcessPool]:
         return [*self._pools.values(), *([self._asked] if self._asked is not None else [])]
+
+
+def start_server(threads: int) -> None:
+    """Starts the server from which workers are forked, unless it runs already; it imports torch meanwhile."""
+    # Set before workers start: OpenMP reads it once, when torch is imported.
+    for variable in _THREAD_VARIABLES:
+        os.environ[variable] = str(threads)
+    if _HAS_SERVER:
+        forkserver.set_forkserver_preload([_PRELOADED])
+        forkserver.ensure_running()
 
 
 def _belong_to_launcher() -> None:
