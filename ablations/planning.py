@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
-from ablations.errors import SpecError, StudyError, UnknownNameError
+from ablations.errors import SpecError, StudyError
 from ablations.fingerprint import cost_fingerprint, evaluation_fingerprint, trial_fingerprints
 from ablations.nodes import CostNode, EvaluationNode, Node, TrialNode
-from ablations.presets import Preset
-from ablations.settings import DEFAULTS, Settings, check_values, merge, resolve, unread
+from ablations.request import INSPECT_KEY, Request
+from ablations.rows import Row, make_rows, resolve_row
 from ablations.spec import Intervention, TrialSpec
-from ablations.study import InspectedNetwork, Study, Variant
+from ablations.study import Study
 
 __all__ = [
     "CANARY",
@@ -29,58 +28,11 @@ __all__ = [
     "make_plan",
 ]
 
-INSPECT_KEY = "inspect"
-"""The override that chooses which trained networks an evaluation-only study inspects."""
-
 CANARY = "canary"
 """What stands in place of a variant's name where the reference is trained again to test the comparison itself."""
 
 CANARY_SEED = 10_000
 """The r-th repeat of a canary has this seed plus r; no variant has so many repeats."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a user asks for, beside the studies: scale, repeats and overrides.
-
-    Attributes:
-        preset: The weakest layer of settings, and the default number of seeds.
-        overrides: Settings over those of preset and study; also `inspect`, a list of network names.
-        seeds: Repeats per variant, or `None` for those of the study or the preset.
-        canary: Whether the reference of each study is trained again under other seeds: an A/A test.
-
-    Raises:
-        UnknownNameError: If an override is not a setting.
-        SpecError: If an override has a value that its setting cannot have.
-    """
-
-    preset: Preset
-    overrides: Settings = field(default_factory=dict)
-    seeds: int | None = None
-    canary: bool = False
-
-    def __post_init__(self) -> None:
-        for key in self.settings:
-            if key not in DEFAULTS:
-                raise UnknownNameError("setting", key, [*DEFAULTS, INSPECT_KEY])
-        check_values(self.settings)
-        if self.seeds is not None and self.seeds < 1:
-            raise SpecError(f"seeds = {self.seeds}: at least one repeat is needed")
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The overrides that are settings of a trial."""
-        return {key: value for key, value in self.overrides.items() if key != INSPECT_KEY}
-
-    def base(self) -> TrialSpec:
-        """Returns the trial of preset and overrides alone, on which a study may build its rows."""
-        return resolve([self.preset.settings, self.settings], {}, seed=0)
-
-    def seeds_of(self, study: Study) -> int:
-        """Returns how many repeats each variant of `study` gets; counting a network once is enough."""
-        if study.is_about_cost:
-            return 1
-        return self.seeds or study.seeds or self.preset.seeds
 
 
 @dataclass(frozen=True)
@@ -189,27 +141,6 @@ class Plan:
         return grouped
 
 
-@dataclass(frozen=True)
-class _Row:
-    """A variant on one inspected network (or on none) before seeds: the settings that are its own."""
-
-    study: Study
-    network: InspectedNetwork | None
-    variant: Variant
-
-    @property
-    def own(self) -> Settings:
-        return {**(self.network.changes if self.network else {}), **self.variant.changes}
-
-    @property
-    def has_canary(self) -> bool:
-        return self.variant.name == self.study.reference and not self.study.is_about_cost
-
-    def cells(self, name: str, nodes: Iterable[Node]) -> Iterator[Cell]:
-        network = self.network.name if self.network else ""
-        yield from (Cell(self.study.name, network, name, node.spec.seed, node.fingerprint) for node in nodes)
-
-
 def make_plan(studies: Sequence[Study], request: Request, done: Collection[str] = ()) -> Plan:
     """Returns the plan of `studies` as `request` asks for them.
 
@@ -225,23 +156,26 @@ def make_plan(studies: Sequence[Study], request: Request, done: Collection[str] 
         UnknownNameError: If a study has no network that is to be inspected.
     """
     _refuse_repeated([study.name for study in studies])
-    chosen = _choose_networks([study.at(request.preset.name) for study in studies], request)
-    rows = [
-        _Row(study, network, variant) for study in chosen for network in study.inspected for variant in study.variants
-    ]
-    _check_overrides(rows, request)
+    rows = make_rows(studies, request)
     _check_canary(rows, request)
     nodes = _Nodes()
     cells: list[Cell] = []
     canaries: list[Cell] = []
     for row in rows:
-        resolved, count = _resolve(row, request), request.seeds_of(row.study)
-        cells += row.cells(row.variant.name, nodes.adding(_repeats(row, resolved, range(count))))
+        resolved, count = resolve_row(row, request), request.seeds_of(row.study)
+        cells += _cells(row, row.variant.name, nodes.adding(_repeats(row, resolved, range(count))))
         if request.canary and row.has_canary:
             again = _repeats(row, resolved, range(CANARY_SEED, CANARY_SEED + count))
-            canaries += row.cells(CANARY, nodes.adding(again))
+            canaries += _cells(row, CANARY, nodes.adding(again))
     known = (nodes.trials, nodes.evaluations, nodes.costs)
-    return Plan(request, tuple(chosen), *known, tuple(cells), frozenset(done), tuple(canaries))
+    return Plan(
+        request,
+        tuple({row.study.name: row.study for row in rows}.values()),
+        *known,
+        tuple(cells),
+        frozenset(done),
+        tuple(canaries),
+    )
 
 
 @dataclass
@@ -267,33 +201,7 @@ class _Nodes:
             self.trials.setdefault(node.fingerprint, node)
 
 
-def _resolve(row: _Row, request: Request) -> TrialSpec:
-    try:
-        return resolve(_layers(row, request), row.own, seed=0)
-    except (SpecError, UnknownNameError) as error:
-        raise SpecError(f"study {row.study.name!r}, variant {row.variant.name!r}: {error}") from None
-
-
-def _layers(row: _Row, request: Request) -> list[Settings]:
-    """Returns the general settings of a row, the weakest first.
-
-    What is asked of a training on another data set must not make counting a network fail: the folder of its files,
-    how its images are cut.
-    """
-    asked = request.settings
-    if row.study.is_about_cost and "data.name" not in asked:
-        asked = {key: value for key, value in asked.items() if _changes_cost(key, request)}
-    return [request.preset.settings, row.study.baseline, asked]
-
-
-def _changes_cost(key: str, request: Request) -> bool:
-    # Only the files of a data set say how many classes it may have, and images in files cannot be cut like others.
-    if key in ("data.root", "data.augmentation"):
-        return "data.name" in request.settings
-    return key.startswith("model.") or key in ("data.name", "data.image_size")
-
-
-def _repeats(row: _Row, first: TrialSpec, seeds: Sequence[int]) -> Iterator[Node]:
+def _repeats(row: Row, first: TrialSpec, seeds: Sequence[int]) -> Iterator[Node]:
     """Yields the nodes of a row, one per seed, given its resolved settings."""
     specs = [first.model_copy(update={"seed": seed}) for seed in seeds]
     if row.study.is_about_cost:
@@ -308,7 +216,7 @@ def _repeats(row: _Row, first: TrialSpec, seeds: Sequence[int]) -> Iterator[Node
             yield EvaluationNode(evaluation_fingerprint(fingerprint, intervention), trial, intervention)
 
 
-def _intervention(row: _Row, spec: TrialSpec) -> Intervention | None:
+def _intervention(row: Row, spec: TrialSpec) -> Intervention | None:
     """Returns the intervention of a row, or `None` if the network as it was trained is what the row asks for."""
     intervention = row.variant.intervention
     if intervention is None or intervention.changes_nothing(spec):
@@ -321,28 +229,18 @@ def _intervention(row: _Row, spec: TrialSpec) -> Intervention | None:
     return intervention
 
 
-def _choose_networks(studies: Iterable[Study], request: Request) -> list[Study]:
-    if INSPECT_KEY not in request.overrides:
-        return list(studies)
-    wanted = request.overrides[INSPECT_KEY]
-    names = [wanted] if isinstance(wanted, str) else wanted
-    if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str) for name in names):
-        raise SpecError(
-            f"{INSPECT_KEY} = {wanted!r:.60} is not a list of network names, for example inspect=tau_1,tau_30"
-        )
-    chosen = [study.inspecting(names) if study.networks else study for study in studies]
-    if not any(study.networks for study in chosen):
-        raise SpecError(f"nothing reads {INSPECT_KEY} = {wanted!r}: none of the studies inspects trained networks.")
-    return chosen
-
-
 def _refuse_repeated(names: Sequence[str]) -> None:
     for name in names:
         if names.count(name) > 1:
             raise StudyError(f"two studies are called {name!r}. Rename one.")
 
 
-def _check_canary(rows: Sequence[_Row], request: Request) -> None:
+def _cells(row: Row, name: str, nodes: Iterable[Node]) -> Iterator[Cell]:
+    network = row.network.name if row.network else ""
+    yield from (Cell(row.study.name, network, name, node.spec.seed, node.fingerprint) for node in nodes)
+
+
+def _check_canary(rows: Sequence[Row], request: Request) -> None:
     if not request.canary:
         return
     if not any(row.has_canary for row in rows):
@@ -350,24 +248,3 @@ def _check_canary(rows: Sequence[_Row], request: Request) -> None:
     for row in rows:
         if row.variant.name == CANARY:
             raise SpecError(f"study {row.study.name!r} has a variant called {CANARY!r}. Rename it to ask for a canary.")
-
-
-def _check_overrides(rows: Sequence[_Row], request: Request) -> None:
-    for key in request.settings:
-        reasons: dict[str, None] = {}
-        for row in rows:
-            reason = _why_unread(key, row, request)
-            if reason is None:
-                break
-            reasons[reason] = None
-        else:
-            raise SpecError(f"nothing reads --set {key}={request.settings[key]}: {'; '.join(reasons)}.")
-
-
-def _why_unread(key: str, row: _Row, request: Request) -> str | None:
-    if key in row.own:
-        return f"study {row.study.name!r} sets it itself in every variant"
-    if row.study.is_about_cost and not _changes_cost(key, request):
-        return f"study {row.study.name!r} trains nothing"
-    values = merge([*_layers(row, request), row.own])
-    return unread(values).get(key)

@@ -252,7 +252,7 @@ def test_planning_takes_as_many_calls_per_row_however_many_there_are() -> None:
 
 
 def test_a_row_is_validated_once_however_many_seeds_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ablations import planning, settings
+    from ablations import rows, settings
 
     resolved: list[object] = []
 
@@ -260,7 +260,7 @@ def test_a_row_is_validated_once_however_many_seeds_it_has(monkeypatch: pytest.M
         resolved.append(arguments)
         return settings.resolve(*arguments, **named)
 
-    monkeypatch.setattr(planning, "resolve", counted)
+    monkeypatch.setattr(rows, "resolve", counted)
     made = make_plan([many(4)], Request(get_preset("quick"), seeds=50))
     assert len(made.trials) == 200
     assert len(resolved) == 4

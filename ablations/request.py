@@ -1,0 +1,59 @@
+"""What a user asks for beside the studies: scale, repeats, overrides. What comes of it is in `ablations.rows`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ablations.errors import SpecError, UnknownNameError
+from ablations.presets import Preset
+from ablations.settings import DEFAULTS, Settings, check_values, resolve
+from ablations.spec import TrialSpec
+from ablations.study import Study
+
+INSPECT_KEY = "inspect"
+"""The override that chooses which trained networks an evaluation-only study inspects."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks for, beside the studies: scale, repeats and overrides.
+
+    Attributes:
+        preset: The weakest layer of settings, and the default number of seeds.
+        overrides: Settings over those of preset and study; also `inspect`, a list of network names.
+        seeds: Repeats per variant, or `None` for those of the study or the preset.
+        canary: Whether the reference of each study is trained again under other seeds: an A/A test.
+
+    Raises:
+        UnknownNameError: If an override is not a setting.
+        SpecError: If an override has a value that its setting cannot have.
+    """
+
+    preset: Preset
+    overrides: Settings = field(default_factory=dict)
+    seeds: int | None = None
+    canary: bool = False
+
+    def __post_init__(self) -> None:
+        for key in self.settings:
+            if key not in DEFAULTS:
+                raise UnknownNameError("setting", key, [*DEFAULTS, INSPECT_KEY])
+        check_values(self.settings)
+        if self.seeds is not None and self.seeds < 1:
+            raise SpecError(f"seeds = {self.seeds}: at least one repeat is needed")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The overrides that are settings of a trial."""
+        return {key: value for key, value in self.overrides.items() if key != INSPECT_KEY}
+
+    def base(self) -> TrialSpec:
+        """Returns the trial of preset and overrides alone, on which a study may build its rows."""
+        return resolve([self.preset.settings, self.settings], {}, seed=0)
+
+    def seeds_of(self, study: Study) -> int:
+        """Returns how many repeats each variant of `study` gets; counting a network once is enough."""
+        if study.is_about_cost:
+            return 1
+        return self.seeds or study.seeds or self.preset.seeds
