@@ -45,6 +45,10 @@ class DatasetError(AblationError):
     """A data set is missing, incomplete or corrupt; the message names the file and the remedies."""
 
 
+class TuningError(AblationError):
+    """What a variant was tuned to is missing, is out of date or is not what it says."""
+
+
 class OutputError(AblationError):
     """An output folder or file cannot be written.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -47,7 +48,26 @@ def plan_overview(plan: Plan) -> RenderableType:
         f", {len(plan.missing_costs)} networks to count and time." if plan.missing_costs else "."
     )
     canary = [Text(_canary(plan))] if plan.canaries else []
-    return Group(table, Text(_sharing(plan)), *canary, Text(todo))
+    tuned = [_tuned(plan)] if plan.tuned else []
+    return Group(table, Text(_sharing(plan)), *canary, *tuned, Text(todo))
+
+
+def _tuned(plan: Plan) -> Table:
+    table = Table(title="Tuned settings", title_justify="left")
+    for heading in ("study", "variant", "setting"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("was", "tuned to", "trials"):
+        table.add_column(heading, justify="right")
+    for (study, key), entry in plan.tuned.items():
+        for setting, value in entry.values.items():
+            words = (study, key, setting, shown(entry.base.get(setting)), shown(value), str(entry.spent.trials))
+            table.add_row(*map(Text, words))
+    return table
+
+
+def shown(value: Any) -> str:
+    """Returns a value in as many digits as tell it apart."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def lint_overview(lints: Sequence[Lint], *, with_allowed: bool) -> RenderableType:

@@ -28,7 +28,11 @@ _INTERVENTION_WORDS = (
     *Intervention.model_fields,
     *(field.alias or name for name, field in Placement.model_fields.items()),
 )
-_INNER_WORDS = {"claims": (*Claim.model_fields, *Contrast.model_fields), "scales": tuple(Scale.model_fields)}
+_INNER_WORDS = {
+    "claims": (*Claim.model_fields, *Contrast.model_fields),
+    "scales": tuple(Scale.model_fields),
+    "nuisance": ("low", "high", "log", "choices"),
+}
 
 
 def load_study(path: Path) -> Study:

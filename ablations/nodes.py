@@ -4,20 +4,24 @@ shared is in `ablations.planning`, which offers them too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
 
+from ablations.factors import Factor, settings_of
 from ablations.naming import intervention_title, model_title, trial_title
+from ablations.settings import Settings, resolve
 from ablations.spec import Intervention, TrialSpec
 from ablations.vocabulary import Kind
 
 
 @dataclass(frozen=True)
 class TrialNode:
-    """A training the plan needs."""
+    """A training the plan needs; `tuned` are those of its settings that were tuned, if it is wanted for that."""
 
     fingerprint: str
     spec: TrialSpec
+    tuned: tuple[str, ...] = field(default=(), compare=False)
 
     kind: ClassVar[Kind] = "trial"
 
@@ -63,4 +67,50 @@ class CostNode:
         return f"{model_title(self.spec.model)} · cost"
 
 
-Node = TrialNode | EvaluationNode | CostNode
+@dataclass(frozen=True)
+class ProposedNode:
+    """A training for which an optimiser proposes settings when it begins; only the validation split measures it.
+
+    Attributes:
+        fingerprint: Of its group and its place there.
+        spec: What would be trained without a proposal.
+        group: Fingerprint of what all trials of one optimisation share.
+        slot: Its place in the group, from 0.
+        general: General settings over the defaults, also those that only a proposal makes read.
+        own: What is set over these.
+        factors: What is proposed.
+        kind: Whether nuisance factors of a variant are tuned, or the parts of a network are searched.
+        values: Of the factors, where they are given: a training that repeats an earlier one under another seed.
+    """
+
+    fingerprint: str
+    spec: TrialSpec
+    group: str
+    slot: int
+    general: Settings
+    own: Settings
+    factors: Mapping[str, Factor]
+    kind: Literal["tuning", "search"] = "tuning"
+    values: Mapping[str, Any] | None = field(default=None)
+
+    @property
+    def title(self) -> str:
+        """A name that a person can read."""
+        again = f" · seed {self.spec.seed}" if self.values is not None else ""
+        return f"{model_title(self.spec.model)} · {self.kind} {self.slot + 1}{again}"
+
+    def with_values(self, values: Mapping[str, Any]) -> TrialSpec:
+        """Returns what is trained when `values` of the factors are proposed.
+
+        Raises:
+            SpecError: If they do not fit together with the rest.
+        """
+        return resolve([self.general], {**self.own, **settings_of(self.factors, values)}, self.spec.seed)
+
+
+Node = TrialNode | EvaluationNode | CostNode | ProposedNode
+
+
+def is_training(node: Node) -> bool:
+    """Whether a node trains a network."""
+    return isinstance(node, TrialNode | ProposedNode)

@@ -32,6 +32,15 @@ seeds_option = click.option("--seeds", type=click.IntRange(1, 1000), help="Repea
 canary_option = click.option(
     "--canary", is_flag=True, help="Train each study's reference again under other seeds: an A/A test of the report."
 )
+_TUNED = (
+    click.option("--tuned", is_flag=True, help="Train with what `tune` has found for each variant."),
+    click.option(
+        "--tuned-from",
+        type=click.Path(exists=True),
+        metavar="PLACE",
+        help="The same, with the values in this file or folder instead of tuning/ in the runs folder.",
+    ),
+)
 runs_option = click.option(
     "--runs-dir",
     type=click.Path(path_type=Path, file_okay=False),
@@ -180,14 +189,27 @@ def console() -> Any:
     return Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 
-def make_request(preset: str | None, overrides: Sequence[str], seeds: int | None, canary: bool = False) -> Request:
+def tuned_options(command: _Command) -> _Command:
+    """Adds the options that say whether tuned values are used."""
+    return _with(command, _TUNED)
+
+
+def make_request(
+    preset: str | None,
+    overrides: Sequence[str],
+    seeds: int | None,
+    canary: bool = False,
+    tuned_from: Path | None = None,
+) -> Request:
     """Returns what the options ask for."""
     from ablations.documents import parse_override
     from ablations.planning import Request
     from ablations.presets import get_preset
+    from ablations.tuned import read_tuned
 
     found = get_preset("quick" if preset is None else preset)
-    return Request(found, dict(map(parse_override, overrides)), seeds, canary)
+    tuned = read_tuned(tuned_from) if tuned_from is not None else None
+    return Request(found, dict(map(parse_override, overrides)), seeds, canary, tuned)
 
 
 def find_studies(names: Sequence[str], all_studies: bool, request: Request) -> list[Study]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from ablations.errors import SpecError, StudyError
 from ablations.fingerprint import cost_fingerprint, evaluation_fingerprint, trial_fingerprints
-from ablations.nodes import CostNode, EvaluationNode, Node, TrialNode
+from ablations.nodes import CostNode, EvaluationNode, Node, ProposedNode, TrialNode
 from ablations.request import INSPECT_KEY, Request
 from ablations.rows import Row, make_rows, resolve_row
 from ablations.spec import Intervention, TrialSpec
 from ablations.study import Study
+from ablations.tuned import Found, TunedVariant, apply
+from ablations.tuning import check_nuisance, tuning_of
 
 __all__ = [
     "CANARY",
@@ -23,6 +25,7 @@ __all__ = [
     "EvaluationNode",
     "Node",
     "Plan",
+    "ProposedNode",
     "Request",
     "TrialNode",
     "make_plan",
@@ -59,7 +62,9 @@ class Plan:
     """The deduplicated graph of trials and evaluations that a set of studies needs.
 
     `canaries` are no cells of a table: they repeat the reference of a study (on each inspected network) under seeds
-    from `CANARY_SEED` on, so that a report can hold it against itself.
+    from `CANARY_SEED` on, so that a report can hold it against itself. `proposed` are the trainings of a tuning or of a
+    search, which no table shows, and `groups` says which rows each of their groups serves. `tuned` is what rows have
+    been tuned to, by study and key of the row.
     """
 
     request: Request
@@ -70,6 +75,9 @@ class Plan:
     cells: tuple[Cell, ...]
     done: frozenset[str] = frozenset()
     canaries: tuple[Cell, ...] = ()
+    proposed: dict[str, ProposedNode] = field(default_factory=dict)
+    tuned: Found = field(default_factory=dict)
+    groups: Mapping[str, dict[str, list[str]]] = field(default_factory=dict)
 
     @property
     def trainings_without_sharing(self) -> int:
@@ -91,19 +99,27 @@ class Plan:
         """The networks still to be counted and timed."""
         return tuple(node for key, node in self.costs.items() if key not in self.done)
 
+    @cached_property
+    def missing_proposed(self) -> tuple[ProposedNode, ...]:
+        """The trainings of a tuning or a search still to be done."""
+        return tuple(node for key, node in self.proposed.items() if key not in self.done)
+
     @property
     def nodes(self) -> tuple[Node, ...]:
         """All nodes, each trial before its evaluations."""
-        return (*self.trials.values(), *self.evaluations.values(), *self.costs.values())
+        return (*self.trials.values(), *self.evaluations.values(), *self.costs.values(), *self.proposed.values())
 
     @property
     def missing(self) -> tuple[Node, ...]:
         """What is still to be run, each trial before its evaluations."""
-        return (*self.missing_trials, *self.missing_evaluations, *self.missing_costs)
+        return (*self.missing_trials, *self.missing_evaluations, *self.missing_costs, *self.missing_proposed)
 
     def node(self, fingerprint: str) -> Node:
         """Returns the node with that fingerprint."""
-        return self.trials.get(fingerprint) or self.evaluations.get(fingerprint) or self.costs[fingerprint]
+        for nodes in (self.trials, self.evaluations, self.costs):
+            if fingerprint in nodes:
+                return nodes[fingerprint]
+        return self.proposed[fingerprint]
 
     def evaluations_of(self, trial: str) -> tuple[EvaluationNode, ...]:
         """Returns the evaluations of one trial's checkpoint."""
@@ -126,6 +142,8 @@ class Plan:
 
     def studies_of(self, fingerprint: str) -> dict[str, list[str]]:
         """Returns the studies that a node serves, each with the keys of its variants there, canaries included."""
+        if fingerprint in self.proposed:
+            return dict(self.groups.get(self.proposed[fingerprint].group, {}))
         serves: dict[str, list[str]] = {}
         for cell in self._cells_by_node.get(fingerprint, ()):
             keys = serves.setdefault(cell.study, [])
@@ -153,29 +171,37 @@ def make_plan(studies: Sequence[Study], request: Request, done: Collection[str] 
         StudyError: If two studies have one name.
         SpecError: If a setting is invalid, is read by nothing or is set by every variant itself, or a canary is asked
             for where nothing is trained or a variant has its name.
+        TuningError: If tuned values are asked for, and a variant has none for what it trains.
         UnknownNameError: If a study has no network that is to be inspected.
     """
     _refuse_repeated([study.name for study in studies])
     rows = make_rows(studies, request)
     _check_canary(rows, request)
+    check_nuisance(rows, request)
     nodes = _Nodes()
     cells: list[Cell] = []
     canaries: list[Cell] = []
+    tuned: dict[tuple[str, str], TunedVariant] = {}
     for row in rows:
-        resolved, count = resolve_row(row, request), request.seeds_of(row.study)
-        cells += _cells(row, row.variant.name, nodes.adding(_repeats(row, resolved, range(count))))
+        (resolved, found), count = _tuned(row, request), request.seeds_of(row.study)
+        tuned |= {(row.study.name, row.key): found} if found is not None else {}
+        cells += _cells(row, row.variant.name, nodes.adding(_repeats(row, resolved, range(count), found)))
         if request.canary and row.has_canary:
-            again = _repeats(row, resolved, range(CANARY_SEED, CANARY_SEED + count))
+            again = _repeats(row, resolved, range(CANARY_SEED, CANARY_SEED + count), found)
             canaries += _cells(row, CANARY, nodes.adding(again))
     known = (nodes.trials, nodes.evaluations, nodes.costs)
-    return Plan(
-        request,
-        tuple({row.study.name: row.study for row in rows}.values()),
-        *known,
-        tuple(cells),
-        frozenset(done),
-        tuple(canaries),
-    )
+    whole = Plan(request, tuple({row.study.name: row.study for row in rows}.values()), *known, tuple(cells))
+    return replace(whole, done=frozenset(done), canaries=tuple(canaries), tuned=tuned)
+
+
+def _tuned(row: Row, request: Request) -> tuple[TrialSpec, TunedVariant | None]:
+    """Returns what a row trains, with seed 0, and what it was tuned to if that is asked for."""
+    resolved = resolve_row(row, request)
+    tuning = tuning_of(row, request, resolved) if request.tuned is not None else None
+    if request.tuned is None or tuning is None:
+        return resolved, None
+    found = request.tuned.find(tuning, request.preset.name)
+    return apply(found, tuning), found
 
 
 @dataclass
@@ -197,11 +223,11 @@ class _Nodes:
         elif isinstance(node, EvaluationNode):
             self.trials.setdefault(node.trial.fingerprint, node.trial)
             self.evaluations.setdefault(node.fingerprint, node)
-        else:
+        elif isinstance(node, TrialNode):
             self.trials.setdefault(node.fingerprint, node)
 
 
-def _repeats(row: Row, first: TrialSpec, seeds: Sequence[int]) -> Iterator[Node]:
+def _repeats(row: Row, first: TrialSpec, seeds: Sequence[int], found: TunedVariant | None) -> Iterator[Node]:
     """Yields the nodes of a row, one per seed, given its resolved settings."""
     specs = [first.model_copy(update={"seed": seed}) for seed in seeds]
     if row.study.is_about_cost:
@@ -209,7 +235,7 @@ def _repeats(row: Row, first: TrialSpec, seeds: Sequence[int]) -> Iterator[Node]
         return
     intervention = _intervention(row, first)
     for fingerprint, spec in zip(trial_fingerprints(first, seeds), specs, strict=True):
-        trial = TrialNode(fingerprint, spec)
+        trial = TrialNode(fingerprint, spec, tuple(found.values) if found is not None else ())
         if intervention is None:
             yield trial
         else:

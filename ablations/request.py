@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ablations.errors import SpecError, UnknownNameError
 from ablations.presets import Preset
 from ablations.settings import DEFAULTS, Settings, check_values, resolve
 from ablations.spec import TrialSpec
 from ablations.study import Study
+
+if TYPE_CHECKING:
+    from ablations.tuned import TunedValues
 
 INSPECT_KEY = "inspect"
 """The override that chooses which trained networks an evaluation-only study inspects."""
@@ -23,6 +26,7 @@ class Request:
         preset: The weakest layer of settings, and the default number of seeds.
         overrides: Settings over those of preset and study; also `inspect`, a list of network names.
         seeds: Repeats per variant, or `None` for those of the study or the preset.
+        tuned: What each variant has been tuned to, or `None` to train with the settings as they are.
         canary: Whether the reference of each study is trained again under other seeds: an A/A test.
 
     Raises:
@@ -34,6 +38,7 @@ class Request:
     overrides: Settings = field(default_factory=dict)
     seeds: int | None = None
     canary: bool = False
+    tuned: TunedValues | None = None
 
     def __post_init__(self) -> None:
         for key in self.settings:

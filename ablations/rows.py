@@ -26,6 +26,11 @@ class Row:
         return {**(self.network.changes if self.network else {}), **self.variant.changes}
 
     @property
+    def key(self) -> str:
+        """The variant's name, with the inspected network in front if there is one."""
+        return f"{self.network.name}: {self.variant.name}" if self.network else self.variant.name
+
+    @property
     def has_canary(self) -> bool:
         """Whether it is a reference that can be trained again as a canary."""
         return self.variant.name == self.study.reference and not self.study.is_about_cost

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ablations.claims import Claim
+from ablations.factors import NEVER_NUISANCE
 from ablations.names import LINTS
 from ablations.presets import PRESETS
 from ablations.settings import DEFAULTS, FACTORS
@@ -60,6 +61,7 @@ def study_schema() -> dict[str, Any]:
             "equal_size": {"type": "boolean", "description": "Whether all variants have about as many parameters."},
             "selects": {"type": "boolean", "description": "Whether the best variant is kept for later use."},
             "allow": _reasons("Lints that are meant, each with the reason."),
+            "nuisance": _nuisance(),
         },
         "$defs": definitions,
     }
@@ -83,6 +85,22 @@ def _reasons(description: str) -> dict[str, Any]:
     reason = {"type": "string", "minLength": 1, "maxLength": 500}
     codes = dict.fromkeys(LINTS, reason)
     return {"type": "object", "additionalProperties": False, "properties": codes, "description": description}
+
+
+def _nuisance() -> dict[str, Any]:
+    number = {"type": "number"}
+    numbers = {"low": number, "high": number, "log": {"type": "boolean", "default": False}}
+    choices = {"type": "array", "minItems": 2, "uniqueItems": True}
+    span = {"type": "object", "additionalProperties": False, "required": ["low", "high"], "properties": numbers}
+    listed = {"type": "object", "additionalProperties": False, "required": ["choices"]}
+    factor = {"oneOf": [span, {**listed, "properties": {"choices": choices}}]}
+    keys = sorted(set(DEFAULTS) - NEVER_NUISANCE)
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "description": "What is tuned for each variant: settings that no variant sets, with their ranges.",
+        "properties": {**dict.fromkeys(keys, factor), **{group: {"type": "object"} for group in _GROUPS}},
+    }
 
 
 def _described(name: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, PrivateAttr, field_validator, model_
 
 from ablations.claims import Claim
 from ablations.errors import SpecError, UnknownNameError
+from ablations.factors import NEVER_NUISANCE, Factor, check_factor
 from ablations.names import LINTS
 from ablations.presets import PRESETS
 from ablations.settings import FACTORS, check_values, flatten
@@ -150,6 +151,8 @@ class Study(Frozen):
         equal_size: Whether all variants are compared as networks of about as many parameters, which is then checked.
         selects: Whether the best variant is kept for later use, so that the test split must not decide which it is.
         allow: Lints that are meant (`names.LINTS`), each with the reason.
+        nuisance: What `tune` tunes for each variant, by setting; `None` for learning rate, weight decay and warm-up
+            around the variant's own. What variants set is scientific and cannot be among them; the rest is fixed.
     """
 
     name: Name
@@ -171,12 +174,30 @@ class Study(Frozen):
     equal_size: bool = False
     selects: bool = False
     allow: dict[str, Reason] = Field(default_factory=dict)
+    nuisance: dict[str, Factor] | None = None
     _whole: Study | None = PrivateAttr(default=None)
 
     @field_validator("baseline")
     @classmethod
     def _are_settings(cls, baseline: Changes) -> Changes:
         return _flat(baseline)
+
+    @field_validator("nuisance", mode="before")
+    @classmethod
+    def _by_setting(cls, nuisance: Any) -> Any:
+        if not isinstance(nuisance, dict):
+            return nuisance
+        try:
+            return flatten(nuisance)
+        except (SpecError, UnknownNameError) as error:
+            raise ValueError(str(error)) from None
+
+    @field_validator("nuisance")
+    @classmethod
+    def _can_be_tuned(cls, nuisance: dict[str, Factor] | None) -> dict[str, Factor] | None:
+        for key, factor in (nuisance or {}).items():
+            _check_nuisance(key, factor)
+        return nuisance
 
     @field_validator("metric")
     @classmethod
@@ -210,7 +231,16 @@ class Study(Frozen):
                 raise MisplacedError(("variants", index, "cells"), f"variant {variant.name!r} has {reason}")
         self._check_claims(variants)
         self._check_scales(variants)
+        self._check_factors()
         return self
+
+    def _check_factors(self) -> None:
+        for key in self.nuisance or {}:
+            for part in (*self.networks, *self.variants):
+                if key in part.changes:
+                    kind = "variant" if isinstance(part, Variant) else "network"
+                    reason = f"{kind} {part.name!r} sets {key} itself, which makes it scientific. Tune it or set it."
+                    raise MisplacedError(("nuisance", key), reason)
 
     def _check_claims(self, variants: list[str]) -> None:
         _refuse_repeats("claim", [claim.name for claim in self.claims], "claims")
@@ -254,6 +284,15 @@ class Study(Frozen):
         return self._whole or self
 
     @property
+    def scientific(self) -> frozenset[str]:
+        """The settings that variants or inspected networks set: what the study is about.
+
+        What a preset sets for single rows is their recipe and does not count.
+        """
+        parts = (*self.whole.networks, *self.whole.variants)
+        return frozenset(key for part in parts for key in part.changes)
+
+    @property
     def inspected(self) -> tuple[InspectedNetwork | None, ...]:
         """The networks that are inspected, in order; a single `None` for a study that trains its variants."""
         by_name = {network.name: network for network in self.networks}
@@ -291,6 +330,17 @@ def _flat(changes: Changes) -> Changes:
     except (SpecError, UnknownNameError) as error:
         raise ValueError(str(error)) from None
     return flat
+
+
+def _check_nuisance(key: str, factor: Factor) -> None:
+    try:
+        check_factor(key, factor)
+    except (SpecError, UnknownNameError) as error:
+        raise MisplacedError((key,), str(error)) from None
+    if key in NEVER_NUISANCE:
+        raise MisplacedError((key,), f"{key} must be the same for all variants: it says how much each is given")
+    if factor.options is not None:
+        raise MisplacedError((key, "options"), "a nuisance factor is one setting. Give low and high, or choices.")
 
 
 def _refuse_repeats(kind: str, names: Iterable[str], place: str) -> None:

@@ -9,7 +9,7 @@ import hashlib
 import re
 from typing import Literal
 
-Kind = Literal["trial", "evaluation", "cost", "study", "variant"]
+Kind = Literal["trial", "evaluation", "cost", "study", "variant", "tuning", "tuned", "search", "searched"]
 
 TAG_KIND = "abl.kind"
 TAG_FINGERPRINT = "abl.fingerprint"
@@ -44,6 +44,16 @@ TAG_GENERATION = "abl.generation"
 """Set on the runs of a node that was measured anew on request: earlier finished runs do not stand for it."""
 TAG_FILES = "abl.files"
 """JSON object: SHA-256 of each artifact from which another machine takes the result over."""
+TAG_GROUP = "abl.group"
+"""Fingerprint of what the trials of one tuning or search share; on these and on the run above them."""
+TAG_SLOT = "abl.slot"
+"""Place of a trial in its group, from 0."""
+TAG_OUTCOME = "abl.outcome"
+"""How a trial of a tuning or a search ended: `complete`, `pruned` (stopped early) or `diverged`."""
+TAG_FOUND_PREFIX = "abl.found."
+"""On the run above a tuning: the value that was found for a setting. Tags, as a larger budget may find another."""
+TAG_TUNED = "abl.tuned"
+"""On a trial: which of its settings were tuned. On a study: where the tuned values of its variants are, if used."""
 TAG_PARENT = "mlflow.parentRunId"
 TAG_NOTE = "mlflow.note.content"
 
@@ -78,6 +88,12 @@ A JSON object: `split`, `images` (their number), `data_digest`, `order` (`data s
 that in which they were measured, for a source that does not tell), `bits` (per metric, base64 of bits packed from the
 most significant on), `sha256` (of the canonical JSON of all that).
 """
+
+TUNING_TOP1 = "tuning/top1"
+"""Accuracy in % on the validation split by which a trial of a tuning or a search is judged."""
+TUNING_EPOCHS = "tuning/epochs"
+TUNING_TRIALS_PREFIX = "tuning/trials."
+"""Number of trials that ended in an outcome, for example `tuning/trials.pruned`."""
 
 COST_PARAMETERS = "cost/parameters"
 COST_MULTIPLY_ADDS = "cost/multiply_adds"

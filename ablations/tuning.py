@@ -1,0 +1,124 @@
+"""What is tuned for a row of a table: its nuisance factors, around its own settings. Rows that train the same share it.
+
+What tuning has found is in `ablations.tuned`, the plan of a tuning in `ablations.optimisations`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ablations.errors import SpecError
+from ablations.factors import Factor, default_nuisance
+from ablations.fingerprint import digest, trial_fingerprint
+from ablations.nodes import ProposedNode
+from ablations.request import Request
+from ablations.rows import Row, layers
+from ablations.settings import DEFAULTS, Settings, merge, resolve, unread
+from ablations.spec import TrialSpec
+
+TUNING_SEED = 20_000
+"""The seed of all tuning: no variant's repeat and no canary has it, so that nothing is reported that was chosen by."""
+
+_VERSION = 1
+"""Part of every group's fingerprint: raised when trials are proposed or stopped by other rules."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What is tuned together: one training but for its seed, the factors proposed for it, and the rows that share it.
+
+    Attributes:
+        fingerprint: Of the group; the same for all rows whose training and factors are the same.
+        spec: The training before it is tuned, with the seed of tuning.
+        general: General settings over the defaults.
+        own: What the row sets itself.
+        factors: What is proposed.
+        serves: Study → the keys of its rows.
+    """
+
+    fingerprint: str
+    spec: TrialSpec
+    general: Settings
+    own: Settings
+    factors: Mapping[str, Factor]
+    serves: dict[str, list[str]] = field(default_factory=dict, compare=False)
+
+    @property
+    def base(self) -> dict[str, Any]:
+        """The values that the factors have before they are tuned."""
+        values = self.resolved_settings
+        return {name: values[name] for name in self.factors}
+
+    @property
+    def resolved_settings(self) -> dict[str, Any]:
+        """The settings before tuning, those that nothing reads left out."""
+        values = merge([self.general, self.own])
+        reasons = unread(values)
+        return {key: value for key, value in values.items() if key not in reasons and value is not None}
+
+    def nodes(self, budget: int) -> Iterator[ProposedNode]:
+        """Yields the trainings of the group, one per trial of the budget."""
+        for slot in range(budget):
+            key = slot_fingerprint(self.fingerprint, slot)
+            yield ProposedNode(key, self.spec, self.fingerprint, slot, self.general, self.own, self.factors)
+
+
+def slot_fingerprint(group: str, slot: int) -> str:
+    """Returns the fingerprint of one trial of a group."""
+    return digest({"kind": "proposed", "group": group, "slot": slot})
+
+
+def tuning_of(row: Row, request: Request, spec: TrialSpec) -> Tuning | None:
+    """Returns what is tuned for a row that resolves to `spec`, or `None` where nothing is: no training or no factor.
+
+    Raises:
+        SpecError: If a choice of a factor does not fit together with the rest.
+    """
+    if row.study.is_about_cost:
+        return None
+    general = {key: value for key, value in merge(layers(row, request)).items() if value != DEFAULTS[key]}
+    factors = _factors(row, request, spec)
+    if not factors:
+        return None
+    spec = spec.model_copy(update={"seed": TUNING_SEED})
+    group = group_fingerprint("tuning", spec, general, row.own, factors)
+    return Tuning(group, spec, general, row.own, factors, {row.study.name: [row.key]})
+
+
+def _factors(row: Row, request: Request, spec: TrialSpec) -> dict[str, Factor]:
+    declared = row.study.nuisance
+    if declared is None:
+        return {key: f for key, f in default_nuisance(spec).items() if key not in row.study.scientific}
+    reasons = unread(merge([*layers(row, request), row.own]))
+    return {key: factor for key, factor in declared.items() if key not in reasons}
+
+
+def check_nuisance(rows: Sequence[Row], request: Request) -> None:
+    """Raises `SpecError` for a nuisance factor that no row of its study reads."""
+    for study in {row.study.name: row.study for row in rows}.values():
+        values = [merge([*layers(row, request), row.own]) for row in rows if row.study.name == study.name]
+        for key in study.nuisance or {}:
+            reasons = [unread(of_row).get(key) for of_row in values]
+            if all(reasons):
+                raise SpecError(f"study {study.name!r}: nothing reads the nuisance factor {key}: {reasons[0]}.")
+
+
+def group_fingerprint(
+    kind: str, spec: TrialSpec, general: Settings, own: Settings, factors: Mapping[str, Factor]
+) -> str:
+    """Returns the fingerprint of an optimisation: what is trained before and under each choice, and the factors.
+
+    Each choice is tried, as it may make settings read that are not read before.
+
+    Raises:
+        SpecError: If a choice does not fit together with the rest.
+    """
+    chosen = {
+        name: [trial_fingerprint(resolve([general], {**own, **values}, spec.seed)) for values in factor.every(name)]
+        for name, factor in factors.items()
+    }
+    described = {name: factor.model_dump(mode="json") for name, factor in factors.items()}
+    whole = {"version": _VERSION, "kind": kind, "trial": trial_fingerprint(spec), "factors": described}
+    return digest({**whole, "choices": chosen})
