@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -31,6 +31,7 @@ from ablations.options import (
     runs_option,
     seeds_option,
     set_option,
+    tuned_options,
 )
 from runners import commands, plan_commands
 from runners.dispatch import prepare_workers
@@ -40,6 +41,7 @@ from runners.gc_commands import gc
 from runners.state import StateStore
 from runners.status_commands import status
 from runners.sync_commands import sync
+from runners.tuning_commands import tune
 
 if TYPE_CHECKING:
     from ablations.estimates import Record
@@ -58,6 +60,7 @@ def cli() -> None:
         "run temperature --preset quick --seeds 5 --set train.epochs=4",
         "run aggregation --set inspect=tau_30",
         "run temperature --preset small --canary",
+        "run temperature --tuned",
         "run my_study.yaml --plugin my_strategies",
         "run temperature --force temperature/tau_30 --retries 5",
         "run --all --preset small --dispatch ray --ray-address 10.0.0.1:6379 --runs-dir /shared/runs",
@@ -71,6 +74,7 @@ def cli() -> None:
 @set_option
 @seeds_option
 @canary_option
+@tuned_options
 @runs_option
 @plugin_option
 @format_option
@@ -127,6 +131,7 @@ def run(
 @set_option
 @seeds_option
 @canary_option
+@tuned_options
 @runs_option
 @plugin_option
 @format_option
@@ -217,6 +222,7 @@ def _exit_code(summary: Summary) -> int:
 @set_option
 @seeds_option
 @canary_option
+@tuned_options
 @runs_option
 @plugin_option
 @format_option
@@ -229,7 +235,7 @@ def report(studies: tuple[str, ...], runs_dir: Path, plugins: tuple[str, ...], f
     uri = commands.tracking_uri(runs_dir)
     prepare_store(uri)
     if not asked["preset"] and not asked["overrides"] and not asked["seeds"]:
-        asked |= last_request(studies, uri, asked["canary"])
+        asked |= last_request(studies, uri, asked)
     write_report(commands.find_plan(studies, runs_dir, **asked), runs_dir, uri, wanted)
 
 
@@ -269,7 +275,11 @@ def write_report(plan: Plan, runs_dir: Path, uri: str, formats: Sequence[str], *
         tracker = commands.make_tracker(plan, runs_dir, uri)
         judged, birds = verdicts(plan, results), canaries(plan, results)
         for study, summary in zip(plan.studies, summarize(plan, results), strict=True):
-            records = [VariantRecord(row.key, row.as_metrics(study.metric)) for row in summary.variants]
+            entries = {key: entry.values for (name, key), entry in plan.tuned.items() if name == study.name}
+            records = [
+                VariantRecord(row.key, row.as_metrics(study.metric), entries.get(row.key, {}))
+                for row in summary.variants
+            ]
             told: dict[str, str] = {claim.key: claim.verdict for claim in judged if claim.study == study.name}
             told |= {bird.key: bird.verdict for bird in birds if bird.study.name == study.name}
             write_study_summary(
@@ -283,8 +293,8 @@ def write_report(plan: Plan, runs_dir: Path, uri: str, formats: Sequence[str], *
         out.print(f"report ({name}): {path}", soft_wrap=True)
 
 
-def last_request(studies: Sequence[str], uri: str, canary: bool) -> dict[str, Any]:
-    """Returns what the newest tracked summary of the first named study was asked with, if there is one."""
+def last_request(studies: Sequence[str], uri: str, now: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what the newest tracked summary of the first named study was asked with, if there is one, and is now."""
     from reports.collect import latest_request
 
     found = latest_request(studies[0], uri) if studies else None
@@ -292,10 +302,11 @@ def last_request(studies: Sequence[str], uri: str, canary: bool) -> dict[str, An
         return {}
     overrides = tuple(f"{key}={json.dumps(value)}" for key, value in found["overrides"].items())
     asked = {"preset": found["preset"], "overrides": overrides, "seeds": found["seeds"]}
-    return asked | {"canary": canary or found["canary"]}
+    tuned_from = now["tuned_from"] or (None if now["tuned"] else found["tuned_from"])
+    return asked | {"canary": now["canary"] or found["canary"], "tuned_from": tuned_from}
 
 
-for verb in (commands.list_studies, plan_commands.plan, run, status, explain, retry, report, sync, gc):
+for verb in (commands.list_studies, plan_commands.plan, tune, run, status, explain, retry, report, sync, gc):
     cli.add_command(verb)
 for verb in (commands.ui, commands.schema):
     cli.add_command(verb)

@@ -97,8 +97,8 @@ def collect(plan: Plan, tracking_uri: str) -> Results:
 def latest_request(study_name: str, tracking_uri: str) -> dict[str, Any] | None:
     """Returns what the newest summary run of a study was asked with, or `None` if there is none.
 
-    The keys are `preset` (a name), `overrides` (a mapping), `seeds` (a number, or `None` for the default) and `canary`
-    (whether there was one).
+    The keys are `preset` (a name), `overrides` (a mapping), `seeds` (a number, or `None` for the default) `canary`
+    (whether there was one) and `tuned_from` (where the tuned values were, or `None`).
 
     Raises:
         TrackingError: If the store does not exist or cannot be reached.
@@ -117,6 +117,7 @@ def latest_request(study_name: str, tracking_uri: str) -> dict[str, Any] | None:
                     "overrides": _json_object(tags.get(names.TAG_OVERRIDES)),
                     "seeds": _integer(tags.get(names.TAG_SEEDS)),
                     "canary": tags.get(names.TAG_CANARY) == "true",
+                    "tuned_from": tags.get(names.TAG_TUNED) or None,
                 }
     return None
 

@@ -21,7 +21,7 @@ class Agenda:
 
     def __init__(self, plan: Plan, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._ready: deque[Node] = deque((*plan.missing_trials, *plan.missing_costs))
+        self._ready: deque[Node] = deque((*plan.missing_trials, *plan.missing_costs, *plan.missing_proposed))
         self._untrained: dict[str, list[EvaluationNode]] = {}
         self._later: list[tuple[float, int, Node]] = []
         self._order = itertools.count()

@@ -110,15 +110,23 @@ def find_plan(
     overrides: Sequence[str],
     seeds: int | None,
     canary: bool = False,
+    tuned: bool = False,
+    tuned_from: str | None = None,
 ) -> Plan:
     """Returns the plan of the named studies, knowing what has been measured under `runs_dir`."""
     from ablations.planning import make_plan
     from runners.state import StateStore
 
-    request = make_request(preset, overrides, seeds, canary)
+    place = Path(tuned_from) if tuned_from else tuning_folder(runs_dir) if tuned else None
+    request = make_request(preset, overrides, seeds, canary, place)
     fresh = make_plan(find_studies(studies, all_studies, request), request)
     done = StateStore(runs_dir / "state").done(node.fingerprint for node in fresh.nodes)
     return replace(fresh, done=done)
+
+
+def tuning_folder(runs_dir: Path) -> Path:
+    """Returns the folder of tuned values and of what is known of the trials that led to them."""
+    return runs_dir / "tuning"
 
 
 def take_dispatch(asked: dict[str, Any], runs_dir: Path) -> DispatchSettings:
@@ -237,7 +245,8 @@ def _check(plan: Plan, runs_dir: Path, dispatcher: Dispatcher, plugins: tuple[st
 
 def max_devices(plan: Plan) -> int:
     """Returns the most devices that a training of what is missing runs on."""
-    return max((node.spec.train.devices for node in plan.missing_trials), default=1)
+    specs = [*(node.spec for node in plan.missing_trials), *(node.spec for node in plan.missing_proposed)]
+    return max((spec.train.devices for spec in specs), default=1)
 
 
 def _open_desk(plan: Plan, runs_dir: Path, uri: str | None) -> tuple[Plan, Desk | None]:
@@ -282,7 +291,7 @@ def make_tracker(plan: Plan, runs_dir: Path, uri: str) -> Tracker:
         return Tracker(uri, source.experiment, runs_dir / "artifacts", commit=source.commit, preset=source.preset)
 
 
-def tell(summary: Summary, uri: str | None, studies: Sequence[str]) -> None:
+def tell(summary: Summary, uri: str | None, studies: Sequence[str], verb: str = "run") -> None:
     """Says how a launch ended and what can be done about it."""
     from rich.markup import escape
 
@@ -299,7 +308,7 @@ def tell(summary: Summary, uri: str | None, studies: Sequence[str]) -> None:
     if summary.blocked:
         out.print(f"  {summary.blocked} evaluations were left out because their training failed")
     if summary.failures:
-        out.print("  To try again what failed: run_ablation.py retry")
+        out.print(f"  To try again what failed: run_ablation.py {'retry' if verb == 'run' else f'{verb} …'}")
     if summary.stopped:
         out.print(f"  {summary.stopped} were not tried, as --fail-fast was given")
     if summary.untracked:
@@ -307,7 +316,7 @@ def tell(summary: Summary, uri: str | None, studies: Sequence[str]) -> None:
         out.print(escape(f"{told} Nothing is lost: run_ablation.py sync brings it over."))
     if summary.interrupted:
         names = " ".join(studies)
-        out.print(escape(f"Interrupted. What is finished is kept; the same command goes on from there: run {names} …"))
+        out.print(escape(f"Interrupted. What is finished is kept; the same command goes on: {verb} {names} …"))
 
 
 def _attempts(failure: Failure) -> str:

@@ -21,6 +21,7 @@ from ablations.options import (
     runs_option,
     seeds_option,
     set_option,
+    tuned_options,
 )
 from runners.commands import find_plan, load_plugins
 
@@ -47,6 +48,7 @@ _DIGITS = 12
 @set_option
 @seeds_option
 @canary_option
+@tuned_options
 @runs_option
 @plugin_option
 def explain(name: str, *, seed: int | None, runs_dir: Path, plugins: tuple[str, ...], **asked: Any) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations import vocabulary as names
+from ablations.nodes import ProposedNode, is_training
 from ablations.planning import EvaluationNode, Node, Plan
 from runners import leases
 from runners.agenda import Agenda
@@ -105,7 +106,7 @@ class Launch:
         Raises:
             OutputError: If the state folder cannot be written or the disk is nearly full.
         """
-        check_writable(self._settings.state_root, _BYTES_PER_TRIAL * max(1, len(self._plan.missing_trials)))
+        check_writable(self._settings.state_root, _BYTES_PER_TRIAL * max(1, sum(map(is_training, self._plan.missing))))
         started = time.monotonic()
         interrupted = False
         with self._follower:
@@ -194,7 +195,9 @@ class Launch:
     def _begin_tracking(self) -> None:
         """Opens the runs of what this launch's workers have begun, which they say in their leases."""
         for node in self._running.values():
-            if node.fingerprint not in self._begun and self._is_own(self._states[node.fingerprint], otherwise=False):
+            state = self._states[node.fingerprint]
+            is_begun = self._is_own(state, otherwise=False) and _is_settled(node, state)
+            if is_begun and node.fingerprint not in self._begun:
                 self._follow(node)
 
     def _follow(self, node: Node) -> None:
@@ -285,9 +288,11 @@ class Launch:
         """Whether the next attempt passes fewer images at once than the last one, which counts as no repetition."""
         state = self._states[node.fingerprint]
         tried = state.attempts()
-        if node.kind != "trial" or _cause(failure) != "memory" or not tried:
+        if not is_training(node) or _cause(failure) != "memory" or not tried:
             return False
-        return choose_micro_batch(node.spec.train, tried, state.weights_file.exists()) < (tried[-1].micro_batch or 0)
+        return choose_micro_batch(state.training(node).train, tried, state.weights_file.exists()) < (
+            tried[-1].micro_batch or 0
+        )
 
     def _give_up(self, node: Node, failure: Mapping[str, Any]) -> None:
         state, reason = self._states[node.fingerprint], _reason(failure)
@@ -314,7 +319,7 @@ class Launch:
         self._display.update(progress)
 
     def _describe(self, node: Node) -> Running:
-        return Running(node.title, self._states[node.fingerprint].progress(), node.kind == "trial")
+        return Running(node.title, self._states[node.fingerprint].progress(), is_training(node))
 
     def _end_rest(self, reason: str) -> None:
         """Ends what this launch has under way or waits to try again; what others run goes on."""
@@ -333,6 +338,11 @@ class Launch:
                 self._follower.stop(state, "KILLED", reason)
 
 
+def _is_settled(node: Node, state: NodeState) -> bool:
+    """Whether it is known what is trained: the params of a run cannot be changed."""
+    return not isinstance(node, ProposedNode) or state.proposal() is not None
+
+
 def _work(node: Node) -> float:
     """Returns the work of a node in image passes; a training pass counts three evaluation passes."""
     if node.kind == "cost":
@@ -344,7 +354,8 @@ def _work(node: Node) -> float:
         return float(test)
     train = spec.data.train_images or facts.train_images
     validation = spec.data.validation_images or facts.validation_images
-    return float(test + spec.train.epochs * (3 * train + validation))
+    measured = 0 if isinstance(node, ProposedNode) else test
+    return float(measured + spec.train.epochs * (3 * train + validation))
 
 
 def _cause(failure: Mapping[str, Any]) -> str:
@@ -359,6 +370,8 @@ def _outcome(result: dict[str, Any]) -> str:
     metrics = result.get("metrics", {})
     if names.COST_PARAMETERS in metrics:
         return f"{metrics[names.COST_PARAMETERS] / 1e6:.2f} M parameters"
+    if names.TUNING_EPOCHS in metrics:
+        return f"validation top-1 {metrics.get(names.TUNING_TOP1, float('nan')):.1f} %"
     return f"test top-1 {metrics.get(names.TEST_TOP1, float('nan')):.1f} %"
 
 

@@ -16,7 +16,7 @@ from torch import nn
 import dyconv
 from ablations import vocabulary as names
 from ablations.errors import CheckpointError
-from ablations.planning import EvaluationNode, Node
+from ablations.planning import EvaluationNode, Node, TrialNode
 from runners import distributed, leases
 from runners.capacity import forget_peak_memory, peak_memory_bytes
 from runners.checkpoint import CheckpointStore, load_weights
@@ -37,6 +37,8 @@ LAYOUT = torch.channels_last
 """Static and dynamic networks alike are fastest in it, on CPU and GPU."""
 
 
+AfterEpoch = Callable[[int, dict[str, float]], None]
+
 _ALONE = World()
 LATENCY_ROUNDS = 20
 
@@ -50,16 +52,29 @@ def choose_device(wanted: str) -> torch.device:
 
 def run_trial(node: Node, state: NodeState, task: Task) -> dict[str, float]:
     """Trains a network, from its last checkpoint if there is one, and measures it once on the test split."""
+    train_anywhere(node, state, task)
+    model, source = _prepare(node, task, choose_device(task.device))
+    load_weights(state.weights_file, model)
+    return _measure(model, source, state, task)
+
+
+def train_anywhere(node: Node, state: NodeState, task: Task, after_epoch: AfterEpoch | None = None) -> None:
+    """Trains a network, from its last checkpoint if there is one, in this process or on several devices in others.
+
+    Args:
+        node: What is trained.
+        state: Its folder, which has the weights afterwards.
+        task: How it is run.
+        after_epoch: Called with the epoch (from 1) and its metrics when these are written down; what it raises ends the
+            training. On several devices nobody calls it.
+    """
     devices = node.spec.train.devices
     if _is_trained(state):
         state.note("the weights are there already: what is left is to measure them")
     elif devices == 1:
-        train(node, state, task, choose_device(task.device), _ALONE)
+        train(node, state, task, choose_device(task.device), after_epoch=after_epoch)
     else:
         distributed.start(state.folder, devices, task.gpus, task.as_arguments())
-    model, source = _prepare(node, task, choose_device(task.device))
-    load_weights(state.weights_file, model)
-    return _measure(model, source, state, task)
 
 
 def _is_trained(state: NodeState) -> bool:
@@ -103,12 +118,21 @@ def peak() -> dict[str, int]:
     return {"peak_memory": peak_memory_bytes(), **on_gpu}
 
 
-def train(node: Node, state: NodeState, task: Task, device: torch.device, world: World) -> None:
+def train(
+    node: Node,
+    state: NodeState,
+    task: Task,
+    device: torch.device,
+    world: World = _ALONE,
+    *,
+    after_epoch: AfterEpoch | None = None,
+) -> None:
     """Trains a network and writes its weights; with several processes, the main one writes.
 
     Raises:
         LeaseError: If another process has taken over, before anything more is written.
     """
+    node = TrialNode(node.fingerprint, state.training(node))
     model, source = _prepare(node, task, device)
     if world.size > 1:
         model = distributed.with_global_norms(model, device)
@@ -126,7 +150,7 @@ def train(node: Node, state: NodeState, task: Task, device: torch.device, world:
     done = trainer.resume(state.note if world.is_main else lambda message: None)
     if world.is_main:
         state.truncate_events(after_step=done)
-    trainer.run(Hooks(_epoch_writer(state, node, source, own), _progress_writer(state, node, source, own)))
+    trainer.run(Hooks(_epoch_writer(state, node, source, own, after_epoch), _progress_writer(state, node, source, own)))
     if world.is_main:
         own()
         # The first weights stay: whoever is taken over just here must not replace those that were measured.
@@ -207,8 +231,8 @@ def _measure(model: nn.Module, source: BatchSource, state: NodeState, task: Task
 
 
 def _epoch_writer(
-    state: NodeState, node: Node, source: BatchSource, own: Callable[[], None]
-) -> Callable[[int, dict[str, float]], None]:
+    state: NodeState, node: Node, source: BatchSource, own: Callable[[], None], after_epoch: AfterEpoch | None
+) -> AfterEpoch:
     def write(epoch: int, metrics: dict[str, float]) -> None:
         own()
         state.append_event(epoch, metrics)
@@ -221,6 +245,8 @@ def _epoch_writer(
             val_top1=metrics["val/top1"],
             images_per_second=metrics["train/images_per_second"],
         )
+        if after_epoch is not None:
+            after_epoch(epoch, metrics)
 
     return write
 

@@ -24,6 +24,7 @@ from ablations.options import (
     seeds_option,
     set_option,
     task_options,
+    tuned_options,
 )
 from runners import commands
 
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 @set_option
 @seeds_option
 @canary_option
+@tuned_options
 @runs_option
 @plugin_option
 @task_options

@@ -16,6 +16,7 @@ from runners.state import NodeState, StateStore
 
 _LAST_RUN = "last_run.json"
 _SCALE = ("preset", "overrides", "seeds")
+_TUNED = ("tuned", "tuned_from")
 _LOOK_SECONDS = 0.2
 
 
@@ -162,6 +163,8 @@ def as_last_time(
         asked |= {key: last[key] for key in _SCALE if key in last}
         if last.get("canary"):
             asked["canary"] = True
+        if not asked.get("tuned") and not asked.get("tuned_from"):
+            asked |= {key: last[key] for key in _TUNED if key in last}
     if not studies and not asked["all_studies"]:
         if not last:
             raise AblationError("nothing was run here yet. Name studies, or another folder with --runs-dir.")

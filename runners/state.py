@@ -19,7 +19,8 @@ from typing import Any
 
 from ablations import vocabulary as names
 from ablations.errors import DatasetError, OutputError
-from ablations.planning import CostNode, EvaluationNode, Node, TrialNode
+from ablations.factors import Factor, plain
+from ablations.planning import CostNode, EvaluationNode, Node, ProposedNode, TrialNode
 from ablations.spec import SPEC_VERSION, Intervention, TrialSpec
 from runners import leases
 from runners.files import read_json, write_atomically, write_json, write_json_once
@@ -31,6 +32,7 @@ _WRITTEN_BY_WORKERS = (
     "model.safetensors",
     names.ATTENTION_FILE,
     names.CORRECTNESS_FILE,
+    "proposal.json",
     "result.json",
 )
 
@@ -47,6 +49,8 @@ def about(node: Node) -> dict[str, Any]:
     if isinstance(node, EvaluationNode):
         told["trial"] = node.trial.fingerprint
         told["intervention"] = node.intervention.model_dump(mode="json", by_alias=True)
+    if isinstance(node, ProposedNode):
+        told |= _described(node)
     return told
 
 
@@ -110,7 +114,25 @@ class NodeState:
         if about["kind"] == "evaluation":
             intervention = Intervention.model_validate(about["intervention"])
             return EvaluationNode(about["fingerprint"], TrialNode(about["trial"], spec), intervention)
+        if about["kind"] in ("tuning", "search"):
+            return _proposed(about, spec)
         return (TrialNode if about["kind"] == "trial" else CostNode)(about["fingerprint"], spec)
+
+    def note_proposal(self, **values: Any) -> None:
+        """Writes `values` of the factors that were proposed for this node, or how its training ended (`outcome`)."""
+        write_json(self.folder / "proposal.json", {**(self.proposal() or {}), **values})
+
+    def proposal(self) -> dict[str, Any] | None:
+        """Returns what was proposed for this node, or `None` while nothing has been."""
+        found: dict[str, Any] | None = read_json(self.folder / "proposal.json")
+        return found
+
+    def training(self, node: Node) -> TrialSpec:
+        """Returns what is trained for a node: with what was proposed, once that is known."""
+        proposal = self.proposal() if isinstance(node, ProposedNode) else None
+        if isinstance(node, ProposedNode) and proposal is not None:
+            return node.with_values(proposal["values"])
+        return node.spec
 
     def append_event(self, step: int, metrics: dict[str, float]) -> None:
         """Adds one line of metrics, flushed to the disk."""
@@ -251,6 +273,23 @@ class StateStore:
     def done(self, fingerprints: Iterable[str]) -> frozenset[str]:
         """Returns those of the fingerprints whose nodes have been measured."""
         return frozenset(fingerprint for fingerprint in fingerprints if self[fingerprint].is_done)
+
+
+def _described(node: ProposedNode) -> dict[str, Any]:
+    return {
+        "group": node.group,
+        "slot": node.slot,
+        "general": plain(node.general),
+        "own": plain(node.own),
+        "factors": {name: factor.model_dump(mode="json") for name, factor in node.factors.items()},
+        "values": node.values,
+    }
+
+
+def _proposed(about: dict[str, Any], spec: TrialSpec) -> ProposedNode:
+    factors = {name: Factor.model_validate(factor) for name, factor in about["factors"].items()}
+    place = (about["fingerprint"], spec, about["group"], about["slot"])
+    return ProposedNode(*place, about["general"], about["own"], factors, about["kind"], about["values"])
 
 
 def _write(path: Path, text: str) -> None:

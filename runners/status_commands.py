@@ -22,6 +22,7 @@ from ablations.options import (
     runs_option,
     seeds_option,
     set_option,
+    tuned_options,
 )
 from runners.commands import find_plan, load_plugins, tracking_uri
 
@@ -39,6 +40,7 @@ _LIVE_SECONDS, _PLAIN_SECONDS = 2.0, 30.0
 @set_option
 @seeds_option
 @canary_option
+@tuned_options
 @runs_option
 @plugin_option
 @click.option("--watch", is_flag=True, help="Go on looking until Ctrl-C.")

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from ablations.errors import AblationError, LeaseError, OutputError
+from ablations.nodes import ProposedNode, is_training
 from runners.failures import cause_of
 from runners.importing import without_collection
 from runners.leases import Lease
@@ -72,16 +73,22 @@ def _measure(state: NodeState, task: Task, lease: Lease) -> None:
     load_plugins(task.plugins)
     node = state.node()
     started = time.monotonic()
-    from runners import nodes
+    from runners import nodes, tuning
 
     nodes.forget_peak()
 
     more: dict[str, Any] = {}
-    if node.kind == "trial":
-        more["micro_batch"] = choose_micro_batch(node.spec.train, state.attempts(), state.weights_file.exists())
+    if isinstance(node, ProposedNode):
+        tuning.settle_values(node, state, task)
+    if is_training(node):
+        train = state.training(node).train
+        more["micro_batch"] = choose_micro_batch(train, state.attempts(), state.weights_file.exists())
         lease.note(**more)
-    runner = {"trial": nodes.run_trial, "evaluation": nodes.run_evaluation, "cost": nodes.run_cost}[node.kind]
-    metrics = runner(node, state, task)
+    if isinstance(node, ProposedNode):
+        metrics = tuning.run_proposed(node, state, task)
+    else:
+        runner = {"trial": nodes.run_trial, "evaluation": nodes.run_evaluation, "cost": nodes.run_cost}[node.kind]
+        metrics = runner(node, state, task)
     device = str(nodes.choose_device(task.device))
     lease.check()
     state.finish(metrics, time.monotonic() - started, versions=versions(), device=device, **nodes.peak(), **more)

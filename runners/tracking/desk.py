@@ -12,6 +12,7 @@ from enum import Enum, auto
 from typing import Any
 
 from ablations.errors import TrackingError
+from ablations.nodes import ProposedNode, is_training
 from ablations.planning import EvaluationNode, Node
 from runners.state import NodeState
 from runners.tracking.claims import Claims, Verdict, heartbeat
@@ -110,6 +111,9 @@ class Desk:
                 # Another machine may have been faster, where the store was away when this one began.
                 self.tracker.look_up(job.node.fingerprint)
                 self.tracker.go_on(job.node, job.state, job.serves)
+            elif isinstance(job.node, ProposedNode):
+                # What was proposed may not have been known when its run was opened.
+                self.tracker.go_on(job.node, job.state, job.serves)
             self.tracker.finish(job.state)
         else:
             self.tracker.stop(job.state, job.status, job.reason)
@@ -169,7 +173,7 @@ class Desk:
             self.tracker.sync(job.state)
             job.seen = size
         job.since = now if job.since is None else job.since
-        if job.node.kind == "trial" and job.monitor is None and now - job.since > _LONG_RUN_SECONDS:
+        if is_training(job.node) and job.monitor is None and now - job.since > _LONG_RUN_SECONDS:
             job.monitor = self.tracker.monitor(job.state)
 
     def beat(self, job: Job) -> None:

@@ -56,7 +56,8 @@ def fetch_finished(tracker: Tracker, plan: Plan, states: StateStore, tell: Calla
     Raises:
         OutputError: If the folders cannot be written.
     """
-    fetched = _fetch_all(tracker, plan, states, (*plan.missing_evaluations, *plan.missing_costs), tell)
+    alone: tuple[Node, ...] = (*plan.missing_evaluations, *plan.missing_costs, *plan.missing_proposed)
+    fetched = _fetch_all(tracker, plan, states, alone, tell)
     plan = replace(plan, done=plan.done | fetched)
     inspected = {node.trial.fingerprint for node in plan.missing_evaluations}
     wanted = [

@@ -8,7 +8,7 @@ from typing import Any
 from ablations import vocabulary as names
 from ablations.fingerprint import canonical_json
 from ablations.naming import placement_title
-from ablations.planning import EvaluationNode, Node
+from ablations.planning import EvaluationNode, Node, ProposedNode, TrialNode
 from ablations.settings import flatten
 from ablations.spec import Placement, TrialSpec
 from runners.files import read_json
@@ -33,18 +33,25 @@ def result_tags(state: NodeState, result: Mapping[str, Any]) -> dict[str, str]:
     tags = {names.TAG_VERSIONS: canonical_json(told)}
     if "micro_batch" in result:
         tags[names.TAG_MICRO_BATCH] = str(result["micro_batch"])
+    proposal = state.proposal()
+    if proposal is not None and "outcome" in proposal:
+        tags[names.TAG_OUTCOME] = proposal["outcome"]
     correctness = read_json(state.folder / names.CORRECTNESS_FILE)
     if correctness is not None:
         tags[names.TAG_CORRECTNESS] = correctness["sha256"]
     return tags
 
 
-def params_of(node: Node) -> dict[str, Any]:
-    """Returns the settings of a node under dotted names, without those that are not set."""
-    spec = node.spec
+def params_of(node: Node, state: NodeState) -> dict[str, Any]:
+    """Returns the settings of a node under dotted names, without those that are not set; none before they are known."""
+    if isinstance(node, ProposedNode) and state.proposal() is None:
+        return {}
+    spec = state.training(node)
     params = {"seed": spec.seed, **flatten(spec.model_dump(exclude={"seed"}))}
     where = spec.model.where
     params["model.where"] = placement_title(where) if where is not None else None
+    if isinstance(node, TrialNode) and node.tuned:
+        params["tuned"] = ", ".join(node.tuned)
     if isinstance(node, EvaluationNode):
         change = node.intervention
         params |= {
@@ -54,6 +61,16 @@ def params_of(node: Node) -> dict[str, Any]:
             "intervention.seed": change.seed,
         }
     return {key: value for key, value in params.items() if value is not None}
+
+
+def kind_tags(node: Node) -> dict[str, str]:
+    """Returns what the tags of a new run say of its node beside the studies that it serves."""
+    tags = {names.TAG_KIND: node.kind, names.TAG_FINGERPRINT: node.fingerprint, names.TAG_SEED: str(node.spec.seed)}
+    if isinstance(node, TrialNode) and node.tuned:
+        tags[names.TAG_TUNED] = ", ".join(node.tuned)
+    if isinstance(node, ProposedNode):
+        tags |= {names.TAG_GROUP: node.group, names.TAG_SLOT: str(node.slot)}
+    return tags
 
 
 def dataset_input(spec: TrialSpec) -> Any:

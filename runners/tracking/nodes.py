@@ -14,11 +14,13 @@ from typing import Any
 
 from ablations import vocabulary as names
 from ablations.fingerprint import canonical_json
-from ablations.planning import EvaluationNode, Node
+from ablations.planning import EvaluationNode, Node, ProposedNode
+from runners.files import exclusively
 from runners.provenance import Commit
 from runners.state import NodeState
 from runners.tracking.experiment import FINISHED, KILLED, RUNNING, Experiment, KnownRun
-from runners.tracking.layout import dataset_input, note_tag, params_of, result_tags, study_tags
+from runners.tracking.groups import group_run
+from runners.tracking.layout import dataset_input, kind_tags, note_tag, params_of, result_tags, study_tags
 from runners.tracking.notes import (
     Note,
     Origin,
@@ -52,6 +54,7 @@ class Tracker(Experiment):
         self.key = store_key(uri, experiment)
         self._places: dict[Path, str] = {}
         self._steps: dict[str, int] = {}
+        self._groups: dict[str, str] = {}
         self._runs: dict[str, list[KnownRun]] = {}
         for run in self.search(f"tags.`{names.TAG_FINGERPRINT}` LIKE '%'"):
             self._runs.setdefault(run.data.tags[names.TAG_FINGERPRINT], []).append(KnownRun.of(run))
@@ -131,7 +134,7 @@ class Tracker(Experiment):
         run = self._only_one(state) or self.open(node, state, serves)
         if run.status != RUNNING:
             self.set_status(run, RUNNING)
-        self._complete(run, node, serves)
+        self._complete(run, node, state, serves)
         note = read_note(state, self.key)
         if note is None or note.run_id != run.run_id:
             write_note(state, self.key, Note(run.run_id))
@@ -155,15 +158,13 @@ class Tracker(Experiment):
         """Opens a new run of a node, with more tags if there are any, and returns it."""
         origin = read_origin(state)
         tags = {
-            names.TAG_KIND: node.kind,
-            names.TAG_FINGERPRINT: node.fingerprint,
-            names.TAG_SEED: str(node.spec.seed),
+            **kind_tags(node),
             names.TAG_OWNER: self.place(state),
             names.TAG_HOST: socket.gethostname(),
             **_generation_tag(origin),
             **self.common_tags(origin.commit if origin else None),
             **study_tags(serves),
-            **self._parent(node),
+            **self._parent(node, state, serves),
             **(more or {}),
         }
         first = next(iter(state.attempts()), None)
@@ -172,8 +173,13 @@ class Tracker(Experiment):
         self._steps[node.fingerprint] = -1
         return run
 
-    def _parent(self, node: Node) -> dict[str, str]:
+    def _parent(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> dict[str, str]:
         parent = self.run_id(node.trial.fingerprint) if isinstance(node, EvaluationNode) else None
+        if isinstance(node, ProposedNode):
+            parent = self._groups.get(node.group)
+            if parent is None:
+                with exclusively(state.folder.parent / f"{node.group}.lock"):
+                    parent = self._groups[node.group] = group_run(self, node, study_tags(serves))
         return {names.TAG_PARENT: parent} if parent else {}
 
     def common_tags(self, commit: Commit | None = None) -> dict[str, str]:
@@ -185,11 +191,11 @@ class Tracker(Experiment):
             names.TAG_GIT_DIRTY: str(commit.dirty).lower(),
         }
 
-    def _complete(self, run: KnownRun, node: Node, serves: Mapping[str, list[str]]) -> None:
+    def _complete(self, run: KnownRun, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> None:
         """Writes what a run lacks of params, tags and its data set: all of it, or what a crash left out."""
         # A param cannot be changed, and a newer version of the code may word one differently.
-        params = {key: value for key, value in params_of(node).items() if key not in run.params}
-        tags = run.differing({**study_tags(serves), **self._parent(node)})
+        params = {key: value for key, value in params_of(node, state).items() if key not in run.params}
+        tags = run.differing({**study_tags(serves), **self._parent(node, state, serves)})
         self.write(run.run_id, params=params, tags=tags)
         run.params |= params.keys()
         run.tags |= tags

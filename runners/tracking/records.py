@@ -31,6 +31,7 @@ def record_text(state: NodeState) -> str:
         "node": read_json(state.folder / "node.json"),
         "result": state.result(),
         "events": state.events(),
+        "proposal": state.proposal(),
     }
     return json.dumps(record, sort_keys=True)
 
@@ -77,6 +78,8 @@ def take_over(client: Any, run: KnownRun, node: Node, state: NodeState) -> None:
                 write_atomically(state.folder / name, partial(_write, content))
     state.write_events(record["events"])
     state.forget_failure()
+    if isinstance(record.get("proposal"), dict):
+        state.note_proposal(**record["proposal"])
     # Last: from then on the node is done.
     write_json_once(state.folder / "result.json", record["result"])
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,12 @@ class VariantRecord:
     Attributes:
         key: The variant's name, with the inspected network in front if there is one.
         metrics: Mean, spread, interval and difference under the names of the vocabulary.
+        tuned: Settings that it was tuned to.
     """
 
     key: str
     metrics: Mapping[str, float]
+    tuned: Mapping[str, Any] = field(default_factory=dict)
 
 
 def write_study_summary(
@@ -77,6 +79,7 @@ def _tags(tracker: Tracker, plan: Plan, study: Study, verdicts: Mapping[str, str
         names.study_tag(study.name): "summary",
         names.TAG_NOTE: _note(study, verdicts),
         **tracker.common_tags(),
+        **({names.TAG_TUNED: str(plan.request.tuned.folder)} if plan.request.tuned is not None else {}),
     }
 
 
@@ -114,14 +117,15 @@ def _write_variant(tracker: Tracker, study: Study, variant: VariantRecord, paren
         names.study_tag(study.name): variant.key,
         **tracker.common_tags(),
     }
-    run_id = tracker.create_run(f"{study.title}: {variant.key}", tags, _variant_params(study, variant.key))
+    run_id = tracker.create_run(f"{study.title}: {variant.key}", tags, _variant_params(study, variant))
     if variant.metrics:
         event = {"step": 0, "time": int(time.time() * 1000), "metrics": dict(variant.metrics)}
         tracker.log_metrics(run_id, [event])
     tracker.client.set_terminated(run_id, status="FINISHED")
 
 
-def _variant_params(study: Study, key: str) -> dict[str, Any]:
+def _variant_params(study: Study, record: VariantRecord) -> dict[str, Any]:
+    key = record.key
     network_name, _, variant_name = key.rpartition(": ") if study.networks else ("", "", key)
     variant = study.variant(variant_name)
     params: dict[str, Any] = {"variant": variant.title}
@@ -129,6 +133,7 @@ def _variant_params(study: Study, key: str) -> dict[str, Any]:
         if network.name == network_name:
             params |= {"network": network.title, **network.changes}
     params |= variant.changes
+    params |= {f"tuned.{setting}": value for setting, value in record.tuned.items()}
     if variant.intervention is not None and variant.intervention.aggregation is not None:
         params["intervention.aggregation"] = variant.intervention.aggregation
     return params
@@ -148,6 +153,7 @@ def _earlier(tracker: Tracker, tags: Mapping[str, str]) -> list[str]:
         for run in found
         if run.data.tags.get(names.TAG_KIND) == "study"
         and run.data.tags.get(names.TAG_OVERRIDES) == tags[names.TAG_OVERRIDES]
+        and (names.TAG_TUNED in run.data.tags) == (names.TAG_TUNED in tags)
     }
     children = [run.info.run_id for run in found if run.data.tags.get(names.TAG_PARENT) in summaries]
     return [*summaries, *children]
