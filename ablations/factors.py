@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from ablations.errors import UnknownNameError
 from ablations.fingerprint import canonical_json
-from ablations.settings import DEFAULTS, Settings, check_values, flatten
+from ablations.settings import DEFAULTS, Settings, check_values, flatten, merge, resolve, unread
 from ablations.spec import Frozen, Placement, TrialSpec
 
 FactorType = Literal["scientific", "nuisance", "fixed"]
@@ -118,6 +118,23 @@ def settings_of(factors: Mapping[str, Factor], proposed: Mapping[str, Any]) -> d
     for name, value in proposed.items():
         found |= factors[name].settings(name, value)
     return found
+
+
+def resolve_proposed(general: Settings, own: Settings, values: Settings, seed: int) -> TrialSpec:
+    """Returns what is trained with proposed `values`; those that nothing reads beside the others are dropped.
+
+    Args:
+        general: General settings over the defaults.
+        own: What a row sets over these; each must be read.
+        values: What is proposed, strongest.
+        seed: The trial's seed.
+
+    Raises:
+        SpecError: If they do not fit together.
+    """
+    reasons = unread(merge([general, own, values]))
+    kept = {key: value for key, value in values.items() if key not in reasons}
+    return resolve([general], {**own, **kept}, seed)
 
 
 def check_factor(name: str, factor: Factor) -> None:

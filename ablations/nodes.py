@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from ablations.factors import Factor, settings_of
+from ablations.factors import Factor, resolve_proposed, settings_of
 from ablations.naming import intervention_title, model_title, trial_title
-from ablations.settings import Settings, resolve
+from ablations.settings import Settings
 from ablations.spec import Intervention, TrialSpec
 from ablations.vocabulary import Kind
 
@@ -105,7 +105,7 @@ class ProposedNode:
         Raises:
             SpecError: If they do not fit together with the rest.
         """
-        return resolve([self.general], {**self.own, **settings_of(self.factors, values)}, self.spec.seed)
+        return resolve_proposed(self.general, self.own, settings_of(self.factors, values), self.spec.seed)
 
 
 Node = TrialNode | EvaluationNode | CostNode | ProposedNode

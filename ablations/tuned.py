@@ -16,8 +16,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from ablations.errors import SpecError, TuningError
-from ablations.factors import Factor, plain
-from ablations.settings import explain, resolve
+from ablations.factors import Factor, plain, resolve_proposed
+from ablations.settings import explain
 from ablations.spec import Frozen, TrialSpec
 from ablations.tuning import Tuning
 from ablations.vocabulary import slug
@@ -195,7 +195,7 @@ def apply(entry: TunedVariant, tuning: Tuning) -> TrialSpec:
         what = f"values of {', '.join(tuning.factors)}" if wrong else f"{outside[0]} within its range"
         raise TuningError(f"the tuned values of {entry.variant!r} are {values!r:.200}, expected {what}. Tune it again.")
     try:
-        return resolve([tuning.general], {**tuning.own, **values}, seed=0)
+        return resolve_proposed(tuning.general, tuning.own, values, seed=0)
     except SpecError as error:
         raise TuningError(f"the tuned values of {entry.variant!r} do not fit: {error}. Tune it again.") from None
 

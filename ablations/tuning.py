@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ablations.errors import SpecError
-from ablations.factors import Factor, default_nuisance
+from ablations.factors import Factor, default_nuisance, resolve_proposed
 from ablations.fingerprint import digest, trial_fingerprint
 from ablations.nodes import ProposedNode
 from ablations.request import Request
 from ablations.rows import Row, layers
-from ablations.settings import DEFAULTS, Settings, merge, resolve, unread
+from ablations.settings import DEFAULTS, Settings, merge, unread
 from ablations.spec import TrialSpec
 
 TUNING_SEED = 20_000
@@ -116,9 +116,16 @@ def group_fingerprint(
         SpecError: If a choice does not fit together with the rest.
     """
     chosen = {
-        name: [trial_fingerprint(resolve([general], {**own, **values}, spec.seed)) for values in factor.every(name)]
+        name: [trial_fingerprint(_chosen(name, general, own, values, spec.seed)) for values in factor.every(name)]
         for name, factor in factors.items()
     }
     described = {name: factor.model_dump(mode="json") for name, factor in factors.items()}
     whole = {"version": _VERSION, "kind": kind, "trial": trial_fingerprint(spec), "factors": described}
     return digest({**whole, "choices": chosen})
+
+
+def _chosen(name: str, general: Settings, own: Settings, values: Settings, seed: int) -> TrialSpec:
+    try:
+        return resolve_proposed(general, own, values, seed)
+    except SpecError as error:
+        raise SpecError(f"factor {name}, at {', '.join(map(str, values.values()))}: {error}") from None

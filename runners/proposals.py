@@ -164,7 +164,7 @@ def _as_trial(
         state=_STATES[outcome],
         params=dict(proposal["values"]),
         distributions={name: _distribution(name, factor) for name, factor in node.factors.items()},
-        values=values if outcome == "complete" else None,
+        values=values if outcome != "diverged" else None,
         intermediate_values=reported if len(values) < 2 and outcome != "diverged" else None,
         user_attrs={_SLOT: slot},
     )
