@@ -28,8 +28,8 @@ def make_report(
 ) -> dict[str, Path]:
     """Writes one document on all studies of a plan, in each of the formats, and returns the files by format.
 
-    The files are called after the study, or `report` if there are several; figures lie in `folder/figures`. With
-    `results` at hand (`reports.collect.collect`), the store is not read again.
+    The files are called after the study, or `report` if there are several, with `-tuned` behind if its variants were
+    tuned; figures lie in `folder/figures`. With `results` at hand (`reports.collect.collect`), the store is not read.
 
     Raises:
         UnknownNameError: If there is no such format.
@@ -50,6 +50,8 @@ def make_report(
         results = collect(plan, tracking_uri)
     document = build_document(plan, results)
     stem = slug(plan.studies[0].name) if len(plan.studies) == 1 else "report"
+    # Beside what was measured without tuning, not in its place.
+    stem += "-tuned" if plan.tuned else ""
     return {name: renderer(document, folder, stem) for name, renderer in renderers.items()}
 
 

@@ -16,6 +16,7 @@ from reports.comparison_tables import comparisons_table, mcnemar_table
 from reports.costs import cost_reading, cost_table
 from reports.facts import MOST_TOLD_APART, trials_of
 from reports.launches import launch_facts, launches_table
+from reports.ledger import fairness_section, tuning_fact
 from reports.results import Results
 from reports.summary import StudySummary, summarize_study
 from reports.tables import study_table
@@ -69,6 +70,7 @@ def _summary(plan: Plan, results: Results, claims: Sequence[JudgedClaim]) -> Ite
     counted = [("Verdicts", claim_tables.verdict_counts(claims))] if claims else []
     counted += launch_facts(results)
     counted += [("Canaries", canary_facts(canaries))] if canaries else []
+    counted += [("Tuning", tuning_fact(plan))] if plan.trials else []
     yield Facts((*prose.run_facts(plan, results), *counted))
     for caveat in prose.caveats(plan, results):
         yield Paragraph(caveat, "Caution", "caveat")
@@ -170,6 +172,9 @@ def _appendix(plan: Plan, results: Results, claims: Sequence[JudgedClaim]) -> It
     tested = [table for table in (comparisons_table(summaries), mcnemar_table(summaries)) if table]
     if tested:
         yield Section("Comparisons", tuple(tested))
+    fairness = fairness_section(plan, results)
+    if fairness is not None:
+        yield fairness
     if any(judged.contrasts for judged in claims):
         behind = (claim_tables.statements_table(plan), claim_tables.contrasts_table(plan, claims))
         yield Section("Claims and contrasts", behind)
