@@ -295,9 +295,10 @@ def write_report(plan: Plan, runs_dir: Path, uri: str, formats: Sequence[str], *
 
 def last_request(studies: Sequence[str], uri: str, now: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what the newest tracked summary of the first named study was asked with, if there is one, and is now."""
+    from ablations.registry import study_name
     from reports.collect import latest_request
 
-    found = latest_request(studies[0], uri) if studies else None
+    found = latest_request(study_name(studies[0]), uri) if studies else None
     if found is None:
         return {}
     overrides = tuple(f"{key}={json.dumps(value)}" for key, value in found["overrides"].items())

@@ -58,6 +58,19 @@ def available_studies() -> tuple[str, ...]:
     return (*_BUILT_IN, *_builders)
 
 
+def study_name(name: str) -> str:
+    """Returns the name of the study that is asked for as `name`: of a file, the one that is written there.
+
+    Raises:
+        StudyError: If the file cannot be read as a study.
+    """
+    return load_study(Path(name)).name if _is_file(name) else name
+
+
+def _is_file(name: str) -> bool:
+    return Path(name).suffix.lower() in (".yaml", ".yml")
+
+
 def get_study(name: str, base: TrialSpec) -> Study:
     """Returns the study called `name`, built for `base`; a name that ends in `.yaml` or `.yml` is a file.
 
@@ -65,7 +78,7 @@ def get_study(name: str, base: TrialSpec) -> Study:
         UnknownNameError: If there is no such study, with the nearest names.
         StudyError: If the file cannot be read as a study.
     """
-    if Path(name).suffix.lower() in (".yaml", ".yml"):
+    if _is_file(name):
         study = load_study(Path(name))
         if study.name in available_studies():
             raise StudyError(f"{name}: the name {study.name!r} belongs to a registered study. Choose another name.")
