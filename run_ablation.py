@@ -23,6 +23,7 @@ from ablations.options import (
     examples,
     force_option,
     format_option,
+    make_request,
     offline_option,
     plugin_option,
     preset_option,
@@ -239,6 +240,73 @@ def report(studies: tuple[str, ...], runs_dir: Path, plugins: tuple[str, ...], f
     write_report(commands.find_plan(studies, runs_dir, **asked), runs_dir, uri, wanted)
 
 
+@click.command(
+    epilog=examples(
+        "search parts --trials 40",
+        "search parts --preset small --trials 120 --repeats 5 --workers 8",
+        "search my_search.yaml --set train.epochs=4",
+    )
+)
+@click.argument("name")
+@click.option(
+    "--trials",
+    type=click.IntRange(2, 100_000),
+    default=40,
+    show_default=True,
+    help="Settings that are proposed and trained. More of them later go on from what is there.",
+)
+@click.option(
+    "--repeats",
+    type=click.IntRange(0, 1000),
+    default=3,
+    show_default=True,
+    help="Times that the best are trained again, under other seeds.",
+)
+@preset_option
+@set_option
+@runs_option
+@plugin_option
+@format_option
+@dispatch_options
+@recovery_options
+@offline_option
+def search(
+    name: str,
+    *,
+    trials: int,
+    repeats: int,
+    preset: str | None,
+    overrides: tuple[str, ...],
+    runs_dir: Path,
+    plugins: tuple[str, ...],
+    formats: str,
+    offline: bool,
+    **asked: Any,
+) -> None:
+    """Search which parts matter: accuracy up, multiply-adds down, on the validation split; then write the report.
+
+    NAME is a built-in search (parts) or a YAML file with factors. The report has the Pareto front, trained again under
+    other seeds, and the importance of each factor.
+    """
+    from ablations.optimisations import make_search_plan
+    from ablations.search import get_search
+    from reports import make_search_report
+    from runners.searching import carry_out as carry_out_search
+
+    how: dict[str, Any] = {"dispatch": commands.take_dispatch(asked, runs_dir)}
+    how["recovery"] = commands.take_recovery(asked)
+    how["plugins"], wanted = commands.load_plugins(plugins), parse_formats(formats)
+    plan = make_search_plan(get_search(name), make_request(preset, overrides, None), trials, repeats)
+    check_writable(runs_dir)
+    uri = commands.tracking_uri(runs_dir)
+    summary = carry_out_search(plan, runs_dir, None if offline else uri, how)
+    commands.tell(summary, uri, [name], verb="search")
+    if not summary.interrupted and not offline and not summary.untracked:
+        for kind, path in make_search_report(plan, uri, wanted, runs_dir / "reports").items():
+            console().print(f"report ({kind}): {path}", soft_wrap=True)
+    sys.exit(_exit_code(summary))
+
+
 def parse_formats(text: str) -> tuple[str, ...]:
     """Returns the report formats in `text`, refusing unknown ones before anything is trained."""
     from reports.render import FORMATS
@@ -307,7 +375,7 @@ def last_request(studies: Sequence[str], uri: str, now: Mapping[str, Any]) -> di
     return asked | {"canary": now["canary"] or found["canary"], "tuned_from": tuned_from}
 
 
-for verb in (commands.list_studies, plan_commands.plan, tune, run, status, explain, retry, report, sync, gc):
+for verb in (commands.list_studies, plan_commands.plan, tune, run, status, explain, retry, report, search, sync, gc):
     cli.add_command(verb)
 for verb in (commands.ui, commands.schema):
     cli.add_command(verb)

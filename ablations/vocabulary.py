@@ -95,6 +95,9 @@ TUNING_EPOCHS = "tuning/epochs"
 TUNING_TRIALS_PREFIX = "tuning/trials."
 """Number of trials that ended in an outcome, for example `tuning/trials.pruned`."""
 
+PROPOSED_PREFIX = "proposed."
+"""Params of a trial of a tuning or a search: what was proposed for a factor."""
+
 COST_PARAMETERS = "cost/parameters"
 COST_MULTIPLY_ADDS = "cost/multiply_adds"
 COST_LATENCY = "cost/latency_ms"

@@ -13,6 +13,7 @@ from ablations.planning import Plan
 from ablations.vocabulary import slug
 
 if TYPE_CHECKING:
+    from ablations.optimisations import SearchPlan
     from reports.canary import Canary
     from reports.claims import JudgedClaim
     from reports.results import Results
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 DEFAULT_FORMATS = ("pdf", "tex", "md")
 
-__all__ = ["DEFAULT_FORMATS", "canaries", "make_report", "summarize", "verdicts"]
+__all__ = ["DEFAULT_FORMATS", "canaries", "make_report", "make_search_report", "summarize", "verdicts"]
 
 
 def make_report(
@@ -52,6 +53,27 @@ def make_report(
     stem = slug(plan.studies[0].name) if len(plan.studies) == 1 else "report"
     # Beside what was measured without tuning, not in its place.
     stem += "-tuned" if plan.tuned else ""
+    return {name: renderer(document, folder, stem) for name, renderer in renderers.items()}
+
+
+def make_search_report(plan: SearchPlan, tracking_uri: str, formats: Sequence[str], folder: Path) -> dict[str, Path]:
+    """Writes the document on a search in each of the formats and returns the files by format.
+
+    Raises:
+        UnknownNameError: If there is no such format.
+        OutputError: If the folder cannot be written.
+        TrackingError: If the store cannot be reached.
+        ReportError: If it holds no finished trial of the search.
+    """
+    from reports.collect_search import collect_search
+    from reports.render import get_renderer
+    from reports.render.files import ensure_folder
+    from reports.search_document import build_search_document
+
+    renderers = {name: get_renderer(name) for name in dict.fromkeys(formats)}
+    ensure_folder(folder)
+    document = build_search_document(plan, collect_search(plan, tracking_uri))
+    stem = f"search-{slug(plan.search.name)}"
     return {name: renderer(document, folder, stem) for name, renderer in renderers.items()}
 
 

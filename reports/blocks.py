@@ -103,7 +103,7 @@ class Table:
     rules: tuple[int, ...] = ()
 
 
-FigureKind = Literal["accuracy", "curves", "entropy", "profile", "classes"]
+FigureKind = Literal["accuracy", "curves", "entropy", "profile", "classes", "pareto", "importance"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +113,7 @@ class Figure:
     Attributes:
         name: File name without its ending, safe in a path.
         kind: Which drawing it is.
-        data: The tidy table behind it, of the columns that `reports.figures` documents.
+        data: The tidy table behind it, of the columns that `reports.figures` or `reports.search_tables` documents.
         title: What it shows, set bold in front of the caption.
         caption: On which data, how many seeds, what lines and bands are.
         alt: What a reader who cannot see it needs to know.

@@ -72,8 +72,8 @@ def collect(plan: Plan, tracking_uri: str) -> Results:
         TrackingError: If the store does not exist or cannot be reached.
         ReportError: If it holds no finished run of the plan.
     """
-    with _explained(tracking_uri):
-        client = _open(tracking_uri)
+    with explained(tracking_uri):
+        client = open_store(tracking_uri)
         runs = _runs_by_fingerprint(client, plan)
         chosen = {key: _choose(found) for key, found in runs.items()}
         if not any(_status(run) == FINISHED for run in chosen.values()):
@@ -103,13 +103,13 @@ def latest_request(study_name: str, tracking_uri: str) -> dict[str, Any] | None:
     Raises:
         TrackingError: If the store does not exist or cannot be reached.
     """
-    with _explained(tracking_uri):
-        client = _open(tracking_uri)
+    with explained(tracking_uri):
+        client = open_store(tracking_uri)
         experiments = [e.experiment_id for e in client.search_experiments(filter_string=f"name LIKE '{_ROOT}/%'")]
         if not experiments:
             return None
         # The name is compared here: no quoting of MLflow's filter language takes every name.
-        for run in _search(client, experiments, f"tags.`{names.TAG_KIND}` = 'study'"):
+        for run in search_runs(client, experiments, f"tags.`{names.TAG_KIND}` = 'study'"):
             tags = run.data.tags
             if tags.get(names.TAG_STUDY_NAME) == study_name and tags.get(names.TAG_PRESET):
                 return {
@@ -123,7 +123,8 @@ def latest_request(study_name: str, tracking_uri: str) -> dict[str, Any] | None:
 
 
 @contextmanager
-def _explained(uri: str) -> Iterator[None]:
+def explained(uri: str) -> Iterator[None]:
+    """Turns what a store's client raises into a `TrackingError` that says what to do."""
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
@@ -133,7 +134,7 @@ def _explained(uri: str) -> Iterator[None]:
         ) from None
 
 
-def _open(uri: str) -> MlflowClient:
+def open_store(uri: str) -> MlflowClient:
     """Returns a client; opening must neither create an empty store nor wait for minutes for a server."""
     parts = urlsplit(uri)
     if parts.scheme == "sqlite":
@@ -174,7 +175,7 @@ def _runs_by_fingerprint(client: MlflowClient, plan: Plan) -> dict[str, list[Run
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
             continue
-        for run in _search(client, [experiment.experiment_id], f"tags.`{names.TAG_FINGERPRINT}` != ''"):
+        for run in search_runs(client, [experiment.experiment_id], f"tags.`{names.TAG_FINGERPRINT}` != ''"):
             key = run.data.tags[names.TAG_FINGERPRINT]
             is_measured = run.data.tags.get(names.TAG_KIND) in _MEASURED
             if key in wanted and is_measured and names.TAG_SUPERSEDED not in run.data.tags:
@@ -182,7 +183,8 @@ def _runs_by_fingerprint(client: MlflowClient, plan: Plan) -> dict[str, list[Run
     return found
 
 
-def _search(client: MlflowClient, experiments: list[str], query: str) -> Iterator[Run]:
+def search_runs(client: MlflowClient, experiments: list[str], query: str) -> Iterator[Run]:
+    """Yields the runs of some experiments that match, the newest first; deleted ones are not found."""
     token = None
     while True:
         page = client.search_runs(

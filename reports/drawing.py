@@ -22,6 +22,7 @@ from matplotlib.ticker import MaxNLocator
 
 from reports.blocks import Figure
 from reports.formatting import printable
+from reports.search_drawing import draw_importance, draw_pareto
 
 ImageFormat = Literal["svg", "png", "pdf"]
 
@@ -88,6 +89,8 @@ def _paint(figure: Figure) -> Canvas:
         "entropy": _draw_entropy,
         "profile": _draw_profile,
         "classes": _draw_classes,
+        "pareto": draw_pareto,
+        "importance": draw_importance,
     }
     canvas = Canvas(layout="constrained")
     FigureCanvasAgg(canvas)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ablations.errors import AblationError, SpecError
 from ablations.facts import DatasetFacts
-from ablations.planning import EvaluationNode, Node, Plan
+from ablations.planning import EvaluationNode, Node, Plan, ProposedNode, TrialNode
 from ablations.spec import Intervention, TrialSpec
 from runners.plugins import load_plugins
 
@@ -49,10 +49,24 @@ def _open(spec: TrialSpec) -> DatasetFacts:
     return open_source(spec, torch.device("cpu"), torch.contiguous_format).facts
 
 
+def _settled(nodes: Iterable[Node]) -> Iterator[Node]:
+    """Yields nodes, in place of those whose settings are proposed a training for each choice, once per group."""
+    groups: set[str] = set()
+    for node in nodes:
+        if not isinstance(node, ProposedNode):
+            yield node
+        elif node.group not in groups:
+            groups.add(node.group)
+            yield TrialNode(node.fingerprint, node.spec)
+            for name, factor in node.factors.items():
+                for value in factor.ends:
+                    yield TrialNode(node.fingerprint, node.with_values({name: value}))
+
+
 def _distinct(plan: Plan) -> Iterator[tuple[Node, list[Intervention]]]:
     """Yields one node per distinct network and data, with the distinct interventions on it."""
     grouped: dict[str, tuple[Node, dict[str, Intervention]]] = {}
-    for node in plan.missing:
+    for node in _settled(plan.missing):
         key = "\n".join([str(node.kind == "cost"), node.spec.model.model_dump_json(), node.spec.data.model_dump_json()])
         _, interventions = grouped.setdefault(key, (node, {}))
         if isinstance(node, EvaluationNode):

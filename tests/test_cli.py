@@ -17,7 +17,7 @@ from ablations.presets import get_preset
 from ablations.registry import available_studies, get_study
 from runners.experience import Experience, Load, Measurement
 
-VERBS = ("list", "plan", "tune", "run", "status", "explain", "retry", "report", "sync", "gc", "ui", "schema")
+VERBS = ("list", "plan", "tune", "run", "status", "explain", "retry", "report", "search", "sync", "gc", "ui", "schema")
 HEAVY = (
     "torch",
     "torchvision",

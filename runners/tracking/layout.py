@@ -50,6 +50,9 @@ def params_of(node: Node, state: NodeState) -> dict[str, Any]:
     params = {"seed": spec.seed, **flatten(spec.model_dump(exclude={"seed"}))}
     where = spec.model.where
     params["model.where"] = placement_title(where) if where is not None else None
+    if isinstance(node, ProposedNode):
+        proposal = state.proposal() or {}
+        params |= {f"{names.PROPOSED_PREFIX}{name}": value for name, value in proposal["values"].items()}
     if isinstance(node, TrialNode) and node.tuned:
         params["tuned"] = ", ".join(node.tuned)
     if isinstance(node, EvaluationNode):
