@@ -60,7 +60,7 @@ def importances(
     factors: Mapping[str, Factor],
     *,
     seed: int = 0,
-    resamples: int = RESAMPLES,
+    resamples: int | None = None,
 ) -> list[Importance]:
     """Returns the importance of each factor by each method, or nothing where there are too few trials.
 
@@ -69,18 +69,18 @@ def importances(
         accuracies: (N) accuracy of each.
         factors: (F) what was proposed from.
         seed: Of resampling, shuffling and the forests.
-        resamples: How often trials are resampled, and how often accuracies are shuffled.
+        resamples: How often trials are resampled, and how often accuracies are shuffled; `RESAMPLES` by default.
     """
     if len(accuracies) < FEWEST_TRIALS or len(set(accuracies)) < 2:
         return []
-    values = np.asarray(accuracies, dtype=float)
+    values, times = np.asarray(accuracies, dtype=float), resamples or RESAMPLES
     found: list[Importance] = []
     for method in METHODS:
         chance = np.random.default_rng(seed)
         one = _Judge(method, proposed, factors)
-        picks = [chance.integers(len(values), size=len(values)) for _ in range(resamples)]
+        picks = [chance.integers(len(values), size=len(values)) for _ in range(times)]
         resampled = [one.judge(values[pick], pick, seed + 1 + number) for number, pick in enumerate(picks)]
-        shuffles = [chance.permutation(values) for _ in range(resamples)]
+        shuffles = [chance.permutation(values) for _ in range(times)]
         shuffled = [one.judge(mixed, None, seed + 1 + number) for number, mixed in enumerate(shuffles)]
         whole = one.judge(values, None, seed)
         found += [_summed_up(name, method, whole, resampled, shuffled) for name in factors]
