@@ -296,6 +296,7 @@ def search(
     how: dict[str, Any] = {"dispatch": commands.take_dispatch(asked, runs_dir)}
     how["recovery"] = commands.take_recovery(asked)
     how["plugins"], wanted = commands.load_plugins(plugins), parse_formats(formats)
+    how["forecaster"] = plan_commands.make_forecaster(runs_dir, how["dispatch"])
     plan = make_search_plan(get_search(name), make_request(preset, overrides, None), trials, repeats)
     check_writable(runs_dir)
     uri = commands.tracking_uri(runs_dir)

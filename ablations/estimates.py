@@ -16,7 +16,7 @@ from typing import Any
 
 from ablations.fingerprint import digest
 from ablations.naming import trial_title
-from ablations.planning import CostNode, EvaluationNode, Node, Plan
+from ablations.planning import CostNode, EvaluationNode, Node, Plan, ProposedNode
 from ablations.spec import SPEC_VERSION, TrialSpec
 
 _SPEED_LEAVES_OUT = {"root", "download", "train_images", "validation_images", "test_images"}
@@ -337,7 +337,7 @@ class _Sums:
         after = node.trial.fingerprint if isinstance(node, EvaluationNode) else ""
         self.jobs.append(Job(node.fingerprint, seconds, after))
         self.speeds.append(speed)
-        self.by_kind[node.kind] += seconds
+        self.by_kind["trial" if isinstance(node, ProposedNode) else node.kind] += seconds
 
     @property
     def is_learned(self) -> bool:

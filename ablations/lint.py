@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ablations.fingerprint import cost_fingerprint
-from ablations.planning import EvaluationNode, Node, Plan
+from ablations.planning import EvaluationNode, Node, Plan, TrialNode
 from ablations.settings import Settings, merge, settings_of, unread
 from ablations.spec import Intervention, TrialSpec
 from ablations.study import Study, Variant
@@ -90,10 +90,17 @@ def factors(node: Node, reference: Node) -> tuple[str, ...]:
 def _different_settings(node: Node, reference: Node) -> Iterator[str]:
     own, other = settings_of(node.spec), settings_of(reference.spec)
     derived = unread(own).keys() | unread(other).keys()
+    # What each was tuned to is no difference that a variant has.
+    tuned = {*_tuned(node), *_tuned(reference)}
     for key in own:
         counts = node.kind != "cost" or key.startswith("model.") or key in ("data.name", "data.image_size")
-        if own[key] != other[key] and counts and key not in derived | _NO_FACTORS:
+        if own[key] != other[key] and counts and key not in derived | _NO_FACTORS | tuned:
             yield _TEMPERATURE if key.startswith(_TEMPERATURE) else key
+
+
+def _tuned(node: Node) -> tuple[str, ...]:
+    trial = node.trial if isinstance(node, EvaluationNode) else node
+    return trial.tuned if isinstance(trial, TrialNode) else ()
 
 
 def _different_interventions(own: Intervention | None, other: Intervention | None) -> Iterator[str]:

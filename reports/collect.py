@@ -157,7 +157,7 @@ def _launches(client: MlflowClient, plan: Plan) -> Iterator[Record]:
     experiment = client.get_experiment_by_name(names.experiment_name(request.preset.name, request.base().data.name))
     if experiment is None:
         return
-    for run in _search(client, [experiment.experiment_id], f"tags.`{names.TAG_KIND}` = 'study'"):
+    for run in search_runs(client, [experiment.experiment_id], f"tags.`{names.TAG_KIND}` = 'study'"):
         tags = run.data.tags
         if tags.get(names.TAG_STUDY_NAME) in wanted and tags.get(names.TAG_OVERRIDES) == overrides:
             yield from read_launches([tags])

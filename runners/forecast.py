@@ -187,6 +187,8 @@ class Forecaster:
         nodes = own_nodes(plan, states, launch)
         # Only what was all done here, and once, says how long it takes.
         is_whole = not summary.interrupted and len(nodes) == len(plan.missing) == summary.finished
+        # Trainings that may be stopped early say nothing of those that may not.
+        is_whole = is_whole and not plan.proposed
         is_known = found is not None and found.is_complete
         record = Record(
             launch=launch,

@@ -97,7 +97,8 @@ def _asked_for(history: History, forgotten: Set[str]) -> set[str]:
     needed: set[str] = set()
     for record in history.launches:
         asked = history.plan(record)
-        if asked is not None and record.is_alive:
+        # A tuning or a search has no cells: it is what tuned values rest on, and may be gone on with.
+        if asked is not None and (record.is_alive or not asked.cells):
             needed |= asked.nodes.keys()
     seen: set[tuple[str, str]] = set()
     for _, asked in history.plans():

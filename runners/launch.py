@@ -368,10 +368,10 @@ def _reason(failure: Mapping[str, Any]) -> str:
 
 def _outcome(result: dict[str, Any]) -> str:
     metrics = result.get("metrics", {})
-    if names.COST_PARAMETERS in metrics:
-        return f"{metrics[names.COST_PARAMETERS] / 1e6:.2f} M parameters"
     if names.TUNING_EPOCHS in metrics:
         return f"validation top-1 {metrics.get(names.TUNING_TOP1, float('nan')):.1f} %"
+    if names.COST_PARAMETERS in metrics:
+        return f"{metrics[names.COST_PARAMETERS] / 1e6:.2f} M parameters"
     return f"test top-1 {metrics.get(names.TEST_TOP1, float('nan')):.1f} %"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from ablations import vocabulary as names
 from ablations.estimates import Speed, measured_images, speed_key, training_steps
 from ablations.lint import network_of
-from ablations.planning import CostNode, EvaluationNode, Node, Plan
+from ablations.planning import CostNode, EvaluationNode, Node, Plan, ProposedNode
 from ablations.spec import TrialSpec
 from runners.capacity import Machine
 from runners.experience import Load, Measurement
@@ -68,6 +68,9 @@ def _measurement(node: Node, speed: Speed, result: dict[str, Any], machine: Mach
 def _speed(node: Node, state: NodeState, result: dict[str, Any]) -> Speed | None:
     seconds, memory = float(result["seconds"]), int(result.get("peak_memory", 0))
     gpu_memory = int(result.get("peak_gpu_memory", 0))
+    if isinstance(node, ProposedNode):
+        # It may have been stopped early, is not measured on the test split, and may be another network than planned.
+        return None
     if isinstance(node, CostNode):
         return Speed(setup=seconds, memory=memory)
     if isinstance(node, EvaluationNode):

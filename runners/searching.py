@@ -43,7 +43,8 @@ def _launch(
     how: Mapping[str, Any],
 ) -> Summary:
     plan = search.as_plan(nodes)
-    return commands.launch(replace(plan, done=states.done(plan.proposed)), runs_dir, uri, **how)
+    plan = replace(plan, done=states.done(plan.proposed))
+    return commands.launch(plan, plan, runs_dir, uri, **how)
 
 
 def best_again(search: SearchPlan, states: StateStore) -> tuple[ProposedNode, ...]:

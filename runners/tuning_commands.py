@@ -77,11 +77,14 @@ def tune(
     What is found goes to a file per study in RUNS_DIR/tuning, and `run --tuned` trains with it.
     """
     from ablations.optimisations import make_tuning_plan
+    from runners.dispatch import prepare_workers
     from runners.files import check_writable
+    from runners.plan_commands import make_forecaster
     from runners.state import StateStore
     from runners.tuned import track_tuned
 
     how: dict[str, Any] = {"dispatch": commands.take_dispatch(asked, runs_dir)}
+    prepare_workers(how["dispatch"])
     how["recovery"] = commands.take_recovery(asked)
     loaded = commands.load_plugins(plugins)
     request = make_request(preset, overrides, None)
@@ -91,7 +94,8 @@ def tune(
     console().print(overview(tuning, plan.done))
     check_writable(runs_dir)
     uri = commands.tracking_uri(runs_dir)
-    summary = commands.launch(plan, runs_dir, None if offline else uri, plugins=loaded, **how)
+    how["forecaster"] = make_forecaster(runs_dir, how["dispatch"])
+    summary = commands.launch(plan, plan, runs_dir, None if offline else uri, plugins=loaded, **how)
     commands.tell(summary, uri, studies, verb="tune")
     found = write_down(tuning, states, runs_dir)
     if not offline and not summary.untracked:

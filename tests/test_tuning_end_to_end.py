@@ -50,7 +50,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def invoke(*arguments: str) -> int:
     try:
-        run_ablation.main(arguments)
+        # MLflow keeps connections by the name of the store, so that a relative one would be another test's.
+        run_ablation.main([*arguments, "--runs-dir", str(Path.cwd() / "runs")])
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
     return 0

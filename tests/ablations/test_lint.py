@@ -373,3 +373,15 @@ def test_what_is_allowed_is_listed_where_that_is_asked_for() -> None:
 
 def test_every_lint_is_documented() -> None:
     assert re.findall(r"^## `(.+)`$", DOCS.read_text(encoding="utf-8"), re.MULTILINE) == list(LINTS)
+
+
+def test_what_variants_were_tuned_to_is_no_difference_between_them() -> None:
+    plan = planned(study(REFERENCE, variant("wide", model__width=0.5)))
+    rates = {0.35: 0.01, 0.5: 0.02}
+    trials = {}
+    for key, node in plan.trials.items():
+        train = node.spec.train.model_copy(update={"learning_rate": rates[node.spec.model.width or 0]})
+        trials[key] = replace(node, spec=node.spec.model_copy(update={"train": train}), tuned=("train.learning_rate",))
+    assert "several-factors" not in codes(list(lint(replace(plan, trials=trials))))
+    untuned = {key: replace(node, tuned=()) for key, node in trials.items()}
+    assert "several-factors" in codes(list(lint(replace(plan, trials=untuned))))

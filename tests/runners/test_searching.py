@@ -36,7 +36,8 @@ factors:
 
 def invoke(*arguments: str) -> int:
     try:
-        run_ablation.main(arguments)
+        # MLflow keeps connections by the name of the store, so that a relative one would be another test's.
+        run_ablation.main([*arguments, "--runs-dir", str(Path.cwd() / "runs")])
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
     return 0
@@ -64,7 +65,7 @@ def test_a_search_through_the_command_line(
         assert (repeat.proposal() or {})["values"] == (first.proposal() or {})["values"]
         assert repeat.training(node).seed != first.training(plan.nodes[node.slot]).seed
     assert "Pareto front" in Path("runs/reports/search-tiny.md").read_text()
-    client = MlflowClient("sqlite:///runs/mlflow.db")
+    client = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
     experiment = client.get_experiment_by_name(names.experiment_name("smoke", "fashion_mnist_mini"))
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], f"tags.`{names.TAG_KIND}` = 'search'")
