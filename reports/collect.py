@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import socket
 import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,15 +20,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pandas as pd
-from mlflow.entities import Run, ViewType
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.tracking import MlflowClient
 from mlflow.utils.file_utils import local_file_uri_to_path
-from sqlalchemy.exc import SQLAlchemyError
 
 from ablations import vocabulary as names
-from ablations.errors import ReportError, TrackingError
+from ablations.errors import ReportError
 from ablations.estimates import Record
 from ablations.fingerprint import SHORT, canonical_json
 from ablations.planning import Cell, Plan
@@ -47,15 +45,14 @@ from reports.results import (
     Results,
     in_order,
 )
+from reports.store import explained, open_store, search_runs
 
-_PAGE = 1000
 _PROGRESS_BAR = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
 _MEASURED = ("trial", "evaluation", "cost")
 _CELL_PREFIXES = ("test/", "val/", "cost/")
 _CURVES = frozenset({names.TRAIN_LOSS, names.VAL_LOSS, names.VAL_TOP1, names.TEMPERATURE})
 _AGREE = 1e-6
 _HUGE = 1e300
-_CONNECT_SECONDS = 5.0
 _FETCHERS = 16
 """Files fetched at once: a server answers each in milliseconds, most of which are waiting."""
 
@@ -72,8 +69,8 @@ def collect(plan: Plan, tracking_uri: str) -> Results:
         TrackingError: If the store does not exist or cannot be reached.
         ReportError: If it holds no finished run of the plan.
     """
-    with _explained(tracking_uri):
-        client = _open(tracking_uri)
+    with explained(tracking_uri):
+        client = open_store(tracking_uri)
         runs = _runs_by_fingerprint(client, plan)
         chosen = {key: _choose(found) for key, found in runs.items()}
         if not any(_status(run) == FINISHED for run in chosen.values()):
@@ -103,13 +100,13 @@ def latest_request(study_name: str, tracking_uri: str) -> dict[str, Any] | None:
     Raises:
         TrackingError: If the store does not exist or cannot be reached.
     """
-    with _explained(tracking_uri):
-        client = _open(tracking_uri)
+    with explained(tracking_uri):
+        client = open_store(tracking_uri)
         experiments = [e.experiment_id for e in client.search_experiments(filter_string=f"name LIKE '{_ROOT}/%'")]
         if not experiments:
             return None
         # The name is compared here: no quoting of MLflow's filter language takes every name.
-        for run in _search(client, experiments, f"tags.`{names.TAG_KIND}` = 'study'"):
+        for run in search_runs(client, experiments, f"tags.`{names.TAG_KIND}` = 'study'"):
             tags = run.data.tags
             if tags.get(names.TAG_STUDY_NAME) == study_name and tags.get(names.TAG_PRESET):
                 return {
@@ -121,33 +118,6 @@ def latest_request(study_name: str, tracking_uri: str) -> dict[str, Any] | None:
     return None
 
 
-@contextmanager
-def _explained(uri: str) -> Iterator[None]:
-    try:
-        yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise TrackingError(
-            f"the tracking store {uri} cannot be read: {reason}. Check MLFLOW_TRACKING_URI, or start the server."
-        ) from None
-
-
-def _open(uri: str) -> MlflowClient:
-    """Returns a client; opening must neither create an empty store nor wait for minutes for a server."""
-    parts = urlsplit(uri)
-    if parts.scheme == "sqlite":
-        path = uri.partition("///")[2].partition("?")[0]
-        if not Path(path).is_file():
-            raise TrackingError(
-                f"there is no tracking store at {path}. Run a study first (run_ablation.py run …), or set "
-                "MLFLOW_TRACKING_URI to the store that holds the runs."
-            )
-    elif parts.scheme in ("http", "https") and parts.hostname:
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        socket.create_connection((parts.hostname, port), timeout=_CONNECT_SECONDS).close()
-    return MlflowClient(tracking_uri=uri)
-
-
 def _launches(client: MlflowClient, plan: Plan) -> Iterator[Record]:
     """Yields the launches that earlier reports of the plan's studies at this scale came from."""
     request, wanted = plan.request, {study.name for study in plan.studies}
@@ -155,7 +125,7 @@ def _launches(client: MlflowClient, plan: Plan) -> Iterator[Record]:
     experiment = client.get_experiment_by_name(names.experiment_name(request.preset.name, request.base().data.name))
     if experiment is None:
         return
-    for run in _search(client, [experiment.experiment_id], f"tags.`{names.TAG_KIND}` = 'study'"):
+    for run in search_runs(client, [experiment.experiment_id], f"tags.`{names.TAG_KIND}` = 'study'"):
         tags = run.data.tags
         if tags.get(names.TAG_STUDY_NAME) in wanted and tags.get(names.TAG_OVERRIDES) == overrides:
             yield from read_launches([tags])
@@ -173,29 +143,12 @@ def _runs_by_fingerprint(client: MlflowClient, plan: Plan) -> dict[str, list[Run
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
             continue
-        for run in _search(client, [experiment.experiment_id], f"tags.`{names.TAG_FINGERPRINT}` != ''"):
+        for run in search_runs(client, [experiment.experiment_id], f"tags.`{names.TAG_FINGERPRINT}` != ''"):
             key = run.data.tags[names.TAG_FINGERPRINT]
             is_measured = run.data.tags.get(names.TAG_KIND) in _MEASURED
             if key in wanted and is_measured and names.TAG_SUPERSEDED not in run.data.tags:
                 found.setdefault(key, []).append(run)
     return found
-
-
-def _search(client: MlflowClient, experiments: list[str], query: str) -> Iterator[Run]:
-    token = None
-    while True:
-        page = client.search_runs(
-            experiments,
-            query,
-            run_view_type=ViewType.ACTIVE_ONLY,
-            max_results=_PAGE,
-            order_by=["attributes.start_time DESC", "attributes.run_id ASC"],
-            page_token=token,
-        )
-        yield from page
-        token = page.token
-        if not token:
-            return
 
 
 def _status(run: Run) -> str:
