@@ -44,7 +44,11 @@ from runners.sync_commands import sync
 if TYPE_CHECKING:
     from ablations.estimates import Record
     from ablations.planning import Plan
+    from reports.manifest import Maker
     from runners.progress import Summary
+
+MOST_NAMED = 40
+"""Differences that `verify` prints."""
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -210,7 +214,7 @@ def _exit_code(summary: Summary) -> int:
     return UNSYNCED if summary.untracked else 0
 
 
-@click.command(epilog=examples("report aggregation --format pdf,md,tex", "report temperature --preset small"))
+@click.command(epilog=examples("report aggregation --format pdf,html,tex", "report temperature --preset small"))
 @click.argument("studies", nargs=-1)
 @all_option
 @preset_option
@@ -231,6 +235,43 @@ def report(studies: tuple[str, ...], runs_dir: Path, plugins: tuple[str, ...], f
     if not asked["preset"] and not asked["overrides"] and not asked["seeds"]:
         asked |= last_request(studies, uri, asked["canary"])
     write_report(commands.find_plan(studies, runs_dir, **asked), runs_dir, uri, wanted)
+
+
+@click.command(
+    epilog=examples("verify runs/reports/aggregation.pdf", "verify report.html --tracking-uri http://127.0.0.1:5000")
+)
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--tracking-uri", help="The store with its runs (default: MLFLOW_TRACKING_URI, or that of --runs-dir).")
+@runs_option
+@plugin_option
+def verify(file: Path, tracking_uri: str | None, runs_dir: Path, plugins: tuple[str, ...]) -> None:
+    """Compute every number of a report again from its tracked runs, and name each that differs.
+
+    The PDF and the HTML page carry a manifest of their runs. Exit code 1 says that something differs.
+    """
+    from reports.verify import verify as compute_again
+
+    commands.load_plugins(plugins)
+    found = compute_again(file, tracking_uri or commands.tracking_uri(runs_dir), maker())
+    out = console()
+    for line in found.differences[:MOST_NAMED]:
+        out.print(f"differs: {line}", markup=False, soft_wrap=True)
+    if len(found.differences) > MOST_NAMED:
+        out.print(f"… and {len(found.differences) - MOST_NAMED} more")
+    for line in found.notes:
+        out.print(f"note: {line}", markup=False, soft_wrap=True)
+    computed = f"{found.numbers:,} numbers of {found.runs:,} runs computed again"
+    out.print(f"{computed}: {len(found.differences) or 'no'} difference{'s' * (len(found.differences) != 1)}.")
+    sys.exit(1 if found.differences else 0)
+
+
+def maker() -> Maker:
+    """Returns the code that is running, for a report's manifest."""
+    from reports.manifest import Maker
+    from runners.provenance import project_commit
+
+    commit = project_commit()
+    return Maker(commit.sha, commit.dirty)
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
@@ -265,7 +306,7 @@ def write_report(plan: Plan, runs_dir: Path, uri: str, formats: Sequence[str], *
         results = collect(plan, uri)
         if launch is not None:
             results = results.with_launch(launch)
-        files = make_report(plan, uri, formats, runs_dir / "reports", results=results)
+        files = make_report(plan, uri, formats, runs_dir / "reports", results=results, maker=maker())
         tracker = commands.make_tracker(plan, runs_dir, uri)
         judged, birds = verdicts(plan, results), canaries(plan, results)
         for study, summary in zip(plan.studies, summarize(plan, results), strict=True):
@@ -295,7 +336,7 @@ def last_request(studies: Sequence[str], uri: str, canary: bool) -> dict[str, An
     return asked | {"canary": canary or found["canary"]}
 
 
-for verb in (commands.list_studies, plan_commands.plan, run, status, explain, retry, report, sync, gc):
+for verb in (commands.list_studies, plan_commands.plan, run, status, explain, retry, report, verify, sync, gc):
     cli.add_command(verb)
 for verb in (commands.ui, commands.schema):
     cli.add_command(verb)

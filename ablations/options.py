@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ablations.planning import Request
     from ablations.study import Study
 
-DEFAULT_FORMATS = "pdf,md,tex"
+DEFAULT_FORMATS = "pdf,html,md,tex"
 INTERRUPTED = 130
 UNSYNCED = 3
 """Exit code of a launch that has measured everything, but not brought all of it to the tracking store."""

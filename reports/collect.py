@@ -33,7 +33,7 @@ from ablations.fingerprint import SHORT, canonical_json
 from ablations.planning import Cell, Plan
 from reports.attention import profile_rows
 from reports.correctness import Correctness, compared_by_image, read_correctness
-from reports.facts import can_be_drawn, trials_of
+from reports.facts import can_be_drawn, experiments_of, trials_of
 from reports.launches import read_launches
 from reports.results import (
     ATTENTION_COLUMNS,
@@ -131,15 +131,36 @@ def _launches(client: MlflowClient, plan: Plan) -> Iterator[Record]:
             yield from read_launches([tags])
 
 
+def what_became_of(tracking_uri: str, run_ids: Iterable[str]) -> dict[str, str]:
+    """Returns, for runs that a report is not computed from any more, what the store says of each.
+
+    Raises:
+        TrackingError: If the store cannot be reached.
+    """
+    with explained(tracking_uri):
+        client = open_store(tracking_uri)
+        return {run_id: _fate(client, run_id) for run_id in dict.fromkeys(run_ids)}
+
+
+def _fate(client: MlflowClient, run_id: str) -> str:
+    try:
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return "is not in the store"
+        raise
+    if run.info.lifecycle_stage != "active":
+        return "was deleted"
+    if names.TAG_SUPERSEDED in run.data.tags:
+        return f"was done anew, as run {run.data.tags[names.TAG_SUPERSEDED]}"
+    return "is finished, but is not one of those that the plan asks for" if _status(run) == FINISHED else _status(run)
+
+
 def _runs_by_fingerprint(client: MlflowClient, plan: Plan) -> dict[str, list[Run]]:
     """Returns the runs of the plan's nodes, the newest first."""
     wanted = {node.fingerprint for node in plan.nodes}
-    preset = plan.request.preset.name
-    # A plan is tracked in the experiment of its base; a study of its own may bring another data set.
-    specs = (plan.request.base(), *(node.spec for node in plan.nodes))
-    experiments = {names.experiment_name(preset, spec.data.name) for spec in specs}
     found: dict[str, list[Run]] = {}
-    for name in sorted(experiments):
+    for name in experiments_of(plan):
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
             continue
