@@ -16,7 +16,7 @@ from importlib import metadata
 from typing import Any
 
 from ablations.errors import ReportError
-from ablations.fingerprint import canonical_json, digest
+from ablations.fingerprint import digest
 from ablations.planning import Plan
 from ablations.study import Study
 from reports.appendix import MOST_RUNS, serves
@@ -68,10 +68,10 @@ def manifest(plan: Plan, results: Results, document: Document, made: Mapping[str
         "made_by": dict(made),
         "request": {
             "preset": request.preset.name,
-            "overrides": json.loads(canonical_json(dict(request.overrides))),
+            "overrides": json.loads(json.dumps(dict(request.overrides))),
             "seeds": request.seeds,
             "canary": request.canary,
-            "studies": {study.name: study_data(study.whole) for study in plan.studies},
+            "studies": [study_data(study.whole) for study in plan.studies],
         },
         "experiments": experiments_of(plan),
         "data": data_digests(plan),
@@ -176,10 +176,15 @@ def _claim(judged: JudgedClaim) -> Json:
 def with_manifest(document: Document, content: Json, plan: Plan, results: Results) -> Document:
     """Returns a document that carries its manifest, and a list of its runs if they are too many for a table."""
     words = "every run, metric and statistic behind this report; the verb verify reads it"
-    carried = [Attachment(NAME, "application/json", words, canonical_json(content))]
+    carried = [Attachment(NAME, "application/json", words, _in_order(content))]
     if len(results.runs) > MOST_RUNS:
         carried.append(_runs_csv(plan, results))
     return replace(document, attachments=tuple(carried))
+
+
+def _in_order(content: Json) -> str:
+    # Not sorted like what a digest is made of: rows and studies stand in the order in which a report has them.
+    return json.dumps(content, separators=(",", ":"), allow_nan=False)
 
 
 def _runs_csv(plan: Plan, results: Results) -> Attachment:

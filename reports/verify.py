@@ -90,7 +90,7 @@ def planned(told: Json) -> Plan:
     try:
         asked = told["request"]
         request = Request(get_preset(asked["preset"]), asked["overrides"], asked["seeds"], asked["canary"])
-        studies = [Study.model_validate_json(json.dumps(study)) for study in asked["studies"].values()]
+        studies = [Study.model_validate_json(json.dumps(study)) for study in asked["studies"]]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ReportError(f"what its manifest asks for cannot be read: {_first_line(error)}") from None
     return make_plan(studies, request)
