@@ -17,11 +17,7 @@ from ablations.presets import get_preset
 from ablations.registry import available_studies, get_study
 from runners.experience import Experience, Load, Measurement
 
-<<<<<<< HEAD
-VERBS = ("list", "plan", "run", "status", "explain", "retry", "report", "sync", "gc", "ui", "schema")
-=======
-VERBS = ("list", "plan", "run", "retry", "report", "verify", "ui", "schema")
->>>>>>> 6349f3e (Let a report carry its manifest, and verify it: every number computed again from the tracked runs)
+VERBS = ("list", "plan", "run", "status", "explain", "retry", "report", "verify", "sync", "gc", "ui", "schema")
 HEAVY = (
     "torch",
     "torchvision",
