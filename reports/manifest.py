@@ -76,6 +76,7 @@ def manifest(plan: Plan, results: Results, document: Document, made: Mapping[str
         "experiments": experiments_of(plan),
         "data": data_digests(plan),
         "runs": _runs(plan, results),
+        "launches": {launch.launch: launch.as_mapping() for launch in results.launches},
         "rows": {study.name: _rows(study, plan, results) for study in plan.studies},
         "claims": {f"{judged.study}, {judged.key}": _claim(judged) for judged in verdicts(plan, results)},
         "canaries": {
@@ -211,7 +212,7 @@ def read_manifest(text: str) -> Json:
     try:
         found = json.loads(text)
         version = found["format"]
-        parts = [found[name] for name in ("made_by", "request", "runs", "rows", "document")]
+        parts = [found[name] for name in ("made_by", "request", "runs", "launches", "rows", "document")]
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ReportError(f"its manifest cannot be read ({type(error).__name__}: {error}).") from None
     if version != FORMAT:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
 from ablations.errors import ReportError
+from ablations.estimates import Record
 from ablations.planning import Plan, Request, make_plan
 from ablations.presets import get_preset
 from ablations.registry import available_studies, get_study
@@ -25,6 +26,7 @@ from reports.collect import collect, what_became_of
 from reports.document import build_document
 from reports.manifest import Json, Maker, is_intact, made_by, manifest, read_manifest, study_data, with_manifest
 from reports.render import get_renderer
+from reports.results import Results
 
 _SHOWN = 90
 """Characters of a value that a difference quotes."""
@@ -69,6 +71,7 @@ def verify(path: Path, tracking_uri: str, maker: Maker) -> Verification:
         results = collect(plan, tracking_uri)
     except ReportError as error:
         return Verification((*altered, f"nothing can be computed: {error}"), ())
+    results, forgotten = _as_of_then(results, told["launches"])
     document = build_document(plan, results)
     computed = manifest(plan, results, document, told["made_by"])
     document = with_manifest(document, computed, plan, results)
@@ -77,7 +80,7 @@ def verify(path: Path, tracking_uri: str, maker: Maker) -> Verification:
     altered += [line for name in rest for line in differences(told.get(name), computed[name], name)]
     tools = _tools(told, made_by(maker))
     shown, unchecked = _pages(held, _again(document, path), exactly=not tools)
-    notes = [*unchecked, f"{tools}."] if tools and (altered or shown or unchecked) else unchecked
+    notes = [*forgotten, *unchecked, *([f"{tools}."] if tools and (altered or shown or unchecked) else ())]
     return Verification((*altered, *shown), tuple(notes), sum(1 for _ in _numbers(computed)), len(computed["runs"]))
 
 
@@ -106,6 +109,21 @@ def _unlike_registered(plan: Plan) -> Iterator[str]:
     for study in plan.studies:
         if study.name in available_studies() and study_data(get_study(study.name, base)) != study_data(study.whole):
             yield f"study {study.name!r} is not the one that is registered here under that name"
+
+
+def _as_of_then(results: Results, told: Json) -> tuple[Results, list[str]]:
+    """Returns results with the launches that a report tells of, and which of these the store has forgotten.
+
+    A store goes on: launches come after a report, and old ones make room for them in the summary runs.
+    """
+    try:
+        records = {str(key): Record.from_mapping(values) for key, values in told.items()}
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise ReportError(f"the launches in its manifest cannot be read ({type(error).__name__}).") from None
+    known = {launch.launch: launch for launch in results.launches}
+    forgotten = [key for key in records if key not in known]
+    notes = [f"the store has no record of launch {key} any more: its times are not checked" for key in forgotten]
+    return replace(results, launches=tuple(known.get(key, record) for key, record in records.items())), notes
 
 
 def _run_differences(told: Any, computed: Json, uri: str) -> list[str]:

@@ -14,6 +14,7 @@ from pypdf import PdfWriter
 from pypdf.annotations import FreeText
 
 from ablations.errors import ReportError
+from ablations.estimates import Record
 from ablations.fingerprint import canonical_json, digest
 from ablations.planning import Plan
 from ablations.registry import available_studies
@@ -202,6 +203,23 @@ def test_a_deleted_run(honest: Files, own: Store, plan: Plan) -> None:
         client.restore_run(run_id)
     assert found[0].startswith(f"run {run_id} (temperature: static, seed 2): was deleted")
     assert "rows, temperature, static, seeds, 2, status: “finished” in the report, “missing” from the runs" in found
+
+
+def test_launches_of_later_do_not_matter_and_forgotten_ones_are_told(
+    own: Store, plan: Plan, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    then, later = (Record(name, began, ("temperature",), 3, 2, None, 9.5) for name, began in (("x", 1.0), ("y", 2.0)))
+    results = replace(collect(plan, own.uri), launches=(then,))
+    path = make_report(plan, own.uri, ("html",), out, results=results, maker=MAKER)["html"]
+    known: tuple[Record, ...] = (then, later)
+    monkeypatch.setattr("reports.verify.collect", lambda *_: replace(results, launches=known))
+    assert check(path, own) == replace(check(path, own), differences=(), notes=())
+    known = (later,)
+    found = check(path, own)
+    assert found.differences == ()
+    assert found.notes == ("the store has no record of launch x any more: its times are not checked",)
+    known = (replace(then, actual=10.5), later)
+    assert "launches, x, actual: 9.5 in the report, 10.5 from the runs" in check(path, own).differences
 
 
 def test_a_store_without_any_of_the_runs(honest: Files, make_store: Callable[[], Store]) -> None:
