@@ -295,10 +295,11 @@ def write_report(plan: Plan, runs_dir: Path, uri: str, formats: Sequence[str], *
         formats: Names of renderers.
         launch: The launch that has just ended; earlier ones are in the summary runs.
     """
-    from reports import canaries, make_report, summarize, verdicts
+    from reports import canaries, make_report, verdicts
     from reports.collect import collect
+    from reports.tracked import tracked_rows
     from runners.tracking import write_study_summary
-    from runners.tracking.studies import VariantRecord
+    from runners.tracking.descriptions import RunLink, VariantRecord
 
     check_writable(runs_dir)
     # Of two launches that end at once, each replaces the other's files and summaries as a whole.
@@ -309,8 +310,11 @@ def write_report(plan: Plan, runs_dir: Path, uri: str, formats: Sequence[str], *
         files = make_report(plan, uri, formats, runs_dir / "reports", results=results, maker=maker())
         tracker = commands.make_tracker(plan, runs_dir, uri)
         judged, birds = verdicts(plan, results), canaries(plan, results)
-        for study, summary in zip(plan.studies, summarize(plan, results), strict=True):
-            records = [VariantRecord(row.key, row.as_metrics(study.metric)) for row in summary.variants]
+        for study in plan.studies:
+            records = [
+                VariantRecord(row.key, row.metrics, row.title, row.told, [RunLink(**vars(run)) for run in row.runs])
+                for row in tracked_rows(study, plan, results)
+            ]
             told: dict[str, str] = {claim.key: claim.verdict for claim in judged if claim.study == study.name}
             told |= {bird.key: bird.verdict for bird in birds if bird.study.name == study.name}
             write_study_summary(
