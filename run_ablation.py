@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from ablations.errors import ReportError, TrackingError, UnknownNameError
+from ablations.errors import ReportError, TrackingError
 from ablations.options import (
     INTERRUPTED,
     UNSYNCED,
@@ -31,6 +31,7 @@ from ablations.options import (
     runs_option,
     seeds_option,
     set_option,
+    side_options,
 )
 from runners import commands, plan_commands
 from runners.dispatch import prepare_workers
@@ -46,9 +47,6 @@ if TYPE_CHECKING:
     from ablations.planning import Plan
     from reports.manifest import Maker
     from runners.progress import Summary
-
-MOST_NAMED = 40
-"""Differences that `verify` prints."""
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -253,16 +251,45 @@ def verify(file: Path, tracking_uri: str | None, runs_dir: Path, plugins: tuple[
 
     commands.load_plugins(plugins)
     found = compute_again(file, tracking_uri or commands.tracking_uri(runs_dir), maker())
-    out = console()
-    for line in found.differences[:MOST_NAMED]:
-        out.print(f"differs: {line}", markup=False, soft_wrap=True)
-    if len(found.differences) > MOST_NAMED:
-        out.print(f"… and {len(found.differences) - MOST_NAMED} more")
-    for line in found.notes:
-        out.print(f"note: {line}", markup=False, soft_wrap=True)
-    computed = f"{found.numbers:,} numbers of {found.runs:,} runs computed again"
-    out.print(f"{computed}: {len(found.differences) or 'no'} difference{'s' * (len(found.differences) != 1)}.")
+    for line in found.lines():
+        console().print(line, markup=False, soft_wrap=True)
     sys.exit(1 if found.differences else 0)
+
+
+@click.command(
+    epilog=examples(
+        "compare temperature@1a2b3c4 temperature@5d6e7f8 --preset small",
+        "compare aggregation --right-set data.name=cifar10 --format md,html",
+        "compare aggregation --right-uri http://tracking.example:5000",
+        "compare kernels temperature --match dynamic=tau_30",
+    )
+)
+@click.argument("left")
+@click.argument("right", required=False)
+@side_options
+@seeds_option
+@click.option(
+    "--match", "matched", multiple=True, metavar="LEFT=RIGHT", help="Hold one row against another. Repeatable."
+)
+@runs_option
+@plugin_option
+@click.option("--format", "formats", default="", help="Report formats beside the table here, separated by commas.")
+def compare(
+    left: str, right: str | None, *, runs_dir: Path, plugins: tuple[str, ...], formats: str, **asked: Any
+) -> None:
+    """Two studies side by side, or one on two commits (STUDY@COMMIT), data sets, settings or tracking servers.
+
+    Each row's mean on both sides, the difference with its interval, and what else is not the same.
+    """
+    from reports.comparing import compare_sides
+
+    commands.load_plugins(plugins)
+    wanted = parse_formats(formats)
+    shown, files = compare_sides(left, right, commands.tracking_uri(runs_dir), wanted, runs_dir / "reports", **asked)
+    for part in shown:
+        console().print(part)
+    for name, path in files.items():
+        console().print(f"comparison ({name}): {path}", soft_wrap=True)
 
 
 def maker() -> Maker:
@@ -276,13 +303,9 @@ def maker() -> Maker:
 
 def parse_formats(text: str) -> tuple[str, ...]:
     """Returns the report formats in `text`, refusing unknown ones before anything is trained."""
-    from reports.render import FORMATS
+    from reports import render
 
-    wanted = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    for name in wanted:
-        if name not in FORMATS:
-            raise UnknownNameError("report format", name, FORMATS)
-    return wanted
+    return render.parse_formats(text)
 
 
 def write_report(plan: Plan, runs_dir: Path, uri: str, formats: Sequence[str], *, launch: Record | None = None) -> None:
@@ -340,7 +363,7 @@ def last_request(studies: Sequence[str], uri: str, canary: bool) -> dict[str, An
     return asked | {"canary": canary or found["canary"]}
 
 
-for verb in (commands.list_studies, plan_commands.plan, run, status, explain, retry, report, verify, sync, gc):
+for verb in (commands.list_studies, plan_commands.plan, run, status, explain, retry, report, verify, compare, sync, gc):
     cli.add_command(verb)
 for verb in (commands.ui, commands.schema):
     cli.add_command(verb)

@@ -48,6 +48,16 @@ class Verification:
     numbers: int = 0
     runs: int = 0
 
+    def lines(self, most: int = 40) -> Iterator[str]:
+        """Yields what a person is told: the first `most` differences, the notes, how much was computed again."""
+        yield from (f"differs: {line}" for line in self.differences[:most])
+        if len(self.differences) > most:
+            yield f"… and {len(self.differences) - most} more"
+        yield from (f"note: {line}" for line in self.notes)
+        count = len(self.differences)
+        computed = f"{self.numbers:,} numbers of {self.runs:,} runs computed again"
+        yield f"{computed}: {count or 'no'} difference{'s' if count != 1 else ''}."
+
 
 def verify(path: Path, tracking_uri: str, maker: Maker) -> Verification:
     """Computes every number of a report again and returns what differs.

@@ -17,7 +17,21 @@ from ablations.presets import get_preset
 from ablations.registry import available_studies, get_study
 from runners.experience import Experience, Load, Measurement
 
-VERBS = ("list", "plan", "run", "status", "explain", "retry", "report", "verify", "sync", "gc", "ui", "schema")
+VERBS = (
+    "list",
+    "plan",
+    "run",
+    "status",
+    "explain",
+    "retry",
+    "report",
+    "verify",
+    "compare",
+    "sync",
+    "gc",
+    "ui",
+    "schema",
+)
 HEAVY = (
     "torch",
     "torchvision",

@@ -27,3 +27,15 @@ def get_renderer(name: str) -> Renderer:
     if name not in FORMATS:
         raise UnknownNameError("report format", name, FORMATS)
     return FORMATS[name]
+
+
+def parse_formats(text: str) -> tuple[str, ...]:
+    """Returns the report formats in `text`, which are separated by commas, each once.
+
+    Raises:
+        UnknownNameError: If one is unknown, with the nearest names.
+    """
+    wanted = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    for name in wanted:
+        get_renderer(name)
+    return wanted
