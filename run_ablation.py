@@ -261,7 +261,7 @@ def verify(file: Path, tracking_uri: str | None, runs_dir: Path, plugins: tuple[
         "compare temperature@1a2b3c4 temperature@5d6e7f8 --preset small",
         "compare aggregation --right-set data.name=cifar10 --format md,html",
         "compare aggregation --right-uri http://tracking.example:5000",
-        "compare kernels temperature --match dynamic=tau_30",
+        "compare my_study.yaml temperature --match dynamic=tau_30",
     )
 )
 @click.argument("left")

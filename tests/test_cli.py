@@ -296,6 +296,8 @@ def test_schema_is_json(invoke: Invoke) -> None:
         (["plan", "temperature", "--max-hours", "0"], ["--max-hours"]),
         (["plan", "temperature", "--workers", "0"], ["--workers"]),
         (["ui", "--port", "0"], ["--port"]),
+        (["compare", "temperature", "--right-preset", "quik"], ["unknown preset 'quik'", "'quick'"]),
+        (["compare", "temperature", "--left-set", "train.epoch=4"], ["'train.epoch'", "'train.epochs'"]),
     ],
 )
 def test_bad_input_is_named_with_what_was_meant(
