@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from ablations.errors import ReportError, TrackingError, UnknownNameError
+from ablations.errors import ReportError, TrackingError
 from ablations.options import (
-    INTERRUPTED,
-    UNSYNCED,
     Verbs,
     all_option,
     budget_options,
@@ -23,7 +21,6 @@ from ablations.options import (
     examples,
     force_option,
     format_option,
-    make_request,
     offline_option,
     plugin_option,
     preset_option,
@@ -32,6 +29,7 @@ from ablations.options import (
     runs_option,
     seeds_option,
     set_option,
+    side_options,
     tuned_options,
 )
 from runners import commands, plan_commands
@@ -39,6 +37,7 @@ from runners.dispatch import prepare_workers
 from runners.explain_commands import explain
 from runners.files import check_writable, exclusively
 from runners.gc_commands import gc
+from runners.search_commands import search_verb
 from runners.state import StateStore
 from runners.status_commands import status
 from runners.sync_commands import sync
@@ -46,7 +45,9 @@ from runners.tuning_commands import tune
 
 if TYPE_CHECKING:
     from ablations.estimates import Record
+    from ablations.optimisations import SearchPlan
     from ablations.planning import Plan
+    from reports.manifest import Maker
     from runners.progress import Summary
 
 
@@ -192,7 +193,7 @@ def carry_out(
             if not offline and not summary.untracked:
                 raise
             console().print(f"No report: {error} {_later(studies)}", markup=False)
-    sys.exit(_exit_code(summary))
+    sys.exit(commands.exit_code(summary))
 
 
 def _check_tracked(offline: bool, summary: Summary, uri: str) -> None:
@@ -208,15 +209,7 @@ def _later(studies: Sequence[str]) -> str:
     return f"Later: run_ablation.py sync, then run_ablation.py report {names} with the same options."
 
 
-def _exit_code(summary: Summary) -> int:
-    if summary.interrupted:
-        return INTERRUPTED
-    if summary.failures:
-        return 1
-    return UNSYNCED if summary.untracked else 0
-
-
-@click.command(epilog=examples("report aggregation --format pdf,md,tex", "report temperature --preset small"))
+@click.command(epilog=examples("report aggregation --format pdf,html,tex", "report temperature --preset small"))
 @click.argument("studies", nargs=-1)
 @all_option
 @preset_option
@@ -241,82 +234,87 @@ def report(studies: tuple[str, ...], runs_dir: Path, plugins: tuple[str, ...], f
 
 
 @click.command(
-    epilog=examples(
-        "search parts --trials 40",
-        "search parts --preset small --trials 120 --repeats 5 --workers 8",
-        "search my_search.yaml --set train.epochs=4",
-    )
+    epilog=examples("verify runs/reports/aggregation.pdf", "verify report.html --tracking-uri http://127.0.0.1:5000")
 )
-@click.argument("name")
-@click.option(
-    "--trials",
-    type=click.IntRange(2, 100_000),
-    default=40,
-    show_default=True,
-    help="Settings that are proposed and trained. More of them later go on from what is there.",
-)
-@click.option(
-    "--repeats",
-    type=click.IntRange(0, 1000),
-    default=3,
-    show_default=True,
-    help="Times that the best are trained again, under other seeds.",
-)
-@preset_option
-@set_option
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--tracking-uri", help="The store with its runs (default: MLFLOW_TRACKING_URI, or that of --runs-dir).")
 @runs_option
 @plugin_option
-@format_option
-@dispatch_options
-@recovery_options
-@offline_option
-def search(
-    name: str,
-    *,
-    trials: int,
-    repeats: int,
-    preset: str | None,
-    overrides: tuple[str, ...],
-    runs_dir: Path,
-    plugins: tuple[str, ...],
-    formats: str,
-    offline: bool,
-    **asked: Any,
-) -> None:
-    """Search which parts matter: accuracy up, multiply-adds down, on the validation split; then write the report.
+def verify(file: Path, tracking_uri: str | None, runs_dir: Path, plugins: tuple[str, ...]) -> None:
+    """Compute every number of a report again from its tracked runs, and name each that differs.
 
-    NAME is a built-in search (parts) or a YAML file with factors. The report has the Pareto front, trained again under
-    other seeds, and the importance of each factor.
+    The PDF and the HTML page carry a manifest of their runs. Exit code 1 says that something differs.
     """
-    from ablations.optimisations import make_search_plan
-    from ablations.search import get_search
-    from reports import make_search_report
-    from runners.searching import carry_out as carry_out_search
+    from reports.verify import verify as compute_again
 
-    how: dict[str, Any] = {"dispatch": commands.take_dispatch(asked, runs_dir)}
-    how["recovery"] = commands.take_recovery(asked)
-    how["plugins"], wanted = commands.load_plugins(plugins), parse_formats(formats)
-    how["forecaster"] = plan_commands.make_forecaster(runs_dir, how["dispatch"])
-    plan = make_search_plan(get_search(name), make_request(preset, overrides, None), trials, repeats)
-    check_writable(runs_dir)
-    uri = commands.tracking_uri(runs_dir)
-    summary = carry_out_search(plan, runs_dir, None if offline else uri, how)
-    commands.tell(summary, uri, [name], verb="search")
-    if not summary.interrupted and not offline and not summary.untracked:
-        for kind, path in make_search_report(plan, uri, wanted, runs_dir / "reports").items():
-            console().print(f"report ({kind}): {path}", soft_wrap=True)
-    sys.exit(_exit_code(summary))
+    commands.load_plugins(plugins)
+    found = compute_again(file, tracking_uri or commands.tracking_uri(runs_dir), maker())
+    for line in found.lines():
+        console().print(line, markup=False, soft_wrap=True)
+    sys.exit(1 if found.differences else 0)
+
+
+@click.command(
+    epilog=examples(
+        "compare temperature@1a2b3c4 temperature@5d6e7f8 --preset small",
+        "compare aggregation --right-set data.name=cifar10 --format md,html",
+        "compare aggregation --right-uri http://tracking.example:5000",
+        "compare my_study.yaml temperature --match dynamic=tau_30",
+    )
+)
+@click.argument("left")
+@click.argument("right", required=False)
+@side_options
+@seeds_option
+@click.option(
+    "--match", "matched", multiple=True, metavar="LEFT=RIGHT", help="Hold one row against another. Repeatable."
+)
+@runs_option
+@plugin_option
+@click.option("--format", "formats", default="", help="Report formats beside the table here, separated by commas.")
+def compare(
+    left: str, right: str | None, *, runs_dir: Path, plugins: tuple[str, ...], formats: str, **asked: Any
+) -> None:
+    """Two studies side by side, or one on two commits (STUDY@COMMIT), data sets, settings or tracking servers.
+
+    Each row's mean on both sides, the difference with its interval, and what else is not the same.
+    """
+    from reports.comparing import compare_sides
+
+    commands.load_plugins(plugins)
+    wanted = parse_formats(formats)
+    shown, files = compare_sides(left, right, commands.tracking_uri(runs_dir), wanted, runs_dir / "reports", **asked)
+    for part in shown:
+        console().print(part)
+    _say("comparison", files)
+
+
+def maker() -> Maker:
+    """Returns the code that is running, for a report's manifest."""
+    from reports.manifest import Maker
+    from runners.provenance import project_commit
+
+    commit = project_commit()
+    return Maker(commit.sha, commit.dirty)
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
     """Returns the report formats in `text`, refusing unknown ones before anything is trained."""
-    from reports.render import FORMATS
+    from reports import render
 
-    wanted = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    for name in wanted:
-        if name not in FORMATS:
-            raise UnknownNameError("report format", name, FORMATS)
-    return wanted
+    return render.parse_formats(text)
+
+
+def write_search_report(plan: SearchPlan, uri: str, formats: Sequence[str], runs_dir: Path) -> None:
+    """Writes the report files on a search and prints where they are."""
+    from reports import make_search_report
+
+    _say("report", make_search_report(plan, uri, formats, runs_dir / "reports"))
+
+
+def _say(what: str, files: Mapping[str, Path]) -> None:
+    for name, path in files.items():
+        console().print(f"{what} ({name}): {path}", soft_wrap=True)
 
 
 def write_report(plan: Plan, runs_dir: Path, uri: str, formats: Sequence[str], *, launch: Record | None = None) -> None:
@@ -329,10 +327,11 @@ def write_report(plan: Plan, runs_dir: Path, uri: str, formats: Sequence[str], *
         formats: Names of renderers.
         launch: The launch that has just ended; earlier ones are in the summary runs.
     """
-    from reports import canaries, make_report, summarize, verdicts
+    from reports import canaries, make_report, verdicts
     from reports.collect import collect
+    from reports.tracked import tracked_rows
     from runners.tracking import write_study_summary
-    from runners.tracking.studies import VariantRecord
+    from runners.tracking.descriptions import RunLink, VariantRecord
 
     check_writable(runs_dir)
     # Of two launches that end at once, each replaces the other's files and summaries as a whole.
@@ -340,14 +339,21 @@ def write_report(plan: Plan, runs_dir: Path, uri: str, formats: Sequence[str], *
         results = collect(plan, uri)
         if launch is not None:
             results = results.with_launch(launch)
-        files = make_report(plan, uri, formats, runs_dir / "reports", results=results)
+        files = make_report(plan, uri, formats, runs_dir / "reports", results=results, maker=maker())
         tracker = commands.make_tracker(plan, runs_dir, uri)
         judged, birds = verdicts(plan, results), canaries(plan, results)
-        for study, summary in zip(plan.studies, summarize(plan, results), strict=True):
+        for study in plan.studies:
             entries = {key: entry.values for (name, key), entry in plan.tuned.items() if name == study.name}
             records = [
-                VariantRecord(row.key, row.as_metrics(study.metric), entries.get(row.key, {}))
-                for row in summary.variants
+                VariantRecord(
+                    row.key,
+                    row.metrics,
+                    row.title,
+                    row.told,
+                    [RunLink(**vars(run)) for run in row.runs],
+                    entries.get(row.key, {}),
+                )
+                for row in tracked_rows(study, plan, results)
             ]
             told: dict[str, str] = {claim.key: claim.verdict for claim in judged if claim.study == study.name}
             told |= {bird.key: bird.verdict for bird in birds if bird.study.name == study.name}
@@ -358,8 +364,7 @@ def write_report(plan: Plan, runs_dir: Path, uri: str, formats: Sequence[str], *
     for bird in birds:
         if bird.state == "alarm":
             out.print(f"CANARY ALARM: {bird.study.name}, {bird.key} {bird.verdict}; see the report.", markup=False)
-    for name, path in files.items():
-        out.print(f"report ({name}): {path}", soft_wrap=True)
+    _say("report", files)
 
 
 def last_request(studies: Sequence[str], uri: str, now: Mapping[str, Any]) -> dict[str, Any]:
@@ -376,7 +381,9 @@ def last_request(studies: Sequence[str], uri: str, now: Mapping[str, Any]) -> di
     return asked | {"canary": now["canary"] or found["canary"], "tuned_from": tuned_from}
 
 
-for verb in (commands.list_studies, plan_commands.plan, tune, run, status, explain, retry, report, search, sync, gc):
+for verb in (commands.list_studies, plan_commands.plan, tune, run, status, explain, retry, report, verify, compare):
+    cli.add_command(verb)
+for verb in (search_verb(parse_formats, write_search_report), sync, gc):
     cli.add_command(verb)
 for verb in (commands.ui, commands.schema):
     cli.add_command(verb)

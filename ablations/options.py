@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ablations.planning import Request
     from ablations.study import Study
 
-DEFAULT_FORMATS = "pdf,md,tex"
+DEFAULT_FORMATS = "pdf,html,md,tex"
 INTERRUPTED = 130
 UNSYNCED = 3
 """Exit code of a launch that has measured everything, but not brought all of it to the tracking store."""
@@ -66,6 +66,16 @@ force_option = click.option(
 
 offline_option = click.option(
     "--offline", is_flag=True, help="Track nothing now; bring it to the tracking store later with sync."
+)
+
+_SIDES = tuple(
+    option
+    for side in ("left", "right")
+    for option in (
+        click.option(f"--{side}-uri", metavar="URI", help=f"Tracking store or runs folder of the {side}."),
+        click.option(f"--{side}-preset", metavar="PRESET", help=f"Preset of the {side}."),
+        click.option(f"--{side}-set", multiple=True, metavar="KEY=VALUE", help=f"Change a setting of the {side}."),
+    )
 )
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -154,6 +164,11 @@ def dispatch_options(command: _Command) -> _Command:
 def recovery_options(command: _Command) -> _Command:
     """Adds the options that say what is done about failures."""
     return _with(command, _RECOVERY)
+
+
+def side_options(command: _Command) -> _Command:
+    """Adds the options that say what the two sides of a comparison are: common ones, and those of each side."""
+    return preset_option(set_option(_with(command, _SIDES)))
 
 
 def _with(command: _Command, options: Sequence[Callable[[_Command], _Command]]) -> _Command:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from benchmarks.harness import SIZES, many_runs
 from reports import make_report
 from runners.provenance import project_commit
 from runners.tracking import Tracker, prepare_store
+from runners.tracking.layout import settings_of
 
 _LAYERS = 18
 """Layers with a curve of their entropy, as many as the networks of the presets have."""
@@ -31,18 +32,25 @@ def reporting() -> list[dict[str, float]]:
 
 
 def _reported(runs: int) -> dict[str, float]:
+    moments: list[float] = []
+    report_of(runs, ("pdf",), around=lambda: moments.append(time.perf_counter()))
+    return {"runs": runs, "seconds": moments[1] - moments[0]}
+
+
+def report_of(runs: int, formats: Sequence[str], *, around: Callable[[], None]) -> None:
+    """Writes a report on so many runs, and calls `around` before and after: the store is made beforehand."""
     plan = many_runs(runs)
     with tempfile.TemporaryDirectory() as folder:
         uri = f"sqlite:///{folder}/mlflow.db"
         _fill(uri, plan, Path(folder))
-        start = time.perf_counter()
-        make_report(plan, uri, ("pdf",), Path(folder) / "report")
-        return {"runs": runs, "seconds": time.perf_counter() - start}
+        around()
+        make_report(plan, uri, formats, Path(folder) / "report")
+        around()
 
 
 def _fill(uri: str, plan: Plan, folder: Path) -> None:
     """Writes what a launch would have written of every trial of `plan`, as far as a report reads it."""
-    from mlflow.store.tracking.dbmodels.models import SqlLatestMetric, SqlMetric, SqlRun, SqlTag
+    from mlflow.store.tracking.dbmodels.models import SqlLatestMetric, SqlMetric, SqlParam, SqlRun, SqlTag
     from sqlalchemy import create_engine
     from sqlalchemy.orm import Session
 
@@ -51,12 +59,19 @@ def _fill(uri: str, plan: Plan, folder: Path) -> None:
     experiment = names.experiment_name(preset, plan.request.base().data.name)
     tracker = Tracker(uri, experiment, folder / "artifacts", commit=project_commit(), preset=preset)
     chance = random.Random(0)
-    rows: dict[Any, list[dict[str, Any]]] = {SqlRun: [], SqlTag: [], SqlMetric: [], SqlLatestMetric: []}
+    rows: dict[Any, list[dict[str, Any]]] = {SqlRun: [], SqlTag: [], SqlParam: [], SqlMetric: [], SqlLatestMetric: []}
     for number, node in enumerate(plan.trials.values()):
         run = f"{number:032x}"
         rows[SqlRun].append(_run(run, node, int(tracker.experiment_id)))
-        tags = {names.TAG_KIND: "trial", names.TAG_FINGERPRINT: node.fingerprint, "mlflow.runName": node.title}
-        rows[SqlTag] += [{"run_uuid": run, "key": key, "value": value} for key, value in tags.items()]
+        tags = {
+            names.TAG_KIND: "trial",
+            names.TAG_FINGERPRINT: node.fingerprint,
+            names.TAG_SEED: str(node.spec.seed),
+            **tracker.common_tags(),
+            "mlflow.runName": node.title,
+        }
+        for table, told in ((SqlTag, tags), (SqlParam, settings_of(node, node.spec))):
+            rows[table] += [{"run_uuid": run, "key": key, "value": str(value)} for key, value in told.items()]
         for step, metrics in _metrics(node, chance):
             found = [
                 {"run_uuid": run, "key": key, "value": value, "timestamp": _START, "step": step, "is_nan": False}

@@ -16,21 +16,30 @@ if TYPE_CHECKING:
     from ablations.optimisations import SearchPlan
     from reports.canary import Canary
     from reports.claims import JudgedClaim
+    from reports.manifest import Maker
     from reports.results import Results
     from reports.summary import StudySummary
 
-DEFAULT_FORMATS = ("pdf", "tex", "md")
+DEFAULT_FORMATS = ("pdf", "html", "tex", "md")
 
 __all__ = ["DEFAULT_FORMATS", "canaries", "make_report", "make_search_report", "summarize", "verdicts"]
 
 
 def make_report(
-    plan: Plan, tracking_uri: str, formats: Sequence[str], folder: Path, *, results: Results | None = None
+    plan: Plan,
+    tracking_uri: str,
+    formats: Sequence[str],
+    folder: Path,
+    *,
+    results: Results | None = None,
+    maker: Maker | None = None,
 ) -> dict[str, Path]:
     """Writes one document on all studies of a plan, in each of the formats, and returns the files by format.
 
     The files are called after the study, or `report` if there are several, with `-tuned` behind if its variants were
-    tuned; figures lie in `folder/figures`. With `results` at hand (`reports.collect.collect`), the store is not read.
+    tuned; figures lie in `folder/figures`. With `results` at hand (`reports.collect.collect`), the store is not read
+    again. `maker` is the code that makes it, for the manifest. A list of runs that is too long for a table lies
+    beside, under `csv`.
 
     Raises:
         UnknownNameError: If there is no such format.
@@ -49,11 +58,17 @@ def make_report(
         from reports.collect import collect
 
         results = collect(plan, tracking_uri)
+    from reports.manifest import Maker, made_by, manifest, with_manifest
+    from reports.render.files import write_attachments
+
     document = build_document(plan, results)
+    content = manifest(plan, results, document, made_by(maker or Maker()))
+    document = with_manifest(document, content, plan, results)
     stem = slug(plan.studies[0].name) if len(plan.studies) == 1 else "report"
     # Beside what was measured without tuning, not in its place.
     stem += "-tuned" if plan.tuned else ""
-    return {name: renderer(document, folder, stem) for name, renderer in renderers.items()}
+    files = {name: renderer(document, folder, stem) for name, renderer in renderers.items()}
+    return files | write_attachments(document, folder, stem)
 
 
 def make_search_report(plan: SearchPlan, tracking_uri: str, formats: Sequence[str], folder: Path) -> dict[str, Path]:

@@ -12,11 +12,13 @@ from ablations.naming import intervention_title, placement_title
 from ablations.planning import CostNode, EvaluationNode, Node, Plan
 from ablations.spec import Placement, TrialSpec
 from ablations.study import Study
-from reports.blocks import Cell, Column, Missing, Number, Table, Text
+from reports.blocks import Cell, Column, Missing, Number, Paragraph, Table, Text
 from reports.facts import short_titles
 from reports.results import Results
 
 Flat = dict[str, str]
+MOST_RUNS = 500
+"""More runs than these are listed in a file instead of a table."""
 _UNSET, _NO_INTERVENTION = "–", "none"
 Place = tuple[str, str]
 """Titles of an inspected network (or empty) and of a variant."""
@@ -42,14 +44,28 @@ def common_settings(plan: Plan) -> Flat:
     Where nothing is trained, the counted networks take the place of the trainings.
     """
     nodes: Iterable[Node] = plan.trials.values() or plan.costs.values()
-    flats = [_that_count(node) for node in nodes]
+    flats = _counted_settings(nodes)
     common: Flat = {}
-    for key in dict.fromkeys(key for flat in flats for key in flat):
-        counts = Counter(flat.get(key, _UNSET) for flat in flats)
+    for key in dict.fromkeys(key for flat, _ in flats for key in flat):
+        counts: Counter[str] = Counter()
+        for flat, count in flats:
+            counts[flat.get(key, _UNSET)] += count
         value = max(counts, key=lambda value: (counts[value], value != _UNSET))
         if value != _UNSET:
             common[key] = value
     return common
+
+
+def _counted_settings(nodes: Iterable[Node]) -> list[tuple[Flat, int]]:
+    """Returns settings with the number of nodes that have them; repeats, which share all parts of a spec, at once."""
+    first: dict[tuple[int, ...], Node] = {}
+    counts: Counter[tuple[int, ...]] = Counter()
+    for node in nodes:
+        spec = node.spec
+        parts = tuple(id(getattr(spec, name)) for name in type(spec).model_fields if name != "seed")
+        first.setdefault(parts, node)
+        counts[parts] += 1
+    return [(_that_count(node), counts[parts]) for parts, node in first.items()]
 
 
 def varying_settings_table(study: Study, plan: Plan, common: Flat) -> Table:
@@ -167,6 +183,17 @@ def commits_table(results: Results) -> Table:
     )
 
 
+def provenance(plan: Plan, results: Results) -> Table | Paragraph:
+    """Returns the runs that the report's numbers come from as a table, or where they are listed if they are many."""
+    if len(results.runs) <= MOST_RUNS:
+        return provenance_table(plan, results)
+    return Paragraph(
+        f"The numbers come from {len(results.runs):,} runs, too many for a table here. Each is listed with its "
+        "fingerprint, its MLflow run, its seed and what it serves in the file beside this report whose name ends "
+        "in runs.csv, and with its metrics in manifest.json, which the PDF and the HTML page carry with them."
+    )
+
+
 def provenance_table(plan: Plan, results: Results) -> Table:
     """Returns the runs that the report's numbers come from: a row per run, what it serves once per group of seeds.
 
@@ -209,15 +236,16 @@ def _provenance_rows(plan: Plan, results: Results) -> tuple[list[tuple[Cell, ...
     for fingerprint, run_id, commit, dirty, seed, seconds, kind in zip(*(runs[name] for name in names), strict=True):
         known: Cell = Missing() if math.isnan(seconds) else Number(seconds, 1)
         row = (Text(fingerprint[:SHORT]), Text(run_id), Text(_commit(commit, dirty)), Text(str(seed)), known)
-        groups.setdefault((kind, _serves(plan, fingerprint)), []).append(row)
+        groups.setdefault((kind, serves(plan, fingerprint)), []).append(row)
     rows: list[tuple[Cell, ...]] = []
     rules = []
-    for (_, serves), members in groups.items():
+    for (_, words), members in groups.items():
         rules.append(len(rows))
-        rows += [(*row, Text("" if index else serves)) for index, row in enumerate(members)]
+        rows += [(*row, Text("" if index else words)) for index, row in enumerate(members)]
     return rows, rules[1:]
 
 
-def _serves(plan: Plan, fingerprint: str) -> str:
-    serves = plan.studies_of(fingerprint)
-    return "; ".join(f"{study}: {', '.join(keys)}" for study, keys in serves.items()) or "checkpoint only"
+def serves(plan: Plan, fingerprint: str) -> str:
+    """Returns which rows of which studies a run is behind, in words."""
+    found = plan.studies_of(fingerprint)
+    return "; ".join(f"{study}: {', '.join(keys)}" for study, keys in found.items()) or "checkpoint only"

@@ -5,7 +5,7 @@ Text in these blocks is meant literally; escaping is the business of each render
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import pandas as pd
@@ -167,6 +167,25 @@ class Section:
 
 
 @dataclass(frozen=True)
+class Attachment:
+    """A file that a report carries: within formats that can, and beside all of them if it says so.
+
+    Attributes:
+        name: File name with its ending, safe in a path.
+        media_type: What it is, for example `application/json`.
+        description: What it holds, in a few words.
+        content: Its text.
+        beside: Whether it is also written beside the report.
+    """
+
+    name: str
+    media_type: str
+    description: str
+    content: str = field(repr=False)
+    beside: bool = False
+
+
+@dataclass(frozen=True)
 class Document:
     """A report: a title block, a box that says what was run and found, sections, an appendix.
 
@@ -178,6 +197,7 @@ class Document:
         summary: The box under the title.
         sections: One per study.
         appendix: Configuration, versions, runs.
+        attachments: What it carries beside its pages: its manifest, a list of runs.
     """
 
     title: str
@@ -187,6 +207,7 @@ class Document:
     summary: tuple[Block, ...]
     sections: tuple[Section, ...]
     appendix: tuple[Section, ...]
+    attachments: tuple[Attachment, ...] = ()
 
     @property
     def figures(self) -> tuple[Figure, ...]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import socket
 import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,21 +20,20 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pandas as pd
-from mlflow.entities import Run, ViewType
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.tracking import MlflowClient
 from mlflow.utils.file_utils import local_file_uri_to_path
-from sqlalchemy.exc import SQLAlchemyError
 
 from ablations import vocabulary as names
-from ablations.errors import ReportError, TrackingError
+from ablations.errors import ReportError
 from ablations.estimates import Record
 from ablations.fingerprint import SHORT, canonical_json
 from ablations.planning import Cell, Plan
 from reports.attention import profile_rows
 from reports.correctness import Correctness, compared_by_image, read_correctness
-from reports.facts import can_be_drawn, trials_of
+from reports.facts import can_be_drawn, experiments_of, trials_of
 from reports.launches import read_launches
 from reports.results import (
     ATTENTION_COLUMNS,
@@ -47,15 +45,14 @@ from reports.results import (
     Results,
     in_order,
 )
+from reports.store import explained, open_store, search_runs
 
-_PAGE = 1000
 _PROGRESS_BAR = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
 _MEASURED = ("trial", "evaluation", "cost")
 _CELL_PREFIXES = ("test/", "val/", "cost/")
 _CURVES = frozenset({names.TRAIN_LOSS, names.VAL_LOSS, names.VAL_TOP1, names.TEMPERATURE})
 _AGREE = 1e-6
 _HUGE = 1e300
-_CONNECT_SECONDS = 5.0
 _FETCHERS = 16
 """Files fetched at once: a server answers each in milliseconds, most of which are waiting."""
 
@@ -122,34 +119,6 @@ def latest_request(study_name: str, tracking_uri: str) -> dict[str, Any] | None:
     return None
 
 
-@contextmanager
-def explained(uri: str) -> Iterator[None]:
-    """Turns what a store's client raises into a `TrackingError` that says what to do."""
-    try:
-        yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise TrackingError(
-            f"the tracking store {uri} cannot be read: {reason}. Check MLFLOW_TRACKING_URI, or start the server."
-        ) from None
-
-
-def open_store(uri: str) -> MlflowClient:
-    """Returns a client; opening must neither create an empty store nor wait for minutes for a server."""
-    parts = urlsplit(uri)
-    if parts.scheme == "sqlite":
-        path = uri.partition("///")[2].partition("?")[0]
-        if not Path(path).is_file():
-            raise TrackingError(
-                f"there is no tracking store at {path}. Run a study first (run_ablation.py run …), or set "
-                "MLFLOW_TRACKING_URI to the store that holds the runs."
-            )
-    elif parts.scheme in ("http", "https") and parts.hostname:
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        socket.create_connection((parts.hostname, port), timeout=_CONNECT_SECONDS).close()
-    return MlflowClient(tracking_uri=uri)
-
-
 def _launches(client: MlflowClient, plan: Plan) -> Iterator[Record]:
     """Yields the launches that earlier reports of the plan's studies at this scale came from."""
     request, wanted = plan.request, {study.name for study in plan.studies}
@@ -163,15 +132,36 @@ def _launches(client: MlflowClient, plan: Plan) -> Iterator[Record]:
             yield from read_launches([tags])
 
 
+def what_became_of(tracking_uri: str, run_ids: Iterable[str]) -> dict[str, str]:
+    """Returns, for runs that a report is not computed from any more, what the store says of each.
+
+    Raises:
+        TrackingError: If the store cannot be reached.
+    """
+    with explained(tracking_uri):
+        client = open_store(tracking_uri)
+        return {run_id: _fate(client, run_id) for run_id in dict.fromkeys(run_ids)}
+
+
+def _fate(client: MlflowClient, run_id: str) -> str:
+    try:
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return "is not in the store"
+        raise
+    if run.info.lifecycle_stage != "active":
+        return "was deleted"
+    if names.TAG_SUPERSEDED in run.data.tags:
+        return f"was done anew, as run {run.data.tags[names.TAG_SUPERSEDED]}"
+    return "is finished, but is not one of those that the plan asks for" if _status(run) == FINISHED else _status(run)
+
+
 def _runs_by_fingerprint(client: MlflowClient, plan: Plan) -> dict[str, list[Run]]:
     """Returns the runs of the plan's nodes, the newest first."""
     wanted = {node.fingerprint for node in plan.nodes}
-    preset = plan.request.preset.name
-    # A plan is tracked in the experiment of its base; a study of its own may bring another data set.
-    specs = (plan.request.base(), *(node.spec for node in plan.nodes))
-    experiments = {names.experiment_name(preset, spec.data.name) for spec in specs}
     found: dict[str, list[Run]] = {}
-    for name in sorted(experiments):
+    for name in experiments_of(plan):
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
             continue
@@ -181,24 +171,6 @@ def _runs_by_fingerprint(client: MlflowClient, plan: Plan) -> dict[str, list[Run
             if key in wanted and is_measured and names.TAG_SUPERSEDED not in run.data.tags:
                 found.setdefault(key, []).append(run)
     return found
-
-
-def search_runs(client: MlflowClient, experiments: list[str], query: str) -> Iterator[Run]:
-    """Yields the runs of some experiments that match, the newest first; deleted ones are not found."""
-    token = None
-    while True:
-        page = client.search_runs(
-            experiments,
-            query,
-            run_view_type=ViewType.ACTIVE_ONLY,
-            max_results=_PAGE,
-            order_by=["attributes.start_time DESC", "attributes.run_id ASC"],
-            page_token=token,
-        )
-        yield from page
-        token = page.token
-        if not token:
-            return
 
 
 def _status(run: Run) -> str:

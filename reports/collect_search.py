@@ -13,9 +13,9 @@ from ablations import vocabulary as names
 from ablations.errors import ReportError
 from ablations.factors import Factor
 from ablations.optimisations import SearchPlan, repeat_fingerprint
-from reports.collect import explained, open_store, search_runs
 from reports.results import FINISHED
 from reports.search_results import SEARCH_COLUMNS, SearchResults
+from reports.store import explained, open_store, search_runs
 
 
 def collect_search(plan: SearchPlan, tracking_uri: str) -> SearchResults:

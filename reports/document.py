@@ -188,4 +188,4 @@ def _appendix(plan: Plan, results: Results, claims: Sequence[JudgedClaim]) -> It
     launches = launches_table(results)
     if launches is not None:
         yield Section("Estimated and actual time", (launches,))
-    yield Section("Fingerprints and runs", (appendix.provenance_table(plan, results),))
+    yield Section("Fingerprints and runs", (appendix.provenance(plan, results),))

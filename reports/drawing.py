@@ -59,6 +59,8 @@ _NO_DATE: dict[str, dict[str, Any]] = {
 _LONGEST = 42
 _PANEL = 20
 """Characters that fit into a line above a panel."""
+_MOST_NAMED = 150
+"""Names of more rows would be too small to read and take most of the time of a drawing."""
 _MOST_CLASSES = 24
 """Names of more classes would not be legible; their numbers stand instead."""
 
@@ -118,8 +120,12 @@ def _draw_accuracy(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
     for colour, (axes, network) in zip(_cycle(len(networks)), zip(panels, networks, strict=True), strict=True):
         _paint_intervals(axes, data[data["network"] == network], rows, colour)
         axes.set_title(_name(network), fontsize="medium")
-    size = min(8.5, 60 * height)
-    panels[0].set_yticks(range(len(variants)), [_name(variant) for variant in variants], fontsize=size)
+    if len(variants) <= _MOST_NAMED:
+        size = min(8.5, 60 * height)
+        panels[0].set_yticks(range(len(variants)), [_name(variant) for variant in variants], fontsize=size)
+    else:
+        panels[0].yaxis.set_major_formatter(lambda row, _: f"{row + 1:.0f}")
+        panels[0].set_ylabel("row of the table")
     panels[0].set_ylim(len(variants) - 0.4, -0.6)
     canvas.supxlabel(axis, fontsize="medium")
 

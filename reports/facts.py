@@ -9,6 +9,7 @@ from ablations.naming import model_title
 from ablations.planning import EvaluationNode, Plan
 from ablations.spec import TrialSpec
 from ablations.study import Study, Variant
+from ablations.vocabulary import experiment_name
 
 Split = Literal["train", "validation", "test"]
 _MOST_NAMED = 3
@@ -39,6 +40,22 @@ def trials_of(plan: Plan, study: str) -> dict[str, TrialSpec]:
         node = plan.node(cell.fingerprint)
         trial = node.trial if isinstance(node, EvaluationNode) else node
         found.setdefault(trial.fingerprint, trial.spec)
+    return found
+
+
+def experiments_of(plan: Plan) -> list[str]:
+    """Returns the names of the MLflow experiments that may hold runs of a plan."""
+    # A plan is tracked in the experiment of its base; a study of its own may bring another data set.
+    specs = (plan.request.base(), *(node.spec for node in plan.nodes))
+    return sorted({experiment_name(plan.request.preset.name, spec.data.name) for spec in specs})
+
+
+def data_digests(plan: Plan) -> dict[str, str]:
+    """Returns the digest of each data set that a plan trains or measures on, by name."""
+    found: dict[str, str] = {}
+    for node in plan.nodes:
+        if node.spec.data.name not in found:
+            found[node.spec.data.name] = node.spec.data.facts.digest or "unknown"
     return found
 
 

@@ -149,6 +149,31 @@ def paired_difference(values: Mapping[int, float], reference: Mapping[int, float
     return estimate(tuple(paired_differences(values, reference).values()), level)
 
 
+def unpaired_difference(values: Sequence[float], others: Sequence[float], level: float = LEVEL) -> Estimate:
+    """Returns the difference of two means, mean(values) − mean(others), with Welch's t interval.
+
+    The interval is about training seeds, not about the sampling of test images. The seeds of both sides have nothing
+    to do with each other, and each side has its own spread; it assumes independent, roughly normal values. A side with
+    one value has no spread and leaves no interval, and neither do two sides of which none varies.
+
+    Args:
+        values: One finite value per seed, at least one.
+        others: The same of the other side, of any number.
+        level: Confidence level.
+    """
+    from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
+
+    one, other = np.asarray(values, dtype=float), np.asarray(others, dtype=float)
+    mean, n = float(one.mean() - other.mean()), min(len(one), len(other))
+    if n < 2:
+        return Estimate(mean, math.nan, math.nan, math.nan, n)
+    if all(estimate(tuple(side)).no_spread for side in (one, other)):
+        return Estimate(mean, 0.0, math.nan, math.nan, n)
+    compared = CompareMeans(DescrStatsW(one), DescrStatsW(other))
+    low, high = compared.tconfint_diff(alpha=1 - level, usevar="unequal")
+    return Estimate(mean, math.hypot(one.std(ddof=1), other.std(ddof=1)), float(low), float(high), n)
+
+
 def two_level(differences_SI: npt.ArrayLike, level: float = LEVEL) -> Estimate:
     """Returns the mean difference of two evaluations of the same checkpoints, over seeds and test images.
 

@@ -21,6 +21,8 @@ import click
 
 from ablations.errors import AblationError
 from ablations.options import (
+    INTERRUPTED,
+    UNSYNCED,
     console,
     examples,
     find_studies,
@@ -317,6 +319,15 @@ def tell(summary: Summary, uri: str | None, studies: Sequence[str], verb: str = 
     if summary.interrupted:
         names = " ".join(studies)
         out.print(escape(f"Interrupted. What is finished is kept; the same command goes on: {verb} {names} …"))
+
+
+def exit_code(summary: Summary) -> int:
+    """Returns what a launch leaves with."""
+    if summary.interrupted:
+        return INTERRUPTED
+    if summary.failures:
+        return 1
+    return UNSYNCED if summary.untracked else 0
 
 
 def _attempts(failure: Failure) -> str:

@@ -17,7 +17,23 @@ from ablations.presets import get_preset
 from ablations.registry import available_studies, get_study
 from runners.experience import Experience, Load, Measurement
 
-VERBS = ("list", "plan", "tune", "run", "status", "explain", "retry", "report", "search", "sync", "gc", "ui", "schema")
+VERBS = (
+    "list",
+    "plan",
+    "tune",
+    "run",
+    "status",
+    "explain",
+    "retry",
+    "report",
+    "verify",
+    "compare",
+    "search",
+    "sync",
+    "gc",
+    "ui",
+    "schema",
+)
 HEAVY = (
     "torch",
     "torchvision",
@@ -282,6 +298,8 @@ def test_schema_is_json(invoke: Invoke) -> None:
         (["plan", "temperature", "--max-hours", "0"], ["--max-hours"]),
         (["plan", "temperature", "--workers", "0"], ["--workers"]),
         (["ui", "--port", "0"], ["--port"]),
+        (["compare", "temperature", "--right-preset", "quik"], ["unknown preset 'quik'", "'quick'"]),
+        (["compare", "temperature", "--left-set", "train.epoch=4"], ["'train.epoch'", "'train.epochs'"]),
     ],
 )
 def test_bad_input_is_named_with_what_was_meant(

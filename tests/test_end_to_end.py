@@ -98,6 +98,12 @@ def test_every_node_has_one_finished_run(client: MlflowClient) -> None:
     assert len(set(fingerprints)) == len(fingerprints)
 
 
+def test_the_report_of_the_run_is_verified(launched: Path) -> None:
+    done = _command("verify", str(launched / "reports" / "report.pdf"), "--runs-dir", str(launched))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"numbers of 64 runs computed again: no differences\.$", done.stdout.strip())
+
+
 def test_each_epoch_is_tracked_once(client: MlflowClient) -> None:
     for run in _runs(client, "trial"):
         assert [m.step for m in client.get_metric_history(run.info.run_id, "val/top1")] == [1, 2]
@@ -108,7 +114,8 @@ def test_summary_runs_carry_means_and_the_report(client: MlflowClient) -> None:
     assert set(summaries) == set(STUDIES)
     for study, run in summaries.items():
         files = [artifact.path for artifact in client.list_artifacts(run.info.run_id, "report")]
-        assert any(file.endswith(".pdf") for file in files), study
+        assert {file.rpartition(".")[2] for file in files} >= {"pdf", "html"}, study
+        assert "[report](#/experiments/" in run.data.tags[names.TAG_NOTE]
     variants = [run for run in _runs(client, "variant") if run.data.tags[names.TAG_STUDY_NAME] == "temperature"]
     assert len(variants) == 8
     trials = {

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ablations.errors import UnknownNameError
 from reports.blocks import Document
+from reports.render.html import render_html
 from reports.render.latex import render_latex
 from reports.render.markdown import render_markdown
 from reports.render.typst import render_pdf
@@ -14,7 +15,7 @@ from reports.render.typst import render_pdf
 Renderer = Callable[[Document, Path, str], Path]
 """Takes the document, the folder and the file name without its ending; returns the file."""
 
-FORMATS: dict[str, Renderer] = {"pdf": render_pdf, "tex": render_latex, "md": render_markdown}
+FORMATS: dict[str, Renderer] = {"pdf": render_pdf, "html": render_html, "tex": render_latex, "md": render_markdown}
 
 
 def get_renderer(name: str) -> Renderer:
@@ -26,3 +27,15 @@ def get_renderer(name: str) -> Renderer:
     if name not in FORMATS:
         raise UnknownNameError("report format", name, FORMATS)
     return FORMATS[name]
+
+
+def parse_formats(text: str) -> tuple[str, ...]:
+    """Returns the report formats in `text`, which are separated by commas, each once.
+
+    Raises:
+        UnknownNameError: If one is unknown, with the nearest names.
+    """
+    wanted = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    for name in wanted:
+        get_renderer(name)
+    return wanted

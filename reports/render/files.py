@@ -70,6 +70,21 @@ def write_figures(document: Document, folder: Path, stem: str, image_format: Ima
     return paths
 
 
+def write_attachments(document: Document, folder: Path, stem: str) -> dict[str, Path]:
+    """Writes the files that lie beside a document and returns them by their ending.
+
+    Raises:
+        OutputError: If one cannot be written.
+    """
+    written = {}
+    for carried in document.attachments:
+        name, _, ending = carried.name.rpartition(".")
+        if carried.beside:
+            path = document_path(folder, f"{slug(stem)}-{name}", ending)
+            written[ending] = write_atomically(path, carried.content.encode("utf-8"))
+    return written
+
+
 def relative(path: Path) -> str:
     """Returns the path of a figure as a document beside its folder names it."""
     return f"{FIGURES}/{path.name}"

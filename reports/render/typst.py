@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations.errors import OutputError
-from reports.blocks import Block, Document, Facts, Figure, Items, Note, Paragraph, Section, Table
+from reports.blocks import Attachment, Block, Document, Facts, Figure, Items, Note, Paragraph, Section, Table
 from reports.formatting import SetCell, printable, set_rows
 from reports.render.files import document_path, ensure_folder, write_atomically, write_figures
 from reports.render.fonts import font_folder
@@ -63,7 +63,13 @@ def as_json(document: Document, drawings: Mapping[str, str]) -> Json:
         "summary": [_block(block, drawings) for block in document.summary],
         "sections": [_section(section, drawings) for section in document.sections],
         "appendix": [_section(section, drawings) for section in document.appendix],
+        "attachments": [_attachment(carried) for carried in document.attachments],
     }
+
+
+def _attachment(carried: Attachment) -> Json:
+    words = {"name": carried.name, "type": carried.media_type, "description": printable(carried.description)}
+    return {**words, "content": carried.content}
 
 
 def _section(section: Section, drawings: Mapping[str, str]) -> Json:

@@ -44,15 +44,20 @@ def result_tags(state: NodeState, result: Mapping[str, Any]) -> dict[str, str]:
 
 def params_of(node: Node, state: NodeState) -> dict[str, Any]:
     """Returns the settings of a node under dotted names, without those that are not set; none before they are known."""
-    if isinstance(node, ProposedNode) and state.proposal() is None:
+    if not isinstance(node, ProposedNode):
+        return settings_of(node, state.training(node))
+    proposal = state.proposal()
+    if proposal is None:
         return {}
-    spec = state.training(node)
+    proposed = {f"{names.PROPOSED_PREFIX}{name}": value for name, value in proposal["values"].items()}
+    return settings_of(node, state.training(node)) | {key: v for key, v in proposed.items() if v is not None}
+
+
+def settings_of(node: Node, spec: TrialSpec) -> dict[str, Any]:
+    """Returns the settings of a node that trains `spec`, or evaluates it, under dotted names."""
     params = {"seed": spec.seed, **flatten(spec.model_dump(exclude={"seed"}))}
     where = spec.model.where
     params["model.where"] = placement_title(where) if where is not None else None
-    if isinstance(node, ProposedNode):
-        proposal = state.proposal() or {}
-        params |= {f"{names.PROPOSED_PREFIX}{name}": value for name, value in proposal["values"].items()}
     if isinstance(node, TrialNode) and node.tuned:
         params["tuned"] = ", ".join(node.tuned)
     if isinstance(node, EvaluationNode):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +14,17 @@ from ablations import vocabulary as names
 from ablations.errors import TrackingError
 from ablations.estimates import Record
 from ablations.fingerprint import canonical_json
-from ablations.planning import Plan
+from ablations.planning import Cell, Plan
 from ablations.study import Study
+from runners.tracking.descriptions import Links, VariantRecord, study_note, variant_note
+from runners.tracking.layout import settings_of
 from runners.tracking.nodes import Tracker
 
 _LONGEST_TAG = 5000
 """Characters that every store of MLflow's takes."""
 
-
-@dataclass(frozen=True)
-class VariantRecord:
-    """What the child run of one variant carries.
-
-    Attributes:
-        key: The variant's name, with the inspected network in front if there is one.
-        metrics: Mean, spread, interval and difference under the names of the vocabulary.
-        tuned: Settings that it was tuned to.
-    """
-
-    key: str
-    metrics: Mapping[str, float]
-    tuned: Mapping[str, Any] = field(default_factory=dict)
+_FOLDER = "report"
+"""Where the report's files lie among the artifacts."""
 
 
 def write_study_summary(
@@ -63,13 +52,28 @@ def write_study_summary(
         TrackingError: If the store refuses.
     """
     try:
-        tags = {**_tags(tracker, plan, study, verdicts or {}), names.TAG_LAUNCHES: _launches(launches)}
-        return _write(tracker, study, tags, variants, files)
+        tags = {**_tags(tracker, plan, study), names.TAG_LAUNCHES: _launches(launches)}
+        replaced = _earlier(tracker, tags)
+        asked = {"reference": study.reference, "metric": study.metric}
+        run_id = tracker.create_run(f"Study: {study.title}", tags, asked)
+        links, differing = Links(tracker.experiment_id), _differing(plan, study)
+        children = []
+        for variant in variants:
+            note = variant_note(study, links, run_id, variant, _LONGEST_TAG)
+            params = _variant_params(study, variant, differing)
+            children.append((variant, _write_variant(tracker, study, variant, run_id, params=params, note=note)))
+        _finish(tracker, run_id, files)
+        shown = [f"{_FOLDER}/{file.name}" for file in files]
+        note = study_note(study, links, run_id, children, files=shown, verdicts=verdicts or {}, longest=_LONGEST_TAG)
+        tracker.client.set_tag(run_id, names.TAG_NOTE, note)
+        for old in replaced:
+            tracker.client.delete_run(old)
+        return run_id
     except Exception as error:
         raise TrackingError(f"the summary of study {study.name!r} could not be tracked: {error}") from error
 
 
-def _tags(tracker: Tracker, plan: Plan, study: Study, verdicts: Mapping[str, str]) -> dict[str, str]:
+def _tags(tracker: Tracker, plan: Plan, study: Study) -> dict[str, str]:
     return {
         names.TAG_KIND: "study",
         names.TAG_STUDY_NAME: study.name,
@@ -77,7 +81,6 @@ def _tags(tracker: Tracker, plan: Plan, study: Study, verdicts: Mapping[str, str
         names.TAG_SEEDS: str(plan.request.seeds_of(study)),
         names.TAG_CANARY: str(plan.request.canary).lower(),
         names.study_tag(study.name): "summary",
-        names.TAG_NOTE: _note(study, verdicts),
         **tracker.common_tags(),
         **({names.TAG_TUNED: str(plan.request.tuned.folder)} if plan.request.tuned is not None else {}),
     }
@@ -93,38 +96,54 @@ def _launches(launches: Sequence[Record]) -> str:
     return text if len(text) <= _LONGEST_TAG else "[]"
 
 
-def _write(
-    tracker: Tracker, study: Study, tags: dict[str, str], variants: Sequence[VariantRecord], files: Sequence[Path]
-) -> str:
-    replaced = _earlier(tracker, tags)
-    run_id = tracker.create_run(f"Study: {study.title}", tags, {"reference": study.reference, "metric": study.metric})
-    for variant in variants:
-        _write_variant(tracker, study, variant, run_id)
+def _finish(tracker: Tracker, run_id: str, files: Sequence[Path]) -> None:
     for file in files:
-        tracker.client.log_artifact(run_id, str(file), artifact_path="report")
+        tracker.client.log_artifact(run_id, str(file), artifact_path=_FOLDER)
     tracker.client.set_terminated(run_id, status="FINISHED")
-    for old in replaced:
-        tracker.client.delete_run(old)
-    return run_id
 
 
-def _write_variant(tracker: Tracker, study: Study, variant: VariantRecord, parent: str) -> None:
+def _write_variant(
+    tracker: Tracker, study: Study, variant: VariantRecord, parent: str, *, params: Mapping[str, Any], note: str
+) -> str:
+    """Writes the run of a row and returns its id."""
     tags = {
         names.TAG_KIND: "variant",
         names.TAG_STUDY_NAME: study.name,
         names.TAG_VARIANT_NAME: variant.key,
         names.TAG_PARENT: parent,
         names.study_tag(study.name): variant.key,
+        names.TAG_NOTE: note,
         **tracker.common_tags(),
     }
-    run_id = tracker.create_run(f"{study.title}: {variant.key}", tags, _variant_params(study, variant))
+    run_id = tracker.create_run(f"{study.title}: {variant.title or variant.key}", tags, params)
     if variant.metrics:
         event = {"step": 0, "time": int(time.time() * 1000), "metrics": dict(variant.metrics)}
         tracker.log_metrics(run_id, [event])
     tracker.client.set_terminated(run_id, status="FINISHED")
+    return run_id
 
 
-def _variant_params(study: Study, record: VariantRecord) -> dict[str, Any]:
+def _differing(plan: Plan, study: Study) -> dict[str, dict[str, Any]]:
+    """Returns, by the key of a row, its settings that are not the same in all rows.
+
+    A setting that some rows have and others do not differs only if it has several values among those that have it: a
+    static network has no temperature, and that follows from its being static.
+    """
+    first: dict[str, Cell] = {}
+    for cell in plan.cells_of(study.name):
+        first.setdefault(cell.key, cell)
+    nodes = {key: plan.node(cell.fingerprint) for key, cell in first.items()}
+    settings = {key: settings_of(node, node.spec) for key, node in nodes.items()}
+    values: dict[str, set[str]] = {}
+    for own in settings.values():
+        for name, value in own.items():
+            values.setdefault(name, set()).add(str(value))
+    differing = {name for name, found in values.items() if len(found) > 1} - {"seed"}
+    return {key: {name: own[name] for name in own if name in differing} for key, own in settings.items()}
+
+
+def _variant_params(study: Study, record: VariantRecord, differing: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Returns the few params of a row: its title, its network's, what it changes and what tells rows apart."""
     key = record.key
     network_name, _, variant_name = key.rpartition(": ") if study.networks else ("", "", key)
     variant = study.variant(variant_name)
@@ -132,11 +151,8 @@ def _variant_params(study: Study, record: VariantRecord) -> dict[str, Any]:
     for network in study.networks:
         if network.name == network_name:
             params |= {"network": network.title, **network.changes}
-    params |= variant.changes
-    params |= {f"tuned.{setting}": value for setting, value in record.tuned.items()}
-    if variant.intervention is not None and variant.intervention.aggregation is not None:
-        params["intervention.aggregation"] = variant.intervention.aggregation
-    return params
+    params |= variant.changes | dict(differing.get(key, {}))
+    return params | {f"tuned.{setting}": value for setting, value in record.tuned.items()}
 
 
 def _earlier(tracker: Tracker, tags: Mapping[str, str]) -> list[str]:
@@ -161,11 +177,3 @@ def _earlier(tracker: Tracker, tags: Mapping[str, str]) -> list[str]:
 
 def _quoted(text: str) -> str:
     return text.replace("\\", "\\\\")
-
-
-def _note(study: Study, verdicts: Mapping[str, str]) -> str:
-    parts = [f"**Question.** {study.question}"]
-    if study.finding:
-        parts.append(f"**Published finding.** {study.finding}")
-    parts += [f"- {claim}: **{verdict}**" for claim, verdict in verdicts.items()]
-    return "\n\n".join(parts)[:5000]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
-from mlflow.entities import Metric
+from mlflow.entities import Metric, Param
 from mlflow.tracking import MlflowClient
 
 from ablations import vocabulary as names
@@ -113,6 +113,16 @@ class Store:
         for name, text in (files or {}).items():
             MlflowClient(self.uri).log_text(run_id, text, name)
         return run_id
+
+    def set_params(self, run_id: str, params: Mapping[str, object]) -> None:
+        """Gives a run its settings."""
+        MlflowClient(self.uri).log_batch(run_id, params=[Param(key, str(value)) for key, value in params.items()])
+
+    def delete(self, fingerprint: str) -> None:
+        """Deletes the runs of a node."""
+        client, places = MlflowClient(self.uri), list(self.experiments.values())
+        for run in client.search_runs(places, f"tags.`{names.TAG_FINGERPRINT}` = '{fingerprint}'"):
+            client.delete_run(run.info.run_id)
 
     def raw(
         self,

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
+from pathlib import Path
+
+import pytest
 
 from ablations.planning import EvaluationNode, Plan
 from ablations.study import Study, Variant
+from reports import make_report
 from reports.appendix import (
     common_settings,
     flat_settings,
+    provenance,
     provenance_table,
     shared_settings_table,
     varying_settings_table,
     versions_table,
 )
-from reports.blocks import Table
+from reports.blocks import Paragraph, Table
 from reports.facts import short_titles
 from reports.formatting import set_rows
 from reports.results import Results
@@ -123,3 +129,29 @@ def test_short_titles() -> None:
     assert labelled("C → C/1", "C → C/4") == ["C → C/1", "C → C/4"]
     assert labelled("static", "static SE") == ["static", "static SE"]
     assert labelled("only one") == ["only one"]
+
+
+def test_many_runs_are_listed_in_a_file_instead_of_a_table(
+    plan: Plan, results: Results, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = provenance(plan, results)
+    assert isinstance(few, Table)
+    for module in ("appendix", "manifest"):
+        monkeypatch.setattr(f"reports.{module}.MOST_RUNS", len(results.runs) - 1)
+    many = provenance(plan, results)
+    assert isinstance(many, Paragraph)
+    assert f"{len(results.runs):,} runs" in many.text
+    files = make_report(plan, "", ("html",), out, results=results)
+    assert files["csv"] == out / "report-runs.csv"
+    rows = list(csv.DictReader(files["csv"].read_text("utf-8").splitlines()))
+    assert [row["run_id"] for row in rows] == list(results.runs["run_id"])
+    assert rows[0]["serves"] == "aggregation: tau_30: attention; temperature: tau_30"
+    assert 'id="runs.csv"' in files["html"].read_text()
+
+
+def test_common_settings_weigh_each_training(plan: Plan) -> None:
+    flats = [flat_settings(node.spec) for node in plan.trials.values()]
+    common = common_settings(plan)
+    for key, value in common.items():
+        counts = [sum(flat.get(key) == other for flat in flats) for other in {flat.get(key) for flat in flats}]
+        assert sum(flat.get(key) == value for flat in flats) == max(counts)

@@ -53,6 +53,14 @@ def test_an_unwritable_folder(plan: Plan, store: Store, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(FORMATS))
 def test_every_renderer_explains_an_unwritable_folder(document: Document, tmp_path: Path, name: str) -> None:
+    in_the_way = tmp_path / "reports"
+    in_the_way.write_text("in the way")
+    with pytest.raises(OutputError, match="reports"):
+        FORMATS[name](document, in_the_way, "report")
+
+
+@pytest.mark.parametrize("name", ["md", "pdf", "tex"])
+def test_a_folder_of_figures_that_cannot_be_made(document: Document, tmp_path: Path, name: str) -> None:
     (tmp_path / "figures").write_text("in the way")
     with pytest.raises(OutputError, match="figures"):
         FORMATS[name](document, tmp_path, "report")

@@ -25,6 +25,7 @@ from reports.statistics import (
     sign_flip_p_values,
     smallest_p_value,
     two_level,
+    unpaired_difference,
 )
 
 VALUES = st.lists(st.floats(0, 100), min_size=2, max_size=8)
@@ -287,3 +288,23 @@ def test_power_is_that_of_the_noncentral_t(seeds: int) -> None:
     bound = stats.t.ppf(0.975, seeds - 1)
     expected = nct.sf(bound, seeds - 1, 0.7 * math.sqrt(seeds))
     assert power_of(seeds, 2.0, 1.4) == pytest.approx(float(expected))
+
+
+def test_unpaired_differences_are_welchs() -> None:
+    """The example of Welch's test in R's documentation of `t.test(extra ~ group, data = sleep)`."""
+    one = (0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0)
+    other = (1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4)
+    found = unpaired_difference(one, other)
+    assert (found.low, found.high) == pytest.approx((-3.3654832, 0.2054832))
+    assert (found.mean, found.n, found.covers_images) == (pytest.approx(-1.58), 10, False)
+    turned = unpaired_difference(other, one)
+    assert (turned.low, turned.high) == pytest.approx((-found.high, -found.low))
+
+
+def test_unpaired_differences_without_a_spread_have_no_interval() -> None:
+    assert not unpaired_difference((1.0,), (2.0, 3.0)).has_interval
+    same = unpaired_difference((1.0, 1.0), (3.0, 3.0))
+    assert (same.mean, same.no_spread, same.has_interval) == (-2.0, True, False)
+    # One side that varies is enough; its spread is then all there is.
+    one_sided = unpaired_difference((1.0, 1.0, 1.0), (2.0, 3.0, 4.0))
+    assert (one_sided.low, one_sided.high) == pytest.approx((-2 - 4.30265273 / 3**0.5, -2 + 4.30265273 / 3**0.5))

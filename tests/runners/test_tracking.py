@@ -17,8 +17,8 @@ from ablations.spec import Intervention
 from runners.provenance import Commit
 from runners.state import NodeState
 from runners.tracking import Tracker, prepare_store, write_study_summary
+from runners.tracking.descriptions import VariantRecord
 from runners.tracking.store import reason
-from runners.tracking.studies import VariantRecord
 from tests.runners.bench import Bench
 
 EXPERIMENT = "dyconv-ablations/test/mini"
@@ -178,6 +178,16 @@ def test_a_second_summary_takes_the_place_of_the_first(tracker: Tracker, tmp_pat
     assert "it helps: **reproduced**" in summary.data.tags[names.TAG_NOTE]
     assert summary.data.tags[names.TAG_OVERRIDES] == '{"train.epochs":3}'
     assert [a.path for a in tracker.client.list_artifacts(run_id, "report")] == ["report/report.pdf"]
+    params = {run.data.tags[names.TAG_VARIANT_NAME]: run.data.params for run in children}
+    assert params == {
+        "static": {"variant": "static", "model.layer": "static"},
+        "tau_30": {
+            "variant": "τ = 30",
+            "model.layer": "dynamic",
+            "train.temperature.schedule": "constant",
+            "train.temperature.start": "30.0",
+        },
+    }
 
 
 def test_a_server_that_does_not_answer_is_an_error_within_seconds() -> None:

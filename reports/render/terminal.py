@@ -1,0 +1,54 @@
+"""A document's facts and tables → a terminal, for a look before a file is opened. Names are text, never markup."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from reports.blocks import Block, Document, Facts, Paragraph, Table
+from reports.formatting import printable, set_rows
+
+if TYPE_CHECKING:
+    from rich.table import Table as Grid
+
+_JUSTIFY: dict[str, Any] = {"number": "right", "interval": "right", "mark": "center"}
+_TONES = {"caveat": "yellow", "alarm": "bold red"}
+
+
+def on_terminal(document: Document) -> Iterator[Any]:
+    """Yields what `rich` prints: the summary, and the tables of each section; the appendix is left to files."""
+    from rich.text import Text
+
+    yield Text(printable(document.title), style="bold")
+    yield Text(printable(document.subtitle), style="dim")
+    for block in (*document.summary, *(block for section in document.sections for block in section.blocks)):
+        yield from _block(block)
+
+
+def _block(block: Block) -> Iterator[Any]:
+    from rich.text import Text
+
+    if isinstance(block, Facts):
+        for name, value in block.items:
+            yield Text.assemble((f"{printable(name)}: ", "dim"), printable(value))
+    elif isinstance(block, Paragraph):
+        lead = f"{printable(block.lead)}. " if block.lead else ""
+        yield Text.assemble((lead, _TONES.get(block.role, "bold")), printable(block.text))
+    elif isinstance(block, Table):
+        yield _grid(block)
+        for note in block.notes:
+            yield Text(f"{note.mark + ' ' if note.mark else ''}{printable(note.text)}", style="dim")
+
+
+def _grid(table: Table) -> Grid:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    grid = Grid(title=Text(printable(table.title), style="bold"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for column in table.columns:
+        heading = f"{column.group}\n{column.heading}" if column.group else column.heading
+        grid.add_column(Text(heading), justify=_JUSTIFY.get(column.kind, "left"), overflow="fold")
+    for row in set_rows(table):
+        grid.add_row(*(Text(cell.text + ",".join(cell.marks)) for cell in row))
+    return grid

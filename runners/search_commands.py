@@ -1,0 +1,102 @@
+"""The verb that searches for the parts that matter; its report is another room's business and is handed in."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ablations.options import (
+    dispatch_options,
+    examples,
+    format_option,
+    make_request,
+    offline_option,
+    plugin_option,
+    preset_option,
+    recovery_options,
+    runs_option,
+    set_option,
+)
+from runners import commands, plan_commands
+from runners.files import check_writable
+
+if TYPE_CHECKING:
+    from ablations.optimisations import SearchPlan
+
+Report = Callable[["SearchPlan", str, Sequence[str], Path], None]
+"""Writes the report of a search, given the tracking store, formats and the runs folder."""
+
+
+def search_verb(parse_formats: Callable[[str], tuple[str, ...]], write_report: Report) -> click.Command:
+    """Returns the verb `search`, which reads formats and writes its report as it is told here."""
+
+    @click.command(
+        epilog=examples(
+            "search parts --trials 40",
+            "search parts --preset small --trials 120 --repeats 5 --workers 8",
+            "search my_search.yaml --set train.epochs=4",
+        )
+    )
+    @click.argument("name")
+    @click.option(
+        "--trials",
+        type=click.IntRange(2, 100_000),
+        default=40,
+        show_default=True,
+        help="Settings that are proposed and trained. More of them later go on from what is there.",
+    )
+    @click.option(
+        "--repeats",
+        type=click.IntRange(0, 1000),
+        default=3,
+        show_default=True,
+        help="Times that the best are trained again, under other seeds.",
+    )
+    @preset_option
+    @set_option
+    @runs_option
+    @plugin_option
+    @format_option
+    @dispatch_options
+    @recovery_options
+    @offline_option
+    def search(
+        name: str,
+        *,
+        trials: int,
+        repeats: int,
+        preset: str | None,
+        overrides: tuple[str, ...],
+        runs_dir: Path,
+        plugins: tuple[str, ...],
+        formats: str,
+        offline: bool,
+        **asked: Any,
+    ) -> None:
+        """Search which parts matter: accuracy up, multiply-adds down, on the validation split; then write the report.
+
+        NAME is a built-in search (parts) or a YAML file with factors. The report has the Pareto front, trained again
+        under other seeds, and the importance of each factor.
+        """
+        from ablations.optimisations import make_search_plan
+        from ablations.search import get_search
+        from runners.searching import carry_out as carry_out_search
+
+        how: dict[str, Any] = {"dispatch": commands.take_dispatch(asked, runs_dir)}
+        how["recovery"] = commands.take_recovery(asked)
+        how["plugins"], wanted = commands.load_plugins(plugins), parse_formats(formats)
+        how["forecaster"] = plan_commands.make_forecaster(runs_dir, how["dispatch"])
+        plan = make_search_plan(get_search(name), make_request(preset, overrides, None), trials, repeats)
+        check_writable(runs_dir)
+        uri = commands.tracking_uri(runs_dir)
+        summary = carry_out_search(plan, runs_dir, None if offline else uri, how)
+        commands.tell(summary, uri, [name], verb="search")
+        if not summary.interrupted and not offline and not summary.untracked:
+            write_report(plan, uri, wanted, runs_dir)
+        sys.exit(commands.exit_code(summary))
+
+    return search

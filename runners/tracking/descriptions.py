@@ -1,0 +1,162 @@
+"""Descriptions of summary runs: links to their rows, the runs behind these and the report, for MLflow's UI.
+
+Markdown in which every name is literal, short enough for a tag.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+from ablations import vocabulary as names
+from ablations.study import Study
+
+_SPECIAL = re.compile(r"[\\`*_\[\]#|$~<>&@!]")
+_MOST_COMPARED = 12
+"""Runs on one page of comparison; more would not be legible."""
+
+
+@dataclass(frozen=True)
+class RunLink:
+    """One repeat of a row: its seed, its run (empty if there is none), its value or why there is none."""
+
+    seed: int
+    run_id: str
+    told: str
+
+
+@dataclass(frozen=True)
+class VariantRecord:
+    """What the child run of one variant carries.
+
+    Attributes:
+        key: The variant's name, with the inspected network in front if there is one.
+        metrics: Mean, spread, interval and difference under the names of the vocabulary.
+        title: The variant as a table prints it.
+        told: Its numbers in words, by what they are.
+        runs: Its repeats.
+        tuned: Settings that it was tuned to.
+    """
+
+    key: str
+    metrics: Mapping[str, float]
+    title: str = ""
+    told: Mapping[str, str] = field(default_factory=dict)
+    runs: Sequence[RunLink] = ()
+    tuned: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Links:
+    """Addresses within MLflow's UI, of one experiment."""
+
+    def __init__(self, experiment_id: str) -> None:
+        self.experiment = experiment_id
+
+    def run(self, run_id: str) -> str:
+        """Returns where a run is shown."""
+        return f"#/experiments/{self.experiment}/runs/{run_id}"
+
+    def artifact(self, run_id: str, path: str) -> str:
+        """Returns where a file of a run is shown."""
+        return f"{self.run(run_id)}/artifacts/{quote(path)}"
+
+    def search(self, query: str) -> str:
+        """Returns where the runs that match are listed."""
+        return f"#/experiments/{self.experiment}/runs?searchFilter={quote(query, safe='')}"
+
+    def compare(self, run_ids: Sequence[str]) -> str:
+        """Returns where runs stand side by side."""
+        runs, experiments = (quote(json.dumps(each), safe="") for each in (list(run_ids), [self.experiment]))
+        return f"#/compare-runs?runs={runs}&experiments={experiments}"
+
+
+def study_note(
+    study: Study,
+    links: Links,
+    run_id: str,
+    children: Sequence[tuple[VariantRecord, str]],
+    *,
+    files: Sequence[str],
+    verdicts: Mapping[str, str],
+    longest: int,
+) -> str:
+    """Returns the description of a study's summary run.
+
+    Args:
+        study: The study.
+        links: Where things are.
+        run_id: The summary run.
+        children: Its rows, each with its child run.
+        files: The report's files among its artifacts.
+        verdicts: The verdict on each claim.
+        longest: Characters that a tag takes; rows and then verdicts beyond are left out, which is said.
+    """
+    tag = names.study_tag(study.name)
+    trials = f"tags.`{tag}` LIKE '%' AND tags.`{names.TAG_KIND}` != 'variant' AND tags.`{names.TAG_KIND}` != 'study'"
+    ordered = sorted(files, key=lambda file: not file.endswith(".html"))
+    places = [f"[{_words(_kind(file))}]({links.artifact(run_id, file)})" for file in ordered]
+    ids = [child for _, child in children]
+    if 1 < len(ids) <= _MOST_COMPARED:
+        places.append(f"[the variants side by side]({links.compare(ids)})")
+    places.append(f"[trainings and evaluations]({links.search(trials)})")
+    words = [f"**Question.** {_words(study.question)}"]
+    words += [f"**Published finding.** {_words(study.finding)}"] if study.finding else []
+    head, tail = [" · ".join(places)], "\n\n".join(words)
+    judged = [f"- {_words(claim)}: **{_words(verdict)}**" for claim, verdict in verdicts.items()]
+    room = longest - sum(map(len, (*head, tail))) - 200
+    rows = _fitting(_table(children, links), room, "variants")
+    claims = _fitting(judged, room - len(rows), "verdicts")
+    return "\n\n".join(part for part in (*head, rows, tail, claims) if part)[:longest]
+
+
+def variant_note(study: Study, links: Links, parent: str, record: VariantRecord, longest: int) -> str:
+    """Returns the description of a row's run: what it belongs to, what it came to, which runs it comes from."""
+    reference = study.variant(study.reference).title
+    parts = [f"A row of [{_words(study.title)}]({links.run(parent)}); the reference is {_words(reference)}."]
+    if record.told:
+        parts.append("; ".join(f"{_words(name)}: **{_words(told)}**" for name, told in record.told.items()))
+    lines = ["| seed | run | value |", "|---|---|---|"]
+    for run in record.runs:
+        link = f"[{run.run_id[:8]}]({links.run(run.run_id)})" if run.run_id else "–"
+        lines.append(f"| {run.seed} | {link} | {_words(run.told)} |")
+    parts.append(_fitting(lines, longest - sum(map(len, parts)) - 100, "runs") if record.runs else "")
+    return "\n\n".join(part for part in parts if part)[:longest]
+
+
+def _table(children: Sequence[tuple[VariantRecord, str]], links: Links) -> list[str]:
+    columns = list(dict.fromkeys(name for record, _ in children for name in record.told))
+    if not children:
+        return []
+    lines = [f"| variant | {' | '.join(map(_words, columns))} |", f"|{'---|' * (len(columns) + 1)}"]
+    for record, child in children:
+        # MLflow's UI sets cells without a space between them.
+        cells = [f"{_words(record.told.get(name, ''))}&emsp;" for name in columns]
+        lines.append(f"| [{_words(record.title or record.key)}]({links.run(child)})&emsp; | {' | '.join(cells)} |")
+    return lines
+
+
+def _fitting(lines: Sequence[str], room: int, what: str) -> str:
+    """Returns as many lines as there is room for, and how many are left out."""
+    kept: list[str] = []
+    used = 0
+    for line in lines:
+        used += len(line) + 1
+        if used > room:
+            return "\n".join([*kept, "", f"{len(lines) - len(kept)} more {what} are among the child runs."])
+        kept.append(line)
+    return "\n".join(kept)
+
+
+def _kind(file: str) -> str:
+    ending = file.rpartition(".")[2]
+    kinds = {"html": "report", "pdf": "report as PDF", "md": "as Markdown", "tex": "as LaTeX", "csv": "its runs"}
+    return kinds.get(ending, file)
+
+
+def _words(text: str) -> str:
+    """Returns text that Markdown shows as it is, within a line and in a table."""
+    return _SPECIAL.sub(lambda found: f"&#{ord(found.group())};", " ".join(text.split()))

@@ -1,0 +1,266 @@
+"""Two sides of a study, read from made-up stores: commits, settings, stores and studies side by side."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from ablations import vocabulary as names
+from ablations.errors import ReportError, UnknownNameError
+from ablations.planning import Plan, Request, make_plan
+from ablations.presets import PRESETS
+from ablations.registry import get_study
+from reports.blocks import Document, Interval, Missing, Number, Table, Text
+from reports.comparing import compare_sides, parse_match, parse_side, wanted_sides
+from reports.side_by_side import side_by_side
+from reports.side_reading import read_side
+from reports.sides import PAIRED, SAME, SHARED, UNPAIRED, SideRow, SideRun, Wanted, difference, how_compared
+from tests.reports.made_up import Store
+
+MakeStore = Callable[[], Store]
+OLD, NEW = "a" * 40, "b" * 40
+VALUES = {"static": (80.0, 81.0, 85.0), "tau_30": (82.0, 84.0, 86.0), "tau_20": (83.0, 85.0, 87.0)}
+ASKED: dict[str, Any] = {
+    "preset": "smoke",
+    "overrides": (),
+    "seeds": 3,
+    **{f"{side}_{what}": None for side in ("left", "right") for what in ("uri", "preset")},
+    **{f"{side}_set": () for side in ("left", "right")},
+}
+
+
+def request(**overrides: Any) -> Request:
+    return Request(PRESETS["smoke"], {key.replace("__", "."): value for key, value in overrides.items()}, seeds=3)
+
+
+def plan_of(asked: Request) -> Plan:
+    return make_plan([get_study("temperature", asked.base())], asked)
+
+
+def put(
+    store: Store,
+    asked: Request | None = None,
+    values: Mapping[str, Sequence[float]] = VALUES,
+    commit: str = OLD,
+    *,
+    shift: float = 0.0,
+    tags: Mapping[str, str] | None = None,
+    start: int = 1_700_000_000_000,
+) -> None:
+    """Adds runs of *temperature* as runners track them, params included."""
+    asked = asked or request()
+    plan = plan_of(asked)
+    for cell in plan.cells:
+        if cell.variant in values:
+            node = plan.node(cell.fingerprint)
+            own = {names.study_tag("temperature"): cell.variant, names.TAG_GIT_COMMIT: commit, **(tags or {})}
+            run = store.add(plan, node, {"test/top1": values[cell.variant][cell.seed] + shift}, tags=own, start=start)
+            store.set_params(run, {"train.epochs": node.spec.train.epochs, "seed": cell.seed, "model.name": "x"})
+
+
+def side(store: Store, commit: str = "", study: str = "temperature", **overrides: Any) -> Any:
+    return read_side(Wanted(study, commit, store.uri, request(**overrides)))
+
+
+def table(document: Document, title: str) -> dict[str, list[Any]]:
+    blocks = [block for section in (*document.sections, *document.appendix) for block in section.blocks]
+    (found,) = (block for block in blocks if isinstance(block, Table) and block.title == title)
+    return {row[0].text: list(row[1:]) for row in found.rows if isinstance(row[0], Text)}
+
+
+def test_two_commits_of_one_setting_are_paired(make_store: MakeStore) -> None:
+    store = make_store()
+    put(store, commit=OLD)
+    put(store, commit=NEW, shift=1.0, start=1_800_000_000_000)
+    rows = table(side_by_side(side(store, "aaaa"), side(store, "bbbb")), "Row by row")
+    left, n, right, _, delta, how = rows["τ = 30"]
+    assert (left, n, right) == (Number(84.0, 2, 2.0), Text("3"), Number(85.0, 2, 2.0))
+    # All three pairs differ by the same: a difference without a spread has no interval.
+    assert (delta.value, delta.low, how) == (1.0, None, Text(PAIRED))
+    assert set(rows) == {"static", "τ = 30", "τ = 20"}
+
+
+def test_other_settings_are_unpaired_and_named(make_store: MakeStore) -> None:
+    store = make_store()
+    put(store)
+    put(store, request(train__epochs=3), shift=2.0)
+    document = side_by_side(side(store), side(store, train__epochs=3))
+    delta, how = table(document, "Row by row")["static"][-2:]
+    assert how == Text(UNPAIRED)
+    assert isinstance(delta, Interval)
+    # Welch by hand: two samples of one spread, s² = 7, n = 3: 2 ± t(4) · √(14/3).
+    assert delta.value == pytest.approx(2.0)
+    assert delta.low == pytest.approx(2.0 - 2.7764451052 * math.sqrt(14 / 3))
+    assert table(document, "Settings") == {"train.epochs": [Text("2"), Text("3"), Text("all")]}
+    effect = table(document, "Effects")["static"]
+    assert [cell.value for cell in effect] == [pytest.approx(-2.0), pytest.approx(-2.0), pytest.approx(0.0)]
+    assert "τ = 30" not in table(document, "Effects")
+
+
+def test_two_stores(make_store: MakeStore) -> None:
+    one, other = make_store(), make_store()
+    put(one)
+    put(other, shift=-1.0)
+    shown, files = compare_sides("temperature", None, one.uri, (), Path("nowhere"), **{**ASKED, "right_uri": other.uri})
+    assert files == {}
+    console = Console(width=140, record=True, file=io.StringIO())
+    for part in shown:
+        console.print(part)
+    text = console.export_text()
+    assert "80.33" not in text
+    assert "82.00 ± 2.65" in text
+    assert "81.00 ± 2.65" in text
+    assert "paired" in text
+    sources = table(side_by_side(side(one), side(other)), "Where they come from")
+    assert sources["tracking store"][2] == Text("≠")
+    assert sources["commits"][2] == Text("")
+
+
+def test_the_same_runs_tell_nothing(make_store: MakeStore) -> None:
+    store = make_store()
+    put(store)
+    rows = table(side_by_side(side(store), side(store, OLD[:7])), "Row by row")
+    assert rows["static"][-2:] == [Missing(), Text(SAME)]
+
+
+def test_a_missing_repeat_leaves_no_mean_and_is_named(make_store: MakeStore) -> None:
+    one, other = make_store(), make_store()
+    put(one)
+    put(other, values={**VALUES, "static": VALUES["static"]})
+    plan = plan_of(request())
+    node = plan.node(next(c.fingerprint for c in plan.cells if c.variant == "tau_20" and c.seed == 1))
+    other.delete(node.fingerprint)
+    document = side_by_side(side(one), side(other))
+    right, count, delta = table(document, "Row by row")["τ = 20"][2:5]
+    assert (right, count, delta) == (Missing("n = 2/3"), Text("2/3"), Missing())
+    (found,) = (b for s in document.sections for b in s.blocks if isinstance(b, Table) and b.title == "Row by row")
+    assert any("on the right" in note.text and "τ = 20 (seed 1 missing)" in note.text for note in found.notes)
+
+
+def test_what_was_done_anew_counts_where_its_commit_is_asked_for(make_store: MakeStore) -> None:
+    store = make_store()
+    put(store, commit=OLD, tags={names.TAG_SUPERSEDED: "x"})
+    put(store, commit=NEW, shift=1.0)
+    assert {run.commit for run in side(store).runs} == {NEW[:12]}
+    assert {run.commit for run in side(store, OLD).runs} == {OLD[:12]}
+
+
+def test_runs_of_one_repeat_that_disagree_are_told(make_store: MakeStore) -> None:
+    store = make_store()
+    put(store)
+    put(store, values={"static": (70.0, 81.0, 85.0)}, start=1_600_000_000_000)
+    found = side(store)
+    assert found.rows["static"].values[0] == 80.0
+    (warning,) = found.warnings
+    assert "temperature, static, seed 0 disagree on test/top1: 80, 70" in warning
+
+
+def test_several_settings_of_one_commit_are_refused_and_can_be_told_apart(make_store: MakeStore) -> None:
+    store = make_store()
+    put(store, request(train__epochs=4))
+    put(store, request(train__epochs=5), shift=1.0)
+    with pytest.raises(
+        ReportError, match=r"with several settings: train\.epochs = [45] or [45]\. Say which with --left"
+    ):
+        side(store, OLD)
+    assert side(store, OLD, train__epochs=5).rows["static"].values[0] == 81.0
+
+
+def test_what_is_not_there_is_said(make_store: MakeStore) -> None:
+    store = make_store()
+    with pytest.raises(ReportError, match=r"no finished run of study 'temperature' .* Check --preset"):
+        side(store)
+    with pytest.raises(UnknownNameError, match="Did you mean 'temperature'"):
+        side(store, study="temprature")
+    put(store)
+    with pytest.raises(ReportError, match=f"is of commit cccc. There are runs of {OLD[:12]}"):
+        side(store, "cccc")
+    with pytest.raises(ReportError, match=f"There are runs with other settings.* {OLD[:12]}"):
+        side(store, train__epochs=9)
+
+
+def test_a_study_that_only_the_store_knows(make_store: MakeStore) -> None:
+    store, plan = make_store(), plan_of(request())
+    for cell in plan.cells:
+        served = "static, another" if cell.variant == "static" else cell.variant
+        tags = {names.study_tag("older"): served, names.TAG_GIT_COMMIT: OLD}
+        store.add(plan, plan.node(cell.fingerprint), {"test/top1": 50.0 + cell.seed}, tags=tags)
+    found = side(store, OLD, study="older")
+    assert found.rows["tau_5"].values == {0: 50.0, 1: 51.0, 2: 52.0}
+    assert found.rows["another"].repeats == found.rows["static"].repeats
+    assert found.metric == "test/top1"
+
+
+def test_rows_can_be_matched_by_hand(make_store: MakeStore) -> None:
+    one, other = make_store(), make_store()
+    put(one)
+    put(other, request(train__epochs=3))
+    left, right = side(one), side(other, train__epochs=3)
+    rows = table(side_by_side(left, right, {"tau_30": "tau_20"}), "Row by row")
+    assert rows["τ = 30 | τ = 20"][-2].value == pytest.approx(1.0)
+    assert rows["τ = 20"][2] == Missing("not there")
+    with pytest.raises(ReportError, match="temperature has no row 'tau_31'"):
+        side_by_side(left, right, {"tau_31": "tau_20"})
+
+
+def test_a_document_of_two_sides_is_written_in_every_format(make_store: MakeStore, tmp_path: Path) -> None:
+    one, other = make_store(), make_store()
+    put(one)
+    put(other, shift=0.5)
+    _, files = compare_sides(
+        "temperature", None, one.uri, ("md", "html", "pdf"), tmp_path, **{**ASKED, "right_uri": other.uri}
+    )
+    assert sorted(path.name for path in files.values()) == [
+        f"compare-temperature-temperature.{e}" for e in ("html", "md", "pdf")
+    ]
+    assert "| static | 82.00 ± 2.65 | 3 | 82.50 ± 2.65 | 3 |" in files["md"].read_text()
+
+
+def _row(*runs: tuple[int, str, str, float]) -> SideRow:
+    return SideRow(
+        "x", {seed: SideRun(run, print_, value, "finished", "c", {}, "d", 0) for seed, run, print_, value in runs}
+    )
+
+
+def test_how_rows_are_compared() -> None:
+    one = _row((0, "a", "p", 1.0), (1, "b", "q", 2.0))
+    assert how_compared(one, one) == SAME
+    assert how_compared(one, _row((0, "a", "p", 1.0), (1, "c", "q", 2.0))) == SHARED
+    assert how_compared(one, _row((0, "c", "p", 1.0), (1, "d", "q", 2.0))) == PAIRED
+    assert how_compared(one, _row((0, "c", "p", 1.0), (2, "d", "q", 2.0))) == UNPAIRED
+    assert how_compared(one, _row((0, "c", "p", 1.0), (1, "d", "r", 2.0))) == UNPAIRED
+    found, how = difference(one, _row((0, "c", "p", 2.0), (1, "d", "q", 2.5)))
+    assert (how, found.mean, found.n) == (PAIRED, 0.75, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("temperature", ("temperature", "")),
+        ("temperature@1a2b3c4", ("temperature", "1a2b3c4")),
+        ("a@b@abcd", ("a@b", "abcd")),
+        ("mail@home", ("mail@home", "")),
+        ("x@abc", ("x@abc", "")),
+    ],
+)
+def test_a_side_may_name_a_commit(text: str, parts: tuple[str, str]) -> None:
+    assert parse_side(text) == parts
+
+
+def test_what_the_command_line_asks() -> None:
+    left, right = wanted_sides(
+        "a@abcd", None, "runs", **{**ASKED, "right_set": ("train.epochs=9",), "right_uri": "x://y"}
+    )
+    assert (left.study, right.study, left.commit, right.commit) == ("a", "a", "abcd", "abcd")
+    assert (left.store, right.store) == ("sqlite:///runs/mlflow.db", "x://y")
+    assert right.request.overrides == {"train.epochs": 9}
+    with pytest.raises(ReportError, match="both sides are the same"):
+        wanted_sides("a", "a", "runs", **ASKED)
+    with pytest.raises(ReportError, match="LEFT=RIGHT"):
+        parse_match("a")
