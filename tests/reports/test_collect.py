@@ -165,7 +165,7 @@ def test_latest_request(make_store: MakeStore) -> None:
             names.TAG_CANARY: canary,
         }
         store.raw(experiment, "summary", tags, {}, start=start)
-    asked = {"preset": "quick", "overrides": {"train.epochs": 4}, "seeds": 5, "canary": False}
+    asked = {"preset": "quick", "overrides": {"train.epochs": 4}, "seeds": 5, "canary": False, "tuned_from": None}
     assert latest_request(name, store.uri) == asked
     assert latest_request("another", store.uri) is None
     assert latest_request(name, make_store().uri) is None
