@@ -95,6 +95,10 @@ def _of_pdf(content: bytes) -> Carried:
     return Carried(manifests[0].decode("utf-8", "replace"), pages)
 
 
+def _not_one(count: int) -> str:
+    return f"it carries {count or 'no'} {NAME}; what `run` and `report` write as PDF or HTML carries one."
+
+
 def _page(page: Any) -> Page:
     lines = tuple(line for line in map(_squeezed, page.extract_text().splitlines()) if line)
     sha = hashlib.sha256()
@@ -126,9 +130,7 @@ def _of_html(text: str) -> Carried:
     reader.feed(text)
     reader.close()
     if len(reader.manifests) != 1:
-        raise ReportError(
-            f"it carries {len(reader.manifests) or 'no'} {NAME}, a report carries one. Make it again with `report`."
-        )
+        raise ReportError(_not_one(len(reader.manifests)))
     manifest = reader.manifests[0]
     around = text.replace(manifest, "", 1)
     lines = tuple(line for line in map(_squeezed, "".join(reader.words).splitlines()) if line)

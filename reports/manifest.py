@@ -211,6 +211,8 @@ def read_manifest(text: str) -> Json:
     """
     try:
         found = json.loads(text)
+        # What no digest can be made of, a number beyond all floats for one, is no manifest either.
+        digest(found)
         version = found["format"]
         parts = [found[name] for name in ("made_by", "request", "runs", "launches", "rows", "document")]
     except (KeyError, TypeError, ValueError, RecursionError) as error:

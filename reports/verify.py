@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -30,6 +30,9 @@ from reports.results import Results
 
 _SHOWN = 90
 """Characters of a value that a difference quotes."""
+
+_ASKED_AFTER = 100
+"""Runs that are gone of which the store is asked what became of them: each is a request."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,7 @@ def _run_differences(told: Any, computed: Json, uri: str) -> list[str]:
     """Returns what differs between the runs of a manifest and those of the store, each run by its name."""
     told = told if isinstance(told, dict) else {}
     gone = [str(run.get("run")) for key, run in told.items() if key not in computed and isinstance(run, dict)]
-    fates = what_became_of(uri, gone)
+    fates = what_became_of(uri, gone[:_ASKED_AFTER])
     found = []
     for key in dict.fromkeys([*told, *computed]):
         own, other = told.get(key), computed.get(key)
@@ -227,12 +230,20 @@ def _pages(held: Carried, content: bytes, *, exactly: bool) -> tuple[list[str], 
 
 
 def _line_differences(page: Page, right: Page) -> Iterator[str]:
-    if page.lines == right.lines:
-        return
-    for kind, a, b, c, d in SequenceMatcher(None, page.lines, right.lines, autojunk=False).get_opcodes():
+    # Pages differ in a line or two, and matching takes long: what they begin and end with alike is left out.
+    first = _alike(page.lines, right.lines)
+    last = _alike(page.lines[first:][::-1], right.lines[first:][::-1])
+    lines, others = (each[first : len(each) - last] for each in (page.lines, right.lines))
+    for kind, a, b, c, d in SequenceMatcher(None, lines, others, autojunk=False).get_opcodes():
         if kind != "equal":
-            said, expected = " / ".join(page.lines[a:b]), " / ".join(right.lines[c:d])
+            said, expected = " / ".join(lines[a:b]), " / ".join(others[c:d])
             yield f"{_quoted(said or None, expected)} is shown, {_quoted(expected or None, said)} follows from the runs"
+
+
+def _alike(lines: Sequence[str], others: Sequence[str]) -> int:
+    """Returns with how many equal lines two pages begin."""
+    pairs = enumerate(zip(lines, others, strict=False))
+    return next((place for place, (one, other) in pairs if one != other), min(len(lines), len(others)))
 
 
 def _numbers(value: Any) -> Iterator[float]:

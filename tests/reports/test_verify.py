@@ -263,6 +263,19 @@ def test_a_figure_that_draws_something_else(carrying: Document, own: Store, out:
     assert all("page" in line for line in found.differences)
 
 
+def _paler(block: Any) -> Any:
+    """A heat map, which is a picture within the page, with other colours."""
+    if not (isinstance(block, Figure) and block.kind == "entropy"):
+        return block
+    return replace(block, data=block.data.assign(mean=block.data["mean"] / 2))
+
+
+def test_a_picture_with_other_colours(carrying: Document, own: Store, out: Path) -> None:
+    found = check(FORMATS["pdf"](_changed(carrying, _paler), out, "report"), own).differences
+    assert len(found) == 1
+    assert found[0].endswith("draws something else than its runs make, though its words are the same")
+
+
 def test_what_another_version_draws_cannot_be_checked(carrying: Document, own: Store, out: Path) -> None:
     path = FORMATS["pdf"](_changed(carrying, _moved), out, "report")
     found = verify(path, own.uri, Maker("b" * 40))
@@ -298,6 +311,7 @@ def test_a_study_that_is_not_the_registered_one_of_its_name(
         (b"<!doctype html><p>no manifest</p>", "carries no manifest.json"),
         (b"PK\x03\x04", "neither a PDF nor an HTML"),
         (b'<!doctype html><script id="manifest.json">[1</script>', "cannot be read"),
+        (b'<!doctype html><script id="manifest.json">{"made_by": {"x": 1e400}}</script>', "cannot be read"),
         (b'<!doctype html><script id="manifest.json">{"format": 1}</script>', "cannot be read"),
         (b'<!doctype html><script id="manifest.json">' + b"[" * 100_000 + b"</script>", "cannot be read"),
     ],
