@@ -56,6 +56,7 @@ class AskedPlan:
         spec_version: Of the code that made the plan.
         cells: Canaries are among them.
         nodes: Per fingerprint.
+        tuned: Whether variants were trained with what they had been tuned to.
     """
 
     preset: str
@@ -65,6 +66,7 @@ class AskedPlan:
     spec_version: int
     cells: tuple[Cell, ...]
     nodes: Mapping[str, Part]
+    tuned: bool = False
 
     @classmethod
     def of(cls, plan: Plan) -> Self:
@@ -78,7 +80,7 @@ class AskedPlan:
         }
         cells = (*plan.cells, *plan.canaries)
         scale = (request.preset.name, dict(request.overrides), request.seeds, request.canary)
-        return cls(*scale, SPEC_VERSION, cells=cells, nodes=nodes)
+        return cls(*scale, SPEC_VERSION, cells=cells, nodes=nodes, tuned=request.tuned is not None)
 
     @property
     def studies(self) -> tuple[str, ...]:
@@ -90,7 +92,8 @@ class AskedPlan:
         """What was asked for beside the studies, for people: `preset quick, --set train.epochs=4`."""
         words = [f"preset {self.preset}", *(f"--set {key}={value}" for key, value in self.overrides.items())]
         words += [f"--seeds {self.seeds}"] if self.seeds is not None else []
-        return ", ".join(words + (["--canary"] if self.canary else []))
+        words += ["--canary"] if self.canary else []
+        return ", ".join(words + (["--tuned"] if self.tuned else []))
 
     def of_study(self, study: str) -> set[str]:
         """Returns the nodes that a study needs, the trainings that its evaluations rest on among them."""
@@ -117,7 +120,8 @@ class AskedPlan:
         cells = [[cell.study, cell.network, cell.variant, cell.seed, cell.fingerprint] for cell in self.cells]
         # A list, as JSON files here are sorted by key, and the order is that in which a person reads them.
         nodes = [[key, part.kind, part.title, part.trial] for key, part in self.nodes.items()]
-        return {**{name: getattr(self, name) for name in _SCALE}, "cells": cells, "nodes": nodes}
+        tuned = {"tuned": True} if self.tuned else {}
+        return {**{name: getattr(self, name) for name in _SCALE}, **tuned, "cells": cells, "nodes": nodes}
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Self:
@@ -128,7 +132,8 @@ class AskedPlan:
         """
         cells = tuple(Cell(*cell) for cell in found["cells"])
         nodes = {key: Part(*part) for key, *part in found["nodes"]}
-        return cls(**{name: found[name] for name in _SCALE}, cells=cells, nodes=nodes)
+        scale = {name: found[name] for name in _SCALE}
+        return cls(**scale, cells=cells, nodes=nodes, tuned=bool(found.get("tuned", False)))
 
 
 _SCALE = ("preset", "overrides", "seeds", "canary", "spec_version")

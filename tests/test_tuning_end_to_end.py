@@ -140,6 +140,15 @@ def test_report_and_plan_know_what_was_tuned(
     assert "To do: 0 trainings, 0 evaluations." in out
 
 
+def test_what_tuning_rests_on_is_no_garbage(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    before = sorted((folder / "runs/state").glob("*/result.json"))
+    assert len(before) == 4 + 2 + 1
+    assert invoke("gc", "--results", "--yes") == 0
+    assert sorted((folder / "runs/state").glob("*/result.json")) == before
+
+
 def test_what_was_not_tuned_is_told_before_anything_is_trained(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
