@@ -75,6 +75,12 @@ _SIDES = tuple(
         click.option(f"--{side}-uri", metavar="URI", help=f"Tracking store or runs folder of the {side}."),
         click.option(f"--{side}-preset", metavar="PRESET", help=f"Preset of the {side}."),
         click.option(f"--{side}-set", multiple=True, metavar="KEY=VALUE", help=f"Change a setting of the {side}."),
+        click.option(
+            f"--{side}-tuned-from",
+            type=click.Path(exists=True, path_type=Path),
+            metavar="PLACE",
+            help=f"The {side} as trained with the tuned values in this file or folder.",
+        ),
     )
 )
 

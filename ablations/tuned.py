@@ -147,6 +147,19 @@ def _changes(entry: TunedVariant, tuning: Tuning) -> str:
     return "; ".join(listed) or (factors if entry.factors != tuning.factors else "the data or the code's results have")
 
 
+def tuned_from_data(files: Iterable[Any], origin: Path) -> TunedValues:
+    """Returns tuned values from the contents of files, which were carried to here some other way.
+
+    Args:
+        files: What the files hold.
+        origin: What to name if a value is missing there.
+
+    Raises:
+        ValueError: If one is none of tuned values.
+    """
+    return TunedValues(origin, tuple(TunedFile.model_validate(file) for file in files))
+
+
 def read_tuned(place: Path) -> TunedValues:
     """Returns the tuned values in a folder, or in one file.
 

@@ -73,6 +73,7 @@ def wanted_sides(left: str, right: str | None, uri: str, **asked: Any) -> tuple[
                 asked[f"{side}_preset"] or asked["preset"],
                 (*asked["overrides"], *asked[f"{side}_set"]),
                 asked["seeds"],
+                tuned_from=asked[f"{side}_tuned_from"],
             ),
         )
         for side, name, of in (("left", study, commit), ("right", other, other_commit))

@@ -28,6 +28,7 @@ from reports.facts import data_digests, experiments_of
 from reports.results import CELL_COLUMNS, Results
 from reports.statistics import Estimate
 from reports.summary import VariantSummary, summarize_study
+from reports.tuned_data import tuned_data
 
 FORMAT = 1
 """Raised when the layout changes: what verifies one does not verify another."""
@@ -71,6 +72,7 @@ def manifest(plan: Plan, results: Results, document: Document, made: Mapping[str
             "overrides": json.loads(json.dumps(dict(request.overrides))),
             "seeds": request.seeds,
             "canary": request.canary,
+            "tuned": tuned_data(plan),
             "studies": [study_data(study.whole) for study in plan.studies],
         },
         "experiments": experiments_of(plan),

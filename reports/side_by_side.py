@@ -91,6 +91,7 @@ def _told(side: Side) -> str:
     words = [side.study, f"preset {request.preset.name}"]
     words += [f"commit {side.wanted.commit}"] if side.wanted.commit else []
     words += [f"{key} = {value}" for key, value in request.overrides.items()]
+    words += ["tuned"] if request.tuned is not None else []
     return f"{', '.join(words)}; {len(side.runs)} runs in {side.shown_store}"
 
 

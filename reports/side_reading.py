@@ -147,7 +147,9 @@ def _of_tags(measured: Iterable[Run], by: _Choice, place: str) -> Grouped:
     """Returns the runs that are tagged with the study, of one setting each."""
     tag, seeds, known = names.study_tag(by.name), by.wanted.request.seeds, tuple(by.titles)
     grouped: Grouped = {}
-    for run in _of_commit([run for run in measured if tag in run.data.tags], by.wanted.commit, place):
+    # What was tuned is another setting of the same rows; a side is what variants have in common.
+    untuned = [run for run in measured if tag in run.data.tags and names.TAG_TUNED not in run.data.tags]
+    for run in _of_commit(untuned, by.wanted.commit, place):
         seed = run.data.tags.get(names.TAG_SEED, "")
         if seed.isdecimal() and not (seeds and int(seed) >= seeds):
             for key in _keys(run.data.tags[tag], known):

@@ -20,13 +20,15 @@ from ablations.planning import Plan, Request, make_plan
 from ablations.presets import get_preset
 from ablations.registry import available_studies, get_study
 from ablations.study import Study
+from ablations.tuned import TunedValues, tuned_from_data
 from reports.blocks import Document
 from reports.carried import Carried, Page, carried, read_report
 from reports.collect import collect, what_became_of
 from reports.document import build_document
-from reports.manifest import Json, Maker, is_intact, made_by, manifest, read_manifest, study_data, with_manifest
+from reports.manifest import NAME, Json, Maker, is_intact, made_by, manifest, read_manifest, study_data, with_manifest
 from reports.render import get_renderer
 from reports.results import Results
+from reports.tuning_trials import tuning_differences
 
 _SHOWN = 90
 """Characters of a value that a difference quotes."""
@@ -88,6 +90,9 @@ def verify(path: Path, tracking_uri: str, maker: Maker) -> Verification:
     document = build_document(plan, results)
     computed = manifest(plan, results, document, told["made_by"])
     document = with_manifest(document, computed, plan, results)
+    untuned, unknown = tuning_differences(plan, tracking_uri)
+    altered += untuned
+    forgotten += unknown
     altered += _run_differences(told["runs"], computed["runs"], tracking_uri)
     rest = [name for name in computed if name not in ("runs", "sha256", "request", "made_by")]
     altered += [line for name in rest for line in differences(told.get(name), computed[name], name)]
@@ -105,11 +110,17 @@ def planned(told: Json) -> Plan:
     """
     try:
         asked = told["request"]
-        request = Request(get_preset(asked["preset"]), asked["overrides"], asked["seeds"], asked["canary"])
+        scale = (get_preset(asked["preset"]), asked["overrides"], asked["seeds"], asked["canary"])
+        request = Request(*scale, _tuned(asked))
         studies = [Study.model_validate_json(json.dumps(study)) for study in asked["studies"]]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ReportError(f"what its manifest asks for cannot be read: {_first_line(error)}") from None
     return make_plan(studies, request)
+
+
+def _tuned(asked: Json) -> TunedValues | None:
+    files = asked.get("tuned")
+    return tuned_from_data(files, Path(NAME)) if files is not None else None
 
 
 def _first_line(error: Exception) -> str:

@@ -140,6 +140,25 @@ def test_report_and_plan_know_what_was_tuned(
     assert "To do: 0 trainings, 0 evaluations." in out
 
 
+def test_a_tuned_report_is_verified_down_to_its_trials(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert invoke("report", "mine.yaml", "--preset", "smoke", "--tuned", "--format", "html") == 0
+    capsys.readouterr()
+    assert invoke("verify", "runs/reports/mine-tuned.html") == 0, capsys.readouterr()
+    assert "no differences" in capsys.readouterr().out
+    client = MlflowClient(f"sqlite:///{folder}/runs/mlflow.db")
+    run = next(run for run in runs(folder, "tuning") if run.data.tags[names.TAG_OUTCOME] == "complete")
+    client.set_tag(run.info.run_id, names.TAG_OUTCOME, "pruned")
+    try:
+        assert invoke("verify", "runs/reports/mine-tuned.html") == 1
+    finally:
+        client.set_tag(run.info.run_id, names.TAG_OUTCOME, "complete")
+    assert "stopped early: 0 in the report, 1 from the runs" in capsys.readouterr().out
+
+
 def test_what_tuning_rests_on_is_no_garbage(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

@@ -58,8 +58,8 @@ def settings_of(node: Node, spec: TrialSpec) -> dict[str, Any]:
     params = {"seed": spec.seed, **flatten(spec.model_dump(exclude={"seed"}))}
     where = spec.model.where
     params["model.where"] = placement_title(where) if where is not None else None
-    if isinstance(node, TrialNode) and node.tuned:
-        params["tuned"] = ", ".join(node.tuned)
+    if _tuned(node):
+        params["tuned"] = ", ".join(_tuned(node))
     if isinstance(node, EvaluationNode):
         change = node.intervention
         params |= {
@@ -74,11 +74,17 @@ def settings_of(node: Node, spec: TrialSpec) -> dict[str, Any]:
 def kind_tags(node: Node) -> dict[str, str]:
     """Returns what the tags of a new run say of its node beside the studies that it serves."""
     tags = {names.TAG_KIND: node.kind, names.TAG_FINGERPRINT: node.fingerprint, names.TAG_SEED: str(node.spec.seed)}
-    if isinstance(node, TrialNode) and node.tuned:
-        tags[names.TAG_TUNED] = ", ".join(node.tuned)
+    if _tuned(node):
+        tags[names.TAG_TUNED] = ", ".join(_tuned(node))
     if isinstance(node, ProposedNode):
         tags |= {names.TAG_GROUP: node.group, names.TAG_SLOT: str(node.slot)}
     return tags
+
+
+def _tuned(node: Node) -> tuple[str, ...]:
+    """Returns which settings of a training, or of that whose checkpoint is evaluated, were tuned."""
+    trial = node.trial if isinstance(node, EvaluationNode) else node
+    return trial.tuned if isinstance(trial, TrialNode) else ()
 
 
 def dataset_input(spec: TrialSpec) -> Any:

@@ -30,7 +30,7 @@ ASKED: dict[str, Any] = {
     "preset": "smoke",
     "overrides": (),
     "seeds": 3,
-    **{f"{side}_{what}": None for side in ("left", "right") for what in ("uri", "preset")},
+    **{f"{side}_{what}": None for side in ("left", "right") for what in ("uri", "preset", "tuned_from")},
     **{f"{side}_set": () for side in ("left", "right")},
 }
 

@@ -16,9 +16,12 @@ from pypdf.annotations import FreeText
 from ablations.errors import ReportError
 from ablations.estimates import Record
 from ablations.fingerprint import canonical_json, digest
-from ablations.planning import Plan
-from ablations.registry import available_studies
+from ablations.optimisations import make_tuning_plan
+from ablations.planning import Plan, Request, make_plan
+from ablations.presets import PRESETS
+from ablations.registry import available_studies, get_study
 from ablations.study import Study
+from ablations.tuned import Spent, TunedFile, TunedValues, TunedVariant
 from reports import make_report
 from reports.blocks import Document, Figure, Number, Table
 from reports.carried import read_report
@@ -110,6 +113,37 @@ def test_a_manifest_holds_every_value_exactly(honest: Files, carrying: Document)
     assert row["difference"]["p"] == 0.25
     cell = content["document"]["tables"]["Softmax temperature: Softmax temperature"]["row 1 (static, 3)"]
     assert cell["ours: top-1 (%)"] == [row["value"]["mean"], row["value"]["sd"]]
+
+
+def test_tuned_values_are_asked_again() -> None:
+    asked = Request(PRESETS["smoke"], seeds=2)
+    study = get_study("temperature", asked.base())
+    entries = tuple(
+        TunedVariant.model_validate(
+            {
+                "variant": key,
+                "fingerprint": tuning.fingerprint,
+                "values": {name: factor.low for name, factor in tuning.factors.items()},
+                "base": tuning.base,
+                "validation_top1": 70.0,
+                "spent": Spent(budget=4, complete=4, pruned=0, diverged=0, epochs=9, seconds=12.5),
+                "factors": dict(tuning.factors),
+                "settings": {},
+                "git_commit": "abc",
+                "git_dirty": False,
+                "time": "2026-01-01T00:00:00Z",
+            }
+        )
+        for tuning in make_tuning_plan([study], asked, 2).tunings
+        for key in tuning.serves["temperature"]
+    )
+    values = TunedValues(Path("tuning"), (TunedFile(study="temperature", preset="smoke", tuned=entries),))
+    plan = make_plan([study], replace(asked, tuned=values))
+    assert plan.trials != make_plan([study], asked).trials
+    results = made_up_results(plan)
+    content = manifest(plan, results, build_document(plan, results), made_by(MAKER))
+    again = planned(json.loads(json.dumps(content)))
+    assert (again.trials, again.tuned) == (plan.trials, plan.tuned)
 
 
 @pytest.mark.parametrize("preset", ["quick", "paper"])
