@@ -26,9 +26,27 @@ from runners.files import check_writable
 
 if TYPE_CHECKING:
     from ablations.optimisations import SearchPlan
+    from ablations.planning import Request
+    from runners.progress import Summary
 
 Report = Callable[["SearchPlan", str, Sequence[str], Path], None]
 """Writes the report of a search, given the tracking store, formats and the runs folder."""
+
+
+_trials_option = click.option(
+    "--trials",
+    type=click.IntRange(2, 100_000),
+    default=40,
+    show_default=True,
+    help="Settings that are proposed and trained. More of them later go on from what is there.",
+)
+_repeats_option = click.option(
+    "--repeats",
+    type=click.IntRange(0, 1000),
+    default=3,
+    show_default=True,
+    help="Times that the best are trained again, under other seeds.",
+)
 
 
 def search_verb(parse_formats: Callable[[str], tuple[str, ...]], write_report: Report) -> click.Command:
@@ -42,20 +60,8 @@ def search_verb(parse_formats: Callable[[str], tuple[str, ...]], write_report: R
         )
     )
     @click.argument("name")
-    @click.option(
-        "--trials",
-        type=click.IntRange(2, 100_000),
-        default=40,
-        show_default=True,
-        help="Settings that are proposed and trained. More of them later go on from what is there.",
-    )
-    @click.option(
-        "--repeats",
-        type=click.IntRange(0, 1000),
-        default=3,
-        show_default=True,
-        help="Times that the best are trained again, under other seeds.",
-    )
+    @_trials_option
+    @_repeats_option
     @preset_option
     @set_option
     @runs_option
@@ -82,21 +88,38 @@ def search_verb(parse_formats: Callable[[str], tuple[str, ...]], write_report: R
         NAME is a built-in search (parts) or a YAML file with factors. The report has the Pareto front, trained again
         under other seeds, and the importance of each factor.
         """
-        from ablations.optimisations import make_search_plan
-        from ablations.search import get_search
-        from runners.searching import carry_out as carry_out_search
-
-        how: dict[str, Any] = {"dispatch": commands.take_dispatch(asked, runs_dir)}
-        how["recovery"] = commands.take_recovery(asked)
-        how["plugins"], wanted = commands.load_plugins(plugins), parse_formats(formats)
-        how["forecaster"] = plan_commands.make_forecaster(runs_dir, how["dispatch"])
-        plan = make_search_plan(get_search(name), make_request(preset, overrides, None), trials, repeats)
+        how, wanted = _how(asked, plugins, runs_dir), parse_formats(formats)
+        plan = _plan(name, trials, repeats, make_request(preset, overrides, None))
         check_writable(runs_dir)
         uri = commands.tracking_uri(runs_dir)
-        summary = carry_out_search(plan, runs_dir, None if offline else uri, how)
+        summary = _carry_out(plan, runs_dir, None if offline else uri, how)
         commands.tell(summary, uri, [name], verb="search")
         if not summary.interrupted and not offline and not summary.untracked:
             write_report(plan, uri, wanted, runs_dir)
         sys.exit(commands.exit_code(summary))
 
     return search
+
+
+def _how(asked: dict[str, Any], plugins: Sequence[str], runs_dir: Path) -> dict[str, Any]:
+    """Returns where and how to launch, as `commands.launch` takes it, with the plug-ins loaded."""
+    dispatch = commands.take_dispatch(asked, runs_dir)
+    return {
+        "dispatch": dispatch,
+        "recovery": commands.take_recovery(asked),
+        "plugins": commands.load_plugins(plugins),
+        "forecaster": plan_commands.make_forecaster(runs_dir, dispatch),
+    }
+
+
+def _plan(name: str, trials: int, repeats: int, asked: Request) -> SearchPlan:
+    from ablations.optimisations import make_search_plan
+    from ablations.search import get_search
+
+    return make_search_plan(get_search(name), asked, trials, repeats)
+
+
+def _carry_out(plan: SearchPlan, runs_dir: Path, uri: str | None, how: dict[str, Any]) -> Summary:
+    from runners.searching import carry_out
+
+    return carry_out(plan, runs_dir, uri, how)

@@ -1,21 +1,48 @@
-"""Renderers: a document → a file. They compute nothing; each knows one format's escaping and layout."""
+"""Renderers: a document → a file. They compute nothing; each knows one format's escaping and layout.
+
+Importing this package is light: a renderer is loaded, and matplotlib or Typst with it, when it first writes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ablations.errors import UnknownNameError
-from reports.blocks import Document
-from reports.render.html import render_html
-from reports.render.latex import render_latex
-from reports.render.markdown import render_markdown
-from reports.render.typst import render_pdf
 
-Renderer = Callable[[Document, Path, str], Path]
+if TYPE_CHECKING:
+    from reports.blocks import Document
+
+Renderer = Callable[["Document", Path, str], Path]
 """Takes the document, the folder and the file name without its ending; returns the file."""
 
-FORMATS: dict[str, Renderer] = {"pdf": render_pdf, "html": render_html, "tex": render_latex, "md": render_markdown}
+
+def _pdf(document: Document, folder: Path, stem: str) -> Path:
+    from reports.render.typst import render_pdf
+
+    return render_pdf(document, folder, stem)
+
+
+def _html(document: Document, folder: Path, stem: str) -> Path:
+    from reports.render.html import render_html
+
+    return render_html(document, folder, stem)
+
+
+def _latex(document: Document, folder: Path, stem: str) -> Path:
+    from reports.render.latex import render_latex
+
+    return render_latex(document, folder, stem)
+
+
+def _markdown(document: Document, folder: Path, stem: str) -> Path:
+    from reports.render.markdown import render_markdown
+
+    return render_markdown(document, folder, stem)
+
+
+FORMATS: dict[str, Renderer] = {"pdf": _pdf, "html": _html, "tex": _latex, "md": _markdown}
 
 
 def get_renderer(name: str) -> Renderer:
