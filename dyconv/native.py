@@ -1,7 +1,7 @@
-"""The compiled kernels of `_depthwise.c` and `_mixing.c`, called through ctypes; where they are missing torch does it.
+"""The compiled kernels of `_depthwise.c`, `_mixing.c` and `_ordering.c`, called through ctypes; or torch does it.
 
 They are built when the package is installed, if there is a C compiler, and compute float32 on the CPU. What is
-computed with them is `depthwise`'s and `mixing`'s business.
+computed with them is `depthwise`'s, `mixing`'s and `ordering`'s business.
 
 Dimensions: B images, K kernels, N numbers in a kernel; H x W source and h x w result positions, C channels, T taps.
 """
@@ -20,6 +20,8 @@ MOST_ROWS = 16
 """The tallest kernel that they convolve."""
 _MOST_KERNELS = 16
 """The most kernels that they mix."""
+_MOST_TAPS = 256
+"""The most taps of a kernel that they re-order."""
 
 Meetings = Sequence[Sequence[tuple[int, int]]]
 """For each position of a result, which kernel row (or column) meets which row (or column) of the source."""
@@ -105,6 +107,28 @@ def add_gradients(attention: Tensor, weight: Tensor, grad: Tensor, to_attention:
     _LIBRARY.dyconv_add_gradients(*read, *written, *_sizes(attention, weight))
 
 
+def can_order(kernels: Tensor, taps: int) -> bool:
+    """Whether the compiled kernels can put these, of so many taps, into another order."""
+    if not available() or kernels.dtype != torch.float32 or kernels.device.type != "cpu":
+        return False
+    return kernels.is_contiguous() and taps <= _MOST_TAPS
+
+
+def by_patch(weight: Tensor, ordered: Tensor, sizes: Sequence[int]) -> None:
+    """Write (K, O, C, T) kernels to `ordered` as (K, T, C, O); `sizes` are K, O, C and T."""
+    _LIBRARY.dyconv_by_patch(weight.data_ptr(), ordered.data_ptr(), *sizes, torch.get_num_threads())
+
+
+def by_output(ordered: Tensor, weight: Tensor, sizes: Sequence[int]) -> None:
+    """Write (K, T, C, O) kernels to `weight` as (K, O, C, T); `sizes` are K, O, C and T."""
+    _LIBRARY.dyconv_by_output(ordered.data_ptr(), weight.data_ptr(), *sizes, torch.get_num_threads())
+
+
+def flipped(ordered: Tensor, turned: Tensor, sizes: Sequence[int]) -> None:
+    """Write (K, T, C, O) kernels to `turned` as (K, T, O, C), the last tap first; `sizes` are K, O, C and T."""
+    _LIBRARY.dyconv_flipped(ordered.data_ptr(), turned.data_ptr(), *sizes, torch.get_num_threads())
+
+
 def _sizes(attention: Tensor, weight: Tensor) -> tuple[int, int, int, int]:
     return *attention.shape, weight.shape[1], torch.get_num_threads()
 
@@ -126,9 +150,13 @@ def _loaded(path: Path) -> Any:
     convolution = [pointer, pointer, pointer, ctypes.POINTER(Axis), ctypes.POINTER(Axis), size, size, threads]
     mixing = [pointer, pointer, size, pointer, size, size, size, size, threads]
     gradients = [pointer, pointer, size, pointer, size, pointer, pointer, size, size, size, size, threads]
+    ordering = [pointer, pointer, size, size, size, size, threads]
     arguments = {"gather": convolution, "kernel_gradient": convolution, "mix": mixing, "add_gradients": gradients}
+    arguments |= {"by_patch": ordering, "by_output": ordering, "flipped": ordering}
     for name, types in arguments.items():
-        function = getattr(library, f"dyconv_{name}")
+        function = getattr(library, f"dyconv_{name}", None)
+        if function is None:  # built from older sources
+            return None
         function.argtypes, function.restype = types, None
     return library
 

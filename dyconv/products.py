@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dyconv.mixing import add_gradients, mix
+from dyconv.ordering import by_output, by_patch, flipped, permuted_by_patch
 from dyconv.remembering import remembered
 from dyconv.tracing import without_autocast
 
@@ -90,7 +91,7 @@ def differentiable_product(input: Tensor, weight: Tensor, attention: Tensor, win
         h, w = window.kernel_size
         patches = F.unfold(input, window.kernel_size, window.dilation, window.padding, window.stride)  # (B, C h w, P)
         rows = torch.unflatten(patches, 1, (channels, h * w)).permute(0, 3, 2, 1).flatten(2)
-    kernels = (attention @ _by_patch(weight)).reshape(batch, rows.shape[2], out_channels)
+    kernels = (attention @ permuted_by_patch(weight)).reshape(batch, rows.shape[2], out_channels)
     maps = torch.bmm(rows, kernels).reshape(batch, *window.output_size, out_channels)
     return maps.permute(0, 3, 1, 2)
 
@@ -102,23 +103,12 @@ def _rows(input: Tensor, stride: Pair) -> Tensor:
     return input.permute(0, 2, 3, 1).flatten(1, 2)
 
 
-def _by_patch(weight: Tensor) -> Tensor:
-    """(K, O, C, h, w) to (K, h w C O): a product reads kernels in this order faster than in the other."""
-    return weight.permute(0, 3, 4, 2, 1).flatten(1)
-
-
-def _by_output(shared: Tensor, like: Tensor) -> Tensor:
-    """The inverse of `_by_patch`."""
-    num_kernels, out_channels, channels, h, w = like.shape
-    return shared.view(num_kernels, h, w, channels, out_channels).permute(0, 4, 3, 1, 2)
-
-
 class _MixedProduct(torch.autograd.Function):
     """`mixed_product` with its first derivative written by hand."""
 
     @staticmethod
     def forward(ctx: Any, input: Tensor, weight: Tensor, attention: Tensor, window: Window) -> Tensor:
-        images, shared = input.permute(0, 2, 3, 1).contiguous(), _by_patch(weight)
+        images, shared = input.permute(0, 2, 3, 1).contiguous(), by_patch(weight)
         ctx.window = window
         ctx.save_for_backward(input, weight, attention, shared)
         plan = _plan(images, shared, window)
@@ -141,7 +131,7 @@ class _MixedProduct(torch.autograd.Function):
             found = _gradients(images, shared, attention, grad.flatten(1, 2), ctx.window, ctx.needs_input_grad)
         to_images, to_shared, to_attention = found
         to_input = None if to_images is None else to_images.permute(0, 3, 1, 2)
-        return to_input, None if to_shared is None else _by_output(to_shared, weight), to_attention, None
+        return to_input, None if to_shared is None else by_output(to_shared, weight), to_attention, None
 
 
 def _gradients(
@@ -314,7 +304,7 @@ def _image_gradient(images: Tensor, weight: Tensor, attention: Tensor, grad: Ten
     maps = grad.view(batch, *window.output_size, out_channels)
     if not window.flippable:
         return _scattered(images, weight, attention, maps, window)
-    turned, kernels = window.flipped((height, width)), _flipped(weight, channels, window)
+    turned, kernels = window.flipped((height, width)), flipped(weight, channels, window.kernel_size)
     result = torch.empty_like(images)
     plan = _plan(maps, kernels, turned)
     for part, block in _chunks(maps, plan):
@@ -343,13 +333,6 @@ def _scattered(images: Tensor, weight: Tensor, attention: Tensor, maps: Tensor, 
                 found = torch.bmm(grad, block.transpose(1, 2)).view(-1, rows, columns, channels)
                 padded[part, i * d : below : s, j * e : right : t] += found
     return padded[:, p : p + height, q : q + width].contiguous()
-
-
-def _flipped(weight: Tensor, channels: int, window: Window) -> Tensor:
-    """The K kernels from outputs to inputs: turned by half a circle, in the order (h, w, O, C)."""
-    h, w = window.kernel_size
-    kernels = weight.view(weight.shape[0], h, w, channels, -1)
-    return kernels.flip(1, 2).transpose(3, 4).reshape(weight.shape[0], -1)
 
 
 def _parts(images_nHWC: Tensor, window: Window, cut: bool) -> list[Tensor]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.func import functional_call
 
-from dyconv import DynamicConv2d, mixing, native
+from dyconv import DynamicConv2d, mixing, native, ordering
 from dyconv.functional import dynamic_conv2d
 
 compiled = pytest.mark.skipif(not native.available(), reason="the kernels could not be compiled here")
@@ -157,6 +157,39 @@ def test_mixing_gives_the_same_bits_with_any_number_of_threads(two_threads: None
     torch.set_num_threads(1)
     assert all(itertools.starmap(torch.equal, zip(found, gradients(), strict=True)))
     assert torch.equal(mixed, mixing.mix(attention, weight))
+
+
+@compiled
+@settings(deadline=None, max_examples=80)
+@given(
+    channels=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    kernel=st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    num_kernels=st.integers(1, 4),
+    threads=st.integers(1, 2),
+)
+def test_numbers_of_kernels_are_put_where_torch_puts_them(
+    channels: tuple[int, int], kernel: tuple[int, int], num_kernels: int, threads: int
+) -> None:
+    before = torch.get_num_threads()
+    weight = torch.randn(num_kernels, *channels, *kernel)
+    try:
+        torch.set_num_threads(threads)
+        ordered = ordering.by_patch(weight)
+        assert torch.equal(ordered, weight.permute(0, 3, 4, 2, 1).reshape(num_kernels, -1))
+        turned = weight.flip(3, 4).permute(0, 3, 4, 1, 2).reshape(num_kernels, -1)
+        assert torch.equal(ordering.flipped(ordered, channels[1], kernel), turned)
+        assert torch.equal(ordering.by_output(ordered, weight), weight)
+    finally:
+        torch.set_num_threads(before)
+
+
+@compiled
+def test_kernels_that_the_compiled_code_does_not_know_are_ordered_by_torch() -> None:
+    whole = torch.randn(2, 6, 5, 4, 3)
+    for weight in (whole.double(), whole[:, ::2], torch.randn(2, 3, 2, 1, 257)):
+        ordered = ordering.by_patch(weight)
+        assert torch.equal(ordered, weight.permute(0, 3, 4, 2, 1).flatten(1))
+        assert torch.equal(ordering.by_output(ordered, weight), weight)
 
 
 def test_other_types_are_torchs_business() -> None:
