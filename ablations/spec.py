@@ -21,7 +21,8 @@ SPEC_VERSION = 4
 
 2: dense convolutions of dynamic layers are products of patches with kernels mixed a few images at a time.
 3: blocks of those kernels are mixed and summed up in the cache; others are folded a few images at a time.
-4: a batch may be passed through the network in parts; `train.micro_batch` and `train.on_out_of_memory`."""
+4: a batch may be passed through the network in parts; `train.micro_batch` and `train.on_out_of_memory`; depthwise
+convolutions and the mixing of kernels by compiled code, gradients of kernels with few outputs summed the other way."""
 
 
 class Frozen(BaseModel):

@@ -38,6 +38,8 @@ _IMAGES = 16
 """Images whose kernels are mixed in one pass over the K shared ones, at least."""
 _ROWS = 32
 """Kernel rows in a block, at least: a product over fewer is slow."""
+_FEW_COLUMNS = 16
+"""Fewer columns than this do not fill the registers of a product."""
 
 
 class Window(NamedTuple):
@@ -256,7 +258,7 @@ def _pointwise_gradients(
     if not strided and plan.is_whole(images):
         kernels = mix(attention, weight).view(batch, channels, out_channels)
         to_images = torch.bmm(grad, kernels.transpose(1, 2)).view_as(images)
-        torch.bmm(images.flatten(1, 2).transpose(1, 2), grad, out=kernels)
+        _kernels_gradient(images.flatten(1, 2), grad, kernels)
         add_gradients(attention, weight, kernels.flatten(1), sums[1], sums[0])
         return to_images, sums[0].to(weight.dtype), sums[1].to(attention.dtype)
     to_images = torch.zeros_like(images) if strided else torch.empty_like(images)
@@ -270,9 +272,20 @@ def _pointwise_gradients(
                 first = reach.start // plan.columns
                 found = torch.bmm(grad[part], kernels.transpose(1, 2)).view(-1, *window.output_size, kernels.shape[1])
                 to_images[part, ::s, ::t, first : first + kernels.shape[1]] = found
-            torch.bmm(pixels.transpose(1, 2), grad[part], out=kernels)
+            _kernels_gradient(pixels, grad[part], kernels)
             _add_up(sums, weight, attention, kernels.flatten(1), part, reach)
     return to_images, sums[0].to(weight.dtype), sums[1].to(attention.dtype)
+
+
+def _kernels_gradient(patches: Tensor, grad: Tensor, kernels: Tensor) -> None:
+    """Write the (n, j, O) gradients of mixed kernels, from (n, P, j) patches and the (n, P, O) gradient of the output.
+
+    Where there are few outputs, the product is faster the other way round.
+    """
+    if grad.shape[2] < min(_FEW_COLUMNS, patches.shape[2]):
+        kernels.copy_(torch.bmm(grad.transpose(1, 2), patches).transpose(1, 2))
+    else:
+        torch.bmm(patches.transpose(1, 2), grad, out=kernels)
 
 
 def _add_up(
@@ -292,7 +305,7 @@ def _kernel_gradients(
     sums = torch.zeros_like(weight, dtype=exact), torch.zeros_like(attention, dtype=exact)
     for part, block in _chunks(images, plan):
         for patches, reach, kernels in _blocks(_parts(images[part], window, plan.cut), block):
-            torch.bmm(patches.transpose(1, 2), grad[part], out=kernels)
+            _kernels_gradient(patches, grad[part], kernels)
             _add_up(sums, weight, attention, kernels.flatten(1), part, reach)
     return sums[0].to(weight.dtype), sums[1].to(attention.dtype)
 
