@@ -22,7 +22,8 @@ Made by `make bench`. Each line is measured in one process: the implementations 
 rounds stands here, so that the ratios hold although the machine is shared. *Textbook* is one aggregated kernel per
 image and one convolution grouped by image, as public implementations do it (`benchmarks/textbook.py`); it computes the
 same numbers. *Static* is the network or layer with ordinary convolutions, channels-last unless said otherwise. K = 4,
-float32, one thread, every convolution but the stem dynamic.
+float32, one thread, every convolution but the stem dynamic. What falls short of its goal, why, and what was tried
+against it: [limits.md](limits.md).
 """
 
 
@@ -96,7 +97,7 @@ def _networks(results: list[dict[str, Any]]) -> str:
         + "\n\nHow near that is to what the processor could do (ms, and shares of the measured time):\n\n"
         + _table(bound_head, bounds)
         + "\n\nWhere the time goes (ms, by torch's profiler, which slows calls down; calls are Python, dispatch, "
-        "autograd and the small operations of attention):\n\n"
+        "autograd, the small operations of attention and, in ours, the compiled kernels, which it does not see):\n\n"
         + _anatomy(results)
         + "\n\nPeak memory of that step beyond parameters and images (MiB):\n\n"
         + _table(memory_head, memory)
