@@ -5,9 +5,10 @@ A comparison is fair as far as its rows were given the same. Where they were not
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ablations.factors import default_nuisance
 from ablations.planning import EvaluationNode, Plan, TrialNode
@@ -99,8 +100,9 @@ def ledger_table(plan: Plan, results: Results) -> Table:
     rows = []
     for study in plan.studies:
         given = [] if study.is_about_cost else list(_given(study, plan))
+        usual = _usual(given)
         for one in given:
-            own = tuple(_unequal(one, given))
+            own = tuple(_unequal(one, usual))
             marks |= set(own)
             rows.append((study.title, (*_head(one, own), *_tuning_cells(one, plan), *_training_cells(one, seconds))))
     cells, rules = grouped(rows)
@@ -129,6 +131,7 @@ def _given(study: Study, plan: Plan) -> Iterator[_Given]:
     shared: dict[str, dict[Place, None]] = {}
     trials: dict[str, dict[str, TrialNode]] = {}
     bases: dict[Place, str] = {}
+    titles = short_titles(study)
     for cell in plan.cells_of(study.name):
         node = plan.node(cell.fingerprint)
         trial = node.trial if isinstance(node, EvaluationNode) else plan.trials[cell.fingerprint]
@@ -140,13 +143,13 @@ def _given(study: Study, plan: Plan) -> Iterator[_Given]:
     for base, places in shared.items():
         network, variant = next(iter(places))
         key = f"{network}: {variant}" if network else variant
-        titles = tuple(_titles(study, list(places)))
-        yield _Given(study, titles, tuple(trials[base].values()), plan.tuned.get((study.name, key)))
+        told = tuple(_titles(study, titles, list(places)))
+        yield _Given(study, told, tuple(trials[base].values()), plan.tuned.get((study.name, key)))
 
 
-def _titles(study: Study, places: Sequence[Place]) -> Iterator[str]:
+def _titles(study: Study, titles: Mapping[str, str], places: Sequence[Place]) -> Iterator[str]:
     """Yields the titles of rows; of all rows on an inspected network, the network's, which is what was trained."""
-    titles, networks = short_titles(study), {network.name: network.title for network in study.networks}
+    networks = {network.name: network.title for network in study.networks}
     for network in dict.fromkeys(network for network, _ in places):
         own = [variant for other, variant in places if other == network]
         if network and len(own) == len(study.variants):
@@ -155,20 +158,36 @@ def _titles(study: Study, places: Sequence[Place]) -> Iterator[str]:
             yield from (f"{networks[network]}: {titles[name]}" if network else titles[name] for name in own)
 
 
-def _unequal(one: _Given, given: Sequence[_Given]) -> Iterator[str]:
+class _Usual(NamedTuple):
+    """What most rows of a study were given; of equally frequent ones the largest; `None` where none was."""
+
+    trials: int | None
+    factors: tuple[str, ...] | None
+    epochs: int | None
+
+
+def _usual(given: Sequence[_Given]) -> _Usual:
+    tuned = [one.tuned for one in given if one.tuned is not None]
+    return _Usual(
+        _most([entry.spent.trials for entry in tuned]),
+        _most([tuple(sorted(entry.values)) for entry in tuned]),
+        _most([one.epochs for one in given]),
+    )
+
+
+def _unequal(one: _Given, usual: _Usual) -> Iterator[str]:
     if one.tuned is not None:
-        others = [other.tuned for other in given if other.tuned is not None]
-        if one.tuned.spent.trials != _most([other.spent.trials for other in others]):
+        if one.tuned.spent.trials != usual.trials:
             yield TRIALS
-        if sorted(one.tuned.values) != _most([sorted(other.values) for other in others]):
+        if tuple(sorted(one.tuned.values)) != usual.factors:
             yield FACTORS
-    if one.epochs != _most([other.epochs for other in given]):
+    if one.epochs != usual.epochs:
         yield EPOCHS
 
 
 def _most(values: Sequence[Any]) -> Any:
-    """Returns the most frequent value; of several that are equally frequent, the largest."""
-    return max(values, key=lambda value: (values.count(value), value))
+    counts = Counter(values)
+    return max(counts, key=lambda value: (counts[value], value), default=None)
 
 
 def _head(one: _Given, marks: tuple[str, ...]) -> tuple[Cell, ...]:
