@@ -16,7 +16,7 @@ from ablations.errors import UnknownNameError
 from ablations.facts import DatasetFacts
 from ablations.names import AGGREGATIONS, NETWORKS, ROLES
 
-SPEC_VERSION = 4
+SPEC_VERSION = 5
 """Part of every fingerprint: raised when the meaning of a setting or the result of a computation changes.
 
 2: dense convolutions of dynamic layers are products of patches with kernels mixed a few images at a time.

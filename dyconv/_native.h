@@ -15,5 +15,6 @@ torch does the work. Sums keep their order whatever the number of threads. */
 #define AT(type, pointer) (*(type *)(pointer))
 
 typedef float wide __attribute__((vector_size(64), aligned(4), may_alias));
+typedef float half __attribute__((vector_size(32), aligned(4), may_alias));
 typedef float narrow __attribute__((vector_size(16), aligned(4), may_alias));
 typedef float single __attribute__((aligned(4), may_alias));

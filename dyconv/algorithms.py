@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dyconv import native, products
+from dyconv import native, pointwise, products
 from dyconv.depthwise import direct_convolution, is_computable
 from dyconv.errors import ArgumentError, unknown_name
 from dyconv.folding import Convolution, folded_convolution, is_channels_last
@@ -111,6 +111,13 @@ def _product(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> T
     window = products.Window(g.kernel_size, g.stride, g.padding, g.dilation, g.output_size)
     by_hand = g.batch > 0 and not is_traced()
     return (products.mixed_product if by_hand else products.differentiable_product)(input, weight, attention, window)
+
+
+def _tiled(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
+    """Pointwise by compiled kernels, in channels-last; by products where they are missing or do not know the type."""
+    if not pointwise.is_computable(input, weight):
+        return _product(input, weight, attention, g)
+    return pointwise.tiled_product(input, weight, attention)
 
 
 def _each(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
@@ -229,6 +236,8 @@ _LINES = 1.1  # one multiply-add of a product that is summed up over lines of pa
 _CALL = 1.4e6  # the set-up of one convolution, forward and backward
 _SHARED = 800.0  # one element of the K kernels, once per batch
 _OPEN_BATCH = 64  # stands for a batch size that is not known yet
+_TILED_MIXING = 12.0  # one element of a kernel that is multiplied as soon as it is mixed
+_TILED_PRODUCT = 0.95  # one multiply-add of that
 _DIRECT = 4.0  # one multiply-add of a compiled depthwise kernel
 _PER_TAP = 40.0  # one multiply-add done element by element
 
@@ -250,6 +259,13 @@ def _cost_of_product(g: Geometry) -> float:
         return mixing + g.multiply_adds
     lines = prod(g.output_size) * g.kernel_size[1] * g.in_channels * (1 if g.stride[0] == 1 else g.kernel_size[0])
     return mixing + _LINES * g.multiply_adds + _PATCH * lines
+
+
+def _cost_of_tiled(g: Geometry) -> float:
+    """Faster than products wherever it has been compiled."""
+    if not native.available():
+        return _cost_of_product(g)
+    return _TILED_MIXING * g.kernel_elements + _TILED_PRODUCT * g.multiply_adds
 
 
 def _cost_of_each(g: Geometry) -> float:
@@ -288,6 +304,11 @@ def _foldable(g: Geometry) -> bool:
     return g.batch > 0
 
 
+def _tileable(g: Geometry) -> bool:
+    fits = pointwise.fits(g.in_channels, g.out_channels, g.num_kernels)
+    return g.pointwise and g.stride == (1, 1) and g.batch > 0 and fits
+
+
 def _depthwise_foldable(g: Geometry) -> bool:
     return g.depthwise and g.batch > 0
 
@@ -295,6 +316,7 @@ def _depthwise_foldable(g: Geometry) -> bool:
 _ALGORITHMS: dict[str, Algorithm] = {
     "plain": Algorithm(lambda g: g.batch == 1 or g.num_kernels == 1, lambda g: 0.0, _plain),
     "product": Algorithm(lambda g: g.groups == 1, _cost_of_product, _product, keeps_format=True),
+    "tiled": Algorithm(_tileable, _cost_of_tiled, _tiled, keeps_format=True, sequential=True),
     "each": Algorithm(_foldable, _cost_of_each, _each, keeps_format=True, sequential=True),
     "grouped": Algorithm(_foldable, _cost_of_grouped, _grouped),
     "depthwise": Algorithm(_depthwise_foldable, _cost_of_depthwise, _depthwise),

@@ -1,9 +1,10 @@
-"""The compiled kernels of `_depthwise.c`, `_mixing.c` and `_ordering.c`, called through ctypes; or torch does it.
+"""The compiled kernels of `_depthwise.c`, `_mixing.c`, `_ordering.c` and `_pointwise.c`, called through ctypes.
 
-They are built when the package is installed, if there is a C compiler, and compute float32 on the CPU. What is
-computed with them is `depthwise`'s, `mixing`'s and `ordering`'s business.
+They are built when the package is installed, if there is a C compiler, and compute float32 on the CPU; torch does it
+elsewhere. What is computed with them is `depthwise`'s, `mixing`'s, `ordering`'s and `pointwise`'s business.
 
-Dimensions: B images, K kernels, N numbers in a kernel; H x W source and h x w result positions, C channels, T taps.
+Dimensions: B images, K kernels, N numbers in a kernel; H x W source and h x w result positions, C channels, T taps;
+P pixels, I rows and J columns of a matrix.
 """
 
 import ctypes
@@ -18,10 +19,14 @@ from torch import Tensor
 
 MOST_ROWS = 16
 """The tallest kernel that they convolve."""
-_MOST_KERNELS = 16
+MOST_KERNELS = 16
 """The most kernels that they mix."""
 _MOST_TAPS = 256
 """The most taps of a kernel that they re-order."""
+FEWEST_COLUMNS = 8
+"""The narrowest matrices that they multiply with."""
+_LANES, _HEIGHT = 16, 16
+"""Numbers that are summed side by side, and rows of a tile, which say what they need for sums under way."""
 
 Meetings = Sequence[Sequence[tuple[int, int]]]
 """For each position of a result, which kernel row (or column) meets which row (or column) of the source."""
@@ -86,7 +91,7 @@ def _convolve(function: Any, source: Tensor, kernels: Tensor, other: Tensor, row
 
 def can_mix(attention: Tensor, *rows: Tensor) -> bool:
     """Whether the compiled kernels can mix by `attention` with these matrices, whose rows may be far apart."""
-    if not available() or attention.shape[1] > _MOST_KERNELS or not attention.is_contiguous():
+    if not available() or attention.shape[1] > MOST_KERNELS or not attention.is_contiguous():
         return False
     for tensor in (attention, *rows):
         if tensor.dtype != torch.float32 or tensor.stride(-1) != 1 or tensor.is_cuda:
@@ -129,6 +134,36 @@ def flipped(ordered: Tensor, turned: Tensor, sizes: Sequence[int]) -> None:
     _LIBRARY.dyconv_flipped(ordered.data_ptr(), turned.data_ptr(), *sizes, torch.get_num_threads())
 
 
+def product(
+    source: Tensor, weight: Tensor, attention: Tensor, start: Tensor | None, result: Tensor, rows_last: bool
+) -> None:
+    """Write to `result` the products of each image's I-vectors, one for each of its P pixels, with its own mixture.
+
+    `source` lies in memory as (B, P, I), `result` as (B, P, J), `weight` as (K, I, J) or, if `rows_last`, (K, J, I);
+    `attention` is (B, K). Sums begin at `start` (B, J) if that is given.
+    """
+    pixels = source.shape[2:].numel()
+    sizes = source.shape[0], pixels, weight.shape[0], source.shape[1], result.shape[1]
+    begin = None if start is None else start.data_ptr()
+    pointers = source.data_ptr(), weight.data_ptr(), attention.data_ptr(), begin, result.data_ptr()
+    _LIBRARY.dyconv_product(*pointers, *sizes, rows_last, torch.get_num_threads())
+
+
+def product_gradient(
+    left: Tensor, right: Tensor, weight: Tensor, attention: Tensor, to_weight: Tensor, to_attention: Tensor
+) -> None:
+    """Write the gradients of (K, I, J) kernels and of (B, K) attention, from (B, P, I) and (B, P, J) in memory."""
+    rows_last = right.shape[1] < _LANES <= left.shape[1]
+    if rows_last:  # vectors go along the wider side
+        left, right = right, left
+    (images, rows), kernels, threads = left.shape[:2], weight.shape[0], torch.get_num_threads()
+    scratch = left.new_empty(images * kernels * (threads * _LANES + -(-rows // _HEIGHT)))
+    pointers = left.data_ptr(), right.data_ptr(), weight.data_ptr(), attention.data_ptr()
+    sums = to_weight.data_ptr(), to_attention.data_ptr(), scratch.data_ptr()
+    sizes = images, left.shape[2:].numel(), kernels, rows, right.shape[1]
+    _LIBRARY.dyconv_product_gradient(*pointers, *sums, *sizes, rows_last, threads)
+
+
 def _sizes(attention: Tensor, weight: Tensor) -> tuple[int, int, int, int]:
     return *attention.shape, weight.shape[1], torch.get_num_threads()
 
@@ -153,6 +188,8 @@ def _loaded(path: Path) -> Any:
     ordering = [pointer, pointer, size, size, size, size, threads]
     arguments = {"gather": convolution, "kernel_gradient": convolution, "mix": mixing, "add_gradients": gradients}
     arguments |= {"by_patch": ordering, "by_output": ordering, "flipped": ordering}
+    arguments["product"] = [pointer] * 5 + [size] * 5 + [threads, threads]
+    arguments["product_gradient"] = [pointer] * 7 + [size] * 5 + [threads, threads]
     for name, types in arguments.items():
         function = getattr(library, f"dyconv_{name}", None)
         if function is None:  # built from older sources

@@ -28,10 +28,11 @@ def chosen(channels: int, out: int, size: int, kernel: int = 1, **kw: int) -> st
 @pytest.mark.parametrize(
     ("shape", "expected"),
     [
-        ((16, 8, 14), "product"),
-        ((24, 144, 8), "product"),
-        ((384, 64, 7), "product"),
-        ((576, 160, 2), "mix_output"),
+        ((16, 7, 14), "product"),
+        ((16, 8, 14), "tiled"),
+        ((24, 144, 8), "tiled"),
+        ((384, 64, 7), "tiled"),
+        ((576, 160, 2), "tiled"),
         ((56, 336, 1), "mix_input"),
         ((112, 1280, 1), "mix_input"),
         ((336, 112, 1), "mix_output"),

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -13,17 +12,7 @@ from torch.func import functional_call
 
 from dyconv import DynamicConv2d, mixing, native, ordering
 from dyconv.functional import dynamic_conv2d
-
-compiled = pytest.mark.skipif(not native.available(), reason="the kernels could not be compiled here")
-CLOSE = {"rtol": 1e-4, "atol": 1e-4}
-
-
-@pytest.fixture
-def two_threads() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
+from tests.dyconv.definition import CLOSE, by_image, compiled, with_gradients
 
 
 def depthwise(batch: int, channels: int, size: tuple[int, int], kernel: tuple[int, int]) -> tuple[Tensor, ...]:
@@ -33,17 +22,6 @@ def depthwise(batch: int, channels: int, size: tuple[int, int], kernel: tuple[in
     weight = torch.randn(3, channels, 1, *kernel, generator=draw)
     attention = torch.softmax(torch.randn(batch, 3, generator=draw), 1)
     return tuple(tensor.requires_grad_() for tensor in (images, weight, attention))
-
-
-def by_image(images: Tensor, weight: Tensor, attention: Tensor, **how: Any) -> Tensor:
-    """The definition, in double precision: each image with its own kernel."""
-    kernels = torch.einsum("bk,k...->b...", attention.double(), weight.double())
-    return torch.cat([F.conv2d(images[b : b + 1].double(), kernels[b], **how) for b in range(len(images))])
-
-
-def with_gradients(output: Tensor, tensors: tuple[Tensor, ...]) -> list[Tensor]:
-    seed = torch.randn(output.shape, generator=torch.Generator().manual_seed(1))
-    return [output, *torch.autograd.grad(output, tensors, seed.to(output.dtype))]
 
 
 def ours(tensors: tuple[Tensor, ...], **how: Any) -> list[Tensor]:
