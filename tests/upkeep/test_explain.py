@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ablations.fingerprint import SHORT
+from ablations.spec import SPEC_VERSION
 from runners.machine import Process
 from tests.upkeep.made_up import STUDY, Folder, Invoke
 
@@ -129,7 +130,7 @@ def test_explain_finds_the_nearest_result_of_a_folder_without_history(
     assert "train.epochs: 2 → 1" in said
     assert "model.width" not in said
     # Found by the fingerprint alone.
-    assert "spec version: 4 → 99" in said
+    assert f"spec version: {SPEC_VERSION} → 99" in said
 
 
 def test_explain_finds_a_result_whose_folder_tells_for_what_it_was_measured(folder: Folder, invoke: Invoke) -> None:
