@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dyconv import native, pointwise, products
+from dyconv import native, products, tiling
 from dyconv.depthwise import direct_convolution, is_computable
 from dyconv.errors import ArgumentError, unknown_name
 from dyconv.folding import Convolution, folded_convolution, is_channels_last
@@ -108,16 +108,20 @@ def _plain(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Ten
 
 def _product(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
     """Not grouped: matrix products of patches with aggregated kernels, a few images at a time."""
-    window = products.Window(g.kernel_size, g.stride, g.padding, g.dilation, g.output_size)
     by_hand = g.batch > 0 and not is_traced()
-    return (products.mixed_product if by_hand else products.differentiable_product)(input, weight, attention, window)
+    compute = products.mixed_product if by_hand else products.differentiable_product
+    return compute(input, weight, attention, _window(g))
 
 
 def _tiled(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
-    """Pointwise by compiled kernels, in channels-last; by products where they are missing or do not know the type."""
-    if not pointwise.is_computable(input, weight):
+    """Not grouped, by compiled kernels in channels-last; products where they are missing or do not know the type."""
+    if not tiling.is_computable(input, weight):
         return _product(input, weight, attention, g)
-    return pointwise.tiled_product(input, weight, attention)
+    return tiling.tiled_product(input, weight, attention, _window(g))
+
+
+def _window(g: Geometry) -> products.Window:
+    return products.Window(g.kernel_size, g.stride, g.padding, g.dilation, g.output_size)
 
 
 def _each(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
@@ -305,8 +309,7 @@ def _foldable(g: Geometry) -> bool:
 
 
 def _tileable(g: Geometry) -> bool:
-    fits = pointwise.fits(g.in_channels, g.out_channels, g.num_kernels)
-    return g.pointwise and g.stride == (1, 1) and g.batch > 0 and fits
+    return g.groups == 1 and g.batch > 0 and tiling.fits(g.in_channels, g.out_channels, g.num_kernels)
 
 
 def _depthwise_foldable(g: Geometry) -> bool:

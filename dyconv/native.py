@@ -1,10 +1,10 @@
-"""The compiled kernels of `_depthwise.c`, `_mixing.c`, `_ordering.c` and `_pointwise.c`, called through ctypes.
+"""The compiled kernels of `_depthwise.c`, `_mixing.c`, `_ordering.c` and `_tiled.c`, called through ctypes.
 
 They are built when the package is installed, if there is a C compiler, and compute float32 on the CPU; torch does it
-elsewhere. What is computed with them is `depthwise`'s, `mixing`'s, `ordering`'s and `pointwise`'s business.
+elsewhere. What is computed with them is `depthwise`'s, `mixing`'s, `ordering`'s and `tiling`'s business.
 
 Dimensions: B images, K kernels, N numbers in a kernel; H x W source and h x w result positions, C channels, T taps;
-P pixels, I rows and J columns of a matrix.
+I rows and J columns of a matrix.
 """
 
 import ctypes
@@ -25,7 +25,7 @@ _MOST_TAPS = 256
 """The most taps of a kernel that they re-order."""
 FEWEST_COLUMNS = 8
 """The narrowest matrices that they multiply with."""
-_LANES, _HEIGHT = 16, 16
+LANES, _HEIGHT = 16, 16
 """Numbers that are summed side by side, and rows of a tile, which say what they need for sums under way."""
 
 Meetings = Sequence[Sequence[tuple[int, int]]]
@@ -53,6 +53,51 @@ class Axis(ctypes.Structure):
         flat = [pair for found in meetings for pair in found]
         numbers = starts, [tap for tap, _ in flat], [source for _, source in flat]
         return cls(*((ctypes.c_int32 * len(n))(*n) for n in numbers), len(meetings), source_size, taps)
+
+
+class Side(ctypes.Structure):
+    """How far apart two images, two lines and two pixels of a line are."""
+
+    _fields_ = tuple((name, ctypes.c_int64) for name in ("image", "line", "pixel"))
+
+
+class Reach(ctypes.Structure):
+    """Where a tap begins on both sides, and the lines and pixels of a line that it brings from one to the other."""
+
+    _fields_ = tuple((name, ctypes.c_int64) for name in ("source", "result", "lines", "pixels"))
+
+
+class Matrices(ctypes.Structure):
+    """Kernels, taps, rows I and columns J, and how far apart each of these are."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_int64) for name in ("kernels", "taps", "rows", "columns", "kernel", "tap", "row", "column")
+    )
+
+
+class Window(ctypes.Structure):
+    """Which pixels of a source meet which of a result, as the C code reads it.
+
+    `fills` says that the first tap does not reach all pixels of the result, `pixels` how many a tap reaches at most.
+    """
+
+    _fields_ = (
+        ("images", ctypes.c_int64),
+        ("pixels", ctypes.c_int64),
+        ("fills", ctypes.c_int64),
+        ("source", Side),
+        ("result", Side),
+        ("matrices", Matrices),
+        ("reaches", ctypes.POINTER(Reach)),
+    )
+
+    @classmethod
+    def of(cls, images: int, source: Side, result: Side, matrices: Matrices, reaches: Sequence[Reach]) -> "Window":
+        """Return the window of these taps."""
+        pixels = max(reach.lines * reach.pixels for reach in reaches)
+        whole = reaches[0].lines * reaches[0].pixels * matrices.columns == result.image
+        listed = (Reach * len(reaches))(*reaches)
+        return cls(images, pixels, not whole, source, result, matrices, listed)
 
 
 def available() -> bool:
@@ -135,33 +180,27 @@ def flipped(ordered: Tensor, turned: Tensor, sizes: Sequence[int]) -> None:
 
 
 def product(
-    source: Tensor, weight: Tensor, attention: Tensor, start: Tensor | None, result: Tensor, rows_last: bool
+    window: Window, source: Tensor, weight: Tensor, attention: Tensor, start: Tensor | None, result: Tensor
 ) -> None:
-    """Write to `result` the products of each image's I-vectors, one for each of its P pixels, with its own mixture.
+    """Write to `result` the products of the source's pixels, vectors of I, with each image's own mixture of matrices.
 
-    `source` lies in memory as (B, P, I), `result` as (B, P, J), `weight` as (K, I, J) or, if `rows_last`, (K, J, I);
-    `attention` is (B, K). Sums begin at `start` (B, J) if that is given.
+    `attention` is (B, K) and contiguous. Sums begin at `start` (B, J), contiguous, if that is given.
     """
-    pixels = source.shape[2:].numel()
-    sizes = source.shape[0], pixels, weight.shape[0], source.shape[1], result.shape[1]
     begin = None if start is None else start.data_ptr()
     pointers = source.data_ptr(), weight.data_ptr(), attention.data_ptr(), begin, result.data_ptr()
-    _LIBRARY.dyconv_product(*pointers, *sizes, rows_last, torch.get_num_threads())
+    _LIBRARY.dyconv_product(window, *pointers, torch.get_num_threads())
 
 
 def product_gradient(
-    left: Tensor, right: Tensor, weight: Tensor, attention: Tensor, to_weight: Tensor, to_attention: Tensor
+    window: Window, sides: tuple[Tensor, Tensor], weight: Tensor, attention: Tensor, gradients: tuple[Tensor, Tensor]
 ) -> None:
-    """Write the gradients of (K, I, J) kernels and of (B, K) attention, from (B, P, I) and (B, P, J) in memory."""
-    rows_last = right.shape[1] < _LANES <= left.shape[1]
-    if rows_last:  # vectors go along the wider side
-        left, right = right, left
-    (images, rows), kernels, threads = left.shape[:2], weight.shape[0], torch.get_num_threads()
-    scratch = left.new_empty(images * kernels * (threads * _LANES + -(-rows // _HEIGHT)))
-    pointers = left.data_ptr(), right.data_ptr(), weight.data_ptr(), attention.data_ptr()
-    sums = to_weight.data_ptr(), to_attention.data_ptr(), scratch.data_ptr()
-    sizes = images, left.shape[2:].numel(), kernels, rows, right.shape[1]
-    _LIBRARY.dyconv_product_gradient(*pointers, *sums, *sizes, rows_last, threads)
+    """Write the gradients of the kernels and of (B, K) attention, from the source and the gradient of the result."""
+    sizes, threads = window.matrices, torch.get_num_threads()
+    tiles = sizes.taps * -(-sizes.rows // _HEIGHT)
+    scratch = weight.new_empty(window.images * sizes.kernels * (threads * LANES + tiles))
+    read = (*sides, weight, attention)
+    pointers = [tensor.data_ptr() for tensor in (*read, *gradients, scratch)]
+    _LIBRARY.dyconv_product_gradient(window, *pointers, threads)
 
 
 def _sizes(attention: Tensor, weight: Tensor) -> tuple[int, int, int, int]:
@@ -188,8 +227,8 @@ def _loaded(path: Path) -> Any:
     ordering = [pointer, pointer, size, size, size, size, threads]
     arguments = {"gather": convolution, "kernel_gradient": convolution, "mix": mixing, "add_gradients": gradients}
     arguments |= {"by_patch": ordering, "by_output": ordering, "flipped": ordering}
-    arguments["product"] = [pointer] * 5 + [size] * 5 + [threads, threads]
-    arguments["product_gradient"] = [pointer] * 7 + [size] * 5 + [threads, threads]
+    arguments["product"] = [ctypes.POINTER(Window)] + [pointer] * 5 + [threads]
+    arguments["product_gradient"] = [ctypes.POINTER(Window)] + [pointer] * 7 + [threads]
     for name, types in arguments.items():
         function = getattr(library, f"dyconv_{name}", None)
         if function is None:  # built from older sources

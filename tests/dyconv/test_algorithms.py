@@ -36,10 +36,11 @@ def chosen(channels: int, out: int, size: int, kernel: int = 1, **kw: int) -> st
         ((56, 336, 1), "mix_input"),
         ((112, 1280, 1), "mix_input"),
         ((336, 112, 1), "mix_output"),
-        ((64, 64, 32, 3), "each"),
-        ((128, 128, 16, 3), "each"),
-        ((256, 256, 8, 3), "product"),
-        ((512, 512, 4, 3), "product"),
+        ((64, 64, 32, 3), "tiled"),
+        ((128, 128, 16, 3), "tiled"),
+        ((512, 512, 4, 3), "tiled"),
+        ((64, 7, 32, 3), "each"),
+        ((512, 7, 4, 3), "product"),
     ],
 )
 def test_the_fastest_measured_algorithm_is_chosen(shape: tuple[int, ...], expected: str) -> None:
@@ -54,7 +55,7 @@ def test_depthwise_layers_have_their_own_paths(size: int, kernel: int, expected:
 def test_an_accelerator_is_never_given_images_one_by_one() -> None:
     one = (1, 1)
     geometry = Geometry(64, 4, 64, 64, (32, 32), (3, 3), one, one, one, 1)
-    assert choose(geometry) is _ALGORITHMS["each"]
+    assert choose(geometry) is _ALGORITHMS["tiled"]
     assert choose(geometry, on_cpu=False) is _ALGORITHMS["product"]
 
 

@@ -1,4 +1,4 @@
-"""Compiled pointwise products against the definition in double precision: any shape, any number of threads."""
+"""Compiled products of tiles against the definition in double precision: any shape, any number of threads."""
 
 from typing import Any
 
@@ -11,21 +11,24 @@ from torch import Tensor
 from dyconv import native
 from dyconv.algorithms import Geometry, available_algorithms
 from dyconv.functional import dynamic_conv2d
-from dyconv.pointwise import input_gradient
+from dyconv.products import Window
+from dyconv.tiling import input_gradient, shared_kernels, steps
 from tests.dyconv.definition import CLOSE, by_image, compiled, with_gradients
 
 
-def pointwise(batch: int, channels: tuple[int, int], size: tuple[int, int], num_kernels: int = 4) -> tuple[Tensor, ...]:
-    """Channels-last images, kernels and attention of one pixel's reach, that want gradients."""
+def pointwise(
+    batch: int, channels: tuple[int, int], size: tuple[int, int], num_kernels: int = 4, kernel: tuple[int, int] = (1, 1)
+) -> tuple[Tensor, ...]:
+    """Channels-last images, kernels (of one tap, if no other size is given) and attention, that want gradients."""
     draw = torch.Generator().manual_seed(0)
     images = torch.randn(batch, channels[0], *size, generator=draw).contiguous(memory_format=torch.channels_last)
-    weight = torch.randn(num_kernels, channels[1], channels[0], 1, 1, generator=draw)
+    weight = torch.randn(num_kernels, channels[1], channels[0], *kernel, generator=draw)
     attention = torch.softmax(torch.randn(batch, num_kernels, generator=draw), 1)
     return tuple(tensor.requires_grad_() for tensor in (images, weight, attention))
 
 
-def tiled(tensors: tuple[Tensor, ...]) -> list[Tensor]:
-    return with_gradients(dynamic_conv2d(*tensors, algorithm="tiled"), tensors)
+def tiled(tensors: tuple[Tensor, ...], **how: Any) -> list[Tensor]:
+    return with_gradients(dynamic_conv2d(*tensors, algorithm="tiled", **how), tensors)
 
 
 @compiled
@@ -45,23 +48,40 @@ def test_a_pointwise_convolution_is_the_definition(
 
 
 @compiled
+@settings(deadline=None, max_examples=120)
+@given(data=st.data())
+def test_a_convolution_is_the_definition(data: st.DataObject) -> None:
+    kernel = data.draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
+    stride, dilation = (data.draw(st.tuples(st.integers(1, most), st.integers(1, most))) for most in (3, 2))
+    padding = data.draw(st.tuples(st.integers(0, 4), st.integers(0, 4)))
+    least = [max(1, d * (k - 1) + 1 - 2 * p) for d, k, p in zip(dilation, kernel, padding, strict=True)]
+    size = (least[0] + data.draw(st.integers(0, 9)), least[1] + data.draw(st.integers(0, 9)))
+    channels = data.draw(st.tuples(st.integers(8, 35), st.integers(8, 35)))
+    how = {"stride": stride, "padding": padding, "dilation": dilation}
+    tensors = pointwise(data.draw(st.integers(2, 6)), channels, size, 3, kernel)
+    for found, expected in zip(tiled(tensors, **how), with_gradients(by_image(*tensors, **how), tensors), strict=True):
+        torch.testing.assert_close(found, expected.to(found.dtype), rtol=1e-4, atol=2e-3)
+
+
+@compiled
 @pytest.mark.parametrize("channels", [(8, 300), (300, 8), (150, 40), (40, 150)])
-def test_maps_that_do_not_fit_the_cache_are_done_in_chunks(channels: tuple[int, int]) -> None:
-    tensors = pointwise(9, channels, (23, 23))
-    for found, expected in zip(tiled(tensors), with_gradients(by_image(*tensors), tensors), strict=True):
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_maps_that_do_not_fit_the_cache_are_done_in_chunks(channels: tuple[int, int], kernel: int) -> None:
+    tensors, how = pointwise(9, channels, (23, 23), kernel=(kernel, kernel)), {"padding": kernel // 2}
+    for found, expected in zip(tiled(tensors, **how), with_gradients(by_image(*tensors, **how), tensors), strict=True):
         torch.testing.assert_close(found, expected.to(found.dtype), rtol=1e-4, atol=1e-2)
 
 
 @compiled
 @pytest.mark.parametrize("channels", [(10, 40), (40, 10), (33, 70)])
-@pytest.mark.parametrize("size", [(2, 2), (30, 30)])
-def test_the_number_of_threads_changes_no_bit_of_a_pointwise_one(
-    channels: tuple[int, int], size: tuple[int, int], two_threads: None
+@pytest.mark.parametrize(("size", "kernel"), [((2, 2), 1), ((30, 30), 1), ((9, 9), 3)])
+def test_the_number_of_threads_changes_no_bit_of_a_product(
+    channels: tuple[int, int], size: tuple[int, int], kernel: int, two_threads: None
 ) -> None:
-    tensors = pointwise(13, channels, size)
-    found = tiled(tensors)
+    tensors, how = pointwise(13, channels, size, kernel=(kernel, kernel)), {"padding": kernel // 2}
+    found = tiled(tensors, **how)
     torch.set_num_threads(1)
-    for one, other in zip(tiled(tensors), found, strict=True):
+    for one, other in zip(tiled(tensors, **how), found, strict=True):
         assert torch.equal(one, other)
 
 
@@ -74,14 +94,17 @@ def test_a_pointwise_result_does_not_depend_on_the_rest_of_the_batch() -> None:
 
 
 @compiled
-def test_the_gradient_of_an_input_begins_where_it_is_told(two_threads: None) -> None:
-    images, weight, attention = (tensor.detach() for tensor in pointwise(3, (24, 9), (5, 4)))
-    grad = torch.randn(3, 9, 5, 4).contiguous(memory_format=torch.channels_last)
-    start = torch.randn(3, 24)
-    alone = input_gradient(grad, weight, attention, None)
-    together = input_gradient(grad, weight, attention, start)
+@pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (1, 2), (3, 1), (3, 2)])
+def test_the_gradient_of_an_input_begins_where_it_is_told(kernel: int, stride: int, two_threads: None) -> None:
+    _, weight, attention = (t.detach() for t in pointwise(3, (24, 9), (1, 1), kernel=(kernel, kernel)))
+    images = torch.empty(3, 24, 7, 6)
+    size = tuple((n + 2 * (kernel // 2) - kernel) // stride + 1 for n in (7, 6))
+    window = Window((kernel, kernel), (stride, stride), (kernel // 2, kernel // 2), (1, 1), (size[0], size[1]))
+    grad = torch.randn(3, 9, *size).contiguous(memory_format=torch.channels_last)
+    start, how, shared = torch.randn(3, 24), steps(images, weight, window), shared_kernels(weight)
+    alone = input_gradient(how, images, shared, attention, grad, None)
+    together = input_gradient(how, images, shared, attention, grad, start)
     torch.testing.assert_close(together, alone + start[:, :, None, None], **CLOSE)
-    assert images.shape == together.shape
 
 
 @compiled
@@ -136,5 +159,4 @@ def test_layers_too_narrow_for_the_compiled_products_are_not_given_to_them() -> 
     assert "tiled" not in able(7, 8)
     assert "tiled" not in able(8, 7)
     assert "tiled" not in able(8, 8, num_kernels=17)
-    assert "tiled" not in able(8, 8, stride=(2, 1))
-    assert "tiled" not in able(8, 8, kernel_size=(3, 3))
+    assert "tiled" not in able(8, 8, groups=2)

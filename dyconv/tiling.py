@@ -1,0 +1,160 @@
+"""A convolution with one kernel per image, not grouped, by compiled kernels, in channels-last as it lies.
+
+A tile of an image's kernel is mixed and multiplied while it is in the first cache; none is ever written to memory. No
+input is padded and no patch copied: each tap of the kernel is a matrix that brings the pixels of the input which it
+reaches to the output. The C code is `native`'s, products by torch are `products`'. Used by `algorithms` only.
+
+Dimensions: B images, C input and O output channels, H x W input pixels, K kernels, T kernel taps (h x w).
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from dyconv import native
+from dyconv.native import Matrices, Reach, Side
+from dyconv.ordering import by_output, by_patch
+from dyconv.products import Window, differentiable_gradients
+from dyconv.remembering import remembered
+from dyconv.tracing import is_traced
+
+Pair = tuple[int, int]
+
+
+class Steps(NamedTuple):
+    """How the output, the gradient of the input and those of the kernels are computed.
+
+    `turned` says that the last takes the gradient of the output for its left side, and the input for its right one.
+    """
+
+    output: native.Window
+    to_input: native.Window
+    to_kernels: native.Window
+    turned: bool
+
+
+def is_computable(input: Tensor, weight: Tensor) -> bool:
+    """Whether the compiled kernels can convolve `input` with these (K, O, C, h, w)."""
+    if is_traced() or not native.available():
+        return False
+    return input.device.type == "cpu" and input.dtype == torch.float32 and weight.is_contiguous()
+
+
+def fits(channels: int, out_channels: int, num_kernels: int) -> bool:
+    """Whether the compiled kernels know layers of this size."""
+    return min(channels, out_channels) >= native.FEWEST_COLUMNS and num_kernels <= native.MOST_KERNELS
+
+
+def tiled_product(input: Tensor, weight: Tensor, attention: Tensor, window: Window) -> Tensor:
+    """Return the channels-last (B, O, H', W') convolution of (B, C, H, W), each with its own mix of (K, O, C, h, w).
+
+    A second derivative is taken through `differentiable_gradients`.
+    """
+    return _Tiled.apply(input, weight, attention, window)  # type: ignore[no-any-return]
+
+
+def steps(input: Tensor, weight: Tensor, window: Window) -> Steps:
+    """Return how to convolve images of this size with kernels of this size."""
+    return _steps(tuple(input.shape), tuple(weight.shape[:3]), window)
+
+
+def shared_kernels(weight: Tensor) -> Tensor:
+    """Return (K, O, C, h, w) kernels in the order that the compiled ones read: their own where T is 1, else by taps."""
+    return weight if weight.shape[3:].numel() == 1 else by_patch(weight)
+
+
+def output(how: Steps, images: Tensor, shared: Tensor, attention: Tensor, window: Window) -> Tensor:
+    """Return the convolution of channels-last images with shared kernels by contiguous attention."""
+    size = images.shape[0], how.output.matrices.columns, *window.output_size
+    result = torch.empty(size, memory_format=torch.channels_last)
+    native.product(how.output, images, shared, attention, None, result)
+    return result
+
+
+def input_gradient(
+    how: Steps, like: Tensor, shared: Tensor, attention: Tensor, grad: Tensor, start: Tensor | None
+) -> Tensor:
+    """Return that of the input, `start` (B, C) added at each pixel, from the channels-last one of the output."""
+    result = torch.empty(like.shape, memory_format=torch.channels_last)
+    native.product(how.to_input, grad, shared, attention, start, result)
+    return result
+
+
+def kernel_gradients(
+    how: Steps, images: Tensor, weight: Tensor, shared: Tensor, attention: Tensor, grad: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the gradients of the K kernels, as these lie, and of attention."""
+    to_shared, to_attention = torch.empty_like(shared), torch.empty_like(attention)
+    sides = (grad, images) if how.turned else (images, grad)
+    native.product_gradient(how.to_kernels, sides, shared, attention, (to_shared, to_attention))
+    return to_shared if shared is weight else by_output(to_shared, weight), to_attention
+
+
+class _Tiled(torch.autograd.Function):
+    """`tiled_product` with its first derivative written by hand."""
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, weight: Tensor, attention: Tensor, window: Window) -> Tensor:
+        images, mixture = input.contiguous(memory_format=torch.channels_last), attention.contiguous()
+        ctx.window = window
+        ctx.save_for_backward(input, weight, mixture)
+        return output(steps(input, weight, window), images, shared_kernels(weight), mixture, window)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        input, weight, attention = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return (*differentiable_gradients(input, weight, attention, grads[0], ctx.window), None)
+        how, shared = steps(input, weight, ctx.window), shared_kernels(weight)
+        grad = grads[0].contiguous(memory_format=torch.channels_last)
+        to_input = input_gradient(how, input, shared, attention, grad, None) if ctx.needs_input_grad[0] else None
+        if not any(ctx.needs_input_grad[1:3]):
+            return to_input, None, None, None
+        images = input.contiguous(memory_format=torch.channels_last)
+        return to_input, *kernel_gradients(how, images, weight, shared, attention, grad), None
+
+
+@remembered
+def _steps(size: tuple[int, int, int, int], kernels: tuple[int, int, int], window: Window) -> Steps:
+    (batch, channels, height, width), (num_kernels, out_channels, _) = size, kernels
+    rows, columns = window.output_size
+    if window.every_pixel:  # one long line
+        height, width, rows, columns = 1, height * width, 1, rows * columns
+    taps = window.kernel_size[0] * window.kernel_size[1]
+    far = Side(height * width * channels, window.stride[0] * width * channels, window.stride[1] * channels)
+    near = Side(rows * columns * out_channels, columns * out_channels, out_channels)
+    there = _reaches((height, width), (rows, columns), window, channels, out_channels)
+    back = [Reach(reach.result, reach.source, reach.lines, reach.pixels) for reach in there]
+    each = channels * out_channels
+    # Between two input channels, and between two output channels.
+    apart = (1, channels) if taps == 1 else (out_channels, 1)
+    ahead = Matrices(num_kernels, taps, channels, out_channels, taps * each, each, *apart)
+    reverse = Matrices(num_kernels, taps, out_channels, channels, taps * each, each, *reversed(apart))
+    output = native.Window.of(batch, far, near, ahead, there)
+    to_input = native.Window.of(batch, near, far, reverse, back)
+    # Kernels are read and written in order where it can be, but vectors have to be full.
+    turned = apart[0] == 1
+    narrow, wide = (channels, out_channels) if turned else (out_channels, channels)
+    turned ^= narrow < native.LANES <= wide
+    return Steps(output, to_input, to_input if turned else output, turned)
+
+
+def _reaches(size: Pair, output_size: Pair, window: Window, channels: int, out_channels: int) -> list[Reach]:
+    """Return what each tap reaches on an input and an output of these sizes; padding is left out."""
+    found = []
+    for i in range(window.kernel_size[0]):
+        for j in range(window.kernel_size[1]):
+            tap = i, j
+            (y, at, lines), (x, to, pixels) = (_reach_along(n, tap, size, output_size, window) for n in (0, 1))
+            source, result = (at * size[1] + to) * channels, (y * output_size[1] + x) * out_channels
+            found.append(Reach(source, result, lines, pixels) if lines and pixels else Reach(0, 0, 0, 0))
+    return found
+
+
+def _reach_along(axis: int, tap: Pair, size: Pair, output_size: Pair, window: Window) -> tuple[int, int, int]:
+    """Return the first output position that meets the input, the input position that it meets, and how many do."""
+    stride, moved = window.stride[axis], tap[axis] * window.dilation[axis] - window.padding[axis]
+    first = max(0, -(moved // stride))
+    last = min(output_size[axis] - 1, (size[axis] - 1 - moved) // stride)
+    return first, first * stride + moved, max(0, last - first + 1)
