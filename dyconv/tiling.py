@@ -56,7 +56,8 @@ def tiled_product(input: Tensor, weight: Tensor, attention: Tensor, window: Wind
 
 def steps(input: Tensor, weight: Tensor, window: Window) -> Steps:
     """Return how to convolve images of this size with kernels of this size."""
-    return _steps(tuple(input.shape), tuple(weight.shape[:3]), window)
+    batch, channels, height, width = input.shape
+    return _steps((batch, channels, height, width), (weight.shape[0], weight.shape[1]), window)
 
 
 def shared_kernels(weight: Tensor) -> Tensor:
@@ -116,8 +117,8 @@ class _Tiled(torch.autograd.Function):
 
 
 @remembered
-def _steps(size: tuple[int, int, int, int], kernels: tuple[int, int, int], window: Window) -> Steps:
-    (batch, channels, height, width), (num_kernels, out_channels, _) = size, kernels
+def _steps(size: tuple[int, int, int, int], kernels: Pair, window: Window) -> Steps:
+    (batch, channels, height, width), (num_kernels, out_channels) = size, kernels
     rows, columns = window.output_size
     if window.every_pixel:  # one long line
         height, width, rows, columns = 1, height * width, 1, rows * columns
