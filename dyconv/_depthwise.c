@@ -17,9 +17,10 @@ typedef struct {
     int64_t size, source_size, taps;
 } axis;
 
-/* A line of the result: the rows of the source, and of the kernel, that it needs. */
+/* A line of the result: the rows of the source, and of the kernel, that it needs, and what its sums begin with, if not
+   with zero. */
 typedef struct {
-    const float *source[MOST_ROWS];
+    const float *source[MOST_ROWS], *start;
     float *kernel[MOST_ROWS];
     const axis *columns;
     int64_t rows, channels;
@@ -46,10 +47,11 @@ INLINE int is_whole(const axis *columns, int64_t x)
 
 /* One image: `other` is the result to be written, or the gradient of the result to be added to the kernel. */
 INLINE void do_image(
-    const float *source, float *kernel, float *other, const axis *rows, const axis *columns, int64_t channels, int adds)
+    const float *source, float *kernel, const float *start, float *other, const axis *rows, const axis *columns,
+    int64_t channels, int adds)
 {
     for (int64_t y = 0; y < rows->size; y++, other += columns->size * channels) {
-        line l = {.columns = columns, .rows = rows->start[y + 1] - rows->start[y], .channels = channels};
+        line l = {.start = start, .columns = columns, .rows = rows->start[y + 1] - rows->start[y], .channels = channels};
         for (int64_t r = 0; r < l.rows; r++) {
             const int32_t entry = rows->start[y] + r;
             l.source[r] = source + rows->source[entry] * columns->source_size * channels;
@@ -64,9 +66,10 @@ INLINE void do_image(
 
 FOR_EACH_PROCESSOR
 static void gather_image(
-    const float *source, const float *kernel, float *result, const axis *rows, const axis *columns, int64_t channels)
+    const float *source, const float *kernel, const float *start, float *result, const axis *rows, const axis *columns,
+    int64_t channels)
 {
-    do_image(source, (float *)kernel, result, rows, columns, channels, 0);
+    do_image(source, (float *)kernel, start, result, rows, columns, channels, 0);
 }
 
 FOR_EACH_PROCESSOR
@@ -75,19 +78,21 @@ static void add_image(
     int64_t channels)
 {
     memset(to_kernel, 0, sizeof(float) * rows->taps * columns->taps * channels);
-    do_image(source, to_kernel, (float *)gradient, rows, columns, channels, 1);
+    do_image(source, to_kernel, 0, (float *)gradient, rows, columns, channels, 1);
 }
 
-/* (B, H, W, C) source and (B, T, C) kernel to the (B, h, w, C) result. */
+/* (B, H, W, C) source and (B, T, C) kernel to the (B, h, w, C) result, added to `start` (B, C) if that is given. */
 void dyconv_gather(
-    const float *source, const float *kernel, float *result, const axis *rows, const axis *columns, int64_t images,
-    int64_t channels, int threads)
+    const float *source, const float *kernel, const float *start, float *result, const axis *rows, const axis *columns,
+    int64_t images, int64_t channels, int threads)
 {
     const int64_t from = rows->source_size * columns->source_size * channels, to = rows->size * columns->size * channels;
     const int64_t taps = rows->taps * columns->taps * channels;
 #pragma omp parallel for num_threads(threads) if (threads > 1)
     for (int64_t b = 0; b < images; b++)
-        gather_image(source + b * from, kernel + b * taps, result + b * to, rows, columns, channels);
+        gather_image(
+            source + b * from, kernel + b * taps, start ? start + b * channels : 0, result + b * to, rows, columns,
+            channels);
 }
 
 /* (B, H, W, C) source and (B, h, w, C) gradient of the result to the (B, T, C) gradient of the kernel. */

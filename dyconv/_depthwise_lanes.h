@@ -4,7 +4,7 @@
 INLINE LANES NAMED(sum)(const line *l, int64_t x, int64_t rows)
 {
     const axis *a = l->columns;
-    LANES sum = {0};
+    LANES sum = l->start ? AT(const LANES, l->start) : (LANES){0};
     for (int64_t r = 0; r < rows; r++)
         for (int32_t q = a->start[x]; q < a->start[x + 1]; q++)
             sum += AT(const LANES, l->source[r] + a->source[q] * l->channels)
@@ -28,12 +28,13 @@ INLINE int64_t NAMED(gather_run)(const line *l, float *result, int64_t x, int64_
 {
     const axis *a = l->columns;
     const int64_t c = l->channels, first = a->start[x], step = (a->source[first + 1] - a->source[first]) * c;
+    const LANES begin = l->start ? AT(const LANES, l->start) : (LANES){0};
     LANES taps[3][3];
     for (int64_t r = 0; r < rows; r++)
         for (int64_t q = 0; q < 3; q++) taps[r][q] = AT(const LANES, l->kernel[r] + a->tap[first + q] * c);
     for (; x < a->size && a->start[x + 1] - a->start[x] == 3; x++) {
         const int64_t from = a->source[a->start[x]] * c;
-        LANES sum = {0};
+        LANES sum = begin;
         for (int64_t r = 0; r < rows; r++)
             for (int64_t q = 0; q < 3; q++) sum += AT(const LANES, l->source[r] + from + q * step) * taps[r][q];
         AT(LANES, result + x * c) = sum;
@@ -84,6 +85,7 @@ INLINE void NAMED(add_line)(const line *l, const float *gradient, int64_t rows)
 INLINE void NAMED(do_line)(line l, int64_t c, float *other, int adds)
 {
     for (int64_t r = 0; r < l.rows; r++) l.source[r] += c, l.kernel[r] += c;
+    if (l.start) l.start += c;
     other += c;
     switch (l.rows) {
     case 1: adds ? NAMED(add_line)(&l, other, 1) : NAMED(gather_line)(&l, other, 1); break;

@@ -13,73 +13,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dyconv import native, products, tiling
-from dyconv.depthwise import direct_convolution, is_computable
+from dyconv import compiled, native, products, tiling
+from dyconv.compiled import Computation
+from dyconv.depthwise import Direct
 from dyconv.errors import ArgumentError, unknown_name
 from dyconv.folding import Convolution, folded_convolution, is_channels_last
+from dyconv.geometry import Geometry, Pair
 from dyconv.remembering import remembered
 from dyconv.taps import Window, convolve_taps, used_windows
 from dyconv.tracing import is_traced, is_transformed
-
-Pair = tuple[int, int]
-
-
-class Geometry(NamedTuple):
-    """The shape of one dynamic convolution: everything that the choice of an algorithm may depend on."""
-
-    batch: int
-    num_kernels: int
-    in_channels: int
-    out_channels: int
-    input_size: Pair
-    kernel_size: Pair
-    stride: Pair
-    padding: Pair
-    dilation: Pair
-    groups: int
-
-    @property
-    def output_size(self) -> Pair:
-        """Height and width of the result."""
-        (height, width), (h, w), (p, q) = self.input_size, self.kernel_size, self.padding
-        (s, t), (d, e) = self.stride, self.dilation
-        return (height + 2 * p - d * (h - 1) - 1) // s + 1, (width + 2 * q - e * (w - 1) - 1) // t + 1
-
-    @property
-    def per_group(self) -> int:
-        """Input channels that one kernel sees."""
-        return self.in_channels // self.groups
-
-    @property
-    def pointwise(self) -> bool:
-        """Whether this is a matrix product per pixel: 1 x 1, not grouped, not padded."""
-        return self.kernel_size == (1, 1) and self.groups == 1 and self.padding == (0, 0)
-
-    @property
-    def depthwise(self) -> bool:
-        """Whether each output channel sees one input channel, its own."""
-        return self.groups == self.in_channels == self.out_channels and self.groups > 1
-
-    @property
-    def kernel_elements(self) -> int:
-        """Numbers in one kernel."""
-        return self.out_channels * self.per_group * prod(self.kernel_size)
-
-    @property
-    def multiply_adds(self) -> int:
-        """Multiply-adds of the convolution of one image with one kernel."""
-        return self.kernel_elements * prod(self.output_size)
-
-    @property
-    def pixels_moved(self) -> int:
-        """Numbers in the input and output of one image."""
-        return self.in_channels * prod(self.input_size) + self.out_channels * prod(self.output_size)
 
 
 @dataclass(frozen=True)
@@ -90,6 +37,7 @@ class Algorithm:
     fitted to medians on one AVX-512 core in fp32 (a unit is 0.07 ns there), B = 64 and 128, K = 4. Only their
     order matters. `keeps_format` says that the gradient of a channels-last input is channels-last by itself,
     `sequential` that it goes through the images one by one: never chosen on an accelerator, or for a compiler.
+    `computation` is what compiled kernels do for it, where they can.
     """
 
     applies: Callable[[Geometry], bool]
@@ -97,6 +45,7 @@ class Algorithm:
     run: Callable[[Tensor, Tensor, Tensor, Geometry], Tensor]
     keeps_format: bool = False
     sequential: bool = False
+    computation: Callable[[Geometry], Computation] | None = None
 
 
 def _plain(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
@@ -115,9 +64,13 @@ def _product(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> T
 
 def _tiled(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
     """Not grouped, by compiled kernels in channels-last; products where they are missing or do not know the type."""
-    if not tiling.is_computable(input, weight):
+    if not (compiled.is_computable(input, weight) and weight.is_contiguous()):
         return _product(input, weight, attention, g)
-    return tiling.tiled_product(input, weight, attention, _window(g))
+    return compiled.convolve(input, weight, attention, _tiles(g))
+
+
+def _tiles(g: Geometry) -> Computation:
+    return tiling.Tiles(_window(g))
 
 
 def _window(g: Geometry) -> products.Window:
@@ -141,9 +94,13 @@ def _depthwise(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) ->
 
 def _direct(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
     """Depthwise by compiled kernels, in channels-last; folded where they are missing or do not know the type."""
-    if not is_computable(input, g.kernel_size):
+    if not compiled.is_computable(input, weight):
         return _depthwise(input, weight, attention, g)
-    return direct_convolution(input, weight, attention, _convolution(g, 1), g.output_size)
+    return compiled.convolve(input, weight, attention, _one_by_one(g))
+
+
+def _one_by_one(g: Geometry) -> Computation:
+    return Direct(_convolution(g, 1), g.output_size)
 
 
 def _convolution(g: Geometry, at_a_time: int) -> Convolution:
@@ -316,14 +273,20 @@ def _depthwise_foldable(g: Geometry) -> bool:
     return g.depthwise and g.batch > 0
 
 
+def _direct_foldable(g: Geometry) -> bool:
+    return _depthwise_foldable(g) and g.kernel_size[0] <= native.MOST_ROWS
+
+
 _ALGORITHMS: dict[str, Algorithm] = {
     "plain": Algorithm(lambda g: g.batch == 1 or g.num_kernels == 1, lambda g: 0.0, _plain),
     "product": Algorithm(lambda g: g.groups == 1, _cost_of_product, _product, keeps_format=True),
-    "tiled": Algorithm(_tileable, _cost_of_tiled, _tiled, keeps_format=True, sequential=True),
+    "tiled": Algorithm(_tileable, _cost_of_tiled, _tiled, keeps_format=True, sequential=True, computation=_tiles),
     "each": Algorithm(_foldable, _cost_of_each, _each, keeps_format=True, sequential=True),
     "grouped": Algorithm(_foldable, _cost_of_grouped, _grouped),
     "depthwise": Algorithm(_depthwise_foldable, _cost_of_depthwise, _depthwise),
-    "direct": Algorithm(_depthwise_foldable, _cost_of_direct, _direct, keeps_format=True, sequential=True),
+    "direct": Algorithm(
+        _direct_foldable, _cost_of_direct, _direct, keeps_format=True, sequential=True, computation=_one_by_one
+    ),
     "taps": Algorithm(lambda g: g.depthwise, _cost_of_taps, _taps),
     "mix_input": Algorithm(
         lambda g: True, lambda g: _cost_of_mixing(g, _side(g.input_size, g.in_channels)), _mix_input

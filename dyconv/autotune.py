@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from dyconv import algorithms
-from dyconv.algorithms import Geometry
 from dyconv.description import undisturbed
 from dyconv.errors import ArgumentError
 from dyconv.folding import is_channels_last
+from dyconv.geometry import Geometry
 
 Table = dict[Geometry, str]
 """The algorithm that computes each shape."""

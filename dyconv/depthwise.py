@@ -1,12 +1,12 @@
 """A depthwise convolution with one kernel per image by compiled kernels, in channels-last as it lies.
 
 No image is copied into the channels of another, as folding does; a training step keeps no kernel of an image. The
-C code is `native`'s, folding `folding`'s. Used by `algorithms` only.
+C code is `native`'s, folding `folding`'s, the derivative `compiled`'s.
 
 Dimensions: B images, C channels, H x W input and H' x W' output pixels, K kernels, T kernel taps (h x w).
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,7 +16,6 @@ from dyconv.folding import Convolution, differentiable_folding
 from dyconv.mixing import add_gradients, mix
 from dyconv.native import Axis
 from dyconv.remembering import remembered
-from dyconv.tracing import is_traced
 
 Pair = tuple[int, int]
 
@@ -28,75 +27,49 @@ class Axes(NamedTuple):
     backward: tuple[Axis, Axis]
 
 
-def is_computable(input: Tensor, kernel_size: Pair) -> bool:
-    """Whether the compiled kernels can convolve `input`."""
-    if is_traced() or not native.available():
-        return False
-    return input.device.type == "cpu" and input.dtype == torch.float32 and kernel_size[0] <= native.MOST_ROWS
+class Direct(NamedTuple):
+    """A depthwise convolution that gives maps of some size: a `compiled.Computation`."""
 
+    how: Convolution
+    output_size: Pair
 
-def direct_convolution(input: Tensor, weight: Tensor, attention: Tensor, how: Convolution, output_size: Pair) -> Tensor:
-    """Return the channels-last (B, C, H', W') convolution of (B, C, H, W) images, each with its own (K, C, 1, h, w).
+    def shared(self, weight: Tensor) -> Tensor:
+        """Return (K, C, 1, h, w) kernels by taps, (K, T C)."""
+        return weight.flatten(2).transpose(1, 2).flatten(1)
 
-    A second derivative is taken through `differentiable_folding`.
-    """
-    images = input.permute(0, 2, 3, 1).contiguous()
-    output: Tensor = _Direct.apply(images, weight, attention, how, output_size)
-    return output.permute(0, 3, 1, 2)
+    def output(self, images: Tensor, weight: Tensor, shared: Tensor, attention: Tensor) -> Tensor:
+        """Return the (B, C, H', W') convolution."""
+        result = torch.empty((*images.shape[:2], *self.output_size), memory_format=torch.channels_last)
+        native.gather(images, mix(attention, shared), None, result, *self._axes(images, weight).forward)
+        return result
 
-
-class _Direct(torch.autograd.Function):
-    """The convolution of (B, H, W, C) images."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, images: Tensor, weight: Tensor, attention: Tensor, how: Convolution, output_size: Pair
+    def input_gradient(
+        self, images: Tensor, weight: Tensor, shared: Tensor, attention: Tensor, grad: Tensor, start: Tensor | None
     ) -> Tensor:
-        ctx.how, ctx.output_size = how, output_size
-        ctx.save_for_backward(images, weight, attention)
-        axes = _axes_of(images, weight, how, output_size)
-        output = images.new_empty(images.shape[0], *output_size, images.shape[3])
-        native.gather(images, mix(attention, _by_taps(weight)), output, *axes.forward)
-        return output
+        """Return the gradient of the images, `start` (B, C) added at each pixel."""
+        result = torch.empty(images.shape, memory_format=torch.channels_last)
+        native.gather(grad, mix(attention, shared), start, result, *self._axes(images, weight).backward)
+        return result
 
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        images, weight, attention = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            return (*_differentiable_gradients(ctx, grads[0]), None, None)
-        axes = _axes_of(images, weight, ctx.how, ctx.output_size)
-        grad, shared = grads[0].contiguous(), _by_taps(weight)
-        to_images = None
-        if ctx.needs_input_grad[0]:
-            to_images = torch.empty_like(images)
-            native.gather(grad, mix(attention, shared), to_images, *axes.backward)
-        if not any(ctx.needs_input_grad[1:3]):
-            return to_images, None, None, None, None
+    def kernel_gradients(
+        self, images: Tensor, weight: Tensor, shared: Tensor, attention: Tensor, grad: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the gradients of the K kernels, as these lie, and of attention."""
         to_kernels = images.new_empty(images.shape[0], shared.shape[1])
-        native.kernel_gradient(images, to_kernels, grad, *axes.forward)
+        native.kernel_gradient(images, to_kernels, grad, *self._axes(images, weight).forward)
         to_attention, to_shared = torch.zeros_like(attention), torch.zeros_like(shared)
         add_gradients(attention, shared, to_kernels, to_attention, to_shared)
-        to_weight = to_shared.view(len(weight), -1, images.shape[3]).transpose(1, 2).reshape(weight.shape)
-        return to_images, to_weight, to_attention, None, None
+        to_weight = to_shared.view(len(weight), -1, images.shape[1]).transpose(1, 2).reshape(weight.shape)
+        return to_weight, to_attention
 
+    def by_torch(self, input: Tensor, weight: Tensor, attention: Tensor) -> Tensor:
+        """Return the convolution of images that are folded into channels."""
+        return differentiable_folding(input, weight, attention, self.how)
 
-def _by_taps(weight: Tensor) -> Tensor:
-    """(K, C, 1, h, w) to (K, T C)."""
-    return weight.flatten(2).transpose(1, 2).flatten(1)
-
-
-def _differentiable_gradients(ctx: Any, grad: Tensor) -> list[Tensor | None]:
-    """The gradients as functions that can be differentiated again; taken when a graph of them is asked for."""
-    images, weight, attention = ctx.saved_tensors
-    wanted = [tensor for tensor in ctx.saved_tensors if tensor.requires_grad]
-    output = differentiable_folding(images.permute(0, 3, 1, 2), weight, attention, ctx.how).permute(0, 2, 3, 1)
-    found = iter(torch.autograd.grad(output, wanted, grad, create_graph=True))
-    return [next(found) if tensor.requires_grad else None for tensor in ctx.saved_tensors]
-
-
-def _axes_of(images: Tensor, weight: Tensor, how: Convolution, output_size: Pair) -> Axes:
-    (height, width), (h, w) = images.shape[1:3], weight.shape[3:]
-    return _axes((height, width), output_size, (h, w), how.stride, how.padding, how.dilation)
+    def _axes(self, images: Tensor, weight: Tensor) -> Axes:
+        (height, width), (h, w) = images.shape[2:], weight.shape[3:]
+        how = self.how
+        return _axes((height, width), self.output_size, (h, w), how.stride, how.padding, how.dilation)
 
 
 @remembered

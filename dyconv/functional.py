@@ -14,10 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dyconv import algorithms
-from dyconv.algorithms import Geometry, Pair
+from dyconv import algorithms, compiled
+from dyconv.compiled import Branch
 from dyconv.errors import ArgumentError, ShapeError
 from dyconv.folding import is_channels_last
+from dyconv.geometry import Geometry, Pair
 from dyconv.tracing import is_traced
 
 IntOrPair = int | tuple[int, int]
@@ -74,6 +75,31 @@ def dynamic_conv2d(  # noqa: PLR0917 - the order of F.conv2d
             f"padded by {paddings}: enlarge the input or the padding"
         )
     return _under_autocast(input, weight, attention, bias, geometry, algorithm)
+
+
+def attended_conv2d(  # noqa: PLR0917 - the order of F.conv2d
+    input: Tensor, weight: Tensor, branch: Branch, stride: Pair, padding: Pair, dilation: Pair, groups: int
+) -> Tensor | None:
+    """Convolve with the mixture that a branch finds, in one step; None where compiled kernels cannot.
+
+    `input` is (B, C, H, W), the rest as a layer holds it: `weight` (K, O, C / groups, h, w). It computes, within
+    rounding, what the branch and `dynamic_conv2d` do one after the other, and takes the same algorithm.
+
+    Source: Chen et al. 2020, section 3.
+    """
+    if torch.is_autocast_enabled("cpu") or input.dim() != 4 or not is_channels_last(input):
+        return None
+    if not (compiled.is_computable(input, weight, *branch) and weight.is_contiguous()):
+        return None
+    (batch, channels, height, width), kernels = input.shape, weight.shape
+    if channels != kernels[2] * groups or branch.squeeze.shape[1] != channels:
+        return None
+    sizes = (height, width), (kernels[3], kernels[4]), stride, padding, dilation, groups
+    geometry = Geometry(batch, kernels[0], channels, kernels[1], *sizes)
+    if batch < 1 or min(geometry.output_size) < 1:
+        return None
+    computation = algorithms.choose(geometry).computation
+    return None if computation is None else compiled.attend_and_convolve(input, weight, branch, computation(geometry))
 
 
 def dynamic_linear(input: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None = None) -> Tensor:

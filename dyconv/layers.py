@@ -14,10 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dyconv.attention import AttentionBranch, at_least_float32, average_pool, with_average
+from dyconv.attention import AttentionBranch, at_least_float32, average_pool, is_watched, with_average
 from dyconv.base import DEFAULT_TEMPERATURE, DynamicLayer, checked_temperature
+from dyconv.compiled import Branch
 from dyconv.errors import ArgumentError
-from dyconv.functional import IntOrPair, as_image, dynamic_conv2d, dynamic_linear, pair
+from dyconv.functional import IntOrPair, as_image, attended_conv2d, dynamic_conv2d, dynamic_linear, pair
 
 _PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
@@ -153,6 +154,21 @@ class DynamicConv2d(ConvolutionLayer):
     def reads_temperature(self) -> bool:
         """Whether the attention is a softmax."""
         return self.attention_branch.normalization == "softmax"
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the (B, O, H', W') convolution of (B, C, H, W) images, each with its own kernel."""
+        padding = self.padding
+        if self.bias is None and self.padding_mode == "zeros" and not isinstance(padding, str) and self._is_plain():
+            branch = Branch(*self.attention_branch.layers(), self.temperature)
+            output = attended_conv2d(input, self.weight, branch, self.stride, padding, self.dilation, self.groups)
+            if output is not None:
+                return output
+        return super().forward(input)
+
+    def _is_plain(self) -> bool:
+        """Whether nobody changes or watches what happens between the input and the convolution."""
+        branch, aggregator = self.attention_branch, self.aggregator
+        return aggregator.name == "attention" and branch.is_plain() and not is_watched(aggregator)
 
     def attention(self, input: Tensor) -> Tensor:
         """Return the (B, K) weights that the attention branch gives the kernels, before any strategy."""

@@ -1,7 +1,7 @@
-"""The compiled kernels of `_depthwise.c`, `_mixing.c`, `_ordering.c` and `_tiled.c`, called through ctypes.
+"""The compiled kernels of `_attending.c`, `_depthwise.c`, `_mixing.c`, `_ordering.c` and `_tiled.c`, through ctypes.
 
 They are built when the package is installed, if there is a C compiler, and compute float32 on the CPU; torch does it
-elsewhere. What is computed with them is `depthwise`'s, `mixing`'s, `ordering`'s and `tiling`'s business.
+elsewhere. What is computed with them is the business of `compiled`, `depthwise`, `mixing`, `ordering` and `tiling`.
 
 Dimensions: B images, K kernels, N numbers in a kernel; H x W source and h x w result positions, C channels, T taps;
 I rows and J columns of a matrix.
@@ -100,6 +100,15 @@ class Window(ctypes.Structure):
         return cls(images, pixels, not whole, source, result, matrices, listed)
 
 
+class Sizes(ctypes.Structure):
+    """The sizes of an attention branch, and the temperature of its softmax."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("images", "pixels", "channels", "hidden", "kernels")),
+        ("temperature", ctypes.c_float),
+    )
+
+
 def available() -> bool:
     """Whether the compiled kernels are there and not switched off."""
     return _enabled and _LIBRARY is not None
@@ -119,19 +128,36 @@ def switched_off() -> Iterator[None]:
 _enabled = True
 
 
-def gather(source: Tensor, kernels: Tensor, result: Tensor, rows: Axis, columns: Axis) -> None:
-    """Write to `result` (B, h, w, C), at each position, the sum of what its taps (B, T, C) meet in (B, H, W, C)."""
-    _convolve(_LIBRARY.dyconv_gather, source, kernels, result, rows, columns)
+def gather(source: Tensor, kernels: Tensor, start: Tensor | None, result: Tensor, rows: Axis, columns: Axis) -> None:
+    """Write to `result` (B, C, h, w), at each position, the sum of what its taps (B, T, C) meet in (B, C, H, W).
+
+    Both are channels-last. Sums begin at `start` (B, C), contiguous, if that is given.
+    """
+    begin = None if start is None else start.data_ptr()
+    pointers = source.data_ptr(), kernels.data_ptr(), begin, result.data_ptr()
+    _LIBRARY.dyconv_gather(*pointers, rows, columns, *source.shape[:2], torch.get_num_threads())
 
 
 def kernel_gradient(source: Tensor, to_kernels: Tensor, grad: Tensor, rows: Axis, columns: Axis) -> None:
-    """Write to `to_kernels` (B, T, C) the gradient of the kernels, from that of the result, (B, h, w, C)."""
-    _convolve(_LIBRARY.dyconv_kernel_gradient, source, to_kernels, grad, rows, columns)
+    """Write to `to_kernels` (B, T, C) the gradient of the kernels, from that of the result, (B, C, h, w)."""
+    pointers = source.data_ptr(), to_kernels.data_ptr(), grad.data_ptr()
+    _LIBRARY.dyconv_kernel_gradient(*pointers, rows, columns, *source.shape[:2], torch.get_num_threads())
 
 
-def _convolve(function: Any, source: Tensor, kernels: Tensor, other: Tensor, rows: Axis, columns: Axis) -> None:
-    pointers = source.data_ptr(), kernels.data_ptr(), other.data_ptr()
-    function(*pointers, rows, columns, source.shape[0], source.shape[3], torch.get_num_threads())
+def attend(sizes: Sizes, images: Tensor, layers: Sequence[Tensor], found: Sequence[Tensor]) -> None:
+    """Write averages (B, C), hidden units (B, H) and attention (B, K), from images and two layers' parameters."""
+    pointers = [tensor.data_ptr() for tensor in (images, *layers, *found)]
+    _LIBRARY.dyconv_attend(sizes, *pointers, torch.get_num_threads())
+
+
+def attend_gradient(
+    sizes: Sizes, layers: Sequence[Tensor], found: Sequence[Tensor], to_attention: Tensor, gradients: Sequence[Tensor]
+) -> None:
+    """Write the gradients of weight and bias of the two layers, and (B, C) what each pixel gets, from attention's."""
+    scratch = to_attention.new_empty(sizes.images * (sizes.kernels + sizes.hidden))
+    squeeze, _, excite, _ = layers
+    pointers = [tensor.data_ptr() for tensor in (squeeze, excite, *found, to_attention, *gradients, scratch)]
+    _LIBRARY.dyconv_attend_gradient(sizes, *pointers, torch.get_num_threads())
 
 
 def can_mix(attention: Tensor, *rows: Tensor) -> bool:
@@ -221,13 +247,20 @@ def _loaded(path: Path) -> Any:
     except OSError:  # built for another system
         return None
     pointer, size, threads = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
-    convolution = [pointer, pointer, pointer, ctypes.POINTER(Axis), ctypes.POINTER(Axis), size, size, threads]
+    along = [ctypes.POINTER(Axis), ctypes.POINTER(Axis), size, size, threads]
     mixing = [pointer, pointer, size, pointer, size, size, size, size, threads]
     gradients = [pointer, pointer, size, pointer, size, pointer, pointer, size, size, size, size, threads]
     ordering = [pointer, pointer, size, size, size, size, threads]
-    arguments = {"gather": convolution, "kernel_gradient": convolution, "mix": mixing, "add_gradients": gradients}
+    arguments = {
+        "gather": [pointer] * 4 + along,
+        "kernel_gradient": [pointer] * 3 + along,
+        "mix": mixing,
+        "add_gradients": gradients,
+    }
     arguments |= {"by_patch": ordering, "by_output": ordering, "flipped": ordering}
     arguments["product"] = [ctypes.POINTER(Window)] + [pointer] * 5 + [threads]
+    arguments["attend"] = [ctypes.POINTER(Sizes)] + [pointer] * 8 + [threads]
+    arguments["attend_gradient"] = [ctypes.POINTER(Sizes)] + [pointer] * 12 + [threads]
     arguments["product_gradient"] = [ctypes.POINTER(Window)] + [pointer] * 7 + [threads]
     for name, types in arguments.items():
         function = getattr(library, f"dyconv_{name}", None)

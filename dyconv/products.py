@@ -51,11 +51,6 @@ class Window(NamedTuple):
     dilation: Pair
     output_size: Pair
 
-    @classmethod
-    def of_pixels(cls, size: Pair) -> "Window":
-        """Return the window whose patches are all pixels of an image of this size."""
-        return cls((1, 1), (1, 1), (0, 0), (1, 1), size)
-
     @property
     def pointwise(self) -> bool:
         """Whether each patch is one pixel."""
@@ -132,7 +127,7 @@ class _MixedProduct(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         input, weight, attention, shared = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return (*differentiable_gradients(input, weight, attention, grads[0], ctx.window), None)
+            return (*_differentiable_gradients(input, weight, attention, grads[0], ctx.window), None)
         images, grad = input.permute(0, 2, 3, 1).contiguous(), grads[0].permute(0, 2, 3, 1).contiguous()
         with without_autocast(input.device.type):
             found = _gradients(images, shared, attention, grad.flatten(1, 2), ctx.window, ctx.needs_input_grad)
@@ -152,10 +147,10 @@ def _gradients(
     return to_images, *_kernel_gradients(images, shared, attention, grad, window)
 
 
-def differentiable_gradients(
+def _differentiable_gradients(
     input: Tensor, weight: Tensor, attention: Tensor, grad: Tensor, window: Window
 ) -> list[Tensor | None]:
-    """Return the gradients as functions that can be differentiated again, None for what wants none."""
+    """The gradients as functions that can be differentiated again; taken when a graph of them is asked for."""
     saved = input, weight, attention
     with without_autocast(grad.device.type):
         output = differentiable_product(input, weight, attention, window)

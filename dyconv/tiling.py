@@ -2,12 +2,12 @@
 
 A tile of an image's kernel is mixed and multiplied while it is in the first cache; none is ever written to memory. No
 input is padded and no patch copied: each tap of the kernel is a matrix that brings the pixels of the input which it
-reaches to the output. The C code is `native`'s, products by torch are `products`'. Used by `algorithms` only.
+reaches to the output. The C code is `native`'s, products by torch are `products`', the derivative `compiled`'s.
 
 Dimensions: B images, C input and O output channels, H x W input pixels, K kernels, T kernel taps (h x w).
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,9 +15,8 @@ from torch import Tensor
 from dyconv import native
 from dyconv.native import Matrices, Reach, Side
 from dyconv.ordering import by_output, by_patch
-from dyconv.products import Window, differentiable_gradients
+from dyconv.products import Window, differentiable_product
 from dyconv.remembering import remembered
-from dyconv.tracing import is_traced
 
 Pair = tuple[int, int]
 
@@ -34,86 +33,52 @@ class Steps(NamedTuple):
     turned: bool
 
 
-def is_computable(input: Tensor, weight: Tensor) -> bool:
-    """Whether the compiled kernels can convolve `input` with these (K, O, C, h, w)."""
-    if is_traced() or not native.available():
-        return False
-    return input.device.type == "cpu" and input.dtype == torch.float32 and weight.is_contiguous()
-
-
 def fits(channels: int, out_channels: int, num_kernels: int) -> bool:
     """Whether the compiled kernels know layers of this size."""
     return min(channels, out_channels) >= native.FEWEST_COLUMNS and num_kernels <= native.MOST_KERNELS
 
 
-def tiled_product(input: Tensor, weight: Tensor, attention: Tensor, window: Window) -> Tensor:
-    """Return the channels-last (B, O, H', W') convolution of (B, C, H, W), each with its own mix of (K, O, C, h, w).
+class Tiles(NamedTuple):
+    """A convolution with the patches of a window: a `compiled.Computation` by tiles."""
 
-    A second derivative is taken through `differentiable_gradients`.
-    """
-    return _Tiled.apply(input, weight, attention, window)  # type: ignore[no-any-return]
+    window: Window
 
+    def shared(self, weight: Tensor) -> Tensor:
+        """Return (K, O, C, h, w) kernels by taps, or as they are where there is one tap."""
+        return weight if weight.shape[3:].numel() == 1 else by_patch(weight)
 
-def steps(input: Tensor, weight: Tensor, window: Window) -> Steps:
-    """Return how to convolve images of this size with kernels of this size."""
-    batch, channels, height, width = input.shape
-    return _steps((batch, channels, height, width), (weight.shape[0], weight.shape[1]), window)
+    def output(self, images: Tensor, weight: Tensor, shared: Tensor, attention: Tensor) -> Tensor:
+        """Return the (B, O, H', W') convolution."""
+        size = images.shape[0], weight.shape[1], *self.window.output_size
+        result = torch.empty(size, memory_format=torch.channels_last)
+        native.product(self._steps(images, weight).output, images, shared, attention, None, result)
+        return result
 
+    def input_gradient(
+        self, images: Tensor, weight: Tensor, shared: Tensor, attention: Tensor, grad: Tensor, start: Tensor | None
+    ) -> Tensor:
+        """Return the gradient of the images, `start` (B, C) added at each pixel."""
+        result = torch.empty(images.shape, memory_format=torch.channels_last)
+        native.product(self._steps(images, weight).to_input, grad, shared, attention, start, result)
+        return result
 
-def shared_kernels(weight: Tensor) -> Tensor:
-    """Return (K, O, C, h, w) kernels in the order that the compiled ones read: their own where T is 1, else by taps."""
-    return weight if weight.shape[3:].numel() == 1 else by_patch(weight)
+    def kernel_gradients(
+        self, images: Tensor, weight: Tensor, shared: Tensor, attention: Tensor, grad: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the gradients of the K kernels, as these lie, and of attention."""
+        how = self._steps(images, weight)
+        to_shared, to_attention = torch.empty_like(shared), torch.empty_like(attention)
+        sides = (grad, images) if how.turned else (images, grad)
+        native.product_gradient(how.to_kernels, sides, shared, attention, (to_shared, to_attention))
+        return to_shared if shared is weight else by_output(to_shared, weight), to_attention
 
+    def by_torch(self, input: Tensor, weight: Tensor, attention: Tensor) -> Tensor:
+        """Return the convolution as one product, which keeps the kernel of each image."""
+        return differentiable_product(input, weight, attention, self.window)
 
-def output(how: Steps, images: Tensor, shared: Tensor, attention: Tensor, window: Window) -> Tensor:
-    """Return the convolution of channels-last images with shared kernels by contiguous attention."""
-    size = images.shape[0], how.output.matrices.columns, *window.output_size
-    result = torch.empty(size, memory_format=torch.channels_last)
-    native.product(how.output, images, shared, attention, None, result)
-    return result
-
-
-def input_gradient(
-    how: Steps, like: Tensor, shared: Tensor, attention: Tensor, grad: Tensor, start: Tensor | None
-) -> Tensor:
-    """Return that of the input, `start` (B, C) added at each pixel, from the channels-last one of the output."""
-    result = torch.empty(like.shape, memory_format=torch.channels_last)
-    native.product(how.to_input, grad, shared, attention, start, result)
-    return result
-
-
-def kernel_gradients(
-    how: Steps, images: Tensor, weight: Tensor, shared: Tensor, attention: Tensor, grad: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return the gradients of the K kernels, as these lie, and of attention."""
-    to_shared, to_attention = torch.empty_like(shared), torch.empty_like(attention)
-    sides = (grad, images) if how.turned else (images, grad)
-    native.product_gradient(how.to_kernels, sides, shared, attention, (to_shared, to_attention))
-    return to_shared if shared is weight else by_output(to_shared, weight), to_attention
-
-
-class _Tiled(torch.autograd.Function):
-    """`tiled_product` with its first derivative written by hand."""
-
-    @staticmethod
-    def forward(ctx: Any, input: Tensor, weight: Tensor, attention: Tensor, window: Window) -> Tensor:
-        images, mixture = input.contiguous(memory_format=torch.channels_last), attention.contiguous()
-        ctx.window = window
-        ctx.save_for_backward(input, weight, mixture)
-        return output(steps(input, weight, window), images, shared_kernels(weight), mixture, window)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        input, weight, attention = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            return (*differentiable_gradients(input, weight, attention, grads[0], ctx.window), None)
-        how, shared = steps(input, weight, ctx.window), shared_kernels(weight)
-        grad = grads[0].contiguous(memory_format=torch.channels_last)
-        to_input = input_gradient(how, input, shared, attention, grad, None) if ctx.needs_input_grad[0] else None
-        if not any(ctx.needs_input_grad[1:3]):
-            return to_input, None, None, None
-        images = input.contiguous(memory_format=torch.channels_last)
-        return to_input, *kernel_gradients(how, images, weight, shared, attention, grad), None
+    def _steps(self, images: Tensor, weight: Tensor) -> Steps:
+        batch, channels, height, width = images.shape
+        return _steps((batch, channels, height, width), (weight.shape[0], weight.shape[1]), self.window)
 
 
 @remembered

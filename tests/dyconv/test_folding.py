@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dyconv import algorithms, folding
-from dyconv.algorithms import Geometry
 from dyconv.folding import Convolution, folded_convolution
 from dyconv.functional import dynamic_conv2d
+from dyconv.geometry import Geometry
 
 Tensors = tuple[Tensor, Tensor, Tensor]
 

@@ -12,7 +12,7 @@ from dyconv import native
 from dyconv.algorithms import Geometry, available_algorithms
 from dyconv.functional import dynamic_conv2d
 from dyconv.products import Window
-from dyconv.tiling import input_gradient, shared_kernels, steps
+from dyconv.tiling import Tiles
 from tests.dyconv.definition import CLOSE, by_image, compiled, with_gradients
 
 
@@ -101,9 +101,9 @@ def test_the_gradient_of_an_input_begins_where_it_is_told(kernel: int, stride: i
     size = tuple((n + 2 * (kernel // 2) - kernel) // stride + 1 for n in (7, 6))
     window = Window((kernel, kernel), (stride, stride), (kernel // 2, kernel // 2), (1, 1), (size[0], size[1]))
     grad = torch.randn(3, 9, *size).contiguous(memory_format=torch.channels_last)
-    start, how, shared = torch.randn(3, 24), steps(images, weight, window), shared_kernels(weight)
-    alone = input_gradient(how, images, shared, attention, grad, None)
-    together = input_gradient(how, images, shared, attention, grad, start)
+    start, tiles = torch.randn(3, 24), Tiles(window)
+    given = images, weight, tiles.shared(weight), attention, grad
+    alone, together = tiles.input_gradient(*given, None), tiles.input_gradient(*given, start)
     torch.testing.assert_close(together, alone + start[:, :, None, None], **CLOSE)
 
 
