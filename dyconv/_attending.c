@@ -9,8 +9,9 @@ Dimensions: B images, P pixels, C channels, H hidden units, K kernels. */
 
 #include "_native.h"
 
-#define LANES 16
-#define PIECE 4
+/* Registers of half the width, which every processor has, several at a time. */
+#define LANES 8
+#define PIECE 8
 /* Pixels that are summed up before they are added to the rest, which keeps long sums exact. */
 #define PIXELS 128
 
@@ -22,11 +23,11 @@ typedef struct {
 /* `vectors` is a constant where this is called. */
 INLINE void add_pixels(const float *image, int64_t pixels, int64_t channels, float *sums, int64_t vectors)
 {
-    wide found[PIECE];
-    for (int64_t v = 0; v < vectors; v++) found[v] = (wide){0};
+    half found[PIECE];
+    for (int64_t v = 0; v < vectors; v++) found[v] = (half){0};
     for (int64_t p = 0; p < pixels; p++)
-        for (int64_t v = 0; v < vectors; v++) found[v] += AT(const wide, image + p * channels + v * LANES);
-    for (int64_t v = 0; v < vectors; v++) AT(wide, sums + v * LANES) += found[v];
+        for (int64_t v = 0; v < vectors; v++) found[v] += AT(const half, image + p * channels + v * LANES);
+    for (int64_t v = 0; v < vectors; v++) AT(half, sums + v * LANES) += found[v];
 }
 
 INLINE void average_pixels(const float *image, int64_t pixels, int64_t channels, float *average)
@@ -46,10 +47,10 @@ INLINE void average_pixels(const float *image, int64_t pixels, int64_t channels,
 
 INLINE float dot(const float *one, const float *other, int64_t count)
 {
-    wide sums = {0};
+    half sums = {0};
     float sum = 0;
     int64_t n = 0;
-    for (; n + LANES <= count; n += LANES) sums += AT(const wide, one + n) * AT(const wide, other + n);
+    for (; n + LANES <= count; n += LANES) sums += AT(const half, one + n) * AT(const half, other + n);
     for (; n < count; n++) sum += one[n] * other[n];
     for (int64_t lane = 0; lane < LANES; lane++) sum += sums[lane];
     return sum;
@@ -61,17 +62,17 @@ INLINE void weighted_sum(
 {
     int64_t n = 0;
     for (; n + PIECE * LANES <= count; n += PIECE * LANES) {
-        wide sums[PIECE];
-        for (int64_t v = 0; v < PIECE; v++) sums[v] = (wide){0};
+        half sums[PIECE];
+        for (int64_t v = 0; v < PIECE; v++) sums[v] = (half){0};
         for (int64_t r = 0; r < number; r++)
             for (int64_t v = 0; v < PIECE; v++)
-                sums[v] += AT(const wide, rows + r * row + n + v * LANES) * factors[r * apart];
-        for (int64_t v = 0; v < PIECE; v++) AT(wide, result + n + v * LANES) = sums[v];
+                sums[v] += AT(const half, rows + r * row + n + v * LANES) * factors[r * apart];
+        for (int64_t v = 0; v < PIECE; v++) AT(half, result + n + v * LANES) = sums[v];
     }
     for (; n + LANES <= count; n += LANES) {
-        wide sum = {0};
-        for (int64_t r = 0; r < number; r++) sum += AT(const wide, rows + r * row + n) * factors[r * apart];
-        AT(wide, result + n) = sum;
+        half sum = {0};
+        for (int64_t r = 0; r < number; r++) sum += AT(const half, rows + r * row + n) * factors[r * apart];
+        AT(half, result + n) = sum;
     }
     for (; n < count; n++) {
         float sum = 0;

@@ -36,6 +36,11 @@ INLINE int is_whole(const axis *columns, int64_t x)
 #include "_depthwise_lanes.h"
 #undef LANES
 #undef NAMED
+#define LANES half
+#define NAMED(name) name##_half
+#include "_depthwise_lanes.h"
+#undef LANES
+#undef NAMED
 #define LANES narrow
 #define NAMED(name) name##_narrow
 #include "_depthwise_lanes.h"
@@ -50,6 +55,7 @@ INLINE void do_image(
     const float *source, float *kernel, const float *start, float *other, const axis *rows, const axis *columns,
     int64_t channels, int adds)
 {
+    const int wide_enough = has_wide_registers();
     for (int64_t y = 0; y < rows->size; y++, other += columns->size * channels) {
         line l = {.start = start, .columns = columns, .rows = rows->start[y + 1] - rows->start[y], .channels = channels};
         for (int64_t r = 0; r < l.rows; r++) {
@@ -58,7 +64,8 @@ INLINE void do_image(
             l.kernel[r] = kernel + rows->tap[entry] * columns->taps * channels;
         }
         int64_t c = 0;
-        for (; c + 16 <= channels; c += 16) do_line_wide(l, c, other, adds);
+        for (; wide_enough && c + 16 <= channels; c += 16) do_line_wide(l, c, other, adds);
+        for (; c + 8 <= channels; c += 8) do_line_half(l, c, other, adds);
         for (; c + 4 <= channels; c += 4) do_line_narrow(l, c, other, adds);
         for (; c < channels; c++) do_line_single(l, c, other, adds);
     }

@@ -7,6 +7,7 @@ Dimensions: B images, K kernels, N numbers in a kernel; rows may be further apar
 #include "_native.h"
 
 #define BLOCK 512
+#define LANES 8
 #define MOST_KERNELS 16
 
 /* `kernels` is a constant where this is called, so that the loops over kernels unroll. */
@@ -14,10 +15,10 @@ INLINE void mix_row(
     const float *attention, const float *weight, int64_t weight_row, float *mixed, int64_t count, int64_t kernels)
 {
     int64_t n = 0;
-    for (; n + 16 <= count; n += 16) {
-        wide sum = AT(const wide, weight + n) * attention[0];
-        for (int64_t k = 1; k < kernels; k++) sum += AT(const wide, weight + k * weight_row + n) * attention[k];
-        AT(wide, mixed + n) = sum;
+    for (; n + LANES <= count; n += LANES) {
+        half sum = AT(const half, weight + n) * attention[0];
+        for (int64_t k = 1; k < kernels; k++) sum += AT(const half, weight + k * weight_row + n) * attention[k];
+        AT(half, mixed + n) = sum;
     }
     for (; n < count; n++) {
         float sum = weight[n] * attention[0];
@@ -30,38 +31,44 @@ INLINE void mix_row(
 INLINE void add_to_attention(
     const float *grad, const float *weight, int64_t weight_row, float *to_attention, int64_t count, int64_t kernels)
 {
-    wide sums[MOST_KERNELS];
+    half sums[2][MOST_KERNELS];
     float rest[MOST_KERNELS];
-    for (int64_t k = 0; k < kernels; k++) sums[k] = (wide){0}, rest[k] = 0;
+    for (int64_t k = 0; k < kernels; k++) sums[0][k] = sums[1][k] = (half){0}, rest[k] = 0;
     int64_t n = 0;
-    for (; n + 16 <= count; n += 16) {
-        const wide value = AT(const wide, grad + n);
-        for (int64_t k = 0; k < kernels; k++) sums[k] += value * AT(const wide, weight + k * weight_row + n);
-    }
+    for (; n + 2 * LANES <= count; n += 2 * LANES)
+        for (int64_t v = 0; v < 2; v++) {
+            const half value = AT(const half, grad + n + v * LANES);
+            for (int64_t k = 0; k < kernels; k++)
+                sums[v][k] += value * AT(const half, weight + k * weight_row + n + v * LANES);
+        }
     for (; n < count; n++)
         for (int64_t k = 0; k < kernels; k++) rest[k] += grad[n] * weight[k * weight_row + n];
     for (int64_t k = 0; k < kernels; k++) {
-        for (int64_t lane = 0; lane < 16; lane++) rest[k] += sums[k][lane];
+        for (int64_t lane = 0; lane < LANES; lane++) rest[k] += sums[0][k][lane] + sums[1][k][lane];
         to_attention[k] += rest[k];
     }
 }
 
-/* All images: what they bring to sixteen numbers of the gradients of the K kernels, or to one. */
-#define DEFINE_ADD_TO_WEIGHT(lanes)                                                                                    \
+/* All images: what they bring to some numbers of the gradients of the K kernels, two vectors of them or one. */
+#define DEFINE_ADD_TO_WEIGHT(lanes, count)                                                                             \
     INLINE void add_to_weight_##lanes(                                                                                 \
         const float *attention, const float *grad, int64_t grad_row, float *to_weight, int64_t weight_row,             \
         int64_t images, int64_t kernels)                                                                               \
     {                                                                                                                  \
-        lanes sums[MOST_KERNELS];                                                                                      \
-        for (int64_t k = 0; k < kernels; k++) sums[k] = AT(lanes, to_weight + k * weight_row);                         \
-        for (int64_t b = 0; b < images; b++) {                                                                         \
-            const lanes value = AT(const lanes, grad + b * grad_row);                                                  \
-            for (int64_t k = 0; k < kernels; k++) sums[k] += value * attention[b * kernels + k];                       \
-        }                                                                                                              \
-        for (int64_t k = 0; k < kernels; k++) AT(lanes, to_weight + k * weight_row) = sums[k];                         \
+        const int64_t size = sizeof(lanes) / sizeof(float);                                                            \
+        lanes sums[MOST_KERNELS][count];                                                                               \
+        for (int64_t k = 0; k < kernels; k++)                                                                          \
+            for (int64_t v = 0; v < count; v++) sums[k][v] = AT(lanes, to_weight + k * weight_row + v * size);         \
+        for (int64_t b = 0; b < images; b++)                                                                           \
+            for (int64_t v = 0; v < count; v++) {                                                                      \
+                const lanes value = AT(const lanes, grad + b * grad_row + v * size);                                   \
+                for (int64_t k = 0; k < kernels; k++) sums[k][v] += value * attention[b * kernels + k];                \
+            }                                                                                                          \
+        for (int64_t k = 0; k < kernels; k++)                                                                          \
+            for (int64_t v = 0; v < count; v++) AT(lanes, to_weight + k * weight_row + v * size) = sums[k][v];         \
     }
-DEFINE_ADD_TO_WEIGHT(wide)
-DEFINE_ADD_TO_WEIGHT(single)
+DEFINE_ADD_TO_WEIGHT(half, 2)
+DEFINE_ADD_TO_WEIGHT(single, 1)
 
 #define WITH_CONSTANT(kernels, call)                                                                                   \
     switch (kernels) {                                                                                                 \
@@ -101,8 +108,8 @@ static void weight_block(
     int64_t count, int64_t kernels)
 {
     int64_t n = 0;
-    for (; n + 16 <= count; n += 16) {
-#define CALL(constant) add_to_weight_wide(attention, grad + n, grad_row, to_weight + n, weight_row, images, constant)
+    for (; n + 2 * LANES <= count; n += 2 * LANES) {
+#define CALL(constant) add_to_weight_half(attention, grad + n, grad_row, to_weight + n, weight_row, images, constant)
         WITH_CONSTANT(kernels, CALL)
 #undef CALL
     }

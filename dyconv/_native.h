@@ -18,3 +18,13 @@ typedef float wide __attribute__((vector_size(64), aligned(4), may_alias));
 typedef float half __attribute__((vector_size(32), aligned(4), may_alias));
 typedef float narrow __attribute__((vector_size(16), aligned(4), may_alias));
 typedef float single __attribute__((aligned(4), may_alias));
+
+/* Whether a register holds sixteen numbers; where it holds eight, compilers take wide vectors apart, badly. */
+INLINE int has_wide_registers(void)
+{
+#if defined(__GNUC__) && defined(__x86_64__) && !defined(NO_WIDE_REGISTERS)
+    return __builtin_cpu_supports("avx512f") != 0;
+#else
+    return 0;
+#endif
+}

@@ -21,8 +21,10 @@ Dimensions: B images, K kernels, T taps, I rows and J columns of a matrix. */
 #define DEPTH 128
 #define SHALLOW 32
 #define FEW_PIXELS 32
-/* Rows of a tile of gradients, and images that are added to it together. */
-#define HEIGHT 16
+/* Rows of a tile of gradients, few and many for the same reasons, and images that are added to it together. */
+#define LOW 16
+#define HIGH 64
+#define MANY_PIXELS 48
 #define TOGETHER 4
 #define MOST_KERNELS 16
 /* Bytes that maps done together may take, so that the second cache still has them when the next tile comes; and how many
@@ -75,6 +77,11 @@ INLINE int64_t smaller(int64_t one, int64_t other)
     return one < other ? one : other;
 }
 
+INLINE int64_t height_of(const window *how)
+{
+    return how->pixels < MANY_PIXELS ? LOW : HIGH;
+}
+
 #define WITH_CONSTANT(kernels, call)                                                                                   \
     switch (kernels) {                                                                                                 \
     case 2: call(2); break;                                                                                            \
@@ -83,15 +90,19 @@ INLINE int64_t smaller(int64_t one, int64_t other)
     default: call(kernels);                                                                                            \
     }
 
+/* Pixels, or rows of a gradient, whose sums lie in registers together: a processor has 32 wide ones or 16 of half. */
 #define VECTOR wide
 #define LANES 16
+#define BESIDE 8
 #define NAMED(name) name##_wide
 #include "_tiled_lanes.h"
 #undef VECTOR
 #undef LANES
+#undef BESIDE
 #undef NAMED
 #define VECTOR half
 #define LANES 8
+#define BESIDE 4
 #define NAMED(name) name##_half
 #include "_tiled_lanes.h"
 #undef LANES
@@ -114,34 +125,36 @@ void dyconv_product(
 {
     const product work = {how, source, weight, attention, start, result};
     const int64_t images = how->images, each = smaller((images + threads - 1) / threads, images_in_chunk(how));
+    const int wide_enough = has_wide_registers() && how->matrices.columns >= LANES;
 #pragma omp parallel for num_threads(threads) if (threads > 1)
     for (int64_t first = 0; first < images; first += each) {
         const range chunk = {first, smaller(each, images - first)};
-        if (how->matrices.columns < LANES) product_of_images_half(&work, chunk);
-        else product_of_images_wide(&work, chunk);
+        if (wide_enough) product_of_images_wide(&work, chunk);
+        else product_of_images_half(&work, chunk);
     }
 }
 
 /* Both sides to the gradients of the kernels, which lie in memory as these do, and (B, K) of attention. `scratch` holds
-   threads x B x K x 16 and T x ceil(I / 16) x B x K numbers. J is at least 8. */
+   threads x B x K x 16 and T x ceil(I / 16) x B x K numbers, if not less. J is at least 8. */
 void dyconv_product_gradient(
     const window *how, const float *left, const float *right, const float *weight, const float *attention,
     float *to_weight, float *to_attention, float *scratch, int threads)
 {
     const gradient work = {how, left, right, weight, attention, to_weight};
     const matrices *of = &how->matrices;
-    const int64_t across = (of->rows + HEIGHT - 1) / HEIGHT, parts = of->taps * across, count = how->images * of->kernels;
-    const int64_t each = images_in_chunk(how);
+    const int64_t height = height_of(how), across = (of->rows + height - 1) / height, parts = of->taps * across;
+    const int64_t count = how->images * of->kernels, each = images_in_chunk(how);
+    const int wide_enough = has_wide_registers() && how->matrices.columns >= LANES;
     float *found = scratch + threads * count * LANES;
     for (int64_t first = 0; first < how->images; first += each) {
         const range chunk = {first, smaller(each, how->images - first)};
 #pragma omp parallel for num_threads(threads) if (threads > 1)
         for (int64_t part = 0; part < parts; part++) {
-            const int64_t row = part % across * HEIGHT;
-            const range rows = {row, smaller(HEIGHT, of->rows - row)};
+            const int64_t row = part % across * height;
+            const range rows = {row, smaller(height, of->rows - row)};
             float *lanes = scratch + THREAD * count * LANES, *own = found + part * count;
-            if (of->columns < LANES) gradient_of_rows_half(&work, part / across, rows, chunk, own, lanes);
-            else gradient_of_rows_wide(&work, part / across, rows, chunk, own, lanes);
+            if (wide_enough) gradient_of_rows_wide(&work, part / across, rows, chunk, own, lanes);
+            else gradient_of_rows_half(&work, part / across, rows, chunk, own, lanes);
         }
     }
     memset(to_attention, 0, sizeof(float) * count);

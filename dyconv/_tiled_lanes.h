@@ -10,13 +10,13 @@ INLINE range NAMED(columns_from)(int64_t first, int64_t columns)
     return (range){smaller(first, columns - size), size};
 }
 
-/* A tile of each of the K matrices of a tap, one after another; columns that are done already are zero. */
+/* A tile of each of the K matrices of a tap, which lie `apart`; columns that are done already are zero. */
 INLINE void NAMED(pack)(
-    const matrices *of, const float *weight, float *tile, range rows, range columns, int64_t done, int64_t height)
+    const matrices *of, const float *weight, float *tile, range rows, range columns, int64_t done, int64_t apart)
 {
     for (int64_t k = 0; k < of->kernels; k++) {
         const float *source = weight + k * of->kernel + rows.first * of->row + columns.first * of->column;
-        float *target = tile + k * height * WIDTH;
+        float *target = tile + k * apart;
         if (of->column == 1)
             for (int64_t r = 0; r < rows.size; r++)
                 for (int64_t c = 0; c < columns.size; c++) target[r * WIDTH + c] = source[r * of->row + c];
@@ -45,7 +45,7 @@ INLINE void NAMED(multiply)(
     const float *source, int64_t from, const float *mixed, int64_t rows, float *result, int64_t to, const float *start,
     int goes_on, int64_t pixels, int64_t vectors)
 {
-    VECTOR sums[8][2];
+    VECTOR sums[BESIDE][2];
     for (int64_t p = 0; p < pixels; p++)
         for (int64_t v = 0; v < vectors; v++)
             sums[p][v] = goes_on ? AT(const VECTOR, result + p * to + v * LANES)
@@ -64,12 +64,14 @@ INLINE void NAMED(multiply_line)(
     int goes_on, int64_t pixels, int64_t vectors)
 {
 #define PIXELS(count) NAMED(multiply)(source, from, mixed, rows, result, to, start, goes_on, count, vectors)
-    for (; pixels >= 8; pixels -= 8, source += 8 * from, result += 8 * to) PIXELS(8);
+    for (; pixels >= BESIDE; pixels -= BESIDE, source += BESIDE * from, result += BESIDE * to) PIXELS(BESIDE);
     switch (pixels) {
+#if BESIDE > 4
     case 7: PIXELS(7); break;
     case 6: PIXELS(6); break;
     case 5: PIXELS(5); break;
     case 4: PIXELS(4); break;
+#endif
     case 3: PIXELS(3); break;
     case 2: PIXELS(2); break;
     case 1: PIXELS(1); break;
@@ -133,7 +135,7 @@ static void NAMED(product_of_images)(const product *work, range images)
         for (int64_t t = 0; t < of->taps; t++)
             for (int64_t i = 0; i < of->rows && how->reaches[t].lines && how->reaches[t].pixels; i += depth) {
                 const range rows = {i, smaller(depth, of->rows - i)};
-                NAMED(pack)(of, work->weight + t * of->tap, tile, rows, columns, 0, depth);
+                NAMED(pack)(of, work->weight + t * of->tap, tile, rows, columns, 0, depth * WIDTH);
                 NAMED(product_of_tile)(work, tile, t, rows, depth, columns, images);
             }
         done = columns.first + columns.size;
@@ -146,7 +148,7 @@ INLINE void NAMED(outer_rows)(
     int64_t vectors)
 {
     const int64_t down = how->source.pixel, across = how->result.pixel;
-    VECTOR sums[4][2];
+    VECTOR sums[BESIDE][2];
     for (int64_t r = 0; r < rows; r++)
         for (int64_t v = 0; v < vectors; v++) sums[r][v] = (VECTOR){0};
     for (int64_t y = 0; y < tap->lines; y++, left += how->source.line, right += how->result.line)
@@ -163,16 +165,15 @@ INLINE void NAMED(outer)(
     int64_t vectors)
 {
     int64_t r = 0;
-    for (; r + 4 <= rows; r += 4) NAMED(outer_rows)(how, tap, left + r, right, kernel + r * WIDTH, 4, vectors);
+    for (; r + BESIDE <= rows; r += BESIDE)
+        NAMED(outer_rows)(how, tap, left + r, right, kernel + r * WIDTH, BESIDE, vectors);
     for (; r < rows; r++) NAMED(outer_rows)(how, tap, left + r, right, kernel + r * WIDTH, 1, vectors);
 }
 
-typedef float NAMED(square)[HEIGHT * WIDTH];
-
 /* Adds what the gradients of `images` mixed kernels bring to those of the K kernels and, lane by lane, of attention. */
 INLINE void NAMED(spread)(
-    NAMED(square) *grads, const float *attention, NAMED(square) *tile, NAMED(square) *sums, float *lanes, int64_t rows,
-    int64_t vectors, int64_t images, int64_t kernels)
+    const float *grads, const float *attention, const float *tile, float *sums, int64_t apart, float *lanes,
+    int64_t rows, int64_t vectors, int64_t images, int64_t kernels)
 {
     VECTOR found[TOGETHER][MOST_KERNELS];
     for (int64_t b = 0; b < images; b++)
@@ -181,15 +182,15 @@ INLINE void NAMED(spread)(
         for (int64_t v = 0; v < vectors; v++) {
             const int64_t at = r * WIDTH + v * LANES;
             VECTOR grad[TOGETHER];
-            for (int64_t b = 0; b < images; b++) grad[b] = AT(const VECTOR, grads[b] + at);
+            for (int64_t b = 0; b < images; b++) grad[b] = AT(const VECTOR, grads + b * apart + at);
             for (int64_t k = 0; k < kernels; k++) {
-                const VECTOR weight = AT(const VECTOR, tile[k] + at);
-                VECTOR sum = AT(const VECTOR, sums[k] + at);
+                const VECTOR weight = AT(const VECTOR, tile + k * apart + at);
+                VECTOR sum = AT(const VECTOR, sums + k * apart + at);
                 for (int64_t b = 0; b < images; b++) {
                     found[b][k] += grad[b] * weight;
                     sum += grad[b] * attention[b * kernels + k];
                 }
-                AT(VECTOR, sums[k] + at) = sum;
+                AT(VECTOR, sums + k * apart + at) = sum;
             }
         }
     for (int64_t b = 0; b < images; b++)
@@ -198,12 +199,12 @@ INLINE void NAMED(spread)(
 
 /* A tile of the gradients of the K kernels: from `to_weight` to `sums`, or back, without the columns done already. */
 INLINE void NAMED(copy_tile)(
-    const matrices *of, float *to_weight, NAMED(square) *sums, range rows, range columns, int64_t done, int back)
+    const matrices *of, float *to_weight, float *sums, int64_t apart, range rows, range columns, int64_t done, int back)
 {
     const int64_t skipped = done - columns.first, size = sizeof(float) * (columns.size - skipped);
     for (int64_t k = 0; k < of->kernels; k++)
         for (int64_t r = 0; r < rows.size; r++) {
-            float *near = sums[k] + r * WIDTH + skipped;
+            float *near = sums + k * apart + r * WIDTH + skipped;
             float *far = to_weight + k * of->kernel + (rows.first + r) * of->row + done * of->column;
             if (of->column == 1) back ? memcpy(far, near, size) : memcpy(near, far, size);
             else
@@ -218,10 +219,12 @@ FOR_EACH_PROCESSOR
 static void NAMED(gradient_of_rows)(
     const gradient *work, int64_t t, range rows, range chunk, float *to_attention, float *lanes)
 {
-    NAMED(square) tile[MOST_KERNELS], sums[MOST_KERNELS], grads[TOGETHER];
+    /* A little more than the tiles: as far apart as a power of two, they would share sets of the cache. */
+    float tile[MOST_KERNELS * (HIGH * WIDTH + LANES)], sums[MOST_KERNELS * (HIGH * WIDTH + LANES)];
+    float grads[TOGETHER * (HIGH * WIDTH + LANES)];
     const window *how = work->how;
     const matrices *of = &how->matrices;
-    const int64_t K = of->kernels;
+    const int64_t K = of->kernels, apart = height_of(how) * WIDTH + LANES;
     const reach *tap = how->reaches + t;
     const float *left = work->left + tap->source + rows.first, *right = work->right + tap->result;
     float *to_weight = work->to_weight + t * of->tap;
@@ -229,26 +232,26 @@ static void NAMED(gradient_of_rows)(
     for (int64_t done = 0; done < of->columns;) {
         const range columns = NAMED(columns_from)(done, of->columns);
         const int64_t vectors = columns.size / LANES;
-        NAMED(pack)(of, work->weight + t * of->tap, tile[0], rows, columns, done, HEIGHT);
-        memset(sums, 0, sizeof(sums[0]) * K);
-        if (chunk.first) NAMED(copy_tile)(of, to_weight, sums, rows, columns, done, 0);
+        NAMED(pack)(of, work->weight + t * of->tap, tile, rows, columns, done, apart);
+        memset(sums, 0, sizeof(float) * K * apart);
+        if (chunk.first) NAMED(copy_tile)(of, to_weight, sums, apart, rows, columns, done, 0);
         for (int64_t b = 0; b < chunk.size; b += TOGETHER) {
             const int64_t images = smaller(TOGETHER, chunk.size - b);
             for (int64_t n = 0; n < images; n++) {
                 const float *above = left + (chunk.first + b + n) * how->source.image;
                 const float *below = right + (chunk.first + b + n) * how->result.image + columns.first;
-                if (vectors == 2) NAMED(outer)(how, tap, above, below, grads[n], rows.size, 2);
-                else NAMED(outer)(how, tap, above, below, grads[n], rows.size, 1);
+                if (vectors == 2) NAMED(outer)(how, tap, above, below, grads + n * apart, rows.size, 2);
+                else NAMED(outer)(how, tap, above, below, grads + n * apart, rows.size, 1);
             }
             const float *mixture = work->attention + (chunk.first + b) * K;
             float *own = lanes + b * K * LANES;
 #define CALL(constant)                                                                                                 \
-    if (images == TOGETHER) NAMED(spread)(grads, mixture, tile, sums, own, rows.size, vectors, TOGETHER, constant);    \
-    else NAMED(spread)(grads, mixture, tile, sums, own, rows.size, vectors, images, constant)
+    if (images == TOGETHER) NAMED(spread)(grads, mixture, tile, sums, apart, own, rows.size, vectors, TOGETHER, constant);    \
+    else NAMED(spread)(grads, mixture, tile, sums, apart, own, rows.size, vectors, images, constant)
             WITH_CONSTANT(K, CALL)
 #undef CALL
         }
-        NAMED(copy_tile)(of, to_weight, sums, rows, columns, done, 1);
+        NAMED(copy_tile)(of, to_weight, sums, apart, rows, columns, done, 1);
         done = columns.first + columns.size;
     }
     for (int64_t n = 0; n < chunk.size * K; n++) {
