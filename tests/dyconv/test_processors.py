@@ -1,4 +1,4 @@
-"""The compiled kernels as a processor with narrower registers runs them, which the one that runs the tests may not be."""
+"""The compiled kernels as a processor with narrower registers runs them: not the one, maybe, that runs the tests."""
 
 import shutil
 import subprocess
