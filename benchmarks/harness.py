@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,16 +77,14 @@ def trial() -> dict[str, Any]:
 
 
 def planning() -> list[dict[str, float]]:
-    """Returns how long a plan of so many runs takes, ten of each variant."""
-    return [{"runs": runs, "seconds": _planned(runs)} for runs in SIZES]
+    """Returns how long a plan of so many runs takes, ten of each variant: the median of some, taken in turn."""
+    steps = {str(runs): partial(_plan, runs) for runs in SIZES}
+    seconds = interleaved(steps, rounds=5, warmup=1)
+    return [{"runs": runs, "seconds": seconds[str(runs)]} for runs in SIZES]
 
 
-def _planned(runs: int) -> float:
-    start = time.perf_counter()
-    plan = many_runs(runs)
-    seconds = time.perf_counter() - start
-    assert len(plan.trials) == runs
-    return seconds
+def _plan(runs: int) -> None:
+    assert len(many_runs(runs).trials) == runs
 
 
 def many_runs(runs: int) -> Plan:

@@ -75,6 +75,24 @@ def attend_and_convolve(input: Tensor, weight: Tensor, branch: Branch, computati
     return _Attended.apply(input, weight, *branch, computation)  # type: ignore[no-any-return]
 
 
+def attend(average: Tensor, branch: Branch) -> Tensor:
+    """Return the (B, K) attention that a branch gives images of this average (B, C); without a derivative."""
+    return _attended(average.contiguous(), 1, branch[:4], float(branch.temperature))[2]
+
+
+def _attended(images: Tensor, pixels: int, layers: Sequence[Tensor], temperature: float) -> list[Tensor]:
+    """The average (B, C), hidden units (B, U) and attention (B, K) of images that lie in memory as (B, P, C)."""
+    sizes = _sizes(images, pixels, layers, temperature)
+    found = [images.new_empty(sizes.images, count) for count in (sizes.channels, sizes.hidden, sizes.kernels)]
+    native.attend(sizes, images, layers, found)
+    return found
+
+
+def _sizes(images: Tensor, pixels: int, layers: Sequence[Tensor], temperature: float) -> native.Sizes:
+    num_kernels, hidden = layers[2].shape
+    return native.Sizes(images.shape[0], pixels, images.shape[1], hidden, num_kernels, temperature)
+
+
 class _Convolution(torch.autograd.Function):
     """`convolve` with its first derivative written by hand."""
 
@@ -106,11 +124,8 @@ class _Attended(torch.autograd.Function):
     def forward(ctx: Any, input: Tensor, weight: Tensor, *rest: Any) -> Tensor:
         *layers, temperature, computation = rest
         images = input.contiguous(memory_format=_LAST)
-        (batch, channels), (num_kernels, hidden) = images.shape[:2], layers[2].shape
-        sizes = batch, images.shape[2:].numel(), channels, hidden, num_kernels, float(temperature)
-        found = [images.new_empty(batch, count) for count in (channels, hidden, num_kernels)]
-        native.attend(native.Sizes(*sizes), images, layers, found)
-        ctx.computation, ctx.sizes, ctx.temperature = computation, sizes, temperature
+        ctx.computation, ctx.temperature = computation, float(temperature)
+        found = _attended(images, images.shape[2:].numel(), layers, ctx.temperature)
         ctx.save_for_backward(input, weight, *layers, *found)
         return computation.output(images, weight, computation.shared(weight), found[2])  # type: ignore[no-any-return]
 
@@ -119,10 +134,9 @@ class _Attended(torch.autograd.Function):
         computation: Computation = ctx.computation
         input, weight, *layers = ctx.saved_tensors[:6]
         if torch.is_grad_enabled():
-            temperature = ctx.sizes[-1]
 
             def by_torch(input: Tensor, weight: Tensor, *layers: Tensor) -> Tensor:
-                return computation.by_torch(input, weight, _attention(input, layers, temperature))
+                return computation.by_torch(input, weight, _attention(input, layers, ctx.temperature))
 
             return (*_differentiable_gradients(by_torch, (input, weight, *layers), grads[0]), None, None)
         found = ctx.saved_tensors[6:]
@@ -131,7 +145,8 @@ class _Attended(torch.autograd.Function):
         to_weight, to_attention = computation.kernel_gradients(*with_shared)
         to_layers = [torch.empty_like(layer) for layer in layers]
         to_pixels = torch.empty_like(found[0])
-        native.attend_gradient(native.Sizes(*ctx.sizes), layers, found, to_attention, (*to_layers, to_pixels))
+        sizes = _sizes(images, images.shape[2:].numel(), layers, ctx.temperature)
+        native.attend_gradient(sizes, layers, found, to_attention, (*to_layers, to_pixels))
         to_input = computation.input_gradient(*with_shared, to_pixels) if ctx.needs_input_grad[0] else None
         return to_input, to_weight, *to_layers, None, None
 

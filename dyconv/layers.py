@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dyconv import compiled
 from dyconv.attention import AttentionBranch, at_least_float32, average_pool, is_watched, with_average
 from dyconv.base import DEFAULT_TEMPERATURE, DynamicLayer, checked_temperature
 from dyconv.compiled import Branch
@@ -159,11 +160,14 @@ class DynamicConv2d(ConvolutionLayer):
         """Return the (B, O, H', W') convolution of (B, C, H, W) images, each with its own kernel."""
         padding = self.padding
         if self.bias is None and self.padding_mode == "zeros" and not isinstance(padding, str) and self._is_plain():
-            branch = Branch(*self.attention_branch.layers(), self.temperature)
+            branch = self._branch()
             output = attended_conv2d(input, self.weight, branch, self.stride, padding, self.dilation, self.groups)
             if output is not None:
                 return output
         return super().forward(input)
+
+    def _branch(self) -> Branch:
+        return Branch(*self.attention_branch.layers(), self.temperature)
 
     def _is_plain(self) -> bool:
         """Whether nobody changes or watches what happens between the input and the convolution."""
@@ -172,6 +176,10 @@ class DynamicConv2d(ConvolutionLayer):
 
     def attention(self, input: Tensor) -> Tensor:
         """Return the (B, K) weights that the attention branch gives the kernels, before any strategy."""
+        if not torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu") and self.attention_branch.is_plain():
+            average, branch = average_pool(input), self._branch()
+            if compiled.is_computable(average, *branch) and average.shape[1] == self.in_channels:
+                return compiled.attend(average, branch)
         return self.attention_branch(input, self.temperature)  # type: ignore[no-any-return]
 
 

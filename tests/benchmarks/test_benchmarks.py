@@ -142,9 +142,12 @@ def test_shapes_are_those_of_the_dynamic_layers() -> None:
     assert not any(shape.channels[0] == 3 for shape in found), "the stem is static"
 
 
-@pytest.mark.parametrize("runs", [10, 100])
-def test_planning_plans_so_many_runs(runs: int) -> None:
-    assert 0 < harness._planned(runs) < 10
+def test_planning_plans_so_many_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harness, "SIZES", (10, 100))
+    assert len(harness.many_runs(100).trials) == 100
+    found = harness.planning()
+    assert [one["runs"] for one in found] == [10, 100]
+    assert all(0 < one["seconds"] < 10 for one in found)
 
 
 def test_a_report_of_made_up_runs_is_made_of_all_of_them() -> None:

@@ -152,6 +152,28 @@ def test_the_temperature_that_is_set_is_the_one_that_counts() -> None:
 
 
 @with_compiler
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("kind", [KINDS[0], KINDS[5]])
+def test_attention_without_gradient_is_the_branchs(
+    kind: dict[str, Any], batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    attend = compiled.attend
+    monkeypatch.setattr(compiled, "attend", lambda *a: (made.append(1), attend(*a))[1])
+    layer = layer_of(kind)
+    images = images_for(layer, batch=batch).detach().contiguous()
+    expected = layer.attention(images)
+    assert not made
+    with torch.no_grad():
+        found = layer.attention(images)
+    assert made
+    torch.testing.assert_close(found, expected)
+    with torch.no_grad():
+        torch.testing.assert_close(layer.double().attention(images.double()).float(), expected)
+    assert len(made) == 1, "double precision is torch's business"
+
+
+@with_compiler
 def test_values_that_are_not_numbers_stay_seen() -> None:
     layer = layer_of(KINDS[0])
     with torch.no_grad():
