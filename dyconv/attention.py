@@ -84,18 +84,16 @@ class AttentionBranch(nn.Module):
         """Return the (B, K) attention of a (B, C, H, W) input or of its (B, C) average, in float32 at least."""
         return _NORMALIZATIONS[self.normalization](at_least_float32(self.logits(input)), temperature)
 
-    def is_plain(self) -> bool:
-        """Whether this is the paper's branch, and nobody changes or watches a part of it."""
-        if type(self) is not AttentionBranch or self.normalization != "softmax":
-            return False
-        parts = self.squeeze, self.excite
-        if any(type(part) is not nn.Linear or part.bias is None for part in parts):
-            return False
-        return not (is_watched(self) or any(is_watched(part) for part in parts))
-
-    def layers(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return weight and bias of the two layers."""
-        return self.squeeze.weight, self.squeeze.bias, self.excite.weight, self.excite.bias
+    def plain_layers(self) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
+        """Return weight and bias of the two layers; None if it is not the paper's branch or a part of it is watched."""
+        if type(self) is not AttentionBranch or self.normalization != "softmax" or is_watched(self):
+            return None
+        squeeze, excite = self.squeeze, self.excite
+        if type(squeeze) is not nn.Linear or type(excite) is not nn.Linear or is_watched(squeeze) or is_watched(excite):
+            return None
+        if squeeze.bias is None or excite.bias is None:
+            return None
+        return squeeze.weight, squeeze.bias, excite.weight, excite.bias
 
     def extra_repr(self) -> str:
         """Return what `print` shows of this module."""
@@ -104,8 +102,9 @@ class AttentionBranch(nn.Module):
 
 def is_watched(module: nn.Module) -> bool:
     """Whether hooks are to be told when `module` runs, forward or backward."""
-    hooks = module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
-    return any(hooks)
+    if module._forward_hooks or module._forward_pre_hooks:
+        return True
+    return bool(module._backward_hooks or module._backward_pre_hooks)
 
 
 def average_pool(input: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dyconv import algorithms, compiled
+from dyconv.attention import average_pool
 from dyconv.compiled import Branch
 from dyconv.errors import ArgumentError, ShapeError
 from dyconv.folding import is_channels_last
@@ -87,18 +88,24 @@ def attended_conv2d(  # noqa: PLR0917 - the order of F.conv2d
 
     Source: Chen et al. 2020, section 3.
     """
-    if torch.is_autocast_enabled("cpu") or input.dim() != 4 or not is_channels_last(input):
+    if input.dim() != 4 or torch.is_autocast_enabled("cpu"):
         return None
     if not (compiled.is_computable(input, weight, *branch) and weight.is_contiguous()):
         return None
     (batch, channels, height, width), kernels = input.shape, weight.shape
     if channels != kernels[2] * groups or branch.squeeze.shape[1] != channels:
         return None
+    alone = batch == 1 and not torch.is_grad_enabled()
+    if not (alone or is_channels_last(input)):
+        return None
     sizes = (height, width), (kernels[3], kernels[4]), stride, padding, dilation, groups
     geometry = Geometry(batch, kernels[0], channels, kernels[1], *sizes)
     if batch < 1 or min(geometry.output_size) < 1:
         return None
-    computation = algorithms.choose(geometry).computation
+    algorithm = algorithms.choose(geometry)
+    if alone:
+        return algorithm.run(input, weight, compiled.attend(average_pool(input), branch), geometry)
+    computation = algorithm.computation
     return None if computation is None else compiled.attend_and_convolve(input, weight, branch, computation(geometry))
 
 

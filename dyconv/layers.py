@@ -158,29 +158,28 @@ class DynamicConv2d(ConvolutionLayer):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the (B, O, H', W') convolution of (B, C, H, W) images, each with its own kernel."""
-        padding = self.padding
-        if self.bias is None and self.padding_mode == "zeros" and not isinstance(padding, str) and self._is_plain():
+        padding, aggregator = self.padding, self.aggregator
+        if aggregator.name == "attention" and not is_watched(aggregator) and self.bias is None:
             branch = self._branch()
-            output = attended_conv2d(input, self.weight, branch, self.stride, padding, self.dilation, self.groups)
-            if output is not None:
-                return output
+            if branch is not None and self.padding_mode == "zeros" and not isinstance(padding, str):
+                how = self.stride, padding, self.dilation, self.groups
+                output = attended_conv2d(input, self.weight, branch, *how)
+                if output is not None:
+                    return output
         return super().forward(input)
-
-    def _branch(self) -> Branch:
-        return Branch(*self.attention_branch.layers(), self.temperature)
-
-    def _is_plain(self) -> bool:
-        """Whether nobody changes or watches what happens between the input and the convolution."""
-        branch, aggregator = self.attention_branch, self.aggregator
-        return aggregator.name == "attention" and branch.is_plain() and not is_watched(aggregator)
 
     def attention(self, input: Tensor) -> Tensor:
         """Return the (B, K) weights that the attention branch gives the kernels, before any strategy."""
-        if not torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu") and self.attention_branch.is_plain():
+        if not torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu"):
             average, branch = average_pool(input), self._branch()
-            if compiled.is_computable(average, *branch) and average.shape[1] == self.in_channels:
+            if branch is not None and compiled.is_computable(average, *branch) and average.shape[1] == self.in_channels:
                 return compiled.attend(average, branch)
         return self.attention_branch(input, self.temperature)  # type: ignore[no-any-return]
+
+    def _branch(self) -> Branch | None:
+        """The parts of the attention branch, if nobody changes or watches what it does."""
+        layers = self.attention_branch.plain_layers()
+        return None if layers is None else Branch(*layers, self.temperature)
 
 
 @final

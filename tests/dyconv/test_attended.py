@@ -174,6 +174,25 @@ def test_attention_without_gradient_is_the_branchs(
 
 
 @with_compiler
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_one_image_without_gradient(
+    kind: dict[str, Any], memory_format: torch.memory_format, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    attend = compiled.attend
+    monkeypatch.setattr(compiled, "attend", lambda *a: (made.append(1), attend(*a))[1])
+    layer = layer_of(kind)
+    image = images_for(layer, batch=1).detach().contiguous(memory_format=memory_format)
+    double, exact = in_double(layer, image)
+    with torch.inference_mode():
+        output = layer(image)
+    assert made == [1]
+    torch.testing.assert_close(output, double(exact).float(), rtol=1e-4, atol=1e-4)
+    assert output.is_contiguous(memory_format=memory_format)
+
+
+@with_compiler
 def test_values_that_are_not_numbers_stay_seen() -> None:
     layer = layer_of(KINDS[0])
     with torch.no_grad():
