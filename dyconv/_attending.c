@@ -128,6 +128,21 @@ static void gradient_of_row(
     for (int64_t b = 0; b < images; b++) *to_bias += to_output[b * apart];
 }
 
+FOR_EACH_PROCESSOR
+static void average_image(const float *image, int64_t pixels, int64_t channels, float *average)
+{
+    average_pixels(image, pixels, channels, average);
+}
+
+/* (B, P, C) images to their averages (B, C). */
+void dyconv_average(
+    const float *images, float *average, int64_t number, int64_t pixels, int64_t channels, int threads)
+{
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+    for (int64_t b = 0; b < number; b++)
+        average_image(images + b * pixels * channels, pixels, channels, average + b * channels);
+}
+
 /* (B, P, C) images to their averages (B, C), hidden units (B, H) and attention (B, K). */
 void dyconv_attend(
     const sizes *of, const float *images, const float *squeeze, const float *squeeze_bias, const float *excite,

@@ -144,6 +144,14 @@ def kernel_gradient(source: Tensor, to_kernels: Tensor, grad: Tensor, rows: Axis
     _LIBRARY.dyconv_kernel_gradient(*pointers, rows, columns, *source.shape[:2], torch.get_num_threads())
 
 
+def average(images: Tensor) -> Tensor:
+    """Return the (B, C) mean over pixels of channels-last (B, C, H, W) images."""
+    found, (batch, channels) = images.new_empty(images.shape[:2]), images.shape[:2]
+    sizes = batch, images.shape[2:].numel(), channels, torch.get_num_threads()
+    _LIBRARY.dyconv_average(images.data_ptr(), found.data_ptr(), *sizes)
+    return found
+
+
 def attend(sizes: Sizes, images: Tensor, layers: Sequence[Tensor], found: Sequence[Tensor]) -> None:
     """Write averages (B, C), hidden units (B, H) and attention (B, K), from images and two layers' parameters."""
     pointers = [tensor.data_ptr() for tensor in (images, *layers, *found)]
@@ -259,6 +267,7 @@ def _loaded(path: Path) -> Any:
     }
     arguments |= {"by_patch": ordering, "by_output": ordering, "flipped": ordering}
     arguments["product"] = [ctypes.POINTER(Window)] + [pointer] * 5 + [threads]
+    arguments["average"] = [pointer, pointer, size, size, size, threads]
     arguments["attend"] = [ctypes.POINTER(Sizes)] + [pointer] * 8 + [threads]
     arguments["attend_gradient"] = [ctypes.POINTER(Sizes)] + [pointer] * 12 + [threads]
     arguments["product_gradient"] = [ctypes.POINTER(Window)] + [pointer] * 7 + [threads]

@@ -151,7 +151,7 @@ def test_a_kill_between_telling_and_the_result_costs_no_second_training(
 
 def test_a_training_that_is_not_promising_is_stopped_early(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     nuisance = {"train.learning_rate": Factor(choices=(0.05, 1e-9)), "train.momentum": Factor(choices=(0.5, 0.9))}
-    nodes = nodes_of(planned(bench, 4, nuisance, train__learning_rate=0.05, train__epochs=3))
+    nodes = nodes_of(planned(bench, 8, nuisance, train__learning_rate=0.05, train__epochs=3))
     honest, order = Trainer._validate, iter(range(100))
 
     def worse_each_time(self: Trainer) -> dict[str, float]:
@@ -236,7 +236,7 @@ def test_a_baseline_that_loses_with_a_bad_shared_learning_rate_draws_level_when_
 ) -> None:
     request = Request(get_preset("smoke"), seeds=1)
     shared = measured(bench, make_plan([RACE], request))
-    tuning = make_tuning_plan([RACE], request, 2)
+    tuning = make_tuning_plan([RACE], request, 4)
     describe(bench.states, tuning.as_plan().nodes)
     for node in nodes_of(tuning):
         run(bench, node)
