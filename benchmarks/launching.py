@@ -14,24 +14,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.processes import ProcessorSeconds, processor_seconds
 from benchmarks.timing import median_of
 
 _ROOT = Path(__file__).resolve().parent.parent
 _STARTS = 3
 _LONGEST = 120.0
 _STUDIES = ("aggregation", "resolution", "temperature")
-_TOLD = "processor seconds: "
-_MAIN = f"""
-import json, os, sys
-from run_ablation import main
-
-if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    finally:
-        t = os.times()
-        print({_TOLD!r} + json.dumps([t.user + t.system, t.children_user + t.children_system]), flush=True)
-"""
 
 
 def launching() -> dict[str, Any]:
@@ -39,13 +28,13 @@ def launching() -> dict[str, Any]:
 
     The launcher plans, tracks, follows and reports; what it costs is its share of both. Workers train and evaluate.
     """
-    launcher, workers = _quick()
+    quick = _quick()
     return {
         "studies": list(_STUDIES),
         "first_step_seconds": median_of([_first_step() for _ in range(_STARTS)]),
-        "launcher_seconds": launcher,
-        "workers_seconds": workers,
-        "share": launcher / (launcher + workers),
+        "launcher_seconds": quick.own,
+        "workers_seconds": quick.others,
+        "share": quick.own / (quick.own + quick.others),
     }
 
 
@@ -76,14 +65,10 @@ def _has_stepped(folder: Path) -> bool:
     return False
 
 
-def _quick() -> tuple[float, float]:
+def _quick() -> ProcessorSeconds:
     with tempfile.TemporaryDirectory() as folder:
-        arguments = ["run", *_STUDIES, "--preset", "quick", "--runs-dir", folder]
-        command = [sys.executable, "-c", _MAIN, *arguments]
-        done = subprocess.run(command, cwd=_ROOT, env=_environment(), capture_output=True, text=True, check=True)
-        line = next(line for line in done.stdout.splitlines() if line.startswith(_TOLD))
-        launcher, workers = json.loads(line.removeprefix(_TOLD))
-        return launcher, workers
+        command = [sys.executable, "run_ablation.py", "run", *_STUDIES, "--preset", "quick", "--runs-dir", folder]
+        return processor_seconds(command, _ROOT, _environment())
 
 
 def _environment() -> dict[str, str]:
