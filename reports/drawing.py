@@ -10,6 +10,7 @@ import io
 import math
 import textwrap
 import warnings
+from dataclasses import dataclass, field
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
@@ -65,22 +66,36 @@ _MOST_CLASSES = 24
 """Names of more classes would not be legible; their numbers stand instead."""
 
 
-_painted: WeakKeyDictionary[Figure, Canvas] = WeakKeyDictionary()
-"""Figures painted before: laying one out takes longer than writing it in a second format."""
+@dataclass
+class _Painted:
+    canvas: Canvas
+    files: dict[ImageFormat, bytes] = field(default_factory=dict)
+
+
+_painted: WeakKeyDictionary[Figure, _Painted] = WeakKeyDictionary()
+"""Figures painted before: laying one out takes longer than writing it in a second format, and two want it as SVG."""
 
 
 def draw(figure: Figure, image_format: ImageFormat) -> bytes:
     """Returns the drawn figure; equal tables give equal bytes."""
+    painted = _painted.get(figure)
+    if painted is None or image_format not in painted.files:
+        painted = _draw(figure, image_format)
+    return painted.files[image_format]
+
+
+def _draw(figure: Figure, image_format: ImageFormat) -> _Painted:
     with mpl.rc_context(), warnings.catch_warnings():
         # A character that no font has is drawn as a box, which is all that can be done about it.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
         if figure not in _painted:
-            _painted[figure] = _paint(figure)
-        buffer = io.BytesIO()
-        _painted[figure].savefig(buffer, format=image_format, metadata=_NO_DATE[image_format])
-    return buffer.getvalue()
+            _painted[figure] = _Painted(_paint(figure))
+        painted, buffer = _painted[figure], io.BytesIO()
+        painted.canvas.savefig(buffer, format=image_format, metadata=_NO_DATE[image_format])
+    painted.files[image_format] = buffer.getvalue()
+    return painted
 
 
 def _paint(figure: Figure) -> Canvas:
@@ -98,7 +113,8 @@ def _paint(figure: Figure) -> Canvas:
     FigureCanvasAgg(canvas)
     painters[figure.kind](canvas, figure.data, figure.axis)
     canvas.draw_without_rendering()
-    canvas.set_layout_engine("none")
+    # Not "none", which leaves a placeholder: a figure that has one is drawn twice whenever it is saved.
+    canvas.set_layout_engine(None)
     return canvas
 
 
