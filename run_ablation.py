@@ -37,6 +37,7 @@ from runners.dispatch import prepare_workers
 from runners.explain_commands import explain
 from runners.files import check_writable, exclusively
 from runners.gc_commands import gc
+from runners.importing import without_collection
 from runners.search_commands import search_verb
 from runners.state import StateStore
 from runners.status_commands import status
@@ -327,9 +328,10 @@ def write_report(plan: Plan, runs_dir: Path, uri: str, formats: Sequence[str], *
         formats: Names of renderers.
         launch: The launch that has just ended; earlier ones are in the summary runs.
     """
-    from reports import canaries, make_report, verdicts
-    from reports.collect import collect
-    from reports.tracked import tracked_rows
+    with without_collection():
+        from reports import canaries, make_report, verdicts
+        from reports.collect import collect
+        from reports.tracked import tracked_rows
     from runners.tracking import write_study_summary
     from runners.tracking.descriptions import RunLink, VariantRecord
 

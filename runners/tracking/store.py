@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 
 from ablations.errors import OutputError, TrackingError
 from runners.files import exclusively
+from runners.importing import without_collection
 
 _CONNECT_SECONDS = 5.0
 _REMEDY = "set MLFLOW_TRACKING_URI to another, or train without one: run --offline, and sync later."
@@ -47,6 +49,12 @@ def prepare_store(uri: str) -> None:
     """
     # Before the import: what is measured here is nobody else's business.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # Its parts are imported when they are first used, and the tables of a new store are made.
+    with without_collection() if "mlflow" not in sys.modules else nullcontext():
+        _prepare(uri)
+
+
+def _prepare(uri: str) -> None:
     from mlflow import MlflowClient
 
     # After the import, which sets the levels itself: creating a store is not news to a user.
