@@ -5,10 +5,12 @@ Every write here may be repeated: what the store has already stays as it is.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from ablations import vocabulary as names
 from runners.tracking.store import is_shared
@@ -31,6 +33,7 @@ class KnownRun:
         tags: Its tags.
         params: The names of its params.
         has_data: Whether its data set is logged.
+        artifacts: URI of the folder with its files.
     """
 
     run_id: str
@@ -39,13 +42,22 @@ class KnownRun:
     tags: dict[str, str]
     params: frozenset[str]
     has_data: bool
+    artifacts: str = ""
 
     @classmethod
     def of(cls, run: Any) -> Self:
         """Returns what is to be known of a run as MLflow gives it."""
         info, data = run.info, run.data
         has_data = bool(run.inputs and run.inputs.dataset_inputs)
-        return cls(info.run_id, info.status, info.start_time or 0, dict(data.tags), frozenset(data.params), has_data)
+        return cls(
+            info.run_id,
+            info.status,
+            info.start_time or 0,
+            dict(data.tags),
+            frozenset(data.params),
+            has_data,
+            info.artifact_uri or "",
+        )
 
     @property
     def generation(self) -> str:
@@ -61,6 +73,11 @@ class KnownRun:
     def order(self) -> tuple[int, str]:
         """The same order of runs for everyone who sees them."""
         return (self.started, self.run_id)
+
+    def add(self, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+        """Notes what has been written."""
+        self.params |= params.keys()
+        self.tags |= tags
 
     def differing(self, tags: Mapping[str, str]) -> dict[str, str]:
         """Returns those of the tags that the run does not have, or has with another value."""
@@ -122,15 +139,17 @@ class Experiment:
         run = self.client.create_run(self.experiment_id, start_time=start, tags=dict(tags), run_name=title)
         return KnownRun.of(run)
 
-    def create_run(self, title: str, tags: Mapping[str, str], params: Mapping[str, Any]) -> str:
-        """Opens a run with its tags and params and returns its id."""
+    def create_run(
+        self,
+        title: str,
+        tags: Mapping[str, str],
+        params: Mapping[str, Any],
+        events: Iterable[Mapping[str, Any]] = (),
+    ) -> str:
+        """Opens a run with its tags, params and events (see `write`) and returns its id."""
         run_id = self.open_run(title, tags).run_id
-        self.write(run_id, params=params)
+        self.write(run_id, events, params=params)
         return run_id
-
-    def log_metrics(self, run_id: str, events: Iterable[Mapping[str, Any]]) -> None:
-        """Writes events (`step`, `time` in milliseconds, `metrics`) in as few calls as the store takes."""
-        self.write(run_id, events)
 
     def write(
         self,
@@ -140,7 +159,10 @@ class Experiment:
         params: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Writes events, params and tags in as few calls as the store takes; no event is divided without need."""
+        """Writes events, params and tags in as few calls as the store takes; no event is divided without need.
+
+        An event has a `step`, a `time` in milliseconds and `metrics`.
+        """
         from mlflow.entities import Param, RunTag
 
         metrics = list(_batches(events))
@@ -148,6 +170,24 @@ class Experiment:
         labels = _chunks([RunTag(key, value) for key, value in (tags or {}).items()])
         for number in range(max(len(metrics), len(entries), len(labels))):
             self.client.log_batch(run_id, _at(metrics, number), _at(entries, number), _at(labels, number))
+
+    def put_file(self, run: KnownRun, file: Path) -> None:
+        """Keeps a file as an artifact of a run."""
+        if urlsplit(run.artifacts).scheme == "file":
+            # Where they go is known: the client would ask the store for all that it has of the run.
+            from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+            repository: Any = get_artifact_repository(run.artifacts)
+            repository.log_artifact(str(file))
+        else:
+            self.client.log_artifact(run.run_id, str(file))
+
+    def put_text(self, run: KnownRun, text: str, name: str) -> None:
+        """Keeps a text as an artifact of a run."""
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, name)
+            file.write_text(text, encoding="utf-8")
+            self.put_file(run, file)
 
     def tag(self, run: KnownRun, tags: Mapping[str, str]) -> None:
         """Sets those of the tags that the run does not have yet."""

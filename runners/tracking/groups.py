@@ -66,5 +66,5 @@ def finish_group(
         return
     for key, value in found.items():
         tracker.client.set_tag(run_id, f"{names.TAG_FOUND_PREFIX}{key}", str(value))
-    tracker.log_metrics(run_id, [{"step": 0, "time": int(time.time() * 1000), "metrics": dict(metrics)}])
+    tracker.write(run_id, [{"step": 0, "time": int(time.time() * 1000), "metrics": dict(metrics)}])
     tracker.client.set_terminated(run_id, status="FINISHED" if is_whole else "KILLED")

@@ -118,12 +118,28 @@ class Tracker(Experiment):
 
         To be called first whenever the folder's lock has been acquired, and after any failure.
         """
+        self._look_again(node, state, serves)
+        return self.go_on(node, state, serves)
+
+    def record(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> str:
+        """Does what `begin` and `finish` do for a node that is done, in fewer requests, and returns its run's id."""
+        self._look_again(node, state, serves)
+        finished = self.finished(state)
+        if finished is not None:
+            self._accept(finished, state, serves)
+            return finished.run_id
+        run = self._running_own(node, state, serves)
+        params, tags = self._lacking(run, node, state, serves)
+        self._log_data(run, node)
+        self._end(run, state, params=params, tags=tags)
+        return run.run_id
+
+    def _look_again(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> None:
         self._steps.pop(node.fingerprint, None)
         if read_origin(state) is None:
             add_origin(state, self.source, serves, anew=state.is_anew)
         if self.finished(state) is None:
             self.look_up(node.fingerprint)
-        return self.go_on(node, state, serves)
 
     def go_on(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> str:
         """Does what `begin` does for a node that has just been looked up."""
@@ -131,14 +147,21 @@ class Tracker(Experiment):
         if finished is not None:
             self._accept(finished, state, serves)
             return finished.run_id
-        run = self._only_one(state) or self.open(node, state, serves)
-        if run.status != RUNNING:
-            self.set_status(run, RUNNING)
-        self._complete(run, node, state, serves)
+        run = self._running_own(node, state, serves)
+        params, tags = self._lacking(run, node, state, serves)
+        self.write(run.run_id, params=params, tags=tags)
+        run.add(params, tags)
+        self._log_data(run, node)
         note = read_note(state, self.key)
         if note is None or note.run_id != run.run_id:
             write_note(state, self.key, Note(run.run_id))
         return run.run_id
+
+    def _running_own(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> KnownRun:
+        run = self._only_one(state) or self.open(node, state, serves)
+        if run.status != RUNNING:
+            self.set_status(run, RUNNING)
+        return run
 
     def _only_one(self, state: NodeState) -> KnownRun | None:
         """Returns the unfinished run of a state folder; if a lost answer to a request has left two, drops that."""
@@ -191,14 +214,15 @@ class Tracker(Experiment):
             names.TAG_GIT_DIRTY: str(commit.dirty).lower(),
         }
 
-    def _complete(self, run: KnownRun, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> None:
-        """Writes what a run lacks of params, tags and its data set: all of it, or what a crash left out."""
+    def _lacking(
+        self, run: KnownRun, node: Node, state: NodeState, serves: Mapping[str, list[str]]
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        """Returns what a run lacks of params and tags: all of them, or what a crash left out."""
         # A param cannot be changed, and a newer version of the code may word one differently.
         params = {key: value for key, value in params_of(node, state).items() if key not in run.params}
-        tags = run.differing({**study_tags(serves), **self._parent(node, state, serves)})
-        self.write(run.run_id, params=params, tags=tags)
-        run.params |= params.keys()
-        run.tags |= tags
+        return params, run.differing({**study_tags(serves), **self._parent(node, state, serves)})
+
+    def _log_data(self, run: KnownRun, node: Node) -> None:
         if not run.has_data:
             self.client.log_inputs(run.run_id, datasets=[dataset_input(node.spec)])
             run.has_data = True
@@ -246,12 +270,13 @@ class Tracker(Experiment):
         events: Sequence[Mapping[str, Any]],
         *,
         last: Sequence[Mapping[str, Any]] = (),
+        params: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
         # Should this fail, the store may have it all the same: it is asked before anything is written again.
         known = self._steps.pop(state.fingerprint, None)
-        self.write(run.run_id, [*events, *last], tags=tags)
-        run.tags |= tags or {}
+        self.write(run.run_id, [*events, *last], params=params, tags=tags)
+        run.add(params or {}, tags or {})
         if known is None:
             return
         step = self._steps[state.fingerprint] = max([known, *(event["step"] for event in events)])
@@ -260,20 +285,31 @@ class Tracker(Experiment):
 
     def finish(self, state: NodeState) -> None:
         """Brings the rest of a finished node over and ends its run."""
-        result, run = state.result(), self.own(state)
-        if result is None or run is None or self.finished(state) is not None:
-            return
+        run = self.own(state)
+        if state.is_done and run is not None and self.finished(state) is None:
+            self._end(run, state)
+
+    def _end(
+        self,
+        run: KnownRun,
+        state: NodeState,
+        *,
+        params: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        result = state.result()
+        assert result is not None, "only what is done is ended"
         stamp = int(result["time"] * 1000)
         step = max((event["step"] for event in state.events()), default=0)
         metrics = {**result["metrics"], names.SECONDS: result["seconds"]}
         record, files = record_text(state), files_of(state)
         digests = {names.RECORD_FILE: digest_of_text(record), **{file.name: digest_of_file(file) for file in files}}
-        tags = {names.TAG_FILES: canonical_json(digests), **result_tags(state, result)}
+        tags = {**(tags or {}), names.TAG_FILES: canonical_json(digests), **result_tags(state, result)}
         last = {"step": step, "time": stamp, "metrics": metrics}
-        self._write(state, run, self._fresh(state, run), last=[last], tags=tags)
-        self.client.log_text(run.run_id, record, names.RECORD_FILE)
+        self._write(state, run, self._fresh(state, run), last=[last], params=params, tags=tags)
+        self.put_text(run, record, names.RECORD_FILE)
         for file in files:
-            self.client.log_artifact(run.run_id, str(file))
+            self.put_file(run, file)
         if _generation(state):
             self._supersede(run)
         self.set_status(run, FINISHED, stamp)
@@ -292,7 +328,7 @@ class Tracker(Experiment):
             return
         self._write(state, run, self._fresh(state, run), tags=note_tag(reason) if reason else None)
         if state.log_file.exists():
-            self.client.log_artifact(run.run_id, str(state.log_file))
+            self.put_file(run, state.log_file)
         self.set_status(run, status)
 
     @property

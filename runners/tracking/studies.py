@@ -115,10 +115,8 @@ def _write_variant(
         names.TAG_NOTE: note,
         **tracker.common_tags(),
     }
-    run_id = tracker.create_run(f"{study.title}: {variant.title or variant.key}", tags, params)
-    if variant.metrics:
-        event = {"step": 0, "time": int(time.time() * 1000), "metrics": dict(variant.metrics)}
-        tracker.log_metrics(run_id, [event])
+    event = {"step": 0, "time": int(time.time() * 1000), "metrics": dict(variant.metrics)}
+    run_id = tracker.create_run(f"{study.title}: {variant.title or variant.key}", tags, params, [event])
     tracker.client.set_terminated(run_id, status="FINISHED")
     return run_id
 

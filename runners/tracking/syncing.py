@@ -119,11 +119,12 @@ def _sync_one(tracker: Tracker, state: NodeState, origin: Origin, done: Synced, 
 
 
 def _bring(tracker: Tracker, node: Node, state: NodeState, origin: Origin) -> None:
-    tracker.begin(node, state, origin.studies(tracker.name))
-    failure, last = state.failure(), state.lease()
+    serves, failure, last = origin.studies(tracker.name), state.failure(), state.lease()
     if state.is_done:
-        tracker.finish(state)
-    elif last is not None and last.is_running and not last.is_orphan:
+        tracker.record(node, state, serves)
+        return
+    tracker.begin(node, state, serves)
+    if last is not None and last.is_running and not last.is_orphan:
         tracker.sync(state)
     elif failure is not None:
         tracker.stop(state, FAILED, f"{failure['kind']}: {failure['message']}")

@@ -55,7 +55,8 @@ class FakeClient:
     def create_run(self, experiment: str, start_time: int | None, tags: Mapping[str, str], run_name: str) -> Any:
         """Opens a run."""
         self.before("create_run")
-        info = SimpleNamespace(run_id=self._store.next_id(), status="RUNNING", start_time=start_time or self._clock())
+        start = start_time or self._clock()
+        info = SimpleNamespace(run_id=self._store.next_id(), status="RUNNING", start_time=start, artifact_uri="")
         data = SimpleNamespace(tags=dict(tags), params={})
         run = SimpleNamespace(info=info, data=data, inputs=None, is_deleted=False)
         self._store.runs[info.run_id] = run

@@ -22,6 +22,7 @@ from runners.tracking import Tracker
 from runners.tracking import desk as desk_module
 from runners.tracking.claims import Verdict
 from runners.tracking.desk import Desk
+from runners.tracking.experiment import KnownRun
 from runners.tracking.notes import NodeLock, Source, read_origin, unsynced
 from tests.runners.bench import Bench
 
@@ -98,7 +99,7 @@ def bed(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bed:
     """A store in which waiting is short."""
     monkeypatch.setattr(follower_module, "_LONGEST_PAUSE", 0.2)
     monkeypatch.setattr(follower_module, "_FIRST_PAUSE", 0.05)
-    for name in ("SYNC_SECONDS", "_CONTEST_SECONDS", "_ELSEWHERE_SECONDS"):
+    for name in ("SYNC_SECONDS", "FOLLOW_SECONDS", "_CONTEST_SECONDS", "_ELSEWHERE_SECONDS"):
         monkeypatch.setattr(desk_module, name, 0.1)
     return Bed(store, tmp_path)
 
@@ -198,17 +199,40 @@ def test_a_store_that_hangs_ends_the_launch_within_a_bounded_time(bed: Bed) -> N
 @pytest.mark.usefixtures("impatient")
 def test_one_run_that_the_store_refuses_keeps_no_other_out(bed: Bed) -> None:
     (one, first), (two, second) = bed.node(0), bed.node(1)
-    bed.outage.refuses = lambda name, arguments: name == "log_text" and one.fingerprint in arguments[1]
+    bed.outage.refuses = lambda name, arguments: name == "log_batch" and "99.0" in str(arguments)
     found = lambda: {run.data.tags[names.TAG_FINGERPRINT]: run.info.status for run in bed.runs()}  # noqa: E731
     with bed.follower() as follower:
-        for node, state in ((one, first), (two, second)):
+        for node, state, top1 in ((one, first, 99.0), (two, second, 1.0)):
             follower.begin(node, state, SERVES)
-            state.finish({"test/top1": 1.0}, 1.0)
+            state.finish({"test/top1": top1}, 1.0)
             follower.finish(state)
         _until(lambda: found() == {one.fingerprint: "RUNNING", two.fingerprint: "FINISHED"})
     assert not bed.told, "it is not away"
     assert follower.trouble == "1 run is not all there (nobody answers)"
     assert set(unsynced(bed.bench.states, bed.uri)) == {one.fingerprint}
+
+
+@pytest.mark.parametrize("is_short", [True, False])
+def test_the_run_of_an_evaluation_that_is_soon_over_is_written_at_once(
+    bed: Bed, is_short: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk_module, "SHORT_SECONDS", 60.0 if is_short else 0.2)
+    trial, _ = bed.node()
+    node = bed.bench.evaluation(trial, Intervention(aggregation="max"))
+    state = bed.bench.states[node.fingerprint]
+    for fingerprint in (trial.fingerprint, node.fingerprint):
+        bed.bench.states[fingerprint].weights_file.write_bytes(b"weights")
+    with bed.follower() as follower:
+        follower.begin(node, state, SERVES)
+        if not is_short:
+            _until(lambda: [run.info.status for run in bed.runs()] == ["RUNNING"])
+        state.finish({"test/top1": 1.0}, 1.0)
+        follower.finish(state)
+    assert follower.trouble is None
+    (run,) = bed.runs()
+    assert (run.info.status, run.data.metrics["test/top1"]) == ("FINISHED", 1.0)
+    assert run.data.params["seed"] == "0"
+    assert [name for name, _ in bed.outage.calls].count("log_batch") == (1 if is_short else 2)
 
 
 def test_a_run_that_is_deleted_meanwhile_is_written_anew(bed: Bed) -> None:
@@ -324,8 +348,15 @@ def test_a_claimed_node_shows_that_it_is_alive_also_while_a_large_file_is_on_its
         monkeypatch.setattr(module, "is_shared", lambda uri: True)
     monkeypatch.setattr(follower_module, "HEARTBEAT_SECONDS", 0.05)
     node, state = bed.node()
-    arrives = threading.Event()
-    bed.outage.refuses = lambda name, arguments: name == "log_artifact" and not arrives.wait(60)
+    on_its_way, arrives = threading.Event(), threading.Event()
+    put_file = bed.tracker.put_file
+
+    def slowly(run: KnownRun, file: Path) -> None:
+        on_its_way.set()
+        assert arrives.wait(60)
+        put_file(run, file)
+
+    monkeypatch.setattr(bed.tracker, "put_file", slowly)
     beats = lambda: {run.data.tags[names.TAG_HEARTBEAT] for run in bed.runs()}  # noqa: E731
     with bed.follower() as follower:
         follower.claim(node, state, SERVES)
@@ -335,7 +366,7 @@ def test_a_claimed_node_shows_that_it_is_alive_also_while_a_large_file_is_on_its
         state.weights_file.write_bytes(b"weights")
         state.finish({"test/top1": 1.0}, 1.0)
         follower.finish(state)
-        _until(lambda: any(name == "log_artifact" for name, _ in bed.outage.calls))
+        _until(on_its_way.is_set)
         seen = beats()
         _until(lambda: beats() != seen)
         arrives.set()
