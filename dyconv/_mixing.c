@@ -70,14 +70,6 @@ INLINE void add_to_attention(
 DEFINE_ADD_TO_WEIGHT(half, 2)
 DEFINE_ADD_TO_WEIGHT(single, 1)
 
-#define WITH_CONSTANT(kernels, call)                                                                                   \
-    switch (kernels) {                                                                                                 \
-    case 2: call(2); break;                                                                                            \
-    case 4: call(4); break;                                                                                            \
-    case 8: call(8); break;                                                                                            \
-    default: call(kernels);                                                                                            \
-    }
-
 FOR_EACH_PROCESSOR
 static void mix_block(
     const float *attention, const float *weight, int64_t weight_row, float *mixed, int64_t mixed_row, int64_t images,

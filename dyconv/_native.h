@@ -19,6 +19,20 @@ typedef float half __attribute__((vector_size(32), aligned(4), may_alias));
 typedef float narrow __attribute__((vector_size(16), aligned(4), may_alias));
 typedef float single __attribute__((aligned(4), may_alias));
 
+INLINE int64_t smaller(int64_t one, int64_t other)
+{
+    return one < other ? one : other;
+}
+
+/* Compiles `call` for usual numbers of kernels, so that loops over them are unrolled, and once for any other. */
+#define WITH_CONSTANT(kernels, call)                                                                                   \
+    switch (kernels) {                                                                                                 \
+    case 2: call(2); break;                                                                                            \
+    case 4: call(4); break;                                                                                            \
+    case 8: call(8); break;                                                                                            \
+    default: call(kernels);                                                                                            \
+    }
+
 /* Whether a register holds sixteen numbers; where it holds eight, compilers take wide vectors apart, badly. */
 INLINE int has_wide_registers(void)
 {

@@ -12,11 +12,6 @@ Dimensions: K kernels, O output and C input channels, T taps; both sides are con
 the cache. */
 typedef float piece_rows[ROWS][PIECE + ROWS];
 
-INLINE int64_t smaller(int64_t one, int64_t other)
-{
-    return one < other ? one : other;
-}
-
 /* Which channels make a piece: as many as fit with all their taps. */
 INLINE int64_t channels_in_piece(int64_t taps)
 {

@@ -72,23 +72,10 @@ typedef struct {
     int64_t first, size;
 } range;
 
-INLINE int64_t smaller(int64_t one, int64_t other)
-{
-    return one < other ? one : other;
-}
-
 INLINE int64_t height_of(const window *how)
 {
     return how->pixels < MANY_PIXELS ? LOW : HIGH;
 }
-
-#define WITH_CONSTANT(kernels, call)                                                                                   \
-    switch (kernels) {                                                                                                 \
-    case 2: call(2); break;                                                                                            \
-    case 4: call(4); break;                                                                                            \
-    case 8: call(8); break;                                                                                            \
-    default: call(kernels);                                                                                            \
-    }
 
 /* Pixels, or rows of a gradient, whose sums lie in registers together: a processor has 32 wide ones or 16 of half. */
 #define VECTOR wide
