@@ -237,7 +237,7 @@ def report(studies: tuple[str, ...], runs_dir: Path, plugins: tuple[str, ...], f
 @click.command(
     epilog=examples("verify runs/reports/aggregation.pdf", "verify report.html --tracking-uri http://127.0.0.1:5000")
 )
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
 @click.option("--tracking-uri", help="The store with its runs (default: MLFLOW_TRACKING_URI, or that of --runs-dir).")
 @runs_option
 @plugin_option

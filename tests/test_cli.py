@@ -108,6 +108,13 @@ def test_no_verb_shows_the_help_and_fails(invoke: Invoke) -> None:
     assert "Commands:" in out + err
 
 
+def test_a_report_that_is_not_there_is_wrong_input_and_no_difference(invoke: Invoke) -> None:
+    code, out, err = invoke("verify", "nowhere.pdf")
+    assert (code, out) == (2, "")
+    assert "nowhere.pdf" in err
+    assert "does not exist" in err
+
+
 def test_list(invoke: Invoke) -> None:
     code, out, err = invoke("list")
     assert (code, err) == (0, "")
