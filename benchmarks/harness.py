@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import cProfile
+import pstats
 import statistics
 import tempfile
 import time
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from ablations.planning import Plan, Request, make_plan
+import runners
+from ablations.planning import Node, Plan, Request, TrialNode, make_plan
 from ablations.presets import get_preset
 from ablations.registry import get_study
 from ablations.study import Study, Variant
@@ -27,24 +31,38 @@ _ROUNDS = 15
 SIZES = (10, 100, 1_000, 10_000)
 
 
+_KEEPING = ("checkpoint", "files", "leases", "sealed", "state")
+"""Modules of `runners` by which a worker writes down what becomes of its node."""
+
+
 def trial() -> dict[str, Any]:
-    """Returns images per second in training, and the share of a trial that is spent outside its network.
+    """Returns images per second in training, and the shares of a trial spent outside its network and on its state.
 
     Inside are forward and backward passes and optimiser steps of the training, and the forward passes over the
-    validation and test splits, each timed alone on random images and multiplied by how often a trial does it.
+    validation and test splits, each timed alone on random images and multiplied by how often a trial does it. Its
+    state are leases, progress, metrics, checkpoints, weights and result, timed in a second trial that is profiled.
     """
     request = Request(get_preset("quick"))
     plan = make_plan([get_study("temperature", request.base())], request)
     node = next(node for node in plan.missing_trials if node.spec.train.temperature is not None)
     with tempfile.TemporaryDirectory() as folder:
         state = StateStore(Path(folder))[node.fingerprint]
-        state.describe(node)
-        start = time.perf_counter()
-        run_node(Task(Path(folder), node.fingerprint, "cpu"))
-        seconds = time.perf_counter() - start
-        result = state.result()
-        assert result is not None, state.failure()
+        seconds = _seconds(partial(_run, node, Path(folder)))
         events = [event["metrics"] for event in state.events()]
+    with tempfile.TemporaryDirectory() as folder, cProfile.Profile() as profile:
+        _run(node, Path(folder))
+    stats, inside = pstats.Stats(profile), _network_seconds(node)
+    return {
+        "title": node.title,
+        "seconds": seconds,
+        "network_seconds": inside,
+        "share_outside": 1 - inside / seconds,
+        "share_state": seconds_in(stats, _KEEPING) / vars(stats)["total_tt"],
+        "images_per_second": statistics.median(metrics["train/images_per_second"] for metrics in events),
+    }
+
+
+def _network_seconds(node: TrialNode) -> float:
     spec, facts = node.spec, node.spec.data.facts
     model = build_network(spec.model, facts, 0).to(memory_format=torch.channels_last)
     optimizer = make_optimizer(model, spec.train)
@@ -66,14 +84,30 @@ def trial() -> dict[str, Any]:
     look = _alone(looking) / len(images)
     count = spec.data.train_images or facts.train_images
     seen = spec.train.epochs * facts.validation_images + facts.test_images
-    inside = spec.train.epochs * (count // len(images)) * step + seen * look
-    return {
-        "title": node.title,
-        "seconds": seconds,
-        "network_seconds": inside,
-        "share_outside": 1 - inside / seconds,
-        "images_per_second": statistics.median(metrics["train/images_per_second"] for metrics in events),
-    }
+    return spec.train.epochs * (count // len(images)) * step + seen * look
+
+
+def _run(node: Node, folder: Path) -> None:
+    state = StateStore(folder)[node.fingerprint]
+    state.describe(node)
+    run_node(Task(folder, node.fingerprint, "cpu"))
+    assert state.is_done, state.failure()
+
+
+def _seconds(step: Step) -> float:
+    start = time.perf_counter()
+    step()
+    return time.perf_counter() - start
+
+
+def seconds_in(stats: pstats.Stats, modules: Collection[str]) -> float:
+    """Returns the seconds that passed in functions of modules of `runners`, and in what these called."""
+    inside = {str(Path(runners.__file__).with_name(f"{module}.py")) for module in modules}
+    entered = 0.0
+    for (file, _, _), (_, _, _, _, callers) in vars(stats)["stats"].items():
+        if file in inside:
+            entered += sum(timed[3] for (caller, _, _), timed in callers.items() if caller not in inside)
+    return entered
 
 
 def planning() -> list[dict[str, float]]:

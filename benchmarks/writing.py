@@ -129,7 +129,8 @@ def _trial(r: dict[str, Any]) -> str:
         "## A trial of preset quick\n\n"
         f"{r['title']}: {r['seconds']:.1f} s, {r['images_per_second']:.0f} images/s in training. Its network alone, "
         f"timed step by step, takes {r['network_seconds']:.1f} s; {100 * r['share_outside']:.0f} % are outside it: "
-        "imports, data and augmentation, metrics, gradient norm, attention profile, checkpoints."
+        "imports, data and augmentation, metrics, gradient norm, attention profile, checkpoints. Writing its state "
+        f"down (leases, progress, metrics, checkpoints, weights, result) takes {100 * r['share_state']:.1f} %."
     )
 
 

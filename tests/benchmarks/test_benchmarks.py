@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import cProfile
+import pstats
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,10 +18,15 @@ from benchmarks.roofline import Machine, Work, bound, bound_of_step, measure_mac
 from benchmarks.textbook import TextbookDynamicConv2d, as_textbook
 from dyconv import build_model
 from dyconv.base import dynamic_layers
+from runners.checkpoint import CheckpointStore
 
 MACHINE = Machine(1e9, {2**n: 1e9 for n in range(16, 29, 2)})
 LAUNCH = {
     "studies": ["a"], "first_step_seconds": 3.0, "launcher_seconds": 2.0, "workers_seconds": 98.0, "share": 0.02,
+}  # fmt: skip
+TRIAL = {
+    "title": "one", "seconds": 2.0, "network_seconds": 1.9, "share_outside": 0.05, "share_state": 0.004,
+    "images_per_second": 100.0,
 }  # fmt: skip
 SMALL = networks.Case("small", "mobilenet_v2", 16, 4, 2, {"width": 0.1, "depth": 0.3, "stem_stride": 1})
 
@@ -121,6 +129,7 @@ def test_a_network_is_measured_and_told(tmp_path: Path) -> None:
         "networks": {"measured": where, "results": [measured]},
         "layers": {"measured": where, "results": [layer]},
         "launch": {"measured": where, "results": LAUNCH},
+        "trial": {"measured": where, "results": TRIAL},
         "planning": {"measured": where, "results": [{"runs": 10, "seconds": 0.001}]},
         "reporting": {"measured": where, "results": [{"runs": 10, "seconds": 2.0}]},
     }
@@ -130,8 +139,24 @@ def test_a_network_is_measured_and_told(tmp_path: Path) -> None:
     assert "8→12 3×3 /2 at 6 px" in page
     assert "c0ffee" in page
     assert "takes 2.0 %" in page
+    assert "takes 0.4 %" in page
     assert "| 10 | 2.0 | 200.0 |" in page
     assert (tmp_path / "performance.png").stat().st_size > 1000
+
+
+def test_time_in_modules_counts_what_they_call_and_not_what_calls_them(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, own=lambda: time.sleep(0.2))
+
+    def work() -> None:
+        time.sleep(0.3)
+        store.forget_beyond(0)
+        store.clear()
+
+    with cProfile.Profile() as profile:
+        work()
+    stats = pstats.Stats(profile)
+    assert harness.seconds_in(stats, ("checkpoint",)) == pytest.approx(0.4, abs=0.05)
+    assert harness.seconds_in(stats, ("leases",)) == 0
 
 
 def test_shapes_are_those_of_the_dynamic_layers() -> None:
