@@ -140,12 +140,16 @@ def _planning(results: list[dict[str, float]]) -> str:
 
 
 def _launching(r: dict[str, Any]) -> str:
+    rows = [
+        (q["studies"], f"{q['own']:.1f}", f"{q['others']:.0f}", f"{100 * q['own'] / (q['own'] + q['others']):.1f} %")
+        for q in r["quick"]
+    ]
     return (
         "## A launch\n\n"
         f"From the start of the process to the first step of training: {r['first_step_seconds']:.1f} s (median). "
-        f"Of all processor time of a quick run of {', '.join(r['studies'])}, its launcher (planning, tracking, "
-        f"following, reporting) takes {100 * r['share']:.1f} %: {r['launcher_seconds']:.0f} s beside the "
-        f"{r['workers_seconds']:.0f} s of the workers, which import, train, evaluate and write checkpoints."
+        "Processor time of runs at preset quick in an empty folder: the launcher plans, tracks, follows and reports; "
+        "workers import, train, evaluate and write their state down.\n\n"
+        + _table(("quick run of", "launcher, s", "workers, s", "the launcher's share"), rows)
     )
 
 

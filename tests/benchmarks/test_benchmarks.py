@@ -21,9 +21,7 @@ from dyconv.base import dynamic_layers
 from runners.checkpoint import CheckpointStore
 
 MACHINE = Machine(1e9, {2**n: 1e9 for n in range(16, 29, 2)})
-LAUNCH = {
-    "studies": ["a"], "first_step_seconds": 3.0, "launcher_seconds": 2.0, "workers_seconds": 98.0, "share": 0.02,
-}  # fmt: skip
+LAUNCH = {"first_step_seconds": 3.0, "quick": [{"studies": "all studies", "own": 2.0, "others": 98.0}]}
 TRIAL = {
     "title": "one", "seconds": 2.0, "network_seconds": 1.9, "share_outside": 0.05, "share_state": 0.004,
     "images_per_second": 100.0,
@@ -138,7 +136,7 @@ def test_a_network_is_measured_and_told(tmp_path: Path) -> None:
     assert f"{measured['times_as_fast_as_textbook']:.2f}" in page
     assert "8→12 3×3 /2 at 6 px" in page
     assert "c0ffee" in page
-    assert "takes 2.0 %" in page
+    assert "| all studies | 2.0 | 98 | 2.0 % |" in page
     assert "takes 0.4 %" in page
     assert "| 10 | 2.0 | 200.0 |" in page
     assert (tmp_path / "performance.png").stat().st_size > 1000
