@@ -51,7 +51,7 @@ SMOKE = Preset(
 
 QUICK = Preset(
     name="quick",
-    summary="minutes on two cores: all 8,000 embedded Fashion-MNIST training images, 3 seeds",
+    summary="minutes on two cores: all 8,000 embedded Fashion-MNIST training images, 4 epochs, 3 seeds",
     seeds=3,
     allow={"few-seeds": "minutes do not pay for more; its intervals show how little it can say"},
     settings=flatten(
@@ -59,7 +59,7 @@ QUICK = Preset(
             "data": {"name": "fashion_mnist_mini"},
             "model": {"width": 0.35, "depth": 0.5},
             "train": {
-                "epochs": 3,
+                "epochs": 4,
                 "batch_size": 64,
                 "learning_rate": 0.015,
                 "warmup_epochs": 0.25,

@@ -31,6 +31,9 @@ _ROUNDS = 15
 SIZES = (10, 100, 1_000, 10_000)
 
 
+_BUILT_IN = "~"
+"""The file of built-in functions in a profile."""
+
 _KEEPING = ("checkpoint", "files", "leases", "sealed", "state")
 """Modules of `runners` by which a worker writes down what becomes of its node."""
 
@@ -101,12 +104,15 @@ def _seconds(step: Step) -> float:
 
 
 def seconds_in(stats: pstats.Stats, modules: Collection[str]) -> float:
-    """Returns the seconds that passed in functions of modules of `runners`, and in what these called."""
+    """Returns the seconds that passed in functions of modules of `runners`, and in what these called.
+
+    What built-in functions call back is part of what called these.
+    """
     inside = {str(Path(runners.__file__).with_name(f"{module}.py")) for module in modules}
     entered = 0.0
     for (file, _, _), (_, _, _, _, callers) in vars(stats)["stats"].items():
         if file in inside:
-            entered += sum(timed[3] for (caller, _, _), timed in callers.items() if caller not in inside)
+            entered += sum(timed[3] for (caller, _, _), timed in callers.items() if caller not in {*inside, _BUILT_IN})
     return entered
 
 

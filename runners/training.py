@@ -33,7 +33,7 @@ _LOOK_STEPS = 25
 _LOOK_SECONDS = 1.0
 """Between two looks at the loss, whichever is over first; looking costs a synchronisation on a GPU."""
 
-_EPOCH_SECONDS = 10.0
+_EPOCH_SECONDS = 30.0
 """An epoch that ends sooner after the last checkpoint gets none: writing one takes as long as a step or two."""
 
 

@@ -22,7 +22,7 @@ from runners.tracking.notes import NodeLock
 from runners.tracking.store import is_shared
 
 SYNC_SECONDS = 2.0
-FOLLOW_SECONDS = 5.0
+FOLLOW_SECONDS = 10.0
 """Between two looks at a node that runs: a request costs the same for one epoch as for several."""
 SHORT_SECONDS = 3.0
 """How long the run of an evaluation is not opened: most are over by then, and take half as many requests."""
