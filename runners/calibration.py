@@ -28,6 +28,8 @@ SECONDS = 0.6
 """How long the steps of a network are timed, at most."""
 
 _FEWEST, _MOST, _WARM_UP = 3, 12, 2
+_ENOUGH, _CERTAIN = 5, 0.03
+"""So many steps are enough if their mean is this certain, as a share; an estimate is off by more for other reasons."""
 _LONG_STEP = 1.0
 _FEW_IMAGES = 8
 _MULTIPLY_ADDS_PER_SECOND = 5e9
@@ -179,6 +181,8 @@ def _until_known(seconds: Iterator[float]) -> list[float]:
     for passed in seconds:
         every.append(passed)
         timed = every[_WARM_UP:]
+        if len(timed) >= _ENOUGH and _spread(timed) < _CERTAIN:
+            break
         if len(timed) >= _MOST or (len(timed) >= _FEWEST and sum(timed) > SECONDS) or sum(every) > 4 * SECONDS:
             break
     return every[min(_WARM_UP, len(every) - 1) :]
