@@ -231,7 +231,7 @@ def test_what_is_done_takes_nothing_and_still_counts_as_shared(plan: Planner) ->
     assert (other.raw, other.memory, other.disk) == (0.0, 0, 0)
     assert other.wall == Range(0.0, 0.0, 0.0)
     assert (one.shared, one.unshared) == (other.shared, other.unshared)
-    training, evaluation = 168.0, 3000 * 0.01
+    training, evaluation = 500.0, 3000 * 0.01
     cells = [fresh.node(cell.fingerprint) for cell in fresh.cells]
     evaluated = sum(isinstance(node, EvaluationNode) for node in cells)
     assert one.shared == pytest.approx(24 * training + 24 * evaluation)
@@ -247,7 +247,7 @@ def test_what_is_tried_again_counts_alone(plan: Planner) -> None:
         found.raw
         == found.shared
         == found.unshared
-        == pytest.approx(168.0 + measured_images(whole.trials[one].spec) / 1000)
+        == pytest.approx(500.0 + measured_images(whole.trials[one].spec) / 1000)
     )
 
 

@@ -70,8 +70,8 @@ def test_the_built_in_studies_raise_nothing_but_what_is_allowed_with_a_reason(pr
     ("other", "differing"),
     [
         (variant("a"), ()),
-        (variant("a", train__epochs=4), ("train.epochs",)),
-        (variant("a", train__epochs=4, train__batch_size=32), ("train.epochs", "train.batch_size")),
+        (variant("a", train__epochs=6), ("train.epochs",)),
+        (variant("a", train__epochs=6, train__batch_size=32), ("train.epochs", "train.batch_size")),
         # What only a dynamic network reads goes with its being one.
         (variant("a", model__layer="static"), ("model.layer",)),
         (variant("a", model__layer="condconv"), ("model.layer",)),
@@ -87,7 +87,7 @@ def test_the_built_in_studies_raise_nothing_but_what_is_allowed_with_a_reason(pr
         (variant("a", train__devices=2), ()),
         (variant("a", intervention=Intervention(aggregation="max")), ("intervention.aggregation",)),
         (
-            variant("a", train__epochs=4, intervention=Intervention(aggregation="max", temperature=2.0)),
+            variant("a", train__epochs=6, intervention=Intervention(aggregation="max", temperature=2.0)),
             ("train.epochs", "intervention.aggregation", "intervention.temperature"),
         ),
     ],
@@ -109,19 +109,19 @@ def test_two_interventions_differ_where_they_differ() -> None:
     assert factors(first, second) == ("intervention.where",)
 
 
-TWO = {"train__epochs": 4, "train__batch_size": 32}
+TWO = {"train__epochs": 6, "train__batch_size": 32}
 
 
 @pytest.mark.parametrize(
     ("other", "is_clean"),
     [
-        (variant("a", train__epochs=4), True),
+        (variant("a", train__epochs=6), True),
         (variant("a", **TWO), False),
         (variant("a", "train.epochs", "train.batch_size", **TWO), True),
         (variant("a", "train", **TWO), True),
         (variant("a", "train.epochs", **TWO), False),
         # It says that it differs, and in something else.
-        (variant("a", "train.batch_size", train__epochs=4), False),
+        (variant("a", "train.batch_size", train__epochs=6), False),
         (variant("a", "train.temperature.start", train__temperature__start=2.0), True),
         (variant("a", "train", "intervention", intervention=Intervention(aggregation="max"), **TWO), True),
         (variant("a", "train", intervention=Intervention(aggregation="max"), **TWO), False),
@@ -142,7 +142,7 @@ def test_an_undeclared_factor_is_named_beside_the_declared_ones() -> None:
 
 def test_factors_that_only_a_preset_brings_count_there() -> None:
     scaled = study(
-        REFERENCE, variant("a", train__epochs=4), scales={"smoke": Scale(rows={"a": {"train.nesterov": False}})}
+        REFERENCE, variant("a", train__epochs=6), scales={"smoke": Scale(rows={"a": {"train.nesterov": False}})}
     )
     assert found(scaled) == []
     assert codes(list(lint(planned(scaled, preset="smoke")))) == ["several-factors"]
@@ -155,21 +155,21 @@ def test_a_factor_that_nothing_reads_is_an_error_already() -> None:
 
 def test_an_annealing_longer_than_the_training_is_an_error_already() -> None:
     with pytest.raises(SpecError, match="longer than the training"):
-        found(study(REFERENCE, Variant(name="a", changes={**ANNEALED, "train.temperature.epochs": 4.0})))
+        found(study(REFERENCE, Variant(name="a", changes={**ANNEALED, "train.temperature.epochs": 5.0})))
 
 
 @pytest.mark.parametrize(
-    ("epochs", "end", "is_clean"), [(2.9, 1.0, True), (3.0, 1.0, False), (3.0, 30.0, True), (1.0, 1.0, True)]
+    ("epochs", "end", "is_clean"), [(3.9, 1.0, True), (4.0, 1.0, False), (4.0, 30.0, True), (1.0, 1.0, True)]
 )
 def test_an_annealing_must_end_before_the_training_does(epochs: float, end: float, is_clean: bool) -> None:
     changes = {**ANNEALED, "train.temperature.epochs": epochs, "train.temperature.end": end}
     lints = found(study(REFERENCE, Variant(name="a", changes=changes)))
     assert codes(lints) == ([] if is_clean else ["late-annealing"])
-    assert is_clean or ("'a'" in lints[0].message and "3 epochs" in lints[0].message)
+    assert is_clean or ("'a'" in lints[0].message and "4 epochs" in lints[0].message)
 
 
 def test_variants_that_are_the_same_are_named() -> None:
-    (one,) = found(study(REFERENCE, variant("a", train__epochs=3), variant("b", train__epochs=4)))
+    (one,) = found(study(REFERENCE, variant("a", train__epochs=4), variant("b", train__epochs=6)))
     assert one.code == "no-difference"
     assert "'ref' and 'a'" in one.message
 
@@ -271,7 +271,7 @@ def test_the_seeds_that_are_needed_by_hand(comparisons: int, needed: int) -> Non
 
 @pytest.mark.parametrize("seeds", [5, 6])
 def test_too_few_seeds_are_told_with_how_many_would_do(seeds: int) -> None:
-    lints = found(study(REFERENCE, variant("a", train__epochs=4), seeds=seeds), preset="small")
+    lints = found(study(REFERENCE, variant("a", train__epochs=6), seeds=seeds), preset="small")
     assert codes(lints) == (["few-seeds"] if seeds < 6 else [])
     assert all("0.0625" in one.message and "--seeds 6" in one.message for one in lints)
 
@@ -298,7 +298,7 @@ def test_one_variant_has_nothing_to_be_compared_with() -> None:
     ],
 )
 def test_what_is_selected_is_not_judged_by_the_test_split(metric: str, selects: bool, is_clean: bool) -> None:
-    lints = found(study(REFERENCE, variant("a", train__epochs=4), metric=metric, selects=selects))
+    lints = found(study(REFERENCE, variant("a", train__epochs=6), metric=metric, selects=selects))
     assert codes(lints) == ([] if is_clean else ["selects-on-test"])
 
 

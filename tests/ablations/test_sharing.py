@@ -136,7 +136,7 @@ def test_every_node_serves_a_row(whole: Plan) -> None:
 
 def test_every_training_of_the_preset_has_a_title_of_its_own(whole: Plan) -> None:
     # *backbones* trains the same networks on fewer images at this preset, under the same titles.
-    usual = get_preset("quick").settings["data.train_images"]
+    usual = get_preset("quick").settings.get("data.train_images")
     own = [node for node in whole.trials.values() if node.spec.data.train_images == usual]
     assert len({node.title for node in own}) == len(own) > 50
 
