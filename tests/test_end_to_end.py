@@ -220,6 +220,8 @@ def test_an_interrupt_ends_within_seconds_and_the_same_command_goes_on(tmp_path:
         text=True,
         env=_environment(),
         cwd=ROOT,
+        # A shell that starts the tests in the background has them ignore it, and what they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     _wait_until(lambda: len(list(tmp_path.glob("state/*/events.jsonl"))) >= 2, started)
     started.send_signal(signal.SIGINT)
