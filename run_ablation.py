@@ -362,10 +362,8 @@ def write_report(plan: Plan, runs_dir: Path, uri: str, formats: Sequence[str], *
             write_study_summary(
                 tracker, plan, study, records, list(files.values()), verdicts=told, launches=results.launches
             )
-    out = console()
-    for bird in birds:
-        if bird.state == "alarm":
-            out.print(f"CANARY ALARM: {bird.study.name}, {bird.key} {bird.verdict}; see the report.", markup=False)
+    for bird in (bird for bird in birds if bird.state == "alarm"):
+        console().print(f"CANARY ALARM: {bird.study.name}, {bird.key} {bird.verdict}; see the report.", markup=False)
     _say("report", files)
 
 
