@@ -84,7 +84,9 @@ def per_cent(share: float) -> str:
 
 def printable(text: str) -> str:
     """Returns text with white space as single spaces and what cannot be seen spelled out, for example `[U+0007]`."""
-    return "".join(_visible(char) for char in " ".join(text.split()))
+    clean = " ".join(text.split())
+    # What Python can print as it is has none of the characters that are spelled out.
+    return clean if clean.isprintable() else "".join(map(_visible, clean))
 
 
 def _visible(char: str) -> str:

@@ -267,11 +267,14 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     if not len(p_values):
         return ()
     # statsmodels collects garbage at every call, which takes a second of a large report; frozen objects cost nothing.
+    # What the caller has frozen stays so.
+    was_frozen = gc.get_freeze_count() > 0
     gc.freeze()
     try:
         corrected = multipletests(list(p_values), method="holm")[1]
     finally:
-        gc.unfreeze()
+        if not was_frozen:
+            gc.unfreeze()
     return tuple(map(float, corrected))
 
 

@@ -31,7 +31,7 @@ def font_folder(text: str) -> Iterator[Path]:
 def _font_files(text: str) -> list[Path]:
     folder = Path(mpl.get_data_path()) / "fonts" / "ttf"
     files = [folder / name for name in _DEJAVU]
-    missing = _uncovered({char for char in text if ord(char) > 0x7F}, files[:1])
+    missing = _uncovered({char for char in set(text) if ord(char) > 0x7F}, files[:1])
     if missing and _uncovered(missing, _machine_fonts()):
         # Only then: Typst might prefer it to a font of the machine that has the character.
         files.append(folder / _LAST_RESORT)

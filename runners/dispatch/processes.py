@@ -130,6 +130,9 @@ class ProcessDispatcher:
             gpus, workers=s.workers, trials_per_gpu=s.trials_per_gpu, cores=cores(), threads=s.threads
         )
         self._pools = {device: self._start(count) for device, count in Counter(self._known.devices).items()}
+        if None in self._pools and self._asked is not None:
+            # Its threads would look for work several times a second until the launch ends.
+            self._asked.stop()  # type: ignore[no-untyped-call]
         return self._known
 
     def _start(self, workers: int) -> ProcessPool:
