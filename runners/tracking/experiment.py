@@ -5,7 +5,7 @@ Every write here may be repeated: what the store has already stays as it is.
 
 from __future__ import annotations
 
-import tempfile
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,23 +171,23 @@ class Experiment:
         for number in range(max(len(metrics), len(entries), len(labels))):
             self.client.log_batch(run_id, _at(metrics, number), _at(entries, number), _at(labels, number))
 
-    def put_file(self, run: KnownRun, file: Path) -> None:
-        """Keeps a file as an artifact of a run."""
-        if urlsplit(run.artifacts).scheme == "file":
-            # Where they go is known: the client would ask the store for all that it has of the run.
-            from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
-            repository: Any = get_artifact_repository(run.artifacts)
-            repository.log_artifact(str(file))
+    def put_file(self, run: KnownRun, file: Path, folder: str = "") -> None:
+        """Keeps a file as an artifact of a run, in a folder of its artifacts if one is named."""
+        local = _local_folder(run)
+        if local is None:
+            self.client.log_artifact(run.run_id, str(file), folder or None)
         else:
-            self.client.log_artifact(run.run_id, str(file))
+            (local / folder).mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, local / folder / file.name)
 
     def put_text(self, run: KnownRun, text: str, name: str) -> None:
         """Keeps a text as an artifact of a run."""
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder, name)
-            file.write_text(text, encoding="utf-8")
-            self.put_file(run, file)
+        local = _local_folder(run)
+        if local is None:
+            self.client.log_text(run.run_id, text, name)
+        else:
+            local.mkdir(parents=True, exist_ok=True)
+            (local / name).write_text(text, encoding="utf-8")
 
     def tag(self, run: KnownRun, tags: Mapping[str, str]) -> None:
         """Sets those of the tags that the run does not have yet."""
@@ -203,6 +203,16 @@ class Experiment:
         else:
             self.client.set_terminated(run.run_id, status=status, end_time=end_time)
         run.status = status
+
+
+def _local_folder(run: KnownRun) -> Path | None:
+    """Returns where the artifacts of a run lie on this machine, or `None`; the client would ask for all of the run."""
+    if urlsplit(run.artifacts).scheme != "file":
+        return None
+    from mlflow.utils.file_utils import local_file_uri_to_path
+
+    folder_of: Any = local_file_uri_to_path
+    return Path(folder_of(run.artifacts))
 
 
 def _batches(events: Iterable[Mapping[str, Any]]) -> Iterator[list[Any]]:

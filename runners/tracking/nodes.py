@@ -124,14 +124,12 @@ class Tracker(Experiment):
     def record(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> str:
         """Does what `begin` and `finish` do for a node that is done, in fewer requests, and returns its run's id."""
         self._look_again(node, state, serves)
-        finished = self.finished(state)
-        if finished is not None:
-            self._accept(finished, state, serves)
-            return finished.run_id
-        run = self._running_own(node, state, serves)
-        params, tags = self._lacking(run, node, state, serves)
-        self._log_data(run, node)
-        self._end(run, state, params=params, tags=tags)
+        ending = _ending_tags(state)
+        run = self._finished_or_own(node, state, serves, ending)
+        if run.status != FINISHED:
+            params, tags = self._lacking(run, node, state, serves)
+            self._log_data(run, node)
+            self._end(run, state, {**tags, **ending}, params=params)
         return run.run_id
 
     def _look_again(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> None:
@@ -143,22 +141,26 @@ class Tracker(Experiment):
 
     def go_on(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> str:
         """Does what `begin` does for a node that has just been looked up."""
+        run = self._finished_or_own(node, state, serves)
+        if run.status != FINISHED:
+            params, tags = self._lacking(run, node, state, serves)
+            self.write(run.run_id, params=params, tags=tags)
+            run.add(params, tags)
+            self._log_data(run, node)
+            note = read_note(state, self.key)
+            if note is None or note.run_id != run.run_id:
+                write_note(state, self.key, Note(run.run_id))
+        return run.run_id
+
+    def _finished_or_own(
+        self, node: Node, state: NodeState, serves: Mapping[str, list[str]], more: Mapping[str, str] | None = None
+    ) -> KnownRun:
+        """Returns the finished run of a node, or that of its state folder, running; a new one has the tags `more`."""
         finished = self.finished(state)
         if finished is not None:
             self._accept(finished, state, serves)
-            return finished.run_id
-        run = self._running_own(node, state, serves)
-        params, tags = self._lacking(run, node, state, serves)
-        self.write(run.run_id, params=params, tags=tags)
-        run.add(params, tags)
-        self._log_data(run, node)
-        note = read_note(state, self.key)
-        if note is None or note.run_id != run.run_id:
-            write_note(state, self.key, Note(run.run_id))
-        return run.run_id
-
-    def _running_own(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> KnownRun:
-        run = self._only_one(state) or self.open(node, state, serves)
+            return finished
+        run = self._only_one(state) or self.open(node, state, serves, more)
         if run.status != RUNNING:
             self.set_status(run, RUNNING)
         return run
@@ -287,28 +289,24 @@ class Tracker(Experiment):
         """Brings the rest of a finished node over and ends its run."""
         run = self.own(state)
         if state.is_done and run is not None and self.finished(state) is None:
-            self._end(run, state)
+            self._end(run, state, _ending_tags(state))
 
     def _end(
         self,
         run: KnownRun,
         state: NodeState,
+        tags: Mapping[str, str],
         *,
         params: Mapping[str, Any] | None = None,
-        tags: Mapping[str, str] | None = None,
     ) -> None:
         result = state.result()
         assert result is not None, "only what is done is ended"
         stamp = int(result["time"] * 1000)
         step = max((event["step"] for event in state.events()), default=0)
-        metrics = {**result["metrics"], names.SECONDS: result["seconds"]}
-        record, files = record_text(state), files_of(state)
-        digests = {names.RECORD_FILE: digest_of_text(record), **{file.name: digest_of_file(file) for file in files}}
-        tags = {**(tags or {}), names.TAG_FILES: canonical_json(digests), **result_tags(state, result)}
-        last = {"step": step, "time": stamp, "metrics": metrics}
-        self._write(state, run, self._fresh(state, run), last=[last], params=params, tags=tags)
-        self.put_text(run, record, names.RECORD_FILE)
-        for file in files:
+        last = {"step": step, "time": stamp, "metrics": {**result["metrics"], names.SECONDS: result["seconds"]}}
+        self._write(state, run, self._fresh(state, run), last=[last], params=params, tags=run.differing(tags))
+        self.put_text(run, record_text(state), names.RECORD_FILE)
+        for file in files_of(state):
             self.put_file(run, file)
         if _generation(state):
             self._supersede(run)
@@ -346,6 +344,13 @@ class Tracker(Experiment):
         monitor = start(run.run_id, sampling_interval=_MONITOR_SECONDS, tracking_uri=self.uri)
         monitor.start()
         return monitor
+
+
+def _ending_tags(state: NodeState) -> dict[str, str]:
+    """Returns what the tags of a run say of how its node ended, and of the files that belong to it."""
+    digests = {file.name: digest_of_file(file) for file in files_of(state)}
+    digests[names.RECORD_FILE] = digest_of_text(record_text(state))
+    return {names.TAG_FILES: canonical_json(digests), **result_tags(state, state.result() or {})}
 
 
 def _generation_tag(origin: Origin | None) -> dict[str, str]:

@@ -17,6 +17,7 @@ from ablations.fingerprint import canonical_json
 from ablations.planning import Cell, Plan
 from ablations.study import Study
 from runners.tracking.descriptions import Links, VariantRecord, study_note, variant_note
+from runners.tracking.experiment import FINISHED
 from runners.tracking.layout import settings_of
 from runners.tracking.nodes import Tracker
 
@@ -55,14 +56,18 @@ def write_study_summary(
         tags = {**_tags(tracker, plan, study), names.TAG_LAUNCHES: _launches(launches)}
         replaced = _earlier(tracker, tags)
         asked = {"reference": study.reference, "metric": study.metric}
-        run_id = tracker.create_run(f"Study: {study.title}", tags, asked)
+        run = tracker.open_run(f"Study: {study.title}", tags)
+        run_id = run.run_id
+        tracker.write(run_id, params=asked)
         links, differing = Links(tracker.experiment_id), _differing(plan, study)
         children = []
         for variant in variants:
             note = variant_note(study, links, run_id, variant, _LONGEST_TAG)
             params = _variant_params(study, variant, differing)
             children.append((variant, _write_variant(tracker, study, variant, run_id, params=params, note=note)))
-        _finish(tracker, run_id, files)
+        for file in files:
+            tracker.put_file(run, file, _FOLDER)
+        tracker.set_status(run, FINISHED)
         shown = [f"{_FOLDER}/{file.name}" for file in files]
         note = study_note(study, links, run_id, children, files=shown, verdicts=verdicts or {}, longest=_LONGEST_TAG)
         tracker.client.set_tag(run_id, names.TAG_NOTE, note)
@@ -94,12 +99,6 @@ def _launches(launches: Sequence[Record]) -> str:
         if len(text) <= _LONGEST_TAG:
             break
     return text if len(text) <= _LONGEST_TAG else "[]"
-
-
-def _finish(tracker: Tracker, run_id: str, files: Sequence[Path]) -> None:
-    for file in files:
-        tracker.client.log_artifact(run_id, str(file), artifact_path=_FOLDER)
-    tracker.client.set_terminated(run_id, status="FINISHED")
 
 
 def _write_variant(
