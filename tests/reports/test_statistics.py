@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import math
 from collections.abc import Sequence
@@ -182,6 +183,16 @@ def test_holm_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx((0.03, 0.06, 0.06))
     assert holm([0.4, 0.9]) == pytest.approx((0.8, 0.9))
     assert holm([]) == ()
+
+
+def test_holm_leaves_frozen_objects_frozen_and_others_not() -> None:
+    counts = []
+    for prepare in (gc.unfreeze, gc.freeze):
+        prepare()
+        holm([0.4, 0.9])
+        counts.append(gc.get_freeze_count() > 0)
+    gc.unfreeze()
+    assert counts == [False, True]
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -127,6 +128,17 @@ def test_a_worker_knows_torch_before_its_first_task_and_nothing_that_only_the_la
     known = {module.partition(".")[0] for module in modules}
     assert {"torch", "torchvision", "dyconv", "runners"} <= known
     assert not known & {"alembic", "matplotlib", "mlflow", "optuna", "pandas", "reports", "rich", "scipy", "sqlalchemy"}
+
+
+def test_the_pool_that_told_of_gpus_looks_for_no_more_work_where_there_are_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(processes, "usable_gpus", lambda device, count: ())
+    with make_dispatcher(DispatchSettings(workers=1, device="auto")) as dispatcher:
+        assert dispatcher.capacity == 1
+        assert dispatcher.ask(abs, -2) == 2
+        wait_until(lambda: sum("pool_manager_loop" in thread.name for thread in threading.enumerate()) == 1, seconds=10)
+        assert dispatcher.ask(abs, -3) == 3
 
 
 LAUNCHER = """
