@@ -9,28 +9,23 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import tempfile
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pandas as pd
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.tracking import MlflowClient
-from mlflow.utils.file_utils import local_file_uri_to_path
 
 from ablations import vocabulary as names
 from ablations.errors import ReportError
 from ablations.estimates import Record
 from ablations.fingerprint import SHORT, canonical_json
 from ablations.planning import Cell, Plan
+from reports.artifacts import artifact, read_each, without_progress_bar
 from reports.attention import profile_rows
 from reports.correctness import Correctness, compared_by_image, read_correctness
 from reports.facts import can_be_drawn, experiments_of, trials_of
@@ -47,15 +42,11 @@ from reports.results import (
 )
 from reports.store import explained, open_store, search_runs
 
-_PROGRESS_BAR = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
 _MEASURED = ("trial", "evaluation", "cost")
 _CELL_PREFIXES = ("test/", "val/", "cost/")
 _CURVES = frozenset({names.TRAIN_LOSS, names.VAL_LOSS, names.VAL_TOP1, names.TEMPERATURE})
 _AGREE = 1e-6
 _HUGE = 1e300
-_FETCHERS = 16
-"""Files fetched at once: a server answers each in milliseconds, most of which are waiting."""
-
 _ROOT = names.experiment_name("", "").partition("/")[0]
 
 
@@ -263,10 +254,7 @@ def _correctness(plan: Plan, chosen: dict[str, Run], uri: str) -> tuple[dict[str
     """Returns what was tracked per image for the nodes that are compared by it, and what could not be read."""
     wanted = dict.fromkeys(key for study in plan.studies for key in compared_by_image(study, plan) if key in chosen)
     runs = {key: chosen[key] for key in wanted if names.TAG_CORRECTNESS in chosen[key].data.tags}
-    with _without_progress_bar(), ThreadPoolExecutor(_FETCHERS) as pool:
-        # Threads help to wait for a server; where nobody waits they take twice as long as one.
-        over = map if all(map(_is_local, runs.values())) else pool.map
-        read = dict(zip(runs, over(partial(_read_correctness, uri), runs.values()), strict=True))
+    read = dict(zip(runs, read_each(partial(_read_correctness, uri), list(runs.values())), strict=True))
     known = {key: found for key, found in read.items() if isinstance(found, Correctness)}
     return known, [found for found in read.values() if isinstance(found, str)]
 
@@ -274,7 +262,7 @@ def _correctness(plan: Plan, chosen: dict[str, Run], uri: str) -> tuple[dict[str
 def _read_correctness(uri: str, run: Run) -> Correctness | str:
     """Returns the correct images of a run, or why they are left out."""
     try:
-        found = read_correctness(_artifact(uri, run, names.CORRECTNESS_FILE))
+        found = read_correctness(artifact(uri, run, names.CORRECTNESS_FILE))
         if found.digest != run.data.tags[names.TAG_CORRECTNESS]:
             raise ValueError("it is not the file that was tracked")
         found.check(run.data.metrics)
@@ -284,41 +272,13 @@ def _read_correctness(uri: str, run: Run) -> Correctness | str:
     return found
 
 
-def _artifact(uri: str, run: Run, path: str) -> str:
-    """Returns the text of a file of a run; files on this machine are read where they lie."""
-    if _is_local(run):
-        folder_of: Any = local_file_uri_to_path
-        return Path(folder_of(run.info.artifact_uri), path).read_text(encoding="utf-8")
-    repository: Any = get_artifact_repository(run.info.artifact_uri, tracking_uri=uri)
-    with tempfile.TemporaryDirectory(prefix="dyconv-report-") as folder:
-        return Path(repository.download_artifacts(path, folder)).read_text(encoding="utf-8")
-
-
-def _is_local(run: Run) -> bool:
-    return urlsplit(run.info.artifact_uri).scheme in ("", "file")
-
-
 def _has_artifact(client: MlflowClient, run_id: str, path: str) -> bool:
     return any(file.path == path for file in client.list_artifacts(run_id))
 
 
 def _download(client: MlflowClient, run_id: str, path: str) -> str:
-    with tempfile.TemporaryDirectory(prefix="dyconv-report-") as folder, _without_progress_bar():
+    with tempfile.TemporaryDirectory(prefix="dyconv-report-") as folder, without_progress_bar():
         return Path(client.download_artifacts(run_id, path, folder)).read_text(encoding="utf-8")
-
-
-@contextmanager
-def _without_progress_bar() -> Iterator[None]:
-    """Keeps MLflow from drawing a bar per small file; it has no argument for that, only a variable."""
-    before = os.environ.get(_PROGRESS_BAR)
-    os.environ[_PROGRESS_BAR] = "false"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[_PROGRESS_BAR]
-        else:
-            os.environ[_PROGRESS_BAR] = before
 
 
 def _run_rows(plan: Plan, chosen: dict[str, Run]) -> list[tuple[Any, ...]]:
