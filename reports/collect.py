@@ -1,8 +1,8 @@
 """MLflow → `Results`: the only reads of the tracking store.
 
-One paged search per experiment brings every run with its last metrics; only the curves of trials cost a request per
-metric, and a file each the attention profiles of a study about them and the correct images of evaluations of one
-checkpoint. What the store holds beside the plan (other projects, deleted or failed runs) does not disturb.
+One paged search per experiment brings every run with its last metrics; only the curves of trials, the attention
+profiles of a study about them and the correct images of evaluations of one checkpoint cost a file each. What the store
+holds beside the plan (other projects, deleted or failed runs) does not disturb.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from ablations.planning import Cell, Plan
 from reports.artifacts import artifact, read_each, without_progress_bar
 from reports.attention import profile_rows
 from reports.correctness import Correctness, compared_by_image, read_correctness
+from reports.curves import curve_rows, finite
 from reports.facts import can_be_drawn, experiments_of, trials_of
 from reports.launches import read_launches
 from reports.results import (
@@ -44,9 +45,7 @@ from reports.store import explained, open_store, search_runs
 
 _MEASURED = ("trial", "evaluation", "cost")
 _CELL_PREFIXES = ("test/", "val/", "cost/")
-_CURVES = frozenset({names.TRAIN_LOSS, names.VAL_LOSS, names.VAL_TOP1, names.TEMPERATURE})
 _AGREE = 1e-6
-_HUGE = 1e300
 _ROOT = names.experiment_name("", "").partition("/")[0]
 
 
@@ -66,7 +65,8 @@ def collect(plan: Plan, tracking_uri: str) -> Results:
         chosen = {key: _choose(found) for key, found in runs.items()}
         if not any(_status(run) == FINISHED for run in chosen.values()):
             raise ReportError(_nothing(plan, tracking_uri))
-        curves = _curves(client, [chosen[key] for key in _drawn(plan) if key in chosen])
+        drawn = [chosen[key] for key in _drawn(plan) if key in chosen and _status(chosen[key]) == FINISHED]
+        curves = list(curve_rows(client, tracking_uri, drawn))
         launches = in_order(_launches(client, plan))
         attention, unreadable = _attention(client, plan, chosen)
         correctness, left_out = _correctness(plan, chosen, tracking_uri)
@@ -205,32 +205,15 @@ def _cell_row(cell: Cell, run: Run | None) -> dict[str, Any]:
     if run is not None and status == FINISHED:
         for name, value in run.data.metrics.items():
             if name.startswith(_CELL_PREFIXES) or name == names.SECONDS:
-                row[name] = _finite(value)
+                row[name] = finite(value)
     return row
 
 
-def _finite(value: float) -> float:
-    # MLflow stores an infinity as the largest float there is.
-    return float(value) if abs(value) < _HUGE else math.nan
-
-
 def _drawn(plan: Plan) -> Iterator[str]:
-    """Yields the trials whose curves a figure shows; each curve costs a request."""
+    """Yields the trials whose curves a figure shows; each costs a file."""
     studies = [study.name for study in plan.studies if can_be_drawn(plan, study)]
     wanted = {key for study in studies for key in trials_of(plan, study)}
     yield from (key for key in plan.trials if key in wanted)
-
-
-def _curves(client: MlflowClient, trials: Iterable[Run]) -> list[tuple[Any, ...]]:
-    rows = []
-    for run in trials:
-        place = (run.info.run_id, run.data.tags[names.TAG_FINGERPRINT])
-        for name in sorted(run.data.metrics):
-            if _status(run) == FINISHED and (name in _CURVES or name.startswith(names.ENTROPY_PREFIX)):
-                history = client.get_metric_history(run.info.run_id, name)
-                by_step = {point.step: point.value for point in sorted(history, key=lambda point: point.timestamp)}
-                rows += [(*place, name, step, _finite(value)) for step, value in sorted(by_step.items())]
-    return rows
 
 
 def _attention(client: MlflowClient, plan: Plan, chosen: dict[str, Run]) -> tuple[list[tuple[Any, ...]], list[str]]:
@@ -291,7 +274,7 @@ def _run_rows(plan: Plan, chosen: dict[str, Run]) -> list[tuple[Any, ...]]:
         commit, dirty = tags.get(names.TAG_GIT_COMMIT, ""), tags.get(names.TAG_GIT_DIRTY) == "true"
         versions, ended = _json_object(tags.get(names.TAG_VERSIONS)), run.info.end_time or run.info.start_time or 0
         place = (run.info.run_id, run.info.run_name or node.title, tags[names.TAG_KIND], key, node.spec.seed)
-        rows.append((*place, commit, dirty, versions, ended, _finite(run.data.metrics.get(names.SECONDS, math.nan))))
+        rows.append((*place, commit, dirty, versions, ended, finite(run.data.metrics.get(names.SECONDS, math.nan))))
     return rows
 
 

@@ -20,6 +20,7 @@ from ablations import vocabulary as names
 from ablations.planning import Request
 from ablations.presets import get_preset
 from ablations.registry import available_studies, get_study
+from reports import curves
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDIES = ("aggregation", "resolution", "temperature")
@@ -102,6 +103,17 @@ def test_the_report_of_the_run_is_verified(launched: Path) -> None:
     done = _command("verify", str(launched / "reports" / "report.pdf"), "--runs-dir", str(launched))
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"numbers of 64 runs computed again: no differences\.$", done.stdout.strip())
+
+
+def test_curves_of_records_are_those_of_histories(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    trials, uri = _runs(client, "trial"), client.tracking_uri
+    asked = MlflowClient.get_metric_history
+    monkeypatch.setattr(MlflowClient, "get_metric_history", lambda *_: pytest.fail("asked"))
+    recorded = list(curves.curve_rows(client, uri, trials))
+    monkeypatch.setattr(MlflowClient, "get_metric_history", asked)
+    monkeypatch.setattr(curves, "_recorded", lambda *_: {})
+    assert recorded == list(curves.curve_rows(client, uri, trials))
+    assert len(recorded) > 2 * 3 * len(trials)
 
 
 def test_each_epoch_is_tracked_once(client: MlflowClient) -> None:
