@@ -342,7 +342,7 @@ def write_report(plan: Plan, runs_dir: Path, uri: str, formats: Sequence[str], *
         if launch is not None:
             results = results.with_launch(launch)
         files = make_report(plan, uri, formats, runs_dir / "reports", results=results, maker=maker())
-        tracker = commands.make_tracker(plan, runs_dir, uri)
+        tracker = commands.make_tracker(plan, runs_dir, uri, for_nodes=False)
         judged, birds = verdicts(plan, results), canaries(plan, results)
         for study in plan.studies:
             entries = {key: entry.values for (name, key), entry in plan.tuned.items() if name == study.name}

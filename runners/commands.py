@@ -275,8 +275,10 @@ def _source(plan: Plan) -> Source:
     return Source(experiment_name(preset, plan.request.base().data.name), preset, project_commit())
 
 
-def make_tracker(plan: Plan, runs_dir: Path, uri: str) -> Tracker:
+def make_tracker(plan: Plan, runs_dir: Path, uri: str, *, for_nodes: bool = True) -> Tracker:
     """Returns the tracker of a plan's preset and data set, after checking that its store and folder can be written.
+
+    Without `for_nodes` it serves for summaries alone.
 
     Raises:
         OutputError: If `runs_dir` cannot be written.
@@ -290,7 +292,14 @@ def make_tracker(plan: Plan, runs_dir: Path, uri: str) -> Tracker:
     prepare_store(uri)
     source = _source(plan)
     with explained(uri):
-        return Tracker(uri, source.experiment, runs_dir / "artifacts", commit=source.commit, preset=source.preset)
+        return Tracker(
+            uri,
+            source.experiment,
+            runs_dir / "artifacts",
+            commit=source.commit,
+            preset=source.preset,
+            for_nodes=for_nodes,
+        )
 
 
 def tell(summary: Summary, uri: str | None, studies: Sequence[str], verb: str = "run") -> None:

@@ -46,9 +46,12 @@ class Tracker(Experiment):
         artifacts: Where a local store keeps artifacts; a server decides for itself.
         commit: The code's commit, for the tags.
         preset: The preset, for the tags.
+        for_nodes: Whether runs of nodes will be written, so that it must be known which there are.
     """
 
-    def __init__(self, uri: str, experiment: str, artifacts: Path, *, commit: Commit, preset: str) -> None:
+    def __init__(
+        self, uri: str, experiment: str, artifacts: Path, *, commit: Commit, preset: str, for_nodes: bool = True
+    ) -> None:
         super().__init__(uri, experiment, artifacts)
         self.preset, self.commit = preset, commit
         self.key = store_key(uri, experiment)
@@ -56,7 +59,7 @@ class Tracker(Experiment):
         self._steps: dict[str, int] = {}
         self._groups: dict[str, str] = {}
         self._runs: dict[str, list[KnownRun]] = {}
-        for run in self.search(f"tags.`{names.TAG_FINGERPRINT}` LIKE '%'"):
+        for run in self.search(f"tags.`{names.TAG_FINGERPRINT}` LIKE '%'") if for_nodes else ():
             self._runs.setdefault(run.data.tags[names.TAG_FINGERPRINT], []).append(KnownRun.of(run))
 
     def runs(self, fingerprint: str) -> Sequence[KnownRun]:

@@ -68,6 +68,7 @@ def test_a_record_is_read_instead_of_histories_and_what_it_lacks_is_asked_for(
     }
 
 
+OTHER = RECORD.replace("50.5", "99.5")
 TORN = RECORD[:-9]
 WRONG = json.dumps({"events": [{"step": "one", "metrics": {"val/top1": 0.0}}]})
 
@@ -77,12 +78,13 @@ WRONG = json.dumps({"events": [{"step": "one", "metrics": {"val/top1": 0.0}}]})
     [
         ({}, _digest(RECORD)),
         ({names.RECORD_FILE: RECORD}, {}),
+        ({names.RECORD_FILE: OTHER}, _digest(RECORD)),
         ({names.RECORD_FILE: TORN}, _digest(RECORD)),
         ({names.RECORD_FILE: TORN}, _digest(TORN)),
         ({names.RECORD_FILE: WRONG}, _digest(WRONG)),
         ({names.RECORD_FILE: "[]"}, _digest("[]")),
     ],
-    ids=["lost", "untold", "torn", "torn as tracked", "no step", "no record"],
+    ids=["lost", "untold", "changed", "torn", "torn as tracked", "no step", "no record"],
 )
 def test_without_a_record_that_is_what_was_tracked_the_store_is_asked(
     make_store: MakeStore, files: dict[str, str], told: dict[str, str]
