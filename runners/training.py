@@ -29,9 +29,8 @@ from runners.network import temperature_schedule
 from runners.optimization import learning_rate, make_optimizer
 from runners.seeding import derive_seed, seeded
 
-_LOOK_STEPS = 25
 _LOOK_SECONDS = 1.0
-"""Between two looks at the loss, whichever is over first; looking costs a synchronisation on a GPU."""
+"""Between two looks at the loss of an epoch; looking costs a file that is written, and on a GPU a synchronisation."""
 
 _EPOCH_SECONDS = 30.0
 """An epoch that ends sooner after the last checkpoint gets none: writing one takes as long as a step or two."""
@@ -162,7 +161,7 @@ class Trainer:
         for step, (images, labels) in enumerate(self.source.training(epoch, first), start=first):
             loss = self._step(epoch, step, images, labels, sums)
             now, is_due = time.monotonic(), self._is_due(self.checkpoint_seconds)
-            if step % _LOOK_STEPS == 0 or is_due or now - looked > _LOOK_SECONDS:
+            if step == first or is_due or now - looked > _LOOK_SECONDS:
                 value, looked = self._finite(loss, epoch, step), now
                 if self.world.is_main:
                     hooks.on_progress(epoch, step, value, (step - first + 1) * len(labels) / (now - started))
