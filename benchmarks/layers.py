@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.roofline import Machine, Work, bound
+from benchmarks.roofline import Machine, Work, bound, meetings
 from benchmarks.textbook import TextbookDynamicConv2d
 from benchmarks.timing import Step, interleaved, peak_bytes
 from dyconv import DynamicConv2d, build_model
@@ -48,7 +48,8 @@ class Shape:
         pixels = (-(-self.size // self.stride)) ** 2
         kernel = self.channels[0] * self.channels[1] // self.groups * self.kernel**2
         sizes = (self.channels[0] * self.size**2, self.channels[1] * pixels)
-        return Work(kernel, kernel * pixels, *sizes, self.batch, num_kernels)
+        met = meetings(self.size, self.kernel, self.stride, self.kernel // 2)
+        return Work(kernel, kernel // self.kernel**2 * met**2, *sizes, self.batch, num_kernels)
 
 
 def shapes(name: str, pixels: int, batch: int, options: dict[str, Any]) -> list[Shape]:

@@ -2,7 +2,7 @@
 
 A layer takes at least the time of its multiply-adds at the speed of a large product or convolution, and at least the
 time of reading what it needs once and writing what it makes once, at the speed at which memory of that size is copied.
-The larger of the two is its bound. Nothing else (a second pass, a copy, a call) is allowed for.
+The larger of the two is its bound. Nothing else (a second pass, a copy, a call, a product with padding) is allowed for.
 
 Dimensions: B images, C input and O output channels, P and Q input and output pixels, K kernels, W numbers in a kernel.
 """
@@ -13,6 +13,7 @@ import bisect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -61,7 +62,7 @@ def measure_machine() -> Machine:
     last = images.contiguous(memory_format=torch.channels_last)
     known = {
         "product": (lambda: torch.mm(a, b), _SIDE**3),
-        "convolution": (lambda: F.conv2d(last, kernel, padding=1), images.numel() * kernel[0].numel()),
+        "convolution": (lambda: F.conv2d(last, kernel), _BATCH * kernel.numel() * (_PIXELS - 2) ** 2),
     }
     seconds = interleaved({name: step for name, (step, _) in known.items()}, rounds=9)
     fastest = max(count / seconds[name] for name, (_, count) in known.items())
@@ -77,6 +78,15 @@ def measure_machine() -> Machine:
 
         speeds[size] = size * repeats / interleaved({"": copies}, rounds=9)[""]
     return Machine(fastest, speeds)
+
+
+def meetings(size: int, kernel: int, stride: int, padding: int, dilation: int = 1) -> int:
+    """Returns how often a weight meets a pixel along one side of a map; padding is nothing that is to be multiplied.
+
+    A convolution does as many multiply-adds per channel of input and output as the product of both sides.
+    """
+    positions = range(-padding, size + padding - dilation * (kernel - 1), stride)
+    return sum(0 <= first + dilation * tap < size for first in positions for tap in range(kernel))
 
 
 def bound(work: Work, machine: Machine) -> float:
@@ -134,4 +144,6 @@ def _work(layer: nn.Conv2d | DynamicConv2d, input: Tensor, output: Tensor) -> Wo
     num_kernels = layer.num_kernels if isinstance(layer, DynamicConv2d) else 1
     kernel = layer.weight.numel() // num_kernels
     sizes = (prod(input.shape[1:]), prod(output.shape[1:]))
-    return Work(kernel, kernel * prod(output.shape[2:]), *sizes, len(input), num_kernels)
+    padding: Any = layer.padding
+    met = prod(map(meetings, input.shape[2:], layer.kernel_size, layer.stride, padding, layer.dilation))
+    return Work(kernel, kernel // prod(layer.kernel_size) * met, *sizes, len(input), num_kernels)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import harness, layers, networks, reporting, timing, writing
+from benchmarks import harness, layers, networks, reporting, roofline, timing, writing
 from benchmarks.anatomy import KINDS, anatomy
 from benchmarks.roofline import Machine, Work, bound, bound_of_step, measure_machine
 from benchmarks.textbook import TextbookDynamicConv2d, as_textbook
@@ -56,6 +56,27 @@ def test_a_bound_is_the_larger_of_arithmetic_and_memory() -> None:
     assert bound(static, slow_memory) == pytest.approx(3 * (7 * 32 + 15) / 1e6)
     assert bound(dynamic, slow_arithmetic) == pytest.approx((3 * 7 * 60 + 4 * 7 * 4 * 15) / 1e6)
     assert bound(dynamic, slow_memory) == pytest.approx((3 * (7 * 32 + 60) + 4 * 60 + 7 * 12) / 1e6)
+
+
+@pytest.mark.parametrize("side", [(7, 3, 1, 1, 1), (8, 3, 2, 1, 1), (2, 3, 1, 1, 1), (9, 5, 2, 3, 2), (4, 1, 2, 0, 1)])
+def test_products_with_padding_are_not_counted(side: tuple[int, int, int, int, int]) -> None:
+    size, kernel, stride, padding, dilation = side
+    line = torch.ones(1, 1, size)
+    met = torch.nn.functional.conv1d(line, torch.ones(1, 1, kernel), None, stride, padding, dilation).sum()
+    assert roofline.meetings(*side) == met
+    # 6 groups of 2 -> 4 channels.
+    options: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation, "groups": 6}
+    layer = torch.nn.Conv2d(12, 24, kernel, **options)
+    slow = Machine(1e6, {2**n: 1e15 for n in range(16, 29, 2)})
+    found = bound_of_step(torch.nn.Sequential(layer), torch.randn(5, 12, size, size), slow)
+    assert found == pytest.approx(3 * 5 * 6 * 2 * 4 * float(met) ** 2 / 1e6)
+
+
+def test_a_layer_and_the_network_that_has_it_have_one_bound() -> None:
+    slow = Machine(1e6, {2**n: 1e15 for n in range(16, 29, 2)})
+    layer = torch.nn.Conv2d(8, 8, 3, stride=2, padding=1, groups=8)
+    expected = bound(layers.Shape((8, 8), 5, 3, 2, 8, 3).work(1), slow)
+    assert bound_of_step(torch.nn.Sequential(layer), torch.randn(3, 8, 5, 5), slow) == pytest.approx(expected)
 
 
 def test_the_bound_of_a_step_counts_every_layer_once() -> None:
