@@ -177,7 +177,7 @@ def test_the_command_line_is_loud_too(
     told: list[dict[str, str]] = []
     monkeypatch.setattr("reports.collect.collect", lambda plan, uri: _results(plan, APART))
     monkeypatch.setattr("reports.make_report", lambda *args, **more: {"pdf": tmp_path / "report.pdf"})
-    monkeypatch.setattr(run_ablation.commands, "make_tracker", lambda *args: None)
+    monkeypatch.setattr(run_ablation.commands, "make_tracker", lambda *args, **more: None)
     monkeypatch.setattr("runners.tracking.write_study_summary", lambda *args, **more: told.append(more["verdicts"]))
     run_ablation.write_report(plan, tmp_path, "", ["pdf"])
     assert "CANARY ALARM: temperature, canary found a difference where there is none" in capsys.readouterr().out
