@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from ablations.errors import ReportError, TrackingError
+from ablations.errors import OutputError, ReportError, TrackingError
 from ablations.options import (
     Verbs,
     all_option,
@@ -35,6 +36,7 @@ from ablations.options import (
 from runners import commands, plan_commands
 from runners.dispatch import prepare_workers
 from runners.explain_commands import explain
+from runners.failures import patiently
 from runners.files import check_writable, exclusively
 from runners.gc_commands import gc
 from runners.importing import without_collection
@@ -122,8 +124,9 @@ def run(
         plan = begin_anew(plan, forced, states)
     console().print(plan_overview(plan))
     plan_commands.tell_lints(plan, forecaster)
-    check_writable(runs_dir)
-    remember_run(runs_dir, studies, {**asked, "plugins": plugins})
+    patiently(partial(check_writable, runs_dir), how["recovery"]["policy"], partial(console().print, markup=False))
+    remember = partial(remember_run, runs_dir, studies, {**asked, "plugins": plugins})
+    patiently(remember, how["recovery"]["policy"], partial(console().print, markup=False))
     carry_out(plan, plan, studies, runs_dir=runs_dir, formats=wanted, plugins=loaded, offline=offline, **how)
 
 
@@ -162,6 +165,7 @@ def retry(
     studies, plugins, asked = as_last_time(studies, plugins, asked, last_run(runs_dir))
     loaded, wanted = commands.load_plugins(plugins), parse_formats(formats)
     plan = commands.find_plan(studies, runs_dir, **asked)
+    _tell_damages(plan, runs_dir)
     failed = only_failed(plan, StateStore(runs_dir / "state"))
     if not failed.missing:
         console().print("Nothing has failed.")
@@ -194,6 +198,10 @@ def carry_out(
             if not offline and not summary.untracked:
                 raise
             console().print(f"No report: {error} {_later(studies)}", markup=False)
+        except (OutputError, OSError) as error:
+            # What was measured is kept; a report can be written whenever there is room for it.
+            console().print(f"No report: {error} {_later(studies)}", markup=False)
+            sys.exit(commands.exit_code(summary) or 1)
     sys.exit(commands.exit_code(summary))
 
 
@@ -231,7 +239,16 @@ def report(studies: tuple[str, ...], runs_dir: Path, plugins: tuple[str, ...], f
     prepare_store(uri)
     if not asked["preset"] and not asked["overrides"] and not asked["seeds"]:
         asked |= last_request(studies, uri, asked)
-    write_report(commands.find_plan(studies, runs_dir, **asked), runs_dir, uri, wanted)
+    found = commands.find_plan(studies, runs_dir, **asked)
+    _tell_damages(found, runs_dir)
+    write_report(found, runs_dir, uri, wanted)
+
+
+def _tell_damages(plan: Plan, runs_dir: Path) -> None:
+    from runners.damages import damages_of
+
+    for line in damages_of(runs_dir, [node.fingerprint for node in plan.nodes]):
+        console().print(line, markup=False, soft_wrap=True)
 
 
 @click.command(

@@ -62,6 +62,12 @@ class OutputError(AblationError):
         super().__init__(message)
 
 
+class RunsFolderError(OutputError):
+    """The runs folder was removed, or replaced by another one, while a launch worked in it."""
+
+    exit_code = 1
+
+
 class TrackingError(AblationError):
     """The MLflow tracking store cannot be reached or refuses what it is given."""
 

@@ -35,7 +35,7 @@ def profile_rows(text: str) -> list[Row]:
         return [
             row for index, layer in enumerate(profile["layers"], start=1) for row in _layer_rows(index, layer, classes)
         ]
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"it is no attention profile ({type(error).__name__}: {error})") from None
 
 

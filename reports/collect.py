@@ -30,6 +30,7 @@ from reports.attention import profile_rows
 from reports.correctness import Correctness, compared_by_image, read_correctness
 from reports.curves import curve_rows, finite
 from reports.facts import can_be_drawn, experiments_of, trials_of
+from reports.identity import check_owner, contradiction
 from reports.launches import read_launches
 from reports.results import (
     ATTENTION_COLUMNS,
@@ -61,7 +62,7 @@ def collect(plan: Plan, tracking_uri: str) -> Results:
     """
     with explained(tracking_uri):
         client = open_store(tracking_uri)
-        runs = _runs_by_fingerprint(client, plan)
+        runs, left_out = _own_runs(plan, _runs_by_fingerprint(client, plan))
         chosen = {key: _choose(found) for key, found in runs.items()}
         if not any(_status(run) == FINISHED for run in chosen.values()):
             raise ReportError(_nothing(plan, tracking_uri))
@@ -69,13 +70,13 @@ def collect(plan: Plan, tracking_uri: str) -> Results:
         curves = list(curve_rows(client, tracking_uri, drawn))
         launches = in_order(_launches(client, plan))
         attention, unreadable = _attention(client, plan, chosen)
-        correctness, left_out = _correctness(plan, chosen, tracking_uri)
+        correctness, unusable = _correctness(plan, chosen, tracking_uri)
     return Results(
         cells=_cell_frame(plan.cells, chosen),
         curves=pd.DataFrame(curves, columns=list(CURVE_COLUMNS)),
         runs=pd.DataFrame(_run_rows(plan, chosen), columns=list(RUN_COLUMNS)),
         launches=launches,
-        warnings=(*_disagreements(plan, runs), *unreadable, *left_out),
+        warnings=(*left_out, *_disagreements(plan, runs), *unreadable, *unusable),
         attention=pd.DataFrame(attention, columns=list(ATTENTION_COLUMNS)),
         canaries=_cell_frame(plan.canaries, chosen),
         correctness=correctness,
@@ -164,6 +165,20 @@ def _runs_by_fingerprint(client: MlflowClient, plan: Plan) -> dict[str, list[Run
     return found
 
 
+def _own_runs(plan: Plan, runs: dict[str, list[Run]]) -> tuple[dict[str, list[Run]], list[str]]:
+    """Returns the runs that are of the nodes that their tags name, and why the others are left out."""
+    own: dict[str, list[Run]] = {}
+    left_out = []
+    for key, found in runs.items():
+        for run in found:
+            problem = contradiction(run, plan.node(key))
+            if problem is None:
+                own.setdefault(key, []).append(run)
+            else:
+                left_out.append(f"Run {run.info.run_id} is not of fingerprint {key[:SHORT]}, as it says: {problem}.")
+    return own, left_out
+
+
 def _status(run: Run) -> str:
     return str(run.info.status).lower()
 
@@ -227,7 +242,9 @@ def _attention(client: MlflowClient, plan: Plan, chosen: dict[str, Run]) -> tupl
         if _status(chosen[key]) != FINISHED or not _has_artifact(client, run_id, names.ATTENTION_FILE):
             continue
         try:
-            rows += [(key, *row) for row in profile_rows(_download(client, run_id, names.ATTENTION_FILE))]
+            profile = _download(client, run_id, names.ATTENTION_FILE)
+            check_owner(profile, key)
+            rows += [(key, *row) for row in profile_rows(profile)]
         except ValueError as error:
             unreadable.append(f"{names.ATTENTION_FILE} of run {run_id} is left out: {error}.")
     return rows, unreadable
@@ -245,7 +262,9 @@ def _correctness(plan: Plan, chosen: dict[str, Run], uri: str) -> tuple[dict[str
 def _read_correctness(uri: str, run: Run) -> Correctness | str:
     """Returns the correct images of a run, or why they are left out."""
     try:
-        found = read_correctness(artifact(uri, run, names.CORRECTNESS_FILE))
+        text = artifact(uri, run, names.CORRECTNESS_FILE)
+        found = read_correctness(text)
+        check_owner(text, run.data.tags[names.TAG_FINGERPRINT])
         if found.digest != run.data.tags[names.TAG_CORRECTNESS]:
             raise ValueError("it is not the file that was tracked")
         found.check(run.data.metrics)

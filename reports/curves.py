@@ -19,6 +19,7 @@ from mlflow.tracking import MlflowClient
 
 from ablations import vocabulary as names
 from reports.artifacts import artifact, read_each
+from reports.identity import check_owner
 
 _CURVES = frozenset({names.TRAIN_LOSS, names.VAL_LOSS, names.VAL_TOP1, names.TEMPERATURE})
 _HUGE = 1e300
@@ -59,10 +60,11 @@ def _recorded(uri: str, run: Run) -> Mapping[str, _ByStep]:
         text = artifact(uri, run, names.RECORD_FILE)
         if hashlib.sha256(text.encode()).hexdigest() != expected:
             return {}
+        check_owner(text, run.data.tags[names.TAG_FINGERPRINT])
         curves: dict[str, _ByStep] = {}
         for event in json.loads(text)["events"]:
             for name, value in event["metrics"].items():
                 curves.setdefault(name, {})[int(event["step"])] = value
-    except (KeyError, TypeError, ValueError, OSError, MlflowException):
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError, OSError, MlflowException):
         return {}
     return curves

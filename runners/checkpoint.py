@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ablations.errors import CheckpointError
 from runners.sealed import load_tensors, save_tensors
+from runners.stored import remove_file
 
 _KEPT = 2
 _NAME = re.compile(r"checkpoint-(\d{9,})\.safetensors")
@@ -76,9 +77,10 @@ class CheckpointStore:
         self.own()
         tensors = {f"model.{key}": value for key, value in training.model.state_dict().items()}
         tensors |= _optimizer_tensors(training.optimizer) | _scaler_tensors(training.scaler)
-        save_tensors(self.folder / f"checkpoint-{position.step:09d}.safetensors", tensors | _position_tensors(position))
+        path = self.folder / f"checkpoint-{position.step:09d}.safetensors"
+        save_tensors(path, tensors | _position_tensors(position), node=self.folder.name)
         for _, path in self._newest_first()[_KEPT:]:
-            path.unlink(missing_ok=True)
+            remove_file(path)
 
     def load(self, training: Training, tell: Tell) -> Position | None:
         """Restores the newest whole checkpoint in place; returns its position, or `None` if there is none.
@@ -90,7 +92,7 @@ class CheckpointStore:
         found = self._newest_first()
         for step, path in found:
             try:
-                tensors = load_tensors(path)
+                tensors = load_tensors(path, node=self.folder.name)
                 _check(training, tensors)
                 position = _position(tensors)
                 if position.step != step:
@@ -113,7 +115,7 @@ class CheckpointStore:
         torn = [path for found, path in self._newest_first() if found > step]
         for path in (*torn, *self.folder.glob(".checkpoint-*.tmp")):
             with suppress(OSError):
-                path.unlink()
+                remove_file(path)
 
     def clear(self) -> None:
         """Removes all checkpoints; a finished training needs only its weights."""
@@ -131,7 +133,7 @@ def load_weights(path: Path, model: nn.Module) -> None:
         CheckpointError: If the file is missing, torn or of another network.
     """
     try:
-        tensors = load_tensors(path, must_be_sealed=False)
+        tensors = load_tensors(path, node=path.parent.name, must_be_sealed=False)
         _check_tensors(model.state_dict(), tensors)
     except CheckpointError as error:
         raise CheckpointError(

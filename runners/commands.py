@@ -14,12 +14,13 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ablations.errors import AblationError
+from ablations.errors import AblationError, OutputError
 from ablations.options import (
     INTERRUPTED,
     UNSYNCED,
@@ -181,6 +182,7 @@ def launch(
     """
     from runners.dispatch import make_dispatcher
     from runners.display import make_display
+    from runners.failures import patiently
     from runners.files import check_writable
     from runners.follower import Follower
     from runners.history import History
@@ -192,14 +194,17 @@ def launch(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     place: dict[str, Any] = {"device": dispatch.device, "threads": dispatch.threads}
     settings = Settings((runs_dir / "state").resolve(), plugins=plugins, **place, **recovery)
-    check_writable(settings.state_root)
+    patient = partial(patiently, policy=settings.policy, tell=partial(console().print, markup=False))
+    patient(partial(check_writable, settings.state_root))
+    patient(partial(_set_common_aside, runs_dir))
     # Workers import torch while the tracking store is made.
     dispatcher = make_dispatcher(dispatch)
     with dispatcher if plan.missing else nullcontext():
-        plan, desk = _prepare(plan, runs_dir, uri, dispatcher, plugins)
+        # A store that is half made, or results that are half taken over, are gone on with when this is tried again.
+        plan, desk = patient(partial(_prepare, plan, runs_dir, uri, dispatcher, plugins))
         history, source = History(runs_dir), _source(plan)
-        with history.recording(whole, settings.launch, source.commit, settings.policy):
-            plan = _with_lost_weights(plan, history, settings.state_root)
+        with history.recording(whole, settings.launch, source.commit, settings.policy, patient):
+            plan = patient(partial(_with_lost_weights, plan, history, settings.state_root))
             found = announce(plan, forecaster, dispatcher, plugins) if plan.missing else None
             with make_display(console()) as display:
                 follower = Follower(source, desk, display.note)
@@ -207,8 +212,20 @@ def launch(
     if not plan.missing:
         return summary
     record = forecaster.learn(plan, StateStore(settings.state_root), settings.launch, found, summary)
-    remember_launch(runs_dir, record.as_mapping())
+    try:
+        remember_launch(runs_dir, record.as_mapping())
+    except OutputError as error:
+        # It is about how long the launch took; the results are there.
+        console().print(f"How long it took is not kept: {error}", markup=False)
     return replace(summary, record=record)
+
+
+def _set_common_aside(runs_dir: Path) -> None:
+    """Sets aside what cannot be read in a runs folder of the files that are no node's, and says so."""
+    from runners.damages import set_common_aside
+
+    for damage in set_common_aside(runs_dir):
+        console().print(f"Set aside: {damage}", markup=False, soft_wrap=True)
 
 
 def _with_lost_weights(plan: Plan, history: History, state_root: Path) -> Plan:

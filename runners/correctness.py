@@ -19,19 +19,20 @@ from runners.data.hashing import Int64Array
 from runners.evaluation import Measurement
 
 
-def correctness(measured: Measurement, source: BatchSource, split: SplitName) -> dict[str, Any]:
-    """Returns what was measured per image on a split of `source`, ready to be written as JSON."""
+def correctness(measured: Measurement, source: BatchSource, split: SplitName, fingerprint: str = "") -> dict[str, Any]:
+    """Returns what was measured per image on a split of `source` for the node `fingerprint`, ready to be written."""
     # A plug-in's source may be older than this method; its order is fixed all the same.
     tells = hasattr(source, "evaluation_order")
     order = source.evaluation_order(split) if tells else np.arange(len(measured.labels))
     named = {f"{split}/top1": measured.correct, f"{split}/top5": measured.among_five}
-    content = {
+    content: dict[str, Any] = {
         "split": split,
         "images": len(order),
         "data_digest": source.digest,
         "order": "data set" if tells else "evaluation",
         "bits": {name: _packed(bits, order) for name, bits in named.items() if bits is not None},
     }
+    content |= {"fingerprint": fingerprint} if fingerprint else {}
     return {**content, "sha256": digest(content)}
 
 

@@ -22,7 +22,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ablations.errors import WorkerError
-from runners.files import read_json
+from runners.stored import FAILURE, remove_file
 
 PROCESS_FAILURE = "process_failure.json"
 """Where the first of several processes that fails says why, in the node's folder."""
@@ -163,7 +163,7 @@ def start(state_folder: Path, devices: int, gpus: Sequence[int], arguments: list
         WorkerError: If a process fails, with the first one's reason and where its output is.
     """
     told = state_folder / PROCESS_FAILURE
-    told.unlink(missing_ok=True)
+    remove_file(told)
     run = [sys.executable, "-m", "runners.torchrun", "--standalone", f"--nproc-per-node={devices}"]
     seen = {"CUDA_VISIBLE_DEVICES": visible(gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))} if gpus else {}
     with (state_folder / "log.txt").open("a", encoding="utf-8") as log:
@@ -176,8 +176,10 @@ def start(state_folder: Path, devices: int, gpus: Sequence[int], arguments: list
         )
     if ended.returncode:
         # One that was killed could not say so.
-        why = read_json(told) or {"message": f"exit code {ended.returncode}", "cause": "killed"}
-        raise WorkerError(f"one of {devices} processes failed ({why['message']}); see {log.name}", why["cause"])
+        why = FAILURE.find(told) or {"message": f"exit code {ended.returncode}", "cause": "killed"}
+        raise WorkerError(
+            f"one of {devices} processes failed ({why['message']}); see {log.name}", str(why.get("cause", "error"))
+        )
 
 
 def visible(gpus: Sequence[int], seen: str | None) -> str:

@@ -11,14 +11,18 @@ import math
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+from typing_extensions import TypedDict
 
 from ablations.errors import OutputError
 from ablations.estimates import Record, Speed
 from runners.capacity import Machine
-from runners.files import exclusively, read_json, write_json
+from runners.files import exclusively, write_json
+from runners.stored import Damage, Kind
 
 _FOLDER = "speeds"
 _MOST_MEASUREMENTS = 12
@@ -26,6 +30,8 @@ _MOST_LAUNCHES = 30
 _OTHER_LOAD_SPREAD = 0.15
 """What is added to the spread of a time that was measured with another number of tasks at once."""
 _OTHER_HOST_SPREAD = 0.15
+_NO_NUMBER = 1e18
+"""No time in seconds and no size in bytes."""
 _FEW_STEPS_SPREAD = 0.1
 """What is added where only a few steps were timed: a training takes longer than that, and a machine has its days."""
 
@@ -41,8 +47,8 @@ class Load:
     """
 
     device: str
-    workers: int
-    threads: int
+    workers: Annotated[int, Field(ge=1, le=10**6)]
+    threads: Annotated[int, Field(ge=1, le=10**6)]
 
     @property
     def tasks(self) -> int:
@@ -74,12 +80,29 @@ class Measurement:
     parameters: int = 0
     network: str = ""
 
-    @classmethod
-    def from_mapping(cls, values: Mapping[str, Any]) -> Measurement:
-        """Returns the measurement that `asdict` has made plain data of; what a later version has added is dropped."""
-        known = {item.name for item in fields(cls)}
-        parts = {"speed": Speed(**values["speed"]), "load": Load(**values["load"])}
-        return cls(**{**{key: values[key] for key in values if key in known}, **parts})
+
+def _has_times(measurement: Measurement) -> Measurement:
+    numbers = [value for value in vars(measurement.speed).values() if value is not None]
+    if not all(0 <= number < _NO_NUMBER for number in (measurement.time, *numbers)):
+        raise ValueError("a time or a size that cannot be")
+    return measurement
+
+
+class _File(TypedDict):
+    """The file of one machine."""
+
+    machine: Machine
+    measurements: dict[str, list[Annotated[Measurement, AfterValidator(_has_times)]]]
+    launches: list[dict[str, Any]]
+
+
+_FILE: Kind[dict[str, Any]] = Kind(_File)
+
+
+def speed_damages(runs_dir: Path) -> list[Damage]:
+    """Returns which files of measurements of a runs folder cannot be read."""
+    found = (_FILE.damage(path) for path in sorted((runs_dir / _FOLDER).glob("[!.]*.json")))
+    return [damage for damage in found if damage is not None]
 
 
 class Experience:
@@ -104,13 +127,13 @@ class Experience:
         return self._folder / f"{self.machine.name}.json"
 
     def _read(self) -> None:
-        own = read_json(self.file)
+        own = _FILE.find(self.file)
         self._measured = _measured_in(own)
         self._launches = list(_launches_in(own))
         # Another machine that is just like this one, for example another node of a cluster, is the next best.
         self._elsewhere = {}
         for path in sorted(self._folder.glob("*.json")) if self._folder.is_dir() else ():
-            other = read_json(path)
+            other = _FILE.find(path)
             if path != self.file and _hardware_of(other) == self.machine.hardware:
                 for key, measured in _measured_in(other).items():
                     self._elsewhere.setdefault(key, []).extend(measured)
@@ -179,25 +202,17 @@ class Experience:
         }
 
 
-def _measured_in(content: Any) -> dict[str, list[Measurement]]:
-    with suppress(TypeError, KeyError, AttributeError):
-        return {
-            key: [Measurement.from_mapping(one) for one in measured]
-            for key, measured in content["measurements"].items()
-        }
-    return {}
+def _measured_in(content: Mapping[str, Any] | None) -> dict[str, list[Measurement]]:
+    return content["measurements"] if content is not None else {}
 
 
-def _launches_in(content: Any) -> Iterator[Record]:
-    with suppress(TypeError, KeyError, ValueError, AttributeError):
-        yield from [Record.from_mapping(one) for one in content["launches"]]
+def _launches_in(content: Mapping[str, Any] | None) -> Iterator[Record]:
+    with suppress(TypeError, KeyError, ValueError, AttributeError, OverflowError):
+        yield from [Record.from_mapping(one) for one in (content["launches"] if content is not None else ())]
 
 
-def _hardware_of(content: Any) -> tuple[Any, ...] | None:
-    with suppress(TypeError, KeyError, AttributeError):
-        about = content["machine"]
-        return Machine(**{**about, "gpus": tuple(about["gpus"])}).hardware
-    return None
+def _hardware_of(content: Mapping[str, Any] | None) -> tuple[Any, ...] | None:
+    return content["machine"].hardware if content is not None else None
 
 
 def _newest(measured: Sequence[Measurement], version: str) -> list[Measurement]:

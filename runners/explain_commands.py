@@ -57,6 +57,7 @@ def explain(name: str, *, seed: int | None, runs_dir: Path, plugins: tuple[str, 
     STUDY alone means all its variants; on inspected networks a variant is called "network: variant". Without --preset,
     --set and --seeds, with those of the last run.
     """
+    from runners.damages import damages_of
     from runners.explaining import Explainer
     from runners.history import AskedPlan, History
     from runners.redo import as_last_time, last_run
@@ -74,6 +75,8 @@ def explain(name: str, *, seed: int | None, runs_dir: Path, plugins: tuple[str, 
     _tell([f"{name} at {AskedPlan.of(plan).scale}"])
     for cell in cells:
         _tell(_Teller(explainer, states, plan).lines(explainer.story(cell)))
+    trainings = [plan.evaluations[c.fingerprint].trial.fingerprint for c in cells if c.fingerprint in plan.evaluations]
+    _tell(damages_of(runs_dir, dict.fromkeys([*(cell.fingerprint for cell in cells), *trainings])))
 
 
 def _tell(lines: Sequence[str]) -> None:
@@ -241,10 +244,9 @@ def _remedy(cause: str, story: Story) -> str:
 
 
 def _notes(state: NodeState) -> list[dict[str, Any]]:
-    from runners.files import read_json
+    from runners.tracking.notes import read_notes
 
-    found = read_json(state.folder / "tracking.json")
-    return [note for note in found.values() if isinstance(note, dict)] if isinstance(found, dict) else []
+    return list(read_notes(state).values())
 
 
 def _when(seconds: float | None) -> str:

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import errno
 import re
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
-from ablations.errors import OutputError, SpecError, StudyError, TrainingError, UnknownNameError, WorkerError
+from ablations.errors import (
+    OutputError,
+    SpecError,
+    StudyError,
+    TrackingError,
+    TrainingError,
+    UnknownNameError,
+    WorkerError,
+)
+
+T = TypeVar("T")
 
 Cause = Literal["killed", "memory", "input_output", "training", "spec", "error"]
 """Why an attempt failed.
@@ -31,6 +43,7 @@ _PASSING_ERRORS = frozenset(
     if hasattr(errno, name)
 )  # fmt: skip
 _OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|STATUS_ALLOC_FAILED", re.IGNORECASE)
+_DISK = re.compile(r"No space left|disk is full|disk quota|disk I/O error|Input/output error", re.IGNORECASE)
 _WORKER_DIED = re.compile(r"DataLoader worker .*(killed by signal|exited unexpectedly)", re.DOTALL)
 
 
@@ -79,6 +92,9 @@ def cause_of(error: BaseException) -> Cause:
         return "training"
     if isinstance(error, OutputError | OSError):
         return "input_output" if _may_pass(error) else "error"
+    if isinstance(error, TrackingError):
+        # What a library says of the disk has no number any more.
+        return "input_output" if _DISK.search(str(error)) else "error"
     if isinstance(error, SpecError | StudyError | UnknownNameError) or _is_called(error, "DyconvError"):
         return "spec"
     if isinstance(error, MemoryError) or _is_called(error, "OutOfMemoryError"):
@@ -103,3 +119,33 @@ def _cause_of_runtime_error(message: str) -> Cause:
 def _is_called(error: BaseException, name: str) -> bool:
     # By name, as the classes are there only where torch has been imported.
     return any(kind.__name__ == name for kind in type(error).__mro__)
+
+
+def patiently(
+    action: Callable[[], T],
+    policy: FailurePolicy,
+    tell: Callable[[str], None],
+    sleep: Callable[[float], None] = time.sleep,
+) -> T:
+    """Returns what something that a launch itself writes returns; tries it again as the policy says.
+
+    Args:
+        action: Writes; may be called again after it has failed half-way.
+        policy: Which causes may pass, how often it is tried again and after which waits.
+        tell: Is told of each failure after which it is tried again.
+        sleep: Waits so many seconds.
+
+    Raises:
+        OutputError, OSError, TrackingError: The last failure, if the cause does not pass.
+    """
+    failures = 0
+    while True:
+        try:
+            return action()
+        except (OutputError, OSError, TrackingError) as error:
+            failures += 1
+            wait = policy.wait_before_retry(cause_of(error), failures)
+            if wait is None:
+                raise
+            tell(f"{error} Trying again in {wait:.0f} s.")
+            sleep(wait)

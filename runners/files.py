@@ -43,7 +43,7 @@ def write_once(path: Path, write: Callable[[Path], None], *, flush: bool = True)
     """
     with _temporary(path, write, flush) as temporary:
         written = _link_once(temporary, path)
-        temporary.unlink()
+        temporary.unlink(missing_ok=True)
         if flush:
             _flush_folder(path.parent)
         return written
@@ -60,6 +60,10 @@ def _temporary(path: Path, write: Callable[[Path], None], flush: bool) -> Iterat
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
         yield temporary
+    except OutputError:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()
@@ -77,19 +81,19 @@ def _link_once(temporary: Path, path: Path) -> bool:
     except OSError as error:
         if error.errno not in _WITHOUT_LINKS:
             raise
-        return _copy_once(temporary, path)
+        return _rename_once(temporary, path)
     return True
 
 
-def _copy_once(temporary: Path, path: Path) -> bool:
-    """Does without hard links: still by one process at most, but another may see it half written."""
-    try:
-        with path.open("xb") as file:
-            file.write(temporary.read_bytes())
-            file.flush()
-            os.fsync(file.fileno())
-    except FileExistsError:
-        return False
+def _rename_once(temporary: Path, path: Path) -> bool:
+    """Does without hard links: by one process at most, as they take turns, and whole, as the file is renamed.
+
+    A process that dies lets go of the lock, so that nothing but the lock file is left behind.
+    """
+    with exclusively(path.with_name(f".{path.name}.lock")):
+        if path.exists():
+            return False
+        temporary.replace(path)
     return True
 
 
@@ -135,7 +139,9 @@ def exclusively(lock_file: Path) -> Iterator[None]:
         lock = FileLock(lock_file)
         lock.acquire()
     except OSError as error:
-        raise OutputError(f"cannot write {lock_file}: {error.strerror or error}. Choose another folder.") from None
+        raise OutputError(
+            f"cannot write {lock_file}: {error.strerror or error}. Choose another folder.", error.errno
+        ) from None
     try:
         yield
     finally:
@@ -143,10 +149,10 @@ def exclusively(lock_file: Path) -> Iterator[None]:
 
 
 def read_json(path: Path) -> Any | None:
-    """Returns the content of a JSON file, or `None` if it is not there or not JSON."""
+    """Returns the content of a JSON file, `None` if it is not there or not JSON; `runners.stored` knows the schemas."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 
@@ -163,7 +169,9 @@ def check_writable(folder: Path, needed_bytes: int = 0) -> None:
         probe.unlink()
         status = os.statvfs(folder)
     except OSError as error:
-        raise OutputError(f"cannot write to {folder}: {error.strerror or error}. Choose another folder.") from None
+        raise OutputError(
+            f"cannot write to {folder}: {error.strerror or error}. Choose another folder.", error.errno
+        ) from None
     free = status.f_bavail * status.f_frsize
     if free < needed_bytes:
         raise OutputError(

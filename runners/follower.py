@@ -58,6 +58,7 @@ class Follower:
         self._pause = 0.0
         self._store_due = 0.0
         self._last_success = time.monotonic()
+        self._is_abandoned = False
         self.trouble: str | None = None
 
     def __enter__(self) -> Self:
@@ -67,7 +68,7 @@ class Follower:
         return self
 
     def __exit__(self, *raised: object) -> None:
-        if self._desk is None:
+        if self._desk is None or self._is_abandoned:
             return
         self._last_success = time.monotonic()
         self._leaving.set()
@@ -77,6 +78,11 @@ class Follower:
         left = len(self._owed)
         what = "1 run is" if left == 1 else f"{left} runs are"
         self.trouble = f"{what} not all there ({self.trouble or 'it did not answer in time'})" if left else None
+
+    def abandon(self) -> None:
+        """Leaves everything as it is, at once: there is nothing left that could be brought over."""
+        self._is_abandoned = True
+        self._leaving.set()
 
     @property
     def is_away(self) -> bool:
@@ -129,7 +135,7 @@ class Follower:
         # By the caller's thread, before the node is started: a later `sync` needs it even if this launch is killed.
         try:
             add_origin(state, self._source, serves, anew=state.is_anew)
-        except OutputError as error:
+        except (OutputError, OSError) as error:
             self.trouble = str(error)
 
     def _begin(self, job: Job) -> None:
@@ -187,7 +193,9 @@ class Follower:
             job.due = 0.0
 
     def _is_patience_over(self) -> bool:
-        return time.monotonic() - self._last_success > (_AWAY_SECONDS if self.is_away else _CALL_SECONDS)
+        return self._is_abandoned or time.monotonic() - self._last_success > (
+            _AWAY_SECONDS if self.is_away else _CALL_SECONDS
+        )
 
     def _work(self) -> None:
         assert self._desk is not None

@@ -25,16 +25,18 @@ from runners.standing import described
 from runners.state import ASIDE, NodeState, StateStore
 from runners.tracking import notes
 
-Reason = Literal["checkpoints", "weights", "aside", "temporary", "results"]
+Reason = Literal["checkpoints", "weights", "aside", "damaged", "temporary", "results"]
 
 REASONS: dict[Reason, str] = {
     "checkpoints": "checkpoints of trainings that are done",
     "weights": "weights and checkpoints of trainings that nothing needs",
     "aside": "what was put aside to be done anew",
+    "damaged": "what could not be read and was set aside",
     "temporary": "files that killed processes have left half-written",
     "results": "results that nothing needs",
 }
 
+_DAMAGED = re.compile(r"\..+\.[0-9a-f]{12}\.damaged")
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")
 _TEMPORARY_SECONDS = 3600.0
 """A temporary file of this age is nobody's any more; a process that lives may be writing a younger one."""
@@ -146,14 +148,16 @@ def find_garbage(
     kept = needed | lacking.keys()
     found: list[Garbage] = []
     for state in folders:
-        if state.fingerprint not in busy:
+        # What is another node's by its own word is left to a `run`, which sets it aside.
+        if state.fingerprint not in busy and state.foreign() is None:
             found += _in_folder(state, state.fingerprint in kept, results=results, now=now)
     for path in sorted((states.root / ASIDE).glob("*")):
         state = states[path.name]
         if path.is_dir() and state.fingerprint not in busy and (state.is_done or state.fingerprint not in needed):
             found += _aside(state, results=results and state.fingerprint not in kept)
-    for folder in (runs_dir, states.root, runs_dir / "plans", runs_dir / "launches"):
+    for folder in (runs_dir, states.root, *(runs_dir / name for name in ("plans", "launches", "speeds"))):
         found += _temporary(folder, None, "", now)
+        found += _damaged(folder, None, "")
     return Found(found, running, [states[key] for key in sorted(lacking.keys() - needed)])
 
 
@@ -168,6 +172,7 @@ def _in_folder(state: NodeState, is_needed: bool, *, results: bool, now: float) 
     elif state.is_done:
         checkpoints = (path for path in heavy if path != state.weights_file)
         yield from (Garbage(path, "checkpoints", part.title, _size(path), state) for path in checkpoints)
+    yield from _damaged(state.folder, state, part.title)
     yield from _temporary(state.folder, state, part.title, now)
     yield from _temporary(state.folder / "attempts", state, part.title, now)
 
@@ -184,6 +189,12 @@ def _heavy(state: NodeState) -> Iterator[Path]:
     yield from sorted(state.folder.glob("checkpoint-*.safetensors"))
     if state.weights_file.exists():
         yield state.weights_file
+
+
+def _damaged(folder: Path, owner: NodeState | None, title: str) -> Iterator[Garbage]:
+    for path in sorted(folder.glob(".*.damaged")):
+        if _DAMAGED.fullmatch(path.name):
+            yield Garbage(path, "damaged", title, _size(path), owner)
 
 
 def _temporary(folder: Path, owner: NodeState | None, title: str, now: float) -> Iterator[Garbage]:

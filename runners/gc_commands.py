@@ -45,6 +45,7 @@ def gc(
     asked for, and STUDIES, with --set, at each preset. What is being run is left alone.
     """
     from ablations.documents import parse_override
+    from runners.damages import damages_of
     from runners.garbage import find_garbage, needed_nodes, remove
     from runners.history import History
 
@@ -60,7 +61,7 @@ def gc(
             runs_dir, needed | _last_asked(runs_dir, forgotten), tracking_uri(runs_dir), results=results
         )
         freed, problems = remove(found.garbage) if yes else (0, [])
-    _tell(_told(found, dry=not yes))
+    _tell([*_told(found, dry=not yes), *damages_of(runs_dir)])
     if yes:
         _tell([*problems, f"Removed {_megabytes(freed)}."])
     else:

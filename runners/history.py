@@ -8,21 +8,25 @@ that is edited or gone would not tell any more what was measured for it.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, NotRequired, Self
+
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from ablations.errors import OutputError
 from ablations.fingerprint import digest
 from ablations.planning import Cell, EvaluationNode, Plan
 from ablations.spec import SPEC_VERSION
 from runners.failures import FailurePolicy
-from runners.files import exclusively, read_json, write_json
+from runners.files import exclusively, write_json
 from runners.machine import Process
 from runners.provenance import Commit
+from runners.stored import Count, Damage, Kind, Name, Seconds
 
 _PLANS, _LAUNCHES, _LOCK = "plans", "launches", "launches.lock"
 _DIGITS = 32
@@ -155,13 +159,13 @@ class LaunchRecord:
     """
 
     launch: str
-    plan: str
-    began: float = 0.0
-    ended: float | None = None
+    plan: Name
+    began: Seconds = 0.0
+    ended: Seconds | None = None
     process: Process = field(default_factory=Process)
     commit: Commit = _UNKNOWN
-    retries: int = 0
-    wait_seconds: float = 0.0
+    retries: Annotated[int, Field(ge=0, le=1000)] = 0
+    wait_seconds: Seconds = 0.0
 
     @property
     def is_alive(self) -> bool:
@@ -175,7 +179,7 @@ class LaunchRecord:
 
 
 class History:
-    """The launches and plans of a runs folder. What is torn, or of a version to come, is left out.
+    """The launches and plans of a runs folder. What cannot be read is left out, and named by `damages`.
 
     Args:
         runs_dir: The folder.
@@ -196,21 +200,35 @@ class History:
         record = LaunchRecord(launch, named, time.time(), None, Process.current(), commit)
         record = replace(record, retries=policy.retries, wait_seconds=policy.wait_seconds)
         with self.exclusively():
-            (self._runs_dir / _PLANS).mkdir(exist_ok=True)
-            (self._runs_dir / _LAUNCHES).mkdir(exist_ok=True)
-            if read_json(self._plan_file(named)) != asked:
+            self._make(_PLANS)
+            self._make(_LAUNCHES)
+            if _plan(_PLAN.find(self._plan_file(named))) != AskedPlan.of(plan):
                 write_json(self._plan_file(named), asked)
             self._write(record)
         return record
 
     @contextmanager
-    def recording(self, plan: Plan, launch: str, commit: Commit, policy: FailurePolicy) -> Iterator[None]:
+    def recording(
+        self,
+        plan: Plan,
+        launch: str,
+        commit: Commit,
+        policy: FailurePolicy,
+        patient: Callable[[Callable[[], LaunchRecord]], LaunchRecord] = lambda write: write(),
+    ) -> Iterator[None]:
         """Writes down that a launch of this process begins, and at the end of the block that it has ended.
+
+        Args:
+            plan: What it carries out.
+            launch: Its name.
+            commit: The code's commit.
+            policy: What it tries again.
+            patient: Calls what writes, again if need be; see `runners.failures.patiently`.
 
         Raises:
             OutputError: If the folder cannot be written at its beginning.
         """
-        record = self.begin(plan, launch, commit, policy)
+        record = patient(partial(self.begin, plan, launch, commit, policy))
         try:
             yield
         finally:
@@ -224,11 +242,14 @@ class History:
         Raises:
             OutputError: If the folder cannot be written.
         """
+        self._make("")
+        return exclusively(self._runs_dir / _LOCK)
+
+    def _make(self, name: str) -> None:
         try:
-            self._runs_dir.mkdir(parents=True, exist_ok=True)
+            (self._runs_dir / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"cannot write to {self._runs_dir}: {error.strerror or error}.", error.errno) from None
-        return exclusively(self._runs_dir / _LOCK)
 
     def _write(self, record: LaunchRecord) -> None:
         write_json(self._runs_dir / _LAUNCHES / f"{record.launch}.json", asdict(record))
@@ -239,9 +260,15 @@ class History:
     @cached_property
     def launches(self) -> Sequence[LaunchRecord]:
         """All launches, the last one first."""
-        read = (_launch(read_json(path)) for path in (self._runs_dir / _LAUNCHES).glob("*.json"))
+        read = (_LAUNCH.find(path) for path in (self._runs_dir / _LAUNCHES).glob("[!.]*.json"))
         found = [record for record in read if record is not None]
         return sorted(found, key=lambda record: (record.began, record.launch), reverse=True)
+
+    def damages(self) -> list[Damage]:
+        """Returns which files of launches and plans cannot be read."""
+        found = [_LAUNCH.damage(path) for path in sorted((self._runs_dir / _LAUNCHES).glob("[!.]*.json"))]
+        found += [_PLAN.damage(path) for path in sorted((self._runs_dir / _PLANS).glob("[!.]*.json"))]
+        return [damage for damage in found if damage is not None]
 
     def launch(self, name: str) -> LaunchRecord | None:
         """Returns the launch that is called so, or `None`."""
@@ -250,7 +277,7 @@ class History:
     def plan(self, record: LaunchRecord) -> AskedPlan | None:
         """Returns the plan of a launch, or `None` if it cannot be read."""
         if record.plan not in self._plans:
-            self._plans[record.plan] = _plan(read_json(self._plan_file(record.plan)))
+            self._plans[record.plan] = _plan(_PLAN.find(self._plan_file(record.plan)))
         return self._plans[record.plan]
 
     def plans(self) -> Iterator[tuple[LaunchRecord, AskedPlan]]:
@@ -267,15 +294,22 @@ class History:
         return list(dict.fromkeys(name for _, asked in self.plans() for name in asked.serves(fingerprint)))
 
 
-def _launch(found: Any) -> LaunchRecord | None:
-    try:
-        return LaunchRecord(**{**found, "process": Process(**found["process"]), "commit": Commit(**found["commit"])})
-    except (KeyError, TypeError):
-        return None
+class _PlanFile(TypedDict):
+    """A file of `plans/`; see `AskedPlan`."""
+
+    preset: str
+    overrides: dict[str, Any]
+    seeds: Count | None
+    canary: bool
+    spec_version: Count
+    tuned: NotRequired[bool]
+    cells: list[tuple[str, str, str, Count, Name]]
+    nodes: list[tuple[Name, str, str, Annotated[str, Field(pattern=r"^[\w.-]{0,128}$")]]]
 
 
-def _plan(found: Any) -> AskedPlan | None:
-    try:
-        return AskedPlan.from_json(found)
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return None
+_LAUNCH: Kind[LaunchRecord] = Kind(LaunchRecord)
+_PLAN: Kind[dict[str, Any]] = Kind(_PlanFile)
+
+
+def _plan(content: Mapping[str, Any] | None) -> AskedPlan | None:
+    return AskedPlan.from_json(content) if content is not None else None

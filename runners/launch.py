@@ -11,16 +11,19 @@ import uuid
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ablations import vocabulary as names
+from ablations.errors import OutputError, RunsFolderError
 from ablations.nodes import ProposedNode, is_training
 from ablations.planning import EvaluationNode, Node, Plan
 from runners import leases
 from runners.agenda import Agenda
+from runners.damages import set_node_aside
 from runners.dispatch import Completion, Dispatcher
-from runners.failures import FailurePolicy
+from runners.failures import FailurePolicy, cause_of, patiently
 from runners.files import check_writable
 from runners.follower import Follower
 from runners.grants import Grants
@@ -99,14 +102,21 @@ class Launch:
         self._work_total = sum(map(_work, plan.missing))
         self._work_done = 0.0
         self._is_stopped = False
+        self._identity: tuple[int, int] | None = None
+        self._failed_writes, self._held_until = 0, 0.0
 
     def run(self) -> Summary:
         """Runs what is missing and returns how it ended; Ctrl-C ends it within seconds.
 
         Raises:
-            OutputError: If the state folder cannot be written or the disk is nearly full.
+            OutputError: If the state folder cannot be written or the disk is nearly full, and that does not pass.
+            RunsFolderError: If the state folder is removed meanwhile.
         """
-        check_writable(self._settings.state_root, _BYTES_PER_TRIAL * max(1, sum(map(is_training, self._plan.missing))))
+        policy, needed = self._settings.policy, _BYTES_PER_TRIAL * max(1, sum(map(is_training, self._plan.missing)))
+        patiently(partial(check_writable, self._settings.state_root, needed), policy, self._display.note)
+        self._identity = _identity(self._settings.state_root)
+        for node in self._plan.nodes:
+            patiently(partial(self._mend, node), policy, self._display.note)
         started = time.monotonic()
         interrupted = False
         with self._follower:
@@ -119,6 +129,9 @@ class Launch:
             except KeyboardInterrupt:
                 interrupted = True
                 self._end_rest("interrupted by the user")
+            except (OutputError, OSError) as error:
+                self._end_early(error)
+                raise
             # Once more: by now, leases of dead machines have been watched for a while.
             self._follower.end_orphans(self._states, self._watch)
         progress = self._progress
@@ -134,10 +147,12 @@ class Launch:
 
     def _loop(self, started: float) -> None:
         while (self._agenda or self._grants or self._running) and not self._is_stopped:
+            self._check_folder()
             self._look_elsewhere()
-            for node in self._grants.take(self._dispatcher.capacity - len(self._running)):
-                self._start(node)
-            self._fill()
+            if time.monotonic() >= self._held_until:
+                for node in self._grants.take(self._dispatcher.capacity - len(self._running)):
+                    self._start(node)
+                self._fill()
             for completion in self._wait():
                 self._end(completion)
             self._begin_tracking()
@@ -145,10 +160,55 @@ class Launch:
 
     def _fill(self) -> None:
         while len(self._running) + self._grants.coming < self._dispatcher.capacity and not self._is_stopped:
-            node = self._agenda.next()
+            node = self._agenda.next() if time.monotonic() >= self._held_until else None
             if node is None:
                 return
             self._start(node)
+
+    def _end_early(self, error: Exception) -> None:
+        """Ends a launch that cannot go on.
+
+        Raises:
+            RunsFolderError: If the reason is that its folder is gone.
+        """
+        try:
+            self._check_folder()
+        except RunsFolderError:
+            # Whatever was written now would make a new folder with nothing in it.
+            self._dispatcher.cancel()
+            self._follower.abandon()
+            raise
+        self._end_rest(f"the launch cannot write any more: {error}")
+
+    def _check_folder(self) -> None:
+        """Raises if the state folder is not the one in which the launch began."""
+        root = self._settings.state_root
+        if _identity(root) != self._identity:
+            raise RunsFolderError(
+                f"{root} was removed or replaced while this launch worked in it, so the launch has stopped. "
+                "What the tracking store has not got is lost; the same command begins again."
+            ) from None
+
+    def _start(self, node: Node) -> None:
+        """Starts a node; where the launch itself cannot write, it begins nothing for a while and then tries again.
+
+        Raises:
+            OutputError: If that does not pass.
+        """
+        try:
+            self._start_now(node)
+        except (OutputError, OSError) as error:
+            self._check_folder()
+            self._running.pop(node.fingerprint, None)
+            self._failed_writes += 1
+            wait = self._settings.policy.wait_before_retry(cause_of(error), self._failed_writes)
+            if wait is None:
+                raise
+            self._held_until = time.monotonic() + wait
+            self._agenda.put_off(node, wait)
+            self._display.note(f"waiting  {wait:.0f} s, as the launch cannot write: {error}")
+        else:
+            self._failed_writes = 0
 
     def _wait(self) -> list[Completion]:
         is_awaited = self._grants.undecided > 0
@@ -158,7 +218,8 @@ class Launch:
             time.sleep(_CLAIM_SECONDS if is_awaited else _PAUSE_SECONDS)
         return []
 
-    def _start(self, node: Node) -> None:
+    def _start_now(self, node: Node) -> None:
+        self._mend(node)
         state, s = self._states[node.fingerprint], self._settings
         last, failure = state.lease(), state.failure()
         if state.is_done:
@@ -185,6 +246,15 @@ class Launch:
                     devices=node.spec.train.devices if node.kind == "trial" else 1,
                 )
             )
+
+    def _mend(self, node: Node) -> None:
+        """Sets aside what of a node cannot be read or is another one's, so that it is done again, and says so."""
+        state = self._states[node.fingerprint]
+        moved = set_node_aside(state)
+        for damage in moved:
+            self._display.note(f"set aside  {node.title}  {damage}")
+        if moved and state.is_done:
+            state.describe(node)
 
     def _leave(self, node: Node) -> None:
         """Leaves a node to another launch in the same folder of states, which follows it too."""
@@ -338,6 +408,15 @@ class Launch:
                 self._follower.stop(state, "KILLED", reason)
 
 
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Returns what tells a folder from another one of the same name, or `None` if it is not there."""
+    try:
+        status = folder.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_dev, status.st_ino
+
+
 def _is_settled(node: Node, state: NodeState) -> bool:
     """Whether it is known what is trained: the params of a run cannot be changed."""
     return not isinstance(node, ProposedNode) or state.proposal() is not None
@@ -363,7 +442,7 @@ def _cause(failure: Mapping[str, Any]) -> str:
 
 
 def _reason(failure: Mapping[str, Any]) -> str:
-    return f"{failure['kind']}: {failure['message']}"
+    return f"{failure.get('kind', 'Unknown')}: {failure.get('message', 'nothing was written down')}"
 
 
 def _outcome(result: dict[str, Any]) -> str:

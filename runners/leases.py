@@ -12,13 +12,16 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field
 
 from ablations.errors import LeaseError, OutputError
-from runners.files import read_json, write_json, write_json_once
+from runners.files import write_json, write_json_once
 from runners.machine import Process
+from runners.stored import Count, Damage, Kind, Seconds
 
 LEASE_SECONDS = 60.0
 """How long a lease outlives the last sign of life of its process; long enough for a slow network file system."""
@@ -48,13 +51,13 @@ class Attempt:
     number: int
     launch: str = ""
     process: Process = field(default_factory=Process)
-    lease_seconds: float = LEASE_SECONDS
-    beat: int = -1
-    began: float = 0.0
-    ended: float | None = None
+    lease_seconds: Seconds = LEASE_SECONDS
+    beat: Annotated[int, Field(ge=-1, le=2**53)] = -1
+    began: Seconds = 0.0
+    ended: Seconds | None = None
     outcome: Outcome = "running"
     failure: Mapping[str, Any] | None = None
-    micro_batch: int | None = None
+    micro_batch: Count | None = None
 
     @property
     def token(self) -> str:
@@ -84,12 +87,19 @@ class Attempt:
     def read(cls, folder: Path, number: int) -> Attempt | None:
         """Returns an attempt, or `None` if there is no such one; of one that is torn only the number is known."""
         path = _file(folder, number)
-        found = read_json(path)
-        if not isinstance(found, dict):
-            return cls(number) if path.exists() else None
-        known = {item.name for item in fields(cls)} - {"number", "process"}
-        values = {key: value for key, value in found.items() if key in known}
-        return cls(number, process=Process(**found.get("process", {})), **values)
+        attempt = _ATTEMPT.read(path)
+        if isinstance(attempt, Damage):
+            return cls(number)
+        return replace(attempt, number=number) if attempt is not None else None
+
+
+_ATTEMPT: Kind[Attempt] = Kind(Attempt)
+
+
+def damages(folder: Path) -> list[Damage]:
+    """Returns which files of attempts at the node of a state folder cannot be read."""
+    found = (_ATTEMPT.damage(path) for path in sorted((folder / "attempts").glob("*.json")) if path.stem.isdecimal())
+    return [damage for damage in found if damage is not None]
 
 
 def attempts(folder: Path) -> list[Attempt]:
@@ -178,7 +188,8 @@ class Lease:
             OutputError: If the state folder cannot be written.
         """
         number = 0
-        (folder / "attempts").mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)
+        (folder / "attempts").mkdir(exist_ok=True)
         while True:
             last = latest(folder, number)
             # A launch, or the scheduler it uses, begins a node again only when the worker before is gone.

@@ -8,6 +8,9 @@ import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 _PROC = Path("/proc")
 _UNKNOWN = "?"
@@ -26,7 +29,7 @@ class Process:
 
     host: str = ""
     machine: str = ""
-    pid: int = 0
+    pid: Annotated[int, Field(ge=0, lt=2**31)] = 0
     started: str = ""
 
     @classmethod

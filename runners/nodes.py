@@ -30,6 +30,7 @@ from runners.network import as_static, build_network, input_size, intervened, op
 from runners.profile import attention_gap, attention_profile
 from runners.sealed import load_tensors, save_tensors
 from runners.state import NodeState
+from runners.stored import remove_file
 from runners.task import Task
 from runners.training import Hooks, Trainer
 
@@ -82,10 +83,10 @@ def _is_trained(state: NodeState) -> bool:
     if not state.weights_file.exists():
         return False
     try:
-        load_tensors(state.weights_file)
+        load_tensors(state.weights_file, node=state.fingerprint)
     except CheckpointError as error:
         state.note(f"the weights are not used: {error}")
-        state.weights_file.unlink()
+        remove_file(state.weights_file)
         return False
     return True
 
@@ -154,7 +155,7 @@ def train(
     if world.is_main:
         own()
         # The first weights stay: whoever is taken over just here must not replace those that were measured.
-        save_tensors(state.weights_file, model.state_dict(), once=True)
+        save_tensors(state.weights_file, model.state_dict(), node=state.fingerprint, once=True)
 
 
 def _ownership(state: NodeState, task: Task) -> Callable[[], None]:
@@ -211,7 +212,8 @@ def _test(model: nn.Module, source: BatchSource) -> Measurement:
 def _keep_correctness(measured: Measurement, source: BatchSource, state: NodeState, task: Task) -> None:
     """Writes which test images were right, unless another process has taken over: its result is about its own bits."""
     _ownership(state, task)()
-    write_json(state.folder / names.CORRECTNESS_FILE, correctness(measured, source, "test"))
+    content = correctness(measured, source, "test", state.fingerprint)
+    write_json(state.folder / names.CORRECTNESS_FILE, content)
 
 
 def _measure(model: nn.Module, source: BatchSource, state: NodeState, task: Task) -> dict[str, float]:
@@ -226,7 +228,7 @@ def _measure(model: nn.Module, source: BatchSource, state: NodeState, task: Task
     infos = dyconv.describe_layers(model, input_size(source.facts))
     layers = {info.name: (info.resolution or 0, info.depth) for info in infos}
     profile = attention_profile(attention.branch, measured.labels, layers, source.class_names)
-    write_json(state.folder / names.ATTENTION_FILE, profile)
+    write_json(state.folder / names.ATTENTION_FILE, {"fingerprint": state.fingerprint, **profile})
     return metrics | {names.ATTENTION_GAP: attention_gap(profile)}
 
 

@@ -12,6 +12,7 @@ from rich.console import Group, OverflowMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from runners.damages import damages_of
 from runners.display import clock
 from runners.history import AskedPlan, History, LaunchRecord
 from runners.leases import Attempt
@@ -33,6 +34,7 @@ class Overview:
         standings: Per node, in the order of the plan.
         others: Nodes that are not in the plan and run, or are orphaned.
         unsynced: Lines of metrics that the tracking store has not got yet, per node.
+        damages: What of the runs folder cannot be read, a sentence each.
     """
 
     asked: AskedPlan
@@ -40,6 +42,7 @@ class Overview:
     standings: Sequence[Standing]
     others: Sequence[Standing] = ()
     unsynced: Mapping[str, int] = field(default_factory=dict)
+    damages: Sequence[str] = ()
 
     @property
     def has_failures(self) -> bool:
@@ -64,6 +67,7 @@ def look(runs_dir: Path, asked: AskedPlan, uri: str, *, others: bool) -> Overvie
         survey(states, asked.nodes, launches),
         survey(states, more, launches),
         notes.unsynced(states, uri, [*asked.nodes, *more]),
+        damages_of(runs_dir, [*asked.nodes, *more]),
     )
 
 
@@ -99,6 +103,7 @@ def as_json(overview: Overview, states: StateStore) -> dict[str, Any]:
         "launches": [_launch_as_json(record) for record in overview.launches],
         "counts": dict(_statuses(overview.standings)),
         "unsynced": sum(overview.unsynced.values()),
+        "damaged": list(overview.damages),
         "nodes": [_as_json(node, overview, states) for node in nodes],
     }
 
@@ -170,7 +175,7 @@ def _rows(overview: Overview, states: StateStore, *, every: bool) -> list[str]:
         lines.append(
             f"Not in the tracking store yet: {total} lines of {count} nodes. run_ablation.py sync brings them over."
         )
-    return lines
+    return [*lines, *overview.damages]
 
 
 def _lines(node: Standing, states: StateStore) -> list[str]:
@@ -203,7 +208,7 @@ def _how_far(node: Standing) -> list[str]:
         return []
     if node.part.kind != "trial":
         return ["measuring"]
-    if "epoch" not in at:
+    if not {"epoch", "epochs", "images_per_second"} <= at.keys():
         return ["starting"]
     words = [f"epoch {at['epoch']:.0f}/{at['epochs']:.0f}", f"{at['images_per_second']:.0f} images/s"]
     return words + ([] if node.seconds_left is None else [f"about {clock(node.seconds_left)} left"])

@@ -6,18 +6,42 @@ import time
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
+
+from pydantic import ConfigDict
+from typing_extensions import TypedDict
 
 from ablations.errors import AblationError, LeaseError, UnknownNameError
 from ablations.planning import EvaluationNode, Plan
-from runners.files import read_json, write_json
+from runners.files import write_json
 from runners.leases import Watch
 from runners.state import NodeState, StateStore
+from runners.stored import Count, Damage, Kind
 
 _LAST_RUN = "last_run.json"
 _SCALE = ("preset", "overrides", "seeds")
 _TUNED = ("tuned", "tuned_from")
 _LOOK_SECONDS = 0.2
+
+
+class _LastRun(TypedDict):
+    """`last_run.json`: the studies and options of the last `run`, and how long its launch took."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    studies: NotRequired[list[str]]
+    all_studies: NotRequired[bool]
+    preset: NotRequired[str | None]
+    overrides: NotRequired[list[str]]
+    seeds: NotRequired[Count | None]
+    canary: NotRequired[bool]
+    tuned: NotRequired[bool]
+    tuned_from: NotRequired[str | None]
+    plugins: NotRequired[list[str]]
+    launch: NotRequired[dict[str, Any]]
+
+
+_FILE: Kind[dict[str, Any]] = Kind(_LastRun)
 
 
 def only_failed(plan: Plan, states: StateStore) -> Plan:
@@ -116,8 +140,8 @@ def _put_aside(wanted: Set[str], states: StateStore) -> None:
 
 def _resting_on(trials: set[str], states: StateStore) -> set[str]:
     """Returns the evaluations of these trainings that any study has ever asked for here."""
-    described = ((path.parent.name, read_json(path)) for path in states.root.glob("*/node.json"))
-    return {key for key, about in described if isinstance(about, dict) and about.get("trial") in trials}
+    described = ((key, states[key].about() or {}) for key in states.fingerprints())
+    return {key for key, about in described if about.get("trial") in trials}
 
 
 def _refuse_running(state: NodeState) -> None:
@@ -144,8 +168,12 @@ def remember_launch(runs_dir: Path, told: Mapping[str, Any]) -> None:
 
 def last_run(runs_dir: Path) -> dict[str, Any]:
     """Returns what `run` was last asked for in a folder; nothing if it was not."""
-    found = read_json(runs_dir / _LAST_RUN)
-    return found if isinstance(found, dict) else {}
+    return _FILE.find(runs_dir / _LAST_RUN) or {}
+
+
+def last_run_damage(runs_dir: Path) -> Damage | None:
+    """Returns why what `run` was last asked for cannot be read, if it is there and cannot."""
+    return _FILE.damage(runs_dir / _LAST_RUN)
 
 
 def as_last_time(
@@ -166,7 +194,7 @@ def as_last_time(
         if not asked.get("tuned") and not asked.get("tuned_from"):
             asked |= {key: last[key] for key in _TUNED if key in last}
     if not studies and not asked["all_studies"]:
-        if not last:
+        if not last.get("studies") and not last.get("all_studies"):
             raise AblationError("nothing was run here yet. Name studies, or another folder with --runs-dir.")
-        studies, asked["all_studies"] = last["studies"], last["all_studies"]
+        studies, asked["all_studies"] = last.get("studies", ()), last.get("all_studies", False)
     return tuple(studies), tuple(dict.fromkeys([*plugins, *last.get("plugins", ())])), asked

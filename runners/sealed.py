@@ -19,34 +19,36 @@ from torch import Tensor
 from ablations.errors import CheckpointError
 from runners.files import write_atomically, write_once
 
-_SEAL = "sha256"
+_SEAL, _NODE = "sha256", "node"
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], *, once: bool = False) -> None:
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], *, node: str = "", once: bool = False) -> None:
     """Writes tensors to a sealed safetensors file, whole or not at all.
 
     Args:
         path: The file.
         tensors: By name.
+        node: Fingerprint of the node that they belong to, kept in the file; none if it is left out.
         once: Whether a file that is there already stays.
 
     Raises:
         OutputError: If the disk is full or the folder is not writable.
     """
     plain = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
-    content = save(plain, {_SEAL: _seal(plain)})
+    content = save(plain, {_SEAL: _seal(plain)} | ({_NODE: node} if node else {}))
     (write_once if once else write_atomically)(path, lambda temporary: _write(temporary, content))
 
 
-def load_tensors(path: Path, *, must_be_sealed: bool = True) -> dict[str, Tensor]:
+def load_tensors(path: Path, *, node: str = "", must_be_sealed: bool = True) -> dict[str, Tensor]:
     """Returns the tensors of a file, read once and held against its seal.
 
     Args:
         path: The file.
+        node: Fingerprint of the node that they must belong to, if the file says so at all.
         must_be_sealed: Whether a file without any metadata, as earlier versions wrote them, is refused.
 
     Raises:
-        CheckpointError: If the file is missing, torn or no safetensors.
+        CheckpointError: If the file is missing, torn, no safetensors or another node's.
     """
     try:
         content = path.read_bytes()
@@ -58,6 +60,9 @@ def load_tensors(path: Path, *, must_be_sealed: bool = True) -> dict[str, Tensor
         return tensors
     if (metadata or {}).get(_SEAL) != _seal(tensors):
         raise CheckpointError(f"{path} is torn: what it holds is not what was written")
+    owner = (metadata or {}).get(_NODE, node)
+    if node and owner != node:
+        raise CheckpointError(f"{path} belongs to another node, {owner[:12]}")
     return tensors
 
 

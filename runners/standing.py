@@ -16,6 +16,9 @@ from runners.state import NodeState, StateStore
 
 Status = Literal["done", "running", "waiting", "failed", "orphaned"]
 
+_NO_TIME = 1e9
+"""Seconds that no training takes: what was reported is wrong."""
+
 STATUSES: tuple[Status, ...] = ("running", "orphaned", "failed", "waiting", "done")
 """In the order in which they matter to somebody who looks."""
 
@@ -72,7 +75,7 @@ def survey(
 def underway(states: StateStore, known: Iterable[str]) -> dict[str, Part]:
     """Returns the nodes beside those that are known whose last attempt has not ended, by what their folders say."""
     found: dict[str, Part] = {}
-    for path in sorted(set(states.root.glob("*/attempts")) - {states.root / key / "attempts" for key in known}):
+    for path in sorted(set(states.root.glob("[!.]*/attempts")) - {states.root / key / "attempts" for key in known}):
         state = states[path.parent.name]
         last = None if state.is_done else state.lease()
         if last is not None and last.is_running:
@@ -100,6 +103,9 @@ class _Look:
     def standing(self) -> Standing:
         if self.state.is_done:
             return Standing(self.state.fingerprint, self.part, "done", attempts=_count(self.state))
+        foreign = self.state.foreign()
+        if foreign is not None:
+            return self._make("waiting", None, f"{foreign.reason}; the next run sets it aside")
         last = self.state.lease()
         if last is None:
             return self._make("waiting", None)
@@ -172,6 +178,7 @@ def _seconds_left(state: NodeState, progress: Mapping[str, Any]) -> float | None
     about = state.about() or {}
     try:
         batch = int(about["spec"]["train"]["batch_size"])
-        return float((progress["steps"] - progress["step"]) * batch / progress["images_per_second"])
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        seconds = float((progress["steps"] - progress["step"]) * batch / progress["images_per_second"])
+    except (KeyError, TypeError, ValueError, ArithmeticError):
         return None
+    return seconds if 0 <= seconds < _NO_TIME else None

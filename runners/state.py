@@ -8,23 +8,29 @@ its earlier folder kept aside until then. No torch and no mlflow here.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from ablations import vocabulary as names
-from ablations.errors import DatasetError, OutputError
+from ablations.errors import AblationError, DatasetError, OutputError
 from ablations.factors import Factor, plain
+from ablations.fingerprint import SHORT, cost_fingerprint, spec_version_of
 from ablations.planning import CostNode, EvaluationNode, Node, ProposedNode, TrialNode
 from ablations.spec import SPEC_VERSION, Intervention, TrialSpec
-from runners import leases
-from runners.files import read_json, write_atomically, write_json, write_json_once
+from ablations.tuning import slot_fingerprint
+from runners import leases, stored
+from runners.files import write_atomically, write_json, write_json_once
 from runners.leases import Attempt
+from runners.stored import Damage, set_aside
 
 _WRITTEN_BY_WORKERS = (
     "progress.json",
@@ -35,6 +41,24 @@ _WRITTEN_BY_WORKERS = (
     "proposal.json",
     "result.json",
 )
+
+_DESCRIBED_BY_HASH = frozenset(
+    {"kind", "fingerprint", "title", "spec", "spec_version", "data_digest", "trial", "intervention"}
+)
+"""What this version knows of the description of a trial or an evaluation; where a later one says more, its fingerprint
+cannot be computed here."""
+
+_KINDS = {
+    "node.json": stored.NODE,
+    "result.json": stored.RESULT,
+    "failure.json": stored.FAILURE,
+    "proposal.json": stored.PROPOSAL,
+    "progress.json": stored.PROGRESS,
+    "tracking.json": stored.TRACKING,
+    "origin.json": stored.ORIGIN,
+    names.CORRECTNESS_FILE: stored.CORRECTNESS,
+    names.ATTENTION_FILE: stored.OBJECT,
+}
 
 ASIDE = ".aside"
 """Where folders of nodes that are done anew are kept, in the state root."""
@@ -77,34 +101,126 @@ class NodeState:
 
     @property
     def is_done(self) -> bool:
-        """Whether the node has been measured."""
-        return (self.folder / "result.json").exists()
+        """Whether the node has been measured: there is a result that can be read and is the node's own."""
+        return self.result() is not None
 
     def describe(self, node: Node) -> None:
-        """Writes what the node is, for the worker that will run it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Writes what the node is, for the worker that will run it. What lies here of another node is set aside.
+
+        Raises:
+            OutputError: If the folder cannot be written.
+        """
+        foreign = self.foreign()
+        if foreign is not None and foreign.path == self.folder:
+            # Its checkpoints and weights would pass for this node's as soon as the folder said so.
+            set_aside(foreign)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot write to {self.folder}: {error.strerror or error}.", error.errno) from None
         write_json(self.folder / "node.json", about(node))
 
     def about(self) -> dict[str, Any] | None:
         """Returns what `describe` wrote, `None` if it did not; folders of earlier versions lack `spec_version`."""
-        found = read_json(self.folder / "node.json")
-        return found if isinstance(found, dict) else None
+        return stored.NODE.find(self.folder / "node.json")
 
     @property
     def kind(self) -> str:
         """`trial`, `evaluation` or `cost`; empty if nothing is described here."""
-        return str((read_json(self.folder / "node.json") or {}).get("kind", ""))
+        return str((self.about() or {}).get("kind", ""))
+
+    def foreign(self) -> Damage | None:
+        """Returns what here is another node's, the folder or its result, and whose that is; `None` if all is its own.
+
+        A folder that was copied under another name says itself whose it is.
+        """
+        described = self.about()
+        if described is not None and described["fingerprint"] != self.fingerprint:
+            return Damage(self.folder, f"what lies there is of another node, {described['fingerprint'][:SHORT]}")
+        if described is not None and not _fits(described):
+            return Damage(self.folder, "the node that it describes has another fingerprint")
+        return self._foreign_result(stored.RESULT.find(self.folder / "result.json"), described)
+
+    def _foreign_result(self, result: dict[str, Any] | None, described: dict[str, Any] | None) -> Damage | None:
+        path = self.folder / "result.json"
+        owner = None if result is None else result.get("fingerprint")
+        if owner is not None and owner != self.fingerprint:
+            return Damage(path, f"it is the result of another node, {owner[:SHORT]!r}")
+        if result is not None and owner is None and described is None:
+            return Damage(path, "nothing says of which node it is")
+        return None
+
+    def damages(self) -> list[Damage]:
+        """Returns what of this folder cannot be read or is another node's, a file once."""
+        foreign = self.foreign()
+        if foreign is not None and foreign.path == self.folder:
+            return [foreign]
+        found = [kind.damage(self.folder / name) for name, kind in _KINDS.items()]
+        found += [foreign, next(self._damaged_events(), None), *self._foreign_files(), *leases.damages(self.folder)]
+        return [damage for damage in found if damage is not None]
+
+    def _foreign_files(self) -> Iterator[Damage]:
+        """Yields the files beside the result that say themselves that they are another node's."""
+        for name, kind in ((names.CORRECTNESS_FILE, stored.CORRECTNESS), (names.ATTENTION_FILE, stored.OBJECT)):
+            owner = (kind.find(self.folder / name) or {}).get("fingerprint", self.fingerprint)
+            if owner != self.fingerprint:
+                yield Damage(self.folder / name, f"it is of another node, {str(owner)[:SHORT]!r}")
+
+    def _damaged_events(self) -> Iterator[Damage]:
+        lines = stored.read_lines(self.folder / "events.jsonl", stored.EVENT)
+        return (line for line in lines if isinstance(line, Damage))
+
+    def set_damaged_aside(self) -> list[Damage]:
+        """Sets aside what cannot be read or is another node's, so that it is done again; returns what that was.
+
+        Files of attempts stay: one that lives writes its own anew, and one that is dead is found to stand still. Events
+        of a finished node stay too, without the lines that cannot be read.
+
+        Raises:
+            OutputError: If the system refuses to read or to rename it.
+        """
+        moved = [damage for damage in self.damages() if damage.path.parent.name != "attempts"]
+        is_done = self.is_done
+        for damage in moved:
+            if damage.path.name != "events.jsonl":
+                set_aside(damage)
+            elif not is_done:
+                self._begin_from_start(damage)
+        if not is_done and moved:
+            # Who finds an attempt that has finished without a result waits for the result.
+            last = self.lease()
+            failure = {"kind": "DamagedResult", "message": str(moved[0]), "cause": "input_output"}
+            if last is not None and last.outcome == "finished":
+                leases.declare_dead(self.folder, last, "failed", failure)
+        return moved
+
+    def _begin_from_start(self, damage: Damage) -> None:
+        """Sets the metrics aside, and with them all that would make a training go on after them."""
+        set_aside(damage)
+        for path in (*self.folder.glob("checkpoint-*.safetensors"), self.weights_file):
+            if path.exists():
+                set_aside(Damage(path, "its metrics are lost"))
 
     def node(self) -> Node:
         """Returns the node described in this folder.
 
         Raises:
-            OutputError: If nothing is described here.
+            OutputError: If nothing is described here, or it cannot be read, or it is another node.
             DatasetError: If the data are no longer those that were planned with.
         """
-        about = self.about()
+        about = stored.NODE.read(self.folder / "node.json")
         if about is None:
             raise OutputError(f"{self.folder} describes no node. Run the study again.")
+        problem = about if isinstance(about, Damage) else self.foreign()
+        if isinstance(about, Damage) or (problem is not None and problem.path == self.folder):
+            raise OutputError(f"{problem}. Run the study again.")
+        try:
+            return self._node(about)
+        except (ValidationError, RecursionError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise OutputError(f"{self.folder}/node.json cannot be read: {reason}. Run the study again.") from None
+
+    def _node(self, about: dict[str, Any]) -> Node:
         spec = TrialSpec.model_validate(about["spec"])
         if about["data_digest"] != spec.data.facts.digest:
             raise DatasetError(
@@ -124,8 +240,7 @@ class NodeState:
 
     def proposal(self) -> dict[str, Any] | None:
         """Returns what was proposed for this node, or `None` while nothing has been."""
-        found: dict[str, Any] | None = read_json(self.folder / "proposal.json")
-        return found
+        return stored.PROPOSAL.find(self.folder / "proposal.json")
 
     def training(self, node: Node) -> TrialSpec:
         """Returns what is trained for a node: with what was proposed, once that is known."""
@@ -143,12 +258,9 @@ class NodeState:
             os.fsync(file.fileno())
 
     def events(self) -> list[dict[str, Any]]:
-        """Returns the complete lines of metrics so far, in order."""
-        try:
-            text = (self.folder / "events.jsonl").read_text(encoding="utf-8")
-        except OSError:
-            return []
-        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+        """Returns the complete lines of metrics so far, in order; `damages` names those that cannot be read."""
+        lines = stored.read_lines(self.folder / "events.jsonl", stored.EVENT)
+        return [line for line in lines if not isinstance(line, Damage)]
 
     def truncate_events(self, after_step: int) -> None:
         """Drops the metrics of steps after `after_step`: a resumed training will write the same ones again."""
@@ -164,8 +276,9 @@ class NodeState:
         write_json(self.folder / "progress.json", {**values, "updated": time.time()}, flush=False)
 
     def progress(self) -> dict[str, Any]:
-        """Returns what the running node last reported."""
-        return read_json(self.folder / "progress.json") or {}
+        """Returns what the running node last reported; what could not be told is left out."""
+        progress = stored.PROGRESS.find(self.folder / "progress.json") or {}
+        return {key: value for key, value in progress.items() if value is not None and math.isfinite(value)}
 
     def attempts(self) -> list[Attempt]:
         """Returns all attempts at this node, the first one first, each with how it ended."""
@@ -178,7 +291,8 @@ class NodeState:
     def finish(self, metrics: dict[str, float], seconds: float, **more: Any) -> None:
         """Writes the result, unless there is one; from then on the node is done."""
         self.forget_failure()
-        result = {"metrics": metrics, "seconds": seconds, "time": time.time(), **more}
+        about = {"fingerprint": self.fingerprint, "time": time.time()}
+        result = {"metrics": metrics, "seconds": seconds, **about, **more}
         write_json_once(self.folder / "result.json", result)
 
     def remove_half_written(self) -> None:
@@ -188,9 +302,9 @@ class NodeState:
                 path.unlink(missing_ok=True)
 
     def result(self) -> dict[str, Any] | None:
-        """Returns the result, or `None` if there is none yet."""
-        found: dict[str, Any] | None = read_json(self.folder / "result.json")
-        return found
+        """Returns the result, or `None` if there is none yet, or none that can be read and is this node's."""
+        result = stored.RESULT.find(self.folder / "result.json")
+        return result if result is not None and self.foreign() is None else None
 
     def fail(self, kind: str, message: str, details: str, cause: str = "error") -> None:
         """Writes why the node failed, as far as the disk lets it; `details` (a traceback) go to the log file.
@@ -204,7 +318,8 @@ class NodeState:
         failure = {"kind": kind, "message": message, "cause": cause, "time": time.time()}
         # On a full disk the failure is that nothing can be written; it must not end the launch too.
         with suppress(OSError):
-            self.folder.mkdir(parents=True, exist_ok=True)
+            # Not its parents: where the whole runs folder was removed, nobody wants it back with failures in it.
+            self.folder.mkdir(exist_ok=True)
             self.note(f"{kind}: {message}\n{details}")
         with suppress(OutputError):
             write_json(self.folder / "failure.json", failure)
@@ -216,8 +331,7 @@ class NodeState:
 
     def failure(self) -> dict[str, Any] | None:
         """Returns why the last attempt failed, or `None`."""
-        found: dict[str, Any] | None = read_json(self.folder / "failure.json")
-        return found
+        return stored.FAILURE.find(self.folder / "failure.json")
 
     def forget_failure(self) -> None:
         """Removes why the last attempt failed, as another one begins; the attempts still tell it."""
@@ -268,11 +382,43 @@ class StateStore:
 
     def fingerprints(self) -> list[str]:
         """Returns the fingerprints of all nodes that are described here, in order."""
-        return sorted(path.parent.name for path in self.root.glob("*/node.json"))
+        return sorted(path.parent.name for path in self.root.glob("[!.]*/node.json"))
 
     def done(self, fingerprints: Iterable[str]) -> frozenset[str]:
         """Returns those of the fingerprints whose nodes have been measured."""
         return frozenset(fingerprint for fingerprint in fingerprints if self[fingerprint].is_done)
+
+
+def _fits(described: dict[str, Any]) -> bool:
+    """Whether what is described has the fingerprint that it says; where that cannot be computed, it is believed."""
+    fingerprint, kind = described["fingerprint"], described["kind"]
+    if kind in ("tuning", "search"):
+        # A training that repeats another one has values from the start, and a fingerprint from elsewhere.
+        is_slot = described["values"] is None
+        return not is_slot or slot_fingerprint(described["group"], described["slot"]) == fingerprint
+    if not described.keys() <= _DESCRIBED_BY_HASH:
+        return True
+    try:
+        if kind == "cost":
+            return _fits_cost(described)
+        trial = {**described, "kind": "trial"}
+        trained = described["trial"] if kind == "evaluation" else fingerprint
+        fits = spec_version_of(trained, trial) is not None
+        return fits and (kind == "trial" or spec_version_of(fingerprint, described) is not None)
+    except (ValueError, RecursionError):
+        # It holds what no description holds, NaN for example.
+        return False
+
+
+def _fits_cost(described: dict[str, Any]) -> bool:
+    if described.get("spec_version") != SPEC_VERSION:
+        return True
+    spec = TrialSpec.model_validate(described["spec"])
+    try:
+        return cost_fingerprint(spec) == described["fingerprint"]
+    except AblationError:
+        # The data, from which the size of the images is known, may be gone.
+        return True
 
 
 def _described(node: ProposedNode) -> dict[str, Any]:

@@ -35,6 +35,7 @@ def sync(studies: tuple[str, ...], all_studies: bool, runs_dir: Path, plugins: t
 
     After an outage or `run --offline`; with MLFLOW_TRACKING_URI set, also to a second store. Nothing is written twice.
     """
+    from runners.damages import damages_of
     from runners.state import StateStore
     from runners.tracking import prepare_store
     from runners.tracking.syncing import sync_states
@@ -44,7 +45,7 @@ def sync(studies: tuple[str, ...], all_studies: bool, runs_dir: Path, plugins: t
     wanted = None if all_studies or not studies else _study_names(studies, states)
     prepare_store(uri)
     done = sync_states(states, uri, runs_dir / "artifacts", wanted, lambda line: console().print(line, markup=False))
-    for line in _told(done, uri):
+    for line in (*damages_of(runs_dir), *_told(done, uri)):
         console().print(line, markup=False, soft_wrap=True)
     sys.exit(UNSYNCED if done.trouble or done.problems else 0)
 

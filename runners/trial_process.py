@@ -23,7 +23,8 @@ def main(arguments: list[str]) -> None:
         try:
             train(state.node(), state, task, own_device(task.device), world)
         except Exception as error:
-            failure = {"message": f"{type(error).__name__}: {error}", "cause": cause_of(error)}
+            kind = type(error).__name__
+            failure = {"kind": kind, "message": f"{kind}: {error}", "cause": cause_of(error)}
             write_json_once(state.folder / PROCESS_FAILURE, failure)
             raise
 

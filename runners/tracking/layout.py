@@ -11,8 +11,8 @@ from ablations.naming import placement_title
 from ablations.planning import EvaluationNode, Node, ProposedNode, TrialNode
 from ablations.settings import flatten
 from ablations.spec import Placement, TrialSpec
-from runners.files import read_json
 from runners.state import NodeState
+from runners.stored import CORRECTNESS
 
 _LONGEST_TAG = 5000
 
@@ -36,8 +36,8 @@ def result_tags(state: NodeState, result: Mapping[str, Any]) -> dict[str, str]:
     proposal = state.proposal()
     if proposal is not None and "outcome" in proposal:
         tags[names.TAG_OUTCOME] = proposal["outcome"]
-    correctness = read_json(state.folder / names.CORRECTNESS_FILE)
-    if correctness is not None:
+    correctness = CORRECTNESS.find(state.folder / names.CORRECTNESS_FILE)
+    if correctness is not None and correctness.get("fingerprint", state.fingerprint) == state.fingerprint:
         tags[names.TAG_CORRECTNESS] = correctness["sha256"]
     return tags
 

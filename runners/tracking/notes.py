@@ -11,14 +11,16 @@ import json
 import os
 import uuid
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from runners.files import read_json, write_json
+from typing_extensions import TypedDict
+
+from runners.files import write_json
 from runners.provenance import Commit
 from runners.state import NodeState, StateStore
+from runners.stored import ORIGIN, TRACKING, Damage, Kind
 
 _NOTES, _ORIGIN, _LOCK, _PLACE = "tracking.json", "origin.json", "tracking.lock", "place.json"
 
@@ -47,18 +49,18 @@ def store_key(uri: str, experiment: str) -> str:
 
 def read_note(state: NodeState, key: str) -> Note | None:
     """Returns the note about a node's run, or `None` if there is none that can be read."""
-    found = read_json(state.folder / _NOTES)
-    entry = found.get(key) if isinstance(found, dict) else None
-    with suppress(TypeError):
-        return Note(**entry) if isinstance(entry, dict) else None
-    return None
+    entry = read_notes(state).get(key)
+    return Note(**entry) if entry is not None else None
+
+
+def read_notes(state: NodeState) -> dict[str, dict[str, Any]]:
+    """Returns the fields of all notes about a node's runs, by store and experiment; none if they cannot be read."""
+    return TRACKING.find(state.folder / _NOTES) or {}
 
 
 def write_note(state: NodeState, key: str, note: Note) -> None:
     """Replaces the note about a node's run. The caller holds the folder's `NodeLock`."""
-    found = read_json(state.folder / _NOTES)
-    kept = found if isinstance(found, dict) else {}
-    write_json(state.folder / _NOTES, {**kept, key: asdict(note)})
+    write_json(state.folder / _NOTES, {**read_notes(state), key: asdict(note)})
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,8 @@ class Origin:
 
 def read_origin(state: NodeState) -> Origin | None:
     """Returns where a node comes from, or `None` if nobody has written it down."""
-    found = read_json(state.folder / _ORIGIN)
-    if not isinstance(found, dict):
+    found = ORIGIN.find(state.folder / _ORIGIN)
+    if found is None:
         return None
     return Origin(Commit(**found["commit"]), found["experiments"], found["generation"])
 
@@ -183,23 +185,30 @@ def place_of(root: Path) -> str:
     that the file system has given to the folder.
     """
     number = root.stat().st_ino
-    with (root / _PLACE).open("a+", encoding="utf-8") as file:
+    with (root / _PLACE).open("a+", encoding="utf-8", errors="replace") as file:
         _lock(file.fileno(), waits=True)
         file.seek(0)
-        found = _parsed(file.read())
-        if found.get("folder") != number:
+        found = _PLACE_FILE.parse(file.read().encode(), root / _PLACE)
+        if isinstance(found, Damage) or found["folder"] != number:
             found = {"folder": number, "place": uuid.uuid4().hex[:16]}
             file.truncate(0)
             file.write(json.dumps(found))
     return str(found["place"])
 
 
-def _parsed(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
+class _PlaceFile(TypedDict):
+    """`place.json`: the identifier of a folder of states, and the number that the file system gives to the folder."""
+
+    folder: int
+    place: str
+
+
+_PLACE_FILE: Kind[dict[str, Any]] = Kind(_PlaceFile)
+
+
+def place_damage(root: Path) -> Damage | None:
+    """Returns why the identifier of a folder of states cannot be read, if it is there and cannot."""
+    return _PLACE_FILE.damage(root / _PLACE)
 
 
 def unsynced(states: StateStore, uri: str, fingerprints: Iterable[str] | None = None) -> dict[str, int]:
@@ -219,7 +228,7 @@ def unsynced(states: StateStore, uri: str, fingerprints: Iterable[str] | None = 
 
 def _lines_left(state: NodeState, uri: str) -> int:
     origin = read_origin(state)
-    if origin is None:
+    if origin is None or state.foreign() is not None:
         return 0
     return max((lines_left(state, store_key(uri, name)) for name in origin.experiments), default=0)
 

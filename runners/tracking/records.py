@@ -11,24 +11,40 @@ import json
 import tempfile
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
+
+from typing_extensions import TypedDict
 
 from ablations import vocabulary as names
 from ablations.errors import TrackingError
 from ablations.planning import Node
-from runners.files import read_json, write_atomically, write_json_once
+from runners.files import write_atomically, write_json_once
 from runners.state import NodeState
+from runners.stored import Damage, Event, Kind, NodeFile, ProposalFile, ResultFile
 from runners.tracking.experiment import KnownRun
 
 _KEPT = (names.ATTENTION_FILE, names.CORRECTNESS_FILE)
 _CHUNK = 1 << 20
 
 
+class _Record(TypedDict):
+    """`record.json`: all that was measured of a finished node."""
+
+    fingerprint: str
+    node: NotRequired[NodeFile | None]
+    result: ResultFile
+    events: list[Event]
+    proposal: NotRequired[ProposalFile | None]
+
+
+_RECORD: Kind[dict[str, Any]] = Kind(_Record)
+
+
 def record_text(state: NodeState) -> str:
     """Returns everything that was measured of a finished node as JSON: numbers come back as the same bits."""
     record = {
         "fingerprint": state.fingerprint,
-        "node": read_json(state.folder / "node.json"),
+        "node": state.about(),
         "result": state.result(),
         "events": state.events(),
         "proposal": state.proposal(),
@@ -114,11 +130,13 @@ def _download(client: Any, run: KnownRun, name: str, folder: Path) -> Path:
 
 
 def _record(path: Path, fingerprint: str) -> dict[str, Any]:
-    record = read_json(path)
-    if not isinstance(record, dict) or record.get("fingerprint") != fingerprint:
+    record = _RECORD.read(path)
+    if record is None or isinstance(record, Damage):
+        reason = record.reason if record is not None else "it is not there"
+        raise TrackingError(f"{path.name} of {fingerprint} cannot be read: {reason}")
+    owners = [record["fingerprint"], (record.get("node") or {}).get("fingerprint"), record["result"].get("fingerprint")]
+    if any(owner not in (None, fingerprint) for owner in owners):
         raise TrackingError(f"{path.name} is not the record of {fingerprint}")
-    if not isinstance(record.get("result"), dict) or not isinstance(record.get("events"), list):
-        raise TrackingError(f"{path.name} of {fingerprint} has no result")
     return record
 
 

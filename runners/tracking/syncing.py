@@ -79,7 +79,8 @@ def _by_experiment(states: StateStore, studies: Collection[str] | None) -> dict[
     found: dict[str, list[tuple[NodeState, Origin]]] = defaultdict(list)
     for fingerprint in states.fingerprints():
         state = states[fingerprint]
-        origin = read_origin(state)
+        # What is another node's would be written to that one's runs.
+        origin = read_origin(state) if state.foreign() is None else None
         for experiment in origin.experiments if origin is not None else ():
             if origin is not None and (studies is None or set(studies) & origin.studies(experiment).keys()):
                 found[experiment].append((state, origin))

@@ -92,7 +92,9 @@ def test_a_failing_process_is_a_failure_that_names_its_log(bench: Bench) -> None
 def test_a_process_that_could_not_say_why_it_failed_was_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = subprocess.CompletedProcess([], returncode=1)
     monkeypatch.setattr(subprocess, "run", lambda *arguments, **more: ended)
-    (tmp_path / distributed.PROCESS_FAILURE).write_text('{"message": "of an earlier attempt", "cause": "training"}')
+    (tmp_path / distributed.PROCESS_FAILURE).write_text(
+        '{"kind": "Error", "message": "of an earlier attempt", "cause": "training"}'
+    )
     with pytest.raises(WorkerError, match="exit code 1") as found:
         distributed.start(tmp_path, 2, (), [])
     assert found.value.cause == "killed"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ablations import vocabulary as names
+from ablations.fingerprint import trial_fingerprint
 from ablations.planning import EvaluationNode, Plan, Request, TrialNode, make_plan
 from ablations.presets import get_preset
 from ablations.registry import get_study
@@ -138,9 +139,9 @@ def test_what_is_damaged_is_not_taken_over(bed: Bed, damage: Callable[[Bed, str]
 
 def test_the_record_of_another_node_is_not_taken_over(bed: Bed) -> None:
     other = bed.trial.spec.model_copy(update={"seed": 7})
-    bed.measure(TrialNode("f" * 64, other), bed.trial)
+    bed.measure(TrialNode(trial_fingerprint(other), other), bed.trial)
     tracker = bed.tracker()
-    own, foreign = tracker.finished(bed.state), tracker.runs("f" * 64)[0]
+    own, foreign = tracker.finished(bed.state), tracker.runs(trial_fingerprint(other))[0]
     assert own is not None
     # The digests fit: only what the record says of itself does not.
     wrong = bed.artifact(names.RECORD_FILE, foreign.run_id).read_bytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import multiprocessing
 import os
 from pathlib import Path
@@ -78,7 +79,50 @@ def test_where_there_are_no_links_it_is_still_written_once(
     assert write_json_once(tmp_path / "a.json", 1)
     assert not write_json_once(tmp_path / "a.json", 2)
     assert read_json(tmp_path / "a.json") == 1
-    assert os.listdir(tmp_path) == ["a.json"]
+    assert sorted(os.listdir(tmp_path)) == [".a.json.lock", "a.json"]
+
+
+def _write_without_links(path: Path, start: Any, won: Any, number: int) -> None:
+    def refuse(*paths: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    os.link = refuse
+    start.wait()
+    if write_json_once(path, [number] * 20_000):
+        won.put(number)
+
+
+def test_without_links_one_of_several_writes_and_nobody_sees_half_a_file(tmp_path: Path) -> None:
+    path, context = tmp_path / "a.json", multiprocessing.get_context("fork")
+    start, won = context.Barrier(5), context.Queue()
+    processes = [context.Process(target=_write_without_links, args=(path, start, won, n)) for n in range(4)]
+    for process in processes:
+        process.start()
+    start.wait()
+    while any(process.is_alive() for process in processes):
+        if path.exists():
+            assert len(json.loads(path.read_text())) == 20_000
+    winner = won.get(timeout=30)
+    assert read_json(path) == [winner] * 20_000
+    assert won.empty()
+
+
+def test_a_process_that_dies_without_links_leaves_no_empty_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*paths: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    def die(self: Path, target: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "link", refuse)
+    with monkeypatch.context() as dying:
+        dying.setattr(Path, "replace", die)
+        with pytest.raises(KeyboardInterrupt):
+            write_json_once(tmp_path / "a.json", 1)
+    assert not (tmp_path / "a.json").exists()
+    assert write_json_once(tmp_path / "a.json", 2)
 
 
 def test_an_answer_that_the_network_lost_is_still_a_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

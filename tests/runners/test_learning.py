@@ -9,6 +9,7 @@ import pytest
 
 from ablations import vocabulary as names
 from ablations.estimates import Speed, measured_images, seconds_of, speed_key, training_steps
+from ablations.fingerprint import cost_fingerprint
 from ablations.lint import network_of
 from ablations.planning import CostNode, Node, Plan, Request, TrialNode, make_plan
 from ablations.presets import get_preset
@@ -99,7 +100,8 @@ def test_an_evaluation_tells_its_time_per_image(bench: Bench) -> None:
 
 
 def test_a_count_tells_all_of_its_time_and_its_parameters(bench: Bench) -> None:
-    node = CostNode("c" * 64, bench.trial().spec)
+    spec = bench.trial().spec
+    node = CostNode(cost_fingerprint(spec), spec)
     state = bench.states[node.fingerprint]
     state.describe(node)
     state.finish({names.COST_PARAMETERS: 1234.0}, 3.0)
@@ -134,7 +136,7 @@ def attempts(tmp_path: Path) -> tuple[Plan, StateStore]:
             lease = Lease.take(state.folder, launch)
             assert lease is not None
     for state in (first, second, third):
-        state.finish({}, 1.0)
+        state.finish({"test/top1": 1.0}, 1.0)
     return plan, states
 
 

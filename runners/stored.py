@@ -1,0 +1,281 @@
+"""Reads the JSON files of a runs folder. Each kind of file has a schema, and what does not fit it is damaged.
+
+A damaged file never raises here and never counts as what it was meant to be: a reader gets a `Damage` with the path
+and the reason. `run` sets such files aside and does their work again; all other verbs only name them. No torch here.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Generic, Literal, NotRequired, TypeVar
+
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from ablations.errors import OutputError
+
+T = TypeVar("T")
+
+Seconds = Annotated[float, Field(ge=0, le=1e11, allow_inf_nan=False)]
+"""A time in seconds, since 1970 or since something began; more than 1e11 is no time that any clock shows."""
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Name = Annotated[str, Field(pattern=r"^[\w.-]{1,128}$")]
+"""A fingerprint or another name that becomes part of a path."""
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A file that cannot be read.
+
+    Attributes:
+        path: The file.
+        reason: Why, as a part of a sentence.
+        errno: The system's number if the system refuses to read it, which may pass; else the content is wrong.
+    """
+
+    path: Path
+    reason: str
+    errno: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.path} cannot be read: {self.reason}"
+
+
+class Kind(Generic[T]):
+    """One kind of JSON file.
+
+    Args:
+        schema: What its content must be: a `TypedDict`, a dataclass or any other type that pydantic knows.
+    """
+
+    def __init__(self, schema: Any) -> None:
+        self._schema = schema
+
+    @cached_property
+    def _adapter(self) -> TypeAdapter[T]:
+        return TypeAdapter(self._schema)
+
+    def read(self, path: Path) -> T | Damage | None:
+        """Return the content of a file, `None` if there is no such file, or what is wrong with it."""
+        try:
+            # Opening a pipe would wait for a writer, for ever if there is none.
+            if not stat.S_ISREG(path.stat().st_mode):
+                return Damage(path, "it is a folder or another thing that is no file")
+            content = path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            return Damage(path, error.strerror or str(error), error.errno)
+        except ValueError as error:
+            return Damage(path, str(error))
+        return self.parse(content, path)
+
+    def parse(self, content: bytes, path: Path) -> T | Damage:
+        """Return what a text says; `path` is where it comes from."""
+        try:
+            return self._adapter.validate_json(content, strict=True)
+        except ValidationError as error:
+            return Damage(path, _reason(error) if content.strip() else "it is empty")
+
+    def find(self, path: Path) -> T | None:
+        """Return the content of a file, or `None` if there is none that can be read."""
+        content = self.read(path)
+        return None if isinstance(content, Damage) else content
+
+    def damage(self, path: Path) -> Damage | None:
+        """Return what is wrong with a file, or `None` if it is right or missing."""
+        content = self.read(path)
+        return content if isinstance(content, Damage) else None
+
+
+def _reason(error: ValidationError) -> str:
+    """Return the first thing that is wrong; what the file says is shown only as far as it can be printed."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    where = ".".join(map(str, first["loc"]))
+    text = f"{where}: {first['msg']}" if where else str(first["msg"])
+    return "".join(letter if letter.isprintable() else "?" for letter in text)[:200]
+
+
+def read_lines(path: Path, kind: Kind[T]) -> Iterator[T | Damage]:
+    """Yield what each complete line of a file says, or what is wrong with it; a last line without its end is none."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            yield Damage(path, "it is a folder or another thing that is no file")
+            return
+        content = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        yield Damage(path, error.strerror or str(error), error.errno)
+        return
+    *lines, _ = content.split(b"\n")
+    for number, line in enumerate(lines, start=1):
+        parsed = kind.parse(line, path)
+        yield Damage(path, f"line {number}: {parsed.reason}") if isinstance(parsed, Damage) else parsed
+
+
+def set_aside(damage: Damage) -> None:
+    """Rename a damaged file, or a folder, so that nobody reads it any more; `gc` removes it one day.
+
+    Raises:
+        OutputError: If the system refuses to read or to rename it: then it may be whole.
+    """
+    if damage.errno is not None:
+        raise OutputError(f"{damage}.", damage.errno)
+    try:
+        # Another launch may have been faster.
+        with suppress(FileNotFoundError):
+            damage.path.rename(damage.path.with_name(f".{damage.path.name}.{uuid.uuid4().hex[:12]}.damaged"))
+    except OSError as error:
+        raise OutputError(f"cannot set {damage.path} aside: {error.strerror or error}.", error.errno) from None
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file if there is one; a folder in its place is renamed, as nobody knows what is in it.
+
+    Raises:
+        OSError: If the system refuses.
+    """
+    if path.is_dir() and not path.is_symlink():
+        os.rename(path, path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.damaged"))
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _names_its_kind(failure: Mapping[str, Any]) -> Mapping[str, Any]:
+    wrong = [key for key in ("kind", "message") if not isinstance(failure.get(key), str)]
+    wrong += [key for key in ("cause",) if not isinstance(failure.get(key, ""), str)]
+    if wrong:
+        raise ValueError(f"{wrong[0]} is missing or no text")
+    return failure
+
+
+Failure = Annotated[Mapping[str, Any], AfterValidator(_names_its_kind)]
+"""Why an attempt failed: `kind`, `message`, and mostly `cause`."""
+
+
+class NodeFile(TypedDict):
+    """`node.json`: what a node is. The rest depends on its kind, and later versions may say more."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    kind: Literal["trial", "evaluation", "cost", "tuning", "search"]
+    fingerprint: Name
+    title: str
+    spec: dict[str, Any]
+    data_digest: str | None
+    spec_version: NotRequired[int]
+    trial: NotRequired[Name]
+    intervention: NotRequired[dict[str, Any]]
+    group: NotRequired[Name]
+    slot: NotRequired[Count]
+    general: NotRequired[dict[str, Any]]
+    own: NotRequired[dict[str, Any]]
+    factors: NotRequired[dict[str, dict[str, Any]]]
+    values: NotRequired[dict[str, Any] | None]
+
+
+_REQUIRED = {
+    "evaluation": ("trial", "intervention"),
+    "tuning": ("group", "slot", "general", "own", "factors", "values"),
+    "search": ("group", "slot", "general", "own", "factors", "values"),
+}
+
+
+def _is_whole(node: dict[str, Any]) -> dict[str, Any]:
+    missing = [key for key in _REQUIRED.get(node["kind"], ()) if key not in node]
+    if missing:
+        raise ValueError(f"{missing[0]} is missing")
+    return node
+
+
+class ResultFile(TypedDict):
+    """`result.json`: what was measured. `fingerprint` says of which node; earlier versions did not write it."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    metrics: Annotated[dict[str, float], Field(min_length=1)]
+    seconds: Seconds
+    time: Seconds
+    fingerprint: NotRequired[str]
+    versions: NotRequired[dict[str, str]]
+    device: NotRequired[str]
+    micro_batch: NotRequired[Count | None]
+    peak_memory: NotRequired[Count]
+    peak_gpu_memory: NotRequired[Count]
+
+
+class ProposalFile(TypedDict):
+    """`proposal.json`: which settings were proposed for a node, and how its training ended."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    values: dict[str, Any]
+    outcome: NotRequired[Literal["complete", "pruned", "diverged"]]
+
+
+class Event(TypedDict):
+    """A line of `events.jsonl`: the metrics of one epoch. `time` is in milliseconds since 1970."""
+
+    step: Count
+    time: Count
+    metrics: dict[str, float]
+
+
+class CorrectnessFile(TypedDict):
+    """`correctness.json`, as far as it is read here: its digest, and of which node it is."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    sha256: str
+    fingerprint: NotRequired[str]
+
+
+class NoteEntry(TypedDict):
+    """An entry of `tracking.json`: how far a node's run in one experiment of one store is."""
+
+    run_id: str
+    step: NotRequired[Annotated[int, Field(ge=-1, le=2**53)]]
+    complete: NotRequired[bool]
+
+
+class CommitEntry(TypedDict):
+    """The commit of the code that measured a node."""
+
+    sha: str
+    dirty: bool
+
+
+class ExperimentEntry(TypedDict):
+    """What a node serves in one experiment: studies, each with the keys of its variants."""
+
+    preset: str
+    studies: dict[str, list[str]]
+
+
+class OriginFile(TypedDict):
+    """`origin.json`: for what a node was measured, and with which code."""
+
+    commit: CommitEntry
+    experiments: dict[str, ExperimentEntry]
+    generation: str
+
+
+NODE: Kind[dict[str, Any]] = Kind(Annotated[NodeFile, AfterValidator(_is_whole)])
+RESULT: Kind[dict[str, Any]] = Kind(ResultFile)
+FAILURE: Kind[dict[str, Any]] = Kind(Failure)
+PROPOSAL: Kind[dict[str, Any]] = Kind(ProposalFile)
+EVENT: Kind[dict[str, Any]] = Kind(Event)
+PROGRESS: Kind[dict[str, float | None]] = Kind(dict[str, float | None])
+CORRECTNESS: Kind[dict[str, Any]] = Kind(CorrectnessFile)
+TRACKING: Kind[dict[str, dict[str, Any]]] = Kind(dict[str, NoteEntry])
+ORIGIN: Kind[dict[str, Any]] = Kind(OriginFile)
+OBJECT: Kind[dict[str, Any]] = Kind(dict[str, Any])
+"""A file of which nothing more is known here than that it is a JSON object."""
