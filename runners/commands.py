@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ablations.errors import AblationError, OutputError
+from ablations.errors import AblationError
 from ablations.options import (
     INTERRUPTED,
     UNSYNCED,
@@ -212,11 +212,7 @@ def launch(
     if not plan.missing:
         return summary
     record = forecaster.learn(plan, StateStore(settings.state_root), settings.launch, found, summary)
-    try:
-        remember_launch(runs_dir, record.as_mapping())
-    except OutputError as error:
-        # It is about how long the launch took; the results are there.
-        console().print(f"How long it took is not kept: {error}", markup=False)
+    remember_launch(runs_dir, record.as_mapping())
     return replace(summary, record=record)
 
 

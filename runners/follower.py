@@ -59,6 +59,7 @@ class Follower:
         self._store_due = 0.0
         self._last_success = time.monotonic()
         self._is_abandoned = False
+        self._unwritten: dict[str, tuple[NodeState, Mapping[str, list[str]]]] = {}
         self.trouble: str | None = None
 
     def __enter__(self) -> Self:
@@ -68,7 +69,12 @@ class Follower:
         return self
 
     def __exit__(self, *raised: object) -> None:
-        if self._desk is None or self._is_abandoned:
+        if self._is_abandoned:
+            return
+        for state, serves in list(self._unwritten.values()):
+            self._write_down(state, serves)
+        if self._desk is None:
+            self.trouble = self.trouble if self._unwritten else None
             return
         self._last_success = time.monotonic()
         self._leaving.set()
@@ -137,6 +143,9 @@ class Follower:
             add_origin(state, self._source, serves, anew=state.is_anew)
         except (OutputError, OSError) as error:
             self.trouble = str(error)
+            self._unwritten[state.fingerprint] = (state, serves)
+        else:
+            self._unwritten.pop(state.fingerprint, None)
 
     def _begin(self, job: Job) -> None:
         before = self._jobs.get(job.state.fingerprint)
@@ -199,6 +208,8 @@ class Follower:
 
     def _work(self) -> None:
         assert self._desk is not None
+        # MLflow prints a traceback for each request that its store refuses; `trouble` says it in a sentence.
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         with without_retries():
             while not (self._leaving.is_set() and (self._is_all_done() or self._is_patience_over())):
                 self._take_orders()

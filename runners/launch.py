@@ -157,6 +157,8 @@ class Launch:
                 self._end(completion)
             self._begin_tracking()
             self._show(time.monotonic() - started)
+        # What failed last may have failed for want of the folder.
+        self._check_folder()
 
     def _fill(self) -> None:
         while len(self._running) + self._grants.coming < self._dispatcher.capacity and not self._is_stopped:

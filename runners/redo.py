@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NotRequired
@@ -11,7 +12,7 @@ from typing import Any, NotRequired
 from pydantic import ConfigDict
 from typing_extensions import TypedDict
 
-from ablations.errors import AblationError, LeaseError, UnknownNameError
+from ablations.errors import AblationError, LeaseError, OutputError, UnknownNameError
 from ablations.planning import EvaluationNode, Plan
 from runners.files import write_json
 from runners.leases import Watch
@@ -162,8 +163,12 @@ def remember_run(runs_dir: Path, studies: Sequence[str], asked: Mapping[str, Any
 
 
 def remember_launch(runs_dir: Path, told: Mapping[str, Any]) -> None:
-    """Writes down, beside what `run` was asked for, what was estimated of the launch and, later, what it took."""
-    write_json(runs_dir / _LAST_RUN, {**last_run(runs_dir), "launch": dict(told)})
+    """Writes down, beside what `run` was asked for, what was estimated of the launch and, later, what it took.
+
+    Where nothing can be written it is not kept: the launch and its results do not depend on it.
+    """
+    with suppress(OutputError):
+        write_json(runs_dir / _LAST_RUN, {**last_run(runs_dir), "launch": dict(told)})
 
 
 def last_run(runs_dir: Path) -> dict[str, Any]:

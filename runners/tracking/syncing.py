@@ -57,6 +57,8 @@ def sync_states(
         TrackingError: If the store cannot be used at all.
     """
     done = Synced()
+    foreign = (states[fingerprint].foreign() for fingerprint in states.fingerprints())
+    done.problems += [str(damage) for damage in foreign if damage is not None]
     with without_retries():
         for experiment, nodes in sorted(_by_experiment(states, studies).items()):
             first = nodes[0][1]
