@@ -184,7 +184,9 @@ def _appendix(plan: Plan, results: Results, claims: Sequence[JudgedClaim]) -> It
     yield Section("Configuration", (appendix.shared_settings_table(plan, common), *tables))
     versions = appendix.versions_table(results)
     unknown = Paragraph("The runs recorded no versions.")
-    yield Section("Code and versions", (appendix.commits_table(results), versions if versions.rows else unknown))
+    plugins = appendix.plugins_table(plan)
+    code = [appendix.commits_table(results), *([plugins] if plugins is not None else [])]
+    yield Section("Code and versions", (*code, versions if versions.rows else unknown))
     launches = launches_table(results)
     if launches is not None:
         yield Section("Estimated and actual time", (launches,))

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from ablations.fingerprint import spec_version_of, what_counts
+from ablations.identities import changes
 from ablations.planning import Cell, EvaluationNode, Node, Plan
 from runners.history import AskedPlan, History, LaunchRecord
 from runners.provenance import Commit
@@ -35,11 +36,19 @@ class Absent:
 
 @dataclass(frozen=True)
 class Difference:
-    """One way in which an earlier node differs: a dotted setting, the data's digest or the spec version."""
+    """One way in which an earlier node differs: a dotted setting, a plug-in, the data's digest or the spec version.
+
+    Attributes:
+        key: The setting, or what else it is; empty where `sentence` says it all.
+        before: What it was.
+        now: What it is.
+        sentence: The difference as a sentence, in place of the values.
+    """
 
     key: str
     before: Any
     now: Any
+    sentence: str = ""
 
 
 @dataclass(frozen=True)
@@ -204,6 +213,8 @@ def differences(state: NodeState, node: Node) -> tuple[Difference, ...]:
         for key in dict.fromkeys([*new, *old])
         if old.get(key, Absent()) != new.get(key, Absent())
     ]
+    plugins = changes(before.get("plugins"), now.get("plugins"))
+    found += [Difference(change.label, change.before, change.now, str(change)) for change in plugins]
     if node.kind != "cost" and before.get("data_digest") != now["data_digest"]:
         found.append(Difference(DATA_KEY, before.get("data_digest"), now["data_digest"]))
     version = before.get("spec_version") or spec_version_of(state.fingerprint, before)

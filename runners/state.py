@@ -20,6 +20,8 @@ from typing import Any
 from ablations import vocabulary as names
 from ablations.errors import DatasetError, OutputError
 from ablations.factors import Factor, plain
+from ablations.identities import as_json
+from ablations.nodes import plugins_of
 from ablations.planning import CostNode, EvaluationNode, Node, ProposedNode, TrialNode
 from ablations.spec import SPEC_VERSION, Intervention, TrialSpec
 from runners import leases
@@ -46,6 +48,9 @@ def about(node: Node) -> dict[str, Any]:
     told["spec"] = node.spec.model_dump(mode="json", by_alias=True)
     told["spec_version"] = SPEC_VERSION
     told["data_digest"] = node.spec.data.facts.digest
+    plugins = as_json(plugins_of(node).values())
+    if plugins:
+        told["plugins"] = plugins
     if isinstance(node, EvaluationNode):
         told["trial"] = node.trial.fingerprint
         told["intervention"] = node.intervention.model_dump(mode="json", by_alias=True)
@@ -107,8 +112,9 @@ class NodeState:
             raise OutputError(f"{self.folder} describes no node. Run the study again.")
         spec = TrialSpec.model_validate(about["spec"])
         if about["data_digest"] != spec.data.facts.digest:
+            what = f"the files in {spec.data.root} have" if spec.data.root else f"data set {spec.data.name!r} has"
             raise DatasetError(
-                f"the files in {spec.data.root} have changed since this was planned, and so has its fingerprint. "
+                f"{what} changed since this was planned, or is read otherwise here, and so has its fingerprint. "
                 "Run the study again."
             )
         if about["kind"] == "evaluation":

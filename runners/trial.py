@@ -19,7 +19,7 @@ from runners.failures import cause_of
 from runners.importing import without_collection
 from runners.leases import Lease
 from runners.memory import choose_micro_batch
-from runners.plugins import load_plugins
+from runners.plugins import check_plugins, load_plugins
 from runners.provenance import versions
 from runners.state import NodeState, StateStore
 from runners.task import Task
@@ -72,6 +72,7 @@ def _attempt(state: NodeState, task: Task, lease: Lease) -> Status:
 def _measure(state: NodeState, task: Task, lease: Lease) -> None:
     load_plugins(task.plugins)
     node = state.node()
+    check_plugins(node, state.about())
     started = time.monotonic()
     from runners import nodes, tuning
 

@@ -9,7 +9,7 @@ from runners.failures import cause_of
 from runners.files import write_json_once
 from runners.lifetime import die_with_parent
 from runners.nodes import train
-from runners.plugins import load_plugins
+from runners.plugins import check_plugins, load_plugins
 from runners.state import StateStore
 from runners.task import Task
 
@@ -21,7 +21,9 @@ def main(arguments: list[str]) -> None:
     state = StateStore(task.state_root)[task.fingerprint]
     with joined() as world:
         try:
-            train(state.node(), state, task, own_device(task.device), world)
+            node = state.node()
+            check_plugins(node, state.about())
+            train(node, state, task, own_device(task.device), world)
         except Exception as error:
             failure = {"message": f"{type(error).__name__}: {error}", "cause": cause_of(error)}
             write_json_once(state.folder / PROCESS_FAILURE, failure)
