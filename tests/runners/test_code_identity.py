@@ -134,7 +134,7 @@ def test_a_helper_counts_as_far_as_it_is_reached(digest: Digest) -> None:
         f"import importlib\ndef strategy(x):\n    return importlib.import_module('{_HELPER}').scale(x)\n",
         f"import functools\nfrom {_HELPER} import scale\nstrategy = functools.partial(scale)\n",
         f"from {_HELPER} import scale as strategy\n",
-        f"import coded_middle\ndef strategy(x):\n    return coded_middle.through(x)\n",
+        "import coded_middle\ndef strategy(x):\n    return coded_middle.through(x)\n",
         f"from {_HELPER} import scale\ndef strategy(x):\n    return globals()['sc' + 'ale'](x)\n",
     ],
 )
@@ -164,7 +164,7 @@ FACTORY = "def make(k):\n    def strategy(x):\n        return x * k\n    return 
     [
         ("strategy = make(1)", "strategy = make(2)"),
         ("import os\nstrategy = make(os.environ.get('CODED', 1))", "import os\nstrategy = make([2, {'a': 3}])"),
-        ("import functools\nstrategy = functools.partial(make, 1)", "import functools\nstrategy = functools.partial(make, 2)"),
+        ("import functools as f\nstrategy = f.partial(make, 1)", "import functools as f\nstrategy = f.partial(make, 2)"),
         ("strategy = [lambda x: x, lambda x: -x][0]", "strategy = [lambda x: x, lambda x: -x][1]"),
         ("import torch\nstrategy = make(torch.ones(3))", "import torch\nstrategy = make(torch.zeros(3))"),
         ("strategy = make(lambda x: x)", "strategy = make(lambda x: x + 1)"),
