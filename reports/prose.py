@@ -131,9 +131,8 @@ def _mixtures(results: Results) -> Iterator[str]:
     if versions:
         yield f"The runs mix versions: {'; '.join(versions)}."
     if machines:
-        yield (
-            f"The runs come from different kinds of machine, whose results are not the same bits: {'; '.join(machines)}."
-        )
+        listed = "; ".join(machines)
+        yield f"The runs come from different kinds of machine, whose results are not the same bits: {listed}."
 
 
 def reading(study: Study, summary: StudySummary) -> Iterator[str]:

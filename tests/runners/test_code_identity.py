@@ -164,7 +164,7 @@ FACTORY = "def make(k):\n    def strategy(x):\n        return x * k\n    return 
     [
         ("strategy = make(1)", "strategy = make(2)"),
         ("import os\nstrategy = make(os.environ.get('CODED', 1))", "import os\nstrategy = make([2, {'a': 3}])"),
-        ("import functools as f\nstrategy = f.partial(make, 1)", "import functools as f\nstrategy = f.partial(make, 2)"),
+        ("from functools import *\nstrategy = partial(make, 1)", "from functools import *\nstrategy = partial(make, 2)"),
         ("strategy = [lambda x: x, lambda x: -x][0]", "strategy = [lambda x: x, lambda x: -x][1]"),
         ("import torch\nstrategy = make(torch.ones(3))", "import torch\nstrategy = make(torch.zeros(3))"),
         ("strategy = make(lambda x: x)", "strategy = make(lambda x: x + 1)"),
