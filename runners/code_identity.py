@@ -107,7 +107,8 @@ class _Statement:
     values: list[str] = field(default_factory=list)
 
     def holds(self, line: int) -> bool:
-        first = min([self.node.lineno, *(d.lineno for d in getattr(self.node, "decorator_list", ()))])
+        decorators: list[ast.expr] = getattr(self.node, "decorator_list", [])
+        first = min([self.node.lineno, *(each.lineno for each in decorators)])
         return first <= line <= (self.node.end_lineno or self.node.lineno)
 
 
@@ -236,9 +237,9 @@ class _Walk:
             if statement.is_acting:
                 self._take(module, statement)
             elif isinstance(statement.node, _IMPORTS):
-                for target, name in _targets(statement.node, module):
+                for target, part in _targets(statement.node, module):
                     self.touch(self.module(target))
-                    self.touch(self.module(f"{target}.{name}") if name is not None else None)
+                    self.touch(self.module(f"{target}.{part}") if part is not None else None)
 
     def reach(self, module: _Module | None, names: frozenset[str] | set[str]) -> None:
         """Reaches the statements of a module that bind some names, and what these mention."""
@@ -429,7 +430,7 @@ def _no_source(found: Any) -> PluginError:
 
 def _source(module: types.ModuleType, file: Path) -> str | None:
     """Returns the source of a module, `None` if it has none."""
-    loader = getattr(module, "__loader__", None)
+    loader: Any = getattr(module, "__loader__", None)
     try:
         text = loader.get_source(module.__name__) if hasattr(loader, "get_source") else None
         return text if text is not None or file.suffix != ".py" else file.read_text(encoding="utf-8")
