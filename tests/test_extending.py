@@ -81,7 +81,12 @@ CHANGES = {
     [
         ("my_strategy", "aggregation_top2.yaml/two", (), "strategy top2 (plug-in my_strategy) has changed since"),
         ("my_network", "branch/ratio_4", ("model.name=tiny", WHERE), "network tiny (plug-in my_network) has changed"),
-        ("my_data", "branch/ratio_4", ("data.name=stripes",), "data digest: "),
+        (
+            "my_data",
+            "branch/ratio_4",
+            ("data.name=stripes",),
+            "data set stripes (plug-in my_data) has changed since: content",
+        ),
     ],
 )
 def test_results_of_changed_code_are_not_taken_for_those_of_the_code_before(
