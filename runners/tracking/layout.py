@@ -7,9 +7,7 @@ from typing import Any
 
 from ablations import vocabulary as names
 from ablations.fingerprint import canonical_json
-from ablations.identities import as_json
 from ablations.naming import placement_title
-from ablations.nodes import plugins_of
 from ablations.planning import EvaluationNode, Node, ProposedNode, TrialNode
 from ablations.settings import flatten
 from ablations.spec import Placement, TrialSpec
@@ -78,12 +76,15 @@ def kind_tags(node: Node) -> dict[str, str]:
     tags = {names.TAG_KIND: node.kind, names.TAG_FINGERPRINT: node.fingerprint, names.TAG_SEED: str(node.spec.seed)}
     if _tuned(node):
         tags[names.TAG_TUNED] = ", ".join(_tuned(node))
-    plugins = as_json(plugins_of(node).values())
-    if plugins:
-        tags[names.TAG_PLUGINS] = canonical_json(plugins)[:_LONGEST_TAG]
     if isinstance(node, ProposedNode):
         tags |= {names.TAG_GROUP: node.group, names.TAG_SLOT: str(node.slot)}
     return tags
+
+
+def plugin_tags(state: NodeState) -> dict[str, str]:
+    """Returns the tag of the plug-ins with which a node was planned: those of today may be other ones."""
+    plugins = (state.about() or {}).get("plugins")
+    return {names.TAG_PLUGINS: canonical_json(plugins)[:_LONGEST_TAG]} if plugins else {}
 
 
 def _tuned(node: Node) -> tuple[str, ...]:

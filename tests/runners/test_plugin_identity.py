@@ -38,7 +38,7 @@ from runners.data import registry
 from runners.explaining import differences
 from runners.state import StateStore, about
 from runners.task import Task
-from runners.tracking.layout import kind_tags
+from runners.tracking.layout import plugin_tags
 from runners.trial import run_node
 
 Load = Callable[..., None]
@@ -333,7 +333,7 @@ def test_a_worker_with_another_plugin_says_so_and_measures_nothing(
 
 def test_what_has_changed_is_told_by_name(load: Load, tmp_path: Path) -> None:
     states, node = _described(load, tmp_path, STRATEGY, {"model__aggregation": "mine"})
-    assert kind_tags(node)[TAG_PLUGINS].startswith('{"strategy mine":{"code":"')
+    assert plugin_tags(states[node.fingerprint])[TAG_PLUGINS].startswith('{"strategy mine":{"code":"')
     load(changed(STRATEGY, "K = 2", "K = 3"))
     (difference,) = differences(states[node.fingerprint], node)
     assert difference.sentence.startswith(f"strategy mine (plug-in {_MODULE}_0) has changed since: code ")
