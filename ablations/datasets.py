@@ -7,6 +7,7 @@ How a data set is read lives in `runners.data`, under the same name.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from ablations.errors import DatasetError, UnknownNameError
 from ablations.facts import DatasetFacts
 
 __all__ = [
+    "BUILT_IN",
     "DATASETS",
     "FOLDERS",
+    "ContentDigest",
     "DatasetFacts",
     "Expected",
     "FolderSet",
@@ -26,8 +29,10 @@ __all__ = [
     "folder_sets",
     "get_dataset_facts",
     "get_folder_set",
+    "register_content",
     "register_dataset",
     "register_folder_set",
+    "registered_facts",
 ]
 
 DATASETS: dict[str, DatasetFacts] = {}
@@ -35,6 +40,19 @@ DATASETS: dict[str, DatasetFacts] = {}
 
 FOLDERS: dict[str, FolderSet] = {}
 """Data sets in folders of image files."""
+
+
+ContentDigest = Callable[[Path | None, bool], str]
+"""Returns the digest of a data set's content, given the user's data folder and whether the network may be used."""
+
+_CONTENTS: dict[str, ContentDigest] = {}
+
+
+def register_content(name: str, content: ContentDigest | None) -> None:
+    """Says how the content of a data set is found out whose facts have no digest; `None` leaves it unknown."""
+    _CONTENTS.pop(name, None)
+    if content is not None:
+        _CONTENTS[name] = content
 
 
 def register_dataset(facts: DatasetFacts) -> DatasetFacts:
@@ -95,26 +113,50 @@ def get_dataset_facts(name: str) -> DatasetFacts:
     return facts_of(name)
 
 
-def facts_of(name: str, root: str | Path | None = None, image_size: int | None = None) -> DatasetFacts:
+def registered_facts(name: str) -> DatasetFacts:
+    """Returns the facts of a data set as they were registered: without the digest that only its content tells.
+
+    Raises:
+        UnknownNameError: There are none under this name; the message gives the nearest names.
+    """
+    if name not in DATASETS:
+        raise UnknownNameError("data set", name, available_datasets())
+    return DATASETS[name]
+
+
+def facts_of(
+    name: str, root: str | Path | None = None, image_size: int | None = None, *, download: bool = False
+) -> DatasetFacts:
     """Returns the facts of a data set; those of a folder set come from its files where `root` names them.
 
-    The folder is listed once per process and no image is opened: some seconds for a million files.
+    The folder is listed once per process and no image is opened: some seconds for a million files. A user's data set
+    whose facts say no digest is loaded once per process, as only its content tells whether it is the same.
 
     Args:
         name: A registered name.
         root: The user's data folder; only folder sets look into it.
         image_size: Side of the images in pixels, or None for the data set's own; read by folder sets.
+        download: Whether a data set that must be loaded may be fetched from the network.
 
     Raises:
         UnknownNameError: No such data set; the message gives the nearest names.
-        DatasetError: The folder is missing or not laid out as it must be, or nothing can be known without it.
+        DatasetError: The folder is missing or not laid out as it must be, nothing can be known without it, or a user's
+            data set cannot be loaded.
     """
     if name in DATASETS:
-        return DATASETS[name]
+        facts = DATASETS[name]
+        if facts.digest is not None or name not in _CONTENTS:
+            return facts
+        return _with_content(facts, _CONTENTS[name], Path(root) if root else None, download)
     if name not in FOLDERS:
         raise UnknownNameError("data set", name, available_datasets())
     found = _without_files(FOLDERS[name]) if root is None else _from_files(FOLDERS[name], Path(root).absolute())
     return dataclasses.replace(found, image_size=image_size or FOLDERS[name].image_size)
+
+
+@lru_cache(maxsize=16)
+def _with_content(facts: DatasetFacts, content: ContentDigest, root: Path | None, download: bool) -> DatasetFacts:
+    return dataclasses.replace(facts, digest=content(root, download))
 
 
 def _without_files(folder: FolderSet) -> DatasetFacts:
@@ -159,3 +201,6 @@ for _in_memory in IN_MEMORY:
     register_dataset(_in_memory)
 for _folder_set in FOLDER_SETS:
     register_folder_set(_folder_set)
+
+BUILT_IN = frozenset((*DATASETS, *FOLDERS))
+"""The names that are the project's own, whatever plug-ins add."""

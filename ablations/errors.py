@@ -49,6 +49,10 @@ class TuningError(AblationError):
     """What a variant was tuned to is missing, is out of date or is not what it says."""
 
 
+class PluginError(AblationError):
+    """A plug-in cannot be identified, or is not the same in two processes."""
+
+
 class OutputError(AblationError):
     """An output folder or file cannot be written.
 

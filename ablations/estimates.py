@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ablations.fingerprint import digest
+from ablations.identities import in_fingerprint, of_model
 from ablations.naming import trial_title
 from ablations.planning import CostNode, EvaluationNode, Node, Plan, ProposedNode
 from ablations.spec import SPEC_VERSION, TrialSpec
@@ -194,6 +195,7 @@ def _work_of(spec: TrialSpec) -> dict[str, Any]:
         "model": spec.model.model_dump(mode="json", by_alias=True),
         "data": spec.data.model_dump(mode="json", exclude=_SPEED_LEAVES_OUT),
         "train": spec.train.model_dump(mode="json", include=_READ_OF_TRAIN),
+        **in_fingerprint(of_model(spec.model)),
     }
 
 

@@ -1,6 +1,7 @@
 """Fingerprints: SHA-256 of the canonical JSON of a whole resolved spec.
 
-Everything that can change a result is in it, defaults included; where the data lie is not, what they contain is.
+Everything that can change a result is in it, defaults included; where the data lie is not, what they contain is. What
+a plug-in has registered is in it by its identity (`ablations.identities`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from ablations.identities import in_fingerprint, of_intervention, of_model, of_trial
 from ablations.spec import SPEC_VERSION, Intervention, TrialSpec
 
 SHORT = 12
@@ -45,9 +47,10 @@ def trial_fingerprints(spec: TrialSpec, seeds: Iterable[int]) -> Iterator[str]:
     groups = spec.model_dump(mode="json", by_alias=True, exclude=_NOT_PART_OF_THE_RESULT)
     of_spec = {name: canonical_json(group) for name, group in groups.items()}
     whole = {"kind": "trial", "spec_version": SPEC_VERSION, "data_digest": spec.data.facts.digest}
-    of_trial = {name: canonical_json(value) for name, value in whole.items()}
+    whole |= in_fingerprint(of_trial(spec))
+    around = {name: canonical_json(value) for name, value in whole.items()}
     for seed in seeds:
-        text = _joined({**of_trial, "spec": _joined({**of_spec, "seed": canonical_json(seed)})})
+        text = _joined({**around, "spec": _joined({**of_spec, "seed": canonical_json(seed)})})
         yield _sha256(text)
 
 
@@ -64,6 +67,7 @@ def evaluation_fingerprint(trial: str, intervention: Intervention) -> str:
             "spec_version": SPEC_VERSION,
             "trial": trial,
             "intervention": intervention.model_dump(mode="json", by_alias=True),
+            **in_fingerprint(of_intervention(intervention)),
         }
     )
 
@@ -78,6 +82,7 @@ def cost_fingerprint(spec: TrialSpec) -> str:
             "classes": facts.num_classes,
             "input": [facts.channels, facts.image_size, facts.image_size],
             "model": spec.model.model_dump(mode="json", by_alias=True),
+            **in_fingerprint(of_model(spec.model)),
         }
     )
 
@@ -97,11 +102,27 @@ def spec_version_of(fingerprint: str, about: Mapping[str, Any]) -> int | None:
 
     Args:
         fingerprint: The fingerprint.
-        about: What was described then: `kind`, `spec`, `data_digest` and, of an evaluation, `trial`, `intervention`.
+        about: What was described then: `kind`, `spec`, `data_digest` and, of an evaluation, `trial`, `intervention`;
+            `plugins` where plug-ins were named, as `identities.as_json` writes them.
     """
     parts = {"trial": ("data_digest", "spec"), "evaluation": ("trial", "intervention")}.get(about["kind"], ())
     whole = {"kind": about["kind"], **{part: about[part] for part in parts}}
     if "spec" in whole:
         whole["spec"] = what_counts(whole["spec"])
+    codes = _codes(about)
+    if codes:
+        whole["plugins"] = codes
     versions = range(SPEC_VERSION, 0, -1) if parts else ()
     return next((n for n in versions if digest({**whole, "spec_version": n}) == fingerprint), None)
+
+
+def _codes(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns which identities are in the fingerprint of a described node: an evaluation leaves its training's out."""
+    recorded = about.get("plugins")
+    if not isinstance(recorded, Mapping):
+        return {}
+    codes = {label: entry.get("code") for label, entry in recorded.items() if isinstance(entry, Mapping)}
+    if about["kind"] != "evaluation":
+        return codes
+    own = f"strategy {about['intervention'].get('aggregation')}"
+    return {label: code for label, code in codes.items() if label == own}

@@ -52,6 +52,9 @@ AGGREGATIONS: dict[str, str] = {
 }
 """Aggregation strategies and how a table prints them."""
 
+BUILT_IN_NETWORKS, BUILT_IN_AGGREGATIONS = frozenset(NETWORKS), frozenset(AGGREGATIONS)
+"""The names that are the project's own, whatever plug-ins add."""
+
 ROLES = (
     "stem",
     "head",

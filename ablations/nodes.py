@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from ablations.factors import Factor, resolve_proposed, settings_of
+from ablations.identities import Identity, of_intervention, of_model, of_trial
 from ablations.naming import intervention_title, model_title, trial_title
 from ablations.settings import Settings
 from ablations.spec import Intervention, TrialSpec
@@ -114,3 +115,19 @@ Node = TrialNode | EvaluationNode | CostNode | ProposedNode
 def is_training(node: Node) -> bool:
     """Whether a node trains a network."""
     return isinstance(node, TrialNode | ProposedNode)
+
+
+def plugins_of(node: Node) -> dict[str, Identity]:
+    """Returns the identities of all that a node needs of plug-ins, by label; what may be proposed is needed too."""
+    found: list[Identity] = []
+    if isinstance(node, CostNode):
+        found += of_model(node.spec.model)
+    else:
+        found += of_trial(node.spec)
+    if isinstance(node, EvaluationNode):
+        found += of_intervention(node.intervention)
+    if isinstance(node, ProposedNode):
+        for name, factor in node.factors.items():
+            for values in factor.every(name):
+                found += of_trial(resolve_proposed(node.general, node.own, values, node.spec.seed))
+    return {identity.label: identity for identity in found}

@@ -192,7 +192,7 @@ class DataSpec(Frozen):
         Raises:
             DatasetError: The files are missing or not laid out as they must be.
         """
-        return facts_of(self.name, self.root, self.image_size)
+        return facts_of(self.name, self.root, self.image_size, download=bool(self.download))
 
 
 class TemperatureSpec(Frozen):

@@ -144,7 +144,9 @@ def _changes(entry: TunedVariant, tuning: Tuning) -> str:
     if len(keys) > _SHOWN:
         listed.append(f"and {len(keys) - _SHOWN} more")
     factors = "its nuisance factors or their ranges are others"
-    return "; ".join(listed) or (factors if entry.factors != tuning.factors else "the data or the code's results have")
+    return "; ".join(listed) or (
+        factors if entry.factors != tuning.factors else "the data, a plug-in or the code's results have"
+    )
 
 
 def tuned_from_data(files: Iterable[Any], origin: Path) -> TunedValues:

@@ -27,7 +27,13 @@ TAG_CANARY = "abl.canary"
 TAG_LAUNCHES = "abl.launches"
 """On a study's summary run, a JSON list: what was estimated of each launch and what it took (`estimates.Record`)."""
 TAG_VERSIONS = "abl.versions"
-"""JSON object: versions of python, torch, torchvision, mlflow, and the platform and device a node ran on."""
+"""JSON object: versions of python, torch, torchvision, mlflow, and the platform and device a node ran on.
+
+Since results are known to differ between processors also `processor` (its model), `instructions` (the widest that torch
+uses), `threads` and, on a GPU, `gpu` (its model). Runs of earlier versions lack them.
+"""
+TAG_PLUGINS = "abl.plugins"
+"""JSON object on a run that needs plug-ins: by what they register (`strategy top2`) their `code` and `plugin`."""
 TAG_MICRO_BATCH = "abl.micro_batch"
 """Images that a training passed through the network at once; fewer than its spec says if it ran out of memory."""
 TAG_SUPERSEDED = "abl.superseded_by"

@@ -112,10 +112,14 @@ Strategy = Callable[[Tensor, AggregationContext], Tensor]
 _STRATEGIES: dict[str, Strategy] = {}
 
 
-def register_aggregation(name: str) -> Callable[[Strategy], Strategy]:
+_VERSIONS: dict[str, str | int] = {}
+
+
+def register_aggregation(name: str, *, version: str | int | None = None) -> Callable[[Strategy], Strategy]:
     """Return a decorator that makes a strategy available as `name`.
 
-    The strategy takes (B, K) attention weights and an `AggregationContext` and returns (B, K) weights.
+    The strategy takes (B, K) attention weights and an `AggregationContext` and returns (B, K) weights. Results belong
+    to the strategy's code; with a `version` they belong to that instead, and it must change when a result would.
 
     Raises:
         AggregationError: `name` is taken.
@@ -125,6 +129,9 @@ def register_aggregation(name: str) -> Callable[[Strategy], Strategy]:
         if name in _STRATEGIES:
             raise AggregationError(f"aggregation {name!r} is registered already: choose another name")
         _STRATEGIES[name] = strategy
+        _VERSIONS.pop(name, None)
+        if version is not None:
+            _VERSIONS[name] = version
         return strategy
 
     return register
@@ -139,6 +146,11 @@ def get_aggregation(name: str) -> Strategy:
     if name not in _STRATEGIES:
         raise AggregationError(unknown_name("aggregation", name, _STRATEGIES))
     return _STRATEGIES[name]
+
+
+def aggregation_version(name: str) -> str | int | None:
+    """Return the version that was given when `name` was registered, or None."""
+    return _VERSIONS.get(name)
 
 
 def available_aggregations() -> list[str]:

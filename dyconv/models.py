@@ -31,19 +31,25 @@ class _Registered:
     builder: Builder
     options: frozenset[str] = frozenset()
     refused: Mapping[str, str] = field(default_factory=dict)
+    version: str | int | None = None
 
 
 _BUILDERS: dict[str, _Registered] = {}
 
 
 def register_model(
-    name: str, *, options: Iterable[str] = (), refused: Mapping[str, str] | None = None
+    name: str,
+    *,
+    options: Iterable[str] = (),
+    refused: Mapping[str, str] | None = None,
+    version: str | int | None = None,
 ) -> Callable[[Builder], Builder]:
     """Return a decorator that makes a builder of static networks available as `name`.
 
     `options` says which of width, depth, dropout, squeeze_excitation, stem_kernel and stem_pool the builder heeds;
     asking for another is an error, and `refused` may say why. All builders heed num_classes, in_channels and
-    stem_stride.
+    stem_stride. Results belong to the builder's code; with a `version` they belong to that instead, and it must change
+    when a result would.
 
     Raises:
         ModelError: `name` is taken or begins with "timm/", or an option is unknown.
@@ -59,7 +65,7 @@ def register_model(
     def register(builder: Builder) -> Builder:
         if name in _BUILDERS:
             raise ModelError(f"model {name!r} is registered already: choose another name")
-        _BUILDERS[name] = _Registered(builder, known, reasons)
+        _BUILDERS[name] = _Registered(builder, known, reasons, version)
         return builder
 
     return register
@@ -68,6 +74,24 @@ def register_model(
 def available_models() -> list[str]:
     """Return the names of all registered backbones; any network of timm's is there besides, as "timm/<name>"."""
     return sorted(_BUILDERS)
+
+
+def model_builder(name: str) -> Builder:
+    """Return the builder that is registered as `name`.
+
+    Raises:
+        ModelError: an unknown name; the message names the nearest.
+    """
+    return _registered(name).builder
+
+
+def model_version(name: str) -> str | int | None:
+    """Return the version that was given when `name` was registered, or None.
+
+    Raises:
+        ModelError: an unknown name; the message names the nearest.
+    """
+    return _registered(name).version
 
 
 def model_options(name: str) -> frozenset[str]:

@@ -13,7 +13,7 @@ from ablations.planning import CostNode, EvaluationNode, Node, Plan
 from ablations.spec import Placement, TrialSpec
 from ablations.study import Study
 from reports.blocks import Cell, Column, Missing, Number, Paragraph, Table, Text
-from reports.facts import short_titles
+from reports.facts import plugins_in, short_titles
 from reports.results import Results
 
 Flat = dict[str, str]
@@ -163,6 +163,25 @@ def versions_table(results: Results) -> Table:
         caption="Software and machine that the runs recorded.",
         columns=(Column("what"), Column("version"), Column("runs", "mark")),
         rows=tuple((Text(name), Text(value), Text(str(count))) for (name, value), count in sorted(counts.items())),
+    )
+
+
+def plugins_table(plan: Plan) -> Table | None:
+    """Returns the plug-ins that the numbers depend on, a row per registered name, or `None` if there are none."""
+    rows = tuple(
+        (Text(label), Text(entry["plugin"]), Text(entry["code"] if len(entry["code"]) < 64 else entry["code"][:SHORT]))
+        for label, entry in sorted(plugins_in(plan).items())
+    )
+    if not rows:
+        return None
+    return Table(
+        title="Plug-ins",
+        caption=(
+            "Code of the user's that the numbers depend on: its version where one was given, else the first "
+            f"{SHORT} digits of the SHA-256 of the code. It is a part of the fingerprints."
+        ),
+        columns=(Column("registers"), Column("plug-in"), Column("version", "code")),
+        rows=rows,
     )
 
 

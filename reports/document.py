@@ -17,6 +17,7 @@ from reports.costs import cost_reading, cost_table
 from reports.facts import MOST_TOLD_APART, trials_of
 from reports.launches import launch_facts, launches_table
 from reports.ledger import fairness_section, tuning_fact
+from reports.machines import machine_words, unrecorded_words
 from reports.results import Results
 from reports.summary import StudySummary, summarize_study
 from reports.tables import study_table
@@ -84,6 +85,7 @@ def _study(study: Study, plan: Plan, results: Results, shown: dict[frozenset[str
     if scale:
         yield Paragraph(scale, "Cut down")
     yield from (_cost if study.is_about_cost else _measured)(study, plan, results)
+    yield from (Paragraph(words, "Machines", "caveat") for words in machine_words(study, plan, results))
     if study.metric == ATTENTION_GAP:
         yield from _profiles(study, plan, results)
     elif not study.is_about_cost:
@@ -184,7 +186,10 @@ def _appendix(plan: Plan, results: Results, claims: Sequence[JudgedClaim]) -> It
     yield Section("Configuration", (appendix.shared_settings_table(plan, common), *tables))
     versions = appendix.versions_table(results)
     unknown = Paragraph("The runs recorded no versions.")
-    yield Section("Code and versions", (appendix.commits_table(results), versions if versions.rows else unknown))
+    plugins = appendix.plugins_table(plan)
+    code = [appendix.commits_table(results), *([plugins] if plugins is not None else [])]
+    unrecorded = [Paragraph(words) for words in unrecorded_words(results)]
+    yield Section("Code and versions", (*code, versions if versions.rows else unknown, *unrecorded))
     launches = launches_table(results)
     if launches is not None:
         yield Section("Estimated and actual time", (launches,))

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
+from ablations.identities import Identity, as_json
 from ablations.naming import model_title
+from ablations.nodes import plugins_of
 from ablations.planning import EvaluationNode, Plan
 from ablations.spec import TrialSpec
 from ablations.study import Study, Variant
@@ -57,6 +59,14 @@ def data_digests(plan: Plan) -> dict[str, str]:
         if node.spec.data.name not in found:
             found[node.spec.data.name] = node.spec.data.facts.digest or "unknown"
     return found
+
+
+def plugins_in(plan: Plan) -> dict[str, dict[str, str]]:
+    """Returns what a plan needs of plug-ins, by what they register: `code` and `plugin`."""
+    found: dict[str, Identity] = {}
+    for node in plan.nodes:
+        found |= plugins_of(node)
+    return as_json(found.values())
 
 
 def specs_of(plan: Plan, study: str) -> tuple[TrialSpec, ...]:

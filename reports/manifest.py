@@ -24,7 +24,7 @@ from reports.blocks import Attachment, Document
 from reports.canary import judge_canaries
 from reports.claims import JudgedClaim, verdicts
 from reports.contents import contents, finite
-from reports.facts import data_digests, experiments_of
+from reports.facts import data_digests, experiments_of, plugins_in
 from reports.results import CELL_COLUMNS, Results
 from reports.statistics import Estimate
 from reports.summary import VariantSummary, summarize_study
@@ -63,7 +63,7 @@ def manifest(plan: Plan, results: Results, document: Document, made: Mapping[str
         document: The document.
         made: By what it was made (`made_by`).
     """
-    request = plan.request
+    request, plugins = plan.request, plugins_in(plan)
     content = {
         "format": FORMAT,
         "made_by": dict(made),
@@ -77,6 +77,7 @@ def manifest(plan: Plan, results: Results, document: Document, made: Mapping[str
         },
         "experiments": experiments_of(plan),
         "data": data_digests(plan),
+        **({"plugins": plugins} if plugins else {}),
         "runs": _runs(plan, results),
         "launches": {launch.launch: launch.as_mapping() for launch in results.launches},
         "rows": {study.name: _rows(study, plan, results) for study in plan.studies},

@@ -13,6 +13,7 @@ from ablations.planning import Node, Plan
 from ablations.study import Study
 from reports.facts import data_words, epochs_words, network_words, repeats_of, short_titles
 from reports.formatting import interval, number
+from reports.machines import MACHINE
 from reports.metrics import telling
 from reports.results import Results
 from reports.statistics import Estimate
@@ -124,9 +125,14 @@ def _mixtures(results: Results) -> Iterator[str]:
     for versions in results.runs["versions"]:
         for name, value in versions.items():
             values.setdefault(str(name), set()).add(str(value))
-    mixed = [f"{name} ({', '.join(sorted(found))})" for name, found in sorted(values.items()) if len(found) > 1]
-    if mixed:
-        yield f"The runs mix versions: {'; '.join(mixed)}."
+    mixed = {name: f"{name} ({', '.join(sorted(found))})" for name, found in values.items() if len(found) > 1}
+    versions = [mixed[name] for name in sorted(mixed) if name not in MACHINE]
+    machines = [mixed[name] for name in MACHINE if name in mixed]
+    if versions:
+        yield f"The runs mix versions: {'; '.join(versions)}."
+    if machines:
+        listed = "; ".join(machines)
+        yield f"The runs come from different kinds of machine, whose results are not the same bits: {listed}."
 
 
 def reading(study: Study, summary: StudySummary) -> Iterator[str]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from ablations.errors import ReportError
 from ablations.estimates import Record
+from ablations.identities import changes
 from ablations.planning import Plan, Request, make_plan
 from ablations.presets import get_preset
 from ablations.registry import available_studies, get_study
@@ -25,6 +26,7 @@ from reports.blocks import Document
 from reports.carried import Carried, Page, carried, read_report
 from reports.collect import collect, what_became_of
 from reports.document import build_document
+from reports.facts import plugins_in
 from reports.manifest import NAME, Json, Maker, is_intact, made_by, manifest, read_manifest, study_data, with_manifest
 from reports.render import get_renderer
 from reports.results import Results
@@ -82,6 +84,7 @@ def verify(path: Path, tracking_uri: str, maker: Maker) -> Verification:
     plan = planned(told)
     altered = [] if is_intact(told) else ["the manifest was changed: its digest is not that of its content"]
     altered += _unlike_registered(plan)
+    altered += map(str, changes(told.get("plugins"), plugins_in(plan)))
     try:
         results = collect(plan, tracking_uri)
     except ReportError as error:
@@ -94,7 +97,7 @@ def verify(path: Path, tracking_uri: str, maker: Maker) -> Verification:
     altered += untuned
     forgotten += unknown
     altered += _run_differences(told["runs"], computed["runs"], tracking_uri)
-    rest = [name for name in computed if name not in ("runs", "sha256", "request", "made_by")]
+    rest = [name for name in computed if name not in ("runs", "sha256", "request", "made_by", "plugins")]
     altered += [line for name in rest for line in differences(told.get(name), computed[name], name)]
     tools = _tools(told, made_by(maker))
     shown, unchecked = _pages(held, _again(document, path), exactly=not tools)

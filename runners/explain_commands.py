@@ -201,6 +201,9 @@ class _Teller:
         yield f"  {self._asked_for(earlier)}{more}"
         yield from (f"  {line}" for line in self._measured(earlier.state))
         for difference in earlier.differences:
+            if difference.sentence:
+                yield f"  {difference.sentence}"
+                continue
             yield f"  {difference.key}: {_shown(difference.before)} → {_shown(difference.now)}{self._by(difference)}"
         commit = commit_of(earlier.state, self._explainer.launch_of(earlier.state))
         if commit is not None and commit != self._commit:

@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from ablations.fingerprint import spec_version_of, what_counts
+from ablations.fingerprint import SHORT, spec_version_of, what_counts
+from ablations.identities import changes
+from ablations.nodes import plugins_of
 from ablations.planning import Cell, EvaluationNode, Node, Plan
 from runners.history import AskedPlan, History, LaunchRecord
 from runners.provenance import Commit
@@ -35,11 +37,19 @@ class Absent:
 
 @dataclass(frozen=True)
 class Difference:
-    """One way in which an earlier node differs: a dotted setting, the data's digest or the spec version."""
+    """One way in which an earlier node differs: a dotted setting, a plug-in, the data's digest or the spec version.
+
+    Attributes:
+        key: The setting, or what else it is; empty where `sentence` says it all.
+        before: What it was.
+        now: What it is.
+        sentence: The difference as a sentence, in place of the values.
+    """
 
     key: str
     before: Any
     now: Any
+    sentence: str = ""
 
 
 @dataclass(frozen=True)
@@ -204,12 +214,24 @@ def differences(state: NodeState, node: Node) -> tuple[Difference, ...]:
         for key in dict.fromkeys([*new, *old])
         if old.get(key, Absent()) != new.get(key, Absent())
     ]
+    plugins = changes(before.get("plugins"), now.get("plugins"))
+    found += [Difference(change.label, change.before, change.now, str(change)) for change in plugins]
     if node.kind != "cost" and before.get("data_digest") != now["data_digest"]:
-        found.append(Difference(DATA_KEY, before.get("data_digest"), now["data_digest"]))
+        digests = (before.get("data_digest"), now["data_digest"])
+        found.append(Difference(DATA_KEY, *digests, _of_plugin_data(node, *digests)))
     version = before.get("spec_version") or spec_version_of(state.fingerprint, before)
     if version != now["spec_version"] and (version is not None or not found):
         found.append(Difference(SPEC_VERSION_KEY, version if version is not None else Absent(), now["spec_version"]))
     return tuple(found)
+
+
+def _of_plugin_data(node: Node, before: str | None, now: str | None) -> str:
+    """Returns the sentence that says which plug-in's data set has changed; nothing for data of the project's own."""
+    identity = plugins_of(node).get(f"data set {node.spec.data.name}")
+    if identity is None:
+        return ""
+    shown = [f"content {digest[:SHORT]}" if digest is not None else "unknown content" for digest in (before, now)]
+    return f"{identity.label} (plug-in {identity.plugin}) has changed since: {' → '.join(shown)}"
 
 
 def _flat(told: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,12 +1,14 @@
-"""Where a result comes from: commit, versions, platform. Read without importing the libraries in question."""
+"""Where a result comes from: commit, versions, processor. Read without importing the libraries in question."""
 
 from __future__ import annotations
 
 import platform
 import subprocess
+import sys
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 _PACKAGES = ("torch", "torchvision", "mlflow", "numpy", "dyconv-ablations")
 _TIMEOUT_SECONDS = 10
@@ -49,3 +51,42 @@ def versions() -> dict[str, str]:
     found["kernels"] = "compiled" if any(_DYCONV.glob("_native.*.*")) else "torch's own"
     found["platform"] = f"{platform.system()} {platform.machine()}"
     return found
+
+
+def machine(device: str = "cpu") -> dict[str, str]:
+    """Returns what the last digits of a result depend on beside versions: processor, instructions, threads, GPU.
+
+    Instructions and threads are torch's, and are left out where torch is not imported.
+
+    Args:
+        device: Where the network was: `cpu`, `cuda:1`.
+    """
+    found = {"processor": processor()}
+    torch: Any = sys.modules.get("torch")
+    if torch is not None:
+        found["instructions"] = str(torch.backends.cpu.get_cpu_capability())
+        found["threads"] = str(torch.get_num_threads())
+        if device.startswith("cuda"):
+            found["gpu"] = str(torch.cuda.get_device_name(device))
+    return found
+
+
+def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """Returns the model of the processor, or `unknown`.
+
+    Args:
+        cpuinfo: Where Linux tells it.
+    """
+    try:
+        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    told = dict(reversed([_entry(line) for line in text.splitlines() if ":" in line]))
+    # Of an ARM processor Linux tells numbers alone.
+    arm = [told[key] for key in ("CPU implementer", "CPU part") if key in told]
+    return told.get("model name") or " ".join(["ARM", *arm] if arm else []) or platform.processor() or "unknown"
+
+
+def _entry(line: str) -> tuple[str, str]:
+    key, _, value = line.partition(":")
+    return key.strip(), " ".join(value.split())

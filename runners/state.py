@@ -24,6 +24,8 @@ from ablations import vocabulary as names
 from ablations.errors import AblationError, DatasetError, OutputError
 from ablations.factors import Factor, plain
 from ablations.fingerprint import SHORT, cost_fingerprint, spec_version_of
+from ablations.identities import as_json
+from ablations.nodes import plugins_of
 from ablations.planning import CostNode, EvaluationNode, Node, ProposedNode, TrialNode
 from ablations.spec import SPEC_VERSION, Intervention, TrialSpec
 from ablations.tuning import slot_fingerprint
@@ -43,7 +45,7 @@ _WRITTEN_BY_WORKERS = (
 )
 
 _DESCRIBED_BY_HASH = frozenset(
-    {"kind", "fingerprint", "title", "spec", "spec_version", "data_digest", "trial", "intervention"}
+    {"kind", "fingerprint", "title", "spec", "spec_version", "data_digest", "trial", "intervention", "plugins"}
 )
 """What this version knows of the description of a trial or an evaluation; where a later one says more, its fingerprint
 cannot be computed here."""
@@ -70,6 +72,9 @@ def about(node: Node) -> dict[str, Any]:
     told["spec"] = node.spec.model_dump(mode="json", by_alias=True)
     told["spec_version"] = SPEC_VERSION
     told["data_digest"] = node.spec.data.facts.digest
+    plugins = as_json(plugins_of(node).values())
+    if plugins:
+        told["plugins"] = plugins
     if isinstance(node, EvaluationNode):
         told["trial"] = node.trial.fingerprint
         told["intervention"] = node.intervention.model_dump(mode="json", by_alias=True)
@@ -223,8 +228,9 @@ class NodeState:
     def _node(self, about: dict[str, Any]) -> Node:
         spec = TrialSpec.model_validate(about["spec"])
         if about["data_digest"] != spec.data.facts.digest:
+            what = f"the files in {spec.data.root} have" if spec.data.root else f"data set {spec.data.name!r} has"
             raise DatasetError(
-                f"the files in {spec.data.root} have changed since this was planned, and so has its fingerprint. "
+                f"{what} changed since this was planned, or is read otherwise here, and so has its fingerprint. "
                 "Run the study again."
             )
         if about["kind"] == "evaluation":
@@ -401,6 +407,9 @@ def _fits(described: dict[str, Any]) -> bool:
     try:
         if kind == "cost":
             return _fits_cost(described)
+        if kind == "evaluation" and "plugins" in described:
+            # Which of them the training named is not told apart here; the evaluation's own fingerprint holds them all.
+            return spec_version_of(fingerprint, described) is not None
         trial = {**described, "kind": "trial"}
         trained = described["trial"] if kind == "evaluation" else fingerprint
         fits = spec_version_of(trained, trial) is not None
@@ -411,7 +420,8 @@ def _fits(described: dict[str, Any]) -> bool:
 
 
 def _fits_cost(described: dict[str, Any]) -> bool:
-    if described.get("spec_version") != SPEC_VERSION:
+    # A plug-in's network is known only where the plug-in is loaded.
+    if described.get("spec_version") != SPEC_VERSION or "plugins" in described:
         return True
     spec = TrialSpec.model_validate(described["spec"])
     try:

@@ -19,8 +19,8 @@ from runners.failures import cause_of
 from runners.importing import without_collection
 from runners.leases import Lease
 from runners.memory import choose_micro_batch
-from runners.plugins import load_plugins
-from runners.provenance import versions
+from runners.plugins import check_plugins, load_plugins
+from runners.provenance import machine, versions
 from runners.state import NodeState, StateStore
 from runners.task import Task
 
@@ -72,6 +72,7 @@ def _attempt(state: NodeState, task: Task, lease: Lease) -> Status:
 def _measure(state: NodeState, task: Task, lease: Lease) -> None:
     load_plugins(task.plugins)
     node = state.node()
+    check_plugins(node, state.about())
     started = time.monotonic()
     from runners import nodes, tuning
 
@@ -91,7 +92,8 @@ def _measure(state: NodeState, task: Task, lease: Lease) -> None:
         metrics = runner(node, state, task)
     device = str(nodes.choose_device(task.device))
     lease.check()
-    state.finish(metrics, time.monotonic() - started, versions=versions(), device=device, **nodes.peak(), **more)
+    told = {**versions(), **machine(device)}
+    state.finish(metrics, time.monotonic() - started, versions=told, device=device, **nodes.peak(), **more)
     # Not before: a kill in between would cost the whole training. What cannot be removed does no harm.
     with suppress(OSError):
         nodes.tidy(state)

@@ -9,7 +9,7 @@ from runners.failures import cause_of
 from runners.files import write_json_once
 from runners.lifetime import die_with_parent
 from runners.nodes import train
-from runners.plugins import load_plugins
+from runners.plugins import check_plugins, load_plugins
 from runners.state import StateStore
 from runners.task import Task
 
@@ -21,7 +21,9 @@ def main(arguments: list[str]) -> None:
     state = StateStore(task.state_root)[task.fingerprint]
     with joined() as world:
         try:
-            train(state.node(), state, task, own_device(task.device), world)
+            node = state.node()
+            check_plugins(node, state.about())
+            train(node, state, task, own_device(task.device), world)
         except Exception as error:
             kind = type(error).__name__
             failure = {"kind": kind, "message": f"{kind}: {error}", "cause": cause_of(error)}

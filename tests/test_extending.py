@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,11 @@ TOP2 = "name: top2\nquestion: q\nreference: all\nvariants:\n  all: {}\n  two: {i
 WHERE = "model.where={not: {role: [stem]}}"
 
 
-def _run(folder: Path, *arguments: str, timeout: float = 250) -> subprocess.CompletedProcess[str]:
-    for name, code in EXAMPLES.items():
-        (folder / f"{name}.py").write_text(code, encoding="utf-8")
+def _run(
+    folder: Path, *arguments: str, timeout: float = 250, code: Mapping[str, str] = EXAMPLES
+) -> subprocess.CompletedProcess[str]:
+    for name, text in code.items():
+        (folder / f"{name}.py").write_text(text, encoding="utf-8")
     (folder / "aggregation_top2.yaml").write_text(TOP2, encoding="utf-8")
     environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
     return subprocess.run(
@@ -64,6 +67,57 @@ def test_an_example_runs_to_a_report(tmp_path: Path, arguments: tuple[str, ...])
     assert done.returncode == 0, done.stdout + done.stderr
     reports = list((tmp_path / "runs" / "reports").glob("*.md"))
     assert len(reports) == 1
+
+
+CHANGES = {
+    "my_strategy": {"topk(2": "topk(1"},
+    "my_network": {"8, 3, spec": "9, 3, spec", "Conv2d(8, 16": "Conv2d(9, 16"},
+    "my_data": {"* 255": "* 254"},
+}
+
+
+@pytest.mark.parametrize(
+    ("module", "cell", "settings", "reason"),
+    [
+        ("my_strategy", "aggregation_top2.yaml/two", (), "strategy top2 (plug-in my_strategy) has changed since"),
+        ("my_network", "branch/ratio_4", ("model.name=tiny", WHERE), "network tiny (plug-in my_network) has changed"),
+        (
+            "my_data",
+            "branch/ratio_4",
+            ("data.name=stripes",),
+            "data set stripes (plug-in my_data) has changed since: content",
+        ),
+    ],
+)
+def test_results_of_changed_code_are_not_taken_for_those_of_the_code_before(
+    tmp_path: Path, module: str, cell: str, settings: tuple[str, ...], reason: str
+) -> None:
+    sizes = ("data.train_images=32", "data.validation_images=16", "data.test_images=16")
+    scale = ["--preset", "smoke", "--plugin", module, "--plugin", "my_study"]
+    scale += [part for value in (*settings, *sizes) for part in ("--set", value)]
+    run = ("run", cell.partition("/")[0], *scale, "--format", "md", "--dispatch", "inline", "--seeds")
+    code = EXAMPLES[module]
+    first = _run(tmp_path, *run, "1")
+    assert first.returncode == 0, first.stdout + first.stderr
+    before = _measured(tmp_path)
+    for old, new in CHANGES[module].items():
+        assert old in code
+        code = code.replace(old, new)
+    second = _run(tmp_path, *run, "2", code={**EXAMPLES, module: code})
+    assert second.returncode == 0, second.stdout + second.stderr
+    # Two rows of two seeds; only a training that does not name what has changed is used again.
+    assert len(_measured(tmp_path) - before) == (3 if module == "my_strategy" else 4)
+    changed_back = _run(tmp_path, "explain", cell, *scale, "--seeds", "3", "--seed", "0")
+    assert "seed 0: reused" in changed_back.stdout
+    code += "\nimport torch\ntorch.set_flush_denormal(True)\n" if module != "my_data" else ""
+    code = code.replace("* 254", "* 253")
+    told = _run(tmp_path, "explain", cell, *scale, "--seed", "0", code={**EXAMPLES, module: code})
+    assert reason in told.stdout, told.stdout + told.stderr
+    assert "reused" not in told.stdout
+
+
+def _measured(folder: Path) -> set[str]:
+    return {path.parent.name for path in folder.glob("runs/state/*/result.json")}
 
 
 def test_without_its_plugin_an_example_is_an_error(tmp_path: Path) -> None:

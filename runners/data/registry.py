@@ -8,13 +8,14 @@ has a source (`register_source`). Its facts are registered under the same name w
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from ablations.datasets import facts_of, folder_sets, get_dataset_facts
-from ablations.errors import DatasetError, UnknownNameError
+from ablations.datasets import facts_of, folder_sets, register_content, registered_facts
+from ablations.errors import AblationError, DatasetError, UnknownNameError
 from ablations.facts import DatasetFacts
+from ablations.fingerprint import digest as digest_of
 from runners.data.folder_sets import open_folder_set
 from runners.data.sources import BatchSettings, BatchSource, MemorySource, SplitSizes
 from runners.data.splits import Dataset
@@ -40,8 +41,14 @@ _LOADERS: dict[str, Loader] = {}
 _SOURCES: dict[str, SourceOpener] = {}
 
 
-def register_loader(name: str) -> Callable[[Loader], Loader]:
+_VERSIONS: dict[str, str | int] = {}
+
+
+def register_loader(name: str, *, version: str | int | None = None) -> Callable[[Loader], Loader]:
     """Decorates the function that reads data set `name` into memory.
+
+    Results belong to the content of the data set: it is loaded once per process to tell what that is, unless its facts
+    say a digest. With a `version` they belong to that instead; it must change when the content does.
 
     Raises:
         DatasetError: The name has a loader or a source already.
@@ -50,13 +57,17 @@ def register_loader(name: str) -> Callable[[Loader], Loader]:
     def register(loader: Loader) -> Loader:
         _refuse_duplicate(name)
         _LOADERS[name] = loader
+        _note_content(name, version, _loaded_digest)
         return loader
 
     return register
 
 
-def register_source(name: str) -> Callable[[SourceOpener], SourceOpener]:
+def register_source(name: str, *, version: str | int | None = None) -> Callable[[SourceOpener], SourceOpener]:
     """Decorates the function that opens data set `name`, whose images stay in files.
+
+    Results belong to the `digest` of the source, which is opened once per process to ask for it, unless the facts of
+    the data set say one. With a `version` they belong to that instead; it must change when the content does.
 
     Raises:
         DatasetError: The name has a loader or a source already.
@@ -65,9 +76,51 @@ def register_source(name: str) -> Callable[[SourceOpener], SourceOpener]:
     def register(opener: SourceOpener) -> SourceOpener:
         _refuse_duplicate(name)
         _SOURCES[name] = opener
+        _note_content(name, version, _opened_digest)
         return opener
 
     return register
+
+
+def opener_of(name: str) -> Loader | SourceOpener | None:
+    """Returns what reads data set `name`; `None` for folders of image files, and for facts without a reader."""
+    return _LOADERS.get(name) or _SOURCES.get(name)
+
+
+def data_version(name: str) -> str | int | None:
+    """Returns the version that was given when the reader of data set `name` was registered, or `None`."""
+    return _VERSIONS.get(name)
+
+
+def _note_content(name: str, version: str | int | None, digest: Callable[[str, Path | None, bool], str]) -> None:
+    _VERSIONS.pop(name, None)
+    if version is not None:
+        _VERSIONS[name] = version
+    register_content(name, partial(digest, name) if version is None else None)
+
+
+def _loaded_digest(name: str, root: Path | None, download: bool) -> str:
+    """Returns what names a loaded data set: its content, how it is normalised and its number of classes."""
+    dataset = _explained(name, lambda: _load_once(name, root, download))
+    statistics = [dataset.mean.tolist(), dataset.std.tolist()]
+    return digest_of({"content": dataset.digest, "statistics": statistics, "classes": dataset.facts.num_classes})
+
+
+def _opened_digest(name: str, root: Path | None, download: bool) -> str:
+    opener, facts = _SOURCES[name], registered_facts(name)
+    source = _explained(name, lambda: opener(facts, BatchSettings(batch_size=1), root=root, sizes=SplitSizes()))
+    return str(source.digest)
+
+
+def _explained(name: str, read: Callable[[], Any]) -> Any:
+    try:
+        return read()
+    except Exception as error:
+        reason = str(error) if isinstance(error, AblationError) else f"{type(error).__name__}: {error}"
+        raise DatasetError(
+            f"the content of data set {name!r} decides which results are its own, and it cannot be read: {reason} "
+            "Mend that, give its digest in DatasetFacts(digest=...), or register its reader with version=..."
+        ) from error
 
 
 def load_dataset(name: str, *, root: Path | None = None, download: bool = False) -> Dataset:
@@ -84,7 +137,7 @@ def load_dataset(name: str, *, root: Path | None = None, download: bool = False)
     """
     if name in _SOURCES or name in folder_sets():
         raise DatasetError(f"data set {name!r} does not fit in memory; open it with open_batches({name!r}, …)")
-    facts = get_dataset_facts(name)
+    facts = registered_facts(name)
     if name not in _LOADERS:
         raise UnknownNameError("data set with a loader", name, (*_LOADERS, *_SOURCES))
     return _LOADERS[name](facts, root=root, download=download)
@@ -117,7 +170,8 @@ def open_batches(
     sizes = sizes or SplitSizes()
     opener = _SOURCES.get(name, open_folder_set if name in folder_sets() else None)
     if opener is not None:
-        return opener(facts_of(name, root, image_size), settings, root=root, sizes=sizes)
+        facts = facts_of(name, root, image_size) if name in folder_sets() else registered_facts(name)
+        return opener(facts, settings, root=root, sizes=sizes)
     return MemorySource(_load_once(name, root, download), settings, sizes)
 
 

@@ -81,6 +81,12 @@ def kind_tags(node: Node) -> dict[str, str]:
     return tags
 
 
+def plugin_tags(state: NodeState) -> dict[str, str]:
+    """Returns the tag of the plug-ins with which a node was planned: those of today may be other ones."""
+    plugins = (state.about() or {}).get("plugins")
+    return {names.TAG_PLUGINS: canonical_json(plugins)[:_LONGEST_TAG]} if plugins else {}
+
+
 def _tuned(node: Node) -> tuple[str, ...]:
     """Returns which settings of a training, or of that whose checkpoint is evaluated, were tuned."""
     trial = node.trial if isinstance(node, EvaluationNode) else node

@@ -20,7 +20,7 @@ from runners.provenance import Commit
 from runners.state import NodeState
 from runners.tracking.experiment import FINISHED, KILLED, RUNNING, Experiment, KnownRun
 from runners.tracking.groups import group_run
-from runners.tracking.layout import dataset_input, kind_tags, note_tag, params_of, result_tags, study_tags
+from runners.tracking.layout import dataset_input, kind_tags, note_tag, params_of, plugin_tags, result_tags, study_tags
 from runners.tracking.notes import (
     Note,
     Origin,
@@ -187,6 +187,7 @@ class Tracker(Experiment):
         origin = read_origin(state)
         tags = {
             **kind_tags(node),
+            **plugin_tags(state),
             names.TAG_OWNER: self.place(state),
             names.TAG_HOST: socket.gethostname(),
             **_generation_tag(origin),
