@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ablations.addresses import sqlite_address
 from ablations.errors import ReportError
 from ablations.planning import Request
 from reports.results import FINISHED
@@ -38,7 +39,7 @@ class Wanted:
     @property
     def store(self) -> str:
         """The address of the store."""
-        return self.uri if "://" in self.uri else f"sqlite:///{Path(self.uri) / 'mlflow.db'}"
+        return self.uri if "://" in self.uri else sqlite_address(Path(self.uri) / "mlflow.db")
 
 
 @dataclass(frozen=True)

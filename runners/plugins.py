@@ -46,6 +46,7 @@ def load_plugins(plugins: Sequence[str]) -> None:
 
 def _load(name: str) -> None:
     module, _, attribute = name.partition(":")
+    folder = os.getcwd()
     try:
         loaded = importlib.import_module(module)
         if attribute:
@@ -54,3 +55,6 @@ def _load(name: str) -> None:
         raise
     except Exception as error:
         raise AblationError(f"plug-in {name!r} cannot be loaded: {type(error).__name__}: {error}") from error
+    finally:
+        # Relative paths of the command line are meant from where it was started.
+        os.chdir(folder)
