@@ -12,7 +12,8 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,12 +25,16 @@ HIDDEN = "***"
 _BARE_PATH = re.compile(r"[\w./ ~@:,+=-]*")
 """Paths whose address as a SQLite store is the path itself, in every version of SQLAlchemy."""
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]*):(?P<slashes>/+)(?P<rest>.*)", re.DOTALL)
-_ADDRESS_IN_TEXT = re.compile(r"[A-Za-z][\w+.-]*:/{1,3}[^\s\"'<>`]+")
+_ADDRESS_IN_TEXT = re.compile(r"[A-Za-z][\w+.-]*:/{1,3}[^\s\"'<>`]*[^\s\"'<>`).,;:]")
 _NAMED_SECRET = re.compile(
     r"(?i)((?:[\w-]*(?:passw(?:or)?d|pwd|token|secret|api[_-]?key|access[_-]?key|signature|credentials?)|\bsig|\bauth)"
     r"[\"']?\s*(?:=|:|%3D)\s*[\"']?)([^\s&\"',;)]+)"
 )
-_HEADER = re.compile(r"(?i)\b(basic|bearer)\s+[\w+/=.~-]{4,}")
+_HEADER = re.compile(
+    r"((?i:authorization)[\"']?\s*[:=]\s*[\"']?(?i:basic|bearer)?\s*|\b(?:Basic|Bearer)\s+(?=\S{16}))[^\s\"']+"
+)
+_SETTINGS = re.compile(r"\w+\s*=")
+"""An address as libpq writes it: host=… password=…"""
 _LONGEST_USER = 20
 """Longer user names are taken for tokens."""
 _ALONE = 4
@@ -68,7 +73,7 @@ def without_secrets(text: str, *addresses: str) -> str:
             text = text.replace(address, shown(address))
     secrets = {form for address in addresses if address for secret in secrets_of(address) for form in _forms(secret)}
     text = _ADDRESS_IN_TEXT.sub(lambda match: shown(match[0]), text)
-    text = _HEADER.sub(lambda match: f"{match[1]} {HIDDEN}", text)
+    text = _HEADER.sub(lambda match: f"{match[1]}{HIDDEN}", text)
     text = _NAMED_SECRET.sub(lambda match: f"{match[1]}{HIDDEN}", text)
     for secret in sorted(secrets, key=len, reverse=True):
         pattern = re.escape(secret)
@@ -86,6 +91,9 @@ def _secrets(address: str) -> Iterator[str]:
     scheme, slashes, rest = (parts["scheme"], parts["slashes"], parts["rest"]) if parts else ("", "", address)
     if parts is None and not _may_be_address(address):
         return
+    if parts is None and _SETTINGS.match(address):
+        yield from (match[2] for match in _NAMED_SECRET.finditer(address))
+        return
     if _is_file(scheme) and len(slashes) != 2:
         yield from _query_values(rest.partition("?")[2])
         return
@@ -101,6 +109,7 @@ def _secrets(address: str) -> Iterator[str]:
         yield base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode() if password else ""
     rest, _, fragment = rest.partition("#")
     yield fragment
+    yield from _query_values(fragment)
     rest, _, query = rest.partition("?")
     yield from _query_values(query)
     port = rest.partition("/")[0].rpartition("]")[2].partition(":")[2]
@@ -112,33 +121,38 @@ def hide_secrets(*addresses: str) -> None:
 
     Does nothing for addresses without secrets.
     """
-    secret_addresses = [address for address in addresses if address and secrets_of(address)]
-    if not secret_addresses:
-        return
-    make_record, show_traceback = logging.getLogRecordFactory(), sys.excepthook
+    fresh = [address for address in addresses if address not in _hidden_addresses and secrets_of(address)]
+    if fresh and not _hidden_addresses:
+        logging.setLogRecordFactory(partial(_make_hiding_record, logging.getLogRecordFactory()))
+        sys.excepthook = partial(_show_hiding, sys.excepthook)
+    _hidden_addresses.extend(fresh)
 
-    def make_hiding(*arguments: Any, **more: Any) -> logging.LogRecord:
-        record = make_record(*arguments, **more)
-        try:
-            record.msg, record.args = without_secrets(record.getMessage(), *secret_addresses), None
-        except Exception:
-            # A message that does not fit its arguments is the logger's business.
-            return record
-        if record.exc_info and record.exc_info[0] is not None:
-            # A formatter takes what stands here instead of formatting the traceback itself.
-            text = "".join(traceback.format_exception(*record.exc_info)).rstrip("\n")
-            record.exc_text = without_secrets(text, *secret_addresses)
+
+_hidden_addresses: list[str] = []
+
+
+def _make_hiding_record(make_record: Callable[..., logging.LogRecord], *arguments: Any, **more: Any) -> Any:
+    record = make_record(*arguments, **more)
+    try:
+        record.msg, record.args = without_secrets(record.getMessage(), *_hidden_addresses), None
+    except Exception:
+        # A message that does not fit its arguments is the logger's business.
         return record
+    if record.exc_info and record.exc_info[0] is not None:
+        # A formatter takes what stands here instead of formatting the traceback itself.
+        text = "".join(traceback.format_exception(*record.exc_info)).rstrip("\n")
+        record.exc_text = without_secrets(text, *_hidden_addresses)
+    return record
 
-    def show_hiding(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if issubclass(kind, KeyboardInterrupt):
-            show_traceback(kind, error, trace)
-            return
+
+def _show_hiding(
+    show: Callable[..., Any], kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        show(kind, error, trace)
+    else:
         text = "".join(traceback.format_exception(kind, error, trace))
-        sys.stderr.write(without_secrets(text, *secret_addresses))
-
-    logging.setLogRecordFactory(make_hiding)
-    sys.excepthook = show_hiding
+        sys.stderr.write(without_secrets(text, *_hidden_addresses))
 
 
 def sqlite_address(file: Path) -> str:
@@ -202,8 +216,7 @@ def _may_be_address(text: str) -> bool:
 def _without_scheme(address: str) -> str:
     if not _may_be_address(address):
         return address
-    if re.match(r"\w+\s*=", address):
-        # As libpq writes it: host=… password=…
+    if _SETTINGS.match(address):
         return _NAMED_SECRET.sub(lambda match: f"{match[1]}{HIDDEN}", address)
     return shown(f"http://{address}").removeprefix("http://")
 
