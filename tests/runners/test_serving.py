@@ -113,3 +113,40 @@ def test_no_server_outlives_the_verb_and_no_argument_tells_its_address(
     assert b"hunter2" not in output
     assert ui.returncode == (128 + number if number != signal.SIGKILL else -number)
     assert _is_gone(family, port)
+
+
+STUB = """
+import os, subprocess, sys
+
+def cli(arguments):
+    stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+    stubborn += "; print('up', flush=True); time.sleep(3600)"
+    child = subprocess.Popen([sys.executable, "-c", stubborn], stdout=subprocess.PIPE)
+    child.stdout.readline()
+    with open(os.environ["PIDS"], "w") as file:
+        file.write(f"{os.getpid()} {child.pid}")
+    os.rename(os.environ["PIDS"], os.environ["PIDS"] + ".whole")
+    assert "hunter2" in os.environ["MLFLOW_BACKEND_STORE_URI"]
+    child.wait()
+"""
+LAUNCH = "import sys; from runners.serving import serve; sys.exit(serve('http://me:hunter2@host', 5))"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
+def test_a_stubborn_server_and_its_children_end_too(tmp_path: Path, number: signal.Signals) -> None:
+    (tmp_path / "mlflow").mkdir()
+    (tmp_path / "mlflow" / "__init__.py").write_text("")
+    (tmp_path / "mlflow" / "cli.py").write_text(STUB)
+    pids = tmp_path / "pids"
+    env = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "PIDS": str(pids)}
+    process = subprocess.Popen([sys.executable, "-c", LAUNCH], cwd=ROOT, env=env)
+    deadline = time.monotonic() + _PATIENCE
+    while not (whole := tmp_path / "pids.whole").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    members = [psutil.Process(int(pid)) for pid in whole.read_text().split()]
+    assert all("hunter2" not in " ".join(member.cmdline()) for member in members)
+    process.send_signal(number)
+    assert process.wait(_PATIENCE) == (128 + number if number != signal.SIGKILL else -number)
+    while any(map(_is_alive, members)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(_is_alive, members))
