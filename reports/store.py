@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from ablations.addresses import hide_secrets, shown, sqlite_file, without_secrets
 from ablations.errors import TrackingError
@@ -52,6 +53,8 @@ def open_store(uri: str) -> MlflowClient:
         _check_file(file)
     elif uri.startswith(("http://", "https://")):
         _check_server(uri)
+    elif "://" in uri:
+        _check_address(uri)
     return MlflowClient(tracking_uri=uri)
 
 
@@ -75,6 +78,17 @@ def _check_file(path: Path) -> None:
             f"the tracking store {path} cannot be read: {why}. run_ablation.py sync with the same --runs-dir mends it "
             "if that can be done, or says what to do."
         )
+
+
+def _check_address(uri: str) -> None:
+    """Raises if the address of a data base cannot be read; the error that MLflow would let through quotes it."""
+    try:
+        make_url(uri)
+    except (ArgumentError, ValueError):
+        raise TrackingError(
+            f"the tracking store {shown(uri)} has no valid address: its port is not a number. In a password, write "
+            "/, ?, #, @ and : as %2F, %3F, %23, %40 and %3A."
+        ) from None
 
 
 def _check_server(uri: str) -> None:

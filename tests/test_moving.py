@@ -15,6 +15,8 @@ from mlflow import MlflowClient
 import run_ablation
 from ablations import vocabulary as names
 
+# The first test launches a study.
+pytestmark = pytest.mark.timeout(2400)
 ROOT = Path(__file__).resolve().parent.parent
 STUDY = """\
 name: tiny
