@@ -156,14 +156,14 @@ def _show_hiding(
 
 
 def sqlite_address(file: Path) -> str:
-    """Return the address of a SQLite store in a file; a relative path is meant from the current folder.
+    """Return the address of a SQLite store in a file; a relative path stays relative.
 
     Characters that mean something in an address (`%`, `?`, `#`, a line break) are encoded as SQLAlchemy reads them.
 
     Raises:
         TrackingError: If the path is not text in UTF-8.
     """
-    path = os.path.abspath(file)
+    path = os.fspath(file)
     try:
         path.encode()
     except UnicodeEncodeError:

@@ -88,7 +88,7 @@ def schema() -> None:
 
 def tracking_uri(runs_dir: Path) -> str:
     """Returns `MLFLOW_TRACKING_URI`, or the SQLite store in `runs_dir`."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_address(runs_dir / "mlflow.db")
+    return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_address(runs_dir.absolute() / "mlflow.db")
 
 
 def store_answers(uri: str) -> bool:
