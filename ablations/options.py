@@ -41,9 +41,30 @@ _TUNED = (
         help="The same, with the values in this file or folder instead of tuning/ in the runs folder.",
     ),
 )
+
+
+class RunsFolder(click.Path):
+    """The path of a runs folder: `~` stands for the home folder, also where no shell has seen it."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, file_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path, refusing one that would mean the current folder without saying so."""
+        text = os.fspath(value)
+        if not text.strip():
+            self.fail("it is empty. Name a folder, or . for the current one.", param, ctx)
+        if text.startswith("~"):
+            try:
+                value = Path(text).expanduser()
+            except RuntimeError:
+                self.fail(f"{text!r} names a user who has no home folder here.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 runs_option = click.option(
     "--runs-dir",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=RunsFolder(),
     default=Path("runs"),
     show_default=True,
     help="Folder for states, the local tracking store and reports.",

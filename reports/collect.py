@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import json
 import math
-import tempfile
 from collections.abc import Iterable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -21,11 +19,12 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from ablations import vocabulary as names
+from ablations.addresses import shown
 from ablations.errors import ReportError
 from ablations.estimates import Record
 from ablations.fingerprint import SHORT, canonical_json
 from ablations.planning import Cell, Plan
-from reports.artifacts import artifact, read_each, without_progress_bar
+from reports.artifacts import artifact, has_artifact, read_each, without_progress_bar
 from reports.attention import profile_rows
 from reports.correctness import Correctness, compared_by_image, read_correctness
 from reports.curves import curve_rows, finite
@@ -239,10 +238,10 @@ def _attention(client: MlflowClient, plan: Plan, chosen: dict[str, Run]) -> tupl
     unreadable = []
     for key in wanted:
         run_id = chosen[key].info.run_id
-        if _status(chosen[key]) != FINISHED or not _has_artifact(client, run_id, names.ATTENTION_FILE):
+        if _status(chosen[key]) != FINISHED or not has_artifact(client.tracking_uri, chosen[key], names.ATTENTION_FILE):
             continue
         try:
-            profile = _download(client, run_id, names.ATTENTION_FILE)
+            profile = _download(client, chosen[key], names.ATTENTION_FILE)
             check_owner(profile, key)
             rows += [(key, *row) for row in profile_rows(profile)]
         except ValueError as error:
@@ -274,13 +273,9 @@ def _read_correctness(uri: str, run: Run) -> Correctness | str:
     return found
 
 
-def _has_artifact(client: MlflowClient, run_id: str, path: str) -> bool:
-    return any(file.path == path for file in client.list_artifacts(run_id))
-
-
-def _download(client: MlflowClient, run_id: str, path: str) -> str:
-    with tempfile.TemporaryDirectory(prefix="dyconv-report-") as folder, without_progress_bar():
-        return Path(client.download_artifacts(run_id, path, folder)).read_text(encoding="utf-8")
+def _download(client: MlflowClient, run: Run, path: str) -> str:
+    with without_progress_bar():
+        return artifact(client.tracking_uri, run, path)
 
 
 def _run_rows(plan: Plan, chosen: dict[str, Run]) -> list[tuple[Any, ...]]:
@@ -313,6 +308,6 @@ def _nothing(plan: Plan, uri: str) -> str:
     studies = " ".join(study.name for study in plan.studies)
     preset = plan.request.preset.name
     return (
-        f"the store {uri} holds no finished run of {studies} with preset {preset!r} and these settings. "
+        f"the store {shown(uri)} holds no finished run of {studies} with preset {preset!r} and these settings. "
         f"Run it first: run_ablation.py run {studies} --preset {preset}"
     )

@@ -10,6 +10,7 @@ import pandas as pd
 from mlflow.entities import Run
 
 from ablations import vocabulary as names
+from ablations.addresses import shown
 from ablations.errors import ReportError
 from ablations.factors import Factor
 from ablations.optimisations import SearchPlan, repeat_fingerprint
@@ -44,7 +45,7 @@ def collect_search(plan: SearchPlan, tracking_uri: str) -> SearchResults:
     kept = [row for row in rows if row is not None]
     if not kept:
         raise ReportError(
-            f"the store {tracking_uri} holds no finished trial of search {plan.search.name!r} at preset "
+            f"the store {shown(tracking_uri)} holds no finished trial of search {plan.search.name!r} at preset "
             f"{plan.request.preset.name!r}. Run it first: run_ablation.py search {plan.search.name}"
         )
     frame = pd.DataFrame(kept, columns=[*SEARCH_COLUMNS, *plan.search.factors])

@@ -15,6 +15,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from ablations import vocabulary as names
+from ablations.addresses import shown
 from ablations.errors import AblationError, ReportError, UnknownNameError
 from ablations.fingerprint import SHORT
 from ablations.planning import CANARY, Plan, make_plan
@@ -55,7 +56,7 @@ def read_side(wanted: Wanted) -> Side:
         raise unknown
     told = next((run.data.params for run in tagged if run.data.tags.get(names.TAG_KIND) == "study"), {})
     by = _Choice(study, name, study.metric if study else told.get("metric", names.TEST_TOP1), wanted, plan)
-    place = f"study {name!r} in experiment {experiment} of {wanted.store}"
+    place = f"study {name!r} in experiment {experiment} of {shown(wanted.store)}"
     measured = [run for run in found if run.data.tags.get(names.TAG_KIND) in _MEASURED]
     rows, warnings = _rows(
         _of_plan(measured, plan) if plan and not wanted.commit else _of_tags(measured, by, place), by

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from ablations.addresses import shown, sqlite_address
 from ablations.errors import ReportError
 from ablations.planning import Request
 from reports.results import FINISHED
@@ -38,7 +38,7 @@ class Wanted:
     @property
     def store(self) -> str:
         """The address of the store."""
-        return self.uri if "://" in self.uri else f"sqlite:///{Path(self.uri) / 'mlflow.db'}"
+        return self.uri if "://" in self.uri else sqlite_address(Path(self.uri) / "mlflow.db")
 
 
 @dataclass(frozen=True)
@@ -128,8 +128,7 @@ class Side:
     @property
     def shown_store(self) -> str:
         """The store's address without what would open it."""
-        parts = urlsplit(self.wanted.store)
-        return self.wanted.store.replace(f"{parts.netloc}", parts.netloc.rpartition("@")[2], 1)
+        return shown(self.wanted.store)
 
 
 @dataclass(frozen=True)

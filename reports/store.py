@@ -15,9 +15,12 @@ from urllib.parse import urlsplit
 from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from ablations.addresses import hide_secrets, shown, sqlite_file, without_secrets
 from ablations.errors import TrackingError
+from ablations.store_file import Condition, inspect_store
 
 PAGE = 1000
 """Runs that are asked for at once."""
@@ -30,10 +33,11 @@ def explained(uri: str) -> Iterator[None]:
     """Turns what goes wrong with a store into a `TrackingError` that names it."""
     try:
         yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
+        text = without_secrets(str(error).strip(), uri)
+        reason = text.splitlines()[0] if text else type(error).__name__
         raise TrackingError(
-            f"the tracking store {uri} cannot be read: {reason}. Check MLFLOW_TRACKING_URI, or start the server."
+            f"the tracking store {shown(uri)} cannot be read: {reason}. Check MLFLOW_TRACKING_URI, or start the server."
         ) from None
 
 
@@ -43,18 +47,60 @@ def open_store(uri: str) -> MlflowClient:
     Raises:
         TrackingError: If there is no such store.
     """
-    parts = urlsplit(uri)
-    if parts.scheme == "sqlite":
-        path = uri.partition("///")[2].partition("?")[0]
-        if not Path(path).is_file():
-            raise TrackingError(
-                f"there is no tracking store at {path}. Run a study first (run_ablation.py run …), or set "
-                "MLFLOW_TRACKING_URI to the store that holds the runs."
-            )
-    elif parts.scheme in ("http", "https") and parts.hostname:
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        socket.create_connection((parts.hostname, port), timeout=_CONNECT_SECONDS).close()
+    hide_secrets(uri)
+    file = sqlite_file(uri)
+    if file is not None:
+        _check_file(file)
+    elif uri.startswith(("http://", "https://")):
+        _check_server(uri)
+    elif "://" in uri:
+        _check_address(uri)
     return MlflowClient(tracking_uri=uri)
+
+
+def _check_file(path: Path) -> None:
+    """Raises if MLflow would make the store, or migrate it in its place, instead of reading it."""
+    # The first of these registers all tables.
+    import mlflow.store.db.utils  # noqa: F401
+    from mlflow.store.db.base_sql_model import Base
+
+    found = inspect_store(path)
+    if found.condition is Condition.ABSENT:
+        raise TrackingError(
+            f"there is no tracking store at {path}. Run a study first (run_ablation.py run …), or set "
+            "MLFLOW_TRACKING_URI to the store that holds the runs."
+        )
+    if found.condition is not Condition.USABLE or not set(Base.metadata.tables) <= found.tables:
+        why = found.condition.value
+        if found.condition is Condition.USABLE:
+            why = f"it was made by an earlier MLflow (its schema is {found.revision})"
+        raise TrackingError(
+            f"the tracking store {path} cannot be read: {why}. run_ablation.py sync with the same --runs-dir mends it "
+            "if that can be done, or says what to do."
+        )
+
+
+def _check_address(uri: str) -> None:
+    """Raises if the address of a data base cannot be read; the error that MLflow would let through quotes it."""
+    try:
+        make_url(uri)
+    except (ArgumentError, ValueError):
+        raise TrackingError(
+            f"the tracking store {shown(uri)} has no valid address: its port is not a number. In a password, write "
+            "/, ?, #, @ and : as %2F, %3F, %23, %40 and %3A."
+        ) from None
+
+
+def _check_server(uri: str) -> None:
+    try:
+        parts = urlsplit(uri)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        raise TrackingError(
+            f"the tracking server {shown(uri)} has no valid address: its port is not a number from 1 to 65535, or a "
+            "bracket is missing. In a password, write /, ?, #, @ and : as %2F, %3F, %23, %40 and %3A."
+        ) from None
+    socket.create_connection((parts.hostname or "", port), timeout=_CONNECT_SECONDS).close()
 
 
 def search_runs(client: MlflowClient, experiments: list[str], query: str) -> Iterator[Run]:

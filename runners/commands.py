@@ -8,11 +8,10 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ablations.addresses import shown, sqlite_address, sqlite_file
 from ablations.errors import AblationError
 from ablations.options import (
     INTERRUPTED,
@@ -60,16 +60,23 @@ def list_studies(preset: str | None, plugins: tuple[str, ...]) -> None:
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
 def ui(runs_dir: Path, port: int) -> None:
     """The MLflow UI on the right store, bound to 127.0.0.1."""
+    from runners.serving import serve
     from runners.tracking import prepare_store
+    from runners.tracking.local_store import copy_for_reading, is_read_only
 
     uri = tracking_uri(runs_dir)
-    prepare_store(uri)
-    if uri.startswith(("http://", "https://")):
-        console().print(f"The tracking server is {uri}; open it in a browser.")
-        return
-    console().print(f"MLflow UI on http://127.0.0.1:{port} (Ctrl-C ends it)")
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--host", "127.0.0.1"]
-    sys.exit(subprocess.run([*command, "--port", str(port)], check=False).returncode)
+    file = sqlite_file(uri)
+    with ExitStack() as stack:
+        if file is not None and is_read_only(file):
+            uri = sqlite_address(stack.enter_context(copy_for_reading(file)))
+            console().print("The runs folder cannot be written: what is changed in the UI is not kept.", markup=False)
+        prepare_store(uri)
+        if uri.startswith(("http://", "https://")):
+            console().print(f"The tracking server is {shown(uri)}; open it in a browser.", markup=False)
+            return
+        console().print(f"MLflow UI on http://127.0.0.1:{port} (Ctrl-C ends it)")
+        code = serve(uri, port)
+    sys.exit(code)
 
 
 @click.command(epilog=examples("schema > study.schema.json"))
@@ -82,7 +89,7 @@ def schema() -> None:
 
 def tracking_uri(runs_dir: Path) -> str:
     """Returns `MLFLOW_TRACKING_URI`, or the SQLite store in `runs_dir`."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{runs_dir}/mlflow.db"
+    return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_address(runs_dir.absolute() / "mlflow.db")
 
 
 def store_answers(uri: str) -> bool:
@@ -320,7 +327,6 @@ def tell(summary: Summary, uri: str | None, studies: Sequence[str], verb: str = 
     from rich.markup import escape
 
     from runners.display import clock
-    from runners.tracking.store import shown
 
     out = console()
     if summary.finished or summary.failures:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -30,7 +31,7 @@ def write_atomically(path: Path, write: Callable[[Path], None], *, flush: bool =
     with _temporary(path, write, flush) as temporary:
         temporary.replace(path)
         if flush:
-            _flush_folder(path.parent)
+            flush_folder(path.parent)
 
 
 def write_once(path: Path, write: Callable[[Path], None], *, flush: bool = True) -> bool:
@@ -45,7 +46,7 @@ def write_once(path: Path, write: Callable[[Path], None], *, flush: bool = True)
         written = _link_once(temporary, path)
         temporary.unlink(missing_ok=True)
         if flush:
-            _flush_folder(path.parent)
+            flush_folder(path.parent)
         return written
 
 
@@ -97,7 +98,7 @@ def _rename_once(temporary: Path, path: Path) -> bool:
     return True
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
     """Makes the renaming last through a power failure; only POSIX systems can, and need to."""
     if os.name != "posix":
         return
@@ -164,9 +165,11 @@ def check_writable(folder: Path, needed_bytes: int = 0) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe.{os.getpid()}"
-        probe.write_bytes(b"x")
-        probe.unlink()
+        # Under a random name, and only if there is nothing there: neither a link nor the probe of another container,
+        # where a process may have the same number, is ever written to.
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".probe.") as probe:
+            probe.write(b"x")
+            probe.flush()
         status = os.statvfs(folder)
     except OSError as error:
         raise OutputError(

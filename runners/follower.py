@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Self
 
+from ablations.addresses import shown
 from ablations.errors import OutputError
 from ablations.planning import Node, Plan
 from runners import leases
@@ -25,7 +26,7 @@ from runners.state import NodeState, StateStore
 from runners.tracking.claims import HEARTBEAT_SECONDS, Verdict
 from runners.tracking.desk import SYNC_SECONDS, Desk, Job, Wish, can_start
 from runners.tracking.notes import Source, add_origin
-from runners.tracking.store import answers, is_shared, reason, shown, without_retries
+from runners.tracking.store import answers, is_shared, reason, without_retries
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 _AWAY_SECONDS, _CALL_SECONDS = 20.0, 120.0

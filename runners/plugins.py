@@ -83,6 +83,7 @@ def check_plugins(node: Node, described: Mapping[str, Any] | None) -> None:
 
 def _load(name: str) -> None:
     module, _, attribute = name.partition(":")
+    folder = os.getcwd()
     try:
         loaded = importlib.import_module(module)
         # A worker is given many tasks, and what is called twice registers its names twice.
@@ -93,6 +94,9 @@ def _load(name: str) -> None:
         raise
     except Exception as error:
         raise AblationError(f"plug-in {name!r} cannot be loaded: {type(error).__name__}: {error}") from error
+    finally:
+        # Relative paths of the command line are meant from where it was started.
+        os.chdir(folder)
 
 
 _Entry = tuple[Kind, str, object, str | int | None]

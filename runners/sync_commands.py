@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ablations.addresses import shown
 from ablations.options import (
     UNSYNCED,
     all_option,
@@ -61,8 +62,6 @@ def _study_names(studies: tuple[str, ...], states: StateStore) -> set[str]:
 
 
 def _told(done: Synced, uri: str) -> list[str]:
-    from runners.tracking.store import shown
-
     lines = [f"left out: {problem}" for problem in done.problems]
     if done.followed:
         lines.append(f"{done.followed} runs are left to the launch that follows them")

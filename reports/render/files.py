@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from ablations.errors import OutputError
@@ -34,12 +36,15 @@ def write_atomically(path: Path, content: bytes) -> Path:
     Raises:
         OutputError: If it cannot be written; the old file, if any, is untouched.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Not the process number, which another container may have too; and only if there is nothing, not even a link.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     try:
-        temporary.write_bytes(content)
+        with temporary.open("xb") as file:
+            file.write(content)
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise _explained(path, error) from None
     return path
 

@@ -27,6 +27,7 @@ from runners.dispatch.base import Answer, Completion
 from runners.dispatch.settings import DispatchSettings, cores
 from runners.dispatch.slots import Slots, make_slots, usable_gpus
 from runners.lifetime import die_with_parent
+from runners.sockets import use_short_sockets
 from runners.task import Task
 from runners.trial import Status, count_gpus, run_node, warm_up
 
@@ -164,6 +165,7 @@ def start_server(threads: int) -> None:
     # Set before workers start: OpenMP reads it once, when torch is imported.
     for variable in _THREAD_VARIABLES:
         os.environ[variable] = str(threads)
+    use_short_sockets()
     if _HAS_SERVER:
         forkserver.set_forkserver_preload([_PRELOADED])
         forkserver.ensure_running()

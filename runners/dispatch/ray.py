@@ -22,10 +22,12 @@ import ray
 from ray.exceptions import NodeDiedError, OutOfMemoryError, RayError, RayTaskError, WorkerCrashedError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from ablations.addresses import shown, without_secrets
 from ablations.errors import AblationError, DispatchError, OptionError
 from runners.dispatch.base import Answer, Completion
 from runners.dispatch.remote import call, check_visible, run_remotely
 from runners.dispatch.settings import DispatchSettings, cores
+from runners.sockets import use_short_sockets
 from runners.task import Task
 
 _CONNECT_SECONDS = 10.0
@@ -121,6 +123,7 @@ class RayDispatcher:
         s = self._settings
         # A cluster of one's own tells nobody that it is there.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        use_short_sockets()
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
         if s.ray_address is None:
             gpus = {"num_gpus": 0} if s.device == "cpu" else {}
@@ -136,8 +139,9 @@ class RayDispatcher:
             ray.init(**options)
         except (ConnectionError, RuntimeError, ValueError, OSError, RayError) as error:
             ray.shutdown()
-            where = s.ray_address or "this machine"
-            raise DispatchError(f"Ray on {where} cannot be used: {str(error).strip().splitlines()[0]}") from None
+            where = shown(s.ray_address or "this machine")
+            cause = without_secrets(str(error), s.ray_address or "").strip().splitlines()[0]
+            raise DispatchError(f"Ray on {where} cannot be used: {cause}") from None
         # What it prints of dead workers the launcher tells too; a Ray that does not know this one prints it.
         ray._private.worker._worker_logs_enabled = False
 

@@ -9,6 +9,7 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ablations.addresses import shown
 from ablations.errors import OptionError, UnknownNameError
 from runners.dispatch.slots import is_device
 from runners.dispatch.slurm_options import SlurmOptions
@@ -65,7 +66,9 @@ class DispatchSettings:
         if self.ray_address is not None and self.name != "ray":
             raise OptionError(f"--ray-address is read only with --dispatch ray, and that is {self.name}.")
         if self.ray_address is not None and not _RAY_ADDRESS.fullmatch(self.ray_address):
-            raise OptionError(f"--ray-address {self.ray_address}: it must be HOST:PORT as `ray start` tells, or auto.")
+            raise OptionError(
+                f"--ray-address {shown(self.ray_address)}: it must be HOST:PORT as `ray start` tells, or auto."
+            )
         if self.slurm != SlurmOptions() and self.name != "slurm":
             raise OptionError(f"--slurm is read only with --dispatch slurm, and that is {self.name}.")
         if self.name == "inline" and (self.workers or 1) > 1:

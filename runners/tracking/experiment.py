@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 from ablations import vocabulary as names
+from ablations.addresses import sqlite_file
+from ablations.store_file import local_folder
 from runners.tracking.store import is_shared
 
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
@@ -111,9 +112,16 @@ class Experiment:
     def _create(self, name: str, artifacts: Path) -> str:
         from mlflow.exceptions import MlflowException
 
-        location = None if is_shared(self.uri) else (artifacts.resolve() / names.slug(name)).as_uri()
+        location, tags = None, None
+        if not is_shared(self.uri):
+            folder = artifacts.resolve() / names.slug(name)
+            location = folder.as_uri()
+            store = sqlite_file(self.uri)
+            if store is not None and store.resolve().parent / "artifacts" == folder.parent:
+                # It says that the artifacts go wherever the store is moved or copied to.
+                tags = {names.TAG_ARTIFACTS: folder.name}
         try:
-            return str(self.client.create_experiment(name, artifact_location=location))
+            return str(self.client.create_experiment(name, artifact_location=location, tags=tags))
         except MlflowException:
             # Another launch may have been a moment faster.
             found = self._find(name)
@@ -207,12 +215,7 @@ class Experiment:
 
 def _local_folder(run: KnownRun) -> Path | None:
     """Returns where the artifacts of a run lie on this machine, or `None`; the client would ask for all of the run."""
-    if urlsplit(run.artifacts).scheme != "file":
-        return None
-    from mlflow.utils.file_utils import local_file_uri_to_path
-
-    folder_of: Any = local_file_uri_to_path
-    return Path(folder_of(run.artifacts))
+    return local_folder(run.artifacts) if run.artifacts.startswith("file:") else None
 
 
 def _batches(events: Iterable[Mapping[str, Any]]) -> Iterator[list[Any]]:

@@ -54,7 +54,7 @@ class Tracker(Experiment):
     ) -> None:
         super().__init__(uri, experiment, artifacts)
         self.preset, self.commit = preset, commit
-        self.key = store_key(uri, experiment)
+        self.key = store_key(uri, experiment, artifacts.parent)
         self._places: dict[Path, str] = {}
         self._steps: dict[str, int] = {}
         self._groups: dict[str, str] = {}

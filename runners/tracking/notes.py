@@ -17,6 +17,7 @@ from typing import Any
 
 from typing_extensions import TypedDict
 
+from ablations.addresses import sqlite_file
 from runners.files import write_json
 from runners.provenance import Commit
 from runners.state import NodeState, StateStore
@@ -40,10 +41,24 @@ class Note:
     complete: bool = False
 
 
-def store_key(uri: str, experiment: str) -> str:
-    """Returns under which key notes about an experiment of a store are kept; passwords in the URI do not count."""
+def store_key(uri: str, experiment: str, folder: Path | None = None) -> str:
+    """Returns under which key notes about an experiment of a store are kept.
+
+    Passwords in the URI do not count, nor does the place of a SQLite store beside the state folders: both are moved
+    together.
+
+    Args:
+        uri: The store.
+        experiment: Name of the experiment.
+        folder: The runs folder.
+    """
+    file = sqlite_file(uri)
+    if file is not None:
+        is_beside = folder is not None and file.resolve().parent == folder.resolve()
+        # As the default store was always called, so that notes of earlier versions stay valid.
+        uri = f"sqlite:///runs/{file.name}" if is_beside else f"sqlite:///{file}"
     scheme, separator, rest = uri.rstrip("/").partition("://")
-    place = rest.rpartition("@")[2] if separator and scheme != "sqlite" else rest
+    place = rest.rpartition("@")[2] if separator and file is None else rest
     return hashlib.sha256(f"{scheme}{separator}{place}\n{experiment}".encode()).hexdigest()[:16]
 
 
@@ -222,15 +237,20 @@ def unsynced(states: StateStore, uri: str, fingerprints: Iterable[str] | None = 
         fingerprints: The nodes to look at; all that have a folder by default.
     """
     wanted = fingerprints if fingerprints is not None else states.fingerprints()
-    counted = {fingerprint: _lines_left(states[fingerprint], uri) for fingerprint in wanted}
+    file = sqlite_file(uri)
+    # Notes may be about a store that is gone, or that was not copied with the state folders.
+    is_gone = file is not None and not file.exists()
+    counted = {fingerprint: _lines_left(states[fingerprint], uri, is_gone=is_gone) for fingerprint in wanted}
     return {fingerprint: lines for fingerprint, lines in counted.items() if lines}
 
 
-def _lines_left(state: NodeState, uri: str) -> int:
+def _lines_left(state: NodeState, uri: str, *, is_gone: bool) -> int:
     origin = read_origin(state)
     if origin is None or state.foreign() is not None:
         return 0
-    return max((lines_left(state, store_key(uri, name)) for name in origin.experiments), default=0)
+    folder = state.folder.parent.parent
+    keys = ["" if is_gone else store_key(uri, name, folder) for name in origin.experiments]
+    return max((lines_left(state, key) for key in keys), default=0)
 
 
 def lines_left(state: NodeState, key: str) -> int:

@@ -7,16 +7,18 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from ablations.addresses import hide_secrets, is_sqlite, shown, sqlite_file, without_secrets
 from ablations.errors import OutputError, TrackingError
 from runners.files import exclusively
 from runners.importing import without_collection
 
+_log = logging.getLogger(__name__)
 _CONNECT_SECONDS = 5.0
 _REMEDY = "set MLFLOW_TRACKING_URI to another, or train without one: run --offline, and sync later."
 _RETRIES, _TIMEOUT = "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"
@@ -31,30 +33,33 @@ _REQUEST_FAILED = {
 
 def is_shared(uri: str) -> bool:
     """Whether launches that share no folder may write to the store."""
-    return not uri.startswith("sqlite:")
+    return not is_sqlite(uri)
 
 
-def shown(uri: str) -> str:
-    """Returns the store's URI without a password, to be printed."""
-    scheme, separator, rest = uri.partition("://")
-    user, at, _ = rest.partition("/")[0].rpartition("@")
-    return uri if not at else f"{scheme}{separator}{user.partition(':')[0]}@{rest[len(user) + 1 :]}"
+def prepare_store(uri: str, tell: Callable[[str], None] = _log.warning) -> None:
+    """Makes sure the store answers, and creates or mends a SQLite one, before anything else uses it.
 
+    A SQLite store that was moved or copied with its artifacts names their new place from then on.
 
-def prepare_store(uri: str) -> None:
-    """Makes sure the store answers, and creates a SQLite one, before anything else uses it.
+    Args:
+        uri: The store.
+        tell: Is told in a sentence what had to be mended.
 
     Raises:
-        TrackingError: If the store cannot be reached or created.
+        TrackingError: If the store cannot be reached, created or mended.
+        OutputError: If its folder cannot be written.
     """
     # Before the import: what is measured here is nobody else's business.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    hide_secrets(uri)
     # Its parts are imported when they are first used, and the tables of a new store are made.
     with without_collection() if "mlflow" not in sys.modules else nullcontext():
-        _prepare(uri)
+        _prepare(uri, tell)
 
 
-def _prepare(uri: str) -> None:
+def _prepare(uri: str, tell: Callable[[str], None]) -> None:
+    if uri.startswith(("http://", "https://")):
+        _check_server(uri)
     from mlflow import MlflowClient
 
     # After the import, which sets the levels itself: creating a store is not news to a user.
@@ -64,12 +69,26 @@ def _prepare(uri: str) -> None:
     os.environ.setdefault(_TIMEOUT, "20")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    if uri.startswith(("http://", "https://")):
-        _check_server(uri)
-    elif uri.startswith("sqlite:///"):
-        _make_parent(_file_of(uri))
-    with explained(uri), without_retries(), _alone(uri):
-        MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
+    file = sqlite_file(uri)
+    with explained(uri), without_retries():
+        if file is None:
+            MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
+        else:
+            _make_parent(file)
+            # Of several launches that make or mend a store at once most would fail.
+            with exclusively(file.with_name(f"{file.name}.lock")):
+                _prepare_file(uri, file, tell)
+
+
+def _prepare_file(uri: str, file: Path, tell: Callable[[str], None]) -> None:
+    from mlflow import MlflowClient
+
+    from runners.tracking.local_store import bring_artifacts_along, make_usable
+
+    make_usable(file, tell)
+    MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
+    if bring_artifacts_along(file):
+        tell(f"the tracking store {file} had been moved or copied: its artifacts are those beside it from now on")
 
 
 @contextmanager
@@ -85,7 +104,7 @@ def explained(uri: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise TrackingError(
-            f"the tracking store {shown(uri)} cannot be used: {reason(error)}. Check it, {_REMEDY}"
+            f"the tracking store {shown(uri)} cannot be used: {reason(error, uri)}. Check it, {_REMEDY}"
         ) from None
 
 
@@ -122,25 +141,20 @@ def _setting(variable: str, value: str) -> Iterator[None]:
             os.environ[variable] = before
 
 
-def _alone(uri: str) -> AbstractContextManager[None]:
-    """Keeps other launches out while a SQLite store is created: of several that try at once most would fail."""
-    if not uri.startswith("sqlite:///"):
-        return nullcontext()
-    path = _file_of(uri)
-    return exclusively(path.with_name(f"{path.name}.lock"))
-
-
-def _file_of(uri: str) -> Path:
-    return Path(uri.removeprefix("sqlite:///").split("?")[0])
-
-
 def _check_server(uri: str) -> None:
-    parts = urlsplit(uri)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        parts = urlsplit(uri)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        raise TrackingError(
+            f"the tracking server {shown(uri)} has no valid address: its port is not a number from 1 to 65535, or a "
+            f"bracket is missing. In a password, write /, ?, #, @ and : as %2F, %3F, %23, %40 and %3A; or {_REMEDY}"
+        ) from None
     try:
         socket.create_connection((parts.hostname or "", port), timeout=_CONNECT_SECONDS).close()
-    except OSError as error:
-        raise TrackingError(f"the tracking server {shown(uri)} does not answer: {error}. Start it, {_REMEDY}") from None
+    except (OSError, UnicodeError) as error:
+        cause = without_secrets(str(error), uri)
+        raise TrackingError(f"the tracking server {shown(uri)} does not answer: {cause}. Start it, {_REMEDY}") from None
 
 
 def _make_parent(path: Path) -> None:
@@ -152,9 +166,14 @@ def _make_parent(path: Path) -> None:
         raise TrackingError(f"the tracking store {path} is not writable. Choose another folder.")
 
 
-def reason(error: BaseException) -> str:
-    """Returns what an error says in one line; of a failed request what it comes down to."""
-    text = str(error).strip()
+def reason(error: BaseException, uri: str | None = None) -> str:
+    """Returns what an error says in one line, without secrets; of a failed request what it comes down to.
+
+    Args:
+        error: The error.
+        uri: The store that it is about, `MLFLOW_TRACKING_URI` by default.
+    """
+    text = without_secrets(str(error).strip(), uri or "", os.environ.get("MLFLOW_TRACKING_URI", ""))
     for pattern, told in _REQUEST_FAILED.items():
         found = re.search(pattern, text)
         if found is not None and "HTTPConnectionPool" in text:

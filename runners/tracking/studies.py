@@ -20,6 +20,7 @@ from runners.tracking.descriptions import Links, VariantRecord, study_note, vari
 from runners.tracking.experiment import FINISHED
 from runners.tracking.layout import settings_of
 from runners.tracking.nodes import Tracker
+from runners.tracking.store import reason
 
 _LONGEST_TAG = 5000
 """Characters that every store of MLflow's takes."""
@@ -75,7 +76,9 @@ def write_study_summary(
             tracker.client.delete_run(old)
         return run_id
     except Exception as error:
-        raise TrackingError(f"the summary of study {study.name!r} could not be tracked: {error}") from error
+        raise TrackingError(
+            f"the summary of study {study.name!r} could not be tracked: {reason(error, tracker.uri)}"
+        ) from None
 
 
 def _tags(tracker: Tracker, plan: Plan, study: Study) -> dict[str, str]:

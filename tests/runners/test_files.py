@@ -6,6 +6,7 @@ import errno
 import json
 import multiprocessing
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -168,3 +169,49 @@ def test_a_lock_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write"), exclusively(tmp_path / "file" / "lock"):
         pass
+
+
+def test_a_probe_follows_no_link_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from runners.files import check_writable
+
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    for name in (".probe", f".probe.{os.getpid()}", ".probe.1"):
+        (folder / name).symlink_to(victim)
+    before = {path.name for path in folder.iterdir()}
+    check_writable(folder)
+    assert victim.read_text() == "precious"
+    assert {path.name for path in folder.iterdir()} == before
+
+
+def test_probes_of_containers_with_the_same_process_number_do_not_meet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from runners.files import check_writable
+
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    statvfs, seen = os.statvfs, []
+
+    def look(folder: Path) -> os.statvfs_result:
+        seen.append(sorted(path.name for path in tmp_path.iterdir()))
+        return statvfs(folder)
+
+    monkeypatch.setattr(os, "statvfs", look)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: check_writable(tmp_path), range(200)))
+    assert len(seen) == 200
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_report_is_written_beside_a_link_that_has_the_old_temporary_name(tmp_path: Path) -> None:
+    from reports.render.files import write_atomically as write_report
+
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / f".report.md.{os.getpid()}.tmp").symlink_to(victim)
+    write_report(tmp_path / "report.md", b"new")
+    assert victim.read_text() == "precious"
+    assert (tmp_path / "report.md").read_bytes() == b"new"
+    assert not (tmp_path / "report.md").is_symlink()

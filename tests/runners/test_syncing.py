@@ -157,9 +157,9 @@ def test_an_emptied_store_gets_everything_although_the_notes_say_it_has(
     # Another path, as MLflow keeps a store open: but one whose notes are those of the first.
     other = _store(empty_store, tmp_path, "again.db")
     (state,) = (bench.states[key] for key in bench.states.fingerprints())
-    note = read_note(state, store_key(f"sqlite:///{tmp_path / 'mlflow.db'}", QUICK.experiment))
+    note = read_note(state, store_key(f"sqlite:///{tmp_path / 'mlflow.db'}", QUICK.experiment, tmp_path))
     assert note is not None
-    write_note(state, store_key(other, QUICK.experiment), note)
+    write_note(state, store_key(other, QUICK.experiment, tmp_path), note)
     assert _sync(bench, other)[0] == 1
     assert len(_runs(other)) == 1
 

@@ -1,0 +1,162 @@
+"""The file of a SQLite tracking store, looked at without MLflow: its condition, and where its artifacts belong.
+
+Launches mend and move with this (`runners.tracking.local_store`); readers refuse and resolve with it.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from ablations import vocabulary as names
+
+_MAGIC = b"SQLite format 3\x00"
+_ARTIFACTS = "artifacts"
+_BUSY_SECONDS = 20.0
+_OF_MLFLOW = frozenset({"experiments", "runs", "metrics", "params", "tags"})
+
+
+class Condition(Enum):
+    """In what condition the file of a store is, as far as it shows without MLflow."""
+
+    ABSENT = "it is not there"
+    EMPTY = "it is empty"
+    FOREIGN = "it is not a SQLite data base"
+    OTHER = "its tables are not MLflow's"
+    TORN = "a part of the file is missing or damaged"
+    UNFINISHED = "its making was cut off"
+    USABLE = "it can be opened"
+
+
+@dataclass(frozen=True)
+class StoreFile:
+    """What the file of a store shows.
+
+    Attributes:
+        path: The file.
+        condition: Its condition.
+        revision: The revision of its schema, empty if it has none.
+        tables: Its tables.
+        runs: The number of its runs, deleted ones included; -1 if that cannot be told.
+    """
+
+    path: Path
+    condition: Condition
+    revision: str = ""
+    tables: frozenset[str] = frozenset()
+    runs: int = 0
+
+
+def inspect_store(path: Path) -> StoreFile:
+    """Return what the file of a SQLite store shows; nothing is written but what SQLite rolls back of a crash.
+
+    Raises:
+        OSError: If the file cannot be read.
+    """
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        return StoreFile(path, Condition.ABSENT)
+    if size == 0:
+        return StoreFile(path, Condition.EMPTY)
+    with path.open("rb") as file:
+        header = file.read(100)
+    if len(header) < 100 and _MAGIC.startswith(header[: len(_MAGIC)]):
+        return StoreFile(path, Condition.TORN, runs=-1)
+    if not header.startswith(_MAGIC):
+        return StoreFile(path, Condition.FOREIGN, runs=-1)
+    if _is_cut(path, header, size):
+        return StoreFile(path, Condition.TORN, runs=-1)
+    try:
+        with closing(connect(path)) as connection:
+            return _inspect_tables(path, connection)
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error) or "unable to open" in str(error) or "readonly" in str(error):
+            raise OSError(None, str(error)) from None
+        return StoreFile(path, Condition.TORN, runs=-1)
+    except sqlite3.DatabaseError:
+        return StoreFile(path, Condition.TORN, runs=-1)
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a data base that is there, for reading alone where it cannot be written."""
+    address = path.absolute().as_uri()
+    try:
+        connection = sqlite3.connect(f"{address}?mode=rw", uri=True, timeout=_BUSY_SECONDS)
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError:
+        connection = sqlite3.connect(f"{address}?mode=ro", uri=True, timeout=_BUSY_SECONDS)
+    return connection
+
+
+def _is_cut(path: Path, header: bytes, size: int) -> bool:
+    """Whether a data base has fewer pages than its header says."""
+    if any(path.with_name(path.name + ending).exists() for ending in ("-journal", "-wal")):
+        # Then the header need not be the last word; SQLite finds out.
+        return False
+    page_size = int.from_bytes(header[16:18], "big")
+    page_size = 65536 if page_size == 1 else page_size
+    pages, is_counted = int.from_bytes(header[28:32], "big"), header[24:28] == header[92:96]
+    return is_counted and size < pages * page_size
+
+
+def _inspect_tables(path: Path, connection: sqlite3.Connection) -> StoreFile:
+    rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    tables = frozenset(name for (name,) in rows if not name.startswith("sqlite_"))
+    if not tables:
+        return StoreFile(path, Condition.EMPTY)
+    if not tables & _OF_MLFLOW:
+        return StoreFile(path, Condition.OTHER, tables=tables, runs=-1)
+    revisions = []
+    if "alembic_version" in tables:
+        revisions = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+    # A migration that was cut off may have left a table under the name that it had meanwhile.
+    of_runs = tables & {"runs", "_alembic_tmp_runs"}
+    runs = sum(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in of_runs)
+    revision = str(revisions[0][0]) if len(revisions) == 1 else ""
+    is_whole = bool(revision) and tables >= _OF_MLFLOW
+    condition = Condition.USABLE if is_whole else Condition.UNFINISHED
+    return StoreFile(path, condition, revision, tables, runs)
+
+
+def artifact_home(store: Path, experiment: str, location: str, mark: str | None) -> Path | None:
+    """Return the folder beside a store in which an experiment's artifacts belong, or `None` if they lie elsewhere.
+
+    A store that was moved or copied still names the place where it was made. Artifacts belong beside the store if
+    they were put beside it, which `mark` says. Stores of earlier versions have no mark: there the names of the last two
+    folders tell, unless the artifacts are only where the store says.
+
+    Args:
+        store: The file of the store.
+        experiment: Name of the experiment.
+        location: Where the store says that its artifacts lie.
+        mark: The experiment's tag `TAG_ARTIFACTS`: the name of its folder of artifacts beside the store.
+    """
+    folder = local_folder(location)
+    name = mark or names.slug(experiment)
+    if folder is None or folder.parts[-2:] != (_ARTIFACTS, name):
+        return None
+    home = store.resolve().parent / _ARTIFACTS / name
+    if folder == home or mark or home.is_dir() or not os.path.isdir(folder):
+        return home
+    return None
+
+
+def run_home(home: Path, run_id: str, location: str) -> Path | None:
+    """Return the folder of a run's artifacts below `artifact_home`, or `None` if its user has put them elsewhere."""
+    folder = local_folder(location)
+    below = (_ARTIFACTS, home.name, run_id, _ARTIFACTS)
+    return home / run_id / _ARTIFACTS if folder is not None and folder.parts[-4:] == below else None
+
+
+def local_folder(location: str) -> Path | None:
+    """Return the folder that the address of artifacts names on this machine, or `None` for a server's."""
+    parts = urlsplit(location)
+    if parts.scheme == "file":
+        return Path(unquote(parts.path))
+    return Path(location) if parts.scheme == "" else None

@@ -1,0 +1,313 @@
+"""Makes, mends, migrates and moves the file of a SQLite store; the caller holds the store's lock.
+
+MLflow makes its tables with some sixty migrations, none of them a transaction: a process that is killed among them
+leaves a file that no later one can use. So a store is made under another name and renamed, and one of an earlier
+MLflow is migrated as a copy, whose content then takes the place of the old one in one transaction of SQLite.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from functools import cache
+from pathlib import Path
+
+from ablations import vocabulary as names
+from ablations.addresses import sqlite_address
+from ablations.errors import OutputError, TrackingError
+from ablations.store_file import Condition, StoreFile, artifact_home, connect, inspect_store, run_home
+from runners.files import flush_folder
+
+_SIDE_FILES = ("-journal", "-wal", "-shm")
+_DISK_FULL = "disk is full"
+_TRIES = 3
+_ANOTHER = (
+    "Move it away, and run_ablation.py sync makes another from the results in the state folders; or set "
+    "MLFLOW_TRACKING_URI to another store."
+)
+
+
+def make_usable(path: Path, tell: Callable[[str], None]) -> None:
+    """Make the store in a file usable for this MLflow, whatever is there; what cannot be mended is named.
+
+    Args:
+        path: The file. The caller holds its lock.
+        tell: Is told in a sentence what was mended.
+
+    Raises:
+        TrackingError: If it holds runs, or may, and cannot be used.
+        OutputError: If the folder cannot be written.
+    """
+    _remove_leftovers(path)
+    store = inspect_store(path)
+    if store.condition is Condition.ABSENT:
+        _make(path)
+    elif store.condition is Condition.EMPTY:
+        _make(path)
+        tell(f"the tracking store {path} was empty: it has been made anew")
+    elif store.condition in (Condition.FOREIGN, Condition.OTHER, Condition.TORN):
+        raise TrackingError(f"the tracking store {path} cannot be used: {store.condition.value}. {_ANOTHER}")
+    # Before MLflow sees it: it would migrate one with fewer tables in its place, and keep hold of one that is replaced.
+    elif store.revision != _latest_revision() or not _has_all_tables(store):
+        _mend(store, tell)
+
+
+def is_read_only(path: Path) -> bool:
+    """Whether a store is there and can be read, but neither it nor its folder can be written."""
+    folder = path.parent
+    return os.access(path, os.R_OK) and not (os.access(path, os.W_OK) and os.access(folder, os.W_OK))
+
+
+@contextmanager
+def copy_for_reading(path: Path) -> Iterator[Path]:
+    """Yield a copy of a store that cannot be written; it names the artifacts that lie beside the store.
+
+    Raises:
+        TrackingError: If it cannot be read.
+    """
+    with tempfile.TemporaryDirectory(prefix="dyconv-store-") as folder:
+        copy = Path(folder) / path.name
+        try:
+            _copy(path, copy)
+            bring_artifacts_along(copy, store=path)
+            with closing(connect(copy)) as connection, connection:
+                # Or the copy would be taken for a store that was moved without its artifacts.
+                connection.execute("DELETE FROM experiment_tags WHERE key = ?", (names.TAG_ARTIFACTS,))
+        except (OSError, sqlite3.Error) as error:
+            raise TrackingError(f"the tracking store {path} cannot be read: {error}.") from None
+        yield copy
+
+
+def bring_artifacts_along(path: Path, store: Path | None = None) -> int:
+    """Let a store that was moved or copied name the folder beside it as the place of its artifacts.
+
+    Experiments whose artifacts were never beside the store stay as they are. All is changed in one transaction.
+
+    Args:
+        path: The file to change.
+        store: The store of which it is a copy that is not kept, `path` by default.
+
+    Returns:
+        The number of experiments and runs whose place was changed.
+    """
+    with closing(connect(path)) as connection:
+        connection.isolation_level = None
+        store = store or path
+        changes = list(_changes(store, connection))
+        if not changes:
+            return 0
+        connection.execute("BEGIN IMMEDIATE")
+        # Read again: nobody writes now.
+        changes = list(_changes(store, connection))
+        for statement, values in changes:
+            connection.execute(statement, values)
+        connection.execute("COMMIT")
+    return sum(not statement.startswith("INSERT") for statement, _ in changes)
+
+
+def _changes(path: Path, connection: sqlite3.Connection) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield the statements that let artifacts lie where they belong."""
+    experiments = connection.execute(
+        "SELECT e.experiment_id, e.name, e.artifact_location, t.value FROM experiments e LEFT JOIN experiment_tags t "
+        "ON t.experiment_id = e.experiment_id AND t.key = ?",
+        (names.TAG_ARTIFACTS,),
+    ).fetchall()
+    for experiment_id, name, location, mark in experiments:
+        home = artifact_home(path, name, location or "", mark)
+        if home is None:
+            continue
+        if location != home.as_uri():
+            yield "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?", (home.as_uri(), experiment_id)
+        if mark is None:
+            values = (names.TAG_ARTIFACTS, home.name, experiment_id)
+            yield "INSERT INTO experiment_tags (key, value, experiment_id) VALUES (?, ?, ?)", values
+        runs = connection.execute(
+            "SELECT run_uuid, artifact_uri FROM runs WHERE experiment_id = ? AND artifact_uri != ? || run_uuid || ?",
+            (experiment_id, f"{home.as_uri()}/", "/artifacts"),
+        ).fetchall()
+        for run_id, run_location in runs:
+            folder = run_home(home, run_id, run_location or "")
+            if folder is not None:
+                yield "UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?", (folder.as_uri(), run_id)
+
+
+def _make(path: Path) -> None:
+    """Make an empty store, whole or not at all."""
+    # A journal without its data base would be played into the new one.
+    _set_side_files_aside(path)
+    with _aside(path) as temporary:
+        _create_tables(temporary)
+        _flush(temporary)
+        temporary.replace(path)
+        flush_folder(path.parent)
+
+
+def _mend(store: StoreFile, tell: Callable[[str], None]) -> None:
+    """Bring a store to the present schema, or set it aside if it cannot be and holds no runs."""
+    path = store.path
+    if store.revision and store.revision not in _all_revisions():
+        raise TrackingError(
+            f"the tracking store {path} was made by a newer MLflow than this one (its schema is {store.revision}). "
+            f"Update MLflow. Or: {_ANOTHER}"
+        )
+    for _ in range(_TRIES):
+        before = _stamp(path)
+        with _aside(path) as copy, _aside(path) as migrated:
+            _copy(path, copy)
+            _copy(copy, migrated)
+            try:
+                _upgrade(migrated)
+            except Exception as error:
+                if isinstance(error, OSError) or _DISK_FULL in str(error):
+                    raise OutputError(f"cannot migrate {path}: {_first_line(error)}. Free space.") from None
+                return _replace_by_empty(store, error, tell)
+            if _stamp(path) != before:
+                # Another launch has written to it meanwhile.
+                continue
+            kept = _free_name(path, "before-migration") if store.runs else None
+            if kept is not None:
+                copy.replace(kept)
+            # Not renamed: whoever has the store open goes on with the new content, not with a file without a name.
+            _copy(migrated, path)
+        where = f"; as it was, it is kept as {kept}" if kept is not None else ""
+        tell(f"the tracking store {path} has been brought to the schema of this MLflow{where}")
+        return None
+    raise TrackingError(f"the tracking store {path} has to be migrated and is being written to. End the other launch.")
+
+
+def _replace_by_empty(store: StoreFile, error: Exception, tell: Callable[[str], None]) -> None:
+    path = store.path
+    if store.runs:
+        raise TrackingError(
+            f"the tracking store {path} cannot be used: a change of its schema was cut off at "
+            f"{store.revision or 'the beginning'} ({_first_line(error)}). {_ANOTHER}"
+        ) from None
+    kept = _free_name(path, "broken")
+    os.replace(path, kept)
+    for ending in _SIDE_FILES:
+        with suppress(FileNotFoundError):
+            os.replace(f"{path}{ending}", f"{kept}{ending}")
+    _make(path)
+    tell(f"the making of the tracking store {path} had been cut off; it held no runs, is kept as {kept} and made anew")
+
+
+def _create_tables(path: Path) -> None:
+    from mlflow.store.db.utils import _initialize_tables
+
+    with _engine(path) as engine:
+        _initialize_tables(engine)
+
+
+def _upgrade(path: Path) -> None:
+    from mlflow.store.db.utils import _all_tables_exist, _initialize_tables, _upgrade_db
+
+    with _engine(path) as engine:
+        # Where the first tables are missing there was no first migration either.
+        (_upgrade_db if inspect_store(path).revision else _initialize_tables)(engine)
+        if not _all_tables_exist(engine):
+            raise TrackingError("tables are missing")
+
+
+@contextmanager
+def _engine(path: Path) -> Iterator[object]:
+    """Open a data base without a pool: no connection outlives the block, and so no side file does."""
+    from sqlalchemy import create_engine
+    from sqlalchemy.pool import NullPool
+
+    engine = create_engine(sqlite_address(path), poolclass=NullPool)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def _has_all_tables(store: StoreFile) -> bool:
+    """Whether MLflow would leave the tables as they are; otherwise it migrates the store in its place."""
+    # The first of these registers all tables.
+    import mlflow.store.db.utils  # noqa: F401
+    from mlflow.store.db.base_sql_model import Base
+
+    return set(Base.metadata.tables) <= store.tables
+
+
+@cache
+def _latest_revision() -> str:
+    from mlflow.store.db.utils import _get_latest_schema_revision
+
+    return str(_get_latest_schema_revision())
+
+
+def _all_revisions() -> set[str]:
+    from alembic.script import ScriptDirectory
+    from mlflow.store.db.utils import _get_alembic_config
+
+    scripts = ScriptDirectory.from_config(_get_alembic_config(db_url=""))
+    return {script.revision for script in scripts.walk_revisions()}
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a data base as a whole, in one transaction of the target, of which other processes may have hold."""
+    with closing(connect(source)) as reading, closing(sqlite3.connect(target, timeout=60.0)) as writing:
+        reading.backup(writing)
+
+
+def _stamp(path: Path) -> tuple[bytes, int]:
+    """Return what changes with every transaction: a counter in the file and the size of what is written ahead."""
+    with path.open("rb") as file:
+        counter = file.read(28)[24:]
+    ahead = path.with_name(path.name + "-wal")
+    return counter, ahead.stat().st_size if ahead.exists() else 0
+
+
+@contextmanager
+def _aside(path: Path) -> Iterator[Path]:
+    """Yield the path of a new, empty file beside a store; whatever is left of it is removed."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+    try:
+        # Nobody else's, whatever lies there.
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        yield temporary
+    except (OSError, sqlite3.OperationalError) as error:
+        raise OutputError(f"cannot write {path}: {error}. Free space or choose another folder.") from None
+    finally:
+        for ending in ("", *_SIDE_FILES):
+            with suppress(OSError):
+                os.unlink(f"{temporary}{ending}")
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what makers left that were killed; nobody else makes one while the lock is held."""
+    leftover = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{12}}\.tmp(-\w+)?")
+    for left in path.parent.iterdir():
+        if leftover.fullmatch(left.name):
+            with suppress(OSError):
+                left.unlink()
+
+
+def _set_side_files_aside(path: Path) -> None:
+    for ending in _SIDE_FILES:
+        side = path.with_name(path.name + ending)
+        if side.exists():
+            os.replace(side, _free_name(side, "broken"))
+
+
+def _free_name(path: Path, word: str) -> Path:
+    """Return the first name beside a file that is free."""
+    number = 1
+    while os.path.lexists(candidate := path.with_name(f"{path.name}.{word}-{number}")):
+        number += 1
+    return candidate
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
