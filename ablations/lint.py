@@ -125,6 +125,7 @@ def _lint_study(study: Study, plan: Plan, parameters: Mapping[str, int]) -> Iter
     yield from _late_annealing(study, nodes)
     yield from _unequal_size(study, nodes, parameters)
     yield from _few_seeds(study, plan)
+    yield from _repeated_images(study, nodes)
     yield from selects_on_test(study.name, study.metric if study.selects else None)
 
 
@@ -258,6 +259,20 @@ def _few_seeds(study: Study, plan: Plan) -> Iterator[Lint]:
             f"the smallest possible p-value is {smallest_p(seeds, 1):.3g}{corrected}: no difference can be "
             f"significant. That takes {needed} seeds (--seeds {needed}).",
         )
+
+
+def _repeated_images(study: Study, nodes: Mapping[str, Node]) -> Iterator[Lint]:
+    """Yields a lint for each data set whose test images were seen in training, as far as their files tell."""
+    trained = [node.spec.data for node in nodes.values() if node.kind != "cost"]
+    for data in {(data.name, data.root): data for data in trained}.values():
+        facts = data.facts
+        if facts.repeated_test_images:
+            yield Lint(
+                "repeated-images",
+                study.name,
+                f"{facts.repeated_test_images:,} of the {facts.test_images:,} test images of {facts.title} are among "
+                "the images to train on, to the last byte. Take them out of one of the two.",
+            )
 
 
 def smallest_p(seeds: int, comparisons: int) -> float:

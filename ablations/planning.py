@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from ablations.errors import SpecError, StudyError
+from ablations.facts import DatasetFacts
 from ablations.fingerprint import cost_fingerprint, evaluation_fingerprint, trial_fingerprints
 from ablations.nodes import CostNode, EvaluationNode, Node, ProposedNode, TrialNode
 from ablations.request import INSPECT_KEY, Request
@@ -113,6 +114,16 @@ class Plan:
     def missing(self) -> tuple[Node, ...]:
         """What is still to be run, each trial before its evaluations."""
         return (*self.missing_trials, *self.missing_evaluations, *self.missing_costs, *self.missing_proposed)
+
+    @cached_property
+    def data_facts(self) -> tuple[DatasetFacts, ...]:
+        """The facts of the distinct data sets that are trained or measured on, in the order of the nodes."""
+        facts: dict[tuple[str, str | None], DatasetFacts] = {}
+        for node in self.nodes:
+            data = node.spec.data
+            if (data.name, data.root) not in facts:
+                facts[data.name, data.root] = data.facts
+        return tuple(facts.values())
 
     def node(self, fingerprint: str) -> Node:
         """Returns the node with that fingerprint."""

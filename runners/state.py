@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations import vocabulary as names
+from ablations.datasets import forget_folders
 from ablations.errors import DatasetError, OutputError
 from ablations.factors import Factor, plain
 from ablations.planning import CostNode, EvaluationNode, Node, ProposedNode, TrialNode
@@ -106,6 +107,9 @@ class NodeState:
         if about is None:
             raise OutputError(f"{self.folder} describes no node. Run the study again.")
         spec = TrialSpec.model_validate(about["spec"])
+        if about["data_digest"] != spec.data.facts.digest:
+            # A worker that outlives a launch may have looked before the files were as they were planned with.
+            forget_folders()
         if about["data_digest"] != spec.data.facts.digest:
             raise DatasetError(
                 f"the files in {spec.data.root} have changed since this was planned, and so has its fingerprint. "
