@@ -66,8 +66,8 @@ def sized_networks(plan: Plan) -> dict[str, TrialSpec]:
     """Returns the networks whose parameters must be counted because they are compared as equally large."""
     sized: dict[str, TrialSpec] = {}
     for study in plan.studies:
+        nodes = _nodes(study, plan)
         for _, names in _sized(study):
-            nodes = _nodes(study, plan)
             sized |= {network_of(nodes[name].spec): nodes[name].spec for name in names if name in nodes}
     return sized
 
@@ -134,11 +134,10 @@ def _nodes(study: Study, plan: Plan) -> dict[str, Node]:
 
     What is tried again has the tables of the whole plan, and a part of its nodes.
     """
-    known: dict[str, Node] = {node.fingerprint: node for node in plan.nodes}
     nodes: dict[str, Node] = {}
     for cell in plan.cells_of(study.name):
-        if cell.fingerprint in known:
-            nodes.setdefault(cell.variant, known[cell.fingerprint])
+        if cell.variant not in nodes and plan.has(cell.fingerprint):
+            nodes[cell.variant] = plan.node(cell.fingerprint)
     return nodes
 
 
@@ -167,9 +166,11 @@ def _several_words(study: Study, variant: Variant, found: Sequence[str], missing
 
 def _no_difference(study: Study, plan: Plan) -> Iterator[Lint]:
     seen: dict[frozenset[str], str] = {}
+    fingerprints: dict[str, set[str]] = {variant.name: set() for variant in study.variants}
+    for cell in plan.cells_of(study.name):
+        fingerprints[cell.variant].add(cell.fingerprint)
     for variant in study.variants:
-        own = frozenset(cell.fingerprint for cell in plan.cells_of(study.name) if cell.variant == variant.name)
-        first = seen.setdefault(own, variant.name)
+        first = seen.setdefault(frozenset(fingerprints[variant.name]), variant.name)
         if first != variant.name:
             yield Lint(
                 "no-difference",

@@ -102,8 +102,13 @@ def _factors(row: Row, request: Request, spec: TrialSpec) -> dict[str, Factor]:
 
 def check_nuisance(rows: Sequence[Row], request: Request) -> None:
     """Raises `SpecError` for a nuisance factor that no row of its study reads."""
-    for study in {row.study.name: row.study for row in rows}.values():
-        values = [merge([*layers(row, request), row.own]) for row in rows if row.study.name == study.name]
+    by_study: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.study.nuisance:
+            by_study.setdefault(row.study.name, []).append(row)
+    for own_rows in by_study.values():
+        study = own_rows[0].study
+        values = [merge([*layers(row, request), row.own]) for row in own_rows]
         for key in study.nuisance or {}:
             reasons = [unread(of_row).get(key) for of_row in values]
             if all(reasons):
