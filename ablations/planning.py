@@ -127,7 +127,7 @@ class Plan:
         return tuple(facts.values())
 
     def has(self, fingerprint: str) -> bool:
-        """Whether there is a node with that fingerprint; a plan of what is tried again has a part of its cells' nodes."""
+        """Whether there is a node with that fingerprint; a plan of what is tried again has a part of them."""
         return any(fingerprint in nodes for nodes in (self.trials, self.evaluations, self.costs, self.proposed))
 
     def node(self, fingerprint: str) -> Node:

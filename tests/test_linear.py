@@ -123,9 +123,11 @@ def test_a_command(verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     def command(count: int) -> None:
         path = study_file(tmp_path, count, allow="{few-seeds: a test}")
         arguments = [verb, str(path), "--preset", "smoke", "--runs-dir", str(tmp_path / "runs")]
+        code: object = None
         try:
             run_ablation.main(arguments)
         except SystemExit as end:
-            assert not end.code, capsys.readouterr()
+            code = end.code
+        assert not code, capsys.readouterr()
 
     check_linear(command)

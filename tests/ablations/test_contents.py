@@ -214,6 +214,12 @@ def test_a_place_that_others_can_write_to_is_not_trusted(read: Reads, tmp_path: 
     assert list((tmp_path / "cache").iterdir()) == []
 
 
+def test_what_is_remembered_where_others_can_write_now_is_not_believed(read: Reads, tmp_path: Path) -> None:
+    read()
+    (tmp_path / "cache").chmod(0o777)
+    assert read()[1] == list(NAMES)
+
+
 def test_the_data_folder_is_not_written_to(read: Reads, root: Path) -> None:
     before = sorted(os.listdir(root))
     read()
