@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from ablations.datasets import forget_folders
 from ablations.errors import OutputError, ReportError, TrackingError
 from ablations.options import (
     Verbs,
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def cli() -> None:
     """Ablation studies of dynamic convolution: declared as data, tracked in MLflow, told as a paper's tables."""
+    forget_folders()
 
 
 @click.command(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ablations.facts import DatasetFacts
+from ablations.folder_contents import FolderContent, read_folder
 from ablations.folders import Listing, list_image_folder, list_tiny_imagenet, list_train_val
 
 
@@ -61,6 +62,14 @@ class FolderSet:
             DatasetError: The folder does not have the layout.
         """
         return self.layout(root, self.name, self.expected.num_classes if self.expected else None)
+
+    def read(self, root: Path) -> FolderContent:
+        """Lists the files below `root` and reads those that are new or have changed.
+
+        Raises:
+            DatasetError: The folder does not have the layout, or files in it are no pictures; the message names them.
+        """
+        return read_folder(self.name, self.list_files(root))
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -229,7 +238,8 @@ FOLDER_SETS = (
         source=(
             "The user's folders train/<class>/, test/<class>/ and val/<class>/; without test, val is the test split, "
             "and the validation split, where there is no folder for it, is a class-balanced tenth of the training "
-            "images, split off with a fixed seed"
+            "images, split off with a fixed seed. Pictures of more than 8 bits are scaled, transparency is laid on "
+            "white, the camera's orientation is applied, and the first of several frames is taken"
         ),
         licence="the user's own",
         how_to_get="the folder that holds train/<class>/, test/<class>/ and, if there is one, val/<class>/",

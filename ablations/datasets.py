@@ -1,12 +1,14 @@
-"""The registry of data sets: name → what can be known of it, for folders from a quick look at the user's files.
+"""The registry of data sets: name → what can be known of it, for folders from the user's files.
 
-`plan` validates specs and fingerprints trials with these facts, so nothing here imports torch or opens an image.
+`plan` validates specs and fingerprints trials with these facts, so nothing here imports torch. Files of a folder are
+read once, when it is first seen; from then on only those that have changed.
 How a data set is read lives in `runners.data`, under the same name.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +16,8 @@ from pathlib import Path
 from ablations.dataset_entries import FOLDER_SETS, IN_MEMORY, Expected, FolderSet
 from ablations.errors import DatasetError, UnknownNameError
 from ablations.facts import DatasetFacts
+from ablations.folder_contents import FolderContent
+from ablations.folders import left_out_words
 
 __all__ = [
     "BUILT_IN",
@@ -26,7 +30,9 @@ __all__ = [
     "available_datasets",
     "downloadable",
     "facts_of",
+    "folder_content",
     "folder_sets",
+    "forget_folders",
     "get_dataset_facts",
     "get_folder_set",
     "register_content",
@@ -129,8 +135,9 @@ def facts_of(
 ) -> DatasetFacts:
     """Returns the facts of a data set; those of a folder set come from its files where `root` names them.
 
-    The folder is listed once per process and no image is opened: some seconds for a million files. A user's data set
-    whose facts say no digest is loaded once per process, as only its content tells whether it is the same.
+    The folder is looked at once per process, or again after `forget_folders`: some seconds for a million files, and as
+    long as reading all of them takes when it is seen for the first time. A user's data set whose facts say no digest is
+    loaded once per process, as only its content tells whether it is the same.
 
     Args:
         name: A registered name.
@@ -140,8 +147,8 @@ def facts_of(
 
     Raises:
         UnknownNameError: No such data set; the message gives the nearest names.
-        DatasetError: The folder is missing or not laid out as it must be, nothing can be known without it, or a user's
-            data set cannot be loaded.
+        DatasetError: The folder is missing or not laid out as it must be, files in it are no pictures, nothing can be
+            known without it, or a user's data set cannot be loaded.
     """
     if name in DATASETS:
         facts = DATASETS[name]
@@ -167,7 +174,8 @@ def _without_files(folder: FolderSet) -> DatasetFacts:
 
 @lru_cache(maxsize=16)
 def _from_files(folder: FolderSet, root: Path) -> DatasetFacts:
-    listing = folder.list_files(root)
+    content = folder_content(folder, root)
+    listing = content.listing
     validation = listing.validation_images(folder.expected.validation_images if folder.expected else None)
     counted = Expected(
         num_classes=len(listing.train.class_names),
@@ -175,7 +183,36 @@ def _from_files(folder: FolderSet, root: Path) -> DatasetFacts:
         validation_images=validation,
         test_images=len(listing.test),
     )
-    return _facts(folder, counted, digest=listing.digest, class_names=listing.train.class_names)
+    known = _facts(folder, counted, digest=content.digest, class_names=listing.train.class_names)
+    return dataclasses.replace(known, left_out=left_out_words(listing.left_out), repeated_test_images=content.repeated)
+
+
+_LOOK_AGAIN_SECONDS = 60.0
+_looked: dict[tuple[FolderSet, Path], tuple[float, FolderContent]] = {}
+
+
+def folder_content(folder: FolderSet, root: Path) -> FolderContent:
+    """Returns the files of a folder set with their digest, looked at within the last minute.
+
+    A process that runs many trials on the same files would otherwise spend its time looking; one that never looked
+    again would train on files that have changed. A digest that is not that of the facts is refused when it is opened.
+
+    Raises:
+        DatasetError: The folder is missing or not laid out as it must be, or files in it are no pictures.
+    """
+    key, now = (folder, root.absolute()), time.monotonic()
+    looked, content = _looked.get(key, (0.0, None))
+    if content is None or now - looked > _LOOK_AGAIN_SECONDS:
+        content = folder.read(root.absolute())
+        _looked.clear()
+        _looked[key] = (time.monotonic(), content)
+    return content
+
+
+def forget_folders() -> None:
+    """Forgets what folders looked like, as a command does that begins: their files may have changed since."""
+    _from_files.cache_clear()
+    _looked.clear()
 
 
 def _facts(folder: FolderSet, counts: Expected, *, digest: str | None, class_names: tuple[str, ...]) -> DatasetFacts:

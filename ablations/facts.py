@@ -22,11 +22,13 @@ class DatasetFacts:
         test_images: Images in the test split.
         digest: SHA-256 (hexadecimal) that names the content: of the splits' images and labels as
             `runners.data.content_digest` computes it, of the digests of the publisher's files where the loader takes
-            no others, or of the listing of a folder. None where only the user's files give it and they are not named.
+            no others, or of the files of a folder. None where only the user's files give it and they are not named.
         class_names: One name per class in label order, or empty when the user's files give them.
         source: Where the images come from and how the splits were made.
         licence: Licence and copyright holder of the images.
         downloads: Whether it can be fetched from the network when that is asked for.
+        left_out: What lies in the user's folder and is not used, in words; empty if nothing.
+        repeated_test_images: Images of the test split that are among the others too, where files tell.
 
     Raises:
         DatasetError: A count is not positive, or there is not one name per class.
@@ -45,6 +47,8 @@ class DatasetFacts:
     source: str = ""
     licence: str = ""
     downloads: bool = False
+    left_out: str = ""
+    repeated_test_images: int = 0
 
     def __post_init__(self) -> None:
         counts = {

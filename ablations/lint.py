@@ -66,8 +66,8 @@ def sized_networks(plan: Plan) -> dict[str, TrialSpec]:
     """Returns the networks whose parameters must be counted because they are compared as equally large."""
     sized: dict[str, TrialSpec] = {}
     for study in plan.studies:
+        nodes = _nodes(study, plan)
         for _, names in _sized(study):
-            nodes = _nodes(study, plan)
             sized |= {network_of(nodes[name].spec): nodes[name].spec for name in names if name in nodes}
     return sized
 
@@ -125,6 +125,7 @@ def _lint_study(study: Study, plan: Plan, parameters: Mapping[str, int]) -> Iter
     yield from _late_annealing(study, nodes)
     yield from _unequal_size(study, nodes, parameters)
     yield from _few_seeds(study, plan)
+    yield from _repeated_images(study, nodes)
     yield from selects_on_test(study.name, study.metric if study.selects else None)
 
 
@@ -133,11 +134,10 @@ def _nodes(study: Study, plan: Plan) -> dict[str, Node]:
 
     What is tried again has the tables of the whole plan, and a part of its nodes.
     """
-    known: dict[str, Node] = {node.fingerprint: node for node in plan.nodes}
     nodes: dict[str, Node] = {}
     for cell in plan.cells_of(study.name):
-        if cell.fingerprint in known:
-            nodes.setdefault(cell.variant, known[cell.fingerprint])
+        if cell.variant not in nodes and plan.has(cell.fingerprint):
+            nodes[cell.variant] = plan.node(cell.fingerprint)
     return nodes
 
 
@@ -166,9 +166,11 @@ def _several_words(study: Study, variant: Variant, found: Sequence[str], missing
 
 def _no_difference(study: Study, plan: Plan) -> Iterator[Lint]:
     seen: dict[frozenset[str], str] = {}
+    fingerprints: dict[str, set[str]] = {variant.name: set() for variant in study.variants}
+    for cell in plan.cells_of(study.name):
+        fingerprints[cell.variant].add(cell.fingerprint)
     for variant in study.variants:
-        own = frozenset(cell.fingerprint for cell in plan.cells_of(study.name) if cell.variant == variant.name)
-        first = seen.setdefault(own, variant.name)
+        first = seen.setdefault(frozenset(fingerprints[variant.name]), variant.name)
         if first != variant.name:
             yield Lint(
                 "no-difference",
@@ -258,6 +260,20 @@ def _few_seeds(study: Study, plan: Plan) -> Iterator[Lint]:
             f"the smallest possible p-value is {smallest_p(seeds, 1):.3g}{corrected}: no difference can be "
             f"significant. That takes {needed} seeds (--seeds {needed}).",
         )
+
+
+def _repeated_images(study: Study, nodes: Mapping[str, Node]) -> Iterator[Lint]:
+    """Yields a lint for each data set whose test images were seen in training, as far as their files tell."""
+    trained = [node.spec.data for node in nodes.values() if node.kind != "cost"]
+    for data in {(data.name, data.root): data for data in trained}.values():
+        facts = data.facts
+        if facts.repeated_test_images:
+            yield Lint(
+                "repeated-images",
+                study.name,
+                f"{facts.repeated_test_images:,} of the {facts.test_images:,} test images of {facts.title} are among "
+                "the images to train on, to the last byte. Take them out of one of the two.",
+            )
 
 
 def smallest_p(seeds: int, comparisons: int) -> float:

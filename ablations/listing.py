@@ -49,7 +49,17 @@ def plan_overview(plan: Plan) -> RenderableType:
     )
     canary = [Text(_canary(plan))] if plan.canaries else []
     tuned = [_tuned(plan)] if plan.tuned else []
-    return Group(table, Text(_sharing(plan)), *canary, *tuned, Text(todo))
+    return Group(table, Text(_sharing(plan)), *map(Text, data_remarks(plan)), *canary, *tuned, Text(todo))
+
+
+def data_remarks(plan: Plan) -> tuple[str, ...]:
+    """Returns what is to be known of the files of the data sets, a sentence each."""
+    remarks: dict[str, None] = {}
+    for facts in plan.data_facts:
+        if facts.left_out:
+            used = facts.train_images + facts.validation_images + facts.test_images
+            remarks[f"Data: {facts.title}, {used:,} image files are used; {facts.left_out}."] = None
+    return tuple(remarks)
 
 
 def _tuned(plan: Plan) -> Table:

@@ -78,6 +78,7 @@ LINTS: dict[str, str] = {
     "late-annealing": "the temperature reaches its end only with the end of the training",
     "unequal-size": "networks that are compared as equally large are not",
     "few-seeds": "there are too few seeds for any difference to be significant",
+    "repeated-images": "images of the test split are among those that are trained on",
     "selects-on-test": "what is to be selected is judged by the test split",
 }
 """What `ablations.lint` looks for in a study, by the code under which a study may allow it; see `docs/lint.md`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import zip_longest
 from typing import Any
 
 from ablations.errors import SpecError
@@ -15,12 +16,13 @@ from ablations.request import Request
 from ablations.rows import make_rows, resolve_row
 from ablations.search import Search
 from ablations.settings import DEFAULTS, merge, resolve
+from ablations.spaces import trials_there_are
 from ablations.spec import TrialSpec
 from ablations.study import Study
 from ablations.tuning import Tuning, check_nuisance, group_fingerprint, slot_fingerprint, tuning_of
 
 SEARCH_SEED = 30_000
-"""The trial in slot s of a search has this seed plus s: two that are proposed the same settings are two repeats."""
+"""The trial in slot s of a search has this seed plus s, so that no seed favours some settings."""
 
 _REPEAT_SEEDS = 1_000_000
 """The r-th repeat of a trial has its seed plus r times this."""
@@ -49,9 +51,10 @@ class TuningPlan:
         launch that is cut short has given every variant about as much.
         """
         by_group = [list(tuning.nodes(self.budget)) for tuning in self.tunings]
-        nodes: dict[str, ProposedNode] = {
-            node.fingerprint: node for turn in zip(*by_group, strict=True) for node in turn
-        }
+        nodes: dict[str, ProposedNode] = {}
+        # A group ends before the others if there are fewer settings to try than the budget has trials.
+        for turn in zip_longest(*by_group):
+            nodes |= {node.fingerprint: node for node in turn if node is not None}
         serves = {tuning.fingerprint: tuning.serves for tuning in self.tunings}
         return Plan(self.request, self.studies, {}, {}, {}, (), proposed=nodes, groups=serves)
 
@@ -89,7 +92,7 @@ class SearchPlan:
     Attributes:
         request: Preset and overrides.
         search: The question.
-        trials: How many settings are proposed.
+        trials: How many settings are proposed, none of them twice.
         repeats: How often each of the best is trained again.
     """
 
@@ -119,9 +122,15 @@ class SearchPlan:
         return group_fingerprint("search", self.spec, self.general, {}, self.search.factors)
 
     @cached_property
+    def distinct(self) -> int | None:
+        """How many settings there are to try at all, if they are fewer than its trials."""
+        return trials_there_are(self.general, {}, self.search.factors, self.trials)
+
+    @cached_property
     def nodes(self) -> tuple[ProposedNode, ...]:
-        """The trainings of its trials."""
-        return tuple(self._node(slot_fingerprint(self.group, slot), slot, slot, None) for slot in range(self.trials))
+        """The trainings of its trials, no more than there are distinct ones."""
+        slots = range(self.distinct or self.trials)
+        return tuple(self._node(slot_fingerprint(self.group, slot), slot, slot, None) for slot in slots)
 
     def repeats_of(self, slot: int, values: Mapping[str, Any]) -> Iterator[ProposedNode]:
         """Yields the trainings that repeat what was proposed for a slot, under seeds of their own."""

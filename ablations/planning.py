@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from ablations.errors import SpecError, StudyError
+from ablations.facts import DatasetFacts
 from ablations.fingerprint import cost_fingerprint, evaluation_fingerprint, trial_fingerprints
 from ablations.nodes import CostNode, EvaluationNode, Node, ProposedNode, TrialNode
 from ablations.request import INSPECT_KEY, Request
@@ -114,6 +116,20 @@ class Plan:
         """What is still to be run, each trial before its evaluations."""
         return (*self.missing_trials, *self.missing_evaluations, *self.missing_costs, *self.missing_proposed)
 
+    @cached_property
+    def data_facts(self) -> tuple[DatasetFacts, ...]:
+        """The facts of the distinct data sets that are trained or measured on, in the order of the nodes."""
+        facts: dict[tuple[str, str | None], DatasetFacts] = {}
+        for node in self.nodes:
+            data = node.spec.data
+            if (data.name, data.root) not in facts:
+                facts[data.name, data.root] = data.facts
+        return tuple(facts.values())
+
+    def has(self, fingerprint: str) -> bool:
+        """Whether there is a node with that fingerprint; a plan of what is tried again has a part of them."""
+        return any(fingerprint in nodes for nodes in (self.trials, self.evaluations, self.costs, self.proposed))
+
     def node(self, fingerprint: str) -> Node:
         """Returns the node with that fingerprint."""
         for nodes in (self.trials, self.evaluations, self.costs):
@@ -123,11 +139,25 @@ class Plan:
 
     def evaluations_of(self, trial: str) -> tuple[EvaluationNode, ...]:
         """Returns the evaluations of one trial's checkpoint."""
-        return tuple(node for node in self.evaluations.values() if node.trial.fingerprint == trial)
+        return tuple(self._evaluations_by_trial.get(trial, ()))
+
+    @cached_property
+    def _evaluations_by_trial(self) -> dict[str, list[EvaluationNode]]:
+        grouped: dict[str, list[EvaluationNode]] = {}
+        for node in self.evaluations.values():
+            grouped.setdefault(node.trial.fingerprint, []).append(node)
+        return grouped
 
     def cells_of(self, study: str) -> tuple[Cell, ...]:
         """Returns the cells of one study, in the order of its rows."""
-        return tuple(cell for cell in self.cells if cell.study == study)
+        return self._cells_by_study.get(study, ())
+
+    @cached_property
+    def _cells_by_study(self) -> dict[str, tuple[Cell, ...]]:
+        grouped: dict[str, list[Cell]] = {}
+        for cell in self.cells:
+            grouped.setdefault(cell.study, []).append(cell)
+        return {study: tuple(cells) for study, cells in grouped.items()}
 
     def cells_of_row(self, study: str, network: str, variant: str) -> tuple[Cell, ...]:
         """Returns the repeats of one variant of a study on one network (empty if it inspects none)."""
@@ -256,8 +286,8 @@ def _intervention(row: Row, spec: TrialSpec) -> Intervention | None:
 
 
 def _refuse_repeated(names: Sequence[str]) -> None:
-    for name in names:
-        if names.count(name) > 1:
+    for name, count in Counter(names).items():
+        if count > 1:
             raise StudyError(f"two studies are called {name!r}. Rename one.")
 
 

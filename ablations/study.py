@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from functools import cached_property
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, PrivateAttr, field_validator, model_validator
@@ -217,6 +218,7 @@ class Study(Frozen):
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
         variants, networks = [v.name for v in self.variants], [network.name for network in self.networks]
+        names = dict.fromkeys(variants)
         _refuse_repeats("variant", variants, "variants")
         _refuse_repeats("network", networks, "networks")
         _refuse_repeats("inspected network", self.inspect, "inspect")
@@ -229,8 +231,8 @@ class Study(Frozen):
             if len(variant.cells) != len(self.columns):
                 reason = f"{len(variant.cells)} cells for {len(self.columns)} columns"
                 raise MisplacedError(("variants", index, "cells"), f"variant {variant.name!r} has {reason}")
-        self._check_claims(variants)
-        self._check_scales(variants)
+        self._check_claims(names)
+        self._check_scales(names)
         self._check_factors()
         return self
 
@@ -242,14 +244,14 @@ class Study(Frozen):
                     reason = f"{kind} {part.name!r} sets {key} itself, which makes it scientific. Tune it or set it."
                     raise MisplacedError(("nuisance", key), reason)
 
-    def _check_claims(self, variants: list[str]) -> None:
+    def _check_claims(self, variants: Collection[str]) -> None:
         _refuse_repeats("claim", [claim.name for claim in self.claims], "claims")
         for index, claim in enumerate(self.claims):
             for contrast in claim.contrasts:
                 for name in contrast.variants:
                     _refuse_unknown("variant", name, variants, ("claims", index))
 
-    def _check_scales(self, variants: list[str]) -> None:
+    def _check_scales(self, variants: Collection[str]) -> None:
         for preset, scale in self.scales.items():
             _refuse_unknown("preset", preset, list(PRESETS), ("scales", preset))
             for name in (*(scale.variants or ()), *scale.rows):
@@ -262,10 +264,11 @@ class Study(Frozen):
         scale = self.scales.get(preset)
         if scale is None:
             return self
+        chosen = None if scale.variants is None else frozenset(scale.variants)
         kept = [
             variant.model_copy(update={"changes": {**scale.rows.get(variant.name, {}), **variant.changes}})
             for variant in self.variants
-            if scale.variants is None or variant.name in scale.variants
+            if chosen is None or variant.name in chosen
         ]
         scaled = self.model_copy(
             update={
@@ -289,8 +292,7 @@ class Study(Frozen):
 
         What a preset sets for single rows is their recipe and does not count.
         """
-        parts = (*self.whole.networks, *self.whole.variants)
-        return frozenset(key for part in parts for key in part.changes)
+        return self.whole.own_index.scientific
 
     @property
     def inspected(self) -> tuple[InspectedNetwork | None, ...]:
@@ -309,10 +311,23 @@ class Study(Frozen):
         Raises:
             UnknownNameError: If there is none.
         """
-        for variant in self.variants:
-            if variant.name == name:
-                return variant
-        raise UnknownNameError(f"variant of study {self.name!r}", name, [variant.name for variant in self.variants])
+        by_name = self.own_index.by_name
+        if name not in by_name:
+            raise UnknownNameError(f"variant of study {self.name!r}", name, list(by_name))
+        return by_name[name]
+
+    @property
+    def own_index(self) -> _Index:
+        """What is looked up in the variants for every row, gathered once."""
+        if not self.index.is_of(self):
+            # A copy of a study has the index of the original, and may have other variants.
+            del self.__dict__["index"]
+        return self.index
+
+    @cached_property
+    def index(self) -> _Index:
+        """The index of this study, or of the one that it was copied from; see `own_index`."""
+        return _Index(self)
 
     def inspecting(self, names: Iterable[str]) -> Study:
         """Returns this study looking into the networks called `names` instead."""
@@ -321,6 +336,19 @@ class Study(Frozen):
             if name not in {network.name for network in self.networks}:
                 raise UnknownNameError(f"network of study {self.name!r}", name, [n.name for n in self.networks])
         return self.model_copy(update={"inspect": chosen})
+
+
+class _Index:
+    """The variants of a study by name, and the settings that they and the inspected networks set."""
+
+    def __init__(self, study: Study) -> None:
+        self._variants, self._networks = study.variants, study.networks
+        self.by_name = {variant.name: variant for variant in study.variants}
+        self.scientific = frozenset(key for part in (*study.networks, *study.variants) for key in part.changes)
+
+    def is_of(self, study: Study) -> bool:
+        """Whether a study has the very variants and networks that were gathered here."""
+        return self._variants is study.variants and self._networks is study.networks
 
 
 def _flat(changes: Changes) -> Changes:
@@ -351,6 +379,6 @@ def _refuse_repeats(kind: str, names: Iterable[str], place: str) -> None:
         seen.add(name)
 
 
-def _refuse_unknown(kind: str, name: str, candidates: list[str], location: tuple[str | int, ...]) -> None:
+def _refuse_unknown(kind: str, name: str, candidates: Collection[str], location: tuple[str | int, ...]) -> None:
     if name not in candidates:
         raise MisplacedError(location, str(UnknownNameError(kind, name, candidates)))

@@ -35,6 +35,7 @@ class Spent(Frozen):
         complete, pruned, diverged: How the trials ended.
         epochs: Epochs trained, over all trials.
         seconds: Time of the trials, one after the other.
+        distinct: How many settings there are to try at all, if they are fewer than the budget.
     """
 
     budget: Count
@@ -43,6 +44,12 @@ class Spent(Frozen):
     diverged: Count
     epochs: Count
     seconds: Seconds
+    distinct: Count | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether as many trials have ended as were asked for, or as there are."""
+        return self.trials == (self.budget if self.distinct is None else self.distinct)
 
     @property
     def trials(self) -> int:

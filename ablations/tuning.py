@@ -16,6 +16,7 @@ from ablations.nodes import ProposedNode
 from ablations.request import Request
 from ablations.rows import Row, layers
 from ablations.settings import DEFAULTS, Settings, merge, unread
+from ablations.spaces import is_countable, trials_there_are
 from ablations.spec import TrialSpec
 
 TUNING_SEED = 20_000
@@ -58,9 +59,13 @@ class Tuning:
         reasons = unread(values)
         return {key: value for key, value in values.items() if key not in reasons and value is not None}
 
+    def distinct(self, budget: int) -> int | None:
+        """Return how many trials there are to make at all, if that is fewer than the budget."""
+        return trials_there_are(self.general, self.own, self.factors, budget)
+
     def nodes(self, budget: int) -> Iterator[ProposedNode]:
-        """Yields the trainings of the group, one per trial of the budget."""
-        for slot in range(budget):
+        """Yields the trainings of the group, one per trial of the budget, and no more than there are distinct ones."""
+        for slot in range(self.distinct(budget) or budget):
             key = slot_fingerprint(self.fingerprint, slot)
             yield ProposedNode(key, self.spec, self.fingerprint, slot, self.general, self.own, self.factors)
 
@@ -97,8 +102,13 @@ def _factors(row: Row, request: Request, spec: TrialSpec) -> dict[str, Factor]:
 
 def check_nuisance(rows: Sequence[Row], request: Request) -> None:
     """Raises `SpecError` for a nuisance factor that no row of its study reads."""
-    for study in {row.study.name: row.study for row in rows}.values():
-        values = [merge([*layers(row, request), row.own]) for row in rows if row.study.name == study.name]
+    by_study: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.study.nuisance:
+            by_study.setdefault(row.study.name, []).append(row)
+    for own_rows in by_study.values():
+        study = own_rows[0].study
+        values = [merge([*layers(row, request), row.own]) for row in own_rows]
         for key in study.nuisance or {}:
             reasons = [unread(of_row).get(key) for of_row in values]
             if all(reasons):
@@ -120,7 +130,10 @@ def group_fingerprint(
         for name, factor in factors.items()
     }
     described = {name: factor.model_dump(mode="json") for name, factor in factors.items()}
-    whole = {"version": _VERSION, "kind": kind, "trial": trial_fingerprint(spec), "factors": described}
+    whole: dict[str, Any] = {"version": _VERSION, "kind": kind, "trial": trial_fingerprint(spec), "factors": described}
+    if kind == "tuning" and is_countable(factors):
+        # Before, a trial could be spent on settings that had been tried. In a search it had another seed at least.
+        whole["each"] = "once"
     return digest({**whole, "choices": chosen})
 
 

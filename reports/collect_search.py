@@ -50,7 +50,7 @@ def collect_search(plan: SearchPlan, tracking_uri: str) -> SearchResults:
         )
     frame = pd.DataFrame(kept, columns=[*SEARCH_COLUMNS, *plan.search.factors])
     commits = sorted({run.data.tags.get(names.TAG_GIT_COMMIT, "unknown") for run in chosen.values()})
-    return SearchResults(plan.search, frame.sort_values(["slot", "repeat"]), tuple(commits), plan.trials)
+    return SearchResults(plan.search, frame.sort_values(["slot", "repeat"]), tuple(commits), len(plan.nodes))
 
 
 def _places(plan: SearchPlan) -> Iterator[tuple[str, tuple[int, int]]]:

@@ -19,10 +19,11 @@ from reports.claim_tables import grouped
 from reports.facts import short_titles
 from reports.results import Results
 
-TRIALS, EPOCHS, FACTORS = "a", "b", "c"
+TRIALS, EPOCHS, FACTORS, ALL = "a", "b", "c", "d"
 _NOTES = {
     TRIALS: "Unequal budgets: not the number of tuning trials that most rows of its study were given.",
     EPOCHS: "Unequal budgets: not the number of epochs per training that most rows of its study have.",
+    ALL: "Fewer trials than the budget: all settings that there are within its factors were tried, each once.",
     FACTORS: "Not the nuisance factors that most rows of its study were tuned in: one of them is not read by this row.",
 }
 _TUNED_CAPTION = (
@@ -169,7 +170,8 @@ class _Usual(NamedTuple):
 def _usual(given: Sequence[_Given]) -> _Usual:
     tuned = [one.tuned for one in given if one.tuned is not None]
     return _Usual(
-        _most([entry.spent.trials for entry in tuned]),
+        # One that tried all there is was not given less than the others.
+        _most([entry.spent.trials for entry in tuned if entry.spent.distinct is None]),
         _most([tuple(sorted(entry.values)) for entry in tuned]),
         _most([one.epochs for one in given]),
     )
@@ -177,7 +179,9 @@ def _usual(given: Sequence[_Given]) -> _Usual:
 
 def _unequal(one: _Given, usual: _Usual) -> Iterator[str]:
     if one.tuned is not None:
-        if one.tuned.spent.trials != usual.trials:
+        if one.tuned.spent.distinct is not None and one.tuned.spent.is_whole:
+            yield ALL
+        elif one.tuned.spent.trials != usual.trials:
             yield TRIALS
         if tuple(sorted(one.tuned.values)) != usual.factors:
             yield FACTORS

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ablations.planning import Node, Plan
+from ablations.spec import TrialSpec
 from ablations.study import Study
 from reports.facts import data_words, epochs_words, network_words, repeats_of, short_titles
 from reports.formatting import interval, number
@@ -31,13 +32,24 @@ def run_facts(plan: Plan, results: Results) -> tuple[tuple[str, str], ...]:
     facts = {
         "Preset": f"{preset.name} ({preset.summary})",
         "Overrides": ", ".join(f"{key} = {_value(value)}" for key, value in plan.request.overrides.items()) or "none",
-        "Data": data_words(specs) if specs else "none: networks are counted and timed",
+        "Data": _data(plan, specs) if specs else "none: networks are counted and timed",
         "Networks": f"{network_words(specs)}; {epochs_words(specs)}" if specs else "those of the table",
         "Repeats": _repeats(plan),
         "Runs": _counts(plan, results),
         "Newest run": when(results.newest),
     }
     return tuple(facts.items())
+
+
+def _data(plan: Plan, specs: Iterable[TrialSpec]) -> str:
+    """Returns the data sets, and what a reader must know of the files of those that lie in folders."""
+    words = [data_words(specs)]
+    for facts in plan.data_facts:
+        if facts.left_out:
+            words.append(facts.left_out)
+        if facts.repeated_test_images:
+            words.append(f"{facts.repeated_test_images:,} of the test images are among those to train on too")
+    return "; ".join(words)
 
 
 def _value(value: Any) -> str:

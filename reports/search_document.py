@@ -99,7 +99,8 @@ def _facts(plan: SearchPlan, results: SearchResults) -> Iterator[tuple[str, str]
     again = results.trials[results.trials["repeat"] > 0]
     diverged = int((trials["outcome"] == "diverged").sum())
     yield "Preset", f"{plan.request.preset.name} ({plan.request.preset.summary})"
-    yield "Trials", f"{len(trials)} of {plan.trials}, of which {diverged} with a loss that was not a number"
+    planned = f"{len(plan.nodes)}" if plan.distinct is None else f"the {plan.distinct} distinct ones that there are"
+    yield "Trials", f"{len(trials)} of {planned}, of which {diverged} with a loss that was not a number"
     yield "Trained again", f"{len(again)} trainings of {again['slot'].nunique()} trials of the front, under other seeds"
     yield "Time", duration(float(results.trials["seconds"].sum()))
     yield "Commit", ", ".join(results.commits)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from ablations import vocabulary as names
 from ablations.factors import Factor
 from ablations.nodes import ProposedNode
 from ablations.settings import merge
+from ablations.spaces import every_training, is_countable, training_of
 from ablations.tuning import slot_fingerprint
 from runners.files import exclusively
 from runners.state import NodeState, StateStore
@@ -36,6 +38,11 @@ REDUCTION = 3
 """Of Hyperband: one in so many trials goes on at each rung, and a rung is so many times as long as the one before."""
 
 _SLOT = "slot"
+_TRAINING = "training"
+_ASKED_AGAIN = 10
+"""Times that Optuna is asked for other settings than those that have been tried, before they are drawn at random."""
+
+_DRAWN = 1000
 _STATES: Mapping[Outcome, TrialState] = {
     "complete": TrialState.COMPLETE,
     "pruned": TrialState.PRUNED,
@@ -119,13 +126,11 @@ def open_journal(journal: Path, group: str) -> optuna.Study:
 
 def _open(node: ProposedNode, journal: Path) -> optuna.Study:
     is_tuning = node.kind == "tuning"
-    # Of its own for each slot: with one seed for all, every process would draw the same at first.
-    seed = int.from_bytes(hashlib.sha256(f"{node.group}/{node.slot}".encode()).digest()[:4], "little")
     startup = TUNING_STARTUP if is_tuning else SEARCH_STARTUP
     return optuna.create_study(
         study_name=node.group,
         storage=JournalStorage(JournalFileBackend(str(journal))),
-        sampler=optuna.samplers.TPESampler(n_startup_trials=startup, seed=seed),
+        sampler=optuna.samplers.TPESampler(n_startup_trials=startup, seed=_seed(node)),
         pruner=_hyperband(node) if is_tuning else optuna.pruners.NopPruner(),
         directions=["maximize"] if is_tuning else ["maximize", "minimize"],
         load_if_exists=True,
@@ -187,9 +192,65 @@ def _ask(study: optuna.Study, node: ProposedNode) -> FrozenTrial:
     if node.slot == 0 and base is not None:
         # What is there already is a candidate like any other: tuning then cannot end with something worse.
         study.enqueue_trial(base, skip_if_exists=True)
-    trial = study.ask({name: _distribution(name, factor) for name, factor in node.factors.items()})
+    trial = _ask_for_new(study, node)
+    trial.set_user_attr(_TRAINING, _training(node, trial.params))
     trial.set_user_attr(_SLOT, node.slot)
     return study.get_trials(deepcopy=False)[trial.number]
+
+
+def _ask_for_new(study: optuna.Study, node: ProposedNode) -> optuna.Trial:
+    """Asks for settings whose training no other slot has; where none can be had, for any."""
+    distributions = {name: _distribution(name, factor) for name, factor in node.factors.items()}
+    tried = _tried(study, node)
+    for _ in range(_ASKED_AGAIN):
+        trial = study.ask(distributions)
+        if _training(node, trial.params) not in tried:
+            return trial
+        # Optuna would not know what came of it, and learns nothing from a failed trial.
+        study.tell(trial.number, state=TrialState.FAIL)
+    values = _untried(node, tried, distributions)
+    if values is not None:
+        study.enqueue_trial(dict(values))
+    return study.ask(distributions)
+
+
+def _tried(study: optuna.Study, node: ProposedNode) -> set[str | None]:
+    """Returns what other slots train, and `None`, as which settings count that do not fit together."""
+    tried: set[str | None] = {None}
+    for trial in study.get_trials(deepcopy=False):
+        if _SLOT in trial.user_attrs:
+            tried.add(trial.user_attrs.get(_TRAINING) or _training(node, trial.params))
+    return tried
+
+
+def _training(node: ProposedNode, values: Mapping[str, Any]) -> str | None:
+    return training_of(node.general, node.own, node.factors, values)
+
+
+def _untried(
+    node: ProposedNode,
+    tried: set[str | None],
+    distributions: Mapping[str, optuna.distributions.BaseDistribution],
+) -> Mapping[str, Any] | None:
+    """Returns settings at random whose training no other slot has, or `None` if none was found."""
+    draw = random.Random(_seed(node))
+    if is_countable(node.factors):
+        every = every_training(node.general, node.own, node.factors, _DRAWN)
+        new = [values for values, training in every if training not in tried]
+        if new:
+            return draw.choice(new)
+    sampler = optuna.samplers.RandomSampler(seed=_seed(node))
+    drawn = optuna.create_study(sampler=sampler)
+    for _ in range(_DRAWN):
+        values = drawn.ask(dict(distributions)).params
+        if _training(node, values) not in tried:
+            return values
+    return None
+
+
+def _seed(node: ProposedNode) -> int:
+    # Of its own for each slot: with one seed for all, every process would draw the same at first.
+    return int.from_bytes(hashlib.sha256(f"{node.group}/{node.slot}".encode()).digest()[:4], "little")
 
 
 def _base(node: ProposedNode) -> dict[str, Any] | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ablations.options import (
+    console,
     dispatch_options,
     examples,
     format_option,
@@ -90,6 +91,8 @@ def search_verb(parse_formats: Callable[[str], tuple[str, ...]], write_report: R
         """
         how, wanted = _how(asked, plugins, runs_dir), parse_formats(formats)
         plan = _plan(name, trials, repeats, make_request(preset, overrides, None))
+        for remark in _remarks(plan):
+            console().print(remark, markup=False, soft_wrap=True)
         check_writable(runs_dir)
         uri = commands.tracking_uri(runs_dir)
         summary = _carry_out(plan, runs_dir, None if offline else uri, how)
@@ -117,6 +120,15 @@ def _plan(name: str, trials: int, repeats: int, asked: Request) -> SearchPlan:
     from ablations.search import get_search
 
     return make_search_plan(get_search(name), asked, trials, repeats)
+
+
+def _remarks(plan: SearchPlan) -> Iterator[str]:
+    """Yields what is to be known of a search before it begins."""
+    from ablations.listing import data_remarks
+
+    if plan.distinct is not None:
+        yield f"There are {plan.distinct} distinct settings to try, fewer than {plan.trials}: each is tried once."
+    yield from data_remarks(plan.as_plan())
 
 
 def _carry_out(plan: SearchPlan, runs_dir: Path, uri: str | None, how: dict[str, Any]) -> Summary:

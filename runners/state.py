@@ -21,6 +21,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ablations import vocabulary as names
+from ablations.datasets import forget_folders
 from ablations.errors import AblationError, DatasetError, OutputError
 from ablations.factors import Factor, plain
 from ablations.fingerprint import SHORT, cost_fingerprint, spec_version_of
@@ -227,6 +228,9 @@ class NodeState:
 
     def _node(self, about: dict[str, Any]) -> Node:
         spec = TrialSpec.model_validate(about["spec"])
+        if about["data_digest"] != spec.data.facts.digest:
+            # A worker that outlives a launch may have looked before the files were as they were planned with.
+            forget_folders()
         if about["data_digest"] != spec.data.facts.digest:
             what = f"the files in {spec.data.root} have" if spec.data.root else f"data set {spec.data.name!r} has"
             raise DatasetError(

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ class Tuned:
         complete = [trial for trial in self.ended if trial.outcome == "complete"]
         return max(complete, key=lambda trial: trial.metrics[names.TUNING_TOP1], default=None)
 
-    @property
+    @cached_property
     def spent(self) -> Spent:
         """What it took."""
         counts = Counter(trial.outcome for trial in self.ended)
@@ -68,6 +69,7 @@ class Tuned:
             diverged=counts["diverged"],
             epochs=sum(round(trial.metrics[names.TUNING_EPOCHS]) for trial in self.ended),
             seconds=round(sum(trial.seconds for trial in self.ended), 3),
+            distinct=self.tuning.distinct(self.budget),
         )
 
     def entry(self, key: str, commit: Commit, now: float) -> TunedVariant | None:
@@ -139,5 +141,4 @@ def track_tuned(tracker: Tracker, found: list[Tuned]) -> None:
         if best is not None:
             metrics[names.TUNING_TOP1] = best.metrics[names.TUNING_TOP1]
         values = best.values if best is not None else {}
-        is_whole = spent.trials == tuned.budget
-        finish_group(tracker, tuned.tuning.fingerprint, found=values, metrics=metrics, is_whole=is_whole)
+        finish_group(tracker, tuned.tuning.fingerprint, found=values, metrics=metrics, is_whole=spent.is_whole)

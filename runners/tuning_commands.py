@@ -50,7 +50,7 @@ DEFAULT_BUDGET = 12
     type=click.IntRange(1, 10_000),
     default=DEFAULT_BUDGET,
     show_default=True,
-    help="Trials for each variant. A larger one later goes on from what is there.",
+    help="Trials for each variant, at most as many as there are distinct ones. A larger one later goes on from there.",
 )
 @all_option
 @preset_option
@@ -76,6 +76,7 @@ def tune(
 
     What is found goes to a file per study in RUNS_DIR/tuning, and `run --tuned` trains with it.
     """
+    from ablations.listing import data_remarks
     from ablations.optimisations import make_tuning_plan
     from runners.dispatch import prepare_workers
     from runners.files import check_writable
@@ -92,6 +93,8 @@ def tune(
     states, plan = StateStore(runs_dir / "state"), tuning.as_plan()
     plan = replace(plan, done=states.done(plan.proposed))
     console().print(overview(tuning, plan.done))
+    for remark in data_remarks(plan):
+        console().print(remark, markup=False, soft_wrap=True)
     check_writable(runs_dir)
     uri = commands.tracking_uri(runs_dir)
     how["forecaster"] = make_forecaster(runs_dir, how["dispatch"])
@@ -101,7 +104,7 @@ def tune(
     if not offline and not summary.untracked:
         track_tuned(commands.make_tracker(plan, runs_dir, uri), found)
     console().print(result_overview(found))
-    is_short = any(tuned.best is None or tuned.spent.trials < budget for tuned in found)
+    is_short = any(tuned.best is None or not tuned.spent.is_whole for tuned in found)
     code = 1 if summary.failures or is_short else UNSYNCED if summary.untracked else 0
     sys.exit(INTERRUPTED if summary.interrupted else code)
 
@@ -131,7 +134,10 @@ def overview(tuning: TuningPlan, done: frozenset[str]) -> Table:
         ended = sum(node.fingerprint in done for node in nodes)
         title = nodes[0].title.rpartition(" · ")[0]
         ranges = "\n".join(f"{name}: {factor}" for name, factor in group.factors.items())
-        table.add_row(Text(title), Text(_serves(group.serves)), Text(ranges), f"{ended} of {tuning.budget}")
+        count = f"{ended} of {len(nodes)}"
+        if len(nodes) < tuning.budget:
+            count += ", all there are"
+        table.add_row(Text(title), Text(_serves(group.serves)), Text(ranges), count)
     return table
 
 

@@ -2,7 +2,7 @@
 
 The same contract as `MemorySource`: order and augmentation are functions of (seed, epoch, image) alone, so the number
 of worker processes changes nothing. Images are decoded and cropped in workers and stay uint8 until they are on the
-device. Which files there are is listed by `ablations.folders`. Legend: B images in a batch.
+device. Which files there are and what they hold is read by `ablations.folder_contents`. Legend: B images in a batch.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from ablations.errors import DatasetError, SpecError
 from ablations.facts import DatasetFacts
-from ablations.folders import FileList, Listing, check_validation_share, list_train_val
+from ablations.folder_contents import FolderContent, read_folder
+from ablations.folders import FileList, Listing, check_validation_share, list_train_val, printable
+from ablations.pictures import PictureError, open_picture
 from runners.data.batches import (
     Batch,
     Transfer,
@@ -52,7 +53,7 @@ class FolderSource:
         settings: How batches are made; `crop_padding` must be 0, `workers` processes decode.
         sizes: How many images of each split to use.
         normalization: Per-channel statistics to remove.
-        listing: The files, or None for `train/<class>/*` and `val/<class>/*` below `root`.
+        content: The files, read; or None for `train/<class>/*` and `val/<class>/*` below `root`.
         resize_ratio: The shorter side before the centre crop, relative to the size after it.
 
     Raises:
@@ -68,7 +69,7 @@ class FolderSource:
         *,
         sizes: SplitSizes | None = None,
         normalization: Normalization = IMAGENET_NORMALIZATION,
-        listing: Listing | None = None,
+        content: FolderContent | None = None,
         resize_ratio: float = _RESIZE_RATIO,
     ) -> None:
         if settings.augmentation.crop_padding:
@@ -76,7 +77,8 @@ class FolderSource:
                 f"data set {facts.name!r} is read from files, which are not padded; crop padding must be 0, found "
                 f"{settings.augmentation.crop_padding}"
             )
-        listing = listing or list_train_val(root, facts.name, facts.num_classes)
+        content = content or read_folder(facts.name, list_train_val(root, facts.name, facts.num_classes))
+        listing = content.listing
         train, validation = split_off_validation(listing, facts)
         sizes = sizes or SplitSizes()
         self._files: dict[SplitName, FileList] = {
@@ -86,7 +88,7 @@ class FolderSource:
         }
         self._facts, self._settings, self._normalization = facts, settings, normalization
         self._resize_ratio = resize_ratio
-        self._digest = listing.digest
+        self._digest = content.digest
         check_digest(facts, self._digest)
         self._steps = steps_per_epoch(self.num_images("train"), settings.batch_size)
 
@@ -97,7 +99,7 @@ class FolderSource:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of every file's relative path and size; contents are not read."""
+        """SHA-256 of every file's relative path, content and class."""
         return self._digest
 
     @property
@@ -175,10 +177,9 @@ class _ImageFiles(Dataset[_Sample]):
     def __getitem__(self, index: int) -> _Sample:
         path = self.files.root / self.files.paths[index]
         try:
-            with Image.open(path) as file:
-                image = file.convert("RGB")
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            return f"{path} cannot be decoded: {error}. Remove the file or fetch it again."
+            image = open_picture(path)
+        except PictureError as error:
+            return f"{printable(str(path))} {error}. Remove the file or fetch it again."
         return apply(self.transform, image, derive_key(self.key, index)), int(self.files.labels[index])
 
 

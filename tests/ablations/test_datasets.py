@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from ablations import datasets, folders
 from ablations.datasets import Expected, FolderSet, facts_of, get_dataset_facts, get_folder_set, register_folder_set
 from ablations.errors import AblationError, DatasetError, SpecError, UnknownNameError
 from ablations.fingerprint import trial_fingerprint
+from ablations.folder_contents import read_folder
 from ablations.folders import list_image_folder
 from ablations.settings import resolve
 from ablations.spec import DataSpec
@@ -22,11 +25,12 @@ FILES = {"data.name": "image_folder", "data.augmentation": "resized_crop_flip", 
 
 
 def make_folder(root: Path, train: int = 20, test: int = 4) -> Path:
+    """Writes tiny pictures of one colour each."""
     for part, count in (("train", train), ("test", test)):
         for name in ("ant", "bee"):
             (root / part / name).mkdir(parents=True)
             for i in range(count):
-                (root / part / name / f"{i}.png").write_text("x")
+                Image.new("RGB", (2, 2), (i, len(part), ord(name[0]))).save(root / part / name / f"{i}.png")
     return root
 
 
@@ -34,26 +38,26 @@ def test_facts_of_a_folder_are_those_of_its_files(tmp_path: Path) -> None:
     facts = facts_of("image_folder", make_folder(tmp_path))
     assert (facts.num_classes, facts.class_names, facts.channels, facts.image_size) == (2, ("ant", "bee"), 3, 224)
     assert (facts.train_images, facts.validation_images, facts.test_images) == (36, 4, 8)
-    assert facts.digest == list_image_folder(tmp_path, "image_folder", None).digest
+    assert facts.digest == read_folder("image_folder", list_image_folder(tmp_path, "image_folder", None)).digest
 
 
 def test_an_own_validation_folder_leaves_the_training_images_alone(tmp_path: Path) -> None:
     make_folder(tmp_path)
     for name in ("ant", "bee"):
         (tmp_path / "val" / name).mkdir(parents=True)
-        (tmp_path / "val" / name / "0.png").write_text("x")
+        Image.new("L", (2, 2)).save(tmp_path / "val" / name / "0.png")
     facts = facts_of("image_folder", tmp_path)
     assert (facts.train_images, facts.validation_images, facts.test_images) == (40, 2, 8)
 
 
 def test_a_folder_is_listed_once_whatever_the_image_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listed: list[str] = []
-    original = folders._list_class
-    monkeypatch.setattr(folders, "_list_class", lambda folder: listed.append(folder.name) or original(folder))
+    original = folders._list_images
+    monkeypatch.setattr(folders, "_list_images", lambda *places: listed.append(places[1]) or original(*places))
     make_folder(tmp_path)
     sizes = [facts_of("image_folder", tmp_path, size).image_size for size in (32, 64, None)]
     assert sizes == [32, 64, 224]
-    assert listed == ["ant", "bee", "ant", "bee"]
+    assert listed == ["train/ant", "train/bee", "test/ant", "test/bee"]
 
 
 def test_a_relative_folder_is_the_one_below_where_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,13 +190,44 @@ def test_a_missing_folder_is_an_error_of_the_plan(tmp_path: Path) -> None:
         resolve([FILES], {"data.root": str(tmp_path / "nowhere")}, 0)
 
 
-def test_facts_of_a_folder_need_no_torch(tmp_path: Path) -> None:
-    make_folder(tmp_path)
+def test_facts_of_a_folder_need_no_torch_and_no_decoder_once_its_files_are_known(tmp_path: Path) -> None:
+    make_folder(tmp_path / "images")
     code = (
-        f"import sys; from ablations.spec import DataSpec; DataSpec(name='image_folder', root={str(tmp_path)!r}).facts;"
-        "print([m for m in ('torch', 'mlflow', 'numpy', 'PIL', 'sklearn') if m in sys.modules])"
+        "import sys; from ablations import contents; contents.UNSETTLED_NS = -1e11;"
+        "from ablations.spec import DataSpec;"
+        f"DataSpec(name='image_folder', root={str(tmp_path / 'images')!r}).facts;"
+        "print([m for m in ('torch', 'mlflow', 'sklearn', 'numpy', 'PIL') if m in sys.modules])"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    first, later = (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment).stdout
+        for _ in range(2)
+    )
+    assert (first, later) == ("['numpy', 'PIL']\n", "[]\n")
+
+
+@pytest.mark.parametrize("restore_times", [False, True], ids=["plainly", "with its times put back"])
+def test_a_picture_that_is_overwritten_by_another_of_its_size_is_another_data_set(
+    tmp_path: Path, restore_times: bool
+) -> None:
+    make_folder(tmp_path)
+    before, path = fingerprint(tmp_path), tmp_path / "train" / "ant" / "3.png"
+    size, times = path.stat().st_size, path.stat()
+    Image.new("RGB", (2, 2), (99, 5, 97)).save(path)
+    assert path.stat().st_size == size
+    if restore_times:
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert fingerprint(tmp_path) == before  # one process sees one state until it begins a command
+    datasets.forget_folders()
+    assert fingerprint(tmp_path) != before
+
+
+def test_what_is_left_out_and_what_is_repeated_are_facts(tmp_path: Path) -> None:
+    make_folder(tmp_path)
+    (tmp_path / "train" / "ant" / "notes.txt").write_text("x")
+    (tmp_path / "test" / "bee" / "again.png").write_bytes((tmp_path / "train" / "ant" / "0.png").read_bytes())
+    facts = facts_of("image_folder", tmp_path)
+    assert (facts.left_out, facts.repeated_test_images) == ("left out: 1 × .txt", 1)
 
 
 def test_the_default_data_set_needs_no_files() -> None:

@@ -11,13 +11,15 @@ from typing import Any
 import pytest
 
 from ablations.errors import SpecError, TuningError
-from ablations.factors import Factor
+from ablations.factors import Factor, resolve_proposed
+from ablations.fingerprint import digest, trial_fingerprint
 from ablations.listing import plan_overview
 from ablations.optimisations import TuningPlan, make_tuning_plan
 from ablations.planning import CANARY_SEED, EvaluationNode, Plan, Request, make_plan
 from ablations.presets import get_preset
 from ablations.registry import get_study
-from ablations.spec import Intervention
+from ablations.settings import Settings
+from ablations.spec import Intervention, TrialSpec
 from ablations.study import Scale, Study, Variant
 from ablations.tuned import Spent, TunedFile, TunedVariant, read_tuned, tuned_path, with_entries
 from ablations.tuning import TUNING_SEED, Tuning
@@ -295,3 +297,48 @@ def test_values_of_other_settings_or_out_of_range_are_refused(tmp_path: Path, va
     tuned_path(tmp_path, "mine", "smoke").write_text(json.dumps(file.model_dump(mode="json", exclude_none=True)))
     with pytest.raises(TuningError, match="Tune it again"):
         tuned_plan(tmp_path, one)
+
+
+def test_a_group_has_no_more_trials_than_there_are_distinct_ones() -> None:
+    choice = study(nuisance={"train.optimizer": Factor(choices=("sgd", "adamw"))})
+    plan = planned(choice, budget=6)
+    nodes = list(plan.as_plan().proposed.values())
+    assert [(node.spec.model.layer, node.slot) for node in nodes] == [
+        (layer, slot) for slot in range(2) for layer in ("static", "dynamic")
+    ]
+    assert [tuning.distinct(6) for tuning in plan.tunings] == [2, 2]
+    assert [tuning.distinct(2) for tuning in plan.tunings] == [None, None]
+    assert [tuning.distinct(6) for tuning in planned(budget=6).tunings] == [None, None]
+
+
+def test_a_group_that_has_less_to_try_leaves_the_others_their_budget() -> None:
+    factors = {"train.optimizer": Factor(choices=("sgd", "adamw")), "model.reduction": Factor(choices=(2, 4, 8))}
+    nodes = planned(study(nuisance=factors), budget=5).as_plan().proposed.values()
+    layers = [node.spec.model.layer for node in nodes]
+    assert (layers.count("static"), layers.count("dynamic")) == (2, 5)
+
+
+def test_an_endless_space_is_tuned_under_the_fingerprint_that_it_had() -> None:
+    """Tunings from before each was tried once stay valid where nothing could be tried twice."""
+    endless, countable = planned(), planned(study(nuisance={"train.optimizer": Factor(choices=("sgd", "adamw"))}))
+    for plan, is_as_before in ((endless, True), (countable, False)):
+        tuning = plan.tunings[0]
+        parts = (tuning.spec, tuning.general, tuning.own, tuning.factors)
+        without = digest_without_once("tuning", *parts)
+        assert (tuning.fingerprint == without) == is_as_before
+
+
+def digest_without_once(kind: str, spec: TrialSpec, general: Settings, own: Settings, factors: Any) -> str:
+    chosen = {
+        name: [trial_fingerprint(resolve_proposed(general, own, values, spec.seed)) for values in factor.every(name)]
+        for name, factor in factors.items()
+    }
+    described = {name: factor.model_dump(mode="json") for name, factor in factors.items()}
+    whole = {"version": 1, "kind": kind, "trial": trial_fingerprint(spec), "factors": described, "choices": chosen}
+    return digest(whole)
+
+
+def test_what_was_spent_is_whole_with_the_budget_or_with_all_there_is() -> None:
+    assert SPENT.is_whole
+    assert not SPENT.model_copy(update={"budget": 5}).is_whole
+    assert SPENT.model_copy(update={"budget": 5, "distinct": 4}).is_whole

@@ -116,7 +116,7 @@ def test_a_folder_that_changes_after_the_plan_is_not_trained_under_the_old_finge
     settings = {"data__name": "image_folder", "data__augmentation": "none", "data__image_size": 16}
     node = bench.trial(**settings, data__root=str(root), data__validation_images=6)
     (root / "train" / "ant" / "0.png").unlink()
-    datasets._from_files.cache_clear()  # as in a worker process, which has not looked yet
+    datasets.forget_folders()  # as in a worker process, which has not looked yet
     assert run_node(Task(bench.root, node.fingerprint, device="cpu")) == "failed"
     failure = bench.states[node.fingerprint].failure()
     assert failure is not None

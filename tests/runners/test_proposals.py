@@ -12,7 +12,9 @@ import pytest
 
 from ablations import vocabulary as names
 from ablations.factors import Factor
+from ablations.fingerprint import trial_fingerprint
 from ablations.nodes import ProposedNode
+from ablations.spaces import trials_there_are
 from ablations.spec import TrialSpec
 from ablations.tuning import slot_fingerprint
 from runners.proposals import Proposal, PrunedError, journal_file, open_journal, propose
@@ -163,3 +165,97 @@ def test_several_processes_ask_at_once_and_none_gets_anothers(root: Path) -> Non
     assert sorted(trial.user_attrs["slot"] for trial in found) == list(range(10))
     assert {trial.state.name for trial in found} == {"COMPLETE"}
     assert all(trial.value == 10.0 + trial.user_attrs["slot"] for trial in found)
+
+
+SPACES: dict[str, tuple[dict[str, Factor], int]] = {
+    "one factor of two": ({"train.nesterov": Factor(choices=(True, False))}, 2),
+    "two factors": (
+        {"train.optimizer": Factor(choices=("sgd", "adamw")), "train.label_smoothing": Factor(choices=(0.0, 0.1, 0.2))},
+        6,
+    ),
+    "whole numbers": ({"data.rand_augment": Factor(low=0, high=4)}, 5),
+    "one factor leaves another unread": (
+        {"train.optimizer": Factor(choices=("sgd", "adamw")), "train.momentum": Factor(choices=(0.8, 0.9, 0.95))},
+        4,
+    ),
+    "options that are one and the same": (
+        {
+            "recipe": Factor(
+                options={
+                    "plain": {"train.label_smoothing": 0.0},
+                    "also plain": {"train.label_smoothing": 0.0, "train.optimizer": "sgd"},
+                    "smooth": {"train.label_smoothing": 0.1},
+                }
+            )
+        },
+        2,
+    ),
+}
+
+
+def trained(one: ProposedNode, proposal: Proposal) -> str:
+    return trial_fingerprint(one.with_values(proposal.values).model_copy(update={"seed": 0}))
+
+
+@pytest.mark.parametrize("kind", ["tuning", "search"])
+@pytest.mark.parametrize("space", SPACES)
+def test_each_training_there_is_is_proposed_once(root: Path, space: str, kind: Any) -> None:
+    factors, count = SPACES[space]
+    found = set()
+    for slot in range(count):
+        one = node(slot, factors=factors, kind=kind)
+        proposal = propose(one, root)
+        proposal.tell("complete", [50.0 + slot] if kind == "tuning" else [50.0 + slot, 1e6])
+        found.add(trained(one, proposal))
+    assert len(found) == count
+    assert trials_there_are(one.general, {}, factors, 99) == count
+    assert trials_there_are(one.general, {}, factors, count) is None
+
+
+def test_what_runs_or_was_stopped_counts_as_tried(root: Path) -> None:
+    factors = {"train.label_smoothing": Factor(choices=(0.0, 0.1, 0.2, 0.3))}
+    proposals = [propose(node(0, factors=factors), root), propose(node(1, factors=factors), root)]
+    proposals[1].tell("pruned", None)
+    proposals.append(propose(node(2, factors=factors), root))
+    proposals[2].tell("diverged", None)
+    proposals.append(propose(node(3, factors=factors), root))
+    assert len({proposal.values["train.label_smoothing"] for proposal in proposals}) == 4
+
+
+def test_what_another_machine_has_tried_is_not_tried_again(root: Path) -> None:
+    factors = {"train.label_smoothing": Factor(choices=(0.0, 0.1, 0.2))}
+    for slot, value in ((0, 0.0), (1, 0.2)):
+        state = StateStore(root)[node(slot, factors=factors).fingerprint]
+        state.describe(node(slot, factors=factors))
+        state.note_proposal(values={"train.label_smoothing": value}, outcome="complete")
+        state.finish({names.TUNING_EPOCHS: 1.0, names.TUNING_TOP1: 61.0}, 1.0)
+    assert propose(node(2, factors=factors), root).values == {"train.label_smoothing": 0.1}
+
+
+def test_a_range_beside_a_choice_that_leaves_it_unread_is_drawn_from(root: Path) -> None:
+    """One of two trainings with adamw, whatever the momentum, and as many with sgd as are asked for."""
+    factors = {"train.optimizer": Factor(choices=("sgd", "adamw")), "train.momentum": Factor(low=0.1, high=0.9)}
+    found = []
+    for slot in range(12):
+        proposal = propose(node(slot, factors=factors), root)
+        # Adamw is so much better that Optuna would like to see it again.
+        end(proposal, 90.0 if proposal.values["train.optimizer"] == "adamw" else 10.0)
+        found.append(proposal.values["train.optimizer"])
+    assert found.count("adamw") == 1
+
+
+def test_of_two_processes_none_proposes_what_the_other_has(root: Path) -> None:
+    factors = {"train.label_smoothing": Factor(choices=tuple(i / 20 for i in range(10)))}
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_ask_factors, args=(root, slots, factors)) for slots in ([0, 2, 4], [1, 3, 5])]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    proposed = [trial.params["train.label_smoothing"] for trial in trials(root) if "slot" in trial.user_attrs]
+    assert len(proposed) == len(set(proposed)) == 6
+
+
+def _ask_factors(root: Path, slots: list[int], factors: dict[str, Factor]) -> None:
+    for slot in slots:
+        propose(node(slot, factors=factors), root)

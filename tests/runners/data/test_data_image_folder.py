@@ -195,7 +195,7 @@ def test_sizes_take_a_balanced_part(facts: DatasetFacts, root: Path) -> None:
         FolderSource(facts, root, SETTINGS, sizes=SplitSizes(test=10))
 
 
-def test_the_digest_is_of_names_and_sizes_and_not_of_the_place(facts: DatasetFacts, root: Path, tmp_path: Path) -> None:
+def test_the_digest_is_of_names_and_contents_and_of_no_place(facts: DatasetFacts, root: Path, tmp_path: Path) -> None:
     original = FolderSource(facts, root, SETTINGS).digest
     moved = tmp_path / "elsewhere"
     for part in ("train", "val"):
@@ -204,8 +204,8 @@ def test_the_digest_is_of_names_and_sizes_and_not_of_the_place(facts: DatasetFac
     renamed = moved / "train" / "ant" / "0.png"
     renamed.rename(renamed.with_name("00.png"))
     after_rename = FolderSource(facts, moved, SETTINGS).digest
-    with (moved / "val" / "bee" / "0.png").open("ab") as file:
-        file.write(b"x")
+    other = Image.open(moved / "val" / "bee" / "0.png").transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    other.save(moved / "val" / "bee" / "0.png")
     assert len({original, after_rename, FolderSource(facts, moved, SETTINGS).digest}) == 3
 
 
@@ -216,14 +216,36 @@ def test_a_registered_digest_is_checked(facts: DatasetFacts, root: Path) -> None
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_file_that_cannot_be_decoded_is_named(facts: DatasetFacts, root: Path, workers: int) -> None:
+def test_a_file_that_breaks_under_way_is_named(facts: DatasetFacts, root: Path, workers: int) -> None:
+    source = FolderSource(facts, root, replace(SETTINGS, workers=workers))
     broken = root / "val" / "cat" / "1.JPEG"
     broken.write_bytes(broken.read_bytes()[:100])
-    source = FolderSource(facts, root, replace(SETTINGS, workers=workers))
     with pytest.raises(DatasetError, match="cannot be decoded") as caught:
         list(source.evaluation("test"))
     assert str(broken) in str(caught.value)
     assert "Traceback" not in str(caught.value)
+
+
+def test_files_that_cannot_be_decoded_are_named_before_the_first_batch(facts: DatasetFacts, root: Path) -> None:
+    for name in ("cat/1.JPEG", "ant/0.png"):
+        (root / "val" / name).write_bytes((root / "val" / name).read_bytes()[:100])
+    with pytest.raises(DatasetError, match=r"(?s)2 of 33 image files.*val/ant/0\.png.*val/cat/1\.JPEG"):
+        FolderSource(facts, root, SETTINGS)
+
+
+def test_a_picture_looks_the_same_in_eight_and_in_sixteen_bits(facts: DatasetFacts, root: Path) -> None:
+    def first_images() -> torch.Tensor:
+        return next(FolderSource(facts, root, SETTINGS, normalization=PLAIN).evaluation("test"))[0]
+
+    greys = np.random.default_rng(2).integers(0, 256, (16, 16), dtype=np.uint8)
+    for path in root.glob("val/*/*"):
+        path.unlink()
+        Image.fromarray(greys).resize((18, 18), Image.Resampling.NEAREST).save(path.with_suffix(".png"))
+    eight = first_images()
+    for path in root.glob("val/*/*"):
+        Image.fromarray(np.asarray(Image.open(path)).astype(np.uint16) * 257).save(path)
+    assert 60 < eight.mean() < 200
+    assert torch.equal(first_images(), eight)
 
 
 def break_folder(root: Path, how: str) -> None:
