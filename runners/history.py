@@ -3,10 +3,14 @@
 `plans/<digest>.json` says which cells of which studies a plan has and which nodes measure them; launches of the same
 plan share it. `launches/<launch>.json` says who carried it out, when and with which code. Both are kept: a study file
 that is edited or gone would not tell any more what was measured for it.
+
+`launches/order/<number>.json` says in which order launches began. Each launch creates the file of its number, which one
+process alone can do, so the order does not rest on clocks. Clocks are for people to read.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -20,11 +24,12 @@ from ablations.fingerprint import digest
 from ablations.planning import Cell, EvaluationNode, Plan
 from ablations.spec import SPEC_VERSION
 from runners.failures import FailurePolicy
-from runners.files import exclusively, read_json, write_json
+from runners.files import exclusively, read_json, write_json, write_json_once
 from runners.machine import Process
 from runners.provenance import Commit
 
 _PLANS, _LAUNCHES, _LOCK = "plans", "launches", "launches.lock"
+_ORDER = "order"
 _DIGITS = 32
 _UNKNOWN = Commit("unknown", dirty=False)
 
@@ -174,6 +179,20 @@ class LaunchRecord:
         return FailurePolicy(retries=self.retries, wait_seconds=self.wait_seconds)
 
 
+@dataclass(frozen=True)
+class Turn:
+    """When a launch began, in relation to others of its folder.
+
+    Attributes:
+        number: Launches that began later have higher numbers; infinite if nothing is known.
+        is_exact: Whether the number is its own. Otherwise it is known only that the launch had begun by then, so it
+            may be older than launches with lower numbers.
+    """
+
+    number: float = math.inf
+    is_exact: bool = False
+
+
 class History:
     """The launches and plans of a runs folder. What is torn, or of a version to come, is left out.
 
@@ -200,8 +219,41 @@ class History:
             (self._runs_dir / _LAUNCHES).mkdir(exist_ok=True)
             if read_json(self._plan_file(named)) != asked:
                 write_json(self._plan_file(named), asked)
+            self._take_turn(launch)
             self._write(record)
         return record
+
+    def _take_turn(self, launch: str) -> None:
+        """Writes down that a launch begins after all that have begun before.
+
+        Of launches without a number, which earlier versions have left, it is written down that they began before now.
+        """
+        turns = self._read_turns()
+        recorded = {path.stem for path in (self._runs_dir / _LAUNCHES).glob("*.json")}
+        unnumbered = sorted(recorded - turns.keys() - {launch})
+        if unnumbered:
+            self._append_to_order({"launches": unnumbered, "exact": False})
+        self._append_to_order({"launches": [launch], "exact": True})
+
+    def _append_to_order(self, entry: Mapping[str, Any]) -> None:
+        folder = self._runs_dir / _LAUNCHES / _ORDER
+        folder.mkdir(exist_ok=True)
+        number = max(_numbers(folder), default=0) + 1
+        # The lock does not hold on every network file system; the creation of a file does.
+        while not write_json_once(folder / f"{number:06d}.json", entry):
+            number += 1
+
+    def _read_turns(self) -> dict[str, Turn]:
+        """Returns when launches began, by name, as far as that is written down."""
+        folder = self._runs_dir / _LAUNCHES / _ORDER
+        turns: dict[str, Turn] = {}
+        for number in sorted(_numbers(folder)):
+            entry = read_json(folder / f"{number:06d}.json")
+            launches = entry.get("launches") if isinstance(entry, dict) else None
+            for launch in launches if isinstance(launches, list) else ():
+                # The first entry counts: by then the launch had begun.
+                turns.setdefault(str(launch), Turn(number, entry.get("exact") is True))
+        return turns
 
     @contextmanager
     def recording(self, plan: Plan, launch: str, commit: Commit, policy: FailurePolicy) -> Iterator[None]:
@@ -238,10 +290,18 @@ class History:
 
     @cached_property
     def launches(self) -> Sequence[LaunchRecord]:
-        """All launches, the last one first."""
+        """All launches, the last one first. Those whose order is not known are ordered by their clocks."""
         read = (_launch(read_json(path)) for path in (self._runs_dir / _LAUNCHES).glob("*.json"))
         found = [record for record in read if record is not None]
-        return sorted(found, key=lambda record: (record.began, record.launch), reverse=True)
+        return sorted(found, key=lambda record: (self.turn(record).number, record.began, record.launch), reverse=True)
+
+    def turn(self, record: LaunchRecord) -> Turn:
+        """Returns when a launch began in relation to others."""
+        return self._turns.get(record.launch, Turn())
+
+    @cached_property
+    def _turns(self) -> dict[str, Turn]:
+        return self._read_turns()
 
     def launch(self, name: str) -> LaunchRecord | None:
         """Returns the launch that is called so, or `None`."""
@@ -265,6 +325,10 @@ class History:
     def serves(self, fingerprint: str) -> list[str]:
         """Returns `study/variant` of all that a node was ever asked for, the last one first."""
         return list(dict.fromkeys(name for _, asked in self.plans() for name in asked.serves(fingerprint)))
+
+
+def _numbers(folder: Path) -> list[int]:
+    return [int(path.stem) for path in folder.glob("*.json") if path.stem.isdecimal() and len(path.stem) >= 6]
 
 
 def _launch(found: Any) -> LaunchRecord | None:
