@@ -249,8 +249,9 @@ class History:
         turns: dict[str, Turn] = {}
         for number in sorted(_numbers(folder)):
             entry = read_json(folder / f"{number:06d}.json")
-            launches = entry.get("launches") if isinstance(entry, dict) else None
-            for launch in launches if isinstance(launches, list) else ():
+            if not isinstance(entry, dict) or not isinstance(entry.get("launches"), list):
+                continue
+            for launch in entry["launches"]:
                 # The first entry counts: by then the launch had begun.
                 turns.setdefault(str(launch), Turn(number, entry.get("exact") is True))
         return turns
