@@ -18,6 +18,7 @@ from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
 from ablations.errors import TrackingError
+from ablations.invocation import named_studies, suggested_command
 
 PAGE = 1000
 """Runs that are asked for at once."""
@@ -48,13 +49,17 @@ def open_store(uri: str) -> MlflowClient:
         path = uri.partition("///")[2].partition("?")[0]
         if not Path(path).is_file():
             raise TrackingError(
-                f"there is no tracking store at {path}. Run a study first (run_ablation.py run …), or set "
-                "MLFLOW_TRACKING_URI to the store that holds the runs."
+                f"there is no tracking store at {path}. {_first()}, or set MLFLOW_TRACKING_URI to the store that holds "
+                "the runs."
             )
     elif parts.scheme in ("http", "https") and parts.hostname:
         port = parts.port or (443 if parts.scheme == "https" else 80)
         socket.create_connection((parts.hostname, port), timeout=_CONNECT_SECONDS).close()
     return MlflowClient(tracking_uri=uri)
+
+
+def _first() -> str:
+    return f"Run a study first ({suggested_command('run')})" if named_studies() else "Run a study first"
 
 
 def search_runs(client: MlflowClient, experiments: list[str], query: str) -> Iterator[Run]:

@@ -35,7 +35,7 @@ def test_gc_removes_what_an_edited_study_does_not_need_any_more_and_nothing_else
     assert code == 0
     assert "weights and checkpoints of trainings that nothing needs: 1, 0.0 MB" in said
     assert str(weights) in said
-    assert "Nothing was removed. With --yes it is." in said
+    assert "Nothing was removed. To remove it: python run_ablation.py gc --yes" in said
     assert _files(folder.root) == before
     code, said = invoke("gc", "--yes")
     assert (code, "Removed 0.0 MB." in said) == (0, True)
