@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations import vocabulary as names
+from ablations.errors import DispatchError
 from ablations.nodes import ProposedNode, is_training
 from ablations.planning import EvaluationNode, Node, Plan
 from runners import leases
@@ -118,7 +119,11 @@ class Launch:
                     self._end_rest("stopped because another one failed")
             except KeyboardInterrupt:
                 interrupted = True
+                self._follower.hurry()
                 self._end_rest("interrupted by the user")
+            except DispatchError:
+                self._end_rest("stopped because there are no workers")
+                raise
             # Once more: by now, leases of dead machines have been watched for a while.
             self._follower.end_orphans(self._states, self._watch)
         progress = self._progress
