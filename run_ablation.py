@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+
+from runners.interrupts import heed_signals, interruptible, leave_at_once
+
+if __name__ == "__main__":
+    # Before the other imports, which take most of a second: Ctrl-C in them would be a traceback.
+    signal.signal(signal.SIGINT, leave_at_once)
+
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,7 +21,9 @@ import click
 
 from ablations.datasets import forget_folders
 from ablations.errors import OutputError, ReportError, TrackingError
+from ablations.invocation import complete_invocation, suggested_command
 from ablations.options import (
+    INTERRUPTED,
     Verbs,
     all_option,
     budget_options,
@@ -44,6 +54,7 @@ from runners.importing import without_collection
 from runners.search_commands import search_verb
 from runners.state import StateStore
 from runners.status_commands import status
+from runners.streams import go_on_without_output, steady_streams, writing_its_output
 from runners.sync_commands import sync
 from runners.tuning_commands import tune
 
@@ -55,10 +66,17 @@ if TYPE_CHECKING:
     from runners.progress import Summary
 
 
+_WORKING = frozenset(("run", "retry", "tune", "search", "sync", "report", "verify", "compare", "gc"))
+"""The verbs that do more than print: where their output cannot be written they go on."""
+
+
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Ablation studies of dynamic convolution: declared as data, tracked in MLflow, told as a paper's tables."""
     forget_folders()
+    if context.invoked_subcommand in _WORKING:
+        go_on_without_output()
 
 
 @click.command(
@@ -121,6 +139,7 @@ def run(
         fitting = plan_commands.fit(to_do, forecaster, **budget)
         if fitting is not to_do:
             studies, asked = plan_commands.as_trimmed(studies, asked, fitting)
+            complete_invocation(studies=studies, all_studies=False, seeds=asked["seeds"])
             plan = commands.find_plan(studies, runs_dir, **asked)
     if forced:
         plan = begin_anew(plan, forced, states)
@@ -165,6 +184,7 @@ def retry(
     prepare_workers(how["dispatch"])
     how["recovery"] = commands.take_recovery(asked)
     studies, plugins, asked = as_last_time(studies, plugins, asked, last_run(runs_dir))
+    complete_invocation(studies=studies, plugins=plugins, **asked)
     loaded, wanted = commands.load_plugins(plugins), parse_formats(formats)
     plan = commands.find_plan(studies, runs_dir, **asked)
     _tell_damages(plan, runs_dir)
@@ -191,7 +211,7 @@ def carry_out(
     """Launches a plan, says how that ended, writes the report of the whole plan, and leaves with the exit code."""
     uri = commands.tracking_uri(runs_dir)
     summary = commands.launch(plan, whole, runs_dir, None if offline else uri, **how)
-    commands.tell(summary, uri, studies)
+    commands.tell(summary, uri)
     if not summary.interrupted:
         try:
             _check_tracked(offline, summary, uri)
@@ -199,10 +219,10 @@ def carry_out(
         except (TrackingError, ReportError) as error:
             if not offline and not summary.untracked:
                 raise
-            console().print(f"No report: {error} {_later(studies)}", markup=False)
+            console().print(f"No report: {error} {_later()}", markup=False, soft_wrap=True)
         except (OutputError, OSError) as error:
             # What was measured is kept; a report can be written whenever there is room for it.
-            console().print(f"No report: {error} {_later(studies)}", markup=False)
+            console().print(f"No report: {error} {_later()}", markup=False, soft_wrap=True)
             sys.exit(commands.exit_code(summary) or 1)
     sys.exit(commands.exit_code(summary))
 
@@ -215,9 +235,8 @@ def _check_tracked(offline: bool, summary: Summary, uri: str) -> None:
         raise TrackingError("reports are made from the tracking store, and it is away.")
 
 
-def _later(studies: Sequence[str]) -> str:
-    names = " ".join(studies) or "--all"
-    return f"Later: run_ablation.py sync, then run_ablation.py report {names} with the same options."
+def _later() -> str:
+    return f"Later: {suggested_command('sync', ())} && {suggested_command('report')}"
 
 
 @click.command(epilog=examples("report aggregation --format pdf,html,tex", "report temperature --preset small"))
@@ -232,15 +251,24 @@ def _later(studies: Sequence[str]) -> str:
 @plugin_option
 @format_option
 def report(studies: tuple[str, ...], runs_dir: Path, plugins: tuple[str, ...], formats: str, **asked: Any) -> None:
-    """Write the report of what has been tracked; without --preset, --set and --seeds, of the last run."""
+    """Write the report of what has been tracked; without studies, of the last run.
+
+    Without --preset, --set and --seeds, with those of the last run, or else of the newest report of the first study.
+    """
+    from runners.redo import as_last_time, last_run
     from runners.tracking import prepare_store
 
-    commands.load_plugins(plugins)
     wanted = parse_formats(formats)
-    uri = commands.tracking_uri(runs_dir)
+    uri, last = commands.tracking_uri(runs_dir), last_run(runs_dir)
+    is_scaled = asked["preset"] or asked["overrides"] or asked["seeds"]
+    was_last = not asked["all_studies"] and set(studies) <= set(last.get("studies", ()))
+    if was_last or not (studies or asked["all_studies"]):
+        studies, plugins, asked = as_last_time(studies, plugins, asked, last)
+    commands.load_plugins(plugins)
     prepare_store(uri)
-    if not asked["preset"] and not asked["overrides"] and not asked["seeds"]:
+    if not is_scaled and not was_last:
         asked |= last_request(studies, uri, asked)
+    complete_invocation(studies=studies, plugins=plugins, **asked)
     found = commands.find_plan(studies, runs_dir, **asked)
     _tell_damages(found, runs_dir)
     write_report(found, runs_dir, uri, wanted)
@@ -410,7 +438,13 @@ for verb in (commands.ui, commands.schema):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line; a user's error is a sentence, never a traceback."""
-    run_guarded(lambda: cli.main(arguments, standalone_mode=False))
+    steady_streams()
+    heed_signals()
+
+    def carry_out_verb() -> None:
+        writing_its_output(lambda: cli.main(arguments, standalone_mode=False))
+
+    interruptible(lambda: run_guarded(carry_out_verb), INTERRUPTED)
 
 
 if __name__ == "__main__":

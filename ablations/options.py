@@ -271,7 +271,10 @@ def find_studies(names: Sequence[str], all_studies: bool, request: Request) -> l
 
 
 def run_guarded(action: Callable[[], Any]) -> None:
-    """Runs `action`, turning the errors of this project and of click into a message and an exit code."""
+    """Runs `action`, turning the errors of this project and of click into a message and an exit code.
+
+    Ctrl-C is left to the caller.
+    """
     try:
         action()
     except AblationError as error:
@@ -280,13 +283,13 @@ def run_guarded(action: Callable[[], Any]) -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
-        sys.exit(INTERRUPTED)
     except BrokenPipeError:
         # Whoever read the output has seen enough; Python must not complain when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
         click.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except MemoryError:
+        click.echo("error: there is not enough memory. Free some, or raise the limit (ulimit -v).", err=True)
         sys.exit(1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -55,10 +57,33 @@ class Request:
 
     def base(self) -> TrialSpec:
         """Returns the trial of preset and overrides alone, on which a study may build its rows."""
-        return resolve([self.preset.settings, self.settings], {}, seed=0)
+        try:
+            return resolve([self.preset.settings, self.settings], {}, seed=0)
+        except SpecError as error:
+            raise SpecError(f"{error}{who_set(str(error), self.sources())}") from None
+
+    def sources(self) -> dict[str, Settings]:
+        """Return the general settings by who has set them, in words, the strongest first."""
+        return {"--set": self.settings, f"preset {self.preset.name!r}": self.preset.settings}
 
     def seeds_of(self, study: Study) -> int:
         """Returns how many repeats each variant of `study` gets; counting a network once is enough."""
         if study.is_about_cost:
             return 1
         return self.seeds or study.seeds or self.preset.seeds
+
+
+def who_set(message: str, sources: Mapping[str, Settings]) -> str:
+    """Return who has set the settings that a message names, as a sentence to follow it; nothing if nobody has.
+
+    Args:
+        message: What is wrong. A setting stands in it under its dotted name.
+        sources: Settings by who has set them, in words, the strongest first.
+    """
+    named: dict[str, list[str]] = {}
+    for key in dict.fromkeys(re.findall(r"[a-z_]+(?:\.[a-z_]+)+", message)):
+        source = next((words for words, settings in sources.items() if key in settings), None)
+        if source is not None:
+            named.setdefault(source, []).append(key)
+    said = [f"{', '.join(keys)} by {source}" for source, keys in named.items()]
+    return f" (set: {'; '.join(said)})" if said else ""

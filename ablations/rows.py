@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ablations.errors import SpecError, UnknownNameError
-from ablations.request import INSPECT_KEY, Request
+from ablations.request import INSPECT_KEY, Request, who_set
 from ablations.settings import Settings, merge, resolve, unread
 from ablations.spec import TrialSpec
 from ablations.study import InspectedNetwork, Study, Variant
@@ -60,7 +60,10 @@ def resolve_row(row: Row, request: Request) -> TrialSpec:
     try:
         return resolve(layers(row, request), row.own, seed=0)
     except (SpecError, UnknownNameError) as error:
-        raise SpecError(f"study {row.study.name!r}, variant {row.variant.name!r}: {error}") from None
+        where = f"study {row.study.name!r}, variant {row.variant.name!r}"
+        asked, preset = request.sources().items()
+        sources = dict([("the variant", row.own), asked, ("the study's baseline", row.study.baseline), preset])
+        raise SpecError(f"{where}: {error}{who_set(str(error), sources)}") from None
 
 
 def layers(row: Row, request: Request) -> list[Settings]:

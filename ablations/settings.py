@@ -314,7 +314,10 @@ def check_consistency(spec: TrialSpec) -> None:
     for split in ("train_images", "validation_images", "test_images"):
         wanted, there = getattr(data, split), getattr(facts, split)
         if wanted is not None and there is not None and wanted > there:
-            raise ValueError(f"data.{split} = {wanted}, but {facts.name!r} has {there}")
+            raise ValueError(
+                f"data.{split} = {wanted}, but {facts.name!r} has {there}. Ask for at most that many, "
+                f"for example with --set data.{split}={there}"
+            )
     images = data.train_images or facts.train_images
     if images is not None and train.batch_size > images:
         raise ValueError(f"train.batch_size = {train.batch_size} is more than the {images} training images")

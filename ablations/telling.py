@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ablations.estimates import Estimate, Range
+from ablations.invocation import suggested_command
 
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
 _NAMED = 3
@@ -72,7 +73,8 @@ def _time_lines(estimate: Estimate) -> Iterator[str]:
         yield (
             f"Time: it cannot be told yet{' for the rest' if estimate.wall else ''}: {len(estimate.unknown)} networks "
             f"have not been timed on this machine with this data and batch size ({'; '.join(titles[:_NAMED])}{more}). "
-            "`plan --calibrate` times a few steps of each; what has been trained here is known."
+            "What has been trained here is known. To time a few steps of each: "
+            f"{suggested_command('plan', calibrate=True)}"
         )
 
 

@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError
 
 from ablations.errors import SpecError, TuningError
 from ablations.factors import Factor, plain, resolve_proposed
+from ablations.invocation import as_named, named_studies, suggested_command
 from ablations.settings import explain
 from ablations.spec import Frozen, TrialSpec
 from ablations.tuning import Tuning
@@ -136,12 +137,12 @@ class TunedValues:
             for entry in file.tuned
             if entry.variant == key
         ]
-        tune = f"Tune it: run_ablation.py tune {study} --preset {preset}"
+        tune = f"Tune it: {suggested_command('tune', [as_named(study)], preset=preset)}"
         where = f"study {study!r}, variant {key!r}"
         if not entries:
             return f"{where} has not been tuned at preset {preset} (looked in {self.folder}). {tune}"
         changed = _changes(entries[-1], tuning)
-        return f"{where} has been tuned before its settings changed: {changed}. {tune} (with the same --set)"
+        return f"{where} has been tuned before its settings changed: {changed}. {tune}"
 
 
 def _changes(entry: TunedVariant, tuning: Tuning) -> str:
@@ -177,8 +178,14 @@ def read_tuned(place: Path) -> TunedValues:
     """
     paths = [place] if place.is_file() else sorted(place.glob("*.json"))
     if not paths:
-        raise TuningError(f"there are no tuned values in {place}. Tune first: run_ablation.py tune STUDY")
+        raise TuningError(f"there are no tuned values in {place}. {_where_from()}")
     return TunedValues(place, tuple(read_tuned_file(path) for path in paths))
+
+
+def _where_from() -> str:
+    if not named_studies():
+        return "Name the file or folder that the verb tune has written."
+    return f"Tune first: {suggested_command('tune', without=['tuned_from'])}"
 
 
 def read_tuned_file(path: Path) -> TunedFile:

@@ -23,6 +23,7 @@ from ablations.addresses import shown
 from ablations.errors import ReportError
 from ablations.estimates import Record
 from ablations.fingerprint import SHORT, canonical_json
+from ablations.invocation import as_named, suggested_command
 from ablations.planning import Cell, Plan
 from reports.artifacts import artifact, has_artifact, read_each, without_progress_bar
 from reports.attention import profile_rows
@@ -64,7 +65,7 @@ def collect(plan: Plan, tracking_uri: str) -> Results:
         runs, left_out = _own_runs(plan, _runs_by_fingerprint(client, plan))
         chosen = {key: _choose(found) for key, found in runs.items()}
         if not any(_status(run) == FINISHED for run in chosen.values()):
-            raise ReportError(_nothing(plan, tracking_uri))
+            raise ReportError(_nothing(plan, tracking_uri, sum(_status(run) == "failed" for run in chosen.values())))
         drawn = [chosen[key] for key in _drawn(plan) if key in chosen and _status(chosen[key]) == FINISHED]
         curves = list(curve_rows(client, tracking_uri, drawn))
         launches = in_order(_launches(client, plan))
@@ -304,10 +305,15 @@ def _integer(text: str | None) -> int | None:
     return int(text) if text and text.isdecimal() else None
 
 
-def _nothing(plan: Plan, uri: str) -> str:
+def _nothing(plan: Plan, uri: str, failed: int) -> str:
+    """Return that there is nothing to report, and how there will be."""
     studies = " ".join(study.name for study in plan.studies)
     preset = plan.request.preset.name
-    return (
-        f"the store {shown(uri)} holds no finished run of {studies} with preset {preset!r} and these settings. "
-        f"Run it first: run_ablation.py run {studies} --preset {preset}"
-    )
+    named = [as_named(study.name) for study in plan.studies]
+    none = f"the store {shown(uri)} holds no finished run of {studies} with preset {preset!r} and these settings"
+    if failed:
+        why = suggested_command("status", named, preset=preset)
+        again = suggested_command("retry", named, preset=preset)
+        # A line each, so that they can be copied.
+        return f"{none}: {failed} failed.\n  Why: {why}\n  Once more: {again}"
+    return f"{none}. Run it first: {suggested_command('run', named, preset=preset)}"

@@ -13,6 +13,7 @@ from ablations import vocabulary as names
 from ablations.addresses import shown
 from ablations.errors import ReportError
 from ablations.factors import Factor
+from ablations.invocation import suggested_command
 from ablations.optimisations import SearchPlan, repeat_fingerprint
 from reports.results import FINISHED
 from reports.search_results import SEARCH_COLUMNS, SearchResults
@@ -46,7 +47,7 @@ def collect_search(plan: SearchPlan, tracking_uri: str) -> SearchResults:
     if not kept:
         raise ReportError(
             f"the store {shown(tracking_uri)} holds no finished trial of search {plan.search.name!r} at preset "
-            f"{plan.request.preset.name!r}. Run it first: run_ablation.py search {plan.search.name}"
+            f"{plan.request.preset.name!r}. Run it first: {suggested_command('search')}"
         )
     frame = pd.DataFrame(kept, columns=[*SEARCH_COLUMNS, *plan.search.factors])
     commits = sorted({run.data.tags.get(names.TAG_GIT_COMMIT, "unknown") for run in chosen.values()})

@@ -20,6 +20,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from ablations.addresses import hide_secrets, shown, sqlite_file, without_secrets
 from ablations.errors import TrackingError
+from ablations.invocation import named_studies, suggested_command
 from ablations.store_file import Condition, inspect_store
 
 PAGE = 1000
@@ -67,15 +68,15 @@ def _check_file(path: Path) -> None:
     found = inspect_store(path)
     if found.condition is Condition.ABSENT:
         raise TrackingError(
-            f"there is no tracking store at {path}. Run a study first (run_ablation.py run …), or set "
-            "MLFLOW_TRACKING_URI to the store that holds the runs."
+            f"there is no tracking store at {path}. {_first()}, or set MLFLOW_TRACKING_URI to the store that holds "
+            "the runs."
         )
     if found.condition is not Condition.USABLE or not set(Base.metadata.tables) <= found.tables:
         why = found.condition.value
         if found.condition is Condition.USABLE:
             why = f"it was made by an earlier MLflow (its schema is {found.revision})"
         raise TrackingError(
-            f"the tracking store {path} cannot be read: {why}. run_ablation.py sync with the same --runs-dir mends it "
+            f"the tracking store {path} cannot be read: {why}. {suggested_command('sync', ())} mends it "
             "if that can be done, or says what to do."
         )
 
@@ -101,6 +102,10 @@ def _check_server(uri: str) -> None:
             "bracket is missing. In a password, write /, ?, #, @ and : as %2F, %3F, %23, %40 and %3A."
         ) from None
     socket.create_connection((parts.hostname or "", port), timeout=_CONNECT_SECONDS).close()
+
+
+def _first() -> str:
+    return f"Run a study first ({suggested_command('run')})" if named_studies() else "Run a study first"
 
 
 def search_runs(client: MlflowClient, experiments: list[str], query: str) -> Iterator[Run]:

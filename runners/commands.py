@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ import click
 
 from ablations.addresses import shown, sqlite_address, sqlite_file
 from ablations.errors import AblationError
+from ablations.invocation import resuming_command, suggested_command
 from ablations.options import (
     INTERRUPTED,
     UNSYNCED,
@@ -32,6 +32,7 @@ from ablations.options import (
     preset_option,
     runs_option,
 )
+from runners import interrupts
 
 if TYPE_CHECKING:
     from ablations.planning import Plan
@@ -39,9 +40,16 @@ if TYPE_CHECKING:
     from runners.forecast import Forecaster
     from runners.history import History
     from runners.progress import Failure, Summary
+    from runners.state import NodeState, StateStore
     from runners.tracking.desk import Desk
     from runners.tracking.nodes import Tracker
     from runners.tracking.notes import Source
+
+
+_UNBEGUN_SECONDS, _CLUSTER_SECONDS = 2.0, 60.0
+"""How long an orderly end may take before anything was begun, and where jobs of a cluster must be cancelled."""
+_NAMED = 8
+"""How many trainings are named that go on from a checkpoint."""
 
 
 @click.command("list", epilog=examples("list", "list --preset small"))
@@ -198,7 +206,9 @@ def launch(
     from runners.redo import remember_launch
     from runners.state import StateStore
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    command = resuming_command()
+    # Nothing has begun that must be ended in order; a worker that imports torch would hold the end up.
+    interrupts.set_farewell(partial(_kept, plan, StateStore(runs_dir / "state"), command), _UNBEGUN_SECONDS)
     place: dict[str, Any] = {"device": dispatch.device, "threads": dispatch.threads}
     settings = Settings((runs_dir / "state").resolve(), plugins=plugins, **place, **recovery)
     patient = partial(patiently, policy=settings.policy, tell=partial(console().print, markup=False))
@@ -213,6 +223,8 @@ def launch(
         with history.recording(whole, settings.launch, source.commit, settings.policy, patient):
             plan = patient(partial(_with_lost_weights, plan, history, settings.state_root))
             found = announce(plan, forecaster, dispatcher, plugins) if plan.missing else None
+            stop_seconds = _CLUSTER_SECONDS if dispatch.name in ("ray", "slurm") else interrupts.STOP_SECONDS
+            interrupts.set_farewell(partial(_kept, plan, StateStore(runs_dir / "state"), command), stop_seconds)
             with make_display(console()) as display:
                 follower = Follower(source, desk, display.note)
                 summary = Launch(forecaster.longest_first(plan), dispatcher, follower, display, settings).run()
@@ -229,6 +241,36 @@ def _set_common_aside(runs_dir: Path) -> None:
 
     for damage in set_common_aside(runs_dir):
         console().print(f"Set aside: {damage}", markup=False, soft_wrap=True)
+
+
+def _kept(plan: Plan, states: StateStore, command: str) -> list[str]:
+    """Returns what is kept of an interrupted launch, and how to go on."""
+    missing = plan.missing
+    finished = sum(states[node.fingerprint].is_done for node in missing)
+    lines = [f"Interrupted. Kept: {finished} of {len(missing)} finished."]
+    begun = [
+        f"  {node.title}: {reached}"
+        for node in missing
+        if not states[node.fingerprint].is_done and (reached := _checkpoint_of(states[node.fingerprint]))
+    ]
+    lines += begun[:_NAMED]
+    if len(begun) > _NAMED:
+        lines.append(f"  and the checkpoints of {len(begun) - _NAMED} more")
+    return [*lines, f"The same command goes on: {command}"]
+
+
+def _checkpoint_of(state: NodeState) -> str | None:
+    """Returns how far the last checkpoint of a training is, or `None` if there is none."""
+    steps = [path.stem.rpartition("-")[2] for path in state.folder.glob("checkpoint-*.safetensors")]
+    last = max((int(step) for step in steps if step.isdecimal()), default=None)
+    if last is None:
+        return None
+    progress = state.progress()
+    try:
+        epoch = last * progress["epochs"] / progress["steps"]
+        return f"checkpoint at epoch {epoch:.3g} of {progress['epochs']:.0f}"
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return f"checkpoint at step {last}"
 
 
 def _with_lost_weights(plan: Plan, history: History, state_root: Path) -> Plan:
@@ -249,10 +291,16 @@ def _prepare(
     """Opens the store while the dispatcher is asked whether the plan can be carried out."""
     if not plan.missing:
         return _open_desk(plan, runs_dir, uri)
-    with ThreadPoolExecutor(1) as pool:
+    pool = ThreadPoolExecutor(1)
+    try:
         answer = pool.submit(_check, plan, runs_dir, dispatcher, plugins)
         opened = _open_desk(plan, runs_dir, uri)
         answer.result()
+    except KeyboardInterrupt:
+        # The answer may take as long as torch takes to be imported.
+        pool.shutdown(wait=False)
+        raise
+    pool.shutdown()
     return opened
 
 
@@ -322,8 +370,14 @@ def make_tracker(plan: Plan, runs_dir: Path, uri: str, *, for_nodes: bool = True
         )
 
 
-def tell(summary: Summary, uri: str | None, studies: Sequence[str], verb: str = "run") -> None:
-    """Says how a launch ended and what can be done about it."""
+def tell(summary: Summary, uri: str | None, verb: str = "run") -> None:
+    """Says how a launch ended and what can be done about it.
+
+    Args:
+        summary: How it ended.
+        uri: The tracking store.
+        verb: The verb that goes on with what was interrupted.
+    """
     from rich.markup import escape
 
     from runners.display import clock
@@ -338,21 +392,22 @@ def tell(summary: Summary, uri: str | None, studies: Sequence[str], verb: str = 
     if summary.blocked:
         out.print(f"  {summary.blocked} evaluations were left out because their training failed")
     if summary.failures:
-        out.print(f"  To try again what failed: run_ablation.py {'retry' if verb == 'run' else f'{verb} …'}")
+        again = suggested_command("retry" if verb == "run" else verb)
+        out.print(escape(f"  To try again what failed: {again}"), soft_wrap=True)
     if summary.stopped:
         out.print(f"  {summary.stopped} were not tried, as --fail-fast was given")
     if summary.untracked:
         told = f"Not all of it is in the tracking store {shown(uri or '')}: {summary.untracked}."
-        out.print(escape(f"{told} Nothing is lost: run_ablation.py sync brings it over."))
+        out.print(escape(f"{told} Nothing is lost. To bring it over: {suggested_command('sync', ())}"), soft_wrap=True)
     if summary.interrupted:
-        names = " ".join(studies)
-        out.print(escape(f"Interrupted. What is finished is kept; the same command goes on: {verb} {names} …"))
+        for line in interrupts.take_farewell():
+            out.print(line, markup=False, soft_wrap=True)
 
 
 def exit_code(summary: Summary) -> int:
     """Returns what a launch leaves with."""
     if summary.interrupted:
-        return INTERRUPTED
+        return interrupts.exit_code(INTERRUPTED)
     if summary.failures:
         return 1
     return UNSYNCED if summary.untracked else 0

@@ -216,11 +216,14 @@ def _hardware_of(content: Mapping[str, Any] | None) -> tuple[Any, ...] | None:
 
 
 def _newest(measured: Sequence[Measurement], version: str) -> list[Measurement]:
-    """Returns the newest measurements of this version, those that were learned before those that were calibrated."""
-    current = sorted((one for one in measured if one.version == version), key=lambda one: one.time)
-    learned = [one for one in current if one.source == "learned"]
-    calibrated = [one for one in current if one.source != "learned"]
-    return sorted([*calibrated[-_MOST_MEASUREMENTS:], *learned[-_MOST_MEASUREMENTS:]], key=lambda one: one.time)
+    """Returns the measurements of this version that were added last, in the order in which they were added.
+
+    As many that were learned as that were calibrated are kept. A clock that was set back does not make them old.
+    """
+    current = [measurement for measurement in measured if measurement.version == version]
+    learned = [measurement for measurement in current if measurement.source == "learned"]
+    calibrated = [measurement for measurement in current if measurement.source != "learned"]
+    return [*calibrated[-_MOST_MEASUREMENTS:], *learned[-_MOST_MEASUREMENTS:]]
 
 
 def _closest(measured: Sequence[Measurement], load: Load) -> list[Measurement]:

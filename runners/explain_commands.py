@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ablations.errors import AblationError, UnknownNameError
+from ablations.invocation import as_named, complete_invocation, suggested_command
 from ablations.options import (
     canary_option,
     console,
@@ -91,7 +92,9 @@ def _find(name: str, runs_dir: Path, last_studies: Sequence[str], asked: dict[st
         UnknownNameError: If there is no such study or variant.
     """
     study, variant = _split(name)
-    plan = find_plan((_file_of(study, last_studies),), runs_dir, **asked)
+    file = _file_of(study, last_studies)
+    complete_invocation(studies=(file,))
+    plan = find_plan((file,), runs_dir, **asked)
     cells = [*plan.cells, *plan.canaries]
     if not variant:
         return plan, cells
@@ -240,7 +243,7 @@ _TRAINING = {
 def _remedy(cause: str, story: Story) -> str:
     from runners.failures import FailurePolicy
 
-    retry = f"run_ablation.py retry {story.cell.study}"
+    retry = suggested_command("retry", [as_named(story.cell.study)])
     if FailurePolicy().is_lasting(cause):
         return f"It follows from the settings and would fail again: change them. To try it all the same: {retry}"
     return f"The next run tries it again, or: {retry}"

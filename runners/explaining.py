@@ -16,7 +16,7 @@ from ablations.fingerprint import SHORT, spec_version_of, what_counts
 from ablations.identities import changes
 from ablations.nodes import plugins_of
 from ablations.planning import Cell, EvaluationNode, Node, Plan
-from runners.history import AskedPlan, History, LaunchRecord
+from runners.history import AskedPlan, History, LaunchRecord, Turn
 from runners.provenance import Commit
 from runners.standing import Standing, survey
 from runners.state import NodeState, StateStore, about
@@ -146,10 +146,14 @@ class Explainer:
         best = min(found, key=self._rank)
         return replace(best, others=len(found) - 1)
 
-    def _rank(self, earlier: Earlier) -> tuple[int, float]:
+    def _rank(self, earlier: Earlier) -> tuple[int, float, float]:
         """The newest of those asked for in the same way, which a table showed before; else the least different."""
         is_same_scale = earlier.asked is not None and earlier.asked.scale == self._asked.scale
-        return (0 if is_same_scale else len(earlier.differences), -(earlier.state.result() or {}).get("time", 0.0))
+        record, result = self.launch_of(earlier.state), earlier.state.result() or {}
+        turn = self._history.turn(record) if record is not None else Turn()
+        # Clocks decide only between results of which nobody knows which was first.
+        number = turn.number if turn.is_exact else 0.0
+        return (0 if is_same_scale else len(earlier.differences), -number, -result.get("time", 0.0))
 
     def _recorded(self, cell: Cell, node: Node) -> Iterator[Earlier]:
         seen = {cell.fingerprint}

@@ -31,6 +31,8 @@ from runners.tracking.store import answers, is_shared, reason, without_retries
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 _AWAY_SECONDS, _CALL_SECONDS = 20.0, 120.0
 """How long the end of a launch waits for a store that is away, and for one that is there to take one file or run."""
+_HURRIED_SECONDS = 5.0
+"""The same where a person waits for the end."""
 _log = logging.getLogger(__name__)
 
 
@@ -60,8 +62,13 @@ class Follower:
         self._store_due = 0.0
         self._last_success = time.monotonic()
         self._is_abandoned = False
+        self._is_hurried = False
         self._unwritten: dict[str, tuple[NodeState, Mapping[str, list[str]]]] = {}
         self.trouble: str | None = None
+
+    def hurry(self) -> None:
+        """Have the end wait for the store for a few seconds at most; `sync` brings the rest over."""
+        self._is_hurried = True
 
     def __enter__(self) -> Self:
         if self._desk is not None:
@@ -203,9 +210,10 @@ class Follower:
             job.due = 0.0
 
     def _is_patience_over(self) -> bool:
-        return self._is_abandoned or time.monotonic() - self._last_success > (
-            _AWAY_SECONDS if self.is_away else _CALL_SECONDS
-        )
+        patience = _AWAY_SECONDS if self.is_away else _CALL_SECONDS
+        if self._is_hurried:
+            patience = _HURRIED_SECONDS
+        return self._is_abandoned or time.monotonic() - self._last_success > patience
 
     def _work(self) -> None:
         assert self._desk is not None

@@ -6,8 +6,10 @@ any launch was asked for, the last one of each study at each scale. The rules ar
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Set
 from contextlib import suppress
@@ -95,19 +97,27 @@ def _needed_by(study: str, overrides: Settings, *, checked: bool = False) -> set
 
 
 def _asked_for(history: History, forgotten: Set[str]) -> set[str]:
-    """Returns what the last launch of each study at each scale was asked for, and all that goes on."""
+    """Returns what the last launch of each study at each scale was asked for, and all that goes on.
+
+    A launch counts as followed only by one that is known to have begun later; clocks do not tell that. Where the order
+    of launches is not known, what any of them was asked for is needed.
+    """
+    planned = [(record, asked) for record in history.launches if (asked := history.plan(record)) is not None]
+    last: dict[tuple[str, str], float] = {}
+    for record, asked in planned:
+        turn = history.turn(record)
+        if turn.is_exact:
+            for study in asked.studies:
+                last[study, asked.scale] = max(turn.number, last.get((study, asked.scale), 0))
     needed: set[str] = set()
-    for record in history.launches:
-        asked = history.plan(record)
+    for record, asked in planned:
         # A tuning or a search has no cells: it is what tuned values rest on, and may be gone on with.
-        if asked is not None and (record.is_alive or not asked.cells):
+        if record.is_alive or not asked.cells:
             needed |= asked.nodes.keys()
-    seen: set[tuple[str, str]] = set()
-    for _, asked in history.plans():
+        number = history.turn(record).number
         for study in asked.studies:
-            if (study, asked.scale) not in seen and study not in forgotten:
+            if study not in forgotten and number >= last.get((study, asked.scale), 0):
                 needed |= asked.of_study(study)
-            seen.add((study, asked.scale))
     return needed
 
 
@@ -136,9 +146,9 @@ def find_garbage(
         needed: Fingerprints, see `needed_nodes`.
         uri: The tracking store.
         results: Whether the whole folders of nodes that nothing needs go, too.
-        now: Seconds since the epoch.
+        now: Seconds since the epoch, by the clock of the file system.
     """
-    now = time.time() if now is None else now
+    now = _file_system_time(runs_dir) if now is None else now
     states = StateStore(runs_dir / "state")
     folders = [states[path.name] for path in sorted(states.root.glob("[!.]*")) if path.is_dir()]
     running = [state for state in folders if _is_running(state)]
@@ -155,7 +165,8 @@ def find_garbage(
         state = states[path.name]
         if path.is_dir() and state.fingerprint not in busy and (state.is_done or state.fingerprint not in needed):
             found += _aside(state, results=results and state.fingerprint not in kept)
-    for folder in (runs_dir, states.root, *(runs_dir / name for name in ("plans", "launches", "speeds"))):
+    launches = runs_dir / "launches"
+    for folder in (runs_dir, states.root, runs_dir / "plans", launches, launches / "order", runs_dir / "speeds"):
         found += _temporary(folder, None, "", now)
         found += _damaged(folder, None, "")
     return Found(found, running, [states[key] for key in sorted(lacking.keys() - needed)])
@@ -195,6 +206,18 @@ def _damaged(folder: Path, owner: NodeState | None, title: str) -> Iterator[Garb
     for path in sorted(folder.glob(".*.damaged")):
         if _DAMAGED.fullmatch(path.name):
             yield Garbage(path, "damaged", title, _size(path), owner)
+
+
+def _file_system_time(folder: Path) -> float:
+    """Returns the present time by the clock that gives files their times: on a network file system, that of its server.
+
+    The clock of this machine may be hours ahead of it, and a file that is being written would look abandoned.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            return os.fstat(file.fileno()).st_mtime
+    except OSError:
+        return time.time()
 
 
 def _temporary(folder: Path, owner: NodeState | None, title: str, now: float) -> Iterator[Garbage]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ablations.errors import AblationError, UnknownNameError
+from ablations.invocation import suggested_command
 from ablations.options import console, examples, plugin_option, runs_option, set_option
 from runners.commands import find_plan, load_plugins, tracking_uri
 
@@ -65,7 +66,11 @@ def gc(
     if yes:
         _tell([*problems, f"Removed {_megabytes(freed)}."])
     else:
-        _tell(["Nothing was removed. With --yes it is."] if found.garbage else ["There is nothing to remove."])
+        _tell(
+            [f"Nothing was removed. To remove it: {suggested_command('gc', yes=True)}"]
+            if found.garbage
+            else ["There is nothing to remove."]
+        )
     sys.exit(1 if problems else 0)
 
 

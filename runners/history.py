@@ -3,10 +3,14 @@
 `plans/<digest>.json` says which cells of which studies a plan has and which nodes measure them; launches of the same
 plan share it. `launches/<launch>.json` says who carried it out, when and with which code. Both are kept: a study file
 that is edited or gone would not tell any more what was measured for it.
+
+`launches/order/<number>.json` says in which order launches began. Each launch creates the file of its number, which one
+process alone can do, so the order does not rest on clocks. Clocks are for people to read.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -23,12 +27,13 @@ from ablations.fingerprint import digest
 from ablations.planning import Cell, EvaluationNode, Plan
 from ablations.spec import SPEC_VERSION
 from runners.failures import FailurePolicy
-from runners.files import exclusively, write_json
+from runners.files import exclusively, write_json, write_json_once
 from runners.machine import Process
 from runners.provenance import Commit
 from runners.stored import Count, Damage, Kind, Name, Seconds
 
 _PLANS, _LAUNCHES, _LOCK = "plans", "launches", "launches.lock"
+_ORDER = "order"
 _DIGITS = 32
 _UNKNOWN = Commit("unknown", dirty=False)
 
@@ -178,6 +183,20 @@ class LaunchRecord:
         return FailurePolicy(retries=self.retries, wait_seconds=self.wait_seconds)
 
 
+@dataclass(frozen=True)
+class Turn:
+    """When a launch began, in relation to others of its folder.
+
+    Attributes:
+        number: Launches that began later have higher numbers; infinite if nothing is known.
+        is_exact: Whether the number is its own. Otherwise it is known only that the launch had begun by then, so it
+            may be older than launches with lower numbers.
+    """
+
+    number: float = math.inf
+    is_exact: bool = False
+
+
 class History:
     """The launches and plans of a runs folder. What cannot be read is left out, and named by `damages`.
 
@@ -204,8 +223,40 @@ class History:
             self._make(_LAUNCHES)
             if _plan(_PLAN.find(self._plan_file(named))) != AskedPlan.of(plan):
                 write_json(self._plan_file(named), asked)
+            self._take_turn(launch)
             self._write(record)
         return record
+
+    def _take_turn(self, launch: str) -> None:
+        """Writes down that a launch begins after all that have begun before.
+
+        Of launches without a number, which earlier versions have left, it is written down that they began before now.
+        """
+        turns = self._read_turns()
+        recorded = {path.stem for path in (self._runs_dir / _LAUNCHES).glob("*.json")}
+        unnumbered = sorted(recorded - turns.keys() - {launch})
+        if unnumbered:
+            self._append_to_order({"launches": unnumbered, "exact": False})
+        self._append_to_order({"launches": [launch], "exact": True})
+
+    def _append_to_order(self, entry: Mapping[str, Any]) -> None:
+        folder = self._runs_dir / _LAUNCHES / _ORDER
+        folder.mkdir(exist_ok=True)
+        number = max(_numbers(folder), default=0) + 1
+        # The lock does not hold on every network file system; the creation of a file does.
+        while not write_json_once(folder / f"{number:06d}.json", entry):
+            number += 1
+
+    def _read_turns(self) -> dict[str, Turn]:
+        """Returns when launches began, by name, as far as that is written down."""
+        folder = self._runs_dir / _LAUNCHES / _ORDER
+        turns: dict[str, Turn] = {}
+        for number in sorted(_numbers(folder)):
+            entry = _ORDER_FILE.find(folder / f"{number:06d}.json")
+            for launch in entry["launches"] if entry is not None else ():
+                # The first entry counts: by then the launch had begun.
+                turns.setdefault(launch, Turn(number, entry["exact"]))
+        return turns
 
     @contextmanager
     def recording(
@@ -259,15 +310,25 @@ class History:
 
     @cached_property
     def launches(self) -> Sequence[LaunchRecord]:
-        """All launches, the last one first."""
+        """All launches, the last one first. Those whose order is not known are ordered by their clocks."""
         read = (_LAUNCH.find(path) for path in (self._runs_dir / _LAUNCHES).glob("[!.]*.json"))
         found = [record for record in read if record is not None]
-        return sorted(found, key=lambda record: (record.began, record.launch), reverse=True)
+        return sorted(found, key=lambda record: (self.turn(record).number, record.began, record.launch), reverse=True)
+
+    def turn(self, record: LaunchRecord) -> Turn:
+        """Returns when a launch began in relation to others."""
+        return self._turns.get(record.launch, Turn())
+
+    @cached_property
+    def _turns(self) -> dict[str, Turn]:
+        return self._read_turns()
 
     def damages(self) -> list[Damage]:
         """Returns which files of launches and plans cannot be read."""
         found = [_LAUNCH.damage(path) for path in sorted((self._runs_dir / _LAUNCHES).glob("[!.]*.json"))]
         found += [_PLAN.damage(path) for path in sorted((self._runs_dir / _PLANS).glob("[!.]*.json"))]
+        orders = self._runs_dir / _LAUNCHES / _ORDER
+        found += [_ORDER_FILE.damage(path) for path in sorted(orders.glob("[!.]*.json"))]
         return [damage for damage in found if damage is not None]
 
     def launch(self, name: str) -> LaunchRecord | None:
@@ -307,8 +368,22 @@ class _PlanFile(TypedDict):
     nodes: list[tuple[Name, str, str, Annotated[str, Field(pattern=r"^[\w.-]{0,128}$")]]]
 
 
+class _OrderFile(TypedDict):
+    """A file of `launches/order/`: launches that had begun by then, and whether exactly then."""
+
+    launches: list[str]
+    exact: bool
+
+
+def _numbers(folder: Path) -> list[int]:
+    return [int(path.stem) for path in folder.glob("*.json") if path.stem.isdecimal() and len(path.stem) >= 6]
+
+
+
+
 _LAUNCH: Kind[LaunchRecord] = Kind(LaunchRecord)
 _PLAN: Kind[dict[str, Any]] = Kind(_PlanFile)
+_ORDER_FILE: Kind[_OrderFile] = Kind(_OrderFile)
 
 
 def _plan(content: Mapping[str, Any] | None) -> AskedPlan | None:

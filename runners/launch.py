@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations import vocabulary as names
-from ablations.errors import OutputError, RunsFolderError
+from ablations.errors import DispatchError, OutputError, RunsFolderError
 from ablations.nodes import ProposedNode, is_training
 from ablations.planning import EvaluationNode, Node, Plan
 from runners import leases
@@ -128,7 +128,11 @@ class Launch:
                     self._end_rest("stopped because another one failed")
             except KeyboardInterrupt:
                 interrupted = True
+                self._follower.hurry()
                 self._end_rest("interrupted by the user")
+            except DispatchError:
+                self._end_rest("stopped because there are no workers")
+                raise
             except (OutputError, OSError) as error:
                 self._end_early(error)
                 raise

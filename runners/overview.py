@@ -12,6 +12,7 @@ from rich.console import Group, OverflowMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ablations.invocation import suggested_command
 from runners.damages import damages_of
 from runners.display import clock
 from runners.history import AskedPlan, History, LaunchRecord
@@ -20,7 +21,6 @@ from runners.standing import STATUSES, Standing, survey, underway
 from runners.state import StateStore
 from runners.tracking import notes
 
-_SYNC = "run_ablation.py sync"
 _KINDS = {"trial": "trainings", "evaluation": "evaluations", "cost": "networks"}
 
 
@@ -173,7 +173,8 @@ def _rows(overview: Overview, states: StateStore, *, every: bool) -> list[str]:
     if overview.unsynced:
         count, total = len(overview.unsynced), sum(overview.unsynced.values())
         lines.append(
-            f"Not in the tracking store yet: {total} lines of {count} nodes. run_ablation.py sync brings them over."
+            f"Not in the tracking store yet: {total} lines of {count} nodes. To bring them over: "
+            f"{suggested_command('sync', ())}"
         )
     return [*lines, *overview.damages]
 

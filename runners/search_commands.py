@@ -96,7 +96,7 @@ def search_verb(parse_formats: Callable[[str], tuple[str, ...]], write_report: R
         check_writable(runs_dir)
         uri = commands.tracking_uri(runs_dir)
         summary = _carry_out(plan, runs_dir, None if offline else uri, how)
-        commands.tell(summary, uri, [name], verb="search")
+        commands.tell(summary, uri, verb="search")
         if not summary.interrupted and not offline and not summary.untracked:
             write_report(plan, uri, wanted, runs_dir)
         sys.exit(commands.exit_code(summary))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ablations.addresses import shown
+from ablations.invocation import suggested_command
 from ablations.options import (
     UNSYNCED,
     all_option,
@@ -68,5 +69,7 @@ def _told(done: Synced, uri: str) -> list[str]:
     where = f"tracking store {shown(uri)}"
     lines.append(f"{where}: {done.runs} runs brought over ({done.lines} lines), {done.complete} were there")
     if done.trouble:
-        lines.append(f"The {where} did not take the rest: {done.trouble}. Nothing is lost: sync again.")
+        lines.append(
+            f"The {where} did not take the rest: {done.trouble}. Nothing is lost. Later: {suggested_command('sync')}"
+        )
     return lines

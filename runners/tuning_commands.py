@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ablations.options import (
-    INTERRUPTED,
     UNSYNCED,
     all_option,
     console,
@@ -99,14 +98,14 @@ def tune(
     uri = commands.tracking_uri(runs_dir)
     how["forecaster"] = make_forecaster(runs_dir, how["dispatch"])
     summary = commands.launch(plan, plan, runs_dir, None if offline else uri, plugins=loaded, **how)
-    commands.tell(summary, uri, studies, verb="tune")
+    commands.tell(summary, uri, verb="tune")
     found = write_down(tuning, states, runs_dir)
     if not offline and not summary.untracked:
         track_tuned(commands.make_tracker(plan, runs_dir, uri), found)
     console().print(result_overview(found))
     is_short = any(tuned.best is None or not tuned.spent.is_whole for tuned in found)
     code = 1 if summary.failures or is_short else UNSYNCED if summary.untracked else 0
-    sys.exit(INTERRUPTED if summary.interrupted else code)
+    sys.exit(commands.exit_code(summary) if summary.interrupted else code)
 
 
 def write_down(tuning: TuningPlan, states: StateStore, runs_dir: Path) -> list[Tuned]:

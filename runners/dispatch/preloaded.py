@@ -12,8 +12,10 @@ import signal
 from runners.importing import without_collection
 from runners.lifetime import die_with_parent
 
-# Ctrl-C reaches every process of the terminal; the launcher decides.
-signal.signal(signal.SIGINT, signal.SIG_IGN)
+# Ctrl-C, and a terminal that is closed, reach every process of the terminal; the launcher decides.
+for _name in ("SIGINT", "SIGHUP"):
+    if hasattr(signal, _name):
+        signal.signal(getattr(signal, _name), signal.SIG_IGN)
 # A launcher that ends leaves nothing behind, also while torch is still being imported.
 die_with_parent()
 

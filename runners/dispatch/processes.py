@@ -13,8 +13,10 @@ import os
 import signal
 import sys
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing import forkserver
 from pathlib import Path
@@ -26,6 +28,7 @@ from ablations.errors import DispatchError, OptionError
 from runners.dispatch.base import Answer, Completion
 from runners.dispatch.settings import DispatchSettings, cores
 from runners.dispatch.slots import Slots, make_slots, usable_gpus
+from runners.interrupts import signals_withheld
 from runners.lifetime import die_with_parent
 from runners.sockets import use_short_sockets
 from runners.task import Task
@@ -74,11 +77,14 @@ class ProcessDispatcher:
         """
         pool = self._pools.get(None) or self._asked
         assert pool is not None, "a dispatcher is used inside a with block"
-        answer: Future[Answer] = pool.schedule(question, args=arguments)
+        with _explained():
+            answer: Future[Answer] = pool.schedule(question, args=arguments)
         try:
             return answer.result()
         except ProcessExpired as error:
             raise DispatchError(f"{_end_of(error)} before anything was trained. Is there enough memory?") from None
+        except (BrokenProcessPool, MemoryError, ImportError, OSError) as error:
+            raise DispatchError(_no_workers(error)) from None
 
     def submit(self, task: Task) -> None:
         """Hands a task to a worker, or queues it until there is a slot."""
@@ -105,11 +111,15 @@ class ProcessDispatcher:
 
     def __enter__(self) -> Self:
         start_server(self._settings.threads)
+        with _explained():
+            self._open_first()
+        return self
+
+    def _open_first(self) -> None:
         if self._settings.device == "cpu" or sys.platform == "darwin":
             self._open(usable_gpus(self._settings.device, 0))
         else:
             self._asked = self._start(1)
-        return self
 
     def __exit__(self, *raised: object) -> None:
         if self._placed or self._waiting or raised[0] is not None:
@@ -153,26 +163,70 @@ class ProcessDispatcher:
             task = self._waiting.popleft()
             gpus = [gpu for slot in chosen if (gpu := self._slots.devices[slot]) is not None]
             placed = replace(task, device=f"cuda:{gpus[0]}" if gpus else "cpu", gpus=tuple(gpus))
-            pool = self._pools[gpus[0] if gpus else None]
-            self._placed[pool.schedule(run_node, args=[placed])] = (task, chosen)
+            self._placed[self._schedule(gpus[0] if gpus else None, placed)] = (task, chosen)
+
+    def _schedule(self, device: int | None, task: Task) -> Future[Status]:
+        """Hands a task to a pool; to a new one if the pool is broken, as when the server of its workers was killed.
+
+        Raises:
+            DispatchError: If the new one is broken as well.
+        """
+        pool = self._pools[device]
+        try:
+            return pool.schedule(run_node, args=[task])
+        except (BrokenProcessPool, RuntimeError, OSError):
+            pool.stop()  # type: ignore[no-untyped-call]
+        with _explained():
+            self._pools[device] = pool = self._start(pool._context.workers)
+            return pool.schedule(run_node, args=[task])
 
     def _all_pools(self) -> list[ProcessPool]:
         return [*self._pools.values(), *([self._asked] if self._asked is not None else [])]
 
 
 def start_server(threads: int) -> None:
-    """Starts the server from which workers are forked, unless it runs already; it imports torch meanwhile."""
+    """Starts the server from which workers are forked, unless it runs already; it imports torch meanwhile.
+
+    Raises:
+        DispatchError: If it cannot be started.
+    """
     # Set before workers start: OpenMP reads it once, when torch is imported.
     for variable in _THREAD_VARIABLES:
         os.environ[variable] = str(threads)
     use_short_sockets()
     if _HAS_SERVER:
         forkserver.set_forkserver_preload([_PRELOADED])
-        forkserver.ensure_running()
+        # What an interrupted launch leaves is cleared away by the tracker, which need not warn of it.
+        sys.warnoptions.append("ignore:resource_tracker")
+        try:
+            with _explained(), signals_withheld():
+                forkserver.ensure_running()
+        finally:
+            sys.warnoptions.remove("ignore:resource_tracker")
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turn what goes wrong while workers are being started into a `DispatchError`."""
+    try:
+        yield
+    except (BrokenProcessPool, RuntimeError, OSError, EOFError, MemoryError, ImportError) as error:
+        raise DispatchError(_no_workers(error)) from None
+
+
+def _no_workers(error: BaseException) -> str:
+    cause = error.__cause__ or error
+    reason = (isinstance(cause, OSError) and cause.strerror) or str(cause) or type(cause).__name__
+    return (
+        f"workers cannot be started: {reason}. Is there enough memory (ulimit -v), and is /dev/shm there and not full? "
+        "With fewer --workers less is needed; with --dispatch inline, none of it."
+    )
 
 
 def _belong_to_launcher() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     die_with_parent()
 
 

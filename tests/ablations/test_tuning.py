@@ -276,7 +276,7 @@ def test_what_is_no_file_of_tuned_values_is_refused_by_name(tmp_path: Path, text
 
 
 def test_an_empty_folder_says_to_tune(tmp_path: Path) -> None:
-    with pytest.raises(TuningError, match=r"run_ablation\.py tune"):
+    with pytest.raises(TuningError, match="the verb tune has written"):
         read_tuned(tmp_path)
 
 

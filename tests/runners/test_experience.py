@@ -109,6 +109,14 @@ def test_the_newest_of_each_kind_are_kept(tmp_path: Path) -> None:
     assert len(content) == 24
 
 
+def test_what_was_added_last_is_the_newest_whatever_the_clock_said(tmp_path: Path) -> None:
+    store = Experience(tmp_path, HERE)
+    for number in range(20):
+        store.add({"k": [measured(step=float(number), time=1e9 - number)]})
+    content = json.loads(store.file.read_text())["measurements"]["k"]
+    assert [one["speed"]["step"] for one in content] == [float(number) for number in range(8, 20)]
+
+
 def test_two_processes_add_to_the_same(tmp_path: Path) -> None:
     one, other = Experience(tmp_path, HERE), Experience(tmp_path, HERE)
     one.add({"a": [measured()]})

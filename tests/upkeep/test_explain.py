@@ -163,7 +163,7 @@ def test_explain_what_runs_waits_and_has_failed(folder: Folder, invoke: Invoke) 
     assert "is running" in said
     assert "seed 0: failed  tiny/wide" in said
     assert "SomeError: it did not work (cause: training), attempt 1; log: " in said
-    assert "To try it all the same: run_ablation.py retry tiny" in said
+    assert "To try it all the same: python run_ablation.py retry tiny.yaml" in said
 
 
 def test_explain_names_networks_and_seeds_as_elsewhere(invoke: Invoke) -> None:

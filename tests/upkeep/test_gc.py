@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import pytest
 
 from runners.redo import begin_anew
 from tests.upkeep.made_up import ELSEWHERE, STUDY, Folder, Invoke
@@ -30,7 +35,7 @@ def test_gc_removes_what_an_edited_study_does_not_need_any_more_and_nothing_else
     assert code == 0
     assert "weights and checkpoints of trainings that nothing needs: 1, 0.0 MB" in said
     assert str(weights) in said
-    assert "Nothing was removed. With --yes it is." in said
+    assert "Nothing was removed. To remove it: python run_ablation.py gc --yes" in said
     assert _files(folder.root) == before
     code, said = invoke("gc", "--yes")
     assert (code, "Removed 0.0 MB." in said) == (0, True)
@@ -153,3 +158,88 @@ def test_gc_leaves_alone_what_the_tracking_store_has_not_got(folder: Folder, inv
 def test_gc_where_nothing_was_run_says_so(invoke: Invoke) -> None:
     code, said = invoke("gc")
     assert (code, "there is no folder" in said) == (2, True)
+
+
+def _set_clock(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    monkeypatch.setattr("runners.history.time.time", lambda: seconds)
+
+
+@pytest.mark.parametrize("clocks", [(2e9, 1e9, 0.0), (1e9, 1e9, 1e9), (1e9, 0.0, 2e9), (0.0, 1e9, 2e9)])
+def test_no_clock_decides_which_launch_was_the_last(
+    folder: Folder, invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clocks: tuple[float, ...]
+) -> None:
+    widths, plans = ("0.5", "0.75", "0.25"), []
+    for clock, width in zip(clocks, widths, strict=True):
+        _set_clock(monkeypatch, clock)
+        (tmp_path / "tiny.yaml").write_text(STUDY.replace("width: 0.5", f"width: {width}"))
+        plans.append(folder.plan())
+        folder.launch(plans[-1], f"at {width}")
+        folder.finish(plans[-1], *([] if len(plans) > 1 else ["calm", "averaged"]), "wide", launch=f"at {width}")
+    last = plans[-1]
+    assert [record.launch for record in folder.history.launches] == [f"at {width}" for width in reversed(widths)]
+    (tmp_path / "tiny.yaml").write_text(STUDY.replace("width: 0.5", "width: 0.9"))
+    assert "by launch at 0.25 on" in invoke("explain", "tiny.yaml/wide", "--preset", "smoke")[1]
+    code, said = invoke("gc", "--results", "--yes")
+    assert (code, "results that nothing needs: 2" in said) == (0, True), said
+    assert all(folder.states[node.fingerprint].is_done for node in last.nodes)
+    (tmp_path / "tiny.yaml").unlink()
+    code, said = invoke("status", "--nodes")
+    assert "tiny: 2 of 2 trainings done, 1 of 1 evaluations done" in said
+
+
+def test_gc_keeps_what_any_launch_of_an_earlier_version_was_asked_for_until_a_later_launch_follows(
+    folder: Folder, invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plans = []
+    for number, width in enumerate(("0.5", "0.75")):
+        _set_clock(monkeypatch, 1e9 * (2 - number))
+        (tmp_path / "tiny.yaml").write_text(STUDY.replace("width: 0.5", f"width: {width}"))
+        plans.append(folder.plan())
+        folder.launch(plans[-1], f"launch {number}")
+        folder.finish(plans[-1], "wide", launch=f"launch {number}")
+    # As a version has left it that did not number launches.
+    shutil.rmtree(folder.root / "launches" / "order")
+    assert invoke("gc", "--results")[1] == "There is nothing to remove.\n"
+    _set_clock(monkeypatch, 1.0)
+    (tmp_path / "tiny.yaml").write_text(STUDY.replace("width: 0.5", "width: 0.25"))
+    plans.append(folder.plan())
+    folder.launch(plans[-1], "numbered")
+    folder.finish(plans[-1], "wide", launch="numbered")
+    assert "results that nothing needs: 2" in invoke("gc", "--results")[1]
+    # A launch whose number is lost is followed by nobody, and follows nobody.
+    for path in (folder.root / "launches" / "order").glob("*.json"):
+        if "numbered" in path.read_text():
+            path.write_text("")
+    assert invoke("gc", "--results")[1] == "There is nothing to remove.\n"
+    folder.launch(plans[0], "other")
+    assert "results that nothing needs: 2" in invoke("gc", "--results")[1]
+    assert folder.history.launches[0].launch == "other"
+
+
+def test_launches_that_begin_at_once_get_numbers_of_their_own(folder: Folder) -> None:
+    plan, history = folder.plan(), folder.history
+    order = folder.root / "launches" / "order"
+    order.mkdir(parents=True)
+    names = [f"launch {number}" for number in range(16)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(history._take_turn, names))
+    assert len(list(order.glob("*.json"))) == len(names)
+    turns = history._read_turns()
+    assert sorted(turns) == sorted(names)
+    assert sorted(turn.number for turn in turns.values()) == list(range(1, len(names) + 1))
+    folder.launch(plan, "after")
+    assert folder.history.launches[0].launch == "after"
+
+
+def test_a_file_being_written_is_not_torn_because_the_clock_here_is_ahead_of_the_file_system(
+    folder: Folder, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = folder.plan()
+    folder.launch(plan)
+    folder.finish(plan, "calm")
+    young = folder.state(plan, "calm").folder / ".tracking.json.0123456789ab.tmp"
+    young.write_bytes(b"")
+    now = time.time()
+    monkeypatch.setattr("runners.garbage.time.time", lambda: now + 86400)
+    assert invoke("gc", "--yes")[0] == 0
+    assert young.exists()
