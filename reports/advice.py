@@ -78,7 +78,7 @@ def advice_paragraph(study: Study, summary: StudySummary) -> Paragraph | None:
     ]
     if advice.is_hardly_known:
         words.append(f"After {summary.seeds} seeds the spread is itself hardly known: the range is the answer.")
-    if not summary.can_star:
+    if not summary.can_star and summary.seeds_for_a_star:
         words.append(f"A star in this table takes at least {summary.seeds_for_a_star}.")
     return Paragraph(" ".join(words), "Seeds")
 

@@ -126,8 +126,8 @@ class StudySummary:
         return bool(self.tested) and len(self.tested) * smallest_p_value(self.seeds) < ALPHA
 
     @property
-    def seeds_for_a_star(self) -> int:
-        """How many seeds it takes for any of the comparisons to get a star."""
+    def seeds_for_a_star(self) -> int | None:
+        """How many seeds it takes for any of the comparisons to get a star; `None` where no number does."""
         return seeds_for_a_star(max(1, len(self.tested)))
 
     @property
