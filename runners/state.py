@@ -83,7 +83,7 @@ class NodeState:
     def describe(self, node: Node) -> None:
         """Writes what the node is, for the worker that will run it."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(self.folder / "node.json", about(node))
+        write_json(self.folder / "node.json", {**about(node), "title": self.title(node)})
 
     def about(self) -> dict[str, Any] | None:
         """Returns what `describe` wrote, `None` if it did not; folders of earlier versions lack `spec_version`."""
@@ -133,6 +133,13 @@ class NodeState:
         if isinstance(node, ProposedNode) and proposal is not None:
             return node.with_values(proposal["values"])
         return node.spec
+
+    def title(self, node: Node) -> str:
+        """Return the name of a node for people: with what was proposed, once that is known."""
+        proposal = self.proposal() if isinstance(node, ProposedNode) else None
+        if isinstance(node, ProposedNode) and proposal is not None:
+            return node.title_with(proposal.get("values"))
+        return node.title
 
     def append_event(self, step: int, metrics: dict[str, float]) -> None:
         """Adds one line of metrics, flushed to the disk."""

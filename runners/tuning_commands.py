@@ -129,7 +129,7 @@ def overview(tuning: TuningPlan, done: frozenset[str]) -> Table:
     for group in tuning.tunings:
         nodes = list(group.nodes(tuning.budget))
         ended = sum(node.fingerprint in done for node in nodes)
-        title = nodes[0].title.rpartition(" · ")[0]
+        title = nodes[0].subject
         ranges = "\n".join(f"{name}: {factor}" for name, factor in group.factors.items())
         table.add_row(Text(title), Text(_serves(group.serves)), Text(ranges), f"{ended} of {tuning.budget}")
     return table
