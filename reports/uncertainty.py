@@ -43,8 +43,9 @@ P_VALUES = (
     "are tried up to 16 seeds, 65,535 drawn ones beyond. It assumes that variant and reference are interchangeable "
     "if there is no difference, and no distribution. Stars are for p-values corrected by Holm over all comparisons of "
     "a table, so that a table without any difference gets one in fewer than 5 % of the cases; n seeds cannot give a "
-    "p-value below 2 to the power of 1 − n, and none beyond 16 one below that of 16. McNemar's test is about one checkpoint: it asks whether the test images "
-    "that only one of two evaluations gets right are shared between them as by a coin."
+    "p-value below 2 to the power of 1 − n, and more than 16 none below that of 16. McNemar's test is about one "
+    "checkpoint: it asks whether the test images that only one of two evaluations gets right are shared between them "
+    "as by a coin."
 )
 CANARY = (
     "A canary is a study's reference, trained again under other seeds and held against itself, the r-th repeat against "
