@@ -32,6 +32,7 @@ from ablations.options import (
     side_options,
     tuned_options,
 )
+from ablations.visible import visible
 from runners import commands, plan_commands
 from runners.dispatch import prepare_workers
 from runners.explain_commands import explain
@@ -251,7 +252,8 @@ def verify(file: Path, tracking_uri: str | None, runs_dir: Path, plugins: tuple[
     commands.load_plugins(plugins)
     found = compute_again(file, tracking_uri or commands.tracking_uri(runs_dir), maker())
     for line in found.lines():
-        console().print(line, markup=False, soft_wrap=True)
+        # A line is about names in a file of somebody else's: none of them may begin a line of its own.
+        console().print(visible(line, lines=False), markup=False, soft_wrap=True)
     sys.exit(1 if found.differences else 0)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ablations.errors import AblationError, UnknownNameError
+from ablations.visible import visible, visible_console
 
 if TYPE_CHECKING:
     from ablations.planning import Request
@@ -204,10 +205,8 @@ class Verbs(click.Group):
 
 
 def console() -> Any:
-    """Returns where text for people goes."""
-    from rich.console import Console
-
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    """Returns where text for people goes; what a terminal would act on in names and messages is spelled out."""
+    return visible_console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 
 def tuned_options(command: _Command) -> _Command:
@@ -254,9 +253,10 @@ def run_guarded(action: Callable[[], Any]) -> None:
     try:
         action()
     except AblationError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {visible(str(error))}", err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
+        error.message = visible(error.message)
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
@@ -267,5 +267,5 @@ def run_guarded(action: Callable[[], Any]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {visible(str(error))}", err=True)
         sys.exit(1)
