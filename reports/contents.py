@@ -117,9 +117,11 @@ def harmless(value: Any) -> Any:
 
     Numbers stay numbers, negative ones too.
     """
-    if isinstance(value, str) and value.lstrip(' \u00a0"').startswith(_FORMULA):
-        return f"'{value}"
-    return value
+    if not isinstance(value, str):
+        return value
+    # A return in the middle would begin a row, and so a cell.
+    text = visible(value, lines=False)
+    return f"'{text}" if text.lstrip(' \u00a0"').startswith(_FORMULA) else text
 
 
 def data_digest(figure: Figure) -> str:
