@@ -50,7 +50,9 @@ def seed_advice(study: Study, summary: StudySummary) -> Advice | None:
     Evaluations of one checkpoint may move together in any way, so that many of them say no more about the spread
     than one; variants that are trained apart share the seeds of the reference alone.
     """
-    rows = [row for row in summary.tested if row.delta and row.delta.has_interval]
+    # The spread of what never learned is that of guessing.
+    learned = [row for row in summary.tested if not row.unlearned and not summary.compared_with(row).unlearned]
+    rows = [row for row in learned if row.delta and row.delta.has_interval]
     if not rows:
         return None
     spreads = [row.delta.sd for row in rows if row.delta]

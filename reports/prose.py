@@ -148,7 +148,13 @@ def _star_words(study: Study, rows: tuple[VariantSummary, ...]) -> str:
 def _read_rows(study: Study, rows: tuple[VariantSummary, ...]) -> Iterator[str]:
     reference = next(row for row in rows if row.variant == study.reference)
     titles = short_titles(study)
-    known = [(titles[row.variant], row.delta) for row in rows if row.delta and row.delta.is_known]
+    unlearned = [titles[row.variant] for row in rows if row.unlearned]
+    if unlearned:
+        yield f"{_quoted(unlearned)} never learned and {'is' if len(unlearned) == 1 else 'are'} not compared"
+    if reference.unlearned:
+        yield f"nothing can be compared with “{titles[study.reference]}”"
+        return
+    known = [(titles[row.variant], row.delta) for row in rows if row.delta and row.delta.is_known and not row.unlearned]
     if not (known and reference.complete):
         yield f"nothing can be compared with “{titles[study.reference]}” yet"
         return
