@@ -57,6 +57,13 @@ format_option = click.option(
     "--format", "formats", default=DEFAULT_FORMATS, show_default=True, help="Report formats, separated by commas."
 )
 
+output_option = click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Write the report there: into a folder that exists, or to files of that name, each with its format's ending.",
+)
+
 force_option = click.option(
     "--force",
     "forced",

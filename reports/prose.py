@@ -14,7 +14,7 @@ from ablations.study import Study
 from reports.facts import data_words, epochs_words, network_words, repeats_of, short_titles
 from reports.formatting import interval, number
 from reports.metrics import telling
-from reports.results import Results
+from reports.results import FINISHED, Results
 from reports.statistics import Estimate
 from reports.summary import StudySummary, VariantSummary
 from reports.uncertainty import coverage_words
@@ -67,6 +67,26 @@ def _counts(plan: Plan, results: Results) -> str:
     spent = float(results.runs["seconds"].sum()) / 60
     listed = " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
     return f"{listed} are behind {len(plan.cells)} table cells; {spent:.1f} minutes of computing"
+
+
+def holes(plan: Plan, results: Results) -> str:
+    """Return what a report has no values for, in a sentence, or nothing where it has all."""
+    absent = set(results.cells.loc[results.cells["status"] != FINISHED, "fingerprint"])
+    kinds: dict[str, Mapping[str, Node]] = {
+        "trainings": plan.trials,
+        "evaluations": plan.evaluations,
+        "networks counted": plan.costs,
+    }
+    measured = {cell.fingerprint for cell in plan.cells}
+    counts = [(len(absent & nodes.keys()), len(measured & nodes.keys()), kind) for kind, nodes in kinds.items()]
+    words = [f"{missing} of {total} {kind}" for missing, total, kind in counts if missing]
+    if not words:
+        return ""
+    studies = [study.name for study in plan.studies if any(c.fingerprint in absent for c in plan.cells_of(study.name))]
+    return (
+        f"The report has holes: {' and '.join(words)} are missing ({', '.join(studies)}). The notes under its tables "
+        "name them."
+    )
 
 
 def when(milliseconds: int) -> str:
