@@ -5,6 +5,7 @@ The verbs themselves live where what they do lives: `runners.commands`, and `run
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -263,8 +264,9 @@ def run_guarded(action: Callable[[], Any]) -> None:
         click.echo(f"error: {visible(str(error))}", err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        error.message = visible(error.message)
-        error.show()
+        said = io.StringIO()
+        error.show(said)
+        click.echo(visible(said.getvalue()), err=True, nl=False)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
