@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from ablations.optimisations import make_search_plan
-from ablations.planning import Plan
 from ablations.presets import get_preset
 from ablations.request import Request
 from ablations.search import get_search
@@ -25,9 +24,12 @@ def _request(preset: str = "quick", **more: Any) -> Request:
 
 
 def _stem(studies: Sequence[str], preset: str = "quick", **more: Any) -> str:
-    plan = SimpleNamespace(studies=[SimpleNamespace(name=name) for name in studies], request=_request(preset, **more))
-    named: Plan = plan  # type: ignore[assignment]
-    return report_stem(named)
+    return _stem_of(studies, _request(preset, **more))
+
+
+def _stem_of(studies: Sequence[str], request: Request) -> str:
+    plan: Any = SimpleNamespace(studies=[SimpleNamespace(name=name) for name in studies], request=request)
+    return report_stem(plan)
 
 
 @pytest.mark.parametrize(
@@ -67,11 +69,9 @@ def test_two_requests_never_share_a_name() -> None:
         {"inspect": ["tau_30"]},
         {"train.epochs": 4, "model.width": 0.5},
     )
-    asked = itertools.product(studies, ("quick", "small"), (None, 3, 9), (False, True), overrides)
-    stems = [
-        slug(_stem(names, preset, seeds=seeds, canary=canary, overrides=changes))
-        for names, preset, seeds, canary, changes in asked
-    ]
+    scales = itertools.product(("quick", "small"), (None, 9), (False, True), overrides)
+    requests = [_request(preset, seeds=seeds, canary=canary, overrides=c) for preset, seeds, canary, c in scales]
+    stems = [slug(_stem_of(names, request)) for names, request in itertools.product(studies, requests)]
     assert len(set(stems)) == len(stems)
     assert len({stem.lower() for stem in stems}) == len(stems)
     assert all(len(stem) < 80 for stem in stems)
