@@ -34,6 +34,7 @@ from ablations.options import (
     force_option,
     format_option,
     offline_option,
+    output_option,
     plugin_option,
     preset_option,
     recovery_options,
@@ -44,6 +45,7 @@ from ablations.options import (
     side_options,
     tuned_options,
 )
+from ablations.visible import visible
 from runners import commands, plan_commands
 from runners.dispatch import prepare_workers
 from runners.explain_commands import explain
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
     from ablations.estimates import Record
     from ablations.optimisations import SearchPlan
     from ablations.planning import Plan
+    from reports.file_names import Destination
     from reports.manifest import Maker
     from runners.progress import Summary
 
@@ -103,6 +106,7 @@ def cli(context: click.Context) -> None:
 @runs_option
 @plugin_option
 @format_option
+@output_option
 @force_option
 @budget_options
 @dispatch_options
@@ -114,6 +118,7 @@ def run(
     runs_dir: Path,
     plugins: tuple[str, ...],
     formats: str,
+    output: Path | None,
     forced: tuple[str, ...],
     offline: bool,
     **asked: Any,
@@ -148,7 +153,9 @@ def run(
     patiently(partial(check_writable, runs_dir), how["recovery"]["policy"], partial(console().print, markup=False))
     remember = partial(remember_run, runs_dir, studies, {**asked, "plugins": plugins})
     patiently(remember, how["recovery"]["policy"], partial(console().print, markup=False))
-    carry_out(plan, plan, studies, runs_dir=runs_dir, formats=wanted, plugins=loaded, offline=offline, **how)
+    carry_out(
+        plan, plan, studies, runs_dir=runs_dir, formats=wanted, output=output, plugins=loaded, offline=offline, **how
+    )
 
 
 @click.command(epilog=examples("retry", "retry aggregation temperature", "retry --retries 5 --retry-wait 60"))
@@ -162,6 +169,7 @@ def run(
 @runs_option
 @plugin_option
 @format_option
+@output_option
 @dispatch_options
 @recovery_options
 @offline_option
@@ -171,6 +179,7 @@ def retry(
     runs_dir: Path,
     plugins: tuple[str, ...],
     formats: str,
+    output: Path | None,
     offline: bool,
     **asked: Any,
 ) -> None:
@@ -195,7 +204,9 @@ def retry(
     console().print(f"Trying again: {len(failed.missing)} of {len(plan.missing)} that are missing.")
     how["forecaster"] = plan_commands.make_forecaster(runs_dir, how["dispatch"])
     how["recovery"]["again"] = True
-    carry_out(failed, plan, studies, runs_dir=runs_dir, formats=wanted, plugins=loaded, offline=offline, **how)
+    carry_out(
+        failed, plan, studies, runs_dir=runs_dir, formats=wanted, output=output, plugins=loaded, offline=offline, **how
+    )
 
 
 def carry_out(
@@ -205,6 +216,7 @@ def carry_out(
     *,
     runs_dir: Path,
     formats: Sequence[str],
+    output: Path | None,
     offline: bool,
     **how: Any,
 ) -> NoReturn:
@@ -215,7 +227,7 @@ def carry_out(
     if not summary.interrupted:
         try:
             _check_tracked(offline, summary, uri)
-            write_report(whole, runs_dir, uri, formats, launch=summary.record)
+            write_report(whole, runs_dir, uri, formats, launch=summary.record, output=output)
         except (TrackingError, ReportError) as error:
             if not offline and not summary.untracked:
                 raise
@@ -250,7 +262,16 @@ def _later() -> str:
 @runs_option
 @plugin_option
 @format_option
-def report(studies: tuple[str, ...], runs_dir: Path, plugins: tuple[str, ...], formats: str, **asked: Any) -> None:
+@output_option
+def report(
+    studies: tuple[str, ...],
+    *,
+    runs_dir: Path,
+    plugins: tuple[str, ...],
+    formats: str,
+    output: Path | None,
+    **asked: Any,
+) -> None:
     """Write the report of what has been tracked; without studies, of the last run.
 
     Without --preset, --set and --seeds, with those of the last run, or else of the newest report of the first study.
@@ -271,7 +292,7 @@ def report(studies: tuple[str, ...], runs_dir: Path, plugins: tuple[str, ...], f
     complete_invocation(studies=studies, plugins=plugins, **asked)
     found = commands.find_plan(studies, runs_dir, **asked)
     _tell_damages(found, runs_dir)
-    write_report(found, runs_dir, uri, wanted)
+    write_report(found, runs_dir, uri, wanted, output=output)
 
 
 def _tell_damages(plan: Plan, runs_dir: Path) -> None:
@@ -298,7 +319,8 @@ def verify(file: Path, tracking_uri: str | None, runs_dir: Path, plugins: tuple[
     commands.load_plugins(plugins)
     found = compute_again(file, tracking_uri or commands.tracking_uri(runs_dir), maker())
     for line in found.lines():
-        console().print(line, markup=False, soft_wrap=True)
+        # A line is about names in a file of somebody else's: none of them may begin a line of its own.
+        console().print(visible(line, lines=False), markup=False, soft_wrap=True)
     sys.exit(1 if found.differences else 0)
 
 
@@ -320,8 +342,16 @@ def verify(file: Path, tracking_uri: str | None, runs_dir: Path, plugins: tuple[
 @runs_option
 @plugin_option
 @click.option("--format", "formats", default="", help="Report formats beside the table here, separated by commas.")
+@output_option
 def compare(
-    left: str, right: str | None, *, runs_dir: Path, plugins: tuple[str, ...], formats: str, **asked: Any
+    left: str,
+    right: str | None,
+    *,
+    runs_dir: Path,
+    plugins: tuple[str, ...],
+    formats: str,
+    output: Path | None,
+    **asked: Any,
 ) -> None:
     """Two studies side by side, or one on two commits (STUDY@COMMIT), data sets, settings or tracking servers.
 
@@ -331,7 +361,9 @@ def compare(
 
     commands.load_plugins(plugins)
     wanted = parse_formats(formats)
-    shown, files = compare_sides(left, right, commands.tracking_uri(runs_dir), wanted, runs_dir / "reports", **asked)
+    there = _destination(output, runs_dir)
+    uri = commands.tracking_uri(runs_dir)
+    shown, files = compare_sides(left, right, uri, wanted, there.folder, stem=there.stem, **asked)
     for part in shown:
         console().print(part)
     _say("comparison", files)
@@ -353,11 +385,22 @@ def parse_formats(text: str) -> tuple[str, ...]:
     return render.parse_formats(text)
 
 
-def write_search_report(plan: SearchPlan, uri: str, formats: Sequence[str], runs_dir: Path) -> None:
+def write_search_report(
+    plan: SearchPlan, uri: str, formats: Sequence[str], runs_dir: Path, output: Path | None = None
+) -> None:
     """Writes the report files on a search and prints where they are."""
     from reports import make_search_report
 
-    _say("report", make_search_report(plan, uri, formats, runs_dir / "reports"))
+    there = _destination(output, runs_dir)
+    _say("report", make_search_report(plan, uri, formats, there.folder, stem=there.stem))
+
+
+def _destination(output: Path | None, runs_dir: Path) -> Destination:
+    """Returns where a report goes: where the user wants it, or into the runs folder."""
+    from reports.file_names import Destination
+    from reports.render import FORMATS
+
+    return Destination.of(output, runs_dir / "reports", FORMATS)
 
 
 def _say(what: str, files: Mapping[str, Path]) -> None:
@@ -365,7 +408,15 @@ def _say(what: str, files: Mapping[str, Path]) -> None:
         console().print(f"{what} ({name}): {path}", soft_wrap=True)
 
 
-def write_report(plan: Plan, runs_dir: Path, uri: str, formats: Sequence[str], *, launch: Record | None = None) -> None:
+def write_report(
+    plan: Plan,
+    runs_dir: Path,
+    uri: str,
+    formats: Sequence[str],
+    *,
+    launch: Record | None = None,
+    output: Path | None = None,
+) -> None:
     """Writes the report files, puts them into the studies' summary runs, and prints where they are.
 
     Args:
@@ -374,10 +425,12 @@ def write_report(plan: Plan, runs_dir: Path, uri: str, formats: Sequence[str], *
         uri: The tracking store.
         formats: Names of renderers.
         launch: The launch that has just ended; earlier ones are in the summary runs.
+        output: Where the files go, or `None` for the runs folder.
     """
     with without_collection():
         from reports import canaries, make_report, verdicts
         from reports.collect import collect
+        from reports.prose import holes
         from reports.tracked import tracked_rows
     from runners.tracking import write_study_summary
     from runners.tracking.descriptions import RunLink, VariantRecord
@@ -388,7 +441,8 @@ def write_report(plan: Plan, runs_dir: Path, uri: str, formats: Sequence[str], *
         results = collect(plan, uri)
         if launch is not None:
             results = results.with_launch(launch)
-        files = make_report(plan, uri, formats, runs_dir / "reports", results=results, maker=maker())
+        there = _destination(output, runs_dir)
+        files = make_report(plan, uri, formats, there.folder, results=results, maker=maker(), stem=there.stem)
         tracker = commands.make_tracker(plan, runs_dir, uri, for_nodes=False)
         judged, birds = verdicts(plan, results), canaries(plan, results)
         for study in plan.studies:
@@ -412,6 +466,9 @@ def write_report(plan: Plan, runs_dir: Path, uri: str, formats: Sequence[str], *
     for bird in (bird for bird in birds if bird.state == "alarm"):
         console().print(f"CANARY ALARM: {bird.study.name}, {bird.key} {bird.verdict}; see the report.", markup=False)
     _say("report", files)
+    missing = holes(plan, results)
+    if missing:
+        console().print(missing, markup=False, soft_wrap=True)
 
 
 def last_request(studies: Sequence[str], uri: str, now: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,28 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from ablations.names import AGGREGATIONS, NETWORKS
 from ablations.spec import BLOCKS, Intervention, ModelSpec, Placement, TemperatureSpec, TrialSpec
 
 _PREFIXES = {"static": "", "dynamic": "DY-", "condconv": "CondConv-"}
 
+_DEPENDENTS = {
+    "model.name": {"model.width", "model.depth"},
+    "model.layer": {"model.num_kernels", "model.normalization", "model.aggregation"},
+}
+"""Settings that some values of another leave without a meaning: a static network has no K, a ResNet no width."""
 
-def model_title(model: ModelSpec) -> str:
-    """Returns the name of a network, with `DY-` in front if it is dynamic and `SE-` if it rescales its channels."""
+
+def model_title(model: ModelSpec, *, without: Collection[str] = ()) -> str:
+    """Return the name of a network, with `DY-` in front if it is dynamic and `SE-` if it rescales its channels.
+
+    Args:
+        model: The network.
+        without: Settings that are not known yet. What they and the settings that depend on them say is left out.
+    """
+    unknown = _unknown(without)
     network = NETWORKS.get(model.name)
-    prefix = _PREFIXES[model.layer] + ("SE-" if model.squeeze_excitation else "")
-    words = [prefix + (network.title if network else model.name)]
-    if model.width is not None:
+    prefix = "" if "model.layer" in unknown else _PREFIXES[model.layer]
+    prefix += "SE-" if model.squeeze_excitation and "model.squeeze_excitation" not in unknown else ""
+    name = network.title if network else model.name
+    words = [prefix + ("network" if "model.name" in unknown else name)]
+    if model.width is not None and "model.width" not in unknown:
         words.append(f"×{model.width:g}")
-    if model.depth not in (None, 1.0):
+    if model.depth not in (None, 1.0) and "model.depth" not in unknown:
         words.append(f"depth {model.depth:g}")
-    if model.num_kernels is not None:
+    if model.num_kernels is not None and "model.num_kernels" not in unknown:
         words.append(f"K={model.num_kernels}")
-    if model.normalization not in (None, "softmax"):
+    if model.normalization not in (None, "softmax") and "model.normalization" not in unknown:
         words.append(str(model.normalization).replace("_", " "))
-    if model.aggregation not in (None, "attention"):
+    if model.aggregation not in (None, "attention") and "model.aggregation" not in unknown:
         words.append(AGGREGATIONS.get(str(model.aggregation), str(model.aggregation)))
     return " ".join(words)
+
+
+def _unknown(without: Collection[str]) -> set[str]:
+    """Return settings that are not known, with those that may not be read at all under another value of one."""
+    unknown = set(without)
+    for setting, dependents in _DEPENDENTS.items():
+        if setting in unknown:
+            unknown |= dependents
+    return unknown
 
 
 def temperature_title(temperature: TemperatureSpec) -> str:
@@ -34,11 +59,16 @@ def temperature_title(temperature: TemperatureSpec) -> str:
 
 
 def trial_title(spec: TrialSpec) -> str:
-    """Returns the name of a trial's run."""
+    """Return the name of a trial's run."""
+    return f"{training_title(spec)} · seed {spec.seed}"
+
+
+def training_title(spec: TrialSpec) -> str:
+    """Return the name of a training whatever its seed."""
     words = [model_title(spec.model), *_layer_words(spec.model)]
     if spec.train.temperature is not None:
         words.append(temperature_title(spec.train.temperature))
-    return f"{' '.join(words)} · seed {spec.seed}"
+    return " ".join(words)
 
 
 def _layer_words(model: ModelSpec) -> list[str]:

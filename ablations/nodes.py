@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+from ablations.errors import AblationError
 from ablations.factors import Factor, resolve_proposed, settings_of
 from ablations.identities import Identity, of_intervention, of_model, of_trial
-from ablations.naming import intervention_title, model_title, trial_title
-from ablations.settings import Settings
+from ablations.naming import intervention_title, model_title, training_title, trial_title
+from ablations.settings import Settings, flatten
 from ablations.spec import Intervention, TrialSpec
 from ablations.vocabulary import Kind
 
@@ -96,9 +97,31 @@ class ProposedNode:
 
     @property
     def title(self) -> str:
-        """A name that a person can read."""
+        """A name that a person can read; before anything is proposed it says nothing of what will be."""
+        return self.title_with(self.values)
+
+    @property
+    def subject(self) -> str:
+        """What all trainings of the group have in common, for people."""
+        proposed = {
+            key for name, factor in self.factors.items() for part in factor.every(name) for key in flatten(part)
+        }
+        return model_title(self.spec.model, without=proposed)
+
+    def title_with(self, values: Mapping[str, Any] | None) -> str:
+        """Return a name that a person can read, once `values` of the factors are proposed: of what is trained then."""
         again = f" · seed {self.spec.seed}" if self.values is not None else ""
-        return f"{model_title(self.spec.model)} · {self.kind} {self.slot + 1}{again}"
+        return f"{self._trained(values)} · {self.kind} {self.slot + 1}{again}"
+
+    def _trained(self, values: Mapping[str, Any] | None) -> str:
+        if values is None:
+            return self.subject
+        try:
+            spec = self.with_values(values)
+        except AblationError:
+            # Whoever trains it says why; a title is no place for that.
+            return self.subject
+        return training_title(spec)
 
     def with_values(self, values: Mapping[str, Any]) -> TrialSpec:
         """Returns what is trained when `values` of the factors are proposed.

@@ -5,6 +5,7 @@ The verbs themselves live where what they do lives: `runners.commands`, and `run
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ablations.errors import AblationError, UnknownNameError
+from ablations.visible import visible, visible_console
 
 if TYPE_CHECKING:
     from ablations.planning import Request
@@ -75,6 +77,13 @@ plugin_option = click.option(
 all_option = click.option("--all", "all_studies", is_flag=True, help="Every registered study.")
 format_option = click.option(
     "--format", "formats", default=DEFAULT_FORMATS, show_default=True, help="Report formats, separated by commas."
+)
+
+output_option = click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Write the report there: into a folder that exists, or to files of that name, each with its format's ending.",
 )
 
 force_option = click.option(
@@ -225,10 +234,8 @@ class Verbs(click.Group):
 
 
 def console() -> Any:
-    """Returns where text for people goes."""
-    from rich.console import Console
-
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    """Returns where text for people goes; what a terminal would act on in names and messages is spelled out."""
+    return visible_console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 
 def tuned_options(command: _Command) -> _Command:
@@ -278,17 +285,19 @@ def run_guarded(action: Callable[[], Any]) -> None:
     try:
         action()
     except AblationError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {visible(str(error))}", err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        error.show()
+        said = io.StringIO()
+        error.show(said)
+        click.echo(visible(said.getvalue()), err=True, nl=False)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # Whoever read the output has seen enough; Python must not complain when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {visible(str(error))}", err=True)
         sys.exit(1)
     except MemoryError:
         click.echo("error: there is not enough memory. Free some, or raise the limit (ulimit -v).", err=True)

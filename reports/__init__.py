@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ablations.planning import Plan
-from ablations.vocabulary import slug
 
 if TYPE_CHECKING:
     from ablations.optimisations import SearchPlan
@@ -33,13 +32,13 @@ def make_report(
     *,
     results: Results | None = None,
     maker: Maker | None = None,
+    stem: str | None = None,
 ) -> dict[str, Path]:
     """Writes one document on all studies of a plan, in each of the formats, and returns the files by format.
 
-    The files are called after the study, or `report` if there are several, with `-tuned` behind if its variants were
-    tuned; figures lie in `folder/figures`. With `results` at hand (`reports.collect.collect`), the store is not read
-    again. `maker` is the code that makes it, for the manifest. A list of runs that is too long for a table lies
-    beside, under `csv`.
+    The files are called `stem`, or after the studies and what was asked (`reports.file_names`); figures lie in
+    `folder/figures`. With `results` at hand (`reports.collect.collect`), the store is not read again. `maker` is the
+    code that makes it, for the manifest. A list of runs that is too long for a table lies beside, under `csv`.
 
     Raises:
         UnknownNameError: If there is no such format.
@@ -58,21 +57,24 @@ def make_report(
         from reports.collect import collect
 
         results = collect(plan, tracking_uri)
+    from reports.file_names import report_stem
     from reports.manifest import Maker, made_by, manifest, with_manifest
     from reports.render.files import write_attachments
 
     document = build_document(plan, results)
     content = manifest(plan, results, document, made_by(maker or Maker()))
     document = with_manifest(document, content, plan, results)
-    stem = slug(plan.studies[0].name) if len(plan.studies) == 1 else "report"
-    # Beside what was measured without tuning, not in its place.
-    stem += "-tuned" if plan.tuned else ""
+    stem = stem or report_stem(plan)
     files = {name: renderer(document, folder, stem) for name, renderer in renderers.items()}
     return files | write_attachments(document, folder, stem)
 
 
-def make_search_report(plan: SearchPlan, tracking_uri: str, formats: Sequence[str], folder: Path) -> dict[str, Path]:
+def make_search_report(
+    plan: SearchPlan, tracking_uri: str, formats: Sequence[str], folder: Path, *, stem: str | None = None
+) -> dict[str, Path]:
     """Writes the document on a search in each of the formats and returns the files by format.
+
+    The files are called `stem`, or after the search and what was asked (`reports.file_names`).
 
     Raises:
         UnknownNameError: If there is no such format.
@@ -81,6 +83,7 @@ def make_search_report(plan: SearchPlan, tracking_uri: str, formats: Sequence[st
         ReportError: If it holds no finished trial of the search.
     """
     from reports.collect_search import collect_search
+    from reports.file_names import search_stem
     from reports.render import get_renderer
     from reports.render.files import ensure_folder
     from reports.search_document import build_search_document
@@ -88,7 +91,7 @@ def make_search_report(plan: SearchPlan, tracking_uri: str, formats: Sequence[st
     renderers = {name: get_renderer(name) for name in dict.fromkeys(formats)}
     ensure_folder(folder)
     document = build_search_document(plan, collect_search(plan, tracking_uri))
-    stem = f"search-{slug(plan.search.name)}"
+    stem = stem or search_stem(plan)
     return {name: renderer(document, folder, stem) for name, renderer in renderers.items()}
 
 

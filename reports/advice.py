@@ -50,7 +50,9 @@ def seed_advice(study: Study, summary: StudySummary) -> Advice | None:
     Evaluations of one checkpoint may move together in any way, so that many of them say no more about the spread
     than one; variants that are trained apart share the seeds of the reference alone.
     """
-    rows = [row for row in summary.tested if row.delta and row.delta.has_interval]
+    # The spread of what never learned is that of guessing.
+    learned = [row for row in summary.tested if not row.unlearned and not summary.compared_with(row).unlearned]
+    rows = [row for row in learned if row.delta and row.delta.has_interval]
     if not rows:
         return None
     spreads = [row.delta.sd for row in rows if row.delta]
@@ -78,7 +80,7 @@ def advice_paragraph(study: Study, summary: StudySummary) -> Paragraph | None:
     ]
     if advice.is_hardly_known:
         words.append(f"After {summary.seeds} seeds the spread is itself hardly known: the range is the answer.")
-    if not summary.can_star:
+    if not summary.can_star and summary.seeds_for_a_star:
         words.append(f"A star in this table takes at least {summary.seeds_for_a_star}.")
     return Paragraph(" ".join(words), "Seeds")
 

@@ -15,6 +15,7 @@ from reports.formatting import number
 from reports.metrics import telling
 from reports.published import decimals_of, mark_note, marks_of
 from reports.tables import NO_SPREAD, NO_SPREAD_NOTE
+from reports.unlearned import quoted
 
 Columns = tuple[Column, ...]
 Rows = tuple[tuple[Cell, ...], ...]
@@ -92,7 +93,12 @@ def claims_table(study: Study, claims: Sequence[JudgedClaim], *, with_legend: bo
     }
     columns, rows = _only(shown, _CLAIM_COLUMNS, rows)
     rules = rules if study.networks else ()
-    notes = (*((legend(),) if with_legend else ()), *_left_out(study, claims), *_mark_notes(claims))
+    notes = (
+        *((legend(),) if with_legend else ()),
+        *_left_out(study, claims),
+        *_without_verdict(study, claims),
+        *_mark_notes(claims),
+    )
     return Table(f"{study.title}: claims", _claims_caption(study, margins), columns, rows, notes, rules)
 
 
@@ -151,6 +157,8 @@ def _ours(study: Study, judged: JudgedContrast | None) -> Cell:
     if judged is None:
         return Missing()
     difference, decimals = judged.difference, _decimals(study)
+    if judged.unlearned:
+        return Missing("never learned")
     if not difference.is_known:
         return Missing(f"n = {judged.complete}/{judged.expected}")
     low, high = (difference.low, difference.high) if difference.has_interval else (None, None)
@@ -174,6 +182,19 @@ def _left_out(study: Study, claims: Iterable[JudgedClaim]) -> Iterator[Note]:
         if judged.left_out:
             listed = "; ".join(contrast_words(study, contrast) for contrast in judged.left_out)
             yield Note(f"Not asked at this preset for “{judged.claim.name}”: {listed}.")
+
+
+def _without_verdict(study: Study, claims: Iterable[JudgedClaim]) -> Iterator[Note]:
+    """Yields which claims have contrasts without a verdict, as a row in them never learned."""
+    titles = short_titles(study)
+    for judged in claims:
+        variants = [name for contrast in judged.contrasts for name in contrast.unlearned]
+        if variants:
+            network = f"{_network(study, judged)}: " if judged.network else ""
+            yield Note(
+                f"{network}of “{judged.claim.name}”, contrasts with {quoted(titles[name] for name in variants)} carry "
+                "no verdict: the training never learned."
+            )
 
 
 def _mark_notes(claims: Iterable[JudgedClaim]) -> Iterator[Note]:

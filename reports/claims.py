@@ -39,7 +39,7 @@ MEANINGS: dict[Verdict, str] = {
     SAME_DIRECTION: "the mean lies above the margin, the interval includes it",
     NOT_REPRODUCED: "the mean does not lie above the margin, the interval includes it",
     CONTRADICTED: "the interval lies below the margin",
-    NOT_ENOUGH: "fewer than two seeds, a missing repeat, or no row to compare",
+    NOT_ENOUGH: "fewer than two seeds, a missing repeat, a row that never learned, or no row to compare",
 }
 
 
@@ -55,6 +55,7 @@ class JudgedContrast:
         complete: How many seeds have every value that is compared.
         expected: How many seeds the plan asks for.
         published: The published difference, if all its numbers were published.
+        unlearned: Names of the variants that never learned, because of which it carries no verdict.
     """
 
     contrast: Contrast
@@ -63,6 +64,7 @@ class JudgedContrast:
     complete: int
     expected: int
     published: PublishedValue | None
+    unlearned: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -145,18 +147,21 @@ def _weakness(judged: JudgedContrast) -> tuple[int, float]:
 def judge_contrast(study: Study, contrast: Contrast, rows: Mapping[str, VariantSummary]) -> JudgedContrast:
     """Returns the verdict on one contrast from the rows of its variants.
 
-    Where lower is better the difference is turned round, so that above the margin always is the claimed direction.
+    A row that never learned says nothing of what it varies, so that its contrasts carry no verdict. Where lower is
+    better the difference is turned round, so that above the margin always is the claimed direction.
     """
     better, worse = ([rows[name] for name in side] for side in (contrast.better, contrast.worse))
     found = difference(better, worse, study.metric)
     turned = found if study.metric in HIGHER_IS_BETTER else found.turned
+    unlearned = tuple(row.variant for row in (*better, *worse) if row.unlearned)
     return JudgedContrast(
         contrast=contrast,
-        verdict=judge(turned, contrast.margin),
+        verdict=NOT_ENOUGH if unlearned else judge(turned, contrast.margin),
         difference=turned,
         complete=found.n,
         expected=max(row.expected for row in (*better, *worse)),
         published=published_contrast(study, contrast),
+        unlearned=unlearned,
     )
 
 

@@ -43,6 +43,7 @@ from reports.results import (
     in_order,
 )
 from reports.store import explained, open_store, search_runs
+from reports.unlearned import why_unlearned
 
 _MEASURED = ("trial", "evaluation", "cost")
 _CELL_PREFIXES = ("test/", "val/", "cost/")
@@ -80,6 +81,7 @@ def collect(plan: Plan, tracking_uri: str) -> Results:
         attention=pd.DataFrame(attention, columns=list(ATTENTION_COLUMNS)),
         canaries=_cell_frame(plan.canaries, chosen),
         correctness=correctness,
+        unlearned=_unlearned(plan, chosen),
     )
 
 
@@ -222,6 +224,13 @@ def _cell_row(cell: Cell, run: Run | None) -> dict[str, Any]:
             if name.startswith(_CELL_PREFIXES) or name == names.SECONDS:
                 row[name] = finite(value)
     return row
+
+
+def _unlearned(plan: Plan, chosen: dict[str, Run]) -> dict[str, str]:
+    """Returns the finished trainings that never learned, with the reason."""
+    finished = ((key, node.spec, chosen[key]) for key, node in plan.trials.items() if key in chosen)
+    why = {key: why_unlearned(spec, run.data.metrics) for key, spec, run in finished if _status(run) == FINISHED}
+    return {key: reason for key, reason in why.items() if reason}
 
 
 def _drawn(plan: Plan) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ablations.errors import ReportError
 from ablations.options import make_request
-from ablations.vocabulary import slug
+from reports.file_names import comparison_stem
 from reports.render import get_renderer
 from reports.render.terminal import on_terminal
 from reports.side_by_side import side_by_side
@@ -27,6 +27,7 @@ def compare_sides(
     folder: Path,
     *,
     matched: Iterable[str] = (),
+    stem: str | None = None,
     **asked: Any,
 ) -> tuple[Iterator[Any], dict[str, Path]]:
     """Returns what `rich` prints of two sides, and the files by format.
@@ -37,6 +38,7 @@ def compare_sides(
         uri: The store of a side that names none.
         formats: Names of renderers.
         folder: Where files go.
+        stem: What files are called, or `None` for a name after what is asked.
         matched: Rows that are held against each other, as `left=right`.
         asked: The options of `ablations.options.side_options`, and `seeds`.
 
@@ -44,9 +46,10 @@ def compare_sides(
         AblationError: If a side is not there, or the two cannot be compared.
     """
     pairs = dict(map(parse_match, matched))
-    one, other = map(read_side, wanted_sides(left, right, uri, **asked))
+    wanted = wanted_sides(left, right, uri, **asked)
+    one, other = map(read_side, wanted)
     document = side_by_side(one, other, pairs)
-    stem = f"compare-{slug(one.name)}-{slug(other.name)}"
+    stem = stem or comparison_stem(one.name, other.name, wanted, pairs.items())
     return on_terminal(document), {name: get_renderer(name)(document, folder, stem) for name in formats}
 
 

@@ -12,11 +12,15 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ablations.fingerprint import digest
+from ablations.visible import visible
 from reports.blocks import Block, Cell, Document, Figure, Interval, Missing, Number, Section, Table, Text
 
 Json = dict[str, Any]
 _LABELS = 2
 """So many leading cells of words name a row."""
+
+_FORMULA = tuple("=+-@|%\uff1d\uff0b\uff0d\uff20")
+"""What a cell begins with that some spreadsheet computes instead of showing it; the last four are full-width signs."""
 
 
 def contents(document: Document) -> Json:
@@ -103,10 +107,24 @@ def finite(value: float | None) -> float | None:
 
 
 def data_csv(figure: Figure) -> str:
-    """Returns the data behind a figure as CSV, exact numbers included."""
-    return figure.data.to_csv(index=False, lineterminator="\n")
+    """Return the data behind a figure as CSV, exact numbers included, for a spreadsheet too: texts are `harmless`."""
+    shown = figure.data.map(harmless).rename(columns=harmless)
+    return str(shown.to_csv(index=False, lineterminator="\n"))
+
+
+def harmless(value: Any) -> Any:
+    """Return a value for a cell of CSV: a text that a spreadsheet would take for a formula begins with an apostrophe.
+
+    Numbers stay numbers, negative ones too.
+    """
+    if not isinstance(value, str):
+        return value
+    # A return in the middle would begin a row, and so a cell.
+    text = visible(value, lines=False)
+    return f"'{text}" if text.lstrip(' \u00a0"').startswith(_FORMULA) else text
 
 
 def data_digest(figure: Figure) -> str:
     """Returns the SHA-256 of the data behind a figure."""
-    return hashlib.sha256(data_csv(figure).encode("utf-8", "surrogatepass")).hexdigest()
+    exact = figure.data.to_csv(index=False, lineterminator="\n")
+    return hashlib.sha256(exact.encode("utf-8", "surrogatepass")).hexdigest()

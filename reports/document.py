@@ -117,6 +117,13 @@ def _measured(study: Study, plan: Plan, results: Results) -> Iterator[Block]:
 
 
 def _study_caveats(study: Study, plan: Plan, summary: StudySummary) -> Iterator[Block]:
+    if summary.unlearned:
+        yield Paragraph(
+            f"{len(summary.unlearned)} of {len(summary.variants)} rows are of trainings that never learned: their loss "
+            "or accuracy ended where guessing is. The notes under the table name them; no claim is judged by them.",
+            "Never learned",
+            "caveat",
+        )
     if summary.missing:
         expected = len(plan.cells_of(study.name))
         yield Paragraph(

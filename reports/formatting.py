@@ -7,14 +7,13 @@ renderer aligns decimal points without measuring anything.
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from ablations.visible import visible
 from reports.blocks import Cell, Interval, Missing, Number, Table, Text, Tone
 
 MINUS, DASH = "−", "—"
-_BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f")
 
 
 @dataclass(frozen=True)
@@ -84,15 +83,7 @@ def per_cent(share: float) -> str:
 
 def printable(text: str) -> str:
     """Returns text with white space as single spaces and what cannot be seen spelled out, for example `[U+0007]`."""
-    clean = " ".join(text.split())
-    # What Python can print as it is has none of the characters that are spelled out.
-    return clean if clean.isprintable() else "".join(map(_visible, clean))
-
-
-def _visible(char: str) -> str:
-    if unicodedata.category(char) in ("Cc", "Cs", "Cn") or char in _BIDI:
-        return f"[U+{ord(char):04X}]"
-    return char
+    return visible(" ".join(text.split()))
 
 
 def set_rows(table: Table) -> tuple[tuple[SetCell, ...], ...]:

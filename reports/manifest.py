@@ -23,7 +23,7 @@ from reports.appendix import MOST_RUNS, serves
 from reports.blocks import Attachment, Document
 from reports.canary import judge_canaries
 from reports.claims import JudgedClaim, verdicts
-from reports.contents import contents, finite
+from reports.contents import contents, finite, harmless
 from reports.facts import data_digests, experiments_of, plugins_in
 from reports.results import CELL_COLUMNS, Results
 from reports.statistics import Estimate
@@ -197,13 +197,8 @@ def _runs_csv(plan: Plan, results: Results) -> Attachment:
     writer.writerow((*_RUN_COLUMNS, "serves"))
     for row in results.runs.to_dict("records"):
         known = (*(row[name] for name in _RUN_COLUMNS), serves(plan, row["fingerprint"]))
-        writer.writerow(_harmless(value) for value in known)
+        writer.writerow(harmless(value) for value in known)
     return Attachment(RUNS_NAME, "text/csv", "every run behind this report", out.getvalue(), beside=True)
-
-
-def _harmless(value: Any) -> Any:
-    # A spreadsheet would take a name that begins like a formula for one.
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
 
 
 def read_manifest(text: str) -> Json:

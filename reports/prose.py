@@ -16,7 +16,7 @@ from reports.facts import data_words, epochs_words, network_words, repeats_of, s
 from reports.formatting import interval, number
 from reports.machines import MACHINE
 from reports.metrics import telling
-from reports.results import Results
+from reports.results import FINISHED, Results
 from reports.statistics import Estimate
 from reports.summary import StudySummary, VariantSummary
 from reports.uncertainty import coverage_words
@@ -80,6 +80,26 @@ def _counts(plan: Plan, results: Results) -> str:
     spent = float(results.runs["seconds"].sum()) / 60
     listed = " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
     return f"{listed} are behind {len(plan.cells)} table cells; {spent:.1f} minutes of computing"
+
+
+def holes(plan: Plan, results: Results) -> str:
+    """Return what a report has no values for, in a sentence, or nothing where it has all."""
+    absent = set(results.cells.loc[results.cells["status"] != FINISHED, "fingerprint"])
+    kinds: dict[str, Mapping[str, Node]] = {
+        "trainings": plan.trials,
+        "evaluations": plan.evaluations,
+        "networks counted": plan.costs,
+    }
+    measured = {cell.fingerprint for cell in plan.cells}
+    counts = [(len(absent & nodes.keys()), len(measured & nodes.keys()), kind) for kind, nodes in kinds.items()]
+    words = [f"{missing} of {total} {kind}" for missing, total, kind in counts if missing]
+    if not words:
+        return ""
+    studies = [study.name for study in plan.studies if any(c.fingerprint in absent for c in plan.cells_of(study.name))]
+    return (
+        f"The report has holes: {' and '.join(words)} are missing ({', '.join(studies)}). The notes under its tables "
+        "name them."
+    )
 
 
 def when(milliseconds: int) -> str:
@@ -166,7 +186,13 @@ def _star_words(study: Study, rows: tuple[VariantSummary, ...]) -> str:
 def _read_rows(study: Study, rows: tuple[VariantSummary, ...]) -> Iterator[str]:
     reference = next(row for row in rows if row.variant == study.reference)
     titles = short_titles(study)
-    known = [(titles[row.variant], row.delta) for row in rows if row.delta and row.delta.is_known]
+    unlearned = [titles[row.variant] for row in rows if row.unlearned]
+    if unlearned:
+        yield f"{_quoted(unlearned)} never learned and {'is' if len(unlearned) == 1 else 'are'} not compared"
+    if reference.unlearned:
+        yield f"nothing can be compared with “{titles[study.reference]}”"
+        return
+    known = [(titles[row.variant], row.delta) for row in rows if row.delta and row.delta.is_known and not row.unlearned]
     if not (known and reference.complete):
         yield f"nothing can be compared with “{titles[study.reference]}” yet"
         return

@@ -7,7 +7,15 @@ from ablations.published import CONFIDENCE_NOTES, SOURCE, Confidence, PublishedT
 from ablations.study import Study, Variant
 from reports.metrics import telling
 
-_OTHER_SOURCES = {"reimplementation": "an independent re-implementation, not the paper's authors'"}
+_OTHER_SOURCES = {
+    "reimplementation": "an independent re-implementation, not the paper's authors'",
+    "static_reproductions": "the paper, and the authors of ODConv and of KernelWarehouse",
+    "tiny_imagenet": "an independent project, not the paper's authors'",
+    "small_scale_gains": "independent projects, not the paper's authors'",
+    "later_dynamic": "the authors of ODConv (ICLR 2022) and of KernelWarehouse (ICML 2024)",
+    "efficientnet_condconv": "timm, not the paper's authors",
+}
+"""Tables that are not the paper's."""
 
 
 def published_table(study: Study) -> PublishedTable | None:

@@ -63,6 +63,7 @@ class Results:
         correctness: By fingerprint, which test images were classified correctly. Only nodes of studies that compare
             evaluations of one checkpoint are here, and of these only those that were tracked with it.
         launches: The launches behind a report of this plan, the first one first: what was estimated, what they took.
+        unlearned: By fingerprint of a training, why it counts as one that never learned (`reports.unlearned`).
         memo: What was computed from these results already, kept by those who compute it (`reports.summary`).
     """
 
@@ -74,6 +75,7 @@ class Results:
     canaries: pd.DataFrame = field(default_factory=_no_cells)
     correctness: Mapping[str, Correctness] = field(default_factory=dict)
     launches: tuple[Record, ...] = ()
+    unlearned: Mapping[str, str] = field(default_factory=dict)
     memo: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special, stats
 
 Array = npt.NDArray[np.float64]
 
@@ -38,13 +38,18 @@ EXACT_SEEDS = 16
 """Up to so many seeds all sign patterns are tried."""
 
 _PATTERNS = 2**EXACT_SEEDS
-_DRAWN = 2**14
-"""Sign patterns beyond that, at random."""
+_DRAWN = _PATTERNS - 1
+"""Sign patterns beyond that, at random: with the observed one as many, so that more seeds never mean less."""
 
 _CELLS_AT_ONCE = 2**23
 _SAME = 1e-9
-_LARGE = 100.0
-"""An effect in standard deviations that two seeds are certain to show; far beyond it scipy gives up."""
+_LARGE = 1e6
+"""An effect in standard deviations that two seeds are certain to show."""
+
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(128)
+_TAIL = 1e-17
+_FAR = 9.0
+"""Tails that an integral for power leaves out: a probability, and standard deviations of a normal distribution."""
 
 
 @dataclass(frozen=True)
@@ -157,12 +162,14 @@ def unpaired_difference(values: Sequence[float], others: Sequence[float], level:
     one value has no spread and leaves no interval, and neither do two sides of which none varies.
 
     Args:
-        values: One finite value per seed, at least one.
-        others: The same of the other side, of any number.
+        values: One finite value per seed.
+        others: The same of the other side, of any number. A side without values leaves nothing to subtract.
         level: Confidence level.
     """
     from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
+    if not len(values) or not len(others):
+        return unknown(0)
     one, other = np.asarray(values, dtype=float), np.asarray(others, dtype=float)
     mean, n = float(one.mean() - other.mean()), min(len(one), len(other))
     if n < 2:
@@ -213,7 +220,7 @@ def sign_flip_p_values(differences_MS: npt.ArrayLike) -> Array:
 
     The test asks how often a mean as far from zero would come about if each difference had its sign by chance. It
     assumes that without an effect differences are symmetric about zero, which they are if variant and reference are
-    interchangeable, and nothing about their distribution. All 2^S patterns are tried up to 16 seeds; beyond, 16,384
+    interchangeable, and nothing about their distribution. All 2^S patterns are tried up to 16 seeds; beyond, 65,535
     drawn from a fixed seed.
 
     Args:
@@ -251,13 +258,17 @@ def _rounded_mean(values: Array, axis: int) -> Array:
 
 
 def smallest_p_value(seeds: int) -> float:
-    """Returns the smallest two-sided p-value that the sign-flip test can give: 2^(1 − n)."""
-    return 2.0 ** (1 - seeds)
+    """Return the smallest two-sided p-value that the sign-flip test can give: 2^(1 − n), of drawn patterns 2^−15."""
+    return 2.0 ** (1 - min(seeds, EXACT_SEEDS))
 
 
-def seeds_for_a_star(comparisons: int, alpha: float = ALPHA) -> int:
-    """Returns the smallest number of seeds with which one of a table's comparisons can fall below `alpha`."""
-    return next(n for n in range(1, 200) if comparisons * smallest_p_value(n) < alpha)
+def seeds_for_a_star(comparisons: int, alpha: float = ALPHA) -> int | None:
+    """Return the smallest number of seeds with which one of a table's comparisons can fall below `alpha`.
+
+    Returns:
+        A number, or `None` where a table has so many comparisons that no number of seeds gives any a star.
+    """
+    return next((n for n in range(1, EXACT_SEEDS + 1) if comparisons * smallest_p_value(n) < alpha), None)
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
@@ -351,8 +362,33 @@ def seeds_for_power(sd: float, size: float, power: float = POWER, alpha: float =
 
 
 def power_of(seeds: int, sd: float, size: float, alpha: float = ALPHA) -> float:
-    """Returns the chance that a two-sided paired t test shows a difference of `size`, and in its own direction."""
-    from statsmodels.stats.power import TTestPower
+    """Return the chance that a two-sided paired t test shows a difference of `size`, and in its own direction.
 
-    # The other direction is no success; scipy's lower tail, which would add it, also has holes (NaN).
-    return float(TTestPower().power(min(size / sd, _LARGE), seeds, alpha / 2, alternative="larger"))
+    That is P(T > c) of a noncentral t: T = (Z + δ) / √(V / df) with a standard normal Z, V of a chi-square with
+    df = n − 1, δ = √n · size / sd, and c Student's bound. It is an integral over Z or over √V. scipy's own function
+    is NaN for some degrees of freedom, and a search that takes NaN for too little power gives any number of seeds.
+
+    Args:
+        seeds: Pairs, at least two.
+        sd: Standard deviation of the paired differences, above 0.
+        size: The true difference, at least 0; the other direction is no success.
+        alpha: Level of the test.
+    """
+    df = seeds - 1
+    shift = min(size / sd, _LARGE) * math.sqrt(seeds)
+    slope = float(stats.t.isf(alpha / 2, df)) / math.sqrt(df)
+    # Each integral steps where the other variable's distribution does. The wider step of the two is the smooth one.
+    if slope <= 1:
+        root_v = _between(float(stats.chi.ppf(_TAIL, df)), float(stats.chi.isf(_TAIL, df)))
+        weights = _WEIGHTS * stats.chi.pdf(root_v, df)
+        # The density of many degrees of freedom is right up to a factor, which a weighted mean is rid of.
+        return min(1.0, float(weights @ special.ndtr(shift - slope * root_v) / weights.sum()))
+    low = max(-shift, -_FAR)
+    z = _between(low, _FAR)
+    weights = _WEIGHTS * stats.norm.pdf(z) * (_FAR - low) / 2
+    return min(1.0, float(weights @ special.chdtr(df, ((z + shift) / slope) ** 2)))
+
+
+def _between(low: float, high: float) -> Array:
+    """Return the points between two ends at which an integrand is taken."""
+    return np.asarray((low + high) / 2 + (high - low) / 2 * _NODES)

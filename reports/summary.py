@@ -47,6 +47,7 @@ class VariantSummary:
         p_holm: The same, corrected over all comparisons of the study's table.
         checkpoints: By seed, the fingerprint of the training that is measured.
         correctness: By seed, which test images were right, as far as results hold that.
+        unlearned: By seed, why the training that is measured counts as one that never learned.
         same_checkpoints: Whether the reference is measured on the same checkpoints, seed by seed.
     """
 
@@ -62,6 +63,7 @@ class VariantSummary:
     p_holm: float = math.nan
     checkpoints: Mapping[int, str] = field(default_factory=dict, repr=False)
     correctness: Mapping[int, Correctness] = field(default_factory=dict, repr=False)
+    unlearned: Mapping[int, str] = field(default_factory=dict)
     same_checkpoints: bool = False
 
     @property
@@ -126,9 +128,18 @@ class StudySummary:
         return bool(self.tested) and len(self.tested) * smallest_p_value(self.seeds) < ALPHA
 
     @property
-    def seeds_for_a_star(self) -> int:
-        """How many seeds it takes for any of the comparisons to get a star."""
+    def seeds_for_a_star(self) -> int | None:
+        """How many seeds it takes for any of the comparisons to get a star; `None` where no number does."""
         return seeds_for_a_star(max(1, len(self.tested)))
+
+    @property
+    def unlearned(self) -> tuple[VariantSummary, ...]:
+        """The rows with a training that never learned."""
+        return tuple(row for row in self.variants if row.unlearned)
+
+    def compared_with(self, row: VariantSummary) -> VariantSummary:
+        """Returns the reference of a row: that of the same inspected network."""
+        return self.get(row.network, self.reference)
 
     @property
     def missing(self) -> int:
@@ -160,6 +171,7 @@ def _measured(
     fingerprints = {c.seed: c.fingerprint for c in plan.cells_of_row(study.name, network, variant)}
     values = {seed: repeat.value for seed, repeat in by_seed.items() if repeat.finished}
     known = results.correctness
+    checkpoints = {seed: checkpoint_of(plan, key) for seed, key in fingerprints.items()}
     return VariantSummary(
         network=network,
         variant=variant,
@@ -168,7 +180,8 @@ def _measured(
         values=values,
         absent={seed: repeat.status for seed, repeat in by_seed.items() if not repeat.finished},
         estimate=estimate(tuple(values.values())) if len(values) == len(by_seed) else unknown(len(values)),
-        checkpoints={seed: checkpoint_of(plan, key) for seed, key in fingerprints.items()},
+        checkpoints=checkpoints,
+        unlearned={seed: results.unlearned[key] for seed, key in checkpoints.items() if key in results.unlearned},
         correctness={seed: known[key] for seed, key in fingerprints.items() if key in known},
     )
 

@@ -18,6 +18,8 @@ from reports.results import Results
 from reports.statistics import Estimate
 from reports.summary import StudySummary, VariantSummary, summarize_study
 from reports.uncertainty import COVERS_IMAGES, STARS, interval_caption, is_mixed, uncertainty_notes
+from reports.unlearned import MARK as UNLEARNED
+from reports.unlearned import seeds_and_reasons
 
 NO_SPREAD = "†"
 NO_SPREAD_NOTE = "All seeds gave the same value: an interval of no width would claim too much; none is given."
@@ -118,6 +120,7 @@ def _mean_cell(row: VariantSummary, metric: str) -> Cell:
     if not row.complete:
         return Missing(f"n = {len(row.values)}/{row.expected}" if row.values else "missing")
     marks = (NO_SPREAD,) if row.estimate.no_spread else ()
+    marks += (UNLEARNED,) if row.unlearned else ()
     return Number(row.estimate.mean, telling(metric).decimals, row.estimate.sd, marks=marks)
 
 
@@ -187,6 +190,10 @@ def _notes(study: Study, plan: Plan, summary: StudySummary, published: _Publishe
         yield Note(f"Nothing was published for {STUDY_METRICS[study.metric]} of these rows.")
     if any(row.estimate.no_spread or (row.delta and row.delta.no_spread) for row in summary.variants):
         yield Note(NO_SPREAD_NOTE, NO_SPREAD)
+    unlearned = summary.unlearned
+    yield from (Note(_unlearned_words(study, row), UNLEARNED) for row in unlearned[:_LISTED])
+    if len(unlearned) > _LISTED:
+        yield Note(f"{len(unlearned) - _LISTED} further rows never learned, either.", UNLEARNED)
     yield from uncertainty_notes(study, summary)
     absent = [row for row in summary.variants if row.absent]
     yield from (Note(_absence(study, row)) for row in absent[:_LISTED])
@@ -194,13 +201,23 @@ def _notes(study: Study, plan: Plan, summary: StudySummary, published: _Publishe
         yield Note(f"{len(absent) - _LISTED} further rows have missing repeats: those with a dash.")
 
 
-def _absence(study: Study, row: VariantSummary) -> str:
+def _unlearned_words(study: Study, row: VariantSummary) -> str:
+    return f"{_row_title(study, row)} never learned, and says nothing of what it varies: " + (
+        f"{seeds_and_reasons(row.unlearned)}."
+    )
+
+
+def _row_title(study: Study, row: VariantSummary) -> str:
     titles = {network.name: f"{network.title}, " for network in study.networks}
+    return f"{titles.get(row.network, '')}{study.variant(row.variant).title}"
+
+
+def _absence(study: Study, row: VariantSummary) -> str:
     absent = ", ".join(f"seed {seed} {status}" for seed, status in row.absent.items())
     decimals = telling(study.metric).decimals
     there = ", ".join(f"{number(value, decimals)} (seed {seed})" for seed, value in row.values.items())
     measured = f" Measured: {there}; not averaged." if there else ""
-    return f"{titles.get(row.network, '')}{study.variant(row.variant).title}: {absent}.{measured}"
+    return f"{_row_title(study, row)}: {absent}.{measured}"
 
 
 def comparability(study: Study, plan: Plan, table: PublishedTable) -> str:

@@ -40,11 +40,12 @@ COVERAGE = (
 )
 P_VALUES = (
     "A p-value asks how often differences with signs at random would have a mean as far from 0: all patterns of signs "
-    "are tried up to 16 seeds, 16,384 drawn ones beyond. It assumes that variant and reference are interchangeable "
+    "are tried up to 16 seeds, 65,535 drawn ones beyond. It assumes that variant and reference are interchangeable "
     "if there is no difference, and no distribution. Stars are for p-values corrected by Holm over all comparisons of "
     "a table, so that a table without any difference gets one in fewer than 5 % of the cases; n seeds cannot give a "
-    "p-value below 2 to the power of 1 − n. McNemar's test is about one checkpoint: it asks whether the test images "
-    "that only one of two evaluations gets right are shared between them as by a coin."
+    "p-value below 2 to the power of 1 − n, and more than 16 none below that of 16. McNemar's test is about one "
+    "checkpoint: it asks whether the test images that only one of two evaluations gets right are shared between them "
+    "as by a coin."
 )
 CANARY = (
     "A canary is a study's reference, trained again under other seeds and held against itself, the r-th repeat against "
@@ -109,8 +110,11 @@ def star_words(summary: StudySummary) -> str:
             "The p-values are in the appendix."
         )
     least = smallest_p_value(seeds)
+    smallest = number(least, 3) if least >= 0.001 else f"{least:.1g}"
     after = f", {number(min(1.0, count * least), 3)} after Holm's correction over the {comparisons}"
+    needed = summary.seeds_for_a_star
+    takes = f"It takes {needed} seeds for any star here." if needed else "No number of seeds gives a star here."
     return (
-        f"No stars: with {seeds} seeds the smallest p-value that sign flips can give is {number(least, 3)}"
-        f"{after if count > 1 else ''}. It takes {summary.seeds_for_a_star} seeds for any star here."
+        f"No stars: with {seeds} seeds the smallest p-value that sign flips can give is {smallest}"
+        f"{after if count > 1 else ''}. {takes}"
     )

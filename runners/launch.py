@@ -321,7 +321,8 @@ class Launch:
         self._progress.finished += 1
         result = state.result() or {}
         where = "" if self._is_own(state, otherwise=False) else "  by another launch"
-        self._display.note(f"finished  {node.title}  {_outcome(result)}  {result.get('seconds', 0):.0f} s{where}")
+        seconds = f"{result.get('seconds', 0):.0f} s"
+        self._display.note(f"finished  {state.title(node)}  {_outcome(result)}  {seconds}{where}")
 
     def _look_elsewhere(self) -> None:
         """Takes the results of other launches, and what they have left."""
@@ -341,7 +342,7 @@ class Launch:
                 if last is not None and last.outcome in ("failed", "killed"):
                     self._after_failure(node, last)
                 else:
-                    self._display.note(f"taken over  {node.title}  another launch has left it")
+                    self._display.note(f"taken over  {state.title(node)}  another launch has left it")
                     self._agenda.put_off(node, 0.0)
 
     def _after_failure(self, node: Node, last: Attempt | None) -> None:
@@ -358,7 +359,8 @@ class Launch:
             self._give_up(node, failure)
             return
         self._agenda.put_off(node, wait)
-        self._display.note(f"retrying  {node.title}  in {wait:.0f} s after {_reason(failure)}")
+        title = self._states[node.fingerprint].title(node)
+        self._display.note(f"retrying  {title}  in {wait:.0f} s after {_reason(failure)}")
 
     def _gets_less_memory(self, node: Node, failure: Mapping[str, Any]) -> bool:
         """Whether the next attempt passes fewer images at once than the last one, which counts as no repetition."""
@@ -374,14 +376,15 @@ class Launch:
         state, reason = self._states[node.fingerprint], _reason(failure)
         blocked = self._agenda.untrained(node.fingerprint)
         attempts = self._failed_attempts[node.fingerprint]
-        self._failures.append(Failure(node.title, reason, state.log_file, attempts))
+        title = state.title(node)
+        self._failures.append(Failure(title, reason, state.log_file, attempts))
         self._progress.failed += 1
         self._progress.blocked += len(blocked)
         self._work_done += _work(node) + sum(map(_work, blocked))
         if attempts:
             self._follow(node)
             self._follower.stop(state, "FAILED", reason)
-        self._display.note(f"{'failed' if attempts else 'failed earlier'}    {node.title}  {reason}")
+        self._display.note(f"{'failed' if attempts else 'failed earlier'}    {title}  {reason}")
         self._is_stopped = self._is_stopped or self._settings.fail_fast
 
     def _show(self, seconds: float) -> None:
@@ -395,7 +398,8 @@ class Launch:
         self._display.update(progress)
 
     def _describe(self, node: Node) -> Running:
-        return Running(node.title, self._states[node.fingerprint].progress(), is_training(node))
+        state = self._states[node.fingerprint]
+        return Running(state.title(node), state.progress(), is_training(node))
 
     def _end_rest(self, reason: str) -> None:
         """Ends what this launch has under way or waits to try again; what others run goes on."""

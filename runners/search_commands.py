@@ -16,6 +16,7 @@ from ablations.options import (
     format_option,
     make_request,
     offline_option,
+    output_option,
     plugin_option,
     preset_option,
     recovery_options,
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from ablations.planning import Request
     from runners.progress import Summary
 
-Report = Callable[["SearchPlan", str, Sequence[str], Path], None]
-"""Writes the report of a search, given the tracking store, formats and the runs folder."""
+Report = Callable[["SearchPlan", str, Sequence[str], Path, "Path | None"], None]
+"""Writes the report of a search, given the tracking store, formats, the runs folder and where else it is to go."""
 
 
 _trials_option = click.option(
@@ -68,6 +69,7 @@ def search_verb(parse_formats: Callable[[str], tuple[str, ...]], write_report: R
     @runs_option
     @plugin_option
     @format_option
+    @output_option
     @dispatch_options
     @recovery_options
     @offline_option
@@ -81,6 +83,7 @@ def search_verb(parse_formats: Callable[[str], tuple[str, ...]], write_report: R
         runs_dir: Path,
         plugins: tuple[str, ...],
         formats: str,
+        output: Path | None,
         offline: bool,
         **asked: Any,
     ) -> None:
@@ -98,7 +101,7 @@ def search_verb(parse_formats: Callable[[str], tuple[str, ...]], write_report: R
         summary = _carry_out(plan, runs_dir, None if offline else uri, how)
         commands.tell(summary, uri, verb="search")
         if not summary.interrupted and not offline and not summary.untracked:
-            write_report(plan, uri, wanted, runs_dir)
+            write_report(plan, uri, wanted, runs_dir, output)
         sys.exit(commands.exit_code(summary))
 
     return search

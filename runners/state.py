@@ -124,7 +124,7 @@ class NodeState:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"cannot write to {self.folder}: {error.strerror or error}.", error.errno) from None
-        write_json(self.folder / "node.json", about(node))
+        write_json(self.folder / "node.json", {**about(node), "title": self.title(node)})
 
     def about(self) -> dict[str, Any] | None:
         """Returns what `describe` wrote, `None` if it did not; folders of earlier versions lack `spec_version`."""
@@ -258,6 +258,13 @@ class NodeState:
         if isinstance(node, ProposedNode) and proposal is not None:
             return node.with_values(proposal["values"])
         return node.spec
+
+    def title(self, node: Node) -> str:
+        """Return the name of a node for people: with what was proposed, once that is known."""
+        proposal = self.proposal() if isinstance(node, ProposedNode) else None
+        if isinstance(node, ProposedNode) and proposal is not None:
+            return node.title_with(proposal.get("values"))
+        return node.title
 
     def append_event(self, step: int, metrics: dict[str, float]) -> None:
         """Adds one line of metrics, flushed to the disk."""

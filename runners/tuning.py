@@ -24,6 +24,8 @@ def settle_values(node: ProposedNode, state: NodeState, task: Task) -> None:
     if state.proposal() is None:
         values = node.values if node.values is not None else propose(node, task.state_root).values
         state.note_proposal(values=dict(values))
+        # The name that others read in this folder says from now on what is trained.
+        state.describe(node)
 
 
 def run_proposed(node: ProposedNode, state: NodeState, task: Task) -> dict[str, float]:

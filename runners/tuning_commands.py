@@ -131,7 +131,7 @@ def overview(tuning: TuningPlan, done: frozenset[str]) -> Table:
     for group in tuning.tunings:
         nodes = list(group.nodes(tuning.budget))
         ended = sum(node.fingerprint in done for node in nodes)
-        title = nodes[0].title.rpartition(" · ")[0]
+        title = nodes[0].subject
         ranges = "\n".join(f"{name}: {factor}" for name, factor in group.factors.items())
         count = f"{ended} of {len(nodes)}"
         if len(nodes) < tuning.budget:

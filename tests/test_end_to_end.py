@@ -24,6 +24,7 @@ from reports import curves
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDIES = ("aggregation", "resolution", "temperature")
+REPORT = "aggregation--resolution--temperature-smoke"
 EXPERIMENT = names.experiment_name("smoke", "fashion_mnist_mini")
 
 
@@ -100,7 +101,12 @@ def test_every_node_has_one_finished_run(client: MlflowClient) -> None:
 
 
 def test_the_report_of_the_run_is_verified(launched: Path) -> None:
-    done = _command("verify", str(launched / "reports" / "report.pdf"), "--runs-dir", str(launched))
+    done = _command(
+        "verify",
+        str(launched / "reports" / f"{REPORT}.pdf"),
+        "--runs-dir",
+        str(launched),
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"numbers of 64 runs computed again: no differences\.$", done.stdout.strip())
 
@@ -141,7 +147,7 @@ def test_summary_runs_carry_means_and_the_report(client: MlflowClient) -> None:
 
 
 def test_the_pdf_says_what_mlflow_has(launched: Path, client: MlflowClient) -> None:
-    text = _pdf_text(launched / "reports" / "report.pdf")
+    text = _pdf_text(launched / "reports" / f"{REPORT}.pdf")
     for heading in ("Kernel aggregation", "Attention per input resolution", "Softmax temperature"):
         assert heading in text
     said = " ".join(text.split())
@@ -155,25 +161,25 @@ def test_the_pdf_says_what_mlflow_has(launched: Path, client: MlflowClient) -> N
 
 
 def test_markdown_and_latex_stand_beside_it(launched: Path) -> None:
-    assert "| " in (launched / "reports" / "report.md").read_text(encoding="utf-8")
-    assert r"\toprule" in (launched / "reports" / "report.tex").read_text(encoding="utf-8")
+    assert "| " in (launched / "reports" / f"{REPORT}.md").read_text(encoding="utf-8")
+    assert r"\toprule" in (launched / "reports" / f"{REPORT}.tex").read_text(encoding="utf-8")
 
 
 def test_a_second_run_starts_nothing_and_gives_the_same_pdf(launched: Path, client: MlflowClient) -> None:
-    before = (launched / "reports" / "report.pdf").read_bytes()
+    before = (launched / "reports" / f"{REPORT}.pdf").read_bytes()
     results = {path: path.stat().st_mtime_ns for path in (launched / "state").glob("*/result.json")}
     done = _command("run", *STUDIES, "--preset", "smoke", "--workers", "2", "--runs-dir", str(launched))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "To do: 0 trainings, 0 evaluations" in done.stdout
     assert {path: path.stat().st_mtime_ns for path in (launched / "state").glob("*/result.json")} == results
     assert len(_runs(client, "trial")) == 16
-    assert (launched / "reports" / "report.pdf").read_bytes() == before
+    assert (launched / "reports" / f"{REPORT}.pdf").read_bytes() == before
 
 
 def test_a_report_alone_finds_what_was_run_last(launched: Path) -> None:
     done = _command("report", "temperature", "--format", "md", "--runs-dir", str(launched))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "smoke" in (launched / "reports" / "temperature.md").read_text(encoding="utf-8")
+    assert "smoke" in (launched / "reports" / "temperature-smoke.md").read_text(encoding="utf-8")
 
 
 def test_another_store_gets_what_was_measured_before(launched: Path, tmp_path: Path) -> None:
@@ -207,7 +213,7 @@ def test_all_studies_run_to_a_report(tmp_path: Path) -> None:
     assert {run.info.status for runs in kinds.values() for run in runs} == {"FINISHED"}
     listed = len(list((tmp_path / "state").glob("*/result.json")))
     assert sum(map(len, kinds.values())) == listed
-    text = " ".join(_pdf_text(tmp_path / "reports" / "report.pdf").split())
+    text = " ".join(_pdf_text(next((tmp_path / "reports").glob("*-studies-smoke-1seed-canary-*.pdf"))).split())
     base = Request(get_preset("smoke"), TINY).base()
     for name in available_studies():
         assert get_study(name, base).title in text, name

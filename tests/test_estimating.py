@@ -96,7 +96,7 @@ def test_a_launch_says_what_was_estimated_and_writes_down_what_it_took(folder: P
 
 
 def test_the_report_holds_the_two_against_each_other_with_the_same_bytes_each_time(folder: Path, launched: str) -> None:
-    file = folder / "runs" / "reports" / "mine.md"
+    file = folder / "runs" / "reports" / "mine-smoke.md"
     first = file.read_bytes()
     assert b"**Last launch:** estimated " in first
     assert b"times that" in first

@@ -74,7 +74,7 @@ def test_a_study_without_a_server_and_with_one_later(
     assert "2 runs brought over (3 lines), 0 were there" in said
     assert "0 runs brought over (0 lines), 2 were there" in invoke("sync", "--all")[1]
     assert invoke("report", "tiny.yaml", "--preset", "smoke", "--format", "md")[0] == 0
-    assert "n=" not in (tmp_path / "runs" / "reports" / "tiny.md").read_text(encoding="utf-8")
+    assert "n=" not in (tmp_path / "runs" / "reports" / "tiny-smoke.md").read_text(encoding="utf-8")
     client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/runs/mlflow.db")
     experiment = client.get_experiment_by_name(names.experiment_name("smoke", "fashion_mnist_mini"))
     assert experiment is not None

@@ -99,7 +99,7 @@ def test_from_a_failure_to_a_retry_and_anew(invoke: Invoke, monkeypatch: pytest.
     assert superseded == before
     assert len(_runs()) == 5
     assert not list(Path("runs/state/.aside").iterdir())
-    report = Path("runs/reports/tiny.md").read_text(encoding="utf-8")
+    report = Path("runs/reports/tiny-smoke.md").read_text(encoding="utf-8")
     new = {run.info.run_id for run in _runs() if run.info.status == "FINISHED"} - before
     assert len(new) == 2
     assert [run_id for run_id in new if run_id not in report] == []

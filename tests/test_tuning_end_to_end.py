@@ -115,7 +115,7 @@ def test_the_run_trains_with_what_was_found_and_says_so(folder: Path) -> None:
 
 
 def test_the_report_has_the_ledger_and_stands_beside_an_untuned_one(folder: Path) -> None:
-    text = (folder / "runs/reports/mine-tuned.md").read_text()
+    text = (folder / "runs/reports/mine-smoke-tuned.md").read_text()
     assert "Ledger" in text
     assert "2 trials per variant on the validation split" in text
     assert "Tuned settings" in text
@@ -127,7 +127,7 @@ def test_report_and_plan_know_what_was_tuned(
 ) -> None:
     monkeypatch.chdir(folder)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    report = folder / "runs/reports/mine-tuned.md"
+    report = folder / "runs/reports/mine-smoke-tuned.md"
     before = report.read_bytes()
     report.unlink()
     # Without saying so again: as the study was run last.
@@ -147,13 +147,13 @@ def test_a_tuned_report_is_verified_down_to_its_trials(
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert invoke("report", "mine.yaml", "--preset", "smoke", "--tuned", "--format", "html") == 0
     capsys.readouterr()
-    assert invoke("verify", "runs/reports/mine-tuned.html") == 0, capsys.readouterr()
+    assert invoke("verify", "runs/reports/mine-smoke-tuned.html") == 0, capsys.readouterr()
     assert "no differences" in capsys.readouterr().out
     client = MlflowClient(f"sqlite:///{folder}/runs/mlflow.db")
     run = next(run for run in runs(folder, "tuning") if run.data.tags[names.TAG_OUTCOME] == "complete")
     client.set_tag(run.info.run_id, names.TAG_OUTCOME, "pruned")
     try:
-        assert invoke("verify", "runs/reports/mine-tuned.html") == 1
+        assert invoke("verify", "runs/reports/mine-smoke-tuned.html") == 1
     finally:
         client.set_tag(run.info.run_id, names.TAG_OUTCOME, "complete")
     assert "stopped early: 0 in the report, 1 from the runs" in capsys.readouterr().out

@@ -18,7 +18,7 @@ STUDY = Study(
     question="Is dynamic convolution with 4 kernels better than CondConv with 8?",
     reference="condconv",
     published="condconv",
-    finding="Dynamic convolution is more accurate with half the kernels and about a quarter of the parameters.",
+    finding="Dynamic convolution is more accurate with half the kernels and 26 to 40 % of the parameters.",
     variants=(
         Variant(name="static", changes=STATIC),
         Variant(
@@ -30,7 +30,8 @@ STUDY = Study(
         Variant(
             name="dynamic",
             label="dynamic, K = 4",
-            changes=ANNEALING,
+            # Also what the preset has: the label says it, so that no override may change it.
+            changes={**ANNEALING, "model.num_kernels": 4},
             published="dynamic_0.5",
             differs_in=("model.layer", "model.num_kernels"),
         ),

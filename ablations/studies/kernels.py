@@ -1,7 +1,7 @@
 """Kernels: how many kernels per layer does a dynamic network need?
 
 Published table: `kernels` (MobileNetV2, 3 depths × 4 widths × static, K = 2, 4, 6, 8, ImageNet): K = 2 already
-helps by about 2 points, K = 4 by about 3.5, more than 4 by little. Command: `python run_ablation.py run kernels
+helps by 2.7 points on average, K = 4 by 3.8, K = 8 by 4.1. Command: `python run_ablation.py run kernels
 --preset quick`. Expected time: quick (one network, static and K = 2, 4, 8), about 1 minute on two cores after
 *temperature*, with which it shares two rows; small (K = 1, 2, 4, 6, 8), about 8 hours; paper, the whole grid.
 Expected result: at a small scale the gain over the static network is within the noise of a few seeds.
@@ -19,8 +19,6 @@ from ablations.study import Scale, Study, Variant
 _WIDTHS = (0.35, 0.5, 0.75, 1.0)
 _DEPTHS = (1.0, 0.7, 0.5)
 _KERNELS = (1, 2, 4, 6, 8)
-_GAIN_AFTER_4 = 0.5
-"""Points: the published gain from K = 4 to K = 8 is at most 1.1 and 0.3 on average."""
 
 
 def build(base: TrialSpec) -> Study:
@@ -95,8 +93,9 @@ def _claims(own: str) -> list[Claim]:
             contrasts=better_than(f"{own}k4", f"{own}k2"),
         ),
         Claim(
-            name="K from 4 to 8 adds little",
-            statement=f"Going from K = 4 to K = 8 adds less than {_GAIN_AFTER_4} points.",
-            contrasts=(Contrast(better=(f"{own}k4",), worse=(f"{own}k8",), margin=-_GAIN_AFTER_4),),
+            name="K from 4 to 8 adds less than K from 2 to 4",
+            statement="Going from K = 4 to K = 8 adds less than going from K = 2 to K = 4 does.",
+            # k4 − k2 > k8 − k4. So it is for all twelve published networks, of which one gains 1.1 points beyond K = 4.
+            contrasts=(Contrast(better=(f"{own}k4",), worse=(f"{own}k2", f"{own}k8")),),
         ),
     ]

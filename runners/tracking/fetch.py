@@ -92,7 +92,8 @@ def _fetch_all(
         except OutputError:
             raise
         except Exception as error:
-            what = f"the weights of {node.title}" if state.is_done else node.title
+            title = state.title(node)
+            what = f"the weights of {title}" if state.is_done else title
             tell(f"{what} cannot be taken over from the tracking store: {reason(error)}")
             if not isinstance(error, TrackingError) and not answers(tracker.client):
                 break

@@ -25,7 +25,7 @@ def group_run(tracker: Tracker, node: ProposedNode, served: Mapping[str, str]) -
     """
     found = find_group_run(tracker, node.group)
     if found is None:
-        title = f"{node.kind.capitalize()} of {node.title.rpartition(' · ')[0]}"
+        title = f"{node.kind.capitalize()} of {node.subject}"
         tags = {
             names.TAG_KIND: _KINDS[node.kind],
             names.TAG_GROUP: node.group,

@@ -197,7 +197,7 @@ class Tracker(Experiment):
             **(more or {}),
         }
         first = next(iter(state.attempts()), None)
-        run = self.open_run(node.title, tags, began=first.began if first is not None else None)
+        run = self.open_run(state.title(node), tags, began=first.began if first is not None else None)
         self._runs.setdefault(node.fingerprint, []).insert(0, run)
         self._steps[node.fingerprint] = -1
         return run

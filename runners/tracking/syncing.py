@@ -116,7 +116,7 @@ def _sync_one(tracker: Tracker, state: NodeState, origin: Origin, done: Synced, 
         _bring(tracker, node, state, origin)
         done.runs += 1
         done.lines += left
-        tell(f"brought over  {node.title}")
+        tell(f"brought over  {state.title(node)}")
     finally:
         lock.release()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -9,7 +10,9 @@ from ablations.planning import Plan
 from reports.blocks import Block, Document, Facts, Items, Paragraph, Table
 from reports.collect import collect
 from reports.document import build_document
+from reports.prose import holes
 from reports.results import Results
+from tests.reports.everything import made_up_results, whole_plan
 from tests.reports.made_up import AGGREGATION, TEMPERATURE, Store, plan_of
 
 
@@ -108,3 +111,11 @@ def test_every_table_has_a_cell_per_column(document: Document) -> None:
         for block in part.blocks:
             if isinstance(block, Table):
                 assert all(len(row) == len(block.columns) for row in block.rows)
+
+
+def test_holes_are_said_in_a_sentence(plan: Plan, results: Results) -> None:
+    """Of the made-up studies one training failed and evaluations were never made; the sentence counts both."""
+    said = holes(plan, results)
+    assert re.match(r"The report has holes: \d+ of \d+ trainings and \d+ of \d+ evaluations are missing \(", said)
+    whole = whole_plan("smoke", "temperature", seeds=1)
+    assert holes(whole, made_up_results(whole)) == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from statistics import pvariance
 from typing import Any
 
 import pytest
@@ -77,3 +78,17 @@ def test_accuracies_of_which_nearly_all_are_equal_are_no_error() -> None:
     proposed, _ = trials(12)
     listed = importances(proposed, [10.0] * 11 + [11.0], FACTORS, resamples=12)
     assert len(listed) == 6
+
+
+def test_shares_of_a_whole_grid_are_those_of_its_variance() -> None:
+    """Every combination once, effects that add up, no noise: the variance of each factor's means is its share."""
+    effects = {"strong": {"a": 0.0, "b": 6.0, "c": 12.0}, "weak": {2: 0.0, 4: 3.0, 8: 6.0}}
+    grid = [{"strong": strong, "weak": weak} for strong in "abc" for weak in (2, 4, 8)] * 4
+    accuracies = [50 + effects["strong"][row["strong"]] + effects["weak"][row["weak"]] for row in grid]
+    factors = {name: FACTORS[name] for name in effects}
+    by_method = {(one.factor, one.method): one for one in importances(grid, accuracies, factors, resamples=3)}
+    variance = {name: pvariance(list(values.values())) for name, values in effects.items()}
+    expected = variance["strong"] / sum(variance.values())
+    assert by_method["strong", "fANOVA"].value == pytest.approx(expected, abs=0.06)
+    assert by_method["weak", "fANOVA"].value == pytest.approx(1 - expected, abs=0.06)
+    assert by_method["strong", "PED-ANOVA"].value > by_method["weak", "PED-ANOVA"].value

@@ -64,7 +64,7 @@ def test_a_search_through_the_command_line(
         repeat = states[node.fingerprint]
         assert (repeat.proposal() or {})["values"] == (first.proposal() or {})["values"]
         assert repeat.training(node).seed != first.training(plan.nodes[node.slot]).seed
-    assert "Pareto front" in Path("runs/reports/search-tiny.md").read_text()
+    assert "Pareto front" in Path("runs/reports/search-tiny-smoke.md").read_text()
     client = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
     experiment = client.get_experiment_by_name(names.experiment_name("smoke", "fashion_mnist_mini"))
     assert experiment is not None

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from ablations.errors import OutputError
+from ablations.optimisations import make_search_plan
 from ablations.planning import EvaluationNode, Request, make_plan
 from ablations.presets import get_preset
 from ablations.registry import get_study
+from ablations.search import get_search
 from runners.state import NodeState, StateStore
 
 
@@ -21,6 +23,22 @@ def test_every_node_of_a_plan_comes_back_from_its_folder(tmp_path: Path) -> None
         store[node.fingerprint].describe(node)
     assert [store[node.fingerprint].node() for node in plan.nodes] == list(plan.nodes)
     assert any(isinstance(node, EvaluationNode) for node in plan.nodes)
+
+
+def test_the_title_of_a_proposed_training_follows_what_is_proposed(tmp_path: Path) -> None:
+    node = make_search_plan(get_search("parts"), Request(get_preset("smoke")), trials=2, repeats=0).nodes[1]
+    state = StateStore(tmp_path)[node.fingerprint]
+    state.describe(node)
+    assert state.title(node) == (state.about() or {})["title"] == "MobileNetV2 ×0.35 depth 0.5 · search 2"
+    state.note_proposal(
+        values={"model.num_kernels": 8, "placement": "nowhere", "model.reduction": 8, "temperature": "τ = 1"}
+    )
+    state.describe(node)
+    assert state.title(node) == (state.about() or {})["title"] == "MobileNetV2 ×0.35 depth 0.5 · search 2"
+    state.note_proposal(
+        values={"model.num_kernels": 8, "placement": "expansion", "model.reduction": 8, "temperature": "τ = 1"}
+    )
+    assert state.title(node) == "DY-MobileNetV2 ×0.35 depth 0.5 K=8 C/8 at expansion τ=1 · search 2"
 
 
 def test_only_nodes_with_a_result_are_done(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ class Machine:
 
     def report(self) -> str:
         """Returns the report that was written here."""
-        return (self.runs / "reports" / "tiny.md").read_text(encoding="utf-8")
+        return (self.runs / "reports" / "tiny-smoke.md").read_text(encoding="utf-8")
 
 
 def end(process: subprocess.Popen[str], seconds: float = 400) -> tuple[int, str]:

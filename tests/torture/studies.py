@@ -49,7 +49,7 @@ def run_study(runs: Path, *options: str, epochs: int = 1) -> str:
     output, errors = process.communicate(timeout=280)
     assert process.returncode == 0, output + errors
     assert "Traceback" not in errors, errors
-    assert (runs / "reports" / "tiny.md").exists()
+    assert (runs / "reports" / "tiny-smoke-1seed.md").exists()
     return output + errors
 
 

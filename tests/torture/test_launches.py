@@ -94,7 +94,7 @@ class Bed:
         for run in trials:
             steps = [metric.step for metric in self.client().get_metric_history(run.info.run_id, "train/loss")]
             assert steps == list(range(1, epochs + 1))
-        report = (self.runs / "reports" / "tiny.md").read_text(encoding="utf-8")
+        report = (self.runs / "reports" / "tiny-smoke.md").read_text(encoding="utf-8")
         assert "n=" not in report, "a cell lacks a repeat"
 
     def assert_same_as_undisturbed(self, folder: Path, disturbed: list[str]) -> None:
