@@ -162,7 +162,8 @@ class NodeLock:
         """Returns whether the lock is held now; it does not wait."""
         if self._descriptor is not None:
             return True
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        # Not its parents: where the runs folder was removed, nobody wants it back with locks in it.
+        self._path.parent.mkdir(exist_ok=True)
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
         if not _lock(descriptor):
             os.close(descriptor)
