@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from ablations.errors import DatasetError
 
@@ -83,7 +83,7 @@ def decode_picture(file: Any, *, is_check: bool = False) -> Image.Image:
             return _upright(_to_rgb(image), image)
     except PictureError:
         raise
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise PictureError("is no picture in a format that is read here") from None
     except Exception as error:
         # Decoders of damaged files raise whatever their parsing stumbles over, struct.error and KeyError included.
