@@ -58,8 +58,8 @@ def serve(uri: str, port: int) -> int:
             signal.signal(number, signal.SIG_IGN)
         if process is not None:
             _end_group(process)
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        for name, handler in handlers.items():
+            signal.signal(name, handler)
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
