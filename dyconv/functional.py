@@ -123,15 +123,18 @@ def dynamic_linear(input: Tensor, weight: Tensor, attention: Tensor, bias: Tenso
     if weight.dim() != 3:
         raise ShapeError(f"weight must be (K, O, I), got {tuple(weight.shape)}")
     if input.dim() > 2 and not input.shape[1:-1].numel():
-        return _on_no_positions(input, weight, attention)
+        return _on_no_positions(input, weight, attention, bias)
     output_BOP1 = dynamic_conv2d(as_image(input), weight[:, :, :, None, None], attention, bias)
     return output_BOP1.permute(0, 2, 3, 1).reshape(*input.shape[:-1], weight.shape[1])
 
 
-def _on_no_positions(input: Tensor, weight: Tensor, attention: Tensor) -> Tensor:
+def _on_no_positions(input: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None) -> Tensor:
     """Return (B, ..., O) without a number in it, whose gradients are zeros as those of `F.linear` are."""
-    matrices = (attention.to(input.dtype) @ weight.flatten(1)).reshape(input.shape[0], *weight.shape[1:])
+    attention = attention.to(input.dtype)
+    matrices = (attention @ weight.flatten(1)).reshape(input.shape[0], *weight.shape[1:])
     output = torch.bmm(input.flatten(1, -2), matrices.transpose(1, 2))
+    if bias is not None:
+        output = output + (attention @ bias)[:, None]
     return output.reshape(*input.shape[:-1], weight.shape[1])
 
 

@@ -1,4 +1,4 @@
-"""What else is going on around a call: who traces, transforms, counts or replaces the operations of torch, and autocast.
+"""What else is going on around a call: who traces, transforms, counts or replaces operations of torch, and autocast.
 
 All of these know torch's own operations only. Derivatives written by hand, and compiled code that is handed the
 address of a tensor, step aside for them.
@@ -25,7 +25,7 @@ def is_transformed() -> bool:
 
 
 def is_ordinary(*tensors: Tensor) -> bool:
-    """Whether these are torch's own tensors, of no subclass, in memory, and operations on them are computed, no more."""
+    """Whether these are torch's own tensors, in memory and of no subclass, and operations are computed and no more."""
     if is_traced():
         return False
     # A loop, because a generator costs more than all that is asked here. A gradient that `torch.autograd.grad` batches

@@ -86,14 +86,14 @@ def test_any_geometry(data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=NAMES)
 def test_one_image_without_a_batch(case: LayerCase) -> None:
+    if case.name == "linear":
+        pytest.skip("two dimensions are a batch there; one is tested below")
     layer, images = case.build(), case.images(batch=1)
     expected = with_all_gradients(layer, images)
     alone = with_all_gradients(layer, images[0])
     assert_alike([alone[0][None], alone[1][None], *alone[2:]], expected)
     attention: Any = layer.attention
-    torch.testing.assert_close(
-        attention(images[0] if images.dim() == 4 else images[0, 0]).sum().isfinite(), torch.tensor(True)
-    )
+    torch.testing.assert_close(attention(images[0]), attention(images)[0])
     with torch.no_grad():
         torch.testing.assert_close(layer(images[0]), expected[0][0], rtol=1e-4, atol=1e-5)
 

@@ -31,7 +31,7 @@ class Int8(Tensor):
     """A weight that holds no numbers of its own, as torchao's: it is made of int8 ones and a scale where it is used."""
 
     @staticmethod
-    def __new__(cls, numbers: Tensor, scale: Tensor) -> "Int8":
+    def __new__(cls: type["Int8"], numbers: Tensor, scale: Tensor) -> "Int8":
         return Tensor._make_wrapper_subclass(cls, numbers.shape, dtype=scale.dtype)  # type: ignore[attr-defined,no-any-return]
 
     def __init__(self, numbers: Tensor, scale: Tensor) -> None:
