@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import timm
 import torch
-from timm.layers import CbamModule, EcaModule, EffectiveSEModule, GatherExcite, SEModule, SqueezeExcite
+from timm.layers import EcaModule, EffectiveSEModule, GatherExcite, SEModule, SqueezeExcite
+from timm.layers.cbam import CbamModule
 from torch import Tensor, nn
 from torchvision.models import densenet121
 from torchvision.ops import SqueezeExcitation
