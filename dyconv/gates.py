@@ -44,7 +44,10 @@ def gate_layers(model: nn.Module, layers: Mapping[str, Convolution]) -> set[str]
             continue
         observed = _observe(modules[owner], names, is_whole=not owner)
         gates |= inside & observed.scaling
-        unknown -= observed.scaling | observed.on_maps
+        unknown -= observed.scaling
+        # Pointwise layers alone may be the inside of a gate whose pool is further up: they say nothing by themselves.
+        if any(isinstance(part, Convolution) and not _could_be(part) for part in modules[owner].modules()):
+            unknown -= observed.on_maps
     return gates
 
 
@@ -127,8 +130,10 @@ class _Flow(TorchDispatchMode):
 
 
 def _is_map(tensor: Tensor) -> bool:
-    """Whether this holds more than one position per image, as (B, C, H, W)."""
-    return tensor.dim() == 4 and tensor.shape[2] * tensor.shape[3] > 1
+    """Whether this holds more than one position per image, as (B, C, H, W); one that was expanded is one."""
+    if tensor.dim() != 4:
+        return False
+    return any(size > 1 and stride for size, stride in zip(tensor.shape[2:], tensor.stride()[2:], strict=True))
 
 
 def _scales_channels(scale: Tensor, image: Tensor) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import timm
 import torch
-from timm.layers import EcaModule, EffectiveSEModule, GatherExcite, SEModule, SqueezeExcite
+from timm.layers import EcaModule, EffectiveSEModule, SEModule, SqueezeExcite
 from timm.layers.cbam import CbamModule
 from torch import Tensor, nn
 from torchvision.models import densenet121
@@ -32,6 +32,17 @@ class InPlace(SEBlock):
     def forward(self, x: Tensor) -> Tensor:
         x = x.clone()
         return x.mul_(self.body[1:](x.mean((2, 3), keepdim=True)).expand_as(x))
+
+
+class PoolOutside(nn.Module):
+    """The pointwise layers are a module of their own, which knows of no pool."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(nn.Conv2d(16, 4, 1), nn.ReLU(), nn.Conv2d(4, 16, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(self.mlp(x.mean((2, 3), keepdim=True)))
 
 
 class InlineBlock(nn.Module):
@@ -83,9 +94,9 @@ GATES: dict[str, Any] = {
     "timm SqueezeExcite": lambda: SqueezeExcite(16),
     "timm SEModule": lambda: SEModule(16),
     "timm EffectiveSEModule": lambda: EffectiveSEModule(16),
-    "timm GatherExcite": lambda: GatherExcite(16, extent=0),
     "SEBlock": SEBlock,
     "InPlace": InPlace,
+    "PoolOutside": PoolOutside,
 }
 
 
