@@ -8,7 +8,7 @@ from dyconv.attention import AttentionBranch, available_normalizations
 from dyconv.autotune import autotune, use_algorithms
 from dyconv.backbones import BackboneSpec
 from dyconv.base import DynamicLayer, dynamic_layers, set_forward_step, set_temperature
-from dyconv.conversion import make_dynamic
+from dyconv.conversion import ConversionReport, conversion_report, make_dynamic
 from dyconv.cost import Cost, LayerCost, cost
 from dyconv.description import LayerInfo, describe_layers
 from dyconv.errors import (
@@ -39,6 +39,7 @@ __all__ = [
     "CondConv2d",
     "ConstantTemperature",
     "ConversionError",
+    "ConversionReport",
     "Cost",
     "Depth",
     "DyconvError",
@@ -62,6 +63,7 @@ __all__ = [
     "build_model",
     "autotune",
     "compare_latency",
+    "conversion_report",
     "cost",
     "describe_layers",
     "dynamic_conv2d",

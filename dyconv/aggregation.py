@@ -226,3 +226,13 @@ class Aggregator(nn.Module):
 def _needs_number(model: nn.Module) -> bool:
     """Whether some strategy in `model` may draw, and so depend on the number of the forward pass."""
     return any(isinstance(m, Aggregator) and m.name not in _WITHOUT_DRAWS for m in model.modules())
+
+
+def is_plain_attention(aggregator: nn.Module) -> bool:
+    """Whether `aggregator` hands the attention on as it is, by the strategy of that name that is registered here."""
+    if type(aggregator) is not Aggregator or aggregator.name != "attention":
+        return False
+    return _STRATEGIES["attention"] is keep_attention and Aggregator.forward is _AGGREGATE
+
+
+_AGGREGATE = Aggregator.forward

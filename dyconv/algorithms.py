@@ -26,7 +26,7 @@ from dyconv.folding import Convolution, folded_convolution, is_channels_last
 from dyconv.geometry import Geometry, Pair
 from dyconv.remembering import remembered
 from dyconv.taps import Window, convolve_taps, used_windows
-from dyconv.tracing import is_traced, is_transformed
+from dyconv.tracing import is_ordinary, is_traced
 
 
 @dataclass(frozen=True)
@@ -57,14 +57,14 @@ def _plain(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Ten
 
 def _product(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
     """Not grouped: matrix products of patches with aggregated kernels, a few images at a time."""
-    by_hand = g.batch > 0 and not is_traced()
+    by_hand = g.batch > 0 and is_ordinary(input, weight, attention)
     compute = products.mixed_product if by_hand else products.differentiable_product
     return compute(input, weight, attention, _window(g))
 
 
 def _tiled(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
     """Not grouped, by compiled kernels in channels-last; products where they are missing or do not know the type."""
-    if not (compiled.is_computable(input, weight) and weight.is_contiguous()):
+    if not (native.can_read(input, weight, attention) and weight.is_contiguous()):
         return _product(input, weight, attention, g)
     return compiled.convolve(input, weight, attention, _tiles(g))
 
@@ -94,7 +94,7 @@ def _depthwise(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) ->
 
 def _direct(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
     """Depthwise by compiled kernels, in channels-last; folded where they are missing or do not know the type."""
-    if not compiled.is_computable(input, weight):
+    if not native.can_read(input, weight, attention):
         return _depthwise(input, weight, attention, g)
     return compiled.convolve(input, weight, attention, _one_by_one(g))
 
@@ -123,7 +123,7 @@ def _folded_at_a_time(g: Geometry, input: Tensor) -> int:
 
 def _taps(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
     """Depthwise on a tiny map: add up one product per kernel tap, leaving out taps that only meet padding."""
-    if is_transformed():
+    if not is_ordinary(input, weight, attention):
         return _depthwise(input, weight, attention, g)
     windows = _windows(g)
     used = [w.tap for w in windows]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dyconv import native
 from dyconv.errors import ArgumentError, unknown_name
-from dyconv.tracing import is_traced
+from dyconv.tracing import is_ordinary
 
 
 def _softmax(logits_BK: Tensor, temperature: Tensor) -> Tensor:
@@ -86,13 +86,15 @@ class AttentionBranch(nn.Module):
         return _NORMALIZATIONS[self.normalization](at_least_float32(self.logits(input)), temperature)
 
     def plain_layers(self) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
-        """Return weight and bias of the two layers; None if it is not the paper's branch or a part of it is watched."""
-        if type(self) is not AttentionBranch or self.normalization != "softmax" or is_watched(self):
+        """Return weight and bias of the two layers; None if it is not the paper's branch, or a part was changed."""
+        if type(self) is not AttentionBranch or self.normalization != "softmax" or not is_untouched(self, "logits"):
+            return None
+        if AttentionBranch.forward is not _FORWARD or AttentionBranch.logits is not _LOGITS:
             return None
         squeeze, excite = self.squeeze, self.excite
-        if type(squeeze) is not nn.Linear or type(excite) is not nn.Linear or is_watched(squeeze) or is_watched(excite):
+        if type(squeeze) is not nn.Linear or type(excite) is not nn.Linear or nn.Linear.forward is not _LINEAR_FORWARD:
             return None
-        if squeeze.bias is None or excite.bias is None:
+        if not (is_untouched(squeeze) and is_untouched(excite)) or squeeze.bias is None or excite.bias is None:
             return None
         return squeeze.weight, squeeze.bias, excite.weight, excite.bias
 
@@ -101,29 +103,39 @@ class AttentionBranch(nn.Module):
         return f"normalization={self.normalization!r}"
 
 
-def is_watched(module: nn.Module) -> bool:
-    """Whether hooks are to be told when `module` runs, forward or backward."""
-    if module._forward_hooks or module._forward_pre_hooks:
-        return True
-    return bool(module._backward_hooks or module._backward_pre_hooks)
+_LINEAR_FORWARD = nn.Linear.forward
+_FORWARD, _LOGITS = AttentionBranch.forward, AttentionBranch.logits
+
+
+def is_untouched(module: nn.Module, *methods: str) -> bool:
+    """Whether no hook is to be told when `module` runs, and neither its `forward` nor one of `methods` was replaced."""
+    if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks:
+        return False
+    own = module.__dict__
+    return "forward" not in own and not any(method in own for method in methods)
 
 
 def average_pool(input: Tensor) -> Tensor:
     """Return the (B, C) mean over pixels of (B, C, H, W); what is averaged already is left as it is.
 
     Dividing the sum keeps the division of the gradient to (B, C) numbers; `mean` would divide all of (B, C, H, W).
+    Half precision is summed and divided in float32: a sum over pixels may be too large for it where the mean is not.
     Without a gradient compiled code sums up as it does for a layer that is done in one step, to the same bits.
     """
     if input.dim() == 2:
         return input
     if not torch.is_grad_enabled() and _is_readable(input):
         return native.average(input)
-    return input.sum((2, 3)) / (input.shape[2] * input.shape[3])
+    # Out of range only on a map of no pixels, of which a convolution with enough padding still makes an image.
+    pixels = max(1, input.shape[2] * input.shape[3])
+    if not _is_half(input):
+        return input.sum((2, 3)) / pixels
+    return (input.sum((2, 3), dtype=torch.float32) / pixels).to(input.dtype)
 
 
 def _is_readable(input: Tensor) -> bool:
     """Whether compiled code can average these images as they lie."""
-    if is_traced() or not native.available() or input.device.type != "cpu" or input.dtype != torch.float32:
+    if not native.can_read(input):
         return False
     return input.numel() > 0 and input.is_contiguous(memory_format=torch.channels_last)
 
@@ -134,7 +146,7 @@ def with_average(input: Tensor) -> tuple[Tensor, Tensor]:
     The gradients of both come back together, so that the average's, one number per channel, is added to the
     convolution's in place. Adding them up by themselves would take another pass over memory, and a copy.
     """
-    if not (torch.is_grad_enabled() and input.requires_grad) or is_traced():
+    if not (torch.is_grad_enabled() and input.requires_grad and is_ordinary(input)):
         return input, average_pool(input)
     return _WithAverage.apply(input)  # type: ignore[no-any-return]
 
@@ -153,7 +165,11 @@ class _WithAverage(torch.autograd.Function):
         to_input, to_average = grads
         if to_average is None:
             return to_input
-        addend: Tensor = (to_average / ctx.size.numel())[:, :, None, None]
+        # In float32, because a gradient that is divided by thousands of pixels may be too small for half precision.
+        divided = (at_least_float32(to_average) / max(1, ctx.size.numel()))[:, :, None, None]
+        if to_input is not None and not torch.is_grad_enabled() and to_input.dtype != divided.dtype:
+            return to_input.add_(divided)
+        addend = divided.to(to_average.dtype)
         if to_input is None:
             return addend.expand(-1, -1, *ctx.size)
         return to_input + addend if torch.is_grad_enabled() else to_input.add_(addend)
@@ -161,4 +177,8 @@ class _WithAverage(torch.autograd.Function):
 
 def at_least_float32(logits: Tensor) -> Tensor:
     """Return `logits`, in float32 if they come in half precision."""
-    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+    return logits.float() if _is_half(logits) else logits
+
+
+def _is_half(tensor: Tensor) -> bool:
+    return tensor.dtype in (torch.float16, torch.bfloat16)

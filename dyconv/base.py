@@ -6,13 +6,16 @@ Dimensions: B inputs, K kernels.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from dyconv.aggregation import Aggregator
 from dyconv.errors import ArgumentError
+from dyconv.lineage import Lineage
+from dyconv.tracing import is_traced
 
 DEFAULT_TEMPERATURE = 30.0
 
@@ -28,14 +31,64 @@ class DynamicLayer(nn.Module):
         AggregationError: an unknown strategy.
     """
 
-    temperature: Tensor
-
     def __init__(self, num_kernels: int, aggregation: str) -> None:
         super().__init__()
         if num_kernels < 1:
             raise ArgumentError(f"num_kernels must be at least 1, got {num_kernels}")
         self.num_kernels = num_kernels
         self.aggregator = Aggregator(aggregation)
+        self._lineage = Lineage()
+
+    @property
+    def temperature(self) -> Tensor:
+        """The softmax temperature, a buffer; set it with `set_temperature`.
+
+        Where a moving average wrote a mean into a copy, it is that of the layer which the copy was made from.
+        """
+        buffer = self._buffers.get("temperature")
+        if buffer is None:
+            raise AttributeError(f"{type(self).__name__!r} has no temperature")
+        if self._lineage.source is not None and not is_traced():
+            current = self._lineage.averaged_from(self, buffer)
+            if current is not None:
+                self.write_temperature(current)
+        return buffer
+
+    def write_temperature(self, value: float) -> None:
+        """Set the temperature of this layer, which has one."""
+        buffer = self._buffers["temperature"]
+        assert buffer is not None
+        with torch.no_grad():
+            buffer.fill_(value)
+        self._lineage.set(self, buffer, value)
+
+    def _note_temperature(self) -> None:
+        """Take what the buffer holds for a temperature that was set."""
+        buffer = self._buffers.get("temperature")
+        if buffer is not None and not buffer.is_meta:
+            self._lineage.set(self, buffer, float(buffer))
+
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """Register a buffer, as `nn.Module` does."""
+        super().register_buffer(name, tensor, persistent)
+        if name == "temperature":
+            self._note_temperature()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        before = self.temperature if "temperature" in self._buffers else None
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if before is not None and self._buffers["temperature"] is not before:
+            self._note_temperature()
+        return self
+
+    def _save_to_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        if "temperature" in self._buffers:
+            _ = self.temperature  # settles what an average wrote
+        super()._save_to_state_dict(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)  # type: ignore[no-untyped-call]
+        self._note_temperature()
 
     @property
     def aggregation(self) -> str:
@@ -86,9 +139,8 @@ def set_temperature(model: nn.Module, temperature: float) -> int:
     """
     value = checked_temperature(temperature)
     layers = [layer for _, layer in dynamic_layers(model) if layer.reads_temperature]
-    with torch.no_grad():
-        for layer in layers:
-            layer.temperature.fill_(value)
+    for layer in layers:
+        layer.write_temperature(value)
     return len(layers)
 
 

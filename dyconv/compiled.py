@@ -6,7 +6,7 @@ and channels-last. No step keeps the kernel of an image: the backward pass mixes
 Dimensions: B images, C input and O output channels, H x W pixels, K kernels, U hidden units of the attention branch.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dyconv import native
 from dyconv.attention import average_pool
-from dyconv.tracing import is_traced
+from dyconv.derivatives import gradients_by_torch
 
 _LAST = torch.channels_last
 
@@ -51,13 +51,6 @@ class Branch(NamedTuple):
     excite: Tensor
     excite_bias: Tensor
     temperature: Tensor
-
-
-def is_computable(*tensors: Tensor) -> bool:
-    """Whether compiled kernels can read these."""
-    if is_traced() or not native.available():
-        return False
-    return all(tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in tensors)
 
 
 def convolve(input: Tensor, weight: Tensor, attention: Tensor, computation: Computation) -> Tensor:
@@ -105,10 +98,11 @@ class _Convolution(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        input, weight, attention = ctx.saved_tensors
+        # Read once: who packs what is saved, as checkpointing does, unpacks it once.
+        saved = input, weight, attention = ctx.saved_tensors
         computation: Computation = ctx.computation
-        if torch.is_grad_enabled():
-            return (*_differentiable_gradients(computation.by_torch, ctx.saved_tensors, grads[0]), None)
+        if torch.is_grad_enabled() or not native.can_read(*saved, grads[0]):
+            return (*gradients_by_torch(computation.by_torch, saved, grads[0], ctx.needs_input_grad), None)
         images, grad = input.contiguous(memory_format=_LAST), grads[0].contiguous(memory_format=_LAST)
         with_shared = images, weight, computation.shared(weight), attention, grad
         to_input = computation.input_gradient(*with_shared, None) if ctx.needs_input_grad[0] else None
@@ -132,14 +126,15 @@ class _Attended(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         computation: Computation = ctx.computation
-        input, weight, *layers = ctx.saved_tensors[:6]
-        if torch.is_grad_enabled():
+        # Read once: who packs what is saved, as checkpointing does, unpacks it once.
+        saved = ctx.saved_tensors
+        (input, weight, *layers), found = saved[:6], saved[6:]
+        if torch.is_grad_enabled() or not native.can_read(*saved, grads[0]):
 
             def by_torch(input: Tensor, weight: Tensor, *layers: Tensor) -> Tensor:
                 return computation.by_torch(input, weight, _attention(input, layers, ctx.temperature))
 
-            return (*_differentiable_gradients(by_torch, (input, weight, *layers), grads[0]), None, None)
-        found = ctx.saved_tensors[6:]
+            return (*gradients_by_torch(by_torch, saved[:6], grads[0], ctx.needs_input_grad), None, None)
         images, grad = input.contiguous(memory_format=_LAST), grads[0].contiguous(memory_format=_LAST)
         with_shared = images, weight, computation.shared(weight), found[2], grad
         to_weight, to_attention = computation.kernel_gradients(*with_shared)
@@ -156,12 +151,3 @@ def _attention(input: Tensor, layers: Sequence[Tensor], temperature: float) -> T
     squeeze, squeeze_bias, excite, excite_bias = layers
     hidden = torch.relu(F.linear(average_pool(input), squeeze, squeeze_bias))
     return torch.softmax(F.linear(hidden, excite, excite_bias) / temperature, 1)
-
-
-def _differentiable_gradients(
-    compute: Callable[..., Tensor], tensors: Sequence[Tensor], grad: Tensor
-) -> list[Tensor | None]:
-    """The gradients as functions that can be differentiated again; taken when a graph of them is asked for."""
-    wanted = [tensor for tensor in tensors if tensor.requires_grad]
-    found = iter(torch.autograd.grad(compute(*tensors), wanted, grad, create_graph=True))
-    return [next(found) if tensor.requires_grad else None for tensor in tensors]

@@ -18,6 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from dyconv.base import DynamicLayer
+from dyconv.conversion import ConversionReport, conversion_report
 from dyconv.description import run_on_zeros
 from dyconv.layers import CondConv2d, ConvolutionLayer, DynamicConv2d, DynamicLinear
 
@@ -60,9 +61,15 @@ class Cost:
     """What a network costs: its layers in the order of definition, and their sum.
 
     The last layer, named "", holds what belongs to no convolution or linear layer, the batch norms' parameters say.
+    `conversion` is which layers became dynamic and why others did not; None for a network that is static.
     """
 
     layers: tuple[LayerCost, ...]
+    conversion: ConversionReport | None = None
+
+    def __str__(self) -> str:
+        text = f"{self.parameters:,} parameters, {self.multiply_adds:,} multiply-adds for an image."
+        return text if self.conversion is None else f"{text}\n{self.conversion}"
 
     @property
     def total(self) -> LayerCost:
@@ -119,7 +126,8 @@ def cost(model: nn.Module, input_size: tuple[int, int, int]) -> Cost:
             run_on_zeros(model, input_size)
     rest = _parameters(model) - sum(c.parameters for c in costs.values())
     outside = (counter.get_total_flops() - inside.flops) // 2 // _BATCH
-    return Cost((*costs.values(), LayerCost("", "other", rest, other=outside)))
+    layers_and_rest = (*costs.values(), LayerCost("", "other", rest, other=outside))
+    return Cost(layers_and_rest, conversion_report(model))
 
 
 class _Inside:

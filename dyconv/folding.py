@@ -8,15 +8,17 @@ Dimensions: B images, n of them folded, m of them whose kernels are mixed togeth
 G groups, I = C / G, K kernels, h x w kernel size.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dyconv.derivatives import gradients_by_torch
 from dyconv.mixing import add_gradients, mix
-from dyconv.tracing import is_traced, without_autocast
+from dyconv.tracing import is_ordinary, is_transformed, without_autocast
 
 Pair = tuple[int, int]
 
@@ -39,7 +41,7 @@ def folded_convolution(input: Tensor, weight: Tensor, attention: Tensor, how: Co
 
     The result is channels-last if the input is. A second derivative is taken through `differentiable_folding`.
     """
-    if is_traced():
+    if not is_ordinary(input, weight, attention):
         return differentiable_folding(input, weight, attention, how)
     batch = input.shape[0]
     if how.at_a_time < batch:
@@ -72,11 +74,13 @@ class _Folded(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        folded, weight, attention = ctx.saved_tensors
+        # Read once: who packs what is saved, as checkpointing does, unpacks it once.
+        saved, needed = ctx.saved_tensors, ctx.needs_input_grad
+        folded, weight, attention = saved
         with without_autocast(folded.device.type):
-            if torch.is_grad_enabled():
-                return (*_differentiable_gradients(_differentiable_fold, ctx, grads[0]), None)
-            needed, flat = ctx.needs_input_grad, weight.flatten(1)
+            if torch.is_grad_enabled() or not is_ordinary(*saved, grads[0]):
+                return (*gradients_by_torch(partial(_differentiable_fold, how=ctx.how), saved, grads[0], needed), None)
+            flat = weight.flatten(1)
             kernels = mix(attention, flat).view(-1, *weight.shape[2:])
             wanted = [needed[0], needed[1] or needed[2], False]
             to_folded, to_kernels, _ = _convolution_backward(grads[0], folded, kernels, ctx.how, len(attention), wanted)
@@ -115,19 +119,12 @@ class _InChunks(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        input, weight, attention = ctx.saved_tensors
-        with without_autocast(input.device.type):
-            if torch.is_grad_enabled():
-                return (*_differentiable_gradients(differentiable_folding, ctx, grads[0]), None)
-            return (*_gradients(input, weight, attention, grads[0], ctx.how, ctx.needs_input_grad), None)
-
-
-def _differentiable_gradients(compute: Callable[..., Tensor], ctx: Any, grad: Tensor) -> list[Tensor | None]:
-    """The gradients as functions that can be differentiated again; taken when a graph of them is asked for."""
-    saved = ctx.saved_tensors
-    wanted = [tensor for tensor in saved if tensor.requires_grad]
-    found = iter(torch.autograd.grad(compute(*saved, ctx.how), wanted, grad, create_graph=True))
-    return [next(found) if tensor.requires_grad else None for tensor in saved]
+        saved, needed = ctx.saved_tensors, ctx.needs_input_grad
+        with without_autocast(saved[0].device.type):
+            if torch.is_grad_enabled() or not is_ordinary(*saved, grads[0]):
+                compute = partial(differentiable_folding, how=ctx.how)
+                return (*gradients_by_torch(compute, saved, grads[0], needed), None)
+            return (*_gradients(*saved, grads[0], ctx.how, needed), None)
 
 
 def _gradients(
@@ -191,6 +188,8 @@ def _mixed_together(weight: Tensor, how: Convolution) -> int:
 
 def is_channels_last(input: Tensor) -> bool:
     """Whether (B, C, H, W) is stored as (B, H, W, C), as it also is when there is one pixel."""
+    if is_transformed():  # `vmap` has no answer to this
+        return False
     return input.stride(1) == 1 and input.is_contiguous(memory_format=torch.channels_last)
 
 

@@ -14,13 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dyconv import algorithms, compiled
+from dyconv import algorithms, compiled, native
 from dyconv.attention import average_pool
 from dyconv.compiled import Branch
 from dyconv.errors import ArgumentError, ShapeError
 from dyconv.folding import is_channels_last
 from dyconv.geometry import Geometry, Pair
-from dyconv.tracing import is_traced
+from dyconv.tracing import is_autocast, is_ordinary
 
 IntOrPair = int | tuple[int, int]
 
@@ -90,7 +90,7 @@ def attended_conv2d(  # noqa: PLR0917 - the order of F.conv2d
     """
     if input.dim() != 4 or torch.is_autocast_enabled("cpu"):
         return None
-    if not (compiled.is_computable(input, weight, *branch) and weight.is_contiguous()):
+    if not (native.can_read(input, weight, *branch) and weight.is_contiguous()):
         return None
     (batch, channels, height, width), kernels = input.shape, weight.shape
     if channels != kernels[2] * groups or branch.squeeze.shape[1] != channels:
@@ -122,8 +122,20 @@ def dynamic_linear(input: Tensor, weight: Tensor, attention: Tensor, bias: Tenso
     """
     if weight.dim() != 3:
         raise ShapeError(f"weight must be (K, O, I), got {tuple(weight.shape)}")
+    if input.dim() > 2 and not input.shape[1:-1].numel():
+        return _on_no_positions(input, weight, attention, bias)
     output_BOP1 = dynamic_conv2d(as_image(input), weight[:, :, :, None, None], attention, bias)
     return output_BOP1.permute(0, 2, 3, 1).reshape(*input.shape[:-1], weight.shape[1])
+
+
+def _on_no_positions(input: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None) -> Tensor:
+    """Return (B, ..., O) without a number in it, whose gradients are zeros as those of `F.linear` are."""
+    attention = attention.to(input.dtype)
+    matrices = (attention @ weight.flatten(1)).reshape(input.shape[0], *weight.shape[1:])
+    output = torch.bmm(input.flatten(1, -2), matrices.transpose(1, 2))
+    if bias is not None:
+        output = output + (attention @ bias)[:, None]
+    return output.reshape(*input.shape[:-1], weight.shape[1])
 
 
 def as_image(input: Tensor) -> Tensor:
@@ -142,7 +154,7 @@ def _under_autocast(
     input: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, geometry: Geometry, algorithm: str | None
 ) -> Tensor:
     device = input.device.type
-    if not torch.is_autocast_enabled(device) or input.dtype == torch.float64:
+    if not is_autocast(device) or input.dtype == torch.float64:
         return _convolve(input, weight, attention, bias, geometry, algorithm)
     dtype = torch.get_autocast_dtype(device)
     mixed_bias = None if bias is None else bias.to(dtype)
@@ -160,7 +172,7 @@ def _convolve(
     chosen = algorithms.choose(geometry, algorithm, input.device.type == "cpu")
     memory_format = torch.channels_last if is_channels_last(input) else torch.contiguous_format
     keeps = chosen.keeps_format and memory_format == torch.channels_last
-    if input.requires_grad and not keeps and not is_traced():
+    if input.requires_grad and not keeps and is_ordinary(input):
         input = _GradientFormat.apply(input, memory_format)
     output = chosen.run(input, weight, attention, geometry)
     if bias is not None:
@@ -182,7 +194,8 @@ class _GradientFormat(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        return grads[0].contiguous(memory_format=ctx.memory_format), None
+        grad = grads[0]
+        return grad.contiguous(memory_format=ctx.memory_format) if is_ordinary(grad) else grad, None
 
 
 def pair(value: IntOrPair, name: str, least: int) -> Pair:

@@ -79,11 +79,13 @@ def _from_scratch(initialise: Initialiser | str) -> Start:
 def _fill_like(conv: nn.Conv2d, kernel: Tensor, bias: Tensor | None) -> None:
     """Draw from a normal distribution as wide as the static kernel, and copy the static bias."""
     nn.init.normal_(kernel, std=_spread(conv.weight))
-    if bias is not None and conv.bias is not None:
+    if bias is not None and conv.bias is not None and not conv.bias.is_meta:
         bias.copy_(conv.bias)
 
 
 def _spread(kernel: Tensor) -> float:
+    if kernel.is_meta:  # there are no numbers, and none will be filled in
+        return 0.0
     return float(kernel.detach().float().std(correction=0))
 
 

@@ -24,11 +24,30 @@ class AttentionRecorder:
     def __init__(self) -> None:
         self._branch: dict[str, list[Tensor]] = defaultdict(list)
         self._used: dict[str, list[Tensor]] = defaultdict(list)
+        self._calls: dict[str, int] | None = None
 
     def add(self, layer: str, branch: Tensor, used: Tensor) -> None:
-        """Keep one batch of `layer`: the (B, K) weights of its attention branch, and those that mixed its kernels."""
-        self._branch[layer].append(branch.detach().cpu())
-        self._used[layer].append(used.detach().cpu())
+        """Keep one batch of `layer`: the (B, K) weights of its attention branch, and those that mixed its kernels.
+
+        A layer that is called several times in one pass of its network counts once, with the mean over its calls.
+        """
+        batches, weights = (self._branch[layer], self._used[layer]), (branch.detach().cpu(), used.detach().cpu())
+        calls = 0 if self._calls is None else self._calls.get(layer, 0)
+        if self._calls is not None:
+            self._calls[layer] = calls + 1
+        for kept, new in zip(batches, weights, strict=True):
+            if calls and kept[-1].shape == new.shape:
+                kept[-1] = kept[-1] + (new - kept[-1]) / (calls + 1)
+            else:
+                kept.append(new)
+
+    def begin_pass(self) -> None:
+        """Take the calls that follow for those of one pass, until `end_pass`."""
+        self._calls = {}
+
+    def end_pass(self) -> None:
+        """Take the calls that follow one by one."""
+        self._calls = None
 
     @property
     def branch(self) -> dict[str, Tensor]:
@@ -55,11 +74,16 @@ class AttentionRecorder:
 def record_attention(model: nn.Module) -> Iterator[AttentionRecorder]:
     """Record the attention of each dynamic layer of `model` while the context lasts; yields the recorder.
 
+    A layer that no pass reaches is left out, and one that is called several times in a pass counts with the mean over
+    these calls.
+
     Raises:
         ConversionError: the network has no dynamic layer.
     """
     recorder = AttentionRecorder()
     with ExitStack() as stack:
+        stack.callback(model.register_forward_pre_hook(lambda *_: recorder.begin_pass()).remove)
+        stack.callback(model.register_forward_hook(lambda *_: recorder.end_pass(), always_call=True).remove)
         for name, layer in dynamic_layers(model):
             stack.callback(layer.aggregator.register_forward_hook(_noting(recorder, name)).remove)
         if not any(True for _ in dynamic_layers(model)):

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import torch
 from torch import nn
 
 from dyconv.aggregation import AggregationContext, BeginForwardPass, ForwardPass, get_aggregation
@@ -73,15 +72,14 @@ def _change(
         layer.aggregator.name = aggregation
         layer.aggregator.context = context
     if temperature is not None and layer.reads_temperature:
-        with torch.no_grad():
-            layer.temperature.fill_(temperature)
+        layer.write_temperature(temperature)
 
 
 @contextmanager
 def _kept(layer: DynamicLayer) -> Iterator[None]:
     """Put back what an intervention may change in `layer`, and the count of passes it draws from."""
     aggregator = layer.aggregator
-    temperature = layer.temperature.clone() if layer.reads_temperature else None
+    temperature = float(layer.temperature) if layer.reads_temperature else None
     name, context = aggregator.name, aggregator.context
     step, next_step = context.forward_pass.step, context.forward_pass.next_step
     try:
@@ -90,5 +88,4 @@ def _kept(layer: DynamicLayer) -> Iterator[None]:
         aggregator.name, aggregator.context = name, context
         context.forward_pass.step, context.forward_pass.next_step = step, next_step
         if temperature is not None:
-            with torch.no_grad():
-                layer.temperature.copy_(temperature)
+            layer.write_temperature(temperature)

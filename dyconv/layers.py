@@ -13,12 +13,14 @@ from typing import Self, final
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
 
-from dyconv import compiled
-from dyconv.attention import AttentionBranch, at_least_float32, average_pool, is_watched, with_average
+from dyconv import compiled, native
+from dyconv.aggregation import is_plain_attention
+from dyconv.attention import AttentionBranch, at_least_float32, average_pool, is_untouched, with_average
 from dyconv.base import DEFAULT_TEMPERATURE, DynamicLayer, checked_temperature
 from dyconv.compiled import Branch
-from dyconv.errors import ArgumentError
+from dyconv.errors import ArgumentError, ShapeError
 from dyconv.functional import IntOrPair, as_image, attended_conv2d, dynamic_conv2d, dynamic_linear, pair
 
 _PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
@@ -61,7 +63,13 @@ class ConvolutionLayer(DynamicLayer):
         _reset(self.weight, self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return the (B, O, H', W') convolution of (B, C, H, W) images, each with its own kernel."""
+        """Return the (B, O, H', W') convolution of (B, C, H, W) images, each with its own kernel.
+
+        One image (C, H, W) gives (O, H', W').
+        """
+        if input.dim() == 3:
+            return self.forward(input[None])[0]
+        self._check_images(input)
         input, average = with_average(input)
         mixture = self.mixture(average)
         padding = self.padding
@@ -82,6 +90,13 @@ class ConvolutionLayer(DynamicLayer):
 
         super()._apply(per_kernel, recurse)  # type: ignore[no-untyped-call]
         return self
+
+    def _check_images(self, input: Tensor) -> None:
+        if input.dim() != 4 or input.shape[1] != self.in_channels:
+            raise ShapeError(
+                f"the input must be (B, C, H, W), or (C, H, W) of one image, with C = {self.in_channels} channels, "
+                f"got {tuple(input.shape)}"
+            )
 
     def _padded(self, input: Tensor) -> Tensor:
         """Pad with pixels instead of zeros, keeping the memory format."""
@@ -116,7 +131,7 @@ class DynamicConv2d(ConvolutionLayer):
     `normalization` of the attention ("softmax", "sigmoid", "normalized_sigmoid"; only the first reads the
     temperature, the others keep the buffer so that their state has the same entries). `padding` may also be
     "tf_same": TensorFlow's, ceil(H / stride) pixels out, the odd pixel at the bottom right. Takes (B, C, H, W) and
-    gives (B, O, H', W'), channels-last if the input is.
+    gives (B, O, H', W'), channels-last if the input is; takes (C, H, W) of one image as well, as `nn.Conv2d` does.
 
     `weight` is (K, O, C / groups, h, w), `bias` (K, O) or None. Each kernel is initialised as `nn.Conv2d` would.
 
@@ -158,8 +173,8 @@ class DynamicConv2d(ConvolutionLayer):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the (B, O, H', W') convolution of (B, C, H, W) images, each with its own kernel."""
-        padding, aggregator = self.padding, self.aggregator
-        if aggregator.name == "attention" and not is_watched(aggregator) and self.bias is None:
+        padding = self.padding
+        if self.bias is None and not _has_any_global_hook() and self._mixes_by_attention():
             branch = self._branch()
             if branch is not None and self.padding_mode == "zeros" and not isinstance(padding, str):
                 how = self.stride, padding, self.dilation, self.groups
@@ -169,17 +184,32 @@ class DynamicConv2d(ConvolutionLayer):
         return super().forward(input)
 
     def attention(self, input: Tensor) -> Tensor:
-        """Return the (B, K) weights that the attention branch gives the kernels, before any strategy."""
-        if not torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu"):
+        """Return the (B, K) weights that the attention branch gives the kernels, before any strategy.
+
+        `input` is (B, C, H, W) or its (B, C) average; one image (C, H, W) gives (K,).
+        """
+        if input.dim() == 3:
+            return self.attention(input[None])[0]
+        if not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or _has_any_global_hook()):
             average, branch = average_pool(input), self._branch()
-            if branch is not None and compiled.is_computable(average, *branch) and average.shape[1] == self.in_channels:
+            if branch is not None and native.can_read(average, *branch) and average.shape[1] == self.in_channels:
                 return compiled.attend(average, branch)
         return self.attention_branch(input, self.temperature)  # type: ignore[no-any-return]
+
+    def _mixes_by_attention(self) -> bool:
+        """Whether the attention branch's weights mix the kernels as they are, and nobody changed or watches that."""
+        aggregator, kind = self.aggregator, type(self)
+        if kind.attention is not _ATTENTION or kind.mixture is not _MIXTURE or not is_plain_attention(aggregator):
+            return False
+        return is_untouched(aggregator) and "attention" not in self.__dict__ and "mixture" not in self.__dict__
 
     def _branch(self) -> Branch | None:
         """The parts of the attention branch, if nobody changes or watches what it does."""
         layers = self.attention_branch.plain_layers()
         return None if layers is None else Branch(*layers, self.temperature)
+
+
+_ATTENTION, _MIXTURE = DynamicConv2d.attention, DynamicLayer.mixture
 
 
 @final
@@ -223,7 +253,12 @@ class CondConv2d(ConvolutionLayer):
         return False
 
     def attention(self, input: Tensor) -> Tensor:
-        """Return the (B, K) routing weights, in float32 at least, before any strategy."""
+        """Return the (B, K) routing weights, in float32 at least, before any strategy.
+
+        `input` is (B, C, H, W) or its (B, C) average; one image (C, H, W) gives (K,).
+        """
+        if input.dim() == 3:
+            return self.attention(input[None])[0]
         return torch.sigmoid(at_least_float32(self.routing(average_pool(input))))
 
 
@@ -231,7 +266,7 @@ class CondConv2d(ConvolutionLayer):
 class DynamicLinear(DynamicLayer):
     """The dynamic perceptron: a linear layer whose matrix is mixed from K matrices by attention to its input.
 
-    Arguments as `nn.Linear`'s, then as `DynamicConv2d`'s. Takes (B, in) or (B, ..., in) and gives (B, ..., out):
+    Arguments as `nn.Linear`'s, then as `DynamicConv2d`'s. Takes (in,), (B, in) or (B, ..., in) and gives (..., out):
     one mixture per first index, from attention to the mean over all P positions between the first and the last
     dimension, as a dynamic convolution has one per image. `weight` is (K, out, in), `bias` (K, out) or None, each
     initialised as `nn.Linear` would.
@@ -276,11 +311,18 @@ class DynamicLinear(DynamicLayer):
         return self.attention_branch.normalization == "softmax"
 
     def attention(self, input: Tensor) -> Tensor:
-        """Return the (B, K) weights that the attention branch gives the matrices, before any strategy."""
+        """Return the (B, K) weights that the attention branch gives the matrices, before any strategy.
+
+        One input (in,) gives (K,).
+        """
+        if input.dim() == 1:
+            return self.attention(input[None])[0]
         return self.attention_branch(as_image(input), self.temperature)  # type: ignore[no-any-return]
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return the (B, ..., out) product of (B, ..., in), each index of B with its own matrix."""
+        """Return the (B, ..., out) product of (B, ..., in), each index of B with its own matrix; (out,) of (in,)."""
+        if input.dim() == 1:
+            return self.forward(input[None])[0]
         return dynamic_linear(input, self.weight, self.mixture(input), self.bias)
 
     def extra_repr(self) -> str:

@@ -13,8 +13,8 @@ from torch import nn
 from dyconv import backbones
 from dyconv.backbones import BackboneSpec
 from dyconv.base import DEFAULT_TEMPERATURE
-from dyconv.conversion import make_dynamic
-from dyconv.errors import ModelError, unknown_name
+from dyconv.conversion import make_dynamic, refuse_foreign_layers
+from dyconv.errors import ConversionError, ModelError, unknown_name
 from dyconv.placement import Placement
 from dyconv.randomness import seeded
 
@@ -154,7 +154,12 @@ def _static(name: str, spec: BackboneSpec, seed: int | None) -> nn.Module:
     registered = _registered(name)
     _check_options(name, spec, registered)
     with seeded(seed, "network"):
-        return registered.builder(spec)
+        model = registered.builder(spec)
+    try:
+        refuse_foreign_layers(model)
+    except ConversionError as error:
+        raise ModelError(f"model {name!r}: {error}") from None
+    return model
 
 
 def _registered(name: str) -> _Registered:

@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dyconv.tracing import is_ordinary
+
 MOST_ROWS = 16
 """The tallest kernel that they convolve."""
 MOST_KERNELS = 16
@@ -114,6 +116,22 @@ def available() -> bool:
     return _enabled and _LIBRARY is not None
 
 
+def can_read(*tensors: Tensor) -> bool:
+    """Whether the compiled kernels can be handed the addresses of these: float32 that lies in the CPU's memory.
+
+    A tensor of a subclass, or one under a mode or a transform, may have no memory, or a meaning of its own.
+    """
+    if not available() or not is_ordinary(*tensors):
+        return False
+    for tensor in tensors:
+        if tensor.dtype is not torch.float32 or not tensor.is_cpu or tensor.layout is not torch.strided:
+            return False
+        # A view that is to be negated when it is read; and memory that was given back.
+        if tensor.is_neg() or (not tensor.data_ptr() and tensor.numel()):
+            return False
+    return True
+
+
 @contextmanager
 def switched_off() -> Iterator[None]:
     """Do without the compiled kernels inside a block, as where they could not be compiled."""
@@ -170,12 +188,9 @@ def attend_gradient(
 
 def can_mix(attention: Tensor, *rows: Tensor) -> bool:
     """Whether the compiled kernels can mix by `attention` with these matrices, whose rows may be far apart."""
-    if not available() or attention.shape[1] > MOST_KERNELS or not attention.is_contiguous():
+    if not can_read(attention, *rows) or attention.shape[1] > MOST_KERNELS or not attention.is_contiguous():
         return False
-    for tensor in (attention, *rows):
-        if tensor.dtype != torch.float32 or tensor.stride(-1) != 1 or tensor.is_cuda:
-            return False
-    return attention.device.type == "cpu"
+    return all(tensor.stride(-1) == 1 for tensor in rows)
 
 
 def mix(attention: Tensor, weight: Tensor, mixed: Tensor) -> None:
@@ -193,9 +208,7 @@ def add_gradients(attention: Tensor, weight: Tensor, grad: Tensor, to_attention:
 
 def can_order(kernels: Tensor, taps: int) -> bool:
     """Whether the compiled kernels can put these, of so many taps, into another order."""
-    if not available() or kernels.dtype != torch.float32 or kernels.device.type != "cpu":
-        return False
-    return kernels.is_contiguous() and taps <= _MOST_TAPS
+    return can_read(kernels) and kernels.is_contiguous() and taps <= _MOST_TAPS
 
 
 def by_patch(weight: Tensor, ordered: Tensor, sizes: Sequence[int]) -> None:

@@ -13,16 +13,18 @@ pixels, J = h w C, q numbers in a line of a patch (w C) or in a whole one (J).
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dyconv.derivatives import gradients_by_torch
 from dyconv.mixing import add_gradients, mix
 from dyconv.ordering import by_output, by_patch, flipped, permuted_by_patch
 from dyconv.remembering import remembered
-from dyconv.tracing import without_autocast
+from dyconv.tracing import is_ordinary, without_autocast
 
 Pair = tuple[int, int]
 
@@ -125,9 +127,13 @@ class _MixedProduct(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        # Read once: who packs what is saved, as checkpointing does, unpacks it once.
         input, weight, attention, shared = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            return (*_differentiable_gradients(input, weight, attention, grads[0], ctx.window), None)
+        if torch.is_grad_enabled() or not is_ordinary(input, weight, attention, shared, grads[0]):
+            compute = partial(differentiable_product, window=ctx.window)
+            with without_autocast(input.device.type):
+                saved = input, weight, attention
+                return (*gradients_by_torch(compute, saved, grads[0], ctx.needs_input_grad), None)
         images, grad = input.permute(0, 2, 3, 1).contiguous(), grads[0].permute(0, 2, 3, 1).contiguous()
         with without_autocast(input.device.type):
             found = _gradients(images, shared, attention, grad.flatten(1, 2), ctx.window, ctx.needs_input_grad)
@@ -145,18 +151,6 @@ def _gradients(
     if not any(needed[1:3]):
         return to_images, None, None
     return to_images, *_kernel_gradients(images, shared, attention, grad, window)
-
-
-def _differentiable_gradients(
-    input: Tensor, weight: Tensor, attention: Tensor, grad: Tensor, window: Window
-) -> list[Tensor | None]:
-    """The gradients as functions that can be differentiated again; taken when a graph of them is asked for."""
-    saved = input, weight, attention
-    with without_autocast(grad.device.type):
-        output = differentiable_product(input, weight, attention, window)
-        wanted = [tensor for tensor in saved if tensor.requires_grad]
-        found = iter(torch.autograd.grad(output, wanted, grad, create_graph=True))
-    return [next(found) if tensor.requires_grad else None for tensor in saved]
 
 
 class _Work(NamedTuple):

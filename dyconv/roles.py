@@ -10,6 +10,7 @@ from typing import Literal, get_args
 
 from torch import nn
 
+from dyconv.gates import gate_layers
 from dyconv.layers import ConvolutionLayer
 
 RoleName = Literal[
@@ -29,7 +30,6 @@ ROLES: tuple[RoleName, ...] = get_args(RoleName)
 
 Convolution = nn.Conv2d | ConvolutionLayer
 
-_GATES = ("squeezeexcit", "semodule", "selayer")
 _RESIDUAL: tuple[RoleName, ...] = ("conv1", "conv2", "conv3")
 
 
@@ -43,13 +43,16 @@ def find_roles(model: nn.Module) -> dict[str, RoleName]:
 
     The first convolution is the stem; a last 1 x 1 convolution outside any block is the head. In a block with one
     depthwise convolution, a 1 x 1 before it is the expansion and after it the projection. In a residual block,
-    attribute names decide. Convolutions of squeeze-and-excitation gates are a role of their own.
+    attribute names decide. Convolutions of squeeze-and-excitation gates are a role of their own, told by what they do.
     """
     layers = convolutions(model)
-    modules = dict(model.named_modules())
+    gates = gate_layers(model, layers)
     roles: dict[str, RoleName] = {}
     for name, layer in layers.items():
-        roles[name] = "depthwise" if _is_depthwise(layer) else _role_by_name(name, modules)
+        if name in gates:
+            roles[name] = "squeeze_excitation"
+        else:
+            roles[name] = "depthwise" if _is_depthwise(layer) else _role_by_name(name)
     for name in [n for n, role in roles.items() if role == "depthwise"]:
         _mark_neighbours(name, layers, roles)
     names = list(layers)
@@ -68,13 +71,9 @@ def _is_pointwise(layer: Convolution) -> bool:
     return layer.kernel_size == (1, 1) and layer.groups == 1
 
 
-def _role_by_name(name: str, modules: Mapping[str, nn.Module]) -> RoleName:
+def _role_by_name(name: str) -> RoleName:
     """The role that the attributes on the way to a convolution tell, or 'other'."""
     parts = name.split(".")
-    for depth in range(1, len(parts)):
-        kind = type(modules[".".join(parts[:depth])]).__name__.lower()
-        if any(gate in kind for gate in _GATES):
-            return "squeeze_excitation"
     if "downsample" in parts or "shortcut" in parts:
         return "downsample"
     if len(parts) > 1 and parts[-1] in _RESIDUAL:

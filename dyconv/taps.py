@@ -8,12 +8,16 @@ Dimensions: B images, C channels, H W pixels, T kernel taps in use.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from dyconv.derivatives import gradients_by_torch
 from dyconv.remembering import remembered
+from dyconv.tracing import is_ordinary
 
 Pair = tuple[int, int]
 Index = tuple[slice, slice, slice]
@@ -78,7 +82,7 @@ class _Taps(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, images: Tensor, kernels: Tensor, windows: tuple[Window, ...], output_size: Pair) -> Tensor:
-        ctx.windows = windows
+        ctx.windows, ctx.output_size = windows, output_size
         ctx.save_for_backward(images, kernels)
         output = images.new_zeros(images.shape[0], *output_size, images.shape[3])
         for t, window in enumerate(windows):
@@ -86,11 +90,28 @@ class _Taps(torch.autograd.Function):
         return output
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         images, kernels = ctx.saved_tensors
+        if not is_ordinary(images, kernels, grads[0]):
+            compute = partial(_by_torch, windows=ctx.windows, output_size=ctx.output_size)
+            to_images, to_kernels = gradients_by_torch(compute, (images, kernels), grads[0], ctx.needs_input_grad)
+            return to_images, to_kernels, None, None
         grad_images, grad_kernels = torch.zeros_like(images), []
         for t, window in enumerate(ctx.windows):
             grad = grads[0][window.output]
             grad_images[window.input].addcmul_(grad, kernels[:, None, None, t])
             grad_kernels.append((images[window.input] * grad).sum((1, 2)))
+        if not grad_kernels:  # every tap meets padding only
+            return grad_images, torch.zeros_like(kernels), None, None
         return grad_images, torch.stack(grad_kernels, 1), None, None
+
+
+def _by_torch(images: Tensor, kernels: Tensor, windows: Sequence[Window], output_size: Pair) -> Tensor:
+    """The same sum from operations that torch can batch."""
+    output = images.new_zeros(images.shape[0], *output_size, images.shape[3])
+    for t, window in enumerate(windows):
+        part = images[window.input] * kernels[:, None, None, t]
+        _, rows, columns = window.output
+        below, right = output_size[0] - rows.stop, output_size[1] - columns.stop
+        output = output + F.pad(part, (0, 0, columns.start, right, rows.start, below))
+    return output

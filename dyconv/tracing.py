@@ -1,17 +1,21 @@
-"""What else is going on around a call: a compiler or exporter that traces, `torch.func` that transforms, autocast.
+"""What else is going on around a call: who traces, transforms, counts or replaces operations of torch, and autocast.
 
-The first two know torch's own operations only. Derivatives written by hand, and compiled code that is handed the
+All of these know torch's own operations only. Derivatives written by hand, and compiled code that is handed the
 address of a tensor, step aside for them.
 """
 
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+
+_PLAIN = frozenset({Tensor, nn.Parameter})
 
 
 def is_traced() -> bool:
-    """Whether the call is being compiled, exported or transformed."""
-    return torch.compiler.is_compiling() or is_transformed()
+    """Whether operations are more than computed: compiled, exported, transformed, traced, counted or replaced."""
+    return torch.compiler.is_compiling() or is_transformed() or _is_observed()
 
 
 def is_transformed() -> bool:
@@ -20,6 +24,30 @@ def is_transformed() -> bool:
     return not torch.compiler.is_compiling() and active is not None and active()
 
 
+def is_ordinary(*tensors: Tensor) -> bool:
+    """Whether these are torch's own tensors, in memory and of no subclass, and operations are computed and no more."""
+    if is_traced():
+        return False
+    # A loop, because a generator costs more than all that is asked here. A gradient that `torch.autograd.grad` batches
+    # looks like any other but for its storage.
+    for tensor in tensors:  # noqa: SIM110
+        if type(tensor) not in _PLAIN or not torch._C._has_storage(tensor):
+            return False
+    return True
+
+
+def _is_observed() -> bool:
+    """Whether a mode sees each operation (fake tensors, `make_fx`, counters), or `torch.jit` or forward mode does."""
+    if torch._C._len_torch_dispatch_stack() or torch._C._len_torch_function_stack():
+        return True
+    return torch._C._is_tracing() or forward_ad._current_level >= 0
+
+
+def is_autocast(device: str) -> bool:
+    """Whether autocast changes dtypes on `device`; it knows no meta device, and torch raises where it is asked."""
+    return device != "meta" and torch.is_autocast_enabled(device)
+
+
 def without_autocast(device: str) -> AbstractContextManager[object]:
     """Keep the dtypes of what is computed inside a block; entering costs next to nothing where they are kept anyway."""
-    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
+    return torch.autocast(device, enabled=False) if is_autocast(device) else nullcontext()

@@ -77,6 +77,19 @@ def count_parameters(spec: TrialSpec, plugins: tuple[str, ...]) -> int:
         return 0
 
 
+def describe_conversion(spec: TrialSpec, plugins: tuple[str, ...]) -> str:
+    """Return which layers of a network are dynamic and why others are not; nothing for a static one."""
+    load_plugins(plugins)
+    import dyconv
+    from runners.network import build_network
+
+    try:
+        report = dyconv.conversion_report(build_network(spec.model, spec.data.facts, spec.seed))
+    except Exception:
+        return ""
+    return "" if report is None else str(report)
+
+
 def _parameters(model: Any) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 

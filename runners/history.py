@@ -379,8 +379,6 @@ def _numbers(folder: Path) -> list[int]:
     return [int(path.stem) for path in folder.glob("*.json") if path.stem.isdecimal() and len(path.stem) >= 6]
 
 
-
-
 _LAUNCH: Kind[LaunchRecord] = Kind(LaunchRecord)
 _PLAN: Kind[dict[str, Any]] = Kind(_PlanFile)
 _ORDER_FILE: Kind[_OrderFile] = Kind(_OrderFile)

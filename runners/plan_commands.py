@@ -79,6 +79,7 @@ def plan(
     forecaster = make_forecaster(runs_dir, DispatchSettings(folder=runs_dir, **tasks))
     if calibrate:
         time_networks(found, forecaster, loaded)
+        describe_networks(found, forecaster, loaded)
     if budget["hours"] is not None:
         found = fit(found, forecaster, **budget)
     console().print(plan_overview(found))
@@ -120,6 +121,26 @@ def time_networks(found: Plan, forecaster: Forecaster, plugins: tuple[str, ...])
         for trouble in forecaster.calibrate(found, dispatcher, plugins):
             out.print(f"not timed: {trouble}", markup=False, soft_wrap=True)
         forecaster.count(found, dispatcher, plugins)
+
+
+def describe_networks(found: Plan, forecaster: Forecaster, plugins: tuple[str, ...]) -> None:
+    """Print which layers of each network of a plan are dynamic, and why others were left static."""
+    from runners.calibration import describe_conversion
+    from runners.dispatch import make_dispatcher
+
+    if not forecaster.is_local:
+        return
+    networks = {}
+    for node in (*found.trials.values(), *found.costs.values()):
+        networks.setdefault(node.spec.model.model_dump_json(), node)
+    titles: dict[str, list[str]] = {}
+    with make_dispatcher(forecaster.dispatch) as dispatcher:
+        for node in networks.values():
+            text = dispatcher.ask(describe_conversion, node.spec, plugins)
+            if text:
+                titles.setdefault(text, []).append(node.title)
+    for text, alike in titles.items():
+        console().print("\n".join([", ".join(alike), text]), markup=False, soft_wrap=True, highlight=False)
 
 
 def fit(found: Plan, forecaster: Forecaster, *, hours: float, may_trim: bool) -> Plan:

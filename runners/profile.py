@@ -29,7 +29,9 @@ def normalized_entropy(weights_NK: Tensor) -> Tensor:
 def attention_profile(
     attention: Mapping[str, Tensor], labels: Tensor, layers: Mapping[str, tuple[int, float]], class_names: Sequence[str]
 ) -> dict[str, Any]:
-    """Returns the profile as plain data.
+    """Returns the profile as plain data, of the layers that saw each image as one image.
+
+    A layer that works on parts of images, or only on some, has other rows than there are labels and is left out.
 
     Args:
         attention: (N, K) per layer.
@@ -39,6 +41,8 @@ def attention_profile(
     """
     rows = []
     for name, weights_NK in attention.items():
+        if len(weights_NK) != len(labels):
+            continue
         entropy_N = normalized_entropy(weights_NK.cpu())
         by_class = [labels == index for index in range(len(class_names))]
         resolution, depth = layers[name]

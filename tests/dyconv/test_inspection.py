@@ -44,3 +44,51 @@ def test_hooks_are_gone_after_and_after_an_error() -> None:
 def test_a_static_network_has_nothing_to_record() -> None:
     with pytest.raises(ConversionError, match="no dynamic layer"), record_attention(nn.Conv2d(1, 1, 1)):
         pass
+
+
+class Twice(nn.Module):
+    """Uses one layer twice in a pass, or as often as it is told, and one never."""
+
+    def __init__(self, calls: int = 2) -> None:
+        super().__init__()
+        self.calls = calls
+        self.conv = DynamicConv2d(4, 4, 3, padding=1, num_kernels=3, temperature=0.1)
+        self.idle = DynamicConv2d(4, 4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for _ in range(self.calls):
+            x = self.conv(x)
+        return x
+
+
+@pytest.mark.parametrize("calls", [1, 2, 3])
+def test_several_calls_in_a_pass_count_as_one(calls: int) -> None:
+    model, batches = Twice(calls).eval(), [torch.randn(5, 4, 6, 6), torch.randn(2, 4, 6, 6)]
+    with torch.no_grad(), record_attention(model) as recorder:
+        for batch in batches:
+            model(batch)
+    expected = []
+    with torch.no_grad():
+        for batch in batches:
+            seen = []
+            for _ in range(calls):
+                seen.append(model.conv.attention(batch))
+                batch = model.conv(batch)
+            expected.append(torch.stack(seen).mean(0))
+    assert list(recorder.branch) == ["conv"], "a layer that is not reached is left out"
+    torch.testing.assert_close(recorder.branch["conv"], torch.cat(expected))
+    torch.testing.assert_close(recorder.used["conv"], torch.cat(expected))
+
+
+def test_calls_outside_a_pass_are_taken_one_by_one() -> None:
+    model = Twice()
+    with torch.no_grad(), record_attention(model) as recorder:
+        model(torch.randn(2, 4, 6, 6))
+        model.conv(torch.randn(3, 4, 6, 6))
+        model.conv(torch.randn(3, 4, 6, 6))
+        with pytest.raises(Exception, match="channels"):
+            model(torch.randn(2, 5, 6, 6).double())
+        model.conv(torch.randn(1, 4, 6, 6))
+    assert recorder.branch["conv"].shape == (9, 3)
+    assert not model._forward_pre_hooks
+    assert not model._forward_hooks

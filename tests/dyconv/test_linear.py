@@ -118,7 +118,7 @@ def test_bad_arguments_are_errors_that_say_so(bad: dict[str, Any], message: str)
 
 def test_bad_inputs_are_errors() -> None:
     with pytest.raises(ShapeError, match=r"\(B, ..., I\)"):
-        DynamicLinear(4, 4)(torch.randn(4))
+        dynamic_linear(torch.randn(4), torch.randn(3, 4, 4), torch.rand(1, 3))
     with pytest.raises(ShapeError, match=r"\(K, O, I\)"):
         dynamic_linear(torch.randn(2, 4), torch.randn(4, 4), torch.rand(2, 4))
 

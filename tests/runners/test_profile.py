@@ -68,3 +68,10 @@ def test_a_dynamic_trial_writes_its_profile_and_a_static_one_does_not(bench: Ben
     assert other is not None
     assert names.ATTENTION_GAP not in other["metrics"]
     assert not (bench.states[static.fingerprint].folder / names.ATTENTION_FILE).exists()
+
+
+def test_a_layer_with_other_rows_than_images_is_left_out() -> None:
+    attention = {"whole": torch.full((3, 2), 0.5), "patches": torch.full((12, 2), 0.5)}
+    places = {"whole": (7, 0.0), "patches": (7, 1.0)}
+    profile = attention_profile(attention, torch.tensor([0, 1, 0]), places, ("a", "b"))
+    assert [layer["name"] for layer in profile["layers"]] == ["whole"]

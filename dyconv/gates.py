@@ -1,0 +1,193 @@
+"""Channel gates (squeeze-and-excitation), told by what they do: a pool, pointwise layers, a product with the input.
+
+A module is run by itself on a small map, and what becomes of each layer's output is followed from operation to
+operation: a layer is part of a gate if it reads one position per image and its output comes to scale the channels of
+a whole map. Names of classes and attributes say nothing here. Used by `roles` only.
+
+Source: Hu et al. 2018, Squeeze-and-Excitation Networks, section 3.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from dyconv.layers import ConvolutionLayer
+
+Convolution = nn.Conv2d | ConvolutionLayer
+
+_PIXELS = 8
+"""Height and width of the map that a part of a network is tried on."""
+_WHOLE_NETWORK = (64, 224)
+"""The same for a whole network, which may be made for images of one size only."""
+_MAY_WRAP = (nn.Conv1d, nn.Conv2d, nn.Linear)
+_PRODUCTS = ("aten::mul", "aten::mul_")
+
+
+def gate_layers(model: nn.Module, layers: Mapping[str, Convolution]) -> set[str]:
+    """Return the names of those of `layers`, the convolutions of `model`, that are part of a channel gate.
+
+    The smallest module that shows what a layer is decides: its parent, or one further up where that cannot be run by
+    itself or does not hold the product. The network is left as it was, and no hook of others is told.
+    """
+    unknown = {name for name, layer in layers.items() if _could_be(layer)}
+    modules = dict(model.named_modules())
+    names = {id(module): name for name, module in modules.items() if name in layers}
+    gates: set[str] = set()
+    for owner in _innermost_first(unknown):
+        inside = {name for name in unknown if _is_inside(name, owner)}
+        if not inside:
+            continue
+        observed = _observe(modules[owner], names, is_whole=not owner)
+        gates |= inside & observed.scaling
+        unknown -= observed.scaling
+        # Pointwise layers alone may be the inside of a gate whose pool is further up: they say nothing by themselves.
+        if any(isinstance(part, Convolution) and not _could_be(part) for part in modules[owner].modules()):
+            unknown -= observed.on_maps
+    return gates
+
+
+def _could_be(layer: Convolution) -> bool:
+    return tuple(layer.kernel_size) == (1, 1)
+
+
+def _innermost_first(names: set[str]) -> list[str]:
+    owners = {name.rsplit(".", depth)[0] for name in names for depth in range(1, name.count(".") + 1)}
+    if names - {""}:
+        owners.add("")
+    return sorted(owners, key=lambda owner: (-owner.count(".") if owner else 1, owner))
+
+
+def _is_inside(name: str, owner: str) -> bool:
+    return name.startswith(f"{owner}.") if owner else bool(name)
+
+
+class _Observed:
+    """What a run showed: layers that scaled a map, and layers that read a whole map."""
+
+    def __init__(self) -> None:
+        self.scaling: set[str] = set()
+        self.on_maps: set[str] = set()
+
+
+def _observe(module: nn.Module, names: Mapping[int, str], *, is_whole: bool) -> _Observed:
+    first = next((m for m in module.modules() if isinstance(m, (*_MAY_WRAP, ConvolutionLayer))), None)
+    if first is None:
+        return _Observed()
+    channels = first.in_channels if not isinstance(first, nn.Linear) else first.in_features
+    if isinstance(first, nn.Conv1d):  # works along the channels, and says nothing of how many there are
+        channels = next((m.in_channels for m in module.modules() if isinstance(m, Convolution)), channels)
+    like = next(module.parameters())
+    for pixels in _WHOLE_NETWORK if is_whole else (_PIXELS,):
+        images = torch.zeros(1, channels, pixels, pixels, device=like.device, dtype=like.dtype)
+        flow = _Flow()
+        try:
+            with _by_itself(module), _followed(module, names, flow), flow:
+                module(images)
+        except Exception:
+            if is_whole and pixels != _WHOLE_NETWORK[-1]:
+                continue
+        return flow.observed
+    return _Observed()
+
+
+class _Flow(TorchDispatchMode):
+    """Follows which layers each tensor with one position per image comes from, since the map was pooled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.observed = _Observed()
+        self._sources: dict[int, frozenset[str]] = {}
+        self._kept: list[Tensor] = []  # so that no two tensors have the same id
+
+    def sources(self, tensor: Any) -> frozenset[str]:
+        return self._sources.get(id(tensor), frozenset())
+
+    def set(self, tensor: Tensor, sources: frozenset[str]) -> None:
+        self._sources[id(tensor)] = sources
+        self._kept.append(tensor)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        if func._schema.name in _PRODUCTS and len(inputs) == 2:
+            self._note_product(*inputs)
+        together = frozenset[str]().union(*(self.sources(tensor) for tensor in inputs))
+        for output in tree_leaves(result):
+            if isinstance(output, Tensor):
+                self.set(output, together if not _is_map(output) else frozenset())
+        return result
+
+    def _note_product(self, first: Tensor, second: Tensor) -> None:
+        for image, scale in ((first, second), (second, first)):
+            sources = self.sources(scale)
+            if sources and _is_map(image) and _scales_channels(scale, image):
+                self.observed.scaling |= sources
+
+
+def _is_map(tensor: Tensor) -> bool:
+    """Whether this holds more than one position per image, as (B, C, H, W); one that was expanded is one."""
+    if tensor.dim() != 4:
+        return False
+    return any(size > 1 and stride for size, stride in zip(tensor.shape[2:], tensor.stride()[2:], strict=True))
+
+
+def _scales_channels(scale: Tensor, image: Tensor) -> bool:
+    """Whether `scale` is one number per channel of each image; expanded over the map or not."""
+    if scale.dim() != 4 or scale.shape[:2] != image.shape[:2] or image.shape[1] < 2:
+        return False
+    return all(size == 1 or stride == 0 for size, stride in zip(scale.shape[2:], scale.stride()[2:], strict=True))
+
+
+@contextmanager
+def _followed(module: nn.Module, names: Mapping[int, str], flow: _Flow) -> Iterator[None]:
+    """Have each layer say what it reads, and mark its output as its own."""
+
+    def watch(layer: nn.Module) -> Any:
+        def hook(_: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            name = names.get(id(layer), "")
+            if not args or not isinstance(args[0], Tensor) or not isinstance(output, Tensor):
+                return
+            if _is_map(args[0]):
+                flow.observed.on_maps.add(name)
+            elif not _is_map(output):
+                flow.set(output, flow.sources(args[0]) | {name})
+
+        return hook
+
+    with ExitStack() as stack:
+        for part in module.modules():
+            if id(part) in names:
+                stack.callback(part.register_forward_hook(watch(part)).remove)
+        yield
+
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+
+
+@contextmanager
+def _by_itself(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode, no gradient, none of the hooks of others; everything is as before at the end."""
+    parts = list(module.modules())
+    before = [(part, part.training, {name: getattr(part, name) for name in _HOOKS}) for part in parts]
+    buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    try:
+        for part, _, hooks in before:
+            part.training = False
+            for name, table in hooks.items():
+                setattr(part, name, type(table)())
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        for part, training, hooks in before:
+            part.training = training
+            for name, table in hooks.items():
+                setattr(part, name, table)
+        with torch.no_grad():
+            for buffer, value in buffers:
+                if not torch.equal(buffer, value) if buffer.device.type != "meta" else False:
+                    buffer.copy_(value)
