@@ -123,7 +123,8 @@ def _folded_at_a_time(g: Geometry, input: Tensor) -> int:
 
 def _taps(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
     """Depthwise on a tiny map: add up one product per kernel tap, leaving out taps that only meet padding."""
-    if not is_ordinary(input, weight, attention):
+    # A compiler takes the sum over taps as it is, and folding would pin an open batch down.
+    if not (torch.compiler.is_compiling() or is_ordinary(input, weight, attention)):
         return _depthwise(input, weight, attention, g)
     windows = _windows(g)
     used = [w.tap for w in windows]

@@ -92,7 +92,7 @@ class _Taps(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         images, kernels = ctx.saved_tensors
-        if not is_ordinary(images, kernels, grads[0]):
+        if not (torch.compiler.is_compiling() or is_ordinary(images, kernels, grads[0])):
             compute = partial(_by_torch, windows=ctx.windows, output_size=ctx.output_size)
             to_images, to_kernels = gradients_by_torch(compute, (images, kernels), grads[0], ctx.needs_input_grad)
             return to_images, to_kernels, None, None
