@@ -168,11 +168,14 @@ class _WithAverage(torch.autograd.Function):
         # In float32, because a gradient that is divided by thousands of pixels may be too small for half precision.
         divided = (at_least_float32(to_average) / max(1, ctx.size.numel()))[:, :, None, None]
         if to_input is not None and not torch.is_grad_enabled() and to_input.dtype != divided.dtype:
-            return to_input.add_(divided)
+            added: Tensor = to_input.add_(divided)
+            return added
         addend = divided.to(to_average.dtype)
         if to_input is None:
-            return addend.expand(-1, -1, *ctx.size)
-        return to_input + addend if torch.is_grad_enabled() else to_input.add_(addend)
+            spread: Tensor = addend.expand(-1, -1, *ctx.size)
+            return spread
+        total: Tensor = to_input + addend if torch.is_grad_enabled() else to_input.add_(addend)
+        return total
 
 
 def at_least_float32(logits: Tensor) -> Tensor:

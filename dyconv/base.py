@@ -84,10 +84,10 @@ class DynamicLayer(nn.Module):
     def _save_to_state_dict(self, *args: Any, **kwargs: Any) -> None:
         if "temperature" in self._buffers:
             _ = self.temperature  # settles what an average wrote
-        super()._save_to_state_dict(*args, **kwargs)  # type: ignore[no-untyped-call]
+        super()._save_to_state_dict(*args, **kwargs)
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        super()._load_from_state_dict(*args, **kwargs)  # type: ignore[no-untyped-call]
+        super()._load_from_state_dict(*args, **kwargs)
         self._note_temperature()
 
     @property

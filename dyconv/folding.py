@@ -124,7 +124,8 @@ class _InChunks(torch.autograd.Function):
             if torch.is_grad_enabled() or not is_ordinary(*saved, grads[0]):
                 compute = partial(differentiable_folding, how=ctx.how)
                 return (*gradients_by_torch(compute, saved, grads[0], needed), None)
-            return (*_gradients(*saved, grads[0], ctx.how, needed), None)
+            input, weight, attention = saved
+            return (*_gradients(input, weight, attention, grads[0], ctx.how, needed), None)
 
 
 def _gradients(

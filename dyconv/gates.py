@@ -95,11 +95,11 @@ def _observe(module: nn.Module, names: Mapping[int, str], *, is_whole: bool) -> 
     return _Observed()
 
 
-class _Flow(TorchDispatchMode):
+class _Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Follows which layers each tensor with one position per image comes from, since the map was pooled."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.observed = _Observed()
         self._sources: dict[int, frozenset[str]] = {}
         self._kept: list[Tensor] = []  # so that no two tensors have the same id

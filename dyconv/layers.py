@@ -26,6 +26,11 @@ from dyconv.functional import IntOrPair, as_image, attended_conv2d, dynamic_conv
 _PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
 
+def _is_watched_globally() -> bool:
+    """Whether hooks are registered that torch calls for every module."""
+    return bool(_has_any_global_hook())  # type: ignore[no-untyped-call]
+
+
 class ConvolutionLayer(DynamicLayer):
     """A 2-d convolution with K kernels: all of it but where the attention comes from. Abstract.
 
@@ -88,7 +93,7 @@ class ConvolutionLayer(DynamicLayer):
                 return fn(tensor)
             return fn(tensor.flatten(0, 1)).contiguous().reshape(tensor.shape)
 
-        super()._apply(per_kernel, recurse)  # type: ignore[no-untyped-call]
+        super()._apply(per_kernel, recurse)
         return self
 
     def _check_images(self, input: Tensor) -> None:
@@ -174,7 +179,7 @@ class DynamicConv2d(ConvolutionLayer):
     def forward(self, input: Tensor) -> Tensor:
         """Return the (B, O, H', W') convolution of (B, C, H, W) images, each with its own kernel."""
         padding = self.padding
-        if self.bias is None and not _has_any_global_hook() and self._mixes_by_attention():
+        if self.bias is None and not _is_watched_globally() and self._mixes_by_attention():
             branch = self._branch()
             if branch is not None and self.padding_mode == "zeros" and not isinstance(padding, str):
                 how = self.stride, padding, self.dilation, self.groups
@@ -190,7 +195,7 @@ class DynamicConv2d(ConvolutionLayer):
         """
         if input.dim() == 3:
             return self.attention(input[None])[0]
-        if not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or _has_any_global_hook()):
+        if not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or _is_watched_globally()):
             average, branch = average_pool(input), self._branch()
             if branch is not None and native.can_read(average, *branch) and average.shape[1] == self.in_channels:
                 return compiled.attend(average, branch)

@@ -119,7 +119,7 @@ def _name(network: InspectedNetwork | None) -> str:
 def _mean_cell(row: VariantSummary, metric: str) -> Cell:
     if not row.complete:
         return Missing(f"n = {len(row.values)}/{row.expected}" if row.values else "missing")
-    marks = (NO_SPREAD,) if row.estimate.no_spread else ()
+    marks: tuple[str, ...] = (NO_SPREAD,) if row.estimate.no_spread else ()
     marks += (UNLEARNED,) if row.unlearned else ()
     return Number(row.estimate.mean, telling(metric).decimals, row.estimate.sd, marks=marks)
 

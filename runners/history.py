@@ -253,7 +253,9 @@ class History:
         turns: dict[str, Turn] = {}
         for number in sorted(_numbers(folder)):
             entry = _ORDER_FILE.find(folder / f"{number:06d}.json")
-            for launch in entry["launches"] if entry is not None else ():
+            if entry is None:
+                continue
+            for launch in entry["launches"]:
                 # The first entry counts: by then the launch had begun.
                 turns.setdefault(launch, Turn(number, entry["exact"]))
         return turns

@@ -31,7 +31,7 @@ from runners import commands
 if TYPE_CHECKING:
     from ablations.estimates import Estimate
     from ablations.lint import Lint
-    from ablations.planning import Plan
+    from ablations.planning import CostNode, Plan, TrialNode
     from runners.dispatch import Dispatcher, DispatchSettings
     from runners.forecast import Forecaster
 
@@ -130,8 +130,9 @@ def describe_networks(found: Plan, forecaster: Forecaster, plugins: tuple[str, .
 
     if not forecaster.is_local:
         return
-    networks = {}
-    for node in (*found.trials.values(), *found.costs.values()):
+    networks: dict[str, TrialNode | CostNode] = {}
+    nodes: list[TrialNode | CostNode] = [*found.trials.values(), *found.costs.values()]
+    for node in nodes:
         networks.setdefault(node.spec.model.model_dump_json(), node)
     titles: dict[str, list[str]] = {}
     with make_dispatcher(forecaster.dispatch) as dispatcher:

@@ -436,7 +436,7 @@ def _fits_cost(described: dict[str, Any]) -> bool:
         return True
     spec = TrialSpec.model_validate(described["spec"])
     try:
-        return cost_fingerprint(spec) == described["fingerprint"]
+        return bool(cost_fingerprint(spec) == described["fingerprint"])
     except AblationError:
         # The data, from which the size of the images is known, may be gone.
         return True

@@ -200,7 +200,7 @@ def _create_tables(path: Path) -> None:
     from mlflow.store.db.utils import _initialize_tables
 
     with _engine(path) as engine:
-        _initialize_tables(engine)
+        _initialize_tables(engine)  # type: ignore[no-untyped-call]
 
 
 def _upgrade(path: Path) -> None:
@@ -208,8 +208,8 @@ def _upgrade(path: Path) -> None:
 
     with _engine(path) as engine:
         # Where the first tables are missing there was no first migration either.
-        (_upgrade_db if inspect_store(path).revision else _initialize_tables)(engine)
-        if not _all_tables_exist(engine):
+        (_upgrade_db if inspect_store(path).revision else _initialize_tables)(engine)  # type: ignore[no-untyped-call]
+        if not _all_tables_exist(engine):  # type: ignore[no-untyped-call]
             raise TrackingError("tables are missing")
 
 
@@ -239,14 +239,14 @@ def _has_all_tables(store: StoreFile) -> bool:
 def _latest_revision() -> str:
     from mlflow.store.db.utils import _get_latest_schema_revision
 
-    return str(_get_latest_schema_revision())
+    return str(_get_latest_schema_revision())  # type: ignore[no-untyped-call]
 
 
 def _all_revisions() -> set[str]:
     from alembic.script import ScriptDirectory
     from mlflow.store.db.utils import _get_alembic_config
 
-    scripts = ScriptDirectory.from_config(_get_alembic_config(db_url=""))
+    scripts = ScriptDirectory.from_config(_get_alembic_config(db_url=""))  # type: ignore[no-untyped-call]
     return {script.revision for script in scripts.walk_revisions()}
 
 
