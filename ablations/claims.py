@@ -1,28 +1,39 @@
 """Published findings as data: which variants a finding compares, in which direction, by how much.
 
 A claim is about our runs. Whether they bear it out is decided in `reports.claims`; the published numbers stand beside.
+The size of interest, by which two of the three kinds of contrast are judged, is the study's.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from ablations.spec import Frozen
 
 
+Kind = Literal["better", "at_least_as_good", "same"]
+"""What a contrast states of the difference better − worse: beyond a margin, above −size, or within ± size of interest.
+
+The second is known as non-inferiority, the third as equivalence.
+"""
+
+
 class Contrast(Frozen):
-    """The mean over the variants in `better` exceeds the mean over those in `worse` by more than `margin`.
+    """A statement about the mean over the variants in `better` minus the mean over those in `worse`.
 
     Attributes:
         better: Names of variants.
         worse: Names of variants; none compares `better` with zero.
-        margin: In the unit of the study's metric; below zero, `better` may fall short by less than that.
+        kind: `better` states a difference beyond `margin`; `at_least_as_good` that `better` falls short by less than
+            the study's size of interest, if at all; `same` that the two differ by less than that.
+        margin: In the unit of the study's metric, for `better` only; below zero, it may fall short by less than that.
     """
 
     better: Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
     worse: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    kind: Kind = "better"
     margin: float = 0.0
 
     @model_validator(mode="after")
@@ -30,6 +41,15 @@ class Contrast(Frozen):
         for name in self.better:
             if name in self.worse:
                 raise ValueError(f"variant {name!r} is on both sides of a contrast. Leave it out on one.")
+        return self
+
+    @model_validator(mode="after")
+    def _has_one_bound(self) -> Self:
+        if self.kind != "better" and self.margin:
+            raise ValueError(
+                f"a contrast of kind {self.kind!r} has no margin, found {self.margin:g}. It is judged by the study's "
+                "size_of_interest: set that, or make the contrast one of kind 'better'."
+            )
         return self
 
     @property
@@ -45,12 +65,15 @@ class Claim(Frozen):
         name: Short name, unique in the study.
         statement: The finding in one sentence, in our words.
         contrasts: What must hold in our runs for it to be reproduced.
+        primary: Whether the study stands or falls with it. A study has one primary claim, which is its first if none
+            says so; the others are exploratory. The primary claims of a report are corrected for each other.
         equal_size: Whether the finding is about networks of about as many parameters, which is then checked.
     """
 
     name: Annotated[str, Field(min_length=1, max_length=200)]
     statement: Annotated[str, Field(min_length=1, max_length=500)]
     contrasts: Annotated[tuple[Contrast, ...], Field(min_length=1, strict=False)]
+    primary: bool = False
     equal_size: bool = False
 
     @property
@@ -67,3 +90,13 @@ def better_than(better: str, *worse: str, margin: float = 0.0) -> tuple[Contrast
 def worse_than(worse: str, *better: str, margin: float = 0.0) -> tuple[Contrast, ...]:
     """Returns one contrast per variant in `better`: each of them beats `worse` by more than `margin`."""
     return tuple(Contrast(better=(name,), worse=(worse,), margin=margin) for name in better)
+
+
+def at_least_as_good_as(better: str, *others: str) -> tuple[Contrast, ...]:
+    """Return one contrast per variant in `others`: `better` falls short of each by less than the size of interest."""
+    return tuple(Contrast(better=(better,), worse=(name,), kind="at_least_as_good") for name in others)
+
+
+def same_as(variant: str, *others: str) -> tuple[Contrast, ...]:
+    """Return one contrast per variant in `others`: `variant` differs from each by less than the size of interest."""
+    return tuple(Contrast(better=(variant,), worse=(name,), kind="same") for name in others)

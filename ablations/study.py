@@ -147,7 +147,8 @@ class Study(Frozen):
             seeds; `None` is 1 point of accuracy, or a tenth of any other metric's unit.
         published: Name of the published table beside which ours stands.
         finding: What the paper concludes, in our words.
-        claims: The published findings that our runs are held against.
+        claims: The published findings that our runs are held against. One of them is primary, the first if none says
+            so.
         scales: How the study is cut down, by preset.
         equal_size: Whether all variants are compared as networks of about as many parameters, which is then checked.
         selects: Whether the best variant is kept for later use, so that the test split must not decide which it is.
@@ -246,6 +247,11 @@ class Study(Frozen):
 
     def _check_claims(self, variants: Collection[str]) -> None:
         _refuse_repeats("claim", [claim.name for claim in self.claims], "claims")
+        primary = [index for index, claim in enumerate(self.claims) if claim.primary]
+        if len(primary) > 1:
+            names = " and ".join(repr(self.claims[index].name) for index in primary)
+            reason = f"a study has one primary claim, found {names}. Decide for one; the others are exploratory."
+            raise MisplacedError(("claims", primary[1], "primary"), reason)
         for index, claim in enumerate(self.claims):
             for contrast in claim.contrasts:
                 for name in contrast.variants:
@@ -299,6 +305,11 @@ class Study(Frozen):
         """The networks that are inspected, in order; a single `None` for a study that trains its variants."""
         by_name = {network.name: network for network in self.networks}
         return tuple(by_name[name] for name in self.inspect) or (None,)
+
+    @property
+    def primary_claim(self) -> Claim | None:
+        """The claim that the study stands or falls with: the one that says so, or the first; `None` without claims."""
+        return next((claim for claim in self.claims if claim.primary), self.claims[0] if self.claims else None)
 
     @property
     def is_about_cost(self) -> bool:

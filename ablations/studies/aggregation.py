@@ -46,6 +46,7 @@ STUDY = Study(
         Claim(
             name="attention is better than every other aggregation",
             statement="Mixing the kernels by attention beats average, max and both shuffles on the trained network.",
+            primary=True,
             contrasts=better_than("attention", "average", "max", "shuffle_per_image", "shuffle_across_images"),
         ),
         Claim(

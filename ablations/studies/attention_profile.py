@@ -27,9 +27,11 @@ STUDY = Study(
         Variant(name="tau_1", label="τ = 1", changes=constant(1)),
     ),
     claims=(
+        # Annealing is what the paper trains its networks with.
         Claim(
             name="attention is flatter at low levels (annealed)",
             statement="On the annealed network, entropy is higher in the shallow half of the layers than in the deep.",
+            primary=True,
             contrasts=(Contrast(better=("annealed",)),),
         ),
         Claim(

@@ -40,6 +40,7 @@ STUDY = Study(
         Claim(
             name="dynamic convolution beats CondConv",
             statement="Dynamic convolution with K = 4 is more accurate than CondConv with K = 8.",
+            primary=True,
             contrasts=better_than("dynamic", "condconv"),
         ),
     ),

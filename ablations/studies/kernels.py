@@ -85,6 +85,7 @@ def _claims(own: str) -> list[Claim]:
         Claim(
             name="more kernels than one help",
             statement="Two, four and eight kernels are each more accurate than the static network.",
+            primary=True,
             contrasts=tuple(c for k in (2, 4, 8) for c in better_than(f"{own}k{k}", f"{own}static")),
         ),
         Claim(

@@ -10,7 +10,7 @@ about 2 minutes on two cores; small, about 1 hour. Expected result: attention in
 
 from __future__ import annotations
 
-from ablations.claims import Claim, better_than
+from ablations.claims import Claim, at_least_as_good_as, better_than
 from ablations.names import input_resolutions
 from ablations.spec import Intervention, Placement, TrialSpec
 from ablations.studies._networks import INSPECT, NETWORKS
@@ -54,6 +54,7 @@ def _claims(levels: int) -> list[Claim]:
         Claim(
             name="attention everywhere is better than nowhere",
             statement="The trained network needs its attention: averaging the kernels everywhere is worse.",
+            primary=True,
             contrasts=better_than("all", "none"),
         )
     ]
@@ -64,6 +65,13 @@ def _claims(levels: int) -> list[Claim]:
                 name="the deep half matters more than the shallow half",
                 statement="Attention at the low resolutions alone is better than at the high resolutions alone.",
                 contrasts=better_than(f"deepest_{half}", f"shallowest_{half}"),
+            )
+        )
+        claims.append(
+            Claim(
+                name="attention at the highest resolution adds little",
+                statement="Averaging the kernels at the highest resolution alone loses less than the size of interest.",
+                contrasts=at_least_as_good_as(f"deepest_{levels - 1}", "all"),
             )
         )
     return claims

@@ -36,6 +36,7 @@ STUDY = Study(
         Claim(
             name="dynamic beats squeeze-and-excitation",
             statement="Dynamic convolution is more accurate than squeeze-and-excitation on the same network.",
+            primary=True,
             contrasts=better_than("dynamic", "squeeze_excitation"),
         ),
         Claim(

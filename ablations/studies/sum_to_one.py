@@ -33,6 +33,7 @@ STUDY = Study(
         Claim(
             name="softmax beats sigmoid",
             statement="Softmax attention, which sums to one, is more accurate than sigmoid attention, which does not.",
+            primary=True,
             contrasts=better_than("softmax", "sigmoid"),
         ),
         Claim(

@@ -59,6 +59,7 @@ STUDY = Study(
         Claim(
             name="training with a strategy makes up for some of it",
             statement="A network trained with a strategy is better under it than one that meets it only afterwards.",
+            primary=True,
             contrasts=tuple(c for name in _OTHERS for c in better_than(f"trained_{name}", f"evaluated_{name}")),
         ),
         Claim(

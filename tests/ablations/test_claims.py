@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from ablations.claims import Claim, Contrast, better_than, worse_than
+from ablations.claims import Claim, Contrast, at_least_as_good_as, better_than, same_as, worse_than
+from ablations.registry import available_studies, get_study
+from ablations.spec import TrialSpec
 
 
 def test_better_than_makes_a_contrast_with_each() -> None:
@@ -49,3 +51,29 @@ def test_a_claim_has_a_name_a_statement_and_a_contrast(missing: str) -> None:
     assert Claim.model_validate(whole).contrasts
     with pytest.raises(ValidationError, match="at least 1"):
         Claim.model_validate({**whole, missing: type(whole[missing])()})
+
+
+def test_the_kinds_that_are_judged_by_the_size_of_interest() -> None:
+    assert at_least_as_good_as("a", "b") == (Contrast(better=("a",), worse=("b",), kind="at_least_as_good"),)
+    assert [(c.kind, c.better, c.worse) for c in same_as("a", "b", "c")] == [
+        ("same", ("a",), ("b",)),
+        ("same", ("a",), ("c",)),
+    ]
+    assert {c.kind for c in (*better_than("a", "b"), *worse_than("a", "b"))} == {"better"}
+
+
+@pytest.mark.parametrize("kind", ["at_least_as_good", "same"])
+def test_only_a_difference_in_one_direction_has_a_margin(kind: str) -> None:
+    with pytest.raises(ValueError, match="has no margin, found 0.5.*size_of_interest"):
+        Contrast.model_validate({"better": ["a"], "worse": ["b"], "kind": kind, "margin": 0.5})
+
+
+def test_an_unknown_kind_is_refused() -> None:
+    with pytest.raises(ValueError, match="at_least_as_good"):
+        Contrast.model_validate({"better": ["a"], "worse": ["b"], "kind": "equal"})
+
+
+@pytest.mark.parametrize("name", available_studies())
+def test_every_registered_study_names_its_primary_claim(name: str) -> None:
+    study = get_study(name, TrialSpec())
+    assert sum(claim.primary for claim in study.claims) == bool(study.claims)

@@ -155,6 +155,13 @@ def test_a_file_may_have_claims_and_scales(load: Loader, study_text: str) -> Non
     assert len(make_plan([study], Request(get_preset("quick"))).trials) == 2 * 2
 
 
+def test_a_contrast_of_another_kind_and_a_primary_claim(load: Loader, study_text: str) -> None:
+    text = CLAIMED.replace("margin: 1", "kind: at_least_as_good").replace("    contr", "    primary: true\n    contr")
+    (claim,) = load(study_text + text).claims
+    assert claim.primary
+    assert claim.contrasts == (Contrast(better=("k4",), worse=("k2",), kind="at_least_as_good"),)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "line", "reason"),
     [
@@ -164,6 +171,10 @@ def test_a_file_may_have_claims_and_scales(load: Loader, study_text: str) -> Non
         ("[k2], margin", "[k4], margin", 5, "'k4' is on both sides"),
         ("better: [k4]", "better: k4", 5, "list, found 'k4'"),
         ("better: [k4]", "better: []", 5, "list should have at least 1 item"),
+        ("margin: 1", "kind: better than", 5, "kind.*at_least_as_good"),
+        ("margin: 1", "kind: same, margin: 1", 5, "kind 'same' has no margin, found 1"),
+        ("    contrasts:", "    primry: true\n    contrasts:", 4, "unknown key 'primry'.*'primary'"),
+        ("    contrasts:", "    primary: 1\n    contrasts:", 4, "primary"),
         ("    statement: Four kernels are better than two.\n", "", 2, "claims.0.statement is missing"),
         ("quick", "quik", 7, "unknown preset 'quik'.*'quick'"),
         ("variants: [k4, k2]", "variants: [k2]", 7, "leaves out the reference 'k4'"),

@@ -111,6 +111,34 @@ def test_claims_are_about_rows_of_the_study(claims: list[tuple[str, tuple[str, s
         Study.model_validate({**make().model_dump(), "claims": [claim.model_dump() for claim in made]})
 
 
+def _claims(*primary: bool) -> list[dict[str, Any]]:
+    contrast = [{"better": ["c"], "worse": ["b"]}]
+    return [
+        {"name": f"claim {index}", "statement": "s", "contrasts": contrast, "primary": is_primary}
+        for index, is_primary in enumerate(primary)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("primary", "name"),
+    [
+        ((), None),
+        ((False,), "claim 0"),
+        ((True,), "claim 0"),
+        ((False, False), "claim 0"),
+        ((False, True, False), "claim 1"),
+    ],
+)
+def test_the_primary_claim_is_the_one_that_says_so_or_the_first(primary: tuple[bool, ...], name: str | None) -> None:
+    study = Study.model_validate({**make().model_dump(), "claims": _claims(*primary)})
+    assert (study.primary_claim and study.primary_claim.name) == name
+
+
+def test_a_study_has_one_primary_claim() -> None:
+    with pytest.raises(ValidationError, match="one primary claim, found 'claim 0' and 'claim 2'"):
+        Study.model_validate({**make().model_dump(), "claims": _claims(True, False, True)})
+
+
 def test_every_preset_may_have_a_scale() -> None:
     scales = {name: Scale(seeds=1) for name in PRESETS}
     assert all(make(**scales).at(name).seeds == 1 for name in PRESETS)

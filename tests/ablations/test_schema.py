@@ -31,6 +31,7 @@ def test_a_valid_study_is_valid(validator: jsonschema.Draft202012Validator, stud
 CLAIMED = """\
 claims:
   - {name: c, statement: s, contrasts: [{better: [k4], worse: [k2], margin: -0.5}]}
+  - {name: d, statement: s, primary: true, contrasts: [{better: [k4], worse: [k2], kind: same}]}
 scales:
   quick: {variants: [k4, k2], seeds: 2, baseline: {train.epochs: 3}, rows: {k2: {train.nesterov: false}}}
 equal_size: true
@@ -43,8 +44,11 @@ allow: {few-seeds: a pilot}
     ("old", "new"),
     [
         ("{name: c, ", "{"),
-        ("statement: s", "statment: s"),
-        ("better: [k4]", "better: []"),
+        ("kind: same", "kind: equal"),
+        ("primary: true", "primary: 1"),
+        ("primary: true", "secondary: true"),
+        ("statement: s, contrasts", "statment: s, contrasts"),
+        ("better: [k4], worse: [k2], margin", "better: [], worse: [k2], margin"),
         ("margin: -0.5", "margin: wide"),
         ("quick:", "quik:"),
         ("seeds: 2", "seeds: 0"),
@@ -63,7 +67,7 @@ def test_claims_and_scales_are_checked_by_both(
 ) -> None:
     right = study_text + CLAIMED
     validator.validate(parse_value(right))
-    assert len(load(right).claims) == 1
+    assert len(load(right).claims) == 2
     wrong = study_text + CLAIMED.replace(old, new)
     assert wrong != right
     assert not validator.is_valid(parse_value(wrong))
