@@ -8,7 +8,7 @@ from ablations.study import Study
 from reports.blocks import Paragraph
 from reports.formatting import number, per_cent
 from reports.metrics import telling
-from reports.statistics import ALPHA, MOST_SEEDS, POWER, Spread, pooled_spread, seeds_for_power
+from reports.statistics import ALPHA, MOST_SEEDS, POWER, Spread, pooled_spread, seeds_for_better
 from reports.summary import StudySummary
 
 _HARDLY_KNOWN = 10
@@ -59,7 +59,7 @@ def seed_advice(study: Study, summary: StudySummary) -> Advice | None:
     together = any(row.same_checkpoints for row in rows)
     spread = pooled_spread(spreads, summary.seeds, correlation=1.0 if together else _APART)
     size = study.size_of_interest or telling(study.metric).size
-    counts = [seeds_for_power(sd, size) for sd in (spread.sd, spread.low, spread.high)]
+    counts = [seeds_for_better(sd, size) for sd in (spread.sd, spread.low, spread.high)]
     return Advice(size, spread, len(rows), *counts)
 
 

@@ -151,7 +151,7 @@ def judge_contrast(study: Study, contrast: Contrast, rows: Mapping[str, VariantS
     better the difference is turned round, so that above the margin always is the claimed direction.
     """
     better, worse = ([rows[name] for name in side] for side in (contrast.better, contrast.worse))
-    found = difference(better, worse, study.metric)
+    found = difference(better, worse, study.metric, table=tuple(rows.values()))
     turned = found if study.metric in HIGHER_IS_BETTER else found.turned
     unlearned = tuple(row.variant for row in (*better, *worse) if row.unlearned)
     return JudgedContrast(

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reports.correctness import PER_IMAGE, Correctness
-from reports.statistics import Estimate, estimate, two_level, unknown
+from reports.statistics import Estimate, contrast_interval, estimate, two_level, unknown
 
 _PER_CENT = 100.0
 
@@ -37,18 +37,25 @@ class Row(Protocol):
     def correctness(self) -> Mapping[int, Correctness]:
         """By seed, which test images were right, as far as that was tracked."""
 
+    @property
+    def unlearned(self) -> Mapping[int, str]:
+        """By seed, why the training that is measured counts as one that never learned."""
 
-def difference(better: Sequence[Row], worse: Sequence[Row], metric: str) -> Estimate:
-    """Returns the mean over seeds of the mean of some rows minus that of others, with its interval.
 
-    Rows of separate trainings get an interval over seeds. Rows that measure the same checkpoints get one over seeds
-    and test images, if the metric is a share of images and these were tracked. A row with a missing repeat leaves
-    nothing but the number of pairs, `n`.
+def difference(better: Sequence[Row], worse: Sequence[Row], metric: str, table: Sequence[Row] = ()) -> Estimate:
+    """Return the mean over seeds of the mean of some rows minus that of others, with its interval.
+
+    Rows of separate trainings get an interval over seeds, whose width the rest of their table shares in
+    (`statistics.contrast_interval`). Rows that measure the same checkpoints get one over seeds and test images, if the
+    metric is a share of images and these were tracked, else one of their own over seeds. A row with a missing repeat
+    leaves nothing but the number of pairs, `n`.
 
     Args:
         better: What is subtracted from, at least one row.
         worse: What is subtracted; none is zero.
         metric: The deciding metric.
+        table: All rows of the same study and inspected network, the compared ones among them. Without, a difference
+            stands on its own.
     """
     rows = (*better, *worse)
     seeds = common_seeds(rows)
@@ -57,7 +64,40 @@ def difference(better: Sequence[Row], worse: Sequence[Row], metric: str) -> Esti
     over_seeds = estimate([_mean(better, seed) - _mean(worse, seed) for seed in seeds])
     if over_seeds.has_interval and len(rows) > 1 and compare_by_image(rows, metric):
         return two_level([_images(better, seed, metric) - _images(worse, seed, metric) for seed in seeds])
-    return over_seeds
+    pool = equal_footing(table, seeds)
+    trainings = [_training(row, seeds) for row in pool]
+    if len(pool) < 3 or any(_training(row, seeds) not in trainings for row in rows):
+        return over_seeds
+    weights = [0.0] * len(pool)
+    for side, sign in ((better, 1.0), (worse, -1.0)):
+        for row in side:
+            weights[trainings.index(_training(row, seeds))] += sign / len(side)
+    return contrast_interval([[row.values[seed] for seed in seeds] for row in pool], weights)
+
+
+def equal_footing(table: Sequence[Row], seeds: Sequence[int]) -> list[Row]:
+    """Return the rows of a table that say something of each other's spread: learned, complete, trained apart.
+
+    Several rows of one and the same training are one. There are none if rows are evaluations of one checkpoint: these
+    move together in any way. Rows that never learned spread as guessing does, and rows whose checkpoints are not
+    known could be anything.
+
+    Args:
+        table: All rows of a study and inspected network.
+        seeds: The repeats that are compared.
+    """
+    usable = [row for row in table if row.complete and not row.unlearned and row.values.keys() >= set(seeds)]
+    pool: dict[tuple[tuple[str, float], ...], Row] = {}
+    for row in usable:
+        if row.checkpoints.keys() >= set(seeds):
+            pool.setdefault(_training(row, seeds), row)
+    measured = [checkpoint for training in pool for checkpoint, _ in training]
+    return list(pool.values()) if len(set(measured)) == len(measured) else []
+
+
+def _training(row: Row, seeds: Sequence[int]) -> tuple[tuple[str, float], ...]:
+    """Return by seed what a row measured, and the value: the same for rows of one and the same training."""
+    return tuple((row.checkpoints.get(seed, ""), row.values[seed]) for seed in seeds)
 
 
 def common_seeds(rows: Iterable[Row]) -> list[int]:

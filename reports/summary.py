@@ -160,7 +160,8 @@ def summarize_study(study: Study, plan: Plan, results: Results) -> StudySummary:
 def _summarize(study: Study, plan: Plan, results: Results) -> StudySummary:
     measured = [_measured(study, plan, results, place) for place in results.repeats(study.name, study.metric).items()]
     references = {row.network: row for row in measured if row.variant == study.reference}
-    compared = [_compared(row, references[row.network], study.metric) for row in measured]
+    tables = {network: [row for row in measured if row.network == network] for network in references}
+    compared = [_compared(row, references[row.network], study.metric, tables[row.network]) for row in measured]
     return StudySummary(study.name, study.metric, study.reference, tuple(_tested(compared, references)))
 
 
@@ -186,10 +187,12 @@ def _measured(
     )
 
 
-def _compared(row: VariantSummary, reference: VariantSummary, metric: str) -> VariantSummary:
+def _compared(
+    row: VariantSummary, reference: VariantSummary, metric: str, table: Sequence[VariantSummary]
+) -> VariantSummary:
     if row.variant == reference.variant:
         return row
-    delta = difference((row,), (reference,), metric)
+    delta = difference((row,), (reference,), metric, table=table)
     return replace(row, delta=delta, same_checkpoints=share_checkpoints((row, reference)))
 
 

@@ -10,7 +10,7 @@ from scipy import stats
 
 from ablations.study import Study, Variant
 from reports.advice import Advice, advice_paragraph, seed_advice
-from reports.statistics import seeds_for_power
+from reports.statistics import seeds_for_better
 from reports.summary import StudySummary, summarize_study
 from tests.reports.everything import made_up_results, results_of, whole_plan
 from tests.reports.made_up import plan_of
@@ -43,7 +43,7 @@ def test_the_spread_is_pooled_and_the_seeds_are_those_of_its_power() -> None:
     assert (found.spread.sd, found.spread.df, found.comparisons) == pytest.approx((2.5**0.5, 3.2, 2))
     low = 2.5**0.5 * (3.2 / stats.chi2.ppf(0.975, 3.2)) ** 0.5
     high = 2.5**0.5 * (3.2 / stats.chi2.ppf(0.025, 3.2)) ** 0.5
-    assert (found.seeds, found.fewest, found.most) == tuple(seeds_for_power(sd, 1.0) for sd in (2.5**0.5, low, high))
+    assert (found.seeds, found.fewest, found.most) == tuple(seeds_for_better(sd, 1.0) for sd in (2.5**0.5, low, high))
     assert found.seeds == 22
 
 

@@ -28,6 +28,7 @@ class _Row:
     complete: bool = True
     checkpoints: Mapping[int, str] = field(default_factory=dict)
     correctness: Mapping[int, Correctness] = field(default_factory=dict)
+    unlearned: Mapping[int, str] = field(default_factory=dict)
 
 
 def _images(*bits: int, data: str = "data", metric: str = TOP1) -> Correctness:

@@ -20,9 +20,9 @@ from reports.statistics import (
     paired_difference,
     paired_differences,
     pooled_spread,
-    power_of,
+    power_better,
     seeds_for_a_star,
-    seeds_for_power,
+    seeds_for_better,
     sign_flip_p_values,
     smallest_p_value,
     two_level,
@@ -281,15 +281,15 @@ def test_the_interval_of_a_spread_is_the_tables() -> None:
 
 
 @pytest.mark.parametrize(("effect", "seeds"), [(1.0, 10), (0.8, 15), (0.5, 34), (0.2, 199)])
-def test_seeds_for_power_are_the_usual_ones(effect: float, seeds: int) -> None:
+def test_seeds_for_better_are_the_usual_ones(effect: float, seeds: int) -> None:
     """R's power.t.test(type = "paired") and G*Power give these for 80 % at 5 %, two-sided."""
-    assert seeds_for_power(1.0, effect) == seeds
-    assert seeds_for_power(3.0, 3.0 * effect) == seeds
+    assert seeds_for_better(1.0, effect) == seeds
+    assert seeds_for_better(3.0, 3.0 * effect) == seeds
 
 
 @pytest.mark.parametrize(("sd", "size", "seeds"), [(1.0, 1e9, 2), (1.0, 12.0, 2), (1.0, 3.0, 4), (1.0, 1e-4, None)])
 def test_seed_advice_at_its_ends(sd: float, size: float, seeds: int | None) -> None:
-    assert seeds_for_power(sd, size) == seeds
+    assert seeds_for_better(sd, size) == seeds
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 8, 50])
@@ -298,7 +298,7 @@ def test_power_is_that_of_the_noncentral_t(seeds: int) -> None:
 
     bound = stats.t.ppf(0.975, seeds - 1)
     expected = nct.sf(bound, seeds - 1, 0.7 * math.sqrt(seeds))
-    assert power_of(seeds, 2.0, 1.4) == pytest.approx(float(expected))
+    assert power_better(seeds, 2.0, 1.4) == pytest.approx(float(expected))
 
 
 def test_unpaired_differences_are_welchs() -> None:

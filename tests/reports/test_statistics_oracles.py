@@ -22,9 +22,9 @@ from reports.statistics import (
     holm,
     mcnemar_p_value,
     pooled_spread,
-    power_of,
+    power_better,
     seeds_for_a_star,
-    seeds_for_power,
+    seeds_for_better,
     sign_flip_p_values,
     smallest_p_value,
     two_level,
@@ -56,7 +56,7 @@ def power_by_quadrature(seeds: int, effect: float, alpha: float = 0.05) -> float
 def test_power_is_the_integral(seeds: int, alpha: float) -> None:
     for effect in np.geomspace(0.3 / math.sqrt(seeds), 30 / math.sqrt(seeds), 14):
         expected = power_by_quadrature(seeds, float(effect), alpha)
-        assert power_of(seeds, 1.0, float(effect), alpha) == pytest.approx(expected, abs=1e-8)
+        assert power_better(seeds, 1.0, float(effect), 1 - alpha) == pytest.approx(expected, abs=1e-8)
 
 
 def test_power_is_scipys_noncentral_t_wherever_that_is_a_number() -> None:
@@ -64,13 +64,13 @@ def test_power_is_scipys_noncentral_t_wherever_that_is_a_number() -> None:
     for seeds in (2, 3, 5, 8, 9, 10, 11, 12, 20, 50, 196, 782, 1564, 3126, 6251, 12501, 50_000):
         bound = stats.t.isf(0.025, seeds - 1)
         for sd in np.geomspace(0.05, 40, 120):
-            ours = power_of(seeds, float(sd), 1.0)
+            ours = power_better(seeds, float(sd), 1.0)
             theirs = float(stats.nct.sf(bound, seeds - 1, math.sqrt(seeds) / sd))
             if math.isfinite(theirs):
                 assert ours == pytest.approx(theirs, abs=2e-9)
             else:
-                assert power_of(max(2, seeds - 1), float(sd), 1.0) <= ours + 1e-12
-                assert ours <= power_of(seeds + 1, float(sd), 1.0) + 1e-12
+                assert power_better(max(2, seeds - 1), float(sd), 1.0) <= ours + 1e-12
+                assert ours <= power_better(seeds + 1, float(sd), 1.0) + 1e-12
 
 
 def test_power_is_how_often_simulated_tests_succeed() -> None:
@@ -79,24 +79,24 @@ def test_power_is_how_often_simulated_tests_succeed() -> None:
         sample = draw.normal(effect, 1.0, size=(40_000, seeds))
         p_values = stats.ttest_1samp(sample, 0, axis=1)
         share = np.mean((p_values.pvalue < 0.05) & (p_values.statistic > 0))
-        assert power_of(seeds, 1.0, effect) == pytest.approx(share, abs=0.011)
+        assert power_better(seeds, 1.0, effect) == pytest.approx(share, abs=0.011)
 
 
 @UNHURRIED
 @given(st.integers(2, MOST_SEEDS), SPREADS, st.floats(0.01, 30))
 def test_power_is_a_probability_that_rises_with_seeds_and_size(seeds: int, sd: float, size: float) -> None:
-    here = power_of(seeds, sd, size)
+    here = power_better(seeds, sd, size)
     assert 0 < here <= 1
-    assert here <= power_of(seeds + 1, sd, size) + 1e-12
-    assert here <= power_of(seeds, sd, size * 1.01) + 1e-12
-    assert here <= power_of(seeds, sd / 1.01, size) + 1e-12
-    assert power_of(seeds, sd, size, 0.01) <= here + 1e-12
+    assert here <= power_better(seeds + 1, sd, size) + 1e-12
+    assert here <= power_better(seeds, sd, size * 1.01) + 1e-12
+    assert here <= power_better(seeds, sd / 1.01, size) + 1e-12
+    assert power_better(seeds, sd, size, 0.99) <= here + 1e-12
 
 
 @pytest.mark.parametrize(("sd", "seeds"), [(1.03, 11), (1.0, 10), (2.0, 34), (0.2, 3), (6.0, 285)])
 def test_seed_advice_is_the_right_one(sd: float, seeds: int) -> None:
     """At a spread of 1.03 a search that takes a missing number for too little power says 1,564."""
-    assert seeds_for_power(sd, 1.0) == seeds
+    assert seeds_for_better(sd, 1.0) == seeds
     assert power_by_quadrature(seeds, 1 / sd) >= 0.8 > power_by_quadrature(seeds - 1, 1 / sd)
 
 
@@ -105,7 +105,7 @@ def test_seed_advice_over_the_usual_spreads() -> None:
     counts = []
     for hundredths in range(20, 601, 6):
         sd = hundredths / 100
-        seeds = seeds_for_power(sd, 1.0)
+        seeds = seeds_for_better(sd, 1.0)
         assert seeds is not None
         counts.append(seeds)
         if hundredths % 4 == 0:
@@ -117,9 +117,9 @@ def test_seed_advice_over_the_usual_spreads() -> None:
 @UNHURRIED
 @given(st.lists(SPREADS, min_size=2, max_size=2).map(sorted), st.floats(0.05, 10))
 def test_a_wider_spread_never_takes_fewer_seeds(spreads: list[float], size: float) -> None:
-    fewer, more = (seeds_for_power(sd, size) or math.inf for sd in spreads)
+    fewer, more = (seeds_for_better(sd, size) or math.inf for sd in spreads)
     assert fewer <= more
-    assert more <= (seeds_for_power(spreads[1], size / 1.5) or math.inf)
+    assert more <= (seeds_for_better(spreads[1], size / 1.5) or math.inf)
 
 
 def _counted(differences: Sequence[float]) -> float:
