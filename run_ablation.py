@@ -458,7 +458,9 @@ def write_report(
                 )
                 for row in tracked_rows(study, plan, results)
             ]
-            told: dict[str, str] = {claim.key: claim.verdict for claim in judged if claim.study == study.name}
+            told: dict[str, str] = {
+                f"{claim.key} ({claim.rank})": claim.words for claim in judged if claim.study == study.name
+            }
             told |= {bird.key: bird.verdict for bird in birds if bird.study.name == study.name}
             write_study_summary(
                 tracker, plan, study, records, list(files.values()), verdicts=told, launches=results.launches

@@ -12,7 +12,6 @@ from pydantic import Field, model_validator
 
 from ablations.spec import Frozen
 
-
 Kind = Literal["better", "at_least_as_good", "same"]
 """What a contrast states of the difference better − worse: beyond a margin, above −size, or within ± size of interest.
 

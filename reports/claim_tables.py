@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ablations.claims import Contrast
@@ -9,7 +10,7 @@ from ablations.planning import Plan
 from ablations.published import PublishedValue
 from ablations.study import Study
 from reports.blocks import Cell, Column, Interval, Missing, Note, Number, Table, Text, Tone
-from reports.claims import MEANINGS, WEAKEST_FIRST, JudgedClaim, JudgedContrast, Verdict
+from reports.claims import AT_CHANCE, MEANINGS, WEAKEST_FIRST, JudgedClaim, JudgedContrast, Verdict, rank_of
 from reports.facts import short_titles
 from reports.formatting import number
 from reports.metrics import telling
@@ -22,51 +23,64 @@ Rows = tuple[tuple[Cell, ...], ...]
 
 SIGNS: dict[Verdict, str] = {
     "reproduced": "✓",
-    "same direction": "↗",
-    "not reproduced": "○",
+    "practically the same": "≈",
+    "undecided": "…",
     "contradicted": "×",
-    "not enough runs": "…",
 }
 """What stands in front of a verdict, so that it can be told without colour."""
 
 _TONES: dict[Verdict, Tone] = {
     "reproduced": "good",
-    "same direction": "fair",
-    "not reproduced": "poor",
+    "practically the same": "poor",
+    "undecided": "quiet",
     "contradicted": "bad",
-    "not enough runs": "quiet",
 }
 _CLAIM_COLUMNS = (
     Column("network"),
     Column("claim"),
+    Column("rank"),
     Column("verdict"),
+    Column("remark"),
     Column("decided by"),
     Column("ours", "interval"),
-    Column("margin", "number"),
-    Column("contrasts", "mark"),
+    Column("level", "mark"),
+    Column("must be", "mark"),
     Column("published", "number"),
 )
 _OVERVIEW_COLUMNS = (
     Column("study"),
     Column("claim"),
     Column("network"),
+    Column("rank"),
     Column("verdict"),
+    Column("remark"),
     Column("ours", "interval"),
+    Column("level", "mark"),
     Column("published", "number"),
 )
 _CONTRAST_COLUMNS = (
     Column("claim"),
     Column("contrast"),
     Column("verdict"),
+    Column("remark"),
     Column("ours", "interval"),
-    Column("margin", "mark"),
+    Column("level", "mark"),
+    Column("must be", "mark"),
     Column("published", "number"),
 )
 _JUDGED = (
-    "Ours: mean over seeds and 95 % interval of the paired difference in the contrast that decides, positive in the "
-    "claimed direction; over seeds, and over test images too where all its rows measure the same checkpoints"
+    "Ours: mean over seeds and interval of the paired difference in the contrast that decides, positive in the claimed "
+    "direction; over seeds, and over test images too where all its rows measure the same checkpoints. Level: that of "
+    "the interval"
 )
-UNCORRECTED = "Verdicts are not corrected for the number of claims."
+RANKS = (
+    "Primary claims, one per study and inspected network, are judged at a level at which all of a report hold together "
+    "in 95 %. The others are exploratory: judged one by one at 95 %, so that of many empty ones about one in forty is "
+    "reproduced by chance."
+)
+WEAKEST = (
+    "The weakest contrast decides a claim; what speaks against one of several contrasts is judged at a stricter level."
+)
 
 
 def verdict_cell(verdict: Verdict) -> Text:
@@ -77,18 +91,16 @@ def verdict_cell(verdict: Verdict) -> Text:
 def legend() -> Note:
     """Returns what the verdicts mean."""
     words = "; ".join(f"{SIGNS[verdict]} {verdict}: {MEANINGS[verdict]}" for verdict in reversed(WEAKEST_FIRST))
-    return Note(f"{words[0].upper()}{words[1:]}. The weakest contrast decides a claim. {UNCORRECTED}")
+    return Note(f"{words[0].upper()}{words[1:]}. {WEAKEST} {RANKS}")
 
 
 def claims_table(study: Study, claims: Sequence[JudgedClaim], *, with_legend: bool) -> Table | None:
     """Returns the verdicts on one study's claims, or `None` if it has none."""
     if not claims:
         return None
-    margins = any(judged.decisive and judged.decisive.contrast.margin for judged in claims)
     rows, rules = grouped([(_network(study, judged), _claim_cells(study, judged)) for judged in claims])
     shown = {
         "network": bool(study.networks),
-        "margin": margins,
         "published": any(judged.decisive and judged.decisive.published for judged in claims),
     }
     columns, rows = _only(shown, _CLAIM_COLUMNS, rows)
@@ -99,15 +111,13 @@ def claims_table(study: Study, claims: Sequence[JudgedClaim], *, with_legend: bo
         *_without_verdict(study, claims),
         *_mark_notes(claims),
     )
-    return Table(f"{study.title}: claims", _claims_caption(study, margins), columns, rows, notes, rules)
+    return Table(f"{study.title}: claims", _claims_caption(study), columns, rows, notes, rules)
 
 
-def _claims_caption(study: Study, margins: bool) -> str:
-    above = "; it must lie above the margin" if margins else "; it must lie above 0"
-    what = {" points": ", in points"}.get(
-        telling(study.metric).unit, f", in units of “{telling(study.metric).heading}”"
-    )
-    return f"Published findings held against our runs. {_JUDGED}{what}{above}. Contrasts: how many point that way."
+def _claims_caption(study: Study) -> str:
+    what = {" points": "points"}.get(telling(study.metric).unit, f"units of “{telling(study.metric).heading}”")
+    size = study.size_of_interest or telling(study.metric).size
+    return f"Published findings held against our runs, in {what}. {_JUDGED}. The size of interest is {size:g}."
 
 
 def _only(shown: Mapping[str, bool], columns: Columns, rows: Rows) -> tuple[Columns, Rows]:
@@ -118,16 +128,34 @@ def _only(shown: Mapping[str, bool], columns: Columns, rows: Rows) -> tuple[Colu
 
 def _claim_cells(study: Study, judged: JudgedClaim) -> tuple[Cell, ...]:
     decisive = judged.decisive
-    margin = Number(decisive.contrast.margin, _decimals(study), signed=True) if decisive else Missing()
     return (
         Text(judged.claim.name),
+        Text(judged.rank),
         verdict_cell(judged.verdict),
-        Text(contrast_words(study, decisive.contrast)) if decisive else Missing("rows left out"),
+        Text(judged.remark),
+        Text(contrast_words(study, decisive.contrast)) if decisive else Missing(),
         _ours(study, decisive),
-        margin,
-        Text(f"{judged.held} of {len(judged.contrasts)}") if judged.contrasts else Missing(),
+        _level(decisive),
+        Text(_bound(decisive)) if decisive else Missing(),
         _published(decisive.published if decisive else None),
     )
+
+
+def _level(judged: JudgedContrast | None) -> Cell:
+    return Text(level_words(judged.level)) if judged and judged.difference.has_interval else Missing()
+
+
+def level_words(level: float) -> str:
+    """Return the level of an interval in per cent, with as many decimals as it takes: `95 %`, `98.33 %`."""
+    decimals = max(2, math.ceil(-math.log10(1 - level)))
+    return f"{100 * level:.{decimals}f}".rstrip("0").rstrip(".") + " %"
+
+
+def _bound(judged: JudgedContrast) -> str:
+    """Return where a difference must lie, for example `> 0.0` or `within ±1`."""
+    if judged.contrast.kind == "same":
+        return f"within ±{judged.size:g}"
+    return f"> {number(judged.bound, decimals_of(judged.bound), signed=bool(judged.bound))}"
 
 
 def _network(study: Study, judged: JudgedClaim) -> str:
@@ -195,6 +223,11 @@ def _without_verdict(study: Study, claims: Iterable[JudgedClaim]) -> Iterator[No
                 f"{network}of “{judged.claim.name}”, contrasts with {quoted(titles[name] for name in variants)} carry "
                 "no verdict: the training never learned."
             )
+        floored = [contrast.contrast for contrast in judged.contrasts if contrast.reason == AT_CHANCE]
+        if floored:
+            network = f"{_network(study, judged)}: " if judged.network else ""
+            listed = "; ".join(contrast_words(study, contrast) for contrast in floored)
+            yield Note(f"{network}of “{judged.claim.name}”, all that is compared is at chance: {listed}.")
 
 
 def _mark_notes(claims: Iterable[JudgedClaim]) -> Iterator[Note]:
@@ -222,8 +255,11 @@ def _overview_cells(study: Study, judged: JudgedClaim) -> tuple[Cell, ...]:
     return (
         Text(judged.claim.name),
         Text(_network(study, judged)),
+        Text(judged.rank),
         verdict_cell(judged.verdict),
+        Text(judged.remark),
         _ours(study, judged.decisive),
+        _level(judged.decisive),
         _published(judged.decisive.published if judged.decisive else None),
     )
 
@@ -245,9 +281,10 @@ def contrasts_table(plan: Plan, claims: Sequence[JudgedClaim]) -> Table:
         listed += [(name, _contrast_cells(study, contrast)) for contrast in judged.contrasts]
     rows, rules = grouped(listed)
     caption = (
-        "Every contrast behind the verdicts. Ours: mean over seeds and 95 % interval of the first minus the second, "
-        "turned round where lower is better; it must lie above the margin. Intervals are over seeds, and over test "
-        "images too where all rows of a contrast measure the same checkpoints."
+        "Every contrast behind the verdicts. Ours: mean over seeds and interval of the first minus the second, turned "
+        "round where lower is better, at the level beside it: the claim's where the contrast is reproduced, else the "
+        "one at which one of its contrasts decides a claim. Intervals are over seeds, and over test images too where "
+        "all rows of a contrast measure the same checkpoints."
     )
     return Table("Contrasts", caption, _CONTRAST_COLUMNS, rows, rules=rules)
 
@@ -255,9 +292,13 @@ def contrasts_table(plan: Plan, claims: Sequence[JudgedClaim]) -> Table:
 def statements_table(plan: Plan) -> Table:
     """Returns the claims of all studies in full."""
     rows, rules = grouped(
-        [(study.title, (Text(claim.name), Text(claim.statement))) for study in plan.studies for claim in study.claims]
+        [
+            (study.title, (Text(claim.name), Text(rank_of(study, claim)), Text(claim.statement)))
+            for study in plan.studies
+            for claim in study.claims
+        ]
     )
-    columns = (Column("study"), Column("claim"), Column("statement"))
+    columns = (Column("study"), Column("claim"), Column("rank"), Column("statement"))
     return Table("Claims", "The claims in full: published findings, in our words.", columns, rows, rules=rules)
 
 
@@ -265,7 +306,9 @@ def _contrast_cells(study: Study, judged: JudgedContrast) -> tuple[Cell, ...]:
     return (
         Text(contrast_words(study, judged.contrast)),
         verdict_cell(judged.verdict),
+        Text(judged.remark),
         _ours(study, judged),
-        Text(number(judged.contrast.margin, 1, signed=True)),
+        _level(judged),
+        Text(_bound(judged)),
         _published(judged.published),
     )

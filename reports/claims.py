@@ -1,46 +1,62 @@
 """Published finding → verdict: what our runs say about each claim of a study, with the numbers behind it. Pure.
 
-A claim is judged by its weakest contrast. A contrast is judged by the mean over training seeds of the paired difference
-and its 95 % interval (`reports.differences`), against its margin. Nothing is corrected for the number of claims: of
-many true ones a few will miss, of many empty ones about one in forty is `reproduced` by chance.
+A contrast is judged by one interval of the paired difference (`reports.differences`), so that a wrong verdict always
+means an interval that misses the truth. A claim is *reproduced* if all its contrasts are, each at the claim's level α:
+no correction is needed, since the false one must pass too (intersection-union test). *Contradicted* and *practically
+the same* take only one of its k contrasts, which therefore is judged at the level α / k (Bonferroni).
+
+The primary claims of a report share an error of 5 %: with m of them planned, each is judged at 1 − 0.05 / m. The other
+claims are exploratory and judged at 95 %, uncorrected.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from ablations.claims import Claim, Contrast
+from scipy import special
+
+from ablations.claims import Claim, Contrast, Kind
 from ablations.planning import Plan
 from ablations.published import PublishedValue
 from ablations.study import Study
 from ablations.vocabulary import HIGHER_IS_BETTER
 from reports.differences import difference
+from reports.metrics import telling
 from reports.published import published_contrast
 from reports.results import Results
-from reports.statistics import Estimate
+from reports.statistics import LEVEL, MOST_SEEDS, Estimate, seeds_to_decide
 from reports.summary import StudySummary, VariantSummary, summarize_study
+from reports.unlearned import is_at_chance
 
-Verdict = Literal["contradicted", "not reproduced", "not enough runs", "same direction", "reproduced"]
+Verdict = Literal["contradicted", "practically the same", "undecided", "reproduced"]
+Rank = Literal["primary", "exploratory"]
 
 CONTRADICTED: Verdict = "contradicted"
-NOT_REPRODUCED: Verdict = "not reproduced"
-NOT_ENOUGH: Verdict = "not enough runs"
-SAME_DIRECTION: Verdict = "same direction"
+PRACTICALLY_SAME: Verdict = "practically the same"
+UNDECIDED: Verdict = "undecided"
 REPRODUCED: Verdict = "reproduced"
 
-WEAKEST_FIRST: tuple[Verdict, ...] = (CONTRADICTED, NOT_REPRODUCED, NOT_ENOUGH, SAME_DIRECTION, REPRODUCED)
+WEAKEST_FIRST: tuple[Verdict, ...] = (CONTRADICTED, PRACTICALLY_SAME, UNDECIDED, REPRODUCED)
 """Of several contrasts, the verdict that stands first here is the claim's."""
 
 MEANINGS: dict[Verdict, str] = {
-    REPRODUCED: "the interval lies above the margin",
-    SAME_DIRECTION: "the mean lies above the margin, the interval includes it",
-    NOT_REPRODUCED: "the mean does not lie above the margin, the interval includes it",
-    CONTRADICTED: "the interval lies below the margin",
-    NOT_ENOUGH: "fewer than two seeds, a missing repeat, a row that never learned, or no row to compare",
+    REPRODUCED: "the interval lies where the claim says",
+    CONTRADICTED: "the whole interval lies elsewhere",
+    PRACTICALLY_SAME: "the interval includes what the claim excludes, and lies within ± the size of interest",
+    UNDECIDED: "the runs do not say, one way or the other",
 }
+
+LEFT_OUT = "its rows are left out at this preset"
+MISSING_REPEAT = "a repeat is missing"
+ONE_SEED = "one seed has no interval"
+NO_SPREAD = "all seeds gave the same difference"
+NEVER_LEARNED = "carries no verdict: a row never learned"
+AT_CHANCE = "carries no verdict: all its rows are at chance"
+SMALL = "by less than the size of interest"
+AT_THE_BOUND = "the difference lies about at the bound"
 
 
 @dataclass(frozen=True)
@@ -50,21 +66,86 @@ class JudgedContrast:
     Attributes:
         contrast: What is compared.
         verdict: What our runs say.
-        difference: Mean over seeds of better − worse, turned so that above zero is the claimed direction; nothing but
-            the number of pairs where a repeat is missing.
+        difference: Mean over seeds of better − worse, turned so that above zero is the claimed direction, with its
+            interval at `level`; nothing but the number of pairs where a repeat is missing.
+        level: The level at which it is judged: the claim's if it is reproduced, a stricter one if it is not and stands
+            among several.
+        size: The size of interest, in the unit of the metric.
         complete: How many seeds have every value that is compared.
         expected: How many seeds the plan asks for.
         published: The published difference, if all its numbers were published.
         unlearned: Names of the variants that never learned, because of which it carries no verdict.
+        reason: Why there is nothing to judge it by; empty where it was judged.
     """
 
     contrast: Contrast
     verdict: Verdict
     difference: Estimate
+    level: float
+    size: float
     complete: int
     expected: int
     published: PublishedValue | None
     unlearned: tuple[str, ...] = ()
+    reason: str = ""
+
+    @property
+    def bound(self) -> float:
+        """The value above which the difference must lie; of an equivalence, the size on either side of 0."""
+        return self.contrast.margin if self.contrast.kind == "better" else -self.size
+
+    @property
+    def excess(self) -> float:
+        """By how much the mean is where it must be, below zero if it is not; NaN without a mean."""
+        if self.contrast.kind == "same":
+            return self.size - abs(self.difference.mean)
+        return self.difference.mean - self.bound
+
+    @property
+    def is_small(self) -> bool:
+        """Whether a verdict for or against a difference is about one below the size of interest."""
+        decided = self.verdict in (REPRODUCED, CONTRADICTED) and self.contrast.kind == "better"
+        return decided and -self.size < self.difference.low and self.difference.high < self.size
+
+    @property
+    def seeds(self) -> int | None:
+        """How many seeds would decide it in four of five cases, `None` where no number does; 0 where none is needed.
+
+        Once the whole interval is narrower than the size of interest, a claim of margin 0 is decided whatever the
+        truth. So is any other whose truth is not about at its bound.
+        """
+        if self.verdict != UNDECIDED or self.reason:
+            return 0
+        margin = abs(self.contrast.margin)
+        return _seeds_for_width(self.difference, self.size - margin if margin < self.size else self.size, self.level)
+
+    @property
+    def remark(self) -> str:
+        """What a verdict needs beside it: why it is undecided and what would decide it, or that it is about little."""
+        return _remark(self, self.seeds)
+
+
+def _remark(judged: JudgedContrast, seeds: int | None) -> str:
+    if judged.is_small:
+        return SMALL
+    if judged.verdict != UNDECIDED or judged.reason:
+        return judged.reason
+    if seeds is None:
+        images = judged.difference.covers_images
+        return "no number of seeds would decide it" if images else f"more than {MOST_SEEDS:,} seeds would decide it"
+    return f"{seeds:,} seeds would decide it" if seeds > judged.complete else AT_THE_BOUND
+
+
+def _seeds_for_width(found: Estimate, width: float, level: float) -> int | None:
+    """Return the fewest seeds with which an interval is narrower than `width` in four of five cases.
+
+    The part of it that is about test images stays, however many seeds there are.
+    """
+    of_images = float(special.ndtri((1 + level) / 2)) * found.image_error
+    if of_images >= width / 2:
+        return None
+    of_seeds = 2 * math.sqrt((width / 2) ** 2 - of_images**2)
+    return seeds_to_decide(found.interval_sd, of_seeds, level, found.df_per_seed)
 
 
 @dataclass(frozen=True)
@@ -75,15 +156,19 @@ class JudgedClaim:
         study: Name of the study.
         network: Name of the inspected network, or empty.
         claim: The claim.
-        verdict: The weakest verdict of its contrasts; `not enough runs` if none could be judged.
+        rank: Whether it is the study's primary claim, which is corrected for those of the report.
+        level: The level at which all its contrasts must hold.
+        verdict: The weakest verdict of its contrasts; *undecided* if none could be judged.
         decisive: The contrast that decided: of those with the weakest verdict, the one farthest on the wrong side.
-        contrasts: Every contrast that could be judged.
+        contrasts: Every contrast that is asked at this preset.
         left_out: Contrasts that name a variant which is not part of the study at this preset.
     """
 
     study: str
     network: str
     claim: Claim
+    rank: Rank
+    level: float
     verdict: Verdict
     decisive: JudgedContrast | None
     contrasts: tuple[JudgedContrast, ...]
@@ -96,18 +181,40 @@ class JudgedClaim:
 
     @property
     def held(self) -> int:
-        """How many contrasts point in the claimed direction."""
-        return sum(judged.verdict in (REPRODUCED, SAME_DIRECTION) for judged in self.contrasts)
+        """How many of its contrasts are reproduced."""
+        return sum(judged.verdict == REPRODUCED for judged in self.contrasts)
+
+    @property
+    def seeds(self) -> int | None:
+        """How many seeds would decide it: as many as each of its undecided contrasts takes, `None` for no number."""
+        counts = [judged.seeds for judged in self.contrasts]
+        known = [count for count in counts if count is not None]
+        return max(known, default=0) if len(known) == len(counts) else None
+
+    @property
+    def remark(self) -> str:
+        """What its verdict needs beside it; see `JudgedContrast.remark`."""
+        return _remark(self.decisive, self.seeds) if self.decisive else LEFT_OUT
+
+    @property
+    def words(self) -> str:
+        """The verdict in words, for example `reproduced, by less than the size of interest`."""
+        between = ": " if self.verdict == UNDECIDED else ", "
+        return f"{self.verdict}{between}{self.remark}" if self.remark else self.verdict
 
     def as_record(self) -> dict[str, str | float]:
         """Returns the verdict as plain data for tracking; what is not known is left out."""
         record: dict[str, str | float] = {"study": self.study, "claim": self.claim.name, "verdict": self.verdict}
+        record |= {"rank": self.rank}
         if self.network:
             record["network"] = self.network
+        if self.remark:
+            record["remark"] = self.remark
         if self.decisive is None:
             return record
         contrast, difference = self.decisive.contrast, self.decisive.difference
-        record |= {"better": ", ".join(contrast.better), "worse": ", ".join(contrast.worse), "margin": contrast.margin}
+        record |= {"better": ", ".join(contrast.better), "worse": ", ".join(contrast.worse), "kind": contrast.kind}
+        record |= {"margin": contrast.margin, "size": self.decisive.size, "level": self.decisive.level}
         numbers = {"difference": difference.mean, "low": difference.low, "high": difference.high}
         record |= {name: value for name, value in numbers.items() if math.isfinite(value)}
         if self.decisive.published:
@@ -117,64 +224,141 @@ class JudgedClaim:
 
 def verdicts(plan: Plan, results: Results) -> tuple[JudgedClaim, ...]:
     """Returns the verdict on every claim of every study of a plan, per inspected network."""
-    judged = (judge_study(study, summarize_study(study, plan, results)) for study in plan.studies)
+    judged = (judge_study(study, summarize_study(study, plan, results), plan) for study in plan.studies)
     return tuple(claim for claims in judged for claim in claims)
 
 
-def judge_study(study: Study, summary: StudySummary) -> tuple[JudgedClaim, ...]:
+def primary_claims(plan: Plan) -> int:
+    """Return how many primary claims a report plans, each once per inspected network.
+
+    What counts is what the plan asks, not what could be judged: the level must not depend on the results.
+    """
+    return sum(len(study.inspected) for study in plan.studies if _is_asked(study, study.primary_claim))
+
+
+def _is_asked(study: Study, claim: Claim | None) -> bool:
+    variants = {variant.name for variant in study.variants}
+    return claim is not None and any(variants >= set(contrast.variants) for contrast in claim.contrasts)
+
+
+def primary_level(plan: Plan) -> float:
+    """Return the level at which each primary claim is judged, so that all of a report hold together (Bonferroni)."""
+    return stricter(LEVEL, primary_claims(plan))
+
+
+def stricter(level: float, tries: int) -> float:
+    """Return the level of each of several intervals of which all cover the truth with the probability `level`."""
+    return 1 - (1 - level) / max(1, tries)
+
+
+def judge_study(study: Study, summary: StudySummary, plan: Plan) -> tuple[JudgedClaim, ...]:
     """Returns the verdicts on one study's claims, network by network."""
-    judged = []
+    level, judged = primary_level(plan), []
     for network in study.inspected:
         name = network.name if network else ""
         rows = {row.variant: row for row in summary.of_network(name)}
-        judged += [_judge_claim(study, name, claim, rows) for claim in study.claims]
+        at_chance = {row.variant for row in rows.values() if row_at_chance(study, row, plan)}
+        judge_of_rows = _Judge(study, rows, at_chance)
+        for claim in study.claims:
+            rank = rank_of(study, claim)
+            judged.append(judge_of_rows.judge_claim(name, claim, rank, level if rank == "primary" else LEVEL))
     return tuple(judged)
 
 
-def _judge_claim(study: Study, network: str, claim: Claim, rows: Mapping[str, VariantSummary]) -> JudgedClaim:
-    left_out = tuple(contrast for contrast in claim.contrasts if not rows.keys() >= set(contrast.variants))
-    judged = tuple(judge_contrast(study, contrast, rows) for contrast in claim.contrasts if contrast not in left_out)
-    decisive = min(judged, key=_weakness, default=None)
-    verdict = decisive.verdict if decisive else NOT_ENOUGH
-    return JudgedClaim(study.name, network, claim, verdict, decisive, judged, left_out)
+def rank_of(study: Study, claim: Claim) -> Rank:
+    """Return whether a claim is its study's primary one."""
+    return "primary" if claim == study.primary_claim else "exploratory"
 
 
-def _weakness(judged: JudgedContrast) -> tuple[int, float]:
-    beyond = judged.difference.mean - judged.contrast.margin
-    return WEAKEST_FIRST.index(judged.verdict), 0.0 if math.isnan(beyond) else beyond
+def row_at_chance(study: Study, row: VariantSummary, plan: Plan) -> bool:
+    """Whether a row's mean accuracy is what guessing has; false where it is unknown or the metric is another."""
+    cells = plan.cells_of_row(study.name, row.network, row.variant)
+    return row.estimate.is_known and is_at_chance(plan.node(cells[0].fingerprint).spec, study.metric, row.estimate.mean)
 
 
-def judge_contrast(study: Study, contrast: Contrast, rows: Mapping[str, VariantSummary]) -> JudgedContrast:
-    """Returns the verdict on one contrast from the rows of its variants.
+@dataclass(frozen=True)
+class _Judge:
+    """Judges the claims of one study on one network.
 
-    A row that never learned says nothing of what it varies, so that its contrasts carry no verdict. Where lower is
-    better the difference is turned round, so that above the margin always is the claimed direction.
+    Attributes:
+        study: The study.
+        rows: Its rows on that network, by variant.
+        at_chance: The variants whose accuracy is what guessing has.
     """
-    better, worse = ([rows[name] for name in side] for side in (contrast.better, contrast.worse))
-    found = difference(better, worse, study.metric, table=tuple(rows.values()))
-    turned = found if study.metric in HIGHER_IS_BETTER else found.turned
-    unlearned = tuple(row.variant for row in (*better, *worse) if row.unlearned)
-    return JudgedContrast(
-        contrast=contrast,
-        verdict=NOT_ENOUGH if unlearned else judge(turned, contrast.margin),
-        difference=turned,
-        complete=found.n,
-        expected=max(row.expected for row in (*better, *worse)),
-        published=published_contrast(study, contrast),
-        unlearned=unlearned,
-    )
+
+    study: Study
+    rows: Mapping[str, VariantSummary]
+    at_chance: Collection[str]
+
+    def judge_claim(self, network: str, claim: Claim, rank: Rank, level: float) -> JudgedClaim:
+        """Return the verdict on a claim at a level."""
+        asked = [contrast for contrast in claim.contrasts if self.rows.keys() >= set(contrast.variants)]
+        left_out = tuple(contrast for contrast in claim.contrasts if contrast not in asked)
+        judged = tuple(self._judge_contrast(contrast, level, len(asked)) for contrast in asked)
+        decisive = min(judged, key=_weakness, default=None)
+        verdict = decisive.verdict if decisive else UNDECIDED
+        return JudgedClaim(self.study.name, network, claim, rank, level, verdict, decisive, judged, left_out)
+
+    def _judge_contrast(self, contrast: Contrast, level: float, contrasts: int) -> JudgedContrast:
+        better, worse = ([self.rows[name] for name in side] for side in (contrast.better, contrast.worse))
+        found = difference(better, worse, self.study.metric, table=tuple(self.rows.values()))
+        turned = found if self.study.metric in HIGHER_IS_BETTER else found.turned
+        size = self.study.size_of_interest or telling(self.study.metric).size
+        unlearned = tuple(row.variant for row in (*better, *worse) if row.unlearned)
+        expected = max(row.expected for row in (*better, *worse))
+        nothing_there = bool(contrast.worse) and all(name in self.at_chance for name in contrast.variants)
+        reason = NEVER_LEARNED if unlearned else AT_CHANCE if nothing_there else _why_not(turned, expected)
+
+        def at(level: float) -> tuple[Estimate, Verdict]:
+            shown = turned.at(level)
+            return shown, UNDECIDED if reason else judge(shown, contrast.kind, size, contrast.margin)
+
+        shown, verdict = at(level)
+        if verdict != REPRODUCED:
+            level = stricter(level, contrasts)
+            shown, verdict = at(level)
+        published = published_contrast(self.study, contrast)
+        return JudgedContrast(
+            contrast, verdict, shown, level, size, found.n, expected, published, unlearned=unlearned, reason=reason
+        )
 
 
-def judge(difference: Estimate, margin: float) -> Verdict:
-    """Returns the verdict on a difference whose claimed direction is above `margin`.
+def _why_not(found: Estimate, expected: int) -> str:
+    """Return why there is no interval to judge a contrast by, or nothing if there is one."""
+    if found.has_interval:
+        return ""
+    if found.n < expected:
+        return MISSING_REPEAT
+    return ONE_SEED if found.n < 2 else NO_SPREAD
 
-    Seeds that all gave one value have no interval: what they say is a direction at best, never `reproduced` and
-    never `contradicted`.
+
+def _weakness(judged: JudgedContrast) -> tuple[int, bool, float]:
+    excess = judged.excess
+    # What could not be judged at all comes before what a few more seeds would decide.
+    return WEAKEST_FIRST.index(judged.verdict), not judged.reason, 0.0 if math.isnan(excess) else excess
+
+
+def judge(difference: Estimate, kind: Kind, size: float, margin: float = 0.0) -> Verdict:
+    """Return the verdict on a difference by its interval, whatever its level: a wrong one means that it misses.
+
+    Seeds that all gave one value have no interval, and so no verdict.
+
+    Args:
+        difference: Turned so that above zero is the claimed direction.
+        kind: What is stated of it.
+        size: The size of interest, above 0.
+        margin: Beyond which it is stated to lie, for the kind `better`.
     """
-    if difference.n < 2 or not difference.is_known:
-        return NOT_ENOUGH
-    if difference.has_interval and difference.low > margin:
+    if not difference.has_interval:
+        return UNDECIDED
+    low, high = difference.low, difference.high
+    within = -size < low and high < size
+    if kind == "same":
+        elsewhere = high < -size or low > size
+        return REPRODUCED if within else CONTRADICTED if elsewhere else UNDECIDED
+    bound = margin if kind == "better" else -size
+    if low > bound:
         return REPRODUCED
-    if difference.has_interval and difference.high < margin:
+    if high < bound:
         return CONTRADICTED
-    return SAME_DIRECTION if difference.mean > margin else NOT_REPRODUCED
+    return PRACTICALLY_SAME if within else UNDECIDED

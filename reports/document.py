@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from ablations.planning import Plan
 from ablations.study import Study
 from ablations.vocabulary import ATTENTION_GAP
-from reports import appendix, attention, claim_tables, figures, prose
+from reports import appendix, attention, claim_tables, figures, prose, schedule
 from reports.advice import advice_paragraph
 from reports.blocks import Block, Document, Facts, Figure, Items, Paragraph, Section
 from reports.canary import canary_facts, canary_paragraphs, canary_warning, judge_canaries, study_canaries
-from reports.claims import JudgedClaim, judge_study, verdicts
+from reports.claims import JudgedClaim, judge_study, row_at_chance, verdicts
 from reports.comparison_tables import comparisons_table, mcnemar_table
 from reports.costs import cost_reading, cost_table
-from reports.facts import MOST_TOLD_APART, trials_of
+from reports.facts import MOST_TOLD_APART, short_titles, trials_of
 from reports.launches import launch_facts, launches_table
 from reports.ledger import fairness_section, tuning_fact
 from reports.machines import machine_words, unrecorded_words
@@ -27,10 +27,15 @@ _TITLE = "Ablations of dynamic convolution"
 _METHOD = {"Intervals": INTERVALS, "How well they cover": COVERAGE, "p-values": P_VALUES}
 CLAIMS = (
     "A claim is one or more contrasts between rows. Each is judged by the mean over seeds of the paired difference and "
-    "its interval, against a margin that is 0 unless the claim says otherwise; the weakest contrast decides. Seeds "
-    "that all gave one value have no interval and are at best in the same direction. "
-    f"{claim_tables.UNCORRECTED} Of claims with nothing behind them about one in forty is reproduced by chance, and a "
-    "claim of many contrasts is easily contradicted in one."
+    "its interval, and there are three kinds: better, by more than a margin that is 0 unless the claim says otherwise; "
+    "at least as good, that is, worse by less than the size of interest (non-inferiority); the same, within ± the size "
+    "of interest (equivalence: two one-sided tests, here by the interval that is printed, at half the usual error). A "
+    "claim is reproduced if each of its contrasts is, at the claim's level. One of k contrasts is enough to contradict "
+    "it, and is judged with one k-th of the error. A wrong verdict always means an interval that misses the truth. "
+    "Seeds that all gave one value have no interval and decide nothing. "
+    f"{claim_tables.RANKS} The level of m primary claims is 1 − 0.05 / m (Bonferroni), whatever could be judged of "
+    "them. Seeds that would decide: those with which the interval is narrower than the size of interest in four of "
+    "five cases, by the spread that the contrast's interval rests on."
 )
 COUNTS = (
     "Parameters and multiply-adds are counted and exact for the network as it is built here. A latency is one "
@@ -72,9 +77,14 @@ def _summary(plan: Plan, results: Results, claims: Sequence[JudgedClaim]) -> Ite
     counted += launch_facts(results)
     counted += [("Canaries", canary_facts(canaries))] if canaries else []
     counted += [("Tuning", tuning_fact(plan))] if plan.trials else []
+    leads = schedule.leads(plan, results)
+    counted += [("Dynamic against static", schedule.lead_fact(leads))] if leads else []
     yield Facts((*prose.run_facts(plan, results), *counted))
     for caveat in prose.caveats(plan, results):
         yield Paragraph(caveat, "Caution", "caveat")
+    for words in (schedule.convergence_words(plan, results), schedule.trailing_words(leads)):
+        if words:
+            yield Paragraph(words, "Schedule", "caveat")
 
 
 def _study(study: Study, plan: Plan, results: Results, shown: dict[frozenset[str], str]) -> Iterator[Block]:
@@ -106,7 +116,7 @@ def _measured(study: Study, plan: Plan, results: Results) -> Iterator[Block]:
     yield Paragraph(first if not others else "Per inspected network:", "What the table shows")
     if others:
         yield Items((first, *others))
-    claims = claim_tables.claims_table(study, judge_study(study, summary), with_legend=len(plan.studies) == 1)
+    claims = claim_tables.claims_table(study, judge_study(study, summary, plan), with_legend=len(plan.studies) == 1)
     if claims is not None:
         yield claims
     advice = advice_paragraph(study, summary)
@@ -114,6 +124,21 @@ def _measured(study: Study, plan: Plan, results: Results) -> Iterator[Block]:
         yield advice
     yield from (paragraph for paragraph in canaries if paragraph.role != "alarm")
     yield from _study_caveats(study, plan, summary)
+    yield from _at_chance(study, plan, summary)
+
+
+def _at_chance(study: Study, plan: Plan, summary: StudySummary) -> Iterator[Block]:
+    for network in study.inspected:
+        rows = summary.of_network(network.name if network else "")
+        changed = [row for row in rows if study.variant(row.variant).intervention is not None]
+        reference = next(row for row in rows if row.variant == study.reference)
+        learned = reference not in changed and not reference.unlearned and reference.estimate.is_known
+        if not learned or not changed or row_at_chance(study, reference, plan):
+            continue
+        if all(row_at_chance(study, row, plan) for row in changed):
+            titles = short_titles(study)
+            words = schedule.chance_words(study, network.title if network else "", [titles[r.variant] for r in changed])
+            yield Paragraph(words, "At chance", "caveat")
 
 
 def _study_caveats(study: Study, plan: Plan, summary: StudySummary) -> Iterator[Block]:

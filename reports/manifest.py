@@ -168,13 +168,18 @@ def _claim(judged: JudgedClaim) -> Json:
         {
             "better": list(each.contrast.better),
             "worse": list(each.contrast.worse),
+            "kind": each.contrast.kind,
             "margin": each.contrast.margin,
+            "size": each.size,
+            "level": each.level,
             "verdict": each.verdict,
+            "reason": each.reason,
+            "seeds": each.seeds,
             "difference": _estimate(each.difference),
         }
         for each in judged.contrasts
     ]
-    return {"verdict": judged.verdict, "contrasts": contrasts}
+    return {"rank": judged.rank, "level": judged.level, "verdict": judged.verdict, "contrasts": contrasts}
 
 
 def with_manifest(document: Document, content: Json, plan: Plan, results: Results) -> Document:

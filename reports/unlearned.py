@@ -48,6 +48,24 @@ def why_unlearned(spec: TrialSpec, metrics: Mapping[str, float]) -> str:
     return ""
 
 
+def is_at_chance(spec: TrialSpec, metric: str, top1: float) -> bool:
+    """Return whether an accuracy is about what guessing has on the images of its split; false for any other metric.
+
+    Far below it is no guessing: such an evaluation is wrong in a way that says something.
+
+    Args:
+        spec: The training that is measured, or whose checkpoint is.
+        metric: What was measured.
+        top1: In per cent.
+    """
+    splits = {TEST_TOP1: "test", VAL_TOP1: "validation"}
+    classes = spec.data.facts.num_classes
+    if metric not in splits or classes < 2:
+        return False
+    guessed = 100 / classes
+    return abs(top1 - guessed) <= _chance(classes, _images(spec, splits[metric])) - guessed
+
+
 def _lowest_loss(classes: int, smoothing: float) -> float:
     """Return the entropy of smoothed labels, below which no cross-entropy comes."""
     shares = [1 - smoothing + smoothing / classes, *[smoothing / classes] * (classes - 1)]

@@ -64,7 +64,7 @@ def test_the_kinds_that_are_judged_by_the_size_of_interest() -> None:
 
 @pytest.mark.parametrize("kind", ["at_least_as_good", "same"])
 def test_only_a_difference_in_one_direction_has_a_margin(kind: str) -> None:
-    with pytest.raises(ValueError, match="has no margin, found 0.5.*size_of_interest"):
+    with pytest.raises(ValueError, match=r"has no margin, found 0\.5.*size_of_interest"):
         Contrast.model_validate({"better": ["a"], "worse": ["b"], "kind": kind, "margin": 0.5})
 
 
