@@ -15,6 +15,7 @@ from reports import statistics
 from reports.statistics import (
     Array,
     Estimate,
+    bartlett_p_value,
     contrast_interval,
     equal_spread_p_value,
     estimate,
@@ -138,20 +139,34 @@ def test_two_rows_are_a_paired_difference() -> None:
     assert _same(contrast_interval(table, [-1.0, 1.0]), paired_difference(second, first))
 
 
-def test_rows_that_differ_in_spread_are_a_paired_difference() -> None:
-    table = _table(4, 9)
-    table[3] = 80 + 1000 * np.random.default_rng(5).normal(size=9)
-    alone = estimate(tuple(table[1] - table[0]))
-    shared = contrast_interval(table, _contrast(4))
-    assert shared.df == pytest.approx(8.0, abs=1e-4)
-    assert (shared.low, shared.high) == pytest.approx((alone.low, alone.high), abs=1e-3)
+@pytest.mark.parametrize(("rows", "seeds"), [(3, 3), (4, 9), (8, 5)])
+@pytest.mark.parametrize("wild", [100.0, 1000.0])
+def test_a_wild_row_leaves_the_others_to_their_own_spread(rows: int, seeds: int, wild: float) -> None:
+    """One row that varies much more must not widen the comparisons of the others, nor lend them a spread."""
+    widths = []
+    for state in range(40):
+        table = _table(rows, seeds, state)
+        table[-1] = 80 + wild * np.random.default_rng(1000 + state).normal(size=seeds)
+        alone = estimate(tuple(table[1] - table[0]))
+        shared = contrast_interval(table, _contrast(rows))
+        widths.append((shared.high - shared.low) / (alone.high - alone.low))
+    assert np.median(widths) == pytest.approx(1.0, abs=0.02)
+    assert np.mean(widths) < 1.3
 
 
 def test_equal_spreads_are_tested_as_bartlett_does() -> None:
-    """Of independent rows around their own means; scipy's test has the same statistic and correction."""
     table = np.random.default_rng(3).normal(size=(5, 7)) * np.array([1, 2, 1, 3, 1])[:, None]
-    ours = equal_spread_p_value(table - table.mean(1, keepdims=True))
+    ours = bartlett_p_value(table.var(1, ddof=1), 6)
     assert float(ours) == pytest.approx(stats.bartlett(*table).pvalue)
+
+
+def test_equal_spreads_are_found_equal_and_a_wild_row_is_found() -> None:
+    draw = np.random.default_rng(1)
+    tables = draw.normal(size=(4000, 5, 9))
+    alike = equal_spread_p_value(tables - tables.mean(-1, keepdims=True))
+    assert 0.05 <= float((alike < 0.05).mean()) <= 0.12
+    tables[:, 2] *= 4
+    assert float((equal_spread_p_value(tables - tables.mean(-1, keepdims=True)) < 0.05).mean()) > 0.9
 
 
 @UNHURRIED
