@@ -10,7 +10,7 @@ from ablations.planning import Plan
 from ablations.published import PublishedValue
 from ablations.study import Study
 from reports.blocks import Cell, Column, Interval, Missing, Note, Number, Table, Text, Tone
-from reports.claims import AT_CHANCE, MEANINGS, WEAKEST_FIRST, JudgedClaim, JudgedContrast, Verdict, rank_of
+from reports.claims import AT_CHANCE, MEANINGS, JudgedClaim, JudgedContrast, Verdict, rank_of
 from reports.facts import short_titles
 from reports.formatting import number
 from reports.metrics import telling
@@ -71,12 +71,16 @@ _CONTRAST_COLUMNS = (
 _JUDGED = (
     "Ours: mean over seeds and interval of the paired difference in the contrast that decides, positive in the claimed "
     "direction; over seeds, and over test images too where all its rows measure the same checkpoints. Level: that of "
-    "the interval"
+    "this interval"
 )
 RANKS = (
     "Primary claims, one per study and inspected network, are judged at a level at which all of a report hold together "
     "in 95 %. The others are exploratory: judged one by one at 95 %, so that of many empty ones about one in forty is "
     "reproduced by chance."
+)
+SEEDS = (
+    "Of what is undecided, so many seeds would decide it in four of five cases: the fewer if the true difference is as "
+    "seen, the more whatever it is."
 )
 WEAKEST = (
     "The weakest contrast decides a claim; what speaks against one of several contrasts is judged at a stricter level."
@@ -90,8 +94,8 @@ def verdict_cell(verdict: Verdict) -> Text:
 
 def legend() -> Note:
     """Returns what the verdicts mean."""
-    words = "; ".join(f"{SIGNS[verdict]} {verdict}: {MEANINGS[verdict]}" for verdict in reversed(WEAKEST_FIRST))
-    return Note(f"{words[0].upper()}{words[1:]}. {WEAKEST} {RANKS}")
+    words = "; ".join(f"{SIGNS[verdict]} {verdict}: {meaning}" for verdict, meaning in MEANINGS.items())
+    return Note(f"{words[0].upper()}{words[1:]}. {WEAKEST} {RANKS} {SEEDS}")
 
 
 def claims_table(study: Study, claims: Sequence[JudgedClaim], *, with_legend: bool) -> Table | None:
@@ -101,6 +105,8 @@ def claims_table(study: Study, claims: Sequence[JudgedClaim], *, with_legend: bo
     rows, rules = grouped([(_network(study, judged), _claim_cells(study, judged)) for judged in claims])
     shown = {
         "network": bool(study.networks),
+        "must be": _has_bounds(claims),
+        "decided by": any(len(judged.contrasts) > 1 for judged in claims),
         "published": any(judged.decisive and judged.decisive.published for judged in claims),
     }
     columns, rows = _only(shown, _CLAIM_COLUMNS, rows)
@@ -111,13 +117,19 @@ def claims_table(study: Study, claims: Sequence[JudgedClaim], *, with_legend: bo
         *_without_verdict(study, claims),
         *_mark_notes(claims),
     )
-    return Table(f"{study.title}: claims", _claims_caption(study), columns, rows, notes, rules)
+    return Table(f"{study.title}: claims", _claims_caption(study, claims), columns, rows, notes, rules)
 
 
-def _claims_caption(study: Study) -> str:
+def _has_bounds(claims: Iterable[JudgedClaim]) -> bool:
+    """Whether a difference must lie elsewhere than above 0 in any of the contrasts that decide."""
+    return any(judged.decisive and judged.decisive.bound for judged in claims)
+
+
+def _claims_caption(study: Study, claims: Sequence[JudgedClaim]) -> str:
     what = {" points": "points"}.get(telling(study.metric).unit, f"units of “{telling(study.metric).heading}”")
     size = study.size_of_interest or telling(study.metric).size
-    return f"Published findings held against our runs, in {what}. {_JUDGED}. The size of interest is {size:g}."
+    bound = "" if _has_bounds(claims) else "; it must lie above 0"
+    return f"Published findings held against our runs, in {what}. {_JUDGED}{bound}. The size of interest is {size:g}."
 
 
 def _only(shown: Mapping[str, bool], columns: Columns, rows: Rows) -> tuple[Columns, Rows]:
@@ -146,8 +158,8 @@ def _level(judged: JudgedContrast | None) -> Cell:
 
 
 def level_words(level: float) -> str:
-    """Return the level of an interval in per cent, with as many decimals as it takes: `95 %`, `98.33 %`."""
-    decimals = max(2, math.ceil(-math.log10(1 - level)))
+    """Return the level of an interval in per cent, with two digits of its error or more: `95 %`, `98.33 %`."""
+    decimals = max(2, math.ceil(-math.log10(100 * (1 - level))) + 1)
     return f"{100 * level:.{decimals}f}".rstrip("0").rstrip(".") + " %"
 
 
@@ -245,9 +257,8 @@ def overview_table(plan: Plan, claims: Sequence[JudgedClaim]) -> Table:
         [(studies[judged.study].title, _overview_cells(studies[judged.study], judged)) for judged in claims]
     )
     columns, rows = _only({"network": any(judged.network for judged in claims)}, _OVERVIEW_COLUMNS, rows)
-    caption = (
-        f"All claims of this report. {_JUDGED}: points of accuracy or, of the attention profile, entropy from 0 to 1."
-    )
+    what = "points of accuracy or, of the attention profile, entropy from 0 to 1"
+    caption = f"All claims of this report, in {what}. {_JUDGED}."
     return Table("Verdicts", caption, columns, rows, (legend(), *_mark_notes(claims)), rules)
 
 
@@ -267,7 +278,7 @@ def _overview_cells(study: Study, judged: JudgedClaim) -> tuple[Cell, ...]:
 def verdict_counts(claims: Iterable[JudgedClaim]) -> str:
     """Returns how many claims have which verdict, for example `2 reproduced, 1 contradicted`."""
     found = [judged.verdict for judged in claims]
-    counts = [(found.count(verdict), verdict) for verdict in reversed(WEAKEST_FIRST)]
+    counts = [(found.count(verdict), verdict) for verdict in MEANINGS]
     return ", ".join(f"{count} {verdict}" for count, verdict in counts if count)
 
 

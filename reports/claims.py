@@ -11,9 +11,11 @@ claims are exploratory and judged at 95 %, uncorrected.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from scipy import special
@@ -27,7 +29,7 @@ from reports.differences import difference
 from reports.metrics import telling
 from reports.published import published_contrast
 from reports.results import Results
-from reports.statistics import LEVEL, MOST_SEEDS, Estimate, seeds_to_decide
+from reports.statistics import LEVEL, MOST_SEEDS, Estimate, seeds_for_better, seeds_to_decide
 from reports.summary import StudySummary, VariantSummary, summarize_study
 from reports.unlearned import is_at_chance
 
@@ -43,20 +45,64 @@ WEAKEST_FIRST: tuple[Verdict, ...] = (CONTRADICTED, PRACTICALLY_SAME, UNDECIDED,
 """Of several contrasts, the verdict that stands first here is the claim's."""
 
 MEANINGS: dict[Verdict, str] = {
-    REPRODUCED: "the interval lies where the claim says",
-    CONTRADICTED: "the whole interval lies elsewhere",
-    PRACTICALLY_SAME: "the interval includes what the claim excludes, and lies within ± the size of interest",
-    UNDECIDED: "the runs do not say, one way or the other",
+    REPRODUCED: "the whole interval lies where the claim says",
+    PRACTICALLY_SAME: "the interval lies within ± the size of interest, on both sides of what the claim asks for",
+    CONTRADICTED: "the whole interval lies where the claim says it does not",
+    UNDECIDED: "the runs do not say; beside it stands what would decide it",
 }
+"""What each verdict means, in the order in which they are told."""
 
-LEFT_OUT = "its rows are left out at this preset"
-MISSING_REPEAT = "a repeat is missing"
-ONE_SEED = "one seed has no interval"
-NO_SPREAD = "all seeds gave the same difference"
+LEFT_OUT = "rows left out"
+MISSING_REPEAT = "missing repeat"
+ONE_SEED = "one seed"
+NO_SPREAD = "no spread over seeds"
 NEVER_LEARNED = "carries no verdict: a row never learned"
-AT_CHANCE = "carries no verdict: all its rows are at chance"
+AT_CHANCE = "carries no verdict: all at chance"
 SMALL = "by less than the size of interest"
-AT_THE_BOUND = "the difference lies about at the bound"
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """How many seeds would decide what is undecided, with 80 % power.
+
+    Attributes:
+        at_least: If the true difference is as seen, `None` where no number does.
+        at_most: Whatever it is: so many that the whole interval is narrower than the size of interest. A claim of
+            margin 0 is decided then, and any other whose truth is not about at its bound. `None` where no number does.
+        needed: Whether seeds are what is missing.
+    """
+
+    at_least: int | None = None
+    at_most: int | None = None
+    needed: bool = False
+
+    def beyond(self, seeds: int) -> Seeds:
+        """Return the same for what so many seeds have left undecided: one more at the least."""
+        enough = self.at_most is not None and self.at_most <= seeds
+        at_least = None if self.at_least is None else max(self.at_least, seeds + 1)
+        return Seeds(at_least, None if enough else self.at_most, self.needed)
+
+    def and_also(self, other: Seeds) -> Seeds:
+        """Return how many would decide both."""
+        if not (self.needed and other.needed):
+            return self if self.needed else other
+        return Seeds(_most(self.at_least, other.at_least), _most(self.at_most, other.at_most), needed=True)
+
+    @property
+    def words(self) -> str:
+        """The numbers as a table has them, for example `20 seeds`, `4 to 5,044 seeds`, `4 seeds or more`."""
+        low, high = self.at_least, self.at_most
+        if not self.needed:
+            return ""
+        if low is None and high is None:
+            return f"over {MOST_SEEDS:,} seeds"
+        if low is None or high is None:
+            return f"{high:,} seeds" if low is None else f"{low:,} seeds or more"
+        return f"{low:,} to {high:,} seeds" if low < high else f"{high:,} seeds"
+
+
+def _most(number: int | None, other: int | None) -> int | None:
+    return None if number is None or other is None else max(number, other)
 
 
 @dataclass(frozen=True)
@@ -107,17 +153,16 @@ class JudgedContrast:
         decided = self.verdict in (REPRODUCED, CONTRADICTED) and self.contrast.kind == "better"
         return decided and -self.size < self.difference.low and self.difference.high < self.size
 
-    @property
-    def seeds(self) -> int | None:
-        """How many seeds would decide it in four of five cases, `None` where no number does; 0 where none is needed.
-
-        Once the whole interval is narrower than the size of interest, a claim of margin 0 is decided whatever the
-        truth. So is any other whose truth is not about at its bound.
-        """
+    @cached_property
+    def seeds(self) -> Seeds:
+        """The seeds that would decide it; none where it is decided, or where something else is missing."""
         if self.verdict != UNDECIDED or self.reason:
-            return 0
+            return Seeds()
         margin = abs(self.contrast.margin)
-        return _seeds_for_width(self.difference, self.size - margin if margin < self.size else self.size, self.level)
+        width = self.size - margin if margin < self.size else self.size
+        at_most = _seeds_for_width(self.difference, width, self.level)
+        at_least = _seeds_as_seen(self.difference, abs(self.excess), self.level)
+        return Seeds(at_least, at_most, needed=True).beyond(self.complete)
 
     @property
     def remark(self) -> str:
@@ -125,15 +170,8 @@ class JudgedContrast:
         return _remark(self, self.seeds)
 
 
-def _remark(judged: JudgedContrast, seeds: int | None) -> str:
-    if judged.is_small:
-        return SMALL
-    if judged.verdict != UNDECIDED or judged.reason:
-        return judged.reason
-    if seeds is None:
-        images = judged.difference.covers_images
-        return "no number of seeds would decide it" if images else f"more than {MOST_SEEDS:,} seeds would decide it"
-    return f"{seeds:,} seeds would decide it" if seeds > judged.complete else AT_THE_BOUND
+def _remark(judged: JudgedContrast, seeds: Seeds) -> str:
+    return SMALL if judged.is_small else judged.reason or seeds.words
 
 
 def _seeds_for_width(found: Estimate, width: float, level: float) -> int | None:
@@ -141,11 +179,24 @@ def _seeds_for_width(found: Estimate, width: float, level: float) -> int | None:
 
     The part of it that is about test images stays, however many seeds there are.
     """
-    of_images = float(special.ndtri((1 + level) / 2)) * found.image_error
+    of_images = _half_of_images(found, level)
     if of_images >= width / 2:
         return None
     of_seeds = 2 * math.sqrt((width / 2) ** 2 - of_images**2)
     return seeds_to_decide(found.interval_sd, of_seeds, level, found.df_per_seed)
+
+
+def _seeds_as_seen(found: Estimate, beyond: float, level: float) -> int | None:
+    """Return the fewest seeds with which an interval ends before a bound that is `beyond` away, in four of five cases.
+
+    The half width of an interval over seeds and images is at most the sum of both parts.
+    """
+    left = beyond - _half_of_images(found, level)
+    return seeds_for_better(found.interval_sd, left, level, found.df_per_seed) if left > 0 else None
+
+
+def _half_of_images(found: Estimate, level: float) -> float:
+    return float(special.ndtri((1 + level) / 2)) * found.image_error
 
 
 @dataclass(frozen=True)
@@ -184,23 +235,25 @@ class JudgedClaim:
         """How many of its contrasts are reproduced."""
         return sum(judged.verdict == REPRODUCED for judged in self.contrasts)
 
-    @property
-    def seeds(self) -> int | None:
-        """How many seeds would decide it: as many as each of its undecided contrasts takes, `None` for no number."""
-        counts = [judged.seeds for judged in self.contrasts]
-        known = [count for count in counts if count is not None]
-        return max(known, default=0) if len(known) == len(counts) else None
+    @cached_property
+    def seeds(self) -> Seeds:
+        """The seeds that would decide it: as many as the neediest of its undecided contrasts takes."""
+        return functools.reduce(Seeds.and_also, (judged.seeds for judged in self.contrasts), Seeds())
 
     @property
     def remark(self) -> str:
         """What its verdict needs beside it; see `JudgedContrast.remark`."""
-        return _remark(self.decisive, self.seeds) if self.decisive else LEFT_OUT
+        return (
+            _remark(self.decisive, self.seeds if self.verdict == UNDECIDED else Seeds()) if self.decisive else LEFT_OUT
+        )
 
     @property
     def words(self) -> str:
         """The verdict in words, for example `reproduced, by less than the size of interest`."""
-        between = ": " if self.verdict == UNDECIDED else ", "
-        return f"{self.verdict}{between}{self.remark}" if self.remark else self.verdict
+        if self.verdict != UNDECIDED:
+            return f"{self.verdict}, {self.remark}" if self.remark else self.verdict
+        decides = " would decide it" if self.seeds.needed and self.remark == self.seeds.words else ""
+        return f"{self.verdict}: {self.remark}{decides}"
 
     def as_record(self) -> dict[str, str | float]:
         """Returns the verdict as plain data for tracking; what is not known is left out."""

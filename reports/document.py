@@ -34,8 +34,10 @@ CLAIMS = (
     "it, and is judged with one k-th of the error. A wrong verdict always means an interval that misses the truth. "
     "Seeds that all gave one value have no interval and decide nothing. "
     f"{claim_tables.RANKS} The level of m primary claims is 1 − 0.05 / m (Bonferroni), whatever could be judged of "
-    "them. Seeds that would decide: those with which the interval is narrower than the size of interest in four of "
-    "five cases, by the spread that the contrast's interval rests on."
+    "them. Seeds that would decide are those that do so in four of five cases, by the spread that the contrast's own "
+    "interval rests on. If two numbers are given, the first holds if the true difference is as seen, the second "
+    "whatever it is: the whole interval is then narrower than the size of interest. A truth about at the bound of a "
+    "claim is decided by no number, and no number of seeds makes up for few test images."
 )
 COUNTS = (
     "Parameters and multiply-adds are counted and exact for the network as it is built here. A latency is one "

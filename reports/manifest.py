@@ -174,7 +174,7 @@ def _claim(judged: JudgedClaim) -> Json:
             "level": each.level,
             "verdict": each.verdict,
             "reason": each.reason,
-            "seeds": each.seeds,
+            "seeds": [each.seeds.at_least, each.seeds.at_most],
             "difference": _estimate(each.difference),
         }
         for each in judged.contrasts

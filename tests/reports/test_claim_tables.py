@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from ablations.claims import Claim, Contrast, better_than
 from ablations.planning import Plan
 from ablations.study import Scale, Study
 from reports.blocks import Document, Interval, Missing, Number, Table, Text
-from reports.claim_tables import SIGNS, claims_table, overview_table, verdict_cell, verdict_counts
+from reports.claim_tables import SIGNS, claims_table, level_words, overview_table, verdict_cell, verdict_counts
 from reports.claims import MEANINGS, WEAKEST_FIRST, verdicts
 from reports.document import build_document
 from reports.formatting import set_rows
@@ -57,26 +58,63 @@ def _claims_of(plan: Plan, results: Results, study: Study) -> Table:
 def test_a_row_per_claim_by_hand(claimed: Plan, results: Results) -> None:
     """τ = 30 minus static is 2, 3, 1: 2 ± 2.48. τ = 20 has a missing repeat; against a margin of 50 static decides."""
     table = _claims_of(claimed, results, claimed.studies[1])
-    headings = ["claim", "verdict", "decided by", "ours", "margin", "contrasts", "published"]
+    headings = ["claim", "rank", "verdict", "remark", "decided by", "ours", "level", "must be", "published"]
     assert [column.heading for column in table.columns] == headings
     rows = [[cell.text for cell in row] for row in set_rows(table)]
-    ours = "+2.00 [−0.48, +4.48]"
-    assert rows[0] == ["warm beats static", "↗ same direction", "τ = 30 vs. static", ours, "0.00", "1 of 1", "+4.0"]
-    assert rows[1] == ["warm beats cool", "× contradicted", "τ = 30 vs. static", ours, "+50.00", "0 of 2", "+4.0"]
-    assert "it must lie above the margin" in table.caption
+    # Two primary claims of this report, since the other study inspects two networks: three in all.
+    half = _t(1 - 0.05 / 3) / math.sqrt(3)
+    ours = f"+2.00 [−{half - 2:.2f}, +{2 + half:.2f}]"
+    ends = ("τ = 30 vs. static", ours, "98.33 %", "> 0.0", "+4.0")
+    assert rows[0][:3] == ["warm beats static", "primary", "… undecided"]
+    assert rows[0][4:] == list(ends)
+    half = _t(0.975) / math.sqrt(3)
+    ours = f"+2.00 [−{half - 2:.2f}, +{2 + half:.2f}]"
+    ends = ("τ = 30 vs. static", ours, "97.5 %", "> +50.0", "+4.0")
+    assert rows[1] == ["warm beats cool", "exploratory", "× contradicted", "", *ends]
+    assert "The size of interest is 1." in table.caption
+
+
+def _t(level: float) -> float:
+    """Return the quantile of Student's t of two degrees of freedom."""
+    return level / math.sqrt((1 - level**2) / 2)
 
 
 def test_rows_of_inspected_networks(claimed: Plan, results: Results) -> None:
     table = _claims_of(claimed, results, claimed.studies[0])
-    assert [column.heading for column in table.columns][:2] == ["network", "claim"]
+    headings = ["network", "claim", "rank", "verdict", "remark", "ours", "level", "published"]
+    assert [column.heading for column in table.columns] == headings
     assert [row[0] for row in table.rows] == [Text("τ = 30"), Text("τ = 20")]
     assert table.rules == (1,)
-    assert table.rows[1][4] == Missing("n = 0/3")
-    assert table.rows[0][2] == Text("✓ reproduced", tone="good")
-    assert isinstance(table.rows[0][4], Interval)
+    assert table.rows[1][4:7] == (Text("missing repeat"), Missing("n = 0/3"), Missing())
+    assert table.rows[0][3] == Text("✓ reproduced", tone="good")
+    assert isinstance(table.rows[0][5], Interval)
     assert table.rows[0][-1] == Number(69.3, 1, signed=True, marks=("B",))
     assert [note.mark for note in table.notes] == ["B"]
     assert "it must lie above 0" in table.caption
+
+
+@pytest.mark.parametrize(
+    ("contrast", "bound"),
+    [
+        (Contrast(better=("tau_30",), worse=("static",), margin=0.25), "> +0.25"),
+        (Contrast(better=("tau_30",), worse=("static",), kind="at_least_as_good"), "> −1.0"),
+        (Contrast(better=("tau_30",), worse=("static",), kind="same"), "within ±1"),
+    ],
+)
+def test_where_the_difference_must_lie(results: Results, contrast: Contrast, bound: str) -> None:
+    study = _with(TEMPERATURE, Claim(name="x", statement="X.", contrasts=(contrast,)))
+    plan = plan_of(study)
+    table = _claims_of(plan, results, plan.studies[0])
+    place = [column.heading for column in table.columns].index("must be")
+    assert table.rows[0][place] == Text(bound)
+
+
+@pytest.mark.parametrize(
+    ("level", "words"),
+    [(0.95, "95 %"), (0.975, "97.5 %"), (1 - 0.05 / 3, "98.33 %"), (0.99, "99 %"), (1 - 5e-5, "99.995 %")],
+)
+def test_a_level_has_as_many_decimals_as_it_takes(level: float, words: str) -> None:
+    assert level_words(level) == words
 
 
 def test_no_published_number_no_column(claimed: Plan, results: Results) -> None:
@@ -92,7 +130,9 @@ def test_rows_left_out_are_named() -> None:
     plan = plan_of(_with(TEMPERATURE, claim).model_copy(update={"scales": scales}), seeds=2)
     results = results_of(plan, {"tau_20": (1.0, 2.0), "tau_30": (2.0, 4.0)})
     table = _claims_of(plan, results, plan.studies[0])
-    assert table.rows[0][1:4] == (verdict_cell("not enough runs"), Missing("rows left out"), Missing())
+    rank = Text("primary")
+    cells = (rank, verdict_cell("undecided"), Text("rows left out"), Missing(), Missing())
+    assert table.rows[0][1:6] == cells
     assert table.notes[0].text == "Not asked at this preset for “x”: τ = 20 and τ = 30 vs. static."
 
 
@@ -113,14 +153,14 @@ def test_several_studies_begin_with_an_overview(claimed: Plan, results: Results,
     first = told.sections[0].blocks[0]
     assert first == overview_table(claimed, verdicts(claimed, results))
     assert isinstance(first, Table)
-    assert [[cell.text for cell in row][:4] for row in set_rows(first)] == [
-        ["Kernel aggregation", "attention matters", "τ = 30", "✓ reproduced"],
-        ["", "attention matters", "τ = 20", "… not enough runs"],
-        ["Softmax temperature", "warm beats static", "", "↗ same direction"],
-        ["", "warm beats cool", "", "× contradicted"],
+    assert [[cell.text for cell in row][:5] for row in set_rows(first)] == [
+        ["Kernel aggregation", "attention matters", "τ = 30", "primary", "✓ reproduced"],
+        ["", "attention matters", "τ = 20", "primary", "… undecided"],
+        ["Softmax temperature", "warm beats static", "", "primary", "… undecided"],
+        ["", "warm beats cool", "", "exploratory", "× contradicted"],
     ]
-    assert "not corrected" in first.notes[0].text
-    counted = "1 reproduced, 1 same direction, 1 not enough runs, 1 contradicted"
+    assert "exploratory: judged one by one at 95 %" in first.notes[0].text
+    counted = "1 reproduced, 1 contradicted, 2 undecided"
     assert verdict_counts(verdicts(claimed, results)) == counted
 
 
@@ -128,7 +168,7 @@ def test_one_study_has_the_legend_under_its_table(results: Results) -> None:
     document = build_document(plan_of(_with(TEMPERATURE, *CLAIMS)), results)
     assert [section.title for section in document.sections] == ["Softmax temperature"]
     tables = [block for block in document.sections[0].blocks if isinstance(block, Table)]
-    assert "the interval lies above the margin" in tables[1].notes[0].text
+    assert "the whole interval lies where the claim says" in tables[1].notes[0].text
 
 
 def test_every_contrast_is_in_the_appendix(told: Document) -> None:
@@ -136,7 +176,8 @@ def test_every_contrast_is_in_the_appendix(told: Document) -> None:
     statements, contrasts = section.blocks
     assert isinstance(statements, Table)
     assert isinstance(contrasts, Table)
-    assert [row[2].text for row in set_rows(statements)] == [c.statement for c in (MATTERS, *CLAIMS)]
+    assert [row[2].text for row in set_rows(statements)] == ["primary", "primary", "exploratory"]
+    assert [row[3].text for row in set_rows(statements)] == [c.statement for c in (MATTERS, *CLAIMS)]
     rows = [[cell.text for cell in row] for row in set_rows(contrasts)]
     assert [row[0] for row in rows] == [
         "τ = 30: attention matters",
@@ -145,7 +186,15 @@ def test_every_contrast_is_in_the_appendix(told: Document) -> None:
         "warm beats cool",
         "",
     ]
-    assert rows[3][1:] == ["τ = 30 vs. τ = 20", "… not enough runs", "— n = 2/3", "+0.5", "0.0"]
+    assert rows[3][1:] == [
+        "τ = 30 vs. τ = 20",
+        "… undecided",
+        "missing repeat",
+        "— n = 2/3",
+        "—",
+        "> +0.5",
+        "0.0",
+    ]
 
 
 def test_every_renderer_tells_the_verdicts(told: Document, out: Path) -> None:
@@ -159,7 +208,7 @@ def test_every_renderer_tells_the_verdicts(told: Document, out: Path) -> None:
     path = out / "report.pdf"
     path.write_bytes(compile_pdf(told, dict.fromkeys(figures, drawing)))
     text = "\n".join(page.extract_text() for page in PdfReader(path).pages)
-    for words in ("✓ reproduced", "↗ same direction", "× contradicted", "… not enough runs", "Verdicts"):
+    for words in ("✓ reproduced", "× contradicted", "… undecided", "exploratory", "98.33 %", "Verdicts"):
         assert words in text
 
 

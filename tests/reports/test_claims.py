@@ -14,8 +14,8 @@ from ablations.planning import Plan
 from ablations.registry import available_studies
 from ablations.study import InspectedNetwork, Study, Variant
 from reports import verdicts
-from reports.claims import JudgedClaim, JudgedContrast, Verdict, judge, primary_claims, primary_level
-from reports.statistics import Estimate, estimate, power_narrow
+from reports.claims import JudgedClaim, JudgedContrast, Seeds, Verdict, judge, primary_claims, primary_level
+from reports.statistics import Estimate, estimate, power_better, power_narrow
 from tests.reports.everything import results_of, whole_plan
 from tests.reports.made_up import plan_of
 
@@ -80,11 +80,11 @@ def test_each_verdict(values: tuple[float, ...], verdict: Verdict) -> None:
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
-        ((2.0, None, 2.0), "a repeat is missing"),
-        ((None, None, None), "a repeat is missing"),
-        ((2.0, 2.0, 2.0), "all seeds gave the same difference"),
-        ((0.0, 0.0, 0.0), "all seeds gave the same difference"),
-        ((-2.0, -2.0, -2.0), "all seeds gave the same difference"),
+        ((2.0, None, 2.0), "missing repeat"),
+        ((None, None, None), "missing repeat"),
+        ((2.0, 2.0, 2.0), "no spread over seeds"),
+        ((0.0, 0.0, 0.0), "no spread over seeds"),
+        ((-2.0, -2.0, -2.0), "no spread over seeds"),
     ],
 )
 def test_without_an_interval_it_is_undecided_for_a_reason(values: tuple[float | None, ...], reason: str) -> None:
@@ -164,21 +164,48 @@ def test_a_small_difference_is_told_as_small(values: tuple[float, ...], words: s
 
 
 def test_the_seeds_that_would_decide_come_from_the_spread_of_the_contrast() -> None:
-    """Of AROUND, sd 0.866: so many that the whole interval is narrower than 1 point in four of five cases."""
-    found = _judge(_study(_claim(*A_OVER_B)), {"a": AROUND})
-    wider = _judge(_study(_claim(*A_OVER_B)), {"a": tuple(10 * value for value in AROUND)})
-    assert found.seeds is not None
-    assert wider.seeds is not None
-    assert power_narrow(found.seeds, math.sqrt(0.75), 1.0) >= 0.8 > power_narrow(found.seeds - 1, math.sqrt(0.75), 1.0)
-    assert wider.seeds > 50 * found.seeds
-    assert found.words == f"undecided: {found.seeds} seeds would decide it"
-    none = _judge(_study(_claim(*A_OVER_B)), {"a": tuple(1000 * value for value in AROUND)})
-    assert (none.seeds, none.remark) == (None, "more than 100,000 seeds would decide it")
+    """Of AROUND, sd 0.866 around 0.5: in any case, so many that the interval is narrower than 1 point."""
+    sd, found = math.sqrt(0.75), _judge(_study(_claim(*A_OVER_B)), {"a": AROUND})
+    few, many = found.seeds.at_least, found.seeds.at_most
+    assert few is not None
+    assert many is not None
+    assert power_narrow(many, sd, 1.0) >= 0.8 > power_narrow(many - 1, sd, 1.0)
+    assert power_better(few, sd, 0.5) >= 0.8 > power_better(few - 1, sd, 0.5)
+    assert many < few, "in any case is more than if it is as seen, or the only number"
+    assert found.words == f"undecided: {many} seeds would decide it"
+
+
+@pytest.mark.parametrize(
+    ("at_least", "at_most", "words"),
+    [
+        (4, 20, "4 to 20 seeds"),
+        (20, 20, "20 seeds"),
+        (30, 20, "20 seeds"),
+        (None, 20, "20 seeds"),
+        (1200, None, "1,200 seeds or more"),
+        (None, None, "over 100,000 seeds"),
+    ],
+)
+def test_seeds_in_words(at_least: int | None, at_most: int | None, words: str) -> None:
+    assert Seeds(at_least, at_most, needed=True).words == words
+    assert Seeds(at_least, at_most).words == ""
+
+
+def test_a_claim_takes_as_many_seeds_as_its_neediest_contrast() -> None:
+    wide = (10.0, -5.0, 10.0)
+    claim = _claim(*better_than("a", "b", "c", "d"))
+    found = _judge(_study(claim), {"a": (0.0,) * 3, "b": AROUND, "c": wide, "d": (*_minus(ABOVE)[:2], None)})
+    by_name = {judged.contrast.worse[0]: judged for judged in found.contrasts}
+    assert not by_name["d"].seeds.needed
+    assert found.remark == "missing repeat"
+    assert found.seeds.at_most == by_name["c"].seeds.at_most
+    assert (by_name["c"].seeds.at_most or 0) > (by_name["b"].seeds.at_most or 0)
 
 
 def test_a_margin_leaves_less_room_and_so_takes_more_seeds() -> None:
     counts = [
-        _judge(_study(_claim(*better_than("a", "b", margin=margin))), {"a": AROUND}).seeds for margin in (0.0, 0.5)
+        _judge(_study(_claim(*better_than("a", "b", margin=margin))), {"a": AROUND}).seeds.at_most
+        for margin in (0.0, 0.5)
     ]
     assert counts[0] is not None
     assert counts[1] is not None
@@ -199,15 +226,20 @@ def test_the_size_of_interest_is_the_study_s() -> None:
 def test_a_difference_at_the_bound_is_not_promised_a_verdict() -> None:
     """−1 ± 0.25 is narrow enough, and more seeds need not tell on which side of −1 it is."""
     found = _judge(_study(_claim(*at_least_as_good_as("a", "b"))), {"a": (-1.0, -1.1, -0.9)})
-    assert (found.verdict, found.remark) == ("undecided", "the difference lies about at the bound")
+    assert (found.verdict, found.remark) == ("undecided", "over 100,000 seeds")
+    near = _judge(_study(_claim(*at_least_as_good_as("a", "b"))), {"a": (-0.9, -1.0, -0.8)})
+    assert near.seeds.at_least is not None
+    assert near.remark == f"{near.seeds.at_least} seeds or more"
 
 
 @pytest.mark.parametrize("covered", [False, True])
 def test_no_number_of_seeds_makes_up_for_test_images(covered: bool) -> None:
-    found = Estimate(0.2, 0.1, -0.9, 1.3, 3, covered, df=2.0, error=0.01, image_error=0.5 if covered else 0.0)
-    judged = JudgedContrast(A_OVER_B[0], "undecided", found, 0.95, 1.0, 3, 3, None)
-    assert (judged.seeds is None) == covered
-    assert (judged.remark == "no number of seeds would decide it") == covered
+    """Images alone give a half width of 1.96 · 0.5, whatever the seeds: an interval can exclude 0 at 3, not at 0.5."""
+    for mean, is_far in ((0.5, False), (3.0, True)):
+        found = Estimate(mean, 0.1, -1.0, 7.0, 3, covered, df=2.0, error=0.9, image_error=0.5 if covered else 0.0)
+        seeds = JudgedContrast(A_OVER_B[0], "undecided", found, 0.95, 1.0, 3, 3, None).seeds
+        assert (seeds.at_most is None) == covered
+        assert (seeds.at_least is None) == (covered and not is_far)
 
 
 def test_all_contrasts_at_the_level_or_one_at_a_stricter_one() -> None:
@@ -266,7 +298,7 @@ def test_what_is_all_at_chance_carries_no_verdict(level: float, verdict: Verdict
     around = (level - 0.01, level, level + 0.01)
     found = _judge(_study(_claim(*A_OVER_B)), {"a": around, "b": (10.0, 10.0, 10.0)})
     assert found.verdict == verdict
-    assert found.remark == ("carries no verdict: all its rows are at chance" if verdict == "undecided" else "")
+    assert found.remark == ("carries no verdict: all at chance" if verdict == "undecided" else "")
 
 
 def test_the_interval_is_paired_and_by_hand() -> None:
@@ -281,14 +313,14 @@ def test_the_interval_is_paired_and_by_hand() -> None:
 
 def test_one_seed_is_not_enough() -> None:
     found = _judge(_study(_claim(*A_OVER_B)), {"a": (50.0,)}, seeds=1)
-    assert found.words == "undecided: one seed has no interval"
+    assert found.words == "undecided: one seed"
     assert found.decisive is not None
     assert (found.decisive.difference.mean, found.decisive.difference.has_interval) == (50.0, False)
 
 
 def test_a_missing_repeat_of_the_other_side_counts_too() -> None:
     found = _judge(_study(_claim(*A_OVER_B)), {"a": ABOVE, "b": (0.0, 0.0, None)})
-    assert found.words == "undecided: a repeat is missing"
+    assert found.words == "undecided: missing repeat"
     assert found.decisive is not None
     assert (found.decisive.difference.n, found.decisive.complete, found.decisive.expected) == (2, 2, 3)
     assert not found.decisive.difference.is_known
@@ -362,7 +394,7 @@ def test_rows_that_are_not_asked_are_left_out() -> None:
     assert found.left_out == (claim.contrasts[1],)
     alone = study.model_copy(update={"variants": study.variants[:1]})
     assert (_judge(alone, {}).words, _judge(alone, {}).decisive) == (
-        "undecided: its rows are left out at this preset",
+        "undecided: rows left out",
         None,
     )
 

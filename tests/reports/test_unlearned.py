@@ -115,9 +115,9 @@ def test_its_contrasts_carry_no_verdict_and_others_do() -> None:
     study = _study(*CLAIMS)
     plan, results = _with_unlearned(study, "c")
     one, both = verdicts(plan, results)
-    assert (one.verdict, both.verdict) == ("reproduced", "not enough runs")
+    assert (one.verdict, both.words) == ("reproduced", "undecided: carries no verdict: a row never learned")
     assert [contrast.unlearned for contrast in both.contrasts] == [(), ("c",)]
-    judged = judge_study(plan.studies[0], summarize_study(plan.studies[0], plan, results))
+    judged = judge_study(plan.studies[0], summarize_study(plan.studies[0], plan, results), plan)
     table = claims_table(study, judged, with_legend=False)
     assert table is not None
     notes = [note.text for note in table.notes]
@@ -144,7 +144,7 @@ def test_nothing_is_compared_with_a_reference_that_never_learned() -> None:
     (said,) = reading(study, summary)
     assert said == "“a” never learned and is not compared; nothing can be compared with “a”."
     assert advice_paragraph(study, summary) is None
-    assert {judged.verdict for judged in verdicts(plan, results)} == {"not enough runs"}
+    assert {judged.verdict for judged in verdicts(plan, results)} == {"undecided"}
 
 
 def test_the_document_warns() -> None:
