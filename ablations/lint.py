@@ -7,6 +7,7 @@ studies, may allow it with a reason. `docs/lint.md` explains each.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +20,9 @@ from ablations.study import Study, Variant
 
 ALPHA = 0.05
 """Level of significance, as in `reports.statistics`."""
+
+LARGE = 2.0
+"""So many of its standard deviations from seed to seed is a difference that any study should be able to show."""
 
 EQUAL_SIZE = 0.02
 """Networks are of equal size if the largest has at most this share more parameters than the smallest."""
@@ -252,13 +256,18 @@ def _few_seeds(study: Study, plan: Plan) -> Iterator[Lint]:
         return
     seeds, needed = plan.request.seeds_of(study), seeds_needed(comparisons)
     if seeds < needed:
-        corrected = f" and {smallest_p(seeds, comparisons):.3g} after Holm's correction" if comparisons > 1 else ""
+        corrected = f", corrected for {comparisons} comparisons," if comparisons > 1 else ""
+        size = smallest_effect(seeds, comparisons)
+        least = (
+            "no difference can be significant"
+            if math.isinf(size)
+            else (f"a difference is significant{corrected} if it is {size:.1f} times its own standard deviation")
+        )
         yield Lint(
             "few-seeds",
             study.name,
-            f"with {seeds} seed{'s' if seeds > 1 else ''} and {comparisons} comparison{'s' if comparisons > 1 else ''} "
-            f"the smallest possible p-value is {smallest_p(seeds, 1):.3g}{corrected}: no difference can be "
-            f"significant. That takes {needed} seeds (--seeds {needed}).",
+            f"with {seeds} seed{'s' if seeds > 1 else ''} {least}. With {needed} seeds (--seeds {needed}) "
+            f"{smallest_effect(needed, comparisons):.1f} times would do.",
         )
 
 
@@ -276,14 +285,22 @@ def _repeated_images(study: Study, nodes: Mapping[str, Node]) -> Iterator[Lint]:
             )
 
 
-def smallest_p(seeds: int, comparisons: int) -> float:
-    """Returns the smallest p-value of a two-sided sign-flip test over so many seeds, corrected by Holm."""
-    return float(min(1.0, comparisons * 2.0 ** (1 - seeds)))
+def smallest_effect(seeds: int, comparisons: int) -> float:
+    """Return the smallest difference that a t test finds significant, in its own standard deviations over seeds.
+
+    The level is that of the first step of Holm's correction. One seed has no spread: no difference is large enough.
+    """
+    # It takes a tenth of a second, which a command without a lint need not wait for.
+    from scipy import special
+
+    if seeds < 2:
+        return math.inf
+    return -float(special.stdtrit(seeds - 1, ALPHA / (2 * comparisons))) / math.sqrt(seeds)
 
 
 def seeds_needed(comparisons: int) -> int:
-    """Returns the fewest seeds with which one of so many comparisons can be significant."""
-    return next(seeds for seeds in range(1, 64) if smallest_p(seeds, comparisons) < ALPHA)
+    """Return the fewest seeds with which a difference of `LARGE` of its standard deviations is significant."""
+    return next(seeds for seeds in range(2, 1000) if smallest_effect(seeds, comparisons) <= LARGE)
 
 
 def selects_on_test(study: str, metric: Any) -> Iterator[Lint]:

@@ -1,4 +1,7 @@
-"""Seed advice: how many seeds would show a difference of the size of interest, from the spread that was seen."""
+"""Seed advice: how many seeds would show a difference of the size of interest, and how many that there is none.
+
+Each comparison has its own spread, and they differ thirtyfold within a table, so each has advice of its own.
+"""
 
 from __future__ import annotations
 
@@ -6,89 +9,97 @@ from dataclasses import dataclass
 
 from ablations.study import Study
 from reports.blocks import Paragraph
+from reports.facts import short_titles
 from reports.formatting import number, per_cent
 from reports.metrics import telling
-from reports.statistics import ALPHA, MOST_SEEDS, POWER, Spread, pooled_spread, seeds_for_better
-from reports.summary import StudySummary
+from reports.statistics import MOST_SEEDS, POWER, seeds_for_better, seeds_for_same, seeds_to_decide, spread_range
+from reports.summary import StudySummary, VariantSummary
 
-_HARDLY_KNOWN = 10
-"""So many times as many seeds at the upper end as at the lower, and the advice says that it is one in name only."""
-
-_APART = 0.5
-"""Correlation of two differences to one reference, of trainings that spread alike."""
+_HARDLY_KNOWN = 1.5
+"""A spread that may be so many times as large as it was seen, and the advice says so."""
 
 
 @dataclass(frozen=True)
 class Advice:
-    """How many seeds a difference of a size takes; `None` beyond `statistics.MOST_SEEDS`.
+    """How many seeds a comparison takes, each with 80 % power; `None` where no number below 100,000 is enough.
 
     Attributes:
+        row: What is compared with its reference.
         size: The size of interest, in the unit of the metric.
-        spread: Standard deviation of the paired differences over seeds, pooled.
-        comparisons: Over how many comparisons.
-        seeds: For the spread as seen.
-        fewest: For the lower end of its interval.
-        most: For the upper end.
+        sd: Standard deviation over seeds of its paired difference, as its interval has it.
+        most_sd: Upper end of the 95 % interval of that.
+        for_difference: Seeds that show a true difference of `size`.
+        for_none: Seeds that show that there is none, where there is none.
+        to_decide: Seeds that decide between above 0, below 0 and smaller than `size`, whatever the truth is.
     """
 
+    row: VariantSummary
     size: float
-    spread: Spread
-    comparisons: int
-    seeds: int | None
-    fewest: int | None
-    most: int | None
-
-    @property
-    def is_hardly_known(self) -> bool:
-        """Whether the range is too wide to go by its middle."""
-        return self.most is None or self.fewest is None or self.most > _HARDLY_KNOWN * self.fewest
+    sd: float
+    most_sd: float
+    for_difference: int | None
+    for_none: int | None
+    to_decide: int | None
 
 
-def seed_advice(study: Study, summary: StudySummary) -> Advice | None:
-    """Returns the advice for a study, or `None` where no difference spreads over seeds.
-
-    Evaluations of one checkpoint may move together in any way, so that many of them say no more about the spread
-    than one; variants that are trained apart share the seeds of the reference alone.
-    """
-    # The spread of what never learned is that of guessing.
-    learned = [row for row in summary.tested if not row.unlearned and not summary.compared_with(row).unlearned]
-    rows = [row for row in learned if row.delta and row.delta.has_interval]
-    if not rows:
-        return None
-    spreads = [row.delta.sd for row in rows if row.delta]
-    together = any(row.same_checkpoints for row in rows)
-    spread = pooled_spread(spreads, summary.seeds, correlation=1.0 if together else _APART)
+def seed_advice(study: Study, summary: StudySummary) -> tuple[Advice, ...]:
+    """Return the advice for each comparison of a study that can be tested, in the order of its rows."""
     size = study.size_of_interest or telling(study.metric).size
-    counts = [seeds_for_better(sd, size) for sd in (spread.sd, spread.low, spread.high)]
-    return Advice(size, spread, len(rows), *counts)
+    advice = []
+    for row in summary.tested:
+        delta = row.delta
+        if delta is None:
+            continue
+        sd, per_seed, images = delta.interval_sd, delta.df_per_seed, delta.image_error
+        counts = [
+            count(sd, size, df_per_seed=per_seed, image_error=images)
+            for count in (seeds_for_better, seeds_for_same, seeds_to_decide)
+        ]
+        advice.append(Advice(row, size, sd, spread_range(sd, delta.df)[1], *counts))
+    return tuple(advice)
 
 
 def advice_paragraph(study: Study, summary: StudySummary) -> Paragraph | None:
-    """Returns the advice in words, or `None` if there is none."""
-    advice = seed_advice(study, summary)
-    if advice is None:
+    """Return the advice in words, for the comparison that takes the fewest seeds and the one that takes the most."""
+    advice = sorted(seed_advice(study, summary), key=_need)
+    if not advice:
         return None
-    told, spread = telling(study.metric), advice.spread
-    sd, low, high = (number(value, told.decimals) for value in (spread.sd, spread.low, spread.high))
-    pooled = f"pooled over {advice.comparisons} comparisons" if advice.comparisons > 1 else "of one comparison"
-    size = f"{advice.size:g}{told.unit if advice.size != 1 else told.unit.removesuffix('s')}"
+    metric = telling(study.metric)
+    size = f"{advice[0].size:g}{metric.unit if advice[0].size != 1 else metric.unit.removesuffix('s')}"
+    least, most = advice[0], advice[-1]
     words = [
-        f"From seed to seed a paired difference varies by {sd}{told.unit} (standard deviation, {pooled}; 95 % interval "
-        f"{low} to {high}).",
-        f"At that spread {_seeds(advice.seeds)} show a true difference of {size} with {per_cent(POWER)} power (t test "
-        f"at {per_cent(ALPHA)}, one comparison), {_range(advice)} within its interval; here are {summary.seeds}.",
+        f"With {per_cent(POWER)} power a true difference of {size} would be shown, or be shown not to be there, by "
+        f"{seeds_words(least)} seeds for {_named(study, least)}"
     ]
-    if advice.is_hardly_known:
-        words.append(f"After {summary.seeds} seeds the spread is itself hardly known: the range is the answer.")
-    if not summary.can_star and summary.seeds_for_a_star:
-        words.append(f"A star in this table takes at least {summary.seeds_for_a_star}.")
+    if len(advice) > 1:
+        middle = f"{seeds_words(advice[len(advice) // 2])} for the row in the middle, " if len(advice) > 2 else ""
+        words[0] += f", {middle}{seeds_words(most)} for {_named(study, most)}"
+    words[0] += f"; here are {summary.seeds}."
+    factor = max(each.most_sd / each.sd for each in advice)
+    if factor > _HARDLY_KNOWN:
+        words.append(
+            f"After {summary.seeds} seeds a spread is itself hardly known: it may be up to {factor:.1f} times as "
+            f"large, which takes {factor**2:.0f} times as many."
+        )
+    if len(advice) > 1:
+        words.append("The appendix has the number for each row.")
     return Paragraph(" ".join(words), "Seeds")
 
 
-def _seeds(count: int | None) -> str:
-    return f"more than {MOST_SEEDS:,} seeds" if count is None else f"{count:,} seeds"
+def seeds_words(advice: Advice) -> str:
+    """Return how many seeds show a difference, and how many that there is none."""
+    counts = [f"> {MOST_SEEDS:,}" if n is None else f"{n:,}" for n in (advice.for_difference, advice.for_none)]
+    return counts[0] if counts[0] == counts[1] else f"{counts[0]} or {counts[1]}"
 
 
-def _range(advice: Advice) -> str:
-    few, many = (f"more than {MOST_SEEDS:,}" if n is None else f"{n:,}" for n in (advice.fewest, advice.most))
-    return few if few == many else f"{few} to {many}"
+def _need(advice: Advice) -> tuple[float, float]:
+    most = MOST_SEEDS + 1
+    return advice.for_difference or most, advice.sd
+
+
+def _named(study: Study, advice: Advice) -> str:
+    metric = telling(study.metric)
+    network = next((network.title for network in study.networks if network.name == advice.row.network), "")
+    where = f"{network}; " if network else ""
+    spread = f"{where}spread of its difference from seed to seed {number(advice.sd, metric.decimals)}{metric.unit}"
+    return f"“{short_titles(study)[advice.row.variant]}” ({spread})"

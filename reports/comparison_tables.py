@@ -10,10 +10,12 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from ablations.study import Study
+from reports.advice import seed_advice, seeds_words
 from reports.blocks import Cell, Column, Note, Table, Text
 from reports.claim_tables import grouped
 from reports.differences import compare_by_image
 from reports.facts import short_titles
+from reports.formatting import number
 from reports.statistics import mcnemar_p_value
 from reports.summary import StudySummary, VariantSummary
 
@@ -34,17 +36,22 @@ def comparisons_table(summaries: Summaries) -> Table | None:
     return Table(
         title="Comparisons",
         caption=(
-            "Every difference to a reference. p: sign flips over seeds, two-sided; Holm: corrected over the "
-            "comparisons of the study's table. Interval: over seeds and test images (“both”) where the rows share "
-            "their checkpoints and the correct images were tracked, else over seeds."
+            "Every difference to a reference that has an interval. Interval: over seeds and test images (“both”) where "
+            "the rows share their checkpoints and the correct images were tracked, else over seeds. df: its degrees of "
+            "freedom, more than one less than the seeds where trainings of a table share their spread. p: two-sided, "
+            "below 0.05 where the 95 % interval excludes 0; Holm: corrected over the comparisons of the study's table. "
+            "Seeds needed: with so many a true difference of the size of interest would be shown in 80 % of all "
+            "studies, and with so many that there is none, at the row's own spread over seeds."
         ),
         columns=(
             Column("study"),
             Column("row"),
             Column("seeds", "mark"),
             Column("interval over", "mark"),
+            Column("df", "mark"),
             Column("p", "mark"),
             Column("Holm", "mark"),
+            Column("seeds needed", "mark"),
         ),
         rows=rows,
         rules=rules,
@@ -54,10 +61,12 @@ def comparisons_table(summaries: Summaries) -> Table | None:
 def _comparisons(summaries: Summaries) -> Iterator[tuple[Study, VariantSummary, tuple[Cell, ...]]]:
     for study, summary in summaries:
         titles = short_titles(study)
-        for row in summary.tested:
-            if row.delta is not None:
-                over = ("both" if row.delta.covers_images else "seeds") if row.delta.has_interval else "none"
-                words = (titles[row.variant], str(row.delta.n), over, p_words(row.p_value), p_words(row.p_holm))
+        for advice in seed_advice(study, summary):
+            row, delta = advice.row, advice.row.delta
+            if delta is not None:
+                over = "both" if delta.covers_images else "seeds"
+                p_values = (p_words(row.p_value), p_words(row.p_holm))
+                words = (titles[row.variant], str(delta.n), over, number(delta.df, 1), *p_values, seeds_words(advice))
                 yield study, row, tuple(map(Text, words))
 
 

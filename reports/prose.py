@@ -172,7 +172,7 @@ def reading(study: Study, summary: StudySummary) -> Iterator[str]:
     for network in study.inspected:
         rows = summary.of_network(network.name if network else "")
         said = list(_read_rows(study, rows))
-        if summary.can_star and len(said) > 1:
+        if summary.has_stars and len(said) > 1:
             said.append(_star_words(study, rows))
         yield (f"{network.title}: " if network else "") + "; ".join(said) + "."
 

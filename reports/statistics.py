@@ -1,10 +1,11 @@
 """Pure statistics over repeats of a training. Numbers in, numbers out; what they are called and printed is elsewhere.
 
-An interval says in its docstring which uncertainty it measures. `estimate` and `paired_difference` cover training
-seeds (initial weights and data order) on the test images at hand; `two_level` covers seeds and test images. None
-covers the choice of the data set, and each holds for its own comparison: only p-values can be corrected for the
-others in a table (`holm`). scipy and statsmodels do the work; statsmodels is imported where it is needed, since that
-takes half a second. `tests/reports/test_simulation.py` holds coverage and false positives against what is said here.
+An interval says in its docstring which uncertainty it measures. `estimate`, `paired_difference` and
+`contrast_interval` cover training seeds (initial weights and data order) on the test images at hand; `two_level`
+covers seeds and test images. None covers the choice of the data set, and each holds for its own comparison: p-values,
+which are those of the intervals (`Estimate.p_value`), can be corrected for the others in a table (`holm`). scipy and
+statsmodels do the work; statsmodels is imported where it is needed, since that takes half a second.
+`tests/reports/test_simulation.py` holds coverage and false positives against what is said here.
 
 Legend: S seeds (checkpoints), I test images, M comparisons of a table.
 """
@@ -34,20 +35,12 @@ POWER = 0.8
 MOST_SEEDS = 100_000
 """Seed advice beyond this is none."""
 
-EXACT_SEEDS = 16
-"""Up to so many seeds all sign patterns are tried."""
-
-_PATTERNS = 2**EXACT_SEEDS
-_DRAWN = _PATTERNS - 1
-"""Sign patterns beyond that, at random: with the observed one as many, so that more seeds never mean less."""
-
 _ALIKE_EXPONENT = 2.0
 """The table's weight falls with this power of the p-value for equal spreads.
 
 With 1 the worst comparison of rows whose spreads differ twofold is covered too rarely, 3 is wider where they are equal.
 """
 
-_CELLS_AT_ONCE = 2**23
 _SAME = 1e-9
 _LARGE = 1e6
 """An effect in standard deviations that two seeds are certain to show."""
@@ -394,62 +387,6 @@ def two_level(differences_SI: npt.ArrayLike, level: float = LEVEL) -> Estimate:
     return both.at(level)
 
 
-def sign_flip_p_values(differences_MS: npt.ArrayLike) -> Array:
-    """Returns, per comparison, the two-sided p-value of its paired differences under flips of their signs: (M,).
-
-    The test asks how often a mean as far from zero would come about if each difference had its sign by chance. It
-    assumes that without an effect differences are symmetric about zero, which they are if variant and reference are
-    interchangeable, and nothing about their distribution. All 2^S patterns are tried up to 16 seeds; beyond, 65,535
-    drawn from a fixed seed.
-
-    Args:
-        differences_MS: (M, S) finite differences.
-    """
-    array_MS = np.atleast_2d(np.asarray(differences_MS, dtype=float))
-    seeds = array_MS.shape[1]
-    if not array_MS.size:
-        return np.full(len(array_MS), math.nan)
-    if seeds < 2:
-        return np.ones(len(array_MS))
-    rows = max(1, _CELLS_AT_ONCE // min(_PATTERNS, 2**seeds))
-    parts = [_sign_flip(array_MS[start : start + rows]) for start in range(0, len(array_MS), rows)]
-    return np.concatenate(parts)
-
-
-def _sign_flip(array_MS: Array) -> Array:
-    scale_M1 = np.abs(array_MS).max(1, keepdims=True)
-    found = stats.permutation_test(
-        (array_MS / np.where(scale_M1 > 0, scale_M1, 1.0),),
-        _rounded_mean,
-        permutation_type="samples",
-        vectorized=True,
-        axis=-1,
-        n_resamples=_PATTERNS if array_MS.shape[1] <= EXACT_SEEDS else _DRAWN,
-        batch=max(1, _CELLS_AT_ONCE // array_MS.size),
-        rng=np.random.default_rng(0),
-    )
-    return np.atleast_1d(np.asarray(found.pvalue, dtype=float))
-
-
-def _rounded_mean(values: Array, axis: int) -> Array:
-    # Accuracies are shares of so many images: flips tie often, and rounding of their differences must not part them.
-    return np.asarray(np.round(values.mean(axis=axis), 10))
-
-
-def smallest_p_value(seeds: int) -> float:
-    """Return the smallest two-sided p-value that the sign-flip test can give: 2^(1 − n), of drawn patterns 2^−15."""
-    return 2.0 ** (1 - min(seeds, EXACT_SEEDS))
-
-
-def seeds_for_a_star(comparisons: int, alpha: float = ALPHA) -> int | None:
-    """Return the smallest number of seeds with which one of a table's comparisons can fall below `alpha`.
-
-    Returns:
-        A number, or `None` where a table has so many comparisons that no number of seeds gives any a star.
-    """
-    return next((n for n in range(1, EXACT_SEEDS + 1) if comparisons * smallest_p_value(n) < alpha), None)
-
-
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     """Returns the p-values corrected by Holm for their number: the chance of any false positive stays below alpha."""
     from statsmodels.stats.multitest import multipletests
@@ -482,80 +419,50 @@ def mcnemar_p_value(only_first: int, only_second: int) -> float:
     return float(mcnemar([[0, only_first], [only_second, 0]], exact=True).pvalue)
 
 
-@dataclass(frozen=True)
-class Spread:
-    """The standard deviation of paired differences over seeds, pooled over comparisons, and how well it is known.
-
-    Attributes:
-        sd: The pooled standard deviation.
-        low: Lower end of its chi-square interval.
-        high: Upper end.
-        df: Degrees of freedom.
-    """
-
-    sd: float
-    low: float
-    high: float
-    df: float
-
-
-def pooled_spread(spreads: Sequence[float], seeds: int, correlation: float = 1.0, level: float = LEVEL) -> Spread:
-    """Returns the pooled standard deviation of several comparisons with its chi-square interval.
-
-    Comparisons with one reference share its seeds, so that M of them say less than M (n − 1) degrees of freedom: with
-    a correlation ρ between their differences it is M (n − 1) / (1 + (M − 1) ρ²). Trainings of equal spread have
-    ρ = 1/2; with ρ = 1, the careful default, many comparisons say no more than one.
-
-    Args:
-        spreads: Standard deviation of the differences of each comparison, at least one.
-        seeds: Seeds of each, at least two.
-        correlation: Between the differences of two comparisons.
-        level: Confidence level.
-    """
-    count = len(spreads)
-    sd = math.sqrt(math.fsum(spread**2 for spread in spreads) / count)
-    df = count * (seeds - 1) / (1 + (count - 1) * correlation**2)
-    low, high = (sd * math.sqrt(df / float(stats.chi2.ppf(end, df))) for end in ((1 + level) / 2, (1 - level) / 2))
-    return Spread(sd, low, high, df)
-
-
 def spread_range(sd: float, df: float, level: float = LEVEL) -> tuple[float, float]:
     """Return the chi-square interval of a standard deviation that is estimated with so many degrees of freedom."""
     low, high = (sd * math.sqrt(df / float(special.chdtri(df, tail))) for tail in ((1 - level) / 2, (1 + level) / 2))
     return low, high
 
 
-def seeds_for_better(sd: float, beyond: float, level: float = LEVEL, df_per_seed: float = 1.0) -> int | None:
+def seeds_for_better(
+    sd: float, beyond: float, level: float = LEVEL, df_per_seed: float = 1.0, image_error: float = 0.0
+) -> int | None:
     """Return the fewest seeds that show a true difference with 80 % power, `None` beyond `MOST_SEEDS`.
 
     Args:
-        sd: Standard deviation over seeds of the paired difference, above 0.
+        sd: Standard deviation over seeds of the paired difference, above 0 (`Estimate.interval_sd`).
         beyond: The true difference minus the margin that the interval must exclude, above 0.
         level: Of the two-sided interval.
         df_per_seed: Degrees of freedom per seed beyond the first (`Estimate.df_per_seed`).
+        image_error: Standard error over test images, which no number of seeds makes smaller (`Estimate.image_error`).
     """
-    return _fewest_seeds(lambda seeds: power_better(seeds, sd, beyond, level, df_per_seed))
+    return _fewest_seeds(lambda seeds: power_better(seeds, sd, beyond, level, df_per_seed, image_error))
 
 
-def seeds_for_same(sd: float, size: float, level: float = LEVEL, df_per_seed: float = 1.0) -> int | None:
+def seeds_for_same(
+    sd: float, size: float, level: float = LEVEL, df_per_seed: float = 1.0, image_error: float = 0.0
+) -> int | None:
     """Return the fewest seeds that show with 80 % power, where nothing differs, that nothing differs by `size`.
 
     Arguments are those of `seeds_for_better`; `size` is above 0.
     """
-    return _fewest_seeds(lambda seeds: power_same(seeds, sd, size, 0.0, level, df_per_seed))
+    return _fewest_seeds(lambda seeds: power_same(seeds, sd, size, level, df_per_seed, image_error=image_error))
 
 
-def seeds_to_decide(sd: float, size: float, level: float = LEVEL, df_per_seed: float = 1.0) -> int | None:
+def seeds_to_decide(
+    sd: float, size: float, level: float = LEVEL, df_per_seed: float = 1.0, image_error: float = 0.0
+) -> int | None:
     """Return the fewest seeds that decide a claim of margin 0 with 80 % power, whatever the truth is.
 
     They make the whole interval narrower than `size`: it cannot hold 0 and reach beyond ± `size`, then. Arguments are
     those of `seeds_for_better`; `size` is the smallest difference of interest, above 0.
     """
-    return _fewest_seeds(lambda seeds: power_narrow(seeds, sd, size, level, df_per_seed))
+    return _fewest_seeds(lambda seeds: power_narrow(seeds, sd, size, level, df_per_seed, image_error))
 
 
 def _fewest_seeds(power_at: Callable[[int], float]) -> int | None:
-    """Return the fewest seeds, from 2, with the power of `POWER`, which must rise with seeds."""
+    """Return the fewest seeds, from 2, with a power of `POWER`; where that is reached, power rises with seeds."""
     if power_at(MOST_SEEDS) < POWER:
         return None
     few, enough = 1, MOST_SEEDS
@@ -568,12 +475,14 @@ def _fewest_seeds(power_at: Callable[[int], float]) -> int | None:
     return enough
 
 
-def power_better(seeds: int, sd: float, beyond: float, level: float = LEVEL, df_per_seed: float = 1.0) -> float:
+def power_better(
+    seeds: int, sd: float, beyond: float, level: float = LEVEL, df_per_seed: float = 1.0, image_error: float = 0.0
+) -> float:
     """Return the chance that the interval lies beyond the margin, on the side of the true difference.
 
-    That is P(T > c) of a noncentral t: T = (Z + δ) / √(V / df) with a standard normal Z, V of a chi-square,
-    δ = √n · beyond / sd, and c Student's bound. It is an integral over Z or over √V. scipy's own function is NaN for
-    some degrees of freedom, and a search that takes NaN for too little power gives any number of seeds.
+    Of an interval over seeds that is P(T > c) of a noncentral t: T = (Z + δ) / √(V / df) with a standard normal Z, V
+    of a chi-square, δ = √n · beyond / sd, and c Student's bound. It is an integral over Z or over √V. scipy's own
+    function is NaN for some degrees of freedom, and a search that takes NaN for too little power gives any number.
 
     Args:
         seeds: Pairs, at least two.
@@ -581,8 +490,12 @@ def power_better(seeds: int, sd: float, beyond: float, level: float = LEVEL, df_
         beyond: The true difference minus the margin, at least 0.
         level: Of the two-sided interval.
         df_per_seed: Degrees of freedom per seed beyond the first.
+        image_error: Standard error over test images, which counts as known.
     """
     df = df_per_seed * (seeds - 1)
+    if image_error > 0:
+        half_widths, error = _half_widths(seeds, sd, level, df, image_error)
+        return float(_WEIGHTS / 2 @ special.ndtr((beyond - half_widths) / error))
     shift = min(beyond / sd, _LARGE) * math.sqrt(seeds)
     slope = _t_quantile(df, level) / math.sqrt(df)
     # Each integral steps where the other variable's distribution does. The wider step of the two is the smooth one.
@@ -598,33 +511,53 @@ def power_better(seeds: int, sd: float, beyond: float, level: float = LEVEL, df_
 
 
 def power_same(
-    seeds: int, sd: float, size: float, truth: float = 0.0, level: float = LEVEL, df_per_seed: float = 1.0
+    seeds: int,
+    sd: float,
+    size: float,
+    level: float = LEVEL,
+    df_per_seed: float = 1.0,
+    *,
+    truth: float = 0.0,
+    image_error: float = 0.0,
 ) -> float:
     """Return the chance that the interval lies within ± `size`: the power of two one-sided tests.
 
-    E[(Φ(√n (size − truth) / σ − t s / σ) − Φ(−√n (size + truth) / σ + t s / σ))₊] over the estimated spread s, whose
-    nodes are those of the chi-square's probability.
+    With a half width H and a standard error e of the mean, that is the mean over the estimated spread of
+    Φ((size − truth − H) / e) − Φ((H − size − truth) / e), where that is positive.
 
     Args:
         seeds: Pairs, at least two.
-        sd: Standard deviation σ of the paired differences, above 0.
+        sd: Standard deviation of the paired differences, above 0.
         size: Of the smallest difference of interest, above 0.
-        truth: The true difference.
         level: Of the two-sided interval.
         df_per_seed: Degrees of freedom per seed beyond the first.
+        truth: The true difference.
+        image_error: Standard error over test images, which counts as known.
     """
-    df, root = df_per_seed * (seeds - 1), math.sqrt(seeds)
-    half = _t_quantile(df, level) * np.sqrt(special.chdtri(df, (1 - _NODES) / 2) / df)
-    upper = special.ndtr(root * (size - truth) / sd - half)
-    lower = special.ndtr(half - root * (size + truth) / sd)
+    half_widths, error = _half_widths(seeds, sd, level, df_per_seed * (seeds - 1), image_error)
+    upper = special.ndtr((size - truth - half_widths) / error)
+    lower = special.ndtr((half_widths - size - truth) / error)
     return float(_WEIGHTS / 2 @ np.maximum(upper - lower, 0.0))
 
 
-def power_narrow(seeds: int, sd: float, width: float, level: float = LEVEL, df_per_seed: float = 1.0) -> float:
+def power_narrow(
+    seeds: int, sd: float, width: float, level: float = LEVEL, df_per_seed: float = 1.0, image_error: float = 0.0
+) -> float:
     """Return the chance that the whole interval is narrower than `width`. Arguments are those of `power_better`."""
     df = df_per_seed * (seeds - 1)
-    largest = width * math.sqrt(seeds) / (2 * _t_quantile(df, level) * sd)
-    return float(special.chdtr(df, df * largest**2))
+    over_images = -float(special.ndtri((1 - level) / 2)) * image_error
+    for_seeds = (width / 2) ** 2 - over_images**2
+    if for_seeds <= 0:
+        return 0.0
+    return float(special.chdtr(df, df * for_seeds * seeds / (_t_quantile(df, level) * sd) ** 2))
+
+
+def _half_widths(seeds: int, sd: float, level: float, df: float, image_error: float) -> tuple[Array, float]:
+    """Return half widths at the nodes of the probability of the estimated spread, and the mean's standard error."""
+    ratio = np.sqrt(special.chdtri(df, (1 - _NODES) / 2) / df)
+    over_seeds = _t_quantile(df, level) * ratio * sd / math.sqrt(seeds)
+    over_images = -float(special.ndtri((1 - level) / 2)) * image_error
+    return np.hypot(over_seeds, over_images), math.hypot(sd / math.sqrt(seeds), image_error)
 
 
 def _between(low: float, high: float) -> Array:

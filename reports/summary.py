@@ -16,17 +16,7 @@ from ablations.vocabulary import CI_HIGH, CI_LOW, COUNT, DELTA_PREFIX, MEAN, P_H
 from reports.correctness import Correctness, checkpoint_of
 from reports.differences import difference, share_checkpoints
 from reports.results import Repeat, Results
-from reports.statistics import (
-    ALPHA,
-    Estimate,
-    estimate,
-    holm,
-    paired_differences,
-    seeds_for_a_star,
-    sign_flip_p_values,
-    smallest_p_value,
-    unknown,
-)
+from reports.statistics import ALPHA, Estimate, estimate, excluded_beyond, holm, unknown
 
 
 @dataclass(frozen=True)
@@ -43,7 +33,8 @@ class VariantSummary:
         estimate: Mean over the seeds; nothing but its `n` where a repeat is missing.
         delta: Paired difference to the reference of the same network, nothing but the number of pairs where a repeat
             of either is missing; `None` for the reference itself.
-        p_value: Two-sided p-value of that difference by sign flips, NaN where there is none.
+        p_value: Two-sided p-value of that difference, below 0.05 where its 95 % interval excludes 0. NaN without an
+            interval, and where this row or the reference never learned.
         p_holm: The same, corrected over all comparisons of the study's table.
         checkpoints: By seed, the fingerprint of the training that is measured.
         correctness: By seed, which test images were right, as far as results hold that.
@@ -122,15 +113,14 @@ class StudySummary:
         """How many repeats the plan asks for."""
         return max((row.expected for row in self.variants), default=0)
 
-    @cached_property
-    def can_star(self) -> bool:
-        """Whether with so many seeds any of the comparisons could get a star."""
-        return bool(self.tested) and len(self.tested) * smallest_p_value(self.seeds) < ALPHA
-
     @property
-    def seeds_for_a_star(self) -> int | None:
-        """How many seeds it takes for any of the comparisons to get a star; `None` where no number does."""
-        return seeds_for_a_star(max(1, len(self.tested)))
+    def has_stars(self) -> bool:
+        """Whether any difference has a star."""
+        return any(row.stars for row in self.tested)
+
+    def excluded_beyond(self, network: str) -> float:
+        """Return the size beyond which the tested differences on a network exclude any, NaN where there is none."""
+        return excluded_beyond(row.delta for row in self.tested if row.delta and row.network == network)
 
     @property
     def unlearned(self) -> tuple[VariantSummary, ...]:
@@ -197,11 +187,12 @@ def _compared(
 
 
 def _tested(rows: Sequence[VariantSummary], references: Mapping[str, VariantSummary]) -> Iterator[VariantSummary]:
-    """Yields the rows with the p-values of their differences, corrected over all that can be compared."""
-    tested = [row for row in rows if row.delta and row.delta.is_known and row.delta.n > 1]
-    differences = [tuple(paired_differences(row.values, references[row.network].values).values()) for row in tested]
-    plain = sign_flip_p_values(differences).tolist() if differences else []
-    found = {row.key: pair for row, pair in zip(tested, zip(plain, holm(plain), strict=True), strict=True)}
+    """Yield the rows with the p-values of their differences, corrected over all that can be compared."""
+    tested = {}
     for row in rows:
-        p_value, p_holm = found.get(row.key, (math.nan, math.nan))
-        yield replace(row, p_value=p_value, p_holm=p_holm)
+        learned = not row.unlearned and not references[row.network].unlearned
+        if row.delta and row.delta.has_interval and learned:
+            tested[row.key] = row.delta.p_value
+    corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
+    for row in rows:
+        yield replace(row, p_value=tested.get(row.key, math.nan), p_holm=corrected.get(row.key, math.nan))

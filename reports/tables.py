@@ -32,7 +32,7 @@ def study_table(study: Study, plan: Plan, results: Results) -> Table:
     """Returns the study's table.
 
     Per inspected network: mean ± standard deviation over seeds, number of seeds, and the paired difference to the
-    reference with its 95 % interval, and stars where they are possible; then the published number, and its difference
+    reference with its 95 % interval, and stars where there are any; then the published number, and its difference
     to the published reference. A variant with a missing repeat has no mean: the table says `n = 2/3` instead of
     averaging what happens to be there.
     """
@@ -97,7 +97,7 @@ def _own_columns(study: Study, summary: StudySummary) -> list[Column]:
             Column("n", "mark", group),
             Column("Δ", "interval", group),
         ]
-        if summary.can_star:
+        if summary.has_stars:
             columns.append(Column(STARS, "mark", group))
     return columns
 
@@ -107,7 +107,7 @@ def _own_cells(study: Study, variant: Variant, summary: StudySummary, marks: tup
     for network in study.inspected:
         row = summary.get(_name(network), variant.name)
         cells += [_mean_cell(row, study.metric), _count_cell(row), _delta_cell(row, study.metric, marks)]
-        if summary.can_star:
+        if summary.has_stars:
             cells.append(Text(row.stars))
     return cells
 

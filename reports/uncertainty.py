@@ -1,10 +1,11 @@
-"""What the uncertainties in a report are, in words: what an interval covers, when a star is possible, the method.
+"""What the uncertainties in a report are, in words: what an interval covers, what has a star, what is excluded.
 
 Tables, sentences and the appendix share these words. The numbers are in `reports.statistics`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 
 from ablations.study import Study
@@ -12,7 +13,8 @@ from reports.blocks import Note
 from reports.correctness import PER_IMAGE
 from reports.facts import short_titles
 from reports.formatting import number
-from reports.statistics import ALPHA, Estimate, smallest_p_value
+from reports.metrics import telling
+from reports.statistics import ALPHA, Estimate
 from reports.summary import StudySummary, VariantSummary
 
 COVERS_IMAGES = "‡"
@@ -28,24 +30,28 @@ INTERVALS = (
     "Every ± is the standard deviation over training seeds (n − 1), and differences are paired: the r-th repeat of "
     "every variant starts from the same seed and sees the training images in the same order. Where two rows are "
     "trained apart, the interval of their difference is Student's t over seeds: it says what other seeds would have "
-    "given on the same test images. Where two rows measure the same checkpoints, it is over seeds and test images, "
-    "crossed: it says what other seeds and other test images of the same kind would have given (variance components, "
-    "Graybill and Wang 1980). No interval covers the choice of the data set, and each holds for its comparison alone."
+    "given on the same test images. Three seeds leave one comparison two degrees of freedom, so its spread is partly "
+    "taken from the rest of its table: the more alike the rows' spreads are (the squared p-value of Bartlett's test is "
+    "the weight), the more. At one end that is the error of a two-way analysis of variance, at the other the paired t "
+    "interval. Rows that never learned lend nothing. Where two rows measure the same checkpoints, it is over seeds and "
+    "test images, crossed: it says what other seeds and other test images of the same kind would have given (variance "
+    "components, Graybill and Wang 1980). No interval covers the choice of the data set, and each holds for its "
+    "comparison alone."
 )
 COVERAGE = (
-    "In simulated studies with 3, 5 and 10 seeds these intervals cover the truth in 93 to 97 % of the cases, for "
-    "normal values and for skewed ones; of a variant that varies several times as much as the other and is very "
-    "skewed, in 90 %. The bars of the figures, which are about a mean and not about a difference, cover 88 % of means "
-    "of very skewed values."
+    "In simulated tables of trainings whose spreads are equal, or differ up to twofold, or are skewed, the shared "
+    "intervals cover the truth in 95 to 98 % on average over the comparisons, and in 93 % or more for the worst. Of a "
+    "row that varies four times as much as all the others it is 91 % with three seeds and 94 % with five. Intervals "
+    "over seeds and test images cover 93 to 97 %. The bars of the figures, which are about a mean and not about a "
+    "difference, cover 88 % of means of very skewed values."
 )
 P_VALUES = (
-    "A p-value asks how often differences with signs at random would have a mean as far from 0: all patterns of signs "
-    "are tried up to 16 seeds, 65,535 drawn ones beyond. It assumes that variant and reference are interchangeable "
-    "if there is no difference, and no distribution. Stars are for p-values corrected by Holm over all comparisons of "
-    "a table, so that a table without any difference gets one in fewer than 5 % of the cases; n seeds cannot give a "
-    "p-value below 2 to the power of 1 − n, and more than 16 none below that of 16. McNemar's test is about one "
-    "checkpoint: it asks whether the test images that only one of two evaluations gets right are shared between them "
-    "as by a coin."
+    "A p-value is one minus the level at which the interval of a difference would just touch 0, so that p is below "
+    "0.05 where the 95 % interval excludes 0. Stars are for p-values corrected by Holm over all comparisons of a "
+    "table, so that a table without any difference gets one in at most 5 % of the cases. A table without a star says "
+    "beyond which size it excludes differences: the end of its intervals that is farthest from 0, which holds in "
+    "97.5 % whatever the number of rows. McNemar's test is about one checkpoint: it asks whether the test images that "
+    "only one of two evaluations gets right are shared between them as by a coin."
 )
 CANARY = (
     "A canary is a study's reference, trained again under other seeds and held against itself, the r-th repeat against "
@@ -91,7 +97,7 @@ def uncertainty_notes(study: Study, summary: StudySummary) -> Iterator[Note]:
             f"the interval is over seeds alone: {', '.join(listed[:_LISTED])}{more}."
         )
     if summary.tested:
-        yield Note(star_words(summary))
+        yield Note(star_words(study, summary))
 
 
 def _lacks_images(row: VariantSummary, metric: str) -> bool:
@@ -99,22 +105,30 @@ def _lacks_images(row: VariantSummary, metric: str) -> bool:
     return known and row.same_checkpoints and metric in PER_IMAGE and not (row.delta and row.delta.covers_images)
 
 
-def star_words(summary: StudySummary) -> str:
-    """Returns what the stars of a table mean, or why it has none."""
-    count, seeds = len(summary.tested), summary.seeds
-    comparisons = f"{count} comparisons of this table" if count > 1 else "one comparison of this table"
-    if summary.can_star:
-        corrected = f"corrected by Holm over the {comparisons}" if count > 1 else f"for the {comparisons}"
+def star_words(study: Study, summary: StudySummary) -> str:
+    """Return what the stars of a table mean, or, where it has none, which differences it excludes."""
+    count = len(summary.tested)
+    comparisons = f"the {count} comparisons of this table" if count > 1 else "the one comparison of this table"
+    corrected = f"corrected by Holm over {comparisons}" if count > 1 else f"for {comparisons}"
+    if summary.has_stars:
         return (
-            f"* p < {ALPHA:g}, ** p < {ALPHA / 5:g}: sign flips over {seeds} seeds, two-sided, {corrected}. "
+            f"* p < {ALPHA:g}, ** p < {ALPHA / 5:g}: from the intervals, two-sided, {corrected}. "
             "The p-values are in the appendix."
         )
-    least = smallest_p_value(seeds)
-    smallest = number(least, 3) if least >= 0.001 else f"{least:.1g}"
-    after = f", {number(min(1.0, count * least), 3)} after Holm's correction over the {comparisons}"
-    needed = summary.seeds_for_a_star
-    takes = f"It takes {needed} seeds for any star here." if needed else "No number of seeds gives a star here."
-    return (
-        f"No stars: with {seeds} seeds the smallest p-value that sign flips can give is {smallest}"
-        f"{after if count > 1 else ''}. {takes}"
-    )
+    return f"No difference has a star (p < {ALPHA:g}, {corrected}). {exclusion_words(study, summary)}"
+
+
+def exclusion_words(study: Study, summary: StudySummary) -> str:
+    """Return beyond which size the 95 % intervals of a table exclude any difference, per inspected network."""
+    unit, decimals = telling(study.metric).unit, telling(study.metric).decimals
+    # Rounded up: what is printed must be excluded, too.
+    scale, words = 10**decimals, []
+    for network in study.inspected:
+        size = summary.excluded_beyond(network.name if network else "")
+        if not math.isnan(size):
+            where = f" ({network.title})" if network else ""
+            words.append(f"{number(math.ceil(size * scale) / scale, decimals)}{unit}{where}")
+    listed = " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    untested = [row for row in summary.variants if row.delta and math.isnan(row.p_value)]
+    among = " among the rows that can be compared" if untested else ""
+    return f"Differences to the reference beyond {listed} are excluded{among}: no 95 % interval reaches farther."

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
+from scipy import stats
 
 from ablations.claims import Claim, better_than
 from ablations.errors import SpecError, StudyError
-from ablations.lint import Lint, factors, lint, network_of, seeds_needed, selects_on_test, sized_networks, smallest_p
+from ablations.lint import (
+    Lint,
+    factors,
+    lint,
+    network_of,
+    seeds_needed,
+    selects_on_test,
+    sized_networks,
+    smallest_effect,
+)
 from ablations.listing import lint_overview
 from ablations.names import LINTS
 from ablations.planning import Plan, Request, make_plan
@@ -257,31 +269,36 @@ def test_a_plan_that_has_only_a_part_of_its_nodes_is_looked_at_as_far_as_it_goes
 
 
 @pytest.mark.parametrize(
-    ("seeds", "comparisons", "smallest"),
-    [(1, 1, 1.0), (2, 1, 0.5), (3, 1, 0.25), (5, 1, 0.0625), (6, 1, 0.03125), (3, 7, 1.0), (9, 7, 7 / 256)],
+    ("seeds", "comparisons", "size"),
+    [(1, 1, math.inf), (2, 1, 8.985), (3, 1, 2.484), (4, 1, 1.591), (3, 7, 6.794), (9, 7, 1.195)],
 )
-def test_the_smallest_p_value_by_hand(seeds: int, comparisons: int, smallest: float) -> None:
-    assert smallest_p(seeds, comparisons) == smallest
+def test_the_smallest_significant_effect_is_that_of_a_t_test(seeds: int, comparisons: int, size: float) -> None:
+    assert smallest_effect(seeds, comparisons) == pytest.approx(size, abs=1e-3)
+    if seeds > 1:
+        values = np.arange(seeds, dtype=float)
+        values = size + (values - values.mean()) / values.std(ddof=1)
+        assert stats.ttest_1samp(values, 0).pvalue == pytest.approx(0.05 / comparisons, rel=5e-3)
 
 
-@pytest.mark.parametrize(("comparisons", "needed"), [(1, 6), (2, 7), (3, 7), (4, 8), (7, 9), (14, 10)])
-def test_the_seeds_that_are_needed_by_hand(comparisons: int, needed: int) -> None:
+@pytest.mark.parametrize(("comparisons", "needed"), [(1, 4), (2, 5), (4, 5), (7, 6), (14, 7)])
+def test_the_seeds_that_are_needed(comparisons: int, needed: int) -> None:
     assert seeds_needed(comparisons) == needed
+    assert smallest_effect(needed, comparisons) <= 2.0 < smallest_effect(needed - 1, comparisons)
 
 
-@pytest.mark.parametrize("seeds", [5, 6])
+@pytest.mark.parametrize("seeds", [1, 3, 4])
 def test_too_few_seeds_are_told_with_how_many_would_do(seeds: int) -> None:
     lints = found(study(REFERENCE, variant("a", train__epochs=6), seeds=seeds), preset="small")
-    assert codes(lints) == (["few-seeds"] if seeds < 6 else [])
-    assert all("0.0625" in one.message and "--seeds 6" in one.message for one in lints)
+    assert codes(lints) == (["few-seeds"] if seeds < 4 else [])
+    least = "no difference can be significant" if seeds == 1 else "if it is 2.5 times its own standard deviation"
+    assert all(least in one.message and "With 4 seeds (--seeds 4) 1.6 times" in one.message for one in lints)
 
 
 def test_comparisons_on_every_inspected_network_count() -> None:
     networks = (InspectedNetwork(name="a"), InspectedNetwork(name="b", changes={"train.epochs": 4}))
     other = variant("max", intervention=Intervention(aggregation="max"))
-    (one,) = found(study(REFERENCE, other, networks=networks, inspect=("a", "b"), seeds=6))
-    assert "2 comparisons" in one.message
-    assert "0.0312 and 0.0625 after Holm's correction" in one.message
+    (one,) = found(study(REFERENCE, other, networks=networks, inspect=("a", "b"), seeds=4))
+    assert "corrected for 2 comparisons, if it is 2.1 times" in one.message
 
 
 def test_one_variant_has_nothing_to_be_compared_with() -> None:

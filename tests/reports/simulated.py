@@ -1,6 +1,6 @@
 """Made-up repeats of known truth, and how often the statistics are right about them.
 
-Legend: R repetitions of a whole study, M comparisons, S seeds, I test images.
+Tables of trainings are in `benchmarks.verdicts`. Legend: R repetitions of a whole study, S seeds, I test images.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from reports.statistics import Estimate, estimate, holm, sign_flip_p_values, two_level
+from reports.statistics import Estimate, estimate, two_level
 
 Array = npt.NDArray[np.float64]
 Draw = Callable[[np.random.Generator, tuple[int, ...]], Array]
@@ -67,12 +67,3 @@ def two_level_coverage(noise: Draw, seeds: int, repetitions: int, share: float =
     draw = np.random.default_rng(seed)
     tables = [crossed(draw, noise, seeds, 300, share) for _ in range(repetitions)]
     return coverage([two_level(table) for table, _ in tables], tables[0][1])
-
-
-def false_positives(noise: Draw, seeds: int, comparisons: int, tables: int, seed: int = 0) -> float:
-    """Returns in how many tables without any difference at least one comparison has p < 0.05 after Holm."""
-    draw = np.random.default_rng(seed)
-    reference = noise(draw, (tables, 1, seeds))
-    differences = noise(draw, (tables, comparisons, seeds)) - reference
-    p_values = sign_flip_p_values(differences.reshape(-1, seeds)).reshape(tables, comparisons)
-    return float(np.mean([min(holm(row.tolist())) < 0.05 for row in p_values]))

@@ -1,4 +1,4 @@
-"""Seed advice: from the spread of the differences to seeds, with how little is known of it."""
+"""Seed advice: each comparison by its own spread, with how little is known of it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from ablations.study import Study, Variant
 from reports.advice import Advice, advice_paragraph, seed_advice
-from reports.statistics import seeds_for_better
+from reports.formatting import per_cent
+from reports.statistics import seeds_for_better, seeds_for_same, seeds_to_decide, spread_range
 from reports.summary import StudySummary, summarize_study
 from tests.reports.everything import made_up_results, results_of, whole_plan
 from tests.reports.made_up import plan_of
@@ -31,59 +31,70 @@ def _summary(values: Values, size: float | None = None, metric: str = "test/top1
     return study, summarize_study(study, plan, results_of(plan, values))
 
 
-def _advice(values: Values, size: float | None = None, metric: str = "test/top1") -> Advice:
-    found = seed_advice(*_summary(values, size, metric))
-    assert found is not None
-    return found
+def _advice(values: Values, size: float | None = None, metric: str = "test/top1") -> tuple[Advice, ...]:
+    return seed_advice(*_summary(values, size, metric))
 
 
-def test_the_spread_is_pooled_and_the_seeds_are_those_of_its_power() -> None:
-    """√(5/2) = 1.58; two comparisons with one reference: 2 · 2 / (1 + 1/4) = 3.2 degrees of freedom."""
-    found = _advice(BY_TWO)
-    assert (found.spread.sd, found.spread.df, found.comparisons) == pytest.approx((2.5**0.5, 3.2, 2))
-    low = 2.5**0.5 * (3.2 / stats.chi2.ppf(0.975, 3.2)) ** 0.5
-    high = 2.5**0.5 * (3.2 / stats.chi2.ppf(0.025, 3.2)) ** 0.5
-    assert (found.seeds, found.fewest, found.most) == tuple(seeds_for_better(sd, 1.0) for sd in (2.5**0.5, low, high))
-    assert found.seeds == 22
+def test_each_comparison_has_the_seeds_of_its_own_interval() -> None:
+    _, summary = _summary(BY_TWO)
+    advice = _advice(BY_TWO)
+    assert [each.row.variant for each in advice] == ["b", "c"]
+    for each, row in zip(advice, summary.tested, strict=True):
+        delta = row.delta
+        assert delta is not None
+        assert each.sd == pytest.approx(delta.error * 3**0.5)
+        per_seed = delta.df / 2
+        assert each.for_difference == seeds_for_better(each.sd, 1.0, df_per_seed=per_seed)
+        assert each.for_none == seeds_for_same(each.sd, 1.0, df_per_seed=per_seed)
+        assert each.to_decide == seeds_to_decide(each.sd, 1.0, df_per_seed=per_seed)
+        assert each.most_sd == spread_range(each.sd, delta.df)[1]
 
 
-@pytest.mark.parametrize(("size", "seeds"), [(2.0, 8), (1.0, 22), (0.5, 81)])
-def test_a_smaller_size_of_interest_takes_more_seeds(size: float, seeds: int) -> None:
-    assert _advice(BY_TWO, size).seeds == seeds
+def test_two_rows_take_the_seeds_of_their_paired_t_interval() -> None:
+    """Differences of deviation 1: a t test with ten seeds shows one point in 80 %."""
+    (advice,) = _advice({"a": REFERENCE, "b": (81.0, 80.0, 82.0)})
+    assert (advice.sd, advice.for_difference) == (pytest.approx(1.0), 10)
+
+
+def test_a_quiet_and_a_loud_row_have_different_advice() -> None:
+    """Spreads that differ thirtyfold are not pooled: what the loud row takes says nothing of the quiet one."""
+    draw = np.random.default_rng(0)
+    values = {name: tuple(80 + sd * draw.normal(size=9)) for name, sd in (("a", 0.1), ("b", 0.2), ("c", 6.0))}
+    quiet, loud = _advice(values)
+    assert quiet.sd < 0.5 < 3 < loud.sd
+    assert (quiet.for_difference or 0) < 5
+    assert (loud.for_difference or 0) > 100
 
 
 @pytest.mark.parametrize(("metric", "size"), [("test/top1", 1.0), ("test/top5", 1.0), ("test/loss", 0.1)])
 def test_the_size_of_interest_of_a_metric(metric: str, size: float) -> None:
-    assert _advice(BY_TWO, metric=metric).size == size
-
-
-def test_so_many_seeds_show_the_difference_in_four_of_five_studies() -> None:
-    """Simulated studies with the number of seeds that is advised: a paired t test finds the difference in 80 %."""
-    seeds = _advice(BY_TWO).seeds
-    assert seeds is not None
-    draw = np.random.default_rng(0).normal(1.0, 2.5**0.5, size=(20_000, seeds))
-    assert np.mean(stats.ttest_1samp(draw, 0, axis=1).pvalue < 0.05) == pytest.approx(0.81, abs=0.015)
+    assert {each.size for each in _advice(BY_TWO, metric=metric)} == {size}
+    assert {each.size for each in _advice(BY_TWO, 2.5, metric=metric)} == {2.5}
 
 
 def test_what_is_said() -> None:
     paragraph = advice_paragraph(*_summary(BY_TWO))
     assert paragraph is not None
     assert paragraph.lead == "Seeds"
-    assert paragraph.text == (
-        "From seed to seed a paired difference varies by 1.58 points (standard deviation, pooled over 2 comparisons; "
-        "95 % interval 0.91 to 5.52). At that spread 22 seeds show a true difference of 1 point with 80 % power "
-        "(t test at 5 %, one comparison), 9 to 242 within its interval; here are 3. After 3 seeds the spread is itself "
-        "hardly known: the range is the answer. A star in this table takes at least 7."
+    b, c = _advice(BY_TWO)
+    assert paragraph.text.startswith(
+        f"With {per_cent(0.8)} power a true difference of 1 point would be shown, or be shown not to be there, by "
+        f"{b.for_difference} or {b.for_none} seeds for “b” (spread of its difference from seed to seed {b.sd:.2f} "
+        f"points), {c.for_difference} or {c.for_none} for “c” (spread of its difference from seed to seed "
+        f"{c.sd:.2f} points); here are 3."
     )
+    assert "After 3 seeds a spread is itself hardly known: it may be up to" in paragraph.text
+    assert paragraph.text.endswith("The appendix has the number for each row.")
 
 
 def test_many_seeds_know_their_spread() -> None:
     draw = np.random.default_rng(1)
-    values = {name: tuple(80 + draw.normal(size=40)) for name in "abc"}
+    values = {name: tuple(80 + draw.normal(size=40)) for name in "abcd"}
     paragraph = advice_paragraph(*_summary(values))
     assert paragraph is not None
     assert "hardly known" not in paragraph.text
-    assert "A star" not in paragraph.text
+    assert "seeds for the row in the middle, " not in paragraph.text
+    assert " for the row in the middle, " in paragraph.text
 
 
 @pytest.mark.parametrize(
@@ -97,22 +108,26 @@ def test_many_seeds_know_their_spread() -> None:
     ids=["one seed", "no spread", "a missing repeat", "no comparison"],
 )
 def test_no_spread_no_advice(values: Values) -> None:
-    assert seed_advice(*_summary(values)) is None
+    assert seed_advice(*_summary(values)) == ()
     assert advice_paragraph(*_summary(values)) is None
 
 
 def test_more_than_anyone_has() -> None:
     paragraph = advice_paragraph(*_summary(BY_TWO, size=1e-4))
     assert paragraph is not None
-    assert "more than 100,000 seeds show a true difference of 0.0001 points" in paragraph.text
-    assert ", more than 100,000 within its interval" in paragraph.text
+    assert "a true difference of 0.0001 points would be shown" in paragraph.text
+    assert "by > 100,000 seeds for “b”" in paragraph.text
 
 
-def test_evaluations_of_one_checkpoint_say_no_more_than_one_of_the_spread() -> None:
+def test_evaluations_of_one_checkpoint_are_limited_by_their_test_images() -> None:
+    """They do not share a spread, and few images leave an error that no number of seeds makes smaller."""
     plan = whole_plan("quick", "aggregation", "temperature", seeds=3)
     results = made_up_results(plan)
     together, apart = (seed_advice(study, summarize_study(study, plan, results)) for study in plan.studies)
-    assert together is not None
-    assert apart is not None
-    assert (together.spread.df, together.comparisons) == (2.0, 8)
-    assert apart.spread.df == pytest.approx(7 * 2 / (1 + 6 / 4))
+    assert (len(together), len(apart)) == (8, 7)
+    for advice in together:
+        assert advice.row.delta is not None
+        assert (advice.row.delta.df, advice.row.delta.covers_images) == (2.0, True)
+        alone = seeds_for_better(advice.sd, advice.size)
+        assert advice.for_difference is None or alone is None or advice.for_difference >= alone
+    assert any(advice.row.delta is not None and advice.row.delta.df > 2.0 for advice in apart)

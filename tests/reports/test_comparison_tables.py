@@ -43,7 +43,7 @@ def test_every_comparison_of_every_table_has_its_p_values(
     for row, cells in zip(tested, table.rows, strict=True):
         assert row.delta is not None
         assert cells[2] == Text("3")
-        assert cells[4:] == (Text(f"{row.p_value:.4f}"), Text(f"{row.p_holm:.4f}"))
+        assert cells[4:7] == (Text(f"{row.delta.df:.1f}"), Text(p_words(row.p_value)), Text(p_words(row.p_holm)))
     over = [cells[3].text for cells in set_rows(table)]
     assert over == ["both"] * 8 + ["seeds"] * 7
     assert [cells[0].text for cells in set_rows(table) if cells[0].text] == [

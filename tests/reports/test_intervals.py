@@ -244,7 +244,7 @@ def test_the_power_to_show_that_nothing_differs_is_the_integral(seeds: int, df_p
             upper, lower = 1 - truth - half * ratio, -1 - truth + half * ratio
             return max(0.0, float(stats.norm.cdf(upper / error) - stats.norm.cdf(lower / error)))
 
-        ours = power_same(seeds, sd, 1.0, truth, df_per_seed=df_per_seed)
+        ours = power_same(seeds, sd, 1.0, truth=truth, df_per_seed=df_per_seed)
         assert ours == pytest.approx(_by_quadrature(inside, df), abs=2e-4)
 
 
@@ -268,6 +268,32 @@ def test_the_advised_seeds_have_the_power_in_simulated_studies(df_per_seed: floa
             shares.append(float(reached.mean()))
         assert shares[0] < 0.81
         assert shares[1] > 0.79
+
+
+@pytest.mark.parametrize("image_error", [0.1, 0.2])
+def test_test_images_limit_what_seeds_can_show(image_error: float) -> None:
+    """Simulated: the mean moves with seeds and with images, and the half width is √((t s)² / n + (z e)²)."""
+    draw, seeds, sd = np.random.default_rng(6), 6, 0.5
+    error = math.hypot(sd / math.sqrt(seeds), image_error)
+    mean = error * draw.normal(size=100_000)
+    spread = sd * np.sqrt(draw.chisquare(seeds - 1, 100_000) / (seeds - 1))
+    half = np.hypot(stats.t.ppf(0.975, seeds - 1) * spread / math.sqrt(seeds), 1.95996 * image_error)
+    better, same = float((mean + 1 > half).mean()), float((np.abs(mean) + half < 1).mean())
+    assert power_better(seeds, sd, 1.0, image_error=image_error) == pytest.approx(better, abs=0.006)
+    assert power_same(seeds, sd, 1.0, image_error=image_error) == pytest.approx(same, abs=0.006)
+    narrow = float((2 * half < 1.2).mean())
+    assert power_narrow(seeds, sd, 1.2, image_error=image_error) == pytest.approx(narrow, abs=0.006)
+    assert power_better(seeds, sd, 1.0, image_error=1e-9) == pytest.approx(power_better(seeds, sd, 1.0), abs=1e-5)
+
+
+def test_no_number_of_seeds_makes_up_for_few_images() -> None:
+    assert seeds_for_better(0.5, 1.0, image_error=0.6) is None
+    assert seeds_for_same(0.5, 1.0, image_error=0.6) is None
+    assert seeds_to_decide(0.5, 1.0, image_error=0.6) is None
+    few, more = (seeds_for_same(0.5, 1.0, image_error=error) for error in (0.0, 0.2))
+    assert few is not None
+    assert more is not None
+    assert few < more
 
 
 @UNHURRIED

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gc
-import itertools
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -19,12 +17,8 @@ from reports.statistics import (
     mcnemar_p_value,
     paired_difference,
     paired_differences,
-    pooled_spread,
     power_better,
-    seeds_for_a_star,
     seeds_for_better,
-    sign_flip_p_values,
-    smallest_p_value,
     two_level,
     unpaired_difference,
 )
@@ -116,68 +110,6 @@ def test_seed_effects_cancel(values: list[float]) -> None:
     assert found.mean == pytest.approx(paired_difference(dict(enumerate(values)), reference).mean, abs=1e-9)
 
 
-DARWIN = (49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48)
-"""Heights of crossed minus self-fertilised maize, in eighths of an inch (Darwin 1876)."""
-
-
-def test_sign_flips_are_fishers() -> None:
-    """Fisher (The Design of Experiments, 1935) counted 863 of 32,768 sums as large, 1,726 in either direction."""
-    assert sign_flip_p_values([DARWIN]) == pytest.approx([1726 / 32768], abs=1e-12)
-
-
-def _every_sign(differences: Sequence[float]) -> float:
-    observed = abs(math.fsum(differences)) - 1e-9
-    flipped = [
-        math.fsum(s * d for s, d in zip(signs, differences, strict=True))
-        for signs in itertools.product((1, -1), repeat=len(differences))
-    ]
-    return sum(abs(total) >= observed for total in flipped) / len(flipped)
-
-
-@given(st.lists(st.integers(-500, 500).map(lambda tenths: tenths / 10), min_size=2, max_size=7))
-def test_sign_flips_by_counting(differences: list[float]) -> None:
-    """Ties, such as accuracies in steps of a tenth give, count as at least as far from zero."""
-    assert sign_flip_p_values([differences]) == pytest.approx([_every_sign(differences)])
-
-
-@given(st.lists(st.integers(-9, 9), min_size=2, max_size=7), st.integers(1000, 3600))
-def test_ties_of_accuracies_stay_ties(images: list[int], right: int) -> None:
-    """Counts of images tie exactly; percentages of 3,600 images, subtracted, do so up to rounding."""
-    differences = [100 * (right + more) / 3600 - 100 * right / 3600 for more in images]
-    assert sign_flip_p_values([differences]) == pytest.approx([_every_sign(images)])
-
-
-def test_sign_flips_of_several_comparisons_are_those_of_each() -> None:
-    table = np.random.default_rng(5).normal(size=(40, 6))
-    together = sign_flip_p_values(table)
-    assert together.tolist() == [float(sign_flip_p_values([row])[0]) for row in table]
-    assert sign_flip_p_values(np.empty((3, 0))).tolist() == pytest.approx([math.nan] * 3, nan_ok=True)
-    assert sign_flip_p_values([[1.0], [2.0]]).tolist() == [1.0, 1.0]
-
-
-def test_many_seeds_are_drawn_from_a_fixed_seed() -> None:
-    """Twenty seeds have a million patterns; 16,384 of them come near the t test, and come out the same twice."""
-    values = np.random.default_rng(6).normal(0.5, 1.0, size=20)
-    first, second = (sign_flip_p_values([values])[0] for _ in range(2))
-    assert first == second
-    assert first == pytest.approx(float(stats.ttest_1samp(values, 0).pvalue), abs=0.01)
-
-
-@pytest.mark.parametrize("seeds", range(2, 9))
-def test_the_smallest_p_value_is_two_patterns_of_all(seeds: int) -> None:
-    values = [1.0 + 0.1 * seed for seed in range(seeds)]
-    assert float(sign_flip_p_values([values])[0]) == pytest.approx(smallest_p_value(seeds))
-
-
-def test_how_many_seeds_a_star_takes() -> None:
-    """One comparison: 2^(1−6) = 0.031; four: 4 · 2^(1−8) = 0.031, with seven seeds it would be 0.0625."""
-    assert [seeds_for_a_star(count) for count in (1, 4, 12)] == [6, 8, 9]
-    for count in range(1, 40):
-        seeds = seeds_for_a_star(count)
-        assert holm([smallest_p_value(seeds)] + [1.0] * (count - 1))[0] < 0.05
-        assert holm([smallest_p_value(seeds - 1)] * count)[0] >= 0.05
-
-
 def test_holm_by_hand() -> None:
     """Of 0.01, 0.04, 0.03: three times the smallest, twice the next, and none below the one before it."""
     assert holm([0.01, 0.04, 0.03]) == pytest.approx((0.03, 0.06, 0.06))
@@ -264,20 +196,6 @@ def test_checkpoints_that_differ_by_the_same_have_no_interval() -> None:
     assert found.no_spread
     assert not found.has_interval
     assert two_level(np.zeros((3, 5))).mean == 0.0
-
-
-def test_pooled_spread_by_hand() -> None:
-    """√((1 + 4) / 2); of one reference (ρ = 1/2) 2 · 2 / (1 + 1/4) = 3.2 degrees of freedom, carefully 2."""
-    found = pooled_spread((1.0, 2.0), 3, correlation=0.5)
-    assert (found.sd, found.df) == pytest.approx((math.sqrt(2.5), 3.2))
-    assert pooled_spread((1.0, 2.0), 3).df == 2.0
-
-
-def test_the_interval_of_a_spread_is_the_tables() -> None:
-    """Nine degrees of freedom: 2.700 and 19.023 enclose 95 % of chi-square (any table of it)."""
-    found = pooled_spread((2.0,), 10)
-    assert found.low == pytest.approx(2 * math.sqrt(9 / 19.023), rel=1e-4)
-    assert found.high == pytest.approx(2 * math.sqrt(9 / 2.700), rel=1e-4)
 
 
 @pytest.mark.parametrize(("effect", "seeds"), [(1.0, 10), (0.8, 15), (0.5, 34), (0.2, 199)])

@@ -1,12 +1,14 @@
-"""What a table says of its uncertainty: what intervals cover, stars where they are possible, and why not where not."""
+"""What a table says of its uncertainty: what intervals cover, what has a star, and what is excluded without one."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
+from scipy import stats
 
 from ablations.planning import Plan
 from ablations.study import Study, Variant
@@ -16,6 +18,7 @@ from reports.prose import reading
 from reports.results import Results
 from reports.summary import StudySummary, summarize_study
 from reports.tables import study_table
+from reports.uncertainty import exclusion_words
 from tests.reports.everything import made_up_results, results_of, whole_plan
 from tests.reports.made_up import plan_of
 
@@ -47,51 +50,70 @@ def _notes(table: Table) -> str:
     return " ".join(note.text for note in table.notes)
 
 
-def test_stars_by_hand() -> None:
-    """Eight seeds, two comparisons: all differences of one sign give 2/256 = 0.0078, and 0.0156 after Holm: one star.
-
-    Ten seeds: 2/1024 = 0.0020, 0.0039 after Holm: two.
-    """
-    table, summary, said = _told(_values(80.0, 70.0, 80.0, seeds=8), 8)
+def test_stars_are_those_of_the_intervals() -> None:
+    table, summary, said = _told(_values(80.0, 70.0, 80.0, seeds=4), 4)
     assert [column.heading for column in table.columns] == ["variant", "top-1 (%)", "n", "Δ", "stars"]
-    assert [row[4] for row in table.rows] == [Text(""), Text("*"), Text("")]
+    assert [row[4] for row in table.rows] == [Text(""), Text("**"), Text("")]
     row = summary.get("", "b")
-    assert (row.p_value, row.p_holm) == pytest.approx((2 / 256, 4 / 256))
-    assert "* p < 0.05, ** p < 0.01: sign flips over 8 seeds" in _notes(table)
+    assert row.delta is not None
+    assert row.delta.df > 3, "three rows trained apart share their spread"
+    t_value = abs(row.delta.mean) / row.delta.error
+    assert row.p_value == pytest.approx(2 * stats.t.sf(t_value, row.delta.df))
+    assert row.p_holm == pytest.approx(2 * row.p_value)
+    assert "* p < 0.05, ** p < 0.01: from the intervals, two-sided" in _notes(table)
     assert "corrected by Holm over the 2 comparisons" in _notes(table)
     assert said[0].endswith("corrected over the table, p < 0.05 for “b”.")
-    ten, _, _ = _told(_values(80.0, 70.0, 80.0, seeds=10), 10)
-    assert [row[4] for row in ten.rows] == [Text(""), Text("**"), Text("")]
+    assert "excluded" not in _notes(table)
 
 
-def test_no_difference_no_star_but_the_column() -> None:
-    table, _, said = _told(_values(80.0, 80.0, 80.0, seeds=8), 8)
-    assert [row[4] for row in table.rows] == [Text("")] * 3
-    assert said[0].endswith("corrected over the table, p < 0.05 for none.")
+@pytest.mark.parametrize("seeds", [2, 3, 5, 10])
+def test_a_row_without_a_star_after_correction_may_have_an_interval_beyond_zero_but_not_the_other_way(
+    seeds: int,
+) -> None:
+    _, summary, _ = _told(_values(80.0, 79.5, 80.4, 70.0, 81.0, seeds=seeds), seeds)
+    for row in summary.tested:
+        assert row.delta is not None
+        assert (row.p_value < 0.05) == row.delta.excludes_zero
+        assert row.delta.excludes_zero or not row.stars
 
 
-@pytest.mark.parametrize(
-    ("rows", "seeds", "words"),
-    [
-        (2, 5, "No stars: with 5 seeds the smallest p-value that sign flips can give is 0.062. It takes 6 seeds"),
-        (5, 3, "is 0.250, 1.000 after Holm's correction over the 4 comparisons of this table. It takes 8 seeds"),
-        (5, 7, "is 0.016, 0.062 after Holm's correction over the 4 comparisons of this table. It takes 8 seeds"),
-    ],
-)
-def test_where_no_star_is_possible_the_table_says_so_and_has_none(rows: int, seeds: int, words: str) -> None:
-    table, summary, said = _told(_values(80.0, *[60.0] * (rows - 1), seeds=seeds), seeds)
-    assert words in _notes(table)
+def test_a_table_without_a_star_says_what_it_excludes() -> None:
+    table, summary, said = _told(_values(80.0, 80.0, 80.0, seeds=8), 8)
     assert "stars" not in [column.heading for column in table.columns]
-    assert not any(row.stars for row in summary.variants)
     assert "corrected" not in said[0]
+    ends = [abs(end) for row in summary.tested if row.delta for end in (row.delta.low, row.delta.high)]
+    size = re.search(r"Differences to the reference beyond ([0-9.]+) points are excluded: ", _notes(table))
+    assert size
+    assert max(ends) <= float(size[1]) <= max(ends) + 0.01
+    assert "No difference has a star (p < 0.05, corrected by Holm over the 2 comparisons of this table)." in _notes(
+        table
+    )
+
+
+def test_a_row_that_cannot_be_compared_is_not_part_of_what_is_excluded() -> None:
+    values = {**_values(80.0, 80.0, 60.0, seeds=3), "c": (60.0, None, 60.0)}
+    table, _, _ = _told(values, 3)
+    assert "for the one comparison of this table" in _notes(table)
+    assert "are excluded among the rows that can be compared: no 95 % interval reaches farther." in _notes(table)
+
+
+def test_each_network_excludes_its_own(plan: Plan, results: Results) -> None:
+    summary = summarize_study(plan.studies[0], plan, results)
+    words = exclusion_words(plan.studies[0], summary)
+    for network in plan.studies[0].inspected:
+        assert network is not None
+        assert f"points ({network.title})" in words
+    sizes = [summary.excluded_beyond(network.name) for network in plan.studies[0].inspected if network]
+    assert words.count("points") == len(sizes) == 2
+    assert math.isnan(summary.excluded_beyond("no such network"))
 
 
 def test_missing_comparisons_are_not_corrected_for() -> None:
-    """Of two comparisons one has a missing repeat: the other is alone in its table, and six seeds are enough."""
+    """Of two comparisons one has a missing repeat: the other is alone in its table."""
     values = {**_values(80.0, 70.0, 60.0, seeds=6), "c": (60.0, None, 60.0, 60.0, 60.0, 60.0)}
     table, summary, _ = _told(values, 6)
     assert [row.variant for row in summary.tested] == ["b"]
-    assert [row[4] for row in table.rows] == [Text(""), Text("*"), Text("")]
+    assert [row[4] for row in table.rows] == [Text(""), Text("**"), Text("")]
     assert table.rows[2][1:4] == (Missing("n = 5/6"), Text("5/6"), Missing("n = 5/6"))
     assert "for the one comparison of this table" in _notes(table)
 

@@ -134,7 +134,13 @@ def test_sentences_and_advice_leave_it_out() -> None:
     assert "“b” differs most" in said
     advice = advice_paragraph(study, summary)
     assert advice is not None
-    assert "of one comparison" in advice.text
+    assert "“b”" in advice.text
+    assert "“c”" not in advice.text
+    assert [row.variant for row in summary.tested] == ["b"]
+    b, c = (summary.get("", name).delta for name in "bc")
+    assert b is not None
+    assert c is not None
+    assert (b.df, c.df) == (2.0, 2.0), "it lends no spread and borrows none"
 
 
 def test_nothing_is_compared_with_a_reference_that_never_learned() -> None:
