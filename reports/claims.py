@@ -311,10 +311,9 @@ def judge_study(study: Study, summary: StudySummary, plan: Plan) -> tuple[Judged
         name = network.name if network else ""
         rows = {row.variant: row for row in summary.of_network(name)}
         at_chance = {row.variant for row in rows.values() if row_at_chance(study, row, plan)}
-        judge_of_rows = _Judge(study, rows, at_chance)
         for claim in study.claims:
-            rank = rank_of(study, claim)
-            judged.append(judge_of_rows.judge_claim(name, claim, rank, level if rank == "primary" else LEVEL))
+            claim_level = level if rank_of(study, claim) == "primary" else LEVEL
+            judged.append(_judge_claim(study, name, claim, claim_level, rows, at_chance))
     return tuple(judged)
 
 
@@ -329,51 +328,77 @@ def row_at_chance(study: Study, row: VariantSummary, plan: Plan) -> bool:
     return row.estimate.is_known and is_at_chance(plan.node(cells[0].fingerprint).spec, study.metric, row.estimate.mean)
 
 
-@dataclass(frozen=True)
-class _Judge:
-    """Judges the claims of one study on one network.
+def _judge_claim(
+    study: Study,
+    network: str,
+    claim: Claim,
+    level: float,
+    rows: Mapping[str, VariantSummary],
+    at_chance: Collection[str],
+) -> JudgedClaim:
+    asked = [contrast for contrast in claim.contrasts if rows.keys() >= set(contrast.variants)]
+    left_out = tuple(contrast for contrast in claim.contrasts if contrast not in asked)
+    judged = tuple(
+        judge_contrast(study, contrast, rows, level=level, contrasts=len(asked), at_chance=at_chance)
+        for contrast in asked
+    )
+    decisive = min(judged, key=_weakness, default=None)
+    verdict = decisive.verdict if decisive else UNDECIDED
+    return JudgedClaim(study.name, network, claim, rank_of(study, claim), level, verdict, decisive, judged, left_out)
 
-    Attributes:
+
+def judge_contrast(
+    study: Study,
+    contrast: Contrast,
+    rows: Mapping[str, VariantSummary],
+    *,
+    level: float = LEVEL,
+    contrasts: int = 1,
+    at_chance: Collection[str] = (),
+) -> JudgedContrast:
+    """Returns the verdict on one contrast from the rows of its variants.
+
+    A row that never learned says nothing of what it varies, and rows that are all at chance nothing of each other.
+    Where lower is better the difference is turned round, so that above zero always is the claimed direction.
+
+    Args:
         study: The study.
-        rows: Its rows on that network, by variant.
-        at_chance: The variants whose accuracy is what guessing has.
+        contrast: What is compared.
+        rows: All rows of the study on one inspected network, by variant.
+        level: The claim's level, at which the contrast must hold.
+        contrasts: How many contrasts the claim has, one of which can decide against it: that takes a stricter level.
+        at_chance: Variants whose accuracy is what guessing has.
     """
+    better, worse = ([rows[name] for name in side] for side in (contrast.better, contrast.worse))
+    found = difference(better, worse, study.metric, table=tuple(rows.values()))
+    turned = found if study.metric in HIGHER_IS_BETTER else found.turned
+    size = study.size_of_interest or telling(study.metric).size
+    unlearned = tuple(row.variant for row in (*better, *worse) if row.unlearned)
+    expected = max(row.expected for row in (*better, *worse))
+    nothing_there = bool(contrast.worse) and all(name in at_chance for name in contrast.variants)
+    reason = NEVER_LEARNED if unlearned else AT_CHANCE if nothing_there else _why_not(turned, expected)
 
-    study: Study
-    rows: Mapping[str, VariantSummary]
-    at_chance: Collection[str]
+    def at(level: float) -> tuple[Estimate, Verdict]:
+        shown = turned.at(level)
+        return shown, UNDECIDED if reason else judge(shown, contrast.kind, size, contrast.margin)
 
-    def judge_claim(self, network: str, claim: Claim, rank: Rank, level: float) -> JudgedClaim:
-        """Return the verdict on a claim at a level."""
-        asked = [contrast for contrast in claim.contrasts if self.rows.keys() >= set(contrast.variants)]
-        left_out = tuple(contrast for contrast in claim.contrasts if contrast not in asked)
-        judged = tuple(self._judge_contrast(contrast, level, len(asked)) for contrast in asked)
-        decisive = min(judged, key=_weakness, default=None)
-        verdict = decisive.verdict if decisive else UNDECIDED
-        return JudgedClaim(self.study.name, network, claim, rank, level, verdict, decisive, judged, left_out)
-
-    def _judge_contrast(self, contrast: Contrast, level: float, contrasts: int) -> JudgedContrast:
-        better, worse = ([self.rows[name] for name in side] for side in (contrast.better, contrast.worse))
-        found = difference(better, worse, self.study.metric, table=tuple(self.rows.values()))
-        turned = found if self.study.metric in HIGHER_IS_BETTER else found.turned
-        size = self.study.size_of_interest or telling(self.study.metric).size
-        unlearned = tuple(row.variant for row in (*better, *worse) if row.unlearned)
-        expected = max(row.expected for row in (*better, *worse))
-        nothing_there = bool(contrast.worse) and all(name in self.at_chance for name in contrast.variants)
-        reason = NEVER_LEARNED if unlearned else AT_CHANCE if nothing_there else _why_not(turned, expected)
-
-        def at(level: float) -> tuple[Estimate, Verdict]:
-            shown = turned.at(level)
-            return shown, UNDECIDED if reason else judge(shown, contrast.kind, size, contrast.margin)
-
+    shown, verdict = at(level)
+    if verdict != REPRODUCED:
+        # A stricter interval is wider, so that it cannot be reproduced there.
+        level = stricter(level, contrasts)
         shown, verdict = at(level)
-        if verdict != REPRODUCED:
-            level = stricter(level, contrasts)
-            shown, verdict = at(level)
-        published = published_contrast(self.study, contrast)
-        return JudgedContrast(
-            contrast, verdict, shown, level, size, found.n, expected, published, unlearned=unlearned, reason=reason
-        )
+    return JudgedContrast(
+        contrast=contrast,
+        verdict=verdict,
+        difference=shown,
+        level=level,
+        size=size,
+        complete=found.n,
+        expected=expected,
+        published=published_contrast(study, contrast),
+        unlearned=unlearned,
+        reason=reason,
+    )
 
 
 def _why_not(found: Estimate, expected: int) -> str:
