@@ -217,7 +217,9 @@ def _explained() -> Iterator[None]:
 
 def _no_workers(error: BaseException) -> str:
     cause = error.__cause__ or error
-    reason = (isinstance(cause, OSError) and cause.strerror) or str(cause) or type(cause).__name__
+    # What a worker has raised comes with its traceback, which ends with what went wrong.
+    lines = [line for line in str(cause).splitlines() if line.strip(' "')]
+    reason = (isinstance(cause, OSError) and cause.strerror) or (lines[-1].strip() if lines else type(cause).__name__)
     return (
         f"workers cannot be started: {reason}. Is there enough memory (ulimit -v), and is /dev/shm there and not full? "
         "With fewer --workers less is needed; with --dispatch inline, none of it."

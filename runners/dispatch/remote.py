@@ -37,7 +37,7 @@ def call(question: Callable[..., Answer], *arguments: object) -> Answer:
 
 
 def check_node(path: Path, code_root: str, code_digest: str) -> None:
-    """Raise if this machine runs other code than the launcher's, or does not see a file that the launcher has written."""
+    """Raise if this machine runs other code than the launcher, or does not see a file that the launcher has written."""
     check_same_code(code_root, code_digest, is_same_machine=False)
     check_visible(path)
 
