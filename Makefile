@@ -31,7 +31,7 @@ tests: $(VENV)/.installed-test
 # Faults that take minutes to inject: kills, full disks, dead servers, a cluster on this machine. Ray is installed for
 # these alone: 350 MB and half a minute. A real SLURM is started where Debian's slurm-wlm and munge are installed.
 torture: $(VENV)/.installed-torture
-	$(BIN)/python -m pytest -m torture tests/torture
+	$(BIN)/python -m pytest -m torture
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -13,7 +13,7 @@ from typing import Any
 from mlflow.entities import Run
 
 from ablations import vocabulary as names
-from ablations.planning import Node
+from ablations.planning import EvaluationNode, Node
 from ablations.settings import flatten
 
 _WITHOUT_EFFECT = frozenset({"data.root", "data.download", "data.workers", "train.devices"})
@@ -30,6 +30,18 @@ def contradiction(run: Run, node: Node) -> str | None:
     for key, value in _settings(node):
         if not _is_same(params.get(key), value):
             return f"its param {key} is {params[key]}, not {value}"
+    if isinstance(node, EvaluationNode):
+        return _other_intervention(params, node)
+    return None
+
+
+def _other_intervention(params: Mapping[str, str], node: EvaluationNode) -> str | None:
+    """Return in what an evaluation's params are of another change of the network than `node` makes."""
+    for name in ("aggregation", "temperature", "seed"):
+        tracked, value = params.get(f"intervention.{name}"), getattr(node.intervention, name)
+        # What a change leaves alone is not tracked.
+        if tracked is not None and (value is None or not _is_same(tracked, value)):
+            return f"its param intervention.{name} is {tracked}, not {'left alone' if value is None else value}"
     return None
 
 

@@ -22,6 +22,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ablations.errors import WorkerError
+from runners.own_code import import_variables
 from runners.stored import FAILURE, remove_file
 
 PROCESS_FAILURE = "process_failure.json"
@@ -172,7 +173,7 @@ def start(state_folder: Path, devices: int, gpus: Sequence[int], arguments: list
             stdout=log,
             stderr=subprocess.STDOUT,
             check=False,
-            env={**os.environ, **seen},
+            env={**os.environ, **import_variables(), **seen},
         )
     if ended.returncode:
         # One that was killed could not say so.

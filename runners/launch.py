@@ -29,6 +29,7 @@ from runners.follower import Follower
 from runners.grants import Grants
 from runners.leases import LEASE_SECONDS, Attempt, Watch
 from runners.memory import choose_micro_batch
+from runners.own_code import ROOT, code_digest
 from runners.progress import Display, Failure, Progress, Running, Summary
 from runners.state import NodeState, StateStore
 from runners.task import Task
@@ -250,6 +251,8 @@ class Launch:
                     lease_seconds=s.lease_seconds,
                     watched=last.token if last is not None else "",
                     devices=node.spec.train.devices if node.kind == "trial" else 1,
+                    code_root=str(ROOT),
+                    code_digest=code_digest(),
                 )
             )
 

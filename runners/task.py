@@ -26,6 +26,8 @@ class Task:
         attempt: The attempt under way, 0 before there is one.
         devices: On how many devices it trains.
         gpus: The GPUs it was given, by number, if it trains on several of them; none means the first ones.
+        code_root: Folder of the launcher's code; empty means that any code may run it.
+        code_digest: Digest of the launcher's code.
     """
 
     state_root: Path
@@ -40,6 +42,8 @@ class Task:
     attempt: int = 0
     devices: int = 1
     gpus: tuple[int, ...] = ()
+    code_root: str = ""
+    code_digest: str = ""
 
     def as_arguments(self) -> list[str]:
         """Returns the task as arguments of a command."""

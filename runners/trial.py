@@ -19,6 +19,7 @@ from runners.failures import cause_of
 from runners.importing import without_collection
 from runners.leases import Lease
 from runners.memory import choose_micro_batch
+from runners.own_code import check_same_code
 from runners.plugins import check_plugins, load_plugins
 from runners.provenance import machine, versions
 from runners.state import NodeState, StateStore
@@ -70,6 +71,8 @@ def _attempt(state: NodeState, task: Task, lease: Lease) -> Status:
 
 
 def _measure(state: NodeState, task: Task, lease: Lease) -> None:
+    if task.code_root:
+        check_same_code(task.code_root, task.code_digest)
     load_plugins(task.plugins)
     node = state.node()
     check_plugins(node, state.about())

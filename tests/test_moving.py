@@ -71,7 +71,7 @@ def _files(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
-@pytest.mark.parametrize("is_moved", [False, True])
+@pytest.mark.parametrize("is_moved", [pytest.param(False, marks=pytest.mark.torture), True])
 def test_a_folder_in_another_home_is_reported_and_synced_there(
     launched: Path, tmp_path: Path, invoke: Invoke, is_moved: bool
 ) -> None:
@@ -90,13 +90,13 @@ def test_a_folder_in_another_home_is_reported_and_synced_there(
     assert "sync again" not in said
     code, said = invoke("report", "tiny.yaml", "--runs-dir", there)
     assert code == 0, said
-    assert (there / "reports" / "tiny.pdf").exists()
+    assert (there / "reports" / "tiny-smoke.pdf").exists(), said
     client = MlflowClient(f"sqlite+pysqlite:///{there.parent}/my%2520runs%3F/mlflow.db")
     experiment = client.get_experiment_by_name(names.experiment_name("smoke", "fashion_mnist_mini"))
     assert experiment is not None
     (summary,) = client.search_runs([experiment.experiment_id], f"tags.`{names.TAG_KIND}` = 'study'")
     assert summary.info.artifact_uri.startswith(there.as_uri())
-    assert "report/tiny.pdf" in [file.path for file in client.list_artifacts(summary.info.run_id, "report")]
+    assert "report/tiny-smoke.pdf" in [file.path for file in client.list_artifacts(summary.info.run_id, "report")]
     code, said = invoke(
         "run", "tiny.yaml", "--preset", "smoke", "--runs-dir", there, "--seeds", "2", "--dispatch", "inline"
     )
@@ -114,7 +114,7 @@ def test_a_copy_that_cannot_be_written_is_verified_and_compared(
     launched.rename(hidden)
     try:
         before = _files(there)
-        code, said = invoke("verify", there / "reports" / "tiny.pdf", "--runs-dir", there)
+        code, said = invoke("verify", there / "reports" / "tiny-smoke.pdf", "--runs-dir", there)
         assert code == 0, said
         other = shutil.copytree(there, tmp_path / "other copy")
         asked = ["tiny.yaml", "--left-preset", "smoke", "--right-preset", "smoke"]

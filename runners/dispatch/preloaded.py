@@ -11,6 +11,7 @@ import signal
 
 from runners.importing import without_collection
 from runners.lifetime import die_with_parent
+from runners.own_code import code_digest
 
 # Ctrl-C, and a terminal that is closed, reach every process of the terminal; the launcher decides.
 for _name in ("SIGINT", "SIGHUP"):
@@ -21,3 +22,6 @@ die_with_parent()
 
 with without_collection():
     from runners import nodes  # noqa: F401
+
+# Of the code that was imported just now; files may change while workers live.
+code_digest()

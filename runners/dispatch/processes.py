@@ -30,6 +30,7 @@ from runners.dispatch.settings import DispatchSettings, cores
 from runners.dispatch.slots import Slots, make_slots, usable_gpus
 from runners.interrupts import signals_withheld
 from runners.lifetime import die_with_parent
+from runners.own_code import imported_by_children
 from runners.sockets import use_short_sockets
 from runners.task import Task
 from runners.trial import Status, count_gpus, run_node, warm_up
@@ -199,7 +200,7 @@ def start_server(threads: int) -> None:
         # What an interrupted launch leaves is cleared away by the tracker, which need not warn of it.
         sys.warnoptions.append("ignore:resource_tracker")
         try:
-            with _explained(), signals_withheld():
+            with _explained(), signals_withheld(), imported_by_children():
                 forkserver.ensure_running()
         finally:
             sys.warnoptions.remove("ignore:resource_tracker")
@@ -216,7 +217,9 @@ def _explained() -> Iterator[None]:
 
 def _no_workers(error: BaseException) -> str:
     cause = error.__cause__ or error
-    reason = (isinstance(cause, OSError) and cause.strerror) or str(cause) or type(cause).__name__
+    # What a worker has raised comes with its traceback, which ends with what went wrong.
+    lines = [line for line in str(cause).splitlines() if line.strip(' "')]
+    reason = (isinstance(cause, OSError) and cause.strerror) or (lines[-1].strip() if lines else type(cause).__name__)
     return (
         f"workers cannot be started: {reason}. Is there enough memory (ulimit -v), and is /dev/shm there and not full? "
         "With fewer --workers less is needed; with --dispatch inline, none of it."

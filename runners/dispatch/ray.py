@@ -25,8 +25,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from ablations.addresses import shown, without_secrets
 from ablations.errors import AblationError, DispatchError, OptionError
 from runners.dispatch.base import Answer, Completion
-from runners.dispatch.remote import call, check_visible, run_remotely
+from runners.dispatch.remote import call, check_node, run_remotely
 from runners.dispatch.settings import DispatchSettings, cores
+from runners.own_code import ROOT, code_digest, import_variables, imported_by_children
 from runners.sockets import use_short_sockets
 from runners.task import Task
 
@@ -132,11 +133,12 @@ class RayDispatcher:
         else:
             options["address"] = s.ray_address
             _check_answers(s.ray_address)
-            # Where plug-ins are found; the nodes may have been started from elsewhere.
-            seen = {"PYTHONPATH": os.environ["PYTHONPATH"]} if os.environ.get("PYTHONPATH") else {}
+            # Where this code and plug-ins are found; the nodes may have been started from elsewhere.
+            seen = {name: value for name, value in import_variables().items() if name == "PYTHONPATH"}
             options |= {"runtime_env": {"env_vars": seen}} if seen else {}
         try:
-            ray.init(**options)
+            with imported_by_children():
+                ray.init(**options)
         except (ConnectionError, RuntimeError, ValueError, OSError, RayError) as error:
             ray.shutdown()
             where = shown(s.ray_address or "this machine")
@@ -189,9 +191,13 @@ def _check_answers(address: str) -> None:
 
 def _check_each_node(path: Path) -> None:
     """Raises if a node cannot import the project or does not see a file."""
-    probe = ray.remote(check_visible)
+    probe = ray.remote(check_node)
     there = [NodeAffinitySchedulingStrategy(node, soft=False) for node in _nodes()]
-    for reference in [probe.options(num_cpus=0, scheduling_strategy=at, **_ONCE).remote(path) for at in there]:
+    references = [
+        probe.options(num_cpus=0, scheduling_strategy=at, **_ONCE).remote(path, str(ROOT), code_digest())
+        for at in there
+    ]
+    for reference in references:
         try:
             _answer(reference)
         except (ImportError, RuntimeError) as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ablations.errors import DispatchError
 from runners.dispatch.base import Answer
+from runners.own_code import check_same_code
 from runners.task import Task
 from runners.trial import run_node
 
@@ -33,6 +34,12 @@ def run_remotely(*arguments: str) -> None:
 def call(question: Callable[..., Answer], *arguments: object) -> Answer:
     """Returns the answer to a question of the launcher; the question may be a builtin function."""
     return question(*arguments)
+
+
+def check_node(path: Path, code_root: str, code_digest: str) -> None:
+    """Raise if this machine runs other code than the launcher, or does not see a file that the launcher has written."""
+    check_same_code(code_root, code_digest, is_same_machine=False)
+    check_visible(path)
 
 
 def check_visible(path: Path, patience: float = _PATIENCE) -> None:

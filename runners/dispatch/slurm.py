@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import secrets
+import shlex
 import shutil
 import time
 from collections import deque
@@ -28,6 +29,7 @@ from runners.dispatch.processes import ProcessDispatcher
 from runners.dispatch.settings import DispatchSettings
 from runners.dispatch.slurm_job import Resumable
 from runners.dispatch.slurm_queue import JobState, cancel_jobs, check_accepted, read_states
+from runners.own_code import import_variables
 from runners.state import StateStore
 from runners.task import Task
 
@@ -171,7 +173,10 @@ class SlurmDispatcher:
     def _submit(self, tasks: Sequence[Task], devices: int) -> None:
         s = self._settings
         executor = SlurmExecutor(self.folder, max_num_timeout=s.slurm.requeues)
-        executor.update_parameters(job_name=self._name, nodes=1, **s.slurm.parameters(devices, s.threads))
+        parameters = s.slurm.parameters(devices, s.threads)
+        # Before the user's own setup, which may add to them.
+        parameters["setup"] = [*_exports(), *parameters["setup"]]
+        executor.update_parameters(job_name=self._name, nodes=1, **parameters)
         marks = [_mark(task) for task in tasks]
         try:
             jobs: list[Any] = executor.submit_array([Resumable.of(self._on_its_device(task)) for task in tasks])
@@ -222,6 +227,11 @@ class SlurmDispatcher:
         if now - about.over_since < self._patience.grace:
             return None
         return Completion(about.task, None if state.name == "COMPLETED" else _crash(job, state, about.log_file))
+
+
+def _exports() -> list[str]:
+    """Return the lines with which a job's script has Python import the launcher's copy of the project."""
+    return [f"export {name}={shlex.quote(value)}" for name, value in import_variables().items()]
 
 
 def _crash(job: str, state: JobState, log_file: Path) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ablations.errors import OptionError
+from ablations.errors import DispatchError, OptionError
 from runners.dispatch import Dispatcher, DispatchSettings, make_dispatcher, processes
 from tests.runners.conformance import (
     FINE,
@@ -168,3 +168,18 @@ def test_workers_and_their_server_die_with_the_launcher_also_in_the_middle_of_a_
         assert len(family) == 3
         launcher.send_signal(signal.SIGKILL)
     wait_until(lambda: not any(is_alive(process.pid) for process in family), seconds=10)
+
+
+def _import_what_does_not_fit() -> None:
+    raise ImportError("libtorch_cpu.so: failed to map segment from shared object")
+
+
+def test_workers_that_cannot_be_started_are_one_sentence() -> None:
+    with (
+        make_dispatcher(DispatchSettings("processes", workers=1, device="cpu")) as dispatcher,
+        pytest.raises(DispatchError) as raised,
+    ):
+        dispatcher.ask(_import_what_does_not_fit)
+    assert "failed to map segment from shared object. Is there enough memory (ulimit -v)" in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert "Traceback" not in str(raised.value)

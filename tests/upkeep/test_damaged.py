@@ -243,7 +243,7 @@ def _changes(draw: st.DrawFn) -> Change:
     return changed
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(number=st.integers(0, 100), change=_changes())
 def test_no_content_makes_a_verb_fail(used: Folder, invoke: Invoke, number: int, change: Change) -> None:
     files = _files(used)
@@ -255,7 +255,7 @@ def test_no_content_makes_a_verb_fail(used: Folder, invoke: Invoke, number: int,
             assert "Traceback" not in said
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(number=st.integers(0, 100), change=_changes())
 def test_no_content_makes_a_reader_fail(used: Folder, number: int, change: Change) -> None:
     files = _files(used)
@@ -272,7 +272,7 @@ def test_no_content_makes_a_reader_fail(used: Folder, number: int, change: Chang
                 continue
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(number=st.integers(0, 100), change=_changes())
 def test_no_content_makes_a_sync_fail(used: Folder, invoke: Invoke, number: int, change: Change) -> None:
     files = _files(used)
@@ -386,7 +386,7 @@ def test_a_file_that_the_system_refuses_to_read_is_not_set_aside(used: Folder, m
 
 
 def test_files_of_the_folder_are_set_aside_too(used: Folder) -> None:
-    paths = [used.root / "last_run.json", next(used.root.glob("launches/*")), next(used.root.glob("plans/*"))]
+    paths = [used.root / "last_run.json", next(used.root.glob("launches/*.json")), next(used.root.glob("plans/*"))]
     for path in paths:
         path.write_bytes(b"[1")
     assert {damage.path for damage in set_common_aside(used.root)} == set(paths)
