@@ -270,8 +270,3 @@ class Intervention(Frozen):
     where: Placement | None = None
     temperature: PositiveFloat | None = None
     seed: Seed = 0
-
-    def changes_nothing(self, spec: TrialSpec) -> bool:
-        """Whether the network trained by `spec` behaves under this intervention as it does without."""
-        same_aggregation = self.aggregation in (None, spec.model.aggregation)
-        return same_aggregation and self.temperature is None
