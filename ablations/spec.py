@@ -252,7 +252,7 @@ class TrialSpec(Frozen):
     def _fits_together(self) -> Self:
         from ablations.settings import check_consistency
 
-        check_consistency(self)
+        check_consistency(self.data, self.train)
         return self
 
 
