@@ -306,10 +306,12 @@ def _tell_damages(plan: Plan, runs_dir: Path) -> None:
     epilog=examples("verify runs/reports/aggregation.pdf", "verify report.html --tracking-uri http://127.0.0.1:5000")
 )
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
-@click.option("--tracking-uri", help="The store with its runs (default: MLFLOW_TRACKING_URI, or that of --runs-dir).")
+@click.option(
+    "--tracking-uri", "uri", help="The store with its runs (default: MLFLOW_TRACKING_URI, or that of --runs-dir)."
+)
 @runs_option
 @plugin_option
-def verify(file: Path, tracking_uri: str | None, runs_dir: Path, plugins: tuple[str, ...]) -> None:
+def verify(file: Path, uri: str | None, runs_dir: Path, plugins: tuple[str, ...]) -> None:
     """Compute every number of a report again from its tracked runs, and name each that differs.
 
     The PDF and the HTML page carry a manifest of their runs. Exit code 1 says that something differs.
@@ -317,7 +319,7 @@ def verify(file: Path, tracking_uri: str | None, runs_dir: Path, plugins: tuple[
     from reports.verify import verify as compute_again
 
     commands.load_plugins(plugins)
-    found = compute_again(file, tracking_uri or commands.tracking_uri(runs_dir), maker())
+    found = compute_again(file, uri or commands.tracking_uri(runs_dir), maker())
     for line in found.lines():
         # A line is about names in a file of somebody else's: none of them may begin a line of its own.
         console().print(visible(line, lines=False), markup=False, soft_wrap=True)

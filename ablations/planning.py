@@ -15,8 +15,8 @@ from ablations.request import INSPECT_KEY, Request
 from ablations.rows import Row, make_rows, resolve_row
 from ablations.spec import Intervention, TrialSpec
 from ablations.study import Study
-from ablations.tuned import Found, TunedVariant, apply
-from ablations.tuning import check_nuisance, tuning_of
+from ablations.tuned import Found, TunedVariant
+from ablations.tuning import apply, check_nuisance, find_tuned, tuning_of
 
 __all__ = [
     "CANARY",
@@ -230,7 +230,7 @@ def _tuned(row: Row, request: Request) -> tuple[TrialSpec, TunedVariant | None]:
     tuning = tuning_of(row, request, resolved) if request.tuned is not None else None
     if request.tuned is None or tuning is None:
         return resolved, None
-    found = request.tuned.find(tuning, request.preset.name)
+    found = find_tuned(request.tuned, tuning, request.preset.name)
     return apply(found, tuning), found
 
 
@@ -275,7 +275,7 @@ def _repeats(row: Row, first: TrialSpec, seeds: Sequence[int], found: TunedVaria
 def _intervention(row: Row, spec: TrialSpec) -> Intervention | None:
     """Returns the intervention of a row, or `None` if the network as it was trained is what the row asks for."""
     intervention = row.variant.intervention
-    if intervention is None or intervention.changes_nothing(spec):
+    if intervention is None or changes_nothing(intervention, spec):
         return None
     if spec.model.layer == "static":
         raise SpecError(
@@ -304,3 +304,9 @@ def _check_canary(rows: Sequence[Row], request: Request) -> None:
     for row in rows:
         if row.variant.name == CANARY:
             raise SpecError(f"study {row.study.name!r} has a variant called {CANARY!r}. Rename it to ask for a canary.")
+
+
+def changes_nothing(intervention: Intervention, spec: TrialSpec) -> bool:
+    """Whether the network trained by `spec` behaves under an intervention as it does without."""
+    same_aggregation = intervention.aggregation in (None, spec.model.aggregation)
+    return same_aggregation and intervention.temperature is None

@@ -68,7 +68,10 @@ def _walk(model: type[BaseModel], prefix: str = "") -> Iterable[tuple[str, Any]]
             yield from _walk(inner, f"{prefix}{name}.")
 
 
-DEFAULTS: Settings = {key: value for key, value in _walk(TrialSpec) if key != "seed"}
+_GROUPS: Mapping[str, type[BaseModel]] = {"model": ModelSpec, "data": DataSpec, "train": TrainSpec}
+"""The groups of settings of a trial; its seed is none."""
+
+DEFAULTS: Settings = {key: value for group, model in _GROUPS.items() for key, value in _walk(model, f"{group}.")}
 """Every setting of a trial but its seed, with its default."""
 
 _BRANCHES = frozenset(key[:end] for key in DEFAULTS for end, char in enumerate(key) if char == ".")
@@ -285,9 +288,8 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:60]}…"
 
 
-def check_consistency(spec: TrialSpec) -> None:
-    """Raises `ValueError` if settings that are valid alone do not fit together."""
-    train, data = spec.train, spec.data
+def check_consistency(data: DataSpec, train: TrainSpec) -> None:
+    """Raise `ValueError` if settings that are valid alone do not fit together."""
     temperature = train.temperature
     if temperature is not None and temperature.epochs is not None and temperature.epochs > train.epochs:
         raise ValueError(

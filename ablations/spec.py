@@ -252,7 +252,7 @@ class TrialSpec(Frozen):
     def _fits_together(self) -> Self:
         from ablations.settings import check_consistency
 
-        check_consistency(self)
+        check_consistency(self.data, self.train)
         return self
 
 
@@ -270,8 +270,3 @@ class Intervention(Frozen):
     where: Placement | None = None
     temperature: PositiveFloat | None = None
     seed: Seed = 0
-
-    def changes_nothing(self, spec: TrialSpec) -> bool:
-        """Whether the network trained by `spec` behaves under this intervention as it does without."""
-        same_aggregation = self.aggregation in (None, spec.model.aggregation)
-        return same_aggregation and self.temperature is None

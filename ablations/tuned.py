@@ -15,17 +15,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from ablations.errors import SpecError, TuningError
-from ablations.factors import Factor, plain, resolve_proposed
-from ablations.invocation import as_named, named_studies, suggested_command
+from ablations.errors import TuningError
+from ablations.factors import Factor
+from ablations.invocation import named_studies, suggested_command
 from ablations.settings import explain
-from ablations.spec import Frozen, TrialSpec
-from ablations.tuning import Tuning
+from ablations.spec import Frozen
 from ablations.vocabulary import slug
 
 Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0)]
-_SHOWN = 3
 
 
 class Spent(Frozen):
@@ -113,48 +111,18 @@ class TunedValues:
     folder: Path
     files: tuple[TunedFile, ...]
 
-    def find(self, tuning: Tuning, preset: str) -> TunedVariant:
-        """Returns what was found for the training of a row.
+    def get(self, fingerprint: str) -> TunedVariant | None:
+        """Return what was found for the training with this fingerprint, `None` if it has not been tuned."""
+        return self._by_fingerprint.get(fingerprint)
 
-        Raises:
-            TuningError: If it has not been tuned, or its settings have changed since; with what to do.
-        """
-        found = self._by_fingerprint.get(tuning.fingerprint)
-        if found is None:
-            raise TuningError(self._why_missing(tuning, preset))
-        return found
+    def of_variant(self, study: str, preset: str, variant: str) -> list[TunedVariant]:
+        """Return what was found for a variant of a study at a preset, also for settings that it no longer has."""
+        files = [file for file in self.files if (file.study, file.preset) == (study, preset)]
+        return [entry for file in files for entry in file.tuned if entry.variant == variant]
 
     @cached_property
     def _by_fingerprint(self) -> dict[str, TunedVariant]:
         return {entry.fingerprint: entry for file in self.files for entry in file.tuned}
-
-    def _why_missing(self, tuning: Tuning, preset: str) -> str:
-        (study, (key, *_)), *_ = tuning.serves.items()
-        entries = [
-            entry
-            for file in self.files
-            if (file.study, file.preset) == (study, preset)
-            for entry in file.tuned
-            if entry.variant == key
-        ]
-        tune = f"Tune it: {suggested_command('tune', [as_named(study)], preset=preset)}"
-        where = f"study {study!r}, variant {key!r}"
-        if not entries:
-            return f"{where} has not been tuned at preset {preset} (looked in {self.folder}). {tune}"
-        changed = _changes(entries[-1], tuning)
-        return f"{where} has been tuned before its settings changed: {changed}. {tune}"
-
-
-def _changes(entry: TunedVariant, tuning: Tuning) -> str:
-    now = plain(tuning.resolved_settings)
-    keys = [key for key in sorted({*now, *entry.settings}) if now.get(key) != entry.settings.get(key)]
-    listed = [f"{key} was {entry.settings.get(key)!r:.40} and is {now.get(key)!r:.40}" for key in keys[:_SHOWN]]
-    if len(keys) > _SHOWN:
-        listed.append(f"and {len(keys) - _SHOWN} more")
-    factors = "its nuisance factors or their ranges are others"
-    return "; ".join(listed) or (
-        factors if entry.factors != tuning.factors else "the data, a plug-in or the code's results have"
-    )
 
 
 def tuned_from_data(files: Iterable[Any], origin: Path) -> TunedValues:
@@ -209,24 +177,6 @@ def with_entries(file: TunedFile, entries: Iterable[TunedVariant]) -> TunedFile:
     fresh = {(entry.variant, entry.fingerprint): entry for entry in entries}
     kept = {(entry.variant, entry.fingerprint): entry for entry in file.tuned}
     return file.model_copy(update={"tuned": tuple({**kept, **fresh}.values())})
-
-
-def apply(entry: TunedVariant, tuning: Tuning) -> TrialSpec:
-    """Returns what a row trains with its tuned values, with seed 0.
-
-    Raises:
-        TuningError: If the values are not those of the factors that are tuned.
-    """
-    values = entry.values
-    wrong = [key for key in {*values, *tuning.factors} if key not in values or key not in tuning.factors]
-    outside = [key for key in values if key in tuning.factors and not tuning.factors[key].contains(values[key])]
-    if wrong or outside:
-        what = f"values of {', '.join(tuning.factors)}" if wrong else f"{outside[0]} within its range"
-        raise TuningError(f"the tuned values of {entry.variant!r} are {values!r:.200}, expected {what}. Tune it again.")
-    try:
-        return resolve_proposed(tuning.general, tuning.own, values, seed=0)
-    except SpecError as error:
-        raise TuningError(f"the tuned values of {entry.variant!r} do not fit: {error}. Tune it again.") from None
 
 
 Found = Mapping[tuple[str, str], TunedVariant]

@@ -9,21 +9,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ablations.errors import SpecError
-from ablations.factors import Factor, default_nuisance, resolve_proposed
+from ablations.errors import SpecError, TuningError
+from ablations.factors import Factor, default_nuisance, plain, resolve_proposed
 from ablations.fingerprint import digest, trial_fingerprint
+from ablations.invocation import as_named, suggested_command
 from ablations.nodes import ProposedNode
 from ablations.request import Request
 from ablations.rows import Row, layers
 from ablations.settings import DEFAULTS, Settings, merge, unread
 from ablations.spaces import is_countable, trials_there_are
 from ablations.spec import TrialSpec
+from ablations.tuned import TunedValues, TunedVariant
 
 TUNING_SEED = 20_000
 """The seed of all tuning: no variant's repeat and no canary has it, so that nothing is reported that was chosen by."""
 
 _VERSION = 1
 """Part of every group's fingerprint: raised when trials are proposed or stopped by other rules."""
+
+_SHOWN = 3
+"""Changed settings that a message names."""
 
 
 @dataclass(frozen=True)
@@ -142,3 +147,53 @@ def _chosen(name: str, general: Settings, own: Settings, values: Settings, seed:
         return resolve_proposed(general, own, values, seed)
     except SpecError as error:
         raise SpecError(f"factor {name}, at {', '.join(map(str, values.values()))}: {error}") from None
+
+
+def find_tuned(values: TunedValues, tuning: Tuning, preset: str) -> TunedVariant:
+    """Return what was found for the training of a row.
+
+    Raises:
+        TuningError: If it has not been tuned, or its settings have changed since; with what to do.
+    """
+    entry = values.get(tuning.fingerprint)
+    if entry is not None:
+        return entry
+    (study, (variant, *_)), *_ = tuning.serves.items()
+    earlier = values.of_variant(study, preset, variant)
+    tune = f"Tune it: {suggested_command('tune', [as_named(study)], preset=preset)}"
+    where = f"study {study!r}, variant {variant!r}"
+    if not earlier:
+        raise TuningError(f"{where} has not been tuned at preset {preset} (looked in {values.folder}). {tune}")
+    changed = _changes(earlier[-1], tuning)
+    raise TuningError(f"{where} has been tuned before its settings changed: {changed}. {tune}")
+
+
+def _changes(entry: TunedVariant, tuning: Tuning) -> str:
+    now = plain(tuning.resolved_settings)
+    keys = [key for key in sorted({*now, *entry.settings}) if now.get(key) != entry.settings.get(key)]
+    listed = [f"{key} was {entry.settings.get(key)!r:.40} and is {now.get(key)!r:.40}" for key in keys[:_SHOWN]]
+    if len(keys) > _SHOWN:
+        listed.append(f"and {len(keys) - _SHOWN} more")
+    if listed:
+        return "; ".join(listed)
+    if entry.factors != tuning.factors:
+        return "its nuisance factors or their ranges are others"
+    return "the data, a plug-in or the code's results have"
+
+
+def apply(entry: TunedVariant, tuning: Tuning) -> TrialSpec:
+    """Returns what a row trains with its tuned values, with seed 0.
+
+    Raises:
+        TuningError: If the values are not those of the factors that are tuned.
+    """
+    values = entry.values
+    wrong = [key for key in {*values, *tuning.factors} if key not in values or key not in tuning.factors]
+    outside = [key for key in values if key in tuning.factors and not tuning.factors[key].contains(values[key])]
+    if wrong or outside:
+        what = f"values of {', '.join(tuning.factors)}" if wrong else f"{outside[0]} within its range"
+        raise TuningError(f"the tuned values of {entry.variant!r} are {values!r:.200}, expected {what}. Tune it again.")
+    try:
+        return resolve_proposed(tuning.general, tuning.own, values, seed=0)
+    except SpecError as error:
+        raise TuningError(f"the tuned values of {entry.variant!r} do not fit: {error}. Tune it again.") from None

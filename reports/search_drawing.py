@@ -38,14 +38,14 @@ def draw_importance(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
     canvas.set_size_inches(WIDTH, 0.9 + 0.32 * len(factors))
     panels = canvas.subplots(1, len(methods), sharey=True, sharex=True, squeeze=False)[0]
     for axes, method, colour in zip(panels, methods, _COLOURS, strict=False):
-        _paint(axes, data[data["method"] == method], factors, colour)
+        _paint_search(axes, data[data["method"] == method], factors, colour)
         axes.set_title(method, fontsize="medium")
     panels[0].set_yticks(range(len(factors)), factors)
     panels[0].set_ylim(len(factors) - 0.5, -0.5)
     canvas.supxlabel(axis, fontsize="medium")
 
 
-def _paint(axes: Axes, data: pd.DataFrame, factors: list[str], colour: str) -> None:
+def _paint_search(axes: Axes, data: pd.DataFrame, factors: list[str], colour: str) -> None:
     places = [factors.index(name) for name in data["factor"]]
     axes.hlines(places, data["low"], data["high"], color=colour, lw=1.4)
     axes.plot(data["value"], places, "o", color=colour, ms=4.6, ls="none")

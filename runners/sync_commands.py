@@ -47,7 +47,7 @@ def sync(studies: tuple[str, ...], all_studies: bool, runs_dir: Path, plugins: t
     wanted = None if all_studies or not studies else _study_names(studies, states)
     prepare_store(uri)
     done = sync_states(states, uri, runs_dir / "artifacts", wanted, lambda line: console().print(line, markup=False))
-    for line in (*damages_of(runs_dir), *_told(done, uri)):
+    for line in (*damages_of(runs_dir), *_synced_words(done, uri)):
         console().print(line, markup=False, soft_wrap=True)
     sys.exit(UNSYNCED if done.trouble or done.problems else 0)
 
@@ -62,7 +62,7 @@ def _study_names(studies: tuple[str, ...], states: StateStore) -> set[str]:
     return {*(name for name in studies if name in known), *(study.name for study in found)}
 
 
-def _told(done: Synced, uri: str) -> list[str]:
+def _synced_words(done: Synced, uri: str) -> list[str]:
     lines = [f"left out: {problem}" for problem in done.problems]
     if done.followed:
         lines.append(f"{done.followed} runs are left to the launch that follows them")

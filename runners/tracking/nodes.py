@@ -208,7 +208,9 @@ class Tracker(Experiment):
             parent = self._groups.get(node.group)
             if parent is None:
                 with exclusively(state.folder.parent / f"{node.group}.lock"):
-                    parent = self._groups[node.group] = group_run(self, node, study_tags(serves))
+                    parent = self._groups[node.group] = group_run(
+                        self, node, {**self.common_tags(), **study_tags(serves)}
+                    )
         return {names.TAG_PARENT: parent} if parent else {}
 
     def common_tags(self, commit: Commit | None = None) -> dict[str, str]:
