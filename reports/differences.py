@@ -66,7 +66,7 @@ def difference(better: Sequence[Row], worse: Sequence[Row], metric: str, table: 
         return two_level([_images(better, seed, metric) - _images(worse, seed, metric) for seed in seeds])
     pool = equal_footing(table, seeds)
     trainings = [_training(row, seeds) for row in pool]
-    if len(pool) < 3 or any(_training(row, seeds) not in trainings for row in rows):
+    if any(_training(row, seeds) not in trainings for row in rows):
         return over_seeds
     weights = [0.0] * len(pool)
     for side, sign in ((better, 1.0), (worse, -1.0)):

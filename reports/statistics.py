@@ -35,6 +35,10 @@ POWER = 0.8
 MOST_SEEDS = 100_000
 """Seed advice beyond this is none."""
 
+_FEWEST_ROWS = 4
+"""Of fewer rows hardly anything is left beside a comparison, and whether it is alike can hardly be told: with three, a
+table without any difference got a star in up to 5.8 % instead of 5 %."""
+
 _ALIKE_EXPONENT = 2.0
 """The table's weight falls with this power of the p-value for equal spreads.
 
@@ -253,13 +257,14 @@ def contrast_interval(values_RS: npt.ArrayLike, weights_R: npt.ArrayLike, level:
     - the residual variance of what is orthogonal to it in the table, of (R − 2)(n − 1) degrees of freedom, with these
       times p² for a weight, where p is Bartlett's p-value for equal spreads of the rows.
 
-    At p = 1 that is the error of the two-way analysis of variance, and at p = 0, or with two rows, it is the paired
-    t interval of `estimate`; there is no jump between them. The interval is about training seeds, not about the
-    sampling of test images. It is not for rows that measure the same checkpoints: these move together in any way, and
-    their spreads differ thirtyfold.
+    At p = 1 that is the error of the two-way analysis of variance, and at p = 0 it is the paired t interval of
+    `estimate`, as it is with fewer than four rows; there is no jump between them. The interval is about training
+    seeds, not about the sampling of test images. It is not for rows that measure the same checkpoints: these move
+    together in any way, and their spreads differ thirtyfold.
 
-    What coverage it has: 95 to 98 % on average and 93 % or more for the worst comparison where spreads are equal or
-    differ up to twofold; of a row that varies four times as much as all others it is 89 % with three seeds.
+    It covers 95 to 98 % on average and 93 % or more of the worst comparison where spreads are equal or differ up to
+    twofold; of a row that varies four times as much as seven others it covers 90 % with three seeds
+    (`benchmarks.verdicts`, docs/evidence.md).
 
     Args:
         values_RS: (R, S), finite. Rows that never vary say nothing of the others and are left out. A training must
@@ -277,7 +282,7 @@ def contrast_interval(values_RS: npt.ArrayLike, weights_R: npt.ArrayLike, level:
     varies = np.ptp(table, axis=1) > _SAME * np.maximum(1.0, np.abs(table).max(1))
     named = weights != 0
     is_comparison = named.any() and abs(weights.sum()) <= _SAME * np.abs(weights).sum()
-    if own.n < 2 or not is_comparison or not varies[named].all() or varies.sum() < 3:
+    if own.n < 2 or not is_comparison or not varies[named].all() or varies.sum() < _FEWEST_ROWS:
         return own
     variance, df = shared_variance(table[varies], weights[varies])
     if math.sqrt(variance) <= _SAME * max(1.0, float(np.abs(table).max())):
