@@ -115,7 +115,7 @@ COST_METRICS = frozenset({COST_PARAMETERS, COST_MULTIPLY_ADDS})
 
 MEAN, SD, CI_LOW, CI_HIGH, COUNT = ".mean", ".sd", ".ci_low", ".ci_high", ".n"
 P_VALUE, P_HOLM = ".p", ".p_holm"
-"""Of a paired difference: by sign flips, and corrected over the table it stands in."""
+"""Of a paired difference: by its interval, and corrected over the table it stands in."""
 DELTA_PREFIX = "delta."
 
 STUDY_METRICS = {

@@ -186,7 +186,8 @@ def judge_all(tables: Array, truths: Sequence[float]) -> Verdicts:
     It is reproduced if every contrast is, at 95 %. One contrast is enough to contradict it, or to show that it is about
     nothing, so that these take the level 1 − 0.05 / k of the k contrasts.
     """
-    plain, strict = [], []
+    plain: list[Verdicts] = []
+    strict: list[Verdicts] = []
     for row, truth in enumerate(truths, 1):
         contrast = Contrast.shared(tables, row, 0)
         for level, verdicts in ((LEVEL, plain), (1 - (1 - LEVEL) / len(truths), strict)):

@@ -279,4 +279,5 @@ def _side_run(run: Run, metric: str) -> SideRun:
         params={name: told for name, told in run.data.params.items() if name != "seed"},
         data=", ".join(data) or "unknown",
         ended=int(run.info.end_time or run.info.start_time or 0),
+        kind=tags.get(names.TAG_KIND, ""),
     )

@@ -12,8 +12,10 @@ from pathlib import Path
 from ablations.addresses import shown, sqlite_address
 from ablations.errors import ReportError
 from ablations.planning import Request
+from reports.correctness import Correctness
+from reports.differences import difference as difference_of_rows
 from reports.results import FINISHED
-from reports.statistics import Estimate, estimate, paired_difference, paired_differences, unknown, unpaired_difference
+from reports.statistics import Estimate, paired_difference, paired_differences, unknown, unpaired_difference
 
 PAIRED, UNPAIRED, SAME, SHARED = "paired", "unpaired", "same runs", "share runs"
 """How two rows are compared."""
@@ -54,6 +56,7 @@ class SideRun:
         params: Its settings, the seed left out.
         data: Name and digest of its data.
         ended: In milliseconds since 1970.
+        kind: Of its node, `trial` for a training; empty if unknown.
     """
 
     run_id: str
@@ -64,6 +67,7 @@ class SideRun:
     params: Mapping[str, str]
     data: str
     ended: int
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,21 @@ class SideRow:
     def expected(self) -> int:
         """How many repeats there should be."""
         return len(self.repeats) + len(self.absent)
+
+    @property
+    def checkpoints(self) -> dict[int, str]:
+        """By seed, the training that is measured; of an evaluation it is not known here."""
+        return {seed: run.fingerprint for seed, run in self.repeats.items() if run.kind == "trial"}
+
+    @property
+    def correctness(self) -> Mapping[int, Correctness]:
+        """Which test images were right is not read here."""
+        return {}
+
+    @property
+    def unlearned(self) -> Mapping[int, str]:
+        """Which trainings never learned is not known here, without their whole settings."""
+        return {}
 
 
 @dataclass(frozen=True)
@@ -204,7 +223,16 @@ def effects(left: Side, right: Side, pair: Pair) -> tuple[Estimate, Estimate, Es
     if kinds & {SAME, SHARED} or not one or not two:
         return None
     apart = _apart(one, two, PAIRED if kinds == {PAIRED} else UNPAIRED)
-    return estimate(tuple(one.values())), estimate(tuple(two.values())), apart
+    return _effect(left, pair.left, first), _effect(right, pair.right, second), apart
+
+
+def _effect(side: Side, key: str, reference: SideRow) -> Estimate:
+    """Return a row's difference to its reference, whose spread the side's table shares if all of it is trainings."""
+    network = key.rpartition(": ")[0]
+    table = [row for name, row in side.rows.items() if name.rpartition(": ")[0] == network]
+    if any(run.kind != "trial" for row in table for run in row.repeats.values()):
+        table = []
+    return difference_of_rows((side.rows[key],), (reference,), side.metric, table=table)
 
 
 def _reference(side: Side, key: str) -> SideRow | None:

@@ -284,12 +284,12 @@ def test_a_primary_claim_counts_per_network_and_where_its_results_are_missing_bu
     )
     networks = tuple(
         InspectedNetwork(name=name, label=f"τ = {tau}", changes={"train.temperature.start": float(tau)})
-        for name, tau in (("low", 1), ("high", 30))
+        for name, tau in (("low", 1), ("middle", 5), ("high", 30))
     )
-    twice = study.model_copy(update={"name": "twice", "networks": networks, "inspect": ("low", "high")})
-    plan = plan_of(study, cut, twice, seeds=3)
-    assert primary_claims(plan) == 3
-    assert primary_level(plan) == pytest.approx(1 - 0.05 / 3)
+    thrice = study.model_copy(update={"name": "thrice", "networks": networks, "inspect": ("low", "middle", "high")})
+    plan = plan_of(study, cut, thrice, seeds=3)
+    assert primary_claims(plan) == 4
+    assert primary_level(plan) == pytest.approx(1 - 0.05 / 4)
 
 
 @pytest.mark.parametrize(("level", "verdict"), [(10.4, "undecided"), (40.0, "reproduced")])

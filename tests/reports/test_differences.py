@@ -15,7 +15,7 @@ from reports.claims import judge_contrast
 from reports.correctness import Correctness, compared_by_image
 from reports.differences import compare_by_image, difference, share_checkpoints
 from reports.results import Results
-from reports.statistics import estimate, two_level
+from reports.statistics import contrast_interval, estimate, two_level
 from reports.summary import VariantSummary, summarize_study
 from tests.reports.everything import made_up_results, whole_plan
 
@@ -140,3 +140,69 @@ def test_two_levels_are_wider_than_seeds_alone(plan: Plan, results: Results) -> 
         if row.delta is not None and alone.delta is not None:
             assert row.delta.mean == pytest.approx(alone.delta.mean)
             assert row.delta.high - row.delta.low >= (alone.delta.high - alone.delta.low) * (1 - 1e-9)
+
+
+def _trainings(count: int, seeds: int = 3) -> list[_Row]:
+    draw = np.random.default_rng(2)
+    values = 80 + draw.normal(size=(count, seeds))
+    names_of_rows = "abcdefgh"
+    return [
+        _Row(dict(enumerate(row.tolist())), checkpoints={seed: f"{names_of_rows[i]}{seed}" for seed in range(seeds)})
+        for i, row in enumerate(values)
+    ]
+
+
+def _array(rows: list[_Row]) -> np.ndarray:
+    return np.array([list(row.values.values()) for row in rows])
+
+
+def test_separate_trainings_share_the_spread_of_their_table() -> None:
+    rows = _trainings(5)
+    found = difference((rows[1],), (rows[0],), TOP1, table=rows)
+    assert found == contrast_interval(_array(rows), [-1.0, 1.0, 0, 0, 0])
+    assert found.df > 2
+    assert difference((rows[1],), (rows[0],), TOP1).df == 2, "without a table it stands on its own"
+    groups = difference((rows[1], rows[2]), (rows[0],), TOP1, table=rows)
+    assert groups == contrast_interval(_array(rows), [-1.0, 0.5, 0.5, 0, 0])
+
+
+def test_the_order_of_a_table_does_not_matter_and_a_training_counts_once() -> None:
+    rows = _trainings(5)
+    expected = difference((rows[1],), (rows[0],), TOP1, table=rows)
+    for table in (rows[::-1], [*rows, _Row(rows[4].values, checkpoints=rows[4].checkpoints)]):
+        found = difference((rows[1],), (rows[0],), TOP1, table=table)
+        assert (found.low, found.high, found.df) == pytest.approx((expected.low, expected.high, expected.df))
+
+
+def test_rows_that_say_nothing_of_the_others_lend_nothing() -> None:
+    """One never learned, one has a missing repeat, one has other checkpoints than are known: four are left."""
+    rows = _trainings(7)
+    expected = difference((rows[1],), (rows[0],), TOP1, table=rows[:4])
+    rows[4].unlearned = {0: "its training loss ended at 2.3"}
+    rows[5].complete = False
+    rows[6].checkpoints = {}
+    found = difference((rows[1],), (rows[0],), TOP1, table=rows)
+    assert (found.low, found.high, found.df) == pytest.approx((expected.low, expected.high, expected.df))
+    alone = difference((rows[4],), (rows[0],), TOP1, table=rows)
+    assert alone.df == 2, "and it borrows nothing"
+
+
+def test_a_table_with_evaluations_of_one_checkpoint_does_not_share() -> None:
+    rows = _trainings(6)
+    rows[5].checkpoints = rows[0].checkpoints
+    for pair in ((1, 0), (2, 1), (5, 0)):
+        better, worse = (rows[index] for index in pair)
+        assert difference((better,), (worse,), TOP1, table=rows).df == 2
+
+
+def test_tables_and_claims_share_alike(plan: Plan, results: Results) -> None:
+    """*temperature* has eight trainings: more degrees of freedom than three seeds have, the same in table and claim."""
+    study = plan.studies[2]
+    summary = summarize_study(study, plan, results)
+    rows = {row.variant: row for row in summary.variants}
+    tested = summary.tested[0]
+    (contrast,) = better_than(tested.variant, study.reference)
+    judged, delta = judge_contrast(study, contrast, rows).difference, tested.delta
+    assert delta is not None
+    assert delta.df > 2
+    assert (judged.low, judged.high, judged.df) == pytest.approx((delta.low, delta.high, delta.df))

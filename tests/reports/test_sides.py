@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -20,7 +21,21 @@ from reports.blocks import Document, Interval, Missing, Number, Table, Text
 from reports.comparing import compare_sides, parse_match, parse_side, wanted_sides
 from reports.side_by_side import side_by_side
 from reports.side_reading import read_side
-from reports.sides import PAIRED, SAME, SHARED, UNPAIRED, SideRow, SideRun, Wanted, difference, how_compared
+from reports.sides import (
+    PAIRED,
+    SAME,
+    SHARED,
+    UNPAIRED,
+    Pair,
+    Side,
+    SideRow,
+    SideRun,
+    Wanted,
+    difference,
+    effects,
+    how_compared,
+)
+from reports.statistics import contrast_interval, estimate
 from tests.reports.made_up import Store
 
 MakeStore = Callable[[], Store]
@@ -264,3 +279,43 @@ def test_what_the_command_line_asks() -> None:
         wanted_sides("a", "a", "runs", **ASKED)
     with pytest.raises(ReportError, match="LEFT=RIGHT"):
         parse_match("a")
+
+
+@pytest.mark.parametrize("kind", ["trial", "evaluation"])
+def test_an_effect_has_the_interval_of_its_table(kind: str) -> None:
+    """Trainings of one table share their spread here as in a report; evaluations do not."""
+    draw = np.random.default_rng(0)
+    values = {name: 80 + draw.normal(size=3) for name in "abcde"}
+    sides = []
+    for commit in ("one", "two"):
+        rows = {
+            name: SideRow(
+                name,
+                {
+                    seed: SideRun(
+                        f"{commit}{name}{seed}", f"{name}{seed}", float(value), "finished", "c", {}, "d", 0, kind
+                    )
+                    for seed, value in enumerate(row)
+                },
+            )
+            for name, row in values.items()
+        }
+        sides.append(
+            Side(
+                Wanted("mine", commit, "runs", Request(PRESETS["smoke"])),
+                "mine",
+                "Mine",
+                "test/top1",
+                ("a",),
+                "e",
+                rows,
+            )
+        )
+    found = effects(sides[0], sides[1], Pair("b", "b"))
+    assert found is not None
+    table = np.array(list(values.values()))
+    shared = contrast_interval(table, [-1.0, 1.0, 0, 0, 0])
+    alone = estimate(tuple(table[1] - table[0]))
+    expected = shared if kind == "trial" else alone
+    assert shared.df > alone.df
+    assert (found[0].low, found[0].high, found[0].df) == pytest.approx((expected.low, expected.high, expected.df))
