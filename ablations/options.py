@@ -45,11 +45,15 @@ _TUNED = (
 )
 
 
-class RunsFolder(click.Path):
-    """The path of a runs folder: `~` stands for the home folder, also where no shell has seen it."""
+class GivenPath(click.Path):
+    """A path to write to: `~` stands for the home folder, also where no shell has seen it.
 
-    def __init__(self) -> None:
-        super().__init__(path_type=Path, file_okay=False)
+    Args:
+        file_okay: Whether it may be a file.
+    """
+
+    def __init__(self, *, file_okay: bool) -> None:
+        super().__init__(path_type=Path, file_okay=file_okay)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path, refusing one that would mean the current folder without saying so."""
@@ -66,7 +70,7 @@ class RunsFolder(click.Path):
 
 runs_option = click.option(
     "--runs-dir",
-    type=RunsFolder(),
+    type=GivenPath(file_okay=False),
     default=Path("runs"),
     show_default=True,
     help="Folder for states, the local tracking store and reports.",
@@ -81,7 +85,7 @@ format_option = click.option(
 
 output_option = click.option(
     "--output",
-    type=click.Path(path_type=Path),
+    type=GivenPath(file_okay=True),
     metavar="PATH",
     help="Write the report there: into a folder that exists, or to files of that name, each with its format's ending.",
 )

@@ -177,6 +177,14 @@ def test_an_empty_name_is_not_the_current_folder(invoke: Invoke, tmp_path: Path,
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
 
 
+@pytest.mark.parametrize("name", ["", " "])
+def test_an_empty_output_is_not_the_current_folder(invoke: Invoke, tmp_path: Path, name: str) -> None:
+    code, said = invoke("report", "tiny.yaml", "--output", name)
+    assert code == 2
+    assert "it is empty" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
+
+
 @pytest.mark.parametrize(("given", "meant"), [("~/runs", "home/runs"), ("runs/", "runs"), ("./a/../runs", "runs")])
 def test_a_runs_folder_is_where_it_was_named(
     invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, meant: str
