@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import multiprocessing
+import multiprocessing.synchronize
 import os
 import signal
 import subprocess
@@ -20,6 +23,7 @@ from ablations.errors import DispatchError, OptionError
 from runners.dispatch import Dispatcher, DispatchSettings, make_dispatcher, processes
 from tests.runners.conformance import (
     FINE,
+    HANGS,
     TAKES_TIME,
     WORKERS,
     Conformance,
@@ -183,3 +187,34 @@ def test_workers_that_cannot_be_started_are_one_sentence() -> None:
     assert "failed to map segment from shared object. Is there enough memory (ulimit -v)" in str(raised.value)
     assert "\n" not in str(raised.value)
     assert "Traceback" not in str(raised.value)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.ENOENT, errno.EACCES])
+def test_shared_memory_that_is_missing_or_full_is_one_sentence(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def refuse(*arguments: object, **more: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(multiprocessing.synchronize.SemLock, "__init__", refuse)
+    dispatcher = make_dispatcher(DispatchSettings("processes", workers=1, device="cpu"))
+    with pytest.raises(DispatchError, match=f"{os.strerror(number)}.*is /dev/shm there and not full") as raised:
+        with dispatcher:
+            dispatcher.ask(os.getpid)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a fork server")
+def test_a_server_that_is_killed_in_the_middle_takes_down_the_tasks_under_way_and_no_later_one(work: Work) -> None:
+    with make_dispatcher(DispatchSettings(workers=1, device="cpu")) as dispatcher:
+        task = work.submit(dispatcher, HANGS)
+        wait_until(lambda: bool(runs_of(task)))
+        server = psutil.Process(runs_of(task)[0]).parent()
+        assert server is not None
+        server.kill()
+        (completion,) = collect(dispatcher, 1)
+        assert completion.crash is not None
+        assert "\n" not in completion.crash
+        assert "Traceback" not in completion.crash
+        later = work.submit(dispatcher, FINE)
+        (completion,) = collect(dispatcher, 1)
+        assert completion.crash is None
+        assert metrics_of(later)
