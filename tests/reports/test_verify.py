@@ -110,8 +110,8 @@ def test_a_manifest_holds_every_value_exactly(honest: Files, carrying: Document)
     assert {cell["fingerprint"] for cell in row["seeds"].values()} <= set(content["runs"])
     assert row["value"]["mean"] == 82.0
     assert row["value"]["sd"] == pytest.approx(7.0**0.5, rel=1e-15)
-    # Differences of −2, −3 and −1: t = 2 √3 with two degrees of freedom, where p = 1 − t / √(2 + t²).
-    assert row["difference"]["p"] == pytest.approx(1 - 12**0.5 / 14**0.5)
+    # Three differences of mean −2 and deviation 1: t = 2 √3 with two degrees of freedom.
+    assert row["difference"]["p"] == pytest.approx(0.0741799, rel=1e-6)
     cell = content["document"]["tables"]["Softmax temperature: Softmax temperature"]["row 1 (static, 3)"]
     assert cell["ours: top-1 (%)"] == [row["value"]["mean"], row["value"]["sd"]]
 
