@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from dyconv.aggregation import Aggregator
 from dyconv.errors import ArgumentError
 from dyconv.lineage import Lineage
-from dyconv.tracing import is_traced
+from dyconv.tracing import is_ordinary
 
 DEFAULT_TEMPERATURE = 30.0
 
@@ -48,7 +48,7 @@ class DynamicLayer(nn.Module):
         buffer = self._buffers.get("temperature")
         if buffer is None:
             raise AttributeError(f"{type(self).__name__!r} has no temperature")
-        if self._lineage.source is not None and not is_traced():
+        if self._lineage.source is not None and is_ordinary(buffer):
             current = self._lineage.averaged_from(self, buffer)
             if current is not None:
                 self.write_temperature(current)
@@ -65,7 +65,8 @@ class DynamicLayer(nn.Module):
     def _note_temperature(self) -> None:
         """Take what the buffer holds for a temperature that was set."""
         buffer = self._buffers.get("temperature")
-        if buffer is not None and not buffer.is_meta:
+        # A number that is not in memory, such as that of a fake tensor, cannot be read.
+        if buffer is not None and is_ordinary(buffer) and not buffer.is_meta:
             self._lineage.set(self, buffer, float(buffer))
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
