@@ -51,7 +51,7 @@ SMOKE = Preset(
 
 QUICK = Preset(
     name="quick",
-    summary="minutes on two cores: all 8,000 embedded Fashion-MNIST training images, 5 epochs, 3 or 9 seeds",
+    summary="minutes on two cores: all 8,000 embedded Fashion-MNIST training images, 5 epochs, 3 seeds, or 9 to inspect",
     seeds=3,
     allow={"few-seeds": "minutes do not pay for more; networks to inspect, of which there are two, get nine seeds"},
     # Chosen by measurement, see docs/presets.md. The stem keeps the resolution, so that the deepest dynamic layers see
