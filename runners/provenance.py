@@ -66,7 +66,7 @@ def machine(device: str = "cpu") -> dict[str, str]:
     if torch is not None:
         found["instructions"] = str(torch.backends.cpu.get_cpu_capability())
         found["threads"] = str(torch.get_num_threads())
-        if device.startswith("cuda"):
+        if device.startswith("cuda") and torch.cuda.is_available():
             found["gpu"] = str(torch.cuda.get_device_name(device))
     return found
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from rich.console import Console
-from scipy import stats
+from scipy import special, stats
 
 from ablations.claims import Claim, better_than
 from ablations.errors import SpecError, StudyError
@@ -402,3 +402,10 @@ def test_what_variants_were_tuned_to_is_no_difference_between_them() -> None:
     assert "several-factors" not in codes(list(lint(replace(plan, trials=trials))))
     untuned = {key: replace(node, tuned=()) for key, node in trials.items()}
     assert "several-factors" in codes(list(lint(replace(plan, trials=untuned))))
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 4, 5, 8, 9, 20, 101, 1000])
+@pytest.mark.parametrize("comparisons", [1, 2, 7, 40, 500])
+def test_the_smallest_effect_is_that_of_scipys_t_distribution(seeds: int, comparisons: int) -> None:
+    quantile = -float(special.stdtrit(seeds - 1, 0.05 / (2 * comparisons)))
+    assert smallest_effect(seeds, comparisons) == pytest.approx(quantile / math.sqrt(seeds), rel=1e-9)

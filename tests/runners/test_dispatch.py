@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import multiprocessing
 import multiprocessing.synchronize
 import os
 import signal
@@ -196,9 +195,9 @@ def test_shared_memory_that_is_missing_or_full_is_one_sentence(monkeypatch: pyte
 
     monkeypatch.setattr(multiprocessing.synchronize.SemLock, "__init__", refuse)
     dispatcher = make_dispatcher(DispatchSettings("processes", workers=1, device="cpu"))
-    with pytest.raises(DispatchError, match=f"{os.strerror(number)}.*is /dev/shm there and not full") as raised:
-        with dispatcher:
-            dispatcher.ask(os.getpid)
+    words = f"{os.strerror(number)}.*is /dev/shm there and not full"
+    with pytest.raises(DispatchError, match=words) as raised, dispatcher:
+        dispatcher.ask(os.getpid)
     assert "\n" not in str(raised.value)
 
 
