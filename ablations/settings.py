@@ -68,10 +68,10 @@ def _walk(model: type[BaseModel], prefix: str = "") -> Iterable[tuple[str, Any]]
             yield from _walk(inner, f"{prefix}{name}.")
 
 
-_GROUPS: Mapping[str, type[BaseModel]] = {"model": ModelSpec, "data": DataSpec, "train": TrainSpec}
+_PARTS: Mapping[str, type[BaseModel]] = {"model": ModelSpec, "data": DataSpec, "train": TrainSpec}
 """The groups of settings of a trial; its seed is none."""
 
-DEFAULTS: Settings = {key: value for group, model in _GROUPS.items() for key, value in _walk(model, f"{group}.")}
+DEFAULTS: Settings = {key: value for group, model in _PARTS.items() for key, value in _walk(model, f"{group}.")}
 """Every setting of a trial but its seed, with its default."""
 
 _BRANCHES = frozenset(key[:end] for key in DEFAULTS for end, char in enumerate(key) if char == ".")
