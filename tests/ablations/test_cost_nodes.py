@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from ablations.errors import SpecError
 from ablations.planning import CostNode, Plan, Request, make_plan
@@ -106,7 +107,7 @@ def test_the_folder_of_the_data_set_that_is_asked_for_is_looked_into(plan: Plann
         for name in ("cat", "dog", "owl"):
             (tmp_path / split / name).mkdir(parents=True)
             for index in range(2):
-                (tmp_path / split / name / f"{index}.png").write_bytes(b"")
+                Image.new("RGB", (8, 8)).save(tmp_path / split / name / f"{index}.png")
     small: dict[str, Any] = {"data.name": "image_folder", "data.root": str(tmp_path), "data.augmentation": "none"}
     small |= {"train.batch_size": 2, "data.train_images": 3}
     base = Request(get_preset("quick"), small).base()
