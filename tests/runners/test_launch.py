@@ -93,6 +93,9 @@ class FakeFollower:
     def catch_up(self, plan: Plan, states: StateStore) -> None:
         self.told.append(("catch up", str(len(plan.done))))
 
+    def hurry(self) -> None:
+        self.told.append(("hurry", ""))
+
     def end_orphans(self, states: StateStore, watch: Watch) -> None:
         self.told.append(("end orphans", ""))
 
