@@ -6,10 +6,12 @@ state folders, and MLflow follows them. A node that another launch runs is waite
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -44,7 +46,12 @@ _BYTES_PER_TRIAL = 20_000_000
 _COST_WORK = 2000.0
 """Image passes that take about as long as counting and timing a network."""
 
-_UNKNOWN = {"kind": "Unknown", "message": "it left neither result nor failure. Is the disk full?"}
+_UNKNOWN = {
+    "kind": "Unknown",
+    "message": "it left neither result nor failure. Is the disk full?",
+    "cause": "input_output",
+}
+"""Why a node failed whose worker could not even write why; that may pass like any other failure to write."""
 
 
 @dataclass(frozen=True)
@@ -120,11 +127,13 @@ class Launch:
             patiently(partial(self._mend, node), policy, self._display.note)
         started = time.monotonic()
         interrupted = False
-        with self._follower:
+        with self._follower, _held(self._settings.state_root):
             try:
                 self._follower.catch_up(self._plan, self._states)
                 self._follower.end_orphans(self._states, self._watch)
                 self._loop(started)
+                # The last of the nodes may have failed because of it.
+                self._check_folder()
                 if self._is_stopped:
                     self._end_rest("stopped because another one failed")
             except KeyboardInterrupt:
@@ -419,6 +428,16 @@ class Launch:
                     leases.declare_dead(state.folder, last, "interrupted")
                 self._follow(node)
                 self._follower.stop(state, "KILLED", reason)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Keep a folder open, so that another one that takes its place cannot get its number."""
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        yield
+    finally:
+        os.close(number)
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:

@@ -20,14 +20,14 @@ from tests.reports.made_up import HOSTILE, TEMPERATURE, Store, plan_of
 
 def test_make_report_writes_each_format(plan: Plan, store: Store, out: Path) -> None:
     files = make_report(plan, store.uri, ("md", "tex", "md"), out)
-    assert files == {"md": out / "report.md", "tex": out / "report.tex"}
+    assert files == {e: out / f"aggregation--temperature-smoke-3seeds.{e}" for e in ("md", "tex")}
     assert all(path.is_file() for path in files.values())
 
 
 def test_one_study_names_the_file(store: Store, out: Path) -> None:
     files = make_report(plan_of(TEMPERATURE), store.uri, ("md",), out)
-    assert files == {"md": out / "temperature.md"}
-    assert (out / "figures" / "temperature-accuracy.png").is_file()
+    assert files == {"md": out / "temperature-smoke-3seeds.md"}
+    assert (out / "figures" / "temperature-smoke-3seeds-temperature-accuracy.png").is_file()
 
 
 def test_results_at_hand_are_not_read_again(plan: Plan, results: Results, out: Path) -> None:

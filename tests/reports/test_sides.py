@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -231,9 +232,9 @@ def test_a_document_of_two_sides_is_written_in_every_format(make_store: MakeStor
     _, files = compare_sides(
         "temperature", None, one.uri, ("md", "html", "pdf"), tmp_path, **{**ASKED, "right_uri": other.uri}
     )
-    assert sorted(path.name for path in files.values()) == [
-        f"compare-temperature-temperature.{e}" for e in ("html", "md", "pdf")
-    ]
+    assert sorted(path.name for path in files.values()) == [f"{files['md'].stem}.{e}" for e in ("html", "md", "pdf")]
+    # What was asked of the two sides is in the name, as a digest.
+    assert re.fullmatch("compare-temperature-temperature-[0-9a-f]{6}", files["md"].stem)
     assert "| static | 82.00 ± 2.65 | 3 | 82.50 ± 2.65 | 3 |" in files["md"].read_text()
 
 

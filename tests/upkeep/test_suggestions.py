@@ -142,4 +142,4 @@ def test_no_password_of_an_address_is_suggested() -> None:
     command = run_ablation.cli.commands["verify"]
     with command.make_context("verify", [__file__, "--tracking-uri", "http://me:secret@host"]) as context:
         assert "secret" not in suggested_command("sync")
-        assert context.params["tracking_uri"]
+        assert context.params["uri"]
