@@ -8,6 +8,7 @@ from dataclasses import replace
 from ablations.errors import OutputError, TrackingError
 from ablations.fingerprint import SHORT
 from ablations.planning import Node, Plan
+from runners.files import check_writable
 from runners.state import NodeState, StateStore
 from runners.tracking.nodes import Tracker
 from runners.tracking.notes import NodeLock, add_origin
@@ -56,6 +57,7 @@ def fetch_finished(tracker: Tracker, plan: Plan, states: StateStore, tell: Calla
     Raises:
         OutputError: If the folders cannot be written.
     """
+    check_writable(states.root)
     alone: tuple[Node, ...] = (*plan.missing_evaluations, *plan.missing_costs, *plan.missing_proposed)
     fetched = _fetch_all(tracker, plan, states, alone, tell)
     plan = replace(plan, done=plan.done | fetched)
