@@ -128,7 +128,7 @@ def test_the_report_says_what_matters_and_draws_it(
         assert draw(figure, "png").startswith(b"\x89PNG")
     files = make_search_report(search_plan(), store.uri, ["md", "tex"], tmp_path / "reports")
     text = files["md"].read_text()
-    assert files["md"].name == "search-parts.md"
+    assert files["md"].name == "search-parts-smoke.md"
     assert text.count("diverged") >= 1
     before = {name: path.read_bytes() for name, path in files.items()}
     again = make_search_report(search_plan(), store.uri, ["md", "tex"], tmp_path / "reports")

@@ -11,11 +11,13 @@ import pytest
 
 from ablations import vocabulary as names
 from ablations.factors import Factor
+from ablations.fingerprint import trial_fingerprint
 from ablations.optimisations import TuningPlan, make_tuning_plan
-from ablations.planning import Node, Plan, ProposedNode, Request, make_plan
+from ablations.planning import Node, Plan, ProposedNode, Request, TrialNode, make_plan
 from ablations.presets import get_preset
 from ablations.study import Study, Variant
 from ablations.tuned import read_tuned
+from ablations.tuning import slot_fingerprint
 from runners import proposals
 from runners.data.sources import MemorySource
 from runners.provenance import Commit
@@ -95,9 +97,8 @@ def test_a_proposal_is_trained_as_the_trial_of_its_settings(bench: Bench) -> Non
     # The first proposal is what the variant has.
     assert proposal == {"values": {"train.learning_rate": 0.03}, "outcome": "complete"}
     spec = state.training(node)
-    trial = bench.trial(seed=spec.seed)
-    same = dataclasses.replace(trial, spec=spec)
-    bench.states[trial.fingerprint].describe(same)
+    same = TrialNode(trial_fingerprint(spec), spec)
+    describe(bench.states, [same])
     other = run(bench, same)
     assert [event["metrics"]["train/loss"] for event in state.events()] == [
         event["metrics"]["train/loss"] for event in other.events()
@@ -183,7 +184,8 @@ def test_a_training_that_goes_wrong_has_a_result_and_never_wins(bench: Bench) ->
 def test_two_factors_of_a_search_are_judged_by_accuracy_and_multiply_adds(bench: Bench) -> None:
     (node,) = nodes_of(planned(bench))
     factors = {"model.num_kernels": Factor(choices=(2, 4))}
-    searched = dataclasses.replace(node, kind="search", factors=factors, fingerprint="f" * 64, group="g" * 64)
+    own = {"fingerprint": slot_fingerprint("g" * 64, node.slot), "group": "g" * 64}
+    searched = dataclasses.replace(node, kind="search", factors=factors, **own)
     describe(bench.states, [searched])
     assert bench.states[searched.fingerprint].node() == searched
     metrics = metrics_of(run(bench, searched))
