@@ -1,4 +1,4 @@
-"""What the program suggests is pasted into the shell, as it stands, and works: after a failure, offline, before a run."""
+"""What the program suggests is pasted into the shell as it stands and works: after a failure, offline, at first."""
 
 from __future__ import annotations
 
