@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -10,8 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from ablations.lint import Lint
+from ablations.names import BUILT_IN_NETWORKS, NETWORKS, static_convolutions
 from ablations.planning import Plan, Request, make_plan
 from ablations.registry import available_studies, get_study
+from ablations.spec import BLOCKS, ModelSpec
 
 _MOST_ALIKE = 3
 """Lints of one kind in one study that are shown."""
@@ -49,7 +51,8 @@ def plan_overview(plan: Plan) -> RenderableType:
     )
     canary = [Text(_canary(plan))] if plan.canaries else []
     tuned = [_tuned(plan)] if plan.tuned else []
-    return Group(table, Text(_sharing(plan)), *map(Text, data_remarks(plan)), *canary, *tuned, Text(todo))
+    remarks = map(Text, [*data_remarks(plan), *static_remarks(plan)])
+    return Group(table, Text(_sharing(plan)), *remarks, *canary, *tuned, Text(todo))
 
 
 def data_remarks(plan: Plan) -> tuple[str, ...]:
@@ -60,6 +63,48 @@ def data_remarks(plan: Plan) -> tuple[str, ...]:
             used = facts.train_images + facts.validation_images + facts.test_images
             remarks[f"Data: {facts.title}, {used:,} image files are used; {facts.left_out}."] = None
     return tuple(remarks)
+
+
+def static_remarks(plan: Plan) -> tuple[str, ...]:
+    """Return what dynamic variants of the project's own networks leave static, a sentence each.
+
+    Of other networks it is known once they are built: `runners.calibration.describe_conversion`.
+    """
+    by_rule: dict[str, dict[str, None]] = {}
+    chosen: dict[ModelSpec, None] = {}
+    for node in (*plan.trials.values(), *plan.costs.values()):
+        model = node.spec.model
+        if model.layer == "static" or model.name not in BUILT_IN_NETWORKS:
+            continue
+        if model.where == BLOCKS:
+            counts = static_convolutions(model.name, model.depth, model.squeeze_excitation)
+            prefix = "SE-" if model.squeeze_excitation else ""
+            by_rule.setdefault(_listed(counts), {})[prefix + NETWORKS[model.name].title] = None
+        else:
+            chosen[model] = None
+    remarks = []
+    if by_rule:
+        parts = [f"{layers} of {_joined(list(titles))}" for layers, titles in by_rule.items()]
+        remarks.append(f"Static by the paper's rule: {'; '.join(parts)}; classifiers.")
+    if chosen:
+        count = f"{len(chosen)} networks" if len(chosen) > 1 else "1 network"
+        remarks.append(f"Static because its model.where does not mean them: the other convolutions of {count}.")
+    return tuple(remarks)
+
+
+_ROLE_WORDS = {
+    "stem": "the stem",
+    "head": "the last 1x1 convolution",
+    "squeeze_excitation": "{} convolutions of squeeze-and-excitation gates",
+}
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return _joined([_ROLE_WORDS[role].format(count) for role, count in counts.items()])
+
+
+def _joined(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def _tuned(plan: Plan) -> Table:

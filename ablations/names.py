@@ -6,6 +6,7 @@ the few facts that planning needs; a test holds them against the registries of `
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -20,11 +21,17 @@ class Network:
         title: The name that a table prints.
         options: The settings of `model.` that the network reads beside those of its layers.
         strides: The stride of the first block of each stage after the stem, in order; empty when unknown.
+        blocks: Blocks per stage, before `model.depth` multiplies them.
+        gated_blocks: Blocks that have a squeeze-and-excitation gate of their own, whatever the settings.
+        has_head: Whether a 1 x 1 convolution follows the last block.
     """
 
     title: str
     options: frozenset[str] = frozenset()
     strides: tuple[int, ...] = ()
+    blocks: tuple[int, ...] = ()
+    gated_blocks: int = 0
+    has_head: bool = False
 
 
 _RESNET = frozenset({"stem_stride", "stem_kernel", "stem_pool", "squeeze_excitation"})
@@ -35,12 +42,18 @@ NETWORKS: dict[str, Network] = {
         title="MobileNetV2",
         options=frozenset({"width", "depth", "stem_stride", "dropout", "squeeze_excitation"}),
         strides=(1, 2, 2, 2, 1, 2, 1),
+        blocks=(1, 2, 3, 4, 3, 3, 1),
+        has_head=True,
     ),
-    "mobilenet_v3_small": Network(title="MobileNetV3-Small", options=_V3, strides=(2, 2, 2, 2)),
-    "mobilenet_v3_large": Network(title="MobileNetV3-Large", options=_V3, strides=(1, 2, 2, 2, 2)),
-    "resnet10": Network(title="ResNet-10", options=_RESNET, strides=(1, 2, 2, 2)),
-    "resnet18": Network(title="ResNet-18", options=_RESNET, strides=(1, 2, 2, 2)),
-    "resnet50": Network(title="ResNet-50", options=_RESNET, strides=(1, 2, 2, 2)),
+    "mobilenet_v3_small": Network(
+        title="MobileNetV3-Small", options=_V3, strides=(2, 2, 2, 2), gated_blocks=9, has_head=True
+    ),
+    "mobilenet_v3_large": Network(
+        title="MobileNetV3-Large", options=_V3, strides=(1, 2, 2, 2, 2), gated_blocks=8, has_head=True
+    ),
+    "resnet10": Network(title="ResNet-10", options=_RESNET, strides=(1, 2, 2, 2), blocks=(1, 1, 1, 1)),
+    "resnet18": Network(title="ResNet-18", options=_RESNET, strides=(1, 2, 2, 2), blocks=(2, 2, 2, 2)),
+    "resnet50": Network(title="ResNet-50", options=_RESNET, strides=(1, 2, 2, 2), blocks=(3, 4, 6, 3)),
 }
 
 AGGREGATIONS: dict[str, str] = {
@@ -115,6 +128,23 @@ def input_resolutions(name: str, options: Mapping[str, object], image_size: int)
     stride = options.get("stem_stride")
     stem = (stride if isinstance(stride, int) else 2) * (2 if options.get("stem_pool") else 1)
     return tuple(dict.fromkeys(_sizes(image_size, stem, network)))
+
+
+def static_convolutions(name: str, depth: float | None, squeeze_excitation: bool | None) -> dict[str, int]:
+    """Return how many convolutions of one of the project's networks the paper's rule leaves static, by role.
+
+    Args:
+        name: The network.
+        depth: Its `model.depth`; None where it has none.
+        squeeze_excitation: Its `model.squeeze_excitation`.
+    """
+    network = NETWORKS[name]
+    gates = network.gated_blocks
+    if squeeze_excitation:
+        gates += sum(max(1, math.floor(blocks * (depth or 1.0) + 0.5)) for blocks in network.blocks)
+    # A gate is two 1 x 1 convolutions.
+    counts = {"stem": 1, "head": int(network.has_head), "squeeze_excitation": 2 * gates}
+    return {role: count for role, count in counts.items() if count}
 
 
 def _sizes(image_size: int, stem_stride: int, network: Network) -> Iterator[int]:

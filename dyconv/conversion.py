@@ -172,7 +172,7 @@ def _select(
 
 def _not_meant(role: str, by_default: bool) -> str:
     if not by_default:
-        return "is not meant by `where`"
+        return f"is not meant by `where` (role {role})"
     return "is the stem" if role == "stem" else "is part of a squeeze-and-excitation gate"
 
 

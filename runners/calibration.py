@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from ablations.estimates import Speed
+from ablations.facts import DatasetFacts
 from ablations.lint import network_of
 from ablations.planning import CostNode, Node
-from ablations.spec import TrialSpec
+from ablations.spec import ModelSpec, TrialSpec
 from runners.capacity import forget_peak_memory, peak_memory_bytes
 from runners.plugins import load_plugins
 
@@ -77,16 +78,15 @@ def count_parameters(spec: TrialSpec, plugins: tuple[str, ...]) -> int:
         return 0
 
 
-def describe_conversion(spec: TrialSpec, plugins: tuple[str, ...]) -> str:
-    """Return which layers of a network are dynamic and why others are not; nothing for a static one."""
-    load_plugins(plugins)
+def describe_conversion(model: ModelSpec, facts: DatasetFacts) -> str:
+    """Return which layers of a dynamic network are dynamic and why others are not, or why it cannot be built."""
     import dyconv
     from runners.network import build_network
 
     try:
-        report = dyconv.conversion_report(build_network(spec.model, spec.data.facts, spec.seed))
-    except Exception:
-        return ""
+        report = dyconv.conversion_report(build_network(model, facts, seed=0))
+    except Exception as error:
+        return f"It cannot be built: {error}"
     return "" if report is None else str(report)
 
 

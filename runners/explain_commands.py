@@ -74,8 +74,10 @@ def explain(name: str, *, seed: int | None, runs_dir: Path, plugins: tuple[str, 
     states = StateStore(runs_dir / "state")
     explainer = Explainer(plan, states, History(runs_dir))
     _tell([f"{name} at {AskedPlan.of(plan).scale}"])
+    # One for all cells: it asks git for the commit.
+    teller = _Teller(explainer, states, plan)
     for cell in cells:
-        _tell(_Teller(explainer, states, plan).lines(explainer.story(cell)))
+        _tell(teller.lines(explainer.story(cell)))
     trainings = [plan.evaluations[c.fingerprint].trial.fingerprint for c in cells if c.fingerprint in plan.evaluations]
     _tell(damages_of(runs_dir, dict.fromkeys([*(cell.fingerprint for cell in cells), *trainings])))
 

@@ -157,21 +157,26 @@ class Explainer:
 
     def _recorded(self, cell: Cell, node: Node) -> Iterator[Earlier]:
         seen = {cell.fingerprint}
+        for fingerprint, asked in self._asked_before.get((cell.study, cell.key, cell.seed), ()):
+            if fingerprint not in seen and self._states[fingerprint].is_done:
+                seen.add(fingerprint)
+                state = self._states[fingerprint]
+                yield Earlier(state, asked, True, differences(state, node))
+
+    @cached_property
+    def _asked_before(self) -> dict[tuple[str, str, int], list[tuple[str, AskedPlan]]]:
+        """The nodes that measured each cell in the plans of the history, by study, variant and seed, newest first."""
+        nodes: dict[tuple[str, str, int], list[tuple[str, AskedPlan]]] = {}
         for _, asked in self._history.plans():
-            for other in asked.cells:
-                is_same = (other.study, other.key, other.seed) == (cell.study, cell.key, cell.seed)
-                if is_same and other.fingerprint not in seen and self._states[other.fingerprint].is_done:
-                    seen.add(other.fingerprint)
-                    state = self._states[other.fingerprint]
-                    yield Earlier(state, asked, True, differences(state, node))
+            for cell in asked.cells:
+                nodes.setdefault((cell.study, cell.key, cell.seed), []).append((cell.fingerprint, asked))
+        return nodes
 
     def _unrecorded(self, cell: Cell, node: Node) -> Iterator[Earlier]:
         """Yields the results for this cell that the history does not know, or the one that is most like it."""
         alike: list[Earlier] = []
-        for state in self._strangers:
-            told, serves = state.about() or {}, _serves(state)
-            if told.get("kind") != node.kind or told.get("spec", {}).get("seed") != node.spec.seed:
-                continue
+        for state in self._strangers.get((node.kind, node.spec.seed), ()):
+            serves = _serves(state)
             found = Earlier(state, None, f"{cell.study}/{cell.key}" in serves, differences(state, node))
             if found.is_certain:
                 yield found
@@ -180,11 +185,17 @@ class Explainer:
         yield from sorted(alike, key=_distance)[:1]
 
     @cached_property
-    def _strangers(self) -> list[NodeState]:
-        """The nodes that are measured and that neither the plan nor the history knows."""
+    def _strangers(self) -> dict[tuple[str, int], list[NodeState]]:
+        """The nodes that are measured and that neither the plan nor the history knows, by kind and seed."""
         known = self._asked.nodes.keys() | {key for _, asked in self._history.plans() for key in asked.nodes}
         others = (self._states[key] for key in self._states.fingerprints() if key not in known)
-        return [state for state in others if state.is_done and self.launch_of(state) is None]
+        strangers: dict[tuple[str, int], list[NodeState]] = {}
+        for state in others:
+            if state.is_done and self.launch_of(state) is None:
+                described = state.about() or {}
+                key = described.get("kind"), described.get("spec", {}).get("seed")
+                strangers.setdefault(key, []).append(state)
+        return strangers
 
 
 def commit_of(state: NodeState, record: LaunchRecord | None) -> Commit | None:

@@ -1,6 +1,7 @@
 """The verb `plan`, and what `run` shares with it: how long a plan takes, the hours it may take, and study lint.
 
-`plan` answers in under a second, without torch; only `--calibrate` starts workers.
+`plan` answers in under a second, without torch, unless it must build a network that is not the project's; only
+`--calibrate` starts workers.
 """
 
 from __future__ import annotations
@@ -30,10 +31,15 @@ from runners import commands
 
 if TYPE_CHECKING:
     from ablations.estimates import Estimate
+    from ablations.facts import DatasetFacts
     from ablations.lint import Lint
-    from ablations.planning import CostNode, Plan, TrialNode
+    from ablations.planning import Plan
+    from ablations.spec import ModelSpec
     from runners.dispatch import Dispatcher, DispatchSettings
     from runners.forecast import Forecaster
+
+_NAMED = 3
+"""How many networks are named of those that are converted alike."""
 
 
 @click.command(
@@ -79,10 +85,10 @@ def plan(
     forecaster = make_forecaster(runs_dir, DispatchSettings(folder=runs_dir, **tasks))
     if calibrate:
         time_networks(found, forecaster, loaded)
-        describe_networks(found, forecaster, loaded)
     if budget["hours"] is not None:
         found = fit(found, forecaster, **budget)
     console().print(plan_overview(found))
+    describe_networks(found, every=calibrate)
     tell_estimate(found, forecaster)
     warnings = tell_lints(found, forecaster, with_allowed=True)
     if strict and warnings:
@@ -123,25 +129,42 @@ def time_networks(found: Plan, forecaster: Forecaster, plugins: tuple[str, ...])
         forecaster.count(found, dispatcher, plugins)
 
 
-def describe_networks(found: Plan, forecaster: Forecaster, plugins: tuple[str, ...]) -> None:
-    """Print which layers of each network of a plan are dynamic, and why others were left static."""
-    from runners.calibration import describe_conversion
-    from runners.dispatch import make_dispatcher
+def describe_networks(found: Plan, *, every: bool) -> None:
+    """Print which layers of the dynamic networks of a plan are dynamic, and why others were left static.
 
-    if not forecaster.is_local:
+    Without `every` only of networks that are not the project's: of those it is known without building them.
+    """
+    from ablations.names import BUILT_IN_NETWORKS
+    from ablations.naming import model_title, placement_title
+    from ablations.spec import BLOCKS
+
+    titles: dict[tuple[ModelSpec, DatasetFacts], dict[str, None]] = {}
+    for node in (*found.trials.values(), *found.costs.values()):
+        model = node.spec.model
+        if model.layer != "static" and (every or model.name not in BUILT_IN_NETWORKS):
+            title = model_title(model)
+            if model.where is not None and model.where != BLOCKS:
+                title += f" at {placement_title(model.where)}"
+            titles.setdefault((_as_placed(model), node.spec.data.facts), {})[title] = None
+    if not titles:
         return
-    networks: dict[str, TrialNode | CostNode] = {}
-    nodes: list[TrialNode | CostNode] = [*found.trials.values(), *found.costs.values()]
-    for node in nodes:
-        networks.setdefault(node.spec.model.model_dump_json(), node)
-    titles: dict[str, list[str]] = {}
-    with make_dispatcher(forecaster.dispatch) as dispatcher:
-        for node in networks.values():
-            text = dispatcher.ask(describe_conversion, node.spec, plugins)
-            if text:
-                titles.setdefault(text, []).append(node.title)
-    for text, alike in titles.items():
-        console().print("\n".join([", ".join(alike), text]), markup=False, soft_wrap=True, highlight=False)
+    # From here on torch is imported, and so only if there is something to build.
+    from runners.calibration import describe_conversion
+
+    alike: dict[str, list[str]] = {}
+    for (model, facts), names in titles.items():
+        alike.setdefault(describe_conversion(model, facts), []).extend(names)
+    for text, every_name in alike.items():
+        listing = ", ".join(every_name[:_NAMED])
+        if len(every_name) > _NAMED:
+            listing += f" and {len(every_name) - _NAMED} more"
+        console().print(f"{listing}: {text}", markup=False, soft_wrap=True, highlight=False)
+
+
+def _as_placed(model: ModelSpec) -> ModelSpec:
+    """Return a network like a dynamic one in all that decides which of its layers are dynamic, and small."""
+    others = dict.fromkeys(("reduction", "normalization", "aggregation"))
+    return model.model_copy(update={"layer": "dynamic", "num_kernels": 1, **others})
 
 
 def fit(found: Plan, forecaster: Forecaster, *, hours: float, may_trim: bool) -> Plan:

@@ -140,12 +140,15 @@ class NodeState:
 
         A folder that was copied under another name says itself whose it is.
         """
+        return self._foreign(stored.RESULT.find(self.folder / "result.json"))
+
+    def _foreign(self, result: dict[str, Any] | None) -> Damage | None:
         described = self.about()
         if described is not None and described["fingerprint"] != self.fingerprint:
             return Damage(self.folder, f"what lies there is of another node, {described['fingerprint'][:SHORT]}")
         if described is not None and not _fits(described):
             return Damage(self.folder, "the node that it describes has another fingerprint")
-        return self._foreign_result(stored.RESULT.find(self.folder / "result.json"), described)
+        return self._foreign_result(result, described)
 
     def _foreign_result(self, result: dict[str, Any] | None, described: dict[str, Any] | None) -> Damage | None:
         path = self.folder / "result.json"
@@ -321,7 +324,7 @@ class NodeState:
     def result(self) -> dict[str, Any] | None:
         """Returns the result, or `None` if there is none yet, or none that can be read and is this node's."""
         result = stored.RESULT.find(self.folder / "result.json")
-        return result if result is not None and self.foreign() is None else None
+        return result if result is not None and self._foreign(result) is None else None
 
     def fail(self, kind: str, message: str, details: str, cause: str = "error") -> None:
         """Writes why the node failed, as far as the disk lets it; `details` (a traceback) go to the log file.

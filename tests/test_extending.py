@@ -125,6 +125,17 @@ def test_without_its_plugin_an_example_is_an_error(tmp_path: Path) -> None:
     assert (done.returncode, "unknown aggregation 'top2'" in done.stderr) == (2, True)
 
 
+def test_a_plan_says_what_a_network_of_a_plugin_leaves_static(tmp_path: Path) -> None:
+    plan = ("plan", "temperature", "--plugin", "my_network", "--set", "model.name=tiny", "--set")
+    done = _run(tmp_path, *plan, WHERE)
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = "DY-tiny K=4 at not (stem): 2 of 3 convolutions are dynamic.\nLeft static (1): 0: is not meant by `where`"
+    assert f"{told} (role stem).\n" in done.stdout
+    done = _run(tmp_path, *plan, "model.where={role: [depthwise]}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "DY-tiny K=4 at depthwise: It cannot be built: " in done.stdout
+
+
 def test_an_installed_plugin_needs_no_option(tmp_path: Path) -> None:
     package = tmp_path / "mine-1.0.dist-info"
     package.mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import cache
 from typing import Any, get_args
 
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 import dyconv
-from ablations.names import AGGREGATIONS, NETWORKS, ROLES, input_resolutions
+from ablations.names import AGGREGATIONS, NETWORKS, ROLES, input_resolutions, static_convolutions
 from ablations.spec import BLOCKS, ModelSpec
 from dyconv import placement_from_dict
 from dyconv.description import LayerInfo, describe_layers
@@ -84,6 +85,22 @@ def test_the_default_placement_is_every_convolution_of_the_blocks_but_the_gates(
     selected = {info.name for info in infos if placement_from_dict(BLOCKS.as_mapping())(info)}
     assert selected == {info.name for info in infos if info.role not in ("stem", "head", *GATES)}
     assert any(info.role in GATES for info in infos) == name.startswith("mobilenet_v3")
+
+
+@pytest.mark.parametrize("gated", [False, True])
+@pytest.mark.parametrize("depth", [0.35, 0.5, 1.0, 1.7])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_the_rule_leaves_static_is_what_conversion_says(name: str, depth: float, gated: bool) -> None:
+    options: dict[str, Any] = {"depth": depth, "squeeze_excitation": gated}
+    options = {key: value for key, value in options.items() if key in NETWORKS[name].options}
+    with torch.device("meta"):
+        model = dyconv.build_model(name, 10, num_kernels=2, where=BLOCKS.as_mapping(), **options)
+    report = dyconv.conversion_report(model)
+    assert report is not None
+    expected = static_convolutions(name, options.get("depth"), options.get("squeeze_excitation"))
+    assert Counter(report.left_static.values()) == {
+        f"is not meant by `where` (role {role})": count for role, count in expected.items()
+    }
 
 
 @pytest.mark.parametrize(("width", "millions"), [(1.0, 11.15), (0.5, 3.95)])

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from rich.console import Console, RenderableType
 
-from ablations.listing import plan_overview, study_overview
+from ablations.listing import plan_overview, static_remarks, study_overview
 from ablations.planning import Plan, Request, make_plan
 from ablations.presets import get_preset
 from ablations.study import Study, Variant
@@ -45,6 +45,22 @@ def test_the_plan_and_what_is_done(plan: Planner) -> None:
     assert numbers(text, "aggregation")[-5:] == ["3", "6", "1", "24", "4"]
     assert numbers(text, "temperature")[-5:] == ["3", "24", "1", "0", "0"]
     assert "To do: 23 trainings, 20 evaluations." in text
+
+
+def test_what_is_static_is_said_for_each_kind_of_network(plan: Planner) -> None:
+    assert static_remarks(plan("temperature")) == (
+        "Static by the paper's rule: the stem and the last 1x1 convolution of MobileNetV2; classifiers.",
+    )
+    several = plan("squeeze_excitation", "placement")
+    by_rule, chosen = static_remarks(several)
+    assert by_rule == (
+        "Static by the paper's rule: the stem and the last 1x1 convolution of MobileNetV2; the stem, the last 1x1 "
+        "convolution and 22 convolutions of squeeze-and-excitation gates of SE-MobileNetV2; classifiers."
+    )
+    assert chosen == "Static because its model.where does not mean them: the other convolutions of 3 networks."
+    told = " ".join(printed(plan_overview(several)).split())
+    assert by_rule in told
+    assert chosen in told
 
 
 def test_networks_to_count_are_no_trainings(plan: Planner) -> None:

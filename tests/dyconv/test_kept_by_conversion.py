@@ -161,4 +161,7 @@ def test_what_was_left_static_is_said_with_its_reason(caplog: pytest.LogCaptureF
     assert str(report) in str(cost(model, (3, 9, 9)))
     assert "conversion_report" not in model.state_dict()
     chosen = make_dynamic(three(), where=Name("1"))
-    assert conversion_report(chosen).left_static == {"0": "is not meant by `where`", "2": "is not meant by `where`"}  # type: ignore[union-attr]
+    assert conversion_report(chosen).left_static == {  # type: ignore[union-attr]
+        "0": "is not meant by `where` (role stem)",
+        "2": "is not meant by `where` (role head)",
+    }

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ablations.fingerprint import SHORT
 from ablations.spec import SPEC_VERSION
+from runners import provenance, stored
 from runners.machine import Process
 from tests.upkeep.made_up import STUDY, Folder, Invoke
 
@@ -179,3 +182,39 @@ def test_explain_names_networks_and_seeds_as_elsewhere(invoke: Invoke) -> None:
     assert (code, "'aggregation'" in said) == (2, True)
     code, said = invoke("explain", "aggregation/average", "--seed", "7", *at)
     assert (code, "There are: 0, 1." in said) == (2, True)
+
+
+@pytest.mark.parametrize("is_recorded", [True, False])
+def test_explaining_takes_no_more_looks_per_cell_where_there_are_more(
+    folder: Folder, invoke: Invoke, monkeypatch: pytest.MonkeyPatch, is_recorded: bool
+) -> None:
+    """Of stale cells: a look at each earlier result for each cell would be 36 times as many for six times the cells."""
+    looks = Counter[str]()
+    read, commit = stored.Kind.read, provenance.project_commit
+
+    def counted(kind: stored.Kind[Any], path: Path) -> Any:
+        looks[path.name] += 1
+        return read(kind, path)
+
+    def asked() -> Any:
+        looks["commit"] += 1
+        return commit()
+
+    monkeypatch.setattr(stored.Kind, "read", counted)
+    monkeypatch.setattr(provenance, "project_commit", asked)
+    counts = []
+    for seeds in (3, 18):
+        earlier = folder.plan(seeds=seeds, train__epochs=2)
+        for node in earlier.nodes:
+            state = folder.states[node.fingerprint]
+            if not state.is_done:
+                state.describe(node)
+                state.finish({"test/top1": 50.0}, 2.0)
+        if is_recorded:
+            folder.launch(earlier, f"launch {seeds}")
+        looks.clear()
+        code, said = invoke("explain", "tiny.yaml", "--preset", "smoke", "--seeds", str(seeds))
+        assert (code, "train.epochs: 2 → 1" in said) == (0, True), said
+        assert looks["commit"] == 1
+        counts.append(looks["node.json"])
+    assert counts[1] < 9 * counts[0]
