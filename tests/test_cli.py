@@ -178,7 +178,7 @@ reference: narrow
 seeds: 12
 variants:
   narrow: {model.width: 0.35}
-  other: {model.width: 0.5, train.epochs: 6}
+  other: {model.width: 0.5, train.momentum: 0.5}
 """
 
 
@@ -186,7 +186,7 @@ variants:
     ("text", "code", "words"),
     [
         (STUDY, 0, ["Lint few-seeds is allowed in mine"]),
-        (MANY_FACTORS, 1, ["lint several-factors in mine", "model.width, train.epochs", "docs/lint.md"]),
+        (MANY_FACTORS, 1, ["lint several-factors in mine", "model.width, train.momentum", "docs/lint.md"]),
         (MANY_FACTORS + "allow: {several-factors: it is a demonstration}\n", 0, ["it is a demonstration"]),
     ],
 )
@@ -294,7 +294,7 @@ def test_schema_is_json(invoke: Invoke) -> None:
         (["plan", "temperature", "--set", "train.step_epochs=3"], ["nothing reads", "train.schedule"]),
         (["plan", "cost", "--set", "train.epochs=4"], ["nothing reads --set train.epochs=4", "'cost' trains nothing"]),
         (["plan", "cost", "--set", "inspect=tau_30"], ["nothing reads inspect"]),
-        (["plan", "temperature", "--set", "train.devices=3"], ["train.devices = 3", "not a multiple"]),
+        (["plan", "temperature", "--set", "train.devices=7"], ["train.devices = 7", "not a multiple"]),
         (["plan", "temperature", "--set", "model.stem_kernel=3"], ["nothing reads", "has no stem_kernel"]),
         (["plan", "temperature", "--set", "model.normalization=softmx"], ["'normalized_sigmoid'", "'softmx'"]),
         (["plan", "temperature", "--set", "train.temperature.epochs=999"], ["longer than the training"]),
