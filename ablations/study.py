@@ -102,7 +102,7 @@ class Variant(_Changing):
 
 
 class Scale(Frozen):
-    """How a study is cut down at one preset, where all of it would take too long.
+    """How a study is asked at one preset: cut down, where all of it takes too long, or with more of cheap seeds.
 
     Attributes:
         variants: Names of the rows that are kept, or `None` for all.

@@ -133,7 +133,8 @@ def scale_words(study: Study, plan: Plan) -> str:
     if len(study.variants) < len(whole.variants):
         said.append(f"{len(study.variants)} of {len(whole.variants)} rows{_left_out(study)}")
     usual, here = plan.request.seeds or whole.seeds or preset.seeds, repeats_of(plan, study)
-    if here != usual:
+    # More seeds than usual, where they are cheap, leave nothing out.
+    if here < usual:
         said.append(f"{_seeds(here)} instead of {usual}")
     changes = whole.scales[preset.name].baseline
     said += [f"{key} = {_value(value)}" for key, value in changes.items() if key not in plan.request.settings]

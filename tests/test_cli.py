@@ -119,7 +119,8 @@ def test_list(invoke: Invoke) -> None:
     code, out, err = invoke("list")
     assert (code, err) == (0, "")
     assert all(name in out for name in available_studies())
-    assert f"All together: 52 trainings and 72 evaluations; {SHARING} 183." in out
+    # Counted by hand in `tests/ablations/test_sharing.py`.
+    assert f"All together: 64 trainings and 216 evaluations; {SHARING} 363." in out
     small = invoke("list", "--preset", "small")[1]
     assert f"All together: 205 trainings and 120 evaluations; {SHARING} 460." in small
 
@@ -127,8 +128,10 @@ def test_list(invoke: Invoke) -> None:
 def test_plan(invoke: Invoke, tmp_path: Path) -> None:
     code, out, err = invoke("plan", "aggregation", "resolution", "temperature", "--preset", "quick")
     assert (code, err) == (0, "")
-    assert f"24 trainings and 72 evaluations; {SHARING} 114." in out
-    assert "To do: 24 trainings, 72 evaluations." in out
+    # Eight networks with three seeds, two of them with six more; twelve evaluations of these two with nine seeds each.
+    # Rows: five aggregations and ten resolutions of two networks with nine seeds, eight temperatures with three.
+    assert f"36 trainings and 216 evaluations; {SHARING} 294." in out
+    assert "To do: 36 trainings, 216 evaluations." in out
     assert list(tmp_path.iterdir()) == []
 
 
@@ -136,17 +139,19 @@ def test_plan(invoke: Invoke, tmp_path: Path) -> None:
     ("options", "todo"),
     [
         (("temperature", "--seeds", "5"), "To do: 40 trainings, 0 evaluations."),
-        (("--all",), "To do: 52 trainings, 72 evaluations, 16 networks to count and time."),
-        (("--all",), f"52 trainings and 72 evaluations; {SHARING} 183."),
+        (("--all",), "To do: 64 trainings, 216 evaluations, 16 networks to count and time."),
+        (("--all",), f"64 trainings and 216 evaluations; {SHARING} 363."),
         (("cost",), "To do: 0 trainings, 0 evaluations, 16 networks to count and time."),
         (("cost", "temperature", "--set", "train.epochs=4"), "To do: 24 trainings, 0 evaluations, 16 networks"),
-        (("cost", "aggregation", "--set", "inspect=tau_1"), "To do: 3 trainings, 12 evaluations, 16 networks"),
+        # One network, nine seeds, four aggregations of it besides its own.
+        (("cost", "aggregation", "--set", "inspect=tau_1"), "To do: 9 trainings, 36 evaluations, 16 networks"),
         (("kernels", "--set", "model.width=0.5"), "To do: 8 trainings, 0 evaluations."),
         (("--all", "--preset", "small", "--set", "data.root=elsewhere"), "To do: 205 trainings, 120 evaluations, 16"),
-        (("--all", "--set", "data.augmentation=crop"), "To do: 52 trainings, 72 evaluations, 16 networks"),
+        (("--all", "--set", "data.augmentation=crop"), "To do: 64 trainings, 216 evaluations, 16 networks"),
         (("temperature", "temperature"), "To do: 24 trainings, 0 evaluations."),
-        (("aggregation", "--set", "inspect=tau_30"), "To do: 3 trainings, 12 evaluations."),
-        (("aggregation", "--set", "inspect=tau_30,tau_1"), "To do: 6 trainings, 24 evaluations."),
+        (("aggregation", "--set", "inspect=tau_30"), "To do: 9 trainings, 36 evaluations."),
+        (("aggregation", "--set", "inspect=tau_30,tau_1"), "To do: 18 trainings, 72 evaluations."),
+        (("aggregation", "--seeds", "3", "--set", "inspect=tau_30"), "To do: 3 trainings, 12 evaluations."),
         (("temperature", "--set", "train.epochs=4", "--set", "model.width=1"), "To do: 24 trainings, 0 evaluations."),
         (("mine.yaml", "--preset", "smoke"), "To do: 4 trainings, 0 evaluations."),
         (("mine.yaml", "temperature"), "To do: 27 trainings, 0 evaluations."),
@@ -173,7 +178,7 @@ reference: narrow
 seeds: 12
 variants:
   narrow: {model.width: 0.35}
-  other: {model.width: 0.5, train.epochs: 6}
+  other: {model.width: 0.5, train.momentum: 0.5}
 """
 
 
@@ -181,7 +186,7 @@ variants:
     ("text", "code", "words"),
     [
         (STUDY, 0, ["Lint few-seeds is allowed in mine"]),
-        (MANY_FACTORS, 1, ["lint several-factors in mine", "model.width, train.epochs", "docs/lint.md"]),
+        (MANY_FACTORS, 1, ["lint several-factors in mine", "model.width, train.momentum", "docs/lint.md"]),
         (MANY_FACTORS + "allow: {several-factors: it is a demonstration}\n", 0, ["it is a demonstration"]),
     ],
 )
@@ -207,8 +212,8 @@ def test_a_plan_says_that_it_does_not_know_how_long_it_takes(invoke: Invoke, tmp
     assert list(tmp_path.iterdir()) == []
 
 
-STEP = 3.36
-"""Seconds: a training of 500 steps takes 28 minutes, and 24 of them by two workers 5 h 36 min."""
+TRAINING = 28 * 60.0
+"""Seconds: 24 trainings of so long by two workers take 5 h 36 min."""
 
 
 @pytest.fixture
@@ -218,7 +223,9 @@ def timed(tmp_path: Path) -> None:
     plan = make_plan([get_study("temperature", request.base())], request)
     store = Experience(tmp_path / "runs")
     about = (store.machine.version, Load("cpu", 2, 1), store.machine.host)
-    one = Measurement("learned", 1.0, *about, Speed(step=STEP, memory=2_000_000, weights=1_000_000))
+    train = request.base().train
+    steps = train.epochs * (8000 // train.batch_size)
+    one = Measurement("learned", 1.0, *about, Speed(step=TRAINING / steps, memory=2_000_000, weights=1_000_000))
     store.add({speed_key(node): [one] for node in plan.nodes})
 
 
@@ -287,7 +294,7 @@ def test_schema_is_json(invoke: Invoke) -> None:
         (["plan", "temperature", "--set", "train.step_epochs=3"], ["nothing reads", "train.schedule"]),
         (["plan", "cost", "--set", "train.epochs=4"], ["nothing reads --set train.epochs=4", "'cost' trains nothing"]),
         (["plan", "cost", "--set", "inspect=tau_30"], ["nothing reads inspect"]),
-        (["plan", "temperature", "--set", "train.devices=3"], ["train.devices = 3", "not a multiple"]),
+        (["plan", "temperature", "--set", "train.devices=7"], ["train.devices = 7", "not a multiple"]),
         (["plan", "temperature", "--set", "model.stem_kernel=3"], ["nothing reads", "has no stem_kernel"]),
         (["plan", "temperature", "--set", "model.normalization=softmx"], ["'normalized_sigmoid'", "'softmx'"]),
         (["plan", "temperature", "--set", "train.temperature.epochs=999"], ["longer than the training"]),

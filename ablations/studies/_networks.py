@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ablations.study import InspectedNetwork
+from ablations.study import InspectedNetwork, Scale
 
 STATIC: dict[str, Any] = {"model.layer": "static"}
 
@@ -28,3 +28,6 @@ TAU_30 = InspectedNetwork(name="tau_30", label="τ = 30", changes=constant(30))
 NETWORKS = (ANNEALED, TAU_1, TAU_30)
 INSPECT = ("annealed", "tau_1")
 """A short training shows the pattern far more clearly at τ = 1; the paper's own choice is `--set inspect=tau_30`."""
+
+INSPECTED_SCALES = {"quick": Scale(seeds=9)}
+"""Interventions spread more from one network to the next than trainings do, and there are only two to train."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from ablations.claims import Claim, better_than, worse_than
 from ablations.spec import Intervention
-from ablations.studies._networks import INSPECT, NETWORKS
+from ablations.studies._networks import INSPECT, INSPECTED_SCALES, NETWORKS
 from ablations.study import Study, Variant
 
 STUDY = Study(
@@ -20,6 +20,7 @@ STUDY = Study(
     question="Does a trained network need its kernels mixed by attention fitted to each image?",
     networks=NETWORKS,
     inspect=INSPECT,
+    scales=INSPECTED_SCALES,
     reference="attention",
     published="aggregation",
     finding=(

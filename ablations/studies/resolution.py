@@ -13,7 +13,7 @@ from __future__ import annotations
 from ablations.claims import Claim, at_least_as_good_as, better_than
 from ablations.names import input_resolutions
 from ablations.spec import Intervention, Placement, TrialSpec
-from ablations.studies._networks import INSPECT, NETWORKS
+from ablations.studies._networks import INSPECT, INSPECTED_SCALES, NETWORKS
 from ablations.study import Study, Variant
 
 _PUBLISHED_LEVELS = 5
@@ -33,6 +33,7 @@ def build(base: TrialSpec) -> Study:
         question="At which input resolutions of the network does attention matter?",
         networks=NETWORKS,
         inspect=INSPECT,
+        scales=INSPECTED_SCALES,
         reference="all",
         published="resolution",
         finding="Attention matters most at the deep, low-resolution layers; at the shallow ones it adds little.",

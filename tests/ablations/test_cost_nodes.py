@@ -66,7 +66,7 @@ TRAINING_ONLY: list[dict[str, Any]] = [
     {"train.epochs": 4},
     {"train.temperature.start": 2.0},
     {"data.augmentation": "crop"},
-    {"data.train_images": 100},
+    {"data.train_images": 4000},
     {"data.root": "/nowhere"},
 ]
 
@@ -119,5 +119,5 @@ def test_the_folder_of_the_data_set_that_is_asked_for_is_looked_into(plan: Plann
 def test_inspect_is_not_for_networks_that_are_counted(plan: Planner) -> None:
     with pytest.raises(SpecError, match="nothing reads inspect"):
         plan("cost", overrides={"inspect": "tau_30"})
-    made = plan("cost", "aggregation", overrides={"inspect": "tau_30"})
+    made = plan("cost", "aggregation", overrides={"inspect": "tau_30"}, seeds=3)
     assert (len(made.costs), len(made.trials)) == (16, 3)

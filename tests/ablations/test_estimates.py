@@ -33,6 +33,29 @@ from ablations.study import Study, Variant
 
 Planner = Callable[..., Plan]
 
+# A preset that says all that these tests count with, whatever the real one trains with.
+OWN_PRESET = get_preset("quick").model_copy(
+    update={
+        "settings": {
+            "data.name": "fashion_mnist_mini",
+            "data.augmentation": "crop_flip",
+            "model.width": 0.35,
+            "model.depth": 0.5,
+            "train.epochs": 4,
+            "train.batch_size": 64,
+            "train.warmup_epochs": 0.25,
+            "train.temperature.epochs": 1.0,
+        }
+    }
+)
+REQUEST = Request(OWN_PRESET)
+
+
+def built_in(*names: str, done: set[str] | None = None) -> Plan:
+    """Plan built-in studies with the settings above and three seeds."""
+    request = Request(OWN_PRESET, seeds=3)
+    return make_plan([get_study(name, request.base()) for name in names], request, done or ())
+
 
 def jobs(*seconds: float, after: dict[int, int] | None = None) -> list[Job]:
     behind = after or {}
@@ -150,7 +173,7 @@ def study(**more: Any) -> Study:
 def small() -> Plan:
     """Three variants of two seeds, two networks: 56 steps of 64 and 200 validation images an epoch, 300 at the end."""
     sizes = {"data.train_images": 3600, "data.validation_images": 200, "data.test_images": 300, "train.epochs": 3}
-    return make_plan([study()], Request(get_preset("quick"), sizes))
+    return make_plan([study()], Request(OWN_PRESET, sizes))
 
 
 def of(plan: Plan, variant: str) -> Node:
@@ -199,11 +222,8 @@ def test_work_is_the_same_if_it_takes_the_same_per_image(changes: dict[str, Any]
     assert (speed_key(of(plan, "ref")) == speed_key(of(plan, "a"))) is is_same
 
 
-REQUEST = Request(get_preset("quick"))
-
-
-def test_an_evaluation_is_work_on_the_network_of_its_training(plan: Planner) -> None:
-    found = plan("aggregation")
+def test_an_evaluation_is_work_on_the_network_of_its_training() -> None:
+    found = built_in("aggregation")
     for node in found.evaluations.values():
         assert speed_key(node) == speed_key(node.trial)
     assert work_title(node) == work_title(node.trial) == "DY-MobileNetV2 ×0.35 depth 0.5 K=4 on fashion_mnist_mini"
@@ -223,14 +243,15 @@ def test_an_estimate_by_hand(small: Plan) -> None:
     assert found.disk == 2 * 4_000_000 + 4 * 2_000_000 + 6 * 100_000
 
 
-def test_what_is_done_takes_nothing_and_still_counts_as_shared(plan: Planner) -> None:
-    fresh = plan("aggregation", "temperature")
+def test_what_is_done_takes_nothing_and_still_counts_as_shared() -> None:
+    fresh = built_in("aggregation", "temperature")
     speeds = {speed_key(node): Speed(step=1.0, evaluation_image=0.01) for node in fresh.nodes}
-    done = plan("aggregation", "temperature", done={node.fingerprint for node in fresh.nodes})
+    done = built_in("aggregation", "temperature", done={node.fingerprint for node in fresh.nodes})
     one, other = estimate(fresh, speeds, 2), estimate(done, speeds, 2)
     assert (other.raw, other.memory, other.disk) == (0.0, 0, 0)
     assert other.wall == Range(0.0, 0.0, 0.0)
     assert (one.shared, one.unshared) == (other.shared, other.unshared)
+    # Four epochs of 8,000 images in batches of 64, a second each; eight trainings and evaluations per seed.
     training, evaluation = 500.0, 3000 * 0.01
     cells = [fresh.node(cell.fingerprint) for cell in fresh.cells]
     evaluated = sum(isinstance(node, EvaluationNode) for node in cells)
@@ -238,8 +259,8 @@ def test_what_is_done_takes_nothing_and_still_counts_as_shared(plan: Planner) ->
     assert one.unshared == pytest.approx(len(cells) * training + evaluated * evaluation)
 
 
-def test_what_is_tried_again_counts_alone(plan: Planner) -> None:
-    whole = plan("aggregation")
+def test_what_is_tried_again_counts_alone() -> None:
+    whole = built_in("aggregation")
     one = next(iter(whole.trials))
     part = replace(whole, trials={one: whole.trials[one]}, evaluations={})
     found = estimate(part, {speed_key(node): Speed(step=1.0, image=0.001) for node in whole.nodes}, 2)

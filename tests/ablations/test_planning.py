@@ -30,7 +30,7 @@ def trials_of(plan: Plan, name: str) -> set[str]:
 
 
 def test_three_studies_need_eight_trainings_per_seed(plan: Planner) -> None:
-    made = plan(*THREE)
+    made = plan(*THREE, seeds=3)
     assert len(made.trials) == 24
     assert len(made.evaluations) == 72
     assert {node.spec.seed for node in made.trials.values()} == {0, 1, 2}
@@ -38,7 +38,7 @@ def test_three_studies_need_eight_trainings_per_seed(plan: Planner) -> None:
 
 
 def test_evaluation_only_studies_share_the_trainings_of_temperature(plan: Planner) -> None:
-    made = plan(*THREE)
+    made = plan(*THREE, seeds=3)
     assert trials_of(made, "temperature") == set(made.trials)
     assert trials_of(made, "aggregation") == trials_of(made, "resolution")
     assert len(trials_of(made, "aggregation")) == 6
@@ -48,7 +48,7 @@ def test_evaluation_only_studies_share_the_trainings_of_temperature(plan: Planne
 
 
 def test_no_attention_anywhere_is_the_average_of_aggregation(plan: Planner) -> None:
-    made = plan("aggregation", "resolution")
+    made = plan("aggregation", "resolution", seeds=3)
 
     def nodes(name: str, variant: str) -> list[str]:
         return [cell.fingerprint for cell in made.cells_of(name) if cell.variant == variant]
@@ -86,7 +86,7 @@ def test_nodes_are_stored_under_their_own_fingerprint(plan: Planner) -> None:
 
 
 def test_inspect_chooses_the_networks(plan: Planner) -> None:
-    made = plan("aggregation", overrides={"inspect": "tau_30"})
+    made = plan("aggregation", overrides={"inspect": "tau_30"}, seeds=3)
     assert {cell.network for cell in made.cells} == {"tau_30"}
     assert len(made.trials) == 3
     assert {node.spec.train.temperature.start for node in made.trials.values() if node.spec.train.temperature} == {30.0}
@@ -96,7 +96,7 @@ def test_inspect_chooses_the_networks(plan: Planner) -> None:
         "tau_1",
         "annealed",
     }
-    with_repeats = plan("aggregation", overrides={"inspect": ["tau_1", "tau_1"]})
+    with_repeats = plan("aggregation", overrides={"inspect": ["tau_1", "tau_1"]}, seeds=3)
     assert len(with_repeats.cells) == 5 * 3
 
 
@@ -116,7 +116,7 @@ def test_inspect_that_nothing_reads_is_an_error(plan: Planner) -> None:
         plan("temperature", overrides={"inspect": "tau_30"})
 
 
-@pytest.mark.parametrize(("seeds", "trainings"), [(None, 24), (1, 8), (5, 40)])
+@pytest.mark.parametrize(("seeds", "trainings"), [(None, 8 * get_preset("quick").seeds), (1, 8), (5, 40)])
 def test_seeds(plan: Planner, seeds: int | None, trainings: int) -> None:
     assert len(plan("temperature", seeds=seeds).trials) == trainings
 

@@ -288,11 +288,19 @@ def test_the_rows_of_cost_that_its_table_lacks_are_in_the_one_about_condconv() -
     assert {v.published_key for v in built("cost", "paper").variants if v.name.startswith("condconv")} < set(rows)
 
 
-def test_the_network_of_another_preset_has_no_published_row_if_the_grid_has_none() -> None:
-    odd = Request(get_preset("quick"), {"model.width": 0.6}).base()
-    study = get_study("kernels", odd).at("quick")
-    assert [v.name for v in study.variants] == [f"depth_0.5_width_0.6_{k}" for k in ("static", "k2", "k4", "k8")]
+# The network of preset quick itself is smaller than any published one.
+@pytest.mark.parametrize("network", [{"model.width": 0.6, "model.depth": 0.5}, {}])
+def test_the_network_of_another_preset_has_no_published_row_if_the_grid_has_none(network: dict[str, float]) -> None:
+    quick = get_preset("quick")
+    size = {**quick.settings, **network}
+    study = get_study("kernels", Request(quick, dict(network)).base()).at("quick")
+    own = f"depth_{size['model.depth']}_width_{size['model.width']}"
+    assert [v.name for v in study.variants] == [f"{own}_{k}" for k in ("static", "k2", "k4", "k8")]
     assert not {v.published_key for v in study.variants} & set(get_published("kernels").rows)
+    assert len(study.claims) == 3
+    for claim in study.claims:
+        for contrast in claim.contrasts:
+            assert set(contrast.variants) <= {v.name for v in study.variants}
 
 
 def test_rows_per_resolution_mean_the_same_as_the_published_ones() -> None:

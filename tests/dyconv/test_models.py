@@ -69,7 +69,7 @@ def test_a_seed_makes_the_network_and_leaves_the_global_generator() -> None:
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_a_training_step_of_the_quick_network(channels_last: bool) -> None:
+def test_a_training_step_of_a_small_network(channels_last: bool) -> None:
     model = build_model("mobilenet_v2", 10, width=0.35, depth=0.5, in_channels=1, num_kernels=4, seed=0)
     x = torch.randn(8, 1, 28, 28)
     if channels_last:

@@ -234,7 +234,8 @@ HOUR = 3600.0
 
 def per_training(plan: Plan) -> float:
     """Returns the seconds of a step with which each training takes a quarter of an hour."""
-    return HOUR / 4 / (4 * (8000 // 64))
+    train = plan.request.base().train
+    return HOUR / 4 / (train.epochs * (8000 // train.batch_size))
 
 
 def test_what_fits_is_left_as_it_is(tmp_path: Path) -> None:
