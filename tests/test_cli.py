@@ -84,7 +84,7 @@ def invoke(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, 
 def start(*arguments: str, code: str | None = None) -> subprocess.CompletedProcess[str]:
     root = Path(run_ablation.__file__).parent
     command = [sys.executable, *(["-c", code] if code else [str(root / "run_ablation.py")]), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=root, check=False, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, cwd=root, check=False, timeout=600)
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -45,9 +45,9 @@ def _command(*arguments: str, timeout: float = 280, **environment: str) -> subpr
     )
 
 
-CPU_SECONDS = 150
-"""What a smoke run of the three studies may take of all cores together, imports and report included: it takes about
-90 on a machine where the run is done in 56 s, and more where other work shares its two cores."""
+IMPORTS = 30
+"""How often a smoke run of the three studies could import what it needs in the time that it computes: about 15 times.
+Seconds would say more about the machine than about the run."""
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +68,10 @@ def _cpu_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def test_a_smoke_run_is_a_minute_of_two_cores(launched: Path) -> None:
-    assert float((launched / "cpu_seconds").read_text()) < CPU_SECONDS
+def test_a_smoke_run_computes_little_more_than_its_imports(launched: Path) -> None:
+    before = _cpu_seconds()
+    subprocess.run([sys.executable, "-c", "import torch, mlflow, pandas, optuna"], check=True)
+    assert float((launched / "cpu_seconds").read_text()) < IMPORTS * (_cpu_seconds() - before)
 
 
 @pytest.fixture(scope="module")
@@ -198,12 +200,13 @@ TINY = {"train.epochs": 1, "data.train_images": 32, "data.validation_images": 40
 """Less than smoke: every study from its first training to its tables, in a minute and a half of two cores."""
 
 
+@pytest.mark.torture
 def test_all_studies_run_to_a_report(tmp_path: Path) -> None:
     arguments = ["run", "--all", "--canary", "--preset", "smoke", "--seeds", "1", "--workers", "2"]
     arguments += ["--format", "pdf,md"]
     for key, value in TINY.items():
         arguments += ["--set", f"{key}={value}"]
-    done = _command(*arguments, "--runs-dir", str(tmp_path), timeout=800)
+    done = _command(*arguments, "--runs-dir", str(tmp_path), timeout=3000)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"To do: \d+ trainings, \d+ evaluations, \d+ networks to count and time", done.stdout)
     found = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
@@ -229,6 +232,7 @@ def test_all_studies_run_to_a_report(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.torture
 def test_an_interrupt_ends_within_seconds_and_the_same_command_goes_on(tmp_path: Path) -> None:
     arguments = ["run", "temperature", "--preset", "smoke", "--workers", "2", "--runs-dir", str(tmp_path)]
     started = subprocess.Popen(
@@ -244,7 +248,7 @@ def test_an_interrupt_ends_within_seconds_and_the_same_command_goes_on(tmp_path:
     _wait_until(lambda: len(list(tmp_path.glob("state/*/events.jsonl"))) >= 2, started)
     started.send_signal(signal.SIGINT)
     asked = time.monotonic()
-    output, errors = started.communicate(timeout=60)
+    output, errors = started.communicate(timeout=600)
     assert started.returncode == 130, output + errors
     assert time.monotonic() - asked < 30
     assert "The same command goes on" in output
@@ -261,6 +265,7 @@ def _wait_until(condition: Any, process: subprocess.Popen[str], seconds: float =
         time.sleep(0.1)
 
 
+@pytest.mark.torture
 def test_a_users_own_study_and_strategy(tmp_path: Path) -> None:
     (tmp_path / "my_strategies.py").write_text(
         "import torch, dyconv\n\n"

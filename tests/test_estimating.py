@@ -35,7 +35,7 @@ def command(folder: Path, *arguments: str, code: int = 0) -> str:
         [sys.executable, str(ROOT / "run_ablation.py"), verb, "mine.yaml", "--runs-dir", "runs", *options],
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=1000,
         env={**kept, "NO_COLOR": "1", "PYTHONPATH": str(ROOT)},
         cwd=folder,
         check=False,

@@ -19,7 +19,7 @@ WHERE = "model.where={not: {role: [stem]}}"
 
 
 def _run(
-    folder: Path, *arguments: str, timeout: float = 500, code: Mapping[str, str] = EXAMPLES
+    folder: Path, *arguments: str, timeout: float = 1100, code: Mapping[str, str] = EXAMPLES
 ) -> subprocess.CompletedProcess[str]:
     for name, text in code.items():
         (folder / f"{name}.py").write_text(text, encoding="utf-8")
@@ -55,8 +55,14 @@ def test_the_page_has_all_four() -> None:
     "arguments",
     [
         ("aggregation_top2.yaml", "--plugin", "my_strategy"),
-        ("branch", "--plugin", "my_network", "--plugin", "my_study", "--set", "model.name=tiny", "--set", WHERE),
-        ("branch", "--plugin", "my_data", "--plugin", "my_study", "--set", "data.name=stripes"),
+        pytest.param(
+            ("branch", "--plugin", "my_network", "--plugin", "my_study", "--set", "model.name=tiny", "--set", WHERE),
+            marks=pytest.mark.torture,
+        ),
+        pytest.param(
+            ("branch", "--plugin", "my_data", "--plugin", "my_study", "--set", "data.name=stripes"),
+            marks=pytest.mark.torture,
+        ),
     ],
     ids=["strategy", "network", "data set"],
 )
@@ -76,8 +82,9 @@ CHANGES = {
 }
 
 
-# Four programs, each of which imports torch: long on a machine that is busy.
-@pytest.mark.timeout(1800)
+# Four programs, each of which imports torch. Without them it is tested in tests/runners/test_plugin_identity.py.
+@pytest.mark.torture
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
     ("module", "cell", "settings", "reason"),
     [
@@ -136,6 +143,7 @@ def test_a_plan_says_what_a_network_of_a_plugin_leaves_static(tmp_path: Path) ->
     assert "DY-tiny K=4 at depthwise: It cannot be built: " in done.stdout
 
 
+@pytest.mark.torture
 def test_an_installed_plugin_needs_no_option(tmp_path: Path) -> None:
     package = tmp_path / "mine-1.0.dist-info"
     package.mkdir()
@@ -147,7 +155,7 @@ def test_an_installed_plugin_needs_no_option(tmp_path: Path) -> None:
         [sys.executable, "-c", code, str(tmp_path), "plan", "aggregation_top2.yaml"],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=1000,
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         check=False,

@@ -71,7 +71,8 @@ def _files(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
-@pytest.mark.parametrize("is_moved", [pytest.param(False, marks=pytest.mark.torture), True])
+@pytest.mark.torture
+@pytest.mark.parametrize("is_moved", [False, True])
 def test_a_folder_in_another_home_is_reported_and_synced_there(
     launched: Path, tmp_path: Path, invoke: Invoke, is_moved: bool
 ) -> None:
@@ -104,6 +105,7 @@ def test_a_folder_in_another_home_is_reported_and_synced_there(
     assert (_files(launched), _files(original) if original.exists() else {}) == before
 
 
+@pytest.mark.torture
 def test_a_copy_that_cannot_be_written_is_verified_and_compared(
     launched: Path, tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -118,7 +118,7 @@ def test_a_node_that_is_mended_is_no_failure_any_more(invoke: Invoke, monkeypatc
     assert invoke("retry") == (0, "Nothing has failed.")
 
 
-@pytest.mark.parametrize("retries", [0, 1])
+@pytest.mark.parametrize("retries", [0, pytest.param(1, marks=pytest.mark.torture)])
 def test_retries_are_as_many_as_asked_for(invoke: Invoke, monkeypatch: pytest.MonkeyPatch, retries: int) -> None:
     Path("tiny.yaml").write_text(STUDY.partition("  averaged")[0])
     honest, left = runners.nodes.run_trial, [1]

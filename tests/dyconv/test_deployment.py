@@ -118,6 +118,7 @@ def test_a_compiled_layer_gives_the_same_and_the_same_gradients(layer: nn.Module
         ours.grad = None
 
 
+@pytest.mark.torture
 @pytest.mark.slow
 def test_a_compiled_network_trains_in_one_graph() -> None:
     torch._dynamo.reset()

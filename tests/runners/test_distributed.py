@@ -54,6 +54,7 @@ def _run_in_double(bench: Bench, devices: int) -> NodeState:
     return state
 
 
+@pytest.mark.torture
 def test_two_processes_train_what_one_does(bench: Bench, tmp_path: Path) -> None:
     one, two = _run_in_double(bench, 1), _run_in_double(Bench(tmp_path / "two"), 2)
     assert one.fingerprint == two.fingerprint

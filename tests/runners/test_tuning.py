@@ -232,6 +232,7 @@ def measured(bench: Bench, plan: Plan) -> dict[str, float]:
     return {cell.variant: metrics_of(run(bench, plan.node(cell.fingerprint)))[names.TEST_TOP1] for cell in plan.cells}
 
 
+@pytest.mark.torture
 @pytest.mark.slow
 def test_a_baseline_that_loses_with_a_bad_shared_learning_rate_draws_level_when_tuned(
     bench: Bench, tmp_path: Path

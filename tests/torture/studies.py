@@ -46,7 +46,7 @@ def start_study(runs: Path, *options: str, epochs: int = 1) -> subprocess.Popen[
 def run_study(runs: Path, *options: str, epochs: int = 1) -> str:
     """Runs the study to its end; returns what was printed."""
     process = start_study(runs, *options, epochs=epochs)
-    output, errors = process.communicate(timeout=280)
+    output, errors = process.communicate(timeout=1000)
     assert process.returncode == 0, output + errors
     assert "Traceback" not in errors, errors
     assert (runs / "reports" / "tiny-smoke-1seed.md").exists()

@@ -82,7 +82,10 @@ def _free(folder: Path) -> int:
     return status.f_bavail * status.f_frsize
 
 
-@pytest.mark.parametrize("writes", range(0, 12, 2))
+LATER = [pytest.param(writes, marks=pytest.mark.torture) for writes in (0, 2, 6, 8, 10)]
+
+
+@pytest.mark.parametrize("writes", [4, *LATER])
 def test_wherever_the_disk_is_full_the_next_attempt_ends_with_the_same_bits(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, writes: int
 ) -> None:

@@ -70,7 +70,7 @@ def _deaths(seconds: float) -> list[Death]:
     return [Death(place, chance.randint(0, 2) if place in every_step else 0) for place in chosen]
 
 
-@pytest.mark.parametrize("seconds", [EVERY_STEP, EPOCHS_ONLY])
+@pytest.mark.parametrize("seconds", [EVERY_STEP, pytest.param(EPOCHS_ONLY, marks=pytest.mark.torture)])
 def test_twenty_kills_of_one_training_change_no_bit(whole: NodeState, bench: Bench, seconds: float) -> None:
     node = bench.trial(**CHANGES)
     task = Task(bench.root, node.fingerprint, device="cpu", checkpoint_seconds=seconds)
@@ -115,7 +115,7 @@ def _tracker(uri: str, folder: Path) -> Tracker:
     return Tracker(uri, "torture", folder, commit=Commit("c0ffee", False), preset="smoke")
 
 
-@pytest.mark.parametrize("launcher_dies", [False, True])
+@pytest.mark.parametrize("launcher_dies", [pytest.param(False, marks=pytest.mark.torture), True])
 def test_each_epoch_is_tracked_once_however_often_it_was_killed(
     whole: NodeState, bench: Bench, tmp_path: Path, launcher_dies: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,6 +50,7 @@ def test_images_and_labels_are_those_of_the_original_at_the_recorded_index() -> 
 
 
 @needs_debian
+@pytest.mark.torture
 def test_the_script_makes_the_same_bytes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "fashion_mnist_mini.xz"
     assert script.main(["--source", str(DEBIAN_FOLDER), "--out", str(out)]) == 0
