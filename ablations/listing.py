@@ -72,7 +72,7 @@ def static_remarks(plan: Plan) -> tuple[str, ...]:
     """
     by_rule: dict[str, dict[str, None]] = {}
     chosen: dict[ModelSpec, None] = {}
-    for node in (*plan.trials.values(), *plan.costs.values()):
+    for node in plan.network_nodes:
         model = node.spec.model
         if model.layer == "static" or model.name not in BUILT_IN_NETWORKS:
             continue

@@ -107,6 +107,11 @@ class Plan:
         return tuple(node for key, node in self.proposed.items() if key not in self.done)
 
     @property
+    def network_nodes(self) -> tuple[TrialNode | CostNode, ...]:
+        """The nodes for which a network is built: trials and costs."""
+        return (*self.trials.values(), *self.costs.values())
+
+    @property
     def nodes(self) -> tuple[Node, ...]:
         """All nodes, each trial before its evaluations."""
         return (*self.trials.values(), *self.evaluations.values(), *self.costs.values(), *self.proposed.values())

@@ -185,11 +185,11 @@ class Explainer:
         yield from sorted(alike, key=_distance)[:1]
 
     @cached_property
-    def _strangers(self) -> dict[tuple[str, int], list[NodeState]]:
+    def _strangers(self) -> dict[tuple[Any, Any], list[NodeState]]:
         """The nodes that are measured and that neither the plan nor the history knows, by kind and seed."""
         known = self._asked.nodes.keys() | {key for _, asked in self._history.plans() for key in asked.nodes}
         others = (self._states[key] for key in self._states.fingerprints() if key not in known)
-        strangers: dict[tuple[str, int], list[NodeState]] = {}
+        strangers: dict[tuple[Any, Any], list[NodeState]] = {}
         for state in others:
             if state.is_done and self.launch_of(state) is None:
                 described = state.about() or {}

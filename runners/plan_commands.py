@@ -139,7 +139,7 @@ def describe_networks(found: Plan, *, every: bool) -> None:
     from ablations.spec import BLOCKS
 
     titles: dict[tuple[ModelSpec, DatasetFacts], dict[str, None]] = {}
-    for node in (*found.trials.values(), *found.costs.values()):
+    for node in found.network_nodes:
         model = node.spec.model
         if model.layer != "static" and (every or model.name not in BUILT_IN_NETWORKS):
             title = model_title(model)
