@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
-KERNELS := $(wildcard dyconv/*.c dyconv/*.h)
+KERNELS := $(wildcard dyconv/kernels/csrc/*)
 
 .PHONY: run all bench test lint types contracts tests torture clean
 

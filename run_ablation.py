@@ -1,4 +1,5 @@
-"""The command line, thin: verbs live in `runners.commands`; those that report stand here, as they need both rooms."""
+"""The command line, thin: verbs live in `runners.launching.session`; those that report stand here, as
+they need both rooms."""
 
 from __future__ import annotations
 
@@ -19,10 +20,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from ablations.datasets import forget_folders
+from ablations.datasets.registry import forget_folders
 from ablations.errors import OutputError, ReportError, TrackingError
 from ablations.invocation import complete_invocation, suggested_command
-from ablations.options import (
+from ablations.visible import visible
+from runners.cli import plan as plan_commands
+from runners.cli.explain import explain
+from runners.cli.options import (
     INTERRUPTED,
     Verbs,
     all_option,
@@ -45,28 +49,26 @@ from ablations.options import (
     side_options,
     tuned_options,
 )
-from ablations.visible import visible
-from runners import commands, plan_commands
+from runners.cli.search import search_verb
+from runners.cli.status import status
+from runners.cli.sync import sync
+from runners.cli.tune import tune
+from runners.cli.upkeep import gc
+from runners.console.streams import go_on_without_output, steady_streams, writing_its_output
 from runners.dispatch import prepare_workers
-from runners.explain_commands import explain
-from runners.failures import patiently
-from runners.files import check_writable, exclusively
-from runners.gc_commands import gc
 from runners.importing import without_collection
-from runners.search_commands import search_verb
-from runners.state import StateStore
-from runners.status_commands import status
-from runners.streams import go_on_without_output, steady_streams, writing_its_output
-from runners.sync_commands import sync
-from runners.tuning_commands import tune
+from runners.launching import session
+from runners.state.failures import patiently
+from runners.state.files import check_writable, exclusively
+from runners.state.nodes import StateStore
 
 if TYPE_CHECKING:
-    from ablations.estimates import Record
-    from ablations.optimisations import SearchPlan
-    from ablations.planning import Plan
-    from reports.file_names import Destination
-    from reports.manifest import Maker
-    from runners.progress import Summary
+    from ablations.planning.optimisation_plans import SearchPlan
+    from ablations.planning.plan import Plan
+    from reports.content.file_names import Destination
+    from reports.evidence.manifest import Maker
+    from runners.console.progress import Summary
+    from runners.estimates.estimate import Record
 
 
 _WORKING = frozenset(("run", "retry", "tune", "search", "sync", "report", "verify", "compare", "gc"))
@@ -128,15 +130,15 @@ def run(
     What failed before is tried again, unless it would fail again in the same way: that is for `retry`. Leaves with 1
     if something failed, with 3 if the tracking store has not got everything, with 130 after Ctrl-C.
     """
-    from ablations.listing import plan_overview
-    from runners.redo import begin_anew, remember_run, undone
+    from runners.console.tables import plan_overview
+    from runners.launching.rerun import begin_anew, remember_run, undone
 
-    how: dict[str, Any] = {"dispatch": commands.take_dispatch(asked, runs_dir)}
+    how: dict[str, Any] = {"dispatch": session.take_dispatch(asked, runs_dir)}
     prepare_workers(how["dispatch"])
-    how["recovery"] = commands.take_recovery(asked)
+    how["recovery"] = session.take_recovery(asked)
     budget = plan_commands.take_budget(asked)
-    loaded, wanted = commands.load_plugins(plugins), parse_formats(formats)
-    plan, states = commands.find_plan(studies, runs_dir, **asked), StateStore(runs_dir / "state")
+    loaded, wanted = session.load_plugins(plugins), parse_formats(formats)
+    plan, states = session.find_plan(studies, runs_dir, **asked), StateStore(runs_dir / "state")
     how["forecaster"] = forecaster = plan_commands.make_forecaster(runs_dir, how["dispatch"])
     if budget["hours"] is not None:
         to_do = undone(plan, forced, states)
@@ -145,7 +147,7 @@ def run(
         if fitting is not to_do:
             studies, asked = plan_commands.as_trimmed(studies, asked, fitting)
             complete_invocation(studies=studies, all_studies=False, seeds=asked["seeds"])
-            plan = commands.find_plan(studies, runs_dir, **asked)
+            plan = session.find_plan(studies, runs_dir, **asked)
     if forced:
         plan = begin_anew(plan, forced, states)
     console().print(plan_overview(plan))
@@ -187,15 +189,15 @@ def retry(
 
     Without --preset, --set and --seeds, with those of the last run.
     """
-    from runners.redo import as_last_time, last_run, only_failed
+    from runners.launching.rerun import as_last_time, last_run, only_failed
 
-    how: dict[str, Any] = {"dispatch": commands.take_dispatch(asked, runs_dir)}
+    how: dict[str, Any] = {"dispatch": session.take_dispatch(asked, runs_dir)}
     prepare_workers(how["dispatch"])
-    how["recovery"] = commands.take_recovery(asked)
+    how["recovery"] = session.take_recovery(asked)
     studies, plugins, asked = as_last_time(studies, plugins, asked, last_run(runs_dir))
     complete_invocation(studies=studies, plugins=plugins, **asked)
-    loaded, wanted = commands.load_plugins(plugins), parse_formats(formats)
-    plan = commands.find_plan(studies, runs_dir, **asked)
+    loaded, wanted = session.load_plugins(plugins), parse_formats(formats)
+    plan = session.find_plan(studies, runs_dir, **asked)
     _tell_damages(plan, runs_dir)
     failed = only_failed(plan, StateStore(runs_dir / "state"))
     if not failed.missing:
@@ -221,9 +223,9 @@ def carry_out(
     **how: Any,
 ) -> NoReturn:
     """Launches a plan, says how that ended, writes the report of the whole plan, and leaves with the exit code."""
-    uri = commands.tracking_uri(runs_dir)
-    summary = commands.launch(plan, whole, runs_dir, None if offline else uri, **how)
-    commands.tell(summary, uri)
+    uri = session.tracking_uri(runs_dir)
+    summary = session.launch(plan, whole, runs_dir, None if offline else uri, **how)
+    session.tell(summary, uri)
     if not summary.interrupted:
         try:
             _check_tracked(offline, summary, uri)
@@ -235,15 +237,15 @@ def carry_out(
         except (OutputError, OSError) as error:
             # What was measured is kept; a report can be written whenever there is room for it.
             console().print(f"No report: {error} {_later()}", markup=False, soft_wrap=True)
-            sys.exit(commands.exit_code(summary) or 1)
-    sys.exit(commands.exit_code(summary))
+            sys.exit(session.exit_code(summary) or 1)
+    sys.exit(session.exit_code(summary))
 
 
 def _check_tracked(offline: bool, summary: Summary, uri: str) -> None:
     """Raises `TrackingError` if nothing can be reported: reports are made from the store."""
     if offline:
         raise TrackingError("reports are made from what is tracked, and nothing was.")
-    if summary.untracked and not commands.store_answers(uri):
+    if summary.untracked and not session.store_answers(uri):
         raise TrackingError("reports are made from the tracking store, and it is away.")
 
 
@@ -276,27 +278,27 @@ def report(
 
     Without --preset, --set and --seeds, with those of the last run, or else of the newest report of the first study.
     """
-    from runners.redo import as_last_time, last_run
+    from runners.launching.rerun import as_last_time, last_run
     from runners.tracking import prepare_store
 
     wanted = parse_formats(formats)
-    uri, last = commands.tracking_uri(runs_dir), last_run(runs_dir)
+    uri, last = session.tracking_uri(runs_dir), last_run(runs_dir)
     is_scaled = asked["preset"] or asked["overrides"] or asked["seeds"]
     was_last = not asked["all_studies"] and set(studies) <= set(last.get("studies", ()))
     if was_last or not (studies or asked["all_studies"]):
         studies, plugins, asked = as_last_time(studies, plugins, asked, last)
-    commands.load_plugins(plugins)
+    session.load_plugins(plugins)
     prepare_store(uri)
     if not is_scaled and not was_last:
         asked |= last_request(studies, uri, asked)
     complete_invocation(studies=studies, plugins=plugins, **asked)
-    found = commands.find_plan(studies, runs_dir, **asked)
+    found = session.find_plan(studies, runs_dir, **asked)
     _tell_damages(found, runs_dir)
     write_report(found, runs_dir, uri, wanted, output=output)
 
 
 def _tell_damages(plan: Plan, runs_dir: Path) -> None:
-    from runners.damages import damages_of
+    from runners.upkeep.damages import damages_of
 
     for line in damages_of(runs_dir, [node.fingerprint for node in plan.nodes]):
         console().print(line, markup=False, soft_wrap=True)
@@ -318,8 +320,8 @@ def verify(file: Path, uri: str | None, runs_dir: Path, plugins: tuple[str, ...]
     """
     from reports.verify import verify as compute_again
 
-    commands.load_plugins(plugins)
-    found = compute_again(file, uri or commands.tracking_uri(runs_dir), maker())
+    session.load_plugins(plugins)
+    found = compute_again(file, uri or session.tracking_uri(runs_dir), maker())
     for line in found.lines():
         # A line is about names in a file of somebody else's: none of them may begin a line of its own.
         console().print(visible(line, lines=False), markup=False, soft_wrap=True)
@@ -359,12 +361,12 @@ def compare(
 
     Each row's mean on both sides, the difference with its interval, and what else is not the same.
     """
-    from reports.comparing import compare_sides
+    from reports.compare import compare_sides
 
-    commands.load_plugins(plugins)
+    session.load_plugins(plugins)
     wanted = parse_formats(formats)
     there = _destination(output, runs_dir)
-    uri = commands.tracking_uri(runs_dir)
+    uri = session.tracking_uri(runs_dir)
     shown, files = compare_sides(left, right, uri, wanted, there.folder, stem=there.stem, **asked)
     for part in shown:
         console().print(part)
@@ -373,7 +375,7 @@ def compare(
 
 def maker() -> Maker:
     """Returns the code that is running, for a report's manifest."""
-    from reports.manifest import Maker
+    from reports.evidence.manifest import Maker
     from runners.provenance import project_commit
 
     commit = project_commit()
@@ -399,7 +401,7 @@ def write_search_report(
 
 def _destination(output: Path | None, runs_dir: Path) -> Destination:
     """Returns where a report goes: where the user wants it, or into the runs folder."""
-    from reports.file_names import Destination
+    from reports.content.file_names import Destination
     from reports.render import FORMATS
 
     return Destination.of(output, runs_dir / "reports", FORMATS)
@@ -431,9 +433,9 @@ def write_report(
     """
     with without_collection():
         from reports import canaries, make_report, verdicts
-        from reports.collect import collect
-        from reports.prose import holes
-        from reports.tracked import tracked_rows
+        from reports.collect.runs import collect
+        from reports.document.prose import holes
+        from reports.tables.tracked import tracked_rows
     from runners.tracking import write_study_summary
     from runners.tracking.descriptions import RunLink, VariantRecord
 
@@ -445,7 +447,7 @@ def write_report(
             results = results.with_launch(launch)
         there = _destination(output, runs_dir)
         files = make_report(plan, uri, formats, there.folder, results=results, maker=maker(), stem=there.stem)
-        tracker = commands.make_tracker(plan, runs_dir, uri, for_nodes=False)
+        tracker = session.make_tracker(plan, runs_dir, uri, for_nodes=False)
         judged, birds = verdicts(plan, results), canaries(plan, results)
         for study in plan.studies:
             entries = {key: entry.values for (name, key), entry in plan.tuned.items() if name == study.name}
@@ -478,7 +480,7 @@ def write_report(
 def last_request(studies: Sequence[str], uri: str, now: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what the newest tracked summary of the first named study was asked with, if there is one, and is now."""
     from ablations.registry import study_name
-    from reports.collect import latest_request
+    from reports.collect.runs import latest_request
 
     found = latest_request(study_name(studies[0]), uri) if studies else None
     if found is None:
@@ -489,11 +491,11 @@ def last_request(studies: Sequence[str], uri: str, now: Mapping[str, Any]) -> di
     return asked | {"canary": now["canary"] or found["canary"], "tuned_from": tuned_from}
 
 
-for verb in (commands.list_studies, plan_commands.plan, tune, run, status, explain, retry, report, verify, compare):
+for verb in (session.list_studies, plan_commands.plan, tune, run, status, explain, retry, report, verify, compare):
     cli.add_command(verb)
 for verb in (search_verb(parse_formats, write_search_report), sync, gc):
     cli.add_command(verb)
-for verb in (commands.ui, commands.schema):
+for verb in (session.ui, session.schema):
     cli.add_command(verb)
 
 

@@ -1,7 +1,7 @@
 """Published findings as data: which variants a finding compares, in which direction, by how much.
 
-A claim is about our runs. Whether they bear it out is decided in `reports.claims`; the published numbers stand beside.
-The size of interest, by which two of the three kinds of contrast are judged, is the study's.
+A claim is about our runs. Whether they bear it out is decided in `reports.analysis.claims`; the published numbers stand
+beside. The size of interest, by which two of the three kinds of contrast are judged, is the study's.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ablations.spec import Frozen
+from ablations.spec.parts import Frozen
 
 Kind = Literal["better", "at_least_as_good", "same"]
 """What a contrast states of the difference better − worse: beyond a margin, above −size, or within ± size of interest.

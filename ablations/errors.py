@@ -99,7 +99,7 @@ class WorkerError(AblationError):
 
     Args:
         message: The whole sentence.
-        cause: Why, one of `runners.failures.Cause`.
+        cause: Why, one of `runners.state.failures.Cause`.
     """
 
     exit_code = 1

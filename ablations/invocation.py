@@ -85,7 +85,7 @@ def named_studies() -> tuple[str, ...]:
 
 def as_named(study: str) -> str:
     """Return what the present command calls a study: its file, or else its name."""
-    from ablations.loading import load_study
+    from ablations.files.study_file import load_study
 
     for word in named_studies():
         if word != study and Path(word).suffix.lower() in (".yaml", ".yml"):

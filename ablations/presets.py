@@ -7,8 +7,8 @@ from typing import Any
 from pydantic import Field
 
 from ablations.errors import UnknownNameError
-from ablations.settings import flatten
-from ablations.spec import Frozen
+from ablations.spec.parts import Frozen
+from ablations.spec.settings import flatten
 
 
 class Preset(Frozen):

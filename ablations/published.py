@@ -13,7 +13,7 @@ from typing import Any, Literal
 import yaml
 
 from ablations.errors import UnknownNameError
-from ablations.spec import Frozen
+from ablations.spec.parts import Frozen
 
 Confidence = Literal["A", "B", "C"]
 

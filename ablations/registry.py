@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ablations.errors import StudyError, UnknownNameError
-from ablations.loading import load_study
-from ablations.spec import TrialSpec
+from ablations.files.study_file import load_study
+from ablations.spec.parts import TrialSpec
 from ablations.study import Study
 
 Builder = Callable[[TrialSpec], Study]

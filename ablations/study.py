@@ -11,11 +11,11 @@ from pydantic import AfterValidator, Field, PrivateAttr, field_validator, model_
 
 from ablations.claims import Claim
 from ablations.errors import SpecError, UnknownNameError
-from ablations.factors import NEVER_NUISANCE, Factor, check_factor
-from ablations.names import LINTS
 from ablations.presets import PRESETS
-from ablations.settings import FACTORS, check_values, flatten
-from ablations.spec import Frozen, Intervention, PositiveFloat
+from ablations.spec.factors import NEVER_NUISANCE, Factor, check_factor
+from ablations.spec.names import LINTS
+from ablations.spec.parts import Frozen, Intervention, PositiveFloat
+from ablations.spec.settings import FACTORS, check_values, flatten
 from ablations.vocabulary import COST_METRICS, STUDY_METRICS, TEST_TOP1
 
 

@@ -18,8 +18,8 @@ import torch
 from benchmarks import harness, latency, launching, layers, networks, reporting
 from benchmarks.roofline import measure_machine
 from benchmarks.writing import write
-from runners.memory import keep_freed_memory
 from runners.provenance import project_commit
+from runners.workers.memory import keep_freed_memory
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs"
 

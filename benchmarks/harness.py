@@ -16,16 +16,16 @@ import torch
 import torch.nn.functional as F
 
 import runners
-from ablations.planning import Node, Plan, Request, TrialNode, make_plan
+from ablations.planning.plan import Node, Plan, Request, TrialNode, make_plan
 from ablations.presets import get_preset
 from ablations.registry import get_study
 from ablations.study import Study, Variant
 from benchmarks.timing import Step, interleaved
-from runners.network import build_network
-from runners.optimization import make_optimizer
-from runners.state import StateStore
-from runners.task import Task
-from runners.trial import run_node
+from runners.state.nodes import StateStore
+from runners.training.network import build_network
+from runners.training.optimizer import make_optimizer
+from runners.workers.task import Task
+from runners.workers.trial import run_node
 
 _ROUNDS = 15
 SIZES = (10, 100, 1_000, 10_000)
@@ -34,7 +34,7 @@ SIZES = (10, 100, 1_000, 10_000)
 _BUILT_IN = "~"
 """The file of built-in functions in a profile."""
 
-_KEEPING = ("checkpoint", "files", "leases", "sealed", "state")
+_KEEPING = ("training/checkpoint", "training/sealed", "state/attempts", "state/files", "state/nodes")
 """Modules of `runners` by which a worker writes down what becomes of its node."""
 
 
@@ -108,7 +108,7 @@ def seconds_in(stats: pstats.Stats, modules: Collection[str]) -> float:
 
     What built-in functions call back is part of what called these.
     """
-    inside = {str(Path(runners.__file__).with_name(f"{module}.py")) for module in modules}
+    inside = {str(Path(runners.__file__).parent / f"{module}.py") for module in modules}
     entered = 0.0
     for (file, _, _), (_, _, _, _, callers) in vars(stats)["stats"].items():
         if file in inside:

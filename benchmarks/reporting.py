@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from ablations import vocabulary as names
-from ablations.planning import Plan, TrialNode
+from ablations.planning.plan import Plan, TrialNode
 from benchmarks.harness import SIZES, many_runs
 from reports import make_report
 from runners.provenance import project_commit
 from runners.tracking import Tracker, prepare_store
-from runners.tracking.layout import settings_of
+from runners.tracking.node_tags import settings_of
 
 _LAYERS = 18
 """Layers with a curve of their entropy, as many as the networks of the presets have."""

@@ -1,7 +1,7 @@
 """Simulates tables of trainings of known truth: coverage, false stars, and what the four verdicts say of true effects.
 
 `python -m benchmarks.verdicts` prints the tables of docs/evidence.md, from fixed seeds, in about a minute. The
-intervals are those of `reports.statistics`, for many tables at once, since one at a time would take hours.
+intervals are those of `reports.analysis.statistics`, for many tables at once, since one at a time would take hours.
 
 Legend: N simulated tables, R rows of each, S seeds.
 """
@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from reports.statistics import ALPHA, LEVEL, Array, shared_variance
+from reports.analysis.statistics import ALPHA, LEVEL, Array, shared_variance
 
 Noise = Callable[[np.random.Generator, tuple[int, ...]], Array]
 Verdicts = npt.NDArray[np.int64]

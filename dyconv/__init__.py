@@ -6,11 +6,8 @@ This package imports nothing of the project's others. Its public names are those
 from dyconv.aggregation import AggregationContext, available_aggregations, get_aggregation, register_aggregation
 from dyconv.attention import AttentionBranch, available_normalizations
 from dyconv.autotune import autotune, use_algorithms
-from dyconv.backbones import BackboneSpec
 from dyconv.base import DynamicLayer, dynamic_layers, set_forward_step, set_temperature
-from dyconv.conversion import ConversionReport, conversion_report, make_dynamic
 from dyconv.cost import Cost, LayerCost, cost
-from dyconv.description import LayerInfo, describe_layers
 from dyconv.errors import (
     AggregationError,
     ArgumentError,
@@ -25,8 +22,11 @@ from dyconv.inspection import AttentionRecorder, record_attention
 from dyconv.intervention import intervene
 from dyconv.latency import compare_latency, latency
 from dyconv.layers import CondConv2d, DynamicConv2d, DynamicLinear
-from dyconv.models import available_models, build_model, model_options, register_model
-from dyconv.placement import Depth, Name, Placement, Resolution, Role, placement_from_dict
+from dyconv.networks.backbones import BackboneSpec
+from dyconv.networks.conversion import ConversionReport, conversion_report, make_dynamic
+from dyconv.networks.description import LayerInfo, describe_layers
+from dyconv.networks.models import available_models, build_model, model_options, register_model
+from dyconv.networks.placement import Depth, Name, Placement, Resolution, Role, placement_from_dict
 from dyconv.schedules import ConstantTemperature, LinearAnnealing, TemperatureSchedule
 
 __all__ = [

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dyconv import native
 from dyconv.errors import ArgumentError, unknown_name
-from dyconv.tracing import is_ordinary
+from dyconv.kernels import native
+from dyconv.kernels.tracing import is_ordinary
 
 
 def _softmax(logits_BK: Tensor, temperature: Tensor) -> Tensor:

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from dyconv import algorithms
-from dyconv.description import undisturbed
 from dyconv.errors import ArgumentError
-from dyconv.folding import is_channels_last
-from dyconv.geometry import Geometry
+from dyconv.kernels import algorithms
+from dyconv.kernels.folding import is_channels_last
+from dyconv.kernels.geometry import Geometry
+from dyconv.networks.description import undisturbed
 
 Table = dict[Geometry, str]
 """The algorithm that computes each shape."""

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from dyconv.aggregation import Aggregator
 from dyconv.errors import ArgumentError
+from dyconv.kernels.tracing import is_ordinary
 from dyconv.lineage import Lineage
-from dyconv.tracing import is_ordinary
 
 DEFAULT_TEMPERATURE = 30.0
 

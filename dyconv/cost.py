@@ -18,9 +18,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from dyconv.base import DynamicLayer
-from dyconv.conversion import ConversionReport, conversion_report
-from dyconv.description import run_on_zeros
 from dyconv.layers import CondConv2d, ConvolutionLayer, DynamicConv2d, DynamicLinear
+from dyconv.networks.conversion import ConversionReport, conversion_report
+from dyconv.networks.description import run_on_zeros
 
 _BATCH = 2
 PARTS = ("convolution", "pooling", "attention", "aggregation", "linear", "other")

@@ -14,13 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dyconv import algorithms, compiled, native
 from dyconv.attention import average_pool
-from dyconv.compiled import Branch
 from dyconv.errors import ArgumentError, ShapeError
-from dyconv.folding import is_channels_last
-from dyconv.geometry import Geometry, Pair
-from dyconv.tracing import is_autocast, is_ordinary
+from dyconv.kernels import algorithms, compiled, native
+from dyconv.kernels.compiled import Branch
+from dyconv.kernels.folding import is_channels_last
+from dyconv.kernels.geometry import Geometry, Pair
+from dyconv.kernels.tracing import is_autocast, is_ordinary
 
 IntOrPair = int | tuple[int, int]
 

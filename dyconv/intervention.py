@@ -12,9 +12,9 @@ from torch import nn
 
 from dyconv.aggregation import AggregationContext, BeginForwardPass, ForwardPass, get_aggregation
 from dyconv.base import DynamicLayer, checked_temperature, dynamic_layers
-from dyconv.description import LayerInfo, describe_layers
 from dyconv.errors import ArgumentError, ConversionError
-from dyconv.placement import Placement, select_layers
+from dyconv.networks.description import LayerInfo, describe_layers
+from dyconv.networks.placement import Placement, select_layers
 
 
 @contextmanager

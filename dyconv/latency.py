@@ -12,8 +12,8 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import nn
 
-from dyconv.description import undisturbed, zero_images
 from dyconv.errors import ArgumentError
+from dyconv.networks.description import undisturbed, zero_images
 
 
 def latency(

@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ablations.planning import Plan
+from ablations.planning.plan import Plan
 
 if TYPE_CHECKING:
-    from ablations.optimisations import SearchPlan
-    from reports.canary import Canary
-    from reports.claims import JudgedClaim
-    from reports.manifest import Maker
-    from reports.results import Results
-    from reports.summary import StudySummary
+    from ablations.planning.optimisation_plans import SearchPlan
+    from reports.analysis.canary import Canary
+    from reports.analysis.claims import JudgedClaim
+    from reports.analysis.summary import StudySummary
+    from reports.collect.results import Results
+    from reports.evidence.manifest import Maker
 
 DEFAULT_FORMATS = ("pdf", "html", "tex", "md")
 
@@ -36,9 +36,9 @@ def make_report(
 ) -> dict[str, Path]:
     """Writes one document on all studies of a plan, in each of the formats, and returns the files by format.
 
-    The files are called `stem`, or after the studies and what was asked (`reports.file_names`); figures lie in
-    `folder/figures`. With `results` at hand (`reports.collect.collect`), the store is not read again. `maker` is the
-    code that makes it, for the manifest. A list of runs that is too long for a table lies beside, under `csv`.
+    The files are called `stem`, or after the studies and what was asked (`reports.content.file_names`); figures lie in
+    `folder/figures`. With `results` at hand (`reports.collect.runs.collect`), the store is not read again. `maker` is
+    the code that makes it, for the manifest. A list of runs that is too long for a table lies beside, under `csv`.
 
     Raises:
         UnknownNameError: If there is no such format.
@@ -51,14 +51,14 @@ def make_report(
 
     renderers = {name: get_renderer(name) for name in dict.fromkeys(formats)}
     ensure_folder(folder)
-    from reports.document import build_document
+    from reports.document.study_report import build_document
 
     if results is None:
-        from reports.collect import collect
+        from reports.collect.runs import collect
 
         results = collect(plan, tracking_uri)
-    from reports.file_names import report_stem
-    from reports.manifest import Maker, made_by, manifest, with_manifest
+    from reports.content.file_names import report_stem
+    from reports.evidence.manifest import Maker, made_by, manifest, with_manifest
     from reports.render.files import write_attachments
 
     document = build_document(plan, results)
@@ -74,7 +74,7 @@ def make_search_report(
 ) -> dict[str, Path]:
     """Writes the document on a search in each of the formats and returns the files by format.
 
-    The files are called `stem`, or after the search and what was asked (`reports.file_names`).
+    The files are called `stem`, or after the search and what was asked (`reports.content.file_names`).
 
     Raises:
         UnknownNameError: If there is no such format.
@@ -82,11 +82,11 @@ def make_search_report(
         TrackingError: If the store cannot be reached.
         ReportError: If it holds no finished trial of the search.
     """
-    from reports.collect_search import collect_search
-    from reports.file_names import search_stem
+    from reports.collect.search import collect_search
+    from reports.content.file_names import search_stem
+    from reports.document.search_report import build_search_document
     from reports.render import get_renderer
     from reports.render.files import ensure_folder
-    from reports.search_document import build_search_document
 
     renderers = {name: get_renderer(name) for name in dict.fromkeys(formats)}
     ensure_folder(folder)
@@ -96,21 +96,22 @@ def make_search_report(
 
 
 def summarize(plan: Plan, results: Results) -> list[StudySummary]:
-    """Returns, per study of the plan, the mean, interval and difference of each variant (`reports.summary`)."""
-    from reports.summary import summarize_study
+    """Returns, per study of the plan, the mean, interval and difference of each variant
+    (`reports.analysis.summary`)."""
+    from reports.analysis.summary import summarize_study
 
     return [summarize_study(study, plan, results) for study in plan.studies]
 
 
 def verdicts(plan: Plan, results: Results) -> tuple[JudgedClaim, ...]:
-    """Returns the verdict on every claim of the plan's studies, per inspected network (`reports.claims`)."""
-    from reports.claims import verdicts as judge_all
+    """Returns the verdict on every claim of the plan's studies, per inspected network (`reports.analysis.claims`)."""
+    from reports.analysis.claims import verdicts as judge_all
 
     return judge_all(plan, results)
 
 
 def canaries(plan: Plan, results: Results) -> tuple[Canary, ...]:
-    """Returns what the canaries of the plan found, none if it has none (`reports.canary`)."""
-    from reports.canary import judge_canaries
+    """Returns what the canaries of the plan found, none if it has none (`reports.analysis.canary`)."""
+    from reports.analysis.canary import judge_canaries
 
     return judge_canaries(plan, results)

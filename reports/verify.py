@@ -15,22 +15,32 @@ from pathlib import Path
 from typing import Any
 
 from ablations.errors import ReportError
-from ablations.estimates import Record
-from ablations.identities import changes
-from ablations.planning import Plan, Request, make_plan
+from ablations.planning.plan import Plan, Request, make_plan
+from ablations.planning.tuned_values import TunedValues, tuned_from_data
 from ablations.presets import get_preset
 from ablations.registry import available_studies, get_study
+from ablations.spec.identities import changes
 from ablations.study import Study
-from ablations.tuned import TunedValues, tuned_from_data
-from reports.blocks import Document
-from reports.carried import Carried, Page, carried, read_report
-from reports.collect import collect, what_became_of
-from reports.document import build_document
-from reports.facts import plugins_in
-from reports.manifest import NAME, Json, Maker, is_intact, made_by, manifest, read_manifest, study_data, with_manifest
+from reports.collect.results import Results
+from reports.collect.runs import collect, what_became_of
+from reports.collect.tuning_trials import tuning_differences
+from reports.content.blocks import Document
+from reports.content.plan_words import plugins_in
+from reports.document.study_report import build_document
+from reports.evidence.manifest import (
+    NAME,
+    Json,
+    Maker,
+    is_intact,
+    made_by,
+    manifest,
+    read_manifest,
+    study_data,
+    with_manifest,
+)
+from reports.evidence.report_file import Carried, Page, carried, read_report
 from reports.render import get_renderer
-from reports.results import Results
-from reports.tuning_trials import tuning_differences
+from runners.estimates.estimate import Record
 
 _SHOWN = 90
 """Characters of a value that a difference quotes."""

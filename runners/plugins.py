@@ -17,11 +17,11 @@ from importlib import metadata
 from types import ModuleType
 from typing import Any
 
-from ablations import datasets
+from ablations.datasets import registry as datasets
 from ablations.errors import AblationError, PluginError
-from ablations.identities import Identity, Kind, as_json, check_unchanged, forget_identity, record_identity
-from ablations.names import BUILT_IN_AGGREGATIONS, BUILT_IN_NETWORKS, Network, add_aggregation, add_network
-from ablations.nodes import Node, plugins_of
+from ablations.planning.nodes import Node, plugins_of
+from ablations.spec.identities import Identity, Kind, as_json, check_unchanged, forget_identity, record_identity
+from ablations.spec.names import BUILT_IN_AGGREGATIONS, BUILT_IN_NETWORKS, Network, add_aggregation, add_network
 from runners.code_identity import code_digest
 
 GROUP = "dyconv_ablations.plugins"
@@ -105,7 +105,8 @@ _Entry = tuple[Kind, str, object, str | int | None]
 
 def _registered() -> Iterator[_Entry]:
     """Yields what plug-ins have registered: each name that is not the project's, or is but stands for other code."""
-    from dyconv import aggregation, models
+    from dyconv import aggregation
+    from dyconv.networks import models
 
     for name in aggregation.available_aggregations():
         strategy = aggregation.get_aggregation(name)

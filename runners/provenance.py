@@ -12,7 +12,7 @@ from typing import Any
 
 _PACKAGES = ("torch", "torchvision", "mlflow", "numpy", "dyconv-ablations")
 _TIMEOUT_SECONDS = 10
-_DYCONV = Path(__file__).resolve().parent.parent / "dyconv"
+_DYCONV = Path(__file__).resolve().parent.parent / "dyconv" / "kernels"
 
 
 @dataclass(frozen=True)

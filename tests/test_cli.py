@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 import run_ablation
-from ablations.estimates import Speed, speed_key
-from ablations.planning import Request, make_plan
+from ablations.planning.plan import Request, make_plan
 from ablations.presets import get_preset
 from ablations.registry import available_studies, get_study
-from runners.experience import Experience, Load, Measurement
+from runners.estimates.estimate import Speed, speed_key
+from runners.estimates.measurements import Experience, Load, Measurement
 
 VERBS = (
     "list",

@@ -17,10 +17,10 @@ from mlflow import MlflowClient
 from pypdf import PdfReader
 
 from ablations import vocabulary as names
-from ablations.planning import Request
+from ablations.planning.plan import Request
 from ablations.presets import get_preset
 from ablations.registry import available_studies, get_study
-from reports import curves
+from reports.collect import curves
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDIES = ("aggregation", "resolution", "temperature")

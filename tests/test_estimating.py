@@ -12,7 +12,7 @@ import pytest
 from mlflow import MlflowClient
 
 from ablations import vocabulary as names
-from ablations.estimates import Record
+from runners.estimates.estimate import Record
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDY = """\

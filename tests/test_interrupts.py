@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from ablations.planning import Request, make_plan
+from ablations.planning.plan import Request, make_plan
 from ablations.presets import get_preset
 from ablations.registry import get_study
-from runners.commands import _kept
-from runners.state import StateStore
+from runners.launching.session import _kept
+from runners.state.nodes import StateStore
 from tests.upkeep.made_up import STUDY, Folder
 
 ROOT = Path(__file__).parent.parent

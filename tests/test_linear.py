@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 import run_ablation
-from ablations.lint import lint, sized_networks
-from ablations.listing import plan_overview
-from ablations.loading import load_study
-from ablations.optimisations import make_tuning_plan
-from ablations.planning import Request, make_plan
+from ablations.files.study_file import load_study
+from ablations.planning.lint import lint, sized_networks
+from ablations.planning.optimisation_plans import make_tuning_plan
+from ablations.planning.plan import Request, make_plan
 from ablations.presets import get_preset
+from runners.console.tables import plan_overview
 
 ROOT = str(Path(run_ablation.__file__).parent)
 FEW = 40

@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 import dyconv
-from ablations.names import AGGREGATIONS, NETWORKS, ROLES, input_resolutions, static_convolutions
-from ablations.spec import BLOCKS, ModelSpec
+from ablations.spec.names import AGGREGATIONS, NETWORKS, ROLES, input_resolutions, static_convolutions
+from ablations.spec.parts import BLOCKS, ModelSpec
 from dyconv import placement_from_dict
-from dyconv.description import LayerInfo, describe_layers
-from dyconv.roles import ROLES as DYCONV_ROLES
+from dyconv.networks.description import LayerInfo, describe_layers
+from dyconv.networks.roles import ROLES as DYCONV_ROLES
 
 COMMON = {"stem_stride"}
 """Every builder of dyconv's reads it, so that `model_options` does not list it."""

@@ -11,10 +11,10 @@ import pytest
 from mlflow import MlflowClient
 
 import run_ablation
-import runners.nodes
+import runners.workers.measure
 from ablations import vocabulary as names
 from ablations.errors import OutputError
-from runners.state import StateStore
+from runners.state.nodes import StateStore
 
 STUDY = """\
 name: tiny
@@ -109,8 +109,8 @@ def test_from_a_failure_to_a_retry_and_anew(invoke: Invoke, monkeypatch: pytest.
 def test_a_node_that_is_mended_is_no_failure_any_more(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("tiny.yaml").write_text(STUDY.replace("train.learning_rate: 1.0e+30, ", ""))
     with monkeypatch.context() as patch:
-        patch.setattr(runners.nodes, "run_cost", lambda *arguments: pytest.fail("not asked for"))
-        patch.setattr(runners.nodes, "run_evaluation", lambda *arguments: 1 / 0)
+        patch.setattr(runners.workers.measure, "run_cost", lambda *arguments: pytest.fail("not asked for"))
+        patch.setattr(runners.workers.measure, "run_evaluation", lambda *arguments: 1 / 0)
         assert invoke(*RUN)[0] == 1
     code, said = invoke("retry", "tiny.yaml")
     assert code == 0
@@ -121,21 +121,21 @@ def test_a_node_that_is_mended_is_no_failure_any_more(invoke: Invoke, monkeypatc
 @pytest.mark.parametrize("retries", [0, pytest.param(1, marks=pytest.mark.torture)])
 def test_retries_are_as_many_as_asked_for(invoke: Invoke, monkeypatch: pytest.MonkeyPatch, retries: int) -> None:
     Path("tiny.yaml").write_text(STUDY.partition("  averaged")[0])
-    honest, left = runners.nodes.run_trial, [1]
+    honest, left = runners.workers.measure.run_trial, [1]
 
     def fails(*arguments: Any) -> Any:
         if left.pop() if left else 0:
             raise OutputError("cannot write: No space left on device", 28)
         return honest(*arguments)
 
-    monkeypatch.setattr(runners.nodes, "run_trial", fails)
+    monkeypatch.setattr(runners.workers.measure, "run_trial", fails)
     code, said = invoke(*RUN, "--retries", str(retries), "--retry-wait", "0")
     assert code == 1 - retries, said
     assert ("retrying" in said) is bool(retries)
 
 
 def test_the_first_failure_is_the_last_if_that_is_asked_for(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runners.nodes, "run_trial", lambda *arguments: 1 / 0)
+    monkeypatch.setattr(runners.workers.measure, "run_trial", lambda *arguments: 1 / 0)
     code, said = invoke(*RUN, "--fail-fast")
     assert code == 1
     assert "0 finished, 1 failed" in said

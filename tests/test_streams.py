@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runners.streams import SteadyStream, UnwritableError
+from runners.console.streams import SteadyStream, UnwritableError
 from tests.upkeep.made_up import STUDY
 
 ROOT = Path(__file__).parent.parent
@@ -119,6 +119,9 @@ def test_a_stream_goes_on_in_silence_only_if_told(error: Exception) -> None:
 
 
 def test_no_file_gets_the_number_of_a_closed_output(folder: Path) -> None:
-    script = "import sys; from runners.streams import steady_streams; steady_streams(); print(open('x', 'w').fileno())"
+    script = (
+        "import sys; from runners.console.streams import steady_streams; steady_streams(); "
+        "print(open('x', 'w').fileno())"
+    )
     ended = _call(folder, f'{sys.executable} -c "{script.replace("print(", "sys.exit(")}" >&- 2>&- <&-')
     assert ended.returncode > 2

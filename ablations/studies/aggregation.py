@@ -10,7 +10,7 @@ network and faint on the annealed one, whose attention a short training leaves a
 from __future__ import annotations
 
 from ablations.claims import Claim, better_than, worse_than
-from ablations.spec import Intervention
+from ablations.spec.parts import Intervention
 from ablations.studies._networks import INSPECT, INSPECTED_SCALES, NETWORKS
 from ablations.study import Study, Variant
 

@@ -10,7 +10,7 @@ noise.
 from __future__ import annotations
 
 from ablations.claims import Claim, better_than
-from ablations.spec import RoleName
+from ablations.spec.parts import RoleName
 from ablations.studies._networks import ANNEALING, STATIC
 from ablations.study import Scale, Study, Variant
 

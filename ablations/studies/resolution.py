@@ -11,8 +11,8 @@ about 2 minutes on two cores; small, about 1 hour. Expected result: attention in
 from __future__ import annotations
 
 from ablations.claims import Claim, at_least_as_good_as, better_than
-from ablations.names import input_resolutions
-from ablations.spec import Intervention, Placement, TrialSpec
+from ablations.spec.names import input_resolutions
+from ablations.spec.parts import Intervention, Placement, TrialSpec
 from ablations.studies._networks import INSPECT, INSPECTED_SCALES, NETWORKS
 from ablations.study import Study, Variant
 

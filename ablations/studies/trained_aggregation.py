@@ -10,8 +10,8 @@ one that meets it only in the evaluation.
 from __future__ import annotations
 
 from ablations.claims import Claim, better_than
-from ablations.names import AGGREGATIONS
-from ablations.spec import Intervention
+from ablations.spec.names import AGGREGATIONS
+from ablations.spec.parts import Intervention
 from ablations.studies._networks import constant
 from ablations.study import Scale, Study, Variant
 

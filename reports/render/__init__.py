@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ablations.errors import UnknownNameError
 
 if TYPE_CHECKING:
-    from reports.blocks import Document
+    from reports.content.blocks import Document
 
 Renderer = Callable[["Document", Path, str], Path]
 """Takes the document, the folder and the file name without its ending; returns the file."""

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from ablations.errors import OutputError
 from ablations.vocabulary import slug
-from reports.blocks import Document
-from reports.drawing import ImageFormat, draw
+from reports.content.blocks import Document
+from reports.figures.drawing import ImageFormat, draw
 
 FIGURES = "figures"
 

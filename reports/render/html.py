@@ -16,7 +16,7 @@ from itertools import count
 from pathlib import Path
 from urllib.parse import quote
 
-from reports.blocks import (
+from reports.content.blocks import (
     Attachment,
     Block,
     Cell,
@@ -33,8 +33,8 @@ from reports.blocks import (
     Table,
     Text,
 )
-from reports.contents import data_csv
-from reports.formatting import SetCell, printable, set_rows
+from reports.content.formatting import SetCell, printable, set_rows
+from reports.evidence.contents import data_csv
 from reports.render.files import document_path, ensure_folder, write_atomically
 from reports.render.layout import is_long, spans, wrapping
 from reports.render.svg import inline_svg

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import singledispatch
 from pathlib import Path
 
-from reports.blocks import Block, Column, Document, Facts, Figure, Items, Note, Paragraph, Section, Table
-from reports.formatting import SetCell, set_rows
+from reports.content.blocks import Block, Column, Document, Facts, Figure, Items, Note, Paragraph, Section, Table
+from reports.content.formatting import SetCell, set_rows
 from reports.render.files import document_path, ensure_folder, relative, write_atomically, write_figures
 from reports.render.latex_text import escape, literal, preamble
 from reports.render.layout import has_numbers, is_long, spans, wrapping

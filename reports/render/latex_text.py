@@ -6,7 +6,7 @@ not dropped. Redefine `\\missingglyph` and load a font that has it to do better.
 
 from __future__ import annotations
 
-from reports.formatting import printable
+from reports.content.formatting import printable
 
 _ASCII = {
     "\\": r"\textbackslash{}",

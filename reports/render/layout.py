@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import groupby
 
-from reports.blocks import Cell, Table, Text
+from reports.content.blocks import Cell, Table, Text
 
 _LONG_TEXT = 40
 _LONG_TABLE = 28

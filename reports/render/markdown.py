@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from functools import singledispatch
 from pathlib import Path
 
-from reports.blocks import Block, Column, Document, Facts, Figure, Items, Paragraph, Section, Table
-from reports.formatting import SetCell, printable, set_rows
+from reports.content.blocks import Block, Column, Document, Facts, Figure, Items, Paragraph, Section, Table
+from reports.content.formatting import SetCell, printable, set_rows
 from reports.render.files import document_path, ensure_folder, relative, write_atomically, write_figures
 
 _SPECIAL = re.compile(r"[\\`*_\[\]#|$~@]")

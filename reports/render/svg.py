@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from html import escape
 
-from reports.blocks import Figure
-from reports.drawing import draw
-from reports.formatting import printable
+from reports.content.blocks import Figure
+from reports.content.formatting import printable
+from reports.figures.drawing import draw
 
 _COLOURS = {
     "#000000": "var(--ink)",
@@ -21,7 +21,7 @@ _COLOURS = {
     "#e69f00": "var(--c5)",
     "#8c6d1f": "var(--c7)",
 }
-"""Colours of `reports.drawing` as the page's, which are others in the dark."""
+"""Colours of `reports.figures.drawing` as the page's, which are others in the dark."""
 
 _PROLOG = re.compile(r"^.*?(?=<svg )", re.DOTALL)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from reports.blocks import Block, Document, Facts, Paragraph, Table
-from reports.formatting import printable, set_rows
+from reports.content.blocks import Block, Document, Facts, Paragraph, Table
+from reports.content.formatting import printable, set_rows
 
 if TYPE_CHECKING:
     from rich.table import Table as Grid

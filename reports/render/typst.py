@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ablations.errors import OutputError
-from reports.blocks import Attachment, Block, Document, Facts, Figure, Items, Note, Paragraph, Section, Table
-from reports.formatting import SetCell, printable, set_rows
+from reports.content.blocks import Attachment, Block, Document, Facts, Figure, Items, Note, Paragraph, Section, Table
+from reports.content.formatting import SetCell, printable, set_rows
 from reports.render.files import document_path, ensure_folder, write_atomically, write_figures
 from reports.render.fonts import font_folder
 from reports.render.layout import has_numbers, is_long, spans, wrapping

@@ -12,11 +12,11 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from ablations.datasets import facts_of, folder_sets, register_content, registered_facts
+from ablations.datasets.facts import DatasetFacts
+from ablations.datasets.registry import facts_of, folder_sets, register_content, registered_facts
 from ablations.errors import AblationError, DatasetError, UnknownNameError
-from ablations.facts import DatasetFacts
-from ablations.fingerprint import digest as digest_of
-from runners.data.folder_sets import open_folder_set
+from ablations.spec.fingerprint import digest as digest_of
+from runners.data.readers.folder_sets import open_folder_set
 from runners.data.sources import BatchSettings, BatchSource, MemorySource, SplitSizes
 from runners.data.splits import Dataset
 

@@ -1,7 +1,7 @@
 """The one door through which training and evaluation get their batches, whether images lie in memory or in files.
 
 `BatchSource` is the contract; `MemorySource` is its implementation for a `Dataset`. The one for folders of image files
-is `runners.data.image_folder`. Legend: B images in a batch, C channels, H height, W width.
+is `runners.data.readers.image_folder`. Legend: B images in a batch, C channels, H height, W width.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Protocol
 
 import torch
 
-from ablations.facts import DatasetFacts
+from ablations.datasets.facts import DatasetFacts
 from runners.data.batches import (
     CPU,
     Augmentation,

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ablations.datasets.facts import DatasetFacts
 from ablations.errors import DatasetError, SpecError
-from ablations.facts import DatasetFacts
 from runners.data.hashing import balanced_choice
 from runners.seeding import derive_key
 

@@ -1,7 +1,7 @@
 """Random changes of single images through torchvision's transforms v2, each drawn by a key that names the image.
 
 Crops by a few pixels and flips of images in memory are not here: `runners.data.batches` makes them for whole batches.
-What mixes the images of a batch, mixup and CutMix, is in `runners.mixing`. Legend: C channels, S side in pixels.
+What mixes the images of a batch, mixup and CutMix, is in `runners.data.mixing`. Legend: C channels, S side in pixels.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ def make_dispatcher(settings: DispatchSettings) -> Dispatcher:
 
         return RayDispatcher(settings)
     if settings.name == "slurm":
-        from runners.dispatch.slurm import SlurmDispatcher
+        from runners.dispatch.slurm.dispatcher import SlurmDispatcher
 
         return SlurmDispatcher(settings)
     from runners.dispatch.processes import ProcessDispatcher

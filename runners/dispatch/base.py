@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from runners.task import Task
+from runners.workers.task import Task
 
 Answer = TypeVar("Answer")
 

@@ -10,8 +10,8 @@ from typing import Self
 from runners.dispatch.base import Answer, Completion
 from runners.dispatch.settings import DispatchSettings
 from runners.dispatch.slots import usable_gpus
-from runners.task import Task
-from runners.trial import count_gpus, run_node
+from runners.workers.task import Task
+from runners.workers.trial import count_gpus, run_node
 
 
 class InlineDispatcher:

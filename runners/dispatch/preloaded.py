@@ -21,7 +21,7 @@ for _name in ("SIGINT", "SIGHUP"):
 die_with_parent()
 
 with without_collection():
-    from runners import nodes  # noqa: F401
+    from runners.workers import measure  # noqa: F401
 
 # Of the code that was imported just now; files may change while workers live.
 code_digest()

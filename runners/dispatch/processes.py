@@ -28,12 +28,12 @@ from ablations.errors import DispatchError, OptionError
 from runners.dispatch.base import Answer, Completion
 from runners.dispatch.settings import DispatchSettings, cores
 from runners.dispatch.slots import Slots, make_slots, usable_gpus
+from runners.dispatch.sockets import use_short_sockets
 from runners.interrupts import signals_withheld
 from runners.lifetime import die_with_parent
 from runners.own_code import imported_by_children
-from runners.sockets import use_short_sockets
-from runners.task import Task
-from runners.trial import Status, count_gpus, run_node, warm_up
+from runners.workers.task import Task
+from runners.workers.trial import Status, count_gpus, run_node, warm_up
 
 _PRELOADED = "runners.dispatch.preloaded"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

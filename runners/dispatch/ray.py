@@ -27,9 +27,9 @@ from ablations.errors import AblationError, DispatchError, OptionError
 from runners.dispatch.base import Answer, Completion
 from runners.dispatch.remote import call, check_node, run_remotely
 from runners.dispatch.settings import DispatchSettings, cores
+from runners.dispatch.sockets import use_short_sockets
 from runners.own_code import ROOT, code_digest, import_variables, imported_by_children
-from runners.sockets import use_short_sockets
-from runners.task import Task
+from runners.workers.task import Task
 
 _CONNECT_SECONDS = 10.0
 _ONCE = {"max_retries": 0, "retry_exceptions": False}

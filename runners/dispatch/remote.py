@@ -13,8 +13,8 @@ from pathlib import Path
 from ablations.errors import DispatchError
 from runners.dispatch.base import Answer
 from runners.own_code import check_same_code
-from runners.task import Task
-from runners.trial import run_node
+from runners.workers.task import Task
+from runners.workers.trial import run_node
 
 _PATIENCE = 10.0
 """A network file system shows a new file to other machines only after a while."""

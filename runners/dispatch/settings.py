@@ -12,7 +12,7 @@ from pathlib import Path
 from ablations.addresses import shown
 from ablations.errors import OptionError, UnknownNameError
 from runners.dispatch.slots import is_device
-from runners.dispatch.slurm_options import SlurmOptions
+from runners.dispatch.slurm.options import SlurmOptions
 
 DISPATCHERS = ("processes", "inline", "ray", "slurm")
 

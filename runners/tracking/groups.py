@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ablations import vocabulary as names
-from ablations.nodes import ProposedNode
+from ablations.planning.nodes import ProposedNode
 from runners.tracking.experiment import Experiment
 
 _KINDS: Mapping[str, names.Kind] = {"tuning": "tuned", "search": "searched"}

@@ -21,7 +21,7 @@ from ablations import vocabulary as names
 from ablations.addresses import sqlite_address
 from ablations.errors import OutputError, TrackingError
 from ablations.store_file import Condition, StoreFile, artifact_home, connect, inspect_store, run_home
-from runners.files import flush_folder
+from runners.state.files import flush_folder
 
 _SIDE_FILES = ("-journal", "-wal", "-shm")
 _DISK_FULL = "disk is full"

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 
 from ablations.addresses import hide_secrets, is_sqlite, shown, sqlite_file, without_secrets
 from ablations.errors import OutputError, TrackingError
-from runners.files import exclusively
 from runners.importing import without_collection
+from runners.state.files import exclusively
 
 _log = logging.getLogger(__name__)
 _CONNECT_SECONDS = 5.0

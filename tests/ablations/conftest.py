@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from ablations.loading import load_study
-from ablations.planning import Plan, Request, make_plan
+from ablations.files.study_file import load_study
+from ablations.planning.plan import Plan, Request, make_plan
 from ablations.presets import get_preset
 from ablations.registry import get_study
 from ablations.study import Study

@@ -8,12 +8,12 @@ import pytest
 from rich.console import Console
 
 from ablations.errors import SpecError
-from ablations.listing import plan_overview
-from ablations.planning import CANARY, CANARY_SEED, EvaluationNode, Plan, Request, make_plan
+from ablations.planning.plan import CANARY, CANARY_SEED, EvaluationNode, Plan, Request, make_plan
 from ablations.presets import get_preset
 from ablations.registry import get_study
-from ablations.spec import Intervention, TrialSpec
+from ablations.spec.parts import Intervention, TrialSpec
 from ablations.study import InspectedNetwork, Study, Variant
+from runners.console.tables import plan_overview
 
 QUICK = get_preset("quick")
 

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ablations import contents, pictures
-from ablations.contents import UNSETTLED_NS, Content, memory_folders, read_contents
+from ablations.datasets import contents, pictures
+from ablations.datasets.contents import UNSETTLED_NS, Content, memory_folders, read_contents
+from ablations.datasets.folder_contents import read_folder
+from ablations.datasets.folders import FileList, Listing
 from ablations.errors import DatasetError
-from ablations.folder_contents import read_folder
-from ablations.folders import FileList, Listing
 
 NAMES = tuple(f"{i}.png" for i in range(6))
 Reads = Callable[..., tuple[dict[str, Content], list[str]]]
@@ -376,7 +376,7 @@ def test_test_images_that_are_trained_on_are_counted(halves: Path) -> None:
 
 
 def test_the_digest_changes_with_the_way_pictures_are_decoded(halves: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ablations import folder_contents
+    from ablations.datasets import folder_contents
 
     before = read_folder("mine", listing(halves)).digest
     monkeypatch.setattr(folder_contents, "READING", "pictures 2")

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from ablations.errors import SpecError
-from ablations.planning import CostNode, Plan, Request, make_plan
+from ablations.planning.plan import CostNode, Plan, Request, make_plan
 from ablations.presets import get_preset
 from ablations.study import Study, Variant
 

@@ -12,14 +12,21 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from ablations import datasets, folders
-from ablations.datasets import Expected, FolderSet, facts_of, get_dataset_facts, get_folder_set, register_folder_set
+from ablations.datasets import folders, registry
+from ablations.datasets.folder_contents import read_folder
+from ablations.datasets.folders import list_image_folder
+from ablations.datasets.registry import (
+    Expected,
+    FolderSet,
+    facts_of,
+    get_dataset_facts,
+    get_folder_set,
+    register_folder_set,
+)
 from ablations.errors import AblationError, DatasetError, SpecError, UnknownNameError
-from ablations.fingerprint import trial_fingerprint
-from ablations.folder_contents import read_folder
-from ablations.folders import list_image_folder
-from ablations.settings import resolve
-from ablations.spec import DataSpec
+from ablations.spec.fingerprint import trial_fingerprint
+from ablations.spec.parts import DataSpec
+from ablations.spec.settings import resolve
 
 FILES = {"data.name": "image_folder", "data.augmentation": "resized_crop_flip", "train.batch_size": 8}
 
@@ -102,7 +109,7 @@ def test_a_typo_names_the_nearest_of_both_kinds() -> None:
 
 @pytest.fixture
 def own_folder_set(monkeypatch: pytest.MonkeyPatch) -> FolderSet:
-    monkeypatch.setattr(datasets, "FOLDERS", dict(datasets.FOLDERS))
+    monkeypatch.setattr(registry, "FOLDERS", dict(registry.FOLDERS))
     return register_folder_set(
         FolderSet(
             name="leaves",
@@ -142,7 +149,7 @@ def test_a_fingerprint_of_imagenet_follows_its_files_where_they_are_named(
 ) -> None:
     (make_folder(tmp_path) / "test").rename(tmp_path / "val")
     small = Expected(num_classes=2, train_images=36, validation_images=4, test_images=8)
-    monkeypatch.setitem(datasets.FOLDERS, "imagenet", dataclasses.replace(get_folder_set("imagenet"), expected=small))
+    monkeypatch.setitem(registry.FOLDERS, "imagenet", dataclasses.replace(get_folder_set("imagenet"), expected=small))
     named, unnamed = (fingerprint(root, **{"data.name": "imagenet"}) for root in (tmp_path, None))
     assert named != unnamed
 
@@ -194,7 +201,7 @@ def test_facts_of_a_folder_need_no_torch_and_no_decoder_once_its_files_are_known
     make_folder(tmp_path / "images")
     code = (
         "import sys; from ablations import contents; contents.UNSETTLED_NS = -1e11;"
-        "from ablations.spec import DataSpec;"
+        "from ablations.spec.parts import DataSpec;"
         f"DataSpec(name='image_folder', root={str(tmp_path / 'images')!r}).facts;"
         "print([m for m in ('torch', 'mlflow', 'sklearn', 'numpy', 'PIL') if m in sys.modules])"
     )
@@ -218,7 +225,7 @@ def test_a_picture_that_is_overwritten_by_another_of_its_size_is_another_data_se
     if restore_times:
         os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert fingerprint(tmp_path) == before  # one process sees one state until it begins a command
-    datasets.forget_folders()
+    registry.forget_folders()
     assert fingerprint(tmp_path) != before
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablations.documents import parse_value, read_document
 from ablations.errors import SpecError, StudyError
+from ablations.files.yaml_source import parse_value, read_document
 
 
 @pytest.mark.parametrize(

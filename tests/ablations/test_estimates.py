@@ -11,7 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablations.estimates import (
+from ablations.planning.plan import EvaluationNode, Node, Plan, Request, make_plan
+from ablations.presets import get_preset
+from ablations.registry import get_study
+from ablations.study import Study, Variant
+from runners.estimates.estimate import (
     Job,
     Range,
     Record,
@@ -26,10 +30,6 @@ from ablations.estimates import (
     widen,
     work_title,
 )
-from ablations.planning import EvaluationNode, Node, Plan, Request, make_plan
-from ablations.presets import get_preset
-from ablations.registry import get_study
-from ablations.study import Study, Variant
 
 Planner = Callable[..., Plan]
 

@@ -9,9 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 from ablations.errors import StudyError
-from ablations.factors import Factor, default_nuisance, settings_of
 from ablations.presets import PRESETS
-from ablations.settings import resolve
+from ablations.spec.factors import Factor, default_nuisance, settings_of
+from ablations.spec.settings import resolve
 from ablations.study import Study, Variant
 
 Load = Callable[[str], Study]

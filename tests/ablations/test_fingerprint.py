@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablations.datasets import DATASETS, get_dataset_facts
-from ablations.fingerprint import (
+from ablations.datasets.registry import DATASETS, get_dataset_facts
+from ablations.spec.fingerprint import (
     canonical_json,
     cost_fingerprint,
     digest,
@@ -24,8 +24,8 @@ from ablations.fingerprint import (
     trial_fingerprint,
     trial_fingerprints,
 )
-from ablations.settings import DEFAULTS, resolve
-from ablations.spec import SPEC_VERSION, Intervention, Placement, TrialSpec
+from ablations.spec.parts import SPEC_VERSION, Intervention, Placement, TrialSpec
+from ablations.spec.settings import DEFAULTS, resolve
 
 # The canonical JSON of the default trial, written by hand: whoever changes a default, a name or the form of a spec
 # gives every trained network another fingerprint, and must raise SPEC_VERSION and this text on purpose.
@@ -273,7 +273,7 @@ def test_canonical_json_has_no_nan(value: Any) -> None:
 
 def test_it_is_the_same_in_another_process() -> None:
     code = (
-        "from ablations.fingerprint import trial_fingerprint as f; from ablations.settings import resolve;"
+        "from ablations.spec.fingerprint import trial_fingerprint as f; from ablations.spec.settings import resolve;"
         "print(f(resolve([], {'model.where': {'role': {'stem', 'head', 'conv1', 'other'}}}, 0)))"
     )
     found = {
@@ -289,7 +289,7 @@ def test_it_is_the_same_in_another_process() -> None:
 def test_a_fingerprint_tells_its_spec_version(monkeypatch: pytest.MonkeyPatch, version: int) -> None:
     spec, intervention = TrialSpec(), Intervention(aggregation="max")
     with monkeypatch.context() as patch:
-        patch.setattr("ablations.fingerprint.SPEC_VERSION", version)
+        patch.setattr("ablations.spec.fingerprint.SPEC_VERSION", version)
         trial = trial_fingerprint(spec)
         evaluation = evaluation_fingerprint(trial, intervention)
     told = {"spec": spec.model_dump(mode="json", by_alias=True), "data_digest": spec.data.facts.digest}

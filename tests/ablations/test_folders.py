@@ -12,10 +12,9 @@ import pytest
 from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from ablations.contents import Content
-from ablations.errors import DatasetError
-from ablations.folder_contents import digest_of
-from ablations.folders import (
+from ablations.datasets.contents import Content
+from ablations.datasets.folder_contents import digest_of
+from ablations.datasets.folders import (
     EXTENSIONS,
     FileList,
     Listing,
@@ -24,6 +23,7 @@ from ablations.folders import (
     list_tiny_imagenet,
     list_train_val,
 )
+from ablations.errors import DatasetError
 
 CLASSES = ("ant", "bee", "cat")
 Maker = Callable[..., Path]

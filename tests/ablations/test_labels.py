@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from ablations.errors import AblationError
-from ablations.planning import make_plan
+from ablations.planning.plan import make_plan
+from ablations.planning.request import Request
 from ablations.presets import get_preset
 from ablations.registry import available_studies, get_study
-from ablations.request import Request
-from ablations.spec import TrialSpec
+from ablations.spec.parts import TrialSpec
 
 _OVERRIDES: tuple[Mapping[str, Any], ...] = (
     {},

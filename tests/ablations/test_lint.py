@@ -17,7 +17,7 @@ from scipy import special, stats
 
 from ablations.claims import Claim, better_than
 from ablations.errors import SpecError, StudyError
-from ablations.lint import (
+from ablations.planning.lint import (
     Lint,
     factors,
     lint,
@@ -27,13 +27,13 @@ from ablations.lint import (
     sized_networks,
     smallest_effect,
 )
-from ablations.listing import lint_overview
-from ablations.names import LINTS
-from ablations.planning import Plan, Request, make_plan
+from ablations.planning.plan import Plan, Request, make_plan
 from ablations.presets import PRESETS, get_preset
 from ablations.registry import available_studies, get_study
-from ablations.spec import Intervention
+from ablations.spec.names import LINTS
+from ablations.spec.parts import Intervention
 from ablations.study import InspectedNetwork, Scale, Study, Variant
+from runners.console.tables import lint_overview
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "lint.md"
 MANY = 12

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from rich.console import Console, RenderableType
 
-from ablations.listing import plan_overview, static_remarks, study_overview
-from ablations.planning import Plan, Request, make_plan
+from ablations.planning.plan import Plan, Request, make_plan
 from ablations.presets import get_preset
 from ablations.study import Study, Variant
+from runners.console.tables import plan_overview, static_remarks, study_overview
 
 Planner = Callable[..., Plan]
 

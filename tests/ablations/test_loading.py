@@ -9,10 +9,10 @@ import pytest
 
 from ablations.claims import Contrast
 from ablations.errors import StudyError
-from ablations.planning import Request, make_plan
+from ablations.planning.plan import Request, make_plan
 from ablations.presets import get_preset
 from ablations.registry import get_study
-from ablations.spec import BLOCKS, Intervention, Placement
+from ablations.spec.parts import BLOCKS, Intervention, Placement
 from ablations.study import Scale, Study
 
 Loader = Callable[[str | bytes], Study]

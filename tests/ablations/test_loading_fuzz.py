@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ablations.errors import AblationError
-from ablations.loading import load_study
-from ablations.planning import Request, make_plan
+from ablations.files.study_file import load_study
+from ablations.planning.plan import Request, make_plan
 from ablations.presets import get_preset
-from ablations.settings import DEFAULTS
+from ablations.spec.settings import DEFAULTS
 from ablations.study import Study, Variant
 
 FIELDS = [*Study.model_fields, *Variant.model_fields, *DEFAULTS, "model", "train", "where", "not", "any", "role"]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from ablations import names
 from ablations.errors import StudyError
-from ablations.names import Network, add_aggregation, add_network, input_resolutions
-from ablations.settings import resolve
+from ablations.spec import names
+from ablations.spec.names import Network, add_aggregation, add_network, input_resolutions
+from ablations.spec.settings import resolve
 
 
 @pytest.mark.parametrize(

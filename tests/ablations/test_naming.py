@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from ablations.naming import intervention_title, placement_title, trial_title
-from ablations.settings import resolve
-from ablations.spec import BLOCKS, Intervention, Placement
+from ablations.spec.parts import BLOCKS, Intervention, Placement
+from ablations.spec.settings import resolve
+from ablations.spec.titles import intervention_title, placement_title, trial_title
 
 LINEAR = {"train.temperature.schedule": "linear"}
 

@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from ablations.contents import read_contents
-from ablations.pictures import PictureError, check_picture, decode_picture, open_picture
+from ablations.datasets.contents import read_contents
+from ablations.datasets.pictures import PictureError, check_picture, decode_picture, open_picture
 
 RAMP = np.arange(0, 256, 16, dtype=np.uint8).reshape(4, 4)
 """Grey levels that a picture of 8 bits can hold."""

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from ablations.errors import SpecError, StudyError, UnknownNameError
-from ablations.planning import EvaluationNode, Plan, Request, make_plan
+from ablations.planning.plan import EvaluationNode, Plan, Request, make_plan
 from ablations.presets import get_preset
 from ablations.registry import get_study
-from ablations.spec import Intervention
+from ablations.spec.parts import Intervention
 from ablations.study import Study, Variant
 
 Planner = Callable[..., Plan]
@@ -252,7 +252,8 @@ def test_planning_takes_as_many_calls_per_row_however_many_there_are() -> None:
 
 
 def test_a_row_is_validated_once_however_many_seeds_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ablations import rows, settings
+    from ablations.planning import rows
+    from ablations.spec import settings
 
     resolved: list[object] = []
 

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from ablations.datasets import get_dataset_facts
+from ablations.datasets.registry import get_dataset_facts
 from ablations.errors import UnknownNameError
-from ablations.planning import Plan, Request
+from ablations.planning.plan import Plan, Request
 from ablations.presets import PRESETS, get_preset
 from ablations.registry import available_studies
-from ablations.settings import DEFAULTS, check_values
+from ablations.spec.settings import DEFAULTS, check_values
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from ablations.factors import Factor
-from ablations.nodes import ProposedNode
-from ablations.optimisations import make_search_plan, make_tuning_plan
+from ablations.planning.nodes import ProposedNode
+from ablations.planning.optimisation_plans import make_search_plan, make_tuning_plan
+from ablations.planning.request import Request
+from ablations.planning.search import Search, get_search
 from ablations.presets import get_preset
 from ablations.registry import get_study
-from ablations.request import Request
-from ablations.search import Search, get_search
+from ablations.spec.factors import Factor
 
 SMOKE = Request(get_preset("smoke"))
 

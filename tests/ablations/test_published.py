@@ -7,7 +7,7 @@ import re
 import pytest
 
 from ablations.errors import UnknownNameError
-from ablations.planning import Request
+from ablations.planning.plan import Request
 from ablations.presets import PRESETS, get_preset
 from ablations.published import CONFIDENCE_NOTES, get_published, published_tables
 from ablations.registry import available_studies, get_study
@@ -333,7 +333,7 @@ def test_attention_is_averaged_exactly_where_a_row_says_so() -> None:
 
 
 def test_partial_rows_of_a_network_with_fewer_resolutions_stand_beside_nothing() -> None:
-    import ablations.names as names
+    import ablations.spec.names as names
     from ablations.studies import resolution
 
     small = resolution._rows((8, 4, 2))

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from ablations.claims import Claim, better_than
-from ablations.planning import Request, make_plan
+from ablations.planning.plan import Request, make_plan
 from ablations.presets import PRESETS, get_preset
 from ablations.study import Scale, Study, Variant
 

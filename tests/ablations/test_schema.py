@@ -9,10 +9,10 @@ from typing import Any
 import jsonschema
 import pytest
 
-from ablations.documents import parse_value
 from ablations.errors import StudyError
-from ablations.schema import study_schema
-from ablations.settings import DEFAULTS
+from ablations.files.schema import study_schema
+from ablations.files.yaml_source import parse_value
+from ablations.spec.settings import DEFAULTS
 from ablations.study import Study
 
 

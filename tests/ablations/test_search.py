@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from ablations.errors import SpecError, StudyError, UnknownNameError
-from ablations.optimisations import SEARCH_SEED, SearchPlan, make_search_plan
-from ablations.planning import Request
+from ablations.planning.optimisation_plans import SEARCH_SEED, SearchPlan, make_search_plan
+from ablations.planning.plan import Request
+from ablations.planning.search import PARTS, available_searches, get_search
 from ablations.presets import get_preset
-from ablations.search import PARTS, available_searches, get_search
 
 FILE = """\
 name: mine

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ablations.planning import EvaluationNode, Plan
+from ablations.planning.plan import EvaluationNode, Plan
 from ablations.presets import PRESETS, get_preset
 from ablations.registry import available_studies
 
@@ -114,7 +114,7 @@ SAME = [
 
 @pytest.fixture(scope="module")
 def whole() -> Plan:
-    from ablations.planning import Request, make_plan
+    from ablations.planning.plan import Request, make_plan
     from ablations.registry import get_study
 
     request = Request(get_preset("quick"))

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from ablations.names import ROLES
-from ablations.planning import changes_nothing
-from ablations.spec import Frozen, Intervention, ModelSpec, Placement, TrialSpec
+from ablations.planning.plan import changes_nothing
+from ablations.spec.names import ROLES
+from ablations.spec.parts import Frozen, Intervention, ModelSpec, Placement, TrialSpec
 
 
 @pytest.mark.parametrize("spec", [TrialSpec(), ModelSpec(), Intervention(), Placement()])

@@ -9,11 +9,11 @@ from collections.abc import Callable
 import pytest
 
 from ablations.claims import Contrast, Kind
-from ablations.names import AGGREGATIONS, NETWORKS
-from ablations.planning import Plan, Request
+from ablations.planning.plan import Plan, Request
 from ablations.presets import PRESETS, get_preset
 from ablations.registry import available_studies, get_study
-from ablations.settings import DEFAULTS
+from ablations.spec.names import AGGREGATIONS, NETWORKS
+from ablations.spec.settings import DEFAULTS
 from ablations.study import Study
 from ablations.vocabulary import ATTENTION_GAP, COST_PARAMETERS, TEST_TOP1
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from ablations.estimates import Estimate, Range
-from ablations.telling import duration, estimate_lines, range_words, size
+from runners.estimates.estimate import Estimate, Range
+from runners.estimates.words import duration, estimate_lines, range_words, size
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from ablations.planning import Plan, Request, make_plan
+from ablations.planning.plan import Plan, Request, make_plan
 from ablations.presets import get_preset
 from ablations.registry import get_study
 from ablations.study import Study, Variant
-from ablations.trimming import trim
+from runners.estimates.trimming import trim
 
 Planner = Callable[..., Plan]
 Step = tuple[tuple[str, ...], int | None]

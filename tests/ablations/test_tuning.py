@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 
 from ablations.errors import SpecError, TuningError
-from ablations.factors import Factor, resolve_proposed
-from ablations.fingerprint import digest, trial_fingerprint
-from ablations.listing import plan_overview
-from ablations.optimisations import TuningPlan, make_tuning_plan
-from ablations.planning import CANARY_SEED, EvaluationNode, Plan, Request, make_plan
+from ablations.planning.optimisation_plans import TuningPlan, make_tuning_plan
+from ablations.planning.plan import CANARY_SEED, EvaluationNode, Plan, Request, make_plan
+from ablations.planning.tuned_values import Spent, TunedFile, TunedVariant, read_tuned, tuned_path, with_entries
+from ablations.planning.tuning_groups import TUNING_SEED, Tuning
 from ablations.presets import get_preset
 from ablations.registry import get_study
-from ablations.settings import Settings
-from ablations.spec import Intervention, TrialSpec
+from ablations.spec.factors import Factor, resolve_proposed
+from ablations.spec.fingerprint import digest, trial_fingerprint
+from ablations.spec.parts import Intervention, TrialSpec
+from ablations.spec.settings import Settings
 from ablations.study import Scale, Study, Variant
-from ablations.tuned import Spent, TunedFile, TunedVariant, read_tuned, tuned_path, with_entries
-from ablations.tuning import TUNING_SEED, Tuning
+from runners.console.tables import plan_overview
 
 RATE = Factor(low=0.001, high=0.5, log=True)
 SPENT = Spent(budget=4, complete=2, pruned=1, diverged=1, epochs=9, seconds=12.5)

@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ablations.errors import AblationError
-from ablations.options import run_guarded
 from ablations.visible import visible, visible_console
+from runners.cli.options import run_guarded
 
 HOSTILE = (
     "\x1b[2J\x1b[H",

@@ -18,7 +18,7 @@ from benchmarks.roofline import Machine, Work, bound, bound_of_step, measure_mac
 from benchmarks.textbook import TextbookDynamicConv2d, as_textbook
 from dyconv import build_model
 from dyconv.base import dynamic_layers
-from runners.checkpoint import CheckpointStore
+from runners.training.checkpoint import CheckpointStore
 
 MACHINE = Machine(1e9, {2**n: 1e9 for n in range(16, 29, 2)})
 LAUNCH = {"first_step_seconds": 3.0, "quick": [{"studies": "all studies", "own": 2.0, "others": 98.0}]}
@@ -174,8 +174,8 @@ def test_time_in_modules_counts_what_they_call_and_not_what_calls_them(tmp_path:
     with cProfile.Profile() as profile:
         work()
     stats = pstats.Stats(profile)
-    assert harness.seconds_in(stats, ("checkpoint",)) == pytest.approx(0.4, abs=0.05)
-    assert harness.seconds_in(stats, ("leases",)) == 0
+    assert harness.seconds_in(stats, ("training/checkpoint",)) == pytest.approx(0.4, abs=0.05)
+    assert harness.seconds_in(stats, ("state/attempts",)) == 0
 
 
 def test_shapes_are_those_of_the_dynamic_layers() -> None:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dyconv import native
+from dyconv.kernels import native
 
 compiled = pytest.mark.skipif(not native.available(), reason="the kernels could not be compiled here")
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dyconv.algorithms import _ALGORITHMS, Geometry, available_algorithms, choose
+from dyconv.kernels.algorithms import _ALGORITHMS, Geometry, available_algorithms, choose
 
 
 def chosen(channels: int, out: int, size: int, kernel: int = 1, **kw: int) -> str:

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from dyconv import DynamicConv2d, build_model, compiled, record_attention, set_temperature
-from dyconv.native import switched_off
+from dyconv import DynamicConv2d, build_model, record_attention, set_temperature
+from dyconv.kernels import compiled
+from dyconv.kernels.native import switched_off
 from tests.dyconv.definition import compiled as with_compiler
 
 KINDS = [

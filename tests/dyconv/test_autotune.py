@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from dyconv import ArgumentError, autotune, make_dynamic, use_algorithms
-from dyconv.algorithms import _ALGORITHMS, Geometry, available_algorithms
 from dyconv.base import dynamic_layers
+from dyconv.kernels.algorithms import _ALGORITHMS, Geometry, available_algorithms
 
 
 def network() -> nn.Module:

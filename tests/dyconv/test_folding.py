@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dyconv import algorithms, folding
-from dyconv.folding import Convolution, folded_convolution
 from dyconv.functional import dynamic_conv2d
-from dyconv.geometry import Geometry
+from dyconv.kernels import algorithms, folding
+from dyconv.kernels.folding import Convolution, folded_convolution
+from dyconv.kernels.geometry import Geometry
 
 Tensors = tuple[Tensor, Tensor, Tensor]
 

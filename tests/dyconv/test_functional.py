@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dyconv import ArgumentError, DyconvError, ShapeError, dynamic_conv2d
-from dyconv.algorithms import available_algorithms
+from dyconv.kernels.algorithms import available_algorithms
 
 SETTINGS: list[dict[str, Any]] = [
     {},

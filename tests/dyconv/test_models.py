@@ -9,8 +9,8 @@ from torch import nn
 from torchvision.models import mobilenet_v2
 
 from dyconv import BackboneSpec, ModelError, available_models, build_model, register_model
-from dyconv.backbones import scaled_blocks
-from dyconv.models import _BUILDERS
+from dyconv.networks.backbones import scaled_blocks
+from dyconv.networks.models import _BUILDERS
 
 
 @pytest.fixture

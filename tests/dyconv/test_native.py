@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.func import functional_call
 
-from dyconv import DynamicConv2d, mixing, native, ordering
+from dyconv import DynamicConv2d
 from dyconv.functional import dynamic_conv2d
+from dyconv.kernels import kernel_ops, native, ordering
 from tests.dyconv.definition import CLOSE, by_image, compiled, with_gradients
 
 
@@ -112,9 +113,11 @@ def test_mixing_and_its_gradients(num_kernels: int, images: int, numbers: int, t
     # Rows that are further apart than they are long, as a block of a kernel has them.
     weight = torch.randn(num_kernels, numbers + 9, generator=draw)[:, 4 : 4 + numbers]
     grad = torch.randn(images, numbers, generator=draw)
-    torch.testing.assert_close(mixing.mix(attention, weight), (attention.double() @ weight.double()).float(), **CLOSE)
+    torch.testing.assert_close(
+        kernel_ops.mix(attention, weight), (attention.double() @ weight.double()).float(), **CLOSE
+    )
     sums = torch.ones(num_kernels, numbers + 9), torch.ones(images, num_kernels)
-    mixing.add_gradients(attention, weight, grad, sums[1], sums[0][:, 4 : 4 + numbers])
+    kernel_ops.add_gradients(attention, weight, grad, sums[1], sums[0][:, 4 : 4 + numbers])
     to_weight, to_attention = attention.double().t() @ grad.double(), grad.double() @ weight.double().t()
     torch.testing.assert_close(sums[0][:, 4 : 4 + numbers], (to_weight + 1).float(), **CLOSE)
     torch.testing.assert_close(sums[1], (to_attention + 1).float(), rtol=1e-4, atol=1e-3)
@@ -128,13 +131,13 @@ def test_mixing_gives_the_same_bits_with_any_number_of_threads(two_threads: None
 
     def gradients() -> tuple[Tensor, Tensor]:
         sums = torch.zeros(7, 4), torch.zeros(4, 3000)
-        mixing.add_gradients(attention, weight, grad, *sums)
+        kernel_ops.add_gradients(attention, weight, grad, *sums)
         return sums
 
-    found, mixed = gradients(), mixing.mix(attention, weight)
+    found, mixed = gradients(), kernel_ops.mix(attention, weight)
     torch.set_num_threads(1)
     assert all(itertools.starmap(torch.equal, zip(found, gradients(), strict=True)))
-    assert torch.equal(mixed, mixing.mix(attention, weight))
+    assert torch.equal(mixed, kernel_ops.mix(attention, weight))
 
 
 @compiled
@@ -174,7 +177,7 @@ def test_other_types_are_torchs_business() -> None:
     attention, weight = torch.rand(3, 4), torch.randn(4, 50)
     for dtype in (torch.float64, torch.bfloat16):
         assert not native.can_mix(attention.to(dtype), weight.to(dtype))
-        found = mixing.mix(attention.to(dtype), weight.to(dtype))
+        found = kernel_ops.mix(attention.to(dtype), weight.to(dtype))
         torch.testing.assert_close(found, attention.to(dtype) @ weight.to(dtype))
     assert not native.can_mix(attention.t(), weight), "not one row after the other"
     assert not native.can_mix(attention, weight.t().contiguous().t())

@@ -16,7 +16,7 @@ from dyconv import (
     describe_layers,
     placement_from_dict,
 )
-from dyconv.placement import select_layers
+from dyconv.networks.placement import select_layers
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from dyconv import native
 from dyconv.functional import dynamic_conv2d
+from dyconv.kernels import native
 from tests.dyconv.definition import by_image, with_gradients
 
-SOURCES = sorted(Path(native.__file__).parent.glob("_*.c"))
+SOURCES = sorted(Path(native.__file__).parent.glob("csrc/_*.c"))
 COMPILER = shutil.which("gcc") or shutil.which("cc")
 
 

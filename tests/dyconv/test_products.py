@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dyconv import products
 from dyconv.functional import dynamic_conv2d
+from dyconv.kernels import products
 
 Tensors = tuple[Tensor, Tensor, Tensor]
 

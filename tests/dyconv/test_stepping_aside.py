@@ -20,7 +20,8 @@ from torch.utils._pytree import tree_map
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
-from dyconv import DynamicConv2d, aggregation, make_dynamic, native
+from dyconv import DynamicConv2d, aggregation, make_dynamic
+from dyconv.kernels import native
 from tests.dyconv.definition import compiled as with_compiler
 from tests.dyconv.layer_kinds import CASES, NAMES, LayerCase, assert_alike, in_double, with_all_gradients
 

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dyconv import native
-from dyconv.algorithms import Geometry, available_algorithms
 from dyconv.functional import dynamic_conv2d
-from dyconv.products import Window
-from dyconv.tiling import Tiles
+from dyconv.kernels import native
+from dyconv.kernels.algorithms import Geometry, available_algorithms
+from dyconv.kernels.products import Window
+from dyconv.kernels.tiling import Tiles
 from tests.dyconv.definition import CLOSE, by_image, compiled, with_gradients
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ablations.planning import Plan
+from ablations.planning.plan import Plan
 from tests.reports.made_up import Store, fill, plan_of
 
 
@@ -51,7 +51,7 @@ def store(make_store: Callable[[], Store], plan: Plan) -> Store:
 @pytest.fixture(scope="session")
 def results(plan: Plan, store: Store) -> Any:
     """What the store holds for the plan."""
-    from reports.collect import collect
+    from reports.collect.runs import collect
 
     return collect(plan, store.uri)
 
@@ -59,7 +59,7 @@ def results(plan: Plan, store: Store) -> Any:
 @pytest.fixture(scope="session")
 def document(plan: Plan, results: Any) -> Any:
     """The report on both studies."""
-    from reports.document import build_document
+    from reports.document.study_report import build_document
 
     return build_document(plan, results)
 

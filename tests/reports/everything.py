@@ -12,12 +12,20 @@ import numpy as np
 import pandas as pd
 
 from ablations import vocabulary as names
-from ablations.planning import Cell, EvaluationNode, Node, Plan, Request, make_plan
+from ablations.planning.plan import Cell, EvaluationNode, Node, Plan, Request, make_plan
 from ablations.presets import PRESETS
 from ablations.registry import available_studies, get_study
-from reports.attention import profile_rows
-from reports.correctness import Correctness, compared_by_image
-from reports.results import ATTENTION_COLUMNS, CELL_COLUMNS, CURVE_COLUMNS, FINISHED, MISSING, RUN_COLUMNS, Results
+from reports.collect.correctness import Correctness, compared_by_image
+from reports.collect.results import (
+    ATTENTION_COLUMNS,
+    CELL_COLUMNS,
+    CURVE_COLUMNS,
+    FINISHED,
+    MISSING,
+    RUN_COLUMNS,
+    Results,
+)
+from reports.figures.attention import profile_rows
 from tests.reports.made_up import COMMIT, VERSIONS
 
 RESOLUTIONS = (14, 14, 14, 14, 7, 7, 7, 4, 4, 4, 2, 2)

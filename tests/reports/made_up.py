@@ -12,11 +12,11 @@ from mlflow.entities import Metric, Param
 from mlflow.tracking import MlflowClient
 
 from ablations import vocabulary as names
-from ablations.planning import EvaluationNode, Node, Plan, Request, make_plan
+from ablations.planning.plan import EvaluationNode, Node, Plan, Request, make_plan
 from ablations.presets import PRESETS
-from ablations.spec import Intervention
+from ablations.spec.parts import Intervention
 from ablations.study import InspectedNetwork, Study, Variant
-from reports.blocks import (
+from reports.content.blocks import (
     Column,
     Document,
     Facts,

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from reports.statistics import Estimate, estimate, two_level
+from reports.analysis.statistics import Estimate, estimate, two_level
 
 Array = npt.NDArray[np.float64]
 Draw = Callable[[np.random.Generator, tuple[int, ...]], Array]

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from ablations.study import Study, Variant
-from reports.advice import Advice, advice_paragraph, seed_advice
-from reports.formatting import per_cent
-from reports.statistics import seeds_for_better, seeds_for_same, seeds_to_decide, spread_range
-from reports.summary import StudySummary, summarize_study
+from reports.analysis.advice import Advice, advice_paragraph, seed_advice
+from reports.analysis.statistics import seeds_for_better, seeds_for_same, seeds_to_decide, spread_range
+from reports.analysis.summary import StudySummary, summarize_study
+from reports.content.formatting import per_cent
 from tests.reports.everything import made_up_results, results_of, whole_plan
 from tests.reports.made_up import plan_of
 

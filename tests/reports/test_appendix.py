@@ -8,10 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from ablations.planning import EvaluationNode, Plan
+from ablations.planning.plan import EvaluationNode, Plan
 from ablations.study import Study, Variant
 from reports import make_report
-from reports.appendix import (
+from reports.collect.results import Results
+from reports.content.blocks import Paragraph, Table
+from reports.content.formatting import set_rows
+from reports.content.plan_words import short_titles
+from reports.tables.appendix import (
     common_settings,
     flat_settings,
     provenance,
@@ -20,10 +24,6 @@ from reports.appendix import (
     varying_settings_table,
     versions_table,
 )
-from reports.blocks import Paragraph, Table
-from reports.facts import short_titles
-from reports.formatting import set_rows
-from reports.results import Results
 from tests.reports.everything import made_up_results, whole_plan
 from tests.reports.made_up import AGGREGATION, TEMPERATURE, plan_of
 
@@ -136,7 +136,7 @@ def test_many_runs_are_listed_in_a_file_instead_of_a_table(
 ) -> None:
     few = provenance(plan, results)
     assert isinstance(few, Table)
-    for module in ("appendix", "manifest"):
+    for module in ("tables.appendix", "evidence.manifest"):
         monkeypatch.setattr(f"reports.{module}.MOST_RUNS", len(results.runs) - 1)
     many = provenance(plan, results)
     assert isinstance(many, Paragraph)

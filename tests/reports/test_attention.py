@@ -12,13 +12,13 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from ablations import vocabulary as names
-from ablations.planning import Plan
-from reports.attention import classes_data, classes_figure, profile_data, profile_figure, profile_rows
-from reports.blocks import Paragraph
-from reports.collect import collect
-from reports.document import build_document
-from reports.drawing import draw
-from reports.results import Results
+from ablations.planning.plan import Plan
+from reports.collect.results import Results
+from reports.collect.runs import collect
+from reports.content.blocks import Paragraph
+from reports.document.study_report import build_document
+from reports.figures.attention import classes_data, classes_figure, profile_data, profile_figure, profile_rows
+from reports.figures.drawing import draw
 from tests.reports.everything import whole_plan
 from tests.reports.made_up import Store
 
@@ -101,7 +101,7 @@ def test_an_unreadable_profile_is_a_warning(results: Results) -> None:
 
 
 def test_other_studies_do_not_read_profiles(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reports.collect._download", lambda *_: pytest.fail("read"))
+    monkeypatch.setattr("reports.collect.runs._download", lambda *_: pytest.fail("read"))
     found = collect(whole_plan("smoke", "temperature"), store.uri)
     assert found.attention.empty
 

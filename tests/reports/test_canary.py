@@ -12,16 +12,16 @@ import pytest
 
 import run_ablation
 from ablations import vocabulary as names
-from ablations.planning import CANARY_SEED, Plan, Request, make_plan
+from ablations.planning.plan import CANARY_SEED, Plan, Request, make_plan
 from ablations.presets import PRESETS
 from reports import canaries
-from reports.blocks import Document, Facts, Paragraph
-from reports.canary import canary_facts, judge_canaries
-from reports.document import build_document
+from reports.analysis.canary import canary_facts, judge_canaries
+from reports.analysis.statistics import paired_difference
+from reports.collect.results import CELL_COLUMNS, FINISHED, MISSING, Results
+from reports.content.blocks import Document, Facts, Paragraph
+from reports.document.study_report import build_document
 from reports.render.latex import latex_text
 from reports.render.markdown import markdown_text
-from reports.results import CELL_COLUMNS, FINISHED, MISSING, Results
-from reports.statistics import paired_difference
 from tests.reports.everything import made_up_results, results_of
 from tests.reports.made_up import AGGREGATION, STUDIES, TEMPERATURE
 
@@ -175,9 +175,9 @@ def test_the_command_line_is_loud_too(
 ) -> None:
     plan = _plan()
     told: list[dict[str, str]] = []
-    monkeypatch.setattr("reports.collect.collect", lambda plan, uri: _results(plan, APART))
+    monkeypatch.setattr("reports.collect.runs.collect", lambda plan, uri: _results(plan, APART))
     monkeypatch.setattr("reports.make_report", lambda *args, **more: {"pdf": tmp_path / "report.pdf"})
-    monkeypatch.setattr(run_ablation.commands, "make_tracker", lambda *args, **more: None)
+    monkeypatch.setattr("runners.launching.session.make_tracker", lambda *args, **more: None)
     monkeypatch.setattr("runners.tracking.write_study_summary", lambda *args, **more: told.append(more["verdicts"]))
     run_ablation.write_report(plan, tmp_path, "", ["pdf"])
     assert "CANARY ALARM: temperature, canary found a difference where there is none" in capsys.readouterr().out

@@ -9,17 +9,17 @@ import pytest
 from pypdf import PdfReader
 
 from ablations.claims import Claim, Contrast, better_than
-from ablations.planning import Plan
+from ablations.planning.plan import Plan
 from ablations.study import Scale, Study
-from reports.blocks import Document, Interval, Missing, Number, Table, Text
-from reports.claim_tables import SIGNS, claims_table, level_words, overview_table, verdict_cell, verdict_counts
-from reports.claims import MEANINGS, WEAKEST_FIRST, verdicts
-from reports.document import build_document
-from reports.formatting import set_rows
+from reports.analysis.claims import MEANINGS, WEAKEST_FIRST, verdicts
+from reports.collect.results import Results
+from reports.content.blocks import Document, Interval, Missing, Number, Table, Text
+from reports.content.formatting import set_rows
+from reports.document.study_report import build_document
 from reports.render.latex import latex_text
 from reports.render.markdown import markdown_text
 from reports.render.typst import compile_pdf
-from reports.results import Results
+from reports.tables.claims import SIGNS, claims_table, level_words, overview_table, verdict_cell, verdict_counts
 from tests.reports.everything import results_of
 from tests.reports.made_up import AGGREGATION, STUDIES, TEMPERATURE, plan_of
 

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ablations.claims import Claim, Contrast, at_least_as_good_as, better_than
-from ablations.planning import Plan
+from ablations.planning.plan import Plan
 from ablations.registry import available_studies
 from ablations.study import InspectedNetwork, Study, Variant
 from reports import verdicts
-from reports.claims import JudgedClaim, JudgedContrast, Seeds, Verdict, judge, primary_claims, primary_level
-from reports.statistics import Estimate, estimate, power_better, power_narrow
+from reports.analysis.claims import JudgedClaim, JudgedContrast, Seeds, Verdict, judge, primary_claims, primary_level
+from reports.analysis.statistics import Estimate, estimate, power_better, power_narrow
 from tests.reports.everything import results_of, whole_plan
 from tests.reports.made_up import plan_of
 

@@ -11,9 +11,9 @@ import pytest
 
 from ablations import vocabulary as names
 from ablations.errors import ReportError, TrackingError
-from ablations.planning import Plan, TrialNode
-from reports.collect import collect, latest_request
-from reports.results import Results
+from ablations.planning.plan import Plan, TrialNode
+from reports.collect.results import Results
+from reports.collect.runs import collect, latest_request
 from tests.reports.made_up import COMMIT, ENTROPIES, TEMPERATURE, VERSIONS, Store, fill, plan_of
 
 MakeStore = Callable[[], Store]
@@ -130,7 +130,7 @@ def test_infinities_and_missing_metrics_are_no_values(make_store: MakeStore) -> 
 def test_several_pages(make_store: MakeStore, monkeypatch: pytest.MonkeyPatch, plan: Plan, results: Results) -> None:
     store = make_store()
     fill(store, plan)
-    monkeypatch.setattr("reports.store.PAGE", 4)
+    monkeypatch.setattr("reports.collect.store.PAGE", 4)
     assert len(collect(plan, store.uri).runs) == len(results.runs)
 
 

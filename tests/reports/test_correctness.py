@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from ablations import vocabulary as names
-from ablations.fingerprint import digest
-from ablations.planning import EvaluationNode, Node, Plan
-from reports.collect import collect
-from reports.correctness import read_correctness
-from reports.results import Results
-from runners.correctness import correctness
-from runners.evaluation import Measurement
+from ablations.planning.plan import EvaluationNode, Node, Plan
+from ablations.spec.fingerprint import digest
+from reports.collect.correctness import read_correctness
+from reports.collect.results import Results
+from reports.collect.runs import collect
+from runners.training.correctness import correctness
+from runners.training.evaluation import Measurement
 from tests.reports.made_up import AGGREGATION, TEMPERATURE, Store, plan_of
 
 RIGHT = (True, False, True, True, False, True, False, False, True, True)

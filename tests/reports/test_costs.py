@@ -7,17 +7,17 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from ablations import vocabulary as names
-from ablations.planning import Plan
+from ablations.planning.plan import Plan
 from ablations.study import Study, Variant
 from reports import summarize
-from reports.appendix import provenance_table
-from reports.blocks import Missing, Number, Paragraph, Table, Text
-from reports.collect import collect
-from reports.costs import cost_reading, cost_table
-from reports.document import build_document
-from reports.formatting import set_rows
+from reports.collect.results import Results
+from reports.collect.runs import collect
+from reports.content.blocks import Missing, Number, Paragraph, Table, Text
+from reports.content.formatting import set_rows
+from reports.document.study_report import build_document
 from reports.render.layout import has_numbers
-from reports.results import Results
+from reports.tables.appendix import provenance_table
+from reports.tables.costs import cost_reading, cost_table
 from tests.reports.everything import whole_plan
 from tests.reports.made_up import Store, plan_of
 

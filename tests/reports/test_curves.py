@@ -12,7 +12,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from ablations import vocabulary as names
-from reports.curves import curve_rows
+from reports.collect.curves import curve_rows
 from tests.reports.made_up import TEMPERATURE, Store, plan_of
 
 MakeStore = Callable[[], Store]

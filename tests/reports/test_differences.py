@@ -10,13 +10,13 @@ import pytest
 
 from ablations import vocabulary as names
 from ablations.claims import better_than
-from ablations.planning import Plan
-from reports.claims import judge_contrast
-from reports.correctness import Correctness, compared_by_image
-from reports.differences import compare_by_image, difference, share_checkpoints
-from reports.results import Results
-from reports.statistics import contrast_interval, estimate, two_level
-from reports.summary import VariantSummary, summarize_study
+from ablations.planning.plan import Plan
+from reports.analysis.claims import judge_contrast
+from reports.analysis.differences import compare_by_image, difference, share_checkpoints
+from reports.analysis.statistics import contrast_interval, estimate, two_level
+from reports.analysis.summary import VariantSummary, summarize_study
+from reports.collect.correctness import Correctness, compared_by_image
+from reports.collect.results import Results
 from tests.reports.everything import made_up_results, whole_plan
 
 TOP1 = names.TEST_TOP1

@@ -6,12 +6,12 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
-from ablations.planning import Plan
-from reports.blocks import Block, Document, Facts, Items, Paragraph, Table
-from reports.collect import collect
-from reports.document import build_document
-from reports.prose import holes
-from reports.results import Results
+from ablations.planning.plan import Plan
+from reports.collect.results import Results
+from reports.collect.runs import collect
+from reports.content.blocks import Block, Document, Facts, Items, Paragraph, Table
+from reports.document.prose import holes
+from reports.document.study_report import build_document
 from tests.reports.everything import made_up_results, whole_plan
 from tests.reports.made_up import AGGREGATION, TEMPERATURE, Store, plan_of
 

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 from pypdf import PdfReader
 
-from ablations.planning import Plan, Request, make_plan
+from ablations.planning.plan import Plan, Request, make_plan
 from ablations.presets import PRESETS
 from ablations.registry import available_studies
 from ablations.study import Scale
-from reports.blocks import Document, Paragraph, Table
-from reports.document import build_document
-from reports.drawing import draw
-from reports.formatting import set_rows
-from reports.prose import scale_words
+from reports.content.blocks import Document, Paragraph, Table
+from reports.content.formatting import set_rows
+from reports.document.prose import scale_words
+from reports.document.study_report import build_document
+from reports.figures.drawing import draw
 from reports.render.latex import latex_text
 from reports.render.markdown import markdown_text
 from reports.render.typst import compile_pdf

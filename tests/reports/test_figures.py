@@ -9,11 +9,18 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from ablations.planning import Plan
-from reports.blocks import Figure
-from reports.drawing import ImageFormat, draw
-from reports.figures import accuracy_data, accuracy_figure, curves_data, curves_figure, entropy_data, entropy_figure
-from reports.results import Results
+from ablations.planning.plan import Plan
+from reports.collect.results import Results
+from reports.content.blocks import Figure
+from reports.figures.data import (
+    accuracy_data,
+    accuracy_figure,
+    curves_data,
+    curves_figure,
+    entropy_data,
+    entropy_figure,
+)
+from reports.figures.drawing import ImageFormat, draw
 from tests.reports.made_up import AGGREGATION, TEMPERATURE
 
 

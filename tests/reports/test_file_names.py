@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from ablations.optimisations import make_search_plan
+from ablations.planning.optimisation_plans import make_search_plan
+from ablations.planning.request import Request
+from ablations.planning.search import get_search
 from ablations.presets import get_preset
-from ablations.request import Request
-from ablations.search import get_search
 from ablations.vocabulary import slug
-from reports.file_names import Destination, comparison_stem, report_stem, search_stem
-from reports.sides import Wanted
+from reports.analysis.sides import Wanted
+from reports.content.file_names import Destination, comparison_stem, report_stem, search_stem
 
 
 def _request(preset: str = "quick", **more: Any) -> Request:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from reports.blocks import Document
-from reports.manifest import Maker, made_by, manifest, with_manifest
+from reports.content.blocks import Document
+from reports.evidence.manifest import Maker, made_by, manifest, with_manifest
 from reports.render.html import render_html
 from tests.reports.browser import chromium
 

@@ -11,10 +11,10 @@ import pytest
 
 from ablations import vocabulary as names
 from ablations.errors import ReportError
-from ablations.planning import EvaluationNode, Node, Plan
-from ablations.settings import flatten
-from reports.collect import collect
-from reports.identity import check_owner, contradiction
+from ablations.planning.plan import EvaluationNode, Node, Plan
+from ablations.spec.settings import flatten
+from reports.collect.identity import check_owner, contradiction
+from reports.collect.runs import collect
 from tests.reports.made_up import AGGREGATION, Store, plan_of
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from ablations.factors import Factor
-from reports.importance import FEWEST_TRIALS, METHODS, Importance, importances
+from ablations.spec.factors import Factor
+from reports.analysis.importance import FEWEST_TRIALS, METHODS, Importance, importances
 
 FACTORS = {
     "strong": Factor(choices=("a", "b", "c")),

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from reports import statistics
-from reports.statistics import (
+from reports.analysis import statistics
+from reports.analysis.statistics import (
     Array,
     Estimate,
     bartlett_p_value,

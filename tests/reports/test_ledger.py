@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from ablations.factors import Factor
-from ablations.planning import Plan
+from ablations.planning.plan import Plan
+from ablations.planning.tuned_values import Spent, TunedVariant
+from ablations.spec.factors import Factor
 from ablations.study import Study, Variant
-from ablations.tuned import Spent, TunedVariant
-from reports.blocks import Paragraph, Table
-from reports.formatting import set_rows
-from reports.ledger import duration, fairness_section, ledger_table, tuned_table, tuning_fact
+from reports.content.blocks import Paragraph, Table
+from reports.content.formatting import set_rows
+from reports.tables.ledger import duration, fairness_section, ledger_table, tuned_table, tuning_fact
 from tests.reports.everything import made_up_results, whole_plan
 from tests.reports.made_up import AGGREGATION, TEMPERATURE, plan_of
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from ablations import vocabulary as names
-from ablations.planning import Plan, Request, make_plan
+from ablations.planning.plan import Plan, Request, make_plan
 from ablations.presets import PRESETS
 from ablations.study import Study
-from reports.collect import collect
-from reports.document import build_document
-from reports.machines import kind_of, machine_words, unrecorded_words
-from reports.results import Results
+from reports.collect.results import Results
+from reports.collect.runs import collect
+from reports.document.study_report import build_document
+from reports.tables.machines import kind_of, machine_words, unrecorded_words
 from runners import provenance
 from tests.reports.made_up import AGGREGATION, TEMPERATURE, Store
 

@@ -9,13 +9,13 @@ from typing import get_args
 import pytest
 
 from ablations.claims import Contrast, Kind
-from ablations.planning import Request
+from ablations.planning.plan import Request
 from ablations.presets import get_preset
 from ablations.registry import available_studies, get_study
 from ablations.study import Study
 from ablations.vocabulary import HIGHER_IS_BETTER
-from reports.metrics import telling
-from reports.published import published_contrast
+from reports.content.metrics import telling
+from reports.content.published import published_contrast
 
 _SIZES = tuple(itertools.product((0.35, 0.5, 0.75, 1.0), (1.0, 0.7, 0.5)))
 """Width and depth of the published networks of different sizes."""

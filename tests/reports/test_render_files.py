@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from ablations.errors import OutputError, ReportError, UnknownNameError
-from ablations.planning import Plan
+from ablations.planning.plan import Plan
 from reports import make_report
-from reports.blocks import Document
+from reports.collect.results import Results
+from reports.content.blocks import Document
 from reports.render import FORMATS
 from reports.render.files import document_path, ensure_folder, write_atomically
-from reports.results import Results
 from tests.reports.made_up import HOSTILE, TEMPERATURE, Store, plan_of
 
 

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.blocks import Attachment, Column, Document, Figure, Missing, Number, Section, Table, Text
-from reports.carried import carried
-from reports.formatting import printable, set_rows
-from reports.manifest import NAME
+from reports.content.blocks import Attachment, Column, Document, Figure, Missing, Number, Section, Table, Text
+from reports.content.formatting import printable, set_rows
+from reports.evidence.manifest import NAME
+from reports.evidence.report_file import carried
 from reports.render.html import html_text, render_html
 from tests.reports.made_up import HOSTILE, hostile_document
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.blocks import Document
-from reports.formatting import printable
+from reports.content.blocks import Document
+from reports.content.formatting import printable
 from reports.render.latex import render_latex
 from reports.render.latex_text import escape, preamble
 from tests.reports.made_up import HOSTILE, hostile_document

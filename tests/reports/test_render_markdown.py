@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from reports.blocks import Document
-from reports.formatting import printable
+from reports.content.blocks import Document
+from reports.content.formatting import printable
 from reports.render.markdown import escape, escape_line, render_markdown
 from tests.reports.made_up import HOSTILE, hostile_document
 

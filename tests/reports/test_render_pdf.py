@@ -13,8 +13,8 @@ import pytest
 from pypdf import PdfReader
 
 from ablations.errors import OutputError
-from reports.blocks import Column, Document, Section, Table, Text
-from reports.formatting import set_rows
+from reports.content.blocks import Column, Document, Section, Table, Text
+from reports.content.formatting import set_rows
 from reports.render.typst import render_pdf
 from tests.reports.made_up import HOSTILE, hostile_document
 

@@ -8,13 +8,13 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from ablations.planning import Plan
-from ablations.spec import Intervention
+from ablations.planning.plan import Plan
+from ablations.spec.parts import Intervention
 from ablations.study import InspectedNetwork, Study, Variant
-from reports.blocks import Facts, Paragraph
-from reports.document import build_document
-from reports.results import CURVE_COLUMNS, Results
-from reports.schedule import convergence_words, lead_fact, leads, row_rises, trailing_words
+from reports.analysis.schedule import convergence_words, lead_fact, leads, row_rises, trailing_words
+from reports.collect.results import CURVE_COLUMNS, Results
+from reports.content.blocks import Facts, Paragraph
+from reports.document.study_report import build_document
 from tests.reports.everything import results_of
 from tests.reports.made_up import TEMPERATURE, plan_of
 

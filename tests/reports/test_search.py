@@ -11,18 +11,18 @@ import pytest
 
 from ablations import vocabulary as names
 from ablations.errors import ReportError
-from ablations.optimisations import SearchPlan, make_search_plan
-from ablations.planning import Plan, ProposedNode, Request
+from ablations.planning.optimisation_plans import SearchPlan, make_search_plan
+from ablations.planning.plan import Plan, ProposedNode, Request
+from ablations.planning.search import PARTS
 from ablations.presets import PRESETS
-from ablations.search import PARTS
 from reports import make_search_report
-from reports.blocks import Figure, Paragraph, Table
-from reports.collect_search import collect_search
-from reports.drawing import draw
-from reports.formatting import set_rows
-from reports.search_document import build_search_document
-from reports.search_results import SearchResults, front_of, still_in_front
-from reports.search_tables import front_table, pareto_data
+from reports.analysis.search_results import SearchResults, front_of, still_in_front
+from reports.collect.search import collect_search
+from reports.content.blocks import Figure, Paragraph, Table
+from reports.content.formatting import set_rows
+from reports.document.search_report import build_search_document
+from reports.figures.drawing import draw
+from reports.tables.search import front_table, pareto_data
 from tests.reports.made_up import Store
 
 TRIALS = 30
@@ -115,7 +115,7 @@ def test_the_figure_has_every_trial_and_intervals_of_the_front_alone(searched: t
 def test_the_report_says_what_matters_and_draws_it(
     searched: tuple[Store, SearchResults], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reports.importance.RESAMPLES", 5)
+    monkeypatch.setattr("reports.analysis.importance.RESAMPLES", 5)
     store, results = searched
     document = build_search_document(search_plan(), results)
     (section,) = document.sections

@@ -15,14 +15,10 @@ from rich.console import Console
 
 from ablations import vocabulary as names
 from ablations.errors import ReportError, UnknownNameError
-from ablations.planning import Plan, Request, make_plan
+from ablations.planning.plan import Plan, Request, make_plan
 from ablations.presets import PRESETS
 from ablations.registry import get_study
-from reports.blocks import Document, Interval, Missing, Number, Table, Text
-from reports.comparing import compare_sides, parse_match, parse_side, wanted_sides
-from reports.side_by_side import side_by_side
-from reports.side_reading import read_side
-from reports.sides import (
+from reports.analysis.sides import (
     PAIRED,
     SAME,
     SHARED,
@@ -36,7 +32,11 @@ from reports.sides import (
     effects,
     how_compared,
 )
-from reports.statistics import contrast_interval, estimate
+from reports.analysis.statistics import contrast_interval, estimate
+from reports.collect.side import read_side
+from reports.compare import compare_sides, parse_match, parse_side, wanted_sides
+from reports.content.blocks import Document, Interval, Missing, Number, Table, Text
+from reports.document.comparison_report import side_by_side
 from tests.reports.made_up import Store
 
 MakeStore = Callable[[], Store]

@@ -26,7 +26,7 @@ from benchmarks.verdicts import (
     judge_all,
     judge_single,
 )
-from reports.statistics import contrast_interval, excluded_beyond
+from reports.analysis.statistics import contrast_interval, excluded_beyond
 from tests.reports.simulated import Draw, normal, skewed, t_coverage, two_level_coverage
 
 SEEDS = (3, 5, 10)
@@ -49,7 +49,7 @@ def test_the_interval_over_seeds_and_images_covers_what_it_says(noise: Draw, see
 
 def test_seeds_alone_would_not_cover_other_images(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the same differences, an interval over seeds alone misses the truth of other test images too often."""
-    from reports.statistics import Estimate, estimate
+    from reports.analysis.statistics import Estimate, estimate
 
     def over_seeds_alone(table: np.ndarray) -> Estimate:
         return estimate(tuple(table.mean(1)))

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reports.blocks import Figure
-from reports.contents import data_csv, data_digest, harmless
+from reports.content.blocks import Figure
+from reports.evidence.contents import data_csv, data_digest, harmless
 
 FORMULAS = (
     "=cmd|' /C calc'!A0",

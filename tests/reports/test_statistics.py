@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from reports.statistics import (
+from reports.analysis.statistics import (
     estimate,
     holm,
     mcnemar_p_value,

@@ -1,4 +1,4 @@
-"""Every function of `reports.statistics` over its whole range, against another way to the same number.
+"""Every function of `reports.analysis.statistics` over its whole range, against another way to the same number.
 
 The other ways: quadrature by QUADPACK, scipy's and statsmodels' own functions, counting, simulation. What must rise or
 fall with its arguments does so.
@@ -14,7 +14,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from reports.statistics import (
+from reports.analysis.statistics import (
     MOST_SEEDS,
     estimate,
     holm,

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from ablations.planning import Plan
+from ablations.planning.plan import Plan
 from ablations.study import Study
 from reports import summarize
-from reports.blocks import Column, Interval, Missing, Number, Table, Text
-from reports.collect import collect
-from reports.formatting import number, printable, set_rows
-from reports.results import CELL_COLUMNS, CURVE_COLUMNS, MISSING, RUN_COLUMNS, Results
-from reports.summary import summarize_study
-from reports.tables import study_table
+from reports.analysis.summary import summarize_study
+from reports.collect.results import CELL_COLUMNS, CURVE_COLUMNS, MISSING, RUN_COLUMNS, Results
+from reports.collect.runs import collect
+from reports.content.blocks import Column, Interval, Missing, Number, Table, Text
+from reports.content.formatting import number, printable, set_rows
+from reports.tables.study import study_table
 from tests.reports.made_up import AGGREGATION, TEMPERATURE, Store, plan_of
 
 

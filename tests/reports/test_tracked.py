@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ablations.planning import Plan
-from reports.results import Results
-from reports.summary import summarize_study
-from reports.tracked import tracked_rows
+from ablations.planning.plan import Plan
+from reports.analysis.summary import summarize_study
+from reports.collect.results import Results
+from reports.tables.tracked import tracked_rows
 
 
 def test_rows_tell_what_the_table_says(plan: Plan, results: Results) -> None:

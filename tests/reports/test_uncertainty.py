@@ -10,15 +10,15 @@ from dataclasses import replace
 import pytest
 from scipy import stats
 
-from ablations.planning import Plan
+from ablations.planning.plan import Plan
 from ablations.study import Study, Variant
-from reports.blocks import Interval, Missing, Table, Text
-from reports.formatting import set_rows
-from reports.prose import reading
-from reports.results import Results
-from reports.summary import StudySummary, summarize_study
-from reports.tables import study_table
-from reports.uncertainty import exclusion_words
+from reports.analysis.summary import StudySummary, summarize_study
+from reports.collect.results import Results
+from reports.content.blocks import Interval, Missing, Table, Text
+from reports.content.formatting import set_rows
+from reports.document.prose import reading
+from reports.tables.study import study_table
+from reports.tables.uncertainty_words import exclusion_words
 from tests.reports.everything import made_up_results, results_of, whole_plan
 from tests.reports.made_up import plan_of
 

@@ -9,22 +9,22 @@ from dataclasses import replace
 import pytest
 
 from ablations.claims import Claim, better_than
-from ablations.planning import Plan
-from ablations.settings import resolve
-from ablations.spec import Intervention, TrialSpec
+from ablations.planning.plan import Plan
+from ablations.spec.parts import Intervention, TrialSpec
+from ablations.spec.settings import resolve
 from ablations.study import InspectedNetwork, Study, Variant
 from reports import verdicts
-from reports.advice import advice_paragraph
-from reports.blocks import Number, Paragraph
-from reports.claim_tables import claims_table, contrasts_table
-from reports.claims import judge_study
-from reports.collect import collect
-from reports.document import build_document
-from reports.prose import reading
-from reports.results import Results
-from reports.summary import summarize_study
-from reports.tables import study_table
-from reports.unlearned import MARK, why_unlearned
+from reports.analysis.advice import advice_paragraph
+from reports.analysis.claims import judge_study
+from reports.analysis.summary import summarize_study
+from reports.collect.results import Results
+from reports.collect.runs import collect
+from reports.collect.unlearned import MARK, why_unlearned
+from reports.content.blocks import Number, Paragraph
+from reports.document.prose import reading
+from reports.document.study_report import build_document
+from reports.tables.claims import claims_table, contrasts_table
+from reports.tables.study import study_table
 from tests.reports.everything import results_of
 from tests.reports.made_up import TEMPERATURE, Store, fill, plan_of
 

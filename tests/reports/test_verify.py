@@ -14,22 +14,22 @@ from pypdf import PdfWriter
 from pypdf.annotations import FreeText
 
 from ablations.errors import ReportError
-from ablations.estimates import Record
-from ablations.fingerprint import canonical_json, digest
-from ablations.optimisations import make_tuning_plan
-from ablations.planning import Plan, Request, make_plan
+from ablations.planning.optimisation_plans import make_tuning_plan
+from ablations.planning.plan import Plan, Request, make_plan
+from ablations.planning.tuned_values import Spent, TunedFile, TunedValues, TunedVariant
 from ablations.presets import PRESETS
 from ablations.registry import available_studies, get_study
+from ablations.spec.fingerprint import canonical_json, digest
 from ablations.study import Study
-from ablations.tuned import Spent, TunedFile, TunedValues, TunedVariant
 from reports import make_report
-from reports.blocks import Document, Figure, Number, Table
-from reports.carried import read_report
-from reports.collect import collect
-from reports.document import build_document
-from reports.manifest import Maker, is_intact, made_by, manifest, read_manifest, study_data, with_manifest
+from reports.collect.runs import collect
+from reports.content.blocks import Document, Figure, Number, Table
+from reports.document.study_report import build_document
+from reports.evidence.manifest import Maker, is_intact, made_by, manifest, read_manifest, study_data, with_manifest
+from reports.evidence.report_file import read_report
 from reports.render import FORMATS
 from reports.verify import Verification, differences, planned, verify
+from runners.estimates.estimate import Record
 from tests.reports.everything import made_up_results, whole_plan
 from tests.reports.made_up import TEMPERATURE, Store, fill, plan_of
 

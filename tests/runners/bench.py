@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ablations.fingerprint import evaluation_fingerprint, trial_fingerprint
-from ablations.planning import EvaluationNode, TrialNode
-from ablations.settings import resolve
-from ablations.spec import Intervention
-from runners.state import StateStore
+from ablations.planning.plan import EvaluationNode, TrialNode
+from ablations.spec.fingerprint import evaluation_fingerprint, trial_fingerprint
+from ablations.spec.parts import Intervention
+from ablations.spec.settings import resolve
+from runners.state.nodes import StateStore
 
 TINY = {
     "data.train_images": 40,

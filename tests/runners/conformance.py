@@ -17,11 +17,11 @@ from dataclasses import dataclass
 import psutil
 import pytest
 
-import runners.nodes
+import runners.workers.measure
 from ablations.errors import DispatchError
 from runners.dispatch import Completion, Dispatcher
-from runners.state import NodeState, StateStore
-from runners.task import Task
+from runners.state.nodes import NodeState, StateStore
+from runners.workers.task import Task
 from tests.runners.bench import Bench
 
 FINE, FAILS, DIES, HANGS, DIES_ONCE, TAKES_TIME, HANGS_ONCE, FORGETS_AND_DIES = range(8)
@@ -29,7 +29,7 @@ FINE, FAILS, DIES, HANGS, DIES_ONCE, TAKES_TIME, HANGS_ONCE, FORGETS_AND_DIES = 
 
 _PLUGIN = """
 import os, signal, time
-import runners.nodes as nodes
+import runners.workers.measure as nodes
 
 def behave(node, state, task):
     how, started = node.spec.seed, time.time()
@@ -85,7 +85,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Work]:
         patch.syspath_prepend(folder)
         paths = [str(folder), os.getcwd(), os.environ.get("PYTHONPATH", "")]
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
-        patch.setattr(runners.nodes, "run_trial", runners.nodes.run_trial)
+        patch.setattr(runners.workers.measure, "run_trial", runners.workers.measure.run_trial)
         (folder / "state").mkdir()
         yield Work(Bench(folder / "state"), itertools.count())
     sys.modules.pop(_PLUGIN_NAME, None)

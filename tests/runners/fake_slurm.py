@@ -150,7 +150,7 @@ class Cluster:
 
 def serve(address: str, cores: int) -> None:
     """Is the cluster, until it is killed."""
-    from runners import nodes  # noqa: F401
+    from runners.workers import measure  # noqa: F401
 
     cluster = Cluster(cores)
     with socket.socket(socket.AF_UNIX) as listener:

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from ablations.estimates import speed_key
-from ablations.lint import network_of
-from ablations.planning import CostNode, TrialNode
-from ablations.settings import resolve
-from runners import calibration
-from runners.calibration import Calibrated, calibrate, count_parameters
+from ablations.planning.lint import network_of
+from ablations.planning.plan import CostNode, TrialNode
+from ablations.spec.settings import resolve
+from runners.estimates import calibration
+from runners.estimates.calibration import Calibrated, calibrate, count_parameters
+from runners.estimates.estimate import speed_key
 from tests.runners.bench import TINY, Bench
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from runners import capacity
-from runners.capacity import Machine, free_bytes, memory_bytes
+from runners import hardware
+from runners.hardware import Machine, free_bytes, memory_bytes
 
 
 def test_this_machine_is_the_same_each_time() -> None:
     here = Machine.here()
     assert here == Machine.here()
-    assert here.cores == capacity.cores() >= 1
+    assert here.cores == hardware.cores() >= 1
     assert here.cpu
     assert here.name == Machine.here().name
     assert os.sep not in here.name
@@ -40,15 +40,15 @@ def test_two_machines_have_two_names() -> None:
 def test_a_containers_limit_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, limit: str, expected: int) -> None:
     (tmp_path / "meminfo").write_text("MemFree: 12 kB\nMemTotal:       4096 kB\n")
     (tmp_path / "max").write_text(limit)
-    monkeypatch.setattr(capacity, "_MEMORY_FILE", tmp_path / "meminfo")
-    monkeypatch.setattr(capacity, "_LIMIT_FILES", (tmp_path / "max", tmp_path / "missing"))
+    monkeypatch.setattr(hardware, "_MEMORY_FILE", tmp_path / "meminfo")
+    monkeypatch.setattr(hardware, "_LIMIT_FILES", (tmp_path / "max", tmp_path / "missing"))
     assert memory_bytes() == expected
 
 
 def test_memory_of_another_system_is_asked_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     real = memory_bytes()
-    monkeypatch.setattr(capacity, "_MEMORY_FILE", tmp_path / "missing")
-    monkeypatch.setattr(capacity, "_LIMIT_FILES", ())
+    monkeypatch.setattr(hardware, "_MEMORY_FILE", tmp_path / "missing")
+    monkeypatch.setattr(hardware, "_LIMIT_FILES", ())
     found = memory_bytes()
     assert found is not None
     assert real is not None
@@ -56,7 +56,7 @@ def test_memory_of_another_system_is_asked_elsewhere(monkeypatch: pytest.MonkeyP
 
 
 PEAKS = """
-from runners.capacity import forget_peak_memory, peak_memory_bytes
+from runners.hardware import forget_peak_memory, peak_memory_bytes
 
 forget_peak_memory()
 print(peak_memory_bytes())
@@ -87,11 +87,11 @@ def test_gpus_are_read_from_the_driver(monkeypatch: pytest.MonkeyPatch, tmp_path
         folder = tmp_path / f"0000:0{number}:00.0"
         folder.mkdir()
         (folder / "information").write_text("Model: \t\t NVIDIA H100 80GB HBM3\nIRQ: 7\n")
-    monkeypatch.setattr(capacity, "_GPU_FOLDER", tmp_path)
+    monkeypatch.setattr(hardware, "_GPU_FOLDER", tmp_path)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    capacity._gpus.cache_clear()
-    assert capacity._gpus() == ("NVIDIA H100 80GB HBM3",) * 2
+    hardware._gpus.cache_clear()
+    assert hardware._gpus() == ("NVIDIA H100 80GB HBM3",) * 2
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    capacity._gpus.cache_clear()
-    assert capacity._gpus() == ()
-    capacity._gpus.cache_clear()
+    hardware._gpus.cache_clear()
+    assert hardware._gpus() == ()
+    hardware._gpus.cache_clear()

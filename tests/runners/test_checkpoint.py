@@ -15,10 +15,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ablations.errors import CheckpointError
-from ablations.spec import TrainSpec
-from runners.checkpoint import CheckpointStore, Position, Training, load_weights
-from runners.optimization import make_optimizer
-from runners.sealed import load_tensors, save_tensors
+from ablations.spec.parts import TrainSpec
+from runners.training.checkpoint import CheckpointStore, Position, Training, load_weights
+from runners.training.optimizer import make_optimizer
+from runners.training.sealed import load_tensors, save_tensors
 
 
 def _trained(optimizer: str, steps: int = 3, seed: int = 0, channels: int = 4) -> Training:

@@ -12,11 +12,11 @@ import mlflow
 import pytest
 
 from ablations import vocabulary as names
-from ablations.planning import TrialNode
+from ablations.planning.plan import TrialNode
 from runners.provenance import Commit
+from runners.sync.reservations import Claims, Verdict, Watch, heartbeat
 from runners.tracking import Tracker
-from runners.tracking.claims import Claims, Verdict, Watch, heartbeat
-from runners.tracking.notes import place_of
+from runners.tracking.sync_notes import place_of
 from tests.runners.bench import Bench
 from tests.runners.fake_store import FakeClient, FakeStore
 

@@ -13,16 +13,16 @@ import torch
 
 from ablations import vocabulary as names
 from ablations.errors import LeaseError
-from ablations.fingerprint import digest
-from ablations.spec import Intervention, TrialSpec
-from runners.checkpoint import load_weights
-from runners.correctness import correctness
+from ablations.spec.fingerprint import digest
+from ablations.spec.parts import Intervention, TrialSpec
 from runners.data import SplitName, load_dataset, subset
-from runners.evaluation import Measurement
-from runners.network import build_network, intervened
-from runners.state import NodeState
-from runners.task import Task
-from runners.trial import run_node
+from runners.state.nodes import NodeState
+from runners.training.checkpoint import load_weights
+from runners.training.correctness import correctness
+from runners.training.evaluation import Measurement
+from runners.training.network import build_network, intervened
+from runners.workers.task import Task
+from runners.workers.trial import run_node
 from tests.runners.bench import Bench
 
 
@@ -134,6 +134,6 @@ def test_who_was_taken_over_leaves_the_bits_to_the_new_owner(bench: Bench, monke
     def taken(*where: object) -> None:
         raise LeaseError("another process has it")
 
-    monkeypatch.setattr("runners.leases.check", taken)
+    monkeypatch.setattr("runners.state.attempts.check", taken)
     assert run_node(Task(bench.root, evaluation.fingerprint, device="cpu")) == "held"
     assert not (bench.states[evaluation.fingerprint].folder / names.CORRECTNESS_FILE).exists()

@@ -7,21 +7,21 @@ from typing import Any
 import pytest
 
 from ablations import vocabulary as names
+from ablations.datasets.facts import DatasetFacts
 from ablations.errors import SpecError
-from ablations.facts import DatasetFacts
-from ablations.fingerprint import cost_fingerprint
-from ablations.planning import CostNode, Plan, Request, make_plan
+from ablations.planning.plan import CostNode, Plan, Request, make_plan
 from ablations.presets import get_preset
 from ablations.registry import get_study
-from ablations.settings import resolve
-from ablations.spec import TrialSpec
+from ablations.spec.fingerprint import cost_fingerprint
+from ablations.spec.parts import TrialSpec
+from ablations.spec.settings import resolve
 from ablations.study import Study, Variant
-from runners import preflight
-from runners.launch import _COST_WORK, _outcome, _work
-from runners.network import as_static, build_network
-from runners.state import NodeState
-from runners.task import Task
-from runners.trial import run_node
+from runners.launching.launch import _COST_WORK, _outcome, _work
+from runners.state.nodes import NodeState
+from runners.training.network import as_static, build_network
+from runners.workers import preflight
+from runners.workers.task import Task
+from runners.workers.trial import run_node
 from tests.runners.bench import Bench
 
 SMALL = {"model.name": "mobilenet_v2", "model.width": 0.35, "model.depth": 0.5}

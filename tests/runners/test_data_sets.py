@@ -12,14 +12,14 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from ablations import datasets
-from ablations.datasets import Expected, get_dataset_facts, get_folder_set
-from ablations.spec import DataSpec
-from runners.data.cifar import FILES
-from runners.network import augmentation_of, open_source
-from runners.state import NodeState
-from runners.task import Task
-from runners.trial import run_node
+from ablations.datasets import registry
+from ablations.datasets.registry import Expected, get_dataset_facts, get_folder_set
+from ablations.spec.parts import DataSpec
+from runners.data.readers.cifar import FILES
+from runners.state.nodes import NodeState
+from runners.training.network import augmentation_of, open_source
+from runners.workers.task import Task
+from runners.workers.trial import run_node
 from tests.runners.bench import Bench
 from tests.runners.data.cifar_files import write_cifar
 
@@ -69,7 +69,7 @@ def test_digits(bench: Bench, augmentation: dict[str, Any]) -> None:
 def test_cifar(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     facts = get_dataset_facts(name)
     counts = {"train_images": 300, "validation_images": 100, "test_images": 200}
-    monkeypatch.setitem(datasets.DATASETS, name, dataclasses.replace(facts, digest=None, **counts))
+    monkeypatch.setitem(registry.DATASETS, name, dataclasses.replace(facts, digest=None, **counts))
     monkeypatch.setitem(FILES, name, write_cifar(tmp_path / "files", FILES[name], (400, 200), facts.num_classes))
     sizes = {"data__validation_images": None, "data__test_images": None}
     assert classes_measured(run(bench, data__name=name, data__root=str(tmp_path / "files"), **sizes)) == len(
@@ -116,7 +116,7 @@ def test_a_folder_that_changes_after_the_plan_is_not_trained_under_the_old_finge
     settings = {"data__name": "image_folder", "data__augmentation": "none", "data__image_size": 16}
     node = bench.trial(**settings, data__root=str(root), data__validation_images=6)
     (root / "train" / "ant" / "0.png").unlink()
-    datasets.forget_folders()  # as in a worker process, which has not looked yet
+    registry.forget_folders()  # as in a worker process, which has not looked yet
     assert run_node(Task(bench.root, node.fingerprint, device="cpu")) == "failed"
     failure = bench.states[node.fingerprint].failure()
     assert failure is not None
@@ -147,7 +147,7 @@ def test_imagenet_and_tiny_imagenet(bench: Bench, tmp_path: Path, monkeypatch: p
     (tiny / "wnids.txt").write_text("ant\nbee\ncat\n")
     small = Expected(num_classes=3, train_images=60, validation_images=12, test_images=30)
     for name, root in (("imagenet", tmp_path / "imagenet"), ("tiny_imagenet", tiny)):
-        monkeypatch.setitem(datasets.FOLDERS, name, dataclasses.replace(get_folder_set(name), expected=small))
+        monkeypatch.setitem(registry.FOLDERS, name, dataclasses.replace(get_folder_set(name), expected=small))
         settings = {"data__name": name, "data__root": str(root), "data__image_size": 16, "data__validation_images": 12}
         assert classes_measured(run(bench, **settings, data__augmentation="resized_crop_flip")) == 3
 

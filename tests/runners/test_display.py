@@ -7,8 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from runners.display import LiveDisplay, PlainDisplay, cells, clock, headline, make_display, render
-from runners.launch import Progress, Running
+from runners.console.display import LiveDisplay, PlainDisplay, cells, clock, headline, make_display, render
+from runners.launching.launch import Progress, Running
 
 AT = {"epoch": 2.0, "epochs": 5.0, "loss": 0.51234, "val_top1": 81.25, "images_per_second": 431.7}
 PROGRESS = Progress(

@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import load_file
 
 from ablations.errors import SpecError, WorkerError
-from runners import distributed
-from runners.state import NodeState
-from runners.task import Task
-from runners.trial import run_node
+from runners.state.nodes import NodeState
+from runners.training import distributed
+from runners.workers.task import Task
+from runners.workers.trial import run_node
 from tests.runners.bench import Bench
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -25,17 +25,17 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 DOUBLE = """
 import torch
 torch.set_default_dtype(torch.float64)
-import runners.nodes, runners.training
-mix, evaluate = runners.training.mix, runners.nodes.evaluate
+import runners.workers.measure, runners.training.trainer
+mix, evaluate = runners.training.trainer.mix, runners.workers.measure.evaluate
 def in_double(model, batches, *more):
     return evaluate(model, ((images.double(), labels) for images, labels in batches), *more)
-runners.training.mix = lambda images, *more: mix(images.double(), *more)
-runners.training.evaluate = runners.nodes.evaluate = in_double
+runners.training.trainer.mix = lambda images, *more: mix(images.double(), *more)
+runners.training.trainer.evaluate = runners.workers.measure.evaluate = in_double
 """
 RUN = """
 import sys
-from runners.task import Task
-from runners.trial import run_node
+from runners.workers.task import Task
+from runners.workers.trial import run_node
 run_node(Task.from_arguments(sys.argv[1:]))
 """
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from runners.evaluation import evaluate
+from runners.training.evaluation import evaluate
 
 
 class _Logits(nn.Module):

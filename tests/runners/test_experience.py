@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ablations.estimates import Range, Record, Speed
-from runners.capacity import Machine
-from runners.experience import Experience, Load, Measurement
+from runners.estimates.estimate import Range, Record, Speed
+from runners.estimates.measurements import Experience, Load, Measurement
+from runners.hardware import Machine
 
 HERE = Machine("host", "a CPU", 4, (), "1/4/compiled")
 LOAD = Load("cpu", 2, 1)

@@ -9,7 +9,7 @@ import torch
 
 import dyconv
 from ablations import errors
-from runners.failures import CAUSES, FailurePolicy, cause_of
+from runners.state.failures import CAUSES, FailurePolicy, cause_of
 
 POLICY = FailurePolicy(retries=4, wait_seconds=5.0, longest_wait_seconds=30.0)
 

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from ablations import vocabulary as names
-from ablations.fingerprint import trial_fingerprint
-from ablations.planning import EvaluationNode, Plan, Request, TrialNode, make_plan
+from ablations.planning.plan import EvaluationNode, Plan, Request, TrialNode, make_plan
 from ablations.presets import get_preset
 from ablations.registry import get_study
+from ablations.spec.fingerprint import trial_fingerprint
 from runners.provenance import Commit
-from runners.state import NodeState, StateStore
+from runners.state.nodes import NodeState, StateStore
+from runners.sync.fetch import fetch_finished
 from runners.tracking import Tracker
-from runners.tracking.fetch import fetch_finished
-from runners.tracking.notes import unsynced
+from runners.tracking.sync_notes import unsynced
 
 METRICS = {"test/top1": 100 / 3, "test/loss": math.inf, "test/attention_gap": math.nan, "val/top1": 0.1 + 0.2}
 

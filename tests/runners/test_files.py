@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ablations.errors import OutputError
-from runners.files import (
+from runners.state.files import (
     check_writable,
     exclusively,
     read_json,
@@ -172,7 +172,7 @@ def test_a_lock_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
 
 
 def test_a_probe_follows_no_link_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from runners.files import check_writable
+    from runners.state.files import check_writable
 
     victim = tmp_path / "victim"
     victim.write_text("precious")
@@ -189,7 +189,7 @@ def test_a_probe_follows_no_link_and_leaves_nothing(tmp_path: Path, monkeypatch:
 def test_probes_of_containers_with_the_same_process_number_do_not_meet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from runners.files import check_writable
+    from runners.state.files import check_writable
 
     monkeypatch.setattr(os, "getpid", lambda: 1)
     statvfs, seen = os.statvfs, []

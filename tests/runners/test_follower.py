@@ -12,18 +12,18 @@ from typing import Any
 import pytest
 
 from ablations import vocabulary as names
-from ablations.planning import TrialNode
-from ablations.spec import Intervention
-from runners import follower as follower_module
-from runners.follower import Follower
+from ablations.planning.plan import TrialNode
+from ablations.spec.parts import Intervention
 from runners.provenance import Commit
-from runners.state import NodeState
+from runners.state.nodes import NodeState
+from runners.sync import follower as follower_module
+from runners.sync import jobs as desk_module
+from runners.sync.follower import Follower
+from runners.sync.jobs import Desk
+from runners.sync.reservations import Verdict
 from runners.tracking import Tracker
-from runners.tracking import desk as desk_module
-from runners.tracking.claims import Verdict
-from runners.tracking.desk import Desk
 from runners.tracking.experiment import KnownRun
-from runners.tracking.notes import NodeLock, Source, read_origin, unsynced
+from runners.tracking.sync_notes import NodeLock, Source, read_origin, unsynced
 from tests.runners.bench import Bench
 
 SERVES = {"temperature": ["tau_30"]}

@@ -11,21 +11,21 @@ from typing import Any, cast
 import pytest
 
 from ablations.errors import BudgetError, DispatchError
-from ablations.estimates import Speed, speed_key
-from ablations.lint import network_of
-from ablations.planning import CostNode, Plan, Request, make_plan
+from ablations.planning.lint import network_of
+from ablations.planning.plan import CostNode, Plan, Request, make_plan
 from ablations.presets import get_preset
 from ablations.registry import get_study
 from ablations.study import Study, Variant
-from runners.budget import difference, within
-from runners.calibration import Calibrated
-from runners.capacity import Machine
+from runners.console.progress import Summary
 from runners.dispatch import Dispatcher, DispatchSettings
-from runners.experience import Experience, Load
-from runners.forecast import Forecaster
-from runners.leases import Lease
-from runners.progress import Summary
-from runners.state import StateStore
+from runners.estimates.budget import difference, within
+from runners.estimates.calibration import Calibrated
+from runners.estimates.estimate import Speed, speed_key
+from runners.estimates.forecast import Forecaster
+from runners.estimates.measurements import Experience, Load
+from runners.hardware import Machine
+from runners.state.attempts import Lease
+from runners.state.nodes import StateStore
 
 
 class Workers:

@@ -9,14 +9,14 @@ from typing import cast
 
 import pytest
 
-import runners.launch as launch_module
-from ablations.planning import Node, Plan
-from runners.failures import FailurePolicy
-from runners.follower import Follower
-from runners.launch import Launch, Settings
-from runners.progress import Progress, Summary
-from runners.state import NodeState
-from runners.tracking.claims import Verdict
+import runners.launching.launch as launch_module
+from ablations.planning.plan import Node, Plan
+from runners.console.progress import Progress, Summary
+from runners.launching.launch import Launch, Settings
+from runners.state.failures import FailurePolicy
+from runners.state.nodes import NodeState
+from runners.sync.follower import Follower
+from runners.sync.reservations import Verdict
 from tests.runners.test_launch import FakeDispatcher, FakeFollower, Notes, _plan
 
 ELSEWHERE, PENDING, OURS, DONE = Verdict.ELSEWHERE, Verdict.PENDING, Verdict.OURS, Verdict.DONE

@@ -11,19 +11,19 @@ from typing import Any, Self, cast
 import pytest
 
 from ablations.errors import OutputError
-from ablations.planning import EvaluationNode, Node, Plan, Request, make_plan
+from ablations.planning.plan import EvaluationNode, Node, Plan, Request, make_plan
 from ablations.presets import get_preset
 from ablations.registry import get_study
+from runners.console.progress import Progress, Summary
 from runners.dispatch import Completion
-from runners.failures import FailurePolicy
-from runners.follower import Follower
-from runners.launch import Launch, Settings
-from runners.leases import Lease, Watch
-from runners.memory import choose_micro_batch
-from runners.progress import Progress, Summary
-from runners.state import NodeState, StateStore
-from runners.task import Task
-from runners.tracking.claims import Verdict
+from runners.launching.launch import Launch, Settings
+from runners.state.attempts import Lease, Watch
+from runners.state.failures import FailurePolicy
+from runners.state.nodes import NodeState, StateStore
+from runners.sync.follower import Follower
+from runners.sync.reservations import Verdict
+from runners.workers.memory import choose_micro_batch
+from runners.workers.task import Task
 
 
 class FakeDispatcher:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-import runners.launch as launch_module
-from ablations.planning import Node
+import runners.launching.launch as launch_module
+from ablations.planning.plan import Node
 from runners.dispatch import Completion
-from runners.files import write_json
-from runners.leases import Lease
-from runners.state import NodeState, StateStore
-from runners.task import Task
+from runners.state.attempts import Lease
+from runners.state.files import write_json
+from runners.state.nodes import NodeState, StateStore
+from runners.workers.task import Task
 from tests.runners.test_launch import FakeDispatcher, Notes, _launch, _plan
 
 

@@ -16,10 +16,10 @@ from mlflow import MlflowClient
 
 import run_ablation
 from ablations.errors import OutputError, RunsFolderError, TrackingError
-from runners import files
 from runners.dispatch import Completion
-from runners.failures import FailurePolicy, cause_of, patiently
-from runners.state import NodeState, StateStore
+from runners.state import files
+from runners.state.failures import FailurePolicy, cause_of, patiently
+from runners.state.nodes import NodeState, StateStore
 from tests.runners.test_launch import FakeDispatcher, _launch, _plan
 
 STUDY = """\
@@ -218,8 +218,8 @@ def test_a_folder_that_is_removed_ends_the_launch_at_once(tmp_path: Path, is_mad
 
 
 def test_a_worker_does_not_make_a_runs_folder_anew(tmp_path: Path) -> None:
-    from runners.task import Task
-    from runners.trial import run_node
+    from runners.workers.task import Task
+    from runners.workers.trial import run_node
 
     root = tmp_path / "gone" / "state"
     assert run_node(Task(root, "f" * 64, device="cpu")) == "failed"

@@ -8,21 +8,21 @@ from pathlib import Path
 import pytest
 
 from ablations import vocabulary as names
-from ablations.estimates import Speed, measured_images, seconds_of, speed_key, training_steps
-from ablations.fingerprint import cost_fingerprint
-from ablations.lint import network_of
-from ablations.planning import CostNode, Node, Plan, Request, TrialNode, make_plan
+from ablations.planning.lint import network_of
+from ablations.planning.plan import CostNode, Node, Plan, Request, TrialNode, make_plan
 from ablations.presets import get_preset
-from ablations.spec import Intervention
+from ablations.spec.fingerprint import cost_fingerprint
+from ablations.spec.parts import Intervention
 from ablations.study import Study, Variant
-from runners import capacity
-from runners.capacity import Machine
-from runners.experience import Load
-from runners.learning import learn, own_nodes
-from runners.leases import Lease
-from runners.state import NodeState, StateStore
-from runners.task import Task
-from runners.trial import run_node
+from runners import hardware
+from runners.estimates.estimate import Speed, measured_images, seconds_of, speed_key, training_steps
+from runners.estimates.from_results import learn, own_nodes
+from runners.estimates.measurements import Load
+from runners.hardware import Machine
+from runners.state.attempts import Lease
+from runners.state.nodes import NodeState, StateStore
+from runners.workers.task import Task
+from runners.workers.trial import run_node
 from tests.runners.bench import TINY, Bench
 
 HERE = Machine("host", "a CPU", 4, (), "1")
@@ -151,7 +151,7 @@ def test_a_real_training_is_told_in_parts_that_add_up(bench: Bench) -> None:
     state = bench.states[node.fingerprint]
     result = state.result()
     assert result is not None
-    assert 50e6 < result["peak_memory"] < capacity.memory_bytes()  # type: ignore[operator]
+    assert 50e6 < result["peak_memory"] < hardware.memory_bytes()  # type: ignore[operator]
     speed = one(bench, node)
     took = seconds_of(TrialNode(node.fingerprint, node.spec), speed)
     assert took == pytest.approx(result["seconds"], rel=0.01)

@@ -16,10 +16,11 @@ import psutil
 import pytest
 
 from ablations.errors import LeaseError
-from runners import leases, machine
-from runners.files import read_json, write_json
-from runners.leases import Attempt, Lease, Watch, attempts, latest
-from runners.machine import Process
+from runners import processes
+from runners.processes import Process
+from runners.state import attempts as leases
+from runners.state.attempts import Attempt, Lease, Watch, attempts, latest
+from runners.state.files import read_json, write_json
 
 _CONTEXT = multiprocessing.get_context("fork")
 _LONGEST = 30.0
@@ -175,7 +176,7 @@ def test_another_process_with_the_same_number_is_not_the_owner(tmp_path: Path) -
 
 def test_a_process_of_another_user_that_cannot_be_seen_is_not_dead(monkeypatch: pytest.MonkeyPatch) -> None:
     own = Process.current()
-    monkeypatch.setattr(machine, "_PROC", Path("/nowhere"))
+    monkeypatch.setattr(processes, "_PROC", Path("/nowhere"))
     assert not replace(own, started="1").is_dead
     assert replace(own, pid=2**22 + 1).is_dead
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from ablations.planning import Request, make_plan
+from ablations.planning.plan import Request, make_plan
 from ablations.presets import get_preset
 from ablations.registry import available_studies, get_study
 from dyconv import describe_layers
-from runners.network import build_network, input_size
+from runners.training.network import build_network, input_size
 
 RESOLUTIONS = {28, 14, 7, 4, 2}
 """Fashion-MNIST's 28 pixels, halved and rounded up four times, as the paper's five are from 112 to 7."""

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 FREED = """
 import ctypes, resource, sys
 from pathlib import Path
-from runners.memory import keep_freed_memory
+from runners.workers.memory import keep_freed_memory
 
 if sys.argv[1] == "keep":
     assert keep_freed_memory()

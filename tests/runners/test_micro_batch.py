@@ -12,19 +12,19 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from ablations.datasets.facts import DatasetFacts
 from ablations.errors import SpecError
-from ablations.facts import DatasetFacts
-from ablations.settings import resolve
-from ablations.spec import TrainSpec
+from ablations.spec.parts import TrainSpec
+from ablations.spec.settings import resolve
 from dyconv import DynamicConv2d
-from runners.checkpoint import CheckpointStore
 from runners.data import BatchSource
-from runners.leases import Attempt
-from runners.memory import choose_micro_batch
-from runners.state import NodeState
-from runners.task import Task
-from runners.training import Hooks, Trainer
-from runners.trial import run_node
+from runners.state.attempts import Attempt
+from runners.state.nodes import NodeState
+from runners.training.checkpoint import CheckpointStore
+from runners.training.trainer import Hooks, Trainer
+from runners.workers.memory import choose_micro_batch
+from runners.workers.task import Task
+from runners.workers.trial import run_node
 from tests.runners.bench import Bench
 
 CLASSES, BATCH = 10, 12

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ablations.spec import DataSpec
-from runners.mixing import mix
+from ablations.spec.parts import DataSpec
+from runners.data.mixing import mix
 from runners.seeding import seeded
 
 IMAGES = torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 import dyconv
-from ablations.spec import TrainSpec
-from runners.optimization import learning_rate, make_optimizer, parameter_groups
+from ablations.spec.parts import TrainSpec
+from runners.training.optimizer import learning_rate, make_optimizer, parameter_groups
 
 
 def test_warm_up_then_cosine() -> None:

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from ablations.planning import TrialNode
-from runners.files import write_json
-from runners.leases import Lease, Watch
-from runners.machine import Process
-from runners.orphans import end_orphans
+from ablations.planning.plan import TrialNode
+from runners.processes import Process
 from runners.provenance import Commit
-from runners.state import NodeState
+from runners.state.attempts import Lease, Watch
+from runners.state.files import write_json
+from runners.state.nodes import NodeState
+from runners.sync.orphans import end_orphans
 from runners.tracking import Tracker, prepare_store
 from tests.runners.bench import Bench
 

@@ -12,10 +12,10 @@ import pytest
 
 from ablations.errors import DispatchError
 from runners import own_code
-from runners.dispatch import slurm
+from runners.dispatch.slurm import dispatcher
 from runners.own_code import ROOT, check_same_code, code_digest, import_variables, imported_by_children
-from runners.task import Task
-from runners.trial import run_node
+from runners.workers.task import Task
+from runners.workers.trial import run_node
 from tests.runners.bench import Bench
 
 _ASK = f"""
@@ -111,6 +111,6 @@ def test_a_worker_with_other_code_measures_nothing(bench: Bench) -> None:
 
 
 def test_a_job_of_slurm_exports_what_makes_it_import_this_copy() -> None:
-    lines = slurm._exports()
+    lines = dispatcher._exports()
     assert any(line.startswith(f"export PYTHONPATH={ROOT}") for line in lines)
     assert "export PYTHONSAFEPATH=1" in lines

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from ablations.planning import Request, make_plan
+from ablations.planning.plan import Request, make_plan
 from ablations.presets import get_preset
 from ablations.registry import available_studies, get_study
-from ablations.spec import TrialSpec
-from runners.network import build_network, open_source
+from ablations.spec.parts import TrialSpec
+from runners.training.network import build_network, open_source
 from tests.runners.bench import Bench
 
 CPU = torch.device("cpu")

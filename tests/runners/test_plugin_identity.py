@@ -10,11 +10,18 @@ from typing import Any
 
 import pytest
 
-import dyconv.models
-from ablations import datasets, identities, names, optimisations
+import dyconv.networks.models
+from ablations.datasets import registry as datasets
 from ablations.errors import AblationError, DatasetError, PluginError
-from ablations.factors import Factor
-from ablations.fingerprint import (
+from ablations.planning import optimisation_plans
+from ablations.planning.nodes import CostNode, EvaluationNode, Node, TrialNode, plugins_of
+from ablations.planning.plan import Request, make_plan
+from ablations.planning.search import Search
+from ablations.presets import PRESETS
+from ablations.registry import available_studies, get_study
+from ablations.spec import identities, names
+from ablations.spec.factors import Factor
+from ablations.spec.fingerprint import (
     cost_fingerprint,
     digest,
     evaluation_fingerprint,
@@ -22,24 +29,19 @@ from ablations.fingerprint import (
     trial_fingerprint,
     what_counts,
 )
-from ablations.identities import changes
-from ablations.nodes import CostNode, EvaluationNode, Node, TrialNode, plugins_of
-from ablations.planning import Request, make_plan
-from ablations.presets import PRESETS
-from ablations.registry import available_studies, get_study
-from ablations.search import Search
-from ablations.settings import resolve
-from ablations.spec import SPEC_VERSION, Intervention, TrialSpec
+from ablations.spec.identities import changes
+from ablations.spec.parts import SPEC_VERSION, Intervention, TrialSpec
+from ablations.spec.settings import resolve
 from ablations.study import Study, Variant
 from ablations.vocabulary import TAG_PLUGINS
 from dyconv import aggregation
 from runners import plugins
 from runners.data import registry
-from runners.explaining import differences
-from runners.state import StateStore, about
-from runners.task import Task
-from runners.tracking.layout import plugin_tags
-from runners.trial import run_node
+from runners.state.nodes import StateStore, about
+from runners.tracking.node_tags import plugin_tags
+from runners.upkeep.explain import differences
+from runners.workers.task import Task
+from runners.workers.trial import run_node
 
 Load = Callable[..., None]
 _MODULE = "identified_plugin_of_a_test"
@@ -86,7 +88,7 @@ _REGISTRIES: tuple[Any, ...] = (
     names.NETWORKS,
     aggregation._STRATEGIES,
     aggregation._VERSIONS,
-    dyconv.models._BUILDERS,
+    dyconv.networks.models._BUILDERS,
     datasets.DATASETS,
     datasets._CONTENTS,
     registry._LOADERS,
@@ -197,7 +199,7 @@ def test_a_group_of_proposed_trainings_is_of_the_code_of_its_choices(load: Load)
             "model.reduction": Factor(choices=(4, 8)),
         }
         search = Search(name="s", title="S", question="q", factors=factors)
-        plan = optimisations.make_search_plan(search, Request(PRESETS["smoke"]), 2, 0)
+        plan = optimisation_plans.make_search_plan(search, Request(PRESETS["smoke"]), 2, 0)
         assert "strategy mine" in plugins_of(plan.nodes[0])
         return plan.nodes[0].fingerprint
 

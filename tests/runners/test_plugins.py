@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 
 import dyconv
-import dyconv.models
-from ablations import names
+import dyconv.networks.models
 from ablations.errors import AblationError, StudyError
-from ablations.settings import resolve
-from ablations.spec import ModelSpec
+from ablations.spec import names
+from ablations.spec.parts import ModelSpec
+from ablations.spec.settings import resolve
 from dyconv import aggregation
 from runners import plugins
-from runners.network import build_network
 from runners.plugins import installed_plugins, load_plugins
+from runners.training.network import build_network
 
 Write = Callable[[str, str], str]
 
@@ -50,7 +50,7 @@ def _clean_registries(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         names.AGGREGATIONS,
         names.NETWORKS,
         aggregation._STRATEGIES,
-        dyconv.models._BUILDERS,
+        dyconv.networks.models._BUILDERS,
     )
     kept = [dict(registry) for registry in registries]
     modules = set(sys.modules)

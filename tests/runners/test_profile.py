@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from ablations import vocabulary as names
-from runners.profile import attention_gap, attention_profile, normalized_entropy
-from runners.task import Task
-from runners.trial import run_node
+from runners.training.attention_profile import attention_gap, attention_profile, normalized_entropy
+from runners.workers.task import Task
+from runners.workers.trial import run_node
 from tests.runners.bench import Bench
 
 

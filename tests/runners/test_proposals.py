@@ -11,14 +11,14 @@ import optuna
 import pytest
 
 from ablations import vocabulary as names
-from ablations.factors import Factor
-from ablations.fingerprint import trial_fingerprint
-from ablations.nodes import ProposedNode
-from ablations.spaces import trials_there_are
-from ablations.spec import TrialSpec
-from ablations.tuning import slot_fingerprint
-from runners.proposals import Proposal, PrunedError, journal_file, open_journal, propose
-from runners.state import StateStore
+from ablations.planning.nodes import ProposedNode
+from ablations.planning.spaces import trials_there_are
+from ablations.planning.tuning_groups import slot_fingerprint
+from ablations.spec.factors import Factor
+from ablations.spec.fingerprint import trial_fingerprint
+from ablations.spec.parts import TrialSpec
+from runners.state.nodes import StateStore
+from runners.workers.proposals import Proposal, PrunedError, journal_file, open_journal, propose
 
 RATE = {"train.learning_rate": Factor(low=0.001, high=0.5, log=True)}
 GROUP = "ab" * 32

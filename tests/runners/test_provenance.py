@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from dyconv import native
+from dyconv.kernels import native
 from runners.provenance import versions
 
 

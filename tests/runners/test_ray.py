@@ -12,7 +12,7 @@ import pytest
 
 from ablations.errors import DispatchError, OptionError
 from runners.dispatch import Dispatcher, DispatchSettings, make_dispatcher, settings
-from runners.task import Task
+from runners.workers.task import Task
 from tests.runners.conformance import WORKERS, Conformance
 from tests.runners.fake_ray import Node, fake_ray
 

@@ -10,14 +10,14 @@ import pytest
 
 from ablations import vocabulary as names
 from ablations.errors import AblationError, LeaseError, UnknownNameError
-from ablations.planning import Plan, Request, make_plan
+from ablations.planning.plan import Plan, Request, make_plan
 from ablations.presets import get_preset
 from ablations.registry import get_study
-from runners.leases import Lease
-from runners.machine import Process
+from runners.launching.rerun import as_last_time, begin_anew, last_run, only_failed, remember_run
+from runners.processes import Process
 from runners.provenance import Commit
-from runners.redo import as_last_time, begin_anew, last_run, only_failed, remember_run
-from runners.state import StateStore
+from runners.state.attempts import Lease
+from runners.state.nodes import StateStore
 from runners.tracking import Tracker, prepare_store
 from tests.runners.bench import Bench
 

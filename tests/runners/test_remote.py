@@ -9,7 +9,7 @@ import pytest
 
 from ablations.errors import DispatchError
 from runners.dispatch import remote
-from runners.task import Task
+from runners.workers.task import Task
 from tests.runners.bench import Bench
 
 

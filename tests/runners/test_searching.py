@@ -10,14 +10,14 @@ from mlflow import MlflowClient
 import run_ablation
 from ablations import vocabulary as names
 from ablations.errors import SpecError
-from ablations.optimisations import make_search_plan
 from ablations.pareto import pareto_front
-from ablations.planning import Request
+from ablations.planning.optimisation_plans import make_search_plan
+from ablations.planning.plan import Request
+from ablations.planning.search import Search, get_search
 from ablations.presets import get_preset
-from ablations.search import Search, get_search
-from runners.preflight import check
-from runners.searching import best_again
-from runners.state import StateStore
+from runners.launching.search import best_again
+from runners.state.nodes import StateStore
+from runners.workers.preflight import check
 
 SEARCH = """\
 name: tiny

@@ -129,7 +129,7 @@ def cli(arguments):
     assert "hunter2" in os.environ["MLFLOW_BACKEND_STORE_URI"]
     child.wait()
 """
-LAUNCH = "import sys; from runners.serving import serve; sys.exit(serve('http://me:hunter2@host', 5))"
+LAUNCH = "import sys; from runners.tracking.serving import serve; sys.exit(serve('http://me:hunter2@host', 5))"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL])

@@ -20,10 +20,11 @@ pytest.importorskip("submitit", reason="submitit is not installed")
 from submitit.core import utils
 
 from ablations.errors import OptionError, OutputError
-from runners.dispatch import Completion, Dispatcher, DispatchSettings, slurm
-from runners.dispatch.slurm import Patience, SlurmDispatcher
-from runners.dispatch.slurm_options import SlurmOptions
-from runners.dispatch.slurm_queue import JobState
+from runners.dispatch import Completion, Dispatcher, DispatchSettings
+from runners.dispatch.slurm import dispatcher as slurm
+from runners.dispatch.slurm.dispatcher import Patience, SlurmDispatcher
+from runners.dispatch.slurm.options import SlurmOptions
+from runners.dispatch.slurm.queue import JobState
 from tests.runners.conformance import (
     DIES,
     FINE,
@@ -91,7 +92,7 @@ def test_what_is_submitted_together_is_one_array_of_fingerprints_in_a_private_fo
             assert task.fingerprint.encode() in content
             assert _names_in(content) == {
                 ("submitit.core.utils", "DelayedSubmission"),
-                ("runners.dispatch.slurm_job", "Resumable"),
+                ("runners.dispatch.slurm.job", "Resumable"),
             }
         assert {completion.task for completion in collect(dispatcher, 3)} == set(tasks)
     assert not (settings.folder / "slurm").exists(), "nothing is left of jobs that ended well"

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from ablations.errors import DispatchError
-from runners import sockets
+from runners.dispatch import sockets
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CODE = """
 import multiprocessing, os
 from multiprocessing import forkserver, util
-from runners.sockets import use_short_sockets
+from runners.dispatch.sockets import use_short_sockets
 
 use_short_sockets()
 if __name__ == "__main__":

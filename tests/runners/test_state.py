@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from ablations.errors import OutputError
-from ablations.optimisations import make_search_plan
-from ablations.planning import EvaluationNode, Request, make_plan
+from ablations.planning.optimisation_plans import make_search_plan
+from ablations.planning.plan import EvaluationNode, Request, make_plan
+from ablations.planning.search import get_search
 from ablations.presets import get_preset
 from ablations.registry import get_study
-from ablations.search import get_search
-from runners.state import NodeState, StateStore
+from runners.state.nodes import NodeState, StateStore
 
 
 def test_every_node_of_a_plan_comes_back_from_its_folder(tmp_path: Path) -> None:

@@ -14,13 +14,13 @@ from mlflow import MlflowClient
 
 from ablations import vocabulary as names
 from ablations.errors import TrackingError
-from ablations.planning import Node
-from ablations.spec import Intervention
+from ablations.planning.plan import Node
+from ablations.spec.parts import Intervention
 from runners.provenance import Commit
-from runners.state import NodeState
-from runners.tracking.notes import NodeLock, Note, Source, add_origin, read_note, store_key, unsynced, write_note
+from runners.state.nodes import NodeState
+from runners.sync.backfill import known_studies, sync_states
 from runners.tracking.store import shown
-from runners.tracking.syncing import known_studies, sync_states
+from runners.tracking.sync_notes import NodeLock, Note, Source, add_origin, read_note, store_key, unsynced, write_note
 from tests.runners.bench import Bench
 
 QUICK = Source("syncing/quick", "quick", Commit("c0ffee", True))

@@ -10,12 +10,12 @@ from mlflow import MlflowClient
 
 from ablations import vocabulary as names
 from ablations.errors import TrackingError
-from ablations.planning import Request, TrialNode, make_plan
+from ablations.planning.plan import Request, TrialNode, make_plan
 from ablations.presets import get_preset
 from ablations.registry import get_study
-from ablations.spec import Intervention
+from ablations.spec.parts import Intervention
 from runners.provenance import Commit
-from runners.state import NodeState
+from runners.state.nodes import NodeState
 from runners.tracking import Tracker, prepare_store, write_study_summary
 from runners.tracking.descriptions import VariantRecord
 from runners.tracking.store import reason

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from ablations import vocabulary as names
-from ablations.planning import Node
-from ablations.spec import Intervention
+from ablations.planning.plan import Node
+from ablations.spec.parts import Intervention
 from runners.provenance import Commit
-from runners.state import NodeState
+from runners.state.nodes import NodeState
 from runners.tracking import Tracker
-from runners.tracking.notes import add_origin, unsynced
+from runners.tracking.sync_notes import add_origin, unsynced
 from tests.runners.bench import Bench
 
 CALLS = (

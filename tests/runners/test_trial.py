@@ -9,12 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import runners.nodes
+import runners.workers.measure
 from ablations import vocabulary as names
-from ablations.spec import Intervention, Placement
-from runners.state import NodeState
-from runners.task import Task
-from runners.trial import run_node
+from ablations.spec.parts import Intervention, Placement
+from runners.state.nodes import NodeState
+from runners.workers.task import Task
+from runners.workers.trial import run_node
 from tests.runners.bench import Bench
 
 
@@ -72,7 +72,7 @@ DRAWS = {"model__dropout": 0.1, "data__mixup": 0.2, "data__cutmix": 0.2, "data__
 def test_a_resumed_trial_ends_bit_for_bit_as_if_never_stopped(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int
 ) -> None:
-    from runners.training import Trainer
+    from runners.training.trainer import Trainer
 
     whole = _run(bench, bench.trial(**DRAWS).fingerprint)
     other = Bench(tmp_path / "other")
@@ -99,7 +99,7 @@ def test_a_resumed_trial_ends_bit_for_bit_as_if_never_stopped(
 def test_a_short_training_is_not_held_up_by_checkpoints(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, seconds: float, expected: list[int]
 ) -> None:
-    from runners.checkpoint import CheckpointStore
+    from runners.training.checkpoint import CheckpointStore
 
     saved = []
     monkeypatch.setattr(CheckpointStore, "save", lambda self, training, position: saved.append(position.step))
@@ -138,7 +138,7 @@ def test_an_error_is_written_down_and_not_raised(bench: Bench, monkeypatch: pyte
     def broken(*args: object) -> None:
         raise RuntimeError("out of luck")
 
-    monkeypatch.setattr(runners.nodes, "run_trial", broken)
+    monkeypatch.setattr(runners.workers.measure, "run_trial", broken)
     node = bench.trial()
     assert run_node(Task(bench.root, node.fingerprint)) == "failed"
     assert "out of luck" in bench.states[node.fingerprint].log_file.read_text()
@@ -147,7 +147,7 @@ def test_an_error_is_written_down_and_not_raised(bench: Bench, monkeypatch: pyte
 def test_a_finished_node_is_not_run_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     node = bench.trial()
     bench.states[node.fingerprint].finish({"test/top1": 1.0}, seconds=0.0)
-    monkeypatch.setattr(runners.nodes, "run_trial", lambda *args: pytest.fail("it ran"))
+    monkeypatch.setattr(runners.workers.measure, "run_trial", lambda *args: pytest.fail("it ran"))
     assert run_node(Task(bench.root, node.fingerprint)) == "finished"
 
 

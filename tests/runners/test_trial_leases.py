@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import torch
 
-import runners.nodes
-from ablations.spec import Intervention
-from runners.leases import Lease
-from runners.sealed import load_tensors, save_tensors
-from runners.state import NodeState
-from runners.task import Task
-from runners.training import Trainer
-from runners.trial import run_node
+import runners.workers.measure
+from ablations.spec.parts import Intervention
+from runners.state.attempts import Lease
+from runners.state.nodes import NodeState
+from runners.training.sealed import load_tensors, save_tensors
+from runners.training.trainer import Trainer
+from runners.workers.task import Task
+from runners.workers.trial import run_node
 from tests.runners.bench import Bench
 
 
@@ -47,7 +47,7 @@ def test_what_another_process_runs_is_left_alone(bench: Bench, monkeypatch: pyte
     node = bench.trial()
     state = bench.states[node.fingerprint]
     _take_over(state)
-    monkeypatch.setattr(runners.nodes, "run_trial", lambda *args: pytest.fail("it ran"))
+    monkeypatch.setattr(runners.workers.measure, "run_trial", lambda *args: pytest.fail("it ran"))
     before = _content(state.folder)
     assert run_node(Task(bench.root, node.fingerprint, device="cpu")) == "held"
     assert _content(state.folder) == before
@@ -62,8 +62,8 @@ def test_who_is_taken_over_stops_and_leaves_everything_to_the_new_owner(
         "a step": (Trainer, "_step"),
         "an epoch": (Trainer, "_validate"),
         "a checkpoint": (Trainer, "_save"),
-        "the weights": (runners.nodes, "save_tensors"),
-        "the test split": (runners.nodes, "_measure"),
+        "the weights": (runners.workers.measure, "save_tensors"),
+        "the test split": (runners.workers.measure, "_measure"),
     }[place]
     node = bench.trial()
     state = bench.states[node.fingerprint]
@@ -98,7 +98,7 @@ def test_a_failure_of_who_is_taken_over_is_none_of_the_new_owner(bench: Bench, m
         _take_over(state)
         raise ValueError("too late")
 
-    monkeypatch.setattr(runners.nodes, "run_trial", fails)
+    monkeypatch.setattr(runners.workers.measure, "run_trial", fails)
     assert run_node(Task(bench.root, node.fingerprint, device="cpu")) == "held"
     assert state.failure() is None
     assert "too late" in state.log_file.read_text()
@@ -119,11 +119,11 @@ def test_weights_that_are_there_are_only_measured_unless_they_are_torn(
     run_node(Task(bench.root, whole.fingerprint, device="cpu"))
     other = Bench(tmp_path / "other")
     state = other.states[other.trial().fingerprint]
-    honest = runners.nodes._measure
-    monkeypatch.setattr(runners.nodes, "_measure", lambda *arguments: 1 / 0)
+    honest = runners.workers.measure._measure
+    monkeypatch.setattr(runners.workers.measure, "_measure", lambda *arguments: 1 / 0)
     task = Task(other.root, state.fingerprint, device="cpu")
     assert run_node(task) == "failed"
-    monkeypatch.setattr(runners.nodes, "_measure", honest)
+    monkeypatch.setattr(runners.workers.measure, "_measure", honest)
     if torn:
         state.weights_file.write_bytes(state.weights_file.read_bytes()[:-100])
     steps = []
@@ -143,7 +143,7 @@ def test_a_failure_is_told_by_its_attempt_even_when_the_next_one_succeeds(
     node = bench.trial()
     state, task = bench.states[node.fingerprint], Task(bench.root, node.fingerprint, device="cpu")
     with monkeypatch.context() as patch:
-        patch.setattr(runners.nodes, "run_trial", lambda *arguments: 1 / 0)
+        patch.setattr(runners.workers.measure, "run_trial", lambda *arguments: 1 / 0)
         assert run_node(task) == "failed"
     assert run_node(task) == "finished"
     assert state.failure() is None

@@ -10,22 +10,22 @@ from typing import Any
 import pytest
 
 from ablations import vocabulary as names
-from ablations.factors import Factor
-from ablations.fingerprint import trial_fingerprint
-from ablations.optimisations import TuningPlan, make_tuning_plan
-from ablations.planning import Node, Plan, ProposedNode, Request, TrialNode, make_plan
+from ablations.planning.optimisation_plans import TuningPlan, make_tuning_plan
+from ablations.planning.plan import Node, Plan, ProposedNode, Request, TrialNode, make_plan
+from ablations.planning.tuned_values import read_tuned
+from ablations.planning.tuning_groups import slot_fingerprint
 from ablations.presets import get_preset
+from ablations.spec.factors import Factor
+from ablations.spec.fingerprint import trial_fingerprint
 from ablations.study import Study, Variant
-from ablations.tuned import read_tuned
-from ablations.tuning import slot_fingerprint
-from runners import proposals
 from runners.data.sources import MemorySource
+from runners.launching.tuning_results import read_results, write_tuned
 from runners.provenance import Commit
-from runners.state import NodeState, StateStore
-from runners.task import Task
-from runners.training import Trainer
-from runners.trial import run_node
-from runners.tuned import read_results, write_tuned
+from runners.state.nodes import NodeState, StateStore
+from runners.training.trainer import Trainer
+from runners.workers import proposals
+from runners.workers.task import Task
+from runners.workers.trial import run_node
 from tests.runners.bench import TINY, Bench
 
 RATE = {"train.learning_rate": Factor(low=0.001, high=0.1, log=True)}

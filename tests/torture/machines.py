@@ -17,7 +17,7 @@ import psutil
 from mlflow import MlflowClient
 
 from ablations import vocabulary as names
-from runners.state import NodeState, StateStore
+from runners.state.nodes import NodeState, StateStore
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 STUDY = """\

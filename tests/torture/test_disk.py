@@ -16,11 +16,11 @@ from safetensors.torch import load_file
 
 import run_ablation
 from ablations.errors import OutputError
-from runners.checkpoint import CheckpointStore
-from runners.files import write_json
-from runners.state import NodeState
-from runners.task import Task
-from runners.trial import run_node
+from runners.state.files import write_json
+from runners.state.nodes import NodeState
+from runners.training.checkpoint import CheckpointStore
+from runners.workers.task import Task
+from runners.workers.trial import run_node
 from tests.runners.bench import Bench
 
 _READ_ONLY, _REMOUNT = 1, 32

@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file
 
 from runners.provenance import Commit
-from runners.state import NodeState
-from runners.task import Task
+from runners.state.nodes import NodeState
 from runners.tracking import Tracker, prepare_store
+from runners.workers.task import Task
 from tests.runners.bench import Bench
 from tests.torture.victims import PLACES, Death, call, run_to_death, start
 

@@ -18,9 +18,9 @@ from mlflow import MlflowClient
 from safetensors.torch import load_file
 
 from ablations import vocabulary as names
-from runners.state import NodeState, StateStore
-from runners.task import Task
-from runners.trial import run_node
+from runners.state.nodes import NodeState, StateStore
+from runners.workers.task import Task
+from runners.workers.trial import run_node
 
 pytestmark = pytest.mark.torture
 

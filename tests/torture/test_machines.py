@@ -12,11 +12,11 @@ import pytest
 from mlflow import MlflowClient
 
 from ablations import vocabulary as names
-from runners.follower import Follower
 from runners.provenance import Commit
+from runners.sync.follower import Follower
+from runners.sync.jobs import Desk
 from runners.tracking import Tracker, prepare_store
-from runners.tracking.desk import Desk
-from runners.tracking.notes import unsynced
+from runners.tracking.sync_notes import unsynced
 from tests.runners.bench import Bench
 from tests.torture.clusters import local_ray
 from tests.torture.machines import (
@@ -154,7 +154,7 @@ def test_sixteen_writers_lose_nothing_and_write_nothing_twice(
     uri = request.getfixturevalue("server").uri if shared else f"sqlite:///{tmp_path}/mlflow.db"
     prepare_store(uri)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["mlflow", "runners.follower"])
+    context.set_forkserver_preload(["mlflow", "runners.sync.follower"])
     writers = [context.Process(target=_write, args=(uri, str(tmp_path / "w"), number)) for number in range(WRITERS)]
     for writer in writers:
         writer.start()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runners.tracking.notes import unsynced
+from runners.tracking.sync_notes import unsynced
 from tests.torture.machines import NODES, Machine, assert_complete, attempts_by_node, end, tracked, wait_for
 from tests.torture.servers import MlflowServer, Mode, door, mlflow_server
 

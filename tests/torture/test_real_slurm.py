@@ -17,10 +17,10 @@ pytest.importorskip("submitit", reason="submitit is not installed")
 
 from ablations.errors import OptionError
 from runners.dispatch import Completion, Dispatcher, DispatchSettings
-from runners.dispatch.slurm import Patience, SlurmDispatcher
-from runners.dispatch.slurm_options import SlurmOptions
-from runners.task import Task
-from runners.trial import run_node
+from runners.dispatch.slurm.dispatcher import Patience, SlurmDispatcher
+from runners.dispatch.slurm.options import SlurmOptions
+from runners.workers.task import Task
+from runners.workers.trial import run_node
 from tests.runners.bench import Bench
 from tests.runners.conformance import (
     FINE,

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.verdicts import SCENARIOS, false_stars
 from benchmarks.verdicts import coverage as coverage_of_tables
-from reports.statistics import estimate
+from reports.analysis.statistics import estimate
 from tests.reports.simulated import (
     Draw,
     coverage,

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from runners.task import Task
+from runners.workers.task import Task
 from tests.runners.bench import Bench
 from tests.runners.conformance import is_alive, wait_until
 
@@ -19,8 +19,8 @@ pytestmark = pytest.mark.torture
 
 _WORKER = """
 import sys
-from runners.task import Task
-from runners.trial import run_node
+from runners.workers.task import Task
+from runners.workers.trial import run_node
 run_node(Task.from_arguments(sys.argv[1:]))
 """
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runners.task import Task
+from runners.workers.task import Task
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["runners.nodes", "runners.data.transforms", "mlflow"])
+_CONTEXT.set_forkserver_preload(["runners.workers.measure", "runners.data.transforms", "mlflow"])
 _LONGEST = 120
 
 
@@ -35,10 +35,10 @@ class Death:
 
 
 def _places() -> dict[str, tuple[Any, str]]:
-    from runners import nodes
-    from runners.checkpoint import CheckpointStore
-    from runners.state import NodeState
-    from runners.training import Trainer
+    from runners.state.nodes import NodeState
+    from runners.training.checkpoint import CheckpointStore
+    from runners.training.trainer import Trainer
+    from runners.workers import measure
 
     return {
         "a step": (Trainer, "_step"),
@@ -49,7 +49,7 @@ def _places() -> dict[str, tuple[Any, str]]:
         "a renaming": (Path, "replace"),
         "a removal": (Path, "unlink"),
         "forgetting": (CheckpointStore, "forget_beyond"),
-        "the test split": (nodes, "_measure"),
+        "the test split": (measure, "_measure"),
         "the result": (NodeState, "finish"),
     }
 
@@ -83,11 +83,11 @@ def run_to_death(task: Task, death: Death, epoch_seconds: float = 0.0) -> None:
     """
     import torch
 
-    import runners.training
-    from runners.trial import run_node
+    import runners.training.trainer
+    from runners.workers.trial import run_node
 
     torch.set_num_threads(1)
-    runners.training._EPOCH_SECONDS = epoch_seconds
+    runners.training.trainer._EPOCH_SECONDS = epoch_seconds
     if death.place:
         _arm(*_places()[death.place], death)
     run_node(task)

@@ -8,16 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ablations.planning import Cell, Plan, Request, make_plan
+from ablations.planning.plan import Cell, Plan, Request, make_plan
 from ablations.presets import get_preset
 from ablations.registry import get_study
-from runners.failures import FailurePolicy
-from runners.history import History
-from runners.leases import Lease
-from runners.machine import Process
+from runners.processes import Process
 from runners.provenance import Commit
-from runners.state import NodeState, StateStore
-from runners.tracking.notes import Source, add_origin
+from runners.state.attempts import Lease
+from runners.state.failures import FailurePolicy
+from runners.state.launches import History
+from runners.state.nodes import NodeState, StateStore
+from runners.tracking.sync_notes import Source, add_origin
 
 STUDY = """\
 name: tiny

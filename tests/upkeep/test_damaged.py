@@ -16,11 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ablations.errors import OutputError
-from runners.damages import damages_of, set_common_aside, set_node_aside
-from runners.experience import Experience
-from runners.redo import remember_run
-from runners.state import NodeState, StateStore
-from runners.stored import Damage, set_aside
+from runners.estimates.measurements import Experience
+from runners.launching.rerun import remember_run
+from runners.state.nodes import NodeState, StateStore
+from runners.state.schemas import Damage, set_aside
+from runners.upkeep.damages import damages_of, set_common_aside, set_node_aside
 from tests.upkeep.made_up import Folder, Invoke
 
 DEEP = b"[" * 100_000 + b"]" * 100_000
@@ -333,7 +333,7 @@ def test_files_beside_a_result_say_whose_they_are(used: Folder, name: str) -> No
 
 def test_every_node_of_a_plan_hashes_to_what_it_is_called(tmp_path: Path) -> None:
     """Otherwise no result would count: what makes a fingerprint must be in the description, or the check know of it."""
-    from ablations.planning import Request, make_plan
+    from ablations.planning.plan import Request, make_plan
     from ablations.presets import get_preset
     from ablations.registry import available_studies, get_study
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from ablations.fingerprint import SHORT
-from ablations.spec import SPEC_VERSION
-from runners import provenance, stored
-from runners.machine import Process
+from ablations.spec.fingerprint import SHORT
+from ablations.spec.parts import SPEC_VERSION
+from runners import provenance
+from runners.processes import Process
+from runners.state import schemas
 from tests.upkeep.made_up import STUDY, Folder, Invoke
 
 
@@ -105,10 +106,10 @@ def test_explain_tells_that_data_or_code_have_changed(
     before = folder.plan()
     folder.launch(before)
     folder.finish(before, "wide")
-    for module in ("ablations.fingerprint", "runners.state", "runners.history"):
+    for module in ("ablations.spec.fingerprint", "runners.state.nodes", "runners.state.launches"):
         monkeypatch.setattr(f"{module}.SPEC_VERSION", 99)
     # No digest is made up that such a description would have.
-    monkeypatch.setattr("runners.state._fits", lambda described: True)
+    monkeypatch.setattr("runners.state.nodes._fits", lambda described: True)
     path = folder.state(before, "wide").folder / "node.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "spec_version": 4, "data_digest": "0ld" * 10}))
     said = invoke("explain", "tiny.yaml/wide", "--preset", "smoke")[1]
@@ -127,7 +128,7 @@ def test_explain_finds_the_nearest_result_of_a_folder_without_history(
         told = json.loads(path.read_text())
         del told["spec_version"]
         path.write_text(json.dumps(told))
-    monkeypatch.setattr("runners.state.SPEC_VERSION", 99)
+    monkeypatch.setattr("runners.state.nodes.SPEC_VERSION", 99)
     code, said = invoke("explain", "tiny.yaml/wide", "--preset", "smoke")
     assert code == 0
     assert "seed 0: stale" in said
@@ -190,9 +191,9 @@ def test_explaining_takes_no_more_looks_per_cell_where_there_are_more(
 ) -> None:
     """Of stale cells: a look at each earlier result for each cell would be 36 times as many for six times the cells."""
     looks = Counter[str]()
-    read, commit = stored.Kind.read, provenance.project_commit
+    read, commit = schemas.Kind.read, provenance.project_commit
 
-    def counted(kind: stored.Kind[Any], path: Path) -> Any:
+    def counted(kind: schemas.Kind[Any], path: Path) -> Any:
         looks[path.name] += 1
         return read(kind, path)
 
@@ -200,7 +201,7 @@ def test_explaining_takes_no_more_looks_per_cell_where_there_are_more(
         looks["commit"] += 1
         return commit()
 
-    monkeypatch.setattr(stored.Kind, "read", counted)
+    monkeypatch.setattr(schemas.Kind, "read", counted)
     monkeypatch.setattr(provenance, "project_commit", asked)
     counts = []
     for seeds in (3, 18):

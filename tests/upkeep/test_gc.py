@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from runners.redo import begin_anew
+from runners.launching.rerun import begin_anew
 from tests.upkeep.made_up import ELSEWHERE, STUDY, Folder, Invoke
 
 
@@ -161,7 +161,7 @@ def test_gc_where_nothing_was_run_says_so(invoke: Invoke) -> None:
 
 
 def _set_clock(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    monkeypatch.setattr("runners.history.time.time", lambda: seconds)
+    monkeypatch.setattr("runners.state.launches.time.time", lambda: seconds)
 
 
 @pytest.mark.parametrize("clocks", [(2e9, 1e9, 0.0), (1e9, 1e9, 1e9), (1e9, 0.0, 2e9), (0.0, 1e9, 2e9)])
@@ -242,6 +242,6 @@ def test_a_file_being_written_is_not_torn_because_the_clock_here_is_ahead_of_the
     young = folder.state(plan, "calm").folder / ".tracking.json.0123456789ab.tmp"
     young.write_bytes(b"")
     now = time.time()
-    monkeypatch.setattr("runners.garbage.time.time", lambda: now + 86400)
+    monkeypatch.setattr("runners.upkeep.garbage.time.time", lambda: now + 86400)
     assert invoke("gc", "--yes")[0] == 0
     assert young.exists()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from runners.history import History
+from runners.state.launches import History
 from tests.upkeep.made_up import STUDY, Folder, Invoke
 
 ALL_DONE = "tiny at preset smoke · no launch goes on\ntiny: 2 of 2 trainings done, 1 of 1 evaluations done\n"

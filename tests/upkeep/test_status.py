@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-import runners.status_commands
-from runners.history import LaunchRecord
+import runners.cli.status
+from runners.state.launches import LaunchRecord
 from tests.test_cli import HEAVY, start
 from tests.upkeep.made_up import DEAD, ELSEWHERE, Folder, Invoke
 
@@ -147,7 +147,7 @@ def test_status_watches_until_ctrl_c(folder: Folder, invoke: Invoke, monkeypatch
             raise KeyboardInterrupt
         folder.finish(plan, "wide")
 
-    monkeypatch.setattr(runners.status_commands.time, "sleep", pause)
+    monkeypatch.setattr(runners.cli.status.time, "sleep", pause)
     code, said = invoke("status", "--watch")
     assert code == 0
     assert [line.split(" trainings")[0] for line in said.splitlines() if "trainings done" in line] == [
@@ -164,10 +164,8 @@ def test_status_on_a_terminal_is_a_table(folder: Folder, invoke: Invoke, monkeyp
     def stop(seconds: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runners.status_commands.time, "sleep", stop)
-    monkeypatch.setattr(
-        runners.status_commands, "console", lambda: Console(file=sys.stdout, force_terminal=True, width=150)
-    )
+    monkeypatch.setattr(runners.cli.status.time, "sleep", stop)
+    monkeypatch.setattr(runners.cli.status, "console", lambda: Console(file=sys.stdout, force_terminal=True, width=150))
     for arguments in (["status"], ["status", "--watch"]):
         code, said = invoke(*arguments)
         assert code == 1

@@ -10,8 +10,8 @@ import pytest
 
 import run_ablation
 from ablations.invocation import suggested_command
+from ablations.planning.request import Request, who_set
 from ablations.presets import SMOKE
-from ablations.request import Request, who_set
 from tests.upkeep.made_up import STUDY, Folder, Invoke
 
 _SUGGESTED = re.compile(r"python run_ablation\.py (?:[^\n&])+")

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ablations.datasets import get_dataset_facts
+from ablations.datasets.registry import get_dataset_facts
 from ablations.errors import AblationError
-from runners.data.fashion_mnist import DEBIAN_FOLDER, TEST_FILES, TRAIN_FILES, read_pair
 from runners.data.hashing import Int64Array, balanced_choice
+from runners.data.readers.fashion_mnist import DEBIAN_FOLDER, TEST_FILES, TRAIN_FILES, read_pair
+from runners.data.readers.strip import StripSplit, encode_strip
 from runners.data.splits import Split
-from runners.data.strip import StripSplit, encode_strip
 from runners.seeding import derive_key
 
 SEED = 2020  # the year of the paper; any number would do, as long as it stays

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from runners.data.cifar import CifarFiles
+from runners.data.readers.cifar import CifarFiles
 
 
 def python2_pickle(value: Any) -> bytes:

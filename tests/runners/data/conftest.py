@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from ablations import datasets
-from ablations.datasets import DatasetFacts
+from ablations.datasets import registry as datasets
+from ablations.datasets.registry import DatasetFacts
 from runners.data import Dataset, Split, make_dataset, registry
 
 FactsMaker = Callable[..., DatasetFacts]

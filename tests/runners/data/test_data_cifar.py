@@ -15,11 +15,12 @@ import pytest
 import torch
 from torchvision import datasets as torchvision_datasets
 
-from ablations import datasets
-from ablations.datasets import get_dataset_facts
+from ablations.datasets import registry
+from ablations.datasets.registry import get_dataset_facts
 from ablations.errors import DatasetError
-from runners.data import cifar, load_dataset
-from runners.data.cifar import FILES, read_batch
+from runners.data import load_dataset
+from runners.data.readers import cifar
+from runners.data.readers.cifar import FILES, read_batch
 from tests.runners.data.cifar_files import batch, python2_pickle, write_cifar
 
 Writer = Callable[[str], Path]
@@ -32,7 +33,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Writer:
     def make(name: str) -> Path:
         facts = get_dataset_facts(name)
         counts = {"train_images": 300, "validation_images": 100, "test_images": 200}
-        monkeypatch.setitem(datasets.DATASETS, name, dataclasses.replace(facts, digest=None, **counts))
+        monkeypatch.setitem(registry.DATASETS, name, dataclasses.replace(facts, digest=None, **counts))
         written = write_cifar(tmp_path / "files", FILES[name], (400, 200), facts.num_classes)
         monkeypatch.setitem(FILES, name, written)
         return tmp_path / "files"

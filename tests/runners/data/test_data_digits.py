@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 
 from ablations.errors import DatasetError
 from runners.data import load_dataset
-from runners.data.digits import to_images
+from runners.data.readers.digits import to_images
 
 
 def test_the_splits_are_scikit_learns_images_each_once() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ablations.datasets import DatasetFacts, available_datasets, get_dataset_facts, register_dataset
+from ablations.datasets.registry import DatasetFacts, available_datasets, get_dataset_facts, register_dataset
 from ablations.errors import DatasetError, UnknownNameError
 
 

@@ -12,8 +12,9 @@ import pytest
 import torchvision
 
 from ablations.errors import DatasetError
-from runners.data import fashion_mnist, load_dataset
-from runners.data.idx import IdxFile
+from runners.data import load_dataset
+from runners.data.readers import fashion_mnist
+from runners.data.readers.idx import IdxFile
 
 DEBIAN_FOLDER = fashion_mnist.DEBIAN_FOLDER
 FILES = (*fashion_mnist.TRAIN_FILES, *fashion_mnist.TEST_FILES)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from ablations.errors import DatasetError
-from runners.data.idx import IdxFile, read_idx
+from runners.data.readers.idx import IdxFile, read_idx
 
 VALUES = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
 CONTENT = struct.pack(">IIII", 0x0803, 2, 3, 4) + VALUES.tobytes()

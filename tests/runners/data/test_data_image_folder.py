@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from ablations.datasets import DatasetFacts
+from ablations.datasets.registry import DatasetFacts
 from ablations.errors import DatasetError, SpecError
 from runners.data import Augmentation, Batch, BatchSettings, Normalization, SplitSizes, open_batches
-from runners.data.image_folder import FolderSource
+from runners.data.readers.image_folder import FolderSource
 
 CROPPED = Augmentation(resized_crop=True, flip=True)
 SETTINGS = BatchSettings(batch_size=4, evaluation_batch_size=4, seed=1, augmentation=CROPPED)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runners.data.safe_pickle import UnsafePickleError, read_plain_pickle
+from runners.data.readers.safe_pickle import UnsafePickleError, read_plain_pickle
 from tests.runners.data.cifar_files import batch, python2_pickle
 
 BATCH = batch(7, 10)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ablations.datasets import DatasetFacts, register_dataset
+from ablations.datasets.registry import DatasetFacts, register_dataset
 from ablations.errors import DatasetError, SpecError, UnknownNameError
 from runners.data import (
     Augmentation,

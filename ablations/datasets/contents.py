@@ -1,0 +1,259 @@
+"""Reads image files once: what each holds (SHA-256) and whether it can be decoded; later only looks whether it changed.
+
+What was read is remembered outside the data folder, in the user's cache folder, by size, times and inode of each file.
+A memory that is lost, damaged or cannot be written costs a reading and nothing else. Legend: N files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import sys
+import tempfile
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ablations.datasets.folders import printable
+
+FORMAT = "dyconv-ablations picture contents 1"
+"""Of a memory. Raised when other files count as decodable, so that what was remembered is read again."""
+
+UNSETTLED_NS = 2_000_000_000
+"""A file that changed so shortly before it was read may change again without its times showing it: file systems keep
+times in steps of up to 2 s. It is read again the next time, as git does with what it calls racily clean files."""
+
+_BATCH = 512
+_SAVE_EVERY = 100_000
+_QUIET_SECONDS = 3.0
+_TELL_SECONDS = 15.0
+_ATTEMPTS = 3
+
+Stamp = tuple[int, int, int, int]
+"""Size in bytes, mtime and ctime in ns, inode. No program can set ctime, as `cp -p` sets mtime."""
+
+Clock = Callable[[], int]
+"""Returns the time in ns since the epoch."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """What one file holds.
+
+    Attributes:
+        sha256: SHA-256 of its bytes, hexadecimal; empty if it could not be read.
+        fault: A clause that says why it is no picture that can be used, or empty.
+    """
+
+    sha256: str
+    fault: str = ""
+
+
+@dataclass
+class Memory:
+    """What is remembered of the files below one folder.
+
+    Attributes:
+        paths: The files that may keep it; the first that can be read or written does.
+        entries: Path below the folder → stamp and SHA-256, of files that can be decoded: those that cannot are few, and
+            another version of Pillow may know better.
+    """
+
+    paths: tuple[Path, ...]
+    entries: dict[str, tuple[Stamp, str]] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, paths: tuple[Path, ...]) -> Memory:
+        """Read a memory; one that is missing, damaged or of another version is empty."""
+        for path in paths:
+            try:
+                head, _, body = path.read_bytes().partition(b"\n")
+                if _is_private(path.parent) and head.decode() == _head(body):
+                    return cls(paths, {name: (_stamp(row[:4]), str(row[4])) for name, row in json.loads(body).items()})
+            except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+                continue
+        return cls(paths)
+
+    def save(self) -> None:
+        """Write the memory whole or not at all; of several processes, the last one's stays."""
+        body = json.dumps({name: [*stamp, sha256] for name, (stamp, sha256) in self.entries.items()}).encode("ascii")
+        content = _head(body).encode() + b"\n" + body
+        # Where nothing can be written, the files are read again the next time.
+        any(_write(path, content) for path in self.paths)
+
+
+def _write(path: Path, content: bytes) -> bool:
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not _is_private(path.parent):
+            return False
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink()
+        return False
+    return True
+
+
+def read_contents(
+    root: Path, paths: Sequence[str], folders: Sequence[Path], *, clock: Clock = time.time_ns
+) -> dict[str, Content]:
+    """Return what each of the files below a folder holds; those that have not changed are not read again.
+
+    Args:
+        root: The folder.
+        paths: (N,) paths below it, with forward slashes.
+        folders: Where it may be remembered, such as `memory_folders`; the first that can be written is used.
+        clock: The time.
+    """
+    memory = Memory.load(tuple(folder / f"{_name_of(root)}.json" for folder in folders))
+    # Decoders and hashes let go of the interpreter, and network file systems answer many requests at once.
+    with ThreadPoolExecutor(min(32, 4 + (os.cpu_count() or 1))) as pool:
+        remembered = _unchanged(root, paths, memory, pool) if memory.entries else {}
+        unread = [path for path in paths if path not in remembered]
+        if unread:
+            kept = Memory(memory.paths, {path: memory.entries[path] for path in remembered})
+            remembered |= _read_all(root, unread, kept, pool, clock)
+    return {path: remembered[path] for path in paths}
+
+
+def _unchanged(root: Path, paths: Sequence[str], memory: Memory, pool: ThreadPoolExecutor) -> dict[str, Content]:
+    """Return what is remembered of the files whose stamps are still those that they had."""
+
+    def look(batch: Sequence[str]) -> dict[str, Content]:
+        found = {}
+        for path in batch:
+            stamp, sha256 = memory.entries.get(path, (None, ""))
+            if stamp is not None and stamp == stamp_of(f"{root}/{path}"):
+                found[path] = Content(sha256)
+        return found
+
+    unchanged: dict[str, Content] = {}
+    for found in pool.map(look, _batches(paths)):
+        unchanged |= found
+    return unchanged
+
+
+def _read_all(
+    root: Path, paths: list[str], memory: Memory, pool: ThreadPoolExecutor, clock: Clock
+) -> dict[str, Content]:
+    """Read files and remember them, also if it is interrupted."""
+    progress = _Progress(root, len(paths))
+    contents: dict[str, Content] = {}
+    unsaved = 0
+    try:
+        # Pillow warns of odd notes in files that it can decode. Filters are the process's, so not in each thread.
+        with warnings.catch_warnings(action="ignore"):
+            for batch in _batches(paths):
+                results = pool.map(lambda path: _read(f"{root}/{path}", clock), batch)
+                for path, (stamp, content) in zip(batch, results, strict=True):
+                    contents[path] = content
+                    if stamp is not None:
+                        memory.entries[path] = (stamp, content.sha256)
+                        unsaved += 1
+                progress.tell(len(contents))
+                if unsaved >= _SAVE_EVERY:
+                    memory.save()
+                    unsaved = 0
+    finally:
+        if unsaved:
+            memory.save()
+    return contents
+
+
+def _batches(paths: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(paths), _BATCH):
+        yield paths[start : start + _BATCH]
+
+
+def _read(path: str, clock: Clock) -> tuple[Stamp | None, Content]:
+    """Return what a file holds, and its stamp if that is enough to know it again."""
+    # Pillow takes a tenth of a second to import, which nobody pays whose files have not changed.
+    from ablations.datasets.pictures import PictureError, check_picture
+
+    try:
+        for _ in range(_ATTEMPTS):
+            started, before = clock(), stamp_of(path)
+            content = Path(path).read_bytes()
+            if before is not None and before == stamp_of(path):
+                break
+        else:
+            return None, Content("", "changes while it is read")
+    except OSError as error:
+        return None, Content("", f"cannot be read: {error.strerror or error}")
+    sha256 = hashlib.sha256(content).hexdigest()
+    try:
+        check_picture(content)
+    except PictureError as error:
+        return None, Content(sha256, str(error))
+    settled = max(before[1], before[2]) < started - UNSETTLED_NS
+    return before if settled else None, Content(sha256)
+
+
+def stamp_of(path: str) -> Stamp | None:
+    """Return what tells whether a file has changed, or `None` if it is no file that can be looked at."""
+    try:
+        about = os.stat(path)
+    except OSError:
+        return None
+    if not stat.S_ISREG(about.st_mode):
+        return None
+    return about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino
+
+
+def memory_folders(environment: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
+    """Return where is remembered what files hold: the user's cache folder, or else one in the temporary folder.
+
+    The data folder may be read-only or shared, and the runs folder is not known where data are looked at.
+    """
+    home = environment.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    user = str(os.getuid()) if hasattr(os, "getuid") else "user"
+    return Path(home) / "dyconv-ablations", Path(tempfile.gettempdir()) / f"dyconv-ablations-{user}"
+
+
+def _is_private(folder: Path) -> bool:
+    """Whether nobody else can write into a folder: what is remembered there decides what counts as measured."""
+    about = folder.stat()
+    return not hasattr(os, "getuid") or (about.st_uid == os.getuid() and not about.st_mode & 0o022)
+
+
+def _name_of(root: Path) -> str:
+    return hashlib.sha256(os.path.realpath(root).encode(errors="surrogateescape")).hexdigest()[:32]
+
+
+def _head(body: bytes) -> str:
+    return f"{FORMAT} {hashlib.sha256(body).hexdigest()}"
+
+
+def _stamp(values: Sequence[int]) -> Stamp:
+    size, mtime, ctime, inode = values
+    return size, mtime, ctime, inode
+
+
+class _Progress:
+    """Says on stderr how far a long reading is; a short one says nothing."""
+
+    def __init__(self, root: Path, total: int) -> None:
+        self._root, self._total = root, total
+        self._next = time.monotonic() + _QUIET_SECONDS
+
+    def tell(self, done: int) -> None:
+        now = time.monotonic()
+        if now < self._next or done >= self._total:
+            return
+        self._next = now + _TELL_SECONDS
+        with suppress(OSError, ValueError):
+            sys.stderr.write(
+                f"reading the {self._total:,} image files of {printable(str(self._root))} that are new or have "
+                f"changed, once: {done / self._total:.0%}\n"
+            )
+            sys.stderr.flush()

@@ -1,0 +1,82 @@
+"""Reads a data set in folders before anything is trained: its files, and the digest of what they hold.
+
+Every file is read and decoded once, see `ablations.datasets.contents`; what cannot be decoded is an error that names
+all of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ablations.datasets.contents import Content, memory_folders, read_contents
+from ablations.datasets.folders import Listing, printable
+from ablations.errors import DatasetError
+
+READING = "pictures 1"
+"""Part of every digest: raised when the same file is decoded to other pixels (`ablations.datasets.pictures`)."""
+
+_MOST_NAMED = 20
+
+
+@dataclass(frozen=True)
+class FolderContent:
+    """A data set in folders, read.
+
+    Attributes:
+        listing: Its files.
+        digest: SHA-256 of every file's path, content and class, and of the way pictures are decoded.
+        repeated: Files of the test split that are among the others too, to the last byte.
+    """
+
+    listing: Listing
+    digest: str
+    repeated: int = 0
+
+
+def read_folder(name: str, listing: Listing) -> FolderContent:
+    """Read the files of a data set.
+
+    Args:
+        name: The data set's name, for messages.
+        listing: Its files.
+
+    Raises:
+        DatasetError: Files cannot be read or decoded; the message names them, up to a number.
+    """
+    root = listing.train.root
+    paths = [path for files in listing.splits() for path in files.paths]
+    contents = read_contents(root, paths, memory_folders())
+    _check_faults(name, root, contents)
+    seen = {contents[path].sha256 for files in listing.splits()[:-1] for path in files.paths}
+    repeated = sum(contents[path].sha256 in seen for path in listing.test.paths)
+    return FolderContent(listing, digest_of(listing, contents), repeated)
+
+
+def digest_of(listing: Listing, contents: Mapping[str, Content]) -> str:
+    """Return the SHA-256 that names a data set, wherever it lies: of each file's path in it, bytes and class."""
+    entries = []
+    for files in listing.splits():
+        for path, label in zip(files.paths, files.labels, strict=True):
+            entries.append(f"{path}\0{contents[path].sha256}\0{files.class_names[label]}\n")
+    total = hashlib.sha256(f"{READING}\n".encode())
+    for entry in sorted(entries):
+        total.update(entry.encode(errors="surrogateescape"))
+    return total.hexdigest()
+
+
+def _check_faults(name: str, root: Path, contents: Mapping[str, Content]) -> None:
+    faults = [(path, content.fault) for path, content in contents.items() if content.fault]
+    if not faults:
+        return
+    # Names may hold line breaks, escape sequences, and bytes that no terminal shows.
+    lines = [f"  {printable(path)} {fault}" for path, fault in faults[:_MOST_NAMED]]
+    if len(faults) > _MOST_NAMED:
+        lines.append(f"  … and {len(faults) - _MOST_NAMED:,} more")
+    raise DatasetError(
+        f"data set {name!r}: {len(faults):,} of {len(contents):,} image files in {root} cannot be used:\n"
+        + "\n".join(lines)
+        + "\nRemove them or fetch them again. Nothing has been trained on this data set."
+    )

@@ -1,0 +1,365 @@
+"""Lists the image files of a data set that lies in folders, one function per layout, and counts what it leaves out.
+
+Only names are read here. What the files hold is read by `ablations.datasets.folder_contents`, decoding for batches is
+in `runners.data.readers.image_folder`. No torch here. Legend: N files.
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from ablations.errors import DatasetError
+
+EXTENSIONS = (
+    ".apng",
+    ".bmp",
+    ".dib",
+    ".gif",
+    ".jfif",
+    ".jpe",
+    ".jpeg",
+    ".jpg",
+    ".pbm",
+    ".pgm",
+    ".png",
+    ".pnm",
+    ".ppm",
+    ".tga",
+    ".tif",
+    ".tiff",
+    ".webp",
+)
+"""Names of image files end like this, in small or capital letters: what torchvision takes, and what else is common."""
+
+SYSTEM_NAMES = frozenset(
+    (
+        "__macosx",
+        "__pycache__",
+        "@eadir",
+        "@tmp",
+        "#recycle",
+        "#snapshot",
+        "$recycle.bin",
+        "system volume information",
+        "lost+found",
+        "thumbs.db",
+        "ehthumbs.db",
+        "desktop.ini",
+        "icon\r",
+    )
+)
+"""Files and folders that systems leave behind, in small letters, beside all whose names begin with a dot."""
+
+TENTH = 10
+"""Without a validation folder or an agreed number, one in ten training images becomes the validation split."""
+
+_MOST_KINDS = 5
+
+
+@dataclass(frozen=True)
+class FileList:
+    """Image files of one split.
+
+    Attributes:
+        root: The data set's folder.
+        paths: (N,) paths below `root`, with forward slashes, sorted within each class.
+        labels: (N,) class of each file.
+        class_names: Names of the classes, sorted; a label is a position in it.
+    """
+
+    root: Path
+    paths: tuple[str, ...]
+    labels: tuple[int, ...]
+    class_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def take(self, index: Iterable[int]) -> FileList:
+        """Returns the files at the positions `index`, in that order."""
+        chosen = list(index)
+        return FileList(
+            self.root,
+            tuple(self.paths[i] for i in chosen),
+            tuple(self.labels[i] for i in chosen),
+            self.class_names,
+        )
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files of a data set as its folders give them.
+
+    Attributes:
+        train: Training files; the validation split is still among them if there is no folder for it.
+        validation: Validation files, or None if they have to be split off `train`.
+        test: Test files.
+        left_out: What lies there and is not used: a kind, such as `.txt`, → how many there are.
+    """
+
+    train: FileList
+    validation: FileList | None
+    test: FileList
+    left_out: Counter[str] = field(default_factory=Counter)
+
+    def splits(self) -> tuple[FileList, ...]:
+        """Return the file lists there are: of training, validation and test."""
+        return (self.train, self.test) if self.validation is None else (self.train, self.validation, self.test)
+
+    def validation_images(self, agreed: int | None) -> int:
+        """Returns the size of the validation split: of its folder, or as agreed, or a tenth of the training files.
+
+        Raises:
+            DatasetError: No file would be left to train on.
+        """
+        if self.validation is not None:
+            return len(self.validation)
+        count = agreed or max(1, round(len(self.train) / TENTH))
+        check_validation_share(self.train, count)
+        return count
+
+
+def left_out_words(left_out: Counter[str]) -> str:
+    """Return what was left out, for people: `left out: 3 × .txt, 1 × hidden or system file`; empty if nothing was."""
+    kinds = sorted(left_out.items(), key=lambda item: (-item[1], item[0]))
+    words = [f"{count:,} × {kind}" for kind, count in kinds[:_MOST_KINDS]]
+    if len(kinds) > _MOST_KINDS:
+        words.append(f"{sum(count for _, count in kinds[_MOST_KINDS:]):,} × other kinds")
+    return f"left out: {', '.join(words)}" if words else ""
+
+
+def printable(text: str) -> str:
+    """Return a file's name as a terminal can show it: line breaks, control characters and stray bytes escaped."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+def check_validation_share(pool: FileList, count: int) -> None:
+    """Raises `DatasetError` if splitting `count` files off the training files leaves none to train on."""
+    if count >= len(pool):
+        raise DatasetError(
+            f"{pool.root / 'train'} holds {len(pool)} images; {count} of them are to be the validation split, so "
+            "more are needed"
+        )
+
+
+def list_train_val(root: Path, name: str, num_classes: int | None) -> Listing:
+    """Lists `train/<class>/*` and `val/<class>/*`; `val` is the test split, as for ImageNet.
+
+    Args:
+        root: The data set's folder.
+        name: The data set's name, for messages.
+        num_classes: How many classes there must be, or None for any number.
+
+    Raises:
+        DatasetError: A folder is missing or unreadable, a class is empty, or the classes are not those expected.
+    """
+    layout = "train/<class>/ and val/<class>/"
+    left_out: Counter[str] = Counter()
+    train, test = (_list_split(root, part, name, layout, num_classes, left_out) for part in ("train", "val"))
+    _check_same_classes(train, test)
+    return Listing(train, None, test, left_out)
+
+
+def list_image_folder(root: Path, name: str, num_classes: int | None) -> Listing:
+    """Lists `train/<class>/*`, and `val/<class>/*` and `test/<class>/*` where they are.
+
+    Without `test` the folder `val` is the test split, as for ImageNet, and the validation split comes from the
+    training files; it does too where there is `test` but no `val`.
+
+    Args:
+        root: The data set's folder.
+        name: The data set's name, for messages.
+        num_classes: How many classes there must be, or None for any number.
+
+    Raises:
+        DatasetError: There is neither `test` nor `val`; a folder is unreadable, a class is empty, or classes differ.
+    """
+    layout = "train/<class>/ and test/<class>/ (or val/<class>/)"
+    left_out: Counter[str] = Counter()
+    train = _list_split(root, "train", name, layout, num_classes, left_out)
+    parts = [part for part in ("val", "test") if (root / part).is_dir()]
+    if not parts:
+        raise DatasetError(
+            f"data set {name!r}: {root} has neither test nor val beside train, so there is nothing to measure on. "
+            "Move images of every class, a tenth of them for example, from train/<class>/ to test/<class>/"
+        )
+    others = [_list_split(root, part, name, layout, num_classes, left_out) for part in parts]
+    for other in others:
+        _check_same_classes(train, other)
+    return Listing(train, others[0] if len(others) == 2 else None, others[-1], left_out)
+
+
+def list_tiny_imagenet(root: Path, name: str, num_classes: int | None) -> Listing:
+    """Lists Tiny ImageNet as it is unpacked; its official validation set is the test split.
+
+    `root` holds `wnids.txt`, `train/<wnid>/images/*` and `val/images/*` with `val/val_annotations.txt`, or holds the
+    folder `tiny-imagenet-200` that does.
+
+    Args:
+        root: The data set's folder.
+        name: The data set's name, for messages.
+        num_classes: How many classes there must be, or None for any number.
+
+    Raises:
+        DatasetError: A file or folder is missing or unreadable, or an image has no class or an unknown one.
+    """
+    left_out: Counter[str] = Counter()
+    inner = root / "tiny-imagenet-200"
+    root = inner if inner.is_dir() else root
+    try:
+        classes = tuple(sorted(set((root / "wnids.txt").read_text(encoding="utf-8", errors="replace").split())))
+        by_class = [_list_images(root, f"train/{wnid}/images", left_out) for wnid in classes]
+        images = _list_images(root, "val/images", left_out)
+        notes = (root / "val" / "val_annotations.txt").read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        layout = "wnids.txt, train/<wnid>/images/, val/images/ and val/val_annotations.txt, as its archive has them"
+        raise _unreadable(name, error, layout) from error
+    if num_classes not in (None, len(classes)):
+        raise DatasetError(f"{root / 'wnids.txt'} names {len(classes)} classes, expected {num_classes}")
+    folders = [f"train/{wnid}/images" for wnid in classes]
+    train = _file_list(root, classes, list(zip(folders, by_class, strict=True)), left_out)
+    return Listing(train, None, _annotated(root, classes, images, notes), left_out)
+
+
+def _annotated(root: Path, classes: tuple[str, ...], images: list[str], notes: str) -> FileList:
+    place, numbers = root / "val" / "val_annotations.txt", {wnid: label for label, wnid in enumerate(classes)}
+    wnids = {columns[0]: columns[1] for columns in (line.split("\t") for line in notes.splitlines()) if columns[1:]}
+    names = [path.removeprefix("val/images/") for path in images]
+    unknown = [name for name in names if wnids.get(name) not in numbers]
+    if unknown:
+        raise DatasetError(
+            f"{place} gives {unknown[0]!r} the class {wnids.get(unknown[0])!r}, which is not in wnids.txt; "
+            f"{len(unknown)} of {len(images)} images have no known class. Unpack the archive again"
+        )
+    if not images:
+        raise DatasetError(f"{root / 'val' / 'images'} has no image file ({', '.join(EXTENSIONS)})")
+    return FileList(root, tuple(images), tuple(numbers[wnids[name]] for name in names), classes)
+
+
+def _list_split(
+    root: Path, part: str, name: str, layout: str, num_classes: int | None, left_out: Counter[str]
+) -> FileList:
+    folder = root / part
+    try:
+        classes = _class_folders(folder, left_out)
+        by_class = [_list_images(root, f"{part}/{class_name}", left_out) for class_name in classes]
+    except OSError as error:
+        raise _unreadable(name, error, f"{layout} of image files") from error
+    _check_class_names(folder, classes)
+    if num_classes not in (None, len(classes)):
+        raise DatasetError(f"{folder} has {len(classes)} class folders, expected {num_classes}")
+    if not classes:
+        raise DatasetError(f"{folder} has no class folder; data set {name!r} needs {layout} of image files")
+    folders = [f"{part}/{class_name}" for class_name in classes]
+    return _file_list(root, tuple(classes), list(zip(folders, by_class, strict=True)), left_out)
+
+
+def _class_folders(folder: Path, left_out: Counter[str]) -> list[str]:
+    """Return the names of the class folders, sorted, and count what lies beside them."""
+    classes = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            kind = _system_kind(entry)
+            if kind:
+                left_out[kind] += 1
+            elif entry.is_dir():
+                classes.append(entry.name)
+            elif _is_image(entry.name):
+                left_out["image in no class folder"] += 1
+            else:
+                left_out[_extension(entry.name)] += 1
+    return sorted(classes)
+
+
+def _check_class_names(folder: Path, classes: list[str]) -> None:
+    for class_name in classes:
+        # Surrogates stand for bytes that are no UTF-8, which no table or tracking store could take.
+        if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in class_name):
+            raise DatasetError(
+                f"the class folder {printable(class_name)} in {folder} has control characters, or bytes that are no "
+                "UTF-8, in its name, which reports print. Rename it"
+            )
+
+
+def _file_list(
+    root: Path, classes: tuple[str, ...], folders: list[tuple[str, list[str]]], left_out: Counter[str]
+) -> FileList:
+    empty = [folder for folder, files in folders if not files]
+    if empty:
+        unused = left_out_words(left_out)
+        raise DatasetError(
+            f"{root / empty[0]} has no image file ({', '.join(EXTENSIONS)}); {len(empty)} class folders of "
+            f"{len(classes)} are empty" + (f" ({unused})" if unused else "")
+        )
+    paths = tuple(path for _, files in folders for path in files)
+    labels = tuple(label for label, (_, files) in enumerate(folders) for _ in files)
+    return FileList(root, paths, labels, classes)
+
+
+def _list_images(root: Path, folder: str, left_out: Counter[str]) -> list[str]:
+    """Return the image files below a folder, however deep, as paths below `root`, sorted; count what is left out.
+
+    Raises:
+        OSError: A folder cannot be read.
+    """
+    return sorted(_walk(root, folder, left_out, frozenset()))
+
+
+def _walk(root: Path, folder: str, left_out: Counter[str], above: frozenset[tuple[int, int]]) -> Iterator[str]:
+    about = os.stat(root / folder)
+    identity = (about.st_dev, about.st_ino)
+    if identity in above:
+        left_out["link to a folder around it"] += 1
+        return
+    with os.scandir(root / folder) as entries:
+        for entry in entries:
+            path, kind = f"{folder}/{entry.name}", _system_kind(entry)
+            if kind:
+                left_out[kind] += 1
+            elif entry.is_dir():
+                yield from _walk(root, path, left_out, above | {identity})
+            elif not _is_image(entry.name):
+                left_out[_extension(entry.name)] += 1
+            elif entry.is_file() or entry.is_symlink():
+                # A link that leads nowhere is an image that is missing, which reading it will say.
+                yield path
+            else:
+                left_out["pipe, socket or device"] += 1
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(EXTENSIONS)
+
+
+def _system_kind(entry: os.DirEntry[str]) -> str:
+    """Return what a hidden file, or one that a system has left behind, is called, and nothing of others."""
+    if not entry.name.startswith(".") and entry.name.lower() not in SYSTEM_NAMES:
+        return ""
+    return "hidden or system folder" if entry.is_dir() else "hidden or system file"
+
+
+def _extension(name: str) -> str:
+    suffix = PurePosixPath(name).suffix.lower()
+    return printable(suffix) if suffix else "file without extension"
+
+
+def _check_same_classes(train: FileList, other: FileList) -> None:
+    if train.class_names != other.class_names:
+        odd = sorted(set(train.class_names) ^ set(other.class_names))
+        part = other.paths[0].partition("/")[0]
+        raise DatasetError(
+            f"{train.root / 'train'} and {train.root / part} must have the same class folders; only one of them has "
+            f"{', '.join(odd[:5])}{' …' if len(odd) > 5 else ''}"
+        )
+
+
+def _unreadable(name: str, error: OSError, layout: str) -> DatasetError:
+    return DatasetError(
+        f"data set {name!r}: {error.filename} cannot be read ({error.strerror}). It needs a folder with {layout}; "
+        "give it as data.root"
+    )

@@ -1,0 +1,243 @@
+"""The registry of data sets: name → what can be known of it, for folders from the user's files.
+
+`plan` validates specs and fingerprints trials with these facts, so nothing here imports torch. Files of a folder are
+read once, when it is first seen; from then on only those that have changed.
+How a data set is read lives in `runners.data`, under the same name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+from ablations.datasets.builtin import FOLDER_SETS, IN_MEMORY, Expected, FolderSet
+from ablations.datasets.facts import DatasetFacts
+from ablations.datasets.folder_contents import FolderContent
+from ablations.datasets.folders import left_out_words
+from ablations.errors import DatasetError, UnknownNameError
+
+__all__ = [
+    "BUILT_IN",
+    "DATASETS",
+    "FOLDERS",
+    "ContentDigest",
+    "DatasetFacts",
+    "Expected",
+    "FolderSet",
+    "available_datasets",
+    "downloadable",
+    "facts_of",
+    "folder_content",
+    "folder_sets",
+    "forget_folders",
+    "get_dataset_facts",
+    "get_folder_set",
+    "register_content",
+    "register_dataset",
+    "register_folder_set",
+    "registered_facts",
+]
+
+DATASETS: dict[str, DatasetFacts] = {}
+"""Data sets in memory, and those of plug-ins that know their facts beforehand."""
+
+FOLDERS: dict[str, FolderSet] = {}
+"""Data sets in folders of image files."""
+
+
+ContentDigest = Callable[[Path | None, bool], str]
+"""Returns the digest of a data set's content, given the user's data folder and whether the network may be used."""
+
+_CONTENTS: dict[str, ContentDigest] = {}
+
+
+def register_content(name: str, content: ContentDigest | None) -> None:
+    """Says how the content of a data set is found out whose facts have no digest; `None` leaves it unknown."""
+    _CONTENTS.pop(name, None)
+    if content is not None:
+        _CONTENTS[name] = content
+
+
+def register_dataset(facts: DatasetFacts) -> DatasetFacts:
+    """Adds a data set's facts to the registry and returns them.
+
+    Raises:
+        DatasetError: The name is taken.
+    """
+    _refuse_duplicate(facts.name)
+    DATASETS[facts.name] = facts
+    return facts
+
+
+def register_folder_set(folder: FolderSet) -> FolderSet:
+    """Adds a data set in folders of image files to the registry and returns it.
+
+    Raises:
+        DatasetError: The name is taken.
+    """
+    _refuse_duplicate(folder.name)
+    FOLDERS[folder.name] = folder
+    return folder
+
+
+def available_datasets() -> tuple[str, ...]:
+    """Returns every registered name, sorted."""
+    return tuple(sorted((*DATASETS, *FOLDERS)))
+
+
+def folder_sets() -> tuple[str, ...]:
+    """Returns the names of the data sets that lie in folders of image files, sorted."""
+    return tuple(sorted(FOLDERS))
+
+
+def get_folder_set(name: str) -> FolderSet:
+    """Returns the folder set registered under `name`.
+
+    Raises:
+        UnknownNameError: There is none; the message gives the nearest names.
+    """
+    if name not in FOLDERS:
+        raise UnknownNameError("folder set", name, folder_sets())
+    return FOLDERS[name]
+
+
+def downloadable() -> tuple[str, ...]:
+    """Returns the names of the data sets that can be fetched from the network, sorted."""
+    return tuple(sorted(name for name, facts in DATASETS.items() if facts.downloads))
+
+
+def get_dataset_facts(name: str) -> DatasetFacts:
+    """Returns the facts registered under `name`, which are all that is known without the user's files.
+
+    Raises:
+        UnknownNameError: No such data set; the message gives the nearest names.
+        DatasetError: Nothing can be known of it without its files.
+    """
+    return facts_of(name)
+
+
+def registered_facts(name: str) -> DatasetFacts:
+    """Returns the facts of a data set as they were registered: without the digest that only its content tells.
+
+    Raises:
+        UnknownNameError: There are none under this name; the message gives the nearest names.
+    """
+    if name not in DATASETS:
+        raise UnknownNameError("data set", name, available_datasets())
+    return DATASETS[name]
+
+
+def facts_of(
+    name: str, root: str | Path | None = None, image_size: int | None = None, *, download: bool = False
+) -> DatasetFacts:
+    """Returns the facts of a data set; those of a folder set come from its files where `root` names them.
+
+    The folder is looked at once per process, or again after `forget_folders`: some seconds for a million files, and as
+    long as reading all of them takes when it is seen for the first time. A user's data set whose facts say no digest is
+    loaded once per process, as only its content tells whether it is the same.
+
+    Args:
+        name: A registered name.
+        root: The user's data folder; only folder sets look into it.
+        image_size: Side of the images in pixels, or None for the data set's own; read by folder sets.
+        download: Whether a data set that must be loaded may be fetched from the network.
+
+    Raises:
+        UnknownNameError: No such data set; the message gives the nearest names.
+        DatasetError: The folder is missing or not laid out as it must be, files in it are no pictures, nothing can be
+            known without it, or a user's data set cannot be loaded.
+    """
+    if name in DATASETS:
+        facts = DATASETS[name]
+        if facts.digest is not None or name not in _CONTENTS:
+            return facts
+        return _with_content(facts, _CONTENTS[name], Path(root) if root else None, download)
+    if name not in FOLDERS:
+        raise UnknownNameError("data set", name, available_datasets())
+    found = _without_files(FOLDERS[name]) if root is None else _from_files(FOLDERS[name], Path(root).absolute())
+    return dataclasses.replace(found, image_size=image_size or FOLDERS[name].image_size)
+
+
+@lru_cache(maxsize=16)
+def _with_content(facts: DatasetFacts, content: ContentDigest, root: Path | None, download: bool) -> DatasetFacts:
+    return dataclasses.replace(facts, digest=content(root, download))
+
+
+def _without_files(folder: FolderSet) -> DatasetFacts:
+    if folder.expected is None:
+        raise DatasetError(folder.needs_root)
+    return _facts(folder, folder.expected, digest=None, class_names=())
+
+
+@lru_cache(maxsize=16)
+def _from_files(folder: FolderSet, root: Path) -> DatasetFacts:
+    content = folder_content(folder, root)
+    listing = content.listing
+    validation = listing.validation_images(folder.expected.validation_images if folder.expected else None)
+    counted = Expected(
+        num_classes=len(listing.train.class_names),
+        train_images=len(listing.train) - (validation if listing.validation is None else 0),
+        validation_images=validation,
+        test_images=len(listing.test),
+    )
+    known = _facts(folder, counted, digest=content.digest, class_names=listing.train.class_names)
+    return dataclasses.replace(known, left_out=left_out_words(listing.left_out), repeated_test_images=content.repeated)
+
+
+_LOOK_AGAIN_SECONDS = 60.0
+_looked: dict[tuple[FolderSet, Path], tuple[float, FolderContent]] = {}
+
+
+def folder_content(folder: FolderSet, root: Path) -> FolderContent:
+    """Returns the files of a folder set with their digest, looked at within the last minute.
+
+    A process that runs many trials on the same files would otherwise spend its time looking; one that never looked
+    again would train on files that have changed. A digest that is not that of the facts is refused when it is opened.
+
+    Raises:
+        DatasetError: The folder is missing or not laid out as it must be, or files in it are no pictures.
+    """
+    key, now = (folder, root.absolute()), time.monotonic()
+    looked, content = _looked.get(key, (0.0, None))
+    if content is None or now - looked > _LOOK_AGAIN_SECONDS:
+        content = folder.read(root.absolute())
+        _looked.clear()
+        _looked[key] = (time.monotonic(), content)
+    return content
+
+
+def forget_folders() -> None:
+    """Forgets what folders looked like, as a command does that begins: their files may have changed since."""
+    _from_files.cache_clear()
+    _looked.clear()
+
+
+def _facts(folder: FolderSet, counts: Expected, *, digest: str | None, class_names: tuple[str, ...]) -> DatasetFacts:
+    return DatasetFacts(
+        name=folder.name,
+        title=folder.title,
+        channels=3,
+        image_size=folder.image_size,
+        digest=digest,
+        class_names=class_names,
+        source=folder.source,
+        licence=folder.licence,
+        **dataclasses.asdict(counts),
+    )
+
+
+def _refuse_duplicate(name: str) -> None:
+    if name in DATASETS or name in FOLDERS:
+        raise DatasetError(f"data set {name!r} is registered twice; choose another name for the second one")
+
+
+for _in_memory in IN_MEMORY:
+    register_dataset(_in_memory)
+for _folder_set in FOLDER_SETS:
+    register_folder_set(_folder_set)
+
+BUILT_IN = frozenset((*DATASETS, *FOLDERS))
+"""The names that are the project's own, whatever plug-ins add."""

@@ -1,0 +1,127 @@
+"""The JSON schema of a study file, for completion and checks in an editor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ablations.claims import Claim
+from ablations.presets import PRESETS
+from ablations.spec.factors import NEVER_NUISANCE
+from ablations.spec.names import LINTS
+from ablations.spec.parts import Intervention, TrialSpec
+from ablations.spec.settings import DEFAULTS, FACTORS
+from ablations.study import Study
+from ablations.vocabulary import STUDY_METRICS
+
+_VARIANT_WORDS = {
+    "label": {"type": "string", "description": "What a table prints instead of the name."},
+    "published": {"type": "string", "description": "Row of the published table to stand beside."},
+    "cells": {"type": "array", "items": {"type": "string"}, "description": "One entry per column of the study."},
+    "differs_in": {
+        "type": "array",
+        "items": {"enum": list(FACTORS)},
+        "description": "The factors in which it differs from the reference, where they are more than one.",
+    },
+}
+
+
+def study_schema() -> dict[str, Any]:
+    """Returns the JSON schema (draft 2020-12) of the YAML form of a study."""
+    trial = TrialSpec.model_json_schema(by_alias=True)
+    intervention = Intervention.model_json_schema(by_alias=True)
+    claim = Claim.model_json_schema()
+    definitions = {**trial.pop("$defs"), **intervention.pop("$defs", {}), **claim.pop("$defs")}
+    settings = {key: _setting(trial, definitions, key) for key in DEFAULTS}
+    groups = {key: {"$ref": f"#/$defs/{name}"} for key, name in _GROUPS.items()}
+    changes = {**settings, **groups}
+    words = {**_VARIANT_WORDS, "intervention": intervention}
+    baseline = {"type": "object", "additionalProperties": False, "properties": changes}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Study of dyconv-ablations",
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["name", "question", "reference", "variants"],
+        "properties": {
+            **{name: _described(name) for name in ("name", "title", "question", "reference", "published", "finding")},
+            "metric": {"enum": sorted(STUDY_METRICS), "default": "test/top1"},
+            "seeds": {"type": "integer", "minimum": 1, "maximum": 1000},
+            "size_of_interest": {
+                "type": "number",
+                "exclusiveMinimum": 0,
+                "description": "The smallest difference that matters, in the unit of the metric.",
+            },
+            "inspect": {"type": "array", "items": {"type": "string"}},
+            "columns": {"type": "array", "items": {"type": "string"}},
+            "baseline": baseline,
+            "networks": _by_name({**changes, "label": _VARIANT_WORDS["label"]}),
+            "variants": _by_name({**changes, **words}),
+            "claims": {"type": "array", "items": claim},
+            "scales": _scales(baseline),
+            "equal_size": {"type": "boolean", "description": "Whether all variants have about as many parameters."},
+            "selects": {"type": "boolean", "description": "Whether the best variant is kept for later use."},
+            "allow": _reasons("Lints that are meant, each with the reason."),
+            "nuisance": _nuisance(),
+        },
+        "$defs": definitions,
+    }
+
+
+_GROUPS = {"model": "ModelSpec", "data": "DataSpec", "train": "TrainSpec"}
+
+
+def _scales(baseline: dict[str, Any]) -> dict[str, Any]:
+    properties = {
+        "variants": {"type": ["array", "null"], "items": {"type": "string"}, "minItems": 1},
+        "baseline": baseline,
+        "rows": {"type": "object", "additionalProperties": baseline},
+        "seeds": {"type": ["integer", "null"], "minimum": 1, "maximum": 1000},
+    }
+    scale = {"type": "object", "additionalProperties": False, "properties": properties}
+    return {"type": "object", "additionalProperties": False, "properties": dict.fromkeys(PRESETS, scale)}
+
+
+def _reasons(description: str) -> dict[str, Any]:
+    reason = {"type": "string", "minLength": 1, "maxLength": 500}
+    codes = dict.fromkeys(LINTS, reason)
+    return {"type": "object", "additionalProperties": False, "properties": codes, "description": description}
+
+
+def _nuisance() -> dict[str, Any]:
+    number = {"type": "number"}
+    numbers = {"low": number, "high": number, "log": {"type": "boolean", "default": False}}
+    choices = {"type": "array", "minItems": 2, "uniqueItems": True}
+    span = {"type": "object", "additionalProperties": False, "required": ["low", "high"], "properties": numbers}
+    listed = {"type": "object", "additionalProperties": False, "required": ["choices"]}
+    factor = {"oneOf": [span, {**listed, "properties": {"choices": choices}}]}
+    keys = sorted(set(DEFAULTS) - NEVER_NUISANCE)
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "description": "What is tuned for each variant: settings that no variant sets, with their ranges.",
+        "properties": {**dict.fromkeys(keys, factor), **{group: {"type": "object"} for group in _GROUPS}},
+    }
+
+
+def _described(name: str) -> dict[str, Any]:
+    return {"type": "string", "minLength": 1, "description": Study.model_fields[name].description or name}
+
+
+def _by_name(properties: dict[str, Any]) -> dict[str, Any]:
+    body = {"type": ["object", "null"], "additionalProperties": False, "properties": properties}
+    return {"type": "object", "minProperties": 1, "additionalProperties": body}
+
+
+def _setting(trial: dict[str, Any], definitions: dict[str, Any], key: str) -> dict[str, Any]:
+    place = trial
+    for part in key.split("."):
+        place = _target(place, definitions)["properties"][part]
+    return place
+
+
+def _target(place: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    for option in (place, *place.get("anyOf", ())):
+        if "$ref" in option:
+            target: dict[str, Any] = definitions[option["$ref"].removeprefix("#/$defs/")]
+            return target
+    return place

@@ -1,0 +1,126 @@
+"""A user's study from a YAML file. Every error names the file, the line and the reason.
+
+The short form of the file is turned into a `Study` here: variants are a mapping from names to their changes, and the
+words `label`, `intervention`, `published`, `cells` and `differs_in` in a variant are not changes. How YAML is read
+lives in `documents`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ablations.claims import Claim, Contrast
+from ablations.errors import SettingError, StudyError, UnknownNameError, nearest
+from ablations.files.yaml_source import Document, Location, read_document
+from ablations.published import get_published
+from ablations.spec.parts import Intervention, Placement
+from ablations.spec.settings import DEFAULTS, check_values, flatten, reason_of
+from ablations.study import Scale, Study
+
+_VARIANT_WORDS = ("label", "intervention", "published", "cells", "differs_in")
+_WORDS = {"variants": _VARIANT_WORDS, "networks": ("label",)}
+_STUDY_WORDS = tuple(name for name in Study.model_fields)
+_INTERVENTION_WORDS = (
+    *Intervention.model_fields,
+    *(field.alias or name for name, field in Placement.model_fields.items()),
+)
+_INNER_WORDS = {
+    "claims": (*Claim.model_fields, *Contrast.model_fields),
+    "scales": tuple(Scale.model_fields),
+    "nuisance": ("low", "high", "log", "choices"),
+}
+
+
+def load_study(path: Path) -> Study:
+    """Returns the study in a YAML file.
+
+    Raises:
+        StudyError: If the file cannot be read, is not YAML, defines something twice or is not a study; the message
+            has the form `file:line: reason`, without a line if the file cannot be read at all.
+    """
+    document = read_document(path)
+    if not isinstance(document.data, dict):
+        raise StudyError(f"{document.at(())}: a study is a mapping with name, question, reference and variants")
+    study = _validate(document.data, document)
+    _check_published(study, document)
+    return study
+
+
+def _validate(raw: dict[str, Any], document: Document) -> Study:
+    for key in raw:
+        if key not in _STUDY_WORDS:
+            raise StudyError(f"{document.at((key,))}: unknown key {key!r}. {nearest(key, _STUDY_WORDS)}")
+    study = {"title": raw.get("name"), **raw}
+    if "baseline" in raw:
+        study["baseline"] = _settings(raw["baseline"], ("baseline",), document)
+    for group in _WORDS:
+        if group in raw:
+            study[group] = _named(raw[group], group, document)
+    if "networks" in study and "inspect" not in study:
+        study["inspect"] = [network["name"] for network in study["networks"]]
+    try:
+        return Study.model_validate(study)
+    except ValidationError as error:
+        raise StudyError(_first_error(error, study, document)) from None
+
+
+def _settings(raw: Any, location: Location, document: Document, words: Iterable[str] = ()) -> dict[str, Any]:
+    if raw is None:
+        return {}
+    if not isinstance(raw, dict):
+        raise StudyError(f"{document.at(location)}: {location[-1]!r} must map settings to values, found {raw!r:.60}")
+    try:
+        flat = flatten(raw)
+        check_values(flat)
+    except UnknownNameError as error:
+        hint = nearest(error.given, [*DEFAULTS, *words])
+        raise StudyError(f"{document.at(location, error.given)}: unknown key {error.given!r}. {hint}") from None
+    except SettingError as error:
+        raise StudyError(f"{document.at(location, error.key)}: {error}") from None
+    return flat
+
+
+def _named(group: Any, kind: str, document: Document) -> list[dict[str, Any]]:
+    if not isinstance(group, dict) or not group:
+        raise StudyError(f"{document.at((kind,))}: {kind} must map names to their changes")
+    return [_one(name, body, (kind, name), document) for name, body in group.items()]
+
+
+def _one(name: str, body: Any, location: Location, document: Document) -> dict[str, Any]:
+    words = _WORDS[str(location[0])]
+    if not isinstance(body, dict):
+        return {"name": name, "changes": _settings(body, location, document)}
+    given = {key: value for key, value in body.items() if key in words}
+    changes = {key: value for key, value in body.items() if key not in words}
+    return {"name": name, "changes": _settings(changes, location, document, words), **given}
+
+
+def _first_error(error: ValidationError, study: dict[str, Any], document: Document) -> str:
+    detail = error.errors(include_url=False)[0]
+    reported: Location = (*detail["loc"], *getattr(detail.get("ctx", {}).get("error"), "location", ()))
+    location = reported
+    if len(location) >= 2 and location[0] in _WORDS and isinstance(location[1], int):
+        location = (location[0], study[str(location[0])][location[1]]["name"], *location[2:])
+    if detail["type"] == "extra_forbidden":
+        words = _INNER_WORDS.get(str(location[0]), _INTERVENTION_WORDS)
+        message = f"unknown key {location[-1]!r}. {nearest(str(location[-1]), words)}"
+    else:
+        message = reason_of({**detail, "loc": location})
+    return f"{document.at(location)}: {message}"
+
+
+def _check_published(study: Study, document: Document) -> None:
+    if study.published is None:
+        return
+    try:
+        table = get_published(study.published)
+    except UnknownNameError as error:
+        raise StudyError(f"{document.at(('published',))}: {error}") from None
+    for variant in study.variants:
+        if variant.published is not None and variant.published not in table.rows:
+            unknown = UnknownNameError(f"row of published table {table.name!r}", variant.published, table.rows)
+            raise StudyError(f"{document.at(('variants', variant.name, 'published'))}: {unknown}")

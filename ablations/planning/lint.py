@@ -1,0 +1,351 @@
+"""Study lint: what a reviewer would object to in a plan, found before anything is trained. Pure.
+
+What cannot be right at all (a typo, a factor of a variant that nothing reads, an annealing longer than the training) is
+an error elsewhere. What may be meant is a lint: it has a code (`names.LINTS`), and a study, or a preset for all
+studies, may allow it with a reason. `docs/lint.md` explains each.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ablations.planning.plan import EvaluationNode, Node, Plan, TrialNode
+from ablations.spec.fingerprint import cost_fingerprint
+from ablations.spec.parts import Intervention, TrialSpec
+from ablations.spec.settings import Settings, merge, settings_of, unread
+from ablations.study import Study, Variant
+
+ALPHA = 0.05
+"""Level of significance, as in `reports.analysis.statistics`."""
+
+LARGE = 2.0
+"""So many of its standard deviations from seed to seed is a difference that any study should be able to show."""
+
+EQUAL_SIZE = 0.02
+"""Networks are of equal size if the largest has at most this share more parameters than the smallest."""
+
+_TEMPERATURE = "train.temperature"
+_NO_FACTORS = frozenset({"data.root", "data.download", "data.workers", "train.devices"})
+"""Settings that change where and how something is computed, and not the result."""
+
+
+@dataclass(frozen=True)
+class Lint:
+    """Something in a study that a reviewer would object to.
+
+    Attributes:
+        code: One of `names.LINTS`.
+        study: The study's name.
+        message: What it is about, what was found and what to do.
+        reason: Why it is allowed, or empty.
+    """
+
+    code: str
+    study: str
+    message: str
+    reason: str = ""
+
+    @property
+    def is_allowed(self) -> bool:
+        """Whether the study or the preset says that it is meant."""
+        return bool(self.reason)
+
+
+def lint(plan: Plan, parameters: Mapping[str, int] | None = None) -> tuple[Lint, ...]:
+    """Returns what there is to object to in the studies of a plan, in their order; what is allowed says why.
+
+    Args:
+        plan: The plan.
+        parameters: How many parameters networks have, by `network_of`; those that are not known are not compared.
+    """
+    found = [lint for study in plan.studies for lint in _lint_study(study, plan, parameters or {})]
+    allowed = {study.name: {**plan.request.preset.allow, **study.allow} for study in plan.studies}
+    return tuple(replace(lint, reason=allowed[lint.study].get(lint.code, "")) for lint in found)
+
+
+def sized_networks(plan: Plan) -> dict[str, TrialSpec]:
+    """Returns the networks whose parameters must be counted because they are compared as equally large."""
+    sized: dict[str, TrialSpec] = {}
+    for study in plan.studies:
+        nodes = _nodes(study, plan)
+        for _, names in _sized(study):
+            sized |= {network_of(nodes[name].spec): nodes[name].spec for name in names if name in nodes}
+    return sized
+
+
+def network_of(spec: TrialSpec) -> str:
+    """Returns what names a network with its number of parameters, whatever it is trained on and how long."""
+    return cost_fingerprint(spec)
+
+
+def factors(node: Node, reference: Node) -> tuple[str, ...]:
+    """Returns what differs between two nodes, the seed left out.
+
+    A setting that is read on one side only, because of another one that differs, is no factor of its own: a static
+    network has neither kernels nor a temperature. The temperature's schedule is one factor.
+    """
+    found = _different_settings(node, reference)
+    return tuple(dict.fromkeys([*found, *_different_interventions(_intervention(node), _intervention(reference))]))
+
+
+def _different_settings(node: Node, reference: Node) -> Iterator[str]:
+    own, other = settings_of(node.spec), settings_of(reference.spec)
+    derived = unread(own).keys() | unread(other).keys()
+    # What each was tuned to is no difference that a variant has.
+    tuned = {*_tuned(node), *_tuned(reference)}
+    for key in own:
+        counts = node.kind != "cost" or key.startswith("model.") or key in ("data.name", "data.image_size")
+        if own[key] != other[key] and counts and key not in derived | _NO_FACTORS | tuned:
+            yield _TEMPERATURE if key.startswith(_TEMPERATURE) else key
+
+
+def _tuned(node: Node) -> tuple[str, ...]:
+    trial = node.trial if isinstance(node, EvaluationNode) else node
+    return trial.tuned if isinstance(trial, TrialNode) else ()
+
+
+def _different_interventions(own: Intervention | None, other: Intervention | None) -> Iterator[str]:
+    if own is not None and other is not None:
+        keys: Iterable[str] = (key for key in type(own).model_fields if getattr(own, key) != getattr(other, key))
+    else:
+        # Where it applies belongs to what is done there.
+        one = own or other
+        keys = (key for key in ("aggregation", "temperature") if one is not None and getattr(one, key) is not None)
+    yield from (f"intervention.{key}" for key in keys)
+
+
+def _intervention(node: Node) -> Intervention | None:
+    return node.intervention if isinstance(node, EvaluationNode) else None
+
+
+def _lint_study(study: Study, plan: Plan, parameters: Mapping[str, int]) -> Iterator[Lint]:
+    nodes = _nodes(study, plan)
+    yield from _several_factors(study, nodes)
+    yield from _no_difference(study, plan)
+    yield from _unread_settings(study, plan)
+    yield from _late_annealing(study, nodes)
+    yield from _unequal_size(study, nodes, parameters)
+    yield from _few_seeds(study, plan)
+    yield from _repeated_images(study, nodes)
+    yield from selects_on_test(study.name, study.metric if study.selects else None)
+
+
+def _nodes(study: Study, plan: Plan) -> dict[str, Node]:
+    """Returns a node per variant, of the first seed and inspected network; none where the plan has only a part of them.
+
+    What is tried again has the tables of the whole plan, and a part of its nodes.
+    """
+    nodes: dict[str, Node] = {}
+    for cell in plan.cells_of(study.name):
+        if cell.variant not in nodes and plan.has(cell.fingerprint):
+            nodes[cell.variant] = plan.node(cell.fingerprint)
+    return nodes
+
+
+def _several_factors(study: Study, nodes: Mapping[str, Node]) -> Iterator[Lint]:
+    reference = nodes.get(study.reference)
+    for variant in study.variants:
+        if reference is None or variant.name not in nodes:
+            continue
+        found = factors(nodes[variant.name], reference)
+        missing = [factor for factor in found if not _declares(variant, factor)]
+        if missing and (variant.differs_in or len(found) > 1):
+            yield Lint("several-factors", study.name, _several_words(study, variant, found, missing))
+
+
+def _declares(variant: Variant, factor: str) -> bool:
+    return any(f"{factor}.".startswith(f"{said}.") or said.startswith(f"{factor}.") for said in variant.differs_in)
+
+
+def _several_words(study: Study, variant: Variant, found: Sequence[str], missing: Sequence[str]) -> str:
+    who = f"variant {variant.name!r} differs from the reference {study.reference!r} in {', '.join(found)}"
+    if variant.differs_in:
+        return f"{who}, and says nothing of {', '.join(missing)}. Add that to its differs_in, or leave it as it was."
+    declared = f"differs_in: [{', '.join(found)}]"
+    return f"{who}: no difference can be put down to one of them. Change one at a time, or say so ({declared})."
+
+
+def _no_difference(study: Study, plan: Plan) -> Iterator[Lint]:
+    seen: dict[frozenset[str], str] = {}
+    fingerprints: dict[str, set[str]] = {variant.name: set() for variant in study.variants}
+    for cell in plan.cells_of(study.name):
+        fingerprints[cell.variant].add(cell.fingerprint)
+    for variant in study.variants:
+        first = seen.setdefault(frozenset(fingerprints[variant.name]), variant.name)
+        if first != variant.name:
+            yield Lint(
+                "no-difference",
+                study.name,
+                f"variants {first!r} and {variant.name!r} are one and the same here, and so will their numbers be. "
+                "Leave one out, or change what it was meant to change.",
+            )
+
+
+def _unread_settings(study: Study, plan: Plan) -> Iterator[Lint]:
+    for key, value in study.baseline.items():
+        reasons = {
+            _why_unread(key, study, plan, {**(network.changes if network else {}), **variant.changes}): None
+            for network in study.inspected
+            for variant in study.variants
+        }
+        if "" not in reasons:
+            yield Lint(
+                "unread-setting",
+                study.name,
+                f"baseline {key} = {value!r} is read by no variant: {'; '.join(reasons)}. Leave it out.",
+            )
+
+
+def _why_unread(key: str, study: Study, plan: Plan, own: Settings) -> str:
+    """Returns why a variant does not read a setting of the baseline, or nothing if it does; overrides are no fault."""
+    if key in own:
+        return "the variants or the inspected networks set it themselves"
+    if study.is_about_cost and not key.startswith(("model.", "data.")):
+        return "nothing is trained"
+    return unread(merge([plan.request.preset.settings, study.baseline, own])).get(key, "")
+
+
+def _late_annealing(study: Study, nodes: Mapping[str, Node]) -> Iterator[Lint]:
+    late = [name for name, node in nodes.items() if node.kind != "cost" and _anneals_to_the_end(node.spec)]
+    if late:
+        epochs = nodes[late[0]].spec.train.epochs
+        yield Lint(
+            "late-annealing",
+            study.name,
+            f"the temperature of {_listed(late)} reaches its end with the last of {epochs} epochs, so no step is "
+            "trained at it. Lower train.temperature.epochs, or train longer.",
+        )
+
+
+def _anneals_to_the_end(spec: TrialSpec) -> bool:
+    temperature = spec.train.temperature
+    if temperature is None or temperature.epochs is None or temperature.end == temperature.start:
+        return False
+    return temperature.epochs >= spec.train.epochs
+
+
+def _sized(study: Study) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yields what compares networks as equally large, each with the variants that it compares."""
+    if study.equal_size:
+        yield "the study", tuple(variant.name for variant in study.variants)
+    for claim in study.claims:
+        if claim.equal_size:
+            yield f"claim {claim.name!r}", claim.variants
+
+
+def _unequal_size(study: Study, nodes: Mapping[str, Node], parameters: Mapping[str, int]) -> Iterator[Lint]:
+    for who, names in _sized(study):
+        keys = {name: network_of(nodes[name].spec) for name in names if name in nodes}
+        sizes = {name: parameters[key] for name, key in keys.items() if key in parameters}
+        if sizes and max(sizes.values()) > (1 + EQUAL_SIZE) * min(sizes.values()):
+            shown = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
+            yield Lint(
+                "unequal-size",
+                study.name,
+                f"{who} compares networks as equally large, and their parameters are {shown}. Change their width or "
+                "the number of kernels, or do not call them equal (equal_size: false).",
+            )
+
+
+def _few_seeds(study: Study, plan: Plan) -> Iterator[Lint]:
+    comparisons = (len(study.variants) - 1) * len(study.inspected)
+    if study.is_about_cost or not comparisons:
+        return
+    seeds, needed = plan.request.seeds_of(study), seeds_needed(comparisons)
+    if seeds < needed:
+        corrected = f", corrected for {comparisons} comparisons," if comparisons > 1 else ""
+        size = smallest_effect(seeds, comparisons)
+        least = (
+            "no difference can be significant"
+            if math.isinf(size)
+            else (f"a difference is significant{corrected} if it is {size:.1f} times its own standard deviation")
+        )
+        yield Lint(
+            "few-seeds",
+            study.name,
+            f"with {seeds} seed{'s' if seeds > 1 else ''} {least}. With {needed} seeds (--seeds {needed}) "
+            f"{smallest_effect(needed, comparisons):.1f} times would do.",
+        )
+
+
+def _repeated_images(study: Study, nodes: Mapping[str, Node]) -> Iterator[Lint]:
+    """Yields a lint for each data set whose test images were seen in training, as far as their files tell."""
+    trained = [node.spec.data for node in nodes.values() if node.kind != "cost"]
+    for data in {(data.name, data.root): data for data in trained}.values():
+        facts = data.facts
+        if facts.repeated_test_images:
+            yield Lint(
+                "repeated-images",
+                study.name,
+                f"{facts.repeated_test_images:,} of the {facts.test_images:,} test images of {facts.title} are among "
+                "the images to train on, to the last byte. Take them out of one of the two.",
+            )
+
+
+def smallest_effect(seeds: int, comparisons: int) -> float:
+    """Return the smallest difference that a t test finds significant, in its own standard deviations over seeds.
+
+    The level is that of the first step of Holm's correction. One seed has no spread: no difference is large enough.
+    """
+    if seeds < 2:
+        return math.inf
+    low, high = 0.0, 1.0
+    while _p_value(high, seeds - 1) > ALPHA / comparisons:
+        low, high = high, 2 * high
+    # Sixty halvings leave nothing between the ends of an interval that doubling found.
+    for _ in range(60):
+        middle = (low + high) / 2
+        if _p_value(middle, seeds - 1) > ALPHA / comparisons:
+            low = middle
+        else:
+            high = middle
+    return high / math.sqrt(seeds)
+
+
+def _p_value(t: float, df: int) -> float:
+    """Return the two-sided p-value of Student's t with a whole number of degrees of freedom.
+
+    A plan must not wait for scipy, which takes as long to import as planning does. Source: Abramowitz and Stegun,
+    26.7.3 and 26.7.4.
+    """
+    angle = math.atan2(t, math.sqrt(df))
+    square = math.cos(angle) ** 2
+    is_odd = df % 2 == 1
+    term = math.cos(angle) if is_odd else 1.0
+    total = 0.0
+    for k in range(df // 2):
+        total += term
+        term *= square * ((2 * k + 2) / (2 * k + 3) if is_odd else (2 * k + 1) / (2 * k + 2))
+    within = math.sin(angle) * total
+    if is_odd:
+        within = 2 / math.pi * (angle + within)
+    return 1.0 - within
+
+
+def seeds_needed(comparisons: int) -> int:
+    """Return the fewest seeds with which a difference of `LARGE` of its standard deviations is significant."""
+    return next(seeds for seeds in range(2, 1000) if smallest_effect(seeds, comparisons) <= LARGE)
+
+
+def selects_on_test(study: str, metric: Any) -> Iterator[Lint]:
+    """Yields a lint if what is selected is judged by the test split.
+
+    Args:
+        study: The study's name.
+        metric: The metric by which something is selected (a variant, a setting), or `None` if nothing is.
+    """
+    if metric is not None and not str(metric).startswith("val/"):
+        yield Lint(
+            "selects-on-test",
+            study,
+            f"the best is selected by {metric}, so that the test split no longer tells how good it is. "
+            "Select by val/top1 or val/loss.",
+        )
+
+
+def _listed(names: Sequence[str], most: int = 4) -> str:
+    shown = ", ".join(repr(name) for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} others"

@@ -1,0 +1,121 @@
+"""Studies as a request asks for them → rows of their tables, each with the settings it resolves to, before seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from ablations.errors import SpecError, UnknownNameError
+from ablations.planning.request import INSPECT_KEY, Request, who_set
+from ablations.spec.parts import TrialSpec
+from ablations.spec.settings import Settings, merge, resolve, unread
+from ablations.study import InspectedNetwork, Study, Variant
+
+
+@dataclass(frozen=True)
+class Row:
+    """A variant on one inspected network (or on none) before seeds: the settings that are its own."""
+
+    study: Study
+    network: InspectedNetwork | None
+    variant: Variant
+
+    @property
+    def own(self) -> Settings:
+        """What the row sets itself, over everything general."""
+        return {**(self.network.changes if self.network else {}), **self.variant.changes}
+
+    @property
+    def key(self) -> str:
+        """The variant's name, with the inspected network in front if there is one."""
+        return f"{self.network.name}: {self.variant.name}" if self.network else self.variant.name
+
+    @property
+    def has_canary(self) -> bool:
+        """Whether it is a reference that can be trained again as a canary."""
+        return self.variant.name == self.study.reference and not self.study.is_about_cost
+
+
+def make_rows(studies: Sequence[Study], request: Request) -> list[Row]:
+    """Returns the rows of `studies` at the preset and with the inspected networks that `request` asks for.
+
+    Raises:
+        SpecError: If an override is read by nothing or is set by every variant itself.
+        UnknownNameError: If a study has no network that is to be inspected.
+    """
+    chosen = _choose_networks([study.at(request.preset.name) for study in studies], request)
+    rows = [
+        Row(study, network, variant) for study in chosen for network in study.inspected for variant in study.variants
+    ]
+    _check_overrides(rows, request)
+    return rows
+
+
+def resolve_row(row: Row, request: Request) -> TrialSpec:
+    """Returns what a row trains, with seed 0.
+
+    Raises:
+        SpecError: If a setting is invalid or nothing reads one that the row sets itself, with the row's name.
+    """
+    try:
+        return resolve(layers(row, request), row.own, seed=0)
+    except (SpecError, UnknownNameError) as error:
+        where = f"study {row.study.name!r}, variant {row.variant.name!r}"
+        asked, preset = request.sources().items()
+        sources = dict([("the variant", row.own), asked, ("the study's baseline", row.study.baseline), preset])
+        raise SpecError(f"{where}: {error}{who_set(str(error), sources)}") from None
+
+
+def layers(row: Row, request: Request) -> list[Settings]:
+    """Returns the general settings of a row, the weakest first.
+
+    What is asked of a training on another data set must not make counting a network fail: the folder of its files,
+    how its images are cut.
+    """
+    asked = request.settings
+    if row.study.is_about_cost and "data.name" not in asked:
+        asked = {key: value for key, value in asked.items() if _changes_cost(key, request)}
+    return [request.preset.settings, row.study.baseline, asked]
+
+
+def _changes_cost(key: str, request: Request) -> bool:
+    # Only the files of a data set say how many classes it may have, and images in files cannot be cut like others.
+    if key in ("data.root", "data.augmentation"):
+        return "data.name" in request.settings
+    return key.startswith("model.") or key in ("data.name", "data.image_size")
+
+
+def _choose_networks(studies: Iterable[Study], request: Request) -> list[Study]:
+    if INSPECT_KEY not in request.overrides:
+        return list(studies)
+    wanted = request.overrides[INSPECT_KEY]
+    names = [wanted] if isinstance(wanted, str) else wanted
+    if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str) for name in names):
+        raise SpecError(
+            f"{INSPECT_KEY} = {wanted!r:.60} is not a list of network names, for example inspect=tau_1,tau_30"
+        )
+    chosen = [study.inspecting(names) if study.networks else study for study in studies]
+    if not any(study.networks for study in chosen):
+        raise SpecError(f"nothing reads {INSPECT_KEY} = {wanted!r}: none of the studies inspects trained networks.")
+    return chosen
+
+
+def _check_overrides(rows: Sequence[Row], request: Request) -> None:
+    for key in request.settings:
+        reasons: dict[str, None] = {}
+        for row in rows:
+            reason = _why_unread(key, row, request)
+            if reason is None:
+                break
+            reasons[reason] = None
+        else:
+            raise SpecError(f"nothing reads --set {key}={request.settings[key]}: {'; '.join(reasons)}.")
+
+
+def _why_unread(key: str, row: Row, request: Request) -> str | None:
+    if key in row.own:
+        return f"study {row.study.name!r} sets it itself in every variant"
+    if row.study.is_about_cost and not _changes_cost(key, request):
+        return f"study {row.study.name!r} trains nothing"
+    values = merge([*layers(row, request), row.own])
+    return unread(values).get(key)

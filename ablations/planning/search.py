@@ -1,0 +1,147 @@
+"""Searches: which parts of a network matter, asked of many networks at once instead of one change at a time.
+
+A search names factors; Optuna proposes their values, and accuracy and multiply-adds judge them. A study compares a few
+variants well; a search sees many settings once each. Its plan is in `ablations.planning.optimisation_plans`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, field_validator
+
+from ablations.errors import SpecError, StudyError, UnknownNameError, nearest
+from ablations.files.yaml_source import Document, read_document
+from ablations.spec.factors import Factor, check_factor
+from ablations.spec.parts import BLOCKS, Frozen
+from ablations.spec.settings import check_values, flatten, reason_of
+from ablations.studies._networks import ANNEALING, STATIC, constant
+from ablations.study import Changes, MisplacedError, Name, Text
+
+
+class Search(Frozen):
+    """A question about many settings at once.
+
+    Attributes:
+        name: Short name for the command line.
+        title: Heading of its report.
+        question: The question in one sentence.
+        baseline: Settings that all proposals share, over those of the preset.
+        factors: What is proposed: a setting with a range or choices, or a name with options of several settings.
+    """
+
+    name: Name
+    title: Name
+    question: Text
+    baseline: Changes = Field(default_factory=dict)
+    factors: Annotated[dict[str, Factor], Field(min_length=2)]
+
+    @field_validator("baseline")
+    @classmethod
+    def _are_settings(cls, baseline: Changes) -> Changes:
+        try:
+            flat = flatten(baseline)
+            check_values(flat)
+        except (SpecError, UnknownNameError) as error:
+            raise ValueError(str(error)) from None
+        return flat
+
+    @field_validator("factors")
+    @classmethod
+    def _can_vary(cls, factors: dict[str, Factor]) -> dict[str, Factor]:
+        owners: dict[str, str] = {}
+        for name, factor in factors.items():
+            try:
+                check_factor(name, factor)
+            except (SpecError, UnknownNameError) as error:
+                raise MisplacedError((name,), str(error)) from None
+            for setting in dict.fromkeys(key for values in factor.every(name) for key in flatten(values)):
+                if setting in owners:
+                    reason = f"{setting} is proposed by {owners[setting]!r} too. Leave it to one factor."
+                    raise MisplacedError((name,), reason)
+                owners[setting] = name
+        return factors
+
+
+def _inside(**more: Any) -> dict[str, Any]:
+    """Returns a placement in the blocks, further restricted."""
+    return {"model.where": {**BLOCKS.as_mapping(), **more}}
+
+
+PARTS = Search(
+    name="parts",
+    title="Which parts of dynamic convolution matter",
+    question="Which of number of kernels, placement, width of the attention and temperature decide about accuracy?",
+    factors={
+        "model.num_kernels": Factor(choices=(2, 4, 8)),
+        "placement": Factor(
+            options={
+                "nowhere": dict(STATIC),
+                "expansion": {"model.where": {"role": ["expansion"]}},
+                "depthwise": {"model.where": {"role": ["depthwise"]}},
+                "projection": {"model.where": {"role": ["projection"]}},
+                "first half": _inside(depth=[0.0, 0.5]),
+                "second half": _inside(depth=[0.5, 1.0]),
+                "all blocks": _inside(),
+            }
+        ),
+        "model.reduction": Factor(choices=(4, 8, 16)),
+        "temperature": Factor(options={"τ = 1": constant(1), "τ = 30": constant(30), "τ = 30 → 1": dict(ANNEALING)}),
+    },
+)
+
+_BUILT_IN = {PARTS.name: PARTS}
+_WORDS = tuple(Search.model_fields)
+_FACTOR_WORDS = tuple(Factor.model_fields)
+
+
+def available_searches() -> tuple[str, ...]:
+    """Returns the names of the searches that need no file."""
+    return tuple(_BUILT_IN)
+
+
+def get_search(name: str) -> Search:
+    """Returns the search called `name`; a name that ends in `.yaml` or `.yml` is a file.
+
+    Raises:
+        UnknownNameError: If there is no such search, with the nearest names.
+        StudyError: If the file cannot be read as a search: `file:line: reason`.
+    """
+    if Path(name).suffix.lower() in (".yaml", ".yml"):
+        return load_search(Path(name))
+    if name not in _BUILT_IN:
+        raise UnknownNameError("search", name, _BUILT_IN)
+    return _BUILT_IN[name]
+
+
+def load_search(path: Path) -> Search:
+    """Returns the search in a YAML file.
+
+    Raises:
+        StudyError: If the file is none of a search; the message has the form `file:line: reason`.
+    """
+    document = read_document(path)
+    raw = document.data
+    if not isinstance(raw, dict):
+        raise StudyError(f"{document.at(())}: a search is a mapping with name, question and factors")
+    for key in raw:
+        if key not in _WORDS:
+            raise StudyError(f"{document.at((key,))}: unknown key {key!r}. {nearest(key, _WORDS)}")
+    try:
+        search = Search.model_validate({"title": raw.get("name"), **raw})
+    except ValidationError as error:
+        raise StudyError(_first_error(error, document)) from None
+    if search.name in _BUILT_IN:
+        raise StudyError(f"{document.at(('name',))}: {search.name!r} is a built-in search. Choose another name.")
+    return search
+
+
+def _first_error(error: ValidationError, document: Document) -> str:
+    detail = error.errors(include_url=False)[0]
+    location = (*detail["loc"], *getattr(detail.get("ctx", {}).get("error"), "location", ()))
+    if detail["type"] == "extra_forbidden":
+        message = f"unknown key {location[-1]!r}. {nearest(str(location[-1]), _FACTOR_WORDS)}"
+    else:
+        message = reason_of({**detail, "loc": location})
+    return f"{document.at(location)}: {message}"

@@ -1,0 +1,183 @@
+"""Tuned values: plain JSON files, one per study and preset, that `tune` writes and `run --tuned` reads.
+
+A file can be committed and read by a person. It is trusted no more than a study file: what it says must be settings
+of the factors that are tuned, and it counts only for the very training that was tuned.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from ablations.errors import TuningError
+from ablations.invocation import named_studies, suggested_command
+from ablations.spec.factors import Factor
+from ablations.spec.parts import Frozen
+from ablations.spec.settings import explain
+from ablations.vocabulary import slug
+
+Count = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0)]
+
+
+class Spent(Frozen):
+    """What a tuning took.
+
+    Attributes:
+        budget: Trials that were asked for.
+        complete, pruned, diverged: How the trials ended.
+        epochs: Epochs trained, over all trials.
+        seconds: Time of the trials, one after the other.
+        distinct: How many settings there are to try at all, if they are fewer than the budget.
+    """
+
+    budget: Count
+    complete: Count
+    pruned: Count
+    diverged: Count
+    epochs: Count
+    seconds: Seconds
+    distinct: Count | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether as many trials have ended as were asked for, or as there are."""
+        return self.trials == (self.budget if self.distinct is None else self.distinct)
+
+    @property
+    def trials(self) -> int:
+        """Trials that have ended."""
+        return self.complete + self.pruned + self.diverged
+
+
+class TunedVariant(Frozen):
+    """What tuning has found for one row.
+
+    Attributes:
+        variant: The row's key: the variant's name, with the inspected network in front if there is one.
+        fingerprint: Of the group that was tuned.
+        values: What was found, by setting.
+        base: What these settings were before.
+        validation_top1: Accuracy in % on the validation split with these values, of one training.
+        spent: What it took.
+        factors: What was proposed.
+        settings: All settings before tuning.
+        git_commit, git_dirty: The code that tuned.
+        time: When, ISO 8601.
+    """
+
+    variant: str
+    fingerprint: str
+    values: dict[str, Any]
+    base: dict[str, Any]
+    validation_top1: float
+    spent: Spent
+    factors: dict[str, Factor]
+    settings: dict[str, Any]
+    git_commit: str
+    git_dirty: bool
+    time: str
+
+
+class TunedFile(Frozen):
+    """The file of one study at one preset."""
+
+    format: Literal["dyconv-ablations tuned values 1"] = "dyconv-ablations tuned values 1"
+    study: str
+    preset: str
+    tuned: Annotated[tuple[TunedVariant, ...], Field(strict=False)]
+
+
+def tuned_path(folder: Path, study: str, preset: str) -> Path:
+    """Returns the file of a study's tuned values in a folder."""
+    return folder / f"{slug(study)}.{slug(preset)}.json"
+
+
+@dataclass(frozen=True)
+class TunedValues:
+    """All that is known to be tuned, from the files of a folder.
+
+    Attributes:
+        folder: Where the files are.
+        files: Their contents.
+    """
+
+    folder: Path
+    files: tuple[TunedFile, ...]
+
+    def get(self, fingerprint: str) -> TunedVariant | None:
+        """Return what was found for the training with this fingerprint, `None` if it has not been tuned."""
+        return self._by_fingerprint.get(fingerprint)
+
+    def of_variant(self, study: str, preset: str, variant: str) -> list[TunedVariant]:
+        """Return what was found for a variant of a study at a preset, also for settings that it no longer has."""
+        files = [file for file in self.files if (file.study, file.preset) == (study, preset)]
+        return [entry for file in files for entry in file.tuned if entry.variant == variant]
+
+    @cached_property
+    def _by_fingerprint(self) -> dict[str, TunedVariant]:
+        return {entry.fingerprint: entry for file in self.files for entry in file.tuned}
+
+
+def tuned_from_data(files: Iterable[Any], origin: Path) -> TunedValues:
+    """Returns tuned values from the contents of files, which were carried to here some other way.
+
+    Args:
+        files: What the files hold.
+        origin: What to name if a value is missing there.
+
+    Raises:
+        ValueError: If one is none of tuned values.
+    """
+    return TunedValues(origin, tuple(TunedFile.model_validate(file) for file in files))
+
+
+def read_tuned(place: Path) -> TunedValues:
+    """Returns the tuned values in a folder, or in one file.
+
+    Raises:
+        TuningError: If there are none, or a file is none of tuned values.
+    """
+    paths = [place] if place.is_file() else sorted(place.glob("*.json"))
+    if not paths:
+        raise TuningError(f"there are no tuned values in {place}. {_where_from()}")
+    return TunedValues(place, tuple(read_tuned_file(path) for path in paths))
+
+
+def _where_from() -> str:
+    if not named_studies():
+        return "Name the file or folder that the verb tune has written."
+    return f"Tune first: {suggested_command('tune', without=['tuned_from'])}"
+
+
+def read_tuned_file(path: Path) -> TunedFile:
+    """Returns one file of tuned values.
+
+    Raises:
+        TuningError: If it cannot be read or is none.
+    """
+    try:
+        return TunedFile.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise TuningError(f"{path}: {error.strerror or error}") from None
+    except ValidationError as error:
+        raise TuningError(f"{path} holds no tuned values: {explain(error).splitlines()[0]}") from None
+    except (ValueError, RecursionError) as error:
+        raise TuningError(f"{path} holds no tuned values: not JSON: {error}") from None
+
+
+def with_entries(file: TunedFile, entries: Iterable[TunedVariant]) -> TunedFile:
+    """Returns a file with some entries in place of what it said of the same variants and settings."""
+    fresh = {(entry.variant, entry.fingerprint): entry for entry in entries}
+    kept = {(entry.variant, entry.fingerprint): entry for entry in file.tuned}
+    return file.model_copy(update={"tuned": tuple({**kept, **fresh}.values())})
+
+
+Found = Mapping[tuple[str, str], TunedVariant]
+"""Study and key of a row → what was found for it."""

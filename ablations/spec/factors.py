@@ -1,0 +1,180 @@
+"""What of a training may vary, and how: factors that an optimiser proposes values for, and the types of all settings.
+
+A study's *scientific* factors are what its variants set, its *nuisance* factors what each variant may have tuned for
+itself, and everything else is *fixed*. Which values are proposed is decided in `runners`, with Optuna.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from ablations.errors import UnknownNameError
+from ablations.spec.fingerprint import canonical_json
+from ablations.spec.parts import Frozen, Placement, TrialSpec
+from ablations.spec.settings import DEFAULTS, Settings, check_values, flatten, merge, resolve, unread
+
+FactorType = Literal["scientific", "nuisance", "fixed"]
+Number = int | float
+Choice = str | int | float | bool
+
+_SPREAD = 5.0
+"""How far the learning rate of a built-in study is tuned to both sides of the preset's."""
+_DECAY_SPREAD = 10.0
+_DECAY_BY_DEFAULT = (1e-6, 1e-3)
+_WARMUP_SHARE = 0.25
+"""Share of the training up to which its warm-up is tuned."""
+
+_SAME_DATA = ("name", "root", "download", "workers", "image_size", "train_images", "validation_images", "test_images")
+_SAME_EFFORT = ("epochs", "devices", "micro_batch", "on_out_of_memory")
+NEVER_NUISANCE = frozenset({*(f"data.{name}" for name in _SAME_DATA), *(f"train.{name}" for name in _SAME_EFFORT)})
+"""Settings by which one variant would get other images, or more training, than another."""
+
+
+class Factor(Frozen):
+    """The values that one factor can take: a range, a list of choices, or named options that set several settings.
+
+    Attributes:
+        low, high: Ends of a range, both included. Of whole numbers if both are and the setting is one.
+        log: Whether the range is even in the logarithm.
+        choices: Values without an order.
+        options: Name of each option → the settings that it stands for.
+    """
+
+    low: Number | None = None
+    high: Number | None = None
+    log: bool = False
+    choices: Annotated[tuple[Choice, ...], Field(strict=False)] | None = None
+    options: dict[str, dict[str, Any]] | None = None
+
+    @model_validator(mode="after")
+    def _is_one_of_three(self) -> Self:
+        forms = [self.low is not None or self.high is not None, self.choices is not None, self.options is not None]
+        if sum(forms) != 1:
+            raise ValueError("needs low and high, or choices, or options, and only one of these")
+        if self.choices is not None or self.options is not None:
+            self._check_listed()
+        else:
+            self._check_range()
+        return self
+
+    def _check_listed(self) -> None:
+        if self.log:
+            raise ValueError("log is for a range with low and high. Leave it out.")
+        listed = list(self.choices if self.choices is not None else self.options or ())
+        if len({canonical_json(value) for value in listed}) != len(listed):
+            raise ValueError("lists a choice twice. Keep one.")
+        if len(listed) < 2:
+            raise ValueError(f"has {len(listed)} choices. A factor varies only with two or more.")
+
+    def _check_range(self) -> None:
+        if self.low is None or self.high is None:
+            raise ValueError("a range needs both low and high")
+        if not self.low < self.high:
+            raise ValueError(f"the range from {self.low:g} to {self.high:g} is empty. low must be less than high.")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low = {self.low:g} has no logarithm. Start above 0, or leave out log.")
+
+    @property
+    def labels(self) -> tuple[Choice, ...] | None:
+        """What is chosen from, or `None` for a range."""
+        return tuple(self.options) if self.options is not None else self.choices
+
+    def __str__(self) -> str:
+        if self.labels is not None:
+            return ", ".join(map(str, self.labels))
+        return f"{self.low:g} to {self.high:g}{' (log)' if self.log else ''}"
+
+    def is_whole(self, setting: str) -> bool:
+        """Whether a range holds whole numbers alone, for a setting that is one."""
+        return isinstance(self.low, int) and isinstance(self.high, int) and isinstance(DEFAULTS.get(setting), int)
+
+    def contains(self, value: Any) -> bool:
+        """Whether a value of the setting can be proposed."""
+        if self.choices is not None:
+            return value in self.choices
+        is_number = isinstance(value, int | float) and self.low is not None and self.high is not None
+        return is_number and self.low <= value <= self.high
+
+    def settings(self, name: str, value: Any) -> dict[str, Any]:
+        """Returns the settings that a proposed value of the factor called `name` stands for."""
+        return dict(self.options[str(value)]) if self.options is not None else {name: value}
+
+    @property
+    def ends(self) -> tuple[Any, ...]:
+        """All choices, or both ends of a range."""
+        return self.labels if self.labels is not None else (self.low, self.high)
+
+    def every(self, name: str) -> list[dict[str, Any]]:
+        """Returns the settings that each choice stands for, or those of both ends of a range."""
+        return [self.settings(name, value) for value in self.ends]
+
+
+def settings_of(factors: Mapping[str, Factor], proposed: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the settings that proposed values of factors stand for."""
+    found: dict[str, Any] = {}
+    for name, value in proposed.items():
+        found |= factors[name].settings(name, value)
+    return found
+
+
+def resolve_proposed(general: Settings, own: Settings, values: Settings, seed: int) -> TrialSpec:
+    """Returns what is trained with proposed `values`; those that nothing reads beside the others are dropped.
+
+    Args:
+        general: General settings over the defaults.
+        own: What a row sets over these; each must be read.
+        values: What is proposed, strongest.
+        seed: The trial's seed.
+
+    Raises:
+        SpecError: If they do not fit together.
+    """
+    reasons = unread(merge([general, own, values]))
+    kept = {key: value for key, value in values.items() if key not in reasons}
+    return resolve([general], {**own, **kept}, seed)
+
+
+def check_factor(name: str, factor: Factor) -> None:
+    """Raises if a value of a factor is none that its setting, or the settings of its options, can have.
+
+    Raises:
+        UnknownNameError: If a setting does not exist.
+        SpecError: If a value is wrong.
+    """
+    if factor.options is None and name not in DEFAULTS:
+        raise UnknownNameError("setting", name, DEFAULTS)
+    for values in factor.every(name):
+        check_values(flatten(values))
+
+
+def default_nuisance(spec: TrialSpec) -> dict[str, Factor]:
+    """Returns what is tuned where a study does not say: learning rate, weight decay and warm-up, around those there."""
+    rate, decay, epochs = spec.train.learning_rate, spec.train.weight_decay, spec.train.epochs
+    low, high = (decay / _DECAY_SPREAD, decay * _DECAY_SPREAD) if decay > 0 else _DECAY_BY_DEFAULT
+    warmup = max(_WARMUP_SHARE * epochs, spec.train.warmup_epochs)
+    return {
+        "train.learning_rate": Factor(low=_round(rate / _SPREAD), high=_round(rate * _SPREAD), log=True),
+        "train.weight_decay": Factor(low=_round(low), high=_round(high), log=True),
+        "train.warmup_epochs": Factor(low=0.0, high=_round(warmup)),
+    }
+
+
+def _round(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
+def factor_type(setting: str, scientific: Iterable[str], nuisance: Iterable[str]) -> FactorType:
+    """Returns what a setting is in a study, given what its variants set and what is tuned."""
+    if setting in set(scientific):
+        return "scientific"
+    return "nuisance" if setting in set(nuisance) else "fixed"
+
+
+def plain(settings: Settings) -> dict[str, Any]:
+    """Returns settings with placements as plain mappings, as JSON takes them."""
+    return {
+        key: value.as_mapping() if isinstance(value, Placement) else value for key, value in sorted(settings.items())
+    }

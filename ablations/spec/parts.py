@@ -1,0 +1,272 @@
+"""Frozen, validated specs of a trial and of an intervention.
+
+A spec says everything that can change a result and nothing else. A setting that the rest of the spec makes
+meaningless is `None` (a static network has no `num_kernels`); `ablations.spec.settings` says which those are and fills
+specs from sparse layers of settings. What a study is lives in `ablations.study`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from ablations.datasets.facts import DatasetFacts
+from ablations.datasets.registry import available_datasets, facts_of
+from ablations.errors import UnknownNameError
+from ablations.spec.names import AGGREGATIONS, NETWORKS, ROLES
+
+SPEC_VERSION = 5
+"""Part of every fingerprint: raised when the meaning of a setting or the result of a computation changes.
+
+2: dense convolutions of dynamic layers are products of patches with kernels mixed a few images at a time.
+3: blocks of those kernels are mixed and summed up in the cache; others are folded a few images at a time.
+4: a batch may be passed through the network in parts; `train.micro_batch` and `train.on_out_of_memory`; depthwise
+convolutions and the mixing of kernels by compiled code, gradients of kernels with few outputs summed the other way."""
+
+
+class Frozen(BaseModel):
+    """Base of all specs: immutable, strict about types, and closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, populate_by_name=True)
+
+
+def _known_network(name: str) -> str:
+    # A name of timm's is checked when the network is built: only timm knows which there are.
+    if name not in NETWORKS and not name.startswith("timm/"):
+        raise ValueError(str(UnknownNameError("network", name, NETWORKS)))
+    return name
+
+
+def _known_aggregation(name: str) -> str:
+    if name not in AGGREGATIONS:
+        raise ValueError(str(UnknownNameError("aggregation", name, AGGREGATIONS)))
+    return name
+
+
+def _known_dataset(name: str) -> str:
+    if name not in available_datasets():
+        raise ValueError(str(UnknownNameError("data set", name, available_datasets())))
+    return name
+
+
+def _known_role(role: str) -> str:
+    if role not in ROLES:
+        raise ValueError(str(UnknownNameError("role", role, ROLES)))
+    return role
+
+
+AggregationName = Annotated[str, AfterValidator(_known_aggregation)]
+RoleName = Annotated[str, AfterValidator(_known_role)]
+PositiveInt = Annotated[int, Field(ge=1, le=1_000_000_000)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+# Adding 0.0 turns -0.0, which is another JSON text and so another fingerprint, into 0.0.
+NonNegativeFloat = Annotated[float, Field(ge=0), AfterValidator(lambda value: value + 0.0)]
+Share = Annotated[NonNegativeFloat, Field(lt=1)]
+Fraction = Annotated[NonNegativeFloat, Field(le=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+MAX_OPERATIONS = 16
+"""Of RandAugment on one image; there are fourteen kinds."""
+
+
+class Placement(Frozen):
+    """Which convolutions are meant. All given keys must hold; no key at all means every convolution.
+
+    Attributes:
+        role: What the convolution does in its block, one of `ablations.spec.names.ROLES`.
+        resolution: Side of the convolution's own input, in px.
+        name: Glob patterns of module names.
+        depth: First and last position in the network, 0 the first convolution and 1 the last.
+        any_of: At least one of these holds (YAML key `any`).
+        all_of: All of these hold (YAML key `all`).
+        exclude: This does not hold (YAML key `not`).
+    """
+
+    role: Annotated[tuple[RoleName, ...] | None, Field(strict=False)] = None
+    resolution: Annotated[tuple[PositiveInt, ...] | None, Field(strict=False)] = None
+    name: Annotated[tuple[str, ...] | None, Field(strict=False)] = None
+    depth: Annotated[tuple[Fraction, Fraction] | None, Field(strict=False)] = None
+    any_of: Annotated[tuple[Placement, ...] | None, Field(strict=False, alias="any")] = None
+    all_of: Annotated[tuple[Placement, ...] | None, Field(strict=False, alias="all")] = None
+    exclude: Annotated[Placement | None, Field(alias="not")] = None
+
+    @field_validator("role", "resolution", "name")
+    @classmethod
+    def _in_one_order(cls, names: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+        # The same convolutions must have the same fingerprint, however they were listed.
+        if names is None:
+            return None
+        if not names:
+            raise ValueError("names nothing. Leave it out or name at least one.")
+        known = set(names) <= set(ROLES)
+        return tuple(sorted(set(names), key=ROLES.index if known else None, reverse=isinstance(names[0], int)))
+
+    def as_mapping(self) -> dict[str, Any]:
+        """Returns the plain form that `dyconv.placement_from_dict` takes."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+BLOCKS = Placement(exclude=Placement(role=("stem", "head", "squeeze_excitation")))
+"""Every convolution inside a block but those of its gate: what the paper's parameter counts suggest (PAPER.md)."""
+
+
+class ModelSpec(Frozen):
+    """The network: its backbone and its kind of convolution layer.
+
+    Attributes:
+        name: Backbone, one of `ablations.spec.names.NETWORKS` or `timm/<name>`.
+        width: Multiplier of the channels.
+        depth: Multiplier of the number of blocks per stage.
+        stem_stride: Stride of the first convolution.
+        stem_kernel: Size of a ResNet's first convolution.
+        stem_pool: Whether a ResNet's stem ends in a max pooling.
+        dropout: Probability before the classifier.
+        squeeze_excitation: Whether each block rescales its channels by squeeze-and-excitation.
+        layer: `static`, `dynamic` (attention over kernels) or `condconv` (sigmoid routing, no hidden layer).
+        num_kernels: Kernels per layer, K.
+        reduction: Channels of the attention branch's input per channel of its hidden layer.
+        normalization: How the branch's K outputs become weights: softmax(z/τ), sigmoid(z) or sigmoid(z) over its sum.
+        aggregation: Strategy that turns attention weights into the weights used, in training and evaluation.
+        where: The convolutions that are not static.
+    """
+
+    name: Annotated[str, AfterValidator(_known_network)] = "mobilenet_v2"
+    width: PositiveFloat | None = 0.35
+    depth: PositiveFloat | None = 0.5
+    stem_stride: Literal[1, 2] | None = 2
+    stem_kernel: Literal[3, 7] | None = 7
+    stem_pool: bool | None = True
+    dropout: Share | None = 0.0
+    squeeze_excitation: bool | None = False
+    layer: Literal["static", "dynamic", "condconv"] = "dynamic"
+    num_kernels: PositiveInt | None = 4
+    reduction: PositiveInt | None = 4
+    normalization: Literal["softmax", "sigmoid", "normalized_sigmoid"] | None = "softmax"
+    aggregation: AggregationName | None = "attention"
+    where: Placement | None = BLOCKS
+
+
+class DataSpec(Frozen):
+    """The images: which, how many, and how they are varied in training.
+
+    `None` images means all of the split. What cannot change a result is not part of the fingerprint: where the files
+    lie (the digest of their content is), whether they may be downloaded, how many processes decode them.
+
+    Attributes:
+        name: A data set of `ablations.datasets`.
+        root: The folder of its files.
+        download: Whether a data set that is not there may be fetched from the network.
+        workers: Processes that decode image files; 0 decodes in the training process.
+        image_size: Side in px to which image files are cut; None becomes the data set's own.
+        train_images, validation_images, test_images: How many of each split are used.
+        augmentation: Images in memory are shifted by up to `crop_padding` px (`crop`), mirrored at random too
+            (`crop_flip`); any images are cut to a random part and aspect and mirrored (`resized_crop_flip`).
+        crop_padding: Black pixels around an image before it is cut out of that at random.
+        rand_augment: Operations of RandAugment that each image gets after that; 0 is none.
+        rand_augment_magnitude: Their strength, 0 to 30.
+        mixup: Parameter α of mixup's Beta distribution, 0 for none. With `cutmix` too, each batch gets one of the
+            two, drawn evenly.
+        cutmix: Parameter α of CutMix's Beta distribution, 0 for none.
+    """
+
+    name: Annotated[str, AfterValidator(_known_dataset)] = "fashion_mnist_mini"
+    root: str | None = None
+    download: bool | None = False
+    workers: Annotated[int, Field(ge=0, le=256)] | None = 0
+    image_size: Annotated[int, Field(ge=8, le=4096)] | None = None
+    train_images: PositiveInt | None = None
+    validation_images: PositiveInt | None = None
+    test_images: PositiveInt | None = None
+    augmentation: Literal["none", "crop", "crop_flip", "resized_crop_flip"] = "crop_flip"
+    crop_padding: Annotated[int, Field(ge=0, le=1000)] | None = 2
+    rand_augment: Annotated[int, Field(ge=0, le=MAX_OPERATIONS)] = 0
+    rand_augment_magnitude: Annotated[int, Field(ge=0, le=30)] | None = 9
+    mixup: NonNegativeFloat = 0.0
+    cutmix: NonNegativeFloat = 0.0
+
+    @property
+    def facts(self) -> DatasetFacts:
+        """The facts of the data set, from the user's files where `root` names them.
+
+        Raises:
+            DatasetError: The files are missing or not laid out as they must be.
+        """
+        return facts_of(self.name, self.root, self.image_size, download=bool(self.download))
+
+
+class TemperatureSpec(Frozen):
+    """The softmax temperature τ over the training: constant at `start`, or linear from `start` to `end`."""
+
+    schedule: Literal["constant", "linear"] = "constant"
+    start: PositiveFloat = 30.0
+    end: PositiveFloat | None = 1.0
+    epochs: PositiveFloat | None = 10.0
+
+
+class TrainSpec(Frozen):
+    """The optimisation. Learning rate and τ change per step; epochs count passes over the training images.
+
+    Attributes:
+        micro_batch: Images that pass through the network at once, a divisor of `batch_size`; their gradients are
+            added up before each step. Batch normalisation sees each of these parts by itself. `None` is whole batches.
+        on_out_of_memory: Whether a training that runs out of memory fails, or goes on with half as many images at
+            once, which is then part of its result.
+    """
+
+    epochs: PositiveInt = 10
+    batch_size: Annotated[PositiveInt, Field(ge=2)] = 64
+    micro_batch: Annotated[PositiveInt, Field(ge=2)] | None = None
+    on_out_of_memory: Literal["fail", "halve_micro_batch"] = "fail"
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: PositiveFloat = 0.05
+    momentum: Share | None = 0.9
+    nesterov: bool | None = True
+    weight_decay: NonNegativeFloat = 4e-5
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    step_epochs: PositiveInt | None = 30
+    step_factor: PositiveFloat | None = 0.1
+    warmup_epochs: NonNegativeFloat = 0.0
+    label_smoothing: Share = 0.0
+    precision: Literal["float32", "amp"] = "float32"
+    devices: PositiveInt = 1
+    temperature: TemperatureSpec | None = TemperatureSpec()
+
+
+class TrialSpec(Frozen):
+    """One fully resolved training configuration, seed included."""
+
+    model: ModelSpec = ModelSpec()
+    data: DataSpec = DataSpec()
+    train: TrainSpec = TrainSpec()
+    seed: Seed = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _blank_what_nothing_reads(cls, raw: Any) -> Any:
+        from ablations.spec.settings import blank_unread
+
+        return blank_unread(raw) if isinstance(raw, dict) else raw
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        from ablations.spec.settings import check_consistency
+
+        check_consistency(self.data, self.train)
+        return self
+
+
+class Intervention(Frozen):
+    """An evaluation-only change of a trained network (PAPER.md, "Kernel aggregation").
+
+    Attributes:
+        aggregation: How kernels are aggregated instead, or `None` to leave that.
+        where: The dynamic layers concerned, or `None` for all of them.
+        temperature: Another τ, or `None` to leave it.
+        seed: Seed of the strategies that draw at random.
+    """
+
+    aggregation: AggregationName | None = None
+    where: Placement | None = None
+    temperature: PositiveFloat | None = None
+    seed: Seed = 0

@@ -1,0 +1,325 @@
+"""Dotted settings: from sparse layers (preset, study, command line, variant) to one resolved `TrialSpec`.
+
+A setting that nothing reads, given the rest, becomes `None` when it comes from a general layer and is an error when
+a variant asks for it. The rules of who reads what are data (`_RULES`), so that one table serves validation, the
+check of overrides and the explanation in the message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from ablations.datasets.registry import downloadable, folder_sets, get_folder_set
+from ablations.errors import SettingError, SpecError, UnknownNameError, nearest
+from ablations.spec.names import NETWORKS
+from ablations.spec.parts import (
+    MAX_OPERATIONS,
+    DataSpec,
+    Intervention,
+    ModelSpec,
+    Placement,
+    TemperatureSpec,
+    TrainSpec,
+    TrialSpec,
+)
+
+Settings = Mapping[str, Any]
+"""Values under dotted keys, for example `{"train.epochs": 4}`."""
+
+_TEMPERATURE = tuple(f"train.temperature.{name}" for name in ("schedule", "start", "end", "epochs"))
+
+Allowed = tuple[Any, ...] | range | Callable[[], tuple[Any, ...]]
+"""Values that make a setting read: listed, at least a number, or asked for when plug-ins can add to them."""
+
+_RULES: tuple[tuple[tuple[str, ...], str, Allowed], ...] = (
+    (("model.num_kernels", "model.where"), "model.layer", ("dynamic", "condconv")),
+    (("model.reduction", "model.normalization", "model.aggregation"), "model.layer", ("dynamic",)),
+    (_TEMPERATURE, "model.layer", ("dynamic",)),
+    (_TEMPERATURE, "model.normalization", ("softmax",)),
+    (("train.temperature.end", "train.temperature.epochs"), "train.temperature.schedule", ("linear",)),
+    (("train.momentum", "train.nesterov"), "train.optimizer", ("sgd",)),
+    (("train.step_epochs", "train.step_factor"), "train.schedule", ("step",)),
+    (("data.crop_padding",), "data.augmentation", ("crop", "crop_flip")),
+    (("data.rand_augment_magnitude",), "data.rand_augment", range(1, MAX_OPERATIONS + 1)),
+    (("data.image_size", "data.workers"), "data.name", folder_sets),
+    (("data.download",), "data.name", downloadable),
+)
+"""(settings, setting that decides, its values under which the settings are read)."""
+
+_NETWORK_OPTIONS = ("width", "depth", "stem_stride", "stem_kernel", "stem_pool", "dropout", "squeeze_excitation")
+
+
+def _branch(annotation: Any) -> type[BaseModel] | None:
+    for option in (annotation, *get_args(annotation)):
+        if isinstance(option, type) and issubclass(option, BaseModel) and option is not Placement:
+            return option
+    return None
+
+
+def _walk(model: type[BaseModel], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for name, field in model.model_fields.items():
+        inner = _branch(field.annotation)
+        if inner is None:
+            yield prefix + name, field.default
+        else:
+            yield from _walk(inner, f"{prefix}{name}.")
+
+
+_PARTS: Mapping[str, type[BaseModel]] = {"model": ModelSpec, "data": DataSpec, "train": TrainSpec}
+"""The groups of settings of a trial; its seed is none."""
+
+DEFAULTS: Settings = {key: value for group, model in _PARTS.items() for key, value in _walk(model, f"{group}.")}
+"""Every setting of a trial but its seed, with its default."""
+
+_BRANCHES = frozenset(key[:end] for key in DEFAULTS for end, char in enumerate(key) if char == ".")
+"""The groups of settings, those inside another group included."""
+
+_INTERVENTION = "intervention"
+FACTORS = (
+    *DEFAULTS,
+    *sorted(_BRANCHES),
+    _INTERVENTION,
+    *(f"{_INTERVENTION}.{key}" for key in Intervention.model_fields),
+)
+"""What a variant may differ in: every setting, every group of settings, and the intervention as a whole or in part."""
+
+
+def flatten(nested: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns nested mappings as dotted settings; keys may be dotted already, a placement stays whole.
+
+    Raises:
+        UnknownNameError: If a key is not a setting.
+        SettingError: If the same setting is given twice, once nested and once dotted, or a group has a value.
+    """
+    flat: dict[str, Any] = {}
+    for key, value in _leaves(nested, ""):
+        if key not in DEFAULTS:
+            raise UnknownNameError("setting", key, DEFAULTS)
+        if key in flat:
+            raise SettingError(key, f"setting {key!r} is given twice. Keep one.")
+        flat[key] = value
+    return flat
+
+
+def _leaves(nested: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:
+    for name, value in nested.items():
+        key = f"{prefix}{name}"
+        is_branch = key in _BRANCHES
+        if is_branch and isinstance(value, BaseModel):
+            value = value.model_dump(by_alias=True, exclude_unset=True)
+        if is_branch and isinstance(value, Mapping):
+            yield from _leaves(value, f"{key}.")
+        elif is_branch and value is None:
+            continue
+        elif is_branch:
+            raise SettingError(key, f"{key!r} is a group of settings, not a value; found {_shown(value)}.")
+        else:
+            yield key, value
+
+
+def settings_of(spec: TrialSpec) -> dict[str, Any]:
+    """Returns every setting of a trial but its seed, dotted; `None` where nothing reads it, a placement stays whole."""
+    return {key: _value_at(spec, key.split(".")) for key in DEFAULTS}
+
+
+def _value_at(place: Any, path: Iterable[str]) -> Any:
+    for name in path:
+        place = None if place is None else getattr(place, name)
+    return place
+
+
+def nest(flat: Settings) -> dict[str, Any]:
+    """Returns dotted settings as nested mappings."""
+    nested: dict[str, Any] = {}
+    for key, value in flat.items():
+        *groups, last = key.split(".")
+        place = nested
+        for group in groups:
+            place = place.setdefault(group, {})
+        place[last] = value
+    return nested
+
+
+def check_values(flat: Settings) -> None:
+    """Raises `SettingError` for the first value that its setting cannot have, whatever the other settings are.
+
+    Raises:
+        UnknownNameError: If a key is not a setting.
+    """
+    for key, value in flat.items():
+        if key not in DEFAULTS:
+            raise UnknownNameError("setting", key, DEFAULTS)
+        if value is None and key in _OPTIONAL:
+            raise SettingError(key, f"{key} needs a value. Leave it out for the one of the preset.")
+        *groups, name = key.split(".")
+        try:
+            _GROUPS[".".join(groups)].model_validate({name: value})
+        except ValidationError as error:
+            detail = error.errors(include_url=False)[0]
+            place = (*groups, *detail["loc"])
+            raise SettingError(".".join(map(str, place)), reason_of({**detail, "loc": place})) from None
+
+
+_GROUPS: Mapping[str, type[BaseModel]] = {
+    "model": ModelSpec,
+    "data": DataSpec,
+    "train": TrainSpec,
+    "train.temperature": TemperatureSpec,
+}
+
+
+def unread(values: Settings) -> dict[str, str]:
+    """Returns the settings that nothing reads, given all `values`, each with the reason."""
+    reasons: dict[str, str] = {}
+    network = NETWORKS.get(str(values["model.name"]))
+    for option in _NETWORK_OPTIONS:
+        if network is None or option not in network.options:
+            reasons[f"model.{option}"] = f"network {values['model.name']!r} has no {option}"
+    for keys, decider, allowed in _RULES:
+        if values[decider] not in (allowed() if callable(allowed) else allowed):
+            for key in keys:
+                wanted = _in_words(allowed)
+                reasons.setdefault(key, f"it is read only if {decider} is {wanted}, and that is {values[decider]!r}")
+    return reasons
+
+
+def _in_words(allowed: Allowed) -> str:
+    if isinstance(allowed, range):
+        return f"at least {allowed.start}"
+    return " or ".join(repr(value) for value in (allowed() if callable(allowed) else allowed))
+
+
+def blank_unread(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the nested raw form of a trial with everything that nothing reads set to `None`.
+
+    Raises:
+        ValueError: If a value is given for a setting that nothing reads, or a key is unknown.
+    """
+    try:
+        flat = flatten({key: value for key, value in raw.items() if key != "seed"})
+    except (SpecError, UnknownNameError) as error:
+        raise ValueError(str(error)) from None
+    merged = {**DEFAULTS, **{key: value for key, value in flat.items() if value is not None or key not in _OPTIONAL}}
+    reasons = unread(merged)
+    for key, value in flat.items():
+        if value is None and key in _OPTIONAL and key not in reasons:
+            raise ValueError(f"{key} needs a value")
+        if key in reasons and value is not None:
+            raise ValueError(f"nothing reads {key}: {reasons[key]}")
+    nested = nest({key: None if key in reasons else value for key, value in merged.items()})
+    if "train.temperature.schedule" in reasons:
+        nested["train"]["temperature"] = None
+    if nested["data"]["image_size"] is None and merged["data.name"] in folder_sets():
+        nested["data"]["image_size"] = get_folder_set(merged["data.name"]).image_size
+    return {**nested, **({"seed": raw["seed"]} if "seed" in raw else {})}
+
+
+_OPTIONAL = {key for keys, _, _ in _RULES for key in keys} | {f"model.{name}" for name in _NETWORK_OPTIONS}
+_OPTIONAL -= {key for key, value in DEFAULTS.items() if value is None}
+"""Settings that are `None` exactly when nothing reads them."""
+
+
+def merge(layers: Iterable[Settings]) -> dict[str, Any]:
+    """Returns the defaults overlaid by `layers`, the last one strongest."""
+    merged = dict(DEFAULTS)
+    for layer in layers:
+        merged.update(layer)
+    return merged
+
+
+def resolve(layers: Iterable[Settings], own: Settings, seed: int) -> TrialSpec:
+    """Returns the trial that `own` makes of the `layers`.
+
+    Args:
+        layers: General settings, the weakest first; what nothing reads among them is dropped.
+        own: What a variant sets, strongest; each must be read.
+        seed: The trial's seed.
+
+    Raises:
+        SpecError: If a value is invalid or nothing reads a setting in `own`.
+    """
+    values = merge([*layers, own])
+    reasons = unread(values)
+    for key in own:
+        if key in reasons:
+            raise SpecError(f"{key} = {own[key]!r} would be read by nothing: {reasons[key]}.")
+    kept = {key: value for key, value in values.items() if key not in reasons}
+    try:
+        return TrialSpec.model_validate({**nest(kept), "seed": seed})
+    except ValidationError as error:
+        raise SpecError(explain(error)) from None
+
+
+def explain(error: ValidationError) -> str:
+    """Returns what is wrong with each setting, in a sentence each, without pydantic's vocabulary."""
+    return "\n".join(reason_of(dict(detail)) for detail in error.errors(include_url=False))
+
+
+_JARGON = {
+    "Tuple should": "List should",
+    "valid tuple": "list",
+    "valid dictionary": "mapping",
+    " or instance of": ", a",
+}
+"""What pydantic calls a thing, and what a user who writes YAML calls it."""
+
+
+def reason_of(detail: Mapping[str, Any]) -> str:
+    """Returns what one error of pydantic's says, in the words of a user who wrote a setting."""
+    path = ".".join(str(part) for part in detail["loc"])
+    message = detail["msg"].removeprefix("Value error, ")
+    for jargon, word in _JARGON.items():
+        message = message.replace(jargon, word)
+    if detail["type"] == "missing":
+        return f"{path} is missing"
+    if detail["type"] == "extra_forbidden":
+        words = [field.alias or name for name, field in Placement.model_fields.items()]
+        return f"unknown key {path!r}. {nearest(str(detail['loc'][-1]), words)}"
+    if not path or detail["type"] == "value_error":
+        return f"{path}: {message}" if path else message
+    return f"{path}: {message[0].lower()}{message[1:]}, found {_shown(detail['input'])}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+def check_consistency(data: DataSpec, train: TrainSpec) -> None:
+    """Raise `ValueError` if settings that are valid alone do not fit together."""
+    temperature = train.temperature
+    if temperature is not None and temperature.epochs is not None and temperature.epochs > train.epochs:
+        raise ValueError(
+            f"train.temperature.epochs = {temperature.epochs:g} is longer than the training, "
+            f"train.epochs = {train.epochs}: the annealing would never end"
+        )
+    if train.batch_size % train.devices:
+        raise ValueError(f"train.batch_size = {train.batch_size} is not a multiple of train.devices = {train.devices}")
+    if train.micro_batch is not None and (train.batch_size % train.micro_batch or train.micro_batch % train.devices):
+        raise ValueError(
+            f"train.micro_batch = {train.micro_batch} must divide train.batch_size = {train.batch_size} and be a "
+            f"multiple of train.devices = {train.devices}"
+        )
+    if train.warmup_epochs >= train.epochs and train.warmup_epochs > 0:
+        raise ValueError(f"train.warmup_epochs = {train.warmup_epochs:g} leaves nothing of {train.epochs} epochs")
+    if train.nesterov and not train.momentum:
+        raise ValueError("train.nesterov needs a train.momentum above 0")
+    if data.name in folder_sets() and data.augmentation in ("crop", "crop_flip"):
+        raise ValueError(
+            f"data.augmentation = {data.augmentation!r} shifts images in memory, and {data.name!r} is read from files. "
+            "Use 'resized_crop_flip', or 'none'"
+        )
+    facts = data.facts
+    for split in ("train_images", "validation_images", "test_images"):
+        wanted, there = getattr(data, split), getattr(facts, split)
+        if wanted is not None and there is not None and wanted > there:
+            raise ValueError(
+                f"data.{split} = {wanted}, but {facts.name!r} has {there}. Ask for at most that many, "
+                f"for example with --set data.{split}={there}"
+            )
+    images = data.train_images or facts.train_images
+    if images is not None and train.batch_size > images:
+        raise ValueError(f"train.batch_size = {train.batch_size} is more than the {images} training images")

@@ -1,0 +1,110 @@
+"""Titles that a person can read, for runs, logs and tables: `DY-MobileNetV2 ×0.35 K=4 τ=30 · seed 0`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from ablations.spec.names import AGGREGATIONS, NETWORKS
+from ablations.spec.parts import BLOCKS, Intervention, ModelSpec, Placement, TemperatureSpec, TrialSpec
+
+_PREFIXES = {"static": "", "dynamic": "DY-", "condconv": "CondConv-"}
+
+_DEPENDENTS = {
+    "model.name": {"model.width", "model.depth"},
+    "model.layer": {"model.num_kernels", "model.normalization", "model.aggregation"},
+}
+"""Settings that some values of another leave without a meaning: a static network has no K, a ResNet no width."""
+
+
+def model_title(model: ModelSpec, *, without: Collection[str] = ()) -> str:
+    """Return the name of a network, with `DY-` in front if it is dynamic and `SE-` if it rescales its channels.
+
+    Args:
+        model: The network.
+        without: Settings that are not known yet. What they and the settings that depend on them say is left out.
+    """
+    unknown = _unknown(without)
+    network = NETWORKS.get(model.name)
+    prefix = "" if "model.layer" in unknown else _PREFIXES[model.layer]
+    prefix += "SE-" if model.squeeze_excitation and "model.squeeze_excitation" not in unknown else ""
+    name = network.title if network else model.name
+    words = [prefix + ("network" if "model.name" in unknown else name)]
+    if model.width is not None and "model.width" not in unknown:
+        words.append(f"×{model.width:g}")
+    if model.depth not in (None, 1.0) and "model.depth" not in unknown:
+        words.append(f"depth {model.depth:g}")
+    if model.num_kernels is not None and "model.num_kernels" not in unknown:
+        words.append(f"K={model.num_kernels}")
+    if model.normalization not in (None, "softmax") and "model.normalization" not in unknown:
+        words.append(str(model.normalization).replace("_", " "))
+    if model.aggregation not in (None, "attention") and "model.aggregation" not in unknown:
+        words.append(AGGREGATIONS.get(str(model.aggregation), str(model.aggregation)))
+    return " ".join(words)
+
+
+def _unknown(without: Collection[str]) -> set[str]:
+    """Return settings that are not known, with those that may not be read at all under another value of one."""
+    unknown = set(without)
+    for setting, dependents in _DEPENDENTS.items():
+        if setting in unknown:
+            unknown |= dependents
+    return unknown
+
+
+def temperature_title(temperature: TemperatureSpec) -> str:
+    """Returns `τ=30` or `τ=30→1`."""
+    if temperature.schedule == "linear":
+        return f"τ={temperature.start:g}→{temperature.end:g}"
+    return f"τ={temperature.start:g}"
+
+
+def trial_title(spec: TrialSpec) -> str:
+    """Return the name of a trial's run."""
+    return f"{training_title(spec)} · seed {spec.seed}"
+
+
+def training_title(spec: TrialSpec) -> str:
+    """Return the name of a training whatever its seed."""
+    words = [model_title(spec.model), *_layer_words(spec.model)]
+    if spec.train.temperature is not None:
+        words.append(temperature_title(spec.train.temperature))
+    return " ".join(words)
+
+
+def _layer_words(model: ModelSpec) -> list[str]:
+    """Returns what else tells the trainings of one network apart."""
+    reduction = [f"C/{model.reduction}"] if model.reduction not in (None, 4) else []
+    where = [f"at {placement_title(model.where)}"] if model.where not in (None, BLOCKS) else []
+    return [*reduction, *where]
+
+
+def intervention_title(intervention: Intervention) -> str:
+    """Returns what an intervention does, for example `average at 14, 7 px`."""
+    words = []
+    if intervention.aggregation is not None:
+        words.append(AGGREGATIONS.get(intervention.aggregation, intervention.aggregation))
+    if intervention.temperature is not None:
+        words.append(f"τ={intervention.temperature:g}")
+    if intervention.where is not None:
+        words.append(f"at {placement_title(intervention.where)}")
+    return " ".join(words) or "as trained"
+
+
+def placement_title(where: Placement) -> str:
+    """Returns a placement in words."""
+    words = []
+    if where.role is not None:
+        words.append(", ".join(where.role))
+    if where.resolution is not None:
+        words.append(", ".join(map(str, where.resolution)) + " px")
+    if where.name is not None:
+        words.append(", ".join(where.name))
+    if where.depth is not None:
+        words.append(f"depth {where.depth[0]:g} to {where.depth[1]:g}")
+    if where.any_of is not None:
+        words.append(" or ".join(f"({placement_title(part)})" for part in where.any_of))
+    if where.all_of is not None:
+        words.append(" and ".join(f"({placement_title(part)})" for part in where.all_of))
+    if where.exclude is not None:
+        words.append(f"not ({placement_title(where.exclude)})")
+    return " and ".join(words) or "every layer"

@@ -1,0 +1,353 @@
+"""The ways to compute a dynamic convolution, and the cost model that picks one by shape.
+
+Used by `functional` only. Each algorithm is a function of (input, weight, attention, geometry) without bias;
+all give the same result within rounding, in any memory format. The choice depends on the geometry alone, so
+that two runs of one configuration compute alike. Aggregating K kernels per image costs in proportion to the
+kernel, mixing in input or output space in proportion to the pixels: where pixels are few, mixing wins.
+
+Dimensions: B images, C input and O output channels, G groups, I = C / G, H W pixels, P = H W, K kernels,
+T kernel taps (h x w), J = K I channels side by side.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dyconv.errors import ArgumentError, unknown_name
+from dyconv.kernels import compiled, native, products, tiling
+from dyconv.kernels.compiled import Computation
+from dyconv.kernels.depthwise import Direct
+from dyconv.kernels.folding import Convolution, folded_convolution, is_channels_last
+from dyconv.kernels.geometry import Geometry, Pair
+from dyconv.kernels.remembering import remembered
+from dyconv.kernels.taps import Window, convolve_taps, used_windows
+from dyconv.kernels.tracing import is_ordinary, is_traced
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """One way to compute: where it applies, what it costs, and the computation.
+
+    Costs are per image, for forward and backward, in units of one multiply-add of a dense product. They were
+    fitted to medians on one AVX-512 core in fp32 (a unit is 0.07 ns there), B = 64 and 128, K = 4. Only their
+    order matters. `keeps_format` says that the gradient of a channels-last input is channels-last by itself,
+    `sequential` that it goes through the images one by one: never chosen on an accelerator, or for a compiler.
+    `computation` is what compiled kernels do for it, where they can.
+    """
+
+    applies: Callable[[Geometry], bool]
+    cost: Callable[[Geometry], float]
+    run: Callable[[Tensor, Tensor, Tensor, Geometry], Tensor]
+    keeps_format: bool = False
+    sequential: bool = False
+    computation: Callable[[Geometry], Computation] | None = None
+
+
+def _plain(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
+    """One image, one row of attention, or one kernel (its weight goes on the output): an ordinary convolution."""
+    if g.num_kernels == 1:
+        return _static(input, weight[0], g) * attention[:, :, None, None]
+    return _static(input, _aggregate(weight, attention)[0], g)
+
+
+def _product(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
+    """Not grouped: matrix products of patches with aggregated kernels, a few images at a time."""
+    by_hand = g.batch > 0 and is_ordinary(input, weight, attention)
+    compute = products.mixed_product if by_hand else products.differentiable_product
+    return compute(input, weight, attention, _window(g))
+
+
+def _tiled(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
+    """Not grouped, by compiled kernels in channels-last; products where they are missing or do not know the type."""
+    if not (native.can_read(input, weight, attention) and weight.is_contiguous()):
+        return _product(input, weight, attention, g)
+    return compiled.convolve(input, weight, attention, _tiles(g))
+
+
+def _tiles(g: Geometry) -> Computation:
+    return tiling.Tiles(_window(g))
+
+
+def _window(g: Geometry) -> products.Window:
+    return products.Window(g.kernel_size, g.stride, g.padding, g.dilation, g.output_size)
+
+
+def _each(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
+    """Any shape: one ordinary convolution per image."""
+    return folded_convolution(input, weight, attention, _convolution(g, 1))
+
+
+def _grouped(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
+    """Any shape: fold images into the groups of one convolution with their aggregated kernels, in NCHW."""
+    return folded_convolution(input.contiguous(), weight, attention, _convolution(g, _folded_at_a_time(g, input)))
+
+
+def _depthwise(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
+    """Depthwise: fold images into the channels of one image, in the memory format of the input."""
+    return folded_convolution(input, weight, attention, _convolution(g, _folded_at_a_time(g, input)))
+
+
+def _direct(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
+    """Depthwise by compiled kernels, in channels-last; folded where they are missing or do not know the type."""
+    if not native.can_read(input, weight, attention):
+        return _depthwise(input, weight, attention, g)
+    return compiled.convolve(input, weight, attention, _one_by_one(g))
+
+
+def _one_by_one(g: Geometry) -> Computation:
+    return Direct(_convolution(g, 1), g.output_size)
+
+
+def _convolution(g: Geometry, at_a_time: int) -> Convolution:
+    return Convolution(g.stride, g.padding, g.dilation, g.groups, at_a_time)
+
+
+_FOLDED_BYTES = 2**20
+"""What the larger of input and output of folded images may take: what is copied should still be in the cache."""
+_SMALL_BATCH_BYTES = 5 * 2**20
+"""Below this the whole batch is folded: each call has a set-up of its own."""
+
+
+def _folded_at_a_time(g: Geometry, input: Tensor) -> int:
+    """How many images are folded at a time: on a CPU as many as the cache takes, else all."""
+    largest = max(g.in_channels * prod(g.input_size), g.out_channels * prod(g.output_size)) * input.element_size()
+    if input.device.type != "cpu" or g.batch * largest <= _SMALL_BATCH_BYTES:
+        return g.batch
+    return max(1, min(g.batch, _FOLDED_BYTES // largest))
+
+
+def _taps(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
+    """Depthwise on a tiny map: add up one product per kernel tap, leaving out taps that only meet padding."""
+    # A compiler takes the sum over taps as it is, and folding would pin an open batch down.
+    if not (torch.compiler.is_compiling() or is_ordinary(input, weight, attention)):
+        return _depthwise(input, weight, attention, g)
+    windows = _windows(g)
+    used = [w.tap for w in windows]
+    weight_KCT = weight.flatten(2)
+    if len(used) < weight_KCT.shape[2]:
+        weight_KCT = weight_KCT[:, :, used]
+    kernels_BTC = _aggregate(weight_KCT.transpose(1, 2), attention)
+    return convolve_taps(input, kernels_BTC, windows, g.output_size)
+
+
+def _mix_input(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
+    """Stack attention_k x input over k along the channels, then one convolution with all kernels side by side."""
+    kernels = weight.transpose(0, 1).flatten(1, 2)  # (O, K I, h, w)
+    if g.groups == 1 and is_channels_last(input):
+        rows_BPKC = _to_rows(input)[:, :, None] * attention[:, None, :, None]
+        return _static(_from_rows(rows_BPKC.flatten(2), g.input_size), kernels, g)
+    stacked = input.reshape(g.batch, g.groups, 1, g.per_group, *g.input_size) * attention[:, None, :, None, None, None]
+    return _static(stacked.flatten(1, 3), kernels, g)
+
+
+def _mix_output(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
+    """One convolution with all K kernels, then the sum of its K results weighted by attention."""
+    per_group = g.out_channels // g.groups
+    kernels = weight.reshape(g.num_kernels, g.groups, per_group, g.per_group, *g.kernel_size)
+    kernels = kernels.transpose(0, 1).flatten(0, 2)  # (G K O/G, I, h, w)
+    output = _static(input, kernels, g)
+    if g.groups == 1 and is_channels_last(output):
+        pixels = prod(g.output_size)
+        rows = _to_rows(output).reshape(g.batch * pixels, g.num_kernels, g.out_channels)
+        weights = attention[:, None, None].expand(-1, pixels, -1, -1).flatten(0, 1)
+        return _from_rows(torch.bmm(weights, rows).reshape(g.batch, pixels, g.out_channels), g.output_size)
+    results = output.reshape(g.batch, g.groups, g.num_kernels, per_group, *g.output_size)
+    return (results * attention[:, None, :, None, None, None]).sum(2).flatten(1, 2)
+
+
+def _aggregate(weight: Tensor, attention: Tensor) -> Tensor:
+    """Mix (K, ...) kernels into (B, ...) by one matrix product."""
+    return (attention @ weight.flatten(1)).reshape(attention.shape[0], *weight.shape[1:])
+
+
+def _static(input: Tensor, kernel: Tensor, g: Geometry) -> Tensor:
+    """One kernel for all images; a pointwise one as a dense product if that needs no copy: it has no set-up."""
+    if not (g.pointwise and is_channels_last(input)):
+        return F.conv2d(input, kernel, None, g.stride, g.padding, g.dilation, g.groups)
+    rows = _to_rows(input[:, :, :: g.stride[0], :: g.stride[1]])
+    return _from_rows(F.linear(rows, kernel.flatten(1)), g.output_size)
+
+
+def _to_rows(input: Tensor) -> Tensor:
+    """(B, C, H, W) to (B, P, C): free for channels-last, one copy otherwise."""
+    return input.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def _from_rows(rows_BPO: Tensor, size: Pair) -> Tensor:
+    """(B, P, O) to a channels-last (B, O, H, W)."""
+    return rows_BPO.reshape(rows_BPO.shape[0], *size, rows_BPO.shape[2]).permute(0, 3, 1, 2)
+
+
+def _windows(g: Geometry) -> tuple[Window, ...]:
+    return used_windows(g.input_size, g.output_size, g.kernel_size, g.stride, g.padding, g.dilation)
+
+
+# Fitted constants of the cost model: numbers written and read again, per element.
+_AGGREGATED_DENSE = 25.0  # one element of an aggregated kernel that a batched product reads from the cache
+_AGGREGATED_EACH = 55.0  # the same when the convolution of one image re-orders it first
+_AGGREGATED_FOLDED = 200.0  # the same when a grouped convolution does
+_STACKED = 85.0  # one element of the stack that mixing makes
+_MOVED = 60.0  # one element of input or output moved for folding
+_PATCH = 30.0  # one element of the lines of patches that are copied to be multiplied
+_LINES = 1.1  # one multiply-add of a product that is summed up over lines of patches
+_CALL = 1.4e6  # the set-up of one convolution, forward and backward
+_SHARED = 800.0  # one element of the K kernels, once per batch
+_OPEN_BATCH = 64  # stands for a batch size that is not known yet
+_TILED_MIXING = 12.0  # one element of a kernel that is multiplied as soon as it is mixed
+_TILED_PRODUCT = 0.95  # one multiply-add of that
+_DIRECT = 4.0  # one multiply-add of a compiled depthwise kernel
+_PER_TAP = 40.0  # one multiply-add done element by element
+
+
+def _small_groups(g: Geometry) -> float:
+    """How much slower a grouped convolution does one multiply-add when each group is narrow."""
+    return 1.0 + 50.0 / g.per_group
+
+
+def _cost_of_mixing(g: Geometry, side: int) -> float:
+    shared = _SHARED * g.num_kernels * g.kernel_elements / max(1, g.batch)
+    products = g.num_kernels * g.multiply_adds * (1.0 if g.groups == 1 else _small_groups(g))
+    return products + _STACKED * g.num_kernels * side + (0.0 if g.pointwise else shared)
+
+
+def _cost_of_product(g: Geometry) -> float:
+    mixing = _AGGREGATED_DENSE * g.kernel_elements
+    if g.pointwise:
+        return mixing + g.multiply_adds
+    lines = prod(g.output_size) * g.kernel_size[1] * g.in_channels * (1 if g.stride[0] == 1 else g.kernel_size[0])
+    return mixing + _LINES * g.multiply_adds + _PATCH * lines
+
+
+def _cost_of_tiled(g: Geometry) -> float:
+    """Faster than products wherever it has been compiled."""
+    if not native.available():
+        return _cost_of_product(g)
+    return _TILED_MIXING * g.kernel_elements + _TILED_PRODUCT * g.multiply_adds
+
+
+def _cost_of_each(g: Geometry) -> float:
+    moved = _MOVED / 2 * g.pixels_moved if g.depthwise else 0.0
+    narrow = 1.0 if g.groups == 1 else _small_groups(g)
+    return _CALL + _AGGREGATED_EACH * g.kernel_elements + narrow * g.multiply_adds + moved
+
+
+def _cost_of_grouped(g: Geometry) -> float:
+    moved = _MOVED * g.pixels_moved if g.depthwise else 0.0
+    return _AGGREGATED_FOLDED * g.kernel_elements + _small_groups(g) * g.multiply_adds + moved
+
+
+def _cost_of_depthwise(g: Geometry) -> float:
+    """Fast only where oneDNN has a kernel for both directions: 3 x 3, and maps that are not tiny."""
+    fast = g.kernel_size == (3, 3) and g.dilation == (1, 1) and min(g.input_size) >= 4
+    return _MOVED * (g.kernel_elements + g.pixels_moved) * (1.0 if fast else 30.0)
+
+
+def _cost_of_taps(g: Geometry) -> float:
+    windows = _windows(g)
+    used = sum(w.pixels for w in windows) * g.in_channels
+    return _AGGREGATED_DENSE * g.in_channels * len(windows) + _PER_TAP * used
+
+
+def _cost_of_direct(g: Geometry) -> float:
+    """By far the best of the depthwise ones where it has been compiled."""
+    return _DIRECT * g.multiply_adds if native.available() else _cost_of_depthwise(g)
+
+
+def _side(size: Pair, channels: int) -> int:
+    return prod(size) * channels
+
+
+def _foldable(g: Geometry) -> bool:
+    return g.batch > 0
+
+
+def _tileable(g: Geometry) -> bool:
+    return g.groups == 1 and g.batch > 0 and tiling.fits(g.in_channels, g.out_channels, g.num_kernels)
+
+
+def _depthwise_foldable(g: Geometry) -> bool:
+    return g.depthwise and g.batch > 0
+
+
+def _direct_foldable(g: Geometry) -> bool:
+    return _depthwise_foldable(g) and g.kernel_size[0] <= native.MOST_ROWS
+
+
+_ALGORITHMS: dict[str, Algorithm] = {
+    "plain": Algorithm(lambda g: g.batch == 1 or g.num_kernels == 1, lambda g: 0.0, _plain),
+    "product": Algorithm(lambda g: g.groups == 1, _cost_of_product, _product, keeps_format=True),
+    "tiled": Algorithm(_tileable, _cost_of_tiled, _tiled, keeps_format=True, sequential=True, computation=_tiles),
+    "each": Algorithm(_foldable, _cost_of_each, _each, keeps_format=True, sequential=True),
+    "grouped": Algorithm(_foldable, _cost_of_grouped, _grouped),
+    "depthwise": Algorithm(_depthwise_foldable, _cost_of_depthwise, _depthwise),
+    "direct": Algorithm(
+        _direct_foldable, _cost_of_direct, _direct, keeps_format=True, sequential=True, computation=_one_by_one
+    ),
+    "taps": Algorithm(lambda g: g.depthwise, _cost_of_taps, _taps),
+    "mix_input": Algorithm(
+        lambda g: True, lambda g: _cost_of_mixing(g, _side(g.input_size, g.in_channels)), _mix_input
+    ),
+    "mix_output": Algorithm(
+        lambda g: True, lambda g: _cost_of_mixing(g, _side(g.output_size, g.out_channels)), _mix_output
+    ),
+}
+
+
+PINNED: dict[Geometry, str] = {}
+"""Algorithms that someone has chosen by measuring (`autotune`); empty unless asked for."""
+_recording: list[Geometry] | None = None
+
+
+@contextmanager
+def recorded() -> Iterator[list[Geometry]]:
+    """Note each geometry for which an algorithm is chosen inside a block."""
+    global _recording
+    before, _recording = _recording, []
+    try:
+        yield _recording
+    finally:
+        _recording = before
+
+
+def available_algorithms(geometry: Geometry | None = None) -> list[str]:
+    """Return the names of all algorithms, or of those that can compute `geometry`."""
+    return [name for name, a in _ALGORITHMS.items() if geometry is None or a.applies(geometry)]
+
+
+def choose(geometry: Geometry, algorithm: str | None = None, on_cpu: bool = True) -> Algorithm:
+    """Return the algorithm called `algorithm`, or the cheapest one for `geometry` by the cost model.
+
+    "shared" is for attention of one row, (1, K), that all images have in common.
+
+    Raises:
+        ArgumentError: `algorithm` is unknown or cannot compute this shape.
+    """
+    if algorithm == "shared":
+        return _ALGORITHMS["plain"]
+    if algorithm is None:
+        if _recording is not None:
+            _recording.append(geometry)
+        algorithm = PINNED.get(geometry) if PINNED else None
+        return _ALGORITHMS[algorithm or _cheapest(_for_choosing(geometry), on_cpu and not is_traced())]
+    if algorithm not in _ALGORITHMS:
+        raise ArgumentError(unknown_name("algorithm", algorithm, _ALGORITHMS))
+    if not _ALGORITHMS[algorithm].applies(geometry):
+        able = ", ".join(available_algorithms(geometry))
+        raise ArgumentError(f"algorithm {algorithm!r} cannot compute {geometry}: use one of {able}, or None")
+    return _ALGORITHMS[algorithm]
+
+
+def _for_choosing(geometry: Geometry) -> Geometry:
+    """Put a number in place of a batch that `torch.export` leaves open, so that the choice does not pin it down."""
+    return geometry if isinstance(geometry.batch, int) else geometry._replace(batch=_OPEN_BATCH)
+
+
+@remembered
+def _cheapest(geometry: Geometry, sequential: bool) -> str:
+    able = [name for name in available_algorithms(geometry) if sequential or not _ALGORITHMS[name].sequential]
+    return min(able, key=lambda name: _ALGORITHMS[name].cost(geometry))

@@ -1,0 +1,93 @@
+"""A depthwise convolution with one kernel per image by compiled kernels, in channels-last as it lies.
+
+No image is copied into the channels of another, as folding does; a training step keeps no kernel of an image. The
+C code is `native`'s, folding `folding`'s, the derivative `compiled`'s.
+
+Dimensions: B images, C channels, H x W input and H' x W' output pixels, K kernels, T kernel taps (h x w).
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dyconv.kernels import native
+from dyconv.kernels.folding import Convolution, differentiable_folding
+from dyconv.kernels.kernel_ops import add_gradients, mix
+from dyconv.kernels.native import Axis
+from dyconv.kernels.remembering import remembered
+
+Pair = tuple[int, int]
+
+
+class Axes(NamedTuple):
+    """Rows and columns of a convolution, and of its transpose."""
+
+    forward: tuple[Axis, Axis]
+    backward: tuple[Axis, Axis]
+
+
+class Direct(NamedTuple):
+    """A depthwise convolution that gives maps of some size: a `compiled.Computation`."""
+
+    how: Convolution
+    output_size: Pair
+
+    def shared(self, weight: Tensor) -> Tensor:
+        """Return (K, C, 1, h, w) kernels by taps, (K, T C)."""
+        return weight.flatten(2).transpose(1, 2).flatten(1)
+
+    def output(self, images: Tensor, weight: Tensor, shared: Tensor, attention: Tensor) -> Tensor:
+        """Return the (B, C, H', W') convolution."""
+        result = torch.empty((*images.shape[:2], *self.output_size), memory_format=torch.channels_last)
+        native.gather(images, mix(attention, shared), None, result, *self._axes(images, weight).forward)
+        return result
+
+    def input_gradient(
+        self, images: Tensor, weight: Tensor, shared: Tensor, attention: Tensor, grad: Tensor, start: Tensor | None
+    ) -> Tensor:
+        """Return the gradient of the images, `start` (B, C) added at each pixel."""
+        result = torch.empty(images.shape, memory_format=torch.channels_last)
+        native.gather(grad, mix(attention, shared), start, result, *self._axes(images, weight).backward)
+        return result
+
+    def kernel_gradients(
+        self, images: Tensor, weight: Tensor, shared: Tensor, attention: Tensor, grad: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the gradients of the K kernels, as these lie, and of attention."""
+        to_kernels = images.new_empty(images.shape[0], shared.shape[1])
+        native.kernel_gradient(images, to_kernels, grad, *self._axes(images, weight).forward)
+        to_attention, to_shared = torch.zeros_like(attention), torch.zeros_like(shared)
+        add_gradients(attention, shared, to_kernels, to_attention, to_shared)
+        to_weight = to_shared.view(len(weight), -1, images.shape[1]).transpose(1, 2).reshape(weight.shape)
+        return to_weight, to_attention
+
+    def by_torch(self, input: Tensor, weight: Tensor, attention: Tensor) -> Tensor:
+        """Return the convolution of images that are folded into channels."""
+        return differentiable_folding(input, weight, attention, self.how)
+
+    def _axes(self, images: Tensor, weight: Tensor) -> Axes:
+        (height, width), (h, w) = images.shape[2:], weight.shape[3:]
+        how = self.how
+        return _axes((height, width), self.output_size, (h, w), how.stride, how.padding, how.dilation)
+
+
+@remembered
+def _axes(input_size: Pair, output_size: Pair, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Axes:
+    along = zip(input_size, output_size, kernel_size, stride, padding, dilation, strict=True)
+    (rows, rows_back), (columns, columns_back) = (_axis_and_transpose(*one) for one in along)
+    return Axes((rows, columns), (rows_back, columns_back))
+
+
+def _axis_and_transpose(
+    n_in: int, n_out: int, taps: int, stride: int, padding: int, dilation: int
+) -> tuple[Axis, Axis]:
+    """Return which tap meets which input at each output, and which tap brings it to which output."""
+    met = [(tap, y, y * stride + tap * dilation - padding) for y in range(n_out) for tap in range(taps)]
+    met = [(tap, y, at) for tap, y, at in met if 0 <= at < n_in]
+    forward: list[list[tuple[int, int]]] = [[] for _ in range(n_out)]
+    backward: list[list[tuple[int, int]]] = [[] for _ in range(n_in)]
+    for tap, y, at in met:
+        forward[y].append((tap, at))
+        backward[at].append((tap, y))
+    return Axis.of(forward, n_in, taps), Axis.of(backward, n_out, taps)

@@ -1,0 +1,218 @@
+"""A convolution with one kernel per image as ordinary ones, each with some images folded into its channels.
+
+Folding n images means one convolution of one image with n C channels and n times the groups. One image at a time
+needs no folding and no copy, which is best for large maps; many at a time share the set-up of a call, which is best
+for small ones. The backward pass mixes the kernels anew instead of keeping them. Used by `algorithms` only.
+
+Dimensions: B images, n of them folded, m of them whose kernels are mixed together, C input and O output channels,
+G groups, I = C / G, K kernels, h x w kernel size.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dyconv.kernels.derivatives import gradients_by_torch
+from dyconv.kernels.kernel_ops import add_gradients, mix
+from dyconv.kernels.tracing import is_ordinary, is_transformed, without_autocast
+
+Pair = tuple[int, int]
+
+_KERNEL_BYTES = 4 * 2**20
+"""What the kernels that are mixed together may take: they should still be in the cache when they are used."""
+
+
+class Convolution(NamedTuple):
+    """The geometry of a static convolution of one image, and how many images are folded into one call."""
+
+    stride: Pair
+    padding: Pair
+    dilation: Pair
+    groups: int
+    at_a_time: int
+
+
+def folded_convolution(input: Tensor, weight: Tensor, attention: Tensor, how: Convolution) -> Tensor:
+    """Return the (B, O, H', W') convolution of (B, C, H, W) images, each with its own mixture of (K, O, I, h, w).
+
+    The result is channels-last if the input is. A second derivative is taken through `differentiable_folding`.
+    """
+    if not is_ordinary(input, weight, attention):
+        return differentiable_folding(input, weight, attention, how)
+    batch = input.shape[0]
+    if how.at_a_time < batch:
+        return _InChunks.apply(input, weight, attention, how)  # type: ignore[no-any-return]
+    # The folded images are kept for the backward pass, because folding again would take time.
+    last = is_channels_last(input)
+    folded: Tensor = _Folded.apply(_fold(input, last), weight, attention, how)
+    return _unfold(folded, batch, last)
+
+
+def differentiable_folding(input: Tensor, weight: Tensor, attention: Tensor, how: Convolution) -> Tensor:
+    """Return the same from operations that torch can differentiate, compile and export, in NCHW."""
+    folded = _differentiable_fold(input.contiguous().flatten(0, 1)[None], weight, attention, how)
+    return torch.unflatten(folded[0], 0, (input.shape[0], weight.shape[1]))
+
+
+def _differentiable_fold(folded: Tensor, weight: Tensor, attention: Tensor, how: Convolution) -> Tensor:
+    kernels = (attention @ weight.flatten(1)).reshape(-1, *weight.shape[2:])
+    return F.conv2d(folded, kernels, None, how.stride, how.padding, how.dilation, len(attention) * how.groups)
+
+
+class _Folded(torch.autograd.Function):
+    """The convolution of all images folded into one, (1, B C, H, W) to (1, B O, H', W')."""
+
+    @staticmethod
+    def forward(ctx: Any, folded: Tensor, weight: Tensor, attention: Tensor, how: Convolution) -> Tensor:
+        ctx.how = how
+        ctx.save_for_backward(folded, weight, attention)
+        return _differentiable_fold(folded, weight, attention, how)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        # Read once: who packs what is saved, as checkpointing does, unpacks it once.
+        saved, needed = ctx.saved_tensors, ctx.needs_input_grad
+        folded, weight, attention = saved
+        with without_autocast(folded.device.type):
+            if torch.is_grad_enabled() or not is_ordinary(*saved, grads[0]):
+                return (*gradients_by_torch(partial(_differentiable_fold, how=ctx.how), saved, grads[0], needed), None)
+            flat = weight.flatten(1)
+            kernels = mix(attention, flat).view(-1, *weight.shape[2:])
+            wanted = [needed[0], needed[1] or needed[2], False]
+            to_folded, to_kernels, _ = _convolution_backward(grads[0], folded, kernels, ctx.how, len(attention), wanted)
+            if not wanted[1]:
+                return to_folded, None, None, None
+            found = to_kernels.reshape(len(attention), -1)
+            return to_folded, (attention.t() @ found).view_as(weight), found @ flat.t(), None
+
+
+def _convolution_backward(
+    grad: Tensor, images: Tensor, kernels: Tensor, how: Convolution, n: int, wanted: list[bool]
+) -> tuple[Tensor, Tensor, Tensor]:
+    geometry = (how.stride, how.padding, how.dilation, False, (0, 0), n * how.groups)
+    return torch.ops.aten.convolution_backward(grad, images, kernels, None, *geometry, wanted)  # type: ignore[no-any-return]
+
+
+class _InChunks(torch.autograd.Function):
+    """The convolution of images that are folded a few at a time."""
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, weight: Tensor, attention: Tensor, how: Convolution) -> Tensor:
+        ctx.how = how
+        ctx.save_for_backward(input, weight, attention)
+        last = is_channels_last(input)
+        output: Tensor | None = None
+        for part, kernels in _mixed(weight, attention, how):
+            n = part.stop - part.start
+            images = _fold(input[part], last)
+            found = F.conv2d(images, kernels, None, how.stride, how.padding, how.dilation, n * how.groups)
+            if output is None:
+                shape = (input.shape[0], weight.shape[1], *found.shape[2:])
+                output = torch.empty(shape, dtype=found.dtype, device=found.device, memory_format=_format(last))
+            output[part] = _unfold(found, n, last)
+        assert output is not None
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        saved, needed = ctx.saved_tensors, ctx.needs_input_grad
+        with without_autocast(saved[0].device.type):
+            if torch.is_grad_enabled() or not is_ordinary(*saved, grads[0]):
+                compute = partial(differentiable_folding, how=ctx.how)
+                return (*gradients_by_torch(compute, saved, grads[0], needed), None)
+            input, weight, attention = saved
+            return (*_gradients(input, weight, attention, grads[0], ctx.how, needed), None)
+
+
+def _gradients(
+    input: Tensor, weight: Tensor, attention: Tensor, grad: Tensor, how: Convolution, needed: tuple[bool, ...]
+) -> tuple[Tensor | None, ...]:
+    last = is_channels_last(input)
+    grad = grad.contiguous(memory_format=_format(last))
+    to_input = torch.empty_like(input) if needed[0] else None
+    wanted = [needed[0], needed[1] or needed[2], False]
+    sums = _Sums(weight, attention, how)
+    for part, kernels in _mixed(weight, attention, how):
+        n = part.stop - part.start
+        tensors = (_fold(grad[part], last), _fold(input[part], last), kernels)
+        to_images, to_kernels, _ = _convolution_backward(*tensors, how, n, wanted)
+        if to_input is not None:
+            to_input[part] = _unfold(to_images, n, last)
+        if wanted[1]:
+            sums.add(part, to_kernels.reshape(n, -1))
+    to_weight = sums.to_weight.to(weight.dtype).view_as(weight)
+    return to_input, to_weight if needed[1] else None, sums.to_attention if needed[2] else None
+
+
+class _Sums:
+    """The gradients of the K kernels and of attention, from those of a few images' kernels at a time."""
+
+    def __init__(self, weight: Tensor, attention: Tensor, how: Convolution) -> None:
+        self._weight, self._attention = weight.flatten(1), attention
+        # Sums over images are kept in single precision at least.
+        self.to_weight = torch.zeros_like(self._weight, dtype=torch.promote_types(weight.dtype, torch.float32))
+        self.to_attention = torch.zeros_like(attention)
+        self._together = _mixed_together(weight, how)
+        self._kept: list[Tensor] = []
+
+    def add(self, part: slice, to_kernels: Tensor) -> None:
+        """Take the (n, O I h w) gradients of the kernels of `part`, which follows what was taken before."""
+        self._kept.append(to_kernels)
+        stop = part.stop
+        if stop % self._together and stop < len(self._attention):
+            return
+        found = torch.cat(self._kept) if len(self._kept) > 1 else to_kernels
+        which = slice(stop - len(found), stop)
+        add_gradients(self._attention[which], self._weight, found, self.to_attention[which], self.to_weight)
+        self._kept.clear()
+
+
+def _mixed(weight: Tensor, attention: Tensor, how: Convolution) -> Iterator[tuple[slice, Tensor]]:
+    """Yield which images are folded next, and their (n O, I, h, w) kernels."""
+    together = _mixed_together(weight, how)
+    for first in range(0, len(attention), together):
+        kernels = mix(attention[first : first + together], weight.flatten(1)).view(-1, *weight.shape[1:])
+        for start in range(0, len(kernels), how.at_a_time):
+            some = kernels[start : start + how.at_a_time]
+            yield slice(first + start, first + start + len(some)), some.flatten(0, 1)
+
+
+def _mixed_together(weight: Tensor, how: Convolution) -> int:
+    """Return m, a multiple of n."""
+    room = _KERNEL_BYTES // (weight[0].numel() * weight.element_size())
+    return max(1, room // how.at_a_time) * how.at_a_time
+
+
+def is_channels_last(input: Tensor) -> bool:
+    """Whether (B, C, H, W) is stored as (B, H, W, C), as it also is when there is one pixel."""
+    if is_transformed():  # `vmap` has no answer to this
+        return False
+    return input.stride(1) == 1 and input.is_contiguous(memory_format=torch.channels_last)
+
+
+def _format(last: bool) -> torch.memory_format:
+    return torch.channels_last if last else torch.contiguous_format
+
+
+def _fold(images: Tensor, last: bool) -> Tensor:
+    """(n, C, H, W) to (1, n C, H, W) in the same memory format; without a copy for one image, or in NCHW."""
+    n, channels, height, width = images.shape
+    if n == 1:
+        return images
+    if last:
+        return images.permute(2, 3, 0, 1).reshape(1, height, width, n * channels).permute(0, 3, 1, 2)
+    return images.reshape(1, n * channels, height, width)
+
+
+def _unfold(folded: Tensor, n: int, last: bool) -> Tensor:
+    """(1, n O, H, W) to (n, O, H, W), as a view where that can be."""
+    _, channels, height, width = folded.shape
+    if n == 1:
+        return folded
+    if last:
+        return folded.permute(0, 2, 3, 1).reshape(height, width, n, channels // n).permute(2, 3, 0, 1)
+    return folded.reshape(n, channels // n, height, width)

@@ -1,0 +1,295 @@
+"""The compiled kernels of `_attending.c`, `_depthwise.c`, `_mixing.c`, `_ordering.c` and `_tiled.c`, through ctypes.
+
+They are built when the package is installed, if there is a C compiler, and compute float32 on the CPU; torch does it
+elsewhere. What is computed with them is the business of `compiled`, `depthwise`, `mixing`, `ordering` and `tiling`.
+
+Dimensions: B images, K kernels, N numbers in a kernel; H x W source and h x w result positions, C channels, T taps;
+I rows and J columns of a matrix.
+"""
+
+import ctypes
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dyconv.kernels.tracing import is_ordinary
+
+MOST_ROWS = 16
+"""The tallest kernel that they convolve."""
+MOST_KERNELS = 16
+"""The most kernels that they mix."""
+_MOST_TAPS = 256
+"""The most taps of a kernel that they re-order."""
+FEWEST_COLUMNS = 8
+"""The narrowest matrices that they multiply with."""
+LANES, _HEIGHT = 16, 16
+"""Numbers that are summed side by side, and rows of a tile, which say what they need for sums under way."""
+
+Meetings = Sequence[Sequence[tuple[int, int]]]
+"""For each position of a result, which kernel row (or column) meets which row (or column) of the source."""
+
+
+class Axis(ctypes.Structure):
+    """The meetings along one axis, as the C code reads them."""
+
+    _fields_ = (
+        ("start", ctypes.POINTER(ctypes.c_int32)),
+        ("tap", ctypes.POINTER(ctypes.c_int32)),
+        ("source", ctypes.POINTER(ctypes.c_int32)),
+        ("size", ctypes.c_int64),
+        ("source_size", ctypes.c_int64),
+        ("taps", ctypes.c_int64),
+    )
+
+    @classmethod
+    def of(cls, meetings: Meetings, source_size: int, taps: int) -> "Axis":
+        """Return the axis of these meetings, on a source and a kernel of so many rows (or columns)."""
+        starts = [0]
+        for found in meetings:
+            starts.append(starts[-1] + len(found))
+        flat = [pair for found in meetings for pair in found]
+        numbers = starts, [tap for tap, _ in flat], [source for _, source in flat]
+        return cls(*((ctypes.c_int32 * len(n))(*n) for n in numbers), len(meetings), source_size, taps)
+
+
+class Side(ctypes.Structure):
+    """How far apart two images, two lines and two pixels of a line are."""
+
+    _fields_ = tuple((name, ctypes.c_int64) for name in ("image", "line", "pixel"))
+
+
+class Reach(ctypes.Structure):
+    """Where a tap begins on both sides, and the lines and pixels of a line that it brings from one to the other."""
+
+    _fields_ = tuple((name, ctypes.c_int64) for name in ("source", "result", "lines", "pixels"))
+
+
+class Matrices(ctypes.Structure):
+    """Kernels, taps, rows I and columns J, and how far apart each of these are."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_int64) for name in ("kernels", "taps", "rows", "columns", "kernel", "tap", "row", "column")
+    )
+
+
+class Window(ctypes.Structure):
+    """Which pixels of a source meet which of a result, as the C code reads it.
+
+    `fills` says that the first tap does not reach all pixels of the result, `pixels` how many a tap reaches at most.
+    """
+
+    _fields_ = (
+        ("images", ctypes.c_int64),
+        ("pixels", ctypes.c_int64),
+        ("fills", ctypes.c_int64),
+        ("source", Side),
+        ("result", Side),
+        ("matrices", Matrices),
+        ("reaches", ctypes.POINTER(Reach)),
+    )
+
+    @classmethod
+    def of(cls, images: int, source: Side, result: Side, matrices: Matrices, reaches: Sequence[Reach]) -> "Window":
+        """Return the window of these taps."""
+        pixels = max(reach.lines * reach.pixels for reach in reaches)
+        whole = reaches[0].lines * reaches[0].pixels * matrices.columns == result.image
+        listed = (Reach * len(reaches))(*reaches)
+        return cls(images, pixels, not whole, source, result, matrices, listed)
+
+
+class Sizes(ctypes.Structure):
+    """The sizes of an attention branch, and the temperature of its softmax."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("images", "pixels", "channels", "hidden", "kernels")),
+        ("temperature", ctypes.c_float),
+    )
+
+
+def available() -> bool:
+    """Whether the compiled kernels are there and not switched off."""
+    return _enabled and _LIBRARY is not None
+
+
+def can_read(*tensors: Tensor) -> bool:
+    """Whether the compiled kernels can be handed the addresses of these: float32 that lies in the CPU's memory.
+
+    A tensor of a subclass, or one under a mode or a transform, may have no memory, or a meaning of its own.
+    """
+    if not available() or not is_ordinary(*tensors):
+        return False
+    for tensor in tensors:
+        if tensor.dtype is not torch.float32 or not tensor.is_cpu or tensor.layout is not torch.strided:
+            return False
+        # A view that is to be negated when it is read; and memory that was given back.
+        if tensor.is_neg() or (not tensor.data_ptr() and tensor.numel()):
+            return False
+    return True
+
+
+@contextmanager
+def switched_off() -> Iterator[None]:
+    """Do without the compiled kernels inside a block, as where they could not be compiled."""
+    global _enabled
+    before, _enabled = _enabled, False
+    try:
+        yield
+    finally:
+        _enabled = before
+
+
+_enabled = True
+
+
+def gather(source: Tensor, kernels: Tensor, start: Tensor | None, result: Tensor, rows: Axis, columns: Axis) -> None:
+    """Write to `result` (B, C, h, w), at each position, the sum of what its taps (B, T, C) meet in (B, C, H, W).
+
+    Both are channels-last. Sums begin at `start` (B, C), contiguous, if that is given.
+    """
+    begin = None if start is None else start.data_ptr()
+    pointers = source.data_ptr(), kernels.data_ptr(), begin, result.data_ptr()
+    _LIBRARY.dyconv_gather(*pointers, rows, columns, *source.shape[:2], torch.get_num_threads())
+
+
+def kernel_gradient(source: Tensor, to_kernels: Tensor, grad: Tensor, rows: Axis, columns: Axis) -> None:
+    """Write to `to_kernels` (B, T, C) the gradient of the kernels, from that of the result, (B, C, h, w)."""
+    pointers = source.data_ptr(), to_kernels.data_ptr(), grad.data_ptr()
+    _LIBRARY.dyconv_kernel_gradient(*pointers, rows, columns, *source.shape[:2], torch.get_num_threads())
+
+
+def average(images: Tensor) -> Tensor:
+    """Return the (B, C) mean over pixels of channels-last (B, C, H, W) images."""
+    found, (batch, channels) = images.new_empty(images.shape[:2]), images.shape[:2]
+    sizes = batch, images.shape[2:].numel(), channels, torch.get_num_threads()
+    _LIBRARY.dyconv_average(images.data_ptr(), found.data_ptr(), *sizes)
+    return found
+
+
+def attend(sizes: Sizes, images: Tensor, layers: Sequence[Tensor], found: Sequence[Tensor]) -> None:
+    """Write averages (B, C), hidden units (B, H) and attention (B, K), from images and two layers' parameters."""
+    pointers = [tensor.data_ptr() for tensor in (images, *layers, *found)]
+    _LIBRARY.dyconv_attend(sizes, *pointers, torch.get_num_threads())
+
+
+def attend_gradient(
+    sizes: Sizes, layers: Sequence[Tensor], found: Sequence[Tensor], to_attention: Tensor, gradients: Sequence[Tensor]
+) -> None:
+    """Write the gradients of weight and bias of the two layers, and (B, C) what each pixel gets, from attention's."""
+    scratch = to_attention.new_empty(sizes.images * (sizes.kernels + sizes.hidden))
+    squeeze, _, excite, _ = layers
+    pointers = [tensor.data_ptr() for tensor in (squeeze, excite, *found, to_attention, *gradients, scratch)]
+    _LIBRARY.dyconv_attend_gradient(sizes, *pointers, torch.get_num_threads())
+
+
+def can_mix(attention: Tensor, *rows: Tensor) -> bool:
+    """Whether the compiled kernels can mix by `attention` with these matrices, whose rows may be far apart."""
+    if not can_read(attention, *rows) or attention.shape[1] > MOST_KERNELS or not attention.is_contiguous():
+        return False
+    return all(tensor.stride(-1) == 1 for tensor in rows)
+
+
+def mix(attention: Tensor, weight: Tensor, mixed: Tensor) -> None:
+    """Write to `mixed` (B, N) the mixtures of (K, N) kernels by (B, K) attention."""
+    where = weight.data_ptr(), weight.stride(0), mixed.data_ptr(), mixed.stride(0)
+    _LIBRARY.dyconv_mix(attention.data_ptr(), *where, *_sizes(attention, weight))
+
+
+def add_gradients(attention: Tensor, weight: Tensor, grad: Tensor, to_attention: Tensor, to_weight: Tensor) -> None:
+    """Add to the gradients of (B, K) attention, contiguous, and of (K, N) kernels what that of the mixtures brings."""
+    read = attention.data_ptr(), weight.data_ptr(), weight.stride(0), grad.data_ptr(), grad.stride(0)
+    written = to_attention.data_ptr(), to_weight.data_ptr(), to_weight.stride(0)
+    _LIBRARY.dyconv_add_gradients(*read, *written, *_sizes(attention, weight))
+
+
+def can_order(kernels: Tensor, taps: int) -> bool:
+    """Whether the compiled kernels can put these, of so many taps, into another order."""
+    return can_read(kernels) and kernels.is_contiguous() and taps <= _MOST_TAPS
+
+
+def by_patch(weight: Tensor, ordered: Tensor, sizes: Sequence[int]) -> None:
+    """Write (K, O, C, T) kernels to `ordered` as (K, T, C, O); `sizes` are K, O, C and T."""
+    _LIBRARY.dyconv_by_patch(weight.data_ptr(), ordered.data_ptr(), *sizes, torch.get_num_threads())
+
+
+def by_output(ordered: Tensor, weight: Tensor, sizes: Sequence[int]) -> None:
+    """Write (K, T, C, O) kernels to `weight` as (K, O, C, T); `sizes` are K, O, C and T."""
+    _LIBRARY.dyconv_by_output(ordered.data_ptr(), weight.data_ptr(), *sizes, torch.get_num_threads())
+
+
+def flipped(ordered: Tensor, turned: Tensor, sizes: Sequence[int]) -> None:
+    """Write (K, T, C, O) kernels to `turned` as (K, T, O, C), the last tap first; `sizes` are K, O, C and T."""
+    _LIBRARY.dyconv_flipped(ordered.data_ptr(), turned.data_ptr(), *sizes, torch.get_num_threads())
+
+
+def product(
+    window: Window, source: Tensor, weight: Tensor, attention: Tensor, start: Tensor | None, result: Tensor
+) -> None:
+    """Write to `result` the products of the source's pixels, vectors of I, with each image's own mixture of matrices.
+
+    `attention` is (B, K) and contiguous. Sums begin at `start` (B, J), contiguous, if that is given.
+    """
+    begin = None if start is None else start.data_ptr()
+    pointers = source.data_ptr(), weight.data_ptr(), attention.data_ptr(), begin, result.data_ptr()
+    _LIBRARY.dyconv_product(window, *pointers, torch.get_num_threads())
+
+
+def product_gradient(
+    window: Window, sides: tuple[Tensor, Tensor], weight: Tensor, attention: Tensor, gradients: tuple[Tensor, Tensor]
+) -> None:
+    """Write the gradients of the kernels and of (B, K) attention, from the source and the gradient of the result."""
+    sizes, threads = window.matrices, torch.get_num_threads()
+    tiles = sizes.taps * -(-sizes.rows // _HEIGHT)
+    scratch = weight.new_empty(window.images * sizes.kernels * (threads * LANES + tiles))
+    read = (*sides, weight, attention)
+    pointers = [tensor.data_ptr() for tensor in (*read, *gradients, scratch)]
+    _LIBRARY.dyconv_product_gradient(window, *pointers, threads)
+
+
+def _sizes(attention: Tensor, weight: Tensor) -> tuple[int, int, int, int]:
+    return *attention.shape, weight.shape[1], torch.get_num_threads()
+
+
+def _find() -> Any:
+    for suffix in EXTENSION_SUFFIXES:
+        path = Path(__file__).with_name(f"_native{suffix}")
+        if path.exists():
+            return _loaded(path)
+    return None
+
+
+def _loaded(path: Path) -> Any:
+    try:
+        library = ctypes.CDLL(str(path))
+    except OSError:  # built for another system
+        return None
+    pointer, size, threads = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
+    along = [ctypes.POINTER(Axis), ctypes.POINTER(Axis), size, size, threads]
+    mixing = [pointer, pointer, size, pointer, size, size, size, size, threads]
+    gradients = [pointer, pointer, size, pointer, size, pointer, pointer, size, size, size, size, threads]
+    ordering = [pointer, pointer, size, size, size, size, threads]
+    arguments = {
+        "gather": [pointer] * 4 + along,
+        "kernel_gradient": [pointer] * 3 + along,
+        "mix": mixing,
+        "add_gradients": gradients,
+    }
+    arguments |= {"by_patch": ordering, "by_output": ordering, "flipped": ordering}
+    arguments["product"] = [ctypes.POINTER(Window)] + [pointer] * 5 + [threads]
+    arguments["average"] = [pointer, pointer, size, size, size, threads]
+    arguments["attend"] = [ctypes.POINTER(Sizes)] + [pointer] * 8 + [threads]
+    arguments["attend_gradient"] = [ctypes.POINTER(Sizes)] + [pointer] * 12 + [threads]
+    arguments["product_gradient"] = [ctypes.POINTER(Window)] + [pointer] * 7 + [threads]
+    for name, types in arguments.items():
+        function = getattr(library, f"dyconv_{name}", None)
+        if function is None:  # built from older sources
+            return None
+        function.argtypes, function.restype = types, None
+    return library
+
+
+_LIBRARY = _find()

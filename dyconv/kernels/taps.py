@@ -1,0 +1,117 @@
+"""A depthwise convolution with one kernel per image, added up tap by tap, for maps of a few pixels.
+
+The tap at (i, j) of a kernel touches a rectangle of the output and the matching rectangle of the input. On a
+2 x 2 map with a 3 x 3 kernel most of each rectangle is padding, and on a 1 x 1 map eight of nine taps are
+nothing else: only the pixels and taps that count are touched here. Used by `algorithms` only.
+
+Dimensions: B images, C channels, H W pixels, T kernel taps in use.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dyconv.kernels.derivatives import gradients_by_torch
+from dyconv.kernels.remembering import remembered
+from dyconv.kernels.tracing import is_ordinary
+
+Pair = tuple[int, int]
+Index = tuple[slice, slice, slice]
+
+
+class Window(NamedTuple):
+    """What one tap touches: its flat number, and the rectangles of output and input, as indices of (B, H, W)."""
+
+    tap: int
+    output: Index
+    input: Index
+    pixels: int
+
+
+@remembered
+def used_windows(
+    input_size: Pair, output_size: Pair, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair
+) -> tuple[Window, ...]:
+    """Return the windows of all taps that meet at least one input pixel, in the order of the taps."""
+    rows, columns = (
+        _spans(*axis) for axis in zip(input_size, output_size, kernel_size, stride, padding, dilation, strict=True)
+    )
+    whole = slice(None)
+    return tuple(
+        Window(i * kernel_size[1] + j, (whole, out_i, out_j), (whole, in_i, in_j), n_i * n_j)
+        for i, (out_i, in_i, n_i) in rows.items()
+        for j, (out_j, in_j, n_j) in columns.items()
+    )
+
+
+def _spans(
+    n_in: int, n_out: int, kernel: int, stride: int, padding: int, dilation: int
+) -> dict[int, tuple[slice, slice, int]]:
+    """Along one axis: for each tap in use, the output and input positions it connects, and how many."""
+    spans = {}
+    for tap in range(kernel):
+        offset = tap * dilation - padding
+        first = max(0, -(offset // stride))
+        last = min(n_out - 1, (n_in - 1 - offset) // stride)
+        if first <= last:
+            start = first * stride + offset
+            stop = last * stride + offset + 1
+            spans[tap] = (slice(first, last + 1), slice(start, stop, stride), last - first + 1)
+    return spans
+
+
+def convolve_taps(input: Tensor, kernels_BTC: Tensor, windows: Sequence[Window], output_size: Pair) -> Tensor:
+    """Return the (B, C, H', W') sum over taps of (B, C, H, W) `input` times its (B, T, C) kernels.
+
+    The T kernels are those of `windows`, in order. Half precision is summed in float32.
+    """
+    images = input.permute(0, 2, 3, 1).contiguous()
+    low = input.dtype in (torch.float16, torch.bfloat16)
+    if low:
+        images, kernels_BTC = images.float(), kernels_BTC.float()
+    output: Tensor = _Taps.apply(images, kernels_BTC, tuple(windows), output_size)
+    return output.to(input.dtype).permute(0, 3, 1, 2)
+
+
+class _Taps(torch.autograd.Function):
+    """The sum over taps of (B, H, W, C) images; written by hand because autograd copies the output per tap."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, kernels: Tensor, windows: tuple[Window, ...], output_size: Pair) -> Tensor:
+        ctx.windows, ctx.output_size = windows, output_size
+        ctx.save_for_backward(images, kernels)
+        output = images.new_zeros(images.shape[0], *output_size, images.shape[3])
+        for t, window in enumerate(windows):
+            output[window.output].addcmul_(images[window.input], kernels[:, None, None, t])
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        images, kernels = ctx.saved_tensors
+        if not (torch.compiler.is_compiling() or is_ordinary(images, kernels, grads[0])):
+            compute = partial(_by_torch, windows=ctx.windows, output_size=ctx.output_size)
+            to_images, to_kernels = gradients_by_torch(compute, (images, kernels), grads[0], ctx.needs_input_grad)
+            return to_images, to_kernels, None, None
+        grad_images, grad_kernels = torch.zeros_like(images), []
+        for t, window in enumerate(ctx.windows):
+            grad = grads[0][window.output]
+            grad_images[window.input].addcmul_(grad, kernels[:, None, None, t])
+            grad_kernels.append((images[window.input] * grad).sum((1, 2)))
+        if not grad_kernels:  # every tap meets padding only
+            return grad_images, torch.zeros_like(kernels), None, None
+        return grad_images, torch.stack(grad_kernels, 1), None, None
+
+
+def _by_torch(images: Tensor, kernels: Tensor, windows: Sequence[Window], output_size: Pair) -> Tensor:
+    """The same sum from operations that torch can batch."""
+    output = images.new_zeros(images.shape[0], *output_size, images.shape[3])
+    for t, window in enumerate(windows):
+        part = images[window.input] * kernels[:, None, None, t]
+        _, rows, columns = window.output
+        below, right = output_size[0] - rows.stop, output_size[1] - columns.stop
+        output = output + F.pad(part, (0, 0, columns.start, right, rows.start, below))
+    return output

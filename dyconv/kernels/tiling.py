@@ -1,0 +1,126 @@
+"""A convolution with one kernel per image, not grouped, by compiled kernels, in channels-last as it lies.
+
+A tile of an image's kernel is mixed and multiplied while it is in the first cache; none is ever written to memory. No
+input is padded and no patch copied: each tap of the kernel is a matrix that brings the pixels of the input which it
+reaches to the output. The C code is `native`'s, products by torch are `products`', the derivative `compiled`'s.
+
+Dimensions: B images, C input and O output channels, H x W input pixels, K kernels, T kernel taps (h x w).
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dyconv.kernels import native
+from dyconv.kernels.native import Matrices, Reach, Side
+from dyconv.kernels.ordering import by_output, by_patch
+from dyconv.kernels.products import Window, differentiable_product
+from dyconv.kernels.remembering import remembered
+
+Pair = tuple[int, int]
+
+
+class Steps(NamedTuple):
+    """How the output, the gradient of the input and those of the kernels are computed.
+
+    `turned` says that the last takes the gradient of the output for its left side, and the input for its right one.
+    """
+
+    output: native.Window
+    to_input: native.Window
+    to_kernels: native.Window
+    turned: bool
+
+
+def fits(channels: int, out_channels: int, num_kernels: int) -> bool:
+    """Whether the compiled kernels know layers of this size."""
+    return min(channels, out_channels) >= native.FEWEST_COLUMNS and num_kernels <= native.MOST_KERNELS
+
+
+class Tiles(NamedTuple):
+    """A convolution with the patches of a window: a `compiled.Computation` by tiles."""
+
+    window: Window
+
+    def shared(self, weight: Tensor) -> Tensor:
+        """Return (K, O, C, h, w) kernels by taps, or as they are where there is one tap."""
+        return weight if weight.shape[3:].numel() == 1 else by_patch(weight)
+
+    def output(self, images: Tensor, weight: Tensor, shared: Tensor, attention: Tensor) -> Tensor:
+        """Return the (B, O, H', W') convolution."""
+        size = images.shape[0], weight.shape[1], *self.window.output_size
+        result = torch.empty(size, memory_format=torch.channels_last)
+        native.product(self._steps(images, weight).output, images, shared, attention, None, result)
+        return result
+
+    def input_gradient(
+        self, images: Tensor, weight: Tensor, shared: Tensor, attention: Tensor, grad: Tensor, start: Tensor | None
+    ) -> Tensor:
+        """Return the gradient of the images, `start` (B, C) added at each pixel."""
+        result = torch.empty(images.shape, memory_format=torch.channels_last)
+        native.product(self._steps(images, weight).to_input, grad, shared, attention, start, result)
+        return result
+
+    def kernel_gradients(
+        self, images: Tensor, weight: Tensor, shared: Tensor, attention: Tensor, grad: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the gradients of the K kernels, as these lie, and of attention."""
+        how = self._steps(images, weight)
+        to_shared, to_attention = torch.empty_like(shared), torch.empty_like(attention)
+        sides = (grad, images) if how.turned else (images, grad)
+        native.product_gradient(how.to_kernels, sides, shared, attention, (to_shared, to_attention))
+        return to_shared if shared is weight else by_output(to_shared, weight), to_attention
+
+    def by_torch(self, input: Tensor, weight: Tensor, attention: Tensor) -> Tensor:
+        """Return the convolution as one product, which keeps the kernel of each image."""
+        return differentiable_product(input, weight, attention, self.window)
+
+    def _steps(self, images: Tensor, weight: Tensor) -> Steps:
+        batch, channels, height, width = images.shape
+        return _steps((batch, channels, height, width), (weight.shape[0], weight.shape[1]), self.window)
+
+
+@remembered
+def _steps(size: tuple[int, int, int, int], kernels: Pair, window: Window) -> Steps:
+    (batch, channels, height, width), (num_kernels, out_channels) = size, kernels
+    rows, columns = window.output_size
+    if window.every_pixel:  # one long line
+        height, width, rows, columns = 1, height * width, 1, rows * columns
+    taps = window.kernel_size[0] * window.kernel_size[1]
+    far = Side(height * width * channels, window.stride[0] * width * channels, window.stride[1] * channels)
+    near = Side(rows * columns * out_channels, columns * out_channels, out_channels)
+    there = _reaches((height, width), (rows, columns), window, channels, out_channels)
+    back = [Reach(reach.result, reach.source, reach.lines, reach.pixels) for reach in there]
+    each = channels * out_channels
+    # Between two input channels, and between two output channels.
+    apart = (1, channels) if taps == 1 else (out_channels, 1)
+    ahead = Matrices(num_kernels, taps, channels, out_channels, taps * each, each, *apart)
+    reverse = Matrices(num_kernels, taps, out_channels, channels, taps * each, each, *reversed(apart))
+    output = native.Window.of(batch, far, near, ahead, there)
+    to_input = native.Window.of(batch, near, far, reverse, back)
+    # Kernels are read and written in order where it can be, but vectors have to be full.
+    turned = apart[0] == 1
+    narrow, wide = (channels, out_channels) if turned else (out_channels, channels)
+    turned ^= narrow < native.LANES <= wide
+    return Steps(output, to_input, to_input if turned else output, turned)
+
+
+def _reaches(size: Pair, output_size: Pair, window: Window, channels: int, out_channels: int) -> list[Reach]:
+    """Return what each tap reaches on an input and an output of these sizes; padding is left out."""
+    found = []
+    for i in range(window.kernel_size[0]):
+        for j in range(window.kernel_size[1]):
+            tap = i, j
+            (y, at, lines), (x, to, pixels) = (_reach_along(n, tap, size, output_size, window) for n in (0, 1))
+            source, result = (at * size[1] + to) * channels, (y * output_size[1] + x) * out_channels
+            found.append(Reach(source, result, lines, pixels) if lines and pixels else Reach(0, 0, 0, 0))
+    return found
+
+
+def _reach_along(axis: int, tap: Pair, size: Pair, output_size: Pair, window: Window) -> tuple[int, int, int]:
+    """Return the first output position that meets the input, the input position that it meets, and how many do."""
+    stride, moved = window.stride[axis], tap[axis] * window.dilation[axis] - window.padding[axis]
+    first = max(0, -(moved // stride))
+    last = min(output_size[axis] - 1, (size[axis] - 1 - moved) // stride)
+    return first, first * stride + moved, max(0, last - first + 1)

@@ -1,0 +1,149 @@
+"""Descriptions of the convolutions and dynamic layers of a network: name, role, input resolution, depth.
+
+`placement` selects by these. Describing a network runs it once at most and leaves no trace in it: training mode,
+batch-norm statistics, the global generator and the count of forward passes are as before.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from dyconv.base import DynamicLayer, dynamic_layers
+from dyconv.errors import ShapeError
+from dyconv.layers import DynamicLinear
+from dyconv.networks.roles import Convolution, RoleName, find_roles
+
+Size = tuple[int, int]
+Described = Convolution | DynamicLinear
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """One 2-d convolution of a network, or a dynamic linear layer, which counts as 1 x 1 on one pixel.
+
+    `name` is its path among the modules, `role` what it is in its block, `resolution` the height of its input in
+    pixels and `input_size` its height and width (None if not measured), `depth` its place among the convolutions
+    from 0 (first) to 1 (last), `dynamic` whether it is a dynamic layer.
+    """
+
+    name: str
+    role: RoleName
+    resolution: int | None
+    depth: float
+    dynamic: bool
+    in_channels: int
+    out_channels: int
+    kernel_size: Size
+    stride: Size
+    groups: int
+    input_size: Size | None = None
+
+    def __str__(self) -> str:
+        pixels = "" if self.input_size is None else f", input {self.input_size[0]}x{self.input_size[1]}"
+        shape = f"{self.in_channels}->{self.out_channels} {self.kernel_size[0]}x{self.kernel_size[1]}"
+        return f"{self.name}: {self.role}, {shape}{pixels}, depth {self.depth:.2f}"
+
+
+def describe_layers(model: nn.Module, input_size: tuple[int, int, int] | None = None) -> list[LayerInfo]:
+    """Return a description of each 2-d convolution and dynamic linear layer of `model`, in the order of definition.
+
+    With `input_size` (C, H, W) of one image, the network runs once on zeros, in evaluation mode and without
+    gradient, to learn each convolution's input resolution.
+
+    Raises:
+        ShapeError: the network cannot run on an image of this size.
+    """
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, Described)}
+    roles = find_roles(model)
+    sizes = {} if input_size is None else _measure(model, layers, input_size)
+    last = max(1, len(layers) - 1)
+    return [
+        _describe(name, layer, roles.get(name, "other"), i / last, sizes.get(name))
+        for i, (name, layer) in enumerate(layers.items())
+    ]
+
+
+def _describe(name: str, layer: Described, role: RoleName, depth: float, size: Size | None) -> LayerInfo:
+    shape: dict[str, Any]
+    if isinstance(layer, DynamicLinear):
+        shape = {"in_channels": layer.in_features, "out_channels": layer.out_features, "groups": 1}
+        shape |= {"kernel_size": (1, 1), "stride": (1, 1)}
+    else:
+        shape = {"in_channels": layer.in_channels, "out_channels": layer.out_channels, "groups": layer.groups}
+        shape |= {"kernel_size": tuple(layer.kernel_size), "stride": tuple(layer.stride)}
+    return LayerInfo(
+        name=name,
+        role=role,
+        resolution=None if size is None else size[0],
+        depth=depth,
+        dynamic=isinstance(layer, DynamicLayer),
+        input_size=size,
+        **shape,
+    )
+
+
+def _measure(model: nn.Module, layers: dict[str, Described], input_size: tuple[int, int, int]) -> dict[str, Size]:
+    """Run `model` once on a pair of zero images and return the input size of each layer that was reached."""
+    sizes: dict[str, Size] = {}
+
+    def note(name: str) -> Any:
+        def hook(module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+            pixels = (1, 1) if isinstance(module, DynamicLinear) else (args[0].shape[-2], args[0].shape[-1])
+            sizes.setdefault(name, pixels)
+
+        return hook
+
+    with ExitStack() as stack:
+        for name, layer in layers.items():
+            stack.callback(layer.register_forward_pre_hook(note(name)).remove)
+        run_on_zeros(model, input_size)
+    return sizes
+
+
+def run_on_zeros(model: nn.Module, input_size: tuple[int, int, int]) -> None:
+    """Run `model` once on a pair of zero images of `input_size` (C, H, W), leaving no trace in it.
+
+    Two images, because a strategy that shuffles across images cannot do with one.
+
+    Raises:
+        ShapeError: the network cannot run on an image of this size.
+    """
+    images = zero_images(model, input_size, 2)
+    with undisturbed(model):
+        try:
+            model(images)
+        except (RuntimeError, ValueError, AssertionError) as error:
+            raise ShapeError(f"the network does not run on images of input_size={input_size}: {error}") from error
+
+
+def zero_images(model: nn.Module, input_size: tuple[int, int, int], batch: int) -> torch.Tensor:
+    """Return (B, C, H, W) zeros of the dtype and on the device of the parameters of `model`.
+
+    Raises:
+        ShapeError: `input_size` is not three positive numbers.
+    """
+    if len(input_size) != 3 or any(n < 1 for n in input_size):
+        raise ShapeError(f"input_size must be (C, H, W) of one image, all positive, got {input_size!r}")
+    like = next(model.parameters(), torch.zeros(()))
+    return torch.zeros(batch, *input_size, device=like.device, dtype=like.dtype)
+
+
+@contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradient; put back training mode, random state and forward-pass counts after."""
+    training = [(module, module.training) for module in model.modules()]
+    passes = {layer.aggregator.context.forward_pass for _, layer in dynamic_layers(model)}
+    counts = [(p, p.step, p.next_step) for p in passes]
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            model.eval()
+            yield
+    finally:
+        for module, mode in training:
+            module.training = mode
+        for forward_pass, step, next_step in counts:
+            forward_pass.step, forward_pass.next_step = step, next_step

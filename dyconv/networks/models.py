@@ -1,0 +1,194 @@
+"""Named backbones, static or dynamic: the registry that others can add to, and `build_model`.
+
+A builder returns the static network; `build_model` makes it dynamic where asked, so both are one definition.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from dyconv.base import DEFAULT_TEMPERATURE
+from dyconv.errors import ConversionError, ModelError, unknown_name
+from dyconv.networks import backbones
+from dyconv.networks.backbones import BackboneSpec
+from dyconv.networks.conversion import make_dynamic, refuse_foreign_layers
+from dyconv.networks.placement import Placement
+from dyconv.randomness import seeded
+
+Builder = Callable[[BackboneSpec], nn.Module]
+
+_OPTIONAL = ("width", "depth", "dropout", "squeeze_excitation", "stem_kernel", "stem_pool")
+_TIMM = "timm/"
+
+
+@dataclass(frozen=True)
+class _Registered:
+    """A builder, the options it heeds, and why it does not heed some others."""
+
+    builder: Builder
+    options: frozenset[str] = frozenset()
+    refused: Mapping[str, str] = field(default_factory=dict)
+    version: str | int | None = None
+
+
+_BUILDERS: dict[str, _Registered] = {}
+
+
+def register_model(
+    name: str,
+    *,
+    options: Iterable[str] = (),
+    refused: Mapping[str, str] | None = None,
+    version: str | int | None = None,
+) -> Callable[[Builder], Builder]:
+    """Return a decorator that makes a builder of static networks available as `name`.
+
+    `options` says which of width, depth, dropout, squeeze_excitation, stem_kernel and stem_pool the builder heeds;
+    asking for another is an error, and `refused` may say why. All builders heed num_classes, in_channels and
+    stem_stride. Results belong to the builder's code; with a `version` they belong to that instead, and it must change
+    when a result would.
+
+    Raises:
+        ModelError: `name` is taken or begins with "timm/", or an option is unknown.
+    """
+    reasons = dict(refused or {})
+    known = frozenset(options)
+    for option in (*known, *reasons):
+        if option not in _OPTIONAL:
+            raise ModelError(unknown_name("model option", option, _OPTIONAL))
+    if name.startswith(_TIMM):
+        raise ModelError(f"model {name!r} would hide a network of timm's: choose another name")
+
+    def register(builder: Builder) -> Builder:
+        if name in _BUILDERS:
+            raise ModelError(f"model {name!r} is registered already: choose another name")
+        _BUILDERS[name] = _Registered(builder, known, reasons, version)
+        return builder
+
+    return register
+
+
+def available_models() -> list[str]:
+    """Return the names of all registered backbones; any network of timm's is there besides, as "timm/<name>"."""
+    return sorted(_BUILDERS)
+
+
+def model_builder(name: str) -> Builder:
+    """Return the builder that is registered as `name`.
+
+    Raises:
+        ModelError: an unknown name; the message names the nearest.
+    """
+    return _registered(name).builder
+
+
+def model_version(name: str) -> str | int | None:
+    """Return the version that was given when `name` was registered, or None.
+
+    Raises:
+        ModelError: an unknown name; the message names the nearest.
+    """
+    return _registered(name).version
+
+
+def model_options(name: str) -> frozenset[str]:
+    """Return which of the options of `register_model` the backbone called `name` heeds.
+
+    Raises:
+        ModelError: an unknown name; the message names the nearest.
+    """
+    return _registered(name).options
+
+
+def build_model(
+    name: str,
+    num_classes: int,
+    *,
+    width: float = 1.0,
+    depth: float = 1.0,
+    in_channels: int = 3,
+    stem_stride: int = 2,
+    stem_kernel: int | None = None,
+    stem_pool: bool | None = None,
+    dropout: float = 0.2,
+    squeeze_excitation: bool = False,
+    num_kernels: int | None = None,
+    layer: str = "dynamic",
+    reduction: int = 4,
+    temperature: float = DEFAULT_TEMPERATURE,
+    normalization: str = "softmax",
+    aggregation: str = "attention",
+    where: Placement | Mapping[str, Any] | None = None,
+    input_size: tuple[int, int, int] | None = None,
+    seed: int | None = None,
+) -> nn.Module:
+    """Return a new network called `name`: static if `num_kernels` is None, else dynamic with K kernels per layer.
+
+    `width` multiplies channels, `depth` the blocks per stage. `stem_stride` 1 or 2 is the stride of the first
+    convolution (2 leaves a timm network as it is), `stem_kernel` 3 or 7 its size, `stem_pool` whether a max pooling
+    follows; None is the network's own. `squeeze_excitation` puts a gate into each block. From `layer` on, settings
+    are `make_dynamic`'s. With `seed` the initialisation leaves the global generator alone, and the static parts of a
+    dynamic network are those of the static one.
+
+    Raises:
+        ModelError: an unknown name, a value that cannot work, or an option that this network cannot use.
+        PlacementError, ConversionError, ArgumentError, AggregationError: as from `make_dynamic`.
+    """
+    images = (in_channels, stem_stride, dropout, squeeze_excitation, stem_kernel, stem_pool)
+    model = _static(name, BackboneSpec(num_classes, width, depth, *images), seed)
+    shared: dict[str, Any] = {"where": where, "layer": layer, "aggregation": aggregation, "seed": seed}
+    attention: dict[str, Any] = {"reduction": reduction, "temperature": temperature, "normalization": normalization}
+    if num_kernels is not None:
+        return make_dynamic(model, num_kernels=num_kernels, input_size=input_size, **shared, **attention)
+    for option, value, default in (("layer", layer, "dynamic"), ("normalization", normalization, "softmax")):
+        if value != default:
+            raise ModelError(f"a static network has no {option}, got {value!r}: give num_kernels, or leave it out")
+    return model
+
+
+def _static(name: str, spec: BackboneSpec, seed: int | None) -> nn.Module:
+    """Return the static network, after checking that it can use what it is asked for."""
+    registered = _registered(name)
+    _check_options(name, spec, registered)
+    with seeded(seed, "network"):
+        model = registered.builder(spec)
+    try:
+        refuse_foreign_layers(model)
+    except ConversionError as error:
+        raise ModelError(f"model {name!r}: {error}") from None
+    return model
+
+
+def _registered(name: str) -> _Registered:
+    if name.startswith(_TIMM):
+        return _Registered(partial(backbones.timm_network, name.removeprefix(_TIMM)))
+    if name not in _BUILDERS:
+        raise ModelError(unknown_name("model", name, [*_BUILDERS, "timm/<name>"]))
+    return _BUILDERS[name]
+
+
+def _check_options(name: str, spec: BackboneSpec, registered: _Registered) -> None:
+    default = BackboneSpec(spec.num_classes)
+    for option in _OPTIONAL:
+        value = getattr(spec, option)
+        if option not in registered.options and value != getattr(default, option):
+            able = [n for n, other in _BUILDERS.items() if option in other.options]
+            reason = f" ({registered.refused[option]})" if option in registered.refused else ""
+            raise ModelError(
+                f"model {name!r} has no {option}, got {option}={value!r}{reason}: leave it out, or use "
+                f"{', '.join(able)}"
+            )
+
+
+_GATED = {"squeeze_excitation": "its blocks have squeeze-and-excitation of their own"}
+_RESNET = ("squeeze_excitation", "stem_kernel", "stem_pool")
+
+register_model("mobilenet_v2", options=("width", "depth", "dropout", "squeeze_excitation"))(backbones.mobilenet_v2)
+register_model("mobilenet_v3_small", options=("width", "dropout"), refused=_GATED)(backbones.mobilenet_v3_small)
+register_model("mobilenet_v3_large", options=("width", "dropout"), refused=_GATED)(backbones.mobilenet_v3_large)
+register_model("resnet10", options=_RESNET)(backbones.resnet10)
+register_model("resnet18", options=_RESNET)(backbones.resnet18)
+register_model("resnet50", options=_RESNET)(backbones.resnet50)

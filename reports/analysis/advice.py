@@ -1,0 +1,112 @@
+"""Seed advice: how many seeds would show a difference of the size of interest, and how many that there is none.
+
+Each comparison has its own spread, and they differ thirtyfold within a table, so each has advice of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ablations.study import Study
+from reports.analysis.statistics import (
+    MOST_SEEDS,
+    POWER,
+    seeds_for_better,
+    seeds_for_same,
+    seeds_to_decide,
+    spread_range,
+)
+from reports.analysis.summary import StudySummary, VariantSummary
+from reports.content.blocks import Paragraph
+from reports.content.formatting import number, per_cent
+from reports.content.metrics import telling
+from reports.content.plan_words import short_titles
+
+_HARDLY_KNOWN = 1.5
+"""A spread that may be so many times as large as it was seen, and the advice says so."""
+
+
+@dataclass(frozen=True)
+class Advice:
+    """How many seeds a comparison takes, each with 80 % power; `None` where no number below 100,000 is enough.
+
+    Attributes:
+        row: What is compared with its reference.
+        size: The size of interest, in the unit of the metric.
+        sd: Standard deviation over seeds of its paired difference, as its interval has it.
+        most_sd: Upper end of the 95 % interval of that.
+        for_difference: Seeds that show a true difference of `size`.
+        for_none: Seeds that show that there is none, where there is none.
+        to_decide: Seeds that decide between above 0, below 0 and smaller than `size`, whatever the truth is.
+    """
+
+    row: VariantSummary
+    size: float
+    sd: float
+    most_sd: float
+    for_difference: int | None
+    for_none: int | None
+    to_decide: int | None
+
+
+def seed_advice(study: Study, summary: StudySummary) -> tuple[Advice, ...]:
+    """Return the advice for each comparison of a study that can be tested, in the order of its rows."""
+    size = study.size_of_interest or telling(study.metric).size
+    advice = []
+    for row in summary.tested:
+        delta = row.delta
+        if delta is None:
+            continue
+        sd, per_seed, images = delta.interval_sd, delta.df_per_seed, delta.image_error
+        counts = [
+            count(sd, size, df_per_seed=per_seed, image_error=images)
+            for count in (seeds_for_better, seeds_for_same, seeds_to_decide)
+        ]
+        advice.append(Advice(row, size, sd, spread_range(sd, delta.df)[1], *counts))
+    return tuple(advice)
+
+
+def advice_paragraph(study: Study, summary: StudySummary) -> Paragraph | None:
+    """Return the advice in words, for the comparison that takes the fewest seeds and the one that takes the most."""
+    advice = sorted(seed_advice(study, summary), key=_need)
+    if not advice:
+        return None
+    metric = telling(study.metric)
+    size = f"{advice[0].size:g}{metric.unit if advice[0].size != 1 else metric.unit.removesuffix('s')}"
+    least, most = advice[0], advice[-1]
+    words = [
+        f"With {per_cent(POWER)} power a true difference of {size} would be shown, or be shown not to be there, by "
+        f"{seeds_words(least)} seeds for {_named(study, least)}"
+    ]
+    if len(advice) > 1:
+        middle = f"{seeds_words(advice[len(advice) // 2])} for the row in the middle, " if len(advice) > 2 else ""
+        words[0] += f", {middle}{seeds_words(most)} for {_named(study, most)}"
+    words[0] += f"; here are {summary.seeds}."
+    factor = max(each.most_sd / each.sd for each in advice)
+    if factor > _HARDLY_KNOWN:
+        words.append(
+            f"After {summary.seeds} seeds a spread is itself hardly known: it may be up to {factor:.1f} times as "
+            f"large, which takes {factor**2:.0f} times as many."
+        )
+    if len(advice) > 1:
+        words.append("The appendix has the number for each row.")
+    return Paragraph(" ".join(words), "Seeds")
+
+
+def seeds_words(advice: Advice) -> str:
+    """Return how many seeds show a difference, and how many that there is none."""
+    counts = [f"> {MOST_SEEDS:,}" if n is None else f"{n:,}" for n in (advice.for_difference, advice.for_none)]
+    return counts[0] if counts[0] == counts[1] else f"{counts[0]} or {counts[1]}"
+
+
+def _need(advice: Advice) -> tuple[float, float]:
+    most = MOST_SEEDS + 1
+    return advice.for_difference or most, advice.sd
+
+
+def _named(study: Study, advice: Advice) -> str:
+    metric = telling(study.metric)
+    network = next((network.title for network in study.networks if network.name == advice.row.network), "")
+    where = f"{network}; " if network else ""
+    spread = f"{where}spread of its difference from seed to seed {number(advice.sd, metric.decimals)}{metric.unit}"
+    return f"“{short_titles(study)[advice.row.variant]}” ({spread})"

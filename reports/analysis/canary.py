@@ -1,0 +1,138 @@
+"""The canary: a study's reference held against itself, trained again under other seeds. It must find no difference.
+
+Both sides are one configuration, so whatever the interval says is about the comparison: how repeats are run, tracked,
+paired and counted. What is planned is in `ablations.planning.plan`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ablations.planning.plan import CANARY, CANARY_SEED, Plan
+from ablations.study import Study
+from reports.analysis.statistics import ALPHA, Estimate, paired_difference, unknown
+from reports.collect.results import Results
+from reports.content.blocks import Paragraph
+from reports.content.formatting import interval, number, per_cent
+from reports.content.metrics import telling
+from reports.content.plan_words import short_titles
+
+State = Literal["silent", "alarm", "unknown"]
+
+_FOUND: tuple[tuple[State, str], ...] = (
+    ("silent", "found no difference, as it must"),
+    ("alarm", "found a difference where there is none"),
+    ("unknown", "says nothing yet"),
+)
+
+
+@dataclass(frozen=True)
+class Canary:
+    """One reference against itself.
+
+    Attributes:
+        study: The study.
+        network: Name of the inspected network, or empty.
+        difference: Mean over repeats of canary − reference: the r-th of one and the r-th of the other, which have
+            nothing in common but their configuration. Its t interval is over seeds.
+        expected: How many repeats the plan asks for.
+    """
+
+    study: Study
+    network: str
+    difference: Estimate
+    expected: int
+
+    @property
+    def key(self) -> str:
+        """Its name among a study's rows, with the inspected network in front if there is one."""
+        return f"{self.network}: {CANARY}" if self.network else CANARY
+
+    @property
+    def verdict(self) -> str:
+        """What it found, in words."""
+        return dict(_FOUND)[self.state]
+
+    @property
+    def state(self) -> State:
+        """`alarm` if the interval excludes 0, `unknown` without an interval."""
+        if not self.difference.has_interval:
+            return "unknown"
+        return "alarm" if self.difference.excludes_zero else "silent"
+
+
+def judge_canaries(plan: Plan, results: Results) -> tuple[Canary, ...]:
+    """Returns the canaries of a plan, in the order of its studies and their networks."""
+    return tuple(canary for study in plan.studies for canary in study_canaries(study, results))
+
+
+def study_canaries(study: Study, results: Results) -> tuple[Canary, ...]:
+    """Returns the canaries of one study, by inspected network."""
+    return tuple(_of_study(study, results))
+
+
+def _of_study(study: Study, results: Results) -> Iterator[Canary]:
+    references = results.repeats(study.name, study.metric)
+    for network, again in results.canary_repeats(study.name, study.metric).items():
+        first = references[network, study.reference]
+        one = {seed: repeat.value for seed, repeat in first.items() if repeat.finished}
+        other = {seed - CANARY_SEED: repeat.value for seed, repeat in again.items() if repeat.finished}
+        pairs = len(one.keys() & other.keys())
+        difference = paired_difference(other, one) if pairs == len(again) else unknown(pairs)
+        yield Canary(study, network, difference, len(again))
+
+
+def canary_paragraphs(canaries: Sequence[Canary]) -> Iterator[Paragraph]:
+    """Yields what the canaries of one study say, a paragraph each; loud where there is an alarm."""
+    for canary in canaries:
+        title = short_titles(canary.study)[canary.study.reference]
+        networks = {network.name: f" ({network.title})" for network in canary.study.networks}
+        text = f"“{title}”{networks.get(canary.network, '')}, trained again under other seeds, {_words(canary)}"
+        loud = canary.state == "alarm"
+        yield Paragraph(text, "Canary alarm" if loud else "Canary", "alarm" if loud else "text")
+
+
+def _words(canary: Canary) -> str:
+    if canary.state == "unknown":
+        return _why_unknown(canary)
+    told, found = telling(canary.study.metric), canary.difference
+    ends = interval(found.low, found.high, told.decimals)
+    differs = f"differs from itself by {number(found.mean, told.decimals, signed=True)}{told.unit} {ends}"
+    if canary.state == "silent":
+        return f"{differs}: the interval includes 0, as it must for one and the same configuration."
+    return (
+        f"{differs}: the interval excludes 0, although nothing but the seeds is different. By chance that happens to "
+        f"one canary in {1 / ALPHA:.0f}. Unless more seeds silence it, do not trust the differences of this section: "
+        "something other than the variants moves the results."
+    )
+
+
+def _why_unknown(canary: Canary) -> str:
+    if not canary.difference.is_known:
+        return f"has {canary.difference.n} of {canary.expected} pairs of repeats: it says nothing yet."
+    if canary.difference.n < 2:
+        return "has one repeat and so no interval: it says nothing."
+    return "differs from itself by the same in every repeat and so has no interval: it says nothing."
+
+
+def canary_warning(canaries: Sequence[Canary]) -> Paragraph | None:
+    """Returns the warning at the top of a report, or `None` if no canary is alarmed."""
+    alarmed = [canary for canary in canaries if canary.state == "alarm"]
+    if not alarmed:
+        return None
+    places = dict.fromkeys(f"“{canary.study.title}”" for canary in alarmed)
+    return Paragraph(
+        f"A reference that was trained again under other seeds differs from itself: {', '.join(places)} "
+        f"({len(alarmed)} of {len(canaries)} canaries; each is alarmed by chance with a probability of "
+        f"{per_cent(ALPHA)}). What this report says of these studies may be wrong.",
+        "Canary alarm",
+        "alarm",
+    )
+
+
+def canary_facts(canaries: Sequence[Canary]) -> str:
+    """Returns how many canaries found what, for the box at the top of a report."""
+    states = [canary.state for canary in canaries]
+    return "; ".join(f"{states.count(state)} of {len(states)} {said}" for state, said in _FOUND if state in states)

@@ -1,0 +1,442 @@
+"""Published finding → verdict: what our runs say about each claim of a study, with the numbers behind it. Pure.
+
+A contrast is judged by one interval of the paired difference (`reports.analysis.differences`), so that a wrong verdict
+always means an interval that misses the truth. A claim is *reproduced* if all its contrasts are, each at the claim's
+level α: no correction is needed, since the false one must pass too (intersection-union test). *Contradicted* and
+*practically the same* take only one of its k contrasts, which therefore is judged at the level α / k (Bonferroni).
+
+The primary claims of a report share an error of 5 %: with m of them planned, each is judged at 1 − 0.05 / m. The other
+claims are exploratory and judged at 95 %, uncorrected.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from scipy import special
+
+from ablations.claims import Claim, Contrast, Kind
+from ablations.planning.plan import Plan
+from ablations.published import PublishedValue
+from ablations.study import Study
+from ablations.vocabulary import HIGHER_IS_BETTER
+from reports.analysis.differences import difference
+from reports.analysis.statistics import LEVEL, MOST_SEEDS, Estimate, seeds_for_better, seeds_to_decide
+from reports.analysis.summary import StudySummary, VariantSummary, summarize_study
+from reports.collect.results import Results
+from reports.collect.unlearned import is_at_chance
+from reports.content.metrics import telling
+from reports.content.published import published_contrast
+
+Verdict = Literal["contradicted", "practically the same", "undecided", "reproduced"]
+Rank = Literal["primary", "exploratory"]
+
+CONTRADICTED: Verdict = "contradicted"
+PRACTICALLY_SAME: Verdict = "practically the same"
+UNDECIDED: Verdict = "undecided"
+REPRODUCED: Verdict = "reproduced"
+
+WEAKEST_FIRST: tuple[Verdict, ...] = (CONTRADICTED, PRACTICALLY_SAME, UNDECIDED, REPRODUCED)
+"""Of several contrasts, the verdict that stands first here is the claim's."""
+
+MEANINGS: dict[Verdict, str] = {
+    REPRODUCED: "the whole interval lies where the claim says",
+    PRACTICALLY_SAME: "the interval lies within ± the size of interest, on both sides of what the claim asks for",
+    CONTRADICTED: "the whole interval lies where the claim says it does not",
+    UNDECIDED: "the runs do not say; beside it stands what would decide it",
+}
+"""What each verdict means, in the order in which they are told."""
+
+LEFT_OUT = "rows left out"
+MISSING_REPEAT = "missing repeat"
+ONE_SEED = "one seed"
+NO_SPREAD = "no spread over seeds"
+NEVER_LEARNED = "carries no verdict: a row never learned"
+AT_CHANCE = "carries no verdict: all at chance"
+SMALL = "by less than the size of interest"
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """How many seeds would decide what is undecided, with 80 % power.
+
+    Attributes:
+        at_least: If the true difference is as seen, `None` where no number does.
+        at_most: Whatever it is: so many that the whole interval is narrower than the size of interest. A claim of
+            margin 0 is decided then, and any other whose truth is not about at its bound. `None` where no number does.
+        needed: Whether seeds are what is missing.
+    """
+
+    at_least: int | None = None
+    at_most: int | None = None
+    needed: bool = False
+
+    def beyond(self, seeds: int) -> Seeds:
+        """Return the same for what so many seeds have left undecided: one more at the least."""
+        enough = self.at_most is not None and self.at_most <= seeds
+        at_least = None if self.at_least is None else max(self.at_least, seeds + 1)
+        return Seeds(at_least, None if enough else self.at_most, self.needed)
+
+    def and_also(self, other: Seeds) -> Seeds:
+        """Return how many would decide both."""
+        if not (self.needed and other.needed):
+            return self if self.needed else other
+        return Seeds(_most(self.at_least, other.at_least), _most(self.at_most, other.at_most), needed=True)
+
+    @property
+    def words(self) -> str:
+        """The numbers as a table has them, for example `20 seeds`, `4 to 5,044 seeds`, `4 seeds or more`."""
+        low, high = self.at_least, self.at_most
+        if not self.needed:
+            return ""
+        if low is None and high is None:
+            return f"over {MOST_SEEDS:,} seeds"
+        if low is None or high is None:
+            return f"{high:,} seeds" if low is None else f"{low:,} seeds or more"
+        return f"{low:,} to {high:,} seeds" if low < high else f"{high:,} seeds"
+
+
+def _most(number: int | None, other: int | None) -> int | None:
+    return None if number is None or other is None else max(number, other)
+
+
+@dataclass(frozen=True)
+class JudgedContrast:
+    """One contrast with its verdict.
+
+    Attributes:
+        contrast: What is compared.
+        verdict: What our runs say.
+        difference: Mean over seeds of better − worse, turned so that above zero is the claimed direction, with its
+            interval at `level`; nothing but the number of pairs where a repeat is missing.
+        level: The level at which it is judged: the claim's if it is reproduced, a stricter one if it is not and stands
+            among several.
+        size: The size of interest, in the unit of the metric.
+        complete: How many seeds have every value that is compared.
+        expected: How many seeds the plan asks for.
+        published: The published difference, if all its numbers were published.
+        unlearned: Names of the variants that never learned, because of which it carries no verdict.
+        reason: Why there is nothing to judge it by; empty where it was judged.
+    """
+
+    contrast: Contrast
+    verdict: Verdict
+    difference: Estimate
+    level: float
+    size: float
+    complete: int
+    expected: int
+    published: PublishedValue | None
+    unlearned: tuple[str, ...] = ()
+    reason: str = ""
+
+    @property
+    def bound(self) -> float:
+        """The value above which the difference must lie; of an equivalence, the size on either side of 0."""
+        return self.contrast.margin if self.contrast.kind == "better" else -self.size
+
+    @property
+    def excess(self) -> float:
+        """By how much the mean is where it must be, below zero if it is not; NaN without a mean."""
+        if self.contrast.kind == "same":
+            return self.size - abs(self.difference.mean)
+        return self.difference.mean - self.bound
+
+    @property
+    def is_small(self) -> bool:
+        """Whether a verdict for or against a difference is about one below the size of interest."""
+        decided = self.verdict in (REPRODUCED, CONTRADICTED) and self.contrast.kind == "better"
+        return decided and -self.size < self.difference.low and self.difference.high < self.size
+
+    @cached_property
+    def seeds(self) -> Seeds:
+        """The seeds that would decide it; none where it is decided, or where something else is missing."""
+        if self.verdict != UNDECIDED or self.reason:
+            return Seeds()
+        margin = abs(self.contrast.margin)
+        width = self.size - margin if margin < self.size else self.size
+        at_most = _seeds_for_width(self.difference, width, self.level)
+        at_least = _seeds_as_seen(self.difference, abs(self.excess), self.level)
+        return Seeds(at_least, at_most, needed=True).beyond(self.complete)
+
+    @property
+    def remark(self) -> str:
+        """What a verdict needs beside it: why it is undecided and what would decide it, or that it is about little."""
+        return _remark(self, self.seeds)
+
+
+def _remark(judged: JudgedContrast, seeds: Seeds) -> str:
+    return SMALL if judged.is_small else judged.reason or seeds.words
+
+
+def _seeds_for_width(found: Estimate, width: float, level: float) -> int | None:
+    """Return the fewest seeds with which an interval is narrower than `width` in four of five cases.
+
+    The part of it that is about test images stays, however many seeds there are.
+    """
+    of_images = _half_of_images(found, level)
+    if of_images >= width / 2:
+        return None
+    of_seeds = 2 * math.sqrt((width / 2) ** 2 - of_images**2)
+    return seeds_to_decide(found.interval_sd, of_seeds, level, found.df_per_seed)
+
+
+def _seeds_as_seen(found: Estimate, beyond: float, level: float) -> int | None:
+    """Return the fewest seeds with which an interval ends before a bound that is `beyond` away, in four of five cases.
+
+    The half width of an interval over seeds and images is at most the sum of both parts.
+    """
+    left = beyond - _half_of_images(found, level)
+    return seeds_for_better(found.interval_sd, left, level, found.df_per_seed) if left > 0 else None
+
+
+def _half_of_images(found: Estimate, level: float) -> float:
+    return float(special.ndtri((1 + level) / 2)) * found.image_error
+
+
+@dataclass(frozen=True)
+class JudgedClaim:
+    """One claim of a study with its verdict, on one inspected network if the study inspects any.
+
+    Attributes:
+        study: Name of the study.
+        network: Name of the inspected network, or empty.
+        claim: The claim.
+        rank: Whether it is the study's primary claim, which is corrected for those of the report.
+        level: The level at which all its contrasts must hold.
+        verdict: The weakest verdict of its contrasts; *undecided* if none could be judged.
+        decisive: The contrast that decided: of those with the weakest verdict, the one farthest on the wrong side.
+        contrasts: Every contrast that is asked at this preset.
+        left_out: Contrasts that name a variant which is not part of the study at this preset.
+    """
+
+    study: str
+    network: str
+    claim: Claim
+    rank: Rank
+    level: float
+    verdict: Verdict
+    decisive: JudgedContrast | None
+    contrasts: tuple[JudgedContrast, ...]
+    left_out: tuple[Contrast, ...]
+
+    @property
+    def key(self) -> str:
+        """The claim's name, with the inspected network in front if there is one."""
+        return f"{self.network}: {self.claim.name}" if self.network else self.claim.name
+
+    @property
+    def held(self) -> int:
+        """How many of its contrasts are reproduced."""
+        return sum(judged.verdict == REPRODUCED for judged in self.contrasts)
+
+    @cached_property
+    def seeds(self) -> Seeds:
+        """The seeds that would decide it: as many as the neediest of its undecided contrasts takes."""
+        return functools.reduce(Seeds.and_also, (judged.seeds for judged in self.contrasts), Seeds())
+
+    @property
+    def remark(self) -> str:
+        """What its verdict needs beside it; see `JudgedContrast.remark`."""
+        return (
+            _remark(self.decisive, self.seeds if self.verdict == UNDECIDED else Seeds()) if self.decisive else LEFT_OUT
+        )
+
+    @property
+    def words(self) -> str:
+        """The verdict in words, for example `reproduced, by less than the size of interest`."""
+        if self.verdict != UNDECIDED:
+            return f"{self.verdict}, {self.remark}" if self.remark else self.verdict
+        decides = " would decide it" if self.seeds.needed and self.remark == self.seeds.words else ""
+        return f"{self.verdict}: {self.remark}{decides}"
+
+    def as_record(self) -> dict[str, str | float]:
+        """Returns the verdict as plain data for tracking; what is not known is left out."""
+        record: dict[str, str | float] = {"study": self.study, "claim": self.claim.name, "verdict": self.verdict}
+        record |= {"rank": self.rank}
+        if self.network:
+            record["network"] = self.network
+        if self.remark:
+            record["remark"] = self.remark
+        if self.decisive is None:
+            return record
+        contrast, difference = self.decisive.contrast, self.decisive.difference
+        record |= {"better": ", ".join(contrast.better), "worse": ", ".join(contrast.worse), "kind": contrast.kind}
+        record |= {"margin": contrast.margin, "size": self.decisive.size, "level": self.decisive.level}
+        numbers = {"difference": difference.mean, "low": difference.low, "high": difference.high}
+        record |= {name: value for name, value in numbers.items() if math.isfinite(value)}
+        if self.decisive.published:
+            record |= {"published": self.decisive.published.value}
+        return record | {"n": self.decisive.complete}
+
+
+def verdicts(plan: Plan, results: Results) -> tuple[JudgedClaim, ...]:
+    """Returns the verdict on every claim of every study of a plan, per inspected network."""
+    judged = (judge_study(study, summarize_study(study, plan, results), plan) for study in plan.studies)
+    return tuple(claim for claims in judged for claim in claims)
+
+
+def primary_claims(plan: Plan) -> int:
+    """Return how many primary claims a report plans, each once per inspected network.
+
+    What counts is what the plan asks, not what could be judged: the level must not depend on the results.
+    """
+    return sum(len(study.inspected) for study in plan.studies if _is_asked(study, study.primary_claim))
+
+
+def _is_asked(study: Study, claim: Claim | None) -> bool:
+    variants = {variant.name for variant in study.variants}
+    return claim is not None and any(variants >= set(contrast.variants) for contrast in claim.contrasts)
+
+
+def primary_level(plan: Plan) -> float:
+    """Return the level at which each primary claim is judged, so that all of a report hold together (Bonferroni)."""
+    return stricter(LEVEL, primary_claims(plan))
+
+
+def stricter(level: float, tries: int) -> float:
+    """Return the level of each of several intervals of which all cover the truth with the probability `level`."""
+    return 1 - (1 - level) / max(1, tries)
+
+
+def judge_study(study: Study, summary: StudySummary, plan: Plan) -> tuple[JudgedClaim, ...]:
+    """Returns the verdicts on one study's claims, network by network."""
+    level, judged = primary_level(plan), []
+    for network in study.inspected:
+        name = network.name if network else ""
+        rows = {row.variant: row for row in summary.of_network(name)}
+        at_chance = {row.variant for row in rows.values() if row_at_chance(study, row, plan)}
+        for claim in study.claims:
+            claim_level = level if rank_of(study, claim) == "primary" else LEVEL
+            judged.append(_judge_claim(study, name, claim, claim_level, rows, at_chance))
+    return tuple(judged)
+
+
+def rank_of(study: Study, claim: Claim) -> Rank:
+    """Return whether a claim is its study's primary one."""
+    return "primary" if claim == study.primary_claim else "exploratory"
+
+
+def row_at_chance(study: Study, row: VariantSummary, plan: Plan) -> bool:
+    """Whether a row's mean accuracy is what guessing has; false where it is unknown or the metric is another."""
+    cells = plan.cells_of_row(study.name, row.network, row.variant)
+    return row.estimate.is_known and is_at_chance(plan.node(cells[0].fingerprint).spec, study.metric, row.estimate.mean)
+
+
+def _judge_claim(
+    study: Study,
+    network: str,
+    claim: Claim,
+    level: float,
+    rows: Mapping[str, VariantSummary],
+    at_chance: Collection[str],
+) -> JudgedClaim:
+    asked = [contrast for contrast in claim.contrasts if rows.keys() >= set(contrast.variants)]
+    left_out = tuple(contrast for contrast in claim.contrasts if contrast not in asked)
+    judged = tuple(
+        judge_contrast(study, contrast, rows, level=level, contrasts=len(asked), at_chance=at_chance)
+        for contrast in asked
+    )
+    decisive = min(judged, key=_weakness, default=None)
+    verdict = decisive.verdict if decisive else UNDECIDED
+    return JudgedClaim(study.name, network, claim, rank_of(study, claim), level, verdict, decisive, judged, left_out)
+
+
+def judge_contrast(
+    study: Study,
+    contrast: Contrast,
+    rows: Mapping[str, VariantSummary],
+    *,
+    level: float = LEVEL,
+    contrasts: int = 1,
+    at_chance: Collection[str] = (),
+) -> JudgedContrast:
+    """Returns the verdict on one contrast from the rows of its variants.
+
+    A row that never learned says nothing of what it varies, and rows that are all at chance nothing of each other.
+    Where lower is better the difference is turned round, so that above zero always is the claimed direction.
+
+    Args:
+        study: The study.
+        contrast: What is compared.
+        rows: All rows of the study on one inspected network, by variant.
+        level: The claim's level, at which the contrast must hold.
+        contrasts: How many contrasts the claim has, one of which can decide against it: that takes a stricter level.
+        at_chance: Variants whose accuracy is what guessing has.
+    """
+    better, worse = ([rows[name] for name in side] for side in (contrast.better, contrast.worse))
+    found = difference(better, worse, study.metric, table=tuple(rows.values()))
+    turned = found if study.metric in HIGHER_IS_BETTER else found.turned
+    size = study.size_of_interest or telling(study.metric).size
+    unlearned = tuple(row.variant for row in (*better, *worse) if row.unlearned)
+    expected = max(row.expected for row in (*better, *worse))
+    nothing_there = bool(contrast.worse) and all(name in at_chance for name in contrast.variants)
+    reason = NEVER_LEARNED if unlearned else AT_CHANCE if nothing_there else _why_not(turned, expected)
+
+    def at(level: float) -> tuple[Estimate, Verdict]:
+        shown = turned.at(level)
+        return shown, UNDECIDED if reason else judge(shown, contrast.kind, size, contrast.margin)
+
+    shown, verdict = at(level)
+    if verdict != REPRODUCED:
+        # A stricter interval is wider, so that it cannot be reproduced there.
+        level = stricter(level, contrasts)
+        shown, verdict = at(level)
+    return JudgedContrast(
+        contrast=contrast,
+        verdict=verdict,
+        difference=shown,
+        level=level,
+        size=size,
+        complete=found.n,
+        expected=expected,
+        published=published_contrast(study, contrast),
+        unlearned=unlearned,
+        reason=reason,
+    )
+
+
+def _why_not(found: Estimate, expected: int) -> str:
+    """Return why there is no interval to judge a contrast by, or nothing if there is one."""
+    if found.has_interval:
+        return ""
+    if found.n < expected:
+        return MISSING_REPEAT
+    return ONE_SEED if found.n < 2 else NO_SPREAD
+
+
+def _weakness(judged: JudgedContrast) -> tuple[int, bool, float]:
+    excess = judged.excess
+    # What could not be judged at all comes before what a few more seeds would decide.
+    return WEAKEST_FIRST.index(judged.verdict), not judged.reason, 0.0 if math.isnan(excess) else excess
+
+
+def judge(difference: Estimate, kind: Kind, size: float, margin: float = 0.0) -> Verdict:
+    """Return the verdict on a difference by its interval, whatever its level: a wrong one means that it misses.
+
+    Seeds that all gave one value have no interval, and so no verdict.
+
+    Args:
+        difference: Turned so that above zero is the claimed direction.
+        kind: What is stated of it.
+        size: The size of interest, above 0.
+        margin: Beyond which it is stated to lie, for the kind `better`.
+    """
+    if not difference.has_interval:
+        return UNDECIDED
+    low, high = difference.low, difference.high
+    within = -size < low and high < size
+    if kind == "same":
+        elsewhere = high < -size or low > size
+        return REPRODUCED if within else CONTRADICTED if elsewhere else UNDECIDED
+    bound = margin if kind == "better" else -size
+    if low > bound:
+        return REPRODUCED
+    if high < bound:
+        return CONTRADICTED
+    return PRACTICALLY_SAME if within else UNDECIDED

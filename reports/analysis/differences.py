@@ -1,0 +1,131 @@
+"""Rows of a study subtracted from each other: paired by repeat, and image by image where they share checkpoints.
+
+Tables, claims and seed advice all take their differences from here, so that one comparison has one interval. The
+statistics are in `reports.analysis.statistics`. Legend: S seeds, I test images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from reports.analysis.statistics import Estimate, contrast_interval, estimate, two_level, unknown
+from reports.collect.correctness import PER_IMAGE, Correctness
+
+_PER_CENT = 100.0
+
+
+class Row(Protocol):
+    """What is compared: a variant's repeats."""
+
+    @property
+    def values(self) -> Mapping[int, float]:
+        """The deciding metric by seed, for the repeats that finished."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether every repeat of the plan finished."""
+
+    @property
+    def checkpoints(self) -> Mapping[int, str]:
+        """By seed, the training whose checkpoint is measured."""
+
+    @property
+    def correctness(self) -> Mapping[int, Correctness]:
+        """By seed, which test images were right, as far as that was tracked."""
+
+    @property
+    def unlearned(self) -> Mapping[int, str]:
+        """By seed, why the training that is measured counts as one that never learned."""
+
+
+def difference(better: Sequence[Row], worse: Sequence[Row], metric: str, table: Sequence[Row] = ()) -> Estimate:
+    """Return the mean over seeds of the mean of some rows minus that of others, with its interval.
+
+    Rows of separate trainings get an interval over seeds, whose width the rest of their table shares in
+    (`statistics.contrast_interval`). Rows that measure the same checkpoints get one over seeds and test images, if the
+    metric is a share of images and these were tracked, else one of their own over seeds. A row with a missing repeat
+    leaves nothing but the number of pairs, `n`.
+
+    Args:
+        better: What is subtracted from, at least one row.
+        worse: What is subtracted; none is zero.
+        metric: The deciding metric.
+        table: All rows of the same study and inspected network, the compared ones among them. Without, a difference
+            stands on its own.
+    """
+    rows = (*better, *worse)
+    seeds = common_seeds(rows)
+    if not all(row.complete for row in rows):
+        return unknown(len(seeds))
+    over_seeds = estimate([_mean(better, seed) - _mean(worse, seed) for seed in seeds])
+    if over_seeds.has_interval and len(rows) > 1 and compare_by_image(rows, metric):
+        return two_level([_images(better, seed, metric) - _images(worse, seed, metric) for seed in seeds])
+    pool = equal_footing(table, seeds)
+    trainings = [_training(row, seeds) for row in pool]
+    if any(_training(row, seeds) not in trainings for row in rows):
+        return over_seeds
+    weights = [0.0] * len(pool)
+    for side, sign in ((better, 1.0), (worse, -1.0)):
+        for row in side:
+            weights[trainings.index(_training(row, seeds))] += sign / len(side)
+    return contrast_interval([[row.values[seed] for seed in seeds] for row in pool], weights)
+
+
+def equal_footing(table: Sequence[Row], seeds: Sequence[int]) -> list[Row]:
+    """Return the rows of a table that say something of each other's spread: learned, complete, trained apart.
+
+    Several rows of one and the same training are one. There are none if rows are evaluations of one checkpoint: these
+    move together in any way. Rows that never learned spread as guessing does, and rows whose checkpoints are not
+    known could be anything.
+
+    Args:
+        table: All rows of a study and inspected network.
+        seeds: The repeats that are compared.
+    """
+    usable = [row for row in table if row.complete and not row.unlearned and row.values.keys() >= set(seeds)]
+    pool: dict[tuple[tuple[str, float], ...], Row] = {}
+    for row in usable:
+        if row.checkpoints.keys() >= set(seeds):
+            pool.setdefault(_training(row, seeds), row)
+    measured = [checkpoint for training in pool for checkpoint, _ in training]
+    return list(pool.values()) if len(set(measured)) == len(measured) else []
+
+
+def _training(row: Row, seeds: Sequence[int]) -> tuple[tuple[str, float], ...]:
+    """Return by seed what a row measured, and the value: the same for rows of one and the same training."""
+    return tuple((row.checkpoints.get(seed, ""), row.values[seed]) for seed in seeds)
+
+
+def common_seeds(rows: Iterable[Row]) -> list[int]:
+    """Returns the seeds of which every row has a value, in order."""
+    return sorted(set.intersection(*(set(row.values) for row in rows)))
+
+
+def share_checkpoints(rows: Sequence[Row]) -> bool:
+    """Whether all rows measure one and the same checkpoint at each of their common seeds, and there is one."""
+    seeds = common_seeds(rows)
+    measured = [{row.checkpoints.get(seed) for row in rows} for seed in seeds]
+    return bool(seeds) and all(len(found) == 1 and None not in found for found in measured)
+
+
+def compare_by_image(rows: Sequence[Row], metric: str) -> bool:
+    """Whether rows can be compared image by image: one checkpoint per seed, the same images everywhere, all tracked."""
+    if metric not in PER_IMAGE or not share_checkpoints(rows):
+        return False
+    known = [row.correctness.get(seed) for row in rows for seed in common_seeds(rows)]
+    there = [found for found in known if found is not None and metric in found.packed]
+    return len(there) == len(known) and len({(found.images, found.data) for found in there}) == 1 < there[0].images
+
+
+def _mean(rows: Sequence[Row], seed: int) -> float:
+    return sum(row.values[seed] for row in rows) / len(rows) if rows else 0.0
+
+
+def _images(rows: Sequence[Row], seed: int, metric: str) -> npt.NDArray[np.float64]:
+    """Returns per image in how many per cent of the rows it is right, (I,); a single 0 without rows."""
+    bits = [row.correctness[seed].of(metric).astype(np.float64) for row in rows]
+    return np.asarray(_PER_CENT * np.mean(bits, axis=0)) if bits else np.zeros(1)

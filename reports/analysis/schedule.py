@@ -1,0 +1,200 @@
+"""Says whether the schedule may be behind what a report shows: trainings far from converged, dynamic ones that trail.
+
+A row is far from converged if the validation accuracy of its trainings still rises over the last quarter of their
+epochs by more than a point and more than its noise. Rows that never learned are left out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from ablations.planning.plan import Node, Plan
+from ablations.spec.parts import TrialSpec
+from ablations.study import Study
+from ablations.vocabulary import TEST_TOP1, VAL_TOP1
+from reports.analysis.statistics import estimate
+from reports.collect.results import Results
+from reports.collect.unlearned import quoted
+from reports.content.formatting import number
+from reports.content.metrics import telling
+from reports.content.plan_words import short_titles
+
+_LAST_SHARE = 4
+"""The end of a training is its last quarter."""
+
+_DEVIATIONS = 2.0
+"""Standard errors that a rise must exceed."""
+
+_LISTED = 6
+
+
+@dataclass(frozen=True)
+class Rise:
+    """How much the validation accuracy of a row still rises at the end.
+
+    Attributes:
+        title: The row, in words.
+        gain: Points over the last quarter of the epochs, mean over seeds.
+        noise: Its standard error: of the sampling of validation images or, if larger, of the seeds.
+    """
+
+    title: str
+    gain: float
+    noise: float
+
+    @property
+    def is_far_from_converged(self) -> bool:
+        """Whether it rises by more than the size of interest and more than its noise."""
+        return self.gain > telling(VAL_TOP1).size and self.gain > _DEVIATIONS * self.noise
+
+
+def convergence_words(plan: Plan, results: Results) -> str:
+    """Return in a sentence which trainings are far from converged, or nothing where none is."""
+    rises = list(row_rises(plan, results))
+    far = sorted((rise for rise in rises if rise.is_far_from_converged), key=lambda rise: -rise.gain)
+    if not far:
+        return ""
+    gains = [number(gain, 1) for gain in dict.fromkeys((far[-1].gain, far[0].gain))]
+    listed = quoted(rise.title for rise in far[:_LISTED]) + (
+        f" and {len(far) - _LISTED} others" if far[_LISTED:] else ""
+    )
+    are = "is" if len(far) == 1 else "are"
+    return (
+        f"{len(far)} of {len(rises)} trained networks {are} far from converged: over the last quarter of the epochs "
+        f"validation accuracy still rises by {' to '.join(gains)} points ({listed}). What differs between networks may "
+        "be how fast they learn, and vanish or turn in a longer training."
+    )
+
+
+def row_rises(plan: Plan, results: Results) -> Iterator[Rise]:
+    """Yield the rise of every trained network that was tracked by epoch, once for all studies that share it."""
+    curves: dict[str, dict[int, float]] = {}
+    found = results.curves[results.curves["metric"] == VAL_TOP1]
+    for fingerprint, step, value in zip(found["fingerprint"], found["step"], found["value"], strict=True):
+        if math.isfinite(value):
+            curves.setdefault(str(fingerprint), {})[int(step)] = float(value)
+    for title, nodes in _trained_networks(plan):
+        known = [node for node in nodes if node.fingerprint not in results.unlearned]
+        ends = [curves[node.fingerprint] for node in known if len(curves.get(node.fingerprint, {})) > 1]
+        if ends:
+            yield _rise(title, nodes[0].spec, ends)
+
+
+def _trained_networks(plan: Plan) -> Iterator[tuple[str, list[Node]]]:
+    """Yield the trainings of a plan, those that differ in their seed alone together, with words for them."""
+    grouped: dict[tuple[str, ...], str] = {}
+    for study in plan.studies:
+        networks = {network.name: network.title for network in study.networks}
+        titles = short_titles(study)
+        for cell in plan.cells_of(study.name):
+            trainings = tuple(
+                training.fingerprint
+                for each in plan.cells_of_row(study.name, cell.network, cell.variant)
+                if (training := plan.trials.get(each.fingerprint)) is not None
+            )
+            if trainings:
+                network = f"{networks[cell.network]}, " if cell.network else ""
+                grouped.setdefault(trainings, f"{network}{titles[cell.variant]}")
+    for trainings, title in grouped.items():
+        yield title, [plan.trials[fingerprint] for fingerprint in trainings]
+
+
+def _rise(title: str, spec: TrialSpec, curves: Sequence[Mapping[int, float]]) -> Rise:
+    """Return the rise of a network from its curves, (seeds) of value by epoch."""
+    gains, noises, images = [], [], spec.data.validation_images or spec.data.facts.validation_images
+    for curve in curves:
+        last = max(curve)
+        begin = last - max(1, last // _LAST_SHARE)
+        # Of an epoch that was not tracked, the one before stands in, and of none before, the first.
+        before = max((step for step in curve if step <= begin), default=min(curve))
+        gains.append(curve[last] - curve[before])
+        share = min(1.0, max(0.0, curve[last] / 100))
+        noises.append(100 * math.sqrt(2 * share * (1 - share) / max(1, images)))
+    mean = estimate(gains)
+    sampling = math.sqrt(math.fsum(noise**2 for noise in noises)) / len(noises)
+    over_seeds = mean.sd / math.sqrt(mean.n) if mean.n > 1 else 0.0
+    return Rise(title, mean.mean, max(sampling, over_seeds))
+
+
+@dataclass(frozen=True)
+class Lead:
+    """A dynamic network beside the static one of the same size, data and length of training.
+
+    Attributes:
+        title: The dynamic network, in words.
+        lead: Points of test accuracy, mean over seeds, by which it is better than the static one.
+    """
+
+    title: str
+    lead: float
+
+
+def leads(plan: Plan, results: Results) -> tuple[Lead, ...]:
+    """Return every dynamic network of a report that a static one stands beside, in whichever study that is.
+
+    Only networks that were trained with attention and evaluated so count, with all their repeats.
+    """
+    measured = _test_accuracy(results)
+    static: dict[tuple[object, ...], float] = {}
+    dynamic: list[tuple[str, tuple[object, ...], float]] = []
+    for title, nodes in _trained_networks(plan):
+        fingerprints = [node.fingerprint for node in nodes]
+        if not all(key in measured and key not in results.unlearned for key in fingerprints):
+            continue
+        mean = math.fsum(measured[key] for key in fingerprints) / len(fingerprints)
+        spec = nodes[0].spec
+        if spec.model.layer == "static":
+            static.setdefault(_beside(spec), mean)
+        elif spec.model.layer == "dynamic" and spec.model.aggregation == "attention":
+            dynamic.append((title, _beside(spec), mean))
+    return tuple(Lead(title, mean - static[beside]) for title, beside, mean in dynamic if beside in static)
+
+
+def _test_accuracy(results: Results) -> dict[str, float]:
+    if TEST_TOP1 not in results.cells:
+        return {}
+    columns = (results.cells["fingerprint"], results.cells[TEST_TOP1])
+    return {str(key): float(value) for key, value in zip(*columns, strict=True) if math.isfinite(value)}
+
+
+def _beside(spec: TrialSpec) -> tuple[object, ...]:
+    """Return what a dynamic network must share with the static one that it is compared with."""
+    model = spec.model
+    size = (model.name, model.width, model.depth, model.stem_stride, model.stem_kernel, model.squeeze_excitation)
+    return (*size, spec.data, spec.train.epochs)
+
+
+def lead_fact(found: Sequence[Lead]) -> str:
+    """Return how many dynamic networks are better than the static one beside them, and by how much."""
+    ahead = sum(lead.lead > 0 for lead in found)
+    return (
+        f"{ahead} of {len(found)} dynamic networks are above the static one ({_range(found)} points of test accuracy)"
+    )
+
+
+def trailing_words(found: Sequence[Lead]) -> str:
+    """Return in a sentence that all dynamic networks of a report trail, or nothing where one does not."""
+    if not found or any(lead.lead >= 0 for lead in found):
+        return ""
+    whom = "The one dynamic network" if len(found) == 1 else f"All {len(found)} dynamic networks"
+    return (
+        f"{whom} of this report trail{'s' if len(found) == 1 else ''} the static network of the same size "
+        f"({_range(found)} points of test accuracy, means over seeds): what is found here is found where dynamic "
+        "convolution does not pay, which may be the schedule."
+    )
+
+
+def _range(found: Sequence[Lead]) -> str:
+    ends = sorted(lead.lead for lead in found)
+    return " to ".join(dict.fromkeys(number(end, 1, signed=True) for end in (ends[0], ends[-1])))
+
+
+def chance_words(study: Study, network: str, titles: Sequence[str]) -> str:
+    """Return in a sentence that every intervention takes all accuracy from a network that did learn."""
+    of = f"{network} itself" if network else "The network itself"
+    return (
+        f"{of} learned, but all interventions leave its accuracy at chance ({quoted(titles)}). That it needs its "
+        f"“{short_titles(study)[study.reference]}” is a finding; which of them is worse cannot be told there."
+    )

@@ -1,0 +1,114 @@
+"""What the tracking store holds for a search, as a tidy table; the front, and what repeats say of it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from ablations.pareto import pareto_front
+from ablations.planning.search import Search
+from reports.analysis.statistics import Estimate, estimate
+
+SEARCH_COLUMNS = ("slot", "repeat", "outcome", "top1", "multiply_adds", "parameters", "seconds", "run_id", "ended")
+
+
+@dataclass(frozen=True)
+class SearchResults:
+    """What was measured for a search.
+
+    Attributes:
+        search: The search.
+        trials: A row per finished training: `SEARCH_COLUMNS` and a column per factor. `repeat` is 0 for what was
+            proposed and counts the repeats of that under other seeds. `top1` is in % on the validation split, NaN
+            where the loss was not a number. `ended` is in milliseconds since 1970.
+        commits: The commits that trained.
+        asked: How many trials were asked for.
+    """
+
+    search: Search
+    trials: pd.DataFrame
+    commits: tuple[str, ...]
+    asked: int
+
+    @property
+    def complete(self) -> pd.DataFrame:
+        """What was proposed and trained to the end, by slot."""
+        rows = self.trials[(self.trials["repeat"] == 0) & (self.trials["outcome"] == "complete")]
+        return rows.dropna(subset=["top1"]).sort_values("slot")
+
+    @property
+    def newest(self) -> int:
+        """When the newest run ended, in milliseconds since 1970."""
+        return int(self.trials["ended"].max()) if len(self.trials) else 0
+
+    def values(self, rows: pd.DataFrame) -> list[Mapping[str, Any]]:
+        """Returns what was proposed in each of some rows, by factor."""
+        columns = [rows[name] for name in self.search.factors]
+        return [dict(zip(self.search.factors, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+@dataclass(frozen=True)
+class FrontMember:
+    """One of the best trials.
+
+    Attributes:
+        slot: Its slot.
+        values: What was proposed, by factor.
+        top1: Accuracy by which it came to the front: the highest of many, and so likely flattered.
+        multiply_adds: Its cost.
+        parameters: Of the network.
+        repeats: Accuracy under other seeds, by repeat.
+    """
+
+    slot: int
+    values: Mapping[str, Any]
+    top1: float
+    multiply_adds: float
+    parameters: float
+    repeats: tuple[float, ...]
+
+    @property
+    def estimate(self) -> Estimate | None:
+        """Mean and interval over the repeats alone, or `None` without any."""
+        return estimate(self.repeats) if self.repeats else None
+
+
+def front_of(results: SearchResults) -> list[FrontMember]:
+    """Returns the trials that no other beats in accuracy and multiply-adds, the cheapest first."""
+    rows = results.complete
+    points = list(zip(rows["top1"], rows["multiply_adds"], strict=True))
+    chosen = rows.iloc[pareto_front(points)]
+    return [
+        FrontMember(
+            slot=int(slot),
+            values=values,
+            top1=float(top1),
+            multiply_adds=float(cost),
+            parameters=float(parameters),
+            repeats=_repeats(results.trials, int(slot)),
+        )
+        for slot, values, top1, cost, parameters in zip(
+            chosen["slot"],
+            results.values(chosen),
+            chosen["top1"],
+            chosen["multiply_adds"],
+            chosen["parameters"],
+            strict=True,
+        )
+    ]
+
+
+def _repeats(trials: pd.DataFrame, slot: int) -> tuple[float, ...]:
+    own = trials[(trials["slot"] == slot) & (trials["repeat"] > 0)].dropna(subset=["top1"]).sort_values("repeat")
+    return tuple(float(value) for value in own["top1"])
+
+
+def still_in_front(front: Sequence[FrontMember]) -> list[bool]:
+    """Returns which members no other member beats by the means over repeats; without repeats all."""
+    points = [(member.estimate.mean if member.estimate is not None else member.top1) for member in front]
+    costs = [member.multiply_adds for member in front]
+    kept = set(pareto_front(list(zip(points, costs, strict=True))))
+    return [index in kept for index in range(len(front))]

@@ -1,0 +1,198 @@
+"""Per study and variant: the deciding metric over the seeds, its paired difference to the reference, and its p-value.
+
+Plain data that tables, figures, sentences and the tracked summary runs share, so that all of them say the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from ablations.planning.plan import Plan
+from ablations.study import Study
+from ablations.vocabulary import CI_HIGH, CI_LOW, COUNT, DELTA_PREFIX, MEAN, P_HOLM, P_VALUE, SD
+from reports.analysis.differences import difference, share_checkpoints
+from reports.analysis.statistics import ALPHA, Estimate, estimate, excluded_beyond, holm, unknown
+from reports.collect.correctness import Correctness, checkpoint_of
+from reports.collect.results import Repeat, Results
+
+
+@dataclass(frozen=True)
+class VariantSummary:
+    """One variant of a study, on one inspected network if the study inspects any.
+
+    Attributes:
+        network: Name of the inspected network, or empty.
+        variant: Name of the variant.
+        key: Both in one, as runs are tagged (`planning.Cell.key`).
+        expected: How many repeats the plan asks for.
+        values: The deciding metric by seed, for the repeats that finished.
+        absent: Status by seed of the repeats that did not.
+        estimate: Mean over the seeds; nothing but its `n` where a repeat is missing.
+        delta: Paired difference to the reference of the same network, nothing but the number of pairs where a repeat
+            of either is missing; `None` for the reference itself.
+        p_value: Two-sided p-value of that difference, below 0.05 where its 95 % interval excludes 0. NaN without an
+            interval, and where this row or the reference never learned.
+        p_holm: The same, corrected over all comparisons of the study's table.
+        checkpoints: By seed, the fingerprint of the training that is measured.
+        correctness: By seed, which test images were right, as far as results hold that.
+        unlearned: By seed, why the training that is measured counts as one that never learned.
+        same_checkpoints: Whether the reference is measured on the same checkpoints, seed by seed.
+    """
+
+    network: str
+    variant: str
+    key: str
+    expected: int
+    values: Mapping[int, float]
+    absent: Mapping[int, str]
+    estimate: Estimate
+    delta: Estimate | None = None
+    p_value: float = math.nan
+    p_holm: float = math.nan
+    checkpoints: Mapping[int, str] = field(default_factory=dict, repr=False)
+    correctness: Mapping[int, Correctness] = field(default_factory=dict, repr=False)
+    unlearned: Mapping[int, str] = field(default_factory=dict)
+    same_checkpoints: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether every repeat of the plan finished."""
+        return not self.absent
+
+    @property
+    def stars(self) -> str:
+        """`*` below 0.05 and `**` below 0.01, corrected over the table."""
+        return "**" if self.p_holm < ALPHA / 5 else "*" if self.p_holm < ALPHA else ""
+
+    def as_metrics(self, metric: str) -> dict[str, float]:
+        """Returns the finite numbers under the names that a tracked summary run carries them, counts included."""
+        named = _named(metric, self.estimate)
+        if self.delta is not None:
+            named |= _named(DELTA_PREFIX + metric, self.delta)
+            named |= {DELTA_PREFIX + metric + P_VALUE: self.p_value, DELTA_PREFIX + metric + P_HOLM: self.p_holm}
+        return {name: value for name, value in named.items() if math.isfinite(value)}
+
+
+def _named(metric: str, numbers: Estimate) -> dict[str, float]:
+    return {
+        metric + MEAN: numbers.mean,
+        metric + SD: numbers.sd,
+        metric + CI_LOW: numbers.low,
+        metric + CI_HIGH: numbers.high,
+        metric + COUNT: float(numbers.n),
+    }
+
+
+@dataclass(frozen=True)
+class StudySummary:
+    """All variants of one study, in the order of the plan's cells."""
+
+    study: str
+    metric: str
+    reference: str
+    variants: tuple[VariantSummary, ...]
+
+    def get(self, network: str, variant: str) -> VariantSummary:
+        """Returns the summary of a variant on a network (empty for a study that trains its variants)."""
+        return next(row for row in self.variants if (row.network, row.variant) == (network, variant))
+
+    def of_network(self, network: str) -> tuple[VariantSummary, ...]:
+        """Returns the summaries on one network."""
+        return tuple(row for row in self.variants if row.network == network)
+
+    @cached_property
+    def tested(self) -> tuple[VariantSummary, ...]:
+        """The rows whose difference has a p-value: the comparisons that are corrected for each other."""
+        return tuple(row for row in self.variants if not math.isnan(row.p_value))
+
+    @property
+    def seeds(self) -> int:
+        """How many repeats the plan asks for."""
+        return max((row.expected for row in self.variants), default=0)
+
+    @property
+    def has_stars(self) -> bool:
+        """Whether any difference has a star."""
+        return any(row.stars for row in self.tested)
+
+    def excluded_beyond(self, network: str) -> float:
+        """Return the size beyond which the tested differences on a network exclude any, NaN where there is none."""
+        return excluded_beyond(row.delta for row in self.tested if row.delta and row.network == network)
+
+    @property
+    def unlearned(self) -> tuple[VariantSummary, ...]:
+        """The rows with a training that never learned."""
+        return tuple(row for row in self.variants if row.unlearned)
+
+    def compared_with(self, row: VariantSummary) -> VariantSummary:
+        """Returns the reference of a row: that of the same inspected network."""
+        return self.get(row.network, self.reference)
+
+    @property
+    def missing(self) -> int:
+        """How many cells have no value."""
+        return sum(len(row.absent) for row in self.variants)
+
+
+def summarize_study(study: Study, plan: Plan, results: Results) -> StudySummary:
+    """Returns the summary of one study of the plan; the same results are summarized once."""
+    key = (id(study), id(plan))
+    if key not in results.memo:
+        # Study and plan are kept beside it, so that their ids cannot become those of others.
+        results.memo[key] = (_summarize(study, plan, results), study, plan)
+    found: StudySummary = results.memo[key][0]
+    return found
+
+
+def _summarize(study: Study, plan: Plan, results: Results) -> StudySummary:
+    measured = [_measured(study, plan, results, place) for place in results.repeats(study.name, study.metric).items()]
+    references = {row.network: row for row in measured if row.variant == study.reference}
+    tables = {network: [row for row in measured if row.network == network] for network in references}
+    compared = [_compared(row, references[row.network], study.metric, tables[row.network]) for row in measured]
+    return StudySummary(study.name, study.metric, study.reference, tuple(_tested(compared, references)))
+
+
+def _measured(
+    study: Study, plan: Plan, results: Results, place: tuple[tuple[str, str], Mapping[int, Repeat]]
+) -> VariantSummary:
+    (network, variant), by_seed = place
+    fingerprints = {c.seed: c.fingerprint for c in plan.cells_of_row(study.name, network, variant)}
+    values = {seed: repeat.value for seed, repeat in by_seed.items() if repeat.finished}
+    known = results.correctness
+    checkpoints = {seed: checkpoint_of(plan, key) for seed, key in fingerprints.items()}
+    return VariantSummary(
+        network=network,
+        variant=variant,
+        key=f"{network}: {variant}" if network else variant,
+        expected=len(by_seed),
+        values=values,
+        absent={seed: repeat.status for seed, repeat in by_seed.items() if not repeat.finished},
+        estimate=estimate(tuple(values.values())) if len(values) == len(by_seed) else unknown(len(values)),
+        checkpoints=checkpoints,
+        unlearned={seed: results.unlearned[key] for seed, key in checkpoints.items() if key in results.unlearned},
+        correctness={seed: known[key] for seed, key in fingerprints.items() if key in known},
+    )
+
+
+def _compared(
+    row: VariantSummary, reference: VariantSummary, metric: str, table: Sequence[VariantSummary]
+) -> VariantSummary:
+    if row.variant == reference.variant:
+        return row
+    delta = difference((row,), (reference,), metric, table=table)
+    return replace(row, delta=delta, same_checkpoints=share_checkpoints((row, reference)))
+
+
+def _tested(rows: Sequence[VariantSummary], references: Mapping[str, VariantSummary]) -> Iterator[VariantSummary]:
+    """Yield the rows with the p-values of their differences, corrected over all that can be compared."""
+    tested = {}
+    for row in rows:
+        learned = not row.unlearned and not references[row.network].unlearned
+        if row.delta and row.delta.has_interval and learned:
+            tested[row.key] = row.delta.p_value
+    corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
+    for row in rows:
+        yield replace(row, p_value=tested.get(row.key, math.nan), p_holm=corrected.get(row.key, math.nan))

@@ -1,0 +1,70 @@
+"""Every value of a metric over the epochs of finished trials.
+
+A run's record has them all in one file; without it, the store is asked once per metric, which for the attention of each
+layer is some thirty requests a run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from ablations import vocabulary as names
+from reports.collect.artifacts import artifact, read_each
+from reports.collect.identity import check_owner
+
+_CURVES = frozenset({names.TRAIN_LOSS, names.VAL_LOSS, names.VAL_TOP1, names.TEMPERATURE})
+_HUGE = 1e300
+
+_ByStep = dict[int, float]
+
+
+def curve_rows(client: MlflowClient, uri: str, runs: Sequence[Run]) -> Iterator[tuple[Any, ...]]:
+    """Yields, for finished runs of trials, run id, fingerprint, metric, step and value, by metric and step.
+
+    What was tracked twice for a step counts as it was tracked last.
+    """
+    for run, recorded in zip(runs, read_each(partial(_recorded, uri), runs), strict=True):
+        place = (run.info.run_id, run.data.tags[names.TAG_FINGERPRINT])
+        for name in sorted(filter(_is_curve, run.data.metrics)):
+            curve = recorded.get(name) or _history(client, run, name)
+            yield from ((*place, name, step, finite(value)) for step, value in sorted(curve.items()))
+
+
+def finite(value: float) -> float:
+    """Returns a tracked value, an infinite one as none: MLflow stores an infinity as the largest float there is."""
+    return float(value) if abs(value) < _HUGE else math.nan
+
+
+def _is_curve(name: str) -> bool:
+    return name in _CURVES or name.startswith(names.ENTROPY_PREFIX)
+
+
+def _history(client: MlflowClient, run: Run, name: str) -> _ByStep:
+    points = client.get_metric_history(run.info.run_id, name)
+    return {point.step: point.value for point in sorted(points, key=lambda point: point.timestamp)}
+
+
+def _recorded(uri: str, run: Run) -> Mapping[str, _ByStep]:
+    """Returns the curves that a run's record has; none if there is no record, or one that is not what was tracked."""
+    try:
+        expected = json.loads(run.data.tags[names.TAG_FILES])[names.RECORD_FILE]
+        text = artifact(uri, run, names.RECORD_FILE)
+        if hashlib.sha256(text.encode()).hexdigest() != expected:
+            return {}
+        check_owner(text, run.data.tags[names.TAG_FINGERPRINT])
+        curves: dict[str, _ByStep] = {}
+        for event in json.loads(text)["events"]:
+            for name, value in event["metrics"].items():
+                curves.setdefault(name, {})[int(event["step"])] = value
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError, OSError, MlflowException):
+        return {}
+    return curves

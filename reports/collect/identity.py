@@ -1,0 +1,74 @@
+"""Says whether a tracked run is of the node whose fingerprint its tag names: its other tags and params must agree.
+
+Only what stands in the run itself is compared, so that no file is read. Values are compared as they were written; a
+setting that an earlier version did not track, or tracked under another name, says nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mlflow.entities import Run
+
+from ablations import vocabulary as names
+from ablations.planning.plan import EvaluationNode, Node
+from ablations.spec.settings import flatten
+
+_WITHOUT_EFFECT = frozenset({"data.root", "data.download", "data.workers", "train.devices"})
+"""Settings that are not a part of the fingerprint: another machine may have others."""
+
+
+def contradiction(run: Run, node: Node) -> str | None:
+    """Return in what a run says itself that it is not of `node`, or `None` if it does not."""
+    tags, params = run.data.tags, run.data.params
+    if tags.get(names.TAG_KIND, node.kind) != node.kind:
+        return f"its tag says that it is a {tags[names.TAG_KIND]}, not a {node.kind}"
+    if not _is_same(tags.get(names.TAG_SEED), node.spec.seed):
+        return f"its tag says seed {tags[names.TAG_SEED]}, not {node.spec.seed}"
+    for key, value in _settings(node):
+        if not _is_same(params.get(key), value):
+            return f"its param {key} is {params[key]}, not {value}"
+    if isinstance(node, EvaluationNode):
+        return _other_intervention(params, node)
+    return None
+
+
+def _other_intervention(params: Mapping[str, str], node: EvaluationNode) -> str | None:
+    """Return in what an evaluation's params are of another change of the network than `node` makes."""
+    for name in ("aggregation", "temperature", "seed"):
+        tracked, value = params.get(f"intervention.{name}"), getattr(node.intervention, name)
+        # What a change leaves alone is not tracked.
+        if tracked is not None and (value is None or not _is_same(tracked, value)):
+            return f"its param intervention.{name} is {tracked}, not {'left alone' if value is None else value}"
+    return None
+
+
+def _settings(node: Node) -> Iterator[tuple[str, Any]]:
+    """Yield the settings of a node that have one plain value."""
+    settings = {"seed": node.spec.seed, **flatten(node.spec.model_dump(exclude={"seed"}))}
+    for key, value in settings.items():
+        if key not in _WITHOUT_EFFECT and isinstance(value, bool | int | float | str):
+            yield key, value
+
+
+def _is_same(tracked: str | None, value: Any) -> bool:
+    if tracked is None or tracked == str(value):
+        return True
+    try:
+        return float(tracked) == float(value)
+    except (TypeError, ValueError):
+        return False
+
+
+def check_owner(text: str, fingerprint: str) -> None:
+    """Raise if a tracked file says that it belongs to another node; those of earlier versions say nothing.
+
+    Raises:
+        ValueError: If it does, or is no JSON object.
+    """
+    content = json.loads(text)
+    owner = content.get("fingerprint", fingerprint) if isinstance(content, Mapping) else None
+    if owner != fingerprint:
+        raise ValueError("it belongs to another node")

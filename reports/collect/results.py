@@ -1,0 +1,122 @@
+"""Results: what the tracking store holds for a plan, as tidy tables. How they are read is in `reports.collect.runs`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pandas as pd
+
+from reports.collect.correctness import Correctness
+from runners.estimates.estimate import Record
+
+FINISHED, MISSING, NO_METRIC = "finished", "missing", "without the deciding metric"
+"""Status of a cell; the others are MLflow's own in lower case (failed, killed, running, scheduled)."""
+
+CELL_COLUMNS = ("study", "network", "variant", "seed", "fingerprint", "run_id", "status")
+CURVE_COLUMNS = ("run_id", "fingerprint", "metric", "step", "value")
+ATTENTION_COLUMNS = ("fingerprint", "layer", "index", "resolution", "depth", "class", "entropy")
+RUN_COLUMNS = ("run_id", "run_name", "kind", "fingerprint", "seed", "commit", "dirty", "versions", "ended", "seconds")
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """One cell's status and value; the value is NaN unless the status is `FINISHED`."""
+
+    status: str
+    value: float
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is a value."""
+        return self.status == FINISHED
+
+
+MOST_LAUNCHES = 10
+"""Launches that a report tells of, the newest."""
+
+
+def _no_attention() -> pd.DataFrame:
+    return pd.DataFrame(columns=list(ATTENTION_COLUMNS))
+
+
+def _no_cells() -> pd.DataFrame:
+    return pd.DataFrame(columns=list(CELL_COLUMNS))
+
+
+@dataclass(frozen=True)
+class Results:
+    """What was measured for the cells of a plan.
+
+    Attributes:
+        cells: A row per cell of the plan: `CELL_COLUMNS`, one column per `test/*` and `val/*` metric, `seconds`.
+        curves: A row per value that a trial logged per epoch: `CURVE_COLUMNS`; steps are epochs from 1.
+        runs: A row per run that a cell or a curve comes from: `RUN_COLUMNS`; `versions` is a dict, `ended` is in
+            milliseconds since 1970, `dirty` is a bool, `commit` is empty and `seconds` is NaN if unknown.
+        warnings: Sentences about anything in the store that a reader must know.
+        attention: A row per dynamic layer of a trial, and per class there, on the test split: `ATTENTION_COLUMNS`.
+            `index` counts the layers from the input, from 1; `class` is empty in the row over all images.
+            Only trials of studies about the attention profile are here.
+        canaries: A row per canary of the plan, in the columns of `cells`; `variant` is `planning.CANARY`.
+        correctness: By fingerprint, which test images were classified correctly. Only nodes of studies that compare
+            evaluations of one checkpoint are here, and of these only those that were tracked with it.
+        launches: The launches behind a report of this plan, the first one first: what was estimated, what they took.
+        unlearned: By fingerprint of a training, why it counts as one that never learned (`reports.collect.unlearned`).
+        memo: What was computed from these results already, kept by those who compute it (`reports.analysis.summary`).
+    """
+
+    cells: pd.DataFrame
+    curves: pd.DataFrame
+    runs: pd.DataFrame
+    warnings: tuple[str, ...] = ()
+    attention: pd.DataFrame = field(default_factory=_no_attention)
+    canaries: pd.DataFrame = field(default_factory=_no_cells)
+    correctness: Mapping[str, Correctness] = field(default_factory=dict)
+    launches: tuple[Record, ...] = ()
+    unlearned: Mapping[str, str] = field(default_factory=dict)
+    memo: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def newest(self) -> int:
+        """When the newest run ended, in milliseconds since 1970, or 0 if there is none."""
+        return int(self.runs["ended"].max()) if len(self.runs) else 0
+
+    def with_launch(self, launch: Record) -> Results:
+        """Returns the same results with one more launch behind them."""
+        return replace(self, launches=in_order((*self.launches, launch)))
+
+    def repeats(self, study: str, metric: str) -> dict[tuple[str, str], dict[int, Repeat]]:
+        """Returns the repeats of each (network, variant) of a study by seed, in the order of the plan.
+
+        A run that finished without a finite value of `metric` counts as absent.
+        """
+        grouped: dict[tuple[str, str], dict[int, Repeat]] = {}
+        for network, variant, seed, repeat in _repeats(self.cells, study, metric):
+            grouped.setdefault((network, variant), {})[seed] = repeat
+        return grouped
+
+    def canary_repeats(self, study: str, metric: str) -> dict[str, dict[int, Repeat]]:
+        """Returns the repeats of a study's canaries by inspected network (or empty) and seed."""
+        grouped: dict[str, dict[int, Repeat]] = {}
+        for network, _, seed, repeat in _repeats(self.canaries, study, metric):
+            grouped.setdefault(network, {})[seed] = repeat
+        return grouped
+
+
+def in_order(launches: Iterable[Record]) -> tuple[Record, ...]:
+    """Returns launches by their beginning, each once; of many, the newest."""
+    found = {launch.launch: launch for launch in launches}
+    return tuple(sorted(found.values(), key=lambda one: (one.began, one.launch))[-MOST_LAUNCHES:])
+
+
+def _repeats(cells: pd.DataFrame, study: str, metric: str) -> Iterator[tuple[str, str, int, Repeat]]:
+    rows = cells[cells["study"] == study]
+    values = rows[metric] if metric in rows else pd.Series(math.nan, index=rows.index)
+    columns = (rows["network"], rows["variant"], rows["seed"], rows["status"], values)
+    for network, variant, seed, status, value in zip(*columns, strict=True):
+        if status == FINISHED and math.isnan(value):
+            status = NO_METRIC
+        found = Repeat(status, float(value) if status == FINISHED else math.nan)
+        yield str(network), str(variant), int(seed), found

@@ -1,0 +1,328 @@
+"""MLflow → `Results`: the only reads of the tracking store.
+
+One paged search per experiment brings every run with its last metrics; only the curves of trials, the attention
+profiles of a study about them and the correct images of evaluations of one checkpoint cost a file each. What the store
+holds beside the plan (other projects, deleted or failed runs) does not disturb.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Any
+
+import pandas as pd
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from ablations import vocabulary as names
+from ablations.addresses import shown
+from ablations.errors import ReportError
+from ablations.invocation import as_named, suggested_command
+from ablations.planning.plan import Cell, Plan
+from ablations.spec.fingerprint import SHORT, canonical_json
+from reports.collect.artifacts import artifact, has_artifact, read_each, without_progress_bar
+from reports.collect.correctness import Correctness, compared_by_image, read_correctness
+from reports.collect.curves import curve_rows, finite
+from reports.collect.identity import check_owner, contradiction
+from reports.collect.results import (
+    ATTENTION_COLUMNS,
+    CELL_COLUMNS,
+    CURVE_COLUMNS,
+    FINISHED,
+    MISSING,
+    RUN_COLUMNS,
+    Results,
+    in_order,
+)
+from reports.collect.store import explained, open_store, search_runs
+from reports.collect.unlearned import why_unlearned
+from reports.content.plan_words import can_be_drawn, experiments_of, trials_of
+from reports.figures.attention import profile_rows
+from reports.tables.launches import read_launches
+from runners.estimates.estimate import Record
+
+_MEASURED = ("trial", "evaluation", "cost")
+_CELL_PREFIXES = ("test/", "val/", "cost/")
+_AGREE = 1e-6
+_ROOT = names.experiment_name("", "").partition("/")[0]
+
+
+def collect(plan: Plan, tracking_uri: str) -> Results:
+    """Returns what the tracking store holds for `plan`.
+
+    A cell is looked up by its fingerprint among the finished runs; of two, the newest counts, with a warning if their
+    deciding metrics differ by more than 1e-6. What was done anew on request counts instead of what it was before.
+
+    Raises:
+        TrackingError: If the store does not exist or cannot be reached.
+        ReportError: If it holds no finished run of the plan.
+    """
+    with explained(tracking_uri):
+        client = open_store(tracking_uri)
+        runs, left_out = _own_runs(plan, _runs_by_fingerprint(client, plan))
+        chosen = {key: _choose(found) for key, found in runs.items()}
+        if not any(_status(run) == FINISHED for run in chosen.values()):
+            raise ReportError(_nothing(plan, tracking_uri, sum(_status(run) == "failed" for run in chosen.values())))
+        drawn = [chosen[key] for key in _drawn(plan) if key in chosen and _status(chosen[key]) == FINISHED]
+        curves = list(curve_rows(client, tracking_uri, drawn))
+        launches = in_order(_launches(client, plan))
+        attention, unreadable = _attention(client, plan, chosen)
+        correctness, unusable = _correctness(plan, chosen, tracking_uri)
+    return Results(
+        cells=_cell_frame(plan.cells, chosen),
+        curves=pd.DataFrame(curves, columns=list(CURVE_COLUMNS)),
+        runs=pd.DataFrame(_run_rows(plan, chosen), columns=list(RUN_COLUMNS)),
+        launches=launches,
+        warnings=(*left_out, *_disagreements(plan, runs), *unreadable, *unusable),
+        attention=pd.DataFrame(attention, columns=list(ATTENTION_COLUMNS)),
+        canaries=_cell_frame(plan.canaries, chosen),
+        correctness=correctness,
+        unlearned=_unlearned(plan, chosen),
+    )
+
+
+def latest_request(study_name: str, tracking_uri: str) -> dict[str, Any] | None:
+    """Returns what the newest summary run of a study was asked with, or `None` if there is none.
+
+    The keys are `preset` (a name), `overrides` (a mapping), `seeds` (a number, or `None` for the default) `canary`
+    (whether there was one) and `tuned_from` (where the tuned values were, or `None`).
+
+    Raises:
+        TrackingError: If the store does not exist or cannot be reached.
+    """
+    with explained(tracking_uri):
+        client = open_store(tracking_uri)
+        experiments = [e.experiment_id for e in client.search_experiments(filter_string=f"name LIKE '{_ROOT}/%'")]
+        if not experiments:
+            return None
+        # The name is compared here: no quoting of MLflow's filter language takes every name.
+        for run in search_runs(client, experiments, f"tags.`{names.TAG_KIND}` = 'study'"):
+            tags = run.data.tags
+            if tags.get(names.TAG_STUDY_NAME) == study_name and tags.get(names.TAG_PRESET):
+                return {
+                    "preset": tags[names.TAG_PRESET],
+                    "overrides": _json_object(tags.get(names.TAG_OVERRIDES)),
+                    "seeds": _integer(tags.get(names.TAG_SEEDS)),
+                    "canary": tags.get(names.TAG_CANARY) == "true",
+                    "tuned_from": tags.get(names.TAG_TUNED) or None,
+                }
+    return None
+
+
+def _launches(client: MlflowClient, plan: Plan) -> Iterator[Record]:
+    """Yields the launches that earlier reports of the plan's studies at this scale came from."""
+    request, wanted = plan.request, {study.name for study in plan.studies}
+    overrides = canonical_json(dict(request.overrides))
+    experiment = client.get_experiment_by_name(names.experiment_name(request.preset.name, request.base().data.name))
+    if experiment is None:
+        return
+    for run in search_runs(client, [experiment.experiment_id], f"tags.`{names.TAG_KIND}` = 'study'"):
+        tags = run.data.tags
+        if tags.get(names.TAG_STUDY_NAME) in wanted and tags.get(names.TAG_OVERRIDES) == overrides:
+            yield from read_launches([tags])
+
+
+def what_became_of(tracking_uri: str, run_ids: Iterable[str]) -> dict[str, str]:
+    """Returns, for runs that a report is not computed from any more, what the store says of each.
+
+    Raises:
+        TrackingError: If the store cannot be reached.
+    """
+    with explained(tracking_uri):
+        client = open_store(tracking_uri)
+        return {run_id: _fate(client, run_id) for run_id in dict.fromkeys(run_ids)}
+
+
+def _fate(client: MlflowClient, run_id: str) -> str:
+    try:
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return "is not in the store"
+        raise
+    if run.info.lifecycle_stage != "active":
+        return "was deleted"
+    if names.TAG_SUPERSEDED in run.data.tags:
+        return f"was done anew, as run {run.data.tags[names.TAG_SUPERSEDED]}"
+    return "is finished, but is not one of those that the plan asks for" if _status(run) == FINISHED else _status(run)
+
+
+def _runs_by_fingerprint(client: MlflowClient, plan: Plan) -> dict[str, list[Run]]:
+    """Returns the runs of the plan's nodes, the newest first."""
+    wanted = {node.fingerprint for node in plan.nodes}
+    found: dict[str, list[Run]] = {}
+    for name in experiments_of(plan):
+        experiment = client.get_experiment_by_name(name)
+        if experiment is None:
+            continue
+        for run in search_runs(client, [experiment.experiment_id], f"tags.`{names.TAG_FINGERPRINT}` != ''"):
+            key = run.data.tags[names.TAG_FINGERPRINT]
+            is_measured = run.data.tags.get(names.TAG_KIND) in _MEASURED
+            if key in wanted and is_measured and names.TAG_SUPERSEDED not in run.data.tags:
+                found.setdefault(key, []).append(run)
+    return found
+
+
+def _own_runs(plan: Plan, runs: dict[str, list[Run]]) -> tuple[dict[str, list[Run]], list[str]]:
+    """Returns the runs that are of the nodes that their tags name, and why the others are left out."""
+    own: dict[str, list[Run]] = {}
+    left_out = []
+    for key, found in runs.items():
+        for run in found:
+            problem = contradiction(run, plan.node(key))
+            if problem is None:
+                own.setdefault(key, []).append(run)
+            else:
+                left_out.append(f"Run {run.info.run_id} is not of fingerprint {key[:SHORT]}, as it says: {problem}.")
+    return own, left_out
+
+
+def _status(run: Run) -> str:
+    return str(run.info.status).lower()
+
+
+def _choose(runs: list[Run]) -> Run:
+    return next((run for run in runs if _status(run) == FINISHED), runs[0])
+
+
+def _disagreements(plan: Plan, runs: dict[str, list[Run]]) -> Iterator[str]:
+    metrics = {study.name: study.metric for study in plan.studies}
+    said = set()
+    for cell in (*plan.cells, *plan.canaries):
+        metric = metrics[cell.study]
+        finished = [run for run in runs.get(cell.fingerprint, []) if _status(run) == FINISHED]
+        values = [run.data.metrics.get(metric, math.nan) for run in finished]
+        if (cell.fingerprint, metric) not in said and any(not _agree(values[0], value) for value in values[1:]):
+            said.add((cell.fingerprint, metric))
+            listed = ", ".join(f"{value:.6g} ({run.info.run_id})" for run, value in zip(finished, values, strict=True))
+            yield (
+                f"{len(finished)} finished runs of fingerprint {cell.fingerprint[:SHORT]} ({cell.study}, {cell.key}, "
+                f"seed {cell.seed}) disagree on {metric}: {listed}. The newest, first here, is used."
+            )
+
+
+def _agree(one: float, other: float) -> bool:
+    return abs(one - other) <= _AGREE or (math.isnan(one) and math.isnan(other))
+
+
+def _cell_frame(cells: Iterable[Cell], chosen: dict[str, Run]) -> pd.DataFrame:
+    rows = [_cell_row(cell, chosen.get(cell.fingerprint)) for cell in cells]
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=list(CELL_COLUMNS))
+
+
+def _cell_row(cell: Cell, run: Run | None) -> dict[str, Any]:
+    status = _status(run) if run is not None else MISSING
+    run_id = run.info.run_id if run is not None else ""
+    place = (cell.study, cell.network, cell.variant, cell.seed, cell.fingerprint, run_id, status)
+    row: dict[str, Any] = dict(zip(CELL_COLUMNS, place, strict=True))
+    if run is not None and status == FINISHED:
+        for name, value in run.data.metrics.items():
+            if name.startswith(_CELL_PREFIXES) or name == names.SECONDS:
+                row[name] = finite(value)
+    return row
+
+
+def _unlearned(plan: Plan, chosen: dict[str, Run]) -> dict[str, str]:
+    """Returns the finished trainings that never learned, with the reason."""
+    finished = ((key, node.spec, chosen[key]) for key, node in plan.trials.items() if key in chosen)
+    why = {key: why_unlearned(spec, run.data.metrics) for key, spec, run in finished if _status(run) == FINISHED}
+    return {key: reason for key, reason in why.items() if reason}
+
+
+def _drawn(plan: Plan) -> Iterator[str]:
+    """Yields the trials whose curves a figure shows; each costs a file."""
+    studies = [study.name for study in plan.studies if can_be_drawn(plan, study)]
+    wanted = {key for study in studies for key in trials_of(plan, study)}
+    yield from (key for key in plan.trials if key in wanted)
+
+
+def _attention(client: MlflowClient, plan: Plan, chosen: dict[str, Run]) -> tuple[list[tuple[Any, ...]], list[str]]:
+    """Returns the attention profiles of the trials that a study about them needs, and which could not be read."""
+    studies = [study.name for study in plan.studies if study.metric == names.ATTENTION_GAP]
+    wanted = dict.fromkeys(key for study in studies for key in trials_of(plan, study) if key in chosen)
+    rows: list[tuple[Any, ...]] = []
+    unreadable = []
+    for key in wanted:
+        run_id = chosen[key].info.run_id
+        if _status(chosen[key]) != FINISHED or not has_artifact(client.tracking_uri, chosen[key], names.ATTENTION_FILE):
+            continue
+        try:
+            profile = _download(client, chosen[key], names.ATTENTION_FILE)
+            check_owner(profile, key)
+            rows += [(key, *row) for row in profile_rows(profile)]
+        except ValueError as error:
+            unreadable.append(f"{names.ATTENTION_FILE} of run {run_id} is left out: {error}.")
+    return rows, unreadable
+
+
+def _correctness(plan: Plan, chosen: dict[str, Run], uri: str) -> tuple[dict[str, Correctness], list[str]]:
+    """Returns what was tracked per image for the nodes that are compared by it, and what could not be read."""
+    wanted = dict.fromkeys(key for study in plan.studies for key in compared_by_image(study, plan) if key in chosen)
+    runs = {key: chosen[key] for key in wanted if names.TAG_CORRECTNESS in chosen[key].data.tags}
+    read = dict(zip(runs, read_each(partial(_read_correctness, uri), list(runs.values())), strict=True))
+    known = {key: found for key, found in read.items() if isinstance(found, Correctness)}
+    return known, [found for found in read.values() if isinstance(found, str)]
+
+
+def _read_correctness(uri: str, run: Run) -> Correctness | str:
+    """Returns the correct images of a run, or why they are left out."""
+    try:
+        text = artifact(uri, run, names.CORRECTNESS_FILE)
+        found = read_correctness(text)
+        check_owner(text, run.data.tags[names.TAG_FINGERPRINT])
+        if found.digest != run.data.tags[names.TAG_CORRECTNESS]:
+            raise ValueError("it is not the file that was tracked")
+        found.check(run.data.metrics)
+    except (MlflowException, OSError, ValueError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or str(error).splitlines()[0]
+        return f"{names.CORRECTNESS_FILE} of run {run.info.run_id} is left out: {reason}."
+    return found
+
+
+def _download(client: MlflowClient, run: Run, path: str) -> str:
+    with without_progress_bar():
+        return artifact(client.tracking_uri, run, path)
+
+
+def _run_rows(plan: Plan, chosen: dict[str, Run]) -> list[tuple[Any, ...]]:
+    rows = []
+    for key in (node.fingerprint for node in plan.nodes):
+        run = chosen.get(key)
+        if run is None or _status(run) != FINISHED:
+            continue
+        node, tags = plan.node(key), run.data.tags
+        commit, dirty = tags.get(names.TAG_GIT_COMMIT, ""), tags.get(names.TAG_GIT_DIRTY) == "true"
+        versions, ended = _json_object(tags.get(names.TAG_VERSIONS)), run.info.end_time or run.info.start_time or 0
+        place = (run.info.run_id, run.info.run_name or node.title, tags[names.TAG_KIND], key, node.spec.seed)
+        rows.append((*place, commit, dirty, versions, ended, finite(run.data.metrics.get(names.SECONDS, math.nan))))
+    return rows
+
+
+def _json_object(text: str | None) -> dict[str, Any]:
+    try:
+        value = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _integer(text: str | None) -> int | None:
+    return int(text) if text and text.isdecimal() else None
+
+
+def _nothing(plan: Plan, uri: str, failed: int) -> str:
+    """Return that there is nothing to report, and how there will be."""
+    studies = " ".join(study.name for study in plan.studies)
+    preset = plan.request.preset.name
+    named = [as_named(study.name) for study in plan.studies]
+    none = f"the store {shown(uri)} holds no finished run of {studies} with preset {preset!r} and these settings"
+    if failed:
+        why = suggested_command("status", named, preset=preset)
+        again = suggested_command("retry", named, preset=preset)
+        # A line each, so that they can be copied.
+        return f"{none}: {failed} failed.\n  Why: {why}\n  Once more: {again}"
+    return f"{none}. Run it first: {suggested_command('run', named, preset=preset)}"

@@ -1,0 +1,139 @@
+"""The door to MLflow for reading: opening a store without making one, paged searches, errors that are explained.
+
+What is read, and for what, is in `reports.collect.runs` and its neighbours.
+"""
+
+from __future__ import annotations
+
+import gc
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from mlflow.entities import Run, ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from ablations.addresses import hide_secrets, shown, sqlite_file, without_secrets
+from ablations.errors import TrackingError
+from ablations.invocation import named_studies, suggested_command
+from ablations.store_file import Condition, inspect_store
+
+PAGE = 1000
+"""Runs that are asked for at once."""
+
+_CONNECT_SECONDS = 5.0
+
+
+@contextmanager
+def explained(uri: str) -> Iterator[None]:
+    """Turns what goes wrong with a store into a `TrackingError` that names it."""
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
+        text = without_secrets(str(error).strip(), uri)
+        reason = text.splitlines()[0] if text else type(error).__name__
+        raise TrackingError(
+            f"the tracking store {shown(uri)} cannot be read: {reason}. Check MLFLOW_TRACKING_URI, or start the server."
+        ) from None
+
+
+def open_store(uri: str) -> MlflowClient:
+    """Returns a client; opening must neither create an empty store nor wait for minutes for a server.
+
+    Raises:
+        TrackingError: If there is no such store.
+    """
+    hide_secrets(uri)
+    file = sqlite_file(uri)
+    if file is not None:
+        _check_file(file)
+    elif uri.startswith(("http://", "https://")):
+        _check_server(uri)
+    elif "://" in uri:
+        _check_address(uri)
+    return MlflowClient(tracking_uri=uri)
+
+
+def _check_file(path: Path) -> None:
+    """Raises if MLflow would make the store, or migrate it in its place, instead of reading it."""
+    # The first of these registers all tables.
+    import mlflow.store.db.utils  # noqa: F401
+    from mlflow.store.db.base_sql_model import Base
+
+    found = inspect_store(path)
+    if found.condition is Condition.ABSENT:
+        raise TrackingError(
+            f"there is no tracking store at {path}. {_first()}, or set MLFLOW_TRACKING_URI to the store that holds "
+            "the runs."
+        )
+    if found.condition is not Condition.USABLE or not set(Base.metadata.tables) <= found.tables:
+        why = found.condition.value
+        if found.condition is Condition.USABLE:
+            why = f"it was made by an earlier MLflow (its schema is {found.revision})"
+        raise TrackingError(
+            f"the tracking store {path} cannot be read: {why}. {suggested_command('sync', ())} mends it "
+            "if that can be done, or says what to do."
+        )
+
+
+def _check_address(uri: str) -> None:
+    """Raises if the address of a data base cannot be read; the error that MLflow would let through quotes it."""
+    try:
+        make_url(uri)
+    except (ArgumentError, ValueError):
+        raise TrackingError(
+            f"the tracking store {shown(uri)} has no valid address: its port is not a number. In a password, write "
+            "/, ?, #, @ and : as %2F, %3F, %23, %40 and %3A."
+        ) from None
+
+
+def _check_server(uri: str) -> None:
+    try:
+        parts = urlsplit(uri)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        raise TrackingError(
+            f"the tracking server {shown(uri)} has no valid address: its port is not a number from 1 to 65535, or a "
+            "bracket is missing. In a password, write /, ?, #, @ and : as %2F, %3F, %23, %40 and %3A."
+        ) from None
+    socket.create_connection((parts.hostname or "", port), timeout=_CONNECT_SECONDS).close()
+
+
+def _first() -> str:
+    return f"Run a study first ({suggested_command('run')})" if named_studies() else "Run a study first"
+
+
+def search_runs(client: MlflowClient, experiments: list[str], query: str) -> Iterator[Run]:
+    """Yields the active runs of some experiments that match, the newest first."""
+    token = None
+    while True:
+        with _without_collecting_garbage():
+            page = client.search_runs(
+                experiments,
+                query,
+                run_view_type=ViewType.ACTIVE_ONLY,
+                max_results=PAGE,
+                order_by=["attributes.start_time DESC", "attributes.run_id ASC"],
+                page_token=token,
+            )
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+@contextmanager
+def _without_collecting_garbage() -> Iterator[None]:
+    """Puts the search for cycles off: among the hundred thousands of objects of a page it takes as long as all else."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

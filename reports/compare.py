@@ -1,0 +1,107 @@
+"""From the words of the command line to a comparison: both sides read, put side by side, shown and written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ablations.errors import ReportError
+from reports.analysis.sides import Wanted
+from reports.collect.side import read_side
+from reports.content.file_names import comparison_stem
+from reports.document.comparison_report import side_by_side
+from reports.render import get_renderer
+from reports.render.terminal import on_terminal
+from runners.cli.options import make_request
+
+_AT = re.compile(r"(?P<study>.+)@(?P<commit>[0-9a-f]{4,40})")
+
+
+def compare_sides(
+    left: str,
+    right: str | None,
+    uri: str,
+    formats: Sequence[str],
+    folder: Path,
+    *,
+    matched: Iterable[str] = (),
+    stem: str | None = None,
+    **asked: Any,
+) -> tuple[Iterator[Any], dict[str, Path]]:
+    """Returns what `rich` prints of two sides, and the files by format.
+
+    Args:
+        left: A study, or `study@commit`.
+        right: The same; the study of the left if it is `None`.
+        uri: The store of a side that names none.
+        formats: Names of renderers.
+        folder: Where files go.
+        stem: What files are called, or `None` for a name after what is asked.
+        matched: Rows that are held against each other, as `left=right`.
+        asked: The options of `runners.cli.options.side_options`, and `seeds`.
+
+    Raises:
+        AblationError: If a side is not there, or the two cannot be compared.
+    """
+    pairs = dict(map(parse_match, matched))
+    wanted = wanted_sides(left, right, uri, **asked)
+    one, other = map(read_side, wanted)
+    document = side_by_side(one, other, pairs)
+    stem = stem or comparison_stem(one.name, other.name, wanted, pairs.items())
+    return on_terminal(document), {name: get_renderer(name)(document, folder, stem) for name in formats}
+
+
+def wanted_sides(left: str, right: str | None, uri: str, **asked: Any) -> tuple[Wanted, Wanted]:
+    """Returns what the words of the command line ask of both sides.
+
+    Args:
+        left: A study, or `study@commit`.
+        right: The same; the study of the left if it is `None`.
+        uri: The store of a side that names none.
+        asked: The options of `runners.cli.options.side_options`, and `seeds`.
+
+    Raises:
+        AblationError: If a setting or a preset is unknown, or both sides are the same.
+    """
+    study, commit = parse_side(left)
+    other, other_commit = parse_side(right) if right is not None else (study, commit)
+    sides = [
+        Wanted(
+            study=name,
+            commit=of,
+            uri=asked[f"{side}_uri"] or uri,
+            request=make_request(
+                asked[f"{side}_preset"] or asked["preset"],
+                (*asked["overrides"], *asked[f"{side}_set"]),
+                asked["seeds"],
+                tuned_from=asked[f"{side}_tuned_from"],
+            ),
+        )
+        for side, name, of in (("left", study, commit), ("right", other, other_commit))
+    ]
+    if sides[0] == sides[1]:
+        raise ReportError(
+            "both sides are the same. Name two studies, two commits (STUDY@COMMIT), or what is different on one side: "
+            "--right-uri, --right-preset or --right-set."
+        )
+    return sides[0], sides[1]
+
+
+def parse_side(text: str) -> tuple[str, str]:
+    """Returns the study and the commit in `study@commit`; the commit is empty if none is named."""
+    found = _AT.fullmatch(text)
+    return (found["study"], found["commit"]) if found else (text, "")
+
+
+def parse_match(text: str) -> tuple[str, str]:
+    """Returns the two rows in `left=right`.
+
+    Raises:
+        ReportError: If there are not two.
+    """
+    left, sign, right = text.partition("=")
+    if not (sign and left and right):
+        raise ReportError(f"--match {text!r} is not of the form LEFT=RIGHT, two names of rows.")
+    return left, right

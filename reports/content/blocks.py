@@ -1,0 +1,217 @@
+"""What a document is made of: paragraphs, tables, figures, sections. Plain data without markup or layout.
+
+Text in these blocks is meant literally; escaping is the business of each renderer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pandas as pd
+
+ColumnKind = Literal["text", "code", "mark", "number", "interval"]
+"""text wraps, code is set in a fixed width, mark is centred, number and interval align on the decimal point."""
+
+Tone = Literal["", "good", "fair", "poor", "bad", "quiet"]
+"""How words are coloured where there is colour; the words alone must say the same."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    Attributes:
+        heading: Its heading.
+        kind: How its cells are set.
+        group: Heading that spans the neighbouring columns with the same group; none if empty.
+    """
+
+    heading: str
+    kind: ColumnKind = "text"
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Text:
+    """Words in a cell."""
+
+    text: str
+    marks: tuple[str, ...] = ()
+    tone: Tone = ""
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number with fixed decimals, a sign in front if asked for, and `± spread` behind if there is one."""
+
+    value: float
+    decimals: int = 2
+    spread: float | None = None
+    signed: bool = False
+    marks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A signed difference with the ends of its interval, which are `None` where there is no interval."""
+
+    value: float
+    low: float | None
+    high: float | None
+    decimals: int = 2
+    marks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A cell without a value, printed as a dash and the reason."""
+
+    reason: str = ""
+    marks: tuple[str, ...] = ()
+
+
+Cell = Text | Number | Interval | Missing
+
+
+@dataclass(frozen=True)
+class Note:
+    """A footnote of a table; without a mark it is about the whole table."""
+
+    text: str
+    mark: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: every row has one cell per column.
+
+    Attributes:
+        title: What it shows, set bold in front of the caption.
+        caption: On which data, how many seeds, what the numbers are.
+        columns: Its columns.
+        rows: Its rows of cells.
+        notes: Footnotes under it.
+        rules: Indices of rows above which a thin rule is drawn.
+    """
+
+    title: str
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    notes: tuple[Note, ...] = ()
+    rules: tuple[int, ...] = ()
+
+
+FigureKind = Literal["accuracy", "curves", "entropy", "profile", "classes", "pareto", "importance"]
+
+
+@dataclass(frozen=True, eq=False)
+class Figure:
+    """A figure as data; `reports.figures.drawing` draws it. A figure equals itself only, since tables have no truth
+    value.
+
+    Attributes:
+        name: File name without its ending, safe in a path.
+        kind: Which drawing it is.
+        data: The tidy table behind it, of the columns that `reports.figures.data` or `reports.tables.search` documents.
+        title: What it shows, set bold in front of the caption.
+        caption: On which data, how many seeds, what lines and bands are.
+        alt: What a reader who cannot see it needs to know.
+        axis: What its vertical (accuracy: horizontal) axis measures.
+    """
+
+    name: str
+    kind: FigureKind
+    data: pd.DataFrame
+    title: str
+    caption: str
+    alt: str
+    axis: str
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """A paragraph, with a bold run-in heading if `lead` is not empty.
+
+    `role` sets a caveat apart from plain text, and an alarm, after which the rest may be wrong, apart from both.
+    """
+
+    text: str
+    lead: str = ""
+    role: Literal["text", "caveat", "alarm"] = "text"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A short list of names and values."""
+
+    items: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Items:
+    """A list of sentences."""
+
+    items: tuple[str, ...]
+
+
+Block = Paragraph | Facts | Items | Table | Figure
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and the blocks under it."""
+
+    title: str
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """A file that a report carries: within formats that can, and beside all of them if it says so.
+
+    Attributes:
+        name: File name with its ending, safe in a path.
+        media_type: What it is, for example `application/json`.
+        description: What it holds, in a few words.
+        content: Its text.
+        beside: Whether it is also written beside the report.
+    """
+
+    name: str
+    media_type: str
+    description: str
+    content: str = field(repr=False)
+    beside: bool = False
+
+
+@dataclass(frozen=True)
+class Document:
+    """A report: a title block, a box that says what was run and found, sections, an appendix.
+
+    Attributes:
+        title: Its title.
+        subtitle: A line under it.
+        running_head: Short line at the head of every page.
+        timestamp: When its newest run ended, in seconds since 1970: the only time in a report.
+        summary: The box under the title.
+        sections: One per study.
+        appendix: Configuration, versions, runs.
+        attachments: What it carries beside its pages: its manifest, a list of runs.
+    """
+
+    title: str
+    subtitle: str
+    running_head: str
+    timestamp: int
+    summary: tuple[Block, ...]
+    sections: tuple[Section, ...]
+    appendix: tuple[Section, ...]
+    attachments: tuple[Attachment, ...] = ()
+
+    @property
+    def figures(self) -> tuple[Figure, ...]:
+        """Every figure, in order."""
+        parts = (self.summary, *(section.blocks for section in (*self.sections, *self.appendix)))
+        return tuple(block for blocks in parts for block in blocks if isinstance(block, Figure))

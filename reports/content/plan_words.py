@@ -1,0 +1,124 @@
+"""What can be read off a plan alone: the trials behind a study, and words for them that tables and sentences share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+from ablations.planning.nodes import plugins_of
+from ablations.planning.plan import EvaluationNode, Plan
+from ablations.spec.identities import Identity, as_json
+from ablations.spec.parts import TrialSpec
+from ablations.spec.titles import model_title
+from ablations.study import Study, Variant
+from ablations.vocabulary import experiment_name
+
+Split = Literal["train", "validation", "test"]
+_MOST_NAMED = 3
+_IMAGES: dict[Split, str] = {"train": "training", "validation": "validation", "test": "test"}
+
+
+def split_of(metric: str) -> Split:
+    """Returns the split that a metric is measured on."""
+    return "validation" if metric.startswith("val/") else "test"
+
+
+MOST_TOLD_APART = 24
+"""Curves or panels of more variants would not be legible; such a figure is left out."""
+
+
+def can_be_drawn(plan: Plan, study: Study) -> bool:
+    """Whether the trainings behind a study are few enough networks for a figure with a line for each."""
+    return len(trials_of(plan, study.name)) <= MOST_TOLD_APART * plan.request.seeds_of(study)
+
+
+def trials_of(plan: Plan, study: str) -> dict[str, TrialSpec]:
+    """Returns the trials behind a study by fingerprint, those whose checkpoints it evaluates included.
+
+    The networks of a study about cost stand for trials: they have a spec, of which only network and data set count.
+    """
+    found: dict[str, TrialSpec] = {}
+    for cell in plan.cells_of(study):
+        node = plan.node(cell.fingerprint)
+        trial = node.trial if isinstance(node, EvaluationNode) else node
+        found.setdefault(trial.fingerprint, trial.spec)
+    return found
+
+
+def experiments_of(plan: Plan) -> list[str]:
+    """Returns the names of the MLflow experiments that may hold runs of a plan."""
+    # A plan is tracked in the experiment of its base; a study of its own may bring another data set.
+    specs = (plan.request.base(), *(node.spec for node in plan.nodes))
+    return sorted({experiment_name(plan.request.preset.name, spec.data.name) for spec in specs})
+
+
+def data_digests(plan: Plan) -> dict[str, str]:
+    """Returns the digest of each data set that a plan trains or measures on, by name."""
+    found: dict[str, str] = {}
+    for node in plan.nodes:
+        if node.spec.data.name not in found:
+            found[node.spec.data.name] = node.spec.data.facts.digest or "unknown"
+    return found
+
+
+def plugins_in(plan: Plan) -> dict[str, dict[str, str]]:
+    """Returns what a plan needs of plug-ins, by what they register: `code` and `plugin`."""
+    found: dict[str, Identity] = {}
+    for node in plan.nodes:
+        found |= plugins_of(node)
+    return as_json(found.values())
+
+
+def specs_of(plan: Plan, study: str) -> tuple[TrialSpec, ...]:
+    """Returns the specs of the trials behind a study."""
+    return tuple(trials_of(plan, study).values())
+
+
+def repeats_of(plan: Plan, study: Study) -> int:
+    """Returns how many repeats each variant of a study has; costs are counted once."""
+    return 1 if study.is_about_cost else plan.request.seeds_of(study)
+
+
+def short_titles(study: Study) -> dict[str, str]:
+    """Returns the titles of the variants by name, without the words that all of them begin with.
+
+    A variant without a label is called by its cells, if those are words. What a sign like `=` ties stays together.
+    """
+    titles = {variant.name: _title(variant).split() for variant in study.variants}
+    shared = 0
+    while len(titles) > 1 and len({tuple(words[: shared + 1]) for words in titles.values()}) == 1:
+        shared += 1
+    first, shortest = next(iter(titles.values())), min(map(len, titles.values()))
+    if shared == shortest or (shared and not any(map(str.isalnum, first[shared - 1]))):
+        shared = 0
+    return {name: " ".join(words[shared:]) for name, words in titles.items()}
+
+
+def _title(variant: Variant) -> str:
+    spoken = bool(variant.cells) and all(any(map(str.isalnum, cell)) for cell in variant.cells)
+    return " ".join(variant.cells) if spoken and variant.label is None else variant.title
+
+
+def data_words(specs: Iterable[TrialSpec], split: Split = "test") -> str:
+    """Returns the titles of the data sets, each with the number of images of a split."""
+    found: dict[str, None] = {}
+    for spec in specs:
+        facts, key = spec.data.facts, f"{split}_images"
+        count = getattr(spec.data, key) or getattr(facts, key)
+        found[f"{facts.title} ({count:,} {_IMAGES[split]} images)"] = None
+    return " and ".join(found)
+
+
+def network_words(specs: Iterable[TrialSpec]) -> str:
+    """Returns the titles of the networks, the dynamic ones first; of many, two and how many others there are."""
+    found = {model_title(spec.model): None for spec in specs}
+    titles = sorted(found, key=lambda title: not title.startswith("DY-"))
+    if len(titles) > _MOST_NAMED:
+        titles = [f"{titles[0]}, {titles[1]}", f"{len(titles) - 2} others"]
+    return " and ".join(titles)
+
+
+def epochs_words(specs: Iterable[TrialSpec]) -> str:
+    """Returns how long was trained."""
+    epochs = sorted({spec.train.epochs for spec in specs})
+    return f"{' or '.join(map(str, epochs))} epoch{'s' if epochs != [1] else ''}"

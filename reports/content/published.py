@@ -1,0 +1,69 @@
+"""Published numbers beside a study's own: looked up, subtracted, and marked with how sure we are. No layout."""
+
+from __future__ import annotations
+
+from ablations.claims import Contrast
+from ablations.published import CONFIDENCE_NOTES, SOURCE, Confidence, PublishedTable, PublishedValue, get_published
+from ablations.study import Study, Variant
+from reports.content.metrics import telling
+
+_OTHER_SOURCES = {
+    "reimplementation": "an independent re-implementation, not the paper's authors'",
+    "static_reproductions": "the paper, and the authors of ODConv and of KernelWarehouse",
+    "tiny_imagenet": "an independent project, not the paper's authors'",
+    "small_scale_gains": "independent projects, not the paper's authors'",
+    "later_dynamic": "the authors of ODConv (ICLR 2022) and of KernelWarehouse (ICML 2024)",
+    "efficientnet_condconv": "timm, not the paper's authors",
+}
+"""Tables that are not the paper's."""
+
+
+def published_table(study: Study) -> PublishedTable | None:
+    """Returns the published table that a study stands beside."""
+    return get_published(study.published) if study.published else None
+
+
+def published_value(study: Study, variant: Variant) -> PublishedValue | None:
+    """Returns what was published for a variant under the study's metric."""
+    table = published_table(study)
+    return table.get(variant.published_key, telling(study.metric).published) if table else None
+
+
+def published_contrast(study: Study, contrast: Contrast) -> PublishedValue | None:
+    """Returns the published difference of a contrast, as sure as its least sure number; `None` unless all are known."""
+    better = [published_value(study, study.variant(name)) for name in contrast.better]
+    worse = [published_value(study, study.variant(name)) for name in contrast.worse]
+    known = [value for value in (*better, *worse) if value]
+    if len(known) < len(contrast.variants):
+        return None
+    difference = _mean([v.value for v in better if v]) - _mean([v.value for v in worse if v])
+    return PublishedValue(value=round(difference, 6), confidence=least_sure(*known))
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
+
+
+def least_sure(*values: PublishedValue) -> Confidence:
+    """Returns the confidence of a number computed from others: A is the surest."""
+    return max((value.confidence for value in values), default="A")
+
+
+def marks_of(value: PublishedValue | None) -> tuple[str, ...]:
+    """Returns the footnote mark of a published number; one that is surely known has none."""
+    return () if value is None or value.confidence == "A" else (value.confidence,)
+
+
+def mark_note(mark: str) -> str:
+    """Returns what a confidence mark means."""
+    return f"Published number {CONFIDENCE_NOTES['B' if mark == 'B' else 'C']}."
+
+
+def source_of(table: PublishedTable) -> str:
+    """Returns who published a table, and in which setting."""
+    return f"Published: {_OTHER_SOURCES.get(table.name, SOURCE)}; {table.setting}."
+
+
+def decimals_of(value: float, least: int = 1) -> int:
+    """Returns the decimals that a published number has, so that none is rounded away and none is made up."""
+    return max(least, len(f"{value:.4f}".rstrip("0").partition(".")[2]))

@@ -1,0 +1,240 @@
+"""Sentences computed from a plan and its results: what was run, what the table shows, what a reader must beware of.
+
+They say what the numbers say and no more; verdicts on published findings are made in `reports.analysis.claims`.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from ablations.planning.plan import Node, Plan
+from ablations.spec.parts import TrialSpec
+from ablations.study import Study
+from reports.analysis.statistics import Estimate
+from reports.analysis.summary import StudySummary, VariantSummary
+from reports.collect.results import FINISHED, Results
+from reports.content.formatting import interval, number
+from reports.content.metrics import telling
+from reports.content.plan_words import data_words, epochs_words, network_words, repeats_of, short_titles
+from reports.tables.machines import MACHINE
+from reports.tables.uncertainty_words import coverage_words
+
+FEW_SEEDS = 3
+_LISTED = 8
+
+
+def run_facts(plan: Plan, results: Results) -> tuple[tuple[str, str], ...]:
+    """Returns what was run, as names and values."""
+    specs = tuple(node.spec for node in plan.trials.values())
+    preset = plan.request.preset
+    facts = {
+        "Preset": f"{preset.name} ({preset.summary})",
+        "Overrides": ", ".join(f"{key} = {_value(value)}" for key, value in plan.request.overrides.items()) or "none",
+        "Data": _data(plan, specs) if specs else "none: networks are counted and timed",
+        "Networks": f"{network_words(specs)}; {epochs_words(specs)}" if specs else "those of the table",
+        "Repeats": _repeats(plan),
+        "Runs": _counts(plan, results),
+        "Newest run": when(results.newest),
+    }
+    return tuple(facts.items())
+
+
+def _data(plan: Plan, specs: Iterable[TrialSpec]) -> str:
+    """Returns the data sets, and what a reader must know of the files of those that lie in folders."""
+    words = [data_words(specs)]
+    for facts in plan.data_facts:
+        if facts.left_out:
+            words.append(facts.left_out)
+        if facts.repeated_test_images:
+            words.append(f"{facts.repeated_test_images:,} of the test images are among those to train on too")
+    return "; ".join(words)
+
+
+def _value(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _repeats(plan: Plan) -> str:
+    """Returns the studies by number of seeds."""
+    grouped: dict[str, list[str]] = {}
+    for study in sorted(plan.studies, key=lambda study: -repeats_of(plan, study)):
+        count = "counted once" if study.is_about_cost else _seeds(repeats_of(plan, study))
+        grouped.setdefault(count, []).append(study.name)
+    return "; ".join(f"{count}: {', '.join(names)}" for count, names in grouped.items())
+
+
+def _seeds(count: int) -> str:
+    return f"{count} seed{'s' if count > 1 else ''}"
+
+
+def _counts(plan: Plan, results: Results) -> str:
+    done = set(results.runs["fingerprint"])
+    kinds: dict[str, Mapping[str, Node]] = {
+        "trainings": plan.trials,
+        "evaluations of their checkpoints": plan.evaluations,
+        "networks counted": plan.costs,
+    }
+    words = [f"{len(done & nodes.keys())} of {len(nodes)} {name}" for name, nodes in kinds.items() if nodes]
+    spent = float(results.runs["seconds"].sum()) / 60
+    listed = " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    return f"{listed} are behind {len(plan.cells)} table cells; {spent:.1f} minutes of computing"
+
+
+def holes(plan: Plan, results: Results) -> str:
+    """Return what a report has no values for, in a sentence, or nothing where it has all."""
+    absent = set(results.cells.loc[results.cells["status"] != FINISHED, "fingerprint"])
+    kinds: dict[str, Mapping[str, Node]] = {
+        "trainings": plan.trials,
+        "evaluations": plan.evaluations,
+        "networks counted": plan.costs,
+    }
+    measured = {cell.fingerprint for cell in plan.cells}
+    counts = [(len(absent & nodes.keys()), len(measured & nodes.keys()), kind) for kind, nodes in kinds.items()]
+    words = [f"{missing} of {total} {kind}" for missing, total, kind in counts if missing]
+    if not words:
+        return ""
+    studies = [study.name for study in plan.studies if any(c.fingerprint in absent for c in plan.cells_of(study.name))]
+    return (
+        f"The report has holes: {' and '.join(words)} are missing ({', '.join(studies)}). The notes under its tables "
+        "name them."
+    )
+
+
+def when(milliseconds: int) -> str:
+    """Returns a moment in UTC, or `unknown` for 0."""
+    if not milliseconds:
+        return "unknown"
+    moment = datetime.datetime.fromtimestamp(milliseconds / 1000, tz=datetime.UTC)
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+def caveats(plan: Plan, results: Results) -> Iterator[str]:
+    """Yields what a reader of the whole report must beware of."""
+    if plan.request.preset.name == "smoke" and plan.trials:
+        yield "This is the smoke preset, made to test the software: its numbers mean nothing."
+    few = {study.name: repeats_of(plan, study) for study in plan.studies if not study.is_about_cost}
+    few = {name: count for name, count in few.items() if count < FEW_SEEDS}
+    if few:
+        counts = " or ".join(_seeds(count) for count in sorted(set(few.values())))
+        of = f" ({', '.join(few)})" if len(few) < len(plan.studies) else ""
+        yield f"With {counts} per variant{of}, spreads and intervals say almost nothing."
+    yield from _mixtures(results)
+    yield from results.warnings
+
+
+def scale_words(study: Study, plan: Plan) -> str:
+    """Returns how the plan's preset cut a study down, or nothing if it did not."""
+    whole, preset = study.whole, plan.request.preset
+    if whole is study:
+        return ""
+    said = []
+    if len(study.variants) < len(whole.variants):
+        said.append(f"{len(study.variants)} of {len(whole.variants)} rows{_left_out(study)}")
+    usual, here = plan.request.seeds or whole.seeds or preset.seeds, repeats_of(plan, study)
+    # More seeds than usual, where they are cheap, leave nothing out.
+    if here < usual:
+        said.append(f"{_seeds(here)} instead of {usual}")
+    changes = whole.scales[preset.name].baseline
+    said += [f"{key} = {_value(value)}" for key, value in changes.items() if key not in plan.request.settings]
+    return f"At preset {preset.name} only a part of this study is asked: {'; '.join(said)}." if said else ""
+
+
+def _left_out(study: Study) -> str:
+    kept = {variant.name for variant in study.variants}
+    titles = [title for name, title in short_titles(study.whole).items() if name not in kept]
+    return f" (left out: {'; '.join(titles)})" if len(titles) <= _LISTED else ""
+
+
+def _mixtures(results: Results) -> Iterator[str]:
+    commits = sorted({commit or "unknown" for commit in results.runs["commit"]})
+    if len(commits) > 1:
+        yield f"The runs come from {len(commits)} commits ({', '.join(commit[:7] for commit in commits)})."
+    dirty = int(results.runs["dirty"].sum())
+    if dirty:
+        yield f"{dirty} of {len(results.runs)} runs come from a modified working tree: no commit holds their code."
+    values: dict[str, set[str]] = {}
+    for versions in results.runs["versions"]:
+        for name, value in versions.items():
+            values.setdefault(str(name), set()).add(str(value))
+    mixed = {name: f"{name} ({', '.join(sorted(found))})" for name, found in values.items() if len(found) > 1}
+    versions = [mixed[name] for name in sorted(mixed) if name not in MACHINE]
+    machines = [mixed[name] for name in MACHINE if name in mixed]
+    if versions:
+        yield f"The runs mix versions: {'; '.join(versions)}."
+    if machines:
+        listed = "; ".join(machines)
+        yield f"The runs come from different kinds of machine, whose results are not the same bits: {listed}."
+
+
+def reading(study: Study, summary: StudySummary) -> Iterator[str]:
+    """Yields what the table says, a line per inspected network: extreme differences, intervals that exclude 0."""
+    for network in study.inspected:
+        rows = summary.of_network(network.name if network else "")
+        said = list(_read_rows(study, rows))
+        if summary.has_stars and len(said) > 1:
+            said.append(_star_words(study, rows))
+        yield (f"{network.title}: " if network else "") + "; ".join(said) + "."
+
+
+def _star_words(study: Study, rows: tuple[VariantSummary, ...]) -> str:
+    titles = short_titles(study)
+    starred = [titles[row.variant] for row in rows if row.stars]
+    return f"corrected over the table, p < 0.05 for {_quoted(starred) if starred else 'none'}"
+
+
+def _read_rows(study: Study, rows: tuple[VariantSummary, ...]) -> Iterator[str]:
+    reference = next(row for row in rows if row.variant == study.reference)
+    titles = short_titles(study)
+    unlearned = [titles[row.variant] for row in rows if row.unlearned]
+    if unlearned:
+        yield f"{_quoted(unlearned)} never learned and {'is' if len(unlearned) == 1 else 'are'} not compared"
+    if reference.unlearned:
+        yield f"nothing can be compared with “{titles[study.reference]}”"
+        return
+    known = [(titles[row.variant], row.delta) for row in rows if row.delta and row.delta.is_known and not row.unlearned]
+    if not (known and reference.complete):
+        yield f"nothing can be compared with “{titles[study.reference]}” yet"
+        return
+    known.sort(key=lambda item: abs(item[1].mean))
+    yield from _extremes(known, study)
+    yield from _interval_words(known)
+
+
+def _extremes(known: list[tuple[str, Estimate]], study: Study) -> Iterator[str]:
+    name, largest = known[-1]
+    reference = short_titles(study)[study.reference]
+    yield f"“{name}” differs most from “{reference}”, by {_difference(largest, study.metric)}"
+    if len(known) > 1:
+        name, smallest = known[0]
+        yield f"“{name}” least, by {_difference(smallest, study.metric)}"
+
+
+def _difference(delta: Estimate, metric: str) -> str:
+    told = telling(metric)
+    ends = f" {interval(delta.low, delta.high, told.decimals)}" if delta.has_interval else ""
+    return f"{number(delta.mean, told.decimals, signed=True)}{told.unit}{ends}"
+
+
+def _interval_words(known: list[tuple[str, Estimate]]) -> Iterator[str]:
+    with_interval = [(name, delta) for name, delta in known if delta.has_interval]
+    over = coverage_words(delta for _, delta in with_interval)
+    told = f"the 95 % interval {over}".rstrip()
+    apart = [name for name, delta in with_interval if delta.excludes_zero]
+    near = [name for name, delta in with_interval if not delta.excludes_zero]
+    if not with_interval:
+        yield "no difference has an interval, which takes two seeds that do not agree exactly"
+    elif not near or not apart:
+        n = len(with_interval)
+        count = "the one difference" if n == 1 else f"all {n} differences"
+        if n < len(known):
+            count += f" that {'has' if n == 1 else 'have'} one"
+        yield f"{told} {'excludes' if apart else 'includes'} 0 for {count}"
+    else:
+        yield f"{told} excludes 0 for {_quoted(apart)} and includes it for {_quoted(near)}"
+
+
+def _quoted(names: Iterable[str]) -> str:
+    *most, last = [f"“{name}”" for name in names]
+    return f"{', '.join(most)} and {last}" if most else last

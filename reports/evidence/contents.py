@@ -1,0 +1,130 @@
+"""What a document says as plain data: every cell exactly, by table, row and column, and all other words.
+
+A manifest carries it, so that a number or a sentence that differs can be named. No markup and no layout.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from ablations.spec.fingerprint import digest
+from ablations.visible import visible
+from reports.content.blocks import Block, Cell, Document, Figure, Interval, Missing, Number, Section, Table, Text
+
+Json = dict[str, Any]
+_LABELS = 2
+"""So many leading cells of words name a row."""
+
+_FORMULA = tuple("=+-@|%\uff1d\uff0b\uff0d\uff20")
+"""What a cell begins with that some spreadsheet computes instead of showing it; the last four are full-width signs."""
+
+
+def contents(document: Document) -> Json:
+    """Returns the cells of each table by section and title, all other words by place, and the digest of all that."""
+    tables: Json = {}
+    words: Json = {"title": [document.title, document.subtitle, document.running_head, document.timestamp]}
+    figures: Json = {}
+    for place, block in _placed(document):
+        if isinstance(block, Table):
+            tables[_unused(f"{place}: {block.title}", tables)] = _table(block)
+            words[_unused(f"{place}: words of table {block.title}", words)] = _words_of(block)
+        elif isinstance(block, Figure):
+            figures[block.name] = {"data": data_digest(block), "words": _words_of(block)}
+        else:
+            words[_unused(f"{place}: {_called(block)}", words)] = _words_of(block)
+    found = {"tables": tables, "words": words, "figures": figures}
+    return {**found, "sha256": digest(found)}
+
+
+def _placed(document: Document) -> Iterator[tuple[str, Block]]:
+    sections = (Section("Summary", document.summary), *document.sections, *document.appendix)
+    yield from ((section.title, block) for section in sections for block in section.blocks)
+
+
+def _unused(name: str, taken: Iterable[str]) -> str:
+    if name not in taken:
+        return name
+    return next(other for number in range(2, 10**9) if (other := f"{name} ({number})") not in taken)
+
+
+def _called(block: Block) -> str:
+    kind = type(block).__name__.lower()
+    lead = getattr(block, "lead", "")
+    return f"{kind} {lead}" if lead else kind
+
+
+def _words_of(block: Block) -> Any:
+    """Returns a block as plain data, what is told elsewhere left out: cells of a table, data of a figure."""
+    named = {field.name: getattr(block, field.name) for field in dataclasses.fields(block)}
+    return {name: _plain(value) for name, value in named.items() if name not in ("rows", "data")}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(part) for part in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return [_plain(getattr(value, field.name)) for field in dataclasses.fields(value)]
+    return value
+
+
+def _table(table: Table) -> Json:
+    names: list[str] = []
+    for column in table.columns:
+        names.append(_unused(f"{column.group}: {column.heading}" if column.group else column.heading, names))
+    rows: Json = {}
+    for number, row in enumerate(table.rows, start=1):
+        labels = [cell.text for cell in row if isinstance(cell, Text) and cell.text][:_LABELS]
+        cells = {name: _cell(cell) for name, cell in zip(names, row, strict=True)}
+        rows[f"row {number} ({', '.join(labels)})" if labels else f"row {number}"] = cells
+    return rows
+
+
+def _cell(cell: Cell) -> Any:
+    """Returns a cell's exact values: text, a number, a number and its spread, or a difference and its ends."""
+    told: Any
+    if isinstance(cell, Text):
+        told = cell.text
+    elif isinstance(cell, Missing):
+        told = {"missing": cell.reason}
+    elif isinstance(cell, Interval):
+        told = [finite(cell.value), finite(cell.low), finite(cell.high)]
+    else:
+        told = _number(cell)
+    return {"told": told, "marks": list(cell.marks)} if cell.marks else told
+
+
+def _number(cell: Number) -> Any:
+    return finite(cell.value) if cell.spread is None else [finite(cell.value), finite(cell.spread)]
+
+
+def finite(value: float | None) -> float | None:
+    """Returns a number as JSON can hold it: `None` for one that is unknown."""
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def data_csv(figure: Figure) -> str:
+    """Return the data behind a figure as CSV, exact numbers included, for a spreadsheet too: texts are `harmless`."""
+    shown = figure.data.map(harmless).rename(columns=harmless)
+    return str(shown.to_csv(index=False, lineterminator="\n"))
+
+
+def harmless(value: Any) -> Any:
+    """Return a value for a cell of CSV: a text that a spreadsheet would take for a formula begins with an apostrophe.
+
+    Numbers stay numbers, negative ones too.
+    """
+    if not isinstance(value, str):
+        return value
+    # A return in the middle would begin a row, and so a cell.
+    text = visible(value, lines=False)
+    return f"'{text}" if text.lstrip(' \u00a0"').startswith(_FORMULA) else text
+
+
+def data_digest(figure: Figure) -> str:
+    """Returns the SHA-256 of the data behind a figure."""
+    exact = figure.data.to_csv(index=False, lineterminator="\n")
+    return hashlib.sha256(exact.encode("utf-8", "surrogatepass")).hexdigest()

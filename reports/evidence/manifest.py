@@ -1,0 +1,234 @@
+"""The manifest that a report carries: what was asked, every run behind a number, every number with its inputs.
+
+Whoever has it and the tracking store can compute each number again (`reports.verify`). It holds data alone; reading it
+executes nothing.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib import metadata
+from typing import Any
+
+from ablations.errors import ReportError
+from ablations.planning.plan import Plan
+from ablations.spec.fingerprint import digest
+from ablations.study import Study
+from reports.analysis.canary import judge_canaries
+from reports.analysis.claims import JudgedClaim, verdicts
+from reports.analysis.statistics import Estimate
+from reports.analysis.summary import VariantSummary, summarize_study
+from reports.collect.results import CELL_COLUMNS, Results
+from reports.content.blocks import Attachment, Document
+from reports.content.plan_words import data_digests, experiments_of, plugins_in
+from reports.evidence.contents import contents, finite, harmless
+from reports.evidence.tuned_data import tuned_data
+from reports.tables.appendix import MOST_RUNS, serves
+
+FORMAT = 1
+"""Raised when the layout changes: what verifies one does not verify another."""
+
+NAME = "manifest.json"
+RUNS_NAME = "runs.csv"
+Json = dict[str, Any]
+_DIGEST = "sha256"
+_RUN_COLUMNS = ("fingerprint", "run_id", "kind", "seed", "commit", "dirty", "seconds")
+_TOOLS = ("dyconv-ablations", "typst", "matplotlib", "numpy", "scipy", "statsmodels", "pandas")
+
+
+@dataclass(frozen=True)
+class Maker:
+    """The code that a report was made with.
+
+    Attributes:
+        commit: Its commit.
+        modified: Whether it had changes that no commit holds.
+    """
+
+    commit: str = "unknown"
+    modified: bool = False
+
+
+def manifest(plan: Plan, results: Results, document: Document, made: Mapping[str, Any]) -> Json:
+    """Returns the manifest of a document that was made of a plan and its results.
+
+    Args:
+        plan: The plan.
+        results: What the document's numbers come from.
+        document: The document.
+        made: By what it was made (`made_by`).
+    """
+    request, plugins = plan.request, plugins_in(plan)
+    content = {
+        "format": FORMAT,
+        "made_by": dict(made),
+        "request": {
+            "preset": request.preset.name,
+            "overrides": json.loads(json.dumps(dict(request.overrides))),
+            "seeds": request.seeds,
+            "canary": request.canary,
+            "tuned": tuned_data(plan),
+            "studies": [study_data(study.whole) for study in plan.studies],
+        },
+        "experiments": experiments_of(plan),
+        "data": data_digests(plan),
+        **({"plugins": plugins} if plugins else {}),
+        "runs": _runs(plan, results),
+        "launches": {launch.launch: launch.as_mapping() for launch in results.launches},
+        "rows": {study.name: _rows(study, plan, results) for study in plan.studies},
+        "claims": {f"{judged.study}, {judged.key}": _claim(judged) for judged in verdicts(plan, results)},
+        "canaries": {
+            f"{bird.study.name}, {bird.key}": {"state": bird.state, "difference": _estimate(bird.difference)}
+            for bird in judge_canaries(plan, results)
+        },
+        "document": contents(document),
+    }
+    return {**content, _DIGEST: digest(content)}
+
+
+def made_by(maker: Maker) -> Json:
+    """Returns what a manifest says of the code and the tools it was made with."""
+    versions = {}
+    for name in _TOOLS:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "unknown"
+    return {"commit": maker.commit, "modified": maker.modified, "versions": versions}
+
+
+def study_data(study: Study) -> Json:
+    """Returns a study as plain data, from which `Study.model_validate_json` makes an equal one."""
+    found: Json = study.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    return found
+
+
+def _runs(plan: Plan, results: Results) -> Json:
+    """Returns the runs behind the report by fingerprint, with every metric that was read, exactly."""
+    measured: dict[str, Json] = {}
+    for frame in (results.cells, results.canaries):
+        metrics = [name for name in frame.columns if name not in CELL_COLUMNS]
+        for row in frame[["fingerprint", *metrics]].to_dict("records"):
+            found = {str(name): finite(row[name]) for name in metrics}
+            measured[row["fingerprint"]] = {name: value for name, value in found.items() if value is not None}
+    runs = {}
+    for row in results.runs.to_dict("records"):
+        key = row["fingerprint"]
+        runs[key] = {
+            "run": row["run_id"],
+            "kind": row["kind"],
+            "seed": int(row["seed"]),
+            "serves": serves(plan, key),
+            "commit": row["commit"],
+            "modified": bool(row["dirty"]),
+            "ended": int(row["ended"]),
+            "seconds": finite(row["seconds"]),
+            "versions": row["versions"],
+            "metrics": measured.get(key, {}),
+        }
+        if key in results.correctness:
+            runs[key]["correctness"] = results.correctness[key].digest
+    return runs
+
+
+def _rows(study: Study, plan: Plan, results: Results) -> Json:
+    summary = summarize_study(study, plan, results)
+    return {row.key: _row(study, plan, row, summary.metric) for row in summary.variants}
+
+
+def _row(study: Study, plan: Plan, row: VariantSummary, metric: str) -> Json:
+    cells = plan.cells_of_row(study.name, row.network, row.variant)
+    inputs = {
+        str(cell.seed): {
+            "fingerprint": cell.fingerprint,
+            "status": row.absent.get(cell.seed, "finished"),
+            metric: finite(row.values.get(cell.seed)),
+        }
+        for cell in cells
+    }
+    found: Json = {"reference": study.reference, "seeds": inputs, "value": _estimate(row.estimate)}
+    if row.delta is not None:
+        p_values = {"p": finite(row.p_value), "p_holm": finite(row.p_holm)}
+        found["difference"] = {**_estimate(row.delta), **p_values, "stars": row.stars}
+    return found
+
+
+def _estimate(numbers: Estimate) -> Json:
+    values = dataclasses.asdict(numbers)
+    return {name: finite(value) if isinstance(value, float) else value for name, value in values.items()}
+
+
+def _claim(judged: JudgedClaim) -> Json:
+    contrasts = [
+        {
+            "better": list(each.contrast.better),
+            "worse": list(each.contrast.worse),
+            "kind": each.contrast.kind,
+            "margin": each.contrast.margin,
+            "size": each.size,
+            "level": each.level,
+            "verdict": each.verdict,
+            "reason": each.reason,
+            "seeds": [each.seeds.at_least, each.seeds.at_most],
+            "difference": _estimate(each.difference),
+        }
+        for each in judged.contrasts
+    ]
+    return {"rank": judged.rank, "level": judged.level, "verdict": judged.verdict, "contrasts": contrasts}
+
+
+def with_manifest(document: Document, content: Json, plan: Plan, results: Results) -> Document:
+    """Returns a document that carries its manifest, and a list of its runs if they are too many for a table."""
+    words = "every run, metric and statistic behind this report; the verb verify reads it"
+    carried = [Attachment(NAME, "application/json", words, _in_order(content))]
+    if len(results.runs) > MOST_RUNS:
+        carried.append(_runs_csv(plan, results))
+    return replace(document, attachments=tuple(carried))
+
+
+def _in_order(content: Json) -> str:
+    # Not sorted like what a digest is made of: rows and studies stand in the order in which a report has them.
+    return json.dumps(content, separators=(",", ":"), allow_nan=False)
+
+
+def _runs_csv(plan: Plan, results: Results) -> Attachment:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow((*_RUN_COLUMNS, "serves"))
+    for row in results.runs.to_dict("records"):
+        known = (*(row[name] for name in _RUN_COLUMNS), serves(plan, row["fingerprint"]))
+        writer.writerow(harmless(value) for value in known)
+    return Attachment(RUNS_NAME, "text/csv", "every run behind this report", out.getvalue(), beside=True)
+
+
+def read_manifest(text: str) -> Json:
+    """Returns the manifest in a text, whether or not its digest is that of its content.
+
+    Raises:
+        ReportError: If it is no manifest, or one in another format.
+    """
+    try:
+        found = json.loads(text)
+        # What no digest can be made of, a number beyond all floats for one, is no manifest either.
+        digest(found)
+        version = found["format"]
+        parts = [found[name] for name in ("made_by", "request", "runs", "launches", "rows", "document")]
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ReportError(f"its manifest cannot be read ({type(error).__name__}: {error}).") from None
+    if version != FORMAT:
+        raise ReportError(
+            f"its manifest has format {version!r}, this version reads {FORMAT}. Use the version it names."
+        )
+    if not all(isinstance(part, dict) for part in parts):
+        raise ReportError("its manifest is not laid out like one.")
+    return dict(found)
+
+
+def is_intact(content: Mapping[str, Any]) -> bool:
+    """Whether a manifest's digest is that of its content."""
+    return content.get(_DIGEST) == digest({key: value for key, value in content.items() if key != _DIGEST})

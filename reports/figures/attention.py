@@ -1,0 +1,127 @@
+"""The attention profile of a trained network: a tracked file → rows, and rows → figures. Drawing is elsewhere."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from ablations.planning.plan import Plan
+from ablations.study import Study
+from ablations.vocabulary import slug
+from reports.collect.results import Results
+from reports.content.blocks import Figure
+from reports.content.plan_words import data_words, network_words, repeats_of, short_titles, specs_of
+
+PROFILE_COLUMNS = ("variant", "index", "resolution", "mean", "low", "high", "n")
+CLASSES_COLUMNS = ("variant", "index", "class", "mean", "n")
+
+Row = tuple[str, int, int, float, str, float]
+"""Layer, index from the input, resolution in px, depth, class (empty for all images), entropy: 0 to 1."""
+
+
+def profile_rows(text: str) -> list[Row]:
+    """Returns the rows of one tracked attention profile: per layer one over all images, then one per class.
+
+    Raises:
+        ValueError: If the text is no such profile.
+    """
+    try:
+        profile = json.loads(text)
+        classes = [str(name) for name in profile["classes"]]
+        return [
+            row for index, layer in enumerate(profile["layers"], start=1) for row in _layer_rows(index, layer, classes)
+        ]
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"it is no attention profile ({type(error).__name__}: {error})") from None
+
+
+def _layer_rows(index: int, layer: dict[str, Any], classes: list[str]) -> Iterator[Row]:
+    place = (str(layer["name"]), index, int(layer["resolution"]), float(layer["depth"]))
+    yield (*place, "", float(layer["entropy"]))
+    for name, entropy in zip(classes, layer["per_class"], strict=True):
+        # A class without a test image has no entropy.
+        yield (*place, name, math.nan if entropy is None else float(entropy))
+
+
+def profile_data(study: Study, plan: Plan, results: Results) -> pd.DataFrame:
+    """Returns the entropy per variant and layer: `PROFILE_COLUMNS`; `low` and `high` are over seeds."""
+    found = _of_study(study, plan, results)
+    found = found[found["class"] == ""]
+    grouped = found.groupby(["rank", "variant", "index"])
+    values = grouped["entropy"].agg(["mean", "min", "max", "count"])
+    values.insert(0, "resolution", grouped["resolution"].first())
+    return _told(values, PROFILE_COLUMNS)
+
+
+def classes_data(study: Study, plan: Plan, results: Results) -> pd.DataFrame:
+    """Returns the entropy per variant, layer and class, mean over seeds: `CLASSES_COLUMNS`, classes in their order."""
+    found = _of_study(study, plan, results)
+    found = found[found["class"] != ""].dropna(subset=["entropy"])
+    order = {name: place for place, name in enumerate(dict.fromkeys(found["class"]))}
+    found = found.assign(place=found["class"].map(order))
+    values = found.groupby(["rank", "variant", "index", "place", "class"])["entropy"].agg(["mean", "count"])
+    return _told(values.reset_index("place", drop=True), CLASSES_COLUMNS)
+
+
+def _told(values: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
+    told = values.reset_index("rank", drop=True).reset_index()
+    told.columns = pd.Index(columns)
+    return told
+
+
+def _of_study(study: Study, plan: Plan, results: Results) -> pd.DataFrame:
+    """Returns the profiles of a study's trials with the titles of their variants, and the place of each title."""
+    titles = short_titles(study)
+    ranks = {variant.name: rank for rank, variant in enumerate(study.variants)}
+    cells = [(c.fingerprint, titles[c.variant], ranks[c.variant]) for c in plan.cells_of(study.name)]
+    named = pd.DataFrame(cells, columns=["fingerprint", "variant", "rank"])
+    return results.attention.merge(named, on="fingerprint")
+
+
+def profile_figure(study: Study, plan: Plan, results: Results) -> Figure | None:
+    """Returns the figure of the entropy along the depth, or `None` if no profile was tracked."""
+    data = profile_data(study, plan, results)
+    if data.empty:
+        return None
+    return Figure(
+        name=f"{slug(study.name)}-profile",
+        kind="profile",
+        data=data,
+        title=f"{study.title}: along the depth",
+        caption=(
+            "Entropy of the attention per dynamic layer from the input (left) to the output (right), divided by log K: "
+            "1 is uniform, 0 is one-hot. Lines: mean over images and seeds; bands: from lowest to highest seed. "
+            f"Above: the input resolution of the layers in px. {_where(study, plan)}."
+        ),
+        alt="Entropy of the attention over the layers of the network, one line per variant.",
+        axis="normalised entropy",
+    )
+
+
+def classes_figure(study: Study, plan: Plan, results: Results) -> Figure | None:
+    """Returns the heat maps of the entropy per layer and class, or `None` if no profile was tracked."""
+    data = classes_data(study, plan, results)
+    if data.empty:
+        return None
+    return Figure(
+        name=f"{slug(study.name)}-classes",
+        kind="classes",
+        data=data,
+        title=f"{study.title}: per class",
+        caption=(
+            "Entropy of the attention per dynamic layer (from the input, top, to the output, bottom) and class of the "
+            f"image, divided by log K. Mean over the images of the class and seeds. {_where(study, plan)}. The colours "
+            "begin at the lowest value, not at 0."
+        ),
+        alt="Heat maps of the entropy of the attention, layers by classes, one per variant.",
+        axis="normalised entropy",
+    )
+
+
+def _where(study: Study, plan: Plan) -> str:
+    specs, seeds = specs_of(plan, study.name), repeats_of(plan, study)
+    return f"{data_words(specs)}, {network_words(specs)}, {seeds} seed{'s' if seeds > 1 else ''}"

@@ -1,0 +1,177 @@
+"""The data behind each figure, as tidy tables, and the figures with their words.
+
+Drawing is in `reports.figures.drawing`.
+"""
+
+from __future__ import annotations
+
+import re
+
+import pandas as pd
+
+from ablations.planning.plan import EvaluationNode, Plan
+from ablations.study import Study
+from ablations.vocabulary import ENTROPY_PREFIX, STUDY_METRICS, VAL_TOP1, slug
+from reports.analysis.summary import summarize_study
+from reports.collect.results import Results
+from reports.content.blocks import Figure
+from reports.content.plan_words import (
+    MOST_TOLD_APART,
+    Split,
+    data_words,
+    network_words,
+    short_titles,
+    specs_of,
+    split_of,
+)
+
+ACCURACY_COLUMNS = ("network", "variant", "seed", "value", "mean", "low", "high")
+CURVE_COLUMNS = ("variant", "step", "mean", "low", "high", "n")
+ENTROPY_COLUMNS = ("network", "layer", "depth", "step", "mean", "n")
+
+
+def accuracy_data(study: Study, plan: Plan, results: Results) -> pd.DataFrame:
+    """Returns the deciding metric of every repeat that finished: `ACCURACY_COLUMNS`.
+
+    `network` and `variant` are titles in the order of the study; `mean`, `low` and `high` (the 95 % t interval over
+    training seeds) repeat in each row of a variant and are NaN where a repeat is missing.
+    """
+    summary = summarize_study(study, plan, results)
+    networks = {network.name if network else "": network.title if network else "" for network in study.inspected}
+    titles = short_titles(study)
+    rows = []
+    for row in summary.variants:
+        known = row.estimate if row.complete else None
+        ends = (known.mean, known.low, known.high) if known else (float("nan"),) * 3
+        place = (networks[row.network], titles[row.variant])
+        rows += [(*place, seed, value, *ends) for seed, value in row.values.items()]
+    return pd.DataFrame(rows, columns=list(ACCURACY_COLUMNS))
+
+
+def curves_data(study: Study, plan: Plan, results: Results, metric: str = VAL_TOP1) -> pd.DataFrame:
+    """Returns a metric per epoch and variant over the seeds: `CURVE_COLUMNS`; `low` and `high` are min and max.
+
+    A study that inspects trained networks has no curves of its own.
+    """
+    words = short_titles(study)
+    cells = [(c.fingerprint, words[c.variant]) for c in plan.cells_of(study.name) if not c.network]
+    titles = pd.DataFrame(cells, columns=["fingerprint", "variant"])
+    curves = results.curves[results.curves["metric"] == metric].dropna(subset=["value"]).merge(titles, on="fingerprint")
+    if curves.empty:
+        return pd.DataFrame(columns=list(CURVE_COLUMNS))
+    grouped = curves.groupby(["variant", "step"])["value"].agg(["mean", "min", "max", "count"]).reset_index()
+    grouped.columns = pd.Index(CURVE_COLUMNS)
+    return _ordered(grouped, "variant", list(dict.fromkeys(titles["variant"])), ["step"])
+
+
+def entropy_data(study: Study, plan: Plan, results: Results) -> pd.DataFrame:
+    """Returns the normalised attention entropy per trained network, layer and epoch: `ENTROPY_COLUMNS`.
+
+    `depth` counts the layers from the input; `mean` is over seeds. Static networks have no attention and no row.
+    """
+    titles = trial_titles(study, plan)
+    curves = results.curves[results.curves["metric"].str.startswith(ENTROPY_PREFIX)]
+    curves = curves[curves["fingerprint"].isin(titles)].dropna(subset=["value"])
+    if curves.empty:
+        return pd.DataFrame(columns=list(ENTROPY_COLUMNS))
+    layers = curves["metric"].str.removeprefix(ENTROPY_PREFIX)
+    curves = curves.assign(network=curves["fingerprint"].map(titles), layer=layers)
+    grouped = curves.groupby(["network", "layer", "step"])["value"].agg(["mean", "count"]).reset_index()
+    depths = {layer: depth for depth, layer in enumerate(sorted(set(layers), key=_natural), start=1)}
+    grouped.insert(2, "depth", grouped["layer"].map(depths))
+    grouped.columns = pd.Index(ENTROPY_COLUMNS)
+    return _ordered(grouped, "network", list(dict.fromkeys(titles.values())), ["depth", "step"])
+
+
+def trial_titles(study: Study, plan: Plan) -> dict[str, str]:
+    """Returns a title that tells the trained networks behind a study apart, by fingerprint; seeds share one."""
+    networks = {network.name: network.title for network in study.networks}
+    titles: dict[str, str] = {}
+    variants = short_titles(study)
+    for cell in plan.cells_of(study.name):
+        node, variant = plan.node(cell.fingerprint), study.variant(cell.variant)
+        trial = node.trial if isinstance(node, EvaluationNode) else node
+        words = [networks[cell.network]] if cell.network else []
+        if variant.changes or not words:
+            words.append(variants[variant.name])
+        titles.setdefault(trial.fingerprint, ", ".join(words))
+    return titles
+
+
+def _natural(layer: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", layer)]
+
+
+def _ordered(frame: pd.DataFrame, column: str, order: list[str], then: list[str]) -> pd.DataFrame:
+    ranked = frame.assign(_rank=frame[column].map({name: rank for rank, name in enumerate(order)}))
+    return ranked.sort_values(["_rank", *then], kind="stable").drop(columns="_rank").reset_index(drop=True)
+
+
+def accuracy_figure(study: Study, plan: Plan, results: Results) -> Figure | None:
+    """Returns the figure of the deciding metric per variant, or `None` without data."""
+    data = accuracy_data(study, plan, results)
+    if data.empty:
+        return None
+    return Figure(
+        name=f"{slug(study.name)}-accuracy",
+        kind="accuracy",
+        data=data,
+        title=study.title,
+        caption=(
+            f"{_sentence(STUDY_METRICS[study.metric])} per variant on {_where(study, plan, split_of(study.metric))}. "
+            "Hollow dots: single seeds; filled dots and bars: mean and 95 % t interval over training seeds, for "
+            "variants without a missing repeat."
+            + (" The panels have different scales." if len(study.inspected) > 1 else "")
+        ),
+        alt=f"{_sentence(STUDY_METRICS[study.metric])} of each variant with its interval; the table has the numbers.",
+        axis=STUDY_METRICS[study.metric],
+    )
+
+
+def curves_figure(study: Study, plan: Plan, results: Results) -> Figure | None:
+    """Returns the figure of the validation accuracy per epoch, or `None` without data or with too many curves."""
+    data = curves_data(study, plan, results)
+    if data.empty or data["variant"].nunique() > MOST_TOLD_APART:
+        return None
+    return Figure(
+        name=f"{slug(study.name)}-curves",
+        kind="curves",
+        data=data,
+        title=f"{study.title}: training",
+        caption=(
+            f"Validation accuracy per epoch, {_where(study, plan, 'validation')}. Lines: mean over seeds; "
+            "bands: from the lowest to the highest seed."
+        ),
+        alt="Validation accuracy over the epochs, one line per variant.",
+        axis=STUDY_METRICS[VAL_TOP1],
+    )
+
+
+def entropy_figure(study: Study, plan: Plan, results: Results) -> Figure | None:
+    """Returns the figure of the attention entropy per layer and epoch, or `None` without data or with too many."""
+    data = entropy_data(study, plan, results)
+    if data.empty or data["network"].nunique() > MOST_TOLD_APART:
+        return None
+    return Figure(
+        name=f"{slug(study.name)}-entropy",
+        kind="entropy",
+        data=data,
+        title=f"{study.title}: attention entropy",
+        caption=(
+            "Entropy of the attention per dynamic layer (from the input, top, to the output, bottom) and epoch, "
+            "divided by log K: 1 is uniform, 0 is one-hot. Mean over images and seeds; "
+            f"{_where(study, plan, 'validation')}."
+        ),
+        alt="Heat maps of the attention entropy, layers by epochs, one per trained network.",
+        axis="normalised entropy",
+    )
+
+
+def _sentence(words: str) -> str:
+    return words[0].upper() + words[1:]
+
+
+def _where(study: Study, plan: Plan, split: Split) -> str:
+    specs = specs_of(plan, study.name)
+    seeds = plan.request.seeds_of(study)
+    return f"{data_words(specs, split)}, {network_words(specs)}, {seeds} seed{'s' if seeds > 1 else ''}"

@@ -1,0 +1,267 @@
+"""Figures as data → SVG with matplotlib, and PNG or PDF of that with Typst. The same data give the same bytes.
+
+Only the object-oriented interface is used: no global state, no display. Names are text, never mathematics: a `$` in
+the name of a variant is a dollar sign.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import textwrap
+import warnings
+from typing import Any, Literal
+from weakref import WeakKeyDictionary
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import MaxNLocator
+
+from ablations.errors import OutputError
+from reports.content.blocks import Figure
+from reports.content.formatting import printable
+from reports.figures.search_drawing import draw_importance, draw_pareto
+
+ImageFormat = Literal["svg", "png", "pdf"]
+
+WIDTH = 6.3
+"""Inches: the width of the text on an A4 page."""
+
+_TALLEST = 8.0
+"""Inches: rows that would be taller are set closer."""
+_PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8C6D1F")
+"""Okabe and Ito's colours, told apart by colour-blind readers; the yellow is darkened to be seen on white."""
+_DASHES = ("-", "--", "-.", ":")
+_STYLE: dict[Any, Any] = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": 8.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.5,
+    "legend.frameon": False,
+    "svg.hashsalt": "dyconv-ablations",
+    "svg.fonttype": "path",
+    "text.parse_math": False,
+    "text.usetex": False,
+    "savefig.dpi": 160,
+}
+_PPI = 160.0
+"""Of figures as PNG."""
+_LONGEST = 42
+_PANEL = 20
+"""Characters that fit into a line above a panel."""
+_MOST_NAMED = 150
+"""Names of more rows would be too small to read and take most of the time of a drawing."""
+_MOST_CLASSES = 24
+"""Names of more classes would not be legible; their numbers stand instead."""
+
+
+_PAGE = b"""#set document(date: none)
+#set page(width: auto, height: auto, margin: 0pt)
+#image(bytes(sys.inputs.drawing), format: "svg")
+"""
+
+_drawn: WeakKeyDictionary[Figure, bytes] = WeakKeyDictionary()
+"""Figures drawn before, as SVG: several documents show them, and their other formats are made of it."""
+
+
+def draw(figure: Figure, image_format: ImageFormat) -> bytes:
+    """Returns the drawn figure; equal tables give equal bytes. Its letters are outlines, which need no font.
+
+    Raises:
+        OutputError: If Typst refuses the drawing.
+    """
+    if figure not in _drawn:
+        _drawn[figure] = _svg(figure)
+    return _drawn[figure] if image_format == "svg" else _converted(_drawn[figure], image_format)
+
+
+def _svg(figure: Figure) -> bytes:
+    with mpl.rc_context(), warnings.catch_warnings():
+        # A character that no font has is drawn as a box, which is all that can be done about it.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        mpl.rcdefaults()
+        mpl.rcParams.update(_STYLE)
+        buffer = io.BytesIO()
+        _paint(figure).savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def _converted(svg: bytes, image_format: ImageFormat) -> bytes:
+    """Returns a drawing as PNG or PDF: a tenth of the time that drawing it once more would take."""
+    import typst
+
+    fonts = typst.Fonts(include_system_fonts=False, include_embedded_fonts=False)
+    inputs = {"drawing": svg.decode("utf-8")}
+    try:
+        converted: bytes = typst.compile(_PAGE, format=image_format, ppi=_PPI, font_paths=fonts, sys_inputs=inputs)
+    except typst.TypstError as error:
+        raise OutputError(f"Typst could not convert a figure: {error}") from None
+    return converted
+
+
+def _paint(figure: Figure) -> Canvas:
+    """Paints a figure and lays it out."""
+    painters = {
+        "accuracy": _draw_accuracy,
+        "curves": _draw_curves,
+        "entropy": _draw_entropy,
+        "profile": _draw_profile,
+        "classes": _draw_classes,
+        "pareto": draw_pareto,
+        "importance": draw_importance,
+    }
+    canvas = Canvas(layout="constrained")
+    FigureCanvasAgg(canvas)
+    painters[figure.kind](canvas, figure.data, figure.axis)
+    engine = canvas.get_layout_engine()
+    assert engine is not None
+    engine.execute(canvas)
+    # Not "none", which leaves a placeholder: a figure that has one is drawn twice when it is saved.
+    canvas.set_layout_engine(None)
+    return canvas
+
+
+def _name(text: str) -> str:
+    clean = printable(text)
+    return clean if len(clean) <= _LONGEST else clean[: _LONGEST - 1] + "…"
+
+
+def _panel_title(axes: Axes, text: str) -> None:
+    axes.set_title("\n".join(textwrap.wrap(_name(text), _PANEL)), fontsize="medium")
+
+
+def _draw_accuracy(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
+    networks, variants = list(dict.fromkeys(data["network"])), list(dict.fromkeys(data["variant"]))
+    height = min(0.24, _TALLEST / len(variants))
+    canvas.set_size_inches(WIDTH, 0.75 + height * len(variants) + (0.2 if networks != [""] else 0))
+    panels = canvas.subplots(1, len(networks), sharey=True, squeeze=False)[0]
+    rows = {variant: row for row, variant in enumerate(variants)}
+    for colour, (axes, network) in zip(_cycle(len(networks)), zip(panels, networks, strict=True), strict=True):
+        _paint_intervals(axes, data[data["network"] == network], rows, colour)
+        axes.set_title(_name(network), fontsize="medium")
+    if len(variants) <= _MOST_NAMED:
+        size = min(8.5, 60 * height)
+        panels[0].set_yticks(range(len(variants)), [_name(variant) for variant in variants], fontsize=size)
+    else:
+        panels[0].yaxis.set_major_formatter(lambda row, _: f"{row + 1:.0f}")
+        panels[0].set_ylabel("row of the table")
+    panels[0].set_ylim(len(variants) - 0.4, -0.6)
+    canvas.supxlabel(axis, fontsize="medium")
+
+
+def _paint_intervals(axes: Axes, data: pd.DataFrame, rows: dict[str, int], colour: str) -> None:
+    below = [rows[variant] + 0.24 for variant in data["variant"]]
+    axes.plot(data["value"], below, "o", mfc="none", mec=colour, mew=0.8, ms=3, alpha=0.8, ls="none")
+    means = data.drop_duplicates("variant").dropna(subset=["mean"])
+    places = [rows[variant] for variant in means["variant"]]
+    axes.hlines(places, means["low"], means["high"], color=colour, lw=1.4)
+    axes.plot(means["mean"], places, "o", color=colour, ms=4.6, ls="none")
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+
+
+def _draw_curves(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
+    canvas.set_size_inches(WIDTH, 2.9)
+    axes = canvas.subplots()
+    variants = list(dict.fromkeys(data["variant"]))
+    for index, (colour, variant) in enumerate(zip(_cycle(len(variants)), variants, strict=True)):
+        own = data[data["variant"] == variant]
+        marker = "o" if len(own) < 15 else ""
+        dashes = _DASHES[(index // len(_PALETTE)) % len(_DASHES)]
+        axes.plot(own["step"], own["mean"], dashes, color=colour, lw=1.3, marker=marker, ms=3, label=_name(variant))
+        axes.fill_between(own["step"], own["low"], own["high"], color=colour, alpha=0.12, lw=0)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(axis)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    canvas.legend(loc="outside right center", ncols=1 + (len(variants) - 1) // 14)
+
+
+def _draw_entropy(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
+    networks = list(dict.fromkeys(data["network"]))
+    panels = _panels(canvas, len(networks))
+    image = None
+    for axes, network in zip(panels.flat, networks, strict=False):
+        own = data[data["network"] == network].pivot_table(index="depth", columns="step", values="mean")
+        steps, layers = own.columns, own.index
+        extent = (min(steps) - 0.5, max(steps) + 0.5, max(layers) + 0.5, min(layers) - 0.5)
+        image = axes.imshow(own, vmin=0, vmax=1, aspect="auto", extent=extent, cmap="cividis", interpolation="nearest")
+        _panel_title(axes, network)
+        axes.grid(visible=False)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    canvas.supxlabel("epoch", fontsize="medium")
+    canvas.supylabel("layer, from the input", fontsize="medium")
+    if image is not None:
+        canvas.colorbar(image, ax=panels, label=axis, shrink=0.9, aspect=30)
+
+
+def _panels(canvas: Canvas, count: int, height: float = 1.75) -> Any:
+    """Returns panels in rows of at most four, those beyond `count` not drawn."""
+    across = min(4, count)
+    down = math.ceil(count / across)
+    canvas.set_size_inches(WIDTH if across > 2 else WIDTH * 0.7, 0.6 + height * down)
+    panels = canvas.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+    for axes in list(panels.flat)[count:]:
+        axes.set_visible(False)
+    return panels
+
+
+def _draw_profile(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
+    canvas.set_size_inches(WIDTH, 2.9)
+    axes = canvas.subplots()
+    variants = list(dict.fromkeys(data["variant"]))
+    for index, (colour, variant) in enumerate(zip(_cycle(len(variants)), variants, strict=True)):
+        own = data[data["variant"] == variant]
+        dashes = _DASHES[index % len(_DASHES)]
+        axes.plot(own["index"], own["mean"], dashes, color=colour, lw=1.3, marker="o", ms=2.6, label=_name(variant))
+        axes.fill_between(own["index"], own["low"], own["high"], color=colour, alpha=0.18, lw=0)
+    axes.set_xlabel("layer, from the input")
+    axes.set_ylabel(axis)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _mark_resolutions(axes, data[data["variant"] == variants[0]])
+    canvas.legend(loc="outside right center")
+
+
+def _mark_resolutions(axes: Axes, layers: pd.DataFrame) -> None:
+    """Draws a line where the input resolution changes, and the resolutions above, between the lines."""
+    axes.set_xlim(layers["index"].min() - 0.5, layers["index"].max() + 0.5)
+    runs = (layers["resolution"] != layers["resolution"].shift()).cumsum()
+    for _, run in layers.groupby(runs):
+        first, last = run["index"].min(), run["index"].max()
+        if first > layers["index"].min():
+            axes.axvline(first - 0.5, color="#999999", lw=0.6, ls=":")
+        place = ((first + last) / 2, 1.01)
+        words = f"{run['resolution'].iloc[0]} px" if last > first else str(run["resolution"].iloc[0])
+        axes.annotate(words, place, xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=7)
+
+
+def _draw_classes(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
+    variants, classes = list(dict.fromkeys(data["variant"])), list(dict.fromkeys(data["class"]))
+    panels = _panels(canvas, len(variants), 2.6)
+    image = None
+    for axes, variant in zip(panels.flat, variants, strict=False):
+        own = data[data["variant"] == variant].pivot_table(index="index", columns="class", values="mean")
+        own = own.reindex(columns=classes)
+        extent = (-0.5, len(classes) - 0.5, max(own.index) + 0.5, min(own.index) - 0.5)
+        limits = {"vmin": data["mean"].min(), "vmax": max(data["mean"].max(), data["mean"].min() + 0.01)}
+        image = axes.imshow(own, aspect="auto", extent=extent, cmap="cividis", interpolation="nearest", **limits)
+        _panel_title(axes, variant)
+        axes.grid(visible=False)
+        if len(classes) <= _MOST_CLASSES:
+            axes.set_xticks(range(len(classes)), [_name(name) for name in classes], rotation=90, fontsize=7)
+    canvas.supxlabel("class", fontsize="medium")
+    canvas.supylabel("layer, from the input", fontsize="medium")
+    if image is not None:
+        canvas.colorbar(image, ax=panels, label=axis, shrink=0.9, aspect=30)
+
+
+def _cycle(count: int) -> list[str]:
+    return [_PALETTE[index % len(_PALETTE)] for index in range(count)]

@@ -1,0 +1,270 @@
+"""The appendix's tables: what was configured, with which versions, and which run every number comes from. Data only."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from ablations.planning.plan import CostNode, EvaluationNode, Node, Plan
+from ablations.spec.fingerprint import SHORT
+from ablations.spec.parts import Placement, TrialSpec
+from ablations.spec.titles import intervention_title, placement_title
+from ablations.study import Study
+from reports.collect.results import Results
+from reports.content.blocks import Cell, Column, Missing, Number, Paragraph, Table, Text
+from reports.content.plan_words import plugins_in, short_titles
+
+Flat = dict[str, str]
+MOST_RUNS = 500
+"""More runs than these are listed in a file instead of a table."""
+_UNSET, _NO_INTERVENTION = "–", "none"
+Place = tuple[str, str]
+"""Titles of an inspected network (or empty) and of a variant."""
+
+
+def shared_settings_table(plan: Plan, common: Flat) -> Table:
+    """Returns the `common` settings of a plan, in which those that nothing reads are left out."""
+    return Table(
+        title="Settings",
+        caption=(
+            f"The settings of most {'trainings' if plan.trials else 'networks'} of this report, defaults included; "
+            "where a study has others, its table below says so. "
+            "A network reads those that apply to it: a static one has no kernels and no temperature."
+        ),
+        columns=(Column("setting", "code"), Column("value")),
+        rows=tuple((Text(key), Text(value)) for key, value in common.items()),
+    )
+
+
+def common_settings(plan: Plan) -> Flat:
+    """Returns per setting the value that most trainings of the plan have; none for one that most do not have.
+
+    Where nothing is trained, the counted networks take the place of the trainings.
+    """
+    nodes: Iterable[Node] = plan.trials.values() or plan.costs.values()
+    flats = _counted_settings(nodes)
+    common: Flat = {}
+    for key in dict.fromkeys(key for flat, _ in flats for key in flat):
+        counts: Counter[str] = Counter()
+        for flat, count in flats:
+            counts[flat.get(key, _UNSET)] += count
+        value = max(counts, key=lambda value: (counts[value], value != _UNSET))
+        if value != _UNSET:
+            common[key] = value
+    return common
+
+
+def _counted_settings(nodes: Iterable[Node]) -> list[tuple[Flat, int]]:
+    """Returns settings with the number of nodes that have them; repeats, which share all parts of a spec, at once."""
+    first: dict[tuple[int, ...], Node] = {}
+    counts: Counter[tuple[int, ...]] = Counter()
+    for node in nodes:
+        spec = node.spec
+        parts = tuple(id(getattr(spec, name)) for name in type(spec).model_fields if name != "seed")
+        first.setdefault(parts, node)
+        counts[parts] += 1
+    return [(_that_count(node), counts[parts]) for parts, node in first.items()]
+
+
+def varying_settings_table(study: Study, plan: Plan, common: Flat) -> Table:
+    """Returns the settings of a study that are not the `common` ones: a row per value, with who has it."""
+    keyed = _settings_by_variant(study, plan)
+    common = {**common, "intervention": _NO_INTERVENTION}
+    rows: list[tuple[Cell, ...]] = []
+    rules = []
+    for key in dict.fromkeys(key for settings in keyed.values() for key in settings):
+        holders: dict[str, list[Place]] = {}
+        for place, settings in keyed.items():
+            # Of a network or a training, what is not set is not read; of the data it has a meaning: all of them.
+            if key in settings or key.startswith("data."):
+                holders.setdefault(settings.get(key, _UNSET), []).append(place)
+        if list(holders) != [common.get(key, _UNSET)]:
+            rules.append(len(rows))
+            listed = [(value, _listed(places, list(keyed))) for value, places in holders.items()]
+            rows += [(Text("" if i else key), Text(value), Text(words)) for i, (value, words) in enumerate(listed)]
+    return Table(
+        title=study.title,
+        caption="The settings in which its rows are not like most of this report, or not like each other.",
+        columns=(Column("setting", "code"), Column("value"), Column("rows")),
+        rows=tuple(rows),
+        rules=tuple(rules[1:]),
+    )
+
+
+def _listed(places: list[Place], everywhere: list[Place]) -> str:
+    """Returns places in words, all variants on a network or a variant on all networks as one."""
+    words: list[str] = []
+    for network, variant in places:
+        if network and {place for place in everywhere if place[0] == network} <= set(places):
+            words.append(f"network {network}")
+        elif {place for place in everywhere if place[1] == variant} <= set(places):
+            words.append(variant)
+        else:
+            words.append(f"{network}: {variant}")
+    names = list(dict.fromkeys(words))
+    if len(places) == len(everywhere):
+        return "all"
+    many = len(places) > len(everywhere) / 2 and len(names) > 3
+    return f"the other {len(places)} of {len(everywhere)}" if many else "; ".join(names)
+
+
+def _settings_by_variant(study: Study, plan: Plan) -> dict[Place, Flat]:
+    titles = short_titles(study)
+    networks = {network.name: network.title for network in study.networks}
+    keyed: dict[Place, Flat] = {}
+    for cell in plan.cells_of(study.name):
+        place = (networks.get(cell.network, ""), titles[cell.variant])
+        if place not in keyed:
+            node = plan.node(cell.fingerprint)
+            trial = node.trial if isinstance(node, EvaluationNode) else node
+            words = intervention_title(node.intervention) if isinstance(node, EvaluationNode) else _NO_INTERVENTION
+            keyed[place] = {**_that_count(trial), "intervention": words}
+    return keyed
+
+
+def _that_count(node: Node) -> Flat:
+    """Returns the settings of a node; of a network whose cost is counted, those of the network alone."""
+    settings = flat_settings(node.spec)
+    return {k: v for k, v in settings.items() if k.startswith("model.")} if isinstance(node, CostNode) else settings
+
+
+def flat_settings(spec: TrialSpec) -> Flat:
+    """Returns the settings of a trial but its seed as words, those that nothing reads left out."""
+    return {key: _words(value) for key, value in _leaves(spec, "") if key != "seed" and value is not None}
+
+
+def _leaves(model: Any, prefix: str) -> Iterable[tuple[str, Any]]:
+    for name in type(model).model_fields:
+        value = getattr(model, name)
+        if hasattr(type(value), "model_fields") and not isinstance(value, Placement):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, Placement):
+        return placement_title(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def versions_table(results: Results) -> Table:
+    """Returns the versions that the runs were made with, a row per name and value."""
+    counts: dict[tuple[str, str], int] = {}
+    for versions in results.runs["versions"]:
+        for name, value in versions.items():
+            counts[str(name), str(value)] = counts.get((str(name), str(value)), 0) + 1
+    return Table(
+        title="Versions",
+        caption="Software and machine that the runs recorded.",
+        columns=(Column("what"), Column("version"), Column("runs", "mark")),
+        rows=tuple((Text(name), Text(value), Text(str(count))) for (name, value), count in sorted(counts.items())),
+    )
+
+
+def plugins_table(plan: Plan) -> Table | None:
+    """Returns the plug-ins that the numbers depend on, a row per registered name, or `None` if there are none."""
+    rows = tuple(
+        (Text(label), Text(entry["plugin"]), Text(entry["code"] if len(entry["code"]) < 64 else entry["code"][:SHORT]))
+        for label, entry in sorted(plugins_in(plan).items())
+    )
+    if not rows:
+        return None
+    return Table(
+        title="Plug-ins",
+        caption=(
+            "Code of the user's that the numbers depend on: its version where one was given, else the first "
+            f"{SHORT} digits of the SHA-256 of the code. It is a part of the fingerprints."
+        ),
+        columns=(Column("registers"), Column("plug-in"), Column("version", "code")),
+        rows=rows,
+    )
+
+
+def commits_table(results: Results) -> Table:
+    """Returns the commits that the runs were made from; those of a modified working tree are flagged."""
+    counts: dict[tuple[str, bool], int] = {}
+    for commit, dirty in zip(results.runs["commit"], results.runs["dirty"], strict=True):
+        counts[commit, dirty] = counts.get((commit, dirty), 0) + 1
+    rows = tuple(
+        (Text(commit or "unknown"), Text("modified" if dirty else "clean"), Text(str(count)))
+        for (commit, dirty), count in sorted(counts.items())
+    )
+    return Table(
+        title="Commits",
+        caption="Source code that the runs were made from; “modified”: with changes that no commit holds.",
+        columns=(Column("commit", "code"), Column("working tree"), Column("runs", "mark")),
+        rows=rows,
+    )
+
+
+def provenance(plan: Plan, results: Results) -> Table | Paragraph:
+    """Returns the runs that the report's numbers come from as a table, or where they are listed if they are many."""
+    if len(results.runs) <= MOST_RUNS:
+        return provenance_table(plan, results)
+    return Paragraph(
+        f"The numbers come from {len(results.runs):,} runs, too many for a table here. Each is listed with its "
+        "fingerprint, its MLflow run, its seed and what it serves in the file beside this report whose name ends "
+        "in runs.csv, and with its metrics in manifest.json, which the PDF and the HTML page carry with them."
+    )
+
+
+def provenance_table(plan: Plan, results: Results) -> Table:
+    """Returns the runs that the report's numbers come from: a row per run, what it serves once per group of seeds.
+
+    Trainings come first, then evaluations of their checkpoints, then counted networks.
+    """
+    commits = {(commit, dirty) for commit, dirty in zip(results.runs["commit"], results.runs["dirty"], strict=True)}
+    columns: tuple[Column, ...] = (
+        Column("fingerprint", "code"),
+        Column("MLflow run", "code"),
+        Column("commit", "code"),
+    )
+    columns += (Column("seed", "mark"), Column("seconds", "number"), Column("serves"))
+    rows, rules = _provenance_rows(plan, results)
+    where = ""
+    if len(commits) == 1:
+        columns, rows = columns[:2] + columns[3:], [row[:2] + row[3:] for row in rows]
+        where = f" All are from commit {_commit(*commits.pop())}."
+    return Table(
+        title="Runs",
+        caption=(
+            "Where every number comes from: trainings, evaluations of their checkpoints, counted networks. "
+            f"Fingerprint: the first {SHORT} digits of the SHA-256 of the whole configuration; an asterisk marks a "
+            f"modified working tree.{where}"
+        ),
+        columns=columns,
+        rows=tuple(rows),
+        rules=tuple(rules),
+    )
+
+
+def _commit(commit: str, dirty: bool) -> str:
+    return (commit[:7] or "unknown") + ("*" if dirty else "")
+
+
+def _provenance_rows(plan: Plan, results: Results) -> tuple[list[tuple[Cell, ...]], list[int]]:
+    """Returns the rows, those that serve the same together, and the indices of the rows that begin a group."""
+    runs = results.runs
+    names = ("fingerprint", "run_id", "commit", "dirty", "seed", "seconds", "kind")
+    groups: dict[tuple[str, str], list[tuple[Cell, ...]]] = {}
+    for fingerprint, run_id, commit, dirty, seed, seconds, kind in zip(*(runs[name] for name in names), strict=True):
+        known: Cell = Missing() if math.isnan(seconds) else Number(seconds, 1)
+        row = (Text(fingerprint[:SHORT]), Text(run_id), Text(_commit(commit, dirty)), Text(str(seed)), known)
+        groups.setdefault((kind, serves(plan, fingerprint)), []).append(row)
+    rows: list[tuple[Cell, ...]] = []
+    rules = []
+    for (_, words), members in groups.items():
+        rules.append(len(rows))
+        rows += [(*row, Text("" if index else words)) for index, row in enumerate(members)]
+    return rows, rules[1:]
+
+
+def serves(plan: Plan, fingerprint: str) -> str:
+    """Returns which rows of which studies a run is behind, in words."""
+    found = plan.studies_of(fingerprint)
+    return "; ".join(f"{study}: {', '.join(keys)}" for study, keys in found.items()) or "checkpoint only"

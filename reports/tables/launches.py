@@ -1,0 +1,71 @@
+"""The launches behind a report: what was estimated of each and what it took. Data only; read from the summary runs."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+
+from ablations.vocabulary import TAG_LAUNCHES
+from reports.collect.results import Results
+from reports.content.blocks import Cell, Column, Missing, Number, Table, Text
+from runners.estimates.estimate import Record
+from runners.estimates.words import duration, range_words
+
+_CAPTION = (
+    "Wall time of the launches that the numbers were made in. A range was to cover nine of ten launches; it comes from "
+    "a few timed steps per network, or from earlier trainings on the machine. The ratio is actual over likely time; a "
+    "launch that failed in part, was stopped or shared its work has none."
+)
+
+
+def read_launches(tags: Iterable[Mapping[str, str]]) -> Iterator[Record]:
+    """Yields the launches that the tags of summary runs tell of; what is no record is left out."""
+    for tag in tags:
+        try:
+            yield from [Record.from_mapping(values) for values in json.loads(tag.get(TAG_LAUNCHES, "[]"))]
+        except (ValueError, TypeError, KeyError, AttributeError):
+            continue
+
+
+def launch_facts(results: Results) -> tuple[tuple[str, str], ...]:
+    """Returns the newest launch as a name and a value; nothing if none is known."""
+    if not results.launches:
+        return ()
+    last = results.launches[-1]
+    took = f"{duration(last.actual)} with {last.workers} worker{'s' if last.workers > 1 else ''}"
+    if last.estimated is None:
+        return (("Last launch", f"took {took}; not estimated beforehand"),)
+    ratio = f", {last.ratio:.2f} times that" if not math.isnan(last.ratio) else ""
+    return (("Last launch", f"estimated {range_words(last.estimated)}, took {took}{ratio}"),)
+
+
+def launches_table(results: Results) -> Table | None:
+    """Returns a row per launch, or `None` if none is known."""
+    if not results.launches:
+        return None
+    columns = (
+        Column("began (UTC)"),
+        Column("studies"),
+        Column("nodes", "mark"),
+        Column("workers", "mark"),
+        Column("estimated"),
+        Column("took"),
+        Column("ratio", "number"),
+    )
+    rows = tuple(_row(launch) for launch in results.launches)
+    return Table(title="Launches", caption=_CAPTION, columns=columns, rows=rows)
+
+
+def _row(launch: Record) -> tuple[Cell, ...]:
+    began = datetime.datetime.fromtimestamp(launch.began, tz=datetime.UTC)
+    return (
+        Text(f"{began:%Y-%m-%d %H:%M}"),
+        Text(", ".join(launch.studies)),
+        Text(str(launch.nodes)),
+        Text(str(launch.workers)),
+        Text(range_words(launch.estimated)) if launch.estimated is not None else Missing("not estimated"),
+        Text(duration(launch.actual)),
+        Missing() if math.isnan(launch.ratio) else Number(launch.ratio, 2),
+    )

@@ -1,0 +1,269 @@
+"""The ledger: what each variant was given, in trials, epochs and seconds, and what it was tuned to. Data only.
+
+A comparison is fair as far as its rows were given the same. Where they were not, a footnote says so.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ablations.planning.plan import EvaluationNode, Plan, TrialNode
+from ablations.planning.tuned_values import TunedVariant
+from ablations.spec.factors import default_nuisance
+from ablations.study import Study
+from reports.collect.results import Results
+from reports.content.blocks import Block, Cell, Column, Note, Paragraph, Section, Table, Text
+from reports.content.plan_words import short_titles
+from reports.tables.claims import grouped
+
+TRIALS, EPOCHS, FACTORS, ALL = "a", "b", "c", "d"
+_NOTES = {
+    TRIALS: "Unequal budgets: not the number of tuning trials that most rows of its study were given.",
+    EPOCHS: "Unequal budgets: not the number of epochs per training that most rows of its study have.",
+    ALL: "Fewer trials than the budget: all settings that there are within its factors were tried, each once.",
+    FACTORS: "Not the nuisance factors that most rows of its study were tuned in: one of them is not read by this row.",
+}
+_TUNED_CAPTION = (
+    "Tuning: Optuna trials on the validation split, those among them that were stopped early and those whose loss was "
+    "not a number, their epochs and their time one after the other. "
+)
+_TRAINED_CAPTION = (
+    "Training: finished repeats of those planned, their epochs and their time. Rows that share their trainings are one "
+    "row here."
+)
+_NOTHING = "–"
+
+Place = tuple[str, str]
+"""Names of an inspected network (or empty) and of a variant."""
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What the rows that share one training were given."""
+
+    study: Study
+    titles: tuple[str, ...]
+    trials: tuple[TrialNode, ...]
+    tuned: TunedVariant | None
+
+    @property
+    def epochs(self) -> int:
+        return self.trials[0].spec.train.epochs
+
+
+def fairness_section(plan: Plan, results: Results) -> Section | None:
+    """Returns the appendix's section on what each variant was given, or `None` if nothing is trained."""
+    if not plan.trials:
+        return None
+    blocks: list[Block] = [Paragraph(text, lead) for lead, text in _factors(plan)]
+    tables = (ledger_table(plan, results), tuned_table(plan))
+    return Section("What each variant was given", (*blocks, *(table for table in tables if table.rows)))
+
+
+def tuning_fact(plan: Plan) -> str:
+    """Returns in a line whether variants were tuned."""
+    if not plan.tuned:
+        return "none: all variants share their nuisance settings, which may suit one better than another"
+    budgets = sorted({entry.spent.trials for entry in plan.tuned.values()})
+    words = f"{budgets[0]}" if len(budgets) == 1 else f"{budgets[0]} to {budgets[-1]}"
+    return f"{words} trial{'s' if budgets != [1] else ''} per variant on the validation split, before the seeds"
+
+
+def _factors(plan: Plan) -> Iterator[tuple[str, str]]:
+    """Yields per study which of its settings are scientific, which nuisance; the rest is fixed."""
+    for study in plan.studies:
+        if study.is_about_cost:
+            continue
+        scientific = sorted(study.scientific)
+        nuisance = _nuisance(study, plan)
+        was = "tuned for each variant" if any(name == study.name for name, _ in plan.tuned) else "shared, not tuned"
+        yield (
+            f"Factors of “{study.title}”",
+            f"Scientific: {', '.join(scientific) or 'what is done to the trained network'}. "
+            f"Nuisance ({was}): {', '.join(nuisance) or 'none'}. Everything else is fixed.",
+        )
+
+
+def _nuisance(study: Study, plan: Plan) -> list[str]:
+    if study.nuisance is not None:
+        return sorted(study.nuisance)
+    known = default_nuisance(next(iter(plan.trials.values())).spec)
+    return sorted(key for key in known if key not in study.scientific)
+
+
+def ledger_table(plan: Plan, results: Results) -> Table:
+    """Returns what each training was given: tuning trials, epochs and time, and those of its repeats."""
+    seconds = dict(zip(results.runs["fingerprint"], results.runs["seconds"], strict=True))
+    marks: set[str] = set()
+    rows = []
+    for study in plan.studies:
+        given = [] if study.is_about_cost else list(_given(study, plan))
+        usual = _usual(given)
+        for one in given:
+            own = tuple(_unequal(one, usual))
+            marks |= set(own)
+            rows.append((study.title, (*_head(one, own), *_tuning_cells(one, plan), *_training_cells(one, seconds))))
+    cells, rules = grouped(rows)
+    return Table(
+        title="Ledger",
+        caption=(_TUNED_CAPTION if plan.tuned else "") + _TRAINED_CAPTION,
+        columns=_columns(plan),
+        rows=cells,
+        notes=tuple(Note(text, mark) for mark, text in _NOTES.items() if mark in marks),
+        rules=rules,
+    )
+
+
+def _columns(plan: Plan) -> tuple[Column, ...]:
+    tuning = ("trials", "stopped early", "diverged", "epochs", "time") if plan.tuned else ()
+    return (
+        Column("study"),
+        Column("rows"),
+        *(Column(heading, "mark", "tuning") for heading in tuning),
+        *(Column(heading, "mark", "training") for heading in ("repeats", "epochs", "time")),
+    )
+
+
+def _given(study: Study, plan: Plan) -> Iterator[_Given]:
+    """Yields the rows of a study, those as one that share their trainings."""
+    shared: dict[str, dict[Place, None]] = {}
+    trials: dict[str, dict[str, TrialNode]] = {}
+    bases: dict[Place, str] = {}
+    titles = short_titles(study)
+    for cell in plan.cells_of(study.name):
+        node = plan.node(cell.fingerprint)
+        trial = node.trial if isinstance(node, EvaluationNode) else plan.trials[cell.fingerprint]
+        place = (cell.network, cell.variant)
+        if place not in bases:
+            bases[place] = trial.spec.model_copy(update={"seed": 0}).model_dump_json()
+        shared.setdefault(bases[place], {})[place] = None
+        trials.setdefault(bases[place], {})[trial.fingerprint] = trial
+    for base, places in shared.items():
+        network, variant = next(iter(places))
+        key = f"{network}: {variant}" if network else variant
+        told = tuple(_titles(study, titles, list(places)))
+        yield _Given(study, told, tuple(trials[base].values()), plan.tuned.get((study.name, key)))
+
+
+def _titles(study: Study, titles: Mapping[str, str], places: Sequence[Place]) -> Iterator[str]:
+    """Yields the titles of rows; of all rows on an inspected network, the network's, which is what was trained."""
+    networks = {network.name: network.title for network in study.networks}
+    for network in dict.fromkeys(network for network, _ in places):
+        own = [variant for other, variant in places if other == network]
+        if network and len(own) == len(study.variants):
+            yield networks[network]
+        else:
+            yield from (f"{networks[network]}: {titles[name]}" if network else titles[name] for name in own)
+
+
+class _Usual(NamedTuple):
+    """What most rows of a study were given; of equally frequent ones the largest; `None` where none was."""
+
+    trials: int | None
+    factors: tuple[str, ...] | None
+    epochs: int | None
+
+
+def _usual(given: Sequence[_Given]) -> _Usual:
+    tuned = [one.tuned for one in given if one.tuned is not None]
+    return _Usual(
+        # One that tried all there is was not given less than the others.
+        _most([entry.spent.trials for entry in tuned if entry.spent.distinct is None]),
+        _most([tuple(sorted(entry.values)) for entry in tuned]),
+        _most([one.epochs for one in given]),
+    )
+
+
+def _unequal(one: _Given, usual: _Usual) -> Iterator[str]:
+    if one.tuned is not None:
+        if one.tuned.spent.distinct is not None and one.tuned.spent.is_whole:
+            yield ALL
+        elif one.tuned.spent.trials != usual.trials:
+            yield TRIALS
+        if tuple(sorted(one.tuned.values)) != usual.factors:
+            yield FACTORS
+    if one.epochs != usual.epochs:
+        yield EPOCHS
+
+
+def _most(values: Sequence[Any]) -> Any:
+    counts = Counter(values)
+    return max(counts, key=lambda value: (counts[value], value), default=None)
+
+
+def _head(one: _Given, marks: tuple[str, ...]) -> tuple[Cell, ...]:
+    return (Text("; ".join(one.titles), marks),)
+
+
+def _tuning_cells(one: _Given, plan: Plan) -> tuple[Cell, ...]:
+    if not plan.tuned:
+        return ()
+    if one.tuned is None:
+        return (Text(_NOTHING),) * 5
+    spent = one.tuned.spent
+    counts = (spent.trials, spent.pruned, spent.diverged, spent.epochs)
+    return (*(Text(f"{count:,}") for count in counts), Text(duration(spent.seconds)))
+
+
+def _training_cells(one: _Given, seconds: dict[str, float]) -> tuple[Cell, ...]:
+    done = [trial for trial in one.trials if trial.fingerprint in seconds]
+    repeats = f"{len(done)}" if len(done) == len(one.trials) else f"{len(done)} of {len(one.trials)}"
+    spent = sum(seconds[trial.fingerprint] for trial in done if seconds[trial.fingerprint] >= 0)
+    return Text(repeats), Text(f"{len(done) * one.epochs:,}"), Text(duration(spent))
+
+
+def duration(seconds: float) -> str:
+    """Returns a time in the two units that tell it: `42 s`, `3 min 05 s`, `2 h 10 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60:,} h {minutes % 60:02d} min"
+
+
+def tuned_table(plan: Plan) -> Table:
+    """Returns what each row was tuned to, beside what it was before and the range that was tried."""
+    trained = [study for study in plan.studies if not study.is_about_cost]
+    rows = [
+        (study.title, tuple(map(Text, words)))
+        for study in trained
+        for one in _given(study, plan)
+        if one.tuned is not None
+        for words in _found(one.titles, one.tuned)
+    ]
+    cells, rules = grouped(rows)
+    return Table(
+        title="Tuned settings",
+        caption=(
+            "What was found for each row: the trial with the highest validation accuracy (top-1 in %, one training "
+            "under a seed that no repeat has) among those trained to the end. A value at an end of its range asks for "
+            "a wider one."
+        ),
+        columns=(
+            Column("study"),
+            Column("row"),
+            Column("setting", "code"),
+            Column("before", "mark"),
+            Column("tuned", "mark"),
+            Column("range", "mark"),
+            Column("validation", "mark"),
+        ),
+        rows=cells,
+        rules=rules,
+    )
+
+
+def _found(titles: Sequence[str], entry: TunedVariant) -> Iterator[tuple[str, ...]]:
+    name, top1 = "; ".join(titles), f"{entry.validation_top1:.2f}"
+    for setting, value in sorted(entry.values.items()):
+        yield name, setting, _words(entry.base.get(setting)), _words(value), str(entry.factors[setting]), top1
+        name = top1 = ""
+
+
+def _words(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,135 @@
+"""What the uncertainties in a report are, in words: what an interval covers, what has a star, what is excluded.
+
+Tables, sentences and the appendix share these words. The numbers are in `reports.analysis.statistics`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+
+from ablations.study import Study
+from reports.analysis.statistics import ALPHA, Estimate
+from reports.analysis.summary import StudySummary, VariantSummary
+from reports.collect.correctness import PER_IMAGE
+from reports.content.blocks import Note
+from reports.content.formatting import number
+from reports.content.metrics import telling
+from reports.content.plan_words import short_titles
+
+COVERS_IMAGES = "‡"
+"""Marks an interval over seeds and test images where others in the table are over seeds alone."""
+
+SEEDS, BOTH = "over seeds", "over seeds and test images"
+STARS = "stars"
+"""Heading of the column of stars."""
+
+_LISTED = 6
+
+INTERVALS = (
+    "Every ± is the standard deviation over training seeds (n − 1), and differences are paired: the r-th repeat of "
+    "every variant starts from the same seed and sees the training images in the same order. Where two rows are "
+    "trained apart, the interval of their difference is Student's t over seeds: it says what other seeds would have "
+    "given on the same test images. Three seeds leave one comparison two degrees of freedom, so its spread is partly "
+    "taken from the rest of its table: the more alike the rows' spreads are (the squared p-value of Bartlett's test is "
+    "the weight), the more. At one end that is the error of a two-way analysis of variance, at the other the paired t "
+    "interval. Rows that never learned lend nothing. Where two rows measure the same checkpoints, it is over seeds and "
+    "test images, crossed: it says what other seeds and other test images of the same kind would have given (variance "
+    "components, Graybill and Wang 1980). No interval covers the choice of the data set, and each holds for its "
+    "comparison alone."
+)
+COVERAGE = (
+    "In simulated tables of trainings whose spreads are equal, or differ up to twofold, or are skewed, the shared "
+    "intervals cover the truth in 95 to 98 % on average over the comparisons, and in 93 % or more for the worst. Of a "
+    "row that varies four times as much as all the others it is 90 % with three seeds and 94 % with five. Intervals "
+    "over seeds and test images cover 93 to 97 %. The bars of the figures, which are about a mean and not about a "
+    "difference, cover 88 % of means of very skewed values."
+)
+P_VALUES = (
+    "A p-value is one minus the level at which the interval of a difference would just touch 0, so that p is below "
+    "0.05 where the 95 % interval excludes 0. Stars are for p-values corrected by Holm over all comparisons of a "
+    "table, so that a table without any difference gets one in at most 5 % of the cases (6 % where rows are very "
+    "skewed and spread unequally). A table without a star says beyond which size it excludes differences: the end of "
+    "its intervals that is farthest from 0, which holds in 97.5 % whatever the number of rows. McNemar's test is about "
+    "one checkpoint: it asks whether the test images that only one of two evaluations gets right are shared between "
+    "them as by a coin."
+)
+CANARY = (
+    "A canary is a study's reference, trained again under other seeds and held against itself, the r-th repeat against "
+    "the r-th. Nothing but the seeds is different, so no difference must be found; since its interval covers 95 %, one "
+    "canary in twenty is alarmed by chance. Studies with one reference share its canary. It is no comparison of the "
+    "table and not corrected with them."
+)
+
+
+def coverage_words(deltas: Iterable[Estimate]) -> str:
+    """Returns what the intervals among some estimates are over; nothing if they differ, or if there are none."""
+    kinds = {delta.covers_images for delta in deltas if delta.has_interval}
+    return "" if len(kinds) != 1 else BOTH if kinds == {True} else SEEDS
+
+
+def interval_caption(summary: StudySummary) -> str:
+    """Returns how a caption goes on after “Δ is the paired difference”, about the intervals of a table."""
+    deltas = [row.delta for row in summary.variants if row.delta and row.delta.has_interval]
+    if not deltas:
+        return "." if summary.seeds < 2 else " (no interval)."
+    if is_mixed(summary):
+        return f" with its 95 % interval {SEEDS}, or {BOTH} where marked {COVERS_IMAGES}."
+    kind = "95 % interval" if deltas[0].covers_images else "95 % t interval"
+    return f" with its {kind} {coverage_words(deltas)}."
+
+
+def is_mixed(summary: StudySummary) -> bool:
+    """Whether a table has intervals of both kinds."""
+    return len({row.delta.covers_images for row in summary.variants if row.delta and row.delta.has_interval}) > 1
+
+
+def uncertainty_notes(study: Study, summary: StudySummary) -> Iterator[Note]:
+    """Yields the notes of a table on its intervals and its stars."""
+    if is_mixed(summary):
+        yield Note("This row and the reference measure the same checkpoints, image by image.", COVERS_IMAGES)
+    without = [row for row in summary.variants if _lacks_images(row, study.metric)]
+    if without:
+        titles = short_titles(study)
+        listed = list(dict.fromkeys(f"“{titles[row.variant]}”" for row in without))
+        more = f" and {len(listed) - _LISTED} others" if len(listed) > _LISTED else ""
+        yield Note(
+            f"The same checkpoints as the reference, but not all runs were tracked with their correct images, so that "
+            f"the interval is over seeds alone: {', '.join(listed[:_LISTED])}{more}."
+        )
+    if summary.tested:
+        yield Note(star_words(study, summary))
+
+
+def _lacks_images(row: VariantSummary, metric: str) -> bool:
+    known = row.delta is not None and row.delta.has_interval
+    return known and row.same_checkpoints and metric in PER_IMAGE and not (row.delta and row.delta.covers_images)
+
+
+def star_words(study: Study, summary: StudySummary) -> str:
+    """Return what the stars of a table mean, or, where it has none, which differences it excludes."""
+    count = len(summary.tested)
+    comparisons = f"the {count} comparisons of this table" if count > 1 else "the one comparison of this table"
+    corrected = f"corrected by Holm over {comparisons}" if count > 1 else f"for {comparisons}"
+    if summary.has_stars:
+        return (
+            f"* p < {ALPHA:g}, ** p < {ALPHA / 5:g}: from the intervals, two-sided, {corrected}. "
+            "The p-values are in the appendix."
+        )
+    return f"No difference has a star (p < {ALPHA:g}, {corrected}). {exclusion_words(study, summary)}"
+
+
+def exclusion_words(study: Study, summary: StudySummary) -> str:
+    """Return beyond which size the 95 % intervals of a table exclude any difference, per inspected network."""
+    unit, decimals = telling(study.metric).unit, telling(study.metric).decimals
+    # Rounded up: what is printed must be excluded, too.
+    scale, words = 10**decimals, []
+    for network in study.inspected:
+        size = summary.excluded_beyond(network.name if network else "")
+        if not math.isnan(size):
+            where = f" ({network.title})" if network else ""
+            words.append(f"{number(math.ceil(size * scale) / scale, decimals)}{unit}{where}")
+    listed = " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    untested = [row for row in summary.variants if row.delta and math.isnan(row.p_value)]
+    among = " among the rows that can be compared" if untested else ""
+    return f"Differences to the reference beyond {listed} are excluded{among}: no 95 % interval reaches farther."

@@ -1,0 +1,284 @@
+"""The verb `explain`: why the cells of a table are reused, waiting, running, failed, missing or stale."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ablations.errors import AblationError, UnknownNameError
+from ablations.invocation import as_named, complete_invocation, suggested_command
+from runners.cli.options import (
+    canary_option,
+    console,
+    examples,
+    plugin_option,
+    preset_option,
+    runs_option,
+    seeds_option,
+    set_option,
+    tuned_options,
+)
+from runners.launching.session import find_plan, load_plugins
+
+if TYPE_CHECKING:
+    from ablations.planning.plan import Cell, Plan
+    from runners.provenance import Commit
+    from runners.state.nodes import NodeState, StateStore
+    from runners.upkeep.explain import Difference, Earlier, Explainer, Story
+
+_INDENT = " " * 10
+_DIGITS = 12
+
+
+@click.command(
+    epilog=examples(
+        "explain temperature/tau_30",
+        'explain "aggregation/tau_1: average" --seed 0 --preset small',
+        "explain my_study.yaml/wider --set train.epochs=4",
+    )
+)
+@click.argument("name", metavar="STUDY/VARIANT")
+@click.option("--seed", type=click.IntRange(0), help="Only this repeat.")
+@preset_option
+@set_option
+@seeds_option
+@canary_option
+@tuned_options
+@runs_option
+@plugin_option
+def explain(name: str, *, seed: int | None, runs_dir: Path, plugins: tuple[str, ...], **asked: Any) -> None:
+    """Why each repeat of a variant is reused, waiting, running, failed, missing or stale, and what differs.
+
+    STUDY alone means all its variants; on inspected networks a variant is called "network: variant". Without --preset,
+    --set and --seeds, with those of the last run.
+    """
+    from runners.launching.rerun import as_last_time, last_run
+    from runners.state.launches import AskedPlan, History
+    from runners.state.nodes import StateStore
+    from runners.upkeep.damages import damages_of
+    from runners.upkeep.explain import Explainer
+
+    last = last_run(runs_dir)
+    # The study is named; what else was asked for last stands for what is left out.
+    _, plugins, asked = as_last_time(("",), plugins, {**asked, "all_studies": False}, last)
+    load_plugins(plugins)
+    plan, cells = _find(name, runs_dir, last.get("studies", ()), asked)
+    if seed is not None:
+        cells = _of_seed(cells, seed)
+    states = StateStore(runs_dir / "state")
+    explainer = Explainer(plan, states, History(runs_dir))
+    _tell([f"{name} at {AskedPlan.of(plan).scale}"])
+    # One for all cells: it asks git for the commit.
+    teller = _Teller(explainer, states, plan)
+    for cell in cells:
+        _tell(teller.lines(explainer.story(cell)))
+    trainings = [plan.evaluations[c.fingerprint].trial.fingerprint for c in cells if c.fingerprint in plan.evaluations]
+    _tell(damages_of(runs_dir, dict.fromkeys([*(cell.fingerprint for cell in cells), *trainings])))
+
+
+def _tell(lines: Sequence[str]) -> None:
+    for line in lines:
+        console().print(line, markup=False, soft_wrap=True)
+
+
+def _find(name: str, runs_dir: Path, last_studies: Sequence[str], asked: dict[str, Any]) -> tuple[Plan, list[Cell]]:
+    """Returns the plan of the study that is named, and the cells that are meant.
+
+    Raises:
+        UnknownNameError: If there is no such study or variant.
+    """
+    study, variant = _split(name)
+    file = _file_of(study, last_studies)
+    complete_invocation(studies=(file,))
+    plan = find_plan((file,), runs_dir, **asked)
+    cells = [*plan.cells, *plan.canaries]
+    if not variant:
+        return plan, cells
+    found = [cell for cell in cells if variant in (cell.variant, cell.key)]
+    if not found:
+        candidates = dict.fromkeys(f"{study}/{known}" for cell in cells for known in (cell.key, cell.variant))
+        raise UnknownNameError("variant", name, candidates)
+    return plan, found
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Returns study and variant; no variant if a study or a file is named."""
+    is_file = name.lower().endswith((".yaml", ".yml"))
+    study, slash, variant = name.rpartition("/")
+    return (study, variant) if slash and not is_file else (name, "")
+
+
+def _file_of(study: str, last_studies: Sequence[str]) -> str:
+    """Returns the study, or the file of the last run whose study is called so."""
+    from ablations.files.study_file import load_study
+    from ablations.registry import available_studies
+
+    if study in available_studies():
+        return study
+    for file in last_studies:
+        if Path(file).suffix.lower() in (".yaml", ".yml"):
+            with suppress(AblationError):
+                if load_study(Path(file)).name == study:
+                    return file
+    return study
+
+
+def _of_seed(cells: Sequence[Cell], seed: int) -> list[Cell]:
+    found = [cell for cell in cells if cell.seed == seed]
+    if not found:
+        known = ", ".join(str(known) for known in sorted({cell.seed for cell in cells}))
+        raise AblationError(f"there is no repeat with seed {seed}. There are: {known}.")
+    return found
+
+
+class _Teller:
+    """Puts stories into words."""
+
+    def __init__(self, explainer: Explainer, states: StateStore, plan: Plan) -> None:
+        from runners.provenance import project_commit
+
+        self._explainer, self._states = explainer, states
+        self._request = plan.request
+        self._commit = project_commit()
+
+    def lines(self, story: Story) -> list[str]:
+        """Returns what there is to say of a cell."""
+        cell = story.cell
+        head = f"seed {cell.seed}: {story.verdict}  {cell.study}/{cell.key}  {story.node.title}"
+        lines = [head, *(f"{_INDENT}{line}" for line in self._why(story))]
+        others = [name for name in story.serves if name != f"{cell.study}/{cell.key}"]
+        if others:
+            lines.append(f"{_INDENT}shared with {', '.join(others)}")
+        return lines + [f"{_INDENT}{line}" for line in self._of_earlier(story)]
+
+    def _why(self, story: Story) -> Iterator[str]:
+        from runners.upkeep.status import reason
+
+        state, standing = self._states[story.node.fingerprint], story.standing
+        if story.verdict == "reused":
+            yield from self._measured(state)
+            return
+        yield f"fingerprint {story.node.fingerprint[:_DIGITS]}: " + _UNMEASURED[story.verdict]
+        if standing.attempt is not None and story.verdict in ("running", "orphaned"):
+            process = standing.attempt.process
+            yield f"attempt {standing.attempt.number} by process {process.pid} on {process.host}: {state.folder}"
+        if standing.failure is not None:
+            yield f"{reason(standing.failure)}, attempt {standing.attempts}; log: {state.log_file}"
+            yield from [_remedy(str(standing.failure.get("cause")), story)] if story.verdict == "failed" else []
+        if story.training is not None and story.training.status != "done":
+            yield f"its training {story.training.fingerprint[:_DIGITS]} is {_TRAINING[story.training.status]}"
+        elif story.training is not None and not self._states[story.training.fingerprint].weights_file.exists():
+            yield (
+                f"the weights of its training {story.training.fingerprint[:_DIGITS]} have been removed: "
+                "they are taken from the tracking store, or it is trained anew"
+            )
+        elif standing.remark:
+            yield standing.remark
+
+    def _measured(self, state: NodeState) -> Iterator[str]:
+        from runners.upkeep.explain import commit_of
+
+        result, record, last = state.result() or {}, self._explainer.launch_of(state), state.lease()
+        where = f" on {last.process.host}" if last is not None else ""
+        by = f" by launch {last.launch}" if last is not None and last.launch else ""
+        yield f"measured {_when(result.get('time'))} in {result.get('seconds', 0):.0f} s{by}{where}: {state.folder}"
+        commit = commit_of(state, record)
+        if commit is not None:
+            yield f"code: {_shown_commit(commit)}"
+        runs = [note["run_id"] for note in _notes(state) if note.get("run_id")]
+        if runs:
+            yield f"MLflow run {', '.join(dict.fromkeys(runs))}"
+
+    def _of_earlier(self, story: Story) -> Iterator[str]:
+        from runners.upkeep.explain import commit_of
+
+        earlier = story.earlier
+        if earlier is None:
+            return
+        yield f"an earlier result is not used, as its fingerprint is {earlier.state.fingerprint[:_DIGITS]}:"
+        more = f"; there are {earlier.others} more" if earlier.others else ""
+        yield f"  {self._asked_for(earlier)}{more}"
+        yield from (f"  {line}" for line in self._measured(earlier.state))
+        for difference in earlier.differences:
+            if difference.sentence:
+                yield f"  {difference.sentence}"
+                continue
+            yield f"  {difference.key}: {_shown(difference.before)} → {_shown(difference.now)}{self._by(difference)}"
+        commit = commit_of(earlier.state, self._explainer.launch_of(earlier.state))
+        if commit is not None and commit != self._commit:
+            now = _shown_commit(self._commit)
+            yield f"  code: {_shown_commit(commit)} → {now} (not a part of the fingerprint)"
+
+    def _asked_for(self, earlier: Earlier) -> str:
+        if earlier.asked is None and earlier.is_certain:
+            return "its folder says that it was measured for this variant"
+        if earlier.asked is None:
+            return "the nearest one of those that nobody has written down for what they were measured"
+        return f"it was asked for at {earlier.asked.scale}"
+
+    def _by(self, difference: Difference) -> str:
+        return " (--set)" if difference.key in self._request.overrides else ""
+
+
+_UNMEASURED = {
+    "running": "being measured now",
+    "orphaned": "its process died or is silent",
+    "waiting": "it waits for its turn",
+    "failed": "it could not be measured",
+    "missing": "not measured yet; the next run does it",
+    "stale": "not measured yet, and what was measured has another one; the next run does it",
+}
+_TRAINING = {
+    "running": "running",
+    "orphaned": "left by a process that died or is silent",
+    "waiting": "not done either",
+    "failed": "failed, so there is nothing to evaluate",
+}
+
+
+def _remedy(cause: str, story: Story) -> str:
+    from runners.state.failures import FailurePolicy
+
+    retry = suggested_command("retry", [as_named(story.cell.study)])
+    if FailurePolicy().is_lasting(cause):
+        return f"It follows from the settings and would fail again: change them. To try it all the same: {retry}"
+    return f"The next run tries it again, or: {retry}"
+
+
+def _notes(state: NodeState) -> list[dict[str, Any]]:
+    from runners.tracking.sync_notes import read_notes
+
+    return list(read_notes(state).values())
+
+
+def _when(seconds: float | None) -> str:
+    return datetime.fromtimestamp(seconds).isoformat(" ", "seconds") if seconds is not None else "at an unknown time"
+
+
+def _shown_commit(commit: Commit) -> str:
+    return f"commit {commit.sha[:_DIGITS]}" + (" with changes" if commit.dirty else "")
+
+
+def _shown(value: Any) -> str:
+    from runners.upkeep.explain import Absent
+
+    if isinstance(value, Absent):
+        return "(no such setting)"
+    if isinstance(value, str) and len(value) == 64:
+        return value[:_DIGITS]
+    return value if isinstance(value, str) else json.dumps(_without_none(value), ensure_ascii=False)
+
+
+def _without_none(value: Any) -> Any:
+    """Returns a placement with the keys that say something."""
+    if isinstance(value, list):
+        return [_without_none(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    return value

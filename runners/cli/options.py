@@ -1,0 +1,309 @@
+"""What every verb of the command line shares: options, examples, where text goes, how errors are told.
+
+The verbs themselves live where what they do lives: `runners.launching.session`, and `run_ablation` for those that
+report.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ablations.errors import AblationError, UnknownNameError
+from ablations.visible import visible, visible_console
+
+if TYPE_CHECKING:
+    from ablations.planning.plan import Request
+    from ablations.study import Study
+
+DEFAULT_FORMATS = "pdf,html,md,tex"
+INTERRUPTED = 130
+UNSYNCED = 3
+"""Exit code of a launch that has measured everything, but not brought all of it to the tracking store."""
+
+preset_option = click.option("--preset", default=None, help="Scale: smoke, quick, small or paper (default: quick).")
+set_option = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting of every variant. Repeatable."
+)
+seeds_option = click.option("--seeds", type=click.IntRange(1, 1000), help="Repeats per variant.")
+canary_option = click.option(
+    "--canary", is_flag=True, help="Train each study's reference again under other seeds: an A/A test of the report."
+)
+_TUNED = (
+    click.option("--tuned", is_flag=True, help="Train with what `tune` has found for each variant."),
+    click.option(
+        "--tuned-from",
+        type=click.Path(exists=True),
+        metavar="PLACE",
+        help="The same, with the values in this file or folder instead of tuning/ in the runs folder.",
+    ),
+)
+
+
+class GivenPath(click.Path):
+    """A path to write to: `~` stands for the home folder, also where no shell has seen it.
+
+    Args:
+        file_okay: Whether it may be a file.
+    """
+
+    def __init__(self, *, file_okay: bool) -> None:
+        super().__init__(path_type=Path, file_okay=file_okay)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path, refusing one that would mean the current folder without saying so."""
+        text = os.fspath(value)
+        if not text.strip():
+            self.fail("it is empty. Name a folder, or . for the current one.", param, ctx)
+        if text.startswith("~"):
+            try:
+                value = Path(text).expanduser()
+            except RuntimeError:
+                self.fail(f"{text!r} names a user who has no home folder here.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+runs_option = click.option(
+    "--runs-dir",
+    type=GivenPath(file_okay=False),
+    default=Path("runs"),
+    show_default=True,
+    help="Folder for states, the local tracking store and reports.",
+)
+plugin_option = click.option(
+    "--plugin", "plugins", multiple=True, metavar="MODULE", help="Import your own strategies or studies. Repeatable."
+)
+all_option = click.option("--all", "all_studies", is_flag=True, help="Every registered study.")
+format_option = click.option(
+    "--format", "formats", default=DEFAULT_FORMATS, show_default=True, help="Report formats, separated by commas."
+)
+
+output_option = click.option(
+    "--output",
+    type=GivenPath(file_okay=True),
+    metavar="PATH",
+    help="Write the report there: into a folder that exists, or to files of that name, each with its format's ending.",
+)
+
+force_option = click.option(
+    "--force",
+    "forced",
+    multiple=True,
+    metavar="STUDY/VARIANT",
+    help="Train and evaluate a variant anew; what it was is kept in MLflow. Repeatable.",
+)
+
+offline_option = click.option(
+    "--offline", is_flag=True, help="Track nothing now; bring it to the tracking store later with sync."
+)
+
+_SIDES = tuple(
+    option
+    for side in ("left", "right")
+    for option in (
+        click.option(f"--{side}-uri", metavar="URI", help=f"Tracking store or runs folder of the {side}."),
+        click.option(f"--{side}-preset", metavar="PRESET", help=f"Preset of the {side}."),
+        click.option(f"--{side}-set", multiple=True, metavar="KEY=VALUE", help=f"Change a setting of the {side}."),
+        click.option(
+            f"--{side}-tuned-from",
+            type=click.Path(exists=True, path_type=Path),
+            metavar="PLACE",
+            help=f"The {side} as trained with the tuned values in this file or folder.",
+        ),
+    )
+)
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_TASKS = (
+    click.option(
+        "--workers",
+        type=click.IntRange(1, 100_000),
+        help="Tasks at once (default: one per core, or as many as the GPUs or the cluster take).",
+    ),
+    click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1 or auto."),
+    click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="CPU threads per task."),
+)
+_BUDGET = (
+    click.option(
+        "--max-hours",
+        type=click.FloatRange(0, 100_000, min_open=True),
+        help="The longest that it may take by estimate; otherwise it is refused, or trimmed with --trim.",
+    ),
+    click.option(
+        "--trim", is_flag=True, help="Make it fit: fewer seeds first, down to 2, then without the studies named last."
+    ),
+)
+_DISPATCH = (
+    click.option(
+        "--dispatch", default="processes", show_default=True, help="processes, ray, slurm, or inline for debugging."
+    ),
+    *_TASKS,
+    click.option(
+        "--trials-per-gpu",
+        type=click.IntRange(1, 64),
+        default=1,
+        show_default=True,
+        help="How many small trials share a GPU.",
+    ),
+    click.option("--ray-address", metavar="HOST:PORT", help="A Ray cluster that is there (default: start one here)."),
+    click.option(
+        "--slurm",
+        "slurm",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="What a job asks for: partition, account, time, gpus, mem, … Repeatable.",
+    ),
+)
+_RECOVERY = (
+    click.option(
+        "--retries",
+        type=click.IntRange(0, 1000),
+        default=2,
+        show_default=True,
+        help="Times a node is tried again after what may pass: a killed worker, a lost machine, lack of memory, I/O.",
+    ),
+    click.option(
+        "--retry-wait",
+        type=click.FloatRange(0, 86400),
+        default=5.0,
+        show_default=True,
+        help="Seconds before the first of them; each wait is twice the one before, up to five minutes.",
+    ),
+    click.option("--fail-fast", is_flag=True, help="End the launch with the first node that fails for good."),
+    click.option(
+        "--lease-seconds",
+        type=click.FloatRange(1, 86400),
+        default=60.0,
+        show_default=True,
+        help="How long others wait for a worker of this launch that gives no sign of life.",
+    ),
+)
+
+
+def task_options(command: _Command) -> _Command:
+    """Adds the options that say how many tasks run at once, and on which device."""
+    return _with(command, _TASKS)
+
+
+def budget_options(command: _Command) -> _Command:
+    """Adds the options that say how long a plan may take."""
+    return _with(command, _BUDGET)
+
+
+def dispatch_options(command: _Command) -> _Command:
+    """Adds the options that say where work is carried out."""
+    return _with(command, _DISPATCH)
+
+
+def recovery_options(command: _Command) -> _Command:
+    """Adds the options that say what is done about failures."""
+    return _with(command, _RECOVERY)
+
+
+def side_options(command: _Command) -> _Command:
+    """Adds the options that say what the two sides of a comparison are: common ones, and those of each side."""
+    return preset_option(set_option(_with(command, _SIDES)))
+
+
+def _with(command: _Command, options: Sequence[Callable[[_Command], _Command]]) -> _Command:
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def examples(*lines: str) -> str:
+    """Returns the epilog of a verb: commands that can be copied."""
+    return "\b\nExamples:\n" + "\n".join(f"  python run_ablation.py {line}" for line in lines)
+
+
+class Verbs(click.Group):
+    """Verbs in the order of their definition, with the nearest one named on a typo."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Returns the verbs in the order in which a user needs them."""
+        return list(self.commands)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Returns the verb, or explains that there is none."""
+        found = super().get_command(ctx, cmd_name)
+        if found is None:
+            raise UnknownNameError("verb", cmd_name, self.commands)
+        return found
+
+
+def console() -> Any:
+    """Returns where text for people goes; what a terminal would act on in names and messages is spelled out."""
+    return visible_console(highlight=False, width=None if sys.stdout.isatty() else 120)
+
+
+def tuned_options(command: _Command) -> _Command:
+    """Adds the options that say whether tuned values are used."""
+    return _with(command, _TUNED)
+
+
+def make_request(
+    preset: str | None,
+    overrides: Sequence[str],
+    seeds: int | None,
+    canary: bool = False,
+    tuned_from: Path | None = None,
+) -> Request:
+    """Returns what the options ask for."""
+    from ablations.files.yaml_source import parse_override
+    from ablations.planning.plan import Request
+    from ablations.planning.tuned_values import read_tuned
+    from ablations.presets import get_preset
+
+    found = get_preset("quick" if preset is None else preset)
+    tuned = read_tuned(tuned_from) if tuned_from is not None else None
+    return Request(found, dict(map(parse_override, overrides)), seeds, canary, tuned)
+
+
+def find_studies(names: Sequence[str], all_studies: bool, request: Request) -> list[Study]:
+    """Returns the studies that are named, each once.
+
+    Raises:
+        AblationError: If none is named, or one is unknown.
+    """
+    from ablations.registry import available_studies, get_study
+
+    if not names and not all_studies:
+        known = ", ".join(available_studies())
+        raise AblationError(f"no study is named. Known are: {known}; or give a YAML file, or --all.")
+    wanted = dict.fromkeys([*names, *(available_studies() if all_studies else ())])
+    base = request.base()
+    return [get_study(name, base) for name in wanted]
+
+
+def run_guarded(action: Callable[[], Any]) -> None:
+    """Runs `action`, turning the errors of this project and of click into a message and an exit code.
+
+    Ctrl-C is left to the caller.
+    """
+    try:
+        action()
+    except AblationError as error:
+        click.echo(f"error: {visible(str(error))}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        said = io.StringIO()
+        error.show(said)
+        click.echo(visible(said.getvalue()), err=True, nl=False)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; Python must not complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        click.echo(f"error: {visible(str(error))}", err=True)
+        sys.exit(1)
+    except MemoryError:
+        click.echo("error: there is not enough memory. Free some, or raise the limit (ulimit -v).", err=True)
+        sys.exit(1)

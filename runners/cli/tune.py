@@ -1,0 +1,167 @@
+"""The verb that tunes: as many Optuna trials for each variant over its nuisance factors; the best go into a file."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from runners.cli.options import (
+    UNSYNCED,
+    all_option,
+    console,
+    dispatch_options,
+    examples,
+    find_studies,
+    make_request,
+    offline_option,
+    plugin_option,
+    preset_option,
+    recovery_options,
+    runs_option,
+    set_option,
+)
+from runners.launching import session
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ablations.planning.optimisation_plans import TuningPlan
+    from runners.launching.tuning_results import Tuned
+    from runners.state.nodes import StateStore
+
+DEFAULT_BUDGET = 12
+
+
+@click.command(
+    epilog=examples(
+        "tune temperature --budget 12",
+        "tune temperature kernels --preset small --budget 30 --workers 8",
+        "tune my_study.yaml --set train.epochs=4",
+    )
+)
+@click.argument("studies", nargs=-1)
+@click.option(
+    "--budget",
+    type=click.IntRange(1, 10_000),
+    default=DEFAULT_BUDGET,
+    show_default=True,
+    help="Trials for each variant, at most as many as there are distinct ones. A larger one later goes on from there.",
+)
+@all_option
+@preset_option
+@set_option
+@runs_option
+@plugin_option
+@dispatch_options
+@recovery_options
+@offline_option
+def tune(
+    studies: tuple[str, ...],
+    *,
+    budget: int,
+    all_studies: bool,
+    preset: str | None,
+    overrides: tuple[str, ...],
+    runs_dir: Path,
+    plugins: tuple[str, ...],
+    offline: bool,
+    **asked: Any,
+) -> None:
+    """Tune the nuisance factors of each variant, the same number of trials each, on the validation split.
+
+    What is found goes to a file per study in RUNS_DIR/tuning, and `run --tuned` trains with it.
+    """
+    from ablations.planning.optimisation_plans import make_tuning_plan
+    from runners.cli.plan import make_forecaster
+    from runners.console.tables import data_remarks
+    from runners.dispatch import prepare_workers
+    from runners.launching.tuning_results import track_tuned
+    from runners.state.files import check_writable
+    from runners.state.nodes import StateStore
+
+    how: dict[str, Any] = {"dispatch": session.take_dispatch(asked, runs_dir)}
+    prepare_workers(how["dispatch"])
+    how["recovery"] = session.take_recovery(asked)
+    loaded = session.load_plugins(plugins)
+    request = make_request(preset, overrides, None)
+    tuning = make_tuning_plan(find_studies(studies, all_studies, request), request, budget)
+    states, plan = StateStore(runs_dir / "state"), tuning.as_plan()
+    plan = replace(plan, done=states.done(plan.proposed))
+    console().print(overview(tuning, plan.done))
+    for remark in data_remarks(plan):
+        console().print(remark, markup=False, soft_wrap=True)
+    check_writable(runs_dir)
+    uri = session.tracking_uri(runs_dir)
+    how["forecaster"] = make_forecaster(runs_dir, how["dispatch"])
+    summary = session.launch(plan, plan, runs_dir, None if offline else uri, plugins=loaded, **how)
+    session.tell(summary, uri, verb="tune")
+    found = write_down(tuning, states, runs_dir)
+    if not offline and not summary.untracked:
+        track_tuned(session.make_tracker(plan, runs_dir, uri), found)
+    console().print(result_overview(found))
+    is_short = any(tuned.best is None or not tuned.spent.is_whole for tuned in found)
+    code = 1 if summary.failures or is_short else UNSYNCED if summary.untracked else 0
+    sys.exit(session.exit_code(summary) if summary.interrupted else code)
+
+
+def write_down(tuning: TuningPlan, states: StateStore, runs_dir: Path) -> list[Tuned]:
+    """Writes what has come of a tuning into a file per study, and says where the files are."""
+    from runners.launching.tuning_results import read_results, write_tuned
+    from runners.provenance import project_commit
+
+    found = read_results(tuning, states)
+    for path in write_tuned(tuning, found, session.tuning_folder(runs_dir), project_commit()):
+        console().print(f"tuned values: {path}", soft_wrap=True, markup=False)
+    return found
+
+
+def overview(tuning: TuningPlan, done: frozenset[str]) -> Table:
+    """Returns what is tuned for whom, over which ranges, and how many trials have ended."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=f"Tuning at preset {tuning.request.preset.name}", title_justify="left")
+    for heading in ("training", "variants", "factors"):
+        table.add_column(heading, overflow="fold")
+    table.add_column("trials done", justify="right")
+    for group in tuning.tunings:
+        nodes = list(group.nodes(tuning.budget))
+        ended = sum(node.fingerprint in done for node in nodes)
+        title = nodes[0].subject
+        ranges = "\n".join(f"{name}: {factor}" for name, factor in group.factors.items())
+        count = f"{ended} of {len(nodes)}"
+        if len(nodes) < tuning.budget:
+            count += ", all there are"
+        table.add_row(Text(title), Text(_serves(group.serves)), Text(ranges), count)
+    return table
+
+
+def result_overview(found: list[Tuned]) -> Table:
+    """Returns what was found for whom, and what it took."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from ablations import vocabulary as names
+    from runners.console.tables import shown
+
+    table = Table(title="Tuned", title_justify="left")
+    for heading in ("variants", "found"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("validation top-1", "complete", "stopped early", "diverged", "epochs"):
+        table.add_column(heading, justify="right")
+    for tuned in found:
+        best, spent = tuned.best, tuned.spent
+        values = best.values if best is not None else {}
+        words = "\n".join(f"{key} = {shown(value)}" for key, value in values.items()) or "nothing"
+        top1 = f"{best.metrics[names.TUNING_TOP1]:.2f} %" if best is not None else "–"
+        counts = (spent.complete, spent.pruned, spent.diverged, spent.epochs)
+        table.add_row(Text(_serves(tuned.tuning.serves)), Text(words), top1, *map(str, counts))
+    return table
+
+
+def _serves(serves: dict[str, list[str]]) -> str:
+    return "\n".join(f"{study}: {', '.join(keys)}" for study, keys in serves.items())

@@ -1,0 +1,125 @@
+"""The verb `gc`: removes from a runs folder what no table needs; without --yes it says what that would be."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ablations.errors import AblationError, UnknownNameError
+from ablations.invocation import suggested_command
+from runners.cli.options import console, examples, plugin_option, runs_option, set_option
+from runners.launching.session import find_plan, load_plugins, tracking_uri
+
+if TYPE_CHECKING:
+    from runners.state.launches import History
+    from runners.upkeep.garbage import Found, Garbage
+
+
+@click.command(epilog=examples("gc", "gc my_study.yaml --yes", "gc --forget old_study --results"))
+@click.argument("studies", nargs=-1)
+@click.option("--yes", is_flag=True, help="Remove it; without this, only say what would be removed.")
+@click.option("--results", is_flag=True, help="Also the results of what nothing needs, as they are in MLflow too.")
+@click.option(
+    "--forget", "forgotten", multiple=True, metavar="STUDY", help="A study that is given up, by its name. Repeatable."
+)
+@set_option
+@runs_option
+@plugin_option
+def gc(
+    studies: tuple[str, ...],
+    *,
+    yes: bool,
+    results: bool,
+    forgotten: tuple[str, ...],
+    overrides: tuple[str, ...],
+    runs_dir: Path,
+    plugins: tuple[str, ...],
+) -> None:
+    """Remove checkpoints and weights that no table needs, what was put aside, and torn files.
+
+    Needed is what the registered studies need at each preset, what the last launch of each study at each scale was
+    asked for, and STUDIES, with --set, at each preset. What is being run is left alone.
+    """
+    from ablations.files.yaml_source import parse_override
+    from runners.state.launches import History
+    from runners.upkeep.damages import damages_of
+    from runners.upkeep.garbage import find_garbage, needed_nodes, remove
+
+    if not runs_dir.is_dir():
+        raise AblationError(f"there is no folder {runs_dir}. Name another one with --runs-dir.")
+    load_plugins(plugins)
+    history = History(runs_dir)
+    _check_forgotten(forgotten, history)
+    # Between the look and the removal no launch may begin that needs what is removed.
+    with history.exclusively() if yes else nullcontext():
+        needed = needed_nodes(history, studies, dict(map(parse_override, overrides)), frozenset(forgotten))
+        found = find_garbage(
+            runs_dir, needed | _last_asked(runs_dir, forgotten), tracking_uri(runs_dir), results=results
+        )
+        freed, problems = remove(found.garbage) if yes else (0, [])
+    _tell([*_told(found, dry=not yes), *damages_of(runs_dir)])
+    if yes:
+        _tell([*problems, f"Removed {_megabytes(freed)}."])
+    else:
+        _tell(
+            [f"Nothing was removed. To remove it: {suggested_command('gc', yes=True)}"]
+            if found.garbage
+            else ["There is nothing to remove."]
+        )
+    sys.exit(1 if problems else 0)
+
+
+def _check_forgotten(forgotten: Sequence[str], history: History) -> None:
+    known = list(dict.fromkeys(study for _, asked in history.plans() for study in asked.studies))
+    for name in forgotten:
+        if name not in known:
+            raise UnknownNameError("study that was run here", name, known)
+
+
+def _last_asked(runs_dir: Path, forgotten: Iterable[str]) -> set[str]:
+    """Returns what the last run needs as its studies are now, for folders from before launches were written down."""
+    from runners.launching.rerun import as_last_time, last_run
+
+    asked: dict[str, Any] = {"preset": None, "overrides": (), "seeds": None, "canary": False, "all_studies": False}
+    # Its files may be gone, or its studies broken.
+    with suppress(AblationError):
+        studies, _, asked = as_last_time((), (), asked, last_run(runs_dir))
+        plan = find_plan(studies, runs_dir, **asked)
+        cells = [cell for cell in (*plan.cells, *plan.canaries) if cell.study not in forgotten]
+        trials = {plan.evaluations[c.fingerprint].trial.fingerprint for c in cells if c.fingerprint in plan.evaluations}
+        return trials | {cell.fingerprint for cell in cells}
+    return set()
+
+
+def _told(found: Found, *, dry: bool) -> list[str]:
+    from runners.upkeep.garbage import REASONS
+
+    lines = []
+    for reason, words in REASONS.items():
+        of_reason = [item for item in found.garbage if item.reason == reason]
+        if of_reason:
+            lines.append(f"{words}: {len(of_reason)}, {_megabytes(sum(item.size for item in of_reason))}")
+            lines += map(_line, of_reason) if dry else ()
+    if found.running:
+        lines.append(f"left alone as it is being run: {len(found.running)} nodes")
+    if found.untracked:
+        lines.append(f"left alone as the tracking store has not got it yet: {len(found.untracked)} nodes")
+    return lines
+
+
+def _line(item: Garbage) -> str:
+    return f"  {_megabytes(item.size):>10}  {item.path}  {item.title}"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
+
+
+def _tell(lines: Iterable[str]) -> None:
+    for line in lines:
+        console().print(line, markup=False, soft_wrap=True)

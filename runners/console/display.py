@@ -1,0 +1,125 @@
+"""Shows a launch: one live display on a terminal, plain lines in a log file or CI."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from runners.console.progress import Progress, Running
+
+_PLAIN_SECONDS = 30.0
+
+
+def make_display(console: Console) -> LiveDisplay | PlainDisplay:
+    """Returns the display that suits where the output goes."""
+    return LiveDisplay(console) if console.is_terminal else PlainDisplay(console)
+
+
+class LiveDisplay:
+    """Redraws overall progress, time left and a line per running trial."""
+
+    def __init__(self, console: Console) -> None:
+        self._live = Live(Text("starting workers"), console=console, refresh_per_second=4, transient=True)
+
+    def update(self, progress: Progress) -> None:
+        """Redraws."""
+        self._live.update(render(progress))
+
+    def note(self, message: str) -> None:
+        """Prints a line above the display."""
+        self._live.console.print(escape(message), highlight=False, soft_wrap=True)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+
+class PlainDisplay:
+    """Prints a line when something ends, and the overall progress now and then."""
+
+    def __init__(self, console: Console) -> None:
+        self._console, self._last = console, time.monotonic()
+
+    def update(self, progress: Progress) -> None:
+        """Prints the overall progress if some time has passed since the last time."""
+        if time.monotonic() - self._last < _PLAIN_SECONDS:
+            return
+        self._last = time.monotonic()
+        self._print(headline(progress))
+        for running in progress.running:
+            if running.is_trial:
+                self._print("  " + "  ".join(cells(running)))
+
+    def note(self, message: str) -> None:
+        """Prints a line."""
+        self._print(message)
+
+    def _print(self, text: str) -> None:
+        self._console.print(escape(text), highlight=False, soft_wrap=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+
+def headline(progress: Progress) -> str:
+    """Returns overall progress and time left in one line."""
+    left = progress.seconds_left
+    words = [f"{progress.finished} of {progress.total} done", f"{progress.share:.0%}"]
+    if progress.failed:
+        words.append(f"{progress.failed} failed")
+    if progress.put_off:
+        words.append(f"{progress.put_off} to be tried again")
+    if progress.elsewhere:
+        words.append(f"{progress.elsewhere} run by other launches")
+    words.append(f"{clock(progress.seconds)} passed")
+    words.append(f"about {clock(left)} left" if left is not None else "time left not known yet")
+    return " · ".join(words)
+
+
+def cells(running: Running) -> tuple[str, str, str, str, str]:
+    """Returns a running node's title, epoch, loss, validation accuracy and speed."""
+    at = running.progress
+    if not running.is_trial or "epoch" not in at:
+        return (running.title, "evaluating" if not running.is_trial else "starting", "", "", "")
+    val_top1 = at.get("val_top1")
+    return (
+        running.title,
+        f"epoch {at['epoch']:.0f}/{at['epochs']:.0f}",
+        f"loss {at['loss']:.3f}",
+        f"val {val_top1:.1f} %" if val_top1 is not None else "",
+        f"{at['images_per_second']:.0f} images/s",
+    )
+
+
+def clock(seconds: float) -> str:
+    """Returns a duration as `1:02:03` or `2:03`."""
+    hours, rest = divmod(round(seconds), 3600)
+    minutes, seconds_left = divmod(rest, 60)
+    return f"{hours}:{minutes:02}:{seconds_left:02}" if hours else f"{minutes}:{seconds_left:02}"
+
+
+def render(progress: Progress) -> RenderableType:
+    """Returns the live display."""
+    lines = Table.grid(padding=(0, 2))
+    for running in progress.running:
+        lines.add_row(*(Text(cell) for cell in cells(running)))
+    bar = ProgressBar(total=1.0, completed=progress.share, width=60)
+    return Group(Text(headline(progress)), bar, lines)

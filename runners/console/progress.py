@@ -1,0 +1,102 @@
+"""What a launch shows while it goes on, and what it says at its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from runners.estimates.estimate import Record
+
+
+@dataclass(frozen=True)
+class Running:
+    """A node under way, for a display."""
+
+    title: str
+    progress: dict[str, float]
+    is_trial: bool
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A node that could not be measured, why, and where the details are.
+
+    Attributes:
+        title: The node's.
+        reason: Of the last attempt.
+        log_file: Where each attempt left its traceback.
+        attempts: How many there were in this launch; 0 if an earlier one is the reason not to try.
+    """
+
+    title: str
+    reason: str
+    log_file: Path
+    attempts: int = 1
+
+
+@dataclass
+class Progress:
+    """What a display shows.
+
+    Attributes:
+        total: Nodes to be run.
+        finished: Nodes measured in this launch.
+        failed: Nodes that ended badly.
+        blocked: Evaluations whose training failed.
+        elsewhere: Nodes under way in other launches.
+        put_off: Nodes that wait for their next attempt.
+        running: Nodes under way.
+        share: Share of the work that is done, 0 to 1.
+        seconds: Time since the start.
+    """
+
+    total: int
+    finished: int = 0
+    failed: int = 0
+    blocked: int = 0
+    elsewhere: int = 0
+    put_off: int = 0
+    running: list[Running] = field(default_factory=list)
+    share: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Time left at the pace so far, or `None` while nothing can be said."""
+        return self.seconds * (1 - self.share) / self.share if self.share > 0.01 else None
+
+
+class Display(Protocol):
+    """Shows the progress of a launch."""
+
+    def update(self, progress: Progress) -> None:
+        """Shows how far it is."""
+
+    def note(self, message: str) -> None:
+        """Shows that something has happened."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a launch ended.
+
+    Attributes:
+        finished: Nodes measured, by this launch or by others meanwhile.
+        failures: Nodes that could not be.
+        blocked: Evaluations left out because their training failed.
+        interrupted: Whether the user ended it.
+        seconds: How long it took.
+        untracked: Why something could not be written to the tracking store, or `None`.
+        stopped: Nodes left out because another one failed.
+        record: What was estimated and what it took, if there was something to do.
+    """
+
+    finished: int
+    failures: tuple[Failure, ...]
+    blocked: int
+    interrupted: bool
+    seconds: float
+    untracked: str | None
+    stopped: int = 0
+    record: Record | None = None

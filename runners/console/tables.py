@@ -1,0 +1,185 @@
+"""Tables for the terminal: what studies there are, and what a plan would do. Imports neither torch nor mlflow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ablations.planning.lint import Lint
+from ablations.planning.plan import Plan, Request, make_plan
+from ablations.registry import available_studies, get_study
+from ablations.spec.names import BUILT_IN_NETWORKS, NETWORKS, static_convolutions
+from ablations.spec.parts import BLOCKS, ModelSpec
+
+_MOST_ALIKE = 3
+"""Lints of one kind in one study that are shown."""
+
+
+def study_overview(request: Request) -> RenderableType:
+    """Returns a table of all studies: question, variants, trainings needed alone, published table."""
+    table = Table(title=f"Studies (trainings at preset {request.preset.name}, before sharing)", title_justify="left")
+    for heading in ("study", "question", "published table"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("variants", "trainings", "evaluations"):
+        table.add_column(heading, justify="right")
+    base = request.base()
+    studies = [get_study(name, base) for name in available_studies()]
+    for study in studies:
+        alone = make_plan([study], request)
+        rows = {(cell.network, cell.variant) for cell in alone.cells}
+        counts = (len(rows), len(alone.trials), len(alone.evaluations) + len(alone.costs))
+        words = (study.name, study.question, study.published or "–")
+        table.add_row(*map(Text, words), *map(str, counts))
+    together = make_plan(studies, request)
+    return Group(table, Text(f"All together: {_sharing(together)}"))
+
+
+def plan_overview(plan: Plan) -> RenderableType:
+    """Returns what a plan needs, shares and has."""
+    table = Table(title=f"Plan at preset {plan.request.preset.name}", title_justify="left")
+    table.add_column("study", overflow="fold")
+    for heading in ("rows", "seeds", "trainings", "done", "evaluations", "done"):
+        table.add_column(heading, justify="right")
+    for study in plan.studies:
+        table.add_row(Text(study.name), *map(str, _counts(plan, study.name)))
+    todo = f"To do: {len(plan.missing_trials)} trainings, {len(plan.missing_evaluations)} evaluations" + (
+        f", {len(plan.missing_costs)} networks to count and time." if plan.missing_costs else "."
+    )
+    canary = [Text(_canary(plan))] if plan.canaries else []
+    tuned = [_tuned(plan)] if plan.tuned else []
+    remarks = map(Text, [*data_remarks(plan), *static_remarks(plan)])
+    return Group(table, Text(_sharing(plan)), *remarks, *canary, *tuned, Text(todo))
+
+
+def data_remarks(plan: Plan) -> tuple[str, ...]:
+    """Returns what is to be known of the files of the data sets, a sentence each."""
+    remarks: dict[str, None] = {}
+    for facts in plan.data_facts:
+        if facts.left_out:
+            used = facts.train_images + facts.validation_images + facts.test_images
+            remarks[f"Data: {facts.title}, {used:,} image files are used; {facts.left_out}."] = None
+    return tuple(remarks)
+
+
+def static_remarks(plan: Plan) -> tuple[str, ...]:
+    """Return what dynamic variants of the project's own networks leave static, a sentence each.
+
+    Of other networks it is known once they are built: `runners.estimates.calibration.describe_conversion`.
+    """
+    by_rule: dict[str, dict[str, None]] = {}
+    chosen: dict[ModelSpec, None] = {}
+    for node in plan.network_nodes:
+        model = node.spec.model
+        if model.layer == "static" or model.name not in BUILT_IN_NETWORKS:
+            continue
+        if model.where == BLOCKS:
+            counts = static_convolutions(model.name, model.depth, model.squeeze_excitation)
+            prefix = "SE-" if model.squeeze_excitation else ""
+            by_rule.setdefault(_listed(counts), {})[prefix + NETWORKS[model.name].title] = None
+        else:
+            chosen[model] = None
+    remarks = []
+    if by_rule:
+        parts = [f"{layers} of {_joined(list(titles))}" for layers, titles in by_rule.items()]
+        remarks.append(f"Static by the paper's rule: {'; '.join(parts)}; classifiers.")
+    if chosen:
+        count = f"{len(chosen)} networks" if len(chosen) > 1 else "1 network"
+        remarks.append(f"Static because its model.where does not mean them: the other convolutions of {count}.")
+    return tuple(remarks)
+
+
+_ROLE_WORDS = {
+    "stem": "the stem",
+    "head": "the last 1x1 convolution",
+    "squeeze_excitation": "{} convolutions of squeeze-and-excitation gates",
+}
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return _joined([_ROLE_WORDS[role].format(count) for role, count in counts.items()])
+
+
+def _joined(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
+def _tuned(plan: Plan) -> Table:
+    table = Table(title="Tuned settings", title_justify="left")
+    for heading in ("study", "variant", "setting"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("was", "tuned to", "trials"):
+        table.add_column(heading, justify="right")
+    for (study, key), entry in plan.tuned.items():
+        for setting, value in entry.values.items():
+            words = (study, key, setting, shown(entry.base.get(setting)), shown(value), str(entry.spent.trials))
+            table.add_row(*map(Text, words))
+    return table
+
+
+def shown(value: Any) -> str:
+    """Returns a value in as many digits as tell it apart."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def lint_overview(lints: Sequence[Lint], *, with_allowed: bool) -> RenderableType:
+    """Returns the lints that nothing allows, a line each, and with `with_allowed` the others with their reasons."""
+    warnings = [lint for lint in lints if not lint.is_allowed]
+    lines = [*_warnings(warnings), *(_allowed(lints) if with_allowed else ())]
+    if warnings:
+        lines.append("docs/lint.md says what each is about, and how a study allows one that is meant.")
+    return Group(*(Text(line) for line in lines))
+
+
+def _warnings(lints: Iterable[Lint]) -> Iterator[str]:
+    alike: dict[tuple[str, str], list[Lint]] = {}
+    for lint in lints:
+        alike.setdefault((lint.study, lint.code), []).append(lint)
+    for (study, code), found in alike.items():
+        yield from (f"lint {code} in {study}: {lint.message}" for lint in found[:_MOST_ALIKE])
+        if len(found) > _MOST_ALIKE:
+            yield f"lint {code} in {study}: … and {len(found) - _MOST_ALIKE} more"
+
+
+def _allowed(lints: Iterable[Lint]) -> Iterator[str]:
+    alike: dict[tuple[str, str], dict[str, None]] = {}
+    for lint in lints:
+        if lint.is_allowed:
+            alike.setdefault((lint.code, lint.reason), {})[lint.study] = None
+    for (code, reason), studies in alike.items():
+        yield f"Lint {code} is allowed in {', '.join(studies)}: {reason}."
+
+
+def _counts(plan: Plan, study: str) -> tuple[int, int, int, int, int, int]:
+    cells = plan.cells_of(study)
+    nodes = {cell.fingerprint for cell in cells}
+    evaluations = nodes & plan.evaluations.keys()
+    trials = (nodes & plan.trials.keys()) | {plan.evaluations[key].trial.fingerprint for key in evaluations}
+    evaluations = evaluations | (nodes & plan.costs.keys())
+    return (
+        len({(cell.network, cell.variant) for cell in cells}),
+        len({cell.seed for cell in cells}),
+        len(trials),
+        len(trials & plan.done),
+        len(evaluations),
+        len(evaluations & plan.done),
+    )
+
+
+def _canary(plan: Plan) -> str:
+    own = {cell.fingerprint for cell in plan.canaries}
+    trials = own & plan.trials.keys() | {plan.evaluations[key].trial.fingerprint for key in own - plan.trials.keys()}
+    seeds = sorted({cell.seed for cell in plan.canaries})
+    which = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
+    count = f"{len(trials)} trainings are canaries" if len(trials) > 1 else "1 training is a canary"
+    return f"Of these, {count}: the reference of a study again, under {which}."
+
+
+def _sharing(plan: Plan) -> str:
+    return (
+        f"{len(plan.trials)} trainings and {len(plan.evaluations)} evaluations; one training per table row and seed "
+        f"would be {plan.trainings_without_sharing}."
+    )

@@ -1,0 +1,38 @@
+"""What mixes the images of a training batch: mixup and CutMix, through torchvision's transforms v2.
+
+Sources: Zhang and others, 2017, arXiv:1710.09412; Yun and others, 2019, arXiv:1905.04899. Legend: B images in a batch,
+C channels, H height, W width, L classes.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torchvision.transforms import v2
+
+from ablations.spec.parts import DataSpec
+
+
+def mix(images: Tensor, labels: Tensor, data: DataSpec, num_classes: int) -> tuple[Tensor, Tensor]:
+    """Mixes each image with its neighbour as the spec says, drawing from torch's global generator.
+
+    Where both kinds are asked for, each batch gets one of them, with equal chances.
+
+    Args:
+        images: (B, C, H, W).
+        labels: (B,) classes.
+        data: What to mix.
+        num_classes: L.
+
+    Returns:
+        Images (B, C, H, W) and targets (B, L) that sum to one; or what was given, where nothing is to be mixed.
+    """
+    kinds: list[v2.Transform] = []
+    if data.mixup:
+        kinds.append(v2.MixUp(alpha=data.mixup, num_classes=num_classes))
+    if data.cutmix:
+        kinds.append(v2.CutMix(alpha=data.cutmix, num_classes=num_classes))
+    if not kinds:
+        return images, labels
+    chosen = kinds[0] if len(kinds) == 1 else v2.RandomChoice(kinds)
+    mixed: tuple[Tensor, Tensor] = chosen(images, labels)
+    return mixed

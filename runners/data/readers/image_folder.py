@@ -1,0 +1,220 @@
+"""Batches from folders of image files, for sets too large for memory.
+
+The same contract as `MemorySource`: order and augmentation are functions of (seed, epoch, image) alone, so the number
+of worker processes changes nothing. Images are decoded and cropped in workers and stay uint8 until they are on the
+device. Which files there are and what they hold is read by `ablations.datasets.folder_contents`. Legend: B images in a
+batch.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+from ablations.datasets.facts import DatasetFacts
+from ablations.datasets.folder_contents import FolderContent, read_folder
+from ablations.datasets.folders import FileList, Listing, check_validation_share, list_train_val, printable
+from ablations.datasets.pictures import PictureError, open_picture
+from ablations.errors import DatasetError, SpecError
+from runners.data.batches import (
+    Batch,
+    Transfer,
+    evaluation_order,
+    evaluation_slices,
+    step_range,
+    steps_per_epoch,
+    training_order,
+)
+from runners.data.hashing import Int64Array, balanced_choice
+from runners.data.sources import BatchSettings, SplitSizes
+from runners.data.splits import Normalization, SplitName, check_digest
+from runners.data.transforms import apply, evaluation_transform, file_transform
+from runners.seeding import derive_key
+
+# Statistics of ImageNet's training images, as torchvision's reference training uses them.
+IMAGENET_NORMALIZATION = Normalization(torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225]))
+_RESIZE_RATIO = 256 / 224
+
+_Sample = tuple[Tensor, int] | str
+
+
+class FolderSource:
+    """Batches from image files: augmented for training, resize and centre crop for evaluation.
+
+    Args:
+        facts: Facts of the set; `image_size` is the size after cropping, `validation_images` how many are split off.
+        root: Folder that holds the files.
+        settings: How batches are made; `crop_padding` must be 0, `workers` processes decode.
+        sizes: How many images of each split to use.
+        normalization: Per-channel statistics to remove.
+        content: The files, read; or None for `train/<class>/*` and `val/<class>/*` below `root`.
+        resize_ratio: The shorter side before the centre crop, relative to the size after it.
+
+    Raises:
+        DatasetError: A folder is missing, empty or has other classes than it should.
+        SpecError: Sizes, batch size or augmentation do not fit.
+    """
+
+    def __init__(
+        self,
+        facts: DatasetFacts,
+        root: Path,
+        settings: BatchSettings,
+        *,
+        sizes: SplitSizes | None = None,
+        normalization: Normalization = IMAGENET_NORMALIZATION,
+        content: FolderContent | None = None,
+        resize_ratio: float = _RESIZE_RATIO,
+    ) -> None:
+        if settings.augmentation.crop_padding:
+            raise SpecError(
+                f"data set {facts.name!r} is read from files, which are not padded; crop padding must be 0, found "
+                f"{settings.augmentation.crop_padding}"
+            )
+        content = content or read_folder(facts.name, list_train_val(root, facts.name, facts.num_classes))
+        listing = content.listing
+        train, validation = split_off_validation(listing, facts)
+        sizes = sizes or SplitSizes()
+        self._files: dict[SplitName, FileList] = {
+            "train": _limited(train, sizes.train, sizes.seed),
+            "validation": _limited(validation, sizes.validation, sizes.seed),
+            "test": _limited(listing.test, sizes.test, sizes.seed),
+        }
+        self._facts, self._settings, self._normalization = facts, settings, normalization
+        self._resize_ratio = resize_ratio
+        self._digest = content.digest
+        check_digest(facts, self._digest)
+        self._steps = steps_per_epoch(self.num_images("train"), settings.batch_size)
+
+    @property
+    def facts(self) -> DatasetFacts:
+        """What is registered of the data set."""
+        return self._facts
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of every file's relative path, content and class."""
+        return self._digest
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The class folders' names, sorted."""
+        return self._files["train"].class_names
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of full training batches."""
+        return self._steps
+
+    def num_images(self, split: SplitName) -> int:
+        """Returns how many images of a split are in use."""
+        return len(self._files[split].paths)
+
+    def training(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
+        """Yields an epoch's full batches from `start_step` on, each a function of (seed, epoch, step) alone.
+
+        Raises:
+            DatasetError: A file cannot be decoded.
+            ValueError: `start_step` is not between 0 and `steps_per_epoch`.
+        """
+        seed, size = self._settings.seed, self._settings.batch_size
+        steps = step_range(start_step, self._steps)
+        order = training_order(self.num_images("train"), seed, epoch)
+        batches = [order[step * size : (step + 1) * size] for step in steps]
+        transform = file_transform(self._settings.augmentation, self._facts.image_size, self._resize_ratio)
+        images = _ImageFiles(self._files["train"], transform)
+        images.key = derive_key("augmentation", seed, epoch)
+        return self._load(images, batches)
+
+    def evaluation(self, split: SplitName) -> Iterator[Batch]:
+        """Yields every image of a split once, see `evaluation_batches` for order and sizes.
+
+        Raises:
+            DatasetError: A file cannot be decoded.
+        """
+        order = self.evaluation_order(split)
+        batches = [order[part] for part in evaluation_slices(len(order), self._settings.evaluation_batch_size)]
+        transform = evaluation_transform(self._facts.image_size, self._resize_ratio)
+        return self._load(_ImageFiles(self._files[split], transform), batches)
+
+    def evaluation_order(self, split: SplitName) -> Int64Array:
+        """Returns the place in the split of each image of `evaluation`, see `batches.evaluation_order`."""
+        return evaluation_order(self.num_images(split))
+
+    def _load(self, images: _ImageFiles, batches: Sequence[Int64Array]) -> Iterator[Batch]:
+        settings = self._settings
+        transfer = Transfer(self._normalization, settings.device, settings.memory_format)
+        loader: DataLoader[_Sample] = DataLoader(
+            images,
+            batch_sampler=[batch.tolist() for batch in batches],
+            num_workers=settings.workers,
+            # A dispatcher's worker would spawn its own, each importing torch anew, for every pass over the images.
+            multiprocessing_context="fork" if settings.workers and sys.platform == "linux" else None,
+            collate_fn=_collate,
+            generator=torch.Generator().manual_seed(0),  # else the loader draws from the global one
+        )
+        for loaded in loader:
+            if isinstance(loaded, str):
+                raise DatasetError(loaded)
+            yield transfer(*loaded)
+
+
+class _ImageFiles(Dataset[_Sample]):
+    """Decodes and transforms one file; a file that cannot be decoded gives the message instead of an image.
+
+    An exception that crosses from a worker would arrive with the worker's traceback in its text.
+    """
+
+    def __init__(self, files: FileList, transform: v2.Transform) -> None:
+        self.files, self.transform, self.key = files, transform, derive_key("evaluation")
+
+    def __getitem__(self, index: int) -> _Sample:
+        path = self.files.root / self.files.paths[index]
+        try:
+            image = open_picture(path)
+        except PictureError as error:
+            return f"{printable(str(path))} {error}. Remove the file or fetch it again."
+        return apply(self.transform, image, derive_key(self.key, index)), int(self.files.labels[index])
+
+
+def split_off_validation(listing: Listing, facts: DatasetFacts) -> tuple[FileList, FileList]:
+    """Returns (train, validation): the folders' own, or `facts.validation_images` class-balanced training files less.
+
+    The choice depends on the listing alone, so that it is the same on every machine that has the same files.
+
+    Raises:
+        DatasetError: No file would be left to train on.
+    """
+    pool, count = listing.train, facts.validation_images
+    if listing.validation is not None:
+        return pool, listing.validation
+    check_validation_share(pool, count)
+    key = derive_key("image folder validation split", 1)
+    held = balanced_choice(np.asarray(pool.labels), count, key, len(pool.class_names))
+    return pool.take(np.setdiff1d(np.arange(len(pool)), held).tolist()), pool.take(held.tolist())
+
+
+def _collate(samples: list[_Sample]) -> tuple[Tensor, Tensor] | str:
+    images, labels = [], []
+    for sample in samples:
+        if isinstance(sample, str):
+            return sample
+        images.append(sample[0])
+        labels.append(sample[1])
+    return torch.stack(images), torch.tensor(labels, dtype=torch.int64)
+
+
+def _limited(files: FileList, count: int | None, seed: int) -> FileList:
+    if count is None or count == len(files.paths):
+        return files
+    if not 1 <= count <= len(files.paths):
+        raise SpecError(f"cannot take {count} images from a split of {len(files.paths)}")
+    key = derive_key("subset", seed)
+    return files.take(balanced_choice(np.asarray(files.labels), count, key, len(files.class_names)).tolist())

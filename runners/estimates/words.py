@@ -1,0 +1,95 @@
+"""Words for how long something takes and what it needs: `12 min (9 to 16 min)`. Numbers come from `estimates`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ablations.invocation import suggested_command
+from runners.estimates.estimate import Estimate, Range
+
+_MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
+_NAMED = 3
+_MUCH = 0.9
+"""Share of a machine's memory beyond which workers are warned of."""
+
+
+def duration(seconds: float) -> str:
+    """Returns a length of time with about two digits: `0.4 s`, `45 s`, `12 min`, `3 h 20 min`, `9 days`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    if seconds < 99.5 * _MINUTE:
+        return f"{seconds / _MINUTE:.0f} min"
+    if seconds < 9.92 * _HOUR:
+        hours, minutes = divmod(round(seconds / _MINUTE / 10) * 10, 60)
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    return f"{seconds / _HOUR:.0f} h" if seconds < 3 * _DAY else f"{seconds / _DAY:.0f} days"
+
+
+def range_words(seconds: Range) -> str:
+    """Returns a range as `12 min (9 min to 16 min)`."""
+    return f"{duration(seconds.likely)} ({duration(seconds.low)} to {duration(seconds.high)})"
+
+
+def size(count: int) -> str:
+    """Returns a number of bytes as `350 MB` or `1.2 GB`."""
+    if count < 999_500:
+        return f"{count / 1e3:.0f} kB"
+    return f"{count / 1e6:.0f} MB" if count < 999_500_000 else f"{count / 1e9:.1f} GB"
+
+
+def estimate_lines(estimate: Estimate, memory: int | None, free: int | None) -> Iterator[str]:
+    """Yields what a plan takes, a line each: time, what sharing saves, memory and disk, with a warning if it lacks.
+
+    Args:
+        estimate: The estimate.
+        memory: Bytes of main memory there are, if that is known.
+        free: Bytes of disk that are free, if that is known.
+    """
+    yield from _time_lines(estimate)
+    if estimate.wall is None:
+        return
+    if estimate.unshared > 1.005 * estimate.shared:
+        yield (
+            f"Sharing: {duration(estimate.shared)} of computing for the whole plan, where one training per table row "
+            f"and seed would take {duration(estimate.unshared)}."
+        )
+    if estimate.wall.likely:
+        yield _needs(estimate, memory, free)
+        yield from _warnings(estimate, memory, free)
+
+
+def _time_lines(estimate: Estimate) -> Iterator[str]:
+    workers = f"{estimate.workers} worker{'s' if estimate.workers > 1 else ''}"
+    if estimate.wall is not None and estimate.wall.likely:
+        parts = (("trainings", estimate.trainings), ("evaluations", estimate.evaluations), ("counts", estimate.counts))
+        shares = ", ".join(f"{name} {duration(seconds)}" for name, seconds in parts if seconds)
+        at_least = "" if estimate.is_complete else "at least "
+        yield f"Time: {at_least}{range_words(estimate.wall)} with {workers}; of computing, {shares}."
+    if not estimate.is_complete:
+        titles = list(dict.fromkeys(estimate.unknown.values()))
+        more = f" and {len(titles) - _NAMED} more" if len(titles) > _NAMED else ""
+        yield (
+            f"Time: it cannot be told yet{' for the rest' if estimate.wall else ''}: {len(estimate.unknown)} networks "
+            f"have not been timed on this machine with this data and batch size ({'; '.join(titles[:_NAMED])}{more}). "
+            "What has been trained here is known. To time a few steps of each: "
+            f"{suggested_command('plan', calibrate=True)}"
+        )
+
+
+def _needs(estimate: Estimate, memory: int | None, free: int | None) -> str:
+    words = [f"memory up to {size(estimate.memory)}" + (f" of {size(memory)}" if memory else "")]
+    if estimate.gpu_memory:
+        words.append(f"of a GPU up to {size(estimate.gpu_memory)} per worker")
+    words.append(f"disk about {size(estimate.disk)}" + (f" of {size(free)} free" if free is not None else ""))
+    return f"Needs: {', '.join(words)}."
+
+
+def _warnings(estimate: Estimate, memory: int | None, free: int | None) -> Iterator[str]:
+    if memory and estimate.memory > _MUCH * memory:
+        fitting = max(1, int(estimate.workers * _MUCH * memory / estimate.memory))
+        advice = f"Take --workers {fitting}" if fitting < estimate.workers else "Lower train.micro_batch"
+        yield f"Warning: the workers may need {size(estimate.memory)} of {size(memory)} of memory. {advice}."
+    if free is not None and estimate.disk > free:
+        yield f"Warning: about {size(estimate.disk)} will be written, and {size(free)} are free."

@@ -1,0 +1,161 @@
+"""What this machine is and has, as far as that tells how long something takes. No torch: `plan` asks here."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import socket
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ablations.spec.fingerprint import digest
+from ablations.spec.parts import SPEC_VERSION
+from ablations.vocabulary import slug
+from runners.dispatch.settings import cores
+
+_CPU_FILE = Path("/proc/cpuinfo")
+_MEMORY_FILE = Path("/proc/meminfo")
+_LIMIT_FILES = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+_GPU_FOLDER = Path("/proc/driver/nvidia/gpus")
+_GPU_SECONDS = 3.0
+_DYCONV = Path(__file__).resolve().parent.parent / "dyconv" / "kernels"
+_DIGITS = 8
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine and the version of this project on it: what times can be carried over to.
+
+    Attributes:
+        host: Its name.
+        cpu: Model of its processor.
+        cores: How many of them may be used.
+        gpus: Models of its GPUs.
+        version: Of this project, its computations and their compiled kernels.
+    """
+
+    host: str
+    cpu: str
+    cores: int
+    gpus: tuple[str, ...]
+    version: str
+
+    @classmethod
+    def here(cls) -> Machine:
+        """Returns this machine."""
+        return cls(socket.gethostname(), _cpu(), cores(), _gpus(), _version())
+
+    @property
+    def hardware(self) -> tuple[Any, ...]:
+        """What another machine has to share for times to be carried over."""
+        return (self.cpu, self.cores, self.gpus, self.version)
+
+    @property
+    def name(self) -> str:
+        """A name that is safe in a path and that no other machine has."""
+        told = [self.host, self.cpu, self.cores, list(self.gpus)]
+        return f"{slug(self.host)}-{digest(told)[:_DIGITS]}"
+
+
+def memory_bytes() -> int | None:
+    """Returns the main memory of this machine, or what of it this container may use; `None` if that is not known."""
+    total = _first_number(_MEMORY_FILE, "MemTotal:")
+    found = [total * 1024] if total is not None else []
+    for path in _LIMIT_FILES:
+        text = _read(path).strip()
+        found += [int(text)] if text.isdecimal() else []
+    return min(found) if found else _memory_by_psutil()
+
+
+def _memory_by_psutil() -> int | None:
+    try:
+        import psutil
+    except ImportError:
+        return None
+    return int(psutil.virtual_memory().total)
+
+
+def peak_memory_bytes() -> int:
+    """Returns the most memory that this process has taken since `forget_peak_memory`, or since its start."""
+    peak = _first_number(Path("/proc/self/status"), "VmHWM:")
+    if peak is not None:
+        return peak * 1024
+    import resource
+
+    # macOS says bytes where others say kilobytes.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if platform.system() == "Darwin" else peak * 1024
+
+
+def forget_peak_memory() -> None:
+    """Makes `peak_memory_bytes` begin anew, where the system can."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return
+
+
+def free_bytes(folder: Path) -> int | None:
+    """Returns how much is free where a folder is or will be."""
+    for place in (folder.absolute(), *folder.absolute().parents):
+        if place.is_dir():
+            return shutil.disk_usage(place).free
+    return None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _first_number(path: Path, label: str) -> int | None:
+    for line in _read(path).splitlines():
+        if line.startswith(label):
+            return int(line.removeprefix(label).split()[0])
+    return None
+
+
+def _cpu() -> str:
+    for line in _read(_CPU_FILE).splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == "model name":
+            return value.strip()
+    return platform.processor() or platform.machine()
+
+
+@cache
+def _gpus() -> tuple[str, ...]:
+    if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+        return ()
+    lines = [line for path in sorted(_GPU_FOLDER.glob("*/information")) for line in _read(path).splitlines()]
+    models = tuple(line.partition(":")[2].strip() for line in lines if line.startswith("Model:"))
+    return models or _gpus_by_tool()
+
+
+def _gpus_by_tool() -> tuple[str, ...]:
+    """Asks NVIDIA's tool, where there is one: in some containers the driver's folder is not to be seen."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return ()
+    command = [tool, "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_GPU_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    return tuple(line.strip() for line in done.stdout.splitlines() if line.strip())
+
+
+def _version() -> str:
+    try:
+        project = metadata.version("dyconv-ablations")
+    except metadata.PackageNotFoundError:
+        project = "unknown"
+    kernels = "compiled" if any(_DYCONV.glob("_native.*.*")) else "torch"
+    return f"{project}/{SPEC_VERSION}/{kernels}"

@@ -1,0 +1,490 @@
+"""Carries out a plan: hands nodes to a dispatcher as they become ready, follows them, and says how each ended.
+
+One failing node never stops the others, unless that is asked for. Nothing here is lost by a kill: results are in the
+state folders, and MLflow follows them. A node that another launch runs is waited for, and taken over if that one dies.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ablations import vocabulary as names
+from ablations.errors import DispatchError, OutputError, RunsFolderError
+from ablations.planning.nodes import ProposedNode, is_training
+from ablations.planning.plan import EvaluationNode, Node, Plan
+from runners.console.progress import Display, Failure, Progress, Running, Summary
+from runners.dispatch import Completion, Dispatcher
+from runners.launching.queue import Agenda
+from runners.own_code import ROOT, code_digest
+from runners.state import attempts as leases
+from runners.state.attempts import LEASE_SECONDS, Attempt, Watch
+from runners.state.failures import FailurePolicy, cause_of, patiently
+from runners.state.files import check_writable
+from runners.state.nodes import NodeState, StateStore
+from runners.sync.follower import Follower
+from runners.sync.grants import Grants
+from runners.upkeep.damages import set_node_aside
+from runners.workers.memory import choose_micro_batch
+from runners.workers.task import Task
+
+_POLL_SECONDS = 0.5
+_PAUSE_SECONDS = 0.2
+"""Between two looks while nothing of this launch runs."""
+_CLAIM_SECONDS = 0.05
+"""The same while an answer is awaited that takes a few requests."""
+
+_BYTES_PER_TRIAL = 20_000_000
+_COST_WORK = 2000.0
+"""Image passes that take about as long as counting and timing a network."""
+
+_UNKNOWN = {
+    "kind": "Unknown",
+    "message": "it left neither result nor failure. Is the disk full?",
+    "cause": "input_output",
+}
+"""Why a node failed whose worker could not even write why; that may pass like any other failure to write."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a plan is carried out; nothing here changes a result.
+
+    Attributes:
+        state_root: Folder of the state folders; other launches, on this machine or others, may share it.
+        device: `cpu`, `cuda`, `cuda:1` or `auto`.
+        threads: Threads per worker.
+        plugins: Modules that workers import first.
+        checkpoint_seconds: Longest time between two checkpoints.
+        policy: What is tried again.
+        again: Whether what failed for a reason that lasts is tried again, too.
+        fail_fast: Whether the first final failure ends the launch.
+        lease_seconds: How long the lease of a silent worker lasts.
+        launch: Names this launch.
+    """
+
+    state_root: Path
+    device: str = "auto"
+    threads: int = 1
+    plugins: tuple[str, ...] = ()
+    checkpoint_seconds: float = 60.0
+    policy: FailurePolicy = field(default_factory=FailurePolicy)
+    again: bool = False
+    fail_fast: bool = False
+    lease_seconds: float = LEASE_SECONDS
+    launch: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+
+
+class Launch:
+    """One launch of a plan.
+
+    Args:
+        plan: What is needed and what is done.
+        dispatcher: Where the work is carried out, with its workers started.
+        follower: Brings states to the tracking store.
+        display: Shows progress.
+        settings: How nodes are run.
+    """
+
+    def __init__(
+        self, plan: Plan, dispatcher: Dispatcher, follower: Follower, display: Display, settings: Settings
+    ) -> None:
+        self._plan, self._dispatcher, self._follower = plan, dispatcher, follower
+        self._display, self._settings = display, settings
+        self._states = StateStore(settings.state_root)
+        self._agenda, self._watch = Agenda(plan), Watch()
+        self._running: dict[str, Node] = {}
+        self._grants = Grants(follower, plan, self._states)
+        self._begun: set[str] = set()
+        self._failed_attempts: Counter[str] = Counter()
+        self._failures: list[Failure] = []
+        self._progress = Progress(len(plan.missing))
+        self._work_total = sum(map(_work, plan.missing))
+        self._work_done = 0.0
+        self._is_stopped = False
+        self._identity: tuple[int, int] | None = None
+        self._failed_writes, self._held_until = 0, 0.0
+
+    def run(self) -> Summary:
+        """Runs what is missing and returns how it ended; Ctrl-C ends it within seconds.
+
+        Raises:
+            OutputError: If the state folder cannot be written or the disk is nearly full, and that does not pass.
+            RunsFolderError: If the state folder is removed meanwhile.
+        """
+        policy, needed = self._settings.policy, _BYTES_PER_TRIAL * max(1, sum(map(is_training, self._plan.missing)))
+        patiently(partial(check_writable, self._settings.state_root, needed), policy, self._display.note)
+        self._identity = _identity(self._settings.state_root)
+        for node in self._plan.nodes:
+            patiently(partial(self._mend, node), policy, self._display.note)
+        started = time.monotonic()
+        interrupted = False
+        with self._follower, _held(self._settings.state_root):
+            try:
+                self._follower.catch_up(self._plan, self._states)
+                self._follower.end_orphans(self._states, self._watch)
+                self._loop(started)
+                # The last of the nodes may have failed because of it.
+                self._check_folder()
+                if self._is_stopped:
+                    self._end_rest("stopped because another one failed")
+            except KeyboardInterrupt:
+                interrupted = True
+                self._follower.hurry()
+                self._end_rest("interrupted by the user")
+            except DispatchError:
+                self._end_rest("stopped because there are no workers")
+                raise
+            except (OutputError, OSError) as error:
+                self._end_early(error)
+                raise
+            # Once more: by now, leases of dead machines have been watched for a while.
+            self._follower.end_orphans(self._states, self._watch)
+        progress = self._progress
+        return Summary(
+            finished=progress.finished,
+            failures=tuple(self._failures),
+            blocked=progress.blocked,
+            interrupted=interrupted,
+            seconds=time.monotonic() - started,
+            untracked=self._follower.trouble,
+            stopped=progress.total - progress.finished - progress.failed - progress.blocked if self._is_stopped else 0,
+        )
+
+    def _loop(self, started: float) -> None:
+        while (self._agenda or self._grants or self._running) and not self._is_stopped:
+            self._check_folder()
+            self._look_elsewhere()
+            if time.monotonic() >= self._held_until:
+                for node in self._grants.take(self._dispatcher.capacity - len(self._running)):
+                    self._start(node)
+                self._fill()
+            for completion in self._wait():
+                self._end(completion)
+            self._begin_tracking()
+            self._show(time.monotonic() - started)
+        # What failed last may have failed for want of the folder.
+        self._check_folder()
+
+    def _fill(self) -> None:
+        while len(self._running) + self._grants.coming < self._dispatcher.capacity and not self._is_stopped:
+            node = self._agenda.next() if time.monotonic() >= self._held_until else None
+            if node is None:
+                return
+            self._start(node)
+
+    def _end_early(self, error: Exception) -> None:
+        """Ends a launch that cannot go on.
+
+        Raises:
+            RunsFolderError: If the reason is that its folder is gone.
+        """
+        try:
+            self._check_folder()
+        except RunsFolderError:
+            # Whatever was written now would make a new folder with nothing in it.
+            self._dispatcher.cancel()
+            self._follower.abandon()
+            raise
+        self._end_rest(f"the launch cannot write any more: {error}")
+
+    def _check_folder(self) -> None:
+        """Raises if the state folder is not the one in which the launch began."""
+        root = self._settings.state_root
+        if _identity(root) != self._identity:
+            raise RunsFolderError(
+                f"{root} was removed or replaced while this launch worked in it, so the launch has stopped. "
+                "What the tracking store has not got is lost; the same command begins again."
+            ) from None
+
+    def _start(self, node: Node) -> None:
+        """Starts a node; where the launch itself cannot write, it begins nothing for a while and then tries again.
+
+        Raises:
+            OutputError: If that does not pass.
+        """
+        try:
+            self._start_now(node)
+        except (OutputError, OSError) as error:
+            self._check_folder()
+            self._running.pop(node.fingerprint, None)
+            self._failed_writes += 1
+            wait = self._settings.policy.wait_before_retry(cause_of(error), self._failed_writes)
+            if wait is None:
+                raise
+            self._held_until = time.monotonic() + wait
+            self._agenda.put_off(node, wait)
+            self._display.note(f"waiting  {wait:.0f} s, as the launch cannot write: {error}")
+        else:
+            self._failed_writes = 0
+
+    def _wait(self) -> list[Completion]:
+        is_awaited = self._grants.undecided > 0
+        if self._running:
+            return self._dispatcher.wait(_CLAIM_SECONDS if is_awaited else _POLL_SECONDS)
+        if (self._agenda or self._grants) and not self._is_stopped:
+            time.sleep(_CLAIM_SECONDS if is_awaited else _PAUSE_SECONDS)
+        return []
+
+    def _start_now(self, node: Node) -> None:
+        self._mend(node)
+        state, s = self._states[node.fingerprint], self._settings
+        last, failure = state.lease(), state.failure()
+        if state.is_done:
+            self._settle(node)
+        elif last is not None and not self._watch.is_over(state.folder, last):
+            self._leave(node)
+        elif failure is not None and s.policy.is_lasting(_cause(failure)) and not s.again:
+            self._give_up(node, failure)
+        elif self._grants.ask(node):
+            # Its run is opened again when the attempt has begun: another launch may have ended it meanwhile.
+            self._begun.discard(node.fingerprint)
+            self._running[node.fingerprint] = node
+            self._dispatcher.submit(
+                Task(
+                    s.state_root,
+                    node.fingerprint,
+                    device=s.device,
+                    threads=s.threads,
+                    plugins=s.plugins,
+                    checkpoint_seconds=s.checkpoint_seconds,
+                    launch=s.launch,
+                    lease_seconds=s.lease_seconds,
+                    watched=last.token if last is not None else "",
+                    devices=node.spec.train.devices if node.kind == "trial" else 1,
+                    code_root=str(ROOT),
+                    code_digest=code_digest(),
+                )
+            )
+
+    def _mend(self, node: Node) -> None:
+        """Sets aside what of a node cannot be read or is another one's, so that it is done again, and says so."""
+        state = self._states[node.fingerprint]
+        moved = set_node_aside(state)
+        for damage in moved:
+            self._display.note(f"set aside  {node.title}  {damage}")
+        if moved and state.is_done:
+            state.describe(node)
+
+    def _leave(self, node: Node) -> None:
+        """Leaves a node to another launch in the same folder of states, which follows it too."""
+        self._begun.discard(node.fingerprint)
+        self._grants.forget(node)
+        self._agenda.leave(node)
+
+    def _begin_tracking(self) -> None:
+        """Opens the runs of what this launch's workers have begun, which they say in their leases."""
+        for node in self._running.values():
+            state = self._states[node.fingerprint]
+            is_begun = self._is_own(state, otherwise=False) and _is_settled(node, state)
+            if is_begun and node.fingerprint not in self._begun:
+                self._follow(node)
+
+    def _follow(self, node: Node) -> None:
+        if node.fingerprint not in self._begun:
+            self._begun.add(node.fingerprint)
+            serves = self._plan.studies_of(node.fingerprint)
+            self._follower.begin(node, self._states[node.fingerprint], serves)
+
+    def _is_own(self, state: NodeState, *, otherwise: bool = True) -> bool:
+        """Whether the last attempt at a node is one of this launch; `otherwise` is said where there is none."""
+        last = state.lease()
+        return last.launch == self._settings.launch if last is not None else otherwise
+
+    def _end(self, completion: Completion) -> None:
+        node = self._running.pop(completion.task.fingerprint, None)
+        if node is None:
+            return
+        state = self._states[node.fingerprint]
+        if completion.crash is not None and self._is_own(state):
+            self._bury(state, completion.crash)
+        last = state.lease()
+        if state.is_done:
+            self._settle(node)
+        elif last is not None and (last.is_running or last.launch != self._settings.launch):
+            self._leave(node)
+        else:
+            self._after_failure(node, last)
+
+    def _bury(self, state: NodeState, crash: str) -> None:
+        """Says for a dead worker that it is dead, unless it could say itself how it ended."""
+        last = state.lease()
+        if not state.is_done and (last is None or last.is_running):
+            failure = {"kind": "WorkerDied", "message": crash, "cause": "killed"}
+            state.fail(failure["kind"], crash, "", failure["cause"])
+            if last is not None:
+                leases.declare_dead(state.folder, last, "killed", failure)
+
+    def _settle(self, node: Node) -> None:
+        """Takes the result of a node, whichever launch has measured it."""
+        state = self._states[node.fingerprint]
+        self._follow(node)
+        self._follower.finish(state)
+        self._agenda.trained(node.fingerprint)
+        self._work_done += _work(node)
+        self._progress.finished += 1
+        result = state.result() or {}
+        where = "" if self._is_own(state, otherwise=False) else "  by another launch"
+        seconds = f"{result.get('seconds', 0):.0f} s"
+        self._display.note(f"finished  {state.title(node)}  {_outcome(result)}  {seconds}{where}")
+
+    def _look_elsewhere(self) -> None:
+        """Takes the results of other launches, and what they have left."""
+        for node in list(self._running.values()):
+            state = self._states[node.fingerprint]
+            if state.is_done and not self._is_own(state):
+                # The own worker was suspended for so long that it was taken over; perhaps it never wakes up.
+                del self._running[node.fingerprint]
+                self._settle(node)
+        for fingerprint, node in list(self._agenda.elsewhere.items()):
+            state = self._states[fingerprint]
+            last = state.lease()
+            if state.is_done:
+                self._settle(self._agenda.take_back(fingerprint))
+            elif last is None or self._watch.is_over(state.folder, last):
+                self._agenda.take_back(fingerprint)
+                if last is not None and last.outcome in ("failed", "killed"):
+                    self._after_failure(node, last)
+                else:
+                    self._display.note(f"taken over  {state.title(node)}  another launch has left it")
+                    self._agenda.put_off(node, 0.0)
+
+    def _after_failure(self, node: Node, last: Attempt | None) -> None:
+        """Tries a node again after a failed attempt, at once or later, or gives it up, as the policy says."""
+        # The folder's own note is gone when another launch has begun to try again.
+        failure = (last.failure if last is not None else None) or self._states[node.fingerprint].failure() or _UNKNOWN
+        if self._gets_less_memory(node, failure):
+            wait: float | None = 0.0
+        else:
+            self._failed_attempts[node.fingerprint] += 1
+            failed = self._failed_attempts[node.fingerprint]
+            wait = self._settings.policy.wait_before_retry(_cause(failure), failed)
+        if wait is None:
+            self._give_up(node, failure)
+            return
+        self._agenda.put_off(node, wait)
+        title = self._states[node.fingerprint].title(node)
+        self._display.note(f"retrying  {title}  in {wait:.0f} s after {_reason(failure)}")
+
+    def _gets_less_memory(self, node: Node, failure: Mapping[str, Any]) -> bool:
+        """Whether the next attempt passes fewer images at once than the last one, which counts as no repetition."""
+        state = self._states[node.fingerprint]
+        tried = state.attempts()
+        if not is_training(node) or _cause(failure) != "memory" or not tried:
+            return False
+        return choose_micro_batch(state.training(node).train, tried, state.weights_file.exists()) < (
+            tried[-1].micro_batch or 0
+        )
+
+    def _give_up(self, node: Node, failure: Mapping[str, Any]) -> None:
+        state, reason = self._states[node.fingerprint], _reason(failure)
+        blocked = self._agenda.untrained(node.fingerprint)
+        attempts = self._failed_attempts[node.fingerprint]
+        title = state.title(node)
+        self._failures.append(Failure(title, reason, state.log_file, attempts))
+        self._progress.failed += 1
+        self._progress.blocked += len(blocked)
+        self._work_done += _work(node) + sum(map(_work, blocked))
+        if attempts:
+            self._follow(node)
+            self._follower.stop(state, "FAILED", reason)
+        self._display.note(f"{'failed' if attempts else 'failed earlier'}    {title}  {reason}")
+        self._is_stopped = self._is_stopped or self._settings.fail_fast
+
+    def _show(self, seconds: float) -> None:
+        progress = self._progress
+        progress.running = [self._describe(node) for node in self._running.values()]
+        progress.elsewhere = len(self._agenda.elsewhere) + self._grants.elsewhere
+        progress.put_off = sum(1 for _ in self._agenda.put_off_nodes())
+        partial = sum(_work(node) * _share(self._states[key].progress()) for key, node in self._running.items())
+        progress.share = min(1.0, (self._work_done + partial) / self._work_total) if self._work_total else 1.0
+        progress.seconds = seconds
+        self._display.update(progress)
+
+    def _describe(self, node: Node) -> Running:
+        state = self._states[node.fingerprint]
+        return Running(state.title(node), state.progress(), is_training(node))
+
+    def _end_rest(self, reason: str) -> None:
+        """Ends what this launch has under way or waits to try again; what others run goes on."""
+        self._dispatcher.cancel()
+        self._grants.give_up(reason)
+        for node in (*self._running.values(), *self._agenda.put_off_nodes()):
+            state = self._states[node.fingerprint]
+            last = state.lease()
+            if state.is_done:
+                self._follow(node)
+                self._follower.finish(state)
+            elif last is not None and last.launch == self._settings.launch:
+                if last.is_running:
+                    leases.declare_dead(state.folder, last, "interrupted")
+                self._follow(node)
+                self._follower.stop(state, "KILLED", reason)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Keep a folder open, so that another one that takes its place cannot get its number."""
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        yield
+    finally:
+        os.close(number)
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Returns what tells a folder from another one of the same name, or `None` if it is not there."""
+    try:
+        status = folder.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _is_settled(node: Node, state: NodeState) -> bool:
+    """Whether it is known what is trained: the params of a run cannot be changed."""
+    return not isinstance(node, ProposedNode) or state.proposal() is not None
+
+
+def _work(node: Node) -> float:
+    """Returns the work of a node in image passes; a training pass counts three evaluation passes."""
+    if node.kind == "cost":
+        return _COST_WORK
+    spec = node.spec
+    facts = spec.data.facts
+    test = spec.data.test_images or facts.test_images
+    if isinstance(node, EvaluationNode):
+        return float(test)
+    train = spec.data.train_images or facts.train_images
+    validation = spec.data.validation_images or facts.validation_images
+    measured = 0 if isinstance(node, ProposedNode) else test
+    return float(measured + spec.train.epochs * (3 * train + validation))
+
+
+def _cause(failure: Mapping[str, Any]) -> str:
+    return str(failure.get("cause", "error"))
+
+
+def _reason(failure: Mapping[str, Any]) -> str:
+    return f"{failure.get('kind', 'Unknown')}: {failure.get('message', 'nothing was written down')}"
+
+
+def _outcome(result: dict[str, Any]) -> str:
+    metrics = result.get("metrics", {})
+    if names.TUNING_EPOCHS in metrics:
+        return f"validation top-1 {metrics.get(names.TUNING_TOP1, float('nan')):.1f} %"
+    if names.COST_PARAMETERS in metrics:
+        return f"{metrics[names.COST_PARAMETERS] / 1e6:.2f} M parameters"
+    return f"test top-1 {metrics.get(names.TEST_TOP1, float('nan')):.1f} %"
+
+
+def _share(progress: dict[str, float]) -> float:
+    return progress.get("step", 0) / progress["steps"] if progress.get("steps") else 0.0

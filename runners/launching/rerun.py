@@ -1,0 +1,205 @@
+"""What is run again although it was run before: what failed, and what is asked for anew. Also, what was asked last."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NotRequired
+
+from pydantic import ConfigDict
+from typing_extensions import TypedDict
+
+from ablations.errors import AblationError, LeaseError, OutputError, UnknownNameError
+from ablations.planning.plan import EvaluationNode, Plan
+from runners.state.attempts import Watch
+from runners.state.files import write_json
+from runners.state.nodes import NodeState, StateStore
+from runners.state.schemas import Count, Damage, Kind
+
+_LAST_RUN = "last_run.json"
+_SCALE = ("preset", "overrides", "seeds")
+_TUNED = ("tuned", "tuned_from")
+_LOOK_SECONDS = 0.2
+
+
+class _LastRun(TypedDict):
+    """`last_run.json`: the studies and options of the last `run`, and how long its launch took."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    studies: NotRequired[list[str]]
+    all_studies: NotRequired[bool]
+    preset: NotRequired[str | None]
+    overrides: NotRequired[list[str]]
+    seeds: NotRequired[Count | None]
+    canary: NotRequired[bool]
+    tuned: NotRequired[bool]
+    tuned_from: NotRequired[str | None]
+    plugins: NotRequired[list[str]]
+    launch: NotRequired[dict[str, Any]]
+
+
+_FILE: Kind[dict[str, Any]] = Kind(_LastRun)
+
+
+def only_failed(plan: Plan, states: StateStore) -> Plan:
+    """Returns of a plan what has failed and the evaluations that are missing because their training has."""
+    failed = {node.fingerprint for node in plan.missing if states[node.fingerprint].failure() is not None}
+    trials = {key: node for key, node in plan.trials.items() if key in failed}
+    evaluations = {
+        key: node
+        for key, node in plan.evaluations.items()
+        if key in failed or (key not in plan.done and node.trial.fingerprint in failed)
+    }
+    # An evaluation can have failed for want of a training that is not done either.
+    trials |= {
+        node.trial.fingerprint: node.trial for node in evaluations.values() if node.trial.fingerprint not in plan.done
+    }
+    costs = {key: node for key, node in plan.costs.items() if key in failed}
+    return replace(plan, trials=trials, evaluations=evaluations, costs=costs)
+
+
+def begin_anew(plan: Plan, variants: Sequence[str], states: StateStore) -> Plan:
+    """Puts aside what there is of some variants, so that it is done anew, and returns the plan of that.
+
+    A variant's trainings are done anew, and with each training all evaluations of its checkpoint, also those of other
+    studies, as the checkpoint that they measured is replaced.
+
+    Args:
+        plan: The plan.
+        variants: `study/variant`, or `study/network: variant` for one inspected network.
+        states: The state folders.
+
+    Raises:
+        UnknownNameError: If there is no such variant in the plan.
+        LeaseError: If one of the nodes is being run.
+        OutputError: If a folder cannot be moved.
+    """
+    wanted = _to_be_redone(plan, variants, states)
+    _put_aside(wanted, states)
+    return replace(plan, done=plan.done - wanted)
+
+
+def undone(plan: Plan, variants: Sequence[str], states: StateStore) -> Plan:
+    """Returns the plan that `begin_anew` would return, and changes nothing.
+
+    Raises:
+        UnknownNameError: If there is no such variant in the plan.
+    """
+    return replace(plan, done=plan.done - _to_be_redone(plan, variants, states)) if variants else plan
+
+
+def _to_be_redone(plan: Plan, variants: Sequence[str], states: StateStore) -> set[str]:
+    wanted = _nodes_of(plan, variants)
+    return wanted | _resting_on(wanted, states)
+
+
+def train_lost_weights_anew(plan: Plan, states: StateStore) -> tuple[Plan, int]:
+    """Returns a plan in which the trainings are done anew whose weights are gone and needed; also how many these are.
+
+    Weights are gone when `gc` or a person has removed them. They are needed by evaluations that are missing, so with
+    each training all evaluations of its checkpoint are done anew, as in `begin_anew`.
+
+    Raises:
+        LeaseError: If one of the nodes is being run.
+        OutputError: If a folder cannot be moved.
+    """
+    inspected = {node.trial.fingerprint: node.trial for node in plan.missing_evaluations}
+    lost = {
+        key: node for key, node in inspected.items() if states[key].is_done and not states[key].weights_file.exists()
+    }
+    wanted = lost.keys() | _resting_on(set(lost), states)
+    _put_aside(wanted, states)
+    return replace(plan, trials=lost | plan.trials, done=plan.done - wanted), len(lost)
+
+
+def _nodes_of(plan: Plan, variants: Sequence[str]) -> set[str]:
+    """Returns the nodes of variants, with the trainings that they rest on and what rests on those."""
+    known: dict[str, set[str]] = {}
+    for cell in (*plan.cells, *plan.canaries):
+        for name in dict.fromkeys([cell.variant, cell.key]):
+            known.setdefault(f"{cell.study}/{name}", set()).add(cell.fingerprint)
+    wanted: set[str] = set()
+    for variant in variants:
+        if variant not in known:
+            raise UnknownNameError("variant", variant, known)
+        wanted |= known[variant]
+    nodes = [plan.node(fingerprint) for fingerprint in wanted]
+    wanted |= {node.trial.fingerprint for node in nodes if isinstance(node, EvaluationNode)}
+    return wanted | {key for key, node in plan.evaluations.items() if node.trial.fingerprint in wanted}
+
+
+def _put_aside(wanted: Set[str], states: StateStore) -> None:
+    for fingerprint in sorted(wanted):
+        _refuse_running(states[fingerprint])
+    for fingerprint in sorted(wanted):
+        states[fingerprint].begin_anew()
+
+
+def _resting_on(trials: set[str], states: StateStore) -> set[str]:
+    """Returns the evaluations of these trainings that any study has ever asked for here."""
+    described = ((key, states[key].about() or {}) for key in states.fingerprints())
+    return {key for key, about in described if about.get("trial") in trials}
+
+
+def _refuse_running(state: NodeState) -> None:
+    """Raises if the node is being run; the lease of a process on another machine is watched for as long as it takes."""
+    watch, first = Watch(), state.lease()
+    last = first
+    while last is not None and last.is_running and not watch.is_over(state.folder, last):
+        if last != first or last.process.is_here:
+            where = f"process {last.process.pid} on {last.process.host}"
+            raise LeaseError(f"{state.folder} is being run by {where}. Wait until that is done, or stop it.")
+        time.sleep(_LOOK_SECONDS)
+        last = state.lease()
+
+
+def remember_run(runs_dir: Path, studies: Sequence[str], asked: Mapping[str, Any]) -> None:
+    """Writes down what `run` was asked for, for a `retry` that names nothing."""
+    write_json(runs_dir / _LAST_RUN, {"studies": list(studies), **asked})
+
+
+def remember_launch(runs_dir: Path, told: Mapping[str, Any]) -> None:
+    """Writes down, beside what `run` was asked for, what was estimated of the launch and, later, what it took.
+
+    Where nothing can be written it is not kept: the launch and its results do not depend on it.
+    """
+    with suppress(OutputError):
+        write_json(runs_dir / _LAST_RUN, {**last_run(runs_dir), "launch": dict(told)})
+
+
+def last_run(runs_dir: Path) -> dict[str, Any]:
+    """Returns what `run` was last asked for in a folder; nothing if it was not."""
+    return _FILE.find(runs_dir / _LAST_RUN) or {}
+
+
+def last_run_damage(runs_dir: Path) -> Damage | None:
+    """Returns why what `run` was last asked for cannot be read, if it is there and cannot."""
+    return _FILE.damage(runs_dir / _LAST_RUN)
+
+
+def as_last_time(
+    studies: Sequence[str], plugins: Sequence[str], asked: Mapping[str, Any], last: Mapping[str, Any]
+) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, Any]]:
+    """Returns studies, plug-ins and the rest of what is asked, with what is left out as it was asked last.
+
+    The preset and what changes it go together: one that is given stands for all of them.
+
+    Raises:
+        AblationError: If no study is named and nothing was run.
+    """
+    asked = dict(asked)
+    if not any(asked[key] for key in _SCALE):
+        asked |= {key: last[key] for key in _SCALE if key in last}
+        if last.get("canary"):
+            asked["canary"] = True
+        if not asked.get("tuned") and not asked.get("tuned_from"):
+            asked |= {key: last[key] for key in _TUNED if key in last}
+    if not studies and not asked["all_studies"]:
+        if not last.get("studies") and not last.get("all_studies"):
+            raise AblationError("nothing was run here yet. Name studies, or another folder with --runs-dir.")
+        studies, asked["all_studies"] = last.get("studies", ()), last.get("all_studies", False)
+    return tuple(studies), tuple(dict.fromkeys([*plugins, *last.get("plugins", ())])), asked

@@ -1,0 +1,144 @@
+"""From the state folders of a tuning to the values it has found: a file per study, and the runs above the trials.
+
+The state folders are the truth; Optuna's journal and MLflow follow them, and any launch can write this again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ablations import vocabulary as names
+from ablations.errors import TuningError
+from ablations.planning.optimisation_plans import TuningPlan
+from ablations.planning.tuned_values import Spent, TunedFile, TunedVariant, read_tuned_file, tuned_path, with_entries
+from ablations.planning.tuning_groups import Tuning
+from ablations.spec.factors import plain
+from runners.provenance import Commit
+from runners.state.files import exclusively, write_json
+from runners.state.nodes import NodeState, StateStore
+from runners.tracking import Tracker
+from runners.tracking.groups import finish_group
+
+
+@dataclass(frozen=True)
+class Ended:
+    """One trial that has ended: its settings and what came of it."""
+
+    values: Mapping[str, Any]
+    outcome: str
+    metrics: Mapping[str, float]
+    seconds: float
+
+    @classmethod
+    def read(cls, state: NodeState) -> Ended | None:
+        """Returns what came of a trial, or `None` if it has not ended."""
+        result, proposal = state.result(), state.proposal()
+        if result is None or proposal is None:
+            return None
+        return cls(proposal["values"], proposal.get("outcome", "complete"), result["metrics"], result["seconds"])
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What has come of a tuning so far."""
+
+    tuning: Tuning
+    budget: int
+    ended: tuple[Ended, ...]
+
+    @property
+    def best(self) -> Ended | None:
+        """The trial with the highest validation accuracy of those that were trained to the end, the first of equals."""
+        complete = [trial for trial in self.ended if trial.outcome == "complete"]
+        return max(complete, key=lambda trial: trial.metrics[names.TUNING_TOP1], default=None)
+
+    @cached_property
+    def spent(self) -> Spent:
+        """What it took."""
+        counts = Counter(trial.outcome for trial in self.ended)
+        return Spent(
+            budget=self.budget,
+            complete=counts["complete"],
+            pruned=counts["pruned"],
+            diverged=counts["diverged"],
+            epochs=sum(round(trial.metrics[names.TUNING_EPOCHS]) for trial in self.ended),
+            seconds=round(sum(trial.seconds for trial in self.ended), 3),
+            distinct=self.tuning.distinct(self.budget),
+        )
+
+    def entry(self, key: str, commit: Commit, now: float) -> TunedVariant | None:
+        """Returns what was found for the row called `key`, or `None` if no trial was trained to the end."""
+        if self.best is None:
+            return None
+        return TunedVariant(
+            variant=key,
+            fingerprint=self.tuning.fingerprint,
+            values=dict(self.best.values),
+            base=plain(self.tuning.base),
+            validation_top1=self.best.metrics[names.TUNING_TOP1],
+            spent=self.spent,
+            factors=dict(self.tuning.factors),
+            settings=plain(self.tuning.resolved_settings),
+            git_commit=commit.sha,
+            git_dirty=commit.dirty,
+            time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)),
+        )
+
+
+def read_results(plan: TuningPlan, states: StateStore) -> list[Tuned]:
+    """Returns what has come of each group of a plan, from the state folders."""
+    found = []
+    for tuning in plan.tunings:
+        trials = (Ended.read(states[node.fingerprint]) for node in tuning.nodes(plan.budget))
+        found.append(Tuned(tuning, plan.budget, tuple(trial for trial in trials if trial is not None)))
+    return found
+
+
+def write_tuned(plan: TuningPlan, found: list[Tuned], folder: Path, commit: Commit) -> list[Path]:
+    """Writes the values found into the file of each study and returns the files; other entries there are kept.
+
+    Raises:
+        OutputError: If a file cannot be written.
+        TuningError: If a file that is there holds something else.
+    """
+    (folder / "journals").mkdir(parents=True, exist_ok=True)
+    preset, now, paths = plan.request.preset.name, time.time(), []
+    with exclusively(folder / "journals" / "files.lock"):
+        for study in plan.studies:
+            keyed = [(key, tuned) for tuned in found for key in tuned.tuning.serves.get(study.name, ())]
+            entries = [entry for key, tuned in keyed if (entry := tuned.entry(key, commit, now)) is not None]
+            if entries:
+                path = tuned_path(folder, study.name, preset)
+                old = read_tuned_file(path) if path.exists() else TunedFile(study=study.name, preset=preset, tuned=())
+                if (old.study, old.preset) != (study.name, preset):
+                    raise TuningError(f"{path} is of study {old.study!r} at preset {old.preset!r}. Move it away.")
+                write_json(path, with_entries(old, entries).model_dump(mode="json", exclude_none=True))
+                paths.append(path)
+    return paths
+
+
+def track_tuned(tracker: Tracker, found: list[Tuned]) -> None:
+    """Brings what was found to the runs above the trials.
+
+    Raises:
+        TrackingError: If the store refuses.
+    """
+    for tuned in found:
+        spent, best = tuned.spent, tuned.best
+        metrics = {
+            names.TUNING_EPOCHS: float(spent.epochs),
+            names.SECONDS: spent.seconds,
+            f"{names.TUNING_TRIALS_PREFIX}complete": float(spent.complete),
+            f"{names.TUNING_TRIALS_PREFIX}pruned": float(spent.pruned),
+            f"{names.TUNING_TRIALS_PREFIX}diverged": float(spent.diverged),
+        }
+        if best is not None:
+            metrics[names.TUNING_TOP1] = best.metrics[names.TUNING_TOP1]
+        values = best.values if best is not None else {}
+        finish_group(tracker, tuned.tuning.fingerprint, found=values, metrics=metrics, is_whole=spent.is_whole)

@@ -1,0 +1,467 @@
+"""The state folder of each node: what it is, how far it came, how it ended. The disk is the truth; MLflow follows it.
+
+A launcher writes `node.json` and submits the fingerprint; a worker reads it, begins an attempt
+(`runners.state.attempts`), appends to `events.jsonl`, replaces `progress.json` and ends with `result.json` or
+`failure.json`. What is done anew has its earlier folder kept aside until then. No torch and no mlflow here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ablations import vocabulary as names
+from ablations.datasets.registry import forget_folders
+from ablations.errors import AblationError, DatasetError, OutputError
+from ablations.planning.nodes import plugins_of
+from ablations.planning.plan import CostNode, EvaluationNode, Node, ProposedNode, TrialNode
+from ablations.planning.tuning_groups import slot_fingerprint
+from ablations.spec.factors import Factor, plain
+from ablations.spec.fingerprint import SHORT, cost_fingerprint, spec_version_of
+from ablations.spec.identities import as_json
+from ablations.spec.parts import SPEC_VERSION, Intervention, TrialSpec
+from runners.state import attempts as leases
+from runners.state import schemas
+from runners.state.attempts import Attempt
+from runners.state.files import write_atomically, write_json, write_json_once
+from runners.state.schemas import Damage, set_aside
+
+_WRITTEN_BY_WORKERS = (
+    "progress.json",
+    "events.jsonl",
+    "model.safetensors",
+    names.ATTENTION_FILE,
+    names.CORRECTNESS_FILE,
+    "proposal.json",
+    "result.json",
+)
+
+_DESCRIBED_BY_HASH = frozenset(
+    {"kind", "fingerprint", "title", "spec", "spec_version", "data_digest", "trial", "intervention", "plugins"}
+)
+"""What this version knows of the description of a trial or an evaluation; where a later one says more, its fingerprint
+cannot be computed here."""
+
+_KINDS = {
+    "node.json": schemas.NODE,
+    "result.json": schemas.RESULT,
+    "failure.json": schemas.FAILURE,
+    "proposal.json": schemas.PROPOSAL,
+    "progress.json": schemas.PROGRESS,
+    "tracking.json": schemas.TRACKING,
+    "origin.json": schemas.ORIGIN,
+    names.CORRECTNESS_FILE: schemas.CORRECTNESS,
+    names.ATTENTION_FILE: schemas.OBJECT,
+}
+
+ASIDE = ".aside"
+"""Where folders of nodes that are done anew are kept, in the state root."""
+
+
+def about(node: Node) -> dict[str, Any]:
+    """Returns all that makes a node what it is, as JSON."""
+    told: dict[str, Any] = {"kind": node.kind, "fingerprint": node.fingerprint, "title": node.title}
+    told["spec"] = node.spec.model_dump(mode="json", by_alias=True)
+    told["spec_version"] = SPEC_VERSION
+    told["data_digest"] = node.spec.data.facts.digest
+    plugins = as_json(plugins_of(node).values())
+    if plugins:
+        told["plugins"] = plugins
+    if isinstance(node, EvaluationNode):
+        told["trial"] = node.trial.fingerprint
+        told["intervention"] = node.intervention.model_dump(mode="json", by_alias=True)
+    if isinstance(node, ProposedNode):
+        told |= _described(node)
+    return told
+
+
+@dataclass(frozen=True)
+class NodeState:
+    """The folder of one node."""
+
+    folder: Path
+
+    @property
+    def fingerprint(self) -> str:
+        """The node's fingerprint, which is the folder's name."""
+        return self.folder.name
+
+    @property
+    def log_file(self) -> Path:
+        """Where a failed attempt leaves its traceback."""
+        return self.folder / "log.txt"
+
+    @property
+    def weights_file(self) -> Path:
+        """The trained weights."""
+        return self.folder / "model.safetensors"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the node has been measured: there is a result that can be read and is the node's own."""
+        return self.result() is not None
+
+    def describe(self, node: Node) -> None:
+        """Writes what the node is, for the worker that will run it. What lies here of another node is set aside.
+
+        Raises:
+            OutputError: If the folder cannot be written.
+        """
+        foreign = self.foreign()
+        if foreign is not None and foreign.path == self.folder:
+            # Its checkpoints and weights would pass for this node's as soon as the folder said so.
+            set_aside(foreign)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot write to {self.folder}: {error.strerror or error}.", error.errno) from None
+        write_json(self.folder / "node.json", {**about(node), "title": self.title(node)})
+
+    def about(self) -> dict[str, Any] | None:
+        """Returns what `describe` wrote, `None` if it did not; folders of earlier versions lack `spec_version`."""
+        return schemas.NODE.find(self.folder / "node.json")
+
+    @property
+    def kind(self) -> str:
+        """`trial`, `evaluation` or `cost`; empty if nothing is described here."""
+        return str((self.about() or {}).get("kind", ""))
+
+    def foreign(self) -> Damage | None:
+        """Returns what here is another node's, the folder or its result, and whose that is; `None` if all is its own.
+
+        A folder that was copied under another name says itself whose it is.
+        """
+        return self._foreign(schemas.RESULT.find(self.folder / "result.json"))
+
+    def _foreign(self, result: dict[str, Any] | None) -> Damage | None:
+        described = self.about()
+        if described is not None and described["fingerprint"] != self.fingerprint:
+            return Damage(self.folder, f"what lies there is of another node, {described['fingerprint'][:SHORT]}")
+        if described is not None and not _fits(described):
+            return Damage(self.folder, "the node that it describes has another fingerprint")
+        return self._foreign_result(result, described)
+
+    def _foreign_result(self, result: dict[str, Any] | None, described: dict[str, Any] | None) -> Damage | None:
+        path = self.folder / "result.json"
+        owner = None if result is None else result.get("fingerprint")
+        if owner is not None and owner != self.fingerprint:
+            return Damage(path, f"it is the result of another node, {owner[:SHORT]!r}")
+        if result is not None and owner is None and described is None:
+            return Damage(path, "nothing says of which node it is")
+        return None
+
+    def damages(self) -> list[Damage]:
+        """Returns what of this folder cannot be read or is another node's, a file once."""
+        foreign = self.foreign()
+        if foreign is not None and foreign.path == self.folder:
+            return [foreign]
+        found = [kind.damage(self.folder / name) for name, kind in _KINDS.items()]
+        found += [foreign, next(self._damaged_events(), None), *self._foreign_files(), *leases.damages(self.folder)]
+        return [damage for damage in found if damage is not None]
+
+    def _foreign_files(self) -> Iterator[Damage]:
+        """Yields the files beside the result that say themselves that they are another node's."""
+        for name, kind in ((names.CORRECTNESS_FILE, schemas.CORRECTNESS), (names.ATTENTION_FILE, schemas.OBJECT)):
+            owner = (kind.find(self.folder / name) or {}).get("fingerprint", self.fingerprint)
+            if owner != self.fingerprint:
+                yield Damage(self.folder / name, f"it is of another node, {str(owner)[:SHORT]!r}")
+
+    def _damaged_events(self) -> Iterator[Damage]:
+        lines = schemas.read_lines(self.folder / "events.jsonl", schemas.EVENT)
+        return (line for line in lines if isinstance(line, Damage))
+
+    def set_damaged_aside(self) -> list[Damage]:
+        """Sets aside what cannot be read or is another node's, so that it is done again; returns what that was.
+
+        Files of attempts stay: one that lives writes its own anew, and one that is dead is found to stand still. Events
+        of a finished node stay too, without the lines that cannot be read.
+
+        Raises:
+            OutputError: If the system refuses to read or to rename it.
+        """
+        moved = [damage for damage in self.damages() if damage.path.parent.name != "attempts"]
+        is_done = self.is_done
+        for damage in moved:
+            if damage.path.name != "events.jsonl":
+                set_aside(damage)
+            elif not is_done:
+                self._begin_from_start(damage)
+        if not is_done and moved:
+            # Who finds an attempt that has finished without a result waits for the result.
+            last = self.lease()
+            failure = {"kind": "DamagedResult", "message": str(moved[0]), "cause": "input_output"}
+            if last is not None and last.outcome == "finished":
+                leases.declare_dead(self.folder, last, "failed", failure)
+        return moved
+
+    def _begin_from_start(self, damage: Damage) -> None:
+        """Sets the metrics aside, and with them all that would make a training go on after them."""
+        set_aside(damage)
+        for path in (*self.folder.glob("checkpoint-*.safetensors"), self.weights_file):
+            if path.exists():
+                set_aside(Damage(path, "its metrics are lost"))
+
+    def node(self) -> Node:
+        """Returns the node described in this folder.
+
+        Raises:
+            OutputError: If nothing is described here, or it cannot be read, or it is another node.
+            DatasetError: If the data are no longer those that were planned with.
+        """
+        about = schemas.NODE.read(self.folder / "node.json")
+        if about is None:
+            raise OutputError(f"{self.folder} describes no node. Run the study again.")
+        problem = about if isinstance(about, Damage) else self.foreign()
+        if isinstance(about, Damage) or (problem is not None and problem.path == self.folder):
+            raise OutputError(f"{problem}. Run the study again.")
+        try:
+            return self._node(about)
+        except (ValidationError, RecursionError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise OutputError(f"{self.folder}/node.json cannot be read: {reason}. Run the study again.") from None
+
+    def _node(self, about: dict[str, Any]) -> Node:
+        spec = TrialSpec.model_validate(about["spec"])
+        if about["data_digest"] != spec.data.facts.digest:
+            # A worker that outlives a launch may have looked before the files were as they were planned with.
+            forget_folders()
+        if about["data_digest"] != spec.data.facts.digest:
+            what = f"the files in {spec.data.root} have" if spec.data.root else f"data set {spec.data.name!r} has"
+            raise DatasetError(
+                f"{what} changed since this was planned, or is read otherwise here, and so has its fingerprint. "
+                "Run the study again."
+            )
+        if about["kind"] == "evaluation":
+            intervention = Intervention.model_validate(about["intervention"])
+            return EvaluationNode(about["fingerprint"], TrialNode(about["trial"], spec), intervention)
+        if about["kind"] in ("tuning", "search"):
+            return _proposed(about, spec)
+        return (TrialNode if about["kind"] == "trial" else CostNode)(about["fingerprint"], spec)
+
+    def note_proposal(self, **values: Any) -> None:
+        """Writes `values` of the factors that were proposed for this node, or how its training ended (`outcome`)."""
+        write_json(self.folder / "proposal.json", {**(self.proposal() or {}), **values})
+
+    def proposal(self) -> dict[str, Any] | None:
+        """Returns what was proposed for this node, or `None` while nothing has been."""
+        return schemas.PROPOSAL.find(self.folder / "proposal.json")
+
+    def training(self, node: Node) -> TrialSpec:
+        """Returns what is trained for a node: with what was proposed, once that is known."""
+        proposal = self.proposal() if isinstance(node, ProposedNode) else None
+        if isinstance(node, ProposedNode) and proposal is not None:
+            return node.with_values(proposal["values"])
+        return node.spec
+
+    def title(self, node: Node) -> str:
+        """Return the name of a node for people: with what was proposed, once that is known."""
+        proposal = self.proposal() if isinstance(node, ProposedNode) else None
+        if isinstance(node, ProposedNode) and proposal is not None:
+            return node.title_with(proposal.get("values"))
+        return node.title
+
+    def append_event(self, step: int, metrics: dict[str, float]) -> None:
+        """Adds one line of metrics, flushed to the disk."""
+        line = json.dumps({"step": step, "time": int(time.time() * 1000), "metrics": metrics}, sort_keys=True)
+        with (self.folder / "events.jsonl").open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def events(self) -> list[dict[str, Any]]:
+        """Returns the complete lines of metrics so far, in order; `damages` names those that cannot be read."""
+        lines = schemas.read_lines(self.folder / "events.jsonl", schemas.EVENT)
+        return [line for line in lines if not isinstance(line, Damage)]
+
+    def truncate_events(self, after_step: int) -> None:
+        """Drops the metrics of steps after `after_step`: a resumed training will write the same ones again."""
+        self.write_events([event for event in self.events() if event["step"] <= after_step])
+
+    def write_events(self, events: Iterable[dict[str, Any]]) -> None:
+        """Replaces all lines of metrics."""
+        text = "".join(json.dumps(event, sort_keys=True) + "\n" for event in events)
+        write_atomically(self.folder / "events.jsonl", lambda path: _write(path, text), flush=False)
+
+    def report_progress(self, **values: Any) -> None:
+        """Replaces what a display shows of the running node; not flushed, because losing it costs nothing."""
+        write_json(self.folder / "progress.json", {**values, "updated": time.time()}, flush=False)
+
+    def progress(self) -> dict[str, Any]:
+        """Returns what the running node last reported; what could not be told is left out."""
+        progress = schemas.PROGRESS.find(self.folder / "progress.json") or {}
+        return {key: value for key, value in progress.items() if value is not None and math.isfinite(value)}
+
+    def attempts(self) -> list[Attempt]:
+        """Returns all attempts at this node, the first one first, each with how it ended."""
+        return leases.attempts(self.folder)
+
+    def lease(self) -> Attempt | None:
+        """Returns the last attempt, which may be running, or `None` if there was none."""
+        return leases.latest(self.folder)
+
+    def finish(self, metrics: dict[str, float], seconds: float, **more: Any) -> None:
+        """Writes the result, unless there is one; from then on the node is done."""
+        self.forget_failure()
+        about = {"fingerprint": self.fingerprint, "time": time.time()}
+        result = {"metrics": metrics, "seconds": seconds, **about, **more}
+        write_json_once(self.folder / "result.json", result)
+
+    def remove_half_written(self) -> None:
+        """Removes temporary files that killed attempts have left; those of launchers may be in use."""
+        for name in _WRITTEN_BY_WORKERS:
+            for path in self.folder.glob(f".{name}.*.tmp"):
+                path.unlink(missing_ok=True)
+
+    def result(self) -> dict[str, Any] | None:
+        """Returns the result, or `None` if there is none yet, or none that can be read and is this node's."""
+        result = schemas.RESULT.find(self.folder / "result.json")
+        return result if result is not None and self._foreign(result) is None else None
+
+    def fail(self, kind: str, message: str, details: str, cause: str = "error") -> None:
+        """Writes why the node failed, as far as the disk lets it; `details` (a traceback) go to the log file.
+
+        Args:
+            kind: The kind of error.
+            message: What it says.
+            details: For the log file alone.
+            cause: What it is due to, one of `runners.state.failures.Cause`.
+        """
+        failure = {"kind": kind, "message": message, "cause": cause, "time": time.time()}
+        # On a full disk the failure is that nothing can be written; it must not end the launch too.
+        with suppress(OSError):
+            # Not its parents: where the whole runs folder was removed, nobody wants it back with failures in it.
+            self.folder.mkdir(exist_ok=True)
+            self.note(f"{kind}: {message}\n{details}")
+        with suppress(OutputError):
+            write_json(self.folder / "failure.json", failure)
+
+    def note(self, message: str) -> None:
+        """Adds a line to the log file."""
+        with self.log_file.open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {message}\n")
+
+    def failure(self) -> dict[str, Any] | None:
+        """Returns why the last attempt failed, or `None`."""
+        return schemas.FAILURE.find(self.folder / "failure.json")
+
+    def forget_failure(self) -> None:
+        """Removes why the last attempt failed, as another one begins; the attempts still tell it."""
+        with suppress(OSError):
+            (self.folder / "failure.json").unlink(missing_ok=True)
+
+    @property
+    def earlier(self) -> NodeState:
+        """Where the folder is kept aside of a node that is done anew."""
+        return NodeState(self.folder.parent / ASIDE / self.fingerprint)
+
+    @property
+    def is_anew(self) -> bool:
+        """Whether the node is being done anew, or has been and its earlier folder is still there."""
+        return self.earlier.folder.exists()
+
+    def begin_anew(self) -> None:
+        """Puts what there is of the node aside; what was aside already stays, as it is what was done.
+
+        Raises:
+            OutputError: If the folders cannot be moved.
+        """
+        try:
+            self.earlier.folder.parent.mkdir(parents=True, exist_ok=True)
+            if self.is_anew:
+                shutil.rmtree(self.folder, ignore_errors=True)
+            elif self.folder.exists():
+                self.folder.rename(self.earlier.folder)
+            else:
+                # Done elsewhere, perhaps: that is not taken over from the tracking store either.
+                self.earlier.folder.mkdir()
+        except OSError as error:
+            raise OutputError(f"cannot put {self.folder} aside: {error.strerror or error}.", error.errno) from None
+
+    def forget_earlier(self) -> None:
+        """Removes what was kept aside, when the node has been done anew."""
+        shutil.rmtree(self.earlier.folder, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class StateStore:
+    """All state folders, one per fingerprint."""
+
+    root: Path
+
+    def __getitem__(self, fingerprint: str) -> NodeState:
+        return NodeState(self.root / fingerprint)
+
+    def fingerprints(self) -> list[str]:
+        """Returns the fingerprints of all nodes that are described here, in order."""
+        return sorted(path.parent.name for path in self.root.glob("[!.]*/node.json"))
+
+    def done(self, fingerprints: Iterable[str]) -> frozenset[str]:
+        """Returns those of the fingerprints whose nodes have been measured."""
+        return frozenset(fingerprint for fingerprint in fingerprints if self[fingerprint].is_done)
+
+
+def _fits(described: dict[str, Any]) -> bool:
+    """Whether what is described has the fingerprint that it says; where that cannot be computed, it is believed."""
+    fingerprint, kind = described["fingerprint"], described["kind"]
+    if kind in ("tuning", "search"):
+        # A training that repeats another one has values from the start, and a fingerprint from elsewhere.
+        is_slot = described["values"] is None
+        return not is_slot or slot_fingerprint(described["group"], described["slot"]) == fingerprint
+    if not described.keys() <= _DESCRIBED_BY_HASH:
+        return True
+    try:
+        if kind == "cost":
+            return _fits_cost(described)
+        if kind == "evaluation" and "plugins" in described:
+            # Which of them the training named is not told apart here; the evaluation's own fingerprint holds them all.
+            return spec_version_of(fingerprint, described) is not None
+        trial = {**described, "kind": "trial"}
+        trained = described["trial"] if kind == "evaluation" else fingerprint
+        fits = spec_version_of(trained, trial) is not None
+        return fits and (kind == "trial" or spec_version_of(fingerprint, described) is not None)
+    except (ValueError, RecursionError):
+        # It holds what no description holds, NaN for example.
+        return False
+
+
+def _fits_cost(described: dict[str, Any]) -> bool:
+    # A plug-in's network is known only where the plug-in is loaded.
+    if described.get("spec_version") != SPEC_VERSION or "plugins" in described:
+        return True
+    spec = TrialSpec.model_validate(described["spec"])
+    try:
+        return bool(cost_fingerprint(spec) == described["fingerprint"])
+    except AblationError:
+        # The data, from which the size of the images is known, may be gone.
+        return True
+
+
+def _described(node: ProposedNode) -> dict[str, Any]:
+    return {
+        "group": node.group,
+        "slot": node.slot,
+        "general": plain(node.general),
+        "own": plain(node.own),
+        "factors": {name: factor.model_dump(mode="json") for name, factor in node.factors.items()},
+        "values": node.values,
+    }
+
+
+def _proposed(about: dict[str, Any], spec: TrialSpec) -> ProposedNode:
+    factors = {name: Factor.model_validate(factor) for name, factor in about["factors"].items()}
+    place = (about["fingerprint"], spec, about["group"], about["slot"])
+    return ProposedNode(*place, about["general"], about["own"], factors, about["kind"], about["values"])
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,144 @@
+"""Results as artifacts: written when a node is finished, and taken over by a machine that has not measured it.
+
+What is taken over is held against the digests in the run's tags and the fingerprint that was asked for; nothing in it
+can execute.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any, NotRequired
+
+from typing_extensions import TypedDict
+
+from ablations import vocabulary as names
+from ablations.errors import TrackingError
+from ablations.planning.plan import Node
+from runners.state.files import write_atomically, write_json_once
+from runners.state.nodes import NodeState
+from runners.state.schemas import Damage, Event, Kind, NodeFile, ProposalFile, ResultFile
+from runners.tracking.experiment import KnownRun
+
+_KEPT = (names.ATTENTION_FILE, names.CORRECTNESS_FILE)
+_CHUNK = 1 << 20
+
+
+class _Record(TypedDict):
+    """`record.json`: all that was measured of a finished node."""
+
+    fingerprint: str
+    node: NotRequired[NodeFile | None]
+    result: ResultFile
+    events: list[Event]
+    proposal: NotRequired[ProposalFile | None]
+
+
+_RECORD: Kind[dict[str, Any]] = Kind(_Record)
+
+
+def record_text(state: NodeState) -> str:
+    """Returns everything that was measured of a finished node as JSON: numbers come back as the same bits."""
+    record = {
+        "fingerprint": state.fingerprint,
+        "node": state.about(),
+        "result": state.result(),
+        "events": state.events(),
+        "proposal": state.proposal(),
+    }
+    return json.dumps(record, sort_keys=True)
+
+
+def files_of(state: NodeState) -> list[Path]:
+    """Returns the other files of a finished node that are kept as artifacts."""
+    found = (state.weights_file, *(state.folder / name for name in _KEPT))
+    return [path for path in found if path.exists()]
+
+
+def digest_of_text(text: str) -> str:
+    """Returns the SHA-256 of a text in UTF-8."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def digest_of_file(path: Path) -> str:
+    """Returns the SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def take_over(client: Any, run: KnownRun, node: Node, state: NodeState) -> None:
+    """Writes the result of a finished run into a state folder, as if it had been measured here; weights stay behind.
+
+    Args:
+        client: The store's client.
+        run: The finished run.
+        node: What was asked for.
+        state: Its folder here.
+
+    Raises:
+        TrackingError: If the run has no record, or one that is torn or of another node.
+        OutputError: If the folder cannot be written.
+    """
+    with tempfile.TemporaryDirectory(prefix="dyconv-result-") as folder:
+        record = _record(_download(client, run, names.RECORD_FILE, Path(folder)), node.fingerprint)
+        state.describe(node)
+        for name in _KEPT:
+            if name in _digests(run):
+                content = _download(client, run, name, Path(folder)).read_bytes()
+                write_atomically(state.folder / name, partial(_write, content))
+    state.write_events(record["events"])
+    state.forget_failure()
+    if isinstance(record.get("proposal"), dict):
+        state.note_proposal(**record["proposal"])
+    # Last: from then on the node is done.
+    write_json_once(state.folder / "result.json", record["result"])
+
+
+def take_weights_over(client: Any, run: KnownRun, state: NodeState) -> None:
+    """Writes the weights of a finished trial into its state folder.
+
+    Raises:
+        TrackingError: If the run has none, or they are torn.
+    """
+    # Beside the place where they will be: renaming must not have to copy.
+    with tempfile.TemporaryDirectory(prefix=".weights-", dir=state.folder) as folder:
+        _download(client, run, names.WEIGHTS_FILE, Path(folder)).replace(state.weights_file)
+
+
+def _digests(run: KnownRun) -> dict[str, str]:
+    try:
+        found = json.loads(run.tags.get(names.TAG_FILES, "{}"))
+    except ValueError:
+        found = {}
+    return found if isinstance(found, dict) else {}
+
+
+def _download(client: Any, run: KnownRun, name: str, folder: Path) -> Path:
+    digests = _digests(run)
+    if name not in digests:
+        raise TrackingError(f"run {run.run_id} has no {name}")
+    path = Path(client.download_artifacts(run.run_id, name, str(folder)))
+    if digest_of_file(path) != digests[name]:
+        raise TrackingError(f"{name} of run {run.run_id} is torn: it is not what was written")
+    return path
+
+
+def _record(path: Path, fingerprint: str) -> dict[str, Any]:
+    record = _RECORD.read(path)
+    if record is None or isinstance(record, Damage):
+        reason = record.reason if record is not None else "it is not there"
+        raise TrackingError(f"{path.name} of {fingerprint} cannot be read: {reason}")
+    owners = [record["fingerprint"], (record.get("node") or {}).get("fingerprint"), record["result"].get("fingerprint")]
+    if any(owner not in (None, fingerprint) for owner in owners):
+        raise TrackingError(f"{path.name} is not the record of {fingerprint}")
+    return record
+
+
+def _write(content: bytes, path: Path) -> None:
+    path.write_bytes(content)

@@ -1,0 +1,179 @@
+"""The summary run of a study: one child per variant with its mean and interval, and the report files as artifacts.
+
+The numbers come from `reports`, which this room does not import; the command line carries them over.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ablations import vocabulary as names
+from ablations.errors import TrackingError
+from ablations.planning.plan import Cell, Plan
+from ablations.spec.fingerprint import canonical_json
+from ablations.study import Study
+from runners.estimates.estimate import Record
+from runners.tracking.descriptions import Links, VariantRecord, study_note, variant_note
+from runners.tracking.experiment import FINISHED
+from runners.tracking.node_tags import settings_of
+from runners.tracking.store import reason
+from runners.tracking.tracker import Tracker
+
+_LONGEST_TAG = 5000
+"""Characters that every store of MLflow's takes."""
+
+_FOLDER = "report"
+"""Where the report's files lie among the artifacts."""
+
+
+def write_study_summary(
+    tracker: Tracker,
+    plan: Plan,
+    study: Study,
+    variants: Sequence[VariantRecord],
+    files: Sequence[Path],
+    *,
+    verdicts: Mapping[str, str] | None = None,
+    launches: Sequence[Record] = (),
+) -> str:
+    """Writes the summary run of a study in place of its earlier one and returns its id.
+
+    Args:
+        tracker: Where to.
+        plan: The plan that the study is part of.
+        study: The study.
+        variants: What its child runs carry.
+        files: Report files, kept as artifacts.
+        verdicts: The verdict on each claim, told in the run's description.
+        launches: What the numbers were made in, the first one first.
+
+    Raises:
+        TrackingError: If the store refuses.
+    """
+    try:
+        tags = {**_tags(tracker, plan, study), names.TAG_LAUNCHES: _launches(launches)}
+        replaced = _earlier(tracker, tags)
+        asked = {"reference": study.reference, "metric": study.metric}
+        run = tracker.open_run(f"Study: {study.title}", tags)
+        run_id = run.run_id
+        tracker.write(run_id, params=asked)
+        links, differing = Links(tracker.experiment_id), _differing(plan, study)
+        children = []
+        for variant in variants:
+            note = variant_note(study, links, run_id, variant, _LONGEST_TAG)
+            params = _variant_params(study, variant, differing)
+            children.append((variant, _write_variant(tracker, study, variant, run_id, params=params, note=note)))
+        for file in files:
+            tracker.put_file(run, file, _FOLDER)
+        tracker.set_status(run, FINISHED)
+        shown = [f"{_FOLDER}/{file.name}" for file in files]
+        note = study_note(study, links, run_id, children, files=shown, verdicts=verdicts or {}, longest=_LONGEST_TAG)
+        tracker.client.set_tag(run_id, names.TAG_NOTE, note)
+        for old in replaced:
+            tracker.client.delete_run(old)
+        return run_id
+    except Exception as error:
+        raise TrackingError(
+            f"the summary of study {study.name!r} could not be tracked: {reason(error, tracker.uri)}"
+        ) from None
+
+
+def _tags(tracker: Tracker, plan: Plan, study: Study) -> dict[str, str]:
+    return {
+        names.TAG_KIND: "study",
+        names.TAG_STUDY_NAME: study.name,
+        names.TAG_OVERRIDES: canonical_json(dict(plan.request.overrides)),
+        names.TAG_SEEDS: str(plan.request.seeds_of(study)),
+        names.TAG_CANARY: str(plan.request.canary).lower(),
+        names.study_tag(study.name): "summary",
+        **tracker.common_tags(),
+        **({names.TAG_TUNED: str(plan.request.tuned.folder)} if plan.request.tuned is not None else {}),
+    }
+
+
+def _launches(launches: Sequence[Record]) -> str:
+    """Returns launches as JSON that is short enough for a tag: of many, the newest."""
+    text = "[]"
+    for first in range(len(launches)):
+        text = canonical_json([launch.as_mapping() for launch in launches[first:]])
+        if len(text) <= _LONGEST_TAG:
+            break
+    return text if len(text) <= _LONGEST_TAG else "[]"
+
+
+def _write_variant(
+    tracker: Tracker, study: Study, variant: VariantRecord, parent: str, *, params: Mapping[str, Any], note: str
+) -> str:
+    """Writes the run of a row and returns its id."""
+    tags = {
+        names.TAG_KIND: "variant",
+        names.TAG_STUDY_NAME: study.name,
+        names.TAG_VARIANT_NAME: variant.key,
+        names.TAG_PARENT: parent,
+        names.study_tag(study.name): variant.key,
+        names.TAG_NOTE: note,
+        **tracker.common_tags(),
+    }
+    event = {"step": 0, "time": int(time.time() * 1000), "metrics": dict(variant.metrics)}
+    run_id = tracker.create_run(f"{study.title}: {variant.title or variant.key}", tags, params, [event])
+    tracker.client.set_terminated(run_id, status="FINISHED")
+    return run_id
+
+
+def _differing(plan: Plan, study: Study) -> dict[str, dict[str, Any]]:
+    """Returns, by the key of a row, its settings that are not the same in all rows.
+
+    A setting that some rows have and others do not differs only if it has several values among those that have it: a
+    static network has no temperature, and that follows from its being static.
+    """
+    first: dict[str, Cell] = {}
+    for cell in plan.cells_of(study.name):
+        first.setdefault(cell.key, cell)
+    nodes = {key: plan.node(cell.fingerprint) for key, cell in first.items()}
+    settings = {key: settings_of(node, node.spec) for key, node in nodes.items()}
+    values: dict[str, set[str]] = {}
+    for own in settings.values():
+        for name, value in own.items():
+            values.setdefault(name, set()).add(str(value))
+    differing = {name for name, found in values.items() if len(found) > 1} - {"seed"}
+    return {key: {name: own[name] for name in own if name in differing} for key, own in settings.items()}
+
+
+def _variant_params(study: Study, record: VariantRecord, differing: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Returns the few params of a row: its title, its network's, what it changes and what tells rows apart."""
+    key = record.key
+    network_name, _, variant_name = key.rpartition(": ") if study.networks else ("", "", key)
+    variant = study.variant(variant_name)
+    params: dict[str, Any] = {"variant": variant.title}
+    for network in study.networks:
+        if network.name == network_name:
+            params |= {"network": network.title, **network.changes}
+    params |= variant.changes | dict(differing.get(key, {}))
+    return params | {f"tuned.{setting}": value for setting, value in record.tuned.items()}
+
+
+def _earlier(tracker: Tracker, tags: Mapping[str, str]) -> list[str]:
+    """Returns the summary run of the same study, overrides and preset with its children."""
+    wanted = (names.TAG_STUDY_NAME, names.TAG_PRESET)
+    clauses = [f"tags.`{key}` = '{_quoted(tags[key])}'" for key in wanted if "'" not in tags[key]]
+    found = [
+        run
+        for run in tracker.search(" AND ".join(clauses))
+        if all(run.data.tags.get(key) == tags[key] for key in wanted)
+    ]
+    summaries = {
+        run.info.run_id
+        for run in found
+        if run.data.tags.get(names.TAG_KIND) == "study"
+        and run.data.tags.get(names.TAG_OVERRIDES) == tags[names.TAG_OVERRIDES]
+        and (names.TAG_TUNED in run.data.tags) == (names.TAG_TUNED in tags)
+    }
+    children = [run.info.run_id for run in found if run.data.tags.get(names.TAG_PARENT) in summaries]
+    return [*summaries, *children]
+
+
+def _quoted(text: str) -> str:
+    return text.replace("\\", "\\\\")

@@ -1,0 +1,376 @@
+"""Brings the state folders of nodes into the tracking store, in batches, each line once.
+
+A worker never talks to MLflow; it writes events to its state folder, and the launcher follows. Every method may be
+called again after it failed half-way, by this process or another one: what is there already is left as it is. Who calls
+holds the folder's `NodeLock`, so that nobody else writes to the same runs.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ablations import vocabulary as names
+from ablations.planning.plan import EvaluationNode, Node, ProposedNode
+from ablations.spec.fingerprint import canonical_json
+from runners.provenance import Commit
+from runners.state.files import exclusively
+from runners.state.nodes import NodeState
+from runners.tracking.experiment import FINISHED, KILLED, RUNNING, Experiment, KnownRun
+from runners.tracking.groups import group_run
+from runners.tracking.node_tags import (
+    dataset_input,
+    kind_tags,
+    note_tag,
+    params_of,
+    plugin_tags,
+    result_tags,
+    study_tags,
+)
+from runners.tracking.result_files import digest_of_file, digest_of_text, files_of, record_text
+from runners.tracking.sync_notes import (
+    Note,
+    Origin,
+    Source,
+    add_origin,
+    place_of,
+    read_note,
+    read_origin,
+    store_key,
+    write_note,
+)
+
+_MONITOR_SECONDS = 30
+
+
+class Tracker(Experiment):
+    """Writes the runs of one preset and data set to one store.
+
+    Args:
+        uri: The tracking store; `prepare_store` must have seen it.
+        experiment: Name of the MLflow experiment.
+        artifacts: Where a local store keeps artifacts; a server decides for itself.
+        commit: The code's commit, for the tags.
+        preset: The preset, for the tags.
+        for_nodes: Whether runs of nodes will be written, so that it must be known which there are.
+    """
+
+    def __init__(
+        self, uri: str, experiment: str, artifacts: Path, *, commit: Commit, preset: str, for_nodes: bool = True
+    ) -> None:
+        super().__init__(uri, experiment, artifacts)
+        self.preset, self.commit = preset, commit
+        self.key = store_key(uri, experiment, artifacts.parent)
+        self._places: dict[Path, str] = {}
+        self._steps: dict[str, int] = {}
+        self._groups: dict[str, str] = {}
+        self._runs: dict[str, list[KnownRun]] = {}
+        for run in self.search(f"tags.`{names.TAG_FINGERPRINT}` LIKE '%'") if for_nodes else ():
+            self._runs.setdefault(run.data.tags[names.TAG_FINGERPRINT], []).append(KnownRun.of(run))
+
+    def runs(self, fingerprint: str) -> Sequence[KnownRun]:
+        """Returns the runs of a node that are known, the newest first."""
+        return self._runs.get(fingerprint, ())
+
+    def look_up(self, fingerprint: str) -> Sequence[KnownRun]:
+        """Asks the store which runs a node has now and returns them, the newest first."""
+        found = self.search(f"tags.`{names.TAG_FINGERPRINT}` = '{fingerprint}'")
+        self._runs[fingerprint] = [KnownRun.of(run) for run in found]
+        return self.runs(fingerprint)
+
+    def finished(self, state: NodeState) -> KnownRun | None:
+        """Returns the newest finished run that stands for a node, of whoever measured it, or `None`."""
+        runs = (run for run in self.runs(state.fingerprint) if run.status == FINISHED and not run.is_superseded)
+        generation = _generation(state)
+        return next((run for run in runs if not generation or run.generation == generation), None)
+
+    def running(self) -> list[str]:
+        """Asks the store which nodes have a run that is RUNNING, whoever runs it."""
+        found = self.search(f"attributes.status = '{RUNNING}' AND tags.`{names.TAG_FINGERPRINT}` LIKE '%'")
+        now = {run.run_id: run for run in map(KnownRun.of, found)}
+        for run in now.values():
+            known = self._runs.setdefault(run.tags[names.TAG_FINGERPRINT], [])
+            known[:] = [run, *(other for other in known if other.run_id != run.run_id)]
+        return list(dict.fromkeys(run.tags[names.TAG_FINGERPRINT] for run in now.values()))
+
+    def is_complete(self, state: NodeState, serves: Mapping[str, list[str]]) -> bool:
+        """Whether nothing about a finished node is left to be written, as far as is known without asking the store."""
+        run, note = self.finished(state), read_note(state, self.key)
+        is_noted = note is not None and run is not None and (note.run_id, note.complete) == (run.run_id, True)
+        return is_noted and run is not None and not run.differing(study_tags(serves))
+
+    def own(self, state: NodeState) -> KnownRun | None:
+        """Returns the unfinished run that belongs to a state folder, or `None` if none is known."""
+        return next(iter(self._all_own(state)), None)
+
+    def _all_own(self, state: NodeState) -> list[KnownRun]:
+        note, place, generation = read_note(state, self.key), self.place(state), _generation(state)
+        # Runs of earlier versions say nothing of their owner, and were not shared.
+        found = [run for run in self.runs(state.fingerprint) if run.tags.get(names.TAG_OWNER, place) == place]
+        unfinished = [run for run in found if run.status != FINISHED and run.generation == generation]
+        return sorted(unfinished, key=lambda run: (note is None or run.run_id != note.run_id, run.order))
+
+    def run_id(self, fingerprint: str) -> str | None:
+        """Returns the newest run of a node, a finished one before others, or `None` if none is known."""
+        runs = sorted(self.runs(fingerprint), key=lambda run: (run.is_superseded, run.status != FINISHED))
+        return runs[0].run_id if runs else None
+
+    def place(self, state: NodeState) -> str:
+        """Returns the identifier of the folder in which the state folder lies."""
+        root = state.folder.parent
+        if root not in self._places:
+            self._places[root] = place_of(root)
+        return self._places[root]
+
+    def begin(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> str:
+        """Opens the run of a node, or goes on with the one there is, and returns its id.
+
+        To be called first whenever the folder's lock has been acquired, and after any failure.
+        """
+        self._look_again(node, state, serves)
+        return self.go_on(node, state, serves)
+
+    def record(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> str:
+        """Does what `begin` and `finish` do for a node that is done, in fewer requests, and returns its run's id."""
+        self._look_again(node, state, serves)
+        ending = _ending_tags(state)
+        run = self._finished_or_own(node, state, serves, ending)
+        if run.status != FINISHED:
+            params, tags = self._lacking(run, node, state, serves)
+            self._log_data(run, node)
+            self._end(run, state, {**tags, **ending}, params=params)
+        return run.run_id
+
+    def _look_again(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> None:
+        self._steps.pop(node.fingerprint, None)
+        if read_origin(state) is None:
+            add_origin(state, self.source, serves, anew=state.is_anew)
+        if self.finished(state) is None:
+            self.look_up(node.fingerprint)
+
+    def go_on(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> str:
+        """Does what `begin` does for a node that has just been looked up."""
+        run = self._finished_or_own(node, state, serves)
+        if run.status != FINISHED:
+            params, tags = self._lacking(run, node, state, serves)
+            self.write(run.run_id, params=params, tags=tags)
+            run.add(params, tags)
+            self._log_data(run, node)
+            note = read_note(state, self.key)
+            if note is None or note.run_id != run.run_id:
+                write_note(state, self.key, Note(run.run_id))
+        return run.run_id
+
+    def _finished_or_own(
+        self, node: Node, state: NodeState, serves: Mapping[str, list[str]], more: Mapping[str, str] | None = None
+    ) -> KnownRun:
+        """Returns the finished run of a node, or that of its state folder, running; a new one has the tags `more`."""
+        finished = self.finished(state)
+        if finished is not None:
+            self._accept(finished, state, serves)
+            return finished
+        run = self._only_one(state) or self.open(node, state, serves, more)
+        if run.status != RUNNING:
+            self.set_status(run, RUNNING)
+        return run
+
+    def _only_one(self, state: NodeState) -> KnownRun | None:
+        """Returns the unfinished run of a state folder; if a lost answer to a request has left two, drops that."""
+        own = self._all_own(state)
+        for other in own[1:]:
+            self.drop(other)
+        return own[0] if own else None
+
+    def drop(self, run: KnownRun) -> None:
+        """Deletes a run in which nothing was measured."""
+        self.client.delete_run(run.run_id)
+        self._runs[run.tags[names.TAG_FINGERPRINT]].remove(run)
+
+    def open(
+        self, node: Node, state: NodeState, serves: Mapping[str, list[str]], more: Mapping[str, str] | None = None
+    ) -> KnownRun:
+        """Opens a new run of a node, with more tags if there are any, and returns it."""
+        origin = read_origin(state)
+        tags = {
+            **kind_tags(node),
+            **plugin_tags(state),
+            names.TAG_OWNER: self.place(state),
+            names.TAG_HOST: socket.gethostname(),
+            **_generation_tag(origin),
+            **self.common_tags(origin.commit if origin else None),
+            **study_tags(serves),
+            **self._parent(node, state, serves),
+            **(more or {}),
+        }
+        first = next(iter(state.attempts()), None)
+        run = self.open_run(state.title(node), tags, began=first.began if first is not None else None)
+        self._runs.setdefault(node.fingerprint, []).insert(0, run)
+        self._steps[node.fingerprint] = -1
+        return run
+
+    def _parent(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> dict[str, str]:
+        parent = self.run_id(node.trial.fingerprint) if isinstance(node, EvaluationNode) else None
+        if isinstance(node, ProposedNode):
+            parent = self._groups.get(node.group)
+            if parent is None:
+                with exclusively(state.folder.parent / f"{node.group}.lock"):
+                    parent = self._groups[node.group] = group_run(
+                        self, node, {**self.common_tags(), **study_tags(serves)}
+                    )
+        return {names.TAG_PARENT: parent} if parent else {}
+
+    def common_tags(self, commit: Commit | None = None) -> dict[str, str]:
+        """Returns the tags that every run of this launch carries."""
+        commit = commit or self.commit
+        return {
+            names.TAG_PRESET: self.preset,
+            names.TAG_GIT_COMMIT: commit.sha,
+            names.TAG_GIT_DIRTY: str(commit.dirty).lower(),
+        }
+
+    def _lacking(
+        self, run: KnownRun, node: Node, state: NodeState, serves: Mapping[str, list[str]]
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        """Returns what a run lacks of params and tags: all of them, or what a crash left out."""
+        # A param cannot be changed, and a newer version of the code may word one differently.
+        params = {key: value for key, value in params_of(node, state).items() if key not in run.params}
+        return params, run.differing({**study_tags(serves), **self._parent(node, state, serves)})
+
+    def _log_data(self, run: KnownRun, node: Node) -> None:
+        if not run.has_data:
+            self.client.log_inputs(run.run_id, datasets=[dataset_input(node.spec)])
+            run.has_data = True
+
+    def _accept(self, finished: KnownRun, state: NodeState, serves: Mapping[str, list[str]]) -> None:
+        """Notes that a finished run is in the store, whoever measured it, and which studies it serves now."""
+        self.tag(finished, study_tags(serves))
+        own = self._only_one(state)
+        if own is not None and own.status == RUNNING:
+            self.tag(own, note_tag(f"run {finished.run_id} finished first"))
+            self.set_status(own, KILLED)
+        self.note_end(state, finished.run_id)
+
+    def note_end(self, state: NodeState, run_id: str) -> None:
+        """Notes in a state folder that the store has all of its node; what was kept until then is dropped."""
+        if state.is_anew:
+            state.forget_earlier()
+        before = read_note(state, self.key)
+        if before is None or (before.run_id, before.complete) != (run_id, True):
+            step = max((event["step"] for event in state.events()), default=-1)
+            write_note(state, self.key, Note(run_id, step, complete=True))
+
+    def sync(self, state: NodeState) -> int:
+        """Brings new lines of metrics over; returns how many."""
+        run = self.own(state)
+        if run is None or self.finished(state) is not None:
+            return 0
+        fresh = self._fresh(state, run)
+        self._write(state, run, fresh)
+        return len(fresh)
+
+    def _fresh(self, state: NodeState, run: KnownRun) -> list[dict[str, Any]]:
+        """Returns the lines the store has not got; where it is not known how far it is, it is asked."""
+        events = state.events()
+        # A training that begins from the start has none for a while: nothing is known then of what the store has.
+        if events and state.fingerprint not in self._steps:
+            history = self.client.get_metric_history(run.run_id, names.TRAIN_LOSS)
+            self._steps[state.fingerprint] = max((metric.step for metric in history), default=-1)
+        return [event for event in events if event["step"] > self._steps[state.fingerprint]]
+
+    def _write(
+        self,
+        state: NodeState,
+        run: KnownRun,
+        events: Sequence[Mapping[str, Any]],
+        *,
+        last: Sequence[Mapping[str, Any]] = (),
+        params: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        # Should this fail, the store may have it all the same: it is asked before anything is written again.
+        known = self._steps.pop(state.fingerprint, None)
+        self.write(run.run_id, [*events, *last], params=params, tags=tags)
+        run.add(params or {}, tags or {})
+        if known is None:
+            return
+        step = self._steps[state.fingerprint] = max([known, *(event["step"] for event in events)])
+        if read_note(state, self.key) != Note(run.run_id, step):
+            write_note(state, self.key, Note(run.run_id, step))
+
+    def finish(self, state: NodeState) -> None:
+        """Brings the rest of a finished node over and ends its run."""
+        run = self.own(state)
+        if state.is_done and run is not None and self.finished(state) is None:
+            self._end(run, state, _ending_tags(state))
+
+    def _end(
+        self,
+        run: KnownRun,
+        state: NodeState,
+        tags: Mapping[str, str],
+        *,
+        params: Mapping[str, Any] | None = None,
+    ) -> None:
+        result = state.result()
+        assert result is not None, "only what is done is ended"
+        stamp = int(result["time"] * 1000)
+        step = max((event["step"] for event in state.events()), default=0)
+        last = {"step": step, "time": stamp, "metrics": {**result["metrics"], names.SECONDS: result["seconds"]}}
+        self._write(state, run, self._fresh(state, run), last=[last], params=params, tags=run.differing(tags))
+        self.put_text(run, record_text(state), names.RECORD_FILE)
+        for file in files_of(state):
+            self.put_file(run, file)
+        if _generation(state):
+            self._supersede(run)
+        self.set_status(run, FINISHED, stamp)
+        self.note_end(state, run.run_id)
+
+    def _supersede(self, run: KnownRun) -> None:
+        """Says on the earlier runs of a node that is done anew which one counts instead."""
+        for other in self.look_up(run.tags[names.TAG_FINGERPRINT]):
+            if other.generation != run.generation and not other.is_superseded:
+                self.tag(other, {names.TAG_SUPERSEDED: run.run_id})
+
+    def stop(self, state: NodeState, status: str, reason: str = "") -> None:
+        """Ends the run of a node that failed (`FAILED`) or was cancelled (`KILLED`)."""
+        run = self.own(state)
+        if run is None or self.finished(state) is not None:
+            return
+        self._write(state, run, self._fresh(state, run), tags=note_tag(reason) if reason else None)
+        if state.log_file.exists():
+            self.put_file(run, state.log_file)
+        self.set_status(run, status)
+
+    @property
+    def source(self) -> Source:
+        """What all nodes written here have in common."""
+        return Source(self.name, self.preset, self.commit)
+
+    def monitor(self, state: NodeState) -> Any:
+        """Starts system metrics (CPU, memory, GPU) on a long run; the result has a `finish` method."""
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        run = self.own(state)
+        assert run is not None
+        start: Any = SystemMetricsMonitor
+        monitor = start(run.run_id, sampling_interval=_MONITOR_SECONDS, tracking_uri=self.uri)
+        monitor.start()
+        return monitor
+
+
+def _ending_tags(state: NodeState) -> dict[str, str]:
+    """Returns what the tags of a run say of how its node ended, and of the files that belong to it."""
+    digests = {file.name: digest_of_file(file) for file in files_of(state)}
+    digests[names.RECORD_FILE] = digest_of_text(record_text(state))
+    return {names.TAG_FILES: canonical_json(digests), **result_tags(state, state.result() or {})}
+
+
+def _generation_tag(origin: Origin | None) -> dict[str, str]:
+    return {names.TAG_GENERATION: origin.generation} if origin is not None and origin.generation else {}
+
+
+def _generation(state: NodeState) -> str:
+    origin = read_origin(state)
+    return origin.generation if origin is not None else ""

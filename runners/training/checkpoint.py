@@ -1,0 +1,225 @@
+"""Checkpoints of a training under way: tensors in sealed files, nothing that can execute.
+
+A checkpoint is one file, written beside the previous one, flushed and renamed, with the step in its name; a torn one
+is noticed and the previous one is used. Names inside a file: `model.<key>`, `optimizer.<index>.<key>`, `scaler.<key>`,
+`position.step`, `position.seconds` and `position.sums.<name>`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ablations.errors import CheckpointError
+from runners.state.schemas import remove_file
+from runners.training.sealed import load_tensors, save_tensors
+
+_KEPT = 2
+_NAME = re.compile(r"checkpoint-(\d{9,})\.safetensors")
+_SCALER_KEYS = ("scale", "_growth_tracker")
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a training came.
+
+    Attributes:
+        step: Steps done since its start.
+        sums: What it had summed up in the running epoch; empty between two epochs.
+        seconds: Time that the steps of the running epoch have taken.
+    """
+
+    step: int
+    sums: dict[str, float]
+    seconds: float = 0.0
+
+    def epoch_and_step(self, steps_per_epoch: int) -> tuple[int, int]:
+        """Returns the running epoch and the steps done in it: all of them if only its validation is left."""
+        epoch, step = divmod(self.step, steps_per_epoch)
+        return (epoch - 1, steps_per_epoch) if self.sums and step == 0 else (epoch, step)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a checkpoint holds beside the position; there is no generator, see `runners.training.trainer`."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+
+
+@dataclass(frozen=True)
+class CheckpointStore:
+    """The last two checkpoints of one training, in its state folder.
+
+    Attributes:
+        folder: The state folder.
+        own: Called before anything is written or removed; raises if the folder is another process's by now.
+    """
+
+    folder: Path
+    own: Callable[[], None] = lambda: None
+
+    def save(self, training: Training, position: Position) -> None:
+        """Writes a checkpoint and forgets all but the last two.
+
+        Raises:
+            OutputError: If the disk is full or the folder is not writable; those written before stay.
+        """
+        self.own()
+        tensors = {f"model.{key}": value for key, value in training.model.state_dict().items()}
+        tensors |= _optimizer_tensors(training.optimizer) | _scaler_tensors(training.scaler)
+        path = self.folder / f"checkpoint-{position.step:09d}.safetensors"
+        save_tensors(path, tensors | _position_tensors(position), node=self.folder.name)
+        for _, path in self._newest_first()[_KEPT:]:
+            remove_file(path)
+
+    def load(self, training: Training, tell: Tell) -> Position | None:
+        """Restores the newest whole checkpoint in place; returns its position, or `None` if there is none.
+
+        Args:
+            training: Left as it is if no checkpoint can be used.
+            tell: Called with each checkpoint that cannot be used, and why.
+        """
+        found = self._newest_first()
+        for step, path in found:
+            try:
+                tensors = load_tensors(path, node=self.folder.name)
+                _check(training, tensors)
+                position = _position(tensors)
+                if position.step != step:
+                    raise CheckpointError(f"it holds step {position.step}")
+            except CheckpointError as error:
+                tell(f"the checkpoint {path.name} is not used: {error}")
+                continue
+            _restore(training, tensors)
+            return position
+        if found:
+            tell("there is no checkpoint left to go on from: the training starts anew")
+        return None
+
+    def forget_beyond(self, step: int) -> None:
+        """Removes what a training that goes on from `step` must not meet again: newer checkpoints, half-written files.
+
+        Otherwise a torn file would pass for the previous checkpoint of the ones to come.
+        """
+        self.own()
+        torn = [path for found, path in self._newest_first() if found > step]
+        for path in (*torn, *self.folder.glob(".checkpoint-*.tmp")):
+            with suppress(OSError):
+                remove_file(path)
+
+    def clear(self) -> None:
+        """Removes all checkpoints; a finished training needs only its weights."""
+        self.forget_beyond(-1)
+
+    def _newest_first(self) -> list[tuple[int, Path]]:
+        matches = ((_NAME.fullmatch(path.name), path) for path in self.folder.glob("checkpoint-*.safetensors"))
+        return sorted(((int(match[1]), path) for match, path in matches if match), reverse=True)
+
+
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Puts the weights of a trained network into `model`.
+
+    Raises:
+        CheckpointError: If the file is missing, torn or of another network.
+    """
+    try:
+        tensors = load_tensors(path, node=path.parent.name, must_be_sealed=False)
+        _check_tensors(model.state_dict(), tensors)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"the weights cannot be used: {error}. Remove the folder {path.parent} and run again."
+        ) from None
+    model.load_state_dict(tensors)
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    return {
+        f"optimizer.{index}.{key}": torch.as_tensor(value)
+        for index, state in optimizer.state_dict()["state"].items()
+        for key, value in state.items()
+        if value is not None
+    }
+
+
+def _scaler_tensors(scaler: torch.amp.GradScaler) -> dict[str, Tensor]:
+    state = scaler.state_dict()
+    return {f"scaler.{key}": torch.tensor(state[key], dtype=torch.float64) for key in _SCALER_KEYS if key in state}
+
+
+def _position_tensors(position: Position) -> dict[str, Tensor]:
+    numbers = {"position.seconds": position.seconds}
+    numbers |= {f"position.sums.{name}": value for name, value in position.sums.items()}
+    tensors = {name: torch.tensor(value, dtype=torch.float64) for name, value in numbers.items()}
+    return tensors | {"position.step": torch.tensor(position.step)}
+
+
+def _position(tensors: Mapping[str, Tensor]) -> Position:
+    numbers = {name: value for name, value in tensors.items() if name.startswith("position.")}
+    if not {"position.step", "position.seconds"} <= numbers.keys() or any(v.numel() != 1 for v in numbers.values()):
+        raise CheckpointError("it does not say how far the training was")
+    step, seconds = int(numbers.pop("position.step")), float(numbers.pop("position.seconds"))
+    return Position(step, {name.removeprefix("position.sums."): float(v) for name, v in numbers.items()}, seconds)
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _check(training: Training, tensors: Mapping[str, Tensor]) -> None:
+    """Raises if the tensors are not those of this training, before any of them is put anywhere."""
+    _check_tensors(training.model.state_dict(), _part(tensors, "model."))
+    parameters = _parameters(training.optimizer)
+    for name, value in _part(tensors, "optimizer.").items():
+        index, _, _ = name.partition(".")
+        known = index.isdecimal() and int(index) < len(parameters)
+        if not known or (value.ndim > 0 and value.shape != parameters[int(index)].shape):
+            raise CheckpointError(f"it is of another optimiser: {name!r} does not fit")
+    if any(value.numel() != 1 for value in _part(tensors, "scaler.").values()):
+        raise CheckpointError("its scale of the loss is not a number")
+
+
+def _check_tensors(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    for name in sorted(wanted.keys() | found.keys()):
+        expected, given = (_shape(tensors.get(name)) for tensors in (wanted, found))
+        if expected != given:
+            raise CheckpointError(f"it is of another network: {name!r} is {given} instead of {expected}")
+
+
+def _shape(value: Tensor | None) -> str:
+    return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}" if value is not None else "absent"
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def _restore(training: Training, tensors: Mapping[str, Tensor]) -> None:
+    training.model.load_state_dict(_part(tensors, "model."))
+    _restore_optimizer(training.optimizer, _part(tensors, "optimizer."))
+    scaler, saved = training.scaler, _part(tensors, "scaler.")
+    if scaler.is_enabled() and set(_SCALER_KEYS) <= saved.keys():
+        scale, grown = (float(saved[key]) for key in _SCALER_KEYS)
+        scaler.load_state_dict({**scaler.state_dict(), "scale": scale, "_growth_tracker": int(grown)})
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    # The buffers get the memory layout of their parameters back: fused kernels may round differently on another.
+    parameters = _parameters(optimizer)
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        index, _, key = name.partition(".")
+        parameter = parameters[int(index)]
+        if value.shape == parameter.shape:
+            value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+        state.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

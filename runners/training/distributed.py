@@ -1,0 +1,194 @@
+"""One training on several devices: what each process does differently, and how the processes are started.
+
+Every process makes the same global batch (batches are functions of seed, epoch and step) and takes its own slice; batch
+normalisation uses the statistics of the global batch and gradients are averaged, so that the result is that of one
+process with the same global batch, within float tolerance. What draws per image inside the network (dropout, strategies
+that shuffle) draws per process. Legend: B images in the global batch, C channels.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from ablations.errors import WorkerError
+from runners.own_code import import_variables
+from runners.state.schemas import FAILURE, remove_file
+
+PROCESS_FAILURE = "process_failure.json"
+"""Where the first of several processes that fails says why, in the node's folder."""
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among those of one training: its rank and how many there are."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes results."""
+        return self.rank == 0
+
+    def part(self, values_B: Tensor) -> Tensor:
+        """Returns this process's slice of a global batch."""
+        return values_B if self.size == 1 else values_B.tensor_split(self.size)[self.rank]
+
+    def summing(self, parallel: nn.Module, *, is_last: bool) -> AbstractContextManager[None]:
+        """Returns what surrounds one of several passes before a step: gradients are averaged after the last one."""
+        if self.size == 1 or is_last:
+            return nullcontext()
+        not_yet: Any = parallel.no_sync
+        alone: AbstractContextManager[None] = not_yet()
+        return alone
+
+    def mean(self, value: float) -> float:
+        """Returns the mean of a number over the processes."""
+        if self.size == 1:
+            return value
+        total = torch.tensor(value, dtype=torch.float64)
+        dist.all_reduce(total)
+        return float(total) / self.size
+
+    def wait(self) -> None:
+        """Returns when every process has come here."""
+        if self.size > 1:
+            dist.barrier()
+
+    def parallel(self, model: nn.Module) -> nn.Module:
+        """Returns what is called instead of `model`, whose gradients it averages over the processes."""
+        if self.size == 1:
+            return model
+        # A strategy that ignores the attention gives its branch no gradient.
+        return nn.parallel.DistributedDataParallel(model, find_unused_parameters=True)
+
+
+@contextmanager
+def joined() -> Iterator[World]:
+    """Joins the processes that torchrun started, for the length of a block."""
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield World(dist.get_rank(), dist.get_world_size())
+    finally:
+        dist.destroy_process_group()
+
+
+class GlobalBatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation over the batches of all processes, on any device; `nn.SyncBatchNorm` needs a GPU."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Returns the normalised (B, C, H, W)."""
+        if not self.training:
+            usual: Tensor = super().forward(input)
+            return usual
+        count = input.numel() // input.shape[1] * dist.get_world_size()
+        mean_C = _total(input.sum([0, 2, 3])) / count
+        # Two passes: the difference of two large sums would lose the digits of a small variance.
+        centred = input - mean_C[:, None, None]
+        variance_C = _total(centred.square().sum([0, 2, 3])) / count
+        self._remember(mean_C.detach(), variance_C.detach() * count / max(count - 1, 1))
+        scale_C = torch.rsqrt(variance_C + self.eps) * self.weight
+        output: Tensor = centred * scale_C[:, None, None] + self.bias[:, None, None]
+        return output
+
+    def _remember(self, mean_C: Tensor, variance_C: Tensor) -> None:
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
+        self.num_batches_tracked += 1
+        momentum = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean_C, momentum)
+        self.running_var.lerp_(variance_C, momentum)
+
+
+def _total(values_C: Tensor) -> Tensor:
+    total: Tensor = _AllReduce.apply(values_C)
+    return total
+
+
+class _AllReduce(torch.autograd.Function):
+    """Sums over the processes, forward and backward."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        total = values.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone()
+        dist.all_reduce(total)
+        return total
+
+
+def with_global_norms(model: nn.Module, device: torch.device) -> nn.Module:
+    """Makes the batch norms of a network work over all processes; parameters and buffers stay the same objects."""
+    if device.type == "cuda":
+        convert: Any = nn.SyncBatchNorm.convert_sync_batchnorm
+        converted: nn.Module = convert(model)
+        return converted
+    for module in model.modules():
+        if type(module) is nn.BatchNorm2d:
+            module.__class__ = GlobalBatchNorm2d
+    return model
+
+
+def own_device(wanted: str) -> torch.device:
+    """Returns the device of this process: its own GPU, or the CPU."""
+    if wanted == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+
+
+def start(state_folder: Path, devices: int, gpus: Sequence[int], arguments: list[str]) -> None:
+    """Runs a training as `devices` processes through torchrun and returns when they have ended.
+
+    Args:
+        state_folder: The node's folder; what the processes print goes to its `log.txt`.
+        devices: How many processes, one per device.
+        gpus: The GPU of each process, or none for the first ones that are visible.
+        arguments: Arguments for `python -m runners.workers.trial_process`.
+
+    Raises:
+        WorkerError: If a process fails, with the first one's reason and where its output is.
+    """
+    told = state_folder / PROCESS_FAILURE
+    remove_file(told)
+    run = [sys.executable, "-m", "runners.workers.torchrun", "--standalone", f"--nproc-per-node={devices}"]
+    seen = {"CUDA_VISIBLE_DEVICES": visible(gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))} if gpus else {}
+    with (state_folder / "log.txt").open("a", encoding="utf-8") as log:
+        ended = subprocess.run(
+            [*run, "-m", "runners.workers.trial_process", *arguments],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            check=False,
+            env={**os.environ, **import_variables(), **seen},
+        )
+    if ended.returncode:
+        # One that was killed could not say so.
+        why = FAILURE.find(told) or {"message": f"exit code {ended.returncode}", "cause": "killed"}
+        raise WorkerError(
+            f"one of {devices} processes failed ({why['message']}); see {log.name}", str(why.get("cause", "error"))
+        )
+
+
+def visible(gpus: Sequence[int], seen: str | None) -> str:
+    """Returns what makes only `gpus` visible to a process, in this order.
+
+    Args:
+        gpus: Numbers among the GPUs that this process sees.
+        seen: What made those visible to this process, or `None` if it sees all.
+    """
+    names = [name.strip() for name in seen.split(",")] if seen else []
+    return ",".join(names[gpu] if names else str(gpu) for gpu in gpus)

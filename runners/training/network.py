@@ -1,0 +1,123 @@
+"""From specs to torch objects: the network, its temperature schedule, its batches, its intervention."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import dyconv
+from ablations.datasets.facts import DatasetFacts
+from ablations.spec.parts import DataSpec, Intervention, ModelSpec, TemperatureSpec, TrialSpec
+from runners.data import Augmentation, BatchSettings, BatchSource, SplitSizes, open_batches
+from runners.seeding import derive_seed
+
+_EVALUATION_BATCH_SIZE = 250
+"""Part of the spec version: strategies that shuffle across images depend on it."""
+
+
+def build_network(spec: ModelSpec, facts: DatasetFacts, seed: int) -> nn.Module:
+    """Returns the network of a spec, initialised from `seed`, for images of the data set `facts`.
+
+    Raises:
+        DyconvError: If the network cannot be built, for example because a placement selects nothing.
+    """
+    options: dict[str, Any] = {
+        "width": spec.width,
+        "depth": spec.depth,
+        "stem_stride": spec.stem_stride,
+        "stem_kernel": spec.stem_kernel,
+        "stem_pool": spec.stem_pool,
+        "dropout": spec.dropout,
+        "squeeze_excitation": spec.squeeze_excitation,
+        "layer": spec.layer if spec.layer != "static" else None,
+        "num_kernels": spec.num_kernels,
+        "reduction": spec.reduction,
+        "normalization": spec.normalization,
+        "aggregation": spec.aggregation,
+        "where": spec.where.as_mapping() if spec.where is not None else None,
+    }
+    return dyconv.build_model(
+        spec.name,
+        facts.num_classes,
+        in_channels=facts.channels,
+        input_size=input_size(facts),
+        seed=derive_seed(seed, "initialisation"),
+        **{key: value for key, value in options.items() if value is not None},
+    )
+
+
+def as_static(spec: ModelSpec) -> ModelSpec:
+    """Returns the same network with static layers."""
+    unread = dict.fromkeys(("num_kernels", "reduction", "normalization", "aggregation", "where"))
+    return spec.model_copy(update={"layer": "static", **unread})
+
+
+def input_size(facts: DatasetFacts) -> tuple[int, int, int]:
+    """Returns the shape (C, H, W) of an image of the data set."""
+    return (facts.channels, facts.image_size, facts.image_size)
+
+
+def temperature_schedule(spec: TemperatureSpec | None) -> dyconv.ConstantTemperature | dyconv.LinearAnnealing | None:
+    """Returns the schedule of a spec, or `None` for a network that has no temperature."""
+    if spec is None:
+        return None
+    if spec.end is None or spec.epochs is None:
+        return dyconv.ConstantTemperature(spec.start)
+    return dyconv.LinearAnnealing(spec.start, spec.end, spec.epochs)
+
+
+def open_source(spec: TrialSpec, device: torch.device, memory_format: torch.memory_format) -> BatchSource:
+    """Returns the batches of a trial.
+
+    Raises:
+        DatasetError: If the data set is missing or corrupt.
+    """
+    data = spec.data
+    settings = BatchSettings(
+        batch_size=spec.train.batch_size,
+        evaluation_batch_size=_EVALUATION_BATCH_SIZE,
+        seed=derive_seed(spec.seed, "batches"),
+        augmentation=augmentation_of(data),
+        device=device,
+        memory_format=memory_format,
+        workers=data.workers or 0,
+    )
+    sizes = SplitSizes(train=data.train_images, validation=data.validation_images, test=data.test_images)
+    return open_batches(
+        data.name,
+        settings,
+        root=Path(data.root) if data.root else None,
+        download=bool(data.download),
+        sizes=sizes,
+        image_size=data.image_size,
+    )
+
+
+def augmentation_of(data: DataSpec) -> Augmentation:
+    """Returns how each training image is changed at random; what mixes a batch is in `runners.data.mixing`."""
+    return Augmentation(
+        crop_padding=data.crop_padding or 0,
+        resized_crop=data.augmentation == "resized_crop_flip",
+        flip=data.augmentation in ("crop_flip", "resized_crop_flip"),
+        rand_augment=data.rand_augment,
+        rand_augment_magnitude=data.rand_augment_magnitude or 0,
+    )
+
+
+@contextmanager
+def intervened(model: nn.Module, intervention: Intervention, facts: DatasetFacts, seed: int) -> Iterator[nn.Module]:
+    """Changes a trained network as the intervention says, and puts it back."""
+    with dyconv.intervene(
+        model,
+        aggregation=intervention.aggregation,
+        where=intervention.where.as_mapping() if intervention.where is not None else None,
+        temperature=intervention.temperature,
+        seed=derive_seed(seed, "intervention", intervention.seed),
+        input_size=input_size(facts),
+    ):
+        yield model

@@ -1,0 +1,54 @@
+"""The optimiser of a spec and its learning rate as a function of the epoch."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from ablations.spec.parts import TrainSpec
+
+_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
+
+
+def make_optimizer(model: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer:
+    """Returns the optimiser of a spec; weight decay spares biases and normalisation layers."""
+    groups = parameter_groups(model, spec.weight_decay)
+    if spec.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=spec.learning_rate, fused=True)
+    return torch.optim.SGD(
+        groups,
+        lr=spec.learning_rate,
+        momentum=spec.momentum or 0.0,
+        nesterov=bool(spec.nesterov),
+        fused=True,
+    )
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Returns two groups: what decays, and biases and parameters of normalisation layers, which do not."""
+    decayed: list[nn.Parameter] = []
+    spared: list[nn.Parameter] = []
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            spare = isinstance(module, _NORMS) or name.endswith("bias")
+            (spared if spare else decayed).append(parameter)
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": spared, "weight_decay": 0.0}]
+
+
+def learning_rate(spec: TrainSpec, epoch: float) -> float:
+    """Returns the learning rate at a point of the training.
+
+    Args:
+        spec: Peak learning rate, warm-up and schedule.
+        epoch: Passes over the data since the start, with fractions.
+    """
+    if epoch < spec.warmup_epochs:
+        return spec.learning_rate * epoch / spec.warmup_epochs
+    if spec.schedule == "cosine":
+        progress = (epoch - spec.warmup_epochs) / (spec.epochs - spec.warmup_epochs)
+        return spec.learning_rate * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+    if spec.schedule == "step" and spec.step_epochs and spec.step_factor:
+        return spec.learning_rate * float(spec.step_factor ** (int(epoch) // spec.step_epochs))
+    return spec.learning_rate

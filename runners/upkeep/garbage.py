@@ -1,0 +1,267 @@
+"""What no table needs and may be removed from a runs folder: what is needed, what is not, and how it is removed.
+
+Needed is what the registered studies need at each preset as they are, what the studies that are named need, and what
+any launch was asked for, the last one of each study at each scale. The rules are told in `docs/upkeep.md`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Set
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ablations.errors import AblationError
+from ablations.planning.plan import Request, make_plan
+from ablations.presets import PRESETS
+from ablations.registry import available_studies, get_study
+from ablations.spec.settings import Settings
+from runners.state.launches import History
+from runners.state.nodes import ASIDE, NodeState, StateStore
+from runners.tracking import sync_notes
+from runners.upkeep.node_status import described
+
+Reason = Literal["checkpoints", "weights", "aside", "damaged", "temporary", "results"]
+
+REASONS: dict[Reason, str] = {
+    "checkpoints": "checkpoints of trainings that are done",
+    "weights": "weights and checkpoints of trainings that nothing needs",
+    "aside": "what was put aside to be done anew",
+    "damaged": "what could not be read and was set aside",
+    "temporary": "files that killed processes have left half-written",
+    "results": "results that nothing needs",
+}
+
+_DAMAGED = re.compile(r"\..+\.[0-9a-f]{12}\.damaged")
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")
+_TEMPORARY_SECONDS = 3600.0
+"""A temporary file of this age is nobody's any more; a process that lives may be writing a younger one."""
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """A file or folder that may be removed.
+
+    Attributes:
+        path: It.
+        reason: Why.
+        title: Of the node.
+        size: In bytes.
+        owner: The folder of the node, whose lease is looked at again before anything is removed.
+    """
+
+    path: Path
+    reason: Reason
+    title: str
+    size: int
+    owner: NodeState | None = None
+
+
+def needed_nodes(
+    history: History, studies: Iterable[str] = (), overrides: Settings | None = None, forgotten: Set[str] = frozenset()
+) -> set[str]:
+    """Returns the fingerprints of all nodes that a table needs or may need, as far as is known.
+
+    Args:
+        history: What was asked for in the runs folder.
+        studies: Names and files of studies that are needed too, at every preset.
+        overrides: What `--set` changes in those.
+        forgotten: Studies that are given up: what was asked for them in the past does not count.
+    """
+    needed = set().union(*(_needed_by(study, {}) for study in available_studies()))
+    needed |= set().union(*(_needed_by(study, overrides or {}, checked=True) for study in studies))
+    return needed | _asked_for(history, forgotten)
+
+
+def _needed_by(study: str, overrides: Settings, *, checked: bool = False) -> set[str]:
+    """Returns what a study needs at each preset; where it cannot be planned now, nothing is known."""
+    needed: set[str] = set()
+    problem: AblationError | None = None
+    for preset in PRESETS.values():
+        request = Request(preset, overrides)
+        try:
+            plan = make_plan([get_study(study, request.base())], request)
+        except AblationError as error:
+            problem = error
+            continue
+        needed |= {node.fingerprint for node in plan.nodes}
+    if checked and not needed and problem is not None:
+        raise problem
+    return needed
+
+
+def _asked_for(history: History, forgotten: Set[str]) -> set[str]:
+    """Returns what the last launch of each study at each scale was asked for, and all that goes on.
+
+    A launch counts as followed only by one that is known to have begun later; clocks do not tell that. Where the order
+    of launches is not known, what any of them was asked for is needed.
+    """
+    planned = [(record, asked) for record in history.launches if (asked := history.plan(record)) is not None]
+    last: dict[tuple[str, str], float] = {}
+    for record, asked in planned:
+        turn = history.turn(record)
+        if turn.is_exact:
+            for study in asked.studies:
+                last[study, asked.scale] = max(turn.number, last.get((study, asked.scale), 0))
+    needed: set[str] = set()
+    for record, asked in planned:
+        # A tuning or a search has no cells: it is what tuned values rest on, and may be gone on with.
+        if record.is_alive or not asked.cells:
+            needed |= asked.nodes.keys()
+        number = history.turn(record).number
+        for study in asked.studies:
+            if study not in forgotten and number >= last.get((study, asked.scale), 0):
+                needed |= asked.of_study(study)
+    return needed
+
+
+@dataclass(frozen=True)
+class Found:
+    """What `find_garbage` has found.
+
+    Attributes:
+        garbage: What may be removed.
+        running: Nodes that were left alone because they are being run.
+        untracked: Nodes whose weights or results were left alone because the tracking store has not got them yet.
+    """
+
+    garbage: list[Garbage]
+    running: list[NodeState]
+    untracked: list[NodeState]
+
+
+def find_garbage(
+    runs_dir: Path, needed: Set[str], uri: str, *, results: bool = False, now: float | None = None
+) -> Found:
+    """Returns what may be removed.
+
+    Args:
+        runs_dir: The runs folder.
+        needed: Fingerprints, see `needed_nodes`.
+        uri: The tracking store.
+        results: Whether the whole folders of nodes that nothing needs go, too.
+        now: Seconds since the epoch, by the clock of the file system.
+    """
+    now = _file_system_time(runs_dir) if now is None else now
+    states = StateStore(runs_dir / "state")
+    folders = [states[path.name] for path in sorted(states.root.glob("[!.]*")) if path.is_dir()]
+    running = [state for state in folders if _is_running(state)]
+    # What a running evaluation measures is not taken from under it.
+    busy = {state.fingerprint for state in running} | {described(state).trial for state in running}
+    lacking = sync_notes.unsynced(states, uri, [state.fingerprint for state in folders if state.is_done])
+    kept = needed | lacking.keys()
+    found: list[Garbage] = []
+    for state in folders:
+        # What is another node's by its own word is left to a `run`, which sets it aside.
+        if state.fingerprint not in busy and state.foreign() is None:
+            found += _in_folder(state, state.fingerprint in kept, results=results, now=now)
+    for path in sorted((states.root / ASIDE).glob("*")):
+        state = states[path.name]
+        if path.is_dir() and state.fingerprint not in busy and (state.is_done or state.fingerprint not in needed):
+            found += _aside(state, results=results and state.fingerprint not in kept)
+    launches = runs_dir / "launches"
+    for folder in (runs_dir, states.root, runs_dir / "plans", launches, launches / "order", runs_dir / "speeds"):
+        found += _temporary(folder, None, "", now)
+        found += _damaged(folder, None, "")
+    return Found(found, running, [states[key] for key in sorted(lacking.keys() - needed)])
+
+
+def _in_folder(state: NodeState, is_needed: bool, *, results: bool, now: float) -> Iterator[Garbage]:
+    part = described(state)
+    if results and not is_needed and part.kind:
+        yield Garbage(state.folder, "results", part.title, _size(state.folder), state)
+        return
+    heavy = list(_heavy(state))
+    if not is_needed and part.kind == "trial":
+        yield from (Garbage(path, "weights", part.title, _size(path), state) for path in heavy)
+    elif state.is_done:
+        checkpoints = (path for path in heavy if path != state.weights_file)
+        yield from (Garbage(path, "checkpoints", part.title, _size(path), state) for path in checkpoints)
+    yield from _damaged(state.folder, state, part.title)
+    yield from _temporary(state.folder, state, part.title, now)
+    yield from _temporary(state.folder / "attempts", state, part.title, now)
+
+
+def _aside(state: NodeState, *, results: bool) -> Iterator[Garbage]:
+    """Yields what is large in a folder that is aside, or all; the folder stays, as it says that the node is anew."""
+    earlier = state.earlier
+    title = described(earlier).title
+    paths = sorted(earlier.folder.iterdir()) if results else _heavy(earlier)
+    yield from (Garbage(path, "aside", title, _size(path), state) for path in paths)
+
+
+def _heavy(state: NodeState) -> Iterator[Path]:
+    yield from sorted(state.folder.glob("checkpoint-*.safetensors"))
+    if state.weights_file.exists():
+        yield state.weights_file
+
+
+def _damaged(folder: Path, owner: NodeState | None, title: str) -> Iterator[Garbage]:
+    for path in sorted(folder.glob(".*.damaged")):
+        if _DAMAGED.fullmatch(path.name):
+            yield Garbage(path, "damaged", title, _size(path), owner)
+
+
+def _file_system_time(folder: Path) -> float:
+    """Returns the present time by the clock that gives files their times: on a network file system, that of its server.
+
+    The clock of this machine may be hours ahead of it, and a file that is being written would look abandoned.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            return os.fstat(file.fileno()).st_mtime
+    except OSError:
+        return time.time()
+
+
+def _temporary(folder: Path, owner: NodeState | None, title: str, now: float) -> Iterator[Garbage]:
+    for path in sorted(folder.glob(".*.tmp")):
+        with suppress(OSError):
+            if _TEMPORARY.fullmatch(path.name) and now - path.stat().st_mtime > _TEMPORARY_SECONDS:
+                yield Garbage(path, "temporary", title, _size(path), owner)
+
+
+def _is_running(state: NodeState) -> bool:
+    """Whether an attempt has not ended; of another machine's that may be dead nothing is removed either."""
+    last = state.lease()
+    return last is not None and last.is_running and not last.is_orphan
+
+
+def _size(path: Path) -> int:
+    paths = [path, *path.rglob("*")] if path.is_dir() else [path]
+    total = 0
+    for one in paths:
+        with suppress(OSError):
+            total += one.stat().st_size if one.is_file() else 0
+    return total
+
+
+def remove(garbage: Iterable[Garbage]) -> tuple[int, list[str]]:
+    """Removes what was found, but for what has begun to run since; returns the bytes and what could not be removed."""
+    freed, problems = 0, []
+    for item in garbage:
+        if item.owner is not None and _is_running(item.owner):
+            problems.append(f"{item.path}: it has begun to run")
+            continue
+        try:
+            _remove(item.path)
+        except OSError as error:
+            problems.append(f"{item.path}: {error.strerror or error}")
+        else:
+            freed += item.size
+    return freed, problems
+
+
+def _remove(path: Path) -> None:
+    if not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    # First: what is left of a folder when this is killed must not pass for a result.
+    (path / "result.json").unlink(missing_ok=True)
+    shutil.rmtree(path)

@@ -1,0 +1,273 @@
+"""How each kind of node is measured: a training, an evaluation of its checkpoint, the cost of a network.
+
+`runners.workers.trial` calls these and writes down how they end. Everything here imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+import dyconv
+from ablations import vocabulary as names
+from ablations.errors import CheckpointError
+from ablations.planning.plan import EvaluationNode, Node, TrialNode
+from runners.data import BatchSource
+from runners.hardware import forget_peak_memory, peak_memory_bytes
+from runners.state import attempts
+from runners.state.files import write_json
+from runners.state.nodes import NodeState
+from runners.state.schemas import remove_file
+from runners.training import distributed
+from runners.training.attention_profile import attention_gap, attention_profile
+from runners.training.checkpoint import CheckpointStore, load_weights
+from runners.training.correctness import correctness
+from runners.training.distributed import World
+from runners.training.evaluation import Measurement, evaluate
+from runners.training.network import as_static, build_network, input_size, intervened, open_source
+from runners.training.sealed import load_tensors, save_tensors
+from runners.training.trainer import Hooks, Trainer
+from runners.workers.memory import keep_freed_memory
+from runners.workers.task import Task
+
+LAYOUT = torch.channels_last
+"""Static and dynamic networks alike are fastest in it, on CPU and GPU."""
+
+
+AfterEpoch = Callable[[int, dict[str, float]], None]
+
+_ALONE = World()
+LATENCY_ROUNDS = 20
+
+
+def choose_device(wanted: str) -> torch.device:
+    """Returns the device called `wanted`; `auto` is the GPU if there is one."""
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(wanted)
+
+
+def run_trial(node: Node, state: NodeState, task: Task) -> dict[str, float]:
+    """Trains a network, from its last checkpoint if there is one, and measures it once on the test split."""
+    train_anywhere(node, state, task)
+    model, source = _prepare(node, task, choose_device(task.device))
+    load_weights(state.weights_file, model)
+    return _measure(model, source, state, task)
+
+
+def train_anywhere(node: Node, state: NodeState, task: Task, after_epoch: AfterEpoch | None = None) -> None:
+    """Trains a network, from its last checkpoint if there is one, in this process or on several devices in others.
+
+    Args:
+        node: What is trained.
+        state: Its folder, which has the weights afterwards.
+        task: How it is run.
+        after_epoch: Called with the epoch (from 1) and its metrics when these are written down; what it raises ends the
+            training. On several devices nobody calls it.
+    """
+    devices = node.spec.train.devices
+    if _is_trained(state):
+        state.note("the weights are there already: what is left is to measure them")
+    elif devices == 1:
+        train(node, state, task, choose_device(task.device), after_epoch=after_epoch)
+    else:
+        distributed.start(state.folder, devices, task.gpus, task.as_arguments())
+
+
+def _is_trained(state: NodeState) -> bool:
+    """Whether an earlier attempt wrote the weights, whole; torn ones are removed."""
+    if not state.weights_file.exists():
+        return False
+    try:
+        load_tensors(state.weights_file, node=state.fingerprint)
+    except CheckpointError as error:
+        state.note(f"the weights are not used: {error}")
+        remove_file(state.weights_file)
+        return False
+    return True
+
+
+def tidy(state: NodeState) -> None:
+    """Removes what only a node that is not done yet needs, and what killed attempts have left half-written."""
+    CheckpointStore(state.folder).clear()
+    state.remove_half_written()
+
+
+def free_memory() -> None:
+    """Gives a GPU's memory back after a failure: the next attempt, or another worker, may be short of it."""
+    memory: Any = torch.cuda
+    if memory.is_initialized():
+        memory.empty_cache()
+
+
+def forget_peak() -> None:
+    """Makes `peak` begin anew."""
+    forget_peak_memory()
+    memory: Any = torch.cuda
+    if memory.is_initialized():
+        memory.reset_peak_memory_stats()
+
+
+def peak() -> dict[str, int]:
+    """Returns the most bytes of main memory, and of a GPU's if there is one, that this process has taken."""
+    memory: Any = torch.cuda
+    on_gpu = {"peak_gpu_memory": int(memory.max_memory_reserved())} if memory.is_initialized() else {}
+    return {"peak_memory": peak_memory_bytes(), **on_gpu}
+
+
+def train(
+    node: Node,
+    state: NodeState,
+    task: Task,
+    device: torch.device,
+    world: World = _ALONE,
+    *,
+    after_epoch: AfterEpoch | None = None,
+) -> None:
+    """Trains a network and writes its weights; with several processes, the main one writes.
+
+    Raises:
+        LeaseError: If another process has taken over, before anything more is written.
+    """
+    node = TrialNode(node.fingerprint, state.training(node))
+    model, source = _prepare(node, task, device)
+    if world.size > 1:
+        model = distributed.with_global_norms(model, device)
+    own = _ownership(state, task)
+    attempt = attempts.Attempt.read(state.folder, task.attempt)
+    trainer = Trainer(
+        node.spec,
+        model,
+        source,
+        CheckpointStore(state.folder, own),
+        world=world,
+        checkpoint_seconds=task.checkpoint_seconds,
+        micro_batch=attempt.micro_batch if attempt is not None else None,
+    )
+    done = trainer.resume(state.note if world.is_main else lambda message: None)
+    if world.is_main:
+        state.truncate_events(after_step=done)
+    trainer.run(Hooks(_epoch_writer(state, node, source, own, after_epoch), _progress_writer(state, node, source, own)))
+    if world.is_main:
+        own()
+        # The first weights stay: whoever is taken over just here must not replace those that were measured.
+        save_tensors(state.weights_file, model.state_dict(), node=state.fingerprint, once=True)
+
+
+def _ownership(state: NodeState, task: Task) -> Callable[[], None]:
+    """Returns what raises `LeaseError` when the node is another process's by now; without an attempt, nothing."""
+    return partial(attempts.check, state.folder, task.attempt) if task.attempt else lambda: None
+
+
+def run_evaluation(node: Node, state: NodeState, task: Task) -> dict[str, float]:
+    """Measures the checkpoint of a trained network on the test split under an intervention."""
+    assert isinstance(node, EvaluationNode)
+    model, source = _prepare(node, task, choose_device(task.device))
+    load_weights(NodeState(state.folder.parent / node.trial.fingerprint).weights_file, model)
+    state.report_progress(step=0, steps=1)
+    with intervened(model, node.intervention, source.facts, node.spec.seed):
+        measured = _test(model, source)
+    _keep_correctness(measured, source, state, task)
+    return measured.metrics("test", with_classes=True)
+
+
+def run_cost(node: Node, state: NodeState, task: Task) -> dict[str, float]:
+    """Counts parameters and multiply-adds, and times one image in turn with the same network with static layers."""
+    torch.set_num_threads(1)
+    facts, seed = node.spec.data.facts, node.spec.seed
+    size = input_size(facts)
+    state.report_progress(step=0, steps=1)
+    model = build_network(node.spec.model, facts, seed)
+    networks = {"static": build_network(as_static(node.spec.model), facts, seed), "own": model}
+    latency = dyconv.compare_latency(networks, size, repeats=LATENCY_ROUNDS)
+    counted = dyconv.cost(model, size)
+    return {
+        names.COST_PARAMETERS: float(counted.parameters),
+        names.COST_MULTIPLY_ADDS: float(counted.multiply_adds),
+        names.COST_LATENCY: latency["own"] * 1000,
+        names.COST_LATENCY_RATIO: latency["own"] / latency["static"],
+    }
+
+
+def _prepare(node: Node, task: Task, device: torch.device) -> tuple[nn.Module, BatchSource]:
+    """Returns the untrained network and its batches, on the device."""
+    torch.set_num_threads(task.threads)
+    keep_freed_memory()
+    if device.type == "cuda" and device.index is not None:
+        # What libraries allocate without being asked where must not end up on the GPU of another worker.
+        torch.cuda.set_device(device)
+    source = open_source(node.spec, device, LAYOUT)
+    model = build_network(node.spec.model, source.facts, node.spec.seed)
+    return model.to(device).to(memory_format=LAYOUT), source
+
+
+def _test(model: nn.Module, source: BatchSource) -> Measurement:
+    return evaluate(model, source.evaluation("test"), source.facts.num_classes)
+
+
+def _keep_correctness(measured: Measurement, source: BatchSource, state: NodeState, task: Task) -> None:
+    """Writes which test images were right, unless another process has taken over: its result is about its own bits."""
+    _ownership(state, task)()
+    content = correctness(measured, source, "test", state.fingerprint)
+    write_json(state.folder / names.CORRECTNESS_FILE, content)
+
+
+def _measure(model: nn.Module, source: BatchSource, state: NodeState, task: Task) -> dict[str, float]:
+    """Measures a trained network on the test split, and how it attends there if it is dynamic."""
+    is_dynamic = any(dyconv.dynamic_layers(model))
+    with dyconv.record_attention(model) if is_dynamic else nullcontext() as attention:
+        measured = _test(model, source)
+    _keep_correctness(measured, source, state, task)
+    metrics = measured.metrics("test", with_classes=True)
+    if attention is None:
+        return metrics
+    infos = dyconv.describe_layers(model, input_size(source.facts))
+    layers = {info.name: (info.resolution or 0, info.depth) for info in infos}
+    profile = attention_profile(attention.branch, measured.labels, layers, source.class_names)
+    write_json(state.folder / names.ATTENTION_FILE, {"fingerprint": state.fingerprint, **profile})
+    return metrics | {names.ATTENTION_GAP: attention_gap(profile)}
+
+
+def _epoch_writer(
+    state: NodeState, node: Node, source: BatchSource, own: Callable[[], None], after_epoch: AfterEpoch | None
+) -> AfterEpoch:
+    def write(epoch: int, metrics: dict[str, float]) -> None:
+        own()
+        state.append_event(epoch, metrics)
+        state.report_progress(
+            epoch=epoch,
+            epochs=node.spec.train.epochs,
+            step=epoch * source.steps_per_epoch,
+            steps=node.spec.train.epochs * source.steps_per_epoch,
+            loss=metrics["train/loss"],
+            val_top1=metrics["val/top1"],
+            images_per_second=metrics["train/images_per_second"],
+        )
+        if after_epoch is not None:
+            after_epoch(epoch, metrics)
+
+    return write
+
+
+def _progress_writer(
+    state: NodeState, node: Node, source: BatchSource, own: Callable[[], None]
+) -> Callable[[int, int, float, float], None]:
+    def write(epoch: int, step: int, loss: float, speed: float) -> None:
+        own()
+        last = state.progress().get("val_top1")
+        state.report_progress(
+            epoch=epoch + 1,
+            epochs=node.spec.train.epochs,
+            step=epoch * source.steps_per_epoch + step,
+            steps=node.spec.train.epochs * source.steps_per_epoch,
+            loss=loss,
+            val_top1=last,
+            images_per_second=speed,
+        )
+
+    return write

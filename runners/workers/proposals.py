@@ -1,0 +1,272 @@
+"""What Optuna is asked and told for one training: its settings before it begins, whether to go on after each epoch.
+
+A group of trainings is one Optuna study in a journal file of its own, which many processes on many machines may append
+to. A trial belongs to the node (the slot) for which it was asked, whichever process runs that: after a kill the next
+attempt finds the trial again. Imports optuna; how a training is run is in `runners.workers.measure`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from ablations import vocabulary as names
+from ablations.planning.nodes import ProposedNode
+from ablations.planning.spaces import every_training, is_countable, training_of
+from ablations.planning.tuning_groups import slot_fingerprint
+from ablations.spec.factors import Factor
+from ablations.spec.settings import merge
+from runners.state.files import exclusively
+from runners.state.nodes import NodeState, StateStore
+
+Outcome = Literal["complete", "pruned", "diverged"]
+
+TUNING_STARTUP, SEARCH_STARTUP = 5, 10
+"""Trials drawn at random before Optuna models what came of them."""
+
+REDUCTION = 3
+"""Of Hyperband: one in so many trials goes on at each rung, and a rung is so many times as long as the one before."""
+
+_SLOT = "slot"
+_TRAINING = "training"
+_ASKED_AGAIN = 10
+"""Times that Optuna is asked for other settings than those that have been tried, before they are drawn at random."""
+
+_DRAWN = 1000
+_STATES: Mapping[Outcome, TrialState] = {
+    "complete": TrialState.COMPLETE,
+    "pruned": TrialState.PRUNED,
+    # Of a pruned trial without a value Optuna knows that it was bad; a failed one it would forget.
+    "diverged": TrialState.PRUNED,
+}
+
+
+class PrunedError(Exception):
+    """A training is stopped early, as it is not among the promising ones of its group."""
+
+
+def journal_file(state_root: Path, group: str) -> Path:
+    """Returns the journal of a group, beside the state folders."""
+    return state_root.parent / "tuning" / "journals" / f"{group[:32]}.log"
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """One Optuna trial that is under way for a node.
+
+    Attributes:
+        study: The Optuna study of the group.
+        number: The trial's number in it.
+        values: What is proposed, by factor.
+        is_told: Whether an earlier attempt has told how it ended.
+    """
+
+    study: optuna.Study
+    number: int
+    values: Mapping[str, Any]
+    is_told: bool
+
+    def report(self, epoch: int, value: float) -> None:
+        """Tells the value after an epoch (from 1).
+
+        Raises:
+            PrunedError: If the training is to be stopped here.
+        """
+        trial, storage = self._trial, self.study._storage
+        if epoch not in trial.intermediate_values:
+            storage.set_trial_intermediate_value(trial._trial_id, epoch, value)
+        if self.study.pruner.prune(self.study, self._trial):
+            raise PrunedError(f"stopped after epoch {epoch}")
+
+    def tell(self, outcome: Outcome, values: list[float] | None) -> None:
+        """Tells how the trial ended; of one that did not complete, what was reported counts."""
+        state = _STATES[outcome]
+        told = values if state is TrialState.COMPLETE else None
+        self.study.tell(self.number, told, state=state, skip_if_finished=True)
+
+    @property
+    def _trial(self) -> FrozenTrial:
+        return self.study.get_trials(deepcopy=False)[self.number]
+
+
+def propose(node: ProposedNode, state_root: Path) -> Proposal:
+    """Returns the trial of a node, as an earlier attempt has asked for it, or a new one.
+
+    Raises:
+        OutputError: If the journal cannot be written.
+    """
+    journal = journal_file(state_root, node.group)
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # Between asking and saying for which slot, another process would take the trial for one that nobody runs.
+    with exclusively(journal.with_suffix(".lock")):
+        study = _open(node, journal)
+        trial = _of_slot(study, node.slot)
+        if trial is None:
+            _bury_nameless(study)
+            _adopt(study, node, StateStore(state_root))
+            trial = _ask(study, node)
+    return Proposal(study, trial.number, trial.params, trial.state.is_finished())
+
+
+def open_journal(journal: Path, group: str) -> optuna.Study:
+    """Returns the Optuna study of a group, to be read."""
+    return optuna.load_study(study_name=group, storage=JournalStorage(JournalFileBackend(str(journal))))
+
+
+def _open(node: ProposedNode, journal: Path) -> optuna.Study:
+    is_tuning = node.kind == "tuning"
+    startup = TUNING_STARTUP if is_tuning else SEARCH_STARTUP
+    return optuna.create_study(
+        study_name=node.group,
+        storage=JournalStorage(JournalFileBackend(str(journal))),
+        sampler=optuna.samplers.TPESampler(n_startup_trials=startup, seed=_seed(node)),
+        pruner=_hyperband(node) if is_tuning else optuna.pruners.NopPruner(),
+        directions=["maximize"] if is_tuning else ["maximize", "minimize"],
+        load_if_exists=True,
+    )
+
+
+def _hyperband(node: ProposedNode) -> optuna.pruners.BasePruner:
+    """Returns what stops trainings early, none before a ninth of the epochs and the end of the longest warm-up."""
+    epochs, warmup = node.spec.train.epochs, node.factors.get("train.warmup_epochs")
+    longest = max([node.spec.train.warmup_epochs, *map(float, warmup.ends if warmup is not None else ())])
+    first = max(math.ceil(epochs / REDUCTION**2), math.ceil(longest))
+    return optuna.pruners.HyperbandPruner(first, epochs, REDUCTION)
+
+
+def _of_slot(study: optuna.Study, slot: int) -> FrozenTrial | None:
+    found = [trial for trial in study.get_trials(deepcopy=False) if trial.user_attrs.get(_SLOT) == slot]
+    return found[-1] if found else None
+
+
+def _adopt(study: optuna.Study, node: ProposedNode, states: StateStore) -> None:
+    """Tells a journal of earlier trials of the group that it does not know: they were run where it is another one."""
+    known = {trial.user_attrs.get(_SLOT) for trial in study.get_trials(deepcopy=False)}
+    for slot in range(node.slot):
+        state = states[slot_fingerprint(node.group, slot)]
+        result, proposal = state.result(), state.proposal()
+        if slot not in known and result is not None and proposal is not None:
+            study.add_trial(_as_trial(node, slot, proposal, state, objectives(result["metrics"])))
+
+
+def _as_trial(
+    node: ProposedNode, slot: int, proposal: Mapping[str, Any], state: NodeState, values: list[float]
+) -> FrozenTrial:
+    outcome: Outcome = proposal.get("outcome", "complete")
+    reported = {event["step"]: event["metrics"][names.VAL_TOP1] for event in state.events()}
+    return optuna.trial.create_trial(
+        state=_STATES[outcome],
+        params=dict(proposal["values"]),
+        distributions={name: _distribution(name, factor) for name, factor in node.factors.items()},
+        values=values if outcome != "diverged" else None,
+        intermediate_values=reported if len(values) < 2 and outcome != "diverged" else None,
+        user_attrs={_SLOT: slot},
+    )
+
+
+def objectives(metrics: Mapping[str, float]) -> list[float]:
+    """Returns what Optuna is told of a result: accuracy, and multiply-adds where a search counts them."""
+    return [metrics[name] for name in (names.TUNING_TOP1, names.COST_MULTIPLY_ADDS) if name in metrics]
+
+
+def _bury_nameless(study: optuna.Study) -> None:
+    """Fails trials whose process died before it could say for which slot it asked."""
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if _SLOT not in trial.user_attrs:
+            study.tell(trial.number, state=TrialState.FAIL)
+
+
+def _ask(study: optuna.Study, node: ProposedNode) -> FrozenTrial:
+    base = _base(node)
+    if node.slot == 0 and base is not None:
+        # What is there already is a candidate like any other: tuning then cannot end with something worse.
+        study.enqueue_trial(base, skip_if_exists=True)
+    trial = _ask_for_new(study, node)
+    trial.set_user_attr(_TRAINING, _training(node, trial.params))
+    trial.set_user_attr(_SLOT, node.slot)
+    return study.get_trials(deepcopy=False)[trial.number]
+
+
+def _ask_for_new(study: optuna.Study, node: ProposedNode) -> optuna.Trial:
+    """Asks for settings whose training no other slot has; where none can be had, for any."""
+    distributions = {name: _distribution(name, factor) for name, factor in node.factors.items()}
+    tried = _tried(study, node)
+    for _ in range(_ASKED_AGAIN):
+        trial = study.ask(distributions)
+        if _training(node, trial.params) not in tried:
+            return trial
+        # Optuna would not know what came of it, and learns nothing from a failed trial.
+        study.tell(trial.number, state=TrialState.FAIL)
+    values = _untried(node, tried, distributions)
+    if values is not None:
+        study.enqueue_trial(dict(values))
+    return study.ask(distributions)
+
+
+def _tried(study: optuna.Study, node: ProposedNode) -> set[str | None]:
+    """Returns what other slots train, and `None`, as which settings count that do not fit together."""
+    tried: set[str | None] = {None}
+    for trial in study.get_trials(deepcopy=False):
+        if _SLOT in trial.user_attrs:
+            tried.add(trial.user_attrs.get(_TRAINING) or _training(node, trial.params))
+    return tried
+
+
+def _training(node: ProposedNode, values: Mapping[str, Any]) -> str | None:
+    return training_of(node.general, node.own, node.factors, values)
+
+
+def _untried(
+    node: ProposedNode,
+    tried: set[str | None],
+    distributions: Mapping[str, optuna.distributions.BaseDistribution],
+) -> Mapping[str, Any] | None:
+    """Returns settings at random whose training no other slot has, or `None` if none was found."""
+    draw = random.Random(_seed(node))
+    if is_countable(node.factors):
+        every = every_training(node.general, node.own, node.factors, _DRAWN)
+        new = [values for values, training in every if training not in tried]
+        if new:
+            return draw.choice(new)
+    sampler = optuna.samplers.RandomSampler(seed=_seed(node))
+    drawn = optuna.create_study(sampler=sampler)
+    for _ in range(_DRAWN):
+        values = drawn.ask(dict(distributions)).params
+        if _training(node, values) not in tried:
+            return values
+    return None
+
+
+def _seed(node: ProposedNode) -> int:
+    # Of its own for each slot: with one seed for all, every process would draw the same at first.
+    return int.from_bytes(hashlib.sha256(f"{node.group}/{node.slot}".encode()).digest()[:4], "little")
+
+
+def _base(node: ProposedNode) -> dict[str, Any] | None:
+    """Returns the values of the factors before any proposal, or `None` if one of them is none that is proposed."""
+    values = merge([node.general, node.own])
+    if any(factor.options is not None or not factor.contains(values[name]) for name, factor in node.factors.items()):
+        return None
+    return {name: values[name] for name in node.factors}
+
+
+def _distribution(name: str, factor: Factor) -> optuna.distributions.BaseDistribution:
+    if factor.labels is not None:
+        return optuna.distributions.CategoricalDistribution(factor.labels)
+    low, high = factor.low, factor.high
+    assert low is not None
+    assert high is not None
+    if factor.is_whole(name):
+        return optuna.distributions.IntDistribution(int(low), int(high), log=factor.log)
+    return optuna.distributions.FloatDistribution(float(low), float(high), log=factor.log)

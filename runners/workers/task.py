@@ -1,0 +1,57 @@
+"""What a dispatcher carries to a worker: which node, where its state is, and what it may use."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from runners.state.attempts import LEASE_SECONDS
+
+
+@dataclass(frozen=True)
+class Task:
+    """One node to be run.
+
+    Attributes:
+        state_root: Folder of the state folders.
+        fingerprint: The node.
+        device: `cpu`, `cuda`, `cuda:1` or `auto`.
+        threads: Threads that torch may use.
+        plugins: Modules to import first.
+        checkpoint_seconds: Longest time between two checkpoints.
+        launch: The launch that wants it, for the lease.
+        lease_seconds: How long the lease outlives the worker.
+        watched: Token of an attempt by another launch that was seen to stand still, so that it may be taken over.
+        attempt: The attempt under way, 0 before there is one.
+        devices: On how many devices it trains.
+        gpus: The GPUs it was given, by number, if it trains on several of them; none means the first ones.
+        code_root: Folder of the launcher's code; empty means that any code may run it.
+        code_digest: Digest of the launcher's code.
+    """
+
+    state_root: Path
+    fingerprint: str
+    device: str = "auto"
+    threads: int = 1
+    plugins: tuple[str, ...] = ()
+    checkpoint_seconds: float = 60.0
+    launch: str = ""
+    lease_seconds: float = LEASE_SECONDS
+    watched: str = ""
+    attempt: int = 0
+    devices: int = 1
+    gpus: tuple[int, ...] = ()
+    code_root: str = ""
+    code_digest: str = ""
+
+    def as_arguments(self) -> list[str]:
+        """Returns the task as arguments of a command."""
+        return [json.dumps({**asdict(self), "state_root": str(self.state_root)})]
+
+    @classmethod
+    def from_arguments(cls, arguments: list[str]) -> Task:
+        """Returns the task that `as_arguments` wrote."""
+        values = json.loads(arguments[0])
+        lists = {name: tuple(values[name]) for name in ("plugins", "gpus")}
+        return cls(**{**values, "state_root": Path(values["state_root"]), **lists})

@@ -1,0 +1,147 @@
+"""Runs one node of the plan: all that a dispatcher ever calls.
+
+A worker is given a fingerprint and finds everything else in the state folder; it leaves its result or its failure
+there too, and the lease there keeps every other worker away. torch is imported when the first node runs, so that
+dispatchers can import this module for free.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Literal
+
+from ablations.errors import AblationError, LeaseError, OutputError
+from ablations.planning.nodes import ProposedNode, is_training
+from runners.importing import without_collection
+from runners.own_code import check_same_code
+from runners.plugins import check_plugins, load_plugins
+from runners.provenance import machine, versions
+from runners.state.attempts import Lease
+from runners.state.failures import cause_of
+from runners.state.nodes import NodeState, StateStore
+from runners.workers.memory import choose_micro_batch
+from runners.workers.task import Task
+
+Status = Literal["finished", "failed", "held"]
+
+
+def run_node(task: Task) -> Status:
+    """Runs a node unless it is done already; a failure is written to its state folder, never raised.
+
+    Returns:
+        `held` if the node is another process's: it was when it was asked for, or was taken over under way.
+    """
+    state = StateStore(task.state_root)[task.fingerprint]
+    try:
+        lease = Lease.take(
+            state.folder,
+            task.launch,
+            lease_seconds=task.lease_seconds,
+            watched=task.watched,
+            unless=lambda: state.is_done,
+        )
+    except (OSError, OutputError) as error:
+        _write_failure(state, error)
+        return "failed"
+    if lease is None:
+        return "finished" if state.is_done else "held"
+    with lease:
+        status = _attempt(state, replace(task, attempt=lease.number), lease)
+    if status == "failed":
+        from runners.workers import measure
+
+        measure.free_memory()
+    return status
+
+
+def _attempt(state: NodeState, task: Task, lease: Lease) -> Status:
+    try:
+        state.forget_failure()
+        _measure(state, task, lease)
+    except LeaseError as error:
+        _note(state, str(error))
+        return "held"
+    except Exception as error:
+        return _fail(state, lease, error)
+    lease.end("finished")
+    return "finished"
+
+
+def _measure(state: NodeState, task: Task, lease: Lease) -> None:
+    if task.code_root:
+        check_same_code(task.code_root, task.code_digest)
+    load_plugins(task.plugins)
+    node = state.node()
+    check_plugins(node, state.about())
+    started = time.monotonic()
+    from runners.workers import measure, tuning
+
+    measure.forget_peak()
+
+    more: dict[str, Any] = {}
+    if isinstance(node, ProposedNode):
+        tuning.settle_values(node, state, task)
+    if is_training(node):
+        train = state.training(node).train
+        more["micro_batch"] = choose_micro_batch(train, state.attempts(), state.weights_file.exists())
+        lease.note(**more)
+    if isinstance(node, ProposedNode):
+        metrics = tuning.run_proposed(node, state, task)
+    else:
+        runner = {"trial": measure.run_trial, "evaluation": measure.run_evaluation, "cost": measure.run_cost}[node.kind]
+        metrics = runner(node, state, task)
+    device = str(measure.choose_device(task.device))
+    lease.check()
+    told = {**versions(), **machine(device)}
+    state.finish(metrics, time.monotonic() - started, versions=told, device=device, **measure.peak(), **more)
+    # Not before: a kill in between would cost the whole training. What cannot be removed does no harm.
+    with suppress(OSError):
+        measure.tidy(state)
+
+
+def _fail(state: NodeState, lease: Lease, error: Exception) -> Status:
+    try:
+        lease.check()
+    except LeaseError:
+        _note(state, f"after the lease was lost: {type(error).__name__}: {error}")
+        return "held"
+    lease.end("failed", _write_failure(state, error))
+    return "failed"
+
+
+def _note(state: NodeState, message: str) -> None:
+    with suppress(OSError):
+        state.note(message)
+
+
+def _write_failure(state: NodeState, error: Exception) -> dict[str, str]:
+    known = isinstance(error, (AblationError, *_dyconv_errors()))
+    failure = {
+        "kind": type(error).__name__,
+        "message": str(error) if known else repr(error),
+        "cause": cause_of(error),
+    }
+    state.fail(failure["kind"], failure["message"], traceback.format_exc(), failure["cause"])
+    return failure
+
+
+def warm_up() -> None:
+    """Imports what every node needs, so that a worker does it while the launcher is still preparing."""
+    with without_collection():
+        from runners.workers import measure  # noqa: F401
+
+
+def count_gpus() -> int:
+    """Returns how many GPUs torch can use in this process."""
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def _dyconv_errors() -> tuple[type[Exception], ...]:
+    from dyconv.errors import DyconvError
+
+    return (DyconvError,)

@@ -1,0 +1,36 @@
+"""One of several processes that train one network together; started by `runners.training.distributed`, not by hand."""
+
+from __future__ import annotations
+
+import sys
+
+from runners.lifetime import die_with_parent
+from runners.plugins import check_plugins, load_plugins
+from runners.state.failures import cause_of
+from runners.state.files import write_json_once
+from runners.state.nodes import StateStore
+from runners.training.distributed import PROCESS_FAILURE, joined, own_device
+from runners.workers.measure import train
+from runners.workers.task import Task
+
+
+def main(arguments: list[str]) -> None:
+    """Trains this process's share of the node in `arguments`; the first process that fails writes down why."""
+    task = Task.from_arguments(arguments)
+    load_plugins(task.plugins)
+    state = StateStore(task.state_root)[task.fingerprint]
+    with joined() as world:
+        try:
+            node = state.node()
+            check_plugins(node, state.about())
+            train(node, state, task, own_device(task.device), world)
+        except Exception as error:
+            kind = type(error).__name__
+            failure = {"kind": kind, "message": f"{kind}: {error}", "cause": cause_of(error)}
+            write_json_once(state.folder / PROCESS_FAILURE, failure)
+            raise
+
+
+if __name__ == "__main__":
+    die_with_parent()
+    main(sys.argv[1:])
