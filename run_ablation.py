@@ -49,11 +49,9 @@ from runners.cli.options import (
     side_options,
     tuned_options,
 )
-from runners.cli.search import search_verb
 from runners.cli.status import status
-from runners.cli.sync import sync
-from runners.cli.tune import tune
-from runners.cli.upkeep import gc
+from runners.cli.tune import search_verb, tune
+from runners.cli.upkeep import gc, sync
 from runners.console.streams import go_on_without_output, steady_streams, writing_its_output
 from runners.dispatch import prepare_workers
 from runners.importing import without_collection
@@ -435,7 +433,7 @@ def write_report(
         from reports import canaries, make_report, verdicts
         from reports.collect.runs import collect
         from reports.document.prose import holes
-        from reports.tables.tracked import tracked_rows
+        from reports.tables.study import tracked_rows
     from runners.tracking import write_study_summary
     from runners.tracking.descriptions import RunLink, VariantRecord
 

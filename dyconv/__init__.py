@@ -5,9 +5,8 @@ This package imports nothing of the project's others. Its public names are those
 
 from dyconv.aggregation import AggregationContext, available_aggregations, get_aggregation, register_aggregation
 from dyconv.attention import AttentionBranch, available_normalizations
-from dyconv.autotune import autotune, use_algorithms
 from dyconv.base import DynamicLayer, dynamic_layers, set_forward_step, set_temperature
-from dyconv.cost import Cost, LayerCost, cost
+from dyconv.cost import Cost, LayerCost, autotune, compare_latency, cost, latency, use_algorithms
 from dyconv.errors import (
     AggregationError,
     ArgumentError,
@@ -20,7 +19,6 @@ from dyconv.errors import (
 from dyconv.functional import dynamic_conv2d, dynamic_linear
 from dyconv.inspection import AttentionRecorder, record_attention
 from dyconv.intervention import intervene
-from dyconv.latency import compare_latency, latency
 from dyconv.layers import CondConv2d, DynamicConv2d, DynamicLinear
 from dyconv.networks.backbones import BackboneSpec
 from dyconv.networks.conversion import ConversionReport, conversion_report, make_dynamic

@@ -5,22 +5,41 @@ compute for one image, however this package computes a batch of them. Time is `l
 
 Dimensions: C input and O output channels, G groups, H x W input pixels, P output pixels, K kernels of h x w,
 R = max(1, C / reduction) the hidden width of an attention branch.
+
+`autotune`: measures the algorithms at the shapes of a network instead of trusting the cost model.
+
+Nothing calls it by itself: the cost model depends on shapes alone, so that two runs of one configuration compute
+alike. Who tunes keeps the table that comes back and hands it to `use_algorithms` where the run is repeated.
+
+`compare_latency`: how long networks take for one image on this machine's CPU, timed in turn in one process.
+
+In turn, because clock speed and neighbours change over seconds: each round times every network once, so that a slow
+spell meets all of them. A measurement, and as such not the same twice; multiply-adds are `cost`'s business.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, replace
 from math import prod
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from dyconv.base import DynamicLayer
+from dyconv.errors import ArgumentError
+from dyconv.kernels import algorithms
+from dyconv.kernels.folding import is_channels_last
+from dyconv.kernels.geometry import Geometry
 from dyconv.layers import CondConv2d, ConvolutionLayer, DynamicConv2d, DynamicLinear
 from dyconv.networks.conversion import ConversionReport, conversion_report
-from dyconv.networks.description import run_on_zeros
+from dyconv.networks.description import run_on_zeros, undisturbed, zero_images
 
 _BATCH = 2
 PARTS = ("convolution", "pooling", "attention", "aggregation", "linear", "other")
@@ -189,3 +208,127 @@ def _of_branch(layer: DynamicConv2d | CondConv2d | DynamicLinear) -> int:
     if isinstance(layer, CondConv2d):
         return layer.routing.weight.numel()
     return layer.attention_branch.squeeze.weight.numel() + layer.attention_branch.excite.weight.numel()
+
+
+Table = dict[Geometry, str]
+"""The algorithm that computes each shape."""
+
+
+def autotune(
+    model: nn.Module, images: Tensor, *, rounds: int = 3, clock: Callable[[], float] = time.perf_counter
+) -> Table:
+    """Return the fastest algorithm, forward and backward, at each shape of a dynamic layer of `model` on `images`.
+
+    `images` is a batch as the network will be trained on: its size, dtype, device and memory format count. The
+    algorithms take turns on random images, `rounds` times after a warm-up, and the least median wins. Network and
+    global generator are left as they were. The table takes effect inside `use_algorithms`.
+
+    Raises:
+        ArgumentError: fewer than one round.
+    """
+    if rounds < 1:
+        raise ArgumentError(f"rounds must be at least 1, got {rounds}")
+    with undisturbed(model), algorithms.recorded() as asked:
+        model(images)
+    return {geometry: _fastest(geometry, images, rounds, clock) for geometry in dict.fromkeys(asked)}
+
+
+@contextmanager
+def use_algorithms(table: Mapping[Geometry, str]) -> Iterator[None]:
+    """Compute the shapes in `table` by its algorithms inside a block; other shapes are the cost model's business.
+
+    Raises:
+        ArgumentError: an algorithm that is unknown or cannot compute its shape.
+    """
+    for geometry, name in table.items():
+        algorithms.choose(geometry, name)
+    before = dict(algorithms.PINNED)
+    algorithms.PINNED.update(table)
+    try:
+        yield
+    finally:
+        algorithms.PINNED.clear()
+        algorithms.PINNED.update(before)
+
+
+def _fastest(g: Geometry, like: Tensor, rounds: int, clock: Callable[[], float]) -> str:
+    generator = torch.Generator(like.device).manual_seed(0)
+    memory_format = torch.channels_last if is_channels_last(like) else torch.contiguous_format
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, dtype=like.dtype, device=like.device, generator=generator)
+
+    images = draw(g.batch, g.in_channels, *g.input_size).contiguous(memory_format=memory_format).requires_grad_()
+    weight = draw(g.num_kernels, g.out_channels, g.per_group, *g.kernel_size).requires_grad_()
+    attention = torch.softmax(draw(g.batch, g.num_kernels), 1).requires_grad_()
+    gradient = draw(g.batch, g.out_channels, *g.output_size).contiguous(memory_format=memory_format)
+    seconds: dict[str, list[float]] = {name: [] for name in algorithms.available_algorithms(g)}
+    for _ in range(rounds + 1):
+        for name, measured in seconds.items():
+            _wait(like.device)
+            start = clock()
+            output = algorithms.choose(g, name).run(images, weight, attention, g)
+            torch.autograd.grad(output, (images, weight, attention), gradient)
+            _wait(like.device)
+            measured.append(clock() - start)
+    return min(seconds, key=lambda name: statistics.median(seconds[name][1:]))
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def latency(
+    model: nn.Module, input_size: tuple[int, int, int], *, repeats: int = 30, warmup: int = 5, threads: int = 1
+) -> float:
+    """Return the median seconds that `model` takes for one image of `input_size` (C, H, W); see `compare_latency`."""
+    return compare_latency({"": model}, input_size, repeats=repeats, warmup=warmup, threads=threads)[""]
+
+
+def compare_latency(
+    models: Mapping[str, nn.Module],
+    input_size: tuple[int, int, int],
+    *,
+    repeats: int = 30,
+    warmup: int = 5,
+    threads: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, float]:
+    """Return per name the median seconds that each of `models` takes for one image of `input_size` (C, H, W).
+
+    After `warmup` rounds, each of `repeats` rounds times every network once, in the given order. They run in
+    evaluation mode without gradient, with `threads` threads, and are left as they were, as is the number of threads.
+
+    Raises:
+        ArgumentError: no model, or a number of rounds or threads that cannot work.
+        ShapeError: `input_size` is not three positive numbers.
+        AggregationError: a network that shuffles across images has no other image in a batch of one.
+    """
+    if not models:
+        raise ArgumentError("there is no model to time")
+    for name, value, least in (("repeats", repeats, 1), ("warmup", warmup, 0), ("threads", threads, 1)):
+        if value < least:
+            raise ArgumentError(f"{name} must be at least {least}, got {value}")
+    images = {name: zero_images(model, input_size, 1) for name, model in models.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in models}
+    with ExitStack() as stack:
+        stack.enter_context(_threads(threads))
+        for model in models.values():
+            stack.enter_context(undisturbed(model))
+        for _ in range(warmup + repeats):
+            for name, model in models.items():
+                start = clock()
+                model(images[name])
+                seconds[name].append(clock() - start)
+    return {name: statistics.median(measured[warmup:]) for name, measured in seconds.items()}
+
+
+@contextmanager
+def _threads(threads: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -6,6 +6,7 @@ variants well; a search sees many settings once each. Its plan is in `ablations.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -145,3 +146,24 @@ def _first_error(error: ValidationError, document: Document) -> str:
     else:
         message = reason_of({**detail, "loc": location})
     return f"{document.at(location)}: {message}"
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Returns the indices of the points that no other point beats, the cheapest first.
+
+    A point beats another if it is at least as accurate and at most as costly, and one of these strictly. Of points
+    that are equal in both, all are in the front or none.
+
+    Args:
+        points: Accuracy and cost.
+    """
+    front: list[int] = []
+    best = -float("inf")
+    order = sorted(range(len(points)), key=lambda index: (points[index][1], -points[index][0], index))
+    for index in order:
+        accuracy, cost = points[index]
+        equals = bool(front) and points[front[-1]] == (accuracy, cost)
+        if accuracy > best or equals:
+            front.append(index)
+            best = accuracy
+    return front

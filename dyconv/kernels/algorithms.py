@@ -24,9 +24,8 @@ from dyconv.kernels.compiled import Computation
 from dyconv.kernels.depthwise import Direct
 from dyconv.kernels.folding import Convolution, folded_convolution, is_channels_last
 from dyconv.kernels.geometry import Geometry, Pair
-from dyconv.kernels.remembering import remembered
 from dyconv.kernels.taps import Window, convolve_taps, used_windows
-from dyconv.kernels.tracing import is_ordinary, is_traced
+from dyconv.kernels.tracing import is_ordinary, is_traced, remembered
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from dyconv.kernels import native
 from dyconv.kernels.folding import Convolution, differentiable_folding
 from dyconv.kernels.kernel_ops import add_gradients, mix
 from dyconv.kernels.native import Axis
-from dyconv.kernels.remembering import remembered
+from dyconv.kernels.tracing import remembered
 
 Pair = tuple[int, int]
 

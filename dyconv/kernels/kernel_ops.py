@@ -3,7 +3,17 @@
 Not differentiated by torch: these stand inside the hand-written derivatives of `products`, `folding` and `depthwise`.
 
 Dimensions: B images, K kernels, N numbers in a kernel.
+
+The order of the numbers of K kernels, by compiled kernels where they can and by torch elsewhere.
+
+Layers keep kernels as (K, O, C, h, w). Products of patches read them line by line as (K, h, w, C, O), for the input's
+gradient as (K, h, w, O, C) turned by half a circle. Kernels of megabytes take torch longer to re-order than to
+multiply with. Not differentiated by torch: these stand inside the hand-written derivatives of `products`.
+
+Dimensions: K kernels, O output and C input channels, h x w kernel size, J = h w C.
 """
+
+from __future__ import annotations
 
 import torch
 from torch import Tensor
@@ -34,3 +44,40 @@ def add_gradients(attention: Tensor, weight: Tensor, grad: Tensor, to_attention:
     else:
         to_attention += grad @ weight.t()
         to_weight += attention.t() @ grad
+
+
+def by_patch(weight: Tensor) -> Tensor:
+    """Return (K, O, C, h, w) as (K, J O), each kernel's numbers in the order (h, w, C, O)."""
+    num_kernels, out_channels, channels, h, w = weight.shape
+    if not native.can_order(weight, h * w):
+        return permuted_by_patch(weight)
+    ordered = weight.new_empty(num_kernels, h * w * channels * out_channels)
+    native.by_patch(weight, ordered, (num_kernels, out_channels, channels, h * w))
+    return ordered
+
+
+def permuted_by_patch(weight: Tensor) -> Tensor:
+    """Return the same from an operation that torch can differentiate, compile and export."""
+    return weight.permute(0, 3, 4, 2, 1).flatten(1)
+
+
+def by_output(ordered: Tensor, like: Tensor) -> Tensor:
+    """Return the inverse of `by_patch`, in the shape of `like`."""
+    num_kernels, out_channels, channels, h, w = like.shape
+    if not native.can_order(ordered, h * w):
+        return ordered.view(num_kernels, h, w, channels, out_channels).permute(0, 4, 3, 1, 2)
+    weight = ordered.new_empty(like.shape)
+    native.by_output(ordered, weight, (num_kernels, out_channels, channels, h * w))
+    return weight
+
+
+def flipped(ordered: Tensor, channels: int, kernel_size: tuple[int, int]) -> Tensor:
+    """Return (K, J O) in the order (h, w, C, O) as the kernels from outputs to inputs: turned, in (h, w, O, C)."""
+    h, w = kernel_size
+    num_kernels, out_channels = ordered.shape[0], ordered.shape[1] // (h * w * channels)
+    if not native.can_order(ordered, h * w):
+        kernels = ordered.view(num_kernels, h, w, channels, out_channels)
+        return kernels.flip(1, 2).transpose(3, 4).reshape(num_kernels, -1)
+    turned = torch.empty_like(ordered)
+    native.flipped(ordered, turned, (num_kernels, out_channels, channels, h * w))
+    return turned

@@ -21,10 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dyconv.kernels.derivatives import gradients_by_torch
-from dyconv.kernels.kernel_ops import add_gradients, mix
-from dyconv.kernels.ordering import by_output, by_patch, flipped, permuted_by_patch
-from dyconv.kernels.remembering import remembered
-from dyconv.kernels.tracing import is_ordinary, without_autocast
+from dyconv.kernels.kernel_ops import add_gradients, by_output, by_patch, flipped, mix, permuted_by_patch
+from dyconv.kernels.tracing import is_ordinary, remembered, without_autocast
 
 Pair = tuple[int, int]
 

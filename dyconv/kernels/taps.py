@@ -16,8 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dyconv.kernels.derivatives import gradients_by_torch
-from dyconv.kernels.remembering import remembered
-from dyconv.kernels.tracing import is_ordinary
+from dyconv.kernels.tracing import is_ordinary, remembered
 
 Pair = tuple[int, int]
 Index = tuple[slice, slice, slice]

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from dyconv.kernels import native
+from dyconv.kernels.kernel_ops import by_output, by_patch
 from dyconv.kernels.native import Matrices, Reach, Side
-from dyconv.kernels.ordering import by_output, by_patch
 from dyconv.kernels.products import Window, differentiable_product
-from dyconv.kernels.remembering import remembered
+from dyconv.kernels.tracing import remembered
 
 Pair = tuple[int, int]
 

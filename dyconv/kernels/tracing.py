@@ -4,7 +4,12 @@ All of these know torch's own operations only. Derivatives written by hand, and 
 address of a tensor, step aside for them.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache, wraps
+from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -51,3 +56,22 @@ def is_autocast(device: str) -> bool:
 def without_autocast(device: str) -> AbstractContextManager[object]:
     """Keep the dtypes of what is computed inside a block; entering costs next to nothing where they are kept anyway."""
     return torch.autocast(device, enabled=False) if is_autocast(device) else nullcontext()
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def remembered(function: Callable[P, R]) -> Callable[P, R]:
+    """Return `function` with its last 4096 results kept; arguments must be hashable.
+
+    A compiler that traces the call cannot look into a cache, so it is given the function itself.
+    """
+    cached = lru_cache(maxsize=4096)(function)
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        known: Callable[..., R] = function if torch.compiler.is_compiling() else cached
+        return known(*args, **kwargs)
+
+    return call

@@ -2,15 +2,25 @@
 
 Layers are swapped in place, so static and dynamic networks share one definition of the backbone. Which layers
 are meant is `placement`'s, how a dynamic layer works `layers`'s, how its kernels begin `initialisation`'s business.
+
+How the K kernels of a converted layer begin: drawn anew as the static one was, or as copies of a trained one.
+
+A start is a function that fills a new layer, given the static convolution it takes the place of. `conversion` builds
+the layers and decides from which generator is drawn.
+
+Dimensions: C input and O output channels, K kernels, h x w kernel size.
 """
 
+from __future__ import annotations
+
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Literal, cast
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import UninitializedParameter
@@ -21,7 +31,6 @@ from dyconv.base import DEFAULT_TEMPERATURE, DynamicLayer, dynamic_layers
 from dyconv.errors import ArgumentError, ConversionError, unknown_name
 from dyconv.layers import CondConv2d, ConvolutionLayer, DynamicConv2d
 from dyconv.networks.description import describe_layers
-from dyconv.networks.initialisation import Initialiser, InitName, Start, choose_start
 from dyconv.networks.placement import Placement, Role, select_layers
 from dyconv.randomness import seeded
 
@@ -293,3 +302,115 @@ def _swap(model: nn.Module, dynamic: Mapping[nn.Conv2d, ConvolutionLayer]) -> No
         for attribute, child in list(parent._modules.items()):
             if isinstance(child, nn.Conv2d) and child in dynamic:
                 setattr(parent, attribute, dynamic[child])
+
+
+Initialiser = Callable[[Tensor, Tensor | None], None]
+InitName = Literal["auto", "default", "kaiming_fan_out", "like_static"]
+Start = Callable[[ConvolutionLayer, nn.Conv2d], ConvolutionLayer]
+
+DEFAULT_NOISE = 0.01
+_KAIMING = ("torchvision.models.mobilenetv2", "torchvision.models.mobilenetv3", "torchvision.models.resnet")
+
+
+def choose_start(model: nn.Module, start: str, init: InitName | Initialiser, noise: float | None) -> Start:
+    """Return the start of a conversion of `model`, "scratch" (heeds `init`) or "static" (heeds `noise`).
+
+    Raises:
+        ArgumentError: an unknown name, a noise that is not a number from 0, or a setting that this start ignores.
+    """
+    if start == "scratch":
+        if noise is not None:
+            raise ArgumentError(f"noise is for start='static', which copies trained kernels, got noise={noise!r}")
+        return _from_scratch(_initialiser(model, init))
+    if start != "static":
+        raise ArgumentError(unknown_name("start", start, ("scratch", "static")))
+    if init != "auto":
+        raise ArgumentError(f"init is for start='scratch': kernels that are copied are not drawn, got init={init!r}")
+    level = DEFAULT_NOISE if noise is None else noise
+    if isinstance(level, bool) or not isinstance(level, (int, float)) or not 0 <= level < float("inf"):
+        raise ArgumentError(f"noise must be a number from 0, in standard deviations of a kernel, got {noise!r}")
+    return _from_static(level)
+
+
+def kaiming_fan_out(weight: Tensor, bias: Tensor | None) -> None:
+    """Fill one kernel as torchvision's MobileNets and ResNets do: normal with variance 2 / fan out, bias zero."""
+    nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu")
+    if bias is not None:
+        nn.init.zeros_(bias)
+
+
+def _initialiser(model: nn.Module, init: InitName | Initialiser) -> Initialiser | str:
+    """Return the function that fills one kernel, or the name of a way that needs none or the static layer."""
+    if callable(init):
+        return init
+    family = type(model).__module__
+    if init == "auto":
+        init = "kaiming_fan_out" if family in _KAIMING else "like_static" if family.startswith("timm.") else "default"
+    if init not in ("default", "kaiming_fan_out", "like_static"):
+        raise ArgumentError(unknown_name("init", init, ("auto", "default", "kaiming_fan_out", "like_static")))
+    return kaiming_fan_out if init == "kaiming_fan_out" else init
+
+
+def _from_scratch(initialise: Initialiser | str) -> Start:
+    def fill(layer: ConvolutionLayer, conv: nn.Conv2d) -> ConvolutionLayer:
+        with torch.no_grad():
+            for k, kernel in enumerate(layer.weight):
+                bias = None if layer.bias is None else layer.bias[k]
+                if callable(initialise):
+                    initialise(kernel, bias)
+                elif initialise == "like_static":
+                    _fill_like(conv, kernel, bias)
+        return layer.to(device=conv.weight.device, dtype=conv.weight.dtype)
+
+    return fill
+
+
+def _fill_like(conv: nn.Conv2d, kernel: Tensor, bias: Tensor | None) -> None:
+    """Draw from a normal distribution as wide as the static kernel, and copy the static bias."""
+    nn.init.normal_(kernel, std=_spread(conv.weight))
+    if bias is not None and conv.bias is not None and not conv.bias.is_meta:
+        bias.copy_(conv.bias)
+
+
+def _spread(kernel: Tensor) -> float:
+    if kernel.is_meta:  # there are no numbers, and none will be filled in
+        return 0.0
+    return float(kernel.detach().float().std(correction=0))
+
+
+def _from_static(noise: float) -> Start:
+    def fill(layer: ConvolutionLayer, conv: nn.Conv2d) -> ConvolutionLayer:
+        layer = layer.to(device=conv.weight.device, dtype=conv.weight.dtype)
+        scale = _half_open(layer)
+        with torch.no_grad():
+            spread = _spread(conv.weight)
+            for k, kernel in enumerate(layer.weight):
+                drawn = noise * spread * torch.randn(kernel.shape)
+                kernel.copy_(scale * (conv.weight + drawn.to(conv.weight)))
+                if layer.bias is not None and conv.bias is not None:
+                    layer.bias[k].copy_(scale * conv.bias)
+        return layer
+
+    return fill
+
+
+def _half_open(layer: ConvolutionLayer) -> float:
+    """Return the factor on each copy with which the new layer computes what the static one did.
+
+    Weights that sum to one need none. Sigmoids begin at one half each, whatever the input (their last Linear is set
+    to zero and learns from there), so that K of them sum to K / 2.
+    """
+    last = _last_of_sigmoid(layer)
+    if last is None:
+        return 1.0
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return 2.0 / layer.num_kernels
+
+
+def _last_of_sigmoid(layer: ConvolutionLayer) -> nn.Linear | None:
+    if isinstance(layer, CondConv2d):
+        return layer.routing
+    if isinstance(layer, DynamicConv2d) and layer.attention_branch.normalization == "sigmoid":
+        return layer.attention_branch.excite
+    return None

@@ -10,8 +10,7 @@ from fnmatch import fnmatchcase
 from typing import Any, final
 
 from dyconv.errors import PlacementError, unknown_name
-from dyconv.networks.description import LayerInfo
-from dyconv.networks.roles import ROLES
+from dyconv.networks.description import ROLES, LayerInfo
 
 
 class Placement:

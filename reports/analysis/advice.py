@@ -19,8 +19,7 @@ from reports.analysis.statistics import (
 from reports.analysis.summary import StudySummary, VariantSummary
 from reports.content.blocks import Paragraph
 from reports.content.formatting import number, per_cent
-from reports.content.metrics import telling
-from reports.content.plan_words import short_titles
+from reports.content.plan_words import short_titles, telling
 
 _HARDLY_KNOWN = 1.5
 """A spread that may be so many times as large as it was seen, and the advice says so."""

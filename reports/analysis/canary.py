@@ -16,8 +16,7 @@ from reports.analysis.statistics import ALPHA, Estimate, paired_difference, unkn
 from reports.collect.results import Results
 from reports.content.blocks import Paragraph
 from reports.content.formatting import interval, number, per_cent
-from reports.content.metrics import telling
-from reports.content.plan_words import short_titles
+from reports.content.plan_words import short_titles, telling
 
 State = Literal["silent", "alarm", "unknown"]
 

@@ -30,7 +30,7 @@ from reports.analysis.statistics import LEVEL, MOST_SEEDS, Estimate, seeds_for_b
 from reports.analysis.summary import StudySummary, VariantSummary, summarize_study
 from reports.collect.results import Results
 from reports.collect.unlearned import is_at_chance
-from reports.content.metrics import telling
+from reports.content.plan_words import telling
 from reports.content.published import published_contrast
 
 Verdict = Literal["contradicted", "practically the same", "undecided", "reproduced"]

@@ -18,8 +18,7 @@ from reports.analysis.statistics import estimate
 from reports.collect.results import Results
 from reports.collect.unlearned import quoted
 from reports.content.formatting import number
-from reports.content.metrics import telling
-from reports.content.plan_words import short_titles
+from reports.content.plan_words import short_titles, telling
 
 _LAST_SHARE = 4
 """The end of a training is its last quarter."""

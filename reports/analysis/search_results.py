@@ -8,8 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ablations.pareto import pareto_front
-from ablations.planning.search import Search
+from ablations.planning.search import Search, pareto_front
 from reports.analysis.statistics import Estimate, estimate
 
 SEARCH_COLUMNS = ("slot", "repeat", "outcome", "top1", "multiply_adds", "parameters", "seconds", "run_id", "ended")

@@ -18,8 +18,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from ablations import vocabulary as names
-from reports.collect.artifacts import artifact, read_each
 from reports.collect.identity import check_owner
+from reports.collect.store import artifact, read_each
 
 _CURVES = frozenset({names.TRAIN_LOSS, names.VAL_LOSS, names.VAL_TOP1, names.TEMPERATURE})
 _HUGE = 1e300

@@ -24,7 +24,6 @@ from ablations.errors import ReportError
 from ablations.invocation import as_named, suggested_command
 from ablations.planning.plan import Cell, Plan
 from ablations.spec.fingerprint import SHORT, canonical_json
-from reports.collect.artifacts import artifact, has_artifact, read_each, without_progress_bar
 from reports.collect.correctness import Correctness, compared_by_image, read_correctness
 from reports.collect.curves import curve_rows, finite
 from reports.collect.identity import check_owner, contradiction
@@ -38,7 +37,15 @@ from reports.collect.results import (
     Results,
     in_order,
 )
-from reports.collect.store import explained, open_store, search_runs
+from reports.collect.store import (
+    artifact,
+    explained,
+    has_artifact,
+    open_store,
+    read_each,
+    search_runs,
+    without_progress_bar,
+)
 from reports.collect.unlearned import why_unlearned
 from reports.content.plan_words import can_be_drawn, experiments_of, trials_of
 from reports.figures.attention import profile_rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ablations.claims import Contrast
 from ablations.published import CONFIDENCE_NOTES, SOURCE, Confidence, PublishedTable, PublishedValue, get_published
 from ablations.study import Study, Variant
-from reports.content.metrics import telling
+from reports.content.plan_words import telling
 
 _OTHER_SOURCES = {
     "reimplementation": "an independent re-implementation, not the paper's authors'",

@@ -23,7 +23,7 @@ from reports.content.blocks import (
     Table,
     Text,
 )
-from reports.content.metrics import telling
+from reports.content.plan_words import telling
 from reports.document.prose import when
 from reports.tables.study import interval_cell
 

@@ -16,8 +16,7 @@ from reports.analysis.statistics import Estimate
 from reports.analysis.summary import StudySummary, VariantSummary
 from reports.collect.results import FINISHED, Results
 from reports.content.formatting import interval, number
-from reports.content.metrics import telling
-from reports.content.plan_words import data_words, epochs_words, network_words, repeats_of, short_titles
+from reports.content.plan_words import data_words, epochs_words, network_words, repeats_of, short_titles, telling
 from reports.tables.machines import MACHINE
 from reports.tables.uncertainty_words import coverage_words
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from ablations.errors import ReportError
 from ablations.planning.plan import Plan
+from ablations.planning.tuned_values import TunedFile
 from ablations.spec.fingerprint import digest
 from ablations.study import Study
 from reports.analysis.canary import judge_canaries
@@ -27,7 +28,6 @@ from reports.collect.results import CELL_COLUMNS, Results
 from reports.content.blocks import Attachment, Document
 from reports.content.plan_words import data_digests, experiments_of, plugins_in
 from reports.evidence.contents import contents, finite, harmless
-from reports.evidence.tuned_data import tuned_data
 from reports.tables.appendix import MOST_RUNS, serves
 
 FORMAT = 1
@@ -232,3 +232,15 @@ def read_manifest(text: str) -> Json:
 def is_intact(content: Mapping[str, Any]) -> bool:
     """Whether a manifest's digest is that of its content."""
     return content.get(_DIGEST) == digest({key: value for key, value in content.items() if key != _DIGEST})
+
+
+def tuned_data(plan: Plan) -> list[dict[str, Any]] | None:
+    """Returns what the rows of a plan were tuned to as plain data, a file per study; `None` if they were not."""
+    if plan.request.tuned is None:
+        return None
+    files = []
+    for study in plan.studies:
+        entries = tuple(entry for (name, _), entry in plan.tuned.items() if name == study.name)
+        file = TunedFile(study=study.name, preset=plan.request.preset.name, tuned=entries)
+        files.append(json.loads(file.model_dump_json(exclude_none=True)))
+    return files

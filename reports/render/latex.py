@@ -1,4 +1,10 @@
-"""A document → a complete LaTeX file with PDF figures, for pdfLaTeX, XeLaTeX or LuaLaTeX. Every name is escaped."""
+"""A document → a complete LaTeX file with PDF figures, for pdfLaTeX, XeLaTeX or LuaLaTeX. Every name is escaped.
+
+Text → LaTeX: escaping, and the preamble that makes every character of a document visible.
+
+A character that LaTeX's fonts lack (an emoji, Chinese) stays itself in the source and is set as `[U+1F600]`: seen,
+not dropped. Redefine `\\missingglyph` and load a font that has it to do better.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +13,18 @@ from functools import singledispatch
 from pathlib import Path
 
 from reports.content.blocks import Block, Column, Document, Facts, Figure, Items, Note, Paragraph, Section, Table
-from reports.content.formatting import SetCell, set_rows
-from reports.render.files import document_path, ensure_folder, relative, write_atomically, write_figures
-from reports.render.latex_text import escape, literal, preamble
-from reports.render.layout import has_numbers, is_long, spans, wrapping
+from reports.content.formatting import SetCell, printable, set_rows
+from reports.render.files import (
+    document_path,
+    ensure_folder,
+    has_numbers,
+    is_long,
+    relative,
+    spans,
+    wrapping,
+    write_atomically,
+    write_figures,
+)
 
 _LETTERS = {"number": "r", "interval": "r", "mark": "c"}
 
@@ -173,3 +187,116 @@ def _notes(notes: tuple[Note, ...]) -> Iterator[str]:
             (rf"\textsuperscript{{{escape(note.mark)}}} " if note.mark else "") + escape(note.text) for note in notes
         )
         yield "\n".join([r"{\footnotesize\noindent", "\\par\\noindent\n".join(marked), r"\par}"])
+
+
+_ASCII = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "`": r"\textasciigrave{}",
+}
+_MATH = {
+    "τ": r"\tau",
+    "π": r"\pi",
+    "Δ": r"\Delta",
+    "Σ": r"\Sigma",
+    "α": r"\alpha",
+    "β": r"\beta",
+    "λ": r"\lambda",
+    "μ": r"\mu",
+    "σ": r"\sigma",
+    "×": r"\times",
+    "→": r"\to",
+    "−": "-",
+    "±": r"\pm",
+    "✓": r"\checkmark",
+    "≤": r"\leq",
+    "≥": r"\geq",
+    "≈": r"\approx",
+    "∞": r"\infty",
+    "√": r"\surd",
+    "↗": r"\nearrow",
+    "○": r"\circ",
+}
+_WORDS = {
+    "²": r"\textsuperscript{2}",
+    "³": r"\textsuperscript{3}",
+    "–": r"\textendash{}",
+    "—": r"\textemdash{}",
+    "“": r"\textquotedblleft{}",
+    "”": r"\textquotedblright{}",
+    "‘": r"\textquoteleft{}",
+    "’": r"\textquoteright{}",
+    "…": r"\dots{}",
+    "·": r"\textperiodcentered{}",
+    "†": r"\textdagger{}",
+    "‡": r"\textdaggerdbl{}",
+    "•": r"\textbullet{}",
+    "\u00a0": "~",
+}
+_MAP = {**_ASCII, **_WORDS, **{char: rf"\ensuremath{{{command}}}" for char, command in _MATH.items()}}
+_LIGATURES = "-,'"
+"""Characters of which two in a row become another one."""
+
+_PREAMBLE = r"""\documentclass[10pt,a4paper]{article}
+\usepackage{iftex}
+\ifPDFTeX
+  \usepackage[utf8]{inputenc}
+  \usepackage[T1]{fontenc}
+  \usepackage{lmodern}
+\else
+  \usepackage{fontspec}
+\fi
+\usepackage{textcomp,amssymb,newunicodechar}
+\usepackage[margin=2.1cm]{geometry}
+\usepackage{booktabs,longtable,adjustbox,graphicx,xcolor}
+\usepackage[font=small,labelfont=bf,justification=raggedright,singlelinecheck=false]{caption}
+\captionsetup[table]{position=above}
+\pagestyle{myheadings}
+\newcommand{\missingglyph}[1]{\texttt{[U+#1]}}
+\definecolor{good}{HTML}{00664F}
+\definecolor{fair}{HTML}{0060A0}
+\definecolor{poor}{HTML}{1A1A1A}
+\definecolor{bad}{HTML}{B34700}
+\definecolor{quiet}{HTML}{5A5A5A}
+"""
+
+
+def escape(text: str) -> str:
+    """Returns text so that LaTeX shows it literally."""
+    return literal(printable(text))
+
+
+def literal(text: str) -> str:
+    """Returns printable text so that LaTeX shows it literally, the white space at its ends included."""
+    pieces: list[str] = []
+    before = ""
+    for char in text:
+        if char == before and char in _LIGATURES:
+            pieces.append("{}")
+        pieces.append(_MAP.get(char, char))
+        before = char
+    return "".join(pieces)
+
+
+def preamble(text: str) -> str:
+    """Returns what stands before the document `text`, with a definition for each character LaTeX does not know."""
+    unknown = sorted({char for char in text if not _is_known(char)})
+    lines = [rf"\newunicodechar{{{char}}}{{\missingglyph{{{ord(char):X}}}}}" for char in unknown]
+    return _PREAMBLE + "".join(f"{line}\n" for line in lines)
+
+
+def _is_known(char: str) -> bool:
+    # ASCII, the accented letters of Latin-1 and Latin Extended-A, without the four that T1 lacks.
+    return char < "\x7f" or ("\u00bf" <= char <= "\u017e" and char not in "ĦħĿŀ")

@@ -1,20 +1,39 @@
-"""A document → PDF with Typst. All text goes to the fixed template as JSON data, so none of it is ever markup."""
+"""A document → PDF with Typst. All text goes to the fixed template as JSON data, so none of it is ever markup.
+
+Which font files Typst gets, so that every character of a document is seen and common ones look alike everywhere.
+
+Typst embeds Libertinus; matplotlib carries DejaVu, which has the signs that Libertinus lacks. What both lack comes from
+the fonts of the machine, and what those lack too is drawn as a box by the Last Resort font instead of not at all.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import singledispatch
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
+from matplotlib.ft2font import FT2Font
+
 from ablations.errors import OutputError
 from reports.content.blocks import Attachment, Block, Document, Facts, Figure, Items, Note, Paragraph, Section, Table
 from reports.content.formatting import SetCell, printable, set_rows
-from reports.render.files import document_path, ensure_folder, write_atomically, write_figures
-from reports.render.fonts import font_folder
-from reports.render.layout import has_numbers, is_long, spans, wrapping
+from reports.render.files import (
+    document_path,
+    ensure_folder,
+    has_numbers,
+    is_long,
+    spans,
+    wrapping,
+    write_atomically,
+    write_figures,
+)
 
 Json = dict[str, Any]
 
@@ -131,3 +150,46 @@ def _cell(cell: SetCell) -> Json:
 
 def _note(note: Note) -> Json:
     return {"mark": note.mark, "text": printable(note.text)}
+
+
+_DEJAVU = ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf", "DejaVuSans-Oblique.ttf", "DejaVuSans-BoldOblique.ttf")
+_LAST_RESORT = "LastResortHE-Regular.ttf"
+
+
+@contextmanager
+def font_folder(text: str) -> Iterator[Path]:
+    """Yields a folder with the fonts that Typst needs beside its own for setting `text`."""
+    with tempfile.TemporaryDirectory(prefix="dyconv-fonts-") as folder:
+        for file in _font_files(text):
+            shutil.copyfile(file, Path(folder) / file.name)
+        yield Path(folder)
+
+
+def _font_files(text: str) -> list[Path]:
+    folder = Path(mpl.get_data_path()) / "fonts" / "ttf"
+    files = [folder / name for name in _DEJAVU]
+    missing = _uncovered({char for char in set(text) if ord(char) > 0x7F}, files[:1])
+    if missing and _uncovered(missing, _machine_fonts()):
+        # Only then: Typst might prefer it to a font of the machine that has the character.
+        files.append(folder / _LAST_RESORT)
+    return files
+
+
+def _machine_fonts() -> Iterable[Path]:
+    import typst
+
+    paths = {font.path for font in typst.Fonts(include_embedded_fonts=False).fonts() if font.path}
+    return [Path(path) for path in sorted(paths)]
+
+
+def _uncovered(chars: set[str], files: Iterable[Path]) -> set[str]:
+    missing = set(chars)
+    for file in files:
+        if not missing:
+            break
+        try:
+            covered = FT2Font(str(file)).get_charmap()
+        except (OSError, RuntimeError):
+            continue
+        missing = {char for char in missing if ord(char) not in covered}
+    return missing

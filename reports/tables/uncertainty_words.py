@@ -14,8 +14,7 @@ from reports.analysis.summary import StudySummary, VariantSummary
 from reports.collect.correctness import PER_IMAGE
 from reports.content.blocks import Note
 from reports.content.formatting import number
-from reports.content.metrics import telling
-from reports.content.plan_words import short_titles
+from reports.content.plan_words import short_titles, telling
 
 COVERS_IMAGES = "‡"
 """Marks an interval over seeds and test images where others in the table are over seeds alone."""

@@ -173,7 +173,7 @@ def fit(found: Plan, forecaster: Forecaster, *, hours: float, may_trim: bool) ->
     Raises:
         BudgetError: If it takes longer and may not be trimmed, or cannot be.
     """
-    from runners.estimates.budget import difference, within
+    from runners.estimates.trimming import difference, within
 
     fitting = within(found, hours, forecaster, may_trim=may_trim)
     if fitting is not found:

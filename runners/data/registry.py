@@ -16,7 +16,7 @@ from ablations.datasets.facts import DatasetFacts
 from ablations.datasets.registry import facts_of, folder_sets, register_content, registered_facts
 from ablations.errors import AblationError, DatasetError, UnknownNameError
 from ablations.spec.fingerprint import digest as digest_of
-from runners.data.readers.folder_sets import open_folder_set
+from runners.data.readers.image_folder import open_folder_set
 from runners.data.sources import BatchSettings, BatchSource, MemorySource, SplitSizes
 from runners.data.splits import Dataset
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import signal
 
 from runners.importing import without_collection
-from runners.lifetime import die_with_parent
 from runners.own_code import code_digest
+from runners.processes import die_with_parent
 
 # Ctrl-C, and a terminal that is closed, reach every process of the terminal; the launcher decides.
 for _name in ("SIGINT", "SIGHUP"):

@@ -30,8 +30,8 @@ from runners.dispatch.settings import DispatchSettings, cores
 from runners.dispatch.slots import Slots, make_slots, usable_gpus
 from runners.dispatch.sockets import use_short_sockets
 from runners.interrupts import signals_withheld
-from runners.lifetime import die_with_parent
 from runners.own_code import imported_by_children
+from runners.processes import die_with_parent
 from runners.workers.task import Task
 from runners.workers.trial import Status, count_gpus, run_node, warm_up
 

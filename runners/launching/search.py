@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ablations import vocabulary as names
-from ablations.pareto import pareto_front
 from ablations.planning.nodes import ProposedNode
 from ablations.planning.optimisation_plans import SearchPlan
+from ablations.planning.search import pareto_front
 from runners.console.progress import Summary
 from runners.launching import session
 from runners.launching.tuning_results import Ended

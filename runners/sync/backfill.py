@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ablations.errors import AblationError
 from ablations.planning.plan import Node
+from runners.state.attempts import Watch
 from runners.state.nodes import NodeState, StateStore
 from runners.tracking.experiment import FAILED, KILLED
 from runners.tracking.store import explained, reason, without_retries
@@ -133,3 +134,30 @@ def _bring(tracker: Tracker, node: Node, state: NodeState, origin: Origin) -> No
         tracker.stop(state, FAILED, f"{failure['kind']}: {failure['message']}")
     else:
         tracker.stop(state, KILLED, "not finished yet")
+
+
+_REASON = "the launch that ran it ended without a word; the next run of the study continues it"
+
+
+def end_orphans(tracker: Tracker, states: StateStore, watch: Watch) -> list[str]:
+    """Ends the runs of orphans, as finished where there is a result and as killed elsewhere; returns fingerprints.
+
+    What has no attempt under `states` is left alone, as it may be run from another state root; so is a lease that
+    may still be alive, until `watch` has seen it stand still, and what a launch follows.
+    """
+    return [fingerprint for fingerprint in tracker.running() if _end(tracker, states[fingerprint], watch)]
+
+
+def _end(tracker: Tracker, state: NodeState, watch: Watch) -> bool:
+    last, lock = state.lease(), NodeLock(state)
+    is_over = state.is_done or (last is not None and watch.is_over(state.folder, last))
+    if not is_over or not lock.acquire():
+        return False
+    try:
+        if state.is_done:
+            tracker.finish(state)
+        else:
+            tracker.stop(state, "KILLED", _REASON)
+    finally:
+        lock.release()
+    return True

@@ -22,8 +22,8 @@ from ablations.errors import OutputError
 from ablations.planning.plan import Node, Plan
 from runners.state import attempts
 from runners.state.nodes import NodeState, StateStore
+from runners.sync.backfill import end_orphans
 from runners.sync.jobs import SYNC_SECONDS, Desk, Job, Wish, can_start
-from runners.sync.orphans import end_orphans
 from runners.sync.reservations import HEARTBEAT_SECONDS, Verdict
 from runners.tracking.store import answers, is_shared, reason, without_retries
 from runners.tracking.sync_notes import Source, add_origin
@@ -118,7 +118,7 @@ class Follower:
             self._put(job)
 
     def end_orphans(self, states: StateStore, watch: attempts.Watch) -> None:
-        """Ends the runs that a launch which was killed has left running, see `runners.sync.orphans`."""
+        """Ends the runs that a launch which was killed has left running, see `runners.sync.backfill`."""
         if self._desk is not None:
             self._order(partial(self._chores.append, partial(end_orphans, self._desk.tracker, states, watch)))
 

@@ -3,6 +3,11 @@
 A group of trainings is one Optuna study in a journal file of its own, which many processes on many machines may append
 to. A trial belongs to the node (the slot) for which it was asked, whichever process runs that: after a kill the next
 attempt finds the trial again. Imports optuna; how a training is run is in `runners.workers.measure`.
+
+Runs a training whose settings Optuna proposes: measured on the validation split alone, stopped early if hopeless.
+
+The training itself is that of any other trial (`runners.workers.measure`), with its checkpoints and its lease. What
+Optuna is asked and told is in `runners.workers.proposals`. The test split is not opened here.
 """
 
 from __future__ import annotations
@@ -12,6 +17,7 @@ import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +26,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
+import dyconv
 from ablations import vocabulary as names
+from ablations.errors import TrainingError
 from ablations.planning.nodes import ProposedNode
 from ablations.planning.spaces import every_training, is_countable, training_of
 from ablations.planning.tuning_groups import slot_fingerprint
@@ -28,6 +36,9 @@ from ablations.spec.factors import Factor
 from ablations.spec.settings import merge
 from runners.state.files import exclusively
 from runners.state.nodes import NodeState, StateStore
+from runners.training.network import build_network, input_size
+from runners.workers.measure import train_anywhere
+from runners.workers.task import Task
 
 Outcome = Literal["complete", "pruned", "diverged"]
 
@@ -270,3 +281,62 @@ def _distribution(name: str, factor: Factor) -> optuna.distributions.BaseDistrib
     if factor.is_whole(name):
         return optuna.distributions.IntDistribution(int(low), int(high), log=factor.log)
     return optuna.distributions.FloatDistribution(float(low), float(high), log=factor.log)
+
+
+def settle_values(node: ProposedNode, state: NodeState, task: Task) -> None:
+    """Writes down what is proposed for a node, unless an earlier attempt has; from then on it has its settings."""
+    if state.proposal() is None:
+        values = node.values if node.values is not None else propose(node, task.state_root).values
+        state.note_proposal(values=dict(values))
+        # The name that others read in this folder says from now on what is trained.
+        state.describe(node)
+
+
+def run_proposed(node: ProposedNode, state: NodeState, task: Task) -> dict[str, float]:
+    """Trains what was proposed and tells Optuna what came of it; returns the measurements that count.
+
+    A training whose loss is not a number is no failure here: that is what its settings lead to.
+    """
+    proposal = propose(node, task.state_root) if node.values is None else None
+    outcome: Outcome | None = (state.proposal() or {}).get("outcome")
+    if outcome is None:
+        outcome = _train(node, state, task, proposal)
+        state.note_proposal(outcome=outcome)
+    metrics = _measured(node, state, outcome)
+    if proposal is not None:
+        proposal.tell(outcome, objectives(metrics))
+    # Nobody measures these weights again, and a tuning has hundreds of them.
+    state.weights_file.unlink(missing_ok=True)
+    return metrics
+
+
+def _train(node: ProposedNode, state: NodeState, task: Task, proposal: Proposal | None) -> Outcome:
+    try:
+        train_anywhere(node, state, task, partial(_report, node, proposal))
+    except PrunedError as stop:
+        state.note(str(stop))
+        return "pruned"
+    except TrainingError as error:
+        state.note(f"the training went wrong, which is its result: {error}")
+        return "diverged"
+    return "complete"
+
+
+def _report(node: ProposedNode, proposal: Proposal | None, epoch: int, metrics: dict[str, float]) -> None:
+    # With two objectives Optuna takes no reports; after the last epoch there is nothing left to save.
+    if proposal is not None and node.kind == "tuning" and epoch < node.spec.train.epochs:
+        proposal.report(epoch, metrics[names.VAL_TOP1])
+
+
+def _measured(node: ProposedNode, state: NodeState, outcome: Outcome) -> dict[str, float]:
+    events = state.events()
+    metrics = {names.TUNING_EPOCHS: float(max((event["step"] for event in events), default=0))}
+    if events and outcome != "diverged":
+        metrics[names.TUNING_TOP1] = events[-1]["metrics"][names.VAL_TOP1]
+    if node.kind == "search":
+        spec = state.training(node)
+        facts = spec.data.facts
+        counted = dyconv.cost(build_network(spec.model, facts, spec.seed), input_size(facts))
+        metrics[names.COST_PARAMETERS] = float(counted.parameters)
+        metrics[names.COST_MULTIPLY_ADDS] = float(counted.multiply_adds)
+    return metrics

@@ -77,19 +77,19 @@ def _measure(state: NodeState, task: Task, lease: Lease) -> None:
     node = state.node()
     check_plugins(node, state.about())
     started = time.monotonic()
-    from runners.workers import measure, tuning
+    from runners.workers import measure, proposals
 
     measure.forget_peak()
 
     more: dict[str, Any] = {}
     if isinstance(node, ProposedNode):
-        tuning.settle_values(node, state, task)
+        proposals.settle_values(node, state, task)
     if is_training(node):
         train = state.training(node).train
         more["micro_batch"] = choose_micro_batch(train, state.attempts(), state.weights_file.exists())
         lease.note(**more)
     if isinstance(node, ProposedNode):
-        metrics = tuning.run_proposed(node, state, task)
+        metrics = proposals.run_proposed(node, state, task)
     else:
         runner = {"trial": measure.run_trial, "evaluation": measure.run_evaluation, "cost": measure.run_cost}[node.kind]
         metrics = runner(node, state, task)

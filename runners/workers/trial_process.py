@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from runners.lifetime import die_with_parent
 from runners.plugins import check_plugins, load_plugins
+from runners.processes import die_with_parent
 from runners.state.failures import cause_of
 from runners.state.files import write_json_once
 from runners.state.nodes import StateStore

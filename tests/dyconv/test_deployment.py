@@ -25,7 +25,7 @@ from dyconv import (
     make_dynamic,
     set_temperature,
 )
-from dyconv.kernels.remembering import remembered
+from dyconv.kernels.tracing import remembered
 
 KINDS: list[dict[str, Any]] = [{}, {"layer": "condconv"}, {"normalization": "sigmoid"}, {"aggregation": "max"}]
 

@@ -12,7 +12,8 @@ from torch.func import functional_call
 
 from dyconv import DynamicConv2d
 from dyconv.functional import dynamic_conv2d
-from dyconv.kernels import kernel_ops, native, ordering
+from dyconv.kernels import kernel_ops, native
+from dyconv.kernels import kernel_ops as ordering
 from tests.dyconv.definition import CLOSE, by_image, compiled, with_gradients
 
 

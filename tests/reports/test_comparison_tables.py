@@ -13,7 +13,7 @@ from reports.content.blocks import Document, Paragraph, Table, Text
 from reports.content.formatting import set_rows
 from reports.content.plan_words import short_titles
 from reports.document.study_report import build_document
-from reports.tables.comparison_tables import comparisons_table, mcnemar_table, p_words
+from reports.tables.claims import comparisons_table, mcnemar_table, p_words
 from tests.reports.everything import made_up_results, whole_plan
 from tests.reports.made_up import TEMPERATURE
 
@@ -82,7 +82,7 @@ def test_mcnemar_by_counting(plan: Plan, results: Results, summaries: list[tuple
 def test_tests_that_are_not_printed_are_counted(
     summaries: list[tuple[object, StudySummary]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reports.tables.comparison_tables.MOST_CHECKPOINTS", 20)
+    monkeypatch.setattr("reports.tables.claims.MOST_CHECKPOINTS", 20)
     table = mcnemar_table(summaries)  # type: ignore[arg-type]
     assert table is not None
     assert len(table.rows) == 20

@@ -14,7 +14,7 @@ from ablations.presets import get_preset
 from ablations.registry import available_studies, get_study
 from ablations.study import Study
 from ablations.vocabulary import HIGHER_IS_BETTER
-from reports.content.metrics import telling
+from reports.content.plan_words import telling
 from reports.content.published import published_contrast
 
 _SIZES = tuple(itertools.product((0.35, 0.5, 0.75, 1.0), (1.0, 0.7, 0.5)))

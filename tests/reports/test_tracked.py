@@ -5,7 +5,7 @@ from __future__ import annotations
 from ablations.planning.plan import Plan
 from reports.analysis.summary import summarize_study
 from reports.collect.results import Results
-from reports.tables.tracked import tracked_rows
+from reports.tables.study import tracked_rows
 
 
 def test_rows_tell_what_the_table_says(plan: Plan, results: Results) -> None:

@@ -18,8 +18,7 @@ from ablations.spec.parts import Intervention, TrialSpec
 from runners.data import SplitName, load_dataset, subset
 from runners.state.nodes import NodeState
 from runners.training.checkpoint import load_weights
-from runners.training.correctness import correctness
-from runners.training.evaluation import Measurement
+from runners.training.evaluation import Measurement, correctness
 from runners.training.network import build_network, intervened
 from runners.workers.task import Task
 from runners.workers.trial import run_node

@@ -18,11 +18,11 @@ from ablations.registry import get_study
 from ablations.study import Study, Variant
 from runners.console.progress import Summary
 from runners.dispatch import Dispatcher, DispatchSettings
-from runners.estimates.budget import difference, within
 from runners.estimates.calibration import Calibrated
 from runners.estimates.estimate import Speed, speed_key
 from runners.estimates.forecast import Forecaster
 from runners.estimates.measurements import Experience, Load
+from runners.estimates.trimming import difference, within
 from runners.hardware import Machine
 from runners.state.attempts import Lease
 from runners.state.nodes import StateStore

@@ -14,7 +14,7 @@ from runners.provenance import Commit
 from runners.state.attempts import Lease, Watch
 from runners.state.files import write_json
 from runners.state.nodes import NodeState
-from runners.sync.orphans import end_orphans
+from runners.sync.backfill import end_orphans
 from runners.tracking import Tracker, prepare_store
 from tests.runners.bench import Bench
 

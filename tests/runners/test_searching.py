@@ -10,10 +10,9 @@ from mlflow import MlflowClient
 import run_ablation
 from ablations import vocabulary as names
 from ablations.errors import SpecError
-from ablations.pareto import pareto_front
 from ablations.planning.optimisation_plans import make_search_plan
 from ablations.planning.plan import Request
-from ablations.planning.search import Search, get_search
+from ablations.planning.search import Search, get_search, pareto_front
 from ablations.presets import get_preset
 from runners.launching.search import best_again
 from runners.state.nodes import StateStore

@@ -19,7 +19,7 @@ from ablations.datasets.registry import get_dataset_facts
 from ablations.errors import AblationError
 from runners.data.hashing import Int64Array, balanced_choice
 from runners.data.readers.fashion_mnist import DEBIAN_FOLDER, TEST_FILES, TRAIN_FILES, read_pair
-from runners.data.readers.strip import StripSplit, encode_strip
+from runners.data.readers.fashion_mnist_mini import StripSplit, encode_strip
 from runners.data.splits import Split
 from runners.seeding import derive_key
 

@@ -4,6 +4,11 @@ The same contract as `MemorySource`: order and augmentation are functions of (se
 of worker processes changes nothing. Images are decoded and cropped in workers and stay uint8 until they are on the
 device. Which files there are and what they hold is read by `ablations.datasets.folder_contents`. Legend: B images in a
 batch.
+
+Opens data sets in folders of image files, whichever of `ablations.datasets.folder_sets` it is.
+
+Which files there are and what they hold is read by `ablations.datasets.folder_contents`; batches are made by
+`runners.data.readers.image_folder`.
 """
 
 from __future__ import annotations
@@ -22,6 +27,7 @@ from ablations.datasets.facts import DatasetFacts
 from ablations.datasets.folder_contents import FolderContent, read_folder
 from ablations.datasets.folders import FileList, Listing, check_validation_share, list_train_val, printable
 from ablations.datasets.pictures import PictureError, open_picture
+from ablations.datasets.registry import folder_content, get_folder_set
 from ablations.errors import DatasetError, SpecError
 from runners.data.batches import (
     Batch,
@@ -33,7 +39,7 @@ from runners.data.batches import (
     training_order,
 )
 from runners.data.hashing import Int64Array, balanced_choice
-from runners.data.sources import BatchSettings, SplitSizes
+from runners.data.sources import BatchSettings, BatchSource, SplitSizes
 from runners.data.splits import Normalization, SplitName, check_digest
 from runners.data.transforms import apply, evaluation_transform, file_transform
 from runners.seeding import derive_key
@@ -218,3 +224,20 @@ def _limited(files: FileList, count: int | None, seed: int) -> FileList:
         raise SpecError(f"cannot take {count} images from a split of {len(files.paths)}")
     key = derive_key("subset", seed)
     return files.take(balanced_choice(np.asarray(files.labels), count, key, len(files.class_names)).tolist())
+
+
+def open_folder_set(
+    facts: DatasetFacts, settings: BatchSettings, *, root: Path | None, sizes: SplitSizes
+) -> BatchSource:
+    """Opens the folder set that `facts` name, below `root`.
+
+    Raises:
+        DatasetError: There is no root, or it is not laid out as the data set must be, or its files have changed.
+    """
+    folder = get_folder_set(facts.name)
+    if root is None:
+        raise DatasetError(folder.needs_root)
+    # torchvision takes a second to import, which data sets in memory do not need.
+
+    content = folder_content(folder, root)
+    return FolderSource(facts, root, settings, sizes=sizes, content=content, resize_ratio=folder.resize_ratio)

@@ -16,8 +16,7 @@ from ablations.errors import DatasetError
 from runners.data import load_dataset
 from runners.data.embedded import make_fashion_mnist_mini as script
 from runners.data.readers.fashion_mnist import DEBIAN_FOLDER, TEST_FILES, TRAIN_FILES, read_pair
-from runners.data.readers.fashion_mnist_mini import EMBEDDED_FILE, read_embedded
-from runners.data.readers.strip import StripSplit, decode_strip, encode_strip
+from runners.data.readers.fashion_mnist_mini import EMBEDDED_FILE, StripSplit, decode_strip, encode_strip, read_embedded
 
 needs_debian = pytest.mark.skipif(not DEBIAN_FOLDER.is_dir(), reason="needs `apt install dataset-fashion-mnist`")
 
