@@ -16,7 +16,9 @@ import torch
 import torch.nn.functional as F
 
 import runners
-from ablations.planning.plan import Node, Plan, Request, TrialNode, make_plan
+from ablations.planning.nodes import Node, TrialNode
+from ablations.planning.plan import Plan, make_plan
+from ablations.planning.request import Request
 from ablations.presets import get_preset
 from ablations.registry import get_study
 from ablations.study import Study, Variant

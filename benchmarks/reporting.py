@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ablations import vocabulary as names
-from ablations.planning.plan import Plan, TrialNode
+from ablations.planning.nodes import TrialNode
+from ablations.planning.plan import Plan
 from benchmarks.harness import SIZES, many_runs
 from reports import make_report
 from runners.provenance import project_commit

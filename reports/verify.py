@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ablations.errors import ReportError
-from ablations.planning.plan import Plan, Request, make_plan
+from ablations.planning.plan import Plan, make_plan
+from ablations.planning.request import Request
 from ablations.planning.tuned_values import TunedValues, tuned_from_data
 from ablations.presets import get_preset
 from ablations.registry import available_studies, get_study

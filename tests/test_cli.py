@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import run_ablation
-from ablations.planning.plan import Request, make_plan
+from ablations.planning.plan import make_plan
+from ablations.planning.request import Request
 from ablations.presets import get_preset
 from ablations.registry import available_studies, get_study
 from runners.estimates.estimate import Speed, speed_key

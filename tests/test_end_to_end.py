@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from pypdf import PdfReader
 
 from ablations import vocabulary as names
-from ablations.planning.plan import Request
+from ablations.planning.request import Request
 from ablations.presets import get_preset
 from ablations.registry import available_studies, get_study
 from reports.collect import curves

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from ablations.planning.plan import Request, make_plan
+from ablations.planning.plan import make_plan
+from ablations.planning.request import Request
 from ablations.presets import get_preset
 from ablations.registry import get_study
 from runners.launching.session import _kept

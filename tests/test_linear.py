@@ -15,7 +15,8 @@ import run_ablation
 from ablations.files.study_file import load_study
 from ablations.planning.lint import lint, sized_networks
 from ablations.planning.optimisation_plans import make_tuning_plan
-from ablations.planning.plan import Request, make_plan
+from ablations.planning.plan import make_plan
+from ablations.planning.request import Request
 from ablations.presets import get_preset
 from runners.console.tables import plan_overview
 

@@ -19,28 +19,6 @@ from ablations.datasets.folder_contents import FolderContent
 from ablations.datasets.folders import left_out_words
 from ablations.errors import DatasetError, UnknownNameError
 
-__all__ = [
-    "BUILT_IN",
-    "DATASETS",
-    "FOLDERS",
-    "ContentDigest",
-    "DatasetFacts",
-    "Expected",
-    "FolderSet",
-    "available_datasets",
-    "downloadable",
-    "facts_of",
-    "folder_content",
-    "folder_sets",
-    "forget_folders",
-    "get_dataset_facts",
-    "get_folder_set",
-    "register_content",
-    "register_dataset",
-    "register_folder_set",
-    "registered_facts",
-]
-
 DATASETS: dict[str, DatasetFacts] = {}
 """Data sets in memory, and those of plug-ins that know their facts beforehand."""
 

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ablations.planning.plan import EvaluationNode, Node, Plan, TrialNode
+from ablations.planning.nodes import EvaluationNode, Node, TrialNode
+from ablations.planning.plan import Plan
 from ablations.spec.fingerprint import cost_fingerprint
 from ablations.spec.parts import Intervention, TrialSpec
 from ablations.spec.settings import Settings, merge, settings_of, unread

@@ -10,28 +10,13 @@ from functools import cached_property
 from ablations.datasets.facts import DatasetFacts
 from ablations.errors import SpecError, StudyError
 from ablations.planning.nodes import CostNode, EvaluationNode, Node, ProposedNode, TrialNode
-from ablations.planning.request import INSPECT_KEY, Request
+from ablations.planning.request import Request
 from ablations.planning.rows import Row, make_rows, resolve_row
 from ablations.planning.tuned_values import Found, TunedVariant
 from ablations.planning.tuning_groups import apply, check_nuisance, find_tuned, tuning_of
 from ablations.spec.fingerprint import cost_fingerprint, evaluation_fingerprint, trial_fingerprints
 from ablations.spec.parts import Intervention, TrialSpec
 from ablations.study import Study
-
-__all__ = [
-    "CANARY",
-    "CANARY_SEED",
-    "INSPECT_KEY",
-    "Cell",
-    "CostNode",
-    "EvaluationNode",
-    "Node",
-    "Plan",
-    "ProposedNode",
-    "Request",
-    "TrialNode",
-    "make_plan",
-]
 
 CANARY = "canary"
 """What stands in place of a variant's name where the reference is trained again to test the comparison itself."""

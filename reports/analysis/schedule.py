@@ -10,7 +10,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ablations.planning.plan import Node, Plan
+from ablations.planning.nodes import Node
+from ablations.planning.plan import Plan
 from ablations.spec.parts import TrialSpec
 from ablations.study import Study
 from ablations.vocabulary import TEST_TOP1, VAL_TOP1

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ablations.addresses import shown, sqlite_address
 from ablations.errors import ReportError
-from ablations.planning.plan import Request
+from ablations.planning.request import Request
 from reports.analysis.differences import difference as difference_of_rows
 from reports.analysis.statistics import Estimate, paired_difference, paired_differences, unknown, unpaired_difference
 from reports.collect.correctness import Correctness

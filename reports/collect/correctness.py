@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ablations.planning.plan import EvaluationNode, Plan
+from ablations.planning.nodes import EvaluationNode
+from ablations.planning.plan import Plan
 from ablations.spec.fingerprint import digest
 from ablations.study import Study
 from ablations.vocabulary import TEST_TOP1, TEST_TOP5

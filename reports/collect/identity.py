@@ -13,7 +13,7 @@ from typing import Any
 from mlflow.entities import Run
 
 from ablations import vocabulary as names
-from ablations.planning.plan import EvaluationNode, Node
+from ablations.planning.nodes import EvaluationNode, Node
 from ablations.spec.settings import flatten
 
 _WITHOUT_EFFECT = frozenset({"data.root", "data.download", "data.workers", "train.devices"})

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ablations import vocabulary as names
-from ablations.planning.nodes import plugins_of
-from ablations.planning.plan import EvaluationNode, Plan
+from ablations.planning.nodes import EvaluationNode, plugins_of
+from ablations.planning.plan import Plan
 from ablations.spec.identities import Identity, as_json
 from ablations.spec.parts import TrialSpec
 from ablations.spec.titles import model_title

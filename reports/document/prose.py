@@ -9,7 +9,8 @@ import datetime
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ablations.planning.plan import Node, Plan
+from ablations.planning.nodes import Node
+from ablations.planning.plan import Plan
 from ablations.spec.parts import TrialSpec
 from ablations.study import Study
 from reports.analysis.statistics import Estimate

@@ -9,7 +9,8 @@ import re
 
 import pandas as pd
 
-from ablations.planning.plan import EvaluationNode, Plan
+from ablations.planning.nodes import EvaluationNode
+from ablations.planning.plan import Plan
 from ablations.study import Study
 from ablations.vocabulary import ENTROPY_PREFIX, STUDY_METRICS, VAL_TOP1, slug
 from reports.analysis.summary import summarize_study

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from ablations.planning.plan import CostNode, EvaluationNode, Node, Plan
+from ablations.planning.nodes import CostNode, EvaluationNode, Node
+from ablations.planning.plan import Plan
 from ablations.spec.fingerprint import SHORT
 from ablations.spec.parts import Placement, TrialSpec
 from ablations.spec.titles import intervention_title, placement_title

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ablations.planning.plan import EvaluationNode, Plan, TrialNode
+from ablations.planning.nodes import EvaluationNode, TrialNode
+from ablations.planning.plan import Plan
 from ablations.planning.tuned_values import TunedVariant
 from ablations.spec.factors import default_nuisance
 from ablations.study import Study

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from ablations.planning.plan import Cell, EvaluationNode, Plan
+from ablations.planning.nodes import EvaluationNode
+from ablations.planning.plan import Cell, Plan
 from ablations.study import Study
 from reports.collect.results import FINISHED, Results
 from reports.content.plan_words import short_titles

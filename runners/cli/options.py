@@ -19,7 +19,7 @@ from ablations.errors import AblationError, UnknownNameError
 from ablations.visible import visible, visible_console
 
 if TYPE_CHECKING:
-    from ablations.planning.plan import Request
+    from ablations.planning.request import Request
     from ablations.study import Study
 
 DEFAULT_FORMATS = "pdf,html,md,tex"
@@ -257,7 +257,7 @@ def make_request(
 ) -> Request:
     """Returns what the options ask for."""
     from ablations.files.yaml_source import parse_override
-    from ablations.planning.plan import Request
+    from ablations.planning.request import Request
     from ablations.planning.tuned_values import read_tuned
     from ablations.presets import get_preset
 

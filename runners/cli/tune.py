@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ablations.planning.optimisation_plans import SearchPlan, TuningPlan
-    from ablations.planning.plan import Request
+    from ablations.planning.request import Request
     from runners.console.progress import Summary
     from runners.launching.tuning_results import Tuned
     from runners.state.nodes import StateStore

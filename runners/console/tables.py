@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ablations.planning.lint import Lint
-from ablations.planning.plan import Plan, Request, make_plan
+from ablations.planning.plan import Plan, make_plan
+from ablations.planning.request import Request
 from ablations.registry import available_studies, get_study
 from ablations.spec.names import BUILT_IN_NETWORKS, NETWORKS, static_convolutions
 from ablations.spec.parts import BLOCKS, ModelSpec

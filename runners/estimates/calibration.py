@@ -19,7 +19,7 @@ from typing import Any
 
 from ablations.datasets.facts import DatasetFacts
 from ablations.planning.lint import network_of
-from ablations.planning.plan import CostNode, Node
+from ablations.planning.nodes import CostNode, Node
 from ablations.spec.parts import ModelSpec, TrialSpec
 from runners.estimates.estimate import Speed
 from runners.hardware import forget_peak_memory, peak_memory_bytes

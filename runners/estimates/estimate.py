@@ -14,7 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ablations.planning.plan import CostNode, EvaluationNode, Node, Plan, ProposedNode
+from ablations.planning.nodes import CostNode, EvaluationNode, Node, ProposedNode
+from ablations.planning.plan import Plan
 from ablations.spec.fingerprint import digest
 from ablations.spec.identities import in_fingerprint, of_model
 from ablations.spec.parts import SPEC_VERSION, TrialSpec

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from ablations.errors import DispatchError
 from ablations.planning.lint import sized_networks
-from ablations.planning.plan import CostNode, EvaluationNode, Node, Plan
+from ablations.planning.nodes import CostNode, EvaluationNode, Node
+from ablations.planning.plan import Plan
 from ablations.spec.parts import TrialSpec
 from runners.console.progress import Summary
 from runners.dispatch import Dispatcher, DispatchSettings

@@ -19,8 +19,8 @@ from typing import Any
 
 from ablations import vocabulary as names
 from ablations.errors import DispatchError, OutputError, RunsFolderError
-from ablations.planning.nodes import ProposedNode, is_training
-from ablations.planning.plan import EvaluationNode, Node, Plan
+from ablations.planning.nodes import EvaluationNode, Node, ProposedNode, is_training
+from ablations.planning.plan import Plan
 from runners.console.progress import Display, Failure, Progress, Running, Summary
 from runners.dispatch import Completion, Dispatcher
 from runners.launching.queue import Agenda

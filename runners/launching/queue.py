@@ -8,7 +8,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from ablations.planning.plan import EvaluationNode, Node, Plan
+from ablations.planning.nodes import EvaluationNode, Node
+from ablations.planning.plan import Plan
 
 
 class Agenda:

@@ -13,7 +13,8 @@ from pydantic import ConfigDict
 from typing_extensions import TypedDict
 
 from ablations.errors import AblationError, LeaseError, OutputError, UnknownNameError
-from ablations.planning.plan import EvaluationNode, Plan
+from ablations.planning.nodes import EvaluationNode
+from ablations.planning.plan import Plan
 from runners.state.attempts import Watch
 from runners.state.files import write_json
 from runners.state.nodes import NodeState, StateStore

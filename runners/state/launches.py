@@ -23,7 +23,8 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from ablations.errors import OutputError
-from ablations.planning.plan import Cell, EvaluationNode, Plan
+from ablations.planning.nodes import EvaluationNode
+from ablations.planning.plan import Cell, Plan
 from ablations.spec.fingerprint import digest
 from ablations.spec.parts import SPEC_VERSION
 from runners.processes import Process

@@ -23,8 +23,7 @@ from pydantic import ValidationError
 from ablations import vocabulary as names
 from ablations.datasets.registry import forget_folders
 from ablations.errors import AblationError, DatasetError, OutputError
-from ablations.planning.nodes import plugins_of
-from ablations.planning.plan import CostNode, EvaluationNode, Node, ProposedNode, TrialNode
+from ablations.planning.nodes import CostNode, EvaluationNode, Node, ProposedNode, TrialNode, plugins_of
 from ablations.planning.tuning_groups import slot_fingerprint
 from ablations.spec.factors import Factor, plain
 from ablations.spec.fingerprint import SHORT, cost_fingerprint, spec_version_of

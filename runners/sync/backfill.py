@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ablations.errors import AblationError
-from ablations.planning.plan import Node
+from ablations.planning.nodes import Node
 from runners.state.attempts import Watch
 from runners.state.nodes import NodeState, StateStore
 from runners.tracking.experiment import FAILED, KILLED

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from ablations.errors import OutputError, TrackingError
-from ablations.planning.plan import Node, Plan
+from ablations.planning.nodes import Node
+from ablations.planning.plan import Plan
 from ablations.spec.fingerprint import SHORT
 from runners.state.files import check_writable
 from runners.state.nodes import NodeState, StateStore

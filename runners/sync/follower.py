@@ -19,7 +19,8 @@ from typing import Self
 
 from ablations.addresses import shown
 from ablations.errors import OutputError
-from ablations.planning.plan import Node, Plan
+from ablations.planning.nodes import Node
+from ablations.planning.plan import Plan
 from runners.state import attempts
 from runners.state.nodes import NodeState, StateStore
 from runners.sync.backfill import end_orphans

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ablations.planning.plan import Node, Plan
+from ablations.planning.nodes import Node
+from ablations.planning.plan import Plan
 from runners.state.nodes import StateStore
 from runners.sync.follower import Follower
 from runners.sync.reservations import Verdict

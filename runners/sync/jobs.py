@@ -12,8 +12,7 @@ from enum import Enum, auto
 from typing import Any
 
 from ablations.errors import TrackingError
-from ablations.planning.nodes import ProposedNode, is_training
-from ablations.planning.plan import EvaluationNode, Node
+from ablations.planning.nodes import EvaluationNode, Node, ProposedNode, is_training
 from runners.state.nodes import NodeState
 from runners.sync.fetch import fetch
 from runners.sync.reservations import Claims, Verdict, heartbeat

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 
 from ablations import vocabulary as names
-from ablations.planning.plan import Node
+from ablations.planning.nodes import Node
 from runners.state.nodes import NodeState
 from runners.tracking.experiment import KILLED, RUNNING, KnownRun
 from runners.tracking.node_tags import note_tag

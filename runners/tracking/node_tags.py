@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ablations import vocabulary as names
-from ablations.planning.plan import EvaluationNode, Node, ProposedNode, TrialNode
+from ablations.planning.nodes import EvaluationNode, Node, ProposedNode, TrialNode
 from ablations.spec.fingerprint import canonical_json
 from ablations.spec.parts import Placement, TrialSpec
 from ablations.spec.settings import flatten

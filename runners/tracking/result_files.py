@@ -17,7 +17,7 @@ from typing_extensions import TypedDict
 
 from ablations import vocabulary as names
 from ablations.errors import TrackingError
-from ablations.planning.plan import Node
+from ablations.planning.nodes import Node
 from runners.state.files import write_atomically, write_json_once
 from runners.state.nodes import NodeState
 from runners.state.schemas import Damage, Event, Kind, NodeFile, ProposalFile, ResultFile

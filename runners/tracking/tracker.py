@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations import vocabulary as names
-from ablations.planning.plan import EvaluationNode, Node, ProposedNode
+from ablations.planning.nodes import EvaluationNode, Node, ProposedNode
 from ablations.spec.fingerprint import canonical_json
 from runners.provenance import Commit
 from runners.state.files import exclusively

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from ablations.planning.nodes import plugins_of
-from ablations.planning.plan import Cell, EvaluationNode, Node, Plan
+from ablations.planning.nodes import EvaluationNode, Node, plugins_of
+from ablations.planning.plan import Cell, Plan
 from ablations.spec.fingerprint import SHORT, spec_version_of, what_counts
 from ablations.spec.identities import changes
 from runners.provenance import Commit

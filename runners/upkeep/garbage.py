@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Literal
 
 from ablations.errors import AblationError
-from ablations.planning.plan import Request, make_plan
+from ablations.planning.plan import make_plan
+from ablations.planning.request import Request
 from ablations.presets import PRESETS
 from ablations.registry import available_studies, get_study
 from ablations.spec.settings import Settings

@@ -16,7 +16,7 @@ from torch import nn
 import dyconv
 from ablations import vocabulary as names
 from ablations.errors import CheckpointError
-from ablations.planning.plan import EvaluationNode, Node, TrialNode
+from ablations.planning.nodes import EvaluationNode, Node, TrialNode
 from runners.data import BatchSource
 from runners.hardware import forget_peak_memory, peak_memory_bytes
 from runners.state import attempts

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from ablations.datasets.facts import DatasetFacts
 from ablations.errors import AblationError, SpecError
-from ablations.planning.plan import EvaluationNode, Node, Plan, ProposedNode, TrialNode
+from ablations.planning.nodes import EvaluationNode, Node, ProposedNode, TrialNode
+from ablations.planning.plan import Plan
 from ablations.spec.parts import Intervention, TrialSpec
 from runners.plugins import load_plugins
 

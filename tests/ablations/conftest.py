@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from ablations.files.study_file import load_study
-from ablations.planning.plan import Plan, Request, make_plan
+from ablations.planning.plan import Plan, make_plan
+from ablations.planning.request import Request
 from ablations.presets import get_preset
 from ablations.registry import get_study
 from ablations.study import Study

@@ -8,7 +8,9 @@ import pytest
 from rich.console import Console
 
 from ablations.errors import SpecError
-from ablations.planning.plan import CANARY, CANARY_SEED, EvaluationNode, Plan, Request, make_plan
+from ablations.planning.nodes import EvaluationNode
+from ablations.planning.plan import CANARY, CANARY_SEED, Plan, make_plan
+from ablations.planning.request import Request
 from ablations.presets import get_preset
 from ablations.registry import get_study
 from ablations.spec.parts import Intervention, TrialSpec

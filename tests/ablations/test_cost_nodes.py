@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 
 from ablations.errors import SpecError
-from ablations.planning.plan import CostNode, Plan, Request, make_plan
+from ablations.planning.nodes import CostNode
+from ablations.planning.plan import Plan, make_plan
+from ablations.planning.request import Request
 from ablations.presets import get_preset
 from ablations.study import Study, Variant
 

@@ -13,16 +13,10 @@ import pytest
 from PIL import Image
 
 from ablations.datasets import folders, registry
+from ablations.datasets.builtin import Expected, FolderSet
 from ablations.datasets.folder_contents import read_folder
 from ablations.datasets.folders import list_image_folder
-from ablations.datasets.registry import (
-    Expected,
-    FolderSet,
-    facts_of,
-    get_dataset_facts,
-    get_folder_set,
-    register_folder_set,
-)
+from ablations.datasets.registry import facts_of, get_dataset_facts, get_folder_set, register_folder_set
 from ablations.errors import AblationError, DatasetError, SpecError, UnknownNameError
 from ablations.spec.fingerprint import trial_fingerprint
 from ablations.spec.parts import DataSpec

@@ -27,7 +27,8 @@ from ablations.planning.lint import (
     sized_networks,
     smallest_effect,
 )
-from ablations.planning.plan import Plan, Request, make_plan
+from ablations.planning.plan import Plan, make_plan
+from ablations.planning.request import Request
 from ablations.presets import PRESETS, get_preset
 from ablations.registry import available_studies, get_study
 from ablations.spec.names import LINTS

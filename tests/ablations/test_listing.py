@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from rich.console import Console, RenderableType
 
-from ablations.planning.plan import Plan, Request, make_plan
+from ablations.planning.plan import Plan, make_plan
+from ablations.planning.request import Request
 from ablations.presets import get_preset
 from ablations.study import Study, Variant
 from runners.console.tables import plan_overview, static_remarks, study_overview

@@ -9,7 +9,8 @@ import pytest
 
 from ablations.claims import Contrast
 from ablations.errors import StudyError
-from ablations.planning.plan import Request, make_plan
+from ablations.planning.plan import make_plan
+from ablations.planning.request import Request
 from ablations.presets import get_preset
 from ablations.registry import get_study
 from ablations.spec.parts import BLOCKS, Intervention, Placement

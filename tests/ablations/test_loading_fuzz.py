@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from ablations.errors import AblationError
 from ablations.files.study_file import load_study
-from ablations.planning.plan import Request, make_plan
+from ablations.planning.plan import make_plan
+from ablations.planning.request import Request
 from ablations.presets import get_preset
 from ablations.spec.settings import DEFAULTS
 from ablations.study import Study, Variant

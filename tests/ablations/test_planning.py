@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from ablations.errors import SpecError, StudyError, UnknownNameError
-from ablations.planning.plan import EvaluationNode, Plan, Request, make_plan
+from ablations.planning.nodes import EvaluationNode
+from ablations.planning.plan import Plan, make_plan
+from ablations.planning.request import Request
 from ablations.presets import get_preset
 from ablations.registry import get_study
 from ablations.spec.parts import Intervention

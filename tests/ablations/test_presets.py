@@ -8,7 +8,8 @@ import pytest
 
 from ablations.datasets.registry import get_dataset_facts
 from ablations.errors import UnknownNameError
-from ablations.planning.plan import Plan, Request
+from ablations.planning.plan import Plan
+from ablations.planning.request import Request
 from ablations.presets import PRESETS, get_preset
 from ablations.registry import available_studies
 from ablations.spec.settings import DEFAULTS, check_values

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from ablations.errors import UnknownNameError
-from ablations.planning.plan import Request
+from ablations.planning.request import Request
 from ablations.presets import PRESETS, get_preset
 from ablations.published import CONFIDENCE_NOTES, get_published, published_tables
 from ablations.registry import available_studies, get_study

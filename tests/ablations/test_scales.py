@@ -8,7 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from ablations.claims import Claim, better_than
-from ablations.planning.plan import Request, make_plan
+from ablations.planning.plan import make_plan
+from ablations.planning.request import Request
 from ablations.presets import PRESETS, get_preset
 from ablations.study import Scale, Study, Variant
 

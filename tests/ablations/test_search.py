@@ -9,7 +9,7 @@ import pytest
 
 from ablations.errors import SpecError, StudyError, UnknownNameError
 from ablations.planning.optimisation_plans import SEARCH_SEED, SearchPlan, make_search_plan
-from ablations.planning.plan import Request
+from ablations.planning.request import Request
 from ablations.planning.search import PARTS, available_searches, get_search
 from ablations.presets import get_preset
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from ablations.planning.plan import EvaluationNode, Plan
+from ablations.planning.nodes import EvaluationNode
+from ablations.planning.plan import Plan
 from ablations.presets import PRESETS, get_preset
 from ablations.registry import available_studies
 
@@ -114,7 +115,8 @@ SAME = [
 
 @pytest.fixture(scope="module")
 def whole() -> Plan:
-    from ablations.planning.plan import Request, make_plan
+    from ablations.planning.plan import make_plan
+    from ablations.planning.request import Request
     from ablations.registry import get_study
 
     request = Request(get_preset("quick"))

@@ -9,7 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from ablations.claims import Contrast, Kind
-from ablations.planning.plan import Plan, Request
+from ablations.planning.plan import Plan
+from ablations.planning.request import Request
 from ablations.presets import PRESETS, get_preset
 from ablations.registry import available_studies, get_study
 from ablations.spec.names import AGGREGATIONS, NETWORKS

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from ablations.planning.plan import Plan, Request, make_plan
+from ablations.planning.plan import Plan, make_plan
+from ablations.planning.request import Request
 from ablations.presets import get_preset
 from ablations.registry import get_study
 from ablations.study import Study, Variant

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from ablations.errors import SpecError, TuningError
+from ablations.planning.nodes import EvaluationNode
 from ablations.planning.optimisation_plans import TuningPlan, make_tuning_plan
-from ablations.planning.plan import CANARY_SEED, EvaluationNode, Plan, Request, make_plan
+from ablations.planning.plan import CANARY_SEED, Plan, make_plan
+from ablations.planning.request import Request
 from ablations.planning.tuned_values import Spent, TunedFile, TunedVariant, read_tuned, tuned_path, with_entries
 from ablations.planning.tuning_groups import TUNING_SEED, Tuning
 from ablations.presets import get_preset

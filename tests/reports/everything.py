@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 
 from ablations import vocabulary as names
-from ablations.planning.plan import Cell, EvaluationNode, Node, Plan, Request, make_plan
+from ablations.planning.nodes import EvaluationNode, Node
+from ablations.planning.plan import Cell, Plan, make_plan
+from ablations.planning.request import Request
 from ablations.presets import PRESETS
 from ablations.registry import available_studies, get_study
 from reports.collect.correctness import Correctness, compared_by_image

@@ -12,7 +12,9 @@ from mlflow.entities import Metric, Param
 from mlflow.tracking import MlflowClient
 
 from ablations import vocabulary as names
-from ablations.planning.plan import EvaluationNode, Node, Plan, Request, make_plan
+from ablations.planning.nodes import EvaluationNode, Node
+from ablations.planning.plan import Plan, make_plan
+from ablations.planning.request import Request
 from ablations.presets import PRESETS
 from ablations.spec.parts import Intervention
 from ablations.study import InspectedNetwork, Study, Variant

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ablations.planning.plan import EvaluationNode, Plan
+from ablations.planning.nodes import EvaluationNode
+from ablations.planning.plan import Plan
 from ablations.study import Study, Variant
 from reports import make_report
 from reports.collect.results import Results

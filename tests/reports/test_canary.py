@@ -12,7 +12,8 @@ import pytest
 
 import run_ablation
 from ablations import vocabulary as names
-from ablations.planning.plan import CANARY_SEED, Plan, Request, make_plan
+from ablations.planning.plan import CANARY_SEED, Plan, make_plan
+from ablations.planning.request import Request
 from ablations.presets import PRESETS
 from reports import canaries
 from reports.analysis.canary import canary_facts, judge_canaries

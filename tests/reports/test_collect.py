@@ -11,7 +11,8 @@ import pytest
 
 from ablations import vocabulary as names
 from ablations.errors import ReportError, TrackingError
-from ablations.planning.plan import Plan, TrialNode
+from ablations.planning.nodes import TrialNode
+from ablations.planning.plan import Plan
 from reports.collect.results import Results
 from reports.collect.runs import collect, latest_request
 from tests.reports.made_up import COMMIT, ENTROPIES, TEMPERATURE, VERSIONS, Store, fill, plan_of

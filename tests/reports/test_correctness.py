@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from ablations import vocabulary as names
-from ablations.planning.plan import EvaluationNode, Node, Plan
+from ablations.planning.nodes import EvaluationNode, Node
+from ablations.planning.plan import Plan
 from ablations.spec.fingerprint import digest
 from reports.collect.correctness import read_correctness
 from reports.collect.results import Results

@@ -11,7 +11,8 @@ import pytest
 
 from ablations import vocabulary as names
 from ablations.errors import ReportError
-from ablations.planning.plan import EvaluationNode, Node, Plan
+from ablations.planning.nodes import EvaluationNode, Node
+from ablations.planning.plan import Plan
 from ablations.spec.settings import flatten
 from reports.collect.identity import check_owner, contradiction
 from reports.collect.runs import collect

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from ablations import vocabulary as names
-from ablations.planning.plan import Plan, Request, make_plan
+from ablations.planning.plan import Plan, make_plan
+from ablations.planning.request import Request
 from ablations.presets import PRESETS
 from ablations.study import Study
 from reports.collect.results import Results

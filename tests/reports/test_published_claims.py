@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 
 from ablations.claims import Contrast, Kind
-from ablations.planning.plan import Request
+from ablations.planning.request import Request
 from ablations.presets import get_preset
 from ablations.registry import available_studies, get_study
 from ablations.study import Study

@@ -11,8 +11,10 @@ import pytest
 
 from ablations import vocabulary as names
 from ablations.errors import ReportError
+from ablations.planning.nodes import ProposedNode
 from ablations.planning.optimisation_plans import SearchPlan, make_search_plan
-from ablations.planning.plan import Plan, ProposedNode, Request
+from ablations.planning.plan import Plan
+from ablations.planning.request import Request
 from ablations.planning.search import PARTS
 from ablations.presets import PRESETS
 from reports import make_search_report

@@ -15,7 +15,8 @@ from rich.console import Console
 
 from ablations import vocabulary as names
 from ablations.errors import ReportError, UnknownNameError
-from ablations.planning.plan import Plan, Request, make_plan
+from ablations.planning.plan import Plan, make_plan
+from ablations.planning.request import Request
 from ablations.presets import PRESETS
 from ablations.registry import get_study
 from reports.analysis.sides import (

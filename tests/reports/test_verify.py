@@ -15,7 +15,8 @@ from pypdf.annotations import FreeText
 
 from ablations.errors import ReportError
 from ablations.planning.optimisation_plans import make_tuning_plan
-from ablations.planning.plan import Plan, Request, make_plan
+from ablations.planning.plan import Plan, make_plan
+from ablations.planning.request import Request
 from ablations.planning.tuned_values import Spent, TunedFile, TunedValues, TunedVariant
 from ablations.presets import PRESETS
 from ablations.registry import available_studies, get_study

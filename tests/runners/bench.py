@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ablations.planning.plan import EvaluationNode, TrialNode
+from ablations.planning.nodes import EvaluationNode, TrialNode
 from ablations.spec.fingerprint import evaluation_fingerprint, trial_fingerprint
 from ablations.spec.parts import Intervention
 from ablations.spec.settings import resolve

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ablations.planning.lint import network_of
-from ablations.planning.plan import CostNode, TrialNode
+from ablations.planning.nodes import CostNode, TrialNode
 from ablations.spec.settings import resolve
 from runners.estimates import calibration
 from runners.estimates.calibration import Calibrated, calibrate, count_parameters

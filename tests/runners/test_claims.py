@@ -12,7 +12,7 @@ import mlflow
 import pytest
 
 from ablations import vocabulary as names
-from ablations.planning.plan import TrialNode
+from ablations.planning.nodes import TrialNode
 from runners.provenance import Commit
 from runners.sync.reservations import Claims, Verdict, Watch, heartbeat
 from runners.tracking import Tracker

@@ -9,7 +9,9 @@ import pytest
 from ablations import vocabulary as names
 from ablations.datasets.facts import DatasetFacts
 from ablations.errors import SpecError
-from ablations.planning.plan import CostNode, Plan, Request, make_plan
+from ablations.planning.nodes import CostNode
+from ablations.planning.plan import Plan, make_plan
+from ablations.planning.request import Request
 from ablations.presets import get_preset
 from ablations.registry import get_study
 from ablations.spec.fingerprint import cost_fingerprint

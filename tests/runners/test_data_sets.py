@@ -13,7 +13,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from ablations.datasets import registry
-from ablations.datasets.registry import Expected, get_dataset_facts, get_folder_set
+from ablations.datasets.builtin import Expected
+from ablations.datasets.registry import get_dataset_facts, get_folder_set
 from ablations.spec.parts import DataSpec
 from runners.data.readers.cifar import FILES
 from runners.state.nodes import NodeState

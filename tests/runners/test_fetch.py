@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from ablations import vocabulary as names
-from ablations.planning.plan import EvaluationNode, Plan, Request, TrialNode, make_plan
+from ablations.planning.nodes import EvaluationNode, TrialNode
+from ablations.planning.plan import Plan, make_plan
+from ablations.planning.request import Request
 from ablations.presets import get_preset
 from ablations.registry import get_study
 from ablations.spec.fingerprint import trial_fingerprint

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ablations import vocabulary as names
-from ablations.planning.plan import TrialNode
+from ablations.planning.nodes import TrialNode
 from ablations.spec.parts import Intervention
 from runners.provenance import Commit
 from runners.state.nodes import NodeState

@@ -12,7 +12,9 @@ import pytest
 
 from ablations.errors import BudgetError, DispatchError
 from ablations.planning.lint import network_of
-from ablations.planning.plan import CostNode, Plan, Request, make_plan
+from ablations.planning.nodes import CostNode
+from ablations.planning.plan import Plan, make_plan
+from ablations.planning.request import Request
 from ablations.presets import get_preset
 from ablations.registry import get_study
 from ablations.study import Study, Variant

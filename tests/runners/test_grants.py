@@ -10,7 +10,8 @@ from typing import cast
 import pytest
 
 import runners.launching.launch as launch_module
-from ablations.planning.plan import Node, Plan
+from ablations.planning.nodes import Node
+from ablations.planning.plan import Plan
 from runners.console.progress import Progress, Summary
 from runners.launching.launch import Launch, Settings
 from runners.state.failures import FailurePolicy

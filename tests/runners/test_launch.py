@@ -11,7 +11,9 @@ from typing import Any, Self, cast
 import pytest
 
 from ablations.errors import OutputError
-from ablations.planning.plan import EvaluationNode, Node, Plan, Request, make_plan
+from ablations.planning.nodes import EvaluationNode, Node
+from ablations.planning.plan import Plan, make_plan
+from ablations.planning.request import Request
 from ablations.presets import get_preset
 from ablations.registry import get_study
 from runners.console.progress import Progress, Summary

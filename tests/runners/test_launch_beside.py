@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import runners.launching.launch as launch_module
-from ablations.planning.plan import Node
+from ablations.planning.nodes import Node
 from runners.dispatch import Completion
 from runners.state.attempts import Lease
 from runners.state.files import write_json

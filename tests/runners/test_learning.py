@@ -9,7 +9,9 @@ import pytest
 
 from ablations import vocabulary as names
 from ablations.planning.lint import network_of
-from ablations.planning.plan import CostNode, Node, Plan, Request, TrialNode, make_plan
+from ablations.planning.nodes import CostNode, Node, TrialNode
+from ablations.planning.plan import Plan, make_plan
+from ablations.planning.request import Request
 from ablations.presets import get_preset
 from ablations.spec.fingerprint import cost_fingerprint
 from ablations.spec.parts import Intervention

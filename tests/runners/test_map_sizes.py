@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ablations.planning.plan import Request, make_plan
+from ablations.planning.plan import make_plan
+from ablations.planning.request import Request
 from ablations.presets import get_preset
 from ablations.registry import available_studies, get_study
 from dyconv import describe_layers

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ablations.planning.plan import TrialNode
+from ablations.planning.nodes import TrialNode
 from runners.processes import Process
 from runners.provenance import Commit
 from runners.state.attempts import Lease, Watch

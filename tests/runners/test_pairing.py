@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from ablations.planning.plan import Request, make_plan
+from ablations.planning.plan import make_plan
+from ablations.planning.request import Request
 from ablations.presets import get_preset
 from ablations.registry import available_studies, get_study
 from ablations.spec.parts import TrialSpec

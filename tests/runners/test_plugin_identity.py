@@ -15,7 +15,8 @@ from ablations.datasets import registry as datasets
 from ablations.errors import AblationError, DatasetError, PluginError
 from ablations.planning import optimisation_plans
 from ablations.planning.nodes import CostNode, EvaluationNode, Node, TrialNode, plugins_of
-from ablations.planning.plan import Request, make_plan
+from ablations.planning.plan import make_plan
+from ablations.planning.request import Request
 from ablations.planning.search import Search
 from ablations.presets import PRESETS
 from ablations.registry import available_studies, get_study

@@ -10,7 +10,8 @@ import pytest
 
 from ablations import vocabulary as names
 from ablations.errors import AblationError, LeaseError, UnknownNameError
-from ablations.planning.plan import Plan, Request, make_plan
+from ablations.planning.plan import Plan, make_plan
+from ablations.planning.request import Request
 from ablations.presets import get_preset
 from ablations.registry import get_study
 from runners.launching.rerun import as_last_time, begin_anew, last_run, only_failed, remember_run

@@ -11,7 +11,7 @@ import run_ablation
 from ablations import vocabulary as names
 from ablations.errors import SpecError
 from ablations.planning.optimisation_plans import make_search_plan
-from ablations.planning.plan import Request
+from ablations.planning.request import Request
 from ablations.planning.search import Search, get_search, pareto_front
 from ablations.presets import get_preset
 from runners.launching.search import best_again

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from ablations.errors import OutputError
+from ablations.planning.nodes import EvaluationNode
 from ablations.planning.optimisation_plans import make_search_plan
-from ablations.planning.plan import EvaluationNode, Request, make_plan
+from ablations.planning.plan import make_plan
+from ablations.planning.request import Request
 from ablations.planning.search import get_search
 from ablations.presets import get_preset
 from ablations.registry import get_study

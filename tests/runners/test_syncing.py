@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 
 from ablations import vocabulary as names
 from ablations.errors import TrackingError
-from ablations.planning.plan import Node
+from ablations.planning.nodes import Node
 from ablations.spec.parts import Intervention
 from runners.provenance import Commit
 from runners.state.nodes import NodeState

@@ -10,7 +10,9 @@ from mlflow import MlflowClient
 
 from ablations import vocabulary as names
 from ablations.errors import TrackingError
-from ablations.planning.plan import Request, TrialNode, make_plan
+from ablations.planning.nodes import TrialNode
+from ablations.planning.plan import make_plan
+from ablations.planning.request import Request
 from ablations.presets import get_preset
 from ablations.registry import get_study
 from ablations.spec.parts import Intervention

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ablations import vocabulary as names
-from ablations.planning.plan import Node
+from ablations.planning.nodes import Node
 from ablations.spec.parts import Intervention
 from runners.provenance import Commit
 from runners.state.nodes import NodeState

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from ablations import vocabulary as names
+from ablations.planning.nodes import Node, ProposedNode, TrialNode
 from ablations.planning.optimisation_plans import TuningPlan, make_tuning_plan
-from ablations.planning.plan import Node, Plan, ProposedNode, Request, TrialNode, make_plan
+from ablations.planning.plan import Plan, make_plan
+from ablations.planning.request import Request
 from ablations.planning.tuned_values import read_tuned
 from ablations.planning.tuning_groups import slot_fingerprint
 from ablations.presets import get_preset

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ablations.planning.plan import Cell, Plan, Request, make_plan
+from ablations.planning.plan import Cell, Plan, make_plan
+from ablations.planning.request import Request
 from ablations.presets import get_preset
 from ablations.registry import get_study
 from runners.processes import Process

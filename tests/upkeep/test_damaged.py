@@ -333,7 +333,8 @@ def test_files_beside_a_result_say_whose_they_are(used: Folder, name: str) -> No
 
 def test_every_node_of_a_plan_hashes_to_what_it_is_called(tmp_path: Path) -> None:
     """Otherwise no result would count: what makes a fingerprint must be in the description, or the check know of it."""
-    from ablations.planning.plan import Request, make_plan
+    from ablations.planning.plan import make_plan
+    from ablations.planning.request import Request
     from ablations.presets import get_preset
     from ablations.registry import available_studies, get_study
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ablations.datasets import registry as datasets
-from ablations.datasets.registry import DatasetFacts
+from ablations.datasets.facts import DatasetFacts
 from runners.data import Dataset, Split, make_dataset, registry
 
 FactsMaker = Callable[..., DatasetFacts]

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from ablations.datasets.registry import DatasetFacts, available_datasets, get_dataset_facts, register_dataset
+from ablations.datasets.facts import DatasetFacts
+from ablations.datasets.registry import available_datasets, get_dataset_facts, register_dataset
 from ablations.errors import DatasetError, UnknownNameError
 
 

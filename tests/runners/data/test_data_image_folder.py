@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from ablations.datasets.registry import DatasetFacts
+from ablations.datasets.facts import DatasetFacts
 from ablations.errors import DatasetError, SpecError
 from runners.data import Augmentation, Batch, BatchSettings, Normalization, SplitSizes, open_batches
 from runners.data.readers.image_folder import FolderSource

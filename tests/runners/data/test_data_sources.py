@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from ablations.datasets.registry import DatasetFacts, register_dataset
+from ablations.datasets.facts import DatasetFacts
+from ablations.datasets.registry import register_dataset
 from ablations.errors import DatasetError, SpecError, UnknownNameError
 from runners.data import (
     Augmentation,

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ablations.datasets.registry import DatasetFacts
+from ablations.datasets.facts import DatasetFacts
 from ablations.errors import DatasetError, SpecError
 from runners.data import Dataset, Split, channel_statistics, content_digest, hold_out, make_dataset, subset
 
