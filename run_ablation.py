@@ -24,15 +24,15 @@ from ablations.datasets.registry import forget_folders
 from ablations.errors import OutputError, ReportError, TrackingError
 from ablations.invocation import complete_invocation, suggested_command
 from ablations.visible import visible
+from runners.cli import basics, inputs, outcome
 from runners.cli import plan as plan_commands
+from runners.cli.app import Verbs, run_guarded
 from runners.cli.explain import explain
 from runners.cli.options import (
     INTERRUPTED,
-    Verbs,
     all_option,
     budget_options,
     canary_option,
-    console,
     dispatch_options,
     examples,
     force_option,
@@ -42,7 +42,6 @@ from runners.cli.options import (
     plugin_option,
     preset_option,
     recovery_options,
-    run_guarded,
     runs_option,
     seeds_option,
     set_option,
@@ -53,20 +52,21 @@ from runners.cli.status import status
 from runners.cli.tune import search_verb, tune
 from runners.cli.upkeep import gc, sync
 from runners.console.streams import go_on_without_output, steady_streams, writing_its_output
+from runners.console.terminal import console
 from runners.dispatch import prepare_workers
 from runners.importing import without_collection
-from runners.launching import session
+from runners.launching import announce, session
 from runners.state.failures import patiently
 from runners.state.files import check_writable, exclusively
 from runners.state.nodes import StateStore
 
 if TYPE_CHECKING:
+    from ablations.launches import Record
     from ablations.planning.optimisation_plans import SearchPlan
     from ablations.planning.plan import Plan
     from reports.content.file_names import Destination
     from reports.evidence.manifest import Maker
     from runners.console.progress import Summary
-    from runners.estimates.estimate import Record
 
 
 _WORKING = frozenset(("run", "retry", "tune", "search", "sync", "report", "verify", "compare", "gc"))
@@ -129,27 +129,28 @@ def run(
     if something failed, with 3 if the tracking store has not got everything, with 130 after Ctrl-C.
     """
     from runners.console.tables import plan_overview
-    from runners.launching.rerun import begin_anew, remember_run, undone
+    from runners.launching.rerun import begin_anew, undone
+    from runners.state.last_run import remember_run
 
-    how: dict[str, Any] = {"dispatch": session.take_dispatch(asked, runs_dir)}
+    how: dict[str, Any] = {"dispatch": inputs.take_dispatch(asked, runs_dir)}
     prepare_workers(how["dispatch"])
-    how["recovery"] = session.take_recovery(asked)
-    budget = plan_commands.take_budget(asked)
-    loaded, wanted = session.load_plugins(plugins), parse_formats(formats)
-    plan, states = session.find_plan(studies, runs_dir, **asked), StateStore(runs_dir / "state")
-    how["forecaster"] = forecaster = plan_commands.make_forecaster(runs_dir, how["dispatch"])
+    how["recovery"] = inputs.take_recovery(asked)
+    budget = inputs.take_budget(asked)
+    loaded, wanted = inputs.load_plugins(plugins), parse_formats(formats)
+    plan, states = inputs.find_plan(studies, runs_dir, **asked), StateStore(runs_dir / "state")
+    how["forecaster"] = forecaster = announce.make_forecaster(runs_dir, how["dispatch"])
     if budget["hours"] is not None:
         to_do = undone(plan, forced, states)
-        plan_commands.time_networks(to_do, forecaster, loaded)
-        fitting = plan_commands.fit(to_do, forecaster, **budget)
+        announce.time_networks(to_do, forecaster, loaded)
+        fitting = announce.fit(to_do, forecaster, **budget)
         if fitting is not to_do:
-            studies, asked = plan_commands.as_trimmed(studies, asked, fitting)
+            studies, asked = inputs.as_trimmed(studies, asked, fitting)
             complete_invocation(studies=studies, all_studies=False, seeds=asked["seeds"])
-            plan = session.find_plan(studies, runs_dir, **asked)
+            plan = inputs.find_plan(studies, runs_dir, **asked)
     if forced:
         plan = begin_anew(plan, forced, states)
     console().print(plan_overview(plan))
-    plan_commands.tell_lints(plan, forecaster)
+    announce.tell_lints(plan, forecaster)
     patiently(partial(check_writable, runs_dir), how["recovery"]["policy"], partial(console().print, markup=False))
     remember = partial(remember_run, runs_dir, studies, {**asked, "plugins": plugins})
     patiently(remember, how["recovery"]["policy"], partial(console().print, markup=False))
@@ -187,22 +188,24 @@ def retry(
 
     Without --preset, --set and --seeds, with those of the last run.
     """
-    from runners.launching.rerun import as_last_time, last_run, only_failed
+    from runners.cli.inputs import as_last_time
+    from runners.launching.rerun import only_failed
+    from runners.state.last_run import last_run
 
-    how: dict[str, Any] = {"dispatch": session.take_dispatch(asked, runs_dir)}
+    how: dict[str, Any] = {"dispatch": inputs.take_dispatch(asked, runs_dir)}
     prepare_workers(how["dispatch"])
-    how["recovery"] = session.take_recovery(asked)
+    how["recovery"] = inputs.take_recovery(asked)
     studies, plugins, asked = as_last_time(studies, plugins, asked, last_run(runs_dir))
     complete_invocation(studies=studies, plugins=plugins, **asked)
-    loaded, wanted = session.load_plugins(plugins), parse_formats(formats)
-    plan = session.find_plan(studies, runs_dir, **asked)
+    loaded, wanted = inputs.load_plugins(plugins), parse_formats(formats)
+    plan = inputs.find_plan(studies, runs_dir, **asked)
     _tell_damages(plan, runs_dir)
     failed = only_failed(plan, StateStore(runs_dir / "state"))
     if not failed.missing:
         console().print("Nothing has failed.")
         return
     console().print(f"Trying again: {len(failed.missing)} of {len(plan.missing)} that are missing.")
-    how["forecaster"] = plan_commands.make_forecaster(runs_dir, how["dispatch"])
+    how["forecaster"] = announce.make_forecaster(runs_dir, how["dispatch"])
     how["recovery"]["again"] = True
     carry_out(
         failed, plan, studies, runs_dir=runs_dir, formats=wanted, output=output, plugins=loaded, offline=offline, **how
@@ -221,9 +224,9 @@ def carry_out(
     **how: Any,
 ) -> NoReturn:
     """Launches a plan, says how that ended, writes the report of the whole plan, and leaves with the exit code."""
-    uri = session.tracking_uri(runs_dir)
+    uri = inputs.tracking_uri(runs_dir)
     summary = session.launch(plan, whole, runs_dir, None if offline else uri, **how)
-    session.tell(summary, uri)
+    outcome.tell(summary, uri)
     if not summary.interrupted:
         try:
             _check_tracked(offline, summary, uri)
@@ -235,8 +238,8 @@ def carry_out(
         except (OutputError, OSError) as error:
             # What was measured is kept; a report can be written whenever there is room for it.
             console().print(f"No report: {error} {_later()}", markup=False, soft_wrap=True)
-            sys.exit(session.exit_code(summary) or 1)
-    sys.exit(session.exit_code(summary))
+            sys.exit(outcome.exit_code(summary) or 1)
+    sys.exit(outcome.exit_code(summary))
 
 
 def _check_tracked(offline: bool, summary: Summary, uri: str) -> None:
@@ -276,21 +279,22 @@ def report(
 
     Without --preset, --set and --seeds, with those of the last run, or else of the newest report of the first study.
     """
-    from runners.launching.rerun import as_last_time, last_run
+    from runners.cli.inputs import as_last_time
+    from runners.state.last_run import last_run
     from runners.tracking import prepare_store
 
     wanted = parse_formats(formats)
-    uri, last = session.tracking_uri(runs_dir), last_run(runs_dir)
+    uri, last = inputs.tracking_uri(runs_dir), last_run(runs_dir)
     is_scaled = asked["preset"] or asked["overrides"] or asked["seeds"]
     was_last = not asked["all_studies"] and set(studies) <= set(last.get("studies", ()))
     if was_last or not (studies or asked["all_studies"]):
         studies, plugins, asked = as_last_time(studies, plugins, asked, last)
-    session.load_plugins(plugins)
+    inputs.load_plugins(plugins)
     prepare_store(uri)
     if not is_scaled and not was_last:
         asked |= last_request(studies, uri, asked)
     complete_invocation(studies=studies, plugins=plugins, **asked)
-    found = session.find_plan(studies, runs_dir, **asked)
+    found = inputs.find_plan(studies, runs_dir, **asked)
     _tell_damages(found, runs_dir)
     write_report(found, runs_dir, uri, wanted, output=output)
 
@@ -318,8 +322,8 @@ def verify(file: Path, uri: str | None, runs_dir: Path, plugins: tuple[str, ...]
     """
     from reports.verify import verify as compute_again
 
-    session.load_plugins(plugins)
-    found = compute_again(file, uri or session.tracking_uri(runs_dir), maker())
+    inputs.load_plugins(plugins)
+    found = compute_again(file, uri or inputs.tracking_uri(runs_dir), maker())
     for line in found.lines():
         # A line is about names in a file of somebody else's: none of them may begin a line of its own.
         console().print(visible(line, lines=False), markup=False, soft_wrap=True)
@@ -361,10 +365,10 @@ def compare(
     """
     from reports.compare import compare_sides
 
-    session.load_plugins(plugins)
+    inputs.load_plugins(plugins)
     wanted = parse_formats(formats)
     there = _destination(output, runs_dir)
-    uri = session.tracking_uri(runs_dir)
+    uri = inputs.tracking_uri(runs_dir)
     shown, files = compare_sides(left, right, uri, wanted, there.folder, stem=there.stem, **asked)
     for part in shown:
         console().print(part)
@@ -489,11 +493,11 @@ def last_request(studies: Sequence[str], uri: str, now: Mapping[str, Any]) -> di
     return asked | {"canary": now["canary"] or found["canary"], "tuned_from": tuned_from}
 
 
-for verb in (session.list_studies, plan_commands.plan, tune, run, status, explain, retry, report, verify, compare):
+for verb in (basics.list_studies, plan_commands.plan, tune, run, status, explain, retry, report, verify, compare):
     cli.add_command(verb)
 for verb in (search_verb(parse_formats, write_search_report), sync, gc):
     cli.add_command(verb)
-for verb in (session.ui, session.schema):
+for verb in (basics.ui, basics.schema):
     cli.add_command(verb)
 
 

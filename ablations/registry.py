@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ablations.errors import StudyError, UnknownNameError
+from ablations.errors import AblationError, StudyError, UnknownNameError
 from ablations.files.study_file import load_study
-from ablations.spec.parts import TrialSpec
+from ablations.spec.trial import TrialSpec
 from ablations.study import Study
+
+if TYPE_CHECKING:
+    from ablations.planning.request import Request
 
 Builder = Callable[[TrialSpec], Study]
 """Makes a study for the network and data of a preset: some studies have a row per resolution of the network."""
@@ -90,3 +94,18 @@ def get_study(name: str, base: TrialSpec) -> Study:
     module = importlib.import_module(f"ablations.studies.{name}")
     built: Study = module.build(base) if hasattr(module, "build") else module.STUDY
     return built
+
+
+def find_studies(names: Sequence[str], all_studies: bool, request: Request) -> list[Study]:
+    """Returns the studies that are named, each once.
+
+    Raises:
+        AblationError: If none is named, or one is unknown.
+    """
+
+    if not names and not all_studies:
+        known = ", ".join(available_studies())
+        raise AblationError(f"no study is named. Known are: {known}; or give a YAML file, or --all.")
+    wanted = dict.fromkeys([*names, *(available_studies() if all_studies else ())])
+    base = request.base()
+    return [get_study(name, base) for name in wanted]

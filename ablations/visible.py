@@ -6,11 +6,6 @@ What a terminal acts on instead of showing it is spelled out: `ESC` becomes `[U+
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 _ACTED_ON = ("Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp")
 """Unicode categories: control, format (direction among it), surrogate, unassigned, private, line separators."""
@@ -38,23 +33,3 @@ def _spelled_out(char: str) -> str:
     if char in _JOINERS or unicodedata.category(char) not in _ACTED_ON:
         return char
     return f"[U+{ord(char):04X}]"
-
-
-def visible_console(**options: Any) -> Console:
-    """Return a console of rich that shows what others have put into text instead of acting on it.
-
-    The escape sequences that rich itself adds, for colours and for a display that is redrawn, are untouched.
-    """
-    from rich.console import Console
-    from rich.segment import Segment
-
-    class VisibleConsole(Console):
-        def render(self, *arguments: Any, **more: Any) -> Iterable[Segment]:
-            # All that is printed goes through here, before rich turns styles into escape sequences.
-            for segment in super().render(*arguments, **more):
-                if segment.control or segment.text.isprintable():
-                    yield segment
-                else:
-                    yield Segment(visible(segment.text), segment.style)
-
-    return VisibleConsole(**options)

@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dyconv.attention import average_pool
 from dyconv.errors import ArgumentError, ShapeError
 from dyconv.kernels import algorithms, compiled, native
 from dyconv.kernels.compiled import Branch
 from dyconv.kernels.folding import is_channels_last
 from dyconv.kernels.geometry import Geometry, Pair
+from dyconv.kernels.pooling import average_pool
 from dyconv.kernels.tracing import is_autocast, is_ordinary
 
 IntOrPair = int | tuple[int, int]

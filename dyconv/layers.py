@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
 from dyconv.aggregation import is_plain_attention
-from dyconv.attention import AttentionBranch, at_least_float32, average_pool, is_untouched, with_average
+from dyconv.attention import AttentionBranch, is_untouched
 from dyconv.base import DEFAULT_TEMPERATURE, DynamicLayer, checked_temperature
 from dyconv.errors import ArgumentError, ShapeError
 from dyconv.functional import IntOrPair, as_image, attended_conv2d, dynamic_conv2d, dynamic_linear, pair
 from dyconv.kernels import compiled, native
 from dyconv.kernels.compiled import Branch
+from dyconv.kernels.pooling import at_least_float32, average_pool, with_average
 
 _PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from ablations.errors import ReportError
-from reports.analysis.sides import Wanted
+from ablations.planning.request import make_request
 from reports.collect.side import read_side
+from reports.collect.side_results import Wanted
 from reports.content.file_names import comparison_stem
 from reports.document.comparison_report import side_by_side
 from reports.render import get_renderer
 from reports.render.terminal import on_terminal
-from runners.cli.options import make_request
 
 _AT = re.compile(r"(?P<study>.+)@(?P<commit>[0-9a-f]{4,40})")
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations.errors import ReportError
+from ablations.launches import Record
 from ablations.planning.plan import Plan, make_plan
 from ablations.planning.request import Request
 from ablations.planning.tuned_values import TunedValues, tuned_from_data
@@ -41,7 +42,6 @@ from reports.evidence.manifest import (
 )
 from reports.evidence.report_file import Carried, Page, carried, read_report
 from reports.render import get_renderer
-from runners.estimates.estimate import Record
 
 _SHOWN = 90
 """Characters of a value that a difference quotes."""

@@ -16,7 +16,6 @@ from typing import Any
 from ablations.spec.fingerprint import digest
 from ablations.spec.parts import SPEC_VERSION
 from ablations.vocabulary import slug
-from runners.dispatch.settings import cores
 
 _CPU_FILE = Path("/proc/cpuinfo")
 _MEMORY_FILE = Path("/proc/meminfo")
@@ -159,3 +158,8 @@ def _version() -> str:
         project = "unknown"
     kernels = "compiled" if any(_DYCONV.glob("_native.*.*")) else "torch"
     return f"{project}/{SPEC_VERSION}/{kernels}"
+
+
+def cores() -> int:
+    """Returns how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

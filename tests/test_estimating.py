@@ -12,7 +12,7 @@ import pytest
 from mlflow import MlflowClient
 
 from ablations import vocabulary as names
-from runners.estimates.estimate import Record
+from ablations.launches import Record
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDY = """\

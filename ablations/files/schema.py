@@ -8,8 +8,9 @@ from ablations.claims import Claim
 from ablations.presets import PRESETS
 from ablations.spec.factors import NEVER_NUISANCE
 from ablations.spec.names import LINTS
-from ablations.spec.parts import Intervention, TrialSpec
+from ablations.spec.parts import Intervention
 from ablations.spec.settings import DEFAULTS, FACTORS
+from ablations.spec.trial import TrialSpec
 from ablations.study import Study
 from ablations.vocabulary import STUDY_METRICS
 

@@ -15,8 +15,9 @@ from typing import Any
 from ablations.planning.nodes import EvaluationNode, Node, TrialNode
 from ablations.planning.plan import Plan
 from ablations.spec.fingerprint import cost_fingerprint
-from ablations.spec.parts import Intervention, TrialSpec
-from ablations.spec.settings import Settings, merge, settings_of, unread
+from ablations.spec.parts import Intervention
+from ablations.spec.settings import Settings, merge, unread
+from ablations.spec.trial import TrialSpec, settings_of
 from ablations.study import Study, Variant
 
 ALPHA = 0.05

@@ -11,9 +11,10 @@ from typing import Any, ClassVar, Literal
 from ablations.errors import AblationError
 from ablations.spec.factors import Factor, resolve_proposed, settings_of
 from ablations.spec.identities import Identity, of_intervention, of_model, of_trial
-from ablations.spec.parts import Intervention, TrialSpec
+from ablations.spec.parts import Intervention
 from ablations.spec.settings import Settings, flatten
 from ablations.spec.titles import intervention_title, model_title, training_title, trial_title
+from ablations.spec.trial import TrialSpec
 from ablations.vocabulary import Kind
 
 

@@ -17,8 +17,8 @@ from ablations.planning.search import Search
 from ablations.planning.spaces import trials_there_are
 from ablations.planning.tuning_groups import Tuning, check_nuisance, group_fingerprint, slot_fingerprint, tuning_of
 from ablations.spec.fingerprint import digest
-from ablations.spec.parts import TrialSpec
-from ablations.spec.settings import DEFAULTS, merge, resolve
+from ablations.spec.settings import DEFAULTS, merge
+from ablations.spec.trial import TrialSpec, resolve
 from ablations.study import Study
 
 SEARCH_SEED = 30_000

@@ -15,7 +15,8 @@ from ablations.planning.rows import Row, make_rows, resolve_row
 from ablations.planning.tuned_values import Found, TunedVariant
 from ablations.planning.tuning_groups import apply, check_nuisance, find_tuned, tuning_of
 from ablations.spec.fingerprint import cost_fingerprint, evaluation_fingerprint, trial_fingerprints
-from ablations.spec.parts import Intervention, TrialSpec
+from ablations.spec.parts import Intervention
+from ablations.spec.trial import TrialSpec
 from ablations.study import Study
 
 CANARY = "canary"

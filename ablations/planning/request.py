@@ -6,14 +6,15 @@ What comes of it is in `ablations.planning.rows`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ablations.errors import SpecError, UnknownNameError
 from ablations.presets import Preset
-from ablations.spec.parts import TrialSpec
-from ablations.spec.settings import DEFAULTS, Settings, check_values, resolve
+from ablations.spec.settings import DEFAULTS, Settings, check_values
+from ablations.spec.trial import TrialSpec, resolve
 from ablations.study import Study
 
 if TYPE_CHECKING:
@@ -90,3 +91,20 @@ def who_set(message: str, sources: Mapping[str, Settings]) -> str:
             named.setdefault(source, []).append(key)
     said = [f"{', '.join(keys)} by {source}" for source, keys in named.items()]
     return f" (set: {'; '.join(said)})" if said else ""
+
+
+def make_request(
+    preset: str | None,
+    overrides: Sequence[str],
+    seeds: int | None,
+    canary: bool = False,
+    tuned_from: Path | None = None,
+) -> Request:
+    """Returns what the options ask for."""
+    from ablations.files.yaml_source import parse_override
+    from ablations.planning.tuned_values import read_tuned
+    from ablations.presets import get_preset
+
+    found = get_preset("quick" if preset is None else preset)
+    tuned = read_tuned(tuned_from) if tuned_from is not None else None
+    return Request(found, dict(map(parse_override, overrides)), seeds, canary, tuned)

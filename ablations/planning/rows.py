@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from ablations.errors import SpecError, UnknownNameError
 from ablations.planning.request import INSPECT_KEY, Request, who_set
-from ablations.spec.parts import TrialSpec
-from ablations.spec.settings import Settings, merge, resolve, unread
+from ablations.spec.settings import Settings, merge, unread
+from ablations.spec.trial import TrialSpec, resolve
 from ablations.study import InspectedNetwork, Study, Variant
 
 

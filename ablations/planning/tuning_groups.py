@@ -19,8 +19,8 @@ from ablations.planning.spaces import is_countable, trials_there_are
 from ablations.planning.tuned_values import TunedValues, TunedVariant
 from ablations.spec.factors import Factor, default_nuisance, plain, resolve_proposed
 from ablations.spec.fingerprint import digest, trial_fingerprint
-from ablations.spec.parts import TrialSpec
 from ablations.spec.settings import DEFAULTS, Settings, merge, unread
+from ablations.spec.trial import TrialSpec
 
 TUNING_SEED = 20_000
 """The seed of all tuning: no variant's repeat and no canary has it, so that nothing is reported that was chosen by."""

@@ -13,8 +13,9 @@ from pydantic import Field, model_validator
 
 from ablations.errors import UnknownNameError
 from ablations.spec.fingerprint import canonical_json
-from ablations.spec.parts import Frozen, Placement, TrialSpec
-from ablations.spec.settings import DEFAULTS, Settings, check_values, flatten, merge, resolve, unread
+from ablations.spec.parts import Frozen, Placement
+from ablations.spec.settings import DEFAULTS, Settings, check_values, flatten, merge, unread
+from ablations.spec.trial import TrialSpec, resolve
 
 FactorType = Literal["scientific", "nuisance", "fixed"]
 Number = int | float

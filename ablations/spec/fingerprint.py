@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ablations.spec.identities import in_fingerprint, of_intervention, of_model, of_trial
-from ablations.spec.parts import SPEC_VERSION, Intervention, TrialSpec
+from ablations.spec.parts import SPEC_VERSION, Intervention
+from ablations.spec.trial import TrialSpec
 
 SHORT = 12
 """Digits of a fingerprint that a person reads; folders and tags carry all of them."""

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ablations.errors import PluginError
-from ablations.spec.parts import Intervention, ModelSpec, TrialSpec
+from ablations.spec.parts import Intervention, ModelSpec
+from ablations.spec.trial import TrialSpec
 
 Kind = Literal["strategy", "network", "data set"]
 

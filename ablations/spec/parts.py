@@ -7,9 +7,9 @@ specs from sparse layers of settings. What a study is lives in `ablations.study`
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from ablations.datasets.facts import DatasetFacts
 from ablations.datasets.registry import available_datasets, facts_of
@@ -231,29 +231,6 @@ class TrainSpec(Frozen):
     precision: Literal["float32", "amp"] = "float32"
     devices: PositiveInt = 1
     temperature: TemperatureSpec | None = TemperatureSpec()
-
-
-class TrialSpec(Frozen):
-    """One fully resolved training configuration, seed included."""
-
-    model: ModelSpec = ModelSpec()
-    data: DataSpec = DataSpec()
-    train: TrainSpec = TrainSpec()
-    seed: Seed = 0
-
-    @model_validator(mode="before")
-    @classmethod
-    def _blank_what_nothing_reads(cls, raw: Any) -> Any:
-        from ablations.spec.settings import blank_unread
-
-        return blank_unread(raw) if isinstance(raw, dict) else raw
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        from ablations.spec.settings import check_consistency
-
-        check_consistency(self.data, self.train)
-        return self
 
 
 class Intervention(Frozen):

@@ -23,7 +23,6 @@ from ablations.spec.parts import (
     Placement,
     TemperatureSpec,
     TrainSpec,
-    TrialSpec,
 )
 
 Settings = Mapping[str, Any]
@@ -118,17 +117,6 @@ def _leaves(nested: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Any]]
             raise SettingError(key, f"{key!r} is a group of settings, not a value; found {_shown(value)}.")
         else:
             yield key, value
-
-
-def settings_of(spec: TrialSpec) -> dict[str, Any]:
-    """Returns every setting of a trial but its seed, dotted; `None` where nothing reads it, a placement stays whole."""
-    return {key: _value_at(spec, key.split(".")) for key in DEFAULTS}
-
-
-def _value_at(place: Any, path: Iterable[str]) -> Any:
-    for name in path:
-        place = None if place is None else getattr(place, name)
-    return place
 
 
 def nest(flat: Settings) -> dict[str, Any]:
@@ -228,29 +216,6 @@ def merge(layers: Iterable[Settings]) -> dict[str, Any]:
     for layer in layers:
         merged.update(layer)
     return merged
-
-
-def resolve(layers: Iterable[Settings], own: Settings, seed: int) -> TrialSpec:
-    """Returns the trial that `own` makes of the `layers`.
-
-    Args:
-        layers: General settings, the weakest first; what nothing reads among them is dropped.
-        own: What a variant sets, strongest; each must be read.
-        seed: The trial's seed.
-
-    Raises:
-        SpecError: If a value is invalid or nothing reads a setting in `own`.
-    """
-    values = merge([*layers, own])
-    reasons = unread(values)
-    for key in own:
-        if key in reasons:
-            raise SpecError(f"{key} = {own[key]!r} would be read by nothing: {reasons[key]}.")
-    kept = {key: value for key, value in values.items() if key not in reasons}
-    try:
-        return TrialSpec.model_validate({**nest(kept), "seed": seed})
-    except ValidationError as error:
-        raise SpecError(explain(error)) from None
 
 
 def explain(error: ValidationError) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from ablations.spec.names import AGGREGATIONS, NETWORKS
-from ablations.spec.parts import BLOCKS, Intervention, ModelSpec, Placement, TemperatureSpec, TrialSpec
+from ablations.spec.parts import BLOCKS, Intervention, ModelSpec, Placement, TemperatureSpec
+from ablations.spec.trial import TrialSpec
 
 _PREFIXES = {"static": "", "dynamic": "DY-", "condconv": "CondConv-"}
 

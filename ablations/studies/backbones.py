@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from ablations.claims import Claim, better_than
-from ablations.spec.parts import TrialSpec
+from ablations.spec.trial import TrialSpec
 from ablations.studies._networks import ANNEALING, STATIC
 from ablations.study import Scale, Study, Variant
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from ablations.claims import Claim, at_least_as_good_as, better_than
 from ablations.spec.names import input_resolutions
-from ablations.spec.parts import Intervention, Placement, TrialSpec
+from ablations.spec.parts import Intervention, Placement
+from ablations.spec.trial import TrialSpec
 from ablations.studies._networks import INSPECT, INSPECTED_SCALES, NETWORKS
 from ablations.study import Study, Variant
 

@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dyconv.attention import average_pool
 from dyconv.kernels import native
 from dyconv.kernels.derivatives import gradients_by_torch
+from dyconv.kernels.pooling import average_pool
 
 _LAST = torch.channels_last
 

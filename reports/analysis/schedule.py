@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ablations.planning.nodes import Node
 from ablations.planning.plan import Plan
-from ablations.spec.parts import TrialSpec
+from ablations.spec.trial import TrialSpec
 from ablations.study import Study
 from ablations.vocabulary import TEST_TOP1, VAL_TOP1
 from reports.analysis.statistics import estimate

@@ -4,49 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ablations.planning.search import Search, pareto_front
+from ablations.planning.search import pareto_front
 from reports.analysis.statistics import Estimate, estimate
 
-SEARCH_COLUMNS = ("slot", "repeat", "outcome", "top1", "multiply_adds", "parameters", "seconds", "run_id", "ended")
-
-
-@dataclass(frozen=True)
-class SearchResults:
-    """What was measured for a search.
-
-    Attributes:
-        search: The search.
-        trials: A row per finished training: `SEARCH_COLUMNS` and a column per factor. `repeat` is 0 for what was
-            proposed and counts the repeats of that under other seeds. `top1` is in % on the validation split, NaN
-            where the loss was not a number. `ended` is in milliseconds since 1970.
-        commits: The commits that trained.
-        asked: How many trials were asked for.
-    """
-
-    search: Search
-    trials: pd.DataFrame
-    commits: tuple[str, ...]
-    asked: int
-
-    @property
-    def complete(self) -> pd.DataFrame:
-        """What was proposed and trained to the end, by slot."""
-        rows = self.trials[(self.trials["repeat"] == 0) & (self.trials["outcome"] == "complete")]
-        return rows.dropna(subset=["top1"]).sort_values("slot")
-
-    @property
-    def newest(self) -> int:
-        """When the newest run ended, in milliseconds since 1970."""
-        return int(self.trials["ended"].max()) if len(self.trials) else 0
-
-    def values(self, rows: pd.DataFrame) -> list[Mapping[str, Any]]:
-        """Returns what was proposed in each of some rows, by factor."""
-        columns = [rows[name] for name in self.search.factors]
-        return [dict(zip(self.search.factors, row, strict=True)) for row in zip(*columns, strict=True)]
+if TYPE_CHECKING:
+    from reports.collect.search import SearchResults
 
 
 @dataclass(frozen=True)

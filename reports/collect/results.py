@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from ablations.launches import Record
 from reports.collect.correctness import Correctness
-from runners.estimates.estimate import Record
 
 FINISHED, MISSING, NO_METRIC = "finished", "missing", "without the deciding metric"
 """Status of a cell; the others are MLflow's own in lower case (failed, killed, running, scheduled)."""

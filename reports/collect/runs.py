@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -22,10 +22,12 @@ from ablations import vocabulary as names
 from ablations.addresses import shown
 from ablations.errors import ReportError
 from ablations.invocation import as_named, suggested_command
+from ablations.launches import Record
 from ablations.planning.plan import Cell, Plan
 from ablations.spec.fingerprint import SHORT, canonical_json
+from ablations.vocabulary import TAG_LAUNCHES
 from reports.collect.correctness import Correctness, compared_by_image, read_correctness
-from reports.collect.curves import curve_rows, finite
+from reports.collect.curves import curve_rows, finite, profile_rows
 from reports.collect.identity import check_owner, contradiction
 from reports.collect.results import (
     ATTENTION_COLUMNS,
@@ -48,9 +50,6 @@ from reports.collect.store import (
 )
 from reports.collect.unlearned import why_unlearned
 from reports.content.plan_words import can_be_drawn, experiments_of, trials_of
-from reports.figures.attention import profile_rows
-from reports.tables.launches import read_launches
-from runners.estimates.estimate import Record
 
 _MEASURED = ("trial", "evaluation", "cost")
 _CELL_PREFIXES = ("test/", "val/", "cost/")
@@ -333,3 +332,12 @@ def _nothing(plan: Plan, uri: str, failed: int) -> str:
         # A line each, so that they can be copied.
         return f"{none}: {failed} failed.\n  Why: {why}\n  Once more: {again}"
     return f"{none}. Run it first: {suggested_command('run', named, preset=preset)}"
+
+
+def read_launches(tags: Iterable[Mapping[str, str]]) -> Iterator[Record]:
+    """Yields the launches that the tags of summary runs tell of; what is no record is left out."""
+    for tag in tags:
+        try:
+            yield from [Record.from_mapping(values) for values in json.loads(tag.get(TAG_LAUNCHES, "[]"))]
+        except (ValueError, TypeError, KeyError, AttributeError):
+            continue

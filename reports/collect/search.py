@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -17,10 +18,10 @@ from ablations.errors import ReportError
 from ablations.invocation import suggested_command
 from ablations.planning.optimisation_plans import SearchPlan, repeat_fingerprint
 from ablations.planning.plan import Plan
+from ablations.planning.search import Search
 from ablations.planning.tuned_values import TunedVariant
 from ablations.spec.factors import Factor
 from ablations.spec.fingerprint import SHORT
-from reports.analysis.search_results import SEARCH_COLUMNS, SearchResults
 from reports.collect.results import FINISHED
 from reports.collect.store import explained, open_store, search_runs
 from reports.content.plan_words import experiments_of
@@ -163,3 +164,41 @@ def _best(trials: Iterable[Run]) -> Run | None:
     complete = [run for run in trials if run.data.tags.get(names.TAG_OUTCOME, "complete") == "complete"]
     known = [run for run in complete if names.TUNING_TOP1 in run.data.metrics]
     return max(known, key=lambda run: run.data.metrics[names.TUNING_TOP1], default=None)
+
+
+SEARCH_COLUMNS = ("slot", "repeat", "outcome", "top1", "multiply_adds", "parameters", "seconds", "run_id", "ended")
+
+
+@dataclass(frozen=True)
+class SearchResults:
+    """What was measured for a search.
+
+    Attributes:
+        search: The search.
+        trials: A row per finished training: `SEARCH_COLUMNS` and a column per factor. `repeat` is 0 for what was
+            proposed and counts the repeats of that under other seeds. `top1` is in % on the validation split, NaN
+            where the loss was not a number. `ended` is in milliseconds since 1970.
+        commits: The commits that trained.
+        asked: How many trials were asked for.
+    """
+
+    search: Search
+    trials: pd.DataFrame
+    commits: tuple[str, ...]
+    asked: int
+
+    @property
+    def complete(self) -> pd.DataFrame:
+        """What was proposed and trained to the end, by slot."""
+        rows = self.trials[(self.trials["repeat"] == 0) & (self.trials["outcome"] == "complete")]
+        return rows.dropna(subset=["top1"]).sort_values("slot")
+
+    @property
+    def newest(self) -> int:
+        """When the newest run ended, in milliseconds since 1970."""
+        return int(self.trials["ended"].max()) if len(self.trials) else 0
+
+    def values(self, rows: pd.DataFrame) -> list[Mapping[str, Any]]:
+        """Returns what was proposed in each of some rows, by factor."""
+        columns = [rows[name] for name in self.search.factors]
+        return [dict(zip(self.search.factors, row, strict=True)) for row in zip(*columns, strict=True)]

@@ -21,8 +21,8 @@ from ablations.planning.plan import CANARY, Plan, make_plan
 from ablations.registry import get_study
 from ablations.spec.fingerprint import SHORT
 from ablations.study import Study
-from reports.analysis.sides import Side, SideRow, SideRun, Wanted
 from reports.collect.results import FINISHED, NO_METRIC
+from reports.collect.side_results import Side, SideRow, SideRun, Wanted
 from reports.collect.store import explained, open_store, search_runs
 from reports.content.plan_words import experiments_of, short_titles
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
-from ablations.spec.parts import TrialSpec
+from ablations.spec.trial import TrialSpec
 from ablations.vocabulary import TEST_TOP1, TRAIN_LOSS, VAL_TOP1
 
 MARK = "§"

@@ -72,7 +72,7 @@ def comparison_stem(left: str, right: str, sides: Iterable[Any], matched: Iterab
 
     Args:
         left, right: Names of both studies.
-        sides: What was asked of each: study, commit, store and request (`reports.analysis.sides.Wanted`).
+        sides: What was asked of each: study, commit, store and request (`reports.collect.side_results.Wanted`).
         matched: Rows that are held against each other on request.
     """
     sides, pairs = list(sides), sorted(matched)

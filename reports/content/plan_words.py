@@ -10,8 +10,8 @@ from ablations import vocabulary as names
 from ablations.planning.nodes import EvaluationNode, plugins_of
 from ablations.planning.plan import Plan
 from ablations.spec.identities import Identity, as_json
-from ablations.spec.parts import TrialSpec
 from ablations.spec.titles import model_title
+from ablations.spec.trial import TrialSpec
 from ablations.study import Study, Variant
 from ablations.vocabulary import experiment_name
 

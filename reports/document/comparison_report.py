@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from ablations.errors import ReportError
 from ablations.vocabulary import STUDY_METRICS
-from reports.analysis.sides import Pair, Side, SideRow, SideRun, difference, effects, pair_up
+from reports.analysis.sides import Pair, difference, effects, pair_up
 from reports.analysis.statistics import estimate
 from reports.collect.results import FINISHED
+from reports.collect.side_results import Side, SideRow, SideRun
 from reports.content.blocks import (
     Cell,
     Column,

@@ -11,7 +11,7 @@ from typing import Any
 
 from ablations.planning.nodes import Node
 from ablations.planning.plan import Plan
-from ablations.spec.parts import TrialSpec
+from ablations.spec.trial import TrialSpec
 from ablations.study import Study
 from reports.analysis.statistics import Estimate
 from reports.analysis.summary import StudySummary, VariantSummary

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from ablations.planning.optimisation_plans import SearchPlan
 from ablations.spec.factors import plain
 from reports.analysis.importance import BEST_SHARE, FEWEST_TRIALS, Importance, importances
-from reports.analysis.search_results import FrontMember, SearchResults, front_of
+from reports.analysis.search_results import FrontMember, front_of
+from reports.collect.search import SearchResults
 from reports.content.blocks import Block, Column, Document, Facts, Paragraph, Section, Table, Text
 from reports.document import prose
 from reports.tables.ledger import duration

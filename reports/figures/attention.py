@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Iterator
-from typing import Any
-
 import pandas as pd
 
 from ablations.planning.plan import Plan
@@ -18,33 +13,6 @@ from reports.content.plan_words import data_words, network_words, repeats_of, sh
 
 PROFILE_COLUMNS = ("variant", "index", "resolution", "mean", "low", "high", "n")
 CLASSES_COLUMNS = ("variant", "index", "class", "mean", "n")
-
-Row = tuple[str, int, int, float, str, float]
-"""Layer, index from the input, resolution in px, depth, class (empty for all images), entropy: 0 to 1."""
-
-
-def profile_rows(text: str) -> list[Row]:
-    """Returns the rows of one tracked attention profile: per layer one over all images, then one per class.
-
-    Raises:
-        ValueError: If the text is no such profile.
-    """
-    try:
-        profile = json.loads(text)
-        classes = [str(name) for name in profile["classes"]]
-        return [
-            row for index, layer in enumerate(profile["layers"], start=1) for row in _layer_rows(index, layer, classes)
-        ]
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"it is no attention profile ({type(error).__name__}: {error})") from None
-
-
-def _layer_rows(index: int, layer: dict[str, Any], classes: list[str]) -> Iterator[Row]:
-    place = (str(layer["name"]), index, int(layer["resolution"]), float(layer["depth"]))
-    yield (*place, "", float(layer["entropy"]))
-    for name, entropy in zip(classes, layer["per_class"], strict=True):
-        # A class without a test image has no entropy.
-        yield (*place, name, math.nan if entropy is None else float(entropy))
 
 
 def profile_data(study: Study, plan: Plan, results: Results) -> pd.DataFrame:

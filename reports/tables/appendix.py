@@ -10,8 +10,9 @@ from typing import Any
 from ablations.planning.nodes import CostNode, EvaluationNode, Node
 from ablations.planning.plan import Plan
 from ablations.spec.fingerprint import SHORT
-from ablations.spec.parts import Placement, TrialSpec
+from ablations.spec.parts import Placement
 from ablations.spec.titles import intervention_title, placement_title
+from ablations.spec.trial import TrialSpec
 from ablations.study import Study
 from reports.collect.results import Results
 from reports.content.blocks import Cell, Column, Missing, Number, Paragraph, Table, Text

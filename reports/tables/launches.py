@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 import datetime
-import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
 
-from ablations.vocabulary import TAG_LAUNCHES
+from ablations.launches import Record, duration, range_words
 from reports.collect.results import Results
 from reports.content.blocks import Cell, Column, Missing, Number, Table, Text
-from runners.estimates.estimate import Record
-from runners.estimates.words import duration, range_words
 
 _CAPTION = (
     "Wall time of the launches that the numbers were made in. A range was to cover nine of ten launches; it comes from "
     "a few timed steps per network, or from earlier trainings on the machine. The ratio is actual over likely time; a "
     "launch that failed in part, was stopped or shared its work has none."
 )
-
-
-def read_launches(tags: Iterable[Mapping[str, str]]) -> Iterator[Record]:
-    """Yields the launches that the tags of summary runs tell of; what is no record is left out."""
-    for tag in tags:
-        try:
-            yield from [Record.from_mapping(values) for values in json.loads(tag.get(TAG_LAUNCHES, "[]"))]
-        except (ValueError, TypeError, KeyError, AttributeError):
-            continue
 
 
 def launch_facts(results: Results) -> tuple[tuple[str, str], ...]:

@@ -9,7 +9,8 @@ import pandas as pd
 
 from ablations.vocabulary import slug
 from reports.analysis.importance import METHODS, Importance
-from reports.analysis.search_results import FrontMember, SearchResults, still_in_front
+from reports.analysis.search_results import FrontMember, still_in_front
+from reports.collect.search import SearchResults
 from reports.content.blocks import Cell, Column, Figure, Missing, Note, Number, Table, Text
 from reports.content.formatting import number
 

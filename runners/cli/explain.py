@@ -13,9 +13,9 @@ import click
 
 from ablations.errors import AblationError, UnknownNameError
 from ablations.invocation import as_named, complete_invocation, suggested_command
+from runners.cli.inputs import find_plan, load_plugins
 from runners.cli.options import (
     canary_option,
-    console,
     examples,
     plugin_option,
     preset_option,
@@ -24,7 +24,7 @@ from runners.cli.options import (
     set_option,
     tuned_options,
 )
-from runners.launching.session import find_plan, load_plugins
+from runners.console.terminal import console
 
 if TYPE_CHECKING:
     from ablations.planning.plan import Cell, Plan
@@ -58,7 +58,8 @@ def explain(name: str, *, seed: int | None, runs_dir: Path, plugins: tuple[str, 
     STUDY alone means all its variants; on inspected networks a variant is called "network: variant". Without --preset,
     --set and --seeds, with those of the last run.
     """
-    from runners.launching.rerun import as_last_time, last_run
+    from runners.cli.inputs import as_last_time
+    from runners.state.last_run import last_run
     from runners.state.launches import AskedPlan, History
     from runners.state.nodes import StateStore
     from runners.upkeep.damages import damages_of

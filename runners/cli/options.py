@@ -6,21 +6,12 @@ report.
 
 from __future__ import annotations
 
-import io
 import os
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
-
-from ablations.errors import AblationError, UnknownNameError
-from ablations.visible import visible, visible_console
-
-if TYPE_CHECKING:
-    from ablations.planning.request import Request
-    from ablations.study import Study
 
 DEFAULT_FORMATS = "pdf,html,md,tex"
 INTERRUPTED = 130
@@ -223,87 +214,6 @@ def examples(*lines: str) -> str:
     return "\b\nExamples:\n" + "\n".join(f"  python run_ablation.py {line}" for line in lines)
 
 
-class Verbs(click.Group):
-    """Verbs in the order of their definition, with the nearest one named on a typo."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Returns the verbs in the order in which a user needs them."""
-        return list(self.commands)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Returns the verb, or explains that there is none."""
-        found = super().get_command(ctx, cmd_name)
-        if found is None:
-            raise UnknownNameError("verb", cmd_name, self.commands)
-        return found
-
-
-def console() -> Any:
-    """Returns where text for people goes; what a terminal would act on in names and messages is spelled out."""
-    return visible_console(highlight=False, width=None if sys.stdout.isatty() else 120)
-
-
 def tuned_options(command: _Command) -> _Command:
     """Adds the options that say whether tuned values are used."""
     return _with(command, _TUNED)
-
-
-def make_request(
-    preset: str | None,
-    overrides: Sequence[str],
-    seeds: int | None,
-    canary: bool = False,
-    tuned_from: Path | None = None,
-) -> Request:
-    """Returns what the options ask for."""
-    from ablations.files.yaml_source import parse_override
-    from ablations.planning.request import Request
-    from ablations.planning.tuned_values import read_tuned
-    from ablations.presets import get_preset
-
-    found = get_preset("quick" if preset is None else preset)
-    tuned = read_tuned(tuned_from) if tuned_from is not None else None
-    return Request(found, dict(map(parse_override, overrides)), seeds, canary, tuned)
-
-
-def find_studies(names: Sequence[str], all_studies: bool, request: Request) -> list[Study]:
-    """Returns the studies that are named, each once.
-
-    Raises:
-        AblationError: If none is named, or one is unknown.
-    """
-    from ablations.registry import available_studies, get_study
-
-    if not names and not all_studies:
-        known = ", ".join(available_studies())
-        raise AblationError(f"no study is named. Known are: {known}; or give a YAML file, or --all.")
-    wanted = dict.fromkeys([*names, *(available_studies() if all_studies else ())])
-    base = request.base()
-    return [get_study(name, base) for name in wanted]
-
-
-def run_guarded(action: Callable[[], Any]) -> None:
-    """Runs `action`, turning the errors of this project and of click into a message and an exit code.
-
-    Ctrl-C is left to the caller.
-    """
-    try:
-        action()
-    except AblationError as error:
-        click.echo(f"error: {visible(str(error))}", err=True)
-        sys.exit(error.exit_code)
-    except click.ClickException as error:
-        said = io.StringIO()
-        error.show(said)
-        click.echo(visible(said.getvalue()), err=True, nl=False)
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # Whoever read the output has seen enough; Python must not complain when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except OSError as error:
-        click.echo(f"error: {visible(str(error))}", err=True)
-        sys.exit(1)
-    except MemoryError:
-        click.echo("error: there is not enough memory. Free some, or raise the limit (ulimit -v).", err=True)
-        sys.exit(1)

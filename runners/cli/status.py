@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from runners.cli.inputs import find_plan, load_plugins, tracking_uri
 from runners.cli.options import (
     all_option,
     canary_option,
-    console,
     examples,
     plugin_option,
     preset_option,
@@ -24,7 +24,7 @@ from runners.cli.options import (
     set_option,
     tuned_options,
 )
-from runners.launching.session import find_plan, load_plugins, tracking_uri
+from runners.console.terminal import console
 
 if TYPE_CHECKING:
     from runners.state.launches import AskedPlan
@@ -141,7 +141,8 @@ def _asked_plan(studies: tuple[str, ...], runs_dir: Path, plugins: tuple[str, ..
     Raises:
         AblationError: If nothing is named and nothing was run, or what is named is wrong.
     """
-    from runners.launching.rerun import as_last_time, last_run
+    from runners.cli.inputs import as_last_time
+    from runners.state.last_run import last_run
     from runners.state.launches import AskedPlan
 
     is_scaled = asked["preset"] or asked["overrides"] or asked["seeds"] or asked["canary"]

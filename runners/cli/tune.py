@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runners.cli import plan as plan_commands
+from ablations.planning.request import make_request
+from ablations.registry import find_studies
+from runners.cli import inputs, outcome
 from runners.cli.options import (
     UNSYNCED,
     all_option,
-    console,
     dispatch_options,
     examples,
-    find_studies,
     format_option,
-    make_request,
     offline_option,
     output_option,
     plugin_option,
@@ -28,7 +27,8 @@ from runners.cli.options import (
     runs_option,
     set_option,
 )
-from runners.launching import session
+from runners.console.terminal import console
+from runners.launching import announce, session
 from runners.state.files import check_writable
 
 if TYPE_CHECKING:
@@ -83,17 +83,17 @@ def tune(
     What is found goes to a file per study in RUNS_DIR/tuning, and `run --tuned` trains with it.
     """
     from ablations.planning.optimisation_plans import make_tuning_plan
-    from runners.cli.plan import make_forecaster
     from runners.console.tables import data_remarks
     from runners.dispatch import prepare_workers
+    from runners.launching.announce import make_forecaster
     from runners.launching.tuning_results import track_tuned
     from runners.state.files import check_writable
     from runners.state.nodes import StateStore
 
-    how: dict[str, Any] = {"dispatch": session.take_dispatch(asked, runs_dir)}
+    how: dict[str, Any] = {"dispatch": inputs.take_dispatch(asked, runs_dir)}
     prepare_workers(how["dispatch"])
-    how["recovery"] = session.take_recovery(asked)
-    loaded = session.load_plugins(plugins)
+    how["recovery"] = inputs.take_recovery(asked)
+    loaded = inputs.load_plugins(plugins)
     request = make_request(preset, overrides, None)
     tuning = make_tuning_plan(find_studies(studies, all_studies, request), request, budget)
     states, plan = StateStore(runs_dir / "state"), tuning.as_plan()
@@ -102,17 +102,17 @@ def tune(
     for remark in data_remarks(plan):
         console().print(remark, markup=False, soft_wrap=True)
     check_writable(runs_dir)
-    uri = session.tracking_uri(runs_dir)
+    uri = inputs.tracking_uri(runs_dir)
     how["forecaster"] = make_forecaster(runs_dir, how["dispatch"])
     summary = session.launch(plan, plan, runs_dir, None if offline else uri, plugins=loaded, **how)
-    session.tell(summary, uri, verb="tune")
+    outcome.tell(summary, uri, verb="tune")
     found = write_down(tuning, states, runs_dir)
     if not offline and not summary.untracked:
         track_tuned(session.make_tracker(plan, runs_dir, uri), found)
     console().print(result_overview(found))
     is_short = any(tuned.best is None or not tuned.spent.is_whole for tuned in found)
     code = 1 if summary.failures or is_short else UNSYNCED if summary.untracked else 0
-    sys.exit(session.exit_code(summary) if summary.interrupted else code)
+    sys.exit(outcome.exit_code(summary) if summary.interrupted else code)
 
 
 def write_down(tuning: TuningPlan, states: StateStore, runs_dir: Path) -> list[Tuned]:
@@ -121,7 +121,7 @@ def write_down(tuning: TuningPlan, states: StateStore, runs_dir: Path) -> list[T
     from runners.provenance import project_commit
 
     found = read_results(tuning, states)
-    for path in write_tuned(tuning, found, session.tuning_folder(runs_dir), project_commit()):
+    for path in write_tuned(tuning, found, inputs.tuning_folder(runs_dir), project_commit()):
         console().print(f"tuned values: {path}", soft_wrap=True, markup=False)
     return found
 
@@ -240,24 +240,24 @@ def search_verb(parse_formats: Callable[[str], tuple[str, ...]], write_report: R
         for remark in _remarks(plan):
             console().print(remark, markup=False, soft_wrap=True)
         check_writable(runs_dir)
-        uri = session.tracking_uri(runs_dir)
+        uri = inputs.tracking_uri(runs_dir)
         summary = _carry_out(plan, runs_dir, None if offline else uri, how)
-        session.tell(summary, uri, verb="search")
+        outcome.tell(summary, uri, verb="search")
         if not summary.interrupted and not offline and not summary.untracked:
             write_report(plan, uri, wanted, runs_dir, output)
-        sys.exit(session.exit_code(summary))
+        sys.exit(outcome.exit_code(summary))
 
     return search
 
 
 def _how(asked: dict[str, Any], plugins: Sequence[str], runs_dir: Path) -> dict[str, Any]:
     """Returns where and how to launch, as `commands.launch` takes it, with the plug-ins loaded."""
-    dispatch = session.take_dispatch(asked, runs_dir)
+    dispatch = inputs.take_dispatch(asked, runs_dir)
     return {
         "dispatch": dispatch,
-        "recovery": session.take_recovery(asked),
-        "plugins": session.load_plugins(plugins),
-        "forecaster": plan_commands.make_forecaster(runs_dir, dispatch),
+        "recovery": inputs.take_recovery(asked),
+        "plugins": inputs.load_plugins(plugins),
+        "forecaster": announce.make_forecaster(runs_dir, dispatch),
     }
 
 

@@ -13,18 +13,11 @@ import click
 from ablations.addresses import shown
 from ablations.errors import AblationError, UnknownNameError
 from ablations.invocation import suggested_command
-from runners.cli.options import (
-    UNSYNCED,
-    all_option,
-    console,
-    examples,
-    find_studies,
-    make_request,
-    plugin_option,
-    runs_option,
-    set_option,
-)
-from runners.launching.session import find_plan, load_plugins, tracking_uri
+from ablations.planning.request import make_request
+from ablations.registry import find_studies
+from runners.cli.inputs import find_plan, load_plugins, tracking_uri
+from runners.cli.options import UNSYNCED, all_option, examples, plugin_option, runs_option, set_option
+from runners.console.terminal import console
 
 if TYPE_CHECKING:
     from runners.state.launches import History
@@ -96,7 +89,8 @@ def _check_forgotten(forgotten: Sequence[str], history: History) -> None:
 
 def _last_asked(runs_dir: Path, forgotten: Iterable[str]) -> set[str]:
     """Returns what the last run needs as its studies are now, for folders from before launches were written down."""
-    from runners.launching.rerun import as_last_time, last_run
+    from runners.cli.inputs import as_last_time
+    from runners.state.last_run import last_run
 
     asked: dict[str, Any] = {"preset": None, "overrides": (), "seeds": None, "canary": False, "all_studies": False}
     # Its files may be gone, or its studies broken.

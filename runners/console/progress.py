@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from runners.estimates.estimate import Record
+from ablations.launches import Record
 
 
 @dataclass(frozen=True)

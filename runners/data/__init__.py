@@ -4,7 +4,7 @@ A trial opens `open_batches(...)` and asks the `BatchSource` for `.training(epoc
 `.evaluation(split)`. The functions below it are public for tests, notebooks and own data sets.
 """
 
-from runners.data.batches import Augmentation, Batch, evaluation_batches, steps_per_epoch, training_batches
+from runners.data.batches import Batch, evaluation_batches, steps_per_epoch, training_batches
 from runners.data.readers import cifar, digits, fashion_mnist, fashion_mnist_mini
 from runners.data.registry import load_dataset, open_batches, register_loader, register_source
 from runners.data.sources import BatchSettings, BatchSource, MemorySource, SplitSizes
@@ -19,6 +19,7 @@ from runners.data.splits import (
     make_dataset,
     subset,
 )
+from runners.data.transforms import Augmentation
 
 __all__ = [
     "Augmentation",

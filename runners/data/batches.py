@@ -9,56 +9,20 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from ablations.errors import SpecError
-from runners.data.hashing import Int64Array, permutation, random_integers
+from runners.data.hashing import Int64Array, permutation
 from runners.data.splits import Normalization, Split
+from runners.data.transforms import Augmentation, augment
 from runners.seeding import derive_key
 
 Batch = tuple[Tensor, Tensor]
 """Images (B, C, H, W) float32 and labels (B,) int64, both on the device."""
 
-UInt8Array = npt.NDArray[np.uint8]
-
 CPU = torch.device("cpu")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Augmentation:
-    """Random changes of a training image, each drawn per image.
-
-    Attributes:
-        crop_padding: Pixels of black added on each side before a crop of the original size is taken at random; 0 is
-            no crop. Sets in memory only.
-        resized_crop: Whether a random part of a random aspect is scaled to the image's size.
-        flip: Whether half of the images are mirrored left to right.
-        rand_augment: Operations of RandAugment on each image, after the others.
-        rand_augment_magnitude: Their strength, 0 to 30.
-
-    Raises:
-        SpecError: `crop_padding` or `rand_augment` is negative, or the magnitude is not one.
-    """
-
-    crop_padding: int = 0
-    resized_crop: bool = False
-    flip: bool = False
-    rand_augment: int = 0
-    rand_augment_magnitude: int = 9
-
-    def __post_init__(self) -> None:
-        if self.crop_padding < 0:
-            raise SpecError(f"crop padding must be 0 or more pixels, found {self.crop_padding}")
-        if self.rand_augment < 0 or not 0 <= self.rand_augment_magnitude <= 30:
-            raise SpecError(
-                "RandAugment needs 0 or more operations of magnitude 0 to 30, found "
-                f"{self.rand_augment} of {self.rand_augment_magnitude}"
-            )
 
 
 def steps_per_epoch(num_images: int, batch_size: int) -> int:
@@ -178,63 +142,6 @@ def step_range(start_step: int, steps: int) -> range:
     if not 0 <= start_step <= steps:
         raise ValueError(f"start_step must be from 0 to {steps}, found {start_step}")
     return range(start_step, steps)
-
-
-def augment(images: Tensor, augmentation: Augmentation, *, key: int, image_index: Int64Array) -> Tensor:
-    """Changes each image by what `key` and its own index draw, whichever batch it is in.
-
-    Args:
-        images: (B, C, H, W) uint8; left as they are.
-        augmentation: What may change.
-        key: Names seed and epoch.
-        image_index: (B,) each image's index in its split.
-
-    Returns:
-        (B, C, H, W) uint8.
-    """
-    pixels: UInt8Array = images.numpy()
-    if augmentation.crop_padding:
-        choices = 2 * augmentation.crop_padding + 1
-        top = random_integers(derive_key(key, "top"), image_index, choices)
-        left = random_integers(derive_key(key, "left"), image_index, choices)
-        pixels = crop(pixels, augmentation.crop_padding, top, left)
-    if augmentation.flip:
-        flipped = random_integers(derive_key(key, "flip"), image_index, 2) == 1
-        pixels = pixels.copy()
-        pixels[flipped] = pixels[flipped, ..., ::-1]
-    changed = torch.from_numpy(pixels)
-    if augmentation.resized_crop or augmentation.rand_augment:
-        changed = _transformed(changed, augmentation, key, image_index)
-    return changed
-
-
-def _transformed(images: Tensor, augmentation: Augmentation, key: int, image_index: Int64Array) -> Tensor:
-    # torchvision takes a second to import, which nothing else in memory needs.
-    from runners.data.transforms import apply, memory_transform
-
-    transform = memory_transform(augmentation, images.shape[-1])
-    keys = (derive_key(key, "transform", index) for index in image_index.tolist())
-    return torch.stack([apply(transform, image, own) for image, own in zip(images, keys, strict=True)])
-
-
-def crop(pixels: UInt8Array, padding: int, top: Int64Array, left: Int64Array) -> UInt8Array:
-    """Pads each image with black and cuts its original size out at its own corner.
-
-    numpy's indexing copies whole windows here and is three times as fast as torch's.
-
-    Args:
-        pixels: (B, C, H, W) uint8.
-        padding: Pixels added on each side.
-        top, left: (B,) corner in the padded image, 0 to 2 * padding; `padding` gives the image back.
-
-    Returns:
-        (B, C, H, W) uint8.
-    """
-    batch, channels, height, width = pixels.shape
-    padded = np.zeros((batch, channels, height + 2 * padding, width + 2 * padding), dtype=np.uint8)
-    padded[..., padding : padding + height, padding : padding + width] = pixels
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(2, 3))
-    return np.ascontiguousarray(windows[np.arange(batch), :, top, left])
 
 
 class Transfer:

@@ -13,17 +13,10 @@ from typing import Protocol
 import torch
 
 from ablations.datasets.facts import DatasetFacts
-from runners.data.batches import (
-    CPU,
-    Augmentation,
-    Batch,
-    evaluation_batches,
-    evaluation_order,
-    steps_per_epoch,
-    training_batches,
-)
+from runners.data.batches import CPU, Batch, evaluation_batches, evaluation_order, steps_per_epoch, training_batches
 from runners.data.hashing import Int64Array
 from runners.data.splits import Dataset, Split, SplitName, subset
+from runners.data.transforms import Augmentation
 
 
 @dataclass(frozen=True, kw_only=True)

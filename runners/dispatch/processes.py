@@ -26,9 +26,10 @@ from pebble import ProcessExpired, ProcessPool
 
 from ablations.errors import DispatchError, OptionError
 from runners.dispatch.base import Answer, Completion
-from runners.dispatch.settings import DispatchSettings, cores
+from runners.dispatch.settings import DispatchSettings
 from runners.dispatch.slots import Slots, make_slots, usable_gpus
 from runners.dispatch.sockets import use_short_sockets
+from runners.hardware import cores
 from runners.interrupts import signals_withheld
 from runners.own_code import imported_by_children
 from runners.processes import die_with_parent

@@ -26,8 +26,9 @@ from ablations.addresses import shown, without_secrets
 from ablations.errors import AblationError, DispatchError, OptionError
 from runners.dispatch.base import Answer, Completion
 from runners.dispatch.remote import call, check_node, run_remotely
-from runners.dispatch.settings import DispatchSettings, cores
+from runners.dispatch.settings import DispatchSettings
 from runners.dispatch.sockets import use_short_sockets
+from runners.hardware import cores
 from runners.own_code import ROOT, code_digest, import_variables, imported_by_children
 from runners.workers.task import Task
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
 import shutil
 from dataclasses import dataclass, field
@@ -91,8 +90,3 @@ class DispatchSettings:
             )
         if self.name == "slurm" and shutil.which("sbatch") is None:
             raise OptionError("--dispatch slurm needs sbatch on the PATH. Run this on a login node of the cluster.")
-
-
-def cores() -> int:
-    """Returns how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

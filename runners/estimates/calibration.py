@@ -20,7 +20,8 @@ from typing import Any
 from ablations.datasets.facts import DatasetFacts
 from ablations.planning.lint import network_of
 from ablations.planning.nodes import CostNode, Node
-from ablations.spec.parts import ModelSpec, TrialSpec
+from ablations.spec.parts import ModelSpec
+from ablations.spec.trial import TrialSpec
 from runners.estimates.estimate import Speed
 from runners.hardware import forget_peak_memory, peak_memory_bytes
 from runners.plugins import load_plugins

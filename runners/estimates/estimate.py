@@ -12,20 +12,22 @@ import math
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ablations.launches import Range
 from ablations.planning.nodes import CostNode, EvaluationNode, Node, ProposedNode
 from ablations.planning.plan import Plan
 from ablations.spec.fingerprint import digest
 from ablations.spec.identities import in_fingerprint, of_model
-from ablations.spec.parts import SPEC_VERSION, TrialSpec
+from ablations.spec.parts import SPEC_VERSION
 from ablations.spec.titles import trial_title
+from ablations.spec.trial import TrialSpec
+
+if TYPE_CHECKING:
+    from ablations.launches import Record
 
 _SPEED_LEAVES_OUT = {"root", "download", "train_images", "validation_images", "test_images"}
 _READ_OF_TRAIN = {"batch_size", "micro_batch", "optimizer", "precision", "devices"}
-
-_ENDLESS = 1e11
-"""Seconds beyond which no time makes sense, be it a length or since 1970."""
 
 _QUANTILE = 1.645
 """A range covers nine of ten launches, if they are like those before."""
@@ -65,83 +67,6 @@ class Speed:
     gpu_memory: int = 0
     weights: int = 0
     is_learned: bool = False
-
-
-@dataclass(frozen=True)
-class Range:
-    """Seconds: a likely number between a low and a high one."""
-
-    low: float
-    likely: float
-    high: float
-
-    def scaled(self, factor: float) -> Range:
-        """Returns the range times a factor."""
-        return Range(self.low * factor, self.likely * factor, self.high * factor)
-
-
-@dataclass(frozen=True)
-class Record:
-    """A launch: what was estimated of it and what it took.
-
-    Attributes:
-        launch: Names it.
-        began: In seconds since 1970.
-        studies: What it was for.
-        nodes: How many trainings, evaluations and counts it carried out.
-        workers: How many at once.
-        estimated: Seconds, or `None` if nothing could be said.
-        actual: Seconds.
-        raw: The likely seconds before earlier launches were heeded, from which later ones learn.
-        is_learned: Whether that was computed from whole trainings; a few steps err in other ways.
-        is_whole: Whether it ended as planned: neither failed nor stopped, so that both times are about the same work.
-    """
-
-    launch: str
-    began: float
-    studies: tuple[str, ...]
-    nodes: int
-    workers: int
-    estimated: Range | None
-    actual: float
-    raw: float = 0.0
-    is_whole: bool = True
-    is_learned: bool = False
-
-    @property
-    def ratio(self) -> float:
-        """Actual over estimated time; NaN where there is no such ratio."""
-        return self.actual / self.estimated.likely if self.estimated and self.is_whole else math.nan
-
-    def as_mapping(self) -> dict[str, Any]:
-        """Returns the record as plain data."""
-        estimated = [self.estimated.low, self.estimated.likely, self.estimated.high] if self.estimated else None
-        return {**vars(self), "studies": list(self.studies), "estimated": estimated}
-
-    @classmethod
-    def from_mapping(cls, values: Mapping[str, Any]) -> Record:
-        """Returns the record that `as_mapping` gave.
-
-        Raises:
-            TypeError, KeyError, ValueError: If it is none.
-        """
-        estimated = values.get("estimated")
-        found = cls(
-            launch=str(values["launch"]),
-            began=float(values["began"]),
-            studies=tuple(map(str, values["studies"])),
-            nodes=int(values["nodes"]),
-            workers=int(values["workers"]),
-            estimated=Range(*map(float, estimated)) if estimated else None,
-            actual=float(values["actual"]),
-            raw=float(values["raw"]),
-            is_whole=bool(values["is_whole"]),
-            is_learned=bool(values["is_learned"]),
-        )
-        ends = vars(found.estimated).values() if found.estimated else ()
-        if not all(0 <= seconds < _ENDLESS for seconds in (found.began, found.actual, found.raw, *ends)):
-            raise ValueError(f"launch {found.launch!r} has a time that cannot be")
-        return found
 
 
 @dataclass(frozen=True)

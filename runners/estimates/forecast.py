@@ -13,16 +13,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ablations.errors import DispatchError
+from ablations.launches import Record
 from ablations.planning.lint import sized_networks
 from ablations.planning.nodes import CostNode, EvaluationNode, Node
 from ablations.planning.plan import Plan
-from ablations.spec.parts import TrialSpec
+from ablations.spec.trial import TrialSpec
 from runners.console.progress import Summary
 from runners.dispatch import Dispatcher, DispatchSettings
 from runners.estimates.calibration import Calibrated, calibrate, count_parameters
 from runners.estimates.estimate import (
     Estimate,
-    Record,
     Speed,
     estimate,
     longest_first,

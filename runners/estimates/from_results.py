@@ -13,7 +13,7 @@ from ablations import vocabulary as names
 from ablations.planning.lint import network_of
 from ablations.planning.nodes import CostNode, EvaluationNode, Node, ProposedNode
 from ablations.planning.plan import Plan
-from ablations.spec.parts import TrialSpec
+from ablations.spec.trial import TrialSpec
 from runners.estimates.estimate import Speed, measured_images, speed_key, training_steps
 from runners.estimates.measurements import Load, Measurement
 from runners.hardware import Machine

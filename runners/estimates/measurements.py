@@ -19,7 +19,8 @@ from pydantic import AfterValidator, Field
 from typing_extensions import TypedDict
 
 from ablations.errors import OutputError
-from runners.estimates.estimate import Record, Speed
+from ablations.launches import Record
+from runners.estimates.estimate import Speed
 from runners.hardware import Machine
 from runners.state.files import exclusively, write_json
 from runners.state.schemas import Damage, Kind

@@ -11,9 +11,9 @@ from contextlib import suppress
 from dataclasses import replace
 
 from ablations.errors import BudgetError, SpecError
+from ablations.launches import duration, range_words
 from ablations.planning.plan import Plan, make_plan
 from runners.estimates.forecast import Forecaster
-from runners.estimates.words import duration, range_words
 
 FEWEST_SEEDS = 2
 """With one seed there is no interval."""

@@ -5,31 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ablations.invocation import suggested_command
-from runners.estimates.estimate import Estimate, Range
+from ablations.launches import duration, range_words
+from runners.estimates.estimate import Estimate
 
-_MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
 _NAMED = 3
 _MUCH = 0.9
 """Share of a machine's memory beyond which workers are warned of."""
-
-
-def duration(seconds: float) -> str:
-    """Returns a length of time with about two digits: `0.4 s`, `45 s`, `12 min`, `3 h 20 min`, `9 days`."""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    if seconds < 99.5:
-        return f"{seconds:.0f} s"
-    if seconds < 99.5 * _MINUTE:
-        return f"{seconds / _MINUTE:.0f} min"
-    if seconds < 9.92 * _HOUR:
-        hours, minutes = divmod(round(seconds / _MINUTE / 10) * 10, 60)
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    return f"{seconds / _HOUR:.0f} h" if seconds < 3 * _DAY else f"{seconds / _DAY:.0f} days"
-
-
-def range_words(seconds: Range) -> str:
-    """Returns a range as `12 min (9 min to 16 min)`."""
-    return f"{duration(seconds.likely)} ({duration(seconds.low)} to {duration(seconds.high)})"
 
 
 def size(count: int) -> str:

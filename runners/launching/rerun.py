@@ -3,47 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence, Set
-from contextlib import suppress
+from collections.abc import Sequence, Set
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, NotRequired
 
-from pydantic import ConfigDict
-from typing_extensions import TypedDict
-
-from ablations.errors import AblationError, LeaseError, OutputError, UnknownNameError
+from ablations.errors import LeaseError, UnknownNameError
 from ablations.planning.nodes import EvaluationNode
 from ablations.planning.plan import Plan
 from runners.state.attempts import Watch
-from runners.state.files import write_json
 from runners.state.nodes import NodeState, StateStore
-from runners.state.schemas import Count, Damage, Kind
 
-_LAST_RUN = "last_run.json"
-_SCALE = ("preset", "overrides", "seeds")
-_TUNED = ("tuned", "tuned_from")
 _LOOK_SECONDS = 0.2
-
-
-class _LastRun(TypedDict):
-    """`last_run.json`: the studies and options of the last `run`, and how long its launch took."""
-
-    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
-
-    studies: NotRequired[list[str]]
-    all_studies: NotRequired[bool]
-    preset: NotRequired[str | None]
-    overrides: NotRequired[list[str]]
-    seeds: NotRequired[Count | None]
-    canary: NotRequired[bool]
-    tuned: NotRequired[bool]
-    tuned_from: NotRequired[str | None]
-    plugins: NotRequired[list[str]]
-    launch: NotRequired[dict[str, Any]]
-
-
-_FILE: Kind[dict[str, Any]] = Kind(_LastRun)
 
 
 def only_failed(plan: Plan, states: StateStore) -> Plan:
@@ -156,51 +125,3 @@ def _refuse_running(state: NodeState) -> None:
             raise LeaseError(f"{state.folder} is being run by {where}. Wait until that is done, or stop it.")
         time.sleep(_LOOK_SECONDS)
         last = state.lease()
-
-
-def remember_run(runs_dir: Path, studies: Sequence[str], asked: Mapping[str, Any]) -> None:
-    """Writes down what `run` was asked for, for a `retry` that names nothing."""
-    write_json(runs_dir / _LAST_RUN, {"studies": list(studies), **asked})
-
-
-def remember_launch(runs_dir: Path, told: Mapping[str, Any]) -> None:
-    """Writes down, beside what `run` was asked for, what was estimated of the launch and, later, what it took.
-
-    Where nothing can be written it is not kept: the launch and its results do not depend on it.
-    """
-    with suppress(OutputError):
-        write_json(runs_dir / _LAST_RUN, {**last_run(runs_dir), "launch": dict(told)})
-
-
-def last_run(runs_dir: Path) -> dict[str, Any]:
-    """Returns what `run` was last asked for in a folder; nothing if it was not."""
-    return _FILE.find(runs_dir / _LAST_RUN) or {}
-
-
-def last_run_damage(runs_dir: Path) -> Damage | None:
-    """Returns why what `run` was last asked for cannot be read, if it is there and cannot."""
-    return _FILE.damage(runs_dir / _LAST_RUN)
-
-
-def as_last_time(
-    studies: Sequence[str], plugins: Sequence[str], asked: Mapping[str, Any], last: Mapping[str, Any]
-) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, Any]]:
-    """Returns studies, plug-ins and the rest of what is asked, with what is left out as it was asked last.
-
-    The preset and what changes it go together: one that is given stands for all of them.
-
-    Raises:
-        AblationError: If no study is named and nothing was run.
-    """
-    asked = dict(asked)
-    if not any(asked[key] for key in _SCALE):
-        asked |= {key: last[key] for key in _SCALE if key in last}
-        if last.get("canary"):
-            asked["canary"] = True
-        if not asked.get("tuned") and not asked.get("tuned_from"):
-            asked |= {key: last[key] for key in _TUNED if key in last}
-    if not studies and not asked["all_studies"]:
-        if not last.get("studies") and not last.get("all_studies"):
-            raise AblationError("nothing was run here yet. Name studies, or another folder with --runs-dir.")
-        studies, asked["all_studies"] = last.get("studies", ()), last.get("all_studies", False)
-    return tuple(studies), tuple(dict.fromkeys([*plugins, *last.get("plugins", ())])), asked

@@ -5,38 +5,22 @@ Nothing heavy is imported before a verb needs it: `list` and `plan` answer in un
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from ablations.addresses import shown, sqlite_address, sqlite_file
 from ablations.errors import AblationError
-from ablations.invocation import resuming_command, suggested_command
+from ablations.invocation import resuming_command
 from runners import interrupts
-from runners.cli.options import (
-    INTERRUPTED,
-    UNSYNCED,
-    console,
-    examples,
-    find_studies,
-    make_request,
-    plugin_option,
-    preset_option,
-    runs_option,
-)
+from runners.console.terminal import console
 
 if TYPE_CHECKING:
     from ablations.planning.plan import Plan
-    from runners.console.progress import Failure, Summary
+    from runners.console.progress import Summary
     from runners.dispatch import Dispatcher, DispatchSettings
     from runners.estimates.forecast import Forecaster
     from runners.state.launches import History
@@ -52,54 +36,6 @@ _NAMED = 8
 """How many trainings are named that go on from a checkpoint."""
 
 
-@click.command("list", epilog=examples("list", "list --preset small"))
-@preset_option
-@plugin_option
-def list_studies(preset: str | None, plugins: tuple[str, ...]) -> None:
-    """Studies: their question, variants, trainings needed and published table."""
-    from runners.console.tables import study_overview
-
-    load_plugins(plugins)
-    console().print(study_overview(make_request(preset, (), None)))
-
-
-@click.command(epilog=examples("ui", "ui --port 5001"))
-@runs_option
-@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
-def ui(runs_dir: Path, port: int) -> None:
-    """The MLflow UI on the right store, bound to 127.0.0.1."""
-    from runners.tracking import prepare_store
-    from runners.tracking.local_store import copy_for_reading, is_read_only
-    from runners.tracking.serving import serve
-
-    uri = tracking_uri(runs_dir)
-    file = sqlite_file(uri)
-    with ExitStack() as stack:
-        if file is not None and is_read_only(file):
-            uri = sqlite_address(stack.enter_context(copy_for_reading(file)))
-            console().print("The runs folder cannot be written: what is changed in the UI is not kept.", markup=False)
-        prepare_store(uri)
-        if uri.startswith(("http://", "https://")):
-            console().print(f"The tracking server is {shown(uri)}; open it in a browser.", markup=False)
-            return
-        console().print(f"MLflow UI on http://127.0.0.1:{port} (Ctrl-C ends it)")
-        code = serve(uri, port)
-    sys.exit(code)
-
-
-@click.command(epilog=examples("schema > study.schema.json"))
-def schema() -> None:
-    """The JSON schema of a study file, for completion in an editor."""
-    from ablations.files.schema import study_schema
-
-    click.echo(json.dumps(study_schema(), indent=2))
-
-
-def tracking_uri(runs_dir: Path) -> str:
-    """Returns `MLFLOW_TRACKING_URI`, or the SQLite store in `runs_dir`."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_address(runs_dir.absolute() / "mlflow.db")
-
-
 def store_answers(uri: str) -> bool:
     """Whether the tracking store can be used, found out within seconds."""
     from mlflow import MlflowClient
@@ -107,66 +43,6 @@ def store_answers(uri: str) -> bool:
     from runners.tracking.store import answers
 
     return answers(MlflowClient(tracking_uri=uri))
-
-
-def load_plugins(plugins: Sequence[str]) -> tuple[str, ...]:
-    """Loads the plug-ins named on the command line and those that are installed; returns them all."""
-    from runners.plugins import installed_plugins
-    from runners.plugins import load_plugins as load
-
-    wanted = tuple(dict.fromkeys([*plugins, *installed_plugins()]))
-    load(wanted)
-    return wanted
-
-
-def find_plan(
-    studies: Sequence[str],
-    runs_dir: Path,
-    *,
-    all_studies: bool,
-    preset: str | None,
-    overrides: Sequence[str],
-    seeds: int | None,
-    canary: bool = False,
-    tuned: bool = False,
-    tuned_from: str | None = None,
-) -> Plan:
-    """Returns the plan of the named studies, knowing what has been measured under `runs_dir`."""
-    from ablations.planning.plan import make_plan
-    from runners.state.nodes import StateStore
-
-    place = Path(tuned_from) if tuned_from else tuning_folder(runs_dir) if tuned else None
-    request = make_request(preset, overrides, seeds, canary, place)
-    fresh = make_plan(find_studies(studies, all_studies, request), request)
-    done = StateStore(runs_dir / "state").done(node.fingerprint for node in fresh.nodes)
-    return replace(fresh, done=done)
-
-
-def tuning_folder(runs_dir: Path) -> Path:
-    """Returns the folder of tuned values and of what is known of the trials that led to them."""
-    return runs_dir / "tuning"
-
-
-def take_dispatch(asked: dict[str, Any], runs_dir: Path) -> DispatchSettings:
-    """Returns what `dispatch_options` say, taken out of what was asked.
-
-    Raises:
-        AblationError: If they do not fit together.
-    """
-    from runners.dispatch import DispatchSettings
-    from runners.dispatch.slurm.options import read_slurm_options
-
-    name, slurm = asked.pop("dispatch"), read_slurm_options(asked.pop("slurm"))
-    others = {key: asked.pop(key) for key in ("workers", "threads", "device", "trials_per_gpu", "ray_address")}
-    return DispatchSettings(name, slurm=slurm, folder=runs_dir, **others)
-
-
-def take_recovery(asked: dict[str, Any]) -> dict[str, Any]:
-    """Returns what `recovery_options` say as settings of a launch, taken out of what was asked."""
-    from runners.state.failures import FailurePolicy
-
-    policy = FailurePolicy(retries=asked.pop("retries"), wait_seconds=asked.pop("retry_wait"))
-    return {"policy": policy, "fail_fast": asked.pop("fail_fast"), "lease_seconds": asked.pop("lease_seconds")}
 
 
 def launch(
@@ -195,13 +71,13 @@ def launch(
     Raises:
         AblationError: If nothing can be run, with why.
     """
-    from runners.cli.plan import announce
     from runners.console.display import make_display
     from runners.dispatch import make_dispatcher
+    from runners.launching.announce import announce
     from runners.launching.launch import Launch, Settings
-    from runners.launching.rerun import remember_launch
     from runners.state.failures import patiently
     from runners.state.files import check_writable
+    from runners.state.last_run import remember_launch
     from runners.state.launches import History
     from runners.state.nodes import StateStore
     from runners.sync.follower import Follower
@@ -368,52 +244,3 @@ def make_tracker(plan: Plan, runs_dir: Path, uri: str, *, for_nodes: bool = True
             preset=source.preset,
             for_nodes=for_nodes,
         )
-
-
-def tell(summary: Summary, uri: str | None, verb: str = "run") -> None:
-    """Says how a launch ended and what can be done about it.
-
-    Args:
-        summary: How it ended.
-        uri: The tracking store.
-        verb: The verb that goes on with what was interrupted.
-    """
-    from rich.markup import escape
-
-    from runners.console.display import clock
-
-    out = console()
-    if summary.finished or summary.failures:
-        out.print(f"{summary.finished} finished, {len(summary.failures)} failed in {clock(summary.seconds)}")
-    for failure in summary.failures:
-        told = f"  {_attempts(failure)}: {failure.title}\n    {failure.reason}\n    log: {failure.log_file}"
-        # A path that is broken into lines cannot be copied.
-        out.print(escape(told), soft_wrap=True)
-    if summary.blocked:
-        out.print(f"  {summary.blocked} evaluations were left out because their training failed")
-    if summary.failures:
-        again = suggested_command("retry" if verb == "run" else verb)
-        out.print(escape(f"  To try again what failed: {again}"), soft_wrap=True)
-    if summary.stopped:
-        out.print(f"  {summary.stopped} were not tried, as --fail-fast was given")
-    if summary.untracked:
-        told = f"Not all of it is in the tracking store {shown(uri or '')}: {summary.untracked}."
-        out.print(escape(f"{told} Nothing is lost. To bring it over: {suggested_command('sync', ())}"), soft_wrap=True)
-    if summary.interrupted:
-        for line in interrupts.take_farewell():
-            out.print(line, markup=False, soft_wrap=True)
-
-
-def exit_code(summary: Summary) -> int:
-    """Returns what a launch leaves with."""
-    if summary.interrupted:
-        return interrupts.exit_code(INTERRUPTED)
-    if summary.failures:
-        return 1
-    return UNSYNCED if summary.untracked else 0
-
-
-def _attempts(failure: Failure) -> str:
-    if failure.attempts == 0:
-        return "failed earlier for a reason that does not pass, and not tried again"
-    return "failed" if failure.attempts == 1 else f"failed {failure.attempts} times"

@@ -28,7 +28,8 @@ from ablations.planning.tuning_groups import slot_fingerprint
 from ablations.spec.factors import Factor, plain
 from ablations.spec.fingerprint import SHORT, cost_fingerprint, spec_version_of
 from ablations.spec.identities import as_json
-from ablations.spec.parts import SPEC_VERSION, Intervention, TrialSpec
+from ablations.spec.parts import SPEC_VERSION, Intervention
+from ablations.spec.trial import TrialSpec
 from runners.state import attempts as leases
 from runners.state import schemas
 from runners.state.attempts import Attempt

@@ -8,9 +8,10 @@ from typing import Any
 from ablations import vocabulary as names
 from ablations.planning.nodes import EvaluationNode, Node, ProposedNode, TrialNode
 from ablations.spec.fingerprint import canonical_json
-from ablations.spec.parts import Placement, TrialSpec
+from ablations.spec.parts import Placement
 from ablations.spec.settings import flatten
 from ablations.spec.titles import placement_title
+from ablations.spec.trial import TrialSpec
 from runners.state.nodes import NodeState
 from runners.state.schemas import CORRECTNESS
 

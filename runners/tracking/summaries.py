@@ -12,10 +12,10 @@ from typing import Any
 
 from ablations import vocabulary as names
 from ablations.errors import TrackingError
+from ablations.launches import Record
 from ablations.planning.plan import Cell, Plan
 from ablations.spec.fingerprint import canonical_json
 from ablations.study import Study
-from runners.estimates.estimate import Record
 from runners.tracking.descriptions import Links, VariantRecord, study_note, variant_note
 from runners.tracking.experiment import FINISHED
 from runners.tracking.node_tags import settings_of

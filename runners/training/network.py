@@ -12,7 +12,8 @@ from torch import nn
 
 import dyconv
 from ablations.datasets.facts import DatasetFacts
-from ablations.spec.parts import DataSpec, Intervention, ModelSpec, TemperatureSpec, TrialSpec
+from ablations.spec.parts import DataSpec, Intervention, ModelSpec, TemperatureSpec
+from ablations.spec.trial import TrialSpec
 from runners.data import Augmentation, BatchSettings, BatchSource, SplitSizes, open_batches
 from runners.seeding import derive_seed
 

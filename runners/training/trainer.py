@@ -19,7 +19,7 @@ from torch import Tensor, nn
 import dyconv
 from ablations import vocabulary as names
 from ablations.errors import TrainingError
-from ablations.spec.parts import TrialSpec
+from ablations.spec.trial import TrialSpec
 from runners.data import BatchSource
 from runners.data.mixing import mix
 from runners.seeding import derive_seed, seeded

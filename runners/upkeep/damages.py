@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from runners.estimates.measurements import speed_damages
-from runners.launching.rerun import last_run_damage
+from runners.state.last_run import last_run_damage
 from runners.state.launches import History
 from runners.state.nodes import NodeState, StateStore
 from runners.state.schemas import Damage, set_aside

@@ -8,7 +8,8 @@ from ablations.datasets.facts import DatasetFacts
 from ablations.errors import AblationError, SpecError
 from ablations.planning.nodes import EvaluationNode, Node, ProposedNode, TrialNode
 from ablations.planning.plan import Plan
-from ablations.spec.parts import Intervention, TrialSpec
+from ablations.spec.parts import Intervention
+from ablations.spec.trial import TrialSpec
 from runners.plugins import load_plugins
 
 

@@ -13,7 +13,8 @@ from ablations.planning.plan import CANARY, CANARY_SEED, Plan, make_plan
 from ablations.planning.request import Request
 from ablations.presets import get_preset
 from ablations.registry import get_study
-from ablations.spec.parts import Intervention, TrialSpec
+from ablations.spec.parts import Intervention
+from ablations.spec.trial import TrialSpec
 from ablations.study import InspectedNetwork, Study, Variant
 from runners.console.tables import plan_overview
 

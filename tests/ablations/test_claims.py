@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from ablations.claims import Claim, Contrast, at_least_as_good_as, better_than, same_as, worse_than
 from ablations.registry import available_studies, get_study
-from ablations.spec.parts import TrialSpec
+from ablations.spec.trial import TrialSpec
 
 
 def test_better_than_makes_a_contrast_with_each() -> None:

@@ -20,7 +20,7 @@ from ablations.datasets.registry import facts_of, get_dataset_facts, get_folder_
 from ablations.errors import AblationError, DatasetError, SpecError, UnknownNameError
 from ablations.spec.fingerprint import trial_fingerprint
 from ablations.spec.parts import DataSpec
-from ablations.spec.settings import resolve
+from ablations.spec.trial import resolve
 
 FILES = {"data.name": "image_folder", "data.augmentation": "resized_crop_flip", "train.batch_size": 8}
 

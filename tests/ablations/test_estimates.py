@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ablations.launches import Range, Record
 from ablations.planning.nodes import EvaluationNode, Node
 from ablations.planning.plan import Plan, make_plan
 from ablations.planning.request import Request
@@ -19,8 +20,6 @@ from ablations.registry import get_study
 from ablations.study import Study, Variant
 from runners.estimates.estimate import (
     Job,
-    Range,
-    Record,
     Speed,
     estimate,
     longest_first,

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from ablations.errors import StudyError
 from ablations.presets import PRESETS
 from ablations.spec.factors import Factor, default_nuisance, settings_of
-from ablations.spec.settings import resolve
+from ablations.spec.trial import resolve
 from ablations.study import Study, Variant
 
 Load = Callable[[str], Study]

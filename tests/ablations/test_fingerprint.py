@@ -24,8 +24,9 @@ from ablations.spec.fingerprint import (
     trial_fingerprint,
     trial_fingerprints,
 )
-from ablations.spec.parts import SPEC_VERSION, Intervention, Placement, TrialSpec
-from ablations.spec.settings import DEFAULTS, resolve
+from ablations.spec.parts import SPEC_VERSION, Intervention, Placement
+from ablations.spec.settings import DEFAULTS
+from ablations.spec.trial import TrialSpec, resolve
 
 # The canonical JSON of the default trial, written by hand: whoever changes a default, a name or the form of a spec
 # gives every trained network another fingerprint, and must raise SPEC_VERSION and this text on purpose.

@@ -13,7 +13,7 @@ from ablations.planning.plan import make_plan
 from ablations.planning.request import Request
 from ablations.presets import get_preset
 from ablations.registry import available_studies, get_study
-from ablations.spec.parts import TrialSpec
+from ablations.spec.trial import TrialSpec
 
 _OVERRIDES: tuple[Mapping[str, Any], ...] = (
     {},

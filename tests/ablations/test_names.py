@@ -7,7 +7,7 @@ import pytest
 from ablations.errors import StudyError
 from ablations.spec import names
 from ablations.spec.names import Network, add_aggregation, add_network, input_resolutions
-from ablations.spec.settings import resolve
+from ablations.spec.trial import resolve
 
 
 @pytest.mark.parametrize(

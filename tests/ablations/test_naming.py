@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from ablations.spec.parts import BLOCKS, Intervention, Placement
-from ablations.spec.settings import resolve
 from ablations.spec.titles import intervention_title, placement_title, trial_title
+from ablations.spec.trial import resolve
 
 LINEAR = {"train.temperature.schedule": "linear"}
 

@@ -255,7 +255,7 @@ def test_planning_takes_as_many_calls_per_row_however_many_there_are() -> None:
 
 def test_a_row_is_validated_once_however_many_seeds_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
     from ablations.planning import rows
-    from ablations.spec import settings
+    from ablations.spec import trial as settings
 
     resolved: list[object] = []
 

@@ -10,7 +10,7 @@ import pytest
 from ablations import registry
 from ablations.errors import StudyError, UnknownNameError
 from ablations.registry import available_studies, get_study, register_study
-from ablations.spec.parts import TrialSpec
+from ablations.spec.trial import TrialSpec
 from ablations.study import Study, Variant
 
 

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ablations.errors import AblationError, SettingError, SpecError, UnknownNameError
-from ablations.spec.parts import BLOCKS, Placement, TemperatureSpec, TrialSpec
-from ablations.spec.settings import DEFAULTS, check_values, flatten, merge, nest, resolve, unread
+from ablations.spec.parts import BLOCKS, Placement, TemperatureSpec
+from ablations.spec.settings import DEFAULTS, check_values, flatten, merge, nest, unread
+from ablations.spec.trial import TrialSpec, resolve
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5)
 FLAT = st.dictionaries(st.sampled_from(sorted(DEFAULTS)), LEAVES | st.lists(LEAVES, max_size=2))

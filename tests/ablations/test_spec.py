@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from ablations.planning.plan import changes_nothing
 from ablations.spec.names import ROLES
-from ablations.spec.parts import Frozen, Intervention, ModelSpec, Placement, TrialSpec
+from ablations.spec.parts import Frozen, Intervention, ModelSpec, Placement
+from ablations.spec.trial import TrialSpec
 
 
 @pytest.mark.parametrize("spec", [TrialSpec(), ModelSpec(), Intervention(), Placement()])

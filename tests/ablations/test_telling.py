@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from runners.estimates.estimate import Estimate, Range
-from runners.estimates.words import duration, estimate_lines, range_words, size
+from ablations.launches import Range, duration, range_words
+from runners.estimates.estimate import Estimate
+from runners.estimates.words import estimate_lines, size
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,9 @@ from ablations.presets import get_preset
 from ablations.registry import get_study
 from ablations.spec.factors import Factor, resolve_proposed
 from ablations.spec.fingerprint import digest, trial_fingerprint
-from ablations.spec.parts import Intervention, TrialSpec
+from ablations.spec.parts import Intervention
 from ablations.spec.settings import Settings
+from ablations.spec.trial import TrialSpec
 from ablations.study import Scale, Study, Variant
 from runners.console.tables import plan_overview
 

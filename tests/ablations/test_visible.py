@@ -13,8 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ablations.errors import AblationError
-from ablations.visible import visible, visible_console
-from runners.cli.options import run_guarded
+from ablations.visible import visible
+from runners.cli.app import run_guarded
+from runners.console.terminal import visible_console
 
 HOSTILE = (
     "\x1b[2J\x1b[H",

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from dyconv import ArgumentError, AttentionBranch, DynamicConv2d
-from dyconv.attention import with_average
+from dyconv.kernels.pooling import with_average
 
 
 def test_by_hand() -> None:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dyconv import CondConv2d, DynamicConv2d, DynamicLinear
-from dyconv.attention import average_pool, with_average
+from dyconv.kernels.pooling import average_pool, with_average
 
 KINDS: dict[str, Any] = {
     "dense": lambda **more: DynamicConv2d(8, 8, 3, padding=1, temperature=1.0, **more),

@@ -18,6 +18,7 @@ from ablations.planning.request import Request
 from ablations.presets import PRESETS
 from ablations.registry import available_studies, get_study
 from reports.collect.correctness import Correctness, compared_by_image
+from reports.collect.curves import profile_rows
 from reports.collect.results import (
     ATTENTION_COLUMNS,
     CELL_COLUMNS,
@@ -27,7 +28,6 @@ from reports.collect.results import (
     RUN_COLUMNS,
     Results,
 )
-from reports.figures.attention import profile_rows
 from tests.reports.made_up import COMMIT, VERSIONS
 
 RESOLUTIONS = (14, 14, 14, 14, 7, 7, 7, 4, 4, 4, 2, 2)

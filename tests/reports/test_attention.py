@@ -13,11 +13,12 @@ from mlflow.tracking import MlflowClient
 
 from ablations import vocabulary as names
 from ablations.planning.plan import Plan
+from reports.collect.curves import profile_rows
 from reports.collect.results import Results
 from reports.collect.runs import collect
 from reports.content.blocks import Paragraph
 from reports.document.study_report import build_document
-from reports.figures.attention import classes_data, classes_figure, profile_data, profile_figure, profile_rows
+from reports.figures.attention import classes_data, classes_figure, profile_data, profile_figure
 from reports.figures.drawing import draw
 from tests.reports.everything import whole_plan
 from tests.reports.made_up import Store

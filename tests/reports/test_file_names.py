@@ -15,7 +15,7 @@ from ablations.planning.request import Request
 from ablations.planning.search import get_search
 from ablations.presets import get_preset
 from ablations.vocabulary import slug
-from reports.analysis.sides import Wanted
+from reports.collect.side_results import Wanted
 from reports.content.file_names import Destination, comparison_stem, report_stem, search_stem
 
 

@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
+from ablations.launches import Range, Record
 from ablations.planning.plan import Plan
 from ablations.vocabulary import TAG_LAUNCHES
 from reports.collect.results import MOST_LAUNCHES, Results, in_order
+from reports.collect.runs import read_launches
 from reports.content.blocks import Facts, Table
 from reports.content.formatting import set_rows
 from reports.document.study_report import build_document
-from reports.tables.launches import launch_facts, launches_table, read_launches
-from runners.estimates.estimate import Range, Record
+from reports.tables.launches import launch_facts, launches_table
 
 FIRST = Record("one", 1_700_000_000.0, ("aggregation", "temperature"), 16, 2, Range(540, 720, 960), 792.0, 700.0)
 SECOND = Record("two", 1_700_003_600.0, ("temperature",), 4, 1, None, 61.0)

@@ -18,8 +18,8 @@ from ablations.planning.request import Request
 from ablations.planning.search import PARTS
 from ablations.presets import PRESETS
 from reports import make_search_report
-from reports.analysis.search_results import SearchResults, front_of, still_in_front
-from reports.collect.search import collect_search
+from reports.analysis.search_results import front_of, still_in_front
+from reports.collect.search import SearchResults, collect_search
 from reports.content.blocks import Figure, Paragraph, Table
 from reports.content.formatting import set_rows
 from reports.document.search_report import build_search_document

@@ -19,22 +19,10 @@ from ablations.planning.plan import Plan, make_plan
 from ablations.planning.request import Request
 from ablations.presets import PRESETS
 from ablations.registry import get_study
-from reports.analysis.sides import (
-    PAIRED,
-    SAME,
-    SHARED,
-    UNPAIRED,
-    Pair,
-    Side,
-    SideRow,
-    SideRun,
-    Wanted,
-    difference,
-    effects,
-    how_compared,
-)
+from reports.analysis.sides import PAIRED, SAME, SHARED, UNPAIRED, Pair, difference, effects, how_compared
 from reports.analysis.statistics import contrast_interval, estimate
 from reports.collect.side import read_side
+from reports.collect.side_results import Side, SideRow, SideRun, Wanted
 from reports.compare import compare_sides, parse_match, parse_side, wanted_sides
 from reports.content.blocks import Document, Interval, Missing, Number, Table, Text
 from reports.document.comparison_report import side_by_side

@@ -10,8 +10,8 @@ import pytest
 
 from ablations.claims import Claim, better_than
 from ablations.planning.plan import Plan
-from ablations.spec.parts import Intervention, TrialSpec
-from ablations.spec.settings import resolve
+from ablations.spec.parts import Intervention
+from ablations.spec.trial import TrialSpec, resolve
 from ablations.study import InspectedNetwork, Study, Variant
 from reports import verdicts
 from reports.analysis.advice import advice_paragraph

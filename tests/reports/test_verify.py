@@ -14,6 +14,7 @@ from pypdf import PdfWriter
 from pypdf.annotations import FreeText
 
 from ablations.errors import ReportError
+from ablations.launches import Record
 from ablations.planning.optimisation_plans import make_tuning_plan
 from ablations.planning.plan import Plan, make_plan
 from ablations.planning.request import Request
@@ -30,7 +31,6 @@ from reports.evidence.manifest import Maker, is_intact, made_by, manifest, read_
 from reports.evidence.report_file import read_report
 from reports.render import FORMATS
 from reports.verify import Verification, differences, planned, verify
-from runners.estimates.estimate import Record
 from tests.reports.everything import made_up_results, whole_plan
 from tests.reports.made_up import TEMPERATURE, Store, fill, plan_of
 

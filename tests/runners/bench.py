@@ -8,7 +8,7 @@ from typing import Any
 from ablations.planning.nodes import EvaluationNode, TrialNode
 from ablations.spec.fingerprint import evaluation_fingerprint, trial_fingerprint
 from ablations.spec.parts import Intervention
-from ablations.spec.settings import resolve
+from ablations.spec.trial import resolve
 from runners.state.nodes import StateStore
 
 TINY = {

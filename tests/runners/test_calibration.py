@@ -11,7 +11,7 @@ import pytest
 
 from ablations.planning.lint import network_of
 from ablations.planning.nodes import CostNode, TrialNode
-from ablations.spec.settings import resolve
+from ablations.spec.trial import resolve
 from runners.estimates import calibration
 from runners.estimates.calibration import Calibrated, calibrate, count_parameters
 from runners.estimates.estimate import speed_key

@@ -14,7 +14,8 @@ import torch
 from ablations import vocabulary as names
 from ablations.errors import LeaseError
 from ablations.spec.fingerprint import digest
-from ablations.spec.parts import Intervention, TrialSpec
+from ablations.spec.parts import Intervention
+from ablations.spec.trial import TrialSpec
 from runners.data import SplitName, load_dataset, subset
 from runners.state.nodes import NodeState
 from runners.training.checkpoint import load_weights

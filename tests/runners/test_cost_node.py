@@ -15,8 +15,7 @@ from ablations.planning.request import Request
 from ablations.presets import get_preset
 from ablations.registry import get_study
 from ablations.spec.fingerprint import cost_fingerprint
-from ablations.spec.parts import TrialSpec
-from ablations.spec.settings import resolve
+from ablations.spec.trial import TrialSpec, resolve
 from ablations.study import Study, Variant
 from runners.launching.launch import _COST_WORK, _outcome, _work
 from runners.state.nodes import NodeState

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from ablations.errors import AblationError, OptionError, UnknownNameError
+from runners.cli.inputs import take_dispatch
 from runners.dispatch import DispatchSettings
 from runners.dispatch.slurm.options import SlurmOptions, read_slurm_options
-from runners.launching.session import take_dispatch
 
 
 @pytest.fixture(autouse=True)

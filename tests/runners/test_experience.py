@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from runners.estimates.estimate import Range, Record, Speed
+from ablations.launches import Range, Record
+from runners.estimates.estimate import Speed
 from runners.estimates.measurements import Experience, Load, Measurement
 from runners.hardware import Machine
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ablations.datasets.facts import DatasetFacts
 from ablations.errors import SpecError
 from ablations.spec.parts import TrainSpec
-from ablations.spec.settings import resolve
+from ablations.spec.trial import resolve
 from dyconv import DynamicConv2d
 from runners.data import BatchSource
 from runners.state.attempts import Attempt

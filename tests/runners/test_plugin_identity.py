@@ -31,8 +31,8 @@ from ablations.spec.fingerprint import (
     what_counts,
 )
 from ablations.spec.identities import changes
-from ablations.spec.parts import SPEC_VERSION, Intervention, TrialSpec
-from ablations.spec.settings import resolve
+from ablations.spec.parts import SPEC_VERSION, Intervention
+from ablations.spec.trial import TrialSpec, resolve
 from ablations.study import Study, Variant
 from ablations.vocabulary import TAG_PLUGINS
 from dyconv import aggregation

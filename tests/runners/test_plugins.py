@@ -15,7 +15,7 @@ import dyconv.networks.models
 from ablations.errors import AblationError, StudyError
 from ablations.spec import names
 from ablations.spec.parts import ModelSpec
-from ablations.spec.settings import resolve
+from ablations.spec.trial import resolve
 from dyconv import aggregation
 from runners import plugins
 from runners.plugins import installed_plugins, load_plugins

@@ -16,7 +16,7 @@ from ablations.planning.spaces import trials_there_are
 from ablations.planning.tuning_groups import slot_fingerprint
 from ablations.spec.factors import Factor
 from ablations.spec.fingerprint import trial_fingerprint
-from ablations.spec.parts import TrialSpec
+from ablations.spec.trial import TrialSpec
 from runners.state.nodes import StateStore
 from runners.workers.proposals import Proposal, PrunedError, journal_file, open_journal, propose
 

@@ -14,10 +14,12 @@ from ablations.planning.plan import Plan, make_plan
 from ablations.planning.request import Request
 from ablations.presets import get_preset
 from ablations.registry import get_study
-from runners.launching.rerun import as_last_time, begin_anew, last_run, only_failed, remember_run
+from runners.cli.inputs import as_last_time
+from runners.launching.rerun import begin_anew, only_failed
 from runners.processes import Process
 from runners.provenance import Commit
 from runners.state.attempts import Lease
+from runners.state.last_run import last_run, remember_run
 from runners.state.nodes import StateStore
 from runners.tracking import Tracker, prepare_store
 from tests.runners.bench import Bench

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from ablations.errors import OutputError
 from runners.estimates.measurements import Experience
-from runners.launching.rerun import remember_run
+from runners.state.last_run import remember_run
 from runners.state.nodes import NodeState, StateStore
 from runners.state.schemas import Damage, set_aside
 from runners.upkeep.damages import damages_of, set_common_aside, set_node_aside

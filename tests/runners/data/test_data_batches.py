@@ -23,7 +23,8 @@ from runners.data import (
     steps_per_epoch,
     training_batches,
 )
-from runners.data.batches import augment, crop, evaluation_slices
+from runners.data.batches import evaluation_slices
+from runners.data.transforms import augment, crop
 
 PLAIN = Normalization(torch.zeros(1), torch.full((1,), 1 / 255))
 """Leaves pixel values as they are."""

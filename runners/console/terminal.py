@@ -1,0 +1,37 @@
+"""The console that text for people goes to; what a terminal would act on in it is spelled out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from ablations.visible import visible
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def visible_console(**options: Any) -> Console:
+    """Return a console of rich that shows what others have put into text instead of acting on it.
+
+    The escape sequences that rich itself adds, for colours and for a display that is redrawn, are untouched.
+    """
+    from rich.console import Console
+    from rich.segment import Segment
+
+    class VisibleConsole(Console):
+        def render(self, *arguments: Any, **more: Any) -> Iterable[Segment]:
+            # All that is printed goes through here, before rich turns styles into escape sequences.
+            for segment in super().render(*arguments, **more):
+                if segment.control or segment.text.isprintable():
+                    yield segment
+                else:
+                    yield Segment(visible(segment.text), segment.style)
+
+    return VisibleConsole(**options)
+
+
+def console() -> Any:
+    """Returns where text for people goes; what a terminal would act on in names and messages is spelled out."""
+    return visible_console(highlight=False, width=None if sys.stdout.isatty() else 120)

@@ -1,0 +1,61 @@
+"""`last_run.json`: what `run` was last asked for in a runs folder, and how long its launch took."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NotRequired
+
+from pydantic import ConfigDict
+from typing_extensions import TypedDict
+
+from ablations.errors import OutputError
+from runners.state.files import write_json
+from runners.state.schemas import Count, Damage, Kind
+
+_LAST_RUN = "last_run.json"
+
+
+class _LastRun(TypedDict):
+    """`last_run.json`: the studies and options of the last `run`, and how long its launch took."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    studies: NotRequired[list[str]]
+    all_studies: NotRequired[bool]
+    preset: NotRequired[str | None]
+    overrides: NotRequired[list[str]]
+    seeds: NotRequired[Count | None]
+    canary: NotRequired[bool]
+    tuned: NotRequired[bool]
+    tuned_from: NotRequired[str | None]
+    plugins: NotRequired[list[str]]
+    launch: NotRequired[dict[str, Any]]
+
+
+_FILE: Kind[dict[str, Any]] = Kind(_LastRun)
+
+
+def remember_run(runs_dir: Path, studies: Sequence[str], asked: Mapping[str, Any]) -> None:
+    """Writes down what `run` was asked for, for a `retry` that names nothing."""
+    write_json(runs_dir / _LAST_RUN, {"studies": list(studies), **asked})
+
+
+def remember_launch(runs_dir: Path, told: Mapping[str, Any]) -> None:
+    """Writes down, beside what `run` was asked for, what was estimated of the launch and, later, what it took.
+
+    Where nothing can be written it is not kept: the launch and its results do not depend on it.
+    """
+    with suppress(OutputError):
+        write_json(runs_dir / _LAST_RUN, {**last_run(runs_dir), "launch": dict(told)})
+
+
+def last_run(runs_dir: Path) -> dict[str, Any]:
+    """Returns what `run` was last asked for in a folder; nothing if it was not."""
+    return _FILE.find(runs_dir / _LAST_RUN) or {}
+
+
+def last_run_damage(runs_dir: Path) -> Damage | None:
+    """Returns why what `run` was last asked for cannot be read, if it is there and cannot."""
+    return _FILE.damage(runs_dir / _LAST_RUN)
