@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import click
 
+from ablations.datasets.registry import forget_folders
 from ablations.errors import AblationError, UnknownNameError
 from ablations.visible import visible
+from runners.cli.options import INTERRUPTED
+from runners.console.streams import go_on_without_output, steady_streams, writing_its_output
+from runners.interrupts import heed_signals, interruptible
 
 
 class Verbs(click.Group):
@@ -54,3 +59,82 @@ def run_guarded(action: Callable[[], Any]) -> None:
     except MemoryError:
         click.echo("error: there is not enough memory. Free some, or raise the limit (ulimit -v).", err=True)
         sys.exit(1)
+
+
+_WORKING = frozenset(("run", "retry", "tune", "search", "sync", "report", "verify", "compare", "gc"))
+"""The verbs that do more than print: where their output cannot be written they go on."""
+
+
+_VERBS = {
+    "list": ("basics", "list_studies"),
+    "plan": ("plan", "plan"),
+    "tune": ("tune", "tune"),
+    "run": ("run", "run"),
+    "status": ("status", "status"),
+    "explain": ("explain", "explain"),
+    "retry": ("run", "retry"),
+    "report": ("report", "report"),
+    "verify": ("report", "verify"),
+    "compare": ("report", "compare"),
+    "search": ("tune", "search"),
+    "sync": ("upkeep", "sync"),
+    "gc": ("upkeep", "gc"),
+    "ui": ("basics", "ui"),
+    "schema": ("basics", "schema"),
+}
+"""Where the verbs are, in the order in which a user needs them."""
+
+
+class _OnDemand(MutableMapping[str, click.Command]):
+    """Verbs by name, each imported when it is first asked for.
+
+    Args:
+        homes: Verb → the module under `runners.cli` and the name of the command in it.
+    """
+
+    def __init__(self, homes: Mapping[str, tuple[str, str]]) -> None:
+        self._homes = homes
+        self._verbs: dict[str, click.Command] = {}
+
+    def __getitem__(self, verb: str) -> click.Command:
+        if verb not in self._verbs:
+            module, name = self._homes[verb]
+            self._verbs[verb] = getattr(importlib.import_module(f"runners.cli.{module}"), name)
+        return self._verbs[verb]
+
+    def __setitem__(self, verb: str, command: click.Command) -> None:
+        self._verbs[verb] = command
+
+    def __delitem__(self, verb: str) -> None:
+        del self._verbs[verb]
+
+    def __iter__(self) -> Iterator[str]:
+        # In the order in which a user needs them; commands that were set come last.
+        return iter(dict.fromkeys([*self._homes, *self._verbs]))
+
+    def __len__(self) -> int:
+        return len(dict.fromkeys([*self._homes, *self._verbs]))
+
+
+@click.group(
+    cls=Verbs,
+    commands=_OnDemand(_VERBS),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Ablation studies of dynamic convolution: declared as data, tracked in MLflow, told as a paper's tables."""
+    forget_folders()
+    if context.invoked_subcommand in _WORKING:
+        go_on_without_output()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line; a user's error is a sentence, never a traceback."""
+    steady_streams()
+    heed_signals()
+
+    def carry_out_verb() -> None:
+        writing_its_output(lambda: cli.main(arguments, standalone_mode=False))
+
+    interruptible(lambda: run_guarded(carry_out_verb), INTERRUPTED)

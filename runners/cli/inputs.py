@@ -14,6 +14,7 @@ from ablations.addresses import sqlite_address
 from ablations.errors import AblationError
 from ablations.planning.request import make_request
 from ablations.registry import find_studies
+from runners.console.terminal import console
 
 if TYPE_CHECKING:
     from ablations.planning.plan import Plan
@@ -134,3 +135,10 @@ def as_trimmed(
     named = dict.fromkeys([*studies, *(available_studies() if asked["all_studies"] else ())])
     kept = tuple(named)[: len(fitting.studies)]
     return kept, {**asked, "all_studies": False, "seeds": fitting.request.seeds}
+
+
+def tell_damages(plan: Plan, runs_dir: Path) -> None:
+    from runners.upkeep.damages import damages_of
+
+    for line in damages_of(runs_dir, [node.fingerprint for node in plan.nodes]):
+        console().print(line, markup=False, soft_wrap=True)

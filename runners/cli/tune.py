@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from runners.cli.options import (
     runs_option,
     set_option,
 )
+from runners.cli.write_report import parse_formats, write_search_report
 from runners.console.terminal import console
 from runners.launching import announce, session
 from runners.state.files import check_writable
@@ -174,10 +175,6 @@ def _serves(serves: dict[str, list[str]]) -> str:
     return "\n".join(f"{study}: {', '.join(keys)}" for study, keys in serves.items())
 
 
-Report = Callable[["SearchPlan", str, Sequence[str], Path, "Path | None"], None]
-"""Writes the report of a search, given the tracking store, formats, the runs folder and where else it is to go."""
-
-
 _trials_option = click.option(
     "--trials",
     type=click.IntRange(2, 100_000),
@@ -194,60 +191,55 @@ _repeats_option = click.option(
 )
 
 
-def search_verb(parse_formats: Callable[[str], tuple[str, ...]], write_report: Report) -> click.Command:
-    """Returns the verb `search`, which reads formats and writes its report as it is told here."""
-
-    @click.command(
-        epilog=examples(
-            "search parts --trials 40",
-            "search parts --preset small --trials 120 --repeats 5 --workers 8",
-            "search my_search.yaml --set train.epochs=4",
-        )
+@click.command(
+    epilog=examples(
+        "search parts --trials 40",
+        "search parts --preset small --trials 120 --repeats 5 --workers 8",
+        "search my_search.yaml --set train.epochs=4",
     )
-    @click.argument("name")
-    @_trials_option
-    @_repeats_option
-    @preset_option
-    @set_option
-    @runs_option
-    @plugin_option
-    @format_option
-    @output_option
-    @dispatch_options
-    @recovery_options
-    @offline_option
-    def search(
-        name: str,
-        *,
-        trials: int,
-        repeats: int,
-        preset: str | None,
-        overrides: tuple[str, ...],
-        runs_dir: Path,
-        plugins: tuple[str, ...],
-        formats: str,
-        output: Path | None,
-        offline: bool,
-        **asked: Any,
-    ) -> None:
-        """Search which parts matter: accuracy up, multiply-adds down, on the validation split; then write the report.
+)
+@click.argument("name")
+@_trials_option
+@_repeats_option
+@preset_option
+@set_option
+@runs_option
+@plugin_option
+@format_option
+@output_option
+@dispatch_options
+@recovery_options
+@offline_option
+def search(
+    name: str,
+    *,
+    trials: int,
+    repeats: int,
+    preset: str | None,
+    overrides: tuple[str, ...],
+    runs_dir: Path,
+    plugins: tuple[str, ...],
+    formats: str,
+    output: Path | None,
+    offline: bool,
+    **asked: Any,
+) -> None:
+    """Search which parts matter: accuracy up, multiply-adds down, on the validation split; then write the report.
 
-        NAME is a built-in search (parts) or a YAML file with factors. The report has the Pareto front, trained again
-        under other seeds, and the importance of each factor.
-        """
-        how, wanted = _how(asked, plugins, runs_dir), parse_formats(formats)
-        plan = _plan(name, trials, repeats, make_request(preset, overrides, None))
-        for remark in _remarks(plan):
-            console().print(remark, markup=False, soft_wrap=True)
-        check_writable(runs_dir)
-        uri = inputs.tracking_uri(runs_dir)
-        summary = _carry_out(plan, runs_dir, None if offline else uri, how)
-        outcome.tell(summary, uri, verb="search")
-        if not summary.interrupted and not offline and not summary.untracked:
-            write_report(plan, uri, wanted, runs_dir, output)
-        sys.exit(outcome.exit_code(summary))
-
-    return search
+    NAME is a built-in search (parts) or a YAML file with factors. The report has the Pareto front, trained again
+    under other seeds, and the importance of each factor.
+    """
+    how, wanted = _how(asked, plugins, runs_dir), parse_formats(formats)
+    plan = _plan(name, trials, repeats, make_request(preset, overrides, None))
+    for remark in _remarks(plan):
+        console().print(remark, markup=False, soft_wrap=True)
+    check_writable(runs_dir)
+    uri = inputs.tracking_uri(runs_dir)
+    summary = _carry_out(plan, runs_dir, None if offline else uri, how)
+    outcome.tell(summary, uri, verb="search")
+    if not summary.interrupted and not offline and not summary.untracked:
+        write_search_report(plan, uri, wanted, runs_dir, output)
+    sys.exit(outcome.exit_code(summary))
 
 
 def _how(asked: dict[str, Any], plugins: Sequence[str], runs_dir: Path) -> dict[str, Any]:

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import run_ablation
 from ablations import vocabulary as names
 from ablations.planning.plan import CANARY_SEED, Plan, make_plan
 from ablations.planning.request import Request
@@ -23,6 +22,7 @@ from reports.content.blocks import Document, Facts, Paragraph
 from reports.document.study_report import build_document
 from reports.render.latex import latex_text
 from reports.render.markdown import markdown_text
+from runners.cli.write_report import write_report
 from tests.reports.everything import made_up_results, results_of
 from tests.reports.made_up import AGGREGATION, STUDIES, TEMPERATURE
 
@@ -180,6 +180,6 @@ def test_the_command_line_is_loud_too(
     monkeypatch.setattr("reports.make_report", lambda *args, **more: {"pdf": tmp_path / "report.pdf"})
     monkeypatch.setattr("runners.launching.session.make_tracker", lambda *args, **more: None)
     monkeypatch.setattr("runners.tracking.write_study_summary", lambda *args, **more: told.append(more["verdicts"]))
-    run_ablation.write_report(plan, tmp_path, "", ["pdf"])
+    write_report(plan, tmp_path, "", ["pdf"])
     assert "CANARY ALARM: temperature, canary found a difference where there is none" in capsys.readouterr().out
     assert told[0]["canary"] == "found a difference where there is none"
