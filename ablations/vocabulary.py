@@ -27,7 +27,7 @@ TAG_CANARY = "abl.canary"
 TAG_ARTIFACTS = "abl.artifacts"
 """On an experiment whose artifacts lie beside its store: the name of their folder, so that both can be moved."""
 TAG_LAUNCHES = "abl.launches"
-"""On a study's summary run, a JSON list: what was estimated of each launch and what it took (`estimates.Record`)."""
+"""On a study's summary run, a JSON list: what was estimated of each launch and what it took (`launches.Record`)."""
 TAG_VERSIONS = "abl.versions"
 """JSON object: versions of python, torch, torchvision, mlflow, and the platform and device a node ran on.
 

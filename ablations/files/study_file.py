@@ -2,7 +2,7 @@
 
 The short form of the file is turned into a `Study` here: variants are a mapping from names to their changes, and the
 words `label`, `intervention`, `published`, `cells` and `differs_in` in a variant are not changes. How YAML is read
-lives in `documents`.
+lives in `yaml_source`.
 """
 
 from __future__ import annotations

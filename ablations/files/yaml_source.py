@@ -1,4 +1,4 @@
-"""YAML text → mappings, lists and scalars, with the line of every key. What a study looks like lives in `loading`.
+"""YAML text → mappings, lists and scalars, with the line of every key. What a study looks like lives in `study_file`.
 
 Scalars follow YAML 1.2: `1e-3` is a number, `no` and `2020-01-01` are words. Keys are words whatever they look like.
 Refused, each with its line, are tags of other types (nothing here can build a Python object), keys that are defined

@@ -1,7 +1,7 @@
 """The compiled kernels of `_attending.c`, `_depthwise.c`, `_mixing.c`, `_ordering.c` and `_tiled.c`, through ctypes.
 
 They are built when the package is installed, if there is a C compiler, and compute float32 on the CPU; torch does it
-elsewhere. What is computed with them is the business of `compiled`, `depthwise`, `mixing`, `ordering` and `tiling`.
+elsewhere. What is computed with them is the business of `compiled`, `depthwise`, `kernel_ops` and `tiling`.
 
 Dimensions: B images, K kernels, N numbers in a kernel; H x W source and h x w result positions, C channels, T taps;
 I rows and J columns of a matrix.

@@ -1,7 +1,7 @@
 """`make_dynamic`: any network of `nn.Conv2d` layers becomes dynamic, where a placement says so.
 
 Layers are swapped in place, so static and dynamic networks share one definition of the backbone. Which layers
-are meant is `placement`'s, how a dynamic layer works `layers`'s, how its kernels begin `initialisation`'s business.
+are meant is `placement`'s, how a dynamic layer works `layers`'s business.
 
 How the K kernels of a converted layer begin: drawn anew as the static one was, or as copies of a trained one.
 

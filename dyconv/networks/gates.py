@@ -2,7 +2,7 @@
 
 A module is run by itself on a small map, and what becomes of each layer's output is followed from operation to
 operation: a layer is part of a gate if it reads one position per image and its output comes to scale the channels of
-a whole map. Names of classes and attributes say nothing here. Used by `roles` only.
+a whole map. Names of classes and attributes say nothing here. Used by `description` only.
 
 Source: Hu et al. 2018, Squeeze-and-Excitation Networks, section 3.
 """

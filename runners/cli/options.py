@@ -1,8 +1,4 @@
-"""What every verb of the command line shares: options, examples, where text goes, how errors are told.
-
-The verbs themselves live where what they do lives: `runners.launching.session`, and `run_ablation` for those that
-report.
-"""
+"""Options of the command line that several verbs share, examples for their help, and exit codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verb `plan`, and what `run` shares with it: how long a plan takes, the hours it may take, and study lint.
+"""The verb `plan`: what is needed after sharing, how long that takes, and what study lint objects to.
 
 `plan` answers in under a second, without torch, unless it must build a network that is not the project's; only
 `--calibrate` starts workers.

@@ -1,4 +1,4 @@
-"""The verb that tunes: as many Optuna trials for each variant over its nuisance factors; the best go into a file."""
+"""The verbs `tune` and `search`, whose trainings Optuna proposes."""
 
 from __future__ import annotations
 
@@ -243,7 +243,7 @@ def search(
 
 
 def _how(asked: dict[str, Any], plugins: Sequence[str], runs_dir: Path) -> dict[str, Any]:
-    """Returns where and how to launch, as `commands.launch` takes it, with the plug-ins loaded."""
+    """Returns where and how to launch, as `session.launch` takes it, with the plug-ins loaded."""
     dispatch = inputs.take_dispatch(asked, runs_dir)
     return {
         "dispatch": dispatch,

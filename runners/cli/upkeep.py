@@ -1,4 +1,4 @@
-"""The verb `gc`: removes from a runs folder what no table needs; without --yes it says what that would be."""
+"""The verbs `gc`, which removes what no table needs, and `sync`, which brings state folders to a tracking store."""
 
 from __future__ import annotations
 

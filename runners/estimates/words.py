@@ -1,4 +1,4 @@
-"""Words for how long something takes and what it needs: `12 min (9 to 16 min)`. Numbers come from `estimates`."""
+"""Words for how long something takes and what it needs: `12 min (9 to 16 min)`. Numbers come from `estimate`."""
 
 from __future__ import annotations
 

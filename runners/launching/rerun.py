@@ -1,4 +1,4 @@
-"""What is run again although it was run before: what failed, and what is asked for anew. Also, what was asked last."""
+"""What is run again although it was run before: what failed, and what is asked for anew."""
 
 from __future__ import annotations
 

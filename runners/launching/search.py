@@ -24,7 +24,7 @@ def carry_out(search: SearchPlan, runs_dir: Path, uri: str | None, how: Mapping[
         search: The search.
         runs_dir: Folder for states and the local tracking store.
         uri: The tracking store, or `None` to track nothing now.
-        how: Where and how it is carried out, as `commands.launch` takes it.
+        how: Where and how it is carried out, as `session.launch` takes it.
     """
     states = StateStore(runs_dir / "state")
     first = _launch(search, search.nodes, states, runs_dir, uri, how)

@@ -1,4 +1,4 @@
-"""The verbs list, ui and schema; and what `run` does but for its report. `plan` is in `runners.cli.plan`.
+"""The session around a launch: the store is opened, the plan checked and announced, carried out and recorded.
 
 Nothing heavy is imported before a verb needs it: `list` and `plan` answer in under a second.
 """

@@ -1,4 +1,7 @@
-"""What `status` shows, as data and then as tables, plain lines or JSON. What is on the disk is read in `standing`."""
+"""What `status` shows, as data and then as tables, plain lines or JSON.
+
+What is on the disk is read in `node_status`.
+"""
 
 from __future__ import annotations
 
