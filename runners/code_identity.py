@@ -49,6 +49,25 @@ _COMMON_HOMES = ("builtins", "torch", "torch.nn.functional", "numpy", "math", "o
 """Where a function may be found that does not say where it is from."""
 
 
+_EARLIER = {
+    "ablations.datasets.builtin.": "ablations.dataset_entries.",
+    "ablations.datasets.facts.": "ablations.facts.",
+    "ablations.datasets.registry.": "ablations.datasets.",
+    "ablations.spec.parts.": "ablations.spec.",
+    "ablations.spec.trial.": "ablations.spec.",
+    "dyconv.cost.autotune": "dyconv.autotune.autotune",
+    "dyconv.cost.compare_latency": "dyconv.latency.compare_latency",
+    "dyconv.cost.latency": "dyconv.latency.latency",
+    "dyconv.cost.use_algorithms": "dyconv.autotune.use_algorithms",
+    "dyconv.kernels.": "dyconv.",
+    "dyconv.networks.": "dyconv.",
+    "runners.data.readers.": "runners.data.",
+    "runners.data.transforms.Augmentation": "runners.data.batches.Augmentation",
+}
+"""What names of the project's own were when plug-ins were first identified. Digests go on saying so: code of ours that
+moves is no change of a user's."""
+
+
 def code_digest(registered: object, plugin: str, others: Mapping[str, object] | None = None) -> str:
     """Returns the SHA-256 of a registered callable's code and of all that it reaches.
 
@@ -361,7 +380,7 @@ class _Walk:
             return self._class(found)
         if isinstance(found, types.ModuleType):
             self.whole(self.module(found.__name__))
-            return f"module:{found.__name__ if self.module(found.__name__) is None else ''}"
+            return f"module:{_told(found.__name__) if self.module(found.__name__) is None else ''}"
         wrapped = getattr(found, "__wrapped__", None)
         if wrapped is not None:
             return f"{type(found).__qualname__}({self.value(wrapped)})"
@@ -373,7 +392,7 @@ class _Walk:
         if self.module(kind.__module__) is None:
             # An object of a library: how it was made is in the statement that binds it, if there is one.
             self.is_opaque |= not self._in_globals
-            return f"object:{kind.__module__}.{kind.__qualname__}"
+            return f"object:{_told(f'{kind.__module__}.{kind.__qualname__}')}"
         slots = [name for each in kind.__mro__ for name in getattr(each, "__slots__", ())]
         held = {**getattr(found, "__dict__", {}), **{name: getattr(found, name, None) for name in slots}}
         held = {name: item for name, item in held.items() if name != "__weakref__"}
@@ -382,7 +401,7 @@ class _Walk:
     def _class(self, kind: type) -> str:
         module = self.module(kind.__module__)
         if module is None:
-            return f"library:{kind.__module__}.{kind.__qualname__}"
+            return f"library:{_told(f'{kind.__module__}.{kind.__qualname__}')}"
         if module.content:
             raise _no_source(kind)
         self.reach(module, {kind.__qualname__.partition(".")[0]})
@@ -400,7 +419,7 @@ class _Walk:
         self._seen[id(found)] = found
         name = str(found.__globals__.get("__name__", found.__module__))
         module = self.module(name)
-        parts = [] if module is not None else [_importable(found) or f"{name}.{found.__qualname__}"]
+        parts = [] if module is not None else [_importable(found) or _told(f"{name}.{found.__qualname__}")]
         if module is not None:
             line = found.__code__.co_firstlineno
             is_here = Path(found.__code__.co_filename).name == Path(str(module.namespace.get("__file__"))).name
@@ -583,5 +602,13 @@ def _importable(found: Any) -> str:
         for part in name.rpartition(".")[2:] if here is not None and home in _COMMON_HOMES else name.split("."):
             here = getattr(here, part, None)
         if here is found:
-            return f"{home}.{name}"
+            return _told(f"{home}.{name}")
     return ""
+
+
+def _told(name: str) -> str:
+    """Returns a dotted name as digests tell it."""
+    for now, earlier in _EARLIER.items():
+        if name.startswith(now):
+            return earlier + name.removeprefix(now)
+    return name

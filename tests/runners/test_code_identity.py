@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+import dyconv
+from ablations.datasets import DatasetFacts, register_dataset
 from ablations.errors import PluginError
-from runners.code_identity import code_digest
+from runners.code_identity import _told, code_digest
 
 Digest = Callable[..., str]
 _NAME = "coded_plugin_of_a_test"
@@ -284,3 +286,20 @@ def test_code_that_nobody_can_read_is_an_error(digest: Digest, code: str) -> Non
 
 def test_a_function_of_a_library_is_known_by_its_name(digest: Digest) -> None:
     assert digest("from torch import relu as strategy\n") != digest("from torch import sigmoid as strategy\n")
+
+
+@pytest.mark.parametrize(
+    ("found", "name"),
+    [
+        (dyconv.build_model, "dyconv.models.build_model"),
+        (dyconv.make_dynamic, "dyconv.conversion.make_dynamic"),
+        (dyconv.Role, "dyconv.placement.Role"),
+        (dyconv.DynamicConv2d, "dyconv.layers.DynamicConv2d"),
+        (dyconv.cost, "dyconv.cost.cost"),
+        (dyconv.latency, "dyconv.latency.latency"),
+        (DatasetFacts, "ablations.facts.DatasetFacts"),
+        (register_dataset, "ablations.datasets.register_dataset"),
+    ],
+)
+def test_code_of_ours_that_has_moved_is_told_by_its_earlier_name(found: Any, name: str) -> None:
+    assert _told(f"{found.__module__}.{found.__qualname__}") == name
