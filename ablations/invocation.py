@@ -9,21 +9,52 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import click
-from click.core import ParameterSource
+from typing import Any, Protocol
 
 from ablations.errors import AblationError
 
-_META = "dyconv-ablations.invocation"
 _SCRIPTS = ("run_ablation.py", "run-ablation")
 _ARGUMENT = "studies"
 _OPTIONS = {"overrides": "--set", "plugins": "--plugin", "all_studies": "--all", "formats": "--format"}
 """Options that are not called like their parameters, for suggestions of a process that has no command line."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a verb; `option` is how its option is written, `None` for an argument."""
+
+    name: str
+    option: str | None
+
+
+class Invocation(Protocol):
+    """The present command, as the command line knows it."""
+
+    @property
+    def verb(self) -> str | None:
+        """Its verb."""
+
+    def given(self) -> dict[str, Any]:
+        """Return what was given on the command line, completed; what may hold a password is left out."""
+
+    def complete(self, values: Mapping[str, Any]) -> None:
+        """Note what the command stands for where it was left out, or was changed."""
+
+    def parameters(self, verb: str) -> Sequence[Parameter] | None:
+        """Return the parameters of a verb in their order, `None` if there is no such verb."""
+
+
+_find: Callable[[], Invocation | None] = lambda: None  # noqa: E731
+
+
+def find_invocation_by(find: Callable[[], Invocation | None]) -> None:
+    """Have the present command found by a function of the command line, which this package knows nothing of."""
+    global _find
+    _find = find
 
 
 def complete_invocation(**values: Any) -> None:
@@ -32,9 +63,9 @@ def complete_invocation(**values: Any) -> None:
     Args:
         values: By the names of parameters, for example `studies` of the last run.
     """
-    context = click.get_current_context(silent=True)
-    if context is not None:
-        context.meta[_META] = {**context.meta.get(_META, {}), **values}
+    invocation = _find()
+    if invocation is not None:
+        invocation.complete(values)
 
 
 def suggested_command(
@@ -51,20 +82,20 @@ def suggested_command(
     values = {key: value for key, value in _given().items() if key not in without} | options
     if studies is not None:
         values[_ARGUMENT] = tuple(studies)
-    target = _target(verb)
-    if target is None:
+    parameters = _parameters(verb)
+    if parameters is None:
         words = [str(word) for word in values.pop(_ARGUMENT, ())]
         for name, value in values.items():
             words += _words(_OPTIONS.get(name, f"--{name.replace('_', '-')}"), value)
         return shlex.join([*_program(), verb, *words])
     arguments: list[str] = []
     switches: list[str] = []
-    for parameter in target.params:
-        value = values.get(parameter.name or "")
-        if isinstance(parameter, click.Argument):
+    for parameter in parameters:
+        value = values.get(parameter.name)
+        if parameter.option is None:
             arguments += [value] if isinstance(value, str) else [str(word) for word in value or ()]
         else:
-            switches += _words(max(parameter.opts, key=len), value)
+            switches += _words(parameter.option, value)
     if any(word.startswith("-") for word in arguments):
         return shlex.join([*_program(), verb, *switches, "--", *arguments])
     return shlex.join([*_program(), verb, *arguments, *switches])
@@ -72,8 +103,8 @@ def suggested_command(
 
 def resuming_command() -> str:
     """Return the command that goes on with what the present one was doing; nothing is done anew by it."""
-    context = click.get_current_context(silent=True)
-    verb = context.info_name if context is not None and context.info_name else "run"
+    invocation = _find()
+    verb = (invocation.verb if invocation is not None else None) or "run"
     # What a retry has begun has not failed any more.
     return suggested_command("run" if verb == "retry" else verb, without=("forced", "max_hours", "trim"))
 
@@ -97,22 +128,13 @@ def as_named(study: str) -> str:
 
 def _given() -> dict[str, Any]:
     """Return what was given on the command line, completed; what may hold a password is left out."""
-    context = click.get_current_context(silent=True)
-    if context is None:
-        return {}
-    values = {
-        name: value
-        for name, value in context.params.items()
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE and "uri" not in name
-    }
-    completed: dict[str, Any] = context.meta.get(_META, {})
-    return values | completed
+    invocation = _find()
+    return invocation.given() if invocation is not None else {}
 
 
-def _target(verb: str) -> click.Command | None:
-    context = click.get_current_context(silent=True)
-    group = context.find_root().command if context is not None else None
-    return group.commands.get(verb) if isinstance(group, click.Group) else None
+def _parameters(verb: str) -> Sequence[Parameter] | None:
+    invocation = _find()
+    return invocation.parameters(verb) if invocation is not None else None
 
 
 def _words(option: str, value: Any) -> list[str]:

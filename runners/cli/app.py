@@ -13,10 +13,14 @@ import click
 
 from ablations.datasets.registry import forget_folders
 from ablations.errors import AblationError, UnknownNameError
+from ablations.invocation import find_invocation_by
 from ablations.visible import visible
+from runners.cli.invocation import present_invocation
 from runners.cli.options import INTERRUPTED
 from runners.console.streams import go_on_without_output, steady_streams, writing_its_output
 from runners.interrupts import heed_signals, interruptible
+
+find_invocation_by(present_invocation)
 
 
 class Verbs(click.Group):
