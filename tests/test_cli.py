@@ -120,7 +120,7 @@ def test_list(invoke: Invoke) -> None:
     code, out, err = invoke("list")
     assert (code, err) == (0, "")
     assert all(name in out for name in available_studies())
-    # Counted by hand in `tests/ablations/test_sharing.py`.
+    # Counted by hand in `tests/ablations/planning/test_sharing.py`.
     assert f"All together: 64 trainings and 216 evaluations; {SHARING} 363." in out
     small = invoke("list", "--preset", "small")[1]
     assert f"All together: 205 trainings and 120 evaluations; {SHARING} 460." in small

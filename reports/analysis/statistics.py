@@ -5,7 +5,7 @@ An interval says in its docstring which uncertainty it measures. `estimate`, `pa
 covers seeds and test images. None covers the choice of the data set, and each holds for its own comparison: p-values,
 which are those of the intervals (`Estimate.p_value`), can be corrected for the others in a table (`holm`). scipy and
 statsmodels do the work; statsmodels is imported where it is needed, since that takes half a second.
-`tests/reports/test_simulation.py` holds coverage and false positives against what is said here.
+`tests/reports/analysis/test_simulation.py` holds coverage and false positives against what is said here.
 
 Legend: S seeds (checkpoints), I test images, M comparisons of a table.
 """

@@ -75,7 +75,7 @@ def test_kills_at_random_moments_of_a_first_command(tmp_path: Path) -> None:
 
 
 def test_kills_at_random_moments_of_a_migration_lose_no_run(tmp_path: Path) -> None:
-    from tests.runners.test_local_store import _add_run, _old
+    from tests.runners.tracking.test_local_store import _add_run, _old
 
     pause = random.Random(1)
     path = tmp_path / "mlflow.db"

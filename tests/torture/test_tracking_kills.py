@@ -12,7 +12,7 @@ import pytest
 
 from runners.tracking import prepare_store
 from tests.runners.bench import Bench
-from tests.runners.test_tracking_crashes import MortalClient, Story, assert_whole, launch
+from tests.runners.tracking.test_tracking_crashes import MortalClient, Story, assert_whole, launch
 from tests.torture.victims import call
 
 pytestmark = [pytest.mark.torture, pytest.mark.timeout(900)]

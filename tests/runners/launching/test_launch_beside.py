@@ -15,7 +15,7 @@ from runners.state.attempts import Lease
 from runners.state.files import write_json
 from runners.state.nodes import NodeState, StateStore
 from runners.workers.task import Task
-from tests.runners.test_launch import FakeDispatcher, Notes, _launch, _plan
+from tests.runners.launching.test_launch import FakeDispatcher, Notes, _launch, _plan
 
 
 class Elsewhere:

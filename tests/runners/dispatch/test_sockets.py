@@ -13,7 +13,7 @@ import pytest
 from ablations.errors import DispatchError
 from runners.dispatch import sockets
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent.parent
 CODE = """
 import multiprocessing, os
 from multiprocessing import forkserver, util

@@ -23,7 +23,7 @@ from ablations.store_file import Condition, inspect_store
 from runners.tracking import local_store, prepare_store
 from runners.tracking.local_store import bring_artifacts_along, copy_for_reading, make_usable
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent.parent
 EXPERIMENT = "dyconv-ablations/test/mini"
 
 

@@ -36,7 +36,7 @@ from ablations.spec.parts import Intervention
 from ablations.study import InspectedNetwork, Scale, Study, Variant
 from runners.console.tables import lint_overview
 
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "lint.md"
+DOCS = Path(__file__).resolve().parents[3] / "docs" / "lint.md"
 MANY = 12
 """Seeds with which `few-seeds` has nothing to say."""
 

@@ -20,7 +20,7 @@ from runners.dispatch import Completion
 from runners.state import files
 from runners.state.failures import FailurePolicy, cause_of, patiently
 from runners.state.nodes import NodeState, StateStore
-from tests.runners.test_launch import FakeDispatcher, _launch, _plan
+from tests.runners.launching.test_launch import FakeDispatcher, _launch, _plan
 
 STUDY = """\
 name: tiny
@@ -208,7 +208,7 @@ def test_a_folder_that_is_removed_ends_the_launch_at_once(tmp_path: Path, is_mad
         abandoned.append(self)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("tests.runners.test_launch.FakeFollower.abandon", abandon, raising=False)
+        patched.setattr("tests.runners.launching.test_launch.FakeFollower.abandon", abandon, raising=False)
         with pytest.raises(RunsFolderError, match="removed or replaced"):
             _launch(root, dispatcher, _plan())
     assert dispatcher.cancelled

@@ -18,7 +18,7 @@ from runners.workers.task import Task
 from runners.workers.trial import run_node
 from tests.runners.bench import Bench
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent.parent
 
 # In single precision, batch normalisation of maps of one pixel amplifies the last bit of a sum a thousandfold; in
 # double precision the two trainings can be held against each other.

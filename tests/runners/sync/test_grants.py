@@ -18,7 +18,7 @@ from runners.state.failures import FailurePolicy
 from runners.state.nodes import NodeState
 from runners.sync.follower import Follower
 from runners.sync.reservations import Verdict
-from tests.runners.test_launch import FakeDispatcher, FakeFollower, Notes, _plan
+from tests.runners.launching.test_launch import FakeDispatcher, FakeFollower, Notes, _plan
 
 ELSEWHERE, PENDING, OURS, DONE = Verdict.ELSEWHERE, Verdict.PENDING, Verdict.OURS, Verdict.DONE
 
