@@ -52,7 +52,7 @@ def test_what_is_static_is_said_for_each_kind_of_network(plan: Planner) -> None:
     assert static_remarks(plan("temperature")) == (
         "Static by the paper's rule: the stem and the last 1x1 convolution of MobileNetV2; classifiers.",
     )
-    several = plan("squeeze_excitation", "placement")
+    several = plan("squeeze_excitation", "placement", preset="smoke")
     by_rule, chosen = static_remarks(several)
     assert by_rule == (
         "Static by the paper's rule: the stem and the last 1x1 convolution of MobileNetV2; the stem, the last 1x1 "
