@@ -15,7 +15,7 @@ Planner = Callable[..., Plan]
 # Trainings that a study needs beyond those of the studies before it, by preset. Static, annealed and τ = 1 networks
 # are *temperature*'s; *kernels* shares static and K = 4, *placement* static and all three, and so on.
 NEW_TRAININGS = {
-    "temperature": {"smoke": 8, "quick": 8, "small": 8, "paper": 8},
+    "temperature": {"smoke": 8, "quick": 6, "small": 8, "paper": 8},
     "aggregation": {"smoke": 0, "quick": 0, "small": 0, "paper": 0},
     "resolution": {"smoke": 0, "quick": 0, "small": 0, "paper": 0},
     "attention_profile": {"smoke": 0, "quick": 0, "small": 0, "paper": 0},
@@ -32,7 +32,7 @@ NEW_TRAININGS = {
     "cost": {"smoke": 0, "quick": 0, "small": 0, "paper": 0},
 }
 ROWS = {
-    "temperature": {"smoke": 8, "quick": 8, "small": 8, "paper": 8},
+    "temperature": {"smoke": 8, "quick": 6, "small": 8, "paper": 8},
     "aggregation": {"smoke": 10, "quick": 10, "small": 10, "paper": 10},
     "resolution": {"smoke": 20, "quick": 20, "small": 20, "paper": 20},
     "attention_profile": {"smoke": 3, "quick": 3, "small": 3, "paper": 3},
