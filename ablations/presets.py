@@ -51,7 +51,7 @@ SMOKE = Preset(
 
 QUICK = Preset(
     name="quick",
-    summary="minutes on two cores: all 8,000 embedded Fashion-MNIST training images, 5 epochs, 3 or 9 seeds",
+    summary="minutes on two cores: all 8,000 embedded Fashion-MNIST training images, 3 epochs, 3 or 9 seeds",
     seeds=3,
     allow={"few-seeds": "minutes do not pay for more; networks to inspect, of which there are two, get nine seeds"},
     # Chosen by measurement, see docs/presets.md. The stem keeps the resolution, so that the deepest dynamic layers see
@@ -61,9 +61,9 @@ QUICK = Preset(
             "data": {"name": "fashion_mnist_mini", "augmentation": "none"},
             "model": {"width": 0.35, "depth": 0.34, "stem_stride": 1},
             "train": {
-                "epochs": 5,
-                "batch_size": 128,
-                "learning_rate": 0.06,
+                "epochs": 3,
+                "batch_size": 32,
+                "learning_rate": 0.03,
                 "warmup_epochs": 0.25,
                 "temperature.epochs": 1.0,
             },

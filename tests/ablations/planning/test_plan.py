@@ -31,12 +31,12 @@ def trials_of(plan: Plan, name: str) -> set[str]:
     return {node.trial.fingerprint if isinstance(node, EvaluationNode) else node.fingerprint for node in nodes}
 
 
-def test_three_studies_need_eight_trainings_per_seed(plan: Planner) -> None:
+def test_three_studies_need_six_trainings_per_seed(plan: Planner) -> None:
     made = plan(*THREE, seeds=3)
-    assert len(made.trials) == 24
+    assert len(made.trials) == 18
     assert len(made.evaluations) == 72
     assert {node.spec.seed for node in made.trials.values()} == {0, 1, 2}
-    assert made.trainings_without_sharing == 3 * (2 * 5 + 2 * 10 + 8)
+    assert made.trainings_without_sharing == 3 * (2 * 5 + 2 * 10 + 6)
 
 
 def test_evaluation_only_studies_share_the_trainings_of_temperature(plan: Planner) -> None:
@@ -118,7 +118,7 @@ def test_inspect_that_nothing_reads_is_an_error(plan: Planner) -> None:
         plan("temperature", overrides={"inspect": "tau_30"})
 
 
-@pytest.mark.parametrize(("seeds", "trainings"), [(None, 8 * get_preset("quick").seeds), (1, 8), (5, 40)])
+@pytest.mark.parametrize(("seeds", "trainings"), [(None, 6 * get_preset("quick").seeds), (1, 6), (5, 30)])
 def test_seeds(plan: Planner, seeds: int | None, trainings: int) -> None:
     assert len(plan("temperature", seeds=seeds).trials) == trainings
 

@@ -207,7 +207,7 @@ def test_an_estimate_that_was_half_known_is_none(tmp_path: Path) -> None:
     plan, states = planned("temperature", seeds=2), StateStore(tmp_path / "state")
     known = forecaster(tmp_path)
     launched(plan, states)
-    record = known.learn(plan, states, "own", known.estimate(plan), summary(16))
+    record = known.learn(plan, states, "own", known.estimate(plan), summary(12))
     assert (record.estimated, record.raw, record.is_whole) == (None, 0.0, True)
 
 
@@ -235,15 +235,15 @@ HOUR = 3600.0
 
 
 def per_training(plan: Plan) -> float:
-    """Returns the seconds of a step with which each training takes a quarter of an hour."""
+    """Returns the seconds of a step with which each training takes a third of an hour."""
     train = plan.request.base().train
-    return HOUR / 4 / (train.epochs * (8000 // train.batch_size))
+    return HOUR / 3 / (train.epochs * (8000 // train.batch_size))
 
 
 def test_what_fits_is_left_as_it_is(tmp_path: Path) -> None:
     plan = planned("temperature")
     known = calibrated(plan, tmp_path, Workers(step=per_training(plan)))
-    # 24 trainings of a quarter of an hour by two workers.
+    # 18 trainings of a third of an hour by two workers.
     assert within(plan, 3.1, known, may_trim=False) is plan
 
 
@@ -265,7 +265,7 @@ def test_what_does_not_fit_is_trimmed_by_the_rule(tmp_path: Path) -> None:
     told = difference(plan, fitting, known)
     assert "2 seeds, without placement" in told
     assert "about 2 h" in told
-    three = within(plan, 4.6, known, may_trim=True)
+    three = within(plan, 4.8, known, may_trim=True)
     assert ([study.name for study in three.studies], three.request.seeds) == (["temperature", "placement"], 3)
     assert "3 seeds." in difference(plan, three, known)
 

@@ -74,7 +74,7 @@ def test_a_plan_that_fits_stays_itself(plan: Planner) -> None:
 
 def test_the_largest_plan_that_fits_is_the_one_of_fewer_seeds(plan: Planner) -> None:
     found = plan("temperature", seeds=5, done={"known"})
-    smaller = trim(found, lambda candidate: len(candidate.trials) <= 24)
+    smaller = trim(found, lambda candidate: len(candidate.trials) <= 18)
     assert smaller is not None
     assert smaller.request.seeds == 3
     assert smaller.done == {"known"}
