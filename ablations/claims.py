@@ -82,12 +82,12 @@ class Claim(Frozen):
 
 
 def better_than(better: str, *worse: str, margin: float = 0.0) -> tuple[Contrast, ...]:
-    """Returns one contrast per variant in `worse`: `better` beats each of them by more than `margin`."""
+    """Return one contrast per variant in `worse`: `better` beats each of them by more than `margin`."""
     return tuple(Contrast(better=(better,), worse=(name,), margin=margin) for name in worse)
 
 
 def worse_than(worse: str, *better: str, margin: float = 0.0) -> tuple[Contrast, ...]:
-    """Returns one contrast per variant in `better`: each of them beats `worse` by more than `margin`."""
+    """Return one contrast per variant in `better`: each of them beats `worse` by more than `margin`."""
     return tuple(Contrast(better=(name,), worse=(worse,), margin=margin) for name in better)
 
 

@@ -140,7 +140,7 @@ class UnknownNameError(AblationError):
 
 
 def nearest(given: str, candidates: Iterable[str], limit: int = 3) -> str:
-    """Returns a sentence that names the `limit` candidates most like `given`, or all when none is alike."""
+    """Return a sentence that names the `limit` candidates most like `given`, or all when none is alike."""
     names = list(dict.fromkeys(candidates))
     close = difflib.get_close_matches(given, names, n=limit, cutoff=0.5)
     if not close:

@@ -20,7 +20,7 @@ class Range:
     high: float
 
     def scaled(self, factor: float) -> Range:
-        """Returns the range times a factor."""
+        """Return the range times a factor."""
         return Range(self.low * factor, self.likely * factor, self.high * factor)
 
 
@@ -58,13 +58,13 @@ class Record:
         return self.actual / self.estimated.likely if self.estimated and self.is_whole else math.nan
 
     def as_mapping(self) -> dict[str, Any]:
-        """Returns the record as plain data."""
+        """Return the record as plain data."""
         estimated = [self.estimated.low, self.estimated.likely, self.estimated.high] if self.estimated else None
         return {**vars(self), "studies": list(self.studies), "estimated": estimated}
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Record:
-        """Returns the record that `as_mapping` gave.
+        """Return the record that `as_mapping` gave.
 
         Raises:
             TypeError, KeyError, ValueError: If it is none.
@@ -92,7 +92,7 @@ _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
 
 
 def duration(seconds: float) -> str:
-    """Returns a length of time with about two digits: `0.4 s`, `45 s`, `12 min`, `3 h 20 min`, `9 days`."""
+    """Return a length of time with about two digits: `0.4 s`, `45 s`, `12 min`, `3 h 20 min`, `9 days`."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     if seconds < 99.5:
@@ -106,5 +106,5 @@ def duration(seconds: float) -> str:
 
 
 def range_words(seconds: Range) -> str:
-    """Returns a range as `12 min (9 min to 16 min)`."""
+    """Return a range as `12 min (9 min to 16 min)`."""
     return f"{duration(seconds.likely)} ({duration(seconds.low)} to {duration(seconds.high)})"

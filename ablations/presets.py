@@ -118,7 +118,7 @@ PRESETS = {preset.name: preset for preset in (SMOKE, QUICK, SMALL, PAPER)}
 
 
 def get_preset(name: str) -> Preset:
-    """Returns the preset called `name`.
+    """Return the preset called `name`.
 
     Raises:
         UnknownNameError: If there is none, with the nearest names.

@@ -42,19 +42,19 @@ class PublishedTable(Frozen):
     rows: dict[str, dict[str, PublishedValue]]
 
     def get(self, row: str, column: str) -> PublishedValue | None:
-        """Returns the value in a cell, or `None` where nothing was published."""
+        """Return the value in a cell, or `None` where nothing was published."""
         return self.rows.get(row, {}).get(column)
 
 
 @cache
 def published_tables() -> dict[str, PublishedTable]:
-    """Returns every published table by name."""
+    """Return every published table by name."""
     text = resources.files("ablations").joinpath("published.yaml").read_text(encoding="utf-8")
     return {name: _table(name, raw) for name, raw in yaml.safe_load(text).items()}
 
 
 def get_published(name: str) -> PublishedTable:
-    """Returns the published table called `name`.
+    """Return the published table called `name`.
 
     Raises:
         UnknownNameError: If there is none, with the nearest names.

@@ -37,7 +37,7 @@ _builders: dict[str, Builder] = {}
 
 
 def register_study(study: Study | Builder, *, name: str | None = None) -> None:
-    """Adds a study under its name, or a function that builds one under `name`.
+    """Add a study under its name, or a function that builds one under `name`.
 
     Raises:
         StudyError: If the name is taken, or a function comes without one.
@@ -58,12 +58,12 @@ def _constant(study: Study) -> Builder:
 
 
 def available_studies() -> tuple[str, ...]:
-    """Returns the names of all registered studies, the built-in ones first."""
+    """Return the names of all registered studies, the built-in ones first."""
     return (*_BUILT_IN, *_builders)
 
 
 def study_name(name: str) -> str:
-    """Returns the name of the study that is asked for as `name`: of a file, the one that is written there.
+    """Return the name of the study that is asked for as `name`: of a file, the one that is written there.
 
     Raises:
         StudyError: If the file cannot be read as a study.
@@ -76,7 +76,7 @@ def _is_file(name: str) -> bool:
 
 
 def get_study(name: str, base: TrialSpec) -> Study:
-    """Returns the study called `name`, built for `base`; a name that ends in `.yaml` or `.yml` is a file.
+    """Return the study called `name`, built for `base`; a name that ends in `.yaml` or `.yml` is a file.
 
     Raises:
         UnknownNameError: If there is no such study, with the nearest names.
@@ -97,7 +97,7 @@ def get_study(name: str, base: TrialSpec) -> Study:
 
 
 def find_studies(names: Sequence[str], all_studies: bool, request: Request) -> list[Study]:
-    """Returns the studies that are named, each once.
+    """Return the studies that are named, each once.
 
     Raises:
         AblationError: If none is named, or one is unknown.

@@ -266,7 +266,7 @@ class Study(Frozen):
                 raise MisplacedError(("scales", preset), f"leaves out the reference {self.reference!r}. Keep it.")
 
     def at(self, preset: str) -> Study:
-        """Returns the study as it is asked at a preset."""
+        """Return the study as it is asked at a preset."""
         scale = self.scales.get(preset)
         if scale is None:
             return self
@@ -317,7 +317,7 @@ class Study(Frozen):
         return self.metric in COST_METRICS
 
     def variant(self, name: str) -> Variant:
-        """Returns the variant called `name`.
+        """Return the variant called `name`.
 
         Raises:
             UnknownNameError: If there is none.
@@ -341,7 +341,7 @@ class Study(Frozen):
         return _Index(self)
 
     def inspecting(self, names: Iterable[str]) -> Study:
-        """Returns this study looking into the networks called `names` instead."""
+        """Return this study looking into the networks called `names` instead."""
         chosen = tuple(dict.fromkeys(names))
         for name in chosen:
             if name not in {network.name for network in self.networks}:

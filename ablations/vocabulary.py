@@ -138,7 +138,7 @@ _SLUG_LENGTH = 48
 
 
 def slug(name: str) -> str:
-    """Returns `name` if it is safe in a path and an MLflow key, else a safe form that no other name shares.
+    """Return `name` if it is safe in a path and an MLflow key, else a safe form that no other name shares.
 
     A name with any other character keeps its readable part and gains the first eight digits of its SHA-256, so
     `../x` and `..-x` stay different and neither leaves a folder. So does a name that looks like such a form.
@@ -151,20 +151,20 @@ def slug(name: str) -> str:
 
 
 def study_tag(study: str) -> str:
-    """Returns the tag key under which a run names the variant that it serves in `study`."""
+    """Return the tag key under which a run names the variant that it serves in `study`."""
     return TAG_STUDY_PREFIX + slug(study)
 
 
 def entropy_metric(layer: str) -> str:
-    """Returns the metric name for the attention entropy of the layer called `layer`."""
+    """Return the metric name for the attention entropy of the layer called `layer`."""
     return ENTROPY_PREFIX + layer
 
 
 def class_metric(split: str, class_index: int) -> str:
-    """Returns the metric name for the top-1 accuracy on one class, for example `test/top1.class.3`."""
+    """Return the metric name for the top-1 accuracy on one class, for example `test/top1.class.3`."""
     return f"{split}/top1.class.{class_index}"
 
 
 def experiment_name(preset: str, dataset: str) -> str:
-    """Returns the name of the MLflow experiment that holds the runs of a preset on a data set."""
+    """Return the name of the MLflow experiment that holds the runs of a preset on a data set."""
     return f"dyconv-ablations/{slug(preset)}/{slug(dataset)}"

@@ -56,7 +56,7 @@ class FolderSet:
         return f"{self.title} needs data.root: {self.how_to_get}"
 
     def list_files(self, root: Path) -> Listing:
-        """Lists the files below `root`.
+        """List the files below `root`.
 
         Raises:
             DatasetError: The folder does not have the layout.
@@ -64,7 +64,7 @@ class FolderSet:
         return self.layout(root, self.name, self.expected.num_classes if self.expected else None)
 
     def read(self, root: Path) -> FolderContent:
-        """Lists the files below `root` and reads those that are new or have changed.
+        """List the files below `root` and reads those that are new or have changed.
 
         Raises:
             DatasetError: The folder does not have the layout, or files in it are no pictures; the message names them.

@@ -81,7 +81,7 @@ class FileList:
         return len(self.paths)
 
     def take(self, index: Iterable[int]) -> FileList:
-        """Returns the files at the positions `index`, in that order."""
+        """Return the files at the positions `index`, in that order."""
         chosen = list(index)
         return FileList(
             self.root,
@@ -112,7 +112,7 @@ class Listing:
         return (self.train, self.test) if self.validation is None else (self.train, self.validation, self.test)
 
     def validation_images(self, agreed: int | None) -> int:
-        """Returns the size of the validation split: of its folder, or as agreed, or a tenth of the training files.
+        """Return the size of the validation split: of its folder, or as agreed, or a tenth of the training files.
 
         Raises:
             DatasetError: No file would be left to train on.
@@ -139,7 +139,7 @@ def printable(text: str) -> str:
 
 
 def check_validation_share(pool: FileList, count: int) -> None:
-    """Raises `DatasetError` if splitting `count` files off the training files leaves none to train on."""
+    """Raise `DatasetError` if splitting `count` files off the training files leaves none to train on."""
     if count >= len(pool):
         raise DatasetError(
             f"{pool.root / 'train'} holds {len(pool)} images; {count} of them are to be the validation split, so "
@@ -148,7 +148,7 @@ def check_validation_share(pool: FileList, count: int) -> None:
 
 
 def list_train_val(root: Path, name: str, num_classes: int | None) -> Listing:
-    """Lists `train/<class>/*` and `val/<class>/*`; `val` is the test split, as for ImageNet.
+    """List `train/<class>/*` and `val/<class>/*`; `val` is the test split, as for ImageNet.
 
     Args:
         root: The data set's folder.
@@ -166,7 +166,7 @@ def list_train_val(root: Path, name: str, num_classes: int | None) -> Listing:
 
 
 def list_image_folder(root: Path, name: str, num_classes: int | None) -> Listing:
-    """Lists `train/<class>/*`, and `val/<class>/*` and `test/<class>/*` where they are.
+    """List `train/<class>/*`, and `val/<class>/*` and `test/<class>/*` where they are.
 
     Without `test` the folder `val` is the test split, as for ImageNet, and the validation split comes from the
     training files; it does too where there is `test` but no `val`.
@@ -195,7 +195,7 @@ def list_image_folder(root: Path, name: str, num_classes: int | None) -> Listing
 
 
 def list_tiny_imagenet(root: Path, name: str, num_classes: int | None) -> Listing:
-    """Lists Tiny ImageNet as it is unpacked; its official validation set is the test split.
+    """List Tiny ImageNet as it is unpacked; its official validation set is the test split.
 
     `root` holds `wnids.txt`, `train/<wnid>/images/*` and `val/images/*` with `val/val_annotations.txt`, or holds the
     folder `tiny-imagenet-200` that does.

@@ -33,14 +33,14 @@ _CONTENTS: dict[str, ContentDigest] = {}
 
 
 def register_content(name: str, content: ContentDigest | None) -> None:
-    """Says how the content of a data set is found out whose facts have no digest; `None` leaves it unknown."""
+    """Say how the content of a data set is found out whose facts have no digest; `None` leaves it unknown."""
     _CONTENTS.pop(name, None)
     if content is not None:
         _CONTENTS[name] = content
 
 
 def register_dataset(facts: DatasetFacts) -> DatasetFacts:
-    """Adds a data set's facts to the registry and returns them.
+    """Add a data set's facts to the registry and returns them.
 
     Raises:
         DatasetError: The name is taken.
@@ -51,7 +51,7 @@ def register_dataset(facts: DatasetFacts) -> DatasetFacts:
 
 
 def register_folder_set(folder: FolderSet) -> FolderSet:
-    """Adds a data set in folders of image files to the registry and returns it.
+    """Add a data set in folders of image files to the registry and returns it.
 
     Raises:
         DatasetError: The name is taken.
@@ -62,17 +62,17 @@ def register_folder_set(folder: FolderSet) -> FolderSet:
 
 
 def available_datasets() -> tuple[str, ...]:
-    """Returns every registered name, sorted."""
+    """Return every registered name, sorted."""
     return tuple(sorted((*DATASETS, *FOLDERS)))
 
 
 def folder_sets() -> tuple[str, ...]:
-    """Returns the names of the data sets that lie in folders of image files, sorted."""
+    """Return the names of the data sets that lie in folders of image files, sorted."""
     return tuple(sorted(FOLDERS))
 
 
 def get_folder_set(name: str) -> FolderSet:
-    """Returns the folder set registered under `name`.
+    """Return the folder set registered under `name`.
 
     Raises:
         UnknownNameError: There is none; the message gives the nearest names.
@@ -83,12 +83,12 @@ def get_folder_set(name: str) -> FolderSet:
 
 
 def downloadable() -> tuple[str, ...]:
-    """Returns the names of the data sets that can be fetched from the network, sorted."""
+    """Return the names of the data sets that can be fetched from the network, sorted."""
     return tuple(sorted(name for name, facts in DATASETS.items() if facts.downloads))
 
 
 def get_dataset_facts(name: str) -> DatasetFacts:
-    """Returns the facts registered under `name`, which are all that is known without the user's files.
+    """Return the facts registered under `name`, which are all that is known without the user's files.
 
     Raises:
         UnknownNameError: No such data set; the message gives the nearest names.
@@ -98,7 +98,7 @@ def get_dataset_facts(name: str) -> DatasetFacts:
 
 
 def registered_facts(name: str) -> DatasetFacts:
-    """Returns the facts of a data set as they were registered: without the digest that only its content tells.
+    """Return the facts of a data set as they were registered: without the digest that only its content tells.
 
     Raises:
         UnknownNameError: There are none under this name; the message gives the nearest names.
@@ -111,7 +111,7 @@ def registered_facts(name: str) -> DatasetFacts:
 def facts_of(
     name: str, root: str | Path | None = None, image_size: int | None = None, *, download: bool = False
 ) -> DatasetFacts:
-    """Returns the facts of a data set; those of a folder set come from its files where `root` names them.
+    """Return the facts of a data set; those of a folder set come from its files where `root` names them.
 
     The folder is looked at once per process, or again after `forget_folders`: some seconds for a million files, and as
     long as reading all of them takes when it is seen for the first time. A user's data set whose facts say no digest is
@@ -170,7 +170,7 @@ _looked: dict[tuple[FolderSet, Path], tuple[float, FolderContent]] = {}
 
 
 def folder_content(folder: FolderSet, root: Path) -> FolderContent:
-    """Returns the files of a folder set with their digest, looked at within the last minute.
+    """Return the files of a folder set with their digest, looked at within the last minute.
 
     A process that runs many trials on the same files would otherwise spend its time looking; one that never looked
     again would train on files that have changed. A digest that is not that of the facts is refused when it is opened.
@@ -188,7 +188,7 @@ def folder_content(folder: FolderSet, root: Path) -> FolderContent:
 
 
 def forget_folders() -> None:
-    """Forgets what folders looked like, as a command does that begins: their files may have changed since."""
+    """Forget what folders looked like, as a command does that begins: their files may have changed since."""
     _from_files.cache_clear()
     _looked.clear()
 

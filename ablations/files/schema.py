@@ -27,7 +27,7 @@ _VARIANT_WORDS = {
 
 
 def study_schema() -> dict[str, Any]:
-    """Returns the JSON schema (draft 2020-12) of the YAML form of a study."""
+    """Return the JSON schema (draft 2020-12) of the YAML form of a study."""
     trial = TrialSpec.model_json_schema(by_alias=True)
     intervention = Intervention.model_json_schema(by_alias=True)
     claim = Claim.model_json_schema()

@@ -36,7 +36,7 @@ _INNER_WORDS = {
 
 
 def load_study(path: Path) -> Study:
-    """Returns the study in a YAML file.
+    """Return the study in a YAML file.
 
     Raises:
         StudyError: If the file cannot be read, is not YAML, defines something twice or is not a study; the message

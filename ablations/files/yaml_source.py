@@ -64,7 +64,7 @@ class Document:
         self.path, self.data, self._lines = path, data, lines
 
     def at(self, location: Location, dotted: str = "") -> str:
-        """Returns `file:line` of a part, or of the nearest one that encloses it.
+        """Return `file:line` of a part, or of the nearest one that encloses it.
 
         Args:
             location: Keys and indices from the root, each exactly as it is written.
@@ -85,7 +85,7 @@ class Document:
 
 
 def read_document(path: Path) -> Document:
-    """Returns the YAML document in a file.
+    """Return the YAML document in a file.
 
     Raises:
         StudyError: If the file cannot be read, or is not YAML as described above: `file:line: reason`.
@@ -99,7 +99,7 @@ def read_document(path: Path) -> Document:
 
 
 def parse_value(text: str) -> Any:
-    """Returns the value that `text` has in a YAML document, for example on the command line.
+    """Return the value that `text` has in a YAML document, for example on the command line.
 
     Raises:
         SpecError: If it is not YAML.
@@ -111,7 +111,7 @@ def parse_value(text: str) -> Any:
 
 
 def parse_override(text: str) -> tuple[str, Any]:
-    """Returns key and value of `key=value`; the value is YAML, `inspect` a list separated by commas.
+    """Return key and value of `key=value`; the value is YAML, `inspect` a list separated by commas.
 
     Raises:
         SpecError: If there is no `=` or the value is not YAML.

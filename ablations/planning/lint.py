@@ -57,7 +57,7 @@ class Lint:
 
 
 def lint(plan: Plan, parameters: Mapping[str, int] | None = None) -> tuple[Lint, ...]:
-    """Returns what there is to object to in the studies of a plan, in their order; what is allowed says why.
+    """Return what there is to object to in the studies of a plan, in their order; what is allowed says why.
 
     Args:
         plan: The plan.
@@ -69,7 +69,7 @@ def lint(plan: Plan, parameters: Mapping[str, int] | None = None) -> tuple[Lint,
 
 
 def sized_networks(plan: Plan) -> dict[str, TrialSpec]:
-    """Returns the networks whose parameters must be counted because they are compared as equally large."""
+    """Return the networks whose parameters must be counted because they are compared as equally large."""
     sized: dict[str, TrialSpec] = {}
     for study in plan.studies:
         nodes = _nodes(study, plan)
@@ -79,12 +79,12 @@ def sized_networks(plan: Plan) -> dict[str, TrialSpec]:
 
 
 def network_of(spec: TrialSpec) -> str:
-    """Returns what names a network with its number of parameters, whatever it is trained on and how long."""
+    """Return what names a network with its number of parameters, whatever it is trained on and how long."""
     return cost_fingerprint(spec)
 
 
 def factors(node: Node, reference: Node) -> tuple[str, ...]:
-    """Returns what differs between two nodes, the seed left out.
+    """Return what differs between two nodes, the seed left out.
 
     A setting that is read on one side only, because of another one that differs, is no factor of its own: a static
     network has neither kernels nor a temperature. The temperature's schedule is one factor.
@@ -136,7 +136,7 @@ def _lint_study(study: Study, plan: Plan, parameters: Mapping[str, int]) -> Iter
 
 
 def _nodes(study: Study, plan: Plan) -> dict[str, Node]:
-    """Returns a node per variant, of the first seed and inspected network; none where the plan has only a part of them.
+    """Return a node per variant, of the first seed and inspected network; none where the plan has only a part of them.
 
     What is tried again has the tables of the whole plan, and a part of its nodes.
     """
@@ -202,7 +202,7 @@ def _unread_settings(study: Study, plan: Plan) -> Iterator[Lint]:
 
 
 def _why_unread(key: str, study: Study, plan: Plan, own: Settings) -> str:
-    """Returns why a variant does not read a setting of the baseline, or nothing if it does; overrides are no fault."""
+    """Return why a variant does not read a setting of the baseline, or nothing if it does; overrides are no fault."""
     if key in own:
         return "the variants or the inspected networks set it themselves"
     if study.is_about_cost and not key.startswith(("model.", "data.")):
@@ -230,7 +230,7 @@ def _anneals_to_the_end(spec: TrialSpec) -> bool:
 
 
 def _sized(study: Study) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yields what compares networks as equally large, each with the variants that it compares."""
+    """Yield what compares networks as equally large, each with the variants that it compares."""
     if study.equal_size:
         yield "the study", tuple(variant.name for variant in study.variants)
     for claim in study.claims:
@@ -274,7 +274,7 @@ def _few_seeds(study: Study, plan: Plan) -> Iterator[Lint]:
 
 
 def _repeated_images(study: Study, nodes: Mapping[str, Node]) -> Iterator[Lint]:
-    """Yields a lint for each data set whose test images were seen in training, as far as their files tell."""
+    """Yield a lint for each data set whose test images were seen in training, as far as their files tell."""
     trained = [node.spec.data for node in nodes.values() if node.kind != "cost"]
     for data in {(data.name, data.root): data for data in trained}.values():
         facts = data.facts
@@ -333,7 +333,7 @@ def seeds_needed(comparisons: int) -> int:
 
 
 def selects_on_test(study: str, metric: Any) -> Iterator[Lint]:
-    """Yields a lint if what is selected is judged by the test split.
+    """Yield a lint if what is selected is judged by the test split.
 
     Args:
         study: The study's name.

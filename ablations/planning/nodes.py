@@ -125,7 +125,7 @@ class ProposedNode:
         return training_title(spec)
 
     def with_values(self, values: Mapping[str, Any]) -> TrialSpec:
-        """Returns what is trained when `values` of the factors are proposed.
+        """Return what is trained when `values` of the factors are proposed.
 
         Raises:
             SpecError: If they do not fit together with the rest.
@@ -142,7 +142,7 @@ def is_training(node: Node) -> bool:
 
 
 def plugins_of(node: Node) -> dict[str, Identity]:
-    """Returns the identities of all that a node needs of plug-ins, by label; what may be proposed is needed too."""
+    """Return the identities of all that a node needs of plug-ins, by label; what may be proposed is needed too."""
     found: list[Identity] = []
     if isinstance(node, CostNode):
         found += of_model(node.spec.model)

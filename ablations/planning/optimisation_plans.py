@@ -45,7 +45,7 @@ class TuningPlan:
     budget: int
 
     def as_plan(self) -> Plan:
-        """Returns the trainings as a plan that can be launched: each group's first trial, every second …
+        """Return the trainings as a plan that can be launched: each group's first trial, every second …
 
         Trials of one group are proposed from what came of the earlier ones, so they should not all run at once; and a
         launch that is cut short has given every variant about as much.
@@ -60,7 +60,7 @@ class TuningPlan:
 
 
 def make_tuning_plan(studies: Sequence[Study], request: Request, budget: int) -> TuningPlan:
-    """Returns what `tune` does for `studies`: as many trials for each distinct training that a variant needs.
+    """Return what `tune` does for `studies`: as many trials for each distinct training that a variant needs.
 
     Evaluation-only variants have the training of the network that they look into.
 
@@ -133,7 +133,7 @@ class SearchPlan:
         return tuple(self._node(slot_fingerprint(self.group, slot), slot, slot, None) for slot in slots)
 
     def repeats_of(self, slot: int, values: Mapping[str, Any]) -> Iterator[ProposedNode]:
-        """Yields the trainings that repeat what was proposed for a slot, under seeds of their own."""
+        """Yield the trainings that repeat what was proposed for a slot, under seeds of their own."""
         for repeat in range(1, self.repeats + 1):
             fingerprint = repeat_fingerprint(self.group, slot, repeat)
             yield self._node(fingerprint, slot, slot + repeat * _REPEAT_SEEDS, dict(values))
@@ -145,7 +145,7 @@ class SearchPlan:
         return ProposedNode(*place, self.search.factors, "search", values)
 
     def as_plan(self, nodes: Sequence[ProposedNode] | None = None) -> Plan:
-        """Returns its trials, or other trainings of it, as a plan that can be launched."""
+        """Return its trials, or other trainings of it, as a plan that can be launched."""
         chosen = self.nodes if nodes is None else nodes
         serves = {self.group: {self.search.name: [self.search.title]}}
         proposed = {node.fingerprint: node for node in chosen}
@@ -153,12 +153,12 @@ class SearchPlan:
 
 
 def repeat_fingerprint(group: str, slot: int, repeat: int) -> str:
-    """Returns the fingerprint of the `repeat`-th repeat (from 1) of a trial of a search."""
+    """Return the fingerprint of the `repeat`-th repeat (from 1) of a trial of a search."""
     return digest({"kind": "proposed", "group": group, "slot": slot, "repeat": repeat})
 
 
 def make_search_plan(search: Search, request: Request, trials: int, repeats: int) -> SearchPlan:
-    """Returns the plan of a search.
+    """Return the plan of a search.
 
     Raises:
         SpecError: If an override is of a setting that a factor proposes, or settings do not fit together.

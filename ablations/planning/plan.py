@@ -122,14 +122,14 @@ class Plan:
         return any(fingerprint in nodes for nodes in (self.trials, self.evaluations, self.costs, self.proposed))
 
     def node(self, fingerprint: str) -> Node:
-        """Returns the node with that fingerprint."""
+        """Return the node with that fingerprint."""
         for nodes in (self.trials, self.evaluations, self.costs):
             if fingerprint in nodes:
                 return nodes[fingerprint]
         return self.proposed[fingerprint]
 
     def evaluations_of(self, trial: str) -> tuple[EvaluationNode, ...]:
-        """Returns the evaluations of one trial's checkpoint."""
+        """Return the evaluations of one trial's checkpoint."""
         return tuple(self._evaluations_by_trial.get(trial, ()))
 
     @cached_property
@@ -140,7 +140,7 @@ class Plan:
         return grouped
 
     def cells_of(self, study: str) -> tuple[Cell, ...]:
-        """Returns the cells of one study, in the order of its rows."""
+        """Return the cells of one study, in the order of its rows."""
         return self._cells_by_study.get(study, ())
 
     @cached_property
@@ -151,7 +151,7 @@ class Plan:
         return {study: tuple(cells) for study, cells in grouped.items()}
 
     def cells_of_row(self, study: str, network: str, variant: str) -> tuple[Cell, ...]:
-        """Returns the repeats of one variant of a study on one network (empty if it inspects none)."""
+        """Return the repeats of one variant of a study on one network (empty if it inspects none)."""
         return tuple(self._cells_by_row.get((study, network, variant), ()))
 
     @cached_property
@@ -162,7 +162,7 @@ class Plan:
         return grouped
 
     def studies_of(self, fingerprint: str) -> dict[str, list[str]]:
-        """Returns the studies that a node serves, each with the keys of its variants there, canaries included."""
+        """Return the studies that a node serves, each with the keys of its variants there, canaries included."""
         if fingerprint in self.proposed:
             return dict(self.groups.get(self.proposed[fingerprint].group, {}))
         serves: dict[str, list[str]] = {}
@@ -181,7 +181,7 @@ class Plan:
 
 
 def make_plan(studies: Sequence[Study], request: Request, done: Collection[str] = ()) -> Plan:
-    """Returns the plan of `studies` as `request` asks for them.
+    """Return the plan of `studies` as `request` asks for them.
 
     Args:
         studies: Studies with distinct names.
@@ -216,7 +216,7 @@ def make_plan(studies: Sequence[Study], request: Request, done: Collection[str] 
 
 
 def _tuned(row: Row, request: Request) -> tuple[TrialSpec, TunedVariant | None]:
-    """Returns what a row trains, with seed 0, and what it was tuned to if that is asked for."""
+    """Return what a row trains, with seed 0, and what it was tuned to if that is asked for."""
     resolved = resolve_row(row, request)
     tuning = tuning_of(row, request, resolved) if request.tuned is not None else None
     if request.tuned is None or tuning is None:
@@ -249,7 +249,7 @@ class _Nodes:
 
 
 def _repeats(row: Row, first: TrialSpec, seeds: Sequence[int], found: TunedVariant | None) -> Iterator[Node]:
-    """Yields the nodes of a row, one per seed, given its resolved settings."""
+    """Yield the nodes of a row, one per seed, given its resolved settings."""
     specs = [first.model_copy(update={"seed": seed}) for seed in seeds]
     if row.study.is_about_cost:
         yield from (CostNode(cost_fingerprint(spec), spec) for spec in specs)
@@ -264,7 +264,7 @@ def _repeats(row: Row, first: TrialSpec, seeds: Sequence[int], found: TunedVaria
 
 
 def _intervention(row: Row, spec: TrialSpec) -> Intervention | None:
-    """Returns the intervention of a row, or `None` if the network as it was trained is what the row asks for."""
+    """Return the intervention of a row, or `None` if the network as it was trained is what the row asks for."""
     intervention = row.variant.intervention
     if intervention is None or changes_nothing(intervention, spec):
         return None

@@ -60,7 +60,7 @@ class Request:
         return {key: value for key, value in self.overrides.items() if key != INSPECT_KEY}
 
     def base(self) -> TrialSpec:
-        """Returns the trial of preset and overrides alone, on which a study may build its rows."""
+        """Return the trial of preset and overrides alone, on which a study may build its rows."""
         try:
             return resolve([self.preset.settings, self.settings], {}, seed=0)
         except SpecError as error:
@@ -71,7 +71,7 @@ class Request:
         return {"--set": self.settings, f"preset {self.preset.name!r}": self.preset.settings}
 
     def seeds_of(self, study: Study) -> int:
-        """Returns how many repeats each variant of `study` gets; counting a network once is enough."""
+        """Return how many repeats each variant of `study` gets; counting a network once is enough."""
         if study.is_about_cost:
             return 1
         return self.seeds or study.seeds or self.preset.seeds
@@ -100,7 +100,7 @@ def make_request(
     canary: bool = False,
     tuned_from: Path | None = None,
 ) -> Request:
-    """Returns what the options ask for."""
+    """Return what the options ask for."""
     from ablations.files.yaml_source import parse_override
     from ablations.planning.tuned_values import read_tuned
     from ablations.presets import get_preset

@@ -37,7 +37,7 @@ class Row:
 
 
 def make_rows(studies: Sequence[Study], request: Request) -> list[Row]:
-    """Returns the rows of `studies` at the preset and with the inspected networks that `request` asks for.
+    """Return the rows of `studies` at the preset and with the inspected networks that `request` asks for.
 
     Raises:
         SpecError: If an override is read by nothing or is set by every variant itself.
@@ -52,7 +52,7 @@ def make_rows(studies: Sequence[Study], request: Request) -> list[Row]:
 
 
 def resolve_row(row: Row, request: Request) -> TrialSpec:
-    """Returns what a row trains, with seed 0.
+    """Return what a row trains, with seed 0.
 
     Raises:
         SpecError: If a setting is invalid or nothing reads one that the row sets itself, with the row's name.
@@ -67,7 +67,7 @@ def resolve_row(row: Row, request: Request) -> TrialSpec:
 
 
 def layers(row: Row, request: Request) -> list[Settings]:
-    """Returns the general settings of a row, the weakest first.
+    """Return the general settings of a row, the weakest first.
 
     What is asked of a training on another data set must not make counting a network fail: the folder of its files,
     how its images are cut.

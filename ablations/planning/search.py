@@ -66,7 +66,7 @@ class Search(Frozen):
 
 
 def _inside(**more: Any) -> dict[str, Any]:
-    """Returns a placement in the blocks, further restricted."""
+    """Return a placement in the blocks, further restricted."""
     return {"model.where": {**BLOCKS.as_mapping(), **more}}
 
 
@@ -98,12 +98,12 @@ _FACTOR_WORDS = tuple(Factor.model_fields)
 
 
 def available_searches() -> tuple[str, ...]:
-    """Returns the names of the searches that need no file."""
+    """Return the names of the searches that need no file."""
     return tuple(_BUILT_IN)
 
 
 def get_search(name: str) -> Search:
-    """Returns the search called `name`; a name that ends in `.yaml` or `.yml` is a file.
+    """Return the search called `name`; a name that ends in `.yaml` or `.yml` is a file.
 
     Raises:
         UnknownNameError: If there is no such search, with the nearest names.
@@ -117,7 +117,7 @@ def get_search(name: str) -> Search:
 
 
 def load_search(path: Path) -> Search:
-    """Returns the search in a YAML file.
+    """Return the search in a YAML file.
 
     Raises:
         StudyError: If the file is none of a search; the message has the form `file:line: reason`.
@@ -149,7 +149,7 @@ def _first_error(error: ValidationError, document: Document) -> str:
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Returns the indices of the points that no other point beats, the cheapest first.
+    """Return the indices of the points that no other point beats, the cheapest first.
 
     A point beats another if it is at least as accurate and at most as costly, and one of these strictly. Of points
     that are equal in both, all are in the front or none.

@@ -95,7 +95,7 @@ class TunedFile(Frozen):
 
 
 def tuned_path(folder: Path, study: str, preset: str) -> Path:
-    """Returns the file of a study's tuned values in a folder."""
+    """Return the file of a study's tuned values in a folder."""
     return folder / f"{slug(study)}.{slug(preset)}.json"
 
 
@@ -126,7 +126,7 @@ class TunedValues:
 
 
 def tuned_from_data(files: Iterable[Any], origin: Path) -> TunedValues:
-    """Returns tuned values from the contents of files, which were carried to here some other way.
+    """Return tuned values from the contents of files, which were carried to here some other way.
 
     Args:
         files: What the files hold.
@@ -139,7 +139,7 @@ def tuned_from_data(files: Iterable[Any], origin: Path) -> TunedValues:
 
 
 def read_tuned(place: Path) -> TunedValues:
-    """Returns the tuned values in a folder, or in one file.
+    """Return the tuned values in a folder, or in one file.
 
     Raises:
         TuningError: If there are none, or a file is none of tuned values.
@@ -157,7 +157,7 @@ def _where_from() -> str:
 
 
 def read_tuned_file(path: Path) -> TunedFile:
-    """Returns one file of tuned values.
+    """Return one file of tuned values.
 
     Raises:
         TuningError: If it cannot be read or is none.
@@ -173,7 +173,7 @@ def read_tuned_file(path: Path) -> TunedFile:
 
 
 def with_entries(file: TunedFile, entries: Iterable[TunedVariant]) -> TunedFile:
-    """Returns a file with some entries in place of what it said of the same variants and settings."""
+    """Return a file with some entries in place of what it said of the same variants and settings."""
     fresh = {(entry.variant, entry.fingerprint): entry for entry in entries}
     kept = {(entry.variant, entry.fingerprint): entry for entry in file.tuned}
     return file.model_copy(update={"tuned": tuple({**kept, **fresh}.values())})

@@ -70,19 +70,19 @@ class Tuning:
         return trials_there_are(self.general, self.own, self.factors, budget)
 
     def nodes(self, budget: int) -> Iterator[ProposedNode]:
-        """Yields the trainings of the group, one per trial of the budget, and no more than there are distinct ones."""
+        """Yield the trainings of the group, one per trial of the budget, and no more than there are distinct ones."""
         for slot in range(self.distinct(budget) or budget):
             key = slot_fingerprint(self.fingerprint, slot)
             yield ProposedNode(key, self.spec, self.fingerprint, slot, self.general, self.own, self.factors)
 
 
 def slot_fingerprint(group: str, slot: int) -> str:
-    """Returns the fingerprint of one trial of a group."""
+    """Return the fingerprint of one trial of a group."""
     return digest({"kind": "proposed", "group": group, "slot": slot})
 
 
 def tuning_of(row: Row, request: Request, spec: TrialSpec) -> Tuning | None:
-    """Returns what is tuned for a row that resolves to `spec`, or `None` where nothing is: no training or no factor.
+    """Return what is tuned for a row that resolves to `spec`, or `None` where nothing is: no training or no factor.
 
     Raises:
         SpecError: If a choice of a factor does not fit together with the rest.
@@ -107,7 +107,7 @@ def _factors(row: Row, request: Request, spec: TrialSpec) -> dict[str, Factor]:
 
 
 def check_nuisance(rows: Sequence[Row], request: Request) -> None:
-    """Raises `SpecError` for a nuisance factor that no row of its study reads."""
+    """Raise `SpecError` for a nuisance factor that no row of its study reads."""
     by_study: dict[str, list[Row]] = {}
     for row in rows:
         if row.study.nuisance:
@@ -124,7 +124,7 @@ def check_nuisance(rows: Sequence[Row], request: Request) -> None:
 def group_fingerprint(
     kind: str, spec: TrialSpec, general: Settings, own: Settings, factors: Mapping[str, Factor]
 ) -> str:
-    """Returns the fingerprint of an optimisation: what is trained before and under each choice, and the factors.
+    """Return the fingerprint of an optimisation: what is trained before and under each choice, and the factors.
 
     Each choice is tried, as it may make settings read that are not read before.
 
@@ -183,7 +183,7 @@ def _changes(entry: TunedVariant, tuning: Tuning) -> str:
 
 
 def apply(entry: TunedVariant, tuning: Tuning) -> TrialSpec:
-    """Returns what a row trains with its tuned values, with seed 0.
+    """Return what a row trains with its tuned values, with seed 0.
 
     Raises:
         TuningError: If the values are not those of the factors that are tuned.

@@ -100,7 +100,7 @@ class Factor(Frozen):
         return is_number and self.low <= value <= self.high
 
     def settings(self, name: str, value: Any) -> dict[str, Any]:
-        """Returns the settings that a proposed value of the factor called `name` stands for."""
+        """Return the settings that a proposed value of the factor called `name` stands for."""
         return dict(self.options[str(value)]) if self.options is not None else {name: value}
 
     @property
@@ -109,12 +109,12 @@ class Factor(Frozen):
         return self.labels if self.labels is not None else (self.low, self.high)
 
     def every(self, name: str) -> list[dict[str, Any]]:
-        """Returns the settings that each choice stands for, or those of both ends of a range."""
+        """Return the settings that each choice stands for, or those of both ends of a range."""
         return [self.settings(name, value) for value in self.ends]
 
 
 def settings_of(factors: Mapping[str, Factor], proposed: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the settings that proposed values of factors stand for."""
+    """Return the settings that proposed values of factors stand for."""
     found: dict[str, Any] = {}
     for name, value in proposed.items():
         found |= factors[name].settings(name, value)
@@ -122,7 +122,7 @@ def settings_of(factors: Mapping[str, Factor], proposed: Mapping[str, Any]) -> d
 
 
 def resolve_proposed(general: Settings, own: Settings, values: Settings, seed: int) -> TrialSpec:
-    """Returns what is trained with proposed `values`; those that nothing reads beside the others are dropped.
+    """Return what is trained with proposed `values`; those that nothing reads beside the others are dropped.
 
     Args:
         general: General settings over the defaults.
@@ -139,7 +139,7 @@ def resolve_proposed(general: Settings, own: Settings, values: Settings, seed: i
 
 
 def check_factor(name: str, factor: Factor) -> None:
-    """Raises if a value of a factor is none that its setting, or the settings of its options, can have.
+    """Raise if a value of a factor is none that its setting, or the settings of its options, can have.
 
     Raises:
         UnknownNameError: If a setting does not exist.
@@ -152,7 +152,7 @@ def check_factor(name: str, factor: Factor) -> None:
 
 
 def default_nuisance(spec: TrialSpec) -> dict[str, Factor]:
-    """Returns what is tuned where a study does not say: learning rate, weight decay and warm-up, around those there."""
+    """Return what is tuned where a study does not say: learning rate, weight decay and warm-up, around those there."""
     rate, decay, epochs = spec.train.learning_rate, spec.train.weight_decay, spec.train.epochs
     low, high = (decay / _DECAY_SPREAD, decay * _DECAY_SPREAD) if decay > 0 else _DECAY_BY_DEFAULT
     warmup = max(_WARMUP_SHARE * epochs, spec.train.warmup_epochs)
@@ -168,14 +168,14 @@ def _round(value: float) -> float:
 
 
 def factor_type(setting: str, scientific: Iterable[str], nuisance: Iterable[str]) -> FactorType:
-    """Returns what a setting is in a study, given what its variants set and what is tuned."""
+    """Return what a setting is in a study, given what its variants set and what is tuned."""
     if setting in set(scientific):
         return "scientific"
     return "nuisance" if setting in set(nuisance) else "fixed"
 
 
 def plain(settings: Settings) -> dict[str, Any]:
-    """Returns settings with placements as plain mappings, as JSON takes them."""
+    """Return settings with placements as plain mappings, as JSON takes them."""
     return {
         key: value.as_mapping() if isinstance(value, Placement) else value for key, value in sorted(settings.items())
     }

@@ -22,12 +22,12 @@ _NOT_PART_OF_THE_RESULT = {"data": {"root", "download", "workers"}, "train": {"d
 
 
 def canonical_json(value: Any) -> str:
-    """Returns the one JSON text of `value`: sorted keys, no spaces, ASCII, no NaN."""
+    """Return the one JSON text of `value`: sorted keys, no spaces, ASCII, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
 def digest(value: Any) -> str:
-    """Returns the SHA-256 of the canonical JSON of `value`, 64 hexadecimal digits."""
+    """Return the SHA-256 of the canonical JSON of `value`, 64 hexadecimal digits."""
     return _sha256(canonical_json(value))
 
 
@@ -36,12 +36,12 @@ def _sha256(text: str) -> str:
 
 
 def trial_fingerprint(spec: TrialSpec) -> str:
-    """Returns the fingerprint of a trial."""
+    """Return the fingerprint of a trial."""
     return next(trial_fingerprints(spec, [spec.seed]))
 
 
 def trial_fingerprints(spec: TrialSpec, seeds: Iterable[int]) -> Iterator[str]:
-    """Yields the fingerprints of a trial's repeats: those of `spec` with each of `seeds` in place of its own.
+    """Yield the fingerprints of a trial's repeats: those of `spec` with each of `seeds` in place of its own.
 
     What does not depend on the seed is written once; a plan has many repeats.
     """
@@ -56,12 +56,12 @@ def trial_fingerprints(spec: TrialSpec, seeds: Iterable[int]) -> Iterator[str]:
 
 
 def _joined(members: Mapping[str, str]) -> str:
-    """Returns the canonical JSON of an object from that of its members; the names are plain words."""
+    """Return the canonical JSON of an object from that of its members; the names are plain words."""
     return "{" + ",".join(f'"{name}":{members[name]}' for name in sorted(members)) + "}"
 
 
 def evaluation_fingerprint(trial: str, intervention: Intervention) -> str:
-    """Returns the fingerprint of an evaluation of the trial whose fingerprint is `trial`."""
+    """Return the fingerprint of an evaluation of the trial whose fingerprint is `trial`."""
     return digest(
         {
             "kind": "evaluation",
@@ -74,7 +74,7 @@ def evaluation_fingerprint(trial: str, intervention: Intervention) -> str:
 
 
 def cost_fingerprint(spec: TrialSpec) -> str:
-    """Returns the fingerprint of counting and timing a network on images of a data set's size."""
+    """Return the fingerprint of counting and timing a network on images of a data set's size."""
     facts = spec.data.facts
     return digest(
         {
@@ -89,7 +89,7 @@ def cost_fingerprint(spec: TrialSpec) -> str:
 
 
 def what_counts(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns of a spec as JSON, of this version or an earlier one, what its fingerprint is made of."""
+    """Return of a spec as JSON, of this version or an earlier one, what its fingerprint is made of."""
     return {
         name: {key: value for key, value in group.items() if key not in _NOT_PART_OF_THE_RESULT.get(name, ())}
         if isinstance(group, Mapping)
@@ -99,7 +99,7 @@ def what_counts(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def spec_version_of(fingerprint: str, about: Mapping[str, Any]) -> int | None:
-    """Returns the spec version with which a trial or an evaluation was fingerprinted, or `None` if none fits.
+    """Return the spec version with which a trial or an evaluation was fingerprinted, or `None` if none fits.
 
     Args:
         fingerprint: The fingerprint.
@@ -118,7 +118,7 @@ def spec_version_of(fingerprint: str, about: Mapping[str, Any]) -> int | None:
 
 
 def _codes(about: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns which identities are in the fingerprint of a described node: an evaluation leaves its training's out."""
+    """Return which identities are in the fingerprint of a described node: an evaluation leaves its training's out."""
     recorded = about.get("plugins")
     if not isinstance(recorded, Mapping):
         return {}

@@ -46,33 +46,33 @@ _IDENTITIES: dict[tuple[Kind, str], Identity] = {}
 
 
 def record_identity(identity: Identity) -> None:
-    """Records what a name stands for in this process, in place of what it stood for before."""
+    """Record what a name stands for in this process, in place of what it stood for before."""
     _IDENTITIES[identity.kind, identity.name] = identity
 
 
 def forget_identity(kind: Kind, name: str) -> None:
-    """Forgets what a name stood for: it is the project's own, or nobody's."""
+    """Forget what a name stood for: it is the project's own, or nobody's."""
     _IDENTITIES.pop((kind, name), None)
 
 
 def recorded_identities() -> tuple[Identity, ...]:
-    """Returns the identities of everything that plug-ins have registered in this process."""
+    """Return the identities of everything that plug-ins have registered in this process."""
     return tuple(_IDENTITIES.values())
 
 
 def of_model(model: ModelSpec) -> Iterator[Identity]:
-    """Yields the identities of the network and the strategy that a network's settings name."""
+    """Yield the identities of the network and the strategy that a network's settings name."""
     yield from _recorded(("network", model.name), ("strategy", model.aggregation))
 
 
 def of_trial(spec: TrialSpec) -> Iterator[Identity]:
-    """Yields the identities of all that the spec of a training names."""
+    """Yield the identities of all that the spec of a training names."""
     yield from of_model(spec.model)
     yield from _recorded(("data set", spec.data.name))
 
 
 def of_intervention(intervention: Intervention) -> Iterator[Identity]:
-    """Yields the identity of the strategy that an intervention names."""
+    """Yield the identity of the strategy that an intervention names."""
     yield from _recorded(("strategy", intervention.aggregation))
 
 
@@ -83,7 +83,7 @@ def _recorded(*wanted: tuple[Kind, str | None]) -> Iterator[Identity]:
 
 
 def in_fingerprint(identities: Iterable[Identity]) -> dict[str, dict[str, str]]:
-    """Returns what a fingerprint takes in beside the rest: nothing where no plug-in is named.
+    """Return what a fingerprint takes in beside the rest: nothing where no plug-in is named.
 
     Without plug-ins the fingerprint must be what it was before plug-ins had identities, so the key is left out.
     """
@@ -92,7 +92,7 @@ def in_fingerprint(identities: Iterable[Identity]) -> dict[str, dict[str, str]]:
 
 
 def as_json(identities: Iterable[Identity]) -> dict[str, dict[str, str]]:
-    """Returns identities as JSON, by label: `code` and `plugin`."""
+    """Return identities as JSON, by label: `code` and `plugin`."""
     return {identity.label: {"code": identity.code, "plugin": identity.plugin} for identity in identities}
 
 
@@ -126,7 +126,7 @@ def _shown(recorded: Mapping[str, Any]) -> str:
 
 
 def changes(before: Any, now: Any) -> list[PluginChange]:
-    """Returns which plug-ins differ between two records that `as_json` wrote; what is no such record has none."""
+    """Return which plug-ins differ between two records that `as_json` wrote; what is no such record has none."""
     old, new = (record if isinstance(record, Mapping) else {} for record in (before, now))
     labels = dict.fromkeys([*new, *old])
     return [PluginChange(key, old.get(key), new.get(key)) for key in labels if _code(old, key) != _code(new, key)]
@@ -138,7 +138,7 @@ def _code(record: Mapping[str, Any], label: str) -> Any:
 
 
 def check_unchanged(before: Any, now: Any) -> None:
-    """Holds the plug-ins of a plan against those of the process that carries it out.
+    """Hold the plug-ins of a plan against those of the process that carries it out.
 
     Raises:
         PluginError: They differ.

@@ -99,17 +99,17 @@ see `docs/lint.md`."""
 
 
 def add_aggregation(name: str, title: str | None = None) -> None:
-    """Makes a plug-in's strategy known to specs; adding a name again changes nothing."""
+    """Make a plug-in's strategy known to specs; adding a name again changes nothing."""
     AGGREGATIONS.setdefault(name, title or name.replace("_", " "))
 
 
 def add_network(name: str, network: Network | None = None) -> None:
-    """Makes a plug-in's network known to specs; adding a name again changes nothing."""
+    """Make a plug-in's network known to specs; adding a name again changes nothing."""
     NETWORKS.setdefault(name, network or Network(title=name))
 
 
 def input_resolutions(name: str, options: Mapping[str, object], image_size: int) -> tuple[int, ...]:
-    """Returns the distinct input resolutions of a network's blocks in px, from the highest to the lowest.
+    """Return the distinct input resolutions of a network's blocks in px, from the highest to the lowest.
 
     Args:
         name: The network.

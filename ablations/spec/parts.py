@@ -103,7 +103,7 @@ class Placement(Frozen):
         return tuple(sorted(set(names), key=ROLES.index if known else None, reverse=isinstance(names[0], int)))
 
     def as_mapping(self) -> dict[str, Any]:
-        """Returns the plain form that `dyconv.placement_from_dict` takes."""
+        """Return the plain form that `dyconv.placement_from_dict` takes."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 

@@ -87,7 +87,7 @@ FACTORS = (
 
 
 def flatten(nested: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns nested mappings as dotted settings; keys may be dotted already, a placement stays whole.
+    """Return nested mappings as dotted settings; keys may be dotted already, a placement stays whole.
 
     Raises:
         UnknownNameError: If a key is not a setting.
@@ -120,7 +120,7 @@ def _leaves(nested: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Any]]
 
 
 def nest(flat: Settings) -> dict[str, Any]:
-    """Returns dotted settings as nested mappings."""
+    """Return dotted settings as nested mappings."""
     nested: dict[str, Any] = {}
     for key, value in flat.items():
         *groups, last = key.split(".")
@@ -132,7 +132,7 @@ def nest(flat: Settings) -> dict[str, Any]:
 
 
 def check_values(flat: Settings) -> None:
-    """Raises `SettingError` for the first value that its setting cannot have, whatever the other settings are.
+    """Raise `SettingError` for the first value that its setting cannot have, whatever the other settings are.
 
     Raises:
         UnknownNameError: If a key is not a setting.
@@ -160,7 +160,7 @@ _GROUPS: Mapping[str, type[BaseModel]] = {
 
 
 def unread(values: Settings) -> dict[str, str]:
-    """Returns the settings that nothing reads, given all `values`, each with the reason."""
+    """Return the settings that nothing reads, given all `values`, each with the reason."""
     reasons: dict[str, str] = {}
     network = NETWORKS.get(str(values["model.name"]))
     for option in _NETWORK_OPTIONS:
@@ -181,7 +181,7 @@ def _in_words(allowed: Allowed) -> str:
 
 
 def blank_unread(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the nested raw form of a trial with everything that nothing reads set to `None`.
+    """Return the nested raw form of a trial with everything that nothing reads set to `None`.
 
     Raises:
         ValueError: If a value is given for a setting that nothing reads, or a key is unknown.
@@ -211,7 +211,7 @@ _OPTIONAL -= {key for key, value in DEFAULTS.items() if value is None}
 
 
 def merge(layers: Iterable[Settings]) -> dict[str, Any]:
-    """Returns the defaults overlaid by `layers`, the last one strongest."""
+    """Return the defaults overlaid by `layers`, the last one strongest."""
     merged = dict(DEFAULTS)
     for layer in layers:
         merged.update(layer)
@@ -219,7 +219,7 @@ def merge(layers: Iterable[Settings]) -> dict[str, Any]:
 
 
 def explain(error: ValidationError) -> str:
-    """Returns what is wrong with each setting, in a sentence each, without pydantic's vocabulary."""
+    """Return what is wrong with each setting, in a sentence each, without pydantic's vocabulary."""
     return "\n".join(reason_of(dict(detail)) for detail in error.errors(include_url=False))
 
 
@@ -233,7 +233,7 @@ _JARGON = {
 
 
 def reason_of(detail: Mapping[str, Any]) -> str:
-    """Returns what one error of pydantic's says, in the words of a user who wrote a setting."""
+    """Return what one error of pydantic's says, in the words of a user who wrote a setting."""
     path = ".".join(str(part) for part in detail["loc"])
     message = detail["msg"].removeprefix("Value error, ")
     for jargon, word in _JARGON.items():

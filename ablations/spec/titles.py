@@ -53,7 +53,7 @@ def _unknown(without: Collection[str]) -> set[str]:
 
 
 def temperature_title(temperature: TemperatureSpec) -> str:
-    """Returns `τ=30` or `τ=30→1`."""
+    """Return `τ=30` or `τ=30→1`."""
     if temperature.schedule == "linear":
         return f"τ={temperature.start:g}→{temperature.end:g}"
     return f"τ={temperature.start:g}"
@@ -73,14 +73,14 @@ def training_title(spec: TrialSpec) -> str:
 
 
 def _layer_words(model: ModelSpec) -> list[str]:
-    """Returns what else tells the trainings of one network apart."""
+    """Return what else tells the trainings of one network apart."""
     reduction = [f"C/{model.reduction}"] if model.reduction not in (None, 4) else []
     where = [f"at {placement_title(model.where)}"] if model.where not in (None, BLOCKS) else []
     return [*reduction, *where]
 
 
 def intervention_title(intervention: Intervention) -> str:
-    """Returns what an intervention does, for example `average at 14, 7 px`."""
+    """Return what an intervention does, for example `average at 14, 7 px`."""
     words = []
     if intervention.aggregation is not None:
         words.append(AGGREGATIONS.get(intervention.aggregation, intervention.aggregation))
@@ -92,7 +92,7 @@ def intervention_title(intervention: Intervention) -> str:
 
 
 def placement_title(where: Placement) -> str:
-    """Returns a placement in words."""
+    """Return a placement in words."""
     words = []
     if where.role is not None:
         words.append(", ".join(where.role))

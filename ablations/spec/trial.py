@@ -39,7 +39,7 @@ class TrialSpec(Frozen):
 
 
 def settings_of(spec: TrialSpec) -> dict[str, Any]:
-    """Returns every setting of a trial but its seed, dotted; `None` where nothing reads it, a placement stays whole."""
+    """Return every setting of a trial but its seed, dotted; `None` where nothing reads it, a placement stays whole."""
     return {key: _value_at(spec, key.split(".")) for key in DEFAULTS}
 
 
@@ -50,7 +50,7 @@ def _value_at(place: Any, path: Iterable[str]) -> Any:
 
 
 def resolve(layers: Iterable[Settings], own: Settings, seed: int) -> TrialSpec:
-    """Returns the trial that `own` makes of the `layers`.
+    """Return the trial that `own` makes of the `layers`.
 
     Args:
         layers: General settings, the weakest first; what nothing reads among them is dropped.

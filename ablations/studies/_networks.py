@@ -17,7 +17,7 @@ ANNEALING: dict[str, Any] = {
 
 
 def constant(tau: float) -> dict[str, Any]:
-    """Returns the settings of a temperature that stays."""
+    """Return the settings of a temperature that stays."""
     return {"train.temperature.schedule": "constant", "train.temperature.start": float(tau)}
 
 

@@ -54,7 +54,7 @@ _RECIPES = {
 
 
 def build(base: TrialSpec) -> Study:
-    """Returns the study for the images of `base`, on whose size the networks depend."""
+    """Return the study for the images of `base`, on whose size the networks depend."""
     rows = {name: _pair(name, base.data.facts.image_size) for name in _NETWORKS}
     smoke, quick = (tuple(row.name for name in names for row in rows[name]) for names in (_SMOKE, _QUICK))
     return Study(

@@ -22,7 +22,7 @@ _KERNELS = (1, 2, 4, 6, 8)
 
 
 def build(base: TrialSpec) -> Study:
-    """Returns the grid, and at the small presets the part of it that is the network of `base`."""
+    """Return the grid, and at the small presets the part of it that is the network of `base`."""
     own = (base.model.depth or 1.0, base.model.width or 1.0)
     networks = [(depth, width) for depth in _DEPTHS for width in _WIDTHS]
     if own not in networks:
@@ -57,7 +57,7 @@ def _size(depth: float, width: float) -> dict[str, Any]:
 
 
 def _rows(depth: float, width: float, changes: dict[str, Any]) -> list[Variant]:
-    """Returns the rows of one network; the changes that make it are none for the network of the preset itself."""
+    """Return the rows of one network; the changes that make it are none for the network of the preset itself."""
     # Beyond the network of the preset, a row differs from the reference in its size as well as in its layers.
     differs = (*changes, "model.layer") if changes else ()
     static = Variant(
