@@ -1,7 +1,7 @@
-"""Published findings as data: which variants a finding compares, in which direction, by how much.
+"""This module describes published findings as data: the variants that a finding compares, the direction, the margin.
 
-A claim is about our runs. Whether they bear it out is decided in `reports.analysis.claims`; the published numbers stand
-beside. The size of interest, by which two of the three kinds of contrast are judged, is the study's.
+A claim is about our runs. `reports.analysis.claims` decides whether they bear it out; the published numbers are printed
+beside. Two of the three kinds of contrast are judged by the size of interest, which belongs to the study.
 """
 
 from __future__ import annotations

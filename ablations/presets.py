@@ -1,4 +1,7 @@
-"""Presets: how much data, which size of network, how long, how many seeds. What is asked stays the same."""
+"""Presets set the scale of a study: amount of data, size of the network, length of training, number of seeds.
+
+The question of the study stays the same at every preset.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ class Preset(Frozen):
 
     Attributes:
         name: Name on the command line.
-        summary: What it is for, with the time it takes.
+        summary: Its purpose, with the time it takes.
         seeds: Repeats per variant.
         settings: The weakest layer of settings, over the defaults.
         allow: Lints that every study may raise at this scale, each with the reason.

@@ -1,7 +1,7 @@
-"""The paper's numbers as data: each with its table, its confidence and the setting it was measured in.
+"""This module reads the paper's numbers, each with its table, its confidence and the setting it was measured in.
 
-The numbers themselves are in `published.yaml`. A report prints them beside ours and footnotes those that were not
-read off the paper itself; nothing computes with them.
+The numbers are in `published.yaml`. A report prints them beside ours, with a footnote on those that were not read off
+the paper itself; nothing computes with them.
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ def _table(name: str, raw: dict[str, Any]) -> PublishedTable:
 
 
 def _value(cell: Any, confidence: Confidence) -> PublishedValue:
+    # A cell is a number, or a number with a confidence other than its table's.
     if isinstance(cell, list):
         return PublishedValue(value=float(cell[0]), confidence=cell[1])
     return PublishedValue(value=float(cell), confidence=confidence)

@@ -1,6 +1,6 @@
-"""The names of tags, params and metrics: what runners write to MLflow and reports read back.
+"""This module spells the names of tags, params and metrics that runners write to MLflow and reports read back.
 
-Nothing here talks to MLflow. A name is spelled once, here; both sides import it.
+Nothing here talks to MLflow. A name is spelled only here; both sides import it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ TAG_OWNER = "abl.owner"
 TAG_HOST = "abl.host"
 """Name of the machine that opened the run."""
 TAG_HEARTBEAT = "abl.heartbeat"
-"""A word that changes while the node is under way. Others watch whether it does; it is no time of any clock."""
+"""A word that changes while the node runs. Other machines watch for changes; it is no time, as clocks differ."""
 TAG_GENERATION = "abl.generation"
 """Set on the runs of a node that was measured anew on request: earlier finished runs do not stand for it."""
 TAG_FILES = "abl.files"
@@ -145,6 +145,7 @@ def slug(name: str) -> str:
     """
     if len(name) <= _SLUG_LENGTH and _SAFE.fullmatch(name):
         return name
+    # "surrogatepass", as a name may come from a path whose bytes are no UTF-8.
     readable = _UNSAFE.sub("-", name).strip("-")[:_SLUG_LENGTH]
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{readable}-{digest}" if readable else digest
