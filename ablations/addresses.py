@@ -88,13 +88,13 @@ def secrets_of(address: str) -> tuple[str, ...]:
 
 
 def _secrets(address: str) -> Iterator[str]:
-    address_match = _SCHEME.fullmatch(address)
+    fields = _SCHEME.fullmatch(address)
     scheme, slashes, remainder = (
-        (address_match["scheme"], address_match["slashes"], address_match["rest"]) if address_match else ("", "", address)
+        (fields["scheme"], fields["slashes"], fields["rest"]) if fields else ("", "", address)
     )
-    if address_match is None and not _may_be_address(address):
+    if fields is None and not _may_be_address(address):
         return
-    if address_match is None and _SETTINGS.match(address):
+    if fields is None and _SETTINGS.match(address):
         yield from (match[2] for match in _NAMED_SECRET.finditer(address))
         return
     if _is_file(scheme) and len(slashes) != 2:

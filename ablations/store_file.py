@@ -66,7 +66,7 @@ def inspect_store(path: Path) -> StoreFile:
     if size == 0:
         return StoreFile(path, Condition.EMPTY)
     with path.open("rb") as file:
-        # The header of a SQLite file has 100 bytes and begins with a fixed text; sqlite.org/fileformat.html, section 1.3.
+        # The header of a SQLite file has 100 bytes and begins with a fixed text (sqlite.org/fileformat.html, 1.3).
         header = file.read(100)
     if len(header) < 100 and _MAGIC.startswith(header[: len(_MAGIC)]):
         return StoreFile(path, Condition.TORN, runs=-1)

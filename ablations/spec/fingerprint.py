@@ -1,7 +1,7 @@
-"""Fingerprints: SHA-256 of the canonical JSON of a whole resolved spec.
+"""A fingerprint names a result: it is the SHA-256 of the canonical JSON of a whole resolved spec.
 
-Everything that can change a result is in it, defaults included; where the data lie is not, what they contain is. What
-a plug-in has registered is in it by its identity (`ablations.spec.identities`).
+Everything that can change a result is in it, defaults included: the content of the data, but not their folder. Code of
+plug-ins is in it by its identity (`ablations.spec.identities`).
 """
 
 from __future__ import annotations
@@ -43,20 +43,20 @@ def trial_fingerprint(spec: TrialSpec) -> str:
 def trial_fingerprints(spec: TrialSpec, seeds: Iterable[int]) -> Iterator[str]:
     """Yield the fingerprints of a trial's repeats: those of `spec` with each of `seeds` in place of its own.
 
-    What does not depend on the seed is written once; a plan has many repeats.
+    The JSON that does not depend on the seed is written once, as a plan has many repeats.
     """
     groups = spec.model_dump(mode="json", by_alias=True, exclude=_NOT_PART_OF_THE_RESULT)
     of_spec = {name: canonical_json(group) for name, group in groups.items()}
-    whole = {"kind": "trial", "spec_version": SPEC_VERSION, "data_digest": spec.data.facts.digest}
-    whole |= in_fingerprint(of_trial(spec))
-    around = {name: canonical_json(value) for name, value in whole.items()}
+    constant = {"kind": "trial", "spec_version": SPEC_VERSION, "data_digest": spec.data.facts.digest}
+    constant |= in_fingerprint(of_trial(spec))
+    around = {name: canonical_json(value) for name, value in constant.items()}
     for seed in seeds:
         text = _joined({**around, "spec": _joined({**of_spec, "seed": canonical_json(seed)})})
         yield _sha256(text)
 
 
 def _joined(members: Mapping[str, str]) -> str:
-    """Return the canonical JSON of an object from that of its members; the names are plain words."""
+    """Return the canonical JSON of an object from that of its members; names must need no escapes."""
     return "{" + ",".join(f'"{name}":{members[name]}' for name in sorted(members)) + "}"
 
 
@@ -74,7 +74,10 @@ def evaluation_fingerprint(trial: str, intervention: Intervention) -> str:
 
 
 def cost_fingerprint(spec: TrialSpec) -> str:
-    """Return the fingerprint of counting and timing a network on images of a data set's size."""
+    """Return the fingerprint of counting and timing a network on images of a data set's size.
+
+    Only the shape of the data is in it, as nothing is trained.
+    """
     facts = spec.data.facts
     return digest(
         {
@@ -89,7 +92,7 @@ def cost_fingerprint(spec: TrialSpec) -> str:
 
 
 def what_counts(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Return of a spec as JSON, of this version or an earlier one, what its fingerprint is made of."""
+    """Return the members of a spec's JSON, of this version or an earlier one, from which its fingerprint is made."""
     return {
         name: {key: value for key, value in group.items() if key not in _NOT_PART_OF_THE_RESULT.get(name, ())}
         if isinstance(group, Mapping)
@@ -103,27 +106,29 @@ def spec_version_of(fingerprint: str, about: Mapping[str, Any]) -> int | None:
 
     Args:
         fingerprint: The fingerprint.
-        about: What was described then: `kind`, `spec`, `data_digest` and, of an evaluation, `trial`, `intervention`;
-            `plugins` where plug-ins were named, as `identities.as_json` writes them.
+        about: The description of the node: `kind`, `spec`, `data_digest` and, of an evaluation, `trial`,
+            `intervention`; `plugins` where plug-ins were named, as `identities.as_json` writes them.
     """
-    parts = {"trial": ("data_digest", "spec"), "evaluation": ("trial", "intervention")}.get(about["kind"], ())
-    whole = {"kind": about["kind"], **{part: about[part] for part in parts}}
-    if "spec" in whole:
-        whole["spec"] = what_counts(whole["spec"])
+    members = {"trial": ("data_digest", "spec"), "evaluation": ("trial", "intervention")}.get(about["kind"], ())
+    content = {"kind": about["kind"], **{member: about[member] for member in members}}
+    if "spec" in content:
+        content["spec"] = what_counts(content["spec"])
     codes = _codes(about)
     if codes:
-        whole["plugins"] = codes
-    versions = range(SPEC_VERSION, 0, -1) if parts else ()
-    return next((n for n in versions if digest({**whole, "spec_version": n}) == fingerprint), None)
+        content["plugins"] = codes
+    # The version is not recorded beside the fingerprint, so each is tried, the newest first.
+    versions = range(SPEC_VERSION, 0, -1) if members else ()
+    return next((n for n in versions if digest({**content, "spec_version": n}) == fingerprint), None)
 
 
 def _codes(about: Mapping[str, Any]) -> dict[str, Any]:
-    """Return which identities are in the fingerprint of a described node: an evaluation leaves its training's out."""
+    """Return the identities in the fingerprint of a described node: an evaluation leaves those of its training out."""
     recorded = about.get("plugins")
     if not isinstance(recorded, Mapping):
         return {}
     codes = {label: entry.get("code") for label, entry in recorded.items() if isinstance(entry, Mapping)}
     if about["kind"] != "evaluation":
         return codes
-    own = f"strategy {about['intervention'].get('aggregation')}"
-    return {label: code for label, code in codes.items() if label == own}
+    # The fingerprint of the training, which is in that of the evaluation, has the other identities.
+    strategy_label = f"strategy {about['intervention'].get('aggregation')}"
+    return {label: code for label, code in codes.items() if label == strategy_label}
