@@ -89,9 +89,7 @@ def secrets_of(address: str) -> tuple[str, ...]:
 
 def _secrets(address: str) -> Iterator[str]:
     fields = _SCHEME.fullmatch(address)
-    scheme, slashes, remainder = (
-        (fields["scheme"], fields["slashes"], fields["rest"]) if fields else ("", "", address)
-    )
+    scheme, slashes, remainder = (fields["scheme"], fields["slashes"], fields["rest"]) if fields else ("", "", address)
     if fields is None and not _may_be_address(address):
         return
     if fields is None and _SETTINGS.match(address):

@@ -105,7 +105,7 @@ class Variant(_Changing):
 
 
 class Scale(Frozen):
-    """The form of a study at one preset: cut down where all of it takes too long, or with more seeds where they are cheap.
+    """The form of a study at one preset: cut down where it takes too long, or with more seeds where they are cheap.
 
     Attributes:
         variants: Names of the rows that are kept, or `None` for all.

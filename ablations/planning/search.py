@@ -1,7 +1,7 @@
-"""Searches: which parts of a network matter, asked of many networks at once instead of one change at a time.
+"""A search asks which parts of a network matter, by many different networks instead of one change at a time.
 
 A search names factors; Optuna proposes their values, and accuracy and multiply-adds judge them. A study compares a few
-variants well; a search sees many settings once each. Its plan is in `ablations.planning.optimisation_plans`.
+variants well; a search tries many settings once each. Its plan is made in `ablations.planning.optimisation_plans`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Search(Frozen):
         title: Heading of its report.
         question: The question in one sentence.
         baseline: Settings that all proposals share, over those of the preset.
-        factors: What is proposed: a setting with a range or choices, or a name with options of several settings.
+        factors: The factors: a setting with a range or choices, or a name with options of several settings.
     """
 
     name: Name
@@ -57,6 +57,7 @@ class Search(Frozen):
                 check_factor(name, factor)
             except (SpecError, UnknownNameError) as error:
                 raise MisplacedError((name,), str(error)) from None
+            # Two factors of one setting would overwrite each other's proposals.
             for setting in dict.fromkeys(key for values in factor.every(name) for key in flatten(values)):
                 if setting in owners:
                     reason = f"{setting} is proposed by {owners[setting]!r} too. Leave it to one factor."
@@ -66,7 +67,7 @@ class Search(Frozen):
 
 
 def _inside(**more: Any) -> dict[str, Any]:
-    """Return a placement in the blocks, further restricted."""
+    """Return the setting of a placement in the blocks, restricted further by the keys in `more`."""
     return {"model.where": {**BLOCKS.as_mapping(), **more}}
 
 
@@ -149,16 +150,18 @@ def _first_error(error: ValidationError, document: Document) -> str:
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Return the indices of the points that no other point beats, the cheapest first.
+    """Return the indices of the points that no other point dominates, the cheapest first.
 
-    A point beats another if it is at least as accurate and at most as costly, and one of these strictly. Of points
-    that are equal in both, all are in the front or none.
+    A point dominates another if it is at least as accurate and at most as costly, and one of these strictly. Points
+    that are equal in both are all in the front or none of them.
 
     Args:
         points: Accuracy and cost.
     """
     front: list[int] = []
     best = -float("inf")
+    # By rising cost, and for equal cost by falling accuracy: only earlier points can dominate a point, so it is in the
+    # front if it is more accurate than all of them.
     order = sorted(range(len(points)), key=lambda index: (points[index][1], -points[index][0], index))
     for index in order:
         accuracy, cost = points[index]

@@ -1,6 +1,6 @@
-"""What is tuned for a row of a table: its nuisance factors, around its own settings. Rows that train the same share it.
+"""This module finds the nuisance factors to tune for a row of a table; rows that train the same share one tuning.
 
-What tuning has found is in `ablations.planning.tuned_values`, the plan of a tuning in
+The results of tuning are in `ablations.planning.tuned_values`, the plan of a tuning in
 `ablations.planning.optimisation_plans`.
 """
 
@@ -23,26 +23,26 @@ from ablations.spec.settings import DEFAULTS, Settings, merge, unread
 from ablations.spec.trial import TrialSpec
 
 TUNING_SEED = 20_000
-"""The seed of all tuning: no variant's repeat and no canary has it, so that nothing is reported that was chosen by."""
+"""The seed of all tuning. No variant's repeat and no canary has it, so that no training counts that was chosen by."""
 
 _VERSION = 1
 """Part of every group's fingerprint: raised when trials are proposed or stopped by other rules."""
 
 _SHOWN = 3
-"""Changed settings that a message names."""
+"""Number of changed settings that a message names."""
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """What is tuned together: one training but for its seed, the factors proposed for it, and the rows that share it.
+    """One group of a tuning: a training without its seed, the factors proposed for it, and the rows that share it.
 
     Attributes:
-        fingerprint: Of the group; the same for all rows whose training and factors are the same.
+        fingerprint: Fingerprint of the group; rows with the same training and the same factors have the same.
         spec: The training before it is tuned, with the seed of tuning.
         general: General settings over the defaults.
-        own: What the row sets itself.
-        factors: What is proposed.
-        serves: Study → the keys of its rows.
+        own: Settings of the row itself.
+        factors: The factors that are tuned.
+        serves: The keys of the rows that share it, by study.
     """
 
     fingerprint: str
@@ -66,7 +66,7 @@ class Tuning:
         return {key: value for key, value in values.items() if key not in reasons and value is not None}
 
     def distinct(self, budget: int) -> int | None:
-        """Return how many trials there are to make at all, if that is fewer than the budget."""
+        """Return the number of distinct settings to try, or `None` if that is not less than the budget."""
         return trials_there_are(self.general, self.own, self.factors, budget)
 
     def nodes(self, budget: int) -> Iterator[ProposedNode]:
@@ -82,7 +82,7 @@ def slot_fingerprint(group: str, slot: int) -> str:
 
 
 def tuning_of(row: Row, request: Request, spec: TrialSpec) -> Tuning | None:
-    """Return what is tuned for a row that resolves to `spec`, or `None` where nothing is: no training or no factor.
+    """Return the tuning of a row that resolves to `spec`, or `None` if it trains nothing or has no factor.
 
     Raises:
         SpecError: If a choice of a factor does not fit together with the rest.
@@ -124,9 +124,9 @@ def check_nuisance(rows: Sequence[Row], request: Request) -> None:
 def group_fingerprint(
     kind: str, spec: TrialSpec, general: Settings, own: Settings, factors: Mapping[str, Factor]
 ) -> str:
-    """Return the fingerprint of an optimisation: what is trained before and under each choice, and the factors.
+    """Return the fingerprint of an optimisation: of its factors, and of the training before and under each choice.
 
-    Each choice is tried, as it may make settings read that are not read before.
+    Each choice is tried, as it may bring in settings that nothing reads without it.
 
     Raises:
         SpecError: If a choice does not fit together with the rest.
@@ -136,11 +136,11 @@ def group_fingerprint(
         for name, factor in factors.items()
     }
     described = {name: factor.model_dump(mode="json") for name, factor in factors.items()}
-    whole: dict[str, Any] = {"version": _VERSION, "kind": kind, "trial": trial_fingerprint(spec), "factors": described}
+    basis: dict[str, Any] = {"version": _VERSION, "kind": kind, "trial": trial_fingerprint(spec), "factors": described}
     if kind == "tuning" and is_countable(factors):
         # Before, a trial could be spent on settings that had been tried. In a search it had another seed at least.
-        whole["each"] = "once"
-    return digest({**whole, "choices": chosen})
+        basis["each"] = "once"
+    return digest({**basis, "choices": chosen})
 
 
 def _chosen(name: str, general: Settings, own: Settings, values: Settings, seed: int) -> TrialSpec:
@@ -151,7 +151,7 @@ def _chosen(name: str, general: Settings, own: Settings, values: Settings, seed:
 
 
 def find_tuned(values: TunedValues, tuning: Tuning, preset: str) -> TunedVariant:
-    """Return what was found for the training of a row.
+    """Return the result of tuning the training of a row.
 
     Raises:
         TuningError: If it has not been tuned, or its settings have changed since; with what to do.
@@ -162,17 +162,17 @@ def find_tuned(values: TunedValues, tuning: Tuning, preset: str) -> TunedVariant
     (study, (variant, *_)), *_ = tuning.serves.items()
     earlier = values.of_variant(study, preset, variant)
     tune = f"Tune it: {suggested_command('tune', [as_named(study)], preset=preset)}"
-    where = f"study {study!r}, variant {variant!r}"
+    location = f"study {study!r}, variant {variant!r}"
     if not earlier:
-        raise TuningError(f"{where} has not been tuned at preset {preset} (looked in {values.folder}). {tune}")
+        raise TuningError(f"{location} has not been tuned at preset {preset} (looked in {values.folder}). {tune}")
     changed = _changes(earlier[-1], tuning)
-    raise TuningError(f"{where} has been tuned before its settings changed: {changed}. {tune}")
+    raise TuningError(f"{location} has been tuned before its settings changed: {changed}. {tune}")
 
 
 def _changes(entry: TunedVariant, tuning: Tuning) -> str:
-    now = plain(tuning.resolved_settings)
-    keys = [key for key in sorted({*now, *entry.settings}) if now.get(key) != entry.settings.get(key)]
-    listed = [f"{key} was {entry.settings.get(key)!r:.40} and is {now.get(key)!r:.40}" for key in keys[:_SHOWN]]
+    settings = plain(tuning.resolved_settings)
+    keys = [key for key in sorted({*settings, *entry.settings}) if settings.get(key) != entry.settings.get(key)]
+    listed = [f"{key} was {entry.settings.get(key)!r:.40} and is {settings.get(key)!r:.40}" for key in keys[:_SHOWN]]
     if len(keys) > _SHOWN:
         listed.append(f"and {len(keys) - _SHOWN} more")
     if listed:
@@ -183,7 +183,7 @@ def _changes(entry: TunedVariant, tuning: Tuning) -> str:
 
 
 def apply(entry: TunedVariant, tuning: Tuning) -> TrialSpec:
-    """Return what a row trains with its tuned values, with seed 0.
+    """Return the spec of a row's training with its tuned values, with seed 0.
 
     Raises:
         TuningError: If the values are not those of the factors that are tuned.
@@ -192,8 +192,10 @@ def apply(entry: TunedVariant, tuning: Tuning) -> TrialSpec:
     wrong = [key for key in {*values, *tuning.factors} if key not in values or key not in tuning.factors]
     outside = [key for key in values if key in tuning.factors and not tuning.factors[key].contains(values[key])]
     if wrong or outside:
-        what = f"values of {', '.join(tuning.factors)}" if wrong else f"{outside[0]} within its range"
-        raise TuningError(f"the tuned values of {entry.variant!r} are {values!r:.200}, expected {what}. Tune it again.")
+        needed = f"values of {', '.join(tuning.factors)}" if wrong else f"{outside[0]} within its range"
+        raise TuningError(
+            f"the tuned values of {entry.variant!r} are {values!r:.200}, expected {needed}. Tune it again."
+        )
     try:
         return resolve_proposed(tuning.general, tuning.own, values, seed=0)
     except SpecError as error:

@@ -152,7 +152,7 @@ def check_factor(name: str, factor: Factor) -> None:
 
 
 def default_nuisance(spec: TrialSpec) -> dict[str, Factor]:
-    """Return the factors of a study that names none: learning rate, weight decay and warm-up, around those of `spec`."""
+    """Return the factors of a study that names none: learning rate, weight decay and warm-up around those of `spec`."""
     rate, decay, epochs = spec.train.learning_rate, spec.train.weight_decay, spec.train.epochs
     # A decay of 0 has no logarithm to spread around.
     low, high = (decay / _DECAY_SPREAD, decay * _DECAY_SPREAD) if decay > 0 else _DECAY_BY_DEFAULT

@@ -126,7 +126,7 @@ def _shown(recorded: Mapping[str, Any]) -> str:
 
 
 def changes(before: Any, now: Any) -> list[PluginChange]:
-    """Return the plug-ins that differ between two records of `as_json`; a value that is no such record counts as empty."""
+    """Return the plug-ins that differ between two records of `as_json`; a value that is no record counts as empty."""
     old, new = (record if isinstance(record, Mapping) else {} for record in (before, now))
     labels = dict.fromkeys([*new, *old])
     return [PluginChange(key, old.get(key), new.get(key)) for key in labels if _code(old, key) != _code(new, key)]

@@ -127,7 +127,7 @@ def input_resolutions(name: str, options: Mapping[str, object], image_size: int)
             "Give its strides with ablations.spec.names.add_network(name, Network(title, strides=...))."
         )
     stride = options.get("stem_stride")
-    # MobileNetV2 and ResNets have a stride of 2 in their published stems.
+    # A stem has a stride of 2 unless it is set.
     stem = (stride if isinstance(stride, int) else 2) * (2 if options.get("stem_pool") else 1)
     return tuple(dict.fromkeys(_sizes(image_size, stem, network)))
 
@@ -143,7 +143,7 @@ def static_convolutions(name: str, depth: float | None, squeeze_excitation: bool
     network = NETWORKS[name]
     gates = network.gated_blocks
     if squeeze_excitation:
-        # The same rounding as in `dyconv.models`: half up, and no stage is left without a block.
+        # Rounded as in `dyconv.networks.backbones`: half up, and no stage is left without a block.
         gates += sum(max(1, math.floor(blocks * (depth or 1.0) + 0.5)) for blocks in network.blocks)
     # A gate is two 1 x 1 convolutions.
     counts = {"stem": 1, "head": int(network.has_head), "squeeze_excitation": 2 * gates}
