@@ -1,8 +1,8 @@
-"""The registry of data sets: name → what can be known of it, for folders from the user's files.
+"""The registry finds the facts of a data set by its name; those of a folder set come from the user's files.
 
 `plan` validates specs and fingerprints trials with these facts, so nothing here imports torch. Files of a folder are
-read once, when it is first seen; from then on only those that have changed.
-How a data set is read lives in `runners.data`, under the same name.
+read once, when it is first seen; from then on only those that have changed. `runners.data` reads the images for
+training, under the same names.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ FOLDERS: dict[str, FolderSet] = {}
 
 
 ContentDigest = Callable[[Path | None, bool], str]
-"""Returns the digest of a data set's content, given the user's data folder and whether the network may be used."""
+"""A function from the user's data folder and a permission to use the network to the digest of a data set's content."""
 
 _CONTENTS: dict[str, ContentDigest] = {}
 
 
 def register_content(name: str, content: ContentDigest | None) -> None:
-    """Say how the content of a data set is found out whose facts have no digest; `None` leaves it unknown."""
+    """Register the function that digests a data set whose facts have no digest; `None` leaves the digest unknown."""
     _CONTENTS.pop(name, None)
     if content is not None:
         _CONTENTS[name] = content
@@ -88,7 +88,7 @@ def downloadable() -> tuple[str, ...]:
 
 
 def get_dataset_facts(name: str) -> DatasetFacts:
-    """Return the facts registered under `name`, which are all that is known without the user's files.
+    """Return the facts registered under `name`: those that are known without the user's files.
 
     Raises:
         UnknownNameError: No such data set; the message gives the nearest names.
@@ -98,7 +98,7 @@ def get_dataset_facts(name: str) -> DatasetFacts:
 
 
 def registered_facts(name: str) -> DatasetFacts:
-    """Return the facts of a data set as they were registered: without the digest that only its content tells.
+    """Return the facts of a data set as they were registered: without a digest that only its content gives.
 
     Raises:
         UnknownNameError: There are none under this name; the message gives the nearest names.
@@ -135,8 +135,8 @@ def facts_of(
         return _with_content(facts, _CONTENTS[name], Path(root) if root else None, download)
     if name not in FOLDERS:
         raise UnknownNameError("data set", name, available_datasets())
-    found = _without_files(FOLDERS[name]) if root is None else _from_files(FOLDERS[name], Path(root).absolute())
-    return dataclasses.replace(found, image_size=image_size or FOLDERS[name].image_size)
+    folder_facts = _without_files(FOLDERS[name]) if root is None else _from_files(FOLDERS[name], Path(root).absolute())
+    return dataclasses.replace(folder_facts, image_size=image_size or FOLDERS[name].image_size)
 
 
 @lru_cache(maxsize=16)
@@ -161,8 +161,8 @@ def _from_files(folder: FolderSet, root: Path) -> DatasetFacts:
         validation_images=validation,
         test_images=len(listing.test),
     )
-    known = _facts(folder, counted, digest=content.digest, class_names=listing.train.class_names)
-    return dataclasses.replace(known, left_out=left_out_words(listing.left_out), repeated_test_images=content.repeated)
+    facts = _facts(folder, counted, digest=content.digest, class_names=listing.train.class_names)
+    return dataclasses.replace(facts, left_out=left_out_words(listing.left_out), repeated_test_images=content.repeated)
 
 
 _LOOK_AGAIN_SECONDS = 60.0
@@ -170,7 +170,7 @@ _looked: dict[tuple[FolderSet, Path], tuple[float, FolderContent]] = {}
 
 
 def folder_content(folder: FolderSet, root: Path) -> FolderContent:
-    """Return the files of a folder set with their digest, looked at within the last minute.
+    """Return the files of a folder set with their digest, at most a minute old.
 
     A process that runs many trials on the same files would otherwise spend its time looking; one that never looked
     again would train on files that have changed. A digest that is not that of the facts is refused when it is opened.
@@ -178,17 +178,18 @@ def folder_content(folder: FolderSet, root: Path) -> FolderContent:
     Raises:
         DatasetError: The folder is missing or not laid out as it must be, or files in it are no pictures.
     """
-    key, now = (folder, root.absolute()), time.monotonic()
+    key, time_now = (folder, root.absolute()), time.monotonic()
     looked, content = _looked.get(key, (0.0, None))
-    if content is None or now - looked > _LOOK_AGAIN_SECONDS:
+    if content is None or time_now - looked > _LOOK_AGAIN_SECONDS:
         content = folder.read(root.absolute())
+        # Only the last folder is kept: a listing of a million files takes much memory.
         _looked.clear()
         _looked[key] = (time.monotonic(), content)
     return content
 
 
 def forget_folders() -> None:
-    """Forget what folders looked like, as a command does that begins: their files may have changed since."""
+    """Forget the files of all folders. A command does this when it begins, as they may have changed since."""
     _from_files.cache_clear()
     _looked.clear()
 

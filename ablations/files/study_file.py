@@ -1,8 +1,7 @@
-"""A user's study from a YAML file. Every error names the file, the line and the reason.
+"""`load_study` reads a user's study from a YAML file; every error names the file, the line and the reason.
 
-The short form of the file is turned into a `Study` here: variants are a mapping from names to their changes, and the
-words `label`, `intervention`, `published`, `cells` and `differs_in` in a variant are not changes. How YAML is read
-lives in `yaml_source`.
+The short form of the file becomes a `Study` here: variants are a mapping from names to their changes, and the keys
+`label`, `intervention`, `published`, `cells` and `differs_in` of a variant are no changes. `yaml_source` reads YAML.
 """
 
 from __future__ import annotations
@@ -77,6 +76,7 @@ def _settings(raw: Any, location: Location, document: Document, words: Iterable[
         flat = flatten(raw)
         check_values(flat)
     except UnknownNameError as error:
+        # A wrong key may also be meant for one that is no setting, such as `label`.
         hint = nearest(error.given, [*DEFAULTS, *words])
         raise StudyError(f"{document.at(location, error.given)}: unknown key {error.given!r}. {hint}") from None
     except SettingError as error:
@@ -91,23 +91,24 @@ def _named(group: Any, kind: str, document: Document) -> list[dict[str, Any]]:
 
 
 def _one(name: str, body: Any, location: Location, document: Document) -> dict[str, Any]:
-    words = _WORDS[str(location[0])]
+    reserved = _WORDS[str(location[0])]
     if not isinstance(body, dict):
         return {"name": name, "changes": _settings(body, location, document)}
-    given = {key: value for key, value in body.items() if key in words}
-    changes = {key: value for key, value in body.items() if key not in words}
-    return {"name": name, "changes": _settings(changes, location, document, words), **given}
+    fields = {key: value for key, value in body.items() if key in reserved}
+    changes = {key: value for key, value in body.items() if key not in reserved}
+    return {"name": name, "changes": _settings(changes, location, document, reserved), **fields}
 
 
 def _first_error(error: ValidationError, study: dict[str, Any], document: Document) -> str:
     detail = error.errors(include_url=False)[0]
     reported: Location = (*detail["loc"], *getattr(detail.get("ctx", {}).get("error"), "location", ()))
     location = reported
+    # Pydantic counts variants in a list, which in the file are a mapping: the number becomes the name.
     if len(location) >= 2 and location[0] in _WORDS and isinstance(location[1], int):
         location = (location[0], study[str(location[0])][location[1]]["name"], *location[2:])
     if detail["type"] == "extra_forbidden":
-        words = _INNER_WORDS.get(str(location[0]), _INTERVENTION_WORDS)
-        message = f"unknown key {location[-1]!r}. {nearest(str(location[-1]), words)}"
+        known_keys = _INNER_WORDS.get(str(location[0]), _INTERVENTION_WORDS)
+        message = f"unknown key {location[-1]!r}. {nearest(str(location[-1]), known_keys)}"
     else:
         message = reason_of({**detail, "loc": location})
     return f"{document.at(location)}: {message}"

@@ -126,7 +126,7 @@ class TunedValues:
 
 
 def tuned_from_data(files: Iterable[Any], origin: Path) -> TunedValues:
-    """Return tuned values from the contents of files, for a process that cannot read the files themselves.
+    """Return tuned values from the contents of files that were kept elsewhere, such as beside a report.
 
     Args:
         files: The contents of the files as JSON data.

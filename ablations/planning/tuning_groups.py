@@ -192,10 +192,8 @@ def apply(entry: TunedVariant, tuning: Tuning) -> TrialSpec:
     wrong = [key for key in {*values, *tuning.factors} if key not in values or key not in tuning.factors]
     outside = [key for key in values if key in tuning.factors and not tuning.factors[key].contains(values[key])]
     if wrong or outside:
-        needed = f"values of {', '.join(tuning.factors)}" if wrong else f"{outside[0]} within its range"
-        raise TuningError(
-            f"the tuned values of {entry.variant!r} are {values!r:.200}, expected {needed}. Tune it again."
-        )
+        rule = f"values of {', '.join(tuning.factors)}" if wrong else f"{outside[0]} within its range"
+        raise TuningError(f"the tuned values of {entry.variant!r} are {values!r:.200}, expected {rule}. Tune it again.")
     try:
         return resolve_proposed(tuning.general, tuning.own, values, seed=0)
     except SpecError as error:
