@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from ablations.spec.parts import Frozen
 
 Kind = Literal["better", "at_least_as_good", "same"]
-"""What a contrast states of the difference better − worse: beyond a margin, above −size, or within ± size of interest.
+"""The statement about the difference better − worse: beyond a margin, above −size, or within ± size of interest.
 
 The second is known as non-inferiority, the third as equivalence.
 """

@@ -46,7 +46,7 @@ class DatasetError(AblationError):
 
 
 class TuningError(AblationError):
-    """What a variant was tuned to is missing, is out of date or is not what it says."""
+    """Tuned values are missing, are out of date or do not fit what was tuned."""
 
 
 class PluginError(AblationError):

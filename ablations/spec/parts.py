@@ -71,7 +71,7 @@ MAX_OPERATIONS = 16
 
 
 class Placement(Frozen):
-    """Which convolutions are meant. All given keys must hold; no key at all means every convolution.
+    """A choice of convolutions. All given keys must hold; no key at all means every convolution.
 
     Attributes:
         role: What the convolution does in its block, one of `ablations.spec.names.ROLES`.

@@ -13,7 +13,7 @@ from ablations.study import Scale, Study, Variant
 
 _RATIOS = (1, 2, 4, 8, 16)
 _SMALL = 0.5
-"""Points: what counts as no difference worth its parameters."""
+"""Points of accuracy; a smaller difference is not worth its parameters."""
 
 STUDY = Study(
     name="reduction",
