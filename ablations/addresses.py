@@ -1,4 +1,4 @@
-"""Prints addresses of tracking stores and clusters without their secrets, and makes addresses from paths of files.
+"""This module prints addresses of tracking stores and clusters without their secrets, and makes them from paths.
 
 `shown` is the only way an address gets into text. `without_secrets` is the only way for a text that others wrote about
 an address, such as an error or a line of a log.
@@ -120,7 +120,7 @@ def _secrets(address: str) -> Iterator[str]:
 
 
 def hide_secrets(*addresses: str) -> None:
-    """Keep the secrets of addresses out of what libraries log from now on and out of tracebacks.
+    """Keep the secrets of addresses out of tracebacks and the logs of libraries from now on.
 
     Does nothing for addresses without secrets.
     """
@@ -173,6 +173,7 @@ def sqlite_address(file: Path) -> str:
         raise TrackingError(f"the path of the store is not text in UTF-8: {path!a}. Choose another folder.") from None
     if _BARE_PATH.fullmatch(path):
         return f"sqlite:///{path}"
+    # Imported only here: SQLAlchemy takes long to import, and most paths do without it.
     from sqlalchemy.engine import URL
 
     # With the driver's name: for an address that begins with `sqlite:///` MLflow makes the folders of the encoded path.

@@ -78,6 +78,7 @@ class Claim(Frozen):
     @property
     def variants(self) -> tuple[str, ...]:
         """Every variant that one of its contrasts compares, each once."""
+        # A dictionary keeps the order of the contrasts, a set would not.
         return tuple(dict.fromkeys(name for contrast in self.contrasts for name in contrast.variants))
 
 

@@ -77,7 +77,7 @@ class TrackingError(AblationError):
 
 
 class DispatchError(AblationError):
-    """A worker could not answer the launcher."""
+    """A worker did not answer the launcher."""
 
     exit_code = 1
 
@@ -116,7 +116,7 @@ class LeaseError(AblationError):
 
 
 class BudgetError(AblationError):
-    """A plan takes longer than it may, or how long it takes cannot be told."""
+    """A plan takes longer than it may, or its time cannot be estimated."""
 
 
 class ReportError(AblationError):

@@ -1,4 +1,4 @@
-"""Makes the commands that the program suggests, from the present command, so that they can be pasted into its shell.
+"""This module makes the commands that the program suggests out of the present one, to be pasted into its shell.
 
 A suggestion calls the program as it was called, and repeats the options of the command line: studies as they were
 named, the runs folder, plug-ins, preset, settings. Options that the suggested verb does not have are left out.
@@ -49,6 +49,7 @@ class Invocation(Protocol):
         """Return the parameters of a verb in their order, `None` if there is no such verb."""
 
 
+# Replaced by `find_invocation_by`; in a process without a command line there is no invocation.
 _find: Callable[[], Invocation | None] = lambda: None  # noqa: E731
 
 
@@ -86,10 +87,10 @@ def suggested_command(
     # In a process without a command line the options are spelled after their parameters.
     parameters = _parameters(verb)
     if parameters is None:
-        command = [str(argument) for argument in values.pop(_ARGUMENT, ())]
+        command_words = [str(argument) for argument in values.pop(_ARGUMENT, ())]
         for name, value in values.items():
-            command += _words(_OPTIONS.get(name, f"--{name.replace('_', '-')}"), value)
-        return shlex.join([*_program(), verb, *command])
+            command_words += _words(_OPTIONS.get(name, f"--{name.replace('_', '-')}"), value)
+        return shlex.join([*_program(), verb, *command_words])
     arguments: list[str] = []
     switches: list[str] = []
     for parameter in parameters:
@@ -123,6 +124,7 @@ def as_named(study: str) -> str:
 
     for word in named_studies():
         if word != study and Path(word).suffix.lower() in (".yaml", ".yml"):
+            # A file that is no study cannot be the one that is looked for.
             with suppress(AblationError):
                 if load_study(Path(word)).name == study:
                     return word

@@ -85,6 +85,7 @@ class Record:
             is_whole=bool(values["is_whole"]),
             is_learned=bool(values["is_learned"]),
         )
+        # Records are read back from places where anyone may have edited them.
         ends = vars(record.estimated).values() if record.estimated else ()
         if not all(0 <= seconds < _ENDLESS for seconds in (record.began, record.actual, record.raw, *ends)):
             raise ValueError(f"launch {record.launch!r} has a time that cannot be")

@@ -39,6 +39,7 @@ SMOKE = Preset(
     allow={"few-seeds": "its numbers mean nothing"},
     settings=flatten(
         {
+            # So few images and epochs that all studies together stay a matter of seconds.
             "data": {"name": "fashion_mnist_mini", "train_images": 128, "validation_images": 100, "test_images": 100},
             "model": {"width": 0.35, "depth": 0.5},
             "train": {

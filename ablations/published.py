@@ -49,6 +49,7 @@ class PublishedTable(Frozen):
 @cache
 def published_tables() -> dict[str, PublishedTable]:
     """Return every published table by name."""
+    # Read as a resource, so that it is found in an installed package too.
     text = resources.files("ablations").joinpath("published.yaml").read_text(encoding="utf-8")
     return {name: _table(name, raw) for name, raw in yaml.safe_load(text).items()}
 

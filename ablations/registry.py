@@ -95,6 +95,7 @@ def get_study(name: str, base: TrialSpec) -> Study:
         return _builders[name](base)
     if name not in _BUILT_IN:
         raise UnknownNameError("study", name, available_studies())
+    # Only the studies that are asked for are imported.
     module = importlib.import_module(f"ablations.studies.{name}")
     built: Study = module.build(base) if hasattr(module, "build") else module.STUDY
     return built

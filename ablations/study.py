@@ -194,6 +194,7 @@ class Study(Frozen):
         if not isinstance(nuisance, dict):
             return nuisance
         try:
+            # Before the validation, as a nested group is no factor.
             return flatten(nuisance)
         except (SpecError, UnknownNameError) as error:
             raise ValueError(str(error)) from None
@@ -224,6 +225,7 @@ class Study(Frozen):
     def _is_whole(self) -> Self:
         variants, networks = [v.name for v in self.variants], [network.name for network in self.networks]
         names = dict.fromkeys(variants)
+        # Names come first, as the later checks refer to variants by name.
         _refuse_repeats("variant", variants, "variants")
         _refuse_repeats("network", networks, "networks")
         _refuse_repeats("inspected network", self.inspect, "inspect")
@@ -251,6 +253,7 @@ class Study(Frozen):
 
     def _check_claims(self, variants: Collection[str]) -> None:
         _refuse_repeats("claim", [claim.name for claim in self.claims], "claims")
+        # A study without a primary claim is fine: its first claim takes the part.
         primary = [index for index, claim in enumerate(self.claims) if claim.primary]
         if len(primary) > 1:
             names = " and ".join(repr(self.claims[index].name) for index in primary)
@@ -286,9 +289,11 @@ class Study(Frozen):
                 "variants": tuple(variants),
                 "baseline": {**self.baseline, **scale.baseline},
                 "seeds": scale.seeds or self.seeds,
+                # A study that was cut down must not be cut down again.
                 "scales": {},
             }
         )
+        # A cut must not change what the study is about, see `scientific`.
         scaled._whole = self
         return scaled
 
@@ -364,6 +369,7 @@ class _Index:
 
     def is_of(self, study: Study) -> bool:
         """Return True if the study has the very variants and networks of this index."""
+        # By identity, as a copy shares the tuples that it did not replace; a comparison of all variants would be slow.
         return self._variants is study.variants and self._networks is study.networks
 
 

@@ -132,6 +132,7 @@ STUDY_METRICS = {
 
 HIGHER_IS_BETTER = frozenset({TEST_TOP1, TEST_TOP5, VAL_TOP1, VAL_TOP5, ATTENTION_GAP})
 
+# A name that ends in eight hexadecimal digits looks like the slug of another one, so it is not safe as it is.
 _SAFE = re.compile(r"(?!(.*-)?[0-9a-f]{8}$)[A-Za-z0-9_\-]+")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_\-]+")
 _SLUG_LENGTH = 48

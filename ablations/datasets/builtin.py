@@ -48,6 +48,7 @@ class FolderSet:
     licence: str
     expected: Expected | None = None
     how_to_get: str = "the folder of its files"
+    # The usual evaluation of ImageNet networks: the shorter side becomes 256 pixels, the middle 224 are used.
     resize_ratio: float = 256 / 224
 
     @property
@@ -201,6 +202,7 @@ FOLDER_SETS = (
         title="ImageNet-1k",
         image_size=224,
         layout=list_train_val,
+        # 1,281,167 training images, less those of the validation split.
         expected=Expected(num_classes=1_000, train_images=1_271_167, validation_images=10_000, test_images=50_000),
         source=(
             "ILSVRC 2012 as folders train/<class>/ and val/<class>/; 10,000 class-balanced validation images are "
@@ -217,6 +219,7 @@ FOLDER_SETS = (
         title="Tiny ImageNet",
         image_size=64,
         layout=list_tiny_imagenet,
+        # 500 training images per class, less 50 for the validation split.
         expected=Expected(num_classes=200, train_images=90_000, validation_images=10_000, test_images=10_000),
         source=(
             "Tiny ImageNet (Stanford CS231n), tiny-imagenet-200.zip unpacked; 10,000 class-balanced validation images "

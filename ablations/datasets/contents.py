@@ -31,9 +31,11 @@ UNSETTLED_NS = 2_000_000_000
 times in steps of up to 2 s. It is read again the next time, as git does with what it calls racily clean files."""
 
 _BATCH = 512
+# Each save writes the whole memory, so there are few.
 _SAVE_EVERY = 100_000
 _QUIET_SECONDS = 3.0
 _TELL_SECONDS = 15.0
+# Readings of a file that changes meanwhile, until it is given up.
 _ATTEMPTS = 3
 
 Stamp = tuple[int, int, int, int]
@@ -74,6 +76,7 @@ class Memory:
         """Read a memory; one that is missing, damaged or of another version is empty."""
         for path in paths:
             try:
+                # The first line has the format and the digest of the second, so a torn or edited memory is noticed.
                 head, _, body = path.read_bytes().partition(b"\n")
                 if _is_private(path.parent) and head.decode() == _head(body):
                     return cls(paths, {name: (_stamp(row[:4]), str(row[4])) for name, row in json.loads(body).items()})
@@ -90,6 +93,7 @@ class Memory:
 
 
 def _write(path: Path, content: bytes) -> bool:
+    # Written beside its final name and then renamed: a reader finds the old memory or the new one, never a half.
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -195,6 +199,7 @@ def _read(path: str, clock: Clock) -> tuple[Stamp | None, Content]:
     try:
         check_picture(content)
     except PictureError as error:
+        # Without a stamp, as files that cannot be decoded are not remembered.
         return None, Content(sha256, str(error))
     settled = max(before[1], before[2]) < started - UNSETTLED_NS
     return before if settled else None, Content(sha256)
@@ -217,6 +222,7 @@ def memory_folders(environment: Mapping[str, str] = os.environ) -> tuple[Path, .
     The data folder may be read-only or shared, and the runs folder is not known here.
     """
     home = environment.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    # All users share the temporary folder, so there the name has the user's number.
     user = str(os.getuid()) if hasattr(os, "getuid") else "user"
     return Path(home) / "dyconv-ablations", Path(tempfile.gettempdir()) / f"dyconv-ablations-{user}"
 
@@ -228,6 +234,7 @@ def _is_private(folder: Path) -> bool:
 
 
 def _name_of(root: Path) -> str:
+    # The real path, so that a folder has one memory under all links to it.
     return hashlib.sha256(os.path.realpath(root).encode(errors="surrogateescape")).hexdigest()[:32]
 
 

@@ -50,6 +50,7 @@ def read_folder(name: str, listing: Listing) -> FolderContent:
     paths = [path for files in listing.splits() for path in files.paths]
     contents = read_contents(root, paths, memory_folders())
     _check_faults(name, root, contents)
+    # The test split is the last; the others are trained on or selected by.
     seen = {contents[path].sha256 for files in listing.splits()[:-1] for path in files.paths}
     repeated = sum(contents[path].sha256 in seen for path in listing.test.paths)
     return FolderContent(listing, digest_of(listing, contents), repeated)

@@ -191,6 +191,7 @@ def list_image_folder(root: Path, name: str, num_classes: int | None) -> Listing
     held_out = [_list_split(root, split, name, layout, num_classes, left_out) for split in splits]
     for files in held_out:
         _check_same_classes(train, files)
+    # `splits` has val before test, and test alone if there is no val.
     return Listing(train, held_out[0] if len(held_out) == 2 else None, held_out[-1], left_out)
 
 
@@ -209,9 +210,11 @@ def list_tiny_imagenet(root: Path, name: str, num_classes: int | None) -> Listin
         DatasetError: A file or folder is missing or unreadable, or an image has no class or an unknown one.
     """
     left_out: Counter[str] = Counter()
+    # The folder in which the archive was unpacked will do as well.
     inner = root / "tiny-imagenet-200"
     root = inner if inner.is_dir() else root
     try:
+        # Sorted, as labels are positions in this tuple and the file is in no useful order.
         classes = tuple(sorted(set((root / "wnids.txt").read_text(encoding="utf-8", errors="replace").split())))
         by_class = [_list_images(root, f"train/{wnid}/images", left_out) for wnid in classes]
         images = _list_images(root, "val/images", left_out)
@@ -228,6 +231,7 @@ def list_tiny_imagenet(root: Path, name: str, num_classes: int | None) -> Listin
 
 def _annotated(root: Path, classes: tuple[str, ...], images: list[str], notes: str) -> FileList:
     notes_path, numbers = root / "val" / "val_annotations.txt", {wnid: label for label, wnid in enumerate(classes)}
+    # Columns: file name, class, and a bounding box, which is not used.
     wnids = {columns[0]: columns[1] for columns in (line.split("\t") for line in notes.splitlines()) if columns[1:]}
     names = [path.removeprefix("val/images/") for path in images]
     unknown = [name for name in names if wnids.get(name) not in numbers]
@@ -307,6 +311,7 @@ def _list_images(root: Path, folder: str, left_out: Counter[str]) -> list[str]:
     Raises:
         OSError: A folder cannot be read.
     """
+    # The order of a directory differs between file systems, and that of a training must not.
     return sorted(_walk(root, folder, left_out, frozenset()))
 
 

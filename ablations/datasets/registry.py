@@ -40,7 +40,7 @@ def register_content(name: str, content: ContentDigest | None) -> None:
 
 
 def register_dataset(facts: DatasetFacts) -> DatasetFacts:
-    """Add a data set's facts to the registry and returns them.
+    """Add a data set's facts to the registry and return them.
 
     Raises:
         DatasetError: The name is taken.
@@ -51,7 +51,7 @@ def register_dataset(facts: DatasetFacts) -> DatasetFacts:
 
 
 def register_folder_set(folder: FolderSet) -> FolderSet:
-    """Add a data set in folders of image files to the registry and returns it.
+    """Add a data set in folders of image files to the registry and return it.
 
     Raises:
         DatasetError: The name is taken.
@@ -130,6 +130,7 @@ def facts_of(
     """
     if name in DATASETS:
         facts = DATASETS[name]
+        # A plug-in may register facts without a digest and a function that computes it.
         if facts.digest is not None or name not in _CONTENTS:
             return facts
         return _with_content(facts, _CONTENTS[name], Path(root) if root else None, download)
@@ -157,6 +158,7 @@ def _from_files(folder: FolderSet, root: Path) -> DatasetFacts:
     validation = listing.validation_images(folder.expected.validation_images if folder.expected else None)
     counted = Expected(
         num_classes=len(listing.train.class_names),
+        # Without a folder of its own, the validation split is still among the training files.
         train_images=len(listing.train) - (validation if listing.validation is None else 0),
         validation_images=validation,
         test_images=len(listing.test),
@@ -213,6 +215,7 @@ def _refuse_duplicate(name: str) -> None:
         raise DatasetError(f"data set {name!r} is registered twice; choose another name for the second one")
 
 
+# Registered through the functions that plug-ins use, so that double names are refused here too.
 for _in_memory in IN_MEMORY:
     register_dataset(_in_memory)
 for _folder_set in FOLDER_SETS:

@@ -103,6 +103,7 @@ def _nuisance() -> dict[str, Any]:
         "type": "object",
         "additionalProperties": False,
         "description": "What is tuned for each variant: settings that no variant sets, with their ranges.",
+        # Groups are left open here; their settings are checked when the file is read.
         "properties": {**dict.fromkeys(keys, factor), **{group: {"type": "object"} for group in _GROUPS}},
     }
 

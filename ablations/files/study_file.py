@@ -23,6 +23,7 @@ from ablations.study import Scale, Study
 _VARIANT_WORDS = ("label", "intervention", "published", "cells", "differs_in")
 _WORDS = {"variants": _VARIANT_WORDS, "networks": ("label",)}
 _STUDY_WORDS = tuple(name for name in Study.model_fields)
+# The keys inside an intervention: its own, and those of its placement as YAML spells them.
 _INTERVENTION_WORDS = (
     *Intervention.model_fields,
     *(field.alias or name for name, field in Placement.model_fields.items()),
@@ -53,12 +54,14 @@ def _validate(raw: dict[str, Any], document: Document) -> Study:
     for key in raw:
         if key not in _STUDY_WORDS:
             raise StudyError(f"{document.at((key,))}: unknown key {key!r}. {nearest(key, _STUDY_WORDS)}")
+    # The name serves as title unless `raw` has one.
     study = {"title": raw.get("name"), **raw}
     if "baseline" in raw:
         study["baseline"] = _settings(raw["baseline"], ("baseline",), document)
     for group in _WORDS:
         if group in raw:
             study[group] = _named(raw[group], group, document)
+    # A file that defines networks inspects all of them unless it says which.
     if "networks" in study and "inspect" not in study:
         study["inspect"] = [network["name"] for network in study["networks"]]
     try:
@@ -101,6 +104,7 @@ def _one(name: str, body: Any, location: Location, document: Document) -> dict[s
 
 def _first_error(error: ValidationError, study: dict[str, Any], document: Document) -> str:
     detail = error.errors(include_url=False)[0]
+    # A `MisplacedError` knows the way further down, which pydantic does not see.
     reported: Location = (*detail["loc"], *getattr(detail.get("ctx", {}).get("error"), "location", ()))
     location = reported
     # Pydantic counts variants in a list, which in the file are a mapping: the number becomes the name.

@@ -38,6 +38,7 @@ class _Loader(yaml.SafeLoader):
     """The scanner and parser of PyYAML with the scalars of YAML 1.2's core schema."""
 
 
+# Type, pattern, and the characters with which such a scalar may begin: PyYAML looks patterns up by them.
 _PLAIN_SCALARS = (
     ("null", r"~|null|Null|NULL|", "~nN"),
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
@@ -50,6 +51,7 @@ _PLAIN_SCALARS = (
 )
 # A dictionary of its own: the one it inherits has the scalars of YAML 1.1 and is shared with every other loader.
 _Loader.yaml_implicit_resolvers = {}
+# The empty string stands for a scalar without any character, as in `key:`.
 for _name, _pattern, _first in _PLAIN_SCALARS:
     _Loader.add_implicit_resolver(_TAG + _name, re.compile(rf"^(?:{_pattern})$"), [*_first, ""])
 
@@ -168,6 +170,7 @@ def _refuse_deep(text: str) -> None:
     # The composer recurses and the parser does not, so depth is counted before anything is composed.
     depth = 0
     for event in yaml.parse(text, Loader=_Loader):
+        # True and False count as 1 and 0.
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _MAX_DEPTH:
             raise _MalformedError(_line(event), f"nested more than {_MAX_DEPTH} deep")
@@ -181,6 +184,7 @@ class _Builder:
     def build(self, node: yaml.Node | None, location: Location = ()) -> Any:
         if node is None:
             return None
+        # In a mapping the line of the key is noted already, and an error should point there.
         self.lines.setdefault(location, _line(node))
         self._nodes += 1
         # An alias is built anew at each place where it is used, so a short file can unfold to billions of nodes.
@@ -200,6 +204,7 @@ class _Builder:
             line = _line(key)
             if not isinstance(key, yaml.ScalarNode):
                 raise _MalformedError(line, "a key must be a plain word")
+            # For its checks alone: a key stays the text that was written.
             _scalar(key)
             name = key.value
             if name in seen:
@@ -238,6 +243,7 @@ def _integer(text: str) -> int:
 
 
 def _real(text: str) -> float:
+    # Python writes infinity and NaN without YAML's dot.
     return float(re.sub(r"\.(inf|nan)$", r"\1", text.lower()))
 
 

@@ -99,6 +99,7 @@ def _different_settings(node: Node, reference: Node) -> Iterator[str]:
     # Tuned values differ because each row was tuned, not because its variant says so.
     tuned = {*_tuned(node), *_tuned(reference)}
     for key in settings:
+        # To count a network, only its architecture, its classes and the size of its images matter.
         counts = node.kind != "cost" or key.startswith("model.") or key in ("data.name", "data.image_size")
         if settings[key] != reference_settings[key] and counts and key not in derived | _NO_FACTORS | tuned:
             yield _TEMPERATURE if key.startswith(_TEMPERATURE) else key
@@ -191,6 +192,7 @@ def _no_difference(study: Study, plan: Plan) -> Iterator[Lint]:
 
 def _unread_settings(study: Study, plan: Plan) -> Iterator[Lint]:
     for key, value in study.baseline.items():
+        # A dictionary as an ordered set; the reason "" stands for a variant that reads the setting.
         reasons = {
             _why_unread(key, study, plan, {**(network.changes if network else {}), **variant.changes}): None
             for network in study.inspected
@@ -246,6 +248,7 @@ def _sized(study: Study) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 def _unequal_size(study: Study, nodes: Mapping[str, Node], parameters: Mapping[str, int]) -> Iterator[Lint]:
     for owner, names in _sized(study):
+        # Sizes that have not been counted are left out, not guessed.
         keys = {name: network_of(nodes[name].spec) for name in names if name in nodes}
         sizes = {name: parameters[key] for name, key in keys.items() if key in parameters}
         if sizes and max(sizes.values()) > (1 + EQUAL_SIZE) * min(sizes.values()):
@@ -260,6 +263,7 @@ def _unequal_size(study: Study, nodes: Mapping[str, Node], parameters: Mapping[s
 
 def _few_seeds(study: Study, plan: Plan) -> Iterator[Lint]:
     comparisons = (len(study.variants) - 1) * len(study.inspected)
+    # Counts have no spread, and a single row is compared with nothing.
     if study.is_about_cost or not comparisons:
         return
     # The table has a difference per variant and inspected network, and Holm's correction is over all of them.
@@ -283,6 +287,7 @@ def _few_seeds(study: Study, plan: Plan) -> Iterator[Lint]:
 def _repeated_images(study: Study, nodes: Mapping[str, Node]) -> Iterator[Lint]:
     """Yield a lint for each data set whose test images were seen in training, as far as their files tell."""
     trained = [node.spec.data for node in nodes.values() if node.kind != "cost"]
+    # Each data set once, though many rows train on it.
     for data in {(data.name, data.root): data for data in trained}.values():
         facts = data.facts
         if facts.repeated_test_images:
@@ -338,6 +343,7 @@ def _p_value(t: float, df: int) -> float:
 
 def seeds_needed(comparisons: int) -> int:
     """Return the fewest seeds with which a difference of `LARGE` of its standard deviations is significant."""
+    # The smallest effect falls as seeds are added, so the first number that suffices is the fewest.
     return next(seeds for seeds in range(2, 1000) if smallest_effect(seeds, comparisons) <= LARGE)
 
 

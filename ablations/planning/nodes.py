@@ -25,6 +25,7 @@ class TrialNode:
 
     fingerprint: str
     spec: TrialSpec
+    # Not compared: a training is the same whether its settings were tuned or written down.
     tuned: tuple[str, ...] = field(default=(), compare=False)
 
     kind: ClassVar[Kind] = "trial"
@@ -152,6 +153,7 @@ def plugins_of(node: Node) -> dict[str, Identity]:
     if isinstance(node, EvaluationNode):
         identities += of_intervention(node.intervention)
     if isinstance(node, ProposedNode):
+        # The proposal may not be known yet, so the plug-ins of every choice are needed.
         for name, factor in node.factors.items():
             for values in factor.every(name):
                 identities += of_trial(resolve_proposed(node.general, node.own, values, node.spec.seed))

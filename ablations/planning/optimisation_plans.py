@@ -85,6 +85,7 @@ def make_tuning_plan(studies: Sequence[Study], request: Request, budget: int) ->
     if not tunings:
         names = ", ".join(study.name for study in studies)
         raise SpecError(f"nothing can be tuned for {names}: no training has a nuisance factor. Name some as nuisance.")
+    # The rows have the studies at their preset and with their inspected networks.
     chosen = {row.study.name: row.study for row in rows}
     return TuningPlan(request, tuple(chosen.values()), tuple(tunings.values()), budget)
 

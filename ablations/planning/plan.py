@@ -171,6 +171,7 @@ class Plan:
         serves: dict[str, list[str]] = {}
         for cell in self._cells_by_node.get(fingerprint, ()):
             keys = serves.setdefault(cell.study, [])
+            # A node serves one cell per seed and study, and canaries beside; the row is listed once.
             if cell.key not in keys:
                 keys.append(cell.key)
         return serves
@@ -215,6 +216,7 @@ def make_plan(studies: Sequence[Study], request: Request, done: Collection[str] 
             canary_nodes = _repeats(row, resolved, range(CANARY_SEED, CANARY_SEED + count), tuned_variant)
             canaries += _cells(row, CANARY, nodes.adding(canary_nodes))
     graph = (nodes.trials, nodes.evaluations, nodes.costs)
+    # The rows have the studies at their preset and with the networks that are inspected.
     plan = Plan(request, tuple({row.study.name: row.study for row in rows}.values()), *graph, tuple(cells))
     return replace(plan, done=frozenset(done), canaries=tuple(canaries), tuned=tuned)
 
@@ -259,6 +261,7 @@ def _repeats(row: Row, first: TrialSpec, seeds: Sequence[int], found: TunedVaria
     if row.study.is_about_cost:
         yield from (CostNode(cost_fingerprint(spec), spec) for spec in specs)
         return
+    # The seed has no say in whether an intervention changes anything.
     intervention = _intervention(row, first)
     for fingerprint, spec in zip(trial_fingerprints(first, seeds), specs, strict=True):
         trial = TrialNode(fingerprint, spec, tuple(found.values) if found is not None else ())

@@ -85,6 +85,7 @@ def who_set(message: str, sources: Mapping[str, Settings]) -> str:
         sources: Settings by their source, the strongest first.
     """
     named: dict[str, list[str]] = {}
+    # Messages name settings by their dotted keys.
     for key in dict.fromkeys(re.findall(r"[a-z_]+(?:\.[a-z_]+)+", message)):
         # Only the strongest source has an effect, so only it is named.
         source = next((name for name, settings in sources.items() if key in settings), None)

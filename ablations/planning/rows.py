@@ -97,6 +97,7 @@ def _choose_networks(studies: Iterable[Study], request: Request) -> list[Study]:
         raise SpecError(
             f"{INSPECT_KEY} = {value!r:.60} is not a list of network names, for example inspect=tau_1,tau_30"
         )
+    # Studies that train their variants stay as they are, as long as another study inspects networks.
     chosen = [study.inspecting(names) if study.networks else study for study in studies]
     if not any(study.networks for study in chosen):
         raise SpecError(f"nothing reads {INSPECT_KEY} = {value!r}: none of the studies inspects trained networks.")
@@ -105,6 +106,7 @@ def _choose_networks(studies: Iterable[Study], request: Request) -> list[Study]:
 
 def _check_overrides(rows: Sequence[Row], request: Request) -> None:
     for key in request.settings:
+        # One row that reads the override is enough. If there is none, the reasons of all rows are listed, each once.
         reasons: dict[str, None] = {}
         for row in rows:
             reason = _why_unread(key, row, request)

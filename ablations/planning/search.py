@@ -79,6 +79,7 @@ PARTS = Search(
         "model.num_kernels": Factor(choices=(2, 4, 8)),
         "placement": Factor(
             options={
+                # A static network reads none of the other factors; their proposals are dropped for it.
                 "nowhere": dict(STATIC),
                 "expansion": {"model.where": {"role": ["expansion"]}},
                 "depthwise": {"model.where": {"role": ["depthwise"]}},
@@ -131,6 +132,7 @@ def load_search(path: Path) -> Search:
         if key not in _WORDS:
             raise StudyError(f"{document.at((key,))}: unknown key {key!r}. {nearest(key, _WORDS)}")
     try:
+        # The name serves as title unless the file has one.
         search = Search.model_validate({"title": raw.get("name"), **raw})
     except ValidationError as error:
         raise StudyError(_first_error(error, document)) from None

@@ -176,6 +176,7 @@ def read_tuned_file(path: Path) -> TunedFile:
 def with_entries(file: TunedFile, entries: Iterable[TunedVariant]) -> TunedFile:
     """Return a file with some entries in place of its earlier ones for the same variants and settings."""
     fresh = {(entry.variant, entry.fingerprint): entry for entry in entries}
+    # Entries for other settings of a variant stay, as a user may return to these.
     earlier = {(entry.variant, entry.fingerprint): entry for entry in file.tuned}
     return file.model_copy(update={"tuned": tuple({**earlier, **fresh}.values())})
 

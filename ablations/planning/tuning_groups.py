@@ -101,7 +101,9 @@ def tuning_of(row: Row, request: Request, spec: TrialSpec) -> Tuning | None:
 def _factors(row: Row, request: Request, spec: TrialSpec) -> dict[str, Factor]:
     declared = row.study.nuisance
     if declared is None:
+        # The settings that variants set are the question; to tune them would answer another one.
         return {key: f for key, f in default_nuisance(spec).items() if key not in row.study.scientific}
+    # A factor counts only for the rows that read it: a static network has no temperature to tune.
     reasons = unread(merge([*layers(row, request), row.own]))
     return {key: factor for key, factor in declared.items() if key not in reasons}
 
@@ -159,6 +161,7 @@ def find_tuned(values: TunedValues, tuning: Tuning, preset: str) -> TunedVariant
     entry = values.get(tuning.fingerprint)
     if entry is not None:
         return entry
+    # `tuning` was made for one row, so it serves one study and one key.
     (study, (variant, *_)), *_ = tuning.serves.items()
     earlier = values.of_variant(study, preset, variant)
     tune = f"Tune it: {suggested_command('tune', [as_named(study)], preset=preset)}"
@@ -177,6 +180,7 @@ def _changes(entry: TunedVariant, tuning: Tuning) -> str:
         listed.append(f"and {len(keys) - _SHOWN} more")
     if listed:
         return "; ".join(listed)
+    # No setting differs, yet the fingerprint does, so something else in it has changed.
     if entry.factors != tuning.factors:
         return "its nuisance factors or their ranges are others"
     return "the data, a plug-in or the code's results have"

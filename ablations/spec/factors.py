@@ -65,6 +65,7 @@ class Factor(Frozen):
         if self.log:
             raise ValueError("log is for a range with low and high. Leave it out.")
         listed = list(self.choices if self.choices is not None else self.options or ())
+        # By their JSON, as Python takes 1, 1.0 and True for equal.
         if len({canonical_json(value) for value in listed}) != len(listed):
             raise ValueError("lists a choice twice. Keep one.")
         if len(listed) < 2:
@@ -156,6 +157,7 @@ def default_nuisance(spec: TrialSpec) -> dict[str, Factor]:
     rate, decay, epochs = spec.train.learning_rate, spec.train.weight_decay, spec.train.epochs
     # A decay of 0 has no logarithm to spread around.
     low, high = (decay / _DECAY_SPREAD, decay * _DECAY_SPREAD) if decay > 0 else _DECAY_BY_DEFAULT
+    # At least the preset's own warm-up, so that the range contains it.
     warmup = max(_WARMUP_SHARE * epochs, spec.train.warmup_epochs)
     return {
         "train.learning_rate": Factor(low=_round(rate / _SPREAD), high=_round(rate * _SPREAD), log=True),
@@ -165,6 +167,7 @@ def default_nuisance(spec: TrialSpec) -> dict[str, Factor]:
 
 
 def _round(value: float) -> float:
+    # The ends of a range are part of fingerprints and printed for people, so without the noise of a float division.
     return float(f"{value:.6g}")
 
 

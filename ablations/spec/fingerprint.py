@@ -45,6 +45,7 @@ def trial_fingerprints(spec: TrialSpec, seeds: Iterable[int]) -> Iterator[str]:
 
     The JSON that does not depend on the seed is written once, as a plan has many repeats.
     """
+    # By alias, as users write placements (`not`, `any`), and without what cannot change a result.
     groups = spec.model_dump(mode="json", by_alias=True, exclude=_NOT_PART_OF_THE_RESULT)
     of_spec = {name: canonical_json(group) for name, group in groups.items()}
     constant = {"kind": "trial", "spec_version": SPEC_VERSION, "data_digest": spec.data.facts.digest}
@@ -78,6 +79,7 @@ def cost_fingerprint(spec: TrialSpec) -> str:
 
     Only the shape of the data is in it, as nothing is trained.
     """
+    # Not the digest of the data: the cost is the same for any images of that size.
     facts = spec.data.facts
     return digest(
         {
@@ -113,6 +115,7 @@ def spec_version_of(fingerprint: str, about: Mapping[str, Any]) -> int | None:
     content = {"kind": about["kind"], **{member: about[member] for member in members}}
     if "spec" in content:
         content["spec"] = what_counts(content["spec"])
+    # Left out if empty, as in `identities.in_fingerprint`.
     codes = _codes(about)
     if codes:
         content["plugins"] = codes

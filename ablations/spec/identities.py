@@ -17,6 +17,7 @@ from ablations.spec.trial import TrialSpec
 
 Kind = Literal["strategy", "network", "data set"]
 
+# Digits of a digest that messages show.
 _SHOWN = 12
 
 
@@ -42,6 +43,7 @@ class Identity:
         return f"{self.kind} {self.name}"
 
 
+# Of this process alone: each worker loads the plug-ins itself and records their identities again.
 _IDENTITIES: dict[tuple[Kind, str], Identity] = {}
 
 
@@ -128,11 +130,13 @@ def _shown(recorded: Mapping[str, Any]) -> str:
 def changes(before: Any, now: Any) -> list[PluginChange]:
     """Return the plug-ins that differ between two records of `as_json`; a value that is no record counts as empty."""
     old, new = (record if isinstance(record, Mapping) else {} for record in (before, now))
+    # Present plug-ins first, then those that are gone.
     labels = dict.fromkeys([*new, *old])
     return [PluginChange(key, old.get(key), new.get(key)) for key in labels if _code(old, key) != _code(new, key)]
 
 
 def _code(record: Mapping[str, Any], label: str) -> Any:
+    # Records are read back from places where anyone may have edited them.
     entry = record.get(label)
     return entry.get("code") if isinstance(entry, Mapping) else None
 

@@ -52,6 +52,7 @@ _NETWORK_OPTIONS = ("width", "depth", "stem_stride", "stem_kernel", "stem_pool",
 
 
 def _branch(annotation: Any) -> type[BaseModel] | None:
+    # A group that may be `None` is a union. A placement is a model as well, but counts as one value.
     for option in (annotation, *get_args(annotation)):
         if isinstance(option, type) and issubclass(option, BaseModel) and option is not Placement:
             return option
@@ -108,10 +109,12 @@ def _leaves(nested: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Any]]
         key = f"{prefix}{name}"
         is_branch = key in _BRANCHES
         if is_branch and isinstance(value, BaseModel):
+            # Only fields that were set: a default here must not win over a preset.
             value = value.model_dump(by_alias=True, exclude_unset=True)
         if is_branch and isinstance(value, Mapping):
             yield from _leaves(value, f"{key}.")
         elif is_branch and value is None:
+            # The dump of a static network has no temperature at all; that sets nothing.
             continue
         elif is_branch:
             raise SettingError(key, f"{key!r} is a group of settings, not a value; found {_shown(value)}.")
@@ -166,12 +169,14 @@ def unread(values: Settings) -> dict[str, str]:
     reasons: dict[str, str] = {}
     network = NETWORKS.get(str(values["model.name"]))
     for option in _NETWORK_OPTIONS:
+        # A network that is not listed, such as one of timm, has none of these options.
         if network is None or option not in network.options:
             reasons[f"model.{option}"] = f"network {values['model.name']!r} has no {option}"
     for keys, decider, allowed in _RULES:
         if values[decider] not in (allowed() if callable(allowed) else allowed):
             for key in keys:
                 condition = _in_words(allowed)
+                # Several rules may apply to a setting; the first in the table gives the reason.
                 reasons.setdefault(key, f"it is read only if {decider} is {condition}, and that is {values[decider]!r}")
     return reasons
 
@@ -202,6 +207,7 @@ def blank_unread(raw: Mapping[str, Any]) -> dict[str, Any]:
             raise ValueError(f"nothing reads {key}: {reasons[key]}")
     nested = nest({key: None if key in reasons else value for key, value in merged.items()})
     if "train.temperature.schedule" in reasons:
+        # The group as a whole, as nothing reads any of its settings.
         nested["train"]["temperature"] = None
     # Filled in here, so that a spec which leaves the size out has the fingerprint of one that gives it.
     if nested["data"]["image_size"] is None and merged["data.name"] in folder_sets():
@@ -265,6 +271,7 @@ def check_consistency(data: DataSpec, train: TrainSpec) -> None:
             f"train.temperature.epochs = {temperature.epochs:g} is longer than the training, "
             f"train.epochs = {train.epochs}: the annealing would never end"
         )
+    # Every device gets an equal share of each batch.
     if train.batch_size % train.devices:
         raise ValueError(f"train.batch_size = {train.batch_size} is not a multiple of train.devices = {train.devices}")
     if train.micro_batch is not None and (train.batch_size % train.micro_batch or train.micro_batch % train.devices):

@@ -32,6 +32,7 @@ def model_title(model: ModelSpec, *, without: Collection[str] = ()) -> str:
     terms = [prefix + ("network" if "model.name" in unknown else name)]
     if model.width is not None and "model.width" not in unknown:
         terms.append(f"×{model.width:g}")
+    # From here on the usual values are left out, so that a title names only what is special.
     if model.depth not in (None, 1.0) and "model.depth" not in unknown:
         terms.append(f"depth {model.depth:g}")
     if model.num_kernels is not None and "model.num_kernels" not in unknown:
@@ -74,6 +75,7 @@ def training_title(spec: TrialSpec) -> str:
 
 def _layer_words(model: ModelSpec) -> list[str]:
     """Return the words beside the name of a network that distinguish its trainings: reduction and placement."""
+    # A reduction of 4 and dynamic layers in all blocks are the paper's choice.
     reduction = [f"C/{model.reduction}"] if model.reduction not in (None, 4) else []
     placement = [f"at {placement_title(model.where)}"] if model.where not in (None, BLOCKS) else []
     return [*reduction, *placement]
@@ -108,4 +110,5 @@ def placement_title(where: Placement) -> str:
         conditions.append(" and ".join(f"({placement_title(inner)})" for inner in where.all_of))
     if where.exclude is not None:
         conditions.append(f"not ({placement_title(where.exclude)})")
+    # All keys of a placement must hold.
     return " and ".join(conditions) or "every layer"

@@ -19,6 +19,7 @@ STUDY = Study(
     name="reduction",
     title="Reduction in the attention branch",
     question="How wide must the hidden layer of the attention branch be?",
+    # A reduction of 4 is the default, so that the reference shares its training with other studies.
     reference="ratio_4",
     size_of_interest=_SMALL,
     finding="The paper uses a reduction of 4 without an ablation.",
