@@ -1,1 +1,1 @@
-"""What to ask: specs, studies, plans and published numbers. Imports neither torch nor mlflow."""
+"""This package holds the questions: specs, studies, plans, published numbers. It imports neither torch nor mlflow."""

@@ -1,7 +1,7 @@
-"""Addresses of tracking stores and clusters: shown without what is secret in them, and made from paths of files.
+"""This module prints addresses of tracking stores and clusters without their secrets, and makes them from paths.
 
-`shown` is the only way an address gets into text, and `without_secrets` the only way a text does that others wrote
-about one: an error, a line of a log.
+`shown` is the only way an address gets into text. `without_secrets` is the only way for a text that others wrote about
+an address, such as an error or a line of a log.
 """
 
 from __future__ import annotations
@@ -44,30 +44,31 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 def shown(address: str) -> str:
     """Return an address as it may be printed: without password, tokens, values of its query, and its fragment."""
-    parts = _SCHEME.fullmatch(address)
-    if parts is None:
+    match = _SCHEME.fullmatch(address)
+    if match is None:
         return _printable(_without_scheme(address))
-    scheme, slashes, rest = parts["scheme"], parts["slashes"], parts["rest"]
+    scheme, slashes, remainder = match["scheme"], match["slashes"], match["rest"]
     if _is_file(scheme) and len(slashes) != 2:
-        path, mark, query = rest.partition("?")
+        path, mark, query = remainder.partition("?")
         return _printable(f"{scheme}:{slashes}{path}{mark}{_shown_query(query)}")
-    user_info, rest = _split_user(scheme, rest)
+    user_info, remainder = _split_user(scheme, remainder)
     user = _shown_user(scheme, user_info)
-    rest, fragment_mark, fragment = rest.partition("#")
-    rest, query_mark, query = rest.partition("?")
-    rest = _shown_port(rest)
+    remainder, fragment_mark, fragment = remainder.partition("#")
+    remainder, query_mark, query = remainder.partition("?")
+    remainder = _shown_port(remainder)
     hidden_fragment = HIDDEN if fragment else ""
     return _printable(
-        f"{scheme}:{slashes}{user}{rest}{query_mark}{_shown_query(query)}{fragment_mark}{hidden_fragment}"
+        f"{scheme}:{slashes}{user}{remainder}{query_mark}{_shown_query(query)}{fragment_mark}{hidden_fragment}"
     )
 
 
 def without_secrets(text: str, *addresses: str) -> str:
-    """Return a text of somebody else, such as an error, without the secrets of these addresses and of any in it.
+    """Return a text of somebody else, such as an error, without the secrets of these and of all other addresses in it.
 
-    What is recognised: the addresses themselves, in part, decoded or percent-encoded; other addresses; values of
-    settings that are called password, token and the like; headers that authorise.
+    Four things are recognised: the addresses themselves, in part, decoded or percent-encoded; other addresses; values
+    of settings that are called password, token and the like; headers that authorise.
     """
+    # Long before short, here and below: an address or a secret may be a part of a longer one.
     for address in sorted(filter(None, addresses), key=len, reverse=True):
         if secrets_of(address):
             text = text.replace(address, shown(address))
@@ -82,42 +83,44 @@ def without_secrets(text: str, *addresses: str) -> str:
 
 
 def secrets_of(address: str) -> tuple[str, ...]:
-    """Return the parts of an address that `shown` hides, each as it stands there."""
+    """Return the secrets that `shown` hides in an address, each as it is written there."""
     return tuple(dict.fromkeys(secret for secret in _secrets(address) if secret))
 
 
 def _secrets(address: str) -> Iterator[str]:
-    parts = _SCHEME.fullmatch(address)
-    scheme, slashes, rest = (parts["scheme"], parts["slashes"], parts["rest"]) if parts else ("", "", address)
-    if parts is None and not _may_be_address(address):
+    fields = _SCHEME.fullmatch(address)
+    scheme, slashes, remainder = (fields["scheme"], fields["slashes"], fields["rest"]) if fields else ("", "", address)
+    if fields is None and not _may_be_address(address):
         return
-    if parts is None and _SETTINGS.match(address):
+    if fields is None and _SETTINGS.match(address):
         yield from (match[2] for match in _NAMED_SECRET.finditer(address))
         return
     if _is_file(scheme) and len(slashes) != 2:
-        yield from _query_values(rest.partition("?")[2])
+        yield from _query_values(remainder.partition("?")[2])
         return
-    user_info, rest = _split_user(scheme, rest)
+    user_info, remainder = _split_user(scheme, remainder)
     if user_info:
         user, _, password = user_info.partition(":")
-        kept = _shown_user(scheme, user_info) == f"{user}@"
+        is_shown = _shown_user(scheme, user_info) == f"{user}@"
         yield password
         # A library that reads such a password otherwise quotes a part of it.
-        yield from (part for part in re.split(r"[/?#@:]", password) if len(part) > 1)
-        if not kept:
+        yield from (piece for piece in re.split(r"[/?#@:]", password) if len(piece) > 1)
+        if not is_shown:
             yield user
+        # HTTP sends user and password in this form (basic authentication, RFC 7617).
         yield base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode() if password else ""
-    rest, _, fragment = rest.partition("#")
+    remainder, _, fragment = remainder.partition("#")
     yield fragment
     yield from _query_values(fragment)
-    rest, _, query = rest.partition("?")
+    remainder, _, query = remainder.partition("?")
     yield from _query_values(query)
-    port = rest.partition("/")[0].rpartition("]")[2].partition(":")[2]
+    port = remainder.partition("/")[0].rpartition("]")[2].partition(":")[2]
+    # A port that is no number may be a piece of a password; `_shown_port` hides it too.
     yield port if port and not port.isdigit() else ""
 
 
 def hide_secrets(*addresses: str) -> None:
-    """Keep the secrets of addresses out of what libraries log from now on and out of tracebacks.
+    """Keep the secrets of addresses out of tracebacks and the logs of libraries from now on.
 
     Does nothing for addresses without secrets.
     """
@@ -170,6 +173,7 @@ def sqlite_address(file: Path) -> str:
         raise TrackingError(f"the path of the store is not text in UTF-8: {path!a}. Choose another folder.") from None
     if _BARE_PATH.fullmatch(path):
         return f"sqlite:///{path}"
+    # Imported only here: SQLAlchemy takes long to import, and most paths do without it.
     from sqlalchemy.engine import URL
 
     # With the driver's name: for an address that begins with `sqlite:///` MLflow makes the folders of the encoded path.
@@ -196,7 +200,7 @@ def sqlite_file(address: str) -> Path | None:
 
 
 def is_sqlite(address: str) -> bool:
-    """Whether a store is a SQLite file, or in memory."""
+    """Return True if the store is one of SQLite, in a file or in memory."""
     return re.match(r"sqlite(\+\w+)?:", address) is not None
 
 
@@ -209,7 +213,7 @@ def _is_web(scheme: str) -> bool:
 
 
 def _may_be_address(text: str) -> bool:
-    """Whether a text without a scheme may be an address rather than the path of a folder."""
+    """Return True if a text without a scheme may be an address rather than the path of a folder."""
     return not text.startswith(("/", ".", "~")) and any(mark in text for mark in "@?=")
 
 
@@ -222,7 +226,7 @@ def _without_scheme(address: str) -> str:
 
 
 def _split_user(scheme: str, rest: str) -> tuple[str, str]:
-    """Return what stands before the host, without the `@`, and the rest."""
+    """Return user and password before the host, without the `@`, and the remainder of the address."""
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     if "@" not in rest or not (":" in authority or "@" in authority):
         return "", rest
@@ -242,7 +246,7 @@ def _shown_user(scheme: str, user_info: str) -> str:
 
 
 def _shown_port(rest: str) -> str:
-    """Return host, port and path; a port that is no number may be a part of a password."""
+    """Return host, port and path; a port that is no number is hidden, as it may be a part of a password."""
     host, slash, path = rest.partition("/")
     before, bracket, name = host.rpartition("]")
     name, colon, port = name.partition(":")
@@ -251,16 +255,16 @@ def _shown_port(rest: str) -> str:
 
 
 def _shown_query(query: str) -> str:
-    parts = []
-    for part in filter(None, query.split("&")):
-        name, separator, _ = part.partition("=")
-        parts.append(f"{name}={HIDDEN}" if separator else HIDDEN)
-    return "&".join(parts)
+    settings = []
+    for setting in filter(None, query.split("&")):
+        name, separator, _ = setting.partition("=")
+        settings.append(f"{name}={HIDDEN}" if separator else HIDDEN)
+    return "&".join(settings)
 
 
 def _query_values(query: str) -> Iterator[str]:
-    for part in query.split("&"):
-        yield part.rpartition("=")[2] if "=" in part else part
+    for setting in query.split("&"):
+        yield setting.rpartition("=")[2] if "=" in setting else setting
     yield from (value for _, value in parse_qsl(query))
 
 

@@ -1,7 +1,7 @@
-"""Published findings as data: which variants a finding compares, in which direction, by how much.
+"""This module describes published findings as data: the variants that a finding compares, the direction, the margin.
 
-A claim is about our runs. Whether they bear it out is decided in `reports.analysis.claims`; the published numbers stand
-beside. The size of interest, by which two of the three kinds of contrast are judged, is the study's.
+A claim is about our runs. `reports.analysis.claims` decides whether they bear it out; the published numbers are printed
+beside. Two of the three kinds of contrast are judged by the size of interest, which belongs to the study.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from ablations.spec.parts import Frozen
 
 Kind = Literal["better", "at_least_as_good", "same"]
-"""What a contrast states of the difference better − worse: beyond a margin, above −size, or within ± size of interest.
+"""The statement about the difference better − worse: beyond a margin, above −size, or within ± size of interest.
 
 The second is known as non-inferiority, the third as equivalence.
 """
@@ -78,16 +78,17 @@ class Claim(Frozen):
     @property
     def variants(self) -> tuple[str, ...]:
         """Every variant that one of its contrasts compares, each once."""
+        # A dictionary keeps the order of the contrasts, a set would not.
         return tuple(dict.fromkeys(name for contrast in self.contrasts for name in contrast.variants))
 
 
 def better_than(better: str, *worse: str, margin: float = 0.0) -> tuple[Contrast, ...]:
-    """Returns one contrast per variant in `worse`: `better` beats each of them by more than `margin`."""
+    """Return one contrast per variant in `worse`: `better` beats each of them by more than `margin`."""
     return tuple(Contrast(better=(better,), worse=(name,), margin=margin) for name in worse)
 
 
 def worse_than(worse: str, *better: str, margin: float = 0.0) -> tuple[Contrast, ...]:
-    """Returns one contrast per variant in `better`: each of them beats `worse` by more than `margin`."""
+    """Return one contrast per variant in `better`: each of them beats `worse` by more than `margin`."""
     return tuple(Contrast(better=(name,), worse=(worse,), margin=margin) for name in better)
 
 

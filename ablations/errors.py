@@ -1,7 +1,7 @@
-"""The errors a user can cause, shared by every room but `dyconv`.
+"""This module defines the errors that a user can cause; every package but `dyconv` raises them.
 
-Each message says what was wrong, what was found and what to do. The CLI prints it without a traceback and
-leaves with `exit_code`: 2 for input that could be known to be wrong before anything was trained, 1 for the rest.
+Each message says what was wrong, what was found and what to do. The CLI prints it without a traceback and exits with
+`exit_code`: 2 for input that could be known to be wrong before anything was trained, 1 for everything else.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class DatasetError(AblationError):
 
 
 class TuningError(AblationError):
-    """What a variant was tuned to is missing, is out of date or is not what it says."""
+    """Tuned values are missing, are out of date or do not fit what was tuned."""
 
 
 class PluginError(AblationError):
@@ -77,7 +77,7 @@ class TrackingError(AblationError):
 
 
 class DispatchError(AblationError):
-    """A worker could not answer the launcher."""
+    """A worker did not answer the launcher."""
 
     exit_code = 1
 
@@ -116,7 +116,7 @@ class LeaseError(AblationError):
 
 
 class BudgetError(AblationError):
-    """A plan takes longer than it may, or how long it takes cannot be told."""
+    """A plan takes longer than it may, or its time cannot be estimated."""
 
 
 class ReportError(AblationError):
@@ -140,10 +140,11 @@ class UnknownNameError(AblationError):
 
 
 def nearest(given: str, candidates: Iterable[str], limit: int = 3) -> str:
-    """Returns a sentence that names the `limit` candidates most like `given`, or all when none is alike."""
+    """Return a sentence that names the `limit` candidates most like `given`, or all when none is alike."""
     names = list(dict.fromkeys(candidates))
     close = difflib.get_close_matches(given, names, n=limit, cutoff=0.5)
     if not close:
+        # Other capitals, or a missing prefix (`epochs` for `train.temperature.epochs`), can lower the ratio too far.
         lowered = {name.casefold(): name for name in names}
         tails = [name for name in names if name.rpartition(".")[2] == given.rpartition(".")[2]]
         close = tails[:limit] or [lowered[m] for m in difflib.get_close_matches(given.casefold(), lowered, limit)]

@@ -1,7 +1,8 @@
-"""Commands that the program suggests, made from the one that was given, so that they can be pasted into its shell.
+"""This module makes the commands that the program suggests out of the present one, to be pasted into its shell.
 
-A suggestion is called as this program was called, and carries what was given on the command line: studies as they were
-named, the runs folder, plug-ins, preset, settings. What the suggested verb does not understand is left out.
+A suggestion calls the program as it was called, and repeats the options of the command line: studies as they were
+named, the runs folder, plug-ins, preset, settings. Options that the suggested verb does not have are left out.
+`find_invocation_by` connects the command line, which this module may not import.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ class Parameter:
 
 
 class Invocation(Protocol):
-    """The present command, as the command line knows it."""
+    """The present command. The command line implements it."""
 
     @property
     def verb(self) -> str | None:
         """Its verb."""
 
     def given(self) -> dict[str, Any]:
-        """Return what was given on the command line, completed; what may hold a password is left out."""
+        """Return the values of the command line, completed; those that may hold a password are left out."""
 
     def complete(self, values: Mapping[str, Any]) -> None:
         """Note what the command stands for where it was left out, or was changed."""
@@ -48,11 +49,12 @@ class Invocation(Protocol):
         """Return the parameters of a verb in their order, `None` if there is no such verb."""
 
 
+# Replaced by `find_invocation_by`; in a process without a command line there is no invocation.
 _find: Callable[[], Invocation | None] = lambda: None  # noqa: E731
 
 
 def find_invocation_by(find: Callable[[], Invocation | None]) -> None:
-    """Have the present command found by a function of the command line, which this package knows nothing of."""
+    """Set the function that finds the present command. The command line calls this, as it must not be imported here."""
     global _find
     _find = find
 
@@ -82,27 +84,29 @@ def suggested_command(
     values = {key: value for key, value in _given().items() if key not in without} | options
     if studies is not None:
         values[_ARGUMENT] = tuple(studies)
+    # In a process without a command line the options are spelled after their parameters.
     parameters = _parameters(verb)
     if parameters is None:
-        words = [str(word) for word in values.pop(_ARGUMENT, ())]
+        command_words = [str(argument) for argument in values.pop(_ARGUMENT, ())]
         for name, value in values.items():
-            words += _words(_OPTIONS.get(name, f"--{name.replace('_', '-')}"), value)
-        return shlex.join([*_program(), verb, *words])
+            command_words += _words(_OPTIONS.get(name, f"--{name.replace('_', '-')}"), value)
+        return shlex.join([*_program(), verb, *command_words])
     arguments: list[str] = []
     switches: list[str] = []
     for parameter in parameters:
         value = values.get(parameter.name)
         if parameter.option is None:
-            arguments += [value] if isinstance(value, str) else [str(word) for word in value or ()]
+            arguments += [value] if isinstance(value, str) else [str(argument) for argument in value or ()]
         else:
             switches += _words(parameter.option, value)
-    if any(word.startswith("-") for word in arguments):
+    # The "--" keeps an argument that begins with a dash from being read as an option.
+    if any(argument.startswith("-") for argument in arguments):
         return shlex.join([*_program(), verb, *switches, "--", *arguments])
     return shlex.join([*_program(), verb, *arguments, *switches])
 
 
 def resuming_command() -> str:
-    """Return the command that goes on with what the present one was doing; nothing is done anew by it."""
+    """Return the command that continues the work of the present one; it repeats nothing that is done."""
     invocation = _find()
     verb = (invocation.verb if invocation is not None else None) or "run"
     # What a retry has begun has not failed any more.
@@ -115,11 +119,12 @@ def named_studies() -> tuple[str, ...]:
 
 
 def as_named(study: str) -> str:
-    """Return what the present command calls a study: its file, or else its name."""
+    """Return a study's file if the present command named it by a file, else its name."""
     from ablations.files.study_file import load_study
 
     for word in named_studies():
         if word != study and Path(word).suffix.lower() in (".yaml", ".yml"):
+            # A file that is no study cannot be the one that is looked for.
             with suppress(AblationError):
                 if load_study(Path(word)).name == study:
                     return word
@@ -127,7 +132,7 @@ def as_named(study: str) -> str:
 
 
 def _given() -> dict[str, Any]:
-    """Return what was given on the command line, completed; what may hold a password is left out."""
+    """Return the values of the command line, completed; those that may hold a password are left out."""
     invocation = _find()
     return invocation.given() if invocation is not None else {}
 
@@ -149,12 +154,13 @@ def _words(option: str, value: Any) -> list[str]:
 
 
 def _program() -> list[str]:
-    """Return how this program was called: with which interpreter, and by which path."""
+    """Return the first words of the present command: the interpreter and the path of the program."""
     script = Path(sys.argv[0]).name if sys.argv else ""
     if script not in _SCRIPTS:
         return ["python", "run_ablation.py"]
     if script == "run-ablation":
         return [sys.argv[0] if _is_path(sys.argv[0]) else script]
+    # `orig_argv` also has the interpreter and its options, which `argv` lacks; the script is the last word kept.
     count = len(sys.orig_argv) - len(sys.argv) + 1
     return sys.orig_argv[:count]
 

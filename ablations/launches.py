@@ -1,4 +1,7 @@
-"""The record of a launch: what was estimated of it and what it took, and words for lengths of time. Pure."""
+"""This module defines the record of a launch, with its estimated and its actual time, and prints lengths of time.
+
+It computes from its arguments alone.
+"""
 
 from __future__ import annotations
 
@@ -20,25 +23,25 @@ class Range:
     high: float
 
     def scaled(self, factor: float) -> Range:
-        """Returns the range times a factor."""
+        """Return the range times a factor."""
         return Range(self.low * factor, self.likely * factor, self.high * factor)
 
 
 @dataclass(frozen=True)
 class Record:
-    """A launch: what was estimated of it and what it took.
+    """A launch with its estimated and its actual time.
 
     Attributes:
-        launch: Names it.
-        began: In seconds since 1970.
-        studies: What it was for.
-        nodes: How many trainings, evaluations and counts it carried out.
-        workers: How many at once.
-        estimated: Seconds, or `None` if nothing could be said.
+        launch: Its identifier.
+        began: Its start in seconds since 1970.
+        studies: The studies that it ran.
+        nodes: Number of trainings, evaluations and counts that it carried out.
+        workers: Number of these at once.
+        estimated: Seconds, or `None` if there was no estimate.
         actual: Seconds.
-        raw: The likely seconds before earlier launches were heeded, from which later ones learn.
-        is_learned: Whether that was computed from whole trainings; a few steps err in other ways.
-        is_whole: Whether it ended as planned: neither failed nor stopped, so that both times are about the same work.
+        raw: The likely seconds before they were corrected by earlier launches; later launches learn from these.
+        is_learned: Whether `raw` was computed from whole trainings; an estimate from a few steps errs in other ways.
+        is_whole: Whether it ended as planned, neither failed nor stopped, so that both times are about the same work.
     """
 
     launch: str
@@ -58,19 +61,19 @@ class Record:
         return self.actual / self.estimated.likely if self.estimated and self.is_whole else math.nan
 
     def as_mapping(self) -> dict[str, Any]:
-        """Returns the record as plain data."""
+        """Return the record as plain data."""
         estimated = [self.estimated.low, self.estimated.likely, self.estimated.high] if self.estimated else None
         return {**vars(self), "studies": list(self.studies), "estimated": estimated}
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Record:
-        """Returns the record that `as_mapping` gave.
+        """Return the record of which `as_mapping` made the values.
 
         Raises:
-            TypeError, KeyError, ValueError: If it is none.
+            TypeError, KeyError, ValueError: If the values are no record.
         """
         estimated = values.get("estimated")
-        found = cls(
+        record = cls(
             launch=str(values["launch"]),
             began=float(values["began"]),
             studies=tuple(map(str, values["studies"])),
@@ -82,17 +85,19 @@ class Record:
             is_whole=bool(values["is_whole"]),
             is_learned=bool(values["is_learned"]),
         )
-        ends = vars(found.estimated).values() if found.estimated else ()
-        if not all(0 <= seconds < _ENDLESS for seconds in (found.began, found.actual, found.raw, *ends)):
-            raise ValueError(f"launch {found.launch!r} has a time that cannot be")
-        return found
+        # Records are read back from places where anyone may have edited them.
+        ends = vars(record.estimated).values() if record.estimated else ()
+        if not all(0 <= seconds < _ENDLESS for seconds in (record.began, record.actual, record.raw, *ends)):
+            raise ValueError(f"launch {record.launch!r} has a time that cannot be")
+        return record
 
 
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
 
 
 def duration(seconds: float) -> str:
-    """Returns a length of time with about two digits: `0.4 s`, `45 s`, `12 min`, `3 h 20 min`, `9 days`."""
+    """Return a length of time with about two digits: `0.4 s`, `45 s`, `12 min`, `3 h 20 min`, `9 days`."""
+    # Each bound is where rounding would give a third digit: 9.95 s would print as 10.0 s, 99.5 min as 100 min.
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     if seconds < 99.5:
@@ -106,5 +111,5 @@ def duration(seconds: float) -> str:
 
 
 def range_words(seconds: Range) -> str:
-    """Returns a range as `12 min (9 min to 16 min)`."""
+    """Return a range as `12 min (9 min to 16 min)`."""
     return f"{duration(seconds.likely)} ({duration(seconds.low)} to {duration(seconds.high)})"

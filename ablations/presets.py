@@ -1,4 +1,7 @@
-"""Presets: how much data, which size of network, how long, how many seeds. What is asked stays the same."""
+"""Presets set the scale of a study: amount of data, size of the network, length of training, number of seeds.
+
+The question of the study stays the same at every preset.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ class Preset(Frozen):
 
     Attributes:
         name: Name on the command line.
-        summary: What it is for, with the time it takes.
+        summary: Its purpose, with the time it takes.
         seeds: Repeats per variant.
         settings: The weakest layer of settings, over the defaults.
         allow: Lints that every study may raise at this scale, each with the reason.
@@ -36,6 +39,7 @@ SMOKE = Preset(
     allow={"few-seeds": "its numbers mean nothing"},
     settings=flatten(
         {
+            # So few images and epochs that all studies together stay a matter of seconds.
             "data": {"name": "fashion_mnist_mini", "train_images": 128, "validation_images": 100, "test_images": 100},
             "model": {"width": 0.35, "depth": 0.5},
             "train": {
@@ -118,7 +122,7 @@ PRESETS = {preset.name: preset for preset in (SMOKE, QUICK, SMALL, PAPER)}
 
 
 def get_preset(name: str) -> Preset:
-    """Returns the preset called `name`.
+    """Return the preset called `name`.
 
     Raises:
         UnknownNameError: If there is none, with the nearest names.

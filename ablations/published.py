@@ -1,7 +1,7 @@
-"""The paper's numbers as data: each with its table, its confidence and the setting it was measured in.
+"""This module reads the paper's numbers, each with its table, its confidence and the setting it was measured in.
 
-The numbers themselves are in `published.yaml`. A report prints them beside ours and footnotes those that were not
-read off the paper itself; nothing computes with them.
+The numbers are in `published.yaml`. A report prints them beside ours, with a footnote on those that were not read off
+the paper itself; nothing computes with them.
 """
 
 from __future__ import annotations
@@ -42,19 +42,20 @@ class PublishedTable(Frozen):
     rows: dict[str, dict[str, PublishedValue]]
 
     def get(self, row: str, column: str) -> PublishedValue | None:
-        """Returns the value in a cell, or `None` where nothing was published."""
+        """Return the value in a cell, or `None` where nothing was published."""
         return self.rows.get(row, {}).get(column)
 
 
 @cache
 def published_tables() -> dict[str, PublishedTable]:
-    """Returns every published table by name."""
+    """Return every published table by name."""
+    # Read as a resource, so that it is found in an installed package too.
     text = resources.files("ablations").joinpath("published.yaml").read_text(encoding="utf-8")
     return {name: _table(name, raw) for name, raw in yaml.safe_load(text).items()}
 
 
 def get_published(name: str) -> PublishedTable:
-    """Returns the published table called `name`.
+    """Return the published table called `name`.
 
     Raises:
         UnknownNameError: If there is none, with the nearest names.
@@ -74,6 +75,7 @@ def _table(name: str, raw: dict[str, Any]) -> PublishedTable:
 
 
 def _value(cell: Any, confidence: Confidence) -> PublishedValue:
+    # A cell is a number, or a number with a confidence other than its table's.
     if isinstance(cell, list):
         return PublishedValue(value=float(cell[0]), confidence=cell[1])
     return PublishedValue(value=float(cell), confidence=confidence)

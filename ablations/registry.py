@@ -1,4 +1,7 @@
-"""Name → study: the built-in ones, a plug-in's and those of YAML files. Duplicates and typos are errors."""
+"""The registry finds a study by its name: a built-in one, one of a plug-in, or one in a YAML file.
+
+Duplicate names and typos are errors.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
     from ablations.planning.request import Request
 
 Builder = Callable[[TrialSpec], Study]
-"""Makes a study for the network and data of a preset: some studies have a row per resolution of the network."""
+"""A function from the network and data of a preset to a study: some have a row per resolution of the network."""
 
 _BUILT_IN = (
     "aggregation",
@@ -37,7 +40,7 @@ _builders: dict[str, Builder] = {}
 
 
 def register_study(study: Study | Builder, *, name: str | None = None) -> None:
-    """Adds a study under its name, or a function that builds one under `name`.
+    """Add a study under its name, or a function that builds one under `name`.
 
     Raises:
         StudyError: If the name is taken, or a function comes without one.
@@ -58,12 +61,12 @@ def _constant(study: Study) -> Builder:
 
 
 def available_studies() -> tuple[str, ...]:
-    """Returns the names of all registered studies, the built-in ones first."""
+    """Return the names of all registered studies, the built-in ones first."""
     return (*_BUILT_IN, *_builders)
 
 
 def study_name(name: str) -> str:
-    """Returns the name of the study that is asked for as `name`: of a file, the one that is written there.
+    """Return the name of a study: `name` itself, or the name that is written in the file `name`.
 
     Raises:
         StudyError: If the file cannot be read as a study.
@@ -76,7 +79,7 @@ def _is_file(name: str) -> bool:
 
 
 def get_study(name: str, base: TrialSpec) -> Study:
-    """Returns the study called `name`, built for `base`; a name that ends in `.yaml` or `.yml` is a file.
+    """Return the study called `name`, built for `base`; a name that ends in `.yaml` or `.yml` is a file.
 
     Raises:
         UnknownNameError: If there is no such study, with the nearest names.
@@ -84,6 +87,7 @@ def get_study(name: str, base: TrialSpec) -> Study:
     """
     if _is_file(name):
         study = load_study(Path(name))
+        # Results are recorded under the name of the study, so that two studies of one name would be mixed.
         if study.name in available_studies():
             raise StudyError(f"{name}: the name {study.name!r} belongs to a registered study. Choose another name.")
         return study
@@ -91,21 +95,22 @@ def get_study(name: str, base: TrialSpec) -> Study:
         return _builders[name](base)
     if name not in _BUILT_IN:
         raise UnknownNameError("study", name, available_studies())
+    # Only the studies that are asked for are imported.
     module = importlib.import_module(f"ablations.studies.{name}")
     built: Study = module.build(base) if hasattr(module, "build") else module.STUDY
     return built
 
 
 def find_studies(names: Sequence[str], all_studies: bool, request: Request) -> list[Study]:
-    """Returns the studies that are named, each once.
+    """Return the named studies, or all of them, each once.
 
     Raises:
         AblationError: If none is named, or one is unknown.
     """
 
     if not names and not all_studies:
-        known = ", ".join(available_studies())
-        raise AblationError(f"no study is named. Known are: {known}; or give a YAML file, or --all.")
-    wanted = dict.fromkeys([*names, *(available_studies() if all_studies else ())])
+        registered = ", ".join(available_studies())
+        raise AblationError(f"no study is named. Known are: {registered}; or give a YAML file, or --all.")
+    chosen = dict.fromkeys([*names, *(available_studies() if all_studies else ())])
     base = request.base()
-    return [get_study(name, base) for name in wanted]
+    return [get_study(name, base) for name in chosen]

@@ -1,6 +1,7 @@
-"""The file of a SQLite tracking store, looked at without MLflow: its condition, and where its artifacts belong.
+"""This module inspects the file of a SQLite tracking store without MLflow: its condition and the home of its artifacts.
 
-Launches mend and move with this (`runners.tracking.local_store`); readers refuse and resolve with it.
+A launch mends and moves a store with it (`runners.tracking.local_store`). A reader refuses a damaged store, and finds
+the artifacts of one that was moved.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _OF_MLFLOW = frozenset({"experiments", "runs", "metrics", "params", "tags"})
 
 
 class Condition(Enum):
-    """In what condition the file of a store is, as far as it shows without MLflow."""
+    """The condition of a store's file, as far as it can be seen without MLflow."""
 
     ABSENT = "it is not there"
     EMPTY = "it is empty"
@@ -35,7 +36,7 @@ class Condition(Enum):
 
 @dataclass(frozen=True)
 class StoreFile:
-    """What the file of a store shows.
+    """The findings about the file of a store.
 
     Attributes:
         path: The file.
@@ -53,7 +54,7 @@ class StoreFile:
 
 
 def inspect_store(path: Path) -> StoreFile:
-    """Return what the file of a SQLite store shows; nothing is written but what SQLite rolls back of a crash.
+    """Return the condition and content of a SQLite store's file; only SQLite may write, to roll back after a crash.
 
     Raises:
         OSError: If the file cannot be read.
@@ -65,6 +66,7 @@ def inspect_store(path: Path) -> StoreFile:
     if size == 0:
         return StoreFile(path, Condition.EMPTY)
     with path.open("rb") as file:
+        # The header of a SQLite file has 100 bytes and begins with a fixed text (sqlite.org/fileformat.html, 1.3).
         header = file.read(100)
     if len(header) < 100 and _MAGIC.startswith(header[: len(_MAGIC)]):
         return StoreFile(path, Condition.TORN, runs=-1)
@@ -76,6 +78,7 @@ def inspect_store(path: Path) -> StoreFile:
         with closing(connect(path)) as connection:
             return _inspect_tables(path, connection)
     except sqlite3.OperationalError as error:
+        # These say that the file cannot be reached now, not that it is damaged.
         if "locked" in str(error) or "unable to open" in str(error) or "readonly" in str(error):
             raise OSError(None, str(error)) from None
         return StoreFile(path, Condition.TORN, runs=-1)
@@ -84,10 +87,11 @@ def inspect_store(path: Path) -> StoreFile:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open a data base that is there, for reading alone where it cannot be written."""
+    """Open an existing data base, read-only if it cannot be written."""
     address = path.absolute().as_uri()
     try:
         connection = sqlite3.connect(f"{address}?mode=rw", uri=True, timeout=_BUSY_SECONDS)
+        # SQLite opens the file only when it is first read.
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.OperationalError:
         connection = sqlite3.connect(f"{address}?mode=ro", uri=True, timeout=_BUSY_SECONDS)
@@ -95,11 +99,13 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def _is_cut(path: Path, header: bytes, size: int) -> bool:
-    """Whether a data base has fewer pages than its header says."""
+    """Return True if a data base has fewer pages than its header says."""
     if any(path.with_name(path.name + ending).exists() for ending in ("-journal", "-wal")):
         # Then the header need not be the last word; SQLite finds out.
         return False
     page_size = int.from_bytes(header[16:18], "big")
+    # The field has two bytes, so that 1 stands for 65536. The count of pages (bytes 28 to 31) is valid only if the
+    # change counter equals the one at which the count was written (bytes 92 to 95).
     page_size = 65536 if page_size == 1 else page_size
     pages, is_counted = int.from_bytes(header[28:32], "big"), header[24:28] == header[92:96]
     return is_counted and size < pages * page_size
@@ -156,7 +162,7 @@ def run_home(home: Path, run_id: str, location: str) -> Path | None:
 
 def local_folder(location: str) -> Path | None:
     """Return the folder that the address of artifacts names on this machine, or `None` for a server's."""
-    parts = urlsplit(location)
-    if parts.scheme == "file":
-        return Path(unquote(parts.path))
-    return Path(location) if parts.scheme == "" else None
+    address = urlsplit(location)
+    if address.scheme == "file":
+        return Path(unquote(address.path))
+    return Path(location) if address.scheme == "" else None

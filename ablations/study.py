@@ -1,4 +1,7 @@
-"""Study and Variant: one question as data. The plan made of it lives in `planning`, the built-in ones in `studies`."""
+"""This module defines a study: one question as data, with its variants, its claims and its size at each preset.
+
+The built-in studies are in `ablations.studies`; `ablations.planning` makes a plan of a study and what a user asks.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from ablations.vocabulary import COST_METRICS, STUDY_METRICS, TEST_TOP1
 
 
 class MisplacedError(ValueError):
-    """What is wrong with a study, and in which part of it (field names and indices)."""
+    """An error in one part of a study; `location` leads there by field names and indices."""
 
     def __init__(self, location: tuple[str | int, ...], message: str) -> None:
         self.location = location
@@ -61,7 +64,7 @@ class _Changing(Frozen):
 
     @property
     def title(self) -> str:
-        """The words that a table prints."""
+        """The label that a table prints."""
         return self.label or self.name
 
 
@@ -76,7 +79,7 @@ class Variant(_Changing):
 
     Attributes:
         intervention: The evaluation-only change, or `None` to evaluate the network as it was trained.
-        cells: What stands in the study's `columns` for this row, if it has any.
+        cells: The texts of this row in the study's `columns`, if it has any.
         published: Key of the row of the study's published table; the variant's own name if `None`.
         differs_in: The factors in which it differs from the reference, where they are more than one: settings, groups
             of settings, or `intervention`. Whatever else is found to differ is a lint.
@@ -97,12 +100,12 @@ class Variant(_Changing):
 
     @property
     def published_key(self) -> str:
-        """The row of the published table that this variant stands beside."""
+        """The row of the published table beside which a report prints this variant."""
         return self.published or self.name
 
 
 class Scale(Frozen):
-    """How a study is asked at one preset: cut down, where all of it takes too long, or with more of cheap seeds.
+    """The form of a study at one preset: cut down where it takes too long, or with more seeds where they are cheap.
 
     Attributes:
         variants: Names of the rows that are kept, or `None` for all.
@@ -129,7 +132,7 @@ class Scale(Frozen):
 
 
 class Study(Frozen):
-    """One question: a baseline, variants of it, and how they are compared.
+    """One question: a baseline, variants of it, and the rules by which they are compared.
 
     Attributes:
         name: Short name for the command line.
@@ -141,20 +144,21 @@ class Study(Frozen):
         networks: For an evaluation-only study, the trained networks it can inspect.
         inspect: Names of the networks it does inspect.
         columns: Headings of the columns that describe a row instead of its label, for example one per resolution.
-        metric: What decides, one of `vocabulary.STUDY_METRICS`.
+        metric: The metric that judges the variants, one of `vocabulary.STUDY_METRICS`.
         seeds: Repeats per variant, or `None` for the preset's.
         size_of_interest: The smallest difference that matters, in the unit of the metric, for the report's advice on
             seeds; `None` is 1 point of accuracy, or a tenth of any other metric's unit.
         published: Name of the published table beside which ours stands.
-        finding: What the paper concludes, in our words.
+        finding: The paper's conclusion, in our words.
         claims: The published findings that our runs are held against. One of them is primary, the first if none says
             so.
-        scales: How the study is cut down, by preset.
+        scales: The form of the study by preset.
         equal_size: Whether all variants are compared as networks of about as many parameters, which is then checked.
         selects: Whether the best variant is kept for later use, so that the test split must not decide which it is.
         allow: Lints that are meant (`names.LINTS`), each with the reason.
-        nuisance: What `tune` tunes for each variant, by setting; `None` for learning rate, weight decay and warm-up
-            around the variant's own. What variants set is scientific and cannot be among them; the rest is fixed.
+        nuisance: The factors that `tune` tunes for each variant, by setting; `None` for learning rate, weight decay and
+            warm-up around the variant's own. Settings of variants are scientific and cannot be among them; all others
+            are fixed.
     """
 
     name: Name
@@ -190,6 +194,7 @@ class Study(Frozen):
         if not isinstance(nuisance, dict):
             return nuisance
         try:
+            # Before the validation, as a nested group is no factor.
             return flatten(nuisance)
         except (SpecError, UnknownNameError) as error:
             raise ValueError(str(error)) from None
@@ -220,6 +225,7 @@ class Study(Frozen):
     def _is_whole(self) -> Self:
         variants, networks = [v.name for v in self.variants], [network.name for network in self.networks]
         names = dict.fromkeys(variants)
+        # Names come first, as the later checks refer to variants by name.
         _refuse_repeats("variant", variants, "variants")
         _refuse_repeats("network", networks, "networks")
         _refuse_repeats("inspected network", self.inspect, "inspect")
@@ -239,14 +245,15 @@ class Study(Frozen):
 
     def _check_factors(self) -> None:
         for key in self.nuisance or {}:
-            for part in (*self.networks, *self.variants):
-                if key in part.changes:
-                    kind = "variant" if isinstance(part, Variant) else "network"
-                    reason = f"{kind} {part.name!r} sets {key} itself, which makes it scientific. Tune it or set it."
+            for owner in (*self.networks, *self.variants):
+                if key in owner.changes:
+                    kind = "variant" if isinstance(owner, Variant) else "network"
+                    reason = f"{kind} {owner.name!r} sets {key} itself, which makes it scientific. Tune it or set it."
                     raise MisplacedError(("nuisance", key), reason)
 
     def _check_claims(self, variants: Collection[str]) -> None:
         _refuse_repeats("claim", [claim.name for claim in self.claims], "claims")
+        # A study without a primary claim is fine: its first claim takes the part.
         primary = [index for index, claim in enumerate(self.claims) if claim.primary]
         if len(primary) > 1:
             names = " and ".join(repr(self.claims[index].name) for index in primary)
@@ -266,24 +273,27 @@ class Study(Frozen):
                 raise MisplacedError(("scales", preset), f"leaves out the reference {self.reference!r}. Keep it.")
 
     def at(self, preset: str) -> Study:
-        """Returns the study as it is asked at a preset."""
+        """Return the study in its form at a preset."""
         scale = self.scales.get(preset)
         if scale is None:
             return self
         chosen = None if scale.variants is None else frozenset(scale.variants)
-        kept = [
+        variants = [
+            # The variant's own changes are the question, so they win over the recipe of the preset.
             variant.model_copy(update={"changes": {**scale.rows.get(variant.name, {}), **variant.changes}})
             for variant in self.variants
             if chosen is None or variant.name in chosen
         ]
         scaled = self.model_copy(
             update={
-                "variants": tuple(kept),
+                "variants": tuple(variants),
                 "baseline": {**self.baseline, **scale.baseline},
                 "seeds": scale.seeds or self.seeds,
+                # A study that was cut down must not be cut down again.
                 "scales": {},
             }
         )
+        # A cut must not change what the study is about, see `scientific`.
         scaled._whole = self
         return scaled
 
@@ -294,9 +304,9 @@ class Study(Frozen):
 
     @property
     def scientific(self) -> frozenset[str]:
-        """The settings that variants or inspected networks set: what the study is about.
+        """The settings that variants or inspected networks set, which are the subject of the study.
 
-        What a preset sets for single rows is their recipe and does not count.
+        The settings that a preset adds to single rows are their recipe and do not count.
         """
         return self.whole.own_index.scientific
 
@@ -313,11 +323,11 @@ class Study(Frozen):
 
     @property
     def is_about_cost(self) -> bool:
-        """Whether its networks are counted and timed instead of trained."""
+        """True if its networks are counted and timed instead of trained."""
         return self.metric in COST_METRICS
 
     def variant(self, name: str) -> Variant:
-        """Returns the variant called `name`.
+        """Return the variant called `name`.
 
         Raises:
             UnknownNameError: If there is none.
@@ -329,7 +339,7 @@ class Study(Frozen):
 
     @property
     def own_index(self) -> _Index:
-        """What is looked up in the variants for every row, gathered once."""
+        """The index of the study's own variants, made once; plans look into it for every row."""
         if not self.index.is_of(self):
             # A copy of a study has the index of the original, and may have other variants.
             del self.__dict__["index"]
@@ -341,7 +351,7 @@ class Study(Frozen):
         return _Index(self)
 
     def inspecting(self, names: Iterable[str]) -> Study:
-        """Returns this study looking into the networks called `names` instead."""
+        """Return this study looking into the networks called `names` instead."""
         chosen = tuple(dict.fromkeys(names))
         for name in chosen:
             if name not in {network.name for network in self.networks}:
@@ -355,10 +365,11 @@ class _Index:
     def __init__(self, study: Study) -> None:
         self._variants, self._networks = study.variants, study.networks
         self.by_name = {variant.name: variant for variant in study.variants}
-        self.scientific = frozenset(key for part in (*study.networks, *study.variants) for key in part.changes)
+        self.scientific = frozenset(key for owner in (*study.networks, *study.variants) for key in owner.changes)
 
     def is_of(self, study: Study) -> bool:
-        """Whether a study has the very variants and networks that were gathered here."""
+        """Return True if the study has the very variants and networks of this index."""
+        # By identity, as a copy shares the tuples that it did not replace; a comparison of all variants would be slow.
         return self._variants is study.variants and self._networks is study.networks
 
 
@@ -383,6 +394,7 @@ def _check_nuisance(key: str, factor: Factor) -> None:
 
 
 def _refuse_repeats(kind: str, names: Iterable[str], place: str) -> None:
+    # A loop, as the error must name the position of the second one.
     seen: set[str] = set()
     for index, name in enumerate(names):
         if name in seen:

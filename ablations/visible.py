@@ -1,6 +1,6 @@
-"""Makes text of others safe to print: a name in a report or a tag must not move a cursor or turn a line round.
+"""`visible` makes foreign text safe to print: a name in a report or tag must not move a cursor or reverse a line.
 
-What a terminal acts on instead of showing it is spelled out: `ESC` becomes `[U+001B]`.
+Characters that a terminal acts on instead of showing them are spelled out: `ESC` becomes `[U+001B]`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def visible(text: str, *, lines: bool = True) -> str:
         text: Any text.
         lines: Whether line breaks and tabs are kept. Without, nothing in the text can begin a line of its own.
     """
-    # What Python prints as it is has nothing to spell out.
+    # Nearly every text is printable, and the check is far cheaper than a walk over its characters.
     if text.isprintable():
         return text
     return "".join(char if lines and char in _LAYOUT else _spelled_out(char) for char in text)

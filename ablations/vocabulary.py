@@ -1,6 +1,6 @@
-"""The names of tags, params and metrics: what runners write to MLflow and reports read back.
+"""This module spells the names of tags, params and metrics that runners write to MLflow and reports read back.
 
-Nothing here talks to MLflow. A name is spelled once, here; both sides import it.
+Nothing here talks to MLflow. A name is spelled only here; both sides import it.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ TAG_SUPERSEDED = "abl.superseded_by"
 TAG_CORRECTNESS = "abl.correctness"
 """Digest of a run's `CORRECTNESS_FILE`; a run without the tag has no such file."""
 TAG_OWNER = "abl.owner"
-"""Which folder of states a run belongs to: an identifier kept in the folder, so that two machines are told apart."""
+"""The folder of states to which a run belongs: an identifier in that folder, so that two machines are told apart."""
 TAG_HOST = "abl.host"
 """Name of the machine that opened the run."""
 TAG_HEARTBEAT = "abl.heartbeat"
-"""A word that changes while the node is under way. Others watch whether it does; it is no time of any clock."""
+"""A word that changes while the node runs. Other machines watch for changes; it is no time, as clocks differ."""
 TAG_GENERATION = "abl.generation"
 """Set on the runs of a node that was measured anew on request: earlier finished runs do not stand for it."""
 TAG_FILES = "abl.files"
@@ -57,7 +57,7 @@ TAG_GROUP = "abl.group"
 TAG_SLOT = "abl.slot"
 """Place of a trial in its group, from 0."""
 TAG_OUTCOME = "abl.outcome"
-"""How a trial of a tuning or a search ended: `complete`, `pruned` (stopped early) or `diverged`."""
+"""The outcome of a trial of a tuning or a search: `complete`, `pruned` (stopped early) or `diverged`."""
 TAG_FOUND_PREFIX = "abl.found."
 """On the run above a tuning: the value that was found for a setting. Tags, as a larger budget may find another."""
 TAG_TUNED = "abl.tuned"
@@ -132,39 +132,41 @@ STUDY_METRICS = {
 
 HIGHER_IS_BETTER = frozenset({TEST_TOP1, TEST_TOP5, VAL_TOP1, VAL_TOP5, ATTENTION_GAP})
 
+# A name that ends in eight hexadecimal digits looks like the slug of another one, so it is not safe as it is.
 _SAFE = re.compile(r"(?!(.*-)?[0-9a-f]{8}$)[A-Za-z0-9_\-]+")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_\-]+")
 _SLUG_LENGTH = 48
 
 
 def slug(name: str) -> str:
-    """Returns `name` if it is safe in a path and an MLflow key, else a safe form that no other name shares.
+    """Return `name` if it is safe in a path and an MLflow key, else a safe form that no other name shares.
 
     A name with any other character keeps its readable part and gains the first eight digits of its SHA-256, so
     `../x` and `..-x` stay different and neither leaves a folder. So does a name that looks like such a form.
     """
     if len(name) <= _SLUG_LENGTH and _SAFE.fullmatch(name):
         return name
+    # "surrogatepass", as a name may come from a path whose bytes are no UTF-8.
     readable = _UNSAFE.sub("-", name).strip("-")[:_SLUG_LENGTH]
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{readable}-{digest}" if readable else digest
 
 
 def study_tag(study: str) -> str:
-    """Returns the tag key under which a run names the variant that it serves in `study`."""
+    """Return the tag key under which a run names the variant that it serves in `study`."""
     return TAG_STUDY_PREFIX + slug(study)
 
 
 def entropy_metric(layer: str) -> str:
-    """Returns the metric name for the attention entropy of the layer called `layer`."""
+    """Return the metric name for the attention entropy of the layer called `layer`."""
     return ENTROPY_PREFIX + layer
 
 
 def class_metric(split: str, class_index: int) -> str:
-    """Returns the metric name for the top-1 accuracy on one class, for example `test/top1.class.3`."""
+    """Return the metric name for the top-1 accuracy on one class, for example `test/top1.class.3`."""
     return f"{split}/top1.class.{class_index}"
 
 
 def experiment_name(preset: str, dataset: str) -> str:
-    """Returns the name of the MLflow experiment that holds the runs of a preset on a data set."""
+    """Return the name of the MLflow experiment that holds the runs of a preset on a data set."""
     return f"dyconv-ablations/{slug(preset)}/{slug(dataset)}"

@@ -1,7 +1,6 @@
-"""Data sets as data: what can be known of one without reading its images, and its registry.
+"""This package holds the registry of data sets and the facts of each that plans, fingerprints and reports need.
 
-The files of those in folders are listed and digested here. Opening them for training is the business of `runners.data`;
-nothing here needs torch.
+It lists and digests the files of data sets in folders. `runners.data` opens them for training. No torch is needed.
 """
 
 from ablations.datasets.builtin import (

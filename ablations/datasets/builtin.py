@@ -1,6 +1,6 @@
-"""The data sets that come with the project, as data: facts of those in memory, and the folder sets with their layouts.
+"""This module describes the data sets of the project: facts of those in memory, and layouts of those in folders.
 
-The registry that holds them, together with a user's own, is `ablations.datasets`.
+`ablations.datasets.registry` registers them, together with a user's own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ablations.datasets.folders import Listing, list_image_folder, list_tiny_ima
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """What a folder set must be like, known without its files; validation images are split off the training ones."""
+    """The counts of a folder set, known without its files; validation images are split off the training ones."""
 
     num_classes: int
     train_images: int
@@ -32,12 +32,12 @@ class FolderSet:
         name: The name in specs and on the command line.
         title: The name that reports print.
         image_size: Side in pixels that a network is given unless `data.image_size` says otherwise.
-        layout: Lists its files, given folder, name and expected number of classes.
-        source: Where the images come from and how the splits are made.
+        layout: The function that lists its files, given folder, name and expected number of classes.
+        source: The origin of the images and the making of the splits.
         licence: Licence of the images.
-        expected: What is known of it without its files, or None if everything depends on them.
-        how_to_get: Where its files come from and how they must lie, a clause after "needs data.root: ".
-        resize_ratio: For an evaluation images are resized to this times their final size, and the middle is cut out.
+        expected: Its counts as far as they are known without its files, or None if everything depends on them.
+        how_to_get: The origin and layout of its files, a clause after "needs data.root: ".
+        resize_ratio: Images to be evaluated are resized to this times their final size, and the middle is cut out.
     """
 
     name: str
@@ -48,15 +48,16 @@ class FolderSet:
     licence: str
     expected: Expected | None = None
     how_to_get: str = "the folder of its files"
+    # The usual evaluation of ImageNet networks: the shorter side becomes 256 pixels, the middle 224 are used.
     resize_ratio: float = 256 / 224
 
     @property
     def needs_root(self) -> str:
-        """What is said when the folder is needed and not named."""
+        """The message for a folder that is needed and not named."""
         return f"{self.title} needs data.root: {self.how_to_get}"
 
     def list_files(self, root: Path) -> Listing:
-        """Lists the files below `root`.
+        """List the files below `root`.
 
         Raises:
             DatasetError: The folder does not have the layout.
@@ -64,7 +65,7 @@ class FolderSet:
         return self.layout(root, self.name, self.expected.num_classes if self.expected else None)
 
     def read(self, root: Path) -> FolderContent:
-        """Lists the files below `root` and reads those that are new or have changed.
+        """List the files below `root` and read those that are new or have changed.
 
         Raises:
             DatasetError: The folder does not have the layout, or files in it are no pictures; the message names them.
@@ -201,6 +202,7 @@ FOLDER_SETS = (
         title="ImageNet-1k",
         image_size=224,
         layout=list_train_val,
+        # 1,281,167 training images, less those of the validation split.
         expected=Expected(num_classes=1_000, train_images=1_271_167, validation_images=10_000, test_images=50_000),
         source=(
             "ILSVRC 2012 as folders train/<class>/ and val/<class>/; 10,000 class-balanced validation images are "
@@ -217,6 +219,7 @@ FOLDER_SETS = (
         title="Tiny ImageNet",
         image_size=64,
         layout=list_tiny_imagenet,
+        # 500 training images per class, less 50 for the validation split.
         expected=Expected(num_classes=200, train_images=90_000, validation_images=10_000, test_images=10_000),
         source=(
             "Tiny ImageNet (Stanford CS231n), tiny-imagenet-200.zip unpacked; 10,000 class-balanced validation images "

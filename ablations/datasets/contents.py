@@ -1,7 +1,7 @@
-"""Reads image files once: what each holds (SHA-256) and whether it can be decoded; later only looks whether it changed.
+"""`read_contents` reads each image file once, for its SHA-256 and for faults; later it only looks if it has changed.
 
-What was read is remembered outside the data folder, in the user's cache folder, by size, times and inode of each file.
-A memory that is lost, damaged or cannot be written costs a reading and nothing else. Legend: N files.
+The result is remembered outside the data folder, in the user's cache folder, by size, times and inode of each file. A
+memory that is lost, damaged or cannot be written costs a reading and nothing else. Legend: N files.
 """
 
 from __future__ import annotations
@@ -24,32 +24,34 @@ from pathlib import Path
 from ablations.datasets.folders import printable
 
 FORMAT = "dyconv-ablations picture contents 1"
-"""Of a memory. Raised when other files count as decodable, so that what was remembered is read again."""
+"""The version of a memory. It is raised when other files count as decodable, so that all files are read again."""
 
 UNSETTLED_NS = 2_000_000_000
 """A file that changed so shortly before it was read may change again without its times showing it: file systems keep
 times in steps of up to 2 s. It is read again the next time, as git does with what it calls racily clean files."""
 
 _BATCH = 512
+# Each save writes the whole memory, so there are few.
 _SAVE_EVERY = 100_000
 _QUIET_SECONDS = 3.0
 _TELL_SECONDS = 15.0
+# Readings of a file that changes meanwhile, until it is given up.
 _ATTEMPTS = 3
 
 Stamp = tuple[int, int, int, int]
 """Size in bytes, mtime and ctime in ns, inode. No program can set ctime, as `cp -p` sets mtime."""
 
 Clock = Callable[[], int]
-"""Returns the time in ns since the epoch."""
+"""A function that returns the time in ns since the epoch."""
 
 
 @dataclass(frozen=True)
 class Content:
-    """What one file holds.
+    """The content of one file.
 
     Attributes:
         sha256: SHA-256 of its bytes, hexadecimal; empty if it could not be read.
-        fault: A clause that says why it is no picture that can be used, or empty.
+        fault: A clause with the reason why it is no usable picture, or empty.
     """
 
     sha256: str
@@ -58,10 +60,10 @@ class Content:
 
 @dataclass
 class Memory:
-    """What is remembered of the files below one folder.
+    """The remembered contents of the files below one folder.
 
     Attributes:
-        paths: The files that may keep it; the first that can be read or written does.
+        paths: The files that may keep the memory; the first that can be read or written does.
         entries: Path below the folder → stamp and SHA-256, of files that can be decoded: those that cannot are few, and
             another version of Pillow may know better.
     """
@@ -74,6 +76,7 @@ class Memory:
         """Read a memory; one that is missing, damaged or of another version is empty."""
         for path in paths:
             try:
+                # The first line has the format and the digest of the second, so a torn or edited memory is noticed.
                 head, _, body = path.read_bytes().partition(b"\n")
                 if _is_private(path.parent) and head.decode() == _head(body):
                     return cls(paths, {name: (_stamp(row[:4]), str(row[4])) for name, row in json.loads(body).items()})
@@ -85,11 +88,12 @@ class Memory:
         """Write the memory whole or not at all; of several processes, the last one's stays."""
         body = json.dumps({name: [*stamp, sha256] for name, (stamp, sha256) in self.entries.items()}).encode("ascii")
         content = _head(body).encode() + b"\n" + body
-        # Where nothing can be written, the files are read again the next time.
+        # `any` stops at the first path that can be written. If none can, the files are read again the next time.
         any(_write(path, content) for path in self.paths)
 
 
 def _write(path: Path, content: bytes) -> bool:
+    # Written beside its final name and then renamed: a reader finds the old memory or the new one, never a half.
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -107,13 +111,13 @@ def _write(path: Path, content: bytes) -> bool:
 def read_contents(
     root: Path, paths: Sequence[str], folders: Sequence[Path], *, clock: Clock = time.time_ns
 ) -> dict[str, Content]:
-    """Return what each of the files below a folder holds; those that have not changed are not read again.
+    """Return the content of each file below a folder; files that have not changed are not read again.
 
     Args:
         root: The folder.
         paths: (N,) paths below it, with forward slashes.
-        folders: Where it may be remembered, such as `memory_folders`; the first that can be written is used.
-        clock: The time.
+        folders: Folders for the memory, such as `memory_folders`; the first that can be written is used.
+        clock: The clock that tells if a file is settled.
     """
     memory = Memory.load(tuple(folder / f"{_name_of(root)}.json" for folder in folders))
     # Decoders and hashes let go of the interpreter, and network file systems answer many requests at once.
@@ -121,32 +125,32 @@ def read_contents(
         remembered = _unchanged(root, paths, memory, pool) if memory.entries else {}
         unread = [path for path in paths if path not in remembered]
         if unread:
-            kept = Memory(memory.paths, {path: memory.entries[path] for path in remembered})
-            remembered |= _read_all(root, unread, kept, pool, clock)
+            unchanged = Memory(memory.paths, {path: memory.entries[path] for path in remembered})
+            remembered |= _read_all(root, unread, unchanged, pool, clock)
     return {path: remembered[path] for path in paths}
 
 
 def _unchanged(root: Path, paths: Sequence[str], memory: Memory, pool: ThreadPoolExecutor) -> dict[str, Content]:
-    """Return what is remembered of the files whose stamps are still those that they had."""
+    """Return the remembered content of the files whose stamps have not changed."""
 
     def look(batch: Sequence[str]) -> dict[str, Content]:
-        found = {}
+        contents = {}
         for path in batch:
             stamp, sha256 = memory.entries.get(path, (None, ""))
             if stamp is not None and stamp == stamp_of(f"{root}/{path}"):
-                found[path] = Content(sha256)
-        return found
+                contents[path] = Content(sha256)
+        return contents
 
     unchanged: dict[str, Content] = {}
-    for found in pool.map(look, _batches(paths)):
-        unchanged |= found
+    for contents in pool.map(look, _batches(paths)):
+        unchanged |= contents
     return unchanged
 
 
 def _read_all(
     root: Path, paths: list[str], memory: Memory, pool: ThreadPoolExecutor, clock: Clock
 ) -> dict[str, Content]:
-    """Read files and remember them, also if it is interrupted."""
+    """Read files and remember their contents, also if the reading is interrupted."""
     progress = _Progress(root, len(paths))
     contents: dict[str, Content] = {}
     unsaved = 0
@@ -176,11 +180,12 @@ def _batches(paths: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _read(path: str, clock: Clock) -> tuple[Stamp | None, Content]:
-    """Return what a file holds, and its stamp if that is enough to know it again."""
+    """Return the content of a file, and its stamp if a later change is sure to show in it."""
     # Pillow takes a tenth of a second to import, which nobody pays whose files have not changed.
     from ablations.datasets.pictures import PictureError, check_picture
 
     try:
+        # The same stamp before and after: nobody wrote into the file in between.
         for _ in range(_ATTEMPTS):
             started, before = clock(), stamp_of(path)
             content = Path(path).read_bytes()
@@ -194,13 +199,14 @@ def _read(path: str, clock: Clock) -> tuple[Stamp | None, Content]:
     try:
         check_picture(content)
     except PictureError as error:
+        # Without a stamp, as files that cannot be decoded are not remembered.
         return None, Content(sha256, str(error))
     settled = max(before[1], before[2]) < started - UNSETTLED_NS
     return before if settled else None, Content(sha256)
 
 
 def stamp_of(path: str) -> Stamp | None:
-    """Return what tells whether a file has changed, or `None` if it is no file that can be looked at."""
+    """Return the values that change when a file changes, or `None` if it is no regular file that can be reached."""
     try:
         about = os.stat(path)
     except OSError:
@@ -211,22 +217,24 @@ def stamp_of(path: str) -> Stamp | None:
 
 
 def memory_folders(environment: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
-    """Return where is remembered what files hold: the user's cache folder, or else one in the temporary folder.
+    """Return the folders for memories: one in the user's cache folder, and one in the temporary folder.
 
-    The data folder may be read-only or shared, and the runs folder is not known where data are looked at.
+    The data folder may be read-only or shared, and the runs folder is not known here.
     """
     home = environment.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    # All users share the temporary folder, so there the name has the user's number.
     user = str(os.getuid()) if hasattr(os, "getuid") else "user"
     return Path(home) / "dyconv-ablations", Path(tempfile.gettempdir()) / f"dyconv-ablations-{user}"
 
 
 def _is_private(folder: Path) -> bool:
-    """Whether nobody else can write into a folder: what is remembered there decides what counts as measured."""
+    """Return True if nobody else can write into a folder; its memory decides which results count as measured."""
     about = folder.stat()
     return not hasattr(os, "getuid") or (about.st_uid == os.getuid() and not about.st_mode & 0o022)
 
 
 def _name_of(root: Path) -> str:
+    # The real path, so that a folder has one memory under all links to it.
     return hashlib.sha256(os.path.realpath(root).encode(errors="surrogateescape")).hexdigest()[:32]
 
 
@@ -240,17 +248,17 @@ def _stamp(values: Sequence[int]) -> Stamp:
 
 
 class _Progress:
-    """Says on stderr how far a long reading is; a short one says nothing."""
+    """The progress of a long reading, printed on stderr; a short one prints nothing."""
 
     def __init__(self, root: Path, total: int) -> None:
         self._root, self._total = root, total
         self._next = time.monotonic() + _QUIET_SECONDS
 
     def tell(self, done: int) -> None:
-        now = time.monotonic()
-        if now < self._next or done >= self._total:
+        time_now = time.monotonic()
+        if time_now < self._next or done >= self._total:
             return
-        self._next = now + _TELL_SECONDS
+        self._next = time_now + _TELL_SECONDS
         with suppress(OSError, ValueError):
             sys.stderr.write(
                 f"reading the {self._total:,} image files of {printable(str(self._root))} that are new or have "

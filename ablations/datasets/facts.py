@@ -1,4 +1,7 @@
-"""The facts of one data set: what `plan`, fingerprints and reports know of it. No torch, and no file is read here."""
+"""This module defines the facts of one data set, which plans, fingerprints and reports use.
+
+No file is read here, and no torch is needed.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +27,10 @@ class DatasetFacts:
             `runners.data.content_digest` computes it, of the digests of the publisher's files where the loader takes
             no others, or of the files of a folder. None where only the user's files give it and they are not named.
         class_names: One name per class in label order, or empty when the user's files give them.
-        source: Where the images come from and how the splits were made.
+        source: The origin of the images and the making of the splits.
         licence: Licence and copyright holder of the images.
         downloads: Whether it can be fetched from the network when that is asked for.
-        left_out: What lies in the user's folder and is not used, in words; empty if nothing.
+        left_out: The unused content of the user's folder, in words; empty if there is none.
         repeated_test_images: Images of the test split that are among the others too, where files tell.
 
     Raises:

@@ -1,7 +1,7 @@
-"""Reads a data set in folders before anything is trained: its files, and the digest of what they hold.
+"""`read_folder` reads a data set in folders before anything is trained, for the digest of all its files.
 
-Every file is read and decoded once, see `ablations.datasets.contents`; what cannot be decoded is an error that names
-all of it.
+Every file is read and decoded once, see `ablations.datasets.contents`. Files that cannot be decoded are one error that
+names them.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _MOST_NAMED = 20
 
 @dataclass(frozen=True)
 class FolderContent:
-    """A data set in folders, read.
+    """The files of a data set in folders, and the digest of their contents.
 
     Attributes:
         listing: Its files.
         digest: SHA-256 of every file's path, content and class, and of the way pictures are decoded.
-        repeated: Files of the test split that are among the others too, to the last byte.
+        repeated: Number of files of the test split that are in another split too, to the last byte.
     """
 
     listing: Listing
@@ -50,17 +50,19 @@ def read_folder(name: str, listing: Listing) -> FolderContent:
     paths = [path for files in listing.splits() for path in files.paths]
     contents = read_contents(root, paths, memory_folders())
     _check_faults(name, root, contents)
+    # The test split is the last; the others are trained on or selected by.
     seen = {contents[path].sha256 for files in listing.splits()[:-1] for path in files.paths}
     repeated = sum(contents[path].sha256 in seen for path in listing.test.paths)
     return FolderContent(listing, digest_of(listing, contents), repeated)
 
 
 def digest_of(listing: Listing, contents: Mapping[str, Content]) -> str:
-    """Return the SHA-256 that names a data set, wherever it lies: of each file's path in it, bytes and class."""
+    """Return the SHA-256 that names a data set in any folder: of each file's path below it, bytes and class."""
     entries = []
     for files in listing.splits():
         for path, label in zip(files.paths, files.labels, strict=True):
             entries.append(f"{path}\0{contents[path].sha256}\0{files.class_names[label]}\n")
+    # Sorted, so that the digest does not depend on the order of the splits; a null byte cannot be in a path.
     total = hashlib.sha256(f"{READING}\n".encode())
     for entry in sorted(entries):
         total.update(entry.encode(errors="surrogateescape"))

@@ -1,7 +1,7 @@
-"""Lists the image files of a data set that lies in folders, one function per layout, and counts what it leaves out.
+"""This module lists the image files of a data set in folders, one function per layout, and counts unused files.
 
-Only names are read here. What the files hold is read by `ablations.datasets.folder_contents`, decoding for batches is
-in `runners.data.readers.image_folder`. No torch here. Legend: N files.
+Only names are read here. `ablations.datasets.folder_contents` reads the files, `runners.data.readers.image_folder`
+decodes them for batches. No torch is needed. Legend: N files.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ EXTENSIONS = (
     ".tiff",
     ".webp",
 )
-"""Names of image files end like this, in small or capital letters: what torchvision takes, and what else is common."""
+"""The endings of image files, in small or capital letters: those of torchvision, and other common ones."""
 
 SYSTEM_NAMES = frozenset(
     (
@@ -81,7 +81,7 @@ class FileList:
         return len(self.paths)
 
     def take(self, index: Iterable[int]) -> FileList:
-        """Returns the files at the positions `index`, in that order."""
+        """Return the files at the positions `index`, in that order."""
         chosen = list(index)
         return FileList(
             self.root,
@@ -99,7 +99,7 @@ class Listing:
         train: Training files; the validation split is still among them if there is no folder for it.
         validation: Validation files, or None if they have to be split off `train`.
         test: Test files.
-        left_out: What lies there and is not used: a kind, such as `.txt`, → how many there are.
+        left_out: The number of unused entries by kind, such as `.txt`.
     """
 
     train: FileList
@@ -108,11 +108,11 @@ class Listing:
     left_out: Counter[str] = field(default_factory=Counter)
 
     def splits(self) -> tuple[FileList, ...]:
-        """Return the file lists there are: of training, validation and test."""
+        """Return the file lists of training, validation (if there is a folder for it) and test."""
         return (self.train, self.test) if self.validation is None else (self.train, self.validation, self.test)
 
     def validation_images(self, agreed: int | None) -> int:
-        """Returns the size of the validation split: of its folder, or as agreed, or a tenth of the training files.
+        """Return the size of the validation split: of its folder, or as agreed, or a tenth of the training files.
 
         Raises:
             DatasetError: No file would be left to train on.
@@ -125,21 +125,21 @@ class Listing:
 
 
 def left_out_words(left_out: Counter[str]) -> str:
-    """Return what was left out, for people: `left out: 3 × .txt, 1 × hidden or system file`; empty if nothing was."""
+    """Return unused entries in words: `left out: 3 × .txt, 1 × hidden or system file`; "" if there are none."""
     kinds = sorted(left_out.items(), key=lambda item: (-item[1], item[0]))
-    words = [f"{count:,} × {kind}" for kind, count in kinds[:_MOST_KINDS]]
+    counts = [f"{count:,} × {kind}" for kind, count in kinds[:_MOST_KINDS]]
     if len(kinds) > _MOST_KINDS:
-        words.append(f"{sum(count for _, count in kinds[_MOST_KINDS:]):,} × other kinds")
-    return f"left out: {', '.join(words)}" if words else ""
+        counts.append(f"{sum(count for _, count in kinds[_MOST_KINDS:]):,} × other kinds")
+    return f"left out: {', '.join(counts)}" if counts else ""
 
 
 def printable(text: str) -> str:
-    """Return a file's name as a terminal can show it: line breaks, control characters and stray bytes escaped."""
+    """Return a file's name as a terminal can show it: line breaks, control characters and stray bytes are escaped."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def check_validation_share(pool: FileList, count: int) -> None:
-    """Raises `DatasetError` if splitting `count` files off the training files leaves none to train on."""
+    """Raise `DatasetError` if splitting `count` files off the training files leaves none to train on."""
     if count >= len(pool):
         raise DatasetError(
             f"{pool.root / 'train'} holds {len(pool)} images; {count} of them are to be the validation split, so "
@@ -148,7 +148,7 @@ def check_validation_share(pool: FileList, count: int) -> None:
 
 
 def list_train_val(root: Path, name: str, num_classes: int | None) -> Listing:
-    """Lists `train/<class>/*` and `val/<class>/*`; `val` is the test split, as for ImageNet.
+    """List `train/<class>/*` and `val/<class>/*`; `val` is the test split, as for ImageNet.
 
     Args:
         root: The data set's folder.
@@ -160,13 +160,13 @@ def list_train_val(root: Path, name: str, num_classes: int | None) -> Listing:
     """
     layout = "train/<class>/ and val/<class>/"
     left_out: Counter[str] = Counter()
-    train, test = (_list_split(root, part, name, layout, num_classes, left_out) for part in ("train", "val"))
+    train, test = (_list_split(root, split, name, layout, num_classes, left_out) for split in ("train", "val"))
     _check_same_classes(train, test)
     return Listing(train, None, test, left_out)
 
 
 def list_image_folder(root: Path, name: str, num_classes: int | None) -> Listing:
-    """Lists `train/<class>/*`, and `val/<class>/*` and `test/<class>/*` where they are.
+    """List `train/<class>/*`, and `val/<class>/*` and `test/<class>/*` where they are.
 
     Without `test` the folder `val` is the test split, as for ImageNet, and the validation split comes from the
     training files; it does too where there is `test` but no `val`.
@@ -182,20 +182,21 @@ def list_image_folder(root: Path, name: str, num_classes: int | None) -> Listing
     layout = "train/<class>/ and test/<class>/ (or val/<class>/)"
     left_out: Counter[str] = Counter()
     train = _list_split(root, "train", name, layout, num_classes, left_out)
-    parts = [part for part in ("val", "test") if (root / part).is_dir()]
-    if not parts:
+    splits = [split for split in ("val", "test") if (root / split).is_dir()]
+    if not splits:
         raise DatasetError(
             f"data set {name!r}: {root} has neither test nor val beside train, so there is nothing to measure on. "
             "Move images of every class, a tenth of them for example, from train/<class>/ to test/<class>/"
         )
-    others = [_list_split(root, part, name, layout, num_classes, left_out) for part in parts]
-    for other in others:
-        _check_same_classes(train, other)
-    return Listing(train, others[0] if len(others) == 2 else None, others[-1], left_out)
+    held_out = [_list_split(root, split, name, layout, num_classes, left_out) for split in splits]
+    for files in held_out:
+        _check_same_classes(train, files)
+    # `splits` has val before test, and test alone if there is no val.
+    return Listing(train, held_out[0] if len(held_out) == 2 else None, held_out[-1], left_out)
 
 
 def list_tiny_imagenet(root: Path, name: str, num_classes: int | None) -> Listing:
-    """Lists Tiny ImageNet as it is unpacked; its official validation set is the test split.
+    """List Tiny ImageNet as it is unpacked; its official validation set is the test split.
 
     `root` holds `wnids.txt`, `train/<wnid>/images/*` and `val/images/*` with `val/val_annotations.txt`, or holds the
     folder `tiny-imagenet-200` that does.
@@ -209,9 +210,11 @@ def list_tiny_imagenet(root: Path, name: str, num_classes: int | None) -> Listin
         DatasetError: A file or folder is missing or unreadable, or an image has no class or an unknown one.
     """
     left_out: Counter[str] = Counter()
+    # The folder in which the archive was unpacked will do as well.
     inner = root / "tiny-imagenet-200"
     root = inner if inner.is_dir() else root
     try:
+        # Sorted, as labels are positions in this tuple and the file is in no useful order.
         classes = tuple(sorted(set((root / "wnids.txt").read_text(encoding="utf-8", errors="replace").split())))
         by_class = [_list_images(root, f"train/{wnid}/images", left_out) for wnid in classes]
         images = _list_images(root, "val/images", left_out)
@@ -227,13 +230,14 @@ def list_tiny_imagenet(root: Path, name: str, num_classes: int | None) -> Listin
 
 
 def _annotated(root: Path, classes: tuple[str, ...], images: list[str], notes: str) -> FileList:
-    place, numbers = root / "val" / "val_annotations.txt", {wnid: label for label, wnid in enumerate(classes)}
+    notes_path, numbers = root / "val" / "val_annotations.txt", {wnid: label for label, wnid in enumerate(classes)}
+    # Columns: file name, class, and a bounding box, which is not used.
     wnids = {columns[0]: columns[1] for columns in (line.split("\t") for line in notes.splitlines()) if columns[1:]}
     names = [path.removeprefix("val/images/") for path in images]
     unknown = [name for name in names if wnids.get(name) not in numbers]
     if unknown:
         raise DatasetError(
-            f"{place} gives {unknown[0]!r} the class {wnids.get(unknown[0])!r}, which is not in wnids.txt; "
+            f"{notes_path} gives {unknown[0]!r} the class {wnids.get(unknown[0])!r}, which is not in wnids.txt; "
             f"{len(unknown)} of {len(images)} images have no known class. Unpack the archive again"
         )
     if not images:
@@ -307,10 +311,12 @@ def _list_images(root: Path, folder: str, left_out: Counter[str]) -> list[str]:
     Raises:
         OSError: A folder cannot be read.
     """
+    # The order of a directory differs between file systems, and that of a training must not.
     return sorted(_walk(root, folder, left_out, frozenset()))
 
 
 def _walk(root: Path, folder: str, left_out: Counter[str], above: frozenset[tuple[int, int]]) -> Iterator[str]:
+    # Links are followed, so a link to a folder above would never end; device and inode recognise it.
     about = os.stat(root / folder)
     identity = (about.st_dev, about.st_ino)
     if identity in above:
@@ -337,7 +343,7 @@ def _is_image(name: str) -> bool:
 
 
 def _system_kind(entry: os.DirEntry[str]) -> str:
-    """Return what a hidden file, or one that a system has left behind, is called, and nothing of others."""
+    """Return the kind of a hidden file or of one that a system has left behind, or "" for any other."""
     if not entry.name.startswith(".") and entry.name.lower() not in SYSTEM_NAMES:
         return ""
     return "hidden or system folder" if entry.is_dir() else "hidden or system file"
@@ -351,9 +357,9 @@ def _extension(name: str) -> str:
 def _check_same_classes(train: FileList, other: FileList) -> None:
     if train.class_names != other.class_names:
         odd = sorted(set(train.class_names) ^ set(other.class_names))
-        part = other.paths[0].partition("/")[0]
+        split = other.paths[0].partition("/")[0]
         raise DatasetError(
-            f"{train.root / 'train'} and {train.root / part} must have the same class folders; only one of them has "
+            f"{train.root / 'train'} and {train.root / split} must have the same class folders; only one of them has "
             f"{', '.join(odd[:5])}{' …' if len(odd) > 5 else ''}"
         )
 

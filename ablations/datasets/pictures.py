@@ -1,7 +1,7 @@
-"""Opens one image file as an RGB picture of 8 bits, whatever is in it, or says why that cannot be done.
+"""This module opens one image file as an RGB picture of 8 bits, or raises an error with the reason.
 
 More bits are scaled, transparency is laid on white, the camera's orientation is applied, and of several frames or pages
-the first is taken. Training and the check before it read through the same function. Legend: H height, W width.
+the first is taken. Training and the check before it use the same function, `decode_picture`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from PIL import Image, UnidentifiedImageError
 from ablations.errors import DatasetError
 
 BACKGROUND = (255, 255, 255)
-"""What transparent pixels lie on: white, as on a page."""
+"""The colour behind transparent pixels: white, as on a page."""
 
 FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF", "WEBP")
-"""What a file may be, whatever its name says. Pillow knows more, EPS among them, which it has Ghostscript execute."""
+"""The formats that are read, under any name. Pillow knows more, EPS among them, which it has Ghostscript execute."""
 
 _ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -33,10 +33,10 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF orientation → what turns the picture upright."""
+"""The operation that turns a picture upright, by its EXIF orientation."""
 
 _FULL_SCALES = {"I": (255, 65_535, 2**31 - 1), "F": (1, 255, 65_535)}
-"""Values that mean white, where the format does not say: the least that none in the picture exceeds."""
+"""Values that may mean white if the format does not say, by mode; the smallest that no pixel exceeds is taken."""
 
 
 class PictureError(DatasetError):

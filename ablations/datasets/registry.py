@@ -1,8 +1,8 @@
-"""The registry of data sets: name → what can be known of it, for folders from the user's files.
+"""The registry finds the facts of a data set by its name; those of a folder set come from the user's files.
 
 `plan` validates specs and fingerprints trials with these facts, so nothing here imports torch. Files of a folder are
-read once, when it is first seen; from then on only those that have changed.
-How a data set is read lives in `runners.data`, under the same name.
+read once, when it is first seen; from then on only those that have changed. `runners.data` reads the images for
+training, under the same names.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ FOLDERS: dict[str, FolderSet] = {}
 
 
 ContentDigest = Callable[[Path | None, bool], str]
-"""Returns the digest of a data set's content, given the user's data folder and whether the network may be used."""
+"""A function from the user's data folder and a permission to use the network to the digest of a data set's content."""
 
 _CONTENTS: dict[str, ContentDigest] = {}
 
 
 def register_content(name: str, content: ContentDigest | None) -> None:
-    """Says how the content of a data set is found out whose facts have no digest; `None` leaves it unknown."""
+    """Register the function that digests a data set whose facts have no digest; `None` leaves the digest unknown."""
     _CONTENTS.pop(name, None)
     if content is not None:
         _CONTENTS[name] = content
 
 
 def register_dataset(facts: DatasetFacts) -> DatasetFacts:
-    """Adds a data set's facts to the registry and returns them.
+    """Add a data set's facts to the registry and return them.
 
     Raises:
         DatasetError: The name is taken.
@@ -51,7 +51,7 @@ def register_dataset(facts: DatasetFacts) -> DatasetFacts:
 
 
 def register_folder_set(folder: FolderSet) -> FolderSet:
-    """Adds a data set in folders of image files to the registry and returns it.
+    """Add a data set in folders of image files to the registry and return it.
 
     Raises:
         DatasetError: The name is taken.
@@ -62,17 +62,17 @@ def register_folder_set(folder: FolderSet) -> FolderSet:
 
 
 def available_datasets() -> tuple[str, ...]:
-    """Returns every registered name, sorted."""
+    """Return every registered name, sorted."""
     return tuple(sorted((*DATASETS, *FOLDERS)))
 
 
 def folder_sets() -> tuple[str, ...]:
-    """Returns the names of the data sets that lie in folders of image files, sorted."""
+    """Return the names of the data sets that lie in folders of image files, sorted."""
     return tuple(sorted(FOLDERS))
 
 
 def get_folder_set(name: str) -> FolderSet:
-    """Returns the folder set registered under `name`.
+    """Return the folder set registered under `name`.
 
     Raises:
         UnknownNameError: There is none; the message gives the nearest names.
@@ -83,12 +83,12 @@ def get_folder_set(name: str) -> FolderSet:
 
 
 def downloadable() -> tuple[str, ...]:
-    """Returns the names of the data sets that can be fetched from the network, sorted."""
+    """Return the names of the data sets that can be fetched from the network, sorted."""
     return tuple(sorted(name for name, facts in DATASETS.items() if facts.downloads))
 
 
 def get_dataset_facts(name: str) -> DatasetFacts:
-    """Returns the facts registered under `name`, which are all that is known without the user's files.
+    """Return the facts registered under `name`: those that are known without the user's files.
 
     Raises:
         UnknownNameError: No such data set; the message gives the nearest names.
@@ -98,7 +98,7 @@ def get_dataset_facts(name: str) -> DatasetFacts:
 
 
 def registered_facts(name: str) -> DatasetFacts:
-    """Returns the facts of a data set as they were registered: without the digest that only its content tells.
+    """Return the facts of a data set as they were registered: without a digest that only its content gives.
 
     Raises:
         UnknownNameError: There are none under this name; the message gives the nearest names.
@@ -111,7 +111,7 @@ def registered_facts(name: str) -> DatasetFacts:
 def facts_of(
     name: str, root: str | Path | None = None, image_size: int | None = None, *, download: bool = False
 ) -> DatasetFacts:
-    """Returns the facts of a data set; those of a folder set come from its files where `root` names them.
+    """Return the facts of a data set; those of a folder set come from its files where `root` names them.
 
     The folder is looked at once per process, or again after `forget_folders`: some seconds for a million files, and as
     long as reading all of them takes when it is seen for the first time. A user's data set whose facts say no digest is
@@ -130,13 +130,14 @@ def facts_of(
     """
     if name in DATASETS:
         facts = DATASETS[name]
+        # A plug-in may register facts without a digest and a function that computes it.
         if facts.digest is not None or name not in _CONTENTS:
             return facts
         return _with_content(facts, _CONTENTS[name], Path(root) if root else None, download)
     if name not in FOLDERS:
         raise UnknownNameError("data set", name, available_datasets())
-    found = _without_files(FOLDERS[name]) if root is None else _from_files(FOLDERS[name], Path(root).absolute())
-    return dataclasses.replace(found, image_size=image_size or FOLDERS[name].image_size)
+    folder_facts = _without_files(FOLDERS[name]) if root is None else _from_files(FOLDERS[name], Path(root).absolute())
+    return dataclasses.replace(folder_facts, image_size=image_size or FOLDERS[name].image_size)
 
 
 @lru_cache(maxsize=16)
@@ -157,12 +158,13 @@ def _from_files(folder: FolderSet, root: Path) -> DatasetFacts:
     validation = listing.validation_images(folder.expected.validation_images if folder.expected else None)
     counted = Expected(
         num_classes=len(listing.train.class_names),
+        # Without a folder of its own, the validation split is still among the training files.
         train_images=len(listing.train) - (validation if listing.validation is None else 0),
         validation_images=validation,
         test_images=len(listing.test),
     )
-    known = _facts(folder, counted, digest=content.digest, class_names=listing.train.class_names)
-    return dataclasses.replace(known, left_out=left_out_words(listing.left_out), repeated_test_images=content.repeated)
+    facts = _facts(folder, counted, digest=content.digest, class_names=listing.train.class_names)
+    return dataclasses.replace(facts, left_out=left_out_words(listing.left_out), repeated_test_images=content.repeated)
 
 
 _LOOK_AGAIN_SECONDS = 60.0
@@ -170,7 +172,7 @@ _looked: dict[tuple[FolderSet, Path], tuple[float, FolderContent]] = {}
 
 
 def folder_content(folder: FolderSet, root: Path) -> FolderContent:
-    """Returns the files of a folder set with their digest, looked at within the last minute.
+    """Return the files of a folder set with their digest, at most a minute old.
 
     A process that runs many trials on the same files would otherwise spend its time looking; one that never looked
     again would train on files that have changed. A digest that is not that of the facts is refused when it is opened.
@@ -178,17 +180,18 @@ def folder_content(folder: FolderSet, root: Path) -> FolderContent:
     Raises:
         DatasetError: The folder is missing or not laid out as it must be, or files in it are no pictures.
     """
-    key, now = (folder, root.absolute()), time.monotonic()
+    key, time_now = (folder, root.absolute()), time.monotonic()
     looked, content = _looked.get(key, (0.0, None))
-    if content is None or now - looked > _LOOK_AGAIN_SECONDS:
+    if content is None or time_now - looked > _LOOK_AGAIN_SECONDS:
         content = folder.read(root.absolute())
+        # Only the last folder is kept: a listing of a million files takes much memory.
         _looked.clear()
         _looked[key] = (time.monotonic(), content)
     return content
 
 
 def forget_folders() -> None:
-    """Forgets what folders looked like, as a command does that begins: their files may have changed since."""
+    """Forget the files of all folders. A command does this when it begins, as they may have changed since."""
     _from_files.cache_clear()
     _looked.clear()
 
@@ -212,6 +215,7 @@ def _refuse_duplicate(name: str) -> None:
         raise DatasetError(f"data set {name!r} is registered twice; choose another name for the second one")
 
 
+# Registered through the functions that plug-ins use, so that double names are refused here too.
 for _in_memory in IN_MEMORY:
     register_dataset(_in_memory)
 for _folder_set in FOLDER_SETS:

@@ -1,3 +1,4 @@
-"""Studies as YAML files: source text with the line of every key, the study that a file describes, and the schema for
-an editor. What a study means is in `ablations.study`.
+"""This package reads studies from YAML files, so that errors name the line, and writes the schema for an editor.
+
+Studies themselves are defined in `ablations.study`.
 """

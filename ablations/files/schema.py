@@ -1,4 +1,7 @@
-"""The JSON schema of a study file, for completion and checks in an editor."""
+"""`study_schema` makes the JSON schema of a study file, for completion and checks in an editor.
+
+The command line writes it; studies are validated by `ablations.files.study_file`, not by this schema.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ _VARIANT_WORDS = {
 
 
 def study_schema() -> dict[str, Any]:
-    """Returns the JSON schema (draft 2020-12) of the YAML form of a study."""
+    """Return the JSON schema (draft 2020-12) of the YAML form of a study."""
     trial = TrialSpec.model_json_schema(by_alias=True)
     intervention = Intervention.model_json_schema(by_alias=True)
     claim = Claim.model_json_schema()
@@ -35,7 +38,7 @@ def study_schema() -> dict[str, Any]:
     settings = {key: _setting(trial, definitions, key) for key in DEFAULTS}
     groups = {key: {"$ref": f"#/$defs/{name}"} for key, name in _GROUPS.items()}
     changes = {**settings, **groups}
-    words = {**_VARIANT_WORDS, "intervention": intervention}
+    variant_keys = {**_VARIANT_WORDS, "intervention": intervention}
     baseline = {"type": "object", "additionalProperties": False, "properties": changes}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -56,7 +59,7 @@ def study_schema() -> dict[str, Any]:
             "columns": {"type": "array", "items": {"type": "string"}},
             "baseline": baseline,
             "networks": _by_name({**changes, "label": _VARIANT_WORDS["label"]}),
-            "variants": _by_name({**changes, **words}),
+            "variants": _by_name({**changes, **variant_keys}),
             "claims": {"type": "array", "items": claim},
             "scales": _scales(baseline),
             "equal_size": {"type": "boolean", "description": "Whether all variants have about as many parameters."},
@@ -100,6 +103,7 @@ def _nuisance() -> dict[str, Any]:
         "type": "object",
         "additionalProperties": False,
         "description": "What is tuned for each variant: settings that no variant sets, with their ranges.",
+        # Groups are left open here; their settings are checked when the file is read.
         "properties": {**dict.fromkeys(keys, factor), **{group: {"type": "object"} for group in _GROUPS}},
     }
 
@@ -114,13 +118,15 @@ def _by_name(properties: dict[str, Any]) -> dict[str, Any]:
 
 
 def _setting(trial: dict[str, Any], definitions: dict[str, Any], key: str) -> dict[str, Any]:
-    place = trial
-    for part in key.split("."):
-        place = _target(place, definitions)["properties"][part]
-    return place
+    # Groups are references to definitions, which have to be followed at each step.
+    schema = trial
+    for step in key.split("."):
+        schema = _target(schema, definitions)["properties"][step]
+    return schema
 
 
 def _target(place: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    # A group that may be `None` is an `anyOf` of the reference and null.
     for option in (place, *place.get("anyOf", ())):
         if "$ref" in option:
             target: dict[str, Any] = definitions[option["$ref"].removeprefix("#/$defs/")]

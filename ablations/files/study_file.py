@@ -1,8 +1,7 @@
-"""A user's study from a YAML file. Every error names the file, the line and the reason.
+"""`load_study` reads a user's study from a YAML file; every error names the file, the line and the reason.
 
-The short form of the file is turned into a `Study` here: variants are a mapping from names to their changes, and the
-words `label`, `intervention`, `published`, `cells` and `differs_in` in a variant are not changes. How YAML is read
-lives in `yaml_source`.
+The short form of the file becomes a `Study` here: variants are a mapping from names to their changes, and the keys
+`label`, `intervention`, `published`, `cells` and `differs_in` of a variant are no changes. `yaml_source` reads YAML.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from ablations.study import Scale, Study
 _VARIANT_WORDS = ("label", "intervention", "published", "cells", "differs_in")
 _WORDS = {"variants": _VARIANT_WORDS, "networks": ("label",)}
 _STUDY_WORDS = tuple(name for name in Study.model_fields)
+# The keys inside an intervention: its own, and those of its placement as YAML spells them.
 _INTERVENTION_WORDS = (
     *Intervention.model_fields,
     *(field.alias or name for name, field in Placement.model_fields.items()),
@@ -36,7 +36,7 @@ _INNER_WORDS = {
 
 
 def load_study(path: Path) -> Study:
-    """Returns the study in a YAML file.
+    """Return the study in a YAML file.
 
     Raises:
         StudyError: If the file cannot be read, is not YAML, defines something twice or is not a study; the message
@@ -54,12 +54,14 @@ def _validate(raw: dict[str, Any], document: Document) -> Study:
     for key in raw:
         if key not in _STUDY_WORDS:
             raise StudyError(f"{document.at((key,))}: unknown key {key!r}. {nearest(key, _STUDY_WORDS)}")
+    # The name serves as title unless `raw` has one.
     study = {"title": raw.get("name"), **raw}
     if "baseline" in raw:
         study["baseline"] = _settings(raw["baseline"], ("baseline",), document)
     for group in _WORDS:
         if group in raw:
             study[group] = _named(raw[group], group, document)
+    # A file that defines networks inspects all of them unless it says which.
     if "networks" in study and "inspect" not in study:
         study["inspect"] = [network["name"] for network in study["networks"]]
     try:
@@ -77,6 +79,7 @@ def _settings(raw: Any, location: Location, document: Document, words: Iterable[
         flat = flatten(raw)
         check_values(flat)
     except UnknownNameError as error:
+        # A wrong key may also be meant for one that is no setting, such as `label`.
         hint = nearest(error.given, [*DEFAULTS, *words])
         raise StudyError(f"{document.at(location, error.given)}: unknown key {error.given!r}. {hint}") from None
     except SettingError as error:
@@ -91,23 +94,25 @@ def _named(group: Any, kind: str, document: Document) -> list[dict[str, Any]]:
 
 
 def _one(name: str, body: Any, location: Location, document: Document) -> dict[str, Any]:
-    words = _WORDS[str(location[0])]
+    reserved = _WORDS[str(location[0])]
     if not isinstance(body, dict):
         return {"name": name, "changes": _settings(body, location, document)}
-    given = {key: value for key, value in body.items() if key in words}
-    changes = {key: value for key, value in body.items() if key not in words}
-    return {"name": name, "changes": _settings(changes, location, document, words), **given}
+    fields = {key: value for key, value in body.items() if key in reserved}
+    changes = {key: value for key, value in body.items() if key not in reserved}
+    return {"name": name, "changes": _settings(changes, location, document, reserved), **fields}
 
 
 def _first_error(error: ValidationError, study: dict[str, Any], document: Document) -> str:
     detail = error.errors(include_url=False)[0]
+    # A `MisplacedError` knows the way further down, which pydantic does not see.
     reported: Location = (*detail["loc"], *getattr(detail.get("ctx", {}).get("error"), "location", ()))
     location = reported
+    # Pydantic counts variants in a list, which in the file are a mapping: the number becomes the name.
     if len(location) >= 2 and location[0] in _WORDS and isinstance(location[1], int):
         location = (location[0], study[str(location[0])][location[1]]["name"], *location[2:])
     if detail["type"] == "extra_forbidden":
-        words = _INNER_WORDS.get(str(location[0]), _INTERVENTION_WORDS)
-        message = f"unknown key {location[-1]!r}. {nearest(str(location[-1]), words)}"
+        known_keys = _INNER_WORDS.get(str(location[0]), _INTERVENTION_WORDS)
+        message = f"unknown key {location[-1]!r}. {nearest(str(location[-1]), known_keys)}"
     else:
         message = reason_of({**detail, "loc": location})
     return f"{document.at(location)}: {message}"

@@ -1,8 +1,9 @@
-"""YAML text → mappings, lists and scalars, with the line of every key. What a study looks like lives in `study_file`.
+"""This module reads YAML text as mappings, lists and scalars, and keeps the line of every key for error messages.
 
-Scalars follow YAML 1.2: `1e-3` is a number, `no` and `2020-01-01` are words. Keys are words whatever they look like.
-Refused, each with its line, are tags of other types (nothing here can build a Python object), keys that are defined
-twice, control characters, and documents that grow without end through nesting or aliases.
+Scalars follow YAML 1.2: `1e-3` is a number, `no` and `2020-01-01` are words. Keys are words, even those that look like
+numbers. Refused, each with its line, are tags of other types (nothing here can build a Python object), keys that are
+defined twice, control characters, and documents that grow without end through nesting or aliases. Studies and searches
+are read from the result elsewhere (`study_file`, `ablations.planning.search`).
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class _Loader(yaml.SafeLoader):
     """The scanner and parser of PyYAML with the scalars of YAML 1.2's core schema."""
 
 
+# Type, pattern, and the characters with which such a scalar may begin: PyYAML looks patterns up by them.
 _PLAIN_SCALARS = (
     ("null", r"~|null|Null|NULL|", "~nN"),
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
@@ -47,13 +49,15 @@ _PLAIN_SCALARS = (
         "-+.0123456789",
     ),
 )
+# A dictionary of its own: the one it inherits has the scalars of YAML 1.1 and is shared with every other loader.
 _Loader.yaml_implicit_resolvers = {}
+# The empty string stands for a scalar without any character, as in `key:`.
 for _name, _pattern, _first in _PLAIN_SCALARS:
     _Loader.add_implicit_resolver(_TAG + _name, re.compile(rf"^(?:{_pattern})$"), [*_first, ""])
 
 
 class Document:
-    """A YAML file as plain data, which remembers where each part of it stands.
+    """A YAML file as plain data, which remembers the line of each part.
 
     Attributes:
         path: The file.
@@ -64,28 +68,28 @@ class Document:
         self.path, self.data, self._lines = path, data, lines
 
     def at(self, location: Location, dotted: str = "") -> str:
-        """Returns `file:line` of a part, or of the nearest one that encloses it.
+        """Return `file:line` of a part, or of the nearest enclosing part that has a line.
 
         Args:
             location: Keys and indices from the root, each exactly as it is written.
-            dotted: The rest of the way, in which nested and dotted keys are the same.
+            dotted: The remaining keys, joined by dots; nested and dotted keys in the file are the same.
         """
-        inside = {".".join(map(str, rest)): line for rest, line in self._inside(location)}
+        inside = {".".join(map(str, path)): line for path, line in self._inside(location)}
         while dotted and dotted not in inside:
             dotted = dotted.rpartition(".")[0]
         if dotted:
             return f"{self.path}:{inside[dotted]}"
         enclosing = (location[:length] for length in range(len(location), -1, -1))
-        return f"{self.path}:{next((self._lines[part] for part in enclosing if part in self._lines), 1)}"
+        return f"{self.path}:{next((self._lines[key] for key in enclosing if key in self._lines), 1)}"
 
     def _inside(self, location: Location) -> Iterator[tuple[Location, int]]:
-        for place, line in self._lines.items():
-            if place[: len(location)] == location:
-                yield place[len(location) :], line
+        for key_path, line in self._lines.items():
+            if key_path[: len(location)] == location:
+                yield key_path[len(location) :], line
 
 
 def read_document(path: Path) -> Document:
-    """Returns the YAML document in a file.
+    """Return the YAML document in a file.
 
     Raises:
         StudyError: If the file cannot be read, or is not YAML as described above: `file:line: reason`.
@@ -99,7 +103,7 @@ def read_document(path: Path) -> Document:
 
 
 def parse_value(text: str) -> Any:
-    """Returns the value that `text` has in a YAML document, for example on the command line.
+    """Return the value that `text` has in a YAML document, for example on the command line.
 
     Raises:
         SpecError: If it is not YAML.
@@ -111,7 +115,7 @@ def parse_value(text: str) -> Any:
 
 
 def parse_override(text: str) -> tuple[str, Any]:
-    """Returns key and value of `key=value`; the value is YAML, `inspect` a list separated by commas.
+    """Return key and value of `key=value`; the value is YAML, `inspect` a list separated by commas.
 
     Raises:
         SpecError: If there is no `=` or the value is not YAML.
@@ -127,15 +131,17 @@ def parse_override(text: str) -> tuple[str, Any]:
 
 def _read(path: Path) -> str:
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
+        # Asked before anything is read: a pipe would block, and a device has no end.
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
             raise StudyError(f"{path}: not a file")
-        if found.st_size > _MAX_BYTES:
+        if status.st_size > _MAX_BYTES:
             raise StudyError(f"{path}: larger than {_MAX_BYTES:,} bytes, which no study is")
         raw = path.read_bytes()
     except OSError as error:
         raise StudyError(f"{path}: {error.strerror or error}") from None
     except ValueError as error:
+        # The name has a null byte or the like, so it is quoted.
         raise StudyError(f"{str(path)!r}: {error}") from None
     try:
         return raw.decode("utf-8")
@@ -150,7 +156,7 @@ def _compose(text: str) -> yaml.Node | None:
         root: yaml.Node | None = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        reason = ": ".join(part for part in (error.context, error.problem) if part)
+        reason = ": ".join(sentence for sentence in (error.context, error.problem) if sentence)
         raise _MalformedError(mark.line + 1 if mark else 1, reason) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
@@ -164,6 +170,7 @@ def _refuse_deep(text: str) -> None:
     # The composer recurses and the parser does not, so depth is counted before anything is composed.
     depth = 0
     for event in yaml.parse(text, Loader=_Loader):
+        # True and False count as 1 and 0.
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _MAX_DEPTH:
             raise _MalformedError(_line(event), f"nested more than {_MAX_DEPTH} deep")
@@ -177,8 +184,10 @@ class _Builder:
     def build(self, node: yaml.Node | None, location: Location = ()) -> Any:
         if node is None:
             return None
+        # In a mapping the line of the key is noted already, and an error should point there.
         self.lines.setdefault(location, _line(node))
         self._nodes += 1
+        # An alias is built anew at each place where it is used, so a short file can unfold to billions of nodes.
         if self._nodes > _MAX_NODES or len(location) > _MAX_DEPTH:
             raise _MalformedError(_line(node), "aliases make the document endless or far too large")
         if isinstance(node, yaml.MappingNode):
@@ -195,6 +204,7 @@ class _Builder:
             line = _line(key)
             if not isinstance(key, yaml.ScalarNode):
                 raise _MalformedError(line, "a key must be a plain word")
+            # For its checks alone: a key stays the text that was written.
             _scalar(key)
             name = key.value
             if name in seen:
@@ -209,8 +219,8 @@ def _line(part: yaml.Node | yaml.Event) -> int:
 
 def _refuse_tag(node: yaml.Node, *allowed: str) -> None:
     if node.tag not in [_TAG + name for name in allowed]:
-        shown = str(node.tag).replace(_TAG, "!!")
-        raise _MalformedError(_line(node), f"the tag {shown!r} is not allowed. Write the value without it.")
+        tag = str(node.tag).replace(_TAG, "!!")
+        raise _MalformedError(_line(node), f"the tag {tag!r} is not allowed. Write the value without it.")
 
 
 def _scalar(node: yaml.Node) -> Any:
@@ -226,12 +236,14 @@ def _scalar(node: yaml.Node) -> Any:
 
 
 def _integer(text: str) -> int:
+    # So many digits fit into 64 bits; Python's conversion of very long ones takes quadratic time.
     if len(text) > _MAX_DIGITS:
         raise ValueError(text)
     return int(text, 16 if text.startswith("0x") else 10)
 
 
 def _real(text: str) -> float:
+    # Python writes infinity and NaN without YAML's dot.
     return float(re.sub(r"\.(inf|nan)$", r"\1", text.lower()))
 
 

@@ -1,4 +1,5 @@
-"""From studies and what a user asks to a plan: rows, nodes, tuning and searches, and study lint.
+"""This package makes plans of studies and a user's request: rows, nodes, tuning and searches, and study lint.
 
-Everything is computed from its arguments; nothing here runs a node, and only tuned values are read from files.
+Everything is computed from its arguments. Nothing here runs a node, and only tuned values and searches are read from
+files.
 """

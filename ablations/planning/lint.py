@@ -1,8 +1,8 @@
-"""Study lint: what a reviewer would object to in a plan, found before anything is trained. Pure.
+"""Lint finds in a plan, before anything is trained, what a reviewer would object to.
 
-What cannot be right at all (a typo, a factor of a variant that nothing reads, an annealing longer than the training) is
-an error elsewhere. What may be meant is a lint: it has a code (`names.LINTS`), and a study, or a preset for all
-studies, may allow it with a reason. `docs/lint.md` explains each.
+Settings that cannot be right at all (a typo, a factor of a variant that nothing reads, an annealing longer than the
+training) are errors elsewhere. A lint may be meant: it has a code (`names.LINTS`), and a study, or a preset for all
+studies, may allow it with a reason. `docs/lint.md` explains each. Everything is computed from the plan.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ALPHA = 0.05
 """Level of significance, as in `reports.analysis.statistics`."""
 
 LARGE = 2.0
-"""So many of its standard deviations from seed to seed is a difference that any study should be able to show."""
+"""A difference of so many of its standard deviations over seeds is one that any study should be able to show."""
 
 EQUAL_SIZE = 0.02
 """Networks are of equal size if the largest has at most this share more parameters than the smallest."""
@@ -41,8 +41,8 @@ class Lint:
     Attributes:
         code: One of `names.LINTS`.
         study: The study's name.
-        message: What it is about, what was found and what to do.
-        reason: Why it is allowed, or empty.
+        message: Its subject, the finding and the remedy.
+        reason: The reason for which it is allowed, or empty.
     """
 
     code: str
@@ -52,24 +52,24 @@ class Lint:
 
     @property
     def is_allowed(self) -> bool:
-        """Whether the study or the preset says that it is meant."""
+        """True if the study or the preset allows it."""
         return bool(self.reason)
 
 
 def lint(plan: Plan, parameters: Mapping[str, int] | None = None) -> tuple[Lint, ...]:
-    """Returns what there is to object to in the studies of a plan, in their order; what is allowed says why.
+    """Return the lints of the studies in a plan, in the order of the studies; allowed ones have their reason.
 
     Args:
         plan: The plan.
-        parameters: How many parameters networks have, by `network_of`; those that are not known are not compared.
+        parameters: Number of parameters by `network_of`; networks that are not in it are not compared.
     """
-    found = [lint for study in plan.studies for lint in _lint_study(study, plan, parameters or {})]
+    lints = [lint for study in plan.studies for lint in _lint_study(study, plan, parameters or {})]
     allowed = {study.name: {**plan.request.preset.allow, **study.allow} for study in plan.studies}
-    return tuple(replace(lint, reason=allowed[lint.study].get(lint.code, "")) for lint in found)
+    return tuple(replace(lint, reason=allowed[lint.study].get(lint.code, "")) for lint in lints)
 
 
 def sized_networks(plan: Plan) -> dict[str, TrialSpec]:
-    """Returns the networks whose parameters must be counted because they are compared as equally large."""
+    """Return the networks whose parameters must be counted because they are compared as equally large."""
     sized: dict[str, TrialSpec] = {}
     for study in plan.studies:
         nodes = _nodes(study, plan)
@@ -79,28 +79,29 @@ def sized_networks(plan: Plan) -> dict[str, TrialSpec]:
 
 
 def network_of(spec: TrialSpec) -> str:
-    """Returns what names a network with its number of parameters, whatever it is trained on and how long."""
+    """Return a key under which networks of one architecture are equal, whatever the data and length of training."""
     return cost_fingerprint(spec)
 
 
 def factors(node: Node, reference: Node) -> tuple[str, ...]:
-    """Returns what differs between two nodes, the seed left out.
+    """Return the factors in which two nodes differ, the seed left out.
 
     A setting that is read on one side only, because of another one that differs, is no factor of its own: a static
     network has neither kernels nor a temperature. The temperature's schedule is one factor.
     """
-    found = _different_settings(node, reference)
-    return tuple(dict.fromkeys([*found, *_different_interventions(_intervention(node), _intervention(reference))]))
+    settings = _different_settings(node, reference)
+    return tuple(dict.fromkeys([*settings, *_different_interventions(_intervention(node), _intervention(reference))]))
 
 
 def _different_settings(node: Node, reference: Node) -> Iterator[str]:
-    own, other = settings_of(node.spec), settings_of(reference.spec)
-    derived = unread(own).keys() | unread(other).keys()
-    # What each was tuned to is no difference that a variant has.
+    settings, reference_settings = settings_of(node.spec), settings_of(reference.spec)
+    derived = unread(settings).keys() | unread(reference_settings).keys()
+    # Tuned values differ because each row was tuned, not because its variant says so.
     tuned = {*_tuned(node), *_tuned(reference)}
-    for key in own:
+    for key in settings:
+        # To count a network, only its architecture, its classes and the size of its images matter.
         counts = node.kind != "cost" or key.startswith("model.") or key in ("data.name", "data.image_size")
-        if own[key] != other[key] and counts and key not in derived | _NO_FACTORS | tuned:
+        if settings[key] != reference_settings[key] and counts and key not in derived | _NO_FACTORS | tuned:
             yield _TEMPERATURE if key.startswith(_TEMPERATURE) else key
 
 
@@ -113,9 +114,9 @@ def _different_interventions(own: Intervention | None, other: Intervention | Non
     if own is not None and other is not None:
         keys: Iterable[str] = (key for key in type(own).model_fields if getattr(own, key) != getattr(other, key))
     else:
-        # Where it applies belongs to what is done there.
-        one = own or other
-        keys = (key for key in ("aggregation", "temperature") if one is not None and getattr(one, key) is not None)
+        # On one side only: `where` is part of the other keys, not a factor of its own.
+        only = own or other
+        keys = (key for key in ("aggregation", "temperature") if only is not None and getattr(only, key) is not None)
     yield from (f"intervention.{key}" for key in keys)
 
 
@@ -136,9 +137,9 @@ def _lint_study(study: Study, plan: Plan, parameters: Mapping[str, int]) -> Iter
 
 
 def _nodes(study: Study, plan: Plan) -> dict[str, Node]:
-    """Returns a node per variant, of the first seed and inspected network; none where the plan has only a part of them.
+    """Return a node per variant, of the first seed and inspected network, as far as the plan has nodes.
 
-    What is tried again has the tables of the whole plan, and a part of its nodes.
+    The plan of a retry has the tables of the whole plan, but only a part of its nodes.
     """
     nodes: dict[str, Node] = {}
     for cell in plan.cells_of(study.name):
@@ -152,22 +153,24 @@ def _several_factors(study: Study, nodes: Mapping[str, Node]) -> Iterator[Lint]:
     for variant in study.variants:
         if reference is None or variant.name not in nodes:
             continue
-        found = factors(nodes[variant.name], reference)
-        missing = [factor for factor in found if not _declares(variant, factor)]
-        if missing and (variant.differs_in or len(found) > 1):
-            yield Lint("several-factors", study.name, _several_words(study, variant, found, missing))
+        differing = factors(nodes[variant.name], reference)
+        missing = [factor for factor in differing if not _declares(variant, factor)]
+        if missing and (variant.differs_in or len(differing) > 1):
+            yield Lint("several-factors", study.name, _several_words(study, variant, differing, missing))
 
 
 def _declares(variant: Variant, factor: str) -> bool:
-    return any(f"{factor}.".startswith(f"{said}.") or said.startswith(f"{factor}.") for said in variant.differs_in)
+    # Either may be the group of the other: `train.temperature` covers `train.temperature.start`. The dots at the end
+    # keep `model.stem` from covering `model.stem_stride`.
+    return any(f"{factor}.".startswith(f"{entry}.") or entry.startswith(f"{factor}.") for entry in variant.differs_in)
 
 
 def _several_words(study: Study, variant: Variant, found: Sequence[str], missing: Sequence[str]) -> str:
-    who = f"variant {variant.name!r} differs from the reference {study.reference!r} in {', '.join(found)}"
+    text = f"variant {variant.name!r} differs from the reference {study.reference!r} in {', '.join(found)}"
     if variant.differs_in:
-        return f"{who}, and says nothing of {', '.join(missing)}. Add that to its differs_in, or leave it as it was."
+        return f"{text}, and says nothing of {', '.join(missing)}. Add that to its differs_in, or leave it as it was."
     declared = f"differs_in: [{', '.join(found)}]"
-    return f"{who}: no difference can be put down to one of them. Change one at a time, or say so ({declared})."
+    return f"{text}: no difference can be put down to one of them. Change one at a time, or say so ({declared})."
 
 
 def _no_difference(study: Study, plan: Plan) -> Iterator[Lint]:
@@ -176,6 +179,7 @@ def _no_difference(study: Study, plan: Plan) -> Iterator[Lint]:
     for cell in plan.cells_of(study.name):
         fingerprints[cell.variant].add(cell.fingerprint)
     for variant in study.variants:
+        # All repeats and networks together: an intervention may change nothing on one network alone.
         first = seen.setdefault(frozenset(fingerprints[variant.name]), variant.name)
         if first != variant.name:
             yield Lint(
@@ -188,6 +192,7 @@ def _no_difference(study: Study, plan: Plan) -> Iterator[Lint]:
 
 def _unread_settings(study: Study, plan: Plan) -> Iterator[Lint]:
     for key, value in study.baseline.items():
+        # A dictionary as an ordered set; the reason "" stands for a variant that reads the setting.
         reasons = {
             _why_unread(key, study, plan, {**(network.changes if network else {}), **variant.changes}): None
             for network in study.inspected
@@ -202,7 +207,10 @@ def _unread_settings(study: Study, plan: Plan) -> Iterator[Lint]:
 
 
 def _why_unread(key: str, study: Study, plan: Plan, own: Settings) -> str:
-    """Returns why a variant does not read a setting of the baseline, or nothing if it does; overrides are no fault."""
+    """Return the reason why a variant does not read a setting of the baseline, or "" if it does.
+
+    Overrides are left out, as they are no fault of the study.
+    """
     if key in own:
         return "the variants or the inspected networks set it themselves"
     if study.is_about_cost and not key.startswith(("model.", "data.")):
@@ -230,7 +238,7 @@ def _anneals_to_the_end(spec: TrialSpec) -> bool:
 
 
 def _sized(study: Study) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yields what compares networks as equally large, each with the variants that it compares."""
+    """Yield the study and the claims that compare networks of equal size, each with its variants."""
     if study.equal_size:
         yield "the study", tuple(variant.name for variant in study.variants)
     for claim in study.claims:
@@ -239,28 +247,31 @@ def _sized(study: Study) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def _unequal_size(study: Study, nodes: Mapping[str, Node], parameters: Mapping[str, int]) -> Iterator[Lint]:
-    for who, names in _sized(study):
+    for owner, names in _sized(study):
+        # Sizes that have not been counted are left out, not guessed.
         keys = {name: network_of(nodes[name].spec) for name in names if name in nodes}
         sizes = {name: parameters[key] for name, key in keys.items() if key in parameters}
         if sizes and max(sizes.values()) > (1 + EQUAL_SIZE) * min(sizes.values()):
-            shown = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
+            listed = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
             yield Lint(
                 "unequal-size",
                 study.name,
-                f"{who} compares networks as equally large, and their parameters are {shown}. Change their width or "
+                f"{owner} compares networks as equally large, and their parameters are {listed}. Change their width or "
                 "the number of kernels, or do not call them equal (equal_size: false).",
             )
 
 
 def _few_seeds(study: Study, plan: Plan) -> Iterator[Lint]:
     comparisons = (len(study.variants) - 1) * len(study.inspected)
+    # Counts have no spread, and a single row is compared with nothing.
     if study.is_about_cost or not comparisons:
         return
+    # The table has a difference per variant and inspected network, and Holm's correction is over all of them.
     seeds, needed = plan.request.seeds_of(study), seeds_needed(comparisons)
     if seeds < needed:
         corrected = f", corrected for {comparisons} comparisons," if comparisons > 1 else ""
         size = smallest_effect(seeds, comparisons)
-        least = (
+        consequence = (
             "no difference can be significant"
             if math.isinf(size)
             else (f"a difference is significant{corrected} if it is {size:.1f} times its own standard deviation")
@@ -268,14 +279,15 @@ def _few_seeds(study: Study, plan: Plan) -> Iterator[Lint]:
         yield Lint(
             "few-seeds",
             study.name,
-            f"with {seeds} seed{'s' if seeds > 1 else ''} {least}. With {needed} seeds (--seeds {needed}) "
+            f"with {seeds} seed{'s' if seeds > 1 else ''} {consequence}. With {needed} seeds (--seeds {needed}) "
             f"{smallest_effect(needed, comparisons):.1f} times would do.",
         )
 
 
 def _repeated_images(study: Study, nodes: Mapping[str, Node]) -> Iterator[Lint]:
-    """Yields a lint for each data set whose test images were seen in training, as far as their files tell."""
+    """Yield a lint for each data set whose test images were seen in training, as far as their files tell."""
     trained = [node.spec.data for node in nodes.values() if node.kind != "cost"]
+    # Each data set once, though many rows train on it.
     for data in {(data.name, data.root): data for data in trained}.values():
         facts = data.facts
         if facts.repeated_test_images:
@@ -294,6 +306,7 @@ def smallest_effect(seeds: int, comparisons: int) -> float:
     """
     if seeds < 2:
         return math.inf
+    # The critical value of t, by bisection.
     low, high = 0.0, 1.0
     while _p_value(high, seeds - 1) > ALPHA / comparisons:
         low, high = high, 2 * high
@@ -304,6 +317,7 @@ def smallest_effect(seeds: int, comparisons: int) -> float:
             low = middle
         else:
             high = middle
+    # t is the mean difference over its standard error, which is the standard deviation over the root of the seeds.
     return high / math.sqrt(seeds)
 
 
@@ -329,11 +343,12 @@ def _p_value(t: float, df: int) -> float:
 
 def seeds_needed(comparisons: int) -> int:
     """Return the fewest seeds with which a difference of `LARGE` of its standard deviations is significant."""
+    # The smallest effect falls as seeds are added, so the first number that suffices is the fewest.
     return next(seeds for seeds in range(2, 1000) if smallest_effect(seeds, comparisons) <= LARGE)
 
 
 def selects_on_test(study: str, metric: Any) -> Iterator[Lint]:
-    """Yields a lint if what is selected is judged by the test split.
+    """Yield a lint if what is selected is judged by the test split.
 
     Args:
         study: The study's name.
@@ -349,5 +364,5 @@ def selects_on_test(study: str, metric: Any) -> Iterator[Lint]:
 
 
 def _listed(names: Sequence[str], most: int = 4) -> str:
-    shown = ", ".join(repr(name) for name in names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} others"
+    listing = ", ".join(repr(name) for name in names[:most])
+    return listing if len(names) <= most else f"{listing} and {len(names) - most} others"

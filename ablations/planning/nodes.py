@@ -1,5 +1,6 @@
-"""The nodes of a plan: a training, an evaluation of its checkpoint, the cost of a network. How they come about and are
-shared is in `ablations.planning.plan`, which offers them too.
+"""This module defines the nodes of a plan: a training, an evaluation of its checkpoint, the cost of a network.
+
+`ablations.planning.plan` makes them and shares them between rows.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from ablations.vocabulary import Kind
 
 @dataclass(frozen=True)
 class TrialNode:
-    """A training the plan needs; `tuned` are those of its settings that were tuned, if it is wanted for that."""
+    """A training that the plan needs; `tuned` names its tuned settings, if tuned values were asked for."""
 
     fingerprint: str
     spec: TrialSpec
+    # Not compared: a training is the same whether its settings were tuned or written down.
     tuned: tuple[str, ...] = field(default=(), compare=False)
 
     kind: ClassVar[Kind] = "trial"
@@ -80,10 +82,10 @@ class ProposedNode:
         group: Fingerprint of what all trials of one optimisation share.
         slot: Its place in the group, from 0.
         general: General settings over the defaults, also those that only a proposal makes read.
-        own: What is set over these.
-        factors: What is proposed.
-        kind: Whether nuisance factors of a variant are tuned, or the parts of a network are searched.
-        values: Of the factors, where they are given: a training that repeats an earlier one under another seed.
+        own: Settings over these.
+        factors: The factors for which values are proposed.
+        kind: `tuning` of the nuisance factors of a variant, or `search` over the parts of a network.
+        values: Values of the factors if they are fixed: for a training that repeats an earlier one under another seed.
     """
 
     fingerprint: str
@@ -98,21 +100,21 @@ class ProposedNode:
 
     @property
     def title(self) -> str:
-        """A name that a person can read; before anything is proposed it says nothing of what will be."""
+        """A name that a person can read; before values are proposed it has no words for them."""
         return self.title_with(self.values)
 
     @property
     def subject(self) -> str:
-        """What all trainings of the group have in common, for people."""
+        """The name of what all trainings of the group have in common."""
         proposed = {
-            key for name, factor in self.factors.items() for part in factor.every(name) for key in flatten(part)
+            key for name, factor in self.factors.items() for settings in factor.every(name) for key in flatten(settings)
         }
         return model_title(self.spec.model, without=proposed)
 
     def title_with(self, values: Mapping[str, Any] | None) -> str:
-        """Return a name that a person can read, once `values` of the factors are proposed: of what is trained then."""
-        again = f" · seed {self.spec.seed}" if self.values is not None else ""
-        return f"{self._trained(values)} · {self.kind} {self.slot + 1}{again}"
+        """Return a name that a person can read, of the training with `values` of the factors."""
+        suffix = f" · seed {self.spec.seed}" if self.values is not None else ""
+        return f"{self._trained(values)} · {self.kind} {self.slot + 1}{suffix}"
 
     def _trained(self, values: Mapping[str, Any] | None) -> str:
         if values is None:
@@ -120,12 +122,12 @@ class ProposedNode:
         try:
             spec = self.with_values(values)
         except AblationError:
-            # Whoever trains it says why; a title is no place for that.
+            # The training itself reports why the values do not fit; a title is no place for that.
             return self.subject
         return training_title(spec)
 
     def with_values(self, values: Mapping[str, Any]) -> TrialSpec:
-        """Returns what is trained when `values` of the factors are proposed.
+        """Return the spec of the training when `values` of the factors are proposed.
 
         Raises:
             SpecError: If they do not fit together with the rest.
@@ -137,21 +139,22 @@ Node = TrialNode | EvaluationNode | CostNode | ProposedNode
 
 
 def is_training(node: Node) -> bool:
-    """Whether a node trains a network."""
+    """Return True if a node trains a network."""
     return isinstance(node, TrialNode | ProposedNode)
 
 
 def plugins_of(node: Node) -> dict[str, Identity]:
-    """Returns the identities of all that a node needs of plug-ins, by label; what may be proposed is needed too."""
-    found: list[Identity] = []
+    """Return the identities of the plug-ins that a node needs, by label; those of possible proposals are needed too."""
+    identities: list[Identity] = []
     if isinstance(node, CostNode):
-        found += of_model(node.spec.model)
+        identities += of_model(node.spec.model)
     else:
-        found += of_trial(node.spec)
+        identities += of_trial(node.spec)
     if isinstance(node, EvaluationNode):
-        found += of_intervention(node.intervention)
+        identities += of_intervention(node.intervention)
     if isinstance(node, ProposedNode):
+        # The proposal may not be known yet, so the plug-ins of every choice are needed.
         for name, factor in node.factors.items():
             for values in factor.every(name):
-                found += of_trial(resolve_proposed(node.general, node.own, values, node.spec.seed))
-    return {identity.label: identity for identity in found}
+                identities += of_trial(resolve_proposed(node.general, node.own, values, node.spec.seed))
+    return {identity.label: identity for identity in identities}

@@ -1,4 +1,7 @@
-"""Plans whose trainings an optimiser proposes: tuning the variants of studies, and searches. Pure."""
+"""This module plans trainings whose settings an optimiser proposes: the tuning of variants, and searches.
+
+Everything is computed from its arguments; `runners` carries the plans out.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +33,10 @@ _REPEAT_SEEDS = 1_000_000
 
 @dataclass(frozen=True)
 class TuningPlan:
-    """What is to be tuned, each training once however many rows share it.
+    """The plan of a tuning: each distinct training once, however many rows share it.
 
     Attributes:
-        request: What is asked for.
+        request: The user's request.
         studies: The studies at their preset.
         tunings: The groups, in the order of the rows.
         budget: Trials for each of them.
@@ -45,10 +48,10 @@ class TuningPlan:
     budget: int
 
     def as_plan(self) -> Plan:
-        """Returns the trainings as a plan that can be launched: each group's first trial, every second …
+        """Return the trainings as a plan that can be launched: the first trial of each group, the second of each …
 
-        Trials of one group are proposed from what came of the earlier ones, so they should not all run at once; and a
-        launch that is cut short has given every variant about as much.
+        Trials of one group are proposed from the results of earlier ones, so they should not all run at once. Also, a
+        launch that is cut short has given every variant about as many trials.
         """
         by_group = [list(tuning.nodes(self.budget)) for tuning in self.tunings]
         nodes: dict[str, ProposedNode] = {}
@@ -60,9 +63,9 @@ class TuningPlan:
 
 
 def make_tuning_plan(studies: Sequence[Study], request: Request, budget: int) -> TuningPlan:
-    """Returns what `tune` does for `studies`: as many trials for each distinct training that a variant needs.
+    """Return the plan of `tune` for `studies`: `budget` trials for each distinct training that a variant needs.
 
-    Evaluation-only variants have the training of the network that they look into.
+    An evaluation-only variant needs the training of the network that it looks into.
 
     Raises:
         SpecError: If nothing can be tuned, or a nuisance factor is read by nothing or does not fit.
@@ -74,6 +77,7 @@ def make_tuning_plan(studies: Sequence[Study], request: Request, budget: int) ->
         tuning = tuning_of(row, request, resolve_row(row, request))
         if tuning is None:
             continue
+        # Rows that train the same share a tuning, which notes each of them under its study.
         shared = tunings.setdefault(tuning.fingerprint, tuning)
         keys = shared.serves.setdefault(row.study.name, [])
         if row.key not in keys:
@@ -81,19 +85,20 @@ def make_tuning_plan(studies: Sequence[Study], request: Request, budget: int) ->
     if not tunings:
         names = ", ".join(study.name for study in studies)
         raise SpecError(f"nothing can be tuned for {names}: no training has a nuisance factor. Name some as nuisance.")
+    # The rows have the studies at their preset and with their inspected networks.
     chosen = {row.study.name: row.study for row in rows}
     return TuningPlan(request, tuple(chosen.values()), tuple(tunings.values()), budget)
 
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """What a search trains: its trials, and the best of them again under other seeds.
+    """The plan of a search: its trials, and repeats of the best of them under other seeds.
 
     Attributes:
         request: Preset and overrides.
         search: The question.
-        trials: How many settings are proposed, none of them twice.
-        repeats: How often each of the best is trained again.
+        trials: Number of proposals, none of them twice.
+        repeats: Number of repeats of each of the best.
     """
 
     request: Request
@@ -109,7 +114,7 @@ class SearchPlan:
 
     @cached_property
     def spec(self) -> TrialSpec:
-        """What would be trained without a proposal."""
+        """The training without a proposal."""
         return resolve([self.general], {}, SEARCH_SEED)
 
     @cached_property
@@ -123,29 +128,29 @@ class SearchPlan:
 
     @cached_property
     def distinct(self) -> int | None:
-        """How many settings there are to try at all, if they are fewer than its trials."""
+        """The number of distinct settings to try, or `None` if there are at least as many as trials."""
         return trials_there_are(self.general, {}, self.search.factors, self.trials)
 
     @cached_property
     def nodes(self) -> tuple[ProposedNode, ...]:
-        """The trainings of its trials, no more than there are distinct ones."""
+        """The trainings of its trials, at most as many as there are distinct settings."""
         slots = range(self.distinct or self.trials)
         return tuple(self._node(slot_fingerprint(self.group, slot), slot, slot, None) for slot in slots)
 
     def repeats_of(self, slot: int, values: Mapping[str, Any]) -> Iterator[ProposedNode]:
-        """Yields the trainings that repeat what was proposed for a slot, under seeds of their own."""
+        """Yield the trainings that repeat the proposal of a slot, each under another seed."""
         for repeat in range(1, self.repeats + 1):
             fingerprint = repeat_fingerprint(self.group, slot, repeat)
             yield self._node(fingerprint, slot, slot + repeat * _REPEAT_SEEDS, dict(values))
 
     def _node(self, fingerprint: str, slot: int, seed: int, values: dict[str, Any] | None) -> ProposedNode:
         spec = self.spec.model_copy(update={"seed": SEARCH_SEED + seed})
-        own: dict[str, Any] = {}
-        place = (fingerprint, spec, self.group, slot, self.general, own)
-        return ProposedNode(*place, self.search.factors, "search", values)
+        changes: dict[str, Any] = {}
+        arguments = (fingerprint, spec, self.group, slot, self.general, changes)
+        return ProposedNode(*arguments, self.search.factors, "search", values)
 
     def as_plan(self, nodes: Sequence[ProposedNode] | None = None) -> Plan:
-        """Returns its trials, or other trainings of it, as a plan that can be launched."""
+        """Return its trials, or other trainings of it, as a plan that can be launched."""
         chosen = self.nodes if nodes is None else nodes
         serves = {self.group: {self.search.name: [self.search.title]}}
         proposed = {node.fingerprint: node for node in chosen}
@@ -153,12 +158,12 @@ class SearchPlan:
 
 
 def repeat_fingerprint(group: str, slot: int, repeat: int) -> str:
-    """Returns the fingerprint of the `repeat`-th repeat (from 1) of a trial of a search."""
+    """Return the fingerprint of the `repeat`-th repeat (from 1) of a trial of a search."""
     return digest({"kind": "proposed", "group": group, "slot": slot, "repeat": repeat})
 
 
 def make_search_plan(search: Search, request: Request, trials: int, repeats: int) -> SearchPlan:
-    """Returns the plan of a search.
+    """Return the plan of a search.
 
     Raises:
         SpecError: If an override is of a setting that a factor proposes, or settings do not fit together.
@@ -168,5 +173,6 @@ def make_search_plan(search: Search, request: Request, trials: int, repeats: int
             if any(key in values for values in factor.every(name)):
                 raise SpecError(f"nothing reads --set {key}: factor {name!r} of search {search.name!r} proposes it.")
     plan = SearchPlan(request, search, trials, repeats)
+    # The fingerprint tries every option of each factor, so that a wrong one is an error before anything is trained.
     assert plan.group
     return plan

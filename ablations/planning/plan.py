@@ -1,4 +1,7 @@
-"""Studies and what is already done → a plan: the deduplicated trainings and evaluations that the tables need. Pure."""
+"""`make_plan` turns studies and finished nodes into a plan: the distinct trainings and evaluations of their tables.
+
+Rows that train the same share a node, within a study and across studies. Everything is computed from its arguments.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from ablations.spec.trial import TrialSpec
 from ablations.study import Study
 
 CANARY = "canary"
-"""What stands in place of a variant's name where the reference is trained again to test the comparison itself."""
+"""The name of the variant whose cells repeat the reference, to test the comparison itself (an A/A test)."""
 
 CANARY_SEED = 10_000
 """The r-th repeat of a canary has this seed plus r; no variant has so many repeats."""
@@ -69,7 +72,7 @@ class Plan:
 
     @property
     def trainings_without_sharing(self) -> int:
-        """How many trainings one per table row (and canary), network and seed would take."""
+        """The number of trainings if there were one per table row (and canary), network and seed."""
         return sum(cell.fingerprint not in self.costs for cell in (*self.cells, *self.canaries))
 
     @cached_property
@@ -104,7 +107,7 @@ class Plan:
 
     @property
     def missing(self) -> tuple[Node, ...]:
-        """What is still to be run, each trial before its evaluations."""
+        """The nodes still to be run, each trial before its evaluations."""
         return (*self.missing_trials, *self.missing_evaluations, *self.missing_costs, *self.missing_proposed)
 
     @cached_property
@@ -118,18 +121,18 @@ class Plan:
         return tuple(facts.values())
 
     def has(self, fingerprint: str) -> bool:
-        """Whether there is a node with that fingerprint; a plan of what is tried again has a part of them."""
+        """Return True if there is a node with that fingerprint; the plan of a retry has cells without a node."""
         return any(fingerprint in nodes for nodes in (self.trials, self.evaluations, self.costs, self.proposed))
 
     def node(self, fingerprint: str) -> Node:
-        """Returns the node with that fingerprint."""
+        """Return the node with that fingerprint."""
         for nodes in (self.trials, self.evaluations, self.costs):
             if fingerprint in nodes:
                 return nodes[fingerprint]
         return self.proposed[fingerprint]
 
     def evaluations_of(self, trial: str) -> tuple[EvaluationNode, ...]:
-        """Returns the evaluations of one trial's checkpoint."""
+        """Return the evaluations of one trial's checkpoint."""
         return tuple(self._evaluations_by_trial.get(trial, ()))
 
     @cached_property
@@ -140,7 +143,7 @@ class Plan:
         return grouped
 
     def cells_of(self, study: str) -> tuple[Cell, ...]:
-        """Returns the cells of one study, in the order of its rows."""
+        """Return the cells of one study, in the order of its rows."""
         return self._cells_by_study.get(study, ())
 
     @cached_property
@@ -151,7 +154,7 @@ class Plan:
         return {study: tuple(cells) for study, cells in grouped.items()}
 
     def cells_of_row(self, study: str, network: str, variant: str) -> tuple[Cell, ...]:
-        """Returns the repeats of one variant of a study on one network (empty if it inspects none)."""
+        """Return the repeats of one variant of a study on one network (empty if it inspects none)."""
         return tuple(self._cells_by_row.get((study, network, variant), ()))
 
     @cached_property
@@ -162,12 +165,13 @@ class Plan:
         return grouped
 
     def studies_of(self, fingerprint: str) -> dict[str, list[str]]:
-        """Returns the studies that a node serves, each with the keys of its variants there, canaries included."""
+        """Return the studies that use a node, each with the keys of its rows there, canaries included."""
         if fingerprint in self.proposed:
             return dict(self.groups.get(self.proposed[fingerprint].group, {}))
         serves: dict[str, list[str]] = {}
         for cell in self._cells_by_node.get(fingerprint, ()):
             keys = serves.setdefault(cell.study, [])
+            # A node serves one cell per seed and study, and canaries beside; the row is listed once.
             if cell.key not in keys:
                 keys.append(cell.key)
         return serves
@@ -181,7 +185,7 @@ class Plan:
 
 
 def make_plan(studies: Sequence[Study], request: Request, done: Collection[str] = ()) -> Plan:
-    """Returns the plan of `studies` as `request` asks for them.
+    """Return the plan of `studies` for a request.
 
     Args:
         studies: Studies with distinct names.
@@ -204,30 +208,32 @@ def make_plan(studies: Sequence[Study], request: Request, done: Collection[str] 
     canaries: list[Cell] = []
     tuned: dict[tuple[str, str], TunedVariant] = {}
     for row in rows:
-        (resolved, found), count = _tuned(row, request), request.seeds_of(row.study)
-        tuned |= {(row.study.name, row.key): found} if found is not None else {}
-        cells += _cells(row, row.variant.name, nodes.adding(_repeats(row, resolved, range(count), found)))
+        (resolved, tuned_variant), count = _tuned(row, request), request.seeds_of(row.study)
+        tuned |= {(row.study.name, row.key): tuned_variant} if tuned_variant is not None else {}
+        cells += _cells(row, row.variant.name, nodes.adding(_repeats(row, resolved, range(count), tuned_variant)))
         if request.canary and row.has_canary:
-            again = _repeats(row, resolved, range(CANARY_SEED, CANARY_SEED + count), found)
-            canaries += _cells(row, CANARY, nodes.adding(again))
-    known = (nodes.trials, nodes.evaluations, nodes.costs)
-    whole = Plan(request, tuple({row.study.name: row.study for row in rows}.values()), *known, tuple(cells))
-    return replace(whole, done=frozenset(done), canaries=tuple(canaries), tuned=tuned)
+            # The settings of the reference under seeds of their own: a fair comparison must find no difference.
+            canary_nodes = _repeats(row, resolved, range(CANARY_SEED, CANARY_SEED + count), tuned_variant)
+            canaries += _cells(row, CANARY, nodes.adding(canary_nodes))
+    graph = (nodes.trials, nodes.evaluations, nodes.costs)
+    # The rows have the studies at their preset and with the networks that are inspected.
+    plan = Plan(request, tuple({row.study.name: row.study for row in rows}.values()), *graph, tuple(cells))
+    return replace(plan, done=frozenset(done), canaries=tuple(canaries), tuned=tuned)
 
 
 def _tuned(row: Row, request: Request) -> tuple[TrialSpec, TunedVariant | None]:
-    """Returns what a row trains, with seed 0, and what it was tuned to if that is asked for."""
+    """Return the spec of a row's training, with seed 0, and its tuned values if the request has some."""
     resolved = resolve_row(row, request)
     tuning = tuning_of(row, request, resolved) if request.tuned is not None else None
     if request.tuned is None or tuning is None:
         return resolved, None
-    found = find_tuned(request.tuned, tuning, request.preset.name)
-    return apply(found, tuning), found
+    tuned_variant = find_tuned(request.tuned, tuning, request.preset.name)
+    return apply(tuned_variant, tuning), tuned_variant
 
 
 @dataclass
 class _Nodes:
-    """The nodes found so far, each once."""
+    """The distinct nodes of a plan in the making."""
 
     trials: dict[str, TrialNode] = field(default_factory=dict)
     evaluations: dict[str, EvaluationNode] = field(default_factory=dict)
@@ -249,11 +255,13 @@ class _Nodes:
 
 
 def _repeats(row: Row, first: TrialSpec, seeds: Sequence[int], found: TunedVariant | None) -> Iterator[Node]:
-    """Yields the nodes of a row, one per seed, given its resolved settings."""
+    """Yield the nodes of a row, one per seed, given its resolved settings."""
+    # `model_copy` does not validate again, as only the seed differs.
     specs = [first.model_copy(update={"seed": seed}) for seed in seeds]
     if row.study.is_about_cost:
         yield from (CostNode(cost_fingerprint(spec), spec) for spec in specs)
         return
+    # The seed has no say in whether an intervention changes anything.
     intervention = _intervention(row, first)
     for fingerprint, spec in zip(trial_fingerprints(first, seeds), specs, strict=True):
         trial = TrialNode(fingerprint, spec, tuple(found.values) if found is not None else ())
@@ -264,7 +272,7 @@ def _repeats(row: Row, first: TrialSpec, seeds: Sequence[int], found: TunedVaria
 
 
 def _intervention(row: Row, spec: TrialSpec) -> Intervention | None:
-    """Returns the intervention of a row, or `None` if the network as it was trained is what the row asks for."""
+    """Return the intervention of a row, or `None` if the row is about the network as it was trained."""
     intervention = row.variant.intervention
     if intervention is None or changes_nothing(intervention, spec):
         return None
@@ -298,6 +306,7 @@ def _check_canary(rows: Sequence[Row], request: Request) -> None:
 
 
 def changes_nothing(intervention: Intervention, spec: TrialSpec) -> bool:
-    """Whether the network trained by `spec` behaves under an intervention as it does without."""
+    """Return True if the network trained by `spec` behaves under an intervention as it does without it."""
+    # Where the intervention applies does not matter, as it is only about layers that stay as they were.
     same_aggregation = intervention.aggregation in (None, spec.model.aggregation)
     return same_aggregation and intervention.temperature is None

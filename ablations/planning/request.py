@@ -1,6 +1,6 @@
-"""What a user asks for beside the studies: scale, repeats, overrides.
+"""A request holds the options of a user for a plan beside the studies: preset, repeats, overrides, tuned values.
 
-What comes of it is in `ablations.planning.rows`.
+The command line makes it once, with `make_request`; `ablations.planning.rows` applies it to studies.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ INSPECT_KEY = "inspect"
 
 @dataclass(frozen=True)
 class Request:
-    """What a user asks for, beside the studies: scale, repeats and overrides.
+    """The options of a user for a plan beside the studies.
 
     Attributes:
         preset: The weakest layer of settings, and the default number of seeds.
         overrides: Settings over those of preset and study; also `inspect`, a list of network names.
         seeds: Repeats per variant, or `None` for those of the study or the preset.
-        tuned: What each variant has been tuned to, or `None` to train with the settings as they are.
+        tuned: The tuned values of the variants, or `None` to train with the settings as they are.
         canary: Whether the reference of each study is trained again under other seeds: an A/A test.
 
     Raises:
@@ -60,37 +60,39 @@ class Request:
         return {key: value for key, value in self.overrides.items() if key != INSPECT_KEY}
 
     def base(self) -> TrialSpec:
-        """Returns the trial of preset and overrides alone, on which a study may build its rows."""
+        """Return the spec of preset and overrides alone, from which a study may build its rows."""
         try:
             return resolve([self.preset.settings, self.settings], {}, seed=0)
         except SpecError as error:
             raise SpecError(f"{error}{who_set(str(error), self.sources())}") from None
 
     def sources(self) -> dict[str, Settings]:
-        """Return the general settings by who has set them, in words, the strongest first."""
+        """Return the general settings by their source, such as `--set`, the strongest first."""
         return {"--set": self.settings, f"preset {self.preset.name!r}": self.preset.settings}
 
     def seeds_of(self, study: Study) -> int:
-        """Returns how many repeats each variant of `study` gets; counting a network once is enough."""
+        """Return the number of repeats of each variant of `study`; to count a network once is enough."""
         if study.is_about_cost:
             return 1
         return self.seeds or study.seeds or self.preset.seeds
 
 
 def who_set(message: str, sources: Mapping[str, Settings]) -> str:
-    """Return who has set the settings that a message names, as a sentence to follow it; nothing if nobody has.
+    """Return a clause that names the sources of the settings in a message, to follow it; "" if none has a source.
 
     Args:
-        message: What is wrong. A setting stands in it under its dotted name.
-        sources: Settings by who has set them, in words, the strongest first.
+        message: The message. A setting is in it under its dotted name.
+        sources: Settings by their source, the strongest first.
     """
     named: dict[str, list[str]] = {}
+    # Messages name settings by their dotted keys.
     for key in dict.fromkeys(re.findall(r"[a-z_]+(?:\.[a-z_]+)+", message)):
-        source = next((words for words, settings in sources.items() if key in settings), None)
+        # Only the strongest source has an effect, so only it is named.
+        source = next((name for name, settings in sources.items() if key in settings), None)
         if source is not None:
             named.setdefault(source, []).append(key)
-    said = [f"{', '.join(keys)} by {source}" for source, keys in named.items()]
-    return f" (set: {'; '.join(said)})" if said else ""
+    clauses = [f"{', '.join(keys)} by {source}" for source, keys in named.items()]
+    return f" (set: {'; '.join(clauses)})" if clauses else ""
 
 
 def make_request(
@@ -100,11 +102,11 @@ def make_request(
     canary: bool = False,
     tuned_from: Path | None = None,
 ) -> Request:
-    """Returns what the options ask for."""
+    """Return the request that options of the command line make; without a preset it is `quick`."""
     from ablations.files.yaml_source import parse_override
     from ablations.planning.tuned_values import read_tuned
     from ablations.presets import get_preset
 
-    found = get_preset("quick" if preset is None else preset)
+    chosen = get_preset("quick" if preset is None else preset)
     tuned = read_tuned(tuned_from) if tuned_from is not None else None
-    return Request(found, dict(map(parse_override, overrides)), seeds, canary, tuned)
+    return Request(chosen, dict(map(parse_override, overrides)), seeds, canary, tuned)

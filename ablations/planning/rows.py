@@ -1,4 +1,7 @@
-"""Studies as a request asks for them → rows of their tables, each with the settings it resolves to, before seeds."""
+"""`make_rows` applies a request to studies and returns the rows of their tables; `resolve_row` returns a row's spec.
+
+A row is not yet repeated under seeds; `ablations.planning.plan` does that.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from ablations.study import InspectedNetwork, Study, Variant
 
 @dataclass(frozen=True)
 class Row:
-    """A variant on one inspected network (or on none) before seeds: the settings that are its own."""
+    """A variant on one inspected network (or on none), before it is repeated under seeds."""
 
     study: Study
     network: InspectedNetwork | None
@@ -22,7 +25,7 @@ class Row:
 
     @property
     def own(self) -> Settings:
-        """What the row sets itself, over everything general."""
+        """The settings of the row itself, over all general ones; those of the variant win over those of the network."""
         return {**(self.network.changes if self.network else {}), **self.variant.changes}
 
     @property
@@ -32,12 +35,12 @@ class Row:
 
     @property
     def has_canary(self) -> bool:
-        """Whether it is a reference that can be trained again as a canary."""
+        """True for a reference that can be trained again as a canary."""
         return self.variant.name == self.study.reference and not self.study.is_about_cost
 
 
 def make_rows(studies: Sequence[Study], request: Request) -> list[Row]:
-    """Returns the rows of `studies` at the preset and with the inspected networks that `request` asks for.
+    """Return the rows of `studies` at the preset and with the inspected networks that `request` asks for.
 
     Raises:
         SpecError: If an override is read by nothing or is set by every variant itself.
@@ -52,7 +55,7 @@ def make_rows(studies: Sequence[Study], request: Request) -> list[Row]:
 
 
 def resolve_row(row: Row, request: Request) -> TrialSpec:
-    """Returns what a row trains, with seed 0.
+    """Return the spec of a row's training, with seed 0.
 
     Raises:
         SpecError: If a setting is invalid or nothing reads one that the row sets itself, with the row's name.
@@ -60,22 +63,22 @@ def resolve_row(row: Row, request: Request) -> TrialSpec:
     try:
         return resolve(layers(row, request), row.own, seed=0)
     except (SpecError, UnknownNameError) as error:
-        where = f"study {row.study.name!r}, variant {row.variant.name!r}"
-        asked, preset = request.sources().items()
-        sources = dict([("the variant", row.own), asked, ("the study's baseline", row.study.baseline), preset])
-        raise SpecError(f"{where}: {error}{who_set(str(error), sources)}") from None
+        location = f"study {row.study.name!r}, variant {row.variant.name!r}"
+        from_options, preset = request.sources().items()
+        sources = dict([("the variant", row.own), from_options, ("the study's baseline", row.study.baseline), preset])
+        raise SpecError(f"{location}: {error}{who_set(str(error), sources)}") from None
 
 
 def layers(row: Row, request: Request) -> list[Settings]:
-    """Returns the general settings of a row, the weakest first.
+    """Return the general settings of a row, the weakest first.
 
-    What is asked of a training on another data set must not make counting a network fail: the folder of its files,
-    how its images are cut.
+    Overrides about the data of trainings (their folder, the cut of their images) must not make the count of a network
+    fail, which is on images of another data set; for a study of cost they are left out.
     """
-    asked = request.settings
-    if row.study.is_about_cost and "data.name" not in asked:
-        asked = {key: value for key, value in asked.items() if _changes_cost(key, request)}
-    return [request.preset.settings, row.study.baseline, asked]
+    overrides = request.settings
+    if row.study.is_about_cost and "data.name" not in overrides:
+        overrides = {key: value for key, value in overrides.items() if _changes_cost(key, request)}
+    return [request.preset.settings, row.study.baseline, overrides]
 
 
 def _changes_cost(key: str, request: Request) -> bool:
@@ -88,20 +91,22 @@ def _changes_cost(key: str, request: Request) -> bool:
 def _choose_networks(studies: Iterable[Study], request: Request) -> list[Study]:
     if INSPECT_KEY not in request.overrides:
         return list(studies)
-    wanted = request.overrides[INSPECT_KEY]
-    names = [wanted] if isinstance(wanted, str) else wanted
+    value = request.overrides[INSPECT_KEY]
+    names = [value] if isinstance(value, str) else value
     if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str) for name in names):
         raise SpecError(
-            f"{INSPECT_KEY} = {wanted!r:.60} is not a list of network names, for example inspect=tau_1,tau_30"
+            f"{INSPECT_KEY} = {value!r:.60} is not a list of network names, for example inspect=tau_1,tau_30"
         )
+    # Studies that train their variants stay as they are, as long as another study inspects networks.
     chosen = [study.inspecting(names) if study.networks else study for study in studies]
     if not any(study.networks for study in chosen):
-        raise SpecError(f"nothing reads {INSPECT_KEY} = {wanted!r}: none of the studies inspects trained networks.")
+        raise SpecError(f"nothing reads {INSPECT_KEY} = {value!r}: none of the studies inspects trained networks.")
     return chosen
 
 
 def _check_overrides(rows: Sequence[Row], request: Request) -> None:
     for key in request.settings:
+        # One row that reads the override is enough. If there is none, the reasons of all rows are listed, each once.
         reasons: dict[str, None] = {}
         for row in rows:
             reason = _why_unread(key, row, request)

@@ -1,7 +1,7 @@
-"""Searches: which parts of a network matter, asked of many networks at once instead of one change at a time.
+"""A search asks which parts of a network matter, by many different networks instead of one change at a time.
 
 A search names factors; Optuna proposes their values, and accuracy and multiply-adds judge them. A study compares a few
-variants well; a search sees many settings once each. Its plan is in `ablations.planning.optimisation_plans`.
+variants well; a search tries many settings once each. Its plan is made in `ablations.planning.optimisation_plans`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Search(Frozen):
         title: Heading of its report.
         question: The question in one sentence.
         baseline: Settings that all proposals share, over those of the preset.
-        factors: What is proposed: a setting with a range or choices, or a name with options of several settings.
+        factors: The factors: a setting with a range or choices, or a name with options of several settings.
     """
 
     name: Name
@@ -57,6 +57,7 @@ class Search(Frozen):
                 check_factor(name, factor)
             except (SpecError, UnknownNameError) as error:
                 raise MisplacedError((name,), str(error)) from None
+            # Two factors of one setting would overwrite each other's proposals.
             for setting in dict.fromkeys(key for values in factor.every(name) for key in flatten(values)):
                 if setting in owners:
                     reason = f"{setting} is proposed by {owners[setting]!r} too. Leave it to one factor."
@@ -66,7 +67,7 @@ class Search(Frozen):
 
 
 def _inside(**more: Any) -> dict[str, Any]:
-    """Returns a placement in the blocks, further restricted."""
+    """Return the setting of a placement in the blocks, restricted further by the keys in `more`."""
     return {"model.where": {**BLOCKS.as_mapping(), **more}}
 
 
@@ -78,6 +79,7 @@ PARTS = Search(
         "model.num_kernels": Factor(choices=(2, 4, 8)),
         "placement": Factor(
             options={
+                # A static network reads none of the other factors; their proposals are dropped for it.
                 "nowhere": dict(STATIC),
                 "expansion": {"model.where": {"role": ["expansion"]}},
                 "depthwise": {"model.where": {"role": ["depthwise"]}},
@@ -98,12 +100,12 @@ _FACTOR_WORDS = tuple(Factor.model_fields)
 
 
 def available_searches() -> tuple[str, ...]:
-    """Returns the names of the searches that need no file."""
+    """Return the names of the searches that need no file."""
     return tuple(_BUILT_IN)
 
 
 def get_search(name: str) -> Search:
-    """Returns the search called `name`; a name that ends in `.yaml` or `.yml` is a file.
+    """Return the search called `name`; a name that ends in `.yaml` or `.yml` is a file.
 
     Raises:
         UnknownNameError: If there is no such search, with the nearest names.
@@ -117,7 +119,7 @@ def get_search(name: str) -> Search:
 
 
 def load_search(path: Path) -> Search:
-    """Returns the search in a YAML file.
+    """Return the search in a YAML file.
 
     Raises:
         StudyError: If the file is none of a search; the message has the form `file:line: reason`.
@@ -130,6 +132,7 @@ def load_search(path: Path) -> Search:
         if key not in _WORDS:
             raise StudyError(f"{document.at((key,))}: unknown key {key!r}. {nearest(key, _WORDS)}")
     try:
+        # The name serves as title unless the file has one.
         search = Search.model_validate({"title": raw.get("name"), **raw})
     except ValidationError as error:
         raise StudyError(_first_error(error, document)) from None
@@ -149,16 +152,18 @@ def _first_error(error: ValidationError, document: Document) -> str:
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Returns the indices of the points that no other point beats, the cheapest first.
+    """Return the indices of the points that no other point dominates, the cheapest first.
 
-    A point beats another if it is at least as accurate and at most as costly, and one of these strictly. Of points
-    that are equal in both, all are in the front or none.
+    A point dominates another if it is at least as accurate and at most as costly, and one of these strictly. Points
+    that are equal in both are all in the front or none of them.
 
     Args:
         points: Accuracy and cost.
     """
     front: list[int] = []
     best = -float("inf")
+    # By rising cost, and for equal cost by falling accuracy: only earlier points can dominate a point, so it is in the
+    # front if it is more accurate than all of them.
     order = sorted(range(len(points)), key=lambda index: (points[index][1], -points[index][0], index))
     for index in order:
         accuracy, cost = points[index]

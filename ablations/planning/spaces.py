@@ -1,6 +1,7 @@
-"""The trainings that factors can propose: whether they can be counted, and each of them once.
+"""This module lists and counts the distinct trainings that factors can propose.
 
-Two proposals may be one training, where a value of one factor leaves another one unread. Pure.
+Two proposals may be one training if a value of one factor leaves another one unread. Everything is computed from its
+arguments. Tuning and searches use it to stop when all settings have been tried.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ _LOOKED_AT_LEAST = 1000
 
 
 def is_countable(factors: Mapping[str, Factor]) -> bool:
-    """Whether the values of all factors can be listed: choices, options and ranges of whole numbers."""
+    """Return True if the values of all factors can be listed: choices, options and ranges of whole numbers."""
     return all(factor.labels is not None or factor.is_whole(name) for name, factor in factors.items())
 
 
 def training_of(general: Settings, own: Settings, factors: Mapping[str, Factor], values: Values) -> str | None:
-    """Return the fingerprint of what is trained with proposed values, whatever the seed; `None` if they do not fit."""
+    """Return the fingerprint of the training with proposed values and seed 0; `None` if they do not fit together."""
     try:
         return trial_fingerprint(resolve_proposed(general, own, settings_of(factors, values), seed=0))
     except SpecError:
@@ -36,13 +37,13 @@ def training_of(general: Settings, own: Settings, factors: Mapping[str, Factor],
 def every_training(
     general: Settings, own: Settings, factors: Mapping[str, Factor], most: int
 ) -> Iterator[tuple[Values, str]]:
-    """Yield values of countable factors, and the fingerprint of what they train, each distinct training once.
+    """Yield values of countable factors and the fingerprint of their training, each distinct training once.
 
     Args:
         general: General settings over the defaults.
-        own: What is set over these.
-        factors: What is proposed.
-        most: How many combinations are looked at; there may be more than can be.
+        own: Settings over these.
+        factors: The factors whose values are combined.
+        most: Number of combinations that are looked at; there may be far too many for all.
     """
     seen: set[str] = set()
     ranges = [_listed(name, factor) for name, factor in factors.items()]
@@ -55,16 +56,16 @@ def every_training(
 
 
 def trials_there_are(general: Settings, own: Settings, factors: Mapping[str, Factor], budget: int) -> int | None:
-    """Return how many distinct trainings there are if they are fewer than `budget`, otherwise `None`.
+    """Return the number of distinct trainings if it is less than `budget`, otherwise `None`.
 
-    `None` too if combinations are so many that they were not all looked at.
+    It is `None` too if there are so many combinations that not all were looked at.
     """
     if not is_countable(factors):
         return None
-    most = max(_LOOKED_AT_LEAST, _LOOKED_AT_PER_TRIAL * budget)
-    if _combinations(factors, most) > most:
+    limit = max(_LOOKED_AT_LEAST, _LOOKED_AT_PER_TRIAL * budget)
+    if _combinations(factors, limit) > limit:
         return None
-    count = sum(1 for _ in itertools.islice(every_training(general, own, factors, most), budget))
+    count = sum(1 for _ in itertools.islice(every_training(general, own, factors, limit), budget))
     # Where nothing fits together the first trial is made all the same, and says why.
     return max(1, count) if count < budget else None
 
@@ -72,6 +73,7 @@ def trials_there_are(general: Settings, own: Settings, factors: Mapping[str, Fac
 def _combinations(factors: Mapping[str, Factor], most: int) -> int:
     count = 1
     for name, factor in factors.items():
+        # Capped, as a product of many ranges has no use beyond "too many".
         count = min(count * len(_listed(name, factor)), most + 1)
     return count
 
@@ -89,5 +91,5 @@ def _product(ranges: list[tuple[Any, ...] | range]) -> Iterator[tuple[Any, ...]]
         yield ()
         return
     for value in ranges[0]:
-        for rest in _product(ranges[1:]):
-            yield (value, *rest)
+        for tail in _product(ranges[1:]):
+            yield (value, *tail)

@@ -1,7 +1,7 @@
-"""Tuned values: plain JSON files, one per study and preset, that `tune` writes and `run --tuned` reads.
+"""Tuned values are plain JSON files, one per study and preset, that `tune` writes and `run --tuned` reads.
 
-A file can be committed and read by a person. It is trusted no more than a study file: what it says must be settings
-of the factors that are tuned, and it counts only for the very training that was tuned.
+A file can be committed and read by a person. It is trusted no more than a study file: its values must be of the factors
+that are tuned, and they count only for the very training that was tuned.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ Seconds = Annotated[float, Field(ge=0)]
 
 
 class Spent(Frozen):
-    """What a tuning took.
+    """The effort of a tuning.
 
     Attributes:
         budget: Trials that were asked for.
-        complete, pruned, diverged: How the trials ended.
+        complete, pruned, diverged: Number of trials by their outcome.
         epochs: Epochs trained, over all trials.
         seconds: Time of the trials, one after the other.
-        distinct: How many settings there are to try at all, if they are fewer than the budget.
+        distinct: Number of distinct settings to try, if that is less than the budget.
     """
 
     budget: Count
@@ -47,29 +47,29 @@ class Spent(Frozen):
 
     @property
     def is_whole(self) -> bool:
-        """Whether as many trials have ended as were asked for, or as there are."""
+        """True if as many trials have ended as were asked for, or as there are distinct settings."""
         return self.trials == (self.budget if self.distinct is None else self.distinct)
 
     @property
     def trials(self) -> int:
-        """Trials that have ended."""
+        """Number of trials that have ended."""
         return self.complete + self.pruned + self.diverged
 
 
 class TunedVariant(Frozen):
-    """What tuning has found for one row.
+    """The result of tuning one row.
 
     Attributes:
         variant: The row's key: the variant's name, with the inspected network in front if there is one.
-        fingerprint: Of the group that was tuned.
-        values: What was found, by setting.
-        base: What these settings were before.
+        fingerprint: Fingerprint of the group that was tuned.
+        values: The tuned values, by setting.
+        base: The values of these settings before.
         validation_top1: Accuracy in % on the validation split with these values, of one training.
-        spent: What it took.
-        factors: What was proposed.
+        spent: The effort of the tuning.
+        factors: The factors that were tuned.
         settings: All settings before tuning.
         git_commit, git_dirty: The code that tuned.
-        time: When, ISO 8601.
+        time: The time of the tuning, ISO 8601.
     """
 
     variant: str
@@ -95,16 +95,16 @@ class TunedFile(Frozen):
 
 
 def tuned_path(folder: Path, study: str, preset: str) -> Path:
-    """Returns the file of a study's tuned values in a folder."""
+    """Return the file of a study's tuned values in a folder."""
     return folder / f"{slug(study)}.{slug(preset)}.json"
 
 
 @dataclass(frozen=True)
 class TunedValues:
-    """All that is known to be tuned, from the files of a folder.
+    """The tuned values of all files in a folder.
 
     Attributes:
-        folder: Where the files are.
+        folder: The folder of the files.
         files: Their contents.
     """
 
@@ -112,11 +112,11 @@ class TunedValues:
     files: tuple[TunedFile, ...]
 
     def get(self, fingerprint: str) -> TunedVariant | None:
-        """Return what was found for the training with this fingerprint, `None` if it has not been tuned."""
+        """Return the result for the training with this fingerprint, `None` if it has not been tuned."""
         return self._by_fingerprint.get(fingerprint)
 
     def of_variant(self, study: str, preset: str, variant: str) -> list[TunedVariant]:
-        """Return what was found for a variant of a study at a preset, also for settings that it no longer has."""
+        """Return the results for a variant of a study at a preset, also for settings that it no longer has."""
         files = [file for file in self.files if (file.study, file.preset) == (study, preset)]
         return [entry for file in files for entry in file.tuned if entry.variant == variant]
 
@@ -126,23 +126,23 @@ class TunedValues:
 
 
 def tuned_from_data(files: Iterable[Any], origin: Path) -> TunedValues:
-    """Returns tuned values from the contents of files, which were carried to here some other way.
+    """Return tuned values from the contents of files that were kept elsewhere, such as beside a report.
 
     Args:
-        files: What the files hold.
-        origin: What to name if a value is missing there.
+        files: The contents of the files as JSON data.
+        origin: The path that messages name.
 
     Raises:
-        ValueError: If one is none of tuned values.
+        ValueError: If a file does not hold tuned values.
     """
     return TunedValues(origin, tuple(TunedFile.model_validate(file) for file in files))
 
 
 def read_tuned(place: Path) -> TunedValues:
-    """Returns the tuned values in a folder, or in one file.
+    """Return the tuned values in a folder, or in one file.
 
     Raises:
-        TuningError: If there are none, or a file is none of tuned values.
+        TuningError: If there are none, or a file does not hold tuned values.
     """
     paths = [place] if place.is_file() else sorted(place.glob("*.json"))
     if not paths:
@@ -157,10 +157,10 @@ def _where_from() -> str:
 
 
 def read_tuned_file(path: Path) -> TunedFile:
-    """Returns one file of tuned values.
+    """Return one file of tuned values.
 
     Raises:
-        TuningError: If it cannot be read or is none.
+        TuningError: If it cannot be read or does not hold tuned values.
     """
     try:
         return TunedFile.model_validate(json.loads(path.read_text(encoding="utf-8")))
@@ -168,16 +168,18 @@ def read_tuned_file(path: Path) -> TunedFile:
         raise TuningError(f"{path}: {error.strerror or error}") from None
     except ValidationError as error:
         raise TuningError(f"{path} holds no tuned values: {explain(error).splitlines()[0]}") from None
+    # `json` raises RecursionError for brackets that are nested too deep.
     except (ValueError, RecursionError) as error:
         raise TuningError(f"{path} holds no tuned values: not JSON: {error}") from None
 
 
 def with_entries(file: TunedFile, entries: Iterable[TunedVariant]) -> TunedFile:
-    """Returns a file with some entries in place of what it said of the same variants and settings."""
+    """Return a file with some entries in place of its earlier ones for the same variants and settings."""
     fresh = {(entry.variant, entry.fingerprint): entry for entry in entries}
-    kept = {(entry.variant, entry.fingerprint): entry for entry in file.tuned}
-    return file.model_copy(update={"tuned": tuple({**kept, **fresh}.values())})
+    # Entries for other settings of a variant stay, as a user may return to these.
+    earlier = {(entry.variant, entry.fingerprint): entry for entry in file.tuned}
+    return file.model_copy(update={"tuned": tuple({**earlier, **fresh}.values())})
 
 
 Found = Mapping[tuple[str, str], TunedVariant]
-"""Study and key of a row → what was found for it."""
+"""Results of tuning by study and key of the row."""

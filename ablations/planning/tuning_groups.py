@@ -1,6 +1,6 @@
-"""What is tuned for a row of a table: its nuisance factors, around its own settings. Rows that train the same share it.
+"""This module finds the nuisance factors to tune for a row of a table; rows that train the same share one tuning.
 
-What tuning has found is in `ablations.planning.tuned_values`, the plan of a tuning in
+The results of tuning are in `ablations.planning.tuned_values`, the plan of a tuning in
 `ablations.planning.optimisation_plans`.
 """
 
@@ -23,26 +23,26 @@ from ablations.spec.settings import DEFAULTS, Settings, merge, unread
 from ablations.spec.trial import TrialSpec
 
 TUNING_SEED = 20_000
-"""The seed of all tuning: no variant's repeat and no canary has it, so that nothing is reported that was chosen by."""
+"""The seed of all tuning. No variant's repeat and no canary has it, so that no training counts that was chosen by."""
 
 _VERSION = 1
 """Part of every group's fingerprint: raised when trials are proposed or stopped by other rules."""
 
 _SHOWN = 3
-"""Changed settings that a message names."""
+"""Number of changed settings that a message names."""
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """What is tuned together: one training but for its seed, the factors proposed for it, and the rows that share it.
+    """One group of a tuning: a training without its seed, the factors proposed for it, and the rows that share it.
 
     Attributes:
-        fingerprint: Of the group; the same for all rows whose training and factors are the same.
+        fingerprint: Fingerprint of the group; rows with the same training and the same factors have the same.
         spec: The training before it is tuned, with the seed of tuning.
         general: General settings over the defaults.
-        own: What the row sets itself.
-        factors: What is proposed.
-        serves: Study → the keys of its rows.
+        own: Settings of the row itself.
+        factors: The factors that are tuned.
+        serves: The keys of the rows that share it, by study.
     """
 
     fingerprint: str
@@ -66,23 +66,23 @@ class Tuning:
         return {key: value for key, value in values.items() if key not in reasons and value is not None}
 
     def distinct(self, budget: int) -> int | None:
-        """Return how many trials there are to make at all, if that is fewer than the budget."""
+        """Return the number of distinct settings to try, or `None` if that is not less than the budget."""
         return trials_there_are(self.general, self.own, self.factors, budget)
 
     def nodes(self, budget: int) -> Iterator[ProposedNode]:
-        """Yields the trainings of the group, one per trial of the budget, and no more than there are distinct ones."""
+        """Yield the trainings of the group, one per trial of the budget, and no more than there are distinct ones."""
         for slot in range(self.distinct(budget) or budget):
             key = slot_fingerprint(self.fingerprint, slot)
             yield ProposedNode(key, self.spec, self.fingerprint, slot, self.general, self.own, self.factors)
 
 
 def slot_fingerprint(group: str, slot: int) -> str:
-    """Returns the fingerprint of one trial of a group."""
+    """Return the fingerprint of one trial of a group."""
     return digest({"kind": "proposed", "group": group, "slot": slot})
 
 
 def tuning_of(row: Row, request: Request, spec: TrialSpec) -> Tuning | None:
-    """Returns what is tuned for a row that resolves to `spec`, or `None` where nothing is: no training or no factor.
+    """Return the tuning of a row that resolves to `spec`, or `None` if it trains nothing or has no factor.
 
     Raises:
         SpecError: If a choice of a factor does not fit together with the rest.
@@ -101,13 +101,15 @@ def tuning_of(row: Row, request: Request, spec: TrialSpec) -> Tuning | None:
 def _factors(row: Row, request: Request, spec: TrialSpec) -> dict[str, Factor]:
     declared = row.study.nuisance
     if declared is None:
+        # The settings that variants set are the question; to tune them would answer another one.
         return {key: f for key, f in default_nuisance(spec).items() if key not in row.study.scientific}
+    # A factor counts only for the rows that read it: a static network has no temperature to tune.
     reasons = unread(merge([*layers(row, request), row.own]))
     return {key: factor for key, factor in declared.items() if key not in reasons}
 
 
 def check_nuisance(rows: Sequence[Row], request: Request) -> None:
-    """Raises `SpecError` for a nuisance factor that no row of its study reads."""
+    """Raise `SpecError` for a nuisance factor that no row of its study reads."""
     by_study: dict[str, list[Row]] = {}
     for row in rows:
         if row.study.nuisance:
@@ -124,9 +126,9 @@ def check_nuisance(rows: Sequence[Row], request: Request) -> None:
 def group_fingerprint(
     kind: str, spec: TrialSpec, general: Settings, own: Settings, factors: Mapping[str, Factor]
 ) -> str:
-    """Returns the fingerprint of an optimisation: what is trained before and under each choice, and the factors.
+    """Return the fingerprint of an optimisation: of its factors, and of the training before and under each choice.
 
-    Each choice is tried, as it may make settings read that are not read before.
+    Each choice is tried, as it may bring in settings that nothing reads without it.
 
     Raises:
         SpecError: If a choice does not fit together with the rest.
@@ -136,11 +138,11 @@ def group_fingerprint(
         for name, factor in factors.items()
     }
     described = {name: factor.model_dump(mode="json") for name, factor in factors.items()}
-    whole: dict[str, Any] = {"version": _VERSION, "kind": kind, "trial": trial_fingerprint(spec), "factors": described}
+    basis: dict[str, Any] = {"version": _VERSION, "kind": kind, "trial": trial_fingerprint(spec), "factors": described}
     if kind == "tuning" and is_countable(factors):
         # Before, a trial could be spent on settings that had been tried. In a search it had another seed at least.
-        whole["each"] = "once"
-    return digest({**whole, "choices": chosen})
+        basis["each"] = "once"
+    return digest({**basis, "choices": chosen})
 
 
 def _chosen(name: str, general: Settings, own: Settings, values: Settings, seed: int) -> TrialSpec:
@@ -151,7 +153,7 @@ def _chosen(name: str, general: Settings, own: Settings, values: Settings, seed:
 
 
 def find_tuned(values: TunedValues, tuning: Tuning, preset: str) -> TunedVariant:
-    """Return what was found for the training of a row.
+    """Return the result of tuning the training of a row.
 
     Raises:
         TuningError: If it has not been tuned, or its settings have changed since; with what to do.
@@ -159,31 +161,33 @@ def find_tuned(values: TunedValues, tuning: Tuning, preset: str) -> TunedVariant
     entry = values.get(tuning.fingerprint)
     if entry is not None:
         return entry
+    # `tuning` was made for one row, so it serves one study and one key.
     (study, (variant, *_)), *_ = tuning.serves.items()
     earlier = values.of_variant(study, preset, variant)
     tune = f"Tune it: {suggested_command('tune', [as_named(study)], preset=preset)}"
-    where = f"study {study!r}, variant {variant!r}"
+    location = f"study {study!r}, variant {variant!r}"
     if not earlier:
-        raise TuningError(f"{where} has not been tuned at preset {preset} (looked in {values.folder}). {tune}")
+        raise TuningError(f"{location} has not been tuned at preset {preset} (looked in {values.folder}). {tune}")
     changed = _changes(earlier[-1], tuning)
-    raise TuningError(f"{where} has been tuned before its settings changed: {changed}. {tune}")
+    raise TuningError(f"{location} has been tuned before its settings changed: {changed}. {tune}")
 
 
 def _changes(entry: TunedVariant, tuning: Tuning) -> str:
-    now = plain(tuning.resolved_settings)
-    keys = [key for key in sorted({*now, *entry.settings}) if now.get(key) != entry.settings.get(key)]
-    listed = [f"{key} was {entry.settings.get(key)!r:.40} and is {now.get(key)!r:.40}" for key in keys[:_SHOWN]]
+    settings = plain(tuning.resolved_settings)
+    keys = [key for key in sorted({*settings, *entry.settings}) if settings.get(key) != entry.settings.get(key)]
+    listed = [f"{key} was {entry.settings.get(key)!r:.40} and is {settings.get(key)!r:.40}" for key in keys[:_SHOWN]]
     if len(keys) > _SHOWN:
         listed.append(f"and {len(keys) - _SHOWN} more")
     if listed:
         return "; ".join(listed)
+    # No setting differs, yet the fingerprint does, so something else in it has changed.
     if entry.factors != tuning.factors:
         return "its nuisance factors or their ranges are others"
     return "the data, a plug-in or the code's results have"
 
 
 def apply(entry: TunedVariant, tuning: Tuning) -> TrialSpec:
-    """Returns what a row trains with its tuned values, with seed 0.
+    """Return the spec of a row's training with its tuned values, with seed 0.
 
     Raises:
         TuningError: If the values are not those of the factors that are tuned.
@@ -192,8 +196,8 @@ def apply(entry: TunedVariant, tuning: Tuning) -> TrialSpec:
     wrong = [key for key in {*values, *tuning.factors} if key not in values or key not in tuning.factors]
     outside = [key for key in values if key in tuning.factors and not tuning.factors[key].contains(values[key])]
     if wrong or outside:
-        what = f"values of {', '.join(tuning.factors)}" if wrong else f"{outside[0]} within its range"
-        raise TuningError(f"the tuned values of {entry.variant!r} are {values!r:.200}, expected {what}. Tune it again.")
+        rule = f"values of {', '.join(tuning.factors)}" if wrong else f"{outside[0]} within its range"
+        raise TuningError(f"the tuned values of {entry.variant!r} are {values!r:.200}, expected {rule}. Tune it again.")
     try:
         return resolve_proposed(tuning.general, tuning.own, values, seed=0)
     except SpecError as error:

@@ -1,3 +1,3 @@
-"""The resolved description of one training or intervention: its parts, who reads which setting, names, titles, factors
-and the fingerprint. Studies, plans and files of users are elsewhere.
+"""This package describes one training or intervention in full: its parts, the readers of each setting, names, titles,
+factors and the fingerprint. Studies, plans and files of users are elsewhere.
 """

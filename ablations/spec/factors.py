@@ -1,7 +1,7 @@
-"""What of a training may vary, and how: factors that an optimiser proposes values for, and the types of all settings.
+"""A factor is a setting of a training, or a group of settings, for which an optimiser proposes values.
 
-A study's *scientific* factors are what its variants set, its *nuisance* factors what each variant may have tuned for
-itself, and everything else is *fixed*. Which values are proposed is decided in `runners`, with Optuna.
+A study's *scientific* factors are the settings of its variants. Its *nuisance* factors are settings that may be tuned
+for each variant. Every other setting is *fixed*. `runners` proposes the values, with Optuna.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Number = int | float
 Choice = str | int | float | bool
 
 _SPREAD = 5.0
-"""How far the learning rate of a built-in study is tuned to both sides of the preset's."""
+"""The factor by which a tuned learning rate may differ from the preset's in either direction, by default."""
 _DECAY_SPREAD = 10.0
 _DECAY_BY_DEFAULT = (1e-6, 1e-3)
 _WARMUP_SHARE = 0.25
@@ -65,6 +65,7 @@ class Factor(Frozen):
         if self.log:
             raise ValueError("log is for a range with low and high. Leave it out.")
         listed = list(self.choices if self.choices is not None else self.options or ())
+        # By their JSON, as Python takes 1, 1.0 and True for equal.
         if len({canonical_json(value) for value in listed}) != len(listed):
             raise ValueError("lists a choice twice. Keep one.")
         if len(listed) < 2:
@@ -80,7 +81,7 @@ class Factor(Frozen):
 
     @property
     def labels(self) -> tuple[Choice, ...] | None:
-        """What is chosen from, or `None` for a range."""
+        """The choices, or the names of the options, or `None` for a range."""
         return tuple(self.options) if self.options is not None else self.choices
 
     def __str__(self) -> str:
@@ -89,18 +90,18 @@ class Factor(Frozen):
         return f"{self.low:g} to {self.high:g}{' (log)' if self.log else ''}"
 
     def is_whole(self, setting: str) -> bool:
-        """Whether a range holds whole numbers alone, for a setting that is one."""
+        """Return True if the range proposes whole numbers alone, for a setting that is one."""
         return isinstance(self.low, int) and isinstance(self.high, int) and isinstance(DEFAULTS.get(setting), int)
 
     def contains(self, value: Any) -> bool:
-        """Whether a value of the setting can be proposed."""
+        """Return True if a value of the setting can be proposed."""
         if self.choices is not None:
             return value in self.choices
         is_number = isinstance(value, int | float) and self.low is not None and self.high is not None
         return is_number and self.low <= value <= self.high
 
     def settings(self, name: str, value: Any) -> dict[str, Any]:
-        """Returns the settings that a proposed value of the factor called `name` stands for."""
+        """Return the settings that a proposed value of the factor called `name` stands for."""
         return dict(self.options[str(value)]) if self.options is not None else {name: value}
 
     @property
@@ -109,37 +110,37 @@ class Factor(Frozen):
         return self.labels if self.labels is not None else (self.low, self.high)
 
     def every(self, name: str) -> list[dict[str, Any]]:
-        """Returns the settings that each choice stands for, or those of both ends of a range."""
+        """Return the settings of each choice, or those of both ends of a range."""
         return [self.settings(name, value) for value in self.ends]
 
 
 def settings_of(factors: Mapping[str, Factor], proposed: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the settings that proposed values of factors stand for."""
-    found: dict[str, Any] = {}
+    """Return the settings that proposed values of factors stand for."""
+    settings: dict[str, Any] = {}
     for name, value in proposed.items():
-        found |= factors[name].settings(name, value)
-    return found
+        settings |= factors[name].settings(name, value)
+    return settings
 
 
 def resolve_proposed(general: Settings, own: Settings, values: Settings, seed: int) -> TrialSpec:
-    """Returns what is trained with proposed `values`; those that nothing reads beside the others are dropped.
+    """Return the spec of a training with proposed `values`; those that nothing reads beside the others are dropped.
 
     Args:
         general: General settings over the defaults.
-        own: What a row sets over these; each must be read.
-        values: What is proposed, strongest.
+        own: Settings of a row over these; each must be read.
+        values: The proposed settings, strongest.
         seed: The trial's seed.
 
     Raises:
         SpecError: If they do not fit together.
     """
     reasons = unread(merge([general, own, values]))
-    kept = {key: value for key, value in values.items() if key not in reasons}
-    return resolve([general], {**own, **kept}, seed)
+    read = {key: value for key, value in values.items() if key not in reasons}
+    return resolve([general], {**own, **read}, seed)
 
 
 def check_factor(name: str, factor: Factor) -> None:
-    """Raises if a value of a factor is none that its setting, or the settings of its options, can have.
+    """Raise if a value of a factor is none that its setting, or the settings of its options, can have.
 
     Raises:
         UnknownNameError: If a setting does not exist.
@@ -152,9 +153,11 @@ def check_factor(name: str, factor: Factor) -> None:
 
 
 def default_nuisance(spec: TrialSpec) -> dict[str, Factor]:
-    """Returns what is tuned where a study does not say: learning rate, weight decay and warm-up, around those there."""
+    """Return the factors of a study that names none: learning rate, weight decay and warm-up around those of `spec`."""
     rate, decay, epochs = spec.train.learning_rate, spec.train.weight_decay, spec.train.epochs
+    # A decay of 0 has no logarithm to spread around.
     low, high = (decay / _DECAY_SPREAD, decay * _DECAY_SPREAD) if decay > 0 else _DECAY_BY_DEFAULT
+    # At least the preset's own warm-up, so that the range contains it.
     warmup = max(_WARMUP_SHARE * epochs, spec.train.warmup_epochs)
     return {
         "train.learning_rate": Factor(low=_round(rate / _SPREAD), high=_round(rate * _SPREAD), log=True),
@@ -164,18 +167,19 @@ def default_nuisance(spec: TrialSpec) -> dict[str, Factor]:
 
 
 def _round(value: float) -> float:
+    # The ends of a range are part of fingerprints and printed for people, so without the noise of a float division.
     return float(f"{value:.6g}")
 
 
 def factor_type(setting: str, scientific: Iterable[str], nuisance: Iterable[str]) -> FactorType:
-    """Returns what a setting is in a study, given what its variants set and what is tuned."""
+    """Return the type of a setting in a study, given the settings of its variants and those that are tuned."""
     if setting in set(scientific):
         return "scientific"
     return "nuisance" if setting in set(nuisance) else "fixed"
 
 
 def plain(settings: Settings) -> dict[str, Any]:
-    """Returns settings with placements as plain mappings, as JSON takes them."""
+    """Return settings in a form that JSON takes: sorted, with placements as plain mappings."""
     return {
         key: value.as_mapping() if isinstance(value, Placement) else value for key, value in sorted(settings.items())
     }

@@ -1,7 +1,7 @@
-"""Fingerprints: SHA-256 of the canonical JSON of a whole resolved spec.
+"""A fingerprint names a result: it is the SHA-256 of the canonical JSON of a whole resolved spec.
 
-Everything that can change a result is in it, defaults included; where the data lie is not, what they contain is. What
-a plug-in has registered is in it by its identity (`ablations.spec.identities`).
+Everything that can change a result is in it, defaults included: the content of the data, but not their folder. Code of
+plug-ins is in it by its identity (`ablations.spec.identities`).
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _NOT_PART_OF_THE_RESULT = {"data": {"root", "download", "workers"}, "train": {"d
 
 
 def canonical_json(value: Any) -> str:
-    """Returns the one JSON text of `value`: sorted keys, no spaces, ASCII, no NaN."""
+    """Return the one JSON text of `value`: sorted keys, no spaces, ASCII, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
 def digest(value: Any) -> str:
-    """Returns the SHA-256 of the canonical JSON of `value`, 64 hexadecimal digits."""
+    """Return the SHA-256 of the canonical JSON of `value`, 64 hexadecimal digits."""
     return _sha256(canonical_json(value))
 
 
@@ -36,32 +36,33 @@ def _sha256(text: str) -> str:
 
 
 def trial_fingerprint(spec: TrialSpec) -> str:
-    """Returns the fingerprint of a trial."""
+    """Return the fingerprint of a trial."""
     return next(trial_fingerprints(spec, [spec.seed]))
 
 
 def trial_fingerprints(spec: TrialSpec, seeds: Iterable[int]) -> Iterator[str]:
-    """Yields the fingerprints of a trial's repeats: those of `spec` with each of `seeds` in place of its own.
+    """Yield the fingerprints of a trial's repeats: those of `spec` with each of `seeds` in place of its own.
 
-    What does not depend on the seed is written once; a plan has many repeats.
+    The JSON that does not depend on the seed is written once, as a plan has many repeats.
     """
+    # By alias, as users write placements (`not`, `any`), and without what cannot change a result.
     groups = spec.model_dump(mode="json", by_alias=True, exclude=_NOT_PART_OF_THE_RESULT)
     of_spec = {name: canonical_json(group) for name, group in groups.items()}
-    whole = {"kind": "trial", "spec_version": SPEC_VERSION, "data_digest": spec.data.facts.digest}
-    whole |= in_fingerprint(of_trial(spec))
-    around = {name: canonical_json(value) for name, value in whole.items()}
+    constant = {"kind": "trial", "spec_version": SPEC_VERSION, "data_digest": spec.data.facts.digest}
+    constant |= in_fingerprint(of_trial(spec))
+    around = {name: canonical_json(value) for name, value in constant.items()}
     for seed in seeds:
         text = _joined({**around, "spec": _joined({**of_spec, "seed": canonical_json(seed)})})
         yield _sha256(text)
 
 
 def _joined(members: Mapping[str, str]) -> str:
-    """Returns the canonical JSON of an object from that of its members; the names are plain words."""
+    """Return the canonical JSON of an object from that of its members; names must need no escapes."""
     return "{" + ",".join(f'"{name}":{members[name]}' for name in sorted(members)) + "}"
 
 
 def evaluation_fingerprint(trial: str, intervention: Intervention) -> str:
-    """Returns the fingerprint of an evaluation of the trial whose fingerprint is `trial`."""
+    """Return the fingerprint of an evaluation of the trial whose fingerprint is `trial`."""
     return digest(
         {
             "kind": "evaluation",
@@ -74,7 +75,11 @@ def evaluation_fingerprint(trial: str, intervention: Intervention) -> str:
 
 
 def cost_fingerprint(spec: TrialSpec) -> str:
-    """Returns the fingerprint of counting and timing a network on images of a data set's size."""
+    """Return the fingerprint of counting and timing a network on images of a data set's size.
+
+    Only the shape of the data is in it, as nothing is trained.
+    """
+    # Not the digest of the data: the cost is the same for any images of that size.
     facts = spec.data.facts
     return digest(
         {
@@ -89,7 +94,7 @@ def cost_fingerprint(spec: TrialSpec) -> str:
 
 
 def what_counts(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns of a spec as JSON, of this version or an earlier one, what its fingerprint is made of."""
+    """Return the members of a spec's JSON, of this version or an earlier one, from which its fingerprint is made."""
     return {
         name: {key: value for key, value in group.items() if key not in _NOT_PART_OF_THE_RESULT.get(name, ())}
         if isinstance(group, Mapping)
@@ -99,31 +104,34 @@ def what_counts(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def spec_version_of(fingerprint: str, about: Mapping[str, Any]) -> int | None:
-    """Returns the spec version with which a trial or an evaluation was fingerprinted, or `None` if none fits.
+    """Return the spec version with which a trial or an evaluation was fingerprinted, or `None` if none fits.
 
     Args:
         fingerprint: The fingerprint.
-        about: What was described then: `kind`, `spec`, `data_digest` and, of an evaluation, `trial`, `intervention`;
-            `plugins` where plug-ins were named, as `identities.as_json` writes them.
+        about: The description of the node: `kind`, `spec`, `data_digest` and, of an evaluation, `trial`,
+            `intervention`; `plugins` where plug-ins were named, as `identities.as_json` writes them.
     """
-    parts = {"trial": ("data_digest", "spec"), "evaluation": ("trial", "intervention")}.get(about["kind"], ())
-    whole = {"kind": about["kind"], **{part: about[part] for part in parts}}
-    if "spec" in whole:
-        whole["spec"] = what_counts(whole["spec"])
+    members = {"trial": ("data_digest", "spec"), "evaluation": ("trial", "intervention")}.get(about["kind"], ())
+    content = {"kind": about["kind"], **{member: about[member] for member in members}}
+    if "spec" in content:
+        content["spec"] = what_counts(content["spec"])
+    # Left out if empty, as in `identities.in_fingerprint`.
     codes = _codes(about)
     if codes:
-        whole["plugins"] = codes
-    versions = range(SPEC_VERSION, 0, -1) if parts else ()
-    return next((n for n in versions if digest({**whole, "spec_version": n}) == fingerprint), None)
+        content["plugins"] = codes
+    # The version is not recorded beside the fingerprint, so each is tried, the newest first.
+    versions = range(SPEC_VERSION, 0, -1) if members else ()
+    return next((n for n in versions if digest({**content, "spec_version": n}) == fingerprint), None)
 
 
 def _codes(about: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns which identities are in the fingerprint of a described node: an evaluation leaves its training's out."""
+    """Return the identities in the fingerprint of a described node: an evaluation leaves those of its training out."""
     recorded = about.get("plugins")
     if not isinstance(recorded, Mapping):
         return {}
     codes = {label: entry.get("code") for label, entry in recorded.items() if isinstance(entry, Mapping)}
     if about["kind"] != "evaluation":
         return codes
-    own = f"strategy {about['intervention'].get('aggregation')}"
-    return {label: code for label, code in codes.items() if label == own}
+    # The fingerprint of the training, which is in that of the evaluation, has the other identities.
+    strategy_label = f"strategy {about['intervention'].get('aggregation')}"
+    return {label: code for label, code in codes.items() if label == strategy_label}

@@ -1,8 +1,8 @@
-"""The identities of what plug-ins register: what stands in fingerprints for code that is not the project's own.
+"""An identity represents the code of a plug-in in fingerprints, as it is not the project's own.
 
-A spec names a strategy, a network or a data set by a word. Where a user's module has registered that word, the word
-alone does not say what is computed, so its identity is part of the fingerprint: a version that the user gives, or a
-digest of the code. Whoever loads plug-ins records it (`runners.plugins`); nothing here imports a user's module.
+A spec names a strategy, a network or a data set by a word. If a user's module has registered that word, the word alone
+does not say what is computed, so its identity is part of the fingerprint: a version that the user gives, or a digest of
+the code. `runners.plugins` loads plug-ins and records their identities; nothing here imports a user's module.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from ablations.spec.trial import TrialSpec
 
 Kind = Literal["strategy", "network", "data set"]
 
+# Digits of a digest that messages show.
 _SHOWN = 12
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What a registered name stands for.
+    """The identity of a registered name.
 
     Attributes:
-        kind: What is registered.
+        kind: The kind of what is registered.
         name: Its name in specs.
-        code: What is part of fingerprints: `version …` where the user gave one, else the digest of the code.
+        code: The part of fingerprints: `version …` where the user gave one, else the digest of the code.
         plugin: The plug-in that registered it, for people; not part of a fingerprint.
     """
 
@@ -38,41 +39,42 @@ class Identity:
 
     @property
     def label(self) -> str:
-        """How records and messages call it."""
+        """Its name in records and messages."""
         return f"{self.kind} {self.name}"
 
 
+# Of this process alone: each worker loads the plug-ins itself and records their identities again.
 _IDENTITIES: dict[tuple[Kind, str], Identity] = {}
 
 
 def record_identity(identity: Identity) -> None:
-    """Records what a name stands for in this process, in place of what it stood for before."""
+    """Record the identity of a name in this process, in place of an earlier one."""
     _IDENTITIES[identity.kind, identity.name] = identity
 
 
 def forget_identity(kind: Kind, name: str) -> None:
-    """Forgets what a name stood for: it is the project's own, or nobody's."""
+    """Forget the identity of a name: the name is the project's own from now on, or nobody's."""
     _IDENTITIES.pop((kind, name), None)
 
 
 def recorded_identities() -> tuple[Identity, ...]:
-    """Returns the identities of everything that plug-ins have registered in this process."""
+    """Return the identities of everything that plug-ins have registered in this process."""
     return tuple(_IDENTITIES.values())
 
 
 def of_model(model: ModelSpec) -> Iterator[Identity]:
-    """Yields the identities of the network and the strategy that a network's settings name."""
+    """Yield the identities of the network and the strategy that a network's settings name."""
     yield from _recorded(("network", model.name), ("strategy", model.aggregation))
 
 
 def of_trial(spec: TrialSpec) -> Iterator[Identity]:
-    """Yields the identities of all that the spec of a training names."""
+    """Yield the identities that the spec of a training names: network, strategy and data set."""
     yield from of_model(spec.model)
     yield from _recorded(("data set", spec.data.name))
 
 
 def of_intervention(intervention: Intervention) -> Iterator[Identity]:
-    """Yields the identity of the strategy that an intervention names."""
+    """Yield the identity of the strategy that an intervention names."""
     yield from _recorded(("strategy", intervention.aggregation))
 
 
@@ -83,27 +85,27 @@ def _recorded(*wanted: tuple[Kind, str | None]) -> Iterator[Identity]:
 
 
 def in_fingerprint(identities: Iterable[Identity]) -> dict[str, dict[str, str]]:
-    """Returns what a fingerprint takes in beside the rest: nothing where no plug-in is named.
+    """Return the members that identities add to a fingerprint, none if there is no identity.
 
-    Without plug-ins the fingerprint must be what it was before plug-ins had identities, so the key is left out.
+    Without plug-ins the fingerprint must be as before plug-ins had identities, so the key is left out.
     """
     codes = {identity.label: identity.code for identity in identities}
     return {"plugins": codes} if codes else {}
 
 
 def as_json(identities: Iterable[Identity]) -> dict[str, dict[str, str]]:
-    """Returns identities as JSON, by label: `code` and `plugin`."""
+    """Return identities as JSON, by label: `code` and `plugin`."""
     return {identity.label: {"code": identity.code, "plugin": identity.plugin} for identity in identities}
 
 
 @dataclass(frozen=True)
 class PluginChange:
-    """A plug-in that is not what it was.
+    """A change of a plug-in from one process to another.
 
     Attributes:
-        label: What it registers: `strategy top2`.
-        before: `code` and `plugin` then, or `None` if that was not recorded.
-        now: The same now, or `None` if nothing is registered by a plug-in under the name.
+        label: The kind and name that it registers: `strategy top2`.
+        before: Its earlier `code` and `plugin`, or `None` if these were not recorded.
+        now: Its present `code` and `plugin`, or `None` if no plug-in registers the name.
     """
 
     label: str
@@ -112,12 +114,12 @@ class PluginChange:
 
     def __str__(self) -> str:
         plugin = (self.now or self.before or {}).get("plugin", "unknown")
-        what = f"{self.label} (plug-in {plugin})"
+        subject = f"{self.label} (plug-in {plugin})"
         if self.before is None:
-            return f"{what} was measured before the code of plug-ins was recorded"
+            return f"{subject} was measured before the code of plug-ins was recorded"
         if self.now is None:
-            return f"{what} is not registered by a plug-in now"
-        return f"{what} has changed since: {_shown(self.before)} → {_shown(self.now)}"
+            return f"{subject} is not registered by a plug-in now"
+        return f"{subject} has changed since: {_shown(self.before)} → {_shown(self.now)}"
 
 
 def _shown(recorded: Mapping[str, Any]) -> str:
@@ -126,19 +128,21 @@ def _shown(recorded: Mapping[str, Any]) -> str:
 
 
 def changes(before: Any, now: Any) -> list[PluginChange]:
-    """Returns which plug-ins differ between two records that `as_json` wrote; what is no such record has none."""
+    """Return the plug-ins that differ between two records of `as_json`; a value that is no record counts as empty."""
     old, new = (record if isinstance(record, Mapping) else {} for record in (before, now))
+    # Present plug-ins first, then those that are gone.
     labels = dict.fromkeys([*new, *old])
     return [PluginChange(key, old.get(key), new.get(key)) for key in labels if _code(old, key) != _code(new, key)]
 
 
 def _code(record: Mapping[str, Any], label: str) -> Any:
+    # Records are read back from places where anyone may have edited them.
     entry = record.get(label)
     return entry.get("code") if isinstance(entry, Mapping) else None
 
 
 def check_unchanged(before: Any, now: Any) -> None:
-    """Holds the plug-ins of a plan against those of the process that carries it out.
+    """Compare the plug-ins of a plan with those of the process that carries it out.
 
     Raises:
         PluginError: They differ.

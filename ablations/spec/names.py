@@ -1,7 +1,7 @@
-"""The names a spec may mention, without the code behind them.
+"""This module lists the names that a spec may mention, without the code behind them.
 
-`ablations` imports no torch, so it cannot ask `dyconv` which networks and strategies exist. It keeps the names and
-the few facts that planning needs; a test holds them against the registries of `dyconv`, and a plug-in adds its own.
+`ablations` imports no torch, so it cannot ask `dyconv` which networks and strategies exist. It keeps their names and
+the few facts that planning needs. A test compares them with the registries of `dyconv`; a plug-in adds its own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ablations.errors import StudyError
 
 @dataclass(frozen=True)
 class Network:
-    """What planning must know of a network.
+    """The facts of a network that planning needs.
 
     Attributes:
         title: The name that a table prints.
@@ -81,7 +81,7 @@ ROLES = (
     "squeeze_excitation",
     "other",
 )
-"""What a convolution does inside its block."""
+"""The roles of a convolution inside its block."""
 
 
 LINTS: dict[str, str] = {
@@ -94,22 +94,22 @@ LINTS: dict[str, str] = {
     "repeated-images": "images of the test split are among those that are trained on",
     "selects-on-test": "what is to be selected is judged by the test split",
 }
-"""What `ablations.planning.lint` looks for in a study, by the code under which a study may allow it;
+"""The objections of `ablations.planning.lint` to a study, by the code under which a study may allow each;
 see `docs/lint.md`."""
 
 
 def add_aggregation(name: str, title: str | None = None) -> None:
-    """Makes a plug-in's strategy known to specs; adding a name again changes nothing."""
+    """Make a plug-in's strategy known to specs; adding a name again changes nothing."""
     AGGREGATIONS.setdefault(name, title or name.replace("_", " "))
 
 
 def add_network(name: str, network: Network | None = None) -> None:
-    """Makes a plug-in's network known to specs; adding a name again changes nothing."""
+    """Make a plug-in's network known to specs; adding a name again changes nothing."""
     NETWORKS.setdefault(name, network or Network(title=name))
 
 
 def input_resolutions(name: str, options: Mapping[str, object], image_size: int) -> tuple[int, ...]:
-    """Returns the distinct input resolutions of a network's blocks in px, from the highest to the lowest.
+    """Return the distinct input resolutions of a network's blocks in px, from the highest to the lowest.
 
     Args:
         name: The network.
@@ -119,7 +119,7 @@ def input_resolutions(name: str, options: Mapping[str, object], image_size: int)
     Raises:
         StudyError: If the strides of the network are not known here.
     """
-    # A name of timm's may be valid without being known here.
+    # A network of timm may exist without being listed here.
     network = NETWORKS.get(name)
     if network is None or not network.strides:
         raise StudyError(
@@ -127,12 +127,13 @@ def input_resolutions(name: str, options: Mapping[str, object], image_size: int)
             "Give its strides with ablations.spec.names.add_network(name, Network(title, strides=...))."
         )
     stride = options.get("stem_stride")
+    # A stem has a stride of 2 unless it is set.
     stem = (stride if isinstance(stride, int) else 2) * (2 if options.get("stem_pool") else 1)
     return tuple(dict.fromkeys(_sizes(image_size, stem, network)))
 
 
 def static_convolutions(name: str, depth: float | None, squeeze_excitation: bool | None) -> dict[str, int]:
-    """Return how many convolutions of one of the project's networks the paper's rule leaves static, by role.
+    """Return the number of convolutions of a built-in network that the paper's rule leaves static, by role.
 
     Args:
         name: The network.
@@ -142,6 +143,7 @@ def static_convolutions(name: str, depth: float | None, squeeze_excitation: bool
     network = NETWORKS[name]
     gates = network.gated_blocks
     if squeeze_excitation:
+        # Rounded as in `dyconv.networks.backbones`: half up, and no stage is left without a block.
         gates += sum(max(1, math.floor(blocks * (depth or 1.0) + 0.5)) for blocks in network.blocks)
     # A gate is two 1 x 1 convolutions.
     counts = {"stem": 1, "head": int(network.has_head), "squeeze_excitation": 2 * gates}
@@ -149,6 +151,7 @@ def static_convolutions(name: str, depth: float | None, squeeze_excitation: bool
 
 
 def _sizes(image_size: int, stem_stride: int, network: Network) -> Iterator[int]:
+    # Division that rounds up, as a convolution with padding does.
     size = -(-image_size // stem_stride)
     yield size
     for stride in network.strides:

@@ -1,8 +1,8 @@
-"""Frozen, validated specs of a trial and of an intervention.
+"""This module defines the frozen, validated parts of a spec: network, data, training and intervention.
 
-A spec says everything that can change a result and nothing else. A setting that the rest of the spec makes
-meaningless is `None` (a static network has no `num_kernels`); `ablations.spec.settings` says which those are and fills
-specs from sparse layers of settings. What a study is lives in `ablations.study`.
+A spec holds everything that can change a result and nothing else. A setting that the rest of the spec makes meaningless
+is `None` (a static network has no `num_kernels`). `ablations.spec.settings` has the rules for that and fills specs from
+sparse layers of settings. Studies are defined in `ablations.study`.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ MAX_OPERATIONS = 16
 
 
 class Placement(Frozen):
-    """Which convolutions are meant. All given keys must hold; no key at all means every convolution.
+    """A choice of convolutions. All given keys must hold; no key at all means every convolution.
 
     Attributes:
         role: What the convolution does in its block, one of `ablations.spec.names.ROLES`.
@@ -99,11 +99,12 @@ class Placement(Frozen):
             return None
         if not names:
             raise ValueError("names nothing. Leave it out or name at least one.")
-        known = set(names) <= set(ROLES)
-        return tuple(sorted(set(names), key=ROLES.index if known else None, reverse=isinstance(names[0], int)))
+        # Roles are in the order of the network, sizes from the highest to the lowest, glob patterns by the alphabet.
+        are_roles = set(names) <= set(ROLES)
+        return tuple(sorted(set(names), key=ROLES.index if are_roles else None, reverse=isinstance(names[0], int)))
 
     def as_mapping(self) -> dict[str, Any]:
-        """Returns the plain form that `dyconv.placement_from_dict` takes."""
+        """Return the plain form that `dyconv.placement_from_dict` takes."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 

@@ -1,8 +1,8 @@
-"""Dotted settings: from sparse layers (preset, study, command line, variant) to one resolved `TrialSpec`.
+"""Settings are values under dotted keys; sparse layers of them (preset, study, command line, variant) make one spec.
 
-A setting that nothing reads, given the rest, becomes `None` when it comes from a general layer and is an error when
-a variant asks for it. The rules of who reads what are data (`_RULES`), so that one table serves validation, the
-check of overrides and the explanation in the message.
+A setting that nothing reads, given the other settings, becomes `None` if it comes from a general layer, and is an error
+if a variant sets it. The rules for that are one table (`_RULES`), which serves the validation, the check of overrides
+and the explanation in the message.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Settings = Mapping[str, Any]
 _TEMPERATURE = tuple(f"train.temperature.{name}" for name in ("schedule", "start", "end", "epochs"))
 
 Allowed = tuple[Any, ...] | range | Callable[[], tuple[Any, ...]]
-"""Values that make a setting read: listed, at least a number, or asked for when plug-ins can add to them."""
+"""Values under which a setting is read: listed, a range (at least its start), or a function if plug-ins can add any."""
 
 _RULES: tuple[tuple[tuple[str, ...], str, Allowed], ...] = (
     (("model.num_kernels", "model.where"), "model.layer", ("dynamic", "condconv")),
@@ -52,6 +52,7 @@ _NETWORK_OPTIONS = ("width", "depth", "stem_stride", "stem_kernel", "stem_pool",
 
 
 def _branch(annotation: Any) -> type[BaseModel] | None:
+    # A group that may be `None` is a union. A placement is a model as well, but counts as one value.
     for option in (annotation, *get_args(annotation)):
         if isinstance(option, type) and issubclass(option, BaseModel) and option is not Placement:
             return option
@@ -83,11 +84,11 @@ FACTORS = (
     _INTERVENTION,
     *(f"{_INTERVENTION}.{key}" for key in Intervention.model_fields),
 )
-"""What a variant may differ in: every setting, every group of settings, and the intervention as a whole or in part."""
+"""All that variants can differ in: every setting, every group of settings, the intervention as a whole or in part."""
 
 
 def flatten(nested: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns nested mappings as dotted settings; keys may be dotted already, a placement stays whole.
+    """Return nested mappings as dotted settings; keys may be dotted already, a placement stays whole.
 
     Raises:
         UnknownNameError: If a key is not a setting.
@@ -108,10 +109,12 @@ def _leaves(nested: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Any]]
         key = f"{prefix}{name}"
         is_branch = key in _BRANCHES
         if is_branch and isinstance(value, BaseModel):
+            # Only fields that were set: a default here must not win over a preset.
             value = value.model_dump(by_alias=True, exclude_unset=True)
         if is_branch and isinstance(value, Mapping):
             yield from _leaves(value, f"{key}.")
         elif is_branch and value is None:
+            # The dump of a static network has no temperature at all; that sets nothing.
             continue
         elif is_branch:
             raise SettingError(key, f"{key!r} is a group of settings, not a value; found {_shown(value)}.")
@@ -120,19 +123,20 @@ def _leaves(nested: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Any]]
 
 
 def nest(flat: Settings) -> dict[str, Any]:
-    """Returns dotted settings as nested mappings."""
+    """Return dotted settings as nested mappings."""
     nested: dict[str, Any] = {}
     for key, value in flat.items():
-        *groups, last = key.split(".")
-        place = nested
+        *groups, name = key.split(".")
+        # `group_values` walks down from the root and makes the groups on its way.
+        group_values = nested
         for group in groups:
-            place = place.setdefault(group, {})
-        place[last] = value
+            group_values = group_values.setdefault(group, {})
+        group_values[name] = value
     return nested
 
 
 def check_values(flat: Settings) -> None:
-    """Raises `SettingError` for the first value that its setting cannot have, whatever the other settings are.
+    """Raise `SettingError` for the first value that its setting cannot have, whatever the other settings are.
 
     Raises:
         UnknownNameError: If a key is not a setting.
@@ -144,11 +148,12 @@ def check_values(flat: Settings) -> None:
             raise SettingError(key, f"{key} needs a value. Leave it out for the one of the preset.")
         *groups, name = key.split(".")
         try:
+            # The group alone, with defaults for its other settings, so that only this value can be at fault.
             _GROUPS[".".join(groups)].model_validate({name: value})
         except ValidationError as error:
             detail = error.errors(include_url=False)[0]
-            place = (*groups, *detail["loc"])
-            raise SettingError(".".join(map(str, place)), reason_of({**detail, "loc": place})) from None
+            location = (*groups, *detail["loc"])
+            raise SettingError(".".join(map(str, location)), reason_of({**detail, "loc": location})) from None
 
 
 _GROUPS: Mapping[str, type[BaseModel]] = {
@@ -160,17 +165,19 @@ _GROUPS: Mapping[str, type[BaseModel]] = {
 
 
 def unread(values: Settings) -> dict[str, str]:
-    """Returns the settings that nothing reads, given all `values`, each with the reason."""
+    """Return the settings that nothing reads, given all `values`, each with the reason."""
     reasons: dict[str, str] = {}
     network = NETWORKS.get(str(values["model.name"]))
     for option in _NETWORK_OPTIONS:
+        # A network that is not listed, such as one of timm, has none of these options.
         if network is None or option not in network.options:
             reasons[f"model.{option}"] = f"network {values['model.name']!r} has no {option}"
     for keys, decider, allowed in _RULES:
         if values[decider] not in (allowed() if callable(allowed) else allowed):
             for key in keys:
-                wanted = _in_words(allowed)
-                reasons.setdefault(key, f"it is read only if {decider} is {wanted}, and that is {values[decider]!r}")
+                condition = _in_words(allowed)
+                # Several rules may apply to a setting; the first in the table gives the reason.
+                reasons.setdefault(key, f"it is read only if {decider} is {condition}, and that is {values[decider]!r}")
     return reasons
 
 
@@ -181,7 +188,7 @@ def _in_words(allowed: Allowed) -> str:
 
 
 def blank_unread(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the nested raw form of a trial with everything that nothing reads set to `None`.
+    """Return the nested raw form of a trial with everything that nothing reads set to `None`.
 
     Raises:
         ValueError: If a value is given for a setting that nothing reads, or a key is unknown.
@@ -190,6 +197,7 @@ def blank_unread(raw: Mapping[str, Any]) -> dict[str, Any]:
         flat = flatten({key: value for key, value in raw.items() if key != "seed"})
     except (SpecError, UnknownNameError) as error:
         raise ValueError(str(error)) from None
+    # `None` for an optional setting means "nothing reads it", so the default stands in while that is checked.
     merged = {**DEFAULTS, **{key: value for key, value in flat.items() if value is not None or key not in _OPTIONAL}}
     reasons = unread(merged)
     for key, value in flat.items():
@@ -199,7 +207,9 @@ def blank_unread(raw: Mapping[str, Any]) -> dict[str, Any]:
             raise ValueError(f"nothing reads {key}: {reasons[key]}")
     nested = nest({key: None if key in reasons else value for key, value in merged.items()})
     if "train.temperature.schedule" in reasons:
+        # The group as a whole, as nothing reads any of its settings.
         nested["train"]["temperature"] = None
+    # Filled in here, so that a spec which leaves the size out has the fingerprint of one that gives it.
     if nested["data"]["image_size"] is None and merged["data.name"] in folder_sets():
         nested["data"]["image_size"] = get_folder_set(merged["data.name"]).image_size
     return {**nested, **({"seed": raw["seed"]} if "seed" in raw else {})}
@@ -211,7 +221,7 @@ _OPTIONAL -= {key for key, value in DEFAULTS.items() if value is None}
 
 
 def merge(layers: Iterable[Settings]) -> dict[str, Any]:
-    """Returns the defaults overlaid by `layers`, the last one strongest."""
+    """Return the defaults overlaid by `layers`, the last one strongest."""
     merged = dict(DEFAULTS)
     for layer in layers:
         merged.update(layer)
@@ -219,7 +229,7 @@ def merge(layers: Iterable[Settings]) -> dict[str, Any]:
 
 
 def explain(error: ValidationError) -> str:
-    """Returns what is wrong with each setting, in a sentence each, without pydantic's vocabulary."""
+    """Return one line per wrong setting with the reason, without pydantic's vocabulary."""
     return "\n".join(reason_of(dict(detail)) for detail in error.errors(include_url=False))
 
 
@@ -229,20 +239,20 @@ _JARGON = {
     "valid dictionary": "mapping",
     " or instance of": ", a",
 }
-"""What pydantic calls a thing, and what a user who writes YAML calls it."""
+"""The terms of pydantic, and those of a user who writes YAML."""
 
 
 def reason_of(detail: Mapping[str, Any]) -> str:
-    """Returns what one error of pydantic's says, in the words of a user who wrote a setting."""
-    path = ".".join(str(part) for part in detail["loc"])
+    """Return the message of one error of pydantic in the terms of a user who wrote a setting."""
+    path = ".".join(str(step) for step in detail["loc"])
     message = detail["msg"].removeprefix("Value error, ")
     for jargon, word in _JARGON.items():
         message = message.replace(jargon, word)
     if detail["type"] == "missing":
         return f"{path} is missing"
     if detail["type"] == "extra_forbidden":
-        words = [field.alias or name for name, field in Placement.model_fields.items()]
-        return f"unknown key {path!r}. {nearest(str(detail['loc'][-1]), words)}"
+        keys = [field.alias or name for name, field in Placement.model_fields.items()]
+        return f"unknown key {path!r}. {nearest(str(detail['loc'][-1]), keys)}"
     if not path or detail["type"] == "value_error":
         return f"{path}: {message}" if path else message
     return f"{path}: {message[0].lower()}{message[1:]}, found {_shown(detail['input'])}"
@@ -261,6 +271,7 @@ def check_consistency(data: DataSpec, train: TrainSpec) -> None:
             f"train.temperature.epochs = {temperature.epochs:g} is longer than the training, "
             f"train.epochs = {train.epochs}: the annealing would never end"
         )
+    # Every device gets an equal share of each batch.
     if train.batch_size % train.devices:
         raise ValueError(f"train.batch_size = {train.batch_size} is not a multiple of train.devices = {train.devices}")
     if train.micro_batch is not None and (train.batch_size % train.micro_batch or train.micro_batch % train.devices):
@@ -279,11 +290,11 @@ def check_consistency(data: DataSpec, train: TrainSpec) -> None:
         )
     facts = data.facts
     for split in ("train_images", "validation_images", "test_images"):
-        wanted, there = getattr(data, split), getattr(facts, split)
-        if wanted is not None and there is not None and wanted > there:
+        requested, available = getattr(data, split), getattr(facts, split)
+        if requested is not None and available is not None and requested > available:
             raise ValueError(
-                f"data.{split} = {wanted}, but {facts.name!r} has {there}. Ask for at most that many, "
-                f"for example with --set data.{split}={there}"
+                f"data.{split} = {requested}, but {facts.name!r} has {available}. Ask for at most that many, "
+                f"for example with --set data.{split}={available}"
             )
     images = data.train_images or facts.train_images
     if images is not None and train.batch_size > images:

@@ -1,4 +1,4 @@
-"""Titles that a person can read, for runs, logs and tables: `DY-MobileNetV2 ×0.35 K=4 τ=30 · seed 0`."""
+"""This module writes titles for runs, logs and tables: `DY-MobileNetV2 ×0.35 K=4 τ=30 · seed 0`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DEPENDENTS = {
     "model.name": {"model.width", "model.depth"},
     "model.layer": {"model.num_kernels", "model.normalization", "model.aggregation"},
 }
-"""Settings that some values of another leave without a meaning: a static network has no K, a ResNet no width."""
+"""Settings that have no meaning under some values of another one: a static network has no K, a ResNet no width."""
 
 
 def model_title(model: ModelSpec, *, without: Collection[str] = ()) -> str:
@@ -22,29 +22,30 @@ def model_title(model: ModelSpec, *, without: Collection[str] = ()) -> str:
 
     Args:
         model: The network.
-        without: Settings that are not known yet. What they and the settings that depend on them say is left out.
+        without: Settings that are not known yet. They and the settings that depend on them are left out.
     """
     unknown = _unknown(without)
     network = NETWORKS.get(model.name)
     prefix = "" if "model.layer" in unknown else _PREFIXES[model.layer]
     prefix += "SE-" if model.squeeze_excitation and "model.squeeze_excitation" not in unknown else ""
     name = network.title if network else model.name
-    words = [prefix + ("network" if "model.name" in unknown else name)]
+    terms = [prefix + ("network" if "model.name" in unknown else name)]
     if model.width is not None and "model.width" not in unknown:
-        words.append(f"×{model.width:g}")
+        terms.append(f"×{model.width:g}")
+    # From here on the usual values are left out, so that a title names only what is special.
     if model.depth not in (None, 1.0) and "model.depth" not in unknown:
-        words.append(f"depth {model.depth:g}")
+        terms.append(f"depth {model.depth:g}")
     if model.num_kernels is not None and "model.num_kernels" not in unknown:
-        words.append(f"K={model.num_kernels}")
+        terms.append(f"K={model.num_kernels}")
     if model.normalization not in (None, "softmax") and "model.normalization" not in unknown:
-        words.append(str(model.normalization).replace("_", " "))
+        terms.append(str(model.normalization).replace("_", " "))
     if model.aggregation not in (None, "attention") and "model.aggregation" not in unknown:
-        words.append(AGGREGATIONS.get(str(model.aggregation), str(model.aggregation)))
-    return " ".join(words)
+        terms.append(AGGREGATIONS.get(str(model.aggregation), str(model.aggregation)))
+    return " ".join(terms)
 
 
 def _unknown(without: Collection[str]) -> set[str]:
-    """Return settings that are not known, with those that may not be read at all under another value of one."""
+    """Return the unknown settings, with those that nothing may read once an unknown one has its value."""
     unknown = set(without)
     for setting, dependents in _DEPENDENTS.items():
         if setting in unknown:
@@ -53,7 +54,7 @@ def _unknown(without: Collection[str]) -> set[str]:
 
 
 def temperature_title(temperature: TemperatureSpec) -> str:
-    """Returns `τ=30` or `τ=30→1`."""
+    """Return `τ=30` or `τ=30→1`."""
     if temperature.schedule == "linear":
         return f"τ={temperature.start:g}→{temperature.end:g}"
     return f"τ={temperature.start:g}"
@@ -66,46 +67,48 @@ def trial_title(spec: TrialSpec) -> str:
 
 def training_title(spec: TrialSpec) -> str:
     """Return the name of a training whatever its seed."""
-    words = [model_title(spec.model), *_layer_words(spec.model)]
+    terms = [model_title(spec.model), *_layer_words(spec.model)]
     if spec.train.temperature is not None:
-        words.append(temperature_title(spec.train.temperature))
-    return " ".join(words)
+        terms.append(temperature_title(spec.train.temperature))
+    return " ".join(terms)
 
 
 def _layer_words(model: ModelSpec) -> list[str]:
-    """Returns what else tells the trainings of one network apart."""
+    """Return the words beside the name of a network that distinguish its trainings: reduction and placement."""
+    # A reduction of 4 and dynamic layers in all blocks are the paper's choice.
     reduction = [f"C/{model.reduction}"] if model.reduction not in (None, 4) else []
-    where = [f"at {placement_title(model.where)}"] if model.where not in (None, BLOCKS) else []
-    return [*reduction, *where]
+    placement = [f"at {placement_title(model.where)}"] if model.where not in (None, BLOCKS) else []
+    return [*reduction, *placement]
 
 
 def intervention_title(intervention: Intervention) -> str:
-    """Returns what an intervention does, for example `average at 14, 7 px`."""
-    words = []
+    """Return an intervention in words, for example `average at 14, 7 px`."""
+    terms = []
     if intervention.aggregation is not None:
-        words.append(AGGREGATIONS.get(intervention.aggregation, intervention.aggregation))
+        terms.append(AGGREGATIONS.get(intervention.aggregation, intervention.aggregation))
     if intervention.temperature is not None:
-        words.append(f"τ={intervention.temperature:g}")
+        terms.append(f"τ={intervention.temperature:g}")
     if intervention.where is not None:
-        words.append(f"at {placement_title(intervention.where)}")
-    return " ".join(words) or "as trained"
+        terms.append(f"at {placement_title(intervention.where)}")
+    return " ".join(terms) or "as trained"
 
 
 def placement_title(where: Placement) -> str:
-    """Returns a placement in words."""
-    words = []
+    """Return a placement in words."""
+    conditions = []
     if where.role is not None:
-        words.append(", ".join(where.role))
+        conditions.append(", ".join(where.role))
     if where.resolution is not None:
-        words.append(", ".join(map(str, where.resolution)) + " px")
+        conditions.append(", ".join(map(str, where.resolution)) + " px")
     if where.name is not None:
-        words.append(", ".join(where.name))
+        conditions.append(", ".join(where.name))
     if where.depth is not None:
-        words.append(f"depth {where.depth[0]:g} to {where.depth[1]:g}")
+        conditions.append(f"depth {where.depth[0]:g} to {where.depth[1]:g}")
     if where.any_of is not None:
-        words.append(" or ".join(f"({placement_title(part)})" for part in where.any_of))
+        conditions.append(" or ".join(f"({placement_title(inner)})" for inner in where.any_of))
     if where.all_of is not None:
-        words.append(" and ".join(f"({placement_title(part)})" for part in where.all_of))
+        conditions.append(" and ".join(f"({placement_title(inner)})" for inner in where.all_of))
     if where.exclude is not None:
-        words.append(f"not ({placement_title(where.exclude)})")
-    return " and ".join(words) or "every layer"
+        conditions.append(f"not ({placement_title(where.exclude)})")
+    # All keys of a placement must hold.
+    return " and ".join(conditions) or "every layer"

@@ -1,4 +1,7 @@
-"""The spec of a trial: one fully resolved training configuration, made from sparse layers of settings."""
+"""This module resolves sparse layers of settings into the spec of a trial, one complete training configuration.
+
+Plans make specs with `resolve`; workers and records read them back from JSON.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ class TrialSpec(Frozen):
 
 
 def settings_of(spec: TrialSpec) -> dict[str, Any]:
-    """Returns every setting of a trial but its seed, dotted; `None` where nothing reads it, a placement stays whole."""
+    """Return every setting of a trial but its seed, dotted; `None` where nothing reads it, a placement stays whole."""
     return {key: _value_at(spec, key.split(".")) for key in DEFAULTS}
 
 
@@ -50,23 +53,25 @@ def _value_at(place: Any, path: Iterable[str]) -> Any:
 
 
 def resolve(layers: Iterable[Settings], own: Settings, seed: int) -> TrialSpec:
-    """Returns the trial that `own` makes of the `layers`.
+    """Return the trial that `own` makes of the `layers`.
 
     Args:
         layers: General settings, the weakest first; what nothing reads among them is dropped.
-        own: What a variant sets, strongest; each must be read.
+        own: Settings of a variant, strongest; each must be read.
         seed: The trial's seed.
 
     Raises:
         SpecError: If a value is invalid or nothing reads a setting in `own`.
     """
+    # General settings that nothing reads are dropped in silence, those of the variant are refused: a preset cannot know
+    # the variants, but a variant that sets something without effect is a mistake.
     values = merge([*layers, own])
     reasons = unread(values)
     for key in own:
         if key in reasons:
             raise SpecError(f"{key} = {own[key]!r} would be read by nothing: {reasons[key]}.")
-    kept = {key: value for key, value in values.items() if key not in reasons}
+    settings = {key: value for key, value in values.items() if key not in reasons}
     try:
-        return TrialSpec.model_validate({**nest(kept), "seed": seed})
+        return TrialSpec.model_validate({**nest(settings), "seed": seed})
     except ValidationError as error:
         raise SpecError(explain(error)) from None

@@ -1,4 +1,4 @@
-"""Settings that several studies share, spelled once so that they share their trainings too."""
+"""This module spells the settings that several studies share, so that their trainings are the same and shared too."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ANNEALING: dict[str, Any] = {
 
 
 def constant(tau: float) -> dict[str, Any]:
-    """Returns the settings of a temperature that stays."""
+    """Return the settings of a constant temperature."""
     return {"train.temperature.schedule": "constant", "train.temperature.start": float(tau)}
 
 

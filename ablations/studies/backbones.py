@@ -50,11 +50,11 @@ _RECIPES = {
     "resnet18": _RESNET,
     "resnet50": _RESNET,
 }
-"""What differs from MobileNetV2's recipe at the paper's scale; the step is a tenth every 30 epochs, the default."""
+"""Differences from MobileNetV2's recipe at the paper's scale; the step is a tenth every 30 epochs, the default."""
 
 
 def build(base: TrialSpec) -> Study:
-    """Returns the study for the images of `base`, on whose size the networks depend."""
+    """Return the study for the images of `base`, on whose size the networks depend."""
     rows = {name: _pair(name, base.data.facts.image_size) for name in _NETWORKS}
     smoke, quick = (tuple(row.name for name in names for row in rows[name]) for names in (_SMOKE, _QUICK))
     return Study(
@@ -78,14 +78,15 @@ def build(base: TrialSpec) -> Study:
 def _pair(name: str, image_size: int) -> tuple[Variant, Variant]:
     title, published = _NETWORKS[name]
     network = {"model.name": name, **_size(name, image_size)}
-    others = ("model.name", "model.width", *_RECIPES.get(name, {}), *_FEW) if name != _REFERENCE else ()
+    # At some presets the rows of other families also have another width, recipe or number of images, see `scales`.
+    factors = ("model.name", "model.width", *_RECIPES.get(name, {}), *_FEW) if name != _REFERENCE else ()
     return (
         Variant(
             name=f"{name}_static",
             cells=(title, "static"),
             label=title,
             changes={**network, **STATIC},
-            differs_in=others,
+            differs_in=factors,
             published=f"{published}_static" if published else None,
         ),
         Variant(
@@ -93,7 +94,7 @@ def _pair(name: str, image_size: int) -> tuple[Variant, Variant]:
             cells=(title, "dynamic"),
             label=f"DY-{title}",
             changes={**network, **ANNEALING},
-            differs_in=(*others, "model.layer"),
+            differs_in=(*factors, "model.layer"),
             published=f"{published}_dynamic" if published else None,
         ),
     )

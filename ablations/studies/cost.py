@@ -29,7 +29,7 @@ def _mobilenet(width: float) -> dict[str, Any]:
 
 
 def _differs(settings: dict[str, Any]) -> tuple[str, ...]:
-    """Returns what tells a network whose layers are not static from the reference."""
+    """Return the factors in which a network with other than static layers differs from the reference."""
     reference = _mobilenet(1.0)
     return (*(key for key, value in settings.items() if value != reference[key]), "model.layer")
 

@@ -22,28 +22,29 @@ _KERNELS = (1, 2, 4, 6, 8)
 
 
 def build(base: TrialSpec) -> Study:
-    """Returns the grid, and at the small presets the part of it that is the network of `base`."""
-    own = (base.model.depth or 1.0, base.model.width or 1.0)
+    """Return the grid, and at the small presets the part of it that is the network of `base`."""
+    base_size = (base.model.depth or 1.0, base.model.width or 1.0)
     networks = [(depth, width) for depth in _DEPTHS for width in _WIDTHS]
-    if own not in networks:
-        networks.append(own)
-    rows = [row for size in networks for row in _rows(*size, changes={} if size == own else _size(*size))]
-    here = [name for name in (row.name for row in rows) if name.startswith(_prefix(*own))]
-    some = [name for name in here if not name.endswith(("_k1", "_k6"))]
+    # A preset may have a network that is not in the published grid; its rows come last.
+    if base_size not in networks:
+        networks.append(base_size)
+    rows = [row for size in networks for row in _rows(*size, changes={} if size == base_size else _size(*size))]
+    base_names = [name for name in (row.name for row in rows) if name.startswith(_prefix(*base_size))]
+    few_names = [name for name in base_names if not name.endswith(("_k1", "_k6"))]
     return Study(
         name="kernels",
         title="Number of kernels",
         question="How many kernels per layer does a dynamic network need?",
-        reference=f"{_prefix(*own)}static",
+        reference=f"{_prefix(*base_size)}static",
         published="kernels",
         columns=("depth", "width", "K"),
         finding="More kernels help, little beyond K = 4.",
         variants=tuple(rows),
-        claims=tuple(_claims(_prefix(*own))),
+        claims=tuple(_claims(_prefix(*base_size))),
         scales={
-            "smoke": Scale(variants=tuple(some)),
-            "quick": Scale(variants=tuple(some), seeds=2),
-            "small": Scale(variants=tuple(here)),
+            "smoke": Scale(variants=tuple(few_names)),
+            "quick": Scale(variants=tuple(few_names), seeds=2),
+            "small": Scale(variants=tuple(base_names)),
         },
     )
 
@@ -57,7 +58,7 @@ def _size(depth: float, width: float) -> dict[str, Any]:
 
 
 def _rows(depth: float, width: float, changes: dict[str, Any]) -> list[Variant]:
-    """Returns the rows of one network; the changes that make it are none for the network of the preset itself."""
+    """Return the rows of one network; `changes` make it out of the preset's network, and are empty for that itself."""
     # Beyond the network of the preset, a row differs from the reference in its size as well as in its layers.
     differs = (*changes, "model.layer") if changes else ()
     static = Variant(

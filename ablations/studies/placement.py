@@ -20,12 +20,12 @@ _PUBLISHED_ROWS = (("c1",), ("c2",), ("c3",), ("c1", "c3"), ("c2", "c3"), ("c1",
 
 def _row(places: tuple[str, ...]) -> Variant:
     # All three are every convolution of the blocks: said as the preset says it, so that the training is shared.
-    where = {} if len(places) == len(_ROLES) else {"model.where": {"role": [_ROLES[place] for place in places]}}
+    placement = {} if len(places) == len(_ROLES) else {"model.where": {"role": [_ROLES[key] for key in places]}}
     return Variant(
         name="_".join(places),
-        label=" + ".join(place.upper() for place in places),
-        cells=tuple("✓" if place in places else "–" for place in _ROLES),
-        changes={**ANNEALING, **where},
+        label=" + ".join(key.upper() for key in places),
+        cells=tuple("✓" if key in places else "–" for key in _ROLES),
+        changes={**ANNEALING, **placement},
     )
 
 

@@ -13,12 +13,13 @@ from ablations.study import Scale, Study, Variant
 
 _RATIOS = (1, 2, 4, 8, 16)
 _SMALL = 0.5
-"""Points: what counts as no difference worth its parameters."""
+"""Points of accuracy; a smaller difference is not worth its parameters."""
 
 STUDY = Study(
     name="reduction",
     title="Reduction in the attention branch",
     question="How wide must the hidden layer of the attention branch be?",
+    # A reduction of 4 is the default, so that the reference shares its training with other studies.
     reference="ratio_4",
     size_of_interest=_SMALL,
     finding="The paper uses a reduction of 4 without an ablation.",

@@ -21,7 +21,7 @@ _PUBLISHED_LEVELS = 5
 
 
 def build(base: TrialSpec) -> Study:
-    """Returns the study for the network and image size of `base`.
+    """Return the study for the network and image size of `base`.
 
     Raises:
         StudyError: If the resolutions of the network cannot be known without building it.

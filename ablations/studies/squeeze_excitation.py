@@ -29,6 +29,7 @@ STUDY = Study(
             name="both",
             label="dynamic + SE",
             changes={**ANNEALING, **_SE},
+            # It has to differ in both to ask whether they add up.
             differs_in=("model.layer", "model.squeeze_excitation"),
         ),
     ),

@@ -22,6 +22,7 @@ STUDY = Study(
     variants=(
         Variant(name="softmax", label="softmax, τ = 30 → 1", changes=ANNEALING),
         Variant(name="softmax_tau_1", label="softmax, τ = 1", changes=constant(1)),
+        # Only a softmax has a temperature, so these two rows set none.
         Variant(name="sigmoid", changes={"model.normalization": "sigmoid"}),
         Variant(
             name="normalized_sigmoid",

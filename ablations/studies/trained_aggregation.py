@@ -27,6 +27,7 @@ def _pair(strategy: str) -> tuple[Variant, Variant]:
             name=f"evaluated_{strategy}",
             label=f"{title} in evaluation only",
             cells=(title, "–", "✓"),
+            # Trained with attention, so that these rows share one training with the reference.
             changes=_AT,
             intervention=Intervention(aggregation=strategy),
         ),
