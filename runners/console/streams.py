@@ -1,4 +1,4 @@
-"""Standard output and error that outlast what they are connected to: a console without τ, a closed pipe, a full disk.
+"""Keeps standard output and error usable whatever they lead to: a console without τ, a closed pipe, a full disk.
 
 Measuring must not end because a line cannot be shown. A character that the encoding lacks is replaced by one that it
 has. An error of writing ends the verbs whose purpose is to print; verbs that do more go on in silence, and their exit
@@ -49,7 +49,7 @@ _ASCII = {
 
 
 def _transliterate(error: UnicodeError) -> tuple[str, int]:
-    """Return what stands for the characters that an encoding lacks, as an error handler of `codecs` does."""
+    """Return replacements for the characters that an encoding lacks and the index after them, as `codecs` expects."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     characters = error.object[error.start : error.end]
@@ -63,7 +63,7 @@ class SteadyStream:
 
     Args:
         stream: The stream.
-        goes_on: Whether errors of writing are not raised.
+        goes_on: Whether errors of writing are swallowed instead of raised.
     """
 
     def __init__(self, stream: Any, *, goes_on: bool) -> None:
@@ -99,6 +99,7 @@ class SteadyStream:
         """Let all that is written from now on, and what is still to be written, go nowhere."""
         try:
             descriptor = self._stream.fileno()
+            # The descriptor itself is replaced: the stream's buffer would fail again when Python flushes it at exit.
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, descriptor)
             os.close(null)
@@ -113,7 +114,7 @@ class SteadyStream:
 
 
 def steady_streams() -> None:
-    """Make standard output and error of this process steady. What was closed leads nowhere."""
+    """Make standard output and error of this process steady; one that is closed is connected to nothing."""
     _open_closed_descriptors()
     codecs.register_error(_REPLACEMENT, _transliterate)
     for name in ("stdout", "stderr"):

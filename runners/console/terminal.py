@@ -1,4 +1,7 @@
-"""The console that text for people goes to; what a terminal would act on in it is spelled out."""
+"""Makes the console that text for people goes to. It spells out what a terminal would act on, such as escape sequences.
+
+Names of studies, messages of errors and lines of logs come from others, so no text reaches the terminal unchecked.
+"""
 
 from __future__ import annotations
 
@@ -33,5 +36,5 @@ def visible_console(**options: Any) -> Console:
 
 
 def console() -> Any:
-    """Returns where text for people goes; what a terminal would act on in names and messages is spelled out."""
+    """Return the console of standard output, 120 columns wide where that is no terminal."""
     return visible_console(highlight=False, width=None if sys.stdout.isatty() else 120)
