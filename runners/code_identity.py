@@ -88,6 +88,7 @@ def code_digest(registered: object, plugin: str, others: Mapping[str, object] | 
         if module is None:
             raise _no_source(registered)
         walk.whole(module)
+    # Texts of a plug-in may contain lone surrogates.
     return hashlib.sha256("\n".join([text, *walk.pieces()]).encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -244,6 +245,7 @@ class _Walk:
             calls = [call_node.func for call_node in ast.walk(node) if isinstance(call_node, ast.Call)]
             called = [namespace.get(_root(call)) for call in calls]
             runs_own = any(not isinstance(candidate, type) and self._is_own_object(candidate) for candidate in called)
+            # Filling a plain container only binds: `_changes` ties the statement to the container's name.
             return runs_own or any(
                 not isinstance(namespace.get(_root(target)), dict | list | set) for target in outside
             )
@@ -335,6 +337,7 @@ class _Walk:
                 importlib.import_module(name)
             except Exception:
                 return None
+            # It was recorded as absent before the import.
             self._modules.pop(name, None)
         return self.module(name)
 
@@ -367,6 +370,7 @@ class _Walk:
             self._under_way.remove(id(found))
 
     def _data(self, found: Any) -> str:
+        # Sorted, as are sets: their order differs between processes and means nothing.
         if isinstance(found, Mapping) and type(found).__module__ in ("builtins", "collections"):
             return "{" + ",".join(sorted(f"{self.value(key)}:{self.value(item)}" for key, item in found.items())) + "}"
         if type(found) in (list, tuple):
@@ -431,6 +435,7 @@ class _Walk:
         return f"class({','.join(members)})"
 
     def _function(self, found: types.FunctionType) -> str:
+        # The object is kept: an id is unique only while its object lives.
         self._seen[id(found)] = found
         name = str(found.__globals__.get("__name__", found.__module__))
         module = self.module(name)

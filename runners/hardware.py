@@ -22,6 +22,7 @@ from ablations.vocabulary import slug
 
 _CPU_FILE = Path("/proc/cpuinfo")
 _MEMORY_FILE = Path("/proc/meminfo")
+# Of cgroups version 2 and version 1; `max` stands for no limit.
 _LIMIT_FILES = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _GPU_FOLDER = Path("/proc/driver/nvidia/gpus")
 _GPU_SECONDS = 3.0
@@ -135,6 +136,7 @@ def _cpu() -> str:
 
 @cache
 def _gpus() -> tuple[str, ...]:
+    # Set but empty, it hides all GPUs.
     if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
         return ()
     lines = [line for path in sorted(_GPU_FOLDER.glob("*/information")) for line in _read(path).splitlines()]

@@ -133,6 +133,7 @@ def _is_ours(registered: object) -> bool:
 def _identify(origins: dict[tuple[Kind, str], str]) -> None:
     """Record the identity of every entry of plug-ins, and forget those that are not registered any more."""
     entries = list(_registered())
+    # A name of a strategy or network in code reaches it; data sets count by their content.
     by_name = {name: registered for kind, name, registered, _ in entries if kind != "data set"}
     for kind, name in _identified.keys() - {(kind, name) for kind, name, _, _ in entries}:
         del _identified[kind, name]

@@ -59,6 +59,7 @@ class Process:
 
 @cache
 def _machine() -> str:
+    # The boot id tells restarts apart, the namespace of process numbers tells containers apart.
     return "/".join([socket.gethostname(), _boot(), _container()])
 
 

@@ -145,10 +145,12 @@ def cli(context: click.Context) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line. A user's error is printed as a sentence, never as a traceback."""
+    # First, so that even the message of an early error can be printed.
     steady_streams()
     heed_signals()
 
     def carry_out_verb() -> None:
         writing_its_output(lambda: cli.main(arguments, standalone_mode=False))
 
+    # Outermost, as a signal may arrive within any of the other layers.
     interruptible(lambda: run_guarded(carry_out_verb), INTERRUPTED)

@@ -82,6 +82,7 @@ def explain(name: str, *, seed: int | None, runs_dir: Path, plugins: tuple[str, 
     teller = _Teller(explainer, states, plan)
     for cell in cells:
         _tell(teller.lines(explainer.story(cell)))
+    # A damaged training explains an evaluation, too.
     trainings = [plan.evaluations[c.fingerprint].trial.fingerprint for c in cells if c.fingerprint in plan.evaluations]
     _tell(damages_of(runs_dir, dict.fromkeys([*(cell.fingerprint for cell in cells), *trainings])))
 
@@ -99,6 +100,7 @@ def _find(name: str, runs_dir: Path, last_studies: Sequence[str], asked: dict[st
     """
     study, variant = _split(name)
     file = _file_of(study, last_studies)
+    # Suggested commands name the file: a study of a file is not registered under its name.
     complete_invocation(studies=(file,))
     plan = find_plan((file,), runs_dir, **asked)
     cells = [*plan.cells, *plan.canaries]
@@ -130,6 +132,7 @@ def _file_of(study: str, last_studies: Sequence[str]) -> str:
         return study
     for file in last_studies:
         if Path(file).suffix.lower() in (".yaml", ".yml"):
+            # A file of the last run may be gone or broken; then it is not the one that is meant.
             with suppress(AblationError):
                 if load_study(Path(file)).name == study:
                     return file

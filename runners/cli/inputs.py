@@ -112,6 +112,7 @@ def as_last_time(
         if not last.get("studies") and not last.get("all_studies"):
             raise AblationError("nothing was run here yet. Name studies, or another folder with --runs-dir.")
         studies, asked["all_studies"] = last.get("studies", ()), last.get("all_studies", False)
+    # Plug-ins add up: names that the last run used must stay known.
     return tuple(studies), tuple(dict.fromkeys([*plugins, *last.get("plugins", ())])), asked
 
 

@@ -51,6 +51,7 @@ class ClickInvocation:
         command = group.commands.get(verb) if isinstance(group, click.Group) else None
         if command is None:
             return None
+        # Of an option's spellings the longest reads best in a suggested command.
         return [
             Parameter(
                 parameter.name or "", None if isinstance(parameter, click.Argument) else max(parameter.opts, key=len)

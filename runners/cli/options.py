@@ -49,6 +49,7 @@ class GivenPath(click.Path):
         text = os.fspath(value)
         if not text.strip():
             self.fail("it is empty. Name a folder, or . for the current one.", param, ctx)
+        # A shell expands ~ at the beginning of a word only, and not in --runs-dir=~/runs.
         if text.startswith("~"):
             try:
                 value = Path(text).expanduser()

@@ -81,6 +81,7 @@ def plan(
     study_plan = inputs.find_plan(studies, runs_dir, **asked)
     forecaster = make_forecaster(runs_dir, DispatchSettings(folder=runs_dir, **tasks))
     if calibrate:
+        # First, as a budget can only be checked against known times.
         time_networks(study_plan, forecaster, loaded)
     if budget["hours"] is not None:
         study_plan = fit(study_plan, forecaster, **budget)
@@ -108,6 +109,7 @@ def describe_networks(found: Plan, *, every: bool) -> None:
             title = model_title(model)
             if model.where is not None and model.where != BLOCKS:
                 title += f" at {placement_title(model.where)}"
+            # Variants with the same dynamic layers share one network, which is built once.
             titles.setdefault((_as_placed(model), node.spec.data.facts), {})[title] = None
     if not titles:
         return

@@ -69,6 +69,7 @@ def report(
     if was_last or not (studies or asked["all_studies"]):
         studies, plugins, asked = as_last_time(studies, plugins, asked, last_options)
     inputs.load_plugins(plugins)
+    # Before the newest report is looked up in it.
     prepare_store(uri)
     if not is_scaled and not was_last:
         asked |= last_request(studies, uri, asked)

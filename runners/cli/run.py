@@ -96,6 +96,7 @@ def run(
     from runners.state.last_run import remember_run
 
     launch_options: dict[str, Any] = {"dispatch": inputs.take_dispatch(asked, runs_dir)}
+    # Workers begin to import torch while the plan is still being made.
     prepare_workers(launch_options["dispatch"])
     launch_options["recovery"] = inputs.take_recovery(asked)
     budget = inputs.take_budget(asked)
@@ -108,6 +109,7 @@ def run(
         announce.time_networks(to_do, forecaster, loaded)
         fitting = announce.fit(to_do, forecaster, **budget)
         if fitting is not to_do:
+            # Suggested commands and the record of the run then repeat the trimmed plan.
             studies, asked = inputs.as_trimmed(studies, asked, fitting)
             complete_invocation(studies=studies, all_studies=False, seeds=asked["seeds"])
             plan = inputs.find_plan(studies, runs_dir, **asked)
@@ -168,6 +170,7 @@ def retry(
     from runners.state.last_run import last_run
 
     launch_options: dict[str, Any] = {"dispatch": inputs.take_dispatch(asked, runs_dir)}
+    # Workers begin to import torch while the plan is still being made.
     prepare_workers(launch_options["dispatch"])
     launch_options["recovery"] = inputs.take_recovery(asked)
     studies, plugins, asked = as_last_time(studies, plugins, asked, last_run(runs_dir))
@@ -181,6 +184,7 @@ def retry(
         return
     console().print(f"Trying again: {len(failed.missing)} of {len(plan.missing)} that are missing.")
     launch_options["forecaster"] = announce.make_forecaster(runs_dir, launch_options["dispatch"])
+    # Failures for a lasting reason are tried again, too: that is the purpose of `retry`.
     launch_options["recovery"]["again"] = True
     carry_out(
         failed,
@@ -226,6 +230,7 @@ def carry_out(
             _check_tracked(offline, summary, uri)
             write_report(whole, runs_dir, uri, formats, launch=summary.record, output=output)
         except (TrackingError, ReportError) as error:
+            # Without a store the report is only late; with a store the error is real.
             if not offline and not summary.untracked:
                 raise
             console().print(f"No report: {error} {_later()}", markup=False, soft_wrap=True)

@@ -97,6 +97,7 @@ class _View:
         if as_data:
             click.echo(json.dumps(overview.as_json(seen, self._states), indent=1))
         elif self._out.is_terminal:
+            # Not cropped: a path that is cut off cannot be copied.
             self._out.print(overview.render(seen, self._states, every=self._every), crop=False)
         else:
             self._print(seen)

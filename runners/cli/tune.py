@@ -92,6 +92,7 @@ def tune(
     from runners.state.nodes import StateStore
 
     launch_options: dict[str, Any] = {"dispatch": inputs.take_dispatch(asked, runs_dir)}
+    # Workers begin to import torch while the plan is still being made.
     prepare_workers(launch_options["dispatch"])
     launch_options["recovery"] = inputs.take_recovery(asked)
     loaded = inputs.load_plugins(plugins)
@@ -107,6 +108,7 @@ def tune(
     launch_options["forecaster"] = make_forecaster(runs_dir, launch_options["dispatch"])
     summary = session.launch(plan, plan, runs_dir, None if offline else uri, plugins=loaded, **launch_options)
     outcome.tell(summary, uri, verb="tune")
+    # Also after an interrupt: the trials that have ended are worth keeping.
     results = write_down(tuning, states, runs_dir)
     if not offline and not summary.untracked:
         track_tuned(session.make_tracker(plan, runs_dir, uri), results)
@@ -143,6 +145,7 @@ def overview(tuning: TuningPlan, done: frozenset[str]) -> Table:
         title = nodes[0].subject
         ranges = "\n".join(f"{name}: {factor}" for name, factor in group.factors.items())
         count = f"{ended} of {len(nodes)}"
+        # There are fewer distinct settings than the budget allows.
         if len(nodes) < tuning.budget:
             count += ", all there are"
         table.add_row(Text(title), Text(_serves(group.serves)), Text(ranges), count)
@@ -238,6 +241,7 @@ def search(
     uri = inputs.tracking_uri(runs_dir)
     summary = _carry_out(plan, runs_dir, None if offline else uri, launch_options)
     outcome.tell(summary, uri, verb="search")
+    # A report on part of a search would pass for its result.
     if not summary.interrupted and not offline and not summary.untracked:
         write_search_report(plan, uri, renderers, runs_dir, output)
     sys.exit(outcome.exit_code(summary))

@@ -114,6 +114,7 @@ def _told(found: Found, *, dry: bool) -> list[str]:
         of_reason = [item for item in found.garbage if item.reason == reason]
         if of_reason:
             lines.append(f"{label}: {len(of_reason)}, {_megabytes(sum(item.size for item in of_reason))}")
+            # A dry run names every file; a removal only sums up.
             lines += map(_line, of_reason) if dry else ()
     if found.running:
         lines.append(f"left alone as it is being run: {len(found.running)} nodes")

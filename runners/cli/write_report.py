@@ -92,6 +92,7 @@ def write_report(
     with exclusively(runs_dir / "reports.lock"):
         results = collect(plan, uri)
         if launch is not None:
+            # Its record reaches the store only with the summaries that are written below.
             results = results.with_launch(launch)
         target = destination(output, runs_dir)
         files = make_report(plan, uri, formats, target.folder, results=results, maker=maker(), stem=target.stem)

@@ -27,6 +27,7 @@ class LiveDisplay:
     """Redraws overall progress, time left and a line per running trial."""
 
     def __init__(self, console: Console) -> None:
+        # Transient: at the end the summary takes the place of the display.
         self._live = Live(Text("starting workers"), console=console, refresh_per_second=4, transient=True)
 
     def update(self, progress: Progress) -> None:
@@ -97,6 +98,7 @@ def headline(progress: Progress) -> str:
 def cells(running: Running) -> tuple[str, str, str, str, str]:
     """Return a running node's title, epoch, loss, validation accuracy and speed."""
     latest = running.progress
+    # A training reports nothing before its first step.
     if not running.is_trial or "epoch" not in latest:
         return (running.title, "evaluating" if not running.is_trial else "starting", "", "", "")
     val_top1 = latest.get("val_top1")

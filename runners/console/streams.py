@@ -121,6 +121,7 @@ def steady_streams() -> None:
         stream = getattr(sys, name)
         if isinstance(stream, SteadyStream):
             continue
+        # Python has no stream for a descriptor that was closed at the start.
         if stream is None:
             stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
         elif hasattr(stream, "reconfigure"):

@@ -30,6 +30,7 @@ def study_overview(request: Request) -> RenderableType:
     base = request.base()
     studies = [get_study(name, base) for name in available_studies()]
     for study in studies:
+        # Each study alone: the rows add up to more than the shared plan below the table.
         plan = make_plan([study], request)
         rows = {(cell.network, cell.variant) for cell in plan.cells}
         counts = (len(rows), len(plan.trials), len(plan.evaluations) + len(plan.costs))
@@ -82,6 +83,7 @@ def static_remarks(plan: Plan) -> tuple[str, ...]:
             prefix = "SE-" if model.squeeze_excitation else ""
             by_rule.setdefault(_listed(counts), {})[prefix + NETWORKS[model.name].title] = None
         else:
+            # No rule names the layers that a `model.where` leaves static, so these networks are only counted.
             chosen[model] = None
     remarks = []
     if by_rule:

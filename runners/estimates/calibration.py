@@ -68,6 +68,7 @@ def calibrate(key: str, node: Node, device: str, threads: int, plugins: tuple[st
     try:
         return _calibrate_cost(key, node) if isinstance(node, CostNode) else _calibrate(key, node.spec, device, threads)
     except Exception as error:
+        # A network of a plug-in may raise anything, and its exception need not be picklable.
         return f"{type(error).__name__}: {error}"
 
 
@@ -106,6 +107,7 @@ def _calibrate_cost(key: str, node: CostNode) -> Calibrated:
 
     facts, seed = node.spec.data.facts, node.spec.seed
     started = time.monotonic()
+    # The measurement compares with the static network, so that is timed, too.
     networks = {name: build_network(spec, facts, seed) for name, spec in _pair(node, as_static).items()}
     dyconv.cost(networks["own"], input_size(facts))
     setup = time.monotonic() - started
@@ -184,6 +186,7 @@ def _time(spec: TrialSpec, model: Any, source: Any) -> tuple[list[float], list[f
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(spec, model, source, CheckpointStore(Path(folder)))
         steps = _until_known(trainer.rehearse())
+    # A training records the attention of dynamic layers when it measures, and that takes time.
     recording = dyconv.record_attention(model) if any(dyconv.dynamic_layers(model)) else nullcontext()
     evaluations = []
     with recording:
@@ -205,6 +208,7 @@ def _until_known(seconds: Iterator[float]) -> list[float]:
         timed = times[_WARM_UP:]
         if len(timed) >= _ENOUGH and _spread(timed) < _CERTAIN:
             break
+        # The last condition bounds a slow warm-up, which is not part of `timed`.
         if len(timed) >= _MOST or (len(timed) >= _FEWEST and sum(timed) > SECONDS) or sum(times) > 4 * SECONDS:
             break
     return times[min(_WARM_UP, len(times) - 1) :]

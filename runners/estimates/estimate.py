@@ -26,7 +26,9 @@ from ablations.spec.trial import TrialSpec
 if TYPE_CHECKING:
     from ablations.launches import Record
 
+# Place and number of images change how many steps there are, not how long a step takes.
 _SPEED_LEAVES_OUT = {"root", "download", "train_images", "validation_images", "test_images"}
+# The training settings that change the time of a step.
 _READ_OF_TRAIN = {"batch_size", "micro_batch", "optimizer", "precision", "devices"}
 
 _QUANTILE = 1.645
@@ -158,6 +160,7 @@ def seconds_of(node: Node, speed: Speed | None) -> float | None:
         if speed.evaluation_image is not None:
             return images * speed.evaluation_image
         return speed.setup + images * speed.image if speed.image else None
+    # A step of 0 seconds was not measured.
     training = training_steps(node.spec) * speed.step
     return speed.setup + training + measured_images(node.spec) * speed.image if speed.step else None
 
@@ -187,6 +190,7 @@ def makespan(jobs: Sequence[Job], workers: int) -> float:
     while ready or running:
         while ready and len(running) < workers:
             job = ready.popleft()
+            # The number of the start breaks ties, as jobs have no order.
             heapq.heappush(running, (time_passed + job.seconds, started, job))
             started += 1
         time_passed, _, ended = heapq.heappop(running)
@@ -320,6 +324,7 @@ def longest_first(plan: Plan, speeds: Mapping[str, Speed]) -> Plan:
 
     def seconds(node: Node) -> float:
         duration = seconds_of(node, speeds.get(speed_key(node)))
+        # Negative, so that the longest comes first.
         return -(duration + behind.get(node.fingerprint, 0.0)) if duration is not None else -math.inf
 
     trials = sorted(plan.trials.values(), key=seconds)

@@ -80,6 +80,7 @@ class Forecaster:
         machine, threads = self.experience.machine, self.dispatch.threads
         if self.dispatch.workers is not None or self._device == "cpu":
             return self.dispatch.workers or max(1, machine.cores // threads)
+        # `cuda:1` names a single GPU.
         gpus = 1 if ":" in self.dispatch.device else len(machine.gpus)
         return max(1, gpus * self.dispatch.trials_per_gpu)
 

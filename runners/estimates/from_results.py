@@ -33,6 +33,7 @@ def own_nodes(plan: Plan, states: StateStore, launch: str) -> list[Own]:
 
 def _is_own(state: NodeState, launch: str) -> bool:
     attempts = state.attempts()
+    # A later attempt went on from a checkpoint: its seconds are not those of the whole training.
     return state.is_done and len(attempts) == 1 and attempts[0].launch == launch and attempts[0].process.is_here
 
 
@@ -100,6 +101,7 @@ class _Epoch:
 def _epochs(spec: TrialSpec, state: NodeState) -> list[_Epoch]:
     per_epoch = training_steps(spec) // spec.train.epochs * spec.train.batch_size
     return [
+        # Events are timed in milliseconds.
         _Epoch(per_epoch / event["metrics"][names.TRAIN_IMAGES_PER_SECOND], event["time"] / 1000)
         for event in state.events()
         if event["metrics"].get(names.TRAIN_IMAGES_PER_SECOND)

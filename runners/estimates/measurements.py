@@ -197,6 +197,7 @@ class Experience:
         with suppress(OSError, OutputError):
             self._folder.mkdir(parents=True, exist_ok=True)
             with exclusively(self._folder / ".lock"):
+                # Read under the lock: another launch may have written since.
                 self._read()
                 self._take(found, launch)
                 write_json(self.file, self._as_mapping())
@@ -255,7 +256,7 @@ def _closest(measured: Sequence[Measurement], load: Load) -> list[Measurement]:
 def _combined(measured: Sequence[Measurement], load: Load, machine: Machine) -> Speed:
     """Return the combined speed of measurements: the median of each number, of learned ones before calibrated ones."""
     cores = machine.cores
-    # More tasks than cores share them: times grow in proportion on a CPU.
+    # More tasks than cores share them, so times grow in proportion. All of `measured` have the load of the first.
     crowding = max(1.0, load.tasks / cores) / max(1.0, measured[0].load.tasks / cores)
     if load.device != "cpu":
         crowding = 1.0
@@ -275,6 +276,7 @@ def _combined(measured: Sequence[Measurement], load: Load, machine: Machine) -> 
         **times,
         evaluation_image=crowding * statistics.median(alone) if alone else None,
         spread=spread,
+        # The largest that was seen: a warning too many costs less than a killed worker.
         memory=max(speed.memory for speed in speeds),
         gpu_memory=max(speed.gpu_memory for speed in speeds),
         weights=max(speed.weights for speed in speeds),

@@ -36,6 +36,7 @@ def _smaller(plan: Plan) -> Iterator[Plan]:
     seeds = plan.request.seeds
     for seeds in _fewer_seeds(plan):
         yield from _again(plan, len(plan.studies), seeds)
+    # From here on with the smallest number of seeds that was tried above.
     for count in range(len(plan.studies) - 1, 0, -1):
         yield from _again(plan, count, seeds)
 

@@ -128,6 +128,7 @@ class Launch:
             patiently(partial(self._mend, node), policy, self._display.note)
         started = time.monotonic()
         interrupted = False
+        # While the folder is held open, no other folder can get its inode.
         with self._follower, _held(self._settings.state_root):
             try:
                 self._follower.catch_up(self._plan, self._states)
@@ -220,6 +221,7 @@ class Launch:
             self._start_now(node)
         except (OutputError, OSError) as error:
             self._check_folder()
+            # The write may have failed after the node was put down as running.
             self._running.pop(node.fingerprint, None)
             self._failed_writes += 1
             wait = self._settings.policy.wait_before_retry(cause_of(error), self._failed_writes)
@@ -265,6 +267,7 @@ class Launch:
                     checkpoint_seconds=settings.checkpoint_seconds,
                     launch=settings.launch,
                     lease_seconds=settings.lease_seconds,
+                    # The worker may take over the lease that was seen to be over, but no lease begun since.
                     watched=lease.token if lease is not None else "",
                     devices=node.spec.train.devices if node.kind == "trial" else 1,
                     code_root=str(ROOT),
@@ -309,6 +312,7 @@ class Launch:
     def _end(self, completion: Completion) -> None:
         """Settle a node that a worker has ended, leave it to another launch, or treat its failure."""
         node = self._running.pop(completion.task.fingerprint, None)
+        # Another launch took it over and measured it: `_look_elsewhere` has settled it.
         if node is None:
             return
         state = self._states[node.fingerprint]
@@ -481,8 +485,8 @@ def _work(node: Node) -> float:
         return float(test)
     train = spec.data.train_images or facts.train_images
     validation = spec.data.validation_images or facts.validation_images
-    test_images = 0 if isinstance(node, ProposedNode) else test
-    return float(test_images + spec.train.epochs * (3 * train + validation))
+    tested = 0 if isinstance(node, ProposedNode) else test
+    return float(tested + spec.train.epochs * (3 * train + validation))
 
 
 def _cause(failure: Mapping[str, Any]) -> str:

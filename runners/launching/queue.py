@@ -25,6 +25,7 @@ class Agenda:
 
     def __init__(self, plan: Plan, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        # Trainings first, as evaluations wait for them.
         self._ready: deque[Node] = deque((*plan.missing_trials, *plan.missing_costs, *plan.missing_proposed))
         self._untrained: dict[str, list[EvaluationNode]] = {}
         self._later: list[tuple[float, int, Node]] = []

@@ -82,6 +82,7 @@ def launch(
     from runners.state.nodes import StateStore
     from runners.sync.follower import Follower
 
+    # Composed now: the farewell may be printed by another thread, where click has no context.
     command = resuming_command()
     # Nothing has begun that must be ended in order; a worker that imports torch would hold the end up.
     interrupts.set_farewell(partial(_kept, plan, StateStore(runs_dir / "state"), command), _UNBEGUN_SECONDS)
@@ -92,6 +93,7 @@ def launch(
     retrying(partial(_set_common_aside, runs_dir))
     # Workers import torch while the tracking store is made.
     dispatcher = make_dispatcher(dispatch)
+    # A plan that is done needs no workers.
     with dispatcher if plan.missing else nullcontext():
         # A store that is half made, or results that are half taken over, are gone on with when this is tried again.
         plan, desk = retrying(partial(_prepare, plan, runs_dir, uri, dispatcher, plugins))

@@ -56,6 +56,7 @@ class Tuned:
     def best(self) -> Ended | None:
         """The complete trial with the highest validation accuracy; of equals the first."""
         complete = [trial for trial in self.ended if trial.outcome == "complete"]
+        # `max` returns the first of equals, and trials come in the order of their slots.
         return max(complete, key=lambda trial: trial.metrics[names.TUNING_TOP1], default=None)
 
     @cached_property

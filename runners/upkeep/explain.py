@@ -130,6 +130,7 @@ class Explainer:
             return "reused"
         if standing.status != "waiting" or standing.attempt is not None or standing.fingerprint in self._queued:
             return standing.status
+        # It waits without an attempt and in no queue: only the next run will measure it.
         is_stale = earlier is not None and (earlier.asked is None or earlier.asked.scale == self._asked.scale)
         return "stale" if is_stale else "missing"
 
@@ -156,6 +157,7 @@ class Explainer:
         return (0 if is_same_scale else len(earlier.differences), -number, -result.get("time", 0.0))
 
     def _recorded(self, cell: Cell, node: Node) -> Iterator[Earlier]:
+        # Several plans may have asked for one node: the newest is named with it.
         visited = {cell.fingerprint}
         for fingerprint, plan in self._asked_before.get((cell.study, cell.key, cell.seed), ()):
             if fingerprint not in visited and self._states[fingerprint].is_done:

@@ -96,6 +96,7 @@ def _needed_by(study: str, overrides: Settings, *, checked: bool = False) -> set
             problem = error
             continue
         needed |= {node.fingerprint for node in plan.nodes}
+    # A study that is named must be plannable at one preset at least; a registered one may be broken.
     if checked and not needed and problem is not None:
         raise problem
     return needed
@@ -160,6 +161,7 @@ def find_garbage(
     # The weights that a running evaluation reads are kept as well.
     busy = {state.fingerprint for state in running} | {described(state).trial for state in running}
     lacking = sync_notes.unsynced(states, uri, [state.fingerprint for state in folders if state.is_done])
+    # Results that the tracking store has not got exist nowhere else.
     protected = needed | lacking.keys()
     garbage: list[Garbage] = []
     for state in folders:
@@ -168,6 +170,7 @@ def find_garbage(
             garbage += _in_folder(state, state.fingerprint in protected, results=results, now=now)
     for path in sorted((states.root / ASIDE).glob("*")):
         state = states[path.name]
+        # Kept until the node is redone: until then it holds the only result.
         if path.is_dir() and state.fingerprint not in busy and (state.is_done or state.fingerprint not in needed):
             garbage += _aside(state, results=results and state.fingerprint not in protected)
     launches = runs_dir / "launches"

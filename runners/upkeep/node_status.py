@@ -76,6 +76,7 @@ def survey(
 def underway(states: StateStore, known: Iterable[str]) -> dict[str, Part]:
     """Return the nodes, other than the known ones, whose last attempt has not ended, as their folders tell."""
     nodes: dict[str, Part] = {}
+    # Without a folder of attempts no process has ever begun the node.
     for path in sorted(set(states.root.glob("[!.]*/attempts")) - {states.root / key / "attempts" for key in known}):
         state = states[path.parent.name]
         lease = None if state.is_done else state.lease()

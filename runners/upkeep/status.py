@@ -124,6 +124,7 @@ def _by_study(overview: Overview) -> dict[str, _Counts]:
         study: _count([standings[key] for key in overview.asked.of_study(study) if key in standings])
         for study in overview.asked.studies
     }
+    # A node that serves several studies counts once in the sum.
     return counted | ({"together": _count(overview.standings)} if len(counted) > 1 else {})
 
 
@@ -158,6 +159,7 @@ def _table(overview: Overview) -> Table:
     table.add_column("study", overflow="fold")
     counts = _by_study(overview)
     kinds = [label for label in _KINDS.values() if any(label in of_study.done for of_study in counts.values())]
+    # The last status, done, has columns by kind.
     for heading in (*(f"{kind} done" for kind in kinds), *STATUSES[:-1]):
         table.add_column(heading, justify="right")
     for study, of_study in counts.items():
