@@ -74,9 +74,9 @@ def code_digest(registered: object, plugin: str, others: Mapping[str, object] | 
     """Return the SHA-256 of a registered callable's code and of all that it reaches.
 
     Args:
-        registered: What was registered: a function, a class, a partial, an object that can be called.
+        registered: The registered object: a function, a class, a partial, an object that can be called.
         plugin: The module that was loaded as the plug-in; all of it counts where an object does not tell its code.
-        others: What plug-ins have registered, by name: code that mentions such a name reaches that too.
+        others: Objects that plug-ins have registered, by name. Code that mentions such a name reaches its object, too.
 
     Raises:
         PluginError: The source of something cannot be read.
@@ -380,7 +380,7 @@ class _Walk:
         return ""
 
     def _without_folder(self, text: str) -> str:
-        # Where a plug-in lies is not what it computes; a cluster has it elsewhere.
+        # The folder of a plug-in does not change its results, and it differs on a cluster.
         return text.replace(self._folder, "<folder>").replace(os.getcwd(), "<folder>")
 
     def _object(self, found: Any) -> str:
@@ -409,7 +409,7 @@ class _Walk:
     def _instance(self, found: Any) -> str:
         kind = type(found)
         if self.module(kind.__module__) is None:
-            # An object of a library: how it was made is in the statement that binds it, if there is one.
+            # An object of a library: the statement that binds it, if there is one, tells how it was made.
             self.is_opaque |= not self._in_globals
             return f"object:{_told(f'{kind.__module__}.{kind.__qualname__}')}"
         slots = [name for base in kind.__mro__ for name in getattr(base, "__slots__", ())]

@@ -33,7 +33,7 @@ def without_collection() -> Iterator[None]:
 def _leave_all() -> None:
     """Have the interpreter end without a last collection of everything."""
     if "triton" in sys.modules:
-        # It counts what it believes to be leaks when the interpreter ends, and prints them.
+        # Triton counts supposed leaks when the interpreter ends, and prints them.
         gc.unfreeze()
     else:
         gc.freeze()

@@ -87,7 +87,7 @@ def _load(name: str) -> None:
     folder = os.getcwd()
     try:
         loaded = importlib.import_module(module)
-        # A worker is given many tasks, and what is called twice registers its names twice.
+        # A worker carries out many tasks, and a function that is called twice would register its names twice.
         if attribute and _called.get(name) is not loaded:
             getattr(loaded, attribute)()
             _called[name] = loaded

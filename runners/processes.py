@@ -30,7 +30,7 @@ class Process:
         host: The name of its machine, for people.
         machine: The space of process numbers: the machine since its last start, and the container.
         pid: Its number.
-        started: When it started, by a clock of the machine that nobody sets.
+        started: Its start time, by a clock of the machine that cannot be set.
     """
 
     host: str = ""

@@ -38,7 +38,7 @@ def seeded(seed: int, device: torch.device = _CPU) -> Iterator[None]:
     """Run a block with the global generators of the CPU and of `device` seeded, and put their states back."""
     on_gpu = device.type == "cuda"
     with torch.random.fork_rng(devices=[device] if on_gpu else []):
-        # torch.manual_seed would format a traceback each time for a GPU that nobody uses.
+        # torch.manual_seed would format a traceback each time for a GPU that is not used.
         torch.default_generator.manual_seed(seed)
         if on_gpu:
             with torch.cuda.device(device):

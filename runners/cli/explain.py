@@ -69,7 +69,7 @@ def explain(name: str, *, seed: int | None, runs_dir: Path, plugins: tuple[str, 
     from runners.upkeep.explain import Explainer
 
     last_options = last_run(runs_dir)
-    # The study is named; what else was asked for last stands for what is left out.
+    # The study is given by `name`; options that are left out are those of the last run.
     _, plugins, asked = as_last_time(("",), plugins, {**asked, "all_studies": False}, last_options)
     load_plugins(plugins)
     plan, cells = _find(name, runs_dir, last_options.get("studies", ()), asked)
@@ -78,7 +78,7 @@ def explain(name: str, *, seed: int | None, runs_dir: Path, plugins: tuple[str, 
     states = StateStore(runs_dir / "state")
     explainer = Explainer(plan, states, History(runs_dir))
     _tell([f"{name} at {AskedPlan.of(plan).scale}"])
-    # One for all cells: it asks git for the commit.
+    # One teller for all cells, as it asks git for the commit.
     teller = _Teller(explainer, states, plan)
     for cell in cells:
         _tell(teller.lines(explainer.story(cell)))

@@ -101,7 +101,7 @@ def as_last_time(
         AblationError: If no study is named and nothing was run.
     """
     asked = dict(asked)
-    # A preset of now with the overrides of then would be a plan that nobody asked for.
+    # A present preset with earlier overrides would make a plan that the user never meant.
     if not any(asked[key] for key in _SCALE):
         asked |= {key: last[key] for key in _SCALE if key in last}
         if last.get("canary"):

@@ -20,7 +20,7 @@ def tell(summary: Summary, uri: str | None, verb: str = "run") -> None:
     Args:
         summary: The end of the launch.
         uri: The tracking store.
-        verb: The verb that goes on with what was interrupted.
+        verb: The verb that resumes an interrupted launch.
     """
     from rich.markup import escape
 

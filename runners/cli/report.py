@@ -98,7 +98,7 @@ def verify(file: Path, uri: str | None, runs_dir: Path, plugins: tuple[str, ...]
     inputs.load_plugins(plugins)
     outcome = compute_again(file, uri or inputs.tracking_uri(runs_dir), maker())
     for line in outcome.lines():
-        # A line is about names in a file of somebody else's: none of them may begin a line of its own.
+        # A report may come from a stranger: a name in it must not be able to begin a line of its own.
         console().print(visible(line, lines=False), markup=False, soft_wrap=True)
     sys.exit(1 if outcome.differences else 0)
 

@@ -235,7 +235,7 @@ def carry_out(
                 raise
             console().print(f"No report: {error} {_later()}", markup=False, soft_wrap=True)
         except (OutputError, OSError) as error:
-            # What was measured is kept; a report can be written whenever there is room for it.
+            # Measurements are kept; the report can be written once there is room for it.
             console().print(f"No report: {error} {_later()}", markup=False, soft_wrap=True)
             sys.exit(outcome.exit_code(summary) or 1)
     sys.exit(outcome.exit_code(summary))

@@ -66,7 +66,7 @@ def status(
     Leaves with 1 if something has failed.
     """
     plan = _asked_plan(studies, runs_dir, plugins, asked)
-    # Another launch may begin meanwhile: what is looked at is then its plan, if nothing was named.
+    # Another launch may begin meanwhile: if no study was named, its plan is then shown.
     read_plan = None if studies or asked["all_studies"] else lambda: _last_plan(runs_dir) or plan
     view = _View(runs_dir, every=nodes, others=read_plan is not None)
     overview = view.watch(plan, read_plan, interval) if watch and not as_data else view.show(plan, as_data=as_data)
@@ -78,8 +78,8 @@ class _View:
 
     Args:
         runs_dir: The runs folder.
-        every: Whether to list what is done or waits, too.
-        others: Whether to look for what is run of other plans, too.
+        every: Whether to list done and waiting nodes, too.
+        others: Whether to look for running nodes of other plans, too.
     """
 
     def __init__(self, runs_dir: Path, *, every: bool, others: bool) -> None:

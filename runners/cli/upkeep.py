@@ -61,7 +61,7 @@ def gc(
     load_plugins(plugins)
     history = History(runs_dir)
     _check_forgotten(forgotten, history)
-    # Between the look and the removal no launch may begin that needs what is removed.
+    # Between the search and the removal, no launch may begin that needs a file of the garbage.
     with history.exclusively() if yes else nullcontext():
         needed = needed_nodes(history, studies, dict(map(parse_override, overrides)), frozenset(forgotten))
         findings = find_garbage(

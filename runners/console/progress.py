@@ -26,7 +26,7 @@ class Failure:
         title: The node's.
         reason: Of the last attempt.
         log_file: Where each attempt left its traceback.
-        attempts: How many there were in this launch; 0 if an earlier one is the reason not to try.
+        attempts: The number of attempts in this launch; 0 if a failure of an earlier launch forbids a new one.
     """
 
     title: str
@@ -80,17 +80,17 @@ class Display(Protocol):
 
 @dataclass(frozen=True)
 class Summary:
-    """How a launch ended.
+    """The end of a launch.
 
     Attributes:
         finished: Nodes measured, by this launch or by others meanwhile.
         failures: Nodes that could not be.
         blocked: Evaluations left out because their training failed.
         interrupted: Whether the user ended it.
-        seconds: How long it took.
+        seconds: The duration of the launch.
         untracked: Why something could not be written to the tracking store, or `None`.
         stopped: Nodes left out because another one failed.
-        record: What was estimated and what it took, if there was something to do.
+        record: Estimated and actual time, if there was something to do.
     """
 
     finished: int

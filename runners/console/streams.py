@@ -84,7 +84,7 @@ class SteadyStream:
             self.write(line)
 
     def flush(self) -> None:
-        """Bring to its destination what was written."""
+        """Flush the stream."""
         try:
             self._stream.flush()
         except (OSError, ValueError) as error:
@@ -96,7 +96,7 @@ class SteadyStream:
         self.silence()
 
     def silence(self) -> None:
-        """Let all that is written from now on, and what is still to be written, go nowhere."""
+        """Discard all text that is written from now on, and text that is still in the buffer."""
         try:
             descriptor = self._stream.fileno()
             # The descriptor itself is replaced: the stream's buffer would fail again when Python flushes it at exit.
@@ -126,7 +126,7 @@ def steady_streams() -> None:
             stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors=_REPLACEMENT)
-        # Nobody can be told that an error message could not be written.
+        # If an error message cannot be written, neither can a message about that.
         setattr(sys, name, SteadyStream(stream, goes_on=name == "stderr"))
 
 
@@ -137,7 +137,7 @@ def go_on_without_output() -> None:
 
 
 def silence_output() -> None:
-    """Let what is still to be written to standard output go nowhere, also what Python flushes at exit."""
+    """Discard text that is still in the buffer of standard output: Python would flush it at exit."""
     if isinstance(sys.stdout, SteadyStream):
         sys.stdout.silence()
     elif sys.stdout is not None:

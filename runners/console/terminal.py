@@ -1,4 +1,4 @@
-"""Makes the console that text for people goes to. It spells out what a terminal would act on, such as escape sequences.
+"""Makes the console for text that people read. It spells out escape sequences and other text that a terminal obeys.
 
 Names of studies, messages of errors and lines of logs come from others, so no text reaches the terminal unchecked.
 """
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def visible_console(**options: Any) -> Console:
-    """Return a console of rich that shows what others have put into text instead of acting on it.
+    """Return a console of rich that shows control characters in text instead of acting on them.
 
     The escape sequences that rich itself adds, for colours and for a display that is redrawn, are untouched.
     """

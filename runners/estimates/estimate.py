@@ -76,7 +76,7 @@ class Estimate:
     """Time, memory and disk that a plan takes on one machine; nodes that are done take nothing.
 
     Attributes:
-        wall: Seconds from start to end, of what is known; `None` where nothing is.
+        wall: Seconds from start to end, of the known nodes; `None` if none is known.
         raw: The likely time before it is corrected by earlier launches.
         is_learned: Whether most of it comes from whole trainings, evaluations and counts.
         trainings, evaluations, counts: Seconds of computing by kind, of all workers together.
@@ -223,7 +223,7 @@ def estimate(plan: Plan, speeds: Mapping[str, Speed], workers: int, history: Ite
     """Return the time, memory and disk that a plan takes.
 
     Args:
-        plan: The plan, with what is done.
+        plan: The plan, with its done nodes marked.
         speeds: The speeds measured on the machine, by `speed_key`.
         workers: Tasks at once.
         history: Earlier launches on the same machine; only those count whose `is_learned` is that of this estimate.

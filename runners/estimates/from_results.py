@@ -79,7 +79,7 @@ def _speed(node: Node, state: NodeState, result: dict[str, Any]) -> Speed | None
     if isinstance(node, EvaluationNode):
         images = node.spec.data.test_images or node.spec.data.facts.test_images
         return Speed(evaluation_image=seconds / images, memory=memory, gpu_memory=gpu_memory)
-    # A training that fell back to a smaller micro-batch for lack of memory is not what was planned.
+    # A training that fell back to a smaller micro-batch for lack of memory does not show the speed of the planned one.
     size = result.get("micro_batch") or 0
     if size != (node.spec.train.micro_batch or node.spec.train.batch_size):
         return None

@@ -43,7 +43,7 @@ class Load:
 
     Attributes:
         device: `cpu`, or the model of a GPU.
-        workers: How many tasks run at once on the machine.
+        workers: The number of tasks at once on the machine.
         threads: Threads of each.
     """
 

@@ -51,7 +51,7 @@ _UNKNOWN = {
     "message": "it left neither result nor failure. Is the disk full?",
     "cause": "input_output",
 }
-"""The failure of a node whose worker could not even write a failure; it may pass, as other failures to write do."""
+"""The failure of a node whose worker could not even write a failure. It counts as an error that may pass."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,10 @@ class Settings:
         threads: Threads per worker.
         plugins: Modules that workers import first.
         checkpoint_seconds: Longest time between two checkpoints.
-        policy: What is tried again.
-        again: Whether what failed for a reason that lasts is tried again, too.
+        policy: The failures after which a node is tried again.
+        again: Whether nodes are tried again, too, that failed for a lasting reason.
         fail_fast: Whether the first final failure ends the launch.
-        lease_seconds: How long the lease of a silent worker lasts.
+        lease_seconds: The time after which the lease of a silent worker ends.
         launch: Names this launch.
     """
 
@@ -87,11 +87,11 @@ class Launch:
     """One launch of a plan.
 
     Args:
-        plan: What is needed and what is done.
+        plan: The nodes that are needed, and those of them that are done.
         dispatcher: Where the work is carried out, with its workers started.
         follower: Brings states to the tracking store.
         display: Shows progress.
-        settings: How nodes are run.
+        settings: The settings of the launch.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class Launch:
                 self._follower.catch_up(self._plan, self._states)
                 self._follower.end_orphans(self._states, self._watch)
                 self._loop(started)
-                # The last of the nodes may have failed because of it.
+                # The last nodes may have failed because the folder is gone.
                 self._check_folder()
                 if self._is_stopped:
                     self._end_rest("stopped because another one failed")
@@ -175,7 +175,7 @@ class Launch:
                 self._end(completion)
             self._begin_tracking()
             self._show(time.monotonic() - started)
-        # What failed last may have failed for want of the folder.
+        # The last nodes may have failed because the folder is gone.
         self._check_folder()
 
     def _fill(self) -> None:

@@ -19,7 +19,7 @@ class Agenda:
     """The nodes of a plan that are neither done nor under way.
 
     Args:
-        plan: What is needed and what is done.
+        plan: The nodes that are needed, and those of them that are done.
         clock: Monotonic, in seconds.
     """
 

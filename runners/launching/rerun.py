@@ -33,7 +33,7 @@ def only_failed(plan: Plan, states: StateStore) -> Plan:
 
 
 def begin_anew(plan: Plan, variants: Sequence[str], states: StateStore) -> Plan:
-    """Put the state folders of some variants aside and return the plan in which they are to be done anew.
+    """Put the state folders of some variants aside and return the plan in which their nodes are missing.
 
     A variant's trainings are done anew, and with each training all evaluations of its checkpoint, also those of other
     studies, as the checkpoint that they measured is replaced.
@@ -68,7 +68,7 @@ def _to_be_redone(plan: Plan, variants: Sequence[str], states: StateStore) -> se
 
 
 def train_lost_weights_anew(plan: Plan, states: StateStore) -> tuple[Plan, int]:
-    """Return a plan that trains networks anew whose weights are gone and needed, and the number of these networks.
+    """Return a plan in which networks are missing whose weights are gone and needed, and the number of these networks.
 
     Weights are gone when `gc` or a person has removed them. They are needed by evaluations that are missing, so with
     each training all evaluations of its checkpoint are done anew, as in `begin_anew`.

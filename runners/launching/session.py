@@ -59,7 +59,7 @@ def launch(
     """Carry out a plan: announce how long it takes, run it, and follow it in the tracking store.
 
     Args:
-        plan: What is needed and what is done.
+        plan: The nodes that are needed, and those of them that are done.
         whole: The plan of which `plan` is a part, or the same one.
         runs_dir: Folder for states and the local tracking store.
         uri: The tracking store, or `None` to track nothing now.
@@ -84,7 +84,7 @@ def launch(
 
     # Composed now: the farewell may be printed by another thread, where click has no context.
     command = resuming_command()
-    # Nothing has begun that must be ended in order; a worker that imports torch would hold the end up.
+    # Nothing has begun that must be ended in order, and a worker that imports torch would delay the end.
     interrupts.set_farewell(partial(_kept, plan, StateStore(runs_dir / "state"), command), _UNBEGUN_SECONDS)
     device_settings: dict[str, Any] = {"device": dispatch.device, "threads": dispatch.threads}
     settings = Settings((runs_dir / "state").resolve(), plugins=plugins, **device_settings, **recovery)
@@ -95,7 +95,7 @@ def launch(
     dispatcher = make_dispatcher(dispatch)
     # A plan that is done needs no workers.
     with dispatcher if plan.missing else nullcontext():
-        # A store that is half made, or results that are half taken over, are gone on with when this is tried again.
+        # A retry continues with a store that is half made, or with results that are half taken over.
         plan, desk = retrying(partial(_prepare, plan, runs_dir, uri, dispatcher, plugins))
         history, source = History(runs_dir), _source(plan)
         with history.recording(whole, settings.launch, source.commit, settings.policy, retrying):

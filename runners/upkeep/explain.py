@@ -40,9 +40,9 @@ class Difference:
     """One way in which an earlier node differs: a dotted setting, a plug-in, the data's digest or the spec version.
 
     Attributes:
-        key: The setting, or what else it is; empty where `sentence` says it all.
-        before: What it was.
-        now: What it is.
+        key: The setting, or another label; empty if `sentence` is complete.
+        before: The earlier value.
+        now: The present value.
         sentence: The difference as a sentence, in place of the values.
     """
 
@@ -61,7 +61,7 @@ class Earlier:
         asked: The plan for which it was measured, or `None` if that is not recorded.
         is_certain: Whether it was measured for this cell, and is not merely similar.
         differences: Its differences to the node of now.
-        others: How many earlier results there are beside it.
+        others: The number of further earlier results.
     """
 
     state: NodeState
@@ -152,7 +152,7 @@ class Explainer:
         is_same_scale = earlier.asked is not None and earlier.asked.scale == self._asked.scale
         record, result = self.launch_of(earlier.state), earlier.state.result() or {}
         turn = self._history.turn(record) if record is not None else Turn()
-        # Clocks decide only between results of which nobody knows which was first.
+        # Clocks decide only between results whose order is not recorded.
         number = turn.number if turn.is_exact else 0.0
         return (0 if is_same_scale else len(earlier.differences), -number, -result.get("time", 0.0))
 

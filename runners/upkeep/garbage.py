@@ -42,7 +42,7 @@ REASONS: dict[Reason, str] = {
 _DAMAGED = re.compile(r"\..+\.[0-9a-f]{12}\.damaged")
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")
 _TEMPORARY_SECONDS = 3600.0
-"""A temporary file of this age is nobody's any more; a process that lives may be writing a younger one."""
+"""A temporary file of this age is abandoned; a live process may be writing a younger one."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def _asked_for(history: History, forgotten: Set[str]) -> set[str]:
                 latest[study, plan.scale] = max(turn.number, latest.get((study, plan.scale), 0))
     needed: set[str] = set()
     for record, plan in planned:
-        # A tuning or a search has no cells: it is what tuned values rest on, and may be gone on with.
+        # A tuning or a search has no cells. Tuned values rest on it, and it may be continued.
         if record.is_alive or not plan.cells:
             needed |= plan.nodes.keys()
         number = history.turn(record).number
@@ -182,7 +182,7 @@ def find_garbage(
 
 def _in_folder(state: NodeState, is_needed: bool, *, results: bool, now: float) -> Iterator[Garbage]:
     description = described(state)
-    # A folder without a kind is not described: nobody knows what it is, so it stays.
+    # A folder without a kind has no description: its content is unknown, so it stays.
     if results and not is_needed and description.kind:
         yield Garbage(state.folder, "results", description.title, _size(state.folder), state)
         return
@@ -271,6 +271,6 @@ def _remove(path: Path) -> None:
     if not path.is_dir():
         path.unlink(missing_ok=True)
         return
-    # First: what is left of a folder when this is killed must not pass for a result.
+    # First: if this process is killed midway, the rest of the folder must not pass for a result.
     (path / "result.json").unlink(missing_ok=True)
     shutil.rmtree(path)

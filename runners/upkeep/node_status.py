@@ -66,7 +66,7 @@ def survey(
         states: The state folders.
         nodes: The nodes by fingerprint.
         launches: Launches that may try failed nodes again.
-        clock: In seconds since the epoch; also that of the file system, as far as it is told.
+        clock: Returns seconds since the epoch; compared with the times of files, so both should agree.
     """
     alive = {record.launch: record for record in launches if record.is_alive}
     standings = {key: _Look(states[key], planned, alive, clock()).standing() for key, planned in nodes.items()}
