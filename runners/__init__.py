@@ -1,1 +1,1 @@
-"""How it is run: data, training, evaluation, dispatch, tracking. Importing the package imports no torch."""
+"""Runs plans: data, training, evaluation, dispatch, tracking, the command line. Importing it imports no torch."""

@@ -1,4 +1,6 @@
-"""Digests of a plug-in's code: of a registered callable and of all that it reaches in the user's own modules.
+"""Digests a plug-in's code: a registered callable and all that it reaches in the user's own modules.
+
+`runners.plugins` makes the digests part of fingerprints, so a change of the code makes its results stale.
 
 Statements at the top of a module are the unit. What is registered reaches the statements that define it; these reach
 the statements that bind the names they mention, in their own module and in those they import from, and so on. A
@@ -44,9 +46,9 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _IMPORTS = (ast.Import, ast.ImportFrom)
 _DYNAMIC_IMPORTS = ("import_module", "__import__")
 _LOOKING_UP = frozenset({"globals", "locals", "vars", "eval", "exec"})
-"""What finds a name that is not written down."""
+"""Functions that find a name which the code does not mention. A statement that uses one reaches its whole module."""
 _COMMON_HOMES = ("builtins", "torch", "torch.nn.functional", "numpy", "math", "operator")
-"""Where a function may be found that does not say where it is from."""
+"""Modules in which a function without a usable `__module__` is looked for."""
 
 
 _EARLIER = {
@@ -64,17 +66,17 @@ _EARLIER = {
     "runners.data.readers.": "runners.data.",
     "runners.data.transforms.Augmentation": "runners.data.batches.Augmentation",
 }
-"""What names of the project's own were when plug-ins were first identified. Digests go on saying so: code of ours that
-moves is no change of a user's."""
+"""Present → original prefix of names of the project. Digests use the original: a move of our code is no change of a
+user's."""
 
 
 def code_digest(registered: object, plugin: str, others: Mapping[str, object] | None = None) -> str:
-    """Returns the SHA-256 of a registered callable's code and of all that it reaches.
+    """Return the SHA-256 of a registered callable's code and of all that it reaches.
 
     Args:
-        registered: What was registered: a function, a class, a partial, an object that can be called.
+        registered: The registered object: a function, a class, a partial, an object that can be called.
         plugin: The module that was loaded as the plug-in; all of it counts where an object does not tell its code.
-        others: What plug-ins have registered, by name: code that mentions such a name reaches that too.
+        others: Objects that plug-ins have registered, by name. Code that mentions such a name reaches its object, too.
 
     Raises:
         PluginError: The source of something cannot be read.
@@ -86,11 +88,12 @@ def code_digest(registered: object, plugin: str, others: Mapping[str, object] | 
         if module is None:
             raise _no_source(registered)
         walk.whole(module)
+    # Texts of a plug-in may contain lone surrogates.
     return hashlib.sha256("\n".join([text, *walk.pieces()]).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def meaning(node: Any) -> str:
-    """Returns a syntax tree as text, without what does not change what it does, and the same in all Python versions."""
+    """Return a syntax tree as text, the same in all Python versions, without layout, docstrings and type comments."""
     if isinstance(node, ast.Constant):
         return f"{type(node.value).__name__}:{node.value!r}"
     if isinstance(node, list):
@@ -98,12 +101,13 @@ def meaning(node: Any) -> str:
     if not isinstance(node, ast.AST):
         return repr(node)
     fields = ((name, value) for name, value in ast.iter_fields(node) if name not in _NOT_MEANING)
-    told = (f"{name}={meaning(value)}" for name, value in fields if value is not None and value != [])
-    return f"{type(node).__name__}({','.join(told)})"
+    # Empty fields are left out: newer Python versions add fields that older ones do not have.
+    texts = (f"{name}={meaning(value)}" for name, value in fields if value is not None and value != [])
+    return f"{type(node).__name__}({','.join(texts)})"
 
 
 def _says_nothing(node: Any) -> bool:
-    """Whether a statement is a docstring or another constant that nobody takes."""
+    """Return True if a statement is a docstring or another constant without effect."""
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
@@ -127,13 +131,14 @@ class _Statement:
 
     def holds(self, line: int) -> bool:
         decorators: list[ast.expr] = getattr(self.node, "decorator_list", [])
-        first = min([self.node.lineno, *(each.lineno for each in decorators)])
-        return first <= line <= (self.node.end_lineno or self.node.lineno)
+        # Since Python 3.8 a function begins at `def`, but its code object at the first decorator.
+        start = min([self.node.lineno, *(decorator.lineno for decorator in decorators)])
+        return start <= line <= (self.node.end_lineno or self.node.lineno)
 
 
 @dataclass(eq=False)
 class _Module:
-    """An own module: its statements, and its names as they are now; of one that is not Python, its bytes alone."""
+    """A module of the user: its statements and present names; for one that is not Python, a digest of its bytes."""
 
     name: str
     package: str
@@ -145,10 +150,10 @@ class _Module:
 
 
 class _Walk:
-    """What has been reached so far.
+    """A walk over the code that a registered object reaches, and the statements reached so far.
 
     Attributes:
-        is_opaque: Whether an object was met, on the way from what was registered, that does not tell its code.
+        is_opaque: Whether it met an object of a library, outside of globals, whose code cannot be read.
     """
 
     def __init__(self, plugin: str, others: Mapping[str, object]) -> None:
@@ -162,7 +167,7 @@ class _Walk:
         self._folder = str(Path(getattr(sys.modules.get(plugin), "__file__", None) or ".").resolve().parent)
 
     def pieces(self) -> Iterator[str]:
-        """Yields what was reached, modules by name and statements in their order; the names of modules do not count."""
+        """Yield the reached code, modules by name and statements in their order; names of modules do not count."""
         for _, module in sorted((name, module) for name, module in self._modules.items() if module is not None):
             taken = [statement for statement in module.statements if statement.is_taken]
             yield from [module.content] if module.content and module.is_touched else []
@@ -173,68 +178,74 @@ class _Walk:
     # Modules
 
     def module(self, name: str) -> _Module | None:
-        """Returns the own module of that name, read; `None` if it is not the user's or has no file."""
+        """Return the user's module of that name with its statements; `None` if it is not the user's or has no file."""
         if name not in self._modules:
+            # Set first: reading the module may ask for it again.
             self._modules[name] = None
-            found = sys.modules.get(name)
-            file = getattr(found, "__file__", None)
-            if found is not None and file and self.is_own(name, Path(file)):
-                self._modules[name] = self._read(name, found, Path(file))
+            loaded = sys.modules.get(name)
+            file = getattr(loaded, "__file__", None)
+            if loaded is not None and file and self.is_own(name, Path(file)):
+                self._modules[name] = self._read(name, loaded, Path(file))
         return self._modules[name]
 
     def is_own(self, name: str, file: Path) -> bool:
-        """Whether a module is the user's own."""
+        """Return True if a module is the user's: not of this project, not installed beside it, not of Python."""
         top, path = name.partition(".")[0], file.resolve()
         if top in _PROJECT_PARTS and path.is_relative_to(_PROJECT):
             return False
-        if any(part in _INSTALLED for part in path.parts):
+        if any(component in _INSTALLED for component in path.parts):
+            # A plug-in that is installed counts, with all modules of its own distribution.
             return top == self._top or bool(_distributions(top) & _distributions(self._top))
         return not any(path.is_relative_to(folder) for folder in _LIBRARIES)
 
     def _read(self, name: str, module: types.ModuleType, file: Path) -> _Module:
         package = module.__package__ or ("" if "." not in name else name.rpartition(".")[0])
-        read = _Module(name, package, vars(module))
+        parsed = _Module(name, package, vars(module))
         source = _source(module, file)
         if source is None:
-            read.content = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "unreadable"
-            return read
+            parsed.content = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "unreadable"
+            return parsed
         for node in ast.parse(source).body:
             if not _says_nothing(node) and not _is_guarded(node):
-                read.statements += [self._statement(part, read.namespace) for part in _parts(node)]
-        return read
+                parsed.statements += [self._statement(statement, parsed.namespace) for statement in _parts(node)]
+        return parsed
 
     def _statement(self, node: ast.stmt, namespace: Mapping[str, Any]) -> _Statement:
         binds = {*_binds(node), *self._changes(node, namespace)}
         return _Statement(node, frozenset(binds), frozenset(_mentions(node)), self._acts(node, namespace))
 
     def _changes(self, node: ast.stmt, namespace: Mapping[str, Any]) -> Iterator[str]:
-        """Yields the names of objects that a statement may change: by a part, by a method, by a subclass."""
+        """Yield the names of objects that a statement may change: by a part, by a method, by a subclass."""
         if isinstance(node, ast.ClassDef):
             bases = (base.id for base in node.bases if isinstance(base, ast.Name))
             yield from (name for name in bases if self._is_own_object(namespace.get(name)))
         if isinstance(node, (*_FUNCTIONS, ast.ClassDef, *_IMPORTS)):
             return
-        for part in ast.walk(node):
-            is_part = isinstance(part, (ast.Attribute, ast.Subscript)) and not isinstance(part.ctx, ast.Load)
-            is_method = isinstance(part, ast.Call) and isinstance(part.func, ast.Attribute)
-            name = _root(part)
+        for expression in ast.walk(node):
+            is_part = isinstance(expression, (ast.Attribute, ast.Subscript)) and not isinstance(
+                expression.ctx, ast.Load
+            )
+            # A method may change its object: `TABLE.update(…)`; a function of a module is no such call.
+            is_method = isinstance(expression, ast.Call) and isinstance(expression.func, ast.Attribute)
+            name = _root(expression)
             if (is_part or is_method) and not isinstance(namespace.get(name), types.ModuleType):
                 yield name
 
     def _acts(self, node: ast.stmt, namespace: Mapping[str, Any]) -> bool:
-        """Whether a statement may change something when its module is imported, beside binding names."""
+        """Return True if a statement may change something, beside binding names, when its module is imported."""
         if isinstance(node, _IMPORTS):
             return False
         if isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
-            return any(self._is_own_object(namespace.get(_root(each))) for each in node.decorator_list)
+            return any(self._is_own_object(namespace.get(_root(candidate))) for candidate in node.decorator_list)
         if isinstance(node, ast.Expr):
             return not _registers(node.value, namespace)
         if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             outside = [target for target in targets if isinstance(target, (ast.Attribute, ast.Subscript))]
-            calls = [part.func for part in ast.walk(node) if isinstance(part, ast.Call)]
+            calls = [call_node.func for call_node in ast.walk(node) if isinstance(call_node, ast.Call)]
             called = [namespace.get(_root(call)) for call in calls]
-            runs_own = any(not isinstance(each, type) and self._is_own_object(each) for each in called)
+            runs_own = any(not isinstance(candidate, type) and self._is_own_object(candidate) for candidate in called)
+            # Filling a plain container only binds: `_changes` ties the statement to the container's name.
             return runs_own or any(
                 not isinstance(namespace.get(_root(target)), dict | list | set) for target in outside
             )
@@ -246,22 +257,23 @@ class _Walk:
         return self.module(str(getattr(found, "__module__", ""))) is not None
 
     def touch(self, module: _Module | None) -> None:
-        """Reaches what a module does when it is imported, and what the modules do that it imports."""
+        """Reach the acting statements of a module and of the modules that it imports."""
         if module is None or module.is_touched:
             return
         module.is_touched = True
+        # Importing `a.b` runs `a/__init__.py` first.
         for name in _parents(module.name):
             self.touch(self.module(name))
         for statement in module.statements:
             if statement.is_acting:
                 self._take(module, statement)
             elif isinstance(statement.node, _IMPORTS):
-                for target, part in _targets(statement.node, module):
+                for target, name_taken in _targets(statement.node, module):
                     self.touch(self.module(target))
-                    self.touch(self.module(f"{target}.{part}") if part is not None else None)
+                    self.touch(self.module(f"{target}.{name_taken}") if name_taken is not None else None)
 
     def reach(self, module: _Module | None, names: frozenset[str] | set[str]) -> None:
-        """Reaches the statements of a module that bind some names, and what these mention."""
+        """Reach the statements of a module that bind some names, and the code that these mention."""
         if module is None:
             return
         self.touch(module)
@@ -273,7 +285,7 @@ class _Walk:
                 self._take(module, statement)
 
     def whole(self, module: _Module | None) -> None:
-        """Reaches all of a module."""
+        """Reach all of a module."""
         if module is not None:
             self.touch(module)
             for statement in module.statements:
@@ -289,20 +301,21 @@ class _Walk:
             if isinstance(node, _IMPORTS):
                 self._follow(module, node)
             elif isinstance(node, ast.Call) and _last(node.func) in _DYNAMIC_IMPORTS:
-                for word in node.args:
-                    if isinstance(word, ast.Constant) and isinstance(word.value, str):
-                        self._follow(module, ast.Import([ast.alias(word.value)]))
+                for argument in node.args:
+                    if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
+                        self._follow(module, ast.Import([ast.alias(argument.value)]))
         self.reach(module, statement.mentions)
         for name in sorted(statement.mentions & self._others.keys()):
             self.value(self._others[name])
         if not isinstance(statement.node, (*_FUNCTIONS, ast.ClassDef, *_IMPORTS)):
+            # The statement tells how a library's object in a global is made, so such an object is not opaque.
             self._in_globals += 1
             bound = sorted(statement.binds & module.namespace.keys())
             statement.values += [f"{name}={self.value(module.namespace[name])}" for name in bound]
             self._in_globals -= 1
 
     def _follow(self, module: _Module, node: ast.Import | ast.ImportFrom) -> None:
-        """Reaches what is imported: the name that is taken from a module, or all of a module."""
+        """Reach imported code: the name that is taken from a module, or the whole module."""
         for target, name in _targets(node, module):
             imported = self._imported(target)
             if imported is None:
@@ -311,16 +324,20 @@ class _Walk:
                 self.whole(imported)
                 continue
             self.reach(imported, {name})
-            if not any(name in each.binds for each in imported.statements):
+            if not any(name in statement.binds for statement in imported.statements):
                 self.whole(self._imported(f"{target}.{name}"))
 
     def _imported(self, name: str) -> _Module | None:
-        """Returns an own module, imported if it is not yet: code that imports it later must not be another code."""
+        """Return a module of the user, importing it if need be.
+
+        Code that imports it only when it is called must have the same digest before and after that.
+        """
         if name not in sys.modules and self._is_findable(name):
             try:
                 importlib.import_module(name)
             except Exception:
                 return None
+            # It was recorded as absent before the import.
             self._modules.pop(name, None)
         return self.module(name)
 
@@ -336,7 +353,7 @@ class _Walk:
     # Values
 
     def value(self, found: Any) -> str:
-        """Returns what is told of a value, and reaches the code behind it."""
+        """Return the text of a value for the digest, and reach the code behind it."""
         if isinstance(found, enum.Enum):
             return f"{self._class(type(found))}.{found.name}"
         if type(found) in _PLAIN:
@@ -344,6 +361,7 @@ class _Walk:
         if isinstance(found, str | Path):
             return f"str:{self._without_folder(str(found))!r}"
         if id(found) in self._under_way or id(found) in self._seen:
+            # A cycle, or an object that was described before.
             return "seen"
         self._under_way.add(id(found))
         try:
@@ -352,6 +370,7 @@ class _Walk:
             self._under_way.remove(id(found))
 
     def _data(self, found: Any) -> str:
+        # Sorted, as are sets: their order differs between processes and means nothing.
         if isinstance(found, Mapping) and type(found).__module__ in ("builtins", "collections"):
             return "{" + ",".join(sorted(f"{self.value(key)}:{self.value(item)}" for key, item in found.items())) + "}"
         if type(found) in (list, tuple):
@@ -361,13 +380,13 @@ class _Walk:
         return ""
 
     def _without_folder(self, text: str) -> str:
-        # Where a plug-in lies is not what it computes; a cluster has it elsewhere.
+        # The folder of a plug-in does not change its results, and it differs on a cluster.
         return text.replace(self._folder, "<folder>").replace(os.getcwd(), "<folder>")
 
     def _object(self, found: Any) -> str:
         if isinstance(found, functools.partial):
-            parts = (found.func, found.args, dict(found.keywords))
-            return f"partial({','.join(self.value(part) for part in parts)})"
+            arguments = (found.func, found.args, dict(found.keywords))
+            return f"partial({','.join(self.value(item) for item in arguments)})"
         if isinstance(found, types.FunctionType):
             return self._function(found)
         if isinstance(found, types.MethodType):
@@ -375,7 +394,7 @@ class _Walk:
         if isinstance(found, staticmethod | classmethod):
             return self.value(found.__func__)
         if isinstance(found, property):
-            return f"property({','.join(self.value(part) for part in (found.fget, found.fset, found.fdel))})"
+            return f"property({','.join(self.value(item) for item in (found.fget, found.fset, found.fdel))})"
         if isinstance(found, type):
             return self._class(found)
         if isinstance(found, types.ModuleType):
@@ -390,13 +409,13 @@ class _Walk:
     def _instance(self, found: Any) -> str:
         kind = type(found)
         if self.module(kind.__module__) is None:
-            # An object of a library: how it was made is in the statement that binds it, if there is one.
+            # An object of a library: the statement that binds it, if there is one, tells how it was made.
             self.is_opaque |= not self._in_globals
             return f"object:{_told(f'{kind.__module__}.{kind.__qualname__}')}"
-        slots = [name for each in kind.__mro__ for name in getattr(each, "__slots__", ())]
-        held = {**getattr(found, "__dict__", {}), **{name: getattr(found, name, None) for name in slots}}
-        held = {name: item for name, item in held.items() if name != "__weakref__"}
-        return f"object({self._class(kind)},{self.value(held)})"
+        slots = [name for base in kind.__mro__ for name in getattr(base, "__slots__", ())]
+        state = {**getattr(found, "__dict__", {}), **{name: getattr(found, name, None) for name in slots}}
+        state = {name: item for name, item in state.items() if name != "__weakref__"}
+        return f"object({self._class(kind)},{self.value(state)})"
 
     def _class(self, kind: type) -> str:
         module = self.module(kind.__module__)
@@ -405,41 +424,46 @@ class _Walk:
         if module.content:
             raise _no_source(kind)
         self.reach(module, {kind.__qualname__.partition(".")[0]})
-        parts = []
+        members = []
         if id(kind) not in self._seen or "<locals>" in kind.__qualname__:
             self._seen[id(kind)] = kind
             for name, item in vars(kind).items():
                 is_code = isinstance(item, types.FunctionType | staticmethod | classmethod | property)
                 if (is_code and _has_file(item)) or (type(item) in (*_PLAIN, str) and not name.startswith("__")):
-                    parts.append(f"{name}={self.value(item)}")
-            parts += [self._class(base) for base in kind.__mro__[1:]]
-        return f"class({','.join(parts)})"
+                    members.append(f"{name}={self.value(item)}")
+            members += [self._class(base) for base in kind.__mro__[1:]]
+        return f"class({','.join(members)})"
 
     def _function(self, found: types.FunctionType) -> str:
+        # The object is kept: an id is unique only while its object lives.
         self._seen[id(found)] = found
         name = str(found.__globals__.get("__name__", found.__module__))
         module = self.module(name)
-        parts = [] if module is not None else [_importable(found) or _told(f"{name}.{found.__qualname__}")]
+        items = [] if module is not None else [_importable(found) or _told(f"{name}.{found.__qualname__}")]
         if module is not None:
             line = found.__code__.co_firstlineno
-            is_here = Path(found.__code__.co_filename).name == Path(str(module.namespace.get("__file__"))).name
-            statement = next((each for each in module.statements if each.holds(line)), None) if is_here else None
+            is_same_file = Path(found.__code__.co_filename).name == Path(str(module.namespace.get("__file__"))).name
+            statement = (
+                next((candidate for candidate in module.statements if candidate.holds(line)), None)
+                if is_same_file
+                else None
+            )
             if statement is None:
                 raise _no_source(found)
             self.touch(module)
             self._take(module, statement)
             # A statement may hold several lambdas.
-            parts.append(_lambda_of(found.__code__, statement.node) or found.__name__)
-        elif not parts[0].partition(".")[0] or found.__globals__.get("__file__") is None:
+            items.append(_lambda_of(found.__code__, statement.node) or found.__name__)
+        elif not items[0].partition(".")[0] or found.__globals__.get("__file__") is None:
             raise _no_source(found)
         for cell in found.__closure__ or ():
             try:
-                parts.append(self.value(cell.cell_contents))
+                items.append(self.value(cell.cell_contents))
             except ValueError:
-                parts.append("empty")
-        parts.append(self.value([list(found.__defaults__ or ()), dict(found.__kwdefaults__ or {})]))
-        parts += [f"{key}={self.value(item)}" for key, item in sorted(found.__dict__.items())]
-        return f"function({','.join(parts)})"
+                items.append("empty")
+        items.append(self.value([list(found.__defaults__ or ()), dict(found.__kwdefaults__ or {})]))
+        items += [f"{key}={self.value(item)}" for key, item in sorted(found.__dict__.items())]
+        return f"function({','.join(items)})"
 
 
 def _no_source(found: Any) -> PluginError:
@@ -448,7 +472,7 @@ def _no_source(found: Any) -> PluginError:
 
 
 def _source(module: types.ModuleType, file: Path) -> str | None:
-    """Returns the source of a module, `None` if it has none."""
+    """Return the source of a module, `None` if it has none, as a compiled extension."""
     loader: Any = getattr(module, "__loader__", None)
     try:
         text = loader.get_source(module.__name__) if hasattr(loader, "get_source") else None
@@ -463,12 +487,12 @@ def _all_distributions() -> Mapping[str, list[str]]:
 
 
 def _distributions(top: str) -> set[str]:
-    """Returns the installed distributions that a top-level module belongs to."""
+    """Return the installed distributions that a top-level module belongs to."""
     return set(_all_distributions().get(top, ()))
 
 
 def _is_guarded(node: ast.stmt) -> bool:
-    """Whether a statement does nothing when its module is imported: `if __name__ == "__main__"` and the like."""
+    """Return True if a statement does nothing on import: `if __name__ == "__main__"` or `if TYPE_CHECKING`."""
     if not isinstance(node, ast.If) or node.orelse:
         return False
     test = node.test.left if isinstance(node.test, ast.Compare) else node.test
@@ -476,7 +500,7 @@ def _is_guarded(node: ast.stmt) -> bool:
 
 
 def _parts(node: ast.stmt) -> list[ast.stmt]:
-    """Returns a statement; in place of an import of several names, an import of each."""
+    """Return a statement as a list; an import of several names becomes an import of each."""
     if isinstance(node, ast.Import):
         return [_at(ast.Import([alias]), node) for alias in node.names]
     if isinstance(node, ast.ImportFrom):
@@ -489,30 +513,30 @@ def _at(part: ast.stmt, node: ast.stmt) -> ast.stmt:
 
 
 def _binds(node: ast.stmt) -> Iterator[str]:
-    """Yields the names that a statement binds."""
+    """Yield the names that a statement binds."""
     if isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
         yield node.name
         return
-    for part in ast.walk(node):
-        if isinstance(part, _IMPORTS):
-            yield from (alias.asname or alias.name.partition(".")[0] for alias in part.names)
-        elif isinstance(part, (*_FUNCTIONS, ast.ClassDef)):
-            yield part.name
-        elif isinstance(part, ast.Name) and not isinstance(part.ctx, ast.Load):
-            yield part.id
+    for child in ast.walk(node):
+        if isinstance(child, _IMPORTS):
+            yield from (alias.asname or alias.name.partition(".")[0] for alias in child.names)
+        elif isinstance(child, (*_FUNCTIONS, ast.ClassDef)):
+            yield child.name
+        elif isinstance(child, ast.Name) and not isinstance(child.ctx, ast.Load):
+            yield child.id
 
 
 def _mentions(node: ast.stmt) -> Iterator[str]:
-    """Yields the names in a statement, and the words in its texts, which may be names that are looked up."""
-    for part in ast.walk(node):
-        if isinstance(part, ast.Name):
-            yield part.id
-        elif isinstance(part, ast.Constant) and isinstance(part.value, str):
-            yield part.value
+    """Yield the names in a statement, and its strings, which may be names that are looked up."""
+    for child in ast.walk(node):
+        if isinstance(child, ast.Name):
+            yield child.id
+        elif isinstance(child, ast.Constant) and isinstance(child.value, str):
+            yield child.value
 
 
 def _root(node: ast.AST) -> str:
-    """Returns the name with which an expression begins: `a` of `a.b[c](d)`."""
+    """Return the name at the beginning of an expression: `a` of `a.b[c](d)`."""
     if isinstance(node, ast.Name):
         return node.id
     if isinstance(node, ast.Attribute | ast.Subscript | ast.Starred):
@@ -521,27 +545,27 @@ def _root(node: ast.AST) -> str:
 
 
 def _last(node: ast.AST) -> str:
-    """Returns the name with which an expression ends: `b` of `a.b`."""
+    """Return the name at the end of an expression: `b` of `a.b`."""
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
 def _registers(node: ast.AST, namespace: Mapping[str, Any]) -> bool:
-    """Whether an expression registers something with this project, which changes nothing of what else is registered."""
+    """Return True if an expression registers something with this project: that changes nothing else."""
     while isinstance(node, ast.Call):
         node = node.func
-    found = namespace.get(_root(node))
-    home = found.__name__ if isinstance(found, types.ModuleType) else str(getattr(found, "__module__", ""))
+    owner = namespace.get(_root(node))
+    home = owner.__name__ if isinstance(owner, types.ModuleType) else str(getattr(owner, "__module__", ""))
     return home.partition(".")[0] in _PROJECT_PARTS and _last(node).startswith(_REGISTERING)
 
 
 def _parents(name: str) -> list[str]:
-    """Returns the packages around a module, the outermost first."""
-    parts = name.split(".")
-    return [".".join(parts[:count]) for count in range(1, len(parts))]
+    """Return the packages around a module, the outermost first."""
+    names = name.split(".")
+    return [".".join(names[:count]) for count in range(1, len(names))]
 
 
 def _targets(node: ast.stmt, module: _Module) -> Iterator[tuple[str, str | None]]:
-    """Yields the modules that an import names, each with the name that is taken from it; `None` is all of it."""
+    """Yield the modules that an import names, each with the name taken from it; `None` means the whole module."""
     if isinstance(node, ast.Import):
         yield from ((alias.name, None) for alias in node.names)
     if isinstance(node, ast.ImportFrom):
@@ -554,19 +578,20 @@ def _targets(node: ast.stmt, module: _Module) -> Iterator[tuple[str, str | None]
 
 
 def _lambda_of(code: types.CodeType, statement: ast.stmt) -> str:
-    """Returns the meaning of the lambda that some code is of; nothing if it is of a function with a name."""
+    """Return the meaning of the lambda that a code object belongs to; empty for a function with a name."""
     if code.co_name != "<lambda>":
         return ""
-    places = [
+    positions = [
         (line, column) for line, _, column, _ in code.co_positions() if line and column is not None and column > 0
     ]
-    inside = [
+    candidates = [
         node
         for node in ast.walk(statement)
         if isinstance(node, ast.Lambda)
-        and all((node.lineno, node.col_offset) <= place <= _end(node) for place in places)
+        and all((node.lineno, node.col_offset) <= position <= _end(node) for position in positions)
     ]
-    smallest = min(inside, key=lambda node: len(ast.dump(node)), default=None) if places else None
+    # Lambdas nest: of all that contain every position of the code, the innermost is the one.
+    smallest = min(candidates, key=lambda node: len(ast.dump(node)), default=None) if positions else None
     return meaning(smallest) if smallest is not None else ""
 
 
@@ -575,14 +600,14 @@ def _end(node: ast.Lambda) -> tuple[int, int]:
 
 
 def _has_file(item: Any) -> bool:
-    """Whether a method was written by a person; a dataclass writes some by itself."""
+    """Return True if a method comes from a source file; methods that `dataclass` generates do not."""
     function = item.__func__ if isinstance(item, staticmethod | classmethod) else item
     code = getattr(function, "__code__", None)
     return isinstance(item, property) or (code is not None and not code.co_filename.startswith("<"))
 
 
 def _array(found: Any) -> str:
-    """Returns what is told of a tensor or an array: its type, shape and content; nothing of anything else."""
+    """Return type, shape and digest of the content of a tensor or an array; empty for anything else."""
     torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
     if torch is not None and isinstance(found, torch.Tensor):
         plain = found.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
@@ -593,22 +618,24 @@ def _array(found: Any) -> str:
 
 
 def _importable(found: Any) -> str:
-    """Returns the dotted name under which an object of a library is found; empty if there is none."""
+    """Return the dotted name under which an object of a library can be imported; empty if there is none."""
     name = getattr(found, "__qualname__", None) or getattr(found, "__name__", None)
     if not isinstance(name, str):
         return ""
     for home in (getattr(found, "__module__", None), *_COMMON_HOMES):
-        here: Any = sys.modules.get(home) if isinstance(home, str) else None
-        for part in name.rpartition(".")[2:] if here is not None and home in _COMMON_HOMES else name.split("."):
-            here = getattr(here, part, None)
-        if here is found:
+        candidate: Any = sys.modules.get(home) if isinstance(home, str) else None
+        for attribute in (
+            name.rpartition(".")[2:] if candidate is not None and home in _COMMON_HOMES else name.split(".")
+        ):
+            candidate = getattr(candidate, attribute, None)
+        if candidate is found:
             return _told(f"{home}.{name}")
     return ""
 
 
 def _told(name: str) -> str:
-    """Returns a dotted name as digests tell it."""
-    for now, earlier in _EARLIER.items():
-        if name.startswith(now):
-            return earlier + name.removeprefix(now)
+    """Return a dotted name as it was when plug-ins were first identified, see `_EARLIER`."""
+    for present, earlier in _EARLIER.items():
+        if name.startswith(present):
+            return earlier + name.removeprefix(present)
     return name

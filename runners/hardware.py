@@ -1,4 +1,7 @@
-"""What this machine is and has, as far as that tells how long something takes. No torch: `plan` asks here."""
+"""Describes this machine: processor, cores, GPUs, memory and disk, as far as estimates need them.
+
+No torch: `plan` asks here and must answer at once.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from ablations.vocabulary import slug
 
 _CPU_FILE = Path("/proc/cpuinfo")
 _MEMORY_FILE = Path("/proc/meminfo")
+# Of cgroups version 2 and version 1; `max` stands for no limit.
 _LIMIT_FILES = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _GPU_FOLDER = Path("/proc/driver/nvidia/gpus")
 _GPU_SECONDS = 3.0
@@ -28,12 +32,12 @@ _DIGITS = 8
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine and the version of this project on it: what times can be carried over to.
+    """A machine and the version of this project on it: measured times hold for machines that are equal to it.
 
     Attributes:
         host: Its name.
         cpu: Model of its processor.
-        cores: How many of them may be used.
+        cores: The number of its cores that may be used.
         gpus: Models of its GPUs.
         version: Of this project, its computations and their compiled kernels.
     """
@@ -46,29 +50,29 @@ class Machine:
 
     @classmethod
     def here(cls) -> Machine:
-        """Returns this machine."""
+        """Return this machine."""
         return cls(socket.gethostname(), _cpu(), cores(), _gpus(), _version())
 
     @property
     def hardware(self) -> tuple[Any, ...]:
-        """What another machine has to share for times to be carried over."""
+        """The fields in which another machine must agree for times to be carried over."""
         return (self.cpu, self.cores, self.gpus, self.version)
 
     @property
     def name(self) -> str:
-        """A name that is safe in a path and that no other machine has."""
-        told = [self.host, self.cpu, self.cores, list(self.gpus)]
-        return f"{slug(self.host)}-{digest(told)[:_DIGITS]}"
+        """A name that is safe in a path and unique to the machine and its hardware."""
+        identity = [self.host, self.cpu, self.cores, list(self.gpus)]
+        return f"{slug(self.host)}-{digest(identity)[:_DIGITS]}"
 
 
 def memory_bytes() -> int | None:
-    """Returns the main memory of this machine, or what of it this container may use; `None` if that is not known."""
+    """Return the bytes of main memory that this machine has or this container may use; `None` if not known."""
     total = _first_number(_MEMORY_FILE, "MemTotal:")
-    found = [total * 1024] if total is not None else []
+    limits = [total * 1024] if total is not None else []
     for path in _LIMIT_FILES:
         text = _read(path).strip()
-        found += [int(text)] if text.isdecimal() else []
-    return min(found) if found else _memory_by_psutil()
+        limits += [int(text)] if text.isdecimal() else []
+    return min(limits) if limits else _memory_by_psutil()
 
 
 def _memory_by_psutil() -> int | None:
@@ -80,30 +84,31 @@ def _memory_by_psutil() -> int | None:
 
 
 def peak_memory_bytes() -> int:
-    """Returns the most memory that this process has taken since `forget_peak_memory`, or since its start."""
+    """Return the most bytes of memory that this process has taken since `forget_peak_memory`, or since its start."""
     peak = _first_number(Path("/proc/self/status"), "VmHWM:")
     if peak is not None:
         return peak * 1024
     import resource
 
-    # macOS says bytes where others say kilobytes.
+    # macOS reports bytes, other systems kilobytes.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if platform.system() == "Darwin" else peak * 1024
 
 
 def forget_peak_memory() -> None:
-    """Makes `peak_memory_bytes` begin anew, where the system can."""
+    """Make `peak_memory_bytes` count from now on, where the system can."""
     try:
+        # Writing 5 resets the peak of resident memory, see proc(5).
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:
         return
 
 
 def free_bytes(folder: Path) -> int | None:
-    """Returns how much is free where a folder is or will be."""
-    for place in (folder.absolute(), *folder.absolute().parents):
-        if place.is_dir():
-            return shutil.disk_usage(place).free
+    """Return the free bytes of the disk on which a folder is or will be."""
+    for ancestor in (folder.absolute(), *folder.absolute().parents):
+        if ancestor.is_dir():
+            return shutil.disk_usage(ancestor).free
     return None
 
 
@@ -131,6 +136,7 @@ def _cpu() -> str:
 
 @cache
 def _gpus() -> tuple[str, ...]:
+    # Set but empty, it hides all GPUs.
     if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
         return ()
     lines = [line for path in sorted(_GPU_FOLDER.glob("*/information")) for line in _read(path).splitlines()]
@@ -139,16 +145,16 @@ def _gpus() -> tuple[str, ...]:
 
 
 def _gpus_by_tool() -> tuple[str, ...]:
-    """Asks NVIDIA's tool, where there is one: in some containers the driver's folder is not to be seen."""
+    """Ask NVIDIA's tool, if installed: some containers do not show the driver's folder."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return ()
     command = [tool, "--query-gpu=name", "--format=csv,noheader"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_GPU_SECONDS, check=True)
+        output = subprocess.run(command, capture_output=True, text=True, timeout=_GPU_SECONDS, check=True)
     except (OSError, subprocess.SubprocessError):
         return ()
-    return tuple(line.strip() for line in done.stdout.splitlines() if line.strip())
+    return tuple(line.strip() for line in output.stdout.splitlines() if line.strip())
 
 
 def _version() -> str:
@@ -161,5 +167,5 @@ def _version() -> str:
 
 
 def cores() -> int:
-    """Returns how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

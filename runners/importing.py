@@ -1,7 +1,8 @@
-"""Imports of large libraries in less time: Python's cycle collector stays out of them.
+"""Shortens the import of large libraries: Python's cycle collector is off during it.
 
-It would look again and again at half a million objects that are there to stay: a fifth of the time that torch and
-torchvision take to import. It would do so once more when the process ends, for a second, only to free what ends anyway.
+The collector would look again and again at half a million objects that are there to stay: a fifth of the time that
+torch and torchvision take to import. It would do so once more when the process ends, for a second, only to free memory
+that the system frees anyway.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def without_collection() -> Iterator[None]:
-    """Runs a block of imports without the cycle collector; it never looks at what they made."""
+    """Run a block of imports without the cycle collector, which ignores the imported objects afterwards, too."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -24,14 +25,15 @@ def without_collection() -> Iterator[None]:
         gc.freeze()
         if was_enabled:
             gc.enable()
+        # Registered last, so that it runs before the exit handlers of the libraries.
         atexit.unregister(_leave_all)
         atexit.register(_leave_all)
 
 
 def _leave_all() -> None:
-    """Has the interpreter end without a last collection of everything."""
+    """Have the interpreter end without a last collection of everything."""
     if "triton" in sys.modules:
-        # It counts what it believes to be leaks when the interpreter ends, and prints them.
+        # Triton counts supposed leaks when the interpreter ends, and prints them.
         gc.unfreeze()
     else:
         gc.freeze()

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP: said at once, over within seconds, and with the way to go on.
+"""Handles Ctrl-C, SIGTERM and SIGHUP: answers at once, ends within seconds, and prints how to go on.
 
 The first signal raises `KeyboardInterrupt` in the main thread, so that what is under way is ended in order. What does
 not end within seconds, such as the import of a large library or a store that does not answer, is left: the state
@@ -17,13 +17,13 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 STOP_SECONDS = 12.0
-"""How long an orderly end may take."""
+"""The longest that an orderly end may take."""
 
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class _State:
-    """What this process has been told to do."""
+    """The signal that this process has received, and its farewell. Global: signal handlers get no other arguments."""
 
     received: int | None = None
     farewell: Callable[[], list[str]] | None = None
@@ -36,7 +36,7 @@ def exit_code(default: int) -> int:
 
 
 def heed_signals() -> None:
-    """Have the signals that end a process end this one in order. What a parent has it ignore stays ignored."""
+    """Have signals end this process in order. A signal that the parent has it ignore stays ignored."""
     if threading.current_thread() is not threading.main_thread():
         return
     _State.received, _State.farewell, _State.stop_seconds = None, None, STOP_SECONDS
@@ -53,36 +53,36 @@ def leave_at_once(number: int, frame: FrameType | None) -> None:
 
 
 def set_farewell(lines: Callable[[], list[str]], stop_seconds: float = STOP_SECONDS) -> None:
-    """Note what is said when a signal ends this process: what is kept, and how to go on.
+    """Set the lines to print when a signal ends this process: what is kept, and how to go on.
 
     Args:
-        lines: Returns it. Called in any thread.
-        stop_seconds: How long an orderly end may take.
+        lines: Returns the lines. Called in any thread.
+        stop_seconds: The longest that an orderly end may take.
     """
     _State.farewell, _State.stop_seconds = lines, stop_seconds
 
 
 def take_farewell() -> list[str]:
-    """Return what is to be said when a signal ends this process, the first time that it is asked for."""
+    """Return the lines of the farewell at the first call, and none later: it is printed once."""
     lines, _State.farewell = _State.farewell, None
     return lines() if lines is not None else []
 
 
 def interruptible(action: Callable[[], object], code: int) -> None:
-    """Call `action`; should a signal end it, say what is kept and leave with `code`, or as the signal asks.
+    """Call `action`; if a signal ends it, print the farewell and leave with `code`, or with the code of the signal.
 
     Args:
-        action: What is done.
+        action: The work.
         code: Exit code after Ctrl-C.
     """
-    # Not above: signals are heeded before anything large is imported.
+    # Not imported above: handlers are set before anything large is imported.
     from click import Abort
 
     try:
         action()
     except (KeyboardInterrupt, Abort):
         _say_farewell()
-        # What holds a thread or a library up at exit would hold up the end.
+        # A thread or a library that hangs at exit must not delay the end.
         if _State.received is not None:
             _leave(exit_code(code))
         sys.exit(code)
@@ -93,6 +93,7 @@ def interruptible(action: Callable[[], object], code: int) -> None:
 
 
 def _leave(code: int) -> None:
+    # `os._exit` flushes nothing.
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
             stream.flush()
@@ -109,6 +110,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
         _say_farewell()
         os._exit(128 + number)
     _State.received = number
+    # The thread ends the process if the orderly end, which the exception begins, takes too long.
     _write("Stopping… (once more ends it at once)\n")
     threading.Thread(target=_leave_late, args=[number], name="end", daemon=True).start()
     raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""Has workers run the code of the launcher, not another copy of the project that is installed or lies about.
+"""Makes workers run the code of the launcher, not another copy of the project that is installed or in a folder nearby.
 
 A worker looks for the project anew, and would find the copy in its current folder, or the installed one, whatever copy
 the launcher was started from.
@@ -21,19 +21,20 @@ ROOT = Path(__file__).resolve().parent.parent
 """The folder of the packages that this process has imported."""
 
 _PACKAGES = ("ablations", "dyconv", "runners")
-"""What a training runs."""
+"""The packages that a training runs."""
 
 
 def import_variables() -> dict[str, str]:
     """Return the environment variables with which another Python imports this copy of the project."""
+    # Without it Python would look in its current folder first.
     variables = {"PYTHONSAFEPATH": "1"}
-    already = os.environ.get("PYTHONPATH", "")
+    paths = os.environ.get("PYTHONPATH", "")
     # Put first, the folder of all that is installed would hide modules of Python itself.
     installed = {os.path.realpath(sysconfig.get_path(name)) for name in ("purelib", "platlib")}
     if str(ROOT) not in installed:
-        already = os.pathsep.join([str(ROOT), *([already] if already else [])])
-    if already:
-        variables["PYTHONPATH"] = already
+        paths = os.pathsep.join([str(ROOT), *([paths] if paths else [])])
+    if paths:
+        variables["PYTHONPATH"] = paths
     return variables
 
 
@@ -55,7 +56,7 @@ def imported_by_children() -> Iterator[None]:
 
 @cache
 def code_digest() -> str:
-    """Return the SHA-256 of what a training runs of this copy, as it is when this is first called."""
+    """Return the SHA-256 of the packages of this copy that a training runs, as they are at the first call."""
     digest = hashlib.sha256()
     for package in _PACKAGES:
         for path in sorted((ROOT / package).rglob("*.py")):

@@ -1,8 +1,8 @@
-"""Plug-ins: a user's modules that register strategies, networks, data sets and studies.
+"""Loads plug-ins: modules of a user that register strategies, networks, data sets and studies.
 
 They are named on the command line (`--plugin`) or installed as entry points of the group `dyconv_ablations.plugins`.
-Launcher and workers load the same ones, since names that a spec mentions must be known in both. What a plug-in computes
-belongs to what it has registered: loading it records an identity of each name, which is part of fingerprints.
+Launcher and workers load the same ones, since names that a spec mentions must be known in both. Results depend on a
+plug-in's code: loading it records an identity of each registered name, and identities are part of fingerprints.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ _OWN = ("ablations", "dyconv", "runners", "reports")
 _REGISTERS = {"strategy": "register_aggregation", "network": "register_model", "data set": "register_loader"}
 
 _called: dict[str, ModuleType] = {}
-"""The functions that plug-ins name (`module:function`) and that were called, with the module as it was loaded then."""
+"""Functions named by plug-ins (`module:function`) that were called, each with the module as it was loaded then."""
 
 _identified: dict[tuple[Kind, str], tuple[object, Identity]] = {}
-"""What is identified already, with the object that was: a module may be loaded again in another form."""
+"""The identified objects and their identities. A module may be loaded again in another form, with other objects."""
 
 
 def installed_plugins() -> tuple[str, ...]:
-    """Returns the modules that installed packages offer as plug-ins."""
+    """Return the modules that installed packages offer as plug-ins."""
     return tuple(sorted(entry.value for entry in metadata.entry_points(group=GROUP)))
 
 
 def load_plugins(plugins: Sequence[str]) -> None:
-    """Imports plug-ins, from the current folder too, and makes the names they register known to specs.
+    """Import plug-ins, also from the current folder, and make the names that they register known to specs.
 
     Raises:
-        AblationError: If one cannot be imported, with its own error.
-        PluginError: If the code of something that one registers cannot be read and it has no version.
+        AblationError: If one cannot be imported; the message contains its own error.
+        PluginError: If the code of a registered object cannot be read and it has no version.
     """
     if not plugins:
         return
@@ -54,6 +54,7 @@ def load_plugins(plugins: Sequence[str]) -> None:
         sys.path.insert(0, os.getcwd())
     import dyconv
 
+    # Registries do not know who registers: whatever is new after an import belongs to that plug-in.
     origins = {key: identity.plugin for key, (_, identity) in _identified.items()}
     for name in plugins:
         _load(name)
@@ -69,14 +70,14 @@ def load_plugins(plugins: Sequence[str]) -> None:
 
 
 def check_plugins(node: Node, described: Mapping[str, Any] | None) -> None:
-    """Holds the plug-ins that a node needs against those with which it was planned.
+    """Check that the plug-ins of a node are those with which it was planned.
 
     Args:
-        node: The node, as it is here.
-        described: What the launcher wrote down of it.
+        node: The node, as this process sees it.
+        described: The description that the launcher wrote.
 
     Raises:
-        PluginError: They differ.
+        PluginError: If they differ.
     """
     check_unchanged((described or {}).get("plugins"), as_json(plugins_of(node).values()))
 
@@ -86,7 +87,7 @@ def _load(name: str) -> None:
     folder = os.getcwd()
     try:
         loaded = importlib.import_module(module)
-        # A worker is given many tasks, and what is called twice registers its names twice.
+        # A worker carries out many tasks, and a function that is called twice would register its names twice.
         if attribute and _called.get(name) is not loaded:
             getattr(loaded, attribute)()
             _called[name] = loaded
@@ -100,11 +101,11 @@ def _load(name: str) -> None:
 
 
 _Entry = tuple[Kind, str, object, str | int | None]
-"""Kind, name, what is registered, and the version that the user gives it."""
+"""Kind, name, registered object, and the version that the user gives it."""
 
 
 def _registered() -> Iterator[_Entry]:
-    """Yields what plug-ins have registered: each name that is not the project's, or is but stands for other code."""
+    """Yield the entries of plug-ins: names that are not the project's, and names of it that stand for other code."""
     from dyconv import aggregation
     from dyconv.networks import models
 
@@ -130,18 +131,19 @@ def _is_ours(registered: object) -> bool:
 
 
 def _identify(origins: dict[tuple[Kind, str], str]) -> None:
-    """Records the identity of everything that plug-ins have registered."""
+    """Record the identity of every entry of plug-ins, and forget those that are not registered any more."""
     entries = list(_registered())
-    others = {name: registered for kind, name, registered, _ in entries if kind != "data set"}
+    # A name of a strategy or network in code reaches it; data sets count by their content.
+    by_name = {name: registered for kind, name, registered, _ in entries if kind != "data set"}
     for kind, name in _identified.keys() - {(kind, name) for kind, name, _, _ in entries}:
         del _identified[kind, name]
         forget_identity(kind, name)
     for kind, name, registered, version in entries:
-        known = _identified.get((kind, name))
-        if known is not None and known[0] is registered:
+        recorded = _identified.get((kind, name))
+        if recorded is not None and recorded[0] is registered:
             continue
         identity = Identity(kind, name, "", origins[kind, name])
-        code = _code(identity, registered, version, others)
+        code = _code(identity, registered, version, by_name)
         identity = Identity(kind, name, code, identity.plugin)
         _identified[kind, name] = (registered, identity)
         record_identity(identity)
@@ -163,15 +165,15 @@ def _code(identity: Identity, registered: object, version: str | int | None, oth
 
 
 def _facts_digest(name: str) -> str:
-    """Returns a digest of what a data set's facts say that its content does not: shapes, and how folders are split.
+    """Return a digest of the facts of a data set that its content does not determine: shapes, and the split of folders.
 
-    The content is a part of fingerprints of its own, whatever code reads it.
+    The content is a part of fingerprints by itself, whatever code reads it.
     """
     if name in datasets.DATASETS:
         facts = datasets.DATASETS[name]
-        told: Any = [facts.num_classes, facts.channels, facts.image_size]
+        values: Any = [facts.num_classes, facts.channels, facts.image_size]
     else:
         folder = datasets.FOLDERS[name]
         expected = folder.expected
-        told = [folder.image_size, expected.validation_images if expected is not None else None]
-    return hashlib.sha256(json.dumps(told).encode("ascii")).hexdigest()
+        values = [folder.image_size, expected.validation_images if expected is not None else None]
+    return hashlib.sha256(json.dumps(values).encode("ascii")).hexdigest()

@@ -1,8 +1,7 @@
-"""Which process of which machine: told apart from one with the same number that started later, or elsewhere.
+"""Identifies a process on a machine, and tells it from a later one, or one elsewhere, with the same number.
 
-Processes that end with the one that started them, however that one ends.
-
-A worker that is killed cannot tidy up; what it had started would go on, and train beside the next attempt.
+It also lets a process end with the one that started it, however that one ends. A worker that is killed cannot tidy up:
+processes that it had started would go on, and train beside the next attempt.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ _UNKNOWN = "?"
 
 @dataclass(frozen=True)
 class Process:
-    """A process, or none that is known.
+    """A process; with the defaults, an unknown one.
 
     Attributes:
         host: The name of its machine, for people.
-        machine: Names what its number counts in: the machine since its last start, and the container.
+        machine: The space of process numbers: the machine since its last start, and the container.
         pid: Its number.
-        started: When it started, by a clock of the machine that nobody sets.
+        started: Its start time, by a clock of the machine that cannot be set.
     """
 
     host: str = ""
@@ -41,7 +40,7 @@ class Process:
 
     @classmethod
     def current(cls) -> Process:
-        """Returns this process."""
+        """Return this process."""
         return cls(socket.gethostname(), _machine(), os.getpid(), _started(os.getpid()) or _UNKNOWN)
 
     @property
@@ -51,7 +50,7 @@ class Process:
 
     @property
     def is_dead(self) -> bool:
-        """Whether it was a process of this machine and is no more; of other machines nothing is known."""
+        """Whether it was a process of this machine and has ended; of other machines nothing is known."""
         if not self.is_here:
             return False
         started = _started(self.pid)
@@ -60,6 +59,7 @@ class Process:
 
 @cache
 def _machine() -> str:
+    # The boot id tells restarts apart, the namespace of process numbers tells containers apart.
     return "/".join([socket.gethostname(), _boot(), _container()])
 
 
@@ -78,7 +78,7 @@ def _container() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """Returns when a process of this machine started, `?` if that cannot be seen, or `None` if there is none."""
+    """Return the start time of a process of this machine, `?` if it is hidden, `None` if there is no such process."""
     if sys.platform != "linux":
         return _started_by_psutil(pid)
     try:
@@ -86,13 +86,14 @@ def _started(pid: int) -> str | None:
         after_name = (
             (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
         )
+        # A zombie has ended: its parent has only not noticed yet.
         return None if after_name[0] in "ZX" else after_name[19]
     except (OSError, IndexError):
         return _UNKNOWN if _exists(pid) else None
 
 
 def _exists(pid: int) -> bool:
-    """Whether there is such a process, even one that is hidden because it is another user's."""
+    """Return True if there is such a process, even a hidden one of another user."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -115,15 +116,15 @@ def _started_by_psutil(pid: int) -> str | None:
 
 
 _SET_DEATH_SIGNAL = 1
-"""From sys/prctl.h."""
+"""PR_SET_PDEATHSIG of sys/prctl.h."""
 
 
 def die_with_parent() -> None:
-    """Has the kernel kill this process when the process that started it ends; only Linux can."""
+    """Have the kernel kill this process when its parent ends. Only Linux can do that."""
     if sys.platform != "linux":
         return
     parent = os.getppid()
     ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
     if os.getppid() != parent:
-        # It ended in between.
+        # The parent ended before the kernel was asked, so no signal will come.
         os.kill(os.getpid(), signal.SIGKILL)

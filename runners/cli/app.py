@@ -1,4 +1,8 @@
-"""The command line: the group of verbs, and the errors of all of them told as sentences."""
+"""Builds the group of verbs that is the command line, and turns their errors into messages and exit codes.
+
+`run_ablation.py` calls `main`. Verbs are imported one at a time, when they are asked for: `list` must not pay for the
+imports of `run`.
+"""
 
 from __future__ import annotations
 
@@ -27,21 +31,25 @@ class Verbs(click.Group):
     """Verbs in the order of their definition, with the nearest one named on a typo."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Returns the verbs in the order in which a user needs them."""
+        """Return the verbs in the order in which a user needs them."""
         return list(self.commands)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Returns the verb, or explains that there is none."""
-        found = super().get_command(ctx, cmd_name)
-        if found is None:
+        """Return the command of a verb.
+
+        Raises:
+            UnknownNameError: If there is no such verb; the message names the nearest one.
+        """
+        command = super().get_command(ctx, cmd_name)
+        if command is None:
             raise UnknownNameError("verb", cmd_name, self.commands)
-        return found
+        return command
 
 
 def run_guarded(action: Callable[[], Any]) -> None:
-    """Runs `action`, turning the errors of this project and of click into a message and an exit code.
+    """Run `action`; turn the errors of this project and of click into a message and an exit code.
 
-    Ctrl-C is left to the caller.
+    `KeyboardInterrupt` passes through: the caller ends a launch in order.
     """
     try:
         action()
@@ -49,9 +57,10 @@ def run_guarded(action: Callable[[], Any]) -> None:
         click.echo(f"error: {visible(str(error))}", err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        said = io.StringIO()
-        error.show(said)
-        click.echo(visible(said.getvalue()), err=True, nl=False)
+        # click would print straight to the terminal; its text may quote a name with escape sequences.
+        message = io.StringIO()
+        error.show(message)
+        click.echo(visible(message.getvalue()), err=True, nl=False)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # Whoever read the output has seen enough; Python must not complain when it flushes at exit.
@@ -66,7 +75,7 @@ def run_guarded(action: Callable[[], Any]) -> None:
 
 
 _WORKING = frozenset(("run", "retry", "tune", "search", "sync", "report", "verify", "compare", "gc"))
-"""The verbs that do more than print: where their output cannot be written they go on."""
+"""The verbs that do more than print. They go on when standard output cannot be written."""
 
 
 _VERBS = {
@@ -86,11 +95,11 @@ _VERBS = {
     "ui": ("basics", "ui"),
     "schema": ("basics", "schema"),
 }
-"""Where the verbs are, in the order in which a user needs them."""
+"""Verb → (module under `runners.cli`, name of the command in it), in the order in which a user needs them."""
 
 
 class _OnDemand(MutableMapping[str, click.Command]):
-    """Verbs by name, each imported when it is first asked for.
+    """A mapping of verbs to commands that imports a command when it is first looked up.
 
     Args:
         homes: Verb → the module under `runners.cli` and the name of the command in it.
@@ -128,17 +137,20 @@ class _OnDemand(MutableMapping[str, click.Command]):
 @click.pass_context
 def cli(context: click.Context) -> None:
     """Ablation studies of dynamic convolution: declared as data, tracked in MLflow, told as a paper's tables."""
+    # Files of a data set folder may have changed since an earlier command in this process, as in tests.
     forget_folders()
     if context.invoked_subcommand in _WORKING:
         go_on_without_output()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command line; a user's error is a sentence, never a traceback."""
+    """Run the command line. A user's error is printed as a sentence, never as a traceback."""
+    # First, so that even the message of an early error can be printed.
     steady_streams()
     heed_signals()
 
     def carry_out_verb() -> None:
         writing_its_output(lambda: cli.main(arguments, standalone_mode=False))
 
+    # Outermost, as a signal may arrive within any of the other layers.
     interruptible(lambda: run_guarded(carry_out_verb), INTERRUPTED)

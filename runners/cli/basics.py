@@ -1,4 +1,4 @@
-"""The verbs `list`, `ui` and `schema`, which launch nothing."""
+"""Defines the verbs `list`, `ui` and `schema`. None of them launches anything."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ def ui(runs_dir: Path, port: int) -> None:
     file = sqlite_file(uri)
     with ExitStack() as stack:
         if file is not None and is_read_only(file):
+            # MLflow opens its database for writing even to show it, so a store that cannot be written is copied first.
             uri = sqlite_address(stack.enter_context(copy_for_reading(file)))
             console().print("The runs folder cannot be written: what is changed in the UI is not kept.", markup=False)
         prepare_store(uri)

@@ -1,4 +1,7 @@
-"""The verb `explain`: why the cells of a table are reused, waiting, running, failed, missing or stale."""
+"""Defines the verb `explain`: why the cells of a table are reused, waiting, running, failed, missing or stale.
+
+`runners.upkeep.explain` finds the reasons; this module puts them into sentences.
+"""
 
 from __future__ import annotations
 
@@ -65,20 +68,21 @@ def explain(name: str, *, seed: int | None, runs_dir: Path, plugins: tuple[str, 
     from runners.upkeep.damages import damages_of
     from runners.upkeep.explain import Explainer
 
-    last = last_run(runs_dir)
-    # The study is named; what else was asked for last stands for what is left out.
-    _, plugins, asked = as_last_time(("",), plugins, {**asked, "all_studies": False}, last)
+    last_options = last_run(runs_dir)
+    # The study is given by `name`; options that are left out are those of the last run.
+    _, plugins, asked = as_last_time(("",), plugins, {**asked, "all_studies": False}, last_options)
     load_plugins(plugins)
-    plan, cells = _find(name, runs_dir, last.get("studies", ()), asked)
+    plan, cells = _find(name, runs_dir, last_options.get("studies", ()), asked)
     if seed is not None:
         cells = _of_seed(cells, seed)
     states = StateStore(runs_dir / "state")
     explainer = Explainer(plan, states, History(runs_dir))
     _tell([f"{name} at {AskedPlan.of(plan).scale}"])
-    # One for all cells: it asks git for the commit.
+    # One teller for all cells, as it asks git for the commit.
     teller = _Teller(explainer, states, plan)
     for cell in cells:
         _tell(teller.lines(explainer.story(cell)))
+    # A damaged training explains an evaluation, too.
     trainings = [plan.evaluations[c.fingerprint].trial.fingerprint for c in cells if c.fingerprint in plan.evaluations]
     _tell(damages_of(runs_dir, dict.fromkeys([*(cell.fingerprint for cell in cells), *trainings])))
 
@@ -89,34 +93,38 @@ def _tell(lines: Sequence[str]) -> None:
 
 
 def _find(name: str, runs_dir: Path, last_studies: Sequence[str], asked: dict[str, Any]) -> tuple[Plan, list[Cell]]:
-    """Returns the plan of the study that is named, and the cells that are meant.
+    """Return the plan of the named study and the cells that `name` selects.
 
     Raises:
         UnknownNameError: If there is no such study or variant.
     """
     study, variant = _split(name)
     file = _file_of(study, last_studies)
+    # Suggested commands name the file: a study of a file is not registered under its name.
     complete_invocation(studies=(file,))
     plan = find_plan((file,), runs_dir, **asked)
     cells = [*plan.cells, *plan.canaries]
     if not variant:
         return plan, cells
-    found = [cell for cell in cells if variant in (cell.variant, cell.key)]
-    if not found:
-        candidates = dict.fromkeys(f"{study}/{known}" for cell in cells for known in (cell.key, cell.variant))
+    matches = [cell for cell in cells if variant in (cell.variant, cell.key)]
+    if not matches:
+        candidates = dict.fromkeys(
+            f"{study}/{name_of_cell}" for cell in cells for name_of_cell in (cell.key, cell.variant)
+        )
         raise UnknownNameError("variant", name, candidates)
-    return plan, found
+    return plan, matches
 
 
 def _split(name: str) -> tuple[str, str]:
-    """Returns study and variant; no variant if a study or a file is named."""
+    """Split a name into study and variant; the variant is empty if a study or a file is named."""
     is_file = name.lower().endswith((".yaml", ".yml"))
+    # A file may follow folders, and a variant may follow a file: only the last slash separates a variant.
     study, slash, variant = name.rpartition("/")
     return (study, variant) if slash and not is_file else (name, "")
 
 
 def _file_of(study: str, last_studies: Sequence[str]) -> str:
-    """Returns the study, or the file of the last run whose study is called so."""
+    """Return the name of a registered study, or the file of the last run that defines a study of that name."""
     from ablations.files.study_file import load_study
     from ablations.registry import available_studies
 
@@ -124,6 +132,7 @@ def _file_of(study: str, last_studies: Sequence[str]) -> str:
         return study
     for file in last_studies:
         if Path(file).suffix.lower() in (".yaml", ".yml"):
+            # A file of the last run may be gone or broken; then it is not the one that is meant.
             with suppress(AblationError):
                 if load_study(Path(file)).name == study:
                     return file
@@ -131,11 +140,11 @@ def _file_of(study: str, last_studies: Sequence[str]) -> str:
 
 
 def _of_seed(cells: Sequence[Cell], seed: int) -> list[Cell]:
-    found = [cell for cell in cells if cell.seed == seed]
-    if not found:
-        known = ", ".join(str(known) for known in sorted({cell.seed for cell in cells}))
-        raise AblationError(f"there is no repeat with seed {seed}. There are: {known}.")
-    return found
+    matches = [cell for cell in cells if cell.seed == seed]
+    if not matches:
+        seeds = ", ".join(str(seeds) for seeds in sorted({cell.seed for cell in cells}))
+        raise AblationError(f"there is no repeat with seed {seed}. There are: {seeds}.")
+    return matches
 
 
 class _Teller:
@@ -149,13 +158,13 @@ class _Teller:
         self._commit = project_commit()
 
     def lines(self, story: Story) -> list[str]:
-        """Returns what there is to say of a cell."""
+        """Return the lines that explain a cell."""
         cell = story.cell
         head = f"seed {cell.seed}: {story.verdict}  {cell.study}/{cell.key}  {story.node.title}"
         lines = [head, *(f"{_INDENT}{line}" for line in self._why(story))]
-        others = [name for name in story.serves if name != f"{cell.study}/{cell.key}"]
-        if others:
-            lines.append(f"{_INDENT}shared with {', '.join(others)}")
+        other_rows = [name for name in story.serves if name != f"{cell.study}/{cell.key}"]
+        if other_rows:
+            lines.append(f"{_INDENT}shared with {', '.join(other_rows)}")
         return lines + [f"{_INDENT}{line}" for line in self._of_earlier(story)]
 
     def _why(self, story: Story) -> Iterator[str]:
@@ -172,6 +181,7 @@ class _Teller:
         if standing.failure is not None:
             yield f"{reason(standing.failure)}, attempt {standing.attempts}; log: {state.log_file}"
             yield from [_remedy(str(standing.failure.get("cause")), story)] if story.verdict == "failed" else []
+        # The reasons an evaluation waits: its training is not done, or is done but its weights are gone.
         if story.training is not None and story.training.status != "done":
             yield f"its training {story.training.fingerprint[:_DIGITS]} is {_TRAINING[story.training.status]}"
         elif story.training is not None and not self._states[story.training.fingerprint].weights_file.exists():
@@ -185,10 +195,10 @@ class _Teller:
     def _measured(self, state: NodeState) -> Iterator[str]:
         from runners.upkeep.explain import commit_of
 
-        result, record, last = state.result() or {}, self._explainer.launch_of(state), state.lease()
-        where = f" on {last.process.host}" if last is not None else ""
-        by = f" by launch {last.launch}" if last is not None and last.launch else ""
-        yield f"measured {_when(result.get('time'))} in {result.get('seconds', 0):.0f} s{by}{where}: {state.folder}"
+        result, record, attempt = state.result() or {}, self._explainer.launch_of(state), state.lease()
+        host = f" on {attempt.process.host}" if attempt is not None else ""
+        launch = f" by launch {attempt.launch}" if attempt is not None and attempt.launch else ""
+        yield f"measured {_when(result.get('time'))} in {result.get('seconds', 0):.0f} s{launch}{host}: {state.folder}"
         commit = commit_of(state, record)
         if commit is not None:
             yield f"code: {_shown_commit(commit)}"
@@ -203,8 +213,8 @@ class _Teller:
         if earlier is None:
             return
         yield f"an earlier result is not used, as its fingerprint is {earlier.state.fingerprint[:_DIGITS]}:"
-        more = f"; there are {earlier.others} more" if earlier.others else ""
-        yield f"  {self._asked_for(earlier)}{more}"
+        count = f"; there are {earlier.others} more" if earlier.others else ""
+        yield f"  {self._asked_for(earlier)}{count}"
         yield from (f"  {line}" for line in self._measured(earlier.state))
         for difference in earlier.differences:
             if difference.sentence:
@@ -212,9 +222,10 @@ class _Teller:
                 continue
             yield f"  {difference.key}: {_shown(difference.before)} → {_shown(difference.now)}{self._by(difference)}"
         commit = commit_of(earlier.state, self._explainer.launch_of(earlier.state))
+        # A commit changes no fingerprint; it is shown because it may explain why the values differ.
         if commit is not None and commit != self._commit:
-            now = _shown_commit(self._commit)
-            yield f"  code: {_shown_commit(commit)} → {now} (not a part of the fingerprint)"
+            present = _shown_commit(self._commit)
+            yield f"  code: {_shown_commit(commit)} → {present} (not a part of the fingerprint)"
 
     def _asked_for(self, earlier: Earlier) -> str:
         if earlier.asked is None and earlier.is_certain:
@@ -271,13 +282,14 @@ def _shown(value: Any) -> str:
 
     if isinstance(value, Absent):
         return "(no such setting)"
+    # A SHA-256, such as the digest of data or of a plug-in.
     if isinstance(value, str) and len(value) == 64:
         return value[:_DIGITS]
     return value if isinstance(value, str) else json.dumps(_without_none(value), ensure_ascii=False)
 
 
 def _without_none(value: Any) -> Any:
-    """Returns a placement with the keys that say something."""
+    """Return a placement without the keys that are not set."""
     if isinstance(value, list):
         return [_without_none(item) for item in value]
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What click knows of the present command, for suggested commands."""
+"""Reads the present command from click, so that `ablations.invocation` can suggest commands without knowing click."""
 
 from __future__ import annotations
 
@@ -25,11 +25,14 @@ class ClickInvocation:
 
     @property
     def verb(self) -> str | None:
-        """Its verb."""
+        """The name of its verb."""
         return self._context.info_name
 
     def given(self) -> dict[str, Any]:
-        """Return what was given on the command line, completed; what may hold a password is left out."""
+        """Return the parameters given on the command line and their completions.
+
+        Addresses are left out, as they may hold passwords.
+        """
         values = {
             name: value
             for name, value in self._context.params.items()
@@ -39,7 +42,7 @@ class ClickInvocation:
         return values | completed
 
     def complete(self, values: Mapping[str, Any]) -> None:
-        """Note what the command stands for where it was left out, or was changed."""
+        """Record values that the command stands for: parameters that were left out, or that were changed since."""
         self._context.meta[_META] = {**self._context.meta.get(_META, {}), **values}
 
     def parameters(self, verb: str) -> Sequence[Parameter] | None:
@@ -48,9 +51,12 @@ class ClickInvocation:
         command = group.commands.get(verb) if isinstance(group, click.Group) else None
         if command is None:
             return None
+        # Of an option's spellings the longest reads best in a suggested command.
         return [
-            Parameter(each.name or "", None if isinstance(each, click.Argument) else max(each.opts, key=len))
-            for each in command.params
+            Parameter(
+                parameter.name or "", None if isinstance(parameter, click.Argument) else max(parameter.opts, key=len)
+            )
+            for parameter in command.params
         ]
 
 

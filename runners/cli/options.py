@@ -1,4 +1,4 @@
-"""Options of the command line that several verbs share, examples for their help, and exit codes."""
+"""Defines the options that several verbs share, the examples in their help, and exit codes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 import click
 
 DEFAULT_FORMATS = "pdf,html,md,tex"
+# 128 + SIGINT, as shells report a process that Ctrl-C has ended.
 INTERRUPTED = 130
 UNSYNCED = 3
-"""Exit code of a launch that has measured everything, but not brought all of it to the tracking store."""
+"""Exit code of a launch that has measured everything, but has not written all of it to the tracking store."""
 
 preset_option = click.option("--preset", default=None, help="Scale: smoke, quick, small or paper (default: quick).")
 set_option = click.option(
@@ -48,6 +49,7 @@ class GivenPath(click.Path):
         text = os.fspath(value)
         if not text.strip():
             self.fail("it is empty. Name a folder, or . for the current one.", param, ctx)
+        # A shell expands ~ at the beginning of a word only, and not in --runs-dir=~/runs.
         if text.startswith("~"):
             try:
                 value = Path(text).expanduser()
@@ -175,41 +177,43 @@ _RECOVERY = (
 
 
 def task_options(command: _Command) -> _Command:
-    """Adds the options that say how many tasks run at once, and on which device."""
+    """Add the options for the number of tasks at once and their device."""
     return _with(command, _TASKS)
 
 
 def budget_options(command: _Command) -> _Command:
-    """Adds the options that say how long a plan may take."""
+    """Add the options that limit how long a plan may take."""
     return _with(command, _BUDGET)
 
 
 def dispatch_options(command: _Command) -> _Command:
-    """Adds the options that say where work is carried out."""
+    """Add the options that choose where work is carried out."""
     return _with(command, _DISPATCH)
 
 
 def recovery_options(command: _Command) -> _Command:
-    """Adds the options that say what is done about failures."""
+    """Add the options for retries and other handling of failures."""
     return _with(command, _RECOVERY)
 
 
 def side_options(command: _Command) -> _Command:
-    """Adds the options that say what the two sides of a comparison are: common ones, and those of each side."""
+    """Add the options that describe the two sides of a comparison: common ones, and those of each side."""
     return preset_option(set_option(_with(command, _SIDES)))
 
 
 def _with(command: _Command, options: Sequence[Callable[[_Command], _Command]]) -> _Command:
+    # Decorators apply from the bottom up, so the last option is added first and the help keeps their order.
     for option in reversed(options):
         command = option(command)
     return command
 
 
 def examples(*lines: str) -> str:
-    """Returns the epilog of a verb: commands that can be copied."""
+    """Return the epilog of a verb's help: example commands that can be copied."""
+    # \b keeps click from wrapping the paragraph.
     return "\b\nExamples:\n" + "\n".join(f"  python run_ablation.py {line}" for line in lines)
 
 
 def tuned_options(command: _Command) -> _Command:
-    """Adds the options that say whether tuned values are used."""
+    """Add the options that choose whether tuned values are used."""
     return _with(command, _TUNED)

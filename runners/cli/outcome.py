@@ -1,4 +1,4 @@
-"""Says how a launch ended, and picks the exit code."""
+"""Prints how a launch ended and picks the exit code, for the verbs that launch something."""
 
 from __future__ import annotations
 
@@ -15,41 +15,43 @@ if TYPE_CHECKING:
 
 
 def tell(summary: Summary, uri: str | None, verb: str = "run") -> None:
-    """Says how a launch ended and what can be done about it.
+    """Print how a launch ended and the commands that go on from there.
 
     Args:
-        summary: How it ended.
+        summary: The end of the launch.
         uri: The tracking store.
-        verb: The verb that goes on with what was interrupted.
+        verb: The verb that resumes an interrupted launch.
     """
     from rich.markup import escape
 
     from runners.console.display import clock
 
-    out = console()
+    terminal = console()
     if summary.finished or summary.failures:
-        out.print(f"{summary.finished} finished, {len(summary.failures)} failed in {clock(summary.seconds)}")
+        terminal.print(f"{summary.finished} finished, {len(summary.failures)} failed in {clock(summary.seconds)}")
     for failure in summary.failures:
-        told = f"  {_attempts(failure)}: {failure.title}\n    {failure.reason}\n    log: {failure.log_file}"
+        text = f"  {_attempts(failure)}: {failure.title}\n    {failure.reason}\n    log: {failure.log_file}"
         # A path that is broken into lines cannot be copied.
-        out.print(escape(told), soft_wrap=True)
+        terminal.print(escape(text), soft_wrap=True)
     if summary.blocked:
-        out.print(f"  {summary.blocked} evaluations were left out because their training failed")
+        terminal.print(f"  {summary.blocked} evaluations were left out because their training failed")
     if summary.failures:
-        again = suggested_command("retry" if verb == "run" else verb)
-        out.print(escape(f"  To try again what failed: {again}"), soft_wrap=True)
+        command = suggested_command("retry" if verb == "run" else verb)
+        terminal.print(escape(f"  To try again what failed: {command}"), soft_wrap=True)
     if summary.stopped:
-        out.print(f"  {summary.stopped} were not tried, as --fail-fast was given")
+        terminal.print(f"  {summary.stopped} were not tried, as --fail-fast was given")
     if summary.untracked:
-        told = f"Not all of it is in the tracking store {shown(uri or '')}: {summary.untracked}."
-        out.print(escape(f"{told} Nothing is lost. To bring it over: {suggested_command('sync', ())}"), soft_wrap=True)
+        text = f"Not all of it is in the tracking store {shown(uri or '')}: {summary.untracked}."
+        terminal.print(
+            escape(f"{text} Nothing is lost. To bring it over: {suggested_command('sync', ())}"), soft_wrap=True
+        )
     if summary.interrupted:
         for line in interrupts.take_farewell():
-            out.print(line, markup=False, soft_wrap=True)
+            terminal.print(line, markup=False, soft_wrap=True)
 
 
 def exit_code(summary: Summary) -> int:
-    """Returns what a launch leaves with."""
+    """Return the exit code of a launch: an interrupt outranks failures, failures outrank a store that lags behind."""
     if summary.interrupted:
         return interrupts.exit_code(INTERRUPTED)
     if summary.failures:

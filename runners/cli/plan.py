@@ -1,4 +1,4 @@
-"""The verb `plan`: what is needed after sharing, how long that takes, and what study lint objects to.
+"""Defines the verb `plan`: the nodes needed after sharing, how long they take, and the objections of study lint.
 
 `plan` answers in under a second, without torch, unless it must build a network that is not the project's; only
 `--calibrate` starts workers.
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ablations.spec.parts import ModelSpec
 
 _NAMED = 3
-"""How many networks are named of those that are converted alike."""
+"""The most networks that are named of those that are converted in the same way."""
 
 
 @click.command(
@@ -78,24 +78,25 @@ def plan(
 
     tasks, budget = {key: asked.pop(key) for key in ("workers", "device", "threads")}, take_budget(asked)
     loaded = inputs.load_plugins(plugins)
-    found = inputs.find_plan(studies, runs_dir, **asked)
+    study_plan = inputs.find_plan(studies, runs_dir, **asked)
     forecaster = make_forecaster(runs_dir, DispatchSettings(folder=runs_dir, **tasks))
     if calibrate:
-        time_networks(found, forecaster, loaded)
+        # First, as a budget can only be checked against known times.
+        time_networks(study_plan, forecaster, loaded)
     if budget["hours"] is not None:
-        found = fit(found, forecaster, **budget)
-    console().print(plan_overview(found))
-    describe_networks(found, every=calibrate)
-    tell_estimate(found, forecaster)
-    warnings = tell_lints(found, forecaster, with_allowed=True)
+        study_plan = fit(study_plan, forecaster, **budget)
+    console().print(plan_overview(study_plan))
+    describe_networks(study_plan, every=calibrate)
+    tell_estimate(study_plan, forecaster)
+    warnings = tell_lints(study_plan, forecaster, with_allowed=True)
     if strict and warnings:
         sys.exit(1)
 
 
 def describe_networks(found: Plan, *, every: bool) -> None:
-    """Print which layers of the dynamic networks of a plan are dynamic, and why others were left static.
+    """Print which layers of a plan's dynamic networks are dynamic, and why the others were left static.
 
-    Without `every` only of networks that are not the project's: of those it is known without building them.
+    Without `every`, only networks that are not the project's are described: the project's need not be built for that.
     """
     from ablations.spec.names import BUILT_IN_NETWORKS
     from ablations.spec.parts import BLOCKS
@@ -108,23 +109,24 @@ def describe_networks(found: Plan, *, every: bool) -> None:
             title = model_title(model)
             if model.where is not None and model.where != BLOCKS:
                 title += f" at {placement_title(model.where)}"
+            # Variants with the same dynamic layers share one network, which is built once.
             titles.setdefault((_as_placed(model), node.spec.data.facts), {})[title] = None
     if not titles:
         return
     # From here on torch is imported, and so only if there is something to build.
     from runners.estimates.calibration import describe_conversion
 
-    alike: dict[str, list[str]] = {}
+    by_description: dict[str, list[str]] = {}
     for (model, facts), names in titles.items():
-        alike.setdefault(describe_conversion(model, facts), []).extend(names)
-    for text, every_name in alike.items():
-        listing = ", ".join(every_name[:_NAMED])
-        if len(every_name) > _NAMED:
-            listing += f" and {len(every_name) - _NAMED} more"
+        by_description.setdefault(describe_conversion(model, facts), []).extend(names)
+    for text, listed in by_description.items():
+        listing = ", ".join(listed[:_NAMED])
+        if len(listed) > _NAMED:
+            listing += f" and {len(listed) - _NAMED} more"
         console().print(f"{listing}: {text}", markup=False, soft_wrap=True, highlight=False)
 
 
 def _as_placed(model: ModelSpec) -> ModelSpec:
-    """Return a network like a dynamic one in all that decides which of its layers are dynamic, and small."""
-    others = dict.fromkeys(("reduction", "normalization", "aggregation"))
-    return model.model_copy(update={"layer": "dynamic", "num_kernels": 1, **others})
+    """Return a small network with the same dynamic layers: kernel count and attention do not decide which they are."""
+    irrelevant = dict.fromkeys(("reduction", "normalization", "aggregation"))
+    return model.model_copy(update={"layer": "dynamic", "num_kernels": 1, **irrelevant})

@@ -1,4 +1,4 @@
-"""The verbs `report`, `verify` and `compare`, which read what has been tracked."""
+"""Defines the verbs `report`, `verify` and `compare`. They read the tracking store and launch nothing."""
 
 from __future__ import annotations
 
@@ -61,20 +61,22 @@ def report(
     from runners.state.last_run import last_run
     from runners.tracking import prepare_store
 
-    wanted = parse_formats(formats)
-    uri, last = inputs.tracking_uri(runs_dir), last_run(runs_dir)
+    renderers = parse_formats(formats)
+    uri, last_options = inputs.tracking_uri(runs_dir), last_run(runs_dir)
     is_scaled = asked["preset"] or asked["overrides"] or asked["seeds"]
-    was_last = not asked["all_studies"] and set(studies) <= set(last.get("studies", ()))
+    was_last = not asked["all_studies"] and set(studies) <= set(last_options.get("studies", ()))
+    # Studies of the last run without a preset mean that run; other studies mean their own newest report.
     if was_last or not (studies or asked["all_studies"]):
-        studies, plugins, asked = as_last_time(studies, plugins, asked, last)
+        studies, plugins, asked = as_last_time(studies, plugins, asked, last_options)
     inputs.load_plugins(plugins)
+    # Before the newest report is looked up in it.
     prepare_store(uri)
     if not is_scaled and not was_last:
         asked |= last_request(studies, uri, asked)
     complete_invocation(studies=studies, plugins=plugins, **asked)
-    found = inputs.find_plan(studies, runs_dir, **asked)
-    tell_damages(found, runs_dir)
-    write_report(found, runs_dir, uri, wanted, output=output)
+    plan = inputs.find_plan(studies, runs_dir, **asked)
+    tell_damages(plan, runs_dir)
+    write_report(plan, runs_dir, uri, renderers, output=output)
 
 
 @click.command(
@@ -94,11 +96,11 @@ def verify(file: Path, uri: str | None, runs_dir: Path, plugins: tuple[str, ...]
     from reports.verify import verify as compute_again
 
     inputs.load_plugins(plugins)
-    found = compute_again(file, uri or inputs.tracking_uri(runs_dir), maker())
-    for line in found.lines():
-        # A line is about names in a file of somebody else's: none of them may begin a line of its own.
+    outcome = compute_again(file, uri or inputs.tracking_uri(runs_dir), maker())
+    for line in outcome.lines():
+        # A report may come from a stranger: a name in it must not be able to begin a line of its own.
         console().print(visible(line, lines=False), markup=False, soft_wrap=True)
-    sys.exit(1 if found.differences else 0)
+    sys.exit(1 if outcome.differences else 0)
 
 
 @click.command(
@@ -137,24 +139,27 @@ def compare(
     from reports.compare import compare_sides
 
     inputs.load_plugins(plugins)
-    wanted = parse_formats(formats)
-    there = destination(output, runs_dir)
+    renderers = parse_formats(formats)
+    target = destination(output, runs_dir)
     uri = inputs.tracking_uri(runs_dir)
-    shown, files = compare_sides(left, right, uri, wanted, there.folder, stem=there.stem, **asked)
-    for part in shown:
-        console().print(part)
+    tables, files = compare_sides(left, right, uri, renderers, target.folder, stem=target.stem, **asked)
+    for table in tables:
+        console().print(table)
     say("comparison", files)
 
 
 def last_request(studies: Sequence[str], uri: str, now: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what the newest tracked summary of the first named study was asked with, if there is one, and is now."""
+    """Return the options of the newest tracked summary of the first named study, combined with those given now.
+
+    Empty if there is no such summary.
+    """
     from ablations.registry import study_name
     from reports.collect.runs import latest_request
 
-    found = latest_request(study_name(studies[0]), uri) if studies else None
-    if found is None:
+    tracked = latest_request(study_name(studies[0]), uri) if studies else None
+    if tracked is None:
         return {}
-    overrides = tuple(f"{key}={json.dumps(value)}" for key, value in found["overrides"].items())
-    asked = {"preset": found["preset"], "overrides": overrides, "seeds": found["seeds"]}
-    tuned_from = now["tuned_from"] or (None if now["tuned"] else found["tuned_from"])
-    return asked | {"canary": now["canary"] or found["canary"], "tuned_from": tuned_from}
+    overrides = tuple(f"{key}={json.dumps(value)}" for key, value in tracked["overrides"].items())
+    options = {"preset": tracked["preset"], "overrides": overrides, "seeds": tracked["seeds"]}
+    tuned_from = now["tuned_from"] or (None if now["tuned"] else tracked["tuned_from"])
+    return options | {"canary": now["canary"] or tracked["canary"], "tuned_from": tuned_from}

@@ -1,4 +1,4 @@
-"""The verbs `run` and `retry`: carry out a plan, then write its report."""
+"""Defines the verbs `run` and `retry`, which carry out a plan and then write its report."""
 
 from __future__ import annotations
 
@@ -95,18 +95,21 @@ def run(
     from runners.launching.rerun import begin_anew, undone
     from runners.state.last_run import remember_run
 
-    how: dict[str, Any] = {"dispatch": inputs.take_dispatch(asked, runs_dir)}
-    prepare_workers(how["dispatch"])
-    how["recovery"] = inputs.take_recovery(asked)
+    launch_options: dict[str, Any] = {"dispatch": inputs.take_dispatch(asked, runs_dir)}
+    # Workers begin to import torch while the plan is still being made.
+    prepare_workers(launch_options["dispatch"])
+    launch_options["recovery"] = inputs.take_recovery(asked)
     budget = inputs.take_budget(asked)
-    loaded, wanted = inputs.load_plugins(plugins), parse_formats(formats)
+    loaded, renderers = inputs.load_plugins(plugins), parse_formats(formats)
     plan, states = inputs.find_plan(studies, runs_dir, **asked), StateStore(runs_dir / "state")
-    how["forecaster"] = forecaster = announce.make_forecaster(runs_dir, how["dispatch"])
+    launch_options["forecaster"] = forecaster = announce.make_forecaster(runs_dir, launch_options["dispatch"])
     if budget["hours"] is not None:
+        # Nothing is put aside before the budget is known to suffice: a refusal must leave the runs folder as it was.
         to_do = undone(plan, forced, states)
         announce.time_networks(to_do, forecaster, loaded)
         fitting = announce.fit(to_do, forecaster, **budget)
         if fitting is not to_do:
+            # Suggested commands and the record of the run then repeat the trimmed plan.
             studies, asked = inputs.as_trimmed(studies, asked, fitting)
             complete_invocation(studies=studies, all_studies=False, seeds=asked["seeds"])
             plan = inputs.find_plan(studies, runs_dir, **asked)
@@ -114,11 +117,22 @@ def run(
         plan = begin_anew(plan, forced, states)
     console().print(plan_overview(plan))
     announce.tell_lints(plan, forecaster)
-    patiently(partial(check_writable, runs_dir), how["recovery"]["policy"], partial(console().print, markup=False))
+    patiently(
+        partial(check_writable, runs_dir), launch_options["recovery"]["policy"], partial(console().print, markup=False)
+    )
+    # Written before the launch, so that `status`, `retry` and `report` know the run even if it is killed.
     remember = partial(remember_run, runs_dir, studies, {**asked, "plugins": plugins})
-    patiently(remember, how["recovery"]["policy"], partial(console().print, markup=False))
+    patiently(remember, launch_options["recovery"]["policy"], partial(console().print, markup=False))
     carry_out(
-        plan, plan, studies, runs_dir=runs_dir, formats=wanted, output=output, plugins=loaded, offline=offline, **how
+        plan,
+        plan,
+        studies,
+        runs_dir=runs_dir,
+        formats=renderers,
+        output=output,
+        plugins=loaded,
+        offline=offline,
+        **launch_options,
     )
 
 
@@ -155,12 +169,13 @@ def retry(
     from runners.launching.rerun import only_failed
     from runners.state.last_run import last_run
 
-    how: dict[str, Any] = {"dispatch": inputs.take_dispatch(asked, runs_dir)}
-    prepare_workers(how["dispatch"])
-    how["recovery"] = inputs.take_recovery(asked)
+    launch_options: dict[str, Any] = {"dispatch": inputs.take_dispatch(asked, runs_dir)}
+    # Workers begin to import torch while the plan is still being made.
+    prepare_workers(launch_options["dispatch"])
+    launch_options["recovery"] = inputs.take_recovery(asked)
     studies, plugins, asked = as_last_time(studies, plugins, asked, last_run(runs_dir))
     complete_invocation(studies=studies, plugins=plugins, **asked)
-    loaded, wanted = inputs.load_plugins(plugins), parse_formats(formats)
+    loaded, renderers = inputs.load_plugins(plugins), parse_formats(formats)
     plan = inputs.find_plan(studies, runs_dir, **asked)
     tell_damages(plan, runs_dir)
     failed = only_failed(plan, StateStore(runs_dir / "state"))
@@ -168,10 +183,19 @@ def retry(
         console().print("Nothing has failed.")
         return
     console().print(f"Trying again: {len(failed.missing)} of {len(plan.missing)} that are missing.")
-    how["forecaster"] = announce.make_forecaster(runs_dir, how["dispatch"])
-    how["recovery"]["again"] = True
+    launch_options["forecaster"] = announce.make_forecaster(runs_dir, launch_options["dispatch"])
+    # Failures for a lasting reason are tried again, too: that is the purpose of `retry`.
+    launch_options["recovery"]["again"] = True
     carry_out(
-        failed, plan, studies, runs_dir=runs_dir, formats=wanted, output=output, plugins=loaded, offline=offline, **how
+        failed,
+        plan,
+        studies,
+        runs_dir=runs_dir,
+        formats=renderers,
+        output=output,
+        plugins=loaded,
+        offline=offline,
+        **launch_options,
     )
 
 
@@ -186,7 +210,18 @@ def carry_out(
     offline: bool,
     **how: Any,
 ) -> NoReturn:
-    """Launches a plan, says how that ended, writes the report of the whole plan, and leaves with the exit code."""
+    """Launch a plan, print how it ended, write the report of the whole plan, and leave with the exit code.
+
+    Args:
+        plan: The nodes to run: the whole plan, or a part of it.
+        whole: The plan that is reported.
+        studies: Names and files as they were given.
+        runs_dir: The runs folder.
+        formats: Names of renderers.
+        output: Where the report goes, or `None` for the runs folder.
+        offline: Whether nothing is tracked now.
+        how: The keyword arguments of `session.launch`.
+    """
     uri = inputs.tracking_uri(runs_dir)
     summary = session.launch(plan, whole, runs_dir, None if offline else uri, **how)
     outcome.tell(summary, uri)
@@ -195,18 +230,19 @@ def carry_out(
             _check_tracked(offline, summary, uri)
             write_report(whole, runs_dir, uri, formats, launch=summary.record, output=output)
         except (TrackingError, ReportError) as error:
+            # Without a store the report is only late; with a store the error is real.
             if not offline and not summary.untracked:
                 raise
             console().print(f"No report: {error} {_later()}", markup=False, soft_wrap=True)
         except (OutputError, OSError) as error:
-            # What was measured is kept; a report can be written whenever there is room for it.
+            # Measurements are kept; the report can be written once there is room for it.
             console().print(f"No report: {error} {_later()}", markup=False, soft_wrap=True)
             sys.exit(outcome.exit_code(summary) or 1)
     sys.exit(outcome.exit_code(summary))
 
 
 def _check_tracked(offline: bool, summary: Summary, uri: str) -> None:
-    """Raises `TrackingError` if nothing can be reported: reports are made from the store."""
+    """Raise `TrackingError` if nothing can be reported: reports are made from the store."""
     if offline:
         raise TrackingError("reports are made from what is tracked, and nothing was.")
     if summary.untracked and not session.store_answers(uri):

@@ -1,4 +1,4 @@
-"""The verb `status`: how a study goes, from disk alone and within a second."""
+"""Defines the verb `status`: how a study goes. It reads the disk alone and answers within a second."""
 
 from __future__ import annotations
 
@@ -66,20 +66,20 @@ def status(
     Leaves with 1 if something has failed.
     """
     plan = _asked_plan(studies, runs_dir, plugins, asked)
-    # Another launch may begin meanwhile: what is looked at is then its plan, if nothing was named.
-    again = None if studies or asked["all_studies"] else lambda: _last_plan(runs_dir) or plan
-    view = _View(runs_dir, every=nodes, others=again is not None)
-    found = view.watch(plan, again, interval) if watch and not as_data else view.show(plan, as_data=as_data)
-    sys.exit(1 if found.has_failures else 0)
+    # Another launch may begin meanwhile: if no study was named, its plan is then shown.
+    read_plan = None if studies or asked["all_studies"] else lambda: _last_plan(runs_dir) or plan
+    view = _View(runs_dir, every=nodes, others=read_plan is not None)
+    overview = view.watch(plan, read_plan, interval) if watch and not as_data else view.show(plan, as_data=as_data)
+    sys.exit(1 if overview.has_failures else 0)
 
 
 class _View:
-    """Looks and shows what is seen.
+    """Looks at the runs folder and prints what it sees, once or again and again.
 
     Args:
         runs_dir: The runs folder.
-        every: Whether to list what is done or waits, too.
-        others: Whether to look for what is run of other plans, too.
+        every: Whether to list done and waiting nodes, too.
+        others: Whether to look for running nodes of other plans, too.
     """
 
     def __init__(self, runs_dir: Path, *, every: bool, others: bool) -> None:
@@ -90,38 +90,40 @@ class _View:
         self._out = console()
 
     def show(self, plan: AskedPlan, *, as_data: bool) -> Overview:
-        """Looks once."""
+        """Look once and print the overview, as JSON if `as_data`."""
         from runners.upkeep import status as overview
 
-        found = self._look(plan)
+        seen = self._look(plan)
         if as_data:
-            click.echo(json.dumps(overview.as_json(found, self._states), indent=1))
+            click.echo(json.dumps(overview.as_json(seen, self._states), indent=1))
         elif self._out.is_terminal:
-            self._out.print(overview.render(found, self._states, every=self._every), crop=False)
+            # Not cropped: a path that is cut off cannot be copied.
+            self._out.print(overview.render(seen, self._states, every=self._every), crop=False)
         else:
-            self._print(found)
-        return found
+            self._print(seen)
+        return seen
 
     def watch(self, plan: AskedPlan, again: Callable[[], AskedPlan] | None, interval: float | None) -> Overview:
-        """Looks until Ctrl-C; on a terminal one table is redrawn, elsewhere lines are printed each time."""
+        """Look until Ctrl-C: redraw one table on a terminal, print lines each time elsewhere."""
         from rich.live import Live
 
         from runners.upkeep import status as overview
 
-        found = self._look(plan)
+        seen = self._look(plan)
         is_terminal = self._out.is_terminal
         pause = interval or (_LIVE_SECONDS if is_terminal else _PLAIN_SECONDS)
         try:
+            # Redrawn by hand: rich's own refresh would draw an overview that has not changed.
             with Live(console=self._out, auto_refresh=False) if is_terminal else nullcontext() as live:
                 while True:
                     if live is None:
-                        self._print(found)
+                        self._print(seen)
                     else:
-                        live.update(overview.render(found, self._states, every=self._every, is_live=True), refresh=True)
+                        live.update(overview.render(seen, self._states, every=self._every, is_live=True), refresh=True)
                     time.sleep(pause)
-                    found = self._look(again() if again is not None else plan)
+                    seen = self._look(again() if again is not None else plan)
         except KeyboardInterrupt:
-            return found
+            return seen
 
     def _look(self, plan: AskedPlan) -> Overview:
         from runners.upkeep.status import look
@@ -136,7 +138,7 @@ class _View:
 
 
 def _asked_plan(studies: tuple[str, ...], runs_dir: Path, plugins: tuple[str, ...], asked: dict[str, Any]) -> AskedPlan:
-    """Returns the plan of the named studies, or the one that the last launch has written down.
+    """Return the plan of the named studies, or the plan that the last launch has written down.
 
     Raises:
         AblationError: If nothing is named and nothing was run, or what is named is wrong.
@@ -146,10 +148,11 @@ def _asked_plan(studies: tuple[str, ...], runs_dir: Path, plugins: tuple[str, ..
     from runners.state.launches import AskedPlan
 
     is_scaled = asked["preset"] or asked["overrides"] or asked["seeds"] or asked["canary"]
+    # The written plan needs no study file and no plug-in, and is what the launch really runs.
     if not studies and not asked["all_studies"] and not is_scaled:
-        found = _last_plan(runs_dir)
-        if found is not None:
-            return found
+        plan = _last_plan(runs_dir)
+        if plan is not None:
+            return plan
     studies, plugins, asked = as_last_time(studies, plugins, asked, last_run(runs_dir))
     load_plugins(plugins)
     return AskedPlan.of(find_plan(studies, runs_dir, **asked))

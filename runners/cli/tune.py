@@ -1,4 +1,4 @@
-"""The verbs `tune` and `search`, whose trainings Optuna proposes."""
+"""Defines the verbs `tune` and `search`, whose trainings Optuna proposes."""
 
 from __future__ import annotations
 
@@ -91,9 +91,10 @@ def tune(
     from runners.state.files import check_writable
     from runners.state.nodes import StateStore
 
-    how: dict[str, Any] = {"dispatch": inputs.take_dispatch(asked, runs_dir)}
-    prepare_workers(how["dispatch"])
-    how["recovery"] = inputs.take_recovery(asked)
+    launch_options: dict[str, Any] = {"dispatch": inputs.take_dispatch(asked, runs_dir)}
+    # Workers begin to import torch while the plan is still being made.
+    prepare_workers(launch_options["dispatch"])
+    launch_options["recovery"] = inputs.take_recovery(asked)
     loaded = inputs.load_plugins(plugins)
     request = make_request(preset, overrides, None)
     tuning = make_tuning_plan(find_studies(studies, all_studies, request), request, budget)
@@ -104,31 +105,33 @@ def tune(
         console().print(remark, markup=False, soft_wrap=True)
     check_writable(runs_dir)
     uri = inputs.tracking_uri(runs_dir)
-    how["forecaster"] = make_forecaster(runs_dir, how["dispatch"])
-    summary = session.launch(plan, plan, runs_dir, None if offline else uri, plugins=loaded, **how)
+    launch_options["forecaster"] = make_forecaster(runs_dir, launch_options["dispatch"])
+    summary = session.launch(plan, plan, runs_dir, None if offline else uri, plugins=loaded, **launch_options)
     outcome.tell(summary, uri, verb="tune")
-    found = write_down(tuning, states, runs_dir)
+    # Also after an interrupt: the trials that have ended are worth keeping.
+    results = write_down(tuning, states, runs_dir)
     if not offline and not summary.untracked:
-        track_tuned(session.make_tracker(plan, runs_dir, uri), found)
-    console().print(result_overview(found))
-    is_short = any(tuned.best is None or not tuned.spent.is_whole for tuned in found)
+        track_tuned(session.make_tracker(plan, runs_dir, uri), results)
+    console().print(result_overview(results))
+    # A tuning that fell short is a failure even if no trial failed: its variants were not given the same budget.
+    is_short = any(tuned.best is None or not tuned.spent.is_whole for tuned in results)
     code = 1 if summary.failures or is_short else UNSYNCED if summary.untracked else 0
     sys.exit(outcome.exit_code(summary) if summary.interrupted else code)
 
 
 def write_down(tuning: TuningPlan, states: StateStore, runs_dir: Path) -> list[Tuned]:
-    """Writes what has come of a tuning into a file per study, and says where the files are."""
+    """Write the results of a tuning into a file per study, print the paths, and return the results."""
     from runners.launching.tuning_results import read_results, write_tuned
     from runners.provenance import project_commit
 
-    found = read_results(tuning, states)
-    for path in write_tuned(tuning, found, inputs.tuning_folder(runs_dir), project_commit()):
+    results = read_results(tuning, states)
+    for path in write_tuned(tuning, results, inputs.tuning_folder(runs_dir), project_commit()):
         console().print(f"tuned values: {path}", soft_wrap=True, markup=False)
-    return found
+    return results
 
 
 def overview(tuning: TuningPlan, done: frozenset[str]) -> Table:
-    """Returns what is tuned for whom, over which ranges, and how many trials have ended."""
+    """Return a table of the tuned trainings: their variants, factors with ranges, and the trials that have ended."""
     from rich.table import Table
     from rich.text import Text
 
@@ -142,6 +145,7 @@ def overview(tuning: TuningPlan, done: frozenset[str]) -> Table:
         title = nodes[0].subject
         ranges = "\n".join(f"{name}: {factor}" for name, factor in group.factors.items())
         count = f"{ended} of {len(nodes)}"
+        # There are fewer distinct settings than the budget allows.
         if len(nodes) < tuning.budget:
             count += ", all there are"
         table.add_row(Text(title), Text(_serves(group.serves)), Text(ranges), count)
@@ -149,7 +153,7 @@ def overview(tuning: TuningPlan, done: frozenset[str]) -> Table:
 
 
 def result_overview(found: list[Tuned]) -> Table:
-    """Returns what was found for whom, and what it took."""
+    """Return a table of the best values of each tuned training and of the trials spent on it."""
     from rich.table import Table
     from rich.text import Text
 
@@ -164,10 +168,10 @@ def result_overview(found: list[Tuned]) -> Table:
     for tuned in found:
         best, spent = tuned.best, tuned.spent
         values = best.values if best is not None else {}
-        words = "\n".join(f"{key} = {shown(value)}" for key, value in values.items()) or "nothing"
+        assignments = "\n".join(f"{key} = {shown(value)}" for key, value in values.items()) or "nothing"
         top1 = f"{best.metrics[names.TUNING_TOP1]:.2f} %" if best is not None else "–"
         counts = (spent.complete, spent.pruned, spent.diverged, spent.epochs)
-        table.add_row(Text(_serves(tuned.tuning.serves)), Text(words), top1, *map(str, counts))
+        table.add_row(Text(_serves(tuned.tuning.serves)), Text(assignments), top1, *map(str, counts))
     return table
 
 
@@ -229,21 +233,22 @@ def search(
     NAME is a built-in search (parts) or a YAML file with factors. The report has the Pareto front, trained again
     under other seeds, and the importance of each factor.
     """
-    how, wanted = _how(asked, plugins, runs_dir), parse_formats(formats)
+    launch_options, renderers = _how(asked, plugins, runs_dir), parse_formats(formats)
     plan = _plan(name, trials, repeats, make_request(preset, overrides, None))
     for remark in _remarks(plan):
         console().print(remark, markup=False, soft_wrap=True)
     check_writable(runs_dir)
     uri = inputs.tracking_uri(runs_dir)
-    summary = _carry_out(plan, runs_dir, None if offline else uri, how)
+    summary = _carry_out(plan, runs_dir, None if offline else uri, launch_options)
     outcome.tell(summary, uri, verb="search")
+    # A report on part of a search would pass for its result.
     if not summary.interrupted and not offline and not summary.untracked:
-        write_search_report(plan, uri, wanted, runs_dir, output)
+        write_search_report(plan, uri, renderers, runs_dir, output)
     sys.exit(outcome.exit_code(summary))
 
 
 def _how(asked: dict[str, Any], plugins: Sequence[str], runs_dir: Path) -> dict[str, Any]:
-    """Returns where and how to launch, as `session.launch` takes it, with the plug-ins loaded."""
+    """Load the plug-ins and return the keyword arguments of `session.launch`."""
     dispatch = inputs.take_dispatch(asked, runs_dir)
     return {
         "dispatch": dispatch,
@@ -261,7 +266,7 @@ def _plan(name: str, trials: int, repeats: int, asked: Request) -> SearchPlan:
 
 
 def _remarks(plan: SearchPlan) -> Iterator[str]:
-    """Yields what is to be known of a search before it begins."""
+    """Yield the remarks on a search that a user should read before it begins."""
     from runners.console.tables import data_remarks
 
     if plan.distinct is not None:

@@ -1,4 +1,4 @@
-"""The verbs `gc`, which removes what no table needs, and `sync`, which brings state folders to a tracking store."""
+"""Defines the verbs `gc`, which removes files that no table needs, and `sync`, which fills a tracking store."""
 
 from __future__ import annotations
 
@@ -61,42 +61,45 @@ def gc(
     load_plugins(plugins)
     history = History(runs_dir)
     _check_forgotten(forgotten, history)
-    # Between the look and the removal no launch may begin that needs what is removed.
+    # Between the search and the removal, no launch may begin that needs a file of the garbage.
     with history.exclusively() if yes else nullcontext():
         needed = needed_nodes(history, studies, dict(map(parse_override, overrides)), frozenset(forgotten))
-        found = find_garbage(
+        findings = find_garbage(
             runs_dir, needed | _last_asked(runs_dir, forgotten), tracking_uri(runs_dir), results=results
         )
-        freed, problems = remove(found.garbage) if yes else (0, [])
-    _tell([*_told(found, dry=not yes), *damages_of(runs_dir)])
+        freed, problems = remove(findings.garbage) if yes else (0, [])
+    _tell([*_told(findings, dry=not yes), *damages_of(runs_dir)])
     if yes:
         _tell([*problems, f"Removed {_megabytes(freed)}."])
     else:
         _tell(
             [f"Nothing was removed. To remove it: {suggested_command('gc', yes=True)}"]
-            if found.garbage
+            if findings.garbage
             else ["There is nothing to remove."]
         )
     sys.exit(1 if problems else 0)
 
 
 def _check_forgotten(forgotten: Sequence[str], history: History) -> None:
-    known = list(dict.fromkeys(study for _, asked in history.plans() for study in asked.studies))
+    studies_run = list(dict.fromkeys(study for _, plan in history.plans() for study in plan.studies))
     for name in forgotten:
-        if name not in known:
-            raise UnknownNameError("study that was run here", name, known)
+        if name not in studies_run:
+            raise UnknownNameError("study that was run here", name, studies_run)
 
 
 def _last_asked(runs_dir: Path, forgotten: Iterable[str]) -> set[str]:
-    """Returns what the last run needs as its studies are now, for folders from before launches were written down."""
+    """Return the fingerprints that the last run needs, as its studies are now.
+
+    For runs folders that are older than the records of launches.
+    """
     from runners.cli.inputs import as_last_time
     from runners.state.last_run import last_run
 
-    asked: dict[str, Any] = {"preset": None, "overrides": (), "seeds": None, "canary": False, "all_studies": False}
+    options: dict[str, Any] = {"preset": None, "overrides": (), "seeds": None, "canary": False, "all_studies": False}
     # Its files may be gone, or its studies broken.
     with suppress(AblationError):
-        studies, _, asked = as_last_time((), (), asked, last_run(runs_dir))
-        plan = find_plan(studies, runs_dir, **asked)
+        studies, _, options = as_last_time((), (), options, last_run(runs_dir))
+        plan = find_plan(studies, runs_dir, **options)
         cells = [cell for cell in (*plan.cells, *plan.canaries) if cell.study not in forgotten]
         trials = {plan.evaluations[c.fingerprint].trial.fingerprint for c in cells if c.fingerprint in plan.evaluations}
         return trials | {cell.fingerprint for cell in cells}
@@ -107,10 +110,11 @@ def _told(found: Found, *, dry: bool) -> list[str]:
     from runners.upkeep.garbage import REASONS
 
     lines = []
-    for reason, words in REASONS.items():
+    for reason, label in REASONS.items():
         of_reason = [item for item in found.garbage if item.reason == reason]
         if of_reason:
-            lines.append(f"{words}: {len(of_reason)}, {_megabytes(sum(item.size for item in of_reason))}")
+            lines.append(f"{label}: {len(of_reason)}, {_megabytes(sum(item.size for item in of_reason))}")
+            # A dry run names every file; a removal only sums up.
             lines += map(_line, of_reason) if dry else ()
     if found.running:
         lines.append(f"left alone as it is being run: {len(found.running)} nodes")
@@ -149,32 +153,32 @@ def sync(studies: tuple[str, ...], all_studies: bool, runs_dir: Path, plugins: t
 
     load_plugins(plugins)
     uri, states = tracking_uri(runs_dir), StateStore(runs_dir / "state")
-    wanted = None if all_studies or not studies else _study_names(studies, states)
+    names = None if all_studies or not studies else _study_names(studies, states)
     prepare_store(uri)
-    done = sync_states(states, uri, runs_dir / "artifacts", wanted, lambda line: console().print(line, markup=False))
-    for line in (*damages_of(runs_dir), *_synced_words(done, uri)):
+    synced = sync_states(states, uri, runs_dir / "artifacts", names, lambda line: console().print(line, markup=False))
+    for line in (*damages_of(runs_dir), *_synced_words(synced, uri)):
         console().print(line, markup=False, soft_wrap=True)
-    sys.exit(UNSYNCED if done.trouble or done.problems else 0)
+    sys.exit(UNSYNCED if synced.trouble or synced.problems else 0)
 
 
 def _study_names(studies: tuple[str, ...], states: StateStore) -> set[str]:
-    """Returns the names of studies, which need not be registered any more if they were run."""
+    """Return the names of studies. A study that was run here need not be registered any more."""
     from runners.sync.backfill import known_studies
 
-    known = known_studies(states)
-    others = [name for name in studies if name not in known]
-    found = find_studies(others, False, make_request(None, (), None)) if others else []
-    return {*(name for name in studies if name in known), *(study.name for study in found)}
+    tracked = known_studies(states)
+    unknown = [name for name in studies if name not in tracked]
+    registered = find_studies(unknown, False, make_request(None, (), None)) if unknown else []
+    return {*(name for name in studies if name in tracked), *(study.name for study in registered)}
 
 
 def _synced_words(done: Synced, uri: str) -> list[str]:
     lines = [f"left out: {problem}" for problem in done.problems]
     if done.followed:
         lines.append(f"{done.followed} runs are left to the launch that follows them")
-    where = f"tracking store {shown(uri)}"
-    lines.append(f"{where}: {done.runs} runs brought over ({done.lines} lines), {done.complete} were there")
+    store = f"tracking store {shown(uri)}"
+    lines.append(f"{store}: {done.runs} runs brought over ({done.lines} lines), {done.complete} were there")
     if done.trouble:
         lines.append(
-            f"The {where} did not take the rest: {done.trouble}. Nothing is lost. Later: {suggested_command('sync')}"
+            f"The {store} did not take the rest: {done.trouble}. Nothing is lost. Later: {suggested_command('sync')}"
         )
     return lines

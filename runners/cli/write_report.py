@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def maker() -> Maker:
-    """Returns the code that is running, for a report's manifest."""
+    """Return the commit of the running code, for a report's manifest."""
     from reports.evidence.manifest import Maker
     from runners.provenance import project_commit
 
@@ -29,7 +29,7 @@ def maker() -> Maker:
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
-    """Returns the report formats in `text`, refusing unknown ones before anything is trained."""
+    """Return the report formats in `text`, refusing unknown ones before anything is trained."""
     from reports import render
 
     return render.parse_formats(text)
@@ -38,15 +38,15 @@ def parse_formats(text: str) -> tuple[str, ...]:
 def write_search_report(
     plan: SearchPlan, uri: str, formats: Sequence[str], runs_dir: Path, output: Path | None = None
 ) -> None:
-    """Writes the report files on a search and prints where they are."""
+    """Write the report files on a search and print where they are."""
     from reports import make_search_report
 
-    there = destination(output, runs_dir)
-    say("report", make_search_report(plan, uri, formats, there.folder, stem=there.stem))
+    target = destination(output, runs_dir)
+    say("report", make_search_report(plan, uri, formats, target.folder, stem=target.stem))
 
 
 def destination(output: Path | None, runs_dir: Path) -> Destination:
-    """Returns where a report goes: where the user wants it, or into the runs folder."""
+    """Return the folder and stem of a report: those of `--output`, or else in the runs folder."""
     from reports.content.file_names import Destination
     from reports.render import FORMATS
 
@@ -54,6 +54,7 @@ def destination(output: Path | None, runs_dir: Path) -> Destination:
 
 
 def say(what: str, files: Mapping[str, Path]) -> None:
+    """Print the path of each file with its format."""
     for name, path in files.items():
         console().print(f"{what} ({name}): {path}", soft_wrap=True)
 
@@ -67,10 +68,10 @@ def write_report(
     launch: Record | None = None,
     output: Path | None = None,
 ) -> None:
-    """Writes the report files, puts them into the studies' summary runs, and prints where they are.
+    """Write the report files, log them to the studies' summary runs, and print where they are.
 
     Args:
-        plan: What is reported.
+        plan: The plan that is reported.
         runs_dir: The runs folder.
         uri: The tracking store.
         formats: Names of renderers.
@@ -85,16 +86,18 @@ def write_report(
     from runners.tracking import write_study_summary
     from runners.tracking.descriptions import RunLink, VariantRecord
 
+    # Fails before minutes are spent on reading the store.
     check_writable(runs_dir)
     # Of two launches that end at once, each replaces the other's files and summaries as a whole.
     with exclusively(runs_dir / "reports.lock"):
         results = collect(plan, uri)
         if launch is not None:
+            # Its record reaches the store only with the summaries that are written below.
             results = results.with_launch(launch)
-        there = destination(output, runs_dir)
-        files = make_report(plan, uri, formats, there.folder, results=results, maker=maker(), stem=there.stem)
+        target = destination(output, runs_dir)
+        files = make_report(plan, uri, formats, target.folder, results=results, maker=maker(), stem=target.stem)
         tracker = session.make_tracker(plan, runs_dir, uri, for_nodes=False)
-        judged, birds = verdicts(plan, results), canaries(plan, results)
+        judged, canary_rows = verdicts(plan, results), canaries(plan, results)
         for study in plan.studies:
             entries = {key: entry.values for (name, key), entry in plan.tuned.items() if name == study.name}
             records = [
@@ -108,15 +111,17 @@ def write_report(
                 )
                 for row in tracked_rows(study, plan, results)
             ]
-            told: dict[str, str] = {
+            verdict_texts: dict[str, str] = {
                 f"{claim.key} ({claim.rank})": claim.words for claim in judged if claim.study == study.name
             }
-            told |= {bird.key: bird.verdict for bird in birds if bird.study.name == study.name}
+            verdict_texts |= {canary.key: canary.verdict for canary in canary_rows if canary.study.name == study.name}
             write_study_summary(
-                tracker, plan, study, records, list(files.values()), verdicts=told, launches=results.launches
+                tracker, plan, study, records, list(files.values()), verdicts=verdict_texts, launches=results.launches
             )
-    for bird in (bird for bird in birds if bird.state == "alarm"):
-        console().print(f"CANARY ALARM: {bird.study.name}, {bird.key} {bird.verdict}; see the report.", markup=False)
+    for canary in (canary for canary in canary_rows if canary.state == "alarm"):
+        console().print(
+            f"CANARY ALARM: {canary.study.name}, {canary.key} {canary.verdict}; see the report.", markup=False
+        )
     say("report", files)
     missing = holes(plan, results)
     if missing:

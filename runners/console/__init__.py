@@ -1,3 +1,3 @@
-"""What appears on a terminal: the console itself, tables, the live display of a launch, and streams that outlast a
-closed pipe. Nothing here decides what is run.
+"""Contains everything that appears on a terminal: the console, tables, the live display of a launch, and streams that
+outlast a closed pipe. Nothing here decides which nodes are run.
 """

@@ -1,4 +1,4 @@
-"""Shows a launch: one live display on a terminal, plain lines in a log file or CI."""
+"""Shows the progress of a launch: a live display on a terminal, plain lines in a log file or CI."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PLAIN_SECONDS = 30.0
 
 
 def make_display(console: Console) -> LiveDisplay | PlainDisplay:
-    """Returns the display that suits where the output goes."""
+    """Return a live display for a terminal, a plain one for anything else."""
     return LiveDisplay(console) if console.is_terminal else PlainDisplay(console)
 
 
@@ -27,14 +27,15 @@ class LiveDisplay:
     """Redraws overall progress, time left and a line per running trial."""
 
     def __init__(self, console: Console) -> None:
+        # Transient: at the end the summary takes the place of the display.
         self._live = Live(Text("starting workers"), console=console, refresh_per_second=4, transient=True)
 
     def update(self, progress: Progress) -> None:
-        """Redraws."""
+        """Redraw the display."""
         self._live.update(render(progress))
 
     def note(self, message: str) -> None:
-        """Prints a line above the display."""
+        """Print a line above the display."""
         self._live.console.print(escape(message), highlight=False, soft_wrap=True)
 
     def __enter__(self) -> Self:
@@ -54,7 +55,7 @@ class PlainDisplay:
         self._console, self._last = console, time.monotonic()
 
     def update(self, progress: Progress) -> None:
-        """Prints the overall progress if some time has passed since the last time."""
+        """Print the overall progress, at most every 30 seconds."""
         if time.monotonic() - self._last < _PLAIN_SECONDS:
             return
         self._last = time.monotonic()
@@ -64,7 +65,7 @@ class PlainDisplay:
                 self._print("  " + "  ".join(cells(running)))
 
     def note(self, message: str) -> None:
-        """Prints a line."""
+        """Print a line."""
         self._print(message)
 
     def _print(self, text: str) -> None:
@@ -80,44 +81,45 @@ class PlainDisplay:
 
 
 def headline(progress: Progress) -> str:
-    """Returns overall progress and time left in one line."""
-    left = progress.seconds_left
-    words = [f"{progress.finished} of {progress.total} done", f"{progress.share:.0%}"]
+    """Return overall progress and time left in one line."""
+    seconds_left = progress.seconds_left
+    items = [f"{progress.finished} of {progress.total} done", f"{progress.share:.0%}"]
     if progress.failed:
-        words.append(f"{progress.failed} failed")
+        items.append(f"{progress.failed} failed")
     if progress.put_off:
-        words.append(f"{progress.put_off} to be tried again")
+        items.append(f"{progress.put_off} to be tried again")
     if progress.elsewhere:
-        words.append(f"{progress.elsewhere} run by other launches")
-    words.append(f"{clock(progress.seconds)} passed")
-    words.append(f"about {clock(left)} left" if left is not None else "time left not known yet")
-    return " · ".join(words)
+        items.append(f"{progress.elsewhere} run by other launches")
+    items.append(f"{clock(progress.seconds)} passed")
+    items.append(f"about {clock(seconds_left)} left" if seconds_left is not None else "time left not known yet")
+    return " · ".join(items)
 
 
 def cells(running: Running) -> tuple[str, str, str, str, str]:
-    """Returns a running node's title, epoch, loss, validation accuracy and speed."""
-    at = running.progress
-    if not running.is_trial or "epoch" not in at:
+    """Return a running node's title, epoch, loss, validation accuracy and speed."""
+    latest = running.progress
+    # A training reports nothing before its first step.
+    if not running.is_trial or "epoch" not in latest:
         return (running.title, "evaluating" if not running.is_trial else "starting", "", "", "")
-    val_top1 = at.get("val_top1")
+    val_top1 = latest.get("val_top1")
     return (
         running.title,
-        f"epoch {at['epoch']:.0f}/{at['epochs']:.0f}",
-        f"loss {at['loss']:.3f}",
+        f"epoch {latest['epoch']:.0f}/{latest['epochs']:.0f}",
+        f"loss {latest['loss']:.3f}",
         f"val {val_top1:.1f} %" if val_top1 is not None else "",
-        f"{at['images_per_second']:.0f} images/s",
+        f"{latest['images_per_second']:.0f} images/s",
     )
 
 
 def clock(seconds: float) -> str:
-    """Returns a duration as `1:02:03` or `2:03`."""
-    hours, rest = divmod(round(seconds), 3600)
-    minutes, seconds_left = divmod(rest, 60)
+    """Return a duration as `1:02:03` or `2:03`."""
+    hours, remainder = divmod(round(seconds), 3600)
+    minutes, seconds_left = divmod(remainder, 60)
     return f"{hours}:{minutes:02}:{seconds_left:02}" if hours else f"{minutes}:{seconds_left:02}"
 
 
 def render(progress: Progress) -> RenderableType:
-    """Returns the live display."""
+    """Return the content of the live display."""
     lines = Table.grid(padding=(0, 2))
     for running in progress.running:
         lines.add_row(*(Text(cell) for cell in cells(running)))

@@ -1,4 +1,4 @@
-"""What a launch shows while it goes on, and what it says at its end."""
+"""Defines the data that a launch shows while it goes on, its summary at the end, and the interface of a display."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Running:
 
 @dataclass(frozen=True)
 class Failure:
-    """A node that could not be measured, why, and where the details are.
+    """A node that could not be measured, with the reason and the log file.
 
     Attributes:
         title: The node's.
         reason: Of the last attempt.
         log_file: Where each attempt left its traceback.
-        attempts: How many there were in this launch; 0 if an earlier one is the reason not to try.
+        attempts: The number of attempts in this launch; 0 if a failure of an earlier launch forbids a new one.
     """
 
     title: str
@@ -37,7 +37,7 @@ class Failure:
 
 @dataclass
 class Progress:
-    """What a display shows.
+    """The state of a launch, for a display.
 
     Attributes:
         total: Nodes to be run.
@@ -64,6 +64,7 @@ class Progress:
     @property
     def seconds_left(self) -> float | None:
         """Time left at the pace so far, or `None` while nothing can be said."""
+        # Below one per cent, the time so far would be extrapolated more than a hundredfold.
         return self.seconds * (1 - self.share) / self.share if self.share > 0.01 else None
 
 
@@ -71,25 +72,25 @@ class Display(Protocol):
     """Shows the progress of a launch."""
 
     def update(self, progress: Progress) -> None:
-        """Shows how far it is."""
+        """Show the progress."""
 
     def note(self, message: str) -> None:
-        """Shows that something has happened."""
+        """Show a message about one event."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """How a launch ended.
+    """The end of a launch.
 
     Attributes:
         finished: Nodes measured, by this launch or by others meanwhile.
         failures: Nodes that could not be.
         blocked: Evaluations left out because their training failed.
         interrupted: Whether the user ended it.
-        seconds: How long it took.
+        seconds: The duration of the launch.
         untracked: Why something could not be written to the tracking store, or `None`.
         stopped: Nodes left out because another one failed.
-        record: What was estimated and what it took, if there was something to do.
+        record: Estimated and actual time, if there was something to do.
     """
 
     finished: int

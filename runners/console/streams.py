@@ -1,4 +1,4 @@
-"""Standard output and error that outlast what they are connected to: a console without τ, a closed pipe, a full disk.
+"""Keeps standard output and error usable whatever they lead to: a console without τ, a closed pipe, a full disk.
 
 Measuring must not end because a line cannot be shown. A character that the encoding lacks is replaced by one that it
 has. An error of writing ends the verbs whose purpose is to print; verbs that do more go on in silence, and their exit
@@ -49,7 +49,7 @@ _ASCII = {
 
 
 def _transliterate(error: UnicodeError) -> tuple[str, int]:
-    """Return what stands for the characters that an encoding lacks, as an error handler of `codecs` does."""
+    """Return replacements for the characters that an encoding lacks and the index after them, as `codecs` expects."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     characters = error.object[error.start : error.end]
@@ -63,7 +63,7 @@ class SteadyStream:
 
     Args:
         stream: The stream.
-        goes_on: Whether errors of writing are not raised.
+        goes_on: Whether errors of writing are swallowed instead of raised.
     """
 
     def __init__(self, stream: Any, *, goes_on: bool) -> None:
@@ -84,7 +84,7 @@ class SteadyStream:
             self.write(line)
 
     def flush(self) -> None:
-        """Bring to its destination what was written."""
+        """Flush the stream."""
         try:
             self._stream.flush()
         except (OSError, ValueError) as error:
@@ -96,9 +96,10 @@ class SteadyStream:
         self.silence()
 
     def silence(self) -> None:
-        """Let all that is written from now on, and what is still to be written, go nowhere."""
+        """Discard all text that is written from now on, and text that is still in the buffer."""
         try:
             descriptor = self._stream.fileno()
+            # The descriptor itself is replaced: the stream's buffer would fail again when Python flushes it at exit.
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, descriptor)
             os.close(null)
@@ -113,18 +114,19 @@ class SteadyStream:
 
 
 def steady_streams() -> None:
-    """Make standard output and error of this process steady. What was closed leads nowhere."""
+    """Make standard output and error of this process steady; one that is closed is connected to nothing."""
     _open_closed_descriptors()
     codecs.register_error(_REPLACEMENT, _transliterate)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if isinstance(stream, SteadyStream):
             continue
+        # Python has no stream for a descriptor that was closed at the start.
         if stream is None:
             stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors=_REPLACEMENT)
-        # Nobody can be told that an error message could not be written.
+        # If an error message cannot be written, neither can a message about that.
         setattr(sys, name, SteadyStream(stream, goes_on=name == "stderr"))
 
 
@@ -135,7 +137,7 @@ def go_on_without_output() -> None:
 
 
 def silence_output() -> None:
-    """Let what is still to be written to standard output go nowhere, also what Python flushes at exit."""
+    """Discard text that is still in the buffer of standard output: Python would flush it at exit."""
     if isinstance(sys.stdout, SteadyStream):
         sys.stdout.silence()
     elif sys.stdout is not None:

@@ -1,4 +1,4 @@
-"""Tables for the terminal: what studies there are, and what a plan would do. Imports neither torch nor mlflow."""
+"""Builds the terminal tables of `list`, `plan` and lint. Imports neither torch nor mlflow: the verbs answer at once."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ablations.spec.names import BUILT_IN_NETWORKS, NETWORKS, static_convolution
 from ablations.spec.parts import BLOCKS, ModelSpec
 
 _MOST_ALIKE = 3
-"""Lints of one kind in one study that are shown."""
+"""The most lints of one kind in one study that are shown."""
 
 
 def study_overview(request: Request) -> RenderableType:
-    """Returns a table of all studies: question, variants, trainings needed alone, published table."""
+    """Return a table of all studies: question, variants, trainings needed alone, published table."""
     table = Table(title=f"Studies (trainings at preset {request.preset.name}, before sharing)", title_justify="left")
     for heading in ("study", "question", "published table"):
         table.add_column(heading, overflow="fold")
@@ -30,17 +30,18 @@ def study_overview(request: Request) -> RenderableType:
     base = request.base()
     studies = [get_study(name, base) for name in available_studies()]
     for study in studies:
-        alone = make_plan([study], request)
-        rows = {(cell.network, cell.variant) for cell in alone.cells}
-        counts = (len(rows), len(alone.trials), len(alone.evaluations) + len(alone.costs))
-        words = (study.name, study.question, study.published or "–")
-        table.add_row(*map(Text, words), *map(str, counts))
-    together = make_plan(studies, request)
-    return Group(table, Text(f"All together: {_sharing(together)}"))
+        # Each study alone: the rows add up to more than the shared plan below the table.
+        plan = make_plan([study], request)
+        rows = {(cell.network, cell.variant) for cell in plan.cells}
+        counts = (len(rows), len(plan.trials), len(plan.evaluations) + len(plan.costs))
+        texts = (study.name, study.question, study.published or "–")
+        table.add_row(*map(Text, texts), *map(str, counts))
+    shared_plan = make_plan(studies, request)
+    return Group(table, Text(f"All together: {_sharing(shared_plan)}"))
 
 
 def plan_overview(plan: Plan) -> RenderableType:
-    """Returns what a plan needs, shares and has."""
+    """Return a table of a plan: rows, seeds, nodes and done nodes of each study, with remarks and the nodes to do."""
     table = Table(title=f"Plan at preset {plan.request.preset.name}", title_justify="left")
     table.add_column("study", overflow="fold")
     for heading in ("rows", "seeds", "trainings", "done", "evaluations", "done"):
@@ -57,7 +58,7 @@ def plan_overview(plan: Plan) -> RenderableType:
 
 
 def data_remarks(plan: Plan) -> tuple[str, ...]:
-    """Returns what is to be known of the files of the data sets, a sentence each."""
+    """Return a remark on each data set some of whose image files are left out, a sentence each."""
     remarks: dict[str, None] = {}
     for facts in plan.data_facts:
         if facts.left_out:
@@ -67,9 +68,9 @@ def data_remarks(plan: Plan) -> tuple[str, ...]:
 
 
 def static_remarks(plan: Plan) -> tuple[str, ...]:
-    """Return what dynamic variants of the project's own networks leave static, a sentence each.
+    """Return the layers that dynamic variants of the project's own networks leave static, a sentence each.
 
-    Of other networks it is known once they are built: `runners.estimates.calibration.describe_conversion`.
+    Other networks must be built to know theirs: `runners.estimates.calibration.describe_conversion`.
     """
     by_rule: dict[str, dict[str, None]] = {}
     chosen: dict[ModelSpec, None] = {}
@@ -82,11 +83,12 @@ def static_remarks(plan: Plan) -> tuple[str, ...]:
             prefix = "SE-" if model.squeeze_excitation else ""
             by_rule.setdefault(_listed(counts), {})[prefix + NETWORKS[model.name].title] = None
         else:
+            # No rule names the layers that a `model.where` leaves static, so these networks are only counted.
             chosen[model] = None
     remarks = []
     if by_rule:
-        parts = [f"{layers} of {_joined(list(titles))}" for layers, titles in by_rule.items()]
-        remarks.append(f"Static by the paper's rule: {'; '.join(parts)}; classifiers.")
+        layer_lists = [f"{layers} of {_joined(list(titles))}" for layers, titles in by_rule.items()]
+        remarks.append(f"Static by the paper's rule: {'; '.join(layer_lists)}; classifiers.")
     if chosen:
         count = f"{len(chosen)} networks" if len(chosen) > 1 else "1 network"
         remarks.append(f"Static because its model.where does not mean them: the other convolutions of {count}.")
@@ -116,18 +118,18 @@ def _tuned(plan: Plan) -> Table:
         table.add_column(heading, justify="right")
     for (study, key), entry in plan.tuned.items():
         for setting, value in entry.values.items():
-            words = (study, key, setting, shown(entry.base.get(setting)), shown(value), str(entry.spent.trials))
-            table.add_row(*map(Text, words))
+            texts = (study, key, setting, shown(entry.base.get(setting)), shown(value), str(entry.spent.trials))
+            table.add_row(*map(Text, texts))
     return table
 
 
 def shown(value: Any) -> str:
-    """Returns a value in as many digits as tell it apart."""
+    """Return a value as text; a float in four significant digits."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def lint_overview(lints: Sequence[Lint], *, with_allowed: bool) -> RenderableType:
-    """Returns the lints that nothing allows, a line each, and with `with_allowed` the others with their reasons."""
+    """Return the lints that are not allowed, a line each; with `with_allowed` also the allowed ones and why."""
     warnings = [lint for lint in lints if not lint.is_allowed]
     lines = [*_warnings(warnings), *(_allowed(lints) if with_allowed else ())]
     if warnings:
@@ -136,21 +138,21 @@ def lint_overview(lints: Sequence[Lint], *, with_allowed: bool) -> RenderableTyp
 
 
 def _warnings(lints: Iterable[Lint]) -> Iterator[str]:
-    alike: dict[tuple[str, str], list[Lint]] = {}
+    by_code: dict[tuple[str, str], list[Lint]] = {}
     for lint in lints:
-        alike.setdefault((lint.study, lint.code), []).append(lint)
-    for (study, code), found in alike.items():
-        yield from (f"lint {code} in {study}: {lint.message}" for lint in found[:_MOST_ALIKE])
-        if len(found) > _MOST_ALIKE:
-            yield f"lint {code} in {study}: … and {len(found) - _MOST_ALIKE} more"
+        by_code.setdefault((lint.study, lint.code), []).append(lint)
+    for (study, code), lints_of_code in by_code.items():
+        yield from (f"lint {code} in {study}: {lint.message}" for lint in lints_of_code[:_MOST_ALIKE])
+        if len(lints_of_code) > _MOST_ALIKE:
+            yield f"lint {code} in {study}: … and {len(lints_of_code) - _MOST_ALIKE} more"
 
 
 def _allowed(lints: Iterable[Lint]) -> Iterator[str]:
-    alike: dict[tuple[str, str], dict[str, None]] = {}
+    by_reason: dict[tuple[str, str], dict[str, None]] = {}
     for lint in lints:
         if lint.is_allowed:
-            alike.setdefault((lint.code, lint.reason), {})[lint.study] = None
-    for (code, reason), studies in alike.items():
+            by_reason.setdefault((lint.code, lint.reason), {})[lint.study] = None
+    for (code, reason), studies in by_reason.items():
         yield f"Lint {code} is allowed in {', '.join(studies)}: {reason}."
 
 
@@ -158,7 +160,9 @@ def _counts(plan: Plan, study: str) -> tuple[int, int, int, int, int, int]:
     cells = plan.cells_of(study)
     nodes = {cell.fingerprint for cell in cells}
     evaluations = nodes & plan.evaluations.keys()
+    # A study needs the trainings of its evaluations, too, also where no cell shows them.
     trials = (nodes & plan.trials.keys()) | {plan.evaluations[key].trial.fingerprint for key in evaluations}
+    # Counts of a network are shown in the column of evaluations: neither is a training.
     evaluations = evaluations | (nodes & plan.costs.keys())
     return (
         len({(cell.network, cell.variant) for cell in cells}),
@@ -171,12 +175,14 @@ def _counts(plan: Plan, study: str) -> tuple[int, int, int, int, int, int]:
 
 
 def _canary(plan: Plan) -> str:
-    own = {cell.fingerprint for cell in plan.canaries}
-    trials = own & plan.trials.keys() | {plan.evaluations[key].trial.fingerprint for key in own - plan.trials.keys()}
+    canary_nodes = {cell.fingerprint for cell in plan.canaries}
+    trials = canary_nodes & plan.trials.keys() | {
+        plan.evaluations[key].trial.fingerprint for key in canary_nodes - plan.trials.keys()
+    }
     seeds = sorted({cell.seed for cell in plan.canaries})
-    which = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
+    seed_names = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
     count = f"{len(trials)} trainings are canaries" if len(trials) > 1 else "1 training is a canary"
-    return f"Of these, {count}: the reference of a study again, under {which}."
+    return f"Of these, {count}: the reference of a study again, under {seed_names}."
 
 
 def _sharing(plan: Plan) -> str:

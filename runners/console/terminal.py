@@ -1,4 +1,7 @@
-"""The console that text for people goes to; what a terminal would act on in it is spelled out."""
+"""Makes the console for text that people read. It spells out escape sequences and other text that a terminal obeys.
+
+Names of studies, messages of errors and lines of logs come from others, so no text reaches the terminal unchecked.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def visible_console(**options: Any) -> Console:
-    """Return a console of rich that shows what others have put into text instead of acting on it.
+    """Return a console of rich that shows control characters in text instead of acting on them.
 
     The escape sequences that rich itself adds, for colours and for a display that is redrawn, are untouched.
     """
@@ -33,5 +36,5 @@ def visible_console(**options: Any) -> Console:
 
 
 def console() -> Any:
-    """Returns where text for people goes; what a terminal would act on in names and messages is spelled out."""
+    """Return the console of standard output, 120 columns wide where that is no terminal."""
     return visible_console(highlight=False, width=None if sys.stdout.isatty() else 120)

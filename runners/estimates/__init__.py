@@ -1,3 +1,3 @@
-"""How long a plan takes on this machine: measurements, what finished runs teach, the estimate in numbers and in words,
-and trimming a plan to a budget. Nothing here trains.
+"""Estimates how long a plan takes on this machine: keeps measurements, learns from finished runs, words the estimate,
+and trims a plan to a budget. Nothing here trains.
 """

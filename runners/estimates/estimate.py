@@ -1,8 +1,8 @@
-"""How long a plan takes, from how fast its networks were seen to work on a machine. Pure: numbers in, numbers out.
+"""Computes how long a plan takes, from the measured speeds of its networks on a machine. Pure: numbers in, numbers out.
 
 How speeds are measured and kept is in `runners.estimates.calibration` and `runners.estimates.measurements`. An estimate
-is a range, because machines have other things to do: it comes from the spread of the steps that were timed and from how
-far earlier estimates were from what it then took.
+is a range, because machines have other things to do. Its width comes from the spread of the timed steps and from the
+errors of earlier estimates.
 """
 
 from __future__ import annotations
@@ -26,25 +26,27 @@ from ablations.spec.trial import TrialSpec
 if TYPE_CHECKING:
     from ablations.launches import Record
 
+# Place and number of images change how many steps there are, not how long a step takes.
 _SPEED_LEAVES_OUT = {"root", "download", "train_images", "validation_images", "test_images"}
+# The training settings that change the time of a step.
 _READ_OF_TRAIN = {"batch_size", "micro_batch", "optimizer", "precision", "devices"}
 
 _QUANTILE = 1.645
-"""A range covers nine of ten launches, if they are like those before."""
+"""95 % quantile of the standard normal: a range covers nine of ten launches, if they are like those before."""
 
 _PRIOR_SPREAD, _PRIOR_LAUNCHES = 0.2, 3.0
-"""What is assumed of the logarithm of actual over estimated time before launches tell, and how many that counts for."""
+"""Prior of the logarithm of actual over estimated time: its standard deviation, and the launches that it counts for."""
 
 _COPIES_OF_WEIGHTS = 2
-"""In the state folder and among the artifacts of the tracking store."""
+"""Weights lie in the state folder and among the artifacts of the tracking store."""
 _COPIES_UNDER_WAY = 4
-"""Two checkpoints of weights and momentum."""
+"""A running training keeps two checkpoints, each of weights and momentum."""
 _BYTES_BESIDE = 100_000
 
 
 @dataclass(frozen=True)
 class Speed:
-    """How fast one network works on one machine, and what it needs.
+    """The speed of one network on one machine, and the memory that it needs.
 
     Attributes:
         step: Seconds per training step of a whole batch.
@@ -71,11 +73,11 @@ class Speed:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a plan takes on one machine; nodes that are done take nothing.
+    """Time, memory and disk that a plan takes on one machine; nodes that are done take nothing.
 
     Attributes:
-        wall: Seconds from start to end, of what is known; `None` where nothing is.
-        raw: The likely one of them before earlier launches are heeded.
+        wall: Seconds from start to end, of the known nodes; `None` if none is known.
+        raw: The likely time before it is corrected by earlier launches.
         is_learned: Whether most of it comes from whole trainings, evaluations and counts.
         trainings, evaluations, counts: Seconds of computing by kind, of all workers together.
         shared: Seconds of computing of the whole plan, done or not.
@@ -108,7 +110,7 @@ class Estimate:
 
 
 def speed_key(node: Node) -> str:
-    """Returns what names the work of a node: the same for all that take the same time per image on one machine."""
+    """Return a key of the work of a node: equal for nodes that take the same time per image on one machine."""
     if isinstance(node, CostNode):
         return f"cost-{node.fingerprint}"
     return digest(_work_of(node.spec))
@@ -126,7 +128,7 @@ def _work_of(spec: TrialSpec) -> dict[str, Any]:
 
 
 def work_title(node: Node) -> str:
-    """Returns a name for the work of a node, without what does not change how long it takes."""
+    """Return a title for the work of a node, without seed and temperature: they do not change how long it takes."""
     if isinstance(node, CostNode):
         return node.title
     title = trial_title(node.spec).partition(" · seed")[0].partition(" τ=")[0]
@@ -134,12 +136,12 @@ def work_title(node: Node) -> str:
 
 
 def training_steps(spec: TrialSpec) -> int:
-    """Returns how many steps a training takes."""
+    """Return the number of steps of a training."""
     return spec.train.epochs * (_images(spec, "train") // spec.train.batch_size)
 
 
 def measured_images(spec: TrialSpec) -> int:
-    """Returns how many images a training measures, between its epochs and at its end."""
+    """Return the number of images that a training measures, between its epochs and at its end."""
     return spec.train.epochs * _images(spec, "validation") + _images(spec, "test")
 
 
@@ -148,7 +150,7 @@ def _images(spec: TrialSpec, split: str) -> int:
 
 
 def seconds_of(node: Node, speed: Speed | None) -> float | None:
-    """Returns how long a node takes, all of it from the beginning; `None` if what it takes was not measured."""
+    """Return the seconds that a node takes from its beginning; `None` if its work was not measured."""
     if speed is None:
         return None
     if isinstance(node, CostNode):
@@ -158,6 +160,7 @@ def seconds_of(node: Node, speed: Speed | None) -> float | None:
         if speed.evaluation_image is not None:
             return images * speed.evaluation_image
         return speed.setup + images * speed.image if speed.image else None
+    # A step of 0 seconds was not measured.
     training = training_steps(node.spec) * speed.step
     return speed.setup + training + measured_images(node.spec) * speed.image if speed.step else None
 
@@ -172,9 +175,9 @@ class Job:
 
 
 def makespan(jobs: Sequence[Job], workers: int) -> float:
-    """Returns when the last job ends if each idle worker takes the first job in order that can begin.
+    """Return the time at which the last job ends if each idle worker takes the first job in order that can begin.
 
-    A job that waits for another one comes behind those that could begin before. That is how a launch goes about it.
+    A job that waited for another one is queued behind those that could begin before, as in a launch.
     """
     names = {job.name for job in jobs}
     ready = deque(job for job in jobs if job.after not in names)
@@ -183,19 +186,20 @@ def makespan(jobs: Sequence[Job], workers: int) -> float:
         if job.after in names:
             waiting.setdefault(job.after, []).append(job)
     running: list[tuple[float, int, Job]] = []
-    now, started = 0.0, 0
+    time_passed, started = 0.0, 0
     while ready or running:
         while ready and len(running) < workers:
             job = ready.popleft()
-            heapq.heappush(running, (now + job.seconds, started, job))
+            # The number of the start breaks ties, as jobs have no order.
+            heapq.heappush(running, (time_passed + job.seconds, started, job))
             started += 1
-        now, _, ended = heapq.heappop(running)
+        time_passed, _, ended = heapq.heappop(running)
         ready.extend(waiting.pop(ended.name, ()))
-    return now
+    return time_passed
 
 
 def widen(raw: float, spread: float, history: Iterable[Record] = ()) -> Range:
-    """Returns the range around a computed time that nine of ten launches should end in.
+    """Return the range around a computed time that nine of ten launches should end in.
 
     The likely time is corrected by how long earlier launches took against what was computed for them.
 
@@ -204,8 +208,11 @@ def widen(raw: float, spread: float, history: Iterable[Record] = ()) -> Range:
         spread: Standard deviation of the logarithm of the timed steps.
         history: Earlier launches on the same machine.
     """
+    # Errors of estimates are factors, so they are averaged as logarithms.
     ratios = [math.log(r.actual / r.raw) for r in history if r.is_whole and r.raw > 0 and r.actual > 0]
+    # One pseudo-launch of ratio 1 keeps the first real launch from deciding alone.
     mean = math.fsum(ratios) / (len(ratios) + 1)
+    # Posterior variance under the prior, times 1 + 1/(n + 1) for the next launch instead of the mean.
     squares = _PRIOR_LAUNCHES * _PRIOR_SPREAD**2 + math.fsum((ratio - mean) ** 2 for ratio in ratios)
     variance = squares / (_PRIOR_LAUNCHES + len(ratios)) * (1 + 1 / (len(ratios) + 1))
     sd = math.sqrt(variance + spread**2)
@@ -213,23 +220,23 @@ def widen(raw: float, spread: float, history: Iterable[Record] = ()) -> Range:
 
 
 def estimate(plan: Plan, speeds: Mapping[str, Speed], workers: int, history: Iterable[Record] = ()) -> Estimate:
-    """Returns what a plan takes.
+    """Return the time, memory and disk that a plan takes.
 
     Args:
-        plan: The plan, with what is done.
-        speeds: What is known of the machine, by `speed_key`.
+        plan: The plan, with its done nodes marked.
+        speeds: The speeds measured on the machine, by `speed_key`.
         workers: Tasks at once.
-        history: Earlier launches on the same machine; those count whose estimate came about in the same way.
+        history: Earlier launches on the same machine; only those count whose `is_learned` is that of this estimate.
     """
     sums = _Sums(speeds)
     for node in plan.missing:
         sums.add(node)
     raw = makespan(sums.jobs, workers)
-    alike = [record for record in history if record.is_learned == sums.is_learned]
+    comparable = [record for record in history if record.is_learned == sums.is_learned]
     needs = sorted((s.memory for s in sums.speeds), reverse=True)
     weights = [speeds[key].weights for key in map(speed_key, plan.missing_trials) if key in speeds]
     return Estimate(
-        wall=widen(raw, sums.spread, alike) if sums.jobs or not sums.unknown else None,
+        wall=widen(raw, sums.spread, comparable) if sums.jobs or not sums.unknown else None,
         raw=raw,
         is_learned=sums.is_learned,
         trainings=sums.by_kind["trial"],
@@ -238,6 +245,7 @@ def estimate(plan: Plan, speeds: Mapping[str, Speed], workers: int, history: Ite
         shared=math.fsum(_known(node, speeds) for node in plan.nodes),
         unshared=_unshared(plan, speeds),
         unknown=sums.unknown,
+        # In the worst case the largest nodes run at the same time.
         memory=sum(needs[:workers]),
         gpu_memory=max((s.gpu_memory for s in sums.speeds), default=0),
         disk=_disk(weights, workers) + _BYTES_BESIDE * len(sums.jobs),
@@ -247,7 +255,7 @@ def estimate(plan: Plan, speeds: Mapping[str, Speed], workers: int, history: Ite
 
 @dataclass
 class _Sums:
-    """The known nodes that are missing, summed up."""
+    """Sums over the missing nodes of a plan: jobs and speeds of the known ones, titles of the others."""
 
     known: Mapping[str, Speed]
     jobs: list[Job] = field(default_factory=list)
@@ -269,13 +277,13 @@ class _Sums:
 
     @property
     def is_learned(self) -> bool:
-        """Whether most of the time is that of jobs of which whole ones were seen."""
+        """Whether most of the time comes from whole trainings, evaluations and counts that were seen."""
         learned = math.fsum(job.seconds for job, speed in zip(self.jobs, self.speeds, strict=True) if speed.is_learned)
         return 2 * learned > math.fsum(job.seconds for job in self.jobs)
 
     @property
     def spread(self) -> float:
-        """The mean spread of the jobs by their time: they are slow together, when the machine is."""
+        """The mean spread of the jobs by time. Errors do not average out: a slow machine slows all of them."""
         total = math.fsum(job.seconds for job in self.jobs)
         sums = math.fsum(job.seconds * speed.spread for job, speed in zip(self.jobs, self.speeds, strict=True))
         return sums / total if total else 0.0
@@ -287,10 +295,10 @@ def _known(node: Node, speeds: Mapping[str, Speed]) -> float:
 
 def _unshared(plan: Plan, speeds: Mapping[str, Speed]) -> float:
     total = 0.0
-    known = {node.fingerprint: node for node in plan.nodes}
+    nodes = {node.fingerprint: node for node in plan.nodes}
     for cell in (*plan.cells, *plan.canaries):
-        node = known.get(cell.fingerprint)
-        # What is tried again has the tables of the whole plan, and a part of its nodes.
+        node = nodes.get(cell.fingerprint)
+        # The plan of a `retry` has the tables of the whole plan but only a part of its nodes.
         if node is None:
             continue
         total += _known(node, speeds) + (_known(node.trial, speeds) if isinstance(node, EvaluationNode) else 0.0)
@@ -298,14 +306,16 @@ def _unshared(plan: Plan, speeds: Mapping[str, Speed]) -> float:
 
 
 def _disk(weights: Sequence[int], workers: int) -> int:
+    # Only as many checkpoints lie on the disk at once as there are workers; in the worst case the largest.
     under_way = sorted(weights, reverse=True)[:workers]
     return _COPIES_OF_WEIGHTS * sum(weights) + _COPIES_UNDER_WAY * sum(under_way)
 
 
 def longest_first(plan: Plan, speeds: Mapping[str, Speed]) -> Plan:
-    """Returns the plan with its trainings and counts in the order of the time they take, evaluations heeded.
+    """Return the plan with its trainings and counts sorted by time, the longest first.
 
-    What is not known comes first, as it may take long. So no worker is left with a long training at the end.
+    A training counts with its longest evaluation. Unknown work comes first, as it may take long. So no worker is left
+    with a long training at the end.
     """
     behind: dict[str, float] = {}
     for node in plan.missing_evaluations:
@@ -313,8 +323,9 @@ def longest_first(plan: Plan, speeds: Mapping[str, Speed]) -> Plan:
         behind[trial] = max(behind.get(trial, 0.0), _known(node, speeds))
 
     def seconds(node: Node) -> float:
-        known = seconds_of(node, speeds.get(speed_key(node)))
-        return -(known + behind.get(node.fingerprint, 0.0)) if known is not None else -math.inf
+        duration = seconds_of(node, speeds.get(speed_key(node)))
+        # Negative, so that the longest comes first.
+        return -(duration + behind.get(node.fingerprint, 0.0)) if duration is not None else -math.inf
 
     trials = sorted(plan.trials.values(), key=seconds)
     costs = sorted(plan.costs.values(), key=seconds)

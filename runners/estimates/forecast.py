@@ -1,6 +1,6 @@
-"""What a plan takes on this machine: asks what is known, has the rest timed by workers, and learns from each launch.
+"""Forecasts plans on this machine: looks up known speeds, has workers time the others, and learns from each launch.
 
-Estimates are about tasks on this machine; where a dispatcher carries them elsewhere, nothing is said. No torch here.
+Estimates are about tasks on this machine; for a dispatcher to other machines there are none. No torch here.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _LOCAL = ("processes", "inline")
 """Dispatchers whose tasks run on this machine."""
 
 SECONDS_PER_NETWORK = 1.5
-"""About how long calibration takes, worker by worker."""
+"""About the time that a worker takes to calibrate a network."""
 
 _CHEAP_SECONDS = 5.0
 _WORTH_STEPS = 500
@@ -55,9 +55,9 @@ class Forecaster:
     """Estimates plans for tasks on this machine.
 
     Attributes:
-        runs_dir: The runs folder, in which is kept what is known.
-        dispatch: Where and how tasks are carried out; of other machines than this one nothing is estimated.
-        experience: What is known of this machine.
+        runs_dir: The runs folder, which holds the measurements.
+        dispatch: Where and how tasks are carried out; there are no estimates for other machines.
+        experience: The measurements and launches of this machine.
     """
 
     runs_dir: Path
@@ -80,6 +80,7 @@ class Forecaster:
         machine, threads = self.experience.machine, self.dispatch.threads
         if self.dispatch.workers is not None or self._device == "cpu":
             return self.dispatch.workers or max(1, machine.cores // threads)
+        # `cuda:1` names a single GPU.
         gpus = 1 if ":" in self.dispatch.device else len(machine.gpus)
         return max(1, gpus * self.dispatch.trials_per_gpu)
 
@@ -89,33 +90,33 @@ class Forecaster:
 
     @property
     def load(self) -> Load:
-        """What speeds are asked for."""
+        """The load for which speeds are looked up."""
         return Load(self._device, self.workers, self.dispatch.threads)
 
     def speeds(self, plan: Plan) -> dict[str, Speed]:
-        """Returns what is known of the work of a plan, counted networks on the CPU included."""
+        """Return the known speeds of a plan's work by key; networks are counted on the CPU, whatever trainings use."""
         counts = {speed_key(node) for node in plan.costs.values()}
         keys = {speed_key(node) for node in plan.nodes} - counts
         on_cpu = replace(self.load, device="cpu")
         return {**self.experience.speeds(keys, self.load), **self.experience.speeds(counts, on_cpu)}
 
     def estimate(self, plan: Plan) -> Estimate | None:
-        """Returns what a plan takes, as far as is known; `None` for tasks on other machines."""
+        """Return the estimate of a plan, of its known work; `None` for tasks on other machines."""
         if not self.is_local:
             return None
         return estimate(plan, self.speeds(plan), self.workers, self.experience.launches)
 
     def longest_first(self, plan: Plan) -> Plan:
-        """Returns a plan in the order in which its work is best begun."""
+        """Return the plan with its longest work first, so that workers end at about the same time."""
         return longest_first(plan, self.speeds(plan))
 
     def lines(self, found: Estimate | None) -> Iterator[str]:
-        """Yields an estimate in words."""
+        """Yield the lines of an estimate in words."""
         if found is not None:
             yield from estimate_lines(found, memory_bytes(), free_bytes(self.runs_dir))
 
     def unknown(self, plan: Plan) -> dict[str, Node]:
-        """Returns the work that is missing and not known, by key: a node for each, the one with most to do first."""
+        """Return a node for each missing work of unknown speed, by key, the work with the most steps first."""
         speeds = self.speeds(plan)
         missing = [node for node in plan.missing if seconds_of(node, speeds.get(speed_key(node))) is None]
         amounts = Counter[str]()
@@ -126,18 +127,19 @@ class Forecaster:
         return {key: nodes[key] for key, _ in amounts.most_common()}
 
     def is_cheap(self, plan: Plan) -> bool:
-        """Whether what is not known can be timed in a few seconds, and the launch takes many times as long."""
+        """Return True if timing the unknown work takes a few seconds, and the launch many times as long."""
         unknown = self.unknown(plan)
         if not self.is_local or not unknown or len(unknown) * SECONDS_PER_NETWORK / self.workers > _CHEAP_SECONDS:
             return False
         return sum(map(_steps, plan.missing)) >= _WORTH_STEPS * len(unknown)
 
     def calibrate(self, plan: Plan, dispatcher: Dispatcher, plugins: tuple[str, ...]) -> list[str]:
-        """Has workers time what is not known, all of them at once as in a launch; returns what could not be timed."""
+        """Have workers time the unknown work, all at once as in a launch; return why some could not be timed."""
         unknown = list(self.unknown(plan).items())
         # No worker is idle while another one is timed: the memory and the caches they share are as busy as later. Asked
         # like this, workers all take the first GPU, so only as many as share one.
         at_once = dispatcher.capacity if self._device == "cpu" else self.dispatch.trials_per_gpu
+        # Repeats of the first ones fill the last round.
         jobs = [*unknown, *(unknown * at_once)[: -len(unknown) % at_once]]
         with ThreadPoolExecutor(at_once) as pool:
             answers = list(pool.map(lambda job: self._ask(dispatcher, job[0], job[1], plugins), jobs))
@@ -147,8 +149,10 @@ class Forecaster:
                 measured.setdefault(answer.key, []).append(self._measurement(answer))
         self.experience.add(measured)
         titles = {key: node.title for key, node in unknown}
-        told = {titles[key]: answer for (key, _), answer in zip(jobs, answers, strict=True) if isinstance(answer, str)}
-        return [f"{title}: {reason}" for title, reason in told.items()]
+        failures = {
+            titles[key]: answer for (key, _), answer in zip(jobs, answers, strict=True) if isinstance(answer, str)
+        }
+        return [f"{title}: {reason}" for title, reason in failures.items()]
 
     def _ask(self, dispatcher: Dispatcher, key: str, node: Node, plugins: tuple[str, ...]) -> Calibrated | str:
         try:
@@ -163,16 +167,16 @@ class Forecaster:
         )
 
     def parameters(self) -> dict[str, int]:
-        """Returns the parameters of the networks that were counted here, by `ablations.planning.lint.network_of`."""
+        """Return the parameters of the counted networks, by `ablations.planning.lint.network_of`."""
         return self.experience.parameters()
 
     def uncounted(self, plan: Plan) -> dict[str, TrialSpec]:
-        """Returns the networks that a plan compares as equally large and whose parameters are not known."""
-        known = self.parameters()
-        return {key: spec for key, spec in sized_networks(plan).items() if key not in known}
+        """Return the networks that a plan compares as equally large and that were not counted yet."""
+        counted = self.parameters()
+        return {key: spec for key, spec in sized_networks(plan).items() if key not in counted}
 
     def count(self, plan: Plan, dispatcher: Dispatcher, plugins: tuple[str, ...]) -> None:
-        """Has a worker count what is not known of the networks that are compared as equally large."""
+        """Have a worker count the parameters of the networks that are compared as equally large and not counted yet."""
         missing = self.uncounted(plan)
         counted = {key: dispatcher.ask(count_parameters, spec, plugins) for key, spec in missing.items()}
         self.experience.add({f"parameters-{key}": [self._counted(key, n)] for key, n in counted.items() if n})
@@ -184,9 +188,9 @@ class Forecaster:
         )
 
     def learn(self, plan: Plan, states: StateStore, launch: str, found: Estimate | None, summary: Summary) -> Record:
-        """Keeps what a launch of a plan has taught; returns the record of it."""
+        """Add the measurements of a launch to the file and return its record."""
         nodes = own_nodes(plan, states, launch)
-        # Only what was all done here, and once, says how long it takes.
+        # Actual time is comparable with the estimate only if all was done here, and at the first attempt.
         is_whole = not summary.interrupted and len(nodes) == len(plan.missing) == summary.finished
         # Trainings that may be stopped early say nothing of those that may not.
         is_whole = is_whole and not plan.proposed
@@ -208,7 +212,7 @@ class Forecaster:
 
 
 def _steps(node: Node) -> int:
-    """Returns about how many training steps a node is worth."""
+    """Return the work of a node in training steps, roughly."""
     if isinstance(node, CostNode):
         return 0
     batch = _PASSES * node.spec.train.batch_size

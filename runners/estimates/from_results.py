@@ -1,4 +1,4 @@
-"""What finished trainings, evaluations and counts tell of how fast this machine works. Reads state folders alone."""
+"""Derives the speed of this machine from finished trainings, evaluations and counts. Reads state folders alone."""
 
 from __future__ import annotations
 
@@ -20,31 +20,32 @@ from runners.hardware import Machine
 from runners.state.nodes import NodeState, StateStore
 
 _MOST_ALIKE = 3
-"""Nodes with the same work that a launch learns from; the others tell the same."""
+"""The most nodes with the same work that a launch learns from; more would tell nothing new."""
 
 Own = tuple[Node, NodeState]
 
 
 def own_nodes(plan: Plan, states: StateStore, launch: str) -> list[Own]:
-    """Returns what was missing in a plan and one launch has carried out on this machine, at the first attempt."""
+    """Return the missing nodes of a plan that one launch has carried out on this machine at the first attempt."""
     pairs = ((node, states[node.fingerprint]) for node in plan.missing)
     return [(node, state) for node, state in pairs if _is_own(state, launch)]
 
 
 def _is_own(state: NodeState, launch: str) -> bool:
     attempts = state.attempts()
+    # A later attempt went on from a checkpoint: its seconds are not those of the whole training.
     return state.is_done and len(attempts) == 1 and attempts[0].launch == launch and attempts[0].process.is_here
 
 
 def learn(own: Iterable[Own], machine: Machine, load: Load) -> dict[str, list[Measurement]]:
-    """Returns measurements by the key of their work.
+    """Return measurements by the key of their work.
 
     Args:
         own: Nodes that were carried out on this machine.
         machine: This machine.
-        load: What ran at once.
+        load: The tasks that ran at once.
     """
-    found: dict[str, list[Measurement]] = {}
+    measurements: dict[str, list[Measurement]] = {}
     kinds: dict[tuple[str, str], int] = {}
     for node, state in own:
         kind = (speed_key(node), node.kind)
@@ -54,11 +55,12 @@ def learn(own: Iterable[Own], machine: Machine, load: Load) -> dict[str, list[Me
         speed = _speed(node, state, result)
         if speed is not None:
             kinds[kind] = kinds.get(kind, 0) + 1
-            found.setdefault(kind[0], []).append(_measurement(node, speed, result, machine, load))
-    return found
+            measurements.setdefault(kind[0], []).append(_measurement(node, speed, result, machine, load))
+    return measurements
 
 
 def _measurement(node: Node, speed: Speed, result: dict[str, Any], machine: Machine, load: Load) -> Measurement:
+    # Costs are counted and timed on the CPU, whatever trainings use.
     under = Load("cpu", load.workers, load.threads) if isinstance(node, CostNode) else load
     counted = int(result["metrics"].get(names.COST_PARAMETERS, 0))
     network = network_of(node.spec) if counted else ""
@@ -77,6 +79,7 @@ def _speed(node: Node, state: NodeState, result: dict[str, Any]) -> Speed | None
     if isinstance(node, EvaluationNode):
         images = node.spec.data.test_images or node.spec.data.facts.test_images
         return Speed(evaluation_image=seconds / images, memory=memory, gpu_memory=gpu_memory)
+    # A training that fell back to a smaller micro-batch for lack of memory does not show the speed of the planned one.
     size = result.get("micro_batch") or 0
     if size != (node.spec.train.micro_batch or node.spec.train.batch_size):
         return None
@@ -98,6 +101,7 @@ class _Epoch:
 def _epochs(spec: TrialSpec, state: NodeState) -> list[_Epoch]:
     per_epoch = training_steps(spec) // spec.train.epochs * spec.train.batch_size
     return [
+        # Events are timed in milliseconds.
         _Epoch(per_epoch / event["metrics"][names.TRAIN_IMAGES_PER_SECOND], event["time"] / 1000)
         for event in state.events()
         if event["metrics"].get(names.TRAIN_IMAGES_PER_SECOND)
@@ -105,23 +109,25 @@ def _epochs(spec: TrialSpec, state: NodeState) -> list[_Epoch]:
 
 
 def _training(spec: TrialSpec, epochs: list[_Epoch], seconds: float, known: Speed) -> Speed:
-    """Returns the speed of a whole training: the rest of its time went into measuring, and into its beginning and end.
+    """Return the speed of a whole training from its epochs and total seconds.
 
-    What lies between the ends of two epochs, less the steps of the later one, is the measurement after that.
+    The time beside training steps went into measuring, and into beginning and end. The time between the ends of two
+    epochs, less the training steps of the later one, is the measurement after the later one.
     """
     training = sum(epoch.training for epoch in epochs)
-    rest, images = max(0.0, seconds - training), measured_images(spec)
+    remainder, images = max(0.0, seconds - training), measured_images(spec)
     validation = (images - (spec.data.test_images or spec.data.facts.test_images)) // spec.train.epochs
     between = [max(0.0, later.ended - earlier.ended - later.training) for earlier, later in pairwise(epochs)]
     # Times are kept to the millisecond; too short a measurement says nothing.
     per_image = statistics.median(between) / validation if between and validation else 0.0
-    per_image = min(per_image, rest / images) or rest / images
+    # Set-up cannot be negative: measuring takes at most all of the remainder.
+    per_image = min(per_image, remainder / images) or remainder / images
     steps = training_steps(spec) // spec.train.epochs
     logs = [math.log(epoch.training) for epoch in epochs if epoch.training > 0]
     return Speed(
         step=training / (steps * len(epochs)),
         image=per_image,
-        setup=rest - images * per_image,
+        setup=remainder - images * per_image,
         spread=statistics.stdev(logs) if len(logs) > 2 else 0.0,
         memory=known.memory,
         gpu_memory=known.gpu_memory,

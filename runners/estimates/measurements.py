@@ -1,8 +1,8 @@
-"""What is known of how fast this machine works: measurements and launches, in a JSON file in the runs folder.
+"""Keeps the measured speeds of this machine and its launches, in a JSON file in the runs folder.
 
 Measurements come from `runners.estimates.calibration` and from trainings and evaluations that have finished. Only the
-newest of each kind of work are kept, and those of another version of the project are not heeded. A damaged file counts
-as none, since everything in it can be measured again. No torch here.
+newest of each kind of work are kept, and those of another version of the project are ignored. A damaged file counts as
+none, since everything in it can be measured again. No torch here.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ _FOLDER = "speeds"
 _MOST_MEASUREMENTS = 12
 _MOST_LAUNCHES = 30
 _OTHER_LOAD_SPREAD = 0.15
-"""What is added to the spread of a time that was measured with another number of tasks at once."""
+"""Added to the spread of a time that was measured with another number of tasks at once."""
 _OTHER_HOST_SPREAD = 0.15
 _NO_NUMBER = 1e18
-"""No time in seconds and no size in bytes."""
+"""No time in seconds and no size in bytes reaches this: the file is damaged."""
 _FEW_STEPS_SPREAD = 0.1
-"""What is added where only a few steps were timed: a training takes longer than that, and a machine has its days."""
+"""Added where only a few steps were timed: a training lasts longer, and a machine is slower on some days."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """Under what something was timed, or is to be estimated.
+    """The device and the tasks at once, under which something was timed or is to be estimated.
 
     Attributes:
         device: `cpu`, or the model of a GPU.
-        workers: How many tasks run at once on the machine.
+        workers: The number of tasks at once on the machine.
         threads: Threads of each.
     """
 
@@ -59,17 +59,17 @@ class Load:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One time that some work was timed.
+    """One measurement of some work.
 
     Attributes:
         source: `calibrated` from a few steps, `learned` from a whole training or evaluation, `counted` if not timed.
-        time: When, in seconds since 1970.
+        time: When it was made, in seconds since 1970.
         version: Of the project, see `Machine`.
-        load: Under what.
+        load: The load of the machine at that time.
         host: The machine's name.
-        speed: What was found; 0 where it was not looked at.
-        parameters: How many parameters the network has; 0 if they were not counted.
-        network: What names the network, see `ablations.planning.lint.network_of`.
+        speed: The measured numbers; 0 for those that were not measured.
+        parameters: The number of parameters of the network; 0 if they were not counted.
+        network: The key of the network, see `ablations.planning.lint.network_of`.
     """
 
     source: str
@@ -101,9 +101,9 @@ _FILE: Kind[dict[str, Any]] = Kind(_File)
 
 
 def speed_damages(runs_dir: Path) -> list[Damage]:
-    """Returns which files of measurements of a runs folder cannot be read."""
-    found = (_FILE.damage(path) for path in sorted((runs_dir / _FOLDER).glob("[!.]*.json")))
-    return [damage for damage in found if damage is not None]
+    """Return the damages of the files of measurements in a runs folder."""
+    damages = (_FILE.damage(path) for path in sorted((runs_dir / _FOLDER).glob("[!.]*.json")))
+    return [damage for damage in damages if damage is not None]
 
 
 class Experience:
@@ -124,32 +124,32 @@ class Experience:
 
     @property
     def file(self) -> Path:
-        """Where all this is kept."""
+        """The file of this machine."""
         return self._folder / f"{self.machine.name}.json"
 
     def _read(self) -> None:
-        own = _FILE.find(self.file)
-        self._measured = _measured_in(own)
-        self._launches = list(_launches_in(own))
+        content = _FILE.find(self.file)
+        self._measured = _measured_in(content)
+        self._launches = list(_launches_in(content))
         # Another machine that is just like this one, for example another node of a cluster, is the next best.
         self._elsewhere = {}
         for path in sorted(self._folder.glob("*.json")) if self._folder.is_dir() else ():
-            other = _FILE.find(path)
-            if path != self.file and _hardware_of(other) == self.machine.hardware:
-                for key, measured in _measured_in(other).items():
+            content_of_twin = _FILE.find(path)
+            if path != self.file and _hardware_of(content_of_twin) == self.machine.hardware:
+                for key, measured in _measured_in(content_of_twin).items():
                     self._elsewhere.setdefault(key, []).extend(measured)
 
     def device(self, asked: str) -> str:
-        """Returns the kind of the device that is meant by `cpu`, `cuda`, `cuda:1` or `auto`, as far as can be told.
+        """Return the kind of device that `cpu`, `cuda`, `cuda:1` or `auto` means, as far as can be told without torch.
 
-        A machine may have a GPU that torch cannot use; what was measured under `auto` tells.
+        A machine may have a GPU that torch cannot use: if only the CPU was measured so far, `auto` means the CPU.
         """
         gpus, index = self.machine.gpus, asked.partition(":")[2]
         if asked == "cpu" or not gpus:
             return "cpu"
-        wanted = gpus[int(index)] if index.isdecimal() and int(index) < len(gpus) else gpus[0]
-        devices = {one.load.device for measured in self._measured.values() for one in measured}
-        return "cpu" if asked == "auto" and "cpu" in devices and wanted not in devices else wanted
+        model = gpus[int(index)] if index.isdecimal() and int(index) < len(gpus) else gpus[0]
+        devices = {measurement.load.device for measured in self._measured.values() for measurement in measured}
+        return "cpu" if asked == "auto" and "cpu" in devices and model not in devices else model
 
     @property
     def launches(self) -> tuple[Record, ...]:
@@ -157,33 +157,47 @@ class Experience:
         return tuple(self._launches)
 
     def speeds(self, keys: Iterable[str], load: Load) -> dict[str, Speed]:
-        """Returns how fast the work called by `keys` goes under a load, as far as it was measured."""
-        found = {}
+        """Return the speeds of the work under a load by key, for those of `keys` that were measured."""
+        speeds = {}
         for key in dict.fromkeys(keys):
-            own, other = self._usable(self._measured, key, load), self._usable(self._elsewhere, key, load)
-            if own or other:
-                found[key] = _combined(_closest(own or other, load), load, self.machine)
-        return found
+            local, on_twins = self._usable(self._measured, key, load), self._usable(self._elsewhere, key, load)
+            if local or on_twins:
+                speeds[key] = _combined(_closest(local or on_twins, load), load, self.machine)
+        return speeds
 
     def _usable(self, known: Mapping[str, Sequence[Measurement]], key: str, load: Load) -> list[Measurement]:
         measured = known.get(key, ())
-        return [one for one in measured if one.version == self.machine.version and one.load.device == load.device]
+        return [
+            measurement
+            for measurement in measured
+            if measurement.version == self.machine.version and measurement.load.device == load.device
+        ]
 
     def parameters(self) -> dict[str, int]:
-        """Returns the parameters of the networks that were counted, by `ablations.planning.lint.network_of`."""
-        every = (one for known in (self._elsewhere, self._measured) for measured in known.values() for one in measured)
-        return {one.network: one.parameters for one in every if one.network and one.parameters}
+        """Return the parameters of the networks that were counted, by `ablations.planning.lint.network_of`."""
+        measurements = (
+            measurement
+            for by_key in (self._elsewhere, self._measured)
+            for measured in by_key.values()
+            for measurement in measured
+        )
+        return {
+            measurement.network: measurement.parameters
+            for measurement in measurements
+            if measurement.network and measurement.parameters
+        }
 
     def add(self, found: Mapping[str, Sequence[Measurement]], launch: Record | None = None) -> None:
-        """Keeps measurements by key, and a launch; where nothing can be written, for as long as this process lives.
+        """Add measurements by key, and a launch, to the file; to this object alone if the file cannot be written.
 
-        What other processes have written meanwhile stays.
+        Measurements that other processes have written meanwhile are kept.
         """
         if not found and launch is None:
             return
         with suppress(OSError, OutputError):
             self._folder.mkdir(parents=True, exist_ok=True)
             with exclusively(self._folder / ".lock"):
+                # Read under the lock: another launch may have written since.
                 self._read()
                 self._take(found, launch)
                 write_json(self.file, self._as_mapping())
@@ -198,7 +212,9 @@ class Experience:
     def _as_mapping(self) -> dict[str, Any]:
         return {
             "machine": asdict(self.machine),
-            "measurements": {key: [asdict(one) for one in measured] for key, measured in self._measured.items()},
+            "measurements": {
+                key: [asdict(measurement) for measurement in measured] for key, measured in self._measured.items()
+            },
             "launches": [launch.as_mapping() for launch in self._launches],
         }
 
@@ -209,7 +225,7 @@ def _measured_in(content: Mapping[str, Any] | None) -> dict[str, list[Measuremen
 
 def _launches_in(content: Mapping[str, Any] | None) -> Iterator[Record]:
     with suppress(TypeError, KeyError, ValueError, AttributeError, OverflowError):
-        yield from [Record.from_mapping(one) for one in (content["launches"] if content is not None else ())]
+        yield from [Record.from_mapping(mapping) for mapping in (content["launches"] if content is not None else ())]
 
 
 def _hardware_of(content: Mapping[str, Any] | None) -> tuple[Any, ...] | None:
@@ -217,9 +233,9 @@ def _hardware_of(content: Mapping[str, Any] | None) -> tuple[Any, ...] | None:
 
 
 def _newest(measured: Sequence[Measurement], version: str) -> list[Measurement]:
-    """Returns the measurements of this version that were added last, in the order in which they were added.
+    """Return the newest measurements of this version, in the order in which they were added.
 
-    As many that were learned as that were calibrated are kept. A clock that was set back does not make them old.
+    Learned and calibrated ones are limited separately. Order of addition counts and not time: a clock may be set back.
     """
     current = [measurement for measurement in measured if measurement.version == version]
     learned = [measurement for measurement in current if measurement.source == "learned"]
@@ -228,25 +244,27 @@ def _newest(measured: Sequence[Measurement], version: str) -> list[Measurement]:
 
 
 def _closest(measured: Sequence[Measurement], load: Load) -> list[Measurement]:
-    """Returns the measurements under the load that is most like this one."""
+    """Return the measurements under the loads closest to `load`: threads first, then the ratio of workers."""
 
     def distance(one: Measurement) -> tuple[int, float]:
         return abs(one.load.threads - load.threads), abs(math.log(one.load.workers / load.workers))
 
-    least = min(map(distance, measured))
-    return [one for one in measured if distance(one) == least]
+    smallest = min(map(distance, measured))
+    return [one for one in measured if distance(one) == smallest]
 
 
 def _combined(measured: Sequence[Measurement], load: Load, machine: Machine) -> Speed:
-    """Returns what measurements say together: of each number the median, learned ones before calibrated ones."""
+    """Return the combined speed of measurements: the median of each number, of learned ones before calibrated ones."""
     cores = machine.cores
+    # More tasks than cores share them, so times grow in proportion. All of `measured` have the load of the first.
     crowding = max(1.0, load.tasks / cores) / max(1.0, measured[0].load.tasks / cores)
     if load.device != "cpu":
         crowding = 1.0
-    learned = [one.speed for one in measured if one.source == "learned"]
-    speeds = [one.speed for one in measured]
+    learned = [measurement.speed for measurement in measured if measurement.source == "learned"]
+    speeds = [measurement.speed for measurement in measured]
     times = {name: crowding * _median(name, learned, speeds) for name in ("step", "image", "setup")}
     alone = [speed.evaluation_image for speed in learned if speed.evaluation_image is not None]
+    # Independent sources of error: their variances add up.
     spread = math.hypot(
         _median("spread", learned, speeds),
         _spread([speed.step for speed in learned or speeds if speed.step > 0]),
@@ -258,6 +276,7 @@ def _combined(measured: Sequence[Measurement], load: Load, machine: Machine) -> 
         **times,
         evaluation_image=crowding * statistics.median(alone) if alone else None,
         spread=spread,
+        # The largest that was seen: a warning too many costs less than a killed worker.
         memory=max(speed.memory for speed in speeds),
         gpu_memory=max(speed.gpu_memory for speed in speeds),
         weights=max(speed.weights for speed in speeds),
@@ -266,7 +285,7 @@ def _combined(measured: Sequence[Measurement], load: Load, machine: Machine) -> 
 
 
 def _median(name: str, learned: Sequence[Speed], speeds: Sequence[Speed]) -> float:
-    """Returns the median of a number over those that looked at it."""
+    """Return the median of a number over the learned speeds that have it, else over all that have it; 0 if none has."""
     for group in (learned, speeds):
         values = [getattr(speed, name) for speed in group if getattr(speed, name) > 0]
         if values:

@@ -1,4 +1,4 @@
-"""A plan that takes too long, made smaller by a stated rule. Pure.
+"""Makes a plan that takes too long smaller, by a stated rule. Pure: nothing is printed or written.
 
 The rule (`RULE`): first fewer seeds, the same number for all studies, down to two; then the study that was named last
 is left out, and so on, until one is left. Settings of the trainings are never changed: what is asked stays the same.
@@ -22,71 +22,77 @@ RULE = "fewer seeds first, down to 2, then without the studies named last"
 
 
 def trim(plan: Plan, fits: Callable[[Plan], bool]) -> Plan | None:
-    """Returns the largest plan by the rule that fits, the plan itself if it does, or `None` if none does.
+    """Return the largest plan by the rule that fits; the plan itself if it fits, `None` if none fits.
 
     Args:
         plan: The plan.
-        fits: Tells whether a plan is small enough.
+        fits: Returns True if a plan is small enough.
     """
     return next((smaller for smaller in (plan, *_smaller(plan)) if fits(smaller)), None)
 
 
 def _smaller(plan: Plan) -> Iterator[Plan]:
-    """Yields ever smaller plans."""
+    """Yield ever smaller plans, by the rule."""
     seeds = plan.request.seeds
     for seeds in _fewer_seeds(plan):
         yield from _again(plan, len(plan.studies), seeds)
+    # From here on with the smallest number of seeds that was tried above.
     for count in range(len(plan.studies) - 1, 0, -1):
         yield from _again(plan, count, seeds)
 
 
 def _fewer_seeds(plan: Plan) -> range:
-    """Returns the numbers of seeds to be tried, the largest first; none gives a study more than it had, if it can."""
+    """Return the numbers of seeds to try, the largest first.
+
+    None gives a study more seeds than it has, unless it has only one. Studies of cost have no seeds to reduce.
+    """
     counts = [plan.request.seeds_of(study) for study in plan.studies if not study.is_about_cost]
     if not counts:
         return range(0)
-    most = min(max(counts) - 1, max(min(counts), FEWEST_SEEDS))
-    return range(most, FEWEST_SEEDS - 1, -1)
+    largest = min(max(counts) - 1, max(min(counts), FEWEST_SEEDS))
+    return range(largest, FEWEST_SEEDS - 1, -1)
 
 
 def _again(plan: Plan, studies: int, seeds: int | None) -> Iterator[Plan]:
-    kept = [study.whole for study in plan.studies[:studies]]
-    # What is left may read no override any more; then it is another question.
+    remaining = [study.whole for study in plan.studies[:studies]]
+    # If no remaining study reads an override, the plan would answer another question: it is skipped.
     with suppress(SpecError):
-        yield make_plan(kept, replace(plan.request, seeds=seeds), plan.done)
+        yield make_plan(remaining, replace(plan.request, seeds=seeds), plan.done)
 
 
 def within(plan: Plan, hours: float, forecaster: Forecaster, *, may_trim: bool) -> Plan:
-    """Returns a plan that likely takes no longer than `hours`: the plan itself, or a smaller one if that is allowed.
+    """Return a plan that likely takes at most `hours`: the plan itself, or a smaller one if that is allowed.
 
     Raises:
         BudgetError: If it takes longer, how long it takes cannot be told, or no smaller plan is left.
     """
-    found = forecaster.estimate(plan)
-    if found is None:
+    estimate = forecaster.estimate(plan)
+    if estimate is None:
         raise BudgetError("how long this takes on other machines cannot be told. Leave --max-hours out.")
-    if not found.is_complete or found.wall is None:
-        titles = "; ".join(dict.fromkeys(found.unknown.values()))
+    if not estimate.is_complete or estimate.wall is None:
+        titles = "; ".join(dict.fromkeys(estimate.unknown.values()))
         raise BudgetError(
             f"how long this takes cannot be told yet. Not timed on this machine: {titles}. "
             "`plan --calibrate` times a few steps of each."
         )
     if _fits(plan, hours, forecaster):
         return plan
-    told = f"this takes about {range_words(found.wall)} with {forecaster.workers} workers; --max-hours is {hours:g}"
+    explanation = (
+        f"this takes about {range_words(estimate.wall)} with {forecaster.workers} workers; --max-hours is {hours:g}"
+    )
     if not may_trim:
         raise BudgetError(
-            f"{told}. Ask for fewer --seeds, a smaller --preset or fewer studies, or let --trim do so ({RULE})."
+            f"{explanation}. Ask for fewer --seeds, a smaller --preset or fewer studies, or let --trim do so ({RULE})."
         )
     smaller = trim(plan, lambda candidate: _fits(candidate, hours, forecaster))
     if smaller is None:
-        raise BudgetError(f"{told}, and the smallest plan takes longer than that too. {_rule()}")
+        raise BudgetError(f"{explanation}, and the smallest plan takes longer than that too. {_rule()}")
     return smaller
 
 
 def _fits(plan: Plan, hours: float, forecaster: Forecaster) -> bool:
-    found = forecaster.estimate(plan)
-    return found is not None and found.wall is not None and found.wall.likely <= hours * 3600
+    estimate = forecaster.estimate(plan)
+    return estimate is not None and estimate.wall is not None and estimate.wall.likely <= hours * 3600
 
 
 def _rule() -> str:
@@ -94,11 +100,15 @@ def _rule() -> str:
 
 
 def difference(plan: Plan, smaller: Plan, forecaster: Forecaster) -> str:
-    """Returns in words what was trimmed and how long the rest takes."""
+    """Return a sentence on what was trimmed and how long the smaller plan takes."""
     left_out = [study.name for study in plan.studies[len(smaller.studies) :]]
-    words = [f"without {', '.join(left_out)}"] if left_out else []
+    changes = [f"without {', '.join(left_out)}"] if left_out else []
     if smaller.request.seeds != plan.request.seeds:
-        words.insert(0, f"{smaller.request.seeds} seeds")
-    found = forecaster.estimate(smaller)
-    takes = duration(found.wall.likely) if found is not None and found.wall is not None else "as long as that takes"
-    return f"Trimmed ({RULE}): {', '.join(words)}. It takes about {takes} then, and the report is about this plan."
+        changes.insert(0, f"{smaller.request.seeds} seeds")
+    estimate = forecaster.estimate(smaller)
+    takes = (
+        duration(estimate.wall.likely)
+        if estimate is not None and estimate.wall is not None
+        else "as long as that takes"
+    )
+    return f"Trimmed ({RULE}): {', '.join(changes)}. It takes about {takes} then, and the report is about this plan."

@@ -1,4 +1,4 @@
-"""Words for how long something takes and what it needs: `12 min (9 to 16 min)`. Numbers come from `estimate`."""
+"""Puts an estimate into words, such as `12 min (9 to 16 min)`. The numbers come from `estimate`."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from runners.estimates.estimate import Estimate
 
 _NAMED = 3
 _MUCH = 0.9
-"""Share of a machine's memory beyond which workers are warned of."""
+"""Share of a machine's memory beyond which the words contain a warning."""
 
 
 def size(count: int) -> str:
-    """Returns a number of bytes as `350 MB` or `1.2 GB`."""
+    """Return a number of bytes as `350 MB` or `1.2 GB`."""
     if count < 999_500:
         return f"{count / 1e3:.0f} kB"
     return f"{count / 1e6:.0f} MB" if count < 999_500_000 else f"{count / 1e9:.1f} GB"
 
 
 def estimate_lines(estimate: Estimate, memory: int | None, free: int | None) -> Iterator[str]:
-    """Yields what a plan takes, a line each: time, what sharing saves, memory and disk, with a warning if it lacks.
+    """Yield lines on a plan: its time, what sharing saves, memory and disk, and warnings if these do not suffice.
 
     Args:
         estimate: The estimate.
@@ -31,6 +31,7 @@ def estimate_lines(estimate: Estimate, memory: int | None, free: int | None) -> 
     yield from _time_lines(estimate)
     if estimate.wall is None:
         return
+    # A saving of less than half a per cent would print two equal durations.
     if estimate.unshared > 1.005 * estimate.shared:
         yield (
             f"Sharing: {duration(estimate.shared)} of computing for the whole plan, where one training per table row "
@@ -44,27 +45,27 @@ def estimate_lines(estimate: Estimate, memory: int | None, free: int | None) -> 
 def _time_lines(estimate: Estimate) -> Iterator[str]:
     workers = f"{estimate.workers} worker{'s' if estimate.workers > 1 else ''}"
     if estimate.wall is not None and estimate.wall.likely:
-        parts = (("trainings", estimate.trainings), ("evaluations", estimate.evaluations), ("counts", estimate.counts))
-        shares = ", ".join(f"{name} {duration(seconds)}" for name, seconds in parts if seconds)
+        kinds = (("trainings", estimate.trainings), ("evaluations", estimate.evaluations), ("counts", estimate.counts))
+        shares = ", ".join(f"{name} {duration(seconds)}" for name, seconds in kinds if seconds)
         at_least = "" if estimate.is_complete else "at least "
         yield f"Time: {at_least}{range_words(estimate.wall)} with {workers}; of computing, {shares}."
     if not estimate.is_complete:
         titles = list(dict.fromkeys(estimate.unknown.values()))
-        more = f" and {len(titles) - _NAMED} more" if len(titles) > _NAMED else ""
+        tail = f" and {len(titles) - _NAMED} more" if len(titles) > _NAMED else ""
         yield (
             f"Time: it cannot be told yet{' for the rest' if estimate.wall else ''}: {len(estimate.unknown)} networks "
-            f"have not been timed on this machine with this data and batch size ({'; '.join(titles[:_NAMED])}{more}). "
+            f"have not been timed on this machine with this data and batch size ({'; '.join(titles[:_NAMED])}{tail}). "
             "What has been trained here is known. To time a few steps of each: "
             f"{suggested_command('plan', calibrate=True)}"
         )
 
 
 def _needs(estimate: Estimate, memory: int | None, free: int | None) -> str:
-    words = [f"memory up to {size(estimate.memory)}" + (f" of {size(memory)}" if memory else "")]
+    items = [f"memory up to {size(estimate.memory)}" + (f" of {size(memory)}" if memory else "")]
     if estimate.gpu_memory:
-        words.append(f"of a GPU up to {size(estimate.gpu_memory)} per worker")
-    words.append(f"disk about {size(estimate.disk)}" + (f" of {size(free)} free" if free is not None else ""))
-    return f"Needs: {', '.join(words)}."
+        items.append(f"of a GPU up to {size(estimate.gpu_memory)} per worker")
+    items.append(f"disk about {size(estimate.disk)}" + (f" of {size(free)} free" if free is not None else ""))
+    return f"Needs: {', '.join(items)}."
 
 
 def _warnings(estimate: Estimate, memory: int | None, free: int | None) -> Iterator[str]:

@@ -1,4 +1,7 @@
-"""Says before a launch how long it takes and what study lint objects to; times what is not known yet."""
+"""Prints before a launch how long it takes and the objections of study lint; times networks that are not known yet.
+
+`plan` and the launching verbs call it. The numbers come from `runners.estimates`.
+"""
 
 from __future__ import annotations
 
@@ -17,29 +20,30 @@ if TYPE_CHECKING:
 
 
 def make_forecaster(runs_dir: Path, dispatch: DispatchSettings) -> Forecaster:
-    """Returns what estimates plans for tasks as they are dispatched."""
+    """Return the forecaster of plans whose tasks are dispatched in this way."""
     from runners.estimates.forecast import Forecaster
 
     return Forecaster(runs_dir, dispatch)
 
 
 def time_networks(found: Plan, forecaster: Forecaster, plugins: tuple[str, ...]) -> None:
-    """Has workers time what is not known of a plan, and count what must be counted."""
+    """Have workers time the networks of a plan that were never timed here, and count parameters that lint compares."""
     from runners.dispatch import make_dispatcher
 
     unknown = len(forecaster.unknown(found))
+    # Times of this machine say nothing of the machines of a cluster.
     if not forecaster.is_local or not (unknown or forecaster.uncounted(found)):
         return
-    out = console()
-    out.print(f"Timing {unknown} networks with {forecaster.workers} workers …", highlight=False)
+    terminal = console()
+    terminal.print(f"Timing {unknown} networks with {forecaster.workers} workers …", highlight=False)
     with make_dispatcher(forecaster.dispatch) as dispatcher:
         for trouble in forecaster.calibrate(found, dispatcher, plugins):
-            out.print(f"not timed: {trouble}", markup=False, soft_wrap=True)
+            terminal.print(f"not timed: {trouble}", markup=False, soft_wrap=True)
         forecaster.count(found, dispatcher, plugins)
 
 
 def fit(found: Plan, forecaster: Forecaster, *, hours: float, may_trim: bool) -> Plan:
-    """Returns a plan that takes no longer than `hours`, and says what of it was trimmed.
+    """Return a plan that takes no longer than `hours`, and print what was trimmed.
 
     Raises:
         BudgetError: If it takes longer and may not be trimmed, or cannot be.
@@ -53,20 +57,21 @@ def fit(found: Plan, forecaster: Forecaster, *, hours: float, may_trim: bool) ->
 
 
 def tell_estimate(found: Plan, forecaster: Forecaster) -> None:
-    """Prints how long a plan takes and what it needs."""
+    """Print the time, memory and disk that a plan takes."""
     for line in forecaster.lines(forecaster.estimate(found)):
         console().print(line, markup=False, soft_wrap=True)
 
 
 def announce(found: Plan, forecaster: Forecaster, dispatcher: Dispatcher, plugins: tuple[str, ...]) -> Estimate | None:
-    """Says how long a launch takes, after timing what is not known if that is cheap; and what counted sizes object to.
+    """Print how long a launch takes, and the lint of unequal sizes once networks are counted; return the estimate.
 
-    The estimate is written down, and returned.
+    Networks that are not known are timed first if that is cheap. The estimate is written to the record of the launch.
     """
     from runners.state.last_run import remember_launch
 
     if forecaster.is_cheap(found):
         forecaster.calibrate(found, dispatcher, plugins)
+    # Counting builds networks, so it needs a worker with torch; lint could not compare their sizes before.
     if forecaster.uncounted(found):
         forecaster.count(found, dispatcher, plugins)
         tell_lints(found, forecaster, codes=("unequal-size",))
@@ -80,12 +85,12 @@ def announce(found: Plan, forecaster: Forecaster, dispatcher: Dispatcher, plugin
 def tell_lints(
     found: Plan, forecaster: Forecaster, *, with_allowed: bool = False, codes: Sequence[str] = ()
 ) -> tuple[Lint, ...]:
-    """Prints what study lint finds, of some codes or of all, and returns what of it is not allowed."""
+    """Print the lints of some codes or of all, and return those that are not allowed."""
     from ablations.planning.lint import lint
     from runners.console.tables import lint_overview
 
-    lints = [one for one in lint(found, forecaster.parameters()) if not codes or one.code in codes]
-    warnings = tuple(one for one in lints if not one.is_allowed)
+    lints = [item for item in lint(found, forecaster.parameters()) if not codes or item.code in codes]
+    warnings = tuple(item for item in lints if not item.is_allowed)
     if warnings or (with_allowed and lints):
         console().print(lint_overview(lints, with_allowed=with_allowed))
     uncounted = forecaster.uncounted(found)

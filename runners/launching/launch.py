@@ -1,4 +1,4 @@
-"""Carries out a plan: hands nodes to a dispatcher as they become ready, follows them, and says how each ended.
+"""Carries out a plan: hands nodes to a dispatcher as they become ready, follows them, and reports how each ended.
 
 One failing node never stops the others, unless that is asked for. Nothing here is lost by a kill: results are in the
 state folders, and MLflow follows them. A node that another launch runs is waited for, and taken over if that one dies.
@@ -40,23 +40,23 @@ _POLL_SECONDS = 0.5
 _PAUSE_SECONDS = 0.2
 """Between two looks while nothing of this launch runs."""
 _CLAIM_SECONDS = 0.05
-"""The same while an answer is awaited that takes a few requests."""
+"""The same while the tracking store is asked for a reservation, which takes a few requests."""
 
 _BYTES_PER_TRIAL = 20_000_000
 _COST_WORK = 2000.0
-"""Image passes that take about as long as counting and timing a network."""
+"""Work of counting and timing a network, in image passes of about the same duration."""
 
 _UNKNOWN = {
     "kind": "Unknown",
     "message": "it left neither result nor failure. Is the disk full?",
     "cause": "input_output",
 }
-"""Why a node failed whose worker could not even write why; that may pass like any other failure to write."""
+"""The failure of a node whose worker could not even write a failure. It counts as an error that may pass."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a plan is carried out; nothing here changes a result.
+    """Settings of a launch; none of them changes a result.
 
     Attributes:
         state_root: Folder of the state folders; other launches, on this machine or others, may share it.
@@ -64,10 +64,10 @@ class Settings:
         threads: Threads per worker.
         plugins: Modules that workers import first.
         checkpoint_seconds: Longest time between two checkpoints.
-        policy: What is tried again.
-        again: Whether what failed for a reason that lasts is tried again, too.
+        policy: The failures after which a node is tried again.
+        again: Whether nodes are tried again, too, that failed for a lasting reason.
         fail_fast: Whether the first final failure ends the launch.
-        lease_seconds: How long the lease of a silent worker lasts.
+        lease_seconds: The time after which the lease of a silent worker ends.
         launch: Names this launch.
     """
 
@@ -87,11 +87,11 @@ class Launch:
     """One launch of a plan.
 
     Args:
-        plan: What is needed and what is done.
+        plan: The nodes that are needed, and those of them that are done.
         dispatcher: Where the work is carried out, with its workers started.
         follower: Brings states to the tracking store.
         display: Shows progress.
-        settings: How nodes are run.
+        settings: The settings of the launch.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Launch:
         self._failed_writes, self._held_until = 0, 0.0
 
     def run(self) -> Summary:
-        """Runs what is missing and returns how it ended; Ctrl-C ends it within seconds.
+        """Run the missing nodes and return the summary; Ctrl-C ends the launch within seconds.
 
         Raises:
             OutputError: If the state folder cannot be written or the disk is nearly full, and that does not pass.
@@ -122,17 +122,19 @@ class Launch:
         """
         policy, needed = self._settings.policy, _BYTES_PER_TRIAL * max(1, sum(map(is_training, self._plan.missing)))
         patiently(partial(check_writable, self._settings.state_root, needed), policy, self._display.note)
+        # Taken after the check, which makes the folder if there is none.
         self._identity = _identity(self._settings.state_root)
         for node in self._plan.nodes:
             patiently(partial(self._mend, node), policy, self._display.note)
         started = time.monotonic()
         interrupted = False
+        # While the folder is held open, no other folder can get its inode.
         with self._follower, _held(self._settings.state_root):
             try:
                 self._follower.catch_up(self._plan, self._states)
                 self._follower.end_orphans(self._states, self._watch)
                 self._loop(started)
-                # The last of the nodes may have failed because of it.
+                # The last nodes may have failed because the folder is gone.
                 self._check_folder()
                 if self._is_stopped:
                     self._end_rest("stopped because another one failed")
@@ -160,10 +162,12 @@ class Launch:
         )
 
     def _loop(self, started: float) -> None:
+        """Start, follow and settle nodes until none is left or one failure ends the launch."""
         while (self._agenda or self._grants or self._running) and not self._is_stopped:
             self._check_folder()
             self._look_elsewhere()
             if time.monotonic() >= self._held_until:
+                # Reserved nodes go first: other launches wait for the results of what this one has reserved.
                 for node in self._grants.take(self._dispatcher.capacity - len(self._running)):
                     self._start(node)
                 self._fill()
@@ -171,10 +175,12 @@ class Launch:
                 self._end(completion)
             self._begin_tracking()
             self._show(time.monotonic() - started)
-        # What failed last may have failed for want of the folder.
+        # The last nodes may have failed because the folder is gone.
         self._check_folder()
 
     def _fill(self) -> None:
+        """Start nodes from the queue until the dispatcher has no free slot."""
+        # Requests that are under way count as taken slots: the dispatcher must not be overbooked when they are granted.
         while len(self._running) + self._grants.coming < self._dispatcher.capacity and not self._is_stopped:
             node = self._agenda.next() if time.monotonic() >= self._held_until else None
             if node is None:
@@ -182,7 +188,7 @@ class Launch:
             self._start(node)
 
     def _end_early(self, error: Exception) -> None:
-        """Ends a launch that cannot go on.
+        """End a launch that cannot write any more.
 
         Raises:
             RunsFolderError: If the reason is that its folder is gone.
@@ -197,7 +203,7 @@ class Launch:
         self._end_rest(f"the launch cannot write any more: {error}")
 
     def _check_folder(self) -> None:
-        """Raises if the state folder is not the one in which the launch began."""
+        """Raise if the state folder is not the one in which the launch began."""
         root = self._settings.state_root
         if _identity(root) != self._identity:
             raise RunsFolderError(
@@ -206,15 +212,16 @@ class Launch:
             ) from None
 
     def _start(self, node: Node) -> None:
-        """Starts a node; where the launch itself cannot write, it begins nothing for a while and then tries again.
+        """Start a node. If the launch itself cannot write, start nothing for a while and then try again.
 
         Raises:
-            OutputError: If that does not pass.
+            OutputError: If it still cannot write after the retries of the policy.
         """
         try:
             self._start_now(node)
         except (OutputError, OSError) as error:
             self._check_folder()
+            # The write may have failed after the node was put down as running.
             self._running.pop(node.fingerprint, None)
             self._failed_writes += 1
             wait = self._settings.policy.wait_before_retry(cause_of(error), self._failed_writes)
@@ -227,6 +234,7 @@ class Launch:
             self._failed_writes = 0
 
     def _wait(self) -> list[Completion]:
+        """Wait a moment for running nodes and return those that have ended."""
         is_awaited = self._grants.undecided > 0
         if self._running:
             return self._dispatcher.wait(_CLAIM_SECONDS if is_awaited else _POLL_SECONDS)
@@ -235,14 +243,15 @@ class Launch:
         return []
 
     def _start_now(self, node: Node) -> None:
+        """Settle a node that is done, leave it to another launch that runs it, give it up, or submit it."""
         self._mend(node)
-        state, s = self._states[node.fingerprint], self._settings
-        last, failure = state.lease(), state.failure()
+        state, settings = self._states[node.fingerprint], self._settings
+        lease, failure = state.lease(), state.failure()
         if state.is_done:
             self._settle(node)
-        elif last is not None and not self._watch.is_over(state.folder, last):
+        elif lease is not None and not self._watch.is_over(state.folder, lease):
             self._leave(node)
-        elif failure is not None and s.policy.is_lasting(_cause(failure)) and not s.again:
+        elif failure is not None and settings.policy.is_lasting(_cause(failure)) and not settings.again:
             self._give_up(node, failure)
         elif self._grants.ask(node):
             # Its run is opened again when the attempt has begun: another launch may have ended it meanwhile.
@@ -250,15 +259,16 @@ class Launch:
             self._running[node.fingerprint] = node
             self._dispatcher.submit(
                 Task(
-                    s.state_root,
+                    settings.state_root,
                     node.fingerprint,
-                    device=s.device,
-                    threads=s.threads,
-                    plugins=s.plugins,
-                    checkpoint_seconds=s.checkpoint_seconds,
-                    launch=s.launch,
-                    lease_seconds=s.lease_seconds,
-                    watched=last.token if last is not None else "",
+                    device=settings.device,
+                    threads=settings.threads,
+                    plugins=settings.plugins,
+                    checkpoint_seconds=settings.checkpoint_seconds,
+                    launch=settings.launch,
+                    lease_seconds=settings.lease_seconds,
+                    # The worker may take over the lease that was seen to be over, but no lease begun since.
+                    watched=lease.token if lease is not None else "",
                     devices=node.spec.train.devices if node.kind == "trial" else 1,
                     code_root=str(ROOT),
                     code_digest=code_digest(),
@@ -266,7 +276,7 @@ class Launch:
             )
 
     def _mend(self, node: Node) -> None:
-        """Sets aside what of a node cannot be read or is another one's, so that it is done again, and says so."""
+        """Set aside files of a node that cannot be read or belong to another node, so that they are made again."""
         state = self._states[node.fingerprint]
         moved = set_node_aside(state)
         for damage in moved:
@@ -275,13 +285,13 @@ class Launch:
             state.describe(node)
 
     def _leave(self, node: Node) -> None:
-        """Leaves a node to another launch in the same folder of states, which follows it too."""
+        """Leave a node to another launch in the same state folder. That launch also writes it to MLflow."""
         self._begun.discard(node.fingerprint)
         self._grants.forget(node)
         self._agenda.leave(node)
 
     def _begin_tracking(self) -> None:
-        """Opens the runs of what this launch's workers have begun, which they say in their leases."""
+        """Open the MLflow runs of nodes that workers of this launch have begun, as their leases tell."""
         for node in self._running.values():
             state = self._states[node.fingerprint]
             is_begun = self._is_own(state, otherwise=False) and _is_settled(node, state)
@@ -295,36 +305,38 @@ class Launch:
             self._follower.begin(node, self._states[node.fingerprint], serves)
 
     def _is_own(self, state: NodeState, *, otherwise: bool = True) -> bool:
-        """Whether the last attempt at a node is one of this launch; `otherwise` is said where there is none."""
-        last = state.lease()
-        return last.launch == self._settings.launch if last is not None else otherwise
+        """Return True if the last attempt at a node is one of this launch; `otherwise` if there was no attempt."""
+        lease = state.lease()
+        return lease.launch == self._settings.launch if lease is not None else otherwise
 
     def _end(self, completion: Completion) -> None:
+        """Settle a node that a worker has ended, leave it to another launch, or treat its failure."""
         node = self._running.pop(completion.task.fingerprint, None)
+        # Another launch took it over and measured it: `_look_elsewhere` has settled it.
         if node is None:
             return
         state = self._states[node.fingerprint]
         if completion.crash is not None and self._is_own(state):
             self._bury(state, completion.crash)
-        last = state.lease()
+        lease = state.lease()
         if state.is_done:
             self._settle(node)
-        elif last is not None and (last.is_running or last.launch != self._settings.launch):
+        elif lease is not None and (lease.is_running or lease.launch != self._settings.launch):
             self._leave(node)
         else:
-            self._after_failure(node, last)
+            self._after_failure(node, lease)
 
     def _bury(self, state: NodeState, crash: str) -> None:
-        """Says for a dead worker that it is dead, unless it could say itself how it ended."""
-        last = state.lease()
-        if not state.is_done and (last is None or last.is_running):
+        """Record the death of a worker, unless the worker itself could still record how it ended."""
+        lease = state.lease()
+        if not state.is_done and (lease is None or lease.is_running):
             failure = {"kind": "WorkerDied", "message": crash, "cause": "killed"}
             state.fail(failure["kind"], crash, "", failure["cause"])
-            if last is not None:
-                leases.declare_dead(state.folder, last, "killed", failure)
+            if lease is not None:
+                leases.declare_dead(state.folder, lease, "killed", failure)
 
     def _settle(self, node: Node) -> None:
-        """Takes the result of a node, whichever launch has measured it."""
+        """Take the result of a node, whichever launch has measured it."""
         state = self._states[node.fingerprint]
         self._follow(node)
         self._follower.finish(state)
@@ -332,41 +344,41 @@ class Launch:
         self._work_done += _work(node)
         self._progress.finished += 1
         result = state.result() or {}
-        where = "" if self._is_own(state, otherwise=False) else "  by another launch"
+        measured_by = "" if self._is_own(state, otherwise=False) else "  by another launch"
         seconds = f"{result.get('seconds', 0):.0f} s"
-        self._display.note(f"finished  {state.title(node)}  {_outcome(result)}  {seconds}{where}")
+        self._display.note(f"finished  {state.title(node)}  {_outcome(result)}  {seconds}{measured_by}")
 
     def _look_elsewhere(self) -> None:
-        """Takes the results of other launches, and what they have left."""
+        """Settle nodes that other launches have measured, and take over nodes that they have abandoned."""
         for node in list(self._running.values()):
             state = self._states[node.fingerprint]
             if state.is_done and not self._is_own(state):
-                # The own worker was suspended for so long that it was taken over; perhaps it never wakes up.
+                # This launch's worker was suspended for so long that it was taken over; perhaps it never wakes up.
                 del self._running[node.fingerprint]
                 self._settle(node)
         for fingerprint, node in list(self._agenda.elsewhere.items()):
             state = self._states[fingerprint]
-            last = state.lease()
+            lease = state.lease()
             if state.is_done:
                 self._settle(self._agenda.take_back(fingerprint))
-            elif last is None or self._watch.is_over(state.folder, last):
+            elif lease is None or self._watch.is_over(state.folder, lease):
                 self._agenda.take_back(fingerprint)
-                if last is not None and last.outcome in ("failed", "killed"):
-                    self._after_failure(node, last)
+                if lease is not None and lease.outcome in ("failed", "killed"):
+                    self._after_failure(node, lease)
                 else:
                     self._display.note(f"taken over  {state.title(node)}  another launch has left it")
                     self._agenda.put_off(node, 0.0)
 
     def _after_failure(self, node: Node, last: Attempt | None) -> None:
-        """Tries a node again after a failed attempt, at once or later, or gives it up, as the policy says."""
+        """Put a node off after a failed attempt, or give it up, as the policy says."""
         # The folder's own note is gone when another launch has begun to try again.
         failure = (last.failure if last is not None else None) or self._states[node.fingerprint].failure() or _UNKNOWN
         if self._gets_less_memory(node, failure):
             wait: float | None = 0.0
         else:
             self._failed_attempts[node.fingerprint] += 1
-            failed = self._failed_attempts[node.fingerprint]
-            wait = self._settings.policy.wait_before_retry(_cause(failure), failed)
+            count = self._failed_attempts[node.fingerprint]
+            wait = self._settings.policy.wait_before_retry(_cause(failure), count)
         if wait is None:
             self._give_up(node, failure)
             return
@@ -375,17 +387,21 @@ class Launch:
         self._display.note(f"retrying  {title}  in {wait:.0f} s after {_reason(failure)}")
 
     def _gets_less_memory(self, node: Node, failure: Mapping[str, Any]) -> bool:
-        """Whether the next attempt passes fewer images at once than the last one, which counts as no repetition."""
+        """Return True if the next attempt passes fewer images at once than the last one.
+
+        Such an attempt is not counted as a repetition: it is not the same attempt again.
+        """
         state = self._states[node.fingerprint]
-        tried = state.attempts()
-        if not is_training(node) or _cause(failure) != "memory" or not tried:
+        attempts = state.attempts()
+        if not is_training(node) or _cause(failure) != "memory" or not attempts:
             return False
-        return choose_micro_batch(state.training(node).train, tried, state.weights_file.exists()) < (
-            tried[-1].micro_batch or 0
+        return choose_micro_batch(state.training(node).train, attempts, state.weights_file.exists()) < (
+            attempts[-1].micro_batch or 0
         )
 
     def _give_up(self, node: Node, failure: Mapping[str, Any]) -> None:
         state, reason = self._states[node.fingerprint], _reason(failure)
+        # Evaluations of this training can never run; they are counted, not reported as failures of their own.
         blocked = self._agenda.untrained(node.fingerprint)
         attempts = self._failed_attempts[node.fingerprint]
         title = state.title(node)
@@ -393,6 +409,7 @@ class Launch:
         self._progress.failed += 1
         self._progress.blocked += len(blocked)
         self._work_done += _work(node) + sum(map(_work, blocked))
+        # Without an attempt in this launch there is no run of its own to close.
         if attempts:
             self._follow(node)
             self._follower.stop(state, "FAILED", reason)
@@ -404,8 +421,8 @@ class Launch:
         progress.running = [self._describe(node) for node in self._running.values()]
         progress.elsewhere = len(self._agenda.elsewhere) + self._grants.elsewhere
         progress.put_off = sum(1 for _ in self._agenda.put_off_nodes())
-        partial = sum(_work(node) * _share(self._states[key].progress()) for key, node in self._running.items())
-        progress.share = min(1.0, (self._work_done + partial) / self._work_total) if self._work_total else 1.0
+        under_way = sum(_work(node) * _share(self._states[key].progress()) for key, node in self._running.items())
+        progress.share = min(1.0, (self._work_done + under_way) / self._work_total) if self._work_total else 1.0
         progress.seconds = seconds
         self._display.update(progress)
 
@@ -414,18 +431,18 @@ class Launch:
         return Running(state.title(node), state.progress(), is_training(node))
 
     def _end_rest(self, reason: str) -> None:
-        """Ends what this launch has under way or waits to try again; what others run goes on."""
+        """Stop the nodes that this launch runs or would try again; nodes of other launches go on."""
         self._dispatcher.cancel()
         self._grants.give_up(reason)
         for node in (*self._running.values(), *self._agenda.put_off_nodes()):
             state = self._states[node.fingerprint]
-            last = state.lease()
+            lease = state.lease()
             if state.is_done:
                 self._follow(node)
                 self._follower.finish(state)
-            elif last is not None and last.launch == self._settings.launch:
-                if last.is_running:
-                    leases.declare_dead(state.folder, last, "interrupted")
+            elif lease is not None and lease.launch == self._settings.launch:
+                if lease.is_running:
+                    leases.declare_dead(state.folder, lease, "interrupted")
                 self._follow(node)
                 self._follower.stop(state, "KILLED", reason)
 
@@ -441,7 +458,10 @@ def _held(folder: Path) -> Iterator[None]:
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
-    """Returns what tells a folder from another one of the same name, or `None` if it is not there."""
+    """Return device and inode of a folder, or `None` if it is not there.
+
+    They tell it from another folder that has been put in its place.
+    """
     try:
         status = folder.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -450,12 +470,12 @@ def _identity(folder: Path) -> tuple[int, int] | None:
 
 
 def _is_settled(node: Node, state: NodeState) -> bool:
-    """Whether it is known what is trained: the params of a run cannot be changed."""
+    """Return True if the settings of a node are final: the parameters of an MLflow run cannot be changed."""
     return not isinstance(node, ProposedNode) or state.proposal() is not None
 
 
 def _work(node: Node) -> float:
-    """Returns the work of a node in image passes; a training pass counts three evaluation passes."""
+    """Return the work of a node in image passes; a training pass counts three evaluation passes."""
     if node.kind == "cost":
         return _COST_WORK
     spec = node.spec
@@ -465,8 +485,8 @@ def _work(node: Node) -> float:
         return float(test)
     train = spec.data.train_images or facts.train_images
     validation = spec.data.validation_images or facts.validation_images
-    measured = 0 if isinstance(node, ProposedNode) else test
-    return float(measured + spec.train.epochs * (3 * train + validation))
+    tested = 0 if isinstance(node, ProposedNode) else test
+    return float(tested + spec.train.epochs * (3 * train + validation))
 
 
 def _cause(failure: Mapping[str, Any]) -> str:

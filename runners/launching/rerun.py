@@ -1,4 +1,4 @@
-"""What is run again although it was run before: what failed, and what is asked for anew."""
+"""Selects the nodes to run again: failed ones (`retry`), forced ones (`run --force`), trainings without weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LOOK_SECONDS = 0.2
 
 
 def only_failed(plan: Plan, states: StateStore) -> Plan:
-    """Returns of a plan what has failed and the evaluations that are missing because their training has."""
+    """Return the failed nodes of a plan, with the evaluations that are missing because their training has failed."""
     failed = {node.fingerprint for node in plan.missing if states[node.fingerprint].failure() is not None}
     trials = {key: node for key, node in plan.trials.items() if key in failed}
     evaluations = {
@@ -33,7 +33,7 @@ def only_failed(plan: Plan, states: StateStore) -> Plan:
 
 
 def begin_anew(plan: Plan, variants: Sequence[str], states: StateStore) -> Plan:
-    """Puts aside what there is of some variants, so that it is done anew, and returns the plan of that.
+    """Put the state folders of some variants aside and return the plan in which their nodes are missing.
 
     A variant's trainings are done anew, and with each training all evaluations of its checkpoint, also those of other
     studies, as the checkpoint that they measured is replaced.
@@ -48,13 +48,13 @@ def begin_anew(plan: Plan, variants: Sequence[str], states: StateStore) -> Plan:
         LeaseError: If one of the nodes is being run.
         OutputError: If a folder cannot be moved.
     """
-    wanted = _to_be_redone(plan, variants, states)
-    _put_aside(wanted, states)
-    return replace(plan, done=plan.done - wanted)
+    redone = _to_be_redone(plan, variants, states)
+    _put_aside(redone, states)
+    return replace(plan, done=plan.done - redone)
 
 
 def undone(plan: Plan, variants: Sequence[str], states: StateStore) -> Plan:
-    """Returns the plan that `begin_anew` would return, and changes nothing.
+    """Return the plan that `begin_anew` would return, and changes nothing.
 
     Raises:
         UnknownNameError: If there is no such variant in the plan.
@@ -63,12 +63,12 @@ def undone(plan: Plan, variants: Sequence[str], states: StateStore) -> Plan:
 
 
 def _to_be_redone(plan: Plan, variants: Sequence[str], states: StateStore) -> set[str]:
-    wanted = _nodes_of(plan, variants)
-    return wanted | _resting_on(wanted, states)
+    nodes = _nodes_of(plan, variants)
+    return nodes | _resting_on(nodes, states)
 
 
 def train_lost_weights_anew(plan: Plan, states: StateStore) -> tuple[Plan, int]:
-    """Returns a plan in which the trainings are done anew whose weights are gone and needed; also how many these are.
+    """Return a plan in which networks are missing whose weights are gone and needed, and the number of these networks.
 
     Weights are gone when `gc` or a person has removed them. They are needed by evaluations that are missing, so with
     each training all evaluations of its checkpoint are done anew, as in `begin_anew`.
@@ -81,28 +81,30 @@ def train_lost_weights_anew(plan: Plan, states: StateStore) -> tuple[Plan, int]:
     lost = {
         key: node for key, node in inspected.items() if states[key].is_done and not states[key].weights_file.exists()
     }
-    wanted = lost.keys() | _resting_on(set(lost), states)
-    _put_aside(wanted, states)
-    return replace(plan, trials=lost | plan.trials, done=plan.done - wanted), len(lost)
+    redone = lost.keys() | _resting_on(set(lost), states)
+    _put_aside(redone, states)
+    return replace(plan, trials=lost | plan.trials, done=plan.done - redone), len(lost)
 
 
 def _nodes_of(plan: Plan, variants: Sequence[str]) -> set[str]:
-    """Returns the nodes of variants, with the trainings that they rest on and what rests on those."""
-    known: dict[str, set[str]] = {}
+    """Return the nodes of variants, the trainings that they rest on, and the evaluations of these trainings."""
+    by_name: dict[str, set[str]] = {}
     for cell in (*plan.cells, *plan.canaries):
+        # `variant` names a row on every inspected network, `key` on one of them.
         for name in dict.fromkeys([cell.variant, cell.key]):
-            known.setdefault(f"{cell.study}/{name}", set()).add(cell.fingerprint)
-    wanted: set[str] = set()
+            by_name.setdefault(f"{cell.study}/{name}", set()).add(cell.fingerprint)
+    fingerprints: set[str] = set()
     for variant in variants:
-        if variant not in known:
-            raise UnknownNameError("variant", variant, known)
-        wanted |= known[variant]
-    nodes = [plan.node(fingerprint) for fingerprint in wanted]
-    wanted |= {node.trial.fingerprint for node in nodes if isinstance(node, EvaluationNode)}
-    return wanted | {key for key, node in plan.evaluations.items() if node.trial.fingerprint in wanted}
+        if variant not in by_name:
+            raise UnknownNameError("variant", variant, by_name)
+        fingerprints |= by_name[variant]
+    nodes = [plan.node(fingerprint) for fingerprint in fingerprints]
+    fingerprints |= {node.trial.fingerprint for node in nodes if isinstance(node, EvaluationNode)}
+    return fingerprints | {key for key, node in plan.evaluations.items() if node.trial.fingerprint in fingerprints}
 
 
 def _put_aside(wanted: Set[str], states: StateStore) -> None:
+    # All are checked before the first is moved: a refusal leaves the folder as it was.
     for fingerprint in sorted(wanted):
         _refuse_running(states[fingerprint])
     for fingerprint in sorted(wanted):
@@ -110,18 +112,22 @@ def _put_aside(wanted: Set[str], states: StateStore) -> None:
 
 
 def _resting_on(trials: set[str], states: StateStore) -> set[str]:
-    """Returns the evaluations of these trainings that any study has ever asked for here."""
+    """Return the evaluations of these trainings that any study has ever asked for here."""
     described = ((key, states[key].about() or {}) for key in states.fingerprints())
     return {key for key, about in described if about.get("trial") in trials}
 
 
 def _refuse_running(state: NodeState) -> None:
-    """Raises if the node is being run; the lease of a process on another machine is watched for as long as it takes."""
+    """Raise if the node is being run.
+
+    A process on another machine is known to live only by watching its lease, for up to the lease's length.
+    """
     watch, first = Watch(), state.lease()
-    last = first
-    while last is not None and last.is_running and not watch.is_over(state.folder, last):
-        if last != first or last.process.is_here:
-            where = f"process {last.process.pid} on {last.process.host}"
-            raise LeaseError(f"{state.folder} is being run by {where}. Wait until that is done, or stop it.")
+    lease = first
+    while lease is not None and lease.is_running and not watch.is_over(state.folder, lease):
+        # A lease that changes is renewed by a live process; of one on this machine, `is_over` knows at once.
+        if lease != first or lease.process.is_here:
+            holder = f"process {lease.process.pid} on {lease.process.host}"
+            raise LeaseError(f"{state.folder} is being run by {holder}. Wait until that is done, or stop it.")
         time.sleep(_LOOK_SECONDS)
-        last = state.lease()
+        lease = state.lease()

@@ -1,4 +1,4 @@
-"""Carries out a search: its trials, then the best of them again under other seeds. What is done is not done twice."""
+"""Carries out a search: its trials, then the best of them again under other seeds. Done nodes are not repeated."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from runners.state.nodes import StateStore
 
 
 def carry_out(search: SearchPlan, runs_dir: Path, uri: str | None, how: Mapping[str, Any]) -> Summary:
-    """Launches what is missing of a search; the repeats only when its trials have ended.
+    """Launch the missing trials of a search and then, when all have ended, the missing repeats.
 
     Args:
         search: The search.
         runs_dir: Folder for states and the local tracking store.
         uri: The tracking store, or `None` to track nothing now.
-        how: Where and how it is carried out, as `session.launch` takes it.
+        how: The keyword arguments of `session.launch`.
     """
     states = StateStore(runs_dir / "state")
-    first = _launch(search, search.nodes, states, runs_dir, uri, how)
-    again = best_again(search, states)
-    if first.interrupted or first.stopped or not again:
-        return first
-    return _together(first, _launch(search, again, states, runs_dir, uri, how))
+    trials_summary = _launch(search, search.nodes, states, runs_dir, uri, how)
+    repeats = best_again(search, states)
+    if trials_summary.interrupted or trials_summary.stopped or not repeats:
+        return trials_summary
+    return _together(trials_summary, _launch(search, repeats, states, runs_dir, uri, how))
 
 
 def _launch(
@@ -48,8 +48,9 @@ def _launch(
 
 
 def best_again(search: SearchPlan, states: StateStore) -> tuple[ProposedNode, ...]:
-    """Returns the repeats of those trials that no other beats in accuracy and multiply-adds, so far."""
+    """Return the repeats of the trials on the Pareto front of accuracy and multiply-adds so far."""
     ended = [(node.slot, Ended.read(states[node.fingerprint])) for node in search.nodes]
+    # A trial that was pruned or diverged has no comparable accuracy.
     complete = [(slot, trial) for slot, trial in ended if trial is not None and trial.outcome == "complete"]
     points = [(trial.metrics[names.TUNING_TOP1], trial.metrics[names.COST_MULTIPLY_ADDS]) for _, trial in complete]
     best = [complete[index] for index in pareto_front(points)]

@@ -1,4 +1,4 @@
-"""The session around a launch: the store is opened, the plan checked and announced, carried out and recorded.
+"""Wraps a launch in its session: opens the store, checks and announces the plan, carries it out and records it.
 
 Nothing heavy is imported before a verb needs it: `list` and `plan` answer in under a second.
 """
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 
 _UNBEGUN_SECONDS, _CLUSTER_SECONDS = 2.0, 60.0
-"""How long an orderly end may take before anything was begun, and where jobs of a cluster must be cancelled."""
+"""The longest that an orderly end may take before anything was begun, and where jobs of a cluster must be cancelled."""
 _NAMED = 8
-"""How many trainings are named that go on from a checkpoint."""
+"""The most trainings with a checkpoint that are named after an interrupt."""
 
 
 def store_answers(uri: str) -> bool:
-    """Whether the tracking store can be used, found out within seconds."""
+    """Return True if the tracking store answers within seconds."""
     from mlflow import MlflowClient
 
     from runners.tracking.store import answers
@@ -56,11 +56,11 @@ def launch(
     plugins: tuple[str, ...],
     forecaster: Forecaster,
 ) -> Summary:
-    """Carries out a plan, says beforehand how long that takes, and follows it in the tracking store.
+    """Carry out a plan: announce how long it takes, run it, and follow it in the tracking store.
 
     Args:
-        plan: What is needed and what is done.
-        whole: The plan of which it is a part, or the same one.
+        plan: The nodes that are needed, and those of them that are done.
+        whole: The plan of which `plan` is a part, or the same one.
         runs_dir: Folder for states and the local tracking store.
         uri: The tracking store, or `None` to track nothing now.
         dispatch: From `take_dispatch`.
@@ -69,7 +69,7 @@ def launch(
         forecaster: Estimates it and learns from it.
 
     Raises:
-        AblationError: If nothing can be run, with why.
+        AblationError: If nothing can be run; the message says why.
     """
     from runners.console.display import make_display
     from runners.dispatch import make_dispatcher
@@ -82,23 +82,26 @@ def launch(
     from runners.state.nodes import StateStore
     from runners.sync.follower import Follower
 
+    # Composed now: the farewell may be printed by another thread, where click has no context.
     command = resuming_command()
-    # Nothing has begun that must be ended in order; a worker that imports torch would hold the end up.
+    # Nothing has begun that must be ended in order, and a worker that imports torch would delay the end.
     interrupts.set_farewell(partial(_kept, plan, StateStore(runs_dir / "state"), command), _UNBEGUN_SECONDS)
-    place: dict[str, Any] = {"device": dispatch.device, "threads": dispatch.threads}
-    settings = Settings((runs_dir / "state").resolve(), plugins=plugins, **place, **recovery)
-    patient = partial(patiently, policy=settings.policy, tell=partial(console().print, markup=False))
-    patient(partial(check_writable, settings.state_root))
-    patient(partial(_set_common_aside, runs_dir))
+    device_settings: dict[str, Any] = {"device": dispatch.device, "threads": dispatch.threads}
+    settings = Settings((runs_dir / "state").resolve(), plugins=plugins, **device_settings, **recovery)
+    retrying = partial(patiently, policy=settings.policy, tell=partial(console().print, markup=False))
+    retrying(partial(check_writable, settings.state_root))
+    retrying(partial(_set_common_aside, runs_dir))
     # Workers import torch while the tracking store is made.
     dispatcher = make_dispatcher(dispatch)
+    # A plan that is done needs no workers.
     with dispatcher if plan.missing else nullcontext():
-        # A store that is half made, or results that are half taken over, are gone on with when this is tried again.
-        plan, desk = patient(partial(_prepare, plan, runs_dir, uri, dispatcher, plugins))
+        # A retry continues with a store that is half made, or with results that are half taken over.
+        plan, desk = retrying(partial(_prepare, plan, runs_dir, uri, dispatcher, plugins))
         history, source = History(runs_dir), _source(plan)
-        with history.recording(whole, settings.launch, source.commit, settings.policy, patient):
-            plan = patient(partial(_with_lost_weights, plan, history, settings.state_root))
-            found = announce(plan, forecaster, dispatcher, plugins) if plan.missing else None
+        with history.recording(whole, settings.launch, source.commit, settings.policy, retrying):
+            # Within the record of the launch: `gc` sees it from here on and removes nothing that it needs.
+            plan = retrying(partial(_with_lost_weights, plan, history, settings.state_root))
+            estimate = announce(plan, forecaster, dispatcher, plugins) if plan.missing else None
             stop_seconds = _CLUSTER_SECONDS if dispatch.name in ("ray", "slurm") else interrupts.STOP_SECONDS
             interrupts.set_farewell(partial(_kept, plan, StateStore(runs_dir / "state"), command), stop_seconds)
             with make_display(console()) as display:
@@ -106,13 +109,13 @@ def launch(
                 summary = Launch(forecaster.longest_first(plan), dispatcher, follower, display, settings).run()
     if not plan.missing:
         return summary
-    record = forecaster.learn(plan, StateStore(settings.state_root), settings.launch, found, summary)
+    record = forecaster.learn(plan, StateStore(settings.state_root), settings.launch, estimate, summary)
     remember_launch(runs_dir, record.as_mapping())
     return replace(summary, record=record)
 
 
 def _set_common_aside(runs_dir: Path) -> None:
-    """Sets aside what cannot be read in a runs folder of the files that are no node's, and says so."""
+    """Set aside the unreadable files of a runs folder that belong to no node, and print a line for each."""
     from runners.upkeep.damages import set_common_aside
 
     for damage in set_common_aside(runs_dir):
@@ -120,7 +123,7 @@ def _set_common_aside(runs_dir: Path) -> None:
 
 
 def _kept(plan: Plan, states: StateStore, command: str) -> list[str]:
-    """Returns what is kept of an interrupted launch, and how to go on."""
+    """Return lines on what is kept of an interrupted launch and on how to go on."""
     missing = plan.missing
     finished = sum(states[node.fingerprint].is_done for node in missing)
     lines = [f"Interrupted. Kept: {finished} of {len(missing)} finished."]
@@ -136,24 +139,26 @@ def _kept(plan: Plan, states: StateStore, command: str) -> list[str]:
 
 
 def _checkpoint_of(state: NodeState) -> str | None:
-    """Returns how far the last checkpoint of a training is, or `None` if there is none."""
+    """Return the epoch or step of the last checkpoint of a training in words, or `None` if there is none."""
     steps = [path.stem.rpartition("-")[2] for path in state.folder.glob("checkpoint-*.safetensors")]
-    last = max((int(step) for step in steps if step.isdecimal()), default=None)
-    if last is None:
+    last_step = max((int(step) for step in steps if step.isdecimal()), default=None)
+    if last_step is None:
         return None
+    # Progress and checkpoint are written by another process, and either may be torn or missing.
     progress = state.progress()
     try:
-        epoch = last * progress["epochs"] / progress["steps"]
+        epoch = last_step * progress["epochs"] / progress["steps"]
         return f"checkpoint at epoch {epoch:.3g} of {progress['epochs']:.0f}"
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
-        return f"checkpoint at step {last}"
+        return f"checkpoint at step {last_step}"
 
 
 def _with_lost_weights(plan: Plan, history: History, state_root: Path) -> Plan:
-    """Returns the plan with the trainings whose weights are gone and needed; says so."""
+    """Return the plan with the trainings whose weights are gone and needed, and print their number."""
     from runners.launching.rerun import train_lost_weights_anew
     from runners.state.nodes import StateStore
 
+    # `gc` must not remove weights between the look and the plan that relies on them.
     with history.exclusively():
         plan, count = train_lost_weights_anew(plan, StateStore(state_root))
     if count:
@@ -164,7 +169,7 @@ def _with_lost_weights(plan: Plan, history: History, state_root: Path) -> Plan:
 def _prepare(
     plan: Plan, runs_dir: Path, uri: str | None, dispatcher: Dispatcher, plugins: tuple[str, ...]
 ) -> tuple[Plan, Desk | None]:
-    """Opens the store while the dispatcher is asked whether the plan can be carried out."""
+    """Open the store while a worker checks whether the plan can be carried out: both take seconds."""
     if not plan.missing:
         return _open_desk(plan, runs_dir, uri)
     pool = ThreadPoolExecutor(1)
@@ -190,13 +195,13 @@ def _check(plan: Plan, runs_dir: Path, dispatcher: Dispatcher, plugins: tuple[st
 
 
 def max_devices(plan: Plan) -> int:
-    """Returns the most devices that a training of what is missing runs on."""
+    """Return the largest number of devices that a missing training runs on."""
     specs = [*(node.spec for node in plan.missing_trials), *(node.spec for node in plan.missing_proposed)]
     return max((spec.train.devices for spec in specs), default=1)
 
 
 def _open_desk(plan: Plan, runs_dir: Path, uri: str | None) -> tuple[Plan, Desk | None]:
-    """Returns the plan without what the store has results of already, which are taken over, and a desk there."""
+    """Take over results that the store has already; return the plan with them done, and the desk for the store."""
     from runners.state.files import check_writable
     from runners.state.nodes import StateStore
     from runners.sync.fetch import fetch_finished
@@ -220,7 +225,7 @@ def _source(plan: Plan) -> Source:
 
 
 def make_tracker(plan: Plan, runs_dir: Path, uri: str, *, for_nodes: bool = True) -> Tracker:
-    """Returns the tracker of a plan's preset and data set, after checking that its store and folder can be written.
+    """Return the tracker of a plan's preset and data set, after checking that its store and folder can be written.
 
     Without `for_nodes` it serves for summaries alone.
 

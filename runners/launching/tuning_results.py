@@ -1,4 +1,4 @@
-"""From the state folders of a tuning to the values it has found: a file per study, and the runs above the trials.
+"""Turns the state folders of a tuning into its results: a file of values per study, and the runs above the trials.
 
 The state folders are the truth; Optuna's journal and MLflow follow them, and any launch can write this again.
 """
@@ -28,7 +28,7 @@ from runners.tracking.groups import finish_group
 
 @dataclass(frozen=True)
 class Ended:
-    """One trial that has ended: its settings and what came of it."""
+    """One trial that has ended: its settings, outcome and metrics."""
 
     values: Mapping[str, Any]
     outcome: str
@@ -37,7 +37,7 @@ class Ended:
 
     @classmethod
     def read(cls, state: NodeState) -> Ended | None:
-        """Returns what came of a trial, or `None` if it has not ended."""
+        """Return the ended trial of a state folder, or `None` if it has not ended."""
         result, proposal = state.result(), state.proposal()
         if result is None or proposal is None:
             return None
@@ -46,7 +46,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Tuned:
-    """What has come of a tuning so far."""
+    """The results of a tuning so far."""
 
     tuning: Tuning
     budget: int
@@ -54,13 +54,14 @@ class Tuned:
 
     @property
     def best(self) -> Ended | None:
-        """The trial with the highest validation accuracy of those that were trained to the end, the first of equals."""
+        """The complete trial with the highest validation accuracy; of equals the first."""
         complete = [trial for trial in self.ended if trial.outcome == "complete"]
+        # `max` returns the first of equals, and trials come in the order of their slots.
         return max(complete, key=lambda trial: trial.metrics[names.TUNING_TOP1], default=None)
 
     @cached_property
     def spent(self) -> Spent:
-        """What it took."""
+        """The number of trials by outcome, and the epochs and seconds that they took."""
         counts = Counter(trial.outcome for trial in self.ended)
         return Spent(
             budget=self.budget,
@@ -73,7 +74,7 @@ class Tuned:
         )
 
     def entry(self, key: str, commit: Commit, now: float) -> TunedVariant | None:
-        """Returns what was found for the row called `key`, or `None` if no trial was trained to the end."""
+        """Return the tuned values of the row called `key`, or `None` if no trial was trained to the end."""
         if self.best is None:
             return None
         return TunedVariant(
@@ -92,27 +93,28 @@ class Tuned:
 
 
 def read_results(plan: TuningPlan, states: StateStore) -> list[Tuned]:
-    """Returns what has come of each group of a plan, from the state folders."""
-    found = []
+    """Return the results of each tuning of a plan, from the state folders."""
+    results = []
     for tuning in plan.tunings:
         trials = (Ended.read(states[node.fingerprint]) for node in tuning.nodes(plan.budget))
-        found.append(Tuned(tuning, plan.budget, tuple(trial for trial in trials if trial is not None)))
-    return found
+        results.append(Tuned(tuning, plan.budget, tuple(trial for trial in trials if trial is not None)))
+    return results
 
 
 def write_tuned(plan: TuningPlan, found: list[Tuned], folder: Path, commit: Commit) -> list[Path]:
-    """Writes the values found into the file of each study and returns the files; other entries there are kept.
+    """Write the tuned values into the file of each study and return the paths. Other entries of a file are kept.
 
     Raises:
         OutputError: If a file cannot be written.
         TuningError: If a file that is there holds something else.
     """
     (folder / "journals").mkdir(parents=True, exist_ok=True)
-    preset, now, paths = plan.request.preset.name, time.time(), []
+    preset, time_written, paths = plan.request.preset.name, time.time(), []
+    # Two tunings may add entries to the same file at once.
     with exclusively(folder / "journals" / "files.lock"):
         for study in plan.studies:
             keyed = [(key, tuned) for tuned in found for key in tuned.tuning.serves.get(study.name, ())]
-            entries = [entry for key, tuned in keyed if (entry := tuned.entry(key, commit, now)) is not None]
+            entries = [entry for key, tuned in keyed if (entry := tuned.entry(key, commit, time_written)) is not None]
             if entries:
                 path = tuned_path(folder, study.name, preset)
                 old = read_tuned_file(path) if path.exists() else TunedFile(study=study.name, preset=preset, tuned=())
@@ -124,7 +126,7 @@ def write_tuned(plan: TuningPlan, found: list[Tuned], folder: Path, commit: Comm
 
 
 def track_tuned(tracker: Tracker, found: list[Tuned]) -> None:
-    """Brings what was found to the runs above the trials.
+    """Write the results to the MLflow runs above the trials.
 
     Raises:
         TrackingError: If the store refuses.

@@ -1,3 +1,3 @@
-"""Looks after a runs folder: how nodes stand, why a cell is reused or missing, what is damaged, and what may be
+"""Looks after a runs folder: the status of nodes, why a cell is reused or missing, damaged files, and files that may be
 removed. Nothing is trained here.
 """

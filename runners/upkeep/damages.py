@@ -1,4 +1,7 @@
-"""Names what of a runs folder cannot be read, or is another node's; and sets it aside, which `run` alone does."""
+"""Finds files of a runs folder that cannot be read or belong to another node, and sets them aside.
+
+Any verb may name them; only a launch sets them aside.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +19,16 @@ REMEDY = "run_ablation.py run sets it aside and does it again."
 
 
 def damages_of(runs_dir: Path, fingerprints: Iterable[str] | None = None) -> tuple[str, ...]:
-    """Returns what cannot be read in a runs folder, a sentence each.
+    """Return the damages of a runs folder, a sentence each.
 
     Args:
         runs_dir: The runs folder.
-        fingerprints: The nodes to look at; all that have a folder by default.
+        fingerprints: The nodes to look at; by default all that have a folder.
     """
     states = StateStore(runs_dir / "state")
-    wanted = fingerprints if fingerprints is not None else _all_folders(states)
-    found = [*_common(runs_dir), *(damage for key in wanted for damage in states[key].damages())]
-    return tuple(f"{damage}. {REMEDY}" for damage in found)
+    nodes = fingerprints if fingerprints is not None else _all_folders(states)
+    damages = [*_common(runs_dir), *(damage for key in nodes for damage in states[key].damages())]
+    return tuple(f"{damage}. {REMEDY}" for damage in damages)
 
 
 def _all_folders(states: StateStore) -> list[str]:
@@ -33,33 +36,35 @@ def _all_folders(states: StateStore) -> list[str]:
 
 
 def _common(runs_dir: Path) -> Iterator[Damage]:
-    """Yields what cannot be read of the files that are no node's."""
+    """Yield the damages of files that belong to no node."""
     yield from filter(None, (last_run_damage(runs_dir), place_damage(runs_dir / "state")))
     yield from History(runs_dir).damages()
     yield from speed_damages(runs_dir)
 
 
 def set_common_aside(runs_dir: Path) -> list[Damage]:
-    """Sets aside what cannot be read of the files that are no node's; returns what that was.
+    """Set aside the unreadable files that belong to no node, and return their damages.
 
     Raises:
         OutputError: If the system refuses.
     """
-    found = list(_common(runs_dir))
-    for damage in found:
+    # The search ends before the first file is moved, as it looks through the same folders.
+    damages = list(_common(runs_dir))
+    for damage in damages:
         set_aside(damage)
-    return found
+    return damages
 
 
 def set_node_aside(state: NodeState) -> list[Damage]:
-    """Sets aside what cannot be read of a node, or is another one's, unless somebody runs it; returns what that was.
+    """Set aside the unreadable files of a node and those of another node, unless a process runs it; return the damages.
 
     Raises:
         OutputError: If the system refuses.
     """
-    last = state.lease()
-    is_running = last is not None and last.is_running and not last.is_orphan
+    lease = state.lease()
+    is_running = lease is not None and lease.is_running and not lease.is_orphan
     foreign = state.foreign()
+    # A folder that as a whole belongs to another node is moved even while its lease says that it runs.
     if is_running and (foreign is None or foreign.path != state.folder):
         return []
     return state.set_damaged_aside()

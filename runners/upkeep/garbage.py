@@ -1,7 +1,7 @@
-"""What no table needs and may be removed from a runs folder: what is needed, what is not, and how it is removed.
+"""Finds the files of a runs folder that no table needs, and removes them; `gc` is its verb.
 
-Needed is what the registered studies need at each preset as they are, what the studies that are named need, and what
-any launch was asked for, the last one of each study at each scale. The rules are told in `docs/upkeep.md`.
+Needed are the nodes of the registered studies at each preset, those of the studies that are named, and those of the
+last launch of each study at each scale. The rules are in `docs/upkeep.md`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ REASONS: dict[Reason, str] = {
 _DAMAGED = re.compile(r"\..+\.[0-9a-f]{12}\.damaged")
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")
 _TEMPORARY_SECONDS = 3600.0
-"""A temporary file of this age is nobody's any more; a process that lives may be writing a younger one."""
+"""A temporary file of this age is abandoned; a live process may be writing a younger one."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ class Garbage:
     """A file or folder that may be removed.
 
     Attributes:
-        path: It.
-        reason: Why.
-        title: Of the node.
-        size: In bytes.
-        owner: The folder of the node, whose lease is looked at again before anything is removed.
+        path: The file or folder.
+        reason: Why it may be removed.
+        title: The title of its node.
+        size: Bytes.
+        owner: The state folder of the node. Its lease is read again before anything is removed.
     """
 
     path: Path
@@ -67,13 +67,13 @@ class Garbage:
 def needed_nodes(
     history: History, studies: Iterable[str] = (), overrides: Settings | None = None, forgotten: Set[str] = frozenset()
 ) -> set[str]:
-    """Returns the fingerprints of all nodes that a table needs or may need, as far as is known.
+    """Return the fingerprints of all nodes that a table needs or may need, as far as is known.
 
     Args:
-        history: What was asked for in the runs folder.
+        history: The launches of the runs folder.
         studies: Names and files of studies that are needed too, at every preset.
-        overrides: What `--set` changes in those.
-        forgotten: Studies that are given up: what was asked for them in the past does not count.
+        overrides: The values of `--set` for those.
+        forgotten: Studies that are given up: earlier launches of them do not count.
     """
     needed = set().union(*(_needed_by(study, {}) for study in available_studies()))
     needed |= set().union(*(_needed_by(study, overrides or {}, checked=True) for study in studies))
@@ -81,7 +81,11 @@ def needed_nodes(
 
 
 def _needed_by(study: str, overrides: Settings, *, checked: bool = False) -> set[str]:
-    """Returns what a study needs at each preset; where it cannot be planned now, nothing is known."""
+    """Return the nodes that a study needs at each preset at which it can be planned now.
+
+    Raises:
+        AblationError: If `checked` and it can be planned at no preset.
+    """
     needed: set[str] = set()
     problem: AblationError | None = None
     for preset in PRESETS.values():
@@ -92,42 +96,43 @@ def _needed_by(study: str, overrides: Settings, *, checked: bool = False) -> set
             problem = error
             continue
         needed |= {node.fingerprint for node in plan.nodes}
+    # A study that is named must be plannable at one preset at least; a registered one may be broken.
     if checked and not needed and problem is not None:
         raise problem
     return needed
 
 
 def _asked_for(history: History, forgotten: Set[str]) -> set[str]:
-    """Returns what the last launch of each study at each scale was asked for, and all that goes on.
+    """Return the nodes of the last launch of each study at each scale, and of all launches that go on.
 
     A launch counts as followed only by one that is known to have begun later; clocks do not tell that. Where the order
-    of launches is not known, what any of them was asked for is needed.
+    of launches is not known, the nodes of each of them are needed.
     """
-    planned = [(record, asked) for record in history.launches if (asked := history.plan(record)) is not None]
-    last: dict[tuple[str, str], float] = {}
-    for record, asked in planned:
+    planned = [(record, plan) for record in history.launches if (plan := history.plan(record)) is not None]
+    latest: dict[tuple[str, str], float] = {}
+    for record, plan in planned:
         turn = history.turn(record)
         if turn.is_exact:
-            for study in asked.studies:
-                last[study, asked.scale] = max(turn.number, last.get((study, asked.scale), 0))
+            for study in plan.studies:
+                latest[study, plan.scale] = max(turn.number, latest.get((study, plan.scale), 0))
     needed: set[str] = set()
-    for record, asked in planned:
-        # A tuning or a search has no cells: it is what tuned values rest on, and may be gone on with.
-        if record.is_alive or not asked.cells:
-            needed |= asked.nodes.keys()
+    for record, plan in planned:
+        # A tuning or a search has no cells. Tuned values rest on it, and it may be continued.
+        if record.is_alive or not plan.cells:
+            needed |= plan.nodes.keys()
         number = history.turn(record).number
-        for study in asked.studies:
-            if study not in forgotten and number >= last.get((study, asked.scale), 0):
-                needed |= asked.of_study(study)
+        for study in plan.studies:
+            if study not in forgotten and number >= latest.get((study, plan.scale), 0):
+                needed |= plan.of_study(study)
     return needed
 
 
 @dataclass(frozen=True)
 class Found:
-    """What `find_garbage` has found.
+    """The result of `find_garbage`.
 
     Attributes:
-        garbage: What may be removed.
+        garbage: Files and folders that may be removed.
         running: Nodes that were left alone because they are being run.
         untracked: Nodes whose weights or results were left alone because the tracking store has not got them yet.
     """
@@ -140,57 +145,60 @@ class Found:
 def find_garbage(
     runs_dir: Path, needed: Set[str], uri: str, *, results: bool = False, now: float | None = None
 ) -> Found:
-    """Returns what may be removed.
+    """Return the files and folders that may be removed.
 
     Args:
         runs_dir: The runs folder.
         needed: Fingerprints, see `needed_nodes`.
         uri: The tracking store.
-        results: Whether the whole folders of nodes that nothing needs go, too.
+        results: Whether the whole folders of nodes that nothing needs may go, too.
         now: Seconds since the epoch, by the clock of the file system.
     """
     now = _file_system_time(runs_dir) if now is None else now
     states = StateStore(runs_dir / "state")
     folders = [states[path.name] for path in sorted(states.root.glob("[!.]*")) if path.is_dir()]
     running = [state for state in folders if _is_running(state)]
-    # What a running evaluation measures is not taken from under it.
+    # The weights that a running evaluation reads are kept as well.
     busy = {state.fingerprint for state in running} | {described(state).trial for state in running}
     lacking = sync_notes.unsynced(states, uri, [state.fingerprint for state in folders if state.is_done])
-    kept = needed | lacking.keys()
-    found: list[Garbage] = []
+    # Results that the tracking store has not got exist nowhere else.
+    protected = needed | lacking.keys()
+    garbage: list[Garbage] = []
     for state in folders:
-        # What is another node's by its own word is left to a `run`, which sets it aside.
+        # A folder that describes another node is left to a `run`, which sets it aside.
         if state.fingerprint not in busy and state.foreign() is None:
-            found += _in_folder(state, state.fingerprint in kept, results=results, now=now)
+            garbage += _in_folder(state, state.fingerprint in protected, results=results, now=now)
     for path in sorted((states.root / ASIDE).glob("*")):
         state = states[path.name]
+        # Kept until the node is redone: until then it holds the only result.
         if path.is_dir() and state.fingerprint not in busy and (state.is_done or state.fingerprint not in needed):
-            found += _aside(state, results=results and state.fingerprint not in kept)
+            garbage += _aside(state, results=results and state.fingerprint not in protected)
     launches = runs_dir / "launches"
     for folder in (runs_dir, states.root, runs_dir / "plans", launches, launches / "order", runs_dir / "speeds"):
-        found += _temporary(folder, None, "", now)
-        found += _damaged(folder, None, "")
-    return Found(found, running, [states[key] for key in sorted(lacking.keys() - needed)])
+        garbage += _temporary(folder, None, "", now)
+        garbage += _damaged(folder, None, "")
+    return Found(garbage, running, [states[key] for key in sorted(lacking.keys() - needed)])
 
 
 def _in_folder(state: NodeState, is_needed: bool, *, results: bool, now: float) -> Iterator[Garbage]:
-    part = described(state)
-    if results and not is_needed and part.kind:
-        yield Garbage(state.folder, "results", part.title, _size(state.folder), state)
+    description = described(state)
+    # A folder without a kind has no description: its content is unknown, so it stays.
+    if results and not is_needed and description.kind:
+        yield Garbage(state.folder, "results", description.title, _size(state.folder), state)
         return
     heavy = list(_heavy(state))
-    if not is_needed and part.kind == "trial":
-        yield from (Garbage(path, "weights", part.title, _size(path), state) for path in heavy)
+    if not is_needed and description.kind == "trial":
+        yield from (Garbage(path, "weights", description.title, _size(path), state) for path in heavy)
     elif state.is_done:
         checkpoints = (path for path in heavy if path != state.weights_file)
-        yield from (Garbage(path, "checkpoints", part.title, _size(path), state) for path in checkpoints)
-    yield from _damaged(state.folder, state, part.title)
-    yield from _temporary(state.folder, state, part.title, now)
-    yield from _temporary(state.folder / "attempts", state, part.title, now)
+        yield from (Garbage(path, "checkpoints", description.title, _size(path), state) for path in checkpoints)
+    yield from _damaged(state.folder, state, description.title)
+    yield from _temporary(state.folder, state, description.title, now)
+    yield from _temporary(state.folder / "attempts", state, description.title, now)
 
 
 def _aside(state: NodeState, *, results: bool) -> Iterator[Garbage]:
-    """Yields what is large in a folder that is aside, or all; the folder stays, as it says that the node is anew."""
+    """Yield the large files of a folder that was put aside, or all. The folder stays: it marks a redone node."""
     earlier = state.earlier
     title = described(earlier).title
     paths = sorted(earlier.folder.iterdir()) if results else _heavy(earlier)
@@ -210,7 +218,7 @@ def _damaged(folder: Path, owner: NodeState | None, title: str) -> Iterator[Garb
 
 
 def _file_system_time(folder: Path) -> float:
-    """Returns the present time by the clock that gives files their times: on a network file system, that of its server.
+    """Return the present time by the clock that stamps files: on a network file system, the clock of its server.
 
     The clock of this machine may be hours ahead of it, and a file that is being written would look abandoned.
     """
@@ -229,22 +237,22 @@ def _temporary(folder: Path, owner: NodeState | None, title: str, now: float) ->
 
 
 def _is_running(state: NodeState) -> bool:
-    """Whether an attempt has not ended; of another machine's that may be dead nothing is removed either."""
-    last = state.lease()
-    return last is not None and last.is_running and not last.is_orphan
+    """Return True if an attempt has not ended. An attempt on another machine counts, though it may be dead."""
+    lease = state.lease()
+    return lease is not None and lease.is_running and not lease.is_orphan
 
 
 def _size(path: Path) -> int:
     paths = [path, *path.rglob("*")] if path.is_dir() else [path]
     total = 0
-    for one in paths:
+    for file in paths:
         with suppress(OSError):
-            total += one.stat().st_size if one.is_file() else 0
+            total += file.stat().st_size if file.is_file() else 0
     return total
 
 
 def remove(garbage: Iterable[Garbage]) -> tuple[int, list[str]]:
-    """Removes what was found, but for what has begun to run since; returns the bytes and what could not be removed."""
+    """Remove garbage, except of nodes that have begun to run since; return the bytes freed and the problems."""
     freed, problems = 0, []
     for item in garbage:
         if item.owner is not None and _is_running(item.owner):
@@ -263,6 +271,6 @@ def _remove(path: Path) -> None:
     if not path.is_dir():
         path.unlink(missing_ok=True)
         return
-    # First: what is left of a folder when this is killed must not pass for a result.
+    # First: if this process is killed midway, the rest of the folder must not pass for a result.
     (path / "result.json").unlink(missing_ok=True)
     shutil.rmtree(path)

@@ -1,6 +1,6 @@
-"""How each node of a plan stands, as the state folders tell it: done, running, waiting, failed, orphaned.
+"""Determines the status of each node of a plan from the state folders: done, running, waiting, failed, orphaned.
 
-Disk only, and read only; nothing here decides anything. A launch knows better what it waits for
+It only reads the disk, and no launch decides by it. A launch knows better what it waits for
 (`runners.launching.launch`).
 """
 
@@ -18,26 +18,26 @@ from runners.state.nodes import NodeState, StateStore
 Status = Literal["done", "running", "waiting", "failed", "orphaned"]
 
 _NO_TIME = 1e9
-"""Seconds that no training takes: what was reported is wrong."""
+"""Seconds that no training takes: a larger estimate comes from a wrong report."""
 
 STATUSES: tuple[Status, ...] = ("running", "orphaned", "failed", "waiting", "done")
-"""In the order in which they matter to somebody who looks."""
+"""In the order of their importance to a reader."""
 
 
 @dataclass(frozen=True)
 class Standing:
-    """How a node stands.
+    """The status of a node.
 
     Attributes:
         fingerprint: The node.
-        part: What it is.
+        part: Its kind and title, as a plan records them.
         status: done; running; waiting for a worker, its training or its next attempt; failed for good; or orphaned:
             its process is dead or silent, and the next launch takes it over.
-        remark: What else a person wants to know: what it waits for, why it failed.
-        attempts: How many there were.
+        remark: More for a person: what it waits for, why it failed.
+        attempts: The number of attempts so far.
         attempt: The last one; not read of a node that is done.
         silence: Seconds since the last sign of life of a running attempt, by the clock of this machine.
-        progress: What its running attempt last reported.
+        progress: The last report of its running attempt.
         seconds_left: Of a running training, at its last speed.
         failure: Why the last attempt failed.
     """
@@ -60,32 +60,33 @@ def survey(
     launches: Sequence[LaunchRecord] = (),
     clock: Callable[[], float] = time.time,
 ) -> list[Standing]:
-    """Returns how nodes stand, in their order.
+    """Return the status of nodes, in their order.
 
     Args:
         states: The state folders.
-        nodes: Per fingerprint.
-        launches: Those that may try again what has failed.
-        clock: In seconds since the epoch; also that of the file system, as far as it is told.
+        nodes: The nodes by fingerprint.
+        launches: Launches that may try failed nodes again.
+        clock: Returns seconds since the epoch; compared with the times of files, so both should agree.
     """
     alive = {record.launch: record for record in launches if record.is_alive}
-    found = {key: _Look(states[key], part, alive, clock()).standing() for key, part in nodes.items()}
-    return [_with_training(standing, found) for standing in found.values()]
+    standings = {key: _Look(states[key], planned, alive, clock()).standing() for key, planned in nodes.items()}
+    return [_with_training(standing, standings) for standing in standings.values()]
 
 
 def underway(states: StateStore, known: Iterable[str]) -> dict[str, Part]:
-    """Returns the nodes beside those that are known whose last attempt has not ended, by what their folders say."""
-    found: dict[str, Part] = {}
+    """Return the nodes, other than the known ones, whose last attempt has not ended, as their folders tell."""
+    nodes: dict[str, Part] = {}
+    # Without a folder of attempts no process has ever begun the node.
     for path in sorted(set(states.root.glob("[!.]*/attempts")) - {states.root / key / "attempts" for key in known}):
         state = states[path.parent.name]
-        last = None if state.is_done else state.lease()
-        if last is not None and last.is_running:
-            found[state.fingerprint] = described(state)
-    return found
+        lease = None if state.is_done else state.lease()
+        if lease is not None and lease.is_running:
+            nodes[state.fingerprint] = described(state)
+    return nodes
 
 
 def described(state: NodeState) -> Part:
-    """Returns what a folder says that its node is."""
+    """Return the kind, title and training of the node of a folder, as the folder tells."""
     about = state.about()
     if about is None:
         return Part("", f"{state.folder} (not described)")
@@ -107,16 +108,16 @@ class _Look:
         foreign = self.state.foreign()
         if foreign is not None:
             return self._make("waiting", None, f"{foreign.reason}; the next run sets it aside")
-        last = self.state.lease()
-        if last is None:
+        lease = self.state.lease()
+        if lease is None:
             return self._make("waiting", None)
-        if last.is_running:
-            return self._of_running(last)
-        if last.outcome in ("failed", "killed"):
-            return self._of_failed(last)
-        if last.outcome == "finished":
-            return self._make("waiting", last, "it was finished, and its result is not here yet")
-        return self._make("waiting", last, "interrupted; it goes on from its last checkpoint")
+        if lease.is_running:
+            return self._of_running(lease)
+        if lease.outcome in ("failed", "killed"):
+            return self._of_failed(lease)
+        if lease.outcome == "finished":
+            return self._make("waiting", lease, "it was finished, and its result is not here yet")
+        return self._make("waiting", lease, "interrupted; it goes on from its last checkpoint")
 
     def _of_running(self, last: Attempt) -> Standing:
         silence = self._silence(last)
@@ -127,7 +128,7 @@ class _Look:
             remark = f"no sign of life for {silence:.0f} s; a run takes it over when it has watched that for itself"
             return self._make("orphaned", last, remark, silence=silence)
         progress = self.state.progress()
-        # What an earlier attempt has reported does not count.
+        # The file may still hold the last report of an earlier attempt.
         progress = progress if progress.get("updated", 0.0) >= last.began else {}
         left = _seconds_left(self.state, progress) if self.part.kind == "trial" else None
         return self._make("running", last, silence=silence, progress=progress, seconds_left=left)
@@ -148,12 +149,12 @@ class _Look:
         return self._make("waiting", last, f"it is tried again {when}, by launch {last.launch}", failure=failure)
 
     def _wait(self, last: Attempt, failure: Mapping[str, Any]) -> float | None:
-        """Returns in how many seconds its launch tries it again, or `None` if it does not."""
+        """Return the seconds until its launch tries it again, or `None` if it does not."""
         record = self.alive.get(last.launch)
         if record is None:
             return None
-        tried = [attempt for attempt in self.state.attempts() if attempt.launch == last.launch]
-        failures = sum(attempt.outcome in ("failed", "killed") for attempt in tried)
+        attempts = [attempt for attempt in self.state.attempts() if attempt.launch == last.launch]
+        failures = sum(attempt.outcome in ("failed", "killed") for attempt in attempts)
         wait = record.policy.wait_before_retry(str(failure.get("cause", "error")), failures)
         return None if wait is None else max(0.0, (last.ended or 0.0) + wait - self.now)
 
@@ -163,7 +164,7 @@ class _Look:
 
 
 def _with_training(standing: Standing, others: Mapping[str, Standing]) -> Standing:
-    """Returns an evaluation that waits with what becomes of its training."""
+    """Return the status of a waiting evaluation with a remark on its training; any other status unchanged."""
     training = others.get(standing.part.trial)
     if standing.status != "waiting" or standing.attempt is not None or training is None or training.status == "done":
         return standing
@@ -178,6 +179,7 @@ def _count(state: NodeState) -> int:
 def _seconds_left(state: NodeState, progress: Mapping[str, Any]) -> float | None:
     about = state.about() or {}
     try:
+        # The files may be torn, or come from another version of the project.
         batch = int(about["spec"]["train"]["batch_size"])
         seconds = float((progress["steps"] - progress["step"]) * batch / progress["images_per_second"])
     except (KeyError, TypeError, ValueError, ArithmeticError):

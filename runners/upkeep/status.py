@@ -1,6 +1,6 @@
-"""What `status` shows, as data and then as tables, plain lines or JSON.
+"""Builds the output of `status`: an overview as data, then as tables, plain lines or JSON.
 
-What is on the disk is read in `node_status`.
+`node_status` reads the disk.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ _KINDS = {"trial": "trainings", "evaluation": "evaluations", "cost": "networks"}
 
 @dataclass(frozen=True)
 class Overview:
-    """How the nodes of a plan stand.
+    """The status of the nodes of a plan.
 
     Attributes:
         asked: The plan.
         launches: The launches that go on, the last one first.
         standings: Per node, in the order of the plan.
-        others: Nodes that are not in the plan and run, or are orphaned.
+        others: Nodes outside the plan that run or are orphaned.
         unsynced: Lines of metrics that the tracking store has not got yet, per node.
-        damages: What of the runs folder cannot be read, a sentence each.
+        damages: Files of the runs folder that cannot be read, a sentence each.
     """
 
     asked: AskedPlan
@@ -54,33 +54,33 @@ class Overview:
 
 
 def look(runs_dir: Path, asked: AskedPlan, uri: str, *, others: bool) -> Overview:
-    """Returns how the nodes of a plan stand now, from disk.
+    """Return the present status of the nodes of a plan, from disk.
 
     Args:
         runs_dir: The runs folder.
         asked: The plan.
         uri: The tracking store.
-        others: Whether to look for what is run of other plans, too.
+        others: Whether to look for running nodes of other plans, too.
     """
     states, launches = StateStore(runs_dir / "state"), History(runs_dir).launches
-    more = underway(states, asked.nodes) if others else {}
+    unplanned = underway(states, asked.nodes) if others else {}
     return Overview(
         asked,
         [record for record in launches if record.is_alive],
         survey(states, asked.nodes, launches),
-        survey(states, more, launches),
-        sync_notes.unsynced(states, uri, [*asked.nodes, *more]),
-        damages_of(runs_dir, [*asked.nodes, *more]),
+        survey(states, unplanned, launches),
+        sync_notes.unsynced(states, uri, [*asked.nodes, *unplanned]),
+        damages_of(runs_dir, [*asked.nodes, *unplanned]),
     )
 
 
 def render(overview: Overview, states: StateStore, *, every: bool = False, is_live: bool = False) -> RenderableType:
-    """Returns the overview for a terminal.
+    """Return the overview for a terminal.
 
     Args:
         overview: The overview.
         states: The state folders, for the log files.
-        every: Whether to list what is done or waits, too.
+        every: Whether to list done and waiting nodes, too.
         is_live: Whether it is redrawn, so that a line per node matters more than a path that can be copied.
     """
     overflow: OverflowMethod = "ellipsis" if is_live else "ignore"
@@ -89,16 +89,16 @@ def render(overview: Overview, states: StateStore, *, every: bool = False, is_li
 
 
 def plain(overview: Overview, states: StateStore, *, every: bool = False) -> list[str]:
-    """Returns the overview as lines, see `render`."""
+    """Return the overview as lines, see `render`."""
     lines = [_headline(overview)]
     for study, counts in _by_study(overview).items():
-        done = ", ".join(f"{n} of {total} {kind} done" for kind, (n, total) in counts.done.items())
-        lines.append(f"{study}: {done}{_others(counts.statuses)}")
+        done_counts = ", ".join(f"{n} of {total} {kind} done" for kind, (n, total) in counts.done.items())
+        lines.append(f"{study}: {done_counts}{_others(counts.statuses)}")
     return lines + _rows(overview, states, every=every)
 
 
 def as_json(overview: Overview, states: StateStore) -> dict[str, Any]:
-    """Returns the overview as plain data: counts, and every node of the plan or under way."""
+    """Return the overview as plain data: counts, and every node of the plan or under way."""
     nodes = [*overview.standings, *overview.others]
     return {
         "asked": overview.asked.scale,
@@ -118,22 +118,23 @@ class _Counts:
 
 
 def _by_study(overview: Overview) -> dict[str, _Counts]:
-    """Returns the counts of each study and, if there are several, of all nodes, each once."""
+    """Return the counts of each study and, if there are several, of all nodes, each once."""
     standings = {standing.fingerprint: standing for standing in overview.standings}
     counted = {
         study: _count([standings[key] for key in overview.asked.of_study(study) if key in standings])
         for study in overview.asked.studies
     }
+    # A node that serves several studies counts once in the sum.
     return counted | ({"together": _count(overview.standings)} if len(counted) > 1 else {})
 
 
 def _count(standings: Sequence[Standing]) -> _Counts:
-    done: dict[str, tuple[int, int]] = {}
-    for kind, words in _KINDS.items():
+    done_by_kind: dict[str, tuple[int, int]] = {}
+    for kind, label in _KINDS.items():
         of_kind = [standing for standing in standings if standing.part.kind == kind]
         if of_kind:
-            done[words] = (sum(standing.status == "done" for standing in of_kind), len(of_kind))
-    return _Counts(done, _statuses(standings))
+            done_by_kind[label] = (sum(standing.status == "done" for standing in of_kind), len(of_kind))
+    return _Counts(done_by_kind, _statuses(standings))
 
 
 def _statuses(standings: Sequence[Standing]) -> Counter[str]:
@@ -145,29 +146,30 @@ def _others(statuses: Mapping[str, int]) -> str:
 
 
 def _headline(overview: Overview) -> str:
-    words = [f"{', '.join(overview.asked.studies)} at {overview.asked.scale}"]
+    items = [f"{', '.join(overview.asked.studies)} at {overview.asked.scale}"]
     if not overview.launches:
-        return f"{words[0]} · no launch goes on"
+        return f"{items[0]} · no launch goes on"
     for record in overview.launches:
-        words.append(f"launch {record.launch} goes on at {record.process.host}:{record.process.pid}")
-    return " · ".join(words)
+        items.append(f"launch {record.launch} goes on at {record.process.host}:{record.process.pid}")
+    return " · ".join(items)
 
 
 def _table(overview: Overview) -> Table:
     table = Table(title_justify="left")
     table.add_column("study", overflow="fold")
     counts = _by_study(overview)
-    kinds = [words for words in _KINDS.values() if any(words in of_study.done for of_study in counts.values())]
+    kinds = [label for label in _KINDS.values() if any(label in of_study.done for of_study in counts.values())]
+    # The last status, done, has columns by kind.
     for heading in (*(f"{kind} done" for kind in kinds), *STATUSES[:-1]):
         table.add_column(heading, justify="right")
     for study, of_study in counts.items():
-        done = ["{} / {}".format(*of_study.done.get(kind, (0, 0))) for kind in kinds]
-        table.add_row(Text(study), *done, *(str(of_study.statuses[status] or "–") for status in STATUSES[:-1]))
+        done_cells = ["{} / {}".format(*of_study.done.get(kind, (0, 0))) for kind in kinds]
+        table.add_row(Text(study), *done_cells, *(str(of_study.statuses[status] or "–") for status in STATUSES[:-1]))
     return table
 
 
 def _rows(overview: Overview, states: StateStore, *, every: bool) -> list[str]:
-    """Returns a line per node that a person wants to see, and what the tracking store lacks."""
+    """Return a line per node that needs attention, then remarks on lines that are not tracked and on damages."""
     nodes = sorted([*overview.standings, *overview.others], key=lambda node: STATUSES.index(node.status))
     lines: list[str] = []
     for node in nodes:
@@ -183,18 +185,18 @@ def _rows(overview: Overview, states: StateStore, *, every: bool) -> list[str]:
 
 
 def _lines(node: Standing, states: StateStore) -> list[str]:
-    words = [f"{node.status:8}", node.part.title, *_where(node), *_how_far(node)]
+    items = [f"{node.status:8}", node.part.title, *_where(node), *_how_far(node)]
     if node.failure is not None:
-        words.append(reason(node.failure))
+        items.append(reason(node.failure))
     if node.attempts > 1:
-        words.append(f"{node.attempts} attempts")
-    words += [node.remark] if node.remark else []
+        items.append(f"{node.attempts} attempts")
+    items += [node.remark] if node.remark else []
     log = states[node.fingerprint].log_file
-    return ["  ".join(words)] + ([f"          log: {log}"] if node.failure is not None and log.exists() else [])
+    return ["  ".join(items)] + ([f"          log: {log}"] if node.failure is not None and log.exists() else [])
 
 
 def reason(failure: Mapping[str, Any]) -> str:
-    """Returns why an attempt failed, with its cause."""
+    """Return the reason of a failure in words, with its cause."""
     return f"{failure.get('kind')}: {failure.get('message')} (cause: {failure.get('cause', 'error')})"
 
 
@@ -207,15 +209,15 @@ def _where(node: Standing) -> list[str]:
 
 
 def _how_far(node: Standing) -> list[str]:
-    at = node.progress
+    latest = node.progress
     if node.status != "running":
         return []
     if node.part.kind != "trial":
         return ["measuring"]
-    if not {"epoch", "epochs", "images_per_second"} <= at.keys():
+    if not {"epoch", "epochs", "images_per_second"} <= latest.keys():
         return ["starting"]
-    words = [f"epoch {at['epoch']:.0f}/{at['epochs']:.0f}", f"{at['images_per_second']:.0f} images/s"]
-    return words + ([] if node.seconds_left is None else [f"about {clock(node.seconds_left)} left"])
+    items = [f"epoch {latest['epoch']:.0f}/{latest['epochs']:.0f}", f"{latest['images_per_second']:.0f} images/s"]
+    return items + ([] if node.seconds_left is None else [f"about {clock(node.seconds_left)} left"])
 
 
 def _as_json(node: Standing, overview: Overview, states: StateStore) -> dict[str, Any]:
@@ -251,5 +253,5 @@ def _attempt_as_json(attempt: Attempt, silence: float | None) -> dict[str, Any]:
 
 
 def _launch_as_json(record: LaunchRecord) -> dict[str, Any]:
-    where = {"host": record.process.host, "pid": record.process.pid}
-    return {"launch": record.launch, "began": record.began, **where}
+    process = {"host": record.process.host, "pid": record.process.pid}
+    return {"launch": record.launch, "began": record.began, **process}
