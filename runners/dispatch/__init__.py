@@ -9,7 +9,7 @@ __all__ = ["DISPATCHERS", "Completion", "DispatchSettings", "Dispatcher", "make_
 
 
 def prepare_workers(settings: DispatchSettings) -> None:
-    """Lets workers of this machine import what they need while a launch is still being planned."""
+    """Let workers of this machine import what they need while a launch is still being planned."""
     if settings.name == "processes":
         from runners.dispatch.processes import start_server
 
@@ -17,7 +17,7 @@ def prepare_workers(settings: DispatchSettings) -> None:
 
 
 def make_dispatcher(settings: DispatchSettings) -> Dispatcher:
-    """Returns the dispatcher that the settings describe, with nothing started yet."""
+    """Return the dispatcher that the settings describe, with nothing started yet."""
     if settings.name == "inline":
         from runners.dispatch.inline import InlineDispatcher
 

@@ -38,7 +38,7 @@ class Dispatcher(Protocol):
         """How many tasks may be under way at once; what is submitted beyond that waits."""
 
     def check(self, state_root: Path, devices: int) -> None:
-        """Raises if tasks cannot run here, before any is submitted.
+        """Raise if tasks cannot run here, before any is submitted.
 
         Args:
             state_root: Folder of the state folders; it exists.
@@ -49,22 +49,22 @@ class Dispatcher(Protocol):
         """
 
     def ask(self, question: Callable[..., Answer], *arguments: object) -> Answer:
-        """Calls a function where the work is done, so that the launcher need not import torch; waits for its answer.
+        """Call a function where the work is done, so that the launcher need not import torch; wait for its answer.
 
         Function, arguments and answer are such as can be pickled.
         """
 
     def submit(self, task: Task) -> None:
-        """Starts a task, or queues it."""
+        """Start a task, or queues it."""
 
     def wait(self, seconds: float) -> list[Completion]:
-        """Returns the tasks that have ended since the last call, after at most about `seconds`."""
+        """Return the tasks that have ended since the last call, after at most about `seconds`."""
 
     def cancel(self) -> None:
-        """Stops everything under way, within seconds, without waiting for results."""
+        """Stop everything under way, within seconds, without waiting for results."""
 
     def __enter__(self) -> Dispatcher:
-        """Starts the workers."""
+        """Start the workers."""
 
     def __exit__(self, *raised: object) -> None:
-        """Ends the workers."""
+        """End the workers."""

@@ -63,7 +63,7 @@ class ProcessDispatcher:
         return len(self._slots.devices)
 
     def check(self, state_root: Path, devices: int) -> None:
-        """Raises if there are no slots for a training on so many devices."""
+        """Raise if there are no slots for a training on so many devices."""
         most = self._slots.most_devices
         if devices > most:
             kind, remedy = ("GPUs", "--device") if self._slots.has_gpus else ("workers", "--workers")
@@ -72,7 +72,7 @@ class ProcessDispatcher:
             )
 
     def ask(self, question: Callable[..., Answer], *arguments: object) -> Answer:
-        """Calls a function in a worker and returns its answer.
+        """Call a function in a worker and returns its answer.
 
         Raises:
             DispatchError: If the worker dies of it.
@@ -89,12 +89,12 @@ class ProcessDispatcher:
             raise DispatchError(_no_workers(error)) from None
 
     def submit(self, task: Task) -> None:
-        """Hands a task to a worker, or queues it until there is a slot."""
+        """Hand a task to a worker, or queues it until there is a slot."""
         self._waiting.append(task)
         self._place()
 
     def wait(self, seconds: float) -> list[Completion]:
-        """Returns the tasks that have ended."""
+        """Return the tasks that have ended."""
         if not self._placed:
             return []
         done, _ = concurrent.futures.wait(self._placed, timeout=seconds, return_when=concurrent.futures.FIRST_COMPLETED)
@@ -103,7 +103,7 @@ class ProcessDispatcher:
         return ended
 
     def cancel(self) -> None:
-        """Kills the workers; what they had saved stays."""
+        """Kill the workers; what they had saved stays."""
         self._waiting.clear()
         for pool in self._all_pools():
             pool.stop()  # type: ignore[no-untyped-call]
@@ -156,7 +156,7 @@ class ProcessDispatcher:
         return pool
 
     def _place(self) -> None:
-        """Starts what waits, in its order, as far as there are slots."""
+        """Start what waits, in its order, as far as there are slots."""
         while self._waiting:
             busy = {slot for _, slots in self._placed.values() for slot in slots}
             chosen = self._slots.choose(busy, self._waiting[0].devices)
@@ -168,7 +168,7 @@ class ProcessDispatcher:
             self._placed[self._schedule(gpus[0] if gpus else None, placed)] = (task, chosen)
 
     def _schedule(self, device: int | None, task: Task) -> Future[Status]:
-        """Hands a task to a pool; to a new one if the pool is broken, as when the server of its workers was killed.
+        """Hand a task to a pool; to a new one if the pool is broken, as when the server of its workers was killed.
 
         Raises:
             DispatchError: If the new one is broken as well.
@@ -187,7 +187,7 @@ class ProcessDispatcher:
 
 
 def start_server(threads: int) -> None:
-    """Starts the server from which workers are forked, unless it runs already; it imports torch meanwhile.
+    """Start the server from which workers are forked, unless it runs already; it imports torch meanwhile.
 
     Raises:
         DispatchError: If it cannot be started.

@@ -62,7 +62,7 @@ class RayDispatcher:
         return self._settings.workers or max(1, sum(_room(node, self._resources(1)) for node in _nodes().values()))
 
     def check(self, state_root: Path, devices: int) -> None:
-        """Raises if no node has room for a training on so many devices, or one does not see the state folder."""
+        """Raise if no node has room for a training on so many devices, or one does not see the state folder."""
         wanted = self._resources(devices)
         if not any(_room(node, wanted) for node in _nodes().values()):
             told = ", ".join(f"{amount:g} {name}" for name, amount in wanted.items())
@@ -71,7 +71,7 @@ class RayDispatcher:
             _check_each_node(Path(file.name))
 
     def ask(self, question: Callable[..., Answer], *arguments: object) -> Answer:
-        """Calls a function on a node of the cluster and returns its answer.
+        """Call a function on a node of the cluster and returns its answer.
 
         Raises:
             DispatchError: If the worker dies of it or cannot import the project.
@@ -81,12 +81,12 @@ class RayDispatcher:
         return answer
 
     def submit(self, task: Task) -> None:
-        """Hands a task to Ray, or queues it while there are as many under way as the user wants."""
+        """Hand a task to Ray, or queues it while there are as many under way as the user wants."""
         self._waiting.append(task)
         self._start()
 
     def wait(self, seconds: float) -> list[Completion]:
-        """Returns the tasks that have ended."""
+        """Return the tasks that have ended."""
         if not self._running:
             return []
         ray.wait(list(self._running), timeout=seconds)
@@ -96,7 +96,7 @@ class RayDispatcher:
         return ended
 
     def cancel(self) -> None:
-        """Kills the workers; what they had saved stays."""
+        """Kill the workers; what they had saved stays."""
         self._waiting.clear()
         for reference in self._running:
             ray.cancel(reference, force=True)
@@ -117,7 +117,7 @@ class RayDispatcher:
         ray.shutdown()
 
     def _connect(self) -> None:
-        """Connects to the cluster, or starts one.
+        """Connect to the cluster, or starts one.
 
         Raises:
             DispatchError: If there is none at the address.
@@ -149,7 +149,7 @@ class RayDispatcher:
         ray._private.worker._worker_logs_enabled = False
 
     def _start(self) -> None:
-        """Starts what waits, in its order, as far as the user wants so many at once."""
+        """Start what waits, in its order, as far as the user wants so many at once."""
         while self._waiting:
             if len(self._running) >= (self._settings.workers or float("inf")):
                 return
@@ -161,24 +161,24 @@ class RayDispatcher:
             self._running[ray.remote(run_remotely).options(**options).remote(*placed.as_arguments())] = task
 
     def _resources(self, devices: int) -> dict[str, float]:
-        """Returns what a training on so many devices needs, in Ray's names."""
+        """Return what a training on so many devices needs, in Ray's names."""
         share = 1 / self._settings.trials_per_gpu if devices == 1 else devices
         return {"CPU": self._settings.threads * devices, **({"GPU": share} if self._uses_gpus else {})}
 
 
 def _nodes() -> dict[str, dict[str, float]]:
-    """Returns what each living node of the cluster offers, by the node's id."""
+    """Return what each living node of the cluster offers, by the node's id."""
     return {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
 
 
 def _room(node: Mapping[str, float], wanted: Mapping[str, float]) -> int:
-    """Returns how many tasks that want so much a node takes at once."""
+    """Return how many tasks that want so much a node takes at once."""
     # A tenth of a GPU ten times is a little more than one.
     return min(int(node.get(name, 0) / amount + 1e-6) for name, amount in wanted.items())
 
 
 def _check_answers(address: str) -> None:
-    """Raises if nothing listens at an address; Ray would go on trying for minutes."""
+    """Raise if nothing listens at an address; Ray would go on trying for minutes."""
     host, separator, port = address.rpartition(":")
     if not separator:
         return
@@ -191,7 +191,7 @@ def _check_answers(address: str) -> None:
 
 
 def _check_each_node(path: Path) -> None:
-    """Raises if a node cannot import the project or does not see a file."""
+    """Raise if a node cannot import the project or does not see a file."""
     probe = ray.remote(check_node)
     there = [NodeAffinitySchedulingStrategy(node, soft=False) for node in _nodes()]
     references = [
@@ -208,7 +208,7 @@ def _check_each_node(path: Path) -> None:
 
 
 def _answer(reference: Any) -> Any:
-    """Returns what a question was answered with, or raises what it raised."""
+    """Return what a question was answered with, or raises what it raised."""
     try:
         return ray.get(reference)
     except RayTaskError as error:
@@ -237,7 +237,7 @@ def _end_of(error: RayError) -> str:
 
 @contextmanager
 def _own_signals() -> Iterator[None]:
-    """Keeps Ray from replacing what this process does when it is asked to end."""
+    """Keep Ray from replacing what this process does when it is asked to end."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield

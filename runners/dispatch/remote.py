@@ -21,7 +21,7 @@ _PATIENCE = 10.0
 
 
 def run_remotely(*arguments: str) -> None:
-    """Runs the node of the task in `arguments`, see `Task.as_arguments`.
+    """Run the node of the task in `arguments`, see `Task.as_arguments`.
 
     Raises:
         DispatchError: If this machine does not see the node's state folder.
@@ -32,7 +32,7 @@ def run_remotely(*arguments: str) -> None:
 
 
 def call(question: Callable[..., Answer], *arguments: object) -> Answer:
-    """Returns the answer to a question of the launcher; the question may be a builtin function."""
+    """Return the answer to a question of the launcher; the question may be a builtin function."""
     return question(*arguments)
 
 
@@ -43,7 +43,7 @@ def check_node(path: Path, code_root: str, code_digest: str) -> None:
 
 
 def check_visible(path: Path, patience: float = _PATIENCE) -> None:
-    """Raises if a file that the launcher has written is not there on this machine.
+    """Raise if a file that the launcher has written is not there on this machine.
 
     Raises:
         DispatchError: If it does not appear within `patience` seconds.

@@ -61,7 +61,7 @@ class DispatchSettings:
         self._check_installed()
 
     def _check_unread(self) -> None:
-        """Raises for options that the dispatcher would not read."""
+        """Raise for options that the dispatcher would not read."""
         if self.ray_address is not None and self.name != "ray":
             raise OptionError(f"--ray-address is read only with --dispatch ray, and that is {self.name}.")
         if self.ray_address is not None and not _RAY_ADDRESS.fullmatch(self.ray_address):

@@ -37,7 +37,7 @@ class Slots:
         return None not in self.devices
 
     def choose(self, busy: Set[int], wanted: int = 1) -> tuple[int, ...] | None:
-        """Returns the slots for a task on `wanted` devices, the least busy GPUs first; `None` if it must wait.
+        """Return the slots for a task on `wanted` devices, the least busy GPUs first; `None` if it must wait.
 
         Args:
             busy: Slots that are taken, as positions in `devices`.
@@ -54,7 +54,7 @@ class Slots:
 
 
 def make_slots(gpus: tuple[int, ...], *, workers: int | None, trials_per_gpu: int, cores: int, threads: int) -> Slots:
-    """Returns the slots of a machine: one per core, or `trials_per_gpu` per GPU, unless `workers` says how many.
+    """Return the slots of a machine: one per core, or `trials_per_gpu` per GPU, unless `workers` says how many.
 
     Args:
         gpus: GPUs that may be used, by number; none means the CPU.
@@ -84,7 +84,7 @@ def make_slots(gpus: tuple[int, ...], *, workers: int | None, trials_per_gpu: in
 
 
 def usable_gpus(device: str, count: int) -> tuple[int, ...]:
-    """Returns the GPUs that `--device` allows on a machine with `count` of them; none means the CPU.
+    """Return the GPUs that `--device` allows on a machine with `count` of them; none means the CPU.
 
     Raises:
         OptionError: If the device is not there.
@@ -102,5 +102,5 @@ def usable_gpus(device: str, count: int) -> tuple[int, ...]:
 
 
 def is_device(text: str) -> bool:
-    """Returns whether `text` names a device, be it there or not."""
+    """Return whether `text` names a device, be it there or not."""
     return text in ("cpu", "auto") or _GPU.fullmatch(text) is not None

@@ -45,7 +45,7 @@ def sync_states(
     studies: Collection[str] | None = None,
     tell: Callable[[str], None] = lambda message: None,
 ) -> Synced:
-    """Brings everything over that a store has not got; repeated, it does nothing.
+    """Bring everything over that a store has not got; repeated, it does nothing.
 
     Args:
         states: The state folders.
@@ -91,7 +91,7 @@ def _by_experiment(states: StateStore, studies: Collection[str] | None) -> dict[
 
 
 def known_studies(states: StateStore) -> set[str]:
-    """Returns the names of all studies that nodes with a state folder serve."""
+    """Return the names of all studies that nodes with a state folder serve."""
     origins = filter(None, (read_origin(states[fingerprint]) for fingerprint in states.fingerprints()))
     return {study for origin in origins for name in origin.experiments for study in origin.studies(name)}
 
@@ -140,7 +140,7 @@ _REASON = "the launch that ran it ended without a word; the next run of the stud
 
 
 def end_orphans(tracker: Tracker, states: StateStore, watch: Watch) -> list[str]:
-    """Ends the runs of orphans, as finished where there is a result and as killed elsewhere; returns fingerprints.
+    """End the runs of orphans, as finished where there is a result and as killed elsewhere; return fingerprints.
 
     What has no attempt under `states` is left alone, as it may be run from another state root; so is a lease that
     may still be alive, until `watch` has seen it stand still, and what a launch follows.

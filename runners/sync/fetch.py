@@ -20,7 +20,7 @@ from runners.tracking.tracker import Tracker
 def fetch(
     tracker: Tracker, node: Node, state: NodeState, serves: Mapping[str, list[str]], *, weights: bool = False
 ) -> None:
-    """Writes the result of a node's finished run into its state folder. The caller holds the folder's lock.
+    """Write the result of a node's finished run into its state folder. The caller holds the folder's lock.
 
     Args:
         tracker: The store.
@@ -45,7 +45,7 @@ def fetch(
 
 
 def fetch_finished(tracker: Tracker, plan: Plan, states: StateStore, tell: Callable[[str], None]) -> Plan:
-    """Returns the plan with everything done that the store has finished runs of, after taking it over.
+    """Return the plan with everything done that the store has finished runs of, after taking it over.
 
     The weights of a trial are taken over where an evaluation of it is missing. What cannot be had is done here.
 

@@ -95,7 +95,7 @@ class Follower:
         self.trouble = f"{what} not all there ({self.trouble or 'it did not answer in time'})" if left else None
 
     def abandon(self) -> None:
-        """Leaves everything as it is, at once: there is nothing left that could be brought over."""
+        """Leave everything as it is, at once: there is nothing left that could be brought over."""
         self._is_abandoned = True
         self._leaving.set()
 
@@ -105,7 +105,7 @@ class Follower:
         return self._pause > 0
 
     def catch_up(self, plan: Plan, states: StateStore) -> None:
-        """Brings over what earlier launches measured and the store has not got, and tags what is used again."""
+        """Bring over what earlier launches measured and the store has not got, and tags what is used again."""
         for node in plan.nodes:
             if node.fingerprint in plan.done:
                 job = Job(node, states[node.fingerprint], plan.studies_of(node.fingerprint), Wish.FINISHED)
@@ -119,12 +119,12 @@ class Follower:
             self._put(job)
 
     def end_orphans(self, states: StateStore, watch: attempts.Watch) -> None:
-        """Ends the runs that a launch which was killed has left running, see `runners.sync.backfill`."""
+        """End the runs that a launch which was killed has left running, see `runners.sync.backfill`."""
         if self._desk is not None:
             self._order(partial(self._chores.append, partial(end_orphans, self._desk.tracker, states, watch)))
 
     def claim(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> None:
-        """Asks for the right to run a node, where machines without a common folder share the store, and follows it.
+        """Ask for the right to run a node, where machines without a common folder share the store, and follows it.
 
         `verdict` tells the answer; where the store is not shared, or is away, it is given at once.
         """
@@ -137,11 +137,11 @@ class Follower:
             self._order(partial(self._put, Job(node, state, serves, Wish.CLAIMED)))
 
     def verdict(self, fingerprint: str) -> Verdict:
-        """Returns what has become of a claim."""
+        """Return what has become of a claim."""
         return self._verdicts[fingerprint]
 
     def begin(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> None:
-        """Opens the run of a node and follows it from now on, without asking whether another machine is at it."""
+        """Open the run of a node and follows it from now on, without asking whether another machine is at it."""
         self._write_down(state, serves)
         verdict = self._verdicts.get(node.fingerprint, Verdict.UNKNOWN)
         self._order(partial(self._begin, Job(node, state, serves, Wish.FOLLOWED, verdict=verdict)))
@@ -162,7 +162,7 @@ class Follower:
             self._put(job)
 
     def leave(self, state: NodeState) -> None:
-        """Leaves a node to others, with its run as it is."""
+        """Leave a node to others, with its run as it is."""
         self._order(partial(self._drop, state))
 
     def _drop(self, state: NodeState) -> None:
@@ -175,15 +175,15 @@ class Follower:
                 self._desk.let_go(job)
 
     def finish(self, state: NodeState) -> None:
-        """Ends the run of a measured node."""
+        """End the run of a measured node."""
         self._owe(state, partial(self._end, state, Wish.FINISHED))
 
     def stop(self, state: NodeState, status: str, reason: str) -> None:
-        """Ends the run of a node that failed or was cancelled."""
+        """End the run of a node that failed or was cancelled."""
         self._owe(state, partial(self._end, state, Wish.STOPPED, status, reason))
 
     def _owe(self, state: NodeState, order: Callable[[], None]) -> None:
-        """Gives an order that must have been carried out before the launch ends."""
+        """Give an order that must have been carried out before the launch ends."""
         if self._desk is not None:
             self._owed.add(state.fingerprint)
             self._orders.put(order)
@@ -229,7 +229,7 @@ class Follower:
         self._ended.set()
 
     def _beat(self) -> None:
-        """Shows other machines that this one is alive, also while a large file is on its way to the store."""
+        """Show other machines that this one is alive, also while a large file is on its way to the store."""
         assert self._desk is not None
         while not self._ended.wait(HEARTBEAT_SECONDS):
             for job in list(self._jobs.values()):
@@ -243,7 +243,7 @@ class Follower:
         return self._orders.empty() and not self._owed and not self._chores
 
     def _take_orders(self) -> None:
-        """Carries out all orders there are; waits for one while there is nothing else to do."""
+        """Carry out all orders there are; wait for one while there is nothing else to do."""
         wait = self._seconds_to_next()
         try:
             while True:
@@ -254,7 +254,7 @@ class Follower:
             return
 
     def _carry_out(self, order: Callable[[], object]) -> bool:
-        """Returns whether it went well; the thread outlives whatever is raised."""
+        """Return whether it went well; the thread outlives whatever is raised."""
         try:
             order()
         except Exception as error:
@@ -264,7 +264,7 @@ class Follower:
         return True
 
     def _step(self, desk: Desk) -> None:
-        """Does one thing that is due, if there is any and the store is there."""
+        """Do one thing that is due, if there is any and the store is there."""
         job = self._next_job()
         chore = self._chores[0] if self._chores and self._store_due <= time.monotonic() else None
         if (job is None and chore is None) or not self._is_there(desk):
@@ -281,7 +281,7 @@ class Follower:
         return max(0.0, min(max(due, self._store_due) - time.monotonic(), SYNC_SECONDS))
 
     def _next_job(self) -> Job | None:
-        """Returns a job that is due: first those for which a worker waits, then a training before its evaluations."""
+        """Return a job that is due: first those for which a worker waits, then a training before its evaluations."""
         now = time.monotonic()
         due = [job for job in self._jobs.values() if job.due <= now] if self._store_due <= now else []
         return min(due, key=lambda job: job.wish is not Wish.CLAIMED, default=None)
@@ -322,7 +322,7 @@ class Follower:
             job.due = time.monotonic() + after
 
     def _look_after(self, desk: Desk) -> bool:
-        """Returns whether the store is there after something went wrong; if it is not, leaves it alone for a while."""
+        """Return whether the store is there after something went wrong; if it is not, leaves it alone for a while."""
         if answers(desk.tracker.client):
             return True
         if not self.is_away:
@@ -332,7 +332,7 @@ class Follower:
         return False
 
     def _go_away(self) -> None:
-        """Waits before the store is asked again, longer each time; nobody else waits for its verdict."""
+        """Wait before the store is asked again, longer each time; nobody else waits for its verdict."""
         longest = _FIRST_PAUSE if self._leaving.is_set() else _LONGEST_PAUSE
         self._pause = min(longest, 2 * self._pause or _FIRST_PAUSE)
         self._store_due = time.monotonic() + self._pause

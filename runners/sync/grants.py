@@ -28,7 +28,7 @@ class Grants:
         return bool(self._waiting)
 
     def ask(self, node: Node) -> bool:
-        """Returns whether a node may be run now; if not, it is waited for from now on."""
+        """Return whether a node may be run now; if not, it is waited for from now on."""
         if node.fingerprint not in self._asked:
             state = self._states[node.fingerprint]
             state.describe(node)
@@ -55,7 +55,7 @@ class Grants:
         return len(self._waiting) - self.elsewhere
 
     def take(self, room: int) -> list[Node]:
-        """Takes those that are waited for no longer: finished on another machine, or granted, up to `room` of these."""
+        """Take those that are waited for no longer: finished on another machine, or granted, up to `room` of these."""
         taken = []
         for fingerprint in list(self._waiting):
             verdict = self._follower.verdict(fingerprint)
@@ -65,12 +65,12 @@ class Grants:
         return taken
 
     def forget(self, node: Node) -> None:
-        """Leaves a node to another launch in the same folder of states, which follows it."""
+        """Leave a node to another launch in the same folder of states, which follows it."""
         self._asked.discard(node.fingerprint)
         self._follower.leave(self._states[node.fingerprint])
 
     def give_up(self, reason: str) -> None:
-        """Gives up what is waited for."""
+        """Give up what is waited for."""
         for fingerprint in self._waiting:
             if self._follower.verdict(fingerprint).is_grant:
                 self._follower.stop(self._states[fingerprint], "KILLED", reason)

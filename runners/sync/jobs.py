@@ -89,7 +89,7 @@ class Desk:
         self._is_shared = is_shared(tracker.uri)
 
     def carry_on(self, job: Job, now: float) -> float | None:
-        """Does what can be done now; returns after how many seconds there is more to do, or `None` if that was all.
+        """Do what can be done now; return after how many seconds there is more to do, or `None` if that was all.
 
         Args:
             job: The job.
@@ -162,7 +162,7 @@ class Desk:
         return None
 
     def _fetch_weights(self, node: Node, state: NodeState) -> bool:
-        """Fetches what an evaluation needs of a trial that was trained elsewhere; returns whether it was worth trying.
+        """Fetch what an evaluation needs of a trial that was trained elsewhere; return whether it was worth trying.
 
         What cannot be had is noted in the log of the evaluation, which will fail.
         """
@@ -192,18 +192,18 @@ class Desk:
             job.monitor = self.tracker.monitor(job.state)
 
     def beat(self, job: Job) -> None:
-        """Shows other machines that this one is at a node. To be called now and then, also by another thread."""
+        """Show other machines that this one is at a node. To be called now and then, also by another thread."""
         if self._is_shared and job.is_open and job.wish is not Wish.CLAIMED:
             for key, value in heartbeat().items():
                 self.tracker.client.set_tag(job.run_id, key, value)
 
     def give_up(self, job: Job) -> None:
-        """Withdraws a claim on which nobody has decided yet."""
+        """Withdraw a claim on which nobody has decided yet."""
         if job.wish is Wish.CLAIMED and job.lock.is_held:
             self.claims.withdraw(job.state)
 
     def let_go(self, job: Job) -> None:
-        """Gives up what a job holds, also one that is not done."""
+        """Give up what a job holds, also one that is not done."""
         if job.monitor is not None:
             try:
                 job.monitor.finish()

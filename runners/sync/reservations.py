@@ -68,7 +68,7 @@ class Watch:
         return self._clock() - since < self._silence
 
     def start_anew(self) -> None:
-        """Forgets what was seen: while the store is away nobody's heart can be heard."""
+        """Forget what was seen: while the store is away nobody's heart can be heard."""
         self._seen.clear()
 
 
@@ -89,7 +89,7 @@ class Claims:
         self._contests: dict[str, float] = {}
 
     def claim(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> Verdict:
-        """Claims a node, or goes on with a claim that was `PENDING`; never waits. The caller holds the folder's lock.
+        """Claim a node, or goes on with a claim that was `PENDING`; never waits. The caller holds the folder's lock.
 
         A claim that is `OURS` is kept by changing its heartbeat and ends with the run.
         """
@@ -110,7 +110,7 @@ class Claims:
         return verdict
 
     def _enter(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> None:
-        """Makes the own claim visible before the others are looked at again."""
+        """Make the own claim visible before the others are looked at again."""
         run = self._tracker.own(state)
         if run is None:
             self._tracker.open(node, state, serves, heartbeat())
@@ -121,7 +121,7 @@ class Claims:
         self._contests[node.fingerprint] = self._clock()
 
     def _others(self, state: NodeState) -> tuple[list[KnownRun], list[KnownRun]]:
-        """Returns the claims of other places: those of the living and those of the dead."""
+        """Return the claims of other places: those of the living and those of the dead."""
         place = self._tracker.place(state)
         found = self._tracker.look_up(state.fingerprint)
         claims = [run for run in found if run.status == RUNNING and run.tags.get(names.TAG_OWNER, place) != place]
@@ -144,7 +144,7 @@ class Claims:
         return Verdict.ELSEWHERE
 
     def withdraw(self, state: NodeState) -> None:
-        """Gives up a claim that was entered a moment ago; what an earlier attempt has measured in it stays."""
+        """Give up a claim that was entered a moment ago; what an earlier attempt has measured in it stays."""
         own = self._tracker.own(state)
         if self._contests.pop(state.fingerprint, None) is None or own is None:
             return
@@ -154,7 +154,7 @@ class Claims:
             self._tracker.drop(own)
 
     def _bury(self, dead: list[KnownRun], state: NodeState) -> None:
-        """Ends the runs of those that were not heard of any more, so that none is left RUNNING.
+        """End the runs of those that were not heard of any more, so that none is left RUNNING.
 
         Only now: one who wakes up while it is being judged sees the new claim, and gives way.
         """
@@ -165,5 +165,5 @@ class Claims:
 
 
 def heartbeat() -> dict[str, str]:
-    """Returns the tag that shows that an owner is alive: another value each time."""
+    """Return the tag that shows that an owner is alive: another value each time."""
     return {names.TAG_HEARTBEAT: uuid.uuid4().hex[:12]}

@@ -57,19 +57,19 @@ class Links:
         self.experiment = experiment_id
 
     def run(self, run_id: str) -> str:
-        """Returns where a run is shown."""
+        """Return where a run is shown."""
         return f"#/experiments/{self.experiment}/runs/{run_id}"
 
     def artifact(self, run_id: str, path: str) -> str:
-        """Returns where a file of a run is shown."""
+        """Return where a file of a run is shown."""
         return f"{self.run(run_id)}/artifacts/{quote(path)}"
 
     def search(self, query: str) -> str:
-        """Returns where the runs that match are listed."""
+        """Return where the runs that match are listed."""
         return f"#/experiments/{self.experiment}/runs?searchFilter={quote(query, safe='')}"
 
     def compare(self, run_ids: Sequence[str]) -> str:
-        """Returns where runs stand side by side."""
+        """Return where runs stand side by side."""
         runs, experiments = (quote(json.dumps(each), safe="") for each in (list(run_ids), [self.experiment]))
         return f"#/compare-runs?runs={runs}&experiments={experiments}"
 
@@ -84,7 +84,7 @@ def study_note(
     verdicts: Mapping[str, str],
     longest: int,
 ) -> str:
-    """Returns the description of a study's summary run.
+    """Return the description of a study's summary run.
 
     Args:
         study: The study.
@@ -114,7 +114,7 @@ def study_note(
 
 
 def variant_note(study: Study, links: Links, parent: str, record: VariantRecord, longest: int) -> str:
-    """Returns the description of a row's run: what it belongs to, what it came to, which runs it comes from."""
+    """Return the description of a row's run: what it belongs to, what it came to, which runs it comes from."""
     reference = study.variant(study.reference).title
     parts = [f"A row of [{_words(study.title)}]({links.run(parent)}); the reference is {_words(reference)}."]
     if record.told:
@@ -140,7 +140,7 @@ def _table(children: Sequence[tuple[VariantRecord, str]], links: Links) -> list[
 
 
 def _fitting(lines: Sequence[str], room: int, what: str) -> str:
-    """Returns as many lines as there is room for, and how many are left out."""
+    """Return as many lines as there is room for, and how many are left out."""
     kept: list[str] = []
     used = 0
     for line in lines:
@@ -158,5 +158,5 @@ def _kind(file: str) -> str:
 
 
 def _words(text: str) -> str:
-    """Returns text that Markdown shows as it is, within a line and in a table."""
+    """Return text that Markdown shows as it is, within a line and in a table."""
     return _SPECIAL.sub(lambda found: f"&#{ord(found.group())};", " ".join(text.split()))

@@ -47,7 +47,7 @@ class KnownRun:
 
     @classmethod
     def of(cls, run: Any) -> Self:
-        """Returns what is to be known of a run as MLflow gives it."""
+        """Return what is to be known of a run as MLflow gives it."""
         info, data = run.info, run.data
         has_data = bool(run.inputs and run.inputs.dataset_inputs)
         return cls(
@@ -76,12 +76,12 @@ class KnownRun:
         return (self.started, self.run_id)
 
     def add(self, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
-        """Notes what has been written."""
+        """Note what has been written."""
         self.params |= params.keys()
         self.tags |= tags
 
     def differing(self, tags: Mapping[str, str]) -> dict[str, str]:
-        """Returns those of the tags that the run does not have, or has with another value."""
+        """Return those of the tags that the run does not have, or has with another value."""
         return {key: value for key, value in tags.items() if self.tags.get(key) != value}
 
 
@@ -130,7 +130,7 @@ class Experiment:
             return found
 
     def search(self, filter_string: str) -> Iterator[Any]:
-        """Yields the experiment's runs that match, the newest first; deleted ones are not found."""
+        """Yield the experiment's runs that match, the newest first; deleted ones are not found."""
         token: str | None = None
         while True:
             page = self.client.search_runs(
@@ -142,7 +142,7 @@ class Experiment:
                 return
 
     def open_run(self, title: str, tags: Mapping[str, str], *, began: float | None = None) -> KnownRun:
-        """Opens a run with its tags and returns it; `began` is when, in seconds since the epoch, now by default."""
+        """Open a run with its tags and returns it; `began` is when, in seconds since the epoch, now by default."""
         start = int(began * 1000) if began is not None else None
         run = self.client.create_run(self.experiment_id, start_time=start, tags=dict(tags), run_name=title)
         return KnownRun.of(run)
@@ -154,7 +154,7 @@ class Experiment:
         params: Mapping[str, Any],
         events: Iterable[Mapping[str, Any]] = (),
     ) -> str:
-        """Opens a run with its tags, params and events (see `write`) and returns its id."""
+        """Open a run with its tags, params and events (see `write`) and returns its id."""
         run_id = self.open_run(title, tags).run_id
         self.write(run_id, events, params=params)
         return run_id
@@ -167,7 +167,7 @@ class Experiment:
         params: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Writes events, params and tags in as few calls as the store takes; no event is divided without need.
+        """Write events, params and tags in as few calls as the store takes; no event is divided without need.
 
         An event has a `step`, a `time` in milliseconds and `metrics`.
         """
@@ -180,7 +180,7 @@ class Experiment:
             self.client.log_batch(run_id, _at(metrics, number), _at(entries, number), _at(labels, number))
 
     def put_file(self, run: KnownRun, file: Path, folder: str = "") -> None:
-        """Keeps a file as an artifact of a run, in a folder of its artifacts if one is named."""
+        """Keep a file as an artifact of a run, in a folder of its artifacts if one is named."""
         local = _local_folder(run)
         if local is None:
             self.client.log_artifact(run.run_id, str(file), folder or None)
@@ -189,7 +189,7 @@ class Experiment:
             shutil.copyfile(file, local / folder / file.name)
 
     def put_text(self, run: KnownRun, text: str, name: str) -> None:
-        """Keeps a text as an artifact of a run."""
+        """Keep a text as an artifact of a run."""
         local = _local_folder(run)
         if local is None:
             self.client.log_text(run.run_id, text, name)
@@ -198,14 +198,14 @@ class Experiment:
             (local / name).write_text(text, encoding="utf-8")
 
     def tag(self, run: KnownRun, tags: Mapping[str, str]) -> None:
-        """Sets those of the tags that the run does not have yet."""
+        """Set those of the tags that the run does not have yet."""
         missing = run.differing(tags)
         if missing:
             self.write(run.run_id, tags=missing)
             run.tags.update(missing)
 
     def set_status(self, run: KnownRun, status: str, end_time: int | None = None) -> None:
-        """Sets the status of a run; `end_time` in milliseconds, now by default, of one that ends."""
+        """Set the status of a run; `end_time` in milliseconds, now by default, of one that ends."""
         if status == RUNNING:
             self.client.update_run(run.run_id, status=status)
         else:
@@ -214,12 +214,12 @@ class Experiment:
 
 
 def _local_folder(run: KnownRun) -> Path | None:
-    """Returns where the artifacts of a run lie on this machine, or `None`; the client would ask for all of the run."""
+    """Return where the artifacts of a run lie on this machine, or `None`; the client would ask for all of the run."""
     return local_folder(run.artifacts) if run.artifacts.startswith("file:") else None
 
 
 def _batches(events: Iterable[Mapping[str, Any]]) -> Iterator[list[Any]]:
-    """Yields the metrics of events: a batch is written whole or not at all, so that an event is too."""
+    """Yield the metrics of events: a batch is written whole or not at all, so that an event is too."""
     from mlflow.entities import Metric
 
     batch: list[Any] = []

@@ -14,7 +14,7 @@ _KINDS: Mapping[str, names.Kind] = {"tuning": "tuned", "search": "searched"}
 
 
 def group_run(experiment: Experiment, node: ProposedNode, tags: Mapping[str, str]) -> str:
-    """Returns the run above the trials of a node's group, opened if there is none yet.
+    """Return the run above the trials of a node's group, opened if there is none yet.
 
     Args:
         experiment: Where to.
@@ -32,7 +32,7 @@ def group_run(experiment: Experiment, node: ProposedNode, tags: Mapping[str, str
 
 
 def find_group_run(experiment: Experiment, group: str) -> str | None:
-    """Returns the run above the trials of a group, or `None` if there is none."""
+    """Return the run above the trials of a group, or `None` if there is none."""
     kinds = set(_KINDS.values())
     found = [
         run
@@ -45,7 +45,7 @@ def find_group_run(experiment: Experiment, group: str) -> str | None:
 def finish_group(
     experiment: Experiment, group: str, *, found: Mapping[str, Any], metrics: Mapping[str, float], is_whole: bool
 ) -> None:
-    """Ends the run above a group with what was found; does nothing where no trial has been tracked.
+    """End the run above a group with what was found; do nothing where no trial has been tracked.
 
     Args:
         experiment: Where to.

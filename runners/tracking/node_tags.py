@@ -19,17 +19,17 @@ _LONGEST_TAG = 5000
 
 
 def study_tags(serves: Mapping[str, list[str]]) -> dict[str, str]:
-    """Returns a tag per study that names the variants a node is there."""
+    """Return a tag per study that names the variants a node is there."""
     return {names.study_tag(study): ", ".join(keys)[:_LONGEST_TAG] for study, keys in serves.items()}
 
 
 def note_tag(text: str) -> dict[str, str]:
-    """Returns the tag that MLflow shows as a run's description."""
+    """Return the tag that MLflow shows as a run's description."""
     return {names.TAG_NOTE: text[:_LONGEST_TAG]}
 
 
 def result_tags(state: NodeState, result: Mapping[str, Any]) -> dict[str, str]:
-    """Returns what the tags of a finished run say of how it was measured, and which digest its correct images have."""
+    """Return what the tags of a finished run say of how it was measured, and which digest its correct images have."""
     told = {**result.get("versions", {}), "device": result.get("device", "unknown")}
     tags = {names.TAG_VERSIONS: canonical_json(told)}
     if "micro_batch" in result:
@@ -44,7 +44,7 @@ def result_tags(state: NodeState, result: Mapping[str, Any]) -> dict[str, str]:
 
 
 def params_of(node: Node, state: NodeState) -> dict[str, Any]:
-    """Returns the settings of a node under dotted names, without those that are not set; none before they are known."""
+    """Return the settings of a node under dotted names, without those that are not set; none before they are known."""
     if not isinstance(node, ProposedNode):
         return settings_of(node, state.training(node))
     proposal = state.proposal()
@@ -55,7 +55,7 @@ def params_of(node: Node, state: NodeState) -> dict[str, Any]:
 
 
 def settings_of(node: Node, spec: TrialSpec) -> dict[str, Any]:
-    """Returns the settings of a node that trains `spec`, or evaluates it, under dotted names."""
+    """Return the settings of a node that trains `spec`, or evaluates it, under dotted names."""
     params = {"seed": spec.seed, **flatten(spec.model_dump(exclude={"seed"}))}
     where = spec.model.where
     params["model.where"] = placement_title(where) if where is not None else None
@@ -73,7 +73,7 @@ def settings_of(node: Node, spec: TrialSpec) -> dict[str, Any]:
 
 
 def kind_tags(node: Node) -> dict[str, str]:
-    """Returns what the tags of a new run say of its node beside the studies that it serves."""
+    """Return what the tags of a new run say of its node beside the studies that it serves."""
     tags = {names.TAG_KIND: node.kind, names.TAG_FINGERPRINT: node.fingerprint, names.TAG_SEED: str(node.spec.seed)}
     if _tuned(node):
         tags[names.TAG_TUNED] = ", ".join(_tuned(node))
@@ -83,19 +83,19 @@ def kind_tags(node: Node) -> dict[str, str]:
 
 
 def plugin_tags(state: NodeState) -> dict[str, str]:
-    """Returns the tag of the plug-ins with which a node was planned: those of today may be other ones."""
+    """Return the tag of the plug-ins with which a node was planned: those of today may be other ones."""
     plugins = (state.about() or {}).get("plugins")
     return {names.TAG_PLUGINS: canonical_json(plugins)[:_LONGEST_TAG]} if plugins else {}
 
 
 def _tuned(node: Node) -> tuple[str, ...]:
-    """Returns which settings of a training, or of that whose checkpoint is evaluated, were tuned."""
+    """Return which settings of a training, or of that whose checkpoint is evaluated, were tuned."""
     trial = node.trial if isinstance(node, EvaluationNode) else node
     return trial.tuned if isinstance(trial, TrialNode) else ()
 
 
 def dataset_input(spec: TrialSpec) -> Any:
-    """Returns the data set of a trial as an input that MLflow can log."""
+    """Return the data set of a trial as an input that MLflow can log."""
     from mlflow.entities import Dataset, DatasetInput
 
     facts = spec.data.facts

@@ -41,7 +41,7 @@ _RECORD: Kind[dict[str, Any]] = Kind(_Record)
 
 
 def record_text(state: NodeState) -> str:
-    """Returns everything that was measured of a finished node as JSON: numbers come back as the same bits."""
+    """Return everything that was measured of a finished node as JSON: numbers come back as the same bits."""
     record = {
         "fingerprint": state.fingerprint,
         "node": state.about(),
@@ -53,18 +53,18 @@ def record_text(state: NodeState) -> str:
 
 
 def files_of(state: NodeState) -> list[Path]:
-    """Returns the other files of a finished node that are kept as artifacts."""
+    """Return the other files of a finished node that are kept as artifacts."""
     found = (state.weights_file, *(state.folder / name for name in _KEPT))
     return [path for path in found if path.exists()]
 
 
 def digest_of_text(text: str) -> str:
-    """Returns the SHA-256 of a text in UTF-8."""
+    """Return the SHA-256 of a text in UTF-8."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def digest_of_file(path: Path) -> str:
-    """Returns the SHA-256 of a file."""
+    """Return the SHA-256 of a file."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
@@ -73,7 +73,7 @@ def digest_of_file(path: Path) -> str:
 
 
 def take_over(client: Any, run: KnownRun, node: Node, state: NodeState) -> None:
-    """Writes the result of a finished run into a state folder, as if it had been measured here; weights stay behind.
+    """Write the result of a finished run into a state folder, as if it had been measured here; weights stay behind.
 
     Args:
         client: The store's client.
@@ -101,7 +101,7 @@ def take_over(client: Any, run: KnownRun, node: Node, state: NodeState) -> None:
 
 
 def take_weights_over(client: Any, run: KnownRun, state: NodeState) -> None:
-    """Writes the weights of a finished trial into its state folder.
+    """Write the weights of a finished trial into its state folder.
 
     Raises:
         TrackingError: If the run has none, or they are torn.

@@ -37,7 +37,7 @@ def is_shared(uri: str) -> bool:
 
 
 def prepare_store(uri: str, tell: Callable[[str], None] = _log.warning) -> None:
-    """Makes sure the store answers, and creates or mends a SQLite one, before anything else uses it.
+    """Make sure the store answers, and creates or mends a SQLite one, before anything else uses it.
 
     A SQLite store that was moved or copied with its artifacts names their new place from then on.
 
@@ -93,7 +93,7 @@ def _prepare_file(uri: str, file: Path, tell: Callable[[str], None]) -> None:
 
 @contextmanager
 def explained(uri: str) -> Iterator[None]:
-    """Turns whatever a store's client raises into a sentence.
+    """Turn whatever a store's client raises into a sentence.
 
     Raises:
         TrackingError: In place of any other exception.
@@ -109,7 +109,7 @@ def explained(uri: str) -> Iterator[None]:
 
 
 def without_retries() -> AbstractContextManager[None]:
-    """Keeps MLflow's client from repeating a request by itself.
+    """Keep MLflow's client from repeating a request by itself.
 
     A repeated request to open a run opens two if only the answer to the first was lost. Who writes here asks what the
     store has before trying again, and waits longer.
@@ -129,7 +129,7 @@ def answers(client: Any) -> bool:
 
 @contextmanager
 def _setting(variable: str, value: str) -> Iterator[None]:
-    """Sets a variable of MLflow's client for a while; for some things it takes no argument."""
+    """Set a variable of MLflow's client for a while; for some things it takes no argument."""
     before = os.environ.get(variable)
     os.environ[variable] = value
     try:
@@ -167,7 +167,7 @@ def _make_parent(path: Path) -> None:
 
 
 def reason(error: BaseException, uri: str | None = None) -> str:
-    """Returns what an error says in one line, without secrets; of a failed request what it comes down to.
+    """Return what an error says in one line, without secrets; of a failed request what it comes down to.
 
     Args:
         error: The error.

@@ -39,7 +39,7 @@ def write_study_summary(
     verdicts: Mapping[str, str] | None = None,
     launches: Sequence[Record] = (),
 ) -> str:
-    """Writes the summary run of a study in place of its earlier one and returns its id.
+    """Write the summary run of a study in place of its earlier one and returns its id.
 
     Args:
         tracker: Where to.
@@ -95,7 +95,7 @@ def _tags(tracker: Tracker, plan: Plan, study: Study) -> dict[str, str]:
 
 
 def _launches(launches: Sequence[Record]) -> str:
-    """Returns launches as JSON that is short enough for a tag: of many, the newest."""
+    """Return launches as JSON that is short enough for a tag: of many, the newest."""
     text = "[]"
     for first in range(len(launches)):
         text = canonical_json([launch.as_mapping() for launch in launches[first:]])
@@ -107,7 +107,7 @@ def _launches(launches: Sequence[Record]) -> str:
 def _write_variant(
     tracker: Tracker, study: Study, variant: VariantRecord, parent: str, *, params: Mapping[str, Any], note: str
 ) -> str:
-    """Writes the run of a row and returns its id."""
+    """Write the run of a row and returns its id."""
     tags = {
         names.TAG_KIND: "variant",
         names.TAG_STUDY_NAME: study.name,
@@ -124,7 +124,7 @@ def _write_variant(
 
 
 def _differing(plan: Plan, study: Study) -> dict[str, dict[str, Any]]:
-    """Returns, by the key of a row, its settings that are not the same in all rows.
+    """Return, by the key of a row, its settings that are not the same in all rows.
 
     A setting that some rows have and others do not differs only if it has several values among those that have it: a
     static network has no temperature, and that follows from its being static.
@@ -143,7 +143,7 @@ def _differing(plan: Plan, study: Study) -> dict[str, dict[str, Any]]:
 
 
 def _variant_params(study: Study, record: VariantRecord, differing: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Returns the few params of a row: its title, its network's, what it changes and what tells rows apart."""
+    """Return the few params of a row: its title, its network's, what it changes and what tells rows apart."""
     key = record.key
     network_name, _, variant_name = key.rpartition(": ") if study.networks else ("", "", key)
     variant = study.variant(variant_name)
@@ -156,7 +156,7 @@ def _variant_params(study: Study, record: VariantRecord, differing: Mapping[str,
 
 
 def _earlier(tracker: Tracker, tags: Mapping[str, str]) -> list[str]:
-    """Returns the summary run of the same study, overrides and preset with its children."""
+    """Return the summary run of the same study, overrides and preset with its children."""
     wanted = (names.TAG_STUDY_NAME, names.TAG_PRESET)
     clauses = [f"tags.`{key}` = '{_quoted(tags[key])}'" for key in wanted if "'" not in tags[key]]
     found = [

@@ -42,7 +42,7 @@ class Note:
 
 
 def store_key(uri: str, experiment: str, folder: Path | None = None) -> str:
-    """Returns under which key notes about an experiment of a store are kept.
+    """Return under which key notes about an experiment of a store are kept.
 
     Passwords in the URI do not count, nor does the place of a SQLite store beside the state folders: both are moved
     together.
@@ -63,18 +63,18 @@ def store_key(uri: str, experiment: str, folder: Path | None = None) -> str:
 
 
 def read_note(state: NodeState, key: str) -> Note | None:
-    """Returns the note about a node's run, or `None` if there is none that can be read."""
+    """Return the note about a node's run, or `None` if there is none that can be read."""
     entry = read_notes(state).get(key)
     return Note(**entry) if entry is not None else None
 
 
 def read_notes(state: NodeState) -> dict[str, dict[str, Any]]:
-    """Returns the fields of all notes about a node's runs, by store and experiment; none if they cannot be read."""
+    """Return the fields of all notes about a node's runs, by store and experiment; none if they cannot be read."""
     return TRACKING.find(state.folder / _NOTES) or {}
 
 
 def write_note(state: NodeState, key: str, note: Note) -> None:
-    """Replaces the note about a node's run. The caller holds the folder's `NodeLock`."""
+    """Replace the note about a node's run. The caller holds the folder's `NodeLock`."""
     write_json(state.folder / _NOTES, {**read_notes(state), key: asdict(note)})
 
 
@@ -108,12 +108,12 @@ class Origin:
     generation: str = ""
 
     def studies(self, experiment: str) -> dict[str, list[str]]:
-        """Returns the studies a node serves in an experiment, each with the keys of its variants."""
+        """Return the studies a node serves in an experiment, each with the keys of its variants."""
         return dict(self.experiments.get(experiment, {}).get("studies", {}))
 
 
 def read_origin(state: NodeState) -> Origin | None:
-    """Returns where a node comes from, or `None` if nobody has written it down."""
+    """Return where a node comes from, or `None` if nobody has written it down."""
     found = ORIGIN.find(state.folder / _ORIGIN)
     if found is None:
         return None
@@ -121,7 +121,7 @@ def read_origin(state: NodeState) -> Origin | None:
 
 
 def add_origin(state: NodeState, source: Source, serves: Mapping[str, list[str]], *, anew: bool = False) -> Origin:
-    """Writes down for which experiment and studies a node is measured, beside those it serves already; returns all.
+    """Write down for which experiment and studies a node is measured, beside those it serves already; return all.
 
     Args:
         state: The node's folder.
@@ -159,7 +159,7 @@ class NodeLock:
         return self._descriptor is not None
 
     def acquire(self) -> bool:
-        """Returns whether the lock is held now; it does not wait."""
+        """Return whether the lock is held now; it does not wait."""
         if self._descriptor is not None:
             return True
         # Not its parents: where the runs folder was removed, nobody wants it back with locks in it.
@@ -172,14 +172,14 @@ class NodeLock:
         return True
 
     def release(self) -> None:
-        """Gives the lock back."""
+        """Give the lock back."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
 
 def _lock(descriptor: int, *, waits: bool = False) -> bool:
-    """Locks an open file until it is closed; where there are no such locks, everybody gets one."""
+    """Lock an open file until it is closed; where there are no such locks, everybody gets one."""
     if os.name != "posix":
         return True
     import fcntl
@@ -195,7 +195,7 @@ def _lock(descriptor: int, *, waits: bool = False) -> bool:
 
 
 def place_of(root: Path) -> str:
-    """Returns the identifier of a folder of states, made up when it is first asked for.
+    """Return the identifier of a folder of states, made up when it is first asked for.
 
     A copy of the folder is another place: both may be worked in at once. So the identifier is kept with the number
     that the file system has given to the folder.
@@ -223,12 +223,12 @@ _PLACE_FILE: Kind[dict[str, Any]] = Kind(_PlaceFile)
 
 
 def place_damage(root: Path) -> Damage | None:
-    """Returns why the identifier of a folder of states cannot be read, if it is there and cannot."""
+    """Return why the identifier of a folder of states cannot be read, if it is there and cannot."""
     return _PLACE_FILE.damage(root / _PLACE)
 
 
 def unsynced(states: StateStore, uri: str, fingerprints: Iterable[str] | None = None) -> dict[str, int]:
-    """Returns how many lines of metrics, the result counting as one, a store has not got yet, per node that lacks any.
+    """Return how many lines of metrics, the result counting as one, a store has not got yet, per node that lacks any.
 
     From disk only: what the notes say; a store that was emptied is not asked.
 
@@ -255,7 +255,7 @@ def _lines_left(state: NodeState, uri: str, *, is_gone: bool) -> int:
 
 
 def lines_left(state: NodeState, key: str) -> int:
-    """Returns how many lines, the result counting as one, an experiment has not got of a node, as the note says."""
+    """Return how many lines, the result counting as one, an experiment has not got of a node, as the note says."""
     note = read_note(state, key)
     if note is not None and note.complete:
         return 0

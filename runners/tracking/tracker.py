@@ -71,23 +71,23 @@ class Tracker(Experiment):
             self._runs.setdefault(run.data.tags[names.TAG_FINGERPRINT], []).append(KnownRun.of(run))
 
     def runs(self, fingerprint: str) -> Sequence[KnownRun]:
-        """Returns the runs of a node that are known, the newest first."""
+        """Return the runs of a node that are known, the newest first."""
         return self._runs.get(fingerprint, ())
 
     def look_up(self, fingerprint: str) -> Sequence[KnownRun]:
-        """Asks the store which runs a node has now and returns them, the newest first."""
+        """Ask the store which runs a node has now and returns them, the newest first."""
         found = self.search(f"tags.`{names.TAG_FINGERPRINT}` = '{fingerprint}'")
         self._runs[fingerprint] = [KnownRun.of(run) for run in found]
         return self.runs(fingerprint)
 
     def finished(self, state: NodeState) -> KnownRun | None:
-        """Returns the newest finished run that stands for a node, of whoever measured it, or `None`."""
+        """Return the newest finished run that stands for a node, of whoever measured it, or `None`."""
         runs = (run for run in self.runs(state.fingerprint) if run.status == FINISHED and not run.is_superseded)
         generation = _generation(state)
         return next((run for run in runs if not generation or run.generation == generation), None)
 
     def running(self) -> list[str]:
-        """Asks the store which nodes have a run that is RUNNING, whoever runs it."""
+        """Ask the store which nodes have a run that is RUNNING, whoever runs it."""
         found = self.search(f"attributes.status = '{RUNNING}' AND tags.`{names.TAG_FINGERPRINT}` LIKE '%'")
         now = {run.run_id: run for run in map(KnownRun.of, found)}
         for run in now.values():
@@ -102,7 +102,7 @@ class Tracker(Experiment):
         return is_noted and run is not None and not run.differing(study_tags(serves))
 
     def own(self, state: NodeState) -> KnownRun | None:
-        """Returns the unfinished run that belongs to a state folder, or `None` if none is known."""
+        """Return the unfinished run that belongs to a state folder, or `None` if none is known."""
         return next(iter(self._all_own(state)), None)
 
     def _all_own(self, state: NodeState) -> list[KnownRun]:
@@ -113,19 +113,19 @@ class Tracker(Experiment):
         return sorted(unfinished, key=lambda run: (note is None or run.run_id != note.run_id, run.order))
 
     def run_id(self, fingerprint: str) -> str | None:
-        """Returns the newest run of a node, a finished one before others, or `None` if none is known."""
+        """Return the newest run of a node, a finished one before others, or `None` if none is known."""
         runs = sorted(self.runs(fingerprint), key=lambda run: (run.is_superseded, run.status != FINISHED))
         return runs[0].run_id if runs else None
 
     def place(self, state: NodeState) -> str:
-        """Returns the identifier of the folder in which the state folder lies."""
+        """Return the identifier of the folder in which the state folder lies."""
         root = state.folder.parent
         if root not in self._places:
             self._places[root] = place_of(root)
         return self._places[root]
 
     def begin(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> str:
-        """Opens the run of a node, or goes on with the one there is, and returns its id.
+        """Open the run of a node, or goes on with the one there is, and returns its id.
 
         To be called first whenever the folder's lock has been acquired, and after any failure.
         """
@@ -133,7 +133,7 @@ class Tracker(Experiment):
         return self.go_on(node, state, serves)
 
     def record(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> str:
-        """Does what `begin` and `finish` do for a node that is done, in fewer requests, and returns its run's id."""
+        """Do what `begin` and `finish` do for a node that is done, in fewer requests, and returns its run's id."""
         self._look_again(node, state, serves)
         ending = _ending_tags(state)
         run = self._finished_or_own(node, state, serves, ending)
@@ -151,7 +151,7 @@ class Tracker(Experiment):
             self.look_up(node.fingerprint)
 
     def go_on(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> str:
-        """Does what `begin` does for a node that has just been looked up."""
+        """Do what `begin` does for a node that has just been looked up."""
         run = self._finished_or_own(node, state, serves)
         if run.status != FINISHED:
             params, tags = self._lacking(run, node, state, serves)
@@ -166,7 +166,7 @@ class Tracker(Experiment):
     def _finished_or_own(
         self, node: Node, state: NodeState, serves: Mapping[str, list[str]], more: Mapping[str, str] | None = None
     ) -> KnownRun:
-        """Returns the finished run of a node, or that of its state folder, running; a new one has the tags `more`."""
+        """Return the finished run of a node, or that of its state folder, running; a new one has the tags `more`."""
         finished = self.finished(state)
         if finished is not None:
             self._accept(finished, state, serves)
@@ -177,21 +177,21 @@ class Tracker(Experiment):
         return run
 
     def _only_one(self, state: NodeState) -> KnownRun | None:
-        """Returns the unfinished run of a state folder; if a lost answer to a request has left two, drops that."""
+        """Return the unfinished run of a state folder; if a lost answer to a request has left two, drops that."""
         own = self._all_own(state)
         for other in own[1:]:
             self.drop(other)
         return own[0] if own else None
 
     def drop(self, run: KnownRun) -> None:
-        """Deletes a run in which nothing was measured."""
+        """Delete a run in which nothing was measured."""
         self.client.delete_run(run.run_id)
         self._runs[run.tags[names.TAG_FINGERPRINT]].remove(run)
 
     def open(
         self, node: Node, state: NodeState, serves: Mapping[str, list[str]], more: Mapping[str, str] | None = None
     ) -> KnownRun:
-        """Opens a new run of a node, with more tags if there are any, and returns it."""
+        """Open a new run of a node, with more tags if there are any, and returns it."""
         origin = read_origin(state)
         tags = {
             **kind_tags(node),
@@ -222,7 +222,7 @@ class Tracker(Experiment):
         return {names.TAG_PARENT: parent} if parent else {}
 
     def common_tags(self, commit: Commit | None = None) -> dict[str, str]:
-        """Returns the tags that every run of this launch carries."""
+        """Return the tags that every run of this launch carries."""
         commit = commit or self.commit
         return {
             names.TAG_PRESET: self.preset,
@@ -233,7 +233,7 @@ class Tracker(Experiment):
     def _lacking(
         self, run: KnownRun, node: Node, state: NodeState, serves: Mapping[str, list[str]]
     ) -> tuple[dict[str, Any], dict[str, str]]:
-        """Returns what a run lacks of params and tags: all of them, or what a crash left out."""
+        """Return what a run lacks of params and tags: all of them, or what a crash left out."""
         # A param cannot be changed, and a newer version of the code may word one differently.
         params = {key: value for key, value in params_of(node, state).items() if key not in run.params}
         return params, run.differing({**study_tags(serves), **self._parent(node, state, serves)})
@@ -244,7 +244,7 @@ class Tracker(Experiment):
             run.has_data = True
 
     def _accept(self, finished: KnownRun, state: NodeState, serves: Mapping[str, list[str]]) -> None:
-        """Notes that a finished run is in the store, whoever measured it, and which studies it serves now."""
+        """Note that a finished run is in the store, whoever measured it, and which studies it serves now."""
         self.tag(finished, study_tags(serves))
         own = self._only_one(state)
         if own is not None and own.status == RUNNING:
@@ -253,7 +253,7 @@ class Tracker(Experiment):
         self.note_end(state, finished.run_id)
 
     def note_end(self, state: NodeState, run_id: str) -> None:
-        """Notes in a state folder that the store has all of its node; what was kept until then is dropped."""
+        """Note in a state folder that the store has all of its node; what was kept until then is dropped."""
         if state.is_anew:
             state.forget_earlier()
         before = read_note(state, self.key)
@@ -262,7 +262,7 @@ class Tracker(Experiment):
             write_note(state, self.key, Note(run_id, step, complete=True))
 
     def sync(self, state: NodeState) -> int:
-        """Brings new lines of metrics over; returns how many."""
+        """Bring new lines of metrics over; return how many."""
         run = self.own(state)
         if run is None or self.finished(state) is not None:
             return 0
@@ -271,7 +271,7 @@ class Tracker(Experiment):
         return len(fresh)
 
     def _fresh(self, state: NodeState, run: KnownRun) -> list[dict[str, Any]]:
-        """Returns the lines the store has not got; where it is not known how far it is, it is asked."""
+        """Return the lines the store has not got; where it is not known how far it is, it is asked."""
         events = state.events()
         # A training that begins from the start has none for a while: nothing is known then of what the store has.
         if events and state.fingerprint not in self._steps:
@@ -300,7 +300,7 @@ class Tracker(Experiment):
             write_note(state, self.key, Note(run.run_id, step))
 
     def finish(self, state: NodeState) -> None:
-        """Brings the rest of a finished node over and ends its run."""
+        """Bring the rest of a finished node over and ends its run."""
         run = self.own(state)
         if state.is_done and run is not None and self.finished(state) is None:
             self._end(run, state, _ending_tags(state))
@@ -328,13 +328,13 @@ class Tracker(Experiment):
         self.note_end(state, run.run_id)
 
     def _supersede(self, run: KnownRun) -> None:
-        """Says on the earlier runs of a node that is done anew which one counts instead."""
+        """Say on the earlier runs of a node that is done anew which one counts instead."""
         for other in self.look_up(run.tags[names.TAG_FINGERPRINT]):
             if other.generation != run.generation and not other.is_superseded:
                 self.tag(other, {names.TAG_SUPERSEDED: run.run_id})
 
     def stop(self, state: NodeState, status: str, reason: str = "") -> None:
-        """Ends the run of a node that failed (`FAILED`) or was cancelled (`KILLED`)."""
+        """End the run of a node that failed (`FAILED`) or was cancelled (`KILLED`)."""
         run = self.own(state)
         if run is None or self.finished(state) is not None:
             return
@@ -349,7 +349,7 @@ class Tracker(Experiment):
         return Source(self.name, self.preset, self.commit)
 
     def monitor(self, state: NodeState) -> Any:
-        """Starts system metrics (CPU, memory, GPU) on a long run; the result has a `finish` method."""
+        """Start system metrics (CPU, memory, GPU) on a long run; the result has a `finish` method."""
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
         run = self.own(state)
@@ -361,7 +361,7 @@ class Tracker(Experiment):
 
 
 def _ending_tags(state: NodeState) -> dict[str, str]:
-    """Returns what the tags of a run say of how its node ended, and of the files that belong to it."""
+    """Return what the tags of a run say of how its node ended, and of the files that belong to it."""
     digests = {file.name: digest_of_file(file) for file in files_of(state)}
     digests[names.RECORD_FILE] = digest_of_text(record_text(state))
     return {names.TAG_FILES: canonical_json(digests), **result_tags(state, state.result() or {})}

@@ -1,4 +1,4 @@
-"""What a dispatcher carries to a worker: which node, where its state is, and what it may use."""
+"""This module defines the task that a dispatcher carries to a worker: a node, its state folder, and its resources."""
 
 from __future__ import annotations
 
@@ -46,12 +46,13 @@ class Task:
     code_digest: str = ""
 
     def as_arguments(self) -> list[str]:
-        """Returns the task as arguments of a command."""
+        """Return the task as arguments of a command."""
+        # One argument of JSON, so that no shell or scheduler takes the values apart.
         return [json.dumps({**asdict(self), "state_root": str(self.state_root)})]
 
     @classmethod
     def from_arguments(cls, arguments: list[str]) -> Task:
-        """Returns the task that `as_arguments` wrote."""
+        """Return the task that `as_arguments` wrote."""
         values = json.loads(arguments[0])
         lists = {name: tuple(values[name]) for name in ("plugins", "gpus")}
         return cls(**{**values, "state_root": Path(values["state_root"]), **lists})

@@ -1,4 +1,4 @@
-"""torchrun, ending with the worker that started it; run by `runners.training.distributed`, not by hand."""
+"""This script is torchrun, but ends with the worker that started it; `runners.training.distributed` runs it."""
 
 from __future__ import annotations
 

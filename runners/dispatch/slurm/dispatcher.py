@@ -101,19 +101,19 @@ class SlurmDispatcher:
         return self._settings.workers or _JOBS_AT_ONCE
 
     def check(self, state_root: Path, devices: int) -> None:
-        """Raises if SLURM would refuse the largest job."""
+        """Raise if SLURM would refuse the largest job."""
         check_accepted(self._settings.slurm.sbatch_arguments(devices, self._settings.threads))
 
     def ask(self, question: Callable[..., Answer], *arguments: object) -> Answer:
-        """Calls a function in a process of this machine: an answer must not wait in the cluster's queue."""
+        """Call a function in a process of this machine: an answer must not wait in the cluster's queue."""
         return self._local.ask(question, *arguments)
 
     def submit(self, task: Task) -> None:
-        """Queues a task for the next job array, which starts with the next `wait`."""
+        """Queue a task for the next job array, which starts with the next `wait`."""
         self._waiting.append(task)
 
     def wait(self, seconds: float) -> list[Completion]:
-        """Starts what was submitted and returns the tasks that have ended."""
+        """Start what was submitted and returns the tasks that have ended."""
         self._start()
         deadline = time.monotonic() + seconds
         while True:
@@ -124,7 +124,7 @@ class SlurmDispatcher:
             time.sleep(min(left, self._patience.look))
 
     def cancel(self) -> None:
-        """Kills the jobs and takes those that wait out of the queue; what they had saved stays."""
+        """Kill the jobs and takes those that wait out of the queue; what they had saved stays."""
         self._waiting.clear()
         cancel_jobs(list(self._jobs))
         deadline = time.monotonic() + self._patience.grace
@@ -153,7 +153,7 @@ class SlurmDispatcher:
             self._tidy()
 
     def _tidy(self) -> None:
-        """Removes what the jobs left, but for the output of those that crashed."""
+        """Remove what the jobs left, but for the output of those that crashed."""
         if self._is_clean:
             shutil.rmtree(self.folder, ignore_errors=True)
             with suppress(OSError):
@@ -162,7 +162,7 @@ class SlurmDispatcher:
             path.unlink(missing_ok=True)
 
     def _start(self) -> None:
-        """Submits what waits, as far as the user wants so many at once: a job array per kind of job."""
+        """Submit what waits, as far as the user wants so many at once: a job array per kind of job."""
         room = self.capacity - len(self._jobs)
         tasks = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
         for devices in sorted({task.devices for task in tasks}):
@@ -215,7 +215,7 @@ class SlurmDispatcher:
         return ended
 
     def _judge(self, job: str, state: JobState, wrote: bool, now: float) -> Completion | None:
-        """Returns how a job ended, or `None` while it may still be going on."""
+        """Return how a job ended, or `None` while it may still be going on."""
         about = self._jobs[job]
         is_over = state.is_over or state is _UNKNOWN
         if (wrote or _is_done(about.task)) and (is_over or state.is_ending):
@@ -247,13 +247,13 @@ def _crash(job: str, state: JobState, log_file: Path) -> str:
 
 
 def last_words(text: str) -> str:
-    """Returns the last line of a job's output that is not one in which srun repeats that it ended."""
+    """Return the last line of a job's output that is not one in which srun repeats that it ended."""
     lines = [line.strip() for line in text.splitlines() if line.strip() and not _SAYS_NOTHING.match(line)]
     return lines[-1][:300] if lines else ""
 
 
 def _mark(task: Task) -> Mark:
-    """Returns when result and failure of a node were last written."""
+    """Return when result and failure of a node were last written."""
     folder = StateStore(task.state_root)[task.fingerprint].folder
     return _written(folder / "result.json"), _written(folder / "failure.json")
 

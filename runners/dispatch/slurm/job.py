@@ -27,13 +27,13 @@ class Resumable:
 
     @classmethod
     def of(cls, task: Task) -> Resumable:
-        """Returns what is submitted for a task."""
+        """Return what is submitted for a task."""
         return cls(tuple(task.as_arguments()))
 
     def __call__(self) -> None:
-        """Runs the task in this job."""
+        """Run the task in this job."""
         run_remotely(*self.arguments)
 
     def checkpoint(self) -> DelayedSubmission:
-        """Returns what submitit puts back into the queue."""
+        """Return what submitit puts back into the queue."""
         return DelayedSubmission(self)

@@ -50,7 +50,7 @@ class SlurmOptions:
     setup: str | None = None
 
     def check(self, device: str) -> None:
-        """Raises if these options and `--device` contradict each other.
+        """Raise if these options and `--device` contradict each other.
 
         Raises:
             OptionError: With what to change.
@@ -67,13 +67,13 @@ class SlurmOptions:
             )
 
     def sbatch_arguments(self, devices: int, threads: int) -> list[str]:
-        """Returns what a job for a training on `devices` devices asks for, as arguments of sbatch."""
+        """Return what a job for a training on `devices` devices asks for, as arguments of sbatch."""
         asked = {**self._plain(), "cpus-per-task": self._cores(devices, threads), "time": self.time}
         asked |= {"gpus-per-node": self._gpus(devices)} if self.gpus else {}
         return [f"--{key}={value}" for key, value in asked.items()]
 
     def parameters(self, devices: int, threads: int) -> dict[str, Any]:
-        """Returns the same as parameters of submitit's executor."""
+        """Return the same as parameters of submitit's executor."""
         cores = self._cores(devices, threads)
         return {
             "time": self.time,
@@ -103,7 +103,7 @@ class SlurmOptions:
 
 
 def read_slurm_options(pairs: Sequence[str]) -> SlurmOptions:
-    """Returns the options in `pairs`, each `KEY=VALUE`.
+    """Return the options in `pairs`, each `KEY=VALUE`.
 
     Raises:
         OptionError: If one is malformed, given twice, or has a value it cannot have.
@@ -161,7 +161,7 @@ def _memory(text: str) -> str:
 
 
 def _minutes(text: str) -> int:
-    """Returns minutes from what sbatch would understand: MM, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS."""
+    """Return minutes from what sbatch would understand: MM, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS."""
     match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d\d?))?(?::(\d\d?))?", text)
     if match is None:
         raise ValueError("it must be minutes, HH:MM:SS or D-HH:MM:SS")

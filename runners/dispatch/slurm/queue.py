@@ -51,7 +51,7 @@ class JobState:
 
 
 def read_states(name: str) -> dict[str, JobState] | None:
-    """Returns the jobs called `name` that SLURM knows, by id; `None` if it does not answer now."""
+    """Return the jobs called `name` that SLURM knows, by id; `None` if it does not answer now."""
     try:
         told = _run(["squeue", "--noheader", "--array", "--states=all", f"--name={name}", f"--Format={_FIELDS}"])
     except DispatchError:
@@ -61,7 +61,7 @@ def read_states(name: str) -> dict[str, JobState] | None:
 
 
 def cancel_jobs(jobs: Sequence[str]) -> None:
-    """Kills jobs and takes those that have not started out of the queue.
+    """Kill jobs and takes those that have not started out of the queue.
 
     What runs is killed first: a cancelled job would be asked politely and given half a minute.
     """
@@ -71,7 +71,7 @@ def cancel_jobs(jobs: Sequence[str]) -> None:
 
 
 def check_accepted(arguments: Iterable[str]) -> None:
-    """Raises if SLURM would refuse a job that asks for this.
+    """Raise if SLURM would refuse a job that asks for this.
 
     Raises:
         OptionError: With SLURM's own words.
