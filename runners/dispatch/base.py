@@ -1,7 +1,7 @@
-"""The one interface behind which work is carried out: submit tasks, wait for completions, cancel.
+"""This module defines the interface of all dispatchers: submit tasks, wait for completions, cancel.
 
-A dispatcher knows nothing of studies. It is told what may run, and says which tasks have ended and whether a worker
-died under one; results and failures are read from the state folders.
+A dispatcher knows nothing of studies. It receives tasks that may run, and reports the tasks that have ended and the
+workers that died; results and failures are read from the state folders.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class Completion:
 
 
 class Dispatcher(Protocol):
-    """Carries tasks to workers. Used as a context manager; leaving it ends all workers."""
+    """An object that carries tasks to workers. Used as a context manager; leaving it ends all workers."""
 
     @property
     def capacity(self) -> int:
-        """How many tasks may be under way at once; what is submitted beyond that waits."""
+        """The number of tasks that may be under way at once; tasks beyond it wait."""
 
     def check(self, state_root: Path, devices: int) -> None:
         """Raise if tasks cannot run here, before any is submitted.
@@ -49,19 +49,19 @@ class Dispatcher(Protocol):
         """
 
     def ask(self, question: Callable[..., Answer], *arguments: object) -> Answer:
-        """Call a function where the work is done, so that the launcher need not import torch; wait for its answer.
+        """Call a function where tasks run, so that the launcher need not import torch; wait for its answer.
 
-        Function, arguments and answer are such as can be pickled.
+        Function, arguments and answer must be picklable.
         """
 
     def submit(self, task: Task) -> None:
-        """Start a task, or queues it."""
+        """Start a task, or queue it."""
 
     def wait(self, seconds: float) -> list[Completion]:
         """Return the tasks that have ended since the last call, after at most about `seconds`."""
 
     def cancel(self) -> None:
-        """Stop everything under way, within seconds, without waiting for results."""
+        """Stop all tasks under way, within seconds, without waiting for results."""
 
     def __enter__(self) -> Dispatcher:
         """Start the workers."""

@@ -1,6 +1,7 @@
-"""What runs on another machine: the node that its arguments name, found in the state folder that all machines share.
+"""This module runs a node on another machine, from the state folder that all machines share.
 
-No more than plain text goes there and nothing comes back: result, failure and log are in the state folder.
+The Ray and SLURM dispatchers call it there. Only plain text is sent and nothing comes back: result, failure and log are
+in the state folder.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from runners.workers.task import Task
 from runners.workers.trial import run_node
 
 _PATIENCE = 10.0
-"""A network file system shows a new file to other machines only after a while."""
+"""Seconds to wait for a new file, which a network file system shows to other machines only after a while."""
 
 
 def run_remotely(*arguments: str) -> None:

@@ -1,4 +1,4 @@
-"""What the command line says about where and how tasks are carried out, held against itself before anything starts."""
+"""This module holds the options of the command line about dispatching, and checks that they fit together."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _MOST_PROCESSES = 256
 _RAY_ADDRESS = re.compile(r"auto|[\w.\-]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}")
 
 _EXTRAS = {"ray": "ray", "slurm": "submitit"}
-"""The module without which a dispatcher cannot be; the extra has the dispatcher's name."""
+"""The optional module that a dispatcher needs; the extra that installs it has the dispatcher's name."""
 
 
 @dataclass(frozen=True)
 class DispatchSettings:
-    """Where and how tasks are carried out; nothing here changes a result.
+    """The options of a dispatcher; none of them changes a result.
 
     Attributes:
         name: One of `DISPATCHERS`.
@@ -33,11 +33,11 @@ class DispatchSettings:
         device: `cpu`, `cuda`, `cuda:1`, or `auto` for GPUs if there are any.
         trials_per_gpu: How many tasks may share a GPU.
         ray_address: A Ray cluster that is there already, or `None` to start one on this machine.
-        slurm: What each job asks of SLURM.
-        folder: Where what a cluster leaves behind goes: scripts and output of jobs.
+        slurm: The options of each SLURM job.
+        folder: The folder for the files of a cluster: scripts and output of jobs.
 
     Raises:
-        OptionError: If two settings do not fit together, or what they need is not installed.
+        OptionError: If two settings do not fit together, or a module that they need is not installed.
         UnknownNameError: If there is no dispatcher called `name`.
     """
 

@@ -137,24 +137,26 @@ def train(
     model, source = _prepare(node, task, device)
     if world.size > 1:
         model = distributed.with_global_norms(model, device)
-    check_lease = _ownership(state, task)
+    check = _ownership(state, task)
     attempt = attempts.Attempt.read(state.folder, task.attempt)
     trainer = Trainer(
         node.spec,
         model,
         source,
-        CheckpointStore(state.folder, check_lease),
+        CheckpointStore(state.folder, check),
         world=world,
         checkpoint_seconds=task.checkpoint_seconds,
         micro_batch=attempt.micro_batch if attempt is not None else None,
     )
-    last_epoch = trainer.resume(state.note if world.is_main else lambda message: None)
+    epochs_done = trainer.resume(state.note if world.is_main else lambda message: None)
     if world.is_main:
         # Epochs after the checkpoint are trained again and would be in the file twice.
-        state.truncate_events(after_step=last_epoch)
-    trainer.run(Hooks(_epoch_writer(state, node, source, check_lease, after_epoch), _progress_writer(state, node, source, check_lease)))
+        state.truncate_events(after_step=epochs_done)
+    trainer.run(
+        Hooks(_epoch_writer(state, node, source, check, after_epoch), _progress_writer(state, node, source, check))
+    )
     if world.is_main:
-        check_lease()
+        check()
         # The first weights stay: a process that loses its lease just here must not replace weights already measured.
         save_tensors(state.weights_file, model.state_dict(), node=state.fingerprint, once=True)
 
@@ -178,7 +180,6 @@ def run_evaluation(node: Node, state: NodeState, task: Task) -> dict[str, float]
 
 def run_cost(node: Node, state: NodeState, task: Task) -> dict[str, float]:
     """Count parameters and multiply-adds, and time one image in turn with the same network with static layers."""
-    # One thread, so that latencies of machines with different numbers of cores can be compared.
     torch.set_num_threads(1)
     facts, seed = node.spec.data.facts, node.spec.seed
     size = input_size(facts)

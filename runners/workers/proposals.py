@@ -92,7 +92,7 @@ class Proposal:
             PrunedError: If the training is to be stopped here.
         """
         trial, storage = self._trial, self.study._storage
-        # A resumed training may come by the same epoch again, and Optuna keeps the first value.
+        # A resumed training reports some epochs again; the first value stays.
         if epoch not in trial.intermediate_values:
             storage.set_trial_intermediate_value(trial._trial_id, epoch, value)
         if self.study.pruner.prune(self.study, self._trial):
@@ -161,7 +161,7 @@ def _of_slot(study: optuna.Study, slot: int) -> FrozenTrial | None:
 
 
 def _adopt(study: optuna.Study, node: ProposedNode, states: StateStore) -> None:
-    """Add to a journal the group's earlier trials that it lacks, as they were run with another journal."""
+    """Add to a journal the group's finished trials that it lacks: they were run with a journal elsewhere."""
     known_slots = {trial.user_attrs.get(_SLOT) for trial in study.get_trials(deepcopy=False)}
     for slot in range(node.slot):
         state = states[slot_fingerprint(node.group, slot)]
@@ -186,12 +186,12 @@ def _as_trial(
 
 
 def objectives(metrics: Mapping[str, float]) -> list[float]:
-    """Return what Optuna is told of a result: accuracy, and multiply-adds where a search counts them."""
+    """Return the objectives of a result for Optuna: accuracy, and multiply-adds where a search counts them."""
     return [metrics[name] for name in (names.TUNING_TOP1, names.COST_MULTIPLY_ADDS) if name in metrics]
 
 
 def _bury_nameless(study: optuna.Study) -> None:
-    """Fail trials whose process died before it could say for which slot it asked."""
+    """Fail the trials whose process died before it could note their slot."""
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if _SLOT not in trial.user_attrs:
             study.tell(trial.number, state=TrialState.FAIL)
@@ -200,7 +200,7 @@ def _bury_nameless(study: optuna.Study) -> None:
 def _ask(study: optuna.Study, node: ProposedNode) -> FrozenTrial:
     base = _base(node)
     if node.slot == 0 and base is not None:
-        # What is there already is a candidate like any other: tuning then cannot end with something worse.
+        # The values before any tuning are a candidate too, so that tuning cannot end with something worse.
         study.enqueue_trial(base, skip_if_exists=True)
     trial = _ask_for_new(study, node)
     trial.set_user_attr(_TRAINING, _training(node, trial.params))
@@ -209,14 +209,14 @@ def _ask(study: optuna.Study, node: ProposedNode) -> FrozenTrial:
 
 
 def _ask_for_new(study: optuna.Study, node: ProposedNode) -> optuna.Trial:
-    """Ask for settings whose training no other slot has; where none can be had, for any."""
+    """Ask for settings whose training no other slot has; if there are none, for any settings."""
     distributions = {name: _distribution(name, factor) for name, factor in node.factors.items()}
     tried = _tried(study, node)
     for _ in range(_ASKED_AGAIN):
         trial = study.ask(distributions)
         if _training(node, trial.params) not in tried:
             return trial
-        # Optuna would not know what came of it, and learns nothing from a failed trial.
+        # A repeated training would have no outcome of its own; a failed trial teaches Optuna nothing wrong.
         study.tell(trial.number, state=TrialState.FAIL)
     values = _untried(node, tried, distributions)
     if values is not None:
@@ -225,7 +225,7 @@ def _ask_for_new(study: optuna.Study, node: ProposedNode) -> optuna.Trial:
 
 
 def _tried(study: optuna.Study, node: ProposedNode) -> set[str | None]:
-    """Return what other slots train, and `None`, as which settings count that do not fit together."""
+    """Return the trainings of other slots, and `None`, which stands for settings that do not fit together."""
     tried: set[str | None] = {None}
     for trial in study.get_trials(deepcopy=False):
         if _SLOT in trial.user_attrs:
@@ -245,8 +245,8 @@ def _untried(
     """Return settings at random whose training no other slot has, or `None` if none was found."""
     draw = random.Random(_seed(node))
     if is_countable(node.factors):
-        every = every_training(node.general, node.own, node.factors, _DRAWN)
-        new = [values for values, training in every if training not in tried]
+        trainings = every_training(node.general, node.own, node.factors, _DRAWN)
+        new = [values for values, training in trainings if training not in tried]
         if new:
             return draw.choice(new)
     sampler = optuna.samplers.RandomSampler(seed=_seed(node))
@@ -259,12 +259,12 @@ def _untried(
 
 
 def _seed(node: ProposedNode) -> int:
-    # Of its own for each slot: with one seed for all, every process would draw the same at first.
+    # Each slot has a seed of its own: with one seed for all, every process would draw the same settings at first.
     return int.from_bytes(hashlib.sha256(f"{node.group}/{node.slot}".encode()).digest()[:4], "little")
 
 
 def _base(node: ProposedNode) -> dict[str, Any] | None:
-    """Return the values of the factors before any proposal, or `None` if one of them is none that is proposed."""
+    """Return the values of the factors before any proposal, or `None` if one lies outside its factor's range."""
     values = merge([node.general, node.own])
     if any(factor.options is not None or not factor.contains(values[name]) for name, factor in node.factors.items()):
         return None
@@ -283,23 +283,24 @@ def _distribution(name: str, factor: Factor) -> optuna.distributions.BaseDistrib
 
 
 def settle_values(node: ProposedNode, state: NodeState, task: Task) -> None:
-    """Write down what is proposed for a node, unless an earlier attempt has; from then on it has its settings."""
+    """Write the proposed values of a node, unless an earlier attempt has; from then on its settings are known."""
     if state.proposal() is None:
         values = node.values if node.values is not None else propose(node, task.state_root).values
         state.note_proposal(values=dict(values))
-        # The name that others read in this folder says from now on what is trained.
+        # The title in this folder, which people read, names the proposed values from now on.
         state.describe(node)
 
 
 def run_proposed(node: ProposedNode, state: NodeState, task: Task) -> dict[str, float]:
-    """Train what was proposed and tells Optuna what came of it; return the measurements that count.
+    """Train with the proposed values and tell Optuna the outcome; return the metrics for the tuning or search.
 
-    A training whose loss is not a number is no failure here: that is what its settings lead to.
+    A training whose loss is not a number is no failure here: it is the outcome of its settings.
     """
     proposal = propose(node, task.state_root) if node.values is None else None
     outcome: Outcome | None = (state.proposal() or {}).get("outcome")
     if outcome is None:
         outcome = _train(node, state, task, proposal)
+        # Noted before Optuna is told: an attempt after a kill does not train again, it only tells.
         state.note_proposal(outcome=outcome)
     metrics = _measured(node, state, outcome)
     if proposal is not None:

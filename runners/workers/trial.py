@@ -76,7 +76,6 @@ def _measure(state: NodeState, task: Task, lease: Lease) -> None:
     load_plugins(task.plugins)
     node = state.node()
     check_plugins(node, state.about())
-    # Before torch is imported: the first node of a worker pays for that.
     started = time.monotonic()
     from runners.workers import measure, proposals
 
@@ -88,7 +87,7 @@ def _measure(state: NodeState, task: Task, lease: Lease) -> None:
     if is_training(node):
         train = state.training(node).train
         training_fields["micro_batch"] = choose_micro_batch(train, state.attempts(), state.weights_file.exists())
-        # Noted before the training begins: if memory runs out, the next attempt reads it from there.
+        # The training reads it from its attempt; after a lack of memory, so does the choice of the next attempt.
         lease.note(**training_fields)
     if isinstance(node, ProposedNode):
         metrics = proposals.run_proposed(node, state, task)
@@ -98,7 +97,9 @@ def _measure(state: NodeState, task: Task, lease: Lease) -> None:
     device = str(measure.choose_device(task.device))
     lease.check()
     environment = {**versions(), **machine(device)}
-    state.finish(metrics, time.monotonic() - started, versions=environment, device=device, **measure.peak(), **training_fields)
+    state.finish(
+        metrics, time.monotonic() - started, versions=environment, device=device, **measure.peak(), **training_fields
+    )
     # After the result: a kill in between would otherwise cost the whole training. Files that stay do no harm.
     with suppress(OSError):
         measure.tidy(state)
