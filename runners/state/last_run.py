@@ -21,7 +21,7 @@ _LAST_RUN = "last_run.json"
 
 
 class _LastRun(TypedDict):
-    """`last_run.json`: the studies and options of the last `run`, and how long its launch took."""
+    """`last_run.json`: the studies and options of the last `run`, and the duration of its launch."""
 
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
 

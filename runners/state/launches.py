@@ -142,7 +142,7 @@ class AskedPlan:
             KeyError, TypeError, ValueError: If `found` is something else.
         """
         cells = tuple(Cell(*cell) for cell in found["cells"])
-        nodes = {key: Part(*part) for key, *part in found["nodes"]}
+        nodes = {key: Part(*fields) for key, *fields in found["nodes"]}
         scale = {name: found[name] for name in _SCALE}
         return cls(**scale, cells=cells, nodes=nodes, tuned=bool(found.get("tuned", False)))
 

@@ -373,7 +373,7 @@ class NodeState:
         return self.earlier.folder.exists()
 
     def begin_anew(self) -> None:
-        """Move the node's folder aside. A folder that is aside already stays: it is what was done first.
+        """Move the node's folder aside. A folder that is aside already stays, as it is the older one.
 
         Raises:
             OutputError: If the folders cannot be moved.

@@ -140,7 +140,7 @@ def set_aside(damage: Damage) -> None:
 
 
 def remove_file(path: Path) -> None:
-    """Remove a file if there is one; a folder in its place is renamed, as nobody knows what is in it.
+    """Remove a file if there is one; a folder in its place is renamed, as its content is unknown.
 
     Raises:
         OSError: If the system refuses.

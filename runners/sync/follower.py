@@ -334,7 +334,7 @@ class Follower:
         return False
 
     def _go_away(self) -> None:
-        """Set the pause before the next request, longer each time, and grant the claims that only wait for the store."""
+        """Set the pause before the next request, longer each time; grant the claims that only wait for the store."""
         longest = _FIRST_PAUSE if self._leaving.is_set() else _LONGEST_PAUSE
         self._pause = min(longest, 2 * self._pause or _FIRST_PAUSE)
         self._store_due = time.monotonic() + self._pause

@@ -149,11 +149,11 @@ class Claims:
         return Verdict.ELSEWHERE
 
     def withdraw(self, state: NodeState) -> None:
-        """Give up a claim that was entered a moment ago; what an earlier attempt has measured in it stays."""
+        """Give up a claim that was entered a moment ago; measurements of an earlier attempt in its run stay."""
         own_run = self._tracker.own(state)
         if self._contests.pop(state.fingerprint, None) is None or own_run is None:
             return
-        # Params are written when a node begins: a run that has them holds an earlier attempt's measurements.
+        # Params are written when a node begins: a run that has them may hold measurements.
         if own_run.params:
             self._tracker.set_status(own_run, KILLED)
         else:
