@@ -128,6 +128,7 @@ class ProcessDispatcher:
             self._asked = self._start(1)
 
     def __exit__(self, *raised: object) -> None:
+        # After an error, or with tasks under way, nobody waits for results any more.
         if self._placed or self._waiting or raised[0] is not None:
             self.cancel()
             return
@@ -155,6 +156,7 @@ class ProcessDispatcher:
     def _start(self, workers: int) -> ProcessPool:
         pool = ProcessPool(max_workers=workers, initializer=_belong_to_launcher, context=self._context)
         if not _HAS_SERVER:
+            # Without a fork server each worker imports torch itself, and begins now, not with its first task.
             for _ in range(workers):
                 pool.schedule(warm_up)
         return pool
@@ -184,6 +186,7 @@ class ProcessDispatcher:
         except (BrokenProcessPool, RuntimeError, OSError):
             pool.stop()  # type: ignore[no-untyped-call]
         with _explained():
+            # pebble keeps the number of workers only there.
             self._pools[device] = pool = self._start(pool._context.workers)
             return pool.schedule(run_node, args=[task])
 
@@ -245,6 +248,7 @@ def _crash(future: Future[Status]) -> str | None:
     except ProcessExpired as error:
         return _end_of(error)
     except Exception as error:
+        # `run_node` writes failures down and raises none, so this comes from around it: from pickling, for example.
         return f"{type(error).__name__}: {error}"
     return None
 

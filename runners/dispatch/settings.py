@@ -82,6 +82,7 @@ class DispatchSettings:
             raise OptionError(f"--trials-per-gpu {self.trials_per_gpu} is read by nothing: {reason}.")
 
     def _check_installed(self) -> None:
+        # The module is looked for and not imported, which would take seconds.
         module = _EXTRAS.get(self.name)
         if module is not None and importlib.util.find_spec(module) is None:
             raise OptionError(

@@ -23,6 +23,7 @@ _LAST_RUN = "last_run.json"
 class _LastRun(TypedDict):
     """`last_run.json`: the studies and options of the last `run`, and the duration of its launch."""
 
+    # Later versions may write more fields; these are kept.
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
 
     studies: NotRequired[list[str]]

@@ -35,6 +35,7 @@ from runners.state.schemas import Count, Damage, Kind, Name, Seconds
 
 _PLANS, _LAUNCHES, _LOCK = "plans", "launches", "launches.lock"
 _ORDER = "order"
+# Of the digest in hexadecimal: unique, and short enough for the name of a file.
 _DIGITS = 32
 _UNKNOWN = Commit("unknown", dirty=False)
 
@@ -119,6 +120,7 @@ class AskedPlan:
         variants: dict[str, list[str]] = {}
         for cell in self.cells:
             node = self.nodes.get(cell.fingerprint)
+            # The row of an evaluation also needs the training whose checkpoint it measures.
             for fingerprint in (cell.fingerprint, node.trial if node is not None else ""):
                 names = variants.setdefault(fingerprint, [])
                 if f"{cell.study}/{cell.key}" not in names:
@@ -239,6 +241,7 @@ class History:
         recorded = {path.stem for path in (self._runs_dir / _LAUNCHES).glob("*.json")}
         unnumbered = sorted(recorded - turns.keys() - {launch})
         if unnumbered:
+            # One entry for all of them: their order among each other is not known.
             self._append_to_order({"launches": unnumbered, "exact": False})
         self._append_to_order({"launches": [launch], "exact": True})
 
@@ -316,12 +319,14 @@ class History:
     @cached_property
     def launches(self) -> Sequence[LaunchRecord]:
         """All launches, the last one first. Those whose order is not known are ordered by their clocks."""
+        # A name that begins with a dot is a temporary or a damaged file.
         read = (_LAUNCH.find(path) for path in (self._runs_dir / _LAUNCHES).glob("[!.]*.json"))
         records = [record for record in read if record is not None]
         return sorted(records, key=lambda record: (self.turn(record).number, record.began, record.launch), reverse=True)
 
     def turn(self, record: LaunchRecord) -> Turn:
         """Return the turn of a launch among the others."""
+        # A launch that is not in the order sorts as the newest: its number is infinite.
         return self._turns.get(record.launch, Turn())
 
     @cached_property
@@ -350,6 +355,7 @@ class History:
         """Yield each plan once, with its last launch, the last one first."""
         seen: set[str] = set()
         for record in self.launches:
+            # The first record of a plan is its last launch, as the last launch comes first.
             plan = self.plan(record) if record.plan not in seen else None
             seen.add(record.plan)
             if plan is not None:
@@ -381,6 +387,7 @@ class _OrderFile(TypedDict):
 
 
 def _numbers(folder: Path) -> list[int]:
+    # Six digits or more, as `_append_to_order` writes them.
     return [int(path.stem) for path in folder.glob("*.json") if path.stem.isdecimal() and len(path.stem) >= 6]
 
 

@@ -38,6 +38,7 @@ from runners.state.attempts import Attempt
 from runners.state.files import write_atomically, write_json, write_json_once
 from runners.state.schemas import Damage, set_aside
 
+# A worker may remove temporary files of these, which earlier attempts have left, but none that a launcher writes.
 _WRITTEN_BY_WORKERS = (
     "progress.json",
     "events.jsonl",
@@ -54,6 +55,7 @@ _DESCRIBED_BY_HASH = frozenset(
 """The fields that this version knows in the description of a trial or an evaluation. Where a later version adds some,
 its fingerprint cannot be computed here."""
 
+# Without events.jsonl, which is read line by line, and the attempts, which `runners.state.attempts` reads.
 _KINDS = {
     "node.json": schemas.NODE,
     "result.json": schemas.RESULT,
@@ -127,6 +129,7 @@ class NodeState:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"cannot write to {self.folder}: {error.strerror or error}.", error.errno) from None
+        # The title has the proposed values once there are some; `about` knows the node alone.
         write_json(self.folder / "node.json", {**about(node), "title": self.title(node)})
 
     def about(self) -> dict[str, Any] | None:
@@ -229,6 +232,7 @@ class NodeState:
         try:
             return self._node(about)
         except (ValidationError, RecursionError) as error:
+            # RecursionError: the JSON is nested more deeply than any spec.
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise OutputError(f"{self.folder}/node.json cannot be read: {reason}. Run the study again.") from None
 
@@ -406,6 +410,7 @@ class StateStore:
 
     def fingerprints(self) -> list[str]:
         """Return the fingerprints of all nodes that are described here, in order."""
+        # Without names that begin with a dot: `.aside`, and folders that were set aside as damaged.
         return sorted(path.parent.name for path in self.root.glob("[!.]*/node.json"))
 
     def done(self, fingerprints: Iterable[str]) -> frozenset[str]:

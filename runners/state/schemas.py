@@ -58,6 +58,7 @@ class Kind(Generic[T]):
     def __init__(self, schema: Any) -> None:
         self._schema = schema
 
+    # Made at the first read: pydantic compiles the schema, and most commands read few kinds of files.
     @cached_property
     def _adapter(self) -> TypeAdapter[T]:
         return TypeAdapter(self._schema)
@@ -74,13 +75,14 @@ class Kind(Generic[T]):
         except OSError as error:
             return Damage(path, error.strerror or str(error), error.errno)
         except ValueError as error:
+            # A path that no system can have, with a null byte in it.
             return Damage(path, str(error))
         return self.parse(content, path)
 
     def parse(self, content: bytes, path: Path) -> T | Damage:
         """Return the content of a JSON text, or its damage; `path` is the file that it comes from."""
         try:
-            # Strict: no text counts as a number and no number as a bool, as only damage could make them so.
+            # Strict: a number in quotes is damage, not a number.
             return self._adapter.validate_json(content, strict=True)
         except ValidationError as error:
             return Damage(path, _reason(error) if content.strip() else "it is empty")

@@ -76,6 +76,7 @@ def sync_states(
                 except AblationError as error:
                     synced.problems.append(f"{state.folder}: {error}")
                 except Exception as error:
+                    # An error of the store, not of this node: all other nodes would meet it too.
                     synced.trouble = f"{type(error).__name__}: {reason(error)}"
                     return synced
     return synced
@@ -105,6 +106,7 @@ def _is_evaluation(state: NodeState) -> bool:
 
 def _sync_one(tracker: Tracker, state: NodeState, origin: Origin, done: Synced, tell: Callable[[str], None]) -> None:
     lock, serves = NodeLock(state), origin.studies(tracker.name)
+    # First without the lock: most runs are complete, and this needs no request.
     if tracker.is_complete(state, serves):
         done.complete += 1
         return

@@ -99,11 +99,13 @@ def _fetch_all(
             fetch(tracker, node, state, serves, weights=node.fingerprint in inspected)
             fetched.add(node.fingerprint)
         except OutputError:
+            # The disk is full or cannot be written: no other node would fare better.
             raise
         except Exception as error:
             title = state.title(node)
             subject = f"the weights of {title}" if state.is_done else title
             tell(f"{subject} cannot be taken over from the tracking store: {reason(error)}")
+            # If the store is away, each other node would wait for the time limit.
             if not isinstance(error, TrackingError) and not answers(tracker.client):
                 break
         finally:

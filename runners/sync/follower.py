@@ -51,9 +51,12 @@ class Follower:
 
     def __init__(self, source: Source, desk: Desk | None, tell: Callable[[str], None] = lambda message: None) -> None:
         self._source, self._desk, self._tell = source, desk, tell
+        # Jobs belong to the thread. The launch changes them by orders alone, so they need no lock.
         self._orders: queue.Queue[Callable[[], None]] = queue.Queue()
         self._jobs: dict[str, Job] = {}
+        # Work that belongs to no node; done when no job is due.
         self._chores: deque[Callable[[], object]] = deque()
+        # Nodes whose runs must be complete before the launch ends.
         self._owed: set[str] = set()
         self._verdicts: dict[str, Verdict] = {}
         self._leaving, self._ended = threading.Event(), threading.Event()
@@ -64,6 +67,7 @@ class Follower:
         self._last_success = time.monotonic()
         self._is_abandoned = False
         self._is_hurried = False
+        # Origins that could not be written, which are tried again at the end.
         self._unwritten: dict[str, tuple[NodeState, Mapping[str, list[str]]]] = {}
         self.trouble: str | None = None
 
@@ -85,6 +89,7 @@ class Follower:
         if self._desk is None:
             self.trouble = self.trouble if self._unwritten else None
             return
+        # Patience at the end counts from now, not from the last success of a long launch.
         self._last_success = time.monotonic()
         self._leaving.set()
         self._orders.put(self._hurry)
@@ -238,6 +243,7 @@ class Follower:
                 try:
                     self._desk.beat(job)
                 except Exception:
+                    # The store is probably away, so the heartbeats of the other jobs would fail as well.
                     _log.debug("heartbeat failed", exc_info=True)
                     break
 
@@ -308,6 +314,7 @@ class Follower:
             after = desk.carry_on(job, time.monotonic())
 
         if not self._carry_out(carry_on):
+            # The job starts over, as nobody knows how much of the failed step has reached the store.
             job.is_open, job.seen = False, -1
             job.delay = min(_FIRST_PAUSE if self._leaving.is_set() else _LONGEST_PAUSE, 2 * job.delay or _FIRST_PAUSE)
             job.due = time.monotonic() + job.delay

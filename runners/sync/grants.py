@@ -32,6 +32,7 @@ class Grants:
 
     def ask(self, node: Node) -> bool:
         """Return True if a node may be run now; if not, wait for it from now on."""
+        # A node is claimed once; while it waits, only the verdict is read.
         if node.fingerprint not in self._asked:
             state = self._states[node.fingerprint]
             state.describe(node)
@@ -63,6 +64,7 @@ class Grants:
         for fingerprint in list(self._waiting):
             verdict = self._follower.verdict(fingerprint)
             if verdict is Verdict.DONE or (verdict.is_grant and room > 0):
+                # Only a granted node takes room; one that was finished elsewhere needs no worker.
                 room -= verdict.is_grant
                 taken.append(self._waiting.pop(fingerprint))
         return taken

@@ -62,6 +62,9 @@ class Job:
     status: str = ""
     reason: str = ""
     verdict: Verdict = Verdict.PENDING
+    # The state of the work. `is_open`: the run can be written. `is_fresh`: it was claimed, and looked up, just now.
+    # `due`, `delay`: the time of the next step, and the pause after a failure. `seen`: the size of the events file that
+    # was brought over. `since`: the time of the first look at the node.
     is_open: bool = False
     is_fresh: bool = False
     due: float = 0.0
@@ -103,6 +106,7 @@ class Desk:
         if job.wish is Wish.CLAIMED:
             return self._claim(job)
         if not job.is_open and not job.is_fresh:
+            # The node was done before its run was opened, so the run is written in one go.
             if job.wish is Wish.FINISHED and job.state.is_done:
                 self.tracker.record(job.node, job.state, job.serves)
                 self.let_go(job)

@@ -95,6 +95,7 @@ class Claims:
         A claim that is `OURS` is kept by changing its heartbeat and ends with the run.
         """
         if node.fingerprint not in self._contests:
+            # The first look opens no run, which would have to be deleted again if there are rivals.
             rivals, _ = self._others(state)
             if self._tracker.finished(state) is not None:
                 return Verdict.DONE
@@ -113,6 +114,7 @@ class Claims:
 
     def _enter(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> None:
         """Make the own claim visible before the others are looked at again."""
+        # The run of an earlier attempt is claimed again, so that a node has one run per folder.
         run = self._tracker.own(state)
         if run is None:
             self._tracker.open(node, state, serves, heartbeat())

@@ -96,6 +96,7 @@ def study_note(
         longest: Characters that a tag takes; rows and verdicts beyond are left out, and the text says so.
     """
     tag = names.study_tag(study.name)
+    # The runs of nodes, without the summary and its rows.
     trials = f"tags.`{tag}` LIKE '%' AND tags.`{names.TAG_KIND}` != 'variant' AND tags.`{names.TAG_KIND}` != 'study'"
     # The HTML report first, the others in their order.
     ordered = sorted(files, key=lambda file: not file.endswith(".html"))

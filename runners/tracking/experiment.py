@@ -106,6 +106,7 @@ class Experiment:
         experiment = self.client.get_experiment_by_name(name)
         if experiment is None:
             return None
+        # A deleted experiment keeps its name, so none can be created beside it.
         if experiment.lifecycle_stage == "deleted":
             self.client.restore_experiment(experiment.experiment_id)
         return str(experiment.experiment_id)

@@ -18,6 +18,7 @@ from ablations.spec.trial import TrialSpec
 from runners.state.nodes import NodeState
 from runners.state.schemas import CORRECTNESS
 
+# Characters that every store of MLflow accepts.
 _LONGEST_TAG = 5000
 
 
@@ -40,6 +41,7 @@ def result_tags(state: NodeState, result: Mapping[str, Any]) -> dict[str, str]:
     proposal = state.proposal()
     if proposal is not None and "outcome" in proposal:
         tags[names.TAG_OUTCOME] = proposal["outcome"]
+    # The file may be of another node, if it was copied here.
     correctness = CORRECTNESS.find(state.folder / names.CORRECTNESS_FILE)
     if correctness is not None and correctness.get("fingerprint", state.fingerprint) == state.fingerprint:
         tags[names.TAG_CORRECTNESS] = correctness["sha256"]
@@ -104,6 +106,7 @@ def dataset_input(spec: TrialSpec) -> Any:
     facts = spec.data.facts
     dataset = Dataset(
         name=facts.name,
+        # MLflow takes no longer digest; `profile` has all of it.
         digest=(facts.digest or "unknown")[:36],
         source_type="local",
         source=canonical_json({"source": facts.source, "licence": facts.licence}),

@@ -87,6 +87,7 @@ def take_over(client: Any, run: KnownRun, node: Node, state: NodeState) -> None:
     """
     with tempfile.TemporaryDirectory(prefix="dyconv-result-") as folder:
         record = _record(_download(client, run, names.RECORD_FILE, Path(folder)), node.fingerprint)
+        # Described from the plan; the description in the record is only compared.
         state.describe(node)
         for name in _KEPT:
             if name in _digests(run):
@@ -113,6 +114,7 @@ def take_weights_over(client: Any, run: KnownRun, state: NodeState) -> None:
 
 def _digests(run: KnownRun) -> dict[str, str]:
     try:
+        # Anybody can edit a tag in MLflow's UI.
         digests = json.loads(run.tags.get(names.TAG_FILES, "{}"))
     except ValueError:
         digests = {}
@@ -134,6 +136,7 @@ def _record(path: Path, fingerprint: str) -> dict[str, Any]:
     if record is None or isinstance(record, Damage):
         reason = record.reason if record is not None else "it is not there"
         raise TrackingError(f"{path.name} of {fingerprint} cannot be read: {reason}")
+    # Every entry that names a node must name this one; earlier versions left some out.
     owners = [record["fingerprint"], (record.get("node") or {}).get("fingerprint"), record["result"].get("fingerprint")]
     if any(owner not in (None, fingerprint) for owner in owners):
         raise TrackingError(f"{path.name} is not the record of {fingerprint}")

@@ -59,6 +59,7 @@ def prepare_store(uri: str, tell: Callable[[str], None] = _log.warning) -> None:
 
 def _prepare(uri: str, tell: Callable[[str], None]) -> None:
     if uri.startswith(("http://", "https://")):
+        # Before the import of MLflow, which takes seconds: a server that is off is reported at once.
         _check_server(uri)
     from mlflow import MlflowClient
 

@@ -55,6 +55,7 @@ def write_study_summary(
     """
     try:
         tags = {**_tags(tracker, plan, study), names.TAG_LAUNCHES: _launches(launches)}
+        # Before the new run is opened, which would be found as well.
         replaced = _earlier(tracker, tags)
         params_of_study = {"reference": study.reference, "metric": study.metric}
         run = tracker.open_run(f"Study: {study.title}", tags)
@@ -132,6 +133,7 @@ def _differing(plan: Plan, study: Study) -> dict[str, dict[str, Any]]:
     A setting that only some rows have differs only if it has several values among them: a static network has no
     temperature, and that follows from its being static.
     """
+    # One cell per row, as its repeats differ in the seed alone.
     first: dict[str, Cell] = {}
     for cell in plan.cells_of(study.name):
         first.setdefault(cell.key, cell)
@@ -151,6 +153,7 @@ def _differing(plan: Plan, study: Study) -> dict[str, dict[str, Any]]:
 def _variant_params(study: Study, record: VariantRecord, differing: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Return the params of a row: the titles of variant and network, their changes, and settings that differ."""
     key = record.key
+    # In a study with networks, the key of a row is `network: variant`.
     network_name, _, variant_name = key.rpartition(": ") if study.networks else ("", "", key)
     variant = study.variant(variant_name)
     params: dict[str, Any] = {"variant": variant.title}

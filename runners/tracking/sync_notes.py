@@ -251,6 +251,7 @@ def _lines_left(state: NodeState, uri: str, *, is_gone: bool) -> int:
     if origin is None or state.foreign() is not None:
         return 0
     folder = state.folder.parent.parent
+    # No note has the empty key, so that all lines count as missing.
     keys = ["" if is_gone else store_key(uri, name, folder) for name in origin.experiments]
     return max((lines_left(state, key) for key in keys), default=0)
 

@@ -67,6 +67,7 @@ class Tracker(Experiment):
         self._steps: dict[str, int] = {}
         self._groups: dict[str, str] = {}
         self._runs: dict[str, list[KnownRun]] = {}
+        # One search for all nodes, rather than a request for each.
         for run in self.search(f"tags.`{names.TAG_FINGERPRINT}` LIKE '%'") if for_nodes else ():
             self._runs.setdefault(run.data.tags[names.TAG_FINGERPRINT], []).append(KnownRun.of(run))
 
@@ -145,6 +146,7 @@ class Tracker(Experiment):
         return run.run_id
 
     def _look_again(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> None:
+        # A failed request may have reached the store, so its last step is asked for anew.
         self._steps.pop(node.fingerprint, None)
         if read_origin(state) is None:
             add_origin(state, self.source, serves, anew=state.is_anew)
@@ -209,6 +211,7 @@ class Tracker(Experiment):
         first = next(iter(state.attempts()), None)
         run = self.open_run(state.title(node), tags, began=first.began if first is not None else None)
         self._runs.setdefault(node.fingerprint, []).insert(0, run)
+        # A new run has no metrics, so the store need not be asked for its last step.
         self._steps[node.fingerprint] = -1
         return run
 

@@ -100,6 +100,7 @@ def tidy(state: NodeState) -> None:
 def free_memory() -> None:
     """Give a GPU's memory back after a failure: the next attempt, or another worker, may be short of it."""
     memory: Any = torch.cuda
+    # Not `is_available`: this must not start CUDA in a process that has not used it.
     if memory.is_initialized():
         memory.empty_cache()
 
@@ -115,6 +116,7 @@ def forget_peak() -> None:
 def peak() -> dict[str, int]:
     """Return the peak main memory of this process in bytes, and that of its GPU if it uses one."""
     memory: Any = torch.cuda
+    # Reserved, not allocated: other processes cannot have the memory that torch has reserved.
     on_gpu = {"peak_gpu_memory": int(memory.max_memory_reserved())} if memory.is_initialized() else {}
     return {"peak_memory": peak_memory_bytes(), **on_gpu}
 
@@ -133,6 +135,7 @@ def train(
     Raises:
         LeaseError: If another process has taken over, before anything more is written.
     """
+    # From here on a node with proposed values is a training like any other.
     node = TrialNode(node.fingerprint, state.training(node))
     model, source = _prepare(node, task, device)
     if world.size > 1:
@@ -191,6 +194,7 @@ def run_cost(node: Node, state: NodeState, task: Task) -> dict[str, float]:
     return {
         names.COST_PARAMETERS: float(counted.parameters),
         names.COST_MULTIPLY_ADDS: float(counted.multiply_adds),
+        # In milliseconds.
         names.COST_LATENCY: latency["own"] * 1000,
         names.COST_LATENCY_RATIO: latency["own"] / latency["static"],
     }
@@ -242,6 +246,7 @@ def _epoch_writer(
     state: NodeState, node: Node, source: BatchSource, own: Callable[[], None], after_epoch: AfterEpoch | None
 ) -> AfterEpoch:
     def write(epoch: int, metrics: dict[str, float]) -> None:
+        # Raises before anything is written if another process has the node.
         own()
         state.append_event(epoch, metrics)
         state.report_progress(

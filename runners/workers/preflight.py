@@ -62,6 +62,7 @@ def _settled(nodes: Iterable[Node]) -> Iterator[Node]:
             yield node
         elif node.group not in groups:
             groups.add(node.group)
+            # These trainings are never run, so it does no harm that the fingerprint is not theirs.
             yield TrialNode(node.fingerprint, node.spec)
             for name, factor in node.factors.items():
                 for value in factor.ends:
@@ -72,6 +73,7 @@ def _distinct(plan: Plan) -> Iterator[tuple[Node, list[Intervention]]]:
     """Yield one node per distinct network and data, with the distinct interventions on it."""
     grouped: dict[str, tuple[Node, dict[str, Intervention]]] = {}
     for node in _settled(plan.missing):
+        # Nodes of cost are kept apart, as they need no images on the disk.
         key = "\n".join([str(node.kind == "cost"), node.spec.model.model_dump_json(), node.spec.data.model_dump_json()])
         _, interventions = grouped.setdefault(key, (node, {}))
         if isinstance(node, EvaluationNode):

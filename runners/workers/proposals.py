@@ -216,7 +216,7 @@ def _ask_for_new(study: optuna.Study, node: ProposedNode) -> optuna.Trial:
         trial = study.ask(distributions)
         if _training(node, trial.params) not in tried:
             return trial
-        # A repeated training would have no outcome of its own; a failed trial teaches Optuna nothing wrong.
+        # Nobody trains these settings again, so the trial ends as failed, from which Optuna learns nothing.
         study.tell(trial.number, state=TrialState.FAIL)
     values = _untried(node, tried, distributions)
     if values is not None:
@@ -250,6 +250,7 @@ def _untried(
         if new:
             return draw.choice(new)
     sampler = optuna.samplers.RandomSampler(seed=_seed(node))
+    # A study of its own, in memory: Optuna draws from distributions only through a study.
     drawn = optuna.create_study(sampler=sampler)
     for _ in range(_DRAWN):
         values = drawn.ask(dict(distributions)).params

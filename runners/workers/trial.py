@@ -51,6 +51,7 @@ def run_node(task: Task) -> Status:
     with lease:
         status = _attempt(state, replace(task, attempt=lease.number), lease)
     if status == "failed":
+        # Here, not where the error is handled: until then its traceback keeps tensors alive.
         from runners.workers import measure
 
         measure.free_memory()
@@ -109,6 +110,7 @@ def _fail(state: NodeState, lease: Lease, error: Exception) -> Status:
     try:
         lease.check()
     except LeaseError:
+        # The node is another process's now, so its failure file is too; only the log gets this error.
         _note(state, f"after the lease was lost: {type(error).__name__}: {error}")
         return "held"
     lease.end("failed", _write_failure(state, error))
@@ -122,6 +124,7 @@ def _note(state: NodeState, message: str) -> None:
 
 def _write_failure(state: NodeState, error: Exception) -> dict[str, str]:
     is_ours = isinstance(error, (AblationError, *_dyconv_errors()))
+    # Our own errors are sentences for people; the type of any other error belongs to its message.
     failure = {
         "kind": type(error).__name__,
         "message": str(error) if is_ours else repr(error),

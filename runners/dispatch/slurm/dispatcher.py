@@ -34,6 +34,7 @@ from runners.state.nodes import StateStore
 from runners.workers.task import Task
 
 _JOBS_AT_ONCE = 100
+# Below SLURM's MaxArraySize, which is 1001 by default.
 _LARGEST_ARRAY = 500
 _SAYS_NOTHING = re.compile(r"srun: (got|forcing|Job step aborted|error: \S+: tasks? \S+ (Exited|Killed|Terminated))")
 """Lines that srun adds to the end of a job's output."""
@@ -88,8 +89,10 @@ class SlurmDispatcher:
     def __init__(self, settings: DispatchSettings, patience: Patience | None = None) -> None:
         self._settings = settings
         self._patience = patience or Patience()
+        # Random, as squeue finds the jobs of this launch alone by their name.
         self._name = f"dyconv-{secrets.token_hex(6)}"
         self.folder = settings.folder.resolve() / "slurm" / self._name
+        # Answers the questions of the launcher, which must not wait in the queue.
         self._local = ProcessDispatcher(DispatchSettings(workers=1, device="cpu"))
         self._waiting: deque[Task] = deque()
         self._jobs: dict[str, _Job] = {}
@@ -203,6 +206,7 @@ class SlurmDispatcher:
         ended, self._refused = self._refused, []
         monotonic_time = time.monotonic()
         wrote = {job for job, about in self._jobs.items() if about.has_written}
+        # SLURM is asked more often only while a job seems to end, as its controller serves the whole cluster.
         watched = wrote or any(about.over_since is not None for about in self._jobs.values())
         if not self._jobs or monotonic_time - self._asked < (self._patience.ask if watched else self._patience.rest):
             return ended

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from ablations.errors import DispatchError, OptionError
 
 _SECONDS = 60.0
+# From the manual of squeue, "Job state codes".
 _ENDED = frozenset(
     ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "REVOKED")
 ) | {"TIMEOUT"}
+# With widths, as squeue cuts a field at 20 characters by default.
 _FIELDS = "JobArrayID:64,State:32,exit_code:16"
 
 
