@@ -22,7 +22,7 @@ class Completion:
 
     Attributes:
         task: The task.
-        crash: Why its worker died or was lost, or `None` if the worker lived to write a result or a failure. No
+        crash: The death or loss of its worker as text, or `None` if the worker lived to write a result or a failure. No
             dispatcher tries again by itself, so that attempts are counted in one place; a task may be submitted again.
     """
 

@@ -45,7 +45,7 @@ class ProcessDispatcher:
     """A dispatcher with workers on this machine: one per core, or as many per GPU as may share one.
 
     Args:
-        settings: How many workers and threads, and on what devices.
+        settings: The numbers of workers and threads, and the devices.
     """
 
     def __init__(self, settings: DispatchSettings) -> None:

@@ -46,7 +46,7 @@ class RayDispatcher:
     """A dispatcher with workers on the nodes of a Ray cluster.
 
     Args:
-        settings: How many tasks at once, what each needs, and where the cluster is.
+        settings: The number of tasks at once, the resources of each, and the address of the cluster.
     """
 
     def __init__(self, settings: DispatchSettings) -> None:

@@ -31,7 +31,7 @@ class DispatchSettings:
         workers: Most tasks at once, or `None` for as many as there is room for.
         threads: CPU threads for each device of a task.
         device: `cpu`, `cuda`, `cuda:1`, or `auto` for GPUs if there are any.
-        trials_per_gpu: How many tasks may share a GPU.
+        trials_per_gpu: The number of tasks that may share a GPU.
         ray_address: A Ray cluster that is there already, or `None` to start one on this machine.
         slurm: The options of each SLURM job.
         folder: The folder for the files of a cluster: scripts and output of jobs.

@@ -59,8 +59,8 @@ def make_slots(gpus: tuple[int, ...], *, workers: int | None, trials_per_gpu: in
 
     Args:
         gpus: GPUs that may be used, by number; none means the CPU.
-        workers: How many slots, or `None` for as many as there is room for.
-        trials_per_gpu: How many tasks may share a GPU.
+        workers: The number of slots, or `None` for as many as there is room for.
+        trials_per_gpu: The number of tasks that may share a GPU.
         cores: Cores of this machine.
         threads: Threads that each task may use.
 

@@ -25,7 +25,7 @@ from runners.state.files import write_json, write_json_once
 from runners.state.schemas import Count, Damage, Kind, Seconds
 
 LEASE_SECONDS = 60.0
-"""How long a lease outlives the last sign of life of its process; long enough for a slow network file system."""
+"""The time that a lease outlives its process's last sign of life; long enough for a slow network file system."""
 
 # Several beats may fail (a full disk, a slow server) before a watcher takes the process for dead.
 _BEATS_PER_LEASE = 12
@@ -41,11 +41,11 @@ class Attempt:
         number: 1 for the first attempt of a node.
         launch: The launch for which it runs.
         process: The process that runs it.
-        lease_seconds: How long the counter may stand still.
+        lease_seconds: The time that the counter may stand still.
         beat: The counter.
-        began: When, in seconds since the epoch by the clock of its machine.
-        ended: When, or `None`.
-        outcome: How it ended; `running` also for a process that died without a word.
+        began: Its beginning, in seconds since the epoch by the clock of its machine.
+        ended: Its end, likewise, or `None`.
+        outcome: Its end; `running` also for a process that died without noting one.
         failure: `kind`, `message` and `cause` if it failed or was killed.
         micro_batch: Images per pass of a training, or `None` for other nodes.
     """
@@ -184,7 +184,7 @@ class Lease:
         Args:
             folder: The state folder.
             launch: The launch for which it runs. An earlier attempt for the same one is followed at once.
-            lease_seconds: How long the lease shall outlive this process.
+            lease_seconds: The time that the lease shall outlive this process.
             watched: The token of an attempt that was seen to stand still, see `Watch`.
             unless: Asked before the attempt begins, with the attempt before it over: whether it is not needed.
 

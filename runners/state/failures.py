@@ -54,7 +54,7 @@ class FailurePolicy:
     """A launch's reaction to failures, as data.
 
     Attributes:
-        retries: How often a node is tried again after failures that may pass.
+        retries: The most times that a node is tried again after failures that may pass.
         wait_seconds: Wait before the first of these.
         wait_factor: Factor from each wait to the next.
         longest_wait_seconds: The longest wait.
@@ -74,8 +74,8 @@ class FailurePolicy:
         """Return the seconds to wait until a node is tried again, or `None` if it is not.
 
         Args:
-            cause: Why it failed.
-            failures: How often it has failed in this launch, this time included.
+            cause: The cause of its last failure.
+            failures: The number of its failures in this launch, the last one included.
         """
         if cause not in self.passing or failures > self.retries:
             return None
@@ -134,8 +134,8 @@ def patiently(
 
     Args:
         action: Writes; may be called again after it has failed half-way.
-        policy: Which causes may pass, how often it is tried again and after which waits.
-        tell: Is told of each failure after which it is tried again.
+        policy: The causes that may pass, the number of retries and the waits before them.
+        tell: Receives a message for each failure after which `action` is tried again.
         sleep: Waits so many seconds.
 
     Raises:

@@ -159,11 +159,11 @@ class LaunchRecord:
     Attributes:
         launch: Its name, which is in the attempts that it makes.
         plan: The digest of its plan.
-        began: When, in seconds since the epoch by the clock of its machine.
-        ended: When, or `None` if it goes on or was killed.
+        began: Its beginning, in seconds since the epoch by the clock of its machine.
+        ended: Its end, likewise, or `None` if it goes on or was killed.
         process: The launcher.
         commit: The code's commit.
-        retries: How often a node is tried again.
+        retries: The most times that a node is tried again.
         wait_seconds: Before the first of these.
     """
 
@@ -278,10 +278,10 @@ class History:
         """Record that a launch of this process begins, and at the end of the block that it has ended.
 
         Args:
-            plan: What it carries out.
+            plan: The plan that it carries out.
             launch: Its name.
             commit: The code's commit.
-            policy: What it tries again.
+            policy: Its policy of retries.
             patient: Calls what writes, again if need be; see `runners.state.failures.patiently`.
 
         Raises:

@@ -339,9 +339,9 @@ class NodeState:
 
         Args:
             kind: The kind of error.
-            message: What it says.
+            message: Its message.
             details: For the log file alone.
-            cause: What it is due to, one of `runners.state.failures.Cause`.
+            cause: Its cause, one of `runners.state.failures.Cause`.
         """
         failure = {"kind": kind, "message": message, "cause": cause, "time": time.time()}
         # On a full disk the failure is that nothing can be written; it must not end the launch too.

@@ -36,7 +36,7 @@ class Damage:
 
     Attributes:
         path: The file.
-        reason: Why, as a part of a sentence.
+        reason: The reason, as a part of a sentence.
         errno: The system's number if the system refuses to read it, which may pass; else the content is wrong.
     """
 
@@ -52,7 +52,7 @@ class Kind(Generic[T]):
     """One kind of JSON file.
 
     Args:
-        schema: What its content must be: a `TypedDict`, a dataclass or any other type that pydantic knows.
+        schema: The type of its content: a `TypedDict`, a dataclass or any other type that pydantic knows.
     """
 
     def __init__(self, schema: Any) -> None:

@@ -53,9 +53,9 @@ def sync_states(
     Args:
         states: The state folders.
         uri: The store; `prepare_store` must have seen it.
-        artifacts: Where a local store keeps artifacts.
+        artifacts: The folder in which a local store keeps artifacts.
         studies: Names of studies whose nodes are meant; all by default.
-        tell: Is told of each run that was brought over.
+        tell: Receives a message for each run that was brought over.
 
     Raises:
         TrackingError: If the store cannot be used at all.

@@ -58,7 +58,7 @@ def fetch_finished(tracker: Tracker, plan: Plan, states: StateStore, tell: Calla
         tracker: The store.
         plan: The plan; nodes that are done here already are left alone.
         states: The state folders.
-        tell: Is told the number of results taken over, and the results that could not be, with the reason.
+        tell: Receives the number of results taken over, and a reason for each that could not be.
 
     Raises:
         OutputError: If the folders cannot be written.

@@ -43,7 +43,7 @@ class Follower:
     Args:
         source: The origin that all nodes of the launch have in common.
         desk: The store, or `None` to track nothing now: the origins for a later `sync` are written down all the same.
-        tell: Is told when the store goes away and comes back.
+        tell: Receives a message when the store goes away and when it comes back.
 
     Attributes:
         trouble: The reason why the store lacks something, or `None`.

@@ -92,7 +92,7 @@ class Experiment:
     Args:
         uri: The tracking store; `prepare_store` must have seen it.
         name: Name of the MLflow experiment; created if there is none.
-        artifacts: Where a local store keeps artifacts; a server decides for itself.
+        artifacts: The folder in which a local store keeps artifacts; a server decides for itself.
     """
 
     def __init__(self, uri: str, name: str, artifacts: Path) -> None:

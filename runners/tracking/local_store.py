@@ -37,7 +37,7 @@ def make_usable(path: Path, tell: Callable[[str], None]) -> None:
 
     Args:
         path: The file. The caller holds its lock.
-        tell: Is told of a repair, in a sentence.
+        tell: Receives a sentence about each repair.
 
     Raises:
         TrackingError: If it holds runs, or may, and cannot be used.

@@ -43,7 +43,7 @@ def prepare_store(uri: str, tell: Callable[[str], None] = _log.warning) -> None:
 
     Args:
         uri: The store.
-        tell: Is told of a repair, in a sentence.
+        tell: Receives a sentence about each repair.
 
     Raises:
         TrackingError: If the store cannot be reached, created or mended.

@@ -51,7 +51,7 @@ class Tracker(Experiment):
     Args:
         uri: The tracking store; `prepare_store` must have seen it.
         experiment: Name of the MLflow experiment.
-        artifacts: Where a local store keeps artifacts; a server decides for itself.
+        artifacts: The folder in which a local store keeps artifacts; a server decides for itself.
         commit: The code's commit, for the tags.
         preset: The preset, for the tags.
         for_nodes: True if runs of nodes will be written; the present ones are then read at once.

@@ -63,9 +63,9 @@ def train_anywhere(node: Node, state: NodeState, task: Task, after_epoch: AfterE
     """Train a network, from its last checkpoint if there is one, in this process or on several devices in others.
 
     Args:
-        node: What is trained.
+        node: The node to train.
         state: Its folder, which has the weights afterwards.
-        task: How it is run.
+        task: Its task, with the device and its options.
         after_epoch: Called with the epoch (from 1) and its metrics when these are written down; what it raises ends the
             training. On several devices nobody calls it.
     """

@@ -76,7 +76,7 @@ class Proposal:
     Attributes:
         study: The Optuna study of the group.
         number: The trial's number in it.
-        values: What is proposed, by factor.
+        values: The proposed values, by factor.
         is_told: Whether an earlier attempt has told how it ended.
     """
 

@@ -21,10 +21,10 @@ class Task:
         plugins: Modules to import first.
         checkpoint_seconds: Longest time between two checkpoints.
         launch: The launch that wants it, for the lease.
-        lease_seconds: How long the lease outlives the worker.
+        lease_seconds: The time that the lease outlives the worker.
         watched: Token of an attempt by another launch that was seen to stand still, so that it may be taken over.
         attempt: The attempt under way, 0 before there is one.
-        devices: On how many devices it trains.
+        devices: The number of devices that it trains on.
         gpus: The GPUs it was given, by number, if it trains on several of them; none means the first ones.
         code_root: Folder of the launcher's code; empty means that any code may run it.
         code_digest: Digest of the launcher's code.

@@ -31,7 +31,7 @@ class SlurmOptions:
         mem: Memory of a job, for example `16G`.
         time: Time limit of a job in minutes; at the limit it is put back into the queue and goes on from there.
         signal: Seconds before the limit at which a job is stopped and put back.
-        requeues: How often a job may reach its limit.
+        requeues: The number of times that a job may reach its limit.
         setup: A line of shell that runs before the job, for example to load a module.
     """
 
