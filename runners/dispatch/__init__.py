@@ -1,4 +1,8 @@
-"""Where work is carried out: one interface, one implementation per place. Names are those of `--dispatch`."""
+"""This package carries tasks to workers: one interface, and one implementation per kind of place.
+
+The implementations have the names of `--dispatch`. They are imported when asked for, as some need an optional package.
+No dispatcher knows studies or reads results.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ __all__ = ["DISPATCHERS", "Completion", "DispatchSettings", "Dispatcher", "make_
 
 
 def prepare_workers(settings: DispatchSettings) -> None:
-    """Lets workers of this machine import what they need while a launch is still being planned."""
+    """Let workers of this machine import their modules while a launch is still being planned."""
     if settings.name == "processes":
         from runners.dispatch.processes import start_server
 
@@ -17,7 +21,7 @@ def prepare_workers(settings: DispatchSettings) -> None:
 
 
 def make_dispatcher(settings: DispatchSettings) -> Dispatcher:
-    """Returns the dispatcher that the settings describe, with nothing started yet."""
+    """Return the dispatcher that the settings describe, with nothing started yet."""
     if settings.name == "inline":
         from runners.dispatch.inline import InlineDispatcher
 

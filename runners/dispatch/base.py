@@ -1,7 +1,7 @@
-"""The one interface behind which work is carried out: submit tasks, wait for completions, cancel.
+"""This module defines the interface of all dispatchers: submit tasks, wait for completions, cancel.
 
-A dispatcher knows nothing of studies. It is told what may run, and says which tasks have ended and whether a worker
-died under one; results and failures are read from the state folders.
+A dispatcher knows nothing of studies. It receives tasks that may run, and reports the tasks that have ended and the
+workers that died; results and failures are read from the state folders.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Completion:
 
     Attributes:
         task: The task.
-        crash: Why its worker died or was lost, or `None` if the worker lived to write a result or a failure. No
+        crash: The death or loss of its worker as text, or `None` if the worker lived to write a result or a failure. No
             dispatcher tries again by itself, so that attempts are counted in one place; a task may be submitted again.
     """
 
@@ -31,14 +31,14 @@ class Completion:
 
 
 class Dispatcher(Protocol):
-    """Carries tasks to workers. Used as a context manager; leaving it ends all workers."""
+    """An object that carries tasks to workers. Used as a context manager; leaving it ends all workers."""
 
     @property
     def capacity(self) -> int:
-        """How many tasks may be under way at once; what is submitted beyond that waits."""
+        """The number of tasks that may be under way at once; tasks beyond it wait."""
 
     def check(self, state_root: Path, devices: int) -> None:
-        """Raises if tasks cannot run here, before any is submitted.
+        """Raise if tasks cannot run here, before any is submitted.
 
         Args:
             state_root: Folder of the state folders; it exists.
@@ -49,22 +49,22 @@ class Dispatcher(Protocol):
         """
 
     def ask(self, question: Callable[..., Answer], *arguments: object) -> Answer:
-        """Calls a function where the work is done, so that the launcher need not import torch; waits for its answer.
+        """Call a function where tasks run, so that the launcher need not import torch; wait for its answer.
 
-        Function, arguments and answer are such as can be pickled.
+        Function, arguments and answer must be picklable.
         """
 
     def submit(self, task: Task) -> None:
-        """Starts a task, or queues it."""
+        """Start a task, or queue it."""
 
     def wait(self, seconds: float) -> list[Completion]:
-        """Returns the tasks that have ended since the last call, after at most about `seconds`."""
+        """Return the tasks that have ended since the last call, after at most about `seconds`."""
 
     def cancel(self) -> None:
-        """Stops everything under way, within seconds, without waiting for results."""
+        """Stop all tasks under way, within seconds, without waiting for results."""
 
     def __enter__(self) -> Dispatcher:
-        """Starts the workers."""
+        """Start the workers."""
 
     def __exit__(self, *raised: object) -> None:
-        """Ends the workers."""
+        """End the workers."""

@@ -1,4 +1,4 @@
-"""Runs tasks one after the other in this process: for debugging, where a breakpoint must work."""
+"""This dispatcher runs tasks one after the other in this process: for debugging, where a breakpoint must work."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from runners.workers.trial import count_gpus, run_node
 
 
 class InlineDispatcher:
-    """One task at a time, when it is waited for."""
+    """A dispatcher that runs one task per call of `wait`, in this process."""
 
     capacity = 1
 
@@ -24,19 +24,19 @@ class InlineDispatcher:
         self._queue: deque[Task] = deque()
 
     def check(self, state_root: Path, devices: int) -> None:
-        """Raises if the device is not there."""
+        """Raise if the device is not there."""
         usable_gpus(self._settings.device, count_gpus())
 
     def ask(self, question: Callable[..., Answer], *arguments: object) -> Answer:
-        """Calls a function and returns its answer."""
+        """Call a function and return its answer."""
         return question(*arguments)
 
     def submit(self, task: Task) -> None:
-        """Queues a task."""
+        """Queue a task."""
         self._queue.append(task)
 
     def wait(self, seconds: float) -> list[Completion]:
-        """Runs the next task to its end, however long it takes."""
+        """Run the next task to its end, however long it takes."""
         if not self._queue:
             return []
         task = self._queue.popleft()
@@ -44,7 +44,7 @@ class InlineDispatcher:
         return [Completion(task)]
 
     def cancel(self) -> None:
-        """Forgets what has not started."""
+        """Forget the tasks that have not started."""
         self._queue.clear()
 
     def __enter__(self) -> Self:

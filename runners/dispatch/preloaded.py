@@ -1,8 +1,8 @@
-"""Importing this module makes a process the server from which workers are forked; only `processes` has it imported.
+"""This module, when imported, makes a process the server from which workers are forked; only `processes` uses it.
 
-The server imports what every node needs, once. Workers, also one that takes the place of a dead one, are then there in
+The server imports the modules that every node needs, once. Workers, also the successor of a dead one, then start in
 milliseconds and share its memory. No computation has started in the server, so it has no threads that a fork would
-lose; and no GPU has been asked for, so that each worker can.
+lose; and it has not touched a GPU, so that each worker can.
 """
 
 from __future__ import annotations
@@ -23,5 +23,5 @@ die_with_parent()
 with without_collection():
     from runners.workers import measure  # noqa: F401
 
-# Of the code that was imported just now; files may change while workers live.
+# The digest (cached) of the code imported just now; files may change while workers live.
 code_digest()

@@ -1,4 +1,4 @@
-"""Runs tasks in worker processes of this machine; a worker that dies takes down its own task and no other.
+"""This dispatcher runs tasks in worker processes of this machine; a worker that dies takes down its own task alone.
 
 Workers live for many tasks and ignore Ctrl-C: the launcher decides. torch is imported from the moment the block is
 entered, so that workers are ready when the first task comes: on Linux once, in a server from which they are forked,
@@ -42,10 +42,10 @@ _HAS_SERVER = sys.platform == "linux"
 
 
 class ProcessDispatcher:
-    """Workers on this machine: one per core, or as many per GPU as may share one.
+    """A dispatcher with workers on this machine: one per core, or as many per GPU as may share one.
 
     Args:
-        settings: How many workers and threads, and on what devices.
+        settings: The numbers of workers and threads, and the devices.
     """
 
     def __init__(self, settings: DispatchSettings) -> None:
@@ -59,20 +59,20 @@ class ProcessDispatcher:
 
     @property
     def capacity(self) -> int:
-        """One per slot."""
+        """The number of slots."""
         return len(self._slots.devices)
 
     def check(self, state_root: Path, devices: int) -> None:
-        """Raises if there are no slots for a training on so many devices."""
-        most = self._slots.most_devices
-        if devices > most:
+        """Raise if there are no slots for a training on so many devices."""
+        device_limit = self._slots.most_devices
+        if devices > device_limit:
             kind, remedy = ("GPUs", "--device") if self._slots.has_gpus else ("workers", "--workers")
             raise OptionError(
-                f"train.devices = {devices}, and there are {most} {kind}. Lower it, or give more with {remedy}."
+                f"train.devices = {devices}, and there are {device_limit} {kind}. Lower it, or give more with {remedy}."
             )
 
     def ask(self, question: Callable[..., Answer], *arguments: object) -> Answer:
-        """Calls a function in a worker and returns its answer.
+        """Call a function in a worker and return its answer.
 
         Raises:
             DispatchError: If the worker dies of it.
@@ -89,22 +89,25 @@ class ProcessDispatcher:
             raise DispatchError(_no_workers(error)) from None
 
     def submit(self, task: Task) -> None:
-        """Hands a task to a worker, or queues it until there is a slot."""
+        """Hand a task to a worker, or queue it until there is a slot."""
         self._waiting.append(task)
         self._place()
 
     def wait(self, seconds: float) -> list[Completion]:
-        """Returns the tasks that have ended."""
+        """Return the tasks that have ended."""
         if not self._placed:
             return []
-        done, _ = concurrent.futures.wait(self._placed, timeout=seconds, return_when=concurrent.futures.FIRST_COMPLETED)
-        ended = [Completion(self._placed.pop(future)[0], _crash(future)) for future in done]
+        completed, _ = concurrent.futures.wait(
+            self._placed, timeout=seconds, return_when=concurrent.futures.FIRST_COMPLETED
+        )
+        ended = [Completion(self._placed.pop(future)[0], _crash(future)) for future in completed]
         self._place()
         return ended
 
     def cancel(self) -> None:
-        """Kills the workers; what they had saved stays."""
+        """Kill the workers; their checkpoints stay."""
         self._waiting.clear()
+        # All pools are told first, so that they end side by side.
         for pool in self._all_pools():
             pool.stop()  # type: ignore[no-untyped-call]
         for pool in self._all_pools():
@@ -118,12 +121,14 @@ class ProcessDispatcher:
         return self
 
     def _open_first(self) -> None:
+        # Slots are known at once where there can be no CUDA; else one worker is started to count the GPUs.
         if self._settings.device == "cpu" or sys.platform == "darwin":
             self._open(usable_gpus(self._settings.device, 0))
         else:
             self._asked = self._start(1)
 
     def __exit__(self, *raised: object) -> None:
+        # After an error, or with tasks under way, nobody waits for results any more.
         if self._placed or self._waiting or raised[0] is not None:
             self.cancel()
             return
@@ -134,7 +139,7 @@ class ProcessDispatcher:
 
     @property
     def _slots(self) -> Slots:
-        # Known late, because only a worker that has imported torch can say how many GPUs there are.
+        # Computed late, because only a worker that has imported torch can count the GPUs.
         return self._known or self._open(usable_gpus(self._settings.device, self.ask(count_gpus)))
 
     def _open(self, gpus: tuple[int, ...]) -> Slots:
@@ -144,23 +149,25 @@ class ProcessDispatcher:
         )
         self._pools = {device: self._start(count) for device, count in Counter(self._known.devices).items()}
         if None in self._pools and self._asked is not None:
-            # Its threads would look for work several times a second until the launch ends.
+            # The CPU pool answers questions from now on; threads of an idle pool poll several times a second.
             self._asked.stop()  # type: ignore[no-untyped-call]
         return self._known
 
     def _start(self, workers: int) -> ProcessPool:
         pool = ProcessPool(max_workers=workers, initializer=_belong_to_launcher, context=self._context)
         if not _HAS_SERVER:
+            # Without a fork server each worker imports torch itself, and begins now, not with its first task.
             for _ in range(workers):
                 pool.schedule(warm_up)
         return pool
 
     def _place(self) -> None:
-        """Starts what waits, in its order, as far as there are slots."""
+        """Start waiting tasks in their order, as far as there are slots."""
         while self._waiting:
             busy = {slot for _, slots in self._placed.values() for slot in slots}
             chosen = self._slots.choose(busy, self._waiting[0].devices)
             if chosen is None:
+                # No later task goes ahead: one on several devices would never find them all free.
                 return
             task = self._waiting.popleft()
             gpus = [gpu for slot in chosen if (gpu := self._slots.devices[slot]) is not None]
@@ -168,7 +175,7 @@ class ProcessDispatcher:
             self._placed[self._schedule(gpus[0] if gpus else None, placed)] = (task, chosen)
 
     def _schedule(self, device: int | None, task: Task) -> Future[Status]:
-        """Hands a task to a pool; to a new one if the pool is broken, as when the server of its workers was killed.
+        """Hand a task to a pool, or to a new one if the pool is broken, as after its fork server was killed.
 
         Raises:
             DispatchError: If the new one is broken as well.
@@ -179,6 +186,7 @@ class ProcessDispatcher:
         except (BrokenProcessPool, RuntimeError, OSError):
             pool.stop()  # type: ignore[no-untyped-call]
         with _explained():
+            # pebble keeps the number of workers only there.
             self._pools[device] = pool = self._start(pool._context.workers)
             return pool.schedule(run_node, args=[task])
 
@@ -187,7 +195,7 @@ class ProcessDispatcher:
 
 
 def start_server(threads: int) -> None:
-    """Starts the server from which workers are forked, unless it runs already; it imports torch meanwhile.
+    """Start the server from which workers are forked, unless it runs already; it imports torch meanwhile.
 
     Raises:
         DispatchError: If it cannot be started.
@@ -198,7 +206,7 @@ def start_server(threads: int) -> None:
     use_short_sockets()
     if _HAS_SERVER:
         forkserver.set_forkserver_preload([_PRELOADED])
-        # What an interrupted launch leaves is cleared away by the tracker, which need not warn of it.
+        # multiprocessing's resource tracker removes what an interrupted launch leaves; it need not warn of that.
         sys.warnoptions.append("ignore:resource_tracker")
         try:
             with _explained(), signals_withheld(), imported_by_children():
@@ -209,7 +217,7 @@ def start_server(threads: int) -> None:
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Turn what goes wrong while workers are being started into a `DispatchError`."""
+    """Turn errors during the start of workers into a `DispatchError`."""
     try:
         yield
     except (BrokenProcessPool, RuntimeError, OSError, EOFError, MemoryError, ImportError) as error:
@@ -218,7 +226,7 @@ def _explained() -> Iterator[None]:
 
 def _no_workers(error: BaseException) -> str:
     cause = error.__cause__ or error
-    # What a worker has raised comes with its traceback, which ends with what went wrong.
+    # An error from a worker comes with its traceback, whose last line holds the message.
     lines = [line for line in str(cause).splitlines() if line.strip(' "')]
     reason = (isinstance(cause, OSError) and cause.strerror) or (lines[-1].strip() if lines else type(cause).__name__)
     return (
@@ -240,11 +248,12 @@ def _crash(future: Future[Status]) -> str | None:
     except ProcessExpired as error:
         return _end_of(error)
     except Exception as error:
+        # `run_node` writes failures down and raises none, so this comes from around it: from pickling, for example.
         return f"{type(error).__name__}: {error}"
     return None
 
 
 def _end_of(error: ProcessExpired) -> str:
     code = error.exitcode
-    how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-    return f"the worker process {error.pid} died ({how})"
+    ending = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    return f"the worker process {error.pid} died ({ending})"

@@ -1,7 +1,7 @@
-"""Runs tasks on a Ray cluster: one started on this machine for the length of a launch, or one that is there already.
+"""This dispatcher runs tasks on a Ray cluster: a running one, or one started on this machine for a launch.
 
 Each task is a plain remote function with its cores and its share of a GPU; Ray chooses the node. Ray retries nothing
-by itself: a lost worker or node is told to the launcher, which counts the attempts.
+by itself: a lost worker or node is reported to the launcher, which counts the attempts.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ _ENDS: Mapping[type[RayError], str] = {
 
 
 class RayDispatcher:
-    """Workers wherever Ray has room.
+    """A dispatcher with workers on the nodes of a Ray cluster.
 
     Args:
-        settings: How many tasks at once, what each needs, and where the cluster is.
+        settings: The number of tasks at once, the resources of each, and the address of the cluster.
     """
 
     def __init__(self, settings: DispatchSettings) -> None:
@@ -57,21 +57,21 @@ class RayDispatcher:
 
     @property
     def capacity(self) -> int:
-        """As many tasks as the nodes take that are there now, or as the user wants at once."""
-        # What the user wants may be more than fits: that is what makes a cluster grow that can.
+        """The user's number of tasks at once, or as many as the present nodes have room for."""
+        # The user may want more than fits: a cluster that can grow then does.
         return self._settings.workers or max(1, sum(_room(node, self._resources(1)) for node in _nodes().values()))
 
     def check(self, state_root: Path, devices: int) -> None:
-        """Raises if no node has room for a training on so many devices, or one does not see the state folder."""
-        wanted = self._resources(devices)
-        if not any(_room(node, wanted) for node in _nodes().values()):
-            told = ", ".join(f"{amount:g} {name}" for name, amount in wanted.items())
-            raise OptionError(f"no node of the Ray cluster offers what a training needs: {told}.")
+        """Raise if no node has room for a training on so many devices, or one does not see the state folder."""
+        resources = self._resources(devices)
+        if not any(_room(node, resources) for node in _nodes().values()):
+            listing = ", ".join(f"{amount:g} {name}" for name, amount in resources.items())
+            raise OptionError(f"no node of the Ray cluster offers what a training needs: {listing}.")
         with NamedTemporaryFile(dir=state_root, prefix=".seen.") as file:
             _check_each_node(Path(file.name))
 
     def ask(self, question: Callable[..., Answer], *arguments: object) -> Answer:
-        """Calls a function on a node of the cluster and returns its answer.
+        """Call a function on a node of the cluster and return its answer.
 
         Raises:
             DispatchError: If the worker dies of it or cannot import the project.
@@ -81,22 +81,23 @@ class RayDispatcher:
         return answer
 
     def submit(self, task: Task) -> None:
-        """Hands a task to Ray, or queues it while there are as many under way as the user wants."""
+        """Hand a task to Ray, or queue it while as many are under way as the user wants."""
         self._waiting.append(task)
         self._start()
 
     def wait(self, seconds: float) -> list[Completion]:
-        """Returns the tasks that have ended."""
+        """Return the tasks that have ended."""
         if not self._running:
             return []
+        # First wait for one task, then collect all others that have ended too.
         ray.wait(list(self._running), timeout=seconds)
-        done, _ = ray.wait(list(self._running), num_returns=len(self._running), timeout=0)
-        ended = [Completion(self._running.pop(reference), _crash(reference)) for reference in done]
+        completed, _ = ray.wait(list(self._running), num_returns=len(self._running), timeout=0)
+        ended = [Completion(self._running.pop(reference), _crash(reference)) for reference in completed]
         self._start()
         return ended
 
     def cancel(self) -> None:
-        """Kills the workers; what they had saved stays."""
+        """Kill the workers; their checkpoints stay."""
         self._waiting.clear()
         for reference in self._running:
             ray.cancel(reference, force=True)
@@ -107,7 +108,7 @@ class RayDispatcher:
     def __enter__(self) -> Self:
         with _own_signals():
             self._connect()
-        # Once: a GPU node that is lost must not send its trials to the CPU of another.
+        # Decided once: after a GPU node is lost, its trials must not go to the CPU of another node.
         if self._settings.device == "auto":
             self._uses_gpus = any(node.get("GPU") for node in _nodes().values())
         return self
@@ -117,13 +118,13 @@ class RayDispatcher:
         ray.shutdown()
 
     def _connect(self) -> None:
-        """Connects to the cluster, or starts one.
+        """Connect to the cluster, or start one.
 
         Raises:
-            DispatchError: If there is none at the address.
+            DispatchError: If there is no cluster at the address.
         """
         s = self._settings
-        # A cluster of one's own tells nobody that it is there.
+        # No usage statistics are sent unless the user wants them.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         use_short_sockets()
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
@@ -134,7 +135,7 @@ class RayDispatcher:
         else:
             options["address"] = s.ray_address
             _check_answers(s.ray_address)
-            # Where this code and plug-ins are found; the nodes may have been started from elsewhere.
+            # The import path of this code and of plug-ins; the nodes may have been started in another folder.
             seen = {name: value for name, value in import_variables().items() if name == "PYTHONPATH"}
             options |= {"runtime_env": {"env_vars": seen}} if seen else {}
         try:
@@ -142,43 +143,43 @@ class RayDispatcher:
                 ray.init(**options)
         except (ConnectionError, RuntimeError, ValueError, OSError, RayError) as error:
             ray.shutdown()
-            where = shown(s.ray_address or "this machine")
+            cluster = shown(s.ray_address or "this machine")
             cause = without_secrets(str(error), s.ray_address or "").strip().splitlines()[0]
-            raise DispatchError(f"Ray on {where} cannot be used: {cause}") from None
-        # What it prints of dead workers the launcher tells too; a Ray that does not know this one prints it.
+            raise DispatchError(f"Ray on {cluster} cannot be used: {cause}") from None
+        # The launcher reports dead workers itself. A version of Ray that ignores this private switch prints them too.
         ray._private.worker._worker_logs_enabled = False
 
     def _start(self) -> None:
-        """Starts what waits, in its order, as far as the user wants so many at once."""
+        """Start waiting tasks in their order, up to the number that the user wants at once."""
         while self._waiting:
             if len(self._running) >= (self._settings.workers or float("inf")):
                 return
             task = self._waiting.popleft()
-            wanted = self._resources(task.devices)
-            options = {"num_cpus": wanted["CPU"], "num_gpus": wanted.get("GPU", 0), **_ONCE}
+            resources = self._resources(task.devices)
+            options = {"num_cpus": resources["CPU"], "num_gpus": resources.get("GPU", 0), **_ONCE}
             # Ray shows a worker only the GPUs that it gives it.
-            placed = replace(task, device="cuda" if "GPU" in wanted else "cpu")
+            placed = replace(task, device="cuda" if "GPU" in resources else "cpu")
             self._running[ray.remote(run_remotely).options(**options).remote(*placed.as_arguments())] = task
 
     def _resources(self, devices: int) -> dict[str, float]:
-        """Returns what a training on so many devices needs, in Ray's names."""
+        """Return the resources of a training on so many devices, under Ray's names."""
         share = 1 / self._settings.trials_per_gpu if devices == 1 else devices
         return {"CPU": self._settings.threads * devices, **({"GPU": share} if self._uses_gpus else {})}
 
 
 def _nodes() -> dict[str, dict[str, float]]:
-    """Returns what each living node of the cluster offers, by the node's id."""
+    """Return the resources of each living node of the cluster, by the node's id."""
     return {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
 
 
 def _room(node: Mapping[str, float], wanted: Mapping[str, float]) -> int:
-    """Returns how many tasks that want so much a node takes at once."""
-    # A tenth of a GPU ten times is a little more than one.
+    """Return the number of tasks with these resources that a node takes at once."""
+    # Ten times a tenth of a GPU is a little more than one in floating point.
     return min(int(node.get(name, 0) / amount + 1e-6) for name, amount in wanted.items())
 
 
 def _check_answers(address: str) -> None:
-    """Raises if nothing listens at an address; Ray would go on trying for minutes."""
+    """Raise if nothing listens at an address; Ray would go on trying for minutes."""
     host, separator, port = address.rpartition(":")
     if not separator:
         return
@@ -191,12 +192,12 @@ def _check_answers(address: str) -> None:
 
 
 def _check_each_node(path: Path) -> None:
-    """Raises if a node cannot import the project or does not see a file."""
+    """Raise if a node cannot import the project or does not see a file."""
     probe = ray.remote(check_node)
-    there = [NodeAffinitySchedulingStrategy(node, soft=False) for node in _nodes()]
+    strategies = [NodeAffinitySchedulingStrategy(node, soft=False) for node in _nodes()]
     references = [
         probe.options(num_cpus=0, scheduling_strategy=at, **_ONCE).remote(path, str(ROOT), code_digest())
-        for at in there
+        for at in strategies
     ]
     for reference in references:
         try:
@@ -208,7 +209,7 @@ def _check_each_node(path: Path) -> None:
 
 
 def _answer(reference: Any) -> Any:
-    """Returns what a question was answered with, or raises what it raised."""
+    """Return the answer to a question, or raise the error that it raised."""
     try:
         return ray.get(reference)
     except RayTaskError as error:
@@ -230,14 +231,14 @@ def _crash(reference: Any) -> str | None:
 
 
 def _end_of(error: RayError) -> str:
-    known = next((words for kind, words in _ENDS.items() if isinstance(error, kind)), None)
+    ending = next((text for kind, text in _ENDS.items() if isinstance(error, kind)), None)
     lines = str(error).strip().splitlines()
-    return known or f"Ray: {type(error).__name__}{': ' if lines else ''}{lines[0][:300] if lines else ''}"
+    return ending or f"Ray: {type(error).__name__}{': ' if lines else ''}{lines[0][:300] if lines else ''}"
 
 
 @contextmanager
 def _own_signals() -> Iterator[None]:
-    """Keeps Ray from replacing what this process does when it is asked to end."""
+    """Restore this process's handler of SIGTERM, which Ray replaces."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield

@@ -1,6 +1,7 @@
-"""What runs on another machine: the node that its arguments name, found in the state folder that all machines share.
+"""This module runs a node on another machine, from the state folder that all machines share.
 
-No more than plain text goes there and nothing comes back: result, failure and log are in the state folder.
+The Ray and SLURM dispatchers call it there. Only plain text is sent and nothing comes back: result, failure and log are
+in the state folder.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from runners.workers.task import Task
 from runners.workers.trial import run_node
 
 _PATIENCE = 10.0
-"""A network file system shows a new file to other machines only after a while."""
+"""Seconds to wait for a new file, which a network file system shows to other machines only after a while."""
 
 
 def run_remotely(*arguments: str) -> None:
-    """Runs the node of the task in `arguments`, see `Task.as_arguments`.
+    """Run the node of the task in `arguments`, see `Task.as_arguments`.
 
     Raises:
         DispatchError: If this machine does not see the node's state folder.
@@ -32,7 +33,7 @@ def run_remotely(*arguments: str) -> None:
 
 
 def call(question: Callable[..., Answer], *arguments: object) -> Answer:
-    """Returns the answer to a question of the launcher; the question may be a builtin function."""
+    """Return the answer to a question of the launcher; the question may be a builtin function."""
     return question(*arguments)
 
 
@@ -43,7 +44,7 @@ def check_node(path: Path, code_root: str, code_digest: str) -> None:
 
 
 def check_visible(path: Path, patience: float = _PATIENCE) -> None:
-    """Raises if a file that the launcher has written is not there on this machine.
+    """Raise if a file that the launcher has written is not there on this machine.
 
     Raises:
         DispatchError: If it does not appear within `patience` seconds.

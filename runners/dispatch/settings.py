@@ -1,4 +1,4 @@
-"""What the command line says about where and how tasks are carried out, held against itself before anything starts."""
+"""This module holds the options of the command line about dispatching, and checks that they fit together."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ _MOST_PROCESSES = 256
 _RAY_ADDRESS = re.compile(r"auto|[\w.\-]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}")
 
 _EXTRAS = {"ray": "ray", "slurm": "submitit"}
-"""The module without which a dispatcher cannot be; the extra has the dispatcher's name."""
+"""The optional module that a dispatcher needs; the extra that installs it has the dispatcher's name."""
 
 
 @dataclass(frozen=True)
 class DispatchSettings:
-    """Where and how tasks are carried out; nothing here changes a result.
+    """The options of a dispatcher; none of them changes a result.
 
     Attributes:
         name: One of `DISPATCHERS`.
         workers: Most tasks at once, or `None` for as many as there is room for.
         threads: CPU threads for each device of a task.
         device: `cpu`, `cuda`, `cuda:1`, or `auto` for GPUs if there are any.
-        trials_per_gpu: How many tasks may share a GPU.
+        trials_per_gpu: The number of tasks that may share a GPU.
         ray_address: A Ray cluster that is there already, or `None` to start one on this machine.
-        slurm: What each job asks of SLURM.
-        folder: Where what a cluster leaves behind goes: scripts and output of jobs.
+        slurm: The options of each SLURM job.
+        folder: The folder for the files of a cluster: scripts and output of jobs.
 
     Raises:
-        OptionError: If two settings do not fit together, or what they need is not installed.
+        OptionError: If two settings do not fit together, or a module that they need is not installed.
         UnknownNameError: If there is no dispatcher called `name`.
     """
 
@@ -61,7 +61,7 @@ class DispatchSettings:
         self._check_installed()
 
     def _check_unread(self) -> None:
-        """Raises for options that the dispatcher would not read."""
+        """Raise for options that the dispatcher would not read."""
         if self.ray_address is not None and self.name != "ray":
             raise OptionError(f"--ray-address is read only with --dispatch ray, and that is {self.name}.")
         if self.ray_address is not None and not _RAY_ADDRESS.fullmatch(self.ray_address):
@@ -82,6 +82,7 @@ class DispatchSettings:
             raise OptionError(f"--trials-per-gpu {self.trials_per_gpu} is read by nothing: {reason}.")
 
     def _check_installed(self) -> None:
+        # The module is looked for and not imported, which would take seconds.
         module = _EXTRAS.get(self.name)
         if module is not None and importlib.util.find_spec(module) is None:
             raise OptionError(

@@ -1,7 +1,7 @@
-"""Who runs where on one machine: slots for tasks, each on one GPU or on the CPU, and which of them a task takes.
+"""This module divides one machine into slots for tasks, each on one GPU or on the CPU, and chooses slots for a task.
 
-Pure: how many GPUs and cores there are comes in as numbers, so that machines of any kind can be made up in a test. A
-slot is a place for one task on one device; a training on several devices takes one slot on each.
+It is pure: the numbers of GPUs and cores are arguments, so that a test can make up any machine. A slot has room for one
+task on one device; a training on several devices takes one slot on each.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ class Slots:
 
     @property
     def most_devices(self) -> int:
-        """On how many devices one training can run: on GPUs that are not the same, or on any slots of the CPU."""
+        """The most devices that one training can run on: distinct GPUs, or any slots of the CPU."""
         return len(set(self.devices)) if self.has_gpus else len(self.devices)
 
     @property
     def has_gpus(self) -> bool:
-        """Whether the slots are on GPUs."""
+        """True if the slots are on GPUs."""
         return None not in self.devices
 
     def choose(self, busy: Set[int], wanted: int = 1) -> tuple[int, ...] | None:
-        """Returns the slots for a task on `wanted` devices, the least busy GPUs first; `None` if it must wait.
+        """Return the slots for a task on `wanted` devices, the least busy GPUs first; `None` if it must wait.
 
         Args:
             busy: Slots that are taken, as positions in `devices`.
@@ -47,6 +47,7 @@ class Slots:
         if not self.has_gpus:
             return tuple(free[:wanted]) if len(free) >= wanted else None
         load = Counter(self.devices[slot] for slot in busy)
+        # One slot per GPU, that of the least busy GPU first.
         chosen: dict[int | None, int] = {}
         for slot in sorted(free, key=lambda slot: (load[self.devices[slot]], slot)):
             chosen.setdefault(self.devices[slot], slot)
@@ -54,12 +55,12 @@ class Slots:
 
 
 def make_slots(gpus: tuple[int, ...], *, workers: int | None, trials_per_gpu: int, cores: int, threads: int) -> Slots:
-    """Returns the slots of a machine: one per core, or `trials_per_gpu` per GPU, unless `workers` says how many.
+    """Return the slots of a machine: `workers`, or one per core (divided by `threads`), or `trials_per_gpu` per GPU.
 
     Args:
         gpus: GPUs that may be used, by number; none means the CPU.
-        workers: How many slots, or `None` for as many as there is room for.
-        trials_per_gpu: How many tasks may share a GPU.
+        workers: The number of slots, or `None` for as many as there is room for.
+        trials_per_gpu: The number of tasks that may share a GPU.
         cores: Cores of this machine.
         threads: Threads that each task may use.
 
@@ -73,6 +74,7 @@ def make_slots(gpus: tuple[int, ...], *, workers: int | None, trials_per_gpu: in
         )
     if not gpus:
         return Slots((None,) * (workers or max(1, cores // threads)))
+    # All GPUs once, then all again: fewer workers than slots are spread over different GPUs.
     room = gpus * trials_per_gpu
     if workers is not None and workers > len(room):
         raise OptionError(
@@ -84,7 +86,7 @@ def make_slots(gpus: tuple[int, ...], *, workers: int | None, trials_per_gpu: in
 
 
 def usable_gpus(device: str, count: int) -> tuple[int, ...]:
-    """Returns the GPUs that `--device` allows on a machine with `count` of them; none means the CPU.
+    """Return the GPUs that `--device` allows on a machine with `count` of them; none means the CPU.
 
     Raises:
         OptionError: If the device is not there.
@@ -96,11 +98,11 @@ def usable_gpus(device: str, count: int) -> tuple[int, ...]:
     match = _GPU.fullmatch(device)
     number = match[1] if match else None
     if match is None or count == 0 or (number is not None and int(number) >= count):
-        found = f"torch finds {count} GPUs here" if count else "torch finds no GPU here"
-        raise OptionError(f"--device {device}: {found}. Use cpu, cuda, cuda:N or auto.")
+        finding = f"torch finds {count} GPUs here" if count else "torch finds no GPU here"
+        raise OptionError(f"--device {device}: {finding}. Use cpu, cuda, cuda:N or auto.")
     return tuple(range(count)) if number is None else (int(number),)
 
 
 def is_device(text: str) -> bool:
-    """Returns whether `text` names a device, be it there or not."""
+    """Return True if `text` is the name of a device, present or not."""
     return text in ("cpu", "auto") or _GPU.fullmatch(text) is not None

@@ -1,4 +1,4 @@
-"""A short folder for the sockets of worker processes: the system takes paths of about a hundred characters."""
+"""This module makes a short folder for the sockets of worker processes, whose paths may have about 100 characters."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from pathlib import Path
 from ablations.errors import DispatchError
 
 _LONGEST_FOLDER = 50
-"""Python adds some forty characters to it, Ray some fifty; of 107 on Linux, 103 on macOS."""
+"""In characters. Python adds some forty to it, Ray some fifty; Linux allows 107, macOS 103."""
 
 
 def use_short_sockets() -> None:
-    """Let multiprocessing and Ray put their sockets into a short folder if that for temporary files is a long one.
+    """Let multiprocessing and Ray put their sockets into a short folder if the path for temporary files is long.
 
     Raises:
-        DispatchError: If there is none.
+        DispatchError: If no short folder can be made.
     """
     if len(os.fsencode(tempfile.gettempdir())) <= _LONGEST_FOLDER:
         return
     folder = _make_short_folder()
-    # Where multiprocessing would note the folder that it makes itself when it first needs one.
+    # The entry in which multiprocessing notes the folder that it makes itself when it first needs one.
     settings = process.current_process()._config  # type: ignore[attr-defined]
     settings.setdefault("tempdir", str(folder))
-    # Ray's own variable goes before TMPDIR.
+    # Ray reads this variable before TMPDIR.
     os.environ.setdefault("RAY_TMPDIR", str(folder))
 
 
@@ -41,7 +41,7 @@ def _make_short_folder() -> Path:
             folder = tempfile.mkdtemp(prefix="dy-", dir=parent)
         except OSError:
             continue
-        # Only by the process that has made it: a forked one inherits the registration.
+        # With the process number, as a forked process inherits the registration and must not remove the folder.
         atexit.register(_remove, folder, os.getpid())
         return Path(folder)
     raise DispatchError(

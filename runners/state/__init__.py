@@ -1,3 +1,4 @@
-"""The runs folder: state of each node, attempts, launches, failures, and JSON files that are read with a schema and
-written whole. The disk is the truth; MLflow is written by `runners.tracking`.
+"""This package reads and writes the runs folder: state of each node, attempts, launches, failures.
+
+Its JSON files are read with a schema and written whole. The disk is the truth; `runners.tracking` writes MLflow.
 """

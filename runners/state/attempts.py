@@ -1,9 +1,10 @@
-"""Who runs a node: one attempt after the other, each a file of the node's state folder that one process alone creates.
+"""This module gives a node to one process at a time: each attempt is a file that one process alone can create.
 
-Attempt n is `attempts/n.json`. While it runs it is a lease, renewed by a counter that its process raises; afterwards it
-says how it ended. Whoever creates the file of attempt n + 1 has the node from then on, and the process of attempt n,
-should it still live, finds that file and stops. No clocks are compared: another machine's lease is over when a watcher
-has seen its counter stand still for the length of the lease, by the watcher's own monotonic clock. No torch here.
+Attempt n is `attempts/n.json` in the node's state folder. While it runs it is a lease, renewed by a counter that its
+process raises; afterwards it holds the outcome. The process that creates the file of attempt n + 1 has the node from
+then on, and the process of attempt n, should it still live, finds that file and stops. No clocks are compared: another
+machine's lease is over when a watcher has seen its counter stand still for the length of the lease, by the watcher's
+own monotonic clock. No torch here.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from runners.state.files import write_json, write_json_once
 from runners.state.schemas import Count, Damage, Kind, Seconds
 
 LEASE_SECONDS = 60.0
-"""How long a lease outlives the last sign of life of its process; long enough for a slow network file system."""
+"""The time that a lease outlives its process's last sign of life; long enough for a slow network file system."""
 
+# Several beats may fail (a full disk, a slow server) before a watcher takes the process for dead.
 _BEATS_PER_LEASE = 12
 
 Outcome = Literal["running", "finished", "failed", "killed", "interrupted"]
@@ -33,17 +35,17 @@ Outcome = Literal["running", "finished", "failed", "killed", "interrupted"]
 
 @dataclass(frozen=True)
 class Attempt:
-    """One attempt at a node: who makes it, whether it goes on, how it ended.
+    """One attempt at a node: its process, its lease and its outcome.
 
     Attributes:
         number: 1 for the first attempt of a node.
         launch: The launch for which it runs.
         process: The process that runs it.
-        lease_seconds: How long the counter may stand still.
+        lease_seconds: The time that the counter may stand still.
         beat: The counter.
-        began: When, in seconds since the epoch by the clock of its machine.
-        ended: When, or `None`.
-        outcome: How it ended; `running` also for a process that died without a word.
+        began: Its beginning, in seconds since the epoch by the clock of its machine.
+        ended: Its end, likewise, or `None`.
+        outcome: Its end; `running` also for a process that died without noting one.
         failure: `kind`, `message` and `cause` if it failed or was killed.
         micro_batch: Images per pass of a training, or `None` for other nodes.
     """
@@ -61,35 +63,36 @@ class Attempt:
 
     @property
     def token(self) -> str:
-        """What changes whenever its process gives a sign of life, or ends."""
+        """A text that changes whenever its process gives a sign of life, or ends."""
         return f"{self.number}:{self.beat}:{self.outcome}"
 
     @property
     def is_running(self) -> bool:
-        """Whether it has not ended, as far as it says itself."""
+        """True if the attempt has not noted its end."""
         return self.outcome == "running"
 
     @property
     def is_orphan(self) -> bool:
-        """Whether it has not ended and its process was one of this machine and is dead."""
+        """True if the attempt has not noted its end and its process ran on this machine and is dead."""
         return self.is_running and self.process.is_dead
 
     def is_over(self, watched: str = "") -> bool:
-        """Whether another attempt may begin.
+        """Return True if another attempt may begin.
 
         Args:
             watched: The token that a `Watch` has seen stand still for the length of the lease, or nothing.
         """
-        # One that has finished has left a result; where that is not to be seen yet, it may be under way to here.
+        # A finished attempt is not over: it has left a result, which a network file system may show here later.
         return self.outcome in ("failed", "killed", "interrupted") or self.is_orphan or self.token == watched
 
     @classmethod
     def read(cls, folder: Path, number: int) -> Attempt | None:
-        """Returns an attempt, or `None` if there is no such one; of one that is torn only the number is known."""
+        """Return an attempt, or `None` if it does not exist; of a file that cannot be read only the number is known."""
         path = _file(folder, number)
         attempt = _ATTEMPT.read(path)
         if isinstance(attempt, Damage):
             return cls(number)
+        # The file name decides on the number, not the content: it is the name that one process alone could create.
         return replace(attempt, number=number) if attempt is not None else None
 
 
@@ -97,25 +100,26 @@ _ATTEMPT: Kind[Attempt] = Kind(Attempt)
 
 
 def damages(folder: Path) -> list[Damage]:
-    """Returns which files of attempts at the node of a state folder cannot be read."""
-    found = (_ATTEMPT.damage(path) for path in sorted((folder / "attempts").glob("*.json")) if path.stem.isdecimal())
-    return [damage for damage in found if damage is not None]
+    """Return the files of attempts in a state folder that cannot be read."""
+    results = (_ATTEMPT.damage(path) for path in sorted((folder / "attempts").glob("*.json")) if path.stem.isdecimal())
+    return [damage for damage in results if damage is not None]
 
 
 def attempts(folder: Path) -> list[Attempt]:
-    """Returns all attempts at the node of a state folder, the first one first."""
-    found = (Attempt.read(folder, number) for number in range(1, _last_number(folder) + 1))
-    return [attempt for attempt in found if attempt is not None]
+    """Return all attempts in a state folder, the first one first."""
+    results = (Attempt.read(folder, number) for number in range(1, _last_number(folder) + 1))
+    return [attempt for attempt in results if attempt is not None]
 
 
 def latest(folder: Path, at_least: int = 0) -> Attempt | None:
-    """Returns the last attempt at the node of a state folder, or `None` if there is none.
+    """Return the last attempt in a state folder, or `None` if there is none.
 
     Args:
         folder: The state folder.
         at_least: The number of an attempt that there is; a network file system may list it late.
     """
     number = max(at_least, _last_number(folder))
+    # A listing may be old where a look at a single name is not.
     while _file(folder, number + 1).exists():
         number += 1
     return (Attempt.read(folder, number) or Attempt(number)) if number else None
@@ -130,13 +134,13 @@ def _file(folder: Path, number: int) -> Path:
 
 
 def check(folder: Path, number: int) -> None:
-    """Returns if attempt `number` still has the node.
+    """Raise unless attempt `number` still has the node.
 
     Raises:
         LeaseError: If another attempt has begun, or this one was declared dead.
     """
-    own = Attempt.read(folder, number)
-    if own is None or not own.is_running or _file(folder, number + 1).exists():
+    attempt = Attempt.read(folder, number)
+    if attempt is None or not attempt.is_running or _file(folder, number + 1).exists():
         raise LeaseError(
             f"attempt {number} has lost its lease of {folder}: another process has taken over. "
             "It stops here and leaves the result to that one."
@@ -144,7 +148,7 @@ def check(folder: Path, number: int) -> None:
 
 
 def declare_dead(folder: Path, attempt: Attempt, outcome: Outcome, failure: Mapping[str, Any] | None = None) -> None:
-    """Ends an attempt whose process cannot do so itself, as its launcher knows; does nothing where the disk is full."""
+    """End an attempt for its process, which the launcher knows is dead; do nothing where the disk is full."""
     with suppress(OutputError):
         _write(folder, replace(attempt, ended=time.time(), outcome=outcome, failure=failure))
 
@@ -175,12 +179,12 @@ class Lease:
         watched: str = "",
         unless: Callable[[], bool] = lambda: False,
     ) -> Lease | None:
-        """Begins the next attempt at the node of a state folder, or returns `None` if that is not for this process.
+        """Begin the next attempt in a state folder, or return `None` if this process must not.
 
         Args:
             folder: The state folder.
             launch: The launch for which it runs. An earlier attempt for the same one is followed at once.
-            lease_seconds: How long the lease shall outlive this process.
+            lease_seconds: The time that the lease shall outlive this process.
             watched: The token of an attempt that was seen to stand still, see `Watch`.
             unless: Asked before the attempt begins, with the attempt before it over: whether it is not needed.
 
@@ -191,12 +195,14 @@ class Lease:
         folder.mkdir(exist_ok=True)
         (folder / "attempts").mkdir(exist_ok=True)
         while True:
-            last = latest(folder, number)
+            previous = latest(folder, number)
             # A launch, or the scheduler it uses, begins a node again only when the worker before is gone.
-            is_free = last is None or last.is_over(watched) or last.launch == launch != ""
+            is_free = previous is None or previous.is_over(watched) or previous.launch == launch != ""
             if not is_free or unless():
                 return None
-            number = last.number + 1 if last is not None else 1
+            # The creation of the next file decides between processes that both found the node free; the loser looks
+            # again and finds the winner's attempt.
+            number = previous.number + 1 if previous is not None else 1
             process = Process.current()
             attempt = Attempt(number, launch, process, lease_seconds, beat=0, began=time.time())
             if write_json_once(_file(folder, number), asdict(attempt), flush=False):
@@ -204,22 +210,23 @@ class Lease:
 
     @property
     def number(self) -> int:
-        """The number of the attempt."""
+        """The number of this attempt at the node, from 1."""
         return self._attempt.number
 
     def check(self) -> None:
-        """Raises `LeaseError` if another process has taken over."""
+        """Raise `LeaseError` if another process has taken over."""
         check(self._folder, self.number)
 
     def note(self, **values: Any) -> None:
-        """Writes fields of the attempt."""
+        """Write fields of the attempt."""
         with self._lock:
             self._attempt = replace(self._attempt, **values)
             _write(self._folder, self._attempt)
 
     def end(self, outcome: Outcome, failure: Mapping[str, Any] | None = None) -> None:
-        """Ends the attempt, unless another process has taken over or it has ended already."""
+        """End the attempt, unless another process has taken over or it has ended already."""
         self._stop.set()
+        # The lock keeps the renewing thread from writing "running" over the outcome.
         with suppress(LeaseError, OutputError), self._lock:
             self.check()
             self._attempt = replace(self._attempt, ended=time.time(), outcome=outcome, failure=failure)
@@ -249,7 +256,7 @@ class Lease:
 
 @dataclass
 class Watch:
-    """Watches leases from outside. What it has seen is its own: two watchers wait for the length of a lease each.
+    """A watcher of other processes' leases. Each watcher has its own memory and waits for the length of a lease.
 
     Args:
         clock: Monotonic, in seconds.
@@ -259,12 +266,12 @@ class Watch:
     _seen: dict[Path, tuple[str, float]] = field(default_factory=dict)
 
     def is_over(self, folder: Path, attempt: Attempt) -> bool:
-        """Whether the last attempt at the node of a state folder, as just read, is over or has stood still."""
+        """Return True if the last attempt in a state folder, as just read, is over or has stood still."""
         if attempt.is_over():
             return True
-        now = self.clock()
-        token, since = self._seen.get(folder, ("", now))
+        clock_time = self.clock()
+        token, since = self._seen.get(folder, ("", clock_time))
         if token != attempt.token:
-            self._seen[folder] = (attempt.token, now)
+            self._seen[folder] = (attempt.token, clock_time)
             return False
-        return now - since > attempt.lease_seconds
+        return clock_time - since > attempt.lease_seconds

@@ -1,4 +1,4 @@
-"""What a failure is due to, and what follows from that: the policy by which a launch tries again. No torch here."""
+"""This module finds the cause of a failure, and holds the policy by which a launch tries again. No torch here."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ error: anything else, for example a missing file or an error in a plug-in."""
 
 CAUSES: tuple[Cause, ...] = get_args(Cause)
 
+# Some names are missing on some systems, therefore `hasattr`.
 _PASSING_ERRORS = frozenset(
     getattr(errno, name)
     for name in (
@@ -42,6 +43,7 @@ _PASSING_ERRORS = frozenset(
     )
     if hasattr(errno, name)
 )  # fmt: skip
+# torch raises plain RuntimeErrors for these, so that only the message tells the cause.
 _OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|STATUS_ALLOC_FAILED", re.IGNORECASE)
 _DISK = re.compile(r"No space left|disk is full|disk quota|disk I/O error|Input/output error", re.IGNORECASE)
 _WORKER_DIED = re.compile(r"DataLoader worker .*(killed by signal|exited unexpectedly)", re.DOTALL)
@@ -49,10 +51,10 @@ _WORKER_DIED = re.compile(r"DataLoader worker .*(killed by signal|exited unexpec
 
 @dataclass(frozen=True)
 class FailurePolicy:
-    """What a launch does about failures, as data.
+    """A launch's reaction to failures, as data.
 
     Attributes:
-        retries: How often a node is tried again after failures that may pass.
+        retries: The most times that a node is tried again after failures that may pass.
         wait_seconds: Wait before the first of these.
         wait_factor: Factor from each wait to the next.
         longest_wait_seconds: The longest wait.
@@ -69,31 +71,32 @@ class FailurePolicy:
     lasting: frozenset[Cause] = frozenset({"training", "spec"})
 
     def wait_before_retry(self, cause: str, failures: int) -> float | None:
-        """Returns the seconds to wait until a node is tried again, or `None` if it is not.
+        """Return the seconds to wait until a node is tried again, or `None` if it is not.
 
         Args:
-            cause: Why it failed.
-            failures: How often it has failed in this launch, this time included.
+            cause: The cause of its last failure.
+            failures: The number of its failures in this launch, the last one included.
         """
         if cause not in self.passing or failures > self.retries:
             return None
         return min(self.wait_seconds * self.wait_factor ** (failures - 1), self.longest_wait_seconds)
 
     def is_lasting(self, cause: str) -> bool:
-        """Whether a node that failed for this cause would fail again, whoever runs it."""
+        """Return True if a node that failed for this cause would fail again on any machine."""
         return cause in self.lasting
 
 
 def cause_of(error: BaseException) -> Cause:
-    """Returns why an attempt that ended in `error` failed."""
+    """Return the cause of an attempt's failure from the error that ended it."""
     if isinstance(error, WorkerError):
+        # The cause comes as text from another process, perhaps of a later version that knows more causes.
         return next((cause for cause in CAUSES if cause == error.cause), "error")
     if isinstance(error, TrainingError):
         return "training"
     if isinstance(error, OutputError | OSError):
         return "input_output" if _may_pass(error) else "error"
     if isinstance(error, TrackingError):
-        # What a library says of the disk has no number any more.
+        # A library's message about the disk carries no error number any more.
         return "input_output" if _DISK.search(str(error)) else "error"
     if isinstance(error, SpecError | StudyError | UnknownNameError) or _is_called(error, "DyconvError"):
         return "spec"
@@ -110,7 +113,7 @@ def _may_pass(error: OutputError | OSError) -> bool:
 
 
 def _cause_of_runtime_error(message: str) -> Cause:
-    """Returns the cause behind an error that torch tells by its message alone."""
+    """Return the cause of an error whose message alone tells it, as torch's do."""
     if _OUT_OF_MEMORY.search(message):
         return "memory"
     return "killed" if _WORKER_DIED.search(message) else "error"
@@ -127,12 +130,12 @@ def patiently(
     tell: Callable[[str], None],
     sleep: Callable[[float], None] = time.sleep,
 ) -> T:
-    """Returns what something that a launch itself writes returns; tries it again as the policy says.
+    """Call `action`, which writes something for the launch itself, and return its result; retry as the policy says.
 
     Args:
         action: Writes; may be called again after it has failed half-way.
-        policy: Which causes may pass, how often it is tried again and after which waits.
-        tell: Is told of each failure after which it is tried again.
+        policy: The causes that may pass, the number of retries and the waits before them.
+        tell: Receives a message for each failure after which `action` is tried again.
         sleep: Waits so many seconds.
 
     Raises:

@@ -1,4 +1,7 @@
-"""Files written whole or not at all: to a temporary file, flushed to disk, renamed; and by one of several at most."""
+"""This module writes files whole or not at all: to a temporary file, flushed to disk, renamed.
+
+`write_once` and `exclusively` let one process out of several act, on one machine or over a shared file system.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,12 @@ from typing import Any
 
 from ablations.errors import OutputError
 
+# The errors of `os.link` where a file system has no hard links, or has too many of this file.
 _WITHOUT_LINKS = frozenset({errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK})
 
 
 def write_atomically(path: Path, write: Callable[[Path], None], *, flush: bool = True) -> None:
-    """Calls `write` with a temporary path beside `path`, then renames the result to `path`.
+    """Call `write` with a temporary path beside `path`, then rename the result to `path`.
 
     Args:
         path: The file.
@@ -31,11 +35,12 @@ def write_atomically(path: Path, write: Callable[[Path], None], *, flush: bool =
     with _temporary(path, write, flush) as temporary:
         temporary.replace(path)
         if flush:
+            # The content is on the disk; without this, the new name may not be.
             flush_folder(path.parent)
 
 
 def write_once(path: Path, write: Callable[[Path], None], *, flush: bool = True) -> bool:
-    """Writes `path` as `write_atomically` does, unless it is there already; returns whether it was written.
+    """Write `path` as `write_atomically` does, unless it exists; return True if it was written.
 
     Of several processes, on one machine or on several that share a file system, one succeeds.
 
@@ -52,7 +57,7 @@ def write_once(path: Path, write: Callable[[Path], None], *, flush: bool = True)
 
 @contextmanager
 def _temporary(path: Path, write: Callable[[Path], None], flush: bool) -> Iterator[Path]:
-    """Yields the path of what `write` has written beside `path`; removes it if anything goes wrong."""
+    """Yield the path of the temporary file beside `path` that `write` has written; remove it after an error."""
     # Not the process number: two machines, or two containers, may have the same one.
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     try:
@@ -77,7 +82,8 @@ def _link_once(temporary: Path, path: Path) -> bool:
     try:
         os.link(temporary, path)
     except FileExistsError:
-        # A network file system may do it and lose the answer; asked again, it says that the file is there.
+        # A network file system may link the file and lose the answer; the repeated request then fails.
+        # Two links mean that the first request was ours and went through.
         return temporary.stat().st_nlink == 2
     except OSError as error:
         if error.errno not in _WITHOUT_LINKS:
@@ -87,9 +93,9 @@ def _link_once(temporary: Path, path: Path) -> bool:
 
 
 def _rename_once(temporary: Path, path: Path) -> bool:
-    """Does without hard links: by one process at most, as they take turns, and whole, as the file is renamed.
+    """Rename the file unless `path` exists, under a lock, where the file system has no hard links.
 
-    A process that dies lets go of the lock, so that nothing but the lock file is left behind.
+    A process that dies releases the lock, so that nothing but the lock file is left behind.
     """
     with exclusively(path.with_name(f".{path.name}.lock")):
         if path.exists():
@@ -99,7 +105,7 @@ def _rename_once(temporary: Path, path: Path) -> bool:
 
 
 def flush_folder(folder: Path) -> None:
-    """Makes the renaming last through a power failure; only POSIX systems can, and need to."""
+    """Flush the names in a folder, so that a renaming survives a power failure; only POSIX systems need it."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -110,12 +116,12 @@ def flush_folder(folder: Path) -> None:
 
 
 def write_json(path: Path, value: Any, *, flush: bool = True) -> None:
-    """Writes `value` as JSON, whole or not at all."""
+    """Write `value` as JSON, whole or not at all."""
     write_atomically(path, lambda temporary: _write_text(temporary, _json(value)), flush=flush)
 
 
 def write_json_once(path: Path, value: Any, *, flush: bool = True) -> bool:
-    """Writes `value` as JSON unless the file is there already; returns whether it was written."""
+    """Write `value` as JSON unless the file exists; return True if it was written."""
     return write_once(path, lambda temporary: _write_text(temporary, _json(value)), flush=flush)
 
 
@@ -129,7 +135,7 @@ def _write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def exclusively(lock_file: Path) -> Iterator[None]:
-    """Runs a block while no other process runs one with the same lock file; a process that dies lets go of it.
+    """Run a block while no other process runs one with the same lock file; a process that dies releases it.
 
     Raises:
         OutputError: If the lock file cannot be written.
@@ -150,8 +156,10 @@ def exclusively(lock_file: Path) -> Iterator[None]:
 
 
 def read_json(path: Path) -> Any | None:
-    """Returns the content of a JSON file, `None` if it is not there or not JSON;
-    `runners.state.schemas` knows the schemas."""
+    """Return the content of a JSON file, `None` if it is missing or no JSON.
+
+    `runners.state.schemas` reads files with a schema.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -159,7 +167,7 @@ def read_json(path: Path) -> Any | None:
 
 
 def check_writable(folder: Path, needed_bytes: int = 0) -> None:
-    """Creates `folder` and raises if nothing can be written there or less than `needed_bytes` is free.
+    """Create `folder`; raise if nothing can be written there or less than `needed_bytes` is free.
 
     Raises:
         OutputError: With what to do.
@@ -176,6 +184,7 @@ def check_writable(folder: Path, needed_bytes: int = 0) -> None:
         raise OutputError(
             f"cannot write to {folder}: {error.strerror or error}. Choose another folder.", error.errno
         ) from None
+    # Blocks for users without privileges (f_bavail), not all free blocks: the file system reserves some for root.
     free = status.f_bavail * status.f_frsize
     if free < needed_bytes:
         raise OutputError(

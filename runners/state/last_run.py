@@ -1,4 +1,7 @@
-"""`last_run.json`: what `run` was last asked for in a runs folder, and how long its launch took."""
+"""This module keeps `last_run.json`: the request of the last `run` in a runs folder, and its launch's duration.
+
+A `retry` that names no studies reads the request from there. No result depends on the file.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,9 @@ _LAST_RUN = "last_run.json"
 
 
 class _LastRun(TypedDict):
-    """`last_run.json`: the studies and options of the last `run`, and how long its launch took."""
+    """`last_run.json`: the studies and options of the last `run`, and the duration of its launch."""
 
+    # Later versions may write more fields; these are kept.
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
 
     studies: NotRequired[list[str]]
@@ -38,24 +42,24 @@ _FILE: Kind[dict[str, Any]] = Kind(_LastRun)
 
 
 def remember_run(runs_dir: Path, studies: Sequence[str], asked: Mapping[str, Any]) -> None:
-    """Writes down what `run` was asked for, for a `retry` that names nothing."""
+    """Write down the request of a `run`, for a `retry` that names nothing."""
     write_json(runs_dir / _LAST_RUN, {"studies": list(studies), **asked})
 
 
 def remember_launch(runs_dir: Path, told: Mapping[str, Any]) -> None:
-    """Writes down, beside what `run` was asked for, what was estimated of the launch and, later, what it took.
+    """Add to the request of the last `run` the estimate of its launch and, later, the time that it took.
 
-    Where nothing can be written it is not kept: the launch and its results do not depend on it.
+    Skip it where nothing can be written: the launch and its results do not depend on it.
     """
     with suppress(OutputError):
         write_json(runs_dir / _LAST_RUN, {**last_run(runs_dir), "launch": dict(told)})
 
 
 def last_run(runs_dir: Path) -> dict[str, Any]:
-    """Returns what `run` was last asked for in a folder; nothing if it was not."""
+    """Return the request of the last `run` in a folder; empty if there was none."""
     return _FILE.find(runs_dir / _LAST_RUN) or {}
 
 
 def last_run_damage(runs_dir: Path) -> Damage | None:
-    """Returns why what `run` was last asked for cannot be read, if it is there and cannot."""
+    """Return the damage of `last_run.json`, or `None` if it can be read or is missing."""
     return _FILE.damage(runs_dir / _LAST_RUN)

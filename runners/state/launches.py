@@ -1,11 +1,11 @@
-"""What was ever asked for in a runs folder: each launch, and the plan that it carried out. No torch and no mlflow here.
+"""This module keeps the history of a runs folder: each launch, and the plan that it carried out. No torch or mlflow.
 
-`plans/<digest>.json` says which cells of which studies a plan has and which nodes measure them; launches of the same
-plan share it. `launches/<launch>.json` says who carried it out, when and with which code. Both are kept: a study file
-that is edited or gone would not tell any more what was measured for it.
+`plans/<digest>.json` lists the cells of a plan's studies and the nodes that measure them; launches of the same plan
+share it. `launches/<launch>.json` names the process, the times and the commit of a launch. Both are kept, because a
+study file that was edited or removed no longer tells which nodes were measured for it.
 
-`launches/order/<number>.json` says in which order launches began. Each launch creates the file of its number, which one
-process alone can do, so the order does not rest on clocks. Clocks are for people to read.
+`launches/order/<number>.json` holds the order in which launches began. Each launch creates the file of its number,
+which one process alone can do, so the order does not rest on clocks. Clocks are for people to read.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from runners.state.schemas import Count, Damage, Kind, Name, Seconds
 
 _PLANS, _LAUNCHES, _LOCK = "plans", "launches", "launches.lock"
 _ORDER = "order"
+# Of the digest in hexadecimal: unique, and short enough for the name of a file.
 _DIGITS = 32
 _UNKNOWN = Commit("unknown", dirty=False)
 
@@ -56,11 +57,11 @@ class Part:
 
 @dataclass(frozen=True)
 class AskedPlan:
-    """A plan as data: what was asked for, which cells that makes and which nodes measure them.
+    """A plan as data: the request, its cells and the nodes that measure them.
 
     Attributes:
         preset: Its name.
-        overrides: What `--set` has changed.
+        overrides: The settings that `--set` has changed.
         seeds: Repeats per variant if they were asked for.
         canary: Whether references were trained again.
         spec_version: Of the code that made the plan.
@@ -80,7 +81,7 @@ class AskedPlan:
 
     @classmethod
     def of(cls, plan: Plan) -> Self:
-        """Returns a plan as data."""
+        """Return a plan as data."""
         request = plan.request
         nodes = {
             node.fingerprint: Part(
@@ -99,49 +100,51 @@ class AskedPlan:
 
     @property
     def scale(self) -> str:
-        """What was asked for beside the studies, for people: `preset quick, --set train.epochs=4`."""
-        words = [f"preset {self.preset}", *(f"--set {key}={value}" for key, value in self.overrides.items())]
-        words += [f"--seeds {self.seeds}"] if self.seeds is not None else []
-        words += ["--canary"] if self.canary else []
-        return ", ".join(words + (["--tuned"] if self.tuned else []))
+        """The request without the studies, for people: `preset quick, --set train.epochs=4`."""
+        options = [f"preset {self.preset}", *(f"--set {key}={value}" for key, value in self.overrides.items())]
+        options += [f"--seeds {self.seeds}"] if self.seeds is not None else []
+        options += ["--canary"] if self.canary else []
+        return ", ".join(options + (["--tuned"] if self.tuned else []))
 
     def of_study(self, study: str) -> set[str]:
-        """Returns the nodes that a study needs, the trainings that its evaluations rest on among them."""
+        """Return the nodes that a study needs, with the trainings that its evaluations rest on."""
         measured = {cell.fingerprint for cell in self.cells if cell.study == study}
-        return measured | {part.trial for key, part in self.nodes.items() if key in measured and part.trial}
+        return measured | {node.trial for key, node in self.nodes.items() if key in measured and node.trial}
 
     def serves(self, fingerprint: str) -> list[str]:
-        """Returns `study/variant` of all that a node measures, and of what rests on it."""
+        """Return `study/variant` of all rows that a node measures, itself or through nodes that rest on it."""
         return self._serves.get(fingerprint, [])
 
     @cached_property
     def _serves(self) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
+        variants: dict[str, list[str]] = {}
         for cell in self.cells:
-            part = self.nodes.get(cell.fingerprint)
-            for fingerprint in (cell.fingerprint, part.trial if part is not None else ""):
-                names = found.setdefault(fingerprint, [])
+            node = self.nodes.get(cell.fingerprint)
+            # The row of an evaluation also needs the training whose checkpoint it measures.
+            for fingerprint in (cell.fingerprint, node.trial if node is not None else ""):
+                names = variants.setdefault(fingerprint, [])
                 if f"{cell.study}/{cell.key}" not in names:
                     names.append(f"{cell.study}/{cell.key}")
-        return found
+        return variants
 
     def as_json(self) -> dict[str, Any]:
-        """Returns what `from_json` takes."""
+        """Return the plan as JSON, for `from_json`."""
         cells = [[cell.study, cell.network, cell.variant, cell.seed, cell.fingerprint] for cell in self.cells]
         # A list, as JSON files here are sorted by key, and the order is that in which a person reads them.
-        nodes = [[key, part.kind, part.title, part.trial] for key, part in self.nodes.items()]
+        nodes = [[key, node.kind, node.title, node.trial] for key, node in self.nodes.items()]
+        # Only where it is so: the digest of a plan without tuning stays that of earlier versions.
         tuned = {"tuned": True} if self.tuned else {}
         return {**{name: getattr(self, name) for name in _SCALE}, **tuned, "cells": cells, "nodes": nodes}
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Self:
-        """Returns the plan that `as_json` wrote.
+        """Return the plan that `as_json` wrote.
 
         Raises:
-            KeyError, TypeError, ValueError: If it is another text.
+            KeyError, TypeError, ValueError: If `found` is something else.
         """
         cells = tuple(Cell(*cell) for cell in found["cells"])
-        nodes = {key: Part(*part) for key, *part in found["nodes"]}
+        nodes = {key: Part(*fields) for key, *fields in found["nodes"]}
         scale = {name: found[name] for name in _SCALE}
         return cls(**scale, cells=cells, nodes=nodes, tuned=bool(found.get("tuned", False)))
 
@@ -151,16 +154,16 @@ _SCALE = ("preset", "overrides", "seeds", "canary", "spec_version")
 
 @dataclass(frozen=True)
 class LaunchRecord:
-    """A launch: who carries out which plan, with which code, and what is tried again meanwhile.
+    """A launch: its plan, process and commit, and its policy of retries.
 
     Attributes:
         launch: Its name, which is in the attempts that it makes.
         plan: The digest of its plan.
-        began: When, in seconds since the epoch by the clock of its machine.
-        ended: When, or `None` if it goes on or was killed.
+        began: Its beginning, in seconds since the epoch by the clock of its machine.
+        ended: Its end, likewise, or `None` if it goes on or was killed.
         process: The launcher.
         commit: The code's commit.
-        retries: How often a node is tried again.
+        retries: The most times that a node is tried again.
         wait_seconds: Before the first of these.
     """
 
@@ -175,18 +178,18 @@ class LaunchRecord:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it goes on, as far as can be known of a launch on another machine."""
+        """True if it goes on, as far as can be known of a launch on another machine."""
         return self.ended is None and not self.process.is_dead
 
     @property
     def policy(self) -> FailurePolicy:
-        """What it tries again."""
+        """The policy by which it tries nodes again."""
         return FailurePolicy(retries=self.retries, wait_seconds=self.wait_seconds)
 
 
 @dataclass(frozen=True)
 class Turn:
-    """When a launch began, in relation to others of its folder.
+    """The position of a launch in the order in which launches of its folder began.
 
     Attributes:
         number: Launches that began later have higher numbers; infinite if nothing is known.
@@ -199,7 +202,7 @@ class Turn:
 
 
 class History:
-    """The launches and plans of a runs folder. What cannot be read is left out, and named by `damages`.
+    """The launches and plans of a runs folder. Files that cannot be read are left out, and `damages` names them.
 
     Args:
         runs_dir: The folder.
@@ -210,33 +213,35 @@ class History:
         self._plans: dict[str, AskedPlan | None] = {}
 
     def begin(self, plan: Plan, launch: str, commit: Commit, policy: FailurePolicy) -> LaunchRecord:
-        """Writes down that a launch of this process begins to carry out a plan.
+        """Record that a launch of this process begins to carry out a plan.
 
         Raises:
             OutputError: If the folder cannot be written.
         """
-        asked = AskedPlan.of(plan).as_json()
-        named = digest(asked)[:_DIGITS]
-        record = LaunchRecord(launch, named, time.time(), None, Process.current(), commit)
+        plan_content = AskedPlan.of(plan).as_json()
+        plan_digest = digest(plan_content)[:_DIGITS]
+        record = LaunchRecord(launch, plan_digest, time.time(), None, Process.current(), commit)
         record = replace(record, retries=policy.retries, wait_seconds=policy.wait_seconds)
         with self.exclusively():
             self._make(_PLANS)
             self._make(_LAUNCHES)
-            if _plan(_PLAN.find(self._plan_file(named))) != AskedPlan.of(plan):
-                write_json(self._plan_file(named), asked)
+            # The comparison also replaces a damaged file of this name.
+            if _plan(_PLAN.find(self._plan_file(plan_digest))) != AskedPlan.of(plan):
+                write_json(self._plan_file(plan_digest), plan_content)
             self._take_turn(launch)
             self._write(record)
         return record
 
     def _take_turn(self, launch: str) -> None:
-        """Writes down that a launch begins after all that have begun before.
+        """Record that a launch begins after all launches that have begun before.
 
-        Of launches without a number, which earlier versions have left, it is written down that they began before now.
+        Launches without a number, which earlier versions have left, are recorded as begun before now.
         """
         turns = self._read_turns()
         recorded = {path.stem for path in (self._runs_dir / _LAUNCHES).glob("*.json")}
         unnumbered = sorted(recorded - turns.keys() - {launch})
         if unnumbered:
+            # One entry for all of them: their order among each other is not known.
             self._append_to_order({"launches": unnumbered, "exact": False})
         self._append_to_order({"launches": [launch], "exact": True})
 
@@ -249,7 +254,7 @@ class History:
             number += 1
 
     def _read_turns(self) -> dict[str, Turn]:
-        """Returns when launches began, by name, as far as that is written down."""
+        """Return the recorded turns of launches, by name."""
         folder = self._runs_dir / _LAUNCHES / _ORDER
         turns: dict[str, Turn] = {}
         for number in sorted(_numbers(folder)):
@@ -270,13 +275,13 @@ class History:
         policy: FailurePolicy,
         patient: Callable[[Callable[[], LaunchRecord]], LaunchRecord] = lambda write: write(),
     ) -> Iterator[None]:
-        """Writes down that a launch of this process begins, and at the end of the block that it has ended.
+        """Record that a launch of this process begins, and at the end of the block that it has ended.
 
         Args:
-            plan: What it carries out.
+            plan: The plan that it carries out.
             launch: Its name.
             commit: The code's commit.
-            policy: What it tries again.
+            policy: Its policy of retries.
             patient: Calls what writes, again if need be; see `runners.state.failures.patiently`.
 
         Raises:
@@ -286,12 +291,12 @@ class History:
         try:
             yield
         finally:
-            # Without it the launch is known to have ended when its process is gone.
+            # Without this record the launch counts as ended when its process is gone.
             with suppress(OutputError):
                 self._write(replace(record, ended=time.time()))
 
     def exclusively(self) -> AbstractContextManager[None]:
-        """Returns a context in which no launch begins.
+        """Return a context in which no launch begins.
 
         Raises:
             OutputError: If the folder cannot be written.
@@ -314,12 +319,14 @@ class History:
     @cached_property
     def launches(self) -> Sequence[LaunchRecord]:
         """All launches, the last one first. Those whose order is not known are ordered by their clocks."""
+        # A name that begins with a dot is a temporary or a damaged file.
         read = (_LAUNCH.find(path) for path in (self._runs_dir / _LAUNCHES).glob("[!.]*.json"))
-        found = [record for record in read if record is not None]
-        return sorted(found, key=lambda record: (self.turn(record).number, record.began, record.launch), reverse=True)
+        records = [record for record in read if record is not None]
+        return sorted(records, key=lambda record: (self.turn(record).number, record.began, record.launch), reverse=True)
 
     def turn(self, record: LaunchRecord) -> Turn:
-        """Returns when a launch began in relation to others."""
+        """Return the turn of a launch among the others."""
+        # A launch that is not in the order sorts as the newest: its number is infinite.
         return self._turns.get(record.launch, Turn())
 
     @cached_property
@@ -327,35 +334,36 @@ class History:
         return self._read_turns()
 
     def damages(self) -> list[Damage]:
-        """Returns which files of launches and plans cannot be read."""
-        found = [_LAUNCH.damage(path) for path in sorted((self._runs_dir / _LAUNCHES).glob("[!.]*.json"))]
-        found += [_PLAN.damage(path) for path in sorted((self._runs_dir / _PLANS).glob("[!.]*.json"))]
+        """Return the files of launches and plans that cannot be read."""
+        results = [_LAUNCH.damage(path) for path in sorted((self._runs_dir / _LAUNCHES).glob("[!.]*.json"))]
+        results += [_PLAN.damage(path) for path in sorted((self._runs_dir / _PLANS).glob("[!.]*.json"))]
         orders = self._runs_dir / _LAUNCHES / _ORDER
-        found += [_ORDER_FILE.damage(path) for path in sorted(orders.glob("[!.]*.json"))]
-        return [damage for damage in found if damage is not None]
+        results += [_ORDER_FILE.damage(path) for path in sorted(orders.glob("[!.]*.json"))]
+        return [damage for damage in results if damage is not None]
 
     def launch(self, name: str) -> LaunchRecord | None:
-        """Returns the launch that is called so, or `None`."""
+        """Return the launch of this name, or `None`."""
         return next((record for record in self.launches if record.launch == name), None)
 
     def plan(self, record: LaunchRecord) -> AskedPlan | None:
-        """Returns the plan of a launch, or `None` if it cannot be read."""
+        """Return the plan of a launch, or `None` if it cannot be read."""
         if record.plan not in self._plans:
             self._plans[record.plan] = _plan(_PLAN.find(self._plan_file(record.plan)))
         return self._plans[record.plan]
 
     def plans(self) -> Iterator[tuple[LaunchRecord, AskedPlan]]:
-        """Yields each plan once, with its last launch, the last one first."""
+        """Yield each plan once, with its last launch, the last one first."""
         seen: set[str] = set()
         for record in self.launches:
-            asked = self.plan(record) if record.plan not in seen else None
+            # The first record of a plan is its last launch, as the last launch comes first.
+            plan = self.plan(record) if record.plan not in seen else None
             seen.add(record.plan)
-            if asked is not None:
-                yield record, asked
+            if plan is not None:
+                yield record, plan
 
     def serves(self, fingerprint: str) -> list[str]:
-        """Returns `study/variant` of all that a node was ever asked for, the last one first."""
-        return list(dict.fromkeys(name for _, asked in self.plans() for name in asked.serves(fingerprint)))
+        """Return `study/variant` of all rows that ever needed a node, those of the last plan first."""
+        return list(dict.fromkeys(name for _, plan in self.plans() for name in plan.serves(fingerprint)))
 
 
 class _PlanFile(TypedDict):
@@ -372,13 +380,14 @@ class _PlanFile(TypedDict):
 
 
 class _OrderFile(TypedDict):
-    """A file of `launches/order/`: launches that had begun by then, and whether exactly then."""
+    """A file of `launches/order/`: launches that had begun by then, or began exactly then."""
 
     launches: list[str]
     exact: bool
 
 
 def _numbers(folder: Path) -> list[int]:
+    # Six digits or more, as `_append_to_order` writes them.
     return [int(path.stem) for path in folder.glob("*.json") if path.stem.isdecimal() and len(path.stem) >= 6]
 
 

@@ -1,8 +1,10 @@
-"""The state folder of each node: what it is, how far it came, how it ended. The disk is the truth; MLflow follows it.
+"""This module keeps the state folder of each node: its description, progress, metrics and result or failure.
+
+The disk is the truth; MLflow follows it.
 
 A launcher writes `node.json` and submits the fingerprint; a worker reads it, begins an attempt
 (`runners.state.attempts`), appends to `events.jsonl`, replaces `progress.json` and ends with `result.json` or
-`failure.json`. What is done anew has its earlier folder kept aside until then. No torch and no mlflow here.
+`failure.json`. The earlier folder of a node that is done anew is kept aside until then. No torch and no mlflow here.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ from runners.state.attempts import Attempt
 from runners.state.files import write_atomically, write_json, write_json_once
 from runners.state.schemas import Damage, set_aside
 
+# A worker may remove temporary files of these, which earlier attempts have left, but none that a launcher writes.
 _WRITTEN_BY_WORKERS = (
     "progress.json",
     "events.jsonl",
@@ -49,9 +52,10 @@ _WRITTEN_BY_WORKERS = (
 _DESCRIBED_BY_HASH = frozenset(
     {"kind", "fingerprint", "title", "spec", "spec_version", "data_digest", "trial", "intervention", "plugins"}
 )
-"""What this version knows of the description of a trial or an evaluation; where a later one says more, its fingerprint
-cannot be computed here."""
+"""The fields that this version knows in the description of a trial or an evaluation. Where a later version adds some,
+its fingerprint cannot be computed here."""
 
+# Without events.jsonl, which is read line by line, and the attempts, which `runners.state.attempts` reads.
 _KINDS = {
     "node.json": schemas.NODE,
     "result.json": schemas.RESULT,
@@ -65,24 +69,24 @@ _KINDS = {
 }
 
 ASIDE = ".aside"
-"""Where folders of nodes that are done anew are kept, in the state root."""
+"""The folder in the state root that keeps the earlier folders of nodes that are done anew."""
 
 
 def about(node: Node) -> dict[str, Any]:
-    """Returns all that makes a node what it is, as JSON."""
-    told: dict[str, Any] = {"kind": node.kind, "fingerprint": node.fingerprint, "title": node.title}
-    told["spec"] = node.spec.model_dump(mode="json", by_alias=True)
-    told["spec_version"] = SPEC_VERSION
-    told["data_digest"] = node.spec.data.facts.digest
+    """Return the description of a node as JSON: everything that `NodeState.node` needs to make it again."""
+    description: dict[str, Any] = {"kind": node.kind, "fingerprint": node.fingerprint, "title": node.title}
+    description["spec"] = node.spec.model_dump(mode="json", by_alias=True)
+    description["spec_version"] = SPEC_VERSION
+    description["data_digest"] = node.spec.data.facts.digest
     plugins = as_json(plugins_of(node).values())
     if plugins:
-        told["plugins"] = plugins
+        description["plugins"] = plugins
     if isinstance(node, EvaluationNode):
-        told["trial"] = node.trial.fingerprint
-        told["intervention"] = node.intervention.model_dump(mode="json", by_alias=True)
+        description["trial"] = node.trial.fingerprint
+        description["intervention"] = node.intervention.model_dump(mode="json", by_alias=True)
     if isinstance(node, ProposedNode):
-        told |= _described(node)
-    return told
+        description |= _described(node)
+    return description
 
 
 @dataclass(frozen=True)
@@ -93,12 +97,12 @@ class NodeState:
 
     @property
     def fingerprint(self) -> str:
-        """The node's fingerprint, which is the folder's name."""
+        """The fingerprint of the node, from the folder's name."""
         return self.folder.name
 
     @property
     def log_file(self) -> Path:
-        """Where a failed attempt leaves its traceback."""
+        """The log file, in which a failed attempt leaves its traceback."""
         return self.folder / "log.txt"
 
     @property
@@ -108,11 +112,11 @@ class NodeState:
 
     @property
     def is_done(self) -> bool:
-        """Whether the node has been measured: there is a result that can be read and is the node's own."""
+        """True if the node has been measured: there is a result that can be read and is the node's own."""
         return self.result() is not None
 
     def describe(self, node: Node) -> None:
-        """Writes what the node is, for the worker that will run it. What lies here of another node is set aside.
+        """Write the description of the node, for the worker that will run it. Set aside what belongs to another node.
 
         Raises:
             OutputError: If the folder cannot be written.
@@ -125,10 +129,11 @@ class NodeState:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"cannot write to {self.folder}: {error.strerror or error}.", error.errno) from None
+        # The title has the proposed values once there are some; `about` knows the node alone.
         write_json(self.folder / "node.json", {**about(node), "title": self.title(node)})
 
     def about(self) -> dict[str, Any] | None:
-        """Returns what `describe` wrote, `None` if it did not; folders of earlier versions lack `spec_version`."""
+        """Return the description that `describe` wrote, or `None`; folders of earlier versions lack `spec_version`."""
         return schemas.NODE.find(self.folder / "node.json")
 
     @property
@@ -137,9 +142,9 @@ class NodeState:
         return str((self.about() or {}).get("kind", ""))
 
     def foreign(self) -> Damage | None:
-        """Returns what here is another node's, the folder or its result, and whose that is; `None` if all is its own.
+        """Return the folder or its result as damage if it is another node's; `None` if all is its own.
 
-        A folder that was copied under another name says itself whose it is.
+        The description in a folder that was copied under another name tells its node.
         """
         return self._foreign(schemas.RESULT.find(self.folder / "result.json"))
 
@@ -161,16 +166,16 @@ class NodeState:
         return None
 
     def damages(self) -> list[Damage]:
-        """Returns what of this folder cannot be read or is another node's, a file once."""
+        """Return the files of this folder that cannot be read or are another node's, each once."""
         foreign = self.foreign()
         if foreign is not None and foreign.path == self.folder:
             return [foreign]
-        found = [kind.damage(self.folder / name) for name, kind in _KINDS.items()]
-        found += [foreign, next(self._damaged_events(), None), *self._foreign_files(), *leases.damages(self.folder)]
-        return [damage for damage in found if damage is not None]
+        results = [kind.damage(self.folder / name) for name, kind in _KINDS.items()]
+        results += [foreign, next(self._damaged_events(), None), *self._foreign_files(), *leases.damages(self.folder)]
+        return [damage for damage in results if damage is not None]
 
     def _foreign_files(self) -> Iterator[Damage]:
-        """Yields the files beside the result that say themselves that they are another node's."""
+        """Yield the files beside the result that name another node as theirs."""
         for name, kind in ((names.CORRECTNESS_FILE, schemas.CORRECTNESS), (names.ATTENTION_FILE, schemas.OBJECT)):
             owner = (kind.find(self.folder / name) or {}).get("fingerprint", self.fingerprint)
             if owner != self.fingerprint:
@@ -181,10 +186,10 @@ class NodeState:
         return (line for line in lines if isinstance(line, Damage))
 
     def set_damaged_aside(self) -> list[Damage]:
-        """Sets aside what cannot be read or is another node's, so that it is done again; returns what that was.
+        """Set aside the files that cannot be read or are another node's, so that they are done again; return them.
 
-        Files of attempts stay: one that lives writes its own anew, and one that is dead is found to stand still. Events
-        of a finished node stay too, without the lines that cannot be read.
+        Files of attempts stay: a living attempt writes its own anew, and a dead one is found to stand still. Events
+        of a finished node stay too; readers skip the lines that cannot be read.
 
         Raises:
             OutputError: If the system refuses to read or to rename it.
@@ -197,22 +202,22 @@ class NodeState:
             elif not is_done:
                 self._begin_from_start(damage)
         if not is_done and moved:
-            # Who finds an attempt that has finished without a result waits for the result.
-            last = self.lease()
+            # Otherwise a launch that finds an attempt finished without a result would wait for the result.
+            attempt = self.lease()
             failure = {"kind": "DamagedResult", "message": str(moved[0]), "cause": "input_output"}
-            if last is not None and last.outcome == "finished":
-                leases.declare_dead(self.folder, last, "failed", failure)
+            if attempt is not None and attempt.outcome == "finished":
+                leases.declare_dead(self.folder, attempt, "failed", failure)
         return moved
 
     def _begin_from_start(self, damage: Damage) -> None:
-        """Sets the metrics aside, and with them all that would make a training go on after them."""
+        """Set the metrics aside, and with them the checkpoints and weights that would continue the training."""
         set_aside(damage)
         for path in (*self.folder.glob("checkpoint-*.safetensors"), self.weights_file):
             if path.exists():
                 set_aside(Damage(path, "its metrics are lost"))
 
     def node(self) -> Node:
-        """Returns the node described in this folder.
+        """Return the node described in this folder.
 
         Raises:
             OutputError: If nothing is described here, or it cannot be read, or it is another node.
@@ -227,18 +232,19 @@ class NodeState:
         try:
             return self._node(about)
         except (ValidationError, RecursionError) as error:
+            # RecursionError: the JSON is nested more deeply than any spec.
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise OutputError(f"{self.folder}/node.json cannot be read: {reason}. Run the study again.") from None
 
     def _node(self, about: dict[str, Any]) -> Node:
         spec = TrialSpec.model_validate(about["spec"])
         if about["data_digest"] != spec.data.facts.digest:
-            # A worker that outlives a launch may have looked before the files were as they were planned with.
+            # A worker that outlives a launch may have read the data folder before its files were as planned.
             forget_folders()
         if about["data_digest"] != spec.data.facts.digest:
-            what = f"the files in {spec.data.root} have" if spec.data.root else f"data set {spec.data.name!r} has"
+            subject = f"the files in {spec.data.root} have" if spec.data.root else f"data set {spec.data.name!r} has"
             raise DatasetError(
-                f"{what} changed since this was planned, or is read otherwise here, and so has its fingerprint. "
+                f"{subject} changed since this was planned, or is read otherwise here, and so has its fingerprint. "
                 "Run the study again."
             )
         if about["kind"] == "evaluation":
@@ -249,29 +255,29 @@ class NodeState:
         return (TrialNode if about["kind"] == "trial" else CostNode)(about["fingerprint"], spec)
 
     def note_proposal(self, **values: Any) -> None:
-        """Writes `values` of the factors that were proposed for this node, or how its training ended (`outcome`)."""
+        """Write the `values` of the factors that were proposed for this node, or the `outcome` of its training."""
         write_json(self.folder / "proposal.json", {**(self.proposal() or {}), **values})
 
     def proposal(self) -> dict[str, Any] | None:
-        """Returns what was proposed for this node, or `None` while nothing has been."""
+        """Return the proposal for this node, or `None` before there is one."""
         return schemas.PROPOSAL.find(self.folder / "proposal.json")
 
     def training(self, node: Node) -> TrialSpec:
-        """Returns what is trained for a node: with what was proposed, once that is known."""
+        """Return the spec that is trained for a node: with the proposed values, once they are known."""
         proposal = self.proposal() if isinstance(node, ProposedNode) else None
         if isinstance(node, ProposedNode) and proposal is not None:
             return node.with_values(proposal["values"])
         return node.spec
 
     def title(self, node: Node) -> str:
-        """Return the name of a node for people: with what was proposed, once that is known."""
+        """Return the name of a node for people: with the proposed values, once they are known."""
         proposal = self.proposal() if isinstance(node, ProposedNode) else None
         if isinstance(node, ProposedNode) and proposal is not None:
             return node.title_with(proposal.get("values"))
         return node.title
 
     def append_event(self, step: int, metrics: dict[str, float]) -> None:
-        """Adds one line of metrics, flushed to the disk."""
+        """Add one line of metrics, flushed to the disk."""
         line = json.dumps({"step": step, "time": int(time.time() * 1000), "metrics": metrics}, sort_keys=True)
         with (self.folder / "events.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
@@ -279,98 +285,99 @@ class NodeState:
             os.fsync(file.fileno())
 
     def events(self) -> list[dict[str, Any]]:
-        """Returns the complete lines of metrics so far, in order; `damages` names those that cannot be read."""
+        """Return the complete lines of metrics so far, in order; `damages` names those that cannot be read."""
         lines = schemas.read_lines(self.folder / "events.jsonl", schemas.EVENT)
         return [line for line in lines if not isinstance(line, Damage)]
 
     def truncate_events(self, after_step: int) -> None:
-        """Drops the metrics of steps after `after_step`: a resumed training will write the same ones again."""
+        """Drop the metrics of steps after `after_step`: a resumed training will write the same ones again."""
         self.write_events([event for event in self.events() if event["step"] <= after_step])
 
     def write_events(self, events: Iterable[dict[str, Any]]) -> None:
-        """Replaces all lines of metrics."""
+        """Replace all lines of metrics."""
         text = "".join(json.dumps(event, sort_keys=True) + "\n" for event in events)
         write_atomically(self.folder / "events.jsonl", lambda path: _write(path, text), flush=False)
 
     def report_progress(self, **values: Any) -> None:
-        """Replaces what a display shows of the running node; not flushed, because losing it costs nothing."""
+        """Replace the progress that a display shows of the running node; not flushed, as losing it costs nothing."""
         write_json(self.folder / "progress.json", {**values, "updated": time.time()}, flush=False)
 
     def progress(self) -> dict[str, Any]:
-        """Returns what the running node last reported; what could not be told is left out."""
+        """Return the last progress report of the running node, without values that are missing or not finite."""
         progress = schemas.PROGRESS.find(self.folder / "progress.json") or {}
         return {key: value for key, value in progress.items() if value is not None and math.isfinite(value)}
 
     def attempts(self) -> list[Attempt]:
-        """Returns all attempts at this node, the first one first, each with how it ended."""
+        """Return all attempts at this node, the first one first, each with its outcome."""
         return leases.attempts(self.folder)
 
     def lease(self) -> Attempt | None:
-        """Returns the last attempt, which may be running, or `None` if there was none."""
+        """Return the last attempt, which may be running, or `None` if there was none."""
         return leases.latest(self.folder)
 
     def finish(self, metrics: dict[str, float], seconds: float, **more: Any) -> None:
-        """Writes the result, unless there is one; from then on the node is done."""
+        """Write the result, unless there is one; from then on the node is done."""
+        # In this order: a kill in between must not leave a finished node with a failure.
         self.forget_failure()
         about = {"fingerprint": self.fingerprint, "time": time.time()}
         result = {"metrics": metrics, "seconds": seconds, **about, **more}
         write_json_once(self.folder / "result.json", result)
 
     def remove_half_written(self) -> None:
-        """Removes temporary files that killed attempts have left; those of launchers may be in use."""
+        """Remove temporary files that killed attempts have left; those of launchers may be in use."""
         for name in _WRITTEN_BY_WORKERS:
             for path in self.folder.glob(f".{name}.*.tmp"):
                 path.unlink(missing_ok=True)
 
     def result(self) -> dict[str, Any] | None:
-        """Returns the result, or `None` if there is none yet, or none that can be read and is this node's."""
+        """Return the result, or `None` if there is none yet, or none that can be read and is this node's."""
         result = schemas.RESULT.find(self.folder / "result.json")
         return result if result is not None and self._foreign(result) is None else None
 
     def fail(self, kind: str, message: str, details: str, cause: str = "error") -> None:
-        """Writes why the node failed, as far as the disk lets it; `details` (a traceback) go to the log file.
+        """Write the failure of the node, as far as the disk lets it; `details` (a traceback) go to the log file.
 
         Args:
             kind: The kind of error.
-            message: What it says.
+            message: Its message.
             details: For the log file alone.
-            cause: What it is due to, one of `runners.state.failures.Cause`.
+            cause: Its cause, one of `runners.state.failures.Cause`.
         """
         failure = {"kind": kind, "message": message, "cause": cause, "time": time.time()}
         # On a full disk the failure is that nothing can be written; it must not end the launch too.
         with suppress(OSError):
-            # Not its parents: where the whole runs folder was removed, nobody wants it back with failures in it.
+            # Without its parents: a runs folder that somebody removed must not come back with failures in it.
             self.folder.mkdir(exist_ok=True)
             self.note(f"{kind}: {message}\n{details}")
         with suppress(OutputError):
             write_json(self.folder / "failure.json", failure)
 
     def note(self, message: str) -> None:
-        """Adds a line to the log file."""
+        """Add a line to the log file."""
         with self.log_file.open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {message}\n")
 
     def failure(self) -> dict[str, Any] | None:
-        """Returns why the last attempt failed, or `None`."""
+        """Return the failure of the last attempt, or `None`."""
         return schemas.FAILURE.find(self.folder / "failure.json")
 
     def forget_failure(self) -> None:
-        """Removes why the last attempt failed, as another one begins; the attempts still tell it."""
+        """Remove the failure of the last attempt when another one begins; the files of attempts keep it."""
         with suppress(OSError):
             (self.folder / "failure.json").unlink(missing_ok=True)
 
     @property
     def earlier(self) -> NodeState:
-        """Where the folder is kept aside of a node that is done anew."""
+        """The folder kept aside of a node that is done anew."""
         return NodeState(self.folder.parent / ASIDE / self.fingerprint)
 
     @property
     def is_anew(self) -> bool:
-        """Whether the node is being done anew, or has been and its earlier folder is still there."""
+        """True if the node is being done anew, or has been and its earlier folder is still there."""
         return self.earlier.folder.exists()
 
     def begin_anew(self) -> None:
-        """Puts what there is of the node aside; what was aside already stays, as it is what was done.
+        """Move the node's folder aside. A folder that is aside already stays, as it is the older one.
 
         Raises:
             OutputError: If the folders cannot be moved.
@@ -382,13 +389,13 @@ class NodeState:
             elif self.folder.exists():
                 self.folder.rename(self.earlier.folder)
             else:
-                # Done elsewhere, perhaps: that is not taken over from the tracking store either.
+                # An empty folder aside marks the node, so that the tracking store's result is not taken over either.
                 self.earlier.folder.mkdir()
         except OSError as error:
             raise OutputError(f"cannot put {self.folder} aside: {error.strerror or error}.", error.errno) from None
 
     def forget_earlier(self) -> None:
-        """Removes what was kept aside, when the node has been done anew."""
+        """Remove the folder kept aside, when the node has been done anew."""
         shutil.rmtree(self.earlier.folder, ignore_errors=True)
 
 
@@ -402,16 +409,17 @@ class StateStore:
         return NodeState(self.root / fingerprint)
 
     def fingerprints(self) -> list[str]:
-        """Returns the fingerprints of all nodes that are described here, in order."""
+        """Return the fingerprints of all nodes that are described here, in order."""
+        # Without names that begin with a dot: `.aside`, and folders that were set aside as damaged.
         return sorted(path.parent.name for path in self.root.glob("[!.]*/node.json"))
 
     def done(self, fingerprints: Iterable[str]) -> frozenset[str]:
-        """Returns those of the fingerprints whose nodes have been measured."""
+        """Return the fingerprints whose nodes have been measured."""
         return frozenset(fingerprint for fingerprint in fingerprints if self[fingerprint].is_done)
 
 
 def _fits(described: dict[str, Any]) -> bool:
-    """Whether what is described has the fingerprint that it says; where that cannot be computed, it is believed."""
+    """Return True if a description has the fingerprint that it states, or if that cannot be computed here."""
     fingerprint, kind = described["fingerprint"], described["kind"]
     if kind in ("tuning", "search"):
         # A training that repeats another one has values from the start, and a fingerprint from elsewhere.
@@ -423,14 +431,15 @@ def _fits(described: dict[str, Any]) -> bool:
         if kind == "cost":
             return _fits_cost(described)
         if kind == "evaluation" and "plugins" in described:
-            # Which of them the training named is not told apart here; the evaluation's own fingerprint holds them all.
+            # The description does not tell which plug-ins its training named, so the training's fingerprint cannot be
+            # checked; the evaluation's own fingerprint holds them all.
             return spec_version_of(fingerprint, described) is not None
         trial = {**described, "kind": "trial"}
         trained = described["trial"] if kind == "evaluation" else fingerprint
         fits = spec_version_of(trained, trial) is not None
         return fits and (kind == "trial" or spec_version_of(fingerprint, described) is not None)
     except (ValueError, RecursionError):
-        # It holds what no description holds, NaN for example.
+        # A value that no description holds, NaN for example.
         return False
 
 
@@ -459,8 +468,8 @@ def _described(node: ProposedNode) -> dict[str, Any]:
 
 def _proposed(about: dict[str, Any], spec: TrialSpec) -> ProposedNode:
     factors = {name: Factor.model_validate(factor) for name, factor in about["factors"].items()}
-    place = (about["fingerprint"], spec, about["group"], about["slot"])
-    return ProposedNode(*place, about["general"], about["own"], factors, about["kind"], about["values"])
+    identity = (about["fingerprint"], spec, about["group"], about["slot"])
+    return ProposedNode(*identity, about["general"], about["own"], factors, about["kind"], about["values"])
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Reads the JSON files of a runs folder. Each kind of file has a schema, and what does not fit it is damaged.
+"""This module reads the JSON files of a runs folder. Each kind has a schema; content that does not fit is damaged.
 
 A damaged file never raises here and never counts as what it was meant to be: a reader gets a `Damage` with the path
 and the reason. `run` sets such files aside and does their work again; all other verbs only name them. No torch here.
@@ -36,7 +36,7 @@ class Damage:
 
     Attributes:
         path: The file.
-        reason: Why, as a part of a sentence.
+        reason: The reason, as a part of a sentence.
         errno: The system's number if the system refuses to read it, which may pass; else the content is wrong.
     """
 
@@ -52,18 +52,19 @@ class Kind(Generic[T]):
     """One kind of JSON file.
 
     Args:
-        schema: What its content must be: a `TypedDict`, a dataclass or any other type that pydantic knows.
+        schema: The type of its content: a `TypedDict`, a dataclass or any other type that pydantic knows.
     """
 
     def __init__(self, schema: Any) -> None:
         self._schema = schema
 
+    # Made at the first read: pydantic compiles the schema, and most commands read few kinds of files.
     @cached_property
     def _adapter(self) -> TypeAdapter[T]:
         return TypeAdapter(self._schema)
 
     def read(self, path: Path) -> T | Damage | None:
-        """Return the content of a file, `None` if there is no such file, or what is wrong with it."""
+        """Return the content of a file, `None` if there is no such file, or its damage."""
         try:
             # Opening a pipe would wait for a writer, for ever if there is none.
             if not stat.S_ISREG(path.stat().st_mode):
@@ -74,12 +75,14 @@ class Kind(Generic[T]):
         except OSError as error:
             return Damage(path, error.strerror or str(error), error.errno)
         except ValueError as error:
+            # A path that no system can have, with a null byte in it.
             return Damage(path, str(error))
         return self.parse(content, path)
 
     def parse(self, content: bytes, path: Path) -> T | Damage:
-        """Return what a text says; `path` is where it comes from."""
+        """Return the content of a JSON text, or its damage; `path` is the file that it comes from."""
         try:
+            # Strict: a number in quotes is damage, not a number.
             return self._adapter.validate_json(content, strict=True)
         except ValidationError as error:
             return Damage(path, _reason(error) if content.strip() else "it is empty")
@@ -90,21 +93,21 @@ class Kind(Generic[T]):
         return None if isinstance(content, Damage) else content
 
     def damage(self, path: Path) -> Damage | None:
-        """Return what is wrong with a file, or `None` if it is right or missing."""
+        """Return the damage of a file, or `None` if it is whole or missing."""
         content = self.read(path)
         return content if isinstance(content, Damage) else None
 
 
 def _reason(error: ValidationError) -> str:
-    """Return the first thing that is wrong; what the file says is shown only as far as it can be printed."""
+    """Return the first error as text, at most 200 characters, with unprintable characters of the file replaced."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    where = ".".join(map(str, first["loc"]))
-    text = f"{where}: {first['msg']}" if where else str(first["msg"])
+    location = ".".join(map(str, first["loc"]))
+    text = f"{location}: {first['msg']}" if location else str(first["msg"])
     return "".join(letter if letter.isprintable() else "?" for letter in text)[:200]
 
 
 def read_lines(path: Path, kind: Kind[T]) -> Iterator[T | Damage]:
-    """Yield what each complete line of a file says, or what is wrong with it; a last line without its end is none."""
+    """Yield the content of each complete line of a file, or its damage; skip a last line without its end."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             yield Damage(path, "it is a folder or another thing that is no file")
@@ -115,6 +118,7 @@ def read_lines(path: Path, kind: Kind[T]) -> Iterator[T | Damage]:
     except OSError as error:
         yield Damage(path, error.strerror or str(error), error.errno)
         return
+    # After the last newline stands nothing, or the line that a killed process did not finish.
     *lines, _ = content.split(b"\n")
     for number, line in enumerate(lines, start=1):
         parsed = kind.parse(line, path)
@@ -138,7 +142,7 @@ def set_aside(damage: Damage) -> None:
 
 
 def remove_file(path: Path) -> None:
-    """Remove a file if there is one; a folder in its place is renamed, as nobody knows what is in it.
+    """Remove a file if there is one; a folder in its place is renamed, as its content is unknown.
 
     Raises:
         OSError: If the system refuses.
@@ -162,7 +166,7 @@ Failure = Annotated[Mapping[str, Any], AfterValidator(_names_its_kind)]
 
 
 class NodeFile(TypedDict):
-    """`node.json`: what a node is. The rest depends on its kind, and later versions may say more."""
+    """`node.json`: the description of a node. Some fields depend on its kind, and later versions may add more."""
 
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
 
@@ -197,7 +201,7 @@ def _is_whole(node: dict[str, Any]) -> dict[str, Any]:
 
 
 class ResultFile(TypedDict):
-    """`result.json`: what was measured. `fingerprint` says of which node; earlier versions did not write it."""
+    """`result.json`: the measurement of the node `fingerprint`, which earlier versions did not write."""
 
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
 
@@ -213,7 +217,7 @@ class ResultFile(TypedDict):
 
 
 class ProposalFile(TypedDict):
-    """`proposal.json`: which settings were proposed for a node, and how its training ended."""
+    """`proposal.json`: the settings that were proposed for a node, and the outcome of its training."""
 
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
 
@@ -230,7 +234,7 @@ class Event(TypedDict):
 
 
 class CorrectnessFile(TypedDict):
-    """`correctness.json`, as far as it is read here: its digest, and of which node it is."""
+    """`correctness.json`, as far as it is read here: its digest and its node."""
 
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
 
@@ -239,7 +243,7 @@ class CorrectnessFile(TypedDict):
 
 
 class NoteEntry(TypedDict):
-    """An entry of `tracking.json`: how far a node's run in one experiment of one store is."""
+    """An entry of `tracking.json`: the progress of a node's run in one experiment of one store."""
 
     run_id: str
     step: NotRequired[Annotated[int, Field(ge=-1, le=2**53)]]
@@ -254,14 +258,14 @@ class CommitEntry(TypedDict):
 
 
 class ExperimentEntry(TypedDict):
-    """What a node serves in one experiment: studies, each with the keys of its variants."""
+    """The studies that a node serves in one experiment, each with the keys of its variants."""
 
     preset: str
     studies: dict[str, list[str]]
 
 
 class OriginFile(TypedDict):
-    """`origin.json`: for what a node was measured, and with which code."""
+    """`origin.json`: the experiments for which a node was measured, and the code that measured it."""
 
     commit: CommitEntry
     experiments: dict[str, ExperimentEntry]
@@ -278,4 +282,4 @@ CORRECTNESS: Kind[dict[str, Any]] = Kind(CorrectnessFile)
 TRACKING: Kind[dict[str, dict[str, Any]]] = Kind(dict[str, NoteEntry])
 ORIGIN: Kind[dict[str, Any]] = Kind(OriginFile)
 OBJECT: Kind[dict[str, Any]] = Kind(dict[str, Any])
-"""A file of which nothing more is known here than that it is a JSON object."""
+"""A file that must be a JSON object; nothing more is known of it here."""

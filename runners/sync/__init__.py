@@ -1,3 +1,5 @@
-"""From state folders to the tracking store: following running nodes, reservations between machines, taking over
-finished results, and bringing over what was left. Writes to MLflow go through `runners.tracking`.
+"""This package brings state folders to the tracking store: it follows running nodes and later brings over the rest.
+
+It also reserves nodes between machines and takes over results that other machines have measured. Writes to MLflow go
+through `runners.tracking`.
 """

@@ -1,4 +1,7 @@
-"""Brings what lies in state folders to a store, without a launch: after an outage, or to a second store."""
+"""This module brings state folders to a store without a launch: after an outage, or to a second store.
+
+`sync` calls `sync_states`; a launch calls `end_orphans` for runs that a killed launch has left running.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +22,15 @@ from runners.tracking.tracker import Tracker
 
 @dataclass
 class Synced:
-    """What has been done.
+    """The outcome of `sync_states`.
 
     Attributes:
-        runs: Runs that the store has got or that were completed.
+        runs: Runs that were brought over or completed.
         lines: Lines of metrics and results in them.
-        complete: Runs that were all there.
+        complete: Runs that were complete before.
         followed: Nodes that a running launch follows, which were left to it.
-        problems: Why nodes were left out, a sentence each.
-        trouble: Why the store did not take the rest, or empty.
+        problems: The reasons why nodes were left out, a sentence each.
+        trouble: The reason why the store did not take the rest, or empty.
     """
 
     runs: int = 0
@@ -45,21 +48,21 @@ def sync_states(
     studies: Collection[str] | None = None,
     tell: Callable[[str], None] = lambda message: None,
 ) -> Synced:
-    """Brings everything over that a store has not got; repeated, it does nothing.
+    """Bring over all nodes that a store lacks; a second call does nothing.
 
     Args:
         states: The state folders.
         uri: The store; `prepare_store` must have seen it.
-        artifacts: Where a local store keeps artifacts.
+        artifacts: The folder in which a local store keeps artifacts.
         studies: Names of studies whose nodes are meant; all by default.
-        tell: Is told of each run that was brought over.
+        tell: Receives a message for each run that was brought over.
 
     Raises:
         TrackingError: If the store cannot be used at all.
     """
-    done = Synced()
+    synced = Synced()
     foreign = (states[fingerprint].foreign() for fingerprint in states.fingerprints())
-    done.problems += [str(damage) for damage in foreign if damage is not None]
+    synced.problems += [str(damage) for damage in foreign if damage is not None]
     with without_retries():
         for experiment, nodes in sorted(_by_experiment(states, studies).items()):
             first = nodes[0][1]
@@ -69,29 +72,30 @@ def sync_states(
             # A training first: the runs of its evaluations are its children.
             for state, origin in sorted(nodes, key=lambda entry: _is_evaluation(entry[0])):
                 try:
-                    _sync_one(tracker, state, origin, done, tell)
+                    _sync_one(tracker, state, origin, synced, tell)
                 except AblationError as error:
-                    done.problems.append(f"{state.folder}: {error}")
+                    synced.problems.append(f"{state.folder}: {error}")
                 except Exception as error:
-                    done.trouble = f"{type(error).__name__}: {reason(error)}"
-                    return done
-    return done
+                    # An error of the store, not of this node: all other nodes would meet it too.
+                    synced.trouble = f"{type(error).__name__}: {reason(error)}"
+                    return synced
+    return synced
 
 
 def _by_experiment(states: StateStore, studies: Collection[str] | None) -> dict[str, list[tuple[NodeState, Origin]]]:
-    found: dict[str, list[tuple[NodeState, Origin]]] = defaultdict(list)
+    nodes: dict[str, list[tuple[NodeState, Origin]]] = defaultdict(list)
     for fingerprint in states.fingerprints():
         state = states[fingerprint]
-        # What is another node's would be written to that one's runs.
+        # A folder that is another node's would be written to that node's runs.
         origin = read_origin(state) if state.foreign() is None else None
         for experiment in origin.experiments if origin is not None else ():
             if origin is not None and (studies is None or set(studies) & origin.studies(experiment).keys()):
-                found[experiment].append((state, origin))
-    return found
+                nodes[experiment].append((state, origin))
+    return nodes
 
 
 def known_studies(states: StateStore) -> set[str]:
-    """Returns the names of all studies that nodes with a state folder serve."""
+    """Return the names of all studies that nodes with a state folder serve."""
     origins = filter(None, (read_origin(states[fingerprint]) for fingerprint in states.fingerprints()))
     return {study for origin in origins for name in origin.experiments for study in origin.studies(name)}
 
@@ -102,9 +106,11 @@ def _is_evaluation(state: NodeState) -> bool:
 
 def _sync_one(tracker: Tracker, state: NodeState, origin: Origin, done: Synced, tell: Callable[[str], None]) -> None:
     lock, serves = NodeLock(state), origin.studies(tracker.name)
+    # First without the lock: most runs are complete, and this needs no request.
     if tracker.is_complete(state, serves):
         done.complete += 1
         return
+    # A node that was only planned gets no run, unless it had one already.
     is_begun = state.is_done or state.failure() is not None or bool(state.events())
     if not is_begun and read_note(state, tracker.key) is None:
         return
@@ -123,12 +129,13 @@ def _sync_one(tracker: Tracker, state: NodeState, origin: Origin, done: Synced, 
 
 
 def _bring(tracker: Tracker, node: Node, state: NodeState, origin: Origin) -> None:
-    serves, failure, last = origin.studies(tracker.name), state.failure(), state.lease()
+    serves, failure, attempt = origin.studies(tracker.name), state.failure(), state.lease()
     if state.is_done:
         tracker.record(node, state, serves)
         return
     tracker.begin(node, state, serves)
-    if last is not None and last.is_running and not last.is_orphan:
+    # A living attempt goes on writing, so its run stays open.
+    if attempt is not None and attempt.is_running and not attempt.is_orphan:
         tracker.sync(state)
     elif failure is not None:
         tracker.stop(state, FAILED, f"{failure['kind']}: {failure['message']}")
@@ -140,17 +147,17 @@ _REASON = "the launch that ran it ended without a word; the next run of the stud
 
 
 def end_orphans(tracker: Tracker, states: StateStore, watch: Watch) -> list[str]:
-    """Ends the runs of orphans, as finished where there is a result and as killed elsewhere; returns fingerprints.
+    """End the runs of orphans, as finished if there is a result and else as killed; return their fingerprints.
 
-    What has no attempt under `states` is left alone, as it may be run from another state root; so is a lease that
-    may still be alive, until `watch` has seen it stand still, and what a launch follows.
+    A node without an attempt under `states` is left alone, as it may be run from another state root. So is a node
+    whose lease may still be alive, until `watch` has seen it stand still, and a node that a launch follows.
     """
     return [fingerprint for fingerprint in tracker.running() if _end(tracker, states[fingerprint], watch)]
 
 
 def _end(tracker: Tracker, state: NodeState, watch: Watch) -> bool:
-    last, lock = state.lease(), NodeLock(state)
-    is_over = state.is_done or (last is not None and watch.is_over(state.folder, last))
+    attempt, lock = state.lease(), NodeLock(state)
+    is_over = state.is_done or (attempt is not None and watch.is_over(state.folder, attempt))
     if not is_over or not lock.acquire():
         return False
     try:

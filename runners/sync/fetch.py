@@ -1,4 +1,7 @@
-"""Takes over from the store what other machines have measured, so that it is not measured again here."""
+"""This module takes over results of other machines from the store, so that they are not measured again here.
+
+The store is not trusted: `runners.tracking.result_files` checks what it takes over.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from runners.tracking.tracker import Tracker
 def fetch(
     tracker: Tracker, node: Node, state: NodeState, serves: Mapping[str, list[str]], *, weights: bool = False
 ) -> None:
-    """Writes the result of a node's finished run into its state folder. The caller holds the folder's lock.
+    """Write the result of a node's finished run into its state folder. The caller holds the folder's lock.
 
     Args:
         tracker: The store.
@@ -30,13 +33,14 @@ def fetch(
         weights: Whether its weights are needed too; without them the result is of no use then.
 
     Raises:
-        TrackingError: If there is no such run, or it holds nothing that can be trusted.
+        TrackingError: If there is no such run, or its result cannot be trusted.
         OutputError: If the folder cannot be written.
     """
     run = tracker.finished(state)
     if run is None:
         raise TrackingError(f"the store has no finished run of {node.fingerprint[:SHORT]}")
     add_origin(state, tracker.source, serves)
+    # Weights before the result: a node is done as soon as it has a result, and an evaluation would miss the weights.
     if weights and not state.weights_file.exists():
         take_weights_over(tracker.client, run, state)
     if not state.is_done:
@@ -45,15 +49,16 @@ def fetch(
 
 
 def fetch_finished(tracker: Tracker, plan: Plan, states: StateStore, tell: Callable[[str], None]) -> Plan:
-    """Returns the plan with everything done that the store has finished runs of, after taking it over.
+    """Take over the results that the store has of a plan's nodes; return the plan with these nodes done.
 
-    The weights of a trial are taken over where an evaluation of it is missing. What cannot be had is done here.
+    The weights of a trial are taken over where an evaluation of it is missing. A node whose result cannot be taken
+    over is measured here.
 
     Args:
         tracker: The store.
-        plan: What is needed; what is done here already is left alone.
+        plan: The plan; nodes that are done here already are left alone.
         states: The state folders.
-        tell: Is told how much was taken over, and what could not be, and why.
+        tell: Receives the number of results taken over, and a reason for each that could not be.
 
     Raises:
         OutputError: If the folders cannot be written.
@@ -61,14 +66,15 @@ def fetch_finished(tracker: Tracker, plan: Plan, states: StateStore, tell: Calla
     check_writable(states.root)
     alone: tuple[Node, ...] = (*plan.missing_evaluations, *plan.missing_costs, *plan.missing_proposed)
     fetched = _fetch_all(tracker, plan, states, alone, tell)
+    # Now only evaluations that must be measured here are missing; they need the weights of their trials.
     plan = replace(plan, done=plan.done | fetched)
     inspected = {node.trial.fingerprint for node in plan.missing_evaluations}
-    wanted = [
+    candidates = [
         node
         for key, node in plan.trials.items()
         if key not in plan.done or (key in inspected and not states[key].weights_file.exists())
     ]
-    trials = _fetch_all(tracker, plan, states, wanted, tell, inspected)
+    trials = _fetch_all(tracker, plan, states, candidates, tell, inspected)
     if fetched or trials:
         tell(f"took over from the tracking store: {len(fetched | trials)} results that were measured elsewhere")
     return replace(plan, done=plan.done | trials)
@@ -93,11 +99,13 @@ def _fetch_all(
             fetch(tracker, node, state, serves, weights=node.fingerprint in inspected)
             fetched.add(node.fingerprint)
         except OutputError:
+            # The disk is full or cannot be written: no other node would fare better.
             raise
         except Exception as error:
             title = state.title(node)
-            what = f"the weights of {title}" if state.is_done else title
-            tell(f"{what} cannot be taken over from the tracking store: {reason(error)}")
+            subject = f"the weights of {title}" if state.is_done else title
+            tell(f"{subject} cannot be taken over from the tracking store: {reason(error)}")
+            # If the store is away, each other node would wait for the time limit.
             if not isinstance(error, TrackingError) and not answers(tracker.client):
                 break
         finally:

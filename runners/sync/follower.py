@@ -1,8 +1,8 @@
-"""Follows running nodes and brings their metrics to MLflow from a thread of its own.
+"""This module follows running nodes and brings their metrics to MLflow from a thread of its own.
 
-A launch never waits for the tracking store and never dies of it. The thread knows of each node how it should stand in
-the store and tries until it does; what failed is repeated after a pause that grows. What is left when the launch ends
-stays in the state folders, and `sync` or the next launch brings it over.
+A launch never waits for the tracking store and never dies of it. The thread knows the state that each node should have
+in the store, and tries until it has; a failed step is repeated after a pause that grows. The rest, when the launch
+ends, stays in the state folders, and `sync` or the next launch brings it over.
 """
 
 from __future__ import annotations
@@ -31,29 +31,32 @@ from runners.tracking.sync_notes import Source, add_origin
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 _AWAY_SECONDS, _CALL_SECONDS = 20.0, 120.0
-"""How long the end of a launch waits for a store that is away, and for one that is there to take one file or run."""
+"""Seconds that the end of a launch waits for a store that is away, and for one that answers to take one file or run."""
 _HURRIED_SECONDS = 5.0
 """The same where a person waits for the end."""
 _log = logging.getLogger(__name__)
 
 
 class Follower:
-    """A thread that owns a `Desk`. Used as a context manager; leaving it brings over what is left.
+    """A thread that owns a `Desk`. Used as a context manager; leaving it brings over the rest.
 
     Args:
-        source: What all nodes of the launch have in common.
-        desk: The store, or `None` to track nothing now: what a later `sync` needs is written down all the same.
-        tell: Is told when the store goes away and comes back.
+        source: The origin that all nodes of the launch have in common.
+        desk: The store, or `None` to track nothing now: the origins for a later `sync` are written down all the same.
+        tell: Receives a message when the store goes away and when it comes back.
 
     Attributes:
-        trouble: Why something is not in the store, or `None`.
+        trouble: The reason why the store lacks something, or `None`.
     """
 
     def __init__(self, source: Source, desk: Desk | None, tell: Callable[[str], None] = lambda message: None) -> None:
         self._source, self._desk, self._tell = source, desk, tell
+        # Jobs belong to the thread. The launch changes them by orders alone, so they need no lock.
         self._orders: queue.Queue[Callable[[], None]] = queue.Queue()
         self._jobs: dict[str, Job] = {}
+        # Work that belongs to no node; done when no job is due.
         self._chores: deque[Callable[[], object]] = deque()
+        # Nodes whose runs must be complete before the launch ends.
         self._owed: set[str] = set()
         self._verdicts: dict[str, Verdict] = {}
         self._leaving, self._ended = threading.Event(), threading.Event()
@@ -64,11 +67,12 @@ class Follower:
         self._last_success = time.monotonic()
         self._is_abandoned = False
         self._is_hurried = False
+        # Origins that could not be written, which are tried again at the end.
         self._unwritten: dict[str, tuple[NodeState, Mapping[str, list[str]]]] = {}
         self.trouble: str | None = None
 
     def hurry(self) -> None:
-        """Have the end wait for the store for a few seconds at most; `sync` brings the rest over."""
+        """Limit the wait for the store at the end to a few seconds; `sync` brings the rest over."""
         self._is_hurried = True
 
     def __enter__(self) -> Self:
@@ -85,27 +89,28 @@ class Follower:
         if self._desk is None:
             self.trouble = self.trouble if self._unwritten else None
             return
+        # Patience at the end counts from now, not from the last success of a long launch.
         self._last_success = time.monotonic()
         self._leaving.set()
         self._orders.put(self._hurry)
         while self._thread.is_alive() and not self._is_patience_over():
             self._thread.join(0.2)
         left = len(self._owed)
-        what = "1 run is" if left == 1 else f"{left} runs are"
-        self.trouble = f"{what} not all there ({self.trouble or 'it did not answer in time'})" if left else None
+        subject = "1 run is" if left == 1 else f"{left} runs are"
+        self.trouble = f"{subject} not all there ({self.trouble or 'it did not answer in time'})" if left else None
 
     def abandon(self) -> None:
-        """Leaves everything as it is, at once: there is nothing left that could be brought over."""
+        """Leave everything as it is, at once: there is nothing left to bring over."""
         self._is_abandoned = True
         self._leaving.set()
 
     @property
     def is_away(self) -> bool:
-        """Whether the store did not answer when it was last asked."""
+        """True if the store did not answer the last request."""
         return self._pause > 0
 
     def catch_up(self, plan: Plan, states: StateStore) -> None:
-        """Brings over what earlier launches measured and the store has not got, and tags what is used again."""
+        """Bring over results of earlier launches that the store lacks, and tag the runs of results used again."""
         for node in plan.nodes:
             if node.fingerprint in plan.done:
                 job = Job(node, states[node.fingerprint], plan.studies_of(node.fingerprint), Wish.FINISHED)
@@ -119,12 +124,12 @@ class Follower:
             self._put(job)
 
     def end_orphans(self, states: StateStore, watch: attempts.Watch) -> None:
-        """Ends the runs that a launch which was killed has left running, see `runners.sync.backfill`."""
+        """End the runs that a killed launch has left running, see `runners.sync.backfill`."""
         if self._desk is not None:
             self._order(partial(self._chores.append, partial(end_orphans, self._desk.tracker, states, watch)))
 
     def claim(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> None:
-        """Asks for the right to run a node, where machines without a common folder share the store, and follows it.
+        """Ask for the right to run a node, where machines without a common folder share the store, and follow it.
 
         `verdict` tells the answer; where the store is not shared, or is away, it is given at once.
         """
@@ -137,17 +142,17 @@ class Follower:
             self._order(partial(self._put, Job(node, state, serves, Wish.CLAIMED)))
 
     def verdict(self, fingerprint: str) -> Verdict:
-        """Returns what has become of a claim."""
+        """Return the answer to a claim, as far as it is known."""
         return self._verdicts[fingerprint]
 
     def begin(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> None:
-        """Opens the run of a node and follows it from now on, without asking whether another machine is at it."""
+        """Open the run of a node and follow it from now on, without asking if another machine runs it."""
         self._write_down(state, serves)
         verdict = self._verdicts.get(node.fingerprint, Verdict.UNKNOWN)
         self._order(partial(self._begin, Job(node, state, serves, Wish.FOLLOWED, verdict=verdict)))
 
     def _write_down(self, state: NodeState, serves: Mapping[str, list[str]]) -> None:
-        # By the caller's thread, before the node is started: a later `sync` needs it even if this launch is killed.
+        # In the caller's thread, before the node is started: a later `sync` needs it even if this launch is killed.
         try:
             add_origin(state, self._source, serves, anew=state.is_anew)
         except (OutputError, OSError) as error:
@@ -162,7 +167,7 @@ class Follower:
             self._put(job)
 
     def leave(self, state: NodeState) -> None:
-        """Leaves a node to others, with its run as it is."""
+        """Leave a node to others, with its run as it is."""
         self._order(partial(self._drop, state))
 
     def _drop(self, state: NodeState) -> None:
@@ -175,15 +180,15 @@ class Follower:
                 self._desk.let_go(job)
 
     def finish(self, state: NodeState) -> None:
-        """Ends the run of a measured node."""
+        """End the run of a measured node."""
         self._owe(state, partial(self._end, state, Wish.FINISHED))
 
     def stop(self, state: NodeState, status: str, reason: str) -> None:
-        """Ends the run of a node that failed or was cancelled."""
+        """End the run of a node that failed or was cancelled."""
         self._owe(state, partial(self._end, state, Wish.STOPPED, status, reason))
 
     def _owe(self, state: NodeState, order: Callable[[], None]) -> None:
-        """Gives an order that must have been carried out before the launch ends."""
+        """Give an order that must have been carried out before the launch ends."""
         if self._desk is not None:
             self._owed.add(state.fingerprint)
             self._orders.put(order)
@@ -195,6 +200,7 @@ class Follower:
     def _put(self, job: Job) -> None:
         before = self._jobs.get(job.state.fingerprint)
         if before is not None:
+            # The new job takes over what the old one holds; a second lock on the folder could not be had.
             job.lock, job.monitor = before.lock, before.monitor
         self._jobs[job.state.fingerprint] = job
 
@@ -221,6 +227,7 @@ class Follower:
         # MLflow prints a traceback for each request that its store refuses; `trouble` says it in a sentence.
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         with without_retries():
+            # One step between two looks at the orders, so that a long backlog does not delay a claim.
             while not (self._leaving.is_set() and (self._is_all_done() or self._is_patience_over())):
                 self._take_orders()
                 self._step(self._desk)
@@ -229,13 +236,14 @@ class Follower:
         self._ended.set()
 
     def _beat(self) -> None:
-        """Shows other machines that this one is alive, also while a large file is on its way to the store."""
+        """Send heartbeats from a second thread, so that they go on while a large file is on its way to the store."""
         assert self._desk is not None
         while not self._ended.wait(HEARTBEAT_SECONDS):
             for job in list(self._jobs.values()):
                 try:
                     self._desk.beat(job)
                 except Exception:
+                    # The store is probably away, so the heartbeats of the other jobs would fail as well.
                     _log.debug("heartbeat failed", exc_info=True)
                     break
 
@@ -243,7 +251,7 @@ class Follower:
         return self._orders.empty() and not self._owed and not self._chores
 
     def _take_orders(self) -> None:
-        """Carries out all orders there are; waits for one while there is nothing else to do."""
+        """Carry out all orders there are; wait for one while there is nothing else to do."""
         wait = self._seconds_to_next()
         try:
             while True:
@@ -254,7 +262,7 @@ class Follower:
             return
 
     def _carry_out(self, order: Callable[[], object]) -> bool:
-        """Returns whether it went well; the thread outlives whatever is raised."""
+        """Carry out an order; return True if it succeeded. The thread outlives every error."""
         try:
             order()
         except Exception as error:
@@ -264,14 +272,14 @@ class Follower:
         return True
 
     def _step(self, desk: Desk) -> None:
-        """Does one thing that is due, if there is any and the store is there."""
+        """Do one job or chore that is due, if there is any and the store answers."""
         job = self._next_job()
         chore = self._chores[0] if self._chores and self._store_due <= time.monotonic() else None
         if (job is None and chore is None) or not self._is_there(desk):
             return
         if job is not None:
             self._do(desk, job)
-        # One that fails although the store is there would fail again.
+        # A chore that fails although the store answers is dropped: it would fail again.
         elif chore is not None and (self._carry_out(chore) or self._look_after(desk)):
             self._chores.popleft()
             self._last_success = time.monotonic()
@@ -281,13 +289,13 @@ class Follower:
         return max(0.0, min(max(due, self._store_due) - time.monotonic(), SYNC_SECONDS))
 
     def _next_job(self) -> Job | None:
-        """Returns a job that is due: first those for which a worker waits, then a training before its evaluations."""
-        now = time.monotonic()
-        due = [job for job in self._jobs.values() if job.due <= now] if self._store_due <= now else []
+        """Return a job that is due: first a claim, for which a worker waits, then a training before its evaluations."""
+        current_time = time.monotonic()
+        due = [job for job in self._jobs.values() if job.due <= current_time] if self._store_due <= current_time else []
         return min(due, key=lambda job: job.wish is not Wish.CLAIMED, default=None)
 
     def _is_there(self, desk: Desk) -> bool:
-        """Whether the store can be used; if it could not be a moment ago, it is asked, and told if it can again."""
+        """Return True if the store can be used; if it was away, ask it, and tell the user when it is back."""
         if not self.is_away:
             return True
         if not answers(desk.tracker.client):
@@ -306,6 +314,7 @@ class Follower:
             after = desk.carry_on(job, time.monotonic())
 
         if not self._carry_out(carry_on):
+            # The job starts over, as nobody knows how much of the failed step has reached the store.
             job.is_open, job.seen = False, -1
             job.delay = min(_FIRST_PAUSE if self._leaving.is_set() else _LONGEST_PAUSE, 2 * job.delay or _FIRST_PAUSE)
             job.due = time.monotonic() + job.delay
@@ -322,7 +331,7 @@ class Follower:
             job.due = time.monotonic() + after
 
     def _look_after(self, desk: Desk) -> bool:
-        """Returns whether the store is there after something went wrong; if it is not, leaves it alone for a while."""
+        """Return True if the store answers after an error; if not, leave it alone for a while."""
         if answers(desk.tracker.client):
             return True
         if not self.is_away:
@@ -332,7 +341,7 @@ class Follower:
         return False
 
     def _go_away(self) -> None:
-        """Waits before the store is asked again, longer each time; nobody else waits for its verdict."""
+        """Set the pause before the next request, longer each time; grant the claims that only wait for the store."""
         longest = _FIRST_PAUSE if self._leaving.is_set() else _LONGEST_PAUSE
         self._pause = min(longest, 2 * self._pause or _FIRST_PAUSE)
         self._store_due = time.monotonic() + self._pause

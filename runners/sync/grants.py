@@ -1,4 +1,7 @@
-"""Which nodes a launch may run, as machines that share the tracking store and no folder have claimed them or not."""
+"""This module tells a launch which nodes it may run, where other machines share the tracking store and no folder.
+
+The launch asks here before it submits a node; `runners.sync.follower` has the answers.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +27,12 @@ class Grants:
         self._waiting: dict[str, Node] = {}
 
     def __bool__(self) -> bool:
-        """Whether any node is waited for."""
+        """Return True if any node is waited for."""
         return bool(self._waiting)
 
     def ask(self, node: Node) -> bool:
-        """Returns whether a node may be run now; if not, it is waited for from now on."""
+        """Return True if a node may be run now; if not, wait for it from now on."""
+        # A node is claimed once; while it waits, only the verdict is read.
         if node.fingerprint not in self._asked:
             state = self._states[node.fingerprint]
             state.describe(node)
@@ -41,36 +45,37 @@ class Grants:
 
     @property
     def undecided(self) -> int:
-        """How many may be decided on within a moment."""
+        """The number of nodes that may be decided on within a moment."""
         return sum(self._follower.verdict(fingerprint) is Verdict.PENDING for fingerprint in self._waiting)
 
     @property
     def elsewhere(self) -> int:
-        """How many are under way on other machines."""
+        """The number of nodes that are under way on other machines."""
         return sum(self._follower.verdict(fingerprint) is Verdict.ELSEWHERE for fingerprint in self._waiting)
 
     @property
     def coming(self) -> int:
-        """How many will soon need a worker, as far as is known."""
+        """The number of nodes that will soon need a worker, as far as is known."""
         return len(self._waiting) - self.elsewhere
 
     def take(self, room: int) -> list[Node]:
-        """Takes those that are waited for no longer: finished on another machine, or granted, up to `room` of these."""
+        """Return the nodes that need no more waiting: finished elsewhere, or granted, the latter at most `room`."""
         taken = []
         for fingerprint in list(self._waiting):
             verdict = self._follower.verdict(fingerprint)
             if verdict is Verdict.DONE or (verdict.is_grant and room > 0):
+                # Only a granted node takes room; one that was finished elsewhere needs no worker.
                 room -= verdict.is_grant
                 taken.append(self._waiting.pop(fingerprint))
         return taken
 
     def forget(self, node: Node) -> None:
-        """Leaves a node to another launch in the same folder of states, which follows it."""
+        """Leave a node to another launch in the same folder of states, which follows it."""
         self._asked.discard(node.fingerprint)
         self._follower.leave(self._states[node.fingerprint])
 
     def give_up(self, reason: str) -> None:
-        """Gives up what is waited for."""
+        """Give up the nodes that are waited for."""
         for fingerprint in self._waiting:
             if self._follower.verdict(fingerprint).is_grant:
                 self._follower.stop(self._states[fingerprint], "KILLED", reason)

@@ -1,6 +1,7 @@
-"""What is done in the store for one node at a time: claim it, follow it, end its run. No thread, no clock of its own.
+"""This module works in the store for one node at a time: it claims the node, follows it, ends its run.
 
-Each step may be repeated from the start after a failure.
+`runners.sync.follower` calls it from a thread and passes the time in. Each step may be repeated from the start after a
+failure.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from runners.tracking.tracker import Tracker
 
 SYNC_SECONDS = 2.0
 FOLLOW_SECONDS = 10.0
-"""Between two looks at a node that runs: a request costs the same for one epoch as for several."""
+"""Seconds between two looks at a node that runs: a request costs the same for one epoch as for several."""
 SHORT_SECONDS = 3.0
-"""How long the run of an evaluation is not opened: most are over by then, and take half as many requests."""
+"""Seconds before the run of an evaluation is opened: most are over by then, and take half as many requests."""
 _CONTEST_SECONDS = 0.3
 _ELSEWHERE_SECONDS = 5.0
 _LONG_RUN_SECONDS = 300.0
@@ -32,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 
 class Wish(Enum):
-    """How a node shall stand in the store."""
+    """The state in the store that a node shall have."""
 
     CLAIMED = auto()
     FOLLOWED = auto()
@@ -42,16 +43,16 @@ class Wish(Enum):
 
 @dataclass
 class Job:
-    """A node and how it shall stand in the store.
+    """A node and the state that it shall have in the store.
 
     Attributes:
         node: The node.
         state: Its folder.
         serves: The studies that it serves.
-        wish: How it shall stand.
+        wish: That state.
         status: `FAILED` or `KILLED`, for a run that is to be stopped.
-        reason: Why, for a person.
-        verdict: What has become of the claim.
+        reason: The reason for that, for a person.
+        verdict: The answer to the claim.
     """
 
     node: Node
@@ -61,6 +62,9 @@ class Job:
     status: str = ""
     reason: str = ""
     verdict: Verdict = Verdict.PENDING
+    # The state of the work. `is_open`: the run can be written. `is_fresh`: it was claimed, and looked up, just now.
+    # `due`, `delay`: the time of the next step, and the pause after a failure. `seen`: the size of the events file that
+    # was brought over. `since`: the time of the first look at the node.
     is_open: bool = False
     is_fresh: bool = False
     due: float = 0.0
@@ -76,7 +80,7 @@ class Job:
 
 
 class Desk:
-    """Does in one store what jobs ask for.
+    """The work of jobs in one store.
 
     Args:
         tracker: The store.
@@ -89,19 +93,20 @@ class Desk:
         self._is_shared = is_shared(tracker.uri)
 
     def carry_on(self, job: Job, now: float) -> float | None:
-        """Does what can be done now; returns after how many seconds there is more to do, or `None` if that was all.
+        """Work on a job as far as possible now; return the seconds until there is more to do, `None` if it is done.
 
         Args:
             job: The job.
             now: Seconds on a clock that only ever grows.
         """
         if not job.lock.acquire():
-            # Another launch in the same folder of states is at it.
+            # Another launch in the same folder of states follows the node.
             job.verdict = Verdict.ELSEWHERE if job.wish is Wish.CLAIMED else job.verdict
             return SYNC_SECONDS
         if job.wish is Wish.CLAIMED:
             return self._claim(job)
         if not job.is_open and not job.is_fresh:
+            # The node was done before its run was opened, so the run is written in one go.
             if job.wish is Wish.FINISHED and job.state.is_done:
                 self.tracker.record(job.node, job.state, job.serves)
                 self.let_go(job)
@@ -118,11 +123,11 @@ class Desk:
             return FOLLOW_SECONDS
         if job.wish is Wish.FINISHED:
             if self._is_shared:
-                # Another machine may have been faster, where the store was away when this one began.
+                # Another machine may have been faster, if the store was away when this one began.
                 self.tracker.look_up(job.node.fingerprint)
                 self.tracker.go_on(job.node, job.state, job.serves)
             elif isinstance(job.node, ProposedNode):
-                # What was proposed may not have been known when its run was opened.
+                # The proposed values may not have been known when the run was opened.
                 self.tracker.go_on(job.node, job.state, job.serves)
             self.tracker.finish(job.state)
         else:
@@ -131,7 +136,7 @@ class Desk:
         return None
 
     def _may_end_soon(self, job: Job, now: float) -> bool:
-        """Whether a node is so short and so new that its run is best written at once, when it is done."""
+        """Return True if a node is so short and so new that its run is best written at once, when it is done."""
         job.since = now if job.since is None else job.since
         return not is_training(job.node) and now - job.since < SHORT_SECONDS
 
@@ -142,7 +147,7 @@ class Desk:
         if verdict is Verdict.OURS:
             if not self._fetch_weights(job.node, job.state):
                 return _CONTEST_SECONDS
-            # A worker waits for the verdict; what else there is to write about the run follows.
+            # A worker waits for the verdict, so the params and tags of the run are written in a later step.
             job.wish, job.is_fresh = Wish.FOLLOWED, True
         job.verdict = verdict
         if verdict is Verdict.ELSEWHERE:
@@ -154,6 +159,7 @@ class Desk:
         try:
             fetch(self.tracker, job.node, job.state, job.serves)
         except TrackingError as error:
+            # The node is measured here instead, without a claim.
             job.state.note(f"the result in the tracking store is of no use here: {error}")
             job.wish, job.verdict = Wish.FOLLOWED, Verdict.UNKNOWN
             return SYNC_SECONDS
@@ -162,9 +168,9 @@ class Desk:
         return None
 
     def _fetch_weights(self, node: Node, state: NodeState) -> bool:
-        """Fetches what an evaluation needs of a trial that was trained elsewhere; returns whether it was worth trying.
+        """Fetch the weights for an evaluation whose trial was trained elsewhere; return False to try again later.
 
-        What cannot be had is noted in the log of the evaluation, which will fail.
+        If the weights cannot be fetched, the log of the evaluation says so, and the evaluation will fail.
         """
         trial = _without_weights(node, state)
         if trial is None or not isinstance(node, EvaluationNode):
@@ -183,6 +189,7 @@ class Desk:
 
     def _follow(self, job: Job, now: float) -> None:
         events = job.state.folder / "events.jsonl"
+        # The size of the file tells new lines without reading it.
         size = events.stat().st_size if events.exists() else 0
         if size != job.seen:
             self.tracker.sync(job.state)
@@ -192,18 +199,18 @@ class Desk:
             job.monitor = self.tracker.monitor(job.state)
 
     def beat(self, job: Job) -> None:
-        """Shows other machines that this one is at a node. To be called now and then, also by another thread."""
+        """Show other machines that this one runs a node. To be called every few seconds, also by another thread."""
         if self._is_shared and job.is_open and job.wish is not Wish.CLAIMED:
             for key, value in heartbeat().items():
                 self.tracker.client.set_tag(job.run_id, key, value)
 
     def give_up(self, job: Job) -> None:
-        """Withdraws a claim on which nobody has decided yet."""
+        """Withdraw a claim on which nobody has decided yet."""
         if job.wish is Wish.CLAIMED and job.lock.is_held:
             self.claims.withdraw(job.state)
 
     def let_go(self, job: Job) -> None:
-        """Gives up what a job holds, also one that is not done."""
+        """Release the lock and the monitor of a job, done or not."""
         if job.monitor is not None:
             try:
                 job.monitor.finish()
@@ -219,5 +226,5 @@ def _without_weights(node: Node, state: NodeState) -> NodeState | None:
 
 
 def can_start(node: Node, state: NodeState) -> bool:
-    """Whether a node needs nothing from the store: all but evaluations whose trial was trained elsewhere."""
+    """Return True if a node needs nothing from the store: all but evaluations whose trial was trained elsewhere."""
     return _without_weights(node, state) is None

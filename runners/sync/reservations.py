@@ -1,9 +1,10 @@
-"""Two machines that share a tracking store and no folder never train the same node at once: they claim it there.
+"""This module keeps two machines that share a tracking store and no folder from training the same node at once.
 
-A claim is a run that is RUNNING. To claim a node is to look for claims of others, to open a run, and to look again: of
-two that did so at once each sees the other, whatever their clocks say, because each looked after it had opened its
-own. Then one waits for the other to withdraw. Whether a claim of another is alive is judged by its heartbeat, a word
-that changes: watched on the own monotonic clock, never compared with a time that somebody else has written.
+They claim the node in the store. A claim is a run that is RUNNING. To claim a node is to look for claims of others, to
+open a run, and to look again: of two that did so at once each sees the other, whatever their clocks say, because each
+looked after it had opened its own. Then one waits for the other to withdraw. A claim of another machine is alive while
+its heartbeat, a tag, changes: that is watched on the own monotonic clock, never compared with a time that another
+machine has written.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ from runners.tracking.tracker import Tracker
 
 HEARTBEAT_SECONDS = 15.0
 SILENCE_SECONDS = 90.0
-"""An owner that was not heard of for so long is taken for dead: longer than any back-off of a follower."""
+"""An owner without a heartbeat for so long is taken for dead: longer than any back-off of a follower."""
 _CONTEST_SECONDS = 5.0
 
 
 class Verdict(StrEnum):
-    """What has become of a claim.
+    """The answer to a claim.
 
-    `PENDING`: nobody knows yet. `OURS`: this launch has it. `ELSEWHERE`: another place is at it. `DONE`: a finished run
-    is in the store. `UNKNOWN`: the store is away, and nobody waits for it.
+    `PENDING`: not decided yet. `OURS`: this launch has the node. `ELSEWHERE`: another place runs it. `DONE`: a finished
+    run is in the store. `UNKNOWN`: the store is away, and nobody waits for it.
     """
 
     PENDING = "pending"
@@ -42,12 +43,12 @@ class Verdict(StrEnum):
 
     @property
     def is_grant(self) -> bool:
-        """Whether the node may be run here."""
+        """True if the node may be run here."""
         return self in (Verdict.OURS, Verdict.UNKNOWN)
 
 
 class Watch:
-    """Whether others are alive, judged by whether their heartbeats change while the own clock runs.
+    """A watcher of other owners, who are alive while their heartbeats change on the own clock.
 
     Args:
         silence: Seconds without a change after which an owner is taken for dead.
@@ -59,7 +60,7 @@ class Watch:
         self._seen: dict[str, tuple[str, float]] = {}
 
     def is_alive(self, run: KnownRun) -> bool:
-        """Whether the owner of a run may be at work; of one that is seen for the first time that is assumed."""
+        """Return True if the owner of a run may be at work; at the first sight of a run that is assumed."""
         beat = run.tags.get(names.TAG_HEARTBEAT, "")
         before, since = self._seen.get(run.run_id, ("", 0.0))
         if run.run_id not in self._seen or beat != before:
@@ -68,7 +69,7 @@ class Watch:
         return self._clock() - since < self._silence
 
     def start_anew(self) -> None:
-        """Forgets what was seen: while the store is away nobody's heart can be heard."""
+        """Forget all heartbeats: while the store is away none can be seen, so their age says nothing."""
         self._seen.clear()
 
 
@@ -77,7 +78,7 @@ class Claims:
 
     Args:
         tracker: The store.
-        watch: Who is alive.
+        watch: Tells which owners are alive.
         clock: Seconds that only ever grow.
     """
 
@@ -89,28 +90,31 @@ class Claims:
         self._contests: dict[str, float] = {}
 
     def claim(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> Verdict:
-        """Claims a node, or goes on with a claim that was `PENDING`; never waits. The caller holds the folder's lock.
+        """Claim a node, or go on with a claim that was `PENDING`; never wait. The caller holds the folder's lock.
 
         A claim that is `OURS` is kept by changing its heartbeat and ends with the run.
         """
         if node.fingerprint not in self._contests:
-            others, _ = self._others(state)
+            # The first look opens no run, which would have to be deleted again if there are rivals.
+            rivals, _ = self._others(state)
             if self._tracker.finished(state) is not None:
                 return Verdict.DONE
-            if others:
+            if rivals:
                 return Verdict.ELSEWHERE
             self._enter(node, state, serves)
-        others, dead = self._others(state)
+        # The second look, after the own claim can be seen: the first one may have missed a claim made at once.
+        rivals, dead = self._others(state)
         if self._tracker.finished(state) is not None:
             self.withdraw(state)
             return Verdict.DONE
-        verdict = self._judge(state, others)
+        verdict = self._judge(state, rivals)
         if verdict == Verdict.OURS:
             self._bury(dead, state)
         return verdict
 
     def _enter(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> None:
-        """Makes the own claim visible before the others are looked at again."""
+        """Make the own claim visible before the others are looked at again."""
+        # The run of an earlier attempt is claimed again, so that a node has one run per folder.
         run = self._tracker.own(state)
         if run is None:
             self._tracker.open(node, state, serves, heartbeat())
@@ -121,42 +125,46 @@ class Claims:
         self._contests[node.fingerprint] = self._clock()
 
     def _others(self, state: NodeState) -> tuple[list[KnownRun], list[KnownRun]]:
-        """Returns the claims of other places: those of the living and those of the dead."""
-        place = self._tracker.place(state)
-        found = self._tracker.look_up(state.fingerprint)
-        claims = [run for run in found if run.status == RUNNING and run.tags.get(names.TAG_OWNER, place) != place]
+        """Return the claims of other places: those of the living and those of the dead."""
+        own_place = self._tracker.place(state)
+        runs = self._tracker.look_up(state.fingerprint)
+        claims = [
+            run for run in runs if run.status == RUNNING and run.tags.get(names.TAG_OWNER, own_place) != own_place
+        ]
         living = [run for run in claims if self.watch.is_alive(run)]
         return living, [run for run in claims if run not in living]
 
     def _judge(self, state: NodeState, others: list[KnownRun]) -> Verdict:
-        own = self._tracker.own(state)
-        if own is None:
+        own_run = self._tracker.own(state)
+        if own_run is None:
             # Somebody has deleted it in the user interface.
             self._contests.pop(state.fingerprint)
             return Verdict.PENDING
         if not others:
             self._contests.pop(state.fingerprint)
             return Verdict.OURS
-        is_first = all(own.order < other.order for other in others)
+        # Both sides compute the same order of runs, so exactly one of them is first and waits for the other.
+        is_first = all(own_run.order < rival.order for rival in others)
         if is_first and self._clock() - self._contests[state.fingerprint] < _CONTEST_SECONDS:
             return Verdict.PENDING
         self.withdraw(state)
         return Verdict.ELSEWHERE
 
     def withdraw(self, state: NodeState) -> None:
-        """Gives up a claim that was entered a moment ago; what an earlier attempt has measured in it stays."""
-        own = self._tracker.own(state)
-        if self._contests.pop(state.fingerprint, None) is None or own is None:
+        """Give up a claim that was entered a moment ago; measurements of an earlier attempt in its run stay."""
+        own_run = self._tracker.own(state)
+        if self._contests.pop(state.fingerprint, None) is None or own_run is None:
             return
-        if own.params:
-            self._tracker.set_status(own, KILLED)
+        # Params are written when a node begins: a run that has them may hold measurements.
+        if own_run.params:
+            self._tracker.set_status(own_run, KILLED)
         else:
-            self._tracker.drop(own)
+            self._tracker.drop(own_run)
 
     def _bury(self, dead: list[KnownRun], state: NodeState) -> None:
-        """Ends the runs of those that were not heard of any more, so that none is left RUNNING.
+        """End the runs of dead owners, so that none is left RUNNING.
 
-        Only now: one who wakes up while it is being judged sees the new claim, and gives way.
+        Called only once the claim is ours: an owner that wakes up meanwhile sees the new claim, and gives way.
         """
         for run in dead:
             heir = f"place {self._tracker.place(state)} on {socket.gethostname()}"
@@ -165,5 +173,5 @@ class Claims:
 
 
 def heartbeat() -> dict[str, str]:
-    """Returns the tag that shows that an owner is alive: another value each time."""
+    """Return the tag that shows that an owner is alive, with another value each time."""
     return {names.TAG_HEARTBEAT: uuid.uuid4().hex[:12]}

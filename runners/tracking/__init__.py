@@ -1,4 +1,7 @@
-"""The only writer to MLflow: the store, the runs of nodes, claims of several machines, the summaries of studies."""
+"""This package alone writes to MLflow: the store itself, the runs of nodes and groups, the summaries of studies.
+
+`runners.sync` decides when a node is written; reading for reports is not done here.
+"""
 
 from runners.tracking.store import prepare_store
 from runners.tracking.summaries import write_study_summary

@@ -1,6 +1,6 @@
-"""Descriptions of summary runs: links to their rows, the runs behind these and the report, for MLflow's UI.
+"""This module writes the descriptions of summary runs for MLflow's UI: links to rows, their runs and the report.
 
-Markdown in which every name is literal, short enough for a tag.
+A description is Markdown in which every name is literal, short enough for a tag. Nothing is sent to the store here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MOST_COMPARED = 12
 
 @dataclass(frozen=True)
 class RunLink:
-    """One repeat of a row: its seed, its run (empty if there is none), its value or why there is none."""
+    """One repeat of a row: its seed, its run (empty if there is none), its value or the reason why it has none."""
 
     seed: int
     run_id: str
@@ -31,13 +31,13 @@ class RunLink:
 
 @dataclass(frozen=True)
 class VariantRecord:
-    """What the child run of one variant carries.
+    """The content of the child run of one variant.
 
     Attributes:
         key: The variant's name, with the inspected network in front if there is one.
         metrics: Mean, spread, interval and difference under the names of the vocabulary.
         title: The variant as a table prints it.
-        told: Its numbers in words, by what they are.
+        told: Its numbers as text, by the name of the quantity.
         runs: Its repeats.
         tuned: Settings that it was tuned to.
     """
@@ -57,20 +57,20 @@ class Links:
         self.experiment = experiment_id
 
     def run(self, run_id: str) -> str:
-        """Returns where a run is shown."""
+        """Return the address of a run."""
         return f"#/experiments/{self.experiment}/runs/{run_id}"
 
     def artifact(self, run_id: str, path: str) -> str:
-        """Returns where a file of a run is shown."""
+        """Return the address of a run's file."""
         return f"{self.run(run_id)}/artifacts/{quote(path)}"
 
     def search(self, query: str) -> str:
-        """Returns where the runs that match are listed."""
+        """Return the address of the list of runs that match."""
         return f"#/experiments/{self.experiment}/runs?searchFilter={quote(query, safe='')}"
 
     def compare(self, run_ids: Sequence[str]) -> str:
-        """Returns where runs stand side by side."""
-        runs, experiments = (quote(json.dumps(each), safe="") for each in (list(run_ids), [self.experiment]))
+        """Return the address of a comparison of runs, side by side."""
+        runs, experiments = (quote(json.dumps(value), safe="") for value in (list(run_ids), [self.experiment]))
         return f"#/compare-runs?runs={runs}&experiments={experiments}"
 
 
@@ -84,47 +84,50 @@ def study_note(
     verdicts: Mapping[str, str],
     longest: int,
 ) -> str:
-    """Returns the description of a study's summary run.
+    """Return the description of a study's summary run.
 
     Args:
         study: The study.
-        links: Where things are.
+        links: The addresses in MLflow's UI.
         run_id: The summary run.
         children: Its rows, each with its child run.
         files: The report's files among its artifacts.
         verdicts: The verdict on each claim.
-        longest: Characters that a tag takes; rows and then verdicts beyond are left out, which is said.
+        longest: Characters that a tag takes; rows and verdicts beyond are left out, and the text says so.
     """
     tag = names.study_tag(study.name)
+    # The runs of nodes, without the summary and its rows.
     trials = f"tags.`{tag}` LIKE '%' AND tags.`{names.TAG_KIND}` != 'variant' AND tags.`{names.TAG_KIND}` != 'study'"
+    # The HTML report first, the others in their order.
     ordered = sorted(files, key=lambda file: not file.endswith(".html"))
-    places = [f"[{_words(_kind(file))}]({links.artifact(run_id, file)})" for file in ordered]
+    anchors = [f"[{_words(_kind(file))}]({links.artifact(run_id, file)})" for file in ordered]
     ids = [child for _, child in children]
     if 1 < len(ids) <= _MOST_COMPARED:
-        places.append(f"[the variants side by side]({links.compare(ids)})")
-    places.append(f"[trainings and evaluations]({links.search(trials)})")
-    words = [f"**Question.** {_words(study.question)}"]
-    words += [f"**Published finding.** {_words(study.finding)}"] if study.finding else []
-    head, tail = [" · ".join(places)], "\n\n".join(words)
+        anchors.append(f"[the variants side by side]({links.compare(ids)})")
+    anchors.append(f"[trainings and evaluations]({links.search(trials)})")
+    paragraphs = [f"**Question.** {_words(study.question)}"]
+    paragraphs += [f"**Published finding.** {_words(study.finding)}"] if study.finding else []
+    head, tail = [" · ".join(anchors)], "\n\n".join(paragraphs)
     judged = [f"- {_words(claim)}: **{_words(verdict)}**" for claim, verdict in verdicts.items()]
+    # 200 characters for line breaks and for the sentences about what was left out.
     room = longest - sum(map(len, (*head, tail))) - 200
     rows = _fitting(_table(children, links), room, "variants")
     claims = _fitting(judged, room - len(rows), "verdicts")
-    return "\n\n".join(part for part in (*head, rows, tail, claims) if part)[:longest]
+    return "\n\n".join(paragraph for paragraph in (*head, rows, tail, claims) if paragraph)[:longest]
 
 
 def variant_note(study: Study, links: Links, parent: str, record: VariantRecord, longest: int) -> str:
-    """Returns the description of a row's run: what it belongs to, what it came to, which runs it comes from."""
+    """Return the description of a row's run: its study, its numbers and the runs that they come from."""
     reference = study.variant(study.reference).title
-    parts = [f"A row of [{_words(study.title)}]({links.run(parent)}); the reference is {_words(reference)}."]
+    paragraphs = [f"A row of [{_words(study.title)}]({links.run(parent)}); the reference is {_words(reference)}."]
     if record.told:
-        parts.append("; ".join(f"{_words(name)}: **{_words(told)}**" for name, told in record.told.items()))
+        paragraphs.append("; ".join(f"{_words(name)}: **{_words(text)}**" for name, text in record.told.items()))
     lines = ["| seed | run | value |", "|---|---|---|"]
     for run in record.runs:
         link = f"[{run.run_id[:8]}]({links.run(run.run_id)})" if run.run_id else "–"
         lines.append(f"| {run.seed} | {link} | {_words(run.told)} |")
-    parts.append(_fitting(lines, longest - sum(map(len, parts)) - 100, "runs") if record.runs else "")
-    return "\n\n".join(part for part in parts if part)[:longest]
+    paragraphs.append(_fitting(lines, longest - sum(map(len, paragraphs)) - 100, "runs") if record.runs else "")
+    return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)[:longest]
 
 
 def _table(children: Sequence[tuple[VariantRecord, str]], links: Links) -> list[str]:
@@ -140,15 +143,15 @@ def _table(children: Sequence[tuple[VariantRecord, str]], links: Links) -> list[
 
 
 def _fitting(lines: Sequence[str], room: int, what: str) -> str:
-    """Returns as many lines as there is room for, and how many are left out."""
-    kept: list[str] = []
+    """Return as many lines as fit into `room` characters, with the number of lines left out."""
+    fitting: list[str] = []
     used = 0
     for line in lines:
         used += len(line) + 1
         if used > room:
-            return "\n".join([*kept, "", f"{len(lines) - len(kept)} more {what} are among the child runs."])
-        kept.append(line)
-    return "\n".join(kept)
+            return "\n".join([*fitting, "", f"{len(lines) - len(fitting)} more {what} are among the child runs."])
+        fitting.append(line)
+    return "\n".join(fitting)
 
 
 def _kind(file: str) -> str:
@@ -158,5 +161,5 @@ def _kind(file: str) -> str:
 
 
 def _words(text: str) -> str:
-    """Returns text that Markdown shows as it is, within a line and in a table."""
-    return _SPECIAL.sub(lambda found: f"&#{ord(found.group())};", " ".join(text.split()))
+    """Return a text on one line, escaped so that Markdown shows it as it is, also in a table."""
+    return _SPECIAL.sub(lambda match: f"&#{ord(match.group())};", " ".join(text.split()))

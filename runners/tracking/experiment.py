@@ -1,6 +1,7 @@
-"""One experiment of one tracking store: finding its runs, opening new ones, writing in batches. Knows no node.
+"""This module finds, opens and writes the runs of one experiment of one tracking store. It knows no nodes.
 
-Every write here may be repeated: what the store has already stays as it is.
+`runners.tracking.tracker` builds on it. Every write may be repeated: entries that the store has already stay as they
+are.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from runners.tracking.store import is_shared
 
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
 _PER_CALL = 100
-"""Params or tags that a store takes at once."""
+"""Params, or tags, that a store takes in one call."""
 _METRICS_PER_CALL = 800
-"""With the tags and params of the same call no more than the thousand entries that a store takes at once."""
+"""With the tags and params of the same call at most the thousand entries that a store takes in one call."""
 
 
 @dataclass
 class KnownRun:
-    """What is known of a run of the store, kept up to date by whoever changes it here.
+    """The known state of a run of the store; every writer here keeps it up to date.
 
     Attributes:
         run_id: Its id.
@@ -47,7 +48,7 @@ class KnownRun:
 
     @classmethod
     def of(cls, run: Any) -> Self:
-        """Returns what is to be known of a run as MLflow gives it."""
+        """Return the known state of a run of MLflow."""
         info, data = run.info, run.data
         has_data = bool(run.inputs and run.inputs.dataset_inputs)
         return cls(
@@ -62,26 +63,26 @@ class KnownRun:
 
     @property
     def generation(self) -> str:
-        """Empty, or a word that runs have in common that were measured anew together."""
+        """The word that all runs of a state folder measured anew carry, or empty."""
         return self.tags.get(names.TAG_GENERATION, "")
 
     @property
     def is_superseded(self) -> bool:
-        """Whether another run counts instead."""
+        """True if another run counts instead."""
         return names.TAG_SUPERSEDED in self.tags
 
     @property
     def order(self) -> tuple[int, str]:
-        """The same order of runs for everyone who sees them."""
+        """A key that gives all readers the same order of runs."""
         return (self.started, self.run_id)
 
     def add(self, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
-        """Notes what has been written."""
+        """Add params and tags that have been written to the store."""
         self.params |= params.keys()
         self.tags |= tags
 
     def differing(self, tags: Mapping[str, str]) -> dict[str, str]:
-        """Returns those of the tags that the run does not have, or has with another value."""
+        """Return the tags that the run lacks or has with another value."""
         return {key: value for key, value in tags.items() if self.tags.get(key) != value}
 
 
@@ -91,7 +92,7 @@ class Experiment:
     Args:
         uri: The tracking store; `prepare_store` must have seen it.
         name: Name of the MLflow experiment; created if there is none.
-        artifacts: Where a local store keeps artifacts; a server decides for itself.
+        artifacts: The folder in which a local store keeps artifacts; a server decides for itself.
     """
 
     def __init__(self, uri: str, name: str, artifacts: Path) -> None:
@@ -102,12 +103,13 @@ class Experiment:
         self.experiment_id = self._find(name) or self._create(name, artifacts)
 
     def _find(self, name: str) -> str | None:
-        found = self.client.get_experiment_by_name(name)
-        if found is None:
+        experiment = self.client.get_experiment_by_name(name)
+        if experiment is None:
             return None
-        if found.lifecycle_stage == "deleted":
-            self.client.restore_experiment(found.experiment_id)
-        return str(found.experiment_id)
+        # A deleted experiment keeps its name, so none can be created beside it.
+        if experiment.lifecycle_stage == "deleted":
+            self.client.restore_experiment(experiment.experiment_id)
+        return str(experiment.experiment_id)
 
     def _create(self, name: str, artifacts: Path) -> str:
         from mlflow.exceptions import MlflowException
@@ -118,19 +120,19 @@ class Experiment:
             location = folder.as_uri()
             store = sqlite_file(self.uri)
             if store is not None and store.resolve().parent / "artifacts" == folder.parent:
-                # It says that the artifacts go wherever the store is moved or copied to.
+                # The tag marks artifacts that lie beside the store and move with it.
                 tags = {names.TAG_ARTIFACTS: folder.name}
         try:
             return str(self.client.create_experiment(name, artifact_location=location, tags=tags))
         except MlflowException:
             # Another launch may have been a moment faster.
-            found = self._find(name)
-            if found is None:
+            experiment_id = self._find(name)
+            if experiment_id is None:
                 raise
-            return found
+            return experiment_id
 
     def search(self, filter_string: str) -> Iterator[Any]:
-        """Yields the experiment's runs that match, the newest first; deleted ones are not found."""
+        """Yield the experiment's runs that match, the newest first; deleted ones are not found."""
         token: str | None = None
         while True:
             page = self.client.search_runs(
@@ -142,7 +144,7 @@ class Experiment:
                 return
 
     def open_run(self, title: str, tags: Mapping[str, str], *, began: float | None = None) -> KnownRun:
-        """Opens a run with its tags and returns it; `began` is when, in seconds since the epoch, now by default."""
+        """Open a run with its tags and return it; `began` is in seconds since the epoch, now by default."""
         start = int(began * 1000) if began is not None else None
         run = self.client.create_run(self.experiment_id, start_time=start, tags=dict(tags), run_name=title)
         return KnownRun.of(run)
@@ -154,7 +156,7 @@ class Experiment:
         params: Mapping[str, Any],
         events: Iterable[Mapping[str, Any]] = (),
     ) -> str:
-        """Opens a run with its tags, params and events (see `write`) and returns its id."""
+        """Open a run with its tags, params and events (see `write`) and return its id."""
         run_id = self.open_run(title, tags).run_id
         self.write(run_id, events, params=params)
         return run_id
@@ -167,7 +169,7 @@ class Experiment:
         params: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Writes events, params and tags in as few calls as the store takes; no event is divided without need.
+        """Write events, params and tags in as few calls as the store takes; no event is divided without need.
 
         An event has a `step`, a `time` in milliseconds and `metrics`.
         """
@@ -176,11 +178,12 @@ class Experiment:
         metrics = list(_batches(events))
         entries = _chunks([Param(key, str(value)) for key, value in (params or {}).items()])
         labels = _chunks([RunTag(key, value) for key, value in (tags or {}).items()])
+        # The n-th call takes the n-th chunk of each kind.
         for number in range(max(len(metrics), len(entries), len(labels))):
             self.client.log_batch(run_id, _at(metrics, number), _at(entries, number), _at(labels, number))
 
     def put_file(self, run: KnownRun, file: Path, folder: str = "") -> None:
-        """Keeps a file as an artifact of a run, in a folder of its artifacts if one is named."""
+        """Keep a file as an artifact of a run, in a folder of its artifacts if one is named."""
         local = _local_folder(run)
         if local is None:
             self.client.log_artifact(run.run_id, str(file), folder or None)
@@ -189,7 +192,7 @@ class Experiment:
             shutil.copyfile(file, local / folder / file.name)
 
     def put_text(self, run: KnownRun, text: str, name: str) -> None:
-        """Keeps a text as an artifact of a run."""
+        """Keep a text as an artifact of a run."""
         local = _local_folder(run)
         if local is None:
             self.client.log_text(run.run_id, text, name)
@@ -198,14 +201,14 @@ class Experiment:
             (local / name).write_text(text, encoding="utf-8")
 
     def tag(self, run: KnownRun, tags: Mapping[str, str]) -> None:
-        """Sets those of the tags that the run does not have yet."""
+        """Set the tags that the run lacks or has with another value."""
         missing = run.differing(tags)
         if missing:
             self.write(run.run_id, tags=missing)
             run.tags.update(missing)
 
     def set_status(self, run: KnownRun, status: str, end_time: int | None = None) -> None:
-        """Sets the status of a run; `end_time` in milliseconds, now by default, of one that ends."""
+        """Set the status of a run; `end_time` of a run that ends is in milliseconds, now by default."""
         if status == RUNNING:
             self.client.update_run(run.run_id, status=status)
         else:
@@ -214,12 +217,15 @@ class Experiment:
 
 
 def _local_folder(run: KnownRun) -> Path | None:
-    """Returns where the artifacts of a run lie on this machine, or `None`; the client would ask for all of the run."""
+    """Return the folder of a run's artifacts on this machine, or `None` if they are on a server.
+
+    Writing there directly saves a request: the client would first ask for the whole run.
+    """
     return local_folder(run.artifacts) if run.artifacts.startswith("file:") else None
 
 
 def _batches(events: Iterable[Mapping[str, Any]]) -> Iterator[list[Any]]:
-    """Yields the metrics of events: a batch is written whole or not at all, so that an event is too."""
+    """Yield the metrics of events in batches. A batch is written whole or not at all, and so is an event in it."""
     from mlflow.entities import Metric
 
     batch: list[Any] = []
@@ -229,6 +235,7 @@ def _batches(events: Iterable[Mapping[str, Any]]) -> Iterator[list[Any]]:
             yield batch
             batch = []
         batch += metrics
+        # Only an event that is larger than a whole batch is divided.
         while len(batch) > _METRICS_PER_CALL:
             yield batch[:_METRICS_PER_CALL]
             batch = batch[_METRICS_PER_CALL:]

@@ -1,4 +1,4 @@
-"""The run above the trials of one tuning or search: who shares them, what was found, what it took."""
+"""This module writes the run above the trials of one tuning or search: its rows, the values found, and the cost."""
 
 from __future__ import annotations
 
@@ -14,45 +14,46 @@ _KINDS: Mapping[str, names.Kind] = {"tuning": "tuned", "search": "searched"}
 
 
 def group_run(experiment: Experiment, node: ProposedNode, tags: Mapping[str, str]) -> str:
-    """Returns the run above the trials of a node's group, opened if there is none yet.
+    """Return the id of the run above the trials of a node's group; open the run if there is none yet.
 
     Args:
-        experiment: Where to.
+        experiment: The experiment of the run.
         node: One of the trials.
         tags: Tags that name the rows it serves, and those that every run carries.
     """
-    found = find_group_run(experiment, node.group)
-    if found is None:
+    run_id = find_group_run(experiment, node.group)
+    if run_id is None:
         title = f"{node.kind.capitalize()} of {node.subject}"
         tags = {names.TAG_KIND: _KINDS[node.kind], names.TAG_GROUP: node.group, **tags}
-        found = experiment.create_run(title, tags, {f"range.{name}": factor for name, factor in node.factors.items()})
-        # A heading: whether something goes on below it, the runs there say.
-        experiment.client.set_terminated(found, status="FINISHED")
-    return found
+        run_id = experiment.create_run(title, tags, {f"range.{name}": factor for name, factor in node.factors.items()})
+        # The run is only a heading and ends at once; the runs below it show what goes on.
+        experiment.client.set_terminated(run_id, status="FINISHED")
+    return run_id
 
 
 def find_group_run(experiment: Experiment, group: str) -> str | None:
-    """Returns the run above the trials of a group, or `None` if there is none."""
+    """Return the id of the run above the trials of a group, or `None` if there is none."""
     kinds = set(_KINDS.values())
-    found = [
+    runs = [
         run
         for run in experiment.search(f"tags.`{names.TAG_GROUP}` = '{group}'")
         if run.data.tags.get(names.TAG_KIND) in kinds
     ]
-    return str(found[-1].info.run_id) if found else None
+    # The oldest, in case two machines have opened one each.
+    return str(runs[-1].info.run_id) if runs else None
 
 
 def finish_group(
     experiment: Experiment, group: str, *, found: Mapping[str, Any], metrics: Mapping[str, float], is_whole: bool
 ) -> None:
-    """Ends the run above a group with what was found; does nothing where no trial has been tracked.
+    """End the run above a group with the values found; do nothing if no trial has been tracked.
 
     Args:
-        experiment: Where to.
+        experiment: The experiment of the run.
         group: The group.
-        found: Values by setting. Each launch that gives a larger budget may find others, so they are tags.
-        metrics: What it took, and how good that is.
-        is_whole: Whether all trials of the budget have ended.
+        found: Values by setting. A launch with a larger budget may find other ones, so they are tags.
+        metrics: The cost and the accuracy of the values.
+        is_whole: True if all trials of the budget have ended.
     """
     run_id = find_group_run(experiment, group)
     if run_id is None:

@@ -1,8 +1,8 @@
-"""Makes, mends, migrates and moves the file of a SQLite store; the caller holds the store's lock.
+"""This module makes, mends, migrates and moves the file of a SQLite store; the caller holds the store's lock.
 
 MLflow makes its tables with some sixty migrations, none of them a transaction: a process that is killed among them
-leaves a file that no later one can use. So a store is made under another name and renamed, and one of an earlier
-MLflow is migrated as a copy, whose content then takes the place of the old one in one transaction of SQLite.
+leaves a file that no later one can use. So a store is made under another name and renamed, and the store of an earlier
+MLflow is migrated as a copy, whose content then replaces the old content in one transaction of SQLite.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _ANOTHER = (
 
 
 def make_usable(path: Path, tell: Callable[[str], None]) -> None:
-    """Make the store in a file usable for this MLflow, whatever is there; what cannot be mended is named.
+    """Make the store in a file usable for this MLflow, or raise if it cannot be mended.
 
     Args:
         path: The file. The caller holds its lock.
-        tell: Is told in a sentence what was mended.
+        tell: Receives a sentence about each repair.
 
     Raises:
         TrackingError: If it holds runs, or may, and cannot be used.
@@ -52,20 +52,21 @@ def make_usable(path: Path, tell: Callable[[str], None]) -> None:
         tell(f"the tracking store {path} was empty: it has been made anew")
     elif store.condition in (Condition.FOREIGN, Condition.OTHER, Condition.TORN):
         raise TrackingError(f"the tracking store {path} cannot be used: {store.condition.value}. {_ANOTHER}")
-    # Before MLflow sees it: it would migrate one with fewer tables in its place, and keep hold of one that is replaced.
+    # Before MLflow opens the store: it would migrate a store that lacks tables in place, and would keep a file open
+    # that is replaced later.
     elif store.revision != _latest_revision() or not _has_all_tables(store):
         _mend(store, tell)
 
 
 def is_read_only(path: Path) -> bool:
-    """Whether a store is there and can be read, but neither it nor its folder can be written."""
+    """Return True if a store can be read, but the file or its folder cannot be written."""
     folder = path.parent
     return os.access(path, os.R_OK) and not (os.access(path, os.W_OK) and os.access(folder, os.W_OK))
 
 
 @contextmanager
 def copy_for_reading(path: Path) -> Iterator[Path]:
-    """Yield a copy of a store that cannot be written; it names the artifacts that lie beside the store.
+    """Yield a copy of a store that cannot be written; the copy names the artifacts that lie beside the store.
 
     Raises:
         TrackingError: If it cannot be read.
@@ -76,7 +77,7 @@ def copy_for_reading(path: Path) -> Iterator[Path]:
             _copy(path, copy)
             bring_artifacts_along(copy, store=path)
             with closing(connect(copy)) as connection, connection:
-                # Or the copy would be taken for a store that was moved without its artifacts.
+                # With the tag, the copy would pass for a store that was moved without its artifacts.
                 connection.execute("DELETE FROM experiment_tags WHERE key = ?", (names.TAG_ARTIFACTS,))
         except (OSError, sqlite3.Error) as error:
             raise TrackingError(f"the tracking store {path} cannot be read: {error}.") from None
@@ -84,13 +85,13 @@ def copy_for_reading(path: Path) -> Iterator[Path]:
 
 
 def bring_artifacts_along(path: Path, store: Path | None = None) -> int:
-    """Let a store that was moved or copied name the folder beside it as the place of its artifacts.
+    """Make a store that was moved or copied name the folder beside it as that of its artifacts.
 
     Experiments whose artifacts were never beside the store stay as they are. All is changed in one transaction.
 
     Args:
         path: The file to change.
-        store: The store of which it is a copy that is not kept, `path` by default.
+        store: The store of which `path` is a temporary copy; `path` itself by default.
 
     Returns:
         The number of experiments and runs whose place was changed.
@@ -102,7 +103,7 @@ def bring_artifacts_along(path: Path, store: Path | None = None) -> int:
         if not changes:
             return 0
         connection.execute("BEGIN IMMEDIATE")
-        # Read again: nobody writes now.
+        # Read again, as others may have written before the transaction began; now nobody can.
         changes = list(_changes(store, connection))
         for statement, values in changes:
             connection.execute(statement, values)
@@ -111,7 +112,7 @@ def bring_artifacts_along(path: Path, store: Path | None = None) -> int:
 
 
 def _changes(path: Path, connection: sqlite3.Connection) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield the statements that let artifacts lie where they belong."""
+    """Yield the statements, with their values, that set the addresses of artifacts to their present folders."""
     experiments = connection.execute(
         "SELECT e.experiment_id, e.name, e.artifact_location, t.value FROM experiments e LEFT JOIN experiment_tags t "
         "ON t.experiment_id = e.experiment_id AND t.key = ?",
@@ -138,7 +139,7 @@ def _changes(path: Path, connection: sqlite3.Connection) -> Iterator[tuple[str, 
 
 def _make(path: Path) -> None:
     """Make an empty store, whole or not at all."""
-    # A journal without its data base would be played into the new one.
+    # SQLite would play a journal that has lost its data base into the new one.
     _set_side_files_aside(path)
     with _aside(path) as temporary:
         _create_tables(temporary)
@@ -169,13 +170,13 @@ def _mend(store: StoreFile, tell: Callable[[str], None]) -> None:
             if _stamp(path) != before:
                 # Another launch has written to it meanwhile.
                 continue
-            kept = _free_name(path, "before-migration") if store.runs else None
-            if kept is not None:
-                copy.replace(kept)
-            # Not renamed: whoever has the store open goes on with the new content, not with a file without a name.
+            backup = _free_name(path, "before-migration") if store.runs else None
+            if backup is not None:
+                copy.replace(backup)
+            # Copied, not renamed: a process that has the store open then sees the new content, not a deleted file.
             _copy(migrated, path)
-        where = f"; as it was, it is kept as {kept}" if kept is not None else ""
-        tell(f"the tracking store {path} has been brought to the schema of this MLflow{where}")
+        hint = f"; as it was, it is kept as {backup}" if backup is not None else ""
+        tell(f"the tracking store {path} has been brought to the schema of this MLflow{hint}")
         return None
     raise TrackingError(f"the tracking store {path} has to be migrated and is being written to. End the other launch.")
 
@@ -187,13 +188,15 @@ def _replace_by_empty(store: StoreFile, error: Exception, tell: Callable[[str], 
             f"the tracking store {path} cannot be used: a change of its schema was cut off at "
             f"{store.revision or 'the beginning'} ({_first_line(error)}). {_ANOTHER}"
         ) from None
-    kept = _free_name(path, "broken")
-    os.replace(path, kept)
+    backup = _free_name(path, "broken")
+    os.replace(path, backup)
     for ending in _SIDE_FILES:
         with suppress(FileNotFoundError):
-            os.replace(f"{path}{ending}", f"{kept}{ending}")
+            os.replace(f"{path}{ending}", f"{backup}{ending}")
     _make(path)
-    tell(f"the making of the tracking store {path} had been cut off; it held no runs, is kept as {kept} and made anew")
+    tell(
+        f"the making of the tracking store {path} had been cut off; it held no runs, is kept as {backup} and made anew"
+    )
 
 
 def _create_tables(path: Path) -> None:
@@ -207,7 +210,7 @@ def _upgrade(path: Path) -> None:
     from mlflow.store.db.utils import _all_tables_exist, _initialize_tables, _upgrade_db
 
     with _engine(path) as engine:
-        # Where the first tables are missing there was no first migration either.
+        # A store without a revision has had no first migration, so its first tables may be missing.
         (_upgrade_db if inspect_store(path).revision else _initialize_tables)(engine)  # type: ignore[no-untyped-call]
         if not _all_tables_exist(engine):  # type: ignore[no-untyped-call]
             raise TrackingError("tables are missing")
@@ -227,8 +230,8 @@ def _engine(path: Path) -> Iterator[object]:
 
 
 def _has_all_tables(store: StoreFile) -> bool:
-    """Whether MLflow would leave the tables as they are; otherwise it migrates the store in its place."""
-    # The first of these registers all tables.
+    """Return True if MLflow would leave the tables as they are; otherwise it would migrate the store in place."""
+    # The import of `utils` registers all tables in `Base`.
     import mlflow.store.db.utils  # noqa: F401
     from mlflow.store.db.base_sql_model import Base
 
@@ -251,14 +254,15 @@ def _all_revisions() -> set[str]:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy a data base as a whole, in one transaction of the target, of which other processes may have hold."""
+    """Copy a whole data base, in one transaction of the target, which other processes may have open."""
     with closing(connect(source)) as reading, closing(sqlite3.connect(target, timeout=60.0)) as writing:
         reading.backup(writing)
 
 
 def _stamp(path: Path) -> tuple[bytes, int]:
-    """Return what changes with every transaction: a counter in the file and the size of what is written ahead."""
+    """Return a value that changes with every transaction: a counter in the file, and the size of its -wal file."""
     with path.open("rb") as file:
+        # The file change counter, bytes 24 to 27 of the header (SQLite file format, section 1.3).
         counter = file.read(28)[24:]
     ahead = path.with_name(path.name + "-wal")
     return counter, ahead.stat().st_size if ahead.exists() else 0
@@ -266,10 +270,10 @@ def _stamp(path: Path) -> tuple[bytes, int]:
 
 @contextmanager
 def _aside(path: Path) -> Iterator[Path]:
-    """Yield the path of a new, empty file beside a store; whatever is left of it is removed."""
+    """Yield the path of a new, empty file beside a store; remove it and its side files at the end."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     try:
-        # Nobody else's, whatever lies there.
+        # O_EXCL: never a file or a link that somebody else has put there.
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary
     except (OSError, sqlite3.OperationalError) as error:
@@ -281,7 +285,7 @@ def _aside(path: Path) -> Iterator[Path]:
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove what makers left that were killed; nobody else makes one while the lock is held."""
+    """Remove temporary files of killed processes; nobody else makes any while the lock is held."""
     leftover = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{12}}\.tmp(-\w+)?")
     for left in path.parent.iterdir():
         if leftover.fullmatch(left.name):
@@ -297,7 +301,7 @@ def _set_side_files_aside(path: Path) -> None:
 
 
 def _free_name(path: Path, word: str) -> Path:
-    """Return the first name beside a file that is free."""
+    """Return the first free name beside a file: `<name>.<word>-<number>`."""
     number = 1
     while os.path.lexists(candidate := path.with_name(f"{path.name}.{word}-{number}")):
         number += 1

@@ -1,4 +1,7 @@
-"""How a node looks in MLflow: its params, its data set, its tags. Nothing is written here."""
+"""This module makes a node's params, tags and data set for MLflow. It writes nothing.
+
+`runners.tracking.tracker` and `runners.tracking.summaries` write them.
+"""
 
 from __future__ import annotations
 
@@ -15,28 +18,30 @@ from ablations.spec.trial import TrialSpec
 from runners.state.nodes import NodeState
 from runners.state.schemas import CORRECTNESS
 
+# Characters that every store of MLflow accepts.
 _LONGEST_TAG = 5000
 
 
 def study_tags(serves: Mapping[str, list[str]]) -> dict[str, str]:
-    """Returns a tag per study that names the variants a node is there."""
+    """Return a tag per study that a node serves, with the keys of its variants there."""
     return {names.study_tag(study): ", ".join(keys)[:_LONGEST_TAG] for study, keys in serves.items()}
 
 
 def note_tag(text: str) -> dict[str, str]:
-    """Returns the tag that MLflow shows as a run's description."""
+    """Return the tag that MLflow shows as a run's description."""
     return {names.TAG_NOTE: text[:_LONGEST_TAG]}
 
 
 def result_tags(state: NodeState, result: Mapping[str, Any]) -> dict[str, str]:
-    """Returns what the tags of a finished run say of how it was measured, and which digest its correct images have."""
-    told = {**result.get("versions", {}), "device": result.get("device", "unknown")}
-    tags = {names.TAG_VERSIONS: canonical_json(told)}
+    """Return the tags of a finished run about its measurement: versions, device, micro-batch, outcome, digest."""
+    environment = {**result.get("versions", {}), "device": result.get("device", "unknown")}
+    tags = {names.TAG_VERSIONS: canonical_json(environment)}
     if "micro_batch" in result:
         tags[names.TAG_MICRO_BATCH] = str(result["micro_batch"])
     proposal = state.proposal()
     if proposal is not None and "outcome" in proposal:
         tags[names.TAG_OUTCOME] = proposal["outcome"]
+    # The file may be of another node, if it was copied here.
     correctness = CORRECTNESS.find(state.folder / names.CORRECTNESS_FILE)
     if correctness is not None and correctness.get("fingerprint", state.fingerprint) == state.fingerprint:
         tags[names.TAG_CORRECTNESS] = correctness["sha256"]
@@ -44,7 +49,7 @@ def result_tags(state: NodeState, result: Mapping[str, Any]) -> dict[str, str]:
 
 
 def params_of(node: Node, state: NodeState) -> dict[str, Any]:
-    """Returns the settings of a node under dotted names, without those that are not set; none before they are known."""
+    """Return the settings of a node under dotted names, without unset ones; empty before they are proposed."""
     if not isinstance(node, ProposedNode):
         return settings_of(node, state.training(node))
     proposal = state.proposal()
@@ -55,10 +60,10 @@ def params_of(node: Node, state: NodeState) -> dict[str, Any]:
 
 
 def settings_of(node: Node, spec: TrialSpec) -> dict[str, Any]:
-    """Returns the settings of a node that trains `spec`, or evaluates it, under dotted names."""
+    """Return the settings of a node that trains `spec`, or evaluates it, under dotted names."""
     params = {"seed": spec.seed, **flatten(spec.model_dump(exclude={"seed"}))}
-    where = spec.model.where
-    params["model.where"] = placement_title(where) if where is not None else None
+    placement = spec.model.where
+    params["model.where"] = placement_title(placement) if placement is not None else None
     if _tuned(node):
         params["tuned"] = ", ".join(_tuned(node))
     if isinstance(node, EvaluationNode):
@@ -73,7 +78,7 @@ def settings_of(node: Node, spec: TrialSpec) -> dict[str, Any]:
 
 
 def kind_tags(node: Node) -> dict[str, str]:
-    """Returns what the tags of a new run say of its node beside the studies that it serves."""
+    """Return the tags of a new run about its node, without those of the studies that it serves."""
     tags = {names.TAG_KIND: node.kind, names.TAG_FINGERPRINT: node.fingerprint, names.TAG_SEED: str(node.spec.seed)}
     if _tuned(node):
         tags[names.TAG_TUNED] = ", ".join(_tuned(node))
@@ -83,24 +88,25 @@ def kind_tags(node: Node) -> dict[str, str]:
 
 
 def plugin_tags(state: NodeState) -> dict[str, str]:
-    """Returns the tag of the plug-ins with which a node was planned: those of today may be other ones."""
+    """Return the tag of the plug-ins with which a node was planned, which may differ from those loaded now."""
     plugins = (state.about() or {}).get("plugins")
     return {names.TAG_PLUGINS: canonical_json(plugins)[:_LONGEST_TAG]} if plugins else {}
 
 
 def _tuned(node: Node) -> tuple[str, ...]:
-    """Returns which settings of a training, or of that whose checkpoint is evaluated, were tuned."""
+    """Return the tuned settings of a training, or of the training whose checkpoint is evaluated."""
     trial = node.trial if isinstance(node, EvaluationNode) else node
     return trial.tuned if isinstance(trial, TrialNode) else ()
 
 
 def dataset_input(spec: TrialSpec) -> Any:
-    """Returns the data set of a trial as an input that MLflow can log."""
+    """Return the data set of a trial as an input that MLflow can log."""
     from mlflow.entities import Dataset, DatasetInput
 
     facts = spec.data.facts
     dataset = Dataset(
         name=facts.name,
+        # MLflow takes no longer digest; `profile` has all of it.
         digest=(facts.digest or "unknown")[:36],
         source_type="local",
         source=canonical_json({"source": facts.source, "licence": facts.licence}),

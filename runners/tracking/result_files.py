@@ -1,7 +1,7 @@
-"""Results as artifacts: written when a node is finished, and taken over by a machine that has not measured it.
+"""This module makes a finished node's artifacts, and takes them over on a machine that has not measured the node.
 
-What is taken over is held against the digests in the run's tags and the fingerprint that was asked for; nothing in it
-can execute.
+Files taken over are compared with the digests in the run's tags and with the requested fingerprint; nothing in them can
+execute.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _CHUNK = 1 << 20
 
 
 class _Record(TypedDict):
-    """`record.json`: all that was measured of a finished node."""
+    """`record.json`: all measurements of a finished node."""
 
     fingerprint: str
     node: NotRequired[NodeFile | None]
@@ -41,7 +41,7 @@ _RECORD: Kind[dict[str, Any]] = Kind(_Record)
 
 
 def record_text(state: NodeState) -> str:
-    """Returns everything that was measured of a finished node as JSON: numbers come back as the same bits."""
+    """Return all measurements of a finished node as JSON; numbers come back as the same bits."""
     record = {
         "fingerprint": state.fingerprint,
         "node": state.about(),
@@ -53,18 +53,18 @@ def record_text(state: NodeState) -> str:
 
 
 def files_of(state: NodeState) -> list[Path]:
-    """Returns the other files of a finished node that are kept as artifacts."""
-    found = (state.weights_file, *(state.folder / name for name in _KEPT))
-    return [path for path in found if path.exists()]
+    """Return the other files of a finished node that are kept as artifacts."""
+    paths = (state.weights_file, *(state.folder / name for name in _KEPT))
+    return [path for path in paths if path.exists()]
 
 
 def digest_of_text(text: str) -> str:
-    """Returns the SHA-256 of a text in UTF-8."""
+    """Return the SHA-256 of a text in UTF-8, in hexadecimal."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def digest_of_file(path: Path) -> str:
-    """Returns the SHA-256 of a file."""
+    """Return the SHA-256 of a file."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
@@ -73,12 +73,12 @@ def digest_of_file(path: Path) -> str:
 
 
 def take_over(client: Any, run: KnownRun, node: Node, state: NodeState) -> None:
-    """Writes the result of a finished run into a state folder, as if it had been measured here; weights stay behind.
+    """Write the result of a finished run into a state folder, as if it had been measured here; weights stay behind.
 
     Args:
         client: The store's client.
         run: The finished run.
-        node: What was asked for.
+        node: The requested node.
         state: Its folder here.
 
     Raises:
@@ -87,6 +87,7 @@ def take_over(client: Any, run: KnownRun, node: Node, state: NodeState) -> None:
     """
     with tempfile.TemporaryDirectory(prefix="dyconv-result-") as folder:
         record = _record(_download(client, run, names.RECORD_FILE, Path(folder)), node.fingerprint)
+        # Described from the plan; the description in the record is only compared.
         state.describe(node)
         for name in _KEPT:
             if name in _digests(run):
@@ -96,27 +97,28 @@ def take_over(client: Any, run: KnownRun, node: Node, state: NodeState) -> None:
     state.forget_failure()
     if isinstance(record.get("proposal"), dict):
         state.note_proposal(**record["proposal"])
-    # Last: from then on the node is done.
+    # Last, because from then on the node is done.
     write_json_once(state.folder / "result.json", record["result"])
 
 
 def take_weights_over(client: Any, run: KnownRun, state: NodeState) -> None:
-    """Writes the weights of a finished trial into its state folder.
+    """Write the weights of a finished trial into its state folder.
 
     Raises:
         TrackingError: If the run has none, or they are torn.
     """
-    # Beside the place where they will be: renaming must not have to copy.
+    # In the same folder: a renaming across file systems would be a copy, which is not atomic.
     with tempfile.TemporaryDirectory(prefix=".weights-", dir=state.folder) as folder:
         _download(client, run, names.WEIGHTS_FILE, Path(folder)).replace(state.weights_file)
 
 
 def _digests(run: KnownRun) -> dict[str, str]:
     try:
-        found = json.loads(run.tags.get(names.TAG_FILES, "{}"))
+        # Anybody can edit a tag in MLflow's UI.
+        digests = json.loads(run.tags.get(names.TAG_FILES, "{}"))
     except ValueError:
-        found = {}
-    return found if isinstance(found, dict) else {}
+        digests = {}
+    return digests if isinstance(digests, dict) else {}
 
 
 def _download(client: Any, run: KnownRun, name: str, folder: Path) -> Path:
@@ -134,6 +136,7 @@ def _record(path: Path, fingerprint: str) -> dict[str, Any]:
     if record is None or isinstance(record, Damage):
         reason = record.reason if record is not None else "it is not there"
         raise TrackingError(f"{path.name} of {fingerprint} cannot be read: {reason}")
+    # Every entry that names a node must name this one; earlier versions left some out.
     owners = [record["fingerprint"], (record.get("node") or {}).get("fingerprint"), record["result"].get("fingerprint")]
     if any(owner not in (None, fingerprint) for owner in owners):
         raise TrackingError(f"{path.name} is not the record of {fingerprint}")

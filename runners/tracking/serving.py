@@ -1,7 +1,8 @@
-"""Runs MLflow's server as a group of processes that ends as a whole, however the process that started it ends.
+"""This module runs MLflow's server as a group of processes that ends as a whole, however its starter ends.
 
 This file is also the first process of that group. It reads from a pipe whose other end its parent holds: when that
-closes, also because the parent was killed, it kills the group. MLflow starts the others and would leave them behind.
+closes, also because the parent was killed, it kills the group. MLflow starts the other processes and would leave them
+behind.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _GRACE_SECONDS = 5.0
 
 
 class EndedError(Exception):
-    """The server was asked to end by a signal.
+    """The server was told to end by a signal.
 
     Args:
         number: The signal.
@@ -51,6 +52,7 @@ def serve(uri: str, port: int) -> int:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, env=variables, start_new_session=True)
         return process.wait()
     except EndedError as ended:
+        # As a shell reports a process that a signal ended.
         return 128 + ended.number
     finally:
         # A second signal must not keep the rest of the group alive.
@@ -67,7 +69,7 @@ def _raise(number: int, frame: FrameType | None) -> None:
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """End a process and all of its group, politely first."""
+    """End a process and all of its group: SIGTERM first, SIGKILL after a grace period."""
     _signal_group(process.pid, signal.SIGTERM)
     deadline = time.monotonic() + _GRACE_SECONDS
     while _is_alive(process) and time.monotonic() < deadline:
@@ -82,14 +84,14 @@ def _signal_group(group: int, number: int) -> None:
 
 
 def _is_alive(process: subprocess.Popen[bytes]) -> bool:
-    """Whether a process of the group still runs; one that only waits to be collected does not."""
+    """Return True if a process of the group still runs; a zombie does not."""
     import psutil
 
     if process.poll() is None:
         return True
-    for other in psutil.process_iter():
+    for member in psutil.process_iter():
         try:
-            if os.getpgid(other.pid) == process.pid and other.status() != psutil.STATUS_ZOMBIE:
+            if os.getpgid(member.pid) == process.pid and member.status() != psutil.STATUS_ZOMBIE:
                 return True
         except (OSError, psutil.Error):
             continue
@@ -104,7 +106,7 @@ def _kill_group_at_end(read: Callable[[], bytes]) -> None:
 def main() -> None:
     """Run the command line of MLflow's UI with the arguments of this process."""
     parent_pipe = os.dup(sys.stdin.fileno())
-    # Nobody but this process holds, or waits for, the pipe.
+    # The copy is not inherited, and stdin no longer leads to the pipe: no child can read from it or hold it.
     os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())
     threading.Thread(target=_kill_group_at_end, args=(lambda: os.read(parent_pipe, 1),), daemon=True).start()
     from mlflow.cli import cli

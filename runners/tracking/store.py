@@ -1,4 +1,4 @@
-"""The tracking store itself: whether it answers, and its creation, once, before anything else uses it."""
+"""This module checks that the tracking store answers, and creates or mends it before anything else uses it."""
 
 from __future__ import annotations
 
@@ -32,37 +32,38 @@ _REQUEST_FAILED = {
 
 
 def is_shared(uri: str) -> bool:
-    """Whether launches that share no folder may write to the store."""
+    """Return True if launches that share no folder may write to the store."""
     return not is_sqlite(uri)
 
 
 def prepare_store(uri: str, tell: Callable[[str], None] = _log.warning) -> None:
-    """Makes sure the store answers, and creates or mends a SQLite one, before anything else uses it.
+    """Create or mend a SQLite store, and make sure that any store answers, before anything else uses it.
 
     A SQLite store that was moved or copied with its artifacts names their new place from then on.
 
     Args:
         uri: The store.
-        tell: Is told in a sentence what had to be mended.
+        tell: Receives a sentence about each repair.
 
     Raises:
         TrackingError: If the store cannot be reached, created or mended.
         OutputError: If its folder cannot be written.
     """
-    # Before the import: what is measured here is nobody else's business.
+    # Before MLflow is imported, which would send usage data.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     hide_secrets(uri)
-    # Its parts are imported when they are first used, and the tables of a new store are made.
+    # The import of MLflow, and its work on a store, make many objects that stay; collecting garbage would be in vain.
     with without_collection() if "mlflow" not in sys.modules else nullcontext():
         _prepare(uri, tell)
 
 
 def _prepare(uri: str, tell: Callable[[str], None]) -> None:
     if uri.startswith(("http://", "https://")):
+        # Before the import of MLflow, which takes seconds: a server that is off is reported at once.
         _check_server(uri)
     from mlflow import MlflowClient
 
-    # After the import, which sets the levels itself: creating a store is not news to a user.
+    # After the import, which sets the levels itself. A user needs no messages about the creation of tables.
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.ERROR)
     os.environ.setdefault(_RETRIES, "2")
@@ -75,7 +76,7 @@ def _prepare(uri: str, tell: Callable[[str], None]) -> None:
             MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
         else:
             _make_parent(file)
-            # Of several launches that make or mend a store at once most would fail.
+            # Without the lock, most of several launches that make or mend a store at once would fail.
             with exclusively(file.with_name(f"{file.name}.lock")):
                 _prepare_file(uri, file, tell)
 
@@ -93,7 +94,7 @@ def _prepare_file(uri: str, file: Path, tell: Callable[[str], None]) -> None:
 
 @contextmanager
 def explained(uri: str) -> Iterator[None]:
-    """Turns whatever a store's client raises into a sentence.
+    """Turn every error of a store's client into a sentence.
 
     Raises:
         TrackingError: In place of any other exception.
@@ -109,16 +110,16 @@ def explained(uri: str) -> Iterator[None]:
 
 
 def without_retries() -> AbstractContextManager[None]:
-    """Keeps MLflow's client from repeating a request by itself.
+    """Return a context in which MLflow's client does not repeat a request by itself.
 
-    A repeated request to open a run opens two if only the answer to the first was lost. Who writes here asks what the
-    store has before trying again, and waits longer.
+    A repeated request to open a run opens two runs if only the answer to the first was lost. The writers of this
+    project ask the store for its content before they try again, and wait longer.
     """
     return _setting(_RETRIES, "0")
 
 
 def answers(client: Any) -> bool:
-    """Whether the store behind a client can be used at all, found out with the smallest question, within seconds."""
+    """Return True if the store behind a client answers the smallest request within seconds."""
     with _setting(_TIMEOUT, _PROBE_SECONDS), without_retries():
         try:
             client.search_experiments(max_results=1)
@@ -129,7 +130,7 @@ def answers(client: Any) -> bool:
 
 @contextmanager
 def _setting(variable: str, value: str) -> Iterator[None]:
-    """Sets a variable of MLflow's client for a while; for some things it takes no argument."""
+    """Set an environment variable of MLflow's client for a while, as the client takes no argument for it."""
     before = os.environ.get(variable)
     os.environ[variable] = value
     try:
@@ -143,15 +144,15 @@ def _setting(variable: str, value: str) -> Iterator[None]:
 
 def _check_server(uri: str) -> None:
     try:
-        parts = urlsplit(uri)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
+        address = urlsplit(uri)
+        port = address.port or (443 if address.scheme == "https" else 80)
     except ValueError:
         raise TrackingError(
             f"the tracking server {shown(uri)} has no valid address: its port is not a number from 1 to 65535, or a "
             f"bracket is missing. In a password, write /, ?, #, @ and : as %2F, %3F, %23, %40 and %3A; or {_REMEDY}"
         ) from None
     try:
-        socket.create_connection((parts.hostname or "", port), timeout=_CONNECT_SECONDS).close()
+        socket.create_connection((address.hostname or "", port), timeout=_CONNECT_SECONDS).close()
     except (OSError, UnicodeError) as error:
         cause = without_secrets(str(error), uri)
         raise TrackingError(f"the tracking server {shown(uri)} does not answer: {cause}. Start it, {_REMEDY}") from None
@@ -167,15 +168,15 @@ def _make_parent(path: Path) -> None:
 
 
 def reason(error: BaseException, uri: str | None = None) -> str:
-    """Returns what an error says in one line, without secrets; of a failed request what it comes down to.
+    """Return the message of an error in one line, without secrets; of a failed request the cause alone.
 
     Args:
         error: The error.
         uri: The store that it is about, `MLFLOW_TRACKING_URI` by default.
     """
     text = without_secrets(str(error).strip(), uri or "", os.environ.get("MLFLOW_TRACKING_URI", ""))
-    for pattern, told in _REQUEST_FAILED.items():
-        found = re.search(pattern, text)
-        if found is not None and "HTTPConnectionPool" in text:
-            return told.format(*found.groups())
+    for pattern, phrase in _REQUEST_FAILED.items():
+        match = re.search(pattern, text)
+        if match is not None and "HTTPConnectionPool" in text:
+            return phrase.format(*match.groups())
     return text.splitlines()[0][:300] if text else type(error).__name__

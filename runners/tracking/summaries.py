@@ -1,6 +1,6 @@
-"""The summary run of a study: one child per variant with its mean and interval, and the report files as artifacts.
+"""This module writes the summary run of a study: a child run per variant with its numbers, and the report's files.
 
-The numbers come from `reports`, which this room does not import; the command line carries them over.
+The numbers come from `reports`, which this package does not import; the command line passes them in.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from runners.tracking.store import reason
 from runners.tracking.tracker import Tracker
 
 _LONGEST_TAG = 5000
-"""Characters that every store of MLflow's takes."""
+"""Characters of a tag that every store of MLflow accepts."""
 
 _FOLDER = "report"
-"""Where the report's files lie among the artifacts."""
+"""The folder of the report's files among the artifacts."""
 
 
 def write_study_summary(
@@ -39,27 +39,28 @@ def write_study_summary(
     verdicts: Mapping[str, str] | None = None,
     launches: Sequence[Record] = (),
 ) -> str:
-    """Writes the summary run of a study in place of its earlier one and returns its id.
+    """Write the summary run of a study in place of its earlier one; return its id.
 
     Args:
-        tracker: Where to.
+        tracker: The experiment of the run.
         plan: The plan that the study is part of.
         study: The study.
-        variants: What its child runs carry.
+        variants: The content of its child runs.
         files: Report files, kept as artifacts.
-        verdicts: The verdict on each claim, told in the run's description.
-        launches: What the numbers were made in, the first one first.
+        verdicts: The verdict on each claim, for the run's description.
+        launches: The launches that made the numbers, the first one first.
 
     Raises:
         TrackingError: If the store refuses.
     """
     try:
         tags = {**_tags(tracker, plan, study), names.TAG_LAUNCHES: _launches(launches)}
+        # Before the new run is opened, which would be found as well.
         replaced = _earlier(tracker, tags)
-        asked = {"reference": study.reference, "metric": study.metric}
+        params_of_study = {"reference": study.reference, "metric": study.metric}
         run = tracker.open_run(f"Study: {study.title}", tags)
         run_id = run.run_id
-        tracker.write(run_id, params=asked)
+        tracker.write(run_id, params=params_of_study)
         links, differing = Links(tracker.experiment_id), _differing(plan, study)
         children = []
         for variant in variants:
@@ -69,9 +70,12 @@ def write_study_summary(
         for file in files:
             tracker.put_file(run, file, _FOLDER)
         tracker.set_status(run, FINISHED)
-        shown = [f"{_FOLDER}/{file.name}" for file in files]
-        note = study_note(study, links, run_id, children, files=shown, verdicts=verdicts or {}, longest=_LONGEST_TAG)
+        report_files = [f"{_FOLDER}/{file.name}" for file in files]
+        note = study_note(
+            study, links, run_id, children, files=report_files, verdicts=verdicts or {}, longest=_LONGEST_TAG
+        )
         tracker.client.set_tag(run_id, names.TAG_NOTE, note)
+        # Last: a failure before leaves two summaries, never none.
         for old in replaced:
             tracker.client.delete_run(old)
         return run_id
@@ -95,7 +99,7 @@ def _tags(tracker: Tracker, plan: Plan, study: Study) -> dict[str, str]:
 
 
 def _launches(launches: Sequence[Record]) -> str:
-    """Returns launches as JSON that is short enough for a tag: of many, the newest."""
+    """Return launches as JSON that is short enough for a tag; if they are too many, only the newest."""
     text = "[]"
     for first in range(len(launches)):
         text = canonical_json([launch.as_mapping() for launch in launches[first:]])
@@ -107,7 +111,7 @@ def _launches(launches: Sequence[Record]) -> str:
 def _write_variant(
     tracker: Tracker, study: Study, variant: VariantRecord, parent: str, *, params: Mapping[str, Any], note: str
 ) -> str:
-    """Writes the run of a row and returns its id."""
+    """Write the run of a row and return its id."""
     tags = {
         names.TAG_KIND: "variant",
         names.TAG_STUDY_NAME: study.name,
@@ -124,27 +128,32 @@ def _write_variant(
 
 
 def _differing(plan: Plan, study: Study) -> dict[str, dict[str, Any]]:
-    """Returns, by the key of a row, its settings that are not the same in all rows.
+    """Return the settings of each row, by its key, that are not the same in all rows.
 
-    A setting that some rows have and others do not differs only if it has several values among those that have it: a
-    static network has no temperature, and that follows from its being static.
+    A setting that only some rows have differs only if it has several values among them: a static network has no
+    temperature, and that follows from its being static.
     """
+    # One cell per row, as its repeats differ in the seed alone.
     first: dict[str, Cell] = {}
     for cell in plan.cells_of(study.name):
         first.setdefault(cell.key, cell)
     nodes = {key: plan.node(cell.fingerprint) for key, cell in first.items()}
     settings = {key: settings_of(node, node.spec) for key, node in nodes.items()}
     values: dict[str, set[str]] = {}
-    for own in settings.values():
-        for name, value in own.items():
+    for row_settings in settings.values():
+        for name, value in row_settings.items():
             values.setdefault(name, set()).add(str(value))
-    differing = {name for name, found in values.items() if len(found) > 1} - {"seed"}
-    return {key: {name: own[name] for name in own if name in differing} for key, own in settings.items()}
+    differing = {name for name, texts in values.items() if len(texts) > 1} - {"seed"}
+    return {
+        key: {name: row_settings[name] for name in row_settings if name in differing}
+        for key, row_settings in settings.items()
+    }
 
 
 def _variant_params(study: Study, record: VariantRecord, differing: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Returns the few params of a row: its title, its network's, what it changes and what tells rows apart."""
+    """Return the params of a row: the titles of variant and network, their changes, and settings that differ."""
     key = record.key
+    # In a study with networks, the key of a row is `network: variant`.
     network_name, _, variant_name = key.rpartition(": ") if study.networks else ("", "", key)
     variant = study.variant(variant_name)
     params: dict[str, Any] = {"variant": variant.title}
@@ -156,22 +165,21 @@ def _variant_params(study: Study, record: VariantRecord, differing: Mapping[str,
 
 
 def _earlier(tracker: Tracker, tags: Mapping[str, str]) -> list[str]:
-    """Returns the summary run of the same study, overrides and preset with its children."""
-    wanted = (names.TAG_STUDY_NAME, names.TAG_PRESET)
-    clauses = [f"tags.`{key}` = '{_quoted(tags[key])}'" for key in wanted if "'" not in tags[key]]
-    found = [
-        run
-        for run in tracker.search(" AND ".join(clauses))
-        if all(run.data.tags.get(key) == tags[key] for key in wanted)
+    """Return the ids of earlier summary runs of the same study, overrides and preset, and of their children."""
+    keys = (names.TAG_STUDY_NAME, names.TAG_PRESET)
+    # A value with a quote cannot be part of a query; the comparison below finds its runs all the same.
+    clauses = [f"tags.`{key}` = '{_quoted(tags[key])}'" for key in keys if "'" not in tags[key]]
+    runs = [
+        run for run in tracker.search(" AND ".join(clauses)) if all(run.data.tags.get(key) == tags[key] for key in keys)
     ]
     summaries = {
         run.info.run_id
-        for run in found
+        for run in runs
         if run.data.tags.get(names.TAG_KIND) == "study"
         and run.data.tags.get(names.TAG_OVERRIDES) == tags[names.TAG_OVERRIDES]
         and (names.TAG_TUNED in run.data.tags) == (names.TAG_TUNED in tags)
     }
-    children = [run.info.run_id for run in found if run.data.tags.get(names.TAG_PARENT) in summaries]
+    children = [run.info.run_id for run in runs if run.data.tags.get(names.TAG_PARENT) in summaries]
     return [*summaries, *children]
 
 

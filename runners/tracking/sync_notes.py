@@ -1,7 +1,7 @@
-"""What a state folder remembers of tracking: which runs belong to it, how far they are, who may write to them.
+"""This module keeps the notes about tracking in a state folder: its runs, their progress, and the lock on them.
 
-Disk only, no mlflow: `status` asks here what is not yet synced. A note may be behind the store after a crash, never
-ahead of it; where it matters, the store is asked.
+It works on the disk alone, without mlflow, so that `status` can count the lines not yet synced. A note may be behind
+the store after a crash, never ahead of it; where it matters, the store is asked.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _NOTES, _ORIGIN, _LOCK, _PLACE = "tracking.json", "origin.json", "tracking.lock"
 
 @dataclass(frozen=True)
 class Note:
-    """How far a node's run in one experiment of one store is.
+    """The progress of a node's run in one experiment of one store.
 
     Attributes:
         run_id: The run.
         step: The last step whose metrics the store has; -1 before the first.
-        complete: Whether the store has all of a finished node, or somebody else's finished run of it.
+        complete: True if the store has all of a finished node, or another machine's finished run of it.
     """
 
     run_id: str
@@ -42,9 +42,9 @@ class Note:
 
 
 def store_key(uri: str, experiment: str, folder: Path | None = None) -> str:
-    """Returns under which key notes about an experiment of a store are kept.
+    """Return the key of the notes about an experiment of a store.
 
-    Passwords in the URI do not count, nor does the place of a SQLite store beside the state folders: both are moved
+    Passwords in the URI do not count. Nor does the folder of a SQLite store beside the state folders, as both are moved
     together.
 
     Args:
@@ -55,32 +55,32 @@ def store_key(uri: str, experiment: str, folder: Path | None = None) -> str:
     file = sqlite_file(uri)
     if file is not None:
         is_beside = folder is not None and file.resolve().parent == folder.resolve()
-        # As the default store was always called, so that notes of earlier versions stay valid.
+        # The name that the default store always had, so that notes of earlier versions stay valid.
         uri = f"sqlite:///runs/{file.name}" if is_beside else f"sqlite:///{file}"
-    scheme, separator, rest = uri.rstrip("/").partition("://")
-    place = rest.rpartition("@")[2] if separator and file is None else rest
-    return hashlib.sha256(f"{scheme}{separator}{place}\n{experiment}".encode()).hexdigest()[:16]
+    scheme, separator, location = uri.rstrip("/").partition("://")
+    host_and_path = location.rpartition("@")[2] if separator and file is None else location
+    return hashlib.sha256(f"{scheme}{separator}{host_and_path}\n{experiment}".encode()).hexdigest()[:16]
 
 
 def read_note(state: NodeState, key: str) -> Note | None:
-    """Returns the note about a node's run, or `None` if there is none that can be read."""
+    """Return the note about a node's run, or `None` if there is none that can be read."""
     entry = read_notes(state).get(key)
     return Note(**entry) if entry is not None else None
 
 
 def read_notes(state: NodeState) -> dict[str, dict[str, Any]]:
-    """Returns the fields of all notes about a node's runs, by store and experiment; none if they cannot be read."""
+    """Return the fields of all notes about a node's runs, by store and experiment; none if they cannot be read."""
     return TRACKING.find(state.folder / _NOTES) or {}
 
 
 def write_note(state: NodeState, key: str, note: Note) -> None:
-    """Replaces the note about a node's run. The caller holds the folder's `NodeLock`."""
+    """Replace the note about a node's run. The caller holds the folder's `NodeLock`."""
     write_json(state.folder / _NOTES, {**read_notes(state), key: asdict(note)})
 
 
 @dataclass(frozen=True)
 class Source:
-    """What all nodes of a launch have in common for tracking.
+    """The origin that all nodes of a launch have in common, for tracking.
 
     Attributes:
         experiment: Name of the MLflow experiment.
@@ -95,12 +95,12 @@ class Source:
 
 @dataclass(frozen=True)
 class Origin:
-    """What tracking needs to know of a node beside what it is, kept so that it can be told later.
+    """The facts about a node that tracking needs beside its description, kept for a later `sync`.
 
     Attributes:
         commit: The commit of the code that measured it, or last tried to.
         experiments: Per experiment its preset (`preset`) and the studies the node serves there (`studies`).
-        generation: Empty, or a word of its own for a node that is measured anew: earlier runs do not stand for it.
+        generation: Empty, or a random word for a node that is measured anew: runs without it do not stand for it.
     """
 
     commit: Commit
@@ -108,30 +108,31 @@ class Origin:
     generation: str = ""
 
     def studies(self, experiment: str) -> dict[str, list[str]]:
-        """Returns the studies a node serves in an experiment, each with the keys of its variants."""
+        """Return the studies a node serves in an experiment, each with the keys of its variants."""
         return dict(self.experiments.get(experiment, {}).get("studies", {}))
 
 
 def read_origin(state: NodeState) -> Origin | None:
-    """Returns where a node comes from, or `None` if nobody has written it down."""
-    found = ORIGIN.find(state.folder / _ORIGIN)
-    if found is None:
+    """Return the origin of a node, or `None` if it was not written down."""
+    content = ORIGIN.find(state.folder / _ORIGIN)
+    if content is None:
         return None
-    return Origin(Commit(**found["commit"]), found["experiments"], found["generation"])
+    return Origin(Commit(**content["commit"]), content["experiments"], content["generation"])
 
 
 def add_origin(state: NodeState, source: Source, serves: Mapping[str, list[str]], *, anew: bool = False) -> Origin:
-    """Writes down for which experiment and studies a node is measured, beside those it serves already; returns all.
+    """Add the experiment and studies of a launch to the origin of a node; return the whole origin.
 
     Args:
         state: The node's folder.
         source: The launch that asks for it.
         serves: The studies that it serves there.
-        anew: Whether runs that are in a store already do not stand for what will be measured in this folder.
+        anew: True if runs that are in a store already do not stand for the measurement in this folder.
     """
     before = read_origin(state)
     studies = {**(before.studies(source.experiment) if before else {}), **serves}
     about = {"preset": source.preset, "studies": studies}
+    # A node that is done keeps the commit that measured it, and any node keeps its generation.
     origin = Origin(
         before.commit if before and state.is_done else source.commit,
         {**(before.experiments if before else {}), source.experiment: about},
@@ -144,9 +145,9 @@ def add_origin(state: NodeState, source: Source, serves: Mapping[str, list[str]]
 
 
 class NodeLock:
-    """The right to write a node's runs: of all processes that see the folder one at a time has it.
+    """The right to write a node's runs, which one process at a time has of all that see the folder.
 
-    The kernel takes it back from a process that dies.
+    The kernel releases the lock of a process that dies.
     """
 
     def __init__(self, state: NodeState) -> None:
@@ -155,14 +156,14 @@ class NodeLock:
 
     @property
     def is_held(self) -> bool:
-        """Whether it is held."""
+        """True if this object holds the lock."""
         return self._descriptor is not None
 
     def acquire(self) -> bool:
-        """Returns whether the lock is held now; it does not wait."""
+        """Take the lock without waiting; return True if it is held now."""
         if self._descriptor is not None:
             return True
-        # Not its parents: where the runs folder was removed, nobody wants it back with locks in it.
+        # Without its parents: a runs folder that somebody removed must not come back with locks in it.
         self._path.parent.mkdir(exist_ok=True)
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
         if not _lock(descriptor):
@@ -172,14 +173,14 @@ class NodeLock:
         return True
 
     def release(self) -> None:
-        """Gives the lock back."""
+        """Release the lock if it is held."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
 
 def _lock(descriptor: int, *, waits: bool = False) -> bool:
-    """Locks an open file until it is closed; where there are no such locks, everybody gets one."""
+    """Lock an open file until it is closed; return True also on systems that have no such locks."""
     if os.name != "posix":
         return True
     import fcntl
@@ -195,21 +196,21 @@ def _lock(descriptor: int, *, waits: bool = False) -> bool:
 
 
 def place_of(root: Path) -> str:
-    """Returns the identifier of a folder of states, made up when it is first asked for.
+    """Return the identifier of a folder of states, and make it up at the first call.
 
-    A copy of the folder is another place: both may be worked in at once. So the identifier is kept with the number
-    that the file system has given to the folder.
+    A copy of the folder is another place, as both may be in use at once. So the identifier is kept with the inode
+    number of the folder, and a folder with another number gets a new one.
     """
     number = root.stat().st_ino
     with (root / _PLACE).open("a+", encoding="utf-8", errors="replace") as file:
         _lock(file.fileno(), waits=True)
         file.seek(0)
-        found = _PLACE_FILE.parse(file.read().encode(), root / _PLACE)
-        if isinstance(found, Damage) or found["folder"] != number:
-            found = {"folder": number, "place": uuid.uuid4().hex[:16]}
+        content = _PLACE_FILE.parse(file.read().encode(), root / _PLACE)
+        if isinstance(content, Damage) or content["folder"] != number:
+            content = {"folder": number, "place": uuid.uuid4().hex[:16]}
             file.truncate(0)
-            file.write(json.dumps(found))
-    return str(found["place"])
+            file.write(json.dumps(content))
+    return str(content["place"])
 
 
 class _PlaceFile(TypedDict):
@@ -223,25 +224,25 @@ _PLACE_FILE: Kind[dict[str, Any]] = Kind(_PlaceFile)
 
 
 def place_damage(root: Path) -> Damage | None:
-    """Returns why the identifier of a folder of states cannot be read, if it is there and cannot."""
+    """Return the damage of `place.json`, or `None` if it can be read or is missing."""
     return _PLACE_FILE.damage(root / _PLACE)
 
 
 def unsynced(states: StateStore, uri: str, fingerprints: Iterable[str] | None = None) -> dict[str, int]:
-    """Returns how many lines of metrics, the result counting as one, a store has not got yet, per node that lacks any.
+    """Return the number of lines that a store lacks, for each node with any; a result counts as a line of metrics.
 
-    From disk only: what the notes say; a store that was emptied is not asked.
+    Counted from the notes on disk alone; the store is not asked, even if it was emptied.
 
     Args:
         states: The state folders.
         uri: The tracking store.
         fingerprints: The nodes to look at; all that have a folder by default.
     """
-    wanted = fingerprints if fingerprints is not None else states.fingerprints()
+    chosen = fingerprints if fingerprints is not None else states.fingerprints()
     file = sqlite_file(uri)
     # Notes may be about a store that is gone, or that was not copied with the state folders.
     is_gone = file is not None and not file.exists()
-    counted = {fingerprint: _lines_left(states[fingerprint], uri, is_gone=is_gone) for fingerprint in wanted}
+    counted = {fingerprint: _lines_left(states[fingerprint], uri, is_gone=is_gone) for fingerprint in chosen}
     return {fingerprint: lines for fingerprint, lines in counted.items() if lines}
 
 
@@ -250,12 +251,13 @@ def _lines_left(state: NodeState, uri: str, *, is_gone: bool) -> int:
     if origin is None or state.foreign() is not None:
         return 0
     folder = state.folder.parent.parent
+    # No note has the empty key, so that all lines count as missing.
     keys = ["" if is_gone else store_key(uri, name, folder) for name in origin.experiments]
     return max((lines_left(state, key) for key in keys), default=0)
 
 
 def lines_left(state: NodeState, key: str) -> int:
-    """Returns how many lines, the result counting as one, an experiment has not got of a node, as the note says."""
+    """Return the number of lines of a node, with the result as one, that an experiment lacks according to the note."""
     note = read_note(state, key)
     if note is not None and note.complete:
         return 0

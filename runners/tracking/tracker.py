@@ -1,7 +1,7 @@
-"""Brings the state folders of nodes into the tracking store, in batches, each line once.
+"""This module brings the state folders of nodes into the tracking store, in batches, each line once.
 
 A worker never talks to MLflow; it writes events to its state folder, and the launcher follows. Every method may be
-called again after it failed half-way, by this process or another one: what is there already is left as it is. Who calls
+called again after it failed half-way, by this process or another one: entries that are there already stay. The caller
 holds the folder's `NodeLock`, so that nobody else writes to the same runs.
 """
 
@@ -46,15 +46,15 @@ _MONITOR_SECONDS = 30
 
 
 class Tracker(Experiment):
-    """Writes the runs of one preset and data set to one store.
+    """The runs of nodes of one preset and data set in one store.
 
     Args:
         uri: The tracking store; `prepare_store` must have seen it.
         experiment: Name of the MLflow experiment.
-        artifacts: Where a local store keeps artifacts; a server decides for itself.
+        artifacts: The folder in which a local store keeps artifacts; a server decides for itself.
         commit: The code's commit, for the tags.
         preset: The preset, for the tags.
-        for_nodes: Whether runs of nodes will be written, so that it must be known which there are.
+        for_nodes: True if runs of nodes will be written; the present ones are then read at once.
     """
 
     def __init__(
@@ -67,65 +67,67 @@ class Tracker(Experiment):
         self._steps: dict[str, int] = {}
         self._groups: dict[str, str] = {}
         self._runs: dict[str, list[KnownRun]] = {}
+        # One search for all nodes, rather than a request for each.
         for run in self.search(f"tags.`{names.TAG_FINGERPRINT}` LIKE '%'") if for_nodes else ():
             self._runs.setdefault(run.data.tags[names.TAG_FINGERPRINT], []).append(KnownRun.of(run))
 
     def runs(self, fingerprint: str) -> Sequence[KnownRun]:
-        """Returns the runs of a node that are known, the newest first."""
+        """Return the known runs of a node, the newest first."""
         return self._runs.get(fingerprint, ())
 
     def look_up(self, fingerprint: str) -> Sequence[KnownRun]:
-        """Asks the store which runs a node has now and returns them, the newest first."""
-        found = self.search(f"tags.`{names.TAG_FINGERPRINT}` = '{fingerprint}'")
-        self._runs[fingerprint] = [KnownRun.of(run) for run in found]
+        """Ask the store for the present runs of a node and return them, the newest first."""
+        runs = self.search(f"tags.`{names.TAG_FINGERPRINT}` = '{fingerprint}'")
+        self._runs[fingerprint] = [KnownRun.of(run) for run in runs]
         return self.runs(fingerprint)
 
     def finished(self, state: NodeState) -> KnownRun | None:
-        """Returns the newest finished run that stands for a node, of whoever measured it, or `None`."""
+        """Return the newest finished run that stands for a node, whichever machine measured it, or `None`."""
         runs = (run for run in self.runs(state.fingerprint) if run.status == FINISHED and not run.is_superseded)
         generation = _generation(state)
         return next((run for run in runs if not generation or run.generation == generation), None)
 
     def running(self) -> list[str]:
-        """Asks the store which nodes have a run that is RUNNING, whoever runs it."""
-        found = self.search(f"attributes.status = '{RUNNING}' AND tags.`{names.TAG_FINGERPRINT}` LIKE '%'")
-        now = {run.run_id: run for run in map(KnownRun.of, found)}
-        for run in now.values():
-            known = self._runs.setdefault(run.tags[names.TAG_FINGERPRINT], [])
-            known[:] = [run, *(other for other in known if other.run_id != run.run_id)]
-        return list(dict.fromkeys(run.tags[names.TAG_FINGERPRINT] for run in now.values()))
+        """Ask the store for runs that are RUNNING on any machine; return the fingerprints of their nodes."""
+        results = self.search(f"attributes.status = '{RUNNING}' AND tags.`{names.TAG_FINGERPRINT}` LIKE '%'")
+        running_runs = {run.run_id: run for run in map(KnownRun.of, results)}
+        for run in running_runs.values():
+            node_runs = self._runs.setdefault(run.tags[names.TAG_FINGERPRINT], [])
+            node_runs[:] = [run, *(known_run for known_run in node_runs if known_run.run_id != run.run_id)]
+        return list(dict.fromkeys(run.tags[names.TAG_FINGERPRINT] for run in running_runs.values()))
 
     def is_complete(self, state: NodeState, serves: Mapping[str, list[str]]) -> bool:
-        """Whether nothing about a finished node is left to be written, as far as is known without asking the store."""
+        """Return True if nothing about a finished node is left to be written, as far as is known without a request."""
         run, note = self.finished(state), read_note(state, self.key)
         is_noted = note is not None and run is not None and (note.run_id, note.complete) == (run.run_id, True)
         return is_noted and run is not None and not run.differing(study_tags(serves))
 
     def own(self, state: NodeState) -> KnownRun | None:
-        """Returns the unfinished run that belongs to a state folder, or `None` if none is known."""
+        """Return the unfinished run that belongs to a state folder, or `None` if none is known."""
         return next(iter(self._all_own(state)), None)
 
     def _all_own(self, state: NodeState) -> list[KnownRun]:
-        note, place, generation = read_note(state, self.key), self.place(state), _generation(state)
-        # Runs of earlier versions say nothing of their owner, and were not shared.
-        found = [run for run in self.runs(state.fingerprint) if run.tags.get(names.TAG_OWNER, place) == place]
-        unfinished = [run for run in found if run.status != FINISHED and run.generation == generation]
+        note, own_place, generation = read_note(state, self.key), self.place(state), _generation(state)
+        # Runs of earlier versions have no tag for the owner; they were not shared, so they count as own.
+        runs = [run for run in self.runs(state.fingerprint) if run.tags.get(names.TAG_OWNER, own_place) == own_place]
+        unfinished = [run for run in runs if run.status != FINISHED and run.generation == generation]
+        # The noted run first, then the oldest.
         return sorted(unfinished, key=lambda run: (note is None or run.run_id != note.run_id, run.order))
 
     def run_id(self, fingerprint: str) -> str | None:
-        """Returns the newest run of a node, a finished one before others, or `None` if none is known."""
+        """Return the id of a node's newest run, a finished one before others, or `None` if none is known."""
         runs = sorted(self.runs(fingerprint), key=lambda run: (run.is_superseded, run.status != FINISHED))
         return runs[0].run_id if runs else None
 
     def place(self, state: NodeState) -> str:
-        """Returns the identifier of the folder in which the state folder lies."""
+        """Return the identifier of the folder in which the state folder lies."""
         root = state.folder.parent
         if root not in self._places:
             self._places[root] = place_of(root)
         return self._places[root]
 
     def begin(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> str:
-        """Opens the run of a node, or goes on with the one there is, and returns its id.
+        """Open the run of a node, or go on with the one there is; return its id.
 
         To be called first whenever the folder's lock has been acquired, and after any failure.
         """
@@ -133,7 +135,7 @@ class Tracker(Experiment):
         return self.go_on(node, state, serves)
 
     def record(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> str:
-        """Does what `begin` and `finish` do for a node that is done, in fewer requests, and returns its run's id."""
+        """Do the work of `begin` and `finish` for a node that is done, in fewer requests; return its run's id."""
         self._look_again(node, state, serves)
         ending = _ending_tags(state)
         run = self._finished_or_own(node, state, serves, ending)
@@ -144,6 +146,7 @@ class Tracker(Experiment):
         return run.run_id
 
     def _look_again(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> None:
+        # A failed request may have reached the store, so its last step is asked for anew.
         self._steps.pop(node.fingerprint, None)
         if read_origin(state) is None:
             add_origin(state, self.source, serves, anew=state.is_anew)
@@ -151,7 +154,7 @@ class Tracker(Experiment):
             self.look_up(node.fingerprint)
 
     def go_on(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> str:
-        """Does what `begin` does for a node that has just been looked up."""
+        """Do the work of `begin` for a node whose runs have just been looked up."""
         run = self._finished_or_own(node, state, serves)
         if run.status != FINISHED:
             params, tags = self._lacking(run, node, state, serves)
@@ -166,7 +169,7 @@ class Tracker(Experiment):
     def _finished_or_own(
         self, node: Node, state: NodeState, serves: Mapping[str, list[str]], more: Mapping[str, str] | None = None
     ) -> KnownRun:
-        """Returns the finished run of a node, or that of its state folder, running; a new one has the tags `more`."""
+        """Return the finished run of a node, or that of its state folder, running; a new one has the tags `more`."""
         finished = self.finished(state)
         if finished is not None:
             self._accept(finished, state, serves)
@@ -177,21 +180,21 @@ class Tracker(Experiment):
         return run
 
     def _only_one(self, state: NodeState) -> KnownRun | None:
-        """Returns the unfinished run of a state folder; if a lost answer to a request has left two, drops that."""
-        own = self._all_own(state)
-        for other in own[1:]:
-            self.drop(other)
-        return own[0] if own else None
+        """Return the unfinished run of a state folder; drop a second one, which a lost answer may have left."""
+        own_runs = self._all_own(state)
+        for duplicate in own_runs[1:]:
+            self.drop(duplicate)
+        return own_runs[0] if own_runs else None
 
     def drop(self, run: KnownRun) -> None:
-        """Deletes a run in which nothing was measured."""
+        """Delete a run in which nothing was measured."""
         self.client.delete_run(run.run_id)
         self._runs[run.tags[names.TAG_FINGERPRINT]].remove(run)
 
     def open(
         self, node: Node, state: NodeState, serves: Mapping[str, list[str]], more: Mapping[str, str] | None = None
     ) -> KnownRun:
-        """Opens a new run of a node, with more tags if there are any, and returns it."""
+        """Open a new run of a node, with the tags `more` if there are any, and return it."""
         origin = read_origin(state)
         tags = {
             **kind_tags(node),
@@ -204,9 +207,11 @@ class Tracker(Experiment):
             **self._parent(node, state, serves),
             **(more or {}),
         }
+        # The run began with the first attempt, which may be long before it is opened here.
         first = next(iter(state.attempts()), None)
         run = self.open_run(state.title(node), tags, began=first.began if first is not None else None)
         self._runs.setdefault(node.fingerprint, []).insert(0, run)
+        # A new run has no metrics, so the store need not be asked for its last step.
         self._steps[node.fingerprint] = -1
         return run
 
@@ -215,6 +220,7 @@ class Tracker(Experiment):
         if isinstance(node, ProposedNode):
             parent = self._groups.get(node.group)
             if parent is None:
+                # Or two launches in the same folder would open a group's run at once.
                 with exclusively(state.folder.parent / f"{node.group}.lock"):
                     parent = self._groups[node.group] = group_run(
                         self, node, {**self.common_tags(), **study_tags(serves)}
@@ -222,7 +228,7 @@ class Tracker(Experiment):
         return {names.TAG_PARENT: parent} if parent else {}
 
     def common_tags(self, commit: Commit | None = None) -> dict[str, str]:
-        """Returns the tags that every run of this launch carries."""
+        """Return the tags that every run of this launch carries."""
         commit = commit or self.commit
         return {
             names.TAG_PRESET: self.preset,
@@ -233,8 +239,8 @@ class Tracker(Experiment):
     def _lacking(
         self, run: KnownRun, node: Node, state: NodeState, serves: Mapping[str, list[str]]
     ) -> tuple[dict[str, Any], dict[str, str]]:
-        """Returns what a run lacks of params and tags: all of them, or what a crash left out."""
-        # A param cannot be changed, and a newer version of the code may word one differently.
+        """Return the params and tags that a run lacks: all of them, or those that a crash left out."""
+        # By name only: a param cannot be changed, and a newer version of the code may word its value differently.
         params = {key: value for key, value in params_of(node, state).items() if key not in run.params}
         return params, run.differing({**study_tags(serves), **self._parent(node, state, serves)})
 
@@ -244,16 +250,16 @@ class Tracker(Experiment):
             run.has_data = True
 
     def _accept(self, finished: KnownRun, state: NodeState, serves: Mapping[str, list[str]]) -> None:
-        """Notes that a finished run is in the store, whoever measured it, and which studies it serves now."""
+        """Note that the store has a finished run of a node, and tag it with the studies that it serves now."""
         self.tag(finished, study_tags(serves))
-        own = self._only_one(state)
-        if own is not None and own.status == RUNNING:
-            self.tag(own, note_tag(f"run {finished.run_id} finished first"))
-            self.set_status(own, KILLED)
+        own_run = self._only_one(state)
+        if own_run is not None and own_run.status == RUNNING:
+            self.tag(own_run, note_tag(f"run {finished.run_id} finished first"))
+            self.set_status(own_run, KILLED)
         self.note_end(state, finished.run_id)
 
     def note_end(self, state: NodeState, run_id: str) -> None:
-        """Notes in a state folder that the store has all of its node; what was kept until then is dropped."""
+        """Note in a state folder that the store has all of its node; remove the earlier folder kept until then."""
         if state.is_anew:
             state.forget_earlier()
         before = read_note(state, self.key)
@@ -262,7 +268,7 @@ class Tracker(Experiment):
             write_note(state, self.key, Note(run_id, step, complete=True))
 
     def sync(self, state: NodeState) -> int:
-        """Brings new lines of metrics over; returns how many."""
+        """Bring new lines of metrics over; return their number."""
         run = self.own(state)
         if run is None or self.finished(state) is not None:
             return 0
@@ -271,9 +277,9 @@ class Tracker(Experiment):
         return len(fresh)
 
     def _fresh(self, state: NodeState, run: KnownRun) -> list[dict[str, Any]]:
-        """Returns the lines the store has not got; where it is not known how far it is, it is asked."""
+        """Return the lines that the store lacks; ask the store if its last step is not known."""
         events = state.events()
-        # A training that begins from the start has none for a while: nothing is known then of what the store has.
+        # Without events there is nothing to bring over, so the store need not be asked yet.
         if events and state.fingerprint not in self._steps:
             history = self.client.get_metric_history(run.run_id, names.TRAIN_LOSS)
             self._steps[state.fingerprint] = max((metric.step for metric in history), default=-1)
@@ -289,18 +295,19 @@ class Tracker(Experiment):
         params: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        # Should this fail, the store may have it all the same: it is asked before anything is written again.
-        known = self._steps.pop(state.fingerprint, None)
+        # The step is forgotten first: after a failed request the store may have the lines all the same, and is asked
+        # before anything is written again.
+        known_step = self._steps.pop(state.fingerprint, None)
         self.write(run.run_id, [*events, *last], params=params, tags=tags)
         run.add(params or {}, tags or {})
-        if known is None:
+        if known_step is None:
             return
-        step = self._steps[state.fingerprint] = max([known, *(event["step"] for event in events)])
+        step = self._steps[state.fingerprint] = max([known_step, *(event["step"] for event in events)])
         if read_note(state, self.key) != Note(run.run_id, step):
             write_note(state, self.key, Note(run.run_id, step))
 
     def finish(self, state: NodeState) -> None:
-        """Brings the rest of a finished node over and ends its run."""
+        """Bring the rest of a finished node over and end its run."""
         run = self.own(state)
         if state.is_done and run is not None and self.finished(state) is None:
             self._end(run, state, _ending_tags(state))
@@ -317,24 +324,25 @@ class Tracker(Experiment):
         assert result is not None, "only what is done is ended"
         stamp = int(result["time"] * 1000)
         step = max((event["step"] for event in state.events()), default=0)
-        last = {"step": step, "time": stamp, "metrics": {**result["metrics"], names.SECONDS: result["seconds"]}}
-        self._write(state, run, self._fresh(state, run), last=[last], params=params, tags=run.differing(tags))
+        result_event = {"step": step, "time": stamp, "metrics": {**result["metrics"], names.SECONDS: result["seconds"]}}
+        self._write(state, run, self._fresh(state, run), last=[result_event], params=params, tags=run.differing(tags))
         self.put_text(run, record_text(state), names.RECORD_FILE)
         for file in files_of(state):
             self.put_file(run, file)
         if _generation(state):
             self._supersede(run)
+        # After all files: a run that is FINISHED is complete, and other machines rely on that.
         self.set_status(run, FINISHED, stamp)
         self.note_end(state, run.run_id)
 
     def _supersede(self, run: KnownRun) -> None:
-        """Says on the earlier runs of a node that is done anew which one counts instead."""
-        for other in self.look_up(run.tags[names.TAG_FINGERPRINT]):
-            if other.generation != run.generation and not other.is_superseded:
-                self.tag(other, {names.TAG_SUPERSEDED: run.run_id})
+        """Tag the earlier runs of a node that is done anew with the run that counts instead."""
+        for earlier_run in self.look_up(run.tags[names.TAG_FINGERPRINT]):
+            if earlier_run.generation != run.generation and not earlier_run.is_superseded:
+                self.tag(earlier_run, {names.TAG_SUPERSEDED: run.run_id})
 
     def stop(self, state: NodeState, status: str, reason: str = "") -> None:
-        """Ends the run of a node that failed (`FAILED`) or was cancelled (`KILLED`)."""
+        """End the run of a node that failed (`FAILED`) or was cancelled (`KILLED`)."""
         run = self.own(state)
         if run is None or self.finished(state) is not None:
             return
@@ -345,11 +353,11 @@ class Tracker(Experiment):
 
     @property
     def source(self) -> Source:
-        """What all nodes written here have in common."""
+        """The origin that all nodes written here have in common."""
         return Source(self.name, self.preset, self.commit)
 
     def monitor(self, state: NodeState) -> Any:
-        """Starts system metrics (CPU, memory, GPU) on a long run; the result has a `finish` method."""
+        """Start system metrics (CPU, memory, GPU) on a long run; the result has a `finish` method."""
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
         run = self.own(state)
@@ -361,7 +369,7 @@ class Tracker(Experiment):
 
 
 def _ending_tags(state: NodeState) -> dict[str, str]:
-    """Returns what the tags of a run say of how its node ended, and of the files that belong to it."""
+    """Return the tags of a finished run: the digests of its files, and those about its measurement."""
     digests = {file.name: digest_of_file(file) for file in files_of(state)}
     digests[names.RECORD_FILE] = digest_of_text(record_text(state))
     return {names.TAG_FILES: canonical_json(digests), **result_tags(state, state.result() or {})}

@@ -1,3 +1,4 @@
-"""What runs in a worker process: the task it is given, one node measured, settings proposed by an optimiser, and
-checks before a launch. How workers are started is in `runners.dispatch`.
+"""This package runs in worker processes: its task names one node, which it measures, with proposed settings if it must.
+
+Checks before a launch (`preflight`) run there too, as they need torch. `runners.dispatch` starts the workers.
 """

@@ -1,6 +1,6 @@
-"""How each kind of node is measured: a training, an evaluation of its checkpoint, the cost of a network.
+"""This module measures each kind of node: a training, an evaluation of its checkpoint, the cost of a network.
 
-`runners.workers.trial` calls these and writes down how they end. Everything here imports torch.
+`runners.workers.trial` calls it and writes down the result or the failure. Imports torch.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from runners.workers.memory import keep_freed_memory
 from runners.workers.task import Task
 
 LAYOUT = torch.channels_last
-"""Static and dynamic networks alike are fastest in it, on CPU and GPU."""
+"""The memory layout in which static and dynamic networks alike are fastest, on CPU and GPU."""
 
 
 AfterEpoch = Callable[[int, dict[str, float]], None]
@@ -44,27 +44,28 @@ LATENCY_ROUNDS = 20
 
 
 def choose_device(wanted: str) -> torch.device:
-    """Returns the device called `wanted`; `auto` is the GPU if there is one."""
+    """Return the device called `wanted`; `auto` is the GPU if there is one."""
     if wanted == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(wanted)
 
 
 def run_trial(node: Node, state: NodeState, task: Task) -> dict[str, float]:
-    """Trains a network, from its last checkpoint if there is one, and measures it once on the test split."""
+    """Train a network, from its last checkpoint if there is one, and measure it once on the test split."""
     train_anywhere(node, state, task)
+    # Always from the weights file: a resumed worker and one that trained measure the same bits.
     model, source = _prepare(node, task, choose_device(task.device))
     load_weights(state.weights_file, model)
     return _measure(model, source, state, task)
 
 
 def train_anywhere(node: Node, state: NodeState, task: Task, after_epoch: AfterEpoch | None = None) -> None:
-    """Trains a network, from its last checkpoint if there is one, in this process or on several devices in others.
+    """Train a network, from its last checkpoint if there is one, in this process or on several devices in others.
 
     Args:
-        node: What is trained.
+        node: The node to train.
         state: Its folder, which has the weights afterwards.
-        task: How it is run.
+        task: Its task, with the device and its options.
         after_epoch: Called with the epoch (from 1) and its metrics when these are written down; what it raises ends the
             training. On several devices nobody calls it.
     """
@@ -78,7 +79,7 @@ def train_anywhere(node: Node, state: NodeState, task: Task, after_epoch: AfterE
 
 
 def _is_trained(state: NodeState) -> bool:
-    """Whether an earlier attempt wrote the weights, whole; torn ones are removed."""
+    """Return True if an earlier attempt wrote the weights, whole; remove torn ones."""
     if not state.weights_file.exists():
         return False
     try:
@@ -91,20 +92,21 @@ def _is_trained(state: NodeState) -> bool:
 
 
 def tidy(state: NodeState) -> None:
-    """Removes what only a node that is not done yet needs, and what killed attempts have left half-written."""
+    """Remove the checkpoints, which a finished node does not need, and the temporary files of killed attempts."""
     CheckpointStore(state.folder).clear()
     state.remove_half_written()
 
 
 def free_memory() -> None:
-    """Gives a GPU's memory back after a failure: the next attempt, or another worker, may be short of it."""
+    """Give a GPU's memory back after a failure: the next attempt, or another worker, may be short of it."""
     memory: Any = torch.cuda
+    # Not `is_available`: this must not start CUDA in a process that has not used it.
     if memory.is_initialized():
         memory.empty_cache()
 
 
 def forget_peak() -> None:
-    """Makes `peak` begin anew."""
+    """Reset the counters that `peak` reads."""
     forget_peak_memory()
     memory: Any = torch.cuda
     if memory.is_initialized():
@@ -112,8 +114,9 @@ def forget_peak() -> None:
 
 
 def peak() -> dict[str, int]:
-    """Returns the most bytes of main memory, and of a GPU's if there is one, that this process has taken."""
+    """Return the peak main memory of this process in bytes, and that of its GPU if it uses one."""
     memory: Any = torch.cuda
+    # Reserved, not allocated: other processes cannot have the memory that torch has reserved.
     on_gpu = {"peak_gpu_memory": int(memory.max_memory_reserved())} if memory.is_initialized() else {}
     return {"peak_memory": peak_memory_bytes(), **on_gpu}
 
@@ -127,43 +130,47 @@ def train(
     *,
     after_epoch: AfterEpoch | None = None,
 ) -> None:
-    """Trains a network and writes its weights; with several processes, the main one writes.
+    """Train a network and write its weights; with several processes, the main one writes.
 
     Raises:
         LeaseError: If another process has taken over, before anything more is written.
     """
+    # From here on a node with proposed values is a training like any other.
     node = TrialNode(node.fingerprint, state.training(node))
     model, source = _prepare(node, task, device)
     if world.size > 1:
         model = distributed.with_global_norms(model, device)
-    own = _ownership(state, task)
+    check = _ownership(state, task)
     attempt = attempts.Attempt.read(state.folder, task.attempt)
     trainer = Trainer(
         node.spec,
         model,
         source,
-        CheckpointStore(state.folder, own),
+        CheckpointStore(state.folder, check),
         world=world,
         checkpoint_seconds=task.checkpoint_seconds,
         micro_batch=attempt.micro_batch if attempt is not None else None,
     )
-    done = trainer.resume(state.note if world.is_main else lambda message: None)
+    epochs_done = trainer.resume(state.note if world.is_main else lambda message: None)
     if world.is_main:
-        state.truncate_events(after_step=done)
-    trainer.run(Hooks(_epoch_writer(state, node, source, own, after_epoch), _progress_writer(state, node, source, own)))
+        # Epochs after the checkpoint are trained again and would be in the file twice.
+        state.truncate_events(after_step=epochs_done)
+    trainer.run(
+        Hooks(_epoch_writer(state, node, source, check, after_epoch), _progress_writer(state, node, source, check))
+    )
     if world.is_main:
-        own()
-        # The first weights stay: whoever is taken over just here must not replace those that were measured.
+        check()
+        # The first weights stay: a process that loses its lease just here must not replace weights already measured.
         save_tensors(state.weights_file, model.state_dict(), node=state.fingerprint, once=True)
 
 
 def _ownership(state: NodeState, task: Task) -> Callable[[], None]:
-    """Returns what raises `LeaseError` when the node is another process's by now; without an attempt, nothing."""
+    """Return a function that raises `LeaseError` once another process has the node; without an attempt, a no-op."""
     return partial(attempts.check, state.folder, task.attempt) if task.attempt else lambda: None
 
 
 def run_evaluation(node: Node, state: NodeState, task: Task) -> dict[str, float]:
-    """Measures the checkpoint of a trained network on the test split under an intervention."""
+    """Measure the checkpoint of a trained network on the test split under an intervention."""
     assert isinstance(node, EvaluationNode)
     model, source = _prepare(node, task, choose_device(task.device))
     load_weights(NodeState(state.folder.parent / node.trial.fingerprint).weights_file, model)
@@ -175,7 +182,7 @@ def run_evaluation(node: Node, state: NodeState, task: Task) -> dict[str, float]
 
 
 def run_cost(node: Node, state: NodeState, task: Task) -> dict[str, float]:
-    """Counts parameters and multiply-adds, and times one image in turn with the same network with static layers."""
+    """Count parameters and multiply-adds, and time one image in turn with the same network with static layers."""
     torch.set_num_threads(1)
     facts, seed = node.spec.data.facts, node.spec.seed
     size = input_size(facts)
@@ -187,17 +194,18 @@ def run_cost(node: Node, state: NodeState, task: Task) -> dict[str, float]:
     return {
         names.COST_PARAMETERS: float(counted.parameters),
         names.COST_MULTIPLY_ADDS: float(counted.multiply_adds),
+        # In milliseconds.
         names.COST_LATENCY: latency["own"] * 1000,
         names.COST_LATENCY_RATIO: latency["own"] / latency["static"],
     }
 
 
 def _prepare(node: Node, task: Task, device: torch.device) -> tuple[nn.Module, BatchSource]:
-    """Returns the untrained network and its batches, on the device."""
+    """Return the untrained network on the device, and its batches."""
     torch.set_num_threads(task.threads)
     keep_freed_memory()
     if device.type == "cuda" and device.index is not None:
-        # What libraries allocate without being asked where must not end up on the GPU of another worker.
+        # Libraries that allocate without naming a device must not use the GPU of another worker.
         torch.cuda.set_device(device)
     source = open_source(node.spec, device, LAYOUT)
     model = build_network(node.spec.model, source.facts, node.spec.seed)
@@ -209,14 +217,17 @@ def _test(model: nn.Module, source: BatchSource) -> Measurement:
 
 
 def _keep_correctness(measured: Measurement, source: BatchSource, state: NodeState, task: Task) -> None:
-    """Writes which test images were right, unless another process has taken over: its result is about its own bits."""
+    """Write which test images were classified right, unless another process has taken over.
+
+    The file of that process belongs to its own weights, whose bits may differ.
+    """
     _ownership(state, task)()
     content = correctness(measured, source, "test", state.fingerprint)
     write_json(state.folder / names.CORRECTNESS_FILE, content)
 
 
 def _measure(model: nn.Module, source: BatchSource, state: NodeState, task: Task) -> dict[str, float]:
-    """Measures a trained network on the test split, and how it attends there if it is dynamic."""
+    """Measure a trained network on the test split, and its attention there if it is dynamic."""
     is_dynamic = any(dyconv.dynamic_layers(model))
     with dyconv.record_attention(model) if is_dynamic else nullcontext() as attention:
         measured = _test(model, source)
@@ -235,6 +246,7 @@ def _epoch_writer(
     state: NodeState, node: Node, source: BatchSource, own: Callable[[], None], after_epoch: AfterEpoch | None
 ) -> AfterEpoch:
     def write(epoch: int, metrics: dict[str, float]) -> None:
+        # Raises before anything is written if another process has the node.
         own()
         state.append_event(epoch, metrics)
         state.report_progress(
@@ -257,14 +269,15 @@ def _progress_writer(
 ) -> Callable[[int, int, float, float], None]:
     def write(epoch: int, step: int, loss: float, speed: float) -> None:
         own()
-        last = state.progress().get("val_top1")
+        # The last epoch's accuracy, which the new report would otherwise drop from the display.
+        val_top1 = state.progress().get("val_top1")
         state.report_progress(
             epoch=epoch + 1,
             epochs=node.spec.train.epochs,
             step=epoch * source.steps_per_epoch + step,
             steps=node.spec.train.epochs * source.steps_per_epoch,
             loss=loss,
-            val_top1=last,
+            val_top1=val_top1,
             images_per_second=speed,
         )
 

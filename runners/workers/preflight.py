@@ -1,4 +1,7 @@
-"""What can be known to go wrong before anything is trained: data sets, networks, placements. Imports torch."""
+"""This module finds errors before anything is trained: in data sets, networks and placements. Imports torch.
+
+`run` calls `find_problem` in a worker, so that the launcher need not import torch.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from runners.plugins import load_plugins
 
 
 def find_problem(plan: Plan, plugins: tuple[str, ...]) -> str | None:
-    """Returns what `check` raises as a sentence, or `None`: an answer that a worker can send."""
+    """Return the message of the error that `check` raises, or `None`: an answer that a worker can send."""
     load_plugins(plugins)
     try:
         check(plan)
@@ -24,10 +27,10 @@ def find_problem(plan: Plan, plugins: tuple[str, ...]) -> str | None:
 
 
 def check(plan: Plan) -> None:
-    """Opens every data set and builds every distinct network of what is missing, under its interventions.
+    """Open every data set and build every distinct network of the missing nodes, under its interventions.
 
     Raises:
-        AblationError: With what is wrong and where, for example a placement that selects no layer.
+        AblationError: With the problem and its node, for example a placement that selects no layer.
     """
     from dyconv.errors import DyconvError
     from runners.training.network import build_network, intervened
@@ -52,13 +55,14 @@ def _open(spec: TrialSpec) -> DatasetFacts:
 
 
 def _settled(nodes: Iterable[Node]) -> Iterator[Node]:
-    """Yields nodes, in place of those whose settings are proposed a training for each choice, once per group."""
+    """Yield the nodes, but one training per end of each factor in place of a group whose settings are proposed."""
     groups: set[str] = set()
     for node in nodes:
         if not isinstance(node, ProposedNode):
             yield node
         elif node.group not in groups:
             groups.add(node.group)
+            # These trainings are never run, so it does no harm that the fingerprint is not theirs.
             yield TrialNode(node.fingerprint, node.spec)
             for name, factor in node.factors.items():
                 for value in factor.ends:
@@ -66,12 +70,13 @@ def _settled(nodes: Iterable[Node]) -> Iterator[Node]:
 
 
 def _distinct(plan: Plan) -> Iterator[tuple[Node, list[Intervention]]]:
-    """Yields one node per distinct network and data, with the distinct interventions on it."""
+    """Yield one node per distinct network and data, with the distinct interventions on it."""
     grouped: dict[str, tuple[Node, dict[str, Intervention]]] = {}
     for node in _settled(plan.missing):
+        # Nodes of cost are kept apart, as they need no images on the disk.
         key = "\n".join([str(node.kind == "cost"), node.spec.model.model_dump_json(), node.spec.data.model_dump_json()])
         _, interventions = grouped.setdefault(key, (node, {}))
         if isinstance(node, EvaluationNode):
             interventions[node.intervention.model_dump_json()] = node.intervention
-    for node, found in grouped.values():
-        yield node, list(found.values())
+    for node, interventions_by_json in grouped.values():
+        yield node, list(interventions_by_json.values())

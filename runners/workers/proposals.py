@@ -1,13 +1,11 @@
-"""What Optuna is asked and told for one training: its settings before it begins, whether to go on after each epoch.
+"""This module runs a training whose settings Optuna proposes, and stops it early if Optuna finds it hopeless.
 
 A group of trainings is one Optuna study in a journal file of its own, which many processes on many machines may append
-to. A trial belongs to the node (the slot) for which it was asked, whichever process runs that: after a kill the next
-attempt finds the trial again. Imports optuna; how a training is run is in `runners.workers.measure`.
+to. A trial belongs to the node (the slot) that it was made for, whichever process runs that: after a kill the next
+attempt finds the trial again.
 
-Runs a training whose settings Optuna proposes: measured on the validation split alone, stopped early if hopeless.
-
-The training itself is that of any other trial (`runners.workers.measure`), with its checkpoints and its lease. What
-Optuna is asked and told is in `runners.workers.proposals`. The test split is not opened here.
+The training itself is that of any other trial (`runners.workers.measure`), with its checkpoints and its lease. Only the
+validation split is measured; the test split is not opened here. Imports optuna.
 """
 
 from __future__ import annotations
@@ -43,21 +41,21 @@ from runners.workers.task import Task
 Outcome = Literal["complete", "pruned", "diverged"]
 
 TUNING_STARTUP, SEARCH_STARTUP = 5, 10
-"""Trials drawn at random before Optuna models what came of them."""
+"""Trials drawn at random before Optuna models their outcomes, of a tuning and of a search."""
 
 REDUCTION = 3
-"""Of Hyperband: one in so many trials goes on at each rung, and a rung is so many times as long as the one before."""
+"""Hyperband's eta: one in so many trials goes on at each rung, and each rung is so many times as long as the last."""
 
 _SLOT = "slot"
 _TRAINING = "training"
 _ASKED_AGAIN = 10
-"""Times that Optuna is asked for other settings than those that have been tried, before they are drawn at random."""
+"""Requests to Optuna for settings that have not been tried, before they are drawn at random."""
 
 _DRAWN = 1000
 _STATES: Mapping[Outcome, TrialState] = {
     "complete": TrialState.COMPLETE,
     "pruned": TrialState.PRUNED,
-    # Of a pruned trial without a value Optuna knows that it was bad; a failed one it would forget.
+    # A pruned trial without a value counts as bad for Optuna; a failed one would count as nothing.
     "diverged": TrialState.PRUNED,
 }
 
@@ -67,18 +65,18 @@ class PrunedError(Exception):
 
 
 def journal_file(state_root: Path, group: str) -> Path:
-    """Returns the journal of a group, beside the state folders."""
+    """Return the path of a group's journal, beside the state folders."""
     return state_root.parent / "tuning" / "journals" / f"{group[:32]}.log"
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """One Optuna trial that is under way for a node.
+    """An Optuna trial that is under way for a node.
 
     Attributes:
         study: The Optuna study of the group.
         number: The trial's number in it.
-        values: What is proposed, by factor.
+        values: The proposed values, by factor.
         is_told: Whether an earlier attempt has told how it ended.
     """
 
@@ -88,22 +86,23 @@ class Proposal:
     is_told: bool
 
     def report(self, epoch: int, value: float) -> None:
-        """Tells the value after an epoch (from 1).
+        """Tell the value after an epoch (from 1).
 
         Raises:
             PrunedError: If the training is to be stopped here.
         """
         trial, storage = self._trial, self.study._storage
+        # A resumed training reports some epochs again; the first value stays.
         if epoch not in trial.intermediate_values:
             storage.set_trial_intermediate_value(trial._trial_id, epoch, value)
         if self.study.pruner.prune(self.study, self._trial):
             raise PrunedError(f"stopped after epoch {epoch}")
 
     def tell(self, outcome: Outcome, values: list[float] | None) -> None:
-        """Tells how the trial ended; of one that did not complete, what was reported counts."""
+        """Tell Optuna the outcome of the trial; of one that did not complete, the reported values count."""
         state = _STATES[outcome]
-        told = values if state is TrialState.COMPLETE else None
-        self.study.tell(self.number, told, state=state, skip_if_finished=True)
+        objective_values = values if state is TrialState.COMPLETE else None
+        self.study.tell(self.number, objective_values, state=state, skip_if_finished=True)
 
     @property
     def _trial(self) -> FrozenTrial:
@@ -111,7 +110,7 @@ class Proposal:
 
 
 def propose(node: ProposedNode, state_root: Path) -> Proposal:
-    """Returns the trial of a node, as an earlier attempt has asked for it, or a new one.
+    """Return the trial of a node, as an earlier attempt has made it, or a new one.
 
     Raises:
         OutputError: If the journal cannot be written.
@@ -119,7 +118,7 @@ def propose(node: ProposedNode, state_root: Path) -> Proposal:
     journal = journal_file(state_root, node.group)
     journal.parent.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    # Between asking and saying for which slot, another process would take the trial for one that nobody runs.
+    # Locked, because a trial has no slot yet when it is created, and another process would bury it as nobody's.
     with exclusively(journal.with_suffix(".lock")):
         study = _open(node, journal)
         trial = _of_slot(study, node.slot)
@@ -131,7 +130,7 @@ def propose(node: ProposedNode, state_root: Path) -> Proposal:
 
 
 def open_journal(journal: Path, group: str) -> optuna.Study:
-    """Returns the Optuna study of a group, to be read."""
+    """Return the Optuna study of a group, to be read."""
     return optuna.load_study(study_name=group, storage=JournalStorage(JournalFileBackend(str(journal))))
 
 
@@ -149,7 +148,7 @@ def _open(node: ProposedNode, journal: Path) -> optuna.Study:
 
 
 def _hyperband(node: ProposedNode) -> optuna.pruners.BasePruner:
-    """Returns what stops trainings early, none before a ninth of the epochs and the end of the longest warm-up."""
+    """Return the Hyperband pruner (Li et al., 2018), with no stop before 1/9 of the epochs and the longest warm-up."""
     epochs, warmup = node.spec.train.epochs, node.factors.get("train.warmup_epochs")
     longest = max([node.spec.train.warmup_epochs, *map(float, warmup.ends if warmup is not None else ())])
     first = max(math.ceil(epochs / REDUCTION**2), math.ceil(longest))
@@ -157,17 +156,17 @@ def _hyperband(node: ProposedNode) -> optuna.pruners.BasePruner:
 
 
 def _of_slot(study: optuna.Study, slot: int) -> FrozenTrial | None:
-    found = [trial for trial in study.get_trials(deepcopy=False) if trial.user_attrs.get(_SLOT) == slot]
-    return found[-1] if found else None
+    trials = [trial for trial in study.get_trials(deepcopy=False) if trial.user_attrs.get(_SLOT) == slot]
+    return trials[-1] if trials else None
 
 
 def _adopt(study: optuna.Study, node: ProposedNode, states: StateStore) -> None:
-    """Tells a journal of earlier trials of the group that it does not know: they were run where it is another one."""
-    known = {trial.user_attrs.get(_SLOT) for trial in study.get_trials(deepcopy=False)}
+    """Add to a journal the group's finished trials that it lacks: they were run with a journal elsewhere."""
+    known_slots = {trial.user_attrs.get(_SLOT) for trial in study.get_trials(deepcopy=False)}
     for slot in range(node.slot):
         state = states[slot_fingerprint(node.group, slot)]
         result, proposal = state.result(), state.proposal()
-        if slot not in known and result is not None and proposal is not None:
+        if slot not in known_slots and result is not None and proposal is not None:
             study.add_trial(_as_trial(node, slot, proposal, state, objectives(result["metrics"])))
 
 
@@ -187,12 +186,12 @@ def _as_trial(
 
 
 def objectives(metrics: Mapping[str, float]) -> list[float]:
-    """Returns what Optuna is told of a result: accuracy, and multiply-adds where a search counts them."""
+    """Return the objectives of a result for Optuna: accuracy, and multiply-adds where a search counts them."""
     return [metrics[name] for name in (names.TUNING_TOP1, names.COST_MULTIPLY_ADDS) if name in metrics]
 
 
 def _bury_nameless(study: optuna.Study) -> None:
-    """Fails trials whose process died before it could say for which slot it asked."""
+    """Fail the trials whose process died before it could note their slot."""
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if _SLOT not in trial.user_attrs:
             study.tell(trial.number, state=TrialState.FAIL)
@@ -201,7 +200,7 @@ def _bury_nameless(study: optuna.Study) -> None:
 def _ask(study: optuna.Study, node: ProposedNode) -> FrozenTrial:
     base = _base(node)
     if node.slot == 0 and base is not None:
-        # What is there already is a candidate like any other: tuning then cannot end with something worse.
+        # The values before any tuning are a candidate too, so that tuning cannot end with something worse.
         study.enqueue_trial(base, skip_if_exists=True)
     trial = _ask_for_new(study, node)
     trial.set_user_attr(_TRAINING, _training(node, trial.params))
@@ -210,14 +209,14 @@ def _ask(study: optuna.Study, node: ProposedNode) -> FrozenTrial:
 
 
 def _ask_for_new(study: optuna.Study, node: ProposedNode) -> optuna.Trial:
-    """Asks for settings whose training no other slot has; where none can be had, for any."""
+    """Ask for settings whose training no other slot has; if there are none, for any settings."""
     distributions = {name: _distribution(name, factor) for name, factor in node.factors.items()}
     tried = _tried(study, node)
     for _ in range(_ASKED_AGAIN):
         trial = study.ask(distributions)
         if _training(node, trial.params) not in tried:
             return trial
-        # Optuna would not know what came of it, and learns nothing from a failed trial.
+        # Nobody trains these settings again, so the trial ends as failed, from which Optuna learns nothing.
         study.tell(trial.number, state=TrialState.FAIL)
     values = _untried(node, tried, distributions)
     if values is not None:
@@ -226,7 +225,7 @@ def _ask_for_new(study: optuna.Study, node: ProposedNode) -> optuna.Trial:
 
 
 def _tried(study: optuna.Study, node: ProposedNode) -> set[str | None]:
-    """Returns what other slots train, and `None`, as which settings count that do not fit together."""
+    """Return the trainings of other slots, and `None`, which stands for settings that do not fit together."""
     tried: set[str | None] = {None}
     for trial in study.get_trials(deepcopy=False):
         if _SLOT in trial.user_attrs:
@@ -243,14 +242,15 @@ def _untried(
     tried: set[str | None],
     distributions: Mapping[str, optuna.distributions.BaseDistribution],
 ) -> Mapping[str, Any] | None:
-    """Returns settings at random whose training no other slot has, or `None` if none was found."""
+    """Return settings at random whose training no other slot has, or `None` if none was found."""
     draw = random.Random(_seed(node))
     if is_countable(node.factors):
-        every = every_training(node.general, node.own, node.factors, _DRAWN)
-        new = [values for values, training in every if training not in tried]
+        trainings = every_training(node.general, node.own, node.factors, _DRAWN)
+        new = [values for values, training in trainings if training not in tried]
         if new:
             return draw.choice(new)
     sampler = optuna.samplers.RandomSampler(seed=_seed(node))
+    # A study of its own, in memory: Optuna draws from distributions only through a study.
     drawn = optuna.create_study(sampler=sampler)
     for _ in range(_DRAWN):
         values = drawn.ask(dict(distributions)).params
@@ -260,12 +260,12 @@ def _untried(
 
 
 def _seed(node: ProposedNode) -> int:
-    # Of its own for each slot: with one seed for all, every process would draw the same at first.
+    # Each slot has a seed of its own: with one seed for all, every process would draw the same settings at first.
     return int.from_bytes(hashlib.sha256(f"{node.group}/{node.slot}".encode()).digest()[:4], "little")
 
 
 def _base(node: ProposedNode) -> dict[str, Any] | None:
-    """Returns the values of the factors before any proposal, or `None` if one of them is none that is proposed."""
+    """Return the values of the factors before any proposal, or `None` if one lies outside its factor's range."""
     values = merge([node.general, node.own])
     if any(factor.options is not None or not factor.contains(values[name]) for name, factor in node.factors.items()):
         return None
@@ -284,23 +284,24 @@ def _distribution(name: str, factor: Factor) -> optuna.distributions.BaseDistrib
 
 
 def settle_values(node: ProposedNode, state: NodeState, task: Task) -> None:
-    """Writes down what is proposed for a node, unless an earlier attempt has; from then on it has its settings."""
+    """Write the proposed values of a node, unless an earlier attempt has; from then on its settings are known."""
     if state.proposal() is None:
         values = node.values if node.values is not None else propose(node, task.state_root).values
         state.note_proposal(values=dict(values))
-        # The name that others read in this folder says from now on what is trained.
+        # The title in this folder, which people read, names the proposed values from now on.
         state.describe(node)
 
 
 def run_proposed(node: ProposedNode, state: NodeState, task: Task) -> dict[str, float]:
-    """Trains what was proposed and tells Optuna what came of it; returns the measurements that count.
+    """Train with the proposed values and tell Optuna the outcome; return the metrics for the tuning or search.
 
-    A training whose loss is not a number is no failure here: that is what its settings lead to.
+    A training whose loss is not a number is no failure here: it is the outcome of its settings.
     """
     proposal = propose(node, task.state_root) if node.values is None else None
     outcome: Outcome | None = (state.proposal() or {}).get("outcome")
     if outcome is None:
         outcome = _train(node, state, task, proposal)
+        # Noted before Optuna is told: an attempt after a kill does not train again, it only tells.
         state.note_proposal(outcome=outcome)
     metrics = _measured(node, state, outcome)
     if proposal is not None:

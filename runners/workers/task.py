@@ -1,4 +1,4 @@
-"""What a dispatcher carries to a worker: which node, where its state is, and what it may use."""
+"""This module defines the task that a dispatcher carries to a worker: a node, its state folder, and its resources."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Task:
         plugins: Modules to import first.
         checkpoint_seconds: Longest time between two checkpoints.
         launch: The launch that wants it, for the lease.
-        lease_seconds: How long the lease outlives the worker.
+        lease_seconds: The time that the lease outlives the worker.
         watched: Token of an attempt by another launch that was seen to stand still, so that it may be taken over.
         attempt: The attempt under way, 0 before there is one.
-        devices: On how many devices it trains.
+        devices: The number of devices that it trains on.
         gpus: The GPUs it was given, by number, if it trains on several of them; none means the first ones.
         code_root: Folder of the launcher's code; empty means that any code may run it.
         code_digest: Digest of the launcher's code.
@@ -46,12 +46,13 @@ class Task:
     code_digest: str = ""
 
     def as_arguments(self) -> list[str]:
-        """Returns the task as arguments of a command."""
+        """Return the task as arguments of a command."""
+        # One argument of JSON, so that no shell or scheduler takes the values apart.
         return [json.dumps({**asdict(self), "state_root": str(self.state_root)})]
 
     @classmethod
     def from_arguments(cls, arguments: list[str]) -> Task:
-        """Returns the task that `as_arguments` wrote."""
+        """Return the task that `as_arguments` wrote."""
         values = json.loads(arguments[0])
         lists = {name: tuple(values[name]) for name in ("plugins", "gpus")}
         return cls(**{**values, "state_root": Path(values["state_root"]), **lists})

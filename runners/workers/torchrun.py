@@ -1,4 +1,4 @@
-"""torchrun, ending with the worker that started it; run by `runners.training.distributed`, not by hand."""
+"""This script is torchrun, but ends with the worker that started it; `runners.training.distributed` runs it."""
 
 from __future__ import annotations
 
@@ -9,5 +9,6 @@ from torch.distributed.run import main
 from runners.processes import die_with_parent
 
 if __name__ == "__main__":
+    # Otherwise a killed worker would leave its processes, and their memory on the GPUs, behind.
     die_with_parent()
     main(sys.argv[1:])

@@ -1,6 +1,6 @@
-"""Runs one node of the plan: all that a dispatcher ever calls.
+"""This module runs one node of the plan; dispatchers call `run_node` and nothing else to do so.
 
-A worker is given a fingerprint and finds everything else in the state folder; it leaves its result or its failure
+A worker is given a fingerprint and finds everything else in the state folder. It leaves its result or its failure
 there too, and the lease there keeps every other worker away. torch is imported when the first node runs, so that
 dispatchers can import this module for free.
 """
@@ -29,10 +29,10 @@ Status = Literal["finished", "failed", "held"]
 
 
 def run_node(task: Task) -> Status:
-    """Runs a node unless it is done already; a failure is written to its state folder, never raised.
+    """Run a node unless it is done already; a failure is written to its state folder, never raised.
 
     Returns:
-        `held` if the node is another process's: it was when it was asked for, or was taken over under way.
+        `held` if the node is another process's: it was at the start, or was taken over under way.
     """
     state = StateStore(task.state_root)[task.fingerprint]
     try:
@@ -51,6 +51,7 @@ def run_node(task: Task) -> Status:
     with lease:
         status = _attempt(state, replace(task, attempt=lease.number), lease)
     if status == "failed":
+        # Here, not where the error is handled: until then its traceback keeps tensors alive.
         from runners.workers import measure
 
         measure.free_memory()
@@ -81,13 +82,14 @@ def _measure(state: NodeState, task: Task, lease: Lease) -> None:
 
     measure.forget_peak()
 
-    more: dict[str, Any] = {}
+    training_fields: dict[str, Any] = {}
     if isinstance(node, ProposedNode):
         proposals.settle_values(node, state, task)
     if is_training(node):
         train = state.training(node).train
-        more["micro_batch"] = choose_micro_batch(train, state.attempts(), state.weights_file.exists())
-        lease.note(**more)
+        training_fields["micro_batch"] = choose_micro_batch(train, state.attempts(), state.weights_file.exists())
+        # The training reads it from its attempt; after a lack of memory, so does the choice of the next attempt.
+        lease.note(**training_fields)
     if isinstance(node, ProposedNode):
         metrics = proposals.run_proposed(node, state, task)
     else:
@@ -95,9 +97,11 @@ def _measure(state: NodeState, task: Task, lease: Lease) -> None:
         metrics = runner(node, state, task)
     device = str(measure.choose_device(task.device))
     lease.check()
-    told = {**versions(), **machine(device)}
-    state.finish(metrics, time.monotonic() - started, versions=told, device=device, **measure.peak(), **more)
-    # Not before: a kill in between would cost the whole training. What cannot be removed does no harm.
+    environment = {**versions(), **machine(device)}
+    state.finish(
+        metrics, time.monotonic() - started, versions=environment, device=device, **measure.peak(), **training_fields
+    )
+    # After the result: a kill in between would otherwise cost the whole training. Files that stay do no harm.
     with suppress(OSError):
         measure.tidy(state)
 
@@ -106,6 +110,7 @@ def _fail(state: NodeState, lease: Lease, error: Exception) -> Status:
     try:
         lease.check()
     except LeaseError:
+        # The node is another process's now, so its failure file is too; only the log gets this error.
         _note(state, f"after the lease was lost: {type(error).__name__}: {error}")
         return "held"
     lease.end("failed", _write_failure(state, error))
@@ -118,10 +123,11 @@ def _note(state: NodeState, message: str) -> None:
 
 
 def _write_failure(state: NodeState, error: Exception) -> dict[str, str]:
-    known = isinstance(error, (AblationError, *_dyconv_errors()))
+    is_ours = isinstance(error, (AblationError, *_dyconv_errors()))
+    # Our own errors are sentences for people; the type of any other error belongs to its message.
     failure = {
         "kind": type(error).__name__,
-        "message": str(error) if known else repr(error),
+        "message": str(error) if is_ours else repr(error),
         "cause": cause_of(error),
     }
     state.fail(failure["kind"], failure["message"], traceback.format_exc(), failure["cause"])
@@ -129,13 +135,13 @@ def _write_failure(state: NodeState, error: Exception) -> dict[str, str]:
 
 
 def warm_up() -> None:
-    """Imports what every node needs, so that a worker does it while the launcher is still preparing."""
+    """Import the modules that every node needs, while the launcher is still preparing."""
     with without_collection():
         from runners.workers import measure  # noqa: F401
 
 
 def count_gpus() -> int:
-    """Returns how many GPUs torch can use in this process."""
+    """Return the number of GPUs that torch can use in this process."""
     import torch
 
     return torch.cuda.device_count() if torch.cuda.is_available() else 0

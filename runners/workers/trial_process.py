@@ -1,4 +1,4 @@
-"""One of several processes that train one network together; started by `runners.training.distributed`, not by hand."""
+"""This script is one of several processes that train one network together; `runners.training.distributed` starts it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from runners.workers.task import Task
 
 
 def main(arguments: list[str]) -> None:
-    """Trains this process's share of the node in `arguments`; the first process that fails writes down why."""
+    """Train this process's share of the node in `arguments`; the first process that fails writes its failure down."""
     task = Task.from_arguments(arguments)
     load_plugins(task.plugins)
     state = StateStore(task.state_root)[task.fingerprint]
@@ -26,6 +26,7 @@ def main(arguments: list[str]) -> None:
             train(node, state, task, own_device(task.device), world)
         except Exception as error:
             kind = type(error).__name__
+            # Once: the first failure is the cause, and the other processes fail only because this one is gone.
             failure = {"kind": kind, "message": f"{kind}: {error}", "cause": cause_of(error)}
             write_json_once(state.folder / PROCESS_FAILURE, failure)
             raise

@@ -1,4 +1,4 @@
-"""Tasks as jobs of a SLURM cluster: options, submission, what a job carries, and the queue.
+"""This package runs tasks as jobs of a SLURM cluster: its options, the dispatcher, the job and the queue.
 
 Only this package knows submitit.
 """

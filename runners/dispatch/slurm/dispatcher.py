@@ -1,7 +1,7 @@
-"""Runs tasks as jobs of a SLURM cluster, through submitit: what is submitted together becomes one job array.
+"""This dispatcher runs tasks as jobs of a SLURM cluster, through submitit: tasks submitted together form a job array.
 
 A job that reaches its time limit, or whose node is lost, is put back into the queue by SLURM and goes on from the
-task's checkpoint. How a job ended is asked of `squeue` and read from the state folder; nothing that a job has pickled
+task's checkpoint. The end of a job is learned from `squeue` and from the state folder; nothing that a job has pickled
 is ever loaded.
 """
 
@@ -34,9 +34,10 @@ from runners.state.nodes import StateStore
 from runners.workers.task import Task
 
 _JOBS_AT_ONCE = 100
+# Below SLURM's MaxArraySize, which is 1001 by default.
 _LARGEST_ARRAY = 500
 _SAYS_NOTHING = re.compile(r"srun: (got|forcing|Job step aborted|error: \S+: tasks? \S+ (Exited|Killed|Terminated))")
-"""What srun adds to the last words of a job."""
+"""Lines that srun adds to the end of a job's output."""
 
 _UNKNOWN = JobState("unknown to SLURM")
 
@@ -45,7 +46,7 @@ Mark = tuple[int, int]
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to wait between two looks, in seconds.
+    """The intervals between two looks, in seconds.
 
     Attributes:
         look: Between two looks at the state folders.
@@ -62,7 +63,7 @@ class Patience:
 
 @dataclass
 class _Job:
-    """A job under way: its task, where its output goes, how its folder looked before, since when it is over."""
+    """A job under way: its task, its output file, the mark of its folder before it began, and the time of its end."""
 
     task: Task
     log_file: Path
@@ -71,23 +72,27 @@ class _Job:
 
     @property
     def has_written(self) -> bool:
-        """Whether there is a result or a failure that was not there before; an old failure may be gone."""
-        return any(now not in (0, then) for now, then in zip(_mark(self.task), self.before, strict=True))
+        """True if there is a result or a failure that was not there before; an old failure may be gone."""
+        return any(
+            mark not in (0, mark_before) for mark, mark_before in zip(_mark(self.task), self.before, strict=True)
+        )
 
 
 class SlurmDispatcher:
-    """Jobs of a cluster.
+    """A dispatcher whose workers are jobs of a cluster.
 
     Args:
-        settings: What each job asks for, how many there may be at once, and where scripts and output go.
-        patience: How often to look.
+        settings: The options of each job, the number of jobs at once, and the folder of scripts and output.
+        patience: The intervals between two looks.
     """
 
     def __init__(self, settings: DispatchSettings, patience: Patience | None = None) -> None:
         self._settings = settings
         self._patience = patience or Patience()
+        # Random, as squeue finds the jobs of this launch alone by their name.
         self._name = f"dyconv-{secrets.token_hex(6)}"
         self.folder = settings.folder.resolve() / "slurm" / self._name
+        # Answers the questions of the launcher, which must not wait in the queue.
         self._local = ProcessDispatcher(DispatchSettings(workers=1, device="cpu"))
         self._waiting: deque[Task] = deque()
         self._jobs: dict[str, _Job] = {}
@@ -97,23 +102,23 @@ class SlurmDispatcher:
 
     @property
     def capacity(self) -> int:
-        """As many jobs at once as the user wants."""
+        """The user's number of jobs at once, or a default."""
         return self._settings.workers or _JOBS_AT_ONCE
 
     def check(self, state_root: Path, devices: int) -> None:
-        """Raises if SLURM would refuse the largest job."""
+        """Raise if SLURM would refuse the largest job."""
         check_accepted(self._settings.slurm.sbatch_arguments(devices, self._settings.threads))
 
     def ask(self, question: Callable[..., Answer], *arguments: object) -> Answer:
-        """Calls a function in a process of this machine: an answer must not wait in the cluster's queue."""
+        """Call a function in a process of this machine: an answer must not wait in the cluster's queue."""
         return self._local.ask(question, *arguments)
 
     def submit(self, task: Task) -> None:
-        """Queues a task for the next job array, which starts with the next `wait`."""
+        """Queue a task for the next job array, which starts with the next `wait`."""
         self._waiting.append(task)
 
     def wait(self, seconds: float) -> list[Completion]:
-        """Starts what was submitted and returns the tasks that have ended."""
+        """Start the submitted tasks and return the tasks that have ended."""
         self._start()
         deadline = time.monotonic() + seconds
         while True:
@@ -124,9 +129,10 @@ class SlurmDispatcher:
             time.sleep(min(left, self._patience.look))
 
     def cancel(self) -> None:
-        """Kills the jobs and takes those that wait out of the queue; what they had saved stays."""
+        """Kill the jobs and take waiting ones out of the queue; their checkpoints stay."""
         self._waiting.clear()
         cancel_jobs(list(self._jobs))
+        # Wait until no job writes any more: the next launch may begin in the same state folders.
         deadline = time.monotonic() + self._patience.grace
         while self._jobs and time.monotonic() < deadline:
             states = read_states(self._name) or {}
@@ -136,7 +142,7 @@ class SlurmDispatcher:
         self._jobs.clear()
 
     def __enter__(self) -> Self:
-        # What it has to say, the launcher says.
+        # The launcher reports its errors itself.
         logging.getLogger("submitit").setLevel(logging.CRITICAL)
         try:
             self.folder.mkdir(parents=True, mode=0o700)
@@ -153,7 +159,7 @@ class SlurmDispatcher:
             self._tidy()
 
     def _tidy(self) -> None:
-        """Removes what the jobs left, but for the output of those that crashed."""
+        """Remove the files of the jobs, but for the output of those that crashed."""
         if self._is_clean:
             shutil.rmtree(self.folder, ignore_errors=True)
             with suppress(OSError):
@@ -162,27 +168,28 @@ class SlurmDispatcher:
             path.unlink(missing_ok=True)
 
     def _start(self) -> None:
-        """Submits what waits, as far as the user wants so many at once: a job array per kind of job."""
+        """Submit waiting tasks, up to the user's number of jobs at once: a job array per number of devices."""
         room = self.capacity - len(self._jobs)
         tasks = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
         for devices in sorted({task.devices for task in tasks}):
-            alike = [task for task in tasks if task.devices == devices]
-            for first in range(0, len(alike), _LARGEST_ARRAY):
-                self._submit(alike[first : first + _LARGEST_ARRAY], devices)
+            same_size = [task for task in tasks if task.devices == devices]
+            for first in range(0, len(same_size), _LARGEST_ARRAY):
+                self._submit(same_size[first : first + _LARGEST_ARRAY], devices)
 
     def _submit(self, tasks: Sequence[Task], devices: int) -> None:
         s = self._settings
         executor = SlurmExecutor(self.folder, max_num_timeout=s.slurm.requeues)
         parameters = s.slurm.parameters(devices, s.threads)
-        # Before the user's own setup, which may add to them.
+        # Before the user's setup lines, which may extend these variables.
         parameters["setup"] = [*_exports(), *parameters["setup"]]
         executor.update_parameters(job_name=self._name, nodes=1, **parameters)
+        # Taken before the submission: a job may write its result at once.
         marks = [_mark(task) for task in tasks]
         try:
             jobs: list[Any] = executor.submit_array([Resumable.of(self._on_its_device(task)) for task in tasks])
         except (FailedJobError, FailedSubmissionError, OSError) as error:
-            words = "; ".join(str(error).strip().splitlines()) or type(error).__name__
-            reason = f"SLURM refused the job: {words[:300]}"
+            message = "; ".join(str(error).strip().splitlines()) or type(error).__name__
+            reason = f"SLURM refused the job: {message[:300]}"
             self._refused += [Completion(task, reason) for task in tasks]
             return
         for job, task, mark in zip(jobs, tasks, marks, strict=True):
@@ -190,24 +197,26 @@ class SlurmDispatcher:
 
     def _on_its_device(self, task: Task) -> Task:
         slurm = self._settings.slurm
-        # A GPU that was asked for and does not work must not become days on the CPU.
+        # "cuda", not "auto": a requested GPU that does not work must not become days on the CPU. With --slurm gres the
+        # user's own --device decides.
         device = "cuda" if slurm.gpus else task.device if slurm.gres else "cpu"
         return replace(task, device=device)
 
     def _ended(self) -> list[Completion]:
         ended, self._refused = self._refused, []
-        now = time.monotonic()
+        monotonic_time = time.monotonic()
         wrote = {job for job, about in self._jobs.items() if about.has_written}
+        # SLURM is asked more often only while a job seems to end, as its controller serves the whole cluster.
         watched = wrote or any(about.over_since is not None for about in self._jobs.values())
-        if not self._jobs or now - self._asked < (self._patience.ask if watched else self._patience.rest):
+        if not self._jobs or monotonic_time - self._asked < (self._patience.ask if watched else self._patience.rest):
             return ended
-        self._asked = now
+        self._asked = monotonic_time
         states = read_states(self._name)
         if states is None:
-            # A controller that restarts knows its jobs again afterwards.
+            # SLURM did not answer. A controller that restarts knows its jobs again afterwards.
             return ended
         for job in list(self._jobs):
-            completion = self._judge(job, states.get(job, _UNKNOWN), job in wrote, now)
+            completion = self._judge(job, states.get(job, _UNKNOWN), job in wrote, monotonic_time)
             if completion is not None:
                 del self._jobs[job]
                 self._is_clean &= completion.crash is None
@@ -215,12 +224,13 @@ class SlurmDispatcher:
         return ended
 
     def _judge(self, job: str, state: JobState, wrote: bool, now: float) -> Completion | None:
-        """Returns how a job ended, or `None` while it may still be going on."""
+        """Return the completion of a job, or `None` while the job may still be going on."""
         about = self._jobs[job]
         is_over = state.is_over or state is _UNKNOWN
         if (wrote or _is_done(about.task)) and (is_over or state.is_ending):
             return Completion(about.task)
         if not is_over:
+            # Put back into the queue, perhaps, after it seemed to be over.
             about.over_since = None
             return None
         about.over_since = now if about.over_since is None else about.over_since
@@ -230,7 +240,7 @@ class SlurmDispatcher:
 
 
 def _exports() -> list[str]:
-    """Return the lines with which a job's script has Python import the launcher's copy of the project."""
+    """Return the lines of a job's script that let Python import the launcher's copy of the project."""
     return [f"export {name}={shlex.quote(value)}" for name, value in import_variables().items()]
 
 
@@ -242,18 +252,18 @@ def _crash(job: str, state: JobState, log_file: Path) -> str:
             f"the SLURM job {job} ended as {state} and left no {log_file}. --runs-dir must be on a file system that "
             "all nodes share."
         )
-    said = last_words(text)
-    return f"the SLURM job {job} ended as {state}{f' ({said})' if said else ''}; its output is {log_file}"
+    last_line = last_words(text)
+    return f"the SLURM job {job} ended as {state}{f' ({last_line})' if last_line else ''}; its output is {log_file}"
 
 
 def last_words(text: str) -> str:
-    """Returns the last line of a job's output that is not one in which srun repeats that it ended."""
+    """Return the last line of a job's output that is not srun's report of the end, at most 300 characters."""
     lines = [line.strip() for line in text.splitlines() if line.strip() and not _SAYS_NOTHING.match(line)]
     return lines[-1][:300] if lines else ""
 
 
 def _mark(task: Task) -> Mark:
-    """Returns when result and failure of a node were last written."""
+    """Return the times of the last writes of a node's result and failure, in nanoseconds; 0 for a missing file."""
     folder = StateStore(task.state_root)[task.fingerprint].folder
     return _written(folder / "result.json"), _written(folder / "failure.json")
 

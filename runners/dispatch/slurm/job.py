@@ -1,6 +1,6 @@
-"""What a SLURM job carries: one task, as text, and how it is put back into the queue.
+"""This module defines the callable that a SLURM job runs: one task, as text, that can be put back into the queue.
 
-submitit pickles what it submits; here that is the name of a class and a line of text.
+submitit pickles the callable; the pickle holds the name of a class and a line of text.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from runners.workers.task import Task
 
 @dataclass(frozen=True)
 class Resumable:
-    """Runs a task in a job; at the job's time limit the same task is submitted again.
+    """A callable that runs a task in a job; at the job's time limit the same task is submitted again.
 
-    What was done until then is in the task's own checkpoints, so there is nothing else to hand on.
+    The work until then is in the task's own checkpoints, so there is nothing else to hand on.
 
     Attributes:
         arguments: The task, see `Task.as_arguments`.
@@ -27,13 +27,13 @@ class Resumable:
 
     @classmethod
     def of(cls, task: Task) -> Resumable:
-        """Returns what is submitted for a task."""
+        """Return the callable for a task."""
         return cls(tuple(task.as_arguments()))
 
     def __call__(self) -> None:
-        """Runs the task in this job."""
+        """Run the task in this job."""
         run_remotely(*self.arguments)
 
     def checkpoint(self) -> DelayedSubmission:
-        """Returns what submitit puts back into the queue."""
+        """Return the submission that submitit puts back into the queue."""
         return DelayedSubmission(self)

@@ -1,4 +1,4 @@
-"""What `--slurm KEY=VALUE` can say: typed, checked, and put into the words of submitit and of sbatch."""
+"""This module reads the options `--slurm KEY=VALUE`, checks them, and translates them for submitit and sbatch."""
 
 from __future__ import annotations
 
@@ -9,28 +9,29 @@ from typing import Any
 
 from ablations.errors import OptionError, UnknownNameError
 
+# In minutes.
 _LONGEST = 366 * 24 * 60
 _PLAIN = re.compile(r"[\w.,:;@+\-\[\]=/&|*()!% ]{1,500}")
 
 
 @dataclass(frozen=True)
 class SlurmOptions:
-    """What each job asks of SLURM; `None` leaves it to the cluster.
+    """The options of each job; `None` leaves one to the cluster.
 
     Attributes:
-        partition: Where the jobs run.
-        account: Who pays.
+        partition: The partition of the jobs.
+        account: The account that pays.
         qos: Quality of service.
         constraint: Features that a node must have.
         exclude: Nodes to stay away from.
         reservation: A reservation to run in.
-        gres: Generic resources, for clusters that give GPUs only so.
+        gres: Generic resources, for clusters that give GPUs in this way only.
         gpus: GPUs for each device of a training: `""` for none, else `"1"` or, with a type, `"a100:1"`.
         cpus: Cores for each device of a training; by default as many as `--threads`.
         mem: Memory of a job, for example `16G`.
         time: Time limit of a job in minutes; at the limit it is put back into the queue and goes on from there.
         signal: Seconds before the limit at which a job is stopped and put back.
-        requeues: How often a job may reach its limit.
+        requeues: The number of times that a job may reach its limit.
         setup: A line of shell that runs before the job, for example to load a module.
     """
 
@@ -50,7 +51,7 @@ class SlurmOptions:
     setup: str | None = None
 
     def check(self, device: str) -> None:
-        """Raises if these options and `--device` contradict each other.
+        """Raise if these options and `--device` contradict each other.
 
         Raises:
             OptionError: With what to change.
@@ -67,13 +68,13 @@ class SlurmOptions:
             )
 
     def sbatch_arguments(self, devices: int, threads: int) -> list[str]:
-        """Returns what a job for a training on `devices` devices asks for, as arguments of sbatch."""
-        asked = {**self._plain(), "cpus-per-task": self._cores(devices, threads), "time": self.time}
-        asked |= {"gpus-per-node": self._gpus(devices)} if self.gpus else {}
-        return [f"--{key}={value}" for key, value in asked.items()]
+        """Return the options of a job for a training on `devices` devices, as arguments of sbatch."""
+        options = {**self._plain(), "cpus-per-task": self._cores(devices, threads), "time": self.time}
+        options |= {"gpus-per-node": self._gpus(devices)} if self.gpus else {}
+        return [f"--{key}={value}" for key, value in options.items()]
 
     def parameters(self, devices: int, threads: int) -> dict[str, Any]:
-        """Returns the same as parameters of submitit's executor."""
+        """Return the same options as parameters of submitit's executor."""
         cores = self._cores(devices, threads)
         return {
             "time": self.time,
@@ -82,7 +83,7 @@ class SlurmOptions:
             "stderr_to_stdout": True,
             # Since 22.05 a step no longer inherits this from its job.
             "srun_args": [f"--cpus-per-task={cores}"],
-            # submitit's own default would be refused where keys are checked.
+            # submitit's own default key would be refused by clusters that check workload keys.
             "wckey": None,
             "setup": [self.setup] if self.setup else [],
             **({"gpus_per_node": self._gpus(devices)} if self.gpus else {}),
@@ -103,30 +104,30 @@ class SlurmOptions:
 
 
 def read_slurm_options(pairs: Sequence[str]) -> SlurmOptions:
-    """Returns the options in `pairs`, each `KEY=VALUE`.
+    """Return the options in `pairs`, each `KEY=VALUE`.
 
     Raises:
         OptionError: If one is malformed, given twice, or has a value it cannot have.
         UnknownNameError: If there is no such key.
     """
-    found: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     for pair in pairs:
         key, separator, text = pair.partition("=")
         if not separator or not key:
             raise OptionError(f"--slurm {pair}: it must be KEY=VALUE, for example partition=gpu.")
         if key not in _KEYS:
             raise UnknownNameError("SLURM option", key, _KEYS)
-        if key in found:
+        if key in options:
             raise OptionError(f"--slurm {key} is given twice. Keep one.")
         try:
-            found[key] = _READERS.get(key, _plain)(text)
+            options[key] = _READERS.get(key, _plain)(text)
         except ValueError as error:
             raise OptionError(f"--slurm {pair}: {error}.") from None
-    return SlurmOptions(**found)
+    return SlurmOptions(**options)
 
 
 def _plain(text: str) -> str:
-    # Ends up in the header of a script, a line per option.
+    # The text ends up in the header of a script, a line per option.
     if not _PLAIN.fullmatch(text):
         raise ValueError("it must be one line of at most 500 letters, digits and signs")
     return text
@@ -161,17 +162,18 @@ def _memory(text: str) -> str:
 
 
 def _minutes(text: str) -> int:
-    """Returns minutes from what sbatch would understand: MM, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS."""
+    """Return the minutes, rounded up, of a time in sbatch's forms: MM, MM:SS, HH:MM:SS, D-HH, D-HH:MM, D-HH:MM:SS."""
     match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d\d?))?(?::(\d\d?))?", text)
     if match is None:
         raise ValueError("it must be minutes, HH:MM:SS or D-HH:MM:SS")
-    days, *rest = (int(part) if part else 0 for part in match.groups())
+    days, *fields = (int(field) if field else 0 for field in match.groups())
+    # The first field is hours after a day, or with three fields; otherwise it is minutes.
     if match[1]:
-        seconds = days * 86400 + rest[0] * 3600 + rest[1] * 60 + rest[2]
+        seconds = days * 86400 + fields[0] * 3600 + fields[1] * 60 + fields[2]
     elif match[4]:
-        seconds = rest[0] * 3600 + rest[1] * 60 + rest[2]
+        seconds = fields[0] * 3600 + fields[1] * 60 + fields[2]
     else:
-        seconds = rest[0] * 60 + rest[1]
+        seconds = fields[0] * 60 + fields[1]
     if not 60 <= seconds <= _LONGEST * 60:
         raise ValueError("it must be at least a minute and at most a year")
     return -(-seconds // 60)

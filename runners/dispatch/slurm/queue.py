@@ -1,7 +1,7 @@
-"""Asking SLURM: which jobs of a launch are still there, how the others ended, and their cancellation.
+"""This module asks SLURM for the states of a launch's jobs, cancels jobs, and has a job's options checked.
 
-Needs no accounting database: `squeue` knows a job for some minutes after its end, which is longer than a launcher
-looks away.
+It needs no accounting database: `squeue` knows a job for some minutes after its end, which is longer than a launcher
+waits between two looks.
 """
 
 from __future__ import annotations
@@ -14,19 +14,21 @@ from dataclasses import dataclass
 from ablations.errors import DispatchError, OptionError
 
 _SECONDS = 60.0
+# From the manual of squeue, "Job state codes".
 _ENDED = frozenset(
     ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "REVOKED")
 ) | {"TIMEOUT"}
+# With widths, as squeue cuts a field at 20 characters by default.
 _FIELDS = "JobArrayID:64,State:32,exit_code:16"
 
 
 @dataclass(frozen=True)
 class JobState:
-    """How a job stands.
+    """The state of a job.
 
     Attributes:
         name: SLURM's word for it.
-        wait_status: What the system said of its end, as `waitpid` would.
+        wait_status: The exit status of the job, as `waitpid` encodes it.
     """
 
     name: str
@@ -34,47 +36,49 @@ class JobState:
 
     @property
     def is_over(self) -> bool:
-        """Whether the job does nothing any more."""
+        """True if the job does nothing any more."""
         return self.name in _ENDED
 
     @property
     def is_ending(self) -> bool:
-        """Whether the job is over or about to be, if it was not put back into the queue."""
+        """True if the job is over or about to be, unless it was put back into the queue."""
         return self.is_over or self.name == "COMPLETING"
 
     def __str__(self) -> str:
+        # The high byte is the exit code, the low seven bits are the signal; a shell reports a signal as 128 + number.
         code = self.wait_status >> 8 or self.wait_status & 0x7F
         number = code - 128 if code > 128 else code if self.wait_status < 256 else 0
-        names = {int(known): known.name for known in signal.Signals}
-        told = f", killed by {names[number]}" if number in names else f", exit code {code}" if code else ""
-        return f"{self.name}{told}"
+        names = {int(member): member.name for member in signal.Signals}
+        ending = f", killed by {names[number]}" if number in names else f", exit code {code}" if code else ""
+        return f"{self.name}{ending}"
 
 
 def read_states(name: str) -> dict[str, JobState] | None:
-    """Returns the jobs called `name` that SLURM knows, by id; `None` if it does not answer now."""
+    """Return the states of the jobs called `name` that SLURM knows, by id; `None` if it does not answer now."""
     try:
-        told = _run(["squeue", "--noheader", "--array", "--states=all", f"--name={name}", f"--Format={_FIELDS}"])
+        output = _run(["squeue", "--noheader", "--array", "--states=all", f"--name={name}", f"--Format={_FIELDS}"])
     except DispatchError:
         return None
-    rows = (line.split() for line in told.splitlines())
+    rows = (line.split() for line in output.splitlines())
     return {job: JobState(state, int(status)) for job, state, status in rows}
 
 
 def cancel_jobs(jobs: Sequence[str]) -> None:
-    """Kills jobs and takes those that have not started out of the queue.
+    """Kill jobs, and take those that have not started out of the queue.
 
-    What runs is killed first: a cancelled job would be asked politely and given half a minute.
+    Running jobs get SIGKILL before they are cancelled: a job that is only cancelled gets half a minute to end.
     """
+    # Waiting jobs first, so that none of them starts in the place of a killed one.
     for options in (["--state=PENDING"], ["--signal=KILL"], []):
         if jobs:
             subprocess.run(["scancel", *options, *jobs], capture_output=True, timeout=_SECONDS, check=False)
 
 
 def check_accepted(arguments: Iterable[str]) -> None:
-    """Raises if SLURM would refuse a job that asks for this.
+    """Raise if SLURM would refuse a job with these arguments of sbatch.
 
     Raises:
-        OptionError: With SLURM's own words.
+        OptionError: With SLURM's own message.
     """
     try:
         _run(["sbatch", "--test-only", *arguments, "--wrap=true"])
@@ -88,6 +92,6 @@ def _run(command: list[str]) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise DispatchError(f"{command[0]}: {error}") from None
     if ended.returncode:
-        words = "; ".join(ended.stderr.strip().splitlines())
-        raise DispatchError(words[:300] or f"{command[0]} ended with exit code {ended.returncode}")
+        message = "; ".join(ended.stderr.strip().splitlines())
+        raise DispatchError(message[:300] or f"{command[0]} ended with exit code {ended.returncode}")
     return ended.stdout
