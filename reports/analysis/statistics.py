@@ -1,4 +1,5 @@
-"""Pure statistics over repeats of a training. Numbers in, numbers out; what they are called and printed is elsewhere.
+"""This module holds the statistics over repeats of a training. Pure: numbers in, numbers out; names and print are
+elsewhere.
 
 An interval says in its docstring which uncertainty it measures. `estimate`, `paired_difference` and
 `contrast_interval` cover training seeds (initial weights and data order) on the test images at hand; `two_level`
@@ -33,7 +34,7 @@ POWER = 0.8
 """Chance of showing a difference of the size of interest that seed advice asks for."""
 
 MOST_SEEDS = 100_000
-"""Seed advice beyond this is none."""
+"""Seed advice ends here: where more seeds are needed, there is none."""
 
 _FEWEST_ROWS = 4
 """Of fewer rows hardly anything is left beside a comparison, and whether it is alike can hardly be told: with three, a
@@ -65,7 +66,7 @@ class Estimate:
         low: Lower end of the interval for the mean, NaN where there is none.
         high: Upper end.
         n: Number of values, or of pairs for a difference.
-        covers_images: Whether the interval covers other test images too, and not other seeds alone.
+        covers_images: True if the interval covers other test images too, and not other seeds alone.
         df: Degrees of freedom of `error`, NaN without an interval. More than n − 1 where the rest of a table says
             how much a difference varies, too; they need not be a whole number.
         error: Standard error over seeds that the interval rests on, NaN without an interval.
@@ -120,7 +121,7 @@ class Estimate:
 
     @property
     def interval_sd(self) -> float:
-        """The standard deviation over seeds that the interval rests on: `sd`, or what a table says of it."""
+        """The standard deviation over seeds that the interval rests on: `sd`, or the one that a table shares in."""
         return self.error * math.sqrt(self.n)
 
     @property
@@ -130,7 +131,7 @@ class Estimate:
 
     @property
     def is_known(self) -> bool:
-        """Whether there is a mean."""
+        """True if there is a mean."""
         return not math.isnan(self.mean)
 
     @property
@@ -140,27 +141,27 @@ class Estimate:
 
     @property
     def has_interval(self) -> bool:
-        """Whether there is an interval: at least two values that are not all the same."""
+        """True if there is an interval: at least two values that are not all the same."""
         return not math.isnan(self.low)
 
     @property
     def no_spread(self) -> bool:
-        """Whether several seeds gave one and the same value, so that an interval would claim certainty."""
+        """True if several seeds gave one and the same value, so that an interval would claim certainty."""
         return self.n > 1 and self.sd == 0.0 and not self.has_interval
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether the interval lies on one side of zero; false without an interval."""
+        """True if the interval lies on one side of zero; False without an interval."""
         return self.has_interval and (self.low > 0 or self.high < 0)
 
 
 def unknown(n: int) -> Estimate:
-    """Returns what is known of a mean that is not to be told, because only `n` of its values are there."""
+    """Return the estimate of a mean that cannot be given, because only `n` of its values are there."""
     return Estimate(math.nan, math.nan, math.nan, math.nan, n)
 
 
 def estimate(values: Sequence[float], level: float = LEVEL) -> Estimate:
-    """Returns the mean over seeds with its two-sided Student t interval, mean ± t · sd / √n.
+    """Return the mean over seeds with its two-sided Student t interval, mean ± t · sd / √n.
 
     The interval is about training seeds, not about the sampling of test images. It assumes independent values of a
     roughly normal distribution, and so does the coverage of 95 %: of values with a skewness of 1 it covers 93 %, of
@@ -176,6 +177,7 @@ def estimate(values: Sequence[float], level: float = LEVEL) -> Estimate:
     mean = float(array.mean()) if n else math.nan
     if n < 2:
         return Estimate(mean, math.nan, math.nan, math.nan, n)
+    # Equal accuracies may differ in their last digit, so the spread is compared with their size.
     if float(np.ptp(array)) <= _SAME * max(1.0, float(np.abs(array).max())):
         return Estimate(mean, 0.0, math.nan, math.nan, n)
     sd = float(array.std(ddof=1))
@@ -186,8 +188,9 @@ def _with_interval(
     mean: float, sd: float, n: int, df: float, error: float, image_error: float | None = None
 ) -> Estimate:
     """Return an estimate with its 95 % interval, which covers test images if it has their error."""
-    without = Estimate(mean, sd, mean, mean, n, image_error is not None, df, error, image_error or 0.0)
-    return without.at(LEVEL)
+    # The ends stand at the mean first: `at` widens only an estimate that has an interval.
+    point = Estimate(mean, sd, mean, mean, n, image_error is not None, df, error, image_error or 0.0)
+    return point.at(LEVEL)
 
 
 def _t_quantile(df: float, level: float) -> float:
@@ -195,12 +198,12 @@ def _t_quantile(df: float, level: float) -> float:
 
 
 def paired_differences(values: Mapping[int, float], reference: Mapping[int, float]) -> dict[int, float]:
-    """Returns value − reference for each seed that both have, in the order of the seeds."""
+    """Return value − reference for each seed that both have, in the order of the seeds."""
     return {seed: values[seed] - reference[seed] for seed in sorted(values.keys() & reference.keys())}
 
 
 def paired_difference(values: Mapping[int, float], reference: Mapping[int, float], level: float = LEVEL) -> Estimate:
-    """Returns the mean paired difference to the reference with the t interval of the differences.
+    """Return the mean paired difference to the reference with the t interval of the differences.
 
     Repeats are paired by seed: the r-th repeat of every variant has the same initial seed and data order, so what a
     seed does to both cancels. The interval is about training seeds, not about the sampling of test images. It assumes
@@ -218,7 +221,7 @@ def paired_difference(values: Mapping[int, float], reference: Mapping[int, float
 
 
 def unpaired_difference(values: Sequence[float], others: Sequence[float], level: float = LEVEL) -> Estimate:
-    """Returns the difference of two means, mean(values) − mean(others), with Welch's t interval.
+    """Return the difference of two means, mean(values) − mean(others), with Welch's t interval.
 
     The interval is about training seeds, not about the sampling of test images. The seeds of both sides have nothing
     to do with each other, and each side has its own spread; it assumes independent, roughly normal values. A side with
@@ -233,14 +236,14 @@ def unpaired_difference(values: Sequence[float], others: Sequence[float], level:
 
     if not len(values) or not len(others):
         return unknown(0)
-    one, other = np.asarray(values, dtype=float), np.asarray(others, dtype=float)
-    mean, n = float(one.mean() - other.mean()), min(len(one), len(other))
+    left, right = np.asarray(values, dtype=float), np.asarray(others, dtype=float)
+    mean, n = float(left.mean() - right.mean()), min(len(left), len(right))
     if n < 2:
         return Estimate(mean, math.nan, math.nan, math.nan, n)
-    if all(estimate(tuple(side)).no_spread for side in (one, other)):
+    if all(estimate(tuple(side)).no_spread for side in (left, right)):
         return Estimate(mean, 0.0, math.nan, math.nan, n)
-    compared = CompareMeans(DescrStatsW(one), DescrStatsW(other))
-    sd = math.hypot(one.std(ddof=1), other.std(ddof=1))
+    compared = CompareMeans(DescrStatsW(left), DescrStatsW(right))
+    sd = math.hypot(left.std(ddof=1), right.std(ddof=1))
     df, error = float(compared.dof_satt()), float(compared.std_meandiff_separatevar)
     return _with_interval(mean, sd, n, df, error).at(level)
 
@@ -278,16 +281,19 @@ def contrast_interval(values_RS: npt.ArrayLike, weights_R: npt.ArrayLike, level:
         varies, stands on its own.
     """
     table, weights = np.asarray(values_RS, dtype=float), np.asarray(weights_R, dtype=float)
-    own = estimate(tuple(weights @ table), level)
+    on_its_own = estimate(tuple(weights @ table), level)
     varies = np.ptp(table, axis=1) > _SAME * np.maximum(1.0, np.abs(table).max(1))
     named = weights != 0
+    # Only in a contrast of weights that sum to zero does the seeds' effect cancel.
     is_comparison = named.any() and abs(weights.sum()) <= _SAME * np.abs(weights).sum()
-    if own.n < 2 or not is_comparison or not varies[named].all() or varies.sum() < _FEWEST_ROWS:
-        return own
+    if on_its_own.n < 2 or not is_comparison or not varies[named].all() or varies.sum() < _FEWEST_ROWS:
+        return on_its_own
     variance, df = shared_variance(table[varies], weights[varies])
     if math.sqrt(variance) <= _SAME * max(1.0, float(np.abs(table).max())):
-        return own
-    return _with_interval(own.mean, own.sd, own.n, float(df), math.sqrt(variance / own.n)).at(level)
+        return on_its_own
+    return _with_interval(
+        on_its_own.mean, on_its_own.sd, on_its_own.n, float(df), math.sqrt(variance / on_its_own.n)
+    ).at(level)
 
 
 def shared_variance(values: Array, weights_R: Array) -> tuple[Array, Array]:
@@ -299,15 +305,16 @@ def shared_variance(values: Array, weights_R: Array) -> tuple[Array, Array]:
     """
     rows, seeds = values.shape[-2:]
     df, rest_df = seeds - 1, (rows - 2) * (seeds - 1)
+    # A contrast of independent rows of variance σ² has the variance σ² · Σ w².
     norm = float(weights_R @ weights_R)
-    own = np.einsum("r,...rs->...s", weights_R, values).var(-1, ddof=1)
+    own_variance = np.einsum("r,...rs->...s", weights_R, values).var(-1, ddof=1)
     centred = values - values.mean(-1, keepdims=True)
     residuals = centred - centred.mean(-2, keepdims=True)
     # The squares of the whole table minus those along the contrast: what is orthogonal to it.
-    squares = (residuals**2).sum((-2, -1)) - df * own / norm
-    rest = norm * np.maximum(squares, 0.0) / rest_df
+    squares = (residuals**2).sum((-2, -1)) - df * own_variance / norm
+    residual_variance = norm * np.maximum(squares, 0.0) / rest_df
     weight = rest_df * equal_spread_p_value(centred) ** _ALIKE_EXPONENT
-    return np.asarray((df * own + weight * rest) / (df + weight)), np.asarray(df + weight)
+    return np.asarray((df * own_variance + weight * residual_variance) / (df + weight)), np.asarray(df + weight)
 
 
 def equal_spread_p_value(centred: Array) -> Array:
@@ -342,8 +349,9 @@ def bartlett_p_value(variance_R: Array, df: int) -> Array:
     """
     rows = variance_R.shape[-1]
     # A row that moves with the seeds exactly as the mean of all does would make a logarithm of zero.
-    some_R = np.maximum(variance_R, np.finfo(float).tiny)
-    statistic = df * (rows * np.log(some_R.mean(-1)) - np.log(some_R).sum(-1))
+    positive_R = np.maximum(variance_R, np.finfo(float).tiny)
+    # Bartlett's statistic, divided below by its correction for few degrees of freedom.
+    statistic = df * (rows * np.log(positive_R.mean(-1)) - np.log(positive_R).sum(-1))
     return np.asarray(special.chdtrc(rows - 1, statistic / (1 + (rows + 1) / (3 * rows * df))))
 
 
@@ -359,7 +367,7 @@ def excluded_beyond(intervals: Iterable[Estimate]) -> float:
 
 
 def two_level(differences_SI: npt.ArrayLike, level: float = LEVEL) -> Estimate:
-    """Returns the mean difference of two evaluations of the same checkpoints, over seeds and test images.
+    """Return the mean difference of two evaluations of the same checkpoints, over seeds and test images.
 
     The interval measures what other seeds **and** other test images of the same kind would have given. Seeds and
     images are crossed, since every checkpoint is measured on the same images: a difference is the sum of the mean, an
@@ -387,13 +395,14 @@ def two_level(differences_SI: npt.ArrayLike, level: float = LEVEL) -> Estimate:
     rest_SI = array_SI - array_SI.mean(1, keepdims=True) - mean_I + mean
     rest_square = float((rest_SI**2).sum()) / ((seeds - 1) * (images - 1))
     image_square = seeds * float(mean_I.var(ddof=1))
+    # The estimate of a variance component may fall below zero, where it counts as none.
     of_images = max(0.0, image_square - rest_square) / (seeds * images)
-    both = _with_interval(mean, over_seeds.sd, seeds, over_seeds.df, over_seeds.error, math.sqrt(of_images))
-    return both.at(level)
+    result = _with_interval(mean, over_seeds.sd, seeds, over_seeds.df, over_seeds.error, math.sqrt(of_images))
+    return result.at(level)
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
-    """Returns the p-values corrected by Holm for their number: the chance of any false positive stays below alpha."""
+    """Return the p-values corrected by Holm for their number: the chance of any false positive stays below alpha."""
     from statsmodels.stats.multitest import multipletests
 
     if not len(p_values):
@@ -411,7 +420,7 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
 
 
 def mcnemar_p_value(only_first: int, only_second: int) -> float:
-    """Returns the exact two-sided p-value of McNemar's test for two evaluations of one checkpoint.
+    """Return the exact two-sided p-value of McNemar's test for two evaluations of one checkpoint.
 
     It is about the sampling of test images alone: one checkpoint says nothing about other seeds.
 
@@ -470,6 +479,7 @@ def _fewest_seeds(power_at: Callable[[int], float]) -> int | None:
     """Return the fewest seeds, from 2, with a power of `POWER`; where that is reached, power rises with seeds."""
     if power_at(MOST_SEEDS) < POWER:
         return None
+    # Bisection over whole numbers: `few` never has the power, `enough` always has.
     few, enough = 1, MOST_SEEDS
     while enough - few > 1:
         middle = (few + enough) // 2
@@ -510,6 +520,7 @@ def power_better(
         # The density of many degrees of freedom is right up to a factor, which a weighted mean is rid of.
         return min(1.0, float(weights @ special.ndtr(shift - slope * root_v) / weights.sum()))
     low = max(-shift, -_FAR)
+    # Below −shift the noncentral t is negative and exceeds no positive bound.
     z = _between(low, _FAR)
     weights = _WEIGHTS * stats.norm.pdf(z) * (_FAR - low) / 2
     return min(1.0, float(weights @ special.chdtr(df, ((z + shift) / slope) ** 2)))
@@ -558,7 +569,8 @@ def power_narrow(
 
 
 def _half_widths(seeds: int, sd: float, level: float, df: float, image_error: float) -> tuple[Array, float]:
-    """Return half widths at the nodes of the probability of the estimated spread, and the mean's standard error."""
+    """Return the half widths at the nodes of the estimated spread's probability, and the mean's standard error."""
+    # The nodes lie in −1 to 1; as probabilities they give equally fine steps of the estimated spread.
     ratio = np.sqrt(special.chdtri(df, (1 - _NODES) / 2) / df)
     over_seeds = _t_quantile(df, level) * ratio * sd / math.sqrt(seeds)
     over_images = -float(special.ndtri((1 - level) / 2)) * image_error
