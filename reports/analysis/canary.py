@@ -78,8 +78,7 @@ def _of_study(study: Study, results: Results) -> Iterator[Canary]:
     for network, canary_repeats in results.canary_repeats(study.name, study.metric).items():
         reference_repeats = references[network, study.reference]
         reference_values = {seed: repeat.value for seed, repeat in reference_repeats.items() if repeat.finished}
-        # A canary's seeds are the reference's moved by `CANARY_SEED`; without that offset its r-th repeat meets the
-        # r-th.
+        # A canary's seeds are those of the reference plus `CANARY_SEED`; without it, the r-th repeats are paired.
         canary_values = {seed - CANARY_SEED: repeat.value for seed, repeat in canary_repeats.items() if repeat.finished}
         pairs = len(reference_values.keys() & canary_values.keys())
         # An interval from some of the repeats would change with those that come later, so there is none yet.
