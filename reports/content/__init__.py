@@ -1,4 +1,5 @@
-"""What documents are made of: blocks, formatted numbers, published numbers, words for plans and names for files.
+"""This package holds the content of documents: blocks, formatted and published numbers, words for plans, names for
+files.
 
 Nothing here looks at results or writes a file.
 """

@@ -1,4 +1,5 @@
-"""The tables of reports, as data with captions and notes: studies, claims, costs, searches and the appendix.
+"""This package builds the tables of reports, as data with captions and notes: studies, claims, costs, searches,
+appendix.
 
 Numbers come from `reports.analysis`; no table knows a file format.
 """
