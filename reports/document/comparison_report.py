@@ -211,17 +211,13 @@ def _listed(values: Iterable[str]) -> str:
 def settings_table(left: Side, right: Side, pairs: tuple[Pair, ...]) -> Table | None:
     """Return the settings in which rows differ between the sides, or `None` if they do not."""
     common = [(pair, left.rows[pair.left], right.rows[pair.right]) for pair in pairs if pair.left and pair.right]
-    both = [
-        (pair, left_settings, right_settings)
-        for pair, left_settings, right_settings in common
-        if left_settings.repeats and right_settings.repeats
-    ]
+    both = [(pair, on_left, on_right) for pair, on_left, on_right in common if on_left.repeats and on_right.repeats]
     holders: dict[tuple[str, str, str], list[str]] = {}
     for pair, left_row, right_row in both:
-        left_settings, right_settings = _params(left_row), _params(right_row)
-        for name in dict.fromkeys([*left_settings, *right_settings]):
-            if left_settings.get(name) != right_settings.get(name):
-                change = (name, left_settings.get(name, "unset"), right_settings.get(name, "unset"))
+        on_left, on_right = _params(left_row), _params(right_row)
+        for name in dict.fromkeys([*on_left, *on_right]):
+            if on_left.get(name) != on_right.get(name):
+                change = (name, on_left.get(name, "unset"), on_right.get(name, "unset"))
                 holders.setdefault(change, []).append(_title(left, right, pair))
     if not holders:
         return None

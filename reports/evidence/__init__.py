@@ -1,4 +1,5 @@
-"""What lets a reader check a report: its manifest, its contents as plain data, and both read back from a file.
+"""This package lets a reader check a report: it writes its manifest and contents as plain data, and reads both from a
+file.
 
 The check itself is `reports.verify`.
 """
