@@ -71,6 +71,7 @@ def wanted_sides(left: str, right: str | None, uri: str, **asked: Any) -> tuple[
         Wanted(
             study=name,
             commit=side_commit,
+            # An option of one side wins over the one for both.
             uri=asked[f"{side}_uri"] or uri,
             request=make_request(
                 asked[f"{side}_preset"] or asked["preset"],

@@ -232,12 +232,12 @@ def _tools(told: Json, here: Json) -> str:
         commit_words.append(f"commit {_commit(made)} (here {_commit(here)})")
     versions: Any = made.get("versions")
     versions = versions if isinstance(versions, dict) else {}
-    others = [
+    version_words = [
         f"{name} {versions.get(name)} (here {version})"
         for name, version in here["versions"].items()
         if versions.get(name) != version
     ]
-    return f"the report was made with {', '.join([*commit_words, *others])}"
+    return f"the report was made with {', '.join([*commit_words, *version_words])}"
 
 
 def _commit(made: Mapping[str, Any]) -> str:
@@ -268,6 +268,7 @@ def _pages(held: Carried, content: bytes, *, exactly: bool) -> tuple[list[str], 
         differences_shown += page_lines
     if not drawn:
         return differences_shown, []
+    # Other versions of the tools may draw the same words otherwise, so that another drawing proves nothing then.
     if exactly:
         message = "draws something else than its runs make, though its words are the same"
         return [*differences_shown, *(f"{page_name} {message}" for page_name in drawn)], []

@@ -50,9 +50,11 @@ class Advice:
 
 def seed_advice(study: Study, summary: StudySummary) -> tuple[Advice, ...]:
     """Return the advice for each comparison of a study that can be tested, in the order of its rows."""
+    # A study may name its own size of interest; otherwise its metric has one.
     size = study.size_of_interest or telling(study.metric).size
     advice = []
     for row in summary.tested:
+        # A tested row has a difference; the check below is for the types alone.
         delta = row.delta
         if delta is None:
             continue
@@ -72,14 +74,14 @@ def advice_paragraph(study: Study, summary: StudySummary) -> Paragraph | None:
         return None
     metric = telling(study.metric)
     size = f"{advice[0].size:g}{metric.unit if advice[0].size != 1 else metric.unit.removesuffix('s')}"
-    least, most = advice[0], advice[-1]
+    easiest, neediest = advice[0], advice[-1]
     sentences = [
         f"With {per_cent(POWER)} power a true difference of {size} would be shown, or be shown not to be there, by "
-        f"{seeds_words(least)} seeds for {_named(study, least)}"
+        f"{seeds_words(easiest)} seeds for {_named(study, easiest)}"
     ]
     if len(advice) > 1:
         middle = f"{seeds_words(advice[len(advice) // 2])} for the row in the middle, " if len(advice) > 2 else ""
-        sentences[0] += f", {middle}{seeds_words(most)} for {_named(study, most)}"
+        sentences[0] += f", {middle}{seeds_words(neediest)} for {_named(study, neediest)}"
     sentences[0] += f"; here are {summary.seeds}."
     # A spread from few seeds is uncertain itself, and the number of seeds grows with its square.
     factor = max(row_advice.most_sd / row_advice.sd for row_advice in advice)
@@ -101,8 +103,9 @@ def seeds_words(advice: Advice) -> str:
 
 def _need(advice: Advice) -> tuple[float, float]:
     """Return the sort key of an advice: the seeds that it asks for, then the spread."""
-    most = MOST_SEEDS + 1
-    return advice.for_difference or most, advice.sd
+    # Comparisons that no number of seeds decides sort last.
+    beyond = MOST_SEEDS + 1
+    return advice.for_difference or beyond, advice.sd
 
 
 def _named(study: Study, advice: Advice) -> str:

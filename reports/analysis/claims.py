@@ -79,6 +79,7 @@ class Seeds:
 
     def beyond(self, seeds: int) -> Seeds:
         """Return the same numbers after `seeds` have left the verdict undecided: at least one seed more."""
+        # So many seeds were to be enough and were not: the upper number says nothing any more.
         enough = self.at_most is not None and self.at_most <= seeds
         at_least = None if self.at_least is None else max(self.at_least, seeds + 1)
         return Seeds(at_least, None if enough else self.at_most, self.needed)
@@ -187,6 +188,7 @@ def _seeds_for_width(found: Estimate, width: float, level: float) -> int | None:
     of_images = _half_of_images(found, level)
     if of_images >= width / 2:
         return None
+    # Both parts add as squares: the seeds may have the part of the width that the images leave.
     of_seeds = 2 * math.sqrt((width / 2) ** 2 - of_images**2)
     return seeds_to_decide(found.interval_sd, of_seeds, level, found.df_per_seed)
 
@@ -287,7 +289,7 @@ def verdicts(plan: Plan, results: Results) -> tuple[JudgedClaim, ...]:
 
 
 def primary_claims(plan: Plan) -> int:
-    """Return how many primary claims a report plans, each once per inspected network.
+    """Return the number of primary claims that a report plans, each once per inspected network.
 
     What counts is what the plan asks, not what could be judged: the level must not depend on the results.
     """
@@ -317,6 +319,7 @@ def judge_study(study: Study, summary: StudySummary, plan: Plan) -> tuple[Judged
         rows = {row.variant: row for row in summary.of_network(name)}
         at_chance = {row.variant for row in rows.values() if row_at_chance(study, row, plan)}
         for claim in study.claims:
+            # Primary claims alone share the error of the report.
             claim_level = level if rank_of(study, claim) == "primary" else LEVEL
             judged.append(_judge_claim(study, name, claim, claim_level, rows, at_chance))
     return tuple(judged)
@@ -341,6 +344,7 @@ def _judge_claim(
     rows: Mapping[str, VariantSummary],
     at_chance: Collection[str],
 ) -> JudgedClaim:
+    # A preset may leave variants out, and with them the contrasts that name them.
     contrasts = [contrast for contrast in claim.contrasts if rows.keys() >= set(contrast.variants)]
     left_out = tuple(contrast for contrast in claim.contrasts if contrast not in contrasts)
     judged = tuple(
@@ -380,6 +384,7 @@ def judge_contrast(
     size = study.size_of_interest or telling(study.metric).size
     unlearned = tuple(row.variant for row in (*better, *worse) if row.unlearned)
     expected = max(row.expected for row in (*better, *worse))
+    # Without a side to subtract, a contrast is about a number, which rows at chance can still miss.
     nothing_there = bool(contrast.worse) and all(name in at_chance for name in contrast.variants)
     reason = NEVER_LEARNED if unlearned else AT_CHANCE if nothing_there else _why_not(turned, expected)
 
@@ -429,7 +434,7 @@ def judge(difference: Estimate, kind: Kind, size: float, margin: float = 0.0) ->
 
     Args:
         difference: Turned so that above zero is the claimed direction.
-        kind: What is stated of it.
+        kind: The kind of statement about it.
         size: The size of interest, above 0.
         margin: Beyond which it is stated to lie, for the kind `better`.
     """
@@ -441,6 +446,7 @@ def judge(difference: Estimate, kind: Kind, size: float, margin: float = 0.0) ->
         # An equivalence is contradicted only by an interval that lies whole beyond ± the size of interest.
         elsewhere = high < -size or low > size
         return REPRODUCED if within else CONTRADICTED if elsewhere else UNDECIDED
+    # Non-inferiority: at least as good allows a loss that is smaller than the size of interest.
     bound = margin if kind == "better" else -size
     if low > bound:
         return REPRODUCED

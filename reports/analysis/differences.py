@@ -62,6 +62,7 @@ def difference(better: Sequence[Row], worse: Sequence[Row], metric: str, table: 
     if not all(row.complete for row in rows):
         return unknown(len(seeds))
     over_seeds = estimate([_mean(better, seed) - _mean(worse, seed) for seed in seeds])
+    # Two evaluations of one checkpoint differ image by image, which says more than their means do.
     if over_seeds.has_interval and len(rows) > 1 and compare_by_image(rows, metric):
         return two_level([_images(better, seed, metric) - _images(worse, seed, metric) for seed in seeds])
     pool = equal_footing(table, seeds)
@@ -92,6 +93,7 @@ def equal_footing(table: Sequence[Row], seeds: Sequence[int]) -> list[Row]:
     pool: dict[tuple[tuple[str, float], ...], Row] = {}
     for row in usable:
         if row.checkpoints.keys() >= set(seeds):
+            # Rows of one training have one key, and the first of them stands for all.
             pool.setdefault(_training(row, seeds), row)
     measured = [checkpoint for training in pool for checkpoint, _ in training]
     # A checkpoint that occurs twice with two values was evaluated twice, and its rows move together.

@@ -80,6 +80,8 @@ def importances(
         # Each method draws from a fresh generator, so that its numbers do not depend on the order of the methods.
         generator = np.random.default_rng(seed)
         judge = _Judge(method, proposed, factors)
+        # Resampled trials give the interval; shuffled accuracies have no link to any factor and give the level of
+        # chance.
         picks = [generator.integers(len(values), size=len(values)) for _ in range(repeats)]
         resampled = [judge.judge(values[pick], pick, seed + 1 + number) for number, pick in enumerate(picks)]
         shuffles = [generator.permutation(values) for _ in range(repeats)]
@@ -114,6 +116,7 @@ class _Judge:
         rows = self._proposed if pick is None else [self._proposed[number] for number in pick]
         # Without this, optuna logs a line per study, of which there are hundreds here.
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        # Optuna computes importances of a study alone, so that the trials go into one in memory.
         study = optuna.create_study(direction="maximize")
         study.add_trials(
             [

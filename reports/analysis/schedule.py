@@ -53,16 +53,17 @@ class Rise:
 def convergence_words(plan: Plan, results: Results) -> str:
     """Return a sentence about the trainings that are far from converged, or nothing where none is."""
     rises = list(row_rises(plan, results))
-    far = sorted((rise for rise in rises if rise.is_far_from_converged), key=lambda rise: -rise.gain)
-    if not far:
+    # The steepest comes first, since the sentence names only a few.
+    rising = sorted((rise for rise in rises if rise.is_far_from_converged), key=lambda rise: -rise.gain)
+    if not rising:
         return ""
-    gains = [number(gain, 1) for gain in dict.fromkeys((far[-1].gain, far[0].gain))]
-    listed = quoted(rise.title for rise in far[:_LISTED]) + (
-        f" and {len(far) - _LISTED} others" if far[_LISTED:] else ""
+    gains = [number(gain, 1) for gain in dict.fromkeys((rising[-1].gain, rising[0].gain))]
+    listed = quoted(rise.title for rise in rising[:_LISTED]) + (
+        f" and {len(rising) - _LISTED} others" if rising[_LISTED:] else ""
     )
-    are = "is" if len(far) == 1 else "are"
+    are = "is" if len(rising) == 1 else "are"
     return (
-        f"{len(far)} of {len(rises)} trained networks {are} far from converged: over the last quarter of the epochs "
+        f"{len(rising)} of {len(rises)} trained networks {are} far from converged: over the last quarter of the epochs "
         f"validation accuracy still rises by {' to '.join(gains)} points ({listed}). What differs between networks may "
         "be how fast they learn, and vanish or turn in a longer training."
     )
@@ -107,6 +108,7 @@ def _rise(title: str, spec: TrialSpec, curves: Sequence[Mapping[int, float]]) ->
     gains, noises, images = [], [], spec.data.validation_images or spec.data.facts.validation_images
     for curve in curves:
         end = max(curve)
+        # Of a training of fewer than eight epochs, the end is its last one.
         begin = end - max(1, end // _LAST_SHARE)
         # Of an epoch that was not tracked, the one before stands in, and of none before, the first.
         start = max((step for step in curve if step <= begin), default=min(curve))
@@ -148,6 +150,7 @@ def leads(plan: Plan, results: Results) -> tuple[Lead, ...]:
         mean = math.fsum(measured[key] for key in fingerprints) / len(fingerprints)
         spec = nodes[0].spec
         if spec.model.layer == "static":
+            # Of several static networks that fit, the first in the order of the plan is the one to compare with.
             static.setdefault(_beside(spec), mean)
         elif spec.model.layer == "dynamic" and spec.model.aggregation == "attention":
             dynamic.append((title, _beside(spec), mean))

@@ -73,6 +73,7 @@ def _repeats(trials: pd.DataFrame, slot: int) -> tuple[float, ...]:
 
 def still_in_front(front: Sequence[FrontMember]) -> list[bool]:
     """Return for each member True if no other beats it by the means over repeats; without repeats, always True."""
+    # A member without repeats keeps the accuracy that brought it to the front.
     points = [(member.estimate.mean if member.estimate is not None else member.top1) for member in front]
     costs = [member.multiply_adds for member in front]
     in_front = set(pareto_front(list(zip(points, costs, strict=True))))

@@ -71,6 +71,7 @@ def how_compared(left: SideRow, right: SideRow) -> str:
     left_runs, right_runs = ({seed: run.run_id for seed, run in row.repeats.items()} for row in (left, right))
     if left_runs == right_runs:
         return SAME
+    # A run on both sides makes them dependent, which no interval here allows for.
     if set(left_runs.values()) & set(right_runs.values()):
         return SHARED
     fingerprints = [{seed: run.fingerprint for seed, run in row.repeats.items()} for row in (left, right)]
@@ -101,8 +102,8 @@ def effects(left: Side, right: Side, pair: Pair) -> tuple[Estimate, Estimate, Es
     )
     if kinds & {SAME, SHARED} or not left_effect or not right_effect:
         return None
-    apart = _apart(left_effect, right_effect, PAIRED if kinds == {PAIRED} else UNPAIRED)
-    return _effect(left, pair.left, left_reference), _effect(right, pair.right, right_reference), apart
+    side_difference = _apart(left_effect, right_effect, PAIRED if kinds == {PAIRED} else UNPAIRED)
+    return _effect(left, pair.left, left_reference), _effect(right, pair.right, right_reference), side_difference
 
 
 def _effect(side: Side, key: str, reference: SideRow) -> Estimate:

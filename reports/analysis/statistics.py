@@ -116,6 +116,7 @@ class Estimate:
         # The logarithm of the tail, since a p-value may be as small as numbers are.
         if self._half_width(math.exp(smallest)) <= size:
             return 0.0
+        # With two sources of error the half width has no closed inverse: the tail is searched for.
         tail = optimize.brentq(lambda log: self._half_width(math.exp(log)) - size, smallest, math.log(0.5))
         return min(1.0, 2 * math.exp(tail))
 
@@ -237,6 +238,7 @@ def unpaired_difference(values: Sequence[float], others: Sequence[float], level:
     if not len(values) or not len(others):
         return unknown(0)
     left, right = np.asarray(values, dtype=float), np.asarray(others, dtype=float)
+    # `n` is the smaller count: a side with one value leaves no interval.
     mean, n = float(left.mean() - right.mean()), min(len(left), len(right))
     if n < 2:
         return Estimate(mean, math.nan, math.nan, math.nan, n)
@@ -330,10 +332,10 @@ def equal_spread_p_value(centred: Array) -> Array:
     residuals = centred - centred.mean(-2, keepdims=True)
     variance_R = (residuals**2).sum(-1) / (seeds - 1)
     is_widest = np.arange(rows) == variance_R.argmax(-1)[..., None]
-    others = (centred * ~is_widest[..., None]).sum(-2, keepdims=True) / (rows - 1)
+    mean_of_others = (centred * ~is_widest[..., None]).sum(-2, keepdims=True) / (rows - 1)
     # Of equal spreads σ, the widest row minus the others' mean has σ² R / (R − 1), another row σ² (R − 2) / (R − 1).
     correction = np.where(is_widest, (rows - 1) / rows, (rows - 1) / (rows - 2))
-    without_R = correction * ((centred - others) ** 2).sum(-1) / (seeds - 1)
+    without_R = correction * ((centred - mean_of_others) ** 2).sum(-1) / (seeds - 1)
     return np.minimum(bartlett_p_value(variance_R, seeds - 1), bartlett_p_value(without_R, seeds - 1))
 
 
@@ -393,6 +395,7 @@ def two_level(differences_SI: npt.ArrayLike, level: float = LEVEL) -> Estimate:
         return over_seeds
     mean_I, mean = array_SI.mean(0), over_seeds.mean
     rest_SI = array_SI - array_SI.mean(1, keepdims=True) - mean_I + mean
+    # Mean squares of the crossed layout: the rest has (S − 1)(I − 1) degrees of freedom, the images have I − 1.
     rest_square = float((rest_SI**2).sum()) / ((seeds - 1) * (images - 1))
     image_square = seeds * float(mean_I.var(ddof=1))
     # The estimate of a variance component may fall below zero, where it counts as none.
@@ -435,6 +438,7 @@ def mcnemar_p_value(only_first: int, only_second: int) -> float:
 
 def spread_range(sd: float, df: float, level: float = LEVEL) -> tuple[float, float]:
     """Return the chi-square interval of a standard deviation that is estimated with so many degrees of freedom."""
+    # `chdtri` takes the probability above a value, so that the small tail comes first and gives the lower end.
     low, high = (sd * math.sqrt(df / float(special.chdtri(df, tail))) for tail in ((1 - level) / 2, (1 + level) / 2))
     return low, high
 
@@ -447,7 +451,7 @@ def seeds_for_better(
     Args:
         sd: Standard deviation over seeds of the paired difference, above 0 (`Estimate.interval_sd`).
         beyond: The true difference minus the margin that the interval must exclude, above 0.
-        level: Of the two-sided interval.
+        level: Level of the two-sided interval.
         df_per_seed: Degrees of freedom per seed beyond the first (`Estimate.df_per_seed`).
         image_error: Standard error over test images, which no number of seeds makes smaller (`Estimate.image_error`).
     """
@@ -503,7 +507,7 @@ def power_better(
         seeds: Pairs, at least two.
         sd: Standard deviation of the paired differences, above 0.
         beyond: The true difference minus the margin, at least 0.
-        level: Of the two-sided interval.
+        level: Level of the two-sided interval.
         df_per_seed: Degrees of freedom per seed beyond the first.
         image_error: Standard error over test images, which counts as known.
     """
@@ -511,6 +515,7 @@ def power_better(
     if image_error > 0:
         half_widths, error = _half_widths(seeds, sd, level, df, image_error)
         return float(_WEIGHTS / 2 @ special.ndtr((beyond - half_widths) / error))
+    # Cut off, so that a tiny spread does not overflow; the power is 1 long before.
     shift = min(beyond / sd, _LARGE) * math.sqrt(seeds)
     slope = _t_quantile(df, level) / math.sqrt(df)
     # Each integral steps where the other variable's distribution does. The wider step of the two is the smooth one.
@@ -544,8 +549,8 @@ def power_same(
     Args:
         seeds: Pairs, at least two.
         sd: Standard deviation of the paired differences, above 0.
-        size: Of the smallest difference of interest, above 0.
-        level: Of the two-sided interval.
+        size: The smallest difference of interest, above 0.
+        level: Level of the two-sided interval.
         df_per_seed: Degrees of freedom per seed beyond the first.
         truth: The true difference.
         image_error: Standard error over test images, which counts as known.

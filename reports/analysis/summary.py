@@ -198,6 +198,7 @@ def _tested(rows: Sequence[VariantSummary], references: Mapping[str, VariantSumm
         learned = not row.unlearned and not references[row.network].unlearned
         if row.delta and row.delta.has_interval and learned:
             tested[row.key] = row.delta.p_value
+    # Comparisons that carry no test do not count for the correction.
     corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
     for row in rows:
         yield replace(row, p_value=tested.get(row.key, math.nan), p_holm=corrected.get(row.key, math.nan))

@@ -93,6 +93,7 @@ def compared_by_image(study: Study, plan: Plan) -> tuple[str, ...]:
         return ()
     by_checkpoint: dict[tuple[str, str], dict[str, None]] = {}
     for cell in plan.cells_of(study.name):
+        # Rows are compared on one inspected network, so that the network is part of the key.
         checkpoint = (cell.network, checkpoint_of(plan, cell.fingerprint))
         by_checkpoint.setdefault(checkpoint, {})[cell.fingerprint] = None
     # A dictionary keeps the plan's order, which a set would not.

@@ -109,8 +109,8 @@ class Results:
 
 def in_order(launches: Iterable[Record]) -> tuple[Record, ...]:
     """Return launches by their beginning, each once; of many, the newest."""
-    found = {launch.launch: launch for launch in launches}
-    return tuple(sorted(found.values(), key=lambda record: (record.began, record.launch))[-MOST_LAUNCHES:])
+    by_id = {launch.launch: launch for launch in launches}
+    return tuple(sorted(by_id.values(), key=lambda record: (record.began, record.launch))[-MOST_LAUNCHES:])
 
 
 def _repeats(cells: pd.DataFrame, study: str, metric: str) -> Iterator[tuple[str, str, int, Repeat]]:

@@ -69,6 +69,7 @@ def collect(plan: Plan, tracking_uri: str) -> Results:
     """
     with explained(tracking_uri):
         client = open_store(tracking_uri)
+        # All reads are within this block, so that any error of the store is explained.
         runs, left_out = _own_runs(plan, _runs_by_fingerprint(client, plan))
         chosen = {key: _choose(candidates) for key, candidates in runs.items()}
         if not any(_status(run) == FINISHED for run in chosen.values()):
@@ -148,6 +149,7 @@ def _fate(client: MlflowClient, run_id: str) -> str:
     try:
         run = client.get_run(run_id)
     except MlflowException as error:
+        # MLflow has one code for an unknown id and another for a text that cannot be an id.
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return "is not in the store"
         raise
@@ -220,6 +222,7 @@ def _agree(one: float, other: float) -> bool:
 
 def _cell_frame(cells: Iterable[Cell], chosen: dict[str, Run]) -> pd.DataFrame:
     rows = [_cell_row(cell, chosen.get(cell.fingerprint)) for cell in cells]
+    # A frame without rows has no columns, and a later selection by name would fail.
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=list(CELL_COLUMNS))
 
 

@@ -133,6 +133,7 @@ def _trials(client: MlflowClient, plan: Plan, entry: TunedVariant) -> list[Run]:
             tags = run.data.tags
             counts = tags.get(names.TAG_KIND) == "tuning" and names.TAG_SUPERSEDED not in tags
             if counts and run.info.status.lower() == FINISHED and tags.get(names.TAG_SLOT, "").isdecimal():
+                # Runs come newest first: of several runs of a slot, the newest counts.
                 by_slot.setdefault(int(tags[names.TAG_SLOT]), run)
     return [run for slot, run in sorted(by_slot.items()) if slot < entry.spent.budget]
 

@@ -67,6 +67,7 @@ def read_side(wanted: Wanted) -> Side:
     if not any(run.status == FINISHED for row in rows.values() for run in row.repeats.values()):
         raise ReportError(f"there is no finished run of {description} with these settings.{_hint(measured, choice)}")
     reference = study.reference if study else summary_params.get("reference", "")
+    # With inspected networks there is a reference on each.
     references = tuple(key for key in rows if key == reference or key.endswith(f": {reference}"))
     return Side(
         wanted, name, study.title if study else name, choice.metric, references, experiment, rows, tuple(warnings)
@@ -209,6 +210,7 @@ def _rows(grouped: Grouped, by: _Choice) -> tuple[dict[str, SideRow], list[str]]
             finished = [run for run in runs if run.info.status == "FINISHED"]
             warnings += _disagreement(finished, f"{by.name}, {key}, seed {seed}", by.metric)
             if runs:
+                # Without a finished run, the newest of the others tells why there is no value.
                 chosen[seed] = _side_run((finished or runs)[0], by.metric)
         rows[key] = SideRow(by.titles.get(key, key), chosen, frozenset(repeats.keys() - chosen.keys()))
     return rows, warnings

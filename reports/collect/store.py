@@ -56,6 +56,7 @@ def open_store(uri: str) -> MlflowClient:
     Raises:
         TrackingError: If there is no such store.
     """
+    # First of all, before anything can log the address or raise with it.
     hide_secrets(uri)
     file = sqlite_file(uri)
     if file is not None:
@@ -102,15 +103,15 @@ def _check_address(uri: str) -> None:
 
 def _check_server(uri: str) -> None:
     try:
-        parts = urlsplit(uri)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
+        address = urlsplit(uri)
+        port = address.port or (443 if address.scheme == "https" else 80)
     except ValueError:
         raise TrackingError(
             f"the tracking server {shown(uri)} has no valid address: its port is not a number from 1 to 65535, or a "
             "bracket is missing. In a password, write /, ?, #, @ and : as %2F, %3F, %23, %40 and %3A."
         ) from None
     # MLflow retries for minutes where nobody answers; a plain connection tells at once.
-    socket.create_connection((parts.hostname or "", port), timeout=_CONNECT_SECONDS).close()
+    socket.create_connection((address.hostname or "", port), timeout=_CONNECT_SECONDS).close()
 
 
 def _first() -> str:
@@ -127,6 +128,7 @@ def search_runs(client: MlflowClient, experiments: list[str], query: str) -> Ite
                 query,
                 run_view_type=ViewType.ACTIVE_ONLY,
                 max_results=PAGE,
+                # A total order: pages neither overlap nor leave a run out.
                 order_by=["attributes.start_time DESC", "attributes.run_id ASC"],
                 page_token=token,
             )

@@ -41,6 +41,7 @@ def why_unlearned(spec: TrialSpec, metrics: Mapping[str, float]) -> str:
     loss, guessed = metrics.get(TRAIN_LOSS, math.nan), guessing_loss(spec)
     if loss > guessed - _LOSS_SHARE * (guessed - _lowest_loss(classes, spec.train.label_smoothing)):
         return f"its training loss ended at {loss:.3g}, guessing has {guessed:.3g}"
+    # Where both accuracies are known, that of the test split decides.
     for split, metric in (("test", TEST_TOP1), ("validation", VAL_TOP1)):
         top1 = metrics.get(metric, math.nan)
         if not math.isnan(top1):

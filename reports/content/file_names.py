@@ -54,6 +54,7 @@ class Destination:
             return cls(folder)
         if output.is_dir():
             return cls(output)
+        # Only a known ending is cut off: in `report.v2` it is part of the name.
         return cls(output.parent, output.stem if output.suffix.removeprefix(".") in set(formats) else output.name)
 
 

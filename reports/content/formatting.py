@@ -59,8 +59,8 @@ class SetCell:
 
     @property
     def _trailing(self) -> tuple[Piece, ...]:
-        shown = [index for index, piece in enumerate(self.pieces) if piece.text]
-        return self.pieces[shown[-1] + 1 :] if shown else ()
+        visible_indices = [index for index, piece in enumerate(self.pieces) if piece.text]
+        return self.pieces[visible_indices[-1] + 1 :] if visible_indices else ()
 
 
 def number(value: float, decimals: int = 2, signed: bool = False) -> str:
@@ -97,8 +97,8 @@ def _pieces(cell: Cell) -> SetCell:
     if isinstance(cell, Text):
         return SetCell((Piece(printable(cell.text), numeric=False),), cell.marks, tone=cell.tone)
     if isinstance(cell, Missing):
-        words = f"{DASH} {printable(cell.reason)}" if cell.reason else DASH
-        return SetCell((Piece(words, numeric=False),), cell.marks, missing=True)
+        dash_text = f"{DASH} {printable(cell.reason)}" if cell.reason else DASH
+        return SetCell((Piece(dash_text, numeric=False),), cell.marks, missing=True)
     if isinstance(cell, Number):
         return SetCell(tuple(_number_pieces(cell)), cell.marks)
     return SetCell(tuple(_interval_pieces(cell)), cell.marks)

@@ -88,13 +88,13 @@ def short_titles(study: Study) -> dict[str, str]:
     """
     titles = {variant.name: _title(variant).split() for variant in study.variants}
     shared = 0
-    while len(titles) > 1 and len({tuple(words[: shared + 1]) for words in titles.values()}) == 1:
+    while len(titles) > 1 and len({tuple(title_words[: shared + 1]) for title_words in titles.values()}) == 1:
         shared += 1
     # Nothing is cut where a title would be empty then, or where the cut would follow a sign, which ties two words.
     first, shortest = next(iter(titles.values())), min(map(len, titles.values()))
     if shared == shortest or (shared and not any(map(str.isalnum, first[shared - 1]))):
         shared = 0
-    return {name: " ".join(words[shared:]) for name, words in titles.items()}
+    return {name: " ".join(title_words[shared:]) for name, title_words in titles.items()}
 
 
 def _title(variant: Variant) -> str:

@@ -174,8 +174,8 @@ def effects_table(left: Side, right: Side, pairs: tuple[Pair, ...]) -> Table | N
     for pair in pairs:
         estimates = effects(left, right, pair)
         if estimates is not None:
-            left_effect, right_effect, apart = estimates
-            cells = [interval_cell(effect, decimals) for effect in (left_effect, right_effect, apart)]
+            left_effect, right_effect, side_difference = estimates
+            cells = [interval_cell(effect, decimals) for effect in (left_effect, right_effect, side_difference)]
             rows.append((Text(_title(left, right, pair)), *cells))
     if not rows:
         return None

@@ -131,17 +131,17 @@ def caveats(plan: Plan, results: Results) -> Iterator[str]:
 
 def scale_words(study: Study, plan: Plan) -> str:
     """Return a sentence on the cuts that the plan's preset made in a study, or nothing if it made none."""
-    whole, preset = study.whole, plan.request.preset
-    if whole is study:
+    full_study, preset = study.whole, plan.request.preset
+    if full_study is study:
         return ""
     cuts = []
-    if len(study.variants) < len(whole.variants):
-        cuts.append(f"{len(study.variants)} of {len(whole.variants)} rows{_left_out(study)}")
-    usual, actual = plan.request.seeds or whole.seeds or preset.seeds, repeats_of(plan, study)
+    if len(study.variants) < len(full_study.variants):
+        cuts.append(f"{len(study.variants)} of {len(full_study.variants)} rows{_left_out(study)}")
+    usual, actual = plan.request.seeds or full_study.seeds or preset.seeds, repeats_of(plan, study)
     # More seeds than usual, where they are cheap, leave nothing out.
     if actual < usual:
         cuts.append(f"{_seeds(actual)} instead of {usual}")
-    changes = whole.scales[preset.name].baseline
+    changes = full_study.scales[preset.name].baseline
     cuts += [f"{key} = {_value(value)}" for key, value in changes.items() if key not in plan.request.settings]
     return f"At preset {preset.name} only a part of this study is asked: {'; '.join(cuts)}." if cuts else ""
 

@@ -61,9 +61,9 @@ def build_document(plan: Plan, results: Results) -> Document:
     preset = plan.request.preset.name
     datasets = " and ".join(dict.fromkeys(node.spec.data.facts.title for node in plan.trials.values()))
     claims = verdicts(plan, results)
-    shown: dict[frozenset[str], str] = {}
-    # Studies may share their trainings; `shown` remembers the study whose figure has them.
-    sections = [Section(study.title, tuple(_study(study, plan, results, shown))) for study in plan.studies]
+    shown_trials: dict[frozenset[str], str] = {}
+    # Studies may share their trainings; the dictionary remembers the study whose figure has them.
+    sections = [Section(study.title, tuple(_study(study, plan, results, shown_trials))) for study in plan.studies]
     if claims and len(plan.studies) > 1:
         sections.insert(0, Section("Verdicts", (claim_tables.overview_table(plan, claims),)))
     return Document(

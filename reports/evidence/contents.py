@@ -48,6 +48,7 @@ def _placed(document: Document) -> Iterator[tuple[str, Block]]:
 def _unused(name: str, taken: Iterable[str]) -> str:
     if name not in taken:
         return name
+    # Two blocks may have one name, for example two paragraphs without a lead.
     return next(candidate for number in range(2, 10**9) if (candidate := f"{name} ({number})") not in taken)
 
 

@@ -112,6 +112,7 @@ def _page(page: Any) -> Page:
 
 def _pictures(resources: Any, depth: int) -> Iterator[bytes]:
     """Yield the pictures that a page draws, and those that they draw."""
+    # A file may be made so that a picture draws itself: the depth puts an end to that.
     if resources is None or not depth:
         return
     # Sorted by name: the order in a file may change without any change in the drawing.

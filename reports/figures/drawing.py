@@ -89,6 +89,7 @@ def _svg(figure: Figure) -> bytes:
     with mpl.rc_context(), warnings.catch_warnings():
         # A character that no font has is drawn as a box, which is all that can be done about it.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        # A user's own settings of matplotlib must not change a report.
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
         buffer = io.BytesIO()
@@ -151,6 +152,7 @@ def _draw_accuracy(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
         _paint_intervals(axes, data[data["network"] == network], rows, colour)
         axes.set_title(_name(network), fontsize="medium")
     if len(variants) <= _MOST_NAMED:
+        # The print shrinks with the rows, so that names do not overlap.
         size = min(8.5, 60 * height)
         panels[0].set_yticks(range(len(variants)), [_name(variant) for variant in variants], fontsize=size)
     else:
@@ -179,7 +181,9 @@ def _draw_curves(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
     variants = list(dict.fromkeys(data["variant"]))
     for index, (colour, variant) in enumerate(zip(_cycle(len(variants)), variants, strict=True)):
         curve = data[data["variant"] == variant]
+        # Markers show single epochs while there are few; more would hide the line.
         marker = "o" if len(curve) < 15 else ""
+        # Colours begin anew after the palette, and other dashes tell the lines apart then.
         dashes = _DASHES[(index // len(_PALETTE)) % len(_DASHES)]
         axes.plot(curve["step"], curve["mean"], dashes, color=colour, lw=1.3, marker=marker, ms=3, label=_name(variant))
         axes.fill_between(curve["step"], curve["low"], curve["high"], color=colour, alpha=0.12, lw=0)

@@ -71,6 +71,7 @@ def write_figures(document: Document, folder: Path, stem: str, image_format: Ima
     ensure_folder(folder / FIGURES)
     paths = {}
     for figure in document.figures:
+        # Figures of several reports share a folder: the report's name keeps theirs apart.
         prefix = "" if figure.name.startswith(f"{slug(stem)}-") else f"{slug(stem)}-"
         file = f"{prefix}{slug(figure.name)}.{image_format}"
         paths[figure.name] = write_atomically(folder / FIGURES / file, draw(figure, image_format))

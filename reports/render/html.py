@@ -253,14 +253,15 @@ def _rows(table: Table) -> Iterator[str]:
     for index, (cells, row) in enumerate(zip(table.rows, set_rows(table), strict=True)):
         cells_html = []
         for position, (cell, set_cell) in enumerate(zip(cells, row, strict=True)):
+            # Hidden while the rows stand in groups, and shown once a reader sorts the table.
             is_same = _is_left_out(table, cell, position) and bool(above[position])
             content = above[position] if is_same else _told(set_cell)
             above[position] = content
             names = _names(table.columns[position], set_cell, wraps[position] and position > 0, is_same)
             value = _value(cell)
             tag, scope = ("th", ' scope="row"') if position == 0 else ("td", "")
-            shown = f"<span>{content}</span>" if is_same else content
-            cells_html.append(f"<{tag}{scope}{names}{value}>{shown}</{tag}>")
+            cell_html = f"<span>{content}</span>" if is_same else content
+            cells_html.append(f"<{tag}{scope}{names}{value}>{cell_html}</{tag}>")
         yield f"<tr{_class('rule' if index in table.rules else '')}>{''.join(cells_html)}</tr>"
 
 

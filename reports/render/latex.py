@@ -82,6 +82,7 @@ def _facts(block: Facts, figures: Mapping[str, Path]) -> str:
 
 @_block.register
 def _items(block: Items, figures: Mapping[str, Path]) -> str:
+    # The empty group keeps a text that begins with [ from being read as an option.
     return _list("itemize", (rf"\item {{}}{escape(item)}" for item in block.items))
 
 
@@ -142,6 +143,7 @@ def _long_table(table: Table, lines: list[str]) -> list[str]:
 
 def _letters(table: Table) -> str:
     wraps = wrapping(table)
+    # The columns that wrap share some three fifths of the line; the others take what they need.
     share = 0.62 / max(1, sum(wraps))
     width = "4.4cm" if has_numbers(table) else rf"{share:.2f}\linewidth"
     if len(table.columns) > 4 and not has_numbers(table):

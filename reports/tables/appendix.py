@@ -90,7 +90,7 @@ def varying_settings_table(study: Study, plan: Plan, common: Flat) -> Table:
                 holders.setdefault(settings.get(key, _UNSET), []).append(row)
         if list(holders) != [common.get(key, _UNSET)]:
             rules.append(len(rows))
-            listed = [(value, _listed(places, list(keyed))) for value, places in holders.items()]
+            listed = [(value, _listed(holder_rows, list(keyed))) for value, holder_rows in holders.items()]
             rows += [
                 (Text("" if index else key), Text(value), Text(holder_titles))
                 for index, (value, holder_titles) in enumerate(listed)
@@ -155,6 +155,7 @@ def flat_settings(spec: TrialSpec) -> Flat:
 def _leaves(model: Any, prefix: str) -> Iterable[tuple[str, Any]]:
     for name in type(model).model_fields:
         value = getattr(model, name)
+        # A placement has fields, but a reader takes it for one value.
         if hasattr(type(value), "model_fields") and not isinstance(value, Placement):
             yield from _leaves(value, f"{prefix}{name}.")
         else:
@@ -186,6 +187,7 @@ def versions_table(results: Results) -> Table:
 def plugins_table(plan: Plan) -> Table | None:
     """Return the plug-ins that the numbers depend on, a row per registered name, or `None` if there are none."""
     rows = tuple(
+        # 64 characters are a SHA-256, of which the first digits are enough; a version is shorter and stays whole.
         (Text(label), Text(entry["plugin"]), Text(entry["code"] if len(entry["code"]) < 64 else entry["code"][:SHORT]))
         for label, entry in sorted(plugins_in(plan).items())
     )

@@ -114,13 +114,13 @@ def claims_table(study: Study, claims: Sequence[JudgedClaim], *, with_legend: bo
     if not claims:
         return None
     rows, rules = grouped([(_network(study, judged), _claim_cells(study, judged)) for judged in claims])
-    shown = {
+    visible_columns = {
         "network": bool(study.networks),
         "must be": _has_bounds(claims),
         "decided by": any(len(judged.contrasts) > 1 for judged in claims),
         "published": any(judged.decisive and judged.decisive.published for judged in claims),
     }
-    columns, rows = _only(shown, _CLAIM_COLUMNS, rows)
+    columns, rows = _only(visible_columns, _CLAIM_COLUMNS, rows)
     # Without networks all rows are one group, which needs no rule.
     rules = rules if study.networks else ()
     notes = (
@@ -171,6 +171,7 @@ def _level(judged: JudgedContrast | None) -> Cell:
 
 def level_words(level: float) -> str:
     """Return the level of an interval in per cent, with two digits of its error or more: `95 %`, `98.33 %`."""
+    # As many digits as tell the error 1 − level, which the correction of primary claims makes small.
     decimals = max(2, math.ceil(-math.log10(100 * (1 - level))) + 1)
     return f"{100 * level:.{decimals}f}".rstrip("0").rstrip(".") + " %"
 
@@ -231,6 +232,7 @@ def _published(value: PublishedValue | None) -> Cell:
 
 
 def _left_out(study: Study, claims: Iterable[JudgedClaim]) -> Iterator[Note]:
+    # Once per claim: the rows that are left out are the same on every network.
     for judged in {judged.claim.name: judged for judged in claims}.values():
         if judged.left_out:
             listed = "; ".join(contrast_words(study, contrast) for contrast in judged.left_out)

@@ -198,9 +198,9 @@ def _deviation_words(study: Study, rows: Iterable[Counted], metric: str, name: s
     if not deviations:
         return ""
     value, row = max(deviations, key=lambda item: abs(item[0]))
-    near = sum(abs(deviation) <= _NEAR for deviation, _ in deviations)
+    met = sum(abs(deviation) <= _NEAR for deviation, _ in deviations)
     return (
-        f"Of {len(deviations)} published numbers of {name}, {near} are met within {_NEAR:g} %; the farthest is "
+        f"Of {len(deviations)} published numbers of {name}, {met} are met within {_NEAR:g} %; the farthest is "
         f"“{' '.join(row.variant.cells) or row.variant.title}” ({number(value, 1, True)} %)."
     )
 

@@ -186,6 +186,7 @@ def _usual(given: Sequence[_Given]) -> _Usual:
 
 def _unequal(one: _Given, usual: _Usual) -> Iterator[str]:
     if one.tuned is not None:
+        # A search that tried every distinct setting had no use for more trials.
         if one.tuned.spent.distinct is not None and one.tuned.spent.is_whole:
             yield ALL
         elif one.tuned.spent.trials != usual.trials:
@@ -198,6 +199,7 @@ def _unequal(one: _Given, usual: _Usual) -> Iterator[str]:
 
 def _most(values: Sequence[Any]) -> Any:
     counts = Counter(values)
+    # Of equal counts the larger value, so that the order of the rows does not matter.
     return max(counts, key=lambda value: (counts[value], value), default=None)
 
 

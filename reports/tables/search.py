@@ -51,13 +51,13 @@ def front_table(results: SearchResults, front: Sequence[FrontMember]) -> Table:
 
 
 def _front_row(results: SearchResults, member: FrontMember, is_kept: bool) -> tuple[Cell, ...]:
-    again, interval = _again(member, is_kept)
+    mean_cell, interval = _again(member, is_kept)
     return (
         *(Text(value_words(member.values[name])) for name in results.search.factors),
         Number(member.multiply_adds / _MILLION),
         Number(member.parameters / _MILLION),
         Number(member.top1),
-        again,
+        mean_cell,
         interval,
         Text(str(len(member.repeats))),
     )

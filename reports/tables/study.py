@@ -207,8 +207,8 @@ class _Published:
 
 def _notes(study: Study, plan: Plan, summary: StudySummary, published: _Published) -> Iterable[Note]:
     if published.there and published.table:
-        place = " Rows are matched by the place of the resolution, not by its px." if _is_per_resolution(study) else ""
-        yield Note(source_of(published.table) + place)
+        remark = " Rows are matched by the place of the resolution, not by its px." if _is_per_resolution(study) else ""
+        yield Note(source_of(published.table) + remark)
         yield Note(comparability(study, plan, published.table))
         yield from (Note(mark_note(mark), mark) for mark in published.marks())
     elif study.published:
@@ -253,6 +253,7 @@ def comparability(study: Study, plan: Plan, table: PublishedTable) -> str:
     differs = []
     if any(spec.data.name != "imagenet" for spec in specs):
         differs.append("data set")
+    # Settings are published with other spaces and commas, which is no other network.
     if any(_squeezed(model_title(spec.model)) not in _squeezed(table.setting) for spec in dynamic):
         differs.append("network")
     listed = " and ".join([*differs, "schedule"]) if len(differs) < 2 else "data set, network and schedule"
