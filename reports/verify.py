@@ -177,6 +177,7 @@ def _run_differences(told: Any, computed: Json, uri: str) -> list[str]:
     """Return the differences between the runs of a manifest and those of the store, each by the name of its run."""
     told = told if isinstance(told, dict) else {}
     gone = [str(run.get("run")) for key, run in told.items() if key not in computed and isinstance(run, dict)]
+    # Each run is a request to the store, so that the number is limited.
     fates = what_became_of(uri, gone[:_ASKED_AFTER])
     lines = []
     for key in dict.fromkeys([*told, *computed]):
@@ -221,9 +222,7 @@ def _quoted(value: Any, other: Any) -> str:
 
 
 def _tools(told: Json, here: Json) -> str:
-    """Return the differences between the code and tools that made a report and those at hand; nothing if there are
-    none.
-    """
+    """Return the differences of code and tools between a report's making and this check; nothing if there are none."""
     made = told["made_by"]
     if made == here:
         return ""

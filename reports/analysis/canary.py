@@ -1,5 +1,4 @@
-"""This module judges the canary: a study's reference, trained again under other seeds, which must not differ from
-itself.
+"""This module judges the canary: a study's reference, trained again under other seeds, must not differ from itself.
 
 Both sides are one configuration, so whatever the interval says is about the comparison: how repeats are run, tracked,
 paired and counted. What is planned is in `ablations.planning.plan`.

@@ -1,5 +1,4 @@
-"""This module judges published findings: it returns a verdict on each claim of a study, with the numbers behind it.
-Pure.
+"""This module judges published findings: a verdict on each claim of a study, with the numbers behind it. Pure.
 
 A contrast is judged by one interval of the paired difference (`reports.analysis.differences`), so that a wrong verdict
 always means an interval that misses the truth. A claim is *reproduced* if all its contrasts are, each at the claim's
@@ -170,9 +169,7 @@ class JudgedContrast:
 
     @property
     def remark(self) -> str:
-        """The text beside a verdict: the reason why it is undecided, the seeds that would decide it, or that it is
-        small.
-        """
+        """The text beside a verdict: why it is undecided, the seeds that would decide it, or that it is small."""
         return _remark(self, self.seeds)
 
 

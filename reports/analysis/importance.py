@@ -1,5 +1,4 @@
-"""This module measures how much each factor of a search decides about accuracy, with an interval and the level of
-chance.
+"""This module measures how much each factor of a search decides about accuracy, beside the level of chance.
 
 fANOVA: the share of the variance of accuracy over the whole space that a factor explains alone, by a random forest.
 PED-ANOVA: how much more often its good values are among the best quarter of the trials than among all. Both are

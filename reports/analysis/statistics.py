@@ -1,5 +1,4 @@
-"""This module holds the statistics over repeats of a training. Pure: numbers in, numbers out; names and print are
-elsewhere.
+"""This module holds the statistics over repeats of a training. Pure: numbers in, numbers out, no words.
 
 An interval says in its docstring which uncertainty it measures. `estimate`, `paired_difference` and
 `contrast_interval` cover training seeds (initial weights and data order) on the test images at hand; `two_level`

@@ -1,5 +1,4 @@
-"""This module summarizes a study per variant: the deciding metric over seeds, its difference to the reference, the
-p-value.
+"""This module summarizes each variant of a study: the metric over seeds, its difference to the reference, the p-value.
 
 Plain data that tables, figures, sentences and the tracked summary runs share, so that all of them say the same.
 """
@@ -153,6 +152,7 @@ def _summarize(study: Study, plan: Plan, results: Results) -> StudySummary:
         _measured(study, plan, results, repeats) for repeats in results.repeats(study.name, study.metric).items()
     ]
     references = {row.network: row for row in measured if row.variant == study.reference}
+    # The spread of a difference is shared within a network only: other networks vary otherwise.
     tables = {network: [row for row in measured if row.network == network] for network in references}
     compared = [_compared(row, references[row.network], study.metric, tables[row.network]) for row in measured]
     return StudySummary(study.name, study.metric, study.reference, tuple(_tested(compared, references)))

@@ -1,5 +1,4 @@
-"""This module turns a tracked file into bits, one per test image that a run got right, and names the runs compared by
-them.
+"""This module reads tracked files of correct test images as bits, and names the runs that are compared by them.
 
 The layout of the file is described at `ablations.vocabulary.CORRECTNESS_FILE`; how files are fetched is in
 `reports.collect.runs`. Legend: I images.

@@ -1,5 +1,4 @@
-"""This module checks that a tracked run is of the node whose fingerprint its tag names: other tags and params must
-agree.
+"""This module checks that a tracked run is of the node that its fingerprint names: other tags and params must agree.
 
 Only what stands in the run itself is compared, so that no file is read. Values are compared as they were written; a
 setting that an earlier version did not track, or tracked under another name, says nothing.

@@ -1,6 +1,4 @@
-"""This module holds `Results`, the content of the tracking store for a plan as tidy tables; `reports.collect.runs`
-reads them.
-"""
+"""This module holds `Results`: the content of the tracking store for a plan, read by `reports.collect.runs`."""
 
 from __future__ import annotations
 

@@ -114,6 +114,7 @@ def tuning_differences(plan: Plan, tracking_uri: str) -> tuple[list[str], list[s
         return differences, notes
     with explained(tracking_uri):
         client = open_store(tracking_uri)
+        # Variants may share one tuning, which is then checked once.
         for fingerprint, (name, entry) in entries.items():
             trials = _trials(client, plan, entry)
             if trials:
@@ -157,6 +158,7 @@ def _differences(name: str, entry: TunedVariant, trials: Iterable[Run]) -> Itera
             yield f"{name}, {label}: {reported:g} in the report, {tracked:g} from the runs"
     for setting, value in entry.values.items():
         proposed = best.data.params.get(f"{names.PROPOSED_PREFIX}{setting}") if best is not None else None
+        # MLflow keeps params as text, so that the text is what can be compared.
         if proposed != str(value):
             yield f"{name}, {setting}: {value} in the report, {proposed or 'nothing'} from the runs"
 

@@ -1,5 +1,4 @@
-"""This package holds the content of documents: blocks, formatted and published numbers, words for plans, names for
-files.
+"""This package holds the parts of documents: blocks, formatted and published numbers, words for plans, file names.
 
 Nothing here looks at results or writes a file.
 """

@@ -1,5 +1,4 @@
-"""This module defines the blocks of a document: paragraphs, tables, figures, sections. Plain data without markup or
-layout.
+"""This module defines the blocks of a document: paragraphs, tables, figures, sections. Plain data, no markup.
 
 Text in these blocks is meant literally; escaping is the business of each renderer.
 """
@@ -109,8 +108,9 @@ FigureKind = Literal["accuracy", "curves", "entropy", "profile", "classes", "par
 
 @dataclass(frozen=True, eq=False)
 class Figure:
-    """A figure as data; `reports.figures.drawing` draws it. A figure equals itself only, since tables have no truth
-    value.
+    """A figure as data; `reports.figures.drawing` draws it.
+
+    A figure equals itself only, since tables have no truth value.
 
     Attributes:
         name: File name without its ending, safe in a path.

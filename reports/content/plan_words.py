@@ -42,6 +42,7 @@ def trials_of(plan: Plan, study: str) -> dict[str, TrialSpec]:
     trials: dict[str, TrialSpec] = {}
     for cell in plan.cells_of(study):
         node = plan.node(cell.fingerprint)
+        # An evaluation stands for the training whose checkpoint it measures.
         trial = node.trial if isinstance(node, EvaluationNode) else node
         trials.setdefault(trial.fingerprint, trial.spec)
     return trials

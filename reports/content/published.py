@@ -1,6 +1,4 @@
-"""This module looks up the published numbers beside a study's own, subtracts them and marks how sure they are. No
-layout.
-"""
+"""This module looks up the published numbers beside a study's own, subtracts them and marks how sure they are."""
 
 from __future__ import annotations
 

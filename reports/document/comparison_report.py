@@ -58,6 +58,7 @@ def side_by_side(left: Side, right: Side, matched: Mapping[str, str] | None = No
             f"{left.study} is judged by {left.metric} and {right.study} by {right.metric}: they cannot be compared."
         )
     pairs = pair_up(left, right, matched or {})
+    # The newest run dates the document, so that equal runs give equal bytes whenever it is made.
     newest = max((run.ended for side in (left, right) for run in side.runs), default=0)
     by_effect = effects_table(left, right, pairs)
     differing = settings_table(left, right, pairs)

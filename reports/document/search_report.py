@@ -1,6 +1,4 @@
-"""This module builds the document on a search: the request, the front, the importance of factors, every trial. No
-markup.
-"""
+"""This module builds the document on a search: the request, the front, the factors that matter, every trial."""
 
 from __future__ import annotations
 
@@ -124,9 +122,11 @@ def factors_table(plan: SearchPlan) -> Table:
     """Return the factors with their values, and the settings that each option stands for."""
     rows = []
     for name, factor in plan.search.factors.items():
+        # A factor of options has a row for each; a factor with a range has one row.
         for index, values in enumerate(factor.every(name) if factor.options is not None else [{}]):
             label = list(factor.options)[index] if factor.options is not None else str(factor)
             settings = "; ".join(f"{key} = {value}" for key, value in plain(values).items())
+            # An option that sets nothing keeps the preset's value.
             settings = settings or (_AS_PRESET if factor.options is not None else name)
             rows.append((Text("" if index else name), Text(label), Text(settings)))
     return Table(

@@ -1,6 +1,4 @@
-"""This module builds the report on studies: it decides which sections, tables, figures and sentences there are. No
-markup.
-"""
+"""This module builds the report on studies: it decides which sections, tables, figures and sentences there are."""
 
 from __future__ import annotations
 
@@ -65,6 +63,7 @@ def build_document(plan: Plan, results: Results) -> Document:
     # Studies may share their trainings; the dictionary remembers the study whose figure has them.
     sections = [Section(study.title, tuple(_study(study, plan, results, shown_trials))) for study in plan.studies]
     if claims and len(plan.studies) > 1:
+        # A single study's verdicts stand in its own section.
         sections.insert(0, Section("Verdicts", (claim_tables.overview_table(plan, claims),)))
     return Document(
         title=f"{single}: an ablation of dynamic convolution" if single else _TITLE,
@@ -146,6 +145,7 @@ def _at_chance(study: Study, plan: Plan, summary: StudySummary) -> Iterator[Bloc
         learned = reference not in changed and not reference.unlearned and reference.estimate.is_known
         if not learned or not changed or row_at_chance(study, reference, plan):
             continue
+        # One intervention that leaves some accuracy can be compared, and the table says enough then.
         if all(row_at_chance(study, row, plan) for row in changed):
             titles = short_titles(study)
             sentence = schedule.chance_words(
@@ -180,6 +180,7 @@ def _figures(study: Study, plan: Plan, results: Results, shown: dict[frozenset[s
         reason = "no validation accuracy per epoch was tracked"
         yield _or_sentence(data.curves_figure(study, plan, results), f"No figure of the training: {many or reason}.")
     trials = frozenset(trials_of(plan, study.name))
+    # A figure that an earlier section has, of these trainings or of more, is not shown again.
     earlier_title = next((title for earlier_trials, title in shown.items() if trials <= earlier_trials), "")
     if earlier_title:
         yield Paragraph(f"The attention entropy of these networks is shown under “{earlier_title}”.")

@@ -1,5 +1,4 @@
-"""This package lets a reader check a report: it writes its manifest and contents as plain data, and reads both from a
-file.
+"""This package lets a reader check a report: it writes manifest and contents as plain data, and reads them from a file.
 
 The check itself is `reports.verify`.
 """

@@ -1,5 +1,4 @@
-"""This module makes the manifest that a report carries: the request, every run behind a number, every number with its
-inputs.
+"""This module makes the manifest of a report: the request, every run behind a number, every number with its inputs.
 
 Whoever has it and the tracking store can compute each number again (`reports.verify`). It holds data alone; reading it
 executes nothing.

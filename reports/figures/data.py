@@ -55,6 +55,7 @@ def curves_data(study: Study, plan: Plan, results: Results, metric: str = VAL_TO
     A study that inspects trained networks has no curves of its own.
     """
     variant_titles = short_titles(study)
+    # Cells on an inspected network are evaluations, which have no epochs.
     cells = [(cell.fingerprint, variant_titles[cell.variant]) for cell in plan.cells_of(study.name) if not cell.network]
     titles = pd.DataFrame(cells, columns=["fingerprint", "variant"])
     curves = results.curves[results.curves["metric"] == metric].dropna(subset=["value"]).merge(titles, on="fingerprint")

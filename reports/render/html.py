@@ -184,6 +184,7 @@ def _figure(block: Figure, numbers: _Numbers) -> str:
 
 def _data(figure: Figure) -> str:
     """Return the data behind a figure: a table that can be unfolded, and all rows as CSV to be saved."""
+    # A page with all rows of a long training would be slow to open; the file to save has them.
     visible_rows = figure.data.head(_MOST_DATA)
     heads = "".join(f'<th scope="col">{_words(str(name))}</th>' for name in visible_rows.columns)
     rows = "\n".join(f"<tr>{''.join(map(_datum, row))}</tr>" for row in visible_rows.itertuples(index=False, name=None))
@@ -320,6 +321,7 @@ def inline_svg(figure: Figure, prefix: str) -> str:
     """Return a figure as an `svg` element; `prefix` keeps its names apart from those of others on the page."""
     text = _PROLOG.sub("", draw(figure, "svg").decode("utf-8"))
     head, bracket, tail = _METADATA.sub("", _COMMENT.sub("", _UNUSED.sub("", text))).partition(">")
+    # Without a size of its own the drawing takes the width of the page.
     head = _SIZE.sub("", head).replace("<svg ", f'<svg role="img" aria-label="{escape(printable(figure.alt))}" ', 1)
     body = _COLOUR.sub(lambda match: _COLOURS.get(match.group(), match.group()), tail)
     return head + bracket + _BLANK.sub("\n", _REFERENCE.sub(rf"\g<1>{prefix}-", body)).strip()

@@ -1,5 +1,4 @@
-"""This module writes a document as a LaTeX file with PDF figures, for pdfLaTeX, XeLaTeX or LuaLaTeX. Every name is
-escaped.
+"""This module writes a document as a LaTeX file with PDF figures, for pdfLaTeX, XeLaTeX or LuaLaTeX. Names are escaped.
 
 Its preamble makes every character of a document visible.
 

@@ -1,5 +1,4 @@
-"""This package builds the tables of reports, as data with captions and notes: studies, claims, costs, searches,
-appendix.
+"""This package builds the tables of reports, as data with captions and notes.
 
 Numbers come from `reports.analysis`; no table knows a file format.
 """

@@ -1,6 +1,4 @@
-"""This module builds the appendix's tables: the settings, the versions and the run that every number comes from. Data
-only.
-"""
+"""This module builds the appendix's tables: settings, versions, and the run that every number comes from. Data only."""
 
 from __future__ import annotations
 
@@ -62,9 +60,7 @@ def common_settings(plan: Plan) -> Flat:
 
 
 def _counted_settings(nodes: Iterable[Node]) -> list[tuple[Flat, int]]:
-    """Return settings with the number of nodes that have them; repeats, which share all parts of a spec, count
-    together.
-    """
+    """Return settings with the number of nodes that have them; repeats share a spec's parts and count together."""
     first: dict[tuple[int, ...], Node] = {}
     counts: Counter[tuple[int, ...]] = Counter()
     for node in nodes:

@@ -192,6 +192,7 @@ def grouped(rows: Iterable[tuple[str, tuple[Cell, ...]]]) -> tuple[Rows, tuple[i
     grouped: list[tuple[Cell, ...]] = []
     rules, previous_name = [], None
     for name, cells in rows:
+        # The first group needs no rule above it: the head of the table is there.
         if name != previous_name and grouped:
             rules.append(len(grouped))
         grouped.append((Text(name if name != previous_name else ""), *cells))
@@ -240,9 +241,7 @@ def _left_out(study: Study, claims: Iterable[JudgedClaim]) -> Iterator[Note]:
 
 
 def _without_verdict(study: Study, claims: Iterable[JudgedClaim]) -> Iterator[Note]:
-    """Yield notes on the claims with contrasts without a verdict, because a row in them never learned or all are at
-    chance.
-    """
+    """Yield notes on contrasts without a verdict: a row never learned, or all rows are at chance."""
     titles = short_titles(study)
     for judged in claims:
         variants = [name for contrast in judged.contrasts for name in contrast.unlearned]

@@ -80,6 +80,7 @@ def count_rows(study: Study, results: Results) -> tuple[Counted, ...]:
 
 
 def _row(variant: Variant, repeats: Mapping[str, Repeat]) -> Counted:
+    # A network without a measured latency still has its counts.
     values = {metric: repeat.value for metric, repeat in repeats.items() if repeat.finished}
     return Counted(variant, values, repeats[COST_PARAMETERS].status)
 

@@ -46,6 +46,7 @@ def launches_table(results: Results) -> Table | None:
 
 
 def _row(launch: Record) -> tuple[Cell, ...]:
+    # In UTC: the same report has the same bytes on every machine.
     began = datetime.datetime.fromtimestamp(launch.began, tz=datetime.UTC)
     return (
         Text(f"{began:%Y-%m-%d %H:%M}"),

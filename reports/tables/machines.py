@@ -33,6 +33,7 @@ def machine_words(study: Study, plan: Plan, results: Results) -> Iterator[str]:
     ]
     runs = dict.fromkeys(key for cell in cells for key in _behind(plan, cell))
     recorded = {key: kinds[key] for key in runs if kinds.get(key)}
+    # Where no run says it, they are all of an earlier version, and the appendix has a sentence on that.
     if 0 < len(recorded) < len(runs):
         count = len(runs) - len(recorded)
         yield (
@@ -102,6 +103,7 @@ def _pairs_apart(study: Study, plan: Plan, cells: Iterable[Cell], known: Mapping
     networks = {network.name: f"{network.title}: " for network in study.networks}
     seeds: dict[tuple[str, str], list[int]] = {}
     for (network, variant, seed), kinds in of_cell.items():
+        # An empty kind was not recorded, and nothing can be said of such a pair.
         reference_kinds = of_cell.get((network, study.reference, seed))
         if (
             reference_kinds is not None

@@ -110,6 +110,7 @@ def pareto_data(results: SearchResults, front: Sequence[FrontMember]) -> pd.Data
     for slot, top1, cost in zip(complete["slot"], complete["top1"], complete["multiply_adds"], strict=True):
         member = members.get(int(slot))
         estimate = member.estimate if member is not None else None
+        # Outside the front a trial is shown without a mean, repeated or not.
         ends = (estimate.mean, estimate.low, estimate.high) if estimate is not None else (float("nan"),) * 3
         rows.append((int(slot), top1, cost, member is not None, *ends))
     return pd.DataFrame(rows, columns=list(PARETO_COLUMNS))

@@ -1,5 +1,4 @@
-"""This module builds the table of a study: our numbers per variant and network, the published ones beside them. Data
-only.
+"""This module builds the table of a study: our numbers per variant and network, the published ones beside them.
 
 It also returns the rows that a study's summary run is tracked with: the numbers in words, and their runs. The command
 line carries these to `runners.tracking`, which writes them.

@@ -62,9 +62,7 @@ CANARY = (
 
 
 def coverage_words(deltas: Iterable[Estimate]) -> str:
-    """Return the sources of uncertainty that the intervals of some estimates cover; nothing if they differ or there are
-    none.
-    """
+    """Return the uncertainty that the intervals of some estimates cover; nothing if they differ or there are none."""
     kinds = {delta.covers_images for delta in deltas if delta.has_interval}
     return "" if len(kinds) != 1 else BOTH if kinds == {True} else SEEDS
 
