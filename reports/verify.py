@@ -102,6 +102,7 @@ def verify(path: Path, tracking_uri: str, maker: Maker) -> Verification:
         return Verification((*altered, f"nothing can be computed: {error}"), ())
     results, forgotten = _as_of_then(results, stored["launches"])
     document = build_document(plan, results)
+    # Under the stored tools: whether these differ is told apart from the numbers.
     computed = manifest(plan, results, document, stored["made_by"])
     # The attachments are part of the pages' bytes, so that the new document needs them too.
     document = with_manifest(document, computed, plan, results)
@@ -247,6 +248,7 @@ def _again(document: Document, path: Path) -> bytes:
     """Return the bytes of the file that the document makes now."""
     ending = "pdf" if path.read_bytes()[:5] == b"%PDF-" else "html"
     with tempfile.TemporaryDirectory(prefix="dyconv-verify-") as folder:
+        # Into a folder of its own: nothing beside the report may be overwritten.
         return get_renderer(ending)(document, Path(folder), "report").read_bytes()
 
 

@@ -90,6 +90,7 @@ def _of_study(study: Study, results: Results) -> Iterator[Canary]:
 def canary_paragraphs(canaries: Sequence[Canary]) -> Iterator[Paragraph]:
     """Yield a paragraph for each canary of one study, marked as an alarm where there is one."""
     for canary in canaries:
+        # Networks without a name are the trained ones: `get` finds no title for these, and none is shown.
         title = short_titles(canary.study)[canary.study.reference]
         networks = {network.name: f" ({network.title})" for network in canary.study.networks}
         text = f"“{title}”{networks.get(canary.network, '')}, trained again under other seeds, {_words(canary)}"

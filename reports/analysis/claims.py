@@ -195,6 +195,7 @@ def _seeds_as_seen(found: Estimate, beyond: float, level: float) -> int | None:
 
     The half width of an interval over seeds and images is at most the sum of both parts.
     """
+    # The bound √(a² + b²) ≤ a + b errs towards more seeds.
     left = beyond - _half_of_images(found, level)
     return seeds_for_better(found.interval_sd, left, level, found.df_per_seed) if left > 0 else None
 
@@ -313,6 +314,7 @@ def judge_study(study: Study, summary: StudySummary, plan: Plan) -> tuple[Judged
     level, judged = primary_level(plan), []
     for network in study.inspected:
         name = network.name if network else ""
+        # Claims are judged on each network by itself, with rows of that network alone.
         rows = {row.variant: row for row in summary.of_network(name)}
         at_chance = {row.variant for row in rows.values() if row_at_chance(study, row, plan)}
         for claim in study.claims:
@@ -349,6 +351,7 @@ def _judge_claim(
         for contrast in contrasts
     )
     decisive = min(judged, key=_weakness, default=None)
+    # A claim of which this preset asks no contrast stays undecided.
     verdict = decisive.verdict if decisive else UNDECIDED
     return JudgedClaim(study.name, network, claim, rank_of(study, claim), level, verdict, decisive, judged, left_out)
 
@@ -378,6 +381,7 @@ def judge_contrast(
     better, worse = ([rows[name] for name in side] for side in (contrast.better, contrast.worse))
     measured = difference(better, worse, study.metric, table=tuple(rows.values()))
     turned = measured if study.metric in HIGHER_IS_BETTER else measured.turned
+    # A study may name its own size of interest; otherwise its metric has one.
     size = study.size_of_interest or telling(study.metric).size
     unlearned = tuple(row.variant for row in (*better, *worse) if row.unlearned)
     expected = max(row.expected for row in (*better, *worse))

@@ -60,6 +60,7 @@ def difference(better: Sequence[Row], worse: Sequence[Row], metric: str, table: 
     rows = (*better, *worse)
     seeds = common_seeds(rows)
     if not all(row.complete for row in rows):
+        # A mean over the seeds at hand would change with every repeat that comes in.
         return unknown(len(seeds))
     over_seeds = estimate([_mean(better, seed) - _mean(worse, seed) for seed in seeds])
     # Two evaluations of one checkpoint differ image by image, which says more than their means do.

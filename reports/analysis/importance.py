@@ -98,6 +98,7 @@ def _summed_up(
     shuffled: Sequence[Mapping[str, float]],
 ) -> Importance:
     tail = (1 - _LEVEL) / 2
+    # A percentile interval: the middle 95 % of the resampled values.
     low, high = np.quantile([values[name] for values in resampled], [tail, 1 - tail])
     chance = np.quantile([values[name] for values in shuffled], _LEVEL)
     return Importance(name, method, float(whole[name]), float(low), float(high), float(chance))

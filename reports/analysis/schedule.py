@@ -115,6 +115,7 @@ def _rise(title: str, spec: TrialSpec, curves: Sequence[Mapping[int, float]]) ->
         gains.append(curve[end] - curve[start])
         # The variance of a share p of n images is p (1 − p) / n, and a rise is the difference of two of them.
         share = min(1.0, max(0.0, curve[end] / 100))
+        # Top-1 is in per cent, shares are in 0 to 1.
         noises.append(100 * math.sqrt(2 * share * (1 - share) / max(1, images)))
     mean = estimate(gains)
     sampling = math.sqrt(math.fsum(noise**2 for noise in noises)) / len(noises)
@@ -145,6 +146,7 @@ def leads(plan: Plan, results: Results) -> tuple[Lead, ...]:
     dynamic: list[tuple[str, tuple[object, ...], float]] = []
     for title, nodes in _trained_networks(plan):
         fingerprints = [node.fingerprint for node in nodes]
+        # A mean over some repeats, or with a failed training in it, is no mean of the network.
         if not all(key in measured and key not in results.unlearned for key in fingerprints):
             continue
         mean = math.fsum(measured[key] for key in fingerprints) / len(fingerprints)

@@ -75,6 +75,7 @@ def how_compared(left: SideRow, right: SideRow) -> str:
     if set(left_runs.values()) & set(right_runs.values()):
         return SHARED
     fingerprints = [{seed: run.fingerprint for seed, run in row.repeats.items()} for row in (left, right)]
+    # Equal fingerprints at every seed are the same trainings made twice, so that their seeds pair them.
     return PAIRED if fingerprints[0] == fingerprints[1] else UNPAIRED
 
 

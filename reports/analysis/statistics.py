@@ -283,6 +283,7 @@ def contrast_interval(values_RS: npt.ArrayLike, weights_R: npt.ArrayLike, level:
     """
     table, weights = np.asarray(values_RS, dtype=float), np.asarray(weights_R, dtype=float)
     on_its_own = estimate(tuple(weights @ table), level)
+    # The tolerance is relative to a row's size, as in `estimate`.
     varies = np.ptp(table, axis=1) > _SAME * np.maximum(1.0, np.abs(table).max(1))
     named = weights != 0
     # Only in a contrast of weights that sum to zero does the seeds' effect cancel.
@@ -305,10 +306,13 @@ def shared_variance(values: Array, weights_R: Array) -> tuple[Array, Array]:
         weights_R: (R,), of sum zero, not all zero.
     """
     rows, seeds = values.shape[-2:]
+    # A two-way table of R rows and S seeds leaves (R − 1)(S − 1) for the noise; the contrast itself takes S − 1 of
+    # them.
     df, rest_df = seeds - 1, (rows - 2) * (seeds - 1)
     # A contrast of independent rows of variance σ² has the variance σ² · Σ w².
     norm = float(weights_R @ weights_R)
     own_variance = np.einsum("r,...rs->...s", weights_R, values).var(-1, ddof=1)
+    # Means of rows and of seeds are taken off in turn, which leaves the noise of the table.
     centred = values - values.mean(-1, keepdims=True)
     residuals = centred - centred.mean(-2, keepdims=True)
     # The squares of the whole table minus those along the contrast: what is orthogonal to it.
@@ -512,6 +516,8 @@ def power_better(
     """
     df = df_per_seed * (seeds - 1)
     if image_error > 0:
+        # Given the estimated spread, the half width is fixed and the mean is normal: the power is a mean over the
+        # nodes.
         half_widths, error = _half_widths(seeds, sd, level, df, image_error)
         return float(_WEIGHTS / 2 @ special.ndtr((beyond - half_widths) / error))
     # Cut off, so that a tiny spread does not overflow; the power is 1 long before.
@@ -555,6 +561,7 @@ def power_same(
         image_error: Standard error over test images, which counts as known.
     """
     half_widths, error = _half_widths(seeds, sd, level, df_per_seed * (seeds - 1), image_error)
+    # Both one-sided tests must reject: the mean plus H below `size`, and the mean minus H above −`size`.
     upper = special.ndtr((size - truth - half_widths) / error)
     lower = special.ndtr((half_widths - size - truth) / error)
     return float(_WEIGHTS / 2 @ np.maximum(upper - lower, 0.0))
@@ -566,6 +573,7 @@ def power_narrow(
     """Return the chance that the whole interval is narrower than `width`. Arguments are those of `power_better`."""
     df = df_per_seed * (seeds - 1)
     over_images = -float(special.ndtri((1 - level) / 2)) * image_error
+    # The interval is narrow enough if its part over seeds stays below what the images leave.
     for_seeds = (width / 2) ** 2 - over_images**2
     if for_seeds <= 0:
         return 0.0

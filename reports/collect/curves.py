@@ -60,6 +60,7 @@ def _recorded(uri: str, run: Run) -> Mapping[str, _ByStep]:
     try:
         expected = json.loads(run.data.tags[names.TAG_FILES])[names.RECORD_FILE]
         text = artifact(uri, run, names.RECORD_FILE)
+        # A file that was changed after it was tracked, or not wholly written, is not read.
         if hashlib.sha256(text.encode()).hexdigest() != expected:
             return {}
         check_owner(text, run.data.tags[names.TAG_FINGERPRINT])

@@ -171,6 +171,7 @@ def _runs_by_fingerprint(client: MlflowClient, plan: Plan) -> dict[str, list[Run
         for run in search_runs(client, [experiment.experiment_id], f"tags.`{names.TAG_FINGERPRINT}` != ''"):
             key = run.data.tags[names.TAG_FINGERPRINT]
             is_measured = run.data.tags.get(names.TAG_KIND) in _MEASURED
+            # A run that was done anew is tagged with its successor, and no longer counts.
             if key in fingerprints and is_measured and names.TAG_SUPERSEDED not in run.data.tags:
                 runs.setdefault(key, []).append(run)
     return runs
@@ -204,6 +205,7 @@ def _disagreements(plan: Plan, runs: dict[str, list[Run]]) -> Iterator[str]:
     reported = set()
     for cell in (*plan.cells, *plan.canaries):
         metric = metrics[cell.study]
+        # Failed runs may hold half-trained metrics, which no finished run must agree with.
         finished = [run for run in runs.get(cell.fingerprint, []) if _status(run) == FINISHED]
         values = [run.data.metrics.get(metric, math.nan) for run in finished]
         # Cells of several studies may share a node; its disagreement is one warning.

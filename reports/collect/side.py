@@ -144,6 +144,7 @@ def _of_plan(measured: Iterable[Run], plan: Plan) -> Grouped:
     by_fingerprint: dict[str, list[Run]] = {}
     for run in measured:
         if names.TAG_SUPERSEDED not in run.data.tags:
+            # Runs keep their order, the newest first.
             by_fingerprint.setdefault(run.data.tags.get(names.TAG_FINGERPRINT, ""), []).append(run)
     grouped: Grouped = {}
     for cell in plan.cells:

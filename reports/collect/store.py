@@ -146,6 +146,7 @@ def _without_collecting_garbage() -> Iterator[None]:
     try:
         yield
     finally:
+        # The caller may have switched it off for longer.
         if was_on:
             gc.enable()
 
@@ -170,6 +171,7 @@ def artifact(uri: str, run: Run, path: str) -> str:
     if _is_local(run):
         return (_folder(uri, run) / path).read_text(encoding="utf-8")
     repository: Any = get_artifact_repository(run.info.artifact_uri, tracking_uri=uri)
+    # MLflow downloads into a folder only; the text is all that is kept.
     with tempfile.TemporaryDirectory(prefix="dyconv-report-") as folder:
         return Path(repository.download_artifacts(path, folder)).read_text(encoding="utf-8")
 

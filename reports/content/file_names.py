@@ -89,6 +89,7 @@ def comparison_stem(left: str, right: str, sides: Iterable[Any], matched: Iterab
 def _named(names: list[str], request: Request) -> str:
     listed = _BETWEEN.join(names)
     digested = _digested(request)
+    # A list that is too long is replaced by its length, and the digest tells such reports apart.
     if len(names) > 1 and len(listed) > _LONGEST:
         listed = f"{len(names)}-studies"
         digested["studies"] = names

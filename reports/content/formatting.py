@@ -122,6 +122,7 @@ def _interval_pieces(cell: Interval) -> list[Piece]:
 
 def _align(cells: Sequence[SetCell]) -> list[SetCell]:
     cells = _completed(cells)
+    # Words take no part: a dash or a reason must not widen the numbers' pieces.
     aligned = [cell for cell in cells if cell.pieces[0].numeric]
     # The cell with the most pieces decides the column's layout; shorter cells are filled up to it.
     longest = max(aligned, key=lambda cell: len(cell.pieces), default=SetCell(()))
@@ -154,6 +155,7 @@ def _places(cell: SetCell) -> int | None:
 def _widest(pieces: Sequence[Piece]) -> Piece:
     """Return a piece that is as wide as the widest, a sign in front if any has one."""
     longest = max((_bare(piece.text) + piece.tail for piece in pieces), key=len)
+    # One sign in a column leaves room for a sign in every cell of it.
     has_sign = any(piece.numeric and _bare(piece.text) != piece.text for piece in pieces)
     return Piece(("+" if has_sign else "") + longest, numeric=pieces[0].numeric)
 

@@ -137,6 +137,7 @@ def scale_words(study: Study, plan: Plan) -> str:
     cuts = []
     if len(study.variants) < len(full_study.variants):
         cuts.append(f"{len(study.variants)} of {len(full_study.variants)} rows{_left_out(study)}")
+    # Seeds that the user asks for win over those of the study, and these over the preset's.
     usual, actual = plan.request.seeds or full_study.seeds or preset.seeds, repeats_of(plan, study)
     # More seeds than usual, where they are cheap, leave nothing out.
     if actual < usual:

@@ -57,6 +57,7 @@ def build_document(plan: Plan, results: Results) -> Document:
     """Return the report on all studies of the plan."""
     single = plan.studies[0].title if len(plan.studies) == 1 else ""
     preset = plan.request.preset.name
+    # Each data set is named once, in the order of the plan.
     datasets = " and ".join(dict.fromkeys(node.spec.data.facts.title for node in plan.trials.values()))
     claims = verdicts(plan, results)
     shown_trials: dict[frozenset[str], str] = {}

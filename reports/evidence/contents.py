@@ -31,6 +31,7 @@ def contents(document: Document) -> Json:
     for section_title, block in _placed(document):
         if isinstance(block, Table):
             tables[_unused(f"{section_title}: {block.title}", tables)] = _table(block)
+            # Cells are compared one by one; the title, caption and notes of a table are words.
             texts[_unused(f"{section_title}: words of table {block.title}", texts)] = _words_of(block)
         elif isinstance(block, Figure):
             figures[block.name] = {"data": data_digest(block), "words": _words_of(block)}

@@ -133,6 +133,7 @@ def _runs(plan: Plan, results: Results) -> Json:
             "versions": row["versions"],
             "metrics": measured.get(key, {}),
         }
+        # The images themselves would be most of a manifest: their digest is enough to notice a change.
         if key in results.correctness:
             runs[key]["correctness"] = results.correctness[key].digest
     return runs

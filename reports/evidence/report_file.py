@@ -70,6 +70,7 @@ def carried(content: bytes) -> Carried:
     Raises:
         ReportError: If it is neither PDF nor HTML, is broken, or carries no manifest.
     """
+    # By its content and not by its name, which anyone may change.
     if content.startswith(b"%PDF-"):
         return _of_pdf(content)
     if content.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
@@ -106,6 +107,7 @@ def _page(page: Any) -> Page:
     sha.update(contents.get_data() if contents is not None else b"")
     for data in _pictures(page.get("/Resources"), _DEEP):
         sha.update(data)
+    # Links are part of every report; any other annotation was put there afterwards.
     extras = [note for note in page.get("/Annots") or () if note.get_object().get("/Subtype") != "/Link"]
     return Page(lines, sha.hexdigest(), len(extras))
 

@@ -101,6 +101,7 @@ def _converted(svg: bytes, image_format: ImageFormat) -> bytes:
     """Return a drawing as PNG or PDF: a tenth of the time that drawing it once more would take."""
     import typst
 
+    # Letters are outlines already, so that no font has to be looked for.
     fonts = typst.Fonts(include_system_fonts=False, include_embedded_fonts=False)
     inputs = {"drawing": svg.decode("utf-8")}
     try:
@@ -200,6 +201,7 @@ def _draw_entropy(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
     for axes, network in zip(panels.flat, networks, strict=False):
         grid = data[data["network"] == network].pivot_table(index="depth", columns="step", values="mean")
         steps, layers = grid.columns, grid.index
+        # Half a step on each side, so that a tick stands in the middle of its cell.
         extent = (min(steps) - 0.5, max(steps) + 0.5, max(layers) + 0.5, min(layers) - 0.5)
         image = axes.imshow(grid, vmin=0, vmax=1, aspect="auto", extent=extent, cmap="cividis", interpolation="nearest")
         _panel_title(axes, network)
@@ -243,6 +245,7 @@ def _draw_profile(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
 def _mark_resolutions(axes: Axes, layers: pd.DataFrame) -> None:
     """Draw a line where the input resolution changes, and the resolutions above, between the lines."""
     axes.set_xlim(layers["index"].min() - 0.5, layers["index"].max() + 0.5)
+    # Neighbouring layers of one resolution get one number: the sum rises where the resolution changes.
     runs = (layers["resolution"] != layers["resolution"].shift()).cumsum()
     for _, run in layers.groupby(runs):
         begin, end = run["index"].min(), run["index"].max()

@@ -45,6 +45,7 @@ def write_atomically(path: Path, content: bytes) -> Path:
             file.write(content)
         os.replace(temporary, path)
     except OSError as error:
+        # The first error is the one to tell; a failure to clean up is not.
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise _explained(path, error) from None
@@ -114,6 +115,7 @@ class Span:
 def spans(table: Table) -> tuple[Span, ...]:
     """Return the group headings of a table from left to right, gaps included; none if no column has a group."""
     headings, start = [], 0
+    # Neighbours of one group share a heading; the same group further right has one of its own.
     for group, columns in groupby(table.columns, key=lambda column: column.group):
         end = start + len(list(columns))
         headings.append(Span(group, start, end))

@@ -78,6 +78,7 @@ def _template(name: str) -> str:
 
 
 def _policy(script: str) -> str:
+    # The policy names the one script by its hash: any other script on the page does not run.
     sha = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
     return f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{sha}'; base-uri 'none'"
 
@@ -190,6 +191,7 @@ def _data(figure: Figure) -> str:
     rows = "\n".join(f"<tr>{''.join(map(_datum, row))}</tr>" for row in visible_rows.itertuples(index=False, name=None))
     hidden_rows = len(figure.data) - len(visible_rows)
     remainder = f"<p>{hidden_rows:,} further rows are in the file.</p>" if hidden_rows else ""
+    # The link holds the file itself, so that the page needs no other.
     link = f"data:text/csv;charset=utf-8,{quote(data_csv(figure), errors='replace')}"
     title = _words(f"Data behind the figure “{figure.title}”")
     return (

@@ -162,6 +162,7 @@ _LAST_RESORT = "LastResortHE-Regular.ttf"
 def font_folder(text: str) -> Iterator[Path]:
     """Yield a folder with the fonts that Typst needs beside its own for setting `text`."""
     with tempfile.TemporaryDirectory(prefix="dyconv-fonts-") as folder:
+        # Copied into one folder, since Typst takes folders and would find every font in theirs.
         for file in _font_files(text):
             shutil.copyfile(file, Path(folder) / file.name)
         yield Path(folder)
@@ -191,6 +192,7 @@ def _uncovered(chars: set[str], files: Iterable[Path]) -> set[str]:
         if not missing:
             break
         try:
+            # A font file that cannot be read is none, whatever is wrong with it.
             covered = FT2Font(str(file)).get_charmap()
         except (OSError, RuntimeError):
             continue

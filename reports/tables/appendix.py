@@ -84,6 +84,7 @@ def varying_settings_table(study: Study, plan: Plan, common: Flat) -> Table:
             # Of a network or a training, what is not set is not read; of the data it has a meaning: all of them.
             if key in settings or key.startswith("data."):
                 holders.setdefault(settings.get(key, _UNSET), []).append(row)
+        # A setting that all rows share with most of the report needs no line here.
         if list(holders) != [common.get(key, _UNSET)]:
             rules.append(len(rows))
             listed = [(value, _listed(holder_rows, list(keyed))) for value, holder_rows in holders.items()]

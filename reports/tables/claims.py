@@ -216,6 +216,7 @@ def _ours(study: Study, judged: JudgedContrast | None) -> Cell:
         return Missing("never learned")
     if not difference.is_known:
         return Missing(f"n = {judged.complete}/{judged.expected}")
+    # Seeds that all gave one value have a mean and a mark in place of an interval.
     low, high = (difference.low, difference.high) if difference.has_interval else (None, None)
     return Interval(difference.mean, low, high, decimals, (NO_SPREAD,) if difference.no_spread else ())
 
@@ -251,6 +252,7 @@ def _without_verdict(study: Study, claims: Iterable[JudgedClaim]) -> Iterator[No
                 f"{network}of “{judged.claim.name}”, contrasts with {quoted(titles[name] for name in variants)} carry "
                 "no verdict: the training never learned."
             )
+        # The note names the contrasts, since their rows may be compared with others in other contrasts.
         floored = [contrast.contrast for contrast in judged.contrasts if contrast.reason == AT_CHANCE]
         if floored:
             network = f"{_network(study, judged)}: " if judged.network else ""

@@ -112,6 +112,7 @@ def cost_table(study: Study, plan: Plan, results: Results) -> Table:
 
 
 def _caption(study: Study, plan: Plan) -> str:
+    # Counts depend on the size of an image and on the number of classes, and on nothing else of the data.
     sizes = sorted({spec.data.facts.image_size for spec in specs_of(plan, study.name)})
     classes = sorted({spec.data.facts.num_classes for spec in specs_of(plan, study.name)})
     return (

@@ -104,6 +104,7 @@ def ledger_table(plan: Plan, results: Results) -> Table:
         budgets = [] if study.is_about_cost else list(_given(study, plan))
         usual = _usual(budgets)
         for budget in budgets:
+            # A row is held against what is usual in its own study.
             budget_marks = tuple(_unequal(budget, usual))
             marks |= set(budget_marks)
             rows.append(

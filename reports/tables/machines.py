@@ -26,6 +26,7 @@ Machine = tuple[tuple[str, str], ...]
 def machine_words(study: Study, plan: Plan, results: Results) -> Iterator[str]:
     """Yield sentences on the machines behind a study's table; nothing if they are of one kind."""
     kinds = _kinds(results)
+    # Cells and their statuses stand in the same order, that of the plan.
     cells = [
         cell
         for cell, status in zip(plan.cells_of(study.name), _statuses(study, results), strict=True)

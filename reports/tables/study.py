@@ -58,6 +58,7 @@ def study_table(study: Study, plan: Plan, results: Results) -> Table:
     averaging what happens to be there.
     """
     summary = summarize_study(study, plan, results)
+    # Published columns are there only if something comparable was published.
     published = _Published(study)
     columns = (*_label_columns(study), *_own_columns(study, summary), *published.columns())
     marks = (COVERS_IMAGES,) if is_mixed(summary) else ()
