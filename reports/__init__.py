@@ -1,6 +1,7 @@
-"""Reports: studies and their runs → tables, figures, sentences and files. No torch; the only reads of MLflow.
+"""This package makes reports: it turns studies and their runs into tables, figures, sentences and files.
 
-Importing this package is light: pandas, scipy, matplotlib, MLflow and Typst are loaded when they are first needed.
+It never imports torch, and `reports.collect` alone reads MLflow. Importing it is light: pandas, scipy, matplotlib,
+MLflow and Typst are loaded when they are first needed.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ def make_report(
     maker: Maker | None = None,
     stem: str | None = None,
 ) -> dict[str, Path]:
-    """Writes one document on all studies of a plan, in each of the formats, and returns the files by format.
+    """Write one document on all studies of a plan, in each of the formats, and return the files by format.
 
-    The files are called `stem`, or after the studies and what was asked (`reports.content.file_names`); figures lie in
+    The files are called `stem`, or after the studies and the request (`reports.content.file_names`); figures lie in
     `folder/figures`. With `results` at hand (`reports.collect.runs.collect`), the store is not read again. `maker` is
     the code that makes it, for the manifest. A list of runs that is too long for a table lies beside, under `csv`.
 
@@ -53,6 +54,7 @@ def make_report(
     ensure_folder(folder)
     from reports.document.study_report import build_document
 
+    # A wrong format or folder is found before anything heavy is imported or read.
     if results is None:
         from reports.collect.runs import collect
 
@@ -72,9 +74,9 @@ def make_report(
 def make_search_report(
     plan: SearchPlan, tracking_uri: str, formats: Sequence[str], folder: Path, *, stem: str | None = None
 ) -> dict[str, Path]:
-    """Writes the document on a search in each of the formats and returns the files by format.
+    """Write the document on a search in each of the formats and return the files by format.
 
-    The files are called `stem`, or after the search and what was asked (`reports.content.file_names`).
+    The files are called `stem`, or after the search and the request (`reports.content.file_names`).
 
     Raises:
         UnknownNameError: If there is no such format.
@@ -96,22 +98,21 @@ def make_search_report(
 
 
 def summarize(plan: Plan, results: Results) -> list[StudySummary]:
-    """Returns, per study of the plan, the mean, interval and difference of each variant
-    (`reports.analysis.summary`)."""
+    """Return per study of the plan the mean, interval and difference of each variant (`reports.analysis.summary`)."""
     from reports.analysis.summary import summarize_study
 
     return [summarize_study(study, plan, results) for study in plan.studies]
 
 
 def verdicts(plan: Plan, results: Results) -> tuple[JudgedClaim, ...]:
-    """Returns the verdict on every claim of the plan's studies, per inspected network (`reports.analysis.claims`)."""
+    """Return the verdict on every claim of the plan's studies, per inspected network (`reports.analysis.claims`)."""
     from reports.analysis.claims import verdicts as judge_all
 
     return judge_all(plan, results)
 
 
 def canaries(plan: Plan, results: Results) -> tuple[Canary, ...]:
-    """Returns what the canaries of the plan found, none if it has none (`reports.analysis.canary`)."""
+    """Return the judged canaries of the plan, none if it has none (`reports.analysis.canary`)."""
     from reports.analysis.canary import judge_canaries
 
     return judge_canaries(plan, results)

@@ -1,4 +1,4 @@
-"""From the words of the command line to a comparison: both sides read, put side by side, shown and written."""
+"""This module makes a comparison from the words of the command line: it reads both sides, shows and writes them."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def compare_sides(
     stem: str | None = None,
     **asked: Any,
 ) -> tuple[Iterator[Any], dict[str, Path]]:
-    """Returns what `rich` prints of two sides, and the files by format.
+    """Return the objects that `rich` prints of two sides, and the files by format.
 
     Args:
         left: A study, or `study@commit`.
         right: The same; the study of the left if it is `None`.
         uri: The store of a side that names none.
         formats: Names of renderers.
-        folder: Where files go.
-        stem: What files are called, or `None` for a name after what is asked.
+        folder: The folder of the files.
+        stem: The name of the files, or `None` for a name after the request.
         matched: Rows that are held against each other, as `left=right`.
         asked: The options of `runners.cli.options.side_options`, and `seeds`.
 
@@ -46,15 +46,15 @@ def compare_sides(
         AblationError: If a side is not there, or the two cannot be compared.
     """
     pairs = dict(map(parse_match, matched))
-    wanted = wanted_sides(left, right, uri, **asked)
-    one, other = map(read_side, wanted)
-    document = side_by_side(one, other, pairs)
-    stem = stem or comparison_stem(one.name, other.name, wanted, pairs.items())
+    requests = wanted_sides(left, right, uri, **asked)
+    left_side, right_side = map(read_side, requests)
+    document = side_by_side(left_side, right_side, pairs)
+    stem = stem or comparison_stem(left_side.name, right_side.name, requests, pairs.items())
     return on_terminal(document), {name: get_renderer(name)(document, folder, stem) for name in formats}
 
 
 def wanted_sides(left: str, right: str | None, uri: str, **asked: Any) -> tuple[Wanted, Wanted]:
-    """Returns what the words of the command line ask of both sides.
+    """Return the requests for both sides from the words of the command line.
 
     Args:
         left: A study, or `study@commit`.
@@ -66,11 +66,12 @@ def wanted_sides(left: str, right: str | None, uri: str, **asked: Any) -> tuple[
         AblationError: If a setting or a preset is unknown, or both sides are the same.
     """
     study, commit = parse_side(left)
-    other, other_commit = parse_side(right) if right is not None else (study, commit)
+    right_study, right_commit = parse_side(right) if right is not None else (study, commit)
     sides = [
         Wanted(
             study=name,
-            commit=of,
+            commit=side_commit,
+            # An option of one side wins over the one for both.
             uri=asked[f"{side}_uri"] or uri,
             request=make_request(
                 asked[f"{side}_preset"] or asked["preset"],
@@ -79,7 +80,7 @@ def wanted_sides(left: str, right: str | None, uri: str, **asked: Any) -> tuple[
                 tuned_from=asked[f"{side}_tuned_from"],
             ),
         )
-        for side, name, of in (("left", study, commit), ("right", other, other_commit))
+        for side, name, side_commit in (("left", study, commit), ("right", right_study, right_commit))
     ]
     if sides[0] == sides[1]:
         raise ReportError(
@@ -90,16 +91,16 @@ def wanted_sides(left: str, right: str | None, uri: str, **asked: Any) -> tuple[
 
 
 def parse_side(text: str) -> tuple[str, str]:
-    """Returns the study and the commit in `study@commit`; the commit is empty if none is named."""
-    found = _AT.fullmatch(text)
-    return (found["study"], found["commit"]) if found else (text, "")
+    """Return the study and the commit in `study@commit`; the commit is empty if none is named."""
+    match = _AT.fullmatch(text)
+    return (match["study"], match["commit"]) if match else (text, "")
 
 
 def parse_match(text: str) -> tuple[str, str]:
-    """Returns the two rows in `left=right`.
+    """Return the two rows in `left=right`.
 
     Raises:
-        ReportError: If there are not two.
+        ReportError: If the text does not name two.
     """
     left, sign, right = text.partition("=")
     if not (sign and left and right):

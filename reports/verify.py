@@ -1,7 +1,7 @@
-"""Whether a report says what its runs say: every number computed again from the tracked runs, each that differs named.
+"""This module checks a report against its runs: it computes every number again and names each that differs.
 
-The report's manifest says what was asked. The same code makes the document anew from the store, and both are held
-against each other: the manifest's numbers by their names, the pages by their words and by what they draw.
+The report's manifest holds the request. The same code makes the document anew from the store, and both are compared:
+the manifest's numbers by their names, the pages by their words and by a digest of their drawing.
 """
 
 from __future__ import annotations
@@ -47,18 +47,18 @@ _SHOWN = 90
 """Characters of a value that a difference quotes."""
 
 _ASKED_AFTER = 100
-"""Runs that are gone of which the store is asked what became of them: each is a request."""
+"""Most missing runs that the store is asked about: each is a request."""
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What came of it.
+    """The result of a check.
 
     Attributes:
-        differences: What differs between the report and its runs, a line each; none if it is as it should be.
-        notes: What could not be checked, and why.
-        numbers: How many numbers were computed and compared.
-        runs: How many runs they come from.
+        differences: The differences between the report and its runs, a line each; none if all is as it should be.
+        notes: The parts that could not be checked, with the reason.
+        numbers: Number of numbers that were computed and compared.
+        runs: Number of runs that they come from.
     """
 
     differences: tuple[str, ...]
@@ -67,7 +67,7 @@ class Verification:
     runs: int = 0
 
     def lines(self, most: int = 40) -> Iterator[str]:
-        """Yields what a person is told: the first `most` differences, the notes, how much was computed again."""
+        """Yield lines for a person: the first `most` differences, the notes, the amount that was computed again."""
         yield from (f"differs: {line}" for line in self.differences[:most])
         if len(self.differences) > most:
             yield f"… and {len(self.differences) - most} more"
@@ -78,55 +78,65 @@ class Verification:
 
 
 def verify(path: Path, tracking_uri: str, maker: Maker) -> Verification:
-    """Computes every number of a report again and returns what differs.
+    """Compute every number of a report again and return the differences.
 
     Args:
         path: The PDF or the HTML page.
         tracking_uri: The store that holds its runs.
-        maker: The code that does so, to tell whether it is the same that made the report.
+        maker: The code at hand, which may not be the one that made the report.
 
     Raises:
         ReportError: If the file cannot be read or carries no manifest.
         TrackingError: If the store cannot be reached.
-        AblationError: If what the manifest asks for is not known here: a study's settings, a data set.
+        AblationError: If the manifest names something that is not known here: a study's settings, a data set.
     """
-    held = read_report(path)
-    told = read_manifest(held.manifest)
-    plan = planned(told)
-    altered = [] if is_intact(told) else ["the manifest was changed: its digest is not that of its content"]
+    report = read_report(path)
+    stored = read_manifest(report.manifest)
+    plan = planned(stored)
+    altered = [] if is_intact(stored) else ["the manifest was changed: its digest is not that of its content"]
     altered += _unlike_registered(plan)
-    altered += map(str, changes(told.get("plugins"), plugins_in(plan)))
+    altered += map(str, changes(stored.get("plugins"), plugins_in(plan)))
     try:
         results = collect(plan, tracking_uri)
     except ReportError as error:
         return Verification((*altered, f"nothing can be computed: {error}"), ())
-    results, forgotten = _as_of_then(results, told["launches"])
+    results, forgotten = _as_of_then(results, stored["launches"])
     document = build_document(plan, results)
-    computed = manifest(plan, results, document, told["made_by"])
+    # Under the stored tools: whether these differ is told apart from the numbers.
+    computed = manifest(plan, results, document, stored["made_by"])
+    # The attachments are part of the pages' bytes, so that the new document needs them too.
     document = with_manifest(document, computed, plan, results)
-    untuned, unknown = tuning_differences(plan, tracking_uri)
+    untuned, unchecked_tuning = tuning_differences(plan, tracking_uri)
     altered += untuned
-    forgotten += unknown
-    altered += _run_differences(told["runs"], computed["runs"], tracking_uri)
-    rest = [name for name in computed if name not in ("runs", "sha256", "request", "made_by", "plugins")]
-    altered += [line for name in rest for line in differences(told.get(name), computed[name], name)]
-    tools = _tools(told, made_by(maker))
-    shown, unchecked = _pages(held, _again(document, path), exactly=not tools)
-    notes = [*forgotten, *unchecked, *([f"{tools}."] if tools and (altered or shown or unchecked) else ())]
-    return Verification((*altered, *shown), tuple(notes), sum(1 for _ in _numbers(computed)), len(computed["runs"]))
+    forgotten += unchecked_tuning
+    altered += _run_differences(stored["runs"], computed["runs"], tracking_uri)
+    # Runs were compared above by their names. The request made the plan, and tools may differ without harm.
+    sections = [name for name in computed if name not in ("runs", "sha256", "request", "made_by", "plugins")]
+    altered += [line for name in sections for line in differences(stored.get(name), computed[name], name)]
+    tools = _tools(stored, made_by(maker))
+    page_differences, unchecked = _pages(report, _again(document, path), exactly=not tools)
+    notes = [*forgotten, *unchecked, *([f"{tools}."] if tools and (altered or page_differences or unchecked) else ())]
+    return Verification(
+        (*altered, *page_differences), tuple(notes), sum(1 for _ in _numbers(computed)), len(computed["runs"])
+    )
 
 
 def planned(told: Json) -> Plan:
-    """Returns the plan that a manifest's request makes, here and now.
+    """Return the plan that a manifest's request makes, here and now.
 
     Raises:
         AblationError: If it is not a request, or not one that is known here.
     """
     try:
-        asked = told["request"]
-        scale = (get_preset(asked["preset"]), asked["overrides"], asked["seeds"], asked["canary"])
-        request = Request(*scale, _tuned(asked))
-        studies = [Study.model_validate_json(json.dumps(study)) for study in asked["studies"]]
+        request_data = told["request"]
+        scale = (
+            get_preset(request_data["preset"]),
+            request_data["overrides"],
+            request_data["seeds"],
+            request_data["canary"],
+        )
+        request = Request(*scale, _tuned(request_data))
+        studies = [Study.model_validate_json(json.dumps(study)) for study in request_data["studies"]]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ReportError(f"what its manifest asks for cannot be read: {_first_line(error)}") from None
     return make_plan(studies, request)
@@ -150,7 +160,7 @@ def _unlike_registered(plan: Plan) -> Iterator[str]:
 
 
 def _as_of_then(results: Results, told: Json) -> tuple[Results, list[str]]:
-    """Returns results with the launches that a report tells of, and which of these the store has forgotten.
+    """Return results with the launches in a report, and notes on those that the store has forgotten.
 
     A store goes on: launches come after a report, and old ones make room for them in the summary runs.
     """
@@ -158,39 +168,41 @@ def _as_of_then(results: Results, told: Json) -> tuple[Results, list[str]]:
         records = {str(key): Record.from_mapping(values) for key, values in told.items()}
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise ReportError(f"the launches in its manifest cannot be read ({type(error).__name__}).") from None
-    known = {launch.launch: launch for launch in results.launches}
-    forgotten = [key for key in records if key not in known]
+    tracked = {launch.launch: launch for launch in results.launches}
+    forgotten = [key for key in records if key not in tracked]
     notes = [f"the store has no record of launch {key} any more: its times are not checked" for key in forgotten]
-    return replace(results, launches=tuple(known.get(key, record) for key, record in records.items())), notes
+    return replace(results, launches=tuple(tracked.get(key, record) for key, record in records.items())), notes
 
 
 def _run_differences(told: Any, computed: Json, uri: str) -> list[str]:
-    """Returns what differs between the runs of a manifest and those of the store, each run by its name."""
+    """Return the differences between the runs of a manifest and those of the store, each by the name of its run."""
     told = told if isinstance(told, dict) else {}
     gone = [str(run.get("run")) for key, run in told.items() if key not in computed and isinstance(run, dict)]
+    # Each run is a request to the store, so that the number is limited.
     fates = what_became_of(uri, gone[:_ASKED_AFTER])
-    found = []
+    lines = []
     for key in dict.fromkeys([*told, *computed]):
-        own, other = told.get(key), computed.get(key)
-        run: Any = own if isinstance(own, dict) else other
+        stored_run, computed_run = told.get(key), computed.get(key)
+        run: Any = stored_run if isinstance(stored_run, dict) else computed_run
         name = f"run {run.get('run')} ({run.get('serves')}, seed {run.get('seed')})" if run else f"run of {key}"
-        if other is None:
-            found.append(f"{name}: {fates.get(str(run.get('run') if run else ''), 'is not what the plan asks for')}")
-        elif own is None:
-            found.append(f"{name} is missing in the report")
+        if computed_run is None:
+            lines.append(f"{name}: {fates.get(str(run.get('run') if run else ''), 'is not what the plan asks for')}")
+        elif stored_run is None:
+            lines.append(f"{name} is missing in the report")
         else:
-            found += differences(own, other, name)
-    return found
+            lines += differences(stored_run, computed_run, name)
+    return lines
 
 
 def differences(told: Any, computed: Any, name: str) -> list[str]:
-    """Returns where two values differ, by the names on the way there."""
+    """Return a line per difference of two values, with the names on the way to it."""
     if isinstance(told, dict) and isinstance(computed, dict):
         keys = dict.fromkeys([*told, *computed])
         return [line for key in keys for line in differences(told.get(key), computed.get(key), f"{name}, {key}")]
     if isinstance(told, list) and isinstance(computed, list) and len(told) == len(computed):
         pairs = enumerate(zip(told, computed, strict=True), start=1)
-        return [line for place, pair in pairs for line in differences(*pair, f"{name}, {place}")]
+        return [line for number, pair in pairs for line in differences(*pair, f"{name}, {number}")]
+    # In Python True equals 1 and 1 equals 1.0, but a report that shows one for the other differs.
     if told == computed and type(told) is type(computed):
         return []
     return [f"{name}: {_quoted(told, computed)} in the report, {_quoted(computed, told)} from the runs"]
@@ -201,24 +213,31 @@ def _quoted(value: Any, other: Any) -> str:
         return "nothing"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     if len(text) > _SHOWN and isinstance(other, str):
-        first = next((i for i, (a, b) in enumerate(zip(text, other, strict=False)) if a != b), 0)
+        first = next(
+            (index for index, (char, other_char) in enumerate(zip(text, other, strict=False)) if char != other_char), 0
+        )
+        # A long text is quoted from shortly before the first character that differs.
         text = f"…{text[max(0, first - 20) :]}"
     text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
     return f"“{text}”" if isinstance(value, str) else text
 
 
 def _tools(told: Json, here: Json) -> str:
-    """Returns in which way what made a report is not what verifies it; nothing if it is the same."""
+    """Return the differences of code and tools between a report's making and this check; nothing if there are none."""
     made = told["made_by"]
     if made == here:
         return ""
-    words = []
+    commit_words = []
     if (made.get("commit"), made.get("modified")) != (here["commit"], here["modified"]):
-        words.append(f"commit {_commit(made)} (here {_commit(here)})")
+        commit_words.append(f"commit {_commit(made)} (here {_commit(here)})")
     versions: Any = made.get("versions")
     versions = versions if isinstance(versions, dict) else {}
-    others = [f"{k} {versions.get(k)} (here {v})" for k, v in here["versions"].items() if versions.get(k) != v]
-    return f"the report was made with {', '.join([*words, *others])}"
+    version_words = [
+        f"{name} {versions.get(name)} (here {version})"
+        for name, version in here["versions"].items()
+        if versions.get(name) != version
+    ]
+    return f"the report was made with {', '.join([*commit_words, *version_words])}"
 
 
 def _commit(made: Mapping[str, Any]) -> str:
@@ -226,57 +245,62 @@ def _commit(made: Mapping[str, Any]) -> str:
 
 
 def _again(document: Document, path: Path) -> bytes:
-    """Returns the file that the document makes now."""
+    """Return the bytes of the file that the document makes now."""
     ending = "pdf" if path.read_bytes()[:5] == b"%PDF-" else "html"
     with tempfile.TemporaryDirectory(prefix="dyconv-verify-") as folder:
+        # Into a folder of its own: nothing beside the report may be overwritten.
         return get_renderer(ending)(document, Path(folder), "report").read_bytes()
 
 
 def _pages(held: Carried, content: bytes, *, exactly: bool) -> tuple[list[str], list[str]]:
-    """Returns what pages show that they should not, and what of them could not be checked."""
+    """Return the differences in what pages show, and notes on the parts that could not be checked."""
     expected = carried(content)
-    shown = []
+    differences_shown = []
     if len(held.pages) != len(expected.pages):
-        shown.append(f"the report has {len(held.pages)} pages, its runs make {len(expected.pages)}")
+        differences_shown.append(f"the report has {len(held.pages)} pages, its runs make {len(expected.pages)}")
     drawn = []
     for number, (page, right) in enumerate(zip(held.pages, expected.pages, strict=False), start=1):
-        where = f"page {number}" if len(expected.pages) > 1 else "the page"
-        found = [f"{where}: {line}" for line in _line_differences(page, right)]
+        page_name = f"page {number}" if len(expected.pages) > 1 else "the page"
+        page_lines = [f"{page_name}: {line}" for line in _line_differences(page, right)]
         if page.extras > right.extras:
-            found.append(f"{where} carries {page.extras} notes or fields that lie on top of its words")
-        drawn += [where] if page.drawn != right.drawn and not found else []
-        shown += found
+            page_lines.append(f"{page_name} carries {page.extras} notes or fields that lie on top of its words")
+        # Other words draw otherwise, too: only a page with the right words is suspected of its drawing.
+        drawn += [page_name] if page.drawn != right.drawn and not page_lines else []
+        differences_shown += page_lines
     if not drawn:
-        return shown, []
+        return differences_shown, []
+    # Other versions of the tools may draw the same words otherwise, so that another drawing proves nothing then.
     if exactly:
-        told = "draws something else than its runs make, though its words are the same"
-        return [*shown, *(f"{where} {told}" for where in drawn)], []
-    return shown, [f"what {', '.join(drawn)} draw beside words (figures, lines) could not be checked"]
+        message = "draws something else than its runs make, though its words are the same"
+        return [*differences_shown, *(f"{page_name} {message}" for page_name in drawn)], []
+    return differences_shown, [f"what {', '.join(drawn)} draw beside words (figures, lines) could not be checked"]
 
 
 def _line_differences(page: Page, right: Page) -> Iterator[str]:
-    # Pages differ in a line or two, and matching takes long: what they begin and end with alike is left out.
-    first = _alike(page.lines, right.lines)
-    last = _alike(page.lines[first:][::-1], right.lines[first:][::-1])
-    lines, others = (each[first : len(each) - last] for each in (page.lines, right.lines))
-    for kind, a, b, c, d in SequenceMatcher(None, lines, others, autojunk=False).get_opcodes():
+    # Pages differ in a line or two, and matching takes long: equal lines at both ends are left out.
+    equal_at_start = _alike(page.lines, right.lines)
+    equal_at_end = _alike(page.lines[equal_at_start:][::-1], right.lines[equal_at_start:][::-1])
+    lines, expected_lines = (
+        page_lines[equal_at_start : len(page_lines) - equal_at_end] for page_lines in (page.lines, right.lines)
+    )
+    for kind, a, b, c, d in SequenceMatcher(None, lines, expected_lines, autojunk=False).get_opcodes():
         if kind != "equal":
-            said, expected = " / ".join(lines[a:b]), " / ".join(others[c:d])
-            yield f"{_quoted(said or None, expected)} is shown, {_quoted(expected or None, said)} follows from the runs"
+            seen, expected = " / ".join(lines[a:b]), " / ".join(expected_lines[c:d])
+            yield f"{_quoted(seen or None, expected)} is shown, {_quoted(expected or None, seen)} follows from the runs"
 
 
 def _alike(lines: Sequence[str], others: Sequence[str]) -> int:
-    """Returns with how many equal lines two pages begin."""
+    """Return the number of equal lines at the start of two pages."""
     pairs = enumerate(zip(lines, others, strict=False))
-    return next((place for place, (one, other) in pairs if one != other), min(len(lines), len(others)))
+    return next((index for index, (line, other_line) in pairs if line != other_line), min(len(lines), len(others)))
 
 
 def _numbers(value: Any) -> Iterator[float]:
     if isinstance(value, dict):
-        for part in value.values():
-            yield from _numbers(part)
+        for item in value.values():
+            yield from _numbers(item)
     elif isinstance(value, list):
-        for part in value:
-            yield from _numbers(part)
+        for item in value:
+            yield from _numbers(item)
     elif isinstance(value, int | float) and not isinstance(value, bool):
         yield value

@@ -1,4 +1,4 @@
-"""From results to findings: statistics, differences, summaries, verdicts, canaries and importances.
+"""This package turns results into findings: statistics, differences, summaries, verdicts, canaries and importances.
 
 Pure: nothing here reads a store, builds a table or draws.
 """

@@ -1,4 +1,4 @@
-"""Seed advice: how many seeds would show a difference of the size of interest, and how many that there is none.
+"""This module gives seed advice: the seeds that would show a difference of the size of interest, or that there is none.
 
 Each comparison has its own spread, and they differ thirtyfold within a table, so each has advice of its own.
 """
@@ -22,15 +22,15 @@ from reports.content.formatting import number, per_cent
 from reports.content.plan_words import short_titles, telling
 
 _HARDLY_KNOWN = 1.5
-"""A spread that may be so many times as large as it was seen, and the advice says so."""
+"""The advice warns of a spread that may be more than so many times as large as it was seen."""
 
 
 @dataclass(frozen=True)
 class Advice:
-    """How many seeds a comparison takes, each with 80 % power; `None` where no number below 100,000 is enough.
+    """The seeds that a comparison takes, each number with 80 % power; `None` where none below 100,000 is enough.
 
     Attributes:
-        row: What is compared with its reference.
+        row: The row that is compared with its reference.
         size: The size of interest, in the unit of the metric.
         sd: Standard deviation over seeds of its paired difference, as its interval has it.
         most_sd: Upper end of the 95 % interval of that.
@@ -50,9 +50,11 @@ class Advice:
 
 def seed_advice(study: Study, summary: StudySummary) -> tuple[Advice, ...]:
     """Return the advice for each comparison of a study that can be tested, in the order of its rows."""
+    # A study may name its own size of interest; otherwise its metric has one.
     size = study.size_of_interest or telling(study.metric).size
     advice = []
     for row in summary.tested:
+        # A tested row has a difference; the check below is for the types alone.
         delta = row.delta
         if delta is None:
             continue
@@ -72,40 +74,43 @@ def advice_paragraph(study: Study, summary: StudySummary) -> Paragraph | None:
         return None
     metric = telling(study.metric)
     size = f"{advice[0].size:g}{metric.unit if advice[0].size != 1 else metric.unit.removesuffix('s')}"
-    least, most = advice[0], advice[-1]
-    words = [
+    easiest, neediest = advice[0], advice[-1]
+    sentences = [
         f"With {per_cent(POWER)} power a true difference of {size} would be shown, or be shown not to be there, by "
-        f"{seeds_words(least)} seeds for {_named(study, least)}"
+        f"{seeds_words(easiest)} seeds for {_named(study, easiest)}"
     ]
     if len(advice) > 1:
         middle = f"{seeds_words(advice[len(advice) // 2])} for the row in the middle, " if len(advice) > 2 else ""
-        words[0] += f", {middle}{seeds_words(most)} for {_named(study, most)}"
-    words[0] += f"; here are {summary.seeds}."
-    factor = max(each.most_sd / each.sd for each in advice)
+        sentences[0] += f", {middle}{seeds_words(neediest)} for {_named(study, neediest)}"
+    sentences[0] += f"; here are {summary.seeds}."
+    # A spread from few seeds is uncertain itself, and the number of seeds grows with its square.
+    factor = max(row_advice.most_sd / row_advice.sd for row_advice in advice)
     if factor > _HARDLY_KNOWN:
-        words.append(
+        sentences.append(
             f"After {summary.seeds} seeds a spread is itself hardly known: it may be up to {factor:.1f} times as "
             f"large, which takes {factor**2:.0f} times as many."
         )
     if len(advice) > 1:
-        words.append("The appendix has the number for each row.")
-    return Paragraph(" ".join(words), "Seeds")
+        sentences.append("The appendix has the number for each row.")
+    return Paragraph(" ".join(sentences), "Seeds")
 
 
 def seeds_words(advice: Advice) -> str:
-    """Return how many seeds show a difference, and how many that there is none."""
+    """Return the seeds that show a difference and the seeds that show that there is none, as one text."""
     counts = [f"> {MOST_SEEDS:,}" if n is None else f"{n:,}" for n in (advice.for_difference, advice.for_none)]
     return counts[0] if counts[0] == counts[1] else f"{counts[0]} or {counts[1]}"
 
 
 def _need(advice: Advice) -> tuple[float, float]:
-    most = MOST_SEEDS + 1
-    return advice.for_difference or most, advice.sd
+    """Return the sort key of an advice: the seeds that it asks for, then the spread."""
+    # Comparisons that no number of seeds decides sort last.
+    beyond = MOST_SEEDS + 1
+    return advice.for_difference or beyond, advice.sd
 
 
 def _named(study: Study, advice: Advice) -> str:
     metric = telling(study.metric)
     network = next((network.title for network in study.networks if network.name == advice.row.network), "")
-    where = f"{network}; " if network else ""
-    spread = f"{where}spread of its difference from seed to seed {number(advice.sd, metric.decimals)}{metric.unit}"
+    prefix = f"{network}; " if network else ""
+    spread = f"{prefix}spread of its difference from seed to seed {number(advice.sd, metric.decimals)}{metric.unit}"
     return f"“{short_titles(study)[advice.row.variant]}” ({spread})"

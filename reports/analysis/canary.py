@@ -1,4 +1,4 @@
-"""The canary: a study's reference held against itself, trained again under other seeds. It must find no difference.
+"""This module judges the canary: a study's reference, trained again under other seeds, must not differ from itself.
 
 Both sides are one configuration, so whatever the interval says is about the comparison: how repeats are run, tracked,
 paired and counted. What is planned is in `ablations.planning.plan`.
@@ -29,14 +29,14 @@ _FOUND: tuple[tuple[State, str], ...] = (
 
 @dataclass(frozen=True)
 class Canary:
-    """One reference against itself.
+    """The comparison of one reference with itself.
 
     Attributes:
         study: The study.
         network: Name of the inspected network, or empty.
         difference: Mean over repeats of canary − reference: the r-th of one and the r-th of the other, which have
             nothing in common but their configuration. Its t interval is over seeds.
-        expected: How many repeats the plan asks for.
+        expected: The number of repeats that the plan asks for.
     """
 
     study: Study
@@ -51,7 +51,7 @@ class Canary:
 
     @property
     def verdict(self) -> str:
-        """What it found, in words."""
+        """The finding in words."""
         return dict(_FOUND)[self.state]
 
     @property
@@ -63,29 +63,34 @@ class Canary:
 
 
 def judge_canaries(plan: Plan, results: Results) -> tuple[Canary, ...]:
-    """Returns the canaries of a plan, in the order of its studies and their networks."""
+    """Return the canaries of a plan, in the order of its studies and their networks."""
     return tuple(canary for study in plan.studies for canary in study_canaries(study, results))
 
 
 def study_canaries(study: Study, results: Results) -> tuple[Canary, ...]:
-    """Returns the canaries of one study, by inspected network."""
+    """Return the canaries of one study, by inspected network."""
     return tuple(_of_study(study, results))
 
 
 def _of_study(study: Study, results: Results) -> Iterator[Canary]:
     references = results.repeats(study.name, study.metric)
-    for network, again in results.canary_repeats(study.name, study.metric).items():
-        first = references[network, study.reference]
-        one = {seed: repeat.value for seed, repeat in first.items() if repeat.finished}
-        other = {seed - CANARY_SEED: repeat.value for seed, repeat in again.items() if repeat.finished}
-        pairs = len(one.keys() & other.keys())
-        difference = paired_difference(other, one) if pairs == len(again) else unknown(pairs)
-        yield Canary(study, network, difference, len(again))
+    for network, canary_repeats in results.canary_repeats(study.name, study.metric).items():
+        reference_repeats = references[network, study.reference]
+        reference_values = {seed: repeat.value for seed, repeat in reference_repeats.items() if repeat.finished}
+        # A canary's seeds are those of the reference plus `CANARY_SEED`; without it, the r-th repeats are paired.
+        canary_values = {seed - CANARY_SEED: repeat.value for seed, repeat in canary_repeats.items() if repeat.finished}
+        pairs = len(reference_values.keys() & canary_values.keys())
+        # An interval from some of the repeats would change with those that come later, so there is none yet.
+        difference = (
+            paired_difference(canary_values, reference_values) if pairs == len(canary_repeats) else unknown(pairs)
+        )
+        yield Canary(study, network, difference, len(canary_repeats))
 
 
 def canary_paragraphs(canaries: Sequence[Canary]) -> Iterator[Paragraph]:
-    """Yields what the canaries of one study say, a paragraph each; loud where there is an alarm."""
+    """Yield a paragraph for each canary of one study, marked as an alarm where there is one."""
     for canary in canaries:
+        # Networks without a name are the trained ones: `get` finds no title for these, and none is shown.
         title = short_titles(canary.study)[canary.study.reference]
         networks = {network.name: f" ({network.title})" for network in canary.study.networks}
         text = f"“{title}”{networks.get(canary.network, '')}, trained again under other seeds, {_words(canary)}"
@@ -96,9 +101,9 @@ def canary_paragraphs(canaries: Sequence[Canary]) -> Iterator[Paragraph]:
 def _words(canary: Canary) -> str:
     if canary.state == "unknown":
         return _why_unknown(canary)
-    told, found = telling(canary.study.metric), canary.difference
-    ends = interval(found.low, found.high, told.decimals)
-    differs = f"differs from itself by {number(found.mean, told.decimals, signed=True)}{told.unit} {ends}"
+    wording, difference = telling(canary.study.metric), canary.difference
+    ends = interval(difference.low, difference.high, wording.decimals)
+    differs = f"differs from itself by {number(difference.mean, wording.decimals, signed=True)}{wording.unit} {ends}"
     if canary.state == "silent":
         return f"{differs}: the interval includes 0, as it must for one and the same configuration."
     return (
@@ -117,13 +122,13 @@ def _why_unknown(canary: Canary) -> str:
 
 
 def canary_warning(canaries: Sequence[Canary]) -> Paragraph | None:
-    """Returns the warning at the top of a report, or `None` if no canary is alarmed."""
+    """Return the warning at the top of a report, or `None` if no canary is alarmed."""
     alarmed = [canary for canary in canaries if canary.state == "alarm"]
     if not alarmed:
         return None
-    places = dict.fromkeys(f"“{canary.study.title}”" for canary in alarmed)
+    study_titles = dict.fromkeys(f"“{canary.study.title}”" for canary in alarmed)
     return Paragraph(
-        f"A reference that was trained again under other seeds differs from itself: {', '.join(places)} "
+        f"A reference that was trained again under other seeds differs from itself: {', '.join(study_titles)} "
         f"({len(alarmed)} of {len(canaries)} canaries; each is alarmed by chance with a probability of "
         f"{per_cent(ALPHA)}). What this report says of these studies may be wrong.",
         "Canary alarm",
@@ -132,6 +137,8 @@ def canary_warning(canaries: Sequence[Canary]) -> Paragraph | None:
 
 
 def canary_facts(canaries: Sequence[Canary]) -> str:
-    """Returns how many canaries found what, for the box at the top of a report."""
+    """Return the counts of silent, alarmed and unknown canaries, for the box at the top of a report."""
     states = [canary.state for canary in canaries]
-    return "; ".join(f"{states.count(state)} of {len(states)} {said}" for state, said in _FOUND if state in states)
+    return "; ".join(
+        f"{states.count(state)} of {len(states)} {meaning}" for state, meaning in _FOUND if state in states
+    )

@@ -1,4 +1,4 @@
-"""Published finding → verdict: what our runs say about each claim of a study, with the numbers behind it. Pure.
+"""This module judges published findings: a verdict on each claim of a study, with the numbers behind it. Pure.
 
 A contrast is judged by one interval of the paired difference (`reports.analysis.differences`), so that a wrong verdict
 always means an interval that misses the truth. A claim is *reproduced* if all its contrasts are, each at the claim's
@@ -50,7 +50,7 @@ MEANINGS: dict[Verdict, str] = {
     CONTRADICTED: "the whole interval lies where the claim says it does not",
     UNDECIDED: "the runs do not say; beside it stands what would decide it",
 }
-"""What each verdict means, in the order in which they are told."""
+"""The meaning of each verdict, in the order in which reports list them."""
 
 LEFT_OUT = "rows left out"
 MISSING_REPEAT = "missing repeat"
@@ -63,13 +63,13 @@ SMALL = "by less than the size of interest"
 
 @dataclass(frozen=True)
 class Seeds:
-    """How many seeds would decide what is undecided, with 80 % power.
+    """The number of seeds that would decide an undecided verdict, with 80 % power.
 
     Attributes:
         at_least: If the true difference is as seen, `None` where no number does.
         at_most: Whatever it is: so many that the whole interval is narrower than the size of interest. A claim of
             margin 0 is decided then, and any other whose truth is not about at its bound. `None` where no number does.
-        needed: Whether seeds are what is missing.
+        needed: True if more seeds are missing, and not something else.
     """
 
     at_least: int | None = None
@@ -77,13 +77,14 @@ class Seeds:
     needed: bool = False
 
     def beyond(self, seeds: int) -> Seeds:
-        """Return the same for what so many seeds have left undecided: one more at the least."""
+        """Return the same numbers after `seeds` have left the verdict undecided: at least one seed more."""
+        # So many seeds were to be enough and were not: the upper number says nothing any more.
         enough = self.at_most is not None and self.at_most <= seeds
         at_least = None if self.at_least is None else max(self.at_least, seeds + 1)
         return Seeds(at_least, None if enough else self.at_most, self.needed)
 
     def and_also(self, other: Seeds) -> Seeds:
-        """Return how many would decide both."""
+        """Return the number of seeds that decides both verdicts."""
         if not (self.needed and other.needed):
             return self if self.needed else other
         return Seeds(_most(self.at_least, other.at_least), _most(self.at_most, other.at_most), needed=True)
@@ -102,6 +103,7 @@ class Seeds:
 
 
 def _most(number: int | None, other: int | None) -> int | None:
+    """Return the larger of two numbers, `None` if no number is enough for one of them."""
     return None if number is None or other is None else max(number, other)
 
 
@@ -110,18 +112,18 @@ class JudgedContrast:
     """One contrast with its verdict.
 
     Attributes:
-        contrast: What is compared.
-        verdict: What our runs say.
+        contrast: The comparison.
+        verdict: The verdict of our runs.
         difference: Mean over seeds of better − worse, turned so that above zero is the claimed direction, with its
             interval at `level`; nothing but the number of pairs where a repeat is missing.
         level: The level at which it is judged: the claim's if it is reproduced, a stricter one if it is not and stands
             among several.
         size: The size of interest, in the unit of the metric.
-        complete: How many seeds have every value that is compared.
-        expected: How many seeds the plan asks for.
+        complete: The number of seeds that have every value that is compared.
+        expected: The number of seeds that the plan asks for.
         published: The published difference, if all its numbers were published.
         unlearned: Names of the variants that never learned, because of which it carries no verdict.
-        reason: Why there is nothing to judge it by; empty where it was judged.
+        reason: The reason why it could not be judged; empty where it was.
     """
 
     contrast: Contrast
@@ -142,14 +144,14 @@ class JudgedContrast:
 
     @property
     def excess(self) -> float:
-        """By how much the mean is where it must be, below zero if it is not; NaN without a mean."""
+        """The distance of the mean from its bound, below zero on the wrong side; NaN without a mean."""
         if self.contrast.kind == "same":
             return self.size - abs(self.difference.mean)
         return self.difference.mean - self.bound
 
     @property
     def is_small(self) -> bool:
-        """Whether a verdict for or against a difference is about one below the size of interest."""
+        """True if a verdict for or against a difference is about one below the size of interest."""
         decided = self.verdict in (REPRODUCED, CONTRADICTED) and self.contrast.kind == "better"
         return decided and -self.size < self.difference.low and self.difference.high < self.size
 
@@ -159,6 +161,7 @@ class JudgedContrast:
         if self.verdict != UNDECIDED or self.reason:
             return Seeds()
         margin = abs(self.contrast.margin)
+        # An interval narrower than this that holds the margin lies within ± the size of interest.
         width = self.size - margin if margin < self.size else self.size
         at_most = _seeds_for_width(self.difference, width, self.level)
         at_least = _seeds_as_seen(self.difference, abs(self.excess), self.level)
@@ -166,7 +169,7 @@ class JudgedContrast:
 
     @property
     def remark(self) -> str:
-        """What a verdict needs beside it: why it is undecided and what would decide it, or that it is about little."""
+        """The text beside a verdict: why it is undecided, the seeds that would decide it, or that it is small."""
         return _remark(self, self.seeds)
 
 
@@ -182,6 +185,7 @@ def _seeds_for_width(found: Estimate, width: float, level: float) -> int | None:
     of_images = _half_of_images(found, level)
     if of_images >= width / 2:
         return None
+    # Both parts add as squares: the seeds may have the part of the width that the images leave.
     of_seeds = 2 * math.sqrt((width / 2) ** 2 - of_images**2)
     return seeds_to_decide(found.interval_sd, of_seeds, level, found.df_per_seed)
 
@@ -191,6 +195,7 @@ def _seeds_as_seen(found: Estimate, beyond: float, level: float) -> int | None:
 
     The half width of an interval over seeds and images is at most the sum of both parts.
     """
+    # The bound √(a² + b²) ≤ a + b errs towards more seeds.
     left = beyond - _half_of_images(found, level)
     return seeds_for_better(found.interval_sd, left, level, found.df_per_seed) if left > 0 else None
 
@@ -207,7 +212,7 @@ class JudgedClaim:
         study: Name of the study.
         network: Name of the inspected network, or empty.
         claim: The claim.
-        rank: Whether it is the study's primary claim, which is corrected for those of the report.
+        rank: `primary` for the study's primary claim, which is corrected for those of the report, else `exploratory`.
         level: The level at which all its contrasts must hold.
         verdict: The weakest verdict of its contrasts; *undecided* if none could be judged.
         decisive: The contrast that decided: of those with the weakest verdict, the one farthest on the wrong side.
@@ -232,7 +237,7 @@ class JudgedClaim:
 
     @property
     def held(self) -> int:
-        """How many of its contrasts are reproduced."""
+        """The number of its contrasts that are reproduced."""
         return sum(judged.verdict == REPRODUCED for judged in self.contrasts)
 
     @cached_property
@@ -242,7 +247,7 @@ class JudgedClaim:
 
     @property
     def remark(self) -> str:
-        """What its verdict needs beside it; see `JudgedContrast.remark`."""
+        """The text beside its verdict; see `JudgedContrast.remark`."""
         return (
             _remark(self.decisive, self.seeds if self.verdict == UNDECIDED else Seeds()) if self.decisive else LEFT_OUT
         )
@@ -256,7 +261,7 @@ class JudgedClaim:
         return f"{self.verdict}: {self.remark}{decides}"
 
     def as_record(self) -> dict[str, str | float]:
-        """Returns the verdict as plain data for tracking; what is not known is left out."""
+        """Return the verdict as plain data for tracking; unknown numbers are left out."""
         record: dict[str, str | float] = {"study": self.study, "claim": self.claim.name, "verdict": self.verdict}
         record |= {"rank": self.rank}
         if self.network:
@@ -276,13 +281,13 @@ class JudgedClaim:
 
 
 def verdicts(plan: Plan, results: Results) -> tuple[JudgedClaim, ...]:
-    """Returns the verdict on every claim of every study of a plan, per inspected network."""
+    """Return the verdict on every claim of every study of a plan, per inspected network."""
     judged = (judge_study(study, summarize_study(study, plan, results), plan) for study in plan.studies)
     return tuple(claim for claims in judged for claim in claims)
 
 
 def primary_claims(plan: Plan) -> int:
-    """Return how many primary claims a report plans, each once per inspected network.
+    """Return the number of primary claims that a report plans, each once per inspected network.
 
     What counts is what the plan asks, not what could be judged: the level must not depend on the results.
     """
@@ -305,25 +310,27 @@ def stricter(level: float, tries: int) -> float:
 
 
 def judge_study(study: Study, summary: StudySummary, plan: Plan) -> tuple[JudgedClaim, ...]:
-    """Returns the verdicts on one study's claims, network by network."""
+    """Return the verdicts on one study's claims, network by network."""
     level, judged = primary_level(plan), []
     for network in study.inspected:
         name = network.name if network else ""
+        # Claims are judged on each network by itself, with rows of that network alone.
         rows = {row.variant: row for row in summary.of_network(name)}
         at_chance = {row.variant for row in rows.values() if row_at_chance(study, row, plan)}
         for claim in study.claims:
+            # Primary claims alone share the error of the report.
             claim_level = level if rank_of(study, claim) == "primary" else LEVEL
             judged.append(_judge_claim(study, name, claim, claim_level, rows, at_chance))
     return tuple(judged)
 
 
 def rank_of(study: Study, claim: Claim) -> Rank:
-    """Return whether a claim is its study's primary one."""
+    """Return `primary` for the primary claim of its study, else `exploratory`."""
     return "primary" if claim == study.primary_claim else "exploratory"
 
 
 def row_at_chance(study: Study, row: VariantSummary, plan: Plan) -> bool:
-    """Whether a row's mean accuracy is what guessing has; false where it is unknown or the metric is another."""
+    """Return True if a row's mean accuracy is that of guessing; False where it is unknown or of another metric."""
     cells = plan.cells_of_row(study.name, row.network, row.variant)
     return row.estimate.is_known and is_at_chance(plan.node(cells[0].fingerprint).spec, study.metric, row.estimate.mean)
 
@@ -336,13 +343,15 @@ def _judge_claim(
     rows: Mapping[str, VariantSummary],
     at_chance: Collection[str],
 ) -> JudgedClaim:
-    asked = [contrast for contrast in claim.contrasts if rows.keys() >= set(contrast.variants)]
-    left_out = tuple(contrast for contrast in claim.contrasts if contrast not in asked)
+    # A preset may leave variants out, and with them the contrasts that name them.
+    contrasts = [contrast for contrast in claim.contrasts if rows.keys() >= set(contrast.variants)]
+    left_out = tuple(contrast for contrast in claim.contrasts if contrast not in contrasts)
     judged = tuple(
-        judge_contrast(study, contrast, rows, level=level, contrasts=len(asked), at_chance=at_chance)
-        for contrast in asked
+        judge_contrast(study, contrast, rows, level=level, contrasts=len(contrasts), at_chance=at_chance)
+        for contrast in contrasts
     )
     decisive = min(judged, key=_weakness, default=None)
+    # A claim of which this preset asks no contrast stays undecided.
     verdict = decisive.verdict if decisive else UNDECIDED
     return JudgedClaim(study.name, network, claim, rank_of(study, claim), level, verdict, decisive, judged, left_out)
 
@@ -356,44 +365,46 @@ def judge_contrast(
     contrasts: int = 1,
     at_chance: Collection[str] = (),
 ) -> JudgedContrast:
-    """Returns the verdict on one contrast from the rows of its variants.
+    """Return the verdict on one contrast from the rows of its variants.
 
     A row that never learned says nothing of what it varies, and rows that are all at chance nothing of each other.
     Where lower is better the difference is turned round, so that above zero always is the claimed direction.
 
     Args:
         study: The study.
-        contrast: What is compared.
+        contrast: The comparison.
         rows: All rows of the study on one inspected network, by variant.
         level: The claim's level, at which the contrast must hold.
-        contrasts: How many contrasts the claim has, one of which can decide against it: that takes a stricter level.
-        at_chance: Variants whose accuracy is what guessing has.
+        contrasts: The number of contrasts of the claim. Any one can decide against it, which takes a stricter level.
+        at_chance: Variants whose accuracy is that of guessing.
     """
     better, worse = ([rows[name] for name in side] for side in (contrast.better, contrast.worse))
-    found = difference(better, worse, study.metric, table=tuple(rows.values()))
-    turned = found if study.metric in HIGHER_IS_BETTER else found.turned
+    measured = difference(better, worse, study.metric, table=tuple(rows.values()))
+    turned = measured if study.metric in HIGHER_IS_BETTER else measured.turned
+    # A study may name its own size of interest; otherwise its metric has one.
     size = study.size_of_interest or telling(study.metric).size
     unlearned = tuple(row.variant for row in (*better, *worse) if row.unlearned)
     expected = max(row.expected for row in (*better, *worse))
+    # Without a side to subtract, a contrast is about a number, which rows at chance can still miss.
     nothing_there = bool(contrast.worse) and all(name in at_chance for name in contrast.variants)
     reason = NEVER_LEARNED if unlearned else AT_CHANCE if nothing_there else _why_not(turned, expected)
 
     def at(level: float) -> tuple[Estimate, Verdict]:
-        shown = turned.at(level)
-        return shown, UNDECIDED if reason else judge(shown, contrast.kind, size, contrast.margin)
+        at_level = turned.at(level)
+        return at_level, UNDECIDED if reason else judge(at_level, contrast.kind, size, contrast.margin)
 
-    shown, verdict = at(level)
+    at_level, verdict = at(level)
     if verdict != REPRODUCED:
         # A stricter interval is wider, so that it cannot be reproduced there.
         level = stricter(level, contrasts)
-        shown, verdict = at(level)
+        at_level, verdict = at(level)
     return JudgedContrast(
         contrast=contrast,
         verdict=verdict,
-        difference=shown,
+        difference=at_level,
         level=level,
         size=size,
-        complete=found.n,
+        complete=measured.n,
         expected=expected,
         published=published_contrast(study, contrast),
         unlearned=unlearned,
@@ -402,7 +413,7 @@ def judge_contrast(
 
 
 def _why_not(found: Estimate, expected: int) -> str:
-    """Return why there is no interval to judge a contrast by, or nothing if there is one."""
+    """Return the reason why there is no interval to judge a contrast by, or nothing if there is one."""
     if found.has_interval:
         return ""
     if found.n < expected:
@@ -413,6 +424,7 @@ def _why_not(found: Estimate, expected: int) -> str:
 def _weakness(judged: JudgedContrast) -> tuple[int, bool, float]:
     excess = judged.excess
     # What could not be judged at all comes before what a few more seeds would decide.
+    # Smallest first: the verdict, then the contrasts with a reason, then the distance from the bound.
     return WEAKEST_FIRST.index(judged.verdict), not judged.reason, 0.0 if math.isnan(excess) else excess
 
 
@@ -423,7 +435,7 @@ def judge(difference: Estimate, kind: Kind, size: float, margin: float = 0.0) ->
 
     Args:
         difference: Turned so that above zero is the claimed direction.
-        kind: What is stated of it.
+        kind: The kind of statement about it.
         size: The size of interest, above 0.
         margin: Beyond which it is stated to lie, for the kind `better`.
     """
@@ -432,8 +444,10 @@ def judge(difference: Estimate, kind: Kind, size: float, margin: float = 0.0) ->
     low, high = difference.low, difference.high
     within = -size < low and high < size
     if kind == "same":
+        # An equivalence is contradicted only by an interval that lies whole beyond ± the size of interest.
         elsewhere = high < -size or low > size
         return REPRODUCED if within else CONTRADICTED if elsewhere else UNDECIDED
+    # Non-inferiority: at least as good allows a loss that is smaller than the size of interest.
     bound = margin if kind == "better" else -size
     if low > bound:
         return REPRODUCED

@@ -1,4 +1,4 @@
-"""Rows of a study subtracted from each other: paired by repeat, and image by image where they share checkpoints.
+"""This module subtracts rows of a study: paired by repeat, and image by image where they share checkpoints.
 
 Tables, claims and seed advice all take their differences from here, so that one comparison has one interval. The
 statistics are in `reports.analysis.statistics`. Legend: S seeds, I test images.
@@ -19,7 +19,7 @@ _PER_CENT = 100.0
 
 
 class Row(Protocol):
-    """What is compared: a variant's repeats."""
+    """A row that can be compared: a variant's repeats."""
 
     @property
     def values(self) -> Mapping[int, float]:
@@ -27,7 +27,7 @@ class Row(Protocol):
 
     @property
     def complete(self) -> bool:
-        """Whether every repeat of the plan finished."""
+        """True if every repeat of the plan finished."""
 
     @property
     def checkpoints(self) -> Mapping[int, str]:
@@ -35,11 +35,11 @@ class Row(Protocol):
 
     @property
     def correctness(self) -> Mapping[int, Correctness]:
-        """By seed, which test images were right, as far as that was tracked."""
+        """By seed, the test images that were right, as far as that was tracked."""
 
     @property
     def unlearned(self) -> Mapping[int, str]:
-        """By seed, why the training that is measured counts as one that never learned."""
+        """By seed, the reason why the training that is measured counts as one that never learned."""
 
 
 def difference(better: Sequence[Row], worse: Sequence[Row], metric: str, table: Sequence[Row] = ()) -> Estimate:
@@ -51,8 +51,8 @@ def difference(better: Sequence[Row], worse: Sequence[Row], metric: str, table: 
     leaves nothing but the number of pairs, `n`.
 
     Args:
-        better: What is subtracted from, at least one row.
-        worse: What is subtracted; none is zero.
+        better: The rows that are subtracted from, at least one.
+        worse: The rows that are subtracted; without any, zero is.
         metric: The deciding metric.
         table: All rows of the same study and inspected network, the compared ones among them. Without, a difference
             stands on its own.
@@ -60,14 +60,18 @@ def difference(better: Sequence[Row], worse: Sequence[Row], metric: str, table: 
     rows = (*better, *worse)
     seeds = common_seeds(rows)
     if not all(row.complete for row in rows):
+        # A mean over the seeds at hand would change with every repeat that comes in.
         return unknown(len(seeds))
     over_seeds = estimate([_mean(better, seed) - _mean(worse, seed) for seed in seeds])
+    # Two evaluations of one checkpoint differ image by image, which says more than their means do.
     if over_seeds.has_interval and len(rows) > 1 and compare_by_image(rows, metric):
         return two_level([_images(better, seed, metric) - _images(worse, seed, metric) for seed in seeds])
     pool = equal_footing(table, seeds)
     trainings = [_training(row, seeds) for row in pool]
+    # A compared row outside the pool stands on its own: the table says nothing of its spread.
     if any(_training(row, seeds) not in trainings for row in rows):
         return over_seeds
+    # Several compared rows may be one training, whose weight is then their sum.
     weights = [0.0] * len(pool)
     for side, sign in ((better, 1.0), (worse, -1.0)):
         for row in side:
@@ -90,35 +94,43 @@ def equal_footing(table: Sequence[Row], seeds: Sequence[int]) -> list[Row]:
     pool: dict[tuple[tuple[str, float], ...], Row] = {}
     for row in usable:
         if row.checkpoints.keys() >= set(seeds):
+            # Rows of one training have one key, and the first of them stands for all.
             pool.setdefault(_training(row, seeds), row)
     measured = [checkpoint for training in pool for checkpoint, _ in training]
+    # A checkpoint that occurs twice with two values was evaluated twice, and its rows move together.
     return list(pool.values()) if len(set(measured)) == len(measured) else []
 
 
 def _training(row: Row, seeds: Sequence[int]) -> tuple[tuple[str, float], ...]:
-    """Return by seed what a row measured, and the value: the same for rows of one and the same training."""
+    """Return by seed the checkpoint and the value of a row: the same for rows of one and the same training."""
     return tuple((row.checkpoints.get(seed, ""), row.values[seed]) for seed in seeds)
 
 
 def common_seeds(rows: Iterable[Row]) -> list[int]:
-    """Returns the seeds of which every row has a value, in order."""
+    """Return the seeds of which every row has a value, in order."""
     return sorted(set.intersection(*(set(row.values) for row in rows)))
 
 
 def share_checkpoints(rows: Sequence[Row]) -> bool:
-    """Whether all rows measure one and the same checkpoint at each of their common seeds, and there is one."""
+    """Return True if all rows measure one checkpoint at each of their common seeds, and there is a common seed."""
     seeds = common_seeds(rows)
     measured = [{row.checkpoints.get(seed) for row in rows} for seed in seeds]
-    return bool(seeds) and all(len(found) == 1 and None not in found for found in measured)
+    return bool(seeds) and all(len(checkpoints) == 1 and None not in checkpoints for checkpoints in measured)
 
 
 def compare_by_image(rows: Sequence[Row], metric: str) -> bool:
-    """Whether rows can be compared image by image: one checkpoint per seed, the same images everywhere, all tracked."""
+    """Return True if rows can be compared by image: one checkpoint per seed, the same images, all of them tracked."""
     if metric not in PER_IMAGE or not share_checkpoints(rows):
         return False
-    known = [row.correctness.get(seed) for row in rows for seed in common_seeds(rows)]
-    there = [found for found in known if found is not None and metric in found.packed]
-    return len(there) == len(known) and len({(found.images, found.data) for found in there}) == 1 < there[0].images
+    rows_correctness = [row.correctness.get(seed) for row in rows for seed in common_seeds(rows)]
+    tracked = [
+        correctness for correctness in rows_correctness if correctness is not None and metric in correctness.packed
+    ]
+    # One count and one digest of the data make the order of the images the same; an interval takes two images.
+    return (
+        len(tracked) == len(rows_correctness)
+        and len({(correctness.images, correctness.data) for correctness in tracked}) == 1 < tracked[0].images
+    )
 
 
 def _mean(rows: Sequence[Row], seed: int) -> float:
@@ -126,6 +138,6 @@ def _mean(rows: Sequence[Row], seed: int) -> float:
 
 
 def _images(rows: Sequence[Row], seed: int, metric: str) -> npt.NDArray[np.float64]:
-    """Returns per image in how many per cent of the rows it is right, (I,); a single 0 without rows."""
+    """Return for each image the share of the rows that are right, in per cent, (I,); a single 0 without rows."""
     bits = [row.correctness[seed].of(metric).astype(np.float64) for row in rows]
     return np.asarray(_PER_CENT * np.mean(bits, axis=0)) if bits else np.zeros(1)

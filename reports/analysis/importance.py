@@ -1,4 +1,4 @@
-"""Which factors of a search decide about accuracy: fANOVA and PED-ANOVA, with an interval and what chance alone gives.
+"""This module measures how much each factor of a search decides about accuracy, beside the level of chance.
 
 fANOVA: the share of the variance of accuracy over the whole space that a factor explains alone, by a random forest.
 PED-ANOVA: how much more often its good values are among the best quarter of the trials than among all. Both are
@@ -21,9 +21,9 @@ Method = Literal["fANOVA", "PED-ANOVA"]
 METHODS: tuple[Method, ...] = ("fANOVA", "PED-ANOVA")
 
 FEWEST_TRIALS = 10
-"""Of fewer trials neither method says anything."""
+"""Both methods need at least so many trials."""
 BEST_SHARE = 0.25
-"""Of the trials, whose values PED-ANOVA compares with all."""
+"""PED-ANOVA compares the values of this share of the trials, the best, with those of all."""
 RESAMPLES = 40
 _TREES = 12
 _LEVEL = 0.95
@@ -31,14 +31,14 @@ _LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Importance:
-    """How much one factor matters by one method.
+    """The importance of one factor by one method.
 
     Attributes:
         factor: Its name.
         method: The method.
         value: Share of the importance of all factors, 0 to 1.
         low, high: Ends of the 95 % percentile interval over resampled trials and seeds of the method.
-        chance: What 95 % of the values are below where accuracies are shuffled over the trials: nothing matters then.
+        chance: The 95 % quantile of the values where accuracies are shuffled over the trials, so that nothing matters.
     """
 
     factor: str
@@ -50,7 +50,7 @@ class Importance:
 
     @property
     def is_beyond_chance(self) -> bool:
-        """Whether it is more than what chance gives in 95 of 100 searches."""
+        """True if it is more than chance gives in 95 of 100 searches."""
         return self.value > self.chance
 
 
@@ -62,29 +62,32 @@ def importances(
     seed: int = 0,
     resamples: int | None = None,
 ) -> list[Importance]:
-    """Returns the importance of each factor by each method, or nothing where there are too few trials.
+    """Return the importance of each factor by each method, or nothing where there are too few trials.
 
     Args:
         proposed: (N) values by factor.
         accuracies: (N) accuracy of each.
-        factors: (F) what was proposed from.
-        seed: Of resampling, shuffling and the forests.
-        resamples: How often trials are resampled, and how often accuracies are shuffled; `RESAMPLES` by default.
+        factors: (F) the factors that values were proposed for.
+        seed: Seed of resampling, shuffling and the forests.
+        resamples: The number of resamplings and, again, of shufflings; `RESAMPLES` by default.
     """
     if len(accuracies) < FEWEST_TRIALS or len(set(accuracies)) < 2:
         return []
-    values, times = np.asarray(accuracies, dtype=float), resamples or RESAMPLES
-    found: list[Importance] = []
+    values, repeats = np.asarray(accuracies, dtype=float), resamples or RESAMPLES
+    result: list[Importance] = []
     for method in METHODS:
-        chance = np.random.default_rng(seed)
-        one = _Judge(method, proposed, factors)
-        picks = [chance.integers(len(values), size=len(values)) for _ in range(times)]
-        resampled = [one.judge(values[pick], pick, seed + 1 + number) for number, pick in enumerate(picks)]
-        shuffles = [chance.permutation(values) for _ in range(times)]
-        shuffled = [one.judge(mixed, None, seed + 1 + number) for number, mixed in enumerate(shuffles)]
-        whole = one.judge(values, None, seed)
-        found += [_summed_up(name, method, whole, resampled, shuffled) for name in factors]
-    return found
+        # Each method draws from a fresh generator, so that its numbers do not depend on the order of the methods.
+        generator = np.random.default_rng(seed)
+        judge = _Judge(method, proposed, factors)
+        # Resampled trials give the interval; shuffled accuracies have no link to any factor and give the level of
+        # chance.
+        picks = [generator.integers(len(values), size=len(values)) for _ in range(repeats)]
+        resampled = [judge.judge(values[pick], pick, seed + 1 + number) for number, pick in enumerate(picks)]
+        shuffles = [generator.permutation(values) for _ in range(repeats)]
+        shuffled = [judge.judge(permuted, None, seed + 1 + number) for number, permuted in enumerate(shuffles)]
+        value_by_factor = judge.judge(values, None, seed)
+        result += [_summed_up(name, method, value_by_factor, resampled, shuffled) for name in factors]
+    return result
 
 
 def _summed_up(
@@ -95,8 +98,9 @@ def _summed_up(
     shuffled: Sequence[Mapping[str, float]],
 ) -> Importance:
     tail = (1 - _LEVEL) / 2
-    low, high = np.quantile([one[name] for one in resampled], [tail, 1 - tail])
-    chance = np.quantile([one[name] for one in shuffled], _LEVEL)
+    # A percentile interval: the middle 95 % of the resampled values.
+    low, high = np.quantile([values[name] for values in resampled], [tail, 1 - tail])
+    chance = np.quantile([values[name] for values in shuffled], _LEVEL)
     return Importance(name, method, float(whole[name]), float(low), float(high), float(chance))
 
 
@@ -108,9 +112,11 @@ class _Judge:
         self._distributions = {name: _distribution(name, factor) for name, factor in factors.items()}
 
     def judge(self, accuracies: np.ndarray[Any, Any], pick: Any | None, seed: int) -> dict[str, float]:
-        """Returns the share of each factor; `pick` are the trials' numbers if not all are taken once."""
+        """Return the share of each factor; `pick` are the trials' numbers if not all are taken once."""
         rows = self._proposed if pick is None else [self._proposed[number] for number in pick]
+        # Without this, optuna logs a line per study, of which there are hundreds here.
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        # Optuna computes importances of a study alone, so that the trials go into one in memory.
         study = optuna.create_study(direction="maximize")
         study.add_trials(
             [
@@ -121,9 +127,10 @@ class _Judge:
         with warnings.catch_warnings():
             # That little can be said of few trials is what the interval says.
             warnings.simplefilter("ignore")
-            found = self._evaluate(study, seed)
-        total = sum(found.values())
-        return {name: found[name] / total if total > 0 else 1 / len(found) for name in self._distributions}
+            raw = self._evaluate(study, seed)
+        # Where no factor explains anything, all share equally: a sum of zero cannot be divided by.
+        total = sum(raw.values())
+        return {name: raw[name] / total if total > 0 else 1 / len(raw) for name in self._distributions}
 
     def _evaluate(self, study: optuna.Study, seed: int) -> dict[str, float]:
         try:

@@ -1,4 +1,4 @@
-"""Says whether the schedule may be behind what a report shows: trainings far from converged, dynamic ones that trail.
+"""This module says if the schedule may be behind a result: trainings far from converged, dynamic ones that trail.
 
 A row is far from converged if the validation accuracy of its trainings still rises over the last quarter of their
 epochs by more than a point and more than its noise. Rows that never learned are left out.
@@ -32,7 +32,7 @@ _LISTED = 6
 
 @dataclass(frozen=True)
 class Rise:
-    """How much the validation accuracy of a row still rises at the end.
+    """The rise of a row's validation accuracy at the end of training.
 
     Attributes:
         title: The row, in words.
@@ -46,23 +46,24 @@ class Rise:
 
     @property
     def is_far_from_converged(self) -> bool:
-        """Whether it rises by more than the size of interest and more than its noise."""
+        """True if it rises by more than the size of interest and more than its noise."""
         return self.gain > telling(VAL_TOP1).size and self.gain > _DEVIATIONS * self.noise
 
 
 def convergence_words(plan: Plan, results: Results) -> str:
-    """Return in a sentence which trainings are far from converged, or nothing where none is."""
+    """Return a sentence about the trainings that are far from converged, or nothing where none is."""
     rises = list(row_rises(plan, results))
-    far = sorted((rise for rise in rises if rise.is_far_from_converged), key=lambda rise: -rise.gain)
-    if not far:
+    # The steepest comes first, since the sentence names only a few.
+    rising = sorted((rise for rise in rises if rise.is_far_from_converged), key=lambda rise: -rise.gain)
+    if not rising:
         return ""
-    gains = [number(gain, 1) for gain in dict.fromkeys((far[-1].gain, far[0].gain))]
-    listed = quoted(rise.title for rise in far[:_LISTED]) + (
-        f" and {len(far) - _LISTED} others" if far[_LISTED:] else ""
+    gains = [number(gain, 1) for gain in dict.fromkeys((rising[-1].gain, rising[0].gain))]
+    listed = quoted(rise.title for rise in rising[:_LISTED]) + (
+        f" and {len(rising) - _LISTED} others" if rising[_LISTED:] else ""
     )
-    are = "is" if len(far) == 1 else "are"
+    are = "is" if len(rising) == 1 else "are"
     return (
-        f"{len(far)} of {len(rises)} trained networks {are} far from converged: over the last quarter of the epochs "
+        f"{len(rising)} of {len(rises)} trained networks {are} far from converged: over the last quarter of the epochs "
         f"validation accuracy still rises by {' to '.join(gains)} points ({listed}). What differs between networks may "
         "be how fast they learn, and vanish or turn in a longer training."
     )
@@ -71,13 +72,13 @@ def convergence_words(plan: Plan, results: Results) -> str:
 def row_rises(plan: Plan, results: Results) -> Iterator[Rise]:
     """Yield the rise of every trained network that was tracked by epoch, once for all studies that share it."""
     curves: dict[str, dict[int, float]] = {}
-    found = results.curves[results.curves["metric"] == VAL_TOP1]
-    for fingerprint, step, value in zip(found["fingerprint"], found["step"], found["value"], strict=True):
+    rows = results.curves[results.curves["metric"] == VAL_TOP1]
+    for fingerprint, step, value in zip(rows["fingerprint"], rows["step"], rows["value"], strict=True):
         if math.isfinite(value):
             curves.setdefault(str(fingerprint), {})[int(step)] = float(value)
     for title, nodes in _trained_networks(plan):
-        known = [node for node in nodes if node.fingerprint not in results.unlearned]
-        ends = [curves[node.fingerprint] for node in known if len(curves.get(node.fingerprint, {})) > 1]
+        learned = [node for node in nodes if node.fingerprint not in results.unlearned]
+        ends = [curves[node.fingerprint] for node in learned if len(curves.get(node.fingerprint, {})) > 1]
         if ends:
             yield _rise(title, nodes[0].spec, ends)
 
@@ -89,10 +90,11 @@ def _trained_networks(plan: Plan) -> Iterator[tuple[str, list[Node]]]:
         networks = {network.name: network.title for network in study.networks}
         titles = short_titles(study)
         for cell in plan.cells_of(study.name):
+            # Studies that share a training have its fingerprint in common, so that it is listed once.
             trainings = tuple(
                 training.fingerprint
-                for each in plan.cells_of_row(study.name, cell.network, cell.variant)
-                if (training := plan.trials.get(each.fingerprint)) is not None
+                for row_cell in plan.cells_of_row(study.name, cell.network, cell.variant)
+                if (training := plan.trials.get(row_cell.fingerprint)) is not None
             )
             if trainings:
                 network = f"{networks[cell.network]}, " if cell.network else ""
@@ -105,12 +107,15 @@ def _rise(title: str, spec: TrialSpec, curves: Sequence[Mapping[int, float]]) ->
     """Return the rise of a network from its curves, (seeds) of value by epoch."""
     gains, noises, images = [], [], spec.data.validation_images or spec.data.facts.validation_images
     for curve in curves:
-        last = max(curve)
-        begin = last - max(1, last // _LAST_SHARE)
+        end = max(curve)
+        # Of a training of fewer than eight epochs, the end is its last one.
+        begin = end - max(1, end // _LAST_SHARE)
         # Of an epoch that was not tracked, the one before stands in, and of none before, the first.
-        before = max((step for step in curve if step <= begin), default=min(curve))
-        gains.append(curve[last] - curve[before])
-        share = min(1.0, max(0.0, curve[last] / 100))
+        start = max((step for step in curve if step <= begin), default=min(curve))
+        gains.append(curve[end] - curve[start])
+        # The variance of a share p of n images is p (1 − p) / n, and a rise is the difference of two of them.
+        share = min(1.0, max(0.0, curve[end] / 100))
+        # Top-1 is in per cent, shares are in 0 to 1.
         noises.append(100 * math.sqrt(2 * share * (1 - share) / max(1, images)))
     mean = estimate(gains)
     sampling = math.sqrt(math.fsum(noise**2 for noise in noises)) / len(noises)
@@ -132,7 +137,7 @@ class Lead:
 
 
 def leads(plan: Plan, results: Results) -> tuple[Lead, ...]:
-    """Return every dynamic network of a report that a static one stands beside, in whichever study that is.
+    """Return every dynamic network of a report that has a static network to compare with, in any of its studies.
 
     Only networks that were trained with attention and evaluated so count, with all their repeats.
     """
@@ -141,11 +146,13 @@ def leads(plan: Plan, results: Results) -> tuple[Lead, ...]:
     dynamic: list[tuple[str, tuple[object, ...], float]] = []
     for title, nodes in _trained_networks(plan):
         fingerprints = [node.fingerprint for node in nodes]
+        # A mean over some repeats, or with a failed training in it, is no mean of the network.
         if not all(key in measured and key not in results.unlearned for key in fingerprints):
             continue
         mean = math.fsum(measured[key] for key in fingerprints) / len(fingerprints)
         spec = nodes[0].spec
         if spec.model.layer == "static":
+            # Of several static networks that fit, the first in the order of the plan is the one to compare with.
             static.setdefault(_beside(spec), mean)
         elif spec.model.layer == "dynamic" and spec.model.aggregation == "attention":
             dynamic.append((title, _beside(spec), mean))
@@ -160,14 +167,14 @@ def _test_accuracy(results: Results) -> dict[str, float]:
 
 
 def _beside(spec: TrialSpec) -> tuple[object, ...]:
-    """Return what a dynamic network must share with the static one that it is compared with."""
+    """Return the settings that a dynamic network must share with the static one that it is compared with."""
     model = spec.model
     size = (model.name, model.width, model.depth, model.stem_stride, model.stem_kernel, model.squeeze_excitation)
     return (*size, spec.data, spec.train.epochs)
 
 
 def lead_fact(found: Sequence[Lead]) -> str:
-    """Return how many dynamic networks are better than the static one beside them, and by how much."""
+    """Return a sentence on the number of dynamic networks above the static one, with the range of their leads."""
     ahead = sum(lead.lead > 0 for lead in found)
     return (
         f"{ahead} of {len(found)} dynamic networks are above the static one ({_range(found)} points of test accuracy)"
@@ -175,12 +182,12 @@ def lead_fact(found: Sequence[Lead]) -> str:
 
 
 def trailing_words(found: Sequence[Lead]) -> str:
-    """Return in a sentence that all dynamic networks of a report trail, or nothing where one does not."""
+    """Return a sentence that all dynamic networks of a report trail, or nothing where one does not."""
     if not found or any(lead.lead >= 0 for lead in found):
         return ""
-    whom = "The one dynamic network" if len(found) == 1 else f"All {len(found)} dynamic networks"
+    subject = "The one dynamic network" if len(found) == 1 else f"All {len(found)} dynamic networks"
     return (
-        f"{whom} of this report trail{'s' if len(found) == 1 else ''} the static network of the same size "
+        f"{subject} of this report trail{'s' if len(found) == 1 else ''} the static network of the same size "
         f"({_range(found)} points of test accuracy, means over seeds): what is found here is found where dynamic "
         "convolution does not pay, which may be the schedule."
     )
@@ -192,7 +199,7 @@ def _range(found: Sequence[Lead]) -> str:
 
 
 def chance_words(study: Study, network: str, titles: Sequence[str]) -> str:
-    """Return in a sentence that every intervention takes all accuracy from a network that did learn."""
+    """Return a sentence that every intervention takes all accuracy from a network that did learn."""
     of = f"{network} itself" if network else "The network itself"
     return (
         f"{of} learned, but all interventions leave its accuracy at chance ({quoted(titles)}). That it needs its "

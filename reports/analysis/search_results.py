@@ -1,4 +1,4 @@
-"""What the tracking store holds for a search, as a tidy table; the front, and what repeats say of it. Pure."""
+"""This module computes the front of a search and the means over its repeats from the table of its trials. Pure."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FrontMember:
-    """One of the best trials.
+    """One of the best trials of a search.
 
     Attributes:
         slot: Its slot.
-        values: What was proposed, by factor.
+        values: The proposed values, by factor.
         top1: Accuracy by which it came to the front: the highest of many, and so likely flattered.
         multiply_adds: Its cost.
-        parameters: Of the network.
+        parameters: Number of parameters of the network.
         repeats: Accuracy under other seeds, by repeat.
     """
 
@@ -42,7 +42,7 @@ class FrontMember:
 
 
 def front_of(results: SearchResults) -> list[FrontMember]:
-    """Returns the trials that no other beats in accuracy and multiply-adds, the cheapest first."""
+    """Return the trials that no other beats in accuracy and multiply-adds, the cheapest first."""
     rows = results.complete
     points = list(zip(rows["top1"], rows["multiply_adds"], strict=True))
     chosen = rows.iloc[pareto_front(points)]
@@ -67,13 +67,14 @@ def front_of(results: SearchResults) -> list[FrontMember]:
 
 
 def _repeats(trials: pd.DataFrame, slot: int) -> tuple[float, ...]:
-    own = trials[(trials["slot"] == slot) & (trials["repeat"] > 0)].dropna(subset=["top1"]).sort_values("repeat")
-    return tuple(float(value) for value in own["top1"])
+    rows = trials[(trials["slot"] == slot) & (trials["repeat"] > 0)].dropna(subset=["top1"]).sort_values("repeat")
+    return tuple(float(value) for value in rows["top1"])
 
 
 def still_in_front(front: Sequence[FrontMember]) -> list[bool]:
-    """Returns which members no other member beats by the means over repeats; without repeats all."""
+    """Return for each member True if no other beats it by the means over repeats; without repeats, always True."""
+    # A member without repeats keeps the accuracy that brought it to the front.
     points = [(member.estimate.mean if member.estimate is not None else member.top1) for member in front]
     costs = [member.multiply_adds for member in front]
-    kept = set(pareto_front(list(zip(points, costs, strict=True))))
-    return [index in kept for index in range(len(front))]
+    in_front = set(pareto_front(list(zip(points, costs, strict=True))))
+    return [index in in_front for index in range(len(front))]

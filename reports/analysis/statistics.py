@@ -1,4 +1,4 @@
-"""Pure statistics over repeats of a training. Numbers in, numbers out; what they are called and printed is elsewhere.
+"""This module holds the statistics over repeats of a training. Pure: numbers in, numbers out, no words.
 
 An interval says in its docstring which uncertainty it measures. `estimate`, `paired_difference` and
 `contrast_interval` cover training seeds (initial weights and data order) on the test images at hand; `two_level`
@@ -33,7 +33,7 @@ POWER = 0.8
 """Chance of showing a difference of the size of interest that seed advice asks for."""
 
 MOST_SEEDS = 100_000
-"""Seed advice beyond this is none."""
+"""Seed advice ends here: where more seeds are needed, there is none."""
 
 _FEWEST_ROWS = 4
 """Of fewer rows hardly anything is left beside a comparison, and whether it is alike can hardly be told: with three, a
@@ -65,7 +65,7 @@ class Estimate:
         low: Lower end of the interval for the mean, NaN where there is none.
         high: Upper end.
         n: Number of values, or of pairs for a difference.
-        covers_images: Whether the interval covers other test images too, and not other seeds alone.
+        covers_images: True if the interval covers other test images too, and not other seeds alone.
         df: Degrees of freedom of `error`, NaN without an interval. More than n − 1 where the rest of a table says
             how much a difference varies, too; they need not be a whole number.
         error: Standard error over seeds that the interval rests on, NaN without an interval.
@@ -115,12 +115,13 @@ class Estimate:
         # The logarithm of the tail, since a p-value may be as small as numbers are.
         if self._half_width(math.exp(smallest)) <= size:
             return 0.0
+        # With two sources of error the half width has no closed inverse: the tail is searched for.
         tail = optimize.brentq(lambda log: self._half_width(math.exp(log)) - size, smallest, math.log(0.5))
         return min(1.0, 2 * math.exp(tail))
 
     @property
     def interval_sd(self) -> float:
-        """The standard deviation over seeds that the interval rests on: `sd`, or what a table says of it."""
+        """The standard deviation over seeds that the interval rests on: `sd`, or the one that a table shares in."""
         return self.error * math.sqrt(self.n)
 
     @property
@@ -130,7 +131,7 @@ class Estimate:
 
     @property
     def is_known(self) -> bool:
-        """Whether there is a mean."""
+        """True if there is a mean."""
         return not math.isnan(self.mean)
 
     @property
@@ -140,27 +141,27 @@ class Estimate:
 
     @property
     def has_interval(self) -> bool:
-        """Whether there is an interval: at least two values that are not all the same."""
+        """True if there is an interval: at least two values that are not all the same."""
         return not math.isnan(self.low)
 
     @property
     def no_spread(self) -> bool:
-        """Whether several seeds gave one and the same value, so that an interval would claim certainty."""
+        """True if several seeds gave one and the same value, so that an interval would claim certainty."""
         return self.n > 1 and self.sd == 0.0 and not self.has_interval
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether the interval lies on one side of zero; false without an interval."""
+        """True if the interval lies on one side of zero; False without an interval."""
         return self.has_interval and (self.low > 0 or self.high < 0)
 
 
 def unknown(n: int) -> Estimate:
-    """Returns what is known of a mean that is not to be told, because only `n` of its values are there."""
+    """Return the estimate of a mean that cannot be given, because only `n` of its values are there."""
     return Estimate(math.nan, math.nan, math.nan, math.nan, n)
 
 
 def estimate(values: Sequence[float], level: float = LEVEL) -> Estimate:
-    """Returns the mean over seeds with its two-sided Student t interval, mean ± t · sd / √n.
+    """Return the mean over seeds with its two-sided Student t interval, mean ± t · sd / √n.
 
     The interval is about training seeds, not about the sampling of test images. It assumes independent values of a
     roughly normal distribution, and so does the coverage of 95 %: of values with a skewness of 1 it covers 93 %, of
@@ -176,6 +177,7 @@ def estimate(values: Sequence[float], level: float = LEVEL) -> Estimate:
     mean = float(array.mean()) if n else math.nan
     if n < 2:
         return Estimate(mean, math.nan, math.nan, math.nan, n)
+    # Equal accuracies may differ in their last digit, so the spread is compared with their size.
     if float(np.ptp(array)) <= _SAME * max(1.0, float(np.abs(array).max())):
         return Estimate(mean, 0.0, math.nan, math.nan, n)
     sd = float(array.std(ddof=1))
@@ -186,8 +188,9 @@ def _with_interval(
     mean: float, sd: float, n: int, df: float, error: float, image_error: float | None = None
 ) -> Estimate:
     """Return an estimate with its 95 % interval, which covers test images if it has their error."""
-    without = Estimate(mean, sd, mean, mean, n, image_error is not None, df, error, image_error or 0.0)
-    return without.at(LEVEL)
+    # The ends stand at the mean first: `at` widens only an estimate that has an interval.
+    point = Estimate(mean, sd, mean, mean, n, image_error is not None, df, error, image_error or 0.0)
+    return point.at(LEVEL)
 
 
 def _t_quantile(df: float, level: float) -> float:
@@ -195,12 +198,12 @@ def _t_quantile(df: float, level: float) -> float:
 
 
 def paired_differences(values: Mapping[int, float], reference: Mapping[int, float]) -> dict[int, float]:
-    """Returns value − reference for each seed that both have, in the order of the seeds."""
+    """Return value − reference for each seed that both have, in the order of the seeds."""
     return {seed: values[seed] - reference[seed] for seed in sorted(values.keys() & reference.keys())}
 
 
 def paired_difference(values: Mapping[int, float], reference: Mapping[int, float], level: float = LEVEL) -> Estimate:
-    """Returns the mean paired difference to the reference with the t interval of the differences.
+    """Return the mean paired difference to the reference with the t interval of the differences.
 
     Repeats are paired by seed: the r-th repeat of every variant has the same initial seed and data order, so what a
     seed does to both cancels. The interval is about training seeds, not about the sampling of test images. It assumes
@@ -218,7 +221,7 @@ def paired_difference(values: Mapping[int, float], reference: Mapping[int, float
 
 
 def unpaired_difference(values: Sequence[float], others: Sequence[float], level: float = LEVEL) -> Estimate:
-    """Returns the difference of two means, mean(values) − mean(others), with Welch's t interval.
+    """Return the difference of two means, mean(values) − mean(others), with Welch's t interval.
 
     The interval is about training seeds, not about the sampling of test images. The seeds of both sides have nothing
     to do with each other, and each side has its own spread; it assumes independent, roughly normal values. A side with
@@ -233,14 +236,15 @@ def unpaired_difference(values: Sequence[float], others: Sequence[float], level:
 
     if not len(values) or not len(others):
         return unknown(0)
-    one, other = np.asarray(values, dtype=float), np.asarray(others, dtype=float)
-    mean, n = float(one.mean() - other.mean()), min(len(one), len(other))
+    left, right = np.asarray(values, dtype=float), np.asarray(others, dtype=float)
+    # `n` is the smaller count: a side with one value leaves no interval.
+    mean, n = float(left.mean() - right.mean()), min(len(left), len(right))
     if n < 2:
         return Estimate(mean, math.nan, math.nan, math.nan, n)
-    if all(estimate(tuple(side)).no_spread for side in (one, other)):
+    if all(estimate(tuple(side)).no_spread for side in (left, right)):
         return Estimate(mean, 0.0, math.nan, math.nan, n)
-    compared = CompareMeans(DescrStatsW(one), DescrStatsW(other))
-    sd = math.hypot(one.std(ddof=1), other.std(ddof=1))
+    compared = CompareMeans(DescrStatsW(left), DescrStatsW(right))
+    sd = math.hypot(left.std(ddof=1), right.std(ddof=1))
     df, error = float(compared.dof_satt()), float(compared.std_meandiff_separatevar)
     return _with_interval(mean, sd, n, df, error).at(level)
 
@@ -278,16 +282,20 @@ def contrast_interval(values_RS: npt.ArrayLike, weights_R: npt.ArrayLike, level:
         varies, stands on its own.
     """
     table, weights = np.asarray(values_RS, dtype=float), np.asarray(weights_R, dtype=float)
-    own = estimate(tuple(weights @ table), level)
+    on_its_own = estimate(tuple(weights @ table), level)
+    # The tolerance is relative to a row's size, as in `estimate`.
     varies = np.ptp(table, axis=1) > _SAME * np.maximum(1.0, np.abs(table).max(1))
     named = weights != 0
+    # Only in a contrast of weights that sum to zero does the seeds' effect cancel.
     is_comparison = named.any() and abs(weights.sum()) <= _SAME * np.abs(weights).sum()
-    if own.n < 2 or not is_comparison or not varies[named].all() or varies.sum() < _FEWEST_ROWS:
-        return own
+    if on_its_own.n < 2 or not is_comparison or not varies[named].all() or varies.sum() < _FEWEST_ROWS:
+        return on_its_own
     variance, df = shared_variance(table[varies], weights[varies])
     if math.sqrt(variance) <= _SAME * max(1.0, float(np.abs(table).max())):
-        return own
-    return _with_interval(own.mean, own.sd, own.n, float(df), math.sqrt(variance / own.n)).at(level)
+        return on_its_own
+    return _with_interval(
+        on_its_own.mean, on_its_own.sd, on_its_own.n, float(df), math.sqrt(variance / on_its_own.n)
+    ).at(level)
 
 
 def shared_variance(values: Array, weights_R: Array) -> tuple[Array, Array]:
@@ -298,16 +306,20 @@ def shared_variance(values: Array, weights_R: Array) -> tuple[Array, Array]:
         weights_R: (R,), of sum zero, not all zero.
     """
     rows, seeds = values.shape[-2:]
+    # A two-way table of R rows and S seeds leaves (R − 1)(S − 1) for the noise; the contrast itself takes S − 1 of
+    # them.
     df, rest_df = seeds - 1, (rows - 2) * (seeds - 1)
+    # A contrast of independent rows of variance σ² has the variance σ² · Σ w².
     norm = float(weights_R @ weights_R)
-    own = np.einsum("r,...rs->...s", weights_R, values).var(-1, ddof=1)
+    own_variance = np.einsum("r,...rs->...s", weights_R, values).var(-1, ddof=1)
+    # Means of rows and of seeds are taken off in turn, which leaves the noise of the table.
     centred = values - values.mean(-1, keepdims=True)
     residuals = centred - centred.mean(-2, keepdims=True)
     # The squares of the whole table minus those along the contrast: what is orthogonal to it.
-    squares = (residuals**2).sum((-2, -1)) - df * own / norm
-    rest = norm * np.maximum(squares, 0.0) / rest_df
+    squares = (residuals**2).sum((-2, -1)) - df * own_variance / norm
+    residual_variance = norm * np.maximum(squares, 0.0) / rest_df
     weight = rest_df * equal_spread_p_value(centred) ** _ALIKE_EXPONENT
-    return np.asarray((df * own + weight * rest) / (df + weight)), np.asarray(df + weight)
+    return np.asarray((df * own_variance + weight * residual_variance) / (df + weight)), np.asarray(df + weight)
 
 
 def equal_spread_p_value(centred: Array) -> Array:
@@ -323,10 +335,10 @@ def equal_spread_p_value(centred: Array) -> Array:
     residuals = centred - centred.mean(-2, keepdims=True)
     variance_R = (residuals**2).sum(-1) / (seeds - 1)
     is_widest = np.arange(rows) == variance_R.argmax(-1)[..., None]
-    others = (centred * ~is_widest[..., None]).sum(-2, keepdims=True) / (rows - 1)
+    mean_of_others = (centred * ~is_widest[..., None]).sum(-2, keepdims=True) / (rows - 1)
     # Of equal spreads σ, the widest row minus the others' mean has σ² R / (R − 1), another row σ² (R − 2) / (R − 1).
     correction = np.where(is_widest, (rows - 1) / rows, (rows - 1) / (rows - 2))
-    without_R = correction * ((centred - others) ** 2).sum(-1) / (seeds - 1)
+    without_R = correction * ((centred - mean_of_others) ** 2).sum(-1) / (seeds - 1)
     return np.minimum(bartlett_p_value(variance_R, seeds - 1), bartlett_p_value(without_R, seeds - 1))
 
 
@@ -342,8 +354,9 @@ def bartlett_p_value(variance_R: Array, df: int) -> Array:
     """
     rows = variance_R.shape[-1]
     # A row that moves with the seeds exactly as the mean of all does would make a logarithm of zero.
-    some_R = np.maximum(variance_R, np.finfo(float).tiny)
-    statistic = df * (rows * np.log(some_R.mean(-1)) - np.log(some_R).sum(-1))
+    positive_R = np.maximum(variance_R, np.finfo(float).tiny)
+    # Bartlett's statistic, divided below by its correction for few degrees of freedom.
+    statistic = df * (rows * np.log(positive_R.mean(-1)) - np.log(positive_R).sum(-1))
     return np.asarray(special.chdtrc(rows - 1, statistic / (1 + (rows + 1) / (3 * rows * df))))
 
 
@@ -359,7 +372,7 @@ def excluded_beyond(intervals: Iterable[Estimate]) -> float:
 
 
 def two_level(differences_SI: npt.ArrayLike, level: float = LEVEL) -> Estimate:
-    """Returns the mean difference of two evaluations of the same checkpoints, over seeds and test images.
+    """Return the mean difference of two evaluations of the same checkpoints, over seeds and test images.
 
     The interval measures what other seeds **and** other test images of the same kind would have given. Seeds and
     images are crossed, since every checkpoint is measured on the same images: a difference is the sum of the mean, an
@@ -385,15 +398,17 @@ def two_level(differences_SI: npt.ArrayLike, level: float = LEVEL) -> Estimate:
         return over_seeds
     mean_I, mean = array_SI.mean(0), over_seeds.mean
     rest_SI = array_SI - array_SI.mean(1, keepdims=True) - mean_I + mean
+    # Mean squares of the crossed layout: the rest has (S − 1)(I − 1) degrees of freedom, the images have I − 1.
     rest_square = float((rest_SI**2).sum()) / ((seeds - 1) * (images - 1))
     image_square = seeds * float(mean_I.var(ddof=1))
+    # The estimate of a variance component may fall below zero, where it counts as none.
     of_images = max(0.0, image_square - rest_square) / (seeds * images)
-    both = _with_interval(mean, over_seeds.sd, seeds, over_seeds.df, over_seeds.error, math.sqrt(of_images))
-    return both.at(level)
+    result = _with_interval(mean, over_seeds.sd, seeds, over_seeds.df, over_seeds.error, math.sqrt(of_images))
+    return result.at(level)
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
-    """Returns the p-values corrected by Holm for their number: the chance of any false positive stays below alpha."""
+    """Return the p-values corrected by Holm for their number: the chance of any false positive stays below alpha."""
     from statsmodels.stats.multitest import multipletests
 
     if not len(p_values):
@@ -411,7 +426,7 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
 
 
 def mcnemar_p_value(only_first: int, only_second: int) -> float:
-    """Returns the exact two-sided p-value of McNemar's test for two evaluations of one checkpoint.
+    """Return the exact two-sided p-value of McNemar's test for two evaluations of one checkpoint.
 
     It is about the sampling of test images alone: one checkpoint says nothing about other seeds.
 
@@ -426,6 +441,7 @@ def mcnemar_p_value(only_first: int, only_second: int) -> float:
 
 def spread_range(sd: float, df: float, level: float = LEVEL) -> tuple[float, float]:
     """Return the chi-square interval of a standard deviation that is estimated with so many degrees of freedom."""
+    # `chdtri` takes the probability above a value, so that the small tail comes first and gives the lower end.
     low, high = (sd * math.sqrt(df / float(special.chdtri(df, tail))) for tail in ((1 - level) / 2, (1 + level) / 2))
     return low, high
 
@@ -438,7 +454,7 @@ def seeds_for_better(
     Args:
         sd: Standard deviation over seeds of the paired difference, above 0 (`Estimate.interval_sd`).
         beyond: The true difference minus the margin that the interval must exclude, above 0.
-        level: Of the two-sided interval.
+        level: Level of the two-sided interval.
         df_per_seed: Degrees of freedom per seed beyond the first (`Estimate.df_per_seed`).
         image_error: Standard error over test images, which no number of seeds makes smaller (`Estimate.image_error`).
     """
@@ -470,6 +486,7 @@ def _fewest_seeds(power_at: Callable[[int], float]) -> int | None:
     """Return the fewest seeds, from 2, with a power of `POWER`; where that is reached, power rises with seeds."""
     if power_at(MOST_SEEDS) < POWER:
         return None
+    # Bisection over whole numbers: `few` never has the power, `enough` always has.
     few, enough = 1, MOST_SEEDS
     while enough - few > 1:
         middle = (few + enough) // 2
@@ -493,14 +510,17 @@ def power_better(
         seeds: Pairs, at least two.
         sd: Standard deviation of the paired differences, above 0.
         beyond: The true difference minus the margin, at least 0.
-        level: Of the two-sided interval.
+        level: Level of the two-sided interval.
         df_per_seed: Degrees of freedom per seed beyond the first.
         image_error: Standard error over test images, which counts as known.
     """
     df = df_per_seed * (seeds - 1)
     if image_error > 0:
+        # Given the estimated spread, the half width is fixed and the mean is normal: the power is a mean over the
+        # nodes.
         half_widths, error = _half_widths(seeds, sd, level, df, image_error)
         return float(_WEIGHTS / 2 @ special.ndtr((beyond - half_widths) / error))
+    # Cut off, so that a tiny spread does not overflow; the power is 1 long before.
     shift = min(beyond / sd, _LARGE) * math.sqrt(seeds)
     slope = _t_quantile(df, level) / math.sqrt(df)
     # Each integral steps where the other variable's distribution does. The wider step of the two is the smooth one.
@@ -510,6 +530,7 @@ def power_better(
         # The density of many degrees of freedom is right up to a factor, which a weighted mean is rid of.
         return min(1.0, float(weights @ special.ndtr(shift - slope * root_v) / weights.sum()))
     low = max(-shift, -_FAR)
+    # Below −shift the noncentral t is negative and exceeds no positive bound.
     z = _between(low, _FAR)
     weights = _WEIGHTS * stats.norm.pdf(z) * (_FAR - low) / 2
     return min(1.0, float(weights @ special.chdtr(df, ((z + shift) / slope) ** 2)))
@@ -533,13 +554,14 @@ def power_same(
     Args:
         seeds: Pairs, at least two.
         sd: Standard deviation of the paired differences, above 0.
-        size: Of the smallest difference of interest, above 0.
-        level: Of the two-sided interval.
+        size: The smallest difference of interest, above 0.
+        level: Level of the two-sided interval.
         df_per_seed: Degrees of freedom per seed beyond the first.
         truth: The true difference.
         image_error: Standard error over test images, which counts as known.
     """
     half_widths, error = _half_widths(seeds, sd, level, df_per_seed * (seeds - 1), image_error)
+    # Both one-sided tests must reject: the mean plus H below `size`, and the mean minus H above −`size`.
     upper = special.ndtr((size - truth - half_widths) / error)
     lower = special.ndtr((half_widths - size - truth) / error)
     return float(_WEIGHTS / 2 @ np.maximum(upper - lower, 0.0))
@@ -551,6 +573,7 @@ def power_narrow(
     """Return the chance that the whole interval is narrower than `width`. Arguments are those of `power_better`."""
     df = df_per_seed * (seeds - 1)
     over_images = -float(special.ndtri((1 - level) / 2)) * image_error
+    # The interval is narrow enough if its part over seeds stays below what the images leave.
     for_seeds = (width / 2) ** 2 - over_images**2
     if for_seeds <= 0:
         return 0.0
@@ -558,7 +581,8 @@ def power_narrow(
 
 
 def _half_widths(seeds: int, sd: float, level: float, df: float, image_error: float) -> tuple[Array, float]:
-    """Return half widths at the nodes of the probability of the estimated spread, and the mean's standard error."""
+    """Return the half widths at the nodes of the estimated spread's probability, and the mean's standard error."""
+    # The nodes lie in −1 to 1; as probabilities they give equally fine steps of the estimated spread.
     ratio = np.sqrt(special.chdtri(df, (1 - _NODES) / 2) / df)
     over_seeds = _t_quantile(df, level) * ratio * sd / math.sqrt(seeds)
     over_images = -float(special.ndtri((1 - level) / 2)) * image_error

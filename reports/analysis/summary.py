@@ -1,4 +1,4 @@
-"""Per study and variant: the deciding metric over the seeds, its paired difference to the reference, and its p-value.
+"""This module summarizes each variant of a study: the metric over seeds, its difference to the reference, the p-value.
 
 Plain data that tables, figures, sentences and the tracked summary runs share, so that all of them say the same.
 """
@@ -27,7 +27,7 @@ class VariantSummary:
         network: Name of the inspected network, or empty.
         variant: Name of the variant.
         key: Both in one, as runs are tagged (`planning.Cell.key`).
-        expected: How many repeats the plan asks for.
+        expected: The number of repeats that the plan asks for.
         values: The deciding metric by seed, for the repeats that finished.
         absent: Status by seed of the repeats that did not.
         estimate: Mean over the seeds; nothing but its `n` where a repeat is missing.
@@ -37,9 +37,9 @@ class VariantSummary:
             interval, and where this row or the reference never learned.
         p_holm: The same, corrected over all comparisons of the study's table.
         checkpoints: By seed, the fingerprint of the training that is measured.
-        correctness: By seed, which test images were right, as far as results hold that.
-        unlearned: By seed, why the training that is measured counts as one that never learned.
-        same_checkpoints: Whether the reference is measured on the same checkpoints, seed by seed.
+        correctness: By seed, the test images that were right, as far as results hold that.
+        unlearned: By seed, the reason why the training that is measured counts as one that never learned.
+        same_checkpoints: True if the reference is measured on the same checkpoints, seed by seed.
     """
 
     network: str
@@ -59,7 +59,7 @@ class VariantSummary:
 
     @property
     def complete(self) -> bool:
-        """Whether every repeat of the plan finished."""
+        """True if every repeat of the plan finished."""
         return not self.absent
 
     @property
@@ -68,7 +68,7 @@ class VariantSummary:
         return "**" if self.p_holm < ALPHA / 5 else "*" if self.p_holm < ALPHA else ""
 
     def as_metrics(self, metric: str) -> dict[str, float]:
-        """Returns the finite numbers under the names that a tracked summary run carries them, counts included."""
+        """Return the finite numbers under their names in a tracked summary run, counts included."""
         named = _named(metric, self.estimate)
         if self.delta is not None:
             named |= _named(DELTA_PREFIX + metric, self.delta)
@@ -96,11 +96,11 @@ class StudySummary:
     variants: tuple[VariantSummary, ...]
 
     def get(self, network: str, variant: str) -> VariantSummary:
-        """Returns the summary of a variant on a network (empty for a study that trains its variants)."""
+        """Return the summary of a variant on a network (empty for a study that trains its variants)."""
         return next(row for row in self.variants if (row.network, row.variant) == (network, variant))
 
     def of_network(self, network: str) -> tuple[VariantSummary, ...]:
-        """Returns the summaries on one network."""
+        """Return the summaries on one network."""
         return tuple(row for row in self.variants if row.network == network)
 
     @cached_property
@@ -110,16 +110,16 @@ class StudySummary:
 
     @property
     def seeds(self) -> int:
-        """How many repeats the plan asks for."""
+        """The number of repeats that the plan asks for."""
         return max((row.expected for row in self.variants), default=0)
 
     @property
     def has_stars(self) -> bool:
-        """Whether any difference has a star."""
+        """True if any difference has a star."""
         return any(row.stars for row in self.tested)
 
     def excluded_beyond(self, network: str) -> float:
-        """Return the size beyond which the tested differences on a network exclude any, NaN where there is none."""
+        """Return the size beyond which the tested differences on a network exclude any; NaN where there is none."""
         return excluded_beyond(row.delta for row in self.tested if row.delta and row.network == network)
 
     @property
@@ -128,28 +128,31 @@ class StudySummary:
         return tuple(row for row in self.variants if row.unlearned)
 
     def compared_with(self, row: VariantSummary) -> VariantSummary:
-        """Returns the reference of a row: that of the same inspected network."""
+        """Return the reference of a row: that of the same inspected network."""
         return self.get(row.network, self.reference)
 
     @property
     def missing(self) -> int:
-        """How many cells have no value."""
+        """The number of cells without a value."""
         return sum(len(row.absent) for row in self.variants)
 
 
 def summarize_study(study: Study, plan: Plan, results: Results) -> StudySummary:
-    """Returns the summary of one study of the plan; the same results are summarized once."""
+    """Return the summary of one study of the plan; the same results are summarized once."""
     key = (id(study), id(plan))
     if key not in results.memo:
         # Study and plan are kept beside it, so that their ids cannot become those of others.
         results.memo[key] = (_summarize(study, plan, results), study, plan)
-    found: StudySummary = results.memo[key][0]
-    return found
+    summary: StudySummary = results.memo[key][0]
+    return summary
 
 
 def _summarize(study: Study, plan: Plan, results: Results) -> StudySummary:
-    measured = [_measured(study, plan, results, place) for place in results.repeats(study.name, study.metric).items()]
+    measured = [
+        _measured(study, plan, results, repeats) for repeats in results.repeats(study.name, study.metric).items()
+    ]
     references = {row.network: row for row in measured if row.variant == study.reference}
+    # The spread of a difference is shared within a network only: other networks vary otherwise.
     tables = {network: [row for row in measured if row.network == network] for network in references}
     compared = [_compared(row, references[row.network], study.metric, tables[row.network]) for row in measured]
     return StudySummary(study.name, study.metric, study.reference, tuple(_tested(compared, references)))
@@ -159,9 +162,9 @@ def _measured(
     study: Study, plan: Plan, results: Results, place: tuple[tuple[str, str], Mapping[int, Repeat]]
 ) -> VariantSummary:
     (network, variant), by_seed = place
-    fingerprints = {c.seed: c.fingerprint for c in plan.cells_of_row(study.name, network, variant)}
+    fingerprints = {cell.seed: cell.fingerprint for cell in plan.cells_of_row(study.name, network, variant)}
     values = {seed: repeat.value for seed, repeat in by_seed.items() if repeat.finished}
-    known = results.correctness
+    correctness = results.correctness
     checkpoints = {seed: checkpoint_of(plan, key) for seed, key in fingerprints.items()}
     return VariantSummary(
         network=network,
@@ -170,10 +173,11 @@ def _measured(
         expected=len(by_seed),
         values=values,
         absent={seed: repeat.status for seed, repeat in by_seed.items() if not repeat.finished},
+        # A mean over some of the repeats would change with those that come later, so there is none.
         estimate=estimate(tuple(values.values())) if len(values) == len(by_seed) else unknown(len(values)),
         checkpoints=checkpoints,
         unlearned={seed: results.unlearned[key] for seed, key in checkpoints.items() if key in results.unlearned},
-        correctness={seed: known[key] for seed, key in fingerprints.items() if key in known},
+        correctness={seed: correctness[key] for seed, key in fingerprints.items() if key in correctness},
     )
 
 
@@ -190,9 +194,11 @@ def _tested(rows: Sequence[VariantSummary], references: Mapping[str, VariantSumm
     """Yield the rows with the p-values of their differences, corrected over all that can be compared."""
     tested = {}
     for row in rows:
+        # A training that never learned differs from its reference for a reason that no variant explains.
         learned = not row.unlearned and not references[row.network].unlearned
         if row.delta and row.delta.has_interval and learned:
             tested[row.key] = row.delta.p_value
+    # Comparisons that carry no test do not count for the correction.
     corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
     for row in rows:
         yield replace(row, p_value=tested.get(row.key, math.nan), p_holm=corrected.get(row.key, math.nan))

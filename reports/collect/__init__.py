@@ -1,4 +1,4 @@
-"""The only reads of MLflow: opening a store, and its runs as tidy results, for reports, comparisons and searches.
+"""This package reads MLflow, and nothing else does: it opens a store and returns its runs as tidy results.
 
 What follows from results is in `reports.analysis`.
 """

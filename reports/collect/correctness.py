@@ -1,4 +1,4 @@
-"""Which test images a run got right: a tracked file → bits, and which runs of a plan are compared by them.
+"""This module reads tracked files of correct test images as bits, and names the runs that are compared by them.
 
 The layout of the file is described at `ablations.vocabulary.CORRECTNESS_FILE`; how files are fetched is in
 `reports.collect.runs`. Legend: I images.
@@ -28,11 +28,11 @@ _SAME = 1e-6
 
 @dataclass(frozen=True)
 class Correctness:
-    """Which images of the test split a run classified correctly, in an order that runs on the same data share.
+    """The images of the test split that a run classified correctly, in an order that runs on the same data share.
 
     Attributes:
-        images: How many images there are, I.
-        data: What the order depends on: digest of the data, and whether it is the data set's own order.
+        images: Number of images, I.
+        data: The digest of the data and the name of the order, on which the order of the images depends.
         digest: SHA-256 of the file's content.
         packed: Per metric a bit per image, packed from the most significant on.
     """
@@ -43,14 +43,14 @@ class Correctness:
     packed: Mapping[str, bytes]
 
     def of(self, metric: str) -> npt.NDArray[np.uint8]:
-        """Returns 1 for each image that counts under `metric`, and 0 for the others: (I,)."""
+        """Return 1 for each image that counts under `metric`, and 0 for the others: (I,)."""
         return np.unpackbits(np.frombuffer(self.packed[metric], dtype=np.uint8), count=self.images)
 
     def check(self, metrics: Mapping[str, float]) -> None:
-        """Holds the bits against the accuracies that were tracked beside them.
+        """Compare the bits with the accuracies that were tracked beside them.
 
         Raises:
-            ValueError: One is another.
+            ValueError: If an accuracy differs.
         """
         for metric in self.packed.keys() & metrics.keys():
             share = float(self.of(metric).mean()) * 100
@@ -59,37 +59,41 @@ class Correctness:
 
 
 def read_correctness(text: str) -> Correctness:
-    """Returns what a tracked file says.
+    """Return the content of a tracked file.
 
     Raises:
-        ValueError: If it is not such a file, or its content is not what its digest was made of.
+        ValueError: If it is not such a file, or its content does not match its digest.
     """
     try:
         content = json.loads(text)
-        told = content.pop("sha256")
+        # The digest is of the content without itself.
+        expected = content.pop("sha256")
         images, bits = int(content["images"]), dict(content["bits"])
         packed = {str(metric): base64.b64decode(value, validate=True) for metric, value in bits.items()}
         data = (str(content["data_digest"]), str(content["order"]))
-        whole = images > 0 and all(len(value) == -(-images // 8) for value in packed.values())
+        # A bit per image, rounded up to whole bytes.
+        is_complete = images > 0 and all(len(value) == -(-images // 8) for value in packed.values())
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"no list of correct images ({type(error).__name__}: {error})") from None
-    if not whole or digest(content) != told:
+    if not is_complete or digest(content) != expected:
         raise ValueError("its content is not what its digest was made of")
-    return Correctness(images, data, str(told), packed)
+    return Correctness(images, data, str(expected), packed)
 
 
 def checkpoint_of(plan: Plan, fingerprint: str) -> str:
-    """Returns the fingerprint of the training whose checkpoint a node measures: its own, if it is one."""
+    """Return the fingerprint of the training whose checkpoint a node measures: its own, if it is one."""
     node = plan.node(fingerprint)
     return node.trial.fingerprint if isinstance(node, EvaluationNode) else fingerprint
 
 
 def compared_by_image(study: Study, plan: Plan) -> tuple[str, ...]:
-    """Returns the nodes of a study whose checkpoint is measured in several of its rows, under a metric per image."""
+    """Return the nodes of a study whose checkpoint is measured in several of its rows, under a metric per image."""
     if study.metric not in PER_IMAGE:
         return ()
     by_checkpoint: dict[tuple[str, str], dict[str, None]] = {}
     for cell in plan.cells_of(study.name):
-        place = (cell.network, checkpoint_of(plan, cell.fingerprint))
-        by_checkpoint.setdefault(place, {})[cell.fingerprint] = None
+        # Rows are compared on one inspected network, so that the network is part of the key.
+        checkpoint = (cell.network, checkpoint_of(plan, cell.fingerprint))
+        by_checkpoint.setdefault(checkpoint, {})[cell.fingerprint] = None
+    # A dictionary keeps the plan's order, which a set would not.
     return tuple(dict.fromkeys(key for keys in by_checkpoint.values() if len(keys) > 1 for key in keys))

@@ -1,4 +1,4 @@
-"""Says whether a tracked run is of the node whose fingerprint its tag names: its other tags and params must agree.
+"""This module checks that a tracked run is of the node that its fingerprint names: other tags and params must agree.
 
 Only what stands in the run itself is compared, so that no file is read. Values are compared as they were written; a
 setting that an earlier version did not track, or tracked under another name, says nothing.
@@ -21,7 +21,7 @@ _WITHOUT_EFFECT = frozenset({"data.root", "data.download", "data.workers", "trai
 
 
 def contradiction(run: Run, node: Node) -> str | None:
-    """Return in what a run says itself that it is not of `node`, or `None` if it does not."""
+    """Return the contradiction between a run's own tags and params and `node`, or `None` if there is none."""
     tags, params = run.data.tags, run.data.params
     if tags.get(names.TAG_KIND, node.kind) != node.kind:
         return f"its tag says that it is a {tags[names.TAG_KIND]}, not a {node.kind}"
@@ -36,7 +36,7 @@ def contradiction(run: Run, node: Node) -> str | None:
 
 
 def _other_intervention(params: Mapping[str, str], node: EvaluationNode) -> str | None:
-    """Return in what an evaluation's params are of another change of the network than `node` makes."""
+    """Return the contradiction between an evaluation's params and the change that `node` makes, or `None`."""
     for name in ("aggregation", "temperature", "seed"):
         tracked, value = params.get(f"intervention.{name}"), getattr(node.intervention, name)
         # What a change leaves alone is not tracked.
@@ -54,6 +54,7 @@ def _settings(node: Node) -> Iterator[tuple[str, Any]]:
 
 
 def _is_same(tracked: str | None, value: Any) -> bool:
+    # Without a tracked value there is nothing to contradict. Numbers may be written in several ways.
     if tracked is None or tracked == str(value):
         return True
     try:
@@ -63,10 +64,10 @@ def _is_same(tracked: str | None, value: Any) -> bool:
 
 
 def check_owner(text: str, fingerprint: str) -> None:
-    """Raise if a tracked file says that it belongs to another node; those of earlier versions say nothing.
+    """Raise if a tracked file says that it belongs to another node; files of earlier versions name none.
 
     Raises:
-        ValueError: If it does, or is no JSON object.
+        ValueError: If it belongs to another node, or is no JSON object.
     """
     content = json.loads(text)
     owner = content.get("fingerprint", fingerprint) if isinstance(content, Mapping) else None

@@ -1,4 +1,4 @@
-"""Results: what the tracking store holds for a plan, as tidy tables. How they are read is in `reports.collect.runs`."""
+"""This module holds `Results`: the content of the tracking store for a plan, read by `reports.collect.runs`."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Repeat:
 
     @property
     def finished(self) -> bool:
-        """Whether there is a value."""
+        """True if there is a value."""
         return self.status == FINISHED
 
 
 MOST_LAUNCHES = 10
-"""Launches that a report tells of, the newest."""
+"""A report lists at most so many launches, the newest."""
 
 
 def _no_attention() -> pd.DataFrame:
@@ -48,7 +48,7 @@ def _no_cells() -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Results:
-    """What was measured for the cells of a plan.
+    """The measurements of a plan's cells.
 
     Attributes:
         cells: A row per cell of the plan: `CELL_COLUMNS`, one column per `test/*` and `val/*` metric, `seconds`.
@@ -60,11 +60,11 @@ class Results:
             `index` counts the layers from the input, from 1; `class` is empty in the row over all images.
             Only trials of studies about the attention profile are here.
         canaries: A row per canary of the plan, in the columns of `cells`; `variant` is `planning.CANARY`.
-        correctness: By fingerprint, which test images were classified correctly. Only nodes of studies that compare
+        correctness: By fingerprint, the test images that were classified correctly. Only nodes of studies that compare
             evaluations of one checkpoint are here, and of these only those that were tracked with it.
-        launches: The launches behind a report of this plan, the first one first: what was estimated, what they took.
-        unlearned: By fingerprint of a training, why it counts as one that never learned (`reports.collect.unlearned`).
-        memo: What was computed from these results already, kept by those who compute it (`reports.analysis.summary`).
+        launches: The launches behind a report of this plan, the first one first: their estimates and actual times.
+        unlearned: By fingerprint of a training, the reason why it never learned (`reports.collect.unlearned`).
+        memo: Values that were computed from these results already; `reports.analysis.summary` reads and writes it.
     """
 
     cells: pd.DataFrame
@@ -80,15 +80,15 @@ class Results:
 
     @property
     def newest(self) -> int:
-        """When the newest run ended, in milliseconds since 1970, or 0 if there is none."""
+        """The time when the newest run ended, in milliseconds since 1970, or 0 if there is none."""
         return int(self.runs["ended"].max()) if len(self.runs) else 0
 
     def with_launch(self, launch: Record) -> Results:
-        """Returns the same results with one more launch behind them."""
+        """Return the same results with one more launch behind them."""
         return replace(self, launches=in_order((*self.launches, launch)))
 
     def repeats(self, study: str, metric: str) -> dict[tuple[str, str], dict[int, Repeat]]:
-        """Returns the repeats of each (network, variant) of a study by seed, in the order of the plan.
+        """Return the repeats of each (network, variant) of a study by seed, in the order of the plan.
 
         A run that finished without a finite value of `metric` counts as absent.
         """
@@ -98,7 +98,7 @@ class Results:
         return grouped
 
     def canary_repeats(self, study: str, metric: str) -> dict[str, dict[int, Repeat]]:
-        """Returns the repeats of a study's canaries by inspected network (or empty) and seed."""
+        """Return the repeats of a study's canaries by inspected network (or empty) and seed."""
         grouped: dict[str, dict[int, Repeat]] = {}
         for network, _, seed, repeat in _repeats(self.canaries, study, metric):
             grouped.setdefault(network, {})[seed] = repeat
@@ -106,9 +106,9 @@ class Results:
 
 
 def in_order(launches: Iterable[Record]) -> tuple[Record, ...]:
-    """Returns launches by their beginning, each once; of many, the newest."""
-    found = {launch.launch: launch for launch in launches}
-    return tuple(sorted(found.values(), key=lambda one: (one.began, one.launch))[-MOST_LAUNCHES:])
+    """Return launches by their beginning, each once; of many, the newest."""
+    by_id = {launch.launch: launch for launch in launches}
+    return tuple(sorted(by_id.values(), key=lambda record: (record.began, record.launch))[-MOST_LAUNCHES:])
 
 
 def _repeats(cells: pd.DataFrame, study: str, metric: str) -> Iterator[tuple[str, str, int, Repeat]]:
@@ -116,7 +116,8 @@ def _repeats(cells: pd.DataFrame, study: str, metric: str) -> Iterator[tuple[str
     values = rows[metric] if metric in rows else pd.Series(math.nan, index=rows.index)
     columns = (rows["network"], rows["variant"], rows["seed"], rows["status"], values)
     for network, variant, seed, status, value in zip(*columns, strict=True):
+        # A run may finish without its metric, which counts as absent under a status of its own.
         if status == FINISHED and math.isnan(value):
             status = NO_METRIC
-        found = Repeat(status, float(value) if status == FINISHED else math.nan)
-        yield str(network), str(variant), int(seed), found
+        repeat = Repeat(status, float(value) if status == FINISHED else math.nan)
+        yield str(network), str(variant), int(seed), repeat

@@ -1,4 +1,4 @@
-"""MLflow → `Results`: the only reads of the tracking store.
+"""This module reads the runs of a plan from MLflow and returns them as `Results`.
 
 One paged search per experiment brings every run with its last metrics; only the curves of trials, the attention
 profiles of a study about them and the correct images of evaluations of one checkpoint cost a file each. What the store
@@ -58,10 +58,10 @@ _ROOT = names.experiment_name("", "").partition("/")[0]
 
 
 def collect(plan: Plan, tracking_uri: str) -> Results:
-    """Returns what the tracking store holds for `plan`.
+    """Return the results that the tracking store holds for `plan`.
 
     A cell is looked up by its fingerprint among the finished runs; of two, the newest counts, with a warning if their
-    deciding metrics differ by more than 1e-6. What was done anew on request counts instead of what it was before.
+    deciding metrics differ by more than 1e-6. A run that was done anew on request replaces the earlier one.
 
     Raises:
         TrackingError: If the store does not exist or cannot be reached.
@@ -69,8 +69,9 @@ def collect(plan: Plan, tracking_uri: str) -> Results:
     """
     with explained(tracking_uri):
         client = open_store(tracking_uri)
+        # All reads are within this block, so that any error of the store is explained.
         runs, left_out = _own_runs(plan, _runs_by_fingerprint(client, plan))
-        chosen = {key: _choose(found) for key, found in runs.items()}
+        chosen = {key: _choose(candidates) for key, candidates in runs.items()}
         if not any(_status(run) == FINISHED for run in chosen.values()):
             raise ReportError(_nothing(plan, tracking_uri, sum(_status(run) == "failed" for run in chosen.values())))
         drawn = [chosen[key] for key in _drawn(plan) if key in chosen and _status(chosen[key]) == FINISHED]
@@ -92,10 +93,10 @@ def collect(plan: Plan, tracking_uri: str) -> Results:
 
 
 def latest_request(study_name: str, tracking_uri: str) -> dict[str, Any] | None:
-    """Returns what the newest summary run of a study was asked with, or `None` if there is none.
+    """Return the request of the newest summary run of a study, or `None` if there is none.
 
-    The keys are `preset` (a name), `overrides` (a mapping), `seeds` (a number, or `None` for the default) `canary`
-    (whether there was one) and `tuned_from` (where the tuned values were, or `None`).
+    The keys are `preset` (a name), `overrides` (a mapping), `seeds` (a number, or `None` for the default), `canary`
+    (a bool: if there was one) and `tuned_from` (the path of the tuned values, or `None`).
 
     Raises:
         TrackingError: If the store does not exist or cannot be reached.
@@ -120,20 +121,21 @@ def latest_request(study_name: str, tracking_uri: str) -> dict[str, Any] | None:
 
 
 def _launches(client: MlflowClient, plan: Plan) -> Iterator[Record]:
-    """Yields the launches that earlier reports of the plan's studies at this scale came from."""
-    request, wanted = plan.request, {study.name for study in plan.studies}
+    """Yield the launches that earlier reports of the plan's studies at this scale came from."""
+    request, study_names = plan.request, {study.name for study in plan.studies}
+    # Tags hold the overrides as canonical JSON, so that equal overrides are equal texts.
     overrides = canonical_json(dict(request.overrides))
     experiment = client.get_experiment_by_name(names.experiment_name(request.preset.name, request.base().data.name))
     if experiment is None:
         return
     for run in search_runs(client, [experiment.experiment_id], f"tags.`{names.TAG_KIND}` = 'study'"):
         tags = run.data.tags
-        if tags.get(names.TAG_STUDY_NAME) in wanted and tags.get(names.TAG_OVERRIDES) == overrides:
+        if tags.get(names.TAG_STUDY_NAME) in study_names and tags.get(names.TAG_OVERRIDES) == overrides:
             yield from read_launches([tags])
 
 
 def what_became_of(tracking_uri: str, run_ids: Iterable[str]) -> dict[str, str]:
-    """Returns, for runs that a report is not computed from any more, what the store says of each.
+    """Return the present state in the store of each run that a report is no longer computed from.
 
     Raises:
         TrackingError: If the store cannot be reached.
@@ -147,6 +149,7 @@ def _fate(client: MlflowClient, run_id: str) -> str:
     try:
         run = client.get_run(run_id)
     except MlflowException as error:
+        # MLflow has one code for an unknown id and another for a text that cannot be an id.
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return "is not in the store"
         raise
@@ -158,9 +161,9 @@ def _fate(client: MlflowClient, run_id: str) -> str:
 
 
 def _runs_by_fingerprint(client: MlflowClient, plan: Plan) -> dict[str, list[Run]]:
-    """Returns the runs of the plan's nodes, the newest first."""
-    wanted = {node.fingerprint for node in plan.nodes}
-    found: dict[str, list[Run]] = {}
+    """Return the runs of the plan's nodes by fingerprint, the newest first."""
+    fingerprints = {node.fingerprint for node in plan.nodes}
+    runs: dict[str, list[Run]] = {}
     for name in experiments_of(plan):
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
@@ -168,23 +171,24 @@ def _runs_by_fingerprint(client: MlflowClient, plan: Plan) -> dict[str, list[Run
         for run in search_runs(client, [experiment.experiment_id], f"tags.`{names.TAG_FINGERPRINT}` != ''"):
             key = run.data.tags[names.TAG_FINGERPRINT]
             is_measured = run.data.tags.get(names.TAG_KIND) in _MEASURED
-            if key in wanted and is_measured and names.TAG_SUPERSEDED not in run.data.tags:
-                found.setdefault(key, []).append(run)
-    return found
+            # A run that was done anew is tagged with its successor, and no longer counts.
+            if key in fingerprints and is_measured and names.TAG_SUPERSEDED not in run.data.tags:
+                runs.setdefault(key, []).append(run)
+    return runs
 
 
 def _own_runs(plan: Plan, runs: dict[str, list[Run]]) -> tuple[dict[str, list[Run]], list[str]]:
-    """Returns the runs that are of the nodes that their tags name, and why the others are left out."""
-    own: dict[str, list[Run]] = {}
+    """Return the runs that are of the nodes that their tags name, and a sentence about each that is left out."""
+    own_runs: dict[str, list[Run]] = {}
     left_out = []
-    for key, found in runs.items():
-        for run in found:
+    for key, candidates in runs.items():
+        for run in candidates:
             problem = contradiction(run, plan.node(key))
             if problem is None:
-                own.setdefault(key, []).append(run)
+                own_runs.setdefault(key, []).append(run)
             else:
                 left_out.append(f"Run {run.info.run_id} is not of fingerprint {key[:SHORT]}, as it says: {problem}.")
-    return own, left_out
+    return own_runs, left_out
 
 
 def _status(run: Run) -> str:
@@ -192,18 +196,21 @@ def _status(run: Run) -> str:
 
 
 def _choose(runs: list[Run]) -> Run:
+    """Return the newest finished run, or the newest of any status if none finished."""
     return next((run for run in runs if _status(run) == FINISHED), runs[0])
 
 
 def _disagreements(plan: Plan, runs: dict[str, list[Run]]) -> Iterator[str]:
     metrics = {study.name: study.metric for study in plan.studies}
-    said = set()
+    reported = set()
     for cell in (*plan.cells, *plan.canaries):
         metric = metrics[cell.study]
+        # Failed runs may hold half-trained metrics, which no finished run must agree with.
         finished = [run for run in runs.get(cell.fingerprint, []) if _status(run) == FINISHED]
         values = [run.data.metrics.get(metric, math.nan) for run in finished]
-        if (cell.fingerprint, metric) not in said and any(not _agree(values[0], value) for value in values[1:]):
-            said.add((cell.fingerprint, metric))
+        # Cells of several studies may share a node; its disagreement is one warning.
+        if (cell.fingerprint, metric) not in reported and any(not _agree(values[0], value) for value in values[1:]):
+            reported.add((cell.fingerprint, metric))
             listed = ", ".join(f"{value:.6g} ({run.info.run_id})" for run, value in zip(finished, values, strict=True))
             yield (
                 f"{len(finished)} finished runs of fingerprint {cell.fingerprint[:SHORT]} ({cell.study}, {cell.key}, "
@@ -217,14 +224,15 @@ def _agree(one: float, other: float) -> bool:
 
 def _cell_frame(cells: Iterable[Cell], chosen: dict[str, Run]) -> pd.DataFrame:
     rows = [_cell_row(cell, chosen.get(cell.fingerprint)) for cell in cells]
+    # A frame without rows has no columns, and a later selection by name would fail.
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=list(CELL_COLUMNS))
 
 
 def _cell_row(cell: Cell, run: Run | None) -> dict[str, Any]:
     status = _status(run) if run is not None else MISSING
     run_id = run.info.run_id if run is not None else ""
-    place = (cell.study, cell.network, cell.variant, cell.seed, cell.fingerprint, run_id, status)
-    row: dict[str, Any] = dict(zip(CELL_COLUMNS, place, strict=True))
+    columns = (cell.study, cell.network, cell.variant, cell.seed, cell.fingerprint, run_id, status)
+    row: dict[str, Any] = dict(zip(CELL_COLUMNS, columns, strict=True))
     if run is not None and status == FINISHED:
         for name, value in run.data.metrics.items():
             if name.startswith(_CELL_PREFIXES) or name == names.SECONDS:
@@ -233,27 +241,28 @@ def _cell_row(cell: Cell, run: Run | None) -> dict[str, Any]:
 
 
 def _unlearned(plan: Plan, chosen: dict[str, Run]) -> dict[str, str]:
-    """Returns the finished trainings that never learned, with the reason."""
+    """Return the finished trainings that never learned, with the reason."""
     finished = ((key, node.spec, chosen[key]) for key, node in plan.trials.items() if key in chosen)
-    why = {key: why_unlearned(spec, run.data.metrics) for key, spec, run in finished if _status(run) == FINISHED}
-    return {key: reason for key, reason in why.items() if reason}
+    reasons = {key: why_unlearned(spec, run.data.metrics) for key, spec, run in finished if _status(run) == FINISHED}
+    return {key: reason for key, reason in reasons.items() if reason}
 
 
 def _drawn(plan: Plan) -> Iterator[str]:
-    """Yields the trials whose curves a figure shows; each costs a file."""
+    """Yield the trials whose curves a figure shows; each costs a file."""
     studies = [study.name for study in plan.studies if can_be_drawn(plan, study)]
-    wanted = {key for study in studies for key in trials_of(plan, study)}
-    yield from (key for key in plan.trials if key in wanted)
+    fingerprints = {key for study in studies for key in trials_of(plan, study)}
+    yield from (key for key in plan.trials if key in fingerprints)
 
 
 def _attention(client: MlflowClient, plan: Plan, chosen: dict[str, Run]) -> tuple[list[tuple[Any, ...]], list[str]]:
-    """Returns the attention profiles of the trials that a study about them needs, and which could not be read."""
+    """Return the attention profiles of the trials of a study about them, and sentences on the unreadable ones."""
     studies = [study.name for study in plan.studies if study.metric == names.ATTENTION_GAP]
-    wanted = dict.fromkeys(key for study in studies for key in trials_of(plan, study) if key in chosen)
+    fingerprints = dict.fromkeys(key for study in studies for key in trials_of(plan, study) if key in chosen)
     rows: list[tuple[Any, ...]] = []
     unreadable = []
-    for key in wanted:
+    for key in fingerprints:
         run_id = chosen[key].info.run_id
+        # A static network has no dynamic layer and so no profile.
         if _status(chosen[key]) != FINISHED or not has_artifact(client.tracking_uri, chosen[key], names.ATTENTION_FILE):
             continue
         try:
@@ -266,27 +275,29 @@ def _attention(client: MlflowClient, plan: Plan, chosen: dict[str, Run]) -> tupl
 
 
 def _correctness(plan: Plan, chosen: dict[str, Run], uri: str) -> tuple[dict[str, Correctness], list[str]]:
-    """Returns what was tracked per image for the nodes that are compared by it, and what could not be read."""
-    wanted = dict.fromkeys(key for study in plan.studies for key in compared_by_image(study, plan) if key in chosen)
-    runs = {key: chosen[key] for key in wanted if names.TAG_CORRECTNESS in chosen[key].data.tags}
-    read = dict(zip(runs, read_each(partial(_read_correctness, uri), list(runs.values())), strict=True))
-    known = {key: found for key, found in read.items() if isinstance(found, Correctness)}
-    return known, [found for found in read.values() if isinstance(found, str)]
+    """Return the correct images of the nodes that are compared by them, and sentences on the unreadable ones."""
+    fingerprints = dict.fromkeys(
+        key for study in plan.studies for key in compared_by_image(study, plan) if key in chosen
+    )
+    runs = {key: chosen[key] for key in fingerprints if names.TAG_CORRECTNESS in chosen[key].data.tags}
+    outcomes = dict(zip(runs, read_each(partial(_read_correctness, uri), list(runs.values())), strict=True))
+    correctness = {key: outcome for key, outcome in outcomes.items() if isinstance(outcome, Correctness)}
+    return correctness, [outcome for outcome in outcomes.values() if isinstance(outcome, str)]
 
 
 def _read_correctness(uri: str, run: Run) -> Correctness | str:
-    """Returns the correct images of a run, or why they are left out."""
+    """Return the correct images of a run, or a sentence why they are left out."""
     try:
         text = artifact(uri, run, names.CORRECTNESS_FILE)
-        found = read_correctness(text)
+        correctness = read_correctness(text)
         check_owner(text, run.data.tags[names.TAG_FINGERPRINT])
-        if found.digest != run.data.tags[names.TAG_CORRECTNESS]:
+        if correctness.digest != run.data.tags[names.TAG_CORRECTNESS]:
             raise ValueError("it is not the file that was tracked")
-        found.check(run.data.metrics)
+        correctness.check(run.data.metrics)
     except (MlflowException, OSError, ValueError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or str(error).splitlines()[0]
         return f"{names.CORRECTNESS_FILE} of run {run.info.run_id} is left out: {reason}."
-    return found
+    return correctness
 
 
 def _download(client: MlflowClient, run: Run, path: str) -> str:
@@ -303,8 +314,8 @@ def _run_rows(plan: Plan, chosen: dict[str, Run]) -> list[tuple[Any, ...]]:
         node, tags = plan.node(key), run.data.tags
         commit, dirty = tags.get(names.TAG_GIT_COMMIT, ""), tags.get(names.TAG_GIT_DIRTY) == "true"
         versions, ended = _json_object(tags.get(names.TAG_VERSIONS)), run.info.end_time or run.info.start_time or 0
-        place = (run.info.run_id, run.info.run_name or node.title, tags[names.TAG_KIND], key, node.spec.seed)
-        rows.append((*place, commit, dirty, versions, ended, finite(run.data.metrics.get(names.SECONDS, math.nan))))
+        identity = (run.info.run_id, run.info.run_name or node.title, tags[names.TAG_KIND], key, node.spec.seed)
+        rows.append((*identity, commit, dirty, versions, ended, finite(run.data.metrics.get(names.SECONDS, math.nan))))
     return rows
 
 
@@ -321,23 +332,24 @@ def _integer(text: str | None) -> int | None:
 
 
 def _nothing(plan: Plan, uri: str, failed: int) -> str:
-    """Return that there is nothing to report, and how there will be."""
+    """Return the message that there is nothing to report, with the command that changes that."""
     studies = " ".join(study.name for study in plan.studies)
     preset = plan.request.preset.name
-    named = [as_named(study.name) for study in plan.studies]
-    none = f"the store {shown(uri)} holds no finished run of {studies} with preset {preset!r} and these settings"
+    study_names = [as_named(study.name) for study in plan.studies]
+    message = f"the store {shown(uri)} holds no finished run of {studies} with preset {preset!r} and these settings"
     if failed:
-        why = suggested_command("status", named, preset=preset)
-        again = suggested_command("retry", named, preset=preset)
+        status_command = suggested_command("status", study_names, preset=preset)
+        retry_command = suggested_command("retry", study_names, preset=preset)
         # A line each, so that they can be copied.
-        return f"{none}: {failed} failed.\n  Why: {why}\n  Once more: {again}"
-    return f"{none}. Run it first: {suggested_command('run', named, preset=preset)}"
+        return f"{message}: {failed} failed.\n  Why: {status_command}\n  Once more: {retry_command}"
+    return f"{message}. Run it first: {suggested_command('run', study_names, preset=preset)}"
 
 
 def read_launches(tags: Iterable[Mapping[str, str]]) -> Iterator[Record]:
-    """Yields the launches that the tags of summary runs tell of; what is no record is left out."""
+    """Yield the launches in the tags of summary runs; an entry that is no record is left out."""
     for tag in tags:
         try:
+            # A list first: one bad entry leaves out all of its tag, and none is yielded before it is found.
             yield from [Record.from_mapping(values) for values in json.loads(tag.get(TAG_LAUNCHES, "[]"))]
         except (ValueError, TypeError, KeyError, AttributeError):
             continue

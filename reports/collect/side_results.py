@@ -1,4 +1,4 @@
-"""One side of a comparison: what is wanted of a study, and its rows and runs. Data only."""
+"""This module holds the data of one side of a comparison: the request, and the study's rows and runs. Data only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reports.collect.results import FINISHED
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is asked of one side.
+    """The request for one side.
 
     Attributes:
         study: Name of a study, or a study file.
@@ -40,14 +40,14 @@ class SideRun:
 
     Attributes:
         run_id: Its id.
-        fingerprint: Of its node.
+        fingerprint: Fingerprint of its node.
         value: The deciding metric, NaN without one.
-        status: `results.FINISHED`, or why there is no value.
+        status: `results.FINISHED`, or the reason why there is no value.
         commit: The code's commit, with an asterisk if it was modified.
         params: Its settings, the seed left out.
         data: Name and digest of its data.
         ended: In milliseconds since 1970.
-        kind: Of its node, `trial` for a training; empty if unknown.
+        kind: Kind of its node, `trial` for a training; empty if unknown.
     """
 
     run_id: str
@@ -63,7 +63,7 @@ class SideRun:
 
 @dataclass(frozen=True)
 class SideRow:
-    """One row of a side: its title and its repeats by seed; of those that are not there, the seed alone is known."""
+    """One row of a side: its title and its repeats by seed; of absent repeats, the seed alone is known."""
 
     title: str
     repeats: Mapping[int, SideRun]
@@ -71,7 +71,7 @@ class SideRow:
 
     @property
     def complete(self) -> bool:
-        """Whether every repeat that other rows have has a value."""
+        """True if every repeat that other rows have has a value."""
         return not self.absent and all(run.status == FINISHED for run in self.repeats.values())
 
     @property
@@ -81,7 +81,7 @@ class SideRow:
 
     @property
     def expected(self) -> int:
-        """How many repeats there should be."""
+        """The number of repeats that there should be."""
         return len(self.repeats) + len(self.absent)
 
     @property
@@ -91,28 +91,28 @@ class SideRow:
 
     @property
     def correctness(self) -> Mapping[int, Correctness]:
-        """Which test images were right is not read here."""
+        """Nothing: the test images that were right are not read here."""
         return {}
 
     @property
     def unlearned(self) -> Mapping[int, str]:
-        """Which trainings never learned is not known here, without their whole settings."""
+        """Nothing: the trainings that never learned are not known here, without their whole settings."""
         return {}
 
 
 @dataclass(frozen=True)
 class Side:
-    """What a store holds of a study.
+    """The rows of a study in a store.
 
     Attributes:
-        wanted: What was asked.
+        wanted: The request.
         study: The study's name.
         title: Its title.
-        metric: What decides.
+        metric: The deciding metric.
         references: Names of its references: of a row, with the inspected network in front if there is one.
         experiment: The experiment that the runs are in.
         rows: Its rows by name.
-        warnings: Sentences about anything that a reader must know.
+        warnings: Sentences that a reader must know.
     """
 
     wanted: Wanted
@@ -126,16 +126,16 @@ class Side:
 
     @property
     def name(self) -> str:
-        """What it is called in the name of a file."""
+        """Its name in the name of a file."""
         return f"{self.study}@{self.wanted.commit}" if self.wanted.commit else self.study
 
     @property
     def runs(self) -> tuple[SideRun, ...]:
         """Its runs, each once."""
-        found = {run.run_id: run for row in self.rows.values() for run in row.repeats.values()}
-        return tuple(found.values())
+        by_id = {run.run_id: run for row in self.rows.values() for run in row.repeats.values()}
+        return tuple(by_id.values())
 
     @property
     def shown_store(self) -> str:
-        """The store's address without what would open it."""
+        """The store's address without its secrets."""
         return shown(self.wanted.store)

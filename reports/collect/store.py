@@ -1,6 +1,6 @@
-"""The door to MLflow for reading: opening a store without making one, paged searches, errors that are explained.
+"""This module opens MLflow for reading: it never makes a store, searches page by page and explains errors.
 
-What is read, and for what, is in `reports.collect.runs` and its neighbours.
+`reports.collect.runs` and its neighbours say which runs are read.
 """
 
 from __future__ import annotations
@@ -31,17 +31,18 @@ from ablations.invocation import named_studies, suggested_command
 from ablations.store_file import Condition, artifact_home, inspect_store, local_folder, run_home
 
 PAGE = 1000
-"""Runs that are asked for at once."""
+"""Number of runs per request."""
 
 _CONNECT_SECONDS = 5.0
 
 
 @contextmanager
 def explained(uri: str) -> Iterator[None]:
-    """Turns what goes wrong with a store into a `TrackingError` that names it."""
+    """Turn an error of a store into a `TrackingError` that names it."""
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
+        # The message of a database driver may quote the address with its password.
         text = without_secrets(str(error).strip(), uri)
         reason = text.splitlines()[0] if text else type(error).__name__
         raise TrackingError(
@@ -50,11 +51,12 @@ def explained(uri: str) -> Iterator[None]:
 
 
 def open_store(uri: str) -> MlflowClient:
-    """Returns a client; opening must neither create an empty store nor wait for minutes for a server.
+    """Return a client; opening must neither create an empty store nor wait for minutes for a server.
 
     Raises:
         TrackingError: If there is no such store.
     """
+    # First of all, before anything can log the address or raise with it.
     hide_secrets(uri)
     file = sqlite_file(uri)
     if file is not None:
@@ -67,29 +69,29 @@ def open_store(uri: str) -> MlflowClient:
 
 
 def _check_file(path: Path) -> None:
-    """Raises if MLflow would make the store, or migrate it in its place, instead of reading it."""
+    """Raise if MLflow would create the store, or migrate it, instead of reading it."""
     # The first of these registers all tables.
     import mlflow.store.db.utils  # noqa: F401
     from mlflow.store.db.base_sql_model import Base
 
-    found = inspect_store(path)
-    if found.condition is Condition.ABSENT:
+    inspection = inspect_store(path)
+    if inspection.condition is Condition.ABSENT:
         raise TrackingError(
             f"there is no tracking store at {path}. {_first()}, or set MLFLOW_TRACKING_URI to the store that holds "
             "the runs."
         )
-    if found.condition is not Condition.USABLE or not set(Base.metadata.tables) <= found.tables:
-        why = found.condition.value
-        if found.condition is Condition.USABLE:
-            why = f"it was made by an earlier MLflow (its schema is {found.revision})"
+    if inspection.condition is not Condition.USABLE or not set(Base.metadata.tables) <= inspection.tables:
+        reason = inspection.condition.value
+        if inspection.condition is Condition.USABLE:
+            reason = f"it was made by an earlier MLflow (its schema is {inspection.revision})"
         raise TrackingError(
-            f"the tracking store {path} cannot be read: {why}. {suggested_command('sync', ())} mends it "
+            f"the tracking store {path} cannot be read: {reason}. {suggested_command('sync', ())} mends it "
             "if that can be done, or says what to do."
         )
 
 
 def _check_address(uri: str) -> None:
-    """Raises if the address of a data base cannot be read; the error that MLflow would let through quotes it."""
+    """Raise if the address of a data base cannot be read; the error that MLflow would let through quotes it."""
     try:
         make_url(uri)
     except (ArgumentError, ValueError):
@@ -101,14 +103,15 @@ def _check_address(uri: str) -> None:
 
 def _check_server(uri: str) -> None:
     try:
-        parts = urlsplit(uri)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
+        address = urlsplit(uri)
+        port = address.port or (443 if address.scheme == "https" else 80)
     except ValueError:
         raise TrackingError(
             f"the tracking server {shown(uri)} has no valid address: its port is not a number from 1 to 65535, or a "
             "bracket is missing. In a password, write /, ?, #, @ and : as %2F, %3F, %23, %40 and %3A."
         ) from None
-    socket.create_connection((parts.hostname or "", port), timeout=_CONNECT_SECONDS).close()
+    # MLflow retries for minutes where nobody answers; a plain connection tells at once.
+    socket.create_connection((address.hostname or "", port), timeout=_CONNECT_SECONDS).close()
 
 
 def _first() -> str:
@@ -116,7 +119,7 @@ def _first() -> str:
 
 
 def search_runs(client: MlflowClient, experiments: list[str], query: str) -> Iterator[Run]:
-    """Yields the active runs of some experiments that match, the newest first."""
+    """Yield the active runs of some experiments that match, the newest first."""
     token = None
     while True:
         with _without_collecting_garbage():
@@ -125,6 +128,7 @@ def search_runs(client: MlflowClient, experiments: list[str], query: str) -> Ite
                 query,
                 run_view_type=ViewType.ACTIVE_ONLY,
                 max_results=PAGE,
+                # A total order: pages neither overlap nor leave a run out.
                 order_by=["attributes.start_time DESC", "attributes.run_id ASC"],
                 page_token=token,
             )
@@ -136,12 +140,13 @@ def search_runs(client: MlflowClient, experiments: list[str], query: str) -> Ite
 
 @contextmanager
 def _without_collecting_garbage() -> Iterator[None]:
-    """Puts the search for cycles off: among the hundred thousands of objects of a page it takes as long as all else."""
+    """Turn the search for cycles off: among the hundred thousands of objects of a page it takes as long as all else."""
     was_on = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
+        # The caller may have switched it off for longer.
         if was_on:
             gc.enable()
 
@@ -154,24 +159,25 @@ Read = TypeVar("Read")
 
 
 def read_each(read: Callable[[Run], Read], runs: Sequence[Run]) -> list[Read]:
-    """Returns what a function reads from files of each run."""
+    """Return the results of a function that reads files of a run, one for each run."""
     with without_progress_bar(), ThreadPoolExecutor(_FETCHERS) as pool:
         # Threads help to wait for a server; where nobody waits they take twice as long as one.
-        over = map if all(map(_is_local, runs)) else pool.map
-        return list(over(read, runs))
+        mapper = map if all(map(_is_local, runs)) else pool.map
+        return list(mapper(read, runs))
 
 
 def artifact(uri: str, run: Run, path: str) -> str:
-    """Returns the text of a file of a run; files on this machine are read where they lie."""
+    """Return the text of a file of a run; files on this machine are read where they lie."""
     if _is_local(run):
         return (_folder(uri, run) / path).read_text(encoding="utf-8")
     repository: Any = get_artifact_repository(run.info.artifact_uri, tracking_uri=uri)
+    # MLflow downloads into a folder only; the text is all that is kept.
     with tempfile.TemporaryDirectory(prefix="dyconv-report-") as folder:
         return Path(repository.download_artifacts(path, folder)).read_text(encoding="utf-8")
 
 
 def has_artifact(uri: str, run: Run, path: str) -> bool:
-    """Whether a run has a file."""
+    """Return True if a run has a file."""
     if _is_local(run):
         return (_folder(uri, run) / path).is_file()
     repository: Any = get_artifact_repository(run.info.artifact_uri, tracking_uri=uri)
@@ -179,7 +185,7 @@ def has_artifact(uri: str, run: Run, path: str) -> bool:
 
 
 def _folder(uri: str, run: Run) -> Path:
-    """Returns the folder of a run's files: where the store says or, of a store that was moved or copied, beside it."""
+    """Return the folder of a run's files: as the store names it or, of a store that was moved, beside that store."""
     folder, store = local_folder(run.info.artifact_uri), sqlite_file(uri)
     assert folder is not None, "only of files on this machine"
     if store is None:
@@ -201,7 +207,7 @@ def _is_local(run: Run) -> bool:
 
 @contextmanager
 def without_progress_bar() -> Iterator[None]:
-    """Keeps MLflow from drawing a bar per small file; it has no argument for that, only a variable."""
+    """Keep MLflow from drawing a bar per small file; it has no argument for that, only a variable."""
     before = os.environ.get(_PROGRESS_BAR)
     os.environ[_PROGRESS_BAR] = "false"
     try:

@@ -1,4 +1,4 @@
-"""Trainings that never learned: their loss or their accuracy ended where guessing is. Pure.
+"""This module finds trainings that never learned: their loss or their accuracy ended at the level of guessing. Pure.
 
 Such a row says nothing about what it varies, only that its training failed. A strange evaluation of a network that did
 learn is no such row: that an aggregation takes all accuracy away is a finding.
@@ -16,7 +16,7 @@ MARK = "§"
 """Marks a row that never learned."""
 
 _LOSS_SHARE = 0.02
-"""Of the way from the loss of guessing to the lowest that smoothed labels allow, which noise may cover."""
+"""Noise may cover this share of the way from the loss of guessing to the lowest that smoothed labels allow."""
 
 _DEVIATIONS = 2.0
 """Standard deviations of the accuracy of guessing, on so many images, that count as chance."""
@@ -28,7 +28,7 @@ def guessing_loss(spec: TrialSpec) -> float:
 
 
 def why_unlearned(spec: TrialSpec, metrics: Mapping[str, float]) -> str:
-    """Return in words why a training counts as never learned, or nothing where it learned or not enough is known.
+    """Return the reason why a training counts as never learned, or nothing if it learned or too little is known.
 
     Args:
         spec: The training.
@@ -37,9 +37,11 @@ def why_unlearned(spec: TrialSpec, metrics: Mapping[str, float]) -> str:
     classes = spec.data.facts.num_classes
     if classes < 2:
         return ""
+    # A comparison with NaN is false, so that a training without a tracked loss is judged by its accuracy.
     loss, guessed = metrics.get(TRAIN_LOSS, math.nan), guessing_loss(spec)
     if loss > guessed - _LOSS_SHARE * (guessed - _lowest_loss(classes, spec.train.label_smoothing)):
         return f"its training loss ended at {loss:.3g}, guessing has {guessed:.3g}"
+    # Where both accuracies are known, that of the test split decides.
     for split, metric in (("test", TEST_TOP1), ("validation", VAL_TOP1)):
         top1 = metrics.get(metric, math.nan)
         if not math.isnan(top1):
@@ -49,14 +51,14 @@ def why_unlearned(spec: TrialSpec, metrics: Mapping[str, float]) -> str:
 
 
 def is_at_chance(spec: TrialSpec, metric: str, top1: float) -> bool:
-    """Return whether an accuracy is about what guessing has on the images of its split; false for any other metric.
+    """Return True if an accuracy is about that of guessing on the images of its split; False for any other metric.
 
     Far below it is no guessing: such an evaluation is wrong in a way that says something.
 
     Args:
         spec: The training that is measured, or whose checkpoint is.
-        metric: What was measured.
-        top1: In per cent.
+        metric: The metric.
+        top1: Accuracy in per cent.
     """
     splits = {TEST_TOP1: "test", VAL_TOP1: "validation"}
     classes = spec.data.facts.num_classes
@@ -73,7 +75,7 @@ def _lowest_loss(classes: int, smoothing: float) -> float:
 
 
 def _chance(classes: int, images: int) -> float:
-    """Return the accuracy in per cent up to which one is guessing's, on so many images."""
+    """Return the accuracy in per cent up to which one counts as guessing, on so many images."""
     share = 1 / classes
     return 100 * (share + _DEVIATIONS * math.sqrt(share * (1 - share) / images))
 
@@ -86,10 +88,10 @@ def _images(spec: TrialSpec, split: str) -> int:
 
 
 def seeds_and_reasons(unlearned: Mapping[int, str]) -> str:
-    """Return which repeats of a row never learned, and why: `seed 0: …; seed 2: …`."""
+    """Return the repeats of a row that never learned with their reasons: `seed 0: …; seed 2: …`."""
     return "; ".join(f"seed {seed}: {reason}" for seed, reason in unlearned.items())
 
 
 def quoted(titles: Iterable[str]) -> str:
-    """Return titles as a sentence names them."""
+    """Return titles in quotation marks, each once, as a sentence lists them."""
     return ", ".join(f"“{title}”" for title in dict.fromkeys(titles))

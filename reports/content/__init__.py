@@ -1,4 +1,4 @@
-"""What documents are made of: blocks, formatted numbers, published numbers, words for plans and names for files.
+"""This package holds the parts of documents: blocks, formatted and published numbers, words for plans, file names.
 
 Nothing here looks at results or writes a file.
 """

@@ -1,4 +1,4 @@
-"""What a document is made of: paragraphs, tables, figures, sections. Plain data without markup or layout.
+"""This module defines the blocks of a document: paragraphs, tables, figures, sections. Plain data, no markup.
 
 Text in these blocks is meant literally; escaping is the business of each renderer.
 """
@@ -14,7 +14,7 @@ ColumnKind = Literal["text", "code", "mark", "number", "interval"]
 """text wraps, code is set in a fixed width, mark is centred, number and interval align on the decimal point."""
 
 Tone = Literal["", "good", "fair", "poor", "bad", "quiet"]
-"""How words are coloured where there is colour; the words alone must say the same."""
+"""The colour of words, where there is colour; the words alone must say the same."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Column:
 
     Attributes:
         heading: Its heading.
-        kind: How its cells are set.
+        kind: The way in which its cells are set.
         group: Heading that spans the neighbouring columns with the same group; none if empty.
     """
 
@@ -87,8 +87,8 @@ class Table:
     """A table: every row has one cell per column.
 
     Attributes:
-        title: What it shows, set bold in front of the caption.
-        caption: On which data, how many seeds, what the numbers are.
+        title: Its subject, set bold in front of the caption.
+        caption: The data, the number of seeds and the meaning of the numbers.
         columns: Its columns.
         rows: Its rows of cells.
         notes: Footnotes under it.
@@ -108,17 +108,18 @@ FigureKind = Literal["accuracy", "curves", "entropy", "profile", "classes", "par
 
 @dataclass(frozen=True, eq=False)
 class Figure:
-    """A figure as data; `reports.figures.drawing` draws it. A figure equals itself only, since tables have no truth
-    value.
+    """A figure as data; `reports.figures.drawing` draws it.
+
+    A figure equals itself only, since tables have no truth value.
 
     Attributes:
         name: File name without its ending, safe in a path.
-        kind: Which drawing it is.
+        kind: The kind of its drawing.
         data: The tidy table behind it, of the columns that `reports.figures.data` or `reports.tables.search` documents.
-        title: What it shows, set bold in front of the caption.
-        caption: On which data, how many seeds, what lines and bands are.
-        alt: What a reader who cannot see it needs to know.
-        axis: What its vertical (accuracy: horizontal) axis measures.
+        title: Its subject, set bold in front of the caption.
+        caption: The data, the number of seeds and the meaning of lines and bands.
+        alt: A description for readers who cannot see it.
+        axis: The quantity on its vertical (accuracy: horizontal) axis.
     """
 
     name: str
@@ -173,10 +174,10 @@ class Attachment:
 
     Attributes:
         name: File name with its ending, safe in a path.
-        media_type: What it is, for example `application/json`.
-        description: What it holds, in a few words.
+        media_type: Its media type, for example `application/json`.
+        description: Its content, in a few words.
         content: Its text.
-        beside: Whether it is also written beside the report.
+        beside: True if it is also written beside the report.
     """
 
     name: str
@@ -188,17 +189,17 @@ class Attachment:
 
 @dataclass(frozen=True)
 class Document:
-    """A report: a title block, a box that says what was run and found, sections, an appendix.
+    """A report: a title block, a box with the facts about its runs, sections, an appendix.
 
     Attributes:
         title: Its title.
         subtitle: A line under it.
         running_head: Short line at the head of every page.
-        timestamp: When its newest run ended, in seconds since 1970: the only time in a report.
+        timestamp: The time when its newest run ended, in seconds since 1970: the only time in a report.
         summary: The box under the title.
         sections: One per study.
         appendix: Configuration, versions, runs.
-        attachments: What it carries beside its pages: its manifest, a list of runs.
+        attachments: The files that it carries beside its pages: its manifest, a list of runs.
     """
 
     title: str
@@ -213,5 +214,5 @@ class Document:
     @property
     def figures(self) -> tuple[Figure, ...]:
         """Every figure, in order."""
-        parts = (self.summary, *(section.blocks for section in (*self.sections, *self.appendix)))
-        return tuple(block for blocks in parts for block in blocks if isinstance(block, Figure))
+        groups = (self.summary, *(section.blocks for section in (*self.sections, *self.appendix)))
+        return tuple(block for blocks in groups for block in blocks if isinstance(block, Figure))

@@ -1,4 +1,4 @@
-"""What files of reports are called: two requests never share a name, and one request always has the same.
+"""This module names the files of reports: two requests never share a name, and one request always has the same.
 
 The defaults stay plain, `aggregation`; what differs from them follows: `aggregation--temperature-small-9seeds-3f2a91`.
 """
@@ -24,14 +24,14 @@ _PLAIN_PRESET = "quick"
 _DIGITS = 6
 _BETWEEN = "--"
 _LIKE_WORDS = re.compile(rf"-({'|'.join(PRESETS)}|studies|\d+seeds?|canary|tuned|[0-9a-f]{{6}})$")
-"""The end of a study's name that reads like what is added to names here."""
+"""The end of a study's name that reads like a word that is added to names here."""
 _LONGEST = 36
-"""Characters of studies' names that a file name lists; of more it has their number."""
+"""Longest list of studies' names in a file name, in characters; of a longer one it has the number of studies."""
 
 
 @dataclass(frozen=True)
 class Destination:
-    """Where a report goes.
+    """The place that a report is written to.
 
     Attributes:
         folder: Its folder.
@@ -43,17 +43,18 @@ class Destination:
 
     @classmethod
     def of(cls, output: Path | None, folder: Path, formats: Iterable[str]) -> Destination:
-        """Return where `--output` leads: into a folder that is there, or to a file, whose ending is each format's.
+        """Return the place that `--output` names: an existing folder, or a file, whose ending is each format's.
 
         Args:
-            output: What the user gave, or `None`.
-            folder: Where reports go otherwise.
+            output: The path that the user gave, or `None`.
+            folder: The folder of reports without one.
             formats: Names of formats, which are endings too.
         """
         if output is None:
             return cls(folder)
         if output.is_dir():
             return cls(output)
+        # Only a known ending is cut off: in `report.v2` it is part of the name.
         return cls(output.parent, output.stem if output.suffix.removeprefix(".") in set(formats) else output.name)
 
 
@@ -72,41 +73,43 @@ def comparison_stem(left: str, right: str, sides: Iterable[Any], matched: Iterab
 
     Args:
         left, right: Names of both studies.
-        sides: What was asked of each: study, commit, store and request (`reports.collect.side_results.Wanted`).
+        sides: The request for each: study, commit, store and request (`reports.collect.side_results.Wanted`).
         matched: Rows that are held against each other on request.
     """
     sides, pairs = list(sides), sorted(matched)
     stem = f"compare-{slug(left)}-{slug(right)}"
-    asked = [[side.commit, _words(side.request), _digested(side.request)] for side in sides]
+    requests = [[side.commit, _words(side.request), _digested(side.request)] for side in sides]
     stores = [str(side.uri) for side in sides] if len({str(side.uri) for side in sides}) > 1 else []
-    if not pairs and not stores and all(words == ["", [], {}] for words in asked):
+    # Two bare names at the default scale keep the short name.
+    if not pairs and not stores and all(request == ["", [], {}] for request in requests):
         return stem
-    return f"{stem}-{_short([asked, stores, pairs])}"
+    return f"{stem}-{_short([requests, stores, pairs])}"
 
 
 def _named(names: list[str], request: Request) -> str:
     listed = _BETWEEN.join(names)
-    more = _digested(request)
+    digested = _digested(request)
+    # A list that is too long is replaced by its length, and the digest tells such reports apart.
     if len(names) > 1 and len(listed) > _LONGEST:
         listed = f"{len(names)}-studies"
-        more["studies"] = names
+        digested["studies"] = names
     elif any(_BETWEEN in name or _LIKE_WORDS.search(name) for name in names):
         # Such a study's report would have the name of another's at another scale.
-        more["studies"] = names
-    words = [listed, *_words(request)]
-    return "-".join([*words, _short(more)] if more else words)
+        digested["studies"] = names
+    name_words = [listed, *_words(request)]
+    return "-".join([*name_words, _short(digested)] if digested else name_words)
 
 
 def _words(request: Request) -> list[str]:
-    words = [request.preset.name] if request.preset.name != _PLAIN_PRESET else []
+    name_words = [request.preset.name] if request.preset.name != _PLAIN_PRESET else []
     if request.seeds is not None:
-        words.append(f"{request.seeds}seed{'s' if request.seeds != 1 else ''}")
-    words += ["canary"] if request.canary else []
-    return [*words, "tuned"] if request.tuned is not None else words
+        name_words.append(f"{request.seeds}seed{'s' if request.seeds != 1 else ''}")
+    name_words += ["canary"] if request.canary else []
+    return [*name_words, "tuned"] if request.tuned is not None else name_words
 
 
 def _digested(request: Request) -> dict[str, Any]:
-    """Return what a request has beyond the words of a name."""
+    """Return the parts of a request that no word of a name tells."""
     return {"overrides": dict(request.overrides)} if request.overrides else {}
 
 

@@ -1,4 +1,4 @@
-"""What can be read off a plan alone: the trials behind a study, and words for them that tables and sentences share."""
+"""This module reads off a plan the trials behind a study, and the words for them that tables and sentences share."""
 
 from __future__ import annotations
 
@@ -21,79 +21,81 @@ _IMAGES: dict[Split, str] = {"train": "training", "validation": "validation", "t
 
 
 def split_of(metric: str) -> Split:
-    """Returns the split that a metric is measured on."""
+    """Return the split that a metric is measured on."""
     return "validation" if metric.startswith("val/") else "test"
 
 
 MOST_TOLD_APART = 24
-"""Curves or panels of more variants would not be legible; such a figure is left out."""
+"""Most variants in a figure: curves or panels of more would not be legible, and such a figure is left out."""
 
 
 def can_be_drawn(plan: Plan, study: Study) -> bool:
-    """Whether the trainings behind a study are few enough networks for a figure with a line for each."""
+    """Return True if the networks behind a study are few enough for a figure with a line for each."""
     return len(trials_of(plan, study.name)) <= MOST_TOLD_APART * plan.request.seeds_of(study)
 
 
 def trials_of(plan: Plan, study: str) -> dict[str, TrialSpec]:
-    """Returns the trials behind a study by fingerprint, those whose checkpoints it evaluates included.
+    """Return the trials behind a study by fingerprint, those whose checkpoints it evaluates included.
 
     The networks of a study about cost stand for trials: they have a spec, of which only network and data set count.
     """
-    found: dict[str, TrialSpec] = {}
+    trials: dict[str, TrialSpec] = {}
     for cell in plan.cells_of(study):
         node = plan.node(cell.fingerprint)
+        # An evaluation stands for the training whose checkpoint it measures.
         trial = node.trial if isinstance(node, EvaluationNode) else node
-        found.setdefault(trial.fingerprint, trial.spec)
-    return found
+        trials.setdefault(trial.fingerprint, trial.spec)
+    return trials
 
 
 def experiments_of(plan: Plan) -> list[str]:
-    """Returns the names of the MLflow experiments that may hold runs of a plan."""
+    """Return the names of the MLflow experiments that may hold runs of a plan."""
     # A plan is tracked in the experiment of its base; a study of its own may bring another data set.
     specs = (plan.request.base(), *(node.spec for node in plan.nodes))
     return sorted({experiment_name(plan.request.preset.name, spec.data.name) for spec in specs})
 
 
 def data_digests(plan: Plan) -> dict[str, str]:
-    """Returns the digest of each data set that a plan trains or measures on, by name."""
-    found: dict[str, str] = {}
+    """Return the digest of each data set that a plan trains or measures on, by name."""
+    digests: dict[str, str] = {}
     for node in plan.nodes:
-        if node.spec.data.name not in found:
-            found[node.spec.data.name] = node.spec.data.facts.digest or "unknown"
-    return found
+        if node.spec.data.name not in digests:
+            digests[node.spec.data.name] = node.spec.data.facts.digest or "unknown"
+    return digests
 
 
 def plugins_in(plan: Plan) -> dict[str, dict[str, str]]:
-    """Returns what a plan needs of plug-ins, by what they register: `code` and `plugin`."""
-    found: dict[str, Identity] = {}
+    """Return the plug-ins that a plan needs, by their registered name: `code` and `plugin`."""
+    identities: dict[str, Identity] = {}
     for node in plan.nodes:
-        found |= plugins_of(node)
-    return as_json(found.values())
+        identities |= plugins_of(node)
+    return as_json(identities.values())
 
 
 def specs_of(plan: Plan, study: str) -> tuple[TrialSpec, ...]:
-    """Returns the specs of the trials behind a study."""
+    """Return the specs of the trials behind a study."""
     return tuple(trials_of(plan, study).values())
 
 
 def repeats_of(plan: Plan, study: Study) -> int:
-    """Returns how many repeats each variant of a study has; costs are counted once."""
+    """Return the number of repeats of each variant of a study; costs are counted once."""
     return 1 if study.is_about_cost else plan.request.seeds_of(study)
 
 
 def short_titles(study: Study) -> dict[str, str]:
-    """Returns the titles of the variants by name, without the words that all of them begin with.
+    """Return the titles of the variants by name, without the words that all of them begin with.
 
     A variant without a label is called by its cells, if those are words. What a sign like `=` ties stays together.
     """
     titles = {variant.name: _title(variant).split() for variant in study.variants}
     shared = 0
-    while len(titles) > 1 and len({tuple(words[: shared + 1]) for words in titles.values()}) == 1:
+    while len(titles) > 1 and len({tuple(title_words[: shared + 1]) for title_words in titles.values()}) == 1:
         shared += 1
+    # Nothing is cut where a title would be empty then, or where the cut would follow a sign, which ties two words.
     first, shortest = next(iter(titles.values())), min(map(len, titles.values()))
     if shared == shortest or (shared and not any(map(str.isalnum, first[shared - 1]))):
         shared = 0
-    return {name: " ".join(words[shared:]) for name, words in titles.items()}
+    return {name: " ".join(title_words[shared:]) for name, title_words in titles.items()}
 
 
 def _title(variant: Variant) -> str:
@@ -102,38 +104,38 @@ def _title(variant: Variant) -> str:
 
 
 def data_words(specs: Iterable[TrialSpec], split: Split = "test") -> str:
-    """Returns the titles of the data sets, each with the number of images of a split."""
-    found: dict[str, None] = {}
+    """Return the titles of the data sets, each with the number of images of a split."""
+    phrases: dict[str, None] = {}
     for spec in specs:
         facts, key = spec.data.facts, f"{split}_images"
         count = getattr(spec.data, key) or getattr(facts, key)
-        found[f"{facts.title} ({count:,} {_IMAGES[split]} images)"] = None
-    return " and ".join(found)
+        phrases[f"{facts.title} ({count:,} {_IMAGES[split]} images)"] = None
+    return " and ".join(phrases)
 
 
 def network_words(specs: Iterable[TrialSpec]) -> str:
-    """Returns the titles of the networks, the dynamic ones first; of many, two and how many others there are."""
-    found = {model_title(spec.model): None for spec in specs}
-    titles = sorted(found, key=lambda title: not title.startswith("DY-"))
+    """Return the titles of the networks, the dynamic ones first; of many, two and the number of the others."""
+    titles_once = {model_title(spec.model): None for spec in specs}
+    titles = sorted(titles_once, key=lambda title: not title.startswith("DY-"))
     if len(titles) > _MOST_NAMED:
         titles = [f"{titles[0]}, {titles[1]}", f"{len(titles) - 2} others"]
     return " and ".join(titles)
 
 
 def epochs_words(specs: Iterable[TrialSpec]) -> str:
-    """Returns how long was trained."""
+    """Return the number of epochs of some trainings, in words."""
     epochs = sorted({spec.train.epochs for spec in specs})
     return f"{' or '.join(map(str, epochs))} epoch{'s' if epochs != [1] else ''}"
 
 
 @dataclass(frozen=True)
 class Telling:
-    """How a metric is told.
+    """The wording of a metric.
 
     Attributes:
         heading: Heading of its column.
         decimals: Decimals of a value and of a difference.
-        unit: What follows a difference in a sentence, with its space.
+        unit: The unit of a difference in a sentence, with the space before it.
         published: Column of the published tables that is comparable, or empty.
         size: A difference that is of interest where a study does not say.
     """
@@ -158,5 +160,5 @@ _TOLD = {
 
 
 def telling(metric: str) -> Telling:
-    """Returns how a metric of `vocabulary.STUDY_METRICS` is told."""
+    """Return the wording of a metric of `vocabulary.STUDY_METRICS`."""
     return _TOLD[metric]

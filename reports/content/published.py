@@ -1,4 +1,4 @@
-"""Published numbers beside a study's own: looked up, subtracted, and marked with how sure we are. No layout."""
+"""This module looks up the published numbers beside a study's own, subtracts them and marks how sure they are."""
 
 from __future__ import annotations
 
@@ -19,25 +19,28 @@ _OTHER_SOURCES = {
 
 
 def published_table(study: Study) -> PublishedTable | None:
-    """Returns the published table that a study stands beside."""
+    """Return the published table that a study stands beside."""
     return get_published(study.published) if study.published else None
 
 
 def published_value(study: Study, variant: Variant) -> PublishedValue | None:
-    """Returns what was published for a variant under the study's metric."""
+    """Return the published number of a variant under the study's metric."""
     table = published_table(study)
     return table.get(variant.published_key, telling(study.metric).published) if table else None
 
 
 def published_contrast(study: Study, contrast: Contrast) -> PublishedValue | None:
-    """Returns the published difference of a contrast, as sure as its least sure number; `None` unless all are known."""
+    """Return the published difference of a contrast, as sure as its least sure number; `None` unless all are known."""
     better = [published_value(study, study.variant(name)) for name in contrast.better]
     worse = [published_value(study, study.variant(name)) for name in contrast.worse]
-    known = [value for value in (*better, *worse) if value]
-    if len(known) < len(contrast.variants):
+    values = [value for value in (*better, *worse) if value]
+    if len(values) < len(contrast.variants):
         return None
-    difference = _mean([v.value for v in better if v]) - _mean([v.value for v in worse if v])
-    return PublishedValue(value=round(difference, 6), confidence=least_sure(*known))
+    difference = _mean([number.value for number in better if number]) - _mean(
+        [number.value for number in worse if number]
+    )
+    # Rounded, so that 76.2 − 74.1 is 2.1 and not 2.1000000000000085.
+    return PublishedValue(value=round(difference, 6), confidence=least_sure(*values))
 
 
 def _mean(values: list[float]) -> float:
@@ -45,25 +48,25 @@ def _mean(values: list[float]) -> float:
 
 
 def least_sure(*values: PublishedValue) -> Confidence:
-    """Returns the confidence of a number computed from others: A is the surest."""
+    """Return the confidence of a number computed from others: the last letter of theirs, A being the surest."""
     return max((value.confidence for value in values), default="A")
 
 
 def marks_of(value: PublishedValue | None) -> tuple[str, ...]:
-    """Returns the footnote mark of a published number; one that is surely known has none."""
+    """Return the footnote mark of a published number; one that is surely known has none."""
     return () if value is None or value.confidence == "A" else (value.confidence,)
 
 
 def mark_note(mark: str) -> str:
-    """Returns what a confidence mark means."""
+    """Return the note on the meaning of a confidence mark."""
     return f"Published number {CONFIDENCE_NOTES['B' if mark == 'B' else 'C']}."
 
 
 def source_of(table: PublishedTable) -> str:
-    """Returns who published a table, and in which setting."""
+    """Return the publisher of a table, and its setting."""
     return f"Published: {_OTHER_SOURCES.get(table.name, SOURCE)}; {table.setting}."
 
 
 def decimals_of(value: float, least: int = 1) -> int:
-    """Returns the decimals that a published number has, so that none is rounded away and none is made up."""
+    """Return the number of decimals of a published number, so that none is rounded away and none is made up."""
     return max(least, len(f"{value:.4f}".rstrip("0").partition(".")[2]))

@@ -1,4 +1,4 @@
-"""Two sides of a study → a document: each row on both, their difference, what else is not the same. Pure, no markup."""
+"""This module builds the document on two sides of a study: each row on both, the differences, other settings. Pure."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _EFFECTS = (
 
 
 def side_by_side(left: Side, right: Side, matched: Mapping[str, str] | None = None) -> Document:
-    """Returns the document on two sides.
+    """Return the document on two sides.
 
     Args:
         left: One side.
@@ -52,11 +52,13 @@ def side_by_side(left: Side, right: Side, matched: Mapping[str, str] | None = No
     Raises:
         ReportError: If the sides are judged by different metrics, or a row that is named is not there.
     """
+    # A difference of two metrics has no meaning, whatever the rows are.
     if left.metric != right.metric:
         raise ReportError(
             f"{left.study} is judged by {left.metric} and {right.study} by {right.metric}: they cannot be compared."
         )
     pairs = pair_up(left, right, matched or {})
+    # The newest run dates the document, so that equal runs give equal bytes whenever it is made.
     newest = max((run.ended for side in (left, right) for run in side.runs), default=0)
     by_effect = effects_table(left, right, pairs)
     differing = settings_table(left, right, pairs)
@@ -89,19 +91,19 @@ def _summary(left: Side, right: Side) -> Iterator[Facts | Paragraph]:
 
 def _told(side: Side) -> str:
     request = side.wanted.request
-    words = [side.study, f"preset {request.preset.name}"]
-    words += [f"commit {side.wanted.commit}"] if side.wanted.commit else []
-    words += [f"{key} = {value}" for key, value in request.overrides.items()]
-    words += ["tuned"] if request.tuned is not None else []
-    return f"{', '.join(words)}; {len(side.runs)} runs in {side.shown_store}"
+    facts = [side.study, f"preset {request.preset.name}"]
+    facts += [f"commit {side.wanted.commit}"] if side.wanted.commit else []
+    facts += [f"{key} = {value}" for key, value in request.overrides.items()]
+    facts += ["tuned"] if request.tuned is not None else []
+    return f"{', '.join(facts)}; {len(side.runs)} runs in {side.shown_store}"
 
 
 def rows_table(left: Side, right: Side, pairs: tuple[Pair, ...]) -> Table:
-    """Returns each row on both sides with its difference."""
-    told = telling(left.metric)
+    """Return each row on both sides with its difference."""
+    wording = telling(left.metric)
     columns = (
         Column("row"),
-        *(Column(heading, kind, group) for group in ("left", "right") for heading, kind in _own(told.heading)),
+        *(Column(heading, kind, group) for group in ("left", "right") for heading, kind in _own(wording.heading)),
         Column("Δ", "interval", "right − left"),
         Column("how", "text", "right − left"),
     )
@@ -126,36 +128,38 @@ def _own(heading: str) -> tuple[tuple[str, ColumnKind], ...]:
 def _title(left: Side, right: Side, pair: Pair) -> str:
     if not (pair.left and pair.right):
         return left.rows[pair.left].title if pair.left else right.rows[pair.right].title
-    one, other = left.rows[pair.left].title, right.rows[pair.right].title
-    return one if one == other else f"{one} | {other}"
+    left_title, right_title = left.rows[pair.left].title, right.rows[pair.right].title
+    return left_title if left_title == right_title else f"{left_title} | {right_title}"
 
 
 def _cells(side: Side, key: str) -> tuple[Cell, Cell]:
     if not key:
         return Missing("not there"), Text("0")
-    row, told = side.rows[key], telling(side.metric)
+    row, wording = side.rows[key], telling(side.metric)
     if not row.complete:
         count = f"{len(row.values)}/{row.expected}"
         return Missing(f"n = {count}"), Text(count)
     numbers = estimate(tuple(row.values.values()))
-    return Number(numbers.mean, told.decimals, numbers.sd), Text(str(numbers.n))
+    return Number(numbers.mean, wording.decimals, numbers.sd), Text(str(numbers.n))
 
 
 def _delta(left: Side, right: Side, pair: Pair) -> tuple[Cell, Cell]:
     if not (pair.left and pair.right):
         return Missing(), Text("")
-    found, how = difference(left.rows[pair.left], right.rows[pair.right])
-    if not found.is_known:
-        return Missing(), Text(how)
-    return interval_cell(found, telling(left.metric).decimals), Text(how)
+    delta, comparison = difference(left.rows[pair.left], right.rows[pair.right])
+    if not delta.is_known:
+        return Missing(), Text(comparison)
+    return interval_cell(delta, telling(left.metric).decimals), Text(comparison)
 
 
 def _notes(left: Side, right: Side) -> Iterator[Note]:
     for name, side in (("left", left), ("right", right)):
         absent = [f"{row.title} ({_why(row)})" for row in side.rows.values() if not row.complete]
         if absent:
-            more = f" and {len(absent) - _LISTED} more" if len(absent) > _LISTED else ""
-            yield Note(f"Without a mean on the {name}, as a repeat is missing: {'; '.join(absent[:_LISTED])}{more}.")
+            remainder = f" and {len(absent) - _LISTED} more" if len(absent) > _LISTED else ""
+            yield Note(
+                f"Without a mean on the {name}, as a repeat is missing: {'; '.join(absent[:_LISTED])}{remainder}."
+            )
     yield Note("Each interval holds for its row alone: nothing is corrected for the number of rows.")
 
 
@@ -165,14 +169,14 @@ def _why(row: SideRow) -> str:
 
 
 def effects_table(left: Side, right: Side, pairs: tuple[Pair, ...]) -> Table | None:
-    """Returns each row's difference to its own side's reference on both sides, or `None` where that cannot be told."""
+    """Return each row's difference to the reference of its side, on both sides, or `None` where there is none."""
     decimals = telling(left.metric).decimals
     rows: list[tuple[Cell, ...]] = []
     for pair in pairs:
-        known = effects(left, right, pair)
-        if known is not None:
-            one, other, apart = known
-            cells = [interval_cell(found, decimals) for found in (one, other, apart)]
+        estimates = effects(left, right, pair)
+        if estimates is not None:
+            left_effect, right_effect, side_difference = estimates
+            cells = [interval_cell(effect, decimals) for effect in (left_effect, right_effect, side_difference)]
             rows.append((Text(_title(left, right, pair)), *cells))
     if not rows:
         return None
@@ -181,7 +185,7 @@ def effects_table(left: Side, right: Side, pairs: tuple[Pair, ...]) -> Table | N
 
 
 def sources_table(left: Side, right: Side) -> Table:
-    """Returns where both sides come from; what differs is marked."""
+    """Return the sources of both sides, with a mark where they differ."""
     facts = [
         ("study", left.study, right.study),
         ("experiment", left.experiment, right.experiment),
@@ -191,54 +195,58 @@ def sources_table(left: Side, right: Side) -> Table:
         ("runs", *(str(len(side.runs)) for side in (left, right))),
         ("newest run", *(when(max((run.ended for run in side.runs), default=0)) for side in (left, right))),
     ]
-    rows = tuple((Text(name), Text(one), Text(other), Text("" if one == other else "≠")) for name, one, other in facts)
+    rows = tuple(
+        (Text(name), Text(left_value), Text(right_value), Text("" if left_value == right_value else "≠"))
+        for name, left_value, right_value in facts
+    )
     columns = (Column("what"), Column("left"), Column("right"), Column("", "mark"))
     return Table("Where they come from", "An asterisk marks a modified working tree.", columns, rows)
 
 
 def _listed(values: Iterable[str]) -> str:
-    found = sorted(set(values))
-    more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
-    return ", ".join(found[:_LISTED]) + more
+    distinct = sorted(set(values))
+    remainder = f" and {len(distinct) - _LISTED} more" if len(distinct) > _LISTED else ""
+    return ", ".join(distinct[:_LISTED]) + remainder
 
 
 def settings_table(left: Side, right: Side, pairs: tuple[Pair, ...]) -> Table | None:
-    """Returns the settings in which rows differ between the sides, or `None` if they do not."""
-    there = [(pair, left.rows[pair.left], right.rows[pair.right]) for pair in pairs if pair.left and pair.right]
-    both = [(pair, one, other) for pair, one, other in there if one.repeats and other.repeats]
+    """Return the settings in which rows differ between the sides, or `None` if they do not."""
+    common = [(pair, left.rows[pair.left], right.rows[pair.right]) for pair in pairs if pair.left and pair.right]
+    both = [(pair, on_left, on_right) for pair, on_left, on_right in common if on_left.repeats and on_right.repeats]
     holders: dict[tuple[str, str, str], list[str]] = {}
-    for pair, row, beside in both:
-        one, other = _params(row), _params(beside)
-        for name in dict.fromkeys([*one, *other]):
-            if one.get(name) != other.get(name):
-                found = (name, one.get(name, "unset"), other.get(name, "unset"))
-                holders.setdefault(found, []).append(_title(left, right, pair))
+    for pair, left_row, right_row in both:
+        on_left, on_right = _params(left_row), _params(right_row)
+        for name in dict.fromkeys([*on_left, *on_right]):
+            if on_left.get(name) != on_right.get(name):
+                change = (name, on_left.get(name, "unset"), on_right.get(name, "unset"))
+                holders.setdefault(change, []).append(_title(left, right, pair))
     if not holders:
         return None
     rows = [
-        (*map(Text, found), Text("all" if len(titles) == len(both) else "; ".join(titles)))
-        for found, titles in holders.items()
+        (*map(Text, change), Text("all" if len(titles) == len(both) else "; ".join(titles)))
+        for change, titles in holders.items()
     ]
     columns = (Column("setting", "code"), Column("left"), Column("right"), Column("rows"))
     return Table("Settings", "In which a row is not the same on both sides.", columns, tuple(rows))
 
 
 def _params(row: SideRow) -> Mapping[str, str]:
+    # Repeats of a row differ in their seed alone, which params leave out: any one will do.
     return next((run.params for run in row.repeats.values()), {})
 
 
 def runs_table(left: Side, right: Side, pairs: tuple[Pair, ...]) -> Table:
-    """Returns the runs behind the comparison, side by side."""
+    """Return the runs behind the comparison, side by side."""
     rows: list[tuple[Cell, ...]] = []
     rules = []
     for pair in pairs:
-        one = left.rows[pair.left].repeats if pair.left else {}
-        other = right.rows[pair.right].repeats if pair.right else {}
+        left_runs = left.rows[pair.left].repeats if pair.left else {}
+        right_runs = right.rows[pair.right].repeats if pair.right else {}
         rules.append(len(rows))
-        for index, seed in enumerate(sorted({*one, *other})):
+        for index, seed in enumerate(sorted({*left_runs, *right_runs})):
             label = Text("" if index else _title(left, right, pair))
             cells: list[Cell] = [label, Text(str(seed))]
-            for run in (one.get(seed), other.get(seed)):
+            for run in (left_runs.get(seed), right_runs.get(seed)):
                 cells += _run_cells(run, telling(left.metric).decimals)
             rows.append(tuple(cells))
     columns: tuple[Column, ...] = (Column("row"), Column("seed", "mark"))

@@ -1,4 +1,4 @@
-"""Sentences computed from a plan and its results: what was run, what the table shows, what a reader must beware of.
+"""This module computes the sentences of a report from a plan and its results: scale, reading of a table, cautions.
 
 They say what the numbers say and no more; verdicts on published findings are made in `reports.analysis.claims`.
 """
@@ -26,7 +26,7 @@ _LISTED = 8
 
 
 def run_facts(plan: Plan, results: Results) -> tuple[tuple[str, str], ...]:
-    """Returns what was run, as names and values."""
+    """Return facts about the runs, as names and values."""
     specs = tuple(node.spec for node in plan.trials.values())
     preset = plan.request.preset
     facts = {
@@ -42,14 +42,14 @@ def run_facts(plan: Plan, results: Results) -> tuple[tuple[str, str], ...]:
 
 
 def _data(plan: Plan, specs: Iterable[TrialSpec]) -> str:
-    """Returns the data sets, and what a reader must know of the files of those that lie in folders."""
-    words = [data_words(specs)]
+    """Return the data sets, with the cautions about files of those that lie in folders."""
+    phrases = [data_words(specs)]
     for facts in plan.data_facts:
         if facts.left_out:
-            words.append(facts.left_out)
+            phrases.append(facts.left_out)
         if facts.repeated_test_images:
-            words.append(f"{facts.repeated_test_images:,} of the test images are among those to train on too")
-    return "; ".join(words)
+            phrases.append(f"{facts.repeated_test_images:,} of the test images are among those to train on too")
+    return "; ".join(phrases)
 
 
 def _value(value: Any) -> str:
@@ -57,7 +57,7 @@ def _value(value: Any) -> str:
 
 
 def _repeats(plan: Plan) -> str:
-    """Returns the studies by number of seeds."""
+    """Return the studies by number of seeds."""
     grouped: dict[str, list[str]] = {}
     for study in sorted(plan.studies, key=lambda study: -repeats_of(plan, study)):
         count = "counted once" if study.is_about_cost else _seeds(repeats_of(plan, study))
@@ -70,40 +70,45 @@ def _seeds(count: int) -> str:
 
 
 def _counts(plan: Plan, results: Results) -> str:
-    done = set(results.runs["fingerprint"])
+    fingerprints = set(results.runs["fingerprint"])
     kinds: dict[str, Mapping[str, Node]] = {
         "trainings": plan.trials,
         "evaluations of their checkpoints": plan.evaluations,
         "networks counted": plan.costs,
     }
-    words = [f"{len(done & nodes.keys())} of {len(nodes)} {name}" for name, nodes in kinds.items() if nodes]
+    counts = [f"{len(fingerprints & nodes.keys())} of {len(nodes)} {name}" for name, nodes in kinds.items() if nodes]
     spent = float(results.runs["seconds"].sum()) / 60
-    listed = " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    listed = " and ".join([", ".join(counts[:-1]), counts[-1]] if len(counts) > 1 else counts)
     return f"{listed} are behind {len(plan.cells)} table cells; {spent:.1f} minutes of computing"
 
 
 def holes(plan: Plan, results: Results) -> str:
-    """Return what a report has no values for, in a sentence, or nothing where it has all."""
+    """Return a sentence on the missing values of a report, or nothing where it has all."""
     absent = set(results.cells.loc[results.cells["status"] != FINISHED, "fingerprint"])
     kinds: dict[str, Mapping[str, Node]] = {
         "trainings": plan.trials,
         "evaluations": plan.evaluations,
         "networks counted": plan.costs,
     }
+    # A training that only serves evaluations is in no cell of its own, and is no hole.
     measured = {cell.fingerprint for cell in plan.cells}
     counts = [(len(absent & nodes.keys()), len(measured & nodes.keys()), kind) for kind, nodes in kinds.items()]
-    words = [f"{missing} of {total} {kind}" for missing, total, kind in counts if missing]
-    if not words:
+    phrases = [f"{missing} of {total} {kind}" for missing, total, kind in counts if missing]
+    if not phrases:
         return ""
-    studies = [study.name for study in plan.studies if any(c.fingerprint in absent for c in plan.cells_of(study.name))]
+    studies = [
+        study.name
+        for study in plan.studies
+        if any(cell_of_study.fingerprint in absent for cell_of_study in plan.cells_of(study.name))
+    ]
     return (
-        f"The report has holes: {' and '.join(words)} are missing ({', '.join(studies)}). The notes under its tables "
+        f"The report has holes: {' and '.join(phrases)} are missing ({', '.join(studies)}). The notes under its tables "
         "name them."
     )
 
 
 def when(milliseconds: int) -> str:
-    """Returns a moment in UTC, or `unknown` for 0."""
+    """Return a moment in UTC, or `unknown` for 0."""
     if not milliseconds:
         return "unknown"
     moment = datetime.datetime.fromtimestamp(milliseconds / 1000, tz=datetime.UTC)
@@ -111,39 +116,40 @@ def when(milliseconds: int) -> str:
 
 
 def caveats(plan: Plan, results: Results) -> Iterator[str]:
-    """Yields what a reader of the whole report must beware of."""
+    """Yield the cautions for a reader of the whole report."""
     if plan.request.preset.name == "smoke" and plan.trials:
         yield "This is the smoke preset, made to test the software: its numbers mean nothing."
     few = {study.name: repeats_of(plan, study) for study in plan.studies if not study.is_about_cost}
     few = {name: count for name, count in few.items() if count < FEW_SEEDS}
     if few:
         counts = " or ".join(_seeds(count) for count in sorted(set(few.values())))
-        of = f" ({', '.join(few)})" if len(few) < len(plan.studies) else ""
-        yield f"With {counts} per variant{of}, spreads and intervals say almost nothing."
+        study_names = f" ({', '.join(few)})" if len(few) < len(plan.studies) else ""
+        yield f"With {counts} per variant{study_names}, spreads and intervals say almost nothing."
     yield from _mixtures(results)
     yield from results.warnings
 
 
 def scale_words(study: Study, plan: Plan) -> str:
-    """Returns how the plan's preset cut a study down, or nothing if it did not."""
-    whole, preset = study.whole, plan.request.preset
-    if whole is study:
+    """Return a sentence on the cuts that the plan's preset made in a study, or nothing if it made none."""
+    full_study, preset = study.whole, plan.request.preset
+    if full_study is study:
         return ""
-    said = []
-    if len(study.variants) < len(whole.variants):
-        said.append(f"{len(study.variants)} of {len(whole.variants)} rows{_left_out(study)}")
-    usual, here = plan.request.seeds or whole.seeds or preset.seeds, repeats_of(plan, study)
+    cuts = []
+    if len(study.variants) < len(full_study.variants):
+        cuts.append(f"{len(study.variants)} of {len(full_study.variants)} rows{_left_out(study)}")
+    # Seeds that the user asks for win over those of the study, and these over the preset's.
+    usual, actual = plan.request.seeds or full_study.seeds or preset.seeds, repeats_of(plan, study)
     # More seeds than usual, where they are cheap, leave nothing out.
-    if here < usual:
-        said.append(f"{_seeds(here)} instead of {usual}")
-    changes = whole.scales[preset.name].baseline
-    said += [f"{key} = {_value(value)}" for key, value in changes.items() if key not in plan.request.settings]
-    return f"At preset {preset.name} only a part of this study is asked: {'; '.join(said)}." if said else ""
+    if actual < usual:
+        cuts.append(f"{_seeds(actual)} instead of {usual}")
+    changes = full_study.scales[preset.name].baseline
+    cuts += [f"{key} = {_value(value)}" for key, value in changes.items() if key not in plan.request.settings]
+    return f"At preset {preset.name} only a part of this study is asked: {'; '.join(cuts)}." if cuts else ""
 
 
 def _left_out(study: Study) -> str:
-    kept = {variant.name for variant in study.variants}
-    titles = [title for name, title in short_titles(study.whole).items() if name not in kept]
+    variant_names = {variant.name for variant in study.variants}
+    titles = [title for name, title in short_titles(study.whole).items() if name not in variant_names]
     return f" (left out: {'; '.join(titles)})" if len(titles) <= _LISTED else ""
 
 
@@ -158,8 +164,9 @@ def _mixtures(results: Results) -> Iterator[str]:
     for versions in results.runs["versions"]:
         for name, value in versions.items():
             values.setdefault(str(name), set()).add(str(value))
-    mixed = {name: f"{name} ({', '.join(sorted(found))})" for name, found in values.items() if len(found) > 1}
+    mixed = {name: f"{name} ({', '.join(sorted(distinct))})" for name, distinct in values.items() if len(distinct) > 1}
     versions = [mixed[name] for name in sorted(mixed) if name not in MACHINE]
+    # Machines have a sentence of their own: their results differ in bits, versions may differ in meaning.
     machines = [mixed[name] for name in MACHINE if name in mixed]
     if versions:
         yield f"The runs mix versions: {'; '.join(versions)}."
@@ -169,13 +176,13 @@ def _mixtures(results: Results) -> Iterator[str]:
 
 
 def reading(study: Study, summary: StudySummary) -> Iterator[str]:
-    """Yields what the table says, a line per inspected network: extreme differences, intervals that exclude 0."""
+    """Yield a reading of the table, a line per inspected network: extreme differences, intervals that exclude 0."""
     for network in study.inspected:
         rows = summary.of_network(network.name if network else "")
-        said = list(_read_rows(study, rows))
-        if summary.has_stars and len(said) > 1:
-            said.append(_star_words(study, rows))
-        yield (f"{network.title}: " if network else "") + "; ".join(said) + "."
+        clauses = list(_read_rows(study, rows))
+        if summary.has_stars and len(clauses) > 1:
+            clauses.append(_star_words(study, rows))
+        yield (f"{network.title}: " if network else "") + "; ".join(clauses) + "."
 
 
 def _star_words(study: Study, rows: tuple[VariantSummary, ...]) -> str:
@@ -193,13 +200,16 @@ def _read_rows(study: Study, rows: tuple[VariantSummary, ...]) -> Iterator[str]:
     if reference.unlearned:
         yield f"nothing can be compared with “{titles[study.reference]}”"
         return
-    known = [(titles[row.variant], row.delta) for row in rows if row.delta and row.delta.is_known and not row.unlearned]
-    if not (known and reference.complete):
+    differences = [
+        (titles[row.variant], row.delta) for row in rows if row.delta and row.delta.is_known and not row.unlearned
+    ]
+    if not (differences and reference.complete):
         yield f"nothing can be compared with “{titles[study.reference]}” yet"
         return
-    known.sort(key=lambda item: abs(item[1].mean))
-    yield from _extremes(known, study)
-    yield from _interval_words(known)
+    # The smallest difference comes first and the largest last, as `_extremes` takes them.
+    differences.sort(key=lambda item: abs(item[1].mean))
+    yield from _extremes(differences, study)
+    yield from _interval_words(differences)
 
 
 def _extremes(known: list[tuple[str, Estimate]], study: Study) -> Iterator[str]:
@@ -212,29 +222,29 @@ def _extremes(known: list[tuple[str, Estimate]], study: Study) -> Iterator[str]:
 
 
 def _difference(delta: Estimate, metric: str) -> str:
-    told = telling(metric)
-    ends = f" {interval(delta.low, delta.high, told.decimals)}" if delta.has_interval else ""
-    return f"{number(delta.mean, told.decimals, signed=True)}{told.unit}{ends}"
+    wording = telling(metric)
+    ends = f" {interval(delta.low, delta.high, wording.decimals)}" if delta.has_interval else ""
+    return f"{number(delta.mean, wording.decimals, signed=True)}{wording.unit}{ends}"
 
 
 def _interval_words(known: list[tuple[str, Estimate]]) -> Iterator[str]:
     with_interval = [(name, delta) for name, delta in known if delta.has_interval]
-    over = coverage_words(delta for _, delta in with_interval)
-    told = f"the 95 % interval {over}".rstrip()
-    apart = [name for name, delta in with_interval if delta.excludes_zero]
-    near = [name for name, delta in with_interval if not delta.excludes_zero]
+    coverage = coverage_words(delta for _, delta in with_interval)
+    subject = f"the 95 % interval {coverage}".rstrip()
+    excluding = [name for name, delta in with_interval if delta.excludes_zero]
+    including = [name for name, delta in with_interval if not delta.excludes_zero]
     if not with_interval:
         yield "no difference has an interval, which takes two seeds that do not agree exactly"
-    elif not near or not apart:
+    elif not including or not excluding:
         n = len(with_interval)
         count = "the one difference" if n == 1 else f"all {n} differences"
         if n < len(known):
             count += f" that {'has' if n == 1 else 'have'} one"
-        yield f"{told} {'excludes' if apart else 'includes'} 0 for {count}"
+        yield f"{subject} {'excludes' if excluding else 'includes'} 0 for {count}"
     else:
-        yield f"{told} excludes 0 for {_quoted(apart)} and includes it for {_quoted(near)}"
+        yield f"{subject} excludes 0 for {_quoted(excluding)} and includes it for {_quoted(including)}"
 
 
 def _quoted(names: Iterable[str]) -> str:
-    *most, last = [f"“{name}”" for name in names]
-    return f"{', '.join(most)} and {last}" if most else last
+    *head, tail = [f"“{name}”" for name in names]
+    return f"{', '.join(head)} and {tail}" if head else tail

@@ -1,4 +1,4 @@
-"""A search and its results → the document: what was asked, the front, what matters, every trial. No markup."""
+"""This module builds the document on a search: the request, the front, the factors that matter, every trial."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ METHOD = {
 
 
 def build_search_document(plan: SearchPlan, results: SearchResults) -> Document:
-    """Returns the report on a search."""
+    """Return the report on a search."""
     search, preset = plan.search, plan.request.preset.name
     return Document(
         title=search.title,
@@ -52,12 +52,12 @@ def build_search_document(plan: SearchPlan, results: SearchResults) -> Document:
 
 
 def search_section(results: SearchResults) -> Section:
-    """Returns the section on a search: its question, the front, the importances."""
+    """Return the section on a search: its question, the front, the importances."""
     front = front_of(results)
-    found = importances(
-        results.values(results.complete), [float(v) for v in results.complete["top1"]], results.search.factors
+    factor_importances = importances(
+        results.values(results.complete), [float(value) for value in results.complete["top1"]], results.search.factors
     )
-    return Section(results.search.title, tuple(_blocks(results, front, found)))
+    return Section(results.search.title, tuple(_blocks(results, front, factor_importances)))
 
 
 def _blocks(results: SearchResults, front: Sequence[FrontMember], found: Sequence[Importance]) -> Iterator[Block]:
@@ -75,34 +75,39 @@ def _blocks(results: SearchResults, front: Sequence[FrontMember], found: Sequenc
         yield importance_table(results, found)
         yield importance_figure(results, found)
     else:
-        few = f"Of fewer than {FEWEST_TRIALS} trials, or of equal accuracies, neither method says which factor matters."
-        yield Paragraph(few, "No importances")
+        sentence = (
+            f"Of fewer than {FEWEST_TRIALS} trials, or of equal accuracies, neither method says which factor matters."
+        )
+        yield Paragraph(sentence, "No importances")
 
 
 def reading(found: Sequence[Importance]) -> str:
-    """Returns which factors matter more than by chance, by both methods or by one."""
+    """Return a sentence on the factors that matter more than by chance, by both methods or by one."""
     by_factor: dict[str, list[str]] = {}
-    for one in found:
-        by_factor.setdefault(one.factor, [])
-        if one.is_beyond_chance:
-            by_factor[one.factor].append(one.method)
+    for importance in found:
+        by_factor.setdefault(importance.factor, [])
+        if importance.is_beyond_chance:
+            by_factor[importance.factor].append(importance.method)
     both = [name for name, methods in by_factor.items() if len(methods) > 1]
     one_alone = [f"{name} ({methods[0]})" for name, methods in by_factor.items() if len(methods) == 1]
     neither = [name for name, methods in by_factor.items() if not methods]
-    words = [f"More than by chance by both methods: {', '.join(both)}." if both else "No factor by both methods."]
-    words += [f"By one alone: {', '.join(one_alone)}."] if one_alone else []
-    words += [f"Not told apart from chance: {', '.join(neither)}."] if neither else []
-    return " ".join(words)
+    sentences = [f"More than by chance by both methods: {', '.join(both)}." if both else "No factor by both methods."]
+    sentences += [f"By one alone: {', '.join(one_alone)}."] if one_alone else []
+    sentences += [f"Not told apart from chance: {', '.join(neither)}."] if neither else []
+    return " ".join(sentences)
 
 
 def _facts(plan: SearchPlan, results: SearchResults) -> Iterator[tuple[str, str]]:
     trials = results.trials[results.trials["repeat"] == 0]
-    again = results.trials[results.trials["repeat"] > 0]
+    repeats = results.trials[results.trials["repeat"] > 0]
     diverged = int((trials["outcome"] == "diverged").sum())
     yield "Preset", f"{plan.request.preset.name} ({plan.request.preset.summary})"
     planned = f"{len(plan.nodes)}" if plan.distinct is None else f"the {plan.distinct} distinct ones that there are"
     yield "Trials", f"{len(trials)} of {planned}, of which {diverged} with a loss that was not a number"
-    yield "Trained again", f"{len(again)} trainings of {again['slot'].nunique()} trials of the front, under other seeds"
+    yield (
+        "Trained again",
+        f"{len(repeats)} trainings of {repeats['slot'].nunique()} trials of the front, under other seeds",
+    )
     yield "Time", duration(float(results.trials["seconds"].sum()))
     yield "Commit", ", ".join(results.commits)
 
@@ -114,12 +119,14 @@ def _appendix(plan: SearchPlan, results: SearchResults) -> Iterator[Section]:
 
 
 def factors_table(plan: SearchPlan) -> Table:
-    """Returns what was proposed from, and what each option stands for."""
+    """Return the factors with their values, and the settings that each option stands for."""
     rows = []
     for name, factor in plan.search.factors.items():
+        # A factor of options has a row for each; a factor with a range has one row.
         for index, values in enumerate(factor.every(name) if factor.options is not None else [{}]):
             label = list(factor.options)[index] if factor.options is not None else str(factor)
             settings = "; ".join(f"{key} = {value}" for key, value in plain(values).items())
+            # An option that sets nothing keeps the preset's value.
             settings = settings or (_AS_PRESET if factor.options is not None else name)
             rows.append((Text("" if index else name), Text(label), Text(settings)))
     return Table(
@@ -131,15 +138,20 @@ def factors_table(plan: SearchPlan) -> Table:
 
 
 def trials_table(results: SearchResults) -> Table:
-    """Returns every training with what was proposed, what was measured, and its run."""
+    """Return every training with its proposed values, its measurements and its run."""
     names = list(results.search.factors)
     rows = []
     for row in results.trials.to_dict("records"):
+        # NaN is not equal to itself; such a trial diverged.
         accuracy = f"{row['top1']:.2f}" if row["top1"] == row["top1"] else "–"
         counted = (accuracy, f"{row['multiply_adds'] / 1e6:.2f}", str(row["outcome"]))
-        place = (str(int(row["slot"]) + 1), str(int(row["repeat"])))
+        trial_and_repeat = (str(int(row["slot"]) + 1), str(int(row["repeat"])))
         rows.append(
-            tuple(map(Text, (*place, *(value_words(row[name]) for name in names), *counted, str(row["run_id"]))))
+            tuple(
+                map(
+                    Text, (*trial_and_repeat, *(value_words(row[name]) for name in names), *counted, str(row["run_id"]))
+                )
+            )
         )
     return Table(
         title="Trials",

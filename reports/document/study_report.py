@@ -1,4 +1,4 @@
-"""A plan and its results → the document: which sections, tables, figures and sentences a report has. No markup."""
+"""This module builds the report on studies: it decides which sections, tables, figures and sentences there are."""
 
 from __future__ import annotations
 
@@ -54,14 +54,17 @@ RECIPE = (
 
 
 def build_document(plan: Plan, results: Results) -> Document:
-    """Returns the report on all studies of the plan."""
+    """Return the report on all studies of the plan."""
     single = plan.studies[0].title if len(plan.studies) == 1 else ""
     preset = plan.request.preset.name
+    # Each data set is named once, in the order of the plan.
     datasets = " and ".join(dict.fromkeys(node.spec.data.facts.title for node in plan.trials.values()))
     claims = verdicts(plan, results)
-    shown: dict[frozenset[str], str] = {}
-    sections = [Section(study.title, tuple(_study(study, plan, results, shown))) for study in plan.studies]
+    shown_trials: dict[frozenset[str], str] = {}
+    # Studies may share their trainings; the dictionary remembers the study whose figure has them.
+    sections = [Section(study.title, tuple(_study(study, plan, results, shown_trials))) for study in plan.studies]
     if claims and len(plan.studies) > 1:
+        # A single study's verdicts stand in its own section.
         sections.insert(0, Section("Verdicts", (claim_tables.overview_table(plan, claims),)))
     return Document(
         title=f"{single}: an ablation of dynamic convolution" if single else _TITLE,
@@ -79,18 +82,18 @@ def _summary(plan: Plan, results: Results, claims: Sequence[JudgedClaim]) -> Ite
     warning = canary_warning(canaries)
     if warning is not None:
         yield warning
-    counted = [("Verdicts", claim_tables.verdict_counts(claims))] if claims else []
-    counted += launch_facts(results)
-    counted += [("Canaries", canary_facts(canaries))] if canaries else []
-    counted += [("Tuning", tuning_fact(plan))] if plan.trials else []
+    facts = [("Verdicts", claim_tables.verdict_counts(claims))] if claims else []
+    facts += launch_facts(results)
+    facts += [("Canaries", canary_facts(canaries))] if canaries else []
+    facts += [("Tuning", tuning_fact(plan))] if plan.trials else []
     leads = schedule.leads(plan, results)
-    counted += [("Dynamic against static", schedule.lead_fact(leads))] if leads else []
-    yield Facts((*prose.run_facts(plan, results), *counted))
+    facts += [("Dynamic against static", schedule.lead_fact(leads))] if leads else []
+    yield Facts((*prose.run_facts(plan, results), *facts))
     for caveat in prose.caveats(plan, results):
         yield Paragraph(caveat, "Caution", "caveat")
-    for words in (schedule.convergence_words(plan, results), schedule.trailing_words(leads)):
-        if words:
-            yield Paragraph(words, "Schedule", "caveat")
+    for sentence in (schedule.convergence_words(plan, results), schedule.trailing_words(leads)):
+        if sentence:
+            yield Paragraph(sentence, "Schedule", "caveat")
 
 
 def _study(study: Study, plan: Plan, results: Results, shown: dict[frozenset[str], str]) -> Iterator[Block]:
@@ -101,7 +104,7 @@ def _study(study: Study, plan: Plan, results: Results, shown: dict[frozenset[str
     if scale:
         yield Paragraph(scale, "Cut down")
     yield from (_cost if study.is_about_cost else _measured)(study, plan, results)
-    yield from (Paragraph(words, "Machines", "caveat") for words in machine_words(study, plan, results))
+    yield from (Paragraph(sentence, "Machines", "caveat") for sentence in machine_words(study, plan, results))
     if study.metric == ATTENTION_GAP:
         yield from _profiles(study, plan, results)
     elif not study.is_about_cost:
@@ -116,12 +119,13 @@ def _cost(study: Study, plan: Plan, results: Results) -> Iterator[Block]:
 def _measured(study: Study, plan: Plan, results: Results) -> Iterator[Block]:
     summary = summarize_study(study, plan, results)
     canaries = tuple(canary_paragraphs(study_canaries(study, results)))
+    # An alarm comes before the numbers that it makes doubtful, a silent canary after them.
     yield from (paragraph for paragraph in canaries if paragraph.role == "alarm")
     yield study_table(study, plan, results)
-    first, *others = prose.reading(study, summary)
-    yield Paragraph(first if not others else "Per inspected network:", "What the table shows")
-    if others:
-        yield Items((first, *others))
+    line, *further_lines = prose.reading(study, summary)
+    yield Paragraph(line if not further_lines else "Per inspected network:", "What the table shows")
+    if further_lines:
+        yield Items((line, *further_lines))
     claims = claim_tables.claims_table(study, judge_study(study, summary, plan), with_legend=len(plan.studies) == 1)
     if claims is not None:
         yield claims
@@ -138,13 +142,17 @@ def _at_chance(study: Study, plan: Plan, summary: StudySummary) -> Iterator[Bloc
         rows = summary.of_network(network.name if network else "")
         changed = [row for row in rows if study.variant(row.variant).intervention is not None]
         reference = next(row for row in rows if row.variant == study.reference)
+        # Interventions are only to blame if the untouched network did learn.
         learned = reference not in changed and not reference.unlearned and reference.estimate.is_known
         if not learned or not changed or row_at_chance(study, reference, plan):
             continue
+        # One intervention that leaves some accuracy can be compared, and the table says enough then.
         if all(row_at_chance(study, row, plan) for row in changed):
             titles = short_titles(study)
-            words = schedule.chance_words(study, network.title if network else "", [titles[r.variant] for r in changed])
-            yield Paragraph(words, "At chance", "caveat")
+            sentence = schedule.chance_words(
+                study, network.title if network else "", [titles[changed_row.variant] for changed_row in changed]
+            )
+            yield Paragraph(sentence, "At chance", "caveat")
 
 
 def _study_caveats(study: Study, plan: Plan, summary: StudySummary) -> Iterator[Block]:
@@ -170,23 +178,24 @@ def _figures(study: Study, plan: Plan, results: Results, shown: dict[frozenset[s
     rows = len(study.variants)
     many = f"{rows} variants could not be told apart in it" if rows > MOST_TOLD_APART else ""
     if not study.networks:
-        without = "no validation accuracy per epoch was tracked"
-        yield _or_sentence(data.curves_figure(study, plan, results), f"No figure of the training: {many or without}.")
+        reason = "no validation accuracy per epoch was tracked"
+        yield _or_sentence(data.curves_figure(study, plan, results), f"No figure of the training: {many or reason}.")
     trials = frozenset(trials_of(plan, study.name))
-    elsewhere = next((title for others, title in shown.items() if trials <= others), "")
-    if elsewhere:
-        yield Paragraph(f"The attention entropy of these networks is shown under “{elsewhere}”.")
+    # A figure that an earlier section has, of these trainings or of more, is not shown again.
+    earlier_title = next((title for earlier_trials, title in shown.items() if trials <= earlier_trials), "")
+    if earlier_title:
+        yield Paragraph(f"The attention entropy of these networks is shown under “{earlier_title}”.")
         return
     figure = data.entropy_figure(study, plan, results)
     if figure is not None:
         shown[trials] = study.title
-    without = "none was tracked for these trainings"
-    yield _or_sentence(figure, f"No figure of the attention entropy: {many or without}.")
+    reason = "none was tracked for these trainings"
+    yield _or_sentence(figure, f"No figure of the attention entropy: {many or reason}.")
 
 
 def _profiles(study: Study, plan: Plan, results: Results) -> Iterator[Block]:
-    without = f"No figure of “{study.title}”: no repeat finished."
-    yield _or_sentence(data.accuracy_figure(study, plan, results), without)
+    sentence = f"No figure of “{study.title}”: no repeat finished."
+    yield _or_sentence(data.accuracy_figure(study, plan, results), sentence)
     profile = attention.profile_figure(study, plan, results)
     yield _or_sentence(profile, "No figure of the attention per layer and class: no run holds an attention profile.")
     classes = attention.classes_figure(study, plan, results)
@@ -212,18 +221,18 @@ def _appendix(plan: Plan, results: Results, claims: Sequence[JudgedClaim]) -> It
     if fairness is not None:
         yield fairness
     if any(judged.contrasts for judged in claims):
-        behind = (claim_tables.statements_table(plan), claim_tables.contrasts_table(plan, claims))
-        yield Section("Claims and contrasts", behind)
+        tables_of_claims = (claim_tables.statements_table(plan), claim_tables.contrasts_table(plan, claims))
+        yield Section("Claims and contrasts", tables_of_claims)
     common = appendix.common_settings(plan)
     varying = [appendix.varying_settings_table(study, plan, common) for study in plan.studies]
     tables = [table for table in varying if table.rows]
     yield Section("Configuration", (appendix.shared_settings_table(plan, common), *tables))
     versions = appendix.versions_table(results)
-    unknown = Paragraph("The runs recorded no versions.")
+    no_versions = Paragraph("The runs recorded no versions.")
     plugins = appendix.plugins_table(plan)
     code = [appendix.commits_table(results), *([plugins] if plugins is not None else [])]
-    unrecorded = [Paragraph(words) for words in unrecorded_words(results)]
-    yield Section("Code and versions", (*code, versions if versions.rows else unknown, *unrecorded))
+    unrecorded = [Paragraph(sentence) for sentence in unrecorded_words(results)]
+    yield Section("Code and versions", (*code, versions if versions.rows else no_versions, *unrecorded))
     launches = launches_table(results)
     if launches is not None:
         yield Section("Estimated and actual time", (launches,))

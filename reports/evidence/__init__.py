@@ -1,4 +1,4 @@
-"""What lets a reader check a report: its manifest, its contents as plain data, and both read back from a file.
+"""This package lets a reader check a report: it writes manifest and contents as plain data, and reads them from a file.
 
 The check itself is `reports.verify`.
 """

@@ -1,4 +1,4 @@
-"""What a document says as plain data: every cell exactly, by table, row and column, and all other words.
+"""This module turns a document into plain data: every cell exactly, by table, row and column, and all other words.
 
 A manifest carries it, so that a number or a sentence that differs can be named. No markup and no layout.
 """
@@ -17,27 +17,28 @@ from reports.content.blocks import Block, Cell, Document, Figure, Interval, Miss
 
 Json = dict[str, Any]
 _LABELS = 2
-"""So many leading cells of words name a row."""
+"""Number of leading cells of words that name a row."""
 
 _FORMULA = tuple("=+-@|%\uff1d\uff0b\uff0d\uff20")
-"""What a cell begins with that some spreadsheet computes instead of showing it; the last four are full-width signs."""
+"""Signs at the beginning of a cell that some spreadsheet computes; the last four are full-width."""
 
 
 def contents(document: Document) -> Json:
-    """Returns the cells of each table by section and title, all other words by place, and the digest of all that."""
+    """Return the cells of each table by section and title, all other words by place, and the digest of all that."""
     tables: Json = {}
-    words: Json = {"title": [document.title, document.subtitle, document.running_head, document.timestamp]}
+    texts: Json = {"title": [document.title, document.subtitle, document.running_head, document.timestamp]}
     figures: Json = {}
-    for place, block in _placed(document):
+    for section_title, block in _placed(document):
         if isinstance(block, Table):
-            tables[_unused(f"{place}: {block.title}", tables)] = _table(block)
-            words[_unused(f"{place}: words of table {block.title}", words)] = _words_of(block)
+            tables[_unused(f"{section_title}: {block.title}", tables)] = _table(block)
+            # Cells are compared one by one; the title, caption and notes of a table are words.
+            texts[_unused(f"{section_title}: words of table {block.title}", texts)] = _words_of(block)
         elif isinstance(block, Figure):
             figures[block.name] = {"data": data_digest(block), "words": _words_of(block)}
         else:
-            words[_unused(f"{place}: {_called(block)}", words)] = _words_of(block)
-    found = {"tables": tables, "words": words, "figures": figures}
-    return {**found, "sha256": digest(found)}
+            texts[_unused(f"{section_title}: {_called(block)}", texts)] = _words_of(block)
+    content = {"tables": tables, "words": texts, "figures": figures}
+    return {**content, "sha256": digest(content)}
 
 
 def _placed(document: Document) -> Iterator[tuple[str, Block]]:
@@ -48,7 +49,8 @@ def _placed(document: Document) -> Iterator[tuple[str, Block]]:
 def _unused(name: str, taken: Iterable[str]) -> str:
     if name not in taken:
         return name
-    return next(other for number in range(2, 10**9) if (other := f"{name} ({number})") not in taken)
+    # Two blocks may have one name, for example two paragraphs without a lead.
+    return next(candidate for number in range(2, 10**9) if (candidate := f"{name} ({number})") not in taken)
 
 
 def _called(block: Block) -> str:
@@ -58,14 +60,14 @@ def _called(block: Block) -> str:
 
 
 def _words_of(block: Block) -> Any:
-    """Returns a block as plain data, what is told elsewhere left out: cells of a table, data of a figure."""
+    """Return a block as plain data, without the cells of a table and the data of a figure, which stand elsewhere."""
     named = {field.name: getattr(block, field.name) for field in dataclasses.fields(block)}
     return {name: _plain(value) for name, value in named.items() if name not in ("rows", "data")}
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
-        return [_plain(part) for part in value]
+        return [_plain(item) for item in value]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return [_plain(getattr(value, field.name)) for field in dataclasses.fields(value)]
     return value
@@ -84,17 +86,17 @@ def _table(table: Table) -> Json:
 
 
 def _cell(cell: Cell) -> Any:
-    """Returns a cell's exact values: text, a number, a number and its spread, or a difference and its ends."""
-    told: Any
+    """Return a cell's exact values: text, a number, a number and its spread, or a difference and its ends."""
+    content: Any
     if isinstance(cell, Text):
-        told = cell.text
+        content = cell.text
     elif isinstance(cell, Missing):
-        told = {"missing": cell.reason}
+        content = {"missing": cell.reason}
     elif isinstance(cell, Interval):
-        told = [finite(cell.value), finite(cell.low), finite(cell.high)]
+        content = [finite(cell.value), finite(cell.low), finite(cell.high)]
     else:
-        told = _number(cell)
-    return {"told": told, "marks": list(cell.marks)} if cell.marks else told
+        content = _number(cell)
+    return {"told": content, "marks": list(cell.marks)} if cell.marks else content
 
 
 def _number(cell: Number) -> Any:
@@ -102,14 +104,14 @@ def _number(cell: Number) -> Any:
 
 
 def finite(value: float | None) -> float | None:
-    """Returns a number as JSON can hold it: `None` for one that is unknown."""
+    """Return a number as JSON can hold it: `None` for one that is unknown."""
     return float(value) if value is not None and math.isfinite(value) else None
 
 
 def data_csv(figure: Figure) -> str:
     """Return the data behind a figure as CSV, exact numbers included, for a spreadsheet too: texts are `harmless`."""
-    shown = figure.data.map(harmless).rename(columns=harmless)
-    return str(shown.to_csv(index=False, lineterminator="\n"))
+    harmless_data = figure.data.map(harmless).rename(columns=harmless)
+    return str(harmless_data.to_csv(index=False, lineterminator="\n"))
 
 
 def harmless(value: Any) -> Any:
@@ -125,6 +127,7 @@ def harmless(value: Any) -> Any:
 
 
 def data_digest(figure: Figure) -> str:
-    """Returns the SHA-256 of the data behind a figure."""
+    """Return the SHA-256 of the data behind a figure."""
     exact = figure.data.to_csv(index=False, lineterminator="\n")
+    # A name may hold half of a surrogate pair, which plain UTF-8 refuses.
     return hashlib.sha256(exact.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,4 +1,4 @@
-"""The manifest that a report carries: what was asked, every run behind a number, every number with its inputs.
+"""This module makes the manifest of a report: the request, every run behind a number, every number with its inputs.
 
 Whoever has it and the tracking store can compute each number again (`reports.verify`). It holds data alone; reading it
 executes nothing.
@@ -31,7 +31,7 @@ from reports.evidence.contents import contents, finite, harmless
 from reports.tables.appendix import MOST_RUNS, serves
 
 FORMAT = 1
-"""Raised when the layout changes: what verifies one does not verify another."""
+"""Version of the layout, raised with each change: code that verifies one format does not verify another."""
 
 NAME = "manifest.json"
 RUNS_NAME = "runs.csv"
@@ -47,7 +47,7 @@ class Maker:
 
     Attributes:
         commit: Its commit.
-        modified: Whether it had changes that no commit holds.
+        modified: True if it had changes that no commit holds.
     """
 
     commit: str = "unknown"
@@ -55,13 +55,13 @@ class Maker:
 
 
 def manifest(plan: Plan, results: Results, document: Document, made: Mapping[str, Any]) -> Json:
-    """Returns the manifest of a document that was made of a plan and its results.
+    """Return the manifest of a document that was made of a plan and its results.
 
     Args:
         plan: The plan.
-        results: What the document's numbers come from.
+        results: The results that the document's numbers come from.
         document: The document.
-        made: By what it was made (`made_by`).
+        made: The code and the tools that made it (`made_by`).
     """
     request, plugins = plan.request, plugins_in(plan)
     content = {
@@ -69,6 +69,7 @@ def manifest(plan: Plan, results: Results, document: Document, made: Mapping[str
         "made_by": dict(made),
         "request": {
             "preset": request.preset.name,
+            # Through JSON, so that a tuple is a list here as it will be in the file.
             "overrides": json.loads(json.dumps(dict(request.overrides))),
             "seeds": request.seeds,
             "canary": request.canary,
@@ -77,14 +78,15 @@ def manifest(plan: Plan, results: Results, document: Document, made: Mapping[str
         },
         "experiments": experiments_of(plan),
         "data": data_digests(plan),
+        # Without plug-ins the key is left out, so that older manifests keep their layout and digest.
         **({"plugins": plugins} if plugins else {}),
         "runs": _runs(plan, results),
         "launches": {launch.launch: launch.as_mapping() for launch in results.launches},
         "rows": {study.name: _rows(study, plan, results) for study in plan.studies},
         "claims": {f"{judged.study}, {judged.key}": _claim(judged) for judged in verdicts(plan, results)},
         "canaries": {
-            f"{bird.study.name}, {bird.key}": {"state": bird.state, "difference": _estimate(bird.difference)}
-            for bird in judge_canaries(plan, results)
+            f"{canary.study.name}, {canary.key}": {"state": canary.state, "difference": _estimate(canary.difference)}
+            for canary in judge_canaries(plan, results)
         },
         "document": contents(document),
     }
@@ -92,7 +94,7 @@ def manifest(plan: Plan, results: Results, document: Document, made: Mapping[str
 
 
 def made_by(maker: Maker) -> Json:
-    """Returns what a manifest says of the code and the tools it was made with."""
+    """Return the code and the versions of the tools that a manifest was made with."""
     versions = {}
     for name in _TOOLS:
         try:
@@ -103,19 +105,19 @@ def made_by(maker: Maker) -> Json:
 
 
 def study_data(study: Study) -> Json:
-    """Returns a study as plain data, from which `Study.model_validate_json` makes an equal one."""
-    found: Json = study.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    return found
+    """Return a study as plain data, from which `Study.model_validate_json` makes an equal one."""
+    data: Json = study.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    return data
 
 
 def _runs(plan: Plan, results: Results) -> Json:
-    """Returns the runs behind the report by fingerprint, with every metric that was read, exactly."""
+    """Return the runs behind the report by fingerprint, with every metric that was read, exactly."""
     measured: dict[str, Json] = {}
     for frame in (results.cells, results.canaries):
         metrics = [name for name in frame.columns if name not in CELL_COLUMNS]
         for row in frame[["fingerprint", *metrics]].to_dict("records"):
-            found = {str(name): finite(row[name]) for name in metrics}
-            measured[row["fingerprint"]] = {name: value for name, value in found.items() if value is not None}
+            finite_metrics = {str(name): finite(row[name]) for name in metrics}
+            measured[row["fingerprint"]] = {name: value for name, value in finite_metrics.items() if value is not None}
     runs = {}
     for row in results.runs.to_dict("records"):
         key = row["fingerprint"]
@@ -131,6 +133,7 @@ def _runs(plan: Plan, results: Results) -> Json:
             "versions": row["versions"],
             "metrics": measured.get(key, {}),
         }
+        # The images themselves would be most of a manifest: their digest is enough to notice a change.
         if key in results.correctness:
             runs[key]["correctness"] = results.correctness[key].digest
     return runs
@@ -151,11 +154,11 @@ def _row(study: Study, plan: Plan, row: VariantSummary, metric: str) -> Json:
         }
         for cell in cells
     }
-    found: Json = {"reference": study.reference, "seeds": inputs, "value": _estimate(row.estimate)}
+    record: Json = {"reference": study.reference, "seeds": inputs, "value": _estimate(row.estimate)}
     if row.delta is not None:
         p_values = {"p": finite(row.p_value), "p_holm": finite(row.p_holm)}
-        found["difference"] = {**_estimate(row.delta), **p_values, "stars": row.stars}
-    return found
+        record["difference"] = {**_estimate(row.delta), **p_values, "stars": row.stars}
+    return record
 
 
 def _estimate(numbers: Estimate) -> Json:
@@ -166,29 +169,29 @@ def _estimate(numbers: Estimate) -> Json:
 def _claim(judged: JudgedClaim) -> Json:
     contrasts = [
         {
-            "better": list(each.contrast.better),
-            "worse": list(each.contrast.worse),
-            "kind": each.contrast.kind,
-            "margin": each.contrast.margin,
-            "size": each.size,
-            "level": each.level,
-            "verdict": each.verdict,
-            "reason": each.reason,
-            "seeds": [each.seeds.at_least, each.seeds.at_most],
-            "difference": _estimate(each.difference),
+            "better": list(judged_contrast.contrast.better),
+            "worse": list(judged_contrast.contrast.worse),
+            "kind": judged_contrast.contrast.kind,
+            "margin": judged_contrast.contrast.margin,
+            "size": judged_contrast.size,
+            "level": judged_contrast.level,
+            "verdict": judged_contrast.verdict,
+            "reason": judged_contrast.reason,
+            "seeds": [judged_contrast.seeds.at_least, judged_contrast.seeds.at_most],
+            "difference": _estimate(judged_contrast.difference),
         }
-        for each in judged.contrasts
+        for judged_contrast in judged.contrasts
     ]
     return {"rank": judged.rank, "level": judged.level, "verdict": judged.verdict, "contrasts": contrasts}
 
 
 def with_manifest(document: Document, content: Json, plan: Plan, results: Results) -> Document:
-    """Returns a document that carries its manifest, and a list of its runs if they are too many for a table."""
-    words = "every run, metric and statistic behind this report; the verb verify reads it"
-    carried = [Attachment(NAME, "application/json", words, _in_order(content))]
+    """Return a document that carries its manifest, and a list of its runs if they are too many for a table."""
+    description = "every run, metric and statistic behind this report; the verb verify reads it"
+    attachments = [Attachment(NAME, "application/json", description, _in_order(content))]
     if len(results.runs) > MOST_RUNS:
-        carried.append(_runs_csv(plan, results))
-    return replace(document, attachments=tuple(carried))
+        attachments.append(_runs_csv(plan, results))
+    return replace(document, attachments=tuple(attachments))
 
 
 def _in_order(content: Json) -> str:
@@ -197,45 +200,45 @@ def _in_order(content: Json) -> str:
 
 
 def _runs_csv(plan: Plan, results: Results) -> Attachment:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow((*_RUN_COLUMNS, "serves"))
     for row in results.runs.to_dict("records"):
-        known = (*(row[name] for name in _RUN_COLUMNS), serves(plan, row["fingerprint"]))
-        writer.writerow(harmless(value) for value in known)
-    return Attachment(RUNS_NAME, "text/csv", "every run behind this report", out.getvalue(), beside=True)
+        values = (*(row[name] for name in _RUN_COLUMNS), serves(plan, row["fingerprint"]))
+        writer.writerow(harmless(value) for value in values)
+    return Attachment(RUNS_NAME, "text/csv", "every run behind this report", buffer.getvalue(), beside=True)
 
 
 def read_manifest(text: str) -> Json:
-    """Returns the manifest in a text, whether or not its digest is that of its content.
+    """Return the manifest in a text, whether or not its digest is that of its content.
 
     Raises:
         ReportError: If it is no manifest, or one in another format.
     """
     try:
-        found = json.loads(text)
-        # What no digest can be made of, a number beyond all floats for one, is no manifest either.
-        digest(found)
-        version = found["format"]
-        parts = [found[name] for name in ("made_by", "request", "runs", "launches", "rows", "document")]
+        content = json.loads(text)
+        # Content that has no digest, for example with a number beyond all floats, is no manifest either.
+        digest(content)
+        version = content["format"]
+        sections = [content[name] for name in ("made_by", "request", "runs", "launches", "rows", "document")]
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ReportError(f"its manifest cannot be read ({type(error).__name__}: {error}).") from None
     if version != FORMAT:
         raise ReportError(
             f"its manifest has format {version!r}, this version reads {FORMAT}. Use the version it names."
         )
-    if not all(isinstance(part, dict) for part in parts):
+    if not all(isinstance(section, dict) for section in sections):
         raise ReportError("its manifest is not laid out like one.")
-    return dict(found)
+    return dict(content)
 
 
 def is_intact(content: Mapping[str, Any]) -> bool:
-    """Whether a manifest's digest is that of its content."""
+    """Return True if a manifest's digest is that of its content."""
     return content.get(_DIGEST) == digest({key: value for key, value in content.items() if key != _DIGEST})
 
 
 def tuned_data(plan: Plan) -> list[dict[str, Any]] | None:
-    """Returns what the rows of a plan were tuned to as plain data, a file per study; `None` if they were not."""
+    """Return the tuned settings of a plan's rows as plain data, a file per study; `None` if they were not tuned."""
     if plan.request.tuned is None:
         return None
     files = []

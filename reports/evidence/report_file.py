@@ -1,6 +1,6 @@
-"""What a report's file carries: its manifest, the words that its pages show, a digest of what they draw. PDF and HTML.
+"""This module reads a report's file, PDF or HTML: its manifest, the words on its pages, and a digest of their drawing.
 
-Files come from anywhere: nothing in them is run, and what cannot be read is said.
+Files come from anywhere: nothing in them is run, and a file that cannot be read is an error that says so.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _DEEP = 30
 
 @dataclass(frozen=True)
 class Page:
-    """What one page shows; a page of HTML is all of it.
+    """The content of one page; a page of HTML is all of it.
 
     Attributes:
         lines: Its words, line by line.
         drawn: Digest of its drawing instructions: lines and pictures as well as letters.
-        extras: What lies on top of it beside its links: annotations, fields.
+        extras: Number of objects on top of it beside its links: annotations, fields.
     """
 
     lines: tuple[str, ...]
@@ -37,7 +37,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Carried:
-    """A report's file, read.
+    """The content of a report's file.
 
     Attributes:
         manifest: The text of its manifest.
@@ -49,7 +49,7 @@ class Carried:
 
 
 def read_report(path: Path) -> Carried:
-    """Returns what a report's file carries.
+    """Return the content of a report's file.
 
     Raises:
         ReportError: If it cannot be read, or carries no manifest.
@@ -65,11 +65,12 @@ def read_report(path: Path) -> Carried:
 
 
 def carried(content: bytes) -> Carried:
-    """Returns what the content of a report's file carries.
+    """Return the content of a report's file from its bytes.
 
     Raises:
         ReportError: If it is neither PDF nor HTML, is broken, or carries no manifest.
     """
+    # By its content and not by its name, which anyone may change.
     if content.startswith(b"%PDF-"):
         return _of_pdf(content)
     if content.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
@@ -106,14 +107,17 @@ def _page(page: Any) -> Page:
     sha.update(contents.get_data() if contents is not None else b"")
     for data in _pictures(page.get("/Resources"), _DEEP):
         sha.update(data)
+    # Links are part of every report; any other annotation was put there afterwards.
     extras = [note for note in page.get("/Annots") or () if note.get_object().get("/Subtype") != "/Link"]
     return Page(lines, sha.hexdigest(), len(extras))
 
 
 def _pictures(resources: Any, depth: int) -> Iterator[bytes]:
-    """Yields the pictures that a page draws, and those that they draw."""
+    """Yield the pictures that a page draws, and those that they draw."""
+    # A file may be made so that a picture draws itself: the depth puts an end to that.
     if resources is None or not depth:
         return
+    # Sorted by name: the order in a file may change without any change in the drawing.
     for _, reference in sorted((resources.get_object().get("/XObject") or {}).items()):
         picture = reference.get_object()
         yield picture.get_data()
@@ -132,13 +136,16 @@ def _of_html(text: str) -> Carried:
     if len(reader.manifests) != 1:
         raise ReportError(_not_one(len(reader.manifests)))
     manifest = reader.manifests[0]
-    around = text.replace(manifest, "", 1)
+    # The manifest is compared number by number, so that its bytes are no part of the drawing.
+    page_without_manifest = text.replace(manifest, "", 1)
     lines = tuple(line for line in map(_squeezed, "".join(reader.words).splitlines()) if line)
-    return Carried(manifest, (Page(lines, hashlib.sha256(around.encode("utf-8", "replace")).hexdigest()),))
+    return Carried(
+        manifest, (Page(lines, hashlib.sha256(page_without_manifest.encode("utf-8", "replace")).hexdigest()),)
+    )
 
 
 class _Reader(HTMLParser):
-    """Collects the manifest of a page and the words that it shows."""
+    """The parser of a page, which collects the manifest and the words that it shows."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
@@ -148,7 +155,7 @@ class _Reader(HTMLParser):
         self._is_manifest = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Notes what is open."""
+        """Note the tag that opens."""
         if tag not in _WITHOUT_END:
             self._open.append(tag)
         self._is_manifest = tag == "script" and dict(attrs).get("id") == NAME
@@ -157,7 +164,8 @@ class _Reader(HTMLParser):
         self._part(tag)
 
     def handle_endtag(self, tag: str) -> None:
-        """Notes what is closed."""
+        """Note the tag that closes."""
+        # A tag that was left open inside is closed with it, as a browser does.
         while tag in self._open and self._open.pop() != tag:
             pass
         self._is_manifest = False
@@ -170,7 +178,7 @@ class _Reader(HTMLParser):
             self.words.append(" ")
 
     def handle_data(self, data: str) -> None:
-        """Keeps words that are seen; what only takes up room is not."""
+        """Keep visible words; text that only takes up room is left out."""
         if self._is_manifest:
             self.manifests[-1] += data
         elif not {"script", "style", "i"} & set(self._open):

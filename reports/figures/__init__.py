@@ -1,4 +1,4 @@
-"""Figures: first their data as tidy tables, then the drawing.
+"""This package makes figures: first their data as tidy tables, then the drawing.
 
-Which figures a report has is decided in `reports.document.study_report`.
+`reports.document.study_report` decides which figures a report has.
 """

@@ -1,4 +1,4 @@
-"""The attention profile of a trained network: a tracked file → rows, and rows → figures. Drawing is elsewhere."""
+"""This module builds the figures of the attention profile of networks. Drawing is in `reports.figures.drawing`."""
 
 from __future__ import annotations
 
@@ -16,42 +16,44 @@ CLASSES_COLUMNS = ("variant", "index", "class", "mean", "n")
 
 
 def profile_data(study: Study, plan: Plan, results: Results) -> pd.DataFrame:
-    """Returns the entropy per variant and layer: `PROFILE_COLUMNS`; `low` and `high` are over seeds."""
-    found = _of_study(study, plan, results)
-    found = found[found["class"] == ""]
-    grouped = found.groupby(["rank", "variant", "index"])
+    """Return the entropy per variant and layer: `PROFILE_COLUMNS`; `low` and `high` are over seeds."""
+    profiles = _of_study(study, plan, results)
+    profiles = profiles[profiles["class"] == ""]
+    grouped = profiles.groupby(["rank", "variant", "index"])
     values = grouped["entropy"].agg(["mean", "min", "max", "count"])
+    # Runs share a network's layers, so that the first resolution is that of all.
     values.insert(0, "resolution", grouped["resolution"].first())
     return _told(values, PROFILE_COLUMNS)
 
 
 def classes_data(study: Study, plan: Plan, results: Results) -> pd.DataFrame:
-    """Returns the entropy per variant, layer and class, mean over seeds: `CLASSES_COLUMNS`, classes in their order."""
-    found = _of_study(study, plan, results)
-    found = found[found["class"] != ""].dropna(subset=["entropy"])
-    order = {name: place for place, name in enumerate(dict.fromkeys(found["class"]))}
-    found = found.assign(place=found["class"].map(order))
-    values = found.groupby(["rank", "variant", "index", "place", "class"])["entropy"].agg(["mean", "count"])
+    """Return the entropy per variant, layer and class, mean over seeds: `CLASSES_COLUMNS`, classes in their order."""
+    profiles = _of_study(study, plan, results)
+    profiles = profiles[profiles["class"] != ""].dropna(subset=["entropy"])
+    order = {name: place for place, name in enumerate(dict.fromkeys(profiles["class"]))}
+    # Grouping sorts by name: the place keeps the data set's own order of classes.
+    profiles = profiles.assign(place=profiles["class"].map(order))
+    values = profiles.groupby(["rank", "variant", "index", "place", "class"])["entropy"].agg(["mean", "count"])
     return _told(values.reset_index("place", drop=True), CLASSES_COLUMNS)
 
 
 def _told(values: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
-    told = values.reset_index("rank", drop=True).reset_index()
-    told.columns = pd.Index(columns)
-    return told
+    table = values.reset_index("rank", drop=True).reset_index()
+    table.columns = pd.Index(columns)
+    return table
 
 
 def _of_study(study: Study, plan: Plan, results: Results) -> pd.DataFrame:
-    """Returns the profiles of a study's trials with the titles of their variants, and the place of each title."""
+    """Return the profiles of a study's trials with the titles of their variants, and the place of each title."""
     titles = short_titles(study)
     ranks = {variant.name: rank for rank, variant in enumerate(study.variants)}
-    cells = [(c.fingerprint, titles[c.variant], ranks[c.variant]) for c in plan.cells_of(study.name)]
+    cells = [(cell.fingerprint, titles[cell.variant], ranks[cell.variant]) for cell in plan.cells_of(study.name)]
     named = pd.DataFrame(cells, columns=["fingerprint", "variant", "rank"])
     return results.attention.merge(named, on="fingerprint")
 
 
 def profile_figure(study: Study, plan: Plan, results: Results) -> Figure | None:
-    """Returns the figure of the entropy along the depth, or `None` if no profile was tracked."""
+    """Return the figure of the entropy along the depth, or `None` if no profile was tracked."""
     data = profile_data(study, plan, results)
     if data.empty:
         return None
@@ -71,7 +73,7 @@ def profile_figure(study: Study, plan: Plan, results: Results) -> Figure | None:
 
 
 def classes_figure(study: Study, plan: Plan, results: Results) -> Figure | None:
-    """Returns the heat maps of the entropy per layer and class, or `None` if no profile was tracked."""
+    """Return the heat maps of the entropy per layer and class, or `None` if no profile was tracked."""
     data = classes_data(study, plan, results)
     if data.empty:
         return None

@@ -1,4 +1,4 @@
-"""The data behind each figure, as tidy tables, and the figures with their words.
+"""This module builds the figures of a study with their words and, first, the tidy tables behind them.
 
 Drawing is in `reports.figures.drawing`.
 """
@@ -32,7 +32,7 @@ ENTROPY_COLUMNS = ("network", "layer", "depth", "step", "mean", "n")
 
 
 def accuracy_data(study: Study, plan: Plan, results: Results) -> pd.DataFrame:
-    """Returns the deciding metric of every repeat that finished: `ACCURACY_COLUMNS`.
+    """Return the deciding metric of every repeat that finished: `ACCURACY_COLUMNS`.
 
     `network` and `variant` are titles in the order of the study; `mean`, `low` and `high` (the 95 % t interval over
     training seeds) repeat in each row of a variant and are NaN where a repeat is missing.
@@ -42,20 +42,21 @@ def accuracy_data(study: Study, plan: Plan, results: Results) -> pd.DataFrame:
     titles = short_titles(study)
     rows = []
     for row in summary.variants:
-        known = row.estimate if row.complete else None
-        ends = (known.mean, known.low, known.high) if known else (float("nan"),) * 3
-        place = (networks[row.network], titles[row.variant])
-        rows += [(*place, seed, value, *ends) for seed, value in row.values.items()]
+        estimate = row.estimate if row.complete else None
+        ends = (estimate.mean, estimate.low, estimate.high) if estimate else (float("nan"),) * 3
+        titles_of_row = (networks[row.network], titles[row.variant])
+        rows += [(*titles_of_row, seed, value, *ends) for seed, value in row.values.items()]
     return pd.DataFrame(rows, columns=list(ACCURACY_COLUMNS))
 
 
 def curves_data(study: Study, plan: Plan, results: Results, metric: str = VAL_TOP1) -> pd.DataFrame:
-    """Returns a metric per epoch and variant over the seeds: `CURVE_COLUMNS`; `low` and `high` are min and max.
+    """Return a metric per epoch and variant over the seeds: `CURVE_COLUMNS`; `low` and `high` are min and max.
 
     A study that inspects trained networks has no curves of its own.
     """
-    words = short_titles(study)
-    cells = [(c.fingerprint, words[c.variant]) for c in plan.cells_of(study.name) if not c.network]
+    variant_titles = short_titles(study)
+    # Cells on an inspected network are evaluations, which have no epochs.
+    cells = [(cell.fingerprint, variant_titles[cell.variant]) for cell in plan.cells_of(study.name) if not cell.network]
     titles = pd.DataFrame(cells, columns=["fingerprint", "variant"])
     curves = results.curves[results.curves["metric"] == metric].dropna(subset=["value"]).merge(titles, on="fingerprint")
     if curves.empty:
@@ -66,7 +67,7 @@ def curves_data(study: Study, plan: Plan, results: Results, metric: str = VAL_TO
 
 
 def entropy_data(study: Study, plan: Plan, results: Results) -> pd.DataFrame:
-    """Returns the normalised attention entropy per trained network, layer and epoch: `ENTROPY_COLUMNS`.
+    """Return the normalised attention entropy per trained network, layer and epoch: `ENTROPY_COLUMNS`.
 
     `depth` counts the layers from the input; `mean` is over seeds. Static networks have no attention and no row.
     """
@@ -85,22 +86,24 @@ def entropy_data(study: Study, plan: Plan, results: Results) -> pd.DataFrame:
 
 
 def trial_titles(study: Study, plan: Plan) -> dict[str, str]:
-    """Returns a title that tells the trained networks behind a study apart, by fingerprint; seeds share one."""
+    """Return a title that tells the trained networks behind a study apart, by fingerprint; seeds share one."""
     networks = {network.name: network.title for network in study.networks}
     titles: dict[str, str] = {}
     variants = short_titles(study)
     for cell in plan.cells_of(study.name):
         node, variant = plan.node(cell.fingerprint), study.variant(cell.variant)
         trial = node.trial if isinstance(node, EvaluationNode) else node
-        words = [networks[cell.network]] if cell.network else []
-        if variant.changes or not words:
-            words.append(variants[variant.name])
-        titles.setdefault(trial.fingerprint, ", ".join(words))
+        title_parts = [networks[cell.network]] if cell.network else []
+        # A variant that changes no setting is the inspected network itself, as it was trained.
+        if variant.changes or not title_parts:
+            title_parts.append(variants[variant.name])
+        titles.setdefault(trial.fingerprint, ", ".join(title_parts))
     return titles
 
 
 def _natural(layer: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", layer)]
+    # Numbers sort by value, so that layer 10 comes after layer 9. A number sorts after any text in its place.
+    return [(int(piece), "") if piece.isdecimal() else (-1, piece) for piece in re.split(r"(\d+)", layer)]
 
 
 def _ordered(frame: pd.DataFrame, column: str, order: list[str], then: list[str]) -> pd.DataFrame:
@@ -109,7 +112,7 @@ def _ordered(frame: pd.DataFrame, column: str, order: list[str], then: list[str]
 
 
 def accuracy_figure(study: Study, plan: Plan, results: Results) -> Figure | None:
-    """Returns the figure of the deciding metric per variant, or `None` without data."""
+    """Return the figure of the deciding metric per variant, or `None` without data."""
     data = accuracy_data(study, plan, results)
     if data.empty:
         return None
@@ -130,7 +133,7 @@ def accuracy_figure(study: Study, plan: Plan, results: Results) -> Figure | None
 
 
 def curves_figure(study: Study, plan: Plan, results: Results) -> Figure | None:
-    """Returns the figure of the validation accuracy per epoch, or `None` without data or with too many curves."""
+    """Return the figure of the validation accuracy per epoch, or `None` without data or with too many curves."""
     data = curves_data(study, plan, results)
     if data.empty or data["variant"].nunique() > MOST_TOLD_APART:
         return None
@@ -149,7 +152,7 @@ def curves_figure(study: Study, plan: Plan, results: Results) -> Figure | None:
 
 
 def entropy_figure(study: Study, plan: Plan, results: Results) -> Figure | None:
-    """Returns the figure of the attention entropy per layer and epoch, or `None` without data or with too many."""
+    """Return the figure of the attention entropy per layer and epoch, or `None` without data or with too many."""
     data = entropy_data(study, plan, results)
     if data.empty or data["network"].nunique() > MOST_TOLD_APART:
         return None

@@ -1,4 +1,5 @@
-"""Figures as data → SVG with matplotlib, and PNG or PDF of that with Typst. The same data give the same bytes.
+"""This module draws figures as SVG with matplotlib, and converts that to PNG or PDF with Typst. Equal data give equal
+bytes.
 
 Only the object-oriented interface is used: no global state, no display. Names are text, never mathematics: a `$` in
 the name of a variant is a dollar sign.
@@ -45,14 +46,16 @@ _STYLE: dict[Any, Any] = {
     "grid.color": "#DDDDDD",
     "grid.linewidth": 0.5,
     "legend.frameon": False,
+    # Names within the SVG are hashes: without a fixed salt they differ from run to run.
     "svg.hashsalt": "dyconv-ablations",
     "svg.fonttype": "path",
+    # A `$` in a name is a dollar sign.
     "text.parse_math": False,
     "text.usetex": False,
     "savefig.dpi": 160,
 }
 _PPI = 160.0
-"""Of figures as PNG."""
+"""Resolution of figures as PNG, in pixels per inch."""
 _LONGEST = 42
 _PANEL = 20
 """Characters that fit into a line above a panel."""
@@ -72,7 +75,7 @@ _drawn: WeakKeyDictionary[Figure, bytes] = WeakKeyDictionary()
 
 
 def draw(figure: Figure, image_format: ImageFormat) -> bytes:
-    """Returns the drawn figure; equal tables give equal bytes. Its letters are outlines, which need no font.
+    """Return the drawn figure; equal tables give equal bytes. Its letters are outlines, which need no font.
 
     Raises:
         OutputError: If Typst refuses the drawing.
@@ -86,6 +89,7 @@ def _svg(figure: Figure) -> bytes:
     with mpl.rc_context(), warnings.catch_warnings():
         # A character that no font has is drawn as a box, which is all that can be done about it.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        # A user's own settings of matplotlib must not change a report.
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
         buffer = io.BytesIO()
@@ -94,9 +98,10 @@ def _svg(figure: Figure) -> bytes:
 
 
 def _converted(svg: bytes, image_format: ImageFormat) -> bytes:
-    """Returns a drawing as PNG or PDF: a tenth of the time that drawing it once more would take."""
+    """Return a drawing as PNG or PDF: a tenth of the time that drawing it once more would take."""
     import typst
 
+    # Letters are outlines already, so that no font has to be looked for.
     fonts = typst.Fonts(include_system_fonts=False, include_embedded_fonts=False)
     inputs = {"drawing": svg.decode("utf-8")}
     try:
@@ -107,7 +112,7 @@ def _converted(svg: bytes, image_format: ImageFormat) -> bytes:
 
 
 def _paint(figure: Figure) -> Canvas:
-    """Paints a figure and lays it out."""
+    """Paint a figure and lay it out."""
     painters = {
         "accuracy": _draw_accuracy,
         "curves": _draw_curves,
@@ -122,6 +127,7 @@ def _paint(figure: Figure) -> Canvas:
     painters[figure.kind](canvas, figure.data, figure.axis)
     engine = canvas.get_layout_engine()
     assert engine is not None
+    # Laid out now, so that saving need not do it again.
     engine.execute(canvas)
     # Not "none", which leaves a placeholder: a figure that has one is drawn twice when it is saved.
     canvas.set_layout_engine(None)
@@ -147,22 +153,24 @@ def _draw_accuracy(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
         _paint_intervals(axes, data[data["network"] == network], rows, colour)
         axes.set_title(_name(network), fontsize="medium")
     if len(variants) <= _MOST_NAMED:
+        # The print shrinks with the rows, so that names do not overlap.
         size = min(8.5, 60 * height)
         panels[0].set_yticks(range(len(variants)), [_name(variant) for variant in variants], fontsize=size)
     else:
         panels[0].yaxis.set_major_formatter(lambda row, _: f"{row + 1:.0f}")
         panels[0].set_ylabel("row of the table")
+    # Upside down, so that rows run from top to bottom as in the table.
     panels[0].set_ylim(len(variants) - 0.4, -0.6)
     canvas.supxlabel(axis, fontsize="medium")
 
 
 def _paint_intervals(axes: Axes, data: pd.DataFrame, rows: dict[str, int], colour: str) -> None:
-    below = [rows[variant] + 0.24 for variant in data["variant"]]
-    axes.plot(data["value"], below, "o", mfc="none", mec=colour, mew=0.8, ms=3, alpha=0.8, ls="none")
+    dot_positions = [rows[variant] + 0.24 for variant in data["variant"]]
+    axes.plot(data["value"], dot_positions, "o", mfc="none", mec=colour, mew=0.8, ms=3, alpha=0.8, ls="none")
     means = data.drop_duplicates("variant").dropna(subset=["mean"])
-    places = [rows[variant] for variant in means["variant"]]
-    axes.hlines(places, means["low"], means["high"], color=colour, lw=1.4)
-    axes.plot(means["mean"], places, "o", color=colour, ms=4.6, ls="none")
+    row_positions = [rows[variant] for variant in means["variant"]]
+    axes.hlines(row_positions, means["low"], means["high"], color=colour, lw=1.4)
+    axes.plot(means["mean"], row_positions, "o", color=colour, ms=4.6, ls="none")
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
@@ -173,11 +181,13 @@ def _draw_curves(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
     axes = canvas.subplots()
     variants = list(dict.fromkeys(data["variant"]))
     for index, (colour, variant) in enumerate(zip(_cycle(len(variants)), variants, strict=True)):
-        own = data[data["variant"] == variant]
-        marker = "o" if len(own) < 15 else ""
+        curve = data[data["variant"] == variant]
+        # Markers show single epochs while there are few; more would hide the line.
+        marker = "o" if len(curve) < 15 else ""
+        # Colours begin anew after the palette, and other dashes tell the lines apart then.
         dashes = _DASHES[(index // len(_PALETTE)) % len(_DASHES)]
-        axes.plot(own["step"], own["mean"], dashes, color=colour, lw=1.3, marker=marker, ms=3, label=_name(variant))
-        axes.fill_between(own["step"], own["low"], own["high"], color=colour, alpha=0.12, lw=0)
+        axes.plot(curve["step"], curve["mean"], dashes, color=colour, lw=1.3, marker=marker, ms=3, label=_name(variant))
+        axes.fill_between(curve["step"], curve["low"], curve["high"], color=colour, alpha=0.12, lw=0)
     axes.set_xlabel("epoch")
     axes.set_ylabel(axis)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -189,10 +199,11 @@ def _draw_entropy(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
     panels = _panels(canvas, len(networks))
     image = None
     for axes, network in zip(panels.flat, networks, strict=False):
-        own = data[data["network"] == network].pivot_table(index="depth", columns="step", values="mean")
-        steps, layers = own.columns, own.index
+        grid = data[data["network"] == network].pivot_table(index="depth", columns="step", values="mean")
+        steps, layers = grid.columns, grid.index
+        # Half a step on each side, so that a tick stands in the middle of its cell.
         extent = (min(steps) - 0.5, max(steps) + 0.5, max(layers) + 0.5, min(layers) - 0.5)
-        image = axes.imshow(own, vmin=0, vmax=1, aspect="auto", extent=extent, cmap="cividis", interpolation="nearest")
+        image = axes.imshow(grid, vmin=0, vmax=1, aspect="auto", extent=extent, cmap="cividis", interpolation="nearest")
         _panel_title(axes, network)
         axes.grid(visible=False)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -203,11 +214,11 @@ def _draw_entropy(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
 
 
 def _panels(canvas: Canvas, count: int, height: float = 1.75) -> Any:
-    """Returns panels in rows of at most four, those beyond `count` not drawn."""
-    across = min(4, count)
-    down = math.ceil(count / across)
-    canvas.set_size_inches(WIDTH if across > 2 else WIDTH * 0.7, 0.6 + height * down)
-    panels = canvas.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+    """Return panels in rows of at most four, those beyond `count` not drawn."""
+    columns = min(4, count)
+    rows = math.ceil(count / columns)
+    canvas.set_size_inches(WIDTH if columns > 2 else WIDTH * 0.7, 0.6 + height * rows)
+    panels = canvas.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axes in list(panels.flat)[count:]:
         axes.set_visible(False)
     return panels
@@ -218,10 +229,12 @@ def _draw_profile(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
     axes = canvas.subplots()
     variants = list(dict.fromkeys(data["variant"]))
     for index, (colour, variant) in enumerate(zip(_cycle(len(variants)), variants, strict=True)):
-        own = data[data["variant"] == variant]
+        profile = data[data["variant"] == variant]
         dashes = _DASHES[index % len(_DASHES)]
-        axes.plot(own["index"], own["mean"], dashes, color=colour, lw=1.3, marker="o", ms=2.6, label=_name(variant))
-        axes.fill_between(own["index"], own["low"], own["high"], color=colour, alpha=0.18, lw=0)
+        axes.plot(
+            profile["index"], profile["mean"], dashes, color=colour, lw=1.3, marker="o", ms=2.6, label=_name(variant)
+        )
+        axes.fill_between(profile["index"], profile["low"], profile["high"], color=colour, alpha=0.18, lw=0)
     axes.set_xlabel("layer, from the input")
     axes.set_ylabel(axis)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -230,16 +243,17 @@ def _draw_profile(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
 
 
 def _mark_resolutions(axes: Axes, layers: pd.DataFrame) -> None:
-    """Draws a line where the input resolution changes, and the resolutions above, between the lines."""
+    """Draw a line where the input resolution changes, and the resolutions above, between the lines."""
     axes.set_xlim(layers["index"].min() - 0.5, layers["index"].max() + 0.5)
+    # Neighbouring layers of one resolution get one number: the sum rises where the resolution changes.
     runs = (layers["resolution"] != layers["resolution"].shift()).cumsum()
     for _, run in layers.groupby(runs):
-        first, last = run["index"].min(), run["index"].max()
-        if first > layers["index"].min():
-            axes.axvline(first - 0.5, color="#999999", lw=0.6, ls=":")
-        place = ((first + last) / 2, 1.01)
-        words = f"{run['resolution'].iloc[0]} px" if last > first else str(run["resolution"].iloc[0])
-        axes.annotate(words, place, xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=7)
+        begin, end = run["index"].min(), run["index"].max()
+        if begin > layers["index"].min():
+            axes.axvline(begin - 0.5, color="#999999", lw=0.6, ls=":")
+        position = ((begin + end) / 2, 1.01)
+        label = f"{run['resolution'].iloc[0]} px" if end > begin else str(run["resolution"].iloc[0])
+        axes.annotate(label, position, xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=7)
 
 
 def _draw_classes(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
@@ -247,11 +261,12 @@ def _draw_classes(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
     panels = _panels(canvas, len(variants), 2.6)
     image = None
     for axes, variant in zip(panels.flat, variants, strict=False):
-        own = data[data["variant"] == variant].pivot_table(index="index", columns="class", values="mean")
-        own = own.reindex(columns=classes)
-        extent = (-0.5, len(classes) - 0.5, max(own.index) + 0.5, min(own.index) - 0.5)
+        grid = data[data["variant"] == variant].pivot_table(index="index", columns="class", values="mean")
+        grid = grid.reindex(columns=classes)
+        extent = (-0.5, len(classes) - 0.5, max(grid.index) + 0.5, min(grid.index) - 0.5)
+        # All panels share one scale, whose width is never 0.
         limits = {"vmin": data["mean"].min(), "vmax": max(data["mean"].max(), data["mean"].min() + 0.01)}
-        image = axes.imshow(own, aspect="auto", extent=extent, cmap="cividis", interpolation="nearest", **limits)
+        image = axes.imshow(grid, aspect="auto", extent=extent, cmap="cividis", interpolation="nearest", **limits)
         _panel_title(axes, variant)
         axes.grid(visible=False)
         if len(classes) <= _MOST_CLASSES:
@@ -271,16 +286,18 @@ _COLOURS = (_BLUE, _ORANGE)
 
 
 def draw_pareto(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
-    """Draws accuracy against multiply-adds: all trials, the front, its members' intervals over repeats."""
+    """Draw accuracy against multiply-adds: all trials, the front, its members' intervals over repeats."""
     canvas.set_size_inches(WIDTH, 3.2)
     axes = canvas.subplots()
     axes.plot(data["multiply_adds"], data["top1"], "o", color=_GREY, ms=3.2, ls="none", label="trial")
     front = data[data["in_front"]].sort_values("multiply_adds")
     axes.plot(front["multiply_adds"], front["top1"], "-o", color=_BLUE, mfc="white", ms=4.6, lw=1.2, label="front")
-    known = front.dropna(subset=["mean"])
-    if len(known):
-        axes.vlines(known["multiply_adds"], known["low"], known["high"], color=_ORANGE, lw=1.4)
-        axes.plot(known["multiply_adds"], known["mean"], "o", color=_ORANGE, ms=4.2, ls="none", label="front, again")
+    repeated = front.dropna(subset=["mean"])
+    if len(repeated):
+        axes.vlines(repeated["multiply_adds"], repeated["low"], repeated["high"], color=_ORANGE, lw=1.4)
+        axes.plot(
+            repeated["multiply_adds"], repeated["mean"], "o", color=_ORANGE, ms=4.2, ls="none", label="front, again"
+        )
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1e6:g}"))
@@ -291,7 +308,7 @@ def draw_pareto(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
 
 
 def draw_importance(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
-    """Draws a panel per method: the share of each factor, its interval, and what chance gives."""
+    """Draw a panel per method: the share of each factor, its interval, and the level of chance."""
     factors, methods = list(dict.fromkeys(data["factor"])), list(dict.fromkeys(data["method"]))
     canvas.set_size_inches(WIDTH, 0.9 + 0.32 * len(factors))
     panels = canvas.subplots(1, len(methods), sharey=True, sharex=True, squeeze=False)[0]
@@ -304,10 +321,10 @@ def draw_importance(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
 
 
 def _paint_search(axes: Axes, data: pd.DataFrame, factors: list[str], colour: str) -> None:
-    places = [factors.index(name) for name in data["factor"]]
-    axes.hlines(places, data["low"], data["high"], color=colour, lw=1.4)
-    axes.plot(data["value"], places, "o", color=colour, ms=4.6, ls="none")
-    axes.plot(data["chance"], places, "|", color="#333333", ms=11, mew=1.2, ls="none")
+    row_positions = [factors.index(name) for name in data["factor"]]
+    axes.hlines(row_positions, data["low"], data["high"], color=colour, lw=1.4)
+    axes.plot(data["value"], row_positions, "o", color=colour, ms=4.6, ls="none")
+    axes.plot(data["chance"], row_positions, "|", color="#333333", ms=11, mew=1.2, ls="none")
     axes.set_xlim(0, 1)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)

@@ -1,4 +1,4 @@
-"""Renderers: a document → a file. They compute nothing; each knows one format's escaping and layout.
+"""This package holds the renderers, which write a document to a file. They compute nothing; each knows one format.
 
 Importing this package is light: a renderer is loaded, and matplotlib or Typst with it, when it first writes.
 """
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from reports.content.blocks import Document
 
 Renderer = Callable[["Document", Path, str], Path]
-"""Takes the document, the folder and the file name without its ending; returns the file."""
+"""A function of the document, the folder and the file name without its ending, which returns the path of the file."""
 
 
 def _pdf(document: Document, folder: Path, stem: str) -> Path:
@@ -46,7 +46,7 @@ FORMATS: dict[str, Renderer] = {"pdf": _pdf, "html": _html, "tex": _latex, "md":
 
 
 def get_renderer(name: str) -> Renderer:
-    """Returns the renderer of the format called `name`.
+    """Return the renderer of the format called `name`.
 
     Raises:
         UnknownNameError: If there is none, with the nearest names.
@@ -57,12 +57,12 @@ def get_renderer(name: str) -> Renderer:
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
-    """Returns the report formats in `text`, which are separated by commas, each once.
+    """Return the report formats in `text`, which are separated by commas, each once.
 
     Raises:
         UnknownNameError: If one is unknown, with the nearest names.
     """
-    wanted = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    for name in wanted:
+    formats = tuple(dict.fromkeys(name_text.strip() for name_text in text.split(",") if name_text.strip()))
+    for name in formats:
         get_renderer(name)
-    return wanted
+    return formats

@@ -1,4 +1,4 @@
-"""Writing: whole files or none, inside the output folder or not at all, with one error for all that can go wrong."""
+"""This module writes files whole or not at all, inside the output folder, with one error for all that can go wrong."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ FIGURES = "figures"
 
 
 def ensure_folder(folder: Path) -> Path:
-    """Creates a folder and checks that files can be made in it.
+    """Create a folder and check that files can be made in it.
 
     Raises:
-        OutputError: If that cannot be done.
+        OutputError: If the folder cannot be made, or no file in it.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -33,18 +33,19 @@ def ensure_folder(folder: Path) -> Path:
 
 
 def write_atomically(path: Path, content: bytes) -> Path:
-    """Writes a file through a temporary one beside it, so that a reader sees the old or the new, never a part.
+    """Write a file through a temporary one beside it, so that a reader sees the old or the new, never a part.
 
     Raises:
         OutputError: If it cannot be written; the old file, if any, is untouched.
     """
-    # Not the process number, which another container may have too; and only if there is nothing, not even a link.
+    # A random name: another container may have the same process number. Mode x refuses an existing file, or a link.
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     try:
         with temporary.open("xb") as file:
             file.write(content)
         os.replace(temporary, path)
     except OSError as error:
+        # The first error is the one to tell; a failure to clean up is not.
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise _explained(path, error) from None
@@ -56,12 +57,12 @@ def _explained(path: Path, error: OSError) -> OutputError:
 
 
 def document_path(folder: Path, stem: str, ending: str) -> Path:
-    """Returns where a document goes; no `stem` leads out of the folder."""
+    """Return the path of a document; no `stem` leads out of the folder."""
     return folder / f"{slug(stem)}.{ending}"
 
 
 def write_figures(document: Document, folder: Path, stem: str, image_format: ImageFormat) -> dict[str, Path]:
-    """Draws the figures of a document into `folder/figures` and returns their paths by name.
+    """Draw the figures of a document into `folder/figures` and return their paths by name.
 
     Raises:
         OutputError: If one cannot be written.
@@ -71,6 +72,7 @@ def write_figures(document: Document, folder: Path, stem: str, image_format: Ima
     ensure_folder(folder / FIGURES)
     paths = {}
     for figure in document.figures:
+        # Figures of several reports share a folder: the report's name keeps theirs apart.
         prefix = "" if figure.name.startswith(f"{slug(stem)}-") else f"{slug(stem)}-"
         file = f"{prefix}{slug(figure.name)}.{image_format}"
         paths[figure.name] = write_atomically(folder / FIGURES / file, draw(figure, image_format))
@@ -78,22 +80,22 @@ def write_figures(document: Document, folder: Path, stem: str, image_format: Ima
 
 
 def write_attachments(document: Document, folder: Path, stem: str) -> dict[str, Path]:
-    """Writes the files that lie beside a document and returns them by their ending.
+    """Write the files that lie beside a document and return them by their ending.
 
     Raises:
         OutputError: If one cannot be written.
     """
     written = {}
-    for carried in document.attachments:
-        name, _, ending = carried.name.rpartition(".")
-        if carried.beside:
+    for attachment in document.attachments:
+        name, _, ending = attachment.name.rpartition(".")
+        if attachment.beside:
             path = document_path(folder, f"{slug(stem)}-{name}", ending)
-            written[ending] = write_atomically(path, carried.content.encode("utf-8"))
+            written[ending] = write_atomically(path, attachment.content.encode("utf-8"))
     return written
 
 
 def relative(path: Path) -> str:
-    """Returns the path of a figure as a document beside its folder names it."""
+    """Return the path of a figure relative to the folder of its document."""
     return f"{FIGURES}/{path.name}"
 
 
@@ -111,28 +113,29 @@ class Span:
 
 
 def spans(table: Table) -> tuple[Span, ...]:
-    """Returns the group headings of a table from left to right, gaps included; none if no column has a group."""
-    found, start = [], 0
+    """Return the group headings of a table from left to right, gaps included; none if no column has a group."""
+    headings, start = [], 0
+    # Neighbours of one group share a heading; the same group further right has one of its own.
     for group, columns in groupby(table.columns, key=lambda column: column.group):
         end = start + len(list(columns))
-        found.append(Span(group, start, end))
+        headings.append(Span(group, start, end))
         start = end
-    return tuple(found) if any(span.text for span in found) else ()
+    return tuple(headings) if any(span.text for span in headings) else ()
 
 
 def is_long(table: Table) -> bool:
-    """Whether a table has to run over several pages, in small print."""
+    """Return True if a table has to run over several pages, in small print."""
     return len(table.rows) > _LONG_TABLE
 
 
 def has_numbers(table: Table) -> bool:
-    """Whether a table is about numbers and stays in one piece, rather than a list whose text may wrap freely."""
+    """Return True if a table is about numbers and stays in one piece, rather than a list whose text may wrap freely."""
     kinds = [column.kind for column in table.columns]
     return "interval" in kinds or kinds.count("number") > 1
 
 
 def wrapping(table: Table) -> tuple[bool, ...]:
-    """Returns, per column, whether its text is so long that it has to wrap."""
+    """Return for each column True if its text is so long that it has to wrap."""
     return tuple(
         column.kind in ("text", "code") and any(_length(row[index]) > _LONG_TEXT for row in table.rows)
         for index, column in enumerate(table.columns)

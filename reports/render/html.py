@@ -1,6 +1,7 @@
-"""A document → one HTML page that needs nothing else: style, script, figures and data are in it. Names are escaped.
+"""This module writes a document as one HTML page that needs no other file: style, script, figures and data are in it.
 
-Its policy allows no request and no script but its own, so that no name could do anything even if it were markup.
+Names are escaped. The page's policy allows no request and no script but its own, so that no name could do anything even
+if it were markup.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ _MOST_DATA = 500
 
 
 def render_html(document: Document, folder: Path, stem: str) -> Path:
-    """Writes `folder/<stem>.html`; equal documents give equal bytes.
+    """Write `folder/<stem>.html`; equal documents give equal bytes.
 
     Raises:
         OutputError: If it cannot be written.
@@ -55,9 +56,9 @@ def render_html(document: Document, folder: Path, stem: str) -> Path:
 
 
 def html_text(document: Document) -> str:
-    """Returns the document as a page."""
+    """Return the document as a page."""
     style, script = (_template(f"report.{kind}") for kind in ("css", "js"))
-    parts = [
+    pieces = [
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
         f'<meta http-equiv="Content-Security-Policy" content="{_policy(script)}">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
@@ -69,7 +70,7 @@ def html_text(document: Document) -> str:
         *_carried(document),
         f"<script>{script}</script>\n</body>\n</html>\n",
     ]
-    return "\n".join(parts)
+    return "\n".join(pieces)
 
 
 def _template(name: str) -> str:
@@ -77,8 +78,9 @@ def _template(name: str) -> str:
 
 
 def _policy(script: str) -> str:
-    known = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
-    return f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{known}'; base-uri 'none'"
+    # The policy names the one script by its hash: any other script on the page does not run.
+    sha = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+    return f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{sha}'; base-uri 'none'"
 
 
 def _words(text: str) -> str:
@@ -86,17 +88,17 @@ def _words(text: str) -> str:
 
 
 class _Numbers:
-    """Numbers that tell the figures and tables of a page apart."""
+    """A counter of the figures and tables of a page."""
 
     def __init__(self) -> None:
         self._figures, self._tables = count(1), count(1)
 
     def figure(self) -> str:
-        """Returns a name for the next figure."""
+        """Return a name for the next figure."""
         return f"f{next(self._figures)}"
 
     def table(self) -> str:
-        """Returns a name for the next table."""
+        """Return a name for the next table."""
         return f"t{next(self._tables)}"
 
 
@@ -131,13 +133,13 @@ def _section(section: Section, name: str, heading: str, numbers: _Numbers) -> It
 
 
 def _carried(document: Document) -> Iterator[str]:
-    """Yields what the document carries: each file as data that a browser does not run, with a button to save it."""
+    """Yield the files that the document carries: data that a browser does not run, with a button to save each."""
     yield "<footer>"
-    for carried in document.attachments:
-        name = escape(carried.name)
-        data = f'data-source="{name}" data-type="{escape(carried.media_type)}" data-name="{name}"'
+    for attachment in document.attachments:
+        name = escape(attachment.name)
+        data = f'data-source="{name}" data-type="{escape(attachment.media_type)}" data-name="{name}"'
         button = f'<button type="button" class="save" hidden {data}>Save {name}</button>'
-        yield f"<p>{button} {_words(carried.description)}</p>"
+        yield f"<p>{button} {_words(attachment.description)}</p>"
     yield "</footer>"
     yield from map(_as_data, document.attachments)
 
@@ -177,17 +179,19 @@ def _items(block: Items, numbers: _Numbers) -> str:
 def _figure(block: Figure, numbers: _Numbers) -> str:
     name = numbers.figure()
     caption = f"<strong>{_words(block.title)}.</strong> {_words(block.caption)}"
-    parts = (inline_svg(block, name), f"<figcaption>{caption}</figcaption>", _data(block))
-    return '<figure class="picture">\n' + "\n".join(parts) + "\n</figure>"
+    pieces = (inline_svg(block, name), f"<figcaption>{caption}</figcaption>", _data(block))
+    return '<figure class="picture">\n' + "\n".join(pieces) + "\n</figure>"
 
 
 def _data(figure: Figure) -> str:
-    """Returns the data behind a figure: a table that can be unfolded, and all of them as CSV to be saved."""
-    shown = figure.data.head(_MOST_DATA)
-    heads = "".join(f'<th scope="col">{_words(str(name))}</th>' for name in shown.columns)
-    rows = "\n".join(f"<tr>{''.join(map(_datum, row))}</tr>" for row in shown.itertuples(index=False, name=None))
-    more = len(figure.data) - len(shown)
-    rest = f"<p>{more:,} further rows are in the file.</p>" if more else ""
+    """Return the data behind a figure: a table that can be unfolded, and all rows as CSV to be saved."""
+    # A page with all rows of a long training would be slow to open; the file to save has them.
+    visible_rows = figure.data.head(_MOST_DATA)
+    heads = "".join(f'<th scope="col">{_words(str(name))}</th>' for name in visible_rows.columns)
+    rows = "\n".join(f"<tr>{''.join(map(_datum, row))}</tr>" for row in visible_rows.itertuples(index=False, name=None))
+    hidden_rows = len(figure.data) - len(visible_rows)
+    remainder = f"<p>{hidden_rows:,} further rows are in the file.</p>" if hidden_rows else ""
+    # The link holds the file itself, so that the page needs no other.
     link = f"data:text/csv;charset=utf-8,{quote(data_csv(figure), errors='replace')}"
     title = _words(f"Data behind the figure “{figure.title}”")
     return (
@@ -195,14 +199,14 @@ def _data(figure: Figure) -> str:
         f'<p><a download="{escape(figure.name)}.csv" href="{link}">Save as CSV</a></p>\n'
         f'<div class="scroll" role="region" aria-label="{title}" tabindex="0">\n<table>\n'
         f'<caption class="hidden">{title}</caption>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n'
-        f"</table>\n</div>\n{rest}</details>"
+        f"</table>\n</div>\n{remainder}</details>"
     )
 
 
 def _datum(value: object) -> str:
     if isinstance(value, float | int):
-        known = math.isfinite(value)
-        return f'<td class="n" data-value="{value!r}">{value:.6g}</td>' if known else '<td class="n missing">—</td>'
+        is_finite = math.isfinite(value)
+        return f'<td class="n" data-value="{value!r}">{value:.6g}</td>' if is_finite else '<td class="n missing">—</td>'
     return f"<td>{_words(str(value))}</td>"
 
 
@@ -233,38 +237,39 @@ def _header(table: Table) -> str:
         else f'<td class="gap" colspan="{span.end - span.start}"></td>'
         for span in groups
     )
-    above = f"<tr>{''.join(cells)}</tr>\n" if groups else ""
-    heads = (
+    group_row = f"<tr>{''.join(cells)}</tr>\n" if groups else ""
+    heading_cells = (
         f'<th scope="col"{_class(_CLASSES[column.kind].replace("c", ""))}>{_words(column.heading)}</th>'
         for column in table.columns
     )
-    return f"{above}<tr>{''.join(heads)}</tr>"
+    return f"{group_row}<tr>{''.join(heading_cells)}</tr>"
 
 
 def _class(*names: str) -> str:
-    told = " ".join(name for name in names if name)
-    return f' class="{told}"' if told else ""
+    class_names = " ".join(name for name in names if name)
+    return f' class="{class_names}"' if class_names else ""
 
 
 def _rows(table: Table) -> Iterator[str]:
     wraps = wrapping(table)
     above = [""] * len(table.columns)
     for index, (cells, row) in enumerate(zip(table.rows, set_rows(table), strict=True)):
-        parts = []
-        for place, (cell, told) in enumerate(zip(cells, row, strict=True)):
-            is_same = _is_left_out(table, cell, place) and bool(above[place])
-            words = above[place] if is_same else _told(told)
-            above[place] = words
-            names = _names(table.columns[place], told, wraps[place] and place > 0, is_same)
+        cells_html = []
+        for position, (cell, set_cell) in enumerate(zip(cells, row, strict=True)):
+            # Hidden while the rows stand in groups, and shown once a reader sorts the table.
+            is_same = _is_left_out(table, cell, position) and bool(above[position])
+            content = above[position] if is_same else _told(set_cell)
+            above[position] = content
+            names = _names(table.columns[position], set_cell, wraps[position] and position > 0, is_same)
             value = _value(cell)
-            tag, scope = ("th", ' scope="row"') if place == 0 else ("td", "")
-            shown = f"<span>{words}</span>" if is_same else words
-            parts.append(f"<{tag}{scope}{names}{value}>{shown}</{tag}>")
-        yield f"<tr{_class('rule' if index in table.rules else '')}>{''.join(parts)}</tr>"
+            tag, scope = ("th", ' scope="row"') if position == 0 else ("td", "")
+            cell_html = f"<span>{content}</span>" if is_same else content
+            cells_html.append(f"<{tag}{scope}{names}{value}>{cell_html}</{tag}>")
+        yield f"<tr{_class('rule' if index in table.rules else '')}>{''.join(cells_html)}</tr>"
 
 
 def _is_left_out(table: Table, cell: Cell, place: int) -> bool:
-    """Whether a cell is empty because it says what the one above says: a row's label, or a word of a group of rows."""
+    """Return True if a cell is empty because it repeats the one above: a row's label, or a word of a group of rows."""
     listed = table.columns[place].kind in ("text", "code") and (place == 0 or bool(table.rules))
     return listed and isinstance(cell, Text) and not cell.text
 
@@ -301,7 +306,7 @@ _COLOURS = {
     "#e69f00": "var(--c5)",
     "#8c6d1f": "var(--c7)",
 }
-"""Colours of `reports.figures.drawing` as the page's, which are others in the dark."""
+"""Colours of `reports.figures.drawing` as variables of the page, which has other values in its dark mode."""
 
 _PROLOG = re.compile(r"^.*?(?=<svg )", re.DOTALL)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
@@ -315,9 +320,10 @@ _BLANK = re.compile(r"\n\s*")
 
 
 def inline_svg(figure: Figure, prefix: str) -> str:
-    """Returns a figure as an `svg` element; `prefix` keeps its names apart from those of others on the page."""
+    """Return a figure as an `svg` element; `prefix` keeps its names apart from those of others on the page."""
     text = _PROLOG.sub("", draw(figure, "svg").decode("utf-8"))
-    head, bracket, rest = _METADATA.sub("", _COMMENT.sub("", _UNUSED.sub("", text))).partition(">")
+    head, bracket, tail = _METADATA.sub("", _COMMENT.sub("", _UNUSED.sub("", text))).partition(">")
+    # Without a size of its own the drawing takes the width of the page.
     head = _SIZE.sub("", head).replace("<svg ", f'<svg role="img" aria-label="{escape(printable(figure.alt))}" ', 1)
-    body = _COLOUR.sub(lambda found: _COLOURS.get(found.group(), found.group()), rest)
+    body = _COLOUR.sub(lambda match: _COLOURS.get(match.group(), match.group()), tail)
     return head + bracket + _BLANK.sub("\n", _REFERENCE.sub(rf"\g<1>{prefix}-", body)).strip()

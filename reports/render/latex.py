@@ -1,6 +1,6 @@
-"""A document → a complete LaTeX file with PDF figures, for pdfLaTeX, XeLaTeX or LuaLaTeX. Every name is escaped.
+"""This module writes a document as a LaTeX file with PDF figures, for pdfLaTeX, XeLaTeX or LuaLaTeX. Names are escaped.
 
-Text → LaTeX: escaping, and the preamble that makes every character of a document visible.
+Its preamble makes every character of a document visible.
 
 A character that LaTeX's fonts lack (an emoji, Chinese) stays itself in the source and is set as `[U+1F600]`: seen,
 not dropped. Redefine `\\missingglyph` and load a font that has it to do better.
@@ -30,7 +30,7 @@ _LETTERS = {"number": "r", "interval": "r", "mark": "c"}
 
 
 def render_latex(document: Document, folder: Path, stem: str) -> Path:
-    """Writes `folder/<stem>.tex` and its figures as PDF.
+    """Write `folder/<stem>.tex` and its figures as PDF.
 
     Raises:
         OutputError: If it cannot be written.
@@ -41,7 +41,7 @@ def render_latex(document: Document, folder: Path, stem: str) -> Path:
 
 
 def latex_text(document: Document, figures: Mapping[str, Path]) -> str:
-    """Returns the document as LaTeX, with the paths of its figures by name."""
+    """Return the document as LaTeX, with the paths of its figures by name."""
     body = [rf"\title{{{escape(document.title)}}}", rf"\author{{{escape(document.subtitle)}}}", r"\date{}"]
     body += [rf"\markright{{{escape(document.running_head)}}}", r"\begin{document}", r"\maketitle", r"\begin{quote}"]
     body += [r"\small", *(_block(block, figures) for block in document.summary), r"\end{quote}"]
@@ -81,6 +81,7 @@ def _facts(block: Facts, figures: Mapping[str, Path]) -> str:
 
 @_block.register
 def _items(block: Items, figures: Mapping[str, Path]) -> str:
+    # The empty group keeps a text that begins with [ from being read as an option.
     return _list("itemize", (rf"\item {{}}{escape(item)}" for item in block.items))
 
 
@@ -113,7 +114,7 @@ def _table(block: Table, figures: Mapping[str, Path]) -> str:
 
 
 def _short_table(table: Table, lines: list[str]) -> list[str]:
-    """A floating table, made smaller as a whole if it is wider than the page."""
+    """Return a floating table, made smaller as a whole if it is wider than the page."""
     return [
         r"\begin{table}[htbp]",
         r"\centering",
@@ -128,7 +129,7 @@ def _short_table(table: Table, lines: list[str]) -> list[str]:
 
 
 def _long_table(table: Table, lines: list[str]) -> list[str]:
-    """A table that runs over pages, its heading repeated."""
+    """Return a table that runs over pages, its heading repeated."""
     return [
         r"{\footnotesize",
         rf"\begin{{longtable}}{{@{{}}{_letters(table)}@{{}}}}",
@@ -141,6 +142,7 @@ def _long_table(table: Table, lines: list[str]) -> list[str]:
 
 def _letters(table: Table) -> str:
     wraps = wrapping(table)
+    # The columns that wrap share some three fifths of the line; the others take what they need.
     share = 0.62 / max(1, sum(wraps))
     width = "4.4cm" if has_numbers(table) else rf"{share:.2f}\linewidth"
     if len(table.columns) > 4 and not has_numbers(table):
@@ -152,15 +154,15 @@ def _letters(table: Table) -> str:
 def _header(table: Table) -> Iterator[str]:
     groups = spans(table)
     if groups:
-        cells = (rf"\multicolumn{{{g.end - g.start}}}{{c}}{{{escape(g.text)}}}" for g in groups)
+        cells = (rf"\multicolumn{{{span.end - span.start}}}{{c}}{{{escape(span.text)}}}" for span in groups)
         yield rf"{' & '.join(cells)} \\"
-        yield " ".join(rf"\cmidrule(lr){{{g.start + 1}-{g.end}}}" for g in groups if g.text)
+        yield " ".join(rf"\cmidrule(lr){{{span.start + 1}-{span.end}}}" for span in groups if span.text)
     yield rf"{' & '.join(_heading(column) for column in table.columns)} \\"
 
 
 def _heading(column: Column) -> str:
-    words = escape(column.heading)
-    return rf"\multicolumn{{1}}{{c}}{{{words}}}" if column.kind == "interval" else words
+    text = escape(column.heading)
+    return rf"\multicolumn{{1}}{{c}}{{{text}}}" if column.kind == "interval" else text
 
 
 def _row(cells: Iterable[SetCell], columns: tuple[Column, ...]) -> str:
@@ -169,7 +171,9 @@ def _row(cells: Iterable[SetCell], columns: tuple[Column, ...]) -> str:
 
 
 def _cell(cell: SetCell, column: Column) -> str:
-    text = "".join((rf"\phantom{{{literal(p.pad)}}}" if p.pad else "") + literal(p.text) for p in cell.visible)
+    text = "".join(
+        (rf"\phantom{{{literal(piece.pad)}}}" if piece.pad else "") + literal(piece.text) for piece in cell.visible
+    )
     if column.kind == "code":
         text = rf"\texttt{{{text}}}"
     if cell.tone:
@@ -177,6 +181,7 @@ def _cell(cell: SetCell, column: Column) -> str:
     filler = rf"\phantom{{{literal(cell.filler)}}}" if cell.filler else ""
     if not cell.marks:
         return text + filler
+    # A mark behind a number takes no room, so that the numbers of a column still align.
     marks = rf"\textsuperscript{{{escape(','.join(cell.marks))}}}"
     return text + (rf"\rlap{{{marks}}}" if column.kind in ("number", "interval") else marks) + filler
 
@@ -274,24 +279,26 @@ _PREAMBLE = r"""\documentclass[10pt,a4paper]{article}
 
 
 def escape(text: str) -> str:
-    """Returns text so that LaTeX shows it literally."""
+    """Return text so that LaTeX shows it literally."""
     return literal(printable(text))
 
 
 def literal(text: str) -> str:
-    """Returns printable text so that LaTeX shows it literally, the white space at its ends included."""
+    """Return printable text so that LaTeX shows it literally, the white space at its ends included."""
     pieces: list[str] = []
-    before = ""
+    previous = ""
     for char in text:
-        if char == before and char in _LIGATURES:
+        if char == previous and char in _LIGATURES:
+            # An empty group keeps the two characters apart.
             pieces.append("{}")
         pieces.append(_MAP.get(char, char))
-        before = char
+        previous = char
     return "".join(pieces)
 
 
 def preamble(text: str) -> str:
-    """Returns what stands before the document `text`, with a definition for each character LaTeX does not know."""
+    """Return the preamble for the document `text`, with a definition for each character that LaTeX does not know."""
+    # Sorted, so that equal documents give equal bytes.
     unknown = sorted({char for char in text if not _is_known(char)})
     lines = [rf"\newunicodechar{{{char}}}{{\missingglyph{{{ord(char):X}}}}}" for char in unknown]
     return _PREAMBLE + "".join(f"{line}\n" for line in lines)

@@ -1,4 +1,4 @@
-"""A document → GitHub-flavoured Markdown with PNG figures. Every name is escaped: it shows as it was written."""
+"""This module writes a document as GitHub-flavoured Markdown with PNG figures. Every name shows as it was written."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ALIGNMENT = {"number": _RIGHT, "interval": _RIGHT, "mark": _CENTRE}
 
 
 def render_markdown(document: Document, folder: Path, stem: str) -> Path:
-    """Writes `folder/<stem>.md` and its figures as PNG.
+    """Write `folder/<stem>.md` and its figures as PNG.
 
     Raises:
         OutputError: If it cannot be written.
@@ -31,26 +31,27 @@ def render_markdown(document: Document, folder: Path, stem: str) -> Path:
 
 
 def markdown_text(document: Document, figures: Mapping[str, Path]) -> str:
-    """Returns the document as Markdown, with the paths of its figures by name."""
-    parts = [f"# {escape(document.title)}", escape_line(document.subtitle)]
-    parts += [_block(block, figures) for block in document.summary]
+    """Return the document as Markdown, with the paths of its figures by name."""
+    blocks = [f"# {escape(document.title)}", escape_line(document.subtitle)]
+    blocks += [_block(block, figures) for block in document.summary]
     for section in document.sections:
-        parts += _section(section, figures)
-    parts.append("## Appendix")
+        blocks += _section(section, figures)
+    blocks.append("## Appendix")
     for section in document.appendix:
-        parts += _section(section, figures, "###")
-    return "\n\n".join(part for part in parts if part) + "\n"
+        blocks += _section(section, figures, "###")
+    return "\n\n".join(text for text in blocks if text) + "\n"
 
 
 def escape(text: str) -> str:
-    """Returns text so that Markdown shows it literally within a line, in a cell of a table too."""
+    """Return text so that Markdown shows it literally within a line, in a cell of a table too."""
+    # Ampersands and angle brackets become entities first: a backslash does not escape them for HTML.
     clean = "".join(_ENTITIES.get(char, char) for char in printable(text))
-    return _SPECIAL.sub(lambda found: f"\\{found.group()}", clean)
+    return _SPECIAL.sub(lambda match: f"\\{match.group()}", clean)
 
 
 def escape_line(text: str) -> str:
-    """Returns text so that Markdown shows it literally at the start of a line, where `1.` would begin a list."""
-    return _OPENING.sub(lambda found: f"{found.group()[:-1]}\\{found.group()[-1]}", escape(text))
+    """Return text so that Markdown shows it literally at the start of a line, where `1.` would begin a list."""
+    return _OPENING.sub(lambda match: f"{match.group()[:-1]}\\{match.group()[-1]}", escape(text))
 
 
 def _section(section: Section, figures: Mapping[str, Path], level: str = "##") -> list[str]:

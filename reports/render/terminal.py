@@ -1,4 +1,4 @@
-"""A document's facts and tables → a terminal, for a look before a file is opened. Names are text, never markup."""
+"""This module shows a document's facts and tables on a terminal, for a look before a file is opened."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TONES = {"caveat": "yellow", "alarm": "bold red"}
 
 
 def on_terminal(document: Document) -> Iterator[Any]:
-    """Yields what `rich` prints: the summary, and the tables of each section; the appendix is left to files."""
+    """Yield the objects that `rich` prints: the summary, and the tables of each section, without the appendix."""
     from rich.text import Text
 
     yield Text(printable(document.title), style="bold")

@@ -1,6 +1,7 @@
-"""A document → PDF with Typst. All text goes to the fixed template as JSON data, so none of it is ever markup.
+"""This module writes a document as PDF with Typst, and chooses the fonts so that every character is seen.
 
-Which font files Typst gets, so that every character of a document is seen and common ones look alike everywhere.
+All text goes to the fixed template as JSON data, so that none of it is ever markup. Common characters look alike on
+every machine.
 
 Typst embeds Libertinus; matplotlib carries DejaVu, which has the signs that Libertinus lacks. What both lack comes from
 the fonts of the machine, and what those lack too is drawn as a box by the Last Resort font instead of not at all.
@@ -39,7 +40,7 @@ Json = dict[str, Any]
 
 
 def render_pdf(document: Document, folder: Path, stem: str) -> Path:
-    """Writes `folder/<stem>.pdf` and its figures as SVG; equal documents give equal bytes.
+    """Write `folder/<stem>.pdf` and its figures as SVG; equal documents give equal bytes.
 
     Raises:
         OutputError: If it cannot be written.
@@ -50,7 +51,7 @@ def render_pdf(document: Document, folder: Path, stem: str) -> Path:
 
 
 def compile_pdf(document: Document, drawings: Mapping[str, str]) -> bytes:
-    """Returns the document as PDF bytes, given its figures as SVG by name.
+    """Return the document as PDF bytes, given its figures as SVG by name.
 
     Raises:
         OutputError: If Typst refuses it.
@@ -61,20 +62,21 @@ def compile_pdf(document: Document, drawings: Mapping[str, str]) -> bytes:
     data = json.dumps(as_json(document, drawings), ensure_ascii=False)
     try:
         with font_folder(data) as fonts:
-            compiled: bytes = typst.compile(
+            pdf: bytes = typst.compile(
                 template,
                 format="pdf",
                 font_paths=typst.Fonts(font_paths=[str(fonts)]),
                 sys_inputs={"document": data},
+                # Not the time of day: equal documents give equal bytes.
                 timestamp=document.timestamp,
             )
     except typst.TypstError as error:
         raise OutputError(f"Typst could not set the report: {error}") from None
-    return compiled
+    return pdf
 
 
 def as_json(document: Document, drawings: Mapping[str, str]) -> Json:
-    """Returns what the template reads: strings, numbers, lists and mappings alone."""
+    """Return the data that the template reads: strings, numbers, lists and mappings alone."""
     return {
         "title": printable(document.title),
         "subtitle": printable(document.subtitle),
@@ -82,13 +84,13 @@ def as_json(document: Document, drawings: Mapping[str, str]) -> Json:
         "summary": [_block(block, drawings) for block in document.summary],
         "sections": [_section(section, drawings) for section in document.sections],
         "appendix": [_section(section, drawings) for section in document.appendix],
-        "attachments": [_attachment(carried) for carried in document.attachments],
+        "attachments": [_attachment(attachment) for attachment in document.attachments],
     }
 
 
 def _attachment(carried: Attachment) -> Json:
-    words = {"name": carried.name, "type": carried.media_type, "description": printable(carried.description)}
-    return {**words, "content": carried.content}
+    texts = {"name": carried.name, "type": carried.media_type, "description": printable(carried.description)}
+    return {**texts, "content": carried.content}
 
 
 def _section(section: Section, drawings: Mapping[str, str]) -> Json:
@@ -117,8 +119,8 @@ def _items(block: Items, drawings: Mapping[str, str]) -> Json:
 
 @_block.register
 def _figure(block: Figure, drawings: Mapping[str, str]) -> Json:
-    words = {"title": printable(block.title), "caption": printable(block.caption), "alt": printable(block.alt)}
-    return {"type": "figure", "svg": drawings[block.name], **words}
+    texts = {"title": printable(block.title), "caption": printable(block.caption), "alt": printable(block.alt)}
+    return {"type": "figure", "svg": drawings[block.name], **texts}
 
 
 @_block.register
@@ -133,7 +135,7 @@ def _table(block: Table, drawings: Mapping[str, str]) -> Json:
         "title": printable(block.title),
         "caption": printable(block.caption),
         "columns": columns,
-        "spans": [{"text": printable(s.text), "start": s.start, "end": s.end} for s in spans(block)],
+        "spans": [{"text": printable(span.text), "start": span.start, "end": span.end} for span in spans(block)],
         "rows": [[_cell(cell) for cell in row] for row in set_rows(block)],
         "notes": [_note(note) for note in block.notes],
         "rules": list(block.rules),
@@ -158,8 +160,9 @@ _LAST_RESORT = "LastResortHE-Regular.ttf"
 
 @contextmanager
 def font_folder(text: str) -> Iterator[Path]:
-    """Yields a folder with the fonts that Typst needs beside its own for setting `text`."""
+    """Yield a folder with the fonts that Typst needs beside its own for setting `text`."""
     with tempfile.TemporaryDirectory(prefix="dyconv-fonts-") as folder:
+        # Copied into one folder, since Typst takes folders and would find every font in theirs.
         for file in _font_files(text):
             shutil.copyfile(file, Path(folder) / file.name)
         yield Path(folder)
@@ -168,6 +171,7 @@ def font_folder(text: str) -> Iterator[Path]:
 def _font_files(text: str) -> list[Path]:
     folder = Path(mpl.get_data_path()) / "fonts" / "ttf"
     files = [folder / name for name in _DEJAVU]
+    # ASCII needs no look: the fonts that Typst embeds have all of it.
     missing = _uncovered({char for char in set(text) if ord(char) > 0x7F}, files[:1])
     if missing and _uncovered(missing, _machine_fonts()):
         # Only then: Typst might prefer it to a font of the machine that has the character.
@@ -188,6 +192,7 @@ def _uncovered(chars: set[str], files: Iterable[Path]) -> set[str]:
         if not missing:
             break
         try:
+            # A font file that cannot be read is none, whatever is wrong with it.
             covered = FT2Font(str(file)).get_charmap()
         except (OSError, RuntimeError):
             continue

@@ -1,4 +1,4 @@
-"""The tables of reports, as data with captions and notes: studies, claims, costs, searches and the appendix.
+"""This package builds the tables of reports, as data with captions and notes.
 
 Numbers come from `reports.analysis`; no table knows a file format.
 """

@@ -1,4 +1,4 @@
-"""The appendix's tables: what was configured, with which versions, and which run every number comes from. Data only."""
+"""This module builds the appendix's tables: settings, versions, and the run that every number comes from. Data only."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Place = tuple[str, str]
 
 
 def shared_settings_table(plan: Plan, common: Flat) -> Table:
-    """Returns the `common` settings of a plan, in which those that nothing reads are left out."""
+    """Return the `common` settings of a plan, in which those that nothing reads are left out."""
     return Table(
         title="Settings",
         caption=(
@@ -41,7 +41,7 @@ def shared_settings_table(plan: Plan, common: Flat) -> Table:
 
 
 def common_settings(plan: Plan) -> Flat:
-    """Returns per setting the value that most trainings of the plan have; none for one that most do not have.
+    """Return per setting the value that most trainings of the plan have; none for one that most do not have.
 
     Where nothing is trained, the counted networks take the place of the trainings.
     """
@@ -52,6 +52,7 @@ def common_settings(plan: Plan) -> Flat:
         counts: Counter[str] = Counter()
         for flat, count in flats:
             counts[flat.get(key, _UNSET)] += count
+        # Of equally frequent values, one that is set comes before none.
         value = max(counts, key=lambda value: (counts[value], value != _UNSET))
         if value != _UNSET:
             common[key] = value
@@ -59,33 +60,38 @@ def common_settings(plan: Plan) -> Flat:
 
 
 def _counted_settings(nodes: Iterable[Node]) -> list[tuple[Flat, int]]:
-    """Returns settings with the number of nodes that have them; repeats, which share all parts of a spec, at once."""
+    """Return settings with the number of nodes that have them; repeats share a spec's parts and count together."""
     first: dict[tuple[int, ...], Node] = {}
     counts: Counter[tuple[int, ...]] = Counter()
     for node in nodes:
         spec = node.spec
-        parts = tuple(id(getattr(spec, name)) for name in type(spec).model_fields if name != "seed")
-        first.setdefault(parts, node)
-        counts[parts] += 1
-    return [(_that_count(node), counts[parts]) for parts, node in first.items()]
+        # The plan makes the repeats of a row from the same parts, so that identity is enough and much faster.
+        identity = tuple(id(getattr(spec, name)) for name in type(spec).model_fields if name != "seed")
+        first.setdefault(identity, node)
+        counts[identity] += 1
+    return [(_that_count(node), counts[identity]) for identity, node in first.items()]
 
 
 def varying_settings_table(study: Study, plan: Plan, common: Flat) -> Table:
-    """Returns the settings of a study that are not the `common` ones: a row per value, with who has it."""
+    """Return the settings of a study that are not the `common` ones: a row per value, with the rows that have it."""
     keyed = _settings_by_variant(study, plan)
     common = {**common, "intervention": _NO_INTERVENTION}
     rows: list[tuple[Cell, ...]] = []
     rules = []
     for key in dict.fromkeys(key for settings in keyed.values() for key in settings):
         holders: dict[str, list[Place]] = {}
-        for place, settings in keyed.items():
+        for row, settings in keyed.items():
             # Of a network or a training, what is not set is not read; of the data it has a meaning: all of them.
             if key in settings or key.startswith("data."):
-                holders.setdefault(settings.get(key, _UNSET), []).append(place)
+                holders.setdefault(settings.get(key, _UNSET), []).append(row)
+        # A setting that all rows share with most of the report needs no line here.
         if list(holders) != [common.get(key, _UNSET)]:
             rules.append(len(rows))
-            listed = [(value, _listed(places, list(keyed))) for value, places in holders.items()]
-            rows += [(Text("" if i else key), Text(value), Text(words)) for i, (value, words) in enumerate(listed)]
+            listed = [(value, _listed(holder_rows, list(keyed))) for value, holder_rows in holders.items()]
+            rows += [
+                (Text("" if index else key), Text(value), Text(holder_titles))
+                for index, (value, holder_titles) in enumerate(listed)
+            ]
     return Table(
         title=study.title,
         caption="The settings in which its rows are not like most of this report, or not like each other.",
@@ -96,20 +102,20 @@ def varying_settings_table(study: Study, plan: Plan, common: Flat) -> Table:
 
 
 def _listed(places: list[Place], everywhere: list[Place]) -> str:
-    """Returns places in words, all variants on a network or a variant on all networks as one."""
-    words: list[str] = []
+    """Return rows in words: all variants on a network, or a variant on all networks, as one."""
+    titles: list[str] = []
     for network, variant in places:
-        if network and {place for place in everywhere if place[0] == network} <= set(places):
-            words.append(f"network {network}")
-        elif {place for place in everywhere if place[1] == variant} <= set(places):
-            words.append(variant)
+        if network and {label for label in everywhere if label[0] == network} <= set(places):
+            titles.append(f"network {network}")
+        elif {label for label in everywhere if label[1] == variant} <= set(places):
+            titles.append(variant)
         else:
-            words.append(f"{network}: {variant}")
-    names = list(dict.fromkeys(words))
+            titles.append(f"{network}: {variant}")
+    names = list(dict.fromkeys(titles))
     if len(places) == len(everywhere):
         return "all"
-    many = len(places) > len(everywhere) / 2 and len(names) > 3
-    return f"the other {len(places)} of {len(everywhere)}" if many else "; ".join(names)
+    is_majority = len(places) > len(everywhere) / 2 and len(names) > 3
+    return f"the other {len(places)} of {len(everywhere)}" if is_majority else "; ".join(names)
 
 
 def _settings_by_variant(study: Study, plan: Plan) -> dict[Place, Flat]:
@@ -117,29 +123,36 @@ def _settings_by_variant(study: Study, plan: Plan) -> dict[Place, Flat]:
     networks = {network.name: network.title for network in study.networks}
     keyed: dict[Place, Flat] = {}
     for cell in plan.cells_of(study.name):
-        place = (networks.get(cell.network, ""), titles[cell.variant])
-        if place not in keyed:
+        row = (networks.get(cell.network, ""), titles[cell.variant])
+        if row not in keyed:
             node = plan.node(cell.fingerprint)
             trial = node.trial if isinstance(node, EvaluationNode) else node
-            words = intervention_title(node.intervention) if isinstance(node, EvaluationNode) else _NO_INTERVENTION
-            keyed[place] = {**_that_count(trial), "intervention": words}
+            intervention = (
+                intervention_title(node.intervention) if isinstance(node, EvaluationNode) else _NO_INTERVENTION
+            )
+            keyed[row] = {**_that_count(trial), "intervention": intervention}
     return keyed
 
 
 def _that_count(node: Node) -> Flat:
-    """Returns the settings of a node; of a network whose cost is counted, those of the network alone."""
+    """Return the settings of a node; of a network whose cost is counted, only those of the network."""
     settings = flat_settings(node.spec)
-    return {k: v for k, v in settings.items() if k.startswith("model.")} if isinstance(node, CostNode) else settings
+    return (
+        {key: value for key, value in settings.items() if key.startswith("model.")}
+        if isinstance(node, CostNode)
+        else settings
+    )
 
 
 def flat_settings(spec: TrialSpec) -> Flat:
-    """Returns the settings of a trial but its seed as words, those that nothing reads left out."""
+    """Return the settings of a trial but its seed as words, without those that nothing reads."""
     return {key: _words(value) for key, value in _leaves(spec, "") if key != "seed" and value is not None}
 
 
 def _leaves(model: Any, prefix: str) -> Iterable[tuple[str, Any]]:
     for name in type(model).model_fields:
         value = getattr(model, name)
+        # A placement has fields, but a reader takes it for one value.
         if hasattr(type(value), "model_fields") and not isinstance(value, Placement):
             yield from _leaves(value, f"{prefix}{name}.")
         else:
@@ -155,7 +168,7 @@ def _words(value: Any) -> str:
 
 
 def versions_table(results: Results) -> Table:
-    """Returns the versions that the runs were made with, a row per name and value."""
+    """Return the versions that the runs were made with, a row per name and value."""
     counts: dict[tuple[str, str], int] = {}
     for versions in results.runs["versions"]:
         for name, value in versions.items():
@@ -169,8 +182,9 @@ def versions_table(results: Results) -> Table:
 
 
 def plugins_table(plan: Plan) -> Table | None:
-    """Returns the plug-ins that the numbers depend on, a row per registered name, or `None` if there are none."""
+    """Return the plug-ins that the numbers depend on, a row per registered name, or `None` if there are none."""
     rows = tuple(
+        # 64 characters are a SHA-256, of which the first digits are enough; a version is shorter and stays whole.
         (Text(label), Text(entry["plugin"]), Text(entry["code"] if len(entry["code"]) < 64 else entry["code"][:SHORT]))
         for label, entry in sorted(plugins_in(plan).items())
     )
@@ -188,7 +202,7 @@ def plugins_table(plan: Plan) -> Table | None:
 
 
 def commits_table(results: Results) -> Table:
-    """Returns the commits that the runs were made from; those of a modified working tree are flagged."""
+    """Return the commits that the runs were made from; those of a modified working tree are flagged."""
     counts: dict[tuple[str, bool], int] = {}
     for commit, dirty in zip(results.runs["commit"], results.runs["dirty"], strict=True):
         counts[commit, dirty] = counts.get((commit, dirty), 0) + 1
@@ -205,7 +219,7 @@ def commits_table(results: Results) -> Table:
 
 
 def provenance(plan: Plan, results: Results) -> Table | Paragraph:
-    """Returns the runs that the report's numbers come from as a table, or where they are listed if they are many."""
+    """Return the runs behind the report's numbers as a table or, if they are many, a paragraph naming their file."""
     if len(results.runs) <= MOST_RUNS:
         return provenance_table(plan, results)
     return Paragraph(
@@ -216,7 +230,7 @@ def provenance(plan: Plan, results: Results) -> Table | Paragraph:
 
 
 def provenance_table(plan: Plan, results: Results) -> Table:
-    """Returns the runs that the report's numbers come from: a row per run, what it serves once per group of seeds.
+    """Return the runs behind the report's numbers: a row per run, with its use once per group of seeds.
 
     Trainings come first, then evaluations of their checkpoints, then counted networks.
     """
@@ -228,16 +242,17 @@ def provenance_table(plan: Plan, results: Results) -> Table:
     )
     columns += (Column("seed", "mark"), Column("seconds", "number"), Column("serves"))
     rows, rules = _provenance_rows(plan, results)
-    where = ""
+    commit_sentence = ""
+    # A column of one value says nothing: the caption has it instead.
     if len(commits) == 1:
         columns, rows = columns[:2] + columns[3:], [row[:2] + row[3:] for row in rows]
-        where = f" All are from commit {_commit(*commits.pop())}."
+        commit_sentence = f" All are from commit {_commit(*commits.pop())}."
     return Table(
         title="Runs",
         caption=(
             "Where every number comes from: trainings, evaluations of their checkpoints, counted networks. "
             f"Fingerprint: the first {SHORT} digits of the SHA-256 of the whole configuration; an asterisk marks a "
-            f"modified working tree.{where}"
+            f"modified working tree.{commit_sentence}"
         ),
         columns=columns,
         rows=tuple(rows),
@@ -250,23 +265,23 @@ def _commit(commit: str, dirty: bool) -> str:
 
 
 def _provenance_rows(plan: Plan, results: Results) -> tuple[list[tuple[Cell, ...]], list[int]]:
-    """Returns the rows, those that serve the same together, and the indices of the rows that begin a group."""
+    """Return the rows, those that serve the same together, and the indices of the rows that begin a group."""
     runs = results.runs
     names = ("fingerprint", "run_id", "commit", "dirty", "seed", "seconds", "kind")
     groups: dict[tuple[str, str], list[tuple[Cell, ...]]] = {}
     for fingerprint, run_id, commit, dirty, seed, seconds, kind in zip(*(runs[name] for name in names), strict=True):
-        known: Cell = Missing() if math.isnan(seconds) else Number(seconds, 1)
-        row = (Text(fingerprint[:SHORT]), Text(run_id), Text(_commit(commit, dirty)), Text(str(seed)), known)
+        seconds_cell: Cell = Missing() if math.isnan(seconds) else Number(seconds, 1)
+        row = (Text(fingerprint[:SHORT]), Text(run_id), Text(_commit(commit, dirty)), Text(str(seed)), seconds_cell)
         groups.setdefault((kind, serves(plan, fingerprint)), []).append(row)
     rows: list[tuple[Cell, ...]] = []
     rules = []
-    for (_, words), members in groups.items():
+    for (_, use), members in groups.items():
         rules.append(len(rows))
-        rows += [(*row, Text("" if index else words)) for index, row in enumerate(members)]
+        rows += [(*row, Text("" if index else use)) for index, row in enumerate(members)]
     return rows, rules[1:]
 
 
 def serves(plan: Plan, fingerprint: str) -> str:
-    """Returns which rows of which studies a run is behind, in words."""
-    found = plan.studies_of(fingerprint)
-    return "; ".join(f"{study}: {', '.join(keys)}" for study, keys in found.items()) or "checkpoint only"
+    """Return the rows and studies that a run is behind, in words."""
+    keys_by_study = plan.studies_of(fingerprint)
+    return "; ".join(f"{study}: {', '.join(keys)}" for study, keys in keys_by_study.items()) or "checkpoint only"

@@ -1,9 +1,10 @@
-"""Tables of verdicts: those of one study, those of a whole report, and every contrast behind them. Data only.
+"""This module builds the tables of verdicts, of contrasts and of comparisons. Data only.
 
-The appendix on comparisons: the p-value of every difference, and McNemar's test of every checkpoint. Data only.
+Verdicts are shown per study and for a whole report, and every contrast behind them in the appendix. Comparisons are the
+p-value of every difference, and McNemar's test of every checkpoint.
 
-The differences themselves stand in the studies' own tables. Both tables here are lists, which can be long; their cells
-are words, since numbers that align cost a renderer much more.
+The differences themselves stand in the studies' own tables. The two tables of comparisons are lists, which can be long;
+their cells are words, since numbers that align cost a renderer much more.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ SIGNS: dict[Verdict, str] = {
     "undecided": "…",
     "contradicted": "×",
 }
-"""What stands in front of a verdict, so that it can be told without colour."""
+"""The sign in front of each verdict, so that it can be told without colour."""
 
 _TONES: dict[Verdict, Tone] = {
     "reproduced": "good",
@@ -98,28 +99,29 @@ WEAKEST = (
 
 
 def verdict_cell(verdict: Verdict) -> Text:
-    """Returns a verdict with its sign and its colour."""
+    """Return a verdict with its sign and its colour."""
     return Text(f"{SIGNS[verdict]} {verdict}", tone=_TONES[verdict])
 
 
 def legend() -> Note:
-    """Returns what the verdicts mean."""
-    words = "; ".join(f"{SIGNS[verdict]} {verdict}: {meaning}" for verdict, meaning in MEANINGS.items())
-    return Note(f"{words[0].upper()}{words[1:]}. {WEAKEST} {RANKS} {SEEDS}")
+    """Return the note on the meaning of the verdicts."""
+    meanings = "; ".join(f"{SIGNS[verdict]} {verdict}: {meaning}" for verdict, meaning in MEANINGS.items())
+    return Note(f"{meanings[0].upper()}{meanings[1:]}. {WEAKEST} {RANKS} {SEEDS}")
 
 
 def claims_table(study: Study, claims: Sequence[JudgedClaim], *, with_legend: bool) -> Table | None:
-    """Returns the verdicts on one study's claims, or `None` if it has none."""
+    """Return the verdicts on one study's claims, or `None` if it has none."""
     if not claims:
         return None
     rows, rules = grouped([(_network(study, judged), _claim_cells(study, judged)) for judged in claims])
-    shown = {
+    visible_columns = {
         "network": bool(study.networks),
         "must be": _has_bounds(claims),
         "decided by": any(len(judged.contrasts) > 1 for judged in claims),
         "published": any(judged.decisive and judged.decisive.published for judged in claims),
     }
-    columns, rows = _only(shown, _CLAIM_COLUMNS, rows)
+    columns, rows = _only(visible_columns, _CLAIM_COLUMNS, rows)
+    # Without networks all rows are one group, which needs no rule.
     rules = rules if study.networks else ()
     notes = (
         *((legend(),) if with_legend else ()),
@@ -131,21 +133,21 @@ def claims_table(study: Study, claims: Sequence[JudgedClaim], *, with_legend: bo
 
 
 def _has_bounds(claims: Iterable[JudgedClaim]) -> bool:
-    """Whether a difference must lie elsewhere than above 0 in any of the contrasts that decide."""
+    """Return True if any deciding contrast asks for a difference elsewhere than above 0."""
     return any(judged.decisive and judged.decisive.bound for judged in claims)
 
 
 def _claims_caption(study: Study, claims: Sequence[JudgedClaim]) -> str:
-    what = {" points": "points"}.get(telling(study.metric).unit, f"units of “{telling(study.metric).heading}”")
+    units = {" points": "points"}.get(telling(study.metric).unit, f"units of “{telling(study.metric).heading}”")
     size = study.size_of_interest or telling(study.metric).size
     bound = "" if _has_bounds(claims) else "; it must lie above 0"
-    return f"Published findings held against our runs, in {what}. {_JUDGED}{bound}. The size of interest is {size:g}."
+    return f"Published findings held against our runs, in {units}. {_JUDGED}{bound}. The size of interest is {size:g}."
 
 
 def _only(shown: Mapping[str, bool], columns: Columns, rows: Rows) -> tuple[Columns, Rows]:
-    """Returns the columns and the cells in them without the columns that are not to be shown."""
-    kept = [index for index, column in enumerate(columns) if shown.get(column.heading, True)]
-    return tuple(columns[index] for index in kept), tuple(tuple(row[index] for index in kept) for row in rows)
+    """Return the columns, and the cells in them, without the columns that are not to be shown."""
+    indices = [index for index, column in enumerate(columns) if shown.get(column.heading, True)]
+    return tuple(columns[index] for index in indices), tuple(tuple(row[index] for index in indices) for row in rows)
 
 
 def _claim_cells(study: Study, judged: JudgedClaim) -> tuple[Cell, ...]:
@@ -169,12 +171,13 @@ def _level(judged: JudgedContrast | None) -> Cell:
 
 def level_words(level: float) -> str:
     """Return the level of an interval in per cent, with two digits of its error or more: `95 %`, `98.33 %`."""
+    # As many digits as tell the error 1 − level, which the correction of primary claims makes small.
     decimals = max(2, math.ceil(-math.log10(100 * (1 - level))) + 1)
     return f"{100 * level:.{decimals}f}".rstrip("0").rstrip(".") + " %"
 
 
 def _bound(judged: JudgedContrast) -> str:
-    """Return where a difference must lie, for example `> 0.0` or `within ±1`."""
+    """Return the range in which a difference must lie, for example `> 0.0` or `within ±1`."""
     if judged.contrast.kind == "same":
         return f"within ±{judged.size:g}"
     return f"> {number(judged.bound, decimals_of(judged.bound), signed=bool(judged.bound))}"
@@ -185,19 +188,21 @@ def _network(study: Study, judged: JudgedClaim) -> str:
 
 
 def grouped(rows: Iterable[tuple[str, tuple[Cell, ...]]]) -> tuple[Rows, tuple[int, ...]]:
-    """Returns rows with the name of their group in the first of each, and the indices of the later groups."""
+    """Return rows with the name of their group in the first of each, and the indices of the later groups."""
     grouped: list[tuple[Cell, ...]] = []
-    rules, before = [], None
+    rules, previous_name = [], None
     for name, cells in rows:
-        if name != before and grouped:
+        # The first group needs no rule above it: the head of the table is there.
+        if name != previous_name and grouped:
             rules.append(len(grouped))
-        grouped.append((Text(name if name != before else ""), *cells))
-        before = name
+        grouped.append((Text(name if name != previous_name else ""), *cells))
+        previous_name = name
     return tuple(grouped), tuple(rules)
 
 
 def contrast_words(study: Study, contrast: Contrast) -> str:
-    """Returns a contrast as titles, for example `attention vs. average`: the first minus the second is meant."""
+    """Return a contrast as titles, for example `attention vs. average`: the first minus the second is meant."""
+    # A contrast may name a variant that this preset leaves out; the whole study still has its title.
     titles = {variant.name: variant.title for variant in study.whole.variants} | short_titles(study)
     better, worse = (" and ".join(titles[name] for name in names) for names in (contrast.better, contrast.worse))
     return f"{better} vs. {worse or 0}"
@@ -211,6 +216,7 @@ def _ours(study: Study, judged: JudgedContrast | None) -> Cell:
         return Missing("never learned")
     if not difference.is_known:
         return Missing(f"n = {judged.complete}/{judged.expected}")
+    # Seeds that all gave one value have a mean and a mark in place of an interval.
     low, high = (difference.low, difference.high) if difference.has_interval else (None, None)
     return Interval(difference.mean, low, high, decimals, (NO_SPREAD,) if difference.no_spread else ())
 
@@ -228,6 +234,7 @@ def _published(value: PublishedValue | None) -> Cell:
 
 
 def _left_out(study: Study, claims: Iterable[JudgedClaim]) -> Iterator[Note]:
+    # Once per claim: the rows that are left out are the same on every network.
     for judged in {judged.claim.name: judged for judged in claims}.values():
         if judged.left_out:
             listed = "; ".join(contrast_words(study, contrast) for contrast in judged.left_out)
@@ -235,7 +242,7 @@ def _left_out(study: Study, claims: Iterable[JudgedClaim]) -> Iterator[Note]:
 
 
 def _without_verdict(study: Study, claims: Iterable[JudgedClaim]) -> Iterator[Note]:
-    """Yields which claims have contrasts without a verdict, as a row in them never learned."""
+    """Yield notes on contrasts without a verdict: a row never learned, or all rows are at chance."""
     titles = short_titles(study)
     for judged in claims:
         variants = [name for contrast in judged.contrasts for name in contrast.unlearned]
@@ -245,6 +252,7 @@ def _without_verdict(study: Study, claims: Iterable[JudgedClaim]) -> Iterator[No
                 f"{network}of “{judged.claim.name}”, contrasts with {quoted(titles[name] for name in variants)} carry "
                 "no verdict: the training never learned."
             )
+        # The note names the contrasts, since their rows may be compared with others in other contrasts.
         floored = [contrast.contrast for contrast in judged.contrasts if contrast.reason == AT_CHANCE]
         if floored:
             network = f"{_network(study, judged)}: " if judged.network else ""
@@ -261,14 +269,14 @@ def _mark_notes(claims: Iterable[JudgedClaim]) -> Iterator[Note]:
 
 
 def overview_table(plan: Plan, claims: Sequence[JudgedClaim]) -> Table:
-    """Returns the verdicts on all claims of a report, study by study."""
+    """Return the verdicts on all claims of a report, study by study."""
     studies = {study.name: study for study in plan.studies}
     rows, rules = grouped(
         [(studies[judged.study].title, _overview_cells(studies[judged.study], judged)) for judged in claims]
     )
     columns, rows = _only({"network": any(judged.network for judged in claims)}, _OVERVIEW_COLUMNS, rows)
-    what = "points of accuracy or, of the attention profile, entropy from 0 to 1"
-    caption = f"All claims of this report, in {what}. {_JUDGED}."
+    units = "points of accuracy or, of the attention profile, entropy from 0 to 1"
+    caption = f"All claims of this report, in {units}. {_JUDGED}."
     return Table("Verdicts", caption, columns, rows, (legend(), *_mark_notes(claims)), rules)
 
 
@@ -286,21 +294,21 @@ def _overview_cells(study: Study, judged: JudgedClaim) -> tuple[Cell, ...]:
 
 
 def verdict_counts(claims: Iterable[JudgedClaim]) -> str:
-    """Returns how many claims have which verdict, for example `2 reproduced, 1 contradicted`."""
-    found = [judged.verdict for judged in claims]
-    counts = [(found.count(verdict), verdict) for verdict in MEANINGS]
+    """Return the number of claims per verdict, for example `2 reproduced, 1 contradicted`."""
+    claim_verdicts = [judged.verdict for judged in claims]
+    counts = [(claim_verdicts.count(verdict), verdict) for verdict in MEANINGS]
     return ", ".join(f"{count} {verdict}" for count, verdict in counts if count)
 
 
 def contrasts_table(plan: Plan, claims: Sequence[JudgedClaim]) -> Table:
-    """Returns every contrast that was judged, claim by claim."""
+    """Return every contrast that was judged, claim by claim."""
     studies = {study.name: study for study in plan.studies}
-    listed = []
+    named_cells = []
     for judged in claims:
         study = studies[judged.study]
         name = f"{_network(study, judged)}: {judged.claim.name}" if judged.network else judged.claim.name
-        listed += [(name, _contrast_cells(study, contrast)) for contrast in judged.contrasts]
-    rows, rules = grouped(listed)
+        named_cells += [(name, _contrast_cells(study, contrast)) for contrast in judged.contrasts]
+    rows, rules = grouped(named_cells)
     caption = (
         "Every contrast behind the verdicts. Ours: mean over seeds and interval of the first minus the second, turned "
         "round where lower is better, at the level beside it: the claim's where the contrast is reproduced, else the "
@@ -311,7 +319,7 @@ def contrasts_table(plan: Plan, claims: Sequence[JudgedClaim]) -> Table:
 
 
 def statements_table(plan: Plan) -> Table:
-    """Returns the claims of all studies in full."""
+    """Return the claims of all studies in full."""
     rows, rules = grouped(
         [
             (study.title, (Text(claim.name), Text(rank_of(study, claim)), Text(claim.statement)))
@@ -345,7 +353,7 @@ Summaries = Sequence[tuple[Study, StudySummary]]
 
 
 def comparisons_table(summaries: Summaries) -> Table | None:
-    """Returns the p-values of every difference to a reference, or `None` if there is none."""
+    """Return the p-values of every difference to a reference, or `None` if there is none."""
     rows, rules = grouped([(_place(study, row), cells) for study, row, cells in _comparisons(summaries)])
     if not rows:
         return None
@@ -380,10 +388,17 @@ def _comparisons(summaries: Summaries) -> Iterator[tuple[Study, VariantSummary, 
         for advice in seed_advice(study, summary):
             row, delta = advice.row, advice.row.delta
             if delta is not None:
-                over = "both" if delta.covers_images else "seeds"
+                interval_over = "both" if delta.covers_images else "seeds"
                 p_values = (p_words(row.p_value), p_words(row.p_holm))
-                words = (titles[row.variant], str(delta.n), over, number(delta.df, 1), *p_values, seeds_words(advice))
-                yield study, row, tuple(map(Text, words))
+                cell_texts = (
+                    titles[row.variant],
+                    str(delta.n),
+                    interval_over,
+                    number(delta.df, 1),
+                    *p_values,
+                    seeds_words(advice),
+                )
+                yield study, row, tuple(map(Text, cell_texts))
 
 
 def _place(study: Study, row: VariantSummary) -> str:
@@ -392,18 +407,19 @@ def _place(study: Study, row: VariantSummary) -> str:
 
 
 def p_words(p_value: float) -> str:
-    """Returns a p-value with four decimals; one that would be printed as zero says what it is below."""
+    """Return a p-value with four decimals; one that would be printed as zero is given as below the smallest."""
     return f"{p_value:.{_DECIMALS}f}" if p_value >= _LEAST else f"< {2 * _LEAST:.{_DECIMALS}f}"
 
 
 def mcnemar_table(summaries: Summaries) -> Table | None:
-    """Returns McNemar's test per checkpoint of rows that share theirs with the reference, or `None` without any."""
-    found = (checkpoint for study, summary in summaries for checkpoint in _checkpoints(study, summary))
-    rows, rules = grouped(list(islice(found, MOST_CHECKPOINTS)))
+    """Return McNemar's test per checkpoint of rows that share theirs with the reference, or `None` without any."""
+    tests = (checkpoint for study, summary in summaries for checkpoint in _checkpoints(study, summary))
+    rows, rules = grouped(list(islice(tests, MOST_CHECKPOINTS)))
     if not rows:
         return None
-    left_out = sum(1 for _ in found)
-    more = f"{left_out:,} further tests are not printed; correctness.json of their runs has the images."
+    # The rows above took the first of these; this counts what the generator still has.
+    left_out = sum(1 for _ in tests)
+    remark = f"{left_out:,} further tests are not printed; correctness.json of their runs has the images."
     return Table(
         title="McNemar's test",
         caption=(
@@ -420,7 +436,7 @@ def mcnemar_table(summaries: Summaries) -> Table | None:
             Column("p", "mark"),
         ),
         rows=rows,
-        notes=(Note(more),) if left_out else (),
+        notes=(Note(remark),) if left_out else (),
         rules=rules,
     )
 
@@ -433,8 +449,10 @@ def _checkpoints(study: Study, summary: StudySummary) -> Iterator[tuple[str, tup
         if row is reference or not compare_by_image((row, reference), study.metric):
             continue
         for index, seed in enumerate(sorted(row.values.keys() & reference.values.keys())):
-            own, other = (each.correctness[seed].of(study.metric).astype(bool) for each in (row, reference))
-            lost, gained = int((other & ~own).sum()), int((own & ~other).sum())
+            row_right, reference_right = (
+                measured_row.correctness[seed].of(study.metric).astype(bool) for measured_row in (row, reference)
+            )
+            lost, gained = int((reference_right & ~row_right).sum()), int((row_right & ~reference_right).sum())
             name = "" if index else titles[row.variant]
-            words = (name, str(seed), str(lost), str(gained), p_words(mcnemar_p_value(lost, gained)))
-            yield _place(study, row), tuple(map(Text, words))
+            cell_texts = (name, str(seed), str(lost), str(gained), p_words(mcnemar_p_value(lost, gained)))
+            yield _place(study, row), tuple(map(Text, cell_texts))

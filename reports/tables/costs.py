@@ -1,4 +1,4 @@
-"""The table of a study about cost: counted parameters and multiply-adds beside the published ones, timed latency.
+"""This module builds the table of a study about cost: counts beside the published ones, and timed latency.
 
 Nothing here is repeated over seeds: counts are exact, and a latency is one measurement on one machine.
 """
@@ -19,7 +19,7 @@ from reports.content.plan_words import specs_of
 from reports.content.published import decimals_of, marks_of, source_of
 
 _ELSEWHERE = ("condconv",)
-"""Published tables that are asked for what the study's own does not have."""
+"""Published tables that have the numbers which the study's own table lacks."""
 
 _COUNTED = {COST_PARAMETERS: "params", COST_MULTIPLY_ADDS: "madds"}
 _MARK_NOTES = {"B": "Published number from one second-hand source.", "C": "Published number read off a figure."}
@@ -41,19 +41,19 @@ _ROW_NOTES = {
 _REIMPLEMENTED = {"resnet18_dynamic": "dynamic"}
 _MILLION = 1e6
 _NEAR = 2.0
-"""Per cent up to which a count meets a published number, which has two or three digits itself."""
+"""A count meets a published number, which has two or three digits itself, if it is within so many per cent."""
 _NAMES = {COST_PARAMETERS: "parameters", COST_MULTIPLY_ADDS: "multiply-adds"}
 _TIMED = (Column("ms", "number", "latency"), Column("ratio to static", "number", "latency"))
 
 
 @dataclass(frozen=True)
 class Counted:
-    """One row: what was counted and timed for a variant, by metric; a metric that was not measured is absent.
+    """One row: the counts and times of a variant, by metric; a metric that was not measured is absent.
 
     Attributes:
         variant: The row.
         values: Counts, milliseconds and ratio under the names of the vocabulary.
-        status: Why there is nothing, or `finished`.
+        status: `finished`, or the reason why there is nothing.
     """
 
     variant: Variant
@@ -61,7 +61,7 @@ class Counted:
     status: str
 
     def deviation(self, study: Study, metric: str) -> float | None:
-        """Returns by how many per cent a count lies above the published one, if there are both."""
+        """Return the deviation of a count from the published one in per cent, if there are both."""
         published = published_count(study, self.variant, metric)
         if published is None or metric not in self.values:
             return None
@@ -69,29 +69,31 @@ class Counted:
 
 
 def count_rows(study: Study, results: Results) -> tuple[Counted, ...]:
-    """Returns what was measured for each variant of a study about cost."""
+    """Return the measured numbers of each variant of a study about cost."""
     metrics = (COST_PARAMETERS, COST_MULTIPLY_ADDS, COST_LATENCY, COST_LATENCY_RATIO)
-    found = {metric: results.repeats(study.name, metric) for metric in metrics}
+    repeats_by_metric = {metric: results.repeats(study.name, metric) for metric in metrics}
     return tuple(
-        _row(variant, {metric: repeats["", variant.name][0] for metric, repeats in found.items()})
+        # A cost has one repeat, of seed 0, and no inspected network.
+        _row(variant, {metric: repeats["", variant.name][0] for metric, repeats in repeats_by_metric.items()})
         for variant in study.variants
     )
 
 
 def _row(variant: Variant, repeats: Mapping[str, Repeat]) -> Counted:
+    # A network without a measured latency still has its counts.
     values = {metric: repeat.value for metric, repeat in repeats.items() if repeat.finished}
     return Counted(variant, values, repeats[COST_PARAMETERS].status)
 
 
 def published_count(study: Study, variant: Variant, metric: str) -> PublishedValue | None:
-    """Returns the published count of a variant in millions, from the study's own table or one that has its key."""
+    """Return the published count of a variant in millions, from the study's own table or one that has its key."""
     tables = [get_published(name) for name in (study.published, *_ELSEWHERE) if name]
     values = (table.get(variant.published_key, _COUNTED[metric]) for table in tables)
     return next((value for value in values if value), None)
 
 
 def cost_table(study: Study, plan: Plan, results: Results) -> Table:
-    """Returns the table: parameters and multiply-adds with the published ones and the deviation, latency and ratio."""
+    """Return the table: parameters and multiply-adds, each with the published number and the deviation, and latency."""
     rows = count_rows(study, results)
     numbered = _numbered(study)
     return Table(
@@ -110,6 +112,7 @@ def cost_table(study: Study, plan: Plan, results: Results) -> Table:
 
 
 def _caption(study: Study, plan: Plan) -> str:
+    # Counts depend on the size of an image and on the number of classes, and on nothing else of the data.
     sizes = sorted({spec.data.facts.image_size for spec in specs_of(plan, study.name)})
     classes = sorted({spec.data.facts.num_classes for spec in specs_of(plan, study.name)})
     return (
@@ -130,13 +133,14 @@ def _label_columns(study: Study) -> tuple[Column, ...]:
 
 
 def _cells(study: Study, row: Counted, numbered: Mapping[str, str]) -> Iterator[Cell]:
-    first, *others = row.variant.cells or (row.variant.title,)
+    first, *further = row.variant.cells or (row.variant.title,)
     mark = numbered.get(_note_of(row.variant))
     yield Text(first, (mark,) if mark else ())
-    yield from (Text(words) for words in others)
+    yield from (Text(text) for text in further)
     for metric in _COUNTED:
         yield _measured(row, metric, 2, 1 / _MILLION)
         published = published_count(study, row.variant, metric)
+        # Parameters are published with a decimal at least, multiply-adds in whole millions.
         yield _published(published, 1 if metric == COST_PARAMETERS else 0)
         deviation, marks = row.deviation(study, metric), marks_of(published)
         yield Missing() if deviation is None else Number(deviation, 1, signed=True, marks=marks)
@@ -155,7 +159,7 @@ def _published(value: PublishedValue | None, least: int) -> Cell:
 
 
 def _new_networks(study: Study) -> tuple[int, ...]:
-    """Returns the rows above which another network begins; the label has to say so in a column of its own."""
+    """Return the rows above which another network begins, if the label has a column of its own for the network."""
     names = [variant.cells[0] for variant in study.variants] if len(study.columns) > 1 else []
     return tuple(index for index in range(1, len(names)) if names[index] != names[index - 1])
 
@@ -163,13 +167,13 @@ def _new_networks(study: Study) -> tuple[int, ...]:
 def _note_of(variant: Variant) -> str:
     if variant.published_key in _REIMPLEMENTED:
         value = get_published("reimplementation").get(_REIMPLEMENTED[variant.published_key], "params")
-        words = f"An independent re-implementation has {value.value:g} M parameters" if value else ""
-        return f"{words}, every convolution but the stem dynamic (one second-hand source)." if value else ""
+        sentence = f"An independent re-implementation has {value.value:g} M parameters" if value else ""
+        return f"{sentence}, every convolution but the stem dynamic (one second-hand source)." if value else ""
     return _ROW_NOTES.get(variant.published_key, "")
 
 
 def _numbered(study: Study) -> dict[str, str]:
-    """Returns the notes on single rows with their marks."""
+    """Return the notes on single rows with their marks, numbered in the order of the rows."""
     notes = dict.fromkeys(_note_of(variant) for variant in study.variants)
     return {note: str(index) for index, note in enumerate((note for note in notes if note), start=1)}
 
@@ -184,21 +188,21 @@ def _notes(study: Study, rows: Iterable[Counted], numbered: Mapping[str, str]) -
 
 
 def cost_reading(study: Study, results: Results) -> str:
-    """Returns what the table shows: the range of the deviations, and of the latency ratio of networks with kernels."""
+    """Return sentences on the range of the deviations and of the latency ratio of networks with kernels."""
     rows = count_rows(study, results)
-    words = [_deviation_words(study, rows, metric, name) for metric, name in _NAMES.items()]
-    words.append(_ratio_words(rows))
-    return " ".join(word for word in words if word) or "Nothing has been counted yet."
+    sentences = [_deviation_words(study, rows, metric, name) for metric, name in _NAMES.items()]
+    sentences.append(_ratio_words(rows))
+    return " ".join(sentence for sentence in sentences if sentence) or "Nothing has been counted yet."
 
 
 def _deviation_words(study: Study, rows: Iterable[Counted], metric: str, name: str) -> str:
-    found = [(deviation, row) for row in rows if (deviation := row.deviation(study, metric)) is not None]
-    if not found:
+    deviations = [(deviation, row) for row in rows if (deviation := row.deviation(study, metric)) is not None]
+    if not deviations:
         return ""
-    value, row = max(found, key=lambda item: abs(item[0]))
-    near = sum(abs(deviation) <= _NEAR for deviation, _ in found)
+    value, row = max(deviations, key=lambda item: abs(item[0]))
+    met = sum(abs(deviation) <= _NEAR for deviation, _ in deviations)
     return (
-        f"Of {len(found)} published numbers of {name}, {near} are met within {_NEAR:g} %; the farthest is "
+        f"Of {len(deviations)} published numbers of {name}, {met} are met within {_NEAR:g} %; the farthest is "
         f"“{' '.join(row.variant.cells) or row.variant.title}” ({number(value, 1, True)} %)."
     )
 

@@ -1,4 +1,4 @@
-"""The launches behind a report: what was estimated of each and what it took. Data only; read from the summary runs."""
+"""This module builds the table of the launches behind a report: the estimate and the actual time of each. Data only."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _CAPTION = (
 
 
 def launch_facts(results: Results) -> tuple[tuple[str, str], ...]:
-    """Returns the newest launch as a name and a value; nothing if none is known."""
+    """Return the newest launch as a name and a value; nothing if none is known."""
     if not results.launches:
         return ()
-    last = results.launches[-1]
-    took = f"{duration(last.actual)} with {last.workers} worker{'s' if last.workers > 1 else ''}"
-    if last.estimated is None:
-        return (("Last launch", f"took {took}; not estimated beforehand"),)
-    ratio = f", {last.ratio:.2f} times that" if not math.isnan(last.ratio) else ""
-    return (("Last launch", f"estimated {range_words(last.estimated)}, took {took}{ratio}"),)
+    newest = results.launches[-1]
+    actual = f"{duration(newest.actual)} with {newest.workers} worker{'s' if newest.workers > 1 else ''}"
+    if newest.estimated is None:
+        return (("Last launch", f"took {actual}; not estimated beforehand"),)
+    ratio = f", {newest.ratio:.2f} times that" if not math.isnan(newest.ratio) else ""
+    return (("Last launch", f"estimated {range_words(newest.estimated)}, took {actual}{ratio}"),)
 
 
 def launches_table(results: Results) -> Table | None:
-    """Returns a row per launch, or `None` if none is known."""
+    """Return a row per launch, or `None` if none is known."""
     if not results.launches:
         return None
     columns = (
@@ -46,6 +46,7 @@ def launches_table(results: Results) -> Table | None:
 
 
 def _row(launch: Record) -> tuple[Cell, ...]:
+    # In UTC: the same report has the same bytes on every machine.
     began = datetime.datetime.fromtimestamp(launch.began, tz=datetime.UTC)
     return (
         Text(f"{began:%Y-%m-%d %H:%M}"),

@@ -1,6 +1,6 @@
-"""The ledger: what each variant was given, in trials, epochs and seconds, and what it was tuned to. Data only.
+"""This module builds the ledger: the trials, epochs and seconds of each variant, and its tuned settings. Data only.
 
-A comparison is fair as far as its rows were given the same. Where they were not, a footnote says so.
+A comparison is fair as far as its rows had equal budgets. Where they had not, a footnote says so.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Place = tuple[str, str]
 
 @dataclass(frozen=True)
 class _Given:
-    """What the rows that share one training were given."""
+    """The budget of the rows that share one training."""
 
     study: Study
     titles: tuple[str, ...]
@@ -56,7 +56,7 @@ class _Given:
 
 
 def fairness_section(plan: Plan, results: Results) -> Section | None:
-    """Returns the appendix's section on what each variant was given, or `None` if nothing is trained."""
+    """Return the appendix's section on the budget of each variant, or `None` if nothing is trained."""
     if not plan.trials:
         return None
     blocks: list[Block] = [Paragraph(text, lead) for lead, text in _factors(plan)]
@@ -65,48 +65,54 @@ def fairness_section(plan: Plan, results: Results) -> Section | None:
 
 
 def tuning_fact(plan: Plan) -> str:
-    """Returns in a line whether variants were tuned."""
+    """Return a line on the tuning of the variants, or on its absence."""
     if not plan.tuned:
         return "none: all variants share their nuisance settings, which may suit one better than another"
     budgets = sorted({entry.spent.trials for entry in plan.tuned.values()})
-    words = f"{budgets[0]}" if len(budgets) == 1 else f"{budgets[0]} to {budgets[-1]}"
-    return f"{words} trial{'s' if budgets != [1] else ''} per variant on the validation split, before the seeds"
+    trials = f"{budgets[0]}" if len(budgets) == 1 else f"{budgets[0]} to {budgets[-1]}"
+    return f"{trials} trial{'s' if budgets != [1] else ''} per variant on the validation split, before the seeds"
 
 
 def _factors(plan: Plan) -> Iterator[tuple[str, str]]:
-    """Yields per study which of its settings are scientific, which nuisance; the rest is fixed."""
+    """Yield per study its scientific and its nuisance settings; all others are fixed."""
     for study in plan.studies:
         if study.is_about_cost:
             continue
         scientific = sorted(study.scientific)
         nuisance = _nuisance(study, plan)
-        was = "tuned for each variant" if any(name == study.name for name, _ in plan.tuned) else "shared, not tuned"
+        tuning = "tuned for each variant" if any(name == study.name for name, _ in plan.tuned) else "shared, not tuned"
         yield (
             f"Factors of “{study.title}”",
             f"Scientific: {', '.join(scientific) or 'what is done to the trained network'}. "
-            f"Nuisance ({was}): {', '.join(nuisance) or 'none'}. Everything else is fixed.",
+            f"Nuisance ({tuning}): {', '.join(nuisance) or 'none'}. Everything else is fixed.",
         )
 
 
 def _nuisance(study: Study, plan: Plan) -> list[str]:
     if study.nuisance is not None:
         return sorted(study.nuisance)
-    known = default_nuisance(next(iter(plan.trials.values())).spec)
-    return sorted(key for key in known if key not in study.scientific)
+    defaults = default_nuisance(next(iter(plan.trials.values())).spec)
+    return sorted(key for key in defaults if key not in study.scientific)
 
 
 def ledger_table(plan: Plan, results: Results) -> Table:
-    """Returns what each training was given: tuning trials, epochs and time, and those of its repeats."""
+    """Return the table of each training's budget: tuning trials, epochs and time, and those of its repeats."""
     seconds = dict(zip(results.runs["fingerprint"], results.runs["seconds"], strict=True))
     marks: set[str] = set()
     rows = []
     for study in plan.studies:
-        given = [] if study.is_about_cost else list(_given(study, plan))
-        usual = _usual(given)
-        for one in given:
-            own = tuple(_unequal(one, usual))
-            marks |= set(own)
-            rows.append((study.title, (*_head(one, own), *_tuning_cells(one, plan), *_training_cells(one, seconds))))
+        budgets = [] if study.is_about_cost else list(_given(study, plan))
+        usual = _usual(budgets)
+        for budget in budgets:
+            # A row is held against what is usual in its own study.
+            budget_marks = tuple(_unequal(budget, usual))
+            marks |= set(budget_marks)
+            rows.append(
+                (
+                    study.title,
+                    (*_head(budget, budget_marks), *_tuning_cells(budget, plan), *_training_cells(budget, seconds)),
+                )
+            )
     cells, rules = grouped(rows)
     return Table(
         title="Ledger",
@@ -129,7 +135,7 @@ def _columns(plan: Plan) -> tuple[Column, ...]:
 
 
 def _given(study: Study, plan: Plan) -> Iterator[_Given]:
-    """Yields the rows of a study, those as one that share their trainings."""
+    """Yield the rows of a study; those that share their trainings are one."""
     shared: dict[str, dict[Place, None]] = {}
     trials: dict[str, dict[str, TrialNode]] = {}
     bases: dict[Place, str] = {}
@@ -137,31 +143,32 @@ def _given(study: Study, plan: Plan) -> Iterator[_Given]:
     for cell in plan.cells_of(study.name):
         node = plan.node(cell.fingerprint)
         trial = node.trial if isinstance(node, EvaluationNode) else plan.trials[cell.fingerprint]
-        place = (cell.network, cell.variant)
-        if place not in bases:
-            bases[place] = trial.spec.model_copy(update={"seed": 0}).model_dump_json()
-        shared.setdefault(bases[place], {})[place] = None
-        trials.setdefault(bases[place], {})[trial.fingerprint] = trial
-    for base, places in shared.items():
-        network, variant = next(iter(places))
+        row = (cell.network, cell.variant)
+        if row not in bases:
+            # Repeats of a training differ in their seed alone, so that a fixed seed makes them equal.
+            bases[row] = trial.spec.model_copy(update={"seed": 0}).model_dump_json()
+        shared.setdefault(bases[row], {})[row] = None
+        trials.setdefault(bases[row], {})[trial.fingerprint] = trial
+    for base, rows in shared.items():
+        network, variant = next(iter(rows))
         key = f"{network}: {variant}" if network else variant
-        told = tuple(_titles(study, titles, list(places)))
-        yield _Given(study, told, tuple(trials[base].values()), plan.tuned.get((study.name, key)))
+        row_titles = tuple(_titles(study, titles, list(rows)))
+        yield _Given(study, row_titles, tuple(trials[base].values()), plan.tuned.get((study.name, key)))
 
 
 def _titles(study: Study, titles: Mapping[str, str], places: Sequence[Place]) -> Iterator[str]:
-    """Yields the titles of rows; of all rows on an inspected network, the network's, which is what was trained."""
+    """Yield the titles of rows; of all rows on an inspected network, the network's, which is what was trained."""
     networks = {network.name: network.title for network in study.networks}
     for network in dict.fromkeys(network for network, _ in places):
-        own = [variant for other, variant in places if other == network]
-        if network and len(own) == len(study.variants):
+        variants = [variant for row_network, variant in places if row_network == network]
+        if network and len(variants) == len(study.variants):
             yield networks[network]
         else:
-            yield from (f"{networks[network]}: {titles[name]}" if network else titles[name] for name in own)
+            yield from (f"{networks[network]}: {titles[name]}" if network else titles[name] for name in variants)
 
 
 class _Usual(NamedTuple):
-    """What most rows of a study were given; of equally frequent ones the largest; `None` where none was."""
+    """The budget of most rows of a study; of equally frequent ones the largest; `None` where no row has any."""
 
     trials: int | None
     factors: tuple[str, ...] | None
@@ -169,17 +176,18 @@ class _Usual(NamedTuple):
 
 
 def _usual(given: Sequence[_Given]) -> _Usual:
-    tuned = [one.tuned for one in given if one.tuned is not None]
+    tuned = [budget.tuned for budget in given if budget.tuned is not None]
     return _Usual(
         # One that tried all there is was not given less than the others.
         _most([entry.spent.trials for entry in tuned if entry.spent.distinct is None]),
         _most([tuple(sorted(entry.values)) for entry in tuned]),
-        _most([one.epochs for one in given]),
+        _most([budget.epochs for budget in given]),
     )
 
 
 def _unequal(one: _Given, usual: _Usual) -> Iterator[str]:
     if one.tuned is not None:
+        # A search that tried every distinct setting had no use for more trials.
         if one.tuned.spent.distinct is not None and one.tuned.spent.is_whole:
             yield ALL
         elif one.tuned.spent.trials != usual.trials:
@@ -192,6 +200,7 @@ def _unequal(one: _Given, usual: _Usual) -> Iterator[str]:
 
 def _most(values: Sequence[Any]) -> Any:
     counts = Counter(values)
+    # Of equal counts the larger value, so that the order of the rows does not matter.
     return max(counts, key=lambda value: (counts[value], value), default=None)
 
 
@@ -210,32 +219,33 @@ def _tuning_cells(one: _Given, plan: Plan) -> tuple[Cell, ...]:
 
 
 def _training_cells(one: _Given, seconds: dict[str, float]) -> tuple[Cell, ...]:
-    done = [trial for trial in one.trials if trial.fingerprint in seconds]
-    repeats = f"{len(done)}" if len(done) == len(one.trials) else f"{len(done)} of {len(one.trials)}"
-    spent = sum(seconds[trial.fingerprint] for trial in done if seconds[trial.fingerprint] >= 0)
-    return Text(repeats), Text(f"{len(done) * one.epochs:,}"), Text(duration(spent))
+    finished = [trial for trial in one.trials if trial.fingerprint in seconds]
+    repeats = f"{len(finished)}" if len(finished) == len(one.trials) else f"{len(finished)} of {len(one.trials)}"
+    # A comparison with NaN is false: a run without a tracked time adds none.
+    spent = sum(seconds[trial.fingerprint] for trial in finished if seconds[trial.fingerprint] >= 0)
+    return Text(repeats), Text(f"{len(finished) * one.epochs:,}"), Text(duration(spent))
 
 
 def duration(seconds: float) -> str:
-    """Returns a time in the two units that tell it: `42 s`, `3 min 05 s`, `2 h 10 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
+    """Return a time in its two largest units: `42 s`, `3 min 05 s`, `2 h 10 min`."""
+    total = round(seconds)
+    if total < 60:
+        return f"{total} s"
+    minutes, remainder = divmod(total, 60)
     if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
+        return f"{minutes} min {remainder:02d} s"
     return f"{minutes // 60:,} h {minutes % 60:02d} min"
 
 
 def tuned_table(plan: Plan) -> Table:
-    """Returns what each row was tuned to, beside what it was before and the range that was tried."""
+    """Return the tuned settings of each row, beside their values before and the range of the search."""
     trained = [study for study in plan.studies if not study.is_about_cost]
     rows = [
-        (study.title, tuple(map(Text, words)))
+        (study.title, tuple(map(Text, texts)))
         for study in trained
-        for one in _given(study, plan)
-        if one.tuned is not None
-        for words in _found(one.titles, one.tuned)
+        for budget in _given(study, plan)
+        if budget.tuned is not None
+        for texts in _found(budget.titles, budget.tuned)
     ]
     cells, rules = grouped(rows)
     return Table(

@@ -1,7 +1,8 @@
-"""Which kinds of machine the runs behind a table come from, in words: results are the same bits on one kind alone.
+"""This module says in words which kinds of machine the runs behind a table come from.
 
-A kind is a processor, the instructions and the number of threads that torch uses there, a GPU, and the versions of what
-computes. Runs that earlier versions of the code tracked do not say it: they are of no kind, and taken for no other one.
+Results are the same bits on one kind alone. A kind is a processor, the instructions and the number of threads that
+torch uses there, a GPU, and the versions of what computes. Runs that earlier versions of the code tracked do not say
+it: they are of no kind, and taken for no other one.
 """
 
 from __future__ import annotations
@@ -19,36 +20,38 @@ _COMPUTES = ("torch", "kernels")
 _RECORDED = "processor"
 
 Machine = tuple[tuple[str, str], ...]
-"""What is told of a kind of machine, name and value."""
+"""The properties of a kind of machine, name and value."""
 
 
 def machine_words(study: Study, plan: Plan, results: Results) -> Iterator[str]:
-    """Yields what a reader of a study's table must know of the machines behind it; nothing if they are of one kind."""
+    """Yield sentences on the machines behind a study's table; nothing if they are of one kind."""
     kinds = _kinds(results)
+    # Cells and their statuses stand in the same order, that of the plan.
     cells = [
         cell
         for cell, status in zip(plan.cells_of(study.name), _statuses(study, results), strict=True)
         if status == FINISHED
     ]
     runs = dict.fromkeys(key for cell in cells for key in _behind(plan, cell))
-    known = {key: kinds[key] for key in runs if kinds.get(key)}
-    if 0 < len(known) < len(runs):
-        count = len(runs) - len(known)
+    recorded = {key: kinds[key] for key in runs if kinds.get(key)}
+    # Where no run says it, they are all of an earlier version, and the appendix has a sentence on that.
+    if 0 < len(recorded) < len(runs):
+        count = len(runs) - len(recorded)
         yield (
             f"{count} of the {len(runs)} runs behind this table {'does' if count == 1 else 'do'} not say on which "
             "processor: whether they compare like with like cannot be told."
         )
-    distinct = list(dict.fromkeys(known.values()))
+    distinct = list(dict.fromkeys(recorded.values()))
     if len(distinct) < 2:
         return
     listed = _listed(distinct)
-    apart = _pairs_apart(study, plan, cells, known)
+    mixed_rows = _pairs_apart(study, plan, cells, recorded)
     if study.is_about_cost:
         yield f"The networks were timed on {len(distinct)} kinds of machine ({listed}): latencies do not compare."
-    elif apart:
+    elif mixed_rows:
         yield (
             f"The runs come from {len(distinct)} kinds of machine ({listed}). Repeats that are paired come from "
-            f"different ones in {'; '.join(apart)}: these differences hold that of the machines too."
+            f"different ones in {'; '.join(mixed_rows)}: these differences hold that of the machines too."
         )
     else:
         yield (
@@ -58,7 +61,7 @@ def machine_words(study: Study, plan: Plan, results: Results) -> Iterator[str]:
 
 
 def unrecorded_words(results: Results) -> Iterator[str]:
-    """Yields how many runs do not say on which processor they were measured, if some do not."""
+    """Yield a sentence on the number of runs that do not name their processor, if there are any."""
     count = sum(not versions.get(_RECORDED) for versions in results.runs["versions"])
     if count:
         yield (
@@ -68,13 +71,13 @@ def unrecorded_words(results: Results) -> Iterator[str]:
 
 
 def _kinds(results: Results) -> dict[str, Machine]:
-    """Returns the kind of machine of each run by fingerprint; an empty one where it was not recorded."""
+    """Return the kind of machine of each run by fingerprint; an empty one where it was not recorded."""
     pairs = zip(results.runs["fingerprint"], results.runs["versions"], strict=True)
     return {str(key): kind_of(versions) for key, versions in pairs}
 
 
 def kind_of(versions: Mapping[str, object]) -> Machine:
-    """Returns the kind of machine that a run's versions tell, an empty one if it was not recorded."""
+    """Return the kind of machine in a run's versions, an empty one if it was not recorded."""
     if not versions.get(_RECORDED):
         return ()
     return tuple((name, str(versions[name])) for name in (*MACHINE, *_COMPUTES) if name in versions)
@@ -86,13 +89,13 @@ def _statuses(study: Study, results: Results) -> Sequence[str]:
 
 
 def _behind(plan: Plan, cell: Cell) -> tuple[str, ...]:
-    """Returns the fingerprints of the runs that a cell's value comes from: its own and that of the training."""
+    """Return the fingerprints of the runs behind a cell's value: its own and that of the training."""
     node = plan.node(cell.fingerprint)
     return (node.trial.fingerprint, cell.fingerprint) if isinstance(node, EvaluationNode) else (cell.fingerprint,)
 
 
 def _pairs_apart(study: Study, plan: Plan, cells: Iterable[Cell], known: Mapping[str, Machine]) -> list[str]:
-    """Returns the rows some of whose repeats are paired with one of another kind of machine, in words."""
+    """Return in words the rows with repeats that are paired with one of another kind of machine."""
     of_cell = {
         (cell.network, cell.variant, cell.seed): tuple(known.get(key, ()) for key in _behind(plan, cell))
         for cell in cells
@@ -100,14 +103,20 @@ def _pairs_apart(study: Study, plan: Plan, cells: Iterable[Cell], known: Mapping
     titles = short_titles(study)
     networks = {network.name: f"{network.title}: " for network in study.networks}
     seeds: dict[tuple[str, str], list[int]] = {}
-    for (network, variant, seed), own in of_cell.items():
-        other = of_cell.get((network, study.reference, seed))
-        if other is not None and all(own) and all(other) and not _is_one_kind(own, other):
+    for (network, variant, seed), kinds in of_cell.items():
+        # An empty kind was not recorded, and nothing can be said of such a pair.
+        reference_kinds = of_cell.get((network, study.reference, seed))
+        if (
+            reference_kinds is not None
+            and all(kinds)
+            and all(reference_kinds)
+            and not _is_one_kind(kinds, reference_kinds)
+        ):
             seeds.setdefault((network, variant), []).append(seed)
     return [
-        f"“{networks.get(network, '')}{titles[variant]}” (seed{'s' if len(found) > 1 else ''} "
-        f"{', '.join(map(str, sorted(found)))})"
-        for (network, variant), found in seeds.items()
+        f"“{networks.get(network, '')}{titles[variant]}” (seed{'s' if len(row_seeds) > 1 else ''} "
+        f"{', '.join(map(str, sorted(row_seeds)))})"
+        for (network, variant), row_seeds in seeds.items()
     ]
 
 
@@ -116,7 +125,7 @@ def _is_one_kind(own: tuple[Machine, ...], other: tuple[Machine, ...]) -> bool:
 
 
 def _listed(kinds: Sequence[Machine]) -> str:
-    """Returns in what some kinds differ: `processor A or B; threads 1 or 2`."""
+    """Return the properties in which some kinds differ: `processor A or B; threads 1 or 2`."""
     names = dict.fromkeys(name for kind in kinds for name, _ in kind)
     values = {name: list(dict.fromkeys(dict(kind).get(name, "none") for kind in kinds)) for name in names}
-    return "; ".join(f"{name} {' or '.join(found)}" for name, found in values.items() if len(found) > 1)
+    return "; ".join(f"{name} {' or '.join(distinct)}" for name, distinct in values.items() if len(distinct) > 1)

@@ -1,4 +1,4 @@
-"""The tables and figures of a search: its front with repeats, and which factors matter. Data first, drawing last."""
+"""This module builds the tables and figures of a search: its front with repeats, and the importance of its factors."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _MILLION = 1e6
 
 
 def front_table(results: SearchResults, front: Sequence[FrontMember]) -> Table:
-    """Returns the trials that no other beats, what was proposed for them, and what repeats make of them."""
-    kept = still_in_front(front)
-    beaten = any(not flag for flag in kept)
-    rows = [_front_row(results, member, flag) for member, flag in zip(front, kept, strict=True)]
+    """Return the trials that no other beats, with their proposed values and the accuracy of their repeats."""
+    in_front = still_in_front(front)
+    any_beaten = any(not is_in_front for is_in_front in in_front)
+    rows = [_front_row(results, member, is_in_front) for member, is_in_front in zip(front, in_front, strict=True)]
     return Table(
         title="Pareto front",
         caption=(
@@ -46,47 +46,47 @@ def front_table(results: SearchResults, front: Sequence[FrontMember]) -> Table:
             Column("seeds", "mark"),
         ),
         rows=tuple(rows),
-        notes=(Note(_BEATEN_NOTE, BEATEN),) if beaten else (),
+        notes=(Note(_BEATEN_NOTE, BEATEN),) if any_beaten else (),
     )
 
 
 def _front_row(results: SearchResults, member: FrontMember, is_kept: bool) -> tuple[Cell, ...]:
-    again, interval = _again(member, is_kept)
+    mean_cell, interval = _again(member, is_kept)
     return (
         *(Text(value_words(member.values[name])) for name in results.search.factors),
         Number(member.multiply_adds / _MILLION),
         Number(member.parameters / _MILLION),
         Number(member.top1),
-        again,
+        mean_cell,
         interval,
         Text(str(len(member.repeats))),
     )
 
 
 def _again(member: FrontMember, is_kept: bool) -> tuple[Cell, Cell]:
-    found = member.estimate
-    if found is None:
+    estimate = member.estimate
+    if estimate is None:
         return Missing("not repeated"), Text("–")
-    words = f"{number(found.low)} to {number(found.high)}" if found.has_interval else "–"
-    return Number(found.mean, marks=() if is_kept else (BEATEN,)), Text(words)
+    ends = f"{number(estimate.low)} to {number(estimate.high)}" if estimate.has_interval else "–"
+    return Number(estimate.mean, marks=() if is_kept else (BEATEN,)), Text(ends)
 
 
 def importance_table(results: SearchResults, found: Sequence[Importance]) -> Table:
-    """Returns the share of importance of each factor by both methods, with interval and what chance gives."""
-    by_place = {(one.factor, one.method): one for one in found}
+    """Return the share of importance of each factor by both methods, with interval and the level of chance."""
+    by_factor_and_method = {(importance.factor, importance.method): importance for importance in found}
     rows = []
     for name in results.search.factors:
         cells: list[Cell] = [Text(_heading(name))]
         for method in METHODS:
-            one = by_place[name, method]
-            marks = (BEYOND,) if one.is_beyond_chance else ()
+            importance = by_factor_and_method[name, method]
+            marks = (BEYOND,) if importance.is_beyond_chance else ()
             cells += [
-                Text(f"{one.value:.2f}", marks),
-                Text(f"{one.low:.2f} to {one.high:.2f}"),
-                Text(f"{one.chance:.2f}"),
+                Text(f"{importance.value:.2f}", marks),
+                Text(f"{importance.low:.2f} to {importance.high:.2f}"),
+                Text(f"{importance.chance:.2f}"),
             ]
         rows.append(tuple(cells))
-    marked = any(one.is_beyond_chance for one in found)
+    any_marked = any(importance.is_beyond_chance for importance in found)
     return Table(
         title="What decides about accuracy",
         caption=(
@@ -98,25 +98,26 @@ def importance_table(results: SearchResults, found: Sequence[Importance]) -> Tab
             *(Column(heading, "mark", method) for method in METHODS for heading in ("share", "interval", "chance")),
         ),
         rows=tuple(rows),
-        notes=(Note(_BEYOND_NOTE, BEYOND),) if marked else (),
+        notes=(Note(_BEYOND_NOTE, BEYOND),) if any_marked else (),
     )
 
 
 def pareto_data(results: SearchResults, front: Sequence[FrontMember]) -> pd.DataFrame:
-    """Returns every complete trial: `PARETO_COLUMNS`; mean and interval over repeats for members of the front."""
+    """Return every complete trial: `PARETO_COLUMNS`; mean and interval over repeats for members of the front."""
     members = {member.slot: member for member in front}
     rows = []
     complete = results.complete
     for slot, top1, cost in zip(complete["slot"], complete["top1"], complete["multiply_adds"], strict=True):
         member = members.get(int(slot))
-        found = member.estimate if member is not None else None
-        ends = (found.mean, found.low, found.high) if found is not None else (float("nan"),) * 3
+        estimate = member.estimate if member is not None else None
+        # Outside the front a trial is shown without a mean, repeated or not.
+        ends = (estimate.mean, estimate.low, estimate.high) if estimate is not None else (float("nan"),) * 3
         rows.append((int(slot), top1, cost, member is not None, *ends))
     return pd.DataFrame(rows, columns=list(PARETO_COLUMNS))
 
 
 def pareto_figure(results: SearchResults, front: Sequence[FrontMember]) -> Figure:
-    """Returns the figure of all trials and the front."""
+    """Return the figure of all trials and the front."""
     return Figure(
         name=f"search-{slug(results.search.name)}-pareto",
         kind="pareto",
@@ -132,13 +133,23 @@ def pareto_figure(results: SearchResults, front: Sequence[FrontMember]) -> Figur
 
 
 def importance_data(found: Sequence[Importance]) -> pd.DataFrame:
-    """Returns the importances: `IMPORTANCE_COLUMNS`."""
-    rows = [(_heading(one.factor), one.method, one.value, one.low, one.high, one.chance) for one in found]
+    """Return the importances: `IMPORTANCE_COLUMNS`."""
+    rows = [
+        (
+            _heading(importance.factor),
+            importance.method,
+            importance.value,
+            importance.low,
+            importance.high,
+            importance.chance,
+        )
+        for importance in found
+    ]
     return pd.DataFrame(rows, columns=list(IMPORTANCE_COLUMNS))
 
 
 def importance_figure(results: SearchResults, found: Sequence[Importance]) -> Figure:
-    """Returns the figure of the importances."""
+    """Return the figure of the importances."""
     return Figure(
         name=f"search-{slug(results.search.name)}-importance",
         kind="importance",
@@ -154,10 +165,10 @@ def importance_figure(results: SearchResults, found: Sequence[Importance]) -> Fi
 
 
 def _heading(name: str) -> str:
-    """Returns a factor's name without the group of its setting, as a reader of a table knows it."""
+    """Return a factor's name without the group of its setting, as a reader of a table knows it."""
     return name.rpartition(".")[2].replace("_", " ")
 
 
 def value_words(value: Any) -> str:
-    """Returns a proposed value in as many digits as tell it apart."""
+    """Return a proposed value in four significant digits, or as it is if it is no float."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

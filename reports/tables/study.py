@@ -1,8 +1,7 @@
-"""The table of a study: ours per variant and inspected network, the published numbers beside it. Data only.
+"""This module builds the table of a study: our numbers per variant and network, the published ones beside them.
 
-What a study's summary run is to tell of each row: its numbers in words, and the runs that they come from. Data only.
-
-The command line carries it to `runners.tracking`, which writes it.
+It also returns the rows that a study's summary run is tracked with: the numbers in words, and their runs. The command
+line carries these to `runners.tracking`, which writes them.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ _ON, _OFF = "✓", "–"
 
 
 def study_table(study: Study, plan: Plan, results: Results) -> Table:
-    """Returns the study's table.
+    """Return the study's table.
 
     Per inspected network: mean ± standard deviation over seeds, number of seeds, and the paired difference to the
     reference with its 95 % interval, and stars where there are any; then the published number, and its difference
@@ -59,6 +58,7 @@ def study_table(study: Study, plan: Plan, results: Results) -> Table:
     averaging what happens to be there.
     """
     summary = summarize_study(study, plan, results)
+    # Published columns are there only if something comparable was published.
     published = _Published(study)
     columns = (*_label_columns(study), *_own_columns(study, summary), *published.columns())
     marks = (COVERS_IMAGES,) if is_mixed(summary) else ()
@@ -76,18 +76,18 @@ def study_table(study: Study, plan: Plan, results: Results) -> Table:
 
 
 def table_caption(study: Study, plan: Plan, summary: StudySummary) -> str:
-    """Returns what the numbers are, on which data, of which network, over how many seeds, and what intervals cover."""
+    """Return the caption: the metric, the data, the networks, the number of seeds, and the cover of the intervals."""
     specs = specs_of(plan, study.name)
     seeds = repeats_of(plan, study)
     reference = short_titles(study)[study.reference]
     measured = STUDY_METRICS[study.metric]
-    words = [
+    clauses = [
         f"{measured[0].upper()}{measured[1:]} on {data_words(specs, split_of(study.metric))},",
         f"{network_words(specs)}, {epochs_words(specs)},",
         f"{seeds} seeds: mean ± standard deviation over seeds." if seeds > 1 else "one seed.",
         f"Δ is the paired difference by seed to “{reference}”{interval_caption(summary)}",
     ]
-    return " ".join(words)
+    return " ".join(clauses)
 
 
 def _label_columns(study: Study) -> tuple[Column, ...]:
@@ -95,6 +95,7 @@ def _label_columns(study: Study) -> tuple[Column, ...]:
         return (Column("variant"),)
     group = "attention at" if _is_per_resolution(study) else ""
     cells = zip(*(variant.cells for variant in study.variants), strict=True)
+    # A column of check marks and dashes is centred; any other wraps as text.
     kinds = ["mark" if {*column} <= {_ON, _OFF} else "text" for column in cells]
     return tuple(
         Column(name, "mark" if kind == "mark" else "text", group)
@@ -159,7 +160,7 @@ def _delta_cell(row: VariantSummary, metric: str, covering: tuple[str, ...]) -> 
 
 
 def interval_cell(delta: Estimate, decimals: int, covering: tuple[str, ...] = ()) -> Interval:
-    """Returns a known difference as a cell; `covering` are the marks of one whose interval covers test images."""
+    """Return a known difference as a cell; `covering` are the marks of one whose interval covers test images."""
     marks = (NO_SPREAD,) if delta.no_spread else covering if delta.covers_images else ()
     low, high = (delta.low, delta.high) if delta.has_interval else (None, None)
     return Interval(delta.mean, low, high, decimals, marks)
@@ -177,35 +178,37 @@ class _Published:
         self.decimals = max((decimals_of(value.value) for value in self.values.values() if value), default=1)
 
     def columns(self) -> tuple[Column, ...]:
-        """Returns the published number, and its difference to the published reference if there is that."""
+        """Return the column of the published number and, with a published reference, that of the difference to it."""
         if not self.there:
             return ()
-        both = (Column(_PUBLISHED_HEADINGS[self.column], "number", "published"), Column("Δ", "number", "published"))
-        return both if self.reference else both[:1]
+        pair = (Column(_PUBLISHED_HEADINGS[self.column], "number", "published"), Column("Δ", "number", "published"))
+        return pair if self.reference else pair[:1]
 
     def cells(self, variant: Variant) -> tuple[Cell, ...]:
-        """Returns the published cells of one row."""
+        """Return the published cells of one row."""
         value = self.values[variant.name]
-        own: Cell = Number(value.value, self.decimals, marks=marks_of(value)) if value else Missing()
-        return (own, self._delta(value))[: len(self.columns())]
+        number_cell: Cell = Number(value.value, self.decimals, marks=marks_of(value)) if value else Missing()
+        # Without a reference the column of the difference is not there, and its cell is cut off.
+        return (number_cell, self._delta(value))[: len(self.columns())]
 
     def _delta(self, value: PublishedValue | None) -> Cell:
         if not (value and self.reference):
             return Missing()
         if value is self.reference:
             return Text("reference")
+        # A difference is as sure as the less sure of its two numbers.
         delta = PublishedValue(value=value.value - self.reference.value, confidence=least_sure(value, self.reference))
         return Number(delta.value, self.decimals, signed=True, marks=marks_of(delta))
 
     def marks(self) -> list[str]:
-        """Returns the confidence marks that occur."""
+        """Return the confidence marks that occur."""
         return sorted({mark for value in self.values.values() for mark in marks_of(value)})
 
 
 def _notes(study: Study, plan: Plan, summary: StudySummary, published: _Published) -> Iterable[Note]:
     if published.there and published.table:
-        place = " Rows are matched by the place of the resolution, not by its px." if _is_per_resolution(study) else ""
-        yield Note(source_of(published.table) + place)
+        remark = " Rows are matched by the place of the resolution, not by its px." if _is_per_resolution(study) else ""
+        yield Note(source_of(published.table) + remark)
         yield Note(comparability(study, plan, published.table))
         yield from (Note(mark_note(mark), mark) for mark in published.marks())
     elif study.published:
@@ -237,19 +240,20 @@ def _row_title(study: Study, row: VariantSummary) -> str:
 def _absence(study: Study, row: VariantSummary) -> str:
     absent = ", ".join(f"seed {seed} {status}" for seed, status in row.absent.items())
     decimals = telling(study.metric).decimals
-    there = ", ".join(f"{number(value, decimals)} (seed {seed})" for seed, value in row.values.items())
-    measured = f" Measured: {there}; not averaged." if there else ""
+    measured_values = ", ".join(f"{number(value, decimals)} (seed {seed})" for seed, value in row.values.items())
+    measured = f" Measured: {measured_values}; not averaged." if measured_values else ""
     return f"{_row_title(study, row)}: {absent}.{measured}"
 
 
 def comparability(study: Study, plan: Plan, table: PublishedTable) -> str:
-    """Returns a plain sentence on how our data set, network and schedule differ from the published ones."""
+    """Return a sentence on the differences of our data set, network and schedule from the published ones."""
     specs = specs_of(plan, study.name)
     dynamic = [spec for spec in specs if spec.model.layer == "dynamic"] or specs
     ours = f"{data_words(specs, 'train')}, {network_words(dynamic)}, {epochs_words(specs)}"
     differs = []
     if any(spec.data.name != "imagenet" for spec in specs):
         differs.append("data set")
+    # Settings are published with other spaces and commas, which is no other network.
     if any(_squeezed(model_title(spec.model)) not in _squeezed(table.setting) for spec in dynamic):
         differs.append("network")
     listed = " and ".join([*differs, "schedule"]) if len(differs) < 2 else "data set, network and schedule"
@@ -271,7 +275,7 @@ class MeasuredRun:
     Attributes:
         seed: Its seed.
         run_id: Its run, empty if there is none.
-        told: Its value, or why there is none.
+        told: Its value, or the reason why there is none.
     """
 
     seed: int
@@ -287,7 +291,7 @@ class TrackedRow:
         key: The variant's name, with the inspected network in front if there is one.
         title: The same as a table prints it.
         metrics: Its numbers under the names of the vocabulary.
-        told: Its numbers in words, by what they are.
+        told: Its numbers in words, by their heading.
         runs: Its repeats.
     """
 
@@ -299,7 +303,7 @@ class TrackedRow:
 
 
 def tracked_rows(study: Study, plan: Plan, results: Results) -> tuple[TrackedRow, ...]:
-    """Returns the rows of one study of a plan."""
+    """Return the rows of one study of a plan."""
     return tuple(_rows(study, plan, results))
 
 
@@ -329,5 +333,5 @@ def _told(study: Study, row: VariantSummary) -> dict[str, str]:
     if row.delta is not None:
         ends = f" {interval(row.delta.low, row.delta.high, decimals)}" if row.delta.has_interval else ""
         delta = number(row.delta.mean, decimals, signed=True) + ends if row.delta.is_known else DASH
-    told = {telling(study.metric).heading: mean, "n": count, "Δ to the reference": delta}
-    return {**told, "stars": row.stars} if row.stars else told
+    texts = {telling(study.metric).heading: mean, "n": count, "Δ to the reference": delta}
+    return {**texts, "stars": row.stars} if row.stars else texts

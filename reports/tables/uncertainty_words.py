@@ -1,4 +1,4 @@
-"""What the uncertainties in a report are, in words: what an interval covers, what has a star, what is excluded.
+"""This module says in words what an interval covers, what has a star and which differences are excluded.
 
 Tables, sentences and the appendix share these words. The numbers are in `reports.analysis.statistics`.
 """
@@ -62,13 +62,13 @@ CANARY = (
 
 
 def coverage_words(deltas: Iterable[Estimate]) -> str:
-    """Returns what the intervals among some estimates are over; nothing if they differ, or if there are none."""
+    """Return the uncertainty that the intervals of some estimates cover; nothing if they differ or there are none."""
     kinds = {delta.covers_images for delta in deltas if delta.has_interval}
     return "" if len(kinds) != 1 else BOTH if kinds == {True} else SEEDS
 
 
 def interval_caption(summary: StudySummary) -> str:
-    """Returns how a caption goes on after “Δ is the paired difference”, about the intervals of a table."""
+    """Return the end of a caption after “Δ is the paired difference”, about the intervals of a table."""
     deltas = [row.delta for row in summary.variants if row.delta and row.delta.has_interval]
     if not deltas:
         return "." if summary.seeds < 2 else " (no interval)."
@@ -79,34 +79,34 @@ def interval_caption(summary: StudySummary) -> str:
 
 
 def is_mixed(summary: StudySummary) -> bool:
-    """Whether a table has intervals of both kinds."""
+    """Return True if a table has intervals of both kinds."""
     return len({row.delta.covers_images for row in summary.variants if row.delta and row.delta.has_interval}) > 1
 
 
 def uncertainty_notes(study: Study, summary: StudySummary) -> Iterator[Note]:
-    """Yields the notes of a table on its intervals and its stars."""
+    """Yield the notes of a table on its intervals and its stars."""
     if is_mixed(summary):
         yield Note("This row and the reference measure the same checkpoints, image by image.", COVERS_IMAGES)
     without = [row for row in summary.variants if _lacks_images(row, study.metric)]
     if without:
         titles = short_titles(study)
         listed = list(dict.fromkeys(f"“{titles[row.variant]}”" for row in without))
-        more = f" and {len(listed) - _LISTED} others" if len(listed) > _LISTED else ""
+        remainder = f" and {len(listed) - _LISTED} others" if len(listed) > _LISTED else ""
         yield Note(
             f"The same checkpoints as the reference, but not all runs were tracked with their correct images, so that "
-            f"the interval is over seeds alone: {', '.join(listed[:_LISTED])}{more}."
+            f"the interval is over seeds alone: {', '.join(listed[:_LISTED])}{remainder}."
         )
     if summary.tested:
         yield Note(star_words(study, summary))
 
 
 def _lacks_images(row: VariantSummary, metric: str) -> bool:
-    known = row.delta is not None and row.delta.has_interval
-    return known and row.same_checkpoints and metric in PER_IMAGE and not (row.delta and row.delta.covers_images)
+    has_interval = row.delta is not None and row.delta.has_interval
+    return has_interval and row.same_checkpoints and metric in PER_IMAGE and not (row.delta and row.delta.covers_images)
 
 
 def star_words(study: Study, summary: StudySummary) -> str:
-    """Return what the stars of a table mean, or, where it has none, which differences it excludes."""
+    """Return the meaning of the stars of a table or, where it has none, the differences that it excludes."""
     count = len(summary.tested)
     comparisons = f"the {count} comparisons of this table" if count > 1 else "the one comparison of this table"
     corrected = f"corrected by Holm over {comparisons}" if count > 1 else f"for {comparisons}"
@@ -119,16 +119,16 @@ def star_words(study: Study, summary: StudySummary) -> str:
 
 
 def exclusion_words(study: Study, summary: StudySummary) -> str:
-    """Return beyond which size the 95 % intervals of a table exclude any difference, per inspected network."""
+    """Return the size beyond which the 95 % intervals of a table exclude any difference, per inspected network."""
     unit, decimals = telling(study.metric).unit, telling(study.metric).decimals
     # Rounded up: what is printed must be excluded, too.
-    scale, words = 10**decimals, []
+    scale, sizes = 10**decimals, []
     for network in study.inspected:
         size = summary.excluded_beyond(network.name if network else "")
         if not math.isnan(size):
-            where = f" ({network.title})" if network else ""
-            words.append(f"{number(math.ceil(size * scale) / scale, decimals)}{unit}{where}")
-    listed = " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+            network_title = f" ({network.title})" if network else ""
+            sizes.append(f"{number(math.ceil(size * scale) / scale, decimals)}{unit}{network_title}")
+    listed = " and ".join([", ".join(sizes[:-1]), sizes[-1]] if len(sizes) > 1 else sizes)
     untested = [row for row in summary.variants if row.delta and math.isnan(row.p_value)]
-    among = " among the rows that can be compared" if untested else ""
-    return f"Differences to the reference beyond {listed} are excluded{among}: no 95 % interval reaches farther."
+    restriction = " among the rows that can be compared" if untested else ""
+    return f"Differences to the reference beyond {listed} are excluded{restriction}: no 95 % interval reaches farther."
