@@ -5,13 +5,17 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from mlflow import MlflowClient
 from safetensors.torch import load_file
 
 import run_ablation
@@ -22,6 +26,9 @@ from runners.training.checkpoint import CheckpointStore
 from runners.workers.task import Task
 from runners.workers.trial import run_node
 from tests.runners.bench import Bench
+from tests.upkeep.made_up import STUDY
+
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 _READ_ONLY, _REMOUNT = 1, 32
 
@@ -33,11 +40,11 @@ def _mount(path: Path, flags: int = 0, size: str = "16m") -> None:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of sixteen megabytes."""
+def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A disk of sixteen megabytes, or of another size."""
     path = tmp_path / "disk"
     path.mkdir()
-    _mount(path)
+    _mount(path, size=getattr(request, "param", "16m"))
     yield path
     ctypes.CDLL(None).umount2(str(path).encode(), 2)
 
@@ -75,6 +82,77 @@ def test_a_disk_that_is_full_fails_the_trial_with_advice_and_the_next_attempt_go
     _mount(small_disk, _REMOUNT, "32m")
     assert run_node(task) == "finished"
     _assert_same(state, expected)
+
+
+def _launch(folder: Path, runs: Path) -> subprocess.Popen[str]:
+    """Start a launch of three tiny trainings whose runs folder is on another disk."""
+    (folder / "tiny.yaml").write_text(STUDY)
+    environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
+    options = ["--preset", "smoke", "--device", "cpu", "--workers", "1", "--format", "md", "--runs-dir", str(runs)]
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "run_ablation.py"), "run", "tiny.yaml", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=folder,
+        env={**environment, "PYTHONPATH": str(ROOT)},
+    )
+
+
+def _fill(disk: Path, process: subprocess.Popen[str], runs: Path) -> Path:
+    """Leave no byte on a disk as soon as a launch has described a node there."""
+    while not list(runs.glob("state/*/node.json")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    return filler
+
+
+def _statuses(runs: Path) -> set[str]:
+    client = MlflowClient(tracking_uri=f"sqlite:///{runs}/mlflow.db")
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    return {run.info.status for run in client.search_runs(experiments)}
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("small_disk", ["64m"], indirect=True)
+def test_a_launch_whose_disk_is_full_for_a_while_is_whole_in_the_end(tmp_path: Path, small_disk: Path) -> None:
+    runs = small_disk / "runs"
+    process = _launch(tmp_path, runs)
+    filler = _fill(small_disk, process, runs)
+    time.sleep(3)
+    filler.unlink()
+    said, _ = process.communicate(timeout=600)
+    assert "Traceback" not in said
+    if process.returncode:
+        # What was tried again too early has failed with a sentence, and is done by the command once more.
+        assert "No space left" in said
+        said, _ = _launch(tmp_path, runs).communicate(timeout=600)
+    assert len(list(runs.glob("state/*/result.json"))) == 3, said
+    assert _statuses(runs) == {"FINISHED"}
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("small_disk", ["64m"], indirect=True)
+def test_a_launch_whose_disk_stays_full_ends_with_a_sentence_and_goes_on_later(
+    tmp_path: Path, small_disk: Path
+) -> None:
+    runs = small_disk / "runs"
+    process = _launch(tmp_path, runs)
+    filler = _fill(small_disk, process, runs)
+    said, _ = process.communicate(timeout=900)
+    assert process.returncode in (1, 2, 3)
+    assert "No space left" in said
+    assert "Traceback" not in said
+    filler.unlink()
+    again = _launch(tmp_path, runs)
+    said, _ = again.communicate(timeout=600)
+    assert again.returncode == 0, said
+    assert len(list(runs.glob("state/*/result.json"))) == 3
+    assert "RUNNING" not in _statuses(runs)
 
 
 def _free(folder: Path) -> int:
