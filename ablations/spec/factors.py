@@ -6,8 +6,8 @@ for each variant. Every other setting is *fixed*. `runners` proposes the values,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
@@ -17,7 +17,6 @@ from ablations.spec.parts import Frozen, Placement
 from ablations.spec.settings import DEFAULTS, Settings, check_values, flatten, merge, unread
 from ablations.spec.trial import TrialSpec, resolve
 
-FactorType = Literal["scientific", "nuisance", "fixed"]
 Number = int | float
 Choice = str | int | float | bool
 
@@ -169,13 +168,6 @@ def default_nuisance(spec: TrialSpec) -> dict[str, Factor]:
 def _round(value: float) -> float:
     # The ends of a range are part of fingerprints and printed for people, so without the noise of a float division.
     return float(f"{value:.6g}")
-
-
-def factor_type(setting: str, scientific: Iterable[str], nuisance: Iterable[str]) -> FactorType:
-    """Return the type of a setting in a study, given the settings of its variants and those that are tuned."""
-    if setting in set(scientific):
-        return "scientific"
-    return "nuisance" if setting in set(nuisance) else "fixed"
 
 
 def plain(settings: Settings) -> dict[str, Any]:

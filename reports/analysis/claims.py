@@ -260,25 +260,6 @@ class JudgedClaim:
         decides = " would decide it" if self.seeds.needed and self.remark == self.seeds.words else ""
         return f"{self.verdict}: {self.remark}{decides}"
 
-    def as_record(self) -> dict[str, str | float]:
-        """Return the verdict as plain data for tracking; unknown numbers are left out."""
-        record: dict[str, str | float] = {"study": self.study, "claim": self.claim.name, "verdict": self.verdict}
-        record |= {"rank": self.rank}
-        if self.network:
-            record["network"] = self.network
-        if self.remark:
-            record["remark"] = self.remark
-        if self.decisive is None:
-            return record
-        contrast, difference = self.decisive.contrast, self.decisive.difference
-        record |= {"better": ", ".join(contrast.better), "worse": ", ".join(contrast.worse), "kind": contrast.kind}
-        record |= {"margin": contrast.margin, "size": self.decisive.size, "level": self.decisive.level}
-        numbers = {"difference": difference.mean, "low": difference.low, "high": difference.high}
-        record |= {name: value for name, value in numbers.items() if math.isfinite(value)}
-        if self.decisive.published:
-            record |= {"published": self.decisive.published.value}
-        return record | {"n": self.decisive.complete}
-
 
 def verdicts(plan: Plan, results: Results) -> tuple[JudgedClaim, ...]:
     """Return the verdict on every claim of every study of a plan, per inspected network."""

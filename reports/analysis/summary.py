@@ -127,10 +127,6 @@ class StudySummary:
         """The rows with a training that never learned."""
         return tuple(row for row in self.variants if row.unlearned)
 
-    def compared_with(self, row: VariantSummary) -> VariantSummary:
-        """Return the reference of a row: that of the same inspected network."""
-        return self.get(row.network, self.reference)
-
     @property
     def missing(self) -> int:
         """The number of cells without a value."""

@@ -434,15 +434,6 @@ def test_the_published_difference_stands_beside() -> None:
     assert [value and (value.value, value.confidence) for value in published] == [(4.0, "A"), (4.0, "B"), None]
 
 
-def test_verdicts_are_plain_data_for_tracking() -> None:
-    found = _judge(_study(_claim(*better_than("a", "b", margin=0.5))), {"a": ABOVE}).as_record()
-    numbers = {key: found.pop(key) for key in ("difference", "low", "high")}
-    assert numbers == pytest.approx({"difference": 2.0, "low": 1.7516, "high": 2.2484}, abs=1e-4)
-    names = {"study": "made_up", "claim": "claim", "verdict": "reproduced", "better": "a", "worse": "b"}
-    judged = {"rank": "primary", "kind": "better", "margin": 0.5, "size": 1.0, "level": 0.95, "n": 3}
-    assert found == {**names, **judged}
-
-
 def test_a_claim_about_no_variant_is_refused() -> None:
     with pytest.raises(ValueError, match="'z'"):
         _study(_claim(*better_than("a", "z")))
