@@ -1,6 +1,6 @@
-"""The textbook dynamic convolution, as public implementations have it: what ours is compared with.
+"""This module holds the textbook dynamic convolution, as public implementations have it, to compare ours with.
 
-One aggregated kernel per image is written to memory, and the batch is folded into the groups of one convolution.
+It writes one aggregated kernel per image to memory and folds the batch into the groups of one convolution.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class TextbookDynamicConv2d(nn.Module):
         self.ours = copy.deepcopy(ours)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Returns the (B, O, H', W') convolution of (B, C, H, W)."""
+        """Return the (B, O, H', W') convolution of (B, C, H, W)."""
         ours, batch = self.ours, input.shape[0]
         pooled = F.adaptive_avg_pool2d(input, 1).flatten(1)
         logits = ours.attention_branch.excite(torch.relu(ours.attention_branch.squeeze(pooled)))
@@ -36,10 +36,10 @@ class TextbookDynamicConv2d(nn.Module):
 
 
 def as_textbook(model: nn.Module) -> nn.Module:
-    """Returns a copy of a network whose dynamic convolutions are computed the textbook way."""
+    """Return a copy of a network whose dynamic convolutions are computed the textbook way."""
     model = copy.deepcopy(model)
     for name, layer in list(dynamic_layers(model)):
         assert isinstance(layer, DynamicConv2d)
-        parent, _, own = name.rpartition(".")
-        setattr(model.get_submodule(parent), own, TextbookDynamicConv2d(layer))
+        parent, _, attribute = name.rpartition(".")
+        setattr(model.get_submodule(parent), attribute, TextbookDynamicConv2d(layer))
     return model

@@ -1,6 +1,6 @@
-"""Name to loader: the two registries through which data sets are opened, and the functions that open them.
+"""This module holds the two registries of data sets, and the functions that open a data set by its name.
 
-A data set in memory has a loader (`register_loader`), one that is read from files batch by batch in a way of its own
+A data set in memory has a loader (`register_loader`); one that is read from files batch by batch in a way of its own
 has a source (`register_source`). Its facts are registered under the same name with
 `ablations.datasets.register_dataset`. A set in folders of image files needs neither, `register_folder_set` is enough.
 """
@@ -25,7 +25,7 @@ class Loader(Protocol):
     """Reads a data set into memory; `root` is the user's data folder, `download` allows the network."""
 
     def __call__(self, facts: DatasetFacts, *, root: Path | None, download: bool) -> Dataset:
-        """Returns the data set, made by `make_dataset`; raises DatasetError."""
+        """Return the data set, made by `make_dataset`; raises DatasetError."""
 
 
 class SourceOpener(Protocol):
@@ -34,7 +34,7 @@ class SourceOpener(Protocol):
     def __call__(
         self, facts: DatasetFacts, settings: BatchSettings, *, root: Path | None, sizes: SplitSizes
     ) -> BatchSource:
-        """Returns the source; raises DatasetError."""
+        """Return the source; raises DatasetError."""
 
 
 _LOADERS: dict[str, Loader] = {}
@@ -45,10 +45,10 @@ _VERSIONS: dict[str, str | int] = {}
 
 
 def register_loader(name: str, *, version: str | int | None = None) -> Callable[[Loader], Loader]:
-    """Decorates the function that reads data set `name` into memory.
+    """Decorate the function that reads data set `name` into memory.
 
-    Results belong to the content of the data set: it is loaded once per process to tell what that is, unless its facts
-    say a digest. With a `version` they belong to that instead; it must change when the content does.
+    Results belong to the content of the data set: it is loaded once per process to compute its digest, unless its facts
+    state one. With a `version` they belong to that instead; it must change when the content does.
 
     Raises:
         DatasetError: The name has a loader or a source already.
@@ -64,10 +64,10 @@ def register_loader(name: str, *, version: str | int | None = None) -> Callable[
 
 
 def register_source(name: str, *, version: str | int | None = None) -> Callable[[SourceOpener], SourceOpener]:
-    """Decorates the function that opens data set `name`, whose images stay in files.
+    """Decorate the function that opens data set `name`, whose images stay in files.
 
-    Results belong to the `digest` of the source, which is opened once per process to ask for it, unless the facts of
-    the data set say one. With a `version` they belong to that instead; it must change when the content does.
+    Results belong to the `digest` of the source, which is opened once per process to read it, unless the facts of
+    the data set state one. With a `version` they belong to that instead; it must change when the content does.
 
     Raises:
         DatasetError: The name has a loader or a source already.
@@ -83,12 +83,12 @@ def register_source(name: str, *, version: str | int | None = None) -> Callable[
 
 
 def opener_of(name: str) -> Loader | SourceOpener | None:
-    """Returns what reads data set `name`; `None` for folders of image files, and for facts without a reader."""
+    """Return the loader or source of data set `name`; `None` for folders of image files, and facts without a reader."""
     return _LOADERS.get(name) or _SOURCES.get(name)
 
 
 def data_version(name: str) -> str | int | None:
-    """Returns the version that was given when the reader of data set `name` was registered, or `None`."""
+    """Return the version that was given when the reader of data set `name` was registered, or `None`."""
     return _VERSIONS.get(name)
 
 
@@ -100,7 +100,7 @@ def _note_content(name: str, version: str | int | None, digest: Callable[[str, P
 
 
 def _loaded_digest(name: str, root: Path | None, download: bool) -> str:
-    """Returns what names a loaded data set: its content, how it is normalised and its number of classes."""
+    """Return the digest of a loaded data set: of its content, its normalisation and its number of classes."""
     dataset = _explained(name, lambda: _load_once(name, root, download))
     statistics = [dataset.mean.tolist(), dataset.std.tolist()]
     return digest_of({"content": dataset.digest, "statistics": statistics, "classes": dataset.facts.num_classes})
@@ -124,12 +124,12 @@ def _explained(name: str, read: Callable[[], Any]) -> Any:
 
 
 def load_dataset(name: str, *, root: Path | None = None, download: bool = False) -> Dataset:
-    """Reads a data set into memory and holds it against its registered facts.
+    """Read a data set into memory and check it against its registered facts.
 
     Args:
         name: A registered name.
-        root: The user's data folder, looked into first.
-        download: Whether a data set that is not there may be fetched from the network.
+        root: The user's data folder, which is searched first.
+        download: Whether a missing data set may be fetched from the network.
 
     Raises:
         UnknownNameError: No such data set.
@@ -152,13 +152,13 @@ def open_batches(
     sizes: SplitSizes | None = None,
     image_size: int | None = None,
 ) -> BatchSource:
-    """Opens a data set for training and evaluation, in memory or from files, whichever it is registered as.
+    """Open a data set for training and evaluation, in memory or from files, as it is registered.
 
     Args:
         name: A registered name.
         settings: How batches are made.
-        root: The user's data folder, looked into first.
-        download: Whether a data set that is not there may be fetched; only those in memory can be.
+        root: The user's data folder, which is searched first.
+        download: Whether a missing data set may be fetched; only those in memory can be.
         sizes: How many images of each split to use; all by default.
         image_size: Side in pixels of images in folders; None is the data set's own.
 

@@ -1,7 +1,8 @@
-"""Random changes of single images through torchvision's transforms v2, each drawn by a key that names the image.
+"""This module changes single images at random, each by a key that names the image.
 
-Crops by a few pixels and flips of images in memory are not here: `runners.data.batches` makes them for whole batches.
-What mixes the images of a batch, mixup and CutMix, is in `runners.data.mixing`. Legend: C channels, S side in pixels.
+Images in memory are cropped by a few pixels and flipped in whole batches; all other changes are torchvision's
+transforms v2. Mixup and CutMix, which mix the images of a batch, are in `runners.data.mixing`. Legend: C channels, S
+side in pixels.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from runners.seeding import derive_key, seeded
 
 
 def memory_transform(augmentation: Augmentation, size: int) -> v2.Transform:
-    """Returns what changes an image in memory beyond shift and flip: (C, S, S) uint8 to (C, S, S) uint8."""
+    """Return the changes of an image in memory beyond shift and flip: (C, S, S) uint8 to (C, S, S) uint8."""
     steps = [v2.RandomResizedCrop(size, antialias=True)] if augmentation.resized_crop else []
     return v2.Compose([*steps, *_rand_augment(augmentation)])
 
 
 def file_transform(augmentation: Augmentation, size: int, resize_ratio: float) -> v2.Transform:
-    """Returns what makes a training image of a decoded file: RGB to (3, S, S) uint8."""
+    """Return the transform of a decoded file to a training image: RGB to (3, S, S) uint8."""
     steps: list[Any] = (
         [v2.RandomResizedCrop(size, antialias=True)] if augmentation.resized_crop else _centre(size, resize_ratio)
     )
@@ -38,12 +39,13 @@ def file_transform(augmentation: Augmentation, size: int, resize_ratio: float) -
 
 
 def evaluation_transform(size: int, resize_ratio: float) -> v2.Transform:
-    """Returns what makes an evaluation image of a decoded file: RGB to (3, S, S) uint8, nothing drawn."""
+    """Return the transform of a decoded file to an evaluation image: RGB to (3, S, S) uint8, nothing drawn."""
     return v2.Compose([*_centre(size, resize_ratio), v2.PILToTensor()])
 
 
 def apply(transform: v2.Transform, image: Tensor | Image.Image, key: int) -> Tensor:
-    """Returns the transformed image; what is drawn is a function of `key` alone."""
+    """Return the transformed image; all draws are functions of `key` alone."""
+    # torchvision draws from the global generators, which are seeded for one image. A seed has 63 bits, a key 64.
     with seeded(key >> 1):
         result = transform(image)
     assert isinstance(result, Tensor)
@@ -96,7 +98,7 @@ class Augmentation:
 
 
 def augment(images: Tensor, augmentation: Augmentation, *, key: int, image_index: Int64Array) -> Tensor:
-    """Changes each image by what `key` and its own index draw, whichever batch it is in.
+    """Change each image by draws from `key` and its own index, in whichever batch it is.
 
     Args:
         images: (B, C, H, W) uint8; left as they are.
@@ -124,15 +126,13 @@ def augment(images: Tensor, augmentation: Augmentation, *, key: int, image_index
 
 
 def _transformed(images: Tensor, augmentation: Augmentation, key: int, image_index: Int64Array) -> Tensor:
-    # torchvision takes a second to import, which nothing else in memory needs.
-
     transform = memory_transform(augmentation, images.shape[-1])
     keys = (derive_key(key, "transform", index) for index in image_index.tolist())
-    return torch.stack([apply(transform, image, own) for image, own in zip(images, keys, strict=True)])
+    return torch.stack([apply(transform, image, image_key) for image, image_key in zip(images, keys, strict=True)])
 
 
 def crop(pixels: UInt8Array, padding: int, top: Int64Array, left: Int64Array) -> UInt8Array:
-    """Pads each image with black and cuts its original size out at its own corner.
+    """Pad each image with black and cut its original size out at its own corner.
 
     numpy's indexing copies whole windows here and is three times as fast as torch's.
 
