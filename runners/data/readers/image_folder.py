@@ -2,8 +2,8 @@
 
 `FolderSource` keeps the contract of `MemorySource`: order and augmentation are functions of (seed, epoch, image) alone,
 so the number of worker processes changes nothing. Images are decoded and cropped in workers and stay uint8 until they
-are on the device. `ablations.datasets.folder_contents` lists the files and digests their content. `open_folder_set` opens
-any set that is registered as a folder set. Legend: B images in a batch.
+are on the device. `ablations.datasets.folder_contents` lists the files and digests their content. `open_folder_set`
+opens any registered folder set. Legend: B images in a batch.
 """
 
 from __future__ import annotations
