@@ -48,6 +48,7 @@ class Shape:
 
     def work(self, num_kernels: int) -> Work:
         """Return the work of the layer, for a bound on its time."""
+        # "Same" padding: the size over the stride, rounded up.
         pixels = (-(-self.size // self.stride)) ** 2
         kernel = self.channels[0] * self.channels[1] // self.groups * self.kernel**2
         sizes = (self.channels[0] * self.size**2, self.channels[1] * pixels)

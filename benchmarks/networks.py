@@ -60,6 +60,7 @@ def measure(case: Case, machine: Machine) -> dict[str, Any]:
     steps = {name: training_step(model, images) for name, (model, images) in built.items()}
     seconds = interleaved(steps, rounds=case.rounds, warmup=1)
     memory = {name: peak_bytes(step) for name, step in steps.items()}
+    # Each against the static network in its own memory format.
     added = memory["textbook"] - memory["static NCHW"]
     return {
         "title": case.title,

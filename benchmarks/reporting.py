@@ -58,6 +58,7 @@ def _fill(uri: str, plan: Plan, folder: Path) -> None:
     preset = plan.request.preset.name
     experiment = names.experiment_name(preset, plan.request.base().data.name)
     tracker = Tracker(uri, experiment, folder / "artifacts", commit=project_commit(), preset=preset)
+    # Seeded, so that each measurement reports the same numbers.
     chance = random.Random(0)
     rows: dict[Any, list[dict[str, Any]]] = {SqlRun: [], SqlTag: [], SqlParam: [], SqlMetric: [], SqlLatestMetric: []}
     for number, node in enumerate(plan.trials.values()):
@@ -78,6 +79,7 @@ def _fill(uri: str, plan: Plan, folder: Path) -> None:
                 for key, value in metrics.items()
             ]
             rows[SqlMetric] += points
+            # The store keeps the last value of each metric in a table of its own, which searches read.
             if step == node.spec.train.epochs:
                 rows[SqlLatestMetric] += points
     with Session(create_engine(uri)) as session:

@@ -29,6 +29,7 @@ class TextbookDynamicConv2d(nn.Module):
         logits = ours.attention_branch.excite(torch.relu(ours.attention_branch.squeeze(pooled)))
         attention = torch.softmax(logits / ours.temperature, dim=1)
         kernels = (attention @ ours.weight.flatten(1)).reshape(-1, *ours.weight.shape[2:])
+        # Images become groups: one image of B C channels, one group of kernels for each.
         folded = input.reshape(1, -1, *input.shape[2:])
         output = F.conv2d(folded, kernels, None, ours.stride, ours.padding, ours.dilation, groups=batch * ours.groups)
         output = output.reshape(batch, -1, *output.shape[2:])

@@ -33,6 +33,7 @@ def peak_bytes(step: Step) -> int:
     step()  # creates what later steps keep, such as gradients
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         step()
+    # Allocations and releases in the order of time: their running sum is the memory that is held.
     held = peak = 0
     events = [event for event in recorded.profiler.kineto_results.events() if event.name() == "[memory]"]
     for event in sorted(events, key=lambda event: event.start_ns()):

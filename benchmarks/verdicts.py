@@ -115,7 +115,7 @@ class Contrast:
 
     @classmethod
     def pooled(cls, tables: Array, better: int, worse: int) -> Contrast:
-        """Return a comparison with the error of the two-way analysis of variance, whatever the rows' spreads."""
+        """Return a comparison with the error of the two-way analysis of variance, as if all rows had one spread."""
         rows, seeds = tables.shape[-2:]
         # Without the means of rows and of seeds, there is only noise left.
         residuals = tables - tables.mean(-1, keepdims=True)
@@ -156,6 +156,7 @@ def coverage(scenario: str, rows: Sequence[int], seeds: int, tables: int, method
     for count in rows:
         drawn = draw_tables(scenario, count, seeds, tables)
         for better, worse in pairs(count):
+            # The true difference is zero, so an interval covers it if the mean lies within half its width.
             half_widths = method(drawn, better, worse).half_width()
             mean = (drawn[:, better] - drawn[:, worse]).mean(-1)
             covered.append(100 * float((np.abs(mean) <= half_widths).mean()))
@@ -173,6 +174,7 @@ def false_stars(scenario: str, rows: int, seeds: int, tables: int, method: Metho
 
 def judge(low: Array, high: Array, size: float = SIZE) -> Verdicts:
     """Return the verdicts on a claim of superiority with margin 0, by its intervals."""
+    # In this order: an interval within the size of interest may also lie above or below zero.
     return np.select([low > 0, high < 0, (low > -size) & (high < size)], [REPRODUCED, CONTRADICTED, SAME], UNDECIDED)
 
 

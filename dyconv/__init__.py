@@ -1,4 +1,4 @@
-"""Dynamic convolution: this package holds the layers, the networks made of them, and what an experiment does to them.
+"""Dynamic convolution: this package holds the layers, the networks, and the changes that experiments make.
 
 It imports none of the project's other packages. Its public names are those listed here.
 """

@@ -200,7 +200,7 @@ _WITHOUT_DRAWS = frozenset({"attention", "average", "max"})
 
 
 class Aggregator(nn.Module):
-    """Applies one strategy, chosen by name. It is a module, so that hooks see what goes in and out."""
+    """Applies one strategy, chosen by name. It is a module, so that hooks see its input and output."""
 
     def __init__(self, name: str, context: AggregationContext | None = None) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""This module counts what a network costs (`cost`) and measures its time (`latency`, `autotune`).
+"""This module counts the cost of a network (`cost`) and measures its time (`latency`, `autotune`).
 
 `cost` counts parameters and multiply-adds per layer and in total, split as the paper splits them. It reads the shapes
 of one forward pass and uses the paper's formula for dynamic layers: the work of a phone on one image, however this
@@ -78,7 +78,7 @@ class LayerCost:
 class Cost:
     """The cost of a network: its layers in the order of definition, and their sum.
 
-    The last layer, named "", holds what belongs to no convolution or linear layer, such as the parameters of batch
+    The last layer, named "", holds all that belongs to no convolution or linear layer, such as the parameters of batch
     norms. `conversion` says which layers became dynamic and why others did not; it is None for a static network.
     """
 
@@ -150,7 +150,7 @@ def cost(model: nn.Module, input_size: tuple[int, int, int]) -> Cost:
 
 
 class _Inside:
-    """Sums what torch's counter counts inside the layers with a formula, to be subtracted from the total."""
+    """Sums the operations that torch counts inside layers with a formula, to be subtracted from the total."""
 
     def __init__(self, counter: FlopCounterMode) -> None:
         self.counter = counter
@@ -162,7 +162,7 @@ class _Inside:
         self._before = self.counter.get_total_flops()
 
     def leave(self) -> None:
-        """Add what the counter rose by since the layer began."""
+        """Add the operations since the layer began."""
         self.flops += self.counter.get_total_flops() - self._before
 
 

@@ -154,6 +154,7 @@ def as_image(input: Tensor) -> Tensor:
 def _under_autocast(
     input: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, geometry: Geometry, algorithm: str | None
 ) -> Tensor:
+    """Convolve in the dtype that autocast would give `F.conv2d`; float64 stays as it is."""
     # Attention stays in its own precision here; `_convolve` rounds it once, to the dtype of the images.
     device = input.device.type
     if not is_autocast(device) or input.dtype == torch.float64:
@@ -167,6 +168,7 @@ def _under_autocast(
 def _convolve(
     input: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, geometry: Geometry, algorithm: str | None
 ) -> Tensor:
+    """Choose an algorithm, run it, add the bias, and return the result in the memory format of the input."""
     if algorithm is None and attention.shape[0] > 1 and attention.stride(0) == 0:
         # A stride of zero: `expand` made all rows from one, so one kernel does.
         attention, algorithm = attention[:1], "shared"

@@ -94,6 +94,8 @@ def record_attention(model: nn.Module) -> Iterator[AttentionRecorder]:
 
 
 def _noting(recorder: AttentionRecorder, name: str) -> Any:
+    """Return a forward hook for the aggregator of a layer: its input is the attention, its output mixes the kernels."""
+
     def note(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
         recorder.add(name, args[0], output)
 
@@ -101,7 +103,9 @@ def _noting(recorder: AttentionRecorder, name: str) -> Any:
 
 
 def _mean_entropy(weights_NK: Tensor, normalized: bool) -> float:
+    """Return the mean entropy of (N, K) weights in nats, or in units of log K."""
     weights_NK = weights_NK.double()
+    # The least positive number keeps weights that are all zero from being divided by zero.
     shares_NK = weights_NK / weights_NK.sum(1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
     entropy = float(torch.special.entr(shares_NK).sum(1).mean())
     if not normalized:

@@ -79,7 +79,7 @@ def _change(
 
 @contextmanager
 def _kept(layer: DynamicLayer) -> Iterator[None]:
-    """Restore at the end what an intervention may change in `layer`, and the count of passes it draws from."""
+    """Restore at the end all that an intervention may change in `layer`, and the count of passes it draws from."""
     aggregator = layer.aggregator
     temperature = float(layer.temperature) if layer.reads_temperature else None
     name, context = aggregator.name, aggregator.context

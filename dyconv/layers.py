@@ -99,6 +99,7 @@ class ConvolutionLayer(DynamicLayer):
         return self
 
     def _check_images(self, input: Tensor) -> None:
+        """Raise ShapeError unless the input is (B, C, H, W) with the channels of this layer."""
         if input.dim() != 4 or input.shape[1] != self.in_channels:
             raise ShapeError(
                 f"the input must be (B, C, H, W), or (C, H, W) of one image, with C = {self.in_channels} channels, "

@@ -212,6 +212,7 @@ def _small_groups(g: Geometry) -> float:
 
 
 def _cost_of_mixing(g: Geometry, side: int) -> float:
+    """Return the cost of mixing in input or output space, which has `side` numbers per image."""
     # Costs are per image: what is done once for the K kernels is shared by the batch.
     shared = _SHARED * g.num_kernels * g.kernel_elements / max(1, g.batch)
     products = g.num_kernels * g.multiply_adds * (1.0 if g.groups == 1 else _small_groups(g))
@@ -219,6 +220,7 @@ def _cost_of_mixing(g: Geometry, side: int) -> float:
 
 
 def _cost_of_product(g: Geometry) -> float:
+    """Return the cost of products of patches with aggregated kernels."""
     mixing = _AGGREGATED_DENSE * g.kernel_elements
     if g.pointwise:
         return mixing + g.multiply_adds
@@ -236,12 +238,14 @@ def _cost_of_tiled(g: Geometry) -> float:
 
 
 def _cost_of_each(g: Geometry) -> float:
+    """Return the cost of one convolution per image: its set-up counts for each."""
     moved = _MOVED / 2 * g.pixels_moved if g.depthwise else 0.0
     narrow = 1.0 if g.groups == 1 else _small_groups(g)
     return _CALL + _AGGREGATED_EACH * g.kernel_elements + narrow * g.multiply_adds + moved
 
 
 def _cost_of_grouped(g: Geometry) -> float:
+    """Return the cost of one grouped convolution of all images."""
     moved = _MOVED * g.pixels_moved if g.depthwise else 0.0
     return _AGGREGATED_FOLDED * g.kernel_elements + _small_groups(g) * g.multiply_adds + moved
 
@@ -253,6 +257,7 @@ def _cost_of_depthwise(g: Geometry) -> float:
 
 
 def _cost_of_taps(g: Geometry) -> float:
+    """Return the cost of sums over taps, which grows with the taps and pixels in use only."""
     windows = _windows(g)
     used = sum(w.pixels for w in windows) * g.in_channels
     return _AGGREGATED_DENSE * g.in_channels * len(windows) + _PER_TAP * used
@@ -283,6 +288,7 @@ def _direct_foldable(g: Geometry) -> bool:
     return _depthwise_foldable(g) and g.kernel_size[0] <= native.MOST_ROWS
 
 
+# "plain" is free wherever it applies: one kernel for all images is always cheapest.
 _ALGORITHMS: dict[str, Algorithm] = {
     "plain": Algorithm(lambda g: g.batch == 1 or g.num_kernels == 1, lambda g: 0.0, _plain),
     "product": Algorithm(lambda g: g.groups == 1, _cost_of_product, _product, keeps_format=True),

@@ -94,6 +94,7 @@ class _Folded(torch.autograd.Function):
 def _convolution_backward(
     grad: Tensor, images: Tensor, kernels: Tensor, how: Convolution, n: int, wanted: list[bool]
 ) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of images and kernels of one call with n images folded; `wanted` says which to compute."""
     geometry = (how.stride, how.padding, how.dilation, False, (0, 0), n * how.groups)
     return torch.ops.aten.convolution_backward(grad, images, kernels, None, *geometry, wanted)  # type: ignore[no-any-return]
 
@@ -133,6 +134,7 @@ class _InChunks(torch.autograd.Function):
 def _gradients(
     input: Tensor, weight: Tensor, attention: Tensor, grad: Tensor, how: Convolution, needed: tuple[bool, ...]
 ) -> tuple[Tensor | None, ...]:
+    """Return the gradients of input, weight and attention by hand, in chunks; None for those not needed."""
     is_last = is_channels_last(input)
     # In the layout of the input, or folding would copy each chunk.
     grad = grad.contiguous(memory_format=_format(is_last))

@@ -4,7 +4,7 @@ They are built when the package is installed, if there is a C compiler, and comp
 everything else. Callers are `compiled`, `depthwise`, `kernel_ops`, `pooling` and `tiling`.
 
 Dimensions: B images, K kernels, N numbers in a kernel; H x W source and h x w result positions, C channels, T taps;
-I rows and J columns of a matrix.
+I rows and J columns of a matrix; U hidden units of an attention branch.
 """
 
 import ctypes

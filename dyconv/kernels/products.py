@@ -147,6 +147,7 @@ class _MixedProduct(torch.autograd.Function):
 def _gradients(
     images: Tensor, shared: Tensor, attention: Tensor, grad: Tensor, window: Window, needed: Sequence[bool]
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Return the gradients of images, K kernels and attention; None for those that are not needed."""
     if window.pointwise and needed[0]:
         return _pointwise_gradients(images, shared, attention, grad, window)
     to_images = _image_gradient(images, shared, attention, grad, window) if needed[0] else None
@@ -197,6 +198,7 @@ def _plan(images: Tensor, weight: Tensor, window: Window) -> _Plan:
 
 @remembered
 def _cut(work: _Work, cut: bool) -> _Plan:
+    """Return the sizes of the pieces of the work; without `cut`, patches stay whole."""
     # Kernel rows that fit the budget, shared between images and rows of each: images first, rows get what is left.
     budget = (_BLOCK_BYTES if cut else _KERNEL_BYTES) // (work.columns * work.element_size)
     images = _shared_out(work.images, min(max(budget // work.patch, _IMAGES if cut else 1), work.most))

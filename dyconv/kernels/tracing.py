@@ -1,4 +1,4 @@
-"""This module detects what surrounds a call: tracing, transforms, modes that see torch's operations, and autocast.
+"""This module detects the surroundings of a call: tracing, transforms, modes that see torch's operations, autocast.
 
 All of these know torch's own operations only. Derivatives written by hand, and compiled code that reads the memory of a
 tensor, step aside for them.

@@ -84,6 +84,7 @@ _MOBILENET_V2 = (
 
 def mobilenet_v2(spec: BackboneSpec) -> nn.Module:
     """Return torchvision's MobileNetV2; with `squeeze_excitation` a gate follows the depthwise layer of each block."""
+    # Width is torchvision's own option; depth changes the blocks of each stage.
     stages = [[t, c, scaled_blocks(n, spec.depth), s] for t, c, n, s in _MOBILENET_V2]
     model: nn.Module = MobileNetV2(spec.num_classes, spec.width, stages, dropout=spec.dropout)
     _replace_mobile_stem(model, spec)

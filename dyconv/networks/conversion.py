@@ -77,6 +77,7 @@ def make_dynamic(
         PlacementError: `where` is malformed or selects no layer; the message lists the layers.
         ArgumentError, AggregationError: a setting that cannot work, or that nothing would read.
     """
+    # All checks come first: a network is changed wholly or not at all.
     settings = _Settings(layer, num_kernels, reduction, temperature, normalization, aggregation)
     if any(True for _ in dynamic_layers(model)):
         raise ConversionError("this network has dynamic layers already: convert a static one")
@@ -182,6 +183,7 @@ def _select(
 
 
 def _not_meant(role: str, by_default: bool) -> str:
+    """Return the reason why a layer that could be swapped stays static."""
     if not by_default:
         return f"is not meant by `where` (role {role})"
     return "is the stem" if role == "stem" else "is part of a squeeze-and-excitation gate"
@@ -214,6 +216,7 @@ def _obstacle(model: nn.Module, name: str) -> str | None:
 
 
 def _has_hooks(layer: nn.Module) -> bool:
+    """Return True if hooks on the layer or on its parameters would be lost with it."""
     tables = (layer._forward_pre_hooks, layer._forward_hooks, layer._backward_pre_hooks, layer._backward_hooks)
     return any(tables) or any(parameter._backward_hooks for parameter in layer.parameters())
 
@@ -248,6 +251,8 @@ def refuse_foreign_layers(model: nn.Module) -> None:
 
 
 def _is_foreign(module: nn.Module) -> bool:
+    """Return True if a module is a dynamic convolution but none of ours; see `refuse_foreign_layers`."""
+    # Torch's own 3-d convolutions have five dimensions, too.
     if isinstance(module, (DynamicLayer, _ConvNd)):
         return False
     size = getattr(module, "kernel_size", None)
@@ -300,6 +305,7 @@ def _dynamic_like(conv: nn.Conv2d, settings: _Settings, begin: Start) -> Convolu
 
 def _swap(model: nn.Module, dynamic: Mapping[nn.Conv2d, ConvolutionLayer]) -> None:
     """Replace each convolution everywhere it is used; a layer used in two places stays one layer."""
+    # `_modules` rather than `named_children`, which names a shared layer only once.
     for parent in list(model.modules()):
         for attribute, child in list(parent._modules.items()):
             if isinstance(child, nn.Conv2d) and child in dynamic:
@@ -354,6 +360,8 @@ def _initialiser(model: nn.Module, init: InitName | Initialiser) -> Initialiser 
 
 
 def _from_scratch(initialise: Initialiser | str) -> Start:
+    """Return a start that draws each kernel anew; "default" leaves the draws of the new layer."""
+
     def fill(layer: ConvolutionLayer, conv: nn.Conv2d) -> ConvolutionLayer:
         with torch.no_grad():
             for k, kernel in enumerate(layer.weight):
@@ -362,6 +370,7 @@ def _from_scratch(initialise: Initialiser | str) -> Start:
                     initialise(kernel, bias)
                 elif initialise == "like_static":
                     _fill_like(conv, kernel, bias)
+        # Moved after the draws, which are made on the CPU in float32 for every device.
         return layer.to(device=conv.weight.device, dtype=conv.weight.dtype)
 
     return fill
@@ -375,12 +384,15 @@ def _fill_like(conv: nn.Conv2d, kernel: Tensor, bias: Tensor | None) -> None:
 
 
 def _spread(kernel: Tensor) -> float:
+    """Return the standard deviation of the numbers of a kernel, 0 without numbers."""
     if kernel.is_meta:  # there are no numbers, and none will be filled in
         return 0.0
     return float(kernel.detach().float().std(correction=0))
 
 
 def _from_static(noise: float) -> Start:
+    """Return a start that copies the static kernel, with `noise` in units of its standard deviation."""
+
     def fill(layer: ConvolutionLayer, conv: nn.Conv2d) -> ConvolutionLayer:
         # Moved first, because the copies below are made in the dtype of the static kernel.
         layer = layer.to(device=conv.weight.device, dtype=conv.weight.dtype)
@@ -413,6 +425,7 @@ def _half_open(layer: ConvolutionLayer) -> float:
 
 
 def _last_of_sigmoid(layer: ConvolutionLayer) -> nn.Linear | None:
+    """Return the last Linear in front of a sigmoid, None if the weights sum to one."""
     if isinstance(layer, CondConv2d):
         return layer.routing
     if isinstance(layer, DynamicConv2d) and layer.attention_branch.normalization == "sigmoid":

@@ -97,6 +97,7 @@ def _mark_neighbours(depthwise: str, layers: Mapping[str, Convolution], roles: d
     block = _block_around(depthwise, [n for n in layers if roles[n] != "squeeze_excitation"])
     if sum(roles[name] == "depthwise" for name in block) != 1:
         return
+    # In the order of definition: pointwise layers before the depthwise one expand, those after it project.
     position = block.index(depthwise)
     for i, name in enumerate(block):
         if roles[name] == "other" and _is_pointwise(layers[name]):
@@ -157,6 +158,7 @@ def describe_layers(model: nn.Module, input_size: tuple[int, int, int] | None = 
     layers = {name: module for name, module in model.named_modules() if isinstance(module, Described)}
     roles = find_roles(model)
     sizes = {} if input_size is None else _measure(model, layers, input_size)
+    # At least one, for a network of a single layer, which has depth 0.
     last_index = max(1, len(layers) - 1)
     return [
         _describe(name, layer, roles.get(name, "other"), i / last_index, sizes.get(name))
@@ -234,6 +236,7 @@ def zero_images(model: nn.Module, input_size: tuple[int, int, int], batch: int) 
 def undisturbed(model: nn.Module) -> Iterator[None]:
     """Put `model` into evaluation mode without gradient; restore mode, random state and pass counts at the end."""
     training = [(module, module.training) for module in model.modules()]
+    # A set: usually all layers share one count.
     passes = {layer.aggregator.context.forward_pass for _, layer in dynamic_layers(model)}
     counts = [(p, p.step, p.next_step) for p in passes]
     try:

@@ -52,10 +52,12 @@ def gate_layers(model: nn.Module, layers: Mapping[str, Convolution]) -> set[str]
 
 
 def _could_be(layer: Convolution) -> bool:
+    """Return True if a gate could contain the layer: it is 1 x 1."""
     return tuple(layer.kernel_size) == (1, 1)
 
 
 def _innermost_first(names: set[str]) -> list[str]:
+    """Return the names of all modules around the layers, the deepest first; "" is the whole network."""
     owners = {name.rsplit(".", depth)[0] for name in names for depth in range(1, name.count(".") + 1)}
     if names - {""}:
         owners.add("")
@@ -75,6 +77,7 @@ class _Observed:
 
 
 def _observe(module: nn.Module, names: Mapping[int, str], *, is_whole: bool) -> _Observed:
+    """Run a module by itself on zeros and return the layers that scaled a map or read one."""
     first = next((m for m in module.modules() if isinstance(m, (*_MAY_WRAP, ConvolutionLayer))), None)
     if first is None:
         return _Observed()
@@ -117,6 +120,7 @@ class _Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         if func._schema.name in _PRODUCTS and len(inputs) == 2:
             self._note_product(*inputs)
+        # The result of an operation comes from all that its inputs come from, until it is a map.
         together = frozenset[str]().union(*(self.sources(tensor) for tensor in inputs))
         for output in tree_leaves(result):
             if isinstance(output, Tensor):

@@ -154,6 +154,7 @@ def _static(name: str, spec: BackboneSpec, seed: int | None) -> nn.Module:
     """Return the static network; refuse options that it cannot use, and foreign dynamic layers."""
     registered = _registered(name)
     _check_options(name, spec, registered)
+    # A purpose of its own, so that the kernels drawn later do not change the static parts.
     with seeded(seed, "network"):
         model = registered.builder(spec)
     try:
@@ -164,6 +165,7 @@ def _static(name: str, spec: BackboneSpec, seed: int | None) -> nn.Module:
 
 
 def _registered(name: str) -> _Registered:
+    """Return the entry of a name; any name of timm's has one without options."""
     if name.startswith(_TIMM):
         return _Registered(partial(backbones.timm_network, name.removeprefix(_TIMM)))
     if name not in _BUILDERS:
@@ -172,6 +174,7 @@ def _registered(name: str) -> _Registered:
 
 
 def _check_options(name: str, spec: BackboneSpec, registered: _Registered) -> None:
+    """Raise ModelError if the spec changes an option that the builder does not use."""
     # An option at its default may pass: nobody asked for it.
     default = BackboneSpec(spec.num_classes)
     for option in _OPTIONAL:

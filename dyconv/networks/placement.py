@@ -81,6 +81,7 @@ class Role(Placement):
         for name in names:
             if name not in ROLES:
                 raise PlacementError(unknown_name("role", name, ROLES))
+        # A frozen dataclass with a variadic constructor has to set its field this way.
         object.__setattr__(self, "names", names)
 
     def __call__(self, layer: LayerInfo) -> bool:
@@ -171,16 +172,19 @@ def placement_from_dict(mapping: Mapping[str, Any]) -> Placement:
 
 
 def _listed(value: Any) -> list[Any]:
+    """Return a list of one value, or the list that was given."""
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def _parts(value: Any) -> tuple[Placement, ...]:
+    """Return the placements of a list of mappings."""
     if not isinstance(value, (list, tuple)):
         raise PlacementError(f"'any' and 'all' take a list of placements, got {value!r}")
     return tuple(placement_from_dict(mapping) for mapping in value)
 
 
 def _depth(value: Any) -> Placement:
+    """Return the placement of a pair [start, end]."""
     if not isinstance(value, (list, tuple)) or len(value) != 2 or not all(isinstance(v, (int, float)) for v in value):
         raise PlacementError(f"depth takes [start, end], two numbers from 0 to 1, got {value!r}")
     return Depth(*value)

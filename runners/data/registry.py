@@ -22,14 +22,14 @@ from runners.data.splits import Dataset
 
 
 class Loader(Protocol):
-    """Reads a data set into memory; `root` is the user's data folder, `download` allows the network."""
+    """A function that reads a data set into memory; `root` is the user's data folder, `download` allows the network."""
 
     def __call__(self, facts: DatasetFacts, *, root: Path | None, download: bool) -> Dataset:
         """Return the data set, made by `make_dataset`; raises DatasetError."""
 
 
 class SourceOpener(Protocol):
-    """Opens a data set whose images stay in files."""
+    """A function that opens a data set whose images stay in files."""
 
     def __call__(
         self, facts: DatasetFacts, settings: BatchSettings, *, root: Path | None, sizes: SplitSizes
@@ -93,6 +93,7 @@ def data_version(name: str) -> str | int | None:
 
 
 def _note_content(name: str, version: str | int | None, digest: Callable[[str, Path | None, bool], str]) -> None:
+    """Register how the content of a data set is identified: by its version, or else by its digest."""
     _VERSIONS.pop(name, None)
     if version is not None:
         _VERSIONS[name] = version
@@ -113,6 +114,7 @@ def _opened_digest(name: str, root: Path | None, download: bool) -> str:
 
 
 def _explained(name: str, read: Callable[[], Any]) -> Any:
+    """Return the result of `read`; a failure becomes a DatasetError that says why the content is needed."""
     try:
         return read()
     except Exception as error:

@@ -151,7 +151,7 @@ def hold_out(split: Split, count: int, *, key: int, num_classes: int) -> tuple[S
 
 
 def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and population standard deviation per channel, exact whatever the number of threads.
+    """Return mean and population standard deviation per channel, exact with any number of threads.
 
     Args:
         images: (N, C, H, W) uint8.
@@ -172,6 +172,7 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
 
 def content_digest(train: Split, validation: Split, test: Split) -> str:
     """Return the SHA-256 of every split's name, shape, pixels and labels (int64, little-endian), in this order."""
+    # Little-endian labels and contiguous pixels: the same bytes on every machine.
     total = hashlib.sha256()
     for name, split in (("train", train), ("validation", validation), ("test", test)):
         total.update(f"{name} {tuple(split.images.shape)}\n".encode())

@@ -131,6 +131,7 @@ class CheckpointStore:
         self.forget_beyond(-1)
 
     def _newest_first(self) -> list[tuple[int, Path]]:
+        """Return step and path of each checkpoint, the newest first."""
         matches = ((_NAME.fullmatch(path.name), path) for path in self.folder.glob("checkpoint-*.safetensors"))
         return sorted(((int(match[1]), path) for match, path in matches if match), reverse=True)
 
@@ -198,6 +199,7 @@ def _check(training: Training, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _check_tensors(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    """Raise CheckpointError if names, types or shapes of the tensors `found` are not those `wanted`."""
     for name in sorted(wanted.keys() | found.keys()):
         expected, actual = (_shape(tensors.get(name)) for tensors in (wanted, found))
         if expected != actual:
@@ -213,6 +215,7 @@ def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
 
 
 def _restore(training: Training, tensors: Mapping[str, Tensor]) -> None:
+    """Put checked tensors into model, optimiser and scaler."""
     training.model.load_state_dict(_part(tensors, "model."))
     _restore_optimizer(training.optimizer, _part(tensors, "optimizer."))
     scaler, saved = training.scaler, _part(tensors, "scaler.")

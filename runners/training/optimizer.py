@@ -45,6 +45,7 @@ def learning_rate(spec: TrainSpec, epoch: float) -> float:
         spec: Peak learning rate, warm-up and schedule.
         epoch: Passes over the data since the start, with fractions.
     """
+    # Linear from zero; the schedule begins at the peak after it.
     if epoch < spec.warmup_epochs:
         return spec.learning_rate * epoch / spec.warmup_epochs
     if spec.schedule == "cosine":

@@ -154,6 +154,7 @@ class Trainer:
             started = time.monotonic()
 
     def _run_epoch(self, epoch: int, hooks: Hooks) -> dict[str, float]:
+        """Train the steps of an epoch that are left; return its metrics."""
         steps = self.source.steps_per_epoch
         _, first = self.position.epoch_and_step(steps)
         sums, before = _Sums.restore(self.device, self.position.sums), self.position.seconds
@@ -162,6 +163,7 @@ class Trainer:
         for step, (images, labels) in enumerate(self.source.training(epoch, first), start=first):
             loss = self._step(epoch, step, images, labels, sums)
             moment, is_due = time.monotonic(), self._is_due(self.checkpoint_seconds)
+            # The first step too, so that progress shows at once that training has begun.
             if step == first or is_due or moment - looked > _LOOK_SECONDS:
                 value, looked = self._finite(loss, epoch, step), moment
                 if self.world.is_main:
@@ -172,6 +174,7 @@ class Trainer:
         return self._epoch_metrics(epoch, sums, before + time.monotonic() - started)
 
     def _step(self, epoch: int, step: int, images: Tensor, labels: Tensor, sums: _Sums) -> Tensor:
+        """Do one optimiser step on a batch; return its loss and add to the sums."""
         train, fractional_epoch = self.spec.train, epoch + step / self.source.steps_per_epoch
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(train, fractional_epoch)
@@ -216,6 +219,7 @@ class Trainer:
         return seeded(derive_seed(self.spec.seed, *purpose), self.device)
 
     def _amp_dtype(self) -> torch.dtype | None:
+        """Return the dtype of mixed precision, float16 only on a GPU without bfloat16; None for float32."""
         if self.spec.train.precision == "float32":
             return None
         if self.device.type == "cuda" and not torch.cuda.is_bf16_supported():
@@ -227,6 +231,7 @@ class Trainer:
         return torch.autocast(self.device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
 
     def _finite(self, loss: Tensor, epoch: int, step: int) -> float:
+        """Return the loss as a number, or raise TrainingError if it is infinite or not a number."""
         value = float(loss.detach())
         if not math.isfinite(value):
             raise TrainingError(
@@ -236,6 +241,7 @@ class Trainer:
         return value
 
     def _epoch_metrics(self, epoch: int, sums: _Sums, seconds: float) -> dict[str, float]:
+        """Return the metrics of an epoch of training; rate and temperature are those of its last step."""
         total = self.source.steps_per_epoch
         loss = self._finite(torch.tensor(self.world.mean(sums.get("loss")) / total), epoch, total - 1)
         metrics = {
@@ -249,6 +255,7 @@ class Trainer:
         return metrics
 
     def _validate(self) -> dict[str, float]:
+        """Return the metrics of the validation split, and the entropy of attention by layer."""
         recording = dyconv.record_attention(self.model) if any(dyconv.dynamic_layers(self.model)) else nullcontext()
         with recording as attention:
             measurement = evaluate(
@@ -262,6 +269,7 @@ class Trainer:
         return Training(self.model, self.optimizer, self.scaler)
 
     def _is_due(self, seconds: float) -> bool:
+        """Return True if the last checkpoint is older than `seconds` or than checkpoints may be."""
         return time.monotonic() - self._saved > min(seconds, self.checkpoint_seconds)
 
     def _save(self) -> None:

@@ -44,6 +44,7 @@ def load_digits(facts: DatasetFacts, *, root: Path | None, download: bool) -> Da
 
 def to_images(levels: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> torch.Tensor:
     """Return grey levels 0 to 16, (N, 8, 8), as images of 0 to 255, (N, 1, 16, 16) uint8."""
+    # Rounded to the nearest of 256 levels, then each pixel repeated along both axes.
     pixels = np.rint(levels * (255 / _LEVELS)).astype(np.uint8)
     return torch.from_numpy(pixels[:, None].repeat(2, axis=2).repeat(2, axis=3))
 
