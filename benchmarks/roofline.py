@@ -1,8 +1,8 @@
 """This module computes a lower bound on the time of a training step, layer by layer, from the speed of the processor.
 
 A layer takes at least the time of its multiply-adds at the speed of a large product or convolution, and at least the
-time of reading its input once and writing its output once, at the speed at which memory of that size is copied.
-The larger of the two is its bound. Nothing else (a second pass, a copy, a call, a product with padding) is allowed for.
+time of reading its input once and writing its output once, at the speed at which memory of that size is copied. The
+larger of the two is its bound. Nothing else (a second pass, a copy, a call, a product with padding) is allowed for.
 
 Dimensions: B images, C input and O output channels, P and Q input and output pixels, K kernels, W numbers in a kernel.
 """

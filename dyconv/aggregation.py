@@ -28,8 +28,8 @@ from dyconv.randomness import derived_seed
 class ForwardPass:
     """The number of the current forward pass, one object shared by all dynamic layers of a network.
 
-    `make_dynamic` and `intervene` install a hook on the root of a network, which calls `begin` when a pass of the
-    whole network starts. So a recomputed layer (gradient checkpointing) sees the number of its own pass.
+    `make_dynamic` and `intervene` install a hook on the root of a network, which calls `begin` when a pass of the whole
+    network starts. So a recomputed layer (gradient checkpointing) sees the number of its own pass.
     """
 
     def __init__(self, seed: int = 0) -> None:

@@ -1,7 +1,7 @@
 """This module computes attention: one weight per kernel from the input of a layer, by a small branch.
 
-`aggregation` decides what becomes of the weights. The temperature belongs to the layer, which passes it in; the
-single layer of CondConv is in `layers`.
+`aggregation` decides what becomes of the weights. The temperature belongs to the layer, which passes it in; the single
+layer of CondConv is in `layers`.
 
 Dimensions: B images, C channels, H x W pixels, P = H W, K kernels.
 """

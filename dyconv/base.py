@@ -135,8 +135,8 @@ def _walk(module: nn.Module, name: str, seen: set[nn.Module]) -> Iterator[tuple[
 def set_temperature(model: nn.Module, temperature: float) -> int:
     """Set the softmax temperature of every dynamic layer that reads one; return the number of these layers.
 
-    Layers whose attention is a sigmoid (CondConv's, or by `normalization`) read none and stay as they are. So does
-    a static network.
+    Layers whose attention is a sigmoid (CondConv's, or by `normalization`) read none and stay as they are. So does a
+    static network.
 
     Raises:
         ArgumentError: the temperature is not a positive number.

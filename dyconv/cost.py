@@ -12,8 +12,8 @@ itself: the cost model depends on shapes alone, so that two runs of one configur
 keeps the table and passes it to `use_algorithms` where the run is repeated.
 
 `compare_latency` times networks on one image on this machine's CPU, in turn and in one process. In turn, because clock
-speed and neighbours change over seconds: each round times every network once, so that a slow spell meets all of them.
-A measurement is not the same twice.
+speed and neighbours change over seconds: each round times every network once, so that a slow spell meets all of them. A
+measurement is not the same twice.
 """
 
 from __future__ import annotations
@@ -267,7 +267,7 @@ def _fastest(g: Geometry, like: Tensor, rounds: int, clock: Callable[[], float])
     seconds: dict[str, list[float]] = {name: [] for name in algorithms.available_algorithms(g)}
     for _ in range(rounds + 1):
         for name, measured in seconds.items():
-            # A GPU computes behind the clock's back: both readings wait for it.
+            # A GPU computes asynchronously: both readings of the clock wait for it.
             _wait(like.device)
             start = clock()
             output = algorithms.choose(g, name).run(images, weight, attention, g)

@@ -38,13 +38,13 @@ def dynamic_conv2d(  # noqa: PLR0917 - the order of F.conv2d
 ) -> Tensor:
     """Convolve image b with the kernel sum_k attention[b, k] weight[k] and the bias mixed likewise.
 
-    `input` is (B, C, H, W), `weight` (K, O, C / groups, h, w), `attention` (B, K), `bias` (K, O) or None;
-    the result is (B, O, H', W') as from `F.conv2d`, channels-last if the input is. The floating dtype of attention may
-    differ from that of the others, and its rows need not sum to one. `padding` is in pixels, "same", "valid", or
-    "tf_same": TensorFlow's, ceil(H / stride) pixels out, the odd pixel at the bottom right. `algorithm` forces one of
+    `input` is (B, C, H, W), `weight` (K, O, C / groups, h, w), `attention` (B, K), `bias` (K, O) or None; the result is
+    (B, O, H', W') as from `F.conv2d`, channels-last if the input is. The floating dtype of attention may differ from
+    that of the others, and its rows need not sum to one. `padding` is in pixels, "same", "valid", or "tf_same":
+    TensorFlow's, ceil(H / stride) pixels out, the odd pixel at the bottom right. `algorithm` forces one of
     `algorithms.available_algorithms()`; None leaves the choice to the documented cost model there, which depends on
-    shapes alone (and on whether the compiled kernels are there). One row of attention that
-    is expanded over the batch gives an ordinary convolution. All algorithms agree within rounding.
+    shapes alone (and on whether the compiled kernels are there). One row of attention that is expanded over the batch
+    gives an ordinary convolution. All algorithms agree within rounding.
 
     Raises:
         ShapeError: the tensors do not fit together.

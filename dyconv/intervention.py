@@ -28,11 +28,10 @@ def intervene(
 ) -> Iterator[list[LayerInfo]]:
     """Use another `aggregation` or `temperature` at the dynamic layers that `where` selects, inside the context.
 
-    Yields the descriptions of those layers. `where` None selects all dynamic layers; a placement by resolution
-    needs `input_size` (C, H, W). A temperature is set only at layers with softmax attention, which read it. Random
-    strategies draw from `seed` and the number of the forward pass, counted from 0 within the context. Interventions
-    can be nested. On exit, and on error, aggregation, temperature and the network's own count of forward passes are
-    restored.
+    Yields the descriptions of those layers. `where` None selects all dynamic layers; a placement by resolution needs
+    `input_size` (C, H, W). A temperature is set only at layers with softmax attention, which read it. Random strategies
+    draw from `seed` and the number of the forward pass, counted from 0 within the context. Interventions can be nested.
+    On exit, and on error, aggregation, temperature and the network's own count of forward passes are restored.
 
     Raises:
         ConversionError: the network has no dynamic layer.

@@ -135,11 +135,11 @@ class DynamicConv2d(ConvolutionLayer):
     """A 2-d convolution that mixes its kernel from K kernels, by attention to its input.
 
     Arguments are those of `nn.Conv2d`, then `num_kernels` K, `reduction` of the attention branch, softmax `temperature`
-    (a buffer: saved and loaded with the weights), `aggregation`, the name of a registered strategy, and
-    `normalization` of the attention ("softmax", "sigmoid", "normalized_sigmoid"; only the first reads the
-    temperature, the others keep the buffer so that their state has the same entries). `padding` may also be
-    "tf_same": TensorFlow's, ceil(H / stride) pixels out, the odd pixel at the bottom right. Takes (B, C, H, W) and
-    gives (B, O, H', W'), channels-last if the input is; takes (C, H, W) of one image as well, as `nn.Conv2d` does.
+    (a buffer: saved and loaded with the weights), `aggregation`, the name of a registered strategy, and `normalization`
+    of the attention ("softmax", "sigmoid", "normalized_sigmoid"; only the first reads the temperature, the others keep
+    the buffer so that their state has the same entries). `padding` may also be "tf_same": TensorFlow's, ceil(H /
+    stride) pixels out, the odd pixel at the bottom right. Takes (B, C, H, W) and gives (B, O, H', W'), channels-last if
+    the input is; takes (C, H, W) of one image as well, as `nn.Conv2d` does.
 
     `weight` is (K, O, C / groups, h, w), `bias` (K, O) or None. Each kernel is initialised as `nn.Conv2d` would.
 
@@ -226,9 +226,9 @@ _ATTENTION, _MIXTURE = DynamicConv2d.attention, DynamicLayer.mixture
 class CondConv2d(ConvolutionLayer):
     """A conditionally parameterised convolution: K kernels ("experts") mixed by sigmoid(Linear(average pool)).
 
-    Arguments are those of `nn.Conv2d`, then `num_kernels` K and `aggregation`. `routing` is the one Linear layer
-    (C to K), of this layer alone. The weights lie in 0 to 1 without a sum of one; there is no temperature. Input and
-    output are those of `DynamicConv2d`.
+    Arguments are those of `nn.Conv2d`, then `num_kernels` K and `aggregation`. `routing` is the one Linear layer (C to
+    K), of this layer alone. The weights lie in 0 to 1 without a sum of one; there is no temperature. Input and output
+    are those of `DynamicConv2d`.
 
     Raises:
         ArgumentError: a setting that cannot work.

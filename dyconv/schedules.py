@@ -1,7 +1,7 @@
 """This module defines temperature schedules: the softmax temperature as a function of the fractional epoch.
 
-A trainer calls `schedule(step / steps_per_epoch)` before each step and hands the value to `set_temperature`.
-Nothing here knows networks.
+A trainer calls `schedule(step / steps_per_epoch)` before each step and hands the value to `set_temperature`. Nothing
+here knows networks.
 """
 
 import math

@@ -2,8 +2,8 @@
 
 `functional` and `cost` call it. Each algorithm is a function of (input, weight, attention, geometry) without bias. All
 give the same result within rounding, in any memory format. The choice depends on the geometry alone, so that two runs
-of one configuration compute alike. Aggregating K kernels per image costs in proportion to the
-kernel, mixing in input or output space in proportion to the pixels: where pixels are few, mixing wins.
+of one configuration compute alike. Aggregating K kernels per image costs in proportion to the kernel, mixing in input
+or output space in proportion to the pixels: where pixels are few, mixing wins.
 
 Dimensions: B images, C input and O output channels, G groups, I = C / G, H W pixels, P = H W, K kernels,
 T kernel taps (h x w), J = K I channels side by side.
@@ -32,11 +32,11 @@ from dyconv.kernels.tracing import is_ordinary, is_traced, remembered
 class Algorithm:
     """One algorithm: the shapes that it applies to, its cost, and its computation.
 
-    Costs are per image, for forward and backward, in units of one multiply-add of a dense product. They were
-    fitted to medians on one AVX-512 core in fp32 (a unit is 0.07 ns there), B = 64 and 128, K = 4. Only their
-    order matters. `keeps_format` says that the gradient of a channels-last input is channels-last by itself,
-    `sequential` that it goes through the images one by one: never chosen on an accelerator, or for a compiler.
-    `computation` is its computation by compiled kernels, for those that have one.
+    Costs are per image, for forward and backward, in units of one multiply-add of a dense product. They were fitted to
+    medians on one AVX-512 core in fp32 (a unit is 0.07 ns there), B = 64 and 128, K = 4. Only their order matters.
+    `keeps_format` says that the gradient of a channels-last input is channels-last by itself, `sequential` that it goes
+    through the images one by one: never chosen on an accelerator, or for a compiler. `computation` is its computation
+    by compiled kernels, for those that have one.
     """
 
     applies: Callable[[Geometry], bool]

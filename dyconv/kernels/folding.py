@@ -1,8 +1,8 @@
 """This module computes a convolution with one kernel per image by ordinary ones, with images folded into channels.
 
-Folding n images means one convolution of one image with n C channels and n times the groups. One image at a time
-needs no folding and no copy, which is best for large maps. Many at a time share the set-up of a call, which is best
-for small maps. The backward pass mixes the kernels anew instead of keeping them. Used by `algorithms` only.
+Folding n images means one convolution of one image with n C channels and n times the groups. One image at a time needs
+no folding and no copy, which is best for large maps. Many at a time share the set-up of a call, which is best for small
+maps. The backward pass mixes the kernels anew instead of keeping them. Used by `algorithms` only.
 
 Dimensions: B images, n of them folded, m of them whose kernels are mixed together, C input and O output channels,
 G groups, I = C / G, K kernels, h x w kernel size.

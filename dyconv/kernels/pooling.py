@@ -14,9 +14,9 @@ from dyconv.kernels.tracing import is_ordinary
 def average_pool(input: Tensor) -> Tensor:
     """Return the (B, C) mean over pixels of (B, C, H, W); an input (B, C) is averaged already and returned as it is.
 
-    Dividing the sum keeps the division of the gradient to (B, C) numbers; `mean` would divide all of (B, C, H, W).
-    Half precision is summed and divided in float32: a sum over pixels may be too large for it where the mean is not.
-    Without a gradient compiled code sums up, to the same bits as in a layer that is computed in one step.
+    Dividing the sum keeps the division of the gradient to (B, C) numbers; `mean` would divide all of (B, C, H, W). Half
+    precision is summed and divided in float32: a sum over pixels may be too large for it where the mean is not. Without
+    a gradient compiled code sums up, to the same bits as in a layer that is computed in one step.
     """
     if input.dim() == 2:
         return input

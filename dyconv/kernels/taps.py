@@ -1,8 +1,8 @@
 """This module computes a depthwise convolution with one kernel per image tap by tap, for maps of a few pixels.
 
-The tap at (i, j) of a kernel touches a rectangle of the output and the matching rectangle of the input. On a
-2 x 2 map with a 3 x 3 kernel most of each rectangle is padding, and on a 1 x 1 map eight of nine taps are
-nothing else. So only the pixels and taps that count are touched here. Used by `algorithms` only.
+The tap at (i, j) of a kernel touches a rectangle of the output and the matching rectangle of the input. On a 2 x 2 map
+with a 3 x 3 kernel most of each rectangle is padding, and on a 1 x 1 map eight of nine taps are nothing else. So only
+the pixels and taps that count are touched here. Used by `algorithms` only.
 
 Dimensions: B images, C channels, H W pixels, T kernel taps in use.
 """

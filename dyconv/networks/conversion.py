@@ -61,13 +61,13 @@ def make_dynamic(
     its form as data; None selects every convolution but the stem, those inside squeeze-and-excitation gates, and those
     with a forward of their own that no dynamic layer computes. A placement by resolution needs `input_size`.
 
-    `start` "scratch" draws each kernel as the static one was: `init` "kaiming_fan_out" is what torchvision's
-    MobileNets and ResNets do (normal, fan out, bias zero), "like_static" a normal as wide as the static kernel, and
-    "default" what `nn.Conv2d` does; "auto" is the first for those networks, the second for timm's and the third for
-    all others; a callable gets each kernel (O, C / groups, h, w) and bias (O) to fill. "static" copies the present
-    weights into each kernel, plus `noise` (default 0.01) of their standard deviation so that the kernels can diverge;
-    without noise the network computes what it did. With `seed` the draws leave the global
-    generator alone; random aggregation strategies use it too (else 0).
+    `start` "scratch" draws each kernel as the static one was: `init` "kaiming_fan_out" is what torchvision's MobileNets
+    and ResNets do (normal, fan out, bias zero), "like_static" a normal as wide as the static kernel, and "default" what
+    `nn.Conv2d` does; "auto" is the first for those networks, the second for timm's and the third for all others; a
+    callable gets each kernel (O, C / groups, h, w) and bias (O) to fill. "static" copies the present weights into each
+    kernel, plus `noise` (default 0.01) of their standard deviation so that the kernels can diverge; without noise the
+    network computes what it did. With `seed` the draws leave the global generator alone; random aggregation strategies
+    use it too (else 0).
 
     Frozen layers stay frozen. `conversion_report(model)` says which layers were left static and why; it is logged too,
     at level INFO.
@@ -235,8 +235,8 @@ def _sharing(model: nn.Module, name: str) -> list[str]:
 def refuse_foreign_layers(model: nn.Module) -> None:
     """Refuse a network with foreign dynamic layers, which nothing here would mix, count or change.
 
-    Such a layer has a weight with an axis of kernels, as timm's CondConv2d: five dimensions where a 2-d convolution
-    has four, or one flat row per kernel.
+    Such a layer has a weight with an axis of kernels, as timm's CondConv2d: five dimensions where a 2-d convolution has
+    four, or one flat row per kernel.
 
     Raises:
         ConversionError: there are such layers; the message names them.
@@ -413,8 +413,8 @@ def _from_static(noise: float) -> Start:
 def _half_open(layer: ConvolutionLayer) -> float:
     """Return the factor on each copy with which the new layer computes the same as the static one.
 
-    Weights that sum to one need no factor. Sigmoids begin at one half each for every input (their last Linear is set
-    to zero and learns from there), so that K of them sum to K / 2.
+    Weights that sum to one need no factor. Sigmoids begin at one half each for every input (their last Linear is set to
+    zero and learns from there), so that K of them sum to K / 2.
     """
     linear = _last_of_sigmoid(layer)
     if linear is None:

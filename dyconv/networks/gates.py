@@ -1,8 +1,8 @@
 """This module finds channel gates (squeeze-and-excitation) by their behaviour: pool, pointwise layers, product.
 
 It runs a module by itself on a small map and follows each layer's output from operation to operation. A layer belongs
-to a gate if it reads one position per image and its output comes to scale the channels of a whole map. Names of
-classes and attributes do not count. Used by `description` only.
+to a gate if it reads one position per image and its output comes to scale the channels of a whole map. Names of classes
+and attributes do not count. Used by `description` only.
 
 Source: Hu et al. 2018, Squeeze-and-Excitation Networks, section 3.
 """

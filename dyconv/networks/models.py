@@ -48,9 +48,9 @@ def register_model(
     """Return a decorator that makes a builder of static networks available as `name`.
 
     `options` says which of width, depth, dropout, squeeze_excitation, stem_kernel and stem_pool the builder uses;
-    another one is an error, and `refused` may say why. All builders use num_classes, in_channels and
-    stem_stride. Results belong to the builder's code; with a `version` they belong to that instead, and it must change
-    when a result would.
+    another one is an error, and `refused` may say why. All builders use num_classes, in_channels and stem_stride.
+    Results belong to the builder's code; with a `version` they belong to that instead, and it must change when a result
+    would.
 
     Raises:
         ModelError: `name` is taken or begins with "timm/", or an option is unknown.

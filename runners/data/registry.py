@@ -66,8 +66,8 @@ def register_loader(name: str, *, version: str | int | None = None) -> Callable[
 def register_source(name: str, *, version: str | int | None = None) -> Callable[[SourceOpener], SourceOpener]:
     """Decorate the function that opens data set `name`, whose images stay in files.
 
-    Results belong to the `digest` of the source, which is opened once per process to read it, unless the facts of
-    the data set state one. With a `version` they belong to that instead; it must change when the content does.
+    Results belong to the `digest` of the source, which is opened once per process to read it, unless the facts of the
+    data set state one. With a `version` they belong to that instead; it must change when the content does.
 
     Raises:
         DatasetError: The name has a loader or a source already.

@@ -2,8 +2,8 @@
 
 The correctness of each image is plain data that is kept with the run. Reports compare evaluations image by image
 (`reports.analysis.statistics`), so its order is that of the split itself, not the random one of the measurement.
-`ablations.vocabulary.CORRECTNESS_FILE` describes the layout of the file. Legend: B images in a batch, C classes,
-N images.
+`ablations.vocabulary.CORRECTNESS_FILE` describes the layout of the file. Legend: B images in a batch, C classes, N
+images.
 """
 
 from __future__ import annotations
