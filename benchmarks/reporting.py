@@ -61,6 +61,7 @@ def _fill(uri: str, plan: Plan, folder: Path) -> None:
     # Seeded, so that each measurement reports the same numbers.
     chance = random.Random(0)
     rows: dict[Any, list[dict[str, Any]]] = {SqlRun: [], SqlTag: [], SqlParam: [], SqlMetric: [], SqlLatestMetric: []}
+    # Identifiers as MLflow has them: 32 hexadecimal digits.
     for number, node in enumerate(plan.trials.values()):
         run = f"{number:032x}"
         rows[SqlRun].append(_run(run, node, int(tracker.experiment_id)))

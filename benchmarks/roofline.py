@@ -39,6 +39,7 @@ class Machine:
     def seconds(self, multiply_adds: float, numbers: float) -> float:
         """Return the least seconds for these multiply-adds and these numbers, each read or written once."""
         moved = numbers * _FLOAT
+        # The speed of the next larger size that was measured.
         index = min(bisect.bisect_left(_SIZES, moved), len(_SIZES) - 1)
         return max(multiply_adds / self.multiply_adds, moved / self.bytes_per_second[_SIZES[index]])
 
@@ -99,6 +100,7 @@ def bound(work: Work, machine: Machine) -> float:
     """
     kernels = work.num_kernels * work.kernel
     maps = work.batch * (work.input + work.output)
+    # Output, gradient of the input and gradient of the kernels each pass over maps and kernels.
     products = 3 * machine.seconds(work.batch * work.multiply_adds, maps + kernels)
     if work.num_kernels == 1:
         return products

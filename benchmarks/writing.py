@@ -89,6 +89,7 @@ def _networks(results: list[dict[str, Any]]) -> str:
     memory = []
     for r in results:
         peak = {name: value / _MIB for name, value in r["peak_bytes"].items()}
+        # Each against the static network in its own memory format.
         added = (peak["ours"] - peak["static"], peak["textbook"] - peak["static NCHW"])
         values = [peak["static"], peak["ours"], peak["textbook"], *added]
         share = r["share_of_the_memory_that_textbook_adds"]

@@ -39,6 +39,7 @@ class ForwardPass:
 
     def begin(self) -> None:
         """Count the pass that starts."""
+        # Two numbers, because `step` must stay the same until the next pass begins.
         self.step = self.next_step
         self.next_step += 1
 
@@ -196,6 +197,7 @@ def shuffle_across_images(attention: Tensor, context: AggregationContext) -> Ten
     return attention[context.derangement(attention.shape[0]).to(attention.device)]
 
 
+# All others, those of plug-ins included, may draw.
 _WITHOUT_DRAWS = frozenset({"attention", "average", "max"})
 
 

@@ -75,6 +75,7 @@ class AttentionBranch(nn.Module):
             if value < 1:
                 raise ArgumentError(f"{name} must be at least 1, got {value}")
         self.normalization = checked_normalization(normalization)
+        # At least one unit where the layer has fewer channels than the reduction.
         hidden = max(1, in_channels // reduction)
         self.squeeze = nn.Linear(in_channels, hidden)
         self.excite = nn.Linear(hidden, num_kernels)

@@ -37,6 +37,7 @@ class DynamicLayer(nn.Module):
             raise ArgumentError(f"num_kernels must be at least 1, got {num_kernels}")
         self.num_kernels = num_kernels
         self.aggregator = Aggregator(aggregation)
+        # A plain attribute, neither parameter nor buffer: it is history of this object, not state to save.
         self._lineage = Lineage()
 
     @property
@@ -171,6 +172,7 @@ def checked_temperature(value: float, normalization: str = "softmax") -> float:
     Raises:
         ArgumentError: it is not a positive finite number, or not the default where nothing would read it.
     """
+    # True is an int in Python, and 0 < nan is false.
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
         raise ArgumentError(f"temperature must be a positive number (1 is a plain softmax, 30 is flat), got {value!r}")
     if normalization != "softmax" and value != DEFAULT_TEMPERATURE:

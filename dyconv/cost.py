@@ -130,6 +130,7 @@ def cost(model: nn.Module, input_size: tuple[int, int, int]) -> Cost:
     def add(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
             inside.leave()
+            # Added up, because a layer may be called several times in one pass.
             counts = _multiply_adds(module, args[0], output)
             costs[name] = replace(costs[name], **{kind: getattr(costs[name], kind) + n for kind, n in counts.items()})
 
@@ -186,6 +187,7 @@ def _parameters(module: nn.Module) -> int:
 def _multiply_adds(layer: nn.Module, input: Tensor, output: Tensor) -> dict[str, int]:
     """Return the multiply-adds of one image by purpose, as the fields of `LayerCost`."""
     if isinstance(layer, (nn.Conv2d, ConvolutionLayer)):
+        # Each output number is a sum over the input channels of its group and the kernel's pixels.
         per_pixel = layer.out_channels * layer.in_channels // layer.groups * prod(layer.kernel_size)
         counts = {"convolution": per_pixel * prod(output.shape[2:])}
         return counts | _of_attention(layer, input[0].numel())
@@ -244,6 +246,7 @@ def use_algorithms(table: Mapping[Geometry, str]) -> Iterator[None]:
     # Refuses a bad table before any of it takes effect.
     for geometry, name in table.items():
         algorithms.choose(geometry, name)
+    # Blocks can be nested: the inner table is laid over the outer one.
     before = dict(algorithms.PINNED)
     algorithms.PINNED.update(table)
     try:
@@ -274,6 +277,7 @@ def _fastest(g: Geometry, like: Tensor, rounds: int, clock: Callable[[], float])
             torch.autograd.grad(output, (images, weight, attention), gradient)
             _wait(like.device)
             measured.append(clock() - start)
+    # The first round warms up: caches, and kernels that torch compiles or selects.
     return min(seconds, key=lambda name: statistics.median(seconds[name][1:]))
 
 

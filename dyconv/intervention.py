@@ -43,6 +43,7 @@ def intervene(
         raise ArgumentError("an intervention needs an aggregation or a temperature to change, got neither")
     if aggregation is not None:
         get_aggregation(aggregation)
+    # All checks come before the first change.
     value = None if temperature is None else checked_temperature(temperature)
     layers = dict(dynamic_layers(model))
     if not layers:

@@ -29,6 +29,7 @@ _PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
 def _is_watched_globally() -> bool:
     """Return True if torch has global hooks, which it calls for every module."""
+    # Such hooks would miss modules that a compiled step leaves out.
     return bool(_has_any_global_hook())  # type: ignore[no-untyped-call]
 
 
@@ -93,6 +94,7 @@ class ConvolutionLayer(DynamicLayer):
         def per_kernel(tensor: Tensor) -> Tensor:
             if tensor.dim() != 5:
                 return fn(tensor)
+            # (K O, C / groups, h, w) is a shape that `fn` can put into channels-last; `contiguous` undoes it.
             return fn(tensor.flatten(0, 1)).contiguous().reshape(tensor.shape)
 
         super()._apply(per_kernel, recurse)
@@ -171,6 +173,7 @@ class DynamicConv2d(ConvolutionLayer):
         geometry = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode)
         super().__init__(*geometry, num_kernels, aggregation)
         self.attention_branch = AttentionBranch(in_channels, num_kernels, reduction, normalization)
+        # A buffer, so that a checkpoint holds the temperature that its weights were trained at.
         self.register_buffer("temperature", torch.tensor(checked_temperature(temperature, normalization)))
         self.reset_parameters()
 
@@ -188,6 +191,7 @@ class DynamicConv2d(ConvolutionLayer):
             if branch is not None and self.padding_mode == "zeros" and not isinstance(padding, str):
                 geometry = self.stride, padding, self.dilation, self.groups
                 output = attended_conv2d(input, self.weight, branch, *geometry)
+                # None: the compiled step does not know this type, layout or shape.
                 if output is not None:
                     return output
         return super().forward(input)
@@ -219,6 +223,7 @@ class DynamicConv2d(ConvolutionLayer):
         return None if layers is None else Branch(*layers, self.temperature)
 
 
+# Kept as they are on import, so that a patch of a class shows.
 _ATTENTION, _MIXTURE = DynamicConv2d.attention, DynamicLayer.mixture
 
 

@@ -56,6 +56,7 @@ class Direct(NamedTuple):
     ) -> tuple[Tensor, Tensor]:
         """Return the gradients of the K kernels, in the order of `weight`, and of attention."""
         to_kernels = images.new_empty(images.shape[0], shared.shape[1])
+        # All kernels of the batch at once, B T C numbers: a depthwise kernel is small.
         native.kernel_gradient(images, to_kernels, grad, *self._axes(images, weight).forward)
         # Per image first, then summed into the K kernels and attention, as `mix` made the kernels of images.
         to_attention, to_shared = torch.zeros_like(attention), torch.zeros_like(shared)

@@ -36,9 +36,11 @@ def add_gradients(attention: Tensor, weight: Tensor, grad: Tensor, to_attention:
     if native.can_mix(attention, weight, grad, to_attention, to_weight):
         native.add_gradients(attention, weight, grad, to_attention, to_weight)
     elif to_weight.dtype == weight.dtype:
+        # In place, without a product to be added.
         to_attention.addmm_(grad, weight.t())
         to_weight.addmm_(attention.t(), grad)
     else:
+        # `addmm_` cannot add to sums of another dtype.
         to_attention += grad @ weight.t()
         to_weight += attention.t() @ grad
 
@@ -74,6 +76,7 @@ def flipped(ordered: Tensor, channels: int, kernel_size: tuple[int, int]) -> Ten
     num_kernels, out_channels = ordered.shape[0], ordered.shape[1] // (h * w * channels)
     if not native.can_order(ordered, h * w):
         kernels = ordered.view(num_kernels, h, w, channels, out_channels)
+        # The input's gradient is a convolution with kernels turned by half a circle, outputs in place of inputs.
         return kernels.flip(1, 2).transpose(3, 4).reshape(num_kernels, -1)
     turned = torch.empty_like(ordered)
     native.flipped(ordered, turned, (num_kernels, out_channels, channels, h * w))

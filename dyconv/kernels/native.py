@@ -256,6 +256,7 @@ def _sizes(attention: Tensor, weight: Tensor) -> tuple[int, int, int, int]:
 
 
 def _find() -> Any:
+    # The build names the file after the interpreter; it is loaded as a library, not imported.
     for suffix in EXTENSION_SUFFIXES:
         path = Path(__file__).with_name(f"_native{suffix}")
         if path.exists():

@@ -73,6 +73,7 @@ def convolve_taps(input: Tensor, kernels_BTC: Tensor, windows: Sequence[Window],
     low = input.dtype in (torch.float16, torch.bfloat16)
     if low:
         images, kernels_BTC = images.float(), kernels_BTC.float()
+    # Channels last, so that a tap multiplies whole vectors of channels.
     output: Tensor = _Taps.apply(images, kernels_BTC, tuple(windows), output_size)
     return output.to(input.dtype).permute(0, 3, 1, 2)
 

@@ -91,6 +91,7 @@ def _steps(size: tuple[int, int, int, int], kernels: Pair, window: Window) -> St
     input_side = Side(height * width * channels, window.stride[0] * width * channels, window.stride[1] * channels)
     output_side = Side(rows * columns * out_channels, columns * out_channels, out_channels)
     to_output = _reaches((height, width), (rows, columns), window, channels, out_channels)
+    # The input's gradient goes the same ways back.
     to_source = [Reach(reach.result, reach.source, reach.lines, reach.pixels) for reach in to_output]
     tap_stride = channels * out_channels
     # The distance in a kernel between two input channels, and between two output channels.
@@ -118,12 +119,14 @@ def _reaches(size: Pair, output_size: Pair, window: Window, channels: int, out_c
                 _reach_along(n, tap, size, output_size, window) for n in (0, 1)
             )
             source, result = (input_y * size[1] + input_x) * channels, (y * output_size[1] + x) * out_channels
+            # A tap that meets padding only keeps its place in the list, but reaches nothing.
             reaches.append(Reach(source, result, lines, pixels) if lines and pixels else Reach(0, 0, 0, 0))
     return reaches
 
 
 def _reach_along(axis: int, tap: Pair, size: Pair, output_size: Pair, window: Window) -> tuple[int, int, int]:
     """Return the first output position that meets the input, the input position there, and the number of outputs."""
+    # Output y meets input y * stride + offset, which must lie inside the input.
     stride, offset = window.stride[axis], tap[axis] * window.dilation[axis] - window.padding[axis]
     first = max(0, -(offset // stride))
     final = min(output_size[axis] - 1, (size[axis] - 1 - offset) // stride)

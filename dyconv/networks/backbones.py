@@ -163,6 +163,7 @@ def _gate(channels: int, family: str) -> nn.Module:
 
     The hidden width is C / 4 in a MobileNet, as in MobileNetV3, and C / 16 in a ResNet: Hu et al. 2018.
     """
+    # Not below eight units, where C / 16 would leave next to nothing of a narrow layer.
     gate: nn.Module = SqueezeExcitation(channels, max(8, channels // _GATE_REDUCTION[family]))
     for conv in convolutions(gate).values():
         kaiming_fan_out(conv.weight, conv.bias)
@@ -199,4 +200,5 @@ def _set_stem_stride(name: str, model: nn.Module) -> None:
         raise ModelError(
             f"stem_stride=1 needs a stem of stride 2 to change, but 'timm/{name}' has {problem}: leave it out"
         )
+    # The weights do not depend on the stride, so the layer can stay.
     stem.stride = (1, 1)

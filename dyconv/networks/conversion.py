@@ -202,6 +202,7 @@ def _obstacle(model: nn.Module, name: str) -> str | None:
     extra = [key for key in layer.state_dict() if key not in ("weight", "bias")]
     if extra:
         return f"is a {kind} with state of its own ({', '.join(extra)}), which would be lost"
+    # The other module would keep the static weight, and the two would part in training.
     partners = _sharing(model, name)
     if partners:
         return f"shares its weight with {', '.join(map(repr, partners))}, which would be torn apart"

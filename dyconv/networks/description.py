@@ -116,6 +116,7 @@ def _block_around(name: str, names: list[str]) -> list[str]:
 
 
 Size = tuple[int, int]
+# Convolutions of any kind, and the only linear layer that a placement can select: a dynamic one.
 Described = Convolution | DynamicLinear
 
 
@@ -240,6 +241,7 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     passes = {layer.aggregator.context.forward_pass for _, layer in dynamic_layers(model)}
     counts = [(p, p.step, p.next_step) for p in passes]
     try:
+        # In evaluation mode batch norms keep their statistics; a layer of a plug-in may still draw.
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             model.eval()
             yield

@@ -130,6 +130,7 @@ class Name(Placement):
 
     def __call__(self, layer: LayerInfo) -> bool:
         """Return True if the name of `layer` fits."""
+        # The case counts on every system, unlike in `fnmatch`.
         return any(fnmatchcase(layer.name, pattern) for pattern in self.patterns)
 
 
@@ -168,6 +169,7 @@ def placement_from_dict(mapping: Mapping[str, Any]) -> Placement:
     for key in mapping:
         if key not in _KEYS:
             raise PlacementError(unknown_name("placement key", key, _KEYS))
+    # An empty mapping gives `All(())`, which holds for every layer.
     return All(tuple(_KEYS[key](value) for key, value in mapping.items()))
 
 

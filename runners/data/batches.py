@@ -75,6 +75,7 @@ def training_batches(
     transfer = Transfer(normalization, device, memory_format)
 
     def batches() -> Iterator[Batch]:
+        # Each step is computed from its number, so that a resume skips steps for free.
         for step in steps:
             chosen = order[step * batch_size : (step + 1) * batch_size]
             index = torch.from_numpy(chosen)
@@ -152,6 +153,7 @@ class Transfer:
     """
 
     def __init__(self, normalization: Normalization, device: torch.device, memory_format: torch.memory_format) -> None:
+        # On the scale of uint8, so that pixels need no division by 255.
         self._mean, self._std = (
             (statistic * 255).view(1, -1, 1, 1).to(device) for statistic in (normalization.mean, normalization.std)
         )

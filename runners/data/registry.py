@@ -108,6 +108,7 @@ def _loaded_digest(name: str, root: Path | None, download: bool) -> str:
 
 
 def _opened_digest(name: str, root: Path | None, download: bool) -> str:
+    # Batches are of no interest here: the smallest settings will do.
     opener, facts = _SOURCES[name], registered_facts(name)
     source = _explained(name, lambda: opener(facts, BatchSettings(batch_size=1), root=root, sizes=SplitSizes()))
     return str(source.digest)
@@ -170,6 +171,7 @@ def open_batches(
         SpecError: Sizes or batch size do not fit it.
     """
     sizes = sizes or SplitSizes()
+    # Files before memory: a set that is registered as a source has no loader.
     opener = _SOURCES.get(name, open_folder_set if name in folder_sets() else None)
     if opener is not None:
         facts = facts_of(name, root, image_size) if name in folder_sets() else registered_facts(name)

@@ -101,6 +101,7 @@ class MemorySource:
     def __init__(self, dataset: Dataset, settings: BatchSettings, sizes: SplitSizes | None = None) -> None:
         self._dataset, self._settings = dataset, settings
         sizes = sizes or SplitSizes()
+        # The training split is cut, too; its statistics stay those of the whole one.
         self._splits: dict[SplitName, Split] = {
             name: _limited(split, sizes.of(name), sizes.seed, dataset.facts.num_classes)
             for name, split in dataset.splits()

@@ -135,6 +135,7 @@ def subset(split: Split, count: int, *, seed: int, num_classes: int) -> Split:
     """
     if not 1 <= count <= len(split):
         raise SpecError(f"cannot take {count} images from a split of {len(split)}; give a number from 1 to that")
+    # All images: the split itself, without a copy.
     if count == len(split):
         return split
     key = derive_key("subset", seed)
@@ -166,6 +167,7 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
         histogram = torch.bincount(channel.flatten(), minlength=256).numpy()
         mean = float(histogram @ values) / histogram.sum()
         means.append(mean)
+        # A channel of one value would be divided by zero.
         deviations.append(float(histogram @ (values - mean) ** 2 / histogram.sum()) ** 0.5 or 1.0)
     return torch.tensor(means, dtype=torch.float32), torch.tensor(deviations, dtype=torch.float32)
 

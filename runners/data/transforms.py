@@ -111,12 +111,14 @@ def augment(images: Tensor, augmentation: Augmentation, *, key: int, image_index
     """
     pixels: UInt8Array = images.numpy()
     if augmentation.crop_padding:
+        # From no shift to twice the padding: the crop may move by the padding in each direction.
         choices = 2 * augmentation.crop_padding + 1
         top = random_integers(derive_key(key, "top"), image_index, choices)
         left = random_integers(derive_key(key, "left"), image_index, choices)
         pixels = crop(pixels, augmentation.crop_padding, top, left)
     if augmentation.flip:
         flipped = random_integers(derive_key(key, "flip"), image_index, 2) == 1
+        # A copy, because without a crop these are still the images of the split.
         pixels = pixels.copy()
         pixels[flipped] = pixels[flipped, ..., ::-1]
     changed = torch.from_numpy(pixels)
@@ -147,5 +149,6 @@ def crop(pixels: UInt8Array, padding: int, top: Int64Array, left: Int64Array) ->
     batch, channels, height, width = pixels.shape
     padded = np.zeros((batch, channels, height + 2 * padding, width + 2 * padding), dtype=np.uint8)
     padded[..., padding : padding + height, padding : padding + width] = pixels
+    # A view of all windows of the original size; the index then picks one for each image.
     windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(2, 3))
     return np.ascontiguousarray(windows[np.arange(batch), :, top, left])

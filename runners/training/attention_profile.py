@@ -19,6 +19,7 @@ def normalized_entropy(weights_NK: Tensor) -> Tensor:
     Weights that do not sum to one are divided by their sum first. With one kernel there is nothing to choose: 0.
     """
     kernels = weights_NK.shape[1]
+    # log 1 is zero, by which the entropy cannot be divided.
     if kernels == 1:
         return torch.zeros(len(weights_NK))
     share_NK = weights_NK.double() / weights_NK.double().sum(1, keepdim=True)
@@ -42,6 +43,7 @@ def attention_profile(
     """
     rows = []
     for name, weights_NK in attention.items():
+        # Such rows could not be assigned to classes.
         if len(weights_NK) != len(labels):
             continue
         entropy_N = normalized_entropy(weights_NK.cpu())
@@ -58,6 +60,7 @@ def attention_profile(
                 "mean_attention": [_means(weights_NK.cpu()[chosen]) for chosen in by_class],
             }
         )
+    # From shallow to deep, the order in which `attention_gap` halves the layers.
     return {"layers": sorted(rows, key=lambda row: float(row["depth"])), "classes": list(class_names)}
 
 

@@ -103,6 +103,7 @@ class CheckpointStore:
             try:
                 tensors = load_tensors(path, node=self.folder.name)
                 _check(training, tensors)
+                # The name of a file is not sealed: it must agree with the step inside.
                 position = _position(tensors)
                 if position.step != step:
                     raise CheckpointError(f"it holds step {position.step}")
@@ -188,6 +189,7 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def _check(training: Training, tensors: Mapping[str, Tensor]) -> None:
     """Raise if the tensors are not those of this training, before any of them is restored."""
     _check_tensors(training.model.state_dict(), _part(tensors, "model."))
+    # State of a parameter has its shape or is a single number, such as a count of steps.
     parameters = _parameters(training.optimizer)
     for name, value in _part(tensors, "optimizer.").items():
         index, _, _ = name.partition(".")
@@ -275,6 +277,7 @@ def load_tensors(path: Path, *, node: str = "", must_be_sealed: bool = True) -> 
         metadata = _metadata(content)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from None
+    # Weights from before the seal are still accepted; a checkpoint always has one.
     if metadata is None and not must_be_sealed:
         return tensors
     if (metadata or {}).get(_SEAL) != _seal(tensors):

@@ -89,6 +89,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the normalised (B, C, H, W)."""
+        # An evaluation uses the running statistics, which are the same in every process.
         if not self.training:
             usual: Tensor = super().forward(input)
             return usual
@@ -166,6 +167,7 @@ def start(state_folder: Path, devices: int, gpus: Sequence[int], arguments: list
         WorkerError: If a process fails, with the first one's reason and where its output is.
     """
     failure_path = state_folder / PROCESS_FAILURE
+    # The reason of an earlier attempt must not pass for this one's.
     remove_file(failure_path)
     run = [sys.executable, "-m", "runners.workers.torchrun", "--standalone", f"--nproc-per-node={devices}"]
     seen = {"CUDA_VISIBLE_DEVICES": visible(gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))} if gpus else {}

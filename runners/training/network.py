@@ -55,6 +55,7 @@ def build_network(spec: ModelSpec, facts: DatasetFacts, seed: int) -> nn.Module:
 
 def as_static(spec: ModelSpec) -> ModelSpec:
     """Return the spec of the same network with static layers."""
+    # Settings that a static layer does not read are None, so that specs of one network are equal.
     unread = dict.fromkeys(("num_kernels", "reduction", "normalization", "aggregation", "where"))
     return spec.model_copy(update={"layer": "static", **unread})
 
@@ -68,6 +69,7 @@ def temperature_schedule(spec: TemperatureSpec | None) -> dyconv.ConstantTempera
     """Return the schedule of a spec, or `None` for a network that has no temperature."""
     if spec is None:
         return None
+    # A schedule without an end stays at its start.
     if spec.end is None or spec.epochs is None:
         return dyconv.ConstantTemperature(spec.start)
     return dyconv.LinearAnnealing(spec.start, spec.end, spec.epochs)

@@ -68,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _draw(pool: Split, candidates: Int64Array, count: int, purpose: str) -> Int64Array:
+    # A key for each purpose: the three draws are independent of each other.
     key = derive_key("fashion_mnist_mini", purpose, SEED)
     return candidates[balanced_choice(pool.labels.numpy()[candidates], count, key, 10)]
 

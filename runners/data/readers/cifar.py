@@ -52,6 +52,7 @@ class CifarFiles:
         return hashlib.sha256(lines.encode("ascii")).hexdigest()
 
 
+# MD5 sums of the publisher, as torchvision lists them.
 FILES = {
     "cifar10": CifarFiles(
         folder="cifar-10-batches-py",
@@ -146,6 +147,7 @@ def _to_split(loaded: dict[bytes, Any], labels_key: bytes, num_classes: int) -> 
         raise ValueError(f"it has {len(images)} images and {len(labels)} labels")
     if labels and not 0 <= min(labels) <= max(labels) < num_classes:
         raise ValueError(f"its labels run from {min(labels)} to {max(labels)}, expected 0 to {num_classes - 1}")
+    # A row holds the red plane, then green and blue; copied, because arrays from a file are read-only.
     pixels = images.reshape(len(images), *_SHAPE).copy()
     return Split(torch.from_numpy(pixels), torch.tensor(labels, dtype=torch.int64))
 

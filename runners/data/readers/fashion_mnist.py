@@ -98,6 +98,7 @@ def read_pair(folder: Path, files: tuple[IdxFile, IdxFile]) -> Split:
             raise DatasetError(f"Fashion-MNIST in {folder} lacks {file.stem} (.gz). {_remedies()}")
         arrays.append(read_idx(path, file))
     images, labels = arrays
+    # Copied, because arrays from a file are read-only.
     return Split(torch.from_numpy(images[:, None].copy()), torch.from_numpy(labels.astype(np.int64)))
 
 

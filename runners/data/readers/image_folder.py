@@ -164,6 +164,7 @@ class FolderSource:
             collate_fn=_collate,
             generator=torch.Generator().manual_seed(0),  # else the loader draws from the global one
         )
+        # A worker returns the message of a failure in place of images.
         for loaded in loader:
             if isinstance(loaded, str):
                 raise DatasetError(loaded)
@@ -185,6 +186,7 @@ class _ImageFiles(Dataset[_Sample]):
             image = open_picture(path)
         except PictureError as error:
             return f"{printable(str(path))} {error}. Remove the file or fetch it again."
+        # A key per image and epoch: the order of workers does not matter.
         return apply(self.transform, image, derive_key(self.key, index)), int(self.files.labels[index])
 
 
@@ -197,6 +199,7 @@ def split_off_validation(listing: Listing, facts: DatasetFacts) -> tuple[FileLis
         DatasetError: No file would be left to train on.
     """
     pool, count = listing.train, facts.validation_images
+    # A set with validation files of its own keeps its training files whole.
     if listing.validation is not None:
         return pool, listing.validation
     check_validation_share(pool, count)

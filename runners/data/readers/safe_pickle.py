@@ -32,6 +32,7 @@ class _Name(NamedTuple):
     name: str
 
     def __call__(self, *arguments: Any) -> Any:
+        # numpy's pickles call `_reconstruct(ndarray, ...)`, then set the state of its result.
         if self.name == "_reconstruct":
             return _Array()
         if self.name == "dtype" and arguments and arguments[0] in _BYTE_TYPES:
@@ -61,6 +62,7 @@ class _Array:
         self.values: UInt8Array = np.frombuffer(content, dtype=np.uint8).reshape(shape, order="F" if by_column else "C")
 
 
+# The module of `_reconstruct` was renamed in numpy 2.
 _NAMES = {
     ("numpy.core.multiarray", "_reconstruct"): _Name("_reconstruct"),
     ("numpy._core.multiarray", "_reconstruct"): _Name("_reconstruct"),
