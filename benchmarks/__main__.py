@@ -1,6 +1,6 @@
-"""`python -m benchmarks [part …]`: measures, then writes docs/performance.json, .md and .png.
+"""`python -m benchmarks [part …]` measures, then writes docs/performance.json, .md and .png.
 
-Parts that are not named keep what the JSON file has of them.
+Parts that are not named keep their results in the JSON file.
 """
 
 from __future__ import annotations
@@ -50,19 +50,20 @@ PARTS: dict[str, Callable[[], Any]] = {
 
 
 def main(wanted: list[str]) -> None:
-    """Measures the parts called `wanted`, all if none is, and writes what is known."""
+    """Measure the parts called `wanted`, by default all, and write the page from all results so far."""
     unknown = set(wanted) - set(PARTS)
     if unknown:
         sys.exit(f"unknown part {', '.join(sorted(unknown))}. Known are: {', '.join(PARTS)}")
     torch.set_num_threads(1)
     keep_freed_memory()
     path = FOLDER / "performance.json"
-    known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    where = _where()
+    measurements: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    origin = _where()
     for name in wanted or PARTS:
-        known[name] = {"measured": where, "results": PARTS[name]()}
-        path.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n")
-    write(known, FOLDER)
+        measurements[name] = {"measured": origin, "results": PARTS[name]()}
+        # After each part, so that an interrupt loses one part only.
+        path.write_text(json.dumps(measurements, indent=1, ensure_ascii=False) + "\n")
+    write(measurements, FOLDER)
 
 
 def _where() -> dict[str, str]:

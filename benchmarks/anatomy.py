@@ -1,4 +1,4 @@
-"""Where the time of a training step goes: products, copies, sums, norms and activations, and what is left, calls."""
+"""This module splits the time of a training step: products, copies, sums, norms and activations, and calls."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ KINDS = (*_KINDS, "calls")
 
 
 def anatomy(step: Step) -> dict[str, float]:
-    """Returns the seconds of a step by kind of work, as torch's profiler sees them, which slows calls down.
+    """Return the seconds of a step by kind of work, from torch's profiler, which slows calls down.
 
-    "calls" is everything else: Python, the dispatcher, autograd, allocation and the small operations of attention.
+    "calls" is all other work: Python, the dispatcher, autograd, allocation and the small operations of attention.
     """
     for _ in range(_STEPS):
         step()
@@ -34,5 +34,6 @@ def anatomy(step: Step) -> dict[str, float]:
         for _ in range(_STEPS):
             step()
     seconds = {event.key: event.self_cpu_time_total / 1e6 / _STEPS for event in recorded.key_averages()}
-    found = {kind: sum(seconds.pop(name, 0.0) for name in ops) for kind, ops in _KINDS.items()}
-    return {**found, "calls": sum(seconds.values())}
+    # `pop`, so that what no kind claims is left over as calls.
+    by_kind = {kind: sum(seconds.pop(name, 0.0) for name in ops) for kind, ops in _KINDS.items()}
+    return {**by_kind, "calls": sum(seconds.values())}

@@ -1,4 +1,4 @@
-"""What the harness adds: a trial of preset quick against its network alone, and planning by the number of runs."""
+"""This module measures the harness: a quick trial against its network alone, and planning by number of runs."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ _BUILT_IN = "~"
 """The file of built-in functions in a profile."""
 
 _KEEPING = ("training/checkpoint", "state/attempts", "state/files", "state/nodes")
-"""Modules of `runners` by which a worker writes down what becomes of its node."""
+"""Modules of `runners` by which a worker writes the state of its node."""
 
 
 def trial() -> dict[str, Any]:
-    """Returns images per second in training, and the shares of a trial spent outside its network and on its state.
+    """Return images per second in training, and the shares of a trial spent outside its network and on its state.
 
-    Inside are forward and backward passes and optimiser steps of the training, and the forward passes over the
-    validation and test splits, each timed alone on random images and multiplied by how often a trial does it. Its
-    state are leases, progress, metrics, checkpoints, weights and result, timed in a second trial that is profiled.
+    Inside its network are forward and backward passes and optimiser steps of the training, and the forward passes over
+    the validation and test splits. Each is timed alone on random images and multiplied by its number in a trial. Its
+    state is leases, progress, metrics, checkpoints, weights and result, timed in a second trial that is profiled.
     """
     request = Request(get_preset("quick"))
     plan = make_plan([get_study("temperature", request.base())], request)
@@ -54,6 +54,7 @@ def trial() -> dict[str, Any]:
         state = StateStore(Path(folder))[node.fingerprint]
         seconds = _seconds(partial(_run, node, Path(folder)))
         events = [event["metrics"] for event in state.events()]
+    # A second trial, because profiling slows it down: only shares are read from this one.
     with tempfile.TemporaryDirectory() as folder, cProfile.Profile() as profile:
         _run(node, Path(folder))
     stats, inside = pstats.Stats(profile), _network_seconds(node)
@@ -84,6 +85,7 @@ def _network_seconds(node: TrialNode) -> float:
         with torch.no_grad():
             model(images)
 
+    # The last, short batch of each epoch is dropped in training; an evaluation looks at every image.
     step = _alone(training)
     model.eval()
     look = _alone(looking) / len(images)
@@ -106,20 +108,21 @@ def _seconds(step: Step) -> float:
 
 
 def seconds_in(stats: pstats.Stats, modules: Collection[str]) -> float:
-    """Returns the seconds that passed in functions of modules of `runners`, and in what these called.
+    """Return the seconds spent in functions of these modules of `runners`, and in the functions that they called.
 
-    What built-in functions call back is part of what called these.
+    A callback from a built-in function counts for the caller of the built-in.
     """
     inside = {str(Path(runners.__file__).parent / f"{module}.py") for module in modules}
     entered = 0.0
     for (file, _, _), (_, _, _, _, callers) in vars(stats)["stats"].items():
         if file in inside:
+            # Cumulative time, only where the modules are entered from outside, or nested calls would count twice.
             entered += sum(timed[3] for (caller, _, _), timed in callers.items() if caller not in {*inside, _BUILT_IN})
     return entered
 
 
 def planning() -> list[dict[str, float]]:
-    """Returns how long a plan of so many runs takes, ten of each variant: the median of some, taken in turn."""
+    """Return the median seconds of planning by number of runs, ten of each variant; the sizes take turns."""
     steps = {str(runs): partial(_plan, runs) for runs in SIZES}
     seconds = interleaved(steps, rounds=5, warmup=1)
     return [{"runs": runs, "seconds": seconds[str(runs)]} for runs in SIZES]
@@ -130,7 +133,7 @@ def _plan(runs: int) -> None:
 
 
 def many_runs(runs: int) -> Plan:
-    """Returns the plan of one study with so many runs, ten of each variant."""
+    """Return the plan of one study with this number of runs, ten of each variant."""
     variants = tuple(Variant(name=f"v{n}", changes={"train.learning_rate": 0.01 + n * 1e-5}) for n in range(runs // 10))
     study = Study(name="many", title="Many", question="?", reference="v0", variants=variants)
     return make_plan([study], Request(get_preset("quick"), seeds=10))

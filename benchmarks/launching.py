@@ -1,6 +1,6 @@
-"""What a launch costs around its trainings: time to the first step, and processor time outside the workers.
+"""This module measures a launch around its trainings: time to the first step, processor time outside the workers.
 
-Both are measured from outside, on `run_ablation.py run` as a user calls it, in an empty folder.
+It measures both from outside, on `run_ablation.py run` as a user calls it, in an empty folder.
 """
 
 from __future__ import annotations
@@ -29,24 +29,25 @@ _RUNS = {
 
 
 def launching() -> dict[str, Any]:
-    """Returns the median seconds to the first step, and the processor seconds of launcher and workers in quick runs.
+    """Return the median seconds to the first step, and the processor seconds of launcher and workers in quick runs.
 
-    The launcher plans, tracks, follows and reports; what it costs is its share of both. Workers train and evaluate.
+    The launcher plans, tracks, follows and reports; its cost is its share of both. Workers train and evaluate.
     """
     return {
         "first_step_seconds": median_of([_first_step() for _ in range(_STARTS)]),
-        "quick": [{"studies": told, **asdict(_quick(asked))} for told, asked in _RUNS.items()],
+        "quick": [{"studies": title, **asdict(_quick(arguments))} for title, arguments in _RUNS.items()],
     }
 
 
 def _first_step() -> float:
-    """Returns the seconds from the start of a process to the first step of its training, as its state folder tells."""
+    """Return the seconds from the start of a process to the first step of its training, read from its state folder."""
     with tempfile.TemporaryDirectory() as folder:
         options = ["--preset", "smoke", "--runs-dir", folder, "--workers", "1", "--set", "train.epochs=50"]
         command = [sys.executable, "run_ablation.py", "run", "temperature", *options]
         start = time.monotonic()
         with subprocess.Popen(command, cwd=_ROOT, env=_environment(), stdout=subprocess.DEVNULL) as process:
             try:
+                # By polling, every 10 ms, which bounds the error of the measurement.
                 while not _has_stepped(Path(folder)):
                     if process.poll() is not None or time.monotonic() - start > _LONGEST:
                         raise RuntimeError("the launch took no step")
@@ -61,7 +62,7 @@ def _has_stepped(folder: Path) -> bool:
         try:
             if "step" in json.loads(path.read_text()):
                 return True
-        except ValueError:
+        except ValueError:  # the file is being written
             continue
     return False
 
@@ -73,5 +74,6 @@ def _quick(asked: Sequence[str]) -> ProcessorSeconds:
 
 
 def _environment() -> dict[str, str]:
+    # Without the user's tracking server, which the time must not depend on.
     environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
     return environment | {"PYTHONPATH": str(_ROOT)}

@@ -1,4 +1,4 @@
-"""Single layers at every shape that the networks of the studies have: ours, static and textbook."""
+"""This module measures single layers at every shape that the networks of the studies have: ours, static, textbook."""
 
 from __future__ import annotations
 
@@ -22,12 +22,15 @@ PIXELS = {28: 64, 32: 64, 224: 16}
 """Side of the images, and images in a batch."""
 _SMALL = 64
 _SECONDS, _FEWEST, _MOST = 1.5, 3, 25
-"""How long a layer may take, and how many rounds that may be: short ones need more to make a median."""
+"""Seconds that a layer may take, and bounds on its rounds: short ones need more rounds for a median."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What a layer is given and what it is."""
+    """The shape of a layer and of its input.
+
+    `size` is the side of the input in pixels, `kernel` that of the kernel, `batch` the number of images.
+    """
 
     channels: tuple[int, int]
     size: int
@@ -38,13 +41,14 @@ class Shape:
 
     @property
     def title(self) -> str:
-        """For a table: `96→96 3×3 dw /2 at 56 px`."""
+        """The name in a table, such as `96→96 3×3 dw /2 at 56 px`."""
         kind = f"{self.kernel}×{self.kernel}" + (" dw" if self.groups > 1 else "")
         stride = f" /{self.stride}" if self.stride > 1 else ""
         return f"{self.channels[0]}→{self.channels[1]} {kind}{stride} at {self.size} px"
 
     def work(self, num_kernels: int) -> Work:
-        """Returns what there is to do, for a bound."""
+        """Return the work of the layer, for a bound on its time."""
+        # "Same" padding: the size over the stride, rounded up.
         pixels = (-(-self.size // self.stride)) ** 2
         kernel = self.channels[0] * self.channels[1] // self.groups * self.kernel**2
         sizes = (self.channels[0] * self.size**2, self.channels[1] * pixels)
@@ -53,28 +57,30 @@ class Shape:
 
 
 def shapes(name: str, pixels: int, batch: int, options: dict[str, Any]) -> list[Shape]:
-    """Returns the distinct shapes of the dynamic layers of a network, in the order of their first use."""
+    """Return the distinct shapes of the dynamic layers of a network, in the order of their first use."""
     stem: dict[str, Any] = {}
+    # On small images the studies leave out the stem's reductions of resolution.
     if pixels <= _SMALL:
         stem = {"stem_kernel": 3, "stem_pool": False} if name.startswith("resnet") else {}
         stem["stem_stride"] = 1
     model = build_model(name, 10, num_kernels=4, input_size=(3, pixels, pixels), seed=0, **options, **stem)
-    found: dict[Shape, None] = {}
+    # A dictionary as an ordered set.
+    seen: dict[Shape, None] = {}
 
     def note(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         assert isinstance(layer, DynamicConv2d)
         channels = (layer.in_channels, layer.out_channels)
         size = inputs[0].shape[-1]
-        found[Shape(channels, size, layer.kernel_size[0], layer.stride[0], layer.groups, batch)] = None
+        seen[Shape(channels, size, layer.kernel_size[0], layer.stride[0], layer.groups, batch)] = None
 
     for _, layer in dynamic_layers(model):
         layer.register_forward_pre_hook(note)
     model.eval()(torch.zeros(1, 3, pixels, pixels))
-    return list(found)
+    return list(seen)
 
 
 def measure(shape: Shape, machine: Machine) -> dict[str, Any]:
-    """Returns medians in seconds (forward; forward and backward), peak memory in bytes, and bounds in seconds."""
+    """Return medians in seconds (forward; forward and backward), peak memory in bytes, and bounds in seconds."""
     torch.manual_seed(0)
     settings: dict[str, Any] = {
         "kernel_size": shape.kernel,
@@ -90,10 +96,11 @@ def measure(shape: Shape, machine: Machine) -> dict[str, Any]:
         "textbook": TextbookDynamicConv2d(ours),
     }
     images = torch.randn(shape.batch, shape.channels[0], shape.size, shape.size)
-    last = images.contiguous(memory_format=torch.channels_last)
-    given = {"static": last, "ours": last, "textbook": images}
-    forward = {name: _forward(layer, given[name]) for name, layer in layers.items()}
-    both = {name: _training(layer, given[name]) for name, layer in layers.items()}
+    # The textbook is timed in NCHW, the format it is written for.
+    channels_last = images.contiguous(memory_format=torch.channels_last)
+    inputs = {"static": channels_last, "ours": channels_last, "textbook": images}
+    forward = {name: _forward(layer, inputs[name]) for name, layer in layers.items()}
+    both = {name: _training(layer, inputs[name]) for name, layer in layers.items()}
     return {
         "title": shape.title,
         "batch": shape.batch,

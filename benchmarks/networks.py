@@ -1,4 +1,4 @@
-"""A whole training step: ours against the static network and against the textbook, on the networks of the studies."""
+"""This module measures a training step: ours against static and textbook, on networks of the studies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dyconv import build_model
 
 @dataclass(frozen=True)
 class Case:
-    """A network, the images it is given, and how many rounds of it make a median."""
+    """A network, its images, and the number of rounds for a median."""
 
     title: str
     name: str
@@ -36,29 +36,31 @@ CASES = (
 
 
 def build(case: Case) -> dict[str, tuple[nn.Module, torch.Tensor]]:
-    """Returns the networks of a case by how they are computed, each with its batch in its own memory format."""
+    """Return the networks of a case by implementation, each with its batch in its own memory format."""
     size = (3, case.pixels, case.pixels)
     shared: dict[str, Any] = {"num_classes": 10, "seed": 0, "input_size": size, **case.options}
     if case.name == "mobilenet_v2":
+        # The implementations must compute the same numbers.
         shared["dropout"] = 0.0
     static = build_model(case.name, **shared)
     ours = build_model(case.name, num_kernels=4, **shared)
     images = torch.randn(case.batch, *size, generator=torch.Generator().manual_seed(0))
-    last = images.contiguous(memory_format=torch.channels_last)
+    channels_last = images.contiguous(memory_format=torch.channels_last)
     return {
-        "static": (static.to(memory_format=torch.channels_last), last),
+        "static": (static.to(memory_format=torch.channels_last), channels_last),
         "static NCHW": (build_model(case.name, **shared), images),
-        "ours": (ours.to(memory_format=torch.channels_last), last),
+        "ours": (ours.to(memory_format=torch.channels_last), channels_last),
         "textbook": (as_textbook(build_model(case.name, num_kernels=4, **shared)), images),
     }
 
 
 def measure(case: Case, machine: Machine) -> dict[str, Any]:
-    """Returns medians in seconds, peak memory in bytes, the ratios that are promised, and bounds in seconds."""
+    """Return medians in seconds, peak memory in bytes, the ratios that the project promises, and bounds in seconds."""
     built = build(case)
     steps = {name: training_step(model, images) for name, (model, images) in built.items()}
     seconds = interleaved(steps, rounds=case.rounds, warmup=1)
     memory = {name: peak_bytes(step) for name, step in steps.items()}
+    # Each against the static network in its own memory format.
     added = memory["textbook"] - memory["static NCHW"]
     return {
         "title": case.title,

@@ -1,7 +1,7 @@
-"""Processor time of a command, told apart from that of processes that outlive it, such as a fork server's workers.
+"""This module measures the processor time of a command, apart from that of processes that outlive it.
 
-A process that nobody waits for is counted nowhere. Here the kernel gives every orphan to a process that waits for all
-of them (`PR_SET_CHILD_SUBREAPER`, from sys/prctl.h), which only Linux can.
+Such are the workers of a fork server. A process that nobody waits for is counted nowhere. Here the kernel gives every
+orphan to a process that waits for all of them (`PR_SET_CHILD_SUBREAPER`, from sys/prctl.h), which only Linux can.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+# A script in a process of its own: it adopts every orphan below it until it ends.
 _ADOPTER = """
 import ctypes, json, os, resource, subprocess, sys
 
@@ -37,7 +38,7 @@ class ProcessorSeconds:
 
     Attributes:
         own: Of the command, and of processes that it waited for.
-        others: Of all that it started and did not wait for.
+        others: Of all processes that it started and did not wait for.
     """
 
     own: float
@@ -45,7 +46,7 @@ class ProcessorSeconds:
 
 
 def processor_seconds(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> ProcessorSeconds:
-    """Runs a command until it and every process that it started have ended.
+    """Run a command until it and every process that it started have ended.
 
     Raises:
         CalledProcessError: If the command fails.
@@ -53,7 +54,7 @@ def processor_seconds(command: Sequence[str], folder: Path, environment: Mapping
     """
     if sys.platform != "linux":
         raise OSError("only Linux counts the processor time of processes that nobody waits for")
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", _ADOPTER, *command],
         cwd=folder,
         env=dict(environment),
@@ -61,5 +62,5 @@ def processor_seconds(command: Sequence[str], folder: Path, environment: Mapping
         text=True,
         check=True,
     )
-    own, every = json.loads(done.stdout)
-    return ProcessorSeconds(own, every - own)
+    own_seconds, all_seconds = json.loads(completed.stdout)
+    return ProcessorSeconds(own_seconds, all_seconds - own_seconds)

@@ -1,7 +1,6 @@
-"""How long a report takes by the number of runs: made-up ones of one study, ten of each variant.
+"""This module times a report by the number of runs: invented runs of one study, ten of each variant.
 
-They are put into the tables of a tracking store at once; bringing them there one by one would take longer than what is
-measured.
+It inserts them into the tables of a tracking store at once; logging them one by one would take longer than the report.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ from runners.tracking import Tracker, prepare_store
 from runners.tracking.node_tags import settings_of
 
 _LAYERS = 18
-"""Layers with a curve of their entropy, as many as the networks of the presets have."""
+"""Number of layers with a curve of their entropy, that of the networks of the presets."""
 _START = 1_700_000_000_000
 
 
 def reporting() -> list[dict[str, float]]:
-    """Returns how long the PDF of so many runs takes, from the tracking store to the file."""
+    """Return the seconds of a PDF by number of runs, from the tracking store to the file."""
     return [_reported(runs) for runs in SIZES]
 
 
@@ -39,7 +38,7 @@ def _reported(runs: int) -> dict[str, float]:
 
 
 def report_of(runs: int, formats: Sequence[str], *, around: Callable[[], None]) -> None:
-    """Writes a report on so many runs, and calls `around` before and after: the store is made beforehand."""
+    """Write a report on this number of runs, and call `around` before and after; the store is made before the first."""
     plan = many_runs(runs)
     with tempfile.TemporaryDirectory() as folder:
         uri = f"sqlite:///{folder}/mlflow.db"
@@ -50,7 +49,7 @@ def report_of(runs: int, formats: Sequence[str], *, around: Callable[[], None]) 
 
 
 def _fill(uri: str, plan: Plan, folder: Path) -> None:
-    """Writes what a launch would have written of every trial of `plan`, as far as a report reads it."""
+    """Write to the store the rows of every trial of `plan` that a launch would write and a report reads."""
     from mlflow.store.tracking.dbmodels.models import SqlLatestMetric, SqlMetric, SqlParam, SqlRun, SqlTag
     from sqlalchemy import create_engine
     from sqlalchemy.orm import Session
@@ -59,8 +58,10 @@ def _fill(uri: str, plan: Plan, folder: Path) -> None:
     preset = plan.request.preset.name
     experiment = names.experiment_name(preset, plan.request.base().data.name)
     tracker = Tracker(uri, experiment, folder / "artifacts", commit=project_commit(), preset=preset)
+    # Seeded, so that each measurement reports the same numbers.
     chance = random.Random(0)
     rows: dict[Any, list[dict[str, Any]]] = {SqlRun: [], SqlTag: [], SqlParam: [], SqlMetric: [], SqlLatestMetric: []}
+    # Identifiers as MLflow has them: 32 hexadecimal digits.
     for number, node in enumerate(plan.trials.values()):
         run = f"{number:032x}"
         rows[SqlRun].append(_run(run, node, int(tracker.experiment_id)))
@@ -71,16 +72,17 @@ def _fill(uri: str, plan: Plan, folder: Path) -> None:
             **tracker.common_tags(),
             "mlflow.runName": node.title,
         }
-        for table, told in ((SqlTag, tags), (SqlParam, settings_of(node, node.spec))):
-            rows[table] += [{"run_uuid": run, "key": key, "value": str(value)} for key, value in told.items()]
+        for table, values_by_key in ((SqlTag, tags), (SqlParam, settings_of(node, node.spec))):
+            rows[table] += [{"run_uuid": run, "key": key, "value": str(value)} for key, value in values_by_key.items()]
         for step, metrics in _metrics(node, chance):
-            found = [
+            points = [
                 {"run_uuid": run, "key": key, "value": value, "timestamp": _START, "step": step, "is_nan": False}
                 for key, value in metrics.items()
             ]
-            rows[SqlMetric] += found
+            rows[SqlMetric] += points
+            # The store keeps the last value of each metric in a table of its own, which searches read.
             if step == node.spec.train.epochs:
-                rows[SqlLatestMetric] += found
+                rows[SqlLatestMetric] += points
     with Session(create_engine(uri)) as session:
         for table, values in rows.items():
             session.execute(table.__table__.insert(), values)
@@ -102,7 +104,7 @@ def _run(run: str, node: TrialNode, experiment: int) -> dict[str, Any]:
 
 
 def _metrics(node: TrialNode, chance: random.Random) -> Iterator[tuple[int, dict[str, float]]]:
-    """Yields step and metrics of each epoch; the last one has the test split's too."""
+    """Yield step and metrics of each epoch; the last one has the test split's too."""
     entropies = [names.entropy_metric(f"features.{layer}.conv.0") for layer in range(_LAYERS)]
     for epoch in range(1, node.spec.train.epochs + 1):
         metrics = {name: chance.random() for name in entropies}

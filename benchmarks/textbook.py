@@ -1,6 +1,6 @@
-"""The textbook dynamic convolution, as public implementations have it: what ours is compared with.
+"""This module holds the textbook dynamic convolution, as public implementations have it, to compare ours with.
 
-One aggregated kernel per image is written to memory, and the batch is folded into the groups of one convolution.
+It writes one aggregated kernel per image to memory and folds the batch into the groups of one convolution.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ class TextbookDynamicConv2d(nn.Module):
         self.ours = copy.deepcopy(ours)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Returns the (B, O, H', W') convolution of (B, C, H, W)."""
+        """Return the (B, O, H', W') convolution of (B, C, H, W)."""
         ours, batch = self.ours, input.shape[0]
         pooled = F.adaptive_avg_pool2d(input, 1).flatten(1)
         logits = ours.attention_branch.excite(torch.relu(ours.attention_branch.squeeze(pooled)))
         attention = torch.softmax(logits / ours.temperature, dim=1)
         kernels = (attention @ ours.weight.flatten(1)).reshape(-1, *ours.weight.shape[2:])
+        # Images become groups: one image of B C channels, one group of kernels for each.
         folded = input.reshape(1, -1, *input.shape[2:])
         output = F.conv2d(folded, kernels, None, ours.stride, ours.padding, ours.dilation, groups=batch * ours.groups)
         output = output.reshape(batch, -1, *output.shape[2:])
@@ -36,10 +37,10 @@ class TextbookDynamicConv2d(nn.Module):
 
 
 def as_textbook(model: nn.Module) -> nn.Module:
-    """Returns a copy of a network whose dynamic convolutions are computed the textbook way."""
+    """Return a copy of a network whose dynamic convolutions are computed the textbook way."""
     model = copy.deepcopy(model)
     for name, layer in list(dynamic_layers(model)):
         assert isinstance(layer, DynamicConv2d)
-        parent, _, own = name.rpartition(".")
-        setattr(model.get_submodule(parent), own, TextbookDynamicConv2d(layer))
+        parent, _, attribute = name.rpartition(".")
+        setattr(model.get_submodule(parent), attribute, TextbookDynamicConv2d(layer))
     return model

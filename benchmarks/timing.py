@@ -1,4 +1,4 @@
-"""Time and memory of alternatives, measured in turn so that a slow spell of the machine meets all of them."""
+"""This module measures time and memory of alternatives, in turn, so that a slow spell of the machine meets all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Step = Callable[[], object]
 
 
 def interleaved(steps: Mapping[str, Step], *, rounds: int, warmup: int = 2) -> dict[str, float]:
-    """Returns the median seconds of each step over `rounds` rounds; each round takes every step once, in order."""
+    """Return the median seconds of each step over `rounds` rounds; each round takes every step once, in order."""
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(warmup + rounds):
         for name, step in steps.items():
@@ -24,15 +24,16 @@ def interleaved(steps: Mapping[str, Step], *, rounds: int, warmup: int = 2) -> d
 
 
 def median_of(seconds: Sequence[float]) -> float:
-    """Returns the median of repeated measurements."""
+    """Return the median of repeated measurements."""
     return statistics.median(seconds)
 
 
 def peak_bytes(step: Step) -> int:
-    """Returns how much more memory than at its start torch holds at the worst moment of a step, on the CPU."""
-    step()
+    """Return the bytes that torch holds on the CPU at the peak of a step, beyond those at its start."""
+    step()  # creates what later steps keep, such as gradients
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         step()
+    # Allocations and releases in the order of time: their running sum is the memory that is held.
     held = peak = 0
     events = [event for event in recorded.profiler.kineto_results.events() if event.name() == "[memory]"]
     for event in sorted(events, key=lambda event: event.start_ns()):
@@ -42,7 +43,7 @@ def peak_bytes(step: Step) -> int:
 
 
 def training_step(model: torch.nn.Module, images: torch.Tensor) -> Step:
-    """Returns a forward and backward pass; gradients are dropped first, as a training does."""
+    """Return a forward and backward pass as one step; it drops the gradients first, as a training does."""
 
     def step() -> None:
         for parameter in model.parameters():

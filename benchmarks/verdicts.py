@@ -1,4 +1,4 @@
-"""Simulates tables of trainings of known truth: coverage, false stars, and what the four verdicts say of true effects.
+"""This script simulates tables of trainings of known truth: coverage, false stars, and verdicts on true effects.
 
 `python -m benchmarks.verdicts` prints the tables of docs/evidence.md, from fixed seeds, in about a minute. The
 intervals are those of `reports.analysis.statistics`, for many tables at once, since one at a time would take hours.
@@ -38,17 +38,19 @@ def normal(draw: np.random.Generator, shape: tuple[int, ...]) -> Array:
 
 def skewed(draw: np.random.Generator, shape: tuple[int, ...]) -> Array:
     """Return values of mean 0, standard deviation 1 and skewness −2: mostly good seeds, now and then a bad one."""
+    # An exponential has mean 1, standard deviation 1 and skewness 2.
     return 1.0 - draw.exponential(size=shape)
 
 
 def failing(draw: np.random.Generator, shape: tuple[int, ...]) -> Array:
     """Return normal values of which one in ten lies five standard deviations lower."""
+    # One in ten, five lower, is half a deviation on average, which is added back.
     return draw.normal(size=shape) - 5.0 * (draw.random(size=shape) < 0.1) + 0.5
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """How the rows of a table spread over seeds.
+    """The spread of the rows of a table over seeds.
 
     Attributes:
         title: In words.
@@ -96,7 +98,7 @@ class Contrast:
 
     @classmethod
     def shared(cls, tables: Array, better: int, worse: int) -> Contrast:
-        """Return a comparison whose spread the table shares, as a report has it."""
+        """Return a comparison whose variance is estimated from the whole table, as in a report."""
         rows, seeds = tables.shape[-2:]
         if rows < 4:
             return cls.alone(tables, better, worse)
@@ -106,15 +108,16 @@ class Contrast:
 
     @classmethod
     def alone(cls, tables: Array, better: int, worse: int) -> Contrast:
-        """Return a comparison that stands on its own differences: the paired t."""
+        """Return a comparison whose variance is estimated from its own differences: the paired t."""
         difference, seeds = tables[:, better] - tables[:, worse], tables.shape[-1]
         df = np.full(len(tables), seeds - 1.0)
         return cls(difference.mean(-1), difference.std(-1, ddof=1) / math.sqrt(seeds), df)
 
     @classmethod
     def pooled(cls, tables: Array, better: int, worse: int) -> Contrast:
-        """Return a comparison with the error of the two-way analysis of variance, whatever the rows' spreads."""
+        """Return a comparison with the error of the two-way analysis of variance, as if all rows had one spread."""
         rows, seeds = tables.shape[-2:]
+        # Without the means of rows and of seeds, there is only noise left.
         residuals = tables - tables.mean(-1, keepdims=True)
         residuals = residuals - residuals.mean(-2, keepdims=True)
         df = (rows - 1) * (seeds - 1)
@@ -128,7 +131,7 @@ class Contrast:
 
     @property
     def p_value(self) -> Array:
-        """Two-sided p-values, (N,)."""
+        """Two-sided p-values of the means, (N,)."""
         return np.asarray(2 * special.stdtr(self.df, -np.abs(self.mean) / self.error))
 
 
@@ -153,6 +156,7 @@ def coverage(scenario: str, rows: Sequence[int], seeds: int, tables: int, method
     for count in rows:
         drawn = draw_tables(scenario, count, seeds, tables)
         for better, worse in pairs(count):
+            # The true difference is zero, so an interval covers it if the mean lies within half its width.
             half_widths = method(drawn, better, worse).half_width()
             mean = (drawn[:, better] - drawn[:, worse]).mean(-1)
             covered.append(100 * float((np.abs(mean) <= half_widths).mean()))
@@ -161,7 +165,7 @@ def coverage(scenario: str, rows: Sequence[int], seeds: int, tables: int, method
 
 
 def false_stars(scenario: str, rows: int, seeds: int, tables: int, method: Method = Contrast.shared) -> float:
-    """Return in how many per cent of tables without any difference a comparison with the first row gets a star."""
+    """Return the per cent of tables without any difference in which a comparison with the first row gets a star."""
     drawn = draw_tables(scenario, rows, seeds, tables, seed=1)
     smallest = np.min([method(drawn, row, 0).p_value for row in range(1, rows)], axis=0)
     # The first step of Holm's correction decides whether there is any.
@@ -170,6 +174,7 @@ def false_stars(scenario: str, rows: int, seeds: int, tables: int, method: Metho
 
 def judge(low: Array, high: Array, size: float = SIZE) -> Verdicts:
     """Return the verdicts on a claim of superiority with margin 0, by its intervals."""
+    # In this order: an interval within the size of interest may also lie above or below zero.
     return np.select([low > 0, high < 0, (low > -size) & (high < size)], [REPRODUCED, CONTRADICTED, SAME], UNDECIDED)
 
 
@@ -184,7 +189,7 @@ def judge_all(tables: Array, truths: Sequence[float]) -> Verdicts:
     """Return the verdicts on the claim that several rows beat the first, which they do by `truths`.
 
     It is reproduced if every contrast is, at 95 %. One contrast is enough to contradict it, or to show that it is about
-    nothing, so that these take the level 1 − 0.05 / k of the k contrasts.
+    nothing, so for these the level is 1 − 0.05 / k with k contrasts.
     """
     plain: list[Verdicts] = []
     strict: list[Verdicts] = []
@@ -193,13 +198,13 @@ def judge_all(tables: Array, truths: Sequence[float]) -> Verdicts:
         for level, verdicts in ((LEVEL, plain), (1 - (1 - LEVEL) / len(truths), strict)):
             half_widths = contrast.half_width(level)
             verdicts.append(judge(contrast.mean + truth - half_widths, contrast.mean + truth + half_widths))
-    every = np.all(np.array(plain) == REPRODUCED, axis=0)
-    some = {verdict: np.any(np.array(strict) == verdict, axis=0) for verdict in (CONTRADICTED, SAME)}
-    return np.select([every, some[CONTRADICTED], some[SAME]], [REPRODUCED, CONTRADICTED, SAME], UNDECIDED)
+    reproduced = np.all(np.array(plain) == REPRODUCED, axis=0)
+    present = {verdict: np.any(np.array(strict) == verdict, axis=0) for verdict in (CONTRADICTED, SAME)}
+    return np.select([reproduced, present[CONTRADICTED], present[SAME]], [REPRODUCED, CONTRADICTED, SAME], UNDECIDED)
 
 
 def is_wrong(verdict: int, truths: Sequence[float], size: float = SIZE) -> bool:
-    """Return whether a verdict on the claim that all of some differences are above 0 is false of the truth."""
+    """Return True if a verdict on the claim that all of some differences are above 0 is false, given the truth."""
     if verdict == REPRODUCED:
         return min(truths) <= 0
     if verdict == CONTRADICTED:
@@ -239,8 +244,8 @@ def _by_claim(tables: int) -> str:
         patterns = [(truth,) * count for truth in (0.0, 0.3, 1.0, 3.0)]
         patterns += [(weakest, *(3.0,) * (count - 1)) for weakest in (0.0, -0.3, -1.0, -3.0)]
         for truths in patterns:
-            words = ", ".join(f"{truth:+g}" if truth else "0" for truth in truths)
-            rows.append([words, *(shares(judge_all(drawn[seeds], truths)) for seeds in SEEDS)])
+            pattern = ", ".join(f"{truth:+g}" if truth else "0" for truth in truths)
+            rows.append([pattern, *(shares(judge_all(drawn[seeds], truths)) for seeds in SEEDS)])
     return _markdown(["true differences", *(f"{seeds} seeds" for seeds in SEEDS)], rows)
 
 

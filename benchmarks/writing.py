@@ -1,4 +1,4 @@
-"""docs/performance.md and its figure, from what was measured."""
+"""This module writes docs/performance.md and its figure from the measurements. It measures nothing."""
 
 from __future__ import annotations
 
@@ -28,16 +28,18 @@ against it: [limits.md](limits.md).
 
 
 def write(known: dict[str, Any], folder: Path) -> None:
-    """Writes the page and its figure into `folder`."""
-    parts = [_INTRODUCTION]
+    """Write the page and its figure into `folder`, from the measurements that are `known`, by name of the part."""
+    sections = [_INTRODUCTION]
     for name, tell in _PARTS.items():
         if name in known:
-            where = known[name]["measured"]
-            line = f"{where['machine']}; torch {where['torch']}, Python {where['python']}; commit {where['commit']}."
-            parts.append(f"{tell(known[name]['results'])}\n\n{line}")
+            origin = known[name]["measured"]
+            line = (
+                f"{origin['machine']}; torch {origin['torch']}, Python {origin['python']}; commit {origin['commit']}."
+            )
+            sections.append(f"{tell(known[name]['results'])}\n\n{line}")
     if "layers" in known:
         _draw(known["layers"]["results"], folder / "performance.png")
-    (folder / "performance.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    (folder / "performance.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -52,12 +54,12 @@ def _ms(seconds: float) -> str:
 
 def _machine(r: dict[str, Any]) -> str:
     speeds = [(float(size), value) for size, value in r["bytes_per_second"].items()]
-    told = [f"{size / _MIB:g} MiB" for size, _ in speeds], [f"{value / 1e9:.0f}" for _, value in speeds]
+    columns = [f"{size / _MIB:g} MiB" for size, _ in speeds], [f"{value / 1e9:.0f}" for _, value in speeds]
     return (
         "## This processor\n\n"
         f"One thread does {r['multiply_adds'] / 1e9:.0f} thousand million multiply-adds a second in a large product or "
         "convolution, whichever is faster. It moves (reads and writes, GB a second, by the size of what is copied):\n\n"
-        + _table(told[0], [told[1]])
+        + _table(columns[0], [columns[1]])
         + "\n\nA *bound* below is what it could do at best: each layer at that speed of multiply-adds or of memory, "
         "whichever takes longer, everything read once and written once, no call, no copy, no mixed kernel ever "
         "written to memory (`benchmarks/roofline.py`)."
@@ -87,6 +89,7 @@ def _networks(results: list[dict[str, Any]]) -> str:
     memory = []
     for r in results:
         peak = {name: value / _MIB for name, value in r["peak_bytes"].items()}
+        # Each against the static network in its own memory format.
         added = (peak["ours"] - peak["static"], peak["textbook"] - peak["static NCHW"])
         values = [peak["static"], peak["ours"], peak["textbook"], *added]
         share = r["share_of_the_memory_that_textbook_adds"]
@@ -171,14 +174,14 @@ def _layers(results: list[dict[str, Any]]) -> str:
         "ours, bound", "MiB",
     )  # fmt: skip
     for network in dict.fromkeys(r["network"] for r in results):
-        own = [r for r in results if r["network"] == network]
+        network_results = [r for r in results if r["network"] == network]
         rows = []
-        for r in own:
+        for r in network_results:
             times = [_ms(r[key][name]) for key in ("forward_seconds", "seconds") for name in _NAMES]
             ratio = f"{r['seconds']['textbook'] / r['seconds']['ours']:.2f}"
             peak = " / ".join(f"{r['peak_bytes'][name] / _MIB:.0f}" for name in _NAMES)
             rows.append((r["title"], *times, ratio, _ms(r["bound_seconds"]["ours"]), peak))
-        sections.append(f"### {network}, batch {own[0]['batch']}\n\n{_table(head, rows)}")
+        sections.append(f"### {network}, batch {network_results[0]['batch']}\n\n{_table(head, rows)}")
     return "\n\n".join(sections)
 
 
@@ -201,13 +204,14 @@ def _draw(results: list[dict[str, Any]], path: Path) -> None:
     axes = figure.subplots()
     networks = list(dict.fromkeys(r["network"] for r in results))
     for position, network in enumerate(networks):
-        own = [r["seconds"] for r in results if r["network"] == network]
+        network_seconds = [r["seconds"] for r in results if r["network"] == network]
         for offset, name, marker in ((-0.12, "textbook", "x"), (0.12, "ours", "o")):
-            values = [s[name] / s["static"] for s in own]
+            values = [s[name] / s["static"] for s in network_seconds]
             axes.plot(
                 [position + offset] * len(values), values, marker, ms=4, alpha=0.6, ls="none",
                 color="#D55E00" if name == "textbook" else "#0072B2", label=name if position == 0 else None,
             )  # fmt: skip
+    # Logarithmic: half and twice the time are equally far from one.
     axes.set_yscale("log")
     axes.axhline(1, color="black", lw=0.8)
     axes.set_ylabel("time of a layer / static layer")

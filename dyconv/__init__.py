@@ -1,6 +1,6 @@
-"""Dynamic convolution: layers, the networks made of them, and what an experiment does to them.
+"""Dynamic convolution: this package holds the layers, the networks, and the changes that experiments make.
 
-This package imports nothing of the project's others. Its public names are those listed here.
+It imports none of the project's other packages. Its public names are those listed here.
 """
 
 from dyconv.aggregation import AggregationContext, available_aggregations, get_aggregation, register_aggregation

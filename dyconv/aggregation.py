@@ -1,8 +1,8 @@
-"""Aggregation strategies: attention weights in, attention weights out, and the registry others can add to.
+"""This module holds the aggregation strategies, which change attention weights, and their registry.
 
-A strategy is a function of the (B, K) attention weights and a context that gives it randomness; what it
-returns mixes the kernels instead of what the attention branch computed. All draws are functions of an explicit
-(seed, forward pass, layer): nothing here reads or changes the global generator, and a draw can be repeated.
+A strategy is a function of the (B, K) attention weights and a context that gives it randomness. Its result mixes the
+kernels in place of the weights of the attention branch. All draws are functions of an explicit (seed, forward pass,
+layer): nothing here reads or changes the global generator, and a draw can be repeated.
 
 A strategy that does not use the attention ("average", "max") leaves the attention branch out of the computation: in
 training its parameters get no gradient (None, so that neither weight decay nor momentum moves them) and
@@ -26,10 +26,10 @@ from dyconv.randomness import derived_seed
 
 
 class ForwardPass:
-    """The number of the forward pass under way, one object shared by all dynamic layers of a network.
+    """The number of the current forward pass, one object shared by all dynamic layers of a network.
 
-    `begin` is called when a pass of the whole network starts, by the hook that `make_dynamic` and `intervene`
-    install on its root, so a recomputed layer (gradient checkpointing) sees the number of its own pass.
+    `make_dynamic` and `intervene` install a hook on the root of a network, which calls `begin` when a pass of the whole
+    network starts. So a recomputed layer (gradient checkpointing) sees the number of its own pass.
     """
 
     def __init__(self, seed: int = 0) -> None:
@@ -38,7 +38,8 @@ class ForwardPass:
         self.next_step = 0
 
     def begin(self) -> None:
-        """Start the next pass."""
+        """Count the pass that starts."""
+        # Two numbers, because `step` must stay the same until the next pass begins.
         self.step = self.next_step
         self.next_step += 1
 
@@ -48,9 +49,9 @@ class ForwardPass:
 
 
 class BeginForwardPass:
-    """Forward pre-hook for the root of a network: counts its forward passes. Survives copying and pickling.
+    """Forward pre-hook for the root of a network that counts its forward passes. A class, to be copied and pickled.
 
-    A compiler would make a new graph for each number, so a compiled pass is counted only where one is needed.
+    A compiler would make a new graph for each number, so a compiled pass is counted only if a strategy may draw.
     """
 
     def __init__(self, forward_pass: ForwardPass) -> None:
@@ -62,14 +63,14 @@ class BeginForwardPass:
 
 
 class AggregationContext:
-    """Where the randomness of a strategy comes from: (seed, forward pass, layer), each explicit."""
+    """The source of a strategy's randomness: (seed, forward pass, layer), each explicit."""
 
     def __init__(self, forward_pass: ForwardPass | None = None, layer: str = "") -> None:
         self.forward_pass = ForwardPass() if forward_pass is None else forward_pass
         self.layer = layer
 
     def generator(self, *labels: str) -> torch.Generator:
-        """Return a fresh CPU generator for these labels in this forward pass, the same for every layer.
+        """Return a new CPU generator for these labels in this forward pass, the same for every layer.
 
         Raises:
             AggregationError: the network is being exported, which would draw once for all passes to come.
@@ -80,7 +81,7 @@ class AggregationContext:
         return torch.Generator().manual_seed(seed)
 
     def layer_generator(self) -> torch.Generator:
-        """Return a fresh CPU generator of this layer's own in this forward pass."""
+        """Return a new CPU generator for this layer in this forward pass."""
         return self.generator("layer", self.layer)
 
     def derangement(self, batch: int) -> Tensor:
@@ -96,6 +97,7 @@ class AggregationContext:
                 f"a batch of {batch} has no other image to take attention from: evaluate with at least two images "
                 "per batch (the last batch included)"
             )
+        # Each image takes from the one before it in a random order: a single cycle has no fixed point.
         order = torch.randperm(batch, generator=self.generator("derangement"))
         partner = torch.empty_like(order)
         partner[order] = order.roll(1)
@@ -103,7 +105,8 @@ class AggregationContext:
 
 
 def _exporting() -> bool:
-    """Whether `torch.export` is tracing (torch 2.6 cannot tell, and is taken not to be)."""
+    """Return True if `torch.export` is tracing; False with torch 2.6, which cannot tell."""
+    # `bool` stands in for a missing function, because `bool()` is False.
     return bool(getattr(torch.compiler, "is_exporting", bool)())
 
 
@@ -160,15 +163,15 @@ def available_aggregations() -> list[str]:
 
 @register_aggregation("attention")
 def keep_attention(attention: Tensor, context: AggregationContext) -> Tensor:
-    """Each image's own attention: the method itself."""
+    """Return each image's own attention: the method itself."""
     return attention
 
 
 @register_aggregation("average")
 def average(attention: Tensor, context: AggregationContext) -> Tensor:
-    """1 / K for every kernel: no input dependence. The attention branch gets no gradient.
+    """Return 1 / K for every kernel: no input dependence. The attention branch gets no gradient.
 
-    One row for the whole batch (a stride of zero), by which a layer sees that it is an ordinary convolution.
+    It is one row expanded over the batch (a stride of zero), from which a layer sees that an ordinary convolution does.
     """
     num_kernels = attention.shape[1]
     return attention.new_full((1, num_kernels), 1.0 / num_kernels).expand_as(attention)
@@ -176,28 +179,30 @@ def average(attention: Tensor, context: AggregationContext) -> Tensor:
 
 @register_aggregation("max")
 def maximum(attention: Tensor, context: AggregationContext) -> Tensor:
-    """The kernel with the largest weight alone. The attention branch gets no gradient."""
+    """Return 1 for the kernel with the largest weight and 0 for the others. The attention branch gets no gradient."""
     return torch.zeros_like(attention).scatter(1, attention.argmax(1, keepdim=True), 1.0)
 
 
 @register_aggregation("shuffle_per_image")
 def shuffle_per_image(attention: Tensor, context: AggregationContext) -> Tensor:
-    """Each image's K weights in a random order of its own, drawn anew for each layer and forward pass."""
+    """Return each image's K weights in a random order of its own, drawn anew for each layer and forward pass."""
+    # Drawn on the CPU, because generators of other devices give other numbers; float64 makes ties unlikely.
     order = torch.rand(attention.shape, generator=context.layer_generator(), dtype=torch.float64).argsort(1)
     return attention.gather(1, order.to(attention.device))
 
 
 @register_aggregation("shuffle_across_images")
 def shuffle_across_images(attention: Tensor, context: AggregationContext) -> Tensor:
-    """The attention of another image x' of the batch, the same x' in every layer of a forward pass."""
+    """Return the attention of another image x' of the batch, the same x' in every layer of a forward pass."""
     return attention[context.derangement(attention.shape[0]).to(attention.device)]
 
 
+# All others, those of plug-ins included, may draw.
 _WITHOUT_DRAWS = frozenset({"attention", "average", "max"})
 
 
 class Aggregator(nn.Module):
-    """Applies one strategy, chosen by name. A module without parameters, so that hooks see what goes in and out."""
+    """Applies one strategy, chosen by name. It is a module, so that hooks see its input and output."""
 
     def __init__(self, name: str, context: AggregationContext | None = None) -> None:
         super().__init__()
@@ -211,6 +216,7 @@ class Aggregator(nn.Module):
         Raises:
             ShapeError: the strategy returned another shape.
         """
+        # Looked up at each call, because `intervene` changes the name for a while.
         mixed = get_aggregation(self.name)(attention, self.context)
         if mixed.shape != attention.shape:
             raise ShapeError(
@@ -219,20 +225,20 @@ class Aggregator(nn.Module):
         return mixed
 
     def extra_repr(self) -> str:
-        """Return what `print` shows of this module."""
         return repr(self.name)
 
 
 def _needs_number(model: nn.Module) -> bool:
-    """Whether some strategy in `model` may draw, and so depend on the number of the forward pass."""
+    """Return True if a strategy in `model` may draw, and so depends on the number of the forward pass."""
     return any(isinstance(m, Aggregator) and m.name not in _WITHOUT_DRAWS for m in model.modules())
 
 
 def is_plain_attention(aggregator: nn.Module) -> bool:
-    """Whether `aggregator` hands the attention on as it is, by the strategy of that name that is registered here."""
+    """Return True if `aggregator` returns the attention unchanged, by the strategy that is registered here."""
     if type(aggregator) is not Aggregator or aggregator.name != "attention":
         return False
     return _STRATEGIES["attention"] is keep_attention and Aggregator.forward is _AGGREGATE
 
 
+# Kept as it is on import, so that a patch of the class shows.
 _AGGREGATE = Aggregator.forward

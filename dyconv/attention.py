@@ -1,6 +1,7 @@
-"""Attention: from the input of a layer to one weight per kernel, by a small branch or by CondConv's single layer.
+"""This module computes attention: one weight per kernel from the input of a layer, by a small branch.
 
-What is done with the weights is `aggregation`'s business; the temperature belongs to the layer, which hands it in.
+`aggregation` decides what becomes of the weights. The temperature belongs to the layer, which passes it in; the single
+layer of CondConv is in `layers`.
 
 Dimensions: B images, C channels, H x W pixels, P = H W, K kernels.
 """
@@ -26,7 +27,8 @@ def _sigmoid(logits_BK: Tensor, temperature: Tensor) -> Tensor:
 
 
 def _normalized_sigmoid(logits_BK: Tensor, temperature: Tensor) -> Tensor:
-    """Divide the sigmoids by their sum; as a softmax of their logarithms it cannot divide zero by zero."""
+    """Return the sigmoids divided by their sum."""
+    # As a softmax of their logarithms, because sigmoids that are all zero would be divided by zero.
     return torch.softmax(F.logsigmoid(logits_BK), dim=1)
 
 
@@ -38,7 +40,7 @@ _NORMALIZATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def available_normalizations() -> list[str]:
-    """Return the names of the ways to turn logits into attention; the first is the paper's."""
+    """Return the names of the normalisations of logits; the first is the paper's."""
     return list(_NORMALIZATIONS)
 
 
@@ -73,6 +75,7 @@ class AttentionBranch(nn.Module):
             if value < 1:
                 raise ArgumentError(f"{name} must be at least 1, got {value}")
         self.normalization = checked_normalization(normalization)
+        # At least one unit where the layer has fewer channels than the reduction.
         hidden = max(1, in_channels // reduction)
         self.squeeze = nn.Linear(in_channels, hidden)
         self.excite = nn.Linear(hidden, num_kernels)
@@ -86,7 +89,10 @@ class AttentionBranch(nn.Module):
         return _NORMALIZATIONS[self.normalization](at_least_float32(self.logits(input)), temperature)
 
     def plain_layers(self) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
-        """Return weight and bias of the two layers; None if it is not the paper's branch, or a part was changed."""
+        """Return weight and bias of the two layers; None if this is not the paper's branch, or something was changed.
+
+        A caller that gets them may compute attention without calling this module.
+        """
         if type(self) is not AttentionBranch or self.normalization != "softmax" or not is_untouched(self, "logits"):
             return None
         if AttentionBranch.forward is not _FORWARD or AttentionBranch.logits is not _LOGITS:
@@ -99,17 +105,17 @@ class AttentionBranch(nn.Module):
         return squeeze.weight, squeeze.bias, excite.weight, excite.bias
 
     def extra_repr(self) -> str:
-        """Return what `print` shows of this module."""
         return f"normalization={self.normalization!r}"
 
 
+# Kept as they are on import, so that a patch of a class shows.
 _LINEAR_FORWARD = nn.Linear.forward
 _FORWARD, _LOGITS = AttentionBranch.forward, AttentionBranch.logits
 
 
 def is_untouched(module: nn.Module, *methods: str) -> bool:
-    """Whether no hook is to be told when `module` runs, and neither its `forward` nor one of `methods` was replaced."""
+    """Return True if `module` has no hooks, and neither its `forward` nor one of `methods` was replaced on it."""
     if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks:
         return False
-    own = module.__dict__
-    return "forward" not in own and not any(method in own for method in methods)
+    attributes = module.__dict__
+    return "forward" not in attributes and not any(method in attributes for method in methods)

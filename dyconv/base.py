@@ -1,6 +1,6 @@
-"""`DynamicLayer`, what all dynamic layers share, and the functions that reach every dynamic layer of a network.
+"""This module defines `DynamicLayer`, the base of all dynamic layers, and functions for all such layers of a network.
 
-The kinds of dynamic layer live in `layers`; where attention comes from is each kind's own business.
+The kinds of dynamic layer live in `layers`; each kind decides by itself where its attention comes from.
 
 Dimensions: B inputs, K kernels.
 """
@@ -21,10 +21,10 @@ DEFAULT_TEMPERATURE = 30.0
 
 
 class DynamicLayer(nn.Module):
-    """A layer that holds K kernels and mixes one per input by attention, after an aggregation strategy.
+    """A layer that holds K kernels and mixes them into one per input, by attention and an aggregation strategy.
 
-    Abstract: a kind of layer adds its parameters, says where attention comes from and whether that reads a
-    temperature, and mixes with `mixture(x)` in its `forward`.
+    Abstract: a subclass adds its parameters, computes the attention, says if that reads a temperature, and mixes
+    with `mixture(x)` in its `forward`.
 
     Raises:
         ArgumentError: a number of kernels below one.
@@ -37,17 +37,19 @@ class DynamicLayer(nn.Module):
             raise ArgumentError(f"num_kernels must be at least 1, got {num_kernels}")
         self.num_kernels = num_kernels
         self.aggregator = Aggregator(aggregation)
+        # A plain attribute, neither parameter nor buffer: it is history of this object, not state to save.
         self._lineage = Lineage()
 
     @property
     def temperature(self) -> Tensor:
         """The softmax temperature, a buffer; set it with `set_temperature`.
 
-        Where a moving average wrote a mean into a copy, it is that of the layer which the copy was made from.
+        If a moving average wrote a mean into a copy of a layer, this is the temperature of the original layer.
         """
         buffer = self._buffers.get("temperature")
         if buffer is None:
             raise AttributeError(f"{type(self).__name__!r} has no temperature")
+        # Nobody tells a copy that an average wrote into it, so each reading checks.
         if self._lineage.source is not None and is_ordinary(buffer):
             current = self._lineage.averaged_from(self, buffer)
             if current is not None:
@@ -55,7 +57,7 @@ class DynamicLayer(nn.Module):
         return buffer
 
     def write_temperature(self, value: float) -> None:
-        """Set the temperature of this layer, which has one."""
+        """Set the temperature of this layer; it must have one."""
         buffer = self._buffers["temperature"]
         assert buffer is not None
         with torch.no_grad():
@@ -63,14 +65,14 @@ class DynamicLayer(nn.Module):
         self._lineage.set(self, buffer, value)
 
     def _note_temperature(self) -> None:
-        """Take what the buffer holds for a temperature that was set."""
+        """Record the value of the buffer as a temperature that was set."""
         buffer = self._buffers.get("temperature")
-        # A number that is not in memory, such as that of a fake tensor, cannot be read.
+        # Only a number in memory can be read, not that of a fake or meta tensor.
         if buffer is not None and is_ordinary(buffer) and not buffer.is_meta:
             self._lineage.set(self, buffer, float(buffer))
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
-        """Register a buffer, as `nn.Module` does."""
+        """Register a buffer as `nn.Module` does, and record the temperature if it is that."""
         super().register_buffer(name, tensor, persistent)
         if name == "temperature":
             self._note_temperature()
@@ -78,13 +80,14 @@ class DynamicLayer(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         before = self.temperature if "temperature" in self._buffers else None
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        # `model.to(...)` may replace the buffer by a new tensor, which has no history of writes.
         if before is not None and self._buffers["temperature"] is not before:
             self._note_temperature()
         return self
 
     def _save_to_state_dict(self, *args: Any, **kwargs: Any) -> None:
         if "temperature" in self._buffers:
-            _ = self.temperature  # settles what an average wrote
+            _ = self.temperature  # reading it undoes what an average wrote
         super()._save_to_state_dict(*args, **kwargs)
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
@@ -98,7 +101,7 @@ class DynamicLayer(nn.Module):
 
     @property
     def reads_temperature(self) -> bool:
-        """Whether attention depends on `temperature`: that of a softmax does, a sigmoid's does not."""
+        """Return True if attention depends on `temperature`, as a softmax does and a sigmoid does not."""
         raise NotImplementedError
 
     def attention(self, input: Tensor) -> Tensor:
@@ -113,12 +116,13 @@ class DynamicLayer(nn.Module):
 def dynamic_layers(model: nn.Module) -> Iterator[tuple[str, DynamicLayer]]:
     """Yield the name and module of each dynamic layer of `model`, in the order of their definition.
 
-    It does not look into a dynamic layer, so that a trainer can afford it at every step.
+    The inside of a dynamic layer is not searched, so that a trainer can afford this at every step.
     """
     yield from _walk(model, "", set())
 
 
 def _walk(module: nn.Module, name: str, seen: set[nn.Module]) -> Iterator[tuple[str, DynamicLayer]]:
+    # A module that is used in two places counts once, under its first name.
     if module in seen:
         return
     seen.add(module)
@@ -130,10 +134,10 @@ def _walk(module: nn.Module, name: str, seen: set[nn.Module]) -> Iterator[tuple[
 
 
 def set_temperature(model: nn.Module, temperature: float) -> int:
-    """Set the softmax temperature of every dynamic layer that reads one; return how many do.
+    """Set the softmax temperature of every dynamic layer that reads one; return the number of these layers.
 
-    Layers whose attention is a sigmoid (CondConv's, or by `normalization`) read none and are left as they are; so
-    is a static network.
+    Layers whose attention is a sigmoid (CondConv's, or by `normalization`) read none and stay as they are. So does a
+    static network.
 
     Raises:
         ArgumentError: the temperature is not a positive number.
@@ -146,10 +150,10 @@ def set_temperature(model: nn.Module, temperature: float) -> int:
 
 
 def set_forward_step(model: nn.Module, step: int) -> int:
-    """Make `step` the number of the next forward pass, from which random strategies draw; return how many layers.
+    """Make `step` the number of the next forward pass, from which random strategies draw; return the number of layers.
 
-    A trainer that calls this before each step with its global step resumes with the draws of an uninterrupted
-    run. Without it, passes are counted from 0 by a hook on the network that `make_dynamic` was given.
+    A trainer that calls this before each step with its global step draws, after a resume, as an uninterrupted run
+    would. Without it, a hook on the network that `make_dynamic` was given counts the passes from 0.
 
     Raises:
         ArgumentError: the step is negative.
@@ -168,6 +172,7 @@ def checked_temperature(value: float, normalization: str = "softmax") -> float:
     Raises:
         ArgumentError: it is not a positive finite number, or not the default where nothing would read it.
     """
+    # True is an int in Python, and 0 < nan is false.
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
         raise ArgumentError(f"temperature must be a positive number (1 is a plain softmax, 30 is flat), got {value!r}")
     if normalization != "softmax" and value != DEFAULT_TEMPERATURE:

@@ -1,20 +1,19 @@
-"""`cost`: parameters and multiply-adds of a network, per layer and in total, split as the paper splits them.
+"""This module counts the cost of a network (`cost`) and measures its time (`latency`, `autotune`).
 
-Counted from the shapes that one forward pass shows, by the paper's formula for dynamic layers: what a phone would
-compute for one image, however this package computes a batch of them. Time is `latency`'s business.
+`cost` counts parameters and multiply-adds per layer and in total, split as the paper splits them. It reads the shapes
+of one forward pass and uses the paper's formula for dynamic layers: the work of a phone on one image, however this
+package computes a batch.
 
 Dimensions: C input and O output channels, G groups, H x W input pixels, P output pixels, K kernels of h x w,
 R = max(1, C / reduction) the hidden width of an attention branch.
 
-`autotune`: measures the algorithms at the shapes of a network instead of trusting the cost model.
+`autotune` measures the algorithms at the shapes of a network instead of trusting the cost model. Nothing calls it by
+itself: the cost model depends on shapes alone, so that two runs of one configuration compute alike. A caller who tunes
+keeps the table and passes it to `use_algorithms` where the run is repeated.
 
-Nothing calls it by itself: the cost model depends on shapes alone, so that two runs of one configuration compute
-alike. Who tunes keeps the table that comes back and hands it to `use_algorithms` where the run is repeated.
-
-`compare_latency`: how long networks take for one image on this machine's CPU, timed in turn in one process.
-
-In turn, because clock speed and neighbours change over seconds: each round times every network once, so that a slow
-spell meets all of them. A measurement, and as such not the same twice; multiply-adds are `cost`'s business.
+`compare_latency` times networks on one image on this machine's CPU, in turn and in one process. In turn, because clock
+speed and neighbours change over seconds: each round times every network once, so that a slow spell meets all of them. A
+measurement is not the same twice.
 """
 
 from __future__ import annotations
@@ -47,11 +46,11 @@ PARTS = ("convolution", "pooling", "attention", "aggregation", "linear", "other"
 
 @dataclass(frozen=True)
 class LayerCost:
-    """What one layer costs: its parameters, and the multiply-adds of one image by what they are for.
+    """The cost of one layer: its parameters, and the multiply-adds of one image by their purpose.
 
     `convolution` is O P C / G h w, as in a static layer; `pooling` C H W, the average in front of attention;
     `attention` C R + R K, or C K for CondConv; `aggregation` K times the elements of a kernel and its bias; `linear`
-    the product of a linear layer; `other` products outside any of these, as in an attention block. Biases, batch
+    the product of a linear layer; `other` products outside any of these, as in a self-attention block. Biases, batch
     norms, activations and the poolings of a static network are not counted.
     """
 
@@ -67,8 +66,8 @@ class LayerCost:
 
     @property
     def multiply_adds(self) -> int:
-        """All of them together."""
-        return sum(getattr(self, part) for part in PARTS)
+        """The multiply-adds of one image, for all purposes."""
+        return sum(getattr(self, kind) for kind in PARTS)
 
     def row(self) -> dict[str, str | int]:
         """Return the fields and the sum of the multiply-adds as one row of a table."""
@@ -77,10 +76,10 @@ class LayerCost:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a network costs: its layers in the order of definition, and their sum.
+    """The cost of a network: its layers in the order of definition, and their sum.
 
-    The last layer, named "", holds what belongs to no convolution or linear layer, the batch norms' parameters say.
-    `conversion` is which layers became dynamic and why others did not; None for a network that is static.
+    The last layer, named "", holds all that belongs to no convolution or linear layer, such as the parameters of batch
+    norms. `conversion` says which layers became dynamic and why others did not; it is None for a static network.
     """
 
     layers: tuple[LayerCost, ...]
@@ -93,7 +92,7 @@ class Cost:
     @property
     def total(self) -> LayerCost:
         """The sum over all layers."""
-        sums = {part: sum(getattr(layer, part) for layer in self.layers) for part in ("parameters", *PARTS)}
+        sums = {kind: sum(getattr(layer, kind) for layer in self.layers) for kind in ("parameters", *PARTS)}
         return LayerCost(name="total", kind="", **sums)
 
     @property
@@ -114,7 +113,7 @@ class Cost:
 def cost(model: nn.Module, input_size: tuple[int, int, int]) -> Cost:
     """Return the cost of `model` for one image of `input_size` (C, H, W).
 
-    The network runs once on zeros, in evaluation mode and without gradient, and is left as it was. Convolutions and
+    The network runs once on zeros, in evaluation mode and without gradient, and stays as it was. Convolutions and
     linear layers of any network are counted, subclasses included; a layer that is used twice costs its multiply-adds
     twice and its parameters once.
 
@@ -131,8 +130,9 @@ def cost(model: nn.Module, input_size: tuple[int, int, int]) -> Cost:
     def add(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
             inside.leave()
-            parts = _multiply_adds(module, args[0], output)
-            costs[name] = replace(costs[name], **{p: getattr(costs[name], p) + n for p, n in parts.items()})
+            # Added up, because a layer may be called several times in one pass.
+            counts = _multiply_adds(module, args[0], output)
+            costs[name] = replace(costs[name], **{kind: getattr(costs[name], kind) + n for kind, n in counts.items()})
 
         return hook
 
@@ -143,14 +143,15 @@ def cost(model: nn.Module, input_size: tuple[int, int, int]) -> Cost:
         # Torch's counter knows attention on a CPU only as the plain products that it is made of.
         with counter, sdpa_kernel(SDPBackend.MATH):
             run_on_zeros(model, input_size)
-    rest = _parameters(model) - sum(c.parameters for c in costs.values())
+    unassigned = _parameters(model) - sum(c.parameters for c in costs.values())
+    # Torch counts a multiply-add as two operations, and the network ran on a batch of two.
     outside = (counter.get_total_flops() - inside.flops) // 2 // _BATCH
-    layers_and_rest = (*costs.values(), LayerCost("", "other", rest, other=outside))
-    return Cost(layers_and_rest, conversion_report(model))
+    all_layers = (*costs.values(), LayerCost("", "other", unassigned, other=outside))
+    return Cost(all_layers, conversion_report(model))
 
 
 class _Inside:
-    """Adds up what torch's counter counts inside the layers that are counted here, so that the rest is known."""
+    """Sums the operations that torch counts inside layers with a formula, to be subtracted from the total."""
 
     def __init__(self, counter: FlopCounterMode) -> None:
         self.counter = counter
@@ -158,16 +159,16 @@ class _Inside:
         self._before = 0
 
     def enter(self, module: nn.Module, args: Any) -> None:
-        """Forward pre-hook: a layer begins."""
+        """Record where the counter stands when a layer begins (a forward pre-hook)."""
         self._before = self.counter.get_total_flops()
 
     def leave(self) -> None:
-        """The layer ends."""
+        """Add the operations since the layer began."""
         self.flops += self.counter.get_total_flops() - self._before
 
 
 def _counted(model: nn.Module, prefix: str = "", seen: set[nn.Module] | None = None) -> Iterator[tuple[str, nn.Module]]:
-    """Yield each layer with a formula of its own, not descending into it."""
+    """Yield each layer with a formula of its own; its inside is not searched."""
     seen = set() if seen is None else seen
     if model in seen:
         return
@@ -184,20 +185,22 @@ def _parameters(module: nn.Module) -> int:
 
 
 def _multiply_adds(layer: nn.Module, input: Tensor, output: Tensor) -> dict[str, int]:
-    """Return the multiply-adds of one image, part by part."""
+    """Return the multiply-adds of one image by purpose, as the fields of `LayerCost`."""
     if isinstance(layer, (nn.Conv2d, ConvolutionLayer)):
+        # Each output number is a sum over the input channels of its group and the kernel's pixels.
         per_pixel = layer.out_channels * layer.in_channels // layer.groups * prod(layer.kernel_size)
-        parts = {"convolution": per_pixel * prod(output.shape[2:])}
-        return parts | _of_attention(layer, input[0].numel())
+        counts = {"convolution": per_pixel * prod(output.shape[2:])}
+        return counts | _of_attention(layer, input[0].numel())
     if isinstance(layer, (nn.Linear, DynamicLinear)):
+        # One position has nothing to average in front of attention.
         positions = input[0].numel() // layer.in_features
-        parts = {"linear": positions * layer.in_features * layer.out_features}
-        return parts | _of_attention(layer, input[0].numel() if positions > 1 else 0)
+        counts = {"linear": positions * layer.in_features * layer.out_features}
+        return counts | _of_attention(layer, input[0].numel() if positions > 1 else 0)
     return {}
 
 
 def _of_attention(layer: nn.Module, pooled: int) -> dict[str, int]:
-    """Return what a dynamic layer needs besides its convolution; nothing for a static one."""
+    """Return the multiply-adds of a dynamic layer beside its convolution; none for a static one."""
     if not isinstance(layer, (DynamicConv2d, CondConv2d, DynamicLinear)):
         return {}
     bias = 0 if layer.bias is None else layer.bias.numel()
@@ -221,27 +224,29 @@ def autotune(
 
     `images` is a batch as the network will be trained on: its size, dtype, device and memory format count. The
     algorithms take turns on random images, `rounds` times after a warm-up, and the least median wins. Network and
-    global generator are left as they were. The table takes effect inside `use_algorithms`.
+    global generator stay as they were. The table takes effect inside `use_algorithms`.
 
     Raises:
         ArgumentError: fewer than one round.
     """
     if rounds < 1:
         raise ArgumentError(f"rounds must be at least 1, got {rounds}")
-    with undisturbed(model), algorithms.recorded() as asked:
+    with undisturbed(model), algorithms.recorded() as geometries:
         model(images)
-    return {geometry: _fastest(geometry, images, rounds, clock) for geometry in dict.fromkeys(asked)}
+    return {geometry: _fastest(geometry, images, rounds, clock) for geometry in dict.fromkeys(geometries)}
 
 
 @contextmanager
 def use_algorithms(table: Mapping[Geometry, str]) -> Iterator[None]:
-    """Compute the shapes in `table` by its algorithms inside a block; other shapes are the cost model's business.
+    """Compute the shapes in `table` by its algorithms inside a block; the cost model decides on other shapes.
 
     Raises:
         ArgumentError: an algorithm that is unknown or cannot compute its shape.
     """
+    # Refuses a bad table before any of it takes effect.
     for geometry, name in table.items():
         algorithms.choose(geometry, name)
+    # Blocks can be nested: the inner table is laid over the outer one.
     before = dict(algorithms.PINNED)
     algorithms.PINNED.update(table)
     try:
@@ -265,12 +270,14 @@ def _fastest(g: Geometry, like: Tensor, rounds: int, clock: Callable[[], float])
     seconds: dict[str, list[float]] = {name: [] for name in algorithms.available_algorithms(g)}
     for _ in range(rounds + 1):
         for name, measured in seconds.items():
+            # A GPU computes asynchronously: both readings of the clock wait for it.
             _wait(like.device)
             start = clock()
             output = algorithms.choose(g, name).run(images, weight, attention, g)
             torch.autograd.grad(output, (images, weight, attention), gradient)
             _wait(like.device)
             measured.append(clock() - start)
+    # The first round warms up: caches, and kernels that torch compiles or selects.
     return min(seconds, key=lambda name: statistics.median(seconds[name][1:]))
 
 
@@ -297,8 +304,8 @@ def compare_latency(
 ) -> dict[str, float]:
     """Return per name the median seconds that each of `models` takes for one image of `input_size` (C, H, W).
 
-    After `warmup` rounds, each of `repeats` rounds times every network once, in the given order. They run in
-    evaluation mode without gradient, with `threads` threads, and are left as they were, as is the number of threads.
+    After `warmup` rounds, each of `repeats` rounds times every network once, in the given order. The networks run in
+    evaluation mode without gradient, with `threads` threads. They and the number of threads stay as they were.
 
     Raises:
         ArgumentError: no model, or a number of rounds or threads that cannot work.
@@ -307,9 +314,9 @@ def compare_latency(
     """
     if not models:
         raise ArgumentError("there is no model to time")
-    for name, value, least in (("repeats", repeats, 1), ("warmup", warmup, 0), ("threads", threads, 1)):
-        if value < least:
-            raise ArgumentError(f"{name} must be at least {least}, got {value}")
+    for name, value, minimum in (("repeats", repeats, 1), ("warmup", warmup, 0), ("threads", threads, 1)):
+        if value < minimum:
+            raise ArgumentError(f"{name} must be at least {minimum}, got {value}")
     images = {name: zero_images(model, input_size, 1) for name, model in models.items()}
     seconds: dict[str, list[float]] = {name: [] for name in models}
     with ExitStack() as stack:

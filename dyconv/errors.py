@@ -1,4 +1,4 @@
-"""The exceptions of this package, and the one sentence they all use for a name that is not known.
+"""This module defines the exceptions of the package, and the sentence that they share for an unknown name.
 
 Every error says what was wrong, what was found and what to do. All derive from `DyconvError`, itself a
 `ValueError`, so that a caller can catch the package's errors with one clause. Nothing else lives here.
@@ -13,7 +13,7 @@ class DyconvError(ValueError):
 
 
 class ArgumentError(DyconvError):
-    """An argument has a value that cannot work, whatever the tensors."""
+    """An argument has a value that cannot work with any tensors."""
 
 
 class ShapeError(DyconvError):
@@ -25,7 +25,7 @@ class AggregationError(DyconvError):
 
 
 class PlacementError(DyconvError):
-    """A placement is malformed, needs what is not known, or selects nothing."""
+    """A placement is malformed, needs an input size that was not given, or selects nothing."""
 
 
 class ConversionError(DyconvError):
@@ -37,8 +37,8 @@ class ModelError(DyconvError):
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> str:
-    """Return the message for an unknown `name`: the nearest known names first, then all of them."""
+    """Return the message for an unknown `name`: similar known names first, then all of them."""
     names = sorted(known)
-    near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
-    hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
+    similar_names = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(repr(n) for n in similar_names)}?" if similar_names else ""
     return f"unknown {kind} {name!r}.{hint} Known: {', '.join(names) or 'none'}."

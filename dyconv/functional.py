@@ -1,8 +1,7 @@
-"""`dynamic_conv2d` and `dynamic_linear`: one convolution or product per image with a kernel mixed from K, pure.
+"""`dynamic_conv2d` and `dynamic_linear` compute one convolution or product per image, with a kernel mixed from K.
 
-This file checks the arguments, brings padding to one form, honours autocast, and lets `algorithms` choose
-how to compute. How a batch is folded into a convolution lives there and nowhere else; where attention comes
-from is no concern of either.
+They are pure functions, which layers call. They check the arguments, bring padding to one form, honour autocast, and
+let `algorithms` choose the computation. Neither knows a source of attention.
 
 Dimensions: B images, C input and O output channels, G groups, I = C / G, H x W input pixels, K kernels,
 h x w kernel size, P positions of a linear layer.
@@ -39,13 +38,13 @@ def dynamic_conv2d(  # noqa: PLR0917 - the order of F.conv2d
 ) -> Tensor:
     """Convolve image b with the kernel sum_k attention[b, k] weight[k] and the bias mixed likewise.
 
-    `input` is (B, C, H, W), `weight` (K, O, C / groups, h, w), `attention` (B, K), `bias` (K, O) or None;
-    the result is (B, O, H', W') as from `F.conv2d`, channels-last if the input is. Attention may have another
-    floating dtype than the rest and need not sum to one. `padding` is in pixels, "same", "valid", or "tf_same":
+    `input` is (B, C, H, W), `weight` (K, O, C / groups, h, w), `attention` (B, K), `bias` (K, O) or None; the result is
+    (B, O, H', W') as from `F.conv2d`, channels-last if the input is. The floating dtype of attention may differ from
+    that of the others, and its rows need not sum to one. `padding` is in pixels, "same", "valid", or "tf_same":
     TensorFlow's, ceil(H / stride) pixels out, the odd pixel at the bottom right. `algorithm` forces one of
     `algorithms.available_algorithms()`; None leaves the choice to the documented cost model there, which depends on
-    shapes alone (and on whether the compiled kernels are there). Attention that is one row expanded over the batch
-    makes an ordinary convolution. All algorithms agree within rounding.
+    shapes alone (and on whether the compiled kernels are there). One row of attention that is expanded over the batch
+    gives an ordinary convolution. All algorithms agree within rounding.
 
     Raises:
         ShapeError: the tensors do not fit together.
@@ -81,7 +80,7 @@ def dynamic_conv2d(  # noqa: PLR0917 - the order of F.conv2d
 def attended_conv2d(  # noqa: PLR0917 - the order of F.conv2d
     input: Tensor, weight: Tensor, branch: Branch, stride: Pair, padding: Pair, dilation: Pair, groups: int
 ) -> Tensor | None:
-    """Convolve with the mixture that a branch finds, in one step; None where compiled kernels cannot.
+    """Convolve with the mixture by an attention branch, in one step; return None where compiled kernels cannot.
 
     `input` is (B, C, H, W), the rest as a layer holds it: `weight` (K, O, C / groups, h, w). It computes, within
     rounding, what the branch and `dynamic_conv2d` do one after the other, and takes the same algorithm.
@@ -95,6 +94,7 @@ def attended_conv2d(  # noqa: PLR0917 - the order of F.conv2d
     (batch, channels, height, width), kernels = input.shape, weight.shape
     if channels != kernels[2] * groups or branch.squeeze.shape[1] != channels:
         return None
+    # One image without a gradient gains nothing from the joint step: its convolution is an ordinary one.
     alone = batch == 1 and not torch.is_grad_enabled()
     if not (alone or is_channels_last(input)):
         return None
@@ -129,7 +129,8 @@ def dynamic_linear(input: Tensor, weight: Tensor, attention: Tensor, bias: Tenso
 
 
 def _on_no_positions(input: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None) -> Tensor:
-    """Return (B, ..., O) without a number in it, whose gradients are zeros as those of `F.linear` are."""
+    """Return an empty (B, ..., O) whose gradients are zeros, as those of `F.linear` are."""
+    # Computed rather than created, so that autograd reaches every argument.
     attention = attention.to(input.dtype)
     matrices = (attention @ weight.flatten(1)).reshape(input.shape[0], *weight.shape[1:])
     output = torch.bmm(input.flatten(1, -2), matrices.transpose(1, 2))
@@ -153,6 +154,8 @@ def as_image(input: Tensor) -> Tensor:
 def _under_autocast(
     input: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, geometry: Geometry, algorithm: str | None
 ) -> Tensor:
+    """Convolve in the dtype that autocast would give `F.conv2d`; float64 stays as it is."""
+    # Attention stays in its own precision here; `_convolve` rounds it once, to the dtype of the images.
     device = input.device.type
     if not is_autocast(device) or input.dtype == torch.float64:
         return _convolve(input, weight, attention, bias, geometry, algorithm)
@@ -165,14 +168,16 @@ def _under_autocast(
 def _convolve(
     input: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, geometry: Geometry, algorithm: str | None
 ) -> Tensor:
+    """Choose an algorithm, run it, add the bias, and return the result in the memory format of the input."""
     if algorithm is None and attention.shape[0] > 1 and attention.stride(0) == 0:
-        # One row for all images, as `expand` makes it: one kernel does.
+        # A stride of zero: `expand` made all rows from one, so one kernel does.
         attention, algorithm = attention[:1], "shared"
     attention = attention.to(input.dtype)
     chosen = algorithms.choose(geometry, algorithm, input.device.type == "cpu")
     memory_format = torch.channels_last if is_channels_last(input) else torch.contiguous_format
     keeps = chosen.keeps_format and memory_format == torch.channels_last
     if input.requires_grad and not keeps and is_ordinary(input):
+        # Folding leaves the gradient permuted; see `_GradientFormat`.
         input = _GradientFormat.apply(input, memory_format)
     output = chosen.run(input, weight, attention, geometry)
     if bias is not None:
@@ -200,6 +205,7 @@ class _GradientFormat(torch.autograd.Function):
 
 def pair(value: IntOrPair, name: str, least: int) -> Pair:
     """Return `value` as two integers, or raise ArgumentError if it is not one or two integers >= `least`."""
+    # The usual case first and without a loop: this runs at every forward pass.
     if type(value) is tuple and len(value) == 2:
         first, second = value
         if type(first) is int and type(second) is int and first >= least and second >= least:
@@ -213,7 +219,7 @@ def pair(value: IntOrPair, name: str, least: int) -> Pair:
 def _explicit_padding(
     input: Tensor, padding: IntOrPair | str, kernel_size: Pair, stride: Pair, dilation: Pair
 ) -> tuple[Tensor, Pair]:
-    """Turn named paddings into numbers; what is needed on one side only is added to the input itself."""
+    """Return input and padding in pixels for any padding; an odd pixel is padded onto the input itself."""
     if padding == "valid":
         return input, (0, 0)
     if not isinstance(padding, str):
@@ -222,6 +228,7 @@ def _explicit_padding(
         raise ArgumentError(f"padding must be 'same', 'valid', 'tf_same' or integers, got {padding!r}")
     if padding == "same" and stride != (1, 1):
         raise ArgumentError(f"padding='same' needs stride 1, got {stride}: give the padding in pixels")
+    # TensorFlow's rule: ceil(n / s) pixels out; -(-n // s) is that ceiling. With stride 1 it is "same".
     total = [
         max(0, (-(-n // s) - 1) * s + d * (k - 1) + 1 - n)
         for n, s, d, k in zip(input.shape[2:], stride, dilation, kernel_size, strict=True)

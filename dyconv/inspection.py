@@ -1,6 +1,6 @@
-"""`record_attention`: what the attention of each layer was while a network ran, observed by hooks.
+"""`record_attention` records the attention of each dynamic layer while a network runs, by hooks.
 
-Nothing in the network is changed or computed twice. What the numbers mean is for a report to say.
+Nothing in the network is changed or computed twice. Reports interpret the numbers; nothing here does.
 
 Dimensions: N images seen while recording, K kernels.
 """
@@ -27,7 +27,7 @@ class AttentionRecorder:
         self._calls: dict[str, int] | None = None
 
     def add(self, layer: str, branch: Tensor, used: Tensor) -> None:
-        """Keep one batch of `layer`: the (B, K) weights of its attention branch, and those that mixed its kernels.
+        """Record one batch of `layer`: the (B, K) weights of its attention branch, and those that mixed its kernels.
 
         A layer that is called several times in one pass of its network counts once, with the mean over its calls.
         """
@@ -35,18 +35,19 @@ class AttentionRecorder:
         calls = 0 if self._calls is None else self._calls.get(layer, 0)
         if self._calls is not None:
             self._calls[layer] = calls + 1
-        for kept, new in zip(batches, weights, strict=True):
-            if calls and kept[-1].shape == new.shape:
-                kept[-1] = kept[-1] + (new - kept[-1]) / (calls + 1)
+        for rows, row in zip(batches, weights, strict=True):
+            # A running mean over the calls of one pass: m + (x - m) / n.
+            if calls and rows[-1].shape == row.shape:
+                rows[-1] = rows[-1] + (row - rows[-1]) / (calls + 1)
             else:
-                kept.append(new)
+                rows.append(row)
 
     def begin_pass(self) -> None:
-        """Take the calls that follow for those of one pass, until `end_pass`."""
+        """Treat the calls that follow as those of one pass, until `end_pass`."""
         self._calls = {}
 
     def end_pass(self) -> None:
-        """Take the calls that follow one by one."""
+        """Treat each call that follows as a pass of its own."""
         self._calls = None
 
     @property
@@ -72,7 +73,7 @@ class AttentionRecorder:
 
 @contextmanager
 def record_attention(model: nn.Module) -> Iterator[AttentionRecorder]:
-    """Record the attention of each dynamic layer of `model` while the context lasts; yields the recorder.
+    """Record the attention of each dynamic layer of `model` inside the context; yield the recorder.
 
     A layer that no pass reaches is left out, and one that is called several times in a pass counts with the mean over
     these calls.
@@ -82,6 +83,7 @@ def record_attention(model: nn.Module) -> Iterator[AttentionRecorder]:
     """
     recorder = AttentionRecorder()
     with ExitStack() as stack:
+        # Both hooks sit on the root. `always_call`: a pass that raises has ended, too.
         stack.callback(model.register_forward_pre_hook(lambda *_: recorder.begin_pass()).remove)
         stack.callback(model.register_forward_hook(lambda *_: recorder.end_pass(), always_call=True).remove)
         for name, layer in dynamic_layers(model):
@@ -92,6 +94,8 @@ def record_attention(model: nn.Module) -> Iterator[AttentionRecorder]:
 
 
 def _noting(recorder: AttentionRecorder, name: str) -> Any:
+    """Return a forward hook for the aggregator of a layer: its input is the attention, its output mixes the kernels."""
+
     def note(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
         recorder.add(name, args[0], output)
 
@@ -99,7 +103,9 @@ def _noting(recorder: AttentionRecorder, name: str) -> Any:
 
 
 def _mean_entropy(weights_NK: Tensor, normalized: bool) -> float:
+    """Return the mean entropy of (N, K) weights in nats, or in units of log K."""
     weights_NK = weights_NK.double()
+    # The least positive number keeps weights that are all zero from being divided by zero.
     shares_NK = weights_NK / weights_NK.sum(1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
     entropy = float(torch.special.entr(shares_NK).sum(1).mean())
     if not normalized:

@@ -1,7 +1,7 @@
-"""`intervene`: change a trained network for an evaluation, and put it back.
+"""`intervene` changes a trained network for an evaluation, and restores it afterwards.
 
-An intervention is evaluation only: another aggregation or temperature at some of the dynamic layers. Weights are
-not touched; everything that is comes back when the context ends, by an error too.
+An intervention is for evaluation only: another aggregation or temperature at some of the dynamic layers. It never
+touches weights. All that it changes is restored when the context ends, also by an error.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,13 +26,12 @@ def intervene(
     seed: int = 0,
     input_size: tuple[int, int, int] | None = None,
 ) -> Iterator[list[LayerInfo]]:
-    """Use another `aggregation` or `temperature` at the dynamic layers that `where` means, within the context.
+    """Use another `aggregation` or `temperature` at the dynamic layers that `where` selects, inside the context.
 
-    Yields the descriptions of those layers; `where` None means all dynamic layers, and a placement by resolution
-    needs `input_size` (C, H, W). A temperature is set where there is one to read, at softmax attention. Random
-    strategies draw from `seed` and the number of the forward pass, counted from 0 within the context. Interventions
-    can be nested. On exit, and on error, aggregation, temperature and the network's own count of forward passes are
-    as before.
+    Yields the descriptions of those layers. `where` None selects all dynamic layers; a placement by resolution needs
+    `input_size` (C, H, W). A temperature is set only at layers with softmax attention, which read it. Random strategies
+    draw from `seed` and the number of the forward pass, counted from 0 within the context. Interventions can be nested.
+    On exit, and on error, aggregation, temperature and the network's own count of forward passes are restored.
 
     Raises:
         ConversionError: the network has no dynamic layer.
@@ -44,6 +43,7 @@ def intervene(
         raise ArgumentError("an intervention needs an aggregation or a temperature to change, got neither")
     if aggregation is not None:
         get_aggregation(aggregation)
+    # All checks come before the first change.
     value = None if temperature is None else checked_temperature(temperature)
     layers = dict(dynamic_layers(model))
     if not layers:
@@ -55,9 +55,11 @@ def intervene(
             f"none of the {len(selected)} layers that are meant reads a temperature (their attention is no softmax): "
             "leave temperature out"
         )
+    # A count of its own: the same intervention draws the same, however often the network ran before.
     forward_pass = ForwardPass(seed)
     with ExitStack() as stack:
         stack.callback(model.register_forward_pre_hook(BeginForwardPass(forward_pass)).remove)
+        # Every layer, not just the selected ones: the network's own hook goes on counting passes meanwhile.
         for layer in layers.values():
             stack.enter_context(_kept(layer))
         for info in selected:
@@ -77,7 +79,7 @@ def _change(
 
 @contextmanager
 def _kept(layer: DynamicLayer) -> Iterator[None]:
-    """Put back what an intervention may change in `layer`, and the count of passes it draws from."""
+    """Restore at the end all that an intervention may change in `layer`, and the count of passes it draws from."""
     aggregator = layer.aggregator
     temperature = float(layer.temperature) if layer.reads_temperature else None
     name, context = aggregator.name, aggregator.context

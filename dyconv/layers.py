@@ -1,7 +1,7 @@
-"""Dynamic layers: modules that hold K kernels and mix one per input.
+"""This module defines the dynamic layers, which hold K kernels and mix them into one per input.
 
-The computation is `functional`'s, the attention `attention`'s, the strategy `aggregation`'s; a layer holds the
-parameters and puts these together. Which layers of a network are dynamic is decided in `conversion`.
+A layer holds the parameters and puts together what others compute: the convolution is in `functional`, attention in
+`attention`, the strategy in `aggregation`. `conversion` decides which layers of a network are dynamic.
 
 Dimensions: B images, C input and O output channels, K kernels, h x w kernel size, P positions.
 """
@@ -28,12 +28,13 @@ _PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
 
 def _is_watched_globally() -> bool:
-    """Whether hooks are registered that torch calls for every module."""
+    """Return True if torch has global hooks, which it calls for every module."""
+    # Such hooks would miss modules that a compiled step leaves out.
     return bool(_has_any_global_hook())  # type: ignore[no-untyped-call]
 
 
 class ConvolutionLayer(DynamicLayer):
-    """A 2-d convolution with K kernels: all of it but where the attention comes from. Abstract.
+    """A 2-d convolution with K kernels. Abstract: a subclass computes the attention.
 
     `weight` is (K, O, C / groups, h, w), `bias` (K, O) or None; a subclass draws them with `reset_parameters`.
     """
@@ -71,11 +72,12 @@ class ConvolutionLayer(DynamicLayer):
     def forward(self, input: Tensor) -> Tensor:
         """Return the (B, O, H', W') convolution of (B, C, H, W) images, each with its own kernel.
 
-        One image (C, H, W) gives (O, H', W').
+        A single image (C, H, W) gives (O, H', W').
         """
         if input.dim() == 3:
             return self.forward(input[None])[0]
         self._check_images(input)
+        # Averaged before padding: attention reads the image itself.
         input, average = with_average(input)
         mixture = self.mixture(average)
         padding = self.padding
@@ -84,20 +86,22 @@ class ConvolutionLayer(DynamicLayer):
         return dynamic_conv2d(input, self.weight, mixture, self.bias, self.stride, padding, self.dilation, self.groups)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Let `model.to(memory_format=torch.channels_last)` pass: it asks for four dimensions, the kernels have five.
+        """Make `model.to(memory_format=torch.channels_last)` work: it needs four dimensions, and the kernels have five.
 
-        They stay stored kernel by kernel, which is the order that aggregating them reads.
+        They stay stored kernel by kernel, the order in which aggregation reads them.
         """
 
         def per_kernel(tensor: Tensor) -> Tensor:
             if tensor.dim() != 5:
                 return fn(tensor)
+            # (K O, C / groups, h, w) is a shape that `fn` can put into channels-last; `contiguous` undoes it.
             return fn(tensor.flatten(0, 1)).contiguous().reshape(tensor.shape)
 
         super()._apply(per_kernel, recurse)
         return self
 
     def _check_images(self, input: Tensor) -> None:
+        """Raise ShapeError unless the input is (B, C, H, W) with the channels of this layer."""
         if input.dim() != 4 or input.shape[1] != self.in_channels:
             raise ShapeError(
                 f"the input must be (B, C, H, W), or (C, H, W) of one image, with C = {self.in_channels} channels, "
@@ -105,39 +109,39 @@ class ConvolutionLayer(DynamicLayer):
             )
 
     def _padded(self, input: Tensor) -> Tensor:
-        """Pad with pixels instead of zeros, keeping the memory format."""
-        last = input.is_contiguous(memory_format=torch.channels_last) and input.stride(1) == 1
+        """Return the input padded with pixels instead of zeros, in the same memory format."""
+        is_channels_last = input.is_contiguous(memory_format=torch.channels_last) and input.stride(1) == 1
         padded = F.pad(input, self._sides(), mode=self.padding_mode)
-        return padded.contiguous(memory_format=torch.channels_last) if last else padded
+        return padded.contiguous(memory_format=torch.channels_last) if is_channels_last else padded
 
     def _sides(self) -> list[int]:
-        """Left, right, top and bottom padding in pixels."""
+        """Return left, right, top and bottom padding in pixels, in the order of `F.pad`."""
         if self.padding == "valid":
             return [0, 0, 0, 0]
         if isinstance(self.padding, str):
+            # "same" pads by d (k - 1) in all; the odd pixel goes to the right and the bottom, as in `nn.Conv2d`.
             totals = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
             return [n for total in reversed(totals) for n in (total // 2, total - total // 2)]
         return [n for p in reversed(self.padding) for n in (p, p)]
 
     def extra_repr(self) -> str:
-        """Return what `print` shows of this layer."""
-        parts = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"]
-        parts += [f"padding={self.padding!r}", f"num_kernels={self.num_kernels}"]
-        parts += [f"groups={self.groups}"] if self.groups > 1 else []
-        parts += ["bias=False"] if self.bias is None else []
-        return ", ".join(parts)
+        settings = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"]
+        settings += [f"padding={self.padding!r}", f"num_kernels={self.num_kernels}"]
+        settings += [f"groups={self.groups}"] if self.groups > 1 else []
+        settings += ["bias=False"] if self.bias is None else []
+        return ", ".join(settings)
 
 
 @final
 class DynamicConv2d(ConvolutionLayer):
-    """A 2-d convolution whose kernel is mixed from K kernels by attention to its input.
+    """A 2-d convolution that mixes its kernel from K kernels, by attention to its input.
 
-    Arguments as `nn.Conv2d`'s, then `num_kernels` K, `reduction` of the attention branch, softmax `temperature`
-    (a buffer: saved and loaded with the weights), `aggregation`, the name of a registered strategy, and
-    `normalization` of the attention ("softmax", "sigmoid", "normalized_sigmoid"; only the first reads the
-    temperature, the others keep the buffer so that their state has the same entries). `padding` may also be
-    "tf_same": TensorFlow's, ceil(H / stride) pixels out, the odd pixel at the bottom right. Takes (B, C, H, W) and
-    gives (B, O, H', W'), channels-last if the input is; takes (C, H, W) of one image as well, as `nn.Conv2d` does.
+    Arguments are those of `nn.Conv2d`, then `num_kernels` K, `reduction` of the attention branch, softmax `temperature`
+    (a buffer: saved and loaded with the weights), `aggregation`, the name of a registered strategy, and `normalization`
+    of the attention ("softmax", "sigmoid", "normalized_sigmoid"; only the first reads the temperature, the others keep
+    the buffer so that their state has the same entries). `padding` may also be "tf_same": TensorFlow's, ceil(H /
+    stride) pixels out, the odd pixel at the bottom right. Takes (B, C, H, W) and gives (B, O, H', W'), channels-last if
+    the input is; takes (C, H, W) of one image as well, as `nn.Conv2d` does.
 
     `weight` is (K, O, C / groups, h, w), `bias` (K, O) or None. Each kernel is initialised as `nn.Conv2d` would.
 
@@ -169,22 +173,25 @@ class DynamicConv2d(ConvolutionLayer):
         geometry = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode)
         super().__init__(*geometry, num_kernels, aggregation)
         self.attention_branch = AttentionBranch(in_channels, num_kernels, reduction, normalization)
+        # A buffer, so that a checkpoint holds the temperature that its weights were trained at.
         self.register_buffer("temperature", torch.tensor(checked_temperature(temperature, normalization)))
         self.reset_parameters()
 
     @property
     def reads_temperature(self) -> bool:
-        """Whether the attention is a softmax."""
+        """Return True if the attention is a softmax, the only normalisation with a temperature."""
         return self.attention_branch.normalization == "softmax"
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the (B, O, H', W') convolution of (B, C, H, W) images, each with its own kernel."""
         padding = self.padding
+        # Attention and convolution in one compiled call, unless somebody hooks into or replaces what lies between.
         if self.bias is None and not _is_watched_globally() and self._mixes_by_attention():
             branch = self._branch()
             if branch is not None and self.padding_mode == "zeros" and not isinstance(padding, str):
-                how = self.stride, padding, self.dilation, self.groups
-                output = attended_conv2d(input, self.weight, branch, *how)
+                geometry = self.stride, padding, self.dilation, self.groups
+                output = attended_conv2d(input, self.weight, branch, *geometry)
+                # None: the compiled step does not know this type, layout or shape.
                 if output is not None:
                     return output
         return super().forward(input)
@@ -197,24 +204,26 @@ class DynamicConv2d(ConvolutionLayer):
         if input.dim() == 3:
             return self.attention(input[None])[0]
         if not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or _is_watched_globally()):
+            # The compiled branch, which `forward` uses too.
             average, branch = average_pool(input), self._branch()
             if branch is not None and native.can_read(average, *branch) and average.shape[1] == self.in_channels:
                 return compiled.attend(average, branch)
         return self.attention_branch(input, self.temperature)  # type: ignore[no-any-return]
 
     def _mixes_by_attention(self) -> bool:
-        """Whether the attention branch's weights mix the kernels as they are, and nobody changed or watches that."""
+        """Return True if the weights of the attention branch mix the kernels unchanged, and nobody watches that."""
         aggregator, kind = self.aggregator, type(self)
         if kind.attention is not _ATTENTION or kind.mixture is not _MIXTURE or not is_plain_attention(aggregator):
             return False
         return is_untouched(aggregator) and "attention" not in self.__dict__ and "mixture" not in self.__dict__
 
     def _branch(self) -> Branch | None:
-        """The parts of the attention branch, if nobody changes or watches what it does."""
+        """Return the tensors of the attention branch; None if a hook or a replaced method changes or watches it."""
         layers = self.attention_branch.plain_layers()
         return None if layers is None else Branch(*layers, self.temperature)
 
 
+# Kept as they are on import, so that a patch of a class shows.
 _ATTENTION, _MIXTURE = DynamicConv2d.attention, DynamicLayer.mixture
 
 
@@ -222,9 +231,9 @@ _ATTENTION, _MIXTURE = DynamicConv2d.attention, DynamicLayer.mixture
 class CondConv2d(ConvolutionLayer):
     """A conditionally parameterised convolution: K kernels ("experts") mixed by sigmoid(Linear(average pool)).
 
-    Arguments as `nn.Conv2d`'s, then `num_kernels` K and `aggregation`; `routing` is the one Linear layer (C to K),
-    of this layer alone. The weights lie in 0 to 1 without a sum of one, and there is no temperature. Takes and
-    gives what `DynamicConv2d` does.
+    Arguments are those of `nn.Conv2d`, then `num_kernels` K and `aggregation`. `routing` is the one Linear layer (C to
+    K), of this layer alone. The weights lie in 0 to 1 without a sum of one; there is no temperature. Input and output
+    are those of `DynamicConv2d`.
 
     Raises:
         ArgumentError: a setting that cannot work.
@@ -255,7 +264,7 @@ class CondConv2d(ConvolutionLayer):
 
     @property
     def reads_temperature(self) -> bool:
-        """Never: a sigmoid has no temperature."""
+        """Return False: a sigmoid has no temperature."""
         return False
 
     def attention(self, input: Tensor) -> Tensor:
@@ -270,11 +279,11 @@ class CondConv2d(ConvolutionLayer):
 
 @final
 class DynamicLinear(DynamicLayer):
-    """The dynamic perceptron: a linear layer whose matrix is mixed from K matrices by attention to its input.
+    """The dynamic perceptron: a linear layer that mixes its matrix from K matrices, by attention to its input.
 
-    Arguments as `nn.Linear`'s, then as `DynamicConv2d`'s. Takes (in,), (B, in) or (B, ..., in) and gives (..., out):
-    one mixture per first index, from attention to the mean over all P positions between the first and the last
-    dimension, as a dynamic convolution has one per image. `weight` is (K, out, in), `bias` (K, out) or None, each
+    Arguments are those of `nn.Linear`, then those of `DynamicConv2d`. Takes (in,), (B, in) or (B, ..., in) and gives
+    (..., out): one mixture per first index, from attention to the mean over all P positions between the first and the
+    last dimension, as a dynamic convolution has one per image. `weight` is (K, out, in), `bias` (K, out) or None, each
     initialised as `nn.Linear` would.
 
     Raises:
@@ -313,7 +322,7 @@ class DynamicLinear(DynamicLayer):
 
     @property
     def reads_temperature(self) -> bool:
-        """Whether the attention is a softmax."""
+        """Return True if the attention is a softmax, the only normalisation with a temperature."""
         return self.attention_branch.normalization == "softmax"
 
     def attention(self, input: Tensor) -> Tensor:
@@ -332,13 +341,13 @@ class DynamicLinear(DynamicLayer):
         return dynamic_linear(input, self.weight, self.mixture(input), self.bias)
 
     def extra_repr(self) -> str:
-        """Return what `print` shows of this layer."""
         bias = "" if self.bias is not None else ", bias=False"
         return f"{self.in_features}, {self.out_features}, num_kernels={self.num_kernels}{bias}"
 
 
 def _reset(weight: Tensor, bias: Tensor | None) -> None:
     """Fill K kernels and biases as `nn.Conv2d` and `nn.Linear` fill one: uniform, by the fan in."""
+    # One by one, because the fan in of the stacked tensor would be wrong; sqrt(5) is the constant of `nn.Conv2d`.
     for kernel in weight:
         nn.init.kaiming_uniform_(kernel, a=math.sqrt(5))
     if bias is not None:

@@ -1,4 +1,4 @@
-"""Seeds made from what they are for, and a context that draws from one without touching the global generator.
+"""This module derives seeds from their purpose, and draws from a seed without touching the global generator.
 
 Every random number of this package comes from a seed made here or from a generator its caller chose.
 """
@@ -11,16 +11,17 @@ import torch
 
 
 def derived_seed(*parts: object) -> int:
-    """Return a 63-bit seed that is a function of `parts` alone; other parts give an unrelated seed."""
+    """Return a 63-bit seed that depends on `parts` alone; different parts give unrelated seeds."""
+    # A hash of the text: Python's own `hash` of a string differs from process to process.
     digest = hashlib.sha256(repr(parts).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
 @contextmanager
 def seeded(seed: int | None, purpose: str) -> Iterator[None]:
-    """Draw on CPU from a generator seeded for `seed` and `purpose`; put the global state back after.
+    """Draw on the CPU from a generator seeded by `seed` and `purpose`; restore the global state afterwards.
 
-    None leaves the draws to the global generator as it is.
+    With a seed of None, draws come from the global generator.
     """
     if seed is None:
         yield

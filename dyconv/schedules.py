@@ -1,7 +1,7 @@
-"""Temperature schedules: the softmax temperature as a function of the epoch, fractions included.
+"""This module defines temperature schedules: the softmax temperature as a function of the fractional epoch.
 
-A trainer calls `schedule(step / steps_per_epoch)` before each step and hands the value to `set_temperature`.
-Nothing here knows of networks.
+A trainer calls `schedule(step / steps_per_epoch)` before each step and hands the value to `set_temperature`. Nothing
+here knows networks.
 """
 
 import math
@@ -13,7 +13,7 @@ from dyconv.errors import ArgumentError
 
 
 class TemperatureSchedule(Protocol):
-    """Anything that gives a temperature for an epoch."""
+    """A function from an epoch to a temperature."""
 
     def __call__(self, epoch: float) -> float:
         """Return the temperature at `epoch`, counted from 0.0 and fractional between whole epochs."""
@@ -34,7 +34,7 @@ class ConstantTemperature:
         checked_temperature(self.value)
 
     def __call__(self, epoch: float) -> float:
-        """Return the temperature, whatever the epoch."""
+        """Return the temperature, which is the same at every epoch."""
         _checked_epoch(epoch)
         return float(self.value)
 
@@ -61,8 +61,9 @@ class LinearAnnealing:
 
     def __call__(self, epoch: float) -> float:
         """Return the temperature at `epoch`."""
-        done = min(1.0, _checked_epoch(epoch) / self.epochs)
-        return float(self.end) if done == 1.0 else self.start + (self.end - self.start) * done
+        progress = min(1.0, _checked_epoch(epoch) / self.epochs)
+        # `end` exactly: start + (end - start) could round.
+        return float(self.end) if progress == 1.0 else self.start + (self.end - self.start) * progress
 
 
 def _checked_epoch(epoch: float) -> float:

@@ -1,3 +1,4 @@
-"""How a dynamic convolution is computed: the algorithms, the cost model that picks one by shape, and compiled code in
-`csrc` with torch as its stand-in. Nothing here knows a module or a network.
+"""This package computes dynamic convolutions: the algorithms, and the cost model that picks one of them by shape.
+
+Compiled code is in `csrc`; torch computes where it is missing. Nothing here knows a module or a network.
 """

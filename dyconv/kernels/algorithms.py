@@ -1,9 +1,9 @@
-"""The ways to compute a dynamic convolution, and the cost model that picks one by shape.
+"""This module holds the algorithms for a dynamic convolution, and the cost model that picks one by shape.
 
-Used by `functional` only. Each algorithm is a function of (input, weight, attention, geometry) without bias;
-all give the same result within rounding, in any memory format. The choice depends on the geometry alone, so
-that two runs of one configuration compute alike. Aggregating K kernels per image costs in proportion to the
-kernel, mixing in input or output space in proportion to the pixels: where pixels are few, mixing wins.
+`functional` and `cost` call it. Each algorithm is a function of (input, weight, attention, geometry) without bias. All
+give the same result within rounding, in any memory format. The choice depends on the geometry alone, so that two runs
+of one configuration compute alike. Aggregating K kernels per image costs in proportion to the kernel, mixing in input
+or output space in proportion to the pixels: where pixels are few, mixing wins.
 
 Dimensions: B images, C input and O output channels, G groups, I = C / G, H W pixels, P = H W, K kernels,
 T kernel taps (h x w), J = K I channels side by side.
@@ -30,13 +30,13 @@ from dyconv.kernels.tracing import is_ordinary, is_traced, remembered
 
 @dataclass(frozen=True)
 class Algorithm:
-    """One way to compute: where it applies, what it costs, and the computation.
+    """One algorithm: the shapes that it applies to, its cost, and its computation.
 
-    Costs are per image, for forward and backward, in units of one multiply-add of a dense product. They were
-    fitted to medians on one AVX-512 core in fp32 (a unit is 0.07 ns there), B = 64 and 128, K = 4. Only their
-    order matters. `keeps_format` says that the gradient of a channels-last input is channels-last by itself,
-    `sequential` that it goes through the images one by one: never chosen on an accelerator, or for a compiler.
-    `computation` is what compiled kernels do for it, where they can.
+    Costs are per image, for forward and backward, in units of one multiply-add of a dense product. They were fitted to
+    medians on one AVX-512 core in fp32 (a unit is 0.07 ns there), B = 64 and 128, K = 4. Only their order matters.
+    `keeps_format` says that the gradient of a channels-last input is channels-last by itself, `sequential` that it goes
+    through the images one by one: never chosen on an accelerator, or for a compiler. `computation` is its computation
+    by compiled kernels, for those that have one.
     """
 
     applies: Callable[[Geometry], bool]
@@ -48,21 +48,22 @@ class Algorithm:
 
 
 def _plain(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
-    """One image, one row of attention, or one kernel (its weight goes on the output): an ordinary convolution."""
+    """Convolve one image, or many with one row of attention or one kernel, by an ordinary convolution."""
+    # The weight of a single kernel is a factor of the output.
     if g.num_kernels == 1:
         return _static(input, weight[0], g) * attention[:, :, None, None]
     return _static(input, _aggregate(weight, attention)[0], g)
 
 
 def _product(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
-    """Not grouped: matrix products of patches with aggregated kernels, a few images at a time."""
+    """Multiply patches with aggregated kernels, a few images at a time; for one group."""
     by_hand = g.batch > 0 and is_ordinary(input, weight, attention)
     compute = products.mixed_product if by_hand else products.differentiable_product
     return compute(input, weight, attention, _window(g))
 
 
 def _tiled(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
-    """Not grouped, by compiled kernels in channels-last; products where they are missing or do not know the type."""
+    """Convolve in one group by compiled kernels in channels-last; by products where these cannot read the tensors."""
     if not (native.can_read(input, weight, attention) and weight.is_contiguous()):
         return _product(input, weight, attention, g)
     return compiled.convolve(input, weight, attention, _tiles(g))
@@ -77,22 +78,22 @@ def _window(g: Geometry) -> products.Window:
 
 
 def _each(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
-    """Any shape: one ordinary convolution per image."""
+    """Convolve each image by an ordinary convolution; for any shape."""
     return folded_convolution(input, weight, attention, _convolution(g, 1))
 
 
 def _grouped(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
-    """Any shape: fold images into the groups of one convolution with their aggregated kernels, in NCHW."""
+    """Fold images into the groups of one convolution with their aggregated kernels, in NCHW; for any shape."""
     return folded_convolution(input.contiguous(), weight, attention, _convolution(g, _folded_at_a_time(g, input)))
 
 
 def _depthwise(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
-    """Depthwise: fold images into the channels of one image, in the memory format of the input."""
+    """Fold images into the channels of one depthwise convolution, in the memory format of the input."""
     return folded_convolution(input, weight, attention, _convolution(g, _folded_at_a_time(g, input)))
 
 
 def _direct(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
-    """Depthwise by compiled kernels, in channels-last; folded where they are missing or do not know the type."""
+    """Convolve depthwise by compiled kernels in channels-last; by folding where these cannot read the tensors."""
     if not native.can_read(input, weight, attention):
         return _depthwise(input, weight, attention, g)
     return compiled.convolve(input, weight, attention, _one_by_one(g))
@@ -107,13 +108,13 @@ def _convolution(g: Geometry, at_a_time: int) -> Convolution:
 
 
 _FOLDED_BYTES = 2**20
-"""What the larger of input and output of folded images may take: what is copied should still be in the cache."""
+"""Bytes for the larger of input and output of folded images: the copy should still be in the cache."""
 _SMALL_BATCH_BYTES = 5 * 2**20
-"""Below this the whole batch is folded: each call has a set-up of its own."""
+"""Bytes below which the whole batch is folded, because each call has a set-up of its own."""
 
 
 def _folded_at_a_time(g: Geometry, input: Tensor) -> int:
-    """How many images are folded at a time: on a CPU as many as the cache takes, else all."""
+    """Return the number of images to fold at a time: on a CPU as many as the cache takes, else all."""
     largest = max(g.in_channels * prod(g.input_size), g.out_channels * prod(g.output_size)) * input.element_size()
     if input.device.type != "cpu" or g.batch * largest <= _SMALL_BATCH_BYTES:
         return g.batch
@@ -121,8 +122,8 @@ def _folded_at_a_time(g: Geometry, input: Tensor) -> int:
 
 
 def _taps(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
-    """Depthwise on a tiny map: add up one product per kernel tap, leaving out taps that only meet padding."""
-    # A compiler takes the sum over taps as it is, and folding would pin an open batch down.
+    """Convolve depthwise on a tiny map by one product per kernel tap, without taps that meet padding only."""
+    # Under a compiler the sum over taps stays, because folding would fix a batch size that is left open.
     if not (torch.compiler.is_compiling() or is_ordinary(input, weight, attention)):
         return _depthwise(input, weight, attention, g)
     windows = _windows(g)
@@ -135,7 +136,8 @@ def _taps(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tens
 
 
 def _mix_input(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
-    """Stack attention_k x input over k along the channels, then one convolution with all kernels side by side."""
+    """Stack attention_k x input over k along the channels, then convolve once with all kernels side by side."""
+    # Convolution is linear: sum_k conv(a_k x, W_k) is one convolution with K times the input channels.
     kernels = weight.transpose(0, 1).flatten(1, 2)  # (O, K I, h, w)
     if g.groups == 1 and is_channels_last(input):
         rows_BPKC = _to_rows(input)[:, :, None] * attention[:, None, :, None]
@@ -145,7 +147,7 @@ def _mix_input(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) ->
 
 
 def _mix_output(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
-    """One convolution with all K kernels, then the sum of its K results weighted by attention."""
+    """Convolve once with all K kernels, then sum the K results weighted by attention."""
     per_group = g.out_channels // g.groups
     kernels = weight.reshape(g.num_kernels, g.groups, per_group, g.per_group, *g.kernel_size)
     kernels = kernels.transpose(0, 1).flatten(0, 2)  # (G K O/G, I, h, w)
@@ -160,12 +162,13 @@ def _mix_output(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -
 
 
 def _aggregate(weight: Tensor, attention: Tensor) -> Tensor:
-    """Mix (K, ...) kernels into (B, ...) by one matrix product."""
+    """Return (B, ...) mixtures of (K, ...) kernels by one matrix product."""
     return (attention @ weight.flatten(1)).reshape(attention.shape[0], *weight.shape[1:])
 
 
 def _static(input: Tensor, kernel: Tensor, g: Geometry) -> Tensor:
-    """One kernel for all images; a pointwise one as a dense product if that needs no copy: it has no set-up."""
+    """Convolve all images with one kernel; a pointwise one as a dense product if that needs no copy."""
+    # A product has less set-up than a convolution.
     if not (g.pointwise and is_channels_last(input)):
         return F.conv2d(input, kernel, None, g.stride, g.padding, g.dilation, g.groups)
     rows = _to_rows(input[:, :, :: g.stride[0], :: g.stride[1]])
@@ -173,12 +176,12 @@ def _static(input: Tensor, kernel: Tensor, g: Geometry) -> Tensor:
 
 
 def _to_rows(input: Tensor) -> Tensor:
-    """(B, C, H, W) to (B, P, C): free for channels-last, one copy otherwise."""
+    """Return (B, C, H, W) as (B, P, C): free for channels-last, one copy otherwise."""
     return input.permute(0, 2, 3, 1).flatten(1, 2)
 
 
 def _from_rows(rows_BPO: Tensor, size: Pair) -> Tensor:
-    """(B, P, O) to a channels-last (B, O, H, W)."""
+    """Return (B, P, O) as a channels-last (B, O, H, W)."""
     return rows_BPO.reshape(rows_BPO.shape[0], *size, rows_BPO.shape[2]).permute(0, 3, 1, 2)
 
 
@@ -204,56 +207,64 @@ _PER_TAP = 40.0  # one multiply-add done element by element
 
 
 def _small_groups(g: Geometry) -> float:
-    """How much slower a grouped convolution does one multiply-add when each group is narrow."""
+    """Return the factor by which a multiply-add is slower in a grouped convolution of narrow groups."""
     return 1.0 + 50.0 / g.per_group
 
 
 def _cost_of_mixing(g: Geometry, side: int) -> float:
+    """Return the cost of mixing in input or output space, which has `side` numbers per image."""
+    # Costs are per image: what is done once for the K kernels is shared by the batch.
     shared = _SHARED * g.num_kernels * g.kernel_elements / max(1, g.batch)
     products = g.num_kernels * g.multiply_adds * (1.0 if g.groups == 1 else _small_groups(g))
     return products + _STACKED * g.num_kernels * side + (0.0 if g.pointwise else shared)
 
 
 def _cost_of_product(g: Geometry) -> float:
+    """Return the cost of products of patches with aggregated kernels."""
     mixing = _AGGREGATED_DENSE * g.kernel_elements
     if g.pointwise:
         return mixing + g.multiply_adds
+    # With a vertical stride of one, neighbouring patches share the copies of their lines.
     lines = prod(g.output_size) * g.kernel_size[1] * g.in_channels * (1 if g.stride[0] == 1 else g.kernel_size[0])
     return mixing + _LINES * g.multiply_adds + _PATCH * lines
 
 
 def _cost_of_tiled(g: Geometry) -> float:
-    """Faster than products wherever it has been compiled."""
+    """Return the cost of tiles, which are faster than products wherever they were compiled."""
+    # Without the compiled kernels, tiles are products.
     if not native.available():
         return _cost_of_product(g)
     return _TILED_MIXING * g.kernel_elements + _TILED_PRODUCT * g.multiply_adds
 
 
 def _cost_of_each(g: Geometry) -> float:
+    """Return the cost of one convolution per image: its set-up counts for each."""
     moved = _MOVED / 2 * g.pixels_moved if g.depthwise else 0.0
     narrow = 1.0 if g.groups == 1 else _small_groups(g)
     return _CALL + _AGGREGATED_EACH * g.kernel_elements + narrow * g.multiply_adds + moved
 
 
 def _cost_of_grouped(g: Geometry) -> float:
+    """Return the cost of one grouped convolution of all images."""
     moved = _MOVED * g.pixels_moved if g.depthwise else 0.0
     return _AGGREGATED_FOLDED * g.kernel_elements + _small_groups(g) * g.multiply_adds + moved
 
 
 def _cost_of_depthwise(g: Geometry) -> float:
-    """Fast only where oneDNN has a kernel for both directions: 3 x 3, and maps that are not tiny."""
+    """Return the cost of folding, fast only where oneDNN has kernels for both passes: 3 x 3, maps that are not tiny."""
     fast = g.kernel_size == (3, 3) and g.dilation == (1, 1) and min(g.input_size) >= 4
     return _MOVED * (g.kernel_elements + g.pixels_moved) * (1.0 if fast else 30.0)
 
 
 def _cost_of_taps(g: Geometry) -> float:
+    """Return the cost of sums over taps, which grows with the taps and pixels in use only."""
     windows = _windows(g)
     used = sum(w.pixels for w in windows) * g.in_channels
     return _AGGREGATED_DENSE * g.in_channels * len(windows) + _PER_TAP * used
 
 
 def _cost_of_direct(g: Geometry) -> float:
-    """By far the best of the depthwise ones where it has been compiled."""
+    """Return the cost of direct kernels, by far the fastest depthwise algorithm where they were compiled."""
     return _DIRECT * g.multiply_adds if native.available() else _cost_of_depthwise(g)
 
 
@@ -277,6 +288,7 @@ def _direct_foldable(g: Geometry) -> bool:
     return _depthwise_foldable(g) and g.kernel_size[0] <= native.MOST_ROWS
 
 
+# "plain" is free wherever it applies: one kernel for all images is always cheapest.
 _ALGORITHMS: dict[str, Algorithm] = {
     "plain": Algorithm(lambda g: g.batch == 1 or g.num_kernels == 1, lambda g: 0.0, _plain),
     "product": Algorithm(lambda g: g.groups == 1, _cost_of_product, _product, keeps_format=True),
@@ -298,13 +310,13 @@ _ALGORITHMS: dict[str, Algorithm] = {
 
 
 PINNED: dict[Geometry, str] = {}
-"""Algorithms that someone has chosen by measuring (`autotune`); empty unless asked for."""
+"""Algorithms that override the cost model, by shape; empty except inside `cost.use_algorithms`."""
 _recording: list[Geometry] | None = None
 
 
 @contextmanager
 def recorded() -> Iterator[list[Geometry]]:
-    """Note each geometry for which an algorithm is chosen inside a block."""
+    """Record each geometry for which an algorithm is chosen inside a block."""
     global _recording
     before, _recording = _recording, []
     try:
@@ -321,7 +333,7 @@ def available_algorithms(geometry: Geometry | None = None) -> list[str]:
 def choose(geometry: Geometry, algorithm: str | None = None, on_cpu: bool = True) -> Algorithm:
     """Return the algorithm called `algorithm`, or the cheapest one for `geometry` by the cost model.
 
-    "shared" is for attention of one row, (1, K), that all images have in common.
+    "shared" is for one row of attention, (1, K), that all images share.
 
     Raises:
         ArgumentError: `algorithm` is unknown or cannot compute this shape.
@@ -342,11 +354,15 @@ def choose(geometry: Geometry, algorithm: str | None = None, on_cpu: bool = True
 
 
 def _for_choosing(geometry: Geometry) -> Geometry:
-    """Put a number in place of a batch that `torch.export` leaves open, so that the choice does not pin it down."""
+    """Return the geometry with a number in place of a batch size that `torch.export` leaves open.
+
+    Comparing the open size would fix it.
+    """
     return geometry if isinstance(geometry.batch, int) else geometry._replace(batch=_OPEN_BATCH)
 
 
 @remembered
 def _cheapest(geometry: Geometry, sequential: bool) -> str:
+    # Equal costs go to the first in the table.
     able = [name for name in available_algorithms(geometry) if sequential or not _ALGORITHMS[name].sequential]
     return min(able, key=lambda name: _ALGORITHMS[name].cost(geometry))

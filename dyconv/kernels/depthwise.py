@@ -1,7 +1,7 @@
-"""A depthwise convolution with one kernel per image by compiled kernels, in channels-last as it lies.
+"""This module computes a depthwise convolution with one kernel per image, by compiled kernels on channels-last images.
 
-No image is copied into the channels of another, as folding does; a training step keeps no kernel of an image. The
-C code is `native`'s, folding `folding`'s, the derivative `compiled`'s.
+No image is copied into the channels of another, as in folding, and a training step keeps no kernel of an image. The C
+code is called through `native`; the autograd function is in `compiled`.
 
 Dimensions: B images, C channels, H x W input and H' x W' output pixels, K kernels, T kernel taps (h x w).
 """
@@ -34,7 +34,7 @@ class Direct(NamedTuple):
     output_size: Pair
 
     def shared(self, weight: Tensor) -> Tensor:
-        """Return (K, C, 1, h, w) kernels by taps, (K, T C)."""
+        """Return (K, C, 1, h, w) kernels tap by tap, (K, T C)."""
         return weight.flatten(2).transpose(1, 2).flatten(1)
 
     def output(self, images: Tensor, weight: Tensor, shared: Tensor, attention: Tensor) -> Tensor:
@@ -54,35 +54,38 @@ class Direct(NamedTuple):
     def kernel_gradients(
         self, images: Tensor, weight: Tensor, shared: Tensor, attention: Tensor, grad: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return the gradients of the K kernels, as these lie, and of attention."""
+        """Return the gradients of the K kernels, in the order of `weight`, and of attention."""
         to_kernels = images.new_empty(images.shape[0], shared.shape[1])
+        # All kernels of the batch at once, B T C numbers: a depthwise kernel is small.
         native.kernel_gradient(images, to_kernels, grad, *self._axes(images, weight).forward)
+        # Per image first, then summed into the K kernels and attention, as `mix` made the kernels of images.
         to_attention, to_shared = torch.zeros_like(attention), torch.zeros_like(shared)
         add_gradients(attention, shared, to_kernels, to_attention, to_shared)
         to_weight = to_shared.view(len(weight), -1, images.shape[1]).transpose(1, 2).reshape(weight.shape)
         return to_weight, to_attention
 
     def by_torch(self, input: Tensor, weight: Tensor, attention: Tensor) -> Tensor:
-        """Return the convolution of images that are folded into channels."""
+        """Return the convolution by folding images into channels."""
         return differentiable_folding(input, weight, attention, self.how)
 
     def _axes(self, images: Tensor, weight: Tensor) -> Axes:
         (height, width), (h, w) = images.shape[2:], weight.shape[3:]
-        how = self.how
-        return _axes((height, width), self.output_size, (h, w), how.stride, how.padding, how.dilation)
+        conv = self.how
+        return _axes((height, width), self.output_size, (h, w), conv.stride, conv.padding, conv.dilation)
 
 
 @remembered
 def _axes(input_size: Pair, output_size: Pair, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Axes:
     along = zip(input_size, output_size, kernel_size, stride, padding, dilation, strict=True)
-    (rows, rows_back), (columns, columns_back) = (_axis_and_transpose(*one) for one in along)
+    (rows, rows_back), (columns, columns_back) = (_axis_and_transpose(*axis) for axis in along)
     return Axes((rows, columns), (rows_back, columns_back))
 
 
 def _axis_and_transpose(
     n_in: int, n_out: int, taps: int, stride: int, padding: int, dilation: int
 ) -> tuple[Axis, Axis]:
-    """Return which tap meets which input at each output, and which tap brings it to which output."""
+    """Return the taps and inputs that meet at each output, and the taps and outputs that each input reaches."""
+    # Meetings with padding are left out, so that the C code never tests a border.
     met = [(tap, y, y * stride + tap * dilation - padding) for y in range(n_out) for tap in range(taps)]
     met = [(tap, y, at) for tap, y, at in met if 0 <= at < n_in]
     forward: list[list[tuple[int, int]]] = [[] for _ in range(n_out)]

@@ -1,4 +1,4 @@
-"""Gradients of a computation by torch's own operations, where a derivative that was written by hand steps aside."""
+"""This module computes gradients by torch's own operations, in place of derivatives that were written by hand."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,19 +9,20 @@ from torch import Tensor
 def gradients_by_torch(
     compute: Callable[..., Tensor], tensors: Sequence[Tensor], grad: Tensor, needed: Sequence[bool]
 ) -> list[Tensor | None]:
-    """Return the gradient of each of `tensors` that is `needed`, from that of `compute(*tensors)`.
+    """Return the gradient of each of `tensors` that is `needed`, from `grad`, that of `compute(*tensors)`.
 
-    They can be differentiated again where a graph of them is asked for. Where none is, the tensors may have lost
-    their own: hooks that pack what is saved return it without.
+    With gradients enabled, the results have a graph and can be differentiated again. Without, the tensors may have lost
+    their own graph: hooks that pack saved tensors return them without.
     """
     graph = torch.is_grad_enabled()
     needed = needed[: len(tensors)]
     if graph:
-        # Of what is under each name alone: attention may have been made of the very images that it is applied to.
+        # A view for each argument: attention may depend on the images, and a gradient of the images themselves would
+        # then include the path through attention.
         tensors = [tensor.view_as(tensor) for tensor in tensors]
     else:
         tensors = [tensor.detach().requires_grad_(need) for tensor, need in zip(tensors, needed, strict=True)]
-    wanted = [tensor for tensor, need in zip(tensors, needed, strict=True) if need]
+    inputs = [tensor for tensor, need in zip(tensors, needed, strict=True) if need]
     with torch.enable_grad():
-        found = iter(torch.autograd.grad(compute(*tensors), wanted, grad, create_graph=graph))
-    return [next(found) if need else None for need in needed]
+        gradients = iter(torch.autograd.grad(compute(*tensors), inputs, grad, create_graph=graph))
+    return [next(gradients) if need else None for need in needed]

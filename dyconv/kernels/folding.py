@@ -1,8 +1,8 @@
-"""A convolution with one kernel per image as ordinary ones, each with some images folded into its channels.
+"""This module computes a convolution with one kernel per image by ordinary ones, with images folded into channels.
 
-Folding n images means one convolution of one image with n C channels and n times the groups. One image at a time
-needs no folding and no copy, which is best for large maps; many at a time share the set-up of a call, which is best
-for small ones. The backward pass mixes the kernels anew instead of keeping them. Used by `algorithms` only.
+Folding n images means one convolution of one image with n C channels and n times the groups. One image at a time needs
+no folding and no copy, which is best for large maps. Many at a time share the set-up of a call, which is best for small
+maps. The backward pass mixes the kernels anew instead of keeping them. Used by `algorithms` only.
 
 Dimensions: B images, n of them folded, m of them whose kernels are mixed together, C input and O output channels,
 G groups, I = C / G, K kernels, h x w kernel size.
@@ -23,11 +23,11 @@ from dyconv.kernels.tracing import is_ordinary, is_transformed, without_autocast
 Pair = tuple[int, int]
 
 _KERNEL_BYTES = 4 * 2**20
-"""What the kernels that are mixed together may take: they should still be in the cache when they are used."""
+"""Bytes for kernels that are mixed together: they should still be in the cache when they are used."""
 
 
 class Convolution(NamedTuple):
-    """The geometry of a static convolution of one image, and how many images are folded into one call."""
+    """The geometry of a static convolution of one image, and the number of images that are folded into one call."""
 
     stride: Pair
     padding: Pair
@@ -47,13 +47,13 @@ def folded_convolution(input: Tensor, weight: Tensor, attention: Tensor, how: Co
     if how.at_a_time < batch:
         return _InChunks.apply(input, weight, attention, how)  # type: ignore[no-any-return]
     # The folded images are kept for the backward pass, because folding again would take time.
-    last = is_channels_last(input)
-    folded: Tensor = _Folded.apply(_fold(input, last), weight, attention, how)
-    return _unfold(folded, batch, last)
+    is_last = is_channels_last(input)
+    folded: Tensor = _Folded.apply(_fold(input, is_last), weight, attention, how)
+    return _unfold(folded, batch, is_last)
 
 
 def differentiable_folding(input: Tensor, weight: Tensor, attention: Tensor, how: Convolution) -> Tensor:
-    """Return the same from operations that torch can differentiate, compile and export, in NCHW."""
+    """Return the same convolution by operations that torch can differentiate, compile and export, in NCHW."""
     folded = _differentiable_fold(input.contiguous().flatten(0, 1)[None], weight, attention, how)
     return torch.unflatten(folded[0], 0, (input.shape[0], weight.shape[1]))
 
@@ -74,7 +74,7 @@ class _Folded(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        # Read once: who packs what is saved, as checkpointing does, unpacks it once.
+        # Read once: hooks that pack saved tensors, as checkpointing does, unpack them at each reading.
         saved, needed = ctx.saved_tensors, ctx.needs_input_grad
         folded, weight, attention = saved
         with without_autocast(folded.device.type):
@@ -82,38 +82,41 @@ class _Folded(torch.autograd.Function):
                 return (*gradients_by_torch(partial(_differentiable_fold, how=ctx.how), saved, grads[0], needed), None)
             flat = weight.flatten(1)
             kernels = mix(attention, flat).view(-1, *weight.shape[2:])
-            wanted = [needed[0], needed[1] or needed[2], False]
-            to_folded, to_kernels, _ = _convolution_backward(grads[0], folded, kernels, ctx.how, len(attention), wanted)
-            if not wanted[1]:
+            # Attention and weight both need the gradient of the mixed kernels.
+            mask = [needed[0], needed[1] or needed[2], False]
+            to_folded, to_kernels, _ = _convolution_backward(grads[0], folded, kernels, ctx.how, len(attention), mask)
+            if not mask[1]:
                 return to_folded, None, None, None
-            found = to_kernels.reshape(len(attention), -1)
-            return to_folded, (attention.t() @ found).view_as(weight), found @ flat.t(), None
+            flat_gradient = to_kernels.reshape(len(attention), -1)
+            return to_folded, (attention.t() @ flat_gradient).view_as(weight), flat_gradient @ flat.t(), None
 
 
 def _convolution_backward(
     grad: Tensor, images: Tensor, kernels: Tensor, how: Convolution, n: int, wanted: list[bool]
 ) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of images and kernels of one call with n images folded; `wanted` says which to compute."""
     geometry = (how.stride, how.padding, how.dilation, False, (0, 0), n * how.groups)
     return torch.ops.aten.convolution_backward(grad, images, kernels, None, *geometry, wanted)  # type: ignore[no-any-return]
 
 
 class _InChunks(torch.autograd.Function):
-    """The convolution of images that are folded a few at a time."""
+    """The convolution of images that are folded a few at a time, (B, C, H, W) to (B, O, H', W')."""
 
     @staticmethod
     def forward(ctx: Any, input: Tensor, weight: Tensor, attention: Tensor, how: Convolution) -> Tensor:
         ctx.how = how
         ctx.save_for_backward(input, weight, attention)
-        last = is_channels_last(input)
+        is_last = is_channels_last(input)
         output: Tensor | None = None
-        for part, kernels in _mixed(weight, attention, how):
-            n = part.stop - part.start
-            images = _fold(input[part], last)
-            found = F.conv2d(images, kernels, None, how.stride, how.padding, how.dilation, n * how.groups)
+        for chunk, kernels in _mixed(weight, attention, how):
+            n = chunk.stop - chunk.start
+            images = _fold(input[chunk], is_last)
+            result = F.conv2d(images, kernels, None, how.stride, how.padding, how.dilation, n * how.groups)
+            # Size and dtype are known only from the first result.
             if output is None:
-                shape = (input.shape[0], weight.shape[1], *found.shape[2:])
-                output = torch.empty(shape, dtype=found.dtype, device=found.device, memory_format=_format(last))
-            output[part] = _unfold(found, n, last)
+                shape = (input.shape[0], weight.shape[1], *result.shape[2:])
+                output = torch.empty(shape, dtype=result.dtype, device=result.device, memory_format=_format(is_last))
+            output[chunk] = _unfold(result, n, is_last)
         assert output is not None
         return output
 
@@ -131,25 +134,27 @@ class _InChunks(torch.autograd.Function):
 def _gradients(
     input: Tensor, weight: Tensor, attention: Tensor, grad: Tensor, how: Convolution, needed: tuple[bool, ...]
 ) -> tuple[Tensor | None, ...]:
-    last = is_channels_last(input)
-    grad = grad.contiguous(memory_format=_format(last))
+    """Return the gradients of input, weight and attention by hand, in chunks; None for those not needed."""
+    is_last = is_channels_last(input)
+    # In the layout of the input, or folding would copy each chunk.
+    grad = grad.contiguous(memory_format=_format(is_last))
     to_input = torch.empty_like(input) if needed[0] else None
-    wanted = [needed[0], needed[1] or needed[2], False]
+    mask = [needed[0], needed[1] or needed[2], False]
     sums = _Sums(weight, attention, how)
-    for part, kernels in _mixed(weight, attention, how):
-        n = part.stop - part.start
-        tensors = (_fold(grad[part], last), _fold(input[part], last), kernels)
-        to_images, to_kernels, _ = _convolution_backward(*tensors, how, n, wanted)
+    for chunk, kernels in _mixed(weight, attention, how):
+        n = chunk.stop - chunk.start
+        tensors = (_fold(grad[chunk], is_last), _fold(input[chunk], is_last), kernels)
+        to_images, to_kernels, _ = _convolution_backward(*tensors, how, n, mask)
         if to_input is not None:
-            to_input[part] = _unfold(to_images, n, last)
-        if wanted[1]:
-            sums.add(part, to_kernels.reshape(n, -1))
+            to_input[chunk] = _unfold(to_images, n, is_last)
+        if mask[1]:
+            sums.add(chunk, to_kernels.reshape(n, -1))
     to_weight = sums.to_weight.to(weight.dtype).view_as(weight)
     return to_input, to_weight if needed[1] else None, sums.to_attention if needed[2] else None
 
 
 class _Sums:
-    """The gradients of the K kernels and of attention, from those of a few images' kernels at a time."""
+    """The gradients of the K kernels and of attention, summed from those of a few images' kernels at a time."""
 
     def __init__(self, weight: Tensor, attention: Tensor, how: Convolution) -> None:
         self._weight, self._attention = weight.flatten(1), attention
@@ -160,35 +165,36 @@ class _Sums:
         self._kept: list[Tensor] = []
 
     def add(self, part: slice, to_kernels: Tensor) -> None:
-        """Take the (n, O I h w) gradients of the kernels of `part`, which follows what was taken before."""
+        """Add the (n, O I h w) gradients of the kernels of `part`, the images after those added before."""
+        # Collected until the m images of one mixture are complete: one product costs less than many small ones.
         self._kept.append(to_kernels)
         stop = part.stop
         if stop % self._together and stop < len(self._attention):
             return
-        found = torch.cat(self._kept) if len(self._kept) > 1 else to_kernels
-        which = slice(stop - len(found), stop)
-        add_gradients(self._attention[which], self._weight, found, self.to_attention[which], self.to_weight)
+        gradients = torch.cat(self._kept) if len(self._kept) > 1 else to_kernels
+        images = slice(stop - len(gradients), stop)
+        add_gradients(self._attention[images], self._weight, gradients, self.to_attention[images], self.to_weight)
         self._kept.clear()
 
 
 def _mixed(weight: Tensor, attention: Tensor, how: Convolution) -> Iterator[tuple[slice, Tensor]]:
-    """Yield which images are folded next, and their (n O, I, h, w) kernels."""
+    """Yield the next images to fold as a slice, and their (n O, I, h, w) kernels."""
     together = _mixed_together(weight, how)
     for first in range(0, len(attention), together):
         kernels = mix(attention[first : first + together], weight.flatten(1)).view(-1, *weight.shape[1:])
         for start in range(0, len(kernels), how.at_a_time):
-            some = kernels[start : start + how.at_a_time]
-            yield slice(first + start, first + start + len(some)), some.flatten(0, 1)
+            folded = kernels[start : start + how.at_a_time]
+            yield slice(first + start, first + start + len(folded)), folded.flatten(0, 1)
 
 
 def _mixed_together(weight: Tensor, how: Convolution) -> int:
-    """Return m, a multiple of n."""
+    """Return m, the number of images whose kernels are mixed together: a multiple of n."""
     room = _KERNEL_BYTES // (weight[0].numel() * weight.element_size())
     return max(1, room // how.at_a_time) * how.at_a_time
 
 
 def is_channels_last(input: Tensor) -> bool:
-    """Whether (B, C, H, W) is stored as (B, H, W, C), as it also is when there is one pixel."""
+    """Return True if (B, C, H, W) is stored as (B, H, W, C); an image of one pixel is, too."""
     if is_transformed():  # `vmap` has no answer to this
         return False
     return input.stride(1) == 1 and input.is_contiguous(memory_format=torch.channels_last)
@@ -199,7 +205,7 @@ def _format(last: bool) -> torch.memory_format:
 
 
 def _fold(images: Tensor, last: bool) -> Tensor:
-    """(n, C, H, W) to (1, n C, H, W) in the same memory format; without a copy for one image, or in NCHW."""
+    """Return (n, C, H, W) as (1, n C, H, W) in the same memory format; no copy for one image, or in NCHW."""
     n, channels, height, width = images.shape
     if n == 1:
         return images
@@ -209,7 +215,7 @@ def _fold(images: Tensor, last: bool) -> Tensor:
 
 
 def _unfold(folded: Tensor, n: int, last: bool) -> Tensor:
-    """(1, n O, H, W) to (n, O, H, W), as a view where that can be."""
+    """Return (1, n O, H, W) as (n, O, H, W), as a view where possible."""
     _, channels, height, width = folded.shape
     if n == 1:
         return folded

@@ -1,4 +1,4 @@
-"""The shape of a dynamic convolution, on which the choice of an algorithm depends.
+"""`Geometry` is the shape of a dynamic convolution, on which alone the choice of an algorithm depends.
 
 Dimensions: B images, C input and O output channels, H x W input pixels, K kernels, h x w kernel size.
 """
@@ -25,7 +25,7 @@ class Geometry(NamedTuple):
 
     @property
     def output_size(self) -> Pair:
-        """Height and width of the result."""
+        """Height and width of the result in pixels."""
         (height, width), (h, w), (p, q) = self.input_size, self.kernel_size, self.padding
         (s, t), (d, e) = self.stride, self.dilation
         return (height + 2 * p - d * (h - 1) - 1) // s + 1, (width + 2 * q - e * (w - 1) - 1) // t + 1
@@ -37,12 +37,12 @@ class Geometry(NamedTuple):
 
     @property
     def pointwise(self) -> bool:
-        """Whether this is a matrix product per pixel: 1 x 1, not grouped, not padded."""
+        """True if this is a matrix product per pixel: 1 x 1, not grouped, not padded."""
         return self.kernel_size == (1, 1) and self.groups == 1 and self.padding == (0, 0)
 
     @property
     def depthwise(self) -> bool:
-        """Whether each output channel sees one input channel, its own."""
+        """True if each output channel sees one input channel, its own."""
         return self.groups == self.in_channels == self.out_channels and self.groups > 1
 
     @property

@@ -1,16 +1,13 @@
-"""Mixing K kernels by attention, and the gradients of that, by compiled kernels where they can and by torch elsewhere.
+"""This module mixes and re-orders K kernels, by compiled code where possible and else by torch.
 
-Not differentiated by torch: these stand inside the hand-written derivatives of `products`, `folding` and `depthwise`.
-
-Dimensions: B images, K kernels, N numbers in a kernel.
-
-The order of the numbers of K kernels, by compiled kernels where they can and by torch elsewhere.
+Torch does not differentiate these functions: the hand-written derivatives of `products`, `folding`, `depthwise` and
+`tiling` call them.
 
 Layers keep kernels as (K, O, C, h, w). Products of patches read them line by line as (K, h, w, C, O), for the input's
-gradient as (K, h, w, O, C) turned by half a circle. Kernels of megabytes take torch longer to re-order than to
-multiply with. Not differentiated by torch: these stand inside the hand-written derivatives of `products`.
+gradient as (K, h, w, O, C) turned by half a circle. Torch takes longer to re-order kernels of megabytes than to
+multiply with them.
 
-Dimensions: K kernels, O output and C input channels, h x w kernel size, J = h w C.
+Dimensions: B images, K kernels of N numbers, O output and C input channels, h x w kernel size, J = h w C.
 """
 
 from __future__ import annotations
@@ -32,16 +29,18 @@ def mix(attention: Tensor, weight: Tensor, mixed: Tensor | None = None) -> Tenso
 
 
 def add_gradients(attention: Tensor, weight: Tensor, grad: Tensor, to_attention: Tensor, to_weight: Tensor) -> None:
-    """Add to the gradients (B, K) of attention and (K, N) of the kernels what that of the mixtures, (B, N), brings.
+    """Add the share of `grad`, the (B, N) gradient of the mixtures, to those of attention (B, K) and kernels (K, N).
 
-    The sums may be of higher precision than the rest.
+    The sums may have a higher precision than the other tensors.
     """
     if native.can_mix(attention, weight, grad, to_attention, to_weight):
         native.add_gradients(attention, weight, grad, to_attention, to_weight)
     elif to_weight.dtype == weight.dtype:
+        # In place, without a product to be added.
         to_attention.addmm_(grad, weight.t())
         to_weight.addmm_(attention.t(), grad)
     else:
+        # `addmm_` cannot add to sums of another dtype.
         to_attention += grad @ weight.t()
         to_weight += attention.t() @ grad
 
@@ -57,7 +56,7 @@ def by_patch(weight: Tensor) -> Tensor:
 
 
 def permuted_by_patch(weight: Tensor) -> Tensor:
-    """Return the same from an operation that torch can differentiate, compile and export."""
+    """Return the result of `by_patch` by an operation that torch can differentiate, compile and export."""
     return weight.permute(0, 3, 4, 2, 1).flatten(1)
 
 
@@ -77,6 +76,7 @@ def flipped(ordered: Tensor, channels: int, kernel_size: tuple[int, int]) -> Ten
     num_kernels, out_channels = ordered.shape[0], ordered.shape[1] // (h * w * channels)
     if not native.can_order(ordered, h * w):
         kernels = ordered.view(num_kernels, h, w, channels, out_channels)
+        # The input's gradient is a convolution with kernels turned by half a circle, outputs in place of inputs.
         return kernels.flip(1, 2).transpose(3, 4).reshape(num_kernels, -1)
     turned = torch.empty_like(ordered)
     native.flipped(ordered, turned, (num_kernels, out_channels, channels, h * w))

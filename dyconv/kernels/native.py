@@ -1,10 +1,10 @@
-"""The compiled kernels of `_attending.c`, `_depthwise.c`, `_mixing.c`, `_ordering.c` and `_tiled.c`, through ctypes.
+"""This module calls the compiled kernels in `csrc` (attention, depthwise, mixing, ordering, tiles) through ctypes.
 
-They are built when the package is installed, if there is a C compiler, and compute float32 on the CPU; torch does it
-elsewhere. What is computed with them is the business of `compiled`, `depthwise`, `kernel_ops` and `tiling`.
+They are built when the package is installed, if there is a C compiler, and compute float32 on the CPU; torch computes
+everything else. Callers are `compiled`, `depthwise`, `kernel_ops`, `pooling` and `tiling`.
 
 Dimensions: B images, K kernels, N numbers in a kernel; H x W source and h x w result positions, C channels, T taps;
-I rows and J columns of a matrix.
+I rows and J columns of a matrix; U hidden units of an attention branch.
 """
 
 import ctypes
@@ -20,18 +20,18 @@ from torch import Tensor
 from dyconv.kernels.tracing import is_ordinary
 
 MOST_ROWS = 16
-"""The tallest kernel that they convolve."""
+"""The most rows of a depthwise kernel that the C code convolves."""
 MOST_KERNELS = 16
-"""The most kernels that they mix."""
+"""The most kernels that the C code mixes."""
 _MOST_TAPS = 256
-"""The most taps of a kernel that they re-order."""
+"""The most taps of a kernel that the C code re-orders."""
 FEWEST_COLUMNS = 8
-"""The narrowest matrices that they multiply with."""
+"""The least columns of a matrix that the C code multiplies with."""
 LANES, _HEIGHT = 16, 16
-"""Numbers that are summed side by side, and rows of a tile, which say what they need for sums under way."""
+"""Numbers that the C code sums side by side, and rows of a tile: they give the size of its scratch memory."""
 
 Meetings = Sequence[Sequence[tuple[int, int]]]
-"""For each position of a result, which kernel row (or column) meets which row (or column) of the source."""
+"""For each position of a result, pairs of a kernel row (or column) and the source row (or column) that it meets."""
 
 
 class Axis(ctypes.Structure):
@@ -49,28 +49,29 @@ class Axis(ctypes.Structure):
     @classmethod
     def of(cls, meetings: Meetings, source_size: int, taps: int) -> "Axis":
         """Return the axis of these meetings, on a source and a kernel of so many rows (or columns)."""
+        # Compressed rows: the meetings of position n are start[n] to start[n + 1] of two flat arrays.
         starts = [0]
-        for found in meetings:
-            starts.append(starts[-1] + len(found))
-        flat = [pair for found in meetings for pair in found]
+        for pairs in meetings:
+            starts.append(starts[-1] + len(pairs))
+        flat = [pair for pairs in meetings for pair in pairs]
         numbers = starts, [tap for tap, _ in flat], [source for _, source in flat]
         return cls(*((ctypes.c_int32 * len(n))(*n) for n in numbers), len(meetings), source_size, taps)
 
 
 class Side(ctypes.Structure):
-    """How far apart two images, two lines and two pixels of a line are."""
+    """The distances in memory between two images, two lines and two pixels of a line."""
 
     _fields_ = tuple((name, ctypes.c_int64) for name in ("image", "line", "pixel"))
 
 
 class Reach(ctypes.Structure):
-    """Where a tap begins on both sides, and the lines and pixels of a line that it brings from one to the other."""
+    """The begin of a tap on both sides, and the lines and pixels of a line that it brings from one to the other."""
 
     _fields_ = tuple((name, ctypes.c_int64) for name in ("source", "result", "lines", "pixels"))
 
 
 class Matrices(ctypes.Structure):
-    """Kernels, taps, rows I and columns J, and how far apart each of these are."""
+    """The numbers of kernels, taps, rows I and columns J, and their distances in memory."""
 
     _fields_ = tuple(
         (name, ctypes.c_int64) for name in ("kernels", "taps", "rows", "columns", "kernel", "tap", "row", "column")
@@ -78,9 +79,9 @@ class Matrices(ctypes.Structure):
 
 
 class Window(ctypes.Structure):
-    """Which pixels of a source meet which of a result, as the C code reads it.
+    """The pixels of a source and of a result that meet, as the C code reads them.
 
-    `fills` says that the first tap does not reach all pixels of the result, `pixels` how many a tap reaches at most.
+    `fills` says that the first tap does not reach all pixels of the result; `pixels` is the most that a tap reaches.
     """
 
     _fields_ = (
@@ -97,9 +98,9 @@ class Window(ctypes.Structure):
     def of(cls, images: int, source: Side, result: Side, matrices: Matrices, reaches: Sequence[Reach]) -> "Window":
         """Return the window of these taps."""
         pixels = max(reach.lines * reach.pixels for reach in reaches)
-        whole = reaches[0].lines * reaches[0].pixels * matrices.columns == result.image
+        covers_result = reaches[0].lines * reaches[0].pixels * matrices.columns == result.image
         listed = (Reach * len(reaches))(*reaches)
-        return cls(images, pixels, not whole, source, result, matrices, listed)
+        return cls(images, pixels, not covers_result, source, result, matrices, listed)
 
 
 class Sizes(ctypes.Structure):
@@ -112,12 +113,12 @@ class Sizes(ctypes.Structure):
 
 
 def available() -> bool:
-    """Whether the compiled kernels are there and not switched off."""
+    """Return True if the compiled kernels were built and are not switched off."""
     return _enabled and _LIBRARY is not None
 
 
 def can_read(*tensors: Tensor) -> bool:
-    """Whether the compiled kernels can be handed the addresses of these: float32 that lies in the CPU's memory.
+    """Return True if the compiled kernels can take the addresses of these: float32 in the memory of the CPU.
 
     A tensor of a subclass, or one under a mode or a transform, may have no memory, or a meaning of its own.
     """
@@ -126,7 +127,7 @@ def can_read(*tensors: Tensor) -> bool:
     for tensor in tensors:
         if tensor.dtype is not torch.float32 or not tensor.is_cpu or tensor.layout is not torch.strided:
             return False
-        # A view that is to be negated when it is read; and memory that was given back.
+        # A view with a pending negation, and a tensor whose memory was freed.
         if tensor.is_neg() or (not tensor.data_ptr() and tensor.numel()):
             return False
     return True
@@ -134,7 +135,7 @@ def can_read(*tensors: Tensor) -> bool:
 
 @contextmanager
 def switched_off() -> Iterator[None]:
-    """Do without the compiled kernels inside a block, as where they could not be compiled."""
+    """Switch the compiled kernels off inside a block, as if they had not been built."""
     global _enabled
     before, _enabled = _enabled, False
     try:
@@ -147,9 +148,9 @@ _enabled = True
 
 
 def gather(source: Tensor, kernels: Tensor, start: Tensor | None, result: Tensor, rows: Axis, columns: Axis) -> None:
-    """Write to `result` (B, C, h, w), at each position, the sum of what its taps (B, T, C) meet in (B, C, H, W).
+    """Write to `result` (B, C, h, w), at each position, the sum of its taps (B, T, C) times the (B, C, H, W) they meet.
 
-    Both are channels-last. Sums begin at `start` (B, C), contiguous, if that is given.
+    Both are channels-last. Sums begin at `start` (B, C), contiguous, or at zero if that is None.
     """
     begin = None if start is None else start.data_ptr()
     pointers = source.data_ptr(), kernels.data_ptr(), begin, result.data_ptr()
@@ -157,17 +158,17 @@ def gather(source: Tensor, kernels: Tensor, start: Tensor | None, result: Tensor
 
 
 def kernel_gradient(source: Tensor, to_kernels: Tensor, grad: Tensor, rows: Axis, columns: Axis) -> None:
-    """Write to `to_kernels` (B, T, C) the gradient of the kernels, from that of the result, (B, C, h, w)."""
+    """Write to `to_kernels` (B, T, C) the gradient of the kernels, from `grad`, that of the result, (B, C, h, w)."""
     pointers = source.data_ptr(), to_kernels.data_ptr(), grad.data_ptr()
     _LIBRARY.dyconv_kernel_gradient(*pointers, rows, columns, *source.shape[:2], torch.get_num_threads())
 
 
 def average(images: Tensor) -> Tensor:
     """Return the (B, C) mean over pixels of channels-last (B, C, H, W) images."""
-    found, (batch, channels) = images.new_empty(images.shape[:2]), images.shape[:2]
+    result, (batch, channels) = images.new_empty(images.shape[:2]), images.shape[:2]
     sizes = batch, images.shape[2:].numel(), channels, torch.get_num_threads()
-    _LIBRARY.dyconv_average(images.data_ptr(), found.data_ptr(), *sizes)
-    return found
+    _LIBRARY.dyconv_average(images.data_ptr(), result.data_ptr(), *sizes)
+    return result
 
 
 def attend(sizes: Sizes, images: Tensor, layers: Sequence[Tensor], found: Sequence[Tensor]) -> None:
@@ -179,7 +180,7 @@ def attend(sizes: Sizes, images: Tensor, layers: Sequence[Tensor], found: Sequen
 def attend_gradient(
     sizes: Sizes, layers: Sequence[Tensor], found: Sequence[Tensor], to_attention: Tensor, gradients: Sequence[Tensor]
 ) -> None:
-    """Write the gradients of weight and bias of the two layers, and (B, C) what each pixel gets, from attention's."""
+    """Write the gradients of weight and bias of the two layers and of each pixel, (B, C), from attention's."""
     scratch = to_attention.new_empty(sizes.images * (sizes.kernels + sizes.hidden))
     squeeze, _, excite, _ = layers
     pointers = [tensor.data_ptr() for tensor in (squeeze, excite, *found, to_attention, *gradients, scratch)]
@@ -187,7 +188,7 @@ def attend_gradient(
 
 
 def can_mix(attention: Tensor, *rows: Tensor) -> bool:
-    """Whether the compiled kernels can mix by `attention` with these matrices, whose rows may be far apart."""
+    """Return True if the compiled kernels can mix these matrices, whose rows may be far apart, by `attention`."""
     if not can_read(attention, *rows) or attention.shape[1] > MOST_KERNELS or not attention.is_contiguous():
         return False
     return all(tensor.stride(-1) == 1 for tensor in rows)
@@ -195,19 +196,19 @@ def can_mix(attention: Tensor, *rows: Tensor) -> bool:
 
 def mix(attention: Tensor, weight: Tensor, mixed: Tensor) -> None:
     """Write to `mixed` (B, N) the mixtures of (K, N) kernels by (B, K) attention."""
-    where = weight.data_ptr(), weight.stride(0), mixed.data_ptr(), mixed.stride(0)
-    _LIBRARY.dyconv_mix(attention.data_ptr(), *where, *_sizes(attention, weight))
+    matrices = weight.data_ptr(), weight.stride(0), mixed.data_ptr(), mixed.stride(0)
+    _LIBRARY.dyconv_mix(attention.data_ptr(), *matrices, *_sizes(attention, weight))
 
 
 def add_gradients(attention: Tensor, weight: Tensor, grad: Tensor, to_attention: Tensor, to_weight: Tensor) -> None:
-    """Add to the gradients of (B, K) attention, contiguous, and of (K, N) kernels what that of the mixtures brings."""
+    """Add the share of `grad` (B, N) to the gradients of (B, K) attention, contiguous, and of (K, N) kernels."""
     read = attention.data_ptr(), weight.data_ptr(), weight.stride(0), grad.data_ptr(), grad.stride(0)
     written = to_attention.data_ptr(), to_weight.data_ptr(), to_weight.stride(0)
     _LIBRARY.dyconv_add_gradients(*read, *written, *_sizes(attention, weight))
 
 
 def can_order(kernels: Tensor, taps: int) -> bool:
-    """Whether the compiled kernels can put these, of so many taps, into another order."""
+    """Return True if the compiled kernels can re-order these kernels, of so many taps."""
     return can_read(kernels) and kernels.is_contiguous() and taps <= _MOST_TAPS
 
 
@@ -231,7 +232,7 @@ def product(
 ) -> None:
     """Write to `result` the products of the source's pixels, vectors of I, with each image's own mixture of matrices.
 
-    `attention` is (B, K) and contiguous. Sums begin at `start` (B, J), contiguous, if that is given.
+    `attention` is (B, K) and contiguous. Sums begin at `start` (B, J), contiguous, or at zero if that is None.
     """
     begin = None if start is None else start.data_ptr()
     pointers = source.data_ptr(), weight.data_ptr(), attention.data_ptr(), begin, result.data_ptr()
@@ -255,6 +256,7 @@ def _sizes(attention: Tensor, weight: Tensor) -> tuple[int, int, int, int]:
 
 
 def _find() -> Any:
+    # The build names the file after the interpreter; it is loaded as a library, not imported.
     for suffix in EXTENSION_SUFFIXES:
         path = Path(__file__).with_name(f"_native{suffix}")
         if path.exists():
@@ -267,6 +269,7 @@ def _loaded(path: Path) -> Any:
         library = ctypes.CDLL(str(path))
     except OSError:  # built for another system
         return None
+    # The signatures of the C functions, in the order of their arguments; all of them return nothing.
     pointer, size, threads = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
     along = [ctypes.POINTER(Axis), ctypes.POINTER(Axis), size, size, threads]
     mixing = [pointer, pointer, size, pointer, size, size, size, size, threads]

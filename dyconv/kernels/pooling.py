@@ -1,4 +1,4 @@
-"""Averages over the positions of an image, by compiled kernels where they can and by torch elsewhere."""
+"""This module averages over the positions of an image, by compiled kernels where possible and else by torch."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from dyconv.kernels.tracing import is_ordinary
 
 
 def average_pool(input: Tensor) -> Tensor:
-    """Return the (B, C) mean over pixels of (B, C, H, W); what is averaged already is left as it is.
+    """Return the (B, C) mean over pixels of (B, C, H, W); an input (B, C) is averaged already and returned as it is.
 
-    Dividing the sum keeps the division of the gradient to (B, C) numbers; `mean` would divide all of (B, C, H, W).
-    Half precision is summed and divided in float32: a sum over pixels may be too large for it where the mean is not.
-    Without a gradient compiled code sums up as it does for a layer that is done in one step, to the same bits.
+    Dividing the sum keeps the division of the gradient to (B, C) numbers; `mean` would divide all of (B, C, H, W). Half
+    precision is summed and divided in float32: a sum over pixels may be too large for it where the mean is not. Without
+    a gradient compiled code sums up, to the same bits as in a layer that is computed in one step.
     """
     if input.dim() == 2:
         return input
     if not torch.is_grad_enabled() and _is_readable(input):
         return native.average(input)
-    # Out of range only on a map of no pixels, of which a convolution with enough padding still makes an image.
+    # A map without pixels is no error: a convolution with enough padding still makes an image of it.
     pixels = max(1, input.shape[2] * input.shape[3])
     if not _is_half(input):
         return input.sum((2, 3)) / pixels
@@ -30,7 +30,7 @@ def average_pool(input: Tensor) -> Tensor:
 
 
 def _is_readable(input: Tensor) -> bool:
-    """Whether compiled code can average these images as they lie."""
+    """Return True if compiled code can average these images without a copy."""
     if not native.can_read(input):
         return False
     return input.numel() > 0 and input.is_contiguous(memory_format=torch.channels_last)
@@ -40,7 +40,7 @@ def with_average(input: Tensor) -> tuple[Tensor, Tensor]:
     """Return a (B, C, H, W) input for a convolution, and its (B, C) average for the attention of that convolution.
 
     The gradients of both come back together, so that the average's, one number per channel, is added to the
-    convolution's in place. Adding them up by themselves would take another pass over memory, and a copy.
+    convolution's in place. Autograd would add them in another pass over memory, with a copy.
     """
     if not (torch.is_grad_enabled() and input.requires_grad and is_ordinary(input)):
         return input, average_pool(input)
@@ -48,7 +48,10 @@ def with_average(input: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _WithAverage(torch.autograd.Function):
-    """`with_average`. Nobody else holds the gradient of the first result: it goes to one convolution only."""
+    """The function of `with_average`.
+
+    It may write into the gradient of the first result, which nobody else holds: that goes to one convolution only.
+    """
 
     @staticmethod
     def forward(ctx: Any, input: Tensor) -> tuple[Tensor, Tensor]:

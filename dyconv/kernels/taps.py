@@ -1,8 +1,8 @@
-"""A depthwise convolution with one kernel per image, added up tap by tap, for maps of a few pixels.
+"""This module computes a depthwise convolution with one kernel per image tap by tap, for maps of a few pixels.
 
-The tap at (i, j) of a kernel touches a rectangle of the output and the matching rectangle of the input. On a
-2 x 2 map with a 3 x 3 kernel most of each rectangle is padding, and on a 1 x 1 map eight of nine taps are
-nothing else: only the pixels and taps that count are touched here. Used by `algorithms` only.
+The tap at (i, j) of a kernel touches a rectangle of the output and the matching rectangle of the input. On a 2 x 2 map
+with a 3 x 3 kernel most of each rectangle is padding, and on a 1 x 1 map eight of nine taps are nothing else. So only
+the pixels and taps that count are touched here. Used by `algorithms` only.
 
 Dimensions: B images, C channels, H W pixels, T kernel taps in use.
 """
@@ -23,7 +23,7 @@ Index = tuple[slice, slice, slice]
 
 
 class Window(NamedTuple):
-    """What one tap touches: its flat number, and the rectangles of output and input, as indices of (B, H, W)."""
+    """The reach of one tap: its flat number, and its rectangles of output and input, as indices of (B, H, W)."""
 
     tap: int
     output: Index
@@ -39,9 +39,9 @@ def used_windows(
     rows, columns = (
         _spans(*axis) for axis in zip(input_size, output_size, kernel_size, stride, padding, dilation, strict=True)
     )
-    whole = slice(None)
+    every_image = slice(None)
     return tuple(
-        Window(i * kernel_size[1] + j, (whole, out_i, out_j), (whole, in_i, in_j), n_i * n_j)
+        Window(i * kernel_size[1] + j, (every_image, out_i, out_j), (every_image, in_i, in_j), n_i * n_j)
         for i, (out_i, in_i, n_i) in rows.items()
         for j, (out_j, in_j, n_j) in columns.items()
     )
@@ -50,16 +50,17 @@ def used_windows(
 def _spans(
     n_in: int, n_out: int, kernel: int, stride: int, padding: int, dilation: int
 ) -> dict[int, tuple[slice, slice, int]]:
-    """Along one axis: for each tap in use, the output and input positions it connects, and how many."""
+    """Return for each tap in use along one axis the output and input positions that it connects, and their number."""
     spans = {}
     for tap in range(kernel):
+        # Output y meets input y * stride + offset, which must lie between 0 and n_in - 1.
         offset = tap * dilation - padding
         first = max(0, -(offset // stride))
-        last = min(n_out - 1, (n_in - 1 - offset) // stride)
-        if first <= last:
+        final = min(n_out - 1, (n_in - 1 - offset) // stride)
+        if first <= final:
             start = first * stride + offset
-            stop = last * stride + offset + 1
-            spans[tap] = (slice(first, last + 1), slice(start, stop, stride), last - first + 1)
+            stop = final * stride + offset + 1
+            spans[tap] = (slice(first, final + 1), slice(start, stop, stride), final - first + 1)
     return spans
 
 
@@ -72,12 +73,13 @@ def convolve_taps(input: Tensor, kernels_BTC: Tensor, windows: Sequence[Window],
     low = input.dtype in (torch.float16, torch.bfloat16)
     if low:
         images, kernels_BTC = images.float(), kernels_BTC.float()
+    # Channels last, so that a tap multiplies whole vectors of channels.
     output: Tensor = _Taps.apply(images, kernels_BTC, tuple(windows), output_size)
     return output.to(input.dtype).permute(0, 3, 1, 2)
 
 
 class _Taps(torch.autograd.Function):
-    """The sum over taps of (B, H, W, C) images; written by hand because autograd copies the output per tap."""
+    """The sum over taps of (B, H, W, C) images; written by hand, because autograd copies the output per tap."""
 
     @staticmethod
     def forward(ctx: Any, images: Tensor, kernels: Tensor, windows: tuple[Window, ...], output_size: Pair) -> Tensor:
@@ -95,6 +97,7 @@ class _Taps(torch.autograd.Function):
             compute = partial(_by_torch, windows=ctx.windows, output_size=ctx.output_size)
             to_images, to_kernels = gradients_by_torch(compute, (images, kernels), grads[0], ctx.needs_input_grad)
             return to_images, to_kernels, None, None
+        # One window at a time and in place, so that nothing of the size of all taps is held.
         grad_images, grad_kernels = torch.zeros_like(images), []
         for t, window in enumerate(ctx.windows):
             grad = grads[0][window.output]
@@ -106,11 +109,11 @@ class _Taps(torch.autograd.Function):
 
 
 def _by_torch(images: Tensor, kernels: Tensor, windows: Sequence[Window], output_size: Pair) -> Tensor:
-    """The same sum from operations that torch can batch."""
+    """Return the sum over taps by operations that torch can batch and differentiate."""
     output = images.new_zeros(images.shape[0], *output_size, images.shape[3])
     for t, window in enumerate(windows):
-        part = images[window.input] * kernels[:, None, None, t]
+        product = images[window.input] * kernels[:, None, None, t]
         _, rows, columns = window.output
         below, right = output_size[0] - rows.stop, output_size[1] - columns.stop
-        output = output + F.pad(part, (0, 0, columns.start, right, rows.start, below))
+        output = output + F.pad(product, (0, 0, columns.start, right, rows.start, below))
     return output

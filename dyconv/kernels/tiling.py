@@ -1,8 +1,8 @@
-"""A convolution with one kernel per image, not grouped, by compiled kernels, in channels-last as it lies.
+"""This module computes a dense convolution with one kernel per image, by compiled kernels on channels-last images.
 
 A tile of an image's kernel is mixed and multiplied while it is in the first cache; none is ever written to memory. No
-input is padded and no patch copied: each tap of the kernel is a matrix that brings the pixels of the input which it
-reaches to the output. The C code is `native`'s, products by torch are `products`', the derivative `compiled`'s.
+input is padded and no patch copied: each tap of the kernel is a matrix that maps the input pixels in its reach to the
+output. The C code is called through `native`, products by torch are in `products`, the autograd function in `compiled`.
 
 Dimensions: B images, C input and O output channels, H x W input pixels, K kernels, T kernel taps (h x w).
 """
@@ -22,9 +22,9 @@ Pair = tuple[int, int]
 
 
 class Steps(NamedTuple):
-    """How the output, the gradient of the input and those of the kernels are computed.
+    """The windows by which output, gradient of the input and gradients of the kernels are computed.
 
-    `turned` says that the last takes the gradient of the output for its left side, and the input for its right one.
+    `turned` says that the last takes the gradient of the output as its left side, and the input as its right one.
     """
 
     output: native.Window
@@ -34,7 +34,7 @@ class Steps(NamedTuple):
 
 
 def fits(channels: int, out_channels: int, num_kernels: int) -> bool:
-    """Whether the compiled kernels know layers of this size."""
+    """Return True if the compiled kernels can compute layers of this size."""
     return min(channels, out_channels) >= native.FEWEST_COLUMNS and num_kernels <= native.MOST_KERNELS
 
 
@@ -44,7 +44,7 @@ class Tiles(NamedTuple):
     window: Window
 
     def shared(self, weight: Tensor) -> Tensor:
-        """Return (K, O, C, h, w) kernels by taps, or as they are where there is one tap."""
+        """Return (K, O, C, h, w) kernels tap by tap, or as they are if there is one tap."""
         return weight if weight.shape[3:].numel() == 1 else by_patch(weight)
 
     def output(self, images: Tensor, weight: Tensor, shared: Tensor, attention: Tensor) -> Tensor:
@@ -65,11 +65,11 @@ class Tiles(NamedTuple):
     def kernel_gradients(
         self, images: Tensor, weight: Tensor, shared: Tensor, attention: Tensor, grad: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return the gradients of the K kernels, as these lie, and of attention."""
-        how = self._steps(images, weight)
+        """Return the gradients of the K kernels, in the order of `weight`, and of attention."""
+        steps = self._steps(images, weight)
         to_shared, to_attention = torch.empty_like(shared), torch.empty_like(attention)
-        sides = (grad, images) if how.turned else (images, grad)
-        native.product_gradient(how.to_kernels, sides, shared, attention, (to_shared, to_attention))
+        sides = (grad, images) if steps.turned else (images, grad)
+        native.product_gradient(steps.to_kernels, sides, shared, attention, (to_shared, to_attention))
         return to_shared if shared is weight else by_output(to_shared, weight), to_attention
 
     def by_torch(self, input: Tensor, weight: Tensor, attention: Tensor) -> Tensor:
@@ -85,42 +85,49 @@ class Tiles(NamedTuple):
 def _steps(size: tuple[int, int, int, int], kernels: Pair, window: Window) -> Steps:
     (batch, channels, height, width), (num_kernels, out_channels) = size, kernels
     rows, columns = window.output_size
-    if window.every_pixel:  # one long line
+    if window.every_pixel:  # the image as one long line
         height, width, rows, columns = 1, height * width, 1, rows * columns
     taps = window.kernel_size[0] * window.kernel_size[1]
-    far = Side(height * width * channels, window.stride[0] * width * channels, window.stride[1] * channels)
-    near = Side(rows * columns * out_channels, columns * out_channels, out_channels)
-    there = _reaches((height, width), (rows, columns), window, channels, out_channels)
-    back = [Reach(reach.result, reach.source, reach.lines, reach.pixels) for reach in there]
-    each = channels * out_channels
-    # Between two input channels, and between two output channels.
-    apart = (1, channels) if taps == 1 else (out_channels, 1)
-    ahead = Matrices(num_kernels, taps, channels, out_channels, taps * each, each, *apart)
-    reverse = Matrices(num_kernels, taps, out_channels, channels, taps * each, each, *reversed(apart))
-    output = native.Window.of(batch, far, near, ahead, there)
-    to_input = native.Window.of(batch, near, far, reverse, back)
-    # Kernels are read and written in order where it can be, but vectors have to be full.
-    turned = apart[0] == 1
+    input_side = Side(height * width * channels, window.stride[0] * width * channels, window.stride[1] * channels)
+    output_side = Side(rows * columns * out_channels, columns * out_channels, out_channels)
+    to_output = _reaches((height, width), (rows, columns), window, channels, out_channels)
+    # The input's gradient goes the same ways back.
+    to_source = [Reach(reach.result, reach.source, reach.lines, reach.pixels) for reach in to_output]
+    tap_stride = channels * out_channels
+    # The distance in a kernel between two input channels, and between two output channels.
+    channel_strides = (1, channels) if taps == 1 else (out_channels, 1)
+    forward = Matrices(num_kernels, taps, channels, out_channels, taps * tap_stride, tap_stride, *channel_strides)
+    backward = Matrices(
+        num_kernels, taps, out_channels, channels, taps * tap_stride, tap_stride, *reversed(channel_strides)
+    )
+    output = native.Window.of(batch, input_side, output_side, forward, to_output)
+    to_input = native.Window.of(batch, output_side, input_side, backward, to_source)
+    # The side whose channels lie next to each other fills the vectors, unless it is too narrow and the other is not.
+    turned = channel_strides[0] == 1
     narrow, wide = (channels, out_channels) if turned else (out_channels, channels)
     turned ^= narrow < native.LANES <= wide
     return Steps(output, to_input, to_input if turned else output, turned)
 
 
 def _reaches(size: Pair, output_size: Pair, window: Window, channels: int, out_channels: int) -> list[Reach]:
-    """Return what each tap reaches on an input and an output of these sizes; padding is left out."""
-    found = []
+    """Return the reach of each tap on an input and an output of these sizes; padding is left out."""
+    reaches = []
     for i in range(window.kernel_size[0]):
         for j in range(window.kernel_size[1]):
             tap = i, j
-            (y, at, lines), (x, to, pixels) = (_reach_along(n, tap, size, output_size, window) for n in (0, 1))
-            source, result = (at * size[1] + to) * channels, (y * output_size[1] + x) * out_channels
-            found.append(Reach(source, result, lines, pixels) if lines and pixels else Reach(0, 0, 0, 0))
-    return found
+            (y, input_y, lines), (x, input_x, pixels) = (
+                _reach_along(n, tap, size, output_size, window) for n in (0, 1)
+            )
+            source, result = (input_y * size[1] + input_x) * channels, (y * output_size[1] + x) * out_channels
+            # A tap that meets padding only keeps its place in the list, but reaches nothing.
+            reaches.append(Reach(source, result, lines, pixels) if lines and pixels else Reach(0, 0, 0, 0))
+    return reaches
 
 
 def _reach_along(axis: int, tap: Pair, size: Pair, output_size: Pair, window: Window) -> tuple[int, int, int]:
-    """Return the first output position that meets the input, the input position that it meets, and how many do."""
-    stride, moved = window.stride[axis], tap[axis] * window.dilation[axis] - window.padding[axis]
-    first = max(0, -(moved // stride))
-    last = min(output_size[axis] - 1, (size[axis] - 1 - moved) // stride)
-    return first, first * stride + moved, max(0, last - first + 1)
+    """Return the first output position that meets the input, the input position there, and the number of outputs."""
+    # Output y meets input y * stride + offset, which must lie inside the input.
+    stride, offset = window.stride[axis], tap[axis] * window.dilation[axis] - window.padding[axis]
+    first = max(0, -(offset // stride))
+    final = min(output_size[axis] - 1, (size[axis] - 1 - offset) // stride)
+    return first, first * stride + offset, max(0, final - first + 1)

@@ -1,7 +1,7 @@
-"""What else is going on around a call: who traces, transforms, counts or replaces operations of torch, and autocast.
+"""This module detects the surroundings of a call: tracing, transforms, modes that see torch's operations, autocast.
 
-All of these know torch's own operations only. Derivatives written by hand, and compiled code that is handed the
-address of a tensor, step aside for them.
+All of these know torch's own operations only. Derivatives written by hand, and compiled code that reads the memory of a
+tensor, step aside for them.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ _PLAIN = frozenset({Tensor, nn.Parameter})
 
 
 def is_traced() -> bool:
-    """Whether operations are more than computed: compiled, exported, transformed, traced, counted or replaced."""
+    """Return True if operations are compiled, exported, transformed, traced, counted or replaced, not just computed."""
     return torch.compiler.is_compiling() or is_transformed() or _is_observed()
 
 
 def is_transformed() -> bool:
-    """Whether `torch.func` transforms the call (`grad`, `vmap`, …)."""
+    """Return True if `torch.func` transforms the call (`grad`, `vmap`, …)."""
     active = getattr(torch._C, "_are_functorch_transforms_active", None)
     return not torch.compiler.is_compiling() and active is not None and active()
 
 
 def is_ordinary(*tensors: Tensor) -> bool:
-    """Whether these are torch's own tensors, in memory and of no subclass, and operations are computed and no more."""
+    """Return True if these are torch's own tensors in memory, of no subclass, and operations are just computed."""
     if is_traced():
         return False
-    # A loop, because a generator costs more than all that is asked here. A gradient that `torch.autograd.grad` batches
-    # looks like any other but for its storage.
+    # A loop, because a generator costs more than all of these tests. A gradient that `torch.autograd.grad` batches
+    # differs from an ordinary tensor only in that it has no storage.
     for tensor in tensors:  # noqa: SIM110
         if type(tensor) not in _PLAIN or not torch._C._has_storage(tensor):
             return False
@@ -42,19 +42,19 @@ def is_ordinary(*tensors: Tensor) -> bool:
 
 
 def _is_observed() -> bool:
-    """Whether a mode sees each operation (fake tensors, `make_fx`, counters), or `torch.jit` or forward mode does."""
+    """Return True if a mode (fake tensors, `make_fx`, counters), `torch.jit` or forward mode sees each operation."""
     if torch._C._len_torch_dispatch_stack() or torch._C._len_torch_function_stack():
         return True
     return torch._C._is_tracing() or forward_ad._current_level >= 0
 
 
 def is_autocast(device: str) -> bool:
-    """Whether autocast changes dtypes on `device`; it knows no meta device, and torch raises where it is asked."""
+    """Return True if autocast changes dtypes on `device`; False on meta, for which torch would raise."""
     return device != "meta" and torch.is_autocast_enabled(device)
 
 
 def without_autocast(device: str) -> AbstractContextManager[object]:
-    """Keep the dtypes of what is computed inside a block; entering costs next to nothing where they are kept anyway."""
+    """Keep the dtypes of computations inside a block; entering costs next to nothing without autocast."""
     return torch.autocast(device, enabled=False) if is_autocast(device) else nullcontext()
 
 
@@ -65,13 +65,13 @@ R = TypeVar("R")
 def remembered(function: Callable[P, R]) -> Callable[P, R]:
     """Return `function` with its last 4096 results kept; arguments must be hashable.
 
-    A compiler that traces the call cannot look into a cache, so it is given the function itself.
+    A compiler that traces the call cannot look into a cache, so it gets the function itself.
     """
     cached = lru_cache(maxsize=4096)(function)
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        known: Callable[..., R] = function if torch.compiler.is_compiling() else cached
-        return known(*args, **kwargs)
+        chosen: Callable[..., R] = function if torch.compiler.is_compiling() else cached
+        return chosen(*args, **kwargs)
 
     return call

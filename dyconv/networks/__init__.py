@@ -1,3 +1,5 @@
-"""Whole networks: backbones, the registry of models, descriptions of their layers, placements, and the conversion that
-makes them dynamic. Layers themselves are in `dyconv.layers`, their computation is in `dyconv.kernels`.
+"""This package builds whole networks, describes their layers, and makes the layers that a placement selects dynamic.
+
+Backbones and the registry of models are here. Layers themselves are in `dyconv.layers`, their computation is in
+`dyconv.kernels`.
 """

@@ -1,7 +1,7 @@
-"""Builders of static backbones: torchvision's own classes, with width, depth, stem and gates to choose, and timm's.
+"""This module builds static backbones from torchvision's classes (with width, depth, stem and gates), and from timm.
 
-A builder takes a `BackboneSpec` and returns a new network, drawn from the global generator. Names, checks of options
-and the dynamic version are `models`'s business.
+A builder takes a `BackboneSpec` and returns a new network, drawn from the global generator. `models` is its caller: it
+knows the names, checks options and makes the dynamic version.
 """
 
 import math
@@ -25,7 +25,7 @@ _GATE_REDUCTION = {"mobilenet": 4, "resnet": 16}
 
 @dataclass(frozen=True)
 class BackboneSpec:
-    """What a builder is asked for; the defaults are the published network on 3-channel images.
+    """The options of a builder; the defaults are the published network on 3-channel images.
 
     `stem_kernel` and `stem_pool` None mean the network's own (7 and True in a ResNet).
     """
@@ -83,7 +83,8 @@ _MOBILENET_V2 = (
 
 
 def mobilenet_v2(spec: BackboneSpec) -> nn.Module:
-    """torchvision's MobileNetV2; with `squeeze_excitation` a gate follows the depthwise layer of each block."""
+    """Return torchvision's MobileNetV2; with `squeeze_excitation` a gate follows the depthwise layer of each block."""
+    # Width is torchvision's own option; depth changes the blocks of each stage.
     stages = [[t, c, scaled_blocks(n, spec.depth), s] for t, c, n, s in _MOBILENET_V2]
     model: nn.Module = MobileNetV2(spec.num_classes, spec.width, stages, dropout=spec.dropout)
     _replace_mobile_stem(model, spec)
@@ -94,18 +95,18 @@ def mobilenet_v2(spec: BackboneSpec) -> nn.Module:
 
 
 def mobilenet_v3_small(spec: BackboneSpec) -> nn.Module:
-    """torchvision's MobileNetV3-Small, its tail not reduced."""
+    """Return torchvision's MobileNetV3-Small, its tail not reduced."""
     return _mobilenet_v3("mobilenet_v3_small", spec)
 
 
 def mobilenet_v3_large(spec: BackboneSpec) -> nn.Module:
-    """torchvision's MobileNetV3-Large, its tail not reduced."""
+    """Return torchvision's MobileNetV3-Large, its tail not reduced."""
     return _mobilenet_v3("mobilenet_v3_large", spec)
 
 
 def _mobilenet_v3(name: str, spec: BackboneSpec) -> nn.Module:
-    stages, last = mobilenetv3._mobilenet_v3_conf(name, width_mult=spec.width)
-    model: nn.Module = mobilenetv3.MobileNetV3(stages, last, spec.num_classes, dropout=spec.dropout)
+    stages, last_channels = mobilenetv3._mobilenet_v3_conf(name, width_mult=spec.width)
+    model: nn.Module = mobilenetv3.MobileNetV3(stages, last_channels, spec.num_classes, dropout=spec.dropout)
     _replace_mobile_stem(model, spec)
     return model
 
@@ -116,32 +117,33 @@ def _replace_mobile_stem(model: nn.Module, spec: BackboneSpec) -> None:
 
 
 def resnet10(spec: BackboneSpec) -> nn.Module:
-    """torchvision's ResNet with one basic block per stage."""
+    """Return torchvision's ResNet with one basic block per stage."""
     return _resnet(BasicBlock, (1, 1, 1, 1), spec)
 
 
 def resnet18(spec: BackboneSpec) -> nn.Module:
-    """torchvision's ResNet-18: two basic blocks per stage."""
+    """Return torchvision's ResNet-18: two basic blocks per stage."""
     return _resnet(BasicBlock, (2, 2, 2, 2), spec)
 
 
 def resnet50(spec: BackboneSpec) -> nn.Module:
-    """torchvision's ResNet-50: 3, 4, 6 and 3 bottleneck blocks."""
+    """Return torchvision's ResNet-50: 3, 4, 6 and 3 bottleneck blocks."""
     return _resnet(Bottleneck, (3, 4, 6, 3), spec)
 
 
 def _resnet(block: type[nn.Module], blocks: Sequence[int], spec: BackboneSpec) -> nn.Module:
-    """A ResNet; with `squeeze_excitation` a gate follows the last batch norm of each block, before the sum."""
+    """Return a ResNet; with `squeeze_excitation` a gate follows the last batch norm of each block, before the sum."""
     model: Any = ResNet(block, list(blocks), spec.num_classes)
+    # The published stem is left as torchvision drew it, so that its random numbers stay those of torchvision.
     if (spec.in_channels, spec.stem_stride, spec.stem_kernel) != (3, 2, None):
         model.conv1 = replace_stem(model.conv1, spec.in_channels, spec.stem_stride, spec.stem_kernel)
     if spec.stem_pool is False:
         model.maxpool = nn.Identity()
     if spec.squeeze_excitation:
-        last = "bn2" if block is BasicBlock else "bn3"
+        last_norm = "bn2" if block is BasicBlock else "bn3"
         for unit in _blocks(model, block):
-            norm: Any = getattr(unit, last)
-            setattr(unit, last, nn.Sequential(norm, _gate(norm.num_features, "resnet")))
+            norm: Any = getattr(unit, last_norm)
+            setattr(unit, last_norm, nn.Sequential(norm, _gate(norm.num_features, "resnet")))
     return model  # type: ignore[no-any-return]
 
 
@@ -161,6 +163,7 @@ def _gate(channels: int, family: str) -> nn.Module:
 
     The hidden width is C / 4 in a MobileNet, as in MobileNetV3, and C / 16 in a ResNet: Hu et al. 2018.
     """
+    # Not below eight units, where C / 16 would leave next to nothing of a narrow layer.
     gate: nn.Module = SqueezeExcitation(channels, max(8, channels // _GATE_REDUCTION[family]))
     for conv in convolutions(gate).values():
         kaiming_fan_out(conv.weight, conv.bias)
@@ -186,15 +189,16 @@ def timm_network(name: str, spec: BackboneSpec) -> nn.Module:
 
 
 def _unknown_in_timm(name: str, known: list[str]) -> str:
-    """The message for an unknown name, without listing the thousand that timm knows."""
+    """Return the message for an unknown name, without the list of a thousand known names."""
     return unknown_name("timm model", name, known).partition(" Known:")[0] + " timm.list_models() lists them."
 
 
 def _set_stem_stride(name: str, model: nn.Module) -> None:
     stem = next(iter(convolutions(model).values()), None)
     if stem is None or tuple(stem.stride) != (2, 2):
-        found = "no convolution" if stem is None else f"a first convolution of stride {tuple(stem.stride)}"
+        problem = "no convolution" if stem is None else f"a first convolution of stride {tuple(stem.stride)}"
         raise ModelError(
-            f"stem_stride=1 needs a stem of stride 2 to change, but 'timm/{name}' has {found}: leave it out"
+            f"stem_stride=1 needs a stem of stride 2 to change, but 'timm/{name}' has {problem}: leave it out"
         )
+    # The weights do not depend on the stride, so the layer can stay.
     stem.stride = (1, 1)

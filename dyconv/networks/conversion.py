@@ -1,12 +1,10 @@
-"""`make_dynamic`: any network of `nn.Conv2d` layers becomes dynamic, where a placement says so.
+"""`make_dynamic` makes any network of `nn.Conv2d` layers dynamic, at the layers that a placement selects.
 
-Layers are swapped in place, so static and dynamic networks share one definition of the backbone. Which layers
-are meant is `placement`'s, how a dynamic layer works `layers`'s business.
+It swaps layers in place, so static and dynamic networks share one definition of the backbone. `placement` selects the
+layers, `layers` defines the new ones.
 
-How the K kernels of a converted layer begin: drawn anew as the static one was, or as copies of a trained one.
-
-A start is a function that fills a new layer, given the static convolution it takes the place of. `conversion` builds
-the layers and decides from which generator is drawn.
+A start fills a new layer, given the static convolution that it replaces: the K kernels are drawn anew as the static one
+was, or are copies of a trained one.
 
 Dimensions: C input and O output channels, K kernels, h x w kernel size.
 """
@@ -57,28 +55,29 @@ def make_dynamic(
     input_size: tuple[int, int, int] | None = None,
     seed: int | None = None,
 ) -> nn.Module:
-    """Swap the convolutions of `model` that `where` means for `layer`s of K kernels, in place; return `model`.
+    """Replace the convolutions of `model` that `where` selects by `layer`s of K kernels, in place; return `model`.
 
     `layer` is "dynamic" (`DynamicConv2d`) or "condconv" (`CondConv2d`; its paper has K = 8). `where` is a placement or
-    its form as data; None means every convolution but the stem, those inside squeeze-and-excitation gates, and those
+    its form as data; None selects every convolution but the stem, those inside squeeze-and-excitation gates, and those
     with a forward of their own that no dynamic layer computes. A placement by resolution needs `input_size`.
 
-    `start` "scratch" draws each kernel as the static one was: `init` "kaiming_fan_out" is what torchvision's
-    MobileNets and ResNets do (normal, fan out, bias zero), "like_static" a normal as wide as the static kernel,
-    "default" what `nn.Conv2d` does; "auto" is the first for those networks, the second for timm's and the third for
-    all others, and a callable is handed each kernel (O, C / groups, h, w) and bias (O) to fill. "static" copies the
-    weights that are there into each kernel, plus `noise` (default 0.01) of their standard deviation so that the
-    kernels can part; with no noise the network computes what it did. With `seed` the draws leave the global
-    generator alone; random aggregation strategies use it too (else 0).
+    `start` "scratch" draws each kernel as the static one was: `init` "kaiming_fan_out" is what torchvision's MobileNets
+    and ResNets do (normal, fan out, bias zero), "like_static" a normal as wide as the static kernel, and "default" what
+    `nn.Conv2d` does; "auto" is the first for those networks, the second for timm's and the third for all others; a
+    callable gets each kernel (O, C / groups, h, w) and bias (O) to fill. "static" copies the present weights into each
+    kernel, plus `noise` (default 0.01) of their standard deviation so that the kernels can diverge; without noise the
+    network computes what it did. With `seed` the draws leave the global generator alone; random aggregation strategies
+    use it too (else 0).
 
-    What was frozen stays frozen. `conversion_report(model)` says which layers were left static and why; it is logged
-    too, at level INFO.
+    Frozen layers stay frozen. `conversion_report(model)` says which layers were left static and why; it is logged too,
+    at level INFO.
 
     Raises:
-        ConversionError: the network is dynamic already, or a layer that is meant cannot be swapped.
-        PlacementError: `where` is malformed or means no layer; the message lists the layers.
+        ConversionError: the network is dynamic already, or a selected layer cannot be swapped.
+        PlacementError: `where` is malformed or selects no layer; the message lists the layers.
         ArgumentError, AggregationError: a setting that cannot work, or that nothing would read.
     """
+    # All checks come first: a network is changed wholly or not at all.
     settings = _Settings(layer, num_kernels, reduction, temperature, normalization, aggregation)
     if any(True for _ in dynamic_layers(model)):
         raise ConversionError("this network has dynamic layers already: convert a static one")
@@ -88,6 +87,7 @@ def make_dynamic(
     forward_pass = ForwardPass(0 if seed is None else seed)
     with seeded(seed, "kernels"):
         dynamic = {conv: _dynamic_like(conv, settings, begin) for conv in static.values()}
+    # One count of passes for all layers, so that a shuffle across images takes the same partners in each.
     for name, conv in static.items():
         dynamic[conv].aggregator.context = AggregationContext(forward_pass, name)
     _swap(model, dynamic)
@@ -100,7 +100,7 @@ def make_dynamic(
 
 @dataclass(frozen=True)
 class ConversionReport:
-    """Which convolutions of a network became dynamic, and why each of the others did not, by name."""
+    """The convolutions of a network that became dynamic, and the reason why each of the others did not, by name."""
 
     dynamic: tuple[str, ...]
     left_static: Mapping[str, str]
@@ -118,14 +118,14 @@ class ConversionReport:
 
 
 def conversion_report(model: nn.Module) -> ConversionReport | None:
-    """Return what `make_dynamic` made of `model`; None for a network that it was not given."""
+    """Return the report of `make_dynamic` on `model`; None if that was not called on it."""
     report = model.__dict__.get("conversion_report")
     return report if isinstance(report, ConversionReport) else None
 
 
 @dataclass(frozen=True)
 class _Settings:
-    """What every dynamic layer of a network has in common."""
+    """The settings that all dynamic layers of a network share."""
 
     layer: str
     num_kernels: int
@@ -139,8 +139,8 @@ class _Settings:
             raise ArgumentError(unknown_name("layer", self.layer, ("dynamic", "condconv")))
         if self.layer == "dynamic":
             return
-        own = {"reduction": 4, "temperature": DEFAULT_TEMPERATURE, "normalization": "softmax"}
-        for option, default in own.items():
+        defaults = {"reduction": 4, "temperature": DEFAULT_TEMPERATURE, "normalization": "softmax"}
+        for option, default in defaults.items():
             if getattr(self, option) != default:
                 raise ArgumentError(f"layer='condconv' has no {option}, got {getattr(self, option)!r}: leave it out")
 
@@ -161,7 +161,10 @@ class _Settings:
 def _select(
     model: nn.Module, where: Placement | Mapping[str, Any] | None, input_size: tuple[int, int, int] | None
 ) -> tuple[dict[str, nn.Conv2d], dict[str, str]]:
-    """Return the convolutions to swap, and why each other one stays; what no placement asked for may be left out."""
+    """Return the convolutions to swap by name, and the reason why each of the others stays.
+
+    Without a placement, layers that cannot be swapped are left out; with one, they are an error.
+    """
     infos = describe_layers(model, input_size)
     names = [info.name for info in select_layers(infos, DEFAULT_PLACEMENT if where is None else where)]
     obstacles = {name: _obstacle(model, name) for name in names}
@@ -180,13 +183,14 @@ def _select(
 
 
 def _not_meant(role: str, by_default: bool) -> str:
+    """Return the reason why a layer that could be swapped stays static."""
     if not by_default:
         return f"is not meant by `where` (role {role})"
     return "is the stem" if role == "stem" else "is part of a squeeze-and-excitation gate"
 
 
 def _obstacle(model: nn.Module, name: str) -> str | None:
-    """Return why the convolution called `name` cannot be swapped, or None: another layer can stand in for it."""
+    """Return the reason why the convolution called `name` cannot be swapped, or None if it can."""
     layer = cast(nn.Conv2d, model.get_submodule(name))
     kind = type(layer).__name__
     if not name:
@@ -198,20 +202,22 @@ def _obstacle(model: nn.Module, name: str) -> str | None:
     extra = [key for key in layer.state_dict() if key not in ("weight", "bias")]
     if extra:
         return f"is a {kind} with state of its own ({', '.join(extra)}), which would be lost"
+    # The other module would keep the static weight, and the two would part in training.
     partners = _sharing(model, name)
     if partners:
         return f"shares its weight with {', '.join(map(repr, partners))}, which would be torn apart"
-    own = (
+    has_custom_forward = (
         "forward" in layer.__dict__
         or type(layer).forward is not nn.Conv2d.forward
         or type(layer)._conv_forward is not nn.Conv2d._conv_forward
     )
-    if own and not _dynamically_padded(layer):
+    if has_custom_forward and not _dynamically_padded(layer):
         return f"is a {kind}, whose own forward would be lost"
     return None
 
 
 def _has_hooks(layer: nn.Module) -> bool:
+    """Return True if hooks on the layer or on its parameters would be lost with it."""
     tables = (layer._forward_pre_hooks, layer._forward_hooks, layer._backward_pre_hooks, layer._backward_hooks)
     return any(tables) or any(parameter._backward_hooks for parameter in layer.parameters())
 
@@ -219,19 +225,19 @@ def _has_hooks(layer: nn.Module) -> bool:
 def _sharing(model: nn.Module, name: str) -> list[str]:
     """Return the names of other modules that hold a parameter of the layer called `name`."""
     layer = model.get_submodule(name)
-    own = {id(parameter) for parameter in layer.parameters()}
+    parameters = {id(parameter) for parameter in layer.parameters()}
     return [
-        other
-        for other, module in model.named_modules()
-        if module is not layer and own & {id(parameter) for parameter in module._parameters.values()}
+        other_name
+        for other_name, module in model.named_modules()
+        if module is not layer and parameters & {id(parameter) for parameter in module._parameters.values()}
     ]
 
 
 def refuse_foreign_layers(model: nn.Module) -> None:
-    """Refuse a network that holds dynamic layers of somebody else's, which nothing here would mix, count or change.
+    """Refuse a network with foreign dynamic layers, which nothing here would mix, count or change.
 
-    Such a layer has a weight with an axis of kernels, as timm's CondConv2d: five dimensions where a 2-d convolution
-    has four, or a row of all its numbers per kernel.
+    Such a layer has a weight with an axis of kernels, as timm's CondConv2d: five dimensions where a 2-d convolution has
+    four, or one flat row per kernel.
 
     Raises:
         ConversionError: there are such layers; the message names them.
@@ -246,6 +252,8 @@ def refuse_foreign_layers(model: nn.Module) -> None:
 
 
 def _is_foreign(module: nn.Module) -> bool:
+    """Return True if a module is a dynamic convolution but none of ours; see `refuse_foreign_layers`."""
+    # Torch's own 3-d convolutions have five dimensions, too.
     if isinstance(module, (DynamicLayer, _ConvNd)):
         return False
     size = getattr(module, "kernel_size", None)
@@ -267,11 +275,11 @@ def _is_foreign(module: nn.Module) -> bool:
 
 
 _LISTED = 5
-"""Foreign layers that a message names before it leaves the others out."""
+"""Number of layers that a message names before it leaves the others out."""
 
 
 def _dynamically_padded(conv: nn.Conv2d) -> bool:
-    """Whether this is timm's convolution with TensorFlow's 'same' padding, known by name so as not to import timm."""
+    """Return True if this is timm's convolution with TensorFlow's 'same' padding, by name so as not to import timm."""
     return f"{type(conv).__module__}.{type(conv).__qualname__}" in _DYNAMICALLY_PADDED
 
 
@@ -289,7 +297,7 @@ def _dynamic_like(conv: nn.Conv2d, settings: _Settings, begin: Start) -> Convolu
         conv.padding_mode,
     )
     layer = begin(layer, conv).train(conv.training)
-    # What was frozen stays frozen; attention, which is new, is trained where the kernels are.
+    # Frozen kernels stay frozen; the new attention branch is trained only where the kernels are.
     layer.requires_grad_(conv.weight.requires_grad)
     if layer.bias is not None and conv.bias is not None:
         layer.bias.requires_grad_(conv.bias.requires_grad)
@@ -298,6 +306,7 @@ def _dynamic_like(conv: nn.Conv2d, settings: _Settings, begin: Start) -> Convolu
 
 def _swap(model: nn.Module, dynamic: Mapping[nn.Conv2d, ConvolutionLayer]) -> None:
     """Replace each convolution everywhere it is used; a layer used in two places stays one layer."""
+    # `_modules` rather than `named_children`, which names a shared layer only once.
     for parent in list(model.modules()):
         for attribute, child in list(parent._modules.items()):
             if isinstance(child, nn.Conv2d) and child in dynamic:
@@ -313,7 +322,7 @@ _KAIMING = ("torchvision.models.mobilenetv2", "torchvision.models.mobilenetv3", 
 
 
 def choose_start(model: nn.Module, start: str, init: InitName | Initialiser, noise: float | None) -> Start:
-    """Return the start of a conversion of `model`, "scratch" (heeds `init`) or "static" (heeds `noise`).
+    """Return the start of a conversion of `model`: "scratch" uses `init`, "static" uses `noise`.
 
     Raises:
         ArgumentError: an unknown name, a noise that is not a number from 0, or a setting that this start ignores.
@@ -340,7 +349,7 @@ def kaiming_fan_out(weight: Tensor, bias: Tensor | None) -> None:
 
 
 def _initialiser(model: nn.Module, init: InitName | Initialiser) -> Initialiser | str:
-    """Return the function that fills one kernel, or the name of a way that needs none or the static layer."""
+    """Return the function that fills one kernel, or "default" or "like_static", which need no function."""
     if callable(init):
         return init
     family = type(model).__module__
@@ -352,6 +361,8 @@ def _initialiser(model: nn.Module, init: InitName | Initialiser) -> Initialiser 
 
 
 def _from_scratch(initialise: Initialiser | str) -> Start:
+    """Return a start that draws each kernel anew; "default" leaves the draws of the new layer."""
+
     def fill(layer: ConvolutionLayer, conv: nn.Conv2d) -> ConvolutionLayer:
         with torch.no_grad():
             for k, kernel in enumerate(layer.weight):
@@ -360,6 +371,7 @@ def _from_scratch(initialise: Initialiser | str) -> Start:
                     initialise(kernel, bias)
                 elif initialise == "like_static":
                     _fill_like(conv, kernel, bias)
+        # Moved after the draws, which are made on the CPU in float32 for every device.
         return layer.to(device=conv.weight.device, dtype=conv.weight.dtype)
 
     return fill
@@ -373,18 +385,23 @@ def _fill_like(conv: nn.Conv2d, kernel: Tensor, bias: Tensor | None) -> None:
 
 
 def _spread(kernel: Tensor) -> float:
+    """Return the standard deviation of the numbers of a kernel, 0 without numbers."""
     if kernel.is_meta:  # there are no numbers, and none will be filled in
         return 0.0
     return float(kernel.detach().float().std(correction=0))
 
 
 def _from_static(noise: float) -> Start:
+    """Return a start that copies the static kernel, with `noise` in units of its standard deviation."""
+
     def fill(layer: ConvolutionLayer, conv: nn.Conv2d) -> ConvolutionLayer:
+        # Moved first, because the copies below are made in the dtype of the static kernel.
         layer = layer.to(device=conv.weight.device, dtype=conv.weight.dtype)
         scale = _half_open(layer)
         with torch.no_grad():
             spread = _spread(conv.weight)
             for k, kernel in enumerate(layer.weight):
+                # Drawn on the CPU, so that every device gets the same noise.
                 drawn = noise * spread * torch.randn(kernel.shape)
                 kernel.copy_(scale * (conv.weight + drawn.to(conv.weight)))
                 if layer.bias is not None and conv.bias is not None:
@@ -395,20 +412,21 @@ def _from_static(noise: float) -> Start:
 
 
 def _half_open(layer: ConvolutionLayer) -> float:
-    """Return the factor on each copy with which the new layer computes what the static one did.
+    """Return the factor on each copy with which the new layer computes the same as the static one.
 
-    Weights that sum to one need none. Sigmoids begin at one half each, whatever the input (their last Linear is set
-    to zero and learns from there), so that K of them sum to K / 2.
+    Weights that sum to one need no factor. Sigmoids begin at one half each for every input (their last Linear is set to
+    zero and learns from there), so that K of them sum to K / 2.
     """
-    last = _last_of_sigmoid(layer)
-    if last is None:
+    linear = _last_of_sigmoid(layer)
+    if linear is None:
         return 1.0
-    nn.init.zeros_(last.weight)
-    nn.init.zeros_(last.bias)
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
     return 2.0 / layer.num_kernels
 
 
 def _last_of_sigmoid(layer: ConvolutionLayer) -> nn.Linear | None:
+    """Return the last Linear in front of a sigmoid, None if the weights sum to one."""
     if isinstance(layer, CondConv2d):
         return layer.routing
     if isinstance(layer, DynamicConv2d) and layer.attention_branch.normalization == "sigmoid":

@@ -1,13 +1,11 @@
-"""Descriptions of the convolutions and dynamic layers of a network: name, role, input resolution, depth.
+"""This module describes the convolutions and dynamic layers of a network: name, role, input resolution, depth.
 
 `placement` selects by these. Describing a network runs it once at most and leaves no trace in it: training mode,
 batch-norm statistics, the global generator and the count of forward passes are as before.
 
-What part each convolution plays in its network, read off the structure around it.
-
-Roles are the paper's words for the convolutions of a block; they are found by where a convolution stands (next
-to a depthwise one, under which attribute of a residual block), not by a network's class, so that torchvision's,
-timm's and a user's own networks are read alike. Used by `placement` only.
+Roles are the paper's words for the convolutions of a block. They follow from the position of a convolution (next to a
+depthwise one, under an attribute of a residual block), not from the class of the network. So networks of torchvision,
+of timm and of a user are read alike.
 """
 
 from __future__ import annotations
@@ -55,7 +53,7 @@ def find_roles(model: nn.Module) -> dict[str, RoleName]:
 
     The first convolution is the stem; a last 1 x 1 convolution outside any block is the head. In a block with one
     depthwise convolution, a 1 x 1 before it is the expansion and after it the projection. In a residual block,
-    attribute names decide. Convolutions of squeeze-and-excitation gates are a role of their own, told by what they do.
+    attribute names decide. Convolutions of squeeze-and-excitation gates have a role of their own, found by behaviour.
     """
     layers = convolutions(model)
     gates = gate_layers(model, layers)
@@ -67,6 +65,7 @@ def find_roles(model: nn.Module) -> dict[str, RoleName]:
             roles[name] = "depthwise" if _is_depthwise(layer) else _role_by_name(name)
     for name in [n for n, role in roles.items() if role == "depthwise"]:
         _mark_neighbours(name, layers, roles)
+    # After the neighbours: the head takes only a role that is left over, the stem overrides any.
     names = list(layers)
     if names and roles[names[-1]] == "other" and _is_pointwise(layers[names[-1]]):
         roles[names[-1]] = "head"
@@ -84,12 +83,12 @@ def _is_pointwise(layer: Convolution) -> bool:
 
 
 def _role_by_name(name: str) -> RoleName:
-    """The role that the attributes on the way to a convolution tell, or 'other'."""
-    parts = name.split(".")
-    if "downsample" in parts or "shortcut" in parts:
+    """Return the role by the attribute names on the path to a convolution, or 'other'."""
+    attributes = name.split(".")
+    if "downsample" in attributes or "shortcut" in attributes:
         return "downsample"
-    if len(parts) > 1 and parts[-1] in _RESIDUAL:
-        return _RESIDUAL[_RESIDUAL.index(parts[-1])]
+    if len(attributes) > 1 and attributes[-1] in _RESIDUAL:
+        return _RESIDUAL[_RESIDUAL.index(attributes[-1])]
     return "other"
 
 
@@ -98,6 +97,7 @@ def _mark_neighbours(depthwise: str, layers: Mapping[str, Convolution], roles: d
     block = _block_around(depthwise, [n for n in layers if roles[n] != "squeeze_excitation"])
     if sum(roles[name] == "depthwise" for name in block) != 1:
         return
+    # In the order of definition: pointwise layers before the depthwise one expand, those after it project.
     position = block.index(depthwise)
     for i, name in enumerate(block):
         if roles[name] == "other" and _is_pointwise(layers[name]):
@@ -105,10 +105,10 @@ def _mark_neighbours(depthwise: str, layers: Mapping[str, Convolution], roles: d
 
 
 def _block_around(name: str, names: list[str]) -> list[str]:
-    """The convolutions in the smallest module that holds `name` and at least one other."""
-    parts = name.split(".")
-    for depth in range(len(parts) - 1, 0, -1):
-        prefix = ".".join(parts[:depth]) + "."
+    """Return the convolutions in the smallest module that holds `name` and at least one more."""
+    attributes = name.split(".")
+    for depth in range(len(attributes) - 1, 0, -1):
+        prefix = ".".join(attributes[:depth]) + "."
         block = [n for n in names if n.startswith(prefix)]
         if len(block) > 1:
             return block
@@ -116,6 +116,7 @@ def _block_around(name: str, names: list[str]) -> list[str]:
 
 
 Size = tuple[int, int]
+# Convolutions of any kind, and the only linear layer that a placement can select: a dynamic one.
 Described = Convolution | DynamicLinear
 
 
@@ -123,8 +124,8 @@ Described = Convolution | DynamicLinear
 class LayerInfo:
     """One 2-d convolution of a network, or a dynamic linear layer, which counts as 1 x 1 on one pixel.
 
-    `name` is its path among the modules, `role` what it is in its block, `resolution` the height of its input in
-    pixels and `input_size` its height and width (None if not measured), `depth` its place among the convolutions
+    `name` is its path among the modules, `role` its function in its block, `resolution` the height of its input in
+    pixels and `input_size` its height and width (None if not measured), `depth` its position among the convolutions
     from 0 (first) to 1 (last), `dynamic` whether it is a dynamic layer.
     """
 
@@ -158,9 +159,10 @@ def describe_layers(model: nn.Module, input_size: tuple[int, int, int] | None = 
     layers = {name: module for name, module in model.named_modules() if isinstance(module, Described)}
     roles = find_roles(model)
     sizes = {} if input_size is None else _measure(model, layers, input_size)
-    last = max(1, len(layers) - 1)
+    # At least one, for a network of a single layer, which has depth 0.
+    last_index = max(1, len(layers) - 1)
     return [
-        _describe(name, layer, roles.get(name, "other"), i / last, sizes.get(name))
+        _describe(name, layer, roles.get(name, "other"), i / last_index, sizes.get(name))
         for i, (name, layer) in enumerate(layers.items())
     ]
 
@@ -191,6 +193,7 @@ def _measure(model: nn.Module, layers: dict[str, Described], input_size: tuple[i
     def note(name: str) -> Any:
         def hook(module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
             pixels = (1, 1) if isinstance(module, DynamicLinear) else (args[0].shape[-2], args[0].shape[-1])
+            # The first call counts for a layer that is called several times.
             sizes.setdefault(name, pixels)
 
         return hook
@@ -203,9 +206,9 @@ def _measure(model: nn.Module, layers: dict[str, Described], input_size: tuple[i
 
 
 def run_on_zeros(model: nn.Module, input_size: tuple[int, int, int]) -> None:
-    """Run `model` once on a pair of zero images of `input_size` (C, H, W), leaving no trace in it.
+    """Run `model` once on a pair of zero images of `input_size` (C, H, W), without a trace in it.
 
-    Two images, because a strategy that shuffles across images cannot do with one.
+    Two images, because a strategy that shuffles across images needs a second one.
 
     Raises:
         ShapeError: the network cannot run on an image of this size.
@@ -232,11 +235,13 @@ def zero_images(model: nn.Module, input_size: tuple[int, int, int], batch: int) 
 
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradient; put back training mode, random state and forward-pass counts after."""
+    """Put `model` into evaluation mode without gradient; restore mode, random state and pass counts at the end."""
     training = [(module, module.training) for module in model.modules()]
+    # A set: usually all layers share one count.
     passes = {layer.aggregator.context.forward_pass for _, layer in dynamic_layers(model)}
     counts = [(p, p.step, p.next_step) for p in passes]
     try:
+        # In evaluation mode batch norms keep their statistics; a layer of a plug-in may still draw.
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             model.eval()
             yield

@@ -1,8 +1,8 @@
-"""Channel gates (squeeze-and-excitation), told by what they do: a pool, pointwise layers, a product with the input.
+"""This module finds channel gates (squeeze-and-excitation) by their behaviour: pool, pointwise layers, product.
 
-A module is run by itself on a small map, and what becomes of each layer's output is followed from operation to
-operation: a layer is part of a gate if it reads one position per image and its output comes to scale the channels of
-a whole map. Names of classes and attributes say nothing here. Used by `description` only.
+It runs a module by itself on a small map and follows each layer's output from operation to operation. A layer belongs
+to a gate if it reads one position per image and its output comes to scale the channels of a whole map. Names of classes
+and attributes do not count. Used by `description` only.
 
 Source: Hu et al. 2018, Squeeze-and-Excitation Networks, section 3.
 """
@@ -21,7 +21,7 @@ from dyconv.layers import ConvolutionLayer
 Convolution = nn.Conv2d | ConvolutionLayer
 
 _PIXELS = 8
-"""Height and width of the map that a part of a network is tried on."""
+"""Height and width of the map on which a part of a network is run."""
 _WHOLE_NETWORK = (64, 224)
 """The same for a whole network, which may be made for images of one size only."""
 _MAY_WRAP = (nn.Conv1d, nn.Conv2d, nn.Linear)
@@ -31,8 +31,8 @@ _PRODUCTS = ("aten::mul", "aten::mul_")
 def gate_layers(model: nn.Module, layers: Mapping[str, Convolution]) -> set[str]:
     """Return the names of those of `layers`, the convolutions of `model`, that are part of a channel gate.
 
-    The smallest module that shows what a layer is decides: its parent, or one further up where that cannot be run by
-    itself or does not hold the product. The network is left as it was, and no hook of others is told.
+    The smallest module that shows the behaviour of a layer decides: its parent, or one further up if the parent cannot
+    run by itself or does not hold the product. The network stays as it was, and no foreign hook is called.
     """
     unknown = {name for name, layer in layers.items() if _could_be(layer)}
     modules = dict(model.named_modules())
@@ -46,16 +46,18 @@ def gate_layers(model: nn.Module, layers: Mapping[str, Convolution]) -> set[str]
         gates |= inside & observed.scaling
         unknown -= observed.scaling
         # Pointwise layers alone may be the inside of a gate whose pool is further up: they say nothing by themselves.
-        if any(isinstance(part, Convolution) and not _could_be(part) for part in modules[owner].modules()):
+        if any(isinstance(child, Convolution) and not _could_be(child) for child in modules[owner].modules()):
             unknown -= observed.on_maps
     return gates
 
 
 def _could_be(layer: Convolution) -> bool:
+    """Return True if a gate could contain the layer: it is 1 x 1."""
     return tuple(layer.kernel_size) == (1, 1)
 
 
 def _innermost_first(names: set[str]) -> list[str]:
+    """Return the names of all modules around the layers, the deepest first; "" is the whole network."""
     owners = {name.rsplit(".", depth)[0] for name in names for depth in range(1, name.count(".") + 1)}
     if names - {""}:
         owners.add("")
@@ -67,7 +69,7 @@ def _is_inside(name: str, owner: str) -> bool:
 
 
 class _Observed:
-    """What a run showed: layers that scaled a map, and layers that read a whole map."""
+    """The results of a run: layers that scaled a map, and layers that read a whole map."""
 
     def __init__(self) -> None:
         self.scaling: set[str] = set()
@@ -75,6 +77,7 @@ class _Observed:
 
 
 def _observe(module: nn.Module, names: Mapping[int, str], *, is_whole: bool) -> _Observed:
+    """Run a module by itself on zeros and return the layers that scaled a map or read one."""
     first = next((m for m in module.modules() if isinstance(m, (*_MAY_WRAP, ConvolutionLayer))), None)
     if first is None:
         return _Observed()
@@ -89,6 +92,7 @@ def _observe(module: nn.Module, names: Mapping[int, str], *, is_whole: bool) -> 
             with _by_itself(module), _followed(module, names, flow), flow:
                 module(images)
         except Exception:
+            # A whole network may need the larger size; else what was observed up to the failure counts.
             if is_whole and pixels != _WHOLE_NETWORK[-1]:
                 continue
         return flow.observed
@@ -96,7 +100,7 @@ def _observe(module: nn.Module, names: Mapping[int, str], *, is_whole: bool) -> 
 
 
 class _Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Follows which layers each tensor with one position per image comes from, since the map was pooled."""
+    """Tracks from which layers each tensor with one position per image comes, since the map was pooled."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -116,6 +120,7 @@ class _Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         if func._schema.name in _PRODUCTS and len(inputs) == 2:
             self._note_product(*inputs)
+        # The result of an operation comes from all that its inputs come from, until it is a map.
         together = frozenset[str]().union(*(self.sources(tensor) for tensor in inputs))
         for output in tree_leaves(result):
             if isinstance(output, Tensor):
@@ -130,14 +135,14 @@ class _Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _is_map(tensor: Tensor) -> bool:
-    """Whether this holds more than one position per image, as (B, C, H, W); one that was expanded is one."""
+    """Return True if (B, C, H, W) holds more than one position per image; an expanded position counts as one."""
     if tensor.dim() != 4:
         return False
     return any(size > 1 and stride for size, stride in zip(tensor.shape[2:], tensor.stride()[2:], strict=True))
 
 
 def _scales_channels(scale: Tensor, image: Tensor) -> bool:
-    """Whether `scale` is one number per channel of each image; expanded over the map or not."""
+    """Return True if `scale` is one number per channel of each image, expanded over the map or not."""
     if scale.dim() != 4 or scale.shape[:2] != image.shape[:2] or image.shape[1] < 2:
         return False
     return all(size == 1 or stride == 0 for size, stride in zip(scale.shape[2:], scale.stride()[2:], strict=True))
@@ -145,7 +150,7 @@ def _scales_channels(scale: Tensor, image: Tensor) -> bool:
 
 @contextmanager
 def _followed(module: nn.Module, names: Mapping[int, str], flow: _Flow) -> Iterator[None]:
-    """Have each layer say what it reads, and mark its output as its own."""
+    """Record inside the context what each layer reads, and mark its output as coming from it."""
 
     def watch(layer: nn.Module) -> Any:
         def hook(_: nn.Module, args: tuple[Any, ...], output: Any) -> None:
@@ -160,9 +165,9 @@ def _followed(module: nn.Module, names: Mapping[int, str], flow: _Flow) -> Itera
         return hook
 
     with ExitStack() as stack:
-        for part in module.modules():
-            if id(part) in names:
-                stack.callback(part.register_forward_hook(watch(part)).remove)
+        for child in module.modules():
+            if id(child) in names:
+                stack.callback(child.register_forward_hook(watch(child)).remove)
         yield
 
 
@@ -171,23 +176,24 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
 @contextmanager
 def _by_itself(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode, no gradient, none of the hooks of others; everything is as before at the end."""
-    parts = list(module.modules())
-    before = [(part, part.training, {name: getattr(part, name) for name in _HOOKS}) for part in parts]
+    """Put `module` into evaluation mode without gradient or foreign hooks inside the context; restore it at the end."""
+    modules = list(module.modules())
+    before = [(child, child.training, {name: getattr(child, name) for name in _HOOKS}) for child in modules]
     buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
     try:
-        for part, _, hooks in before:
-            part.training = False
+        for child, _, hooks in before:
+            child.training = False
             for name, table in hooks.items():
-                setattr(part, name, type(table)())
+                setattr(child, name, type(table)())
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             yield
     finally:
-        for part, training, hooks in before:
-            part.training = training
+        for child, training, hooks in before:
+            child.training = training
             for name, table in hooks.items():
-                setattr(part, name, table)
+                setattr(child, name, table)
         with torch.no_grad():
             for buffer, value in buffers:
+                # Only what changed, because each write raises a buffer's version, which `lineage` reads.
                 if not torch.equal(buffer, value) if buffer.device.type != "meta" else False:
                     buffer.copy_(value)

@@ -1,6 +1,7 @@
-"""Named backbones, static or dynamic: the registry that others can add to, and `build_model`.
+"""This module holds the registry of named backbones, and builds them static or dynamic (`build_model`).
 
-A builder returns the static network; `build_model` makes it dynamic where asked, so both are one definition.
+Plug-ins can add to the registry. A builder returns the static network, and `build_model` may make it dynamic, so both
+have one definition.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -26,7 +27,7 @@ _TIMM = "timm/"
 
 @dataclass(frozen=True)
 class _Registered:
-    """A builder, the options it heeds, and why it does not heed some others."""
+    """A builder, the options that it uses, and the reasons why it refuses some others."""
 
     builder: Builder
     options: frozenset[str] = frozenset()
@@ -46,17 +47,17 @@ def register_model(
 ) -> Callable[[Builder], Builder]:
     """Return a decorator that makes a builder of static networks available as `name`.
 
-    `options` says which of width, depth, dropout, squeeze_excitation, stem_kernel and stem_pool the builder heeds;
-    asking for another is an error, and `refused` may say why. All builders heed num_classes, in_channels and
-    stem_stride. Results belong to the builder's code; with a `version` they belong to that instead, and it must change
-    when a result would.
+    `options` says which of width, depth, dropout, squeeze_excitation, stem_kernel and stem_pool the builder uses;
+    another one is an error, and `refused` may say why. All builders use num_classes, in_channels and stem_stride.
+    Results belong to the builder's code; with a `version` they belong to that instead, and it must change when a result
+    would.
 
     Raises:
         ModelError: `name` is taken or begins with "timm/", or an option is unknown.
     """
     reasons = dict(refused or {})
-    known = frozenset(options)
-    for option in (*known, *reasons):
+    known_options = frozenset(options)
+    for option in (*known_options, *reasons):
         if option not in _OPTIONAL:
             raise ModelError(unknown_name("model option", option, _OPTIONAL))
     if name.startswith(_TIMM):
@@ -65,14 +66,14 @@ def register_model(
     def register(builder: Builder) -> Builder:
         if name in _BUILDERS:
             raise ModelError(f"model {name!r} is registered already: choose another name")
-        _BUILDERS[name] = _Registered(builder, known, reasons, version)
+        _BUILDERS[name] = _Registered(builder, known_options, reasons, version)
         return builder
 
     return register
 
 
 def available_models() -> list[str]:
-    """Return the names of all registered backbones; any network of timm's is there besides, as "timm/<name>"."""
+    """Return the names of all registered backbones; besides these there is any network of timm, as "timm/<name>"."""
     return sorted(_BUILDERS)
 
 
@@ -95,7 +96,7 @@ def model_version(name: str) -> str | int | None:
 
 
 def model_options(name: str) -> frozenset[str]:
-    """Return which of the options of `register_model` the backbone called `name` heeds.
+    """Return the options of `register_model` that the backbone called `name` uses.
 
     Raises:
         ModelError: an unknown name; the message names the nearest.
@@ -150,9 +151,10 @@ def build_model(
 
 
 def _static(name: str, spec: BackboneSpec, seed: int | None) -> nn.Module:
-    """Return the static network, after checking that it can use what it is asked for."""
+    """Return the static network; refuse options that it cannot use, and foreign dynamic layers."""
     registered = _registered(name)
     _check_options(name, spec, registered)
+    # A purpose of its own, so that the kernels drawn later do not change the static parts.
     with seeded(seed, "network"):
         model = registered.builder(spec)
     try:
@@ -163,6 +165,7 @@ def _static(name: str, spec: BackboneSpec, seed: int | None) -> nn.Module:
 
 
 def _registered(name: str) -> _Registered:
+    """Return the entry of a name; any name of timm's has one without options."""
     if name.startswith(_TIMM):
         return _Registered(partial(backbones.timm_network, name.removeprefix(_TIMM)))
     if name not in _BUILDERS:
@@ -171,11 +174,13 @@ def _registered(name: str) -> _Registered:
 
 
 def _check_options(name: str, spec: BackboneSpec, registered: _Registered) -> None:
+    """Raise ModelError if the spec changes an option that the builder does not use."""
+    # An option at its default may pass: nobody asked for it.
     default = BackboneSpec(spec.num_classes)
     for option in _OPTIONAL:
         value = getattr(spec, option)
         if option not in registered.options and value != getattr(default, option):
-            able = [n for n, other in _BUILDERS.items() if option in other.options]
+            able = [n for n, entry in _BUILDERS.items() if option in entry.options]
             reason = f" ({registered.refused[option]})" if option in registered.refused else ""
             raise ModelError(
                 f"model {name!r} has no {option}, got {option}={value!r}{reason}: leave it out, or use "

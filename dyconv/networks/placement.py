@@ -1,7 +1,7 @@
-"""Placement: which convolutions of a network are meant, by role, input resolution, name or depth.
+"""A placement selects convolutions of a network by role, input resolution, name or depth.
 
-A placement is a predicate of a layer's description. `Role("projection") & ~Depth(0, 0.5)` reads as it is meant;
-`placement_from_dict` gives the same from data. Nothing here changes a network, or leaves a trace in one.
+It is a predicate of a layer's description, such as `Role("projection") & ~Depth(0, 0.5)`; `placement_from_dict` gives
+the same from data. Nothing here changes a network, or leaves a trace in one.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ class Placement:
     """A set of layers, given by a predicate; combine with & | ~. Abstract: the subclasses here are all there are."""
 
     def __call__(self, layer: LayerInfo) -> bool:
-        """Whether `layer` belongs to the set."""
+        """Return True if `layer` belongs to the set."""
         raise NotImplementedError
 
     def __and__(self, other: "Placement") -> "Placement":
@@ -38,8 +38,8 @@ class All(Placement):
     parts: tuple[Placement, ...]
 
     def __call__(self, layer: LayerInfo) -> bool:
-        """Whether `layer` is in all parts."""
-        return all(part(layer) for part in self.parts)
+        """Return True if `layer` is in all parts."""
+        return all(placement(layer) for placement in self.parts)
 
 
 @final
@@ -50,8 +50,8 @@ class AnyOf(Placement):
     parts: tuple[Placement, ...]
 
     def __call__(self, layer: LayerInfo) -> bool:
-        """Whether `layer` is in any part."""
-        return any(part(layer) for part in self.parts)
+        """Return True if `layer` is in any part."""
+        return any(placement(layer) for placement in self.parts)
 
 
 @final
@@ -62,7 +62,7 @@ class Not(Placement):
     part: Placement
 
     def __call__(self, layer: LayerInfo) -> bool:
-        """Whether `layer` is not in the part."""
+        """Return True if `layer` is not in the part."""
         return not self.part(layer)
 
 
@@ -81,10 +81,11 @@ class Role(Placement):
         for name in names:
             if name not in ROLES:
                 raise PlacementError(unknown_name("role", name, ROLES))
+        # A frozen dataclass with a variadic constructor has to set its field this way.
         object.__setattr__(self, "names", names)
 
     def __call__(self, layer: LayerInfo) -> bool:
-        """Whether `layer` has one of the roles."""
+        """Return True if `layer` has one of the roles."""
         return layer.role in self.names
 
 
@@ -94,7 +95,7 @@ class Resolution(Placement):
     """Layers whose input has one of these heights in pixels, e.g. `Resolution(14, 7)`.
 
     Raises:
-        PlacementError: a size that is not a positive integer; or, when asked, a layer of unknown resolution.
+        PlacementError: a size that is not a positive integer; or, when called, a layer of unknown resolution.
     """
 
     sizes: tuple[int, ...]
@@ -106,7 +107,7 @@ class Resolution(Placement):
         object.__setattr__(self, "sizes", sizes)
 
     def __call__(self, layer: LayerInfo) -> bool:
-        """Whether the input of `layer` has one of the sizes."""
+        """Return True if the input of `layer` has one of the sizes."""
         if layer.resolution is None:
             raise PlacementError(
                 f"the input resolution of {layer.name!r} is not known: give input_size=(C, H, W), the size of one image"
@@ -128,7 +129,8 @@ class Name(Placement):
         object.__setattr__(self, "patterns", patterns)
 
     def __call__(self, layer: LayerInfo) -> bool:
-        """Whether the name of `layer` fits."""
+        """Return True if the name of `layer` fits."""
+        # The case counts on every system, unlike in `fnmatch`.
         return any(fnmatchcase(layer.name, pattern) for pattern in self.patterns)
 
 
@@ -149,7 +151,7 @@ class Depth(Placement):
             raise PlacementError(f"depth needs 0 <= start <= end <= 1, got {self.start!r} and {self.end!r}")
 
     def __call__(self, layer: LayerInfo) -> bool:
-        """Whether `layer` is that deep."""
+        """Return True if the depth of `layer` lies in the range."""
         return self.start <= layer.depth <= self.end
 
 
@@ -167,20 +169,24 @@ def placement_from_dict(mapping: Mapping[str, Any]) -> Placement:
     for key in mapping:
         if key not in _KEYS:
             raise PlacementError(unknown_name("placement key", key, _KEYS))
+    # An empty mapping gives `All(())`, which holds for every layer.
     return All(tuple(_KEYS[key](value) for key, value in mapping.items()))
 
 
 def _listed(value: Any) -> list[Any]:
+    """Return a list of one value, or the list that was given."""
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def _parts(value: Any) -> tuple[Placement, ...]:
+    """Return the placements of a list of mappings."""
     if not isinstance(value, (list, tuple)):
         raise PlacementError(f"'any' and 'all' take a list of placements, got {value!r}")
-    return tuple(placement_from_dict(part) for part in value)
+    return tuple(placement_from_dict(mapping) for mapping in value)
 
 
 def _depth(value: Any) -> Placement:
+    """Return the placement of a pair [start, end]."""
     if not isinstance(value, (list, tuple)) or len(value) != 2 or not all(isinstance(v, (int, float)) for v in value):
         raise PlacementError(f"depth takes [start, end], two numbers from 0 to 1, got {value!r}")
     return Depth(*value)
@@ -203,10 +209,10 @@ def as_placement(where: Placement | Mapping[str, Any]) -> Placement:
 
 
 def select_layers(layers: Sequence[LayerInfo], where: Placement | Mapping[str, Any]) -> list[LayerInfo]:
-    """Return those of `layers` that `where` means.
+    """Return those of `layers` that `where` selects.
 
     Raises:
-        PlacementError: it means none of them; the message lists the layers.
+        PlacementError: it selects none of them; the message lists the layers.
     """
     placement = as_placement(where)
     selected = [layer for layer in layers if placement(layer)]

@@ -1,7 +1,8 @@
-"""Data sets, their splits and their batches; what can be known without reading a file is in `ablations.datasets`.
+"""This package reads data sets and makes their splits and batches.
 
-A trial opens `open_batches(...)` and asks the `BatchSource` for `.training(epoch, start_step)` and
-`.evaluation(split)`. The functions below it are public for tests, notebooks and own data sets.
+A trial calls `open_batches(...)` and takes `.training(epoch, start_step)` and `.evaluation(split)` of the `BatchSource`
+that it returns. The functions below it are public for tests, notebooks and own data sets. All that is known without
+reading a file is in `ablations.datasets`.
 """
 
 from runners.data.batches import Batch, evaluation_batches, steps_per_epoch, training_batches

@@ -1,4 +1,4 @@
-"""Batches from a split in memory: vectorised, and a function of (seed, epoch, step) alone.
+"""This module makes batches from a split in memory: vectorised, and a function of (seed, epoch, step) alone.
 
 The order of an epoch and each image's crop and flip are hashes of (seed, epoch, image), so a training that resumes at
 step k sees bit for bit the batches of one that never stopped, and no global generator is read or moved. Images stay
@@ -26,7 +26,7 @@ CPU = torch.device("cpu")
 
 
 def steps_per_epoch(num_images: int, batch_size: int) -> int:
-    """Returns how many full batches an epoch has.
+    """Return the number of full batches of an epoch.
 
     The images left over by the last full batch are not seen in that epoch; each epoch leaves out others.
 
@@ -44,7 +44,7 @@ def steps_per_epoch(num_images: int, batch_size: int) -> int:
 
 
 def training_order(num_images: int, seed: int, epoch: int) -> Int64Array:
-    """Returns the order in which an epoch visits the images, shape (N,)."""
+    """Return the order in which an epoch visits the images, shape (N,)."""
     return permutation(derive_key("training order", seed, epoch), num_images)
 
 
@@ -60,7 +60,7 @@ def training_batches(
     start_step: int = 0,
     memory_format: torch.memory_format = torch.contiguous_format,
 ) -> Iterator[Batch]:
-    """Yields the full batches of one epoch from `start_step` on; the last, short one is dropped.
+    """Yield the full batches of one epoch from `start_step` on; the last, short one is dropped.
 
     Batch number `step` is a function of (split, batch_size, seed, epoch, step) alone.
 
@@ -68,12 +68,14 @@ def training_batches(
         SpecError: The split is smaller than one batch, see `steps_per_epoch`.
         ValueError: `start_step` is not between 0 and the number of steps.
     """
+    # Outside the generator, so that errors come with the call and not with the first batch.
     steps = step_range(start_step, steps_per_epoch(len(split), batch_size))
     order = training_order(len(split), seed, epoch)
     key = derive_key("augmentation", seed, epoch)
     transfer = Transfer(normalization, device, memory_format)
 
     def batches() -> Iterator[Batch]:
+        # Each step is computed from its number, so that a resume skips steps for free.
         for step in steps:
             chosen = order[step * batch_size : (step + 1) * batch_size]
             index = torch.from_numpy(chosen)
@@ -91,7 +93,7 @@ def evaluation_batches(
     device: torch.device = CPU,
     memory_format: torch.memory_format = torch.contiguous_format,
 ) -> Iterator[Batch]:
-    """Yields every image of a split once, in an order that depends on its size alone.
+    """Yield every image of a split once, in an order that depends on its size alone.
 
     The order is a fixed random permutation, so that neighbours in a batch are not of one class. The last batch may be
     short; see `evaluation_slices` for why it is never one image.
@@ -104,20 +106,20 @@ def evaluation_batches(
     transfer = Transfer(normalization, device, memory_format)
 
     def batches() -> Iterator[Batch]:
-        for part in slices:
-            index = order[part]
+        for positions in slices:
+            index = order[positions]
             yield transfer(split.images[index], split.labels[index])
 
     return batches()
 
 
 def evaluation_order(num_images: int) -> Int64Array:
-    """Returns the fixed order in which an evaluation visits the images, shape (N,)."""
+    """Return the fixed order in which an evaluation visits the images, shape (N,)."""
     return permutation(derive_key("evaluation order"), num_images)
 
 
 def evaluation_slices(num_images: int, batch_size: int) -> list[slice]:
-    """Returns the batches of an evaluation as slices of its order.
+    """Return the batches of an evaluation as slices of its order.
 
     A strategy that gives each image the attention of another one needs two images in a batch. So a last batch of one
     image joins the batch before it, which then has `batch_size + 1`; only a split of one image gives a batch of one.
@@ -129,12 +131,12 @@ def evaluation_slices(num_images: int, batch_size: int) -> list[slice]:
         raise SpecError(f"an evaluation needs batches of at least 2 images, found a batch size of {batch_size}")
     edges = [*range(0, num_images, batch_size), num_images]
     if num_images % batch_size == 1 and num_images > 1:
-        del edges[-2]
+        del edges[-2]  # joins the last two batches
     return [slice(start, stop) for start, stop in itertools.pairwise(edges)]
 
 
 def step_range(start_step: int, steps: int) -> range:
-    """Returns the steps of an epoch that are still to be done.
+    """Return the steps of an epoch that are left.
 
     Raises:
         ValueError: `start_step` is not between 0 and `steps`.
@@ -151,15 +153,17 @@ class Transfer:
     """
 
     def __init__(self, normalization: Normalization, device: torch.device, memory_format: torch.memory_format) -> None:
+        # On the scale of uint8, so that pixels need no division by 255.
         self._mean, self._std = (
-            (part * 255).view(1, -1, 1, 1).to(device) for part in (normalization.mean, normalization.std)
+            (statistic * 255).view(1, -1, 1, 1).to(device) for statistic in (normalization.mean, normalization.std)
         )
         self._device, self._memory_format = device, memory_format
 
     def __call__(self, images: Tensor, labels: Tensor) -> Batch:
-        """Returns images (B, C, H, W), given as uint8, as float32, and labels (B,), both on the device."""
+        """Return images (B, C, H, W), given as uint8, as float32, and labels (B,), both on the device."""
         if self._device.type == "cuda":
             images, labels = images.pin_memory(), labels.pin_memory()
         images = images.to(self._device, non_blocking=True)
+        # In place from here on: the conversion to float made a new tensor.
         pixels = images.to(torch.float32, memory_format=self._memory_format)
         return pixels.sub_(self._mean).div_(self._std), labels.to(self._device, non_blocking=True)

@@ -1,4 +1,4 @@
-"""What mixes the images of a training batch: mixup and CutMix, through torchvision's transforms v2.
+"""This module mixes the images of a training batch by mixup and CutMix, through torchvision's transforms v2.
 
 Sources: Zhang and others, 2017, arXiv:1710.09412; Yun and others, 2019, arXiv:1905.04899. Legend: B images in a batch,
 C channels, H height, W width, L classes.
@@ -13,18 +13,18 @@ from ablations.spec.parts import DataSpec
 
 
 def mix(images: Tensor, labels: Tensor, data: DataSpec, num_classes: int) -> tuple[Tensor, Tensor]:
-    """Mixes each image with its neighbour as the spec says, drawing from torch's global generator.
+    """Mix each image with its neighbour as the spec says; draw from torch's global generator.
 
-    Where both kinds are asked for, each batch gets one of them, with equal chances.
+    If the spec has both kinds, each batch gets one of them, with equal chances.
 
     Args:
         images: (B, C, H, W).
         labels: (B,) classes.
-        data: What to mix.
+        data: The spec, with the strength of each kind.
         num_classes: L.
 
     Returns:
-        Images (B, C, H, W) and targets (B, L) that sum to one; or what was given, where nothing is to be mixed.
+        Images (B, C, H, W) and targets (B, L) that sum to one; or the arguments, if the spec mixes nothing.
     """
     kinds: list[v2.Transform] = []
     if data.mixup:

@@ -1,6 +1,6 @@
-"""Name to loader: the two registries through which data sets are opened, and the functions that open them.
+"""This module holds the two registries of data sets, and the functions that open a data set by its name.
 
-A data set in memory has a loader (`register_loader`), one that is read from files batch by batch in a way of its own
+A data set in memory has a loader (`register_loader`); one that is read from files batch by batch in a way of its own
 has a source (`register_source`). Its facts are registered under the same name with
 `ablations.datasets.register_dataset`. A set in folders of image files needs neither, `register_folder_set` is enough.
 """
@@ -22,19 +22,19 @@ from runners.data.splits import Dataset
 
 
 class Loader(Protocol):
-    """Reads a data set into memory; `root` is the user's data folder, `download` allows the network."""
+    """A function that reads a data set into memory; `root` is the user's data folder, `download` allows the network."""
 
     def __call__(self, facts: DatasetFacts, *, root: Path | None, download: bool) -> Dataset:
-        """Returns the data set, made by `make_dataset`; raises DatasetError."""
+        """Return the data set, made by `make_dataset`; raises DatasetError."""
 
 
 class SourceOpener(Protocol):
-    """Opens a data set whose images stay in files."""
+    """A function that opens a data set whose images stay in files."""
 
     def __call__(
         self, facts: DatasetFacts, settings: BatchSettings, *, root: Path | None, sizes: SplitSizes
     ) -> BatchSource:
-        """Returns the source; raises DatasetError."""
+        """Return the source; raises DatasetError."""
 
 
 _LOADERS: dict[str, Loader] = {}
@@ -45,10 +45,10 @@ _VERSIONS: dict[str, str | int] = {}
 
 
 def register_loader(name: str, *, version: str | int | None = None) -> Callable[[Loader], Loader]:
-    """Decorates the function that reads data set `name` into memory.
+    """Decorate the function that reads data set `name` into memory.
 
-    Results belong to the content of the data set: it is loaded once per process to tell what that is, unless its facts
-    say a digest. With a `version` they belong to that instead; it must change when the content does.
+    Results belong to the content of the data set: it is loaded once per process to compute its digest, unless its facts
+    state one. With a `version` they belong to that instead; it must change when the content does.
 
     Raises:
         DatasetError: The name has a loader or a source already.
@@ -64,10 +64,10 @@ def register_loader(name: str, *, version: str | int | None = None) -> Callable[
 
 
 def register_source(name: str, *, version: str | int | None = None) -> Callable[[SourceOpener], SourceOpener]:
-    """Decorates the function that opens data set `name`, whose images stay in files.
+    """Decorate the function that opens data set `name`, whose images stay in files.
 
-    Results belong to the `digest` of the source, which is opened once per process to ask for it, unless the facts of
-    the data set say one. With a `version` they belong to that instead; it must change when the content does.
+    Results belong to the `digest` of the source, which is opened once per process to read it, unless the facts of the
+    data set state one. With a `version` they belong to that instead; it must change when the content does.
 
     Raises:
         DatasetError: The name has a loader or a source already.
@@ -83,16 +83,17 @@ def register_source(name: str, *, version: str | int | None = None) -> Callable[
 
 
 def opener_of(name: str) -> Loader | SourceOpener | None:
-    """Returns what reads data set `name`; `None` for folders of image files, and for facts without a reader."""
+    """Return the loader or source of data set `name`; `None` for folders of image files, and facts without a reader."""
     return _LOADERS.get(name) or _SOURCES.get(name)
 
 
 def data_version(name: str) -> str | int | None:
-    """Returns the version that was given when the reader of data set `name` was registered, or `None`."""
+    """Return the version that was given when the reader of data set `name` was registered, or `None`."""
     return _VERSIONS.get(name)
 
 
 def _note_content(name: str, version: str | int | None, digest: Callable[[str, Path | None, bool], str]) -> None:
+    """Register how the content of a data set is identified: by its version, or else by its digest."""
     _VERSIONS.pop(name, None)
     if version is not None:
         _VERSIONS[name] = version
@@ -100,19 +101,21 @@ def _note_content(name: str, version: str | int | None, digest: Callable[[str, P
 
 
 def _loaded_digest(name: str, root: Path | None, download: bool) -> str:
-    """Returns what names a loaded data set: its content, how it is normalised and its number of classes."""
+    """Return the digest of a loaded data set: of its content, its normalisation and its number of classes."""
     dataset = _explained(name, lambda: _load_once(name, root, download))
     statistics = [dataset.mean.tolist(), dataset.std.tolist()]
     return digest_of({"content": dataset.digest, "statistics": statistics, "classes": dataset.facts.num_classes})
 
 
 def _opened_digest(name: str, root: Path | None, download: bool) -> str:
+    # Batches are of no interest here: the smallest settings will do.
     opener, facts = _SOURCES[name], registered_facts(name)
     source = _explained(name, lambda: opener(facts, BatchSettings(batch_size=1), root=root, sizes=SplitSizes()))
     return str(source.digest)
 
 
 def _explained(name: str, read: Callable[[], Any]) -> Any:
+    """Return the result of `read`; a failure becomes a DatasetError that says why the content is needed."""
     try:
         return read()
     except Exception as error:
@@ -124,12 +127,12 @@ def _explained(name: str, read: Callable[[], Any]) -> Any:
 
 
 def load_dataset(name: str, *, root: Path | None = None, download: bool = False) -> Dataset:
-    """Reads a data set into memory and holds it against its registered facts.
+    """Read a data set into memory and check it against its registered facts.
 
     Args:
         name: A registered name.
-        root: The user's data folder, looked into first.
-        download: Whether a data set that is not there may be fetched from the network.
+        root: The user's data folder, which is searched first.
+        download: Whether a missing data set may be fetched from the network.
 
     Raises:
         UnknownNameError: No such data set.
@@ -152,13 +155,13 @@ def open_batches(
     sizes: SplitSizes | None = None,
     image_size: int | None = None,
 ) -> BatchSource:
-    """Opens a data set for training and evaluation, in memory or from files, whichever it is registered as.
+    """Open a data set for training and evaluation, in memory or from files, as it is registered.
 
     Args:
         name: A registered name.
         settings: How batches are made.
-        root: The user's data folder, looked into first.
-        download: Whether a data set that is not there may be fetched; only those in memory can be.
+        root: The user's data folder, which is searched first.
+        download: Whether a missing data set may be fetched; only those in memory can be.
         sizes: How many images of each split to use; all by default.
         image_size: Side in pixels of images in folders; None is the data set's own.
 
@@ -168,6 +171,7 @@ def open_batches(
         SpecError: Sizes or batch size do not fit it.
     """
     sizes = sizes or SplitSizes()
+    # Files before memory: a set that is registered as a source has no loader.
     opener = _SOURCES.get(name, open_folder_set if name in folder_sets() else None)
     if opener is not None:
         facts = facts_of(name, root, image_size) if name in folder_sets() else registered_facts(name)

@@ -1,7 +1,7 @@
-"""The one door through which training and evaluation get their batches, whether images lie in memory or in files.
+"""`BatchSource` is the interface through which training and evaluation get batches, from memory or from files.
 
-`BatchSource` is the contract; `MemorySource` is its implementation for a `Dataset`. The one for folders of image files
-is `runners.data.readers.image_folder`. Legend: B images in a batch, C channels, H height, W width.
+`MemorySource` implements it for a `Dataset`, `runners.data.readers.image_folder` for folders of image files. Legend: B
+images in a batch, C channels, H height, W width.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from runners.data.transforms import Augmentation
 
 @dataclass(frozen=True, kw_only=True)
 class SplitSizes:
-    """How many images of each split are used; None is all of them. `seed` decides which."""
+    """The numbers of images of each split to use; None is all of them. `seed` decides which."""
 
     train: int | None = None
     validation: int | None = None
@@ -29,13 +29,13 @@ class SplitSizes:
     seed: int = 0
 
     def of(self, split: SplitName) -> int | None:
-        """Returns the size asked for one split."""
+        """Return the number of images of one split, None for all."""
         return {"train": self.train, "validation": self.validation, "test": self.test}[split]
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchSettings:
-    """How batches are made.
+    """The settings by which batches are made.
 
     Attributes:
         batch_size: Images per training batch.
@@ -64,11 +64,11 @@ class BatchSource(Protocol):
 
     @property
     def facts(self) -> DatasetFacts:
-        """What is registered of the data set."""
+        """The registered facts of the data set."""
 
     @property
     def digest(self) -> str:
-        """SHA-256 that names the content of the whole data set, before `SplitSizes` took a part of it."""
+        """SHA-256 that names the content of the whole data set, before `SplitSizes` are applied."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -79,16 +79,16 @@ class BatchSource(Protocol):
         """Number of batches that `training` yields from step 0."""
 
     def num_images(self, split: SplitName) -> int:
-        """Returns how many images of a split are in use."""
+        """Return the number of images of a split that are in use."""
 
     def training(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
-        """Yields an epoch's full batches from `start_step` on, each a function of (seed, epoch, step) alone."""
+        """Yield an epoch's full batches from `start_step` on, each a function of (seed, epoch, step) alone."""
 
     def evaluation(self, split: SplitName) -> Iterator[Batch]:
-        """Yields every image of a split once, not augmented, in a fixed random order; no batch of one image."""
+        """Yield every image of a split once, not augmented, in a fixed random order; no batch of one image."""
 
     def evaluation_order(self, split: SplitName) -> Int64Array:
-        """Returns which image of the split each of `evaluation` is, by its place in the split: (N,)."""
+        """Return the index in the split of each image of `evaluation`, in its order: (N,)."""
 
 
 class MemorySource:
@@ -101,6 +101,7 @@ class MemorySource:
     def __init__(self, dataset: Dataset, settings: BatchSettings, sizes: SplitSizes | None = None) -> None:
         self._dataset, self._settings = dataset, settings
         sizes = sizes or SplitSizes()
+        # The training split is cut, too; its statistics stay those of the whole one.
         self._splits: dict[SplitName, Split] = {
             name: _limited(split, sizes.of(name), sizes.seed, dataset.facts.num_classes)
             for name, split in dataset.splits()
@@ -109,7 +110,7 @@ class MemorySource:
 
     @property
     def facts(self) -> DatasetFacts:
-        """What is registered of the data set."""
+        """The registered facts of the data set."""
         return self._dataset.facts
 
     @property
@@ -128,11 +129,11 @@ class MemorySource:
         return self._steps
 
     def num_images(self, split: SplitName) -> int:
-        """Returns how many images of a split are in use."""
+        """Return the number of images of a split that are in use."""
         return len(self._splits[split])
 
     def training(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
-        """Yields an epoch's batches from `start_step` on, see `training_batches`."""
+        """Yield an epoch's batches from `start_step` on, see `training_batches`."""
         settings = self._settings
         return training_batches(
             self._splits["train"],
@@ -147,7 +148,7 @@ class MemorySource:
         )
 
     def evaluation(self, split: SplitName) -> Iterator[Batch]:
-        """Yields a split's batches, see `evaluation_batches`."""
+        """Yield a split's batches, see `evaluation_batches`."""
         return evaluation_batches(
             self._splits[split],
             self._settings.evaluation_batch_size,
@@ -157,7 +158,7 @@ class MemorySource:
         )
 
     def evaluation_order(self, split: SplitName) -> Int64Array:
-        """Returns the place in the split of each image of `evaluation`, see `batches.evaluation_order`."""
+        """Return the index in the split of each image of `evaluation`, see `batches.evaluation_order`."""
         return evaluation_order(self.num_images(split))
 
 

@@ -1,6 +1,6 @@
-"""Images in memory: a split, a data set of three splits, subsets, statistics and the content digest.
+"""This module defines images in memory: a split, a data set of three splits, subsets, statistics, content digest.
 
-Reading files and making batches happen elsewhere in this package. Legend: N images, C channels, H height, W width.
+It reads no files and makes no batches. Legend: N images, C channels, H height, W width.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Normalization:
-    """Per-channel statistics on the scale 0 to 1; a network is given (pixel / 255 - mean) / std.
+    """Per-channel statistics on the scale 0 to 1; a network gets (pixel / 255 - mean) / std.
 
     Attributes:
         mean: (C,) float32.
@@ -65,7 +65,7 @@ class Dataset:
     """A data set in memory.
 
     Attributes:
-        facts: What is registered of it.
+        facts: Its registered facts.
         train, validation, test: The splits; no image is in two of them.
         mean, std: (C,) float32 statistics of the training split on the scale 0 to 1.
         digest: SHA-256 that names the content, as a rule `content_digest` of the splits.
@@ -81,11 +81,11 @@ class Dataset:
 
     @property
     def normalization(self) -> Normalization:
-        """The training split's statistics."""
+        """The statistics of the training split."""
         return Normalization(self.mean, self.std)
 
     def splits(self) -> Iterator[tuple[SplitName, Split]]:
-        """Yields each split with its name."""
+        """Yield each split with its name."""
         yield "train", self.train
         yield "validation", self.validation
         yield "test", self.test
@@ -94,12 +94,12 @@ class Dataset:
 def make_dataset(
     facts: DatasetFacts, *, train: Split, validation: Split, test: Split, digest: str | None = None
 ) -> Dataset:
-    """Makes a data set from its splits: computes statistics and digest, and holds sizes and digest against the facts.
+    """Make a data set from its splits: compute statistics and digest, and check sizes and digest against the facts.
 
     Args:
-        facts: What is registered of it.
+        facts: Its registered facts.
         train, validation, test: Its splits.
-        digest: What names the content where the loader knows that by itself; None computes `content_digest`.
+        digest: The name of the content, if the loader knows one; None computes `content_digest`.
 
     Raises:
         DatasetError: Sizes, shapes, labels or the digest differ from the facts.
@@ -113,7 +113,7 @@ def make_dataset(
 
 
 def check_digest(facts: DatasetFacts, digest: str) -> None:
-    """Holds a computed digest against the registered one, where there is one.
+    """Check a computed digest against the registered one, if there is one.
 
     Raises:
         DatasetError: They differ.
@@ -126,7 +126,7 @@ def check_digest(facts: DatasetFacts, digest: str) -> None:
 
 
 def subset(split: Split, count: int, *, seed: int, num_classes: int) -> Split:
-    """Returns `count` images of a split, class-balanced, a function of (split, count, seed) alone.
+    """Return `count` images of a split, class-balanced, a function of (split, count, seed) alone.
 
     With one seed a smaller subset is contained in a larger one. All images are returned in their own order.
 
@@ -135,6 +135,7 @@ def subset(split: Split, count: int, *, seed: int, num_classes: int) -> Split:
     """
     if not 1 <= count <= len(split):
         raise SpecError(f"cannot take {count} images from a split of {len(split)}; give a number from 1 to that")
+    # All images: the split itself, without a copy.
     if count == len(split):
         return split
     key = derive_key("subset", seed)
@@ -143,7 +144,7 @@ def subset(split: Split, count: int, *, seed: int, num_classes: int) -> Split:
 
 
 def hold_out(split: Split, count: int, *, key: int, num_classes: int) -> tuple[Split, Split]:
-    """Splits off `count` class-balanced images; returns what remains and what was split off."""
+    """Split off `count` class-balanced images; return the remaining split and the one split off."""
     held = np.zeros(len(split), dtype=bool)
     held[balanced_choice(split.labels.numpy(), count, key, num_classes)] = True
     mask = torch.from_numpy(held)
@@ -151,7 +152,7 @@ def hold_out(split: Split, count: int, *, key: int, num_classes: int) -> tuple[S
 
 
 def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns mean and population standard deviation per channel, exact whatever the number of threads.
+    """Return mean and population standard deviation per channel, exact with any number of threads.
 
     Args:
         images: (N, C, H, W) uint8.
@@ -159,18 +160,21 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Mean and standard deviation, each (C,) float32 on the scale 0 to 1. A channel of one value has deviation 1.
     """
+    # From a histogram of the 256 values: whole numbers, whose sum does not depend on the order.
     values = np.arange(256, dtype=np.float64) / 255
     means, deviations = [], []
     for channel in images.unbind(1):
         histogram = torch.bincount(channel.flatten(), minlength=256).numpy()
         mean = float(histogram @ values) / histogram.sum()
         means.append(mean)
+        # A channel of one value would be divided by zero.
         deviations.append(float(histogram @ (values - mean) ** 2 / histogram.sum()) ** 0.5 or 1.0)
     return torch.tensor(means, dtype=torch.float32), torch.tensor(deviations, dtype=torch.float32)
 
 
 def content_digest(train: Split, validation: Split, test: Split) -> str:
-    """Returns the SHA-256 of every split's name, shape, pixels and labels (int64, little-endian), in this order."""
+    """Return the SHA-256 of every split's name, shape, pixels and labels (int64, little-endian), in this order."""
+    # Little-endian labels and contiguous pixels: the same bytes on every machine.
     total = hashlib.sha256()
     for name, split in (("train", train), ("validation", validation), ("test", test)):
         total.update(f"{name} {tuple(split.images.shape)}\n".encode())

@@ -1,7 +1,8 @@
-"""Random changes of single images through torchvision's transforms v2, each drawn by a key that names the image.
+"""This module changes single images at random, each by a key that names the image.
 
-Crops by a few pixels and flips of images in memory are not here: `runners.data.batches` makes them for whole batches.
-What mixes the images of a batch, mixup and CutMix, is in `runners.data.mixing`. Legend: C channels, S side in pixels.
+Images in memory are cropped by a few pixels and flipped in whole batches; all other changes are torchvision's
+transforms v2. Mixup and CutMix, which mix the images of a batch, are in `runners.data.mixing`. Legend: C channels, S
+side in pixels.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from runners.seeding import derive_key, seeded
 
 
 def memory_transform(augmentation: Augmentation, size: int) -> v2.Transform:
-    """Returns what changes an image in memory beyond shift and flip: (C, S, S) uint8 to (C, S, S) uint8."""
+    """Return the changes of an image in memory beyond shift and flip: (C, S, S) uint8 to (C, S, S) uint8."""
     steps = [v2.RandomResizedCrop(size, antialias=True)] if augmentation.resized_crop else []
     return v2.Compose([*steps, *_rand_augment(augmentation)])
 
 
 def file_transform(augmentation: Augmentation, size: int, resize_ratio: float) -> v2.Transform:
-    """Returns what makes a training image of a decoded file: RGB to (3, S, S) uint8."""
+    """Return the transform of a decoded file to a training image: RGB to (3, S, S) uint8."""
     steps: list[Any] = (
         [v2.RandomResizedCrop(size, antialias=True)] if augmentation.resized_crop else _centre(size, resize_ratio)
     )
@@ -38,12 +39,13 @@ def file_transform(augmentation: Augmentation, size: int, resize_ratio: float) -
 
 
 def evaluation_transform(size: int, resize_ratio: float) -> v2.Transform:
-    """Returns what makes an evaluation image of a decoded file: RGB to (3, S, S) uint8, nothing drawn."""
+    """Return the transform of a decoded file to an evaluation image: RGB to (3, S, S) uint8, nothing drawn."""
     return v2.Compose([*_centre(size, resize_ratio), v2.PILToTensor()])
 
 
 def apply(transform: v2.Transform, image: Tensor | Image.Image, key: int) -> Tensor:
-    """Returns the transformed image; what is drawn is a function of `key` alone."""
+    """Return the transformed image; all draws are functions of `key` alone."""
+    # torchvision draws from the global generators, which are seeded for one image. A seed has 63 bits, a key 64.
     with seeded(key >> 1):
         result = transform(image)
     assert isinstance(result, Tensor)
@@ -96,7 +98,7 @@ class Augmentation:
 
 
 def augment(images: Tensor, augmentation: Augmentation, *, key: int, image_index: Int64Array) -> Tensor:
-    """Changes each image by what `key` and its own index draw, whichever batch it is in.
+    """Change each image by draws from `key` and its own index, in whichever batch it is.
 
     Args:
         images: (B, C, H, W) uint8; left as they are.
@@ -109,12 +111,14 @@ def augment(images: Tensor, augmentation: Augmentation, *, key: int, image_index
     """
     pixels: UInt8Array = images.numpy()
     if augmentation.crop_padding:
+        # From no shift to twice the padding: the crop may move by the padding in each direction.
         choices = 2 * augmentation.crop_padding + 1
         top = random_integers(derive_key(key, "top"), image_index, choices)
         left = random_integers(derive_key(key, "left"), image_index, choices)
         pixels = crop(pixels, augmentation.crop_padding, top, left)
     if augmentation.flip:
         flipped = random_integers(derive_key(key, "flip"), image_index, 2) == 1
+        # A copy, because without a crop these are still the images of the split.
         pixels = pixels.copy()
         pixels[flipped] = pixels[flipped, ..., ::-1]
     changed = torch.from_numpy(pixels)
@@ -124,15 +128,13 @@ def augment(images: Tensor, augmentation: Augmentation, *, key: int, image_index
 
 
 def _transformed(images: Tensor, augmentation: Augmentation, key: int, image_index: Int64Array) -> Tensor:
-    # torchvision takes a second to import, which nothing else in memory needs.
-
     transform = memory_transform(augmentation, images.shape[-1])
     keys = (derive_key(key, "transform", index) for index in image_index.tolist())
-    return torch.stack([apply(transform, image, own) for image, own in zip(images, keys, strict=True)])
+    return torch.stack([apply(transform, image, image_key) for image, image_key in zip(images, keys, strict=True)])
 
 
 def crop(pixels: UInt8Array, padding: int, top: Int64Array, left: Int64Array) -> UInt8Array:
-    """Pads each image with black and cuts its original size out at its own corner.
+    """Pad each image with black and cut its original size out at its own corner.
 
     numpy's indexing copies whole windows here and is three times as fast as torch's.
 
@@ -147,5 +149,6 @@ def crop(pixels: UInt8Array, padding: int, top: Int64Array, left: Int64Array) ->
     batch, channels, height, width = pixels.shape
     padded = np.zeros((batch, channels, height + 2 * padding, width + 2 * padding), dtype=np.uint8)
     padded[..., padding : padding + height, padding : padding + width] = pixels
+    # A view of all windows of the original size; the index then picks one for each image.
     windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(2, 3))
     return np.ascontiguousarray(windows[np.arange(batch), :, top, left])

@@ -1,4 +1,4 @@
-"""Training and measuring one network: the loop, checkpoints, optimiser, evaluation, and several devices.
+"""This package trains and measures one network: the loop, checkpoints, optimiser, evaluation, several devices.
 
-What a node of a plan is, is known in `runners.workers`.
+It does not know plans or nodes; `runners.workers` calls it for a node.
 """

@@ -1,4 +1,4 @@
-"""The attention profile of a trained network: how flat its attention is, per layer and per class.
+"""This module computes the attention profile of a trained network: the flatness of attention by layer and class.
 
 "Flat at low levels, sparse at high levels" (PAPER.md, Observation). Legend: N images, K kernels, L layers, C classes.
 """
@@ -14,11 +14,12 @@ from torch import Tensor
 
 
 def normalized_entropy(weights_NK: Tensor) -> Tensor:
-    """Returns the entropy of each image's attention divided by log K, (N,): 0 is one-hot, 1 is uniform.
+    """Return the entropy of each image's attention divided by log K, (N,): 0 is one-hot, 1 is uniform.
 
     Weights that do not sum to one are divided by their sum first. With one kernel there is nothing to choose: 0.
     """
     kernels = weights_NK.shape[1]
+    # log 1 is zero, by which the entropy cannot be divided.
     if kernels == 1:
         return torch.zeros(len(weights_NK))
     share_NK = weights_NK.double() / weights_NK.double().sum(1, keepdim=True)
@@ -29,9 +30,10 @@ def normalized_entropy(weights_NK: Tensor) -> Tensor:
 def attention_profile(
     attention: Mapping[str, Tensor], labels: Tensor, layers: Mapping[str, tuple[int, float]], class_names: Sequence[str]
 ) -> dict[str, Any]:
-    """Returns the profile as plain data, of the layers that saw each image as one image.
+    """Return the profile as plain data, of the layers that saw each image exactly once.
 
-    A layer that works on parts of images, or only on some, has other rows than there are labels and is left out.
+    A layer that works on parts of images, or only on some images, has a different number of rows than labels and is
+    left out.
 
     Args:
         attention: (N, K) per layer.
@@ -41,6 +43,7 @@ def attention_profile(
     """
     rows = []
     for name, weights_NK in attention.items():
+        # Such rows could not be assigned to classes.
         if len(weights_NK) != len(labels):
             continue
         entropy_N = normalized_entropy(weights_NK.cpu())
@@ -57,13 +60,14 @@ def attention_profile(
                 "mean_attention": [_means(weights_NK.cpu()[chosen]) for chosen in by_class],
             }
         )
+    # From shallow to deep, the order in which `attention_gap` halves the layers.
     return {"layers": sorted(rows, key=lambda row: float(row["depth"])), "classes": list(class_names)}
 
 
 def attention_gap(profile: Mapping[str, Any]) -> float:
-    """Returns the mean entropy of the shallow half of the layers minus that of the deep half.
+    """Return the mean entropy of the shallow half of the layers minus that of the deep half.
 
-    With an odd number of layers the one in the middle counts for neither half.
+    With an odd number of layers the middle one counts for neither half.
     """
     entropies = [float(layer["entropy"]) for layer in profile["layers"]]
     half = len(entropies) // 2

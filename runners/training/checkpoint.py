@@ -1,13 +1,11 @@
-"""Checkpoints of a training under way: tensors in sealed files, nothing that can execute.
+"""This module saves and restores checkpoints of a training: tensors in sealed files, nothing that can execute.
 
-A checkpoint is one file, written beside the previous one, flushed and renamed, with the step in its name; a torn one
-is noticed and the previous one is used. Names inside a file: `model.<key>`, `optimizer.<index>.<key>`, `scaler.<key>`,
+A checkpoint is one file, written beside the previous one, flushed and renamed, with the step in its name. A torn one is
+noticed, and the previous one is used. Names inside a file: `model.<key>`, `optimizer.<index>.<key>`, `scaler.<key>`,
 `position.step`, `position.seconds` and `position.sums.<name>`.
 
-Tensors in files that say themselves whether they are whole: safetensors with a seal, nothing that can execute.
-
-The seal, in the file's metadata, is a SHA-256 of every tensor's name, type, shape and bytes; a file that was cut short
-or in which a bit has flipped does not fit it.
+Files are safetensors with a seal in the metadata: a SHA-256 of every tensor's name, type, shape and bytes. A file that
+was cut short, or in which a bit has flipped, does not fit its seal.
 """
 
 from __future__ import annotations
@@ -38,12 +36,12 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Position:
-    """How far a training came.
+    """The position of a training.
 
     Attributes:
         step: Steps done since its start.
-        sums: What it had summed up in the running epoch; empty between two epochs.
-        seconds: Time that the steps of the running epoch have taken.
+        sums: Its sums over the running epoch by name; empty between two epochs.
+        seconds: Time of the steps of the running epoch so far.
     """
 
     step: int
@@ -51,14 +49,15 @@ class Position:
     seconds: float = 0.0
 
     def epoch_and_step(self, steps_per_epoch: int) -> tuple[int, int]:
-        """Returns the running epoch and the steps done in it: all of them if only its validation is left."""
+        """Return the running epoch and the steps done in it: all of them if only its validation is left."""
         epoch, step = divmod(self.step, steps_per_epoch)
+        # Sums left at the boundary of an epoch: its last step is done, its validation is not.
         return (epoch - 1, steps_per_epoch) if self.sums and step == 0 else (epoch, step)
 
 
 @dataclass(frozen=True)
 class Training:
-    """What a checkpoint holds beside the position; there is no generator, see `runners.training.trainer`."""
+    """The objects whose state a checkpoint holds; there is no generator, see `runners.training.trainer`."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
@@ -71,38 +70,40 @@ class CheckpointStore:
 
     Attributes:
         folder: The state folder.
-        own: Called before anything is written or removed; raises if the folder is another process's by now.
+        own: Called before each write or removal; raises if the folder belongs to another process by now.
     """
 
     folder: Path
     own: Callable[[], None] = lambda: None
 
     def save(self, training: Training, position: Position) -> None:
-        """Writes a checkpoint and forgets all but the last two.
+        """Write a checkpoint and remove all but the last two.
 
         Raises:
-            OutputError: If the disk is full or the folder is not writable; those written before stay.
+            OutputError: If the disk is full or the folder is not writable; earlier checkpoints stay.
         """
         self.own()
         tensors = {f"model.{key}": value for key, value in training.model.state_dict().items()}
         tensors |= _optimizer_tensors(training.optimizer) | _scaler_tensors(training.scaler)
         path = self.folder / f"checkpoint-{position.step:09d}.safetensors"
         save_tensors(path, tensors | _position_tensors(position), node=self.folder.name)
+        # Only now: the previous one is needed until this one is on the disk.
         for _, path in self._newest_first()[_KEPT:]:
             remove_file(path)
 
     def load(self, training: Training, tell: Tell) -> Position | None:
-        """Restores the newest whole checkpoint in place; returns its position, or `None` if there is none.
+        """Restore the newest whole checkpoint in place; return its position, or `None` if there is none.
 
         Args:
-            training: Left as it is if no checkpoint can be used.
+            training: Unchanged if no checkpoint can be used.
             tell: Called with each checkpoint that cannot be used, and why.
         """
-        found = self._newest_first()
-        for step, path in found:
+        checkpoints = self._newest_first()
+        for step, path in checkpoints:
             try:
                 tensors = load_tensors(path, node=self.folder.name)
                 _check(training, tensors)
+                # The name of a file is not sealed: it must agree with the step inside.
                 position = _position(tensors)
                 if position.step != step:
                     raise CheckpointError(f"it holds step {position.step}")
@@ -111,32 +112,33 @@ class CheckpointStore:
                 continue
             _restore(training, tensors)
             return position
-        if found:
+        if checkpoints:
             tell("there is no checkpoint left to go on from: the training starts anew")
         return None
 
     def forget_beyond(self, step: int) -> None:
-        """Removes what a training that goes on from `step` must not meet again: newer checkpoints, half-written files.
+        """Remove all that a training which goes on from `step` must not meet: newer checkpoints, half-written files.
 
-        Otherwise a torn file would pass for the previous checkpoint of the ones to come.
+        Otherwise a torn file would count as one of the last two checkpoints.
         """
         self.own()
-        torn = [path for found, path in self._newest_first() if found > step]
-        for path in (*torn, *self.folder.glob(".checkpoint-*.tmp")):
+        newer = [path for checkpoint_step, path in self._newest_first() if checkpoint_step > step]
+        for path in (*newer, *self.folder.glob(".checkpoint-*.tmp")):
             with suppress(OSError):
                 remove_file(path)
 
     def clear(self) -> None:
-        """Removes all checkpoints; a finished training needs only its weights."""
+        """Remove all checkpoints; a finished training needs only its weights."""
         self.forget_beyond(-1)
 
     def _newest_first(self) -> list[tuple[int, Path]]:
+        """Return step and path of each checkpoint, the newest first."""
         matches = ((_NAME.fullmatch(path.name), path) for path in self.folder.glob("checkpoint-*.safetensors"))
         return sorted(((int(match[1]), path) for match, path in matches if match), reverse=True)
 
 
 def load_weights(path: Path, model: nn.Module) -> None:
-    """Puts the weights of a trained network into `model`.
+    """Put the weights of a trained network into `model`.
 
     Raises:
         CheckpointError: If the file is missing, torn or of another network.
@@ -185,23 +187,25 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _check(training: Training, tensors: Mapping[str, Tensor]) -> None:
-    """Raises if the tensors are not those of this training, before any of them is put anywhere."""
+    """Raise if the tensors are not those of this training, before any of them is restored."""
     _check_tensors(training.model.state_dict(), _part(tensors, "model."))
+    # State of a parameter has its shape or is a single number, such as a count of steps.
     parameters = _parameters(training.optimizer)
     for name, value in _part(tensors, "optimizer.").items():
         index, _, _ = name.partition(".")
-        known = index.isdecimal() and int(index) < len(parameters)
-        if not known or (value.ndim > 0 and value.shape != parameters[int(index)].shape):
+        index_is_valid = index.isdecimal() and int(index) < len(parameters)
+        if not index_is_valid or (value.ndim > 0 and value.shape != parameters[int(index)].shape):
             raise CheckpointError(f"it is of another optimiser: {name!r} does not fit")
     if any(value.numel() != 1 for value in _part(tensors, "scaler.").values()):
         raise CheckpointError("its scale of the loss is not a number")
 
 
 def _check_tensors(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    """Raise CheckpointError if names, types or shapes of the tensors `found` are not those `wanted`."""
     for name in sorted(wanted.keys() | found.keys()):
-        expected, given = (_shape(tensors.get(name)) for tensors in (wanted, found))
-        if expected != given:
-            raise CheckpointError(f"it is of another network: {name!r} is {given} instead of {expected}")
+        expected, actual = (_shape(tensors.get(name)) for tensors in (wanted, found))
+        if expected != actual:
+            raise CheckpointError(f"it is of another network: {name!r} is {actual} instead of {expected}")
 
 
 def _shape(value: Tensor | None) -> str:
@@ -213,6 +217,7 @@ def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
 
 
 def _restore(training: Training, tensors: Mapping[str, Tensor]) -> None:
+    """Put checked tensors into model, optimiser and scaler."""
     training.model.load_state_dict(_part(tensors, "model."))
     _restore_optimizer(training.optimizer, _part(tensors, "optimizer."))
     scaler, saved = training.scaler, _part(tensors, "scaler.")
@@ -238,29 +243,30 @@ _SEAL, _NODE = "sha256", "node"
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], *, node: str = "", once: bool = False) -> None:
-    """Writes tensors to a sealed safetensors file, whole or not at all.
+    """Write tensors to a sealed safetensors file, whole or not at all.
 
     Args:
         path: The file.
         tensors: By name.
         node: Fingerprint of the node that they belong to, kept in the file; none if it is left out.
-        once: Whether a file that is there already stays.
+        once: Whether an existing file stays as it is.
 
     Raises:
         OutputError: If the disk is full or the folder is not writable.
     """
     plain = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
+    # Cloned, because safetensors refuses tensors that share memory.
     content = save(plain, {_SEAL: _seal(plain)} | ({_NODE: node} if node else {}))
     (write_once if once else write_atomically)(path, lambda temporary: _write(temporary, content))
 
 
 def load_tensors(path: Path, *, node: str = "", must_be_sealed: bool = True) -> dict[str, Tensor]:
-    """Returns the tensors of a file, read once and held against its seal.
+    """Return the tensors of a file, read once and checked against its seal.
 
     Args:
         path: The file.
-        node: Fingerprint of the node that they must belong to, if the file says so at all.
-        must_be_sealed: Whether a file without any metadata, as earlier versions wrote them, is refused.
+        node: Fingerprint of the node that they must belong to, if the file names one.
+        must_be_sealed: Whether to refuse a file without any metadata, as earlier versions wrote them.
 
     Raises:
         CheckpointError: If the file is missing, torn, no safetensors or another node's.
@@ -271,6 +277,7 @@ def load_tensors(path: Path, *, node: str = "", must_be_sealed: bool = True) -> 
         metadata = _metadata(content)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from None
+    # Weights from before the seal are still accepted; a checkpoint always has one.
     if metadata is None and not must_be_sealed:
         return tensors
     if (metadata or {}).get(_SEAL) != _seal(tensors):
@@ -283,6 +290,7 @@ def load_tensors(path: Path, *, node: str = "", must_be_sealed: bool = True) -> 
 
 def _seal(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
+    # Sorted by name: the order of a dictionary is no property of the file.
     for name, value in sorted(tensors.items()):
         digest.update(json.dumps([name, str(value.dtype), list(value.shape)]).encode())
         digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
@@ -290,10 +298,11 @@ def _seal(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _metadata(content: bytes) -> dict[str, str] | None:
-    # `load` has checked that the header lies inside the file and maps names to plain values.
+    # A safetensors file begins with the size of its JSON header: 8 bytes, little-endian. `load` has checked that the
+    # header lies inside the file and maps names to plain values.
     end = 8 + int.from_bytes(content[:8], "little")
-    found: dict[str, str] | None = json.loads(content[8:end]).get("__metadata__")
-    return found
+    metadata: dict[str, str] | None = json.loads(content[8:end]).get("__metadata__")
+    return metadata
 
 
 def _write(path: Path, content: bytes) -> None:

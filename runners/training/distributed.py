@@ -1,9 +1,9 @@
-"""One training on several devices: what each process does differently, and how the processes are started.
+"""This module runs one training on several devices: it starts the processes and divides the work among them.
 
 Every process makes the same global batch (batches are functions of seed, epoch and step) and takes its own slice; batch
 normalisation uses the statistics of the global batch and gradients are averaged, so that the result is that of one
-process with the same global batch, within float tolerance. What draws per image inside the network (dropout, strategies
-that shuffle) draws per process. Legend: B images in the global batch, C channels.
+process with the same global batch, within float tolerance. Random draws per image inside the network (dropout,
+strategies that shuffle) are made per process. Legend: B images in the global batch, C channels.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from runners.own_code import import_variables
 from runners.state.schemas import FAILURE, remove_file
 
 PROCESS_FAILURE = "process_failure.json"
-"""Where the first of several processes that fails says why, in the node's folder."""
+"""The file in the node's folder in which the first process that fails writes the reason."""
 
 
 @dataclass(frozen=True)
 class World:
-    """This process among those of one training: its rank and how many there are."""
+    """This process among those of one training: its rank and the number of processes."""
 
     rank: int = 0
     size: int = 1
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes results."""
+        """Return True if this process writes results."""
         return self.rank == 0
 
     def part(self, values_B: Tensor) -> Tensor:
-        """Returns this process's slice of a global batch."""
+        """Return this process's slice of a global batch."""
         return values_B if self.size == 1 else values_B.tensor_split(self.size)[self.rank]
 
     def summing(self, parallel: nn.Module, *, is_last: bool) -> AbstractContextManager[None]:
-        """Returns what surrounds one of several passes before a step: gradients are averaged after the last one."""
+        """Return the context for one of several passes before a step; only the last one averages the gradients."""
         if self.size == 1 or is_last:
             return nullcontext()
         not_yet: Any = parallel.no_sync
@@ -54,7 +54,7 @@ class World:
         return alone
 
     def mean(self, value: float) -> float:
-        """Returns the mean of a number over the processes."""
+        """Return the mean of a number over the processes."""
         if self.size == 1:
             return value
         total = torch.tensor(value, dtype=torch.float64)
@@ -62,12 +62,12 @@ class World:
         return float(total) / self.size
 
     def wait(self) -> None:
-        """Returns when every process has come here."""
+        """Wait until every process has reached this point."""
         if self.size > 1:
             dist.barrier()
 
     def parallel(self, model: nn.Module) -> nn.Module:
-        """Returns what is called instead of `model`, whose gradients it averages over the processes."""
+        """Return the module to call instead of `model`; it averages the gradients over the processes."""
         if self.size == 1:
             return model
         # A strategy that ignores the attention gives its branch no gradient.
@@ -76,7 +76,7 @@ class World:
 
 @contextmanager
 def joined() -> Iterator[World]:
-    """Joins the processes that torchrun started, for the length of a block."""
+    """Join the process group that torchrun started, inside a block."""
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield World(dist.get_rank(), dist.get_world_size())
@@ -88,7 +88,8 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
     """Batch normalisation over the batches of all processes, on any device; `nn.SyncBatchNorm` needs a GPU."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Returns the normalised (B, C, H, W)."""
+        """Return the normalised (B, C, H, W)."""
+        # An evaluation uses the running statistics, which are the same in every process.
         if not self.training:
             usual: Tensor = super().forward(input)
             return usual
@@ -97,6 +98,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         # Two passes: the difference of two large sums would lose the digits of a small variance.
         centred = input - mean_C[:, None, None]
         variance_C = _total(centred.square().sum([0, 2, 3])) / count
+        # Running statistics take the unbiased variance, as `nn.BatchNorm2d` does.
         self._remember(mean_C.detach(), variance_C.detach() * count / max(count - 1, 1))
         scale_C = torch.rsqrt(variance_C + self.eps) * self.weight
         output: Tensor = centred * scale_C[:, None, None] + self.bias[:, None, None]
@@ -117,7 +119,7 @@ def _total(values_C: Tensor) -> Tensor:
 
 
 class _AllReduce(torch.autograd.Function):
-    """Sums over the processes, forward and backward."""
+    """A sum over the processes, forward and backward: each process's loss depends on every process's values."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
@@ -133,38 +135,40 @@ class _AllReduce(torch.autograd.Function):
 
 
 def with_global_norms(model: nn.Module, device: torch.device) -> nn.Module:
-    """Makes the batch norms of a network work over all processes; parameters and buffers stay the same objects."""
+    """Make the batch norms of a network work over all processes; parameters and buffers stay the same objects."""
     if device.type == "cuda":
         convert: Any = nn.SyncBatchNorm.convert_sync_batchnorm
         converted: nn.Module = convert(model)
         return converted
     for module in model.modules():
+        # The class alone is changed, so that the optimiser goes on holding the same parameters.
         if type(module) is nn.BatchNorm2d:
             module.__class__ = GlobalBatchNorm2d
     return model
 
 
 def own_device(wanted: str) -> torch.device:
-    """Returns the device of this process: its own GPU, or the CPU."""
+    """Return the device of this process: its own GPU, or the CPU."""
     if wanted == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
 
 
 def start(state_folder: Path, devices: int, gpus: Sequence[int], arguments: list[str]) -> None:
-    """Runs a training as `devices` processes through torchrun and returns when they have ended.
+    """Run a training as `devices` processes through torchrun and return when they have ended.
 
     Args:
-        state_folder: The node's folder; what the processes print goes to its `log.txt`.
-        devices: How many processes, one per device.
-        gpus: The GPU of each process, or none for the first ones that are visible.
+        state_folder: The node's folder; the processes print to its `log.txt`.
+        devices: The number of processes, one per device.
+        gpus: The GPU of each process, or none for the first visible ones.
         arguments: Arguments for `python -m runners.workers.trial_process`.
 
     Raises:
         WorkerError: If a process fails, with the first one's reason and where its output is.
     """
-    told = state_folder / PROCESS_FAILURE
-    remove_file(told)
+    failure_path = state_folder / PROCESS_FAILURE
+    # The reason of an earlier attempt must not pass for this one's.
+    remove_file(failure_path)
     run = [sys.executable, "-m", "runners.workers.torchrun", "--standalone", f"--nproc-per-node={devices}"]
     seen = {"CUDA_VISIBLE_DEVICES": visible(gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))} if gpus else {}
     with (state_folder / "log.txt").open("a", encoding="utf-8") as log:
@@ -176,19 +180,19 @@ def start(state_folder: Path, devices: int, gpus: Sequence[int], arguments: list
             env={**os.environ, **import_variables(), **seen},
         )
     if ended.returncode:
-        # One that was killed could not say so.
-        why = FAILURE.find(told) or {"message": f"exit code {ended.returncode}", "cause": "killed"}
+        # A process that was killed wrote no reason.
+        why = FAILURE.find(failure_path) or {"message": f"exit code {ended.returncode}", "cause": "killed"}
         raise WorkerError(
             f"one of {devices} processes failed ({why['message']}); see {log.name}", str(why.get("cause", "error"))
         )
 
 
 def visible(gpus: Sequence[int], seen: str | None) -> str:
-    """Returns what makes only `gpus` visible to a process, in this order.
+    """Return the value of `CUDA_VISIBLE_DEVICES` that shows a process only `gpus`, in this order.
 
     Args:
         gpus: Numbers among the GPUs that this process sees.
-        seen: What made those visible to this process, or `None` if it sees all.
+        seen: The value of the variable in this process, or `None` if it sees all.
     """
     names = [name.strip() for name in seen.split(",")] if seen else []
     return ",".join(names[gpu] if names else str(gpu) for gpu in gpus)

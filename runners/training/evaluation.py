@@ -1,10 +1,9 @@
-"""Measures a network on a split: accuracy, loss, accuracy per class. Legend: B images in a batch, C classes.
+"""This module measures a network on a split: accuracy, loss, accuracy per class, and correctness image by image.
 
-Which images a network classified correctly, as plain data that is kept with the run.
-
-Evaluations of one checkpoint, or of several, are compared image by image (`reports.analysis.statistics`), so the order
-must be one that all of them share: that of the split itself, not the random one in which it is measured. The layout of
-the file is described at `ablations.vocabulary.CORRECTNESS_FILE`. Legend: N images.
+The correctness of each image is plain data that is kept with the run. Reports compare evaluations image by image
+(`reports.analysis.statistics`), so its order is that of the split itself, not the random one of the measurement.
+`ablations.vocabulary.CORRECTNESS_FILE` describes the layout of the file. Legend: B images in a batch, C classes, N
+images.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _MIN_CLASSES_FOR_TOP5 = 6
 
 @dataclass(frozen=True)
 class Measurement:
-    """What was measured on one split.
+    """The measurement of a network on one split.
 
     Attributes:
         top1: Accuracy in per cent.
@@ -51,14 +50,15 @@ class Measurement:
     labels: Tensor
 
     def metrics(self, split: str, *, with_classes: bool = False) -> dict[str, float]:
-        """Returns the measurement under the names of the vocabulary, `split` being `val` or `test`."""
-        found = {f"{split}/top1": self.top1, f"{split}/loss": self.loss}
+        """Return the measurement under the names of the vocabulary, `split` being `val` or `test`."""
+        values = {f"{split}/top1": self.top1, f"{split}/loss": self.loss}
         if self.top5 is not None:
-            found[f"{split}/top5"] = self.top5
+            values[f"{split}/top5"] = self.top5
         if with_classes:
-            measured = {i: value for i, value in enumerate(self.per_class) if value == value}
-            found |= {class_metric(split, index): value for index, value in measured.items()}
-        return found
+            # NaN is unequal to itself: a class without images has no accuracy.
+            accuracies = {i: value for i, value in enumerate(self.per_class) if value == value}
+            values |= {class_metric(split, index): value for index, value in accuracies.items()}
+        return values
 
 
 @torch.inference_mode()
@@ -68,7 +68,7 @@ def evaluate(
     num_classes: int,
     autocast: AbstractContextManager[object] | None = None,
 ) -> Measurement:
-    """Returns what `model` achieves on `batches`; it is in training mode again afterwards if it was before.
+    """Measure `model` on `batches`; it is in training mode again afterwards if it was before.
 
     Args:
         model: Takes images and gives logits (B, C).
@@ -90,12 +90,13 @@ def evaluate(
 
 
 def _ranks(logits_BC: Tensor, targets: Tensor) -> Tensor:
-    """Returns how many classes were rated at least as high as the true one, itself not counted: (B,).
+    """Return the number of classes rated at least as high as the true one, itself not counted: (B,).
 
-    A tie counts against the network, so one that gives every class the same logit is right about none.
+    A tie counts against the network: equal logits for all classes are right about no image.
     """
     true_B1 = logits_BC.gather(1, targets[:, None])
     ranks = (logits_BC >= true_B1).sum(1) - 1
+    # A comparison with NaN is false, which would make rank -1: NaN gets the worst rank.
     return torch.where(true_B1.isnan().squeeze(1), logits_BC.shape[1], ranks)
 
 
@@ -116,8 +117,8 @@ def _measure(ranks: Tensor, losses: Tensor, labels: Tensor, num_classes: int) ->
 
 
 def correctness(measured: Measurement, source: BatchSource, split: SplitName, fingerprint: str = "") -> dict[str, Any]:
-    """Returns what was measured per image on a split of `source` for the node `fingerprint`, ready to be written."""
-    # A plug-in's source may be older than this method; its order is fixed all the same.
+    """Return the correctness per image on a split of `source` for the node `fingerprint`, as data for its file."""
+    # The source of a plug-in may lack this newer method; its order is fixed all the same.
     tells = hasattr(source, "evaluation_order")
     order = source.evaluation_order(split) if tells else np.arange(len(measured.labels))
     named = {f"{split}/top1": measured.correct, f"{split}/top5": measured.among_five}
@@ -133,6 +134,7 @@ def correctness(measured: Measurement, source: BatchSource, split: SplitName, fi
 
 
 def _packed(correct_N: Tensor, order_N: Int64Array) -> str:
+    # From the order of evaluation back to the order of the split, then eight images to a byte.
     in_place_N = np.zeros(len(order_N), dtype=bool)
     in_place_N[order_N] = correct_N.numpy()
     return base64.b64encode(np.packbits(in_place_N).tobytes()).decode("ascii")

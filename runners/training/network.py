@@ -1,4 +1,4 @@
-"""From specs to torch objects: the network, its temperature schedule, its batches, its intervention."""
+"""This module turns specs into torch objects: the network, its temperature schedule, its batches, its intervention."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from runners.data import Augmentation, BatchSettings, BatchSource, SplitSizes, o
 from runners.seeding import derive_seed
 
 _EVALUATION_BATCH_SIZE = 250
-"""Part of the spec version: strategies that shuffle across images depend on it."""
+"""A change needs a new spec version: results of strategies that shuffle across images depend on it."""
 
 
 def build_network(spec: ModelSpec, facts: DatasetFacts, seed: int) -> nn.Module:
-    """Returns the network of a spec, initialised from `seed`, for images of the data set `facts`.
+    """Return the network of a spec, initialised from `seed`, for images of the data set `facts`.
 
     Raises:
         DyconvError: If the network cannot be built, for example because a placement selects nothing.
@@ -42,6 +42,7 @@ def build_network(spec: ModelSpec, facts: DatasetFacts, seed: int) -> nn.Module:
         "aggregation": spec.aggregation,
         "where": spec.where.as_mapping() if spec.where is not None else None,
     }
+    # Options that the spec leaves out are not passed: some networks refuse them.
     return dyconv.build_model(
         spec.name,
         facts.num_classes,
@@ -53,27 +54,29 @@ def build_network(spec: ModelSpec, facts: DatasetFacts, seed: int) -> nn.Module:
 
 
 def as_static(spec: ModelSpec) -> ModelSpec:
-    """Returns the same network with static layers."""
+    """Return the spec of the same network with static layers."""
+    # Settings that a static layer does not read are None, so that specs of one network are equal.
     unread = dict.fromkeys(("num_kernels", "reduction", "normalization", "aggregation", "where"))
     return spec.model_copy(update={"layer": "static", **unread})
 
 
 def input_size(facts: DatasetFacts) -> tuple[int, int, int]:
-    """Returns the shape (C, H, W) of an image of the data set."""
+    """Return the shape (C, H, W) of an image of the data set."""
     return (facts.channels, facts.image_size, facts.image_size)
 
 
 def temperature_schedule(spec: TemperatureSpec | None) -> dyconv.ConstantTemperature | dyconv.LinearAnnealing | None:
-    """Returns the schedule of a spec, or `None` for a network that has no temperature."""
+    """Return the schedule of a spec, or `None` for a network that has no temperature."""
     if spec is None:
         return None
+    # A schedule without an end stays at its start.
     if spec.end is None or spec.epochs is None:
         return dyconv.ConstantTemperature(spec.start)
     return dyconv.LinearAnnealing(spec.start, spec.end, spec.epochs)
 
 
 def open_source(spec: TrialSpec, device: torch.device, memory_format: torch.memory_format) -> BatchSource:
-    """Returns the batches of a trial.
+    """Return the batches of a trial.
 
     Raises:
         DatasetError: If the data set is missing or corrupt.
@@ -100,7 +103,7 @@ def open_source(spec: TrialSpec, device: torch.device, memory_format: torch.memo
 
 
 def augmentation_of(data: DataSpec) -> Augmentation:
-    """Returns how each training image is changed at random; what mixes a batch is in `runners.data.mixing`."""
+    """Return the random changes of single training images; `runners.data.mixing` mixes whole batches."""
     return Augmentation(
         crop_padding=data.crop_padding or 0,
         resized_crop=data.augmentation == "resized_crop_flip",
@@ -112,7 +115,7 @@ def augmentation_of(data: DataSpec) -> Augmentation:
 
 @contextmanager
 def intervened(model: nn.Module, intervention: Intervention, facts: DatasetFacts, seed: int) -> Iterator[nn.Module]:
-    """Changes a trained network as the intervention says, and puts it back."""
+    """Change a trained network by the intervention inside the context, and restore it at the end."""
     with dyconv.intervene(
         model,
         aggregation=intervention.aggregation,

@@ -1,4 +1,4 @@
-"""The optimiser of a spec and its learning rate as a function of the epoch."""
+"""This module makes the optimiser of a spec, and computes its learning rate as a function of the epoch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 
 
 def make_optimizer(model: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer:
-    """Returns the optimiser of a spec; weight decay spares biases and normalisation layers."""
+    """Return the optimiser of a spec; weight decay spares biases and normalisation layers."""
     groups = parameter_groups(model, spec.weight_decay)
     if spec.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=spec.learning_rate, fused=True)
@@ -27,9 +27,10 @@ def make_optimizer(model: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer:
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Returns two groups: what decays, and biases and parameters of normalisation layers, which do not."""
+    """Return two groups: parameters that decay, and biases and parameters of normalisation layers, which do not."""
     decayed: list[nn.Parameter] = []
     spared: list[nn.Parameter] = []
+    # By module rather than by name: only the module tells a norm's weight from a convolution's.
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
             spare = isinstance(module, _NORMS) or name.endswith("bias")
@@ -38,12 +39,13 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, ob
 
 
 def learning_rate(spec: TrainSpec, epoch: float) -> float:
-    """Returns the learning rate at a point of the training.
+    """Return the learning rate at a point of the training.
 
     Args:
         spec: Peak learning rate, warm-up and schedule.
         epoch: Passes over the data since the start, with fractions.
     """
+    # Linear from zero; the schedule begins at the peak after it.
     if epoch < spec.warmup_epochs:
         return spec.learning_rate * epoch / spec.warmup_epochs
     if spec.schedule == "cosine":

@@ -1,7 +1,7 @@
-"""The training loop: a function of the spec and the step alone, so that it can stop and go on anywhere.
+"""This module holds the training loop, a function of the spec and the step alone: it can stop and resume anywhere.
 
-Whatever draws at random (order, augmentation, dropout, mixup, shuffling strategies) is seeded by (seed, step); there
-is no generator whose state would have to be saved. Legend: B images in a batch.
+All random draws (order, augmentation, dropout, mixup, shuffling strategies) are seeded by (seed, step). No generator
+has a state that would have to be saved. Legend: B images in a batch.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from runners.training.network import temperature_schedule
 from runners.training.optimizer import learning_rate, make_optimizer
 
 _LOOK_SECONDS = 1.0
-"""Between two looks at the loss of an epoch; looking costs a file that is written, and on a GPU a synchronisation."""
+"""Seconds between two readings of the loss; each one writes a file, and on a GPU waits for the computation."""
 
 _EPOCH_SECONDS = 30.0
-"""An epoch that ends sooner after the last checkpoint gets none: writing one takes as long as a step or two."""
+"""Seconds after a checkpoint within which the end of an epoch gets none: writing takes as long as a step or two."""
 
 
 @dataclass(frozen=True)
 class Hooks:
-    """What a training tells the world.
+    """The callbacks of a training.
 
     Attributes:
         on_epoch: Called with the epoch (from 1) and its metrics.
@@ -51,7 +51,7 @@ class Hooks:
 
 @dataclass
 class _Sums:
-    """Sums over the running epoch, kept on the device until someone looks."""
+    """Sums over the running epoch, kept on the device until they are read: each reading waits for a GPU."""
 
     device: torch.device
     values: dict[str, Tensor] = field(default_factory=dict)
@@ -99,7 +99,7 @@ class Trainer:
         self.spec, self.model, self.source, self.checkpoints = spec, model, source, checkpoints
         self.world = world or World()
         self.parallel = self.world.parallel(model)
-        # Found once: at every step, looking for them takes longer than what is then done with them.
+        # Collected once: a search at every step would take longer than the work on them.
         self._parameters = list(model.parameters())
         self._dynamic = nn.ModuleList(layer for _, layer in dyconv.dynamic_layers(model))
         self.device = self._parameters[0].device
@@ -112,7 +112,7 @@ class Trainer:
         self._saved = time.monotonic()
 
     def resume(self, tell: Tell) -> int:
-        """Goes to the last checkpoint, if there is one; returns the number of epochs that are behind it.
+        """Go to the last checkpoint, if there is one; return the number of epochs before it.
 
         Args:
             tell: Called with each checkpoint that cannot be used, and why.
@@ -123,7 +123,7 @@ class Trainer:
         return self.position.epoch_and_step(self.source.steps_per_epoch)[0]
 
     def run(self, hooks: Hooks) -> None:
-        """Trains to the end.
+        """Train to the end.
 
         Raises:
             TrainingError: If the loss is not a number.
@@ -132,27 +132,29 @@ class Trainer:
         first_epoch, _ = self.position.epoch_and_step(steps)
         for epoch in range(first_epoch, self.spec.train.epochs):
             metrics = self._run_epoch(epoch, hooks)
-            # Set, although it is the next one anyway: a training that resumes here has had no pass yet.
+            # Set explicitly, because a training that resumes here has had no pass yet; otherwise it is this number.
             dyconv.set_forward_step(self._dynamic, (epoch + 1) * steps * self._parts)
             if self.world.is_main:
                 hooks.on_epoch(epoch + 1, metrics | self._validate())
             self.world.wait()
             self.position = Position((epoch + 1) * steps, {})
-            # After the last epoch the weights are written, which is all that is needed then.
+            # After the last epoch the caller writes the weights, and no checkpoint is needed.
             if epoch + 1 < self.spec.train.epochs and self._is_due(_EPOCH_SECONDS):
                 self._save()
 
     def rehearse(self) -> Iterator[float]:
-        """Trains steps of the first epoch, kept nowhere, and yields how many seconds each took, its images included."""
+        """Train steps of the first epoch and yield the seconds of each, its images included; nothing is saved."""
         sums, started = _Sums(self.device), time.monotonic()
         self.model.train()
         for step, (images, labels) in enumerate(self.source.training(0)):
+            # `float` waits for a GPU to finish the step.
             float(self._step(0, step, images, labels, sums))
-            now = time.monotonic()
-            yield now - started
+            finished = time.monotonic()
+            yield finished - started
             started = time.monotonic()
 
     def _run_epoch(self, epoch: int, hooks: Hooks) -> dict[str, float]:
+        """Train the steps of an epoch that are left; return its metrics."""
         steps = self.source.steps_per_epoch
         _, first = self.position.epoch_and_step(steps)
         sums, before = _Sums.restore(self.device, self.position.sums), self.position.seconds
@@ -160,28 +162,32 @@ class Trainer:
         self.model.train()
         for step, (images, labels) in enumerate(self.source.training(epoch, first), start=first):
             loss = self._step(epoch, step, images, labels, sums)
-            now, is_due = time.monotonic(), self._is_due(self.checkpoint_seconds)
-            if step == first or is_due or now - looked > _LOOK_SECONDS:
-                value, looked = self._finite(loss, epoch, step), now
+            moment, is_due = time.monotonic(), self._is_due(self.checkpoint_seconds)
+            # The first step too, so that progress shows at once that training has begun.
+            if step == first or is_due or moment - looked > _LOOK_SECONDS:
+                value, looked = self._finite(loss, epoch, step), moment
                 if self.world.is_main:
-                    hooks.on_progress(epoch, step, value, (step - first + 1) * len(labels) / (now - started))
+                    hooks.on_progress(epoch, step, value, (step - first + 1) * len(labels) / (moment - started))
             if is_due:
-                self.position = Position(epoch * steps + step + 1, sums.as_floats(), before + now - started)
+                self.position = Position(epoch * steps + step + 1, sums.as_floats(), before + moment - started)
                 self._save()
         return self._epoch_metrics(epoch, sums, before + time.monotonic() - started)
 
     def _step(self, epoch: int, step: int, images: Tensor, labels: Tensor, sums: _Sums) -> Tensor:
-        train, at = self.spec.train, epoch + step / self.source.steps_per_epoch
+        """Do one optimiser step on a batch; return its loss and add to the sums."""
+        train, fractional_epoch = self.spec.train, epoch + step / self.source.steps_per_epoch
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(train, at)
+            group["lr"] = learning_rate(train, fractional_epoch)
         if self.schedule is not None:
-            dyconv.set_temperature(self._dynamic, self.schedule(at))
-        done = epoch * self.source.steps_per_epoch + step
+            dyconv.set_temperature(self._dynamic, self.schedule(fractional_epoch))
+        global_step = epoch * self.source.steps_per_epoch + step
         for parameter in self._parameters:
             parameter.grad = None
-        with self._seeded("step", done):
+        # Mixing and dropout draw from a generator seeded for this step, so that a resume repeats them.
+        with self._seeded("step", global_step):
             images, targets = mix(images, labels, self.spec.data, self.source.facts.num_classes)
-            loss = self._add_gradients(done, images, targets)
+            loss = self._add_gradients(global_step, images, targets)
+        # Before the norm is taken: gradients are still multiplied by the scale of the loss.
         self.scaler.unscale_(self.optimizer)
         gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
         sums.add("gradient_norm", nn.utils.get_total_norm(gradients))
@@ -191,18 +197,20 @@ class Trainer:
         return loss
 
     def _add_gradients(self, done: int, images: Tensor, targets: Tensor) -> Tensor:
-        """Adds the gradients of a batch up, part by part; returns its mean loss."""
-        parts, smoothing = self._parts, self.spec.train.label_smoothing
+        """Add up the gradients of a batch, one micro-batch at a time; return its mean loss."""
+        count, smoothing = self._parts, self.spec.train.label_smoothing
         loss = images.new_zeros(())
-        for part, (some, wanted) in enumerate(
-            zip(images.tensor_split(parts), targets.tensor_split(parts), strict=True)
+        for index, (images_part, targets_part) in enumerate(
+            zip(images.tensor_split(count), targets.tensor_split(count), strict=True)
         ):
             # Each pass has a number of its own, from which strategies that shuffle draw.
-            dyconv.set_forward_step(self._dynamic, done * parts + part)
-            with self.world.summing(self.parallel, is_last=part + 1 == parts):
+            dyconv.set_forward_step(self._dynamic, done * count + index)
+            with self.world.summing(self.parallel, is_last=index + 1 == count):
                 with self._autocast():
-                    logits = self.parallel(self.world.part(some))
-                    part_loss = F.cross_entropy(logits, self.world.part(wanted), label_smoothing=smoothing) / parts
+                    logits = self.parallel(self.world.part(images_part))
+                    part_loss = (
+                        F.cross_entropy(logits, self.world.part(targets_part), label_smoothing=smoothing) / count
+                    )
                 torch.autograd.backward(self.scaler.scale(part_loss))
             loss = loss + part_loss.detach()
         return loss
@@ -211,6 +219,7 @@ class Trainer:
         return seeded(derive_seed(self.spec.seed, *purpose), self.device)
 
     def _amp_dtype(self) -> torch.dtype | None:
+        """Return the dtype of mixed precision, float16 only on a GPU without bfloat16; None for float32."""
         if self.spec.train.precision == "float32":
             return None
         if self.device.type == "cuda" and not torch.cuda.is_bf16_supported():
@@ -222,6 +231,7 @@ class Trainer:
         return torch.autocast(self.device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
 
     def _finite(self, loss: Tensor, epoch: int, step: int) -> float:
+        """Return the loss as a number, or raise TrainingError if it is infinite or not a number."""
         value = float(loss.detach())
         if not math.isfinite(value):
             raise TrainingError(
@@ -231,6 +241,7 @@ class Trainer:
         return value
 
     def _epoch_metrics(self, epoch: int, sums: _Sums, seconds: float) -> dict[str, float]:
+        """Return the metrics of an epoch of training; rate and temperature are those of its last step."""
         total = self.source.steps_per_epoch
         loss = self._finite(torch.tensor(self.world.mean(sums.get("loss")) / total), epoch, total - 1)
         metrics = {
@@ -244,19 +255,21 @@ class Trainer:
         return metrics
 
     def _validate(self) -> dict[str, float]:
-        watched = dyconv.record_attention(self.model) if any(dyconv.dynamic_layers(self.model)) else nullcontext()
-        with watched as attention:
-            measured = evaluate(
+        """Return the metrics of the validation split, and the entropy of attention by layer."""
+        recording = dyconv.record_attention(self.model) if any(dyconv.dynamic_layers(self.model)) else nullcontext()
+        with recording as attention:
+            measurement = evaluate(
                 self.model, self.source.evaluation("validation"), self.source.facts.num_classes, self._autocast()
             )
         entropies = attention.entropy(normalized=True) if attention is not None else {}
-        return measured.metrics("val") | {names.entropy_metric(layer): value for layer, value in entropies.items()}
+        return measurement.metrics("val") | {names.entropy_metric(layer): value for layer, value in entropies.items()}
 
     @property
     def _training(self) -> Training:
         return Training(self.model, self.optimizer, self.scaler)
 
     def _is_due(self, seconds: float) -> bool:
+        """Return True if the last checkpoint is older than `seconds` or than checkpoints may be."""
         return time.monotonic() - self._saved > min(seconds, self.checkpoint_seconds)
 
     def _save(self) -> None:

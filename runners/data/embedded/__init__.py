@@ -1,1 +1,1 @@
-"""Data that comes with the code, and the scripts that made it; no code that runs in a study."""
+"""This package holds data that comes with the code, and the scripts that made it; no study runs code from here."""

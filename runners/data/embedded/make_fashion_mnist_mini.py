@@ -1,4 +1,4 @@
-"""Makes `fashion_mnist_mini.xz` and its `.sha256` from Fashion-MNIST's four files; the same input gives the same bytes.
+"""This script makes `fashion_mnist_mini.xz` and its `.sha256` from Fashion-MNIST's four files, always the same bytes.
 
 Run from the project's folder, with Debian's `dataset-fashion-mnist` installed:
 
@@ -27,15 +27,16 @@ SEED = 2020  # the year of the paper; any number would do, as long as it stays
 
 
 def draw_strip(source: Path) -> dict[str, StripSplit]:
-    """Draws the three class-balanced splits from the files in `source`.
+    """Draw the three class-balanced splits from the files in `source`.
 
     Raises:
         DatasetError: A file is missing or corrupt.
     """
     facts = get_dataset_facts("fashion_mnist_mini")
     pool, test_pool = read_pair(source, TRAIN_FILES), read_pair(source, TEST_FILES)
-    wanted = facts.train_images + facts.validation_images
-    drawn = _draw(pool, np.arange(len(pool)), wanted, "training pool")
+    count = facts.train_images + facts.validation_images
+    # Validation is drawn from the images that were drawn for both, so no image is in two splits.
+    drawn = _draw(pool, np.arange(len(pool)), count, "training pool")
     validation = _draw(pool, drawn, facts.validation_images, "validation")
     test = _draw(test_pool, np.arange(len(test_pool)), facts.test_images, "test")
     return {
@@ -46,7 +47,7 @@ def draw_strip(source: Path) -> dict[str, StripSplit]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Writes the two files, says what was done, and returns the exit status."""
+    """Write the two files, print their contents, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", type=Path, default=DEBIAN_FOLDER, help="folder of the four files (%(default)s)")
     parser.add_argument("--out", type=Path, required=True, help="the .xz file to write")
@@ -67,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _draw(pool: Split, candidates: Int64Array, count: int, purpose: str) -> Int64Array:
+    # A key for each purpose: the three draws are independent of each other.
     key = derive_key("fashion_mnist_mini", purpose, SEED)
     return candidates[balanced_choice(pool.labels.numpy()[candidates], count, key, 10)]
 

@@ -1,4 +1,4 @@
-"""One module per source of images, and readers of the file formats.
+"""This package reads images: one module per source, and readers of the file formats.
 
-How batches are made of images is in `runners.data`.
+`runners.data` makes batches of them.
 """

@@ -1,6 +1,6 @@
-"""CIFAR-10 and CIFAR-100 from the user's folder or torchvision's download, read into memory.
+"""This module reads CIFAR-10 and CIFAR-100 into memory, from the user's folder or torchvision's download.
 
-The "python version" is read: pickles, each held against the publisher's MD5 and then opened by
+It reads the "python version": pickles, each checked against the publisher's MD5 and then opened by
 `runners.data.readers.safe_pickle`, which executes nothing. Source: Krizhevsky, 2009, Learning Multiple Layers of
 Features from Tiny Images; https://www.cs.toronto.edu/~kriz/cifar.html. Legend: N images.
 """
@@ -30,7 +30,7 @@ _SHAPE = (3, 32, 32)
 
 @dataclass(frozen=True)
 class CifarFiles:
-    """What a copy of one of the two must be.
+    """The files of one of the two data sets.
 
     Attributes:
         folder: Name of the folder that its archive unpacks to.
@@ -47,11 +47,12 @@ class CifarFiles:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of names and MD5 sums; as no other files are read, it names the content."""
+        """SHA-256 of names and MD5 sums, which names the content, because no other files are read."""
         lines = "".join(f"{name} {md5}\n" for name, md5 in (*self.train.items(), *self.test.items()))
         return hashlib.sha256(lines.encode("ascii")).hexdigest()
 
 
+# MD5 sums of the publisher, as torchvision lists them.
 FILES = {
     "cifar10": CifarFiles(
         folder="cifar-10-batches-py",
@@ -79,54 +80,55 @@ FILES = {
 @register_loader("cifar10")
 @register_loader("cifar100")
 def load_cifar(facts: DatasetFacts, *, root: Path | None, download: bool) -> Dataset:
-    """Reads the data set that `facts` name and splits the validation images off its training set.
+    """Read the data set that `facts` name and split the validation images off its training set.
 
     Raises:
         DatasetError: It is nowhere, incomplete or corrupt, or cannot be downloaded.
     """
     files = FILES[facts.name]
     folder = find_cifar(facts, root, download=download)
-    pool, test = (_read_part(folder, part, files.labels, facts) for part in (files.train, files.test))
+    pool, test = (_read_part(folder, checksums, files.labels, facts) for checksums in (files.train, files.test))
     key = derive_key(f"{facts.name} validation split", 1)
     train, validation = hold_out(pool, facts.validation_images, key=key, num_classes=facts.num_classes)
     return make_dataset(facts, train=train, validation=validation, test=test, digest=files.digest)
 
 
 def find_cifar(facts: DatasetFacts, root: Path | None, *, download: bool) -> Path:
-    """Returns the first folder that holds any of the files: `root`, or the one an archive in it unpacks to.
+    """Return the first folder that holds any of the files: `root`, or the one an archive in it unpacks to.
 
     Raises:
         DatasetError: There is none, or it lacks a file.
     """
     files, target = FILES[facts.name], root or DOWNLOAD_ROOT
     names = (*files.train, *files.test)
-    places = [*([root] if root else []), target / files.folder]
-    for folder in places:
+    folders = [*([root] if root else []), target / files.folder]
+    for folder in folders:
         missing = [name for name in names if not (folder / name).is_file()]
         if not missing:
             return folder
+        # Some files but not all: an incomplete copy is an error, not a reason to look further.
         if len(missing) < len(names) and not download:
             raise DatasetError(f"{facts.title} in {folder} lacks {' and '.join(missing)}. {_remedies(facts)}")
     if download:
         _download(facts, target)
         return target / files.folder
-    raise DatasetError(f"{facts.title} was not found; looked in {', '.join(map(str, places))}. {_remedies(facts)}")
+    raise DatasetError(f"{facts.title} was not found; looked in {', '.join(map(str, folders))}. {_remedies(facts)}")
 
 
 def read_batch(path: Path, md5: str, labels_key: bytes, num_classes: int) -> Split:
-    """Reads one file of N images with their labels; images are (N, 3, 32, 32).
+    """Read one file of N images with their labels; images are (N, 3, 32, 32).
 
     Raises:
-        DatasetError: The file is missing, has another MD5 sum, or holds something else than images with labels.
+        DatasetError: The file is missing, has another MD5 sum, or does not hold images with labels.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error.strerror or error}") from error
-    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    if found != md5:
+    digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if digest != md5:
         raise DatasetError(
-            f"{path} is corrupt: expected MD5 {md5}, found {found} in {len(content):,} bytes. Remove the file and "
+            f"{path} is corrupt: expected MD5 {md5}, found {digest} in {len(content):,} bytes. Remove the file and "
             "fetch it again."
         )
     try:
@@ -145,6 +147,7 @@ def _to_split(loaded: dict[bytes, Any], labels_key: bytes, num_classes: int) -> 
         raise ValueError(f"it has {len(images)} images and {len(labels)} labels")
     if labels and not 0 <= min(labels) <= max(labels) < num_classes:
         raise ValueError(f"its labels run from {min(labels)} to {max(labels)}, expected 0 to {num_classes - 1}")
+    # A row holds the red plane, then green and blue; copied, because arrays from a file are read-only.
     pixels = images.reshape(len(images), *_SHAPE).copy()
     return Split(torch.from_numpy(pixels), torch.tensor(labels, dtype=torch.int64))
 
@@ -159,9 +162,11 @@ def _download(facts: DatasetFacts, target: Path) -> None:
     from torchvision.datasets.utils import download_and_extract_archive
 
     # Not through the class itself: its constructor unpickles without restriction.
-    about = getattr(datasets, FILES[facts.name].torchvision)
+    dataset_class = getattr(datasets, FILES[facts.name].torchvision)
     try:
-        download_and_extract_archive(about.url, str(target), filename=about.filename, md5=about.tgz_md5)
+        download_and_extract_archive(
+            dataset_class.url, str(target), filename=dataset_class.filename, md5=dataset_class.tgz_md5
+        )
     except (OSError, RuntimeError) as error:
         raise DatasetError(f"{facts.title} could not be downloaded to {target}: {error}. {_remedies(facts)}") from error
 

@@ -1,4 +1,4 @@
-"""Fashion-MNIST from the user's folder, Debian's package or torchvision's download, read into memory.
+"""This module reads Fashion-MNIST into memory, from the user's folder, Debian's package or torchvision's download.
 
 Source: Xiao, Rasul and Vollgraf, 2017, arXiv:1708.07747. The digests are those of the publisher's files, unpacked.
 """
@@ -48,7 +48,7 @@ TEST_FILES = (
 
 @register_loader("fashion_mnist")
 def load_fashion_mnist(facts: DatasetFacts, *, root: Path | None, download: bool) -> Dataset:
-    """Reads Fashion-MNIST and splits the validation images off its training set.
+    """Read Fashion-MNIST and split the validation images off its training set.
 
     Raises:
         DatasetError: It is nowhere, incomplete or corrupt, or cannot be downloaded.
@@ -61,18 +61,19 @@ def load_fashion_mnist(facts: DatasetFacts, *, root: Path | None, download: bool
 
 
 def find_fashion_mnist(root: Path | None, *, download: bool) -> Path:
-    """Returns the first folder that holds any of the four files: `root`, Debian's, torchvision's.
+    """Return the first folder that holds any of the four files: `root`, Debian's, torchvision's.
 
     Raises:
         DatasetError: There is none, or it lacks one of the four.
     """
     target = root or DOWNLOAD_ROOT
     raw = target / "FashionMNIST" / "raw"
-    places = [*([root] if root else []), DEBIAN_FOLDER, raw]
-    for folder in places:
+    folders = [*([root] if root else []), DEBIAN_FOLDER, raw]
+    for folder in folders:
         missing = [file.stem for file in (*TRAIN_FILES, *TEST_FILES) if file.find(folder) is None]
         if len(missing) == 4:
             continue
+        # Some files but not all: an incomplete copy is an error, not a reason to look further.
         if missing and not download:
             raise DatasetError(f"Fashion-MNIST in {folder} lacks {' and '.join(missing)} (.gz). {_remedies()}")
         if not missing:
@@ -80,12 +81,12 @@ def find_fashion_mnist(root: Path | None, *, download: bool) -> Path:
     if download:
         _download(target)
         return raw
-    looked = ", ".join(map(str, places))
+    looked = ", ".join(map(str, folders))
     raise DatasetError(f"Fashion-MNIST was not found; looked in {looked}. {_remedies()}")
 
 
 def read_pair(folder: Path, files: tuple[IdxFile, IdxFile]) -> Split:
-    """Reads images (N, 28, 28) and labels (N,) of one part; the split's images are (N, 1, 28, 28).
+    """Read images (N, 28, 28) and labels (N,) of one part; the split's images are (N, 1, 28, 28).
 
     Raises:
         DatasetError: A file is missing or corrupt.
@@ -97,6 +98,7 @@ def read_pair(folder: Path, files: tuple[IdxFile, IdxFile]) -> Split:
             raise DatasetError(f"Fashion-MNIST in {folder} lacks {file.stem} (.gz). {_remedies()}")
         arrays.append(read_idx(path, file))
     images, labels = arrays
+    # Copied, because arrays from a file are read-only.
     return Split(torch.from_numpy(images[:, None].copy()), torch.from_numpy(labels.astype(np.int64)))
 
 

@@ -1,11 +1,10 @@
-"""The embedded data set: a class-balanced part of Fashion-MNIST that comes with the code.
+"""This module reads the embedded data set, a class-balanced part of Fashion-MNIST that comes with the code.
 
 The file, its digest, its licence and the script that made it are in `runners/data/embedded`.
 
-The format of the embedded image files: one xz stream of a JSON header line and raw arrays; no pickle anywhere.
-
-The header names the image shape and the splits with their sizes. Then follow, split by split, pixels (uint8), labels
-(uint8) and each image's index in the set it was drawn from (uint32, little-endian). Legend: N images, C, H, W.
+The format is one xz stream of a JSON header line and raw arrays, without any pickle. The header names the image shape
+and the splits with their sizes. Then follow, split by split, pixels (uint8), labels (uint8) and each image's index in
+the set it was drawn from (uint32, little-endian). Legend: N images, C, H, W.
 """
 
 from __future__ import annotations
@@ -33,17 +32,17 @@ _REMEDY = "It is part of this project: get it again with `git checkout` or by in
 
 @register_loader("fashion_mnist_mini")
 def load_fashion_mnist_mini(facts: DatasetFacts, *, root: Path | None, download: bool) -> Dataset:
-    """Reads the embedded images; `root` and `download` have no say, the file is where the code is.
+    """Read the embedded images, which lie beside the code; `root` and `download` are ignored.
 
     Raises:
         DatasetError: The file is missing or corrupt.
     """
-    splits = {name: _to_split(part) for name, part in read_embedded(EMBEDDED_FILE).items()}
+    splits = {name: _to_split(strip) for name, strip in read_embedded(EMBEDDED_FILE).items()}
     return make_dataset(facts, train=splits["train"], validation=splits["validation"], test=splits["test"])
 
 
 def read_embedded(path: Path) -> dict[str, StripSplit]:
-    """Reads a strip after holding it against the digest in the `.sha256` file beside it.
+    """Read a strip after checking it against the digest in the `.sha256` file beside it.
 
     Returns:
         The splits `train`, `validation` and `test` with each image's index in Fashion-MNIST's training or test set.
@@ -56,13 +55,13 @@ def read_embedded(path: Path) -> dict[str, StripSplit]:
         expected = path.with_suffix(".sha256").read_text(encoding="ascii", errors="replace").partition(" ")[0]
     except OSError as error:
         raise DatasetError(f"{error.filename} cannot be read: {error.strerror}. {_REMEDY}") from error
-    found = hashlib.sha256(packed).hexdigest()
-    if found != expected:
-        raise DatasetError(f"{path} is corrupt: expected SHA-256 {expected}, found {found}. {_REMEDY}")
+    digest = hashlib.sha256(packed).hexdigest()
+    if digest != expected:
+        raise DatasetError(f"{path} is corrupt: expected SHA-256 {expected}, found {digest}. {_REMEDY}")
     try:
         return decode_strip(packed)
     except ValueError as error:
-        raise DatasetError(f"{path} (SHA-256 {found}) is not an image strip: {error}. {_REMEDY}") from error
+        raise DatasetError(f"{path} (SHA-256 {digest}) is not an image strip: {error}. {_REMEDY}") from error
 
 
 def _to_split(part: StripSplit) -> Split:
@@ -85,7 +84,7 @@ class StripSplit:
 
 
 def encode_strip(splits: Mapping[str, StripSplit]) -> bytes:
-    """Packs splits of one image shape; the same splits give the same bytes."""
+    """Pack splits of one image shape; the same splits give the same bytes."""
     shapes = {split.images.shape[1:] for split in splits.values()}
     (shape,) = shapes
     header = {
@@ -93,19 +92,20 @@ def encode_strip(splits: Mapping[str, StripSplit]) -> bytes:
         "image_shape": list(shape),
         "splits": {name: len(split.labels) for name, split in splits.items()},
     }
-    parts = [json.dumps(header).encode() + b"\n"]
+    pieces = [json.dumps(header).encode() + b"\n"]
     for split in splits.values():
-        parts += [split.images.tobytes(), split.labels.tobytes(), split.source_index.astype("<u4").tobytes()]
-    return lzma.compress(b"".join(parts), format=lzma.FORMAT_XZ, check=lzma.CHECK_CRC64, filters=_FILTERS)
+        pieces += [split.images.tobytes(), split.labels.tobytes(), split.source_index.astype("<u4").tobytes()]
+    return lzma.compress(b"".join(pieces), format=lzma.FORMAT_XZ, check=lzma.CHECK_CRC64, filters=_FILTERS)
 
 
 def decode_strip(packed: bytes) -> dict[str, StripSplit]:
-    """Unpacks what `encode_strip` packed.
+    """Unpack the bytes that `encode_strip` made.
 
     Raises:
-        ValueError: It is not such a file, or not a whole one.
+        ValueError: The bytes are not such a file, or not a whole one.
     """
     try:
+        # At most 1 GiB, so that a crafted file cannot fill the memory.
         unpacker = lzma.LZMADecompressor(format=lzma.FORMAT_XZ)
         content = unpacker.decompress(packed, max_length=_MAX_BYTES)
     except lzma.LZMAError as error:
@@ -114,6 +114,7 @@ def decode_strip(packed: bytes) -> dict[str, StripSplit]:
         raise ValueError("its compressed stream ends early")
     line, _, body = content.partition(b"\n")
     shape, sizes = _parse_header(line)
+    # Pixels, one byte of label, four bytes of index.
     per_image = math.prod(shape) + 1 + 4
     if len(body) != per_image * sum(sizes.values()):
         raise ValueError(f"it holds {len(body):,} bytes, its header says {per_image * sum(sizes.values()):,}")

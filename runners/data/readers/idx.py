@@ -1,4 +1,4 @@
-"""Reads IDX files (the MNIST format), plain or gzipped, into numpy arrays and holds them against known digests.
+"""This module reads IDX files (the MNIST format), plain or gzipped, into numpy arrays and checks their digests.
 
 Digests are of the decompressed content, because archives that pack the same content differ. No torch here.
 Source of the format: https://yann.lecun.com/exdb/mnist (bottom of the page).
@@ -24,7 +24,7 @@ _UNSIGNED_BYTE = 0x08
 
 @dataclass(frozen=True)
 class IdxFile:
-    """What an IDX file must be.
+    """The expected content of an IDX file.
 
     Attributes:
         stem: File name without `.gz`.
@@ -42,33 +42,34 @@ class IdxFile:
         return 4 + 4 * len(self.shape) + math.prod(self.shape)
 
     def find(self, folder: Path) -> Path | None:
-        """Returns the plain or else the gzipped file in `folder`, or None."""
+        """Return the plain or else the gzipped file in `folder`, or None."""
         candidates = (folder / self.stem, folder / f"{self.stem}.gz")
         return next((path for path in candidates if path.is_file()), None)
 
 
 def read_idx(path: Path, expected: IdxFile) -> npt.NDArray[np.uint8]:
-    """Reads one IDX file of unsigned bytes.
+    """Read one IDX file of unsigned bytes.
 
     Returns:
         A read-only array of shape `expected.shape`.
 
     Raises:
-        DatasetError: The file cannot be read or decompressed, or differs from what is expected; the message names
+        DatasetError: The file cannot be read or decompressed, or differs from the expected content; the message names
             the file, the expected and the found SHA-256.
     """
     content = _read_content(path, expected)
-    found = hashlib.sha256(content).hexdigest()
-    if found != expected.sha256:
-        raise _corrupt(path, expected, _fault(content, expected), found)
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != expected.sha256:
+        raise _corrupt(path, expected, _fault(content, expected), digest)
+    # The digest fits: only an `expected` with a wrong shape can be at fault.
     fault = _fault(content, expected)
     if fault is not None:
-        raise _corrupt(path, expected, fault, found)
+        raise _corrupt(path, expected, fault, digest)
     return np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * len(expected.shape)).reshape(expected.shape)
 
 
 def _read_content(path: Path, expected: IdxFile) -> bytes:
-    # One byte more than expected tells a longer file, and a gzip bomb is not unpacked any further.
+    # One byte more than expected shows that a file is longer, and a gzip bomb is not unpacked any further.
     limit = expected.num_bytes + 1
     try:
         if path.suffix != ".gz":
@@ -77,13 +78,14 @@ def _read_content(path: Path, expected: IdxFile) -> bytes:
         with gzip.open(path, "rb") as packed:
             return packed.read(limit)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        found = f"{hashlib.sha256(path.read_bytes()).hexdigest()} (of the packed file)"
-        raise _corrupt(path, expected, f"it cannot be decompressed ({error})", found) from error
+        digest = f"{hashlib.sha256(path.read_bytes()).hexdigest()} (of the packed file)"
+        raise _corrupt(path, expected, f"it cannot be decompressed ({error})", digest) from error
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def _fault(content: bytes, expected: IdxFile) -> str | None:
+    # Two zero bytes, the type of the values, the number of dimensions; then one big-endian size per dimension.
     magic = struct.pack(">HBB", 0, _UNSIGNED_BYTE, len(expected.shape))
     if content[:4] != magic:
         return f"its magic number is 0x{content[:4].hex()}, expected 0x{magic.hex()}"

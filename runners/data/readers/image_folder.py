@@ -1,14 +1,9 @@
-"""Batches from folders of image files, for sets too large for memory.
+"""This module makes batches from folders of image files, for data sets that are too large for memory.
 
-The same contract as `MemorySource`: order and augmentation are functions of (seed, epoch, image) alone, so the number
-of worker processes changes nothing. Images are decoded and cropped in workers and stay uint8 until they are on the
-device. Which files there are and what they hold is read by `ablations.datasets.folder_contents`. Legend: B images in a
-batch.
-
-Opens data sets in folders of image files, whichever of `ablations.datasets.folder_sets` it is.
-
-Which files there are and what they hold is read by `ablations.datasets.folder_contents`; batches are made by
-`runners.data.readers.image_folder`.
+`FolderSource` keeps the contract of `MemorySource`: order and augmentation are functions of (seed, epoch, image) alone,
+so the number of worker processes changes nothing. Images are decoded and cropped in workers and stay uint8 until they
+are on the device. `ablations.datasets.folder_contents` lists the files and digests their content. `open_folder_set`
+opens any registered folder set. Legend: B images in a batch.
 """
 
 from __future__ import annotations
@@ -55,16 +50,16 @@ class FolderSource:
     """Batches from image files: augmented for training, resize and centre crop for evaluation.
 
     Args:
-        facts: Facts of the set; `image_size` is the size after cropping, `validation_images` how many are split off.
+        facts: Facts of the set; `image_size` is the size after cropping, `validation_images` the number split off.
         root: Folder that holds the files.
         settings: How batches are made; `crop_padding` must be 0, `workers` processes decode.
-        sizes: How many images of each split to use.
+        sizes: Numbers of images of each split to use.
         normalization: Per-channel statistics to remove.
         content: The files, read; or None for `train/<class>/*` and `val/<class>/*` below `root`.
         resize_ratio: The shorter side before the centre crop, relative to the size after it.
 
     Raises:
-        DatasetError: A folder is missing, empty or has other classes than it should.
+        DatasetError: A folder is missing, empty or has the wrong classes.
         SpecError: Sizes, batch size or augmentation do not fit.
     """
 
@@ -101,7 +96,7 @@ class FolderSource:
 
     @property
     def facts(self) -> DatasetFacts:
-        """What is registered of the data set."""
+        """The registered facts of the data set."""
         return self._facts
 
     @property
@@ -111,7 +106,7 @@ class FolderSource:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The class folders' names, sorted."""
+        """The names of the class folders, sorted."""
         return self._files["train"].class_names
 
     @property
@@ -120,11 +115,11 @@ class FolderSource:
         return self._steps
 
     def num_images(self, split: SplitName) -> int:
-        """Returns how many images of a split are in use."""
+        """Return the number of images of a split that are in use."""
         return len(self._files[split].paths)
 
     def training(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
-        """Yields an epoch's full batches from `start_step` on, each a function of (seed, epoch, step) alone.
+        """Yield an epoch's full batches from `start_step` on, each a function of (seed, epoch, step) alone.
 
         Raises:
             DatasetError: A file cannot be decoded.
@@ -136,22 +131,25 @@ class FolderSource:
         batches = [order[step * size : (step + 1) * size] for step in steps]
         transform = file_transform(self._settings.augmentation, self._facts.image_size, self._resize_ratio)
         images = _ImageFiles(self._files["train"], transform)
+        # Set before the loader forks its workers, which get a copy.
         images.key = derive_key("augmentation", seed, epoch)
         return self._load(images, batches)
 
     def evaluation(self, split: SplitName) -> Iterator[Batch]:
-        """Yields every image of a split once, see `evaluation_batches` for order and sizes.
+        """Yield every image of a split once, see `evaluation_batches` for order and sizes.
 
         Raises:
             DatasetError: A file cannot be decoded.
         """
         order = self.evaluation_order(split)
-        batches = [order[part] for part in evaluation_slices(len(order), self._settings.evaluation_batch_size)]
+        batches = [
+            order[positions] for positions in evaluation_slices(len(order), self._settings.evaluation_batch_size)
+        ]
         transform = evaluation_transform(self._facts.image_size, self._resize_ratio)
         return self._load(_ImageFiles(self._files[split], transform), batches)
 
     def evaluation_order(self, split: SplitName) -> Int64Array:
-        """Returns the place in the split of each image of `evaluation`, see `batches.evaluation_order`."""
+        """Return the index in the split of each image of `evaluation`, see `batches.evaluation_order`."""
         return evaluation_order(self.num_images(split))
 
     def _load(self, images: _ImageFiles, batches: Sequence[Int64Array]) -> Iterator[Batch]:
@@ -161,11 +159,12 @@ class FolderSource:
             images,
             batch_sampler=[batch.tolist() for batch in batches],
             num_workers=settings.workers,
-            # A dispatcher's worker would spawn its own, each importing torch anew, for every pass over the images.
+            # Otherwise a dispatcher's worker would spawn processes that import torch anew at every pass.
             multiprocessing_context="fork" if settings.workers and sys.platform == "linux" else None,
             collate_fn=_collate,
             generator=torch.Generator().manual_seed(0),  # else the loader draws from the global one
         )
+        # A worker returns the message of a failure in place of images.
         for loaded in loader:
             if isinstance(loaded, str):
                 raise DatasetError(loaded)
@@ -175,7 +174,7 @@ class FolderSource:
 class _ImageFiles(Dataset[_Sample]):
     """Decodes and transforms one file; a file that cannot be decoded gives the message instead of an image.
 
-    An exception that crosses from a worker would arrive with the worker's traceback in its text.
+    An exception from a worker would arrive with the worker's traceback in its text.
     """
 
     def __init__(self, files: FileList, transform: v2.Transform) -> None:
@@ -187,18 +186,20 @@ class _ImageFiles(Dataset[_Sample]):
             image = open_picture(path)
         except PictureError as error:
             return f"{printable(str(path))} {error}. Remove the file or fetch it again."
+        # A key per image and epoch: the order of workers does not matter.
         return apply(self.transform, image, derive_key(self.key, index)), int(self.files.labels[index])
 
 
 def split_off_validation(listing: Listing, facts: DatasetFacts) -> tuple[FileList, FileList]:
-    """Returns (train, validation): the folders' own, or `facts.validation_images` class-balanced training files less.
+    """Return (train, validation): the folders' own, or `facts.validation_images` class-balanced training files less.
 
-    The choice depends on the listing alone, so that it is the same on every machine that has the same files.
+    The choice depends on the listing alone, so it is the same on every machine with the same files.
 
     Raises:
         DatasetError: No file would be left to train on.
     """
     pool, count = listing.train, facts.validation_images
+    # A set with validation files of its own keeps its training files whole.
     if listing.validation is not None:
         return pool, listing.validation
     check_validation_share(pool, count)
@@ -229,7 +230,7 @@ def _limited(files: FileList, count: int | None, seed: int) -> FileList:
 def open_folder_set(
     facts: DatasetFacts, settings: BatchSettings, *, root: Path | None, sizes: SplitSizes
 ) -> BatchSource:
-    """Opens the folder set that `facts` name, below `root`.
+    """Open the folder set that `facts` name, below `root`.
 
     Raises:
         DatasetError: There is no root, or it is not laid out as the data set must be, or its files have changed.
@@ -237,7 +238,5 @@ def open_folder_set(
     folder = get_folder_set(facts.name)
     if root is None:
         raise DatasetError(folder.needs_root)
-    # torchvision takes a second to import, which data sets in memory do not need.
-
     content = folder_content(folder, root)
     return FolderSource(facts, root, settings, sizes=sizes, content=content, resize_ratio=folder.resize_ratio)

@@ -1,8 +1,8 @@
-"""Reads pickled dictionaries of bytes, numbers and numpy's byte arrays, and lets a file execute nothing.
+"""This module reads pickled dictionaries of bytes, numbers and numpy's byte arrays, and lets a file execute nothing.
 
 A pickle names the functions that rebuild its objects. Here the three names that a numpy array needs stand for objects
-of our own, which take note of a shape and of bytes; any other name is refused before it is looked up. Nothing of
-numpy's or of any other module is reachable from a file. Written by Python 2 or 3, any protocol.
+of our own, which record a shape and bytes; any other name is refused before it is looked up. Nothing of numpy or of any
+other module is reachable from a file. Files may be written by Python 2 or 3, in any protocol.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ class UnsafePickleError(pickle.UnpicklingError):
 class _Name(NamedTuple):
     """Stands for a global that an array's pickle calls; a file can call it and nothing else.
 
-    A tuple, because pickles can set the attributes of what they name, and a tuple has none that can be set.
+    A tuple, because a pickle can set attributes of the objects it names, and a tuple has none to set.
     """
 
     name: str
 
     def __call__(self, *arguments: Any) -> Any:
+        # numpy's pickles call `_reconstruct(ndarray, ...)`, then set the state of its result.
         if self.name == "_reconstruct":
             return _Array()
         if self.name == "dtype" and arguments and arguments[0] in _BYTE_TYPES:
@@ -43,14 +44,15 @@ class _ByteType:
     __slots__ = ()
 
     def __setstate__(self, state: Any) -> None:
-        """Ignores byte order and alignment, which single bytes do not have."""
+        """Ignore byte order and alignment, which single bytes do not have."""
 
 
 class _Array:
     __slots__ = ("values",)
 
     def __setstate__(self, state: Any) -> None:
-        """Takes numpy's (version, shape, type, whether by column, content)."""
+        """Take numpy's (version, shape, type, whether by column, content)."""
+        # Checked here, because nothing in a file can be trusted: sizes, type and length of the content.
         _, shape, kind, by_column, content = state
         sizes = isinstance(shape, tuple) and all(isinstance(n, int) and n >= 0 for n in shape)
         if not (sizes and isinstance(kind, _ByteType) and isinstance(content, bytes)):
@@ -60,6 +62,7 @@ class _Array:
         self.values: UInt8Array = np.frombuffer(content, dtype=np.uint8).reshape(shape, order="F" if by_column else "C")
 
 
+# The module of `_reconstruct` was renamed in numpy 2.
 _NAMES = {
     ("numpy.core.multiarray", "_reconstruct"): _Name("_reconstruct"),
     ("numpy._core.multiarray", "_reconstruct"): _Name("_reconstruct"),
@@ -77,7 +80,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def read_plain_pickle(content: bytes) -> dict[bytes, Any]:
-    """Returns the dictionary that `content` holds; byte strings stay bytes, arrays become numpy's.
+    """Return the dictionary that `content` holds; byte strings stay bytes, arrays become numpy's.
 
     Raises:
         UnsafePickleError: It names any other function or class, or an array is not one of unsigned bytes.
