@@ -2,7 +2,7 @@
 
 Published table: `aggregation` (DY-MobileNetV2 ×0.5, K = 4, ImageNet): attention 69.4, average 36.0, shuffle across
 images 27.3, shuffle per image 14.8, max 0.1. Evaluation only: its trainings are two variants of *temperature*.
-Command: `python run_ablation.py run aggregation --preset quick`. Expected time: quick, about 2 minutes on two
+Command: `python run_ablation.py run aggregation --preset quick`. Expected time: quick, about 5 minutes on two
 cores; small, about 1 hour. Expected result: attention first, max last; the order between is clear on the τ = 1
 network and faint on the annealed one, whose attention a short training leaves almost uniform.
 """

@@ -5,7 +5,8 @@ everywhere 69.4, everywhere but at 7 px 50.9, nowhere 36.0. The rows are the pap
 resolutions the network at hand has: attention on from the deepest resolution upwards, everywhere, from the
 shallowest downwards, nowhere; where it is off, kernels are averaged. Evaluation only: its trainings are two
 variants of *temperature*. Command: `python run_ablation.py run resolution --preset quick`. Expected time: quick,
-about 2 minutes on two cores; small, about 1 hour. Expected result: attention in the deep half matters more.
+about 5 minutes on two cores; small, about 1 hour. Expected result: the paper's finding that the deep half matters
+more; at quick it came out the other way (docs/presets.md).
 """
 
 from __future__ import annotations

@@ -194,7 +194,7 @@ def test_a_missing_folder_is_an_error_of_the_plan(tmp_path: Path) -> None:
 def test_facts_of_a_folder_need_no_torch_and_no_decoder_once_its_files_are_known(tmp_path: Path) -> None:
     make_folder(tmp_path / "images")
     code = (
-        "import sys; from ablations import contents; contents.UNSETTLED_NS = -1e11;"
+        "import sys; from ablations.datasets import contents; contents.UNSETTLED_NS = -1e11;"
         "from ablations.spec.parts import DataSpec;"
         f"DataSpec(name='image_folder', root={str(tmp_path / 'images')!r}).facts;"
         "print([m for m in ('torch', 'mlflow', 'sklearn', 'numpy', 'PIL') if m in sys.modules])"

@@ -274,7 +274,7 @@ def test_canonical_json_has_no_nan(value: Any) -> None:
 
 def test_it_is_the_same_in_another_process() -> None:
     code = (
-        "from ablations.spec.fingerprint import trial_fingerprint as f; from ablations.spec.settings import resolve;"
+        "from ablations.spec.fingerprint import trial_fingerprint as f; from ablations.spec.trial import resolve;"
         "print(f(resolve([], {'model.where': {'role': {'stem', 'head', 'conv1', 'other'}}}, 0)))"
     )
     found = {
