@@ -124,7 +124,7 @@ def test_evaluations_of_one_checkpoint_are_limited_by_their_test_images() -> Non
     plan = whole_plan("quick", "aggregation", "temperature", seeds=3)
     results = made_up_results(plan)
     together, apart = (seed_advice(study, summarize_study(study, plan, results)) for study in plan.studies)
-    assert (len(together), len(apart)) == (8, 7)
+    assert (len(together), len(apart)) == (8, 5)
     for advice in together:
         assert advice.row.delta is not None
         assert (advice.row.delta.df, advice.row.delta.covers_images) == (2.0, True)
