@@ -39,6 +39,9 @@ from runners.workers.trial import Status, count_gpus, run_node, warm_up
 _PRELOADED = "runners.dispatch.preloaded"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _HAS_SERVER = sys.platform == "linux"
+_STOPPED = "the workers were stopped before they answered"
+_LOOK = 0.2
+"""Seconds after which a thread that waits for an answer looks whether the workers have been stopped."""
 
 
 class ProcessDispatcher:
@@ -56,6 +59,7 @@ class ProcessDispatcher:
         self._pools: dict[int | None, ProcessPool] = {}
         self._asked: ProcessPool | None = None
         self._known: Slots | None = None
+        self._is_closed = False
 
     @property
     def capacity(self) -> int:
@@ -75,18 +79,29 @@ class ProcessDispatcher:
         """Call a function in a worker and return its answer.
 
         Raises:
-            DispatchError: If the worker dies of it.
+            DispatchError: If the worker dies of it, or the workers are stopped by another thread meanwhile.
         """
         pool = self._pools.get(None) or self._asked
         assert pool is not None, "a dispatcher is used inside a with block"
+        if self._is_closed:
+            raise DispatchError(_STOPPED)
         with _explained():
             answer: Future[Answer] = pool.schedule(question, args=arguments)
         try:
-            return answer.result()
+            return self._await(answer)
         except ProcessExpired as error:
             raise DispatchError(f"{_end_of(error)} before anything was trained. Is there enough memory?") from None
         except (BrokenProcessPool, MemoryError, ImportError, OSError) as error:
             raise DispatchError(_no_workers(error)) from None
+
+    def _await(self, answer: Future[Answer]) -> Answer:
+        # A pool that is stopped while it starts never ends what it was given: who only waited for the answer would
+        # wait for ever, and the interpreter for that thread.
+        while not answer.done() and not self._is_closed:
+            concurrent.futures.wait([answer], timeout=_LOOK)
+        if answer.done() and not answer.cancelled():
+            return answer.result()
+        raise DispatchError(_STOPPED)
 
     def submit(self, task: Task) -> None:
         """Hand a task to a worker, or queue it until there is a slot."""
@@ -107,6 +122,7 @@ class ProcessDispatcher:
     def cancel(self) -> None:
         """Kill the workers; their checkpoints stay."""
         self._waiting.clear()
+        self._is_closed = True
         # All pools are told first, so that they end side by side.
         for pool in self._all_pools():
             pool.stop()  # type: ignore[no-untyped-call]

@@ -39,13 +39,13 @@ def test_every_comparison_of_every_table_has_its_p_values(
     table = comparisons_table(summaries)  # type: ignore[arg-type]
     assert table is not None
     tested = [row for _, summary in summaries for row in summary.tested]
-    assert len(table.rows) == len(tested) == 2 * 4 + 7
+    assert len(table.rows) == len(tested) == 2 * 4 + 5
     for row, cells in zip(tested, table.rows, strict=True):
         assert row.delta is not None
         assert cells[2] == Text("3")
         assert cells[4:7] == (Text(f"{row.delta.df:.1f}"), Text(p_words(row.p_value)), Text(p_words(row.p_holm)))
     over = [cells[3].text for cells in set_rows(table)]
-    assert over == ["both"] * 8 + ["seeds"] * 7
+    assert over == ["both"] * 8 + ["seeds"] * 5
     assert [cells[0].text for cells in set_rows(table) if cells[0].text] == [
         "Kernel aggregation, τ = 30 → 1",
         "Kernel aggregation, τ = 1",

@@ -11,7 +11,8 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -217,3 +218,23 @@ def test_a_server_that_is_killed_in_the_middle_takes_down_the_tasks_under_way_an
         (completion,) = collect(dispatcher, 1)
         assert completion.crash is None
         assert metrics_of(later)
+
+
+def test_a_question_ends_when_the_workers_are_stopped_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when the store cannot be opened while a worker checks the plan: the thread that asks must not wait on."""
+    said: list[str] = []
+
+    def ask() -> None:
+        try:
+            dispatcher.ask(time.sleep, 3600)
+        except DispatchError as error:
+            said.append(str(error))
+
+    thread = threading.Thread(target=ask, daemon=True)
+    with suppress(OSError), make_dispatcher(DispatchSettings(workers=1, device="cpu")) as dispatcher:
+        # It never answers, like a pool that is stopped while it starts.
+        monkeypatch.setattr(processes.ProcessPool, "schedule", lambda *args, **named: Future())
+        thread.start()
+        raise OSError("the store cannot be opened")
+    thread.join(60)
+    assert said == ["the workers were stopped before they answered"]
