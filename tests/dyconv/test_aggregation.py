@@ -18,7 +18,8 @@ from dyconv import (
     get_aggregation,
     register_aggregation,
 )
-from dyconv.aggregation import _STRATEGIES, ForwardPass
+from dyconv.aggregation import ForwardPass
+from tests.registries import registries_kept
 
 STRATEGIES = ["attention", "average", "max", "shuffle_per_image", "shuffle_across_images"]
 
@@ -26,10 +27,8 @@ STRATEGIES = ["attention", "average", "max", "shuffle_per_image", "shuffle_acros
 @pytest.fixture
 def registry() -> Iterator[None]:
     """Take back what a test registers."""
-    before = dict(_STRATEGIES)
-    yield
-    _STRATEGIES.clear()
-    _STRATEGIES.update(before)
+    with registries_kept():
+        yield
 
 
 def weights(batch: int = 6, kernels: int = 4) -> Tensor:

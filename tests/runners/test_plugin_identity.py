@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 
-import dyconv.networks.models
-from ablations.datasets import registry as datasets
 from ablations.errors import AblationError, DatasetError, PluginError
 from ablations.planning import optimisation_plans
 from ablations.planning.nodes import CostNode, EvaluationNode, Node, TrialNode, plugins_of
@@ -20,7 +18,7 @@ from ablations.planning.request import Request
 from ablations.planning.search import Search
 from ablations.presets import PRESETS
 from ablations.registry import available_studies, get_study
-from ablations.spec import identities, names
+from ablations.spec import identities
 from ablations.spec.factors import Factor
 from ablations.spec.fingerprint import (
     cost_fingerprint,
@@ -35,14 +33,13 @@ from ablations.spec.parts import SPEC_VERSION, Intervention
 from ablations.spec.trial import TrialSpec, resolve
 from ablations.study import Study, Variant
 from ablations.vocabulary import TAG_PLUGINS
-from dyconv import aggregation
 from runners import plugins
-from runners.data import registry
 from runners.state.nodes import StateStore, about
 from runners.tracking.node_tags import plugin_tags
 from runners.upkeep.explain import differences
 from runners.workers.task import Task
 from runners.workers.trial import run_node
+from tests.registries import KeptRegistries
 
 Load = Callable[..., None]
 _MODULE = "identified_plugin_of_a_test"
@@ -84,21 +81,6 @@ def my_data(facts, *, root, download):
     parts = [Split(i.clone(), l.clone()) for i, l in zip(images.split([64, 32, 32]), labels.split([64, 32, 32]))]
     return make_dataset(facts, train=parts[0], validation=parts[1], test=parts[2])
 """
-_REGISTRIES: tuple[Any, ...] = (
-    names.AGGREGATIONS,
-    names.NETWORKS,
-    aggregation._STRATEGIES,
-    aggregation._VERSIONS,
-    dyconv.networks.models._BUILDERS,
-    datasets.DATASETS,
-    datasets._CONTENTS,
-    registry._LOADERS,
-    registry._SOURCES,
-    registry._VERSIONS,
-    plugins._identified,
-    plugins._called,
-    identities._IDENTITIES,
-)
 
 
 @pytest.fixture
@@ -107,15 +89,12 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    kept = [dict(each) for each in _REGISTRIES]
+    kept = KeptRegistries()
 
     def forget() -> None:
-        for each, before in zip(_REGISTRIES, kept, strict=True):
-            each.clear()
-            each.update(before)
+        kept.restore()
         for name in [name for name in sys.modules if name.startswith(_MODULE)]:
             del sys.modules[name]
-        registry._load_once.cache_clear()
         importlib.invalidate_caches()
 
     def afresh(*codes: str) -> None:

@@ -6,20 +6,18 @@ import sys
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import dyconv
-import dyconv.networks.models
 from ablations.errors import AblationError, StudyError
 from ablations.spec import names
 from ablations.spec.parts import ModelSpec
 from ablations.spec.trial import resolve
-from dyconv import aggregation
 from runners import plugins
 from runners.plugins import installed_plugins, load_plugins
 from runners.training.network import build_network
+from tests.registries import registries_kept
 
 Write = Callable[[str, str], str]
 
@@ -46,18 +44,9 @@ def register():
 @pytest.fixture(autouse=True)
 def _clean_registries(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(sys, "path", list(sys.path))
-    registries: tuple[dict[str, Any], ...] = (
-        names.AGGREGATIONS,
-        names.NETWORKS,
-        aggregation._STRATEGIES,
-        dyconv.networks.models._BUILDERS,
-    )
-    kept = [dict(registry) for registry in registries]
     modules = set(sys.modules)
-    yield
-    for registry, before in zip(registries, kept, strict=True):
-        registry.clear()
-        registry.update(before)
+    with registries_kept():
+        yield
     for name in set(sys.modules) - modules:
         if name.startswith("plugin_of_a_test"):
             del sys.modules[name]

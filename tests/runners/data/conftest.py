@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 
-from ablations.datasets import registry as datasets
 from ablations.datasets.facts import DatasetFacts
-from runners.data import Dataset, Split, make_dataset, registry
+from runners.data import Dataset, Split, make_dataset
+from tests.registries import registries_kept
 
 FactsMaker = Callable[..., DatasetFacts]
 SplitMaker = Callable[..., Split]
@@ -59,8 +59,7 @@ def tiny(make_facts: FactsMaker, make_split: SplitMaker) -> Dataset:
 
 
 @pytest.fixture
-def own_registries(monkeypatch: pytest.MonkeyPatch) -> None:
+def own_registries() -> Iterator[None]:
     """Lets a test register data sets without the others seeing them."""
-    monkeypatch.setattr(datasets, "DATASETS", dict(datasets.DATASETS))
-    monkeypatch.setattr(registry, "_LOADERS", dict(registry._LOADERS))
-    monkeypatch.setattr(registry, "_SOURCES", dict(registry._SOURCES))
+    with registries_kept():
+        yield

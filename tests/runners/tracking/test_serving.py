@@ -90,6 +90,14 @@ def _is_alive(member: psutil.Process) -> bool:
         return False
 
 
+def _arguments(member: psutil.Process) -> str:
+    # The server starts helpers that end by themselves; nobody sees the arguments of one that has.
+    try:
+        return " ".join(member.cmdline())
+    except (psutil.ZombieProcess, psutil.NoSuchProcess):
+        return ""
+
+
 @pytest.mark.parametrize(
     "number",
     [
@@ -104,10 +112,10 @@ def test_no_server_outlives_the_verb_and_no_argument_tells_its_address(
     ui: subprocess.Popen[bytes], port: int, number: signal.Signals
 ) -> None:
     family = psutil.Process(ui.pid).children(recursive=True)
+    arguments = [_arguments(member) for member in family]
     assert len(family) >= 2
-    for member in family:
-        assert "hunter2" not in " ".join(member.cmdline())
-        assert "mlflow.db" not in " ".join(member.cmdline())
+    assert any(arguments)
+    assert not any("hunter2" in each or "mlflow.db" in each for each in arguments)
     ui.send_signal(number)
     output, _ = ui.communicate(timeout=_PATIENCE)
     assert b"hunter2" not in output
@@ -144,7 +152,7 @@ def test_a_stubborn_server_and_its_children_end_too(tmp_path: Path, number: sign
     while not (whole := tmp_path / "pids.whole").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     members = [psutil.Process(int(pid)) for pid in whole.read_text().split()]
-    assert all("hunter2" not in " ".join(member.cmdline()) for member in members)
+    assert all("hunter2" not in _arguments(member) for member in members)
     process.send_signal(number)
     assert process.wait(_PATIENCE) == (128 + number if number != signal.SIGKILL else -number)
     while any(map(_is_alive, members)) and time.monotonic() < deadline:
