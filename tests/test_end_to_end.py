@@ -32,7 +32,7 @@ def _environment(**more: str) -> dict[str, str]:
     return {**kept, "PYTHONWARNINGS": "default", "NO_COLOR": "1", **more}
 
 
-def _command(*arguments: str, timeout: float = 280, **environment: str) -> subprocess.CompletedProcess[str]:
+def _command(*arguments: str, timeout: float = 1000, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(ROOT / "run_ablation.py"), *arguments],
         capture_output=True,

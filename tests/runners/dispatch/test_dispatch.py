@@ -236,5 +236,5 @@ def test_a_question_ends_when_the_workers_are_stopped_meanwhile(monkeypatch: pyt
         monkeypatch.setattr(processes.ProcessPool, "schedule", lambda *args, **named: Future())
         thread.start()
         raise OSError("the store cannot be opened")
-    thread.join(60)
+    thread.join(600)
     assert said == ["the workers were stopped before they answered"]
