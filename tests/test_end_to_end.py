@@ -237,7 +237,7 @@ def test_an_interrupt_ends_within_seconds_and_the_same_command_goes_on(tmp_path:
     assert "RUNNING" not in statuses
 
 
-def _wait_until(condition: Any, process: subprocess.Popen[str], seconds: float = 120) -> None:
+def _wait_until(condition: Any, process: subprocess.Popen[str], seconds: float = 1000.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None, process.communicate()

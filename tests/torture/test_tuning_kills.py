@@ -45,7 +45,7 @@ def tune(folder: Path) -> subprocess.Popen[str]:
     )
 
 
-def wait_for(folder: Path, results: int, seconds: float = 200) -> None:
+def wait_for(folder: Path, results: int, seconds: float = 1000.0) -> None:
     deadline = time.monotonic() + seconds
     while len(list((folder / "runs/state").glob("*/result.json"))) < results:
         assert time.monotonic() < deadline
