@@ -1,44 +1,28 @@
-"""This module counts the cost of a network (`cost`) and measures its time (`latency`, `autotune`).
+"""This module counts the cost of a network: parameters and multiply-adds per layer, split as the paper splits them.
 
-`cost` counts parameters and multiply-adds per layer and in total, split as the paper splits them. It reads the shapes
-of one forward pass and uses the paper's formula for dynamic layers: the work of a phone on one image, however this
-package computes a batch.
+It reads the shapes of one forward pass and uses the paper's formula for dynamic layers: the work of a phone on one
+image, however this package computes a batch.
 
 Dimensions: C input and O output channels, G groups, H x W input pixels, P output pixels, K kernels of h x w,
 R = max(1, C / reduction) the hidden width of an attention branch.
-
-`autotune` measures the algorithms at the shapes of a network instead of trusting the cost model. Nothing calls it by
-itself: the cost model depends on shapes alone, so that two runs of one configuration compute alike. A caller who tunes
-keeps the table and passes it to `use_algorithms` where the run is repeated.
-
-`compare_latency` times networks on one image on this machine's CPU, in turn and in one process. In turn, because clock
-speed and neighbours change over seconds: each round times every network once, so that a slow spell meets all of them. A
-measurement is not the same twice.
 """
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from math import prod
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from dyconv.base import DynamicLayer
-from dyconv.errors import ArgumentError
-from dyconv.kernels import algorithms
-from dyconv.kernels.folding import is_channels_last
-from dyconv.kernels.geometry import Geometry
 from dyconv.layers import CondConv2d, ConvolutionLayer, DynamicConv2d, DynamicLinear
 from dyconv.networks.conversion import ConversionReport, conversion_report
-from dyconv.networks.description import run_on_zeros, undisturbed, zero_images
+from dyconv.networks.description import run_on_zeros
 
 _BATCH = 2
 PARTS = ("convolution", "pooling", "attention", "aggregation", "linear", "other")
@@ -211,131 +195,3 @@ def _of_branch(layer: DynamicConv2d | CondConv2d | DynamicLinear) -> int:
     if isinstance(layer, CondConv2d):
         return layer.routing.weight.numel()
     return layer.attention_branch.squeeze.weight.numel() + layer.attention_branch.excite.weight.numel()
-
-
-Table = dict[Geometry, str]
-"""The algorithm that computes each shape."""
-
-
-def autotune(
-    model: nn.Module, images: Tensor, *, rounds: int = 3, clock: Callable[[], float] = time.perf_counter
-) -> Table:
-    """Return the fastest algorithm, forward and backward, at each shape of a dynamic layer of `model` on `images`.
-
-    `images` is a batch as the network will be trained on: its size, dtype, device and memory format count. The
-    algorithms take turns on random images, `rounds` times after a warm-up, and the least median wins. Network and
-    global generator stay as they were. The table takes effect inside `use_algorithms`.
-
-    Raises:
-        ArgumentError: fewer than one round.
-    """
-    if rounds < 1:
-        raise ArgumentError(f"rounds must be at least 1, got {rounds}")
-    with undisturbed(model), algorithms.recorded() as geometries:
-        model(images)
-    return {geometry: _fastest(geometry, images, rounds, clock) for geometry in dict.fromkeys(geometries)}
-
-
-@contextmanager
-def use_algorithms(table: Mapping[Geometry, str]) -> Iterator[None]:
-    """Compute the shapes in `table` by its algorithms inside a block; the cost model decides on other shapes.
-
-    Raises:
-        ArgumentError: an algorithm that is unknown or cannot compute its shape.
-    """
-    # Refuses a bad table before any of it takes effect.
-    for geometry, name in table.items():
-        algorithms.choose(geometry, name)
-    # Blocks can be nested: the inner table is laid over the outer one.
-    before = dict(algorithms.PINNED)
-    algorithms.PINNED.update(table)
-    try:
-        yield
-    finally:
-        algorithms.PINNED.clear()
-        algorithms.PINNED.update(before)
-
-
-def _fastest(g: Geometry, like: Tensor, rounds: int, clock: Callable[[], float]) -> str:
-    generator = torch.Generator(like.device).manual_seed(0)
-    memory_format = torch.channels_last if is_channels_last(like) else torch.contiguous_format
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(*shape, dtype=like.dtype, device=like.device, generator=generator)
-
-    images = draw(g.batch, g.in_channels, *g.input_size).contiguous(memory_format=memory_format).requires_grad_()
-    weight = draw(g.num_kernels, g.out_channels, g.per_group, *g.kernel_size).requires_grad_()
-    attention = torch.softmax(draw(g.batch, g.num_kernels), 1).requires_grad_()
-    gradient = draw(g.batch, g.out_channels, *g.output_size).contiguous(memory_format=memory_format)
-    seconds: dict[str, list[float]] = {name: [] for name in algorithms.available_algorithms(g)}
-    for _ in range(rounds + 1):
-        for name, measured in seconds.items():
-            # A GPU computes asynchronously: both readings of the clock wait for it.
-            _wait(like.device)
-            start = clock()
-            output = algorithms.choose(g, name).run(images, weight, attention, g)
-            torch.autograd.grad(output, (images, weight, attention), gradient)
-            _wait(like.device)
-            measured.append(clock() - start)
-    # The first round warms up: caches, and kernels that torch compiles or selects.
-    return min(seconds, key=lambda name: statistics.median(seconds[name][1:]))
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def latency(
-    model: nn.Module, input_size: tuple[int, int, int], *, repeats: int = 30, warmup: int = 5, threads: int = 1
-) -> float:
-    """Return the median seconds that `model` takes for one image of `input_size` (C, H, W); see `compare_latency`."""
-    return compare_latency({"": model}, input_size, repeats=repeats, warmup=warmup, threads=threads)[""]
-
-
-def compare_latency(
-    models: Mapping[str, nn.Module],
-    input_size: tuple[int, int, int],
-    *,
-    repeats: int = 30,
-    warmup: int = 5,
-    threads: int = 1,
-    clock: Callable[[], float] = time.perf_counter,
-) -> dict[str, float]:
-    """Return per name the median seconds that each of `models` takes for one image of `input_size` (C, H, W).
-
-    After `warmup` rounds, each of `repeats` rounds times every network once, in the given order. The networks run in
-    evaluation mode without gradient, with `threads` threads. They and the number of threads stay as they were.
-
-    Raises:
-        ArgumentError: no model, or a number of rounds or threads that cannot work.
-        ShapeError: `input_size` is not three positive numbers.
-        AggregationError: a network that shuffles across images has no other image in a batch of one.
-    """
-    if not models:
-        raise ArgumentError("there is no model to time")
-    for name, value, minimum in (("repeats", repeats, 1), ("warmup", warmup, 0), ("threads", threads, 1)):
-        if value < minimum:
-            raise ArgumentError(f"{name} must be at least {minimum}, got {value}")
-    images = {name: zero_images(model, input_size, 1) for name, model in models.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in models}
-    with ExitStack() as stack:
-        stack.enter_context(_threads(threads))
-        for model in models.values():
-            stack.enter_context(undisturbed(model))
-        for _ in range(warmup + repeats):
-            for name, model in models.items():
-                start = clock()
-                model(images[name])
-                seconds[name].append(clock() - start)
-    return {name: statistics.median(measured[warmup:]) for name, measured in seconds.items()}
-
-
-@contextmanager
-def _threads(threads: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

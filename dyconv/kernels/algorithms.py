@@ -1,6 +1,6 @@
 """This module holds the algorithms for a dynamic convolution, and the cost model that picks one by shape.
 
-`functional` and `cost` call it. Each algorithm is a function of (input, weight, attention, geometry) without bias. All
+`functional` calls it. Each algorithm is a function of (input, weight, attention, geometry) without bias. All
 give the same result within rounding, in any memory format. The choice depends on the geometry alone, so that two runs
 of one configuration compute alike. Aggregating K kernels per image costs in proportion to the kernel, mixing in input
 or output space in proportion to the pixels: where pixels are few, mixing wins.
@@ -9,8 +9,7 @@ Dimensions: B images, C input and O output channels, G groups, I = C / G, H W pi
 T kernel taps (h x w), J = K I channels side by side.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 
@@ -309,22 +308,6 @@ _ALGORITHMS: dict[str, Algorithm] = {
 }
 
 
-PINNED: dict[Geometry, str] = {}
-"""Algorithms that override the cost model, by shape; empty except inside `cost.use_algorithms`."""
-_recording: list[Geometry] | None = None
-
-
-@contextmanager
-def recorded() -> Iterator[list[Geometry]]:
-    """Record each geometry for which an algorithm is chosen inside a block."""
-    global _recording
-    before, _recording = _recording, []
-    try:
-        yield _recording
-    finally:
-        _recording = before
-
-
 def available_algorithms(geometry: Geometry | None = None) -> list[str]:
     """Return the names of all algorithms, or of those that can compute `geometry`."""
     return [name for name, a in _ALGORITHMS.items() if geometry is None or a.applies(geometry)]
@@ -341,10 +324,7 @@ def choose(geometry: Geometry, algorithm: str | None = None, on_cpu: bool = True
     if algorithm == "shared":
         return _ALGORITHMS["plain"]
     if algorithm is None:
-        if _recording is not None:
-            _recording.append(geometry)
-        algorithm = PINNED.get(geometry) if PINNED else None
-        return _ALGORITHMS[algorithm or _cheapest(_for_choosing(geometry), on_cpu and not is_traced())]
+        return _ALGORITHMS[_cheapest(_for_choosing(geometry), on_cpu and not is_traced())]
     if algorithm not in _ALGORITHMS:
         raise ArgumentError(unknown_name("algorithm", algorithm, _ALGORITHMS))
     if not _ALGORITHMS[algorithm].applies(geometry):

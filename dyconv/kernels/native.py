@@ -8,8 +8,7 @@ I rows and J columns of a matrix; U hidden units of an attention branch.
 """
 
 import ctypes
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any
@@ -113,8 +112,8 @@ class Sizes(ctypes.Structure):
 
 
 def available() -> bool:
-    """Return True if the compiled kernels were built and are not switched off."""
-    return _enabled and _LIBRARY is not None
+    """Return True if the compiled kernels were built."""
+    return _LIBRARY is not None
 
 
 def can_read(*tensors: Tensor) -> bool:
@@ -131,20 +130,6 @@ def can_read(*tensors: Tensor) -> bool:
         if tensor.is_neg() or (not tensor.data_ptr() and tensor.numel()):
             return False
     return True
-
-
-@contextmanager
-def switched_off() -> Iterator[None]:
-    """Switch the compiled kernels off inside a block, as if they had not been built."""
-    global _enabled
-    before, _enabled = _enabled, False
-    try:
-        yield
-    finally:
-        _enabled = before
-
-
-_enabled = True
 
 
 def gather(source: Tensor, kernels: Tensor, start: Tensor | None, result: Tensor, rows: Axis, columns: Axis) -> None:

@@ -296,7 +296,7 @@ def test_a_function_of_a_library_is_known_by_its_name(digest: Digest) -> None:
         (dyconv.Role, "dyconv.placement.Role"),
         (dyconv.DynamicConv2d, "dyconv.layers.DynamicConv2d"),
         (dyconv.cost, "dyconv.cost.cost"),
-        (dyconv.latency, "dyconv.latency.latency"),
+        (dyconv.compare_latency, "dyconv.latency.compare_latency"),
         (DatasetFacts, "ablations.facts.DatasetFacts"),
         (register_dataset, "ablations.datasets.register_dataset"),
     ],
