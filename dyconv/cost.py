@@ -20,9 +20,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from dyconv.base import DynamicLayer
-from dyconv.layers import CondConv2d, ConvolutionLayer, DynamicConv2d, DynamicLinear
+from dyconv.layers import CondConv2d, Convolution, DynamicConv2d, DynamicLinear
 from dyconv.networks.conversion import ConversionReport, conversion_report
-from dyconv.networks.description import run_on_zeros
+from dyconv.networks.dry_run import run_on_zeros
 
 _BATCH = 2
 PARTS = ("convolution", "pooling", "attention", "aggregation", "linear", "other")
@@ -170,7 +170,7 @@ def _parameters(module: nn.Module) -> int:
 
 def _multiply_adds(layer: nn.Module, input: Tensor, output: Tensor) -> dict[str, int]:
     """Return the multiply-adds of one image by purpose, as the fields of `LayerCost`."""
-    if isinstance(layer, (nn.Conv2d, ConvolutionLayer)):
+    if isinstance(layer, Convolution):
         # Each output number is a sum over the input channels of its group and the kernel's pixels.
         per_pixel = layer.out_channels * layer.in_channels // layer.groups * prod(layer.kernel_size)
         counts = {"convolution": per_pixel * prod(output.shape[2:])}

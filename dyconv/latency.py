@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from dyconv.errors import ArgumentError
-from dyconv.networks.description import undisturbed, zero_images
+from dyconv.networks.dry_run import undisturbed, zero_images
 
 
 def compare_latency(

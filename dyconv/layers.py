@@ -132,6 +132,10 @@ class ConvolutionLayer(DynamicLayer):
         return ", ".join(settings)
 
 
+Convolution = nn.Conv2d | ConvolutionLayer
+"""A 2-d convolution, static or dynamic."""
+
+
 @final
 class DynamicConv2d(ConvolutionLayer):
     """A 2-d convolution that mixes its kernel from K kernels, by attention to its input.

@@ -58,12 +58,18 @@ _EARLIER = {
     "ablations.spec.parts.": "ablations.spec.",
     "ablations.spec.trial.": "ablations.spec.",
     "dyconv.kernels.": "dyconv.",
+    "dyconv.networks.dry_run.": "dyconv.description.",
+    "dyconv.networks.initialisation.": "dyconv.conversion.",
+    "dyconv.networks.obstacles.": "dyconv.conversion.",
+    "dyconv.networks.roles.": "dyconv.description.",
     "dyconv.networks.": "dyconv.",
     "runners.data.readers.": "runners.data.",
     "runners.data.transforms.Augmentation": "runners.data.batches.Augmentation",
 }
-"""Present → original prefix of names of the project. Digests use the original: a move of our code is no change of a
-user's."""
+"""Present → original prefix of names of the project; the first that fits counts.
+
+Digests use the original name: a move of our code is no change of a user's.
+"""
 
 
 def code_digest(registered: object, plugin: str, others: Mapping[str, object] | None = None) -> str:

@@ -17,8 +17,8 @@ from torchvision.ops import SqueezeExcitation
 from torchvision.ops.misc import Conv2dNormActivation
 
 from dyconv.errors import ModelError, unknown_name
-from dyconv.networks.conversion import kaiming_fan_out
-from dyconv.networks.description import convolutions
+from dyconv.networks.initialisation import kaiming_fan_out
+from dyconv.networks.roles import convolutions
 
 _GATE_REDUCTION = {"mobilenet": 4, "resnet": 16}
 

@@ -2,7 +2,7 @@
 
 It runs a module by itself on a small map and follows each layer's output from operation to operation. A layer belongs
 to a gate if it reads one position per image and its output comes to scale the channels of a whole map. Names of classes
-and attributes do not count. Used by `description` only.
+and attributes do not count. Used by `roles` only.
 
 Source: Hu et al. 2018, Squeeze-and-Excitation Networks, section 3.
 """
@@ -16,9 +16,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from dyconv.layers import ConvolutionLayer
-
-Convolution = nn.Conv2d | ConvolutionLayer
+from dyconv.layers import Convolution, ConvolutionLayer
 
 _PIXELS = 8
 """Height and width of the map on which a part of a network is run."""

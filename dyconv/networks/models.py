@@ -15,7 +15,8 @@ from dyconv.base import DEFAULT_TEMPERATURE
 from dyconv.errors import ConversionError, ModelError, unknown_name
 from dyconv.networks import backbones
 from dyconv.networks.backbones import BackboneSpec
-from dyconv.networks.conversion import make_dynamic, refuse_foreign_layers
+from dyconv.networks.conversion import make_dynamic
+from dyconv.networks.obstacles import refuse_foreign_layers
 from dyconv.networks.placement import Placement
 from dyconv.randomness import seeded
 

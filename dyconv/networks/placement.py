@@ -10,7 +10,8 @@ from fnmatch import fnmatchcase
 from typing import Any, final
 
 from dyconv.errors import PlacementError, unknown_name
-from dyconv.networks.description import ROLES, LayerInfo
+from dyconv.networks.description import LayerInfo
+from dyconv.networks.roles import ROLES
 
 
 class Placement:

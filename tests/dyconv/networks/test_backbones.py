@@ -10,7 +10,7 @@ from torch import nn
 from torchvision.ops import SqueezeExcitation
 
 from dyconv import ModelError, available_models, build_model, describe_layers, dynamic_layers, model_options
-from dyconv.networks.description import find_roles
+from dyconv.networks.roles import find_roles
 
 SHAPES = {
     "mobilenet_v3_small": tv.mobilenet_v3_small,
