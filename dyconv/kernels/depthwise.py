@@ -12,12 +12,11 @@ import torch
 from torch import Tensor
 
 from dyconv.kernels import native
-from dyconv.kernels.folding import Convolution, differentiable_folding
+from dyconv.kernels.folding import Folding, differentiable_folding
+from dyconv.kernels.geometry import Pair
 from dyconv.kernels.kernel_ops import add_gradients, mix
 from dyconv.kernels.native import Axis
 from dyconv.kernels.tracing import remembered
-
-Pair = tuple[int, int]
 
 
 class Axes(NamedTuple):
@@ -30,7 +29,7 @@ class Axes(NamedTuple):
 class Direct(NamedTuple):
     """A depthwise convolution that gives maps of some size: a `compiled.Computation`."""
 
-    how: Convolution
+    folding: Folding
     output_size: Pair
 
     def shared(self, weight: Tensor) -> Tensor:
@@ -66,12 +65,12 @@ class Direct(NamedTuple):
 
     def by_torch(self, input: Tensor, weight: Tensor, attention: Tensor) -> Tensor:
         """Return the convolution by folding images into channels."""
-        return differentiable_folding(input, weight, attention, self.how)
+        return differentiable_folding(input, weight, attention, self.folding)
 
     def _axes(self, images: Tensor, weight: Tensor) -> Axes:
         (height, width), (h, w) = images.shape[2:], weight.shape[3:]
-        conv = self.how
-        return _axes((height, width), self.output_size, (h, w), conv.stride, conv.padding, conv.dilation)
+        strides = self.folding.stride, self.folding.padding, self.folding.dilation
+        return _axes((height, width), self.output_size, (h, w), *strides)
 
 
 @remembered

@@ -156,19 +156,19 @@ def average(images: Tensor) -> Tensor:
     return result
 
 
-def attend(sizes: Sizes, images: Tensor, layers: Sequence[Tensor], found: Sequence[Tensor]) -> None:
+def attend(sizes: Sizes, images: Tensor, layers: Sequence[Tensor], results: Sequence[Tensor]) -> None:
     """Write averages (B, C), hidden units (B, H) and attention (B, K), from images and two layers' parameters."""
-    pointers = [tensor.data_ptr() for tensor in (images, *layers, *found)]
+    pointers = [tensor.data_ptr() for tensor in (images, *layers, *results)]
     _LIBRARY.dyconv_attend(sizes, *pointers, torch.get_num_threads())
 
 
 def attend_gradient(
-    sizes: Sizes, layers: Sequence[Tensor], found: Sequence[Tensor], to_attention: Tensor, gradients: Sequence[Tensor]
+    sizes: Sizes, layers: Sequence[Tensor], results: Sequence[Tensor], to_attention: Tensor, gradients: Sequence[Tensor]
 ) -> None:
     """Write the gradients of weight and bias of the two layers and of each pixel, (B, C), from attention's."""
     scratch = to_attention.new_empty(sizes.images * (sizes.kernels + sizes.hidden))
     squeeze, _, excite, _ = layers
-    pointers = [tensor.data_ptr() for tensor in (squeeze, excite, *found, to_attention, *gradients, scratch)]
+    pointers = [tensor.data_ptr() for tensor in (squeeze, excite, *results, to_attention, *gradients, scratch)]
     _LIBRARY.dyconv_attend_gradient(sizes, *pointers, torch.get_num_threads())
 
 
