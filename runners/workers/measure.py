@@ -25,10 +25,12 @@ from runners.state.nodes import NodeState
 from runners.state.schemas import remove_file
 from runners.training import distributed
 from runners.training.attention_profile import attention_gap, attention_profile
-from runners.training.checkpoint import CheckpointStore, load_tensors, load_weights, save_tensors
+from runners.training.checkpoint import CheckpointStore, load_weights
+from runners.training.correctness import correctness
 from runners.training.distributed import World
-from runners.training.evaluation import Measurement, correctness, evaluate
+from runners.training.evaluation import Measurement, evaluate
 from runners.training.network import as_static, build_network, input_size, intervened, open_source
+from runners.training.sealed_tensors import load_tensors, save_tensors
 from runners.training.trainer import Hooks, Trainer
 from runners.workers.memory import keep_freed_memory
 from runners.workers.task import Task
