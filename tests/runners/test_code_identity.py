@@ -14,7 +14,8 @@ import pytest
 import dyconv
 from ablations.datasets import DatasetFacts, register_dataset
 from ablations.errors import PluginError
-from runners.code_identity import _told, code_digest
+from runners.code_identity import code_digest
+from runners.code_identity.library_names import original_name
 
 Digest = Callable[..., str]
 _NAME = "coded_plugin_of_a_test"
@@ -302,4 +303,4 @@ def test_a_function_of_a_library_is_known_by_its_name(digest: Digest) -> None:
     ],
 )
 def test_code_of_ours_that_has_moved_is_told_by_its_earlier_name(found: Any, name: str) -> None:
-    assert _told(f"{found.__module__}.{found.__qualname__}") == name
+    assert original_name(f"{found.__module__}.{found.__qualname__}") == name
