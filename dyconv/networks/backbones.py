@@ -5,12 +5,12 @@ knows the names, checks options and makes the dynamic version.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
-from torchvision.models import mobilenetv3
+from torchvision import models as torchvision_models
 from torchvision.models.mobilenetv2 import InvertedResidual, MobileNetV2
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 from torchvision.ops import SqueezeExcitation
@@ -96,17 +96,16 @@ def mobilenet_v2(spec: BackboneSpec) -> nn.Module:
 
 def mobilenet_v3_small(spec: BackboneSpec) -> nn.Module:
     """Return torchvision's MobileNetV3-Small, its tail not reduced."""
-    return _mobilenet_v3("mobilenet_v3_small", spec)
+    return _mobilenet_v3(torchvision_models.mobilenet_v3_small, spec)
 
 
 def mobilenet_v3_large(spec: BackboneSpec) -> nn.Module:
     """Return torchvision's MobileNetV3-Large, its tail not reduced."""
-    return _mobilenet_v3("mobilenet_v3_large", spec)
+    return _mobilenet_v3(torchvision_models.mobilenet_v3_large, spec)
 
 
-def _mobilenet_v3(name: str, spec: BackboneSpec) -> nn.Module:
-    stages, last_channels = mobilenetv3._mobilenet_v3_conf(name, width_mult=spec.width)
-    model: nn.Module = mobilenetv3.MobileNetV3(stages, last_channels, spec.num_classes, dropout=spec.dropout)
+def _mobilenet_v3(build: Callable[..., nn.Module], spec: BackboneSpec) -> nn.Module:
+    model = build(num_classes=spec.num_classes, width_mult=spec.width, dropout=spec.dropout)
     _replace_mobile_stem(model, spec)
     return model
 

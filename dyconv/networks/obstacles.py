@@ -7,7 +7,6 @@ from math import prod
 from typing import cast
 
 from torch import nn
-from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils import parametrize
@@ -15,6 +14,7 @@ from torch.nn.utils import parametrize
 from dyconv.base import DynamicLayer
 from dyconv.errors import ConversionError
 
+_STATIC = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _DYNAMICALLY_PADDED = ("timm.layers.conv2d_same.Conv2dSame",)
 
 
@@ -83,7 +83,7 @@ def refuse_foreign_layers(model: nn.Module) -> None:
 def _is_foreign(module: nn.Module) -> bool:
     """Return True if a module is a dynamic convolution but none of ours; see `refuse_foreign_layers`."""
     # Torch's own 3-d convolutions have five dimensions, too.
-    if isinstance(module, (DynamicLayer, _ConvNd)):
+    if isinstance(module, (DynamicLayer, *_STATIC)):
         return False
     size = getattr(module, "kernel_size", None)
     if isinstance(size, (tuple, list)):
