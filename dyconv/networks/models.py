@@ -24,6 +24,15 @@ Builder = Callable[[BackboneSpec], nn.Module]
 
 _OPTIONAL = ("width", "depth", "dropout", "squeeze_excitation", "stem_kernel", "stem_pool")
 _TIMM = "timm/"
+_DYNAMIC_DEFAULTS = {
+    "layer": "dynamic",
+    "reduction": 4,
+    "temperature": DEFAULT_TEMPERATURE,
+    "normalization": "softmax",
+    "aggregation": "attention",
+    "where": None,
+}
+"""The settings of dynamic layers that a static network has no use for, with the defaults of `build_model`."""
 
 
 @dataclass(frozen=True)
@@ -141,12 +150,18 @@ def build_model(
     """
     images = (in_channels, stem_stride, dropout, squeeze_excitation, stem_kernel, stem_pool)
     model = _static(name, BackboneSpec(num_classes, width, depth, *images), seed)
-    shared: dict[str, Any] = {"where": where, "layer": layer, "aggregation": aggregation, "seed": seed}
-    attention: dict[str, Any] = {"reduction": reduction, "temperature": temperature, "normalization": normalization}
+    settings: dict[str, Any] = {
+        "layer": layer,
+        "reduction": reduction,
+        "temperature": temperature,
+        "normalization": normalization,
+        "aggregation": aggregation,
+        "where": where,
+    }
     if num_kernels is not None:
-        return make_dynamic(model, num_kernels=num_kernels, input_size=input_size, **shared, **attention)
-    for option, value, default in (("layer", layer, "dynamic"), ("normalization", normalization, "softmax")):
-        if value != default:
+        return make_dynamic(model, num_kernels=num_kernels, input_size=input_size, seed=seed, **settings)
+    for option, value in settings.items():
+        if value != _DYNAMIC_DEFAULTS[option]:
             raise ModelError(f"a static network has no {option}, got {value!r}: give num_kernels, or leave it out")
     return model
 
