@@ -68,7 +68,11 @@ class AttentionRecorder:
         counts as 0. `normalized` divides by log K: 1 is uniform, 0 one kernel alone (and for K = 1, where both are
         the same, 1).
         """
-        return {layer: _mean_entropy(weights, normalized) for layer, weights in self.branch.items()}
+        entropies = {}
+        for layer, weights_NK in self.branch.items():
+            entropy = attention_entropy(weights_NK).mean()
+            entropies[layer] = float(_relative_to_uniform(entropy, weights_NK.shape[1]) if normalized else entropy)
+        return entropies
 
 
 @contextmanager
@@ -102,13 +106,24 @@ def _noting(recorder: AttentionRecorder, name: str) -> Any:
     return note
 
 
-def _mean_entropy(weights_NK: Tensor, normalized: bool) -> float:
-    """Return the mean entropy of (N, K) weights in nats, or in units of log K."""
+def attention_entropy(weights_NK: Tensor) -> Tensor:
+    """Return the entropy of each image's attention in nats, (N,); see `AttentionRecorder.entropy`."""
     weights_NK = weights_NK.double()
     # The least positive number keeps weights that are all zero from being divided by zero.
     shares_NK = weights_NK / weights_NK.sum(1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
-    entropy = float(torch.special.entr(shares_NK).sum(1).mean())
-    if not normalized:
-        return entropy
-    kernels = weights_NK.shape[1]
-    return entropy / math.log(kernels) if kernels > 1 else 1.0
+    return torch.special.entr(shares_NK).sum(1)
+
+
+def normalized_entropy(weights_NK: Tensor) -> Tensor:
+    """Return the entropy of each image's attention divided by log K, (N,): 0 is one-hot, 1 is uniform.
+
+    One kernel alone is uniform: 1.
+    """
+    return _relative_to_uniform(attention_entropy(weights_NK), weights_NK.shape[1])
+
+
+def _relative_to_uniform(entropy: Tensor, num_kernels: int) -> Tensor:
+    # log 1 is zero, by which the entropy, zero too, cannot be divided.
+    if num_kernels == 1:
+        return torch.ones_like(entropy)
+    return entropy / math.log(num_kernels)

@@ -5,26 +5,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
-
-def normalized_entropy(weights_NK: Tensor) -> Tensor:
-    """Return the entropy of each image's attention divided by log K, (N,): 0 is one-hot, 1 is uniform.
-
-    Weights that do not sum to one are divided by their sum first. With one kernel there is nothing to choose: 0.
-    """
-    kernels = weights_NK.shape[1]
-    # log 1 is zero, by which the entropy cannot be divided.
-    if kernels == 1:
-        return torch.zeros(len(weights_NK))
-    share_NK = weights_NK.double() / weights_NK.double().sum(1, keepdim=True)
-    entropy_N: Tensor = -torch.special.xlogy(share_NK, share_NK).sum(1) / math.log(kernels)
-    return entropy_N
+from dyconv.inspection import normalized_entropy
 
 
 def attention_profile(
