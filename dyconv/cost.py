@@ -25,7 +25,8 @@ from dyconv.networks.conversion import ConversionReport, conversion_report
 from dyconv.networks.dry_run import run_on_zeros
 
 _BATCH = 2
-PARTS = ("convolution", "pooling", "attention", "aggregation", "linear", "other")
+"""The images of a dry run."""
+PURPOSES = ("convolution", "pooling", "attention", "aggregation", "linear", "other")
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class LayerCost:
     @property
     def multiply_adds(self) -> int:
         """The multiply-adds of one image, for all purposes."""
-        return sum(getattr(self, kind) for kind in PARTS)
+        return sum(getattr(self, purpose) for purpose in PURPOSES)
 
     def row(self) -> dict[str, str | int]:
         """Return the fields and the sum of the multiply-adds as one row of a table."""
@@ -76,7 +77,10 @@ class Cost:
     @property
     def total(self) -> LayerCost:
         """The sum over all layers."""
-        sums = {kind: sum(getattr(layer, kind) for layer in self.layers) for kind in ("parameters", *PARTS)}
+        sums = dict.fromkeys(("parameters", *PURPOSES), 0)
+        for layer in self.layers:
+            for name in sums:
+                sums[name] += getattr(layer, name)
         return LayerCost(name="total", kind="", **sums)
 
     @property
@@ -106,35 +110,35 @@ def cost(model: nn.Module, input_size: tuple[int, int, int]) -> Cost:
 
     Source: Chen et al. 2020, section 3.1; see `LayerCost` for the formulas.
     """
-    layers = dict(_counted(model))
+    layers = dict(_layers_with_formula(model))
     costs = {name: LayerCost(name, type(layer).__name__, _parameters(layer)) for name, layer in layers.items()}
     counter = FlopCounterMode(display=False)
-    inside = _Inside(counter)
+    inside = _OperationsInside(counter)
 
-    def add(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+    def adder(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def add(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
             inside.leave()
             # Added up, because a layer may be called several times in one pass.
-            counts = _multiply_adds(module, args[0], output)
-            costs[name] = replace(costs[name], **{kind: getattr(costs[name], kind) + n for kind, n in counts.items()})
+            for purpose, count in _multiply_adds(module, args[0], output).items():
+                costs[name] = replace(costs[name], **{purpose: getattr(costs[name], purpose) + count})
 
-        return hook
+        return add
 
     with ExitStack() as stack:
         for name, layer in layers.items():
             stack.callback(layer.register_forward_pre_hook(inside.enter).remove)
-            stack.callback(layer.register_forward_hook(add(name)).remove)
+            stack.callback(layer.register_forward_hook(adder(name)).remove)
         # Torch's counter knows attention on a CPU only as the plain products that it is made of.
         with counter, sdpa_kernel(SDPBackend.MATH):
             run_on_zeros(model, input_size)
-    unassigned = _parameters(model) - sum(c.parameters for c in costs.values())
+    unassigned = _parameters(model) - sum(layer_cost.parameters for layer_cost in costs.values())
     # Torch counts a multiply-add as two operations, and the network ran on a batch of two.
     outside = (counter.get_total_flops() - inside.flops) // 2 // _BATCH
     all_layers = (*costs.values(), LayerCost("", "other", unassigned, other=outside))
     return Cost(all_layers, conversion_report(model))
 
 
-class _Inside:
+class _OperationsInside:
     """Sums the operations that torch counts inside layers with a formula, to be subtracted from the total."""
 
     def __init__(self, counter: FlopCounterMode) -> None:
@@ -151,7 +155,9 @@ class _Inside:
         self.flops += self.counter.get_total_flops() - self._before
 
 
-def _counted(model: nn.Module, prefix: str = "", seen: set[nn.Module] | None = None) -> Iterator[tuple[str, nn.Module]]:
+def _layers_with_formula(
+    model: nn.Module, prefix: str = "", seen: set[nn.Module] | None = None
+) -> Iterator[tuple[str, nn.Module]]:
     """Yield each layer with a formula of its own; its inside is not searched."""
     seen = set() if seen is None else seen
     if model in seen:
@@ -161,7 +167,7 @@ def _counted(model: nn.Module, prefix: str = "", seen: set[nn.Module] | None = N
         yield prefix, model
         return
     for name, child in model.named_children():
-        yield from _counted(child, f"{prefix}.{name}" if prefix else name, seen)
+        yield from _layers_with_formula(child, f"{prefix}.{name}" if prefix else name, seen)
 
 
 def _parameters(module: nn.Module) -> int:
@@ -174,24 +180,24 @@ def _multiply_adds(layer: nn.Module, input: Tensor, output: Tensor) -> dict[str,
         # Each output number is a sum over the input channels of its group and the kernel's pixels.
         per_pixel = layer.out_channels * layer.in_channels // layer.groups * prod(layer.kernel_size)
         counts = {"convolution": per_pixel * prod(output.shape[2:])}
-        return counts | _of_attention(layer, input[0].numel())
+        return counts | _attention_multiply_adds(layer, input[0].numel())
     if isinstance(layer, (nn.Linear, DynamicLinear)):
         # One position has nothing to average in front of attention.
         positions = input[0].numel() // layer.in_features
         counts = {"linear": positions * layer.in_features * layer.out_features}
-        return counts | _of_attention(layer, input[0].numel() if positions > 1 else 0)
+        return counts | _attention_multiply_adds(layer, input[0].numel() if positions > 1 else 0)
     return {}
 
 
-def _of_attention(layer: nn.Module, pooled: int) -> dict[str, int]:
+def _attention_multiply_adds(layer: nn.Module, pooled: int) -> dict[str, int]:
     """Return the multiply-adds of a dynamic layer beside its convolution; none for a static one."""
     if not isinstance(layer, (DynamicConv2d, CondConv2d, DynamicLinear)):
         return {}
     bias = 0 if layer.bias is None else layer.bias.numel()
-    return {"pooling": pooled, "attention": _of_branch(layer), "aggregation": layer.weight.numel() + bias}
+    return {"pooling": pooled, "attention": _branch_multiply_adds(layer), "aggregation": layer.weight.numel() + bias}
 
 
-def _of_branch(layer: DynamicConv2d | CondConv2d | DynamicLinear) -> int:
+def _branch_multiply_adds(layer: DynamicConv2d | CondConv2d | DynamicLinear) -> int:
     if isinstance(layer, CondConv2d):
         return layer.routing.weight.numel()
     return layer.attention_branch.squeeze.weight.numel() + layer.attention_branch.excite.weight.numel()

@@ -31,16 +31,12 @@ class AttentionRecorder:
 
         A layer that is called several times in one pass of its network counts once, with the mean over its calls.
         """
-        batches, weights = (self._branch[layer], self._used[layer]), (branch.detach().cpu(), used.detach().cpu())
-        calls = 0 if self._calls is None else self._calls.get(layer, 0)
+        calls = 0
         if self._calls is not None:
+            calls = self._calls.get(layer, 0)
             self._calls[layer] = calls + 1
-        for rows, row in zip(batches, weights, strict=True):
-            # A running mean over the calls of one pass: m + (x - m) / n.
-            if calls and rows[-1].shape == row.shape:
-                rows[-1] = rows[-1] + (row - rows[-1]) / (calls + 1)
-            else:
-                rows.append(row)
+        _add_call(self._branch[layer], branch.detach().cpu(), calls)
+        _add_call(self._used[layer], used.detach().cpu(), calls)
 
     def begin_pass(self) -> None:
         """Treat the calls that follow as those of one pass, until `end_pass`."""
@@ -75,6 +71,15 @@ class AttentionRecorder:
         return entropies
 
 
+def _add_call(batches: list[Tensor], weights_BK: Tensor, earlier_calls: int) -> None:
+    """Append a batch, or add it to the mean over the calls of one pass."""
+    if earlier_calls and batches[-1].shape == weights_BK.shape:
+        # A running mean: m + (x - m) / n.
+        batches[-1] = batches[-1] + (weights_BK - batches[-1]) / (earlier_calls + 1)
+    else:
+        batches.append(weights_BK)
+
+
 @contextmanager
 def record_attention(model: nn.Module) -> Iterator[AttentionRecorder]:
     """Record the attention of each dynamic layer of `model` inside the context; yield the recorder.
@@ -91,19 +96,19 @@ def record_attention(model: nn.Module) -> Iterator[AttentionRecorder]:
         stack.callback(model.register_forward_pre_hook(lambda *_: recorder.begin_pass()).remove)
         stack.callback(model.register_forward_hook(lambda *_: recorder.end_pass(), always_call=True).remove)
         for name, layer in dynamic_layers(model):
-            stack.callback(layer.aggregator.register_forward_hook(_noting(recorder, name)).remove)
+            stack.callback(layer.aggregator.register_forward_hook(_recording_hook(recorder, name)).remove)
         if not any(True for _ in dynamic_layers(model)):
             raise ConversionError("this network has no dynamic layer to record: convert it with make_dynamic first")
         yield recorder
 
 
-def _noting(recorder: AttentionRecorder, name: str) -> Any:
+def _recording_hook(recorder: AttentionRecorder, name: str) -> Any:
     """Return a forward hook for the aggregator of a layer: its input is the attention, its output mixes the kernels."""
 
-    def note(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+    def record(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
         recorder.add(name, args[0], output)
 
-    return note
+    return record
 
 
 def attention_entropy(weights_NK: Tensor) -> Tensor:

@@ -126,10 +126,10 @@ def _taps(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tens
     if not (torch.compiler.is_compiling() or is_ordinary(input, weight, attention)):
         return _depthwise(input, weight, attention, g)
     regions = _tap_regions(g)
-    used = [region.tap for region in regions]
+    taps = [region.tap for region in regions]
     weight_KCT = weight.flatten(2)
-    if len(used) < weight_KCT.shape[2]:
-        weight_KCT = weight_KCT[:, :, used]
+    if len(taps) < weight_KCT.shape[2]:
+        weight_KCT = weight_KCT[:, :, taps]
     kernels_BTC = _aggregate(weight_KCT.transpose(1, 2), attention)
     return convolve_taps(input, kernels_BTC, regions, g.output_size)
 
@@ -258,8 +258,8 @@ def _cost_of_depthwise(g: Geometry) -> float:
 def _cost_of_taps(g: Geometry) -> float:
     """Return the cost of sums over taps, which grows with the taps and pixels in use only."""
     regions = _tap_regions(g)
-    used = sum(region.pixels for region in regions) * g.in_channels
-    return _AGGREGATED_DENSE * g.in_channels * len(regions) + _PER_TAP * used
+    multiply_adds = sum(region.pixels for region in regions) * g.in_channels
+    return _AGGREGATED_DENSE * g.in_channels * len(regions) + _PER_TAP * multiply_adds
 
 
 def _cost_of_direct(g: Geometry) -> float:
@@ -328,8 +328,8 @@ def choose(geometry: Geometry, algorithm: str | None = None, on_cpu: bool = True
     if algorithm not in _ALGORITHMS:
         raise ArgumentError(unknown_name("algorithm", algorithm, _ALGORITHMS))
     if not _ALGORITHMS[algorithm].applies(geometry):
-        able = ", ".join(available_algorithms(geometry))
-        raise ArgumentError(f"algorithm {algorithm!r} cannot compute {geometry}: use one of {able}, or None")
+        names = ", ".join(available_algorithms(geometry))
+        raise ArgumentError(f"algorithm {algorithm!r} cannot compute {geometry}: use one of {names}, or None")
     return _ALGORITHMS[algorithm]
 
 
@@ -344,5 +344,5 @@ def _for_choosing(geometry: Geometry) -> Geometry:
 @remembered
 def _cheapest(geometry: Geometry, sequential: bool) -> str:
     # Equal costs go to the first in the table.
-    able = [name for name in available_algorithms(geometry) if sequential or not _ALGORITHMS[name].sequential]
-    return min(able, key=lambda name: _ALGORITHMS[name].cost(geometry))
+    names = [name for name in available_algorithms(geometry) if sequential or not _ALGORITHMS[name].sequential]
+    return min(names, key=lambda name: _ALGORITHMS[name].cost(geometry))

@@ -116,8 +116,8 @@ class _Attended(torch.autograd.Function):
     """`attend_and_convolve` with its first derivative written by hand."""
 
     @staticmethod
-    def forward(ctx: Any, input: Tensor, weight: Tensor, *rest: Any) -> Tensor:
-        *layers, temperature, computation = rest
+    def forward(ctx: Any, input: Tensor, weight: Tensor, *branch_and_computation: Any) -> Tensor:
+        *layers, temperature, computation = branch_and_computation
         images = input.contiguous(memory_format=_LAST)
         ctx.computation, ctx.temperature = computation, float(temperature)
         results = _attended(images, images.shape[2:].numel(), layers, ctx.temperature)

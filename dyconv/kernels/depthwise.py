@@ -85,11 +85,12 @@ def _axis_and_transpose(
 ) -> tuple[Axis, Axis]:
     """Return the taps and inputs that meet at each output, and the taps and outputs that each input reaches."""
     # Meetings with padding are left out, so that the C code never tests a border.
-    met = [(tap, y, y * stride + tap * dilation - padding) for y in range(n_out) for tap in range(taps)]
-    met = [(tap, y, at) for tap, y, at in met if 0 <= at < n_in]
     forward: list[list[tuple[int, int]]] = [[] for _ in range(n_out)]
     backward: list[list[tuple[int, int]]] = [[] for _ in range(n_in)]
-    for tap, y, at in met:
-        forward[y].append((tap, at))
-        backward[at].append((tap, y))
+    for result in range(n_out):
+        for tap in range(taps):
+            source = result * stride + tap * dilation - padding
+            if 0 <= source < n_in:
+                forward[result].append((tap, source))
+                backward[source].append((tap, result))
     return Axis.of(forward, n_in, taps), Axis.of(backward, n_out, taps)

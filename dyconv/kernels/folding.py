@@ -166,7 +166,7 @@ class _Sums:
         # Sums over images are kept in single precision at least.
         self.to_weight = torch.zeros_like(self._weight, dtype=torch.promote_types(weight.dtype, torch.float32))
         self.to_attention = torch.zeros_like(attention)
-        self._together = _mixed_together(weight, folding)
+        self._mixed_images = _images_per_mixture(weight, folding)
         self._pending: list[Tensor] = []
 
     def add(self, part: slice, to_kernels: Tensor) -> None:
@@ -174,7 +174,7 @@ class _Sums:
         # Collected until the m images of one mixture are complete: one product costs less than many small ones.
         self._pending.append(to_kernels)
         stop = part.stop
-        if stop % self._together and stop < len(self._attention):
+        if stop % self._mixed_images and stop < len(self._attention):
             return
         gradients = torch.cat(self._pending) if len(self._pending) > 1 else to_kernels
         images = slice(stop - len(gradients), stop)
@@ -184,15 +184,15 @@ class _Sums:
 
 def _mixed(weight: Tensor, attention: Tensor, folding: Folding) -> Iterator[tuple[slice, Tensor]]:
     """Yield the next images to fold as a slice, and their (n O, I, h, w) kernels."""
-    together = _mixed_together(weight, folding)
-    for first in range(0, len(attention), together):
-        kernels = mix(attention[first : first + together], weight.flatten(1)).view(-1, *weight.shape[1:])
+    count = _images_per_mixture(weight, folding)
+    for first in range(0, len(attention), count):
+        kernels = mix(attention[first : first + count], weight.flatten(1)).view(-1, *weight.shape[1:])
         for start in range(0, len(kernels), folding.at_a_time):
             folded = kernels[start : start + folding.at_a_time]
             yield slice(first + start, first + start + len(folded)), folded.flatten(0, 1)
 
 
-def _mixed_together(weight: Tensor, folding: Folding) -> int:
+def _images_per_mixture(weight: Tensor, folding: Folding) -> int:
     """Return m, the number of images whose kernels are mixed together: a multiple of n."""
     room = _KERNEL_BYTES // (weight[0].numel() * weight.element_size())
     return max(1, room // folding.at_a_time) * folding.at_a_time

@@ -137,8 +137,8 @@ def gather(source: Tensor, kernels: Tensor, start: Tensor | None, result: Tensor
 
     Both are channels-last. Sums begin at `start` (B, C), contiguous, or at zero if that is None.
     """
-    begin = None if start is None else start.data_ptr()
-    pointers = source.data_ptr(), kernels.data_ptr(), begin, result.data_ptr()
+    start_pointer = None if start is None else start.data_ptr()
+    pointers = source.data_ptr(), kernels.data_ptr(), start_pointer, result.data_ptr()
     _LIBRARY.dyconv_gather(*pointers, rows, columns, *source.shape[:2], torch.get_num_threads())
 
 
@@ -187,9 +187,9 @@ def mix(attention: Tensor, weight: Tensor, mixed: Tensor) -> None:
 
 def add_gradients(attention: Tensor, weight: Tensor, grad: Tensor, to_attention: Tensor, to_weight: Tensor) -> None:
     """Add the share of `grad` (B, N) to the gradients of (B, K) attention, contiguous, and of (K, N) kernels."""
-    read = attention.data_ptr(), weight.data_ptr(), weight.stride(0), grad.data_ptr(), grad.stride(0)
-    written = to_attention.data_ptr(), to_weight.data_ptr(), to_weight.stride(0)
-    _LIBRARY.dyconv_add_gradients(*read, *written, *_sizes(attention, weight))
+    inputs = attention.data_ptr(), weight.data_ptr(), weight.stride(0), grad.data_ptr(), grad.stride(0)
+    sums = to_attention.data_ptr(), to_weight.data_ptr(), to_weight.stride(0)
+    _LIBRARY.dyconv_add_gradients(*inputs, *sums, *_sizes(attention, weight))
 
 
 def can_order(kernels: Tensor, taps: int) -> bool:
@@ -219,8 +219,8 @@ def product(
 
     `attention` is (B, K) and contiguous. Sums begin at `start` (B, J), contiguous, or at zero if that is None.
     """
-    begin = None if start is None else start.data_ptr()
-    pointers = source.data_ptr(), weight.data_ptr(), attention.data_ptr(), begin, result.data_ptr()
+    start_pointer = None if start is None else start.data_ptr()
+    pointers = source.data_ptr(), weight.data_ptr(), attention.data_ptr(), start_pointer, result.data_ptr()
     _LIBRARY.dyconv_product(window, *pointers, torch.get_num_threads())
 
 
@@ -231,8 +231,8 @@ def product_gradient(
     sizes, threads = window.matrices, torch.get_num_threads()
     tiles = sizes.taps * -(-sizes.rows // _HEIGHT)
     scratch = weight.new_empty(window.images * sizes.kernels * (threads * LANES + tiles))
-    read = (*sides, weight, attention)
-    pointers = [tensor.data_ptr() for tensor in (*read, *gradients, scratch)]
+    tensors = (*sides, weight, attention, *gradients, scratch)
+    pointers = [tensor.data_ptr() for tensor in tensors]
     _LIBRARY.dyconv_product_gradient(window, *pointers, threads)
 
 
@@ -240,16 +240,16 @@ def _sizes(attention: Tensor, weight: Tensor) -> tuple[int, int, int, int]:
     return *attention.shape, weight.shape[1], torch.get_num_threads()
 
 
-def _find() -> Any:
+def _find_library() -> Any:
     # The build names the file after the interpreter; it is loaded as a library, not imported.
     for suffix in EXTENSION_SUFFIXES:
         path = Path(__file__).with_name(f"_native{suffix}")
         if path.exists():
-            return _loaded(path)
+            return _load(path)
     return None
 
 
-def _loaded(path: Path) -> Any:
+def _load(path: Path) -> Any:
     try:
         library = ctypes.CDLL(str(path))
     except OSError:  # built for another system
@@ -280,4 +280,4 @@ def _loaded(path: Path) -> Any:
     return library
 
 
-_LIBRARY = _find()
+_LIBRARY = _find_library()

@@ -187,15 +187,17 @@ def timm_network(name: str, spec: BackboneSpec) -> nn.Module:
     return model
 
 
-def _unknown_in_timm(name: str, known: list[str]) -> str:
+def _unknown_in_timm(name: str, timm_names: list[str]) -> str:
     """Return the message for an unknown name, without the list of a thousand known names."""
-    return unknown_name("timm model", name, known).partition(" Known:")[0] + " timm.list_models() lists them."
+    return unknown_name("timm model", name, timm_names).partition(" Known:")[0] + " timm.list_models() lists them."
 
 
 def _set_stem_stride(name: str, model: nn.Module) -> None:
     stem = next(iter(convolutions(model).values()), None)
     if stem is None or tuple(stem.stride) != (2, 2):
-        problem = "no convolution" if stem is None else f"a first convolution of stride {tuple(stem.stride)}"
+        problem = "no convolution"
+        if stem is not None:
+            problem = f"a first convolution of stride {tuple(stem.stride)}"
         raise ModelError(
             f"stem_stride=1 needs a stem of stride 2 to change, but 'timm/{name}' has {problem}: leave it out"
         )

@@ -32,24 +32,24 @@ def gate_layers(model: nn.Module, layers: Mapping[str, Convolution]) -> set[str]
     The smallest module that shows the behaviour of a layer decides: its parent, or one further up if the parent cannot
     run by itself or does not hold the product. The network stays as it was, and no foreign hook is called.
     """
-    unknown = {name for name, layer in layers.items() if _could_be(layer)}
+    candidates = {name for name, layer in layers.items() if _is_pointwise(layer)}
     modules = dict(model.named_modules())
     names = {id(module): name for name, module in modules.items() if name in layers}
     gates: set[str] = set()
-    for owner in _innermost_first(unknown):
-        inside = {name for name in unknown if _is_inside(name, owner)}
+    for owner in _innermost_first(candidates):
+        inside = {name for name in candidates if _is_inside(name, owner)}
         if not inside:
             continue
         observed = _observe(modules[owner], names, is_whole=not owner)
         gates |= inside & observed.scaling
-        unknown -= observed.scaling
+        candidates -= observed.scaling
         # Pointwise layers alone may be the inside of a gate whose pool is further up: they say nothing by themselves.
-        if any(isinstance(child, Convolution) and not _could_be(child) for child in modules[owner].modules()):
-            unknown -= observed.on_maps
+        if any(isinstance(child, Convolution) and not _is_pointwise(child) for child in modules[owner].modules()):
+            candidates -= observed.on_maps
     return gates
 
 
-def _could_be(layer: Convolution) -> bool:
+def _is_pointwise(layer: Convolution) -> bool:
     """Return True if a gate could contain the layer: it is 1 x 1."""
     return tuple(layer.kernel_size) == (1, 1)
 
@@ -104,28 +104,28 @@ class _Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.observed = _Observed()
         self._sources: dict[int, frozenset[str]] = {}
-        self._kept: list[Tensor] = []  # so that no two tensors have the same id
+        self._alive: list[Tensor] = []  # so that no two tensors have the same id
 
     def sources(self, tensor: Any) -> frozenset[str]:
         return self._sources.get(id(tensor), frozenset())
 
     def set(self, tensor: Tensor, sources: frozenset[str]) -> None:
         self._sources[id(tensor)] = sources
-        self._kept.append(tensor)
+        self._alive.append(tensor)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         if func._schema.name in _PRODUCTS and len(inputs) == 2:
-            self._note_product(*inputs)
+            self._record_product(*inputs)
         # The result of an operation comes from all that its inputs come from, until it is a map.
-        together = frozenset[str]().union(*(self.sources(tensor) for tensor in inputs))
+        sources = frozenset[str]().union(*(self.sources(tensor) for tensor in inputs))
         for output in tree_leaves(result):
             if isinstance(output, Tensor):
-                self.set(output, together if not _is_map(output) else frozenset())
+                self.set(output, frozenset() if _is_map(output) else sources)
         return result
 
-    def _note_product(self, first: Tensor, second: Tensor) -> None:
+    def _record_product(self, first: Tensor, second: Tensor) -> None:
         for image, scale in ((first, second), (second, first)):
             sources = self.sources(scale)
             if sources and _is_map(image) and _scales_channels(scale, image):
@@ -193,5 +193,5 @@ def _by_itself(module: nn.Module) -> Iterator[None]:
         with torch.no_grad():
             for buffer, value in buffers:
                 # Only what changed, because each write raises a buffer's version, which `lineage` reads.
-                if not torch.equal(buffer, value) if buffer.device.type != "meta" else False:
+                if buffer.device.type != "meta" and not torch.equal(buffer, value):
                     buffer.copy_(value)

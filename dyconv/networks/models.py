@@ -66,8 +66,8 @@ def register_model(
         ModelError: `name` is taken or begins with "timm/", or an option is unknown.
     """
     reasons = dict(refused or {})
-    known_options = frozenset(options)
-    for option in (*known_options, *reasons):
+    used_options = frozenset(options)
+    for option in (*used_options, *reasons):
         if option not in _OPTIONAL:
             raise ModelError(unknown_name("model option", option, _OPTIONAL))
     if name.startswith(_TIMM):
@@ -76,7 +76,7 @@ def register_model(
     def register(builder: Builder) -> Builder:
         if name in _BUILDERS:
             raise ModelError(f"model {name!r} is registered already: choose another name")
-        _BUILDERS[name] = _Registered(builder, known_options, reasons, version)
+        _BUILDERS[name] = _Registered(builder, used_options, reasons, version)
         return builder
 
     return register
@@ -196,11 +196,10 @@ def _check_options(name: str, spec: BackboneSpec, registered: _Registered) -> No
     for option in _OPTIONAL:
         value = getattr(spec, option)
         if option not in registered.options and value != getattr(default, option):
-            able = [n for n, entry in _BUILDERS.items() if option in entry.options]
+            alternatives = ", ".join(model for model, entry in _BUILDERS.items() if option in entry.options)
             reason = f" ({registered.refused[option]})" if option in registered.refused else ""
             raise ModelError(
-                f"model {name!r} has no {option}, got {option}={value!r}{reason}: leave it out, or use "
-                f"{', '.join(able)}"
+                f"model {name!r} has no {option}, got {option}={value!r}{reason}: leave it out, or use {alternatives}"
             )
 
 
