@@ -57,7 +57,7 @@ def register_loader(name: str, *, version: str | int | None = None) -> Callable[
     def register(loader: Loader) -> Loader:
         _refuse_duplicate(name)
         _LOADERS[name] = loader
-        _note_content(name, version, _loaded_digest)
+        _register_identity(name, version, _loaded_digest)
         return loader
 
     return register
@@ -76,7 +76,7 @@ def register_source(name: str, *, version: str | int | None = None) -> Callable[
     def register(opener: SourceOpener) -> SourceOpener:
         _refuse_duplicate(name)
         _SOURCES[name] = opener
-        _note_content(name, version, _opened_digest)
+        _register_identity(name, version, _opened_digest)
         return opener
 
     return register
@@ -92,7 +92,7 @@ def data_version(name: str) -> str | int | None:
     return _VERSIONS.get(name)
 
 
-def _note_content(name: str, version: str | int | None, digest: Callable[[str, Path | None, bool], str]) -> None:
+def _register_identity(name: str, version: str | int | None, digest: Callable[[str, Path | None, bool], str]) -> None:
     """Register how the content of a data set is identified: by its version, or else by its digest."""
     _VERSIONS.pop(name, None)
     if version is not None:

@@ -33,7 +33,7 @@ def attention_profile(
         if len(weights_NK) != len(labels):
             continue
         entropy_N = normalized_entropy(weights_NK.cpu())
-        by_class = [labels == index for index in range(len(class_names))]
+        masks = [labels == index for index in range(len(class_names))]
         resolution, depth = layers[name]
         rows.append(
             {
@@ -42,8 +42,8 @@ def attention_profile(
                 "depth": depth,
                 "entropy": entropy_N.mean().item(),
                 "entropy_sd": entropy_N.std(unbiased=False).item(),
-                "per_class": [_mean(entropy_N[chosen]) for chosen in by_class],
-                "mean_attention": [_means(weights_NK.cpu()[chosen]) for chosen in by_class],
+                "per_class": [_mean(entropy_N[mask]) for mask in masks],
+                "mean_attention": [_means(weights_NK.cpu()[mask]) for mask in masks],
             }
         )
     # From shallow to deep, the order in which `attention_gap` halves the layers.

@@ -25,7 +25,7 @@ _MAX_CHECKPOINTS = 2
 _NAME = re.compile(r"checkpoint-(\d{9,})\.safetensors")
 _SCALER_KEYS = ("scale", "_growth_tracker")
 
-Tell = Callable[[str], None]
+Log = Callable[[str], None]
 """Takes a sentence for the log."""
 
 
@@ -88,12 +88,12 @@ class CheckpointStore:
         for _, older_path in self._newest_first()[_MAX_CHECKPOINTS:]:
             remove_file(older_path)
 
-    def load(self, training: Training, tell: Tell) -> Position | None:
+    def load(self, training: Training, log: Log) -> Position | None:
         """Restore the newest whole checkpoint in place; return its position, or `None` if there is none.
 
         Args:
             training: Unchanged if no checkpoint can be used.
-            tell: Called with each checkpoint that cannot be used, and why.
+            log: Called with each checkpoint that cannot be used, and why.
         """
         checkpoints = self._newest_first()
         for step, path in checkpoints:
@@ -105,12 +105,12 @@ class CheckpointStore:
                 if position.step != step:
                     raise CheckpointError(f"it holds step {position.step}")
             except CheckpointError as error:
-                tell(f"the checkpoint {path.name} is not used: {error}")
+                log(f"the checkpoint {path.name} is not used: {error}")
                 continue
             _restore(training, tensors)
             return position
         if checkpoints:
-            tell("there is no checkpoint left to go on from: the training starts anew")
+            log("there is no checkpoint left to go on from: the training starts anew")
         return None
 
     def forget_beyond(self, step: int) -> None:

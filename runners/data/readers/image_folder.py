@@ -165,10 +165,10 @@ class FolderSource:
             generator=torch.Generator().manual_seed(0),  # else the loader draws from the global one
         )
         # A worker returns the message of a failure in place of images.
-        for loaded in loader:
-            if isinstance(loaded, str):
-                raise DatasetError(loaded)
-            yield transfer(*loaded)
+        for batch in loader:
+            if isinstance(batch, str):
+                raise DatasetError(batch)
+            yield transfer(*batch)
 
 
 class _ImageFiles(Dataset[_Sample]):
@@ -204,8 +204,9 @@ def split_off_validation(listing: Listing, facts: DatasetFacts) -> tuple[FileLis
         return pool, listing.validation
     check_validation_share(pool, count)
     key = derive_key("image folder validation split", 1)
-    held = balanced_choice(np.asarray(pool.labels), count, key, len(pool.class_names))
-    return pool.take(np.setdiff1d(np.arange(len(pool)), held).tolist()), pool.take(held.tolist())
+    validation = balanced_choice(np.asarray(pool.labels), count, key, len(pool.class_names))
+    train = np.setdiff1d(np.arange(len(pool)), validation)
+    return pool.take(train.tolist()), pool.take(validation.tolist())
 
 
 def _collate(samples: list[_Sample]) -> tuple[Tensor, Tensor] | str:
