@@ -51,7 +51,6 @@ class LayerCost:
 
     @property
     def multiply_adds(self) -> int:
-        """The multiply-adds of one image, for all purposes."""
         return sum(getattr(self, purpose) for purpose in PURPOSES)
 
     def row(self) -> dict[str, str | int]:
@@ -76,7 +75,6 @@ class Cost:
 
     @property
     def total(self) -> LayerCost:
-        """The sum over all layers."""
         sums = dict.fromkeys(("parameters", *PURPOSES), 0)
         for layer in self.layers:
             for name in sums:
@@ -85,12 +83,10 @@ class Cost:
 
     @property
     def parameters(self) -> int:
-        """Number of parameters of the network."""
         return self.total.parameters
 
     @property
     def multiply_adds(self) -> int:
-        """Multiply-adds of one image."""
         return self.total.multiply_adds
 
     def table(self) -> list[dict[str, str | int]]:
@@ -182,10 +178,11 @@ def _multiply_adds(layer: nn.Module, input: Tensor, output: Tensor) -> dict[str,
         counts = {"convolution": per_pixel * prod(output.shape[2:])}
         return counts | _attention_multiply_adds(layer, input[0].numel())
     if isinstance(layer, (nn.Linear, DynamicLinear)):
+        numbers = input[0].numel()
+        counts = {"linear": numbers * layer.out_features}
         # One position has nothing to average in front of attention.
-        positions = input[0].numel() // layer.in_features
-        counts = {"linear": positions * layer.in_features * layer.out_features}
-        return counts | _attention_multiply_adds(layer, input[0].numel() if positions > 1 else 0)
+        pooled = numbers if numbers > layer.in_features else 0
+        return counts | _attention_multiply_adds(layer, pooled)
     return {}
 
 

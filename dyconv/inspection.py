@@ -67,7 +67,9 @@ class AttentionRecorder:
         entropies = {}
         for layer, weights_NK in self.branch.items():
             entropy = attention_entropy(weights_NK).mean()
-            entropies[layer] = float(_relative_to_uniform(entropy, weights_NK.shape[1]) if normalized else entropy)
+            if normalized:
+                entropy = _relative_to_uniform(entropy, weights_NK.shape[1])
+            entropies[layer] = float(entropy)
         return entropies
 
 

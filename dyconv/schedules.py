@@ -34,7 +34,6 @@ class ConstantTemperature:
         checked_temperature(self.value)
 
     def __call__(self, epoch: float) -> float:
-        """Return the temperature, which is the same at every epoch."""
         _checked_epoch(epoch)
         return float(self.value)
 
@@ -60,7 +59,6 @@ class LinearAnnealing:
             raise ArgumentError(f"annealing needs a positive number of epochs, got {self.epochs!r}")
 
     def __call__(self, epoch: float) -> float:
-        """Return the temperature at `epoch`."""
         progress = min(1.0, _checked_epoch(epoch) / self.epochs)
         # `end` exactly: start + (end - start) could round.
         return float(self.end) if progress == 1.0 else self.start + (self.end - self.start) * progress

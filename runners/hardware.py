@@ -139,9 +139,12 @@ def _gpus() -> tuple[str, ...]:
     # Set but empty, it hides all GPUs.
     if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
         return ()
-    lines = [line for path in sorted(_GPU_FOLDER.glob("*/information")) for line in _read(path).splitlines()]
-    models = tuple(line.partition(":")[2].strip() for line in lines if line.startswith("Model:"))
-    return models or _gpus_by_tool()
+    models = []
+    for path in sorted(_GPU_FOLDER.glob("*/information")):
+        for line in _read(path).splitlines():
+            if line.startswith("Model:"):
+                models.append(line.partition(":")[2].strip())
+    return tuple(models) or _gpus_by_tool()
 
 
 def _gpus_by_tool() -> tuple[str, ...]:

@@ -199,9 +199,13 @@ def _plan(images: Tensor, weight: Tensor, grid: PatchGrid) -> _Plan:
 def _cut(work: _Work, cut: bool) -> _Plan:
     """Return the sizes of the pieces of the work; without `cut`, patches stay whole."""
     # Kernel rows that fit the budget, shared between images and rows of each: images first, rows get what is left.
-    budget = (_BLOCK_BYTES if cut else _KERNEL_BYTES) // (work.columns * work.element_size)
-    images = _shared_out(work.images, min(max(budget // work.patch, _IMAGES if cut else 1), work.most))
-    rows = _shared_out(work.line, max(_ROWS, budget // images)) if cut else work.patch
+    row_bytes = work.columns * work.element_size
+    if not cut:
+        whole_patches = max(_KERNEL_BYTES // row_bytes // work.patch, 1)
+        return _Plan(cut, _shared_out(work.images, min(whole_patches, work.most)), work.patch, work.columns)
+    budget = _BLOCK_BYTES // row_bytes
+    images = _shared_out(work.images, min(max(budget // work.patch, _IMAGES), work.most))
+    rows = _shared_out(work.line, max(_ROWS, budget // images))
     return _Plan(cut, images, rows, work.columns)
 
 

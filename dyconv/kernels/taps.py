@@ -40,11 +40,12 @@ def used_regions(
         _spans(*axis) for axis in zip(input_size, output_size, kernel_size, stride, padding, dilation, strict=True)
     )
     every_image = slice(None)
-    return tuple(
-        TapRegion(i * kernel_size[1] + j, (every_image, out_i, out_j), (every_image, in_i, in_j), n_i * n_j)
-        for i, (out_i, in_i, n_i) in rows.items()
-        for j, (out_j, in_j, n_j) in columns.items()
-    )
+    regions = []
+    for i, (out_i, in_i, n_i) in rows.items():
+        for j, (out_j, in_j, n_j) in columns.items():
+            output, input = (every_image, out_i, out_j), (every_image, in_i, in_j)
+            regions.append(TapRegion(i * kernel_size[1] + j, output, input, n_i * n_j))
+    return tuple(regions)
 
 
 def _spans(

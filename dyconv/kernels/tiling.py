@@ -116,8 +116,11 @@ def _reaches(size: Pair, output_size: Pair, grid: PatchGrid, channels: int, out_
             tap = i, j
             (y, input_y, lines), (x, input_x, pixels) = (_reach_along(n, tap, size, output_size, grid) for n in (0, 1))
             source, result = (input_y * size[1] + input_x) * channels, (y * output_size[1] + x) * out_channels
-            # A tap that meets padding only keeps its place in the list, but reaches nothing.
-            reaches.append(Reach(source, result, lines, pixels) if lines and pixels else Reach(0, 0, 0, 0))
+            reach = Reach(source, result, lines, pixels)
+            if not (lines and pixels):
+                # A tap that meets padding only keeps its place in the list, but reaches nothing.
+                reach = Reach(0, 0, 0, 0)
+            reaches.append(reach)
     return reaches
 
 

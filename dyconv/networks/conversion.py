@@ -159,7 +159,8 @@ def _select(
     infos = describe_layers(model, input_size)
     static: dict[str, nn.Conv2d] = {}
     obstacles: dict[str, str] = {}
-    for info in select_layers(infos, DEFAULT_PLACEMENT if where is None else where):
+    placement = DEFAULT_PLACEMENT if where is None else where
+    for info in select_layers(infos, placement):
         reason = obstacle(model, info.name)
         if reason is None:
             static[info.name] = cast(nn.Conv2d, model.get_submodule(info.name))
@@ -191,12 +192,13 @@ _LISTED = 5
 
 def _dynamic_like(conv: nn.Conv2d, settings: _Settings, fill: Start) -> ConvolutionLayer:
     """Return a new dynamic layer with the shape, device, dtype and mode of `conv`."""
+    padding = "tf_same" if is_dynamically_padded(conv) else conv.padding
     layer = settings.build(
         conv.in_channels,
         conv.out_channels,
         conv.kernel_size,
         conv.stride,
-        "tf_same" if is_dynamically_padded(conv) else conv.padding,
+        padding,
         conv.dilation,
         conv.groups,
         conv.bias is not None,

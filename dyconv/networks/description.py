@@ -76,10 +76,11 @@ def _describe(name: str, layer: Described, role: RoleName, depth: float, size: S
     else:
         shape = {"in_channels": layer.in_channels, "out_channels": layer.out_channels, "groups": layer.groups}
         shape |= {"kernel_size": tuple(layer.kernel_size), "stride": tuple(layer.stride)}
+    height = None if size is None else size[0]
     return LayerInfo(
         name=name,
         role=role,
-        resolution=None if size is None else size[0],
+        resolution=height,
         depth=depth,
         dynamic=isinstance(layer, DynamicLayer),
         input_size=size,

@@ -56,9 +56,12 @@ def _is_pointwise(layer: Convolution) -> bool:
 
 def _innermost_first(names: set[str]) -> list[str]:
     """Return the names of all modules around the layers, the deepest first; "" is the whole network."""
-    owners = {name.rsplit(".", depth)[0] for name in names for depth in range(1, name.count(".") + 1)}
-    if names - {""}:
-        owners.add("")
+    owners = set()
+    for name in names:
+        owner = name
+        while owner:
+            owner = owner.rpartition(".")[0]
+            owners.add(owner)
     return sorted(owners, key=lambda owner: (-owner.count(".") if owner else 1, owner))
 
 

@@ -96,10 +96,13 @@ def _measure(ranks: Tensor, losses: Tensor, labels: Tensor, num_classes: int) ->
     correct = (ranks == 0).cpu()
     counts = torch.bincount(labels.cpu(), minlength=num_classes).double()
     hits = torch.bincount(labels.cpu(), weights=correct.double(), minlength=num_classes)
-    among_five = (ranks < 5).cpu() if num_classes >= _MIN_CLASSES_FOR_TOP5 else None
+    top5 = among_five = None
+    if num_classes >= _MIN_CLASSES_FOR_TOP5:
+        among_five = (ranks < 5).cpu()
+        top5 = among_five.double().mean().item() * 100
     return Measurement(
         top1=correct.double().mean().item() * 100,
-        top5=None if among_five is None else among_five.double().mean().item() * 100,
+        top5=top5,
         loss=losses.double().mean().item(),
         per_class=tuple((hits / counts * 100).tolist()),
         correct=correct,

@@ -145,6 +145,7 @@ def train(
         model = distributed.with_global_norms(model, device)
     check_owner = _owner_check(state, task)
     attempt = attempts.Attempt.read(state.folder, task.attempt)
+    micro_batch = attempt.micro_batch if attempt is not None else None
     trainer = Trainer(
         node.spec,
         model,
@@ -152,9 +153,10 @@ def train(
         CheckpointStore(state.folder, check_owner),
         world=world,
         checkpoint_seconds=task.checkpoint_seconds,
-        micro_batch=attempt.micro_batch if attempt is not None else None,
+        micro_batch=micro_batch,
     )
-    epochs_done = trainer.resume(state.note if world.is_main else lambda message: None)
+    log = state.note if world.is_main else lambda message: None
+    epochs_done = trainer.resume(log)
     if world.is_main:
         # Epochs after the checkpoint are trained again and would be in the file twice.
         state.truncate_events(after_step=epochs_done)
