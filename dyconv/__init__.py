@@ -26,7 +26,7 @@ from dyconv.networks.conversion import ConversionReport, conversion_report, make
 from dyconv.networks.description import LayerInfo, describe_layers
 from dyconv.networks.models import available_models, build_model, model_options, register_model
 from dyconv.networks.placement import Depth, Name, Placement, Resolution, Role, placement_from_dict
-from dyconv.schedules import ConstantTemperature, LinearAnnealing, TemperatureSchedule
+from dyconv.schedules import ConstantTemperature, LinearAnnealing
 
 __all__ = [
     "AggregationContext",
@@ -55,7 +55,6 @@ __all__ = [
     "Resolution",
     "Role",
     "ShapeError",
-    "TemperatureSchedule",
     "available_aggregations",
     "available_models",
     "available_normalizations",

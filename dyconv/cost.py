@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -53,10 +53,6 @@ class LayerCost:
     def multiply_adds(self) -> int:
         return sum(getattr(self, purpose) for purpose in PURPOSES)
 
-    def row(self) -> dict[str, str | int]:
-        """Return the fields and the sum of the multiply-adds as one row of a table."""
-        return {f.name: getattr(self, f.name) for f in fields(self)} | {"multiply_adds": self.multiply_adds}
-
 
 @dataclass(frozen=True)
 class Cost:
@@ -88,10 +84,6 @@ class Cost:
     @property
     def multiply_adds(self) -> int:
         return self.total.multiply_adds
-
-    def table(self) -> list[dict[str, str | int]]:
-        """Return one row per layer and a last one with the total, all with the same keys."""
-        return [layer.row() for layer in (*self.layers, self.total)]
 
 
 def cost(model: nn.Module, input_size: tuple[int, int, int]) -> Cost:

@@ -6,18 +6,9 @@ here knows networks.
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
 
 from dyconv.base import checked_temperature
 from dyconv.errors import ArgumentError
-
-
-class TemperatureSchedule(Protocol):
-    """A function from an epoch to a temperature."""
-
-    def __call__(self, epoch: float) -> float:
-        """Return the temperature at `epoch`, counted from 0.0 and fractional between whole epochs."""
-        ...
 
 
 @dataclass(frozen=True)
