@@ -118,7 +118,8 @@ def attention_entropy(weights_NK: Tensor) -> Tensor:
     weights_NK = weights_NK.double()
     # The least positive number keeps weights that are all zero from being divided by zero.
     shares_NK = weights_NK / weights_NK.sum(1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
-    return torch.special.entr(shares_NK).sum(1)
+    entropy_N: Tensor = torch.special.entr(shares_NK).sum(1)
+    return entropy_N
 
 
 def normalized_entropy(weights_NK: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ def _initialiser(model: nn.Module, init: InitName | Initialiser) -> Initialiser 
     return kaiming_fan_out if init == "kaiming_fan_out" else init
 
 
-def _init_of_family(module_name: str) -> str:
+def _init_of_family(module_name: str) -> InitName:
     """Return the init that goes with the networks that are defined in a module."""
     if module_name in _KAIMING:
         return "kaiming_fan_out"
