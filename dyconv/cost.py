@@ -182,6 +182,7 @@ def _attention_multiply_adds(layer: nn.Module, pooled: int) -> dict[str, int]:
     """Return the multiply-adds of a dynamic layer beside its convolution; none for a static one."""
     if not isinstance(layer, (DynamicConv2d, CondConv2d, DynamicLinear)):
         return {}
+    # Each number of the mixed kernel and bias is a sum over K.
     bias = 0 if layer.bias is None else layer.bias.numel()
     return {"pooling": pooled, "attention": _branch_multiply_adds(layer), "aggregation": layer.weight.numel() + bias}
 

@@ -34,12 +34,8 @@ _DIGITS = 8
 class Machine:
     """A machine and the version of this project on it: measured times hold for machines that are equal to it.
 
-    Attributes:
-        host: Its name.
-        cpu: Model of its processor.
-        cores: The number of its cores that may be used.
-        gpus: Models of its GPUs.
-        version: Of this project, its computations and their compiled kernels.
+    `cores` are those that may be used, `cpu` and `gpus` are models; `version` is that of this project, its computations
+    and their compiled kernels.
     """
 
     host: str

@@ -39,8 +39,6 @@ class SourceOpener(Protocol):
 
 _LOADERS: dict[str, Loader] = {}
 _SOURCES: dict[str, SourceOpener] = {}
-
-
 _VERSIONS: dict[str, str | int] = {}
 
 

@@ -25,6 +25,7 @@ _NORMS = (
 def make_optimizer(model: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer:
     """Return the optimiser of a spec; weight decay spares biases and normalisation layers."""
     groups = parameter_groups(model, spec.weight_decay)
+    # Fused: one kernel for all parameters. Its rounding differs from the other ones, so it is a part of the results.
     if spec.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=spec.learning_rate, fused=True)
     return torch.optim.SGD(
