@@ -22,7 +22,7 @@ from ablations.errors import AblationError, PluginError
 from ablations.planning.nodes import Node, plugins_of
 from ablations.spec.identities import Identity, Kind, as_json, check_unchanged, forget_identity, record_identity
 from ablations.spec.names import BUILT_IN_AGGREGATIONS, BUILT_IN_NETWORKS, Network, add_aggregation, add_network
-from runners.code_identity import code_digest
+from runners.code_identity import plugin_digest
 
 GROUP = "dyconv_ablations.plugins"
 
@@ -156,7 +156,7 @@ def _code(identity: Identity, registered: object, version: str | int | None, by_
     if identity.kind == "data set":
         return _facts_digest(identity.name)
     try:
-        return code_digest(registered, identity.plugin, by_name)
+        return plugin_digest(registered, identity.plugin, by_name)
     except PluginError as error:
         register = _REGISTERS[identity.kind]
         raise PluginError(

@@ -21,7 +21,7 @@ from dyconv.kernels.geometry import Pair
 from dyconv.kernels.kernel_ops import add_gradients, mix
 from dyconv.kernels.tracing import is_ordinary, is_transformed, without_autocast
 
-_KERNEL_BYTES = 4 * 2**20
+_MIXTURE_BYTES = 4 * 2**20
 """Bytes for kernels that are mixed together: they should still be in the cache when they are used."""
 
 
@@ -194,7 +194,7 @@ def _mixed(weight: Tensor, attention: Tensor, folding: Folding) -> Iterator[tupl
 
 def _images_per_mixture(weight: Tensor, folding: Folding) -> int:
     """Return m, the number of images whose kernels are mixed together: a multiple of n."""
-    room = _KERNEL_BYTES // (weight[0].numel() * weight.element_size())
+    room = _MIXTURE_BYTES // (weight[0].numel() * weight.element_size())
     return max(1, room // folding.at_a_time) * folding.at_a_time
 
 

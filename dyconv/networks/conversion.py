@@ -186,10 +186,6 @@ def _not_selected(role: str, by_default: bool) -> str:
     return "is the stem" if role == "stem" else "is part of a squeeze-and-excitation gate"
 
 
-_LISTED = 5
-"""Number of layers that a message names before it leaves the others out."""
-
-
 def _dynamic_like(conv: nn.Conv2d, settings: _Settings, fill: Start) -> ConvolutionLayer:
     """Return a new dynamic layer with the shape, device, dtype and mode of `conv`."""
     padding = "tf_same" if is_dynamically_padded(conv) else conv.padding

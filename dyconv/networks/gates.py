@@ -32,7 +32,7 @@ def gate_layers(model: nn.Module, layers: Mapping[str, Convolution]) -> set[str]
     The smallest module that shows the behaviour of a layer decides: its parent, or one further up if the parent cannot
     run by itself or does not hold the product. The network stays as it was, and no foreign hook is called.
     """
-    candidates = {name for name, layer in layers.items() if _is_pointwise(layer)}
+    candidates = {name for name, layer in layers.items() if _is_one_by_one(layer)}
     modules = dict(model.named_modules())
     names = {id(module): name for name, module in modules.items() if name in layers}
     gates: set[str] = set()
@@ -44,12 +44,12 @@ def gate_layers(model: nn.Module, layers: Mapping[str, Convolution]) -> set[str]
         gates |= inside & observed.scaling
         candidates -= observed.scaling
         # Pointwise layers alone may be the inside of a gate whose pool is further up: they say nothing by themselves.
-        if any(isinstance(child, Convolution) and not _is_pointwise(child) for child in modules[owner].modules()):
+        if any(isinstance(child, Convolution) and not _is_one_by_one(child) for child in modules[owner].modules()):
             candidates -= observed.on_maps
     return gates
 
 
-def _is_pointwise(layer: Convolution) -> bool:
+def _is_one_by_one(layer: Convolution) -> bool:
     """Return True if a gate could contain the layer: it is 1 x 1."""
     return tuple(layer.kernel_size) == (1, 1)
 

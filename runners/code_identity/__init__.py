@@ -15,6 +15,6 @@ not what is installed (unless the plug-in itself is), not this project.
 and `library_names` names what is not the user's.
 """
 
-from runners.code_identity.walk import code_digest
+from runners.code_identity.walk import plugin_digest
 
-__all__ = ["code_digest"]
+__all__ = ["plugin_digest"]

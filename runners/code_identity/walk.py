@@ -28,7 +28,7 @@ _LOOKING_UP = frozenset({"globals", "locals", "vars", "eval", "exec"})
 """Functions that find a name which the code does not mention. A statement that uses one reaches its whole module."""
 
 
-def code_digest(registered: object, plugin: str, others: Mapping[str, object] | None = None) -> str:
+def plugin_digest(registered: object, plugin: str, others: Mapping[str, object] | None = None) -> str:
     """Return the SHA-256 of a registered callable's code and of all that it reaches.
 
     Args:

@@ -14,7 +14,7 @@ import pytest
 import dyconv
 from ablations.datasets import DatasetFacts, register_dataset
 from ablations.errors import PluginError
-from runners.code_identity import code_digest
+from runners.code_identity import plugin_digest
 from runners.code_identity.library_names import original_name
 
 Digest = Callable[..., str]
@@ -67,7 +67,7 @@ def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Digest]:
         importlib.invalidate_caches()
         sys.dont_write_bytecode = True
         loaded: Any = importlib.import_module(_NAME)
-        return code_digest(getattr(loaded, name), _NAME)
+        return plugin_digest(getattr(loaded, name), _NAME)
 
     before = sys.dont_write_bytecode
     yield of
@@ -269,7 +269,7 @@ def test_where_a_plugin_lies_does_not_count(digest: Digest, tmp_path: Path, monk
     (tmp_path / f"{_NAME}.py").unlink()
     _forget()
     monkeypatch.syspath_prepend(str(elsewhere))
-    assert code_digest(importlib.import_module(_NAME).strategy, _NAME) == before
+    assert plugin_digest(importlib.import_module(_NAME).strategy, _NAME) == before
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def by_image(images: Tensor, weight: Tensor, attention: Tensor, **how: Any) -> T
 def test_how_many_at_a_time_changes_nothing(
     how: dict[str, Any], last: bool, at_a_time: int, room: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folding, "_KERNEL_BYTES", room)
+    monkeypatch.setattr(folding, "_MIXTURE_BYTES", room)
     tensors = make(how["groups"], last)
     ours, expected = folded_convolution(*tensors, convolution(how, at_a_time)), by_image(*tensors, **how)
     torch.testing.assert_close(ours, expected)
