@@ -89,7 +89,7 @@ class UserModules:
         self._top = plugin.partition(".")[0]
         self._modules: dict[str, Module | None] = {}
 
-    def read(self) -> list[Module]:
+    def read_so_far(self) -> list[Module]:
         """Return the modules that were read so far, by name."""
         return [module for _, module in sorted(self._modules.items()) if module is not None]
 

@@ -70,7 +70,7 @@ class _Walk:
 
     def pieces(self) -> Iterator[str]:
         """Yield the reached code, modules by name and statements in their order; names of modules do not count."""
-        for module in self.modules.read():
+        for module in self.modules.read_so_far():
             if module.content and module.is_touched:
                 yield module.content
             for statement in module.statements:
