@@ -36,11 +36,11 @@ def draw_strip(source: Path) -> dict[str, StripSplit]:
     pool, test_pool = read_pair(source, TRAIN_FILES), read_pair(source, TEST_FILES)
     count = facts.train_images + facts.validation_images
     # Validation is drawn from the images that were drawn for both, so no image is in two splits.
-    drawn = _draw(pool, np.arange(len(pool)), count, "training pool")
-    validation = _draw(pool, drawn, facts.validation_images, "validation")
+    pool_index = _draw(pool, np.arange(len(pool)), count, "training pool")
+    validation = _draw(pool, pool_index, facts.validation_images, "validation")
     test = _draw(test_pool, np.arange(len(test_pool)), facts.test_images, "test")
     return {
-        "train": _take(pool, np.setdiff1d(drawn, validation)),
+        "train": _take(pool, np.setdiff1d(pool_index, validation)),
         "validation": _take(pool, validation),
         "test": _take(test_pool, test),
     }
