@@ -75,10 +75,16 @@ class Forecaster:
 
     def speeds(self, plan: Plan) -> dict[str, Speed]:
         """Return the known speeds of a plan's nodes."""
-        keys = {node.fingerprint: speed_key(node) for node in plan.nodes}
-        loads = {keys[node.fingerprint]: self._load_of(node) for node in plan.nodes}
-        speeds = {key: self.measurements.speed(key, load) for key, load in loads.items()}
-        return {fingerprint: speed for fingerprint, key in keys.items() if (speed := speeds[key]) is not None}
+        by_key: dict[str, Speed | None] = {}
+        speeds: dict[str, Speed] = {}
+        for node in plan.nodes:
+            key = speed_key(node)
+            if key not in by_key:
+                by_key[key] = self.measurements.speed(key, self._load_of(node))
+            speed = by_key[key]
+            if speed is not None:
+                speeds[node.fingerprint] = speed
+        return speeds
 
     def estimate(self, plan: Plan) -> Estimate | None:
         """Return the estimate of a plan, of its known work; `None` for tasks on other machines."""
@@ -172,11 +178,14 @@ class Forecaster:
             state = states[node.fingerprint]
             attempts = state.attempts()
             # A later attempt went on from a checkpoint: its seconds are not those of the whole training.
-            if state.is_done and len(attempts) == 1 and attempts[0].launch == launch and attempts[0].process.is_here:
-                key = speed_key(node)
-                counts[key, node.kind] += 1
-                speed = learn(node, state) if counts[key, node.kind] <= _MOST_ALIKE else None
-                speeds += [(key, self._load_of(node), speed)] if speed is not None else []
+            is_first = len(attempts) == 1 and attempts[0].launch == launch and attempts[0].process.is_here
+            if not is_first or not state.is_done:
+                continue
+            key = speed_key(node)
+            counts[key, node.kind] += 1
+            speed = learn(node, state)
+            if speed is not None and counts[key, node.kind] <= _MOST_ALIKE:
+                speeds.append((key, self._load_of(node), speed))
         # Actual time is comparable with the estimate only if all was done here, and at the first attempt. Trainings
         # that may be stopped early say nothing of those that may not.
         is_whole = (
