@@ -30,12 +30,12 @@ def time_networks(found: Plan, forecaster: Forecaster, plugins: tuple[str, ...])
     """Have workers time the networks of a plan that were never timed here, and count parameters that lint compares."""
     from runners.dispatch import make_dispatcher
 
-    unknown = len(forecaster.unknown(found))
+    estimate = forecaster.estimate(found)
     # Times of this machine say nothing of the machines of a cluster.
-    if not forecaster.is_local or not (unknown or forecaster.uncounted(found)):
+    if estimate is None or not (estimate.unknown or forecaster.uncounted(found)):
         return
     terminal = console()
-    terminal.print(f"Timing {unknown} networks with {forecaster.workers} workers …", highlight=False)
+    terminal.print(f"Timing {len(estimate.unknown)} networks with {forecaster.workers} workers …", highlight=False)
     with make_dispatcher(forecaster.dispatch) as dispatcher:
         for trouble in forecaster.calibrate(found, dispatcher, plugins):
             terminal.print(f"not timed: {trouble}", markup=False, soft_wrap=True)
@@ -48,7 +48,7 @@ def fit(found: Plan, forecaster: Forecaster, *, hours: float, may_trim: bool) ->
     Raises:
         BudgetError: If it takes longer and may not be trimmed, or cannot be.
     """
-    from runners.estimates.trimming import difference, within
+    from runners.estimates.forecast import difference, within
 
     fitting = within(found, hours, forecaster, may_trim=may_trim)
     if fitting is not found:
@@ -58,7 +58,7 @@ def fit(found: Plan, forecaster: Forecaster, *, hours: float, may_trim: bool) ->
 
 def tell_estimate(found: Plan, forecaster: Forecaster) -> None:
     """Print the time, memory and disk that a plan takes."""
-    for line in forecaster.lines(forecaster.estimate(found)):
+    for line in forecaster.lines(found):
         console().print(line, markup=False, soft_wrap=True)
 
 
@@ -77,7 +77,7 @@ def announce(found: Plan, forecaster: Forecaster, dispatcher: Dispatcher, plugin
         tell_lints(found, forecaster, codes=("unequal-size",))
     estimate = forecaster.estimate(found)
     tell_estimate(found, forecaster)
-    wall = estimate.wall if estimate is not None and estimate.is_complete else None
+    wall = estimate.wall_seconds if estimate is not None and estimate.is_complete else None
     remember_launch(forecaster.runs_dir, {"estimated": wall and vars(wall), "workers": forecaster.workers})
     return estimate
 
@@ -89,7 +89,7 @@ def tell_lints(
     from ablations.planning.lint import lint
     from runners.console.tables import lint_overview
 
-    lints = [item for item in lint(found, forecaster.parameters()) if not codes or item.code in codes]
+    lints = [item for item in lint(found, forecaster.parameters) if not codes or item.code in codes]
     warnings = tuple(item for item in lints if not item.is_allowed)
     if warnings or (with_allowed and lints):
         console().print(lint_overview(lints, with_allowed=with_allowed))
