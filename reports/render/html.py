@@ -38,7 +38,8 @@ from reports.content.blocks import (
 from reports.content.formatting import SetCell, printable, set_rows
 from reports.evidence.contents import data_csv
 from reports.figures.drawing import draw
-from reports.render.files import document_path, ensure_folder, is_long, spans, wrapping, write_atomically
+from reports.render.files import document_path, ensure_folder, write_atomically
+from reports.render.table_layout import is_long, spans, wrapping
 
 _CLASSES = {"number": "n", "interval": "i", "mark": "m", "code": "c", "text": ""}
 _MOST_DATA = 500
