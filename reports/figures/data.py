@@ -38,14 +38,17 @@ def accuracy_data(study: Study, plan: Plan, results: Results) -> pd.DataFrame:
     training seeds) repeat in each row of a variant and are NaN where a repeat is missing.
     """
     summary = summarize_study(study, plan, results)
-    networks = {network.name if network else "": network.title if network else "" for network in study.inspected}
+    networks = {network.name: network.title for network in study.inspected if network}
     titles = short_titles(study)
     rows = []
     for row in summary.variants:
-        estimate = row.estimate if row.complete else None
-        ends = (estimate.mean, estimate.low, estimate.high) if estimate else (float("nan"),) * 3
-        titles_of_row = (networks[row.network], titles[row.variant])
-        rows += [(*titles_of_row, seed, value, *ends) for seed, value in row.values.items()]
+        mean, low, high = float("nan"), float("nan"), float("nan")
+        if row.complete:
+            mean, low, high = row.estimate.mean, row.estimate.low, row.estimate.high
+        # A row on no inspected network is of the variant's own training.
+        network = networks.get(row.network, "")
+        for seed, value in row.values.items():
+            rows.append((network, titles[row.variant], seed, value, mean, low, high))
     return pd.DataFrame(rows, columns=list(ACCURACY_COLUMNS))
 
 
