@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ablations.planning.nodes import EvaluationNode, Node, TrialNode
+from ablations.planning.nodes import Node
 from ablations.planning.plan import Plan
 from ablations.spec.fingerprint import cost_fingerprint
 from ablations.spec.parts import Intervention
@@ -90,24 +90,19 @@ def factors(node: Node, reference: Node) -> tuple[str, ...]:
     network has neither kernels nor a temperature. The temperature's schedule is one factor.
     """
     settings = _different_settings(node, reference)
-    return tuple(dict.fromkeys([*settings, *_different_interventions(_intervention(node), _intervention(reference))]))
+    return tuple(dict.fromkeys([*settings, *_different_interventions(node.intervention, reference.intervention)]))
 
 
 def _different_settings(node: Node, reference: Node) -> Iterator[str]:
     settings, reference_settings = settings_of(node.spec), settings_of(reference.spec)
     derived = unread(settings).keys() | unread(reference_settings).keys()
     # Tuned values differ because each row was tuned, not because its variant says so.
-    tuned = {*_tuned(node), *_tuned(reference)}
+    tuned = {*node.training.tuned, *reference.training.tuned}
     for key in settings:
         # To count a network, only its architecture, its classes and the size of its images matter.
         counts = node.kind != "cost" or key.startswith("model.") or key in ("data.name", "data.image_size")
         if settings[key] != reference_settings[key] and counts and key not in derived | _NO_FACTORS | tuned:
             yield _TEMPERATURE if key.startswith(_TEMPERATURE) else key
-
-
-def _tuned(node: Node) -> tuple[str, ...]:
-    trial = node.trial if isinstance(node, EvaluationNode) else node
-    return trial.tuned if isinstance(trial, TrialNode) else ()
 
 
 def _different_interventions(own: Intervention | None, other: Intervention | None) -> Iterator[str]:
@@ -118,10 +113,6 @@ def _different_interventions(own: Intervention | None, other: Intervention | Non
         only = own or other
         keys = (key for key in ("aggregation", "temperature") if only is not None and getattr(only, key) is not None)
     yield from (f"intervention.{key}" for key in keys)
-
-
-def _intervention(node: Node) -> Intervention | None:
-    return node.intervention if isinstance(node, EvaluationNode) else None
 
 
 def _lint_study(study: Study, plan: Plan, parameters: Mapping[str, int]) -> Iterator[Lint]:

@@ -99,11 +99,6 @@ _WORDS = tuple(Search.model_fields)
 _FACTOR_WORDS = tuple(Factor.model_fields)
 
 
-def available_searches() -> tuple[str, ...]:
-    """Return the names of the searches that need no file."""
-    return tuple(_BUILT_IN)
-
-
 def get_search(name: str) -> Search:
     """Return the search called `name`; a name that ends in `.yaml` or `.yml` is a file.
 

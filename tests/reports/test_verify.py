@@ -136,7 +136,7 @@ def test_tuned_values_are_asked_again() -> None:
                 "time": "2026-01-01T00:00:00Z",
             }
         )
-        for tuning in make_tuning_plan([study], asked, 2).tunings
+        for tuning in make_tuning_plan([study], asked, 2).optimisations
         for key in tuning.serves["temperature"]
     )
     values = TunedValues(Path("tuning"), (TunedFile(study="temperature", preset="smoke", tuned=entries),))
