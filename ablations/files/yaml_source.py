@@ -91,7 +91,7 @@ class Document:
 
 def error_location(error: ValidationError) -> tuple[dict[str, Any], Location]:
     """Return the first error of a validation as pydantic describes it, and the way to it in the data."""
-    detail = dict(error.errors(include_url=False)[0])
+    detail: dict[str, Any] = {**error.errors(include_url=False)[0]}
     # A `MisplacedError` knows the way further down, which pydantic does not see.
     below = getattr(detail.get("ctx", {}).get("error"), "location", ())
     return detail, (*detail["loc"], *below)

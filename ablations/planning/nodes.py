@@ -139,10 +139,8 @@ class ProposedNode(Node):
     """A training for which an optimiser proposes settings when it begins; only the validation split measures it.
 
     Attributes:
-        fingerprint: Of its group and its place there.
         spec: What would be trained without a proposal.
-        optimisation: The group of trainings for which values of the same factors are proposed.
-        slot: Its place in the group, from 0.
+        slot: Its place in its group, from 0.
         values: Values of the factors if they are fixed: for a training that repeats an earlier one under another seed.
     """
 

@@ -57,11 +57,6 @@ def forget_identity(kind: Kind, name: str) -> None:
     _IDENTITIES.pop((kind, name), None)
 
 
-def recorded_identities() -> tuple[Identity, ...]:
-    """Return the identities of everything that plug-ins have registered in this process."""
-    return tuple(_IDENTITIES.values())
-
-
 def of_model(model: ModelSpec) -> Iterator[Identity]:
     """Yield the identities of the network and the strategy that a network's settings name."""
     yield from _recorded(("network", model.name), ("strategy", model.aggregation))

@@ -255,7 +255,7 @@ _JARGON = {
 def reason_of(detail: Mapping[str, Any]) -> str:
     """Return the message of one error of pydantic in the terms of a user who wrote a setting."""
     path = ".".join(str(step) for step in detail["loc"])
-    message = detail["msg"].removeprefix("Value error, ")
+    message: str = detail["msg"].removeprefix("Value error, ")
     for jargon, word in _JARGON.items():
         message = message.replace(jargon, word)
     if detail["type"] == "missing":
