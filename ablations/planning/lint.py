@@ -14,6 +14,7 @@ from typing import Any
 
 from ablations.planning.nodes import Node
 from ablations.planning.plan import Plan
+from ablations.planning.rows import Row
 from ablations.planning.seeds import seeds_needed, smallest_effect
 from ablations.spec.fingerprint import cost_fingerprint
 from ablations.spec.parts import Intervention
@@ -187,8 +188,7 @@ def _unread_settings(study: Study, plan: Plan) -> Iterator[Lint]:
         reasons: dict[str, None] = {}
         for network in study.inspected:
             for variant in study.variants:
-                changes = {**(network.changes if network else {}), **variant.changes}
-                reasons[_why_unread(key, study, plan, changes)] = None
+                reasons[_why_unread(key, study, plan, Row(study, network, variant).changes)] = None
         if "" not in reasons:
             yield Lint(
                 "unread-setting",

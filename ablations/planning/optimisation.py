@@ -46,7 +46,7 @@ class Optimisation:
         fingerprint: Its fingerprint; rows of tables with the same training and the same factors share one.
         spec: The training without a proposal, with the seed of any of its trials.
         general: General settings over the defaults, also those that only a proposal makes read.
-        own: Settings of a row over these.
+        changes: Settings of a row over these.
         factors: The factors for which values are proposed.
     """
 
@@ -55,12 +55,17 @@ class Optimisation:
     # Not compared: a worker knows only the spec of its own trial. The fingerprint tells other trainings apart.
     spec: TrialSpec = field(compare=False)
     general: Settings
-    own: Settings
+    changes: Settings
     factors: Mapping[str, Factor]
 
     @classmethod
     def make(
-        cls, kind: OptimisationKind, spec: TrialSpec, general: Settings, own: Settings, factors: Mapping[str, Factor]
+        cls,
+        kind: OptimisationKind,
+        spec: TrialSpec,
+        general: Settings,
+        changes: Settings,
+        factors: Mapping[str, Factor],
     ) -> Optimisation:
         """Return an optimisation with its fingerprint: of its factors, and of the training before and at each end.
 
@@ -70,14 +75,14 @@ class Optimisation:
             SpecError: If a choice does not fit together with the rest.
         """
         spec = spec.model_copy(update={"seed": _FIRST_SEEDS[kind]})
-        unnamed = cls(kind, "", spec, general, own, factors)
+        unnamed = cls(kind, "", spec, general, changes, factors)
         ends = {name: [trial_fingerprint(end) for end in specs] for name, specs in unnamed.ends().items()}
         described = {name: factor.model_dump(mode="json") for name, factor in factors.items()}
         basis = {"version": _VERSION, "kind": kind, "trial": trial_fingerprint(spec), "factors": described}
         if kind == "tuning" and unnamed.is_countable:
             # Before, a trial could be spent on settings that had been tried. In a search it had another seed at least.
             basis["each"] = "once"
-        return cls(kind, digest({**basis, "choices": ends}), spec, general, own, factors)
+        return cls(kind, digest({**basis, "choices": ends}), spec, general, changes, factors)
 
     def resolve(self, values: Mapping[str, Any], seed: int) -> TrialSpec:
         """Return the spec of the training with proposed `values`.
@@ -85,7 +90,7 @@ class Optimisation:
         Raises:
             SpecError: If they do not fit together with the rest.
         """
-        return resolve_proposed(self.general, self.own, settings_of(self.factors, values), seed)
+        return resolve_proposed(self.general, self.changes, settings_of(self.factors, values), seed)
 
     def ends(self) -> dict[str, list[TrialSpec]]:
         """Return the training with each choice of a factor, or with each end of its range, by factor.
@@ -112,7 +117,7 @@ class Optimisation:
     @cached_property
     def resolved_settings(self) -> dict[str, Any]:
         """The settings before any proposal, those that nothing reads left out."""
-        values = merge([self.general, self.own])
+        values = merge([self.general, self.changes])
         reasons = unread(values)
         return {key: value for key, value in values.items() if key not in reasons and value is not None}
 

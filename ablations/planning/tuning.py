@@ -32,7 +32,7 @@ def tuning_of(row: Row, request: Request, spec: TrialSpec) -> Optimisation | Non
     factors = _factors(row, request, spec)
     if not factors:
         return None
-    return Optimisation.make("tuning", spec, over_defaults(layers(row, request)), row.own, factors)
+    return Optimisation.make("tuning", spec, over_defaults(layers(row, request)), row.changes, factors)
 
 
 def _factors(row: Row, request: Request, spec: TrialSpec) -> dict[str, Factor]:
@@ -41,7 +41,7 @@ def _factors(row: Row, request: Request, spec: TrialSpec) -> dict[str, Factor]:
         # The settings that variants set are the question; to tune them would answer another one.
         return {key: f for key, f in default_nuisance(spec).items() if key not in row.study.scientific}
     # A factor counts only for the rows that read it: a static network has no temperature to tune.
-    reasons = unread(merge([*layers(row, request), row.own]))
+    reasons = unread(merge([*layers(row, request), row.changes]))
     return {key: factor for key, factor in declared.items() if key not in reasons}
 
 
@@ -52,7 +52,7 @@ def check_nuisance(rows: Sequence[Row], request: Request) -> None:
         if row.study.nuisance:
             by_study.setdefault(row.study.name, []).append(row)
     for name, study_rows in by_study.items():
-        unread_by_row = [unread(merge([*layers(row, request), row.own])) for row in study_rows]
+        unread_by_row = [unread(merge([*layers(row, request), row.changes])) for row in study_rows]
         for key in study_rows[0].study.nuisance or {}:
             reasons = [unread_settings.get(key) for unread_settings in unread_by_row]
             if all(reasons):

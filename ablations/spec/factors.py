@@ -124,21 +124,21 @@ def settings_of(factors: Mapping[str, Factor], proposed: Mapping[str, Any]) -> d
     return settings
 
 
-def resolve_proposed(general: Settings, own: Settings, values: Settings, seed: int) -> TrialSpec:
+def resolve_proposed(general: Settings, changes: Settings, values: Settings, seed: int) -> TrialSpec:
     """Return the spec of a training with proposed `values`; those that nothing reads beside the others are dropped.
 
     Args:
         general: General settings over the defaults.
-        own: Settings of a row over these; each must be read.
+        changes: Settings of a row over these; each must be read.
         values: The proposed settings, strongest.
         seed: The trial's seed.
 
     Raises:
         SpecError: If they do not fit together.
     """
-    reasons = unread(merge([general, own, values]))
+    reasons = unread(merge([general, changes, values]))
     read = {key: value for key, value in values.items() if key not in reasons}
-    return resolve([general], {**own, **read}, seed)
+    return resolve([general], {**changes, **read}, seed)
 
 
 def check_factor(name: str, factor: Factor) -> None:

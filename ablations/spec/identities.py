@@ -73,8 +73,8 @@ def of_intervention(intervention: Intervention) -> Iterator[Identity]:
     yield from _recorded(("strategy", intervention.aggregation))
 
 
-def _recorded(*wanted: tuple[Kind, str | None]) -> Iterator[Identity]:
-    for kind, name in wanted:
+def _recorded(*names: tuple[Kind, str | None]) -> Iterator[Identity]:
+    for kind, name in names:
         if name is not None and (kind, name) in _IDENTITIES:
             yield _IDENTITIES[kind, name]
 

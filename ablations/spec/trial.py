@@ -93,24 +93,24 @@ def _value_at(spec: TrialSpec, key: str) -> Any:
     return value
 
 
-def resolve(layers: Iterable[Settings], own: Settings, seed: int) -> TrialSpec:
-    """Return the trial that `own` makes of the `layers`.
+def resolve(layers: Iterable[Settings], changes: Settings, seed: int) -> TrialSpec:
+    """Return the trial that `changes` make of the `layers`.
 
     Args:
         layers: General settings, the weakest first; what nothing reads among them is dropped.
-        own: Settings of a variant, strongest; each must be read.
+        changes: Settings of a variant, strongest; each must be read.
         seed: The trial's seed.
 
     Raises:
-        SpecError: If a value is invalid or nothing reads a setting in `own`.
+        SpecError: If a value is invalid or nothing reads a setting in `changes`.
     """
     # General settings that nothing reads are dropped in silence, those of the variant are refused: a preset cannot know
     # the variants, but a variant that sets something without effect is a mistake.
-    values = merge([*layers, own])
+    values = merge([*layers, changes])
     reasons = unread(values)
-    for key in own:
+    for key in changes:
         if key in reasons:
-            raise SpecError(f"{key} = {own[key]!r} would be read by nothing: {reasons[key]}.")
+            raise SpecError(f"{key} = {changes[key]!r} would be read by nothing: {reasons[key]}.")
     settings = {key: value for key, value in values.items() if key not in reasons}
     try:
         return TrialSpec.model_validate({**nest(settings), "seed": seed})

@@ -460,7 +460,7 @@ def _described(node: ProposedNode) -> dict[str, Any]:
         "group": node.group,
         "slot": node.slot,
         "general": plain(node.optimisation.general),
-        "own": plain(node.optimisation.own),
+        "own": plain(node.optimisation.changes),
         "factors": {name: factor.model_dump(mode="json") for name, factor in node.factors.items()},
         "values": node.values,
     }

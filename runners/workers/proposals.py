@@ -262,7 +262,7 @@ def _seed(node: ProposedNode) -> int:
 
 def _base(optimisation: Optimisation) -> dict[str, Any] | None:
     """Return the values of the factors before any proposal, or `None` if one lies outside its factor's range."""
-    settings = merge([optimisation.general, optimisation.own])
+    settings = merge([optimisation.general, optimisation.changes])
     for name, factor in optimisation.factors.items():
         if factor.options is not None or not factor.contains(settings[name]):
             return None
