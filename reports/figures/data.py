@@ -9,7 +9,6 @@ import re
 
 import pandas as pd
 
-from ablations.planning.nodes import EvaluationNode
 from ablations.planning.plan import Plan
 from ablations.study import Study
 from ablations.vocabulary import ENTROPY_PREFIX, STUDY_METRICS, VAL_TOP1, slug
@@ -94,13 +93,12 @@ def trial_titles(study: Study, plan: Plan) -> dict[str, str]:
     titles: dict[str, str] = {}
     variants = short_titles(study)
     for cell in plan.cells_of(study.name):
-        node, variant = plan.node(cell.fingerprint), study.variant(cell.variant)
-        trial = node.trial if isinstance(node, EvaluationNode) else node
+        variant = study.variant(cell.variant)
         title_parts = [networks[cell.network]] if cell.network else []
         # A variant that changes no setting is the inspected network itself, as it was trained.
         if variant.changes or not title_parts:
             title_parts.append(variants[variant.name])
-        titles.setdefault(trial.fingerprint, ", ".join(title_parts))
+        titles.setdefault(plan.node(cell.fingerprint).checkpoint, ", ".join(title_parts))
     return titles
 
 

@@ -13,7 +13,7 @@ from enum import Enum, auto
 from typing import Any
 
 from ablations.errors import TrackingError
-from ablations.planning.nodes import EvaluationNode, Node, ProposedNode, is_training
+from ablations.planning.nodes import EvaluationNode, Node, ProposedNode
 from runners.state.nodes import NodeState
 from runners.sync.fetch import fetch
 from runners.sync.reservations import Claims, Verdict, heartbeat
@@ -138,7 +138,7 @@ class Desk:
     def _may_end_soon(self, job: Job, now: float) -> bool:
         """Return True if a node is so short and so new that its run is best written at once, when it is done."""
         job.since = now if job.since is None else job.since
-        return not is_training(job.node) and now - job.since < SHORT_SECONDS
+        return not job.node.is_training and now - job.since < SHORT_SECONDS
 
     def _claim(self, job: Job) -> float | None:
         verdict = self.claims.claim(job.node, job.state, job.serves)
@@ -195,7 +195,7 @@ class Desk:
             self.tracker.sync(job.state)
             job.seen = size
         job.since = now if job.since is None else job.since
-        if is_training(job.node) and job.monitor is None and now - job.since > _LONG_RUN_SECONDS:
+        if job.node.is_training and job.monitor is None and now - job.since > _LONG_RUN_SECONDS:
             job.monitor = self.tracker.monitor(job.state)
 
     def beat(self, job: Job) -> None:

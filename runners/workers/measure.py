@@ -16,7 +16,7 @@ from torch import nn
 import dyconv
 from ablations import vocabulary as names
 from ablations.errors import CheckpointError
-from ablations.planning.nodes import EvaluationNode, Node, TrialNode
+from ablations.planning.nodes import Node, TrialNode
 from runners.data import BatchSource
 from runners.hardware import forget_peak_memory, peak_memory_bytes
 from runners.state import attempts
@@ -175,9 +175,9 @@ def _owner_check(state: NodeState, task: Task) -> Callable[[], None]:
 
 def run_evaluation(node: Node, state: NodeState, task: Task) -> dict[str, float]:
     """Measure the checkpoint of a trained network on the test split under an intervention."""
-    assert isinstance(node, EvaluationNode)
+    assert node.intervention is not None
     model, source = _prepare(node, task, choose_device(task.device))
-    load_weights(NodeState(state.folder.parent / node.trial.fingerprint).weights_file, model)
+    load_weights(NodeState(state.folder.parent / node.checkpoint).weights_file, model)
     state.report_progress(step=0, steps=1)
     with intervened(model, node.intervention, source.facts, node.spec.seed):
         measurement = _test(model, source)

@@ -120,6 +120,7 @@ def test_a_manifest_holds_every_value_exactly(honest: Files, carrying: Document)
 def test_tuned_values_are_asked_again() -> None:
     asked = Request(PRESETS["smoke"], seeds=2)
     study = get_study("temperature", asked.base())
+    plan = make_tuning_plan([study], asked, 2)
     entries = tuple(
         TunedVariant.model_validate(
             {
@@ -136,8 +137,8 @@ def test_tuned_values_are_asked_again() -> None:
                 "time": "2026-01-01T00:00:00Z",
             }
         )
-        for tuning in make_tuning_plan([study], asked, 2).tunings
-        for key in tuning.serves["temperature"]
+        for tuning in plan.optimisations
+        for key in plan.serves[tuning.fingerprint]["temperature"]
     )
     values = TunedValues(Path("tuning"), (TunedFile(study="temperature", preset="smoke", tuned=entries),))
     plan = make_plan([study], replace(asked, tuned=values))

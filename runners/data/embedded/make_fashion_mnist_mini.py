@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ablations.datasets.registry import get_dataset_facts
+from ablations.datasets.registry import facts_of
 from ablations.errors import AblationError
 from runners.data.hashing import Int64Array, balanced_choice
 from runners.data.readers.fashion_mnist import DEBIAN_FOLDER, TEST_FILES, TRAIN_FILES, read_pair
@@ -32,7 +32,7 @@ def draw_strip(source: Path) -> dict[str, StripSplit]:
     Raises:
         DatasetError: A file is missing or corrupt.
     """
-    facts = get_dataset_facts("fashion_mnist_mini")
+    facts = facts_of("fashion_mnist_mini")
     pool, test_pool = read_pair(source, TRAIN_FILES), read_pair(source, TEST_FILES)
     count = facts.train_images + facts.validation_images
     # Validation is drawn from the images that were drawn for both, so no image is in two splits.
