@@ -25,7 +25,7 @@ from ablations.spec.identities import changes
 from ablations.study import Study
 from reports.collect.results import Results
 from reports.collect.runs import collect, what_became_of
-from reports.collect.search import tuning_differences
+from reports.collect.tuning import tuning_differences
 from reports.content.blocks import Document
 from reports.content.plan_words import plugins_in
 from reports.document.study_report import build_document

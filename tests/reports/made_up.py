@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pandas as pd
 from mlflow.entities import Metric, Param
@@ -18,6 +20,7 @@ from ablations.planning.request import Request
 from ablations.presets import PRESETS
 from ablations.spec.parts import Intervention
 from ablations.study import InspectedNetwork, Study, Variant
+from reports.collect.tracked_runs import TrackedRun
 from reports.content.blocks import (
     Column,
     Document,
@@ -201,3 +204,20 @@ def hostile_document() -> Document:
     blocks = (Paragraph(HOSTILE, HOSTILE), Paragraph(HOSTILE, "Beware", "caveat"), Items((HOSTILE,)), table, figure)
     section = Section(HOSTILE, blocks)
     return Document(HOSTILE, HOSTILE, HOSTILE, 1, (Facts(((HOSTILE, HOSTILE),)),), (section,), (section,))
+
+
+def tracked_run(run_id: str, fingerprint: str, kind: str = "trial") -> TrackedRun:
+    """Returns a run with these names and nothing else."""
+    info = SimpleNamespace(
+        run_id=run_id,
+        run_name="",
+        experiment_id="1",
+        artifact_uri="",
+        status="FINISHED",
+        lifecycle_stage="active",
+        start_time=0,
+        end_time=0,
+    )
+    tags = {names.TAG_KIND: kind, names.TAG_FINGERPRINT: fingerprint}
+    data = SimpleNamespace(tags=tags, params={}, metrics={})
+    return TrackedRun.parse(cast(Any, SimpleNamespace(info=info, data=data, inputs=None)), "e")

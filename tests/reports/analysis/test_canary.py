@@ -17,7 +17,8 @@ from ablations.presets import PRESETS
 from reports import canaries
 from reports.analysis.canary import canary_facts, judge_canaries
 from reports.analysis.statistics import paired_difference
-from reports.collect.results import CELL_COLUMNS, FINISHED, MISSING, Results
+from reports.collect.results import CELL_COLUMNS, MISSING, Results
+from reports.collect.tracked_runs import FINISHED
 from reports.content.blocks import Document, Facts, Paragraph
 from reports.document.study_report import build_document
 from reports.render.latex import latex_text

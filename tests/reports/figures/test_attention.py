@@ -13,7 +13,7 @@ from mlflow.tracking import MlflowClient
 
 from ablations import vocabulary as names
 from ablations.planning.plan import Plan
-from reports.collect.curves import profile_rows
+from reports.collect.attention import profile_rows
 from reports.collect.results import Results
 from reports.collect.runs import collect
 from reports.content.blocks import Paragraph
@@ -102,7 +102,7 @@ def test_an_unreadable_profile_is_a_warning(results: Results) -> None:
 
 
 def test_other_studies_do_not_read_profiles(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reports.collect.runs._download", lambda *_: pytest.fail("read"))
+    monkeypatch.setattr("reports.collect.attention._profile", lambda *_: pytest.fail("read"))
     found = collect(whole_plan("smoke", "temperature"), store.uri)
     assert found.attention.empty
 

@@ -13,7 +13,7 @@ from ablations.launches import Range, Record
 from ablations.planning.plan import Plan
 from ablations.vocabulary import TAG_LAUNCHES
 from reports.collect.results import MOST_LAUNCHES, Results, in_order
-from reports.collect.runs import read_launches
+from reports.collect.summary_runs import read_launches
 from reports.content.blocks import Facts, Table
 from reports.content.formatting import set_rows
 from reports.document.study_report import build_document
