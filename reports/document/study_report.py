@@ -19,11 +19,11 @@ from reports.document import prose
 from reports.figures import attention, data
 from reports.tables import appendix
 from reports.tables import claims as claim_tables
-from reports.tables.claims import comparisons_table, mcnemar_table
 from reports.tables.costs import cost_reading, cost_table
 from reports.tables.launches import launch_facts, launches_table
 from reports.tables.ledger import fairness_section, tuning_fact
 from reports.tables.machines import machine_words, unrecorded_words
+from reports.tables.p_values import comparisons_table, mcnemar_table
 from reports.tables.study import study_table
 from reports.tables.uncertainty_words import CANARY, COVERAGE, INTERVALS, P_VALUES
 
