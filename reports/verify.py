@@ -23,6 +23,7 @@ from ablations.presets import get_preset
 from ablations.registry import available_studies, get_study
 from ablations.spec.identities import changes
 from ablations.study import Study
+from reports.analysis.summary import summarize
 from reports.collect.results import Results
 from reports.collect.runs import collect, what_became_of
 from reports.collect.tuning import tuning_differences
@@ -101,9 +102,10 @@ def verify(path: Path, tracking_uri: str, maker: Maker) -> Verification:
     except ReportError as error:
         return Verification((*altered, f"nothing can be computed: {error}"), ())
     results, forgotten = _as_of_then(results, stored["launches"])
-    document = build_document(plan, results)
+    summaries = summarize(plan, results)
+    document = build_document(plan, results, summaries)
     # Under the stored tools: whether these differ is told apart from the numbers.
-    computed = manifest(plan, results, document, stored["made_by"])
+    computed = manifest(plan, results, summaries, document, stored["made_by"])
     # The attachments are part of the pages' bytes, so that the new document needs them too.
     document = with_manifest(document, computed, plan, results)
     untuned, unchecked_tuning = tuning_differences(plan, tracking_uri)

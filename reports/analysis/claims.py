@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -27,8 +27,7 @@ from ablations.study import Study
 from ablations.vocabulary import HIGHER_IS_BETTER
 from reports.analysis.differences import difference
 from reports.analysis.statistics import LEVEL, MOST_SEEDS, Estimate, seeds_for_better, seeds_to_decide
-from reports.analysis.summary import StudySummary, VariantSummary, summarize_study
-from reports.collect.results import Results
+from reports.analysis.summary import StudySummary, VariantSummary
 from reports.collect.unlearned import is_at_chance
 from reports.content.plan_words import telling
 from reports.content.published import published_contrast
@@ -261,10 +260,10 @@ class JudgedClaim:
         return f"{self.verdict}: {self.remark}{decides}"
 
 
-def verdicts(plan: Plan, results: Results) -> tuple[JudgedClaim, ...]:
-    """Return the verdict on every claim of every study of a plan, per inspected network."""
-    judged = (judge_study(study, summarize_study(study, plan, results), plan) for study in plan.studies)
-    return tuple(claim for claims in judged for claim in claims)
+def verdicts(plan: Plan, summaries: Sequence[StudySummary]) -> tuple[JudgedClaim, ...]:
+    """Return the verdict on every claim of a plan, per inspected network, by the summaries of its studies."""
+    pairs = zip(plan.studies, summaries, strict=True)
+    return tuple(claim for study, summary in pairs for claim in judge_study(study, summary, plan))
 
 
 def primary_claims(plan: Plan) -> int:

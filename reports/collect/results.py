@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import pandas as pd
 
@@ -72,7 +71,6 @@ class Results:
             evaluations of one checkpoint are here, and of these only those that were tracked with it.
         launches: The launches behind a report of this plan, the first one first: their estimates and actual times.
         unlearned: By fingerprint of a training, the reason why it never learned (`reports.collect.unlearned`).
-        memo: Values that were computed from these results already; `reports.analysis.summary` reads and writes it.
     """
 
     cells: pd.DataFrame
@@ -84,7 +82,6 @@ class Results:
     correctness: Mapping[str, Correctness] = field(default_factory=dict)
     launches: tuple[Record, ...] = ()
     unlearned: Mapping[str, str] = field(default_factory=dict)
-    memo: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def newest(self) -> int:

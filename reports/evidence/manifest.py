@@ -10,7 +10,7 @@ import csv
 import dataclasses
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from typing import Any
@@ -23,7 +23,7 @@ from ablations.study import Study
 from reports.analysis.canary import judge_canaries
 from reports.analysis.claims import JudgedClaim, verdicts
 from reports.analysis.statistics import Estimate
-from reports.analysis.summary import VariantSummary, summarize_study
+from reports.analysis.summary import StudySummary, VariantSummary
 from reports.collect.results import CELL_COLUMNS, Results
 from reports.content.blocks import Attachment, Document
 from reports.content.plan_words import data_digests, experiments_of, plugins_in
@@ -54,12 +54,15 @@ class Maker:
     modified: bool = False
 
 
-def manifest(plan: Plan, results: Results, document: Document, made: Mapping[str, Any]) -> Json:
+def manifest(
+    plan: Plan, results: Results, summaries: Sequence[StudySummary], document: Document, made: Mapping[str, Any]
+) -> Json:
     """Return the manifest of a document that was made of a plan and its results.
 
     Args:
         plan: The plan.
         results: The results that the document's numbers come from.
+        summaries: The summary of each study.
         document: The document.
         made: The code and the tools that made it (`made_by`).
     """
@@ -82,8 +85,11 @@ def manifest(plan: Plan, results: Results, document: Document, made: Mapping[str
         **({"plugins": plugins} if plugins else {}),
         "runs": _runs(plan, results),
         "launches": {launch.launch: launch.as_mapping() for launch in results.launches},
-        "rows": {study.name: _rows(study, plan, results) for study in plan.studies},
-        "claims": {f"{judged.study}, {judged.key}": _claim(judged) for judged in verdicts(plan, results)},
+        "rows": {
+            study.name: {row.key: _row(study, plan, row, summary.metric) for row in summary.variants}
+            for study, summary in zip(plan.studies, summaries, strict=True)
+        },
+        "claims": {f"{judged.study}, {judged.key}": _claim(judged) for judged in verdicts(plan, summaries)},
         "canaries": {
             f"{canary.study.name}, {canary.key}": {"state": canary.state, "difference": _estimate(canary.difference)}
             for canary in judge_canaries(plan, results)
@@ -137,11 +143,6 @@ def _runs(plan: Plan, results: Results) -> Json:
         if key in results.correctness:
             runs[key]["correctness"] = results.correctness[key].digest
     return runs
-
-
-def _rows(study: Study, plan: Plan, results: Results) -> Json:
-    summary = summarize_study(study, plan, results)
-    return {row.key: _row(study, plan, row, summary.metric) for row in summary.variants}
 
 
 def _row(study: Study, plan: Plan, row: VariantSummary, metric: str) -> Json:

@@ -162,8 +162,8 @@ def test_what_was_done_anew_counts_where_its_commit_is_asked_for(make_store: Mak
     store = make_store()
     put(store, commit=OLD, tags={names.TAG_SUPERSEDED: "x"})
     put(store, commit=NEW, shift=1.0)
-    assert {run.commit for run in side(store).runs} == {NEW[:12]}
-    assert {run.commit for run in side(store, OLD).runs} == {OLD[:12]}
+    assert {run.commit for run in side(store).runs} == {NEW}
+    assert {run.commit for run in side(store, OLD).runs} == {OLD}
 
 
 def test_runs_of_one_repeat_that_disagree_are_told(make_store: MakeStore) -> None:
