@@ -176,31 +176,31 @@ def _remark(judged: JudgedContrast, seeds: Seeds) -> str:
     return SMALL if judged.is_small else judged.reason or seeds.words
 
 
-def _seeds_for_width(found: Estimate, width: float, level: float) -> int | None:
+def _seeds_for_width(estimate: Estimate, width: float, level: float) -> int | None:
     """Return the fewest seeds with which an interval is narrower than `width` in four of five cases.
 
     The part of it that is about test images stays, however many seeds there are.
     """
-    of_images = _half_of_images(found, level)
+    of_images = _half_of_images(estimate, level)
     if of_images >= width / 2:
         return None
     # Both parts add as squares: the seeds may have the part of the width that the images leave.
     of_seeds = 2 * math.sqrt((width / 2) ** 2 - of_images**2)
-    return seeds_to_decide(found.interval_sd, of_seeds, level, found.df_per_seed)
+    return seeds_to_decide(estimate.interval_sd, of_seeds, level, estimate.df_per_seed)
 
 
-def _seeds_as_seen(found: Estimate, beyond: float, level: float) -> int | None:
+def _seeds_as_seen(estimate: Estimate, beyond: float, level: float) -> int | None:
     """Return the fewest seeds with which an interval ends before a bound that is `beyond` away, in four of five cases.
 
     The half width of an interval over seeds and images is at most the sum of both parts.
     """
     # The bound √(a² + b²) ≤ a + b errs towards more seeds.
-    left = beyond - _half_of_images(found, level)
-    return seeds_for_better(found.interval_sd, left, level, found.df_per_seed) if left > 0 else None
+    left = beyond - _half_of_images(estimate, level)
+    return seeds_for_better(estimate.interval_sd, left, level, estimate.df_per_seed) if left > 0 else None
 
 
-def _half_of_images(found: Estimate, level: float) -> float:
-    return float(special.ndtri((1 + level) / 2)) * found.image_error
+def _half_of_images(estimate: Estimate, level: float) -> float:
+    return float(special.ndtri((1 + level) / 2)) * estimate.image_error
 
 
 @dataclass(frozen=True)
@@ -392,13 +392,13 @@ def judge_contrast(
     )
 
 
-def _why_not(found: Estimate, expected: int) -> str:
+def _why_not(estimate: Estimate, expected: int) -> str:
     """Return the reason why there is no interval to judge a contrast by, or nothing if there is one."""
-    if found.has_interval:
+    if estimate.has_interval:
         return ""
-    if found.n < expected:
+    if estimate.n < expected:
         return MISSING_REPEAT
-    return ONE_SEED if found.n < 2 else NO_SPREAD
+    return ONE_SEED if estimate.n < 2 else NO_SPREAD
 
 
 def _weakness(judged: JudgedContrast) -> tuple[int, bool, float]:
