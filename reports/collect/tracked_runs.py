@@ -42,7 +42,7 @@ class TrackedRun:
         commit: Empty if unknown.
         dirty: True if the code had changes that no commit holds.
         superseded_by: The run that replaced it on request, `None` if none did.
-        group: Its tuning or search, empty for all else; `slot` and `outcome` are those of a trial there.
+        slot: Its number among the trials of its tuning or search, `None` for all else; `outcome` is how it ended there.
         data: Names and digests of its data, in words.
         metrics: The last value of each metric as the store has it, which keeps an infinity as the largest float.
     """
@@ -61,7 +61,6 @@ class TrackedRun:
     commit: str
     dirty: bool
     superseded_by: str | None
-    group: str
     slot: int | None
     outcome: str
     data: str
@@ -89,7 +88,6 @@ class TrackedRun:
             commit=tags.get(names.TAG_GIT_COMMIT, ""),
             dirty=tags.get(names.TAG_GIT_DIRTY) == "true",
             superseded_by=tags.get(names.TAG_SUPERSEDED),
-            group=tags.get(names.TAG_GROUP, ""),
             slot=integer(tags.get(names.TAG_SLOT)),
             outcome=tags.get(names.TAG_OUTCOME, "complete"),
             data=", ".join(f"{entry.dataset.name} ({entry.dataset.digest[:SHORT]})" for entry in inputs),
