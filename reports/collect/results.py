@@ -33,7 +33,7 @@ class Repeat:
         """Return the repeat of a run with that status; one that finished without its metric counts as absent."""
         if status != FINISHED:
             return cls(status, math.nan)
-        return cls(NO_METRIC if math.isnan(value) else FINISHED, value)
+        return cls(NO_METRIC if math.isnan(value) else FINISHED, float(value))
 
     @property
     def finished(self) -> bool:
@@ -121,4 +121,4 @@ def _repeats(cells: pd.DataFrame, study: str, metric: str) -> Iterator[tuple[str
     values = rows[metric] if metric in rows else pd.Series(math.nan, index=rows.index)
     columns = (rows["network"], rows["variant"], rows["seed"], rows["status"], values)
     for network, variant, seed, status, value in zip(*columns, strict=True):
-        yield str(network), str(variant), int(seed), Repeat.of(status, float(value))
+        yield str(network), str(variant), int(seed), Repeat.of(status, value)
