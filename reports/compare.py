@@ -9,8 +9,8 @@ from typing import Any
 
 from ablations.errors import ReportError
 from ablations.planning.request import make_request
-from reports.collect.side import read_side
-from reports.collect.side_results import Wanted
+from reports.collect.compared_runs import read_compared_study
+from reports.collect.compared_study import ComparisonRequest
 from reports.content.file_names import comparison_stem
 from reports.document.comparison_report import side_by_side
 from reports.render import get_renderer
@@ -28,7 +28,7 @@ def compare_sides(
     *,
     matched: Iterable[str] = (),
     stem: str | None = None,
-    **asked: Any,
+    **options: Any,
 ) -> tuple[Iterator[Any], dict[str, Path]]:
     """Return the objects that `rich` prints of two sides, and the files by format.
 
@@ -40,27 +40,29 @@ def compare_sides(
         folder: The folder of the files.
         stem: The name of the files, or `None` for a name after the request.
         matched: Rows that are held against each other, as `left=right`.
-        asked: The options of `runners.cli.options.side_options`, and `seeds`.
+        options: The options of `runners.cli.options.side_options`, and `seeds`.
 
     Raises:
         AblationError: If a side is not there, or the two cannot be compared.
     """
     pairs = dict(map(parse_match, matched))
-    requests = wanted_sides(left, right, uri, **asked)
-    left_side, right_side = map(read_side, requests)
+    requests = comparison_requests(left, right, uri, **options)
+    left_side, right_side = map(read_compared_study, requests)
     document = side_by_side(left_side, right_side, pairs)
     stem = stem or comparison_stem(left_side.name, right_side.name, requests, pairs.items())
     return on_terminal(document), {name: get_renderer(name)(document, folder, stem) for name in formats}
 
 
-def wanted_sides(left: str, right: str | None, uri: str, **asked: Any) -> tuple[Wanted, Wanted]:
+def comparison_requests(
+    left: str, right: str | None, uri: str, **options: Any
+) -> tuple[ComparisonRequest, ComparisonRequest]:
     """Return the requests for both sides from the words of the command line.
 
     Args:
         left: A study, or `study@commit`.
         right: The same; the study of the left if it is `None`.
         uri: The store of a side that names none.
-        asked: The options of `runners.cli.options.side_options`, and `seeds`.
+        options: The options of `runners.cli.options.side_options`, and `seeds`.
 
     Raises:
         AblationError: If a setting or a preset is unknown, or both sides are the same.
@@ -68,16 +70,16 @@ def wanted_sides(left: str, right: str | None, uri: str, **asked: Any) -> tuple[
     study, commit = parse_side(left)
     right_study, right_commit = parse_side(right) if right is not None else (study, commit)
     sides = [
-        Wanted(
+        ComparisonRequest(
             study=name,
             commit=side_commit,
             # An option of one side wins over the one for both.
-            uri=asked[f"{side}_uri"] or uri,
-            request=make_request(
-                asked[f"{side}_preset"] or asked["preset"],
-                (*asked["overrides"], *asked[f"{side}_set"]),
-                asked["seeds"],
-                tuned_from=asked[f"{side}_tuned_from"],
+            uri=options[f"{side}_uri"] or uri,
+            scale=make_request(
+                options[f"{side}_preset"] or options["preset"],
+                (*options["overrides"], *options[f"{side}_set"]),
+                options["seeds"],
+                tuned_from=options[f"{side}_tuned_from"],
             ),
         )
         for side, name, side_commit in (("left", study, commit), ("right", right_study, right_commit))

@@ -23,9 +23,10 @@ from ablations.presets import get_preset
 from ablations.registry import available_studies, get_study
 from ablations.spec.identities import changes
 from ablations.study import Study
+from reports.analysis.summary import summarize
 from reports.collect.results import Results
 from reports.collect.runs import collect, what_became_of
-from reports.collect.search import tuning_differences
+from reports.collect.tuning import tuning_differences
 from reports.content.blocks import Document
 from reports.content.plan_words import plugins_in
 from reports.document.study_report import build_document
@@ -101,9 +102,10 @@ def verify(path: Path, tracking_uri: str, maker: Maker) -> Verification:
     except ReportError as error:
         return Verification((*altered, f"nothing can be computed: {error}"), ())
     results, forgotten = _as_of_then(results, stored["launches"])
-    document = build_document(plan, results)
+    summaries = summarize(plan, results)
+    document = build_document(plan, results, summaries)
     # Under the stored tools: whether these differ is told apart from the numbers.
-    computed = manifest(plan, results, document, stored["made_by"])
+    computed = manifest(plan, results, summaries, document, stored["made_by"])
     # The attachments are part of the pages' bytes, so that the new document needs them too.
     document = with_manifest(document, computed, plan, results)
     untuned, unchecked_tuning = tuning_differences(plan, tracking_uri)
@@ -121,14 +123,14 @@ def verify(path: Path, tracking_uri: str, maker: Maker) -> Verification:
     )
 
 
-def planned(told: Json) -> Plan:
+def planned(stored: Json) -> Plan:
     """Return the plan that a manifest's request makes, here and now.
 
     Raises:
         AblationError: If it is not a request, or not one that is known here.
     """
     try:
-        request_data = told["request"]
+        request_data = stored["request"]
         scale = (
             get_preset(request_data["preset"]),
             request_data["overrides"],
@@ -142,8 +144,8 @@ def planned(told: Json) -> Plan:
     return make_plan(studies, request)
 
 
-def _tuned(asked: Json) -> TunedValues | None:
-    files = asked.get("tuned")
+def _tuned(request_data: Json) -> TunedValues | None:
+    files = request_data.get("tuned")
     return tuned_from_data(files, Path(NAME)) if files is not None else None
 
 
@@ -159,13 +161,13 @@ def _unlike_registered(plan: Plan) -> Iterator[str]:
             yield f"study {study.name!r} is not the one that is registered here under that name"
 
 
-def _as_of_then(results: Results, told: Json) -> tuple[Results, list[str]]:
+def _as_of_then(results: Results, stored: Json) -> tuple[Results, list[str]]:
     """Return results with the launches in a report, and notes on those that the store has forgotten.
 
     A store goes on: launches come after a report, and old ones make room for them in the summary runs.
     """
     try:
-        records = {str(key): Record.from_mapping(values) for key, values in told.items()}
+        records = {str(key): Record.from_mapping(values) for key, values in stored.items()}
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise ReportError(f"the launches in its manifest cannot be read ({type(error).__name__}).") from None
     tracked = {launch.launch: launch for launch in results.launches}
@@ -174,15 +176,15 @@ def _as_of_then(results: Results, told: Json) -> tuple[Results, list[str]]:
     return replace(results, launches=tuple(tracked.get(key, record) for key, record in records.items())), notes
 
 
-def _run_differences(told: Any, computed: Json, uri: str) -> list[str]:
+def _run_differences(stored: Any, computed: Json, uri: str) -> list[str]:
     """Return the differences between the runs of a manifest and those of the store, each by the name of its run."""
-    told = told if isinstance(told, dict) else {}
-    gone = [str(run.get("run")) for key, run in told.items() if key not in computed and isinstance(run, dict)]
+    stored = stored if isinstance(stored, dict) else {}
+    gone = [str(run.get("run")) for key, run in stored.items() if key not in computed and isinstance(run, dict)]
     # Each run is a request to the store, so that the number is limited.
     fates = what_became_of(uri, gone[:_ASKED_AFTER])
     lines = []
-    for key in dict.fromkeys([*told, *computed]):
-        stored_run, computed_run = told.get(key), computed.get(key)
+    for key in dict.fromkeys([*stored, *computed]):
+        stored_run, computed_run = stored.get(key), computed.get(key)
         run: Any = stored_run if isinstance(stored_run, dict) else computed_run
         name = f"run {run.get('run')} ({run.get('serves')}, seed {run.get('seed')})" if run else f"run of {key}"
         if computed_run is None:
@@ -194,18 +196,18 @@ def _run_differences(told: Any, computed: Json, uri: str) -> list[str]:
     return lines
 
 
-def differences(told: Any, computed: Any, name: str) -> list[str]:
+def differences(stored: Any, computed: Any, name: str) -> list[str]:
     """Return a line per difference of two values, with the names on the way to it."""
-    if isinstance(told, dict) and isinstance(computed, dict):
-        keys = dict.fromkeys([*told, *computed])
-        return [line for key in keys for line in differences(told.get(key), computed.get(key), f"{name}, {key}")]
-    if isinstance(told, list) and isinstance(computed, list) and len(told) == len(computed):
-        pairs = enumerate(zip(told, computed, strict=True), start=1)
+    if isinstance(stored, dict) and isinstance(computed, dict):
+        keys = dict.fromkeys([*stored, *computed])
+        return [line for key in keys for line in differences(stored.get(key), computed.get(key), f"{name}, {key}")]
+    if isinstance(stored, list) and isinstance(computed, list) and len(stored) == len(computed):
+        pairs = enumerate(zip(stored, computed, strict=True), start=1)
         return [line for number, pair in pairs for line in differences(*pair, f"{name}, {number}")]
     # In Python True equals 1 and 1 equals 1.0, but a report that shows one for the other differs.
-    if told == computed and type(told) is type(computed):
+    if stored == computed and type(stored) is type(computed):
         return []
-    return [f"{name}: {_quoted(told, computed)} in the report, {_quoted(computed, told)} from the runs"]
+    return [f"{name}: {_quoted(stored, computed)} in the report, {_quoted(computed, stored)} from the runs"]
 
 
 def _quoted(value: Any, other: Any) -> str:
@@ -222,9 +224,9 @@ def _quoted(value: Any, other: Any) -> str:
     return f"“{text}”" if isinstance(value, str) else text
 
 
-def _tools(told: Json, here: Json) -> str:
+def _tools(stored: Json, here: Json) -> str:
     """Return the differences of code and tools between a report's making and this check; nothing if there are none."""
-    made = told["made_by"]
+    made = stored["made_by"]
     if made == here:
         return ""
     commit_words = []

@@ -20,6 +20,7 @@ from ablations.planning.request import Request
 from ablations.presets import get_preset
 from ablations.registry import available_studies, get_study
 from reports.collect import curves
+from reports.collect.store import open_store
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDIES = ("aggregation", "resolution", "temperature")
@@ -94,13 +95,15 @@ def test_the_report_of_the_run_is_verified(launched: Path) -> None:
 
 
 def test_curves_of_records_are_those_of_histories(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    trials, uri = _runs(client, "trial"), client.tracking_uri
     asked = MlflowClient.get_metric_history
-    monkeypatch.setattr(MlflowClient, "get_metric_history", lambda *_: pytest.fail("asked"))
-    recorded = list(curves.curve_rows(client, uri, trials))
-    monkeypatch.setattr(MlflowClient, "get_metric_history", asked)
-    monkeypatch.setattr(curves, "_recorded", lambda *_: {})
-    assert recorded == list(curves.curve_rows(client, uri, trials))
+    with open_store(client.tracking_uri) as store:
+        experiments = [experiment.name for experiment in client.search_experiments()]
+        trials = [run for run in store.runs(experiments) if run.kind == "trial"]
+        monkeypatch.setattr(MlflowClient, "get_metric_history", lambda *_: pytest.fail("asked"))
+        recorded = list(curves.curve_rows(store, trials))
+        monkeypatch.setattr(MlflowClient, "get_metric_history", asked)
+        monkeypatch.setattr(curves, "_recorded", lambda *_: {})
+        assert recorded == list(curves.curve_rows(store, trials))
     assert len(recorded) > 2 * 3 * len(trials)
 
 

@@ -20,7 +20,7 @@ from reports.content.plan_words import short_titles, telling
 
 State = Literal["silent", "alarm", "unknown"]
 
-_FOUND: tuple[tuple[State, str], ...] = (
+_MEANINGS: tuple[tuple[State, str], ...] = (
     ("silent", "found no difference, as it must"),
     ("alarm", "found a difference where there is none"),
     ("unknown", "says nothing yet"),
@@ -52,7 +52,7 @@ class Canary:
     @property
     def verdict(self) -> str:
         """The finding in words."""
-        return dict(_FOUND)[self.state]
+        return dict(_MEANINGS)[self.state]
 
     @property
     def state(self) -> State:
@@ -140,5 +140,5 @@ def canary_facts(canaries: Sequence[Canary]) -> str:
     """Return the counts of silent, alarmed and unknown canaries, for the box at the top of a report."""
     states = [canary.state for canary in canaries]
     return "; ".join(
-        f"{states.count(state)} of {len(states)} {meaning}" for state, meaning in _FOUND if state in states
+        f"{states.count(state)} of {len(states)} {meaning}" for state, meaning in _MEANINGS if state in states
     )

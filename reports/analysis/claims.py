@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -27,8 +27,7 @@ from ablations.study import Study
 from ablations.vocabulary import HIGHER_IS_BETTER
 from reports.analysis.differences import difference
 from reports.analysis.statistics import LEVEL, MOST_SEEDS, Estimate, seeds_for_better, seeds_to_decide
-from reports.analysis.summary import StudySummary, VariantSummary, summarize_study
-from reports.collect.results import Results
+from reports.analysis.summary import StudySummary, VariantSummary
 from reports.collect.unlearned import is_at_chance
 from reports.content.plan_words import telling
 from reports.content.published import published_contrast
@@ -177,31 +176,31 @@ def _remark(judged: JudgedContrast, seeds: Seeds) -> str:
     return SMALL if judged.is_small else judged.reason or seeds.words
 
 
-def _seeds_for_width(found: Estimate, width: float, level: float) -> int | None:
+def _seeds_for_width(estimate: Estimate, width: float, level: float) -> int | None:
     """Return the fewest seeds with which an interval is narrower than `width` in four of five cases.
 
     The part of it that is about test images stays, however many seeds there are.
     """
-    of_images = _half_of_images(found, level)
+    of_images = _half_of_images(estimate, level)
     if of_images >= width / 2:
         return None
     # Both parts add as squares: the seeds may have the part of the width that the images leave.
     of_seeds = 2 * math.sqrt((width / 2) ** 2 - of_images**2)
-    return seeds_to_decide(found.interval_sd, of_seeds, level, found.df_per_seed)
+    return seeds_to_decide(estimate.interval_sd, of_seeds, level, estimate.df_per_seed)
 
 
-def _seeds_as_seen(found: Estimate, beyond: float, level: float) -> int | None:
+def _seeds_as_seen(estimate: Estimate, beyond: float, level: float) -> int | None:
     """Return the fewest seeds with which an interval ends before a bound that is `beyond` away, in four of five cases.
 
     The half width of an interval over seeds and images is at most the sum of both parts.
     """
     # The bound √(a² + b²) ≤ a + b errs towards more seeds.
-    left = beyond - _half_of_images(found, level)
-    return seeds_for_better(found.interval_sd, left, level, found.df_per_seed) if left > 0 else None
+    left = beyond - _half_of_images(estimate, level)
+    return seeds_for_better(estimate.interval_sd, left, level, estimate.df_per_seed) if left > 0 else None
 
 
-def _half_of_images(found: Estimate, level: float) -> float:
-    return float(special.ndtri((1 + level) / 2)) * found.image_error
+def _half_of_images(estimate: Estimate, level: float) -> float:
+    return float(special.ndtri((1 + level) / 2)) * estimate.image_error
 
 
 @dataclass(frozen=True)
@@ -261,10 +260,10 @@ class JudgedClaim:
         return f"{self.verdict}: {self.remark}{decides}"
 
 
-def verdicts(plan: Plan, results: Results) -> tuple[JudgedClaim, ...]:
-    """Return the verdict on every claim of every study of a plan, per inspected network."""
-    judged = (judge_study(study, summarize_study(study, plan, results), plan) for study in plan.studies)
-    return tuple(claim for claims in judged for claim in claims)
+def verdicts(plan: Plan, summaries: Sequence[StudySummary]) -> tuple[JudgedClaim, ...]:
+    """Return the verdict on every claim of a plan, per inspected network, by the summaries of its studies."""
+    pairs = zip(plan.studies, summaries, strict=True)
+    return tuple(claim for study, summary in pairs for claim in judge_study(study, summary, plan))
 
 
 def primary_claims(plan: Plan) -> int:
@@ -393,13 +392,13 @@ def judge_contrast(
     )
 
 
-def _why_not(found: Estimate, expected: int) -> str:
+def _why_not(estimate: Estimate, expected: int) -> str:
     """Return the reason why there is no interval to judge a contrast by, or nothing if there is one."""
-    if found.has_interval:
+    if estimate.has_interval:
         return ""
-    if found.n < expected:
+    if estimate.n < expected:
         return MISSING_REPEAT
-    return ONE_SEED if found.n < 2 else NO_SPREAD
+    return ONE_SEED if estimate.n < 2 else NO_SPREAD
 
 
 def _weakness(judged: JudgedContrast) -> tuple[int, bool, float]:

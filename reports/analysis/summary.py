@@ -133,17 +133,13 @@ class StudySummary:
         return sum(len(row.absent) for row in self.variants)
 
 
+def summarize(plan: Plan, results: Results) -> tuple[StudySummary, ...]:
+    """Return the summary of each study of the plan, in the order of its studies."""
+    return tuple(summarize_study(study, plan, results) for study in plan.studies)
+
+
 def summarize_study(study: Study, plan: Plan, results: Results) -> StudySummary:
-    """Return the summary of one study of the plan; the same results are summarized once."""
-    key = (id(study), id(plan))
-    if key not in results.memo:
-        # Study and plan are kept beside it, so that their ids cannot become those of others.
-        results.memo[key] = (_summarize(study, plan, results), study, plan)
-    summary: StudySummary = results.memo[key][0]
-    return summary
-
-
-def _summarize(study: Study, plan: Plan, results: Results) -> StudySummary:
+    """Return the summary of one study of the plan."""
     measured = [
         _measured(study, plan, results, repeats) for repeats in results.repeats(study.name, study.metric).items()
     ]

@@ -1,15 +1,15 @@
 """This module reads tracked files of correct test images as bits, and names the runs that are compared by them.
 
-The layout of the file is described at `ablations.vocabulary.CORRECTNESS_FILE`; how files are fetched is in
-`reports.collect.runs`. Legend: I images.
+The layout of the file is described at `ablations.vocabulary.CORRECTNESS_FILE`. Legend: I images.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,13 @@ import numpy.typing as npt
 from ablations.planning.plan import Plan
 from ablations.spec.fingerprint import digest
 from ablations.study import Study
-from ablations.vocabulary import TEST_TOP1, TEST_TOP5
+from ablations.vocabulary import CORRECTNESS_FILE, TAG_CORRECTNESS, TEST_TOP1, TEST_TOP5
+from reports.collect.identity import check_owner
+
+if TYPE_CHECKING:
+    # What compares rows by these bits needs no MLflow.
+    from reports.collect.store import TrackingStore
+    from reports.collect.tracked_runs import TrackedRun
 
 PER_IMAGE = frozenset({TEST_TOP1, TEST_TOP5})
 """Metrics that are a share of images: those that can be compared image by image."""
@@ -55,6 +61,33 @@ class Correctness:
             share = float(self.of(metric).mean()) * 100
             if abs(share - metrics[metric]) > _SAME:
                 raise ValueError(f"its {metric} is {share:.6g}, tracked is {metrics[metric]:.6g}")
+
+
+def correct_images(store: TrackingStore, runs: Sequence[TrackedRun]) -> tuple[dict[str, Correctness], list[str]]:
+    """Return the correct images of those runs that have them, by fingerprint, and sentences on the unreadable ones."""
+    correctness: dict[str, Correctness] = {}
+    unreadable = []
+    tracked = [run for run in runs if TAG_CORRECTNESS in run.tags]
+    for run, outcome in zip(tracked, store.read_each(_read, tracked), strict=True):
+        if isinstance(outcome, Correctness):
+            correctness[run.fingerprint] = outcome
+        else:
+            unreadable.append(f"{CORRECTNESS_FILE} of run {run.run_id} is left out: {outcome}.")
+    return correctness, unreadable
+
+
+def _read(store: TrackingStore, run: TrackedRun) -> Correctness | str:
+    """Return the correct images of a run, or the reason why they are left out."""
+    try:
+        text = store.artifact(run, CORRECTNESS_FILE)
+        correctness = read_correctness(text)
+        check_owner(text, run.fingerprint)
+        if correctness.digest != run.tags[TAG_CORRECTNESS]:
+            raise ValueError("it is not the file that was tracked")
+        correctness.check(run.metrics)
+    except (OSError, ValueError) as error:
+        return (isinstance(error, OSError) and error.strerror) or str(error).splitlines()[0]
+    return correctness
 
 
 def read_correctness(text: str) -> Correctness:

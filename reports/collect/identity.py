@@ -10,20 +10,19 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mlflow.entities import Run
-
 from ablations import vocabulary as names
 from ablations.planning.nodes import Node
 from ablations.spec.parts import Intervention
 from ablations.spec.settings import flatten
+from reports.collect.tracked_runs import TrackedRun
 
 _WITHOUT_EFFECT = frozenset({"data.root", "data.download", "data.workers", "train.devices"})
 """Settings that are not a part of the fingerprint: another machine may have others."""
 
 
-def contradiction(run: Run, node: Node) -> str | None:
+def contradiction(run: TrackedRun, node: Node) -> str | None:
     """Return the contradiction between a run's own tags and params and `node`, or `None` if there is none."""
-    tags, params = run.data.tags, run.data.params
+    tags, params = run.tags, run.params
     if tags.get(names.TAG_KIND, node.kind) != node.kind:
         return f"its tag says that it is a {tags[names.TAG_KIND]}, not a {node.kind}"
     if not _is_same(tags.get(names.TAG_SEED), node.spec.seed):

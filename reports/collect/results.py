@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import pandas as pd
 
 from ablations.launches import Record
 from reports.collect.correctness import Correctness
+from reports.collect.tracked_runs import FINISHED
 
-FINISHED, MISSING, NO_METRIC = "finished", "missing", "without the deciding metric"
-"""Status of a cell; the others are MLflow's own in lower case (failed, killed, running, scheduled)."""
+MISSING, NO_METRIC = "missing", "without the deciding metric"
+"""Status of a cell without a run, and of one whose run tracked no value; the others are those of runs."""
 
 CELL_COLUMNS = ("study", "network", "variant", "seed", "fingerprint", "run_id", "status")
 CURVE_COLUMNS = ("run_id", "fingerprint", "metric", "step", "value")
@@ -27,6 +27,13 @@ class Repeat:
 
     status: str
     value: float
+
+    @classmethod
+    def of(cls, status: str, value: float) -> Repeat:
+        """Return the repeat of a run with that status; one that finished without its metric counts as absent."""
+        if status != FINISHED:
+            return cls(status, math.nan)
+        return cls(NO_METRIC if math.isnan(value) else FINISHED, float(value))
 
     @property
     def finished(self) -> bool:
@@ -64,7 +71,6 @@ class Results:
             evaluations of one checkpoint are here, and of these only those that were tracked with it.
         launches: The launches behind a report of this plan, the first one first: their estimates and actual times.
         unlearned: By fingerprint of a training, the reason why it never learned (`reports.collect.unlearned`).
-        memo: Values that were computed from these results already; `reports.analysis.summary` reads and writes it.
     """
 
     cells: pd.DataFrame
@@ -76,7 +82,6 @@ class Results:
     correctness: Mapping[str, Correctness] = field(default_factory=dict)
     launches: tuple[Record, ...] = ()
     unlearned: Mapping[str, str] = field(default_factory=dict)
-    memo: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def newest(self) -> int:
@@ -116,8 +121,4 @@ def _repeats(cells: pd.DataFrame, study: str, metric: str) -> Iterator[tuple[str
     values = rows[metric] if metric in rows else pd.Series(math.nan, index=rows.index)
     columns = (rows["network"], rows["variant"], rows["seed"], rows["status"], values)
     for network, variant, seed, status, value in zip(*columns, strict=True):
-        # A run may finish without its metric, which counts as absent under a status of its own.
-        if status == FINISHED and math.isnan(value):
-            status = NO_METRIC
-        repeat = Repeat(status, float(value) if status == FINISHED else math.nan)
-        yield str(network), str(variant), int(seed), repeat
+        yield str(network), str(variant), int(seed), Repeat.of(status, value)

@@ -1,6 +1,7 @@
-"""This module opens MLflow for reading: it never makes a store, searches page by page and explains errors.
+"""This module opens the tracking store for reading: its runs, their files, and errors that say what to do.
 
-`reports.collect.runs` and its neighbours say which runs are read.
+It alone imports MLflow. Opening never makes a store. Which runs are read and what is made of them is for its
+neighbours.
 """
 
 from __future__ import annotations
@@ -9,15 +10,15 @@ import gc
 import os
 import socket
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from mlflow.entities import Run, ViewType
+from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.tracking import MlflowClient
@@ -30,18 +31,41 @@ from ablations.errors import TrackingError
 from ablations.invocation import named_studies, suggested_command
 from ablations.secrets import hide_secrets, without_secrets
 from ablations.store_file import Condition, artifact_home, inspect_store, local_folder, run_home
+from reports.collect.tracked_runs import TrackedRun
 
 PAGE = 1000
 """Number of runs per request."""
 
+NODES_AND_SUMMARIES = f"tags.`{names.TAG_KIND}` != 'variant'"
+"""The query for all runs but the rows of summaries; runs of other projects, which have no kind, do not match it."""
+
 _CONNECT_SECONDS = 5.0
+_FETCHERS = 16
+"""Files fetched at once: a server answers each in milliseconds, most of which are waiting."""
+
+_PROGRESS_BAR = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
+
+Content = TypeVar("Content")
+
+
+def in_group(group: str) -> str:
+    """Return the query for the trials of a tuning or of a search."""
+    return f"tags.`{names.TAG_GROUP}` = '{group}'"
+
+
+class ArtifactError(OSError):
+    """A file of a run cannot be fetched."""
 
 
 @contextmanager
-def explained(uri: str) -> Iterator[None]:
-    """Turn an error of a store into a `TrackingError` that names it."""
+def open_store(uri: str) -> Iterator[TrackingStore]:
+    """Open a tracking store for reading.
+
+    Raises:
+        TrackingError: If there is no such store, or if any error of the store is raised while it is open.
+    """
     try:
-        yield
+        yield TrackingStore(uri)
     except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
         # The message of a database driver may quote the address with its password.
         text = without_secrets(str(error).strip(), uri)
@@ -51,12 +75,117 @@ def explained(uri: str) -> Iterator[None]:
         ) from None
 
 
-def open_store(uri: str) -> MlflowClient:
-    """Return a client; opening must neither create an empty store nor wait for minutes for a server.
+class TrackingStore:
+    """An MLflow store that is only read."""
 
-    Raises:
-        TrackingError: If there is no such store.
-    """
+    def __init__(self, uri: str) -> None:
+        _check(uri)
+        self._uri = uri
+        self._client = MlflowClient(tracking_uri=uri)
+        self._experiments: dict[str, Any] = {}
+
+    def experiments(self, prefix: str) -> list[str]:
+        """Return the names of the experiments that begin with `prefix`."""
+        query = f"name LIKE '{prefix}%'"
+        return [experiment.name for experiment in self._client.search_experiments(filter_string=query)]
+
+    def runs(self, experiments: Iterable[str], query: str = NODES_AND_SUMMARIES) -> Iterator[TrackedRun]:
+        """Yield the active runs of some experiments that match, the newest first; an experiment may be missing."""
+        ids = []
+        for name in experiments:
+            experiment = self._client.get_experiment_by_name(name)
+            if experiment is not None:
+                self._experiments[experiment.experiment_id] = experiment
+                ids.append(experiment.experiment_id)
+        token = None
+        while ids:
+            with _without_collecting_garbage():
+                page = self._client.search_runs(
+                    ids,
+                    query,
+                    run_view_type=ViewType.ACTIVE_ONLY,
+                    max_results=PAGE,
+                    # A total order: pages neither overlap nor leave a run out.
+                    order_by=["attributes.start_time DESC", "attributes.run_id ASC"],
+                    page_token=token,
+                )
+                parsed = [TrackedRun.parse(run, self._experiment(run.info.experiment_id).name) for run in page]
+            yield from parsed
+            token = page.token
+            if not token:
+                return
+
+    def run(self, run_id: str) -> TrackedRun | None:
+        """Return a run, deleted or not, or `None` if the store does not know it."""
+        try:
+            run = self._client.get_run(run_id)
+        except MlflowException as error:
+            # MLflow has one code for an unknown id and another for a text that cannot be an id.
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                return None
+            raise
+        return TrackedRun.parse(run, self._experiment(run.info.experiment_id).name)
+
+    def history(self, run: TrackedRun, metric: str) -> Mapping[int, float]:
+        """Return the values of a metric by step; of a step that was tracked twice, the last value by time."""
+        points = self._client.get_metric_history(run.run_id, metric)
+        return {point.step: point.value for point in sorted(points, key=lambda point: point.timestamp)}
+
+    def artifact(self, run: TrackedRun, path: str) -> str:
+        """Return the text of a file of a run; files on this machine are read where they lie.
+
+        Raises:
+            OSError: If it cannot be read.
+        """
+        if _is_local(run):
+            return (self._folder(run) / path).read_text(encoding="utf-8")
+        try:
+            repository: Any = get_artifact_repository(run.artifact_uri, tracking_uri=self._uri)
+            # MLflow downloads into a folder only; the text is all that is kept.
+            with tempfile.TemporaryDirectory(prefix="dyconv-report-") as folder:
+                return Path(repository.download_artifacts(path, folder)).read_text(encoding="utf-8")
+        except MlflowException as error:
+            raise ArtifactError(str(error)) from None
+
+    def has_artifact(self, run: TrackedRun, path: str) -> bool:
+        """Return True if a run has a file."""
+        if _is_local(run):
+            return (self._folder(run) / path).is_file()
+        repository: Any = get_artifact_repository(run.artifact_uri, tracking_uri=self._uri)
+        return any(file.path == path for file in repository.list_artifacts())
+
+    def read_each(
+        self, read: Callable[[TrackingStore, TrackedRun], Content], runs: Sequence[TrackedRun]
+    ) -> list[Content]:
+        """Return the results of a function that reads files of a run, one for each run."""
+        with _without_progress_bar(), ThreadPoolExecutor(_FETCHERS) as pool:
+            # Threads help to wait for a server; where nobody waits they take twice as long as one.
+            mapper = map if all(map(_is_local, runs)) else pool.map
+            return list(mapper(partial(read, self), runs))
+
+    def _experiment(self, experiment_id: str) -> Any:
+        if experiment_id not in self._experiments:
+            self._experiments[experiment_id] = self._client.get_experiment(experiment_id)
+        return self._experiments[experiment_id]
+
+    def _folder(self, run: TrackedRun) -> Path:
+        """Return the folder of a run's files: as the store names it or, if the store was moved, beside the store."""
+        folder, store = local_folder(run.artifact_uri), sqlite_file(self._uri)
+        assert folder is not None, "only of files on this machine"
+        if store is None:
+            return folder
+        experiment = self._experiment(run.experiment_id)
+        mark = experiment.tags.get(names.TAG_ARTIFACTS)
+        home = artifact_home(store, experiment.name, experiment.artifact_location, mark)
+        return (home and run_home(home, run.run_id, run.artifact_uri)) or folder
+
+
+def _is_local(run: TrackedRun) -> bool:
+    return urlsplit(run.artifact_uri).scheme in ("", "file")
+
+
+def _check(uri: str) -> None:
+    """Raise unless the store can be read: opening must neither make an empty one nor wait minutes for a server."""
     # First of all, before anything can log the address or raise with it.
     hide_secrets(uri)
     file = sqlite_file(uri)
@@ -66,7 +195,6 @@ def open_store(uri: str) -> MlflowClient:
         _check_server(uri)
     elif "://" in uri:
         _check_address(uri)
-    return MlflowClient(tracking_uri=uri)
 
 
 def _check_file(path: Path) -> None:
@@ -119,26 +247,6 @@ def _first() -> str:
     return f"Run a study first ({suggested_command('run')})" if named_studies() else "Run a study first"
 
 
-def search_runs(client: MlflowClient, experiments: list[str], query: str) -> Iterator[Run]:
-    """Yield the active runs of some experiments that match, the newest first."""
-    token = None
-    while True:
-        with _without_collecting_garbage():
-            page = client.search_runs(
-                experiments,
-                query,
-                run_view_type=ViewType.ACTIVE_ONLY,
-                max_results=PAGE,
-                # A total order: pages neither overlap nor leave a run out.
-                order_by=["attributes.start_time DESC", "attributes.run_id ASC"],
-                page_token=token,
-            )
-        yield from page
-        token = page.token
-        if not token:
-            return
-
-
 @contextmanager
 def _without_collecting_garbage() -> Iterator[None]:
     """Turn the search for cycles off: among the hundred thousands of objects of a page it takes as long as all else."""
@@ -152,62 +260,8 @@ def _without_collecting_garbage() -> Iterator[None]:
             gc.enable()
 
 
-_PROGRESS_BAR = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
-_FETCHERS = 16
-"""Files fetched at once: a server answers each in milliseconds, most of which are waiting."""
-
-Read = TypeVar("Read")
-
-
-def read_each(read: Callable[[Run], Read], runs: Sequence[Run]) -> list[Read]:
-    """Return the results of a function that reads files of a run, one for each run."""
-    with without_progress_bar(), ThreadPoolExecutor(_FETCHERS) as pool:
-        # Threads help to wait for a server; where nobody waits they take twice as long as one.
-        mapper = map if all(map(_is_local, runs)) else pool.map
-        return list(mapper(read, runs))
-
-
-def artifact(uri: str, run: Run, path: str) -> str:
-    """Return the text of a file of a run; files on this machine are read where they lie."""
-    if _is_local(run):
-        return (_folder(uri, run) / path).read_text(encoding="utf-8")
-    repository: Any = get_artifact_repository(run.info.artifact_uri, tracking_uri=uri)
-    # MLflow downloads into a folder only; the text is all that is kept.
-    with tempfile.TemporaryDirectory(prefix="dyconv-report-") as folder:
-        return Path(repository.download_artifacts(path, folder)).read_text(encoding="utf-8")
-
-
-def has_artifact(uri: str, run: Run, path: str) -> bool:
-    """Return True if a run has a file."""
-    if _is_local(run):
-        return (_folder(uri, run) / path).is_file()
-    repository: Any = get_artifact_repository(run.info.artifact_uri, tracking_uri=uri)
-    return any(file.path == path for file in repository.list_artifacts())
-
-
-def _folder(uri: str, run: Run) -> Path:
-    """Return the folder of a run's files: as the store names it or, of a store that was moved, beside that store."""
-    folder, store = local_folder(run.info.artifact_uri), sqlite_file(uri)
-    assert folder is not None, "only of files on this machine"
-    if store is None:
-        return folder
-    name, location, mark = _experiment(uri, run.info.experiment_id)
-    home = artifact_home(store, name, location, mark)
-    return (home and run_home(home, run.info.run_id, run.info.artifact_uri)) or folder
-
-
-@lru_cache(maxsize=64)
-def _experiment(uri: str, experiment_id: str) -> tuple[str, str, str | None]:
-    experiment = MlflowClient(tracking_uri=uri).get_experiment(experiment_id)
-    return experiment.name, experiment.artifact_location, experiment.tags.get(names.TAG_ARTIFACTS)
-
-
-def _is_local(run: Run) -> bool:
-    return urlsplit(run.info.artifact_uri).scheme in ("", "file")
-
-
 @contextmanager
-def without_progress_bar() -> Iterator[None]:
+def _without_progress_bar() -> Iterator[None]:
     """Keep MLflow from drawing a bar per small file; it has no argument for that, only a variable."""
     before = os.environ.get(_PROGRESS_BAR)
     os.environ[_PROGRESS_BAR] = "false"

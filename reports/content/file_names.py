@@ -73,12 +73,12 @@ def comparison_stem(left: str, right: str, sides: Iterable[Any], matched: Iterab
 
     Args:
         left, right: Names of both studies.
-        sides: The request for each: study, commit, store and request (`reports.collect.side_results.Wanted`).
+        sides: The request for each: `reports.collect.compared_study.ComparisonRequest`.
         matched: Rows that are held against each other on request.
     """
     sides, pairs = list(sides), sorted(matched)
     stem = f"compare-{slug(left)}-{slug(right)}"
-    requests = [[side.commit, _words(side.request), _digested(side.request)] for side in sides]
+    requests = [[side.commit, _words(side.scale), _digested(side.scale)] for side in sides]
     stores = [str(side.uri) for side in sides] if len({str(side.uri) for side in sides}) > 1 else []
     # Two bare names at the default scale keep the short name.
     if not pairs and not stores and all(request == ["", [], {}] for request in requests):

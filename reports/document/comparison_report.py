@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
 from ablations.errors import ReportError
 from ablations.vocabulary import STUDY_METRICS
-from reports.analysis.sides import Pair, difference, effects, pair_up
+from reports.analysis.comparison import MatchedRow, difference, effects, match_rows
 from reports.analysis.statistics import estimate
-from reports.collect.results import FINISHED
-from reports.collect.side_results import Side, SideRow, SideRun
+from reports.collect.compared_study import ComparedRow, ComparedStudy
+from reports.collect.results import MISSING
 from reports.content.blocks import (
     Cell,
     Column,
+    ColumnKind,
     Document,
     Facts,
     Missing,
@@ -27,22 +28,20 @@ from reports.content.plan_words import telling
 from reports.document.prose import when
 from reports.tables.study import interval_cell
 
-_MOST_LISTED = 8
-"""Most names in a list; of a longer one the number of the others stands at its end."""
-_DIFFERENCE_WORDS = (
+_LISTED = 8
+_HOW = (
     "Δ is right minus left. Paired: both sides have the same fingerprints, seed by seed, so that the interval is "
     "Student's t over the differences of the pairs. Unpaired: Welch's t interval, in which each side has its own "
     "spread over seeds. Same runs, or some of them on both sides: nothing can be told from them."
 )
-_EFFECTS_WORDS = (
+_EFFECTS = (
     "Each row's paired difference to the reference of its own side, and how much larger it is on the right; with its "
     "95 % interval, in which the sides are paired or not as in the table above. It says whether a finding holds on "
     "both sides where their levels cannot be compared, as on two data sets."
 )
-_SAME_SETTINGS = Paragraph("The rows that both sides have do not differ in any setting.")
 
 
-def side_by_side(left: Side, right: Side, matched: Mapping[str, str] | None = None) -> Document:
+def side_by_side(left: ComparedStudy, right: ComparedStudy, matched: Mapping[str, str] | None = None) -> Document:
     """Return the document on two sides.
 
     Args:
@@ -58,14 +57,11 @@ def side_by_side(left: Side, right: Side, matched: Mapping[str, str] | None = No
         raise ReportError(
             f"{left.study} is judged by {left.metric} and {right.study} by {right.metric}: they cannot be compared."
         )
-    pairs = pair_up(left, right, matched or {})
+    rows = match_rows(left, right, matched or {})
     # The newest run dates the document, so that equal runs give equal bytes whenever it is made.
-    newest = max((run.ended for run in (*left.runs, *right.runs)), default=0)
-    row_tables = [rows_table(left, right, pairs)]
-    by_effect = effects_table(left, right, pairs)
-    if by_effect is not None:
-        row_tables.append(by_effect)
-    settings = settings_table(left, right, pairs) or _SAME_SETTINGS
+    newest = max(left.newest, right.newest)
+    by_effect = effects_table(left, right, rows)
+    differing = settings_table(left, right, rows)
     return Document(
         title=f"{_name(left)} against {_name(right)}",
         subtitle=f"{STUDY_METRICS[left.metric]} · newest run {when(newest)}",
@@ -73,187 +69,182 @@ def side_by_side(left: Side, right: Side, matched: Mapping[str, str] | None = No
         timestamp=newest // 1000,
         summary=tuple(_summary(left, right)),
         sections=(
-            Section("Row by row", tuple(row_tables)),
-            Section("What is not the same", (sources_table(left, right), settings)),
+            Section("Row by row", (rows_table(left, right, rows), *([by_effect] if by_effect else []))),
+            Section("What is not the same", (sources_table(left, right), *([differing] if differing else [_SETTINGS]))),
         ),
-        appendix=(Section("Runs", (runs_table(left, right, pairs),)),),
+        appendix=(Section("Runs", (runs_table(left, right, rows),)),),
     )
 
 
-def _name(side: Side) -> str:
-    return f"{side.title} ({side.wanted.commit[:7]})" if side.wanted.commit else side.title
+_SETTINGS = Paragraph("The rows that both sides have do not differ in any setting.")
 
 
-def _summary(left: Side, right: Side) -> Iterator[Facts | Paragraph]:
-    yield Facts((("Left", _side_words(left)), ("Right", _side_words(right))))
+def _name(side: ComparedStudy) -> str:
+    return f"{side.title} ({side.request.commit[:7]})" if side.request.commit else side.title
+
+
+def _summary(left: ComparedStudy, right: ComparedStudy) -> Iterator[Facts | Paragraph]:
+    yield Facts((("Left", _told(left)), ("Right", _told(right))))
     for name, side in (("left", left), ("right", right)):
-        for warning in side.warnings:
-            yield Paragraph(f"On the {name}: {warning}", "Caution", "caveat")
+        yield from (Paragraph(f"On the {name}: {warning}", "Caution", "caveat") for warning in side.warnings)
 
 
-def _side_words(side: Side) -> str:
-    request = side.wanted.request
+def _told(side: ComparedStudy) -> str:
+    request = side.request.scale
     facts = [side.study, f"preset {request.preset.name}"]
-    if side.wanted.commit:
-        facts.append(f"commit {side.wanted.commit}")
+    facts += [f"commit {side.request.commit}"] if side.request.commit else []
     facts += [f"{key} = {value}" for key, value in request.overrides.items()]
-    if request.tuned is not None:
-        facts.append("tuned")
+    facts += ["tuned"] if request.tuned is not None else []
     return f"{', '.join(facts)}; {len(side.runs)} runs in {side.shown_store}"
 
 
-def rows_table(left: Side, right: Side, pairs: tuple[Pair, ...]) -> Table:
+def rows_table(left: ComparedStudy, right: ComparedStudy, matched: tuple[MatchedRow, ...]) -> Table:
     """Return each row on both sides with its difference."""
-    heading = telling(left.metric).heading
-    columns = [Column("row")]
-    for group in ("left", "right"):
-        columns += [Column(heading, "number", group), Column("n", "mark", group)]
-    columns += [Column("Δ", "interval", "right − left"), Column("how", "text", "right − left")]
-    rows = []
-    for pair in pairs:
-        cells = (*_cells(left, pair.left), *_cells(right, pair.right), *_delta(left, right, pair))
-        rows.append((Text(_title(left, right, pair)), *cells))
+    wording = telling(left.metric)
+    columns = (
+        Column("row"),
+        *(Column(heading, kind, group) for group in ("left", "right") for heading, kind in _own(wording.heading)),
+        Column("Δ", "interval", "right − left"),
+        Column("how", "text", "right − left"),
+    )
+    rows = [
+        (
+            Text(_title(left, right, row)),
+            *_cells(left, row.left),
+            *_cells(right, row.right),
+            *_delta(left, right, row),
+        )
+        for row in matched
+    ]
     measured = STUDY_METRICS[left.metric]
-    caption = f"{measured[0].upper()}{measured[1:]}: mean ± standard deviation over seeds. {_DIFFERENCE_WORDS}"
-    return Table("Row by row", caption, tuple(columns), tuple(rows), tuple(_notes(left, right)))
+    caption = f"{measured[0].upper()}{measured[1:]}: mean ± standard deviation over seeds. {_HOW}"
+    return Table("Row by row", caption, columns, tuple(rows), tuple(_notes(left, right)))
 
 
-def _title(left: Side, right: Side, pair: Pair) -> str:
-    if not pair.right:
-        return left.rows[pair.left].title
-    if not pair.left:
-        return right.rows[pair.right].title
-    left_title, right_title = left.rows[pair.left].title, right.rows[pair.right].title
+def _own(heading: str) -> tuple[tuple[str, ColumnKind], ...]:
+    return ((heading, "number"), ("n", "mark"))
+
+
+def _title(left: ComparedStudy, right: ComparedStudy, matched: MatchedRow) -> str:
+    if not (matched.left and matched.right):
+        return left.rows[matched.left].title if matched.left else right.rows[matched.right].title
+    left_title, right_title = left.rows[matched.left].title, right.rows[matched.right].title
     return left_title if left_title == right_title else f"{left_title} | {right_title}"
 
 
-def _cells(side: Side, key: str) -> tuple[Cell, Cell]:
+def _cells(side: ComparedStudy, key: str) -> tuple[Cell, Cell]:
     if not key:
         return Missing("not there"), Text("0")
     row, wording = side.rows[key], telling(side.metric)
     if not row.complete:
-        count = f"{len(row.values)}/{row.expected}"
+        count = f"{len(row.values)}/{len(row.repeats)}"
         return Missing(f"n = {count}"), Text(count)
     numbers = estimate(tuple(row.values.values()))
     return Number(numbers.mean, wording.decimals, numbers.sd), Text(str(numbers.n))
 
 
-def _delta(left: Side, right: Side, pair: Pair) -> tuple[Cell, Cell]:
-    if not (pair.left and pair.right):
+def _delta(left: ComparedStudy, right: ComparedStudy, matched: MatchedRow) -> tuple[Cell, Cell]:
+    if not (matched.left and matched.right):
         return Missing(), Text("")
-    delta, comparison = difference(left.rows[pair.left], right.rows[pair.right])
+    delta, comparison = difference(left.rows[matched.left], right.rows[matched.right])
     if not delta.is_known:
         return Missing(), Text(comparison)
     return interval_cell(delta, telling(left.metric).decimals), Text(comparison)
 
 
-def _notes(left: Side, right: Side) -> Iterator[Note]:
+def _notes(left: ComparedStudy, right: ComparedStudy) -> Iterator[Note]:
     for name, side in (("left", left), ("right", right)):
-        incomplete = [f"{row.title} ({_missing_repeats(row)})" for row in side.rows.values() if not row.complete]
-        if incomplete:
-            yield Note(f"Without a mean on the {name}, as a repeat is missing: {_listed(incomplete, '; ')}.")
+        absent = [f"{row.title} ({_why(row)})" for row in side.rows.values() if not row.complete]
+        if absent:
+            remainder = f" and {len(absent) - _LISTED} more" if len(absent) > _LISTED else ""
+            yield Note(
+                f"Without a mean on the {name}, as a repeat is missing: {'; '.join(absent[:_LISTED])}{remainder}."
+            )
     yield Note("Each interval holds for its row alone: nothing is corrected for the number of rows.")
 
 
-def _missing_repeats(row: SideRow) -> str:
-    repeats = [f"seed {seed} {run.status}" for seed, run in row.repeats.items() if seed not in row.values]
-    repeats += [f"seed {seed} missing" for seed in sorted(row.absent)]
-    return ", ".join(repeats)
+def _why(row: ComparedRow) -> str:
+    absent = {seed: repeat.status for seed, repeat in row.repeats.items() if not repeat.finished}
+    failed = [f"seed {seed} {status}" for seed, status in absent.items() if status != MISSING]
+    # What has no run at all comes last.
+    return ", ".join([*failed, *(f"seed {seed} {MISSING}" for seed, status in absent.items() if status == MISSING)])
 
 
-def effects_table(left: Side, right: Side, pairs: tuple[Pair, ...]) -> Table | None:
+def effects_table(left: ComparedStudy, right: ComparedStudy, matched: tuple[MatchedRow, ...]) -> Table | None:
     """Return each row's difference to the reference of its side, on both sides, or `None` where there is none."""
     decimals = telling(left.metric).decimals
     rows: list[tuple[Cell, ...]] = []
-    for pair in pairs:
-        estimates = effects(left, right, pair)
+    for row in matched:
+        estimates = effects(left, right, row)
         if estimates is not None:
             left_effect, right_effect, side_difference = estimates
             cells = [interval_cell(effect, decimals) for effect in (left_effect, right_effect, side_difference)]
-            rows.append((Text(_title(left, right, pair)), *cells))
+            rows.append((Text(_title(left, right, row)), *cells))
     if not rows:
         return None
     columns = (Column("row"), *(Column(name, "interval") for name in ("Δ left", "Δ right", "right − left")))
-    return Table("Effects", _EFFECTS_WORDS, columns, tuple(rows))
+    return Table("Effects", _EFFECTS, columns, tuple(rows))
 
 
-def sources_table(left: Side, right: Side) -> Table:
+def sources_table(left: ComparedStudy, right: ComparedStudy) -> Table:
     """Return the sources of both sides, with a mark where they differ."""
-    right_sources = _sources(right)
-    rows = []
-    for name, left_value in _sources(left).items():
-        mark = "" if left_value == right_sources[name] else "≠"
-        rows.append(tuple(map(Text, (name, left_value, right_sources[name], mark))))
+    facts = [
+        ("study", left.study, right.study),
+        ("experiment", left.experiment, right.experiment),
+        ("tracking store", left.shown_store, right.shown_store),
+        ("commits", *(_listed(run.marked_commit for run in side.runs) for side in (left, right))),
+        ("data", *(_listed(run.data or "unknown" for run in side.runs) for side in (left, right))),
+        ("runs", *(str(len(side.runs)) for side in (left, right))),
+        ("newest run", *(when(side.newest) for side in (left, right))),
+    ]
+    rows = tuple(
+        (Text(name), Text(left_value), Text(right_value), Text("" if left_value == right_value else "≠"))
+        for name, left_value, right_value in facts
+    )
     columns = (Column("what"), Column("left"), Column("right"), Column("", "mark"))
-    return Table("Where they come from", "An asterisk marks a modified working tree.", columns, tuple(rows))
+    return Table("Where they come from", "An asterisk marks a modified working tree.", columns, rows)
 
 
-def _sources(side: Side) -> dict[str, str]:
-    return {
-        "study": side.study,
-        "experiment": side.experiment,
-        "tracking store": side.shown_store,
-        "commits": _listed(sorted({run.commit for run in side.runs})),
-        "data": _listed(sorted({run.data for run in side.runs})),
-        "runs": str(len(side.runs)),
-        "newest run": when(max((run.ended for run in side.runs), default=0)),
-    }
+def _listed(values: Iterable[str]) -> str:
+    distinct = sorted(set(values))
+    remainder = f" and {len(distinct) - _LISTED} more" if len(distinct) > _LISTED else ""
+    return ", ".join(distinct[:_LISTED]) + remainder
 
 
-def _listed(names: Sequence[str], separator: str = ", ") -> str:
-    listed = separator.join(names[:_MOST_LISTED])
-    return f"{listed} and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else listed
-
-
-def settings_table(left: Side, right: Side, pairs: tuple[Pair, ...]) -> Table | None:
+def settings_table(left: ComparedStudy, right: ComparedStudy, matched: tuple[MatchedRow, ...]) -> Table | None:
     """Return the settings in which rows differ between the sides, or `None` if they do not."""
-    titles_by_change: dict[tuple[str, str, str], list[str]] = {}
-    compared = 0
-    for pair in pairs:
-        if not (pair.left and pair.right):
-            continue
-        left_row, right_row = left.rows[pair.left], right.rows[pair.right]
-        # A row without a run has no settings to compare.
-        if not (left_row.repeats and right_row.repeats):
-            continue
-        compared += 1
-        for change in _changes(_params(left_row), _params(right_row)):
-            titles_by_change.setdefault(change, []).append(_title(left, right, pair))
-    if not titles_by_change:
+    common = [(row, left.rows[row.left], right.rows[row.right]) for row in matched if row.left and row.right]
+    both = [(row, left_row, right_row) for row, left_row, right_row in common if left_row.runs and right_row.runs]
+    holders: dict[tuple[str, str, str], list[str]] = {}
+    for row, left_row, right_row in both:
+        on_left, on_right = left_row.params, right_row.params
+        for name in dict.fromkeys([*on_left, *on_right]):
+            if on_left.get(name) != on_right.get(name):
+                change = (name, on_left.get(name, "unset"), on_right.get(name, "unset"))
+                holders.setdefault(change, []).append(_title(left, right, row))
+    if not holders:
         return None
-    rows = []
-    for change, titles in titles_by_change.items():
-        holders = "all" if len(titles) == compared else "; ".join(titles)
-        rows.append(tuple(map(Text, (*change, holders))))
+    rows = [
+        (*map(Text, change), Text("all" if len(titles) == len(both) else "; ".join(titles)))
+        for change, titles in holders.items()
+    ]
     columns = (Column("setting", "code"), Column("left"), Column("right"), Column("rows"))
     return Table("Settings", "In which a row is not the same on both sides.", columns, tuple(rows))
 
 
-def _changes(left: Mapping[str, str], right: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
-    for name in dict.fromkeys([*left, *right]):
-        if left.get(name) != right.get(name):
-            yield name, left.get(name, "unset"), right.get(name, "unset")
-
-
-def _params(row: SideRow) -> Mapping[str, str]:
-    # Repeats of a row differ in their seed alone, which params leave out: any one will do.
-    return next((run.params for run in row.repeats.values()), {})
-
-
-def runs_table(left: Side, right: Side, pairs: tuple[Pair, ...]) -> Table:
+def runs_table(left: ComparedStudy, right: ComparedStudy, matched: tuple[MatchedRow, ...]) -> Table:
     """Return the runs behind the comparison, side by side."""
     rows: list[tuple[Cell, ...]] = []
     rules = []
-    for pair in pairs:
-        left_runs = left.rows[pair.left].repeats if pair.left else {}
-        right_runs = right.rows[pair.right].repeats if pair.right else {}
+    for row in matched:
+        left_row, right_row = left.rows.get(row.left), right.rows.get(row.right)
+        sides = [side for side in (left_row, right_row) if side is not None]
         rules.append(len(rows))
-        for index, seed in enumerate(sorted({*left_runs, *right_runs})):
-            # Repeats of a row stand in a group, whose first line alone has the title.
-            title = "" if index else _title(left, right, pair)
-            cells: list[Cell] = [Text(title), Text(str(seed))]
-            for run in (left_runs.get(seed), right_runs.get(seed)):
-                cells += _run_cells(run, telling(left.metric).decimals)
+        for index, seed in enumerate(sorted({seed for side in sides for seed in side.runs})):
+            label = Text("" if index else _title(left, right, row))
+            cells: list[Cell] = [label, Text(str(seed))]
+            for side in (left_row, right_row):
+                cells += _run_cells(side, seed, telling(left.metric).decimals)
             rows.append(tuple(cells))
     columns: tuple[Column, ...] = (Column("row"), Column("seed", "mark"))
     for group in ("left", "right"):
@@ -261,9 +252,9 @@ def runs_table(left: Side, right: Side, pairs: tuple[Pair, ...]) -> Table:
     return Table("Runs", "Where every number comes from.", columns, tuple(rows), rules=tuple(rules[1:]))
 
 
-def _run_cells(run: SideRun | None, decimals: int) -> tuple[Cell, Cell]:
-    if run is None:
+def _run_cells(row: ComparedRow | None, seed: int, decimals: int) -> tuple[Cell, Cell]:
+    if row is None or seed not in row.runs:
         return Text(""), Missing()
-    if run.status != FINISHED:
-        return Text(run.run_id), Missing(run.status)
-    return Text(run.run_id), Number(run.value, decimals)
+    repeat = row.repeats[seed]
+    value = Number(repeat.value, decimals) if repeat.finished else Missing(repeat.status)
+    return Text(row.runs[seed].run_id), value

@@ -15,7 +15,8 @@ from ablations.spec.trial import TrialSpec
 from ablations.study import Study
 from reports.analysis.statistics import Estimate
 from reports.analysis.summary import StudySummary, VariantSummary
-from reports.collect.results import FINISHED, Results
+from reports.collect.results import Results
+from reports.collect.tracked_runs import FINISHED
 from reports.content.formatting import interval, number
 from reports.content.plan_words import data_words, epochs_words, network_words, repeats_of, short_titles, telling
 from reports.tables.machines import MACHINE

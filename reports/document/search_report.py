@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from ablations.planning.optimisation_plans import SearchPlan
 from ablations.spec.factors import plain
 from reports.analysis.importance import BEST_SHARE, FEWEST_TRIALS, Importance, importances
-from reports.analysis.search_results import FrontMember, front_of
+from reports.analysis.search_front import FrontMember, front_of
 from reports.collect.search import SearchResults
 from reports.content.blocks import Block, Column, Document, Facts, Paragraph, Section, Table, Text
 from reports.document import prose
@@ -67,8 +67,8 @@ def _blocks(
     if not front:
         yield Paragraph("No trial was trained to the end.", "Missing", "caveat")
         return
-    if len(results.complete) < results.asked:
-        missing = f"{len(results.complete)} of {results.asked} trials were trained to the end and count here."
+    if len(results.complete) < results.requested:
+        missing = f"{len(results.complete)} of {results.requested} trials were trained to the end and count here."
         yield Paragraph(missing, "Missing", "caveat")
     yield front_table(results, front)
     yield pareto_figure(results, front)

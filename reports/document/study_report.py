@@ -11,7 +11,7 @@ from reports.analysis import schedule
 from reports.analysis.advice import advice_paragraph
 from reports.analysis.canary import canary_facts, canary_paragraphs, canary_warning, judge_canaries, study_canaries
 from reports.analysis.claims import JudgedClaim, judge_study, row_at_chance, verdicts
-from reports.analysis.summary import StudySummary, summarize_study
+from reports.analysis.summary import StudySummary
 from reports.collect.results import Results
 from reports.content.blocks import Block, Document, Facts, Figure, Items, Paragraph, Section
 from reports.content.plan_words import MOST_TOLD_APART, short_titles, trials_of
@@ -19,11 +19,11 @@ from reports.document import prose
 from reports.figures import attention, data
 from reports.tables import appendix
 from reports.tables import claims as claim_tables
-from reports.tables.claims import comparisons_table, mcnemar_table
 from reports.tables.costs import cost_reading, cost_table
 from reports.tables.launches import launch_facts, launches_table
 from reports.tables.ledger import fairness_section, tuning_fact
 from reports.tables.machines import machine_words, unrecorded_words
+from reports.tables.p_values import comparisons_table, mcnemar_table
 from reports.tables.study import study_table
 from reports.tables.uncertainty_words import CANARY, COVERAGE, INTERVALS, P_VALUES
 
@@ -53,16 +53,19 @@ RECIPE = (
 )
 
 
-def build_document(plan: Plan, results: Results) -> Document:
-    """Return the report on all studies of the plan."""
+def build_document(plan: Plan, results: Results, summaries: Sequence[StudySummary]) -> Document:
+    """Return the report on all studies of the plan, of each of which there is a summary."""
     single = plan.studies[0].title if len(plan.studies) == 1 else ""
     preset = plan.request.preset.name
     # Each data set is named once, in the order of the plan.
     datasets = " and ".join(dict.fromkeys(node.spec.data.facts.title for node in plan.trials.values()))
-    claims = verdicts(plan, results)
+    claims = verdicts(plan, summaries)
     shown_trials: dict[frozenset[str], str] = {}
     # Studies may share their trainings; the dictionary remembers the study whose figure has them.
-    sections = [Section(study.title, tuple(_study(study, plan, results, shown_trials))) for study in plan.studies]
+    sections = [
+        Section(study.title, tuple(_study(study, plan, results, summary, shown_trials)))
+        for study, summary in zip(plan.studies, summaries, strict=True)
+    ]
     if claims and len(plan.studies) > 1:
         # A single study's verdicts stand in its own section.
         sections.insert(0, Section("Verdicts", (claim_tables.overview_table(plan, claims),)))
@@ -73,7 +76,7 @@ def build_document(plan: Plan, results: Results) -> Document:
         timestamp=results.newest // 1000,
         summary=tuple(_summary(plan, results, claims)),
         sections=tuple(sections),
-        appendix=tuple(_appendix(plan, results, claims)),
+        appendix=tuple(_appendix(plan, results, summaries, claims)),
     )
 
 
@@ -96,32 +99,32 @@ def _summary(plan: Plan, results: Results, claims: Sequence[JudgedClaim]) -> Ite
             yield Paragraph(sentence, "Schedule", "caveat")
 
 
-def _study(study: Study, plan: Plan, results: Results, shown: dict[frozenset[str], str]) -> Iterator[Block]:
+def _study(
+    study: Study, plan: Plan, results: Results, summary: StudySummary, shown: dict[frozenset[str], str]
+) -> Iterator[Block]:
     yield Paragraph(study.question, "Question")
     if study.finding:
         yield Paragraph(study.finding, "Published finding" if study.published else "Expected finding")
     scale = prose.scale_words(study, plan)
     if scale:
         yield Paragraph(scale, "Cut down")
-    yield from (_cost if study.is_about_cost else _measured)(study, plan, results)
+    if study.is_about_cost:
+        yield cost_table(study, plan, results)
+        yield Paragraph(cost_reading(study, results), "What the table shows")
+    else:
+        yield from _measured(study, plan, results, summary)
     yield from (Paragraph(sentence, "Machines", "caveat") for sentence in machine_words(study, plan, results))
     if study.metric == ATTENTION_GAP:
-        yield from _profiles(study, plan, results)
+        yield from _profiles(study, plan, results, summary)
     elif not study.is_about_cost:
-        yield from _figures(study, plan, results, shown)
+        yield from _figures(study, plan, results, summary, shown)
 
 
-def _cost(study: Study, plan: Plan, results: Results) -> Iterator[Block]:
-    yield cost_table(study, plan, results)
-    yield Paragraph(cost_reading(study, results), "What the table shows")
-
-
-def _measured(study: Study, plan: Plan, results: Results) -> Iterator[Block]:
-    summary = summarize_study(study, plan, results)
+def _measured(study: Study, plan: Plan, results: Results, summary: StudySummary) -> Iterator[Block]:
     canaries = tuple(canary_paragraphs(study_canaries(study, results)))
     # An alarm comes before the numbers that it makes doubtful, a silent canary after them.
     yield from (paragraph for paragraph in canaries if paragraph.role == "alarm")
-    yield study_table(study, plan, results)
+    yield study_table(study, plan, summary)
     line, *further_lines = prose.reading(study, summary)
     yield Paragraph(line if not further_lines else "Per inspected network:", "What the table shows")
     if further_lines:
@@ -173,8 +176,10 @@ def _study_caveats(study: Study, plan: Plan, summary: StudySummary) -> Iterator[
         )
 
 
-def _figures(study: Study, plan: Plan, results: Results, shown: dict[frozenset[str], str]) -> Iterator[Block]:
-    yield _or_sentence(data.accuracy_figure(study, plan, results), f"No figure of “{study.title}”: no repeat finished.")
+def _figures(
+    study: Study, plan: Plan, results: Results, summary: StudySummary, shown: dict[frozenset[str], str]
+) -> Iterator[Block]:
+    yield _or_sentence(data.accuracy_figure(study, plan, summary), f"No figure of “{study.title}”: no repeat finished.")
     rows = len(study.variants)
     many = f"{rows} variants could not be told apart in it" if rows > MOST_TOLD_APART else ""
     if not study.networks:
@@ -193,9 +198,9 @@ def _figures(study: Study, plan: Plan, results: Results, shown: dict[frozenset[s
     yield _or_sentence(figure, f"No figure of the attention entropy: {many or reason}.")
 
 
-def _profiles(study: Study, plan: Plan, results: Results) -> Iterator[Block]:
+def _profiles(study: Study, plan: Plan, results: Results, summary: StudySummary) -> Iterator[Block]:
     sentence = f"No figure of “{study.title}”: no repeat finished."
-    yield _or_sentence(data.accuracy_figure(study, plan, results), sentence)
+    yield _or_sentence(data.accuracy_figure(study, plan, summary), sentence)
     profile = attention.profile_figure(study, plan, results)
     yield _or_sentence(profile, "No figure of the attention per layer and class: no run holds an attention profile.")
     classes = attention.classes_figure(study, plan, results)
@@ -207,14 +212,17 @@ def _or_sentence(figure: Figure | None, sentence: str) -> Block:
     return figure if figure is not None else Paragraph(sentence)
 
 
-def _appendix(plan: Plan, results: Results, claims: Sequence[JudgedClaim]) -> Iterable[Section]:
-    summaries = [(s, summarize_study(s, plan, results)) for s in plan.studies if not s.is_about_cost]
+def _appendix(
+    plan: Plan, results: Results, summaries: Sequence[StudySummary], claims: Sequence[JudgedClaim]
+) -> Iterable[Section]:
     method = [Paragraph(text, lead) for lead, text in _METHOD.items()] if plan.trials else []
     method += [Paragraph(CLAIMS, "Verdicts")] if claims else []
     method += [Paragraph(COUNTS, "Counts and latency")] if plan.costs else []
     method += [Paragraph(CANARY, "Canary")] if plan.canaries else []
     yield Section("Method and uncertainty", (*method, Paragraph(RECIPE, "Published numbers")))
-    tested = [table for table in (comparisons_table(summaries), mcnemar_table(summaries)) if table]
+    pairs = zip(plan.studies, summaries, strict=True)
+    compared = [(study, summary) for study, summary in pairs if not study.is_about_cost]
+    tested = [table for table in (comparisons_table(compared), mcnemar_table(compared)) if table]
     if tested:
         yield Section("Comparisons", tuple(tested))
     fairness = fairness_section(plan, results)

@@ -10,7 +10,7 @@ import csv
 import dataclasses
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from typing import Any
@@ -23,8 +23,9 @@ from ablations.study import Study
 from reports.analysis.canary import Canary, judge_canaries
 from reports.analysis.claims import JudgedClaim, JudgedContrast, verdicts
 from reports.analysis.statistics import Estimate
-from reports.analysis.summary import VariantSummary, summarize_study
-from reports.collect.results import CELL_COLUMNS, FINISHED, Results
+from reports.analysis.summary import StudySummary, VariantSummary
+from reports.collect.results import CELL_COLUMNS, Results
+from reports.collect.tracked_runs import FINISHED
 from reports.content.blocks import Attachment, Document
 from reports.content.plan_words import data_digests, experiments_of, plugins_in
 from reports.evidence.contents import contents, finite, harmless
@@ -55,12 +56,15 @@ class Maker:
     modified: bool = False
 
 
-def manifest(plan: Plan, results: Results, document: Document, made: Mapping[str, Any]) -> Json:
+def manifest(
+    plan: Plan, results: Results, summaries: Sequence[StudySummary], document: Document, made: Mapping[str, Any]
+) -> Json:
     """Return the manifest of a document that was made of a plan and its results.
 
     Args:
         plan: The plan.
         results: The results that the document's numbers come from.
+        summaries: The summary of each study.
         document: The document.
         made: The code and the tools that made it (`made_by`).
     """
@@ -82,8 +86,10 @@ def manifest(plan: Plan, results: Results, document: Document, made: Mapping[str
         "plugins": plugins_in(plan),
         "runs": _runs(plan, results),
         "launches": {launch.launch: launch.as_mapping() for launch in results.launches},
-        "rows": {study.name: _rows(study, plan, results) for study in plan.studies},
-        "claims": {f"{judged.study}, {judged.key}": _claim(judged) for judged in verdicts(plan, results)},
+        "rows": {
+            study.name: _rows(study, plan, summary) for study, summary in zip(plan.studies, summaries, strict=True)
+        },
+        "claims": {f"{judged.study}, {judged.key}": _claim(judged) for judged in verdicts(plan, summaries)},
         "canaries": {f"{canary.study.name}, {canary.key}": _canary(canary) for canary in judge_canaries(plan, results)},
         "document": contents(document),
     }
@@ -145,8 +151,7 @@ def _metrics(results: Results) -> dict[str, Json]:
     return metrics
 
 
-def _rows(study: Study, plan: Plan, results: Results) -> Json:
-    summary = summarize_study(study, plan, results)
+def _rows(study: Study, plan: Plan, summary: StudySummary) -> Json:
     return {row.key: _row(study, plan, row, summary.metric) for row in summary.variants}
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from ablations.planning.plan import Plan
 from ablations.study import Study
 from ablations.vocabulary import ENTROPY_PREFIX, STUDY_METRICS, VAL_TOP1, slug
-from reports.analysis.summary import summarize_study
+from reports.analysis.summary import StudySummary
 from reports.collect.results import Results
 from reports.content.blocks import Figure
 from reports.content.plan_words import (
@@ -30,13 +30,12 @@ CURVE_COLUMNS = ("variant", "step", "mean", "low", "high", "n")
 ENTROPY_COLUMNS = ("network", "layer", "depth", "step", "mean", "n")
 
 
-def accuracy_data(study: Study, plan: Plan, results: Results) -> pd.DataFrame:
+def accuracy_data(study: Study, summary: StudySummary) -> pd.DataFrame:
     """Return the deciding metric of every repeat that finished: `ACCURACY_COLUMNS`.
 
     `network` and `variant` are titles in the order of the study; `mean`, `low` and `high` (the 95 % t interval over
     training seeds) repeat in each row of a variant and are NaN where a repeat is missing.
     """
-    summary = summarize_study(study, plan, results)
     networks = {network.name: network.title for network in study.inspected if network}
     titles = short_titles(study)
     rows = []
@@ -112,9 +111,9 @@ def _ordered(frame: pd.DataFrame, column: str, order: list[str], then: list[str]
     return ranked.sort_values(["_rank", *then], kind="stable").drop(columns="_rank").reset_index(drop=True)
 
 
-def accuracy_figure(study: Study, plan: Plan, results: Results) -> Figure | None:
+def accuracy_figure(study: Study, plan: Plan, summary: StudySummary) -> Figure | None:
     """Return the figure of the deciding metric per variant, or `None` without data."""
-    data = accuracy_data(study, plan, results)
+    data = accuracy_data(study, summary)
     if data.empty:
         return None
     return Figure(

@@ -18,7 +18,7 @@ from ablations.study import Study
 from reports.collect.results import Results
 from reports.content.blocks import Block, Cell, Column, Note, Paragraph, Section, Table, Text
 from reports.content.plan_words import short_titles
-from reports.tables.claims import grouped
+from reports.tables.groups import grouped
 
 TRIALS, EPOCHS, FACTORS, ALL = "a", "b", "c", "d"
 _NOTES = {

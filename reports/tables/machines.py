@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ablations.planning.plan import Cell, Plan
 from ablations.study import Study
-from reports.collect.results import FINISHED, Results
+from reports.collect.results import Results
+from reports.collect.tracked_runs import FINISHED
 from reports.content.plan_words import short_titles
 
 MACHINE = ("processor", "instructions", "threads", "gpu")
@@ -93,10 +94,10 @@ def _behind(plan: Plan, cell: Cell) -> tuple[str, ...]:
     return tuple(dict.fromkeys((checkpoint, cell.fingerprint)))
 
 
-def _pairs_apart(study: Study, plan: Plan, cells: Iterable[Cell], known: Mapping[str, Machine]) -> list[str]:
+def _pairs_apart(study: Study, plan: Plan, cells: Iterable[Cell], machines: Mapping[str, Machine]) -> list[str]:
     """Return in words the rows with repeats that are paired with one of another kind of machine."""
     of_cell = {
-        (cell.network, cell.variant, cell.seed): tuple(known.get(key, ()) for key in _behind(plan, cell))
+        (cell.network, cell.variant, cell.seed): tuple(machines.get(key, ()) for key in _behind(plan, cell))
         for cell in cells
     }
     titles = short_titles(study)
@@ -105,22 +106,13 @@ def _pairs_apart(study: Study, plan: Plan, cells: Iterable[Cell], known: Mapping
     for (network, variant, seed), kinds in of_cell.items():
         # An empty kind was not recorded, and nothing can be said of such a pair.
         reference_kinds = of_cell.get((network, study.reference, seed))
-        if (
-            reference_kinds is not None
-            and all(kinds)
-            and all(reference_kinds)
-            and not _is_one_kind(kinds, reference_kinds)
-        ):
+        if reference_kinds is not None and all(kinds) and all(reference_kinds) and set(kinds) != set(reference_kinds):
             seeds.setdefault((network, variant), []).append(seed)
     return [
         f"“{networks.get(network, '')}{titles[variant]}” (seed{'s' if len(row_seeds) > 1 else ''} "
         f"{', '.join(map(str, sorted(row_seeds)))})"
         for (network, variant), row_seeds in seeds.items()
     ]
-
-
-def _is_one_kind(own: tuple[Machine, ...], other: tuple[Machine, ...]) -> bool:
-    return set(own) == set(other)
 
 
 def _listed(kinds: Sequence[Machine]) -> str:

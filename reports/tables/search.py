@@ -9,7 +9,7 @@ import pandas as pd
 
 from ablations.vocabulary import slug
 from reports.analysis.importance import METHODS, Importance
-from reports.analysis.search_results import FrontMember, still_in_front
+from reports.analysis.search_front import FrontMember, still_in_front
 from reports.collect.search import SearchResults
 from reports.content.blocks import Cell, Column, Figure, Missing, Note, Number, Table, Text
 from reports.content.formatting import number
@@ -71,9 +71,9 @@ def _again(member: FrontMember, is_kept: bool) -> tuple[Cell, Cell]:
     return Number(estimate.mean, marks=() if is_kept else (BEATEN,)), Text(ends)
 
 
-def importance_table(results: SearchResults, found: Sequence[Importance]) -> Table:
+def importance_table(results: SearchResults, importances: Sequence[Importance]) -> Table:
     """Return the share of importance of each factor by both methods, with interval and the level of chance."""
-    by_factor_and_method = {(importance.factor, importance.method): importance for importance in found}
+    by_factor_and_method = {(importance.factor, importance.method): importance for importance in importances}
     rows = []
     for name in results.search.factors:
         cells: list[Cell] = [Text(_heading(name))]
@@ -86,7 +86,7 @@ def importance_table(results: SearchResults, found: Sequence[Importance]) -> Tab
                 Text(f"{importance.chance:.2f}"),
             ]
         rows.append(tuple(cells))
-    any_marked = any(importance.is_beyond_chance for importance in found)
+    any_marked = any(importance.is_beyond_chance for importance in importances)
     return Table(
         title="What decides about accuracy",
         caption=(
@@ -132,7 +132,7 @@ def pareto_figure(results: SearchResults, front: Sequence[FrontMember]) -> Figur
     )
 
 
-def importance_data(found: Sequence[Importance]) -> pd.DataFrame:
+def importance_data(importances: Sequence[Importance]) -> pd.DataFrame:
     """Return the importances: `IMPORTANCE_COLUMNS`."""
     rows = [
         (
@@ -143,17 +143,17 @@ def importance_data(found: Sequence[Importance]) -> pd.DataFrame:
             importance.high,
             importance.chance,
         )
-        for importance in found
+        for importance in importances
     ]
     return pd.DataFrame(rows, columns=list(IMPORTANCE_COLUMNS))
 
 
-def importance_figure(results: SearchResults, found: Sequence[Importance]) -> Figure:
+def importance_figure(results: SearchResults, importances: Sequence[Importance]) -> Figure:
     """Return the figure of the importances."""
     return Figure(
         name=f"search-{slug(results.search.name)}-importance",
         kind="importance",
-        data=importance_data(found),
+        data=importance_data(importances),
         title="What decides about accuracy",
         caption=(
             "Share of the importance of all factors: point and 95 % interval over resampled trials. The tick is what "

@@ -1,13 +1,8 @@
-"""This module builds the table of a study: our numbers per variant and network, the published ones beside them.
-
-It also returns the rows that a study's summary run is tracked with: the numbers in words, and their runs. The command
-line carries these to `runners.tracking`, which writes them.
-"""
+"""This module builds the table of a study: its rows by variant and network, the published numbers beside them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 from ablations.planning.plan import Plan
 from ablations.published import PublishedTable, PublishedValue
@@ -15,12 +10,11 @@ from ablations.spec.titles import model_title
 from ablations.study import InspectedNetwork, Study, Variant
 from ablations.vocabulary import STUDY_METRICS
 from reports.analysis.statistics import Estimate
-from reports.analysis.summary import StudySummary, VariantSummary, summarize_study
-from reports.collect.results import Results
+from reports.analysis.summary import StudySummary, VariantSummary
 from reports.collect.unlearned import MARK as UNLEARNED
 from reports.collect.unlearned import seeds_and_reasons
 from reports.content.blocks import Cell, Column, Interval, Missing, Note, Number, Table, Text
-from reports.content.formatting import DASH, interval, number
+from reports.content.formatting import number
 from reports.content.plan_words import (
     data_words,
     epochs_words,
@@ -49,7 +43,7 @@ _PUBLISHED_HEADINGS = {"top1": "top-1", "top5": "top-5"}
 _ON, _OFF = "✓", "–"
 
 
-def study_table(study: Study, plan: Plan, results: Results) -> Table:
+def study_table(study: Study, plan: Plan, summary: StudySummary) -> Table:
     """Return the study's table.
 
     Per inspected network: mean ± standard deviation over seeds, number of seeds, and the paired difference to the
@@ -57,7 +51,6 @@ def study_table(study: Study, plan: Plan, results: Results) -> Table:
     to the published reference. A variant with a missing repeat has no mean: the table says `n = 2/3` instead of
     averaging what happens to be there.
     """
-    summary = summarize_study(study, plan, results)
     # Published columns are there only if something comparable was published.
     published = _Published(study)
     columns = (*_label_columns(study), *_own_columns(study, summary), *published.columns())
@@ -266,72 +259,3 @@ def comparability(study: Study, plan: Plan, table: PublishedTable) -> str:
 
 def _squeezed(text: str) -> str:
     return text.replace(" ", "").replace(",", "")
-
-
-@dataclass(frozen=True)
-class MeasuredRun:
-    """One repeat of a row.
-
-    Attributes:
-        seed: Its seed.
-        run_id: Its run, empty if there is none.
-        told: Its value, or the reason why there is none.
-    """
-
-    seed: int
-    run_id: str
-    told: str
-
-
-@dataclass(frozen=True)
-class TrackedRow:
-    """One row of a study's table.
-
-    Attributes:
-        key: The variant's name, with the inspected network in front if there is one.
-        title: The same as a table prints it.
-        metrics: Its numbers under the names of the vocabulary.
-        told: Its numbers in words, by their heading.
-        runs: Its repeats.
-    """
-
-    key: str
-    title: str
-    metrics: dict[str, float]
-    told: dict[str, str]
-    runs: tuple[MeasuredRun, ...]
-
-
-def tracked_rows(study: Study, plan: Plan, results: Results) -> tuple[TrackedRow, ...]:
-    """Return the rows of one study of a plan."""
-    return tuple(_rows(study, plan, results))
-
-
-def _rows(study: Study, plan: Plan, results: Results) -> Iterator[TrackedRow]:
-    titles = short_titles(study)
-    networks = {network.name: f"{network.title}: " for network in study.networks}
-    runs = dict(zip(results.cells["fingerprint"], results.cells["run_id"], strict=True))
-    for row in summarize_study(study, plan, results).variants:
-        cells = plan.cells_of_row(study.name, row.network, row.variant)
-        measured = tuple(
-            MeasuredRun(cell.seed, str(runs.get(cell.fingerprint, "")), _value(study, row, cell.seed)) for cell in cells
-        )
-        title = f"{networks.get(row.network, '')}{titles[row.variant]}"
-        yield TrackedRow(row.key, title, row.as_metrics(study.metric), _told(study, row), measured)
-
-
-def _value(study: Study, row: VariantSummary, seed: int) -> str:
-    return number(row.values[seed], telling(study.metric).decimals) if seed in row.values else row.absent[seed]
-
-
-def _told(study: Study, row: VariantSummary) -> dict[str, str]:
-    decimals = telling(study.metric).decimals
-    mean, delta, count = DASH, "reference", f"{len(row.values)}/{row.expected}"
-    if row.complete:
-        spread = f" ± {number(row.estimate.sd, decimals)}" if row.estimate.n > 1 else ""
-        mean, count = number(row.estimate.mean, decimals) + spread, str(row.expected)
-    if row.delta is not None:
-        ends = f" {interval(row.delta.low, row.delta.high, decimals)}" if row.delta.has_interval else ""
-        delta = number(row.delta.mean, decimals, signed=True) + ends if row.delta.is_known else DASH
-    texts = {telling(study.metric).heading: mean, "n": count, "Δ to the reference": delta}
-    return {**texts, "stars": row.stars} if row.stars else texts

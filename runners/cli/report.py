@@ -154,7 +154,7 @@ def last_request(studies: Sequence[str], uri: str, now: Mapping[str, Any]) -> di
     Empty if there is no such summary.
     """
     from ablations.registry import study_name
-    from reports.collect.runs import latest_request
+    from reports.collect.summary_runs import latest_request
 
     tracked = latest_request(study_name(studies[0]), uri) if studies else None
     if tracked is None:

@@ -79,12 +79,12 @@ def write_report(
         output: Where the files go, or `None` for the runs folder.
     """
     with without_collection():
-        from reports import canaries, make_report, verdicts
+        from reports import canaries, make_report, summarize
+        from reports.analysis.claims import verdicts
         from reports.collect.runs import collect
         from reports.document.prose import holes
-        from reports.tables.study import tracked_rows
+        from reports.tables.summary_rows import summary_rows
     from runners.tracking import write_study_summary
-    from runners.tracking.descriptions import RunLink, VariantRecord
 
     # Fails before minutes are spent on reading the store.
     check_writable(runs_dir)
@@ -95,28 +95,27 @@ def write_report(
             # Its record reaches the store only with the summaries that are written below.
             results = results.with_launch(launch)
         target = destination(output, runs_dir)
-        files = make_report(plan, uri, formats, target.folder, results=results, maker=maker(), stem=target.stem)
+        summaries = summarize(plan, results)
+        files = make_report(
+            plan,
+            uri,
+            formats,
+            target.folder,
+            results=results,
+            summaries=summaries,
+            maker=maker(),
+            stem=target.stem,
+        )
         tracker = session.make_tracker(plan, runs_dir, uri, for_nodes=False)
-        judged, canary_rows = verdicts(plan, results), canaries(plan, results)
-        for study in plan.studies:
-            entries = {key: entry.values for (name, key), entry in plan.tuned.items() if name == study.name}
-            records = [
-                VariantRecord(
-                    row.key,
-                    row.metrics,
-                    row.title,
-                    row.told,
-                    [RunLink(**vars(run)) for run in row.runs],
-                    entries.get(row.key, {}),
-                )
-                for row in tracked_rows(study, plan, results)
-            ]
+        judged, canary_rows = verdicts(plan, summaries), canaries(plan, results)
+        for study, summary in zip(plan.studies, summaries, strict=True):
+            rows = list(summary_rows(study, plan, results, summary))
             verdict_texts: dict[str, str] = {
                 f"{claim.key} ({claim.rank})": claim.words for claim in judged if claim.study == study.name
             }
             verdict_texts |= {canary.key: canary.verdict for canary in canary_rows if canary.study.name == study.name}
             write_study_summary(
-                tracker, plan, study, records, list(files.values()), verdicts=verdict_texts, launches=results.launches
+                tracker, plan, study, rows, list(files.values()), verdicts=verdict_texts, launches=results.launches
             )
     for canary in (canary for canary in canary_rows if canary.state == "alarm"):
         console().print(

@@ -8,46 +8,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import quote
 
 from ablations import vocabulary as names
 from ablations.study import Study
+from ablations.summary_rows import SummaryRow
 
 _SPECIAL = re.compile(r"[\\`*_\[\]#|$~<>&@!]")
 _MOST_COMPARED = 12
 """Runs on one page of comparison; more would not be legible."""
-
-
-@dataclass(frozen=True)
-class RunLink:
-    """One repeat of a row: its seed, its run (empty if there is none), its value or the reason why it has none."""
-
-    seed: int
-    run_id: str
-    told: str
-
-
-@dataclass(frozen=True)
-class VariantRecord:
-    """The content of the child run of one variant.
-
-    Attributes:
-        key: The variant's name, with the inspected network in front if there is one.
-        metrics: Mean, spread, interval and difference under the names of the vocabulary.
-        title: The variant as a table prints it.
-        told: Its numbers as text, by the name of the quantity.
-        runs: Its repeats.
-        tuned: Settings that it was tuned to.
-    """
-
-    key: str
-    metrics: Mapping[str, float]
-    title: str = ""
-    told: Mapping[str, str] = field(default_factory=dict)
-    runs: Sequence[RunLink] = ()
-    tuned: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Links:
@@ -78,7 +47,7 @@ def study_note(
     study: Study,
     links: Links,
     run_id: str,
-    children: Sequence[tuple[VariantRecord, str]],
+    children: Sequence[tuple[SummaryRow, str]],
     *,
     files: Sequence[str],
     verdicts: Mapping[str, str],
@@ -116,29 +85,29 @@ def study_note(
     return "\n\n".join(paragraph for paragraph in (*head, rows, tail, claims) if paragraph)[:longest]
 
 
-def variant_note(study: Study, links: Links, parent: str, record: VariantRecord, longest: int) -> str:
+def variant_note(study: Study, links: Links, parent: str, row: SummaryRow, longest: int) -> str:
     """Return the description of a row's run: its study, its numbers and the runs that they come from."""
     reference = study.variant(study.reference).title
     paragraphs = [f"A row of [{_words(study.title)}]({links.run(parent)}); the reference is {_words(reference)}."]
-    if record.told:
-        paragraphs.append("; ".join(f"{_words(name)}: **{_words(text)}**" for name, text in record.told.items()))
+    if row.texts:
+        paragraphs.append("; ".join(f"{_words(name)}: **{_words(text)}**" for name, text in row.texts.items()))
     lines = ["| seed | run | value |", "|---|---|---|"]
-    for run in record.runs:
-        link = f"[{run.run_id[:8]}]({links.run(run.run_id)})" if run.run_id else "–"
-        lines.append(f"| {run.seed} | {link} | {_words(run.told)} |")
-    paragraphs.append(_fitting(lines, longest - sum(map(len, paragraphs)) - 100, "runs") if record.runs else "")
+    for repeat in row.repeats:
+        link = f"[{repeat.run_id[:8]}]({links.run(repeat.run_id)})" if repeat.run_id else "–"
+        lines.append(f"| {repeat.seed} | {link} | {_words(repeat.text)} |")
+    paragraphs.append(_fitting(lines, longest - sum(map(len, paragraphs)) - 100, "runs") if row.repeats else "")
     return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)[:longest]
 
 
-def _table(children: Sequence[tuple[VariantRecord, str]], links: Links) -> list[str]:
-    columns = list(dict.fromkeys(name for record, _ in children for name in record.told))
+def _table(children: Sequence[tuple[SummaryRow, str]], links: Links) -> list[str]:
+    columns = list(dict.fromkeys(name for row, _ in children for name in row.texts))
     if not children:
         return []
     lines = [f"| variant | {' | '.join(map(_words, columns))} |", f"|{'---|' * (len(columns) + 1)}"]
-    for record, child in children:
+    for row, child in children:
         # MLflow's UI sets cells without a space between them.
-        cells = [f"{_words(record.told.get(name, ''))}&emsp;" for name in columns]
-        lines.append(f"| [{_words(record.title or record.key)}]({links.run(child)})&emsp; | {' | '.join(cells)} |")
+        cells = [f"{_words(row.texts.get(name, ''))}&emsp;" for name in columns]
+        lines.append(f"| [{_words(row.title or row.key)}]({links.run(child)})&emsp; | {' | '.join(cells)} |")
     return lines
 
 

@@ -16,7 +16,8 @@ from ablations.launches import Record
 from ablations.planning.plan import Cell, Plan
 from ablations.spec.fingerprint import canonical_json
 from ablations.study import Study
-from runners.tracking.descriptions import Links, VariantRecord, study_note, variant_note
+from ablations.summary_rows import SummaryRow
+from runners.tracking.descriptions import Links, study_note, variant_note
 from runners.tracking.experiment import FINISHED
 from runners.tracking.node_tags import settings_of
 from runners.tracking.store import reason
@@ -33,7 +34,7 @@ def write_study_summary(
     tracker: Tracker,
     plan: Plan,
     study: Study,
-    variants: Sequence[VariantRecord],
+    variants: Sequence[SummaryRow],
     files: Sequence[Path],
     *,
     verdicts: Mapping[str, str] | None = None,
@@ -109,7 +110,7 @@ def _launches(launches: Sequence[Record]) -> str:
 
 
 def _write_variant(
-    tracker: Tracker, study: Study, variant: VariantRecord, parent: str, *, params: Mapping[str, Any], note: str
+    tracker: Tracker, study: Study, variant: SummaryRow, parent: str, *, params: Mapping[str, Any], note: str
 ) -> str:
     """Write the run of a row and return its id."""
     tags = {
@@ -150,7 +151,7 @@ def _differing(plan: Plan, study: Study) -> dict[str, dict[str, Any]]:
     }
 
 
-def _variant_params(study: Study, record: VariantRecord, differing: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _variant_params(study: Study, record: SummaryRow, differing: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Return the params of a row: the titles of variant and network, their changes, and settings that differ."""
     key = record.key
     # In a study with networks, the key of a row is `network: variant`.

@@ -59,9 +59,9 @@ def results(plan: Plan, store: Store) -> Any:
 @pytest.fixture(scope="session")
 def document(plan: Plan, results: Any) -> Any:
     """The report on both studies."""
-    from reports.document.study_report import build_document
+    from tests.reports.made_up import document_of
 
-    return build_document(plan, results)
+    return document_of(plan, results)
 
 
 @pytest.fixture

@@ -17,17 +17,17 @@ from ablations.planning.plan import Cell, Plan, make_plan
 from ablations.planning.request import Request
 from ablations.presets import PRESETS
 from ablations.registry import available_studies, get_study
+from reports.collect.attention import profile_rows
 from reports.collect.correctness import Correctness, compared_by_image
-from reports.collect.curves import profile_rows
 from reports.collect.results import (
     ATTENTION_COLUMNS,
     CELL_COLUMNS,
     CURVE_COLUMNS,
-    FINISHED,
     MISSING,
     RUN_COLUMNS,
     Results,
 )
+from reports.collect.tracked_runs import FINISHED
 from tests.reports.made_up import COMMIT, VERSIONS
 
 RESOLUTIONS = (14, 14, 14, 14, 7, 7, 7, 4, 4, 4, 2, 2)

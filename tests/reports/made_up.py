@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pandas as pd
 from mlflow.entities import Metric, Param
@@ -18,6 +20,9 @@ from ablations.planning.request import Request
 from ablations.presets import PRESETS
 from ablations.spec.parts import Intervention
 from ablations.study import InspectedNetwork, Study, Variant
+from reports.analysis.summary import summarize, summarize_study
+from reports.collect.results import Results
+from reports.collect.tracked_runs import TrackedRun
 from reports.content.blocks import (
     Column,
     Document,
@@ -32,6 +37,8 @@ from reports.content.blocks import (
     Table,
     Text,
 )
+from reports.document.study_report import build_document
+from reports.tables.study import study_table
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 VERSIONS = {"python": "3.11.7", "torch": "2.6.0"}
@@ -201,3 +208,30 @@ def hostile_document() -> Document:
     blocks = (Paragraph(HOSTILE, HOSTILE), Paragraph(HOSTILE, "Beware", "caveat"), Items((HOSTILE,)), table, figure)
     section = Section(HOSTILE, blocks)
     return Document(HOSTILE, HOSTILE, HOSTILE, 1, (Facts(((HOSTILE, HOSTILE),)),), (section,), (section,))
+
+
+def document_of(plan: Plan, results: Results) -> Document:
+    """Returns the report on a plan with these results."""
+    return build_document(plan, results, summarize(plan, results))
+
+
+def table_of(study: Study, plan: Plan, results: Results) -> Table:
+    """Returns the table of one study of a plan with these results."""
+    return study_table(study, plan, summarize_study(study, plan, results))
+
+
+def tracked_run(run_id: str, fingerprint: str, kind: str = "trial") -> TrackedRun:
+    """Returns a run with these names and nothing else."""
+    info = SimpleNamespace(
+        run_id=run_id,
+        run_name="",
+        experiment_id="1",
+        artifact_uri="",
+        status="FINISHED",
+        lifecycle_stage="active",
+        start_time=0,
+        end_time=0,
+    )
+    tags = {names.TAG_KIND: kind, names.TAG_FINGERPRINT: fingerprint}
+    data = SimpleNamespace(tags=tags, params={}, metrics={})
+    return TrackedRun.parse(cast(Any, SimpleNamespace(info=info, data=data, inputs=None)), "e")

@@ -18,7 +18,7 @@ from ablations.planning.request import Request
 from ablations.planning.search import PARTS
 from ablations.presets import PRESETS
 from reports import make_search_report
-from reports.analysis.search_results import front_of, still_in_front
+from reports.analysis.search_front import front_of, still_in_front
 from reports.collect.search import SearchResults, collect_search
 from reports.content.blocks import Figure, Paragraph, Table
 from reports.content.formatting import set_rows

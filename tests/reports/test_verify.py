@@ -24,15 +24,15 @@ from ablations.registry import available_studies, get_study
 from ablations.spec.fingerprint import canonical_json, digest
 from ablations.study import Study
 from reports import make_report
+from reports.analysis.summary import summarize
 from reports.collect.runs import collect
 from reports.content.blocks import Document, Figure, Number, Table
-from reports.document.study_report import build_document
 from reports.evidence.manifest import Maker, is_intact, made_by, manifest, read_manifest, study_data, with_manifest
 from reports.evidence.report_file import read_report
 from reports.render import get_renderer
 from reports.verify import Verification, differences, planned, verify
 from tests.reports.everything import made_up_results, whole_plan
-from tests.reports.made_up import TEMPERATURE, Store, fill, plan_of
+from tests.reports.made_up import TEMPERATURE, Store, document_of, fill, plan_of
 
 MAKER = Maker("a" * 40)
 Files = dict[str, Path]
@@ -62,8 +62,10 @@ def honest(own: Store, plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> 
 def carrying(own: Store, plan: Plan) -> Document:
     """The document of that report, with its manifest."""
     results = collect(plan, own.uri)
-    document = build_document(plan, results)
-    return with_manifest(document, manifest(plan, results, document, made_by(MAKER)), plan, results)
+    document = document_of(plan, results)
+    return with_manifest(
+        document, manifest(plan, results, summarize(plan, results), document, made_by(MAKER)), plan, results
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -94,12 +96,12 @@ def test_two_reports_of_the_same_runs_are_the_same_bytes(honest: Files, own: Sto
 def test_what_was_asked_can_be_asked_again_in_its_order() -> None:
     plan = whole_plan("quick", "temperature", "aggregation", "cost", "kernels", "backbones", canary=True)
     results = made_up_results(plan)
-    document = build_document(plan, results)
-    content = manifest(plan, results, document, made_by(MAKER))
+    document = document_of(plan, results)
+    content = manifest(plan, results, summarize(plan, results), document, made_by(MAKER))
     carried = with_manifest(document, content, plan, results).attachments[0].content
     again = planned(read_manifest(carried))
     assert (again.cells, again.canaries) == (plan.cells, plan.canaries)
-    assert manifest(again, results, build_document(again, results), made_by(MAKER)) == content
+    assert manifest(again, results, summarize(again, results), document_of(again, results), made_by(MAKER)) == content
 
 
 def test_a_manifest_holds_every_value_exactly(honest: Files, carrying: Document) -> None:
@@ -144,7 +146,7 @@ def test_tuned_values_are_asked_again() -> None:
     plan = make_plan([study], replace(asked, tuned=values))
     assert plan.trials != make_plan([study], asked).trials
     results = made_up_results(plan)
-    content = manifest(plan, results, build_document(plan, results), made_by(MAKER))
+    content = manifest(plan, results, summarize(plan, results), document_of(plan, results), made_by(MAKER))
     again = planned(json.loads(json.dumps(content)))
     assert (again.trials, again.tuned) == (plan.trials, plan.tuned)
 

@@ -17,14 +17,14 @@ from ablations.presets import PRESETS
 from reports import canaries
 from reports.analysis.canary import canary_facts, judge_canaries
 from reports.analysis.statistics import paired_difference
-from reports.collect.results import CELL_COLUMNS, FINISHED, MISSING, Results
+from reports.collect.results import CELL_COLUMNS, MISSING, Results
+from reports.collect.tracked_runs import FINISHED
 from reports.content.blocks import Document, Facts, Paragraph
-from reports.document.study_report import build_document
 from reports.render.latex import latex_text
 from reports.render.markdown import markdown_text
 from runners.cli.write_report import write_report
 from tests.reports.everything import made_up_results, results_of
-from tests.reports.made_up import AGGREGATION, STUDIES, TEMPERATURE
+from tests.reports.made_up import AGGREGATION, STUDIES, TEMPERATURE, document_of
 
 REFERENCE = (82.0, 84.0, 86.0)
 LIKE_IT = (83.0, 84.5, 84.0)
@@ -67,7 +67,7 @@ def test_the_rth_repeat_is_held_against_the_rth() -> None:
 def test_a_difference_where_there_is_none_is_an_alarm_in_three_places() -> None:
     plan = _plan()
     results = _results(plan, APART)
-    document = build_document(plan, results)
+    document = document_of(plan, results)
     first = document.summary[0]
     assert isinstance(first, Paragraph)
     assert (first.role, first.lead) == ("alarm", "Canary alarm")
@@ -82,7 +82,7 @@ def test_a_difference_where_there_is_none_is_an_alarm_in_three_places() -> None:
 
 def test_renderers_set_an_alarm_apart() -> None:
     plan = _plan()
-    document = build_document(plan, _results(plan, APART))
+    document = document_of(plan, _results(plan, APART))
     figures = {figure.name: Path(f"{figure.name}.png") for figure in document.figures}
     markdown, latex = markdown_text(document, figures), latex_text(document, figures)
     assert markdown.count("> [!WARNING]\n> **Canary alarm.**") == 2
@@ -91,7 +91,7 @@ def test_renderers_set_an_alarm_apart() -> None:
 
 def test_a_silent_canary_is_a_sentence_behind_the_table() -> None:
     plan = _plan()
-    document = build_document(plan, _results(plan, LIKE_IT))
+    document = document_of(plan, _results(plan, LIKE_IT))
     assert not isinstance(document.summary[0], Paragraph)
     (own,) = _said(document)
     assert (own.role, own.lead) == ("text", "Canary")
@@ -116,20 +116,20 @@ def test_what_a_canary_cannot_say(again: Sequence[float | None], reference: Sequ
     results = _results(plan, again, reference)
     (found,) = judge_canaries(plan, results)
     assert found.state == "unknown"
-    (own,) = _said(build_document(plan, results))
+    (own,) = _said(document_of(plan, results))
     assert words in own.text
     assert "says nothing" in own.text
 
 
 def test_one_repeat_says_nothing() -> None:
     plan = _plan(seeds=1)
-    (own,) = _said(build_document(plan, _results(plan, (83.0,), (82.0,))))
+    (own,) = _said(document_of(plan, _results(plan, (83.0,), (82.0,))))
     assert "has one repeat and so no interval" in own.text
 
 
 def test_each_inspected_network_has_its_canary() -> None:
     plan = _plan(studies=(AGGREGATION,))
-    document = build_document(plan, _results(plan, LIKE_IT))
+    document = document_of(plan, _results(plan, LIKE_IT))
     assert [paragraph.text.partition(",")[0] for paragraph in _said(document)] == [
         "“attention” (τ = 30)",
         "“attention” (τ = 20)",
@@ -141,7 +141,7 @@ def test_without_a_canary_nothing_is_said() -> None:
     plan = _plan(canary=False, studies=STUDIES)
     results = made_up_results(plan)
     assert judge_canaries(plan, results) == ()
-    document = build_document(plan, results)
+    document = document_of(plan, results)
     assert _said(document) == []
     facts = next(block for block in document.summary if isinstance(block, Facts))
     assert "Canaries" not in dict(facts.items)
@@ -149,7 +149,7 @@ def test_without_a_canary_nothing_is_said() -> None:
 
 def test_a_canary_is_no_row_of_the_table_and_no_comparison() -> None:
     with_one, without = _plan(), _plan(canary=False)
-    one, two = build_document(with_one, _results(with_one, LIKE_IT)), build_document(without, _results(without, ()))
+    one, two = document_of(with_one, _results(with_one, LIKE_IT)), document_of(without, _results(without, ()))
     assert [b for b in one.sections[0].blocks if b.__class__.__name__ == "Table"] == [
         b for b in two.sections[0].blocks if b.__class__.__name__ == "Table"
     ]

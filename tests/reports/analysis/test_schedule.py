@@ -14,9 +14,8 @@ from ablations.study import InspectedNetwork, Study, Variant
 from reports.analysis.schedule import convergence_words, lead_fact, leads, row_rises, trailing_words
 from reports.collect.results import CURVE_COLUMNS, Results
 from reports.content.blocks import Facts, Paragraph
-from reports.document.study_report import build_document
 from tests.reports.everything import results_of
-from tests.reports.made_up import TEMPERATURE, plan_of
+from tests.reports.made_up import TEMPERATURE, document_of, plan_of
 
 FLAT = {"static": (80.0,) * 3, "tau_20": (80.0,) * 3, "tau_30": (80.0,) * 3}
 Curve = Sequence[float]
@@ -158,7 +157,7 @@ def test_a_missing_repeat_and_what_never_learned_are_not_compared() -> None:
 
 def test_the_report_says_both() -> None:
     plan = plan_of(TEMPERATURE)
-    document = build_document(plan, _with_curves(plan, {"static": _steady(30.0)}, _values(85.0, 83.0, 84.5)))
+    document = document_of(plan, _with_curves(plan, {"static": _steady(30.0)}, _values(85.0, 83.0, 84.5)))
     said = [block.text for block in document.summary if isinstance(block, Paragraph) and block.lead == "Schedule"]
     assert [text.partition(":")[0].partition(" (")[0] for text in said] == [
         "1 of 1 trained networks is far from converged",
@@ -195,7 +194,7 @@ def test_a_network_that_learned_and_loses_all_by_every_intervention(
     plan = plan_of(INSPECTING, seeds=2)
     values = {f"high: {name}": (80.0 - n, 81.0 - n) for n, name in enumerate(("attention", "average", "max"))}
     low = {"low: attention": (attention,) * 2, "low: average": (average,) * 2, "low: max": (10.0, 10.0)}
-    document = build_document(plan, results_of(plan, {**values, **low}))
+    document = document_of(plan, results_of(plan, {**values, **low}))
     said = [
         block.text
         for section in document.sections

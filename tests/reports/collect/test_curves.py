@@ -13,6 +13,7 @@ from mlflow.tracking import MlflowClient
 
 from ablations import vocabulary as names
 from reports.collect.curves import curve_rows
+from reports.collect.store import open_store
 from tests.reports.made_up import TEMPERATURE, Store, plan_of
 
 MakeStore = Callable[[], Store]
@@ -35,8 +36,10 @@ def _curves(store: Store, files: dict[str, str], told: dict[str, str]) -> dict[t
     node = next(iter(plan.trials.values()))
     tags = {names.TAG_FILES: json.dumps(told)}
     run_id = store.add(plan, node, {"test/top1": 70.0}, curves=HISTORY, tags=tags, files=files)
-    client = MlflowClient(store.uri)
-    rows = list(curve_rows(client, store.uri, [client.get_run(run_id)]))
+    with open_store(store.uri) as tracking_store:
+        run = tracking_store.run(run_id)
+        assert run is not None
+        rows = list(curve_rows(tracking_store, [run]))
     assert {row[:2] for row in rows} == {(run_id, node.fingerprint)}
     assert [row[2:4] for row in rows] == sorted(row[2:4] for row in rows)
     return {row[2:4]: row[4] for row in rows}

@@ -25,7 +25,7 @@ def _run(node: Node, tags: dict[str, str] | None = None, params: dict[str, Any] 
     settings = {"seed": node.spec.seed, **{key: value for key, value in own.items() if value is not None}}
     tracked = {key: value for key, value in {**settings, **(params or {})}.items() if value is not None}
     about = {names.TAG_KIND: node.kind, names.TAG_SEED: str(node.spec.seed), **(tags or {})}
-    return SimpleNamespace(data=SimpleNamespace(tags=about, params={key: str(value) for key, value in tracked.items()}))
+    return SimpleNamespace(tags=about, params={key: str(value) for key, value in tracked.items()})
 
 
 def _trial(plan: Plan) -> Node:

@@ -14,7 +14,8 @@ from ablations.errors import ReportError, TrackingError
 from ablations.planning.nodes import TrialNode
 from ablations.planning.plan import Plan
 from reports.collect.results import Results
-from reports.collect.runs import collect, latest_request
+from reports.collect.runs import collect
+from reports.collect.summary_runs import latest_request
 from tests.reports.made_up import COMMIT, ENTROPIES, TEMPERATURE, VERSIONS, Store, fill, plan_of
 
 MakeStore = Callable[[], Store]

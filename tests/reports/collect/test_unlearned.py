@@ -22,11 +22,9 @@ from reports.collect.runs import collect
 from reports.collect.unlearned import MARK, why_unlearned
 from reports.content.blocks import Number, Paragraph
 from reports.document.prose import reading
-from reports.document.study_report import build_document
 from reports.tables.claims import claims_table, contrasts_table
-from reports.tables.study import study_table
 from tests.reports.everything import results_of
-from tests.reports.made_up import TEMPERATURE, Store, fill, plan_of
+from tests.reports.made_up import TEMPERATURE, Store, document_of, fill, plan_of, table_of
 
 LN10 = math.log(10)
 
@@ -103,7 +101,7 @@ def _with_unlearned(study: Study, variant: str) -> tuple[Plan, Results]:
 
 def test_its_row_is_marked_and_said_in_a_note() -> None:
     study = _study(*CLAIMS)
-    table = study_table(study, *_with_unlearned(study, "c"))
+    table = table_of(study, *_with_unlearned(study, "c"))
     marked = [MARK in row[1].marks for row in table.rows if isinstance(row[1], Number)]
     assert marked == [False, False, True]
     (note,) = (note.text for note in table.notes if note.mark == MARK)
@@ -155,7 +153,7 @@ def test_nothing_is_compared_with_a_reference_that_never_learned() -> None:
 
 def test_the_document_warns() -> None:
     study = _study(*CLAIMS)
-    document = build_document(*_with_unlearned(study, "c"))
+    document = document_of(*_with_unlearned(study, "c"))
     paragraphs = [block for section in document.sections for block in section.blocks if isinstance(block, Paragraph)]
     (warning,) = (block for block in paragraphs if block.lead == "Never learned")
     assert warning.role == "caveat"

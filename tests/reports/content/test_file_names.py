@@ -15,7 +15,7 @@ from ablations.planning.request import Request
 from ablations.planning.search import get_search
 from ablations.presets import get_preset
 from ablations.vocabulary import slug
-from reports.collect.side_results import Wanted
+from reports.collect.compared_study import ComparisonRequest
 from reports.content.file_names import Destination, comparison_stem, report_stem, search_stem
 
 
@@ -94,17 +94,17 @@ def test_searches_are_told_apart() -> None:
 
 
 def test_comparisons_are_told_apart() -> None:
-    here = Wanted("a", "", "store", _request())
-    plain = comparison_stem("a", "b", (here, Wanted("b", "", "store", _request())), ())
+    here = ComparisonRequest("a", "", "store", _request())
+    plain = comparison_stem("a", "b", (here, ComparisonRequest("b", "", "store", _request())), ())
     assert plain == "compare-a-b"
     others = [
-        (Wanted("b", "1a2b3c4", "store", _request()), ()),
-        (Wanted("b", "5d6e7f8", "store", _request()), ()),
-        (Wanted("b", "", "another", _request()), ()),
-        (Wanted("b", "", "store", _request("small")), ()),
-        (Wanted("b", "", "store", _request(seeds=4)), ()),
-        (Wanted("b", "", "store", _request(overrides={"data.name": "cifar10"})), ()),
-        (Wanted("b", "", "store", _request()), (("x", "y"),)),
+        (ComparisonRequest("b", "1a2b3c4", "store", _request()), ()),
+        (ComparisonRequest("b", "5d6e7f8", "store", _request()), ()),
+        (ComparisonRequest("b", "", "another", _request()), ()),
+        (ComparisonRequest("b", "", "store", _request("small")), ()),
+        (ComparisonRequest("b", "", "store", _request(seeds=4)), ()),
+        (ComparisonRequest("b", "", "store", _request(overrides={"data.name": "cifar10"})), ()),
+        (ComparisonRequest("b", "", "store", _request()), (("x", "y"),)),
     ]
     stems = {plain, *(comparison_stem("a", "b", (here, there), pairs) for there, pairs in others)}
     assert len(stems) == 1 + len(others)

@@ -18,13 +18,12 @@ from ablations.study import Scale
 from reports.content.blocks import Document, Paragraph, Table
 from reports.content.formatting import set_rows
 from reports.document.prose import scale_words
-from reports.document.study_report import build_document
 from reports.figures.drawing import draw
 from reports.render.latex import latex_text
 from reports.render.markdown import markdown_text
 from reports.render.typst import compile_pdf
 from tests.reports.everything import made_up_results, whole_plan
-from tests.reports.made_up import TEMPERATURE, plan_of
+from tests.reports.made_up import TEMPERATURE, document_of, plan_of
 
 STAND_IN = '<svg xmlns="http://www.w3.org/2000/svg" width="453" height="150"><rect width="453" height="150"/></svg>'
 RIGHT_EDGE = 595.3 - 2.1 / 2.54 * 72
@@ -39,7 +38,7 @@ def whole() -> Plan:
 
 @pytest.fixture(scope="module")
 def told(whole: Plan) -> Document:
-    return build_document(whole, made_up_results(whole))
+    return document_of(whole, made_up_results(whole))
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +92,7 @@ def test_nothing_runs_off_the_page(pdf: Path) -> None:
 @pytest.mark.parametrize("study", available_studies())
 def test_each_study_at_smoke_in_every_format(study: str) -> None:
     plan = whole_plan("smoke", study)
-    document = build_document(plan, made_up_results(plan))
+    document = document_of(plan, made_up_results(plan))
     figures = {figure.name: Path(f"{figure.name}.png") for figure in document.figures}
     for table in _tables(document):
         assert table.rows, table.title
@@ -106,7 +105,7 @@ def test_each_study_at_smoke_in_every_format(study: str) -> None:
 
 def test_a_grid_too_large_to_be_drawn_is_said() -> None:
     plan = whole_plan("paper", "kernels")
-    document = build_document(plan, made_up_results(plan))
+    document = document_of(plan, made_up_results(plan))
     assert [figure.kind for figure in document.figures] == ["accuracy"]
     assert draw(document.figures[0], "svg")
     words = [block.text for block in document.sections[0].blocks if isinstance(block, Paragraph)]

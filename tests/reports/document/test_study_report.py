@@ -11,9 +11,8 @@ from reports.collect.results import Results
 from reports.collect.runs import collect
 from reports.content.blocks import Block, Document, Facts, Items, Paragraph, Table
 from reports.document.prose import holes
-from reports.document.study_report import build_document
 from tests.reports.everything import made_up_results, whole_plan
-from tests.reports.made_up import AGGREGATION, TEMPERATURE, Store, plan_of
+from tests.reports.made_up import AGGREGATION, TEMPERATURE, Store, document_of, plan_of
 
 
 def _words(blocks: tuple[Block, ...]) -> str:
@@ -42,7 +41,7 @@ def test_sections(document: Document) -> None:
 
 def test_one_study_gives_its_name_to_the_document(store: Store) -> None:
     plan = plan_of(TEMPERATURE)
-    assert build_document(plan, collect(plan, store.uri)).title.startswith("Softmax temperature")
+    assert document_of(plan, collect(plan, store.uri)).title.startswith("Softmax temperature")
 
 
 def test_what_was_run(document: Document) -> None:
@@ -66,19 +65,19 @@ def test_the_reading_is_computed(document: Document) -> None:
 def test_figures_shown_once_are_referred_to(store: Store) -> None:
     twin = TEMPERATURE.model_copy(update={"name": "twin", "title": "Twin"})
     plan = plan_of(TEMPERATURE, twin)
-    said = _words(build_document(plan, collect(plan, store.uri)).sections[1].blocks)
+    said = _words(document_of(plan, collect(plan, store.uri)).sections[1].blocks)
     assert "shown under “Softmax temperature”" in said
 
 
 def test_networks_that_are_some_of_those_shown_are_referred_to(store: Store) -> None:
     plan = plan_of(TEMPERATURE, AGGREGATION)
-    document = build_document(plan, collect(plan, store.uri))
+    document = document_of(plan, collect(plan, store.uri))
     assert "shown under “Softmax temperature”" in _words(document.sections[1].blocks)
     assert "aggregation-entropy" not in [figure.name for figure in document.figures]
 
 
 def test_a_left_out_figure_is_said(plan: Plan, results: Results) -> None:
-    document = build_document(plan, replace(results, curves=results.curves.iloc[:0]))
+    document = document_of(plan, replace(results, curves=results.curves.iloc[:0]))
     assert not [block for block in document.figures if block.kind != "accuracy"]
     assert "No figure of the attention entropy" in _words(document.sections[1].blocks)
     assert "No figure of the training" in _words(document.sections[1].blocks)
@@ -86,7 +85,7 @@ def test_a_left_out_figure_is_said(plan: Plan, results: Results) -> None:
 
 def test_few_seeds_are_a_caveat(store: Store) -> None:
     plan = plan_of(TEMPERATURE, seeds=1)
-    assert "With 1 seed per variant" in _words(build_document(plan, collect(plan, store.uri)).summary)
+    assert "With 1 seed per variant" in _words(document_of(plan, collect(plan, store.uri)).summary)
 
 
 def test_mixed_code_and_versions_are_said(make_store: Callable[[], Store]) -> None:
@@ -95,14 +94,14 @@ def test_mixed_code_and_versions_are_said(make_store: Callable[[], Store]) -> No
         versions = f'{{"torch": "2.{index}"}}'
         tags = {"abl.git_commit": str(index % 2) * 40, "abl.git_dirty": "true", "abl.versions": versions}
         store.add(plan, node, {"test/top1": 50.0 + index}, tags=tags)
-    said = _words(build_document(plan, collect(plan, store.uri)).summary)
+    said = _words(document_of(plan, collect(plan, store.uri)).summary)
     assert "2 commits (0000000, 1111111)" in said
     assert "3 of 3 runs come from a modified working tree" in said
     assert "torch (2.0, 2.1, 2.2)" in said
 
 
 def test_warnings_reach_the_reader(plan: Plan, results: Results) -> None:
-    document = build_document(plan, replace(results, warnings=("two runs disagree",)))
+    document = document_of(plan, replace(results, warnings=("two runs disagree",)))
     assert "two runs disagree" in _words(document.summary)
 
 

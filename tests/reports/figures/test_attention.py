@@ -13,15 +13,14 @@ from mlflow.tracking import MlflowClient
 
 from ablations import vocabulary as names
 from ablations.planning.plan import Plan
-from reports.collect.curves import profile_rows
+from reports.collect.attention import profile_rows
 from reports.collect.results import Results
 from reports.collect.runs import collect
 from reports.content.blocks import Paragraph
-from reports.document.study_report import build_document
 from reports.figures.attention import classes_data, classes_figure, profile_data, profile_figure
 from reports.figures.drawing import draw
 from tests.reports.everything import whole_plan
-from tests.reports.made_up import Store
+from tests.reports.made_up import Store, document_of
 
 
 def _profile(deep: float, empty_class: float | None = 0.25) -> str:
@@ -102,7 +101,7 @@ def test_an_unreadable_profile_is_a_warning(results: Results) -> None:
 
 
 def test_other_studies_do_not_read_profiles(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reports.collect.runs._download", lambda *_: pytest.fail("read"))
+    monkeypatch.setattr("reports.collect.attention._profile", lambda *_: pytest.fail("read"))
     found = collect(whole_plan("smoke", "temperature"), store.uri)
     assert found.attention.empty
 
@@ -123,9 +122,9 @@ def test_figures_are_drawn(plan: Plan, results: Results) -> None:
 
 def test_without_profiles_the_report_says_so(plan: Plan, results: Results, out: Path) -> None:
     without = Results(results.cells, results.curves, results.runs)
-    document = build_document(plan, without)
+    document = document_of(plan, without)
     assert [figure.kind for figure in document.figures] == ["accuracy"]
     words = [block.text for block in document.sections[0].blocks if isinstance(block, Paragraph)]
     assert any("no run holds an attention profile" in text for text in words)
-    kinds = [figure.kind for figure in build_document(plan, results).figures]
+    kinds = [figure.kind for figure in document_of(plan, results).figures]
     assert kinds == ["accuracy", "profile", "classes"]

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from ablations.planning.plan import Plan
+from reports.analysis.summary import summarize_study
 from reports.collect.results import Results
 from reports.content.blocks import Figure
 from reports.figures.data import (
@@ -26,13 +27,13 @@ from tests.reports.made_up import AGGREGATION, TEMPERATURE
 
 @pytest.fixture
 def accuracy(plan: Plan, results: Results) -> Figure:
-    figure = accuracy_figure(AGGREGATION, plan, results)
+    figure = accuracy_figure(AGGREGATION, plan, summarize_study(AGGREGATION, plan, results))
     assert figure is not None
     return figure
 
 
 def test_accuracy_has_a_row_per_finished_repeat(plan: Plan, results: Results) -> None:
-    data = accuracy_data(TEMPERATURE, plan, results)
+    data = accuracy_data(TEMPERATURE, summarize_study(TEMPERATURE, plan, results))
     assert list(zip(data["variant"], data["seed"], data["value"], strict=True)) == [
         *(("static", seed, value) for seed, value in enumerate((80.0, 81.0, 85.0))),
         ("τ = 20", 0, 83.0),
@@ -42,7 +43,7 @@ def test_accuracy_has_a_row_per_finished_repeat(plan: Plan, results: Results) ->
 
 
 def test_accuracy_of_an_incomplete_variant_has_no_mean(plan: Plan, results: Results) -> None:
-    data = accuracy_data(TEMPERATURE, plan, results)
+    data = accuracy_data(TEMPERATURE, summarize_study(TEMPERATURE, plan, results))
     assert data[data["variant"] == "τ = 20"]["mean"].isna().all()
     complete = data[data["variant"] == "τ = 30"]
     assert complete["mean"].unique().tolist() == [84.0]
@@ -71,16 +72,23 @@ def test_entropy_per_layer_in_the_order_of_the_network(plan: Plan, results: Resu
     assert last["depth"].tolist() == [1, 2]
 
 
+def _figures(plan: Plan, results: Results) -> list[Figure | None]:
+    summary = summarize_study(TEMPERATURE, plan, results)
+    return [
+        accuracy_figure(TEMPERATURE, plan, summary),
+        curves_figure(TEMPERATURE, plan, results),
+        entropy_figure(TEMPERATURE, plan, results),
+    ]
+
+
 def test_a_figure_without_data_is_left_out(plan: Plan, results: Results) -> None:
     empty = Results(results.cells.assign(status="missing"), results.curves.iloc[:0], results.runs)
-    for make in (accuracy_figure, curves_figure, entropy_figure):
-        assert make(TEMPERATURE, plan, empty) is None
+    assert _figures(plan, empty) == [None, None, None]
 
 
 @pytest.mark.parametrize("image_format", ["svg", "png", "pdf"])
 def test_the_same_data_give_the_same_bytes(plan: Plan, results: Results, image_format: ImageFormat) -> None:
-    for make in (accuracy_figure, curves_figure, entropy_figure):
-        figure = make(TEMPERATURE, plan, results)
+    for figure in _figures(plan, results):
         assert figure is not None
         first = draw(figure, image_format)
         assert first == draw(replace(figure), image_format), "painted anew"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from reports.analysis.summary import summarize
 from reports.content.blocks import Document
 from reports.evidence.manifest import Maker, made_by, manifest, with_manifest
 from reports.render.html import render_html
@@ -24,7 +25,7 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def file(plan: Any, results: Any, document: Document, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The made-up report."""
-    content = manifest(plan, results, document, made_by(Maker()))
+    content = manifest(plan, results, summarize(plan, results), document, made_by(Maker()))
     carrying = with_manifest(document, content, plan, results)
     return render_html(carrying, tmp_path_factory.mktemp("page"), "report")
 

@@ -11,17 +11,17 @@ from pypdf import PdfReader
 from ablations.claims import Claim, Contrast, better_than
 from ablations.planning.plan import Plan
 from ablations.study import Scale, Study
-from reports.analysis.claims import MEANINGS, WEAKEST_FIRST, verdicts
+from reports import verdicts
+from reports.analysis.claims import MEANINGS, WEAKEST_FIRST
 from reports.collect.results import Results
 from reports.content.blocks import Document, Interval, Missing, Number, Table, Text
 from reports.content.formatting import set_rows
-from reports.document.study_report import build_document
 from reports.render.latex import latex_text
 from reports.render.markdown import markdown_text
 from reports.render.typst import compile_pdf
 from reports.tables.claims import SIGNS, claims_table, level_words, overview_table, verdict_cell, verdict_counts
 from tests.reports.everything import results_of
-from tests.reports.made_up import AGGREGATION, STUDIES, TEMPERATURE, plan_of
+from tests.reports.made_up import AGGREGATION, STUDIES, TEMPERATURE, document_of, plan_of
 
 CLAIMS = (
     Claim(name="warm beats static", statement="τ = 30 beats static.", contrasts=better_than("tau_30", "static")),
@@ -45,7 +45,7 @@ def claimed() -> Plan:
 
 @pytest.fixture(scope="module")
 def told(claimed: Plan, results: Results) -> Document:
-    return build_document(claimed, results)
+    return document_of(claimed, results)
 
 
 def _claims_of(plan: Plan, results: Results, study: Study) -> Table:
@@ -165,7 +165,7 @@ def test_several_studies_begin_with_an_overview(claimed: Plan, results: Results,
 
 
 def test_one_study_has_the_legend_under_its_table(results: Results) -> None:
-    document = build_document(plan_of(_with(TEMPERATURE, *CLAIMS)), results)
+    document = document_of(plan_of(_with(TEMPERATURE, *CLAIMS)), results)
     assert [section.title for section in document.sections] == ["Softmax temperature"]
     tables = [block for block in document.sections[0].blocks if isinstance(block, Table)]
     assert "the whole interval lies where the claim says" in tables[1].notes[0].text

@@ -14,12 +14,11 @@ from reports.collect.results import Results
 from reports.collect.runs import collect
 from reports.content.blocks import Missing, Number, Paragraph, Table, Text
 from reports.content.formatting import set_rows
-from reports.document.study_report import build_document
 from reports.render.table_layout import has_numbers
 from reports.tables.appendix import provenance_table
 from reports.tables.costs import cost_reading, cost_table
 from tests.reports.everything import whole_plan
-from tests.reports.made_up import Store, plan_of
+from tests.reports.made_up import Store, document_of, plan_of
 
 COUNTS = {
     "mobilenet_v2_1.0_static": (3.50e6, 300.8e6, 20.0, 1.01),
@@ -122,7 +121,7 @@ def test_nothing_counted_is_said(study: Study, results: Results) -> None:
 
 
 def test_the_section_has_no_figure_and_no_interval(plan: Plan, results: Results) -> None:
-    document = build_document(plan, results)
+    document = document_of(plan, results)
     assert document.figures == ()
     words = " ".join(
         b.text for s in (*document.sections, *document.appendix) for b in s.blocks if isinstance(b, Paragraph)

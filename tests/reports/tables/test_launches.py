@@ -13,11 +13,11 @@ from ablations.launches import Range, Record
 from ablations.planning.plan import Plan
 from ablations.vocabulary import TAG_LAUNCHES
 from reports.collect.results import MOST_LAUNCHES, Results, in_order
-from reports.collect.runs import read_launches
+from reports.collect.summary_runs import read_launches
 from reports.content.blocks import Facts, Table
 from reports.content.formatting import set_rows
-from reports.document.study_report import build_document
 from reports.tables.launches import launch_facts, launches_table
+from tests.reports.made_up import document_of
 
 FIRST = Record("one", 1_700_000_000.0, ("aggregation", "temperature"), 16, 2, Range(540, 720, 960), 792.0, 700.0)
 SECOND = Record("two", 1_700_003_600.0, ("temperature",), 4, 1, None, 61.0)
@@ -75,7 +75,7 @@ def test_the_document_has_them(plan: Plan, results: Results) -> None:
         (found,) = (block for block in document.summary if isinstance(block, Facts))
         return dict(found.items)
 
-    plain, told = (build_document(plan, one) for one in (results, results.with_launch(FIRST)))
+    plain, told = (document_of(plan, one) for one in (results, results.with_launch(FIRST)))
     assert "Last launch" not in facts(plain)
     assert "12 min" in facts(told)["Last launch"]
     titles = [section.title for section in told.appendix]

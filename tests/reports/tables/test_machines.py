@@ -16,10 +16,9 @@ from ablations.presets import PRESETS
 from ablations.study import Study
 from reports.collect.results import Results
 from reports.collect.runs import collect
-from reports.document.study_report import build_document
 from reports.tables.machines import kind_of, machine_words, unrecorded_words
 from runners import provenance
-from tests.reports.made_up import AGGREGATION, TEMPERATURE, Store
+from tests.reports.made_up import AGGREGATION, TEMPERATURE, Store, document_of
 
 AMD = {"processor": "AMD EPYC", "instructions": "AVX512", "threads": "1", "torch": "2.6.0"}
 INTEL = {**AMD, "processor": "Intel Xeon"}
@@ -82,7 +81,7 @@ def test_runs_of_known_and_of_unknown_kind_cannot_be_told_apart(make_store: Call
 
 def test_the_report_says_it_under_the_table_and_at_its_beginning(make_store: Callable[[], Store]) -> None:
     plan, results = _results(make_store(), TEMPERATURE, lambda kind, seed: INTEL if kind == "static" else AMD)
-    text = str(build_document(plan, replace(results)))
+    text = str(document_of(plan, replace(results)))
     assert "The runs come from 2 kinds of machine (processor" in text
     assert "The runs come from different kinds of machine, whose results are not the same bits: processor" in text
 

@@ -13,18 +13,17 @@ from reports.collect.results import CELL_COLUMNS, CURVE_COLUMNS, MISSING, RUN_CO
 from reports.collect.runs import collect
 from reports.content.blocks import Column, Interval, Missing, Number, Table, Text
 from reports.content.formatting import number, printable, set_rows
-from reports.tables.study import study_table
-from tests.reports.made_up import AGGREGATION, TEMPERATURE, Store, plan_of
+from tests.reports.made_up import AGGREGATION, TEMPERATURE, Store, plan_of, table_of
 
 
 @pytest.fixture
 def table(plan: Plan, results: Results) -> Table:
-    return study_table(TEMPERATURE, plan, results)
+    return table_of(TEMPERATURE, plan, results)
 
 
 @pytest.fixture
 def grouped(plan: Plan, results: Results) -> Table:
-    return study_table(AGGREGATION, plan, results)
+    return table_of(AGGREGATION, plan, results)
 
 
 def _texts(table: Table, row: int) -> list[str]:
@@ -86,14 +85,14 @@ def test_the_difference_to_the_paper_is_said(table: Table) -> None:
 
 def test_at_the_papers_scale_only_the_schedule_differs() -> None:
     plan = plan_of(TEMPERATURE, preset="paper")
-    said = _notes(study_table(TEMPERATURE, plan, _nothing_measured(plan)))
+    said = _notes(table_of(TEMPERATURE, plan, _nothing_measured(plan)))
     assert "Schedule differs" in said
     assert "Data set" not in said
 
 
 def test_a_study_judged_by_loss_has_no_published_column(plan: Plan, results: Results) -> None:
     study = TEMPERATURE.model_copy(update={"metric": "test/loss"})
-    found = study_table(study, plan, results)
+    found = table_of(study, plan, results)
     assert [column.heading for column in found.columns] == ["variant", "loss", "n", "Δ"]
     assert _texts(found, 0)[1] == "0.5000 ± 0.0000"
     assert "Nothing was published" in _notes(found)
@@ -102,14 +101,14 @@ def test_a_study_judged_by_loss_has_no_published_column(plan: Plan, results: Res
 def test_columns_of_a_study_replace_the_label(plan: Plan, results: Results) -> None:
     cells = (("✓", "–"), ("–", "✓"), ("✓", "✓"))
     rows = tuple(v.model_copy(update={"cells": c}) for v, c in zip(TEMPERATURE.variants, cells, strict=True))
-    found = study_table(TEMPERATURE.model_copy(update={"columns": ("14²", "7²"), "variants": rows}), plan, results)
+    found = table_of(TEMPERATURE.model_copy(update={"columns": ("14²", "7²"), "variants": rows}), plan, results)
     assert found.columns[:2] == (Column("14²", "mark", "attention at"), Column("7²", "mark", "attention at"))
     assert _texts(found, 1)[:2] == ["–", "✓"]
 
 
 def test_one_seed_has_no_interval(store: Store) -> None:
     plan = plan_of(TEMPERATURE, seeds=1)
-    found = study_table(TEMPERATURE, plan, collect(plan, store.uri))
+    found = table_of(TEMPERATURE, plan, collect(plan, store.uri))
     assert _texts(found, 0)[1:4] == ["80.00", "1", "−2.00"]
     assert "one seed" in found.caption
     assert "interval" not in found.caption
@@ -184,7 +183,7 @@ def test_paired_by_seed_not_by_place(plan: Plan, results: Results) -> None:
 
 def test_study_without_published_table(plan: Plan, results: Results) -> None:
     study: Study = TEMPERATURE.model_copy(update={"published": None})
-    found = study_table(study, plan, results)
+    found = table_of(study, plan, results)
     assert [column.group for column in found.columns] == ["", "ours", "ours", "ours"]
     assert "Published" not in _notes(found)
 

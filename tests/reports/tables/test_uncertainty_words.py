@@ -17,10 +17,9 @@ from reports.collect.results import Results
 from reports.content.blocks import Interval, Missing, Table, Text
 from reports.content.formatting import set_rows
 from reports.document.prose import reading
-from reports.tables.study import study_table
 from reports.tables.uncertainty_words import exclusion_words
 from tests.reports.everything import made_up_results, results_of, whole_plan
-from tests.reports.made_up import plan_of
+from tests.reports.made_up import plan_of, table_of
 
 NOISE = (0.3, -0.2, 0.1, -0.4, 0.2, 0.05, -0.15, 0.25, -0.05, 0.12)
 
@@ -35,7 +34,7 @@ def _told(values: Mapping[str, Sequence[float | None]], seeds: int) -> tuple[Tab
     plan = plan_of(study, seeds=seeds)
     results = results_of(plan, values)
     summary = summarize_study(study, plan, results)
-    return study_table(study, plan, results), summary, list(reading(study, summary))
+    return table_of(study, plan, results), summary, list(reading(study, summary))
 
 
 def _values(*levels: float, seeds: int) -> dict[str, tuple[float, ...]]:
@@ -144,15 +143,15 @@ def results(plan: Plan) -> Results:
     ],
 )
 def test_the_caption_says_what_intervals_cover(plan: Plan, results: Results, study: int, caption: str) -> None:
-    assert study_table(plan.studies[study], plan, results).caption.endswith(caption)
+    assert table_of(plan.studies[study], plan, results).caption.endswith(caption)
 
 
 def test_intervals_of_two_kinds_are_marked(plan: Plan, results: Results) -> None:
-    table = study_table(plan.studies[1], plan, results)
+    table = table_of(plan.studies[1], plan, results)
     marks = {row[0].text + row[1].text: row[5].marks for row in table.rows if isinstance(row[5], Interval)}
     assert marks == {"average–": ("‡",), "average✓": (), "shuffle per image–": ("‡",), "shuffle per image✓": ()}
     assert [note.mark for note in table.notes if note.mark] == ["‡"]
-    assert "‡" not in str(set_rows(study_table(plan.studies[0], plan, results)))
+    assert "‡" not in str(set_rows(table_of(plan.studies[0], plan, results)))
 
 
 def test_the_reading_says_what_intervals_cover(plan: Plan, results: Results) -> None:
@@ -167,10 +166,10 @@ def test_checkpoints_without_their_images_are_named(plan: Plan, results: Results
     """Runs of before are compared by seed alone, and the table says so."""
     max_alone = {cell.fingerprint for cell in plan.cells_of("aggregation") if cell.variant == "max"}
     some = {key: found for key, found in results.correctness.items() if key not in max_alone}
-    table = study_table(plan.studies[0], plan, replace(results, correctness=some))
+    table = table_of(plan.studies[0], plan, replace(results, correctness=some))
     assert "the interval is over seeds alone: “max”." in _notes(table)
     assert "where marked ‡" in table.caption
-    none = study_table(plan.studies[0], plan, replace(results, correctness={}))
+    none = table_of(plan.studies[0], plan, replace(results, correctness={}))
     assert "“average”, “max”, “shuffle per image”, “shuffle across images”." in _notes(none)
     assert none.caption.endswith("with its 95 % t interval over seeds.")
-    assert "seeds alone" not in _notes(study_table(plan.studies[0], plan, results))
+    assert "seeds alone" not in _notes(table_of(plan.studies[0], plan, results))

@@ -9,7 +9,8 @@ import pytest
 from markdown_it import MarkdownIt
 
 from ablations.study import Study, Variant
-from runners.tracking.descriptions import Links, RunLink, VariantRecord, study_note, variant_note
+from ablations.summary_rows import SummaryRepeat, SummaryRow
+from runners.tracking.descriptions import Links, study_note, variant_note
 
 PARSER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 HOSTILE = "a|b [c](d) <script>x</script> `e` ~~f~~ *g* &amp; !"
@@ -19,9 +20,9 @@ STUDY = Study(
 LINKS = Links("7")
 
 
-def _record(key: str = "b") -> VariantRecord:
-    runs = [RunLink(0, "0" * 32, "81.00"), RunLink(1, "", "missing")]
-    return VariantRecord(key, {}, HOSTILE, {"top-1 (%)": "81.00 ± 2.00", "n": "2"}, runs)
+def _record(key: str = "b") -> SummaryRow:
+    runs = [SummaryRepeat(0, "0" * 32, "81.00"), SummaryRepeat(1, "", "missing")]
+    return SummaryRow(key, {}, HOSTILE, {"top-1 (%)": "81.00 ± 2.00", "n": "2"}, runs)
 
 
 def _note(count: int = 2, longest: int = 5000, verdicts: int = 1) -> str:
@@ -70,7 +71,7 @@ def test_what_is_too_long_for_a_tag_is_cut_between_rows_and_said(longest: int) -
     assert "**Question.** Which?" in note
     assert "side by side" not in note
     assert all(line.endswith("|") for line in note.splitlines() if line.startswith("|"))
-    runs = [RunLink(seed, "0" * 32, "81.00") for seed in range(1000)]
-    many = variant_note(STUDY, LINKS, "f" * 32, VariantRecord("b", {}, "b", {}, runs), longest)
+    runs = [SummaryRepeat(seed, "0" * 32, "81.00") for seed in range(1000)]
+    many = variant_note(STUDY, LINKS, "f" * 32, SummaryRow("b", {}, "b", {}, runs), longest)
     assert len(many) <= longest
     assert "more runs" in many

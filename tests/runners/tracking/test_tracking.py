@@ -16,10 +16,10 @@ from ablations.planning.request import Request
 from ablations.presets import get_preset
 from ablations.registry import get_study
 from ablations.spec.parts import Intervention
+from ablations.summary_rows import SummaryRow
 from runners.provenance import Commit
 from runners.state.nodes import NodeState
 from runners.tracking import Tracker, prepare_store, write_study_summary
-from runners.tracking.descriptions import VariantRecord
 from runners.tracking.store import reason
 from tests.runners.bench import Bench
 
@@ -168,7 +168,7 @@ def test_a_second_summary_takes_the_place_of_the_first(tracker: Tracker, tmp_pat
     plan = make_plan([study], request)
     report = tmp_path / "report.pdf"
     report.write_bytes(b"%PDF")
-    records = [VariantRecord("tau_30", {"test/top1.mean": 1.0}), VariantRecord("static", {})]
+    records = [SummaryRow("tau_30", {"test/top1.mean": 1.0}), SummaryRow("static", {})]
     for _ in range(2):
         run_id = write_study_summary(tracker, plan, study, records, [report], verdicts={"it helps": "reproduced"})
     runs = list(tracker.search(f"tags.`{names.TAG_STUDY_NAME}` = 'temperature'"))

@@ -1,27 +1,24 @@
-"""This module compares two sides: it pairs their rows and runs and returns the differences. Pure.
+"""This module compares a study on two sides: it matches their rows and runs and returns the differences. Pure.
 
-How a side is read is in `reports.collect.side`; the document is made in `reports.document.comparison_report`.
+`reports.collect.compared_runs` reads a side; `reports.document.comparison_report` makes the document.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ablations.errors import ReportError
 from reports.analysis.differences import difference as difference_of_rows
 from reports.analysis.statistics import Estimate, paired_difference, paired_differences, unknown, unpaired_difference
-
-if TYPE_CHECKING:
-    from reports.collect.side_results import Side, SideRow
+from reports.collect.compared_study import ComparedRow, ComparedStudy
 
 PAIRED, UNPAIRED, SAME, SHARED = "paired", "unpaired", "same runs", "share runs"
 """The ways in which two rows are compared."""
 
 
 @dataclass(frozen=True)
-class Pair:
+class MatchedRow:
     """A row on both sides.
 
     Attributes:
@@ -33,8 +30,8 @@ class Pair:
     right: str
 
 
-def pair_up(left: Side, right: Side, matched: Mapping[str, str]) -> tuple[Pair, ...]:
-    """Return the rows of both sides in pairs: those of one name, and those that are matched.
+def match_rows(left: ComparedStudy, right: ComparedStudy, matched: Mapping[str, str]) -> tuple[MatchedRow, ...]:
+    """Return the rows of both sides, matched by name or as `matched` says.
 
     Raises:
         ReportError: If a row that is matched is not there.
@@ -43,52 +40,52 @@ def pair_up(left: Side, right: Side, matched: Mapping[str, str]) -> tuple[Pair, 
         if name not in side.rows:
             raise ReportError(f"{side.study} has no row {name!r}. It has {', '.join(side.rows)}.")
     matched_names = set(matched.values())
-    pairs = []
+    rows = []
     for key in left.rows:
         # A row that another one is matched with does not also stand beside the row of its own name.
         partner = matched.get(key, key if key in right.rows and key not in matched_names else "")
-        pairs.append(Pair(key, partner))
-    right_names = {pair.right for pair in pairs}
-    return (*pairs, *(Pair("", key) for key in right.rows if key not in right_names))
+        rows.append(MatchedRow(key, partner))
+    right_names = {row.right for row in rows}
+    return (*rows, *(MatchedRow("", key) for key in right.rows if key not in right_names))
 
 
-def difference(left: SideRow, right: SideRow) -> tuple[Estimate, str]:
+def difference(left: ComparedRow, right: ComparedRow) -> tuple[Estimate, str]:
     """Return right minus left with its interval, and the way of comparison; no mean where they cannot be compared."""
-    comparison = how_compared(left, right)
+    comparison = way_of_comparison(left, right)
     if comparison in (SAME, SHARED) or not (left.complete and right.complete):
         return unknown(min(len(left.values), len(right.values))), comparison
     return _apart(left.values, right.values, comparison), comparison
 
 
-def _apart(left: Mapping[int, float], right: Mapping[int, float], how: str) -> Estimate:
-    if how == PAIRED:
+def _apart(left: Mapping[int, float], right: Mapping[int, float], comparison: str) -> Estimate:
+    if comparison == PAIRED:
         return paired_difference(right, left)
     return unpaired_difference(tuple(right.values()), tuple(left.values()))
 
 
-def how_compared(left: SideRow, right: SideRow) -> str:
+def way_of_comparison(left: ComparedRow, right: ComparedRow) -> str:
     """Return the way to compare two rows: the same runs, some shared, the same trainings by seed, or none of these."""
-    left_runs, right_runs = ({seed: run.run_id for seed, run in row.repeats.items()} for row in (left, right))
+    left_runs, right_runs = ({seed: run.run_id for seed, run in row.runs.items()} for row in (left, right))
     if left_runs == right_runs:
         return SAME
     # A run on both sides makes them dependent, which no interval here allows for.
     if set(left_runs.values()) & set(right_runs.values()):
         return SHARED
-    fingerprints = [{seed: run.fingerprint for seed, run in row.repeats.items()} for row in (left, right)]
+    fingerprints = [{seed: run.fingerprint for seed, run in row.runs.items()} for row in (left, right)]
     # Equal fingerprints at every seed are the same trainings made twice, so that their seeds pair them.
     return PAIRED if fingerprints[0] == fingerprints[1] else UNPAIRED
 
 
-def effects(left: Side, right: Side, pair: Pair) -> tuple[Estimate, Estimate, Estimate] | None:
+def effects(left: ComparedStudy, right: ComparedStudy, row: MatchedRow) -> tuple[Estimate, Estimate, Estimate] | None:
     """Return a row's difference to its side's reference on the left, on the right, and right minus left.
 
     `None` where a side has no such row or reference, where a repeat is missing, for a reference itself, and where both
     sides are the same runs.
     """
-    if not (pair.left and pair.right) or pair.left in left.references or pair.right in right.references:
+    if not (row.left and row.right) or row.left in left.references or row.right in right.references:
         return None
-    left_row, right_row = left.rows[pair.left], right.rows[pair.right]
-    left_reference, right_reference = _reference(left, pair.left), _reference(right, pair.right)
+    left_row, right_row = left.rows[row.left], right.rows[row.right]
+    left_reference, right_reference = _reference(left, row.left), _reference(right, row.right)
     if (
         left_reference is None
         or right_reference is None
@@ -96,7 +93,7 @@ def effects(left: Side, right: Side, pair: Pair) -> tuple[Estimate, Estimate, Es
     ):
         return None
     # Effects are paired only if the rows and their references are; one shared run makes the sides dependent.
-    kinds = {how_compared(left_row, right_row), how_compared(left_reference, right_reference)}
+    kinds = {way_of_comparison(left_row, right_row), way_of_comparison(left_reference, right_reference)}
     left_effect, right_effect = (
         paired_differences(left_row.values, left_reference.values),
         paired_differences(right_row.values, right_reference.values),
@@ -104,20 +101,20 @@ def effects(left: Side, right: Side, pair: Pair) -> tuple[Estimate, Estimate, Es
     if kinds & {SAME, SHARED} or not left_effect or not right_effect:
         return None
     side_difference = _apart(left_effect, right_effect, PAIRED if kinds == {PAIRED} else UNPAIRED)
-    return _effect(left, pair.left, left_reference), _effect(right, pair.right, right_reference), side_difference
+    return _effect(left, row.left, left_reference), _effect(right, row.right, right_reference), side_difference
 
 
-def _effect(side: Side, key: str, reference: SideRow) -> Estimate:
+def _effect(side: ComparedStudy, key: str, reference: ComparedRow) -> Estimate:
     """Return a row's difference to its reference, whose spread the side's table shares if all of it is trainings."""
     network = key.rpartition(": ")[0]
     table = [row for name, row in side.rows.items() if name.rpartition(": ")[0] == network]
     # Evaluations of one checkpoint move together, so that their spreads say nothing of each other.
-    if any(run.kind != "trial" for row in table for run in row.repeats.values()):
+    if any(run.kind != "trial" for row in table for run in row.runs.values()):
         table = []
     return difference_of_rows((side.rows[key],), (reference,), side.metric, table=table)
 
 
-def _reference(side: Side, key: str) -> SideRow | None:
+def _reference(side: ComparedStudy, key: str) -> ComparedRow | None:
     """Return the reference that a row is held against: that of its own network."""
     network = key.rpartition(": ")[0]
     return next((side.rows[name] for name in side.references if name.rpartition(": ")[0] == network), None)

@@ -19,14 +19,24 @@ from ablations.planning.plan import Plan, make_plan
 from ablations.planning.request import Request
 from ablations.presets import PRESETS
 from ablations.registry import get_study
-from reports.analysis.sides import PAIRED, SAME, SHARED, UNPAIRED, Pair, difference, effects, how_compared
+from reports.analysis.comparison import (
+    PAIRED,
+    SAME,
+    SHARED,
+    UNPAIRED,
+    MatchedRow,
+    difference,
+    effects,
+    way_of_comparison,
+)
 from reports.analysis.statistics import contrast_interval, estimate
-from reports.collect.side import read_side
-from reports.collect.side_results import Side, SideRow, SideRun, Wanted
-from reports.compare import compare_sides, parse_match, parse_side, wanted_sides
+from reports.collect.compared_runs import read_compared_study
+from reports.collect.compared_study import ComparedRow, ComparedStudy, ComparisonRequest
+from reports.collect.results import Repeat
+from reports.compare import compare_sides, comparison_requests, parse_match, parse_side
 from reports.content.blocks import Document, Interval, Missing, Number, Table, Text
 from reports.document.comparison_report import side_by_side
-from tests.reports.made_up import Store
+from tests.reports.made_up import Store, tracked_run
 
 MakeStore = Callable[[], Store]
 OLD, NEW = "a" * 40, "b" * 40
@@ -70,7 +80,7 @@ def put(
 
 
 def side(store: Store, commit: str = "", study: str = "temperature", **overrides: Any) -> Any:
-    return read_side(Wanted(study, commit, store.uri, request(**overrides)))
+    return read_compared_study(ComparisonRequest(study, commit, store.uri, request(**overrides)))
 
 
 def table(document: Document, title: str) -> dict[str, list[Any]]:
@@ -152,8 +162,8 @@ def test_what_was_done_anew_counts_where_its_commit_is_asked_for(make_store: Mak
     store = make_store()
     put(store, commit=OLD, tags={names.TAG_SUPERSEDED: "x"})
     put(store, commit=NEW, shift=1.0)
-    assert {run.commit for run in side(store).runs} == {NEW[:12]}
-    assert {run.commit for run in side(store, OLD).runs} == {OLD[:12]}
+    assert {run.commit for run in side(store).runs} == {NEW}
+    assert {run.commit for run in side(store, OLD).runs} == {OLD}
 
 
 def test_runs_of_one_repeat_that_disagree_are_told(make_store: MakeStore) -> None:
@@ -227,19 +237,21 @@ def test_a_document_of_two_sides_is_written_in_every_format(make_store: MakeStor
     assert "| static | 82.00 ± 2.65 | 3 | 82.50 ± 2.65 | 3 |" in files["md"].read_text()
 
 
-def _row(*runs: tuple[int, str, str, float]) -> SideRow:
-    return SideRow(
-        "x", {seed: SideRun(run, print_, value, "finished", "c", {}, "d", 0) for seed, run, print_, value in runs}
+def _row(*runs: tuple[int, str, str, float]) -> ComparedRow:
+    return ComparedRow(
+        "x",
+        {seed: Repeat.of("finished", value) for seed, _, _, value in runs},
+        {seed: tracked_run(run, fingerprint) for seed, run, fingerprint, _ in runs},
     )
 
 
 def test_how_rows_are_compared() -> None:
     one = _row((0, "a", "p", 1.0), (1, "b", "q", 2.0))
-    assert how_compared(one, one) == SAME
-    assert how_compared(one, _row((0, "a", "p", 1.0), (1, "c", "q", 2.0))) == SHARED
-    assert how_compared(one, _row((0, "c", "p", 1.0), (1, "d", "q", 2.0))) == PAIRED
-    assert how_compared(one, _row((0, "c", "p", 1.0), (2, "d", "q", 2.0))) == UNPAIRED
-    assert how_compared(one, _row((0, "c", "p", 1.0), (1, "d", "r", 2.0))) == UNPAIRED
+    assert way_of_comparison(one, one) == SAME
+    assert way_of_comparison(one, _row((0, "a", "p", 1.0), (1, "c", "q", 2.0))) == SHARED
+    assert way_of_comparison(one, _row((0, "c", "p", 1.0), (1, "d", "q", 2.0))) == PAIRED
+    assert way_of_comparison(one, _row((0, "c", "p", 1.0), (2, "d", "q", 2.0))) == UNPAIRED
+    assert way_of_comparison(one, _row((0, "c", "p", 1.0), (1, "d", "r", 2.0))) == UNPAIRED
     found, how = difference(one, _row((0, "c", "p", 2.0), (1, "d", "q", 2.5)))
     assert (how, found.mean, found.n) == (PAIRED, 0.75, 2)
 
@@ -259,14 +271,14 @@ def test_a_side_may_name_a_commit(text: str, parts: tuple[str, str]) -> None:
 
 
 def test_what_the_command_line_asks() -> None:
-    left, right = wanted_sides(
+    left, right = comparison_requests(
         "a@abcd", None, "runs", **{**ASKED, "right_set": ("train.epochs=9",), "right_uri": "x://y"}
     )
     assert (left.study, right.study, left.commit, right.commit) == ("a", "a", "abcd", "abcd")
     assert (left.store, right.store) == ("sqlite:///runs/mlflow.db", "x://y")
-    assert right.request.overrides == {"train.epochs": 9}
+    assert right.scale.overrides == {"train.epochs": 9}
     with pytest.raises(ReportError, match="both sides are the same"):
-        wanted_sides("a", "a", "runs", **ASKED)
+        comparison_requests("a", "a", "runs", **ASKED)
     with pytest.raises(ReportError, match="LEFT=RIGHT"):
         parse_match("a")
 
@@ -279,20 +291,16 @@ def test_an_effect_has_the_interval_of_its_table(kind: str) -> None:
     sides = []
     for commit in ("one", "two"):
         rows = {
-            name: SideRow(
+            name: ComparedRow(
                 name,
-                {
-                    seed: SideRun(
-                        f"{commit}{name}{seed}", f"{name}{seed}", float(value), "finished", "c", {}, "d", 0, kind
-                    )
-                    for seed, value in enumerate(row)
-                },
+                {seed: Repeat.of("finished", float(value)) for seed, value in enumerate(row)},
+                {seed: tracked_run(f"{commit}{name}{seed}", f"{name}{seed}", kind) for seed in range(len(row))},
             )
             for name, row in values.items()
         }
         sides.append(
-            Side(
-                Wanted("mine", commit, "runs", Request(PRESETS["smoke"])),
+            ComparedStudy(
+                ComparisonRequest("mine", commit, "runs", Request(PRESETS["smoke"])),
                 "mine",
                 "Mine",
                 "test/top1",
@@ -301,7 +309,7 @@ def test_an_effect_has_the_interval_of_its_table(kind: str) -> None:
                 rows,
             )
         )
-    found = effects(sides[0], sides[1], Pair("b", "b"))
+    found = effects(sides[0], sides[1], MatchedRow("b", "b"))
     assert found is not None
     table = np.array(list(values.values()))
     shared = contrast_interval(table, [-1.0, 1.0, 0, 0, 0])

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from ablations.planning.search import pareto_front
 from reports.analysis.statistics import Estimate, estimate
-
-if TYPE_CHECKING:
-    from reports.collect.search import SearchResults
+from reports.collect.search import SearchResults
 
 
 @dataclass(frozen=True)

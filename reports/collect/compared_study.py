@@ -1,4 +1,4 @@
-"""This module holds the data of one side of a comparison: the request, and the study's rows and runs. Data only."""
+"""This module holds the data of one side of a comparison: its request, and the study's rows with their runs."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ from pathlib import Path
 from ablations.addresses import shown, sqlite_address
 from ablations.planning.request import Request
 from reports.collect.correctness import Correctness
-from reports.collect.results import FINISHED
+from reports.collect.results import Repeat
+from reports.collect.tracked_runs import TrackedRun
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """The request for one side.
+class ComparisonRequest:
+    """The request for one side of a comparison.
 
     Attributes:
         study: Name of a study, or a study file.
         commit: The first digits of a commit, or empty for any.
         uri: The tracking store, or a runs folder.
-        request: Preset, overrides and seeds.
+        scale: Preset, overrides and seeds.
     """
 
     study: str
     commit: str
     uri: str
-    request: Request
+    scale: Request
 
     @property
     def store(self) -> str:
@@ -35,59 +36,39 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class SideRun:
-    """One run of a side.
+class ComparedRow:
+    """One row of a study, as far as its runs tell.
 
     Attributes:
-        run_id: Its id.
-        fingerprint: Fingerprint of its node.
-        value: The deciding metric, NaN without one.
-        status: `results.FINISHED`, or the reason why there is no value.
-        commit: The code's commit, with an asterisk if it was modified.
-        params: Its settings, the seed left out.
-        data: Name and digest of its data.
-        ended: In milliseconds since 1970.
-        kind: Kind of its node, `trial` for a training; empty if unknown.
+        title: Its title.
+        repeats: The repeats that any row of the study has, by seed.
+        runs: The run of each repeat, by seed; a missing repeat has none.
     """
 
-    run_id: str
-    fingerprint: str
-    value: float
-    status: str
-    commit: str
-    params: Mapping[str, str]
-    data: str
-    ended: int
-    kind: str = ""
-
-
-@dataclass(frozen=True)
-class SideRow:
-    """One row of a side: its title and its repeats by seed; of absent repeats, the seed alone is known."""
-
     title: str
-    repeats: Mapping[int, SideRun]
-    absent: frozenset[int] = frozenset()
+    repeats: Mapping[int, Repeat]
+    runs: Mapping[int, TrackedRun]
 
     @property
     def complete(self) -> bool:
-        """True if every repeat that other rows have has a value."""
-        return not self.absent and all(run.status == FINISHED for run in self.repeats.values())
+        """True if every repeat has a value."""
+        return all(repeat.finished for repeat in self.repeats.values())
 
     @property
     def values(self) -> dict[int, float]:
         """The deciding metric by seed, of the repeats that have one."""
-        return {seed: run.value for seed, run in self.repeats.items() if run.status == FINISHED}
+        return {seed: repeat.value for seed, repeat in self.repeats.items() if repeat.finished}
 
     @property
-    def expected(self) -> int:
-        """The number of repeats that there should be."""
-        return len(self.repeats) + len(self.absent)
+    def params(self) -> dict[str, str]:
+        """Its settings: repeats differ in their seed alone, which is left out, so that any run will do."""
+        run = next(iter(self.runs.values()), None)
+        return {name: text for name, text in run.params.items() if name != "seed"} if run else {}
 
     @property
     def checkpoints(self) -> dict[int, str]:
         """By seed, the training that is measured; of an evaluation it is not known here."""
-        return {seed: run.fingerprint for seed, run in self.repeats.items() if run.kind == "trial"}
+        return {seed: run.fingerprint for seed, run in self.runs.items() if run.kind == "trial"}
 
     @property
     def correctness(self) -> Mapping[int, Correctness]:
@@ -101,11 +82,11 @@ class SideRow:
 
 
 @dataclass(frozen=True)
-class Side:
-    """The rows of a study in a store.
+class ComparedStudy:
+    """One side of a comparison: the rows of a study in a store.
 
     Attributes:
-        wanted: The request.
+        request: The request.
         study: The study's name.
         title: Its title.
         metric: The deciding metric.
@@ -115,27 +96,32 @@ class Side:
         warnings: Sentences that a reader must know.
     """
 
-    wanted: Wanted
+    request: ComparisonRequest
     study: str
     title: str
     metric: str
     references: tuple[str, ...]
     experiment: str
-    rows: Mapping[str, SideRow]
+    rows: Mapping[str, ComparedRow]
     warnings: tuple[str, ...] = field(default=())
 
     @property
     def name(self) -> str:
         """Its name in the name of a file."""
-        return f"{self.study}@{self.wanted.commit}" if self.wanted.commit else self.study
+        return f"{self.study}@{self.request.commit}" if self.request.commit else self.study
 
     @property
-    def runs(self) -> tuple[SideRun, ...]:
+    def runs(self) -> tuple[TrackedRun, ...]:
         """Its runs, each once."""
-        by_id = {run.run_id: run for row in self.rows.values() for run in row.repeats.values()}
+        by_id = {run.run_id: run for row in self.rows.values() for run in row.runs.values()}
         return tuple(by_id.values())
+
+    @property
+    def newest(self) -> int:
+        """The time when its newest run ended, in milliseconds since 1970, or 0 if there is none."""
+        return max((run.ended for run in self.runs), default=0)
 
     @property
     def shown_store(self) -> str:
         """The store's address without its secrets."""
-        return shown(self.wanted.store)
+        return shown(self.request.store)

@@ -12,10 +12,9 @@ from reports.collect.results import Results
 from reports.content.blocks import Document, Paragraph, Table, Text
 from reports.content.formatting import set_rows
 from reports.content.plan_words import short_titles
-from reports.document.study_report import build_document
-from reports.tables.claims import comparisons_table, mcnemar_table, p_words
+from reports.tables.p_values import comparisons_table, mcnemar_table, p_words
 from tests.reports.everything import made_up_results, whole_plan
-from tests.reports.made_up import TEMPERATURE
+from tests.reports.made_up import TEMPERATURE, document_of
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +81,7 @@ def test_mcnemar_by_counting(plan: Plan, results: Results, summaries: list[tuple
 def test_tests_that_are_not_printed_are_counted(
     summaries: list[tuple[object, StudySummary]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reports.tables.claims.MOST_CHECKPOINTS", 20)
+    monkeypatch.setattr("reports.tables.p_values.MOST_CHECKPOINTS", 20)
     table = mcnemar_table(summaries)  # type: ignore[arg-type]
     assert table is not None
     assert len(table.rows) == 20
@@ -113,7 +112,7 @@ def test_no_p_value_is_printed_as_zero(p_value: float, text: str) -> None:
 
 
 def test_the_appendix_has_them_and_says_what_they_are(plan: Plan, results: Results) -> None:
-    document: Document = build_document(plan, results)
+    document: Document = document_of(plan, results)
     sections = {section.title: section.blocks for section in document.appendix}
     assert [b.title for b in sections["Comparisons"] if isinstance(b, Table)] == ["Comparisons", "McNemar's test"]
     method = " ".join(b.text for b in sections["Method and uncertainty"] if isinstance(b, Paragraph))

@@ -1,0 +1,72 @@
+"""This module reads the summary runs of studies: the request of the newest report, and the launches behind reports."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from ablations import vocabulary as names
+from ablations.launches import Record
+from ablations.planning.plan import Plan
+from ablations.spec.fingerprint import canonical_json
+from reports.collect.store import open_store
+from reports.collect.tracked_runs import TrackedRun, integer, json_object
+
+_KIND = "study"
+_ROOT = names.experiment_name("", "").partition("/")[0]
+
+
+def latest_request(study_name: str, tracking_uri: str) -> dict[str, Any] | None:
+    """Return the request of the newest summary run of a study, or `None` if there is none.
+
+    The keys are `preset` (a name), `overrides` (a mapping), `seeds` (a number, or `None` for the default), `canary`
+    (a bool: if there was one) and `tuned_from` (the path of the tuned values, or `None`).
+
+    Raises:
+        TrackingError: If the store does not exist or cannot be reached.
+    """
+    with open_store(tracking_uri) as store:
+        # The name is compared here: no quoting of MLflow's filter language takes every name.
+        for run in store.runs(store.experiments(f"{_ROOT}/"), f"tags.`{names.TAG_KIND}` = '{_KIND}'"):
+            tags = run.tags
+            if tags.get(names.TAG_STUDY_NAME) == study_name and tags.get(names.TAG_PRESET):
+                return {
+                    "preset": tags[names.TAG_PRESET],
+                    "overrides": json_object(tags.get(names.TAG_OVERRIDES)),
+                    "seeds": integer(tags.get(names.TAG_SEEDS)),
+                    "canary": tags.get(names.TAG_CANARY) == "true",
+                    "tuned_from": tags.get(names.TAG_TUNED) or None,
+                }
+    return None
+
+
+def summary_params(runs: Iterable[TrackedRun]) -> Mapping[str, str]:
+    """Return the params of the newest summary run, which name the metric and the reference; empty without one."""
+    return next((run.params for run in runs if run.kind == _KIND), {})
+
+
+def launches_of(plan: Plan, runs: Iterable[TrackedRun]) -> Iterator[Record]:
+    """Yield the launches that earlier reports of the plan's studies at this scale came from."""
+    request, study_names = plan.request, {study.name for study in plan.studies}
+    # Tags hold the overrides as canonical JSON, so that equal overrides are equal texts.
+    overrides = canonical_json(dict(request.overrides))
+    experiment = names.experiment_name(request.preset.name, request.base().data.name)
+    yield from read_launches(
+        run.tags
+        for run in runs
+        if run.kind == _KIND
+        and run.experiment == experiment
+        and run.tags.get(names.TAG_STUDY_NAME) in study_names
+        and run.tags.get(names.TAG_OVERRIDES) == overrides
+    )
+
+
+def read_launches(tags: Iterable[Mapping[str, str]]) -> Iterator[Record]:
+    """Yield the launches in the tags of summary runs; an entry that is no record is left out."""
+    for tag in tags:
+        try:
+            # A list first: one bad entry leaves out all of its tag, and none is yielded before it is found.
+            yield from [Record.from_mapping(values) for values in json.loads(tag.get(names.TAG_LAUNCHES, "[]"))]
+        except (ValueError, TypeError, KeyError, AttributeError):
+            continue

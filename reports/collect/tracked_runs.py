@@ -1,0 +1,158 @@
+"""This module holds `TrackedRun`, a run of the tracking store with its tags parsed, and says which of several counts.
+
+Reports, comparisons, searches and tunings are all made from these. `reports.collect.store` reads them, newest first.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ablations import vocabulary as names
+from ablations.spec.fingerprint import SHORT
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+FINISHED = "finished"
+"""Status of a run with results; the others are MLflow's own in lower case (failed, killed, running, scheduled)."""
+
+AGREE = 1e-6
+"""Two finished runs of one node agree if their deciding metrics differ by no more."""
+
+_MEASURED = frozenset({"trial", "evaluation", "cost"})
+_HUGE = 1e300
+_LONGEST_INTEGER = 20
+
+Key = TypeVar("Key")
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """A run of the tracking store.
+
+    Attributes:
+        status: `FINISHED`, or another of MLflow's in lower case.
+        ended: When it ended, or else began, in milliseconds since 1970.
+        kind: Kind of its node, or `study` for the summary of a study; empty if unknown.
+        seed: `None` if its tag is no number.
+        commit: Empty if unknown.
+        dirty: True if the code had changes that no commit holds.
+        superseded_by: The run that replaced it on request, `None` if none did.
+        slot: Its number among the trials of its tuning or search, `None` for all else; `outcome` is how it ended there.
+        data: Names and digests of its data, in words.
+        metrics: The last value of each metric as the store has it, which keeps an infinity as the largest float.
+    """
+
+    run_id: str
+    name: str
+    experiment: str
+    experiment_id: str
+    artifact_uri: str
+    status: str
+    deleted: bool
+    ended: int
+    kind: str
+    fingerprint: str
+    seed: int | None
+    commit: str
+    dirty: bool
+    superseded_by: str | None
+    slot: int | None
+    outcome: str
+    data: str
+    metrics: Mapping[str, float]
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+
+    @classmethod
+    def parse(cls, run: Run, experiment: str) -> TrackedRun:
+        """Return an MLflow run of the experiment with that name."""
+        info, tags = run.info, run.data.tags
+        inputs = run.inputs.dataset_inputs if run.inputs else ()
+        return cls(
+            run_id=info.run_id,
+            name=info.run_name or "",
+            experiment=experiment,
+            experiment_id=info.experiment_id,
+            artifact_uri=info.artifact_uri,
+            status=str(info.status).lower(),
+            deleted=info.lifecycle_stage != "active",
+            ended=int(info.end_time or info.start_time or 0),
+            kind=tags.get(names.TAG_KIND, ""),
+            fingerprint=tags.get(names.TAG_FINGERPRINT, ""),
+            seed=integer(tags.get(names.TAG_SEED)),
+            commit=tags.get(names.TAG_GIT_COMMIT, ""),
+            dirty=tags.get(names.TAG_GIT_DIRTY) == "true",
+            superseded_by=tags.get(names.TAG_SUPERSEDED),
+            slot=integer(tags.get(names.TAG_SLOT)),
+            outcome=tags.get(names.TAG_OUTCOME, "complete"),
+            data=", ".join(f"{entry.dataset.name} ({entry.dataset.digest[:SHORT]})" for entry in inputs),
+            metrics=run.data.metrics,
+            params=run.data.params,
+            tags=tags,
+        )
+
+    @property
+    def finished(self) -> bool:
+        """True if it has results."""
+        return self.status == FINISHED
+
+    @property
+    def measured(self) -> bool:
+        """True if it is the run of a node that a table can show."""
+        return self.kind in _MEASURED
+
+    @property
+    def short_commit(self) -> str:
+        """The first digits of its commit."""
+        return (self.commit or "unknown")[:SHORT]
+
+    @property
+    def marked_commit(self) -> str:
+        """The first digits of its commit, with an asterisk if the code had changes."""
+        return f"{self.short_commit}{'*' if self.dirty else ''}"
+
+    def value(self, metric: str) -> float:
+        """Return the last value of a metric; NaN if it was infinite or not tracked."""
+        return finite(self.metrics.get(metric, math.nan))
+
+
+def finite(value: float) -> float:
+    """Return a tracked value, or NaN if it is infinite: MLflow stores an infinity as the largest float there is."""
+    return float(value) if abs(value) < _HUGE else math.nan
+
+
+def integer(text: str | None) -> int | None:
+    """Return the number in a tag, or `None` if it is none."""
+    # Python refuses to read numbers of thousands of digits, which a tag of another project may have.
+    return int(text) if text and text.isdecimal() and len(text) < _LONGEST_INTEGER else None
+
+
+def json_object(text: str | None) -> dict[str, Any]:
+    """Return the JSON object in a tag, empty if it is none."""
+    try:
+        value = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def group_runs(runs: Iterable[TrackedRun], key: Callable[[TrackedRun], Key]) -> dict[Key, list[TrackedRun]]:
+    """Return runs by a key, each group in their order; a run that was done anew on request is left out."""
+    grouped: dict[Key, list[TrackedRun]] = {}
+    for run in runs:
+        if run.superseded_by is None:
+            grouped.setdefault(key(run), []).append(run)
+    return grouped
+
+
+def counting_run(runs: Sequence[TrackedRun]) -> TrackedRun:
+    """Return the run that counts among several of one node, which stand newest first.
+
+    It is the newest that finished. If none did, the newest of any status tells why there is no value.
+    """
+    return next((run for run in runs if run.finished), runs[0])

@@ -1,0 +1,91 @@
+"""This module makes reports: it joins the reading of the store, the document, its manifest and the renderers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ablations.planning.optimisation_plans import SearchPlan
+from ablations.planning.plan import Plan
+from reports.analysis import claims
+from reports.analysis.canary import Canary, judge_canaries
+from reports.analysis.claims import JudgedClaim
+from reports.analysis.summary import StudySummary, summarize
+from reports.collect.results import Results
+from reports.collect.runs import collect
+from reports.collect.search import collect_search
+from reports.content.file_names import report_stem, search_stem
+from reports.document.search_report import build_search_document
+from reports.document.study_report import build_document
+from reports.evidence.manifest import Maker, made_by, manifest, with_manifest
+from reports.render import get_renderer
+from reports.render.files import ensure_folder, write_attachments
+
+
+def make_report(
+    plan: Plan,
+    tracking_uri: str,
+    formats: Sequence[str],
+    folder: Path,
+    *,
+    results: Results | None = None,
+    summaries: Sequence[StudySummary] | None = None,
+    maker: Maker | None = None,
+    stem: str | None = None,
+) -> dict[str, Path]:
+    """Write one document on all studies of a plan, in each of the formats, and return the files by format.
+
+    The files are called `stem`, or after the studies and the request (`reports.content.file_names`); figures lie in
+    `folder/figures`. With `results` at hand (`reports.collect.runs.collect`), the store is not read again, and with
+    their `summaries` (`summarize`) nothing is computed twice. `maker` is the code that makes it, for the manifest. A
+    list of runs that is too long for a table lies beside, under `csv`.
+
+    Raises:
+        UnknownNameError: If there is no such format.
+        OutputError: If the folder cannot be written.
+        TrackingError: If the store cannot be reached.
+        ReportError: If it holds no finished run of the plan.
+    """
+    # A wrong format or folder is found before anything is read.
+    renderers = {name: get_renderer(name) for name in dict.fromkeys(formats)}
+    ensure_folder(folder)
+    if results is None:
+        results = collect(plan, tracking_uri)
+    if summaries is None:
+        summaries = summarize(plan, results)
+    document = build_document(plan, results, summaries)
+    content = manifest(plan, results, summaries, document, made_by(maker or Maker()))
+    document = with_manifest(document, content, plan, results)
+    stem = stem or report_stem(plan)
+    files = {name: renderer(document, folder, stem) for name, renderer in renderers.items()}
+    return files | write_attachments(document, folder, stem)
+
+
+def make_search_report(
+    plan: SearchPlan, tracking_uri: str, formats: Sequence[str], folder: Path, *, stem: str | None = None
+) -> dict[str, Path]:
+    """Write the document on a search in each of the formats and return the files by format.
+
+    The files are called `stem`, or after the search and the request (`reports.content.file_names`).
+
+    Raises:
+        UnknownNameError: If there is no such format.
+        OutputError: If the folder cannot be written.
+        TrackingError: If the store cannot be reached.
+        ReportError: If it holds no finished trial of the search.
+    """
+    renderers = {name: get_renderer(name) for name in dict.fromkeys(formats)}
+    ensure_folder(folder)
+    document = build_search_document(plan, collect_search(plan, tracking_uri))
+    stem = stem or search_stem(plan)
+    return {name: renderer(document, folder, stem) for name, renderer in renderers.items()}
+
+
+def verdicts(plan: Plan, results: Results) -> tuple[JudgedClaim, ...]:
+    """Return the verdict on every claim of the plan's studies, per inspected network (`reports.analysis.claims`)."""
+    return claims.verdicts(plan, summarize(plan, results))
+
+
+def canaries(plan: Plan, results: Results) -> tuple[Canary, ...]:
+    """Return the judged canaries of the plan, none if it has none (`reports.analysis.canary`)."""
+    return judge_canaries(plan, results)
