@@ -101,6 +101,10 @@ def test_help_names_every_verb(invoke: Invoke) -> None:
     assert code == 0
     assert [line.split()[0] for line in out.partition("Commands:")[2].splitlines() if line.strip()] == list(VERBS)
     assert tuple(run_ablation.cli.commands) == VERBS
+    # The group reads the first sentence of each verb from its source; it must be that of the verb's own help.
+    printed = " ".join(out.split())
+    for verb, command in run_ablation.cli.commands.items():
+        assert f"{verb} {command.get_short_help_str(50).removesuffix('...')}" in printed
 
 
 def test_no_verb_shows_the_help_and_fails(invoke: Invoke) -> None:
@@ -368,7 +372,9 @@ def test_bad_input_in_a_process_of_its_own_ends_without_a_traceback() -> None:
     assert ended.stderr == f"error: unknown study 'agregation'. Did you mean {nearest}?\n"
 
 
-@pytest.mark.parametrize("arguments", [["list"], ["plan", "--all"], ["plan", "--all", "--preset", "paper"], ["schema"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["list"], ["plan", "--all"], ["plan", "--all", "--preset", "paper"], ["schema"]]
+)
 def test_what_only_asks_imports_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import sys; from run_ablation import main; main(sys.argv[1:]);"
@@ -376,6 +382,15 @@ def test_what_only_asks_imports_nothing_heavy(arguments: list[str]) -> None:
     )
     ended = start(*arguments, code=code)
     assert (ended.returncode, ended.stderr) == (0, "[]\n")
+
+
+def test_the_help_of_a_verb_imports_nothing_heavy() -> None:
+    heavy = tuple(name for name in HEAVY if name != "reports")
+    code = (
+        "import sys; from run_ablation import cli; list(cli.commands.values());"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    assert start(code=code).stdout == "[]\n"
 
 
 @pytest.mark.parametrize("value", ["1e-3", json.dumps(4e-05)])
