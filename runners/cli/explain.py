@@ -30,7 +30,7 @@ from runners.state.launches import AskedPlan, History
 from runners.state.nodes import NodeState, StateStore
 from runners.tracking.sync_notes import read_notes
 from runners.upkeep.damages import damages_of
-from runners.upkeep.explain import Absent, Difference, Earlier, Explainer, Story, commit_of
+from runners.upkeep.explain import Absent, Earlier, Explainer, Story, commit_of
 from runners.upkeep.status import reason
 
 _INDENT = " " * 10
@@ -67,11 +67,11 @@ def explain(selection: Selection, *, name: str, seed: int | None) -> None:
     states = StateStore(selection.runs_dir / "state")
     explainer = Explainer(plan, states, History(selection.runs_dir))
     print_lines([f"{name} at {AskedPlan.of(plan).scale}"])
-    # One teller for all cells, as it asks git for the commit.
-    teller = _Teller(explainer, states, plan)
+    # One object for all cells, as it asks git for the commit.
+    sentences = _Sentences(explainer, states, plan)
     fingerprints = []
     for cell in cells:
-        print_lines(teller.lines(explainer.story(cell)))
+        print_lines(sentences.of(explainer.story(cell)))
         fingerprints.append(cell.fingerprint)
     # A damaged training explains an evaluation, too.
     fingerprints += [plan.evaluations[key].trial.fingerprint for key in fingerprints if key in plan.evaluations]
@@ -123,15 +123,15 @@ def _of_seed(cells: Sequence[Cell], seed: int) -> list[Cell]:
     return matches
 
 
-class _Teller:
+class _Sentences:
     """Puts stories into words."""
 
     def __init__(self, explainer: Explainer, states: StateStore, plan: Plan) -> None:
         self._explainer, self._states = explainer, states
-        self._request = plan.request
+        self._overrides = plan.request.overrides
         self._commit = project_commit()
 
-    def lines(self, story: Story) -> list[str]:
+    def of(self, story: Story) -> list[str]:
         """Return the lines that explain a cell."""
         cell = story.cell
         head = f"seed {cell.seed}: {story.verdict}  {cell.study}/{cell.key}  {story.node.title}"
@@ -152,7 +152,8 @@ class _Teller:
             yield f"attempt {standing.attempt.number} by process {process.pid} on {process.host}: {state.folder}"
         if standing.failure is not None:
             yield f"{reason(standing.failure)}, attempt {standing.attempts}; log: {state.log_file}"
-            yield from [_remedy(str(standing.failure.get("cause")), story)] if story.verdict == "failed" else []
+            if story.verdict == "failed":
+                yield _remedy(str(standing.failure.get("cause")), story)
         # The reasons an evaluation waits: its training is not done, or is done but its weights are gone.
         if story.training is not None and story.training.status != "done":
             yield f"its training {story.training.fingerprint[:_DIGITS]} is {_TRAINING[story.training.status]}"
@@ -182,28 +183,19 @@ class _Teller:
             return
         yield f"an earlier result is not used, as its fingerprint is {earlier.state.fingerprint[:_DIGITS]}:"
         count = f"; there are {earlier.others} more" if earlier.others else ""
-        yield f"  {self._asked_for(earlier)}{count}"
+        yield f"  {_origin(earlier)}{count}"
         yield from (f"  {line}" for line in self._measured(earlier.state))
         for difference in earlier.differences:
             if difference.sentence:
                 yield f"  {difference.sentence}"
                 continue
-            yield f"  {difference.key}: {_shown(difference.before)} → {_shown(difference.now)}{self._by(difference)}"
+            source = " (--set)" if difference.key in self._overrides else ""
+            yield f"  {difference.key}: {_shown(difference.before)} → {_shown(difference.now)}{source}"
         commit = commit_of(earlier.state, self._explainer.launch_of(earlier.state))
         # A commit changes no fingerprint; it is shown because it may explain why the values differ.
         if commit is not None and commit != self._commit:
             present = _shown_commit(self._commit)
             yield f"  code: {_shown_commit(commit)} → {present} (not a part of the fingerprint)"
-
-    def _asked_for(self, earlier: Earlier) -> str:
-        if earlier.asked is None and earlier.is_certain:
-            return "its folder says that it was measured for this variant"
-        if earlier.asked is None:
-            return "the nearest one of those that nobody has written down for what they were measured"
-        return f"it was asked for at {earlier.asked.scale}"
-
-    def _by(self, difference: Difference) -> str:
-        return " (--set)" if difference.key in self._request.overrides else ""
 
 
 _UNMEASURED = {
@@ -222,6 +214,14 @@ _TRAINING = {
 }
 
 
+def _origin(earlier: Earlier) -> str:
+    if earlier.asked is not None:
+        return f"it was asked for at {earlier.asked.scale}"
+    if earlier.is_certain:
+        return "its folder says that it was measured for this variant"
+    return "the nearest one of those that nobody has written down for what they were measured"
+
+
 def _remedy(cause: str, story: Story) -> str:
     retry = suggested_command("retry", [as_named(story.cell.study)])
     if FailurePolicy().is_lasting(cause):
@@ -230,7 +230,9 @@ def _remedy(cause: str, story: Story) -> str:
 
 
 def _when(seconds: float | None) -> str:
-    return datetime.fromtimestamp(seconds).isoformat(" ", "seconds") if seconds is not None else "at an unknown time"
+    if seconds is None:
+        return "at an unknown time"
+    return datetime.fromtimestamp(seconds).isoformat(" ", "seconds")
 
 
 def _shown_commit(commit: Commit) -> str:

@@ -11,6 +11,7 @@ import click
 from runners.cli.options import grouped
 from runners.dispatch import DispatchSettings
 from runners.dispatch.slurm.options import read_slurm_options
+from runners.estimates.forecast import Forecaster
 from runners.state.failures import FailurePolicy
 
 _TASK_OPTIONS = (
@@ -111,15 +112,20 @@ class LaunchOptions(TaskOptions):
         """The failures after which a node is tried again."""
         return FailurePolicy(retries=self.retries, wait_seconds=self.retry_wait)
 
-    @property
-    def recovery(self) -> dict[str, Any]:
-        """The reaction to failures, as `runners.launching.launch.Settings` has it."""
-        return {
+    def launch_arguments(self, forecaster: Forecaster, plugins: tuple[str, ...]) -> dict[str, Any]:
+        """Return the keyword arguments of `runners.launching.session.launch`.
+
+        Args:
+            forecaster: Estimates the launch, for its dispatcher, and learns from it.
+            plugins: Modules that workers import first.
+        """
+        recovery = {
             "policy": self.policy,
+            "again": self.again,
             "fail_fast": self.fail_fast,
             "lease_seconds": self.lease_seconds,
-            "again": self.again,
         }
+        return {"dispatch": forecaster.dispatch, "recovery": recovery, "plugins": plugins, "forecaster": forecaster}
 
 
 launch_options = grouped(

@@ -20,9 +20,10 @@ from runners.cli.options import examples
 from runners.cli.plans import find_plan
 from runners.cli.selection import Selection, selection_options
 from runners.console.tables import plan_overview
-from runners.console.terminal import console
+from runners.console.terminal import console, print_lines
 from runners.estimates.calibration import describe_conversion
-from runners.launching.announce import fit, make_forecaster, tell_estimate, tell_lints, time_networks
+from runners.estimates.forecast import Forecaster
+from runners.launching.announce import fit, tell_estimate, tell_lints, time_networks
 
 _NAMED = 3
 """The most networks that are named of those that are converted in the same way."""
@@ -48,7 +49,7 @@ def plan(selection: Selection, tasks: TaskOptions, budget: BudgetOptions, *, cal
     """
     plugins = selection.load_plugins()
     study_plan = find_plan(selection)
-    forecaster = make_forecaster(selection.runs_dir, tasks.dispatch_settings(selection.runs_dir))
+    forecaster = Forecaster(selection.runs_dir, tasks.dispatch_settings(selection.runs_dir))
     if calibrate:
         # First, as a budget can only be checked against known times.
         time_networks(study_plan, forecaster, plugins)
@@ -78,13 +79,13 @@ def describe_networks(study_plan: Plan, *, every: bool) -> None:
             # Variants with the same dynamic layers share one network, which is built once.
             titles.setdefault((_as_placed(model), node.spec.data.facts), {})[title] = None
     by_description: dict[str, list[str]] = {}
-    for (model, facts), names in titles.items():
-        by_description.setdefault(describe_conversion(model, facts), []).extend(names)
-    for text, listed in by_description.items():
-        listing = ", ".join(listed[:_NAMED])
-        if len(listed) > _NAMED:
-            listing += f" and {len(listed) - _NAMED} more"
-        console().print(f"{listing}: {text}", markup=False, soft_wrap=True, highlight=False)
+    for (model, facts), model_titles in titles.items():
+        by_description.setdefault(describe_conversion(model, facts), []).extend(model_titles)
+    for description, names in by_description.items():
+        listing = ", ".join(names[:_NAMED])
+        if len(names) > _NAMED:
+            listing += f" and {len(names) - _NAMED} more"
+        print_lines([f"{listing}: {description}"])
 
 
 def _as_placed(model: ModelSpec) -> ModelSpec:

@@ -39,13 +39,13 @@ def report(selection: Selection, report: ReportOptions) -> None:
     selection.load_plugins()
     # Before the newest report is looked up in it.
     prepare_store(uri)
-    from runners.cli.write_report import write_report
-
     if not is_scaled and not is_last_run:
         selection = as_last_report(selection)
     complete_invocation(**selection.as_options())
     plan = find_plan(selection)
     print_lines(damages_of(runs_dir, [node.fingerprint for node in plan.nodes]))
+    from runners.cli.write_report import write_report
+
     write_report(plan, runs_dir, uri, report)
 
 

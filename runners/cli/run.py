@@ -76,7 +76,7 @@ def run(
     prepare_workers(dispatch)
     plugins = selection.load_plugins()
     plan, states = find_plan(selection), StateStore(runs_dir / "state")
-    forecaster = announce.make_forecaster(runs_dir, dispatch)
+    forecaster = Forecaster(runs_dir, dispatch)
     if budget.max_hours is not None:
         # Nothing is put aside before the budget is known to suffice: a refusal must leave the runs folder as it was.
         unfinished = undone(plan, forced, states)
@@ -121,7 +121,7 @@ def retry(selection: Selection, report: ReportOptions, options: LaunchOptions) -
         console().print("Nothing has failed.")
         return
     console().print(f"Trying again: {len(failed.missing)} of {len(plan.missing)} that are missing.")
-    forecaster = announce.make_forecaster(runs_dir, dispatch)
+    forecaster = Forecaster(runs_dir, dispatch)
     # Failures for a lasting reason are tried again, too: that is the purpose of `retry`.
     carry_out(failed, plan, selection, report, replace(options, again=True), forecaster=forecaster, plugins=plugins)
 
@@ -148,16 +148,8 @@ def carry_out(
         plugins: Modules that workers import first.
     """
     runs_dir, uri = selection.runs_dir, selection.tracking_uri
-    summary = session.launch(
-        plan,
-        whole,
-        runs_dir,
-        None if options.offline else uri,
-        dispatch=forecaster.dispatch,
-        recovery=options.recovery,
-        plugins=plugins,
-        forecaster=forecaster,
-    )
+    arguments = options.launch_arguments(forecaster, plugins)
+    summary = session.launch(plan, whole, runs_dir, None if options.offline else uri, **arguments)
     outcome.tell(summary, uri)
     if summary.interrupted:
         sys.exit(outcome.exit_code(summary))

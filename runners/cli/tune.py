@@ -21,8 +21,8 @@ from runners.cli.selection import Selection, selection_options
 from runners.console.tables import data_remarks, shown
 from runners.console.terminal import console, print_lines
 from runners.dispatch import prepare_workers
+from runners.estimates.forecast import Forecaster
 from runners.launching import session
-from runners.launching.announce import make_forecaster
 from runners.launching.search import carry_out
 from runners.launching.tuning_results import Tuned, read_results, track_tuned, write_tuned
 from runners.provenance import project_commit
@@ -65,16 +65,8 @@ def tune(selection: Selection, options: LaunchOptions, *, budget: int) -> None:
     console().print(overview(tuning, plan.done))
     print_lines(data_remarks(plan))
     check_writable(runs_dir)
-    summary = session.launch(
-        plan,
-        plan,
-        runs_dir,
-        None if options.offline else uri,
-        dispatch=dispatch,
-        recovery=options.recovery,
-        plugins=plugins,
-        forecaster=make_forecaster(runs_dir, dispatch),
-    )
+    arguments = options.launch_arguments(Forecaster(runs_dir, dispatch), plugins)
+    summary = session.launch(plan, plan, runs_dir, None if options.offline else uri, **arguments)
     outcome.tell(summary, uri, verb="tune")
     # Also after an interrupt: the trials that have ended are worth keeping.
     results = read_results(tuning, states)
@@ -170,12 +162,7 @@ def search(
     plan = make_search_plan(get_search(name), selection.request(), trials, repeats)
     print_lines(_remarks(plan))
     check_writable(runs_dir)
-    arguments = {
-        "dispatch": dispatch,
-        "recovery": options.recovery,
-        "plugins": plugins,
-        "forecaster": make_forecaster(runs_dir, dispatch),
-    }
+    arguments = options.launch_arguments(Forecaster(runs_dir, dispatch), plugins)
     summary = carry_out(plan, runs_dir, None if options.offline else uri, arguments)
     outcome.tell(summary, uri, verb="search")
     # A report on part of a search would pass for its result.

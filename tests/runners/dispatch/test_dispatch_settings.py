@@ -13,6 +13,7 @@ from ablations.errors import AblationError, OptionError, UnknownNameError
 from runners.cli.launch_options import LaunchOptions, TaskOptions
 from runners.dispatch import DispatchSettings
 from runners.dispatch.slurm.options import SlurmOptions, read_slurm_options
+from runners.estimates.forecast import Forecaster
 from runners.state.failures import FailurePolicy
 
 
@@ -94,12 +95,13 @@ def test_the_options_of_a_verb_are_settings_of_its_dispatcher(tmp_path: Path) ->
         lease_seconds=9.0,
         offline=False,
     )
-    expected = SlurmOptions(gpus="1", time=120)
-    assert options.dispatch_settings(tmp_path) == DispatchSettings(
-        "slurm", 3, 2, "cuda", slurm=expected, folder=tmp_path
-    )
-    policy = FailurePolicy(retries=1, wait_seconds=4.0)
-    assert options.recovery == {"policy": policy, "fail_fast": True, "lease_seconds": 9.0, "again": False}
+    slurm = SlurmOptions(gpus="1", time=120)
+    expected_settings = DispatchSettings("slurm", 3, 2, "cuda", slurm=slurm, folder=tmp_path)
+    assert options.dispatch_settings(tmp_path) == expected_settings
+    forecaster = Forecaster(tmp_path, expected_settings)
+    recovery = {"policy": FailurePolicy(1, 4.0), "fail_fast": True, "lease_seconds": 9.0, "again": False}
+    arguments = {"dispatch": expected_settings, "recovery": recovery, "plugins": ("p",), "forecaster": forecaster}
+    assert options.launch_arguments(forecaster, ("p",)) == arguments
     tasks = TaskOptions(workers=3, device="cpu", threads=2)
     assert tasks.dispatch_settings(tmp_path) == DispatchSettings("processes", 3, 2, "cpu", folder=tmp_path)
 
