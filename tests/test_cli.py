@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from ablations.presets import get_preset
 from ablations.registry import available_studies, get_study
 from runners.estimates.estimate import Speed, speed_key, work_steps
 from runners.estimates.measurements import Load, Measurements
+from tests.command_line import Invoke
 
 VERBS = (
     "list",
@@ -51,9 +51,6 @@ HEAVY = (
 
 SHARING = "one training per table row and seed would be"
 
-Result = tuple[int, str, str]
-Invoke = Callable[..., Result]
-
 STUDY = """\
 name: mine
 question: Does width help?
@@ -64,24 +61,6 @@ variants:
 """
 
 
-@pytest.fixture
-def invoke(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Invoke:
-    """Runs the command line in this process, in an empty folder: exit code, output, errors."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-    def call(*arguments: str) -> Result:
-        code = 0
-        try:
-            run_ablation.main(list(arguments))
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
-
-
 def start(*arguments: str, code: str | None = None) -> subprocess.CompletedProcess[str]:
     root = Path(run_ablation.__file__).parent
     command = [sys.executable, *(["-c", code] if code else [str(root / "run_ablation.py")]), *arguments]
@@ -90,44 +69,48 @@ def start(*arguments: str, code: str | None = None) -> subprocess.CompletedProce
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_help_of_every_verb_shows_examples_that_begin_with_it(invoke: Invoke, verb: str) -> None:
-    code, out, err = invoke(verb, "--help")
+    code, out, err = invoke.apart(verb, "--help")
     assert (code, err) == (0, "")
     assert "Examples:" in out
     assert f"  python run_ablation.py {verb}" in out
 
 
 def test_help_names_every_verb(invoke: Invoke) -> None:
-    code, out, _ = invoke("--help")
+    code, out, _ = invoke.apart("--help")
     assert code == 0
     assert [line.split()[0] for line in out.partition("Commands:")[2].splitlines() if line.strip()] == list(VERBS)
     assert tuple(run_ablation.cli.commands) == VERBS
+    # The group reads the first sentence of each verb from its source; it must be that of the verb's own help.
+    printed = " ".join(out.split())
+    for verb, command in run_ablation.cli.commands.items():
+        assert f"{verb} {command.get_short_help_str(50).removesuffix('...')}" in printed
 
 
 def test_no_verb_shows_the_help_and_fails(invoke: Invoke) -> None:
-    code, out, err = invoke()
+    code, out, err = invoke.apart()
     assert code == 2
     assert "Commands:" in out + err
 
 
 def test_a_report_that_is_not_there_is_wrong_input_and_no_difference(invoke: Invoke) -> None:
-    code, out, err = invoke("verify", "nowhere.pdf")
+    code, out, err = invoke.apart("verify", "nowhere.pdf")
     assert (code, out) == (2, "")
     assert "nowhere.pdf" in err
     assert "does not exist" in err
 
 
 def test_list(invoke: Invoke) -> None:
-    code, out, err = invoke("list")
+    code, out, err = invoke.apart("list")
     assert (code, err) == (0, "")
     assert all(name in out for name in available_studies())
     # Counted by hand in `tests/ablations/planning/test_sharing.py`.
     assert f"All together: 58 trainings and 216 evaluations; {SHARING} 357." in out
-    small = invoke("list", "--preset", "small")[1]
+    small = invoke.apart("list", "--preset", "small")[1]
     assert f"All together: 205 trainings and 120 evaluations; {SHARING} 460." in small
 
 
 def test_plan(invoke: Invoke, tmp_path: Path) -> None:
-    code, out, err = invoke("plan", "aggregation", "resolution", "temperature", "--preset", "quick")
+    code, out, err = invoke.apart("plan", "aggregation", "resolution", "temperature", "--preset", "quick")
     assert (code, err) == (0, "")
     # Six networks with three seeds, two of them with six more; twelve evaluations of these two with nine seeds each.
     # Rows: five aggregations and ten resolutions of two networks with nine seeds, six temperatures with three.
@@ -160,14 +143,14 @@ def test_plan(invoke: Invoke, tmp_path: Path) -> None:
 )
 def test_plan_options(invoke: Invoke, tmp_path: Path, options: tuple[str, ...], todo: str) -> None:
     (tmp_path / "mine.yaml").write_text(STUDY)
-    code, out, err = invoke("plan", *options)
+    code, out, err = invoke.apart("plan", *options)
     assert (code, err) == (0, "")
     assert todo in out
 
 
 @pytest.mark.parametrize("preset", ["smoke", "quick", "small", "paper"])
 def test_all_studies_are_planned_together_at_every_preset(invoke: Invoke, preset: str) -> None:
-    code, out, err = invoke("plan", "--all", "--preset", preset)
+    code, out, err = invoke.apart("plan", "--all", "--preset", preset)
     assert (code, err) == (0, "")
     assert [name for name in available_studies() if f" {name} " not in out] == []
 
@@ -195,19 +178,19 @@ def test_strict_fails_with_what_is_not_allowed(
     invoke: Invoke, tmp_path: Path, text: str, code: int, words: list[str]
 ) -> None:
     (tmp_path / "mine.yaml").write_text(text)
-    strict, out, err = invoke("plan", "mine.yaml", "--strict")
+    strict, out, err = invoke.apart("plan", "mine.yaml", "--strict")
     assert (strict, err) == (code, "")
     assert [word for word in words if word not in " ".join(out.split())] == []
     # The command that `plan` suggests has the options that it was given.
-    assert invoke("plan", "mine.yaml") == (0, out.replace(" --strict", ""), "")
+    assert invoke.apart("plan", "mine.yaml") == (0, out.replace(" --strict", ""), "")
 
 
 def test_the_built_in_studies_are_strict(invoke: Invoke) -> None:
-    assert invoke("plan", "--all", "--strict")[0] == 0
+    assert invoke.apart("plan", "--all", "--strict")[0] == 0
 
 
 def test_a_plan_says_that_it_does_not_know_how_long_it_takes(invoke: Invoke, tmp_path: Path) -> None:
-    out = invoke("plan", "temperature")[1]
+    out = invoke.apart("plan", "temperature")[1]
     assert "Time: it cannot be told yet: 2 networks" in out
     assert "--calibrate" in out
     assert list(tmp_path.iterdir()) == []
@@ -234,18 +217,18 @@ def timed(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("timed")
 def test_a_plan_says_how_long_it_takes(invoke: Invoke) -> None:
-    out = invoke("plan", "temperature", "--workers", "2", "--device", "cpu")[1]
+    out = invoke.apart("plan", "temperature", "--workers", "2", "--device", "cpu")[1]
     assert "Time: 5 h 40 min (" in out
     assert "with 2 workers; of computing, trainings 11 h" in out
     assert "Needs: memory up to 4 MB of " in out
-    assert "with 24 workers" in invoke("plan", "temperature", "--workers", "24", "--device", "cpu")[1]
+    assert "with 24 workers" in invoke.apart("plan", "temperature", "--workers", "24", "--device", "cpu")[1]
 
 
 @pytest.mark.usefixtures("timed")
 @pytest.mark.parametrize("verb", ["plan", "run"])
 def test_a_plan_of_too_many_hours_is_refused(invoke: Invoke, tmp_path: Path, verb: str) -> None:
     before = sorted(tmp_path.rglob("*"))
-    code, out, err = invoke(verb, "temperature", "--workers", "2", "--device", "cpu", "--max-hours", "5")
+    code, out, err = invoke.apart(verb, "temperature", "--workers", "2", "--device", "cpu", "--max-hours", "5")
     assert (code, out) == (2, "")
     assert "this takes about 5 h 40 min" in err
     assert "--trim" in err
@@ -255,20 +238,20 @@ def test_a_plan_of_too_many_hours_is_refused(invoke: Invoke, tmp_path: Path, ver
 @pytest.mark.usefixtures("timed")
 def test_a_plan_is_trimmed_to_the_hours(invoke: Invoke) -> None:
     how = ("--workers", "2", "--device", "cpu", "--max-hours", "4", "--trim")
-    code, out, err = invoke("plan", "temperature", *how)
+    code, out, err = invoke.apart("plan", "temperature", *how)
     assert (code, err) == (0, "")
     assert "2 seeds. It takes about 3 h 40 min then" in " ".join(out.split())
     assert "To do: 12 trainings, 0 evaluations." in out
 
 
 def test_hours_that_cannot_be_told_are_refused(invoke: Invoke) -> None:
-    code, out, err = invoke("plan", "temperature", "--max-hours", "5")
+    code, out, err = invoke.apart("plan", "temperature", "--max-hours", "5")
     assert (code, out) == (2, "")
     assert "cannot be told yet" in err
 
 
 def test_schema_is_json(invoke: Invoke) -> None:
-    code, out, _ = invoke("schema")
+    code, out, _ = invoke.apart("schema")
     assert code == 0
     assert json.loads(out)["required"] == ["name", "question", "reference", "variants"]
 
@@ -324,7 +307,7 @@ def test_bad_input_is_named_with_what_was_meant(
     invoke: Invoke, tmp_path: Path, arguments: list[str], words: list[str]
 ) -> None:
     (tmp_path / "broken.yaml").write_text(STUDY.replace("reference: narrow", "reference: narow"))
-    code, out, err = invoke(*arguments)
+    code, out, err = invoke.apart(*arguments)
     assert (code, out) == (2, "")
     assert [word for word in words if word not in err] == []
     assert "Traceback" not in err
@@ -333,7 +316,7 @@ def test_bad_input_is_named_with_what_was_meant(
 
 def test_an_unknown_report_format_is_named_before_anything_starts(invoke: Invoke, tmp_path: Path) -> None:
     for verb in ("run", "report"):
-        code, out, err = invoke(verb, "temperature", "--format", "md,pfd")
+        code, out, err = invoke.apart(verb, "temperature", "--format", "md,pfd")
         assert (code, out) == (2, "")
         assert "unknown report format 'pfd'" in err
         assert "'pdf'" in err
@@ -357,7 +340,7 @@ def test_an_unknown_report_format_is_named_before_anything_starts(invoke: Invoke
 def test_places_of_work_that_cannot_be_are_refused_before_anything_starts(
     invoke: Invoke, tmp_path: Path, options: tuple[str, ...], words: str
 ) -> None:
-    code, out, err = invoke("run", "temperature", *options)
+    code, out, err = invoke.apart("run", "temperature", *options)
     assert (code, out) == (2, "")
     assert words in err
     assert list(tmp_path.iterdir()) == []
@@ -370,7 +353,9 @@ def test_bad_input_in_a_process_of_its_own_ends_without_a_traceback() -> None:
     assert ended.stderr == f"error: unknown study 'agregation'. Did you mean {nearest}?\n"
 
 
-@pytest.mark.parametrize("arguments", [["list"], ["plan", "--all"], ["plan", "--all", "--preset", "paper"], ["schema"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["list"], ["plan", "--all"], ["plan", "--all", "--preset", "paper"], ["schema"]]
+)
 def test_what_only_asks_imports_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import sys; from run_ablation import main; main(sys.argv[1:]);"
@@ -380,6 +365,15 @@ def test_what_only_asks_imports_nothing_heavy(arguments: list[str]) -> None:
     assert (ended.returncode, ended.stderr) == (0, "[]\n")
 
 
+def test_the_help_of_a_verb_imports_nothing_heavy() -> None:
+    heavy = tuple(name for name in HEAVY if name != "reports")
+    code = (
+        "import sys; from run_ablation import cli; list(cli.commands.values());"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    assert start(code=code).stdout == "[]\n"
+
+
 @pytest.mark.parametrize("value", ["1e-3", json.dumps(4e-05)])
 def test_an_override_is_read_as_in_a_study_file(invoke: Invoke, value: str) -> None:
-    assert invoke("plan", "temperature", "--set", f"train.weight_decay={value}")[0] == 0
+    assert invoke.apart("plan", "temperature", "--set", f"train.weight_decay={value}")[0] == 0

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import run_ablation
+from tests.command_line import run_command
 
 
 @pytest.fixture
@@ -28,11 +28,7 @@ def plan(images: Path, capsys: pytest.CaptureFixture[str], *more: str) -> tuple[
     options = [option for key, value in settings.items() for option in ("--set", f"{key}={value}")]
     arguments = ["plan", "temperature", "--preset", "smoke", *options, "--set", "data.validation_images=4"]
     arguments += ["--set", "data.train_images=40", "--set", "data.test_images=16", "--set", "train.batch_size=8"]
-    code = 0
-    try:
-        run_ablation.main([*arguments, "--runs-dir", str(images.parent / "runs"), *more])
-    except SystemExit as end:
-        code = int(end.code or 0)
+    code = run_command(*arguments, "--runs-dir", images.parent / "runs", *more)
     output = capsys.readouterr()
     return code, output.out + output.err
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-import run_ablation
 from ablations.files.study_file import load_study
 from ablations.planning.lint import lint, sized_networks
 from ablations.planning.optimisation_plans import make_tuning_plan
@@ -19,8 +18,9 @@ from ablations.planning.plan import make_plan
 from ablations.planning.request import Request
 from ablations.presets import get_preset
 from runners.console.tables import plan_overview
+from tests.command_line import run_command
 
-ROOT = str(Path(run_ablation.__file__).parent)
+ROOT = str(Path(__file__).resolve().parent.parent)
 FEW = 40
 MUCH = 5
 """Lines that run less often than this for each variant are not looked at."""
@@ -121,12 +121,7 @@ def test_planning_a_tuning(tmp_path: Path) -> None:
 def test_a_command(verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def command(count: int) -> None:
         path = study_file(tmp_path, count, allow="{few-seeds: a test}")
-        arguments = [verb, str(path), "--preset", "smoke", "--runs-dir", str(tmp_path / "runs")]
-        code: object = None
-        try:
-            run_ablation.main(arguments)
-        except SystemExit as end:
-            code = end.code
-        assert not code, capsys.readouterr()
+        code = run_command(verb, path, "--preset", "smoke", "--runs-dir", tmp_path / "runs")
+        assert code == 0, capsys.readouterr()
 
     check_linear(command)

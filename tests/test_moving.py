@@ -6,14 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
-import run_ablation
 from ablations import vocabulary as names
+from tests.command_line import Invoke
 
 # The first test launches a study.
 pytestmark = pytest.mark.timeout(2400)
@@ -33,26 +32,11 @@ variants:
   dynamic: {}
   averaged: {intervention: {aggregation: average}}
 """
-Invoke = Callable[..., tuple[int, str]]
 
 
-@pytest.fixture
-def invoke(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Invoke:
-    """Runs the command line in this process, in a folder with the study: exit code and all that is said."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+@pytest.fixture(autouse=True)
+def _study(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(STUDY)
-
-    def call(*arguments: str) -> tuple[int, str]:
-        try:
-            run_ablation.main([str(argument) for argument in arguments])
-            code = 0
-        except SystemExit as error:
-            code = int(error.code or 0)
-        out = capfd.readouterr()
-        return code, out.out + out.err
-
-    return call
 
 
 @pytest.fixture(scope="module")

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 
-import run_ablation
 import runners.workers.measure
 from ablations import vocabulary as names
 from ablations.errors import OutputError
 from runners.state.nodes import StateStore
+from tests.command_line import Invoke
 
 STUDY = """\
 name: tiny
@@ -33,32 +32,14 @@ variants:
   wild: {train.learning_rate: 1.0e+30, model.layer: static}
 """
 
-Invoke = Callable[..., tuple[int, str]]
 
-
-@pytest.fixture
-def invoke(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Invoke:
-    """Runs the command line in this process, in a folder with the study: exit code and all that is said."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+@pytest.fixture(autouse=True)
+def _study(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(STUDY)
 
-    def call(*arguments: str) -> tuple[int, str]:
-        code: Any = 0
-        try:
-            # Absolute, as MLflow keeps stores open by their names, and this process sees several.
-            run_ablation.main(
-                [*arguments, "--dispatch", "inline", "--format", "md", "--runs-dir", str(tmp_path / "runs")]
-            )
-        except SystemExit as end:
-            code = end.code
-        captured = capsys.readouterr()
-        return code, " ".join((captured.out + captured.err).split())
 
-    return call
-
-
-RUN = ("run", "tiny.yaml", "--preset", "smoke")
+INLINE = ("--dispatch", "inline", "--format", "md")
+RUN = ("run", "tiny.yaml", "--preset", "smoke", *INLINE)
 
 
 def _runs() -> list[Any]:
@@ -70,7 +51,7 @@ def _runs() -> list[Any]:
 
 def test_from_a_failure_to_a_retry_and_anew(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     states = StateStore(Path("runs/state"))
-    code, said = invoke(*RUN)
+    code, said = invoke.unwrapped(*RUN)
     assert code == 1
     assert "2 finished, 1 failed" in said
     log = re.search(r"failed: MobileNetV2 .*? TrainingError: the loss is (inf|nan) .*? log: (\S+)", said)
@@ -80,19 +61,19 @@ def test_from_a_failure_to_a_retry_and_anew(invoke: Invoke, monkeypatch: pytest.
     assert "run_ablation.py retry" in said
     assert len(wild.attempts()) == 1, "it would fail again in the same way"
 
-    code, said = invoke(*RUN)
+    code, said = invoke.unwrapped(*RUN)
     assert code == 1
     assert "failed earlier for a reason that does not pass, and not tried again" in said
     assert len(wild.attempts()) == 1
 
-    code, said = invoke("retry")
+    code, said = invoke.unwrapped("retry", *INLINE)
     assert code == 1
     assert "Trying again: 1 of 1 that are missing" in said
     assert len(wild.attempts()) == 2
     assert sorted(run.info.status for run in _runs()) == ["FAILED", "FINISHED", "FINISHED"]
 
     before = {run.info.run_id for run in _runs() if run.info.status == "FINISHED"}
-    code, said = invoke(*RUN, "--force", "tiny/calm")
+    code, said = invoke.unwrapped(*RUN, "--force", "tiny/calm")
     assert "To do: 2 trainings, 1 evaluations" in said
     assert "2 finished, 1 failed" in said
     superseded = {run.info.run_id for run in _runs() if names.TAG_SUPERSEDED in run.data.tags}
@@ -111,11 +92,11 @@ def test_a_node_that_is_mended_is_no_failure_any_more(invoke: Invoke, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(runners.workers.measure, "run_cost", lambda *arguments: pytest.fail("not asked for"))
         patch.setattr(runners.workers.measure, "run_evaluation", lambda *arguments: 1 / 0)
-        assert invoke(*RUN)[0] == 1
-    code, said = invoke("retry", "tiny.yaml")
+        assert invoke.unwrapped(*RUN)[0] == 1
+    code, said = invoke.unwrapped("retry", "tiny.yaml", *INLINE)
     assert code == 0
     assert "1 finished, 0 failed" in said
-    assert invoke("retry") == (0, "Nothing has failed.")
+    assert invoke.unwrapped("retry", *INLINE) == (0, "Nothing has failed.")
 
 
 @pytest.mark.parametrize("retries", [0, pytest.param(1, marks=pytest.mark.torture)])
@@ -129,14 +110,14 @@ def test_retries_are_as_many_as_asked_for(invoke: Invoke, monkeypatch: pytest.Mo
         return honest(*arguments)
 
     monkeypatch.setattr(runners.workers.measure, "run_trial", fails)
-    code, said = invoke(*RUN, "--retries", str(retries), "--retry-wait", "0")
+    code, said = invoke.unwrapped(*RUN, "--retries", str(retries), "--retry-wait", "0")
     assert code == 1 - retries, said
     assert ("retrying" in said) is bool(retries)
 
 
 def test_the_first_failure_is_the_last_if_that_is_asked_for(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runners.workers.measure, "run_trial", lambda *arguments: 1 / 0)
-    code, said = invoke(*RUN, "--fail-fast")
+    code, said = invoke.unwrapped(*RUN, "--fail-fast")
     assert code == 1
     assert "0 finished, 1 failed" in said
     assert "not tried, as --fail-fast was given" in said
@@ -154,7 +135,7 @@ def test_the_first_failure_is_the_last_if_that_is_asked_for(invoke: Invoke, monk
 def test_bad_input_is_a_sentence_before_anything_starts(
     invoke: Invoke, tmp_path: Path, arguments: tuple[str, ...], words: str
 ) -> None:
-    code, said = invoke(*arguments)
+    code, said = invoke.unwrapped(*arguments)
     assert code == 2
     assert words in said
     assert not (tmp_path / "runs").exists()

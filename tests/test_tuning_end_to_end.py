@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-import run_ablation
 from ablations import vocabulary as names
+from tests.command_line import run_command
 
 STUDY = """\
 name: mine
@@ -38,23 +38,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        assert invoke("tune", "mine.yaml", "--preset", "smoke", "--budget", "2", "--dispatch", "inline") == 0
+        assert run_command("tune", "mine.yaml", "--preset", "smoke", "--budget", "2", "--dispatch", "inline") == 0
         # A second time there is nothing to do, and nothing changes but the time.
         before = found(place)
-        assert invoke("tune", "mine.yaml", "--preset", "smoke", "--budget", "2", "--dispatch", "inline") == 0
+        assert run_command("tune", "mine.yaml", "--preset", "smoke", "--budget", "2", "--dispatch", "inline") == 0
         assert [{**entry, "time": ""} for entry in found(place)] == [{**entry, "time": ""} for entry in before]
         run = ("run", "mine.yaml", "--preset", "smoke", "--tuned", "--dispatch", "inline", "--format", "md")
-        assert invoke(*run) == 0
+        assert run_command(*run) == 0
     return place
-
-
-def invoke(*arguments: str) -> int:
-    try:
-        # MLflow keeps connections by the name of the store, so that a relative one would be another test's.
-        run_ablation.main([*arguments, "--runs-dir", str(Path.cwd() / "runs")])
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 0
-    return 0
 
 
 def found(place: Path) -> list[dict[str, Any]]:
@@ -131,10 +122,10 @@ def test_report_and_plan_know_what_was_tuned(
     before = report.read_bytes()
     report.unlink()
     # Without saying so again: as the study was run last.
-    assert invoke("report", "mine.yaml", "--format", "md") == 0
+    assert run_command("report", "mine.yaml", "--format", "md") == 0
     assert report.read_bytes() == before
     capsys.readouterr()
-    assert invoke("plan", "mine.yaml", "--preset", "smoke", "--tuned") == 0
+    assert run_command("plan", "mine.yaml", "--preset", "smoke", "--tuned") == 0
     out = capsys.readouterr().out
     assert "Tuned settings" in out
     assert "To do: 0 trainings, 0 evaluations." in out
@@ -145,15 +136,15 @@ def test_a_tuned_report_is_verified_down_to_its_trials(
 ) -> None:
     monkeypatch.chdir(folder)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert invoke("report", "mine.yaml", "--preset", "smoke", "--tuned", "--format", "html") == 0
+    assert run_command("report", "mine.yaml", "--preset", "smoke", "--tuned", "--format", "html") == 0
     capsys.readouterr()
-    assert invoke("verify", "runs/reports/mine-smoke-tuned.html") == 0, capsys.readouterr()
+    assert run_command("verify", "runs/reports/mine-smoke-tuned.html") == 0, capsys.readouterr()
     assert "no differences" in capsys.readouterr().out
     client = MlflowClient(f"sqlite:///{folder}/runs/mlflow.db")
     run = next(run for run in runs(folder, "tuning") if run.data.tags[names.TAG_OUTCOME] == "complete")
     client.set_tag(run.info.run_id, names.TAG_OUTCOME, "pruned")
     try:
-        assert invoke("verify", "runs/reports/mine-smoke-tuned.html") == 1
+        assert run_command("verify", "runs/reports/mine-smoke-tuned.html") == 1
     finally:
         client.set_tag(run.info.run_id, names.TAG_OUTCOME, "complete")
     assert "stopped early: 0 in the report, 1 from the runs" in capsys.readouterr().out
@@ -164,7 +155,7 @@ def test_what_tuning_rests_on_is_no_garbage(folder: Path, monkeypatch: pytest.Mo
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     before = sorted((folder / "runs/state").glob("*/result.json"))
     assert len(before) == 4 + 2 + 1
-    assert invoke("gc", "--results", "--yes") == 0
+    assert run_command("gc", "--results", "--yes") == 0
     assert sorted((folder / "runs/state").glob("*/result.json")) == before
 
 
@@ -172,9 +163,9 @@ def test_what_was_not_tuned_is_told_before_anything_is_trained(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(folder)
-    assert invoke("run", "mine.yaml", "--preset", "smoke", "--tuned", "--set", "train.epochs=3") == 2
+    assert run_command("run", "mine.yaml", "--preset", "smoke", "--tuned", "--set", "train.epochs=3") == 2
     assert "train.epochs was 2 and is 3" in capsys.readouterr().err
-    assert invoke("run", "temperature", "--preset", "smoke", "--tuned") == 2
+    assert run_command("run", "temperature", "--preset", "smoke", "--tuned") == 2
     assert "has not been tuned at preset smoke" in capsys.readouterr().err
-    assert invoke("run", "mine.yaml", "--tuned-from", "mine.yaml") == 2
+    assert run_command("run", "mine.yaml", "--tuned-from", "mine.yaml") == 2
     assert "holds no tuned values" in capsys.readouterr().err

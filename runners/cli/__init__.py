@@ -1,4 +1,4 @@
-"""Contains the command line: a module per verb, the options, and the functions that several verbs share.
+"""Contains the command line: modules of verbs, groups of options as typed objects, and what launching verbs share.
 
 It is the only package that knows `click` and `reports`; no other package imports a verb.
 """

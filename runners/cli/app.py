@@ -6,11 +6,13 @@ imports of `run`.
 
 from __future__ import annotations
 
+import ast
 import importlib
 import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -44,6 +46,25 @@ class Verbs(click.Group):
         if command is None:
             raise UnknownNameError("verb", cmd_name, self.commands)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the verbs with the first sentence of their help, without importing them."""
+        width = formatter.width - 6 - max(map(len, _VERBS))
+        rows = []
+        for verb, (module, name) in _VERBS.items():
+            # Click shortens the sentence as it does for a command that is there.
+            rows.append((verb, click.Command(verb, help=_docstring(module, name)).get_short_help_str(width)))
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+def _docstring(module: str, name: str) -> str | None:
+    """Return the docstring of a command from its source: to import all verbs takes longer than to plan."""
+    source = Path(__file__).with_name(f"{module}.py").read_text(encoding="utf-8")
+    for statement in ast.parse(source).body:
+        if isinstance(statement, ast.FunctionDef) and statement.name == name:
+            return ast.get_docstring(statement)
+    return None
 
 
 def run_guarded(action: Callable[[], Any]) -> None:
@@ -92,7 +113,7 @@ _VERBS = {
     "search": ("tune", "search"),
     "sync": ("upkeep", "sync"),
     "gc": ("upkeep", "gc"),
-    "ui": ("basics", "ui"),
+    "ui": ("upkeep", "ui"),
     "schema": ("basics", "schema"),
 }
 """Verb → (module under `runners.cli`, name of the command in it), in the order in which a user needs them."""

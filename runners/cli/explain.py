@@ -8,32 +8,30 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from ablations.errors import AblationError, UnknownNameError
+from ablations.files.study_file import load_study
 from ablations.invocation import as_named, complete_invocation, suggested_command
-from runners.cli.inputs import find_plan, load_plugins
-from runners.cli.options import (
-    canary_option,
-    examples,
-    plugin_option,
-    preset_option,
-    runs_option,
-    seeds_option,
-    set_option,
-    tuned_options,
-)
-from runners.console.terminal import console
-
-if TYPE_CHECKING:
-    from ablations.planning.plan import Cell, Plan
-    from runners.provenance import Commit
-    from runners.state.nodes import NodeState, StateStore
-    from runners.upkeep.explain import Difference, Earlier, Explainer, Story
+from ablations.planning.plan import Cell, Plan
+from ablations.registry import available_studies
+from runners.cli.options import examples
+from runners.cli.plans import as_last_time, find_plan, last_selection
+from runners.cli.selection import Selection, selection_options
+from runners.console.terminal import print_lines
+from runners.provenance import Commit, project_commit
+from runners.state.failures import FailurePolicy
+from runners.state.launches import AskedPlan, History
+from runners.state.nodes import NodeState, StateStore
+from runners.tracking.sync_notes import read_notes
+from runners.upkeep.damages import damages_of
+from runners.upkeep.explain import Absent, Earlier, Explainer, Story, commit_of
+from runners.upkeep.status import reason
 
 _INDENT = " " * 10
 _DIGITS = 12
@@ -48,71 +46,52 @@ _DIGITS = 12
 )
 @click.argument("name", metavar="STUDY/VARIANT")
 @click.option("--seed", type=click.IntRange(0), help="Only this repeat.")
-@preset_option
-@set_option
-@seeds_option
-@canary_option
-@tuned_options
-@runs_option
-@plugin_option
-def explain(name: str, *, seed: int | None, runs_dir: Path, plugins: tuple[str, ...], **asked: Any) -> None:
+@selection_options("preset", "overrides", "seeds", "canary", "tuned", "tuned_from", "runs_dir", "plugins")
+def explain(selection: Selection, *, name: str, seed: int | None) -> None:
     """Why each repeat of a variant is reused, waiting, running, failed, missing or stale, and what differs.
 
     STUDY alone means all its variants; on inspected networks a variant is called "network: variant". Without --preset,
     --set and --seeds, with those of the last run.
     """
-    from runners.cli.inputs import as_last_time
-    from runners.state.last_run import last_run
-    from runners.state.launches import AskedPlan, History
-    from runners.state.nodes import StateStore
-    from runners.upkeep.damages import damages_of
-    from runners.upkeep.explain import Explainer
-
-    last_options = last_run(runs_dir)
-    # The study is given by `name`; options that are left out are those of the last run.
-    _, plugins, asked = as_last_time(("",), plugins, {**asked, "all_studies": False}, last_options)
-    load_plugins(plugins)
-    plan, cells = _find(name, runs_dir, last_options.get("studies", ()), asked)
+    study, variant = _split(name)
+    last = last_selection(selection.runs_dir)
+    selection = as_last_time(replace(selection, studies=(study,)), last)
+    selection.load_plugins()
+    selection = replace(selection, studies=(_file_of(study, last.studies),))
+    # Suggested commands name the file: a study of a file is not registered under its name.
+    complete_invocation(studies=selection.studies)
+    plan = find_plan(selection)
+    cells = _find_cells(plan, name, study, variant)
     if seed is not None:
         cells = _of_seed(cells, seed)
-    states = StateStore(runs_dir / "state")
-    explainer = Explainer(plan, states, History(runs_dir))
-    _tell([f"{name} at {AskedPlan.of(plan).scale}"])
-    # One teller for all cells, as it asks git for the commit.
-    teller = _Teller(explainer, states, plan)
+    states = StateStore(selection.runs_dir / "state")
+    explainer = Explainer(plan, states, History(selection.runs_dir))
+    print_lines([f"{name} at {AskedPlan.of(plan).scale}"])
+    # One object for all cells, as it asks git for the commit.
+    sentences = _Sentences(explainer, states, plan)
+    fingerprints = []
     for cell in cells:
-        _tell(teller.lines(explainer.story(cell)))
+        print_lines(sentences.of(explainer.story(cell)))
+        fingerprints.append(cell.fingerprint)
     # A damaged training explains an evaluation, too.
-    trainings = [plan.evaluations[c.fingerprint].trial.fingerprint for c in cells if c.fingerprint in plan.evaluations]
-    _tell(damages_of(runs_dir, dict.fromkeys([*(cell.fingerprint for cell in cells), *trainings])))
+    fingerprints += [plan.evaluations[key].trial.fingerprint for key in fingerprints if key in plan.evaluations]
+    print_lines(damages_of(selection.runs_dir, dict.fromkeys(fingerprints)))
 
 
-def _tell(lines: Sequence[str]) -> None:
-    for line in lines:
-        console().print(line, markup=False, soft_wrap=True)
-
-
-def _find(name: str, runs_dir: Path, last_studies: Sequence[str], asked: dict[str, Any]) -> tuple[Plan, list[Cell]]:
-    """Return the plan of the named study and the cells that `name` selects.
+def _find_cells(plan: Plan, name: str, study: str, variant: str) -> list[Cell]:
+    """Return the cells of a variant, or all if it is empty.
 
     Raises:
-        UnknownNameError: If there is no such study or variant.
+        UnknownNameError: If there is no such variant.
     """
-    study, variant = _split(name)
-    file = _file_of(study, last_studies)
-    # Suggested commands name the file: a study of a file is not registered under its name.
-    complete_invocation(studies=(file,))
-    plan = find_plan((file,), runs_dir, **asked)
     cells = [*plan.cells, *plan.canaries]
     if not variant:
-        return plan, cells
+        return cells
     matches = [cell for cell in cells if variant in (cell.variant, cell.key)]
     if not matches:
-        candidates = dict.fromkeys(
-            f"{study}/{name_of_cell}" for cell in cells for name_of_cell in (cell.key, cell.variant)
-        )
-        raise UnknownNameError("variant", name, candidates)
-    return plan, matches
+        candidates = [f"{study}/{cell_name}" for cell in cells for cell_name in (cell.key, cell.variant)]
+        raise UnknownNameError("variant", name, dict.fromkeys(candidates))
+    return matches
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -125,9 +104,6 @@ def _split(name: str) -> tuple[str, str]:
 
 def _file_of(study: str, last_studies: Sequence[str]) -> str:
     """Return the name of a registered study, or the file of the last run that defines a study of that name."""
-    from ablations.files.study_file import load_study
-    from ablations.registry import available_studies
-
     if study in available_studies():
         return study
     for file in last_studies:
@@ -147,17 +123,15 @@ def _of_seed(cells: Sequence[Cell], seed: int) -> list[Cell]:
     return matches
 
 
-class _Teller:
+class _Sentences:
     """Puts stories into words."""
 
     def __init__(self, explainer: Explainer, states: StateStore, plan: Plan) -> None:
-        from runners.provenance import project_commit
-
         self._explainer, self._states = explainer, states
-        self._request = plan.request
+        self._overrides = plan.request.overrides
         self._commit = project_commit()
 
-    def lines(self, story: Story) -> list[str]:
+    def of(self, story: Story) -> list[str]:
         """Return the lines that explain a cell."""
         cell = story.cell
         head = f"seed {cell.seed}: {story.verdict}  {cell.study}/{cell.key}  {story.node.title}"
@@ -168,8 +142,6 @@ class _Teller:
         return lines + [f"{_INDENT}{line}" for line in self._of_earlier(story)]
 
     def _why(self, story: Story) -> Iterator[str]:
-        from runners.upkeep.status import reason
-
         state, standing = self._states[story.node.fingerprint], story.standing
         if story.verdict == "reused":
             yield from self._measured(state)
@@ -180,7 +152,8 @@ class _Teller:
             yield f"attempt {standing.attempt.number} by process {process.pid} on {process.host}: {state.folder}"
         if standing.failure is not None:
             yield f"{reason(standing.failure)}, attempt {standing.attempts}; log: {state.log_file}"
-            yield from [_remedy(str(standing.failure.get("cause")), story)] if story.verdict == "failed" else []
+            if story.verdict == "failed":
+                yield _remedy(str(standing.failure.get("cause")), story)
         # The reasons an evaluation waits: its training is not done, or is done but its weights are gone.
         if story.training is not None and story.training.status != "done":
             yield f"its training {story.training.fingerprint[:_DIGITS]} is {_TRAINING[story.training.status]}"
@@ -193,8 +166,6 @@ class _Teller:
             yield standing.remark
 
     def _measured(self, state: NodeState) -> Iterator[str]:
-        from runners.upkeep.explain import commit_of
-
         result, record, attempt = state.result() or {}, self._explainer.launch_of(state), state.lease()
         host = f" on {attempt.process.host}" if attempt is not None else ""
         launch = f" by launch {attempt.launch}" if attempt is not None and attempt.launch else ""
@@ -202,40 +173,29 @@ class _Teller:
         commit = commit_of(state, record)
         if commit is not None:
             yield f"code: {_shown_commit(commit)}"
-        runs = [note["run_id"] for note in _notes(state) if note.get("run_id")]
+        runs = [note["run_id"] for note in read_notes(state).values() if note.get("run_id")]
         if runs:
             yield f"MLflow run {', '.join(dict.fromkeys(runs))}"
 
     def _of_earlier(self, story: Story) -> Iterator[str]:
-        from runners.upkeep.explain import commit_of
-
         earlier = story.earlier
         if earlier is None:
             return
         yield f"an earlier result is not used, as its fingerprint is {earlier.state.fingerprint[:_DIGITS]}:"
         count = f"; there are {earlier.others} more" if earlier.others else ""
-        yield f"  {self._asked_for(earlier)}{count}"
+        yield f"  {_origin(earlier)}{count}"
         yield from (f"  {line}" for line in self._measured(earlier.state))
         for difference in earlier.differences:
             if difference.sentence:
                 yield f"  {difference.sentence}"
                 continue
-            yield f"  {difference.key}: {_shown(difference.before)} → {_shown(difference.now)}{self._by(difference)}"
+            source = " (--set)" if difference.key in self._overrides else ""
+            yield f"  {difference.key}: {_shown(difference.before)} → {_shown(difference.now)}{source}"
         commit = commit_of(earlier.state, self._explainer.launch_of(earlier.state))
         # A commit changes no fingerprint; it is shown because it may explain why the values differ.
         if commit is not None and commit != self._commit:
             present = _shown_commit(self._commit)
             yield f"  code: {_shown_commit(commit)} → {present} (not a part of the fingerprint)"
-
-    def _asked_for(self, earlier: Earlier) -> str:
-        if earlier.asked is None and earlier.is_certain:
-            return "its folder says that it was measured for this variant"
-        if earlier.asked is None:
-            return "the nearest one of those that nobody has written down for what they were measured"
-        return f"it was asked for at {earlier.asked.scale}"
-
-    def _by(self, difference: Difference) -> str:
-        return " (--set)" if difference.key in self._request.overrides else ""
 
 
 _UNMEASURED = {
@@ -254,23 +214,25 @@ _TRAINING = {
 }
 
 
-def _remedy(cause: str, story: Story) -> str:
-    from runners.state.failures import FailurePolicy
+def _origin(earlier: Earlier) -> str:
+    if earlier.asked is not None:
+        return f"it was asked for at {earlier.asked.scale}"
+    if earlier.is_certain:
+        return "its folder says that it was measured for this variant"
+    return "the nearest one of those that nobody has written down for what they were measured"
 
+
+def _remedy(cause: str, story: Story) -> str:
     retry = suggested_command("retry", [as_named(story.cell.study)])
     if FailurePolicy().is_lasting(cause):
         return f"It follows from the settings and would fail again: change them. To try it all the same: {retry}"
     return f"The next run tries it again, or: {retry}"
 
 
-def _notes(state: NodeState) -> list[dict[str, Any]]:
-    from runners.tracking.sync_notes import read_notes
-
-    return list(read_notes(state).values())
-
-
 def _when(seconds: float | None) -> str:
-    return datetime.fromtimestamp(seconds).isoformat(" ", "seconds") if seconds is not None else "at an unknown time"
+    if seconds is None:
+        return "at an unknown time"
+    return datetime.fromtimestamp(seconds).isoformat(" ", "seconds")
 
 
 def _shown_commit(commit: Commit) -> str:
@@ -278,8 +240,6 @@ def _shown_commit(commit: Commit) -> str:
 
 
 def _shown(value: Any) -> str:
-    from runners.upkeep.explain import Absent
-
     if isinstance(value, Absent):
         return "(no such setting)"
     # A SHA-256, such as the digest of data or of a plug-in.

@@ -4,79 +4,72 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import click
 
 from ablations.invocation import complete_invocation
+from ablations.planning.request import Request, make_request
+from ablations.registry import study_name
 from ablations.visible import visible
-from runners.cli import inputs
-from runners.cli.inputs import tell_damages
-from runners.cli.options import (
-    all_option,
-    canary_option,
-    examples,
-    format_option,
-    output_option,
-    plugin_option,
-    preset_option,
-    runs_option,
-    seeds_option,
-    set_option,
-    side_options,
-    tuned_options,
-)
-from runners.cli.write_report import destination, maker, parse_formats, say, write_report
-from runners.console.terminal import console
+from runners.cli.options import Option, examples, grouped
+from runners.cli.plans import as_last_time, find_plan, last_selection
+from runners.cli.report_options import ReportOptions, print_files, report_options
+from runners.cli.selection import SELECTION_OPTIONS, Selection, selection_options
+from runners.console.terminal import console, print_lines
+from runners.tracking import prepare_store
+from runners.upkeep.damages import damages_of
 
 
 @click.command(epilog=examples("report aggregation --format pdf,html,tex", "report temperature --preset small"))
-@click.argument("studies", nargs=-1)
-@all_option
-@preset_option
-@set_option
-@seeds_option
-@canary_option
-@tuned_options
-@runs_option
-@plugin_option
-@format_option
-@output_option
-def report(
-    studies: tuple[str, ...],
-    *,
-    runs_dir: Path,
-    plugins: tuple[str, ...],
-    formats: str,
-    output: Path | None,
-    **asked: Any,
-) -> None:
+@selection_options()
+@report_options()
+def report(selection: Selection, report: ReportOptions) -> None:
     """Write the report of what has been tracked; without studies, of the last run.
 
     Without --preset, --set and --seeds, with those of the last run, or else of the newest report of the first study.
     """
-    from runners.cli.inputs import as_last_time
-    from runners.state.last_run import last_run
-    from runners.tracking import prepare_store
-
-    renderers = parse_formats(formats)
-    uri, last_options = inputs.tracking_uri(runs_dir), last_run(runs_dir)
-    is_scaled = asked["preset"] or asked["overrides"] or asked["seeds"]
-    was_last = not asked["all_studies"] and set(studies) <= set(last_options.get("studies", ()))
+    runs_dir, uri, is_scaled = selection.runs_dir, selection.tracking_uri, selection.is_scaled
+    last = last_selection(runs_dir)
     # Studies of the last run without a preset mean that run; other studies mean their own newest report.
-    if was_last or not (studies or asked["all_studies"]):
-        studies, plugins, asked = as_last_time(studies, plugins, asked, last_options)
-    inputs.load_plugins(plugins)
+    is_last_run = not selection.all_studies and set(selection.studies) <= set(last.studies)
+    if is_last_run:
+        selection = as_last_time(selection, last)
+    selection.load_plugins()
     # Before the newest report is looked up in it.
     prepare_store(uri)
-    if not is_scaled and not was_last:
-        asked |= last_request(studies, uri, asked)
-    complete_invocation(studies=studies, plugins=plugins, **asked)
-    plan = inputs.find_plan(studies, runs_dir, **asked)
-    tell_damages(plan, runs_dir)
-    write_report(plan, runs_dir, uri, renderers, output=output)
+    if not is_scaled and not is_last_run:
+        selection = as_last_report(selection)
+    complete_invocation(**selection.as_options())
+    plan = find_plan(selection)
+    print_lines(damages_of(runs_dir, [node.fingerprint for node in plan.nodes]))
+    from runners.cli.write_report import write_report
+
+    write_report(plan, runs_dir, uri, report)
+
+
+def as_last_report(selection: Selection) -> Selection:
+    """Return a selection at the scale of the newest tracked summary of its first study, if there is one."""
+    from reports.collect.summary_runs import latest_request
+
+    if not selection.studies:
+        return selection
+    tracked = latest_request(study_name(selection.studies[0]), selection.tracking_uri)
+    if tracked is None:
+        return selection
+    overrides = tuple(f"{key}={json.dumps(value)}" for key, value in tracked["overrides"].items())
+    tuned_from = selection.tuned_from
+    if tuned_from is None and not selection.tuned:
+        tuned_from = tracked["tuned_from"]
+    return replace(
+        selection,
+        preset=tracked["preset"],
+        overrides=overrides,
+        seeds=tracked["seeds"],
+        canary=selection.canary or tracked["canary"],
+        tuned_from=tuned_from,
+    )
 
 
 @click.command(
@@ -86,21 +79,59 @@ def report(
 @click.option(
     "--tracking-uri", "uri", help="The store with its runs (default: MLFLOW_TRACKING_URI, or that of --runs-dir)."
 )
-@runs_option
-@plugin_option
-def verify(file: Path, uri: str | None, runs_dir: Path, plugins: tuple[str, ...]) -> None:
+@selection_options("runs_dir", "plugins")
+def verify(selection: Selection, *, file: Path, uri: str | None) -> None:
     """Compute every number of a report again from its tracked runs, and name each that differs.
 
     The PDF and the HTML page carry a manifest of their runs. Exit code 1 says that something differs.
     """
+    selection.load_plugins()
     from reports.verify import verify as compute_again
+    from runners.cli.write_report import maker
 
-    inputs.load_plugins(plugins)
-    outcome = compute_again(file, uri or inputs.tracking_uri(runs_dir), maker())
-    for line in outcome.lines():
-        # A report may come from a stranger: a name in it must not be able to begin a line of its own.
-        console().print(visible(line, lines=False), markup=False, soft_wrap=True)
+    outcome = compute_again(file, uri or selection.tracking_uri, maker())
+    # A report may come from a stranger: a name in it must not be able to begin a line of its own.
+    print_lines(visible(line, lines=False) for line in outcome.lines())
     sys.exit(1 if outcome.differences else 0)
+
+
+@dataclass(frozen=True)
+class SideOptions:
+    """The options of one side of a comparison, which win over those for both."""
+
+    uri: str | None
+    preset: str | None
+    overrides: tuple[str, ...]
+    tuned_from: Path | None
+
+    def request(self, selection: Selection) -> Request:
+        """Return the request for this side; `selection` has the options for both."""
+        preset, overrides = self.preset or selection.preset, (*selection.overrides, *self.overrides)
+        return make_request(preset, overrides, selection.seeds, tuned_from=self.tuned_from)
+
+
+def _side_options(side: str) -> Option:
+    """Return a decorator that adds the options of a side and hands a verb its `left_options` or `right_options`."""
+    return grouped(
+        f"{side}_options",
+        SideOptions,
+        click.option(f"--{side}-uri", metavar="URI", help=f"Tracking store or runs folder of the {side}."),
+        click.option(f"--{side}-preset", metavar="PRESET", help=f"Preset of the {side}."),
+        click.option(
+            f"--{side}-set",
+            f"{side}_overrides",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help=f"Change a setting of the {side}.",
+        ),
+        click.option(
+            f"--{side}-tuned-from",
+            type=click.Path(exists=True, path_type=Path),
+            metavar="PLACE",
+            help=f"The {side} as trained with the tuned values in this file or folder.",
+        ),
+        prefix=f"{side}_",
+    )
 
 
 @click.command(
@@ -113,53 +144,43 @@ def verify(file: Path, uri: str | None, runs_dir: Path, plugins: tuple[str, ...]
 )
 @click.argument("left")
 @click.argument("right", required=False)
-@side_options
-@seeds_option
+@SELECTION_OPTIONS["preset"]
+@SELECTION_OPTIONS["overrides"]
+@_side_options("left")
+@_side_options("right")
+@SELECTION_OPTIONS["seeds"]
 @click.option(
     "--match", "matched", multiple=True, metavar="LEFT=RIGHT", help="Hold one row against another. Repeatable."
 )
-@runs_option
-@plugin_option
-@click.option("--format", "formats", default="", help="Report formats beside the table here, separated by commas.")
-@output_option
+@selection_options("runs_dir", "plugins")
+@report_options(default="", text="Report formats beside the table here, separated by commas.")
 def compare(
+    left_options: SideOptions,
+    right_options: SideOptions,
+    selection: Selection,
+    report: ReportOptions,
+    *,
     left: str,
     right: str | None,
-    *,
-    runs_dir: Path,
-    plugins: tuple[str, ...],
-    formats: str,
-    output: Path | None,
-    **asked: Any,
+    matched: tuple[str, ...],
 ) -> None:
     """Two studies side by side, or one on two commits (STUDY@COMMIT), data sets, settings or tracking servers.
 
     Each row's mean on both sides, the difference with its interval, and what else is not the same.
     """
-    from reports.compare import compare_sides
+    selection.load_plugins()
+    left_request, right_request = left_options.request(selection), right_options.request(selection)
+    uri, target = selection.tracking_uri, report.destination(selection.runs_dir)
+    from reports.compare import compare_sides, comparison_request
 
-    inputs.load_plugins(plugins)
-    renderers = parse_formats(formats)
-    target = destination(output, runs_dir)
-    uri = inputs.tracking_uri(runs_dir)
-    tables, files = compare_sides(left, right, uri, renderers, target.folder, stem=target.stem, **asked)
+    tables, files = compare_sides(
+        comparison_request(left, left_options.uri or uri, left_request),
+        comparison_request(left if right is None else right, right_options.uri or uri, right_request),
+        report.renderers,
+        target.folder,
+        matched=matched,
+        stem=target.stem,
+    )
     for table in tables:
         console().print(table)
-    say("comparison", files)
-
-
-def last_request(studies: Sequence[str], uri: str, now: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of the newest tracked summary of the first named study, combined with those given now.
-
-    Empty if there is no such summary.
-    """
-    from ablations.registry import study_name
-    from reports.collect.summary_runs import latest_request
-
-    tracked = latest_request(study_name(studies[0]), uri) if studies else None
-    if tracked is None:
-        return {}
-    overrides = tuple(f"{key}={json.dumps(value)}" for key, value in tracked["overrides"].items())
-    options = {"preset": tracked["preset"], "overrides": overrides, "seeds": tracked["seeds"]}
-    tuned_from = now["tuned_from"] or (None if now["tuned"] else tracked["tuned_from"])
-    return options | {"canary": now["canary"] or tracked["canary"], "tuned_from": tuned_from}
+    print_files("comparison", files)

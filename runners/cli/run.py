@@ -3,46 +3,33 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import NoReturn
 
 import click
 
 from ablations.errors import OutputError, ReportError, TrackingError
 from ablations.invocation import complete_invocation, suggested_command
-from runners.cli import inputs, outcome
-from runners.cli.inputs import tell_damages
-from runners.cli.options import (
-    all_option,
-    budget_options,
-    canary_option,
-    dispatch_options,
-    examples,
-    force_option,
-    format_option,
-    offline_option,
-    output_option,
-    plugin_option,
-    preset_option,
-    recovery_options,
-    runs_option,
-    seeds_option,
-    set_option,
-    tuned_options,
-)
-from runners.cli.write_report import parse_formats, write_report
-from runners.console.terminal import console
+from ablations.planning.plan import Plan
+from runners.cli import outcome
+from runners.cli.launch_options import BudgetOptions, LaunchOptions, budget_options, launch_options
+from runners.cli.options import examples
+from runners.cli.plans import as_last_time, as_trimmed, find_plan, last_selection
+from runners.cli.report_options import ReportOptions, report_options
+from runners.cli.selection import Selection, selection_options
+from runners.console.progress import Summary
+from runners.console.tables import plan_overview
+from runners.console.terminal import console, print_lines
 from runners.dispatch import prepare_workers
+from runners.estimates.forecast import Forecaster
 from runners.launching import announce, session
+from runners.launching.rerun import begin_anew, only_failed, undone
 from runners.state.failures import patiently
 from runners.state.files import check_writable
+from runners.state.last_run import remember_run
 from runners.state.nodes import StateStore
-
-if TYPE_CHECKING:
-    from ablations.planning.plan import Plan
-    from runners.console.progress import Summary
+from runners.upkeep.damages import damages_of
 
 
 @click.command(
@@ -59,189 +46,132 @@ if TYPE_CHECKING:
         "run --all --preset small --max-hours 12 --trim",
     )
 )
-@click.argument("studies", nargs=-1)
-@all_option
-@preset_option
-@set_option
-@seeds_option
-@canary_option
-@tuned_options
-@runs_option
-@plugin_option
-@format_option
-@output_option
-@force_option
+@selection_options()
+@report_options()
+@click.option(
+    "--force",
+    "forced",
+    multiple=True,
+    metavar="STUDY/VARIANT",
+    help="Train and evaluate a variant anew; what it was is kept in MLflow. Repeatable.",
+)
 @budget_options
-@dispatch_options
-@recovery_options
-@offline_option
+@launch_options
 def run(
-    studies: tuple[str, ...],
+    selection: Selection,
+    report: ReportOptions,
+    budget: BudgetOptions,
+    options: LaunchOptions,
     *,
-    runs_dir: Path,
-    plugins: tuple[str, ...],
-    formats: str,
-    output: Path | None,
     forced: tuple[str, ...],
-    offline: bool,
-    **asked: Any,
 ) -> None:
     """Train and evaluate what is missing, track it in MLflow, and write the report.
 
     What failed before is tried again, unless it would fail again in the same way: that is for `retry`. Leaves with 1
     if something failed, with 3 if the tracking store has not got everything, with 130 after Ctrl-C.
     """
-    from runners.console.tables import plan_overview
-    from runners.launching.rerun import begin_anew, undone
-    from runners.state.last_run import remember_run
-
-    launch_options: dict[str, Any] = {"dispatch": inputs.take_dispatch(asked, runs_dir)}
+    runs_dir = selection.runs_dir
+    dispatch = options.dispatch_settings(runs_dir)
     # Workers begin to import torch while the plan is still being made.
-    prepare_workers(launch_options["dispatch"])
-    launch_options["recovery"] = inputs.take_recovery(asked)
-    budget = inputs.take_budget(asked)
-    loaded, renderers = inputs.load_plugins(plugins), parse_formats(formats)
-    plan, states = inputs.find_plan(studies, runs_dir, **asked), StateStore(runs_dir / "state")
-    launch_options["forecaster"] = forecaster = announce.make_forecaster(runs_dir, launch_options["dispatch"])
-    if budget["hours"] is not None:
+    prepare_workers(dispatch)
+    plugins = selection.load_plugins()
+    plan, states = find_plan(selection), StateStore(runs_dir / "state")
+    forecaster = Forecaster(runs_dir, dispatch)
+    if budget.max_hours is not None:
         # Nothing is put aside before the budget is known to suffice: a refusal must leave the runs folder as it was.
-        to_do = undone(plan, forced, states)
-        announce.time_networks(to_do, forecaster, loaded)
-        fitting = announce.fit(to_do, forecaster, **budget)
-        if fitting is not to_do:
+        unfinished = undone(plan, forced, states)
+        announce.time_networks(unfinished, forecaster, plugins)
+        trimmed = announce.fit(unfinished, forecaster, hours=budget.max_hours, may_trim=budget.trim)
+        if trimmed is not unfinished:
             # Suggested commands and the record of the run then repeat the trimmed plan.
-            studies, asked = inputs.as_trimmed(studies, asked, fitting)
-            complete_invocation(studies=studies, all_studies=False, seeds=asked["seeds"])
-            plan = inputs.find_plan(studies, runs_dir, **asked)
+            selection = as_trimmed(selection, trimmed)
+            complete_invocation(studies=selection.studies, all_studies=False, seeds=selection.seeds)
+            plan = find_plan(selection)
     if forced:
         plan = begin_anew(plan, forced, states)
     console().print(plan_overview(plan))
     announce.tell_lints(plan, forecaster)
-    patiently(
-        partial(check_writable, runs_dir), launch_options["recovery"]["policy"], partial(console().print, markup=False)
-    )
+    retrying = partial(patiently, policy=options.policy, tell=partial(console().print, markup=False))
+    retrying(partial(check_writable, runs_dir))
     # Written before the launch, so that `status`, `retry` and `report` know the run even if it is killed.
-    remember = partial(remember_run, runs_dir, studies, {**asked, "plugins": plugins})
-    patiently(remember, launch_options["recovery"]["policy"], partial(console().print, markup=False))
-    carry_out(
-        plan,
-        plan,
-        studies,
-        runs_dir=runs_dir,
-        formats=renderers,
-        output=output,
-        plugins=loaded,
-        offline=offline,
-        **launch_options,
-    )
+    retrying(partial(remember_run, runs_dir, selection.studies, selection.as_options()))
+    carry_out(plan, plan, selection, report, options, forecaster=forecaster, plugins=plugins)
 
 
 @click.command(epilog=examples("retry", "retry aggregation temperature", "retry --retries 5 --retry-wait 60"))
-@click.argument("studies", nargs=-1)
-@all_option
-@preset_option
-@set_option
-@seeds_option
-@canary_option
-@tuned_options
-@runs_option
-@plugin_option
-@format_option
-@output_option
-@dispatch_options
-@recovery_options
-@offline_option
-def retry(
-    studies: tuple[str, ...],
-    *,
-    runs_dir: Path,
-    plugins: tuple[str, ...],
-    formats: str,
-    output: Path | None,
-    offline: bool,
-    **asked: Any,
-) -> None:
+@selection_options()
+@report_options()
+@launch_options
+def retry(selection: Selection, report: ReportOptions, options: LaunchOptions) -> None:
     """Run again what failed, whatever the reason: of the named studies, or of the last run.
 
     Without --preset, --set and --seeds, with those of the last run.
     """
-    from runners.cli.inputs import as_last_time
-    from runners.launching.rerun import only_failed
-    from runners.state.last_run import last_run
-
-    launch_options: dict[str, Any] = {"dispatch": inputs.take_dispatch(asked, runs_dir)}
+    runs_dir = selection.runs_dir
+    dispatch = options.dispatch_settings(runs_dir)
     # Workers begin to import torch while the plan is still being made.
-    prepare_workers(launch_options["dispatch"])
-    launch_options["recovery"] = inputs.take_recovery(asked)
-    studies, plugins, asked = as_last_time(studies, plugins, asked, last_run(runs_dir))
-    complete_invocation(studies=studies, plugins=plugins, **asked)
-    loaded, renderers = inputs.load_plugins(plugins), parse_formats(formats)
-    plan = inputs.find_plan(studies, runs_dir, **asked)
-    tell_damages(plan, runs_dir)
+    prepare_workers(dispatch)
+    selection = as_last_time(selection, last_selection(runs_dir))
+    complete_invocation(**selection.as_options())
+    plugins = selection.load_plugins()
+    plan = find_plan(selection)
+    print_lines(damages_of(runs_dir, [node.fingerprint for node in plan.nodes]))
     failed = only_failed(plan, StateStore(runs_dir / "state"))
     if not failed.missing:
         console().print("Nothing has failed.")
         return
     console().print(f"Trying again: {len(failed.missing)} of {len(plan.missing)} that are missing.")
-    launch_options["forecaster"] = announce.make_forecaster(runs_dir, launch_options["dispatch"])
+    forecaster = Forecaster(runs_dir, dispatch)
     # Failures for a lasting reason are tried again, too: that is the purpose of `retry`.
-    launch_options["recovery"]["again"] = True
-    carry_out(
-        failed,
-        plan,
-        studies,
-        runs_dir=runs_dir,
-        formats=renderers,
-        output=output,
-        plugins=loaded,
-        offline=offline,
-        **launch_options,
-    )
+    carry_out(failed, plan, selection, report, replace(options, again=True), forecaster=forecaster, plugins=plugins)
 
 
 def carry_out(
     plan: Plan,
     whole: Plan,
-    studies: Sequence[str],
+    selection: Selection,
+    report: ReportOptions,
+    options: LaunchOptions,
     *,
-    runs_dir: Path,
-    formats: Sequence[str],
-    output: Path | None,
-    offline: bool,
-    **how: Any,
+    forecaster: Forecaster,
+    plugins: tuple[str, ...],
 ) -> NoReturn:
     """Launch a plan, print how it ended, write the report of the whole plan, and leave with the exit code.
 
     Args:
         plan: The nodes to run: the whole plan, or a part of it.
         whole: The plan that is reported.
-        studies: Names and files as they were given.
-        runs_dir: The runs folder.
-        formats: Names of renderers.
-        output: Where the report goes, or `None` for the runs folder.
-        offline: Whether nothing is tracked now.
-        how: The keyword arguments of `session.launch`.
+        selection: The runs folder and the tracking store.
+        report: The formats, and where the report goes.
+        options: How it is launched, and whether it is tracked now.
+        forecaster: Estimates it, for its dispatcher, and learns from it.
+        plugins: Modules that workers import first.
     """
-    uri = inputs.tracking_uri(runs_dir)
-    summary = session.launch(plan, whole, runs_dir, None if offline else uri, **how)
+    runs_dir, uri = selection.runs_dir, selection.tracking_uri
+    arguments = options.launch_arguments(forecaster, plugins)
+    summary = session.launch(plan, whole, runs_dir, None if options.offline else uri, **arguments)
     outcome.tell(summary, uri)
-    if not summary.interrupted:
-        try:
-            _check_tracked(offline, summary, uri)
-            write_report(whole, runs_dir, uri, formats, launch=summary.record, output=output)
-        except (TrackingError, ReportError) as error:
-            # Without a store the report is only late; with a store the error is real.
-            if not offline and not summary.untracked:
-                raise
-            console().print(f"No report: {error} {_later()}", markup=False, soft_wrap=True)
-        except (OutputError, OSError) as error:
-            # Measurements are kept; the report can be written once there is room for it.
-            console().print(f"No report: {error} {_later()}", markup=False, soft_wrap=True)
-            sys.exit(outcome.exit_code(summary) or 1)
+    if summary.interrupted:
+        sys.exit(outcome.exit_code(summary))
+    try:
+        _check_tracked(summary, uri, offline=options.offline)
+        # pandas and the rest are imported only now, as many launches have nothing to report.
+        from runners.cli.write_report import write_report
+
+        write_report(whole, runs_dir, uri, report, launch=summary.record)
+    except (TrackingError, ReportError) as error:
+        # Without a store the report is only late; with a store the error is real.
+        if not options.offline and not summary.untracked:
+            raise
+        print_lines([_no_report(error)])
+    except (OutputError, OSError) as error:
+        # Measurements are kept; the report can be written once there is room for it.
+        print_lines([_no_report(error)])
+        sys.exit(outcome.exit_code(summary) or 1)
     sys.exit(outcome.exit_code(summary))
 
 
-def _check_tracked(offline: bool, summary: Summary, uri: str) -> None:
+def _check_tracked(summary: Summary, uri: str, *, offline: bool) -> None:
     """Raise `TrackingError` if nothing can be reported: reports are made from the store."""
     if offline:
         raise TrackingError("reports are made from what is tracked, and nothing was.")
@@ -249,5 +179,5 @@ def _check_tracked(offline: bool, summary: Summary, uri: str) -> None:
         raise TrackingError("reports are made from the tracking store, and it is away.")
 
 
-def _later() -> str:
-    return f"Later: {suggested_command('sync', ())} && {suggested_command('report')}"
+def _no_report(error: Exception) -> str:
+    return f"No report: {error} Later: {suggested_command('sync', ())} && {suggested_command('report')}"

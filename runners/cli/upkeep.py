@@ -1,82 +1,71 @@
-"""Defines the verbs `gc`, which removes files that no table needs, and `sync`, which fills a tracking store."""
+"""Defines the verbs of upkeep: `gc` removes files that no table needs, `sync` fills a tracking store, `ui` shows it."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
-from ablations.addresses import shown
+from ablations.addresses import shown, sqlite_address, sqlite_file
 from ablations.errors import AblationError, UnknownNameError
+from ablations.files.yaml_source import parse_override
 from ablations.invocation import suggested_command
 from ablations.planning.request import make_request
 from ablations.registry import find_studies
-from runners.cli.inputs import find_plan, load_plugins, tracking_uri
-from runners.cli.options import UNSYNCED, all_option, examples, plugin_option, runs_option, set_option
-from runners.console.terminal import console
-
-if TYPE_CHECKING:
-    from runners.state.launches import History
-    from runners.state.nodes import StateStore
-    from runners.sync.backfill import Synced
-    from runners.upkeep.garbage import Found, Garbage
+from runners.cli.options import UNSYNCED, examples
+from runners.cli.plans import as_last_time, find_plan, last_selection
+from runners.cli.selection import Selection, selection_options
+from runners.console.terminal import console, print_lines
+from runners.state.launches import History
+from runners.state.nodes import StateStore
+from runners.sync.backfill import Synced, known_studies, sync_states
+from runners.tracking import prepare_store
+from runners.tracking.local_store import copy_for_reading, is_read_only
+from runners.tracking.serving import serve
+from runners.upkeep.damages import damages_of
+from runners.upkeep.garbage import REASONS, Found, find_garbage, needed_nodes, remove
 
 
 @click.command(epilog=examples("gc", "gc my_study.yaml --yes", "gc --forget old_study --results"))
-@click.argument("studies", nargs=-1)
 @click.option("--yes", is_flag=True, help="Remove it; without this, only say what would be removed.")
 @click.option("--results", is_flag=True, help="Also the results of what nothing needs, as they are in MLflow too.")
 @click.option(
     "--forget", "forgotten", multiple=True, metavar="STUDY", help="A study that is given up, by its name. Repeatable."
 )
-@set_option
-@runs_option
-@plugin_option
-def gc(
-    studies: tuple[str, ...],
-    *,
-    yes: bool,
-    results: bool,
-    forgotten: tuple[str, ...],
-    overrides: tuple[str, ...],
-    runs_dir: Path,
-    plugins: tuple[str, ...],
-) -> None:
+@selection_options("studies", "overrides", "runs_dir", "plugins")
+def gc(selection: Selection, *, yes: bool, results: bool, forgotten: tuple[str, ...]) -> None:
     """Remove checkpoints and weights that no table needs, what was put aside, and torn files.
 
     Needed is what the registered studies need at each preset, what the last launch of each study at each scale was
     asked for, and STUDIES, with --set, at each preset. What is being run is left alone.
     """
-    from ablations.files.yaml_source import parse_override
-    from runners.state.launches import History
-    from runners.upkeep.damages import damages_of
-    from runners.upkeep.garbage import find_garbage, needed_nodes, remove
-
+    runs_dir = selection.runs_dir
     if not runs_dir.is_dir():
         raise AblationError(f"there is no folder {runs_dir}. Name another one with --runs-dir.")
-    load_plugins(plugins)
+    selection.load_plugins()
     history = History(runs_dir)
     _check_forgotten(forgotten, history)
+    overrides = dict(map(parse_override, selection.overrides))
+    freed = 0
+    problems: list[str] = []
     # Between the search and the removal, no launch may begin that needs a file of the garbage.
     with history.exclusively() if yes else nullcontext():
-        needed = needed_nodes(history, studies, dict(map(parse_override, overrides)), frozenset(forgotten))
-        findings = find_garbage(
-            runs_dir, needed | _last_asked(runs_dir, forgotten), tracking_uri(runs_dir), results=results
-        )
-        freed, problems = remove(findings.garbage) if yes else (0, [])
-    _tell([*_told(findings, dry=not yes), *damages_of(runs_dir)])
+        needed = needed_nodes(history, selection.studies, overrides, frozenset(forgotten))
+        needed |= _needed_by_last_run(runs_dir, forgotten)
+        findings = find_garbage(runs_dir, needed, selection.tracking_uri, results=results)
+        if yes:
+            freed, problems = remove(findings.garbage)
+    print_lines(_findings(findings, dry=not yes))
+    print_lines(damages_of(runs_dir))
     if yes:
-        _tell([*problems, f"Removed {_megabytes(freed)}."])
+        print_lines([*problems, f"Removed {_megabytes(freed)}."])
+    elif findings.garbage:
+        print_lines([f"Nothing was removed. To remove it: {suggested_command('gc', yes=True)}"])
     else:
-        _tell(
-            [f"Nothing was removed. To remove it: {suggested_command('gc', yes=True)}"]
-            if findings.garbage
-            else ["There is nothing to remove."]
-        )
+        print_lines(["There is nothing to remove."])
     sys.exit(1 if problems else 0)
 
 
@@ -87,98 +76,96 @@ def _check_forgotten(forgotten: Sequence[str], history: History) -> None:
             raise UnknownNameError("study that was run here", name, studies_run)
 
 
-def _last_asked(runs_dir: Path, forgotten: Iterable[str]) -> set[str]:
+def _needed_by_last_run(runs_dir: Path, forgotten: Sequence[str]) -> set[str]:
     """Return the fingerprints that the last run needs, as its studies are now.
 
     For runs folders that are older than the records of launches.
     """
-    from runners.cli.inputs import as_last_time
-    from runners.state.last_run import last_run
-
-    options: dict[str, Any] = {"preset": None, "overrides": (), "seeds": None, "canary": False, "all_studies": False}
+    fingerprints: set[str] = set()
     # Its files may be gone, or its studies broken.
     with suppress(AblationError):
-        studies, _, options = as_last_time((), (), options, last_run(runs_dir))
-        plan = find_plan(studies, runs_dir, **options)
-        cells = [cell for cell in (*plan.cells, *plan.canaries) if cell.study not in forgotten]
-        trials = {plan.evaluations[c.fingerprint].trial.fingerprint for c in cells if c.fingerprint in plan.evaluations}
-        return trials | {cell.fingerprint for cell in cells}
-    return set()
+        plan = find_plan(as_last_time(Selection(runs_dir=runs_dir), last_selection(runs_dir)))
+        for cell in (*plan.cells, *plan.canaries):
+            if cell.study not in forgotten:
+                fingerprints.add(cell.fingerprint)
+                if cell.fingerprint in plan.evaluations:
+                    fingerprints.add(plan.evaluations[cell.fingerprint].trial.fingerprint)
+    return fingerprints
 
 
-def _told(found: Found, *, dry: bool) -> list[str]:
-    from runners.upkeep.garbage import REASONS
-
-    lines = []
+def _findings(findings: Found, *, dry: bool) -> Iterator[str]:
     for reason, label in REASONS.items():
-        of_reason = [item for item in found.garbage if item.reason == reason]
-        if of_reason:
-            lines.append(f"{label}: {len(of_reason)}, {_megabytes(sum(item.size for item in of_reason))}")
-            # A dry run names every file; a removal only sums up.
-            lines += map(_line, of_reason) if dry else ()
-    if found.running:
-        lines.append(f"left alone as it is being run: {len(found.running)} nodes")
-    if found.untracked:
-        lines.append(f"left alone as the tracking store has not got it yet: {len(found.untracked)} nodes")
-    return lines
-
-
-def _line(item: Garbage) -> str:
-    return f"  {_megabytes(item.size):>10}  {item.path}  {item.title}"
+        items = [item for item in findings.garbage if item.reason == reason]
+        if items:
+            yield f"{label}: {len(items)}, {_megabytes(sum(item.size for item in items))}"
+        # A dry run names every file; a removal only sums up.
+        if dry:
+            yield from (f"  {_megabytes(item.size):>10}  {item.path}  {item.title}" for item in items)
+    if findings.running:
+        yield f"left alone as it is being run: {len(findings.running)} nodes"
+    if findings.untracked:
+        yield f"left alone as the tracking store has not got it yet: {len(findings.untracked)} nodes"
 
 
 def _megabytes(size: int) -> str:
     return f"{size / 1e6:,.1f} MB"
 
 
-def _tell(lines: Iterable[str]) -> None:
-    for line in lines:
-        console().print(line, markup=False, soft_wrap=True)
-
-
 @click.command(epilog=examples("sync", "sync temperature my_study.yaml", "sync --all --runs-dir elsewhere"))
-@click.argument("studies", nargs=-1)
-@all_option
-@runs_option
-@plugin_option
-def sync(studies: tuple[str, ...], all_studies: bool, runs_dir: Path, plugins: tuple[str, ...]) -> None:
+@selection_options("studies", "all_studies", "runs_dir", "plugins")
+def sync(selection: Selection) -> None:
     """Bring what the tracking store has not got yet, of the named studies or of all.
 
     After an outage or `run --offline`; with MLFLOW_TRACKING_URI set, also to a second store. Nothing is written twice.
     """
-    from runners.state.nodes import StateStore
-    from runners.sync.backfill import sync_states
-    from runners.tracking import prepare_store
-    from runners.upkeep.damages import damages_of
-
-    load_plugins(plugins)
-    uri, states = tracking_uri(runs_dir), StateStore(runs_dir / "state")
-    names = None if all_studies or not studies else _study_names(studies, states)
+    selection.load_plugins()
+    runs_dir, uri, states = selection.runs_dir, selection.tracking_uri, StateStore(selection.runs_dir / "state")
+    studies = None
+    if selection.studies and not selection.all_studies:
+        studies = _study_names(selection.studies, states)
     prepare_store(uri)
-    synced = sync_states(states, uri, runs_dir / "artifacts", names, lambda line: console().print(line, markup=False))
-    for line in (*damages_of(runs_dir), *_synced_words(synced, uri)):
-        console().print(line, markup=False, soft_wrap=True)
+    synced = sync_states(states, uri, runs_dir / "artifacts", studies, lambda line: console().print(line, markup=False))
+    print_lines(damages_of(runs_dir))
+    print_lines(_synced_words(synced, uri))
     sys.exit(UNSYNCED if synced.trouble or synced.problems else 0)
 
 
 def _study_names(studies: tuple[str, ...], states: StateStore) -> set[str]:
     """Return the names of studies. A study that was run here need not be registered any more."""
-    from runners.sync.backfill import known_studies
-
     tracked = known_studies(states)
     unknown = [name for name in studies if name not in tracked]
     registered = find_studies(unknown, False, make_request(None, (), None)) if unknown else []
     return {*(name for name in studies if name in tracked), *(study.name for study in registered)}
 
 
-def _synced_words(done: Synced, uri: str) -> list[str]:
-    lines = [f"left out: {problem}" for problem in done.problems]
-    if done.followed:
-        lines.append(f"{done.followed} runs are left to the launch that follows them")
+def _synced_words(synced: Synced, uri: str) -> Iterator[str]:
+    for problem in synced.problems:
+        yield f"left out: {problem}"
+    if synced.followed:
+        yield f"{synced.followed} runs are left to the launch that follows them"
     store = f"tracking store {shown(uri)}"
-    lines.append(f"{store}: {done.runs} runs brought over ({done.lines} lines), {done.complete} were there")
-    if done.trouble:
-        lines.append(
-            f"The {store} did not take the rest: {done.trouble}. Nothing is lost. Later: {suggested_command('sync')}"
-        )
-    return lines
+    yield f"{store}: {synced.runs} runs brought over ({synced.lines} lines), {synced.complete} were there"
+    if synced.trouble:
+        later = suggested_command("sync")
+        yield f"The {store} did not take the rest: {synced.trouble}. Nothing is lost. Later: {later}"
+
+
+@click.command(epilog=examples("ui", "ui --port 5001"))
+@selection_options("runs_dir")
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
+def ui(selection: Selection, *, port: int) -> None:
+    """The MLflow UI on the right store, bound to 127.0.0.1."""
+    uri = selection.tracking_uri
+    file = sqlite_file(uri)
+    with ExitStack() as stack:
+        if file is not None and is_read_only(file):
+            # MLflow opens its database for writing even to show it, so a store that cannot be written is copied first.
+            uri = sqlite_address(stack.enter_context(copy_for_reading(file)))
+            console().print("The runs folder cannot be written: what is changed in the UI is not kept.", markup=False)
+        prepare_store(uri)
+        if uri.startswith(("http://", "https://")):
+            console().print(f"The tracking server is {shown(uri)}; open it in a browser.", markup=False)
+            return
+        console().print(f"MLflow UI on http://127.0.0.1:{port} (Ctrl-C ends it)")
+        code = serve(uri, port)
+    sys.exit(code)

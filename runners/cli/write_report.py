@@ -1,91 +1,54 @@
-"""Writes reports for the verbs that end with one, and prints where the files are."""
+"""Writes the reports of the verbs that end with one, and prints where the files are.
+
+It imports pandas and more, so verbs import it only when they write.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from ablations.launches import Record
+from ablations.planning.optimisation_plans import SearchPlan
+from ablations.planning.plan import Plan
+from runners.cli.report_options import ReportOptions, print_files
 from runners.console.terminal import console
 from runners.importing import without_collection
 from runners.launching import session
+from runners.provenance import project_commit
 from runners.state.files import check_writable, exclusively
+from runners.tracking import write_study_summary
 
-if TYPE_CHECKING:
-    from ablations.launches import Record
-    from ablations.planning.optimisation_plans import SearchPlan
-    from ablations.planning.plan import Plan
-    from reports.content.file_names import Destination
+with without_collection():
+    from reports import canaries, make_report, make_search_report, summarize
+    from reports.analysis.claims import verdicts
+    from reports.collect.runs import collect
+    from reports.document.prose import holes
     from reports.evidence.manifest import Maker
+    from reports.tables.summary_rows import summary_rows
 
 
 def maker() -> Maker:
     """Return the commit of the running code, for a report's manifest."""
-    from reports.evidence.manifest import Maker
-    from runners.provenance import project_commit
-
     commit = project_commit()
     return Maker(commit.sha, commit.dirty)
 
 
-def parse_formats(text: str) -> tuple[str, ...]:
-    """Return the report formats in `text`, refusing unknown ones before anything is trained."""
-    from reports import render
-
-    return render.parse_formats(text)
-
-
-def write_search_report(
-    plan: SearchPlan, uri: str, formats: Sequence[str], runs_dir: Path, output: Path | None = None
-) -> None:
+def write_search_report(plan: SearchPlan, runs_dir: Path, uri: str, report: ReportOptions) -> None:
     """Write the report files on a search and print where they are."""
-    from reports import make_search_report
-
-    target = destination(output, runs_dir)
-    say("report", make_search_report(plan, uri, formats, target.folder, stem=target.stem))
+    target = report.destination(runs_dir)
+    print_files("report", make_search_report(plan, uri, report.renderers, target.folder, stem=target.stem))
 
 
-def destination(output: Path | None, runs_dir: Path) -> Destination:
-    """Return the folder and stem of a report: those of `--output`, or else in the runs folder."""
-    from reports.content.file_names import Destination
-    from reports.render import FORMATS
-
-    return Destination.of(output, runs_dir / "reports", FORMATS)
-
-
-def say(what: str, files: Mapping[str, Path]) -> None:
-    """Print the path of each file with its format."""
-    for name, path in files.items():
-        console().print(f"{what} ({name}): {path}", soft_wrap=True)
-
-
-def write_report(
-    plan: Plan,
-    runs_dir: Path,
-    uri: str,
-    formats: Sequence[str],
-    *,
-    launch: Record | None = None,
-    output: Path | None = None,
-) -> None:
+def write_report(plan: Plan, runs_dir: Path, uri: str, report: ReportOptions, *, launch: Record | None = None) -> None:
     """Write the report files, log them to the studies' summary runs, and print where they are.
 
     Args:
         plan: The plan that is reported.
         runs_dir: The runs folder.
         uri: The tracking store.
-        formats: Names of renderers.
+        report: The formats, and where the files go.
         launch: The launch that has just ended; earlier ones are in the summary runs.
-        output: Where the files go, or `None` for the runs folder.
     """
-    with without_collection():
-        from reports import canaries, make_report, summarize
-        from reports.analysis.claims import verdicts
-        from reports.collect.runs import collect
-        from reports.document.prose import holes
-        from reports.tables.summary_rows import summary_rows
-    from runners.tracking import write_study_summary
-
     # Fails before minutes are spent on reading the store.
     check_writable(runs_dir)
     # Of two launches that end at once, each replaces the other's files and summaries as a whole.
@@ -94,12 +57,12 @@ def write_report(
         if launch is not None:
             # Its record reaches the store only with the summaries that are written below.
             results = results.with_launch(launch)
-        target = destination(output, runs_dir)
+        target = report.destination(runs_dir)
         summaries = summarize(plan, results)
         files = make_report(
             plan,
             uri,
-            formats,
+            report.renderers,
             target.folder,
             results=results,
             summaries=summaries,
@@ -107,21 +70,22 @@ def write_report(
             stem=target.stem,
         )
         tracker = session.make_tracker(plan, runs_dir, uri, for_nodes=False)
-        judged, canary_rows = verdicts(plan, summaries), canaries(plan, results)
+        claims, canary_rows = verdicts(plan, summaries), canaries(plan, results)
         for study, summary in zip(plan.studies, summaries, strict=True):
             rows = list(summary_rows(study, plan, results, summary))
             verdict_texts: dict[str, str] = {
-                f"{claim.key} ({claim.rank})": claim.words for claim in judged if claim.study == study.name
+                f"{claim.key} ({claim.rank})": claim.words for claim in claims if claim.study == study.name
             }
             verdict_texts |= {canary.key: canary.verdict for canary in canary_rows if canary.study.name == study.name}
             write_study_summary(
                 tracker, plan, study, rows, list(files.values()), verdicts=verdict_texts, launches=results.launches
             )
-    for canary in (canary for canary in canary_rows if canary.state == "alarm"):
-        console().print(
-            f"CANARY ALARM: {canary.study.name}, {canary.key} {canary.verdict}; see the report.", markup=False
-        )
-    say("report", files)
+    for canary in canary_rows:
+        if canary.state == "alarm":
+            console().print(
+                f"CANARY ALARM: {canary.study.name}, {canary.key} {canary.verdict}; see the report.", markup=False
+            )
+    print_files("report", files)
     missing = holes(plan, results)
     if missing:
         console().print(missing, markup=False, soft_wrap=True)

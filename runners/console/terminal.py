@@ -38,3 +38,10 @@ def visible_console(**options: Any) -> Console:
 def console() -> Any:
     """Return the console of standard output, 120 columns wide where that is no terminal."""
     return visible_console(highlight=False, width=None if sys.stdout.isatty() else 120)
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print lines as they are: without markup, and unbroken, as a path that is broken cannot be copied."""
+    terminal = console()
+    for line in lines:
+        terminal.print(line, markup=False, soft_wrap=True)

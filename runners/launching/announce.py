@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runners.console.terminal import console
@@ -14,16 +13,9 @@ from runners.console.terminal import console
 if TYPE_CHECKING:
     from ablations.planning.lint import Lint
     from ablations.planning.plan import Plan
-    from runners.dispatch import Dispatcher, DispatchSettings
+    from runners.dispatch import Dispatcher
     from runners.estimates.estimate import Estimate
     from runners.estimates.forecast import Forecaster
-
-
-def make_forecaster(runs_dir: Path, dispatch: DispatchSettings) -> Forecaster:
-    """Return the forecaster of plans whose tasks are dispatched in this way."""
-    from runners.estimates.forecast import Forecaster
-
-    return Forecaster(runs_dir, dispatch)
 
 
 def time_networks(found: Plan, forecaster: Forecaster, plugins: tuple[str, ...]) -> None:

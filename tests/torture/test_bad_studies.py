@@ -12,7 +12,7 @@ import yaml
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-import run_ablation
+from tests.command_line import run_command
 
 STUDY: dict[str, Any] = {
     "name": "mine",
@@ -44,11 +44,8 @@ def _plan(content: bytes) -> tuple[Any, str]:
         path = Path(folder) / "study.yaml"
         path.write_bytes(content)
         with contextlib.redirect_stderr(io.StringIO()) as told, contextlib.redirect_stdout(io.StringIO()):
-            try:
-                run_ablation.main(["plan", str(path), "--preset", "smoke", "--runs-dir", folder])
-            except SystemExit as end:
-                return end.code, told.getvalue()
-    return 0, ""
+            code = run_command("plan", path, "--preset", "smoke", "--runs-dir", folder)
+        return code, told.getvalue()
 
 
 @st.composite

@@ -18,13 +18,13 @@ import torch
 from mlflow import MlflowClient
 from safetensors.torch import load_file
 
-import run_ablation
 from ablations.errors import OutputError
 from runners.state.files import write_json
 from runners.state.nodes import NodeState
 from runners.training.checkpoint import CheckpointStore
 from runners.workers.task import Task
 from runners.workers.trial import run_node
+from tests.command_line import run_command
 from tests.runners.bench import Bench
 from tests.upkeep.made_up import STUDY
 
@@ -194,11 +194,8 @@ def test_a_disk_that_can_only_be_read_is_said_in_a_sentence(
     _mount(small_disk, _REMOUNT | _READ_ONLY)
     with pytest.raises(OutputError, match="Read-only"):
         write_json(small_disk / "result.json", {})
-    with pytest.raises(SystemExit) as end:
-        run_ablation.main(
-            ["run", "temperature", "--preset", "smoke", "--dispatch", "inline", "--runs-dir", str(small_disk / "runs")]
-        )
-    assert end.value.code == 2
+    runs_dir = small_disk / "runs"
+    assert run_command("run", "temperature", "--preset", "smoke", "--dispatch", "inline", "--runs-dir", runs_dir) == 2
     told = capsys.readouterr().err
     assert "cannot write" in told
     assert "Traceback" not in told

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,8 +38,6 @@ variants:
 ELSEWHERE = Process("far", "far/1/2", 4711, "1")
 COMMIT = Commit("c0ffee" * 6, False)
 DEAD = replace(Process.current(), pid=2**22 + 7)
-
-Invoke = Callable[..., tuple[int, str]]
 
 
 class Folder:

@@ -21,7 +21,8 @@ from runners.state.last_run import remember_run
 from runners.state.nodes import NodeState, StateStore
 from runners.state.schemas import Damage, set_aside
 from runners.upkeep.damages import damages_of, set_common_aside, set_node_aside
-from tests.upkeep.made_up import Folder, Invoke
+from tests.command_line import Invoke
+from tests.upkeep.made_up import Folder
 
 DEEP = b"[" * 100_000 + b"]" * 100_000
 GARBAGE = {

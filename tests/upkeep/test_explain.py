@@ -15,7 +15,8 @@ from ablations.spec.parts import SPEC_VERSION
 from runners import provenance
 from runners.processes import Process
 from runners.state import schemas
-from tests.upkeep.made_up import STUDY, Folder, Invoke
+from tests.command_line import Invoke
+from tests.upkeep.made_up import STUDY, Folder
 
 
 def test_explain_tells_by_what_a_cell_was_measured_and_who_shares_it(folder: Folder, invoke: Invoke) -> None:
@@ -202,7 +203,7 @@ def test_explaining_takes_no_more_looks_per_cell_where_there_are_more(
         return commit()
 
     monkeypatch.setattr(schemas.Kind, "read", counted)
-    monkeypatch.setattr(provenance, "project_commit", asked)
+    monkeypatch.setattr("runners.cli.explain.project_commit", asked)
     counts = []
     for seeds in (3, 18):
         earlier = folder.plan(seeds=seeds, train__epochs=2)

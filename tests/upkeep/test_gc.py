@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from runners.launching.rerun import begin_anew
-from tests.upkeep.made_up import ELSEWHERE, STUDY, Folder, Invoke
+from tests.command_line import Invoke
+from tests.upkeep.made_up import ELSEWHERE, STUDY, Folder
 
 
 def _files(root: Path) -> set[Path]:

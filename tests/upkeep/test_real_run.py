@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 from runners.state.launches import History
-from tests.upkeep.made_up import STUDY, Folder, Invoke
+from tests.command_line import Invoke
+from tests.upkeep.made_up import STUDY, Folder
 
 ALL_DONE = "tiny at preset smoke · no launch goes on\ntiny: 2 of 2 trainings done, 1 of 1 evaluations done\n"
 

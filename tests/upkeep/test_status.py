@@ -14,8 +14,9 @@ from rich.console import Console
 
 import runners.cli.status
 from runners.state.launches import LaunchRecord
+from tests.command_line import Invoke
 from tests.test_cli import HEAVY, start
-from tests.upkeep.made_up import DEAD, ELSEWHERE, Folder, Invoke
+from tests.upkeep.made_up import DEAD, ELSEWHERE, Folder
 
 
 def _nodes(out: str) -> dict[str, Any]:

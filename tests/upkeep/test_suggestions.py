@@ -12,7 +12,8 @@ import run_ablation
 from ablations.invocation import suggested_command
 from ablations.planning.request import Request, who_set
 from ablations.presets import SMOKE
-from tests.upkeep.made_up import STUDY, Folder, Invoke
+from tests.command_line import Invoke
+from tests.upkeep.made_up import STUDY, Folder
 
 _SUGGESTED = re.compile(r"python run_ablation\.py (?:[^\n&])+")
 

@@ -22,7 +22,8 @@ from reports.collect.tracked_runs import FINISHED
 from reports.content.blocks import Document, Facts, Paragraph
 from reports.render.latex import latex_text
 from reports.render.markdown import markdown_text
-from runners.cli.write_report import write_report
+from runners.cli import write_report
+from runners.cli.report_options import ReportOptions
 from tests.reports.everything import made_up_results, results_of
 from tests.reports.made_up import AGGREGATION, STUDIES, TEMPERATURE, document_of
 
@@ -176,10 +177,12 @@ def test_the_command_line_is_loud_too(
 ) -> None:
     plan = _plan()
     told: list[dict[str, str]] = []
-    monkeypatch.setattr("reports.collect.runs.collect", lambda plan, uri: _results(plan, APART))
-    monkeypatch.setattr("reports.make_report", lambda *args, **more: {"pdf": tmp_path / "report.pdf"})
+    monkeypatch.setattr(write_report, "collect", lambda plan, uri: _results(plan, APART))
+    monkeypatch.setattr(write_report, "make_report", lambda *args, **more: {"pdf": tmp_path / "report.pdf"})
     monkeypatch.setattr("runners.launching.session.make_tracker", lambda *args, **more: None)
-    monkeypatch.setattr("runners.tracking.write_study_summary", lambda *args, **more: told.append(more["verdicts"]))
-    write_report(plan, tmp_path, "", ["pdf"])
+    monkeypatch.setattr(
+        "runners.cli.write_report.write_study_summary", lambda *args, **more: told.append(more["verdicts"])
+    )
+    write_report.write_report(plan, tmp_path, "", ReportOptions("pdf", None))
     assert "CANARY ALARM: temperature, canary found a difference where there is none" in capsys.readouterr().out
     assert told[0]["canary"] == "found a difference where there is none"

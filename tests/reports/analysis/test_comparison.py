@@ -16,7 +16,7 @@ from rich.console import Console
 from ablations import vocabulary as names
 from ablations.errors import ReportError, UnknownNameError
 from ablations.planning.plan import Plan, make_plan
-from ablations.planning.request import Request
+from ablations.planning.request import Request, make_request
 from ablations.presets import PRESETS
 from ablations.registry import get_study
 from reports.analysis.comparison import (
@@ -33,7 +33,7 @@ from reports.analysis.statistics import contrast_interval, estimate
 from reports.collect.compared_runs import read_compared_study
 from reports.collect.compared_study import ComparedRow, ComparedStudy, ComparisonRequest
 from reports.collect.results import Repeat
-from reports.compare import compare_sides, comparison_requests, parse_match, parse_side
+from reports.compare import compare_sides, comparison_request, parse_match, parse_side
 from reports.content.blocks import Document, Interval, Missing, Number, Table, Text
 from reports.document.comparison_report import side_by_side
 from tests.reports.made_up import Store, tracked_run
@@ -41,17 +41,14 @@ from tests.reports.made_up import Store, tracked_run
 MakeStore = Callable[[], Store]
 OLD, NEW = "a" * 40, "b" * 40
 VALUES = {"static": (80.0, 81.0, 85.0), "tau_30": (82.0, 84.0, 86.0), "tau_20": (83.0, 85.0, 87.0)}
-ASKED: dict[str, Any] = {
-    "preset": "smoke",
-    "overrides": (),
-    "seeds": 3,
-    **{f"{side}_{what}": None for side in ("left", "right") for what in ("uri", "preset", "tuned_from")},
-    **{f"{side}_set": () for side in ("left", "right")},
-}
 
 
 def request(**overrides: Any) -> Request:
     return Request(PRESETS["smoke"], {key.replace("__", "."): value for key, value in overrides.items()}, seeds=3)
+
+
+def requested(text: str, uri: str, *overrides: str) -> ComparisonRequest:
+    return comparison_request(text, uri, make_request("smoke", overrides, 3))
 
 
 def plan_of(asked: Request) -> Plan:
@@ -122,7 +119,9 @@ def test_two_stores(make_store: MakeStore) -> None:
     one, other = make_store(), make_store()
     put(one)
     put(other, shift=-1.0)
-    shown, files = compare_sides("temperature", None, one.uri, (), Path("nowhere"), **{**ASKED, "right_uri": other.uri})
+    shown, files = compare_sides(
+        requested("temperature", one.uri), requested("temperature", other.uri), (), Path("nowhere")
+    )
     assert files == {}
     console = Console(width=140, record=True, file=io.StringIO())
     for part in shown:
@@ -228,9 +227,8 @@ def test_a_document_of_two_sides_is_written_in_every_format(make_store: MakeStor
     one, other = make_store(), make_store()
     put(one)
     put(other, shift=0.5)
-    _, files = compare_sides(
-        "temperature", None, one.uri, ("md", "html", "pdf"), tmp_path, **{**ASKED, "right_uri": other.uri}
-    )
+    sides = requested("temperature", one.uri), requested("temperature", other.uri)
+    _, files = compare_sides(*sides, ("md", "html", "pdf"), tmp_path)
     assert sorted(path.name for path in files.values()) == [f"{files['md'].stem}.{e}" for e in ("html", "md", "pdf")]
     # What was asked of the two sides is in the name, as a digest.
     assert re.fullmatch("compare-temperature-temperature-[0-9a-f]{6}", files["md"].stem)
@@ -270,15 +268,13 @@ def test_a_side_may_name_a_commit(text: str, parts: tuple[str, str]) -> None:
     assert parse_side(text) == parts
 
 
-def test_what_the_command_line_asks() -> None:
-    left, right = comparison_requests(
-        "a@abcd", None, "runs", **{**ASKED, "right_set": ("train.epochs=9",), "right_uri": "x://y"}
-    )
+def test_what_is_wanted_of_a_side() -> None:
+    left, right = requested("a@abcd", "runs"), requested("a@abcd", "x://y", "train.epochs=9")
     assert (left.study, right.study, left.commit, right.commit) == ("a", "a", "abcd", "abcd")
     assert (left.store, right.store) == ("sqlite:///runs/mlflow.db", "x://y")
     assert right.scale.overrides == {"train.epochs": 9}
     with pytest.raises(ReportError, match="both sides are the same"):
-        comparison_requests("a", "a", "runs", **ASKED)
+        compare_sides(left, requested("a@abcd", "runs"), (), Path("nowhere"))
     with pytest.raises(ReportError, match="LEFT=RIGHT"):
         parse_match("a")
 

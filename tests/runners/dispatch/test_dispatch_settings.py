@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from ablations.errors import AblationError, OptionError, UnknownNameError
-from runners.cli.inputs import take_dispatch
+from runners.cli.launch_options import LaunchOptions, TaskOptions
 from runners.dispatch import DispatchSettings
 from runners.dispatch.slurm.options import SlurmOptions, read_slurm_options
+from runners.estimates.forecast import Forecaster
+from runners.state.failures import FailurePolicy
 
 
 @pytest.fixture(autouse=True)
@@ -78,13 +80,30 @@ def test_slurm_needs_its_commands(monkeypatch: pytest.MonkeyPatch) -> None:
         DispatchSettings("slurm")
 
 
-def test_the_options_of_a_verb_are_taken_out_of_what_was_asked(tmp_path: Path) -> None:
-    asked: dict[str, Any] = {"dispatch": "slurm", "workers": 3, "threads": 2, "device": "cuda", "trials_per_gpu": 1}
-    asked |= {"ray_address": None, "slurm": ("gpus=1", "time=2:00:00"), "preset": "smoke"}
-    taken = take_dispatch(asked, tmp_path)
-    assert asked == {"preset": "smoke"}
-    expected = SlurmOptions(gpus="1", time=120)
-    assert taken == DispatchSettings("slurm", 3, 2, "cuda", slurm=expected, folder=tmp_path)
+def test_the_options_of_a_verb_are_settings_of_its_dispatcher(tmp_path: Path) -> None:
+    options = LaunchOptions(
+        workers=3,
+        device="cuda",
+        threads=2,
+        dispatch="slurm",
+        trials_per_gpu=1,
+        ray_address=None,
+        slurm=("gpus=1", "time=2:00:00"),
+        retries=1,
+        retry_wait=4.0,
+        fail_fast=True,
+        lease_seconds=9.0,
+        offline=False,
+    )
+    slurm = SlurmOptions(gpus="1", time=120)
+    expected_settings = DispatchSettings("slurm", 3, 2, "cuda", slurm=slurm, folder=tmp_path)
+    assert options.dispatch_settings(tmp_path) == expected_settings
+    forecaster = Forecaster(tmp_path, expected_settings)
+    recovery = {"policy": FailurePolicy(1, 4.0), "fail_fast": True, "lease_seconds": 9.0, "again": False}
+    arguments = {"dispatch": expected_settings, "recovery": recovery, "plugins": ("p",), "forecaster": forecaster}
+    assert options.launch_arguments(forecaster, ("p",)) == arguments
+    tasks = TaskOptions(workers=3, device="cpu", threads=2)
+    assert tasks.dispatch_settings(tmp_path) == DispatchSettings("processes", 3, 2, "cpu", folder=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ import pytest
 from _pytest.mark import ParameterSet
 from mlflow import MlflowClient
 
-import run_ablation
 from ablations.errors import OutputError, RunsFolderError, TrackingError
 from runners.dispatch import Completion
 from runners.state import files
 from runners.state.failures import FailurePolicy, cause_of, patiently
 from runners.state.nodes import NodeState, StateStore
+from tests.command_line import Invoke
 from tests.runners.launching.test_launch import FakeDispatcher, _launch, _plan
 
 STUDY = """\
@@ -38,27 +39,15 @@ variants:
   averaged: {intervention: {aggregation: average}}
 """
 FULL = OutputError("cannot write x: No space left on device. Free space or choose another folder.", errno.ENOSPC)
-Invoke = Callable[..., tuple[int, str]]
+RunTiny = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
-def invoke(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Invoke:
+def run_tiny(invoke: Invoke, tmp_path: Path) -> RunTiny:
     """Runs the tiny study in this process; no wait between two attempts."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     (tmp_path / "tiny.yaml").write_text(STUDY)
-
-    def call(*options: str) -> tuple[int, str]:
-        code: Any = 0
-        command = ["run", "tiny.yaml", "--preset", "smoke", "--dispatch", "inline", "--format", "md"]
-        try:
-            run_ablation.main([*command, "--runs-dir", str(tmp_path / "runs"), "--retry-wait", "0", *options])
-        except SystemExit as end:
-            code = end.code
-        captured = capsys.readouterr()
-        return code, captured.out + captured.err
-
-    return call
+    options = ("--preset", "smoke", "--dispatch", "inline", "--format", "md", "--retry-wait", "0")
+    return partial(invoke, "run", "tiny.yaml", *options)
 
 
 def later(*cases: int) -> list[ParameterSet]:
@@ -82,10 +71,10 @@ def _failing(monkeypatch: pytest.MonkeyPatch, first: int, last: float) -> list[i
 
 @pytest.mark.parametrize("first", [2, 6, *later(1, 3, 4, 5, 8, 10, 14, 18)])
 def test_wherever_the_disk_is_full_for_a_while_the_launch_ends_whole(
-    invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: int
+    run_tiny: RunTiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: int
 ) -> None:
     _failing(monkeypatch, first, first + 1)
-    code, said = invoke("--offline")
+    code, said = run_tiny("--offline")
     assert code == 0, said
     states = StateStore(tmp_path / "runs" / "state")
     assert len(states.done(states.fingerprints())) == 2
@@ -94,17 +83,17 @@ def test_wherever_the_disk_is_full_for_a_while_the_launch_ends_whole(
 
 @pytest.mark.parametrize("first", [3, *later(1, 2, 4, 6, 9)])
 def test_a_disk_that_stays_full_ends_the_launch_with_a_sentence(
-    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, first: int
+    run_tiny: RunTiny, monkeypatch: pytest.MonkeyPatch, first: int
 ) -> None:
     _failing(monkeypatch, first, float("inf"))
-    code, said = invoke("--offline")
+    code, said = run_tiny("--offline")
     assert code in (1, 2)
     assert "No space left" in said
     assert "Traceback" not in said
 
 
 def test_a_disk_that_stays_full_leaves_no_run_behind_as_running(
-    invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_tiny: RunTiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     honest, described = NodeState.describe, []
 
@@ -115,7 +104,7 @@ def test_a_disk_that_stays_full_leaves_no_run_behind_as_running(
         honest(self, node)
 
     monkeypatch.setattr(NodeState, "describe", describe)
-    code, said = invoke("--retries", "1")
+    code, said = run_tiny("--retries", "1")
     assert code == 2
     assert "No space left" in said
     assert "Traceback" not in said
@@ -227,7 +216,7 @@ def test_a_worker_does_not_make_a_runs_folder_anew(tmp_path: Path) -> None:
 
 
 def test_a_run_whose_folder_is_removed_says_one_sentence(
-    invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_tiny: RunTiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     honest = NodeState.append_event
 
@@ -236,7 +225,7 @@ def test_a_run_whose_folder_is_removed_says_one_sentence(
         honest(self, *arguments)
 
     monkeypatch.setattr(NodeState, "append_event", remove)
-    code, said = invoke()
+    code, said = run_tiny()
     assert code == 1
     assert said.count("was removed or replaced") == 1
     assert "Traceback" not in said

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-import run_ablation
 from ablations import vocabulary as names
 from ablations.errors import SpecError
 from ablations.planning.optimisation_plans import make_search_plan
@@ -17,6 +16,7 @@ from ablations.presets import get_preset
 from runners.launching.optimisation import best_again
 from runners.state.nodes import StateStore
 from runners.workers.preflight import check
+from tests.command_line import run_command
 
 SEARCH = """\
 name: tiny
@@ -33,15 +33,6 @@ factors:
 """
 
 
-def invoke(*arguments: str) -> int:
-    try:
-        # MLflow keeps connections by the name of the store, so that a relative one would be another test's.
-        run_ablation.main([*arguments, "--runs-dir", str(Path.cwd() / "runs")])
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 0
-    return 0
-
-
 def test_a_search_through_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -49,7 +40,7 @@ def test_a_search_through_the_command_line(
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     Path("tiny.yaml").write_text(SEARCH)
     command = ("search", "tiny.yaml", "--preset", "smoke", "--trials", "3", "--dispatch", "inline", "--format", "md")
-    assert invoke(*command, "--repeats", "1") == 0
+    assert run_command(*command, "--repeats", "1") == 0
     plan = make_search_plan(get_search("tiny.yaml"), Request(get_preset("smoke")), 3, 1)
     states = StateStore(tmp_path / "runs/state")
     results = [states[node.fingerprint].result() or {} for node in plan.nodes]
@@ -71,7 +62,7 @@ def test_a_search_through_the_command_line(
     assert len(runs) == 3 + len(again)
     assert not [name for run in runs for name in run.data.metrics if name.startswith("test/")]
     capsys.readouterr()
-    assert invoke(*command, "--repeats", "1") == 0
+    assert run_command(*command, "--repeats", "1") == 0
     assert "finished" not in capsys.readouterr().out
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,17 +14,16 @@ from ablations.planning.plan import Plan, make_plan
 from ablations.planning.request import Request
 from ablations.presets import get_preset
 from ablations.registry import get_study
-from runners.cli.inputs import as_last_time
+from runners.cli.plans import as_last_time, last_selection
+from runners.cli.selection import Selection
 from runners.launching.rerun import begin_anew, only_failed
 from runners.processes import Process
 from runners.provenance import Commit
 from runners.state.attempts import Lease
-from runners.state.last_run import last_run, remember_run
+from runners.state.last_run import remember_run
 from runners.state.nodes import StateStore
 from runners.tracking import Tracker, prepare_store
 from tests.runners.bench import Bench
-
-ASKED: dict[str, Any] = {"preset": None, "overrides": (), "seeds": None, "all_studies": False}
 
 
 def _plan(states: StateStore, *studies: str) -> Plan:
@@ -130,21 +129,31 @@ def test_nothing_has_failed(states: StateStore) -> None:
 
 
 def test_what_is_left_out_is_as_it_was_last_time(tmp_path: Path) -> None:
-    assert last_run(tmp_path) == {}
+    nothing = last_selection(tmp_path)
+    assert nothing == Selection(runs_dir=tmp_path)
     with pytest.raises(AblationError, match="nothing was run here yet"):
-        as_last_time((), (), ASKED, {})
-    assert as_last_time(("x",), (), ASKED, {}) == (("x",), (), ASKED)
-    remember_run(tmp_path, ("a", "b"), {**ASKED, "preset": "smoke", "seeds": 3, "plugins": ("p",)})
-    last = last_run(tmp_path)
-    studies, plugins, asked = as_last_time((), ("q",), ASKED, last)
-    assert (list(studies), plugins, asked["preset"], asked["seeds"]) == (["a", "b"], ("q", "p"), "smoke", 3)
-    studies, _, asked = as_last_time(("c",), (), {**ASKED, "seeds": 5}, last)
-    assert (studies, asked["preset"], asked["seeds"]) == (("c",), None, 5)
-    _, _, asked = as_last_time((), (), {**ASKED, "all_studies": True}, last)
-    assert (asked["all_studies"], asked["preset"]) == (True, "smoke")
-    assert "canary" not in asked
-    _, _, asked = as_last_time((), (), {**ASKED, "canary": False}, {**last, "canary": True})
-    assert asked["canary"] is True
+        as_last_time(Selection(), nothing)
+    assert as_last_time(Selection(("x",)), nothing) == Selection(("x",))
+    recorded = Selection(("a", "b"), preset="smoke", overrides=("train.epochs=2",), seeds=3, plugins=("p",))
+    remember_run(tmp_path, recorded.studies, recorded.as_options())
+    last = last_selection(tmp_path)
+    assert last == replace(recorded, runs_dir=tmp_path)
+    assert as_last_time(Selection(plugins=("q",)), last) == replace(recorded, plugins=("q", "p"))
+    # Preset, overrides and seeds go together; plug-ins add up.
+    assert as_last_time(Selection(("c",), seeds=5), last) == Selection(("c",), seeds=5, plugins=("p",))
+    everything = as_last_time(Selection(all_studies=True), last)
+    assert (everything.studies, everything.all_studies, everything.preset) == ((), True, "smoke")
+    assert not everything.canary
+    assert as_last_time(Selection(), replace(last, canary=True)).canary
+    tuned = replace(last, tuned=True)
+    assert as_last_time(Selection(), tuned).tuned
+    own_values = as_last_time(Selection(tuned_from="values.json"), tuned)
+    assert (own_values.tuned, own_values.tuned_from) == (False, "values.json")
+
+
+def test_a_record_without_later_options_is_read(tmp_path: Path) -> None:
+    (tmp_path / "last_run.json").write_text('{"studies": ["a"], "preset": "smoke", "overrides": [], "seeds": null}')
+    assert last_selection(tmp_path) == Selection(("a",), preset="smoke", runs_dir=tmp_path)
 
 
 def test_the_run_of_what_is_done_anew_stands_beside_the_earlier_one_which_says_so(tmp_path: Path, bench: Bench) -> None:

@@ -1,0 +1,63 @@
+"""Turns selections into plans, and completes them: by those of the last run, or for a plan that was trimmed."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+
+from ablations.errors import AblationError
+from ablations.planning.plan import Plan, make_plan
+from ablations.registry import available_studies
+from runners.cli.selection import Selection
+from runners.state.last_run import last_run
+from runners.state.nodes import StateStore
+
+
+def find_plan(selection: Selection) -> Plan:
+    """Return the plan of the selected studies, with the nodes that are measured in the runs folder marked as done."""
+    request = selection.request()
+    plan = make_plan(selection.find_studies(request), request)
+    measured = StateStore(selection.runs_dir / "state").done(node.fingerprint for node in plan.nodes)
+    return replace(plan, done=measured)
+
+
+def last_selection(runs_dir: Path) -> Selection:
+    """Return the selection of the last `run` in a folder; empty if there was none."""
+    content = last_run(runs_dir)
+    values = {field.name: content[field.name] for field in fields(Selection) if field.name in content}
+    # JSON knows lists only.
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return Selection(**{**values, "runs_dir": runs_dir})
+
+
+def as_last_time(selection: Selection, last: Selection) -> Selection:
+    """Return a selection completed by that of the last run.
+
+    Preset, overrides and seeds go together: if one of them is given, none is taken from the last run.
+
+    Raises:
+        AblationError: If no study is named and nothing was run.
+    """
+    # Plug-ins add up: names that the last run used must stay known.
+    completed = replace(selection, plugins=tuple(dict.fromkeys([*selection.plugins, *last.plugins])))
+    # A present preset with earlier overrides would make a plan that the user never meant.
+    if not selection.is_scaled:
+        canary = selection.canary or last.canary
+        completed = replace(completed, preset=last.preset, overrides=last.overrides, seeds=last.seeds, canary=canary)
+        if not selection.tuned and not selection.tuned_from:
+            completed = replace(completed, tuned=last.tuned, tuned_from=last.tuned_from)
+    if not selection.is_named:
+        if not last.is_named:
+            raise AblationError("nothing was run here yet. Name studies, or another folder with --runs-dir.")
+        completed = replace(completed, studies=last.studies, all_studies=last.all_studies)
+    return completed
+
+
+def as_trimmed(selection: Selection, trimmed: Plan) -> Selection:
+    """Return the selection with which a user would ask for a trimmed plan, its studies as they were named."""
+    names = list(selection.studies)
+    if selection.all_studies:
+        names += available_studies()
+    # Trimming leaves out the studies that were named last, so the first names are those of the plan.
+    studies = tuple(dict.fromkeys(names))[: len(trimmed.studies)]
+    return replace(selection, studies=studies, all_studies=False, seeds=trimmed.request.seeds)

@@ -1,0 +1,126 @@
+"""Defines the options that select what a verb is about: studies, the request for their plan, and the runs folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ablations.addresses import sqlite_address
+from ablations.planning.request import Request, make_request
+from ablations.registry import find_studies
+from ablations.study import Study
+from runners import plugins
+from runners.cli.options import GivenPath, Option, grouped
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The values of `selection_options`. A verb that lacks an option has its default.
+
+    Attributes:
+        studies: Names and files, as they were given.
+        tuned_from: A file or folder of tuned values, in place of those in the runs folder.
+    """
+
+    studies: tuple[str, ...] = ()
+    all_studies: bool = False
+    preset: str | None = None
+    overrides: tuple[str, ...] = ()
+    seeds: int | None = None
+    canary: bool = False
+    tuned: bool = False
+    tuned_from: str | None = None
+    runs_dir: Path = Path("runs")
+    plugins: tuple[str, ...] = ()
+
+    @property
+    def is_scaled(self) -> bool:
+        """True if one of the options is given that go together when those of an earlier run are taken."""
+        return bool(self.preset or self.overrides or self.seeds)
+
+    @property
+    def is_named(self) -> bool:
+        """True if studies are selected."""
+        return bool(self.studies or self.all_studies)
+
+    @property
+    def tracking_uri(self) -> str:
+        """`MLFLOW_TRACKING_URI`, or the SQLite store in the runs folder."""
+        return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_address(self.runs_dir.absolute() / "mlflow.db")
+
+    @property
+    def tuning_folder(self) -> Path:
+        """The folder of tuned values and of the journals of the trials that led to them."""
+        return self.runs_dir / "tuning"
+
+    def request(self) -> Request:
+        """Return the request for a plan, with the tuned values read from their files."""
+        tuned_values = Path(self.tuned_from) if self.tuned_from else None
+        if self.tuned and tuned_values is None:
+            tuned_values = self.tuning_folder
+        return make_request(self.preset, self.overrides, self.seeds, self.canary, tuned_values)
+
+    def find_studies(self, request: Request) -> Sequence[Study]:
+        """Return the selected studies at the scale of a request."""
+        return find_studies(self.studies, self.all_studies, request)
+
+    def load_plugins(self) -> tuple[str, ...]:
+        """Load the plug-ins named on the command line and the installed ones, and return the names of all."""
+        modules = tuple(dict.fromkeys([*self.plugins, *plugins.installed_plugins()]))
+        plugins.load_plugins(modules)
+        return modules
+
+    def as_options(self) -> dict[str, Any]:
+        """Return all but the runs folder, by the names of parameters: for suggested commands and `last_run.json`."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "runs_dir"}
+
+
+SELECTION_OPTIONS: dict[str, Option] = {
+    "studies": click.argument("studies", nargs=-1),
+    "all_studies": click.option("--all", "all_studies", is_flag=True, help="Every registered study."),
+    "preset": click.option("--preset", default=None, help="Scale: smoke, quick, small or paper (default: quick)."),
+    "overrides": click.option(
+        "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting of every variant. Repeatable."
+    ),
+    "seeds": click.option("--seeds", type=click.IntRange(1, 1000), help="Repeats per variant."),
+    "canary": click.option(
+        "--canary",
+        is_flag=True,
+        help="Train each study's reference again under other seeds: an A/A test of the report.",
+    ),
+    "tuned": click.option("--tuned", is_flag=True, help="Train with what `tune` has found for each variant."),
+    "tuned_from": click.option(
+        "--tuned-from",
+        type=click.Path(exists=True),
+        metavar="PLACE",
+        help="The same, with the values in this file or folder instead of tuning/ in the runs folder.",
+    ),
+    "runs_dir": click.option(
+        "--runs-dir",
+        type=GivenPath(file_okay=False),
+        default=Path("runs"),
+        show_default=True,
+        help="Folder for states, the local tracking store and reports.",
+    ),
+    "plugins": click.option(
+        "--plugin",
+        "plugins",
+        multiple=True,
+        metavar="MODULE",
+        help="Import your own strategies or studies. Repeatable.",
+    ),
+}
+
+
+def selection_options(*names: str) -> Option:
+    """Return a decorator that adds options and hands a verb its `selection: Selection`.
+
+    Args:
+        names: Fields of `Selection`, in the order of the help; by default all.
+    """
+    return grouped("selection", Selection, *(SELECTION_OPTIONS[name] for name in names or SELECTION_OPTIONS))
