@@ -27,7 +27,7 @@ from runners.cli.options import (
 from runners.console.terminal import console
 
 if TYPE_CHECKING:
-    from runners.state.launches import AskedPlan
+    from runners.state.launches import PlanRecord
     from runners.upkeep.status import Overview
 
 _LIVE_SECONDS, _PLAIN_SECONDS = 2.0, 30.0
@@ -89,7 +89,7 @@ class _View:
         self._states = StateStore(runs_dir / "state")
         self._out = console()
 
-    def show(self, plan: AskedPlan, *, as_data: bool) -> Overview:
+    def show(self, plan: PlanRecord, *, as_data: bool) -> Overview:
         """Look once and print the overview, as JSON if `as_data`."""
         from runners.upkeep import status as overview
 
@@ -103,7 +103,7 @@ class _View:
             self._print(seen)
         return seen
 
-    def watch(self, plan: AskedPlan, again: Callable[[], AskedPlan] | None, interval: float | None) -> Overview:
+    def watch(self, plan: PlanRecord, again: Callable[[], PlanRecord] | None, interval: float | None) -> Overview:
         """Look until Ctrl-C: redraw one table on a terminal, print lines each time elsewhere."""
         from rich.live import Live
 
@@ -125,7 +125,7 @@ class _View:
         except KeyboardInterrupt:
             return seen
 
-    def _look(self, plan: AskedPlan) -> Overview:
+    def _look(self, plan: PlanRecord) -> Overview:
         from runners.upkeep.status import look
 
         return look(self._runs_dir, plan, tracking_uri(self._runs_dir), others=self._others)
@@ -137,7 +137,9 @@ class _View:
             self._out.print(line, markup=False, soft_wrap=True)
 
 
-def _asked_plan(studies: tuple[str, ...], runs_dir: Path, plugins: tuple[str, ...], asked: dict[str, Any]) -> AskedPlan:
+def _asked_plan(
+    studies: tuple[str, ...], runs_dir: Path, plugins: tuple[str, ...], asked: dict[str, Any]
+) -> PlanRecord:
     """Return the plan of the named studies, or the plan that the last launch has written down.
 
     Raises:
@@ -145,7 +147,7 @@ def _asked_plan(studies: tuple[str, ...], runs_dir: Path, plugins: tuple[str, ..
     """
     from runners.cli.inputs import as_last_time
     from runners.state.last_run import last_run
-    from runners.state.launches import AskedPlan
+    from runners.state.launches import PlanRecord
 
     is_scaled = asked["preset"] or asked["overrides"] or asked["seeds"] or asked["canary"]
     # The written plan needs no study file and no plug-in, and is what the launch really runs.
@@ -155,10 +157,10 @@ def _asked_plan(studies: tuple[str, ...], runs_dir: Path, plugins: tuple[str, ..
             return plan
     studies, plugins, asked = as_last_time(studies, plugins, asked, last_run(runs_dir))
     load_plugins(plugins)
-    return AskedPlan.of(find_plan(studies, runs_dir, **asked))
+    return PlanRecord.of(find_plan(studies, runs_dir, **asked))
 
 
-def _last_plan(runs_dir: Path) -> AskedPlan | None:
+def _last_plan(runs_dir: Path) -> PlanRecord | None:
     from runners.state.launches import History
 
     return next((plan for _, plan in History(runs_dir).plans()), None)

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from ablations import vocabulary as names
 from ablations.addresses import sqlite_file
-from ablations.store_file import local_folder
+from ablations.store_file import ARTIFACTS, local_folder
 from runners.tracking.store import is_shared
 
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
@@ -119,7 +119,7 @@ class Experiment:
             folder = artifacts.resolve() / names.slug(name)
             location = folder.as_uri()
             store = sqlite_file(self.uri)
-            if store is not None and store.resolve().parent / "artifacts" == folder.parent:
+            if store is not None and store.resolve().parent / ARTIFACTS == folder.parent:
                 # The tag marks artifacts that lie beside the store and move with it.
                 tags = {names.TAG_ARTIFACTS: folder.name}
         try:
@@ -247,5 +247,5 @@ def _chunks(entries: Sequence[Any]) -> list[list[Any]]:
     return [list(entries[start : start + _PER_CALL]) for start in range(0, len(entries), _PER_CALL)]
 
 
-def _at(parts: Sequence[list[Any]], number: int) -> list[Any]:
-    return parts[number] if number < len(parts) else []
+def _at(chunks: Sequence[list[Any]], number: int) -> list[Any]:
+    return chunks[number] if number < len(chunks) else []

@@ -33,6 +33,7 @@ from ablations.planning.tuning_groups import slot_fingerprint
 from ablations.spec.factors import Factor
 from ablations.spec.settings import merge
 from runners.state.files import exclusively
+from runners.state.layout import RunsFolder
 from runners.state.nodes import NodeState, StateStore
 from runners.training.network import build_network, input_size
 from runners.workers.measure import train_anywhere
@@ -66,7 +67,7 @@ class PrunedError(Exception):
 
 def journal_file(state_root: Path, group: str) -> Path:
     """Return the path of a group's journal, beside the state folders."""
-    return state_root.parent / "tuning" / "journals" / f"{group[:32]}.log"
+    return RunsFolder.around(state_root).journals / f"{group[:32]}.log"
 
 
 @dataclass(frozen=True)
@@ -127,11 +128,6 @@ def propose(node: ProposedNode, state_root: Path) -> Proposal:
             _adopt(study, node, StateStore(state_root))
             trial = _ask(study, node)
     return Proposal(study, trial.number, trial.params, trial.state.is_finished())
-
-
-def open_journal(journal: Path, group: str) -> optuna.Study:
-    """Return the Optuna study of a group, to be read."""
-    return optuna.load_study(study_name=group, storage=JournalStorage(JournalFileBackend(str(journal))))
 
 
 def _open(node: ProposedNode, journal: Path) -> optuna.Study:
