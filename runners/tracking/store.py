@@ -17,6 +17,7 @@ from ablations.addresses import hide_secrets, is_sqlite, shown, sqlite_file, wit
 from ablations.errors import OutputError, TrackingError
 from runners.importing import without_collection
 from runners.state.files import exclusively
+from runners.tracking.local_store import bring_artifacts_along, make_usable
 
 _log = logging.getLogger(__name__)
 _CONNECT_SECONDS = 5.0
@@ -83,8 +84,6 @@ def _prepare(uri: str, tell: Callable[[str], None]) -> None:
 
 def _prepare_file(uri: str, file: Path, tell: Callable[[str], None]) -> None:
     from mlflow import MlflowClient
-
-    from runners.tracking.local_store import bring_artifacts_along, make_usable
 
     make_usable(file, tell)
     MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
