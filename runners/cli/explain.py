@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ablations.planning.plan import Cell, Plan
     from runners.provenance import Commit
     from runners.state.nodes import NodeState, StateStore
-    from runners.upkeep.explain import Difference, Earlier, Explainer, Story
+    from runners.upkeep.explain import Difference, EarlierResult, Explainer, Explanation
 
 _INDENT = " " * 10
 _DIGITS = 12
@@ -63,7 +63,7 @@ def explain(name: str, *, seed: int | None, runs_dir: Path, plugins: tuple[str, 
     """
     from runners.cli.inputs import as_last_time
     from runners.state.last_run import last_run
-    from runners.state.launches import AskedPlan, History
+    from runners.state.launches import History, PlanRecord
     from runners.state.nodes import StateStore
     from runners.upkeep.damages import damages_of
     from runners.upkeep.explain import Explainer
@@ -77,11 +77,11 @@ def explain(name: str, *, seed: int | None, runs_dir: Path, plugins: tuple[str, 
         cells = _of_seed(cells, seed)
     states = StateStore(runs_dir / "state")
     explainer = Explainer(plan, states, History(runs_dir))
-    _tell([f"{name} at {AskedPlan.of(plan).scale}"])
+    _tell([f"{name} at {PlanRecord.of(plan).scale}"])
     # One teller for all cells, as it asks git for the commit.
     teller = _Teller(explainer, states, plan)
     for cell in cells:
-        _tell(teller.lines(explainer.story(cell)))
+        _tell(teller.lines(explainer.explain(cell)))
     # A damaged training explains an evaluation, too.
     trainings = [plan.evaluations[c.fingerprint].trial.fingerprint for c in cells if c.fingerprint in plan.evaluations]
     _tell(damages_of(runs_dir, dict.fromkeys([*(cell.fingerprint for cell in cells), *trainings])))
@@ -157,7 +157,7 @@ class _Teller:
         self._request = plan.request
         self._commit = project_commit()
 
-    def lines(self, story: Story) -> list[str]:
+    def lines(self, story: Explanation) -> list[str]:
         """Return the lines that explain a cell."""
         cell = story.cell
         head = f"seed {cell.seed}: {story.verdict}  {cell.study}/{cell.key}  {story.node.title}"
@@ -167,10 +167,10 @@ class _Teller:
             lines.append(f"{_INDENT}shared with {', '.join(other_rows)}")
         return lines + [f"{_INDENT}{line}" for line in self._of_earlier(story)]
 
-    def _why(self, story: Story) -> Iterator[str]:
+    def _why(self, story: Explanation) -> Iterator[str]:
         from runners.upkeep.status import reason
 
-        state, standing = self._states[story.node.fingerprint], story.standing
+        state, standing = self._states[story.node.fingerprint], story.status
         if story.verdict == "reused":
             yield from self._measured(state)
             return
@@ -206,7 +206,7 @@ class _Teller:
         if runs:
             yield f"MLflow run {', '.join(dict.fromkeys(runs))}"
 
-    def _of_earlier(self, story: Story) -> Iterator[str]:
+    def _of_earlier(self, story: Explanation) -> Iterator[str]:
         from runners.upkeep.explain import commit_of
 
         earlier = story.earlier
@@ -220,19 +220,20 @@ class _Teller:
             if difference.sentence:
                 yield f"  {difference.sentence}"
                 continue
-            yield f"  {difference.key}: {_shown(difference.before)} → {_shown(difference.now)}{self._by(difference)}"
+            values = f"{_shown(difference.before)} → {_shown(difference.present)}"
+            yield f"  {difference.key}: {values}{self._by(difference)}"
         commit = commit_of(earlier.state, self._explainer.launch_of(earlier.state))
         # A commit changes no fingerprint; it is shown because it may explain why the values differ.
         if commit is not None and commit != self._commit:
             present = _shown_commit(self._commit)
             yield f"  code: {_shown_commit(commit)} → {present} (not a part of the fingerprint)"
 
-    def _asked_for(self, earlier: Earlier) -> str:
-        if earlier.asked is None and earlier.is_certain:
+    def _asked_for(self, earlier: EarlierResult) -> str:
+        if earlier.plan is None and earlier.is_certain:
             return "its folder says that it was measured for this variant"
-        if earlier.asked is None:
+        if earlier.plan is None:
             return "the nearest one of those that nobody has written down for what they were measured"
-        return f"it was asked for at {earlier.asked.scale}"
+        return f"it was asked for at {earlier.plan.scale}"
 
     def _by(self, difference: Difference) -> str:
         return " (--set)" if difference.key in self._request.overrides else ""
@@ -254,7 +255,7 @@ _TRAINING = {
 }
 
 
-def _remedy(cause: str, story: Story) -> str:
+def _remedy(cause: str, story: Explanation) -> str:
     from runners.state.failures import FailurePolicy
 
     retry = suggested_command("retry", [as_named(story.cell.study)])

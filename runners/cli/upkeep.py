@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from runners.state.launches import History
     from runners.state.nodes import StateStore
     from runners.sync.backfill import Synced
-    from runners.upkeep.garbage import Found, Garbage
+    from runners.upkeep.garbage import Garbage, GarbageSearch
 
 
 @click.command(epilog=examples("gc", "gc my_study.yaml --yes", "gc --forget old_study --results"))
@@ -106,7 +106,7 @@ def _last_asked(runs_dir: Path, forgotten: Iterable[str]) -> set[str]:
     return set()
 
 
-def _told(found: Found, *, dry: bool) -> list[str]:
+def _told(found: GarbageSearch, *, dry: bool) -> list[str]:
     from runners.upkeep.garbage import REASONS
 
     lines = []
