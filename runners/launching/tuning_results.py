@@ -143,4 +143,4 @@ def track_tuned(tracker: Tracker, found: list[Tuned]) -> None:
         if best is not None:
             metrics[names.TUNING_TOP1] = best.metrics[names.TUNING_TOP1]
         values = best.values if best is not None else {}
-        finish_group(tracker, tuned.tuning.fingerprint, found=values, metrics=metrics, is_whole=spent.is_whole)
+        finish_group(tracker, tuned.tuning.fingerprint, values=values, metrics=metrics, is_whole=spent.is_whole)
