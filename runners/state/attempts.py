@@ -39,9 +39,7 @@ class Attempt:
 
     Attributes:
         number: 1 for the first attempt of a node.
-        launch: The launch for which it runs.
-        lease_seconds: The time that the counter may stand still.
-        beat: The counter.
+        lease_seconds: The time that the counter, `beat`, may stand still.
         began: Seconds since the epoch, by the clock of its machine.
         ended: Likewise; `None` before its end.
         outcome: `running` also for a process that died without writing another.

@@ -171,7 +171,6 @@ class LaunchRecord:
         plan: The digest of its plan.
         began: Seconds since the epoch, by the clock of its machine.
         ended: Likewise; `None` if it goes on or was killed.
-        process: The launcher.
         retries: The most times that a node is tried again.
         wait_seconds: The wait before the first of these.
     """
@@ -202,7 +201,7 @@ class Turn:
 
     Attributes:
         number: Launches that began later have higher numbers; infinite if nothing is known.
-        is_exact: Whether the number is its own. Otherwise it is known only that the launch had begun by then, so it
+        is_exact: True if the number is its own. Otherwise it is known only that the launch had begun by then, so it
             may be older than launches with lower numbers.
     """
 
@@ -211,11 +210,7 @@ class Turn:
 
 
 class History:
-    """The launches and plans of a runs folder. Files that cannot be read are left out, and `damages` names them.
-
-    Args:
-        runs_dir: The folder.
-    """
+    """The launches and plans of a runs folder. Files that cannot be read are left out, and `damages` names them."""
 
     def __init__(self, runs_dir: Path) -> None:
         self._folder = RunsFolder(runs_dir)
@@ -294,10 +289,7 @@ class History:
         """Record that a launch of this process begins, and at the end of the block that it has ended.
 
         Args:
-            plan: The plan that it carries out.
-            launch: Its name.
-            commit: The code's commit.
-            policy: Its policy of retries.
+            plan, launch, commit, policy: See `begin`.
             patient: Calls what writes, again if need be; see `runners.state.failures.patiently`.
 
         Raises:

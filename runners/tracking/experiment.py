@@ -29,12 +29,9 @@ class KnownRun:
     """The known state of a run of the store; every writer here keeps it up to date.
 
     Attributes:
-        run_id: Its id.
-        status: `RUNNING`, `FINISHED`, `FAILED` or `KILLED`.
         started: Milliseconds, by the clock of the machine that opened it.
-        tags: Its tags.
-        params: The names of its params.
-        has_data: Whether its data set is logged.
+        params: The names alone.
+        has_data: True if its data set is logged.
         artifacts: URI of the folder with its files.
     """
 

@@ -29,7 +29,6 @@ class Note:
     """The progress of a node's run in one experiment of one store.
 
     Attributes:
-        run_id: The run.
         step: The last step whose metrics the store has; -1 before the first.
         complete: True if the store has all of a finished node, or another machine's finished run of it.
     """
@@ -78,13 +77,7 @@ def write_note(state: NodeState, key: str, note: Note) -> None:
 
 @dataclass(frozen=True)
 class Source:
-    """The origin that all nodes of a launch have in common, for tracking.
-
-    Attributes:
-        experiment: Name of the MLflow experiment.
-        preset: The preset.
-        commit: The code's commit.
-    """
+    """The origin that all nodes of a launch have in common, for tracking."""
 
     experiment: str
     preset: str
