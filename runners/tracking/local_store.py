@@ -140,7 +140,7 @@ def _make(path: Path) -> None:
     # SQLite would play a journal that has lost its data base into the new one.
     _set_side_files_aside(path)
     with _aside(path) as temporary:
-        schema.migrate(temporary)
+        schema.make_tables(temporary)
         flush_file(temporary)
         temporary.replace(path)
         flush_folder(path.parent)

@@ -14,23 +14,28 @@ from ablations.errors import TrackingError
 from ablations.store_file import StoreFile, inspect_store
 
 
+def make_tables(path: Path) -> None:
+    """Make the tables of a store in an empty file."""
+    _make_first_tables(path)
+    _upgrade(path)
+
+
 def migrate(path: Path) -> None:
-    """Bring a store to the schema of this MLflow; an empty file becomes an empty store.
+    """Bring a store to the schema of this MLflow.
 
     Raises:
         TrackingError: If tables are missing at the end.
     """
-    from mlflow.db import upgrade
-
     if not inspect_store(path).revision:
-        # There was no first migration, which changes tables that are older than the migrations.
+        # There was no first migration, so its first tables may be missing.
         _make_first_tables(path)
-    upgrade.main([sqlite_address(path)], standalone_mode=False)
+    _upgrade(path)
     if not has_all_tables(inspect_store(path)):
         raise TrackingError("tables are missing")
 
 
 def _make_first_tables(path: Path) -> None:
+    """Make the tables that are older than all migrations, as far as they are missing."""
     from mlflow.store.tracking.dbmodels.initial_models import Base
     from sqlalchemy import create_engine
     from sqlalchemy.pool import NullPool
@@ -39,6 +44,12 @@ def _make_first_tables(path: Path) -> None:
     engine = create_engine(sqlite_address(path), poolclass=NullPool)
     Base.metadata.create_all(engine)
     engine.dispose()
+
+
+def _upgrade(path: Path) -> None:
+    from mlflow.db import upgrade
+
+    upgrade.main([sqlite_address(path)], standalone_mode=False)
 
 
 def has_all_tables(store: StoreFile) -> bool:

@@ -40,7 +40,7 @@ def store(empty_store: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def quick(empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets new stores be copies of an empty one: making the tables takes seconds."""
-    monkeypatch.setattr(schema, "migrate", lambda path: shutil.copyfile(empty_store, path))
+    monkeypatch.setattr(schema, "make_tables", lambda path: shutil.copyfile(empty_store, path))
 
 
 def _told() -> tuple[list[str], Callable[[str], None]]:
@@ -90,18 +90,18 @@ class KilledError(BaseException):
 def test_a_store_is_made_aside_and_has_no_side_files(tmp_path: Path) -> None:
     path = tmp_path / "mlflow.db"
     seen: list[set[str]] = []
-    honest = schema.migrate
+    honest = schema.make_tables
 
     def watched(temporary: Path) -> None:
         assert not path.exists()
         honest(temporary)
         seen.append({file.name for file in tmp_path.iterdir()})
 
-    schema.migrate = watched
+    schema.make_tables = watched
     try:
         make_usable(path, lambda line: pytest.fail(line))
     finally:
-        schema.migrate = honest
+        schema.make_tables = honest
     assert len(seen) == 1
     assert {file.name for file in tmp_path.iterdir()} == {"mlflow.db"}
     assert inspect_store(path).condition is Condition.USABLE
