@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -121,14 +121,14 @@ def add_origin(state: NodeState, source: Source, serves: Mapping[str, list[str]]
         anew: True if runs that are in a store already do not stand for the measurement in this folder.
     """
     before = read_origin(state)
-    studies = {**(before.studies(source.experiment) if before else {}), **serves}
-    about = {"preset": source.preset, "studies": studies}
-    # A node that is done keeps the commit that measured it, and any node keeps its generation.
-    origin = Origin(
-        before.commit if before and state.is_done else source.commit,
-        {**(before.experiments if before else {}), source.experiment: about},
-        before.generation if before else uuid.uuid4().hex[:12] if anew else "",
-    )
+    if before is None:
+        origin = Origin(source.commit, generation=uuid.uuid4().hex[:12] if anew else "")
+    else:
+        # A node that is done keeps the commit that measured it, and any node keeps its generation.
+        origin = before if state.is_done else replace(before, commit=source.commit)
+    studies = {**origin.studies(source.experiment), **serves}
+    experiment = {"preset": source.preset, "studies": studies}
+    origin = replace(origin, experiments={**origin.experiments, source.experiment: experiment})
     if origin != before:
         state.folder.mkdir(parents=True, exist_ok=True)
         write_json(state.folder / _ORIGIN, asdict(origin))
