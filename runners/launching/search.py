@@ -14,7 +14,6 @@ from ablations.planning.search import pareto_front
 from runners.console.progress import Summary
 from runners.launching import session
 from runners.launching.tuning_results import Ended
-from runners.state.layout import RunsFolder
 from runners.state.nodes import StateStore
 
 
@@ -27,7 +26,7 @@ def carry_out(search: SearchPlan, runs_dir: Path, uri: str | None, how: Mapping[
         uri: The tracking store, or `None` to track nothing now.
         how: The keyword arguments of `session.launch`.
     """
-    states = StateStore(RunsFolder(runs_dir).state)
+    states = StateStore(runs_dir / "state")
     trials_summary = _launch(search, search.nodes, states, runs_dir, uri, how)
     repeats = best_again(search, states)
     if trials_summary.interrupted or trials_summary.stopped or not repeats:

@@ -38,6 +38,8 @@ class VariantRecord:
         metrics: Mean, spread, interval and difference under the names of the vocabulary.
         title: The variant as a table prints it.
         told: Its numbers as text, by the name of the quantity.
+        runs: Its repeats.
+        tuned: Settings that it was tuned to.
     """
 
     key: str
