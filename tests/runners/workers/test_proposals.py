@@ -160,7 +160,7 @@ def test_several_processes_ask_at_once_and_none_gets_anothers(root: Path) -> Non
     for process in processes:
         process.start()
     for process in processes:
-        process.join(120)
+        process.join(600)
         assert process.exitcode == 0
     found = trials(root)
     assert sorted(trial.user_attrs["slot"] for trial in found) == list(range(10))
