@@ -110,6 +110,20 @@ def duration(seconds: float) -> str:
     return f"{seconds / _HOUR:.0f} h" if seconds < 3 * _DAY else f"{seconds / _DAY:.0f} days"
 
 
+def measured_duration(seconds: float) -> str:
+    """Return a measured length of time in its two largest units: `42 s`, `3 min 05 s`, `2 h 10 min`.
+
+    Reports add such times up, where the two digits of `duration` would look like an error in the sum.
+    """
+    total = round(seconds)
+    if total < 60:
+        return f"{total} s"
+    minutes, remainder = divmod(total, 60)
+    if minutes < 60:
+        return f"{minutes} min {remainder:02d} s"
+    return f"{minutes // 60:,} h {minutes % 60:02d} min"
+
+
 def range_words(seconds: Range) -> str:
     """Return a range as `12 min (9 min to 16 min)`."""
     return f"{duration(seconds.likely)} ({duration(seconds.low)} to {duration(seconds.high)})"

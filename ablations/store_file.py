@@ -17,7 +17,12 @@ from urllib.parse import unquote, urlsplit
 from ablations import vocabulary as names
 
 _MAGIC = b"SQLite format 3\x00"
-_ARTIFACTS = "artifacts"
+ARTIFACTS = "artifacts"
+"""The folder of artifacts beside a store."""
+
+FILE_NAME = "mlflow.db"
+"""The file of the store in a runs folder."""
+
 _BUSY_SECONDS = 20.0
 _OF_MLFLOW = frozenset({"experiments", "runs", "metrics", "params", "tags"})
 
@@ -145,9 +150,9 @@ def artifact_home(store: Path, experiment: str, location: str, mark: str | None)
     """
     folder = local_folder(location)
     name = mark or names.slug(experiment)
-    if folder is None or folder.parts[-2:] != (_ARTIFACTS, name):
+    if folder is None or folder.parts[-2:] != (ARTIFACTS, name):
         return None
-    home = store.resolve().parent / _ARTIFACTS / name
+    home = store.resolve().parent / ARTIFACTS / name
     if folder == home or mark or home.is_dir() or not os.path.isdir(folder):
         return home
     return None
@@ -156,8 +161,8 @@ def artifact_home(store: Path, experiment: str, location: str, mark: str | None)
 def run_home(home: Path, run_id: str, location: str) -> Path | None:
     """Return the folder of a run's artifacts below `artifact_home`, or `None` if its user has put them elsewhere."""
     folder = local_folder(location)
-    below = (_ARTIFACTS, home.name, run_id, _ARTIFACTS)
-    return home / run_id / _ARTIFACTS if folder is not None and folder.parts[-4:] == below else None
+    below = (ARTIFACTS, home.name, run_id, ARTIFACTS)
+    return home / run_id / ARTIFACTS if folder is not None and folder.parts[-4:] == below else None
 
 
 def local_folder(location: str) -> Path | None:

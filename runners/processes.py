@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated
 
+import psutil
 from pydantic import Field
 
 _PROC = Path("/proc")
@@ -78,21 +79,21 @@ def _container() -> str:
 
 def _started(pid: int) -> str | None:
     """Return the start time of a process of this machine, `?` if it is hidden, `None` if there is no such process."""
-    if sys.platform != "linux":
-        return _started_by_psutil(pid)
     try:
-        stat = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
-        # The name in brackets may contain anything; state and start, in ticks since the machine's, come after it.
-        fields = stat.rpartition(")")[2].split()
-        state, start = fields[0], fields[19]
-    except (OSError, IndexError):
+        process = psutil.Process(pid)
+        # A zombie has ended: its parent has only not noticed yet.
+        if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+            return None
+        if sys.platform != "linux":
+            return str(process.create_time())
+        # In ticks since the start of the machine: when its clock is set, the times that psutil gives move with it.
+        return f"{(process.create_time() - psutil.boot_time()) * os.sysconf('SC_CLK_TCK'):.0f}"
+    except (psutil.Error, OSError):
         return _UNKNOWN if _exists(pid) else None
-    # A zombie has ended: its parent has only not noticed yet.
-    return None if state in "ZX" else start
 
 
 def _exists(pid: int) -> bool:
-    """Return True if there is such a process, even a hidden one of another user."""
+    """Return True if there is such a process, even a hidden one of another user, which psutil does not see."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -100,18 +101,6 @@ def _exists(pid: int) -> bool:
     except OSError:
         return True
     return True
-
-
-def _started_by_psutil(pid: int) -> str | None:
-    import psutil
-
-    try:
-        process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else str(process.create_time())
-    except psutil.NoSuchProcess:
-        return None
-    except psutil.AccessDenied:
-        return _UNKNOWN
 
 
 _SET_DEATH_SIGNAL = 1

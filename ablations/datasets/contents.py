@@ -13,7 +13,6 @@ import stat
 import sys
 import tempfile
 import time
-import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ablations.atomic import write_bytes
 from ablations.datasets.folders import printable
 
 FORMAT = "dyconv-ablations picture contents 1"
@@ -100,17 +100,12 @@ class Memory:
 
 
 def _write(path: Path, content: bytes) -> bool:
-    # Written beside its final name and then renamed: a reader finds the old memory or the new one, never a half.
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not _is_private(path.parent):
             return False
-        temporary.write_bytes(content)
-        temporary.replace(path)
+        write_bytes(path, content)
     except OSError:
-        with suppress(OSError):
-            temporary.unlink()
         return False
     return True
 

@@ -7,7 +7,7 @@ and the explanation in the message.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -95,7 +95,7 @@ def flatten(nested: Mapping[str, Any]) -> dict[str, Any]:
         SettingError: If the same setting is given twice, once nested and once dotted, or a group has a value.
     """
     flat: dict[str, Any] = {}
-    for key, value in _leaves(nested, ""):
+    for key, value in _settings(nested):
         if key not in DEFAULTS:
             raise UnknownNameError("setting", key, DEFAULTS)
         if key in flat:
@@ -104,22 +104,32 @@ def flatten(nested: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _leaves(nested: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:
+def leaves(nested: Mapping[str, Any], is_group: Callable[[str], bool], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of nested mappings with their dotted names.
+
+    Args:
+        nested: The mappings.
+        is_group: Tells by its dotted name whether a mapping is a group of values; others are values as they are.
+        prefix: Stands before all names.
+    """
     for name, value in nested.items():
         key = f"{prefix}{name}"
-        is_group = key in _GROUPS
-        if is_group and isinstance(value, BaseModel):
-            # Only fields that were set: a default here must not win over a preset.
-            value = value.model_dump(by_alias=True, exclude_unset=True)
-        if is_group and isinstance(value, Mapping):
-            yield from _leaves(value, f"{key}.")
-        elif is_group and value is None:
-            # The dump of a static network has no temperature at all; that sets nothing.
-            continue
-        elif is_group:
-            raise SettingError(key, f"{key!r} is a group of settings, not a value; found {_shown(value)}.")
+        if isinstance(value, Mapping) and is_group(key):
+            yield from leaves(value, is_group, f"{key}.")
         else:
             yield key, value
+
+
+def _settings(nested: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in leaves(nested, _GROUPS.__contains__):
+        if key not in _GROUPS:
+            yield key, value
+        elif isinstance(value, BaseModel):
+            # Only fields that were set: a default here must not win over a preset.
+            yield from _settings({key: value.model_dump(by_alias=True, exclude_unset=True)})
+        elif value is not None:
+            # None: the dump of a static network has no temperature at all; that sets nothing.
+            raise SettingError(key, f"{key!r} is a group of settings, not a value; found {_shown(value)}.")
 
 
 def nest(flat: Settings) -> dict[str, Any]:

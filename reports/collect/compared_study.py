@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ablations.addresses import shown, sqlite_address
 from ablations.planning.request import Request
+from ablations.store_file import FILE_NAME
 from reports.collect.correctness import Correctness
 from reports.collect.results import Repeat
 from reports.collect.tracked_runs import TrackedRun
@@ -32,7 +33,7 @@ class ComparisonRequest:
     @property
     def store(self) -> str:
         """The address of the store."""
-        return self.uri if "://" in self.uri else sqlite_address(Path(self.uri) / "mlflow.db")
+        return self.uri if "://" in self.uri else sqlite_address(Path(self.uri) / FILE_NAME)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ablations.launches import measured_duration
 from ablations.planning.optimisation_plans import SearchPlan
 from ablations.spec.factors import plain
 from reports.analysis.importance import BEST_SHARE, FEWEST_TRIALS, Importance, importances
@@ -11,7 +12,6 @@ from reports.analysis.search_front import FrontMember, front_of
 from reports.collect.search import SearchResults
 from reports.content.blocks import Block, Column, Document, Facts, Paragraph, Section, Table, Text
 from reports.document import prose
-from reports.tables.ledger import duration
 from reports.tables.search import front_table, importance_figure, importance_table, pareto_figure, value_words
 
 _AS_PRESET = "as the preset has it"
@@ -110,7 +110,7 @@ def _facts(plan: SearchPlan, results: SearchResults) -> Iterator[tuple[str, str]
         "Trained again",
         f"{len(repeats)} trainings of {repeats['slot'].nunique()} trials of the front, under other seeds",
     )
-    yield "Time", duration(float(results.trials["seconds"].sum()))
+    yield "Time", measured_duration(float(results.trials["seconds"].sum()))
     yield "Commit", ", ".join(results.commits)
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
-import uuid
-from contextlib import suppress
 from pathlib import Path
 
+from ablations.atomic import write_bytes
 from ablations.errors import OutputError
 from ablations.vocabulary import slug
 from reports.content.blocks import Document
@@ -31,21 +29,14 @@ def ensure_folder(folder: Path) -> Path:
 
 
 def write_atomically(path: Path, content: bytes) -> Path:
-    """Write a file through a temporary one beside it, so that a reader sees the old or the new, never a part.
+    """Write a file whole or not at all and return its path.
 
     Raises:
         OutputError: If it cannot be written; the old file, if any, is untouched.
     """
-    # A random name: another container may have the same process number. Mode x refuses an existing file, or a link.
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     try:
-        with temporary.open("xb") as file:
-            file.write(content)
-        os.replace(temporary, path)
+        write_bytes(path, content)
     except OSError as error:
-        # The first error is the one to tell; a failure to clean up is not.
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise _explained(path, error) from None
     return path
 

@@ -11,6 +11,7 @@ from ablations.planning.nodes import Node
 from ablations.planning.plan import Plan
 from ablations.spec.fingerprint import SHORT
 from ablations.spec.parts import Placement
+from ablations.spec.settings import flatten
 from ablations.spec.titles import intervention_title, placement_title
 from ablations.spec.trial import TrialSpec
 from ablations.study import Study
@@ -143,17 +144,10 @@ def _that_count(node: Node) -> Flat:
 
 def flat_settings(spec: TrialSpec) -> Flat:
     """Return the settings of a trial but its seed as words, without those that nothing reads."""
-    return {key: _words(value) for key, value in _leaves(spec, "") if key != "seed" and value is not None}
-
-
-def _leaves(model: Any, prefix: str) -> Iterable[tuple[str, Any]]:
-    for name in type(model).model_fields:
-        value = getattr(model, name)
-        # A placement has fields, but a reader takes it for one value.
-        if hasattr(type(value), "model_fields") and not isinstance(value, Placement):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
+    settings = flatten(spec.model_dump(exclude={"seed"}))
+    # A placement has fields, but a reader takes it for one value.
+    settings["model.where"] = spec.model.where
+    return {key: _words(value) for key, value in settings.items() if value is not None}
 
 
 def _words(value: Any) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from ablations.launches import measured_duration
 from ablations.planning.nodes import Node
 from ablations.planning.plan import Plan
 from ablations.planning.tuned_values import TunedVariant
@@ -214,7 +215,7 @@ def _tuning_cells(one: _Given, plan: Plan) -> tuple[Cell, ...]:
         return (Text(_NOTHING),) * 5
     spent = one.tuned.spent
     counts = (spent.trials, spent.pruned, spent.diverged, spent.epochs)
-    return (*(Text(f"{count:,}") for count in counts), Text(duration(spent.seconds)))
+    return (*(Text(f"{count:,}") for count in counts), Text(measured_duration(spent.seconds)))
 
 
 def _training_cells(one: _Given, seconds: dict[str, float]) -> tuple[Cell, ...]:
@@ -222,18 +223,7 @@ def _training_cells(one: _Given, seconds: dict[str, float]) -> tuple[Cell, ...]:
     repeats = f"{len(finished)}" if len(finished) == len(one.trials) else f"{len(finished)} of {len(one.trials)}"
     # A comparison with NaN is false: a run without a tracked time adds none.
     spent = sum(seconds[trial.fingerprint] for trial in finished if seconds[trial.fingerprint] >= 0)
-    return Text(repeats), Text(f"{len(finished) * one.epochs:,}"), Text(duration(spent))
-
-
-def duration(seconds: float) -> str:
-    """Return a time in its two largest units: `42 s`, `3 min 05 s`, `2 h 10 min`."""
-    total = round(seconds)
-    if total < 60:
-        return f"{total} s"
-    minutes, remainder = divmod(total, 60)
-    if minutes < 60:
-        return f"{minutes} min {remainder:02d} s"
-    return f"{minutes // 60:,} h {minutes % 60:02d} min"
+    return Text(repeats), Text(f"{len(finished) * one.epochs:,}"), Text(measured_duration(spent))
 
 
 def tuned_table(plan: Plan) -> Table:

@@ -26,11 +26,11 @@ from runners.cli.selection import Selection, selection_options
 from runners.console.terminal import print_lines
 from runners.provenance import Commit, project_commit
 from runners.state.failures import FailurePolicy
-from runners.state.launches import AskedPlan, History
+from runners.state.launches import History, PlanRecord
 from runners.state.nodes import NodeState, StateStore
 from runners.tracking.sync_notes import read_notes
 from runners.upkeep.damages import damages_of
-from runners.upkeep.explain import Absent, Earlier, Explainer, Story, commit_of
+from runners.upkeep.explain import Absent, EarlierResult, Explainer, Explanation, commit_of
 from runners.upkeep.status import reason
 
 _INDENT = " " * 10
@@ -66,12 +66,12 @@ def explain(selection: Selection, *, name: str, seed: int | None) -> None:
         cells = _of_seed(cells, seed)
     states = StateStore(selection.runs_dir / "state")
     explainer = Explainer(plan, states, History(selection.runs_dir))
-    print_lines([f"{name} at {AskedPlan.of(plan).scale}"])
+    print_lines([f"{name} at {PlanRecord.of(plan).scale}"])
     # One object for all cells, as it asks git for the commit.
     sentences = _Sentences(explainer, states, plan)
     fingerprints = []
     for cell in cells:
-        print_lines(sentences.of(explainer.story(cell)))
+        print_lines(sentences.of(explainer.explain(cell)))
         fingerprints.append(cell.fingerprint)
     # A damaged training explains an evaluation, too.
     fingerprints += [plan.evaluations[key].trial.fingerprint for key in fingerprints if key in plan.evaluations]
@@ -131,39 +131,42 @@ class _Sentences:
         self._overrides = plan.request.overrides
         self._commit = project_commit()
 
-    def of(self, story: Story) -> list[str]:
+    def of(self, explanation: Explanation) -> list[str]:
         """Return the lines that explain a cell."""
-        cell = story.cell
-        head = f"seed {cell.seed}: {story.verdict}  {cell.study}/{cell.key}  {story.node.title}"
-        lines = [head, *(f"{_INDENT}{line}" for line in self._why(story))]
-        other_rows = [name for name in story.serves if name != f"{cell.study}/{cell.key}"]
+        cell = explanation.cell
+        head = f"seed {cell.seed}: {explanation.verdict}  {cell.study}/{cell.key}  {explanation.node.title}"
+        lines = [head, *(f"{_INDENT}{line}" for line in self._why(explanation))]
+        other_rows = [name for name in explanation.serves if name != f"{cell.study}/{cell.key}"]
         if other_rows:
             lines.append(f"{_INDENT}shared with {', '.join(other_rows)}")
-        return lines + [f"{_INDENT}{line}" for line in self._of_earlier(story)]
+        return lines + [f"{_INDENT}{line}" for line in self._of_earlier(explanation)]
 
-    def _why(self, story: Story) -> Iterator[str]:
-        state, standing = self._states[story.node.fingerprint], story.standing
-        if story.verdict == "reused":
+    def _why(self, explanation: Explanation) -> Iterator[str]:
+        state, status = self._states[explanation.node.fingerprint], explanation.status
+        if explanation.verdict == "reused":
             yield from self._measured(state)
             return
-        yield f"fingerprint {story.node.fingerprint[:_DIGITS]}: " + _UNMEASURED[story.verdict]
-        if standing.attempt is not None and story.verdict in ("running", "orphaned"):
-            process = standing.attempt.process
-            yield f"attempt {standing.attempt.number} by process {process.pid} on {process.host}: {state.folder}"
-        if standing.failure is not None:
-            yield f"{reason(standing.failure)}, attempt {standing.attempts}; log: {state.log_file}"
-            if story.verdict == "failed":
-                yield _remedy(str(standing.failure.get("cause")), story)
+        yield f"fingerprint {explanation.node.fingerprint[:_DIGITS]}: " + _UNMEASURED[explanation.verdict]
+        if status.attempt is not None and explanation.verdict in ("running", "orphaned"):
+            process = status.attempt.process
+            yield f"attempt {status.attempt.number} by process {process.pid} on {process.host}: {state.folder}"
+        if status.failure is not None:
+            yield f"{reason(status.failure)}, attempt {status.attempts}; log: {state.log_file}"
+            if explanation.verdict == "failed":
+                yield _remedy(str(status.failure.get("cause")), explanation)
         # The reasons an evaluation waits: its training is not done, or is done but its weights are gone.
-        if story.training is not None and story.training.status != "done":
-            yield f"its training {story.training.fingerprint[:_DIGITS]} is {_TRAINING[story.training.status]}"
-        elif story.training is not None and not self._states[story.training.fingerprint].weights_file.exists():
+        if explanation.training is not None and explanation.training.status != "done":
+            yield f"its training {explanation.training.fingerprint[:_DIGITS]} is {_TRAINING[explanation.training.status]}"
+        elif (
+            explanation.training is not None
+            and not self._states[explanation.training.fingerprint].weights_file.exists()
+        ):
             yield (
-                f"the weights of its training {story.training.fingerprint[:_DIGITS]} have been removed: "
+                f"the weights of its training {explanation.training.fingerprint[:_DIGITS]} have been removed: "
                 "they are taken from the tracking store, or it is trained anew"
             )
-        elif standing.remark:
-            yield standing.remark
+        elif status.remark:
+            yield status.remark
 
     def _measured(self, state: NodeState) -> Iterator[str]:
         result, record, attempt = state.result() or {}, self._explainer.launch_of(state), state.lease()
@@ -177,8 +180,8 @@ class _Sentences:
         if runs:
             yield f"MLflow run {', '.join(dict.fromkeys(runs))}"
 
-    def _of_earlier(self, story: Story) -> Iterator[str]:
-        earlier = story.earlier
+    def _of_earlier(self, explanation: Explanation) -> Iterator[str]:
+        earlier = explanation.earlier
         if earlier is None:
             return
         yield f"an earlier result is not used, as its fingerprint is {earlier.state.fingerprint[:_DIGITS]}:"
@@ -190,7 +193,7 @@ class _Sentences:
                 yield f"  {difference.sentence}"
                 continue
             source = " (--set)" if difference.key in self._overrides else ""
-            yield f"  {difference.key}: {_shown(difference.before)} → {_shown(difference.now)}{source}"
+            yield f"  {difference.key}: {_shown(difference.before)} → {_shown(difference.present)}{source}"
         commit = commit_of(earlier.state, self._explainer.launch_of(earlier.state))
         # A commit changes no fingerprint; it is shown because it may explain why the values differ.
         if commit is not None and commit != self._commit:
@@ -214,16 +217,16 @@ _TRAINING = {
 }
 
 
-def _origin(earlier: Earlier) -> str:
-    if earlier.asked is not None:
-        return f"it was asked for at {earlier.asked.scale}"
+def _origin(earlier: EarlierResult) -> str:
+    if earlier.plan is not None:
+        return f"it was asked for at {earlier.plan.scale}"
     if earlier.is_certain:
         return "its folder says that it was measured for this variant"
     return "the nearest one of those that nobody has written down for what they were measured"
 
 
-def _remedy(cause: str, story: Story) -> str:
-    retry = suggested_command("retry", [as_named(story.cell.study)])
+def _remedy(cause: str, explanation: Explanation) -> str:
+    retry = suggested_command("retry", [as_named(explanation.cell.study)])
     if FailurePolicy().is_lasting(cause):
         return f"It follows from the settings and would fail again: change them. To try it all the same: {retry}"
     return f"The next run tries it again, or: {retry}"

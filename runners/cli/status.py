@@ -15,7 +15,7 @@ from runners.cli.options import examples
 from runners.cli.plans import as_last_time, find_plan, last_selection
 from runners.cli.selection import Selection, selection_options
 from runners.console.terminal import console, print_lines
-from runners.state.launches import AskedPlan, History
+from runners.state.launches import History, PlanRecord
 from runners.state.nodes import StateStore
 from runners.upkeep.status import Overview, as_json, look, plain, render
 
@@ -89,13 +89,13 @@ class _View:
         except KeyboardInterrupt:
             return overview
 
-    def _look(self, plan: AskedPlan) -> Overview:
+    def _look(self, plan: PlanRecord) -> Overview:
         # Without named studies, running nodes of other plans are shown, too.
         others = not self._selection.is_named
         return look(self._selection.runs_dir, plan, self._selection.tracking_uri, others=others)
 
 
-def _find_plan(selection: Selection) -> AskedPlan:
+def _find_plan(selection: Selection) -> PlanRecord:
     """Return the plan of the named studies, or the plan that the last launch has written down.
 
     Raises:
@@ -108,8 +108,8 @@ def _find_plan(selection: Selection) -> AskedPlan:
             return plan
     selection = as_last_time(selection, last_selection(selection.runs_dir))
     selection.load_plugins()
-    return AskedPlan.of(find_plan(selection))
+    return PlanRecord.of(find_plan(selection))
 
 
-def _last_plan(runs_dir: Path) -> AskedPlan | None:
+def _last_plan(runs_dir: Path) -> PlanRecord | None:
     return next((plan for _, plan in History(runs_dir).plans()), None)

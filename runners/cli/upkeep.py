@@ -26,7 +26,7 @@ from runners.tracking import prepare_store
 from runners.tracking.local_store import copy_for_reading, is_read_only
 from runners.tracking.serving import serve
 from runners.upkeep.damages import damages_of
-from runners.upkeep.garbage import REASONS, Found, find_garbage, needed_nodes, remove
+from runners.upkeep.garbage import REASONS, GarbageSearch, find_garbage, needed_nodes, remove
 
 
 @click.command(epilog=examples("gc", "gc my_study.yaml --yes", "gc --forget old_study --results"))
@@ -93,7 +93,7 @@ def _needed_by_last_run(runs_dir: Path, forgotten: Sequence[str]) -> set[str]:
     return fingerprints
 
 
-def _findings(findings: Found, *, dry: bool) -> Iterator[str]:
+def _findings(findings: GarbageSearch, *, dry: bool) -> Iterator[str]:
     for reason, label in REASONS.items():
         items = [item for item in findings.garbage if item.reason == reason]
         if items:

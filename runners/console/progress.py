@@ -23,9 +23,8 @@ class Failure:
     """A node that could not be measured, with the reason and the log file.
 
     Attributes:
-        title: The node's.
         reason: Of the last attempt.
-        log_file: Where each attempt left its traceback.
+        log_file: The file in which each attempt left its traceback.
         attempts: The number of attempts in this launch; 0 if a failure of an earlier launch forbids a new one.
     """
 
@@ -40,13 +39,9 @@ class Progress:
     """The state of a launch, for a display.
 
     Attributes:
-        total: Nodes to be run.
-        finished: Nodes measured in this launch.
-        failed: Nodes that ended badly.
         blocked: Evaluations whose training failed.
         elsewhere: Nodes under way in other launches.
         put_off: Nodes that wait for their next attempt.
-        running: Nodes under way.
         share: Share of the work that is done, 0 to 1.
         seconds: Time since the start.
     """
@@ -84,11 +79,9 @@ class Summary:
 
     Attributes:
         finished: Nodes measured, by this launch or by others meanwhile.
-        failures: Nodes that could not be.
         blocked: Evaluations left out because their training failed.
-        interrupted: Whether the user ended it.
-        seconds: The duration of the launch.
-        untracked: Why something could not be written to the tracking store, or `None`.
+        interrupted: True if the user ended it.
+        untracked: The reason why something could not be written to the tracking store, or `None`.
         stopped: Nodes left out because another one failed.
         record: Estimated and actual time, if there was something to do.
     """

@@ -48,13 +48,16 @@ def plan_overview(plan: Plan) -> RenderableType:
         table.add_column(heading, justify="right")
     for study in plan.studies:
         table.add_row(Text(study.name), *map(str, _counts(plan, study.name)))
-    todo = f"To do: {len(plan.missing_trials)} trainings, {len(plan.missing_evaluations)} evaluations" + (
-        f", {len(plan.missing_costs)} networks to count and time." if plan.missing_costs else "."
-    )
-    canary = [Text(_canary(plan))] if plan.canaries else []
-    tuned = [_tuned(plan)] if plan.tuned else []
-    remarks = map(Text, [*data_remarks(plan), *static_remarks(plan)])
-    return Group(table, Text(_sharing(plan)), *remarks, *canary, *tuned, Text(todo))
+    parts: list[RenderableType] = [table, Text(_sharing(plan))]
+    parts += map(Text, (*data_remarks(plan), *static_remarks(plan)))
+    if plan.canaries:
+        parts.append(Text(_canary(plan)))
+    if plan.tuned:
+        parts.append(_tuned(plan))
+    todo = f"To do: {len(plan.missing_trials)} trainings, {len(plan.missing_evaluations)} evaluations"
+    if plan.missing_costs:
+        todo += f", {len(plan.missing_costs)} networks to count and time"
+    return Group(*parts, Text(f"{todo}."))
 
 
 def data_remarks(plan: Plan) -> tuple[str, ...]:
@@ -131,7 +134,9 @@ def shown(value: Any) -> str:
 def lint_overview(lints: Sequence[Lint], *, with_allowed: bool) -> RenderableType:
     """Return the lints that are not allowed, a line each; with `with_allowed` also the allowed ones and why."""
     warnings = [lint for lint in lints if not lint.is_allowed]
-    lines = [*_warnings(warnings), *(_allowed(lints) if with_allowed else ())]
+    lines = list(_warnings(warnings))
+    if with_allowed:
+        lines += _allowed(lints)
     if warnings:
         lines.append("docs/lint.md says what each is about, and how a study allows one that is meant.")
     return Group(*(Text(line) for line in lines))
@@ -175,10 +180,10 @@ def _counts(plan: Plan, study: str) -> tuple[int, int, int, int, int, int]:
 
 
 def _canary(plan: Plan) -> str:
-    canary_nodes = {cell.fingerprint for cell in plan.canaries}
-    trials = canary_nodes & plan.trials.keys() | {
-        plan.evaluations[key].trial.fingerprint for key in canary_nodes - plan.trials.keys()
-    }
+    trials: set[str] = set()
+    for cell in plan.canaries:
+        evaluation = plan.evaluations.get(cell.fingerprint)
+        trials.add(cell.fingerprint if evaluation is None else evaluation.trial.fingerprint)
     seeds = sorted({cell.seed for cell in plan.canaries})
     seed_names = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
     count = f"{len(trials)} trainings are canaries" if len(trials) > 1 else "1 training is a canary"

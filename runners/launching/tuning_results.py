@@ -140,4 +140,4 @@ def track_tuned(tracker: Tracker, results: list[Tuned]) -> None:
         if best is not None:
             metrics[names.TUNING_TOP1] = best.metrics[names.TUNING_TOP1]
             values = best.values
-        finish_group(tracker, tuned.tuning.fingerprint, found=values, metrics=metrics, is_whole=spent.is_whole)
+        finish_group(tracker, tuned.tuning.fingerprint, values=values, metrics=metrics, is_whole=spent.is_whole)

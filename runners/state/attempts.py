@@ -39,13 +39,10 @@ class Attempt:
 
     Attributes:
         number: 1 for the first attempt of a node.
-        launch: The launch for which it runs.
-        process: The process that runs it.
-        lease_seconds: The time that the counter may stand still.
-        beat: The counter.
-        began: Its beginning, in seconds since the epoch by the clock of its machine.
-        ended: Its end, likewise, or `None`.
-        outcome: Its end; `running` also for a process that died without noting one.
+        lease_seconds: The time that the counter, `beat`, may stand still.
+        began: Seconds since the epoch, by the clock of its machine.
+        ended: Likewise; `None` before its end.
+        outcome: `running` also for a process that died without writing another.
         failure: `kind`, `message` and `cause` if it failed or was killed.
         micro_batch: Images per pass of a training, or `None` for other nodes.
     """
@@ -88,27 +85,50 @@ class Attempt:
     @classmethod
     def read(cls, folder: Path, number: int) -> Attempt | None:
         """Return an attempt, or `None` if it does not exist; of a file that cannot be read only the number is known."""
-        path = _file(folder, number)
-        attempt = _ATTEMPT.read(path)
+        attempt = _ATTEMPT.read(attempt_file(folder, number))
+        if attempt is None:
+            return None
         if isinstance(attempt, Damage):
             return cls(number)
         # The file name decides on the number, not the content: it is the name that one process alone could create.
-        return replace(attempt, number=number) if attempt is not None else None
+        return replace(attempt, number=number)
 
 
 _ATTEMPT: Kind[Attempt] = Kind(Attempt)
 
 
+def attempts_folder(folder: Path) -> Path:
+    """Return the folder of the files of attempts in a state folder."""
+    return folder / "attempts"
+
+
+def attempt_file(folder: Path, number: int) -> Path:
+    """Return the file of an attempt in a state folder."""
+    return attempts_folder(folder) / f"{number:06d}.json"
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in attempts_folder(folder).glob("*.json") if path.stem.isdecimal())
+
+
+def _last_number(folder: Path) -> int:
+    return max((int(path.stem) for path in _files(folder)), default=0)
+
+
 def damages(folder: Path) -> list[Damage]:
     """Return the files of attempts in a state folder that cannot be read."""
-    results = (_ATTEMPT.damage(path) for path in sorted((folder / "attempts").glob("*.json")) if path.stem.isdecimal())
-    return [damage for damage in results if damage is not None]
+    return [damage for damage in map(_ATTEMPT.damage, _files(folder)) if damage is not None]
 
 
 def attempts(folder: Path) -> list[Attempt]:
     """Return all attempts in a state folder, the first one first."""
     results = (Attempt.read(folder, number) for number in range(1, _last_number(folder) + 1))
     return [attempt for attempt in results if attempt is not None]
+
+
+def count_attempts(folder: Path) -> int:
+    """Return the number of attempts in a state folder, without reading them."""
+    return len(_files(folder))
 
 
 def latest(folder: Path, at_least: int = 0) -> Attempt | None:
@@ -120,17 +140,11 @@ def latest(folder: Path, at_least: int = 0) -> Attempt | None:
     """
     number = max(at_least, _last_number(folder))
     # A listing may be old where a look at a single name is not.
-    while _file(folder, number + 1).exists():
+    while attempt_file(folder, number + 1).exists():
         number += 1
-    return (Attempt.read(folder, number) or Attempt(number)) if number else None
-
-
-def _last_number(folder: Path) -> int:
-    return max((int(path.stem) for path in (folder / "attempts").glob("*.json") if path.stem.isdecimal()), default=0)
-
-
-def _file(folder: Path, number: int) -> Path:
-    return folder / "attempts" / f"{number:06d}.json"
+    if not number:
+        return None
+    return Attempt.read(folder, number) or Attempt(number)
 
 
 def check(folder: Path, number: int) -> None:
@@ -140,7 +154,7 @@ def check(folder: Path, number: int) -> None:
         LeaseError: If another attempt has begun, or this one was declared dead.
     """
     attempt = Attempt.read(folder, number)
-    if attempt is None or not attempt.is_running or _file(folder, number + 1).exists():
+    if attempt is None or not attempt.is_running or attempt_file(folder, number + 1).exists():
         raise LeaseError(
             f"attempt {number} has lost its lease of {folder}: another process has taken over. "
             "It stops here and leaves the result to that one."
@@ -155,7 +169,7 @@ def declare_dead(folder: Path, attempt: Attempt, outcome: Outcome, failure: Mapp
 
 def _write(folder: Path, attempt: Attempt) -> None:
     # Not flushed: a lease means nothing after a power failure.
-    write_json(_file(folder, attempt.number), asdict(attempt), flush=False)
+    write_json(attempt_file(folder, attempt.number), asdict(attempt), flush=False)
 
 
 class Lease:
@@ -186,14 +200,14 @@ class Lease:
             launch: The launch for which it runs. An earlier attempt for the same one is followed at once.
             lease_seconds: The time that the lease shall outlive this process.
             watched: The token of an attempt that was seen to stand still, see `Watch`.
-            unless: Asked before the attempt begins, with the attempt before it over: whether it is not needed.
+            unless: Called before the attempt begins, with the attempt before it over; true if it is not needed.
 
         Raises:
             OutputError: If the state folder cannot be written.
         """
         number = 0
         folder.mkdir(exist_ok=True)
-        (folder / "attempts").mkdir(exist_ok=True)
+        attempts_folder(folder).mkdir(exist_ok=True)
         while True:
             previous = latest(folder, number)
             # A launch, or the scheduler it uses, begins a node again only when the worker before is gone.
@@ -203,9 +217,8 @@ class Lease:
             # The creation of the next file decides between processes that both found the node free; the loser looks
             # again and finds the winner's attempt.
             number = previous.number + 1 if previous is not None else 1
-            process = Process.current()
-            attempt = Attempt(number, launch, process, lease_seconds, beat=0, began=time.time())
-            if write_json_once(_file(folder, number), asdict(attempt), flush=False):
+            attempt = Attempt(number, launch, Process.current(), lease_seconds, beat=0, began=time.time())
+            if write_json_once(attempt_file(folder, number), asdict(attempt), flush=False):
                 return cls(folder, attempt)
 
     @property
@@ -248,6 +261,7 @@ class Lease:
                     self.check()
                 except LeaseError:
                     return
+                # `end` may have been called since the wait.
                 if self._stop.is_set():
                     return
                 self._attempt = replace(self._attempt, beat=self._attempt.beat + 1)

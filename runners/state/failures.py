@@ -57,7 +57,6 @@ class FailurePolicy:
         retries: The most times that a node is tried again after failures that may pass.
         wait_seconds: Wait before the first of these.
         wait_factor: Factor from each wait to the next.
-        longest_wait_seconds: The longest wait.
         passing: Causes that may pass by themselves: tried again within the launch.
         lasting: Causes that follow from the spec alone: not tried again by a later launch either, unless it is asked
             to. What is in neither is tried once by each launch, as somebody may have mended it.

@@ -1,6 +1,6 @@
-"""This module writes files whole or not at all: to a temporary file, flushed to disk, renamed.
+"""This module writes files whole or not at all (`ablations.atomic`), and flushes them to the disk.
 
-`write_once` and `exclusively` let one process out of several act, on one machine or over a shared file system.
+`write_once`, `Lock` and `exclusively` let one process out of several act, on one machine or over a shared file system.
 """
 
 from __future__ import annotations
@@ -9,14 +9,19 @@ import errno
 import json
 import os
 import tempfile
-import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ablations.atomic import temporary_file
 from ablations.errors import OutputError
 
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+# The errors of `flock` where a network file system has no locks.
+_WITHOUT_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL})
 # The errors of `os.link` where a file system has no hard links, or has too many of this file.
 _WITHOUT_LINKS = frozenset({errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK})
 
@@ -32,7 +37,8 @@ def write_atomically(path: Path, write: Callable[[Path], None], *, flush: bool =
     Raises:
         OutputError: If the folder is not writable or the disk is full.
     """
-    with _temporary(path, write, flush) as temporary:
+    with _explained(path), temporary_file(path) as temporary:
+        _write(temporary, write, flush)
         temporary.replace(path)
         if flush:
             # The content is on the disk; without this, the new name may not be.
@@ -47,7 +53,8 @@ def write_once(path: Path, write: Callable[[Path], None], *, flush: bool = True)
     Raises:
         OutputError: If the folder is not writable or the disk is full.
     """
-    with _temporary(path, write, flush) as temporary:
+    with _explained(path), temporary_file(path) as temporary:
+        _write(temporary, write, flush)
         written = _link_once(temporary, path)
         temporary.unlink(missing_ok=True)
         if flush:
@@ -55,24 +62,17 @@ def write_once(path: Path, write: Callable[[Path], None], *, flush: bool = True)
         return written
 
 
+def _write(temporary: Path, write: Callable[[Path], None], flush: bool) -> None:
+    write(temporary)
+    if flush:
+        flush_file(temporary)
+
+
 @contextmanager
-def _temporary(path: Path, write: Callable[[Path], None], flush: bool) -> Iterator[Path]:
-    """Yield the path of the temporary file beside `path` that `write` has written; remove it after an error."""
-    # Not the process number: two machines, or two containers, may have the same one.
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+def _explained(path: Path) -> Iterator[None]:
     try:
-        write(temporary)
-        if flush:
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-        yield temporary
-    except OutputError:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
+        yield
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
         raise OutputError(
             f"cannot write {path}: {error.strerror or error}. Free space or choose another folder.", error.errno
         ) from None
@@ -104,6 +104,12 @@ def _rename_once(temporary: Path, path: Path) -> bool:
     return True
 
 
+def flush_file(path: Path) -> None:
+    """Flush the content of a file to the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
 def flush_folder(folder: Path) -> None:
     """Flush the names in a folder, so that a renaming survives a power failure; only POSIX systems need it."""
     if os.name != "posix":
@@ -133,18 +139,60 @@ def _write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
+class Lock:
+    """The right to do something that one process has at a time, of all that see the lock file.
+
+    The kernel releases the lock of a process that dies.
+
+    Args:
+        path: The lock file.
+        is_needed: False if the work goes on without the lock where a network file system has none.
+    """
+
+    def __init__(self, path: Path, *, is_needed: bool = True) -> None:
+        self._path, self._is_needed = path, is_needed
+        self._file_lock: FileLock | None = None
+        self.is_held = False
+
+    def acquire(self, *, wait: bool = False) -> bool:
+        """Take the lock, now or, if `wait`, as soon as it is free; return True if it is held.
+
+        Raises:
+            OSError: If the lock file cannot be written, or the file system has no locks and the lock is needed.
+        """
+        from filelock import FileLock, Timeout
+
+        if self._file_lock is None:
+            # One thread may release what another one has acquired.
+            self._file_lock = FileLock(self._path, thread_local=False)
+        if not self.is_held:
+            try:
+                self._file_lock.acquire(blocking=wait)
+            except Timeout:
+                return False
+            except OSError as error:
+                if self._is_needed or error.errno not in _WITHOUT_LOCKS:
+                    raise
+            self.is_held = True
+        return True
+
+    def release(self) -> None:
+        """Release the lock if it is held."""
+        if self._file_lock is not None:
+            self._file_lock.release()
+        self.is_held = False
+
+
 @contextmanager
 def exclusively(lock_file: Path) -> Iterator[None]:
-    """Run a block while no other process runs one with the same lock file; a process that dies releases it.
+    """Run a block while no other process runs one with the same lock file.
 
     Raises:
         OutputError: If the lock file cannot be written.
     """
-    from filelock import FileLock
-
+    lock = Lock(lock_file)
     try:
-        lock = FileLock(lock_file)
-        lock.acquire()
+        lock.acquire(wait=True)
     except OSError as error:
         raise OutputError(
             f"cannot write {lock_file}: {error.strerror or error}. Choose another folder.", error.errno
@@ -153,17 +201,6 @@ def exclusively(lock_file: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def read_json(path: Path) -> Any | None:
-    """Return the content of a JSON file, `None` if it is missing or no JSON.
-
-    `runners.state.schemas` reads files with a schema.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
 
 
 def check_writable(folder: Path, needed_bytes: int = 0) -> None:

@@ -15,9 +15,8 @@ from typing_extensions import TypedDict
 
 from ablations.errors import OutputError
 from runners.state.files import write_json
+from runners.state.layout import RunsFolder
 from runners.state.schemas import Count, Damage, Kind
-
-_LAST_RUN = "last_run.json"
 
 
 class _LastRun(TypedDict):
@@ -41,25 +40,25 @@ class _LastRun(TypedDict):
 _FILE: Kind[dict[str, Any]] = Kind(_LastRun)
 
 
-def remember_run(runs_dir: Path, studies: Sequence[str], asked: Mapping[str, Any]) -> None:
+def remember_run(runs_dir: Path, studies: Sequence[str], options: Mapping[str, Any]) -> None:
     """Write down the request of a `run`, for a `retry` that names nothing."""
-    write_json(runs_dir / _LAST_RUN, {"studies": list(studies), **asked})
+    write_json(RunsFolder(runs_dir).last_run, {"studies": list(studies), **options})
 
 
-def remember_launch(runs_dir: Path, told: Mapping[str, Any]) -> None:
+def remember_launch(runs_dir: Path, launch: Mapping[str, Any]) -> None:
     """Add to the request of the last `run` the estimate of its launch and, later, the time that it took.
 
     Skip it where nothing can be written: the launch and its results do not depend on it.
     """
     with suppress(OutputError):
-        write_json(runs_dir / _LAST_RUN, {**last_run(runs_dir), "launch": dict(told)})
+        write_json(RunsFolder(runs_dir).last_run, {**last_run(runs_dir), "launch": dict(launch)})
 
 
 def last_run(runs_dir: Path) -> dict[str, Any]:
     """Return the request of the last `run` in a folder; empty if there was none."""
-    return _FILE.find(runs_dir / _LAST_RUN) or {}
+    return _FILE.find(RunsFolder(runs_dir).last_run) or {}
 
 
 def last_run_damage(runs_dir: Path) -> Damage | None:
     """Return the damage of `last_run.json`, or `None` if it can be read or is missing."""
-    return _FILE.damage(runs_dir / _LAST_RUN)
+    return _FILE.damage(RunsFolder(runs_dir).last_run)

@@ -31,23 +31,23 @@ from runners.processes import Process
 from runners.provenance import Commit
 from runners.state.failures import FailurePolicy
 from runners.state.files import exclusively, write_json, write_json_once
+from runners.state.layout import RunsFolder
 from runners.state.schemas import Count, Damage, Kind, Name, Seconds
 
-_PLANS, _LAUNCHES, _LOCK = "plans", "launches", "launches.lock"
-_ORDER = "order"
 # Of the digest in hexadecimal: unique, and short enough for the name of a file.
 _DIGITS = 32
 _UNKNOWN = Commit("unknown", dirty=False)
 
+# A name that begins with a dot is that of a temporary or a damaged file.
+_FILES = "[!.]*.json"
+
 
 @dataclass(frozen=True)
-class Part:
+class PlannedNode:
     """A node of a plan, as far as a table of nodes needs it.
 
     Attributes:
-        kind: `trial`, `evaluation` or `cost`.
-        title: A name that a person can read.
-        trial: The training whose checkpoint an evaluation measures; empty for others.
+        trial: The training whose checkpoint an evaluation measures; empty for other kinds.
     """
 
     kind: str
@@ -56,18 +56,13 @@ class Part:
 
 
 @dataclass(frozen=True)
-class AskedPlan:
-    """A plan as data: the request, its cells and the nodes that measure them.
+class PlanRecord:
+    """A plan as data: the request, its cells and the nodes that measure them, by fingerprint.
 
     Attributes:
-        preset: Its name.
-        overrides: The settings that `--set` has changed.
-        seeds: Repeats per variant if they were asked for.
-        canary: Whether references were trained again.
-        spec_version: Of the code that made the plan.
+        seeds: Repeats per variant, or `None` if the request leaves the number to the preset.
         cells: Canaries are among them.
-        nodes: Per fingerprint.
-        tuned: Whether variants were trained with what they had been tuned to.
+        tuned: True if variants were trained with the settings that they had been tuned to.
     """
 
     preset: str
@@ -76,22 +71,27 @@ class AskedPlan:
     canary: bool
     spec_version: int
     cells: tuple[Cell, ...]
-    nodes: Mapping[str, Part]
+    nodes: Mapping[str, PlannedNode]
     tuned: bool = False
 
     @classmethod
     def of(cls, plan: Plan) -> Self:
         """Return a plan as data."""
+        nodes: dict[str, PlannedNode] = {}
+        for node in plan.nodes:
+            trial = node.trial.fingerprint if isinstance(node, EvaluationNode) else ""
+            nodes[node.fingerprint] = PlannedNode(node.kind, node.title, trial)
         request = plan.request
-        nodes = {
-            node.fingerprint: Part(
-                node.kind, node.title, node.trial.fingerprint if isinstance(node, EvaluationNode) else ""
-            )
-            for node in plan.nodes
-        }
-        cells = (*plan.cells, *plan.canaries)
-        scale = (request.preset.name, dict(request.overrides), request.seeds, request.canary)
-        return cls(*scale, SPEC_VERSION, cells=cells, nodes=nodes, tuned=request.tuned is not None)
+        return cls(
+            preset=request.preset.name,
+            overrides=dict(request.overrides),
+            seeds=request.seeds,
+            canary=request.canary,
+            spec_version=SPEC_VERSION,
+            cells=(*plan.cells, *plan.canaries),
+            nodes=nodes,
+            tuned=request.tuned is not None,
+        )
 
     @property
     def studies(self) -> tuple[str, ...]:
@@ -102,14 +102,19 @@ class AskedPlan:
     def scale(self) -> str:
         """The request without the studies, for people: `preset quick, --set train.epochs=4`."""
         options = [f"preset {self.preset}", *(f"--set {key}={value}" for key, value in self.overrides.items())]
-        options += [f"--seeds {self.seeds}"] if self.seeds is not None else []
-        options += ["--canary"] if self.canary else []
-        return ", ".join(options + (["--tuned"] if self.tuned else []))
+        if self.seeds is not None:
+            options.append(f"--seeds {self.seeds}")
+        if self.canary:
+            options.append("--canary")
+        if self.tuned:
+            options.append("--tuned")
+        return ", ".join(options)
 
     def of_study(self, study: str) -> set[str]:
         """Return the nodes that a study needs, with the trainings that its evaluations rest on."""
         measured = {cell.fingerprint for cell in self.cells if cell.study == study}
-        return measured | {node.trial for key, node in self.nodes.items() if key in measured and node.trial}
+        trials = {self.nodes[key].trial for key in measured & self.nodes.keys()}
+        return measured | trials - {""}
 
     def serves(self, fingerprint: str) -> list[str]:
         """Return `study/variant` of all rows that a node measures, itself or through nodes that rest on it."""
@@ -120,8 +125,11 @@ class AskedPlan:
         variants: dict[str, list[str]] = {}
         for cell in self.cells:
             node = self.nodes.get(cell.fingerprint)
-            # The row of an evaluation also needs the training whose checkpoint it measures.
-            for fingerprint in (cell.fingerprint, node.trial if node is not None else ""):
+            fingerprints = [cell.fingerprint]
+            if node is not None and node.trial:
+                # The row of an evaluation also needs the training whose checkpoint it measures.
+                fingerprints.append(node.trial)
+            for fingerprint in fingerprints:
                 names = variants.setdefault(fingerprint, [])
                 if f"{cell.study}/{cell.key}" not in names:
                     names.append(f"{cell.study}/{cell.key}")
@@ -132,21 +140,23 @@ class AskedPlan:
         cells = [[cell.study, cell.network, cell.variant, cell.seed, cell.fingerprint] for cell in self.cells]
         # A list, as JSON files here are sorted by key, and the order is that in which a person reads them.
         nodes = [[key, node.kind, node.title, node.trial] for key, node in self.nodes.items()]
-        # Only where it is so: the digest of a plan without tuning stays that of earlier versions.
-        tuned = {"tuned": True} if self.tuned else {}
-        return {**{name: getattr(self, name) for name in _SCALE}, **tuned, "cells": cells, "nodes": nodes}
+        content = {**{name: getattr(self, name) for name in _SCALE}, "cells": cells, "nodes": nodes}
+        if self.tuned:
+            # The digest of a plan without tuning stays that of earlier versions, which had no such entry.
+            content["tuned"] = True
+        return content
 
     @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> Self:
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
         """Return the plan that `as_json` wrote.
 
         Raises:
-            KeyError, TypeError, ValueError: If `found` is something else.
+            KeyError, TypeError, ValueError: If `content` is something else.
         """
-        cells = tuple(Cell(*cell) for cell in found["cells"])
-        nodes = {key: Part(*fields) for key, *fields in found["nodes"]}
-        scale = {name: found[name] for name in _SCALE}
-        return cls(**scale, cells=cells, nodes=nodes, tuned=bool(found.get("tuned", False)))
+        cells = tuple(Cell(*cell) for cell in content["cells"])
+        nodes = {key: PlannedNode(*fields) for key, *fields in content["nodes"]}
+        scale = {name: content[name] for name in _SCALE}
+        return cls(**scale, cells=cells, nodes=nodes, tuned=bool(content.get("tuned", False)))
 
 
 _SCALE = ("preset", "overrides", "seeds", "canary", "spec_version")
@@ -159,12 +169,10 @@ class LaunchRecord:
     Attributes:
         launch: Its name, which is in the attempts that it makes.
         plan: The digest of its plan.
-        began: Its beginning, in seconds since the epoch by the clock of its machine.
-        ended: Its end, likewise, or `None` if it goes on or was killed.
-        process: The launcher.
-        commit: The code's commit.
+        began: Seconds since the epoch, by the clock of its machine.
+        ended: Likewise; `None` if it goes on or was killed.
         retries: The most times that a node is tried again.
-        wait_seconds: Before the first of these.
+        wait_seconds: The wait before the first of these.
     """
 
     launch: str
@@ -193,7 +201,7 @@ class Turn:
 
     Attributes:
         number: Launches that began later have higher numbers; infinite if nothing is known.
-        is_exact: Whether the number is its own. Otherwise it is known only that the launch had begun by then, so it
+        is_exact: True if the number is its own. Otherwise it is known only that the launch had begun by then, so it
             may be older than launches with lower numbers.
     """
 
@@ -202,15 +210,11 @@ class Turn:
 
 
 class History:
-    """The launches and plans of a runs folder. Files that cannot be read are left out, and `damages` names them.
-
-    Args:
-        runs_dir: The folder.
-    """
+    """The launches and plans of a runs folder. Files that cannot be read are left out, and `damages` names them."""
 
     def __init__(self, runs_dir: Path) -> None:
-        self._runs_dir = runs_dir
-        self._plans: dict[str, AskedPlan | None] = {}
+        self._folder = RunsFolder(runs_dir)
+        self._plans: dict[str, PlanRecord | None] = {}
 
     def begin(self, plan: Plan, launch: str, commit: Commit, policy: FailurePolicy) -> LaunchRecord:
         """Record that a launch of this process begins to carry out a plan.
@@ -218,15 +222,23 @@ class History:
         Raises:
             OutputError: If the folder cannot be written.
         """
-        plan_content = AskedPlan.of(plan).as_json()
+        plan_record = PlanRecord.of(plan)
+        plan_content = plan_record.as_json()
         plan_digest = digest(plan_content)[:_DIGITS]
-        record = LaunchRecord(launch, plan_digest, time.time(), None, Process.current(), commit)
-        record = replace(record, retries=policy.retries, wait_seconds=policy.wait_seconds)
+        record = LaunchRecord(
+            launch,
+            plan_digest,
+            began=time.time(),
+            process=Process.current(),
+            commit=commit,
+            retries=policy.retries,
+            wait_seconds=policy.wait_seconds,
+        )
         with self.exclusively():
-            self._make(_PLANS)
-            self._make(_LAUNCHES)
+            self._make(self._folder.plans)
+            self._make(self._folder.launches)
             # The comparison also replaces a damaged file of this name.
-            if _plan(_PLAN.find(self._plan_file(plan_digest))) != AskedPlan.of(plan):
+            if self._read_plan(plan_digest) != plan_record:
                 write_json(self._plan_file(plan_digest), plan_content)
             self._take_turn(launch)
             self._write(record)
@@ -238,7 +250,7 @@ class History:
         Launches without a number, which earlier versions have left, are recorded as begun before now.
         """
         turns = self._read_turns()
-        recorded = {path.stem for path in (self._runs_dir / _LAUNCHES).glob("*.json")}
+        recorded = {path.stem for path in self._folder.launches.glob("*.json")}
         unnumbered = sorted(recorded - turns.keys() - {launch})
         if unnumbered:
             # One entry for all of them: their order among each other is not known.
@@ -246,7 +258,7 @@ class History:
         self._append_to_order({"launches": [launch], "exact": True})
 
     def _append_to_order(self, entry: Mapping[str, Any]) -> None:
-        folder = self._runs_dir / _LAUNCHES / _ORDER
+        folder = self._folder.launch_order
         folder.mkdir(exist_ok=True)
         number = max(_numbers(folder), default=0) + 1
         # The lock does not hold on every network file system; the creation of a file does.
@@ -255,10 +267,9 @@ class History:
 
     def _read_turns(self) -> dict[str, Turn]:
         """Return the recorded turns of launches, by name."""
-        folder = self._runs_dir / _LAUNCHES / _ORDER
         turns: dict[str, Turn] = {}
-        for number in sorted(_numbers(folder)):
-            entry = _ORDER_FILE.find(folder / f"{number:06d}.json")
+        for number in sorted(_numbers(self._folder.launch_order)):
+            entry = _ORDER_FILE.find(self._folder.launch_order / f"{number:06d}.json")
             if entry is None:
                 continue
             for launch in entry["launches"]:
@@ -278,10 +289,7 @@ class History:
         """Record that a launch of this process begins, and at the end of the block that it has ended.
 
         Args:
-            plan: The plan that it carries out.
-            launch: Its name.
-            commit: The code's commit.
-            policy: Its policy of retries.
+            plan, launch, commit, policy: See `begin`.
             patient: Calls what writes, again if need be; see `runners.state.failures.patiently`.
 
         Raises:
@@ -301,27 +309,30 @@ class History:
         Raises:
             OutputError: If the folder cannot be written.
         """
-        self._make("")
-        return exclusively(self._runs_dir / _LOCK)
+        self._make(self._folder.root)
+        return exclusively(self._folder.launches_lock)
 
-    def _make(self, name: str) -> None:
+    def _make(self, folder: Path) -> None:
         try:
-            (self._runs_dir / name).mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutputError(f"cannot write to {self._runs_dir}: {error.strerror or error}.", error.errno) from None
+            raise OutputError(f"cannot write to {self._folder.root}: {error.strerror or error}.", error.errno) from None
 
     def _write(self, record: LaunchRecord) -> None:
-        write_json(self._runs_dir / _LAUNCHES / f"{record.launch}.json", asdict(record))
+        write_json(self._folder.launches / f"{record.launch}.json", asdict(record))
 
-    def _plan_file(self, named: str) -> Path:
-        return self._runs_dir / _PLANS / f"{named}.json"
+    def _plan_file(self, plan_digest: str) -> Path:
+        return self._folder.plans / f"{plan_digest}.json"
+
+    def _read_plan(self, plan_digest: str) -> PlanRecord | None:
+        content = _PLAN.find(self._plan_file(plan_digest))
+        return PlanRecord.from_json(content) if content is not None else None
 
     @cached_property
     def launches(self) -> Sequence[LaunchRecord]:
         """All launches, the last one first. Those whose order is not known are ordered by their clocks."""
-        # A name that begins with a dot is a temporary or a damaged file.
-        read = (_LAUNCH.find(path) for path in (self._runs_dir / _LAUNCHES).glob("[!.]*.json"))
-        records = [record for record in read if record is not None]
+        contents = map(_LAUNCH.find, self._folder.launches.glob(_FILES))
+        records = [record for record in contents if record is not None]
         return sorted(records, key=lambda record: (self.turn(record).number, record.began, record.launch), reverse=True)
 
     def turn(self, record: LaunchRecord) -> Turn:
@@ -335,29 +346,30 @@ class History:
 
     def damages(self) -> list[Damage]:
         """Return the files of launches and plans that cannot be read."""
-        results = [_LAUNCH.damage(path) for path in sorted((self._runs_dir / _LAUNCHES).glob("[!.]*.json"))]
-        results += [_PLAN.damage(path) for path in sorted((self._runs_dir / _PLANS).glob("[!.]*.json"))]
-        orders = self._runs_dir / _LAUNCHES / _ORDER
-        results += [_ORDER_FILE.damage(path) for path in sorted(orders.glob("[!.]*.json"))]
+        results = [_LAUNCH.damage(path) for path in sorted(self._folder.launches.glob(_FILES))]
+        results += [_PLAN.damage(path) for path in sorted(self._folder.plans.glob(_FILES))]
+        results += [_ORDER_FILE.damage(path) for path in sorted(self._folder.launch_order.glob(_FILES))]
         return [damage for damage in results if damage is not None]
 
     def launch(self, name: str) -> LaunchRecord | None:
         """Return the launch of this name, or `None`."""
         return next((record for record in self.launches if record.launch == name), None)
 
-    def plan(self, record: LaunchRecord) -> AskedPlan | None:
+    def plan(self, record: LaunchRecord) -> PlanRecord | None:
         """Return the plan of a launch, or `None` if it cannot be read."""
         if record.plan not in self._plans:
-            self._plans[record.plan] = _plan(_PLAN.find(self._plan_file(record.plan)))
+            self._plans[record.plan] = self._read_plan(record.plan)
         return self._plans[record.plan]
 
-    def plans(self) -> Iterator[tuple[LaunchRecord, AskedPlan]]:
+    def plans(self) -> Iterator[tuple[LaunchRecord, PlanRecord]]:
         """Yield each plan once, with its last launch, the last one first."""
         seen: set[str] = set()
         for record in self.launches:
             # The first record of a plan is its last launch, as the last launch comes first.
-            plan = self.plan(record) if record.plan not in seen else None
+            if record.plan in seen:
+                continue
             seen.add(record.plan)
+            plan = self.plan(record)
             if plan is not None:
                 yield record, plan
 
@@ -367,7 +379,7 @@ class History:
 
 
 class _PlanFile(TypedDict):
-    """A file of `plans/`; see `AskedPlan`."""
+    """A file of `plans/`; see `PlanRecord`."""
 
     preset: str
     overrides: dict[str, Any]
@@ -394,7 +406,3 @@ def _numbers(folder: Path) -> list[int]:
 _LAUNCH: Kind[LaunchRecord] = Kind(LaunchRecord)
 _PLAN: Kind[dict[str, Any]] = Kind(_PlanFile)
 _ORDER_FILE: Kind[_OrderFile] = Kind(_OrderFile)
-
-
-def _plan(content: Mapping[str, Any] | None) -> AskedPlan | None:
-    return AskedPlan.from_json(content) if content is not None else None

@@ -23,6 +23,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ablations import vocabulary as names
+from ablations.atomic import final_name
 from ablations.datasets.registry import forget_folders
 from ablations.errors import AblationError, DatasetError, OutputError
 from ablations.planning.nodes import CostNode, EvaluationNode, Node, ProposedNode, TrialNode, plugins_of
@@ -38,15 +39,18 @@ from runners.state.attempts import Attempt
 from runners.state.files import write_atomically, write_json, write_json_once
 from runners.state.schemas import Damage, set_aside
 
+_NODE_FILE, _RESULT_FILE, _FAILURE_FILE, _EVENTS_FILE = "node.json", "result.json", "failure.json", "events.jsonl"
+_PROPOSAL_FILE, _PROGRESS_FILE = "proposal.json", "progress.json"
+
 # A worker may remove temporary files of these, which earlier attempts have left, but none that a launcher writes.
 _WRITTEN_BY_WORKERS = (
-    "progress.json",
-    "events.jsonl",
-    "model.safetensors",
+    _PROGRESS_FILE,
+    _EVENTS_FILE,
+    names.WEIGHTS_FILE,
     names.ATTENTION_FILE,
     names.CORRECTNESS_FILE,
-    "proposal.json",
-    "result.json",
+    _PROPOSAL_FILE,
+    _RESULT_FILE,
 )
 
 _DESCRIBED_BY_HASH = frozenset(
@@ -55,13 +59,13 @@ _DESCRIBED_BY_HASH = frozenset(
 """The fields that this version knows in the description of a trial or an evaluation. Where a later version adds some,
 its fingerprint cannot be computed here."""
 
-# Without events.jsonl, which is read line by line, and the attempts, which `runners.state.attempts` reads.
+# Without the events, which are read line by line, and the attempts, which `runners.state.attempts` reads.
 _KINDS = {
-    "node.json": schemas.NODE,
-    "result.json": schemas.RESULT,
-    "failure.json": schemas.FAILURE,
-    "proposal.json": schemas.PROPOSAL,
-    "progress.json": schemas.PROGRESS,
+    _NODE_FILE: schemas.NODE,
+    _RESULT_FILE: schemas.RESULT,
+    _FAILURE_FILE: schemas.FAILURE,
+    _PROPOSAL_FILE: schemas.PROPOSAL,
+    _PROGRESS_FILE: schemas.PROGRESS,
     "tracking.json": schemas.TRACKING,
     "origin.json": schemas.ORIGIN,
     names.CORRECTNESS_FILE: schemas.CORRECTNESS,
@@ -108,7 +112,21 @@ class NodeState:
     @property
     def weights_file(self) -> Path:
         """The trained weights."""
-        return self.folder / "model.safetensors"
+        return self.folder / names.WEIGHTS_FILE
+
+    @property
+    def result_file(self) -> Path:
+        """The measurement; see `result`."""
+        return self.folder / _RESULT_FILE
+
+    @property
+    def events_file(self) -> Path:
+        """The metrics of each epoch, a line per epoch; see `events`."""
+        return self.folder / _EVENTS_FILE
+
+    def checkpoints(self) -> list[Path]:
+        """Return the checkpoints of its training, the oldest first."""
+        return sorted(self.folder.glob("checkpoint-*.safetensors"))
 
     @property
     def is_done(self) -> bool:
@@ -130,11 +148,11 @@ class NodeState:
         except OSError as error:
             raise OutputError(f"cannot write to {self.folder}: {error.strerror or error}.", error.errno) from None
         # The title has the proposed values once there are some; `about` knows the node alone.
-        write_json(self.folder / "node.json", {**about(node), "title": self.title(node)})
+        write_json(self.folder / _NODE_FILE, {**about(node), "title": self.title(node)})
 
     def about(self) -> dict[str, Any] | None:
         """Return the description that `describe` wrote, or `None`; folders of earlier versions lack `spec_version`."""
-        return schemas.NODE.find(self.folder / "node.json")
+        return schemas.NODE.find(self.folder / _NODE_FILE)
 
     @property
     def kind(self) -> str:
@@ -146,7 +164,7 @@ class NodeState:
 
         The description in a folder that was copied under another name tells its node.
         """
-        return self._foreign(schemas.RESULT.find(self.folder / "result.json"))
+        return self._foreign(schemas.RESULT.find(self.result_file))
 
     def _foreign(self, result: dict[str, Any] | None) -> Damage | None:
         described = self.about()
@@ -157,12 +175,13 @@ class NodeState:
         return self._foreign_result(result, described)
 
     def _foreign_result(self, result: dict[str, Any] | None, described: dict[str, Any] | None) -> Damage | None:
-        path = self.folder / "result.json"
-        owner = None if result is None else result.get("fingerprint")
+        if result is None:
+            return None
+        owner = result.get("fingerprint")
         if owner is not None and owner != self.fingerprint:
-            return Damage(path, f"it is the result of another node, {owner[:SHORT]!r}")
-        if result is not None and owner is None and described is None:
-            return Damage(path, "nothing says of which node it is")
+            return Damage(self.result_file, f"it is the result of another node, {owner[:SHORT]!r}")
+        if owner is None and described is None:
+            return Damage(self.result_file, "nothing says of which node it is")
         return None
 
     def damages(self) -> list[Damage]:
@@ -182,7 +201,7 @@ class NodeState:
                 yield Damage(self.folder / name, f"it is of another node, {str(owner)[:SHORT]!r}")
 
     def _damaged_events(self) -> Iterator[Damage]:
-        lines = schemas.read_lines(self.folder / "events.jsonl", schemas.EVENT)
+        lines = schemas.read_lines(self.events_file, schemas.EVENT)
         return (line for line in lines if isinstance(line, Damage))
 
     def set_damaged_aside(self) -> list[Damage]:
@@ -194,10 +213,10 @@ class NodeState:
         Raises:
             OutputError: If the system refuses to read or to rename it.
         """
-        moved = [damage for damage in self.damages() if damage.path.parent.name != "attempts"]
+        moved = [damage for damage in self.damages() if damage.path.parent != leases.attempts_folder(self.folder)]
         is_done = self.is_done
         for damage in moved:
-            if damage.path.name != "events.jsonl":
+            if damage.path != self.events_file:
                 set_aside(damage)
             elif not is_done:
                 self._begin_from_start(damage)
@@ -212,7 +231,7 @@ class NodeState:
     def _begin_from_start(self, damage: Damage) -> None:
         """Set the metrics aside, and with them the checkpoints and weights that would continue the training."""
         set_aside(damage)
-        for path in (*self.folder.glob("checkpoint-*.safetensors"), self.weights_file):
+        for path in (*self.checkpoints(), self.weights_file):
             if path.exists():
                 set_aside(Damage(path, "its metrics are lost"))
 
@@ -223,70 +242,76 @@ class NodeState:
             OutputError: If nothing is described here, or it cannot be read, or it is another node.
             DatasetError: If the data are no longer those that were planned with.
         """
-        about = schemas.NODE.read(self.folder / "node.json")
-        if about is None:
+        described = schemas.NODE.read(self.folder / _NODE_FILE)
+        if described is None:
             raise OutputError(f"{self.folder} describes no node. Run the study again.")
-        problem = about if isinstance(about, Damage) else self.foreign()
-        if isinstance(about, Damage) or (problem is not None and problem.path == self.folder):
-            raise OutputError(f"{problem}. Run the study again.")
+        if isinstance(described, Damage):
+            raise OutputError(f"{described}. Run the study again.")
+        foreign = self.foreign()
+        if foreign is not None and foreign.path == self.folder:
+            raise OutputError(f"{foreign}. Run the study again.")
         try:
-            return self._node(about)
+            return self._node(described)
         except (ValidationError, RecursionError) as error:
             # RecursionError: the JSON is nested more deeply than any spec.
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise OutputError(f"{self.folder}/node.json cannot be read: {reason}. Run the study again.") from None
+            raise OutputError(f"{self.folder}/{_NODE_FILE} cannot be read: {reason}. Run the study again.") from None
 
-    def _node(self, about: dict[str, Any]) -> Node:
-        spec = TrialSpec.model_validate(about["spec"])
-        if about["data_digest"] != spec.data.facts.digest:
+    def _node(self, described: dict[str, Any]) -> Node:
+        spec = TrialSpec.model_validate(described["spec"])
+        if described["data_digest"] != spec.data.facts.digest:
             # A worker that outlives a launch may have read the data folder before its files were as planned.
             forget_folders()
-        if about["data_digest"] != spec.data.facts.digest:
+        if described["data_digest"] != spec.data.facts.digest:
             subject = f"the files in {spec.data.root} have" if spec.data.root else f"data set {spec.data.name!r} has"
             raise DatasetError(
                 f"{subject} changed since this was planned, or is read otherwise here, and so has its fingerprint. "
                 "Run the study again."
             )
-        if about["kind"] == "evaluation":
-            intervention = Intervention.model_validate(about["intervention"])
-            return EvaluationNode(about["fingerprint"], TrialNode(about["trial"], spec), intervention)
-        if about["kind"] in ("tuning", "search"):
-            return _proposed(about, spec)
-        return (TrialNode if about["kind"] == "trial" else CostNode)(about["fingerprint"], spec)
+        if described["kind"] == "evaluation":
+            intervention = Intervention.model_validate(described["intervention"])
+            return EvaluationNode(described["fingerprint"], TrialNode(described["trial"], spec), intervention)
+        if described["kind"] in ("tuning", "search"):
+            return _proposed(described, spec)
+        if described["kind"] == "trial":
+            return TrialNode(described["fingerprint"], spec)
+        return CostNode(described["fingerprint"], spec)
 
     def note_proposal(self, **values: Any) -> None:
         """Write the `values` of the factors that were proposed for this node, or the `outcome` of its training."""
-        write_json(self.folder / "proposal.json", {**(self.proposal() or {}), **values})
+        write_json(self.folder / _PROPOSAL_FILE, {**(self.proposal() or {}), **values})
 
     def proposal(self) -> dict[str, Any] | None:
         """Return the proposal for this node, or `None` before there is one."""
-        return schemas.PROPOSAL.find(self.folder / "proposal.json")
+        return schemas.PROPOSAL.find(self.folder / _PROPOSAL_FILE)
 
     def training(self, node: Node) -> TrialSpec:
         """Return the spec that is trained for a node: with the proposed values, once they are known."""
-        proposal = self.proposal() if isinstance(node, ProposedNode) else None
-        if isinstance(node, ProposedNode) and proposal is not None:
-            return node.with_values(proposal["values"])
+        if isinstance(node, ProposedNode):
+            proposal = self.proposal()
+            if proposal is not None:
+                return node.with_values(proposal["values"])
         return node.spec
 
     def title(self, node: Node) -> str:
         """Return the name of a node for people: with the proposed values, once they are known."""
-        proposal = self.proposal() if isinstance(node, ProposedNode) else None
-        if isinstance(node, ProposedNode) and proposal is not None:
-            return node.title_with(proposal.get("values"))
+        if isinstance(node, ProposedNode):
+            proposal = self.proposal()
+            if proposal is not None:
+                return node.title_with(proposal.get("values"))
         return node.title
 
     def append_event(self, step: int, metrics: dict[str, float]) -> None:
         """Add one line of metrics, flushed to the disk."""
         line = json.dumps({"step": step, "time": int(time.time() * 1000), "metrics": metrics}, sort_keys=True)
-        with (self.folder / "events.jsonl").open("a", encoding="utf-8") as file:
+        with (self.events_file).open("a", encoding="utf-8") as file:
             file.write(line + "\n")
             file.flush()
             os.fsync(file.fileno())
 
     def events(self) -> list[dict[str, Any]]:
         """Return the complete lines of metrics so far, in order; `damages` names those that cannot be read."""
-        lines = schemas.read_lines(self.folder / "events.jsonl", schemas.EVENT)
+        lines = schemas.read_lines(self.events_file, schemas.EVENT)
         return [line for line in lines if not isinstance(line, Damage)]
 
     def truncate_events(self, after_step: int) -> None:
@@ -296,15 +321,15 @@ class NodeState:
     def write_events(self, events: Iterable[dict[str, Any]]) -> None:
         """Replace all lines of metrics."""
         text = "".join(json.dumps(event, sort_keys=True) + "\n" for event in events)
-        write_atomically(self.folder / "events.jsonl", lambda path: _write(path, text), flush=False)
+        write_atomically(self.events_file, lambda path: _write(path, text), flush=False)
 
     def report_progress(self, **values: Any) -> None:
         """Replace the progress that a display shows of the running node; not flushed, as losing it costs nothing."""
-        write_json(self.folder / "progress.json", {**values, "updated": time.time()}, flush=False)
+        write_json(self.folder / _PROGRESS_FILE, {**values, "updated": time.time()}, flush=False)
 
     def progress(self) -> dict[str, Any]:
         """Return the last progress report of the running node, without values that are missing or not finite."""
-        progress = schemas.PROGRESS.find(self.folder / "progress.json") or {}
+        progress = schemas.PROGRESS.find(self.folder / _PROGRESS_FILE) or {}
         return {key: value for key, value in progress.items() if value is not None and math.isfinite(value)}
 
     def attempts(self) -> list[Attempt]:
@@ -319,19 +344,18 @@ class NodeState:
         """Write the result, unless there is one; from then on the node is done."""
         # In this order: a kill in between must not leave a finished node with a failure.
         self.forget_failure()
-        about = {"fingerprint": self.fingerprint, "time": time.time()}
-        result = {"metrics": metrics, "seconds": seconds, **about, **more}
-        write_json_once(self.folder / "result.json", result)
+        result = {"metrics": metrics, "seconds": seconds, "fingerprint": self.fingerprint, "time": time.time(), **more}
+        write_json_once(self.result_file, result)
 
     def remove_half_written(self) -> None:
         """Remove temporary files that killed attempts have left; those of launchers may be in use."""
-        for name in _WRITTEN_BY_WORKERS:
-            for path in self.folder.glob(f".{name}.*.tmp"):
+        for path in self.folder.glob(".*.tmp"):
+            if final_name(path) in _WRITTEN_BY_WORKERS:
                 path.unlink(missing_ok=True)
 
     def result(self) -> dict[str, Any] | None:
         """Return the result, or `None` if there is none yet, or none that can be read and is this node's."""
-        result = schemas.RESULT.find(self.folder / "result.json")
+        result = schemas.RESULT.find(self.result_file)
         return result if result is not None and self._foreign(result) is None else None
 
     def fail(self, kind: str, message: str, details: str, cause: str = "error") -> None:
@@ -350,7 +374,7 @@ class NodeState:
             self.folder.mkdir(exist_ok=True)
             self.note(f"{kind}: {message}\n{details}")
         with suppress(OutputError):
-            write_json(self.folder / "failure.json", failure)
+            write_json(self.folder / _FAILURE_FILE, failure)
 
     def note(self, message: str) -> None:
         """Add a line to the log file."""
@@ -359,12 +383,12 @@ class NodeState:
 
     def failure(self) -> dict[str, Any] | None:
         """Return the failure of the last attempt, or `None`."""
-        return schemas.FAILURE.find(self.folder / "failure.json")
+        return schemas.FAILURE.find(self.folder / _FAILURE_FILE)
 
     def forget_failure(self) -> None:
         """Remove the failure of the last attempt when another one begins; the files of attempts keep it."""
         with suppress(OSError):
-            (self.folder / "failure.json").unlink(missing_ok=True)
+            (self.folder / _FAILURE_FILE).unlink(missing_ok=True)
 
     @property
     def earlier(self) -> NodeState:

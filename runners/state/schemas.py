@@ -6,7 +6,7 @@ and the reason. `run` sets such files aside and does their work again; all other
 
 from __future__ import annotations
 
-import os
+import re
 import stat
 import uuid
 from collections.abc import Iterator, Mapping
@@ -23,6 +23,8 @@ from ablations.errors import OutputError
 
 T = TypeVar("T")
 
+_SET_ASIDE = re.compile(r"\..+\.[0-9a-f]{12}\.damaged")
+
 Seconds = Annotated[float, Field(ge=0, le=1e11, allow_inf_nan=False)]
 """A time in seconds, since 1970 or since something began; more than 1e11 is no time that any clock shows."""
 Count = Annotated[int, Field(ge=0, le=2**53)]
@@ -35,7 +37,6 @@ class Damage:
     """A file that cannot be read.
 
     Attributes:
-        path: The file.
         reason: The reason, as a part of a sentence.
         errno: The system's number if the system refuses to read it, which may pass; else the content is wrong.
     """
@@ -65,19 +66,8 @@ class Kind(Generic[T]):
 
     def read(self, path: Path) -> T | Damage | None:
         """Return the content of a file, `None` if there is no such file, or its damage."""
-        try:
-            # Opening a pipe would wait for a writer, for ever if there is none.
-            if not stat.S_ISREG(path.stat().st_mode):
-                return Damage(path, "it is a folder or another thing that is no file")
-            content = path.read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            return Damage(path, error.strerror or str(error), error.errno)
-        except ValueError as error:
-            # A path that no system can have, with a null byte in it.
-            return Damage(path, str(error))
-        return self.parse(content, path)
+        content = _content(path)
+        return self.parse(content, path) if isinstance(content, bytes) else content
 
     def parse(self, content: bytes, path: Path) -> T | Damage:
         """Return the content of a JSON text, or its damage; `path` is the file that it comes from."""
@@ -98,6 +88,21 @@ class Kind(Generic[T]):
         return content if isinstance(content, Damage) else None
 
 
+def _content(path: Path) -> bytes | Damage | None:
+    try:
+        # Opening a pipe would wait for a writer, for ever if there is none.
+        if not stat.S_ISREG(path.stat().st_mode):
+            return Damage(path, "it is a folder or another thing that is no file")
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        return Damage(path, error.strerror or str(error), error.errno)
+    except ValueError as error:
+        # A path that no system can have, with a null byte in it.
+        return Damage(path, str(error))
+
+
 def _reason(error: ValidationError) -> str:
     """Return the first error as text, at most 200 characters, with unprintable characters of the file replaced."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
@@ -108,15 +113,10 @@ def _reason(error: ValidationError) -> str:
 
 def read_lines(path: Path, kind: Kind[T]) -> Iterator[T | Damage]:
     """Yield the content of each complete line of a file, or its damage; skip a last line without its end."""
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            yield Damage(path, "it is a folder or another thing that is no file")
-            return
-        content = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    except OSError as error:
-        yield Damage(path, error.strerror or str(error), error.errno)
+    content = _content(path)
+    if isinstance(content, Damage):
+        yield content
+    if not isinstance(content, bytes):
         return
     # After the last newline stands nothing, or the line that a killed process did not finish.
     *lines, _ = content.split(b"\n")
@@ -136,7 +136,7 @@ def set_aside(damage: Damage) -> None:
     try:
         # Another launch may have been faster.
         with suppress(FileNotFoundError):
-            damage.path.rename(damage.path.with_name(f".{damage.path.name}.{uuid.uuid4().hex[:12]}.damaged"))
+            damage.path.rename(_name_aside(damage.path))
     except OSError as error:
         raise OutputError(f"cannot set {damage.path} aside: {error.strerror or error}.", error.errno) from None
 
@@ -148,16 +148,26 @@ def remove_file(path: Path) -> None:
         OSError: If the system refuses.
     """
     if path.is_dir() and not path.is_symlink():
-        os.rename(path, path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.damaged"))
+        path.rename(_name_aside(path))
     else:
         path.unlink(missing_ok=True)
 
 
+def _name_aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.damaged")
+
+
+def is_set_aside(path: Path) -> bool:
+    """Return True if a file or folder has a name that it got when it was set aside as damaged."""
+    return _SET_ASIDE.fullmatch(path.name) is not None
+
+
 def _names_its_kind(failure: Mapping[str, Any]) -> Mapping[str, Any]:
-    wrong = [key for key in ("kind", "message") if not isinstance(failure.get(key), str)]
-    wrong += [key for key in ("cause",) if not isinstance(failure.get(key, ""), str)]
-    if wrong:
-        raise ValueError(f"{wrong[0]} is missing or no text")
+    for key in ("kind", "message"):
+        if not isinstance(failure.get(key), str):
+            raise ValueError(f"{key} is missing or no text")
+    if not isinstance(failure.get("cause", ""), str):
+        raise ValueError("cause is missing or no text")
     return failure
 
 

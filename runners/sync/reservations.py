@@ -115,7 +115,7 @@ class Claims:
     def _enter(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> None:
         """Make the own claim visible before the others are looked at again."""
         # The run of an earlier attempt is claimed again, so that a node has one run per folder.
-        run = self._tracker.own(state)
+        run = self._tracker.unfinished(state)
         if run is None:
             self._tracker.open(node, state, serves, heartbeat())
         else:
@@ -126,16 +126,16 @@ class Claims:
 
     def _others(self, state: NodeState) -> tuple[list[KnownRun], list[KnownRun]]:
         """Return the claims of other places: those of the living and those of the dead."""
-        own_place = self._tracker.place(state)
+        own_folder = self._tracker.folder_id(state)
         runs = self._tracker.look_up(state.fingerprint)
         claims = [
-            run for run in runs if run.status == RUNNING and run.tags.get(names.TAG_OWNER, own_place) != own_place
+            run for run in runs if run.status == RUNNING and run.tags.get(names.TAG_OWNER, own_folder) != own_folder
         ]
         living = [run for run in claims if self.watch.is_alive(run)]
         return living, [run for run in claims if run not in living]
 
     def _judge(self, state: NodeState, others: list[KnownRun]) -> Verdict:
-        own_run = self._tracker.own(state)
+        own_run = self._tracker.unfinished(state)
         if own_run is None:
             # Somebody has deleted it in the user interface.
             self._contests.pop(state.fingerprint)
@@ -152,7 +152,7 @@ class Claims:
 
     def withdraw(self, state: NodeState) -> None:
         """Give up a claim that was entered a moment ago; measurements of an earlier attempt in its run stay."""
-        own_run = self._tracker.own(state)
+        own_run = self._tracker.unfinished(state)
         if self._contests.pop(state.fingerprint, None) is None or own_run is None:
             return
         # Params are written when a node begins: a run that has them may hold measurements.
@@ -167,7 +167,7 @@ class Claims:
         Called only once the claim is ours: an owner that wakes up meanwhile sees the new claim, and gives way.
         """
         for run in dead:
-            heir = f"place {self._tracker.place(state)} on {socket.gethostname()}"
+            heir = f"place {self._tracker.folder_id(state)} on {socket.gethostname()}"
             self._tracker.tag(run, note_tag(f"not heard of any more; taken over by {heir}"))
             self._tracker.set_status(run, KILLED)
 

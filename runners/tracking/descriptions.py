@@ -111,14 +111,14 @@ def _table(children: Sequence[tuple[SummaryRow, str]], links: Links) -> list[str
     return lines
 
 
-def _fitting(lines: Sequence[str], room: int, what: str) -> str:
+def _fitting(lines: Sequence[str], room: int, noun: str) -> str:
     """Return as many lines as fit into `room` characters, with the number of lines left out."""
     fitting: list[str] = []
     used = 0
     for line in lines:
         used += len(line) + 1
         if used > room:
-            return "\n".join([*fitting, "", f"{len(lines) - len(fitting)} more {what} are among the child runs."])
+            return "\n".join([*fitting, "", f"{len(lines) - len(fitting)} more {noun} are among the child runs."])
         fitting.append(line)
     return "\n".join(fitting)
 

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from ablations import vocabulary as names
 from ablations.addresses import sqlite_file
-from ablations.store_file import local_folder
+from ablations.store_file import ARTIFACTS, local_folder
 from runners.tracking.store import is_shared
 
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
@@ -29,12 +29,9 @@ class KnownRun:
     """The known state of a run of the store; every writer here keeps it up to date.
 
     Attributes:
-        run_id: Its id.
-        status: `RUNNING`, `FINISHED`, `FAILED` or `KILLED`.
         started: Milliseconds, by the clock of the machine that opened it.
-        tags: Its tags.
-        params: The names of its params.
-        has_data: Whether its data set is logged.
+        params: The names alone.
+        has_data: True if its data set is logged.
         artifacts: URI of the folder with its files.
     """
 
@@ -119,7 +116,7 @@ class Experiment:
             folder = artifacts.resolve() / names.slug(name)
             location = folder.as_uri()
             store = sqlite_file(self.uri)
-            if store is not None and store.resolve().parent / "artifacts" == folder.parent:
+            if store is not None and store.resolve().parent / ARTIFACTS == folder.parent:
                 # The tag marks artifacts that lie beside the store and move with it.
                 tags = {names.TAG_ARTIFACTS: folder.name}
         try:
@@ -247,5 +244,5 @@ def _chunks(entries: Sequence[Any]) -> list[list[Any]]:
     return [list(entries[start : start + _PER_CALL]) for start in range(0, len(entries), _PER_CALL)]
 
 
-def _at(parts: Sequence[list[Any]], number: int) -> list[Any]:
-    return parts[number] if number < len(parts) else []
+def _at(chunks: Sequence[list[Any]], number: int) -> list[Any]:
+    return chunks[number] if number < len(chunks) else []

@@ -33,32 +33,30 @@ def group_run(experiment: Experiment, node: ProposedNode, tags: Mapping[str, str
 
 def find_group_run(experiment: Experiment, group: str) -> str | None:
     """Return the id of the run above the trials of a group, or `None` if there is none."""
-    kinds = set(_KINDS.values())
-    runs = [
-        run
-        for run in experiment.search(f"tags.`{names.TAG_GROUP}` = '{group}'")
-        if run.data.tags.get(names.TAG_KIND) in kinds
-    ]
-    # The oldest, in case two machines have opened one each.
-    return str(runs[-1].info.run_id) if runs else None
+    run_id: str | None = None
+    # The newest run comes first. The oldest counts, in case two machines have opened one each.
+    for run in experiment.search(f"tags.`{names.TAG_GROUP}` = '{group}'"):
+        if run.data.tags.get(names.TAG_KIND) in _KINDS.values():
+            run_id = run.info.run_id
+    return run_id
 
 
 def finish_group(
-    experiment: Experiment, group: str, *, found: Mapping[str, Any], metrics: Mapping[str, float], is_whole: bool
+    experiment: Experiment, group: str, *, values: Mapping[str, Any], metrics: Mapping[str, float], is_whole: bool
 ) -> None:
     """End the run above a group with the values found; do nothing if no trial has been tracked.
 
     Args:
         experiment: The experiment of the run.
         group: The group.
-        found: Values by setting. A launch with a larger budget may find other ones, so they are tags.
+        values: By setting. A launch with a larger budget may find other ones, so they are tags.
         metrics: The cost and the accuracy of the values.
         is_whole: True if all trials of the budget have ended.
     """
     run_id = find_group_run(experiment, group)
     if run_id is None:
         return
-    for key, value in found.items():
+    for key, value in values.items():
         experiment.client.set_tag(run_id, f"{names.TAG_FOUND_PREFIX}{key}", str(value))
     experiment.write(run_id, [{"step": 0, "time": int(time.time() * 1000), "metrics": dict(metrics)}])
     experiment.client.set_terminated(run_id, status="FINISHED" if is_whole else "KILLED")

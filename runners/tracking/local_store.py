@@ -8,22 +8,20 @@ MLflow is migrated as a copy, whose content then replaces the old content in one
 from __future__ import annotations
 
 import os
-import re
 import sqlite3
 import tempfile
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from functools import cache
 from pathlib import Path
 
 from ablations import vocabulary as names
-from ablations.addresses import sqlite_address
+from ablations.atomic import final_name, temporary_file
 from ablations.errors import OutputError, TrackingError
 from ablations.store_file import Condition, StoreFile, artifact_home, connect, inspect_store, run_home
-from runners.state.files import flush_folder
+from runners.state.files import flush_file, flush_folder
+from runners.tracking import schema
 
-_SIDE_FILES = ("-journal", "-wal", "-shm")
+_SIDE_ENDINGS = ("-journal", "-wal", "-shm")
 _DISK_FULL = "disk is full"
 _TRIES = 3
 _ANOTHER = (
@@ -45,16 +43,15 @@ def make_usable(path: Path, tell: Callable[[str], None]) -> None:
     """
     _remove_leftovers(path)
     store = inspect_store(path)
-    if store.condition is Condition.ABSENT:
+    if store.condition in (Condition.ABSENT, Condition.EMPTY):
         _make(path)
-    elif store.condition is Condition.EMPTY:
-        _make(path)
-        tell(f"the tracking store {path} was empty: it has been made anew")
+        if store.condition is Condition.EMPTY:
+            tell(f"the tracking store {path} was empty: it has been made anew")
     elif store.condition in (Condition.FOREIGN, Condition.OTHER, Condition.TORN):
         raise TrackingError(f"the tracking store {path} cannot be used: {store.condition.value}. {_ANOTHER}")
     # Before MLflow opens the store: it would migrate a store that lacks tables in place, and would keep a file open
     # that is replaced later.
-    elif store.revision != _latest_revision() or not _has_all_tables(store):
+    elif store.revision != schema.revisions()[0] or not schema.has_all_tables(store):
         _mend(store, tell)
 
 
@@ -94,11 +91,12 @@ def bring_artifacts_along(path: Path, store: Path | None = None) -> int:
         store: The store of which `path` is a temporary copy; `path` itself by default.
 
     Returns:
-        The number of experiments and runs whose place was changed.
+        The number of experiments and runs whose address was changed.
     """
+    store = store or path
     with closing(connect(path)) as connection:
+        # No transaction is begun but the one below.
         connection.isolation_level = None
-        store = store or path
         changes = list(_changes(store, connection))
         if not changes:
             return 0
@@ -142,8 +140,8 @@ def _make(path: Path) -> None:
     # SQLite would play a journal that has lost its data base into the new one.
     _set_side_files_aside(path)
     with _aside(path) as temporary:
-        _create_tables(temporary)
-        _flush(temporary)
+        schema.make_tables(temporary)
+        flush_file(temporary)
         temporary.replace(path)
         flush_folder(path.parent)
 
@@ -151,7 +149,7 @@ def _make(path: Path) -> None:
 def _mend(store: StoreFile, tell: Callable[[str], None]) -> None:
     """Bring a store to the present schema, or set it aside if it cannot be and holds no runs."""
     path = store.path
-    if store.revision and store.revision not in _all_revisions():
+    if store.revision and store.revision not in schema.revisions():
         raise TrackingError(
             f"the tracking store {path} was made by a newer MLflow than this one (its schema is {store.revision}). "
             f"Update MLflow. Or: {_ANOTHER}"
@@ -162,7 +160,7 @@ def _mend(store: StoreFile, tell: Callable[[str], None]) -> None:
             _copy(path, copy)
             _copy(copy, migrated)
             try:
-                _upgrade(migrated)
+                schema.migrate(migrated)
             except Exception as error:
                 if isinstance(error, OSError) or _DISK_FULL in str(error):
                     raise OutputError(f"cannot migrate {path}: {_first_line(error)}. Free space.") from None
@@ -189,68 +187,14 @@ def _replace_by_empty(store: StoreFile, error: Exception, tell: Callable[[str], 
             f"{store.revision or 'the beginning'} ({_first_line(error)}). {_ANOTHER}"
         ) from None
     backup = _free_name(path, "broken")
-    os.replace(path, backup)
-    for ending in _SIDE_FILES:
+    path.replace(backup)
+    for side_file, side_backup in zip(_side_files(path), _side_files(backup), strict=True):
         with suppress(FileNotFoundError):
-            os.replace(f"{path}{ending}", f"{backup}{ending}")
+            side_file.replace(side_backup)
     _make(path)
     tell(
         f"the making of the tracking store {path} had been cut off; it held no runs, is kept as {backup} and made anew"
     )
-
-
-def _create_tables(path: Path) -> None:
-    from mlflow.store.db.utils import _initialize_tables
-
-    with _engine(path) as engine:
-        _initialize_tables(engine)  # type: ignore[no-untyped-call]
-
-
-def _upgrade(path: Path) -> None:
-    from mlflow.store.db.utils import _all_tables_exist, _initialize_tables, _upgrade_db
-
-    with _engine(path) as engine:
-        # A store without a revision has had no first migration, so its first tables may be missing.
-        (_upgrade_db if inspect_store(path).revision else _initialize_tables)(engine)  # type: ignore[no-untyped-call]
-        if not _all_tables_exist(engine):  # type: ignore[no-untyped-call]
-            raise TrackingError("tables are missing")
-
-
-@contextmanager
-def _engine(path: Path) -> Iterator[object]:
-    """Open a data base without a pool: no connection outlives the block, and so no side file does."""
-    from sqlalchemy import create_engine
-    from sqlalchemy.pool import NullPool
-
-    engine = create_engine(sqlite_address(path), poolclass=NullPool)
-    try:
-        yield engine
-    finally:
-        engine.dispose()
-
-
-def _has_all_tables(store: StoreFile) -> bool:
-    """Return True if MLflow would leave the tables as they are; otherwise it would migrate the store in place."""
-    # The import of `utils` registers all tables in `Base`.
-    import mlflow.store.db.utils  # noqa: F401
-    from mlflow.store.db.base_sql_model import Base
-
-    return set(Base.metadata.tables) <= store.tables
-
-
-@cache
-def _latest_revision() -> str:
-    from mlflow.store.db.utils import _get_latest_schema_revision
-
-    return str(_get_latest_schema_revision())  # type: ignore[no-untyped-call]
-
-
-def _all_revisions() -> set[str]:
-    from alembic.script import ScriptDirectory
-    from mlflow.store.db.utils import _get_alembic_config
-
-    scripts = ScriptDirectory.from_config(_get_alembic_config(db_url=""))  # type: ignore[no-untyped-call]
-    return {script.revision for script in scripts.walk_revisions()}
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -271,46 +215,48 @@ def _stamp(path: Path) -> tuple[bytes, int]:
 @contextmanager
 def _aside(path: Path) -> Iterator[Path]:
     """Yield the path of a new, empty file beside a store; remove it and its side files at the end."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
-    try:
-        # O_EXCL: never a file or a link that somebody else has put there.
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        yield temporary
-    except (OSError, sqlite3.OperationalError) as error:
-        raise OutputError(f"cannot write {path}: {error}. Free space or choose another folder.") from None
-    finally:
-        for ending in ("", *_SIDE_FILES):
-            with suppress(OSError):
-                os.unlink(f"{temporary}{ending}")
+    with temporary_file(path) as temporary:
+        try:
+            # O_EXCL: never a file or a link that somebody else has put there.
+            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            yield temporary
+        except (OSError, sqlite3.OperationalError) as error:
+            raise OutputError(f"cannot write {path}: {error}. Free space or choose another folder.") from None
+        finally:
+            for side_file in _side_files(temporary):
+                with suppress(OSError):
+                    side_file.unlink()
 
 
 def _remove_leftovers(path: Path) -> None:
     """Remove temporary files of killed processes; nobody else makes any while the lock is held."""
-    leftover = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{12}}\.tmp(-\w+)?")
-    for left in path.parent.iterdir():
-        if leftover.fullmatch(left.name):
+    for leftover in path.parent.iterdir():
+        temporary = leftover.name
+        # The side files of a temporary file are called after it.
+        for ending in _SIDE_ENDINGS:
+            temporary = temporary.removesuffix(ending)
+        if final_name(leftover.with_name(temporary)) == path.name:
             with suppress(OSError):
-                left.unlink()
+                leftover.unlink()
+
+
+def _side_files(path: Path) -> list[Path]:
+    return [path.with_name(path.name + ending) for ending in _SIDE_ENDINGS]
 
 
 def _set_side_files_aside(path: Path) -> None:
-    for ending in _SIDE_FILES:
-        side = path.with_name(path.name + ending)
-        if side.exists():
-            os.replace(side, _free_name(side, "broken"))
+    for side_file in _side_files(path):
+        if side_file.exists():
+            side_file.replace(_free_name(side_file, "broken"))
 
 
 def _free_name(path: Path, word: str) -> Path:
     """Return the first free name beside a file: `<name>.<word>-<number>`."""
     number = 1
-    while os.path.lexists(candidate := path.with_name(f"{path.name}.{word}-{number}")):
+    # Not `exists`, for which a link that leads nowhere is nothing.
+    while os.path.lexists(path.with_name(f"{path.name}.{word}-{number}")):
         number += 1
-    return candidate
-
-
-def _flush(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    return path.with_name(f"{path.name}.{word}-{number}")
 
 
 def _first_line(error: Exception) -> str:

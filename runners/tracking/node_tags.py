@@ -11,7 +11,7 @@ from typing import Any
 from ablations import vocabulary as names
 from ablations.planning.nodes import EvaluationNode, Node, ProposedNode, TrialNode
 from ablations.spec.fingerprint import canonical_json
-from ablations.spec.parts import Placement
+from ablations.spec.parts import Intervention, Placement
 from ablations.spec.settings import flatten
 from ablations.spec.titles import placement_title
 from ablations.spec.trial import TrialSpec
@@ -50,30 +50,30 @@ def result_tags(state: NodeState, result: Mapping[str, Any]) -> dict[str, str]:
 
 def params_of(node: Node, state: NodeState) -> dict[str, Any]:
     """Return the settings of a node under dotted names, without unset ones; empty before they are proposed."""
-    if not isinstance(node, ProposedNode):
-        return settings_of(node, state.training(node))
-    proposal = state.proposal()
-    if proposal is None:
-        return {}
-    proposed = {f"{names.PROPOSED_PREFIX}{name}": value for name, value in proposal["values"].items()}
-    return settings_of(node, state.training(node)) | {key: v for key, v in proposed.items() if v is not None}
+    proposed: dict[str, Any] = {}
+    if isinstance(node, ProposedNode):
+        proposal = state.proposal()
+        if proposal is None:
+            return {}
+        for name, value in proposal["values"].items():
+            if value is not None:
+                proposed[f"{names.PROPOSED_PREFIX}{name}"] = value
+    return settings_of(node, state.training(node)) | proposed
 
 
 def settings_of(node: Node, spec: TrialSpec) -> dict[str, Any]:
     """Return the settings of a node that trains `spec`, or evaluates it, under dotted names."""
     params = {"seed": spec.seed, **flatten(spec.model_dump(exclude={"seed"}))}
-    placement = spec.model.where
-    params["model.where"] = placement_title(placement) if placement is not None else None
+    params["model.where"] = spec.model.where
     if _tuned(node):
         params["tuned"] = ", ".join(_tuned(node))
     if isinstance(node, EvaluationNode):
-        change = node.intervention
-        params |= {
-            "intervention.aggregation": change.aggregation,
-            "intervention.where": placement_title(change.where) if isinstance(change.where, Placement) else None,
-            "intervention.temperature": change.temperature,
-            "intervention.seed": change.seed,
-        }
+        for name in Intervention.model_fields:
+            params[f"intervention.{name}"] = getattr(node.intervention, name)
+    for name in ("model.where", "intervention.where"):
+        if isinstance(params.get(name), Placement):
+            # A placement has fields, but a reader takes it for one value.
+            params[name] = placement_title(params[name])
     return {key: value for key, value in params.items() if value is not None}
 
 

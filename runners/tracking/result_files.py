@@ -98,7 +98,7 @@ def take_over(client: Any, run: KnownRun, node: Node, state: NodeState) -> None:
     if isinstance(record.get("proposal"), dict):
         state.note_proposal(**record["proposal"])
     # Last, because from then on the node is done.
-    write_json_once(state.folder / "result.json", record["result"])
+    write_json_once(state.result_file, record["result"])
 
 
 def take_weights_over(client: Any, run: KnownRun, state: NodeState) -> None:

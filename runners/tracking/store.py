@@ -18,6 +18,7 @@ from ablations.errors import OutputError, TrackingError
 from ablations.secrets import hide_secrets, without_secrets
 from runners.importing import without_collection
 from runners.state.files import exclusively
+from runners.tracking.local_store import bring_artifacts_along, make_usable
 
 _log = logging.getLogger(__name__)
 _CONNECT_SECONDS = 5.0
@@ -84,8 +85,6 @@ def _prepare(uri: str, tell: Callable[[str], None]) -> None:
 
 def _prepare_file(uri: str, file: Path, tell: Callable[[str], None]) -> None:
     from mlflow import MlflowClient
-
-    from runners.tracking.local_store import bring_artifacts_along, make_usable
 
     make_usable(file, tell)
     MlflowClient(tracking_uri=uri).search_experiments(max_results=1)

@@ -7,11 +7,9 @@ the store after a crash, never ahead of it; where it matters, the store is asked
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +17,11 @@ from typing_extensions import TypedDict
 
 from ablations.addresses import sqlite_file
 from runners.provenance import Commit
-from runners.state.files import write_json
+from runners.state.files import Lock, write_json
 from runners.state.nodes import NodeState, StateStore
 from runners.state.schemas import ORIGIN, TRACKING, Damage, Kind
 
-_NOTES, _ORIGIN, _LOCK, _PLACE = "tracking.json", "origin.json", "tracking.lock", "place.json"
+_NOTES, _ORIGIN, _LOCK, _FOLDER_ID = "tracking.json", "origin.json", "tracking.lock", "place.json"
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,6 @@ class Note:
     """The progress of a node's run in one experiment of one store.
 
     Attributes:
-        run_id: The run.
         step: The last step whose metrics the store has; -1 before the first.
         complete: True if the store has all of a finished node, or another machine's finished run of it.
     """
@@ -80,13 +77,7 @@ def write_note(state: NodeState, key: str, note: Note) -> None:
 
 @dataclass(frozen=True)
 class Source:
-    """The origin that all nodes of a launch have in common, for tracking.
-
-    Attributes:
-        experiment: Name of the MLflow experiment.
-        preset: The preset.
-        commit: The code's commit.
-    """
+    """The origin that all nodes of a launch have in common, for tracking."""
 
     experiment: str
     preset: str
@@ -130,102 +121,67 @@ def add_origin(state: NodeState, source: Source, serves: Mapping[str, list[str]]
         anew: True if runs that are in a store already do not stand for the measurement in this folder.
     """
     before = read_origin(state)
-    studies = {**(before.studies(source.experiment) if before else {}), **serves}
-    about = {"preset": source.preset, "studies": studies}
-    # A node that is done keeps the commit that measured it, and any node keeps its generation.
-    origin = Origin(
-        before.commit if before and state.is_done else source.commit,
-        {**(before.experiments if before else {}), source.experiment: about},
-        before.generation if before else uuid.uuid4().hex[:12] if anew else "",
-    )
+    if before is None:
+        origin = Origin(source.commit, generation=uuid.uuid4().hex[:12] if anew else "")
+    else:
+        # A node that is done keeps the commit that measured it, and any node keeps its generation.
+        origin = before if state.is_done else replace(before, commit=source.commit)
+    studies = {**origin.studies(source.experiment), **serves}
+    experiment = {"preset": source.preset, "studies": studies}
+    origin = replace(origin, experiments={**origin.experiments, source.experiment: experiment})
     if origin != before:
         state.folder.mkdir(parents=True, exist_ok=True)
         write_json(state.folder / _ORIGIN, asdict(origin))
     return origin
 
 
-class NodeLock:
-    """The right to write a node's runs, which one process at a time has of all that see the folder.
-
-    The kernel releases the lock of a process that dies.
-    """
+class NodeLock(Lock):
+    """The right to write a node's runs."""
 
     def __init__(self, state: NodeState) -> None:
-        self._path = state.folder / _LOCK
-        self._descriptor: int | None = None
+        # Without locks, two launches in one folder may write a line twice, which is better than no line at all.
+        super().__init__(state.folder / _LOCK, is_needed=False)
+        self._folder = state.folder
 
-    @property
-    def is_held(self) -> bool:
-        """True if this object holds the lock."""
-        return self._descriptor is not None
-
-    def acquire(self) -> bool:
-        """Take the lock without waiting; return True if it is held now."""
-        if self._descriptor is not None:
-            return True
+    def acquire(self, *, wait: bool = False) -> bool:
+        """Take the lock, and make the state folder if there is none; return True if it is held."""
         # Without its parents: a runs folder that somebody removed must not come back with locks in it.
-        self._path.parent.mkdir(exist_ok=True)
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
-        if not _lock(descriptor):
-            os.close(descriptor)
-            return False
-        self._descriptor = descriptor
-        return True
-
-    def release(self) -> None:
-        """Release the lock if it is held."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        self._folder.mkdir(exist_ok=True)
+        return super().acquire(wait=wait)
 
 
-def _lock(descriptor: int, *, waits: bool = False) -> bool:
-    """Lock an open file until it is closed; return True also on systems that have no such locks."""
-    if os.name != "posix":
-        return True
-    import fcntl
-
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        # A network file system without locks.
-        return True
-    return True
-
-
-def place_of(root: Path) -> str:
+def folder_id(root: Path) -> str:
     """Return the identifier of a folder of states, and make it up at the first call.
 
-    A copy of the folder is another place, as both may be in use at once. So the identifier is kept with the inode
+    A copy of the folder is another one, as both may be in use at once. So the identifier is kept with the inode
     number of the folder, and a folder with another number gets a new one.
     """
     number = root.stat().st_ino
-    with (root / _PLACE).open("a+", encoding="utf-8", errors="replace") as file:
-        _lock(file.fileno(), waits=True)
-        file.seek(0)
-        content = _PLACE_FILE.parse(file.read().encode(), root / _PLACE)
-        if isinstance(content, Damage) or content["folder"] != number:
+    lock = Lock(root / f".{_FOLDER_ID}.lock", is_needed=False)
+    lock.acquire(wait=True)
+    try:
+        content = _FOLDER_ID_FILE.find(root / _FOLDER_ID)
+        if content is None or content["folder"] != number:
             content = {"folder": number, "place": uuid.uuid4().hex[:16]}
-            file.truncate(0)
-            file.write(json.dumps(content))
+            write_json(root / _FOLDER_ID, content)
+    finally:
+        lock.release()
     return str(content["place"])
 
 
-class _PlaceFile(TypedDict):
+class _FolderIdFile(TypedDict):
     """`place.json`: the identifier of a folder of states, and the number that the file system gives to the folder."""
 
     folder: int
     place: str
 
 
-_PLACE_FILE: Kind[dict[str, Any]] = Kind(_PlaceFile)
+_FOLDER_ID_FILE: Kind[dict[str, Any]] = Kind(_FolderIdFile)
 
 
-def place_damage(root: Path) -> Damage | None:
+def folder_id_damage(root: Path) -> Damage | None:
     """Return the damage of `place.json`, or `None` if it can be read or is missing."""
-    return _PLACE_FILE.damage(root / _PLACE)
+    return _FOLDER_ID_FILE.damage(root / _FOLDER_ID)
 
 
 def unsynced(states: StateStore, uri: str, fingerprints: Iterable[str] | None = None) -> dict[str, int]:

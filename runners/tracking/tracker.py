@@ -35,7 +35,7 @@ from runners.tracking.sync_notes import (
     Origin,
     Source,
     add_origin,
-    place_of,
+    folder_id,
     read_note,
     read_origin,
     store_key,
@@ -63,13 +63,15 @@ class Tracker(Experiment):
         super().__init__(uri, experiment, artifacts)
         self.preset, self.commit = preset, commit
         self.key = store_key(uri, experiment, artifacts.parent)
-        self._places: dict[Path, str] = {}
+        # Identifiers of folders of states; the last step in the store and the runs, by fingerprint; runs of groups.
+        self._folder_ids: dict[Path, str] = {}
         self._steps: dict[str, int] = {}
-        self._groups: dict[str, str] = {}
         self._runs: dict[str, list[KnownRun]] = {}
-        # One search for all nodes, rather than a request for each.
-        for run in self.search(f"tags.`{names.TAG_FINGERPRINT}` LIKE '%'") if for_nodes else ():
-            self._runs.setdefault(run.data.tags[names.TAG_FINGERPRINT], []).append(KnownRun.of(run))
+        self._groups: dict[str, str] = {}
+        if for_nodes:
+            # One search for all nodes, rather than a request for each.
+            for run in self.search(f"tags.`{names.TAG_FINGERPRINT}` LIKE '%'"):
+                self._runs.setdefault(run.data.tags[names.TAG_FINGERPRINT], []).append(KnownRun.of(run))
 
     def runs(self, fingerprint: str) -> Sequence[KnownRun]:
         """Return the known runs of a node, the newest first."""
@@ -83,33 +85,39 @@ class Tracker(Experiment):
 
     def finished(self, state: NodeState) -> KnownRun | None:
         """Return the newest finished run that stands for a node, whichever machine measured it, or `None`."""
-        runs = (run for run in self.runs(state.fingerprint) if run.status == FINISHED and not run.is_superseded)
         generation = _generation(state)
-        return next((run for run in runs if not generation or run.generation == generation), None)
+        for run in self.runs(state.fingerprint):
+            if run.status == FINISHED and not run.is_superseded and generation in ("", run.generation):
+                return run
+        return None
 
     def running(self) -> list[str]:
         """Ask the store for runs that are RUNNING on any machine; return the fingerprints of their nodes."""
         results = self.search(f"attributes.status = '{RUNNING}' AND tags.`{names.TAG_FINGERPRINT}` LIKE '%'")
-        running_runs = {run.run_id: run for run in map(KnownRun.of, results)}
-        for run in running_runs.values():
-            node_runs = self._runs.setdefault(run.tags[names.TAG_FINGERPRINT], [])
-            node_runs[:] = [run, *(known_run for known_run in node_runs if known_run.run_id != run.run_id)]
-        return list(dict.fromkeys(run.tags[names.TAG_FINGERPRINT] for run in running_runs.values()))
+        fingerprints: dict[str, None] = {}
+        # Read whole before anything is changed: the search is a request for each page.
+        for run in [KnownRun.of(result) for result in results]:
+            fingerprint = run.tags[names.TAG_FINGERPRINT]
+            fingerprints[fingerprint] = None
+            node_runs = [known for known in self.runs(fingerprint) if known.run_id != run.run_id]
+            self._runs[fingerprint] = [run, *node_runs]
+        return list(fingerprints)
 
     def is_complete(self, state: NodeState, serves: Mapping[str, list[str]]) -> bool:
         """Return True if nothing about a finished node is left to be written, as far as is known without a request."""
         run, note = self.finished(state), read_note(state, self.key)
-        is_noted = note is not None and run is not None and (note.run_id, note.complete) == (run.run_id, True)
-        return is_noted and run is not None and not run.differing(study_tags(serves))
+        if run is None or note is None or not note.complete or note.run_id != run.run_id:
+            return False
+        return not run.differing(study_tags(serves))
 
-    def own(self, state: NodeState) -> KnownRun | None:
+    def unfinished(self, state: NodeState) -> KnownRun | None:
         """Return the unfinished run that belongs to a state folder, or `None` if none is known."""
-        return next(iter(self._all_own(state)), None)
+        return next(iter(self._all_unfinished(state)), None)
 
-    def _all_own(self, state: NodeState) -> list[KnownRun]:
-        note, own_place, generation = read_note(state, self.key), self.place(state), _generation(state)
-        # Runs of earlier versions have no tag for the owner; they were not shared, so they count as own.
-        runs = [run for run in self.runs(state.fingerprint) if run.tags.get(names.TAG_OWNER, own_place) == own_place]
+    def _all_unfinished(self, state: NodeState) -> list[KnownRun]:
+        note, owner, generation = read_note(state, self.key), self.folder_id(state), _generation(state)
+        # Runs of earlier versions have no tag for the owner; they were not shared, so they belong to this folder.
+        runs = [run for run in self.runs(state.fingerprint) if run.tags.get(names.TAG_OWNER, owner) == owner]
         unfinished = [run for run in runs if run.status != FINISHED and run.generation == generation]
         # The noted run first, then the oldest.
         return sorted(unfinished, key=lambda run: (note is None or run.run_id != note.run_id, run.order))
@@ -119,33 +127,33 @@ class Tracker(Experiment):
         runs = sorted(self.runs(fingerprint), key=lambda run: (run.is_superseded, run.status != FINISHED))
         return runs[0].run_id if runs else None
 
-    def place(self, state: NodeState) -> str:
+    def folder_id(self, state: NodeState) -> str:
         """Return the identifier of the folder in which the state folder lies."""
         root = state.folder.parent
-        if root not in self._places:
-            self._places[root] = place_of(root)
-        return self._places[root]
+        if root not in self._folder_ids:
+            self._folder_ids[root] = folder_id(root)
+        return self._folder_ids[root]
 
     def begin(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> str:
         """Open the run of a node, or go on with the one there is; return its id.
 
         To be called first whenever the folder's lock has been acquired, and after any failure.
         """
-        self._look_again(node, state, serves)
+        self._refresh(node, state, serves)
         return self.go_on(node, state, serves)
 
     def record(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> str:
         """Do the work of `begin` and `finish` for a node that is done, in fewer requests; return its run's id."""
-        self._look_again(node, state, serves)
+        self._refresh(node, state, serves)
         ending = _ending_tags(state)
-        run = self._finished_or_own(node, state, serves, ending)
+        run = self._current_run(node, state, serves, ending)
         if run.status != FINISHED:
             params, tags = self._lacking(run, node, state, serves)
             self._log_data(run, node)
             self._end(run, state, {**tags, **ending}, params=params)
         return run.run_id
 
-    def _look_again(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> None:
+    def _refresh(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> None:
         # A failed request may have reached the store, so its last step is asked for anew.
         self._steps.pop(node.fingerprint, None)
         if read_origin(state) is None:
@@ -155,7 +163,7 @@ class Tracker(Experiment):
 
     def go_on(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> str:
         """Do the work of `begin` for a node whose runs have just been looked up."""
-        run = self._finished_or_own(node, state, serves)
+        run = self._current_run(node, state, serves)
         if run.status != FINISHED:
             params, tags = self._lacking(run, node, state, serves)
             self.write(run.run_id, params=params, tags=tags)
@@ -166,7 +174,7 @@ class Tracker(Experiment):
                 write_note(state, self.key, Note(run.run_id))
         return run.run_id
 
-    def _finished_or_own(
+    def _current_run(
         self, node: Node, state: NodeState, serves: Mapping[str, list[str]], more: Mapping[str, str] | None = None
     ) -> KnownRun:
         """Return the finished run of a node, or that of its state folder, running; a new one has the tags `more`."""
@@ -174,17 +182,17 @@ class Tracker(Experiment):
         if finished is not None:
             self._accept(finished, state, serves)
             return finished
-        run = self._only_one(state) or self.open(node, state, serves, more)
+        run = self._keep_one(state) or self.open(node, state, serves, more)
         if run.status != RUNNING:
             self.set_status(run, RUNNING)
         return run
 
-    def _only_one(self, state: NodeState) -> KnownRun | None:
+    def _keep_one(self, state: NodeState) -> KnownRun | None:
         """Return the unfinished run of a state folder; drop a second one, which a lost answer may have left."""
-        own_runs = self._all_own(state)
-        for duplicate in own_runs[1:]:
+        runs = self._all_unfinished(state)
+        for duplicate in runs[1:]:
             self.drop(duplicate)
-        return own_runs[0] if own_runs else None
+        return runs[0] if runs else None
 
     def drop(self, run: KnownRun) -> None:
         """Delete a run in which nothing was measured."""
@@ -199,7 +207,7 @@ class Tracker(Experiment):
         tags = {
             **kind_tags(node),
             **plugin_tags(state),
-            names.TAG_OWNER: self.place(state),
+            names.TAG_OWNER: self.folder_id(state),
             names.TAG_HOST: socket.gethostname(),
             **_generation_tag(origin),
             **self.common_tags(origin.commit if origin else None),
@@ -208,24 +216,29 @@ class Tracker(Experiment):
             **(more or {}),
         }
         # The run began with the first attempt, which may be long before it is opened here.
-        first = next(iter(state.attempts()), None)
-        run = self.open_run(state.title(node), tags, began=first.began if first is not None else None)
+        attempts = state.attempts()
+        began = attempts[0].began if attempts else None
+        run = self.open_run(state.title(node), tags, began=began)
         self._runs.setdefault(node.fingerprint, []).insert(0, run)
         # A new run has no metrics, so the store need not be asked for its last step.
         self._steps[node.fingerprint] = -1
         return run
 
     def _parent(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> dict[str, str]:
-        parent = self.run_id(node.trial.fingerprint) if isinstance(node, EvaluationNode) else None
-        if isinstance(node, ProposedNode):
-            parent = self._groups.get(node.group)
-            if parent is None:
-                # Or two launches in the same folder would open a group's run at once.
-                with exclusively(state.folder.parent / f"{node.group}.lock"):
-                    parent = self._groups[node.group] = group_run(
-                        self, node, {**self.common_tags(), **study_tags(serves)}
-                    )
+        parent = None
+        if isinstance(node, EvaluationNode):
+            parent = self.run_id(node.trial.fingerprint)
+        elif isinstance(node, ProposedNode):
+            parent = self._group_run(node, state, serves)
         return {names.TAG_PARENT: parent} if parent else {}
+
+    def _group_run(self, node: ProposedNode, state: NodeState, serves: Mapping[str, list[str]]) -> str:
+        if node.group not in self._groups:
+            # Or two launches in the same folder would open a group's run at once.
+            with exclusively(state.folder.parent / f"{node.group}.lock"):
+                tags = {**self.common_tags(), **study_tags(serves)}
+                self._groups[node.group] = group_run(self, node, tags)
+        return self._groups[node.group]
 
     def common_tags(self, commit: Commit | None = None) -> dict[str, str]:
         """Return the tags that every run of this launch carries."""
@@ -252,10 +265,10 @@ class Tracker(Experiment):
     def _accept(self, finished: KnownRun, state: NodeState, serves: Mapping[str, list[str]]) -> None:
         """Note that the store has a finished run of a node, and tag it with the studies that it serves now."""
         self.tag(finished, study_tags(serves))
-        own_run = self._only_one(state)
-        if own_run is not None and own_run.status == RUNNING:
-            self.tag(own_run, note_tag(f"run {finished.run_id} finished first"))
-            self.set_status(own_run, KILLED)
+        run = self._keep_one(state)
+        if run is not None and run.status == RUNNING:
+            self.tag(run, note_tag(f"run {finished.run_id} finished first"))
+            self.set_status(run, KILLED)
         self.note_end(state, finished.run_id)
 
     def note_end(self, state: NodeState, run_id: str) -> None:
@@ -268,8 +281,8 @@ class Tracker(Experiment):
             write_note(state, self.key, Note(run_id, step, complete=True))
 
     def sync(self, state: NodeState) -> int:
-        """Bring new lines of metrics over; return their number."""
-        run = self.own(state)
+        """Bring new events over; return their number."""
+        run = self.unfinished(state)
         if run is None or self.finished(state) is not None:
             return 0
         fresh = self._fresh(state, run)
@@ -277,7 +290,7 @@ class Tracker(Experiment):
         return len(fresh)
 
     def _fresh(self, state: NodeState, run: KnownRun) -> list[dict[str, Any]]:
-        """Return the lines that the store lacks; ask the store if its last step is not known."""
+        """Return the events that the store lacks; ask the store if its last step is not known."""
         events = state.events()
         # Without events there is nothing to bring over, so the store need not be asked yet.
         if events and state.fingerprint not in self._steps:
@@ -308,7 +321,7 @@ class Tracker(Experiment):
 
     def finish(self, state: NodeState) -> None:
         """Bring the rest of a finished node over and end its run."""
-        run = self.own(state)
+        run = self.unfinished(state)
         if state.is_done and run is not None and self.finished(state) is None:
             self._end(run, state, _ending_tags(state))
 
@@ -343,7 +356,7 @@ class Tracker(Experiment):
 
     def stop(self, state: NodeState, status: str, reason: str = "") -> None:
         """End the run of a node that failed (`FAILED`) or was cancelled (`KILLED`)."""
-        run = self.own(state)
+        run = self.unfinished(state)
         if run is None or self.finished(state) is not None:
             return
         self._write(state, run, self._fresh(state, run), tags=note_tag(reason) if reason else None)
@@ -360,7 +373,7 @@ class Tracker(Experiment):
         """Start system metrics (CPU, memory, GPU) on a long run; the result has a `finish` method."""
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-        run = self.own(state)
+        run = self.unfinished(state)
         assert run is not None
         start: Any = SystemMetricsMonitor
         monitor = start(run.run_id, sampling_interval=_MONITOR_SECONDS, tracking_uri=self.uri)

@@ -11,9 +11,10 @@ from pathlib import Path
 from runners.estimates.measurements import speed_damages
 from runners.state.last_run import last_run_damage
 from runners.state.launches import History
+from runners.state.layout import RunsFolder
 from runners.state.nodes import NodeState, StateStore
 from runners.state.schemas import Damage, set_aside
-from runners.tracking.sync_notes import place_damage
+from runners.tracking.sync_notes import folder_id_damage
 
 REMEDY = "run_ablation.py run sets it aside and does it again."
 
@@ -25,7 +26,7 @@ def damages_of(runs_dir: Path, fingerprints: Iterable[str] | None = None) -> tup
         runs_dir: The runs folder.
         fingerprints: The nodes to look at; by default all that have a folder.
     """
-    states = StateStore(runs_dir / "state")
+    states = StateStore(RunsFolder(runs_dir).state)
     nodes = fingerprints if fingerprints is not None else _all_folders(states)
     damages = [*_common(runs_dir), *(damage for key in nodes for damage in states[key].damages())]
     return tuple(f"{damage}. {REMEDY}" for damage in damages)
@@ -37,7 +38,7 @@ def _all_folders(states: StateStore) -> list[str]:
 
 def _common(runs_dir: Path) -> Iterator[Damage]:
     """Yield the damages of files that belong to no node."""
-    yield from filter(None, (last_run_damage(runs_dir), place_damage(runs_dir / "state")))
+    yield from filter(None, (last_run_damage(runs_dir), folder_id_damage(RunsFolder(runs_dir).state)))
     yield from History(runs_dir).damages()
     yield from speed_damages(runs_dir)
 

@@ -12,15 +12,16 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from ablations.planning.nodes import EvaluationNode, Node, plugins_of
+from ablations.planning.nodes import Node, plugins_of
 from ablations.planning.plan import Cell, Plan
 from ablations.spec.fingerprint import SHORT, spec_version_of, what_counts
 from ablations.spec.identities import changes
+from ablations.spec.settings import leaves
 from runners.provenance import Commit
-from runners.state.launches import AskedPlan, History, LaunchRecord, Turn
+from runners.state.launches import History, LaunchRecord, PlanRecord, Turn
 from runners.state.nodes import NodeState, StateStore, about
 from runners.tracking.sync_notes import read_origin
-from runners.upkeep.node_status import Standing, survey
+from runners.upkeep.node_status import NodeStatus, survey
 
 Verdict = Literal["reused", "running", "orphaned", "waiting", "failed", "missing", "stale"]
 
@@ -41,44 +42,41 @@ class Difference:
 
     Attributes:
         key: The setting, or another label; empty if `sentence` is complete.
-        before: The earlier value.
-        now: The present value.
         sentence: The difference as a sentence, in place of the values.
     """
 
     key: str
     before: Any
-    now: Any
+    present: Any
     sentence: str = ""
 
 
 @dataclass(frozen=True)
-class Earlier:
+class EarlierResult:
     """An earlier result of a cell.
 
     Attributes:
         state: Its folder.
-        asked: The plan for which it was measured, or `None` if that is not recorded.
-        is_certain: Whether it was measured for this cell, and is not merely similar.
-        differences: Its differences to the node of now.
+        plan: The plan for which it was measured, or `None` if that is not recorded.
+        is_certain: True if it was measured for this cell, and is not merely similar.
+        differences: Its differences to the present node.
         others: The number of further earlier results.
     """
 
     state: NodeState
-    asked: AskedPlan | None
+    plan: PlanRecord | None
     is_certain: bool
     differences: tuple[Difference, ...]
     others: int = 0
 
 
 @dataclass(frozen=True)
-class Story:
+class Explanation:
     """The reasons why a cell is reused, missing or anything between.
 
     Attributes:
-        cell: The cell.
         node: The node that measures it.
-        standing: The status of that node.
+        status: The status of that node.
         verdict: reused: measured, and taken as it is; running, orphaned, waiting for its turn in a launch, failed;
             stale: not measured, but an earlier result of it is there that was asked for in the same way; missing:
             not measured.
@@ -89,49 +87,50 @@ class Story:
 
     cell: Cell
     node: Node
-    standing: Standing
+    status: NodeStatus
     verdict: Verdict
-    training: Standing | None
+    training: NodeStatus | None
     serves: tuple[str, ...]
-    earlier: Earlier | None
+    earlier: EarlierResult | None
 
 
 class Explainer:
-    """Tells the stories of cells.
+    """Explains the cells of a plan.
 
     Args:
-        plan: The plan of now.
+        plan: The present plan.
         states: The state folders.
         history: The launches before.
     """
 
     def __init__(self, plan: Plan, states: StateStore, history: History) -> None:
         self._plan, self._states, self._history = plan, states, history
-        self._asked = AskedPlan.of(plan)
-        standings = survey(states, self._asked.nodes, history.launches)
-        self._standings = {standing.fingerprint: standing for standing in standings}
+        self._record = PlanRecord.of(plan)
+        statuses = survey(states, self._record.nodes, history.launches)
+        self._statuses = {status.fingerprint: status for status in statuses}
 
-    def story(self, cell: Cell) -> Story:
-        """Return the story of a cell of the plan."""
-        node, standing = self._plan.node(cell.fingerprint), self._standings[cell.fingerprint]
-        training = self._standings[node.trial.fingerprint] if isinstance(node, EvaluationNode) else None
-        earlier = None if standing.status == "done" else self._earlier(cell, node)
-        asked_now = self._asked.serves(cell.fingerprint)
-        serves = tuple(dict.fromkeys([*asked_now, *self._history.serves(cell.fingerprint)]))
-        return Story(cell, node, standing, self._verdict(standing, earlier), training, serves, earlier)
+    def explain(self, cell: Cell) -> Explanation:
+        """Return the explanation of a cell of the plan."""
+        node, status = self._plan.node(cell.fingerprint), self._statuses[cell.fingerprint]
+        # Only an evaluation has a training.
+        training = self._statuses.get(status.planned.trial)
+        earlier = None if status.status == "done" else self._earlier(cell, node)
+        serves = [*self._record.serves(cell.fingerprint), *self._history.serves(cell.fingerprint)]
+        verdict = self._verdict(status, earlier)
+        return Explanation(cell, node, status, verdict, training, tuple(dict.fromkeys(serves)), earlier)
 
     def launch_of(self, state: NodeState) -> LaunchRecord | None:
         """Return the launch that measured a node, if it is recorded."""
         lease = state.lease()
         return self._history.launch(lease.launch) if lease is not None else None
 
-    def _verdict(self, standing: Standing, earlier: Earlier | None) -> Verdict:
-        if standing.status == "done":
+    def _verdict(self, status: NodeStatus, earlier: EarlierResult | None) -> Verdict:
+        if status.status == "done":
             return "reused"
-        if standing.status != "waiting" or standing.attempt is not None or standing.fingerprint in self._queued:
-            return standing.status
+        if status.status != "waiting" or status.attempt is not None or status.fingerprint in self._queued:
+            return status.status
         # It waits without an attempt and in no queue: only the next run will measure it.
-        is_stale = earlier is not None and (earlier.asked is None or earlier.asked.scale == self._asked.scale)
+        is_stale = earlier is not None and (earlier.plan is None or earlier.plan.scale == self._record.scale)
         return "stale" if is_stale else "missing"
 
     @cached_property
@@ -140,46 +139,47 @@ class Explainer:
         plans = (self._history.plan(record) for record in self._history.launches if record.is_alive)
         return frozenset(key for plan in plans if plan is not None for key in plan.nodes)
 
-    def _earlier(self, cell: Cell, node: Node) -> Earlier | None:
+    def _earlier(self, cell: Cell, node: Node) -> EarlierResult | None:
         results = list(self._recorded(cell, node)) or list(self._unrecorded(cell, node))
         if not results:
             return None
         best = min(results, key=self._rank)
         return replace(best, others=len(results) - 1)
 
-    def _rank(self, earlier: Earlier) -> tuple[int, float, float]:
+    def _rank(self, earlier: EarlierResult) -> tuple[int, float, float]:
         """Return a sort key: results asked for at the same scale first, newest leading; then the least different."""
-        is_same_scale = earlier.asked is not None and earlier.asked.scale == self._asked.scale
+        is_same_scale = earlier.plan is not None and earlier.plan.scale == self._record.scale
         record, result = self.launch_of(earlier.state), earlier.state.result() or {}
         turn = self._history.turn(record) if record is not None else Turn()
         # Clocks decide only between results whose order is not recorded.
         number = turn.number if turn.is_exact else 0.0
-        return (0 if is_same_scale else len(earlier.differences), -number, -result.get("time", 0.0))
+        distance = 0 if is_same_scale else len(earlier.differences)
+        return (distance, -number, -result.get("time", 0.0))
 
-    def _recorded(self, cell: Cell, node: Node) -> Iterator[Earlier]:
+    def _recorded(self, cell: Cell, node: Node) -> Iterator[EarlierResult]:
         # Several plans may have asked for one node: the newest is named with it.
         visited = {cell.fingerprint}
-        for fingerprint, plan in self._asked_before.get((cell.study, cell.key, cell.seed), ()):
-            if fingerprint not in visited and self._states[fingerprint].is_done:
+        for fingerprint, plan in self._earlier_nodes.get((cell.study, cell.key, cell.seed), ()):
+            state = self._states[fingerprint]
+            if fingerprint not in visited and state.is_done:
                 visited.add(fingerprint)
-                state = self._states[fingerprint]
-                yield Earlier(state, plan, True, differences(state, node))
+                yield EarlierResult(state, plan, True, differences(state, node))
 
     @cached_property
-    def _asked_before(self) -> dict[tuple[str, str, int], list[tuple[str, AskedPlan]]]:
+    def _earlier_nodes(self) -> dict[tuple[str, str, int], list[tuple[str, PlanRecord]]]:
         """The nodes that measured each cell in earlier plans, by study, variant and seed, the newest first."""
-        nodes: dict[tuple[str, str, int], list[tuple[str, AskedPlan]]] = {}
+        nodes: dict[tuple[str, str, int], list[tuple[str, PlanRecord]]] = {}
         for _, plan in self._history.plans():
             for cell in plan.cells:
                 nodes.setdefault((cell.study, cell.key, cell.seed), []).append((cell.fingerprint, plan))
         return nodes
 
-    def _unrecorded(self, cell: Cell, node: Node) -> Iterator[Earlier]:
-        """Yield the results of this cell that the history does not know, else the most similar of unknown purpose."""
-        similar: list[Earlier] = []
-        for state in self._strangers.get((node.kind, node.spec.seed), ()):
+    def _unrecorded(self, cell: Cell, node: Node) -> Iterator[EarlierResult]:
+        """Yield the results of this cell that the history does not know, and the most similar of unknown purpose."""
+        similar: list[EarlierResult] = []
+        for state in self._unknown_nodes.get((node.kind, node.spec.seed), ()):
             serves = _serves(state)
-            result = Earlier(state, None, f"{cell.study}/{cell.key}" in serves, differences(state, node))
+            result = EarlierResult(state, None, f"{cell.study}/{cell.key}" in serves, differences(state, node))
             if result.is_certain:
                 yield result
             elif not serves and _distance(result) <= _MOST_DIFFERENCES:
@@ -187,23 +187,27 @@ class Explainer:
         yield from sorted(similar, key=_distance)[:1]
 
     @cached_property
-    def _strangers(self) -> dict[tuple[Any, Any], list[NodeState]]:
+    def _unknown_nodes(self) -> dict[tuple[Any, Any], list[NodeState]]:
         """The measured nodes that neither the plan nor the history knows, by kind and seed."""
-        planned = self._asked.nodes.keys() | {key for _, plan in self._history.plans() for key in plan.nodes}
-        unplanned = (self._states[key] for key in self._states.fingerprints() if key not in planned)
-        strangers: dict[tuple[Any, Any], list[NodeState]] = {}
-        for state in unplanned:
-            if state.is_done and self.launch_of(state) is None:
+        planned = set(self._record.nodes)
+        for _, plan in self._history.plans():
+            planned |= plan.nodes.keys()
+        unknown: dict[tuple[Any, Any], list[NodeState]] = {}
+        for fingerprint in self._states.fingerprints():
+            state = self._states[fingerprint]
+            if fingerprint not in planned and state.is_done and self.launch_of(state) is None:
                 described = state.about() or {}
                 key = described.get("kind"), described.get("spec", {}).get("seed")
-                strangers.setdefault(key, []).append(state)
-        return strangers
+                unknown.setdefault(key, []).append(state)
+        return unknown
 
 
 def commit_of(state: NodeState, record: LaunchRecord | None) -> Commit | None:
     """Return the commit of the code that measured a node, if it is recorded."""
     origin = read_origin(state)
-    return origin.commit if origin is not None else record.commit if record is not None else None
+    if origin is not None:
+        return origin.commit
+    return record.commit if record is not None else None
 
 
 def _serves(state: NodeState) -> set[str]:
@@ -211,11 +215,14 @@ def _serves(state: NodeState) -> set[str]:
     origin = read_origin(state)
     if origin is None:
         return set()
-    by_experiment = (origin.studies(experiment) for experiment in origin.experiments)
-    return {f"{study}/{key}" for studies in by_experiment for study, keys in studies.items() for key in keys}
+    rows: set[str] = set()
+    for experiment in origin.experiments:
+        for study, keys in origin.studies(experiment).items():
+            rows.update(f"{study}/{key}" for key in keys)
+    return rows
 
 
-def _distance(earlier: Earlier) -> int:
+def _distance(earlier: EarlierResult) -> int:
     """Return the number of settings that differ; settings that did not exist at the time do not count."""
     return sum(not isinstance(item.before, Absent) and item.key != SPEC_VERSION_KEY for item in earlier.differences)
 
@@ -225,48 +232,46 @@ def differences(state: NodeState, node: Node) -> tuple[Difference, ...]:
     before, present = state.about(), about(node)
     if before is None:
         return ()
-    old, new = _flat(before), _flat(present)
-    items = [
-        Difference(key, old.get(key, Absent()), new.get(key, Absent()))
-        for key in dict.fromkeys([*new, *old])
-        if old.get(key, Absent()) != new.get(key, Absent())
-    ]
-    plugins = changes(before.get("plugins"), present.get("plugins"))
-    items += [Difference(change.label, change.before, change.now, str(change)) for change in plugins]
+    settings_before, settings = _settings(before), _settings(present)
+    items: list[Difference] = []
+    for key in dict.fromkeys([*settings, *settings_before]):
+        values = (settings_before.get(key, Absent()), settings.get(key, Absent()))
+        if values[0] != values[1]:
+            items.append(Difference(key, *values))
+    for change in changes(before.get("plugins"), present.get("plugins")):
+        items.append(Difference(change.label, change.before, change.now, str(change)))
     if node.kind != "cost" and before.get("data_digest") != present["data_digest"]:
         digests = (before.get("data_digest"), present["data_digest"])
-        items.append(Difference(DATA_KEY, *digests, _of_plugin_data(node, *digests)))
+        items.append(Difference(DATA_KEY, *digests, _plugin_data_sentence(node, *digests)))
     version = before.get("spec_version") or spec_version_of(state.fingerprint, before)
-    # An unknown version counts only if nothing else explains why the fingerprints differ.
-    if version != present["spec_version"] and (version is not None or not items):
-        items.append(
-            Difference(SPEC_VERSION_KEY, version if version is not None else Absent(), present["spec_version"])
-        )
+    if version is None and not items:
+        # An unknown version counts only if nothing else explains why the fingerprints differ.
+        items.append(Difference(SPEC_VERSION_KEY, Absent(), present["spec_version"]))
+    elif version is not None and version != present["spec_version"]:
+        items.append(Difference(SPEC_VERSION_KEY, version, present["spec_version"]))
     return tuple(items)
 
 
-def _of_plugin_data(node: Node, before: str | None, now: str | None) -> str:
+def _plugin_data_sentence(node: Node, before: str | None, present: str | None) -> str:
     """Return a sentence on the plug-in whose data set has changed; empty for data sets of the project."""
     identity = plugins_of(node).get(f"data set {node.spec.data.name}")
     if identity is None:
         return ""
-    contents = [f"content {digest[:SHORT]}" if digest is not None else "unknown content" for digest in (before, now)]
+    contents: list[str] = []
+    for digest in (before, present):
+        contents.append(f"content {digest[:SHORT]}" if digest is not None else "unknown content")
     return f"{identity.label} (plug-in {identity.plugin}) has changed since: {' → '.join(contents)}"
 
 
-def _flat(told: Mapping[str, Any]) -> dict[str, Any]:
+def _settings(described: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a described node that are part of its fingerprint, by dotted name."""
-    spec = what_counts(told.get("spec", {}))
-    # A cost depends on the network alone.
-    if told.get("kind") == "cost":
+    spec = what_counts(described.get("spec", {}))
+    if described.get("kind") == "cost":
+        # A cost depends on the network alone.
         spec = {"model": spec.get("model", {})}
-    return dict(_leaves(spec, "")) | dict(_leaves({"intervention": told.get("intervention") or {}}, ""))
+    return dict(leaves({**spec, "intervention": described.get("intervention") or {}}, _is_group))
 
 
-def _leaves(nested: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for name, value in nested.items():
-        # A placement is one setting, however it is nested.
-        if isinstance(value, Mapping) and name != "where":
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
+def _is_group(key: str) -> bool:
+    # A placement is one setting, however it is nested. The names may be those of an earlier version of the project.
+    return key.rpartition(".")[2] != "where"

@@ -7,7 +7,6 @@ last launch of each study at each scale. The rules are in `docs/upkeep.md`.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import tempfile
 import time
@@ -17,16 +16,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ablations.atomic import final_name
 from ablations.errors import AblationError
 from ablations.planning.plan import make_plan
 from ablations.planning.request import Request
 from ablations.presets import PRESETS
 from ablations.registry import available_studies, get_study
 from ablations.spec.settings import Settings
-from runners.state.launches import History
+from runners.state.attempts import attempts_folder
+from runners.state.launches import History, LaunchRecord, PlanRecord
+from runners.state.layout import RunsFolder
 from runners.state.nodes import ASIDE, NodeState, StateStore
+from runners.state.schemas import is_set_aside
 from runners.tracking import sync_notes
-from runners.upkeep.node_status import described
+from runners.upkeep.node_status import described_node
 
 Reason = Literal["checkpoints", "weights", "aside", "damaged", "temporary", "results"]
 
@@ -39,8 +42,6 @@ REASONS: dict[Reason, str] = {
     "results": "results that nothing needs",
 }
 
-_DAMAGED = re.compile(r"\..+\.[0-9a-f]{12}\.damaged")
-_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")
 _TEMPORARY_SECONDS = 3600.0
 """A temporary file of this age is abandoned; a live process may be writing a younger one."""
 
@@ -50,8 +51,6 @@ class Garbage:
     """A file or folder that may be removed.
 
     Attributes:
-        path: The file or folder.
-        reason: Why it may be removed.
         title: The title of its node.
         size: Bytes.
         owner: The state folder of the node. Its lease is read again before anything is removed.
@@ -75,9 +74,12 @@ def needed_nodes(
         overrides: The values of `--set` for those.
         forgotten: Studies that are given up: earlier launches of them do not count.
     """
-    needed = set().union(*(_needed_by(study, {}) for study in available_studies()))
-    needed |= set().union(*(_needed_by(study, overrides or {}, checked=True) for study in studies))
-    return needed | _asked_for(history, forgotten)
+    needed = _needed_by_launches(history, forgotten)
+    for study in available_studies():
+        needed |= _needed_by(study, {})
+    for study in studies:
+        needed |= _needed_by(study, overrides or {}, checked=True)
+    return needed
 
 
 def _needed_by(study: str, overrides: Settings, *, checked: bool = False) -> set[str]:
@@ -102,21 +104,25 @@ def _needed_by(study: str, overrides: Settings, *, checked: bool = False) -> set
     return needed
 
 
-def _asked_for(history: History, forgotten: Set[str]) -> set[str]:
+def _needed_by_launches(history: History, forgotten: Set[str]) -> set[str]:
     """Return the nodes of the last launch of each study at each scale, and of all launches that go on.
 
     A launch counts as followed only by one that is known to have begun later; clocks do not tell that. Where the order
     of launches is not known, the nodes of each of them are needed.
     """
-    planned = [(record, plan) for record in history.launches if (plan := history.plan(record)) is not None]
+    plans: list[tuple[LaunchRecord, PlanRecord]] = []
     latest: dict[tuple[str, str], float] = {}
-    for record, plan in planned:
+    for record in history.launches:
+        plan = history.plan(record)
+        if plan is None:
+            continue
+        plans.append((record, plan))
         turn = history.turn(record)
         if turn.is_exact:
             for study in plan.studies:
                 latest[study, plan.scale] = max(turn.number, latest.get((study, plan.scale), 0))
     needed: set[str] = set()
-    for record, plan in planned:
+    for record, plan in plans:
         # A tuning or a search has no cells. Tuned values rest on it, and it may be continued.
         if record.is_alive or not plan.cells:
             needed |= plan.nodes.keys()
@@ -128,7 +134,7 @@ def _asked_for(history: History, forgotten: Set[str]) -> set[str]:
 
 
 @dataclass(frozen=True)
-class Found:
+class GarbageSearch:
     """The result of `find_garbage`.
 
     Attributes:
@@ -142,79 +148,86 @@ class Found:
     untracked: list[NodeState]
 
 
-def find_garbage(
-    runs_dir: Path, needed: Set[str], uri: str, *, results: bool = False, now: float | None = None
-) -> Found:
+def find_garbage(runs_dir: Path, needed: Set[str], uri: str, *, results: bool = False) -> GarbageSearch:
     """Return the files and folders that may be removed.
 
     Args:
         runs_dir: The runs folder.
         needed: Fingerprints, see `needed_nodes`.
         uri: The tracking store.
-        results: Whether the whole folders of nodes that nothing needs may go, too.
-        now: Seconds since the epoch, by the clock of the file system.
+        results: True if the whole folders of nodes that nothing needs may go, too.
     """
-    now = _file_system_time(runs_dir) if now is None else now
-    states = StateStore(runs_dir / "state")
-    folders = [states[path.name] for path in sorted(states.root.glob("[!.]*")) if path.is_dir()]
-    running = [state for state in folders if _is_running(state)]
+    clock_time = _file_system_time(runs_dir)
+    layout = RunsFolder(runs_dir)
+    states = StateStore(layout.state)
+    nodes = [states[path.name] for path in sorted(states.root.glob("[!.]*")) if path.is_dir()]
+    running = [node for node in nodes if _is_running(node)]
     # The weights that a running evaluation reads are kept as well.
-    busy = {state.fingerprint for state in running} | {described(state).trial for state in running}
-    lacking = sync_notes.unsynced(states, uri, [state.fingerprint for state in folders if state.is_done])
+    busy = {node.fingerprint for node in running} | {described_node(node).trial for node in running}
+    untracked = sync_notes.unsynced(states, uri, [node.fingerprint for node in nodes if node.is_done])
     # Results that the tracking store has not got exist nowhere else.
-    protected = needed | lacking.keys()
+    protected = needed | untracked.keys()
     garbage: list[Garbage] = []
-    for state in folders:
+    for node in nodes:
         # A folder that describes another node is left to a `run`, which sets it aside.
-        if state.fingerprint not in busy and state.foreign() is None:
-            garbage += _in_folder(state, state.fingerprint in protected, results=results, now=now)
+        if node.fingerprint not in busy and node.foreign() is None:
+            garbage += _in_folder(node, node.fingerprint in protected, results=results, clock_time=clock_time)
     for path in sorted((states.root / ASIDE).glob("*")):
-        state = states[path.name]
+        node = states[path.name]
         # Kept until the node is redone: until then it holds the only result.
-        if path.is_dir() and state.fingerprint not in busy and (state.is_done or state.fingerprint not in needed):
-            garbage += _aside(state, results=results and state.fingerprint not in protected)
-    launches = runs_dir / "launches"
-    for folder in (runs_dir, states.root, runs_dir / "plans", launches, launches / "order", runs_dir / "speeds"):
-        garbage += _temporary(folder, None, "", now)
+        if path.is_dir() and node.fingerprint not in busy and (node.is_done or node.fingerprint not in needed):
+            garbage += _in_earlier_folder(node, results=results and node.fingerprint not in protected)
+    common = (layout.root, layout.state, layout.plans, layout.launches, layout.launch_order, layout.speeds)
+    for folder in common:
+        garbage += _temporary(folder, None, "", clock_time)
         garbage += _damaged(folder, None, "")
-    return Found(garbage, running, [states[key] for key in sorted(lacking.keys() - needed)])
+    return GarbageSearch(garbage, running, [states[key] for key in sorted(untracked.keys() - needed)])
 
 
-def _in_folder(state: NodeState, is_needed: bool, *, results: bool, now: float) -> Iterator[Garbage]:
-    description = described(state)
+def _in_folder(state: NodeState, is_needed: bool, *, results: bool, clock_time: float) -> Iterator[Garbage]:
+    node = described_node(state)
     # A folder without a kind has no description: its content is unknown, so it stays.
-    if results and not is_needed and description.kind:
-        yield Garbage(state.folder, "results", description.title, _size(state.folder), state)
+    if results and not is_needed and node.kind:
+        yield Garbage(state.folder, "results", node.title, _size(state.folder), state)
         return
-    heavy = list(_heavy(state))
-    if not is_needed and description.kind == "trial":
-        yield from (Garbage(path, "weights", description.title, _size(path), state) for path in heavy)
+    if not is_needed and node.kind == "trial":
+        for path in _large_files(state):
+            yield Garbage(path, "weights", node.title, _size(path), state)
     elif state.is_done:
-        checkpoints = (path for path in heavy if path != state.weights_file)
-        yield from (Garbage(path, "checkpoints", description.title, _size(path), state) for path in checkpoints)
-    yield from _damaged(state.folder, state, description.title)
-    yield from _temporary(state.folder, state, description.title, now)
-    yield from _temporary(state.folder / "attempts", state, description.title, now)
+        for path in _large_files(state):
+            if path != state.weights_file:
+                yield Garbage(path, "checkpoints", node.title, _size(path), state)
+    yield from _damaged(state.folder, state, node.title)
+    yield from _temporary(state.folder, state, node.title, clock_time)
+    yield from _temporary(attempts_folder(state.folder), state, node.title, clock_time)
 
 
-def _aside(state: NodeState, *, results: bool) -> Iterator[Garbage]:
+def _in_earlier_folder(state: NodeState, *, results: bool) -> Iterator[Garbage]:
     """Yield the large files of a folder that was put aside, or all. The folder stays: it marks a redone node."""
     earlier = state.earlier
-    title = described(earlier).title
-    paths = sorted(earlier.folder.iterdir()) if results else _heavy(earlier)
-    yield from (Garbage(path, "aside", title, _size(path), state) for path in paths)
+    title = described_node(earlier).title
+    for path in sorted(earlier.folder.iterdir()) if results else _large_files(earlier):
+        yield Garbage(path, "aside", title, _size(path), state)
 
 
-def _heavy(state: NodeState) -> Iterator[Path]:
-    yield from sorted(state.folder.glob("checkpoint-*.safetensors"))
+def _large_files(state: NodeState) -> list[Path]:
+    files = state.checkpoints()
     if state.weights_file.exists():
-        yield state.weights_file
+        files.append(state.weights_file)
+    return files
 
 
 def _damaged(folder: Path, owner: NodeState | None, title: str) -> Iterator[Garbage]:
     for path in sorted(folder.glob(".*.damaged")):
-        if _DAMAGED.fullmatch(path.name):
+        if is_set_aside(path):
             yield Garbage(path, "damaged", title, _size(path), owner)
+
+
+def _temporary(folder: Path, owner: NodeState | None, title: str, clock_time: float) -> Iterator[Garbage]:
+    for path in sorted(folder.glob(".*.tmp")):
+        with suppress(OSError):
+            if final_name(path) is not None and clock_time - path.stat().st_mtime > _TEMPORARY_SECONDS:
+                yield Garbage(path, "temporary", title, _size(path), owner)
 
 
 def _file_system_time(folder: Path) -> float:
@@ -229,17 +242,10 @@ def _file_system_time(folder: Path) -> float:
         return time.time()
 
 
-def _temporary(folder: Path, owner: NodeState | None, title: str, now: float) -> Iterator[Garbage]:
-    for path in sorted(folder.glob(".*.tmp")):
-        with suppress(OSError):
-            if _TEMPORARY.fullmatch(path.name) and now - path.stat().st_mtime > _TEMPORARY_SECONDS:
-                yield Garbage(path, "temporary", title, _size(path), owner)
-
-
 def _is_running(state: NodeState) -> bool:
     """Return True if an attempt has not ended. An attempt on another machine counts, though it may be dead."""
-    lease = state.lease()
-    return lease is not None and lease.is_running and not lease.is_orphan
+    attempt = state.lease()
+    return attempt is not None and attempt.is_running and not attempt.is_orphan
 
 
 def _size(path: Path) -> int:
@@ -247,7 +253,8 @@ def _size(path: Path) -> int:
     total = 0
     for file in paths:
         with suppress(OSError):
-            total += file.stat().st_size if file.is_file() else 0
+            if file.is_file():
+                total += file.stat().st_size
     return total
 
 
@@ -272,5 +279,5 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
         return
     # First: if this process is killed midway, the rest of the folder must not pass for a result.
-    (path / "result.json").unlink(missing_ok=True)
+    NodeState(path).result_file.unlink(missing_ok=True)
     shutil.rmtree(path)

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from runners.state.attempts import Attempt
-from runners.state.launches import LaunchRecord, Part
+from runners.state.attempts import Attempt, attempt_file, count_attempts
+from runners.state.launches import LaunchRecord, PlannedNode
 from runners.state.nodes import NodeState, StateStore
 
 Status = Literal["done", "running", "waiting", "failed", "orphaned"]
@@ -25,12 +25,11 @@ STATUSES: tuple[Status, ...] = ("running", "orphaned", "failed", "waiting", "don
 
 
 @dataclass(frozen=True)
-class Standing:
+class NodeStatus:
     """The status of a node.
 
     Attributes:
-        fingerprint: The node.
-        part: Its kind and title, as a plan records them.
+        planned: Its kind and title, as a plan records them.
         status: done; running; waiting for a worker, its training or its next attempt; failed for good; or orphaned:
             its process is dead or silent, and the next launch takes it over.
         remark: More for a person: what it waits for, why it failed.
@@ -39,11 +38,11 @@ class Standing:
         silence: Seconds since the last sign of life of a running attempt, by the clock of this machine.
         progress: The last report of its running attempt.
         seconds_left: Of a running training, at its last speed.
-        failure: Why the last attempt failed.
+        failure: The failure of the last attempt.
     """
 
     fingerprint: str
-    part: Part
+    planned: PlannedNode
     status: Status
     remark: str = ""
     attempts: int = 0
@@ -56,10 +55,10 @@ class Standing:
 
 def survey(
     states: StateStore,
-    nodes: Mapping[str, Part],
+    nodes: Mapping[str, PlannedNode],
     launches: Sequence[LaunchRecord] = (),
     clock: Callable[[], float] = time.time,
-) -> list[Standing]:
+) -> list[NodeStatus]:
     """Return the status of nodes, in their order.
 
     Args:
@@ -68,112 +67,120 @@ def survey(
         launches: Launches that may try failed nodes again.
         clock: Returns seconds since the epoch; compared with the times of files, so both should agree.
     """
-    alive = {record.launch: record for record in launches if record.is_alive}
-    standings = {key: _Look(states[key], planned, alive, clock()).standing() for key, planned in nodes.items()}
-    return [_with_training(standing, standings) for standing in standings.values()]
+    living = {record.launch: record for record in launches if record.is_alive}
+    statuses: dict[str, NodeStatus] = {}
+    for fingerprint, node in nodes.items():
+        statuses[fingerprint] = _Reading(states[fingerprint], node, living, clock()).status()
+    return [_with_training(status, statuses) for status in statuses.values()]
 
 
-def underway(states: StateStore, known: Iterable[str]) -> dict[str, Part]:
-    """Return the nodes, other than the known ones, whose last attempt has not ended, as their folders tell."""
-    nodes: dict[str, Part] = {}
+def running_nodes(states: StateStore, excluded: Iterable[str]) -> dict[str, PlannedNode]:
+    """Return the nodes, but for the excluded ones, whose last attempt has not ended, as their folders tell."""
+    excluded_nodes = set(excluded)
+    nodes: dict[str, PlannedNode] = {}
     # Without a folder of attempts no process has ever begun the node.
-    for path in sorted(set(states.root.glob("[!.]*/attempts")) - {states.root / key / "attempts" for key in known}):
+    for path in sorted(states.root.glob("[!.]*/attempts")):
         state = states[path.parent.name]
-        lease = None if state.is_done else state.lease()
-        if lease is not None and lease.is_running:
-            nodes[state.fingerprint] = described(state)
+        if state.fingerprint in excluded_nodes or state.is_done:
+            continue
+        attempt = state.lease()
+        if attempt is not None and attempt.is_running:
+            nodes[state.fingerprint] = described_node(state)
     return nodes
 
 
-def described(state: NodeState) -> Part:
+def described_node(state: NodeState) -> PlannedNode:
     """Return the kind, title and training of the node of a folder, as the folder tells."""
     about = state.about()
     if about is None:
-        return Part("", f"{state.folder} (not described)")
-    return Part(str(about.get("kind", "")), str(about.get("title", "")), str(about.get("trial", "")))
+        return PlannedNode("", f"{state.folder} (not described)")
+    return PlannedNode(str(about.get("kind", "")), str(about.get("title", "")), str(about.get("trial", "")))
 
 
 @dataclass(frozen=True)
-class _Look:
-    """One look at a state folder."""
+class _Reading:
+    """A state folder as it is read at one time.
+
+    Attributes:
+        launches: The launches that go on, by name.
+        time: Seconds since the epoch.
+    """
 
     state: NodeState
-    part: Part
-    alive: Mapping[str, LaunchRecord]
-    now: float
+    node: PlannedNode
+    launches: Mapping[str, LaunchRecord]
+    time: float
 
-    def standing(self) -> Standing:
+    def status(self) -> NodeStatus:
         if self.state.is_done:
-            return Standing(self.state.fingerprint, self.part, "done", attempts=_count(self.state))
+            return NodeStatus(self.state.fingerprint, self.node, "done", attempts=count_attempts(self.state.folder))
         foreign = self.state.foreign()
         if foreign is not None:
             return self._make("waiting", None, f"{foreign.reason}; the next run sets it aside")
-        lease = self.state.lease()
-        if lease is None:
+        attempt = self.state.lease()
+        if attempt is None:
             return self._make("waiting", None)
-        if lease.is_running:
-            return self._of_running(lease)
-        if lease.outcome in ("failed", "killed"):
-            return self._of_failed(lease)
-        if lease.outcome == "finished":
-            return self._make("waiting", lease, "it was finished, and its result is not here yet")
-        return self._make("waiting", lease, "interrupted; it goes on from its last checkpoint")
+        if attempt.is_running:
+            return self._of_running(attempt)
+        if attempt.outcome in ("failed", "killed"):
+            return self._of_failed(attempt)
+        if attempt.outcome == "finished":
+            return self._make("waiting", attempt, "it was finished, and its result is not here yet")
+        return self._make("waiting", attempt, "interrupted; it goes on from its last checkpoint")
 
-    def _of_running(self, last: Attempt) -> Standing:
-        silence = self._silence(last)
-        if last.is_orphan:
-            remark = f"process {last.process.pid} is dead; the next run takes it over"
-            return self._make("orphaned", last, remark, silence=silence)
-        if silence is not None and silence > last.lease_seconds:
+    def _of_running(self, attempt: Attempt) -> NodeStatus:
+        silence = self._silence(attempt)
+        if attempt.is_orphan:
+            remark = f"process {attempt.process.pid} is dead; the next run takes it over"
+            return self._make("orphaned", attempt, remark, silence=silence)
+        if silence is not None and silence > attempt.lease_seconds:
             remark = f"no sign of life for {silence:.0f} s; a run takes it over when it has watched that for itself"
-            return self._make("orphaned", last, remark, silence=silence)
+            return self._make("orphaned", attempt, remark, silence=silence)
         progress = self.state.progress()
-        # The file may still hold the last report of an earlier attempt.
-        progress = progress if progress.get("updated", 0.0) >= last.began else {}
-        left = _seconds_left(self.state, progress) if self.part.kind == "trial" else None
-        return self._make("running", last, silence=silence, progress=progress, seconds_left=left)
+        if progress.get("updated", 0.0) < attempt.began:
+            # The file still holds the last report of an earlier attempt.
+            progress = {}
+        seconds_left = _seconds_left(self.state, progress) if self.node.kind == "trial" else None
+        return self._make("running", attempt, silence=silence, progress=progress, seconds_left=seconds_left)
 
-    def _silence(self, last: Attempt) -> float | None:
+    def _silence(self, attempt: Attempt) -> float | None:
         try:
-            changed = (self.state.folder / "attempts" / f"{last.number:06d}.json").stat().st_mtime
+            changed = attempt_file(self.state.folder, attempt.number).stat().st_mtime
         except OSError:
             return None
-        return max(0.0, self.now - changed)
+        return max(0.0, self.time - changed)
 
-    def _of_failed(self, last: Attempt) -> Standing:
-        failure = last.failure or self.state.failure() or {"kind": "Unknown", "message": "nothing was written down"}
-        wait = self._wait(last, failure)
+    def _of_failed(self, attempt: Attempt) -> NodeStatus:
+        failure = attempt.failure or self.state.failure() or {"kind": "Unknown", "message": "nothing was written down"}
+        wait = self._wait(attempt, failure)
         if wait is None:
-            return self._make("failed", last, failure=failure)
+            return self._make("failed", attempt, failure=failure)
         when = f"in {wait:.0f} s" if wait > 0 else "as soon as there is room"
-        return self._make("waiting", last, f"it is tried again {when}, by launch {last.launch}", failure=failure)
+        remark = f"it is tried again {when}, by launch {attempt.launch}"
+        return self._make("waiting", attempt, remark, failure=failure)
 
-    def _wait(self, last: Attempt, failure: Mapping[str, Any]) -> float | None:
+    def _wait(self, failed: Attempt, failure: Mapping[str, Any]) -> float | None:
         """Return the seconds until its launch tries it again, or `None` if it does not."""
-        record = self.alive.get(last.launch)
+        record = self.launches.get(failed.launch)
         if record is None:
             return None
-        attempts = [attempt for attempt in self.state.attempts() if attempt.launch == last.launch]
+        attempts = [attempt for attempt in self.state.attempts() if attempt.launch == failed.launch]
         failures = sum(attempt.outcome in ("failed", "killed") for attempt in attempts)
         wait = record.policy.wait_before_retry(str(failure.get("cause", "error")), failures)
-        return None if wait is None else max(0.0, (last.ended or 0.0) + wait - self.now)
+        return None if wait is None else max(0.0, (failed.ended or 0.0) + wait - self.time)
 
-    def _make(self, status: Status, last: Attempt | None, remark: str = "", **more: Any) -> Standing:
-        attempts = last.number if last is not None else 0
-        return Standing(self.state.fingerprint, self.part, status, remark, attempts=attempts, attempt=last, **more)
+    def _make(self, status: Status, attempt: Attempt | None, remark: str = "", **more: Any) -> NodeStatus:
+        attempts = attempt.number if attempt is not None else 0
+        return NodeStatus(self.state.fingerprint, self.node, status, remark, attempts=attempts, attempt=attempt, **more)
 
 
-def _with_training(standing: Standing, others: Mapping[str, Standing]) -> Standing:
+def _with_training(status: NodeStatus, statuses: Mapping[str, NodeStatus]) -> NodeStatus:
     """Return the status of a waiting evaluation with a remark on its training; any other status unchanged."""
-    training = others.get(standing.part.trial)
-    if standing.status != "waiting" or standing.attempt is not None or training is None or training.status == "done":
-        return standing
+    training = statuses.get(status.planned.trial)
+    if status.status != "waiting" or status.attempt is not None or training is None or training.status == "done":
+        return status
     remark = "its training failed" if training.status == "failed" else "its training is not done"
-    return Standing(standing.fingerprint, standing.part, "waiting", remark)
-
-
-def _count(state: NodeState) -> int:
-    return sum(1 for path in (state.folder / "attempts").glob("*.json") if path.stem.isdecimal())
+    return NodeStatus(status.fingerprint, status.planned, "waiting", remark)
 
 
 def _seconds_left(state: NodeState, progress: Mapping[str, Any]) -> float | None:

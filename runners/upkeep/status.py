@@ -18,11 +18,12 @@ from rich.text import Text
 from ablations.invocation import suggested_command
 from runners.console.display import clock
 from runners.state.attempts import Attempt
-from runners.state.launches import AskedPlan, History, LaunchRecord
+from runners.state.launches import History, LaunchRecord, PlanRecord
+from runners.state.layout import RunsFolder
 from runners.state.nodes import StateStore
 from runners.tracking import sync_notes
 from runners.upkeep.damages import damages_of
-from runners.upkeep.node_status import STATUSES, Standing, survey, underway
+from runners.upkeep.node_status import STATUSES, NodeStatus, running_nodes, survey
 
 _KINDS = {"trial": "trainings", "evaluation": "evaluations", "cost": "networks"}
 
@@ -32,45 +33,49 @@ class Overview:
     """The status of the nodes of a plan.
 
     Attributes:
-        asked: The plan.
         launches: The launches that go on, the last one first.
-        standings: Per node, in the order of the plan.
-        others: Nodes outside the plan that run or are orphaned.
+        planned: Its nodes, in the order of the plan.
+        unplanned: Nodes outside the plan that run or are orphaned.
         unsynced: Lines of metrics that the tracking store has not got yet, per node.
         damages: Files of the runs folder that cannot be read, a sentence each.
     """
 
-    asked: AskedPlan
+    plan: PlanRecord
     launches: Sequence[LaunchRecord]
-    standings: Sequence[Standing]
-    others: Sequence[Standing] = ()
+    planned: Sequence[NodeStatus]
+    unplanned: Sequence[NodeStatus] = ()
     unsynced: Mapping[str, int] = field(default_factory=dict)
     damages: Sequence[str] = ()
 
     @property
     def has_failures(self) -> bool:
-        """Whether a node of the plan has failed for good."""
-        return any(standing.status == "failed" for standing in self.standings)
+        """True if a node of the plan has failed for good."""
+        return any(node.status == "failed" for node in self.planned)
+
+    @property
+    def nodes(self) -> list[NodeStatus]:
+        """All nodes, those of the plan first."""
+        return [*self.planned, *self.unplanned]
 
 
-def look(runs_dir: Path, asked: AskedPlan, uri: str, *, others: bool) -> Overview:
+def look(runs_dir: Path, plan: PlanRecord, uri: str, *, others: bool) -> Overview:
     """Return the present status of the nodes of a plan, from disk.
 
     Args:
         runs_dir: The runs folder.
-        asked: The plan.
+        plan: The plan.
         uri: The tracking store.
-        others: Whether to look for running nodes of other plans, too.
+        others: True to look for running nodes of other plans, too.
     """
-    states, launches = StateStore(runs_dir / "state"), History(runs_dir).launches
-    unplanned = underway(states, asked.nodes) if others else {}
+    states, launches = StateStore(RunsFolder(runs_dir).state), History(runs_dir).launches
+    unplanned = running_nodes(states, plan.nodes) if others else {}
     return Overview(
-        asked,
+        plan,
         [record for record in launches if record.is_alive],
-        survey(states, asked.nodes, launches),
+        survey(states, plan.nodes, launches),
         survey(states, unplanned, launches),
-        sync_notes.unsynced(states, uri, [*asked.nodes, *unplanned]),
-        damages_of(runs_dir, [*asked.nodes, *unplanned]),
+        sync_notes.unsynced(states, uri, [*plan.nodes, *unplanned]),
+        damages_of(runs_dir, [*plan.nodes, *unplanned]),
     )
 
 
@@ -80,8 +85,8 @@ def render(overview: Overview, states: StateStore, *, every: bool = False, is_li
     Args:
         overview: The overview.
         states: The state folders, for the log files.
-        every: Whether to list done and waiting nodes, too.
-        is_live: Whether it is redrawn, so that a line per node matters more than a path that can be copied.
+        every: True to list done and waiting nodes, too.
+        is_live: True if it is redrawn, so that a line per node matters more than a path that can be copied.
     """
     overflow: OverflowMethod = "ellipsis" if is_live else "ignore"
     rows = [Text(line, no_wrap=True, overflow=overflow) for line in _rows(overview, states, every=every)]
@@ -99,15 +104,14 @@ def plain(overview: Overview, states: StateStore, *, every: bool = False) -> lis
 
 def as_json(overview: Overview, states: StateStore) -> dict[str, Any]:
     """Return the overview as plain data: counts, and every node of the plan or under way."""
-    nodes = [*overview.standings, *overview.others]
     return {
-        "asked": overview.asked.scale,
-        "studies": list(overview.asked.studies),
+        "asked": overview.plan.scale,
+        "studies": list(overview.plan.studies),
         "launches": [_launch_as_json(record) for record in overview.launches],
-        "counts": dict(_statuses(overview.standings)),
+        "counts": dict(_statuses(overview.planned)),
         "unsynced": sum(overview.unsynced.values()),
         "damaged": list(overview.damages),
-        "nodes": [_as_json(node, overview, states) for node in nodes],
+        "nodes": [_as_json(node, overview, states) for node in overview.nodes],
     }
 
 
@@ -119,26 +123,29 @@ class _Counts:
 
 def _by_study(overview: Overview) -> dict[str, _Counts]:
     """Return the counts of each study and, if there are several, of all nodes, each once."""
-    standings = {standing.fingerprint: standing for standing in overview.standings}
-    counted = {
-        study: _count([standings[key] for key in overview.asked.of_study(study) if key in standings])
-        for study in overview.asked.studies
-    }
-    # A node that serves several studies counts once in the sum.
-    return counted | ({"together": _count(overview.standings)} if len(counted) > 1 else {})
+    counts: dict[str, _Counts] = {}
+    for study in overview.plan.studies:
+        fingerprints = overview.plan.of_study(study)
+        counts[study] = _count([node for node in overview.planned if node.fingerprint in fingerprints])
+    if len(counts) > 1:
+        # A node that serves several studies counts once in the sum.
+        counts["together"] = _count(overview.planned)
+    return counts
 
 
-def _count(standings: Sequence[Standing]) -> _Counts:
+def _count(nodes: Sequence[NodeStatus]) -> _Counts:
     done_by_kind: dict[str, tuple[int, int]] = {}
     for kind, label in _KINDS.items():
-        of_kind = [standing for standing in standings if standing.part.kind == kind]
+        of_kind = [node for node in nodes if node.planned.kind == kind]
         if of_kind:
-            done_by_kind[label] = (sum(standing.status == "done" for standing in of_kind), len(of_kind))
-    return _Counts(done_by_kind, _statuses(standings))
+            done_by_kind[label] = (sum(node.status == "done" for node in of_kind), len(of_kind))
+    return _Counts(done_by_kind, _statuses(nodes))
 
 
-def _statuses(standings: Sequence[Standing]) -> Counter[str]:
-    return Counter({status: sum(standing.status == status for standing in standings) for status in STATUSES})
+def _statuses(nodes: Sequence[NodeStatus]) -> Counter[str]:
+    counts = Counter(node.status for node in nodes)
+    # In the order of `STATUSES`, those of no node too.
+    return Counter({status: counts[status] for status in STATUSES})
 
 
 def _others(statuses: Mapping[str, int]) -> str:
@@ -146,7 +153,7 @@ def _others(statuses: Mapping[str, int]) -> str:
 
 
 def _headline(overview: Overview) -> str:
-    items = [f"{', '.join(overview.asked.studies)} at {overview.asked.scale}"]
+    items = [f"{', '.join(overview.plan.studies)} at {overview.plan.scale}"]
     if not overview.launches:
         return f"{items[0]} · no launch goes on"
     for record in overview.launches:
@@ -170,7 +177,7 @@ def _table(overview: Overview) -> Table:
 
 def _rows(overview: Overview, states: StateStore, *, every: bool) -> list[str]:
     """Return a line per node that needs attention, then remarks on lines that are not tracked and on damages."""
-    nodes = sorted([*overview.standings, *overview.others], key=lambda node: STATUSES.index(node.status))
+    nodes = sorted(overview.nodes, key=lambda node: STATUSES.index(node.status))
     lines: list[str] = []
     for node in nodes:
         if every or node.status in ("running", "orphaned", "failed") or (node.failure and node.status == "waiting"):
@@ -184,15 +191,19 @@ def _rows(overview: Overview, states: StateStore, *, every: bool) -> list[str]:
     return [*lines, *overview.damages]
 
 
-def _lines(node: Standing, states: StateStore) -> list[str]:
-    items = [f"{node.status:8}", node.part.title, *_where(node), *_how_far(node)]
+def _lines(node: NodeStatus, states: StateStore) -> list[str]:
+    items = [f"{node.status:8}", node.planned.title, *_process(node), *_progress(node)]
     if node.failure is not None:
         items.append(reason(node.failure))
     if node.attempts > 1:
         items.append(f"{node.attempts} attempts")
-    items += [node.remark] if node.remark else []
+    if node.remark:
+        items.append(node.remark)
+    lines = ["  ".join(items)]
     log = states[node.fingerprint].log_file
-    return ["  ".join(items)] + ([f"          log: {log}"] if node.failure is not None and log.exists() else [])
+    if node.failure is not None and log.exists():
+        lines.append(f"          log: {log}")
+    return lines
 
 
 def reason(failure: Mapping[str, Any]) -> str:
@@ -200,33 +211,37 @@ def reason(failure: Mapping[str, Any]) -> str:
     return f"{failure.get('kind')}: {failure.get('message')} (cause: {failure.get('cause', 'error')})"
 
 
-def _where(node: Standing) -> list[str]:
+def _process(node: NodeStatus) -> list[str]:
     if node.status not in ("running", "orphaned") or node.attempt is None:
         return []
     process = node.attempt.process
-    silence = [] if node.silence is None else [f"sign of life {node.silence:.0f} s ago"]
-    return [f"{process.host}:{process.pid}", *silence]
+    items = [f"{process.host}:{process.pid}"]
+    if node.silence is not None:
+        items.append(f"sign of life {node.silence:.0f} s ago")
+    return items
 
 
-def _how_far(node: Standing) -> list[str]:
+def _progress(node: NodeStatus) -> list[str]:
     latest = node.progress
     if node.status != "running":
         return []
-    if node.part.kind != "trial":
+    if node.planned.kind != "trial":
         return ["measuring"]
     if not {"epoch", "epochs", "images_per_second"} <= latest.keys():
         return ["starting"]
     items = [f"epoch {latest['epoch']:.0f}/{latest['epochs']:.0f}", f"{latest['images_per_second']:.0f} images/s"]
-    return items + ([] if node.seconds_left is None else [f"about {clock(node.seconds_left)} left"])
+    if node.seconds_left is not None:
+        items.append(f"about {clock(node.seconds_left)} left")
+    return items
 
 
-def _as_json(node: Standing, overview: Overview, states: StateStore) -> dict[str, Any]:
+def _as_json(node: NodeStatus, overview: Overview, states: StateStore) -> dict[str, Any]:
     attempt, state = node.attempt, states[node.fingerprint]
     return {
         "fingerprint": node.fingerprint,
-        "kind": node.part.kind,
-        "title": node.part.title,
-        "serves": overview.asked.serves(node.fingerprint),
+        "kind": node.planned.kind,
+        "title": node.planned.title,
+        "serves": overview.plan.serves(node.fingerprint),
         "status": node.status,
         "remark": node.remark,
         "attempts": node.attempts,

@@ -26,6 +26,7 @@ from ablations.planning.optimisation import Optimisation, slot_fingerprint
 from ablations.spec.factors import Factor
 from ablations.spec.settings import merge
 from runners.state.files import exclusively
+from runners.state.layout import RunsFolder
 from runners.state.nodes import NodeState, StateStore
 
 Outcome = Literal["complete", "pruned", "diverged"]
@@ -60,7 +61,7 @@ class PrunedError(Exception):
 
 def journal_file(state_root: Path, group: str) -> Path:
     """Return the path of a group's journal, beside the state folders."""
-    return state_root.parent / "tuning" / "journals" / f"{group[:32]}.log"
+    return RunsFolder.around(state_root).journals / f"{group[:32]}.log"
 
 
 @dataclass(frozen=True)
@@ -123,11 +124,6 @@ def propose(node: ProposedNode, state_root: Path) -> Proposal:
             _adopt(study, node, StateStore(state_root))
             trial = _ask(study, node)
     return Proposal(study, storage, trial.number, trial.params, trial.state.is_finished())
-
-
-def open_journal(journal: Path, group: str) -> optuna.Study:
-    """Return the Optuna study of a group, to be read."""
-    return optuna.load_study(study_name=group, storage=_storage(journal))
 
 
 def _storage(journal: Path) -> JournalStorage:

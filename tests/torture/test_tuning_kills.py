@@ -14,7 +14,7 @@ import pytest
 from mlflow import MlflowClient
 
 from ablations import vocabulary as names
-from runners.workers.proposals import open_journal
+from tests.runners.journals import open_journal
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BUDGET = 6

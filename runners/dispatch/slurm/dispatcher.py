@@ -30,6 +30,7 @@ from runners.dispatch.settings import DispatchSettings
 from runners.dispatch.slurm.job import Resumable
 from runners.dispatch.slurm.queue import JobState, cancel_jobs, check_accepted, read_states
 from runners.own_code import import_variables
+from runners.state.layout import RunsFolder
 from runners.state.nodes import StateStore
 from runners.workers.task import Task
 
@@ -91,7 +92,7 @@ class SlurmDispatcher:
         self._patience = patience or Patience()
         # Random, as squeue finds the jobs of this launch alone by their name.
         self._name = f"dyconv-{secrets.token_hex(6)}"
-        self.folder = settings.folder.resolve() / "slurm" / self._name
+        self.folder = RunsFolder(settings.folder.resolve()).slurm / self._name
         # Answers the questions of the launcher, which must not wait in the queue.
         self._local = ProcessDispatcher(DispatchSettings(workers=1, device="cpu"))
         self._waiting: deque[Task] = deque()

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
+from ablations.launches import measured_duration
 from ablations.planning.plan import Plan
 from ablations.planning.tuned_values import Spent, TunedVariant
 from ablations.spec.factors import Factor
 from ablations.study import Study, Variant
 from reports.content.blocks import Paragraph, Table
 from reports.content.formatting import set_rows
-from reports.tables.ledger import duration, fairness_section, ledger_table, tuned_table, tuning_fact
+from reports.tables.ledger import fairness_section, ledger_table, tuned_table, tuning_fact
 from tests.reports.everything import made_up_results, whole_plan
 from tests.reports.made_up import AGGREGATION, TEMPERATURE, plan_of
 
@@ -148,4 +149,4 @@ def test_counting_networks_needs_no_ledger() -> None:
     [(0.0, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (3599.7, "1 h 00 min"), (3.6e6 * 3, "3,000 h 00 min")],
 )
 def test_times_are_told_in_two_units(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
+    assert measured_duration(seconds) == words

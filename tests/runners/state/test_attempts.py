@@ -16,11 +16,10 @@ import psutil
 import pytest
 
 from ablations.errors import LeaseError
-from runners import processes
 from runners.processes import Process
 from runners.state import attempts as leases
 from runners.state.attempts import Attempt, Lease, Watch, attempts, latest
-from runners.state.files import read_json, write_json
+from runners.state.files import write_json
 
 _CONTEXT = multiprocessing.get_context("fork")
 _LONGEST = 30.0
@@ -176,7 +175,7 @@ def test_another_process_with_the_same_number_is_not_the_owner(tmp_path: Path) -
 
 def test_a_process_of_another_user_that_cannot_be_seen_is_not_dead(monkeypatch: pytest.MonkeyPatch) -> None:
     own = Process.current()
-    monkeypatch.setattr(processes, "_PROC", Path("/nowhere"))
+    monkeypatch.setattr(psutil, "PROCFS_PATH", "/nowhere")
     assert not replace(own, started="1").is_dead
     assert replace(own, pid=2**22 + 1).is_dead
 
@@ -223,9 +222,9 @@ def test_whoever_was_taken_over_notices_and_writes_nothing_more(tmp_path: Path) 
         quick = _take(tmp_path, "two", watched=_last(tmp_path).token)
         with pytest.raises(LeaseError, match="another process has taken over"):
             slow.check()
-        before = read_json(tmp_path / "attempts" / "000001.json")
+        before = (tmp_path / "attempts" / "000001.json").read_text()
         slow.end("failed", {"kind": "X"})
-    assert read_json(tmp_path / "attempts" / "000001.json") == before
+    assert (tmp_path / "attempts" / "000001.json").read_text() == before
     quick.check()
     assert _last(tmp_path).is_running
 

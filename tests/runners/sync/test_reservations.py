@@ -16,7 +16,7 @@ from ablations.planning.nodes import TrialNode
 from runners.provenance import Commit
 from runners.sync.reservations import Claims, Verdict, Watch, heartbeat
 from runners.tracking import Tracker
-from runners.tracking.sync_notes import place_of
+from runners.tracking.sync_notes import folder_id
 from tests.runners.bench import Bench
 from tests.runners.fake_store import FakeClient, FakeStore
 
@@ -54,7 +54,7 @@ class Machine:
 
     def beat(self) -> None:
         """Shows that it is alive."""
-        own = self.tracker.own(self.state)
+        own = self.tracker.unfinished(self.state)
         assert own is not None
         self.tracker.tag(own, heartbeat())
 
@@ -155,14 +155,14 @@ def test_in_every_order_of_calls_one_has_it_at_last_and_never_both(
 
 
 def _place(machine: Machine) -> str:
-    return machine.tracker.place(machine.state)
+    return machine.tracker.folder_id(machine.state)
 
 
 def test_the_finished_run_of_another_machine_is_done(machines: tuple[Machine, Machine]) -> None:
     one, two = machines
     assert one.claim() is Verdict.OURS
     assert two.claim() is Verdict.ELSEWHERE
-    own = one.tracker.own(one.state)
+    own = one.tracker.unfinished(one.state)
     assert own is not None
     one.tracker.set_status(own, "FINISHED")
     assert two.claim() is Verdict.DONE
@@ -243,9 +243,9 @@ def test_a_copy_of_the_folder_is_another_place(machines: tuple[Machine, Machine]
     one, _ = machines
     place = _place(one)
     shutil.copytree(tmp_path / "a" / "state", tmp_path / "copy")
-    assert place_of(tmp_path / "copy") != place
-    assert place_of(tmp_path / "copy") == place_of(tmp_path / "copy")
-    assert place_of(tmp_path / "a" / "state") == place
+    assert folder_id(tmp_path / "copy") != place
+    assert folder_id(tmp_path / "copy") == folder_id(tmp_path / "copy")
+    assert folder_id(tmp_path / "a" / "state") == place
 
 
 def test_a_run_that_was_deleted_meanwhile_is_claimed_anew(machines: tuple[Machine, Machine], store: FakeStore) -> None:

@@ -15,12 +15,14 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.pool import NullPool
 
 from ablations import vocabulary as names
 from ablations.addresses import sqlite_address, sqlite_file
 from ablations.errors import AblationError, OutputError, TrackingError
 from ablations.store_file import Condition, inspect_store
-from runners.tracking import local_store, prepare_store
+from runners.tracking import local_store, prepare_store, schema
 from runners.tracking.local_store import bring_artifacts_along, copy_for_reading, make_usable
 
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
@@ -38,7 +40,7 @@ def store(empty_store: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def quick(empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets new stores be copies of an empty one: making the tables takes seconds."""
-    monkeypatch.setattr(local_store, "_create_tables", lambda path: shutil.copyfile(empty_store, path))
+    monkeypatch.setattr(schema, "make_tables", lambda path: shutil.copyfile(empty_store, path))
 
 
 def _told() -> tuple[list[str], Callable[[str], None]]:
@@ -62,12 +64,17 @@ def _add_run(path: Path, name: str = EXPERIMENT) -> str:
     return run.run_id
 
 
+def _engine(path: Path) -> Engine:
+    # Without a pool, no connection stays open.
+    return create_engine(sqlite_address(path), poolclass=NullPool)
+
+
 def _old(path: Path, tables_gone: bool = False) -> None:
     """Turns the newest schema into that before the newest migration, as an earlier MLflow would have left it."""
     from alembic import command
     from mlflow.store.db.utils import _get_alembic_config
 
-    with local_store._engine(path) as engine, engine.begin() as connection:  # type: ignore[attr-defined]
+    with _engine(path).begin() as connection:
         config = _get_alembic_config(sqlite_address(path))
         config.attributes["connection"] = connection
         command.downgrade(config, "-1")
@@ -83,18 +90,18 @@ class KilledError(BaseException):
 def test_a_store_is_made_aside_and_has_no_side_files(tmp_path: Path) -> None:
     path = tmp_path / "mlflow.db"
     seen: list[set[str]] = []
-    honest = local_store._create_tables
+    honest = schema.make_tables
 
     def watched(temporary: Path) -> None:
         assert not path.exists()
         honest(temporary)
         seen.append({file.name for file in tmp_path.iterdir()})
 
-    local_store._create_tables = watched
+    schema.make_tables = watched
     try:
         make_usable(path, lambda line: pytest.fail(line))
     finally:
-        local_store._create_tables = honest
+        schema.make_tables = honest
     assert len(seen) == 1
     assert {file.name for file in tmp_path.iterdir()} == {"mlflow.db"}
     assert inspect_store(path).condition is Condition.USABLE
@@ -110,7 +117,7 @@ def _half_made(path: Path, migrations: int) -> bool:
     from mlflow.store.db.utils import _initialize_tables
 
     count = itertools.count()
-    with pytest.MonkeyPatch.context() as patch, local_store._engine(path) as engine:
+    with pytest.MonkeyPatch.context() as patch:
         honest = MigrationContext.begin_transaction
 
         def deadly(self: Any, *arguments: Any, **more: Any) -> Any:
@@ -121,7 +128,7 @@ def _half_made(path: Path, migrations: int) -> bool:
 
         patch.setattr(MigrationContext, "begin_transaction", deadly)
         try:
-            _initialize_tables(engine)
+            _initialize_tables(_engine(path))
         except KilledError:
             return True
     return False
@@ -260,17 +267,17 @@ def test_a_migration_that_is_cut_off_leaves_the_store_as_it_was(store: Path, mon
     _add_run(store)
     _old(store)
     revision = inspect_store(store).revision
-    honest = local_store._upgrade
+    honest = schema.migrate
 
     def die(path: Path) -> None:
         honest(path)
         raise KilledError
 
-    monkeypatch.setattr(local_store, "_upgrade", die)
+    monkeypatch.setattr(schema, "migrate", die)
     with pytest.raises(KilledError):
         prepare_store(sqlite_address(store))
     assert (inspect_store(store).revision, inspect_store(store).runs) == (revision, 1)
-    monkeypatch.setattr(local_store, "_upgrade", honest)
+    monkeypatch.setattr(schema, "migrate", honest)
     prepare_store(sqlite_address(store), lambda line: None)
     assert (inspect_store(store).revision != revision, inspect_store(store).runs) == (True, 1)
 
@@ -280,14 +287,14 @@ def test_a_migration_does_not_lose_what_another_launch_writes_meanwhile(
 ) -> None:
     _add_run(store)
     _old(store)
-    honest, writes = local_store._upgrade, iter([True, False])
+    honest, writes = schema.migrate, iter([True, False])
 
     def write_meanwhile(path: Path) -> None:
         honest(path)
         if next(writes):
             _execute(store, "UPDATE runs SET name = 'written meanwhile'")
 
-    monkeypatch.setattr(local_store, "_upgrade", write_meanwhile)
+    monkeypatch.setattr(schema, "migrate", write_meanwhile)
     prepare_store(sqlite_address(store), lambda line: None)
     with closing(sqlite3.connect(store)) as connection:
         assert connection.execute("SELECT name FROM runs").fetchall() == [("written meanwhile",)]
@@ -300,7 +307,7 @@ def test_a_full_disk_is_no_reason_to_set_a_store_aside(store: Path, monkeypatch:
     def fail(path: Path) -> None:
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(local_store, "_upgrade", fail)
+    monkeypatch.setattr(schema, "migrate", fail)
     with pytest.raises(OutputError, match="disk is full"):
         prepare_store(sqlite_address(store))
     assert inspect_store(store) == before

@@ -17,7 +17,8 @@ from ablations.spec.factors import Factor
 from ablations.spec.fingerprint import trial_fingerprint
 from ablations.spec.trial import TrialSpec
 from runners.state.nodes import StateStore
-from runners.workers.proposals import Proposal, PrunedError, journal_file, open_journal, propose
+from runners.workers.proposals import Proposal, PrunedError, journal_file, propose
+from tests.runners.journals import open_journal
 
 RATE = {"train.learning_rate": Factor(low=0.001, high=0.5, log=True)}
 GROUP = "ab" * 32

@@ -29,6 +29,7 @@ from runners.workers import proposals
 from runners.workers.task import Task
 from runners.workers.trial import run_node
 from tests.runners.bench import TINY, Bench
+from tests.runners.journals import open_journal
 
 RATE = {"train.learning_rate": Factor(low=0.001, high=0.1, log=True)}
 
@@ -129,7 +130,7 @@ def test_a_killed_training_goes_on_with_what_was_proposed(
     assert next(steps) < 9, "it did not begin from the start"
     assert (state.proposal() or {})["values"] == (before or {})["values"]
     assert metrics_of(state)[names.TUNING_TOP1] == metrics_of(whole)[names.TUNING_TOP1]
-    study = proposals.open_journal(proposals.journal_file(other.root, node.group), node.group)
+    study = open_journal(proposals.journal_file(other.root, node.group), node.group)
     assert [(trial.state.name, trial.value) for trial in study.trials] == [
         ("COMPLETE", metrics_of(state)[names.TUNING_TOP1])
     ]
@@ -193,7 +194,7 @@ def test_two_factors_of_a_search_are_judged_by_accuracy_and_multiply_adds(bench:
     assert bench.states[searched.fingerprint].node() == searched
     metrics = metrics_of(run(bench, searched))
     assert metrics[names.COST_MULTIPLY_ADDS] > 0
-    study = proposals.open_journal(proposals.journal_file(bench.root, "g" * 64), "g" * 64)
+    study = open_journal(proposals.journal_file(bench.root, "g" * 64), "g" * 64)
     assert study.trials[0].values == [metrics[names.TUNING_TOP1], metrics[names.COST_MULTIPLY_ADDS]]
 
 
