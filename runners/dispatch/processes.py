@@ -202,8 +202,8 @@ class ProcessDispatcher:
         except (BrokenProcessPool, RuntimeError, OSError):
             pool.stop()  # type: ignore[no-untyped-call]
         with _explained():
-            # pebble keeps the number of workers only there.
-            self._pools[device] = pool = self._start(pool._context.workers)
+            # A pool has one worker for each slot of its device.
+            self._pools[device] = pool = self._start(self._slots.devices.count(device))
             return pool.schedule(run_node, args=[task])
 
     def _all_pools(self) -> list[ProcessPool]:

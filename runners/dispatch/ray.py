@@ -12,7 +12,7 @@ import signal
 import socket
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -146,8 +146,7 @@ class RayDispatcher:
             cluster = shown(s.ray_address or "this machine")
             cause = without_secrets(str(error), s.ray_address or "").strip().splitlines()[0]
             raise DispatchError(f"Ray on {cluster} cannot be used: {cause}") from None
-        # The launcher reports dead workers itself. A version of Ray that ignores this private switch prints them too.
-        ray._private.worker._worker_logs_enabled = False
+        _silence_worker_errors()
 
     def _start(self) -> None:
         """Start waiting tasks in their order, up to the number that the user wants at once."""
@@ -165,6 +164,16 @@ class RayDispatcher:
         """Return the resources of a training on so many devices, under Ray's names."""
         share = 1 / self._settings.trials_per_gpu if devices == 1 else devices
         return {"CPU": self._settings.threads * devices, **({"GPU": share} if self._uses_gpus else {})}
+
+
+def _silence_worker_errors() -> None:
+    """Keep Ray from printing that a worker died: the launcher reports it.
+
+    Ray has no public switch for that: neither `log_to_driver` nor `logging_level` reaches the thread that prints these
+    messages. Ray's own debugger sets the same private name. A version of Ray without it prints them.
+    """
+    with suppress(AttributeError):
+        ray._private.worker._worker_logs_enabled = False
 
 
 def _nodes() -> dict[str, dict[str, float]]:
