@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from runners.estimates.forecast import Forecaster
     from runners.state.launches import History
     from runners.state.nodes import NodeState, StateStore
-    from runners.sync.jobs import Desk
     from runners.tracking.sync_notes import Source
     from runners.tracking.tracker import Tracker
 
@@ -80,7 +79,7 @@ def launch(
     from runners.state.last_run import remember_launch
     from runners.state.launches import History
     from runners.state.nodes import StateStore
-    from runners.sync.follower import Follower
+    from runners.sync.tracking_worker import TrackingWorker
 
     # Composed now: the farewell may be printed by another thread, where click has no context.
     command = resuming_command()
@@ -96,7 +95,7 @@ def launch(
     # A plan that is done needs no workers.
     with dispatcher if plan.missing else nullcontext():
         # A retry continues with a store that is half made, or with results that are half taken over.
-        plan, desk = retrying(partial(_prepare, plan, runs_dir, uri, dispatcher, plugins))
+        plan, tracker = retrying(partial(_prepare, plan, runs_dir, uri, dispatcher, plugins))
         history, source = History(runs_dir), _source(plan)
         with history.recording(whole, settings.launch, source.commit, settings.policy, retrying):
             # Within the record of the launch: `gc` sees it from here on and removes nothing that it needs.
@@ -105,8 +104,8 @@ def launch(
             stop_seconds = _CLUSTER_SECONDS if dispatch.name in ("ray", "slurm") else interrupts.STOP_SECONDS
             interrupts.set_farewell(partial(_kept, plan, StateStore(runs_dir / "state"), command), stop_seconds)
             with make_display(console()) as display:
-                follower = Follower(source, desk, display.note)
-                summary = Launch(forecaster.longest_first(plan), dispatcher, follower, display, settings).run()
+                tracking = TrackingWorker(source, tracker, display.note)
+                summary = Launch(forecaster.longest_first(plan), dispatcher, tracking, display, settings).run()
     if not plan.missing:
         return summary
     record = forecaster.learn(plan, StateStore(settings.state_root), settings.launch, estimate, summary)
@@ -168,14 +167,14 @@ def _with_lost_weights(plan: Plan, history: History, state_root: Path) -> Plan:
 
 def _prepare(
     plan: Plan, runs_dir: Path, uri: str | None, dispatcher: Dispatcher, plugins: tuple[str, ...]
-) -> tuple[Plan, Desk | None]:
+) -> tuple[Plan, Tracker | None]:
     """Open the store while a worker checks whether the plan can be carried out: both take seconds."""
     if not plan.missing:
-        return _open_desk(plan, runs_dir, uri)
+        return _open_store(plan, runs_dir, uri)
     pool = ThreadPoolExecutor(1)
     try:
         answer = pool.submit(_check, plan, runs_dir, dispatcher, plugins)
-        opened = _open_desk(plan, runs_dir, uri)
+        opened = _open_store(plan, runs_dir, uri)
         answer.result()
     except KeyboardInterrupt:
         # The answer may take as long as torch takes to be imported.
@@ -200,19 +199,18 @@ def max_devices(plan: Plan) -> int:
     return max((spec.train.devices for spec in specs), default=1)
 
 
-def _open_desk(plan: Plan, runs_dir: Path, uri: str | None) -> tuple[Plan, Desk | None]:
-    """Take over results that the store has already; return the plan with them done, and the desk for the store."""
+def _open_store(plan: Plan, runs_dir: Path, uri: str | None) -> tuple[Plan, Tracker | None]:
+    """Take over results that the store has already; return the plan with them done, and the store."""
     from runners.state.files import check_writable
     from runners.state.nodes import StateStore
     from runners.sync.fetch import fetch_finished
-    from runners.sync.jobs import Desk
 
     if uri is None:
         check_writable(runs_dir)
         return plan, None
     tracker = make_tracker(plan, runs_dir, uri)
     states = StateStore((runs_dir / "state").resolve())
-    return fetch_finished(tracker, plan, states, lambda message: console().print(message, markup=False)), Desk(tracker)
+    return fetch_finished(tracker, plan, states, lambda message: console().print(message, markup=False)), tracker
 
 
 def _source(plan: Plan) -> Source:
