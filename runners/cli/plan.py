@@ -28,7 +28,8 @@ from runners.cli.options import (
     tuned_options,
 )
 from runners.console.terminal import console
-from runners.launching.announce import fit, make_forecaster, tell_estimate, tell_lints, time_networks
+from runners.estimates.forecast import Forecaster
+from runners.launching.announce import fit, tell_estimate, tell_lints, time_networks
 
 if TYPE_CHECKING:
     from ablations.datasets.facts import DatasetFacts
@@ -79,7 +80,7 @@ def plan(
     tasks, budget = {key: asked.pop(key) for key in ("workers", "device", "threads")}, take_budget(asked)
     loaded = inputs.load_plugins(plugins)
     study_plan = inputs.find_plan(studies, runs_dir, **asked)
-    forecaster = make_forecaster(runs_dir, DispatchSettings(folder=runs_dir, **tasks))
+    forecaster = Forecaster(runs_dir, DispatchSettings(folder=runs_dir, **tasks))
     if calibrate:
         # First, as a budget can only be checked against known times.
         time_networks(study_plan, forecaster, loaded)

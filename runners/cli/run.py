@@ -35,7 +35,8 @@ from runners.cli.options import (
 from runners.cli.write_report import parse_formats, write_report
 from runners.console.terminal import console
 from runners.dispatch import prepare_workers
-from runners.launching import announce, session
+from runners.estimates.forecast import Forecaster
+from runners.launching import announce
 from runners.state.failures import patiently
 from runners.state.files import check_writable
 from runners.state.nodes import StateStore
@@ -102,7 +103,7 @@ def run(
     budget = inputs.take_budget(asked)
     loaded, renderers = inputs.load_plugins(plugins), parse_formats(formats)
     plan, states = inputs.find_plan(studies, runs_dir, **asked), StateStore(runs_dir / "state")
-    launch_options["forecaster"] = forecaster = announce.make_forecaster(runs_dir, launch_options["dispatch"])
+    launch_options["forecaster"] = forecaster = Forecaster(runs_dir, launch_options["dispatch"])
     if budget["hours"] is not None:
         # Nothing is put aside before the budget is known to suffice: a refusal must leave the runs folder as it was.
         to_do = undone(plan, forced, states)
@@ -183,7 +184,7 @@ def retry(
         console().print("Nothing has failed.")
         return
     console().print(f"Trying again: {len(failed.missing)} of {len(plan.missing)} that are missing.")
-    launch_options["forecaster"] = announce.make_forecaster(runs_dir, launch_options["dispatch"])
+    launch_options["forecaster"] = Forecaster(runs_dir, launch_options["dispatch"])
     # Failures for a lasting reason are tried again, too: that is the purpose of `retry`.
     launch_options["recovery"]["again"] = True
     carry_out(
@@ -222,6 +223,8 @@ def carry_out(
         offline: Whether nothing is tracked now.
         how: The keyword arguments of `session.launch`.
     """
+    from runners.launching import session
+
     uri = inputs.tracking_uri(runs_dir)
     summary = session.launch(plan, whole, runs_dir, None if offline else uri, **how)
     outcome.tell(summary, uri)
@@ -243,6 +246,8 @@ def carry_out(
 
 def _check_tracked(offline: bool, summary: Summary, uri: str) -> None:
     """Raise `TrackingError` if nothing can be reported: reports are made from the store."""
+    from runners.launching import session
+
     if offline:
         raise TrackingError("reports are made from what is tracked, and nothing was.")
     if summary.untracked and not session.store_answers(uri):

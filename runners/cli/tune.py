@@ -29,7 +29,7 @@ from runners.cli.options import (
 )
 from runners.cli.write_report import parse_formats, write_search_report
 from runners.console.terminal import console
-from runners.launching import announce, session
+from runners.estimates.forecast import Forecaster
 from runners.state.files import check_writable
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def tune(
     from ablations.planning.optimisation_plans import make_tuning_plan
     from runners.console.tables import data_remarks
     from runners.dispatch import prepare_workers
-    from runners.launching.announce import make_forecaster
+    from runners.launching import session
     from runners.launching.tuning_results import track_tuned
     from runners.state.files import check_writable
     from runners.state.nodes import StateStore
@@ -105,7 +105,7 @@ def tune(
         console().print(remark, markup=False, soft_wrap=True)
     check_writable(runs_dir)
     uri = inputs.tracking_uri(runs_dir)
-    launch_options["forecaster"] = make_forecaster(runs_dir, launch_options["dispatch"])
+    launch_options["forecaster"] = Forecaster(runs_dir, launch_options["dispatch"])
     summary = session.launch(plan, plan, runs_dir, None if offline else uri, plugins=loaded, **launch_options)
     outcome.tell(summary, uri, verb="tune")
     # Also after an interrupt: the trials that have ended are worth keeping.
@@ -254,7 +254,7 @@ def _how(asked: dict[str, Any], plugins: Sequence[str], runs_dir: Path) -> dict[
         "dispatch": dispatch,
         "recovery": inputs.take_recovery(asked),
         "plugins": inputs.load_plugins(plugins),
-        "forecaster": announce.make_forecaster(runs_dir, dispatch),
+        "forecaster": Forecaster(runs_dir, dispatch),
     }
 
 

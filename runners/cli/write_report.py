@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from runners.console.terminal import console
 from runners.importing import without_collection
-from runners.launching import session
 from runners.state.files import check_writable, exclusively
 
 if TYPE_CHECKING:
@@ -78,6 +77,8 @@ def write_report(
         launch: The launch that has just ended; earlier ones are in the summary runs.
         output: Where the files go, or `None` for the runs folder.
     """
+    from runners.launching import session
+
     with without_collection():
         from reports import canaries, make_report, verdicts
         from reports.collect.runs import collect
