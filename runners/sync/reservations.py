@@ -24,7 +24,7 @@ from runners.tracking.tracker import Tracker
 
 HEARTBEAT_SECONDS = 15.0
 SILENCE_SECONDS = 90.0
-"""An owner without a heartbeat for so long is taken for dead: longer than any back-off of a follower."""
+"""An owner without a heartbeat for so long is taken for dead: longer than any back-off of a tracking worker."""
 _CONTEST_SECONDS = 5.0
 
 

@@ -133,16 +133,16 @@ def _write(uri: str, folder: str, number: int) -> None:
     tracker = Tracker(uri, "writers", Path(folder), commit=Commit("c0ffee", False), preset="smoke")
     # Half of the nodes are those of a neighbour, too.
     nodes = [bench.trial(seed=number // 2), bench.trial(seed=100 + number)]
-    with TrackingWorker(tracker.source, tracker) as follower:
+    with TrackingWorker(tracker.source, tracker) as tracking:
         for node in nodes:
-            follower.begin(node, bench.states[node.fingerprint], {"study": ["v"]})
+            tracking.begin(node, bench.states[node.fingerprint], {"study": ["v"]})
         for step in range(1, LINES + 1):
             for node in nodes:
                 bench.states[node.fingerprint].append_event(step, {"train/loss": 1.0 / step, "val/top1": float(step)})
         for node in nodes:
             bench.states[node.fingerprint].finish({"test/top1": 1.0}, 1.0)
-            follower.finish(bench.states[node.fingerprint])
-    assert follower.trouble is None, follower.trouble
+            tracking.finish(bench.states[node.fingerprint])
+    assert tracking.trouble is None, tracking.trouble
     assert unsynced(bench.states, uri) == {}
 
 
