@@ -181,10 +181,10 @@ def _nodes() -> dict[str, dict[str, float]]:
     return {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
 
 
-def _room(node: Mapping[str, float], wanted: Mapping[str, float]) -> int:
+def _room(node: Mapping[str, float], resources: Mapping[str, float]) -> int:
     """Return the number of tasks with these resources that a node takes at once."""
     # Ten times a tenth of a GPU is a little more than one in floating point.
-    return min(int(node.get(name, 0) / amount + 1e-6) for name, amount in wanted.items())
+    return min(int(node.get(name, 0) / amount + 1e-6) for name, amount in resources.items())
 
 
 def _check_answers(address: str) -> None:
