@@ -66,9 +66,10 @@ QUICK = Preset(
             "model": {"width": 0.35, "depth": 0.34, "stem_stride": 1},
             "train": {
                 "epochs": 3,
-                "batch_size": 32,
+                "batch_size": 24,
                 "learning_rate": 0.03,
                 "warmup_epochs": 0.25,
+                "label_smoothing": 0.1,
                 "temperature.epochs": 1.0,
             },
         }

@@ -5,130 +5,23 @@ The built-in studies are in `ablations.studies`; `ablations.planning` makes a pl
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, PrivateAttr, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from ablations.claims import Claim
 from ablations.errors import SpecError, UnknownNameError
 from ablations.presets import PRESETS
 from ablations.spec.factors import NEVER_NUISANCE, Factor, check_factor
 from ablations.spec.names import LINTS
-from ablations.spec.parts import Frozen, Intervention, PositiveFloat
-from ablations.spec.settings import FACTORS, check_values, flatten
+from ablations.spec.parts import Frozen, PositiveFloat
+from ablations.spec.settings import flatten
+from ablations.variants import Changes, InspectedNetwork, MisplacedError, Name, Reason, Scale, Text, Variant
 from ablations.vocabulary import COST_METRICS, STUDY_METRICS, TEST_TOP1
 
-
-class MisplacedError(ValueError):
-    """An error in one part of a study; `location` leads there by field names and indices."""
-
-    def __init__(self, location: tuple[str | int, ...], message: str) -> None:
-        self.location = location
-        super().__init__(message)
-
-
-def _printable(text: str) -> str:
-    for character in text:
-        if unicodedata.category(character) in ("Cc", "Cs"):
-            raise ValueError(f"contains the control character U+{ord(character):04X}. Leave it out.")
-    if not text.strip():
-        raise ValueError("is blank. Give it a name.")
-    return text
-
-
-def _without_colon(name: str) -> str:
-    # A row is known as "network: variant"; a colon would let two rows share one name.
-    if ":" in name:
-        raise ValueError(f"the name of a network has no colon, found {name!r}")
-    return name
-
-
-Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
-Text = Annotated[str, Field(min_length=1, max_length=2000)]
-Changes = dict[str, Any]
-Reason = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_printable)]
-
-
-class _Changing(Frozen):
-    name: Name
-    label: str | None = None
-    changes: Changes = Field(default_factory=dict)
-
-    @field_validator("changes")
-    @classmethod
-    def _are_settings(cls, changes: Changes) -> Changes:
-        return _flat(changes)
-
-    @property
-    def title(self) -> str:
-        """The label that a table prints."""
-        return self.label or self.name
-
-
-class InspectedNetwork(_Changing):
-    """A trained network that an evaluation-only study looks into; its changes come before the variant's."""
-
-    name: Annotated[Name, AfterValidator(_without_colon)]
-
-
-class Variant(_Changing):
-    """One row of a study's table: changes to the training, an intervention on the trained network, or both.
-
-    Attributes:
-        intervention: The evaluation-only change, or `None` to evaluate the network as it was trained.
-        cells: The texts of this row in the study's `columns`, if it has any.
-        published: Key of the row of the study's published table; the variant's own name if `None`.
-        differs_in: The factors in which it differs from the reference, where they are more than one: settings, groups
-            of settings, or `intervention`. Whatever else is found to differ is a lint.
-    """
-
-    intervention: Intervention | None = None
-    cells: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    published: str | None = None
-    differs_in: Annotated[tuple[str, ...], Field(strict=False)] = ()
-
-    @field_validator("differs_in")
-    @classmethod
-    def _are_factors(cls, factors: tuple[str, ...]) -> tuple[str, ...]:
-        for factor in factors:
-            if factor not in FACTORS:
-                raise ValueError(str(UnknownNameError("factor", factor, FACTORS)))
-        return factors
-
-    @property
-    def published_key(self) -> str:
-        """The row of the published table beside which a report prints this variant."""
-        return self.published or self.name
-
-
-class Scale(Frozen):
-    """The form of a study at one preset: cut down where it takes too long, or with more seeds where they are cheap.
-
-    Attributes:
-        variants: Names of the rows that are kept, or `None` for all.
-        baseline: Settings over those of the study.
-        rows: Settings of single rows at this preset, by their names, under the rows' own changes; for example the
-            recipe that a network is trained with.
-        seeds: Repeats per variant, or `None` for the preset's.
-    """
-
-    variants: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = None
-    baseline: Changes = Field(default_factory=dict)
-    rows: dict[str, Changes] = Field(default_factory=dict)
-    seeds: Annotated[int, Field(ge=1, le=1000)] | None = None
-
-    @field_validator("baseline")
-    @classmethod
-    def _are_settings(cls, baseline: Changes) -> Changes:
-        return _flat(baseline)
-
-    @field_validator("rows")
-    @classmethod
-    def _rows_are_settings(cls, rows: dict[str, Changes]) -> dict[str, Changes]:
-        return {name: _flat(changes) for name, changes in rows.items()}
+__all__ = ["InspectedNetwork", "Scale", "Study", "Variant"]
 
 
 class Study(Frozen):
@@ -183,11 +76,6 @@ class Study(Frozen):
     nuisance: dict[str, Factor] | None = None
     _whole: Study | None = PrivateAttr(default=None)
 
-    @field_validator("baseline")
-    @classmethod
-    def _are_settings(cls, baseline: Changes) -> Changes:
-        return _flat(baseline)
-
     @field_validator("nuisance", mode="before")
     @classmethod
     def _by_setting(cls, nuisance: Any) -> Any:
@@ -203,7 +91,7 @@ class Study(Frozen):
     @classmethod
     def _can_be_tuned(cls, nuisance: dict[str, Factor] | None) -> dict[str, Factor] | None:
         for key, factor in (nuisance or {}).items():
-            _check_nuisance(key, factor)
+            _check_factor(key, factor)
         return nuisance
 
     @field_validator("metric")
@@ -222,10 +110,10 @@ class Study(Frozen):
         return allow
 
     @model_validator(mode="after")
-    def _is_whole(self) -> Self:
-        variants, networks = [v.name for v in self.variants], [network.name for network in self.networks]
-        names = dict.fromkeys(variants)
+    def _fits_together(self) -> Self:
         # Names come first, as the later checks refer to variants by name.
+        variants = [variant.name for variant in self.variants]
+        networks = [network.name for network in self.networks]
         _refuse_repeats("variant", variants, "variants")
         _refuse_repeats("network", networks, "networks")
         _refuse_repeats("inspected network", self.inspect, "inspect")
@@ -238,12 +126,14 @@ class Study(Frozen):
             if len(variant.cells) != len(self.columns):
                 reason = f"{len(variant.cells)} cells for {len(self.columns)} columns"
                 raise MisplacedError(("variants", index, "cells"), f"variant {variant.name!r} has {reason}")
+        # In the order in which they were written. As a dictionary, it is searched in constant time.
+        names = dict.fromkeys(variants)
         self._check_claims(names)
         self._check_scales(names)
-        self._check_factors()
+        self._check_nuisance()
         return self
 
-    def _check_factors(self) -> None:
+    def _check_nuisance(self) -> None:
         for key in self.nuisance or {}:
             for owner in (*self.networks, *self.variants):
                 if key in owner.changes:
@@ -272,18 +162,26 @@ class Study(Frozen):
             if scale.variants is not None and self.reference not in scale.variants:
                 raise MisplacedError(("scales", preset), f"leaves out the reference {self.reference!r}. Keep it.")
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy with other values for some fields."""
+        copy = super().model_copy(update=update, deep=deep)
+        # Pydantic copies cached properties too, and a copy may have other variants.
+        copy.__dict__.pop("_variants_by_name", None)
+        copy.__dict__.pop("_changed_settings", None)
+        return copy
+
     def at(self, preset: str) -> Study:
         """Return the study in its form at a preset."""
         scale = self.scales.get(preset)
         if scale is None:
             return self
-        chosen = None if scale.variants is None else frozenset(scale.variants)
-        variants = [
-            # The variant's own changes are the question, so they win over the recipe of the preset.
-            variant.model_copy(update={"changes": {**scale.rows.get(variant.name, {}), **variant.changes}})
-            for variant in self.variants
-            if chosen is None or variant.name in chosen
-        ]
+        names = frozenset(scale.variants or self._variants_by_name)
+        variants: list[Variant] = []
+        for variant in self.variants:
+            if variant.name in names:
+                # The variant's own changes are the question, so they win over the recipe of the preset.
+                changes = {**scale.rows.get(variant.name, {}), **variant.changes}
+                variants.append(variant.model_copy(update={"changes": changes}))
         scaled = self.model_copy(
             update={
                 "variants": tuple(variants),
@@ -308,7 +206,11 @@ class Study(Frozen):
 
         The settings that a preset adds to single rows are their recipe and do not count.
         """
-        return self.whole.own_index.scientific
+        return self.whole._changed_settings
+
+    @cached_property
+    def _changed_settings(self) -> frozenset[str]:
+        return frozenset(key for owner in (*self.networks, *self.variants) for key in owner.changes)
 
     @property
     def inspected(self) -> tuple[InspectedNetwork | None, ...]:
@@ -319,7 +221,9 @@ class Study(Frozen):
     @property
     def primary_claim(self) -> Claim | None:
         """The claim that the study stands or falls with: the one that says so, or the first; `None` without claims."""
-        return next((claim for claim in self.claims if claim.primary), self.claims[0] if self.claims else None)
+        primary = [claim for claim in self.claims if claim.primary]
+        claims = primary or self.claims
+        return claims[0] if claims else None
 
     @property
     def is_about_cost(self) -> bool:
@@ -332,57 +236,26 @@ class Study(Frozen):
         Raises:
             UnknownNameError: If there is none.
         """
-        by_name = self.own_index.by_name
-        if name not in by_name:
-            raise UnknownNameError(f"variant of study {self.name!r}", name, list(by_name))
-        return by_name[name]
-
-    @property
-    def own_index(self) -> _Index:
-        """The index of the study's own variants, made once; plans look into it for every row."""
-        if not self.index.is_of(self):
-            # A copy of a study has the index of the original, and may have other variants.
-            del self.__dict__["index"]
-        return self.index
+        if name not in self._variants_by_name:
+            raise UnknownNameError(f"variant of study {self.name!r}", name, list(self._variants_by_name))
+        return self._variants_by_name[name]
 
     @cached_property
-    def index(self) -> _Index:
-        """The index of this study, or of the one that it was copied from; see `own_index`."""
-        return _Index(self)
+    def _variants_by_name(self) -> dict[str, Variant]:
+        # Plans look for a variant for every row, so that a search through the list would be slow.
+        return {variant.name: variant for variant in self.variants}
 
     def inspecting(self, names: Iterable[str]) -> Study:
         """Return this study looking into the networks called `names` instead."""
         chosen = tuple(dict.fromkeys(names))
+        available = [network.name for network in self.networks]
         for name in chosen:
-            if name not in {network.name for network in self.networks}:
-                raise UnknownNameError(f"network of study {self.name!r}", name, [n.name for n in self.networks])
+            if name not in available:
+                raise UnknownNameError(f"network of study {self.name!r}", name, available)
         return self.model_copy(update={"inspect": chosen})
 
 
-class _Index:
-    """The variants of a study by name, and the settings that they and the inspected networks set."""
-
-    def __init__(self, study: Study) -> None:
-        self._variants, self._networks = study.variants, study.networks
-        self.by_name = {variant.name: variant for variant in study.variants}
-        self.scientific = frozenset(key for owner in (*study.networks, *study.variants) for key in owner.changes)
-
-    def is_of(self, study: Study) -> bool:
-        """Return True if the study has the very variants and networks of this index."""
-        # By identity, as a copy shares the tuples that it did not replace; a comparison of all variants would be slow.
-        return self._variants is study.variants and self._networks is study.networks
-
-
-def _flat(changes: Changes) -> Changes:
-    try:
-        flat = flatten(changes)
-        check_values(flat)
-    except (SpecError, UnknownNameError) as error:
-        raise ValueError(str(error)) from None
-    return flat
-
-
-def _check_nuisance(key: str, factor: Factor) -> None:
+def _check_factor(key: str, factor: Factor) -> None:
     try:
         check_factor(key, factor)
     except (SpecError, UnknownNameError) as error:
@@ -393,12 +266,12 @@ def _check_nuisance(key: str, factor: Factor) -> None:
         raise MisplacedError((key, "options"), "a nuisance factor is one setting. Give low and high, or choices.")
 
 
-def _refuse_repeats(kind: str, names: Iterable[str], place: str) -> None:
+def _refuse_repeats(kind: str, names: Iterable[str], field: str) -> None:
     # A loop, as the error must name the position of the second one.
     seen: set[str] = set()
     for index, name in enumerate(names):
         if name in seen:
-            raise MisplacedError((place, index), f"{kind} {name!r} is defined twice")
+            raise MisplacedError((field, index), f"{kind} {name!r} is defined twice")
         seen.add(name)
 
 

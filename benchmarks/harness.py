@@ -36,7 +36,7 @@ SIZES = (10, 100, 1_000, 10_000)
 _BUILT_IN = "~"
 """The file of built-in functions in a profile."""
 
-_KEEPING = ("training/checkpoint", "state/attempts", "state/files", "state/nodes")
+_KEEPING = ("training/checkpoint", "training/sealed_tensors", "state/attempts", "state/files", "state/nodes")
 """Modules of `runners` by which a worker writes the state of its node."""
 
 

@@ -6,7 +6,7 @@ It imports none of the project's other packages. Its public names are those list
 from dyconv.aggregation import AggregationContext, available_aggregations, get_aggregation, register_aggregation
 from dyconv.attention import AttentionBranch, available_normalizations
 from dyconv.base import DynamicLayer, dynamic_layers, set_forward_step, set_temperature
-from dyconv.cost import Cost, LayerCost, autotune, compare_latency, cost, latency, use_algorithms
+from dyconv.cost import Cost, LayerCost, cost
 from dyconv.errors import (
     AggregationError,
     ArgumentError,
@@ -19,13 +19,14 @@ from dyconv.errors import (
 from dyconv.functional import dynamic_conv2d, dynamic_linear
 from dyconv.inspection import AttentionRecorder, record_attention
 from dyconv.intervention import intervene
+from dyconv.latency import compare_latency
 from dyconv.layers import CondConv2d, DynamicConv2d, DynamicLinear
 from dyconv.networks.backbones import BackboneSpec
 from dyconv.networks.conversion import ConversionReport, conversion_report, make_dynamic
 from dyconv.networks.description import LayerInfo, describe_layers
 from dyconv.networks.models import available_models, build_model, model_options, register_model
 from dyconv.networks.placement import Depth, Name, Placement, Resolution, Role, placement_from_dict
-from dyconv.schedules import ConstantTemperature, LinearAnnealing, TemperatureSchedule
+from dyconv.schedules import ConstantTemperature, LinearAnnealing
 
 __all__ = [
     "AggregationContext",
@@ -54,12 +55,10 @@ __all__ = [
     "Resolution",
     "Role",
     "ShapeError",
-    "TemperatureSchedule",
     "available_aggregations",
     "available_models",
     "available_normalizations",
     "build_model",
-    "autotune",
     "compare_latency",
     "conversion_report",
     "cost",
@@ -69,7 +68,6 @@ __all__ = [
     "dynamic_linear",
     "get_aggregation",
     "intervene",
-    "latency",
     "make_dynamic",
     "model_options",
     "placement_from_dict",
@@ -78,5 +76,4 @@ __all__ = [
     "register_model",
     "set_forward_step",
     "set_temperature",
-    "use_algorithms",
 ]

@@ -113,8 +113,6 @@ def _exporting() -> bool:
 Strategy = Callable[[Tensor, AggregationContext], Tensor]
 
 _STRATEGIES: dict[str, Strategy] = {}
-
-
 _VERSIONS: dict[str, str | int] = {}
 
 

@@ -64,7 +64,7 @@ class DynamicLayer(nn.Module):
             buffer.fill_(value)
         self._lineage.set(self, buffer, value)
 
-    def _note_temperature(self) -> None:
+    def _record_temperature(self) -> None:
         """Record the value of the buffer as a temperature that was set."""
         buffer = self._buffers.get("temperature")
         # Only a number in memory can be read, not that of a fake or meta tensor.
@@ -75,14 +75,14 @@ class DynamicLayer(nn.Module):
         """Register a buffer as `nn.Module` does, and record the temperature if it is that."""
         super().register_buffer(name, tensor, persistent)
         if name == "temperature":
-            self._note_temperature()
+            self._record_temperature()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         before = self.temperature if "temperature" in self._buffers else None
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         # `model.to(...)` may replace the buffer by a new tensor, which has no history of writes.
         if before is not None and self._buffers["temperature"] is not before:
-            self._note_temperature()
+            self._record_temperature()
         return self
 
     def _save_to_state_dict(self, *args: Any, **kwargs: Any) -> None:
@@ -92,7 +92,7 @@ class DynamicLayer(nn.Module):
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
-        self._note_temperature()
+        self._record_temperature()
 
     @property
     def aggregation(self) -> str:

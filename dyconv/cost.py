@@ -1,47 +1,32 @@
-"""This module counts the cost of a network (`cost`) and measures its time (`latency`, `autotune`).
+"""This module counts the cost of a network: parameters and multiply-adds per layer, split as the paper splits them.
 
-`cost` counts parameters and multiply-adds per layer and in total, split as the paper splits them. It reads the shapes
-of one forward pass and uses the paper's formula for dynamic layers: the work of a phone on one image, however this
-package computes a batch.
+It reads the shapes of one forward pass and uses the paper's formula for dynamic layers: the work of a phone on one
+image, however this package computes a batch.
 
 Dimensions: C input and O output channels, G groups, H x W input pixels, P output pixels, K kernels of h x w,
 R = max(1, C / reduction) the hidden width of an attention branch.
-
-`autotune` measures the algorithms at the shapes of a network instead of trusting the cost model. Nothing calls it by
-itself: the cost model depends on shapes alone, so that two runs of one configuration compute alike. A caller who tunes
-keeps the table and passes it to `use_algorithms` where the run is repeated.
-
-`compare_latency` times networks on one image on this machine's CPU, in turn and in one process. In turn, because clock
-speed and neighbours change over seconds: each round times every network once, so that a slow spell meets all of them. A
-measurement is not the same twice.
 """
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from dyconv.base import DynamicLayer
-from dyconv.errors import ArgumentError
-from dyconv.kernels import algorithms
-from dyconv.kernels.folding import is_channels_last
-from dyconv.kernels.geometry import Geometry
-from dyconv.layers import CondConv2d, ConvolutionLayer, DynamicConv2d, DynamicLinear
+from dyconv.layers import CondConv2d, Convolution, DynamicConv2d, DynamicLinear
 from dyconv.networks.conversion import ConversionReport, conversion_report
-from dyconv.networks.description import run_on_zeros, undisturbed, zero_images
+from dyconv.networks.dry_run import run_on_zeros
 
 _BATCH = 2
-PARTS = ("convolution", "pooling", "attention", "aggregation", "linear", "other")
+"""The images of a dry run."""
+PURPOSES = ("convolution", "pooling", "attention", "aggregation", "linear", "other")
 
 
 @dataclass(frozen=True)
@@ -66,12 +51,7 @@ class LayerCost:
 
     @property
     def multiply_adds(self) -> int:
-        """The multiply-adds of one image, for all purposes."""
-        return sum(getattr(self, kind) for kind in PARTS)
-
-    def row(self) -> dict[str, str | int]:
-        """Return the fields and the sum of the multiply-adds as one row of a table."""
-        return {f.name: getattr(self, f.name) for f in fields(self)} | {"multiply_adds": self.multiply_adds}
+        return sum(getattr(self, purpose) for purpose in PURPOSES)
 
 
 @dataclass(frozen=True)
@@ -91,23 +71,19 @@ class Cost:
 
     @property
     def total(self) -> LayerCost:
-        """The sum over all layers."""
-        sums = {kind: sum(getattr(layer, kind) for layer in self.layers) for kind in ("parameters", *PARTS)}
+        sums = dict.fromkeys(("parameters", *PURPOSES), 0)
+        for layer in self.layers:
+            for name in sums:
+                sums[name] += getattr(layer, name)
         return LayerCost(name="total", kind="", **sums)
 
     @property
     def parameters(self) -> int:
-        """Number of parameters of the network."""
         return self.total.parameters
 
     @property
     def multiply_adds(self) -> int:
-        """Multiply-adds of one image."""
         return self.total.multiply_adds
-
-    def table(self) -> list[dict[str, str | int]]:
-        """Return one row per layer and a last one with the total, all with the same keys."""
-        return [layer.row() for layer in (*self.layers, self.total)]
 
 
 def cost(model: nn.Module, input_size: tuple[int, int, int]) -> Cost:
@@ -122,35 +98,35 @@ def cost(model: nn.Module, input_size: tuple[int, int, int]) -> Cost:
 
     Source: Chen et al. 2020, section 3.1; see `LayerCost` for the formulas.
     """
-    layers = dict(_counted(model))
+    layers = dict(_layers_with_formula(model))
     costs = {name: LayerCost(name, type(layer).__name__, _parameters(layer)) for name, layer in layers.items()}
     counter = FlopCounterMode(display=False)
-    inside = _Inside(counter)
+    inside = _OperationsInside(counter)
 
-    def add(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+    def adder(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def add(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
             inside.leave()
             # Added up, because a layer may be called several times in one pass.
-            counts = _multiply_adds(module, args[0], output)
-            costs[name] = replace(costs[name], **{kind: getattr(costs[name], kind) + n for kind, n in counts.items()})
+            for purpose, count in _multiply_adds(module, args[0], output).items():
+                costs[name] = replace(costs[name], **{purpose: getattr(costs[name], purpose) + count})
 
-        return hook
+        return add
 
     with ExitStack() as stack:
         for name, layer in layers.items():
             stack.callback(layer.register_forward_pre_hook(inside.enter).remove)
-            stack.callback(layer.register_forward_hook(add(name)).remove)
+            stack.callback(layer.register_forward_hook(adder(name)).remove)
         # Torch's counter knows attention on a CPU only as the plain products that it is made of.
         with counter, sdpa_kernel(SDPBackend.MATH):
             run_on_zeros(model, input_size)
-    unassigned = _parameters(model) - sum(c.parameters for c in costs.values())
+    unassigned = _parameters(model) - sum(layer_cost.parameters for layer_cost in costs.values())
     # Torch counts a multiply-add as two operations, and the network ran on a batch of two.
     outside = (counter.get_total_flops() - inside.flops) // 2 // _BATCH
     all_layers = (*costs.values(), LayerCost("", "other", unassigned, other=outside))
     return Cost(all_layers, conversion_report(model))
 
 
-class _Inside:
+class _OperationsInside:
     """Sums the operations that torch counts inside layers with a formula, to be subtracted from the total."""
 
     def __init__(self, counter: FlopCounterMode) -> None:
@@ -167,7 +143,9 @@ class _Inside:
         self.flops += self.counter.get_total_flops() - self._before
 
 
-def _counted(model: nn.Module, prefix: str = "", seen: set[nn.Module] | None = None) -> Iterator[tuple[str, nn.Module]]:
+def _layers_with_formula(
+    model: nn.Module, prefix: str = "", seen: set[nn.Module] | None = None
+) -> Iterator[tuple[str, nn.Module]]:
     """Yield each layer with a formula of its own; its inside is not searched."""
     seen = set() if seen is None else seen
     if model in seen:
@@ -177,7 +155,7 @@ def _counted(model: nn.Module, prefix: str = "", seen: set[nn.Module] | None = N
         yield prefix, model
         return
     for name, child in model.named_children():
-        yield from _counted(child, f"{prefix}.{name}" if prefix else name, seen)
+        yield from _layers_with_formula(child, f"{prefix}.{name}" if prefix else name, seen)
 
 
 def _parameters(module: nn.Module) -> int:
@@ -186,156 +164,30 @@ def _parameters(module: nn.Module) -> int:
 
 def _multiply_adds(layer: nn.Module, input: Tensor, output: Tensor) -> dict[str, int]:
     """Return the multiply-adds of one image by purpose, as the fields of `LayerCost`."""
-    if isinstance(layer, (nn.Conv2d, ConvolutionLayer)):
+    if isinstance(layer, Convolution):
         # Each output number is a sum over the input channels of its group and the kernel's pixels.
         per_pixel = layer.out_channels * layer.in_channels // layer.groups * prod(layer.kernel_size)
         counts = {"convolution": per_pixel * prod(output.shape[2:])}
-        return counts | _of_attention(layer, input[0].numel())
+        return counts | _attention_multiply_adds(layer, input[0].numel())
     if isinstance(layer, (nn.Linear, DynamicLinear)):
+        numbers = input[0].numel()
+        counts = {"linear": numbers * layer.out_features}
         # One position has nothing to average in front of attention.
-        positions = input[0].numel() // layer.in_features
-        counts = {"linear": positions * layer.in_features * layer.out_features}
-        return counts | _of_attention(layer, input[0].numel() if positions > 1 else 0)
+        pooled = numbers if numbers > layer.in_features else 0
+        return counts | _attention_multiply_adds(layer, pooled)
     return {}
 
 
-def _of_attention(layer: nn.Module, pooled: int) -> dict[str, int]:
+def _attention_multiply_adds(layer: nn.Module, pooled: int) -> dict[str, int]:
     """Return the multiply-adds of a dynamic layer beside its convolution; none for a static one."""
     if not isinstance(layer, (DynamicConv2d, CondConv2d, DynamicLinear)):
         return {}
+    # Each number of the mixed kernel and bias is a sum over K.
     bias = 0 if layer.bias is None else layer.bias.numel()
-    return {"pooling": pooled, "attention": _of_branch(layer), "aggregation": layer.weight.numel() + bias}
+    return {"pooling": pooled, "attention": _branch_multiply_adds(layer), "aggregation": layer.weight.numel() + bias}
 
 
-def _of_branch(layer: DynamicConv2d | CondConv2d | DynamicLinear) -> int:
+def _branch_multiply_adds(layer: DynamicConv2d | CondConv2d | DynamicLinear) -> int:
     if isinstance(layer, CondConv2d):
         return layer.routing.weight.numel()
     return layer.attention_branch.squeeze.weight.numel() + layer.attention_branch.excite.weight.numel()
-
-
-Table = dict[Geometry, str]
-"""The algorithm that computes each shape."""
-
-
-def autotune(
-    model: nn.Module, images: Tensor, *, rounds: int = 3, clock: Callable[[], float] = time.perf_counter
-) -> Table:
-    """Return the fastest algorithm, forward and backward, at each shape of a dynamic layer of `model` on `images`.
-
-    `images` is a batch as the network will be trained on: its size, dtype, device and memory format count. The
-    algorithms take turns on random images, `rounds` times after a warm-up, and the least median wins. Network and
-    global generator stay as they were. The table takes effect inside `use_algorithms`.
-
-    Raises:
-        ArgumentError: fewer than one round.
-    """
-    if rounds < 1:
-        raise ArgumentError(f"rounds must be at least 1, got {rounds}")
-    with undisturbed(model), algorithms.recorded() as geometries:
-        model(images)
-    return {geometry: _fastest(geometry, images, rounds, clock) for geometry in dict.fromkeys(geometries)}
-
-
-@contextmanager
-def use_algorithms(table: Mapping[Geometry, str]) -> Iterator[None]:
-    """Compute the shapes in `table` by its algorithms inside a block; the cost model decides on other shapes.
-
-    Raises:
-        ArgumentError: an algorithm that is unknown or cannot compute its shape.
-    """
-    # Refuses a bad table before any of it takes effect.
-    for geometry, name in table.items():
-        algorithms.choose(geometry, name)
-    # Blocks can be nested: the inner table is laid over the outer one.
-    before = dict(algorithms.PINNED)
-    algorithms.PINNED.update(table)
-    try:
-        yield
-    finally:
-        algorithms.PINNED.clear()
-        algorithms.PINNED.update(before)
-
-
-def _fastest(g: Geometry, like: Tensor, rounds: int, clock: Callable[[], float]) -> str:
-    generator = torch.Generator(like.device).manual_seed(0)
-    memory_format = torch.channels_last if is_channels_last(like) else torch.contiguous_format
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(*shape, dtype=like.dtype, device=like.device, generator=generator)
-
-    images = draw(g.batch, g.in_channels, *g.input_size).contiguous(memory_format=memory_format).requires_grad_()
-    weight = draw(g.num_kernels, g.out_channels, g.per_group, *g.kernel_size).requires_grad_()
-    attention = torch.softmax(draw(g.batch, g.num_kernels), 1).requires_grad_()
-    gradient = draw(g.batch, g.out_channels, *g.output_size).contiguous(memory_format=memory_format)
-    seconds: dict[str, list[float]] = {name: [] for name in algorithms.available_algorithms(g)}
-    for _ in range(rounds + 1):
-        for name, measured in seconds.items():
-            # A GPU computes asynchronously: both readings of the clock wait for it.
-            _wait(like.device)
-            start = clock()
-            output = algorithms.choose(g, name).run(images, weight, attention, g)
-            torch.autograd.grad(output, (images, weight, attention), gradient)
-            _wait(like.device)
-            measured.append(clock() - start)
-    # The first round warms up: caches, and kernels that torch compiles or selects.
-    return min(seconds, key=lambda name: statistics.median(seconds[name][1:]))
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def latency(
-    model: nn.Module, input_size: tuple[int, int, int], *, repeats: int = 30, warmup: int = 5, threads: int = 1
-) -> float:
-    """Return the median seconds that `model` takes for one image of `input_size` (C, H, W); see `compare_latency`."""
-    return compare_latency({"": model}, input_size, repeats=repeats, warmup=warmup, threads=threads)[""]
-
-
-def compare_latency(
-    models: Mapping[str, nn.Module],
-    input_size: tuple[int, int, int],
-    *,
-    repeats: int = 30,
-    warmup: int = 5,
-    threads: int = 1,
-    clock: Callable[[], float] = time.perf_counter,
-) -> dict[str, float]:
-    """Return per name the median seconds that each of `models` takes for one image of `input_size` (C, H, W).
-
-    After `warmup` rounds, each of `repeats` rounds times every network once, in the given order. The networks run in
-    evaluation mode without gradient, with `threads` threads. They and the number of threads stay as they were.
-
-    Raises:
-        ArgumentError: no model, or a number of rounds or threads that cannot work.
-        ShapeError: `input_size` is not three positive numbers.
-        AggregationError: a network that shuffles across images has no other image in a batch of one.
-    """
-    if not models:
-        raise ArgumentError("there is no model to time")
-    for name, value, minimum in (("repeats", repeats, 1), ("warmup", warmup, 0), ("threads", threads, 1)):
-        if value < minimum:
-            raise ArgumentError(f"{name} must be at least {minimum}, got {value}")
-    images = {name: zero_images(model, input_size, 1) for name, model in models.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in models}
-    with ExitStack() as stack:
-        stack.enter_context(_threads(threads))
-        for model in models.values():
-            stack.enter_context(undisturbed(model))
-        for _ in range(warmup + repeats):
-            for name, model in models.items():
-                start = clock()
-                model(images[name])
-                seconds[name].append(clock() - start)
-    return {name: statistics.median(measured[warmup:]) for name, measured in seconds.items()}
-
-
-@contextmanager
-def _threads(threads: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

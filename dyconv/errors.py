@@ -36,9 +36,11 @@ class ModelError(DyconvError):
     """A backbone is unknown, defined twice, or cannot use an option that was given."""
 
 
-def unknown_name(kind: str, name: object, known: Iterable[str]) -> str:
-    """Return the message for an unknown `name`: similar known names first, then all of them."""
-    names = sorted(known)
+def unknown_name(kind: str, name: object, valid_names: Iterable[str]) -> str:
+    """Return the message for an unknown `name`: similar valid names first, then all of them."""
+    names = sorted(valid_names)
     similar_names = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
-    hint = f" Did you mean {' or '.join(repr(n) for n in similar_names)}?" if similar_names else ""
+    hint = ""
+    if similar_names:
+        hint = f" Did you mean {' or '.join(map(repr, similar_names))}?"
     return f"unknown {kind} {name!r}.{hint} Known: {', '.join(names) or 'none'}."

@@ -95,15 +95,15 @@ def attended_conv2d(  # noqa: PLR0917 - the order of F.conv2d
     if channels != kernels[2] * groups or branch.squeeze.shape[1] != channels:
         return None
     # One image without a gradient gains nothing from the joint step: its convolution is an ordinary one.
-    alone = batch == 1 and not torch.is_grad_enabled()
-    if not (alone or is_channels_last(input)):
+    is_single = batch == 1 and not torch.is_grad_enabled()
+    if not (is_single or is_channels_last(input)):
         return None
     sizes = (height, width), (kernels[3], kernels[4]), stride, padding, dilation, groups
     geometry = Geometry(batch, kernels[0], channels, kernels[1], *sizes)
     if batch < 1 or min(geometry.output_size) < 1:
         return None
     algorithm = algorithms.choose(geometry)
-    if alone:
+    if is_single:
         return algorithm.run(input, weight, compiled.attend(average_pool(input), branch), geometry)
     computation = algorithm.computation
     return None if computation is None else compiled.attend_and_convolve(input, weight, branch, computation(geometry))
@@ -173,13 +173,13 @@ def _convolve(
         # A stride of zero: `expand` made all rows from one, so one kernel does.
         attention, algorithm = attention[:1], "shared"
     attention = attention.to(input.dtype)
-    chosen = algorithms.choose(geometry, algorithm, input.device.type == "cpu")
+    computation = algorithms.choose(geometry, algorithm, input.device.type == "cpu")
     memory_format = torch.channels_last if is_channels_last(input) else torch.contiguous_format
-    keeps = chosen.keeps_format and memory_format == torch.channels_last
-    if input.requires_grad and not keeps and is_ordinary(input):
+    keeps_format = computation.keeps_format and memory_format == torch.channels_last
+    if input.requires_grad and not keeps_format and is_ordinary(input):
         # Folding leaves the gradient permuted; see `_GradientFormat`.
         input = _GradientFormat.apply(input, memory_format)
-    output = chosen.run(input, weight, attention, geometry)
+    output = computation.run(input, weight, attention, geometry)
     if bias is not None:
         output = output + (attention @ bias)[:, :, None, None]
     return output.contiguous(memory_format=memory_format)
@@ -200,7 +200,9 @@ class _GradientFormat(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         grad = grads[0]
-        return grad.contiguous(memory_format=ctx.memory_format) if is_ordinary(grad) else grad, None
+        if is_ordinary(grad):
+            grad = grad.contiguous(memory_format=ctx.memory_format)
+        return grad, None
 
 
 def pair(value: IntOrPair, name: str, least: int) -> Pair:
@@ -229,13 +231,13 @@ def _explicit_padding(
     if padding == "same" and stride != (1, 1):
         raise ArgumentError(f"padding='same' needs stride 1, got {stride}: give the padding in pixels")
     # TensorFlow's rule: ceil(n / s) pixels out; -(-n // s) is that ceiling. With stride 1 it is "same".
-    total = [
+    rows, columns = (
         max(0, (-(-n // s) - 1) * s + d * (k - 1) + 1 - n)
         for n, s, d, k in zip(input.shape[2:], stride, dilation, kernel_size, strict=True)
-    ]
-    if any(t % 2 for t in total):
-        input = F.pad(input, (0, total[1] % 2, 0, total[0] % 2))
-    return input, (total[0] // 2, total[1] // 2)
+    )
+    if rows % 2 or columns % 2:
+        input = F.pad(input, (0, columns % 2, 0, rows % 2))
+    return input, (rows // 2, columns // 2)
 
 
 def _check_shapes(input: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, groups: int) -> None:

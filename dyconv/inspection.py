@@ -31,16 +31,12 @@ class AttentionRecorder:
 
         A layer that is called several times in one pass of its network counts once, with the mean over its calls.
         """
-        batches, weights = (self._branch[layer], self._used[layer]), (branch.detach().cpu(), used.detach().cpu())
-        calls = 0 if self._calls is None else self._calls.get(layer, 0)
+        calls = 0
         if self._calls is not None:
+            calls = self._calls.get(layer, 0)
             self._calls[layer] = calls + 1
-        for rows, row in zip(batches, weights, strict=True):
-            # A running mean over the calls of one pass: m + (x - m) / n.
-            if calls and rows[-1].shape == row.shape:
-                rows[-1] = rows[-1] + (row - rows[-1]) / (calls + 1)
-            else:
-                rows.append(row)
+        _add_call(self._branch[layer], branch.detach().cpu(), calls)
+        _add_call(self._used[layer], used.detach().cpu(), calls)
 
     def begin_pass(self) -> None:
         """Treat the calls that follow as those of one pass, until `end_pass`."""
@@ -68,7 +64,22 @@ class AttentionRecorder:
         counts as 0. `normalized` divides by log K: 1 is uniform, 0 one kernel alone (and for K = 1, where both are
         the same, 1).
         """
-        return {layer: _mean_entropy(weights, normalized) for layer, weights in self.branch.items()}
+        entropies = {}
+        for layer, weights_NK in self.branch.items():
+            entropy = attention_entropy(weights_NK).mean()
+            if normalized:
+                entropy = _relative_to_uniform(entropy, weights_NK.shape[1])
+            entropies[layer] = float(entropy)
+        return entropies
+
+
+def _add_call(batches: list[Tensor], weights_BK: Tensor, earlier_calls: int) -> None:
+    """Append a batch, or add it to the mean over the calls of one pass."""
+    if earlier_calls and batches[-1].shape == weights_BK.shape:
+        # A running mean: m + (x - m) / n.
+        batches[-1] = batches[-1] + (weights_BK - batches[-1]) / (earlier_calls + 1)
+    else:
+        batches.append(weights_BK)
 
 
 @contextmanager
@@ -87,28 +98,40 @@ def record_attention(model: nn.Module) -> Iterator[AttentionRecorder]:
         stack.callback(model.register_forward_pre_hook(lambda *_: recorder.begin_pass()).remove)
         stack.callback(model.register_forward_hook(lambda *_: recorder.end_pass(), always_call=True).remove)
         for name, layer in dynamic_layers(model):
-            stack.callback(layer.aggregator.register_forward_hook(_noting(recorder, name)).remove)
+            stack.callback(layer.aggregator.register_forward_hook(_recording_hook(recorder, name)).remove)
         if not any(True for _ in dynamic_layers(model)):
             raise ConversionError("this network has no dynamic layer to record: convert it with make_dynamic first")
         yield recorder
 
 
-def _noting(recorder: AttentionRecorder, name: str) -> Any:
+def _recording_hook(recorder: AttentionRecorder, name: str) -> Any:
     """Return a forward hook for the aggregator of a layer: its input is the attention, its output mixes the kernels."""
 
-    def note(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+    def record(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
         recorder.add(name, args[0], output)
 
-    return note
+    return record
 
 
-def _mean_entropy(weights_NK: Tensor, normalized: bool) -> float:
-    """Return the mean entropy of (N, K) weights in nats, or in units of log K."""
+def attention_entropy(weights_NK: Tensor) -> Tensor:
+    """Return the entropy of each image's attention in nats, (N,); see `AttentionRecorder.entropy`."""
     weights_NK = weights_NK.double()
     # The least positive number keeps weights that are all zero from being divided by zero.
     shares_NK = weights_NK / weights_NK.sum(1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
-    entropy = float(torch.special.entr(shares_NK).sum(1).mean())
-    if not normalized:
-        return entropy
-    kernels = weights_NK.shape[1]
-    return entropy / math.log(kernels) if kernels > 1 else 1.0
+    entropy_N: Tensor = torch.special.entr(shares_NK).sum(1)
+    return entropy_N
+
+
+def normalized_entropy(weights_NK: Tensor) -> Tensor:
+    """Return the entropy of each image's attention divided by log K, (N,): 0 is one-hot, 1 is uniform.
+
+    One kernel alone is uniform: 1.
+    """
+    return _relative_to_uniform(attention_entropy(weights_NK), weights_NK.shape[1])
+
+
+def _relative_to_uniform(entropy: Tensor, num_kernels: int) -> Tensor:
+    # log 1 is zero, by which the entropy, zero too, cannot be divided.
+    if num_kernels == 1:
+        return torch.ones_like(entropy)
+    return entropy / math.log(num_kernels)

@@ -61,7 +61,7 @@ def intervene(
         stack.callback(model.register_forward_pre_hook(BeginForwardPass(forward_pass)).remove)
         # Every layer, not just the selected ones: the network's own hook goes on counting passes meanwhile.
         for layer in layers.values():
-            stack.enter_context(_kept(layer))
+            stack.enter_context(_restored(layer))
         for info in selected:
             _change(layers[info.name], aggregation, value, AggregationContext(forward_pass, info.name))
         yield selected
@@ -78,7 +78,7 @@ def _change(
 
 
 @contextmanager
-def _kept(layer: DynamicLayer) -> Iterator[None]:
+def _restored(layer: DynamicLayer) -> Iterator[None]:
     """Restore at the end all that an intervention may change in `layer`, and the count of passes it draws from."""
     aggregator = layer.aggregator
     temperature = float(layer.temperature) if layer.reads_temperature else None

@@ -120,9 +120,10 @@ class ConvolutionLayer(DynamicLayer):
             return [0, 0, 0, 0]
         if isinstance(self.padding, str):
             # "same" pads by d (k - 1) in all; the odd pixel goes to the right and the bottom, as in `nn.Conv2d`.
-            totals = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
-            return [n for total in reversed(totals) for n in (total // 2, total - total // 2)]
-        return [n for p in reversed(self.padding) for n in (p, p)]
+            rows, columns = (d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True))
+            return [columns // 2, columns - columns // 2, rows // 2, rows - rows // 2]
+        rows, columns = self.padding
+        return [columns, columns, rows, rows]
 
     def extra_repr(self) -> str:
         settings = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"]
@@ -130,6 +131,10 @@ class ConvolutionLayer(DynamicLayer):
         settings += [f"groups={self.groups}"] if self.groups > 1 else []
         settings += ["bias=False"] if self.bias is None else []
         return ", ".join(settings)
+
+
+Convolution = nn.Conv2d | ConvolutionLayer
+"""A 2-d convolution, static or dynamic."""
 
 
 @final
@@ -179,7 +184,7 @@ class DynamicConv2d(ConvolutionLayer):
 
     @property
     def reads_temperature(self) -> bool:
-        """Return True if the attention is a softmax, the only normalisation with a temperature."""
+        # Of the normalisations only the softmax has a temperature.
         return self.attention_branch.normalization == "softmax"
 
     def forward(self, input: Tensor) -> Tensor:
@@ -264,8 +269,7 @@ class CondConv2d(ConvolutionLayer):
 
     @property
     def reads_temperature(self) -> bool:
-        """Return False: a sigmoid has no temperature."""
-        return False
+        return False  # a sigmoid has none
 
     def attention(self, input: Tensor) -> Tensor:
         """Return the (B, K) routing weights, in float32 at least, before any strategy.
@@ -322,7 +326,7 @@ class DynamicLinear(DynamicLayer):
 
     @property
     def reads_temperature(self) -> bool:
-        """Return True if the attention is a softmax, the only normalisation with a temperature."""
+        # Of the normalisations only the softmax has a temperature.
         return self.attention_branch.normalization == "softmax"
 
     def attention(self, input: Tensor) -> Tensor:

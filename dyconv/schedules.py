@@ -6,18 +6,9 @@ here knows networks.
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
 
 from dyconv.base import checked_temperature
 from dyconv.errors import ArgumentError
-
-
-class TemperatureSchedule(Protocol):
-    """A function from an epoch to a temperature."""
-
-    def __call__(self, epoch: float) -> float:
-        """Return the temperature at `epoch`, counted from 0.0 and fractional between whole epochs."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -34,7 +25,6 @@ class ConstantTemperature:
         checked_temperature(self.value)
 
     def __call__(self, epoch: float) -> float:
-        """Return the temperature, which is the same at every epoch."""
         _checked_epoch(epoch)
         return float(self.value)
 
@@ -60,7 +50,6 @@ class LinearAnnealing:
             raise ArgumentError(f"annealing needs a positive number of epochs, got {self.epochs!r}")
 
     def __call__(self, epoch: float) -> float:
-        """Return the temperature at `epoch`."""
         progress = min(1.0, _checked_epoch(epoch) / self.epochs)
         # `end` exactly: start + (end - start) could round.
         return float(self.end) if progress == 1.0 else self.start + (self.end - self.start) * progress

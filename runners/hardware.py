@@ -34,12 +34,8 @@ _DIGITS = 8
 class Machine:
     """A machine and the version of this project on it: measured times hold for machines that are equal to it.
 
-    Attributes:
-        host: Its name.
-        cpu: Model of its processor.
-        cores: The number of its cores that may be used.
-        gpus: Models of its GPUs.
-        version: Of this project, its computations and their compiled kernels.
+    `cores` are those that may be used, `cpu` and `gpus` are models; `version` is that of this project, its computations
+    and their compiled kernels.
     """
 
     host: str
@@ -139,9 +135,12 @@ def _gpus() -> tuple[str, ...]:
     # Set but empty, it hides all GPUs.
     if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
         return ()
-    lines = [line for path in sorted(_GPU_FOLDER.glob("*/information")) for line in _read(path).splitlines()]
-    models = tuple(line.partition(":")[2].strip() for line in lines if line.startswith("Model:"))
-    return models or _gpus_by_tool()
+    models = []
+    for path in sorted(_GPU_FOLDER.glob("*/information")):
+        for line in _read(path).splitlines():
+            if line.startswith("Model:"):
+                models.append(line.partition(":")[2].strip())
+    return tuple(models) or _gpus_by_tool()
 
 
 def _gpus_by_tool() -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from ablations.errors import AblationError, PluginError
 from ablations.planning.nodes import Node, plugins_of
 from ablations.spec.identities import Identity, Kind, as_json, check_unchanged, forget_identity, record_identity
 from ablations.spec.names import BUILT_IN_AGGREGATIONS, BUILT_IN_NETWORKS, Network, add_aggregation, add_network
-from runners.code_identity import code_digest
+from runners.code_identity import plugin_digest
 
 GROUP = "dyconv_ablations.plugins"
 
@@ -86,11 +86,11 @@ def _load(name: str) -> None:
     module, _, attribute = name.partition(":")
     folder = os.getcwd()
     try:
-        loaded = importlib.import_module(module)
+        plugin = importlib.import_module(module)
         # A worker carries out many tasks, and a function that is called twice would register its names twice.
-        if attribute and _called.get(name) is not loaded:
-            getattr(loaded, attribute)()
-            _called[name] = loaded
+        if attribute and _called.get(name) is not plugin:
+            getattr(plugin, attribute)()
+            _called[name] = plugin
     except AblationError:
         raise
     except Exception as error:
@@ -135,7 +135,8 @@ def _identify(origins: dict[tuple[Kind, str], str]) -> None:
     entries = list(_registered())
     # A name of a strategy or network in code reaches it; data sets count by their content.
     by_name = {name: registered for kind, name, registered, _ in entries if kind != "data set"}
-    for kind, name in _identified.keys() - {(kind, name) for kind, name, _, _ in entries}:
+    registered_names = {(kind, name) for kind, name, _, _ in entries}
+    for kind, name in _identified.keys() - registered_names:
         del _identified[kind, name]
         forget_identity(kind, name)
     for kind, name, registered, version in entries:
@@ -149,13 +150,13 @@ def _identify(origins: dict[tuple[Kind, str], str]) -> None:
         record_identity(identity)
 
 
-def _code(identity: Identity, registered: object, version: str | int | None, others: dict[str, object]) -> str:
+def _code(identity: Identity, registered: object, version: str | int | None, by_name: dict[str, object]) -> str:
     if version is not None:
         return f"version {version}"
     if identity.kind == "data set":
         return _facts_digest(identity.name)
     try:
-        return code_digest(registered, identity.plugin, others)
+        return plugin_digest(registered, identity.plugin, by_name)
     except PluginError as error:
         register = _REGISTERS[identity.kind]
         raise PluginError(

@@ -29,7 +29,6 @@ class Process:
     Attributes:
         host: The name of its machine, for people.
         machine: The space of process numbers: the machine since its last start, and the container.
-        pid: Its number.
         started: Its start time, by a clock of the machine that cannot be set.
     """
 
@@ -82,14 +81,14 @@ def _started(pid: int) -> str | None:
     if sys.platform != "linux":
         return _started_by_psutil(pid)
     try:
+        stat = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
         # The name in brackets may contain anything; state and start, in ticks since the machine's, come after it.
-        after_name = (
-            (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-        )
-        # A zombie has ended: its parent has only not noticed yet.
-        return None if after_name[0] in "ZX" else after_name[19]
+        fields = stat.rpartition(")")[2].split()
+        state, start = fields[0], fields[19]
     except (OSError, IndexError):
         return _UNKNOWN if _exists(pid) else None
+    # A zombie has ended: its parent has only not noticed yet.
+    return None if state in "ZX" else start
 
 
 def _exists(pid: int) -> bool:

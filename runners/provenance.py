@@ -83,9 +83,12 @@ def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
         text = ""
     # Reversed, so that the first processor of several decides.
     fields = dict(reversed([_entry(line) for line in text.splitlines() if ":" in line]))
-    # Linux names an ARM processor by numbers alone.
-    arm = [fields[key] for key in ("CPU implementer", "CPU part") if key in fields]
-    return fields.get("model name") or " ".join(["ARM", *arm] if arm else []) or platform.processor() or "unknown"
+    model = fields.get("model name", "")
+    arm_numbers = [fields[key] for key in ("CPU implementer", "CPU part") if key in fields]
+    if not model and arm_numbers:
+        # Linux names an ARM processor by numbers alone.
+        model = " ".join(["ARM", *arm_numbers])
+    return model or platform.processor() or "unknown"
 
 
 def _entry(line: str) -> tuple[str, str]:

@@ -15,8 +15,8 @@ from ablations.planning.plan import make_plan
 from ablations.planning.request import Request
 from ablations.presets import get_preset
 from ablations.registry import available_studies, get_study
-from runners.estimates.estimate import Speed, speed_key
-from runners.estimates.measurements import Experience, Load, Measurement
+from runners.estimates.estimate import Speed, speed_key, work_steps
+from runners.estimates.measurements import Load, Measurements
 
 VERBS = (
     "list",
@@ -222,12 +222,14 @@ def timed(tmp_path: Path) -> None:
     """A runs folder that knows how long the networks of *temperature* take."""
     request = Request(get_preset("quick"))
     plan = make_plan([get_study("temperature", request.base())], request)
-    store = Experience(tmp_path / "runs")
-    about = (store.machine.version, Load("cpu", 2, 1), store.machine.host)
-    train = request.base().train
-    steps = train.epochs * (8000 // train.batch_size)
-    one = Measurement("learned", 1.0, *about, Speed(step=TRAINING / steps, memory=2_000_000, weights=1_000_000))
-    store.add({speed_key(node): [one] for node in plan.nodes})
+    load = Load("cpu", 2, 1)
+    speeds = {
+        speed_key(node): Speed(
+            step_seconds=TRAINING / work_steps(node), memory_bytes=2_000_000, weights_bytes=1_000_000
+        )
+        for node in plan.nodes
+    }
+    Measurements(tmp_path / "runs").add("learned", [(key, load, speed) for key, speed in speeds.items()])
 
 
 @pytest.mark.usefixtures("timed")

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
-import subprocess
-import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
+import run_ablation
 from ablations import vocabulary as names
 from ablations.launches import Record
 
-ROOT = Path(__file__).resolve().parent.parent
 STUDY = """\
 name: mine
 question: Does width help?
@@ -28,21 +27,22 @@ variants:
 
 
 def command(folder: Path, *arguments: str, code: int = 0) -> str:
-    """Runs a verb on the study in a folder; returns what it printed, with single spaces."""
-    kept = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
+    """Run a verb on the study in a folder; return what it printed, with single spaces.
+
+    It runs in this process, so that MLflow is imported, and the server of workers is started, once for all.
+    """
     verb, *options = arguments
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "run_ablation.py"), verb, "mine.yaml", "--runs-dir", "runs", *options],
-        capture_output=True,
-        text=True,
-        timeout=1000,
-        env={**kept, "NO_COLOR": "1", "PYTHONPATH": str(ROOT)},
-        cwd=folder,
-        check=False,
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return " ".join(done.stdout.split())
+    output, exit_code = io.StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(output):
+        patch.chdir(folder)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        try:
+            # MLflow keeps connections by the name of the store, so that a relative one would be another test's.
+            run_ablation.main([verb, "mine.yaml", "--runs-dir", str(folder / "runs"), *options])
+        except SystemExit as end:
+            exit_code = end.code if isinstance(end.code, int) else 0
+    assert exit_code == code, output.getvalue()
+    return " ".join(output.getvalue().split())
 
 
 TASKS = ("--workers", "2", "--device", "cpu", "--preset", "smoke")
@@ -51,9 +51,9 @@ TASKS = ("--workers", "2", "--device", "cpu", "--preset", "smoke")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the study."""
-    found = tmp_path_factory.mktemp("estimating")
-    (found / "mine.yaml").write_text(STUDY)
-    return found
+    folder = tmp_path_factory.mktemp("estimating")
+    (folder / "mine.yaml").write_text(STUDY)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +106,8 @@ def test_the_report_holds_the_two_against_each_other_with_the_same_bytes_each_ti
 
 def test_whole_trainings_are_known_from_then_on(folder: Path, launched: str) -> None:
     (file,) = (folder / "runs" / "speeds").glob("*.json")
-    measured = [one for found in json.loads(file.read_text())["measurements"].values() for one in found]
-    learned = [one for one in measured if one["source"] == "learned"]
+    by_key = json.loads(file.read_text())["measurements"]
+    learned = [entry for entries in by_key.values() for entry in entries if entry["source"] == "learned"]
     assert len(learned) == 4
-    assert all(one["speed"]["step"] > 0 and one["speed"]["memory"] > 50e6 for one in learned)
+    assert all(entry["speed"]["step"] > 0 and entry["speed"]["memory"] > 50e6 for entry in learned)
     assert "To do: 2 trainings" in command(folder, "plan", *TASKS, "--seeds", "3")

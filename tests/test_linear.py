@@ -77,8 +77,6 @@ def plan_and_lint(path: Path) -> None:
     lint(plan)
     sized_networks(plan)
     plan_overview(plan)
-    for trial in plan.trials:
-        plan.evaluations_of(trial)
     for cell in plan.cells:
         plan.node(cell.fingerprint)
         plan.studies_of(cell.fingerprint)

@@ -14,8 +14,8 @@ import dyconv
 from ablations.spec.names import AGGREGATIONS, NETWORKS, ROLES, input_resolutions, static_convolutions
 from ablations.spec.parts import BLOCKS, ModelSpec
 from dyconv import placement_from_dict
-from dyconv.networks.description import ROLES as DYCONV_ROLES
 from dyconv.networks.description import LayerInfo, describe_layers
+from dyconv.networks.roles import ROLES as DYCONV_ROLES
 
 COMMON = {"stem_stride"}
 """Every builder of dyconv's reads it, so that `model_options` does not list it."""

@@ -33,8 +33,9 @@ times in steps of up to 2 s. It is read again the next time, as git does with wh
 _BATCH = 512
 # Each save writes the whole memory, so there are few.
 _SAVE_EVERY = 100_000
+# Progress is printed of readings that take longer than the first, every so often.
 _QUIET_SECONDS = 3.0
-_TELL_SECONDS = 15.0
+_PROGRESS_SECONDS = 15.0
 # Readings of a file that changes meanwhile, until it is given up.
 _ATTEMPTS = 3
 
@@ -78,8 +79,12 @@ class Memory:
             try:
                 # The first line has the format and the digest of the second, so a torn or edited memory is noticed.
                 head, _, body = path.read_bytes().partition(b"\n")
-                if _is_private(path.parent) and head.decode() == _head(body):
-                    return cls(paths, {name: (_stamp(row[:4]), str(row[4])) for name, row in json.loads(body).items()})
+                if not _is_private(path.parent) or head.decode() != _head(body):
+                    continue
+                entries: dict[str, tuple[Stamp, str]] = {}
+                for name, (size, mtime, ctime, inode, sha256) in json.loads(body).items():
+                    entries[name] = ((size, mtime, ctime, inode), str(sha256))
+                return cls(paths, entries)
             except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
                 continue
         return cls(paths)
@@ -88,8 +93,10 @@ class Memory:
         """Write the memory whole or not at all; of several processes, the last one's stays."""
         body = json.dumps({name: [*stamp, sha256] for name, (stamp, sha256) in self.entries.items()}).encode("ascii")
         content = _head(body).encode() + b"\n" + body
-        # `any` stops at the first path that can be written. If none can, the files are read again the next time.
-        any(_write(path, content) for path in self.paths)
+        # If none can be written, the files are read again the next time.
+        for path in self.paths:
+            if _write(path, content):
+                return
 
 
 def _write(path: Path, content: bytes) -> bool:
@@ -201,19 +208,21 @@ def _read(path: str, clock: Clock) -> tuple[Stamp | None, Content]:
     except PictureError as error:
         # Without a stamp, as files that cannot be decoded are not remembered.
         return None, Content(sha256, str(error))
-    settled = max(before[1], before[2]) < started - UNSETTLED_NS
-    return before if settled else None, Content(sha256)
+    _, mtime, ctime, _ = before
+    if max(mtime, ctime) >= started - UNSETTLED_NS:
+        return None, Content(sha256)
+    return before, Content(sha256)
 
 
 def stamp_of(path: str) -> Stamp | None:
     """Return the values that change when a file changes, or `None` if it is no regular file that can be reached."""
     try:
-        about = os.stat(path)
+        status = os.stat(path)
     except OSError:
         return None
-    if not stat.S_ISREG(about.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         return None
-    return about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 def memory_folders(environment: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
@@ -229,8 +238,10 @@ def memory_folders(environment: Mapping[str, str] = os.environ) -> tuple[Path, .
 
 def _is_private(folder: Path) -> bool:
     """Return True if nobody else can write into a folder; its memory decides which results count as measured."""
-    about = folder.stat()
-    return not hasattr(os, "getuid") or (about.st_uid == os.getuid() and not about.st_mode & 0o022)
+    status = folder.stat()
+    if not hasattr(os, "getuid"):
+        return True
+    return status.st_uid == os.getuid() and not status.st_mode & 0o022
 
 
 def _name_of(root: Path) -> str:
@@ -240,11 +251,6 @@ def _name_of(root: Path) -> str:
 
 def _head(body: bytes) -> str:
     return f"{FORMAT} {hashlib.sha256(body).hexdigest()}"
-
-
-def _stamp(values: Sequence[int]) -> Stamp:
-    size, mtime, ctime, inode = values
-    return size, mtime, ctime, inode
 
 
 class _Progress:
@@ -258,7 +264,7 @@ class _Progress:
         time_now = time.monotonic()
         if time_now < self._next or done >= self._total:
             return
-        self._next = time_now + _TELL_SECONDS
+        self._next = time_now + _PROGRESS_SECONDS
         with suppress(OSError, ValueError):
             sys.stderr.write(
                 f"reading the {self._total:,} image files of {printable(str(self._root))} that are new or have "

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -58,7 +58,9 @@ SYSTEM_NAMES = frozenset(
 TENTH = 10
 """Without a validation folder or an agreed number, one in ten training images becomes the validation split."""
 
+# Numbers of kinds of unused files, and of classes, that a message names.
 _MOST_KINDS = 5
+_MOST_CLASSES = 5
 
 
 @dataclass(frozen=True)
@@ -83,12 +85,9 @@ class FileList:
     def take(self, index: Iterable[int]) -> FileList:
         """Return the files at the positions `index`, in that order."""
         chosen = list(index)
-        return FileList(
-            self.root,
-            tuple(self.paths[i] for i in chosen),
-            tuple(self.labels[i] for i in chosen),
-            self.class_names,
-        )
+        paths = tuple(self.paths[i] for i in chosen)
+        labels = tuple(self.labels[i] for i in chosen)
+        return FileList(self.root, paths, labels, self.class_names)
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,9 @@ class Listing:
 
     def splits(self) -> tuple[FileList, ...]:
         """Return the file lists of training, validation (if there is a folder for it) and test."""
-        return (self.train, self.test) if self.validation is None else (self.train, self.validation, self.test)
+        if self.validation is None:
+            return self.train, self.test
+        return self.train, self.validation, self.test
 
     def validation_images(self, agreed: int | None) -> int:
         """Return the size of the validation split: of its folder, or as agreed, or a tenth of the training files.
@@ -128,8 +129,9 @@ def left_out_words(left_out: Counter[str]) -> str:
     """Return unused entries in words: `left out: 3 × .txt, 1 × hidden or system file`; "" if there are none."""
     kinds = sorted(left_out.items(), key=lambda item: (-item[1], item[0]))
     counts = [f"{count:,} × {kind}" for kind, count in kinds[:_MOST_KINDS]]
-    if len(kinds) > _MOST_KINDS:
-        counts.append(f"{sum(count for _, count in kinds[_MOST_KINDS:]):,} × other kinds")
+    remainder = sum(count for _, count in kinds[_MOST_KINDS:])
+    if remainder:
+        counts.append(f"{remainder:,} × other kinds")
     return f"left out: {', '.join(counts)}" if counts else ""
 
 
@@ -160,7 +162,8 @@ def list_train_val(root: Path, name: str, num_classes: int | None) -> Listing:
     """
     layout = "train/<class>/ and val/<class>/"
     left_out: Counter[str] = Counter()
-    train, test = (_list_split(root, split, name, layout, num_classes, left_out) for split in ("train", "val"))
+    train = _list_split(root, "train", name, layout, num_classes, left_out)
+    test = _list_split(root, "val", name, layout, num_classes, left_out)
     _check_same_classes(train, test)
     return Listing(train, None, test, left_out)
 
@@ -191,8 +194,9 @@ def list_image_folder(root: Path, name: str, num_classes: int | None) -> Listing
     held_out = [_list_split(root, split, name, layout, num_classes, left_out) for split in splits]
     for files in held_out:
         _check_same_classes(train, files)
-    # `splits` has val before test, and test alone if there is no val.
-    return Listing(train, held_out[0] if len(held_out) == 2 else None, held_out[-1], left_out)
+    # `splits` has val before test, so the last one is the test split, whether there are both or one.
+    *validation, test = held_out
+    return Listing(train, validation[0] if validation else None, test, left_out)
 
 
 def list_tiny_imagenet(root: Path, name: str, num_classes: int | None) -> Listing:
@@ -212,11 +216,13 @@ def list_tiny_imagenet(root: Path, name: str, num_classes: int | None) -> Listin
     left_out: Counter[str] = Counter()
     # The folder in which the archive was unpacked will do as well.
     inner = root / "tiny-imagenet-200"
-    root = inner if inner.is_dir() else root
+    if inner.is_dir():
+        root = inner
     try:
+        wnids = (root / "wnids.txt").read_text(encoding="utf-8", errors="replace").split()
         # Sorted, as labels are positions in this tuple and the file is in no useful order.
-        classes = tuple(sorted(set((root / "wnids.txt").read_text(encoding="utf-8", errors="replace").split())))
-        by_class = [_list_images(root, f"train/{wnid}/images", left_out) for wnid in classes]
+        classes = tuple(sorted(set(wnids)))
+        folders = {f"train/{wnid}/images": _list_images(root, f"train/{wnid}/images", left_out) for wnid in classes}
         images = _list_images(root, "val/images", left_out)
         notes = (root / "val" / "val_annotations.txt").read_text(encoding="utf-8", errors="replace")
     except OSError as error:
@@ -224,25 +230,28 @@ def list_tiny_imagenet(root: Path, name: str, num_classes: int | None) -> Listin
         raise _unreadable(name, error, layout) from error
     if num_classes not in (None, len(classes)):
         raise DatasetError(f"{root / 'wnids.txt'} names {len(classes)} classes, expected {num_classes}")
-    folders = [f"train/{wnid}/images" for wnid in classes]
-    train = _file_list(root, classes, list(zip(folders, by_class, strict=True)), left_out)
+    train = _file_list(root, classes, folders, left_out)
     return Listing(train, None, _annotated(root, classes, images, notes), left_out)
 
 
 def _annotated(root: Path, classes: tuple[str, ...], images: list[str], notes: str) -> FileList:
-    notes_path, numbers = root / "val" / "val_annotations.txt", {wnid: label for label, wnid in enumerate(classes)}
-    # Columns: file name, class, and a bounding box, which is not used.
-    wnids = {columns[0]: columns[1] for columns in (line.split("\t") for line in notes.splitlines()) if columns[1:]}
+    labels_by_wnid = {wnid: label for label, wnid in enumerate(classes)}
+    wnids: dict[str, str] = {}
+    for line in notes.splitlines():
+        # Columns: file name, class, and a bounding box, which is not used.
+        columns = line.split("\t")
+        if len(columns) > 1:
+            wnids[columns[0]] = columns[1]
     names = [path.removeprefix("val/images/") for path in images]
-    unknown = [name for name in names if wnids.get(name) not in numbers]
+    unknown = [name for name in names if wnids.get(name) not in labels_by_wnid]
     if unknown:
         raise DatasetError(
-            f"{notes_path} gives {unknown[0]!r} the class {wnids.get(unknown[0])!r}, which is not in wnids.txt; "
-            f"{len(unknown)} of {len(images)} images have no known class. Unpack the archive again"
+            f"{root / 'val' / 'val_annotations.txt'} gives {unknown[0]!r} the class {wnids.get(unknown[0])!r}, which "
+            f"is not in wnids.txt; {len(unknown)} of {len(images)} images have no known class. Unpack the archive again"
         )
     if not images:
         raise DatasetError(f"{root / 'val' / 'images'} has no image file ({', '.join(EXTENSIONS)})")
-    return FileList(root, tuple(images), tuple(numbers[wnids[name]] for name in names), classes)
+    return FileList(root, tuple(images), tuple(labels_by_wnid[wnids[name]] for name in names), classes)
 
 
 def _list_split(
@@ -251,7 +260,7 @@ def _list_split(
     folder = root / part
     try:
         classes = _class_folders(folder, left_out)
-        by_class = [_list_images(root, f"{part}/{class_name}", left_out) for class_name in classes]
+        folders = {f"{part}/{name}": _list_images(root, f"{part}/{name}", left_out) for name in classes}
     except OSError as error:
         raise _unreadable(name, error, f"{layout} of image files") from error
     _check_class_names(folder, classes)
@@ -259,8 +268,7 @@ def _list_split(
         raise DatasetError(f"{folder} has {len(classes)} class folders, expected {num_classes}")
     if not classes:
         raise DatasetError(f"{folder} has no class folder; data set {name!r} needs {layout} of image files")
-    folders = [f"{part}/{class_name}" for class_name in classes]
-    return _file_list(root, tuple(classes), list(zip(folders, by_class, strict=True)), left_out)
+    return _file_list(root, tuple(classes), folders, left_out)
 
 
 def _class_folders(folder: Path, left_out: Counter[str]) -> list[str]:
@@ -291,18 +299,23 @@ def _check_class_names(folder: Path, classes: list[str]) -> None:
 
 
 def _file_list(
-    root: Path, classes: tuple[str, ...], folders: list[tuple[str, list[str]]], left_out: Counter[str]
+    root: Path, classes: tuple[str, ...], folders: Mapping[str, list[str]], left_out: Counter[str]
 ) -> FileList:
-    empty = [folder for folder, files in folders if not files]
+    """Return the files of a split, given those of each class folder in the order of the classes."""
+    empty = [folder for folder, files in folders.items() if not files]
     if empty:
-        unused = left_out_words(left_out)
-        raise DatasetError(
+        message = (
             f"{root / empty[0]} has no image file ({', '.join(EXTENSIONS)}); {len(empty)} class folders of "
-            f"{len(classes)} are empty" + (f" ({unused})" if unused else "")
+            f"{len(classes)} are empty"
         )
-    paths = tuple(path for _, files in folders for path in files)
-    labels = tuple(label for label, (_, files) in enumerate(folders) for _ in files)
-    return FileList(root, paths, labels, classes)
+        unused = left_out_words(left_out)
+        raise DatasetError(f"{message} ({unused})" if unused else message)
+    paths: list[str] = []
+    labels: list[int] = []
+    for label, files in enumerate(folders.values()):
+        paths += files
+        labels += [label] * len(files)
+    return FileList(root, tuple(paths), tuple(labels), classes)
 
 
 def _list_images(root: Path, folder: str, left_out: Counter[str]) -> list[str]:
@@ -317,8 +330,8 @@ def _list_images(root: Path, folder: str, left_out: Counter[str]) -> list[str]:
 
 def _walk(root: Path, folder: str, left_out: Counter[str], above: frozenset[tuple[int, int]]) -> Iterator[str]:
     # Links are followed, so a link to a folder above would never end; device and inode recognise it.
-    about = os.stat(root / folder)
-    identity = (about.st_dev, about.st_ino)
+    status = os.stat(root / folder)
+    identity = (status.st_dev, status.st_ino)
     if identity in above:
         left_out["link to a folder around it"] += 1
         return
@@ -354,14 +367,19 @@ def _extension(name: str) -> str:
     return printable(suffix) if suffix else "file without extension"
 
 
-def _check_same_classes(train: FileList, other: FileList) -> None:
-    if train.class_names != other.class_names:
-        odd = sorted(set(train.class_names) ^ set(other.class_names))
-        split = other.paths[0].partition("/")[0]
-        raise DatasetError(
-            f"{train.root / 'train'} and {train.root / split} must have the same class folders; only one of them has "
-            f"{', '.join(odd[:5])}{' …' if len(odd) > 5 else ''}"
-        )
+def _check_same_classes(train: FileList, held_out: FileList) -> None:
+    if train.class_names == held_out.class_names:
+        return
+    unmatched = sorted(set(train.class_names) ^ set(held_out.class_names))
+    listed = ", ".join(unmatched[:_MOST_CLASSES])
+    if len(unmatched) > _MOST_CLASSES:
+        listed += " …"
+    # Paths begin with the folder of their split.
+    split = held_out.paths[0].partition("/")[0]
+    raise DatasetError(
+        f"{train.root / 'train'} and {train.root / split} must have the same class folders; only one of them has "
+        f"{listed}"
+    )
 
 
 def _unreadable(name: str, error: OSError, layout: str) -> DatasetError:

@@ -87,16 +87,6 @@ def downloadable() -> tuple[str, ...]:
     return tuple(sorted(name for name, facts in DATASETS.items() if facts.downloads))
 
 
-def get_dataset_facts(name: str) -> DatasetFacts:
-    """Return the facts registered under `name`: those that are known without the user's files.
-
-    Raises:
-        UnknownNameError: No such data set; the message gives the nearest names.
-        DatasetError: Nothing can be known of it without its files.
-    """
-    return facts_of(name)
-
-
 def registered_facts(name: str) -> DatasetFacts:
     """Return the facts of a data set as they were registered: without a digest that only its content gives.
 

@@ -125,10 +125,10 @@ def _setting(trial: dict[str, Any], definitions: dict[str, Any], key: str) -> di
     return schema
 
 
-def _target(place: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+def _target(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
     # A group that may be `None` is an `anyOf` of the reference and null.
-    for option in (place, *place.get("anyOf", ())):
+    for option in (schema, *schema.get("anyOf", ())):
         if "$ref" in option:
             target: dict[str, Any] = definitions[option["$ref"].removeprefix("#/$defs/")]
             return target
-    return place
+    return schema

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from ablations.claims import Claim, Contrast
 from ablations.errors import SettingError, StudyError, UnknownNameError, nearest
-from ablations.files.yaml_source import Document, Location, read_document
+from ablations.files.yaml_source import Document, Location, error_location, read_document
 from ablations.published import get_published
 from ablations.spec.parts import Intervention, Placement
 from ablations.spec.settings import DEFAULTS, check_values, flatten, reason_of
@@ -90,10 +90,10 @@ def _settings(raw: Any, location: Location, document: Document, words: Iterable[
 def _named(group: Any, kind: str, document: Document) -> list[dict[str, Any]]:
     if not isinstance(group, dict) or not group:
         raise StudyError(f"{document.at((kind,))}: {kind} must map names to their changes")
-    return [_one(name, body, (kind, name), document) for name, body in group.items()]
+    return [_member(name, body, (kind, name), document) for name, body in group.items()]
 
 
-def _one(name: str, body: Any, location: Location, document: Document) -> dict[str, Any]:
+def _member(name: str, body: Any, location: Location, document: Document) -> dict[str, Any]:
     reserved = _WORDS[str(location[0])]
     if not isinstance(body, dict):
         return {"name": name, "changes": _settings(body, location, document)}
@@ -103,16 +103,13 @@ def _one(name: str, body: Any, location: Location, document: Document) -> dict[s
 
 
 def _first_error(error: ValidationError, study: dict[str, Any], document: Document) -> str:
-    detail = error.errors(include_url=False)[0]
-    # A `MisplacedError` knows the way further down, which pydantic does not see.
-    reported: Location = (*detail["loc"], *getattr(detail.get("ctx", {}).get("error"), "location", ()))
-    location = reported
+    detail, location = error_location(error)
     # Pydantic counts variants in a list, which in the file are a mapping: the number becomes the name.
     if len(location) >= 2 and location[0] in _WORDS and isinstance(location[1], int):
         location = (location[0], study[str(location[0])][location[1]]["name"], *location[2:])
     if detail["type"] == "extra_forbidden":
-        known_keys = _INNER_WORDS.get(str(location[0]), _INTERVENTION_WORDS)
-        message = f"unknown key {location[-1]!r}. {nearest(str(location[-1]), known_keys)}"
+        candidates = _INNER_WORDS.get(str(location[0]), _INTERVENTION_WORDS)
+        message = f"unknown key {location[-1]!r}. {nearest(str(location[-1]), candidates)}"
     else:
         message = reason_of({**detail, "loc": location})
     return f"{document.at(location)}: {message}"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from ablations.errors import SpecError, StudyError
 
@@ -74,18 +75,26 @@ class Document:
             location: Keys and indices from the root, each exactly as it is written.
             dotted: The remaining keys, joined by dots; nested and dotted keys in the file are the same.
         """
-        inside = {".".join(map(str, path)): line for path, line in self._inside(location)}
+        inside: dict[str, int] = {}
+        for key_path, line in self._lines.items():
+            if key_path[: len(location)] == location:
+                inside[".".join(map(str, key_path[len(location) :]))] = line
         while dotted and dotted not in inside:
             dotted = dotted.rpartition(".")[0]
         if dotted:
             return f"{self.path}:{inside[dotted]}"
-        enclosing = (location[:length] for length in range(len(location), -1, -1))
-        return f"{self.path}:{next((self._lines[key] for key in enclosing if key in self._lines), 1)}"
+        while location and location not in self._lines:
+            location = location[:-1]
+        # An empty document has no line at all.
+        return f"{self.path}:{self._lines.get(location, 1)}"
 
-    def _inside(self, location: Location) -> Iterator[tuple[Location, int]]:
-        for key_path, line in self._lines.items():
-            if key_path[: len(location)] == location:
-                yield key_path[len(location) :], line
+
+def error_location(error: ValidationError) -> tuple[dict[str, Any], Location]:
+    """Return the first error of a validation as pydantic describes it, and the way to it in the data."""
+    detail: dict[str, Any] = {**error.errors(include_url=False)[0]}
+    # A `MisplacedError` knows the way further down, which pydantic does not see.
+    below = getattr(detail.get("ctx", {}).get("error"), "location", ())
+    return detail, (*detail["loc"], *below)
 
 
 def read_document(path: Path) -> Document:
@@ -156,8 +165,9 @@ def _compose(text: str) -> yaml.Node | None:
         root: yaml.Node | None = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        reason = ": ".join(sentence for sentence in (error.context, error.problem) if sentence)
-        raise _MalformedError(mark.line + 1 if mark else 1, reason) from None
+        line = mark.line + 1 if mark else 1
+        reason = ": ".join(filter(None, (error.context, error.problem)))
+        raise _MalformedError(line, reason) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise _MalformedError(line, f"not YAML: {error.reason} (character U+{ord(text[error.position]):04X})") from None
@@ -170,13 +180,17 @@ def _refuse_deep(text: str) -> None:
     # The composer recurses and the parser does not, so depth is counted before anything is composed.
     depth = 0
     for event in yaml.parse(text, Loader=_Loader):
-        # True and False count as 1 and 0.
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
         if depth > _MAX_DEPTH:
             raise _MalformedError(_line(event), f"nested more than {_MAX_DEPTH} deep")
 
 
 class _Builder:
+    """Builds plain data from the nodes of PyYAML, and notes the line of each part."""
+
     def __init__(self) -> None:
         self.lines: dict[Location, int] = {}
         self._nodes = 0
@@ -192,7 +206,10 @@ class _Builder:
             raise _MalformedError(_line(node), "aliases make the document endless or far too large")
         if isinstance(node, yaml.MappingNode):
             _refuse_tag(node, "map")
-            return {name: self.build(value, (*location, name)) for name, value in self._entries(node, location)}
+            mapping: dict[str, Any] = {}
+            for name, value in self._entries(node, location):
+                mapping[name] = self.build(value, (*location, name))
+            return mapping
         if isinstance(node, yaml.SequenceNode):
             _refuse_tag(node, "seq")
             return [self.build(item, (*location, index)) for index, item in enumerate(node.value)]
@@ -224,14 +241,14 @@ def _refuse_tag(node: yaml.Node, *allowed: str) -> None:
 
 
 def _scalar(node: yaml.Node) -> Any:
-    _refuse_tag(node, *_CONSTRUCT)
+    _refuse_tag(node, *_CONSTRUCTORS)
     for character in node.value:
         if unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t":
             raise _MalformedError(_line(node), f"control character U+{ord(character):04X} is not allowed")
+    kind = node.tag.removeprefix(_TAG)
     try:
-        return _CONSTRUCT[node.tag.removeprefix(_TAG)](node.value)
+        return _CONSTRUCTORS[kind](node.value)
     except (ValueError, KeyError):
-        kind = node.tag.removeprefix(_TAG)
         raise _MalformedError(_line(node), f"{node.value[:40]!r} is not a value of type {kind}") from None
 
 
@@ -247,7 +264,7 @@ def _real(text: str) -> float:
     return float(re.sub(r"\.(inf|nan)$", r"\1", text.lower()))
 
 
-_CONSTRUCT: dict[str, Callable[[str], Any]] = {
+_CONSTRUCTORS: dict[str, Callable[[str], Any]] = {
     "str": str,
     "null": lambda text: None,
     "bool": lambda text: {"true": True, "false": False}[text.lower()],

@@ -8,23 +8,19 @@ studies, may allow it with a reason. `docs/lint.md` explains each. Everything is
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ablations.planning.nodes import EvaluationNode, Node, TrialNode
+from ablations.planning.nodes import Node
 from ablations.planning.plan import Plan
+from ablations.planning.rows import Row
+from ablations.planning.seeds import seeds_needed, smallest_effect
 from ablations.spec.fingerprint import cost_fingerprint
 from ablations.spec.parts import Intervention
 from ablations.spec.settings import Settings, merge, unread
 from ablations.spec.trial import TrialSpec, settings_of
 from ablations.study import Study, Variant
-
-ALPHA = 0.05
-"""Level of significance, as in `reports.analysis.statistics`."""
-
-LARGE = 2.0
-"""A difference of so many of its standard deviations over seeds is one that any study should be able to show."""
 
 EQUAL_SIZE = 0.02
 """Networks are of equal size if the largest has at most this share more parameters than the smallest."""
@@ -90,38 +86,34 @@ def factors(node: Node, reference: Node) -> tuple[str, ...]:
     network has neither kernels nor a temperature. The temperature's schedule is one factor.
     """
     settings = _different_settings(node, reference)
-    return tuple(dict.fromkeys([*settings, *_different_interventions(_intervention(node), _intervention(reference))]))
+    return tuple(dict.fromkeys([*settings, *_different_interventions(node.intervention, reference.intervention)]))
 
 
 def _different_settings(node: Node, reference: Node) -> Iterator[str]:
     settings, reference_settings = settings_of(node.spec), settings_of(reference.spec)
     derived = unread(settings).keys() | unread(reference_settings).keys()
     # Tuned values differ because each row was tuned, not because its variant says so.
-    tuned = {*_tuned(node), *_tuned(reference)}
+    tuned = {*node.training.tuned, *reference.training.tuned}
+    ignored = derived | _NO_FACTORS | tuned
     for key in settings:
+        if settings[key] == reference_settings[key] or key in ignored:
+            continue
         # To count a network, only its architecture, its classes and the size of its images matter.
-        counts = node.kind != "cost" or key.startswith("model.") or key in ("data.name", "data.image_size")
-        if settings[key] != reference_settings[key] and counts and key not in derived | _NO_FACTORS | tuned:
-            yield _TEMPERATURE if key.startswith(_TEMPERATURE) else key
+        if node.kind == "cost" and not key.startswith("model.") and key not in ("data.name", "data.image_size"):
+            continue
+        yield _TEMPERATURE if key.startswith(_TEMPERATURE) else key
 
 
-def _tuned(node: Node) -> tuple[str, ...]:
-    trial = node.trial if isinstance(node, EvaluationNode) else node
-    return trial.tuned if isinstance(trial, TrialNode) else ()
-
-
-def _different_interventions(own: Intervention | None, other: Intervention | None) -> Iterator[str]:
-    if own is not None and other is not None:
-        keys: Iterable[str] = (key for key in type(own).model_fields if getattr(own, key) != getattr(other, key))
-    else:
-        # On one side only: `where` is part of the other keys, not a factor of its own.
-        only = own or other
-        keys = (key for key in ("aggregation", "temperature") if only is not None and getattr(only, key) is not None)
-    yield from (f"intervention.{key}" for key in keys)
-
-
-def _intervention(node: Node) -> Intervention | None:
-    return node.intervention if isinstance(node, EvaluationNode) else None
+def _different_interventions(left: Intervention | None, right: Intervention | None) -> Iterator[str]:
+    if left is not None and right is not None:
+        for key in Intervention.model_fields:
+            if getattr(left, key) != getattr(right, key):
+                yield f"intervention.{key}"
+        return
+    # On one side only: `where` is part of the other keys, not a factor of its own.
+    for key in ("aggregation", "temperature"):
+        if getattr(left or right, key, None) is not None:
+            yield f"intervention.{key}"
 
 
 def _lint_study(study: Study, plan: Plan, parameters: Mapping[str, int]) -> Iterator[Lint]:
@@ -165,11 +157,11 @@ def _declares(variant: Variant, factor: str) -> bool:
     return any(f"{factor}.".startswith(f"{entry}.") or entry.startswith(f"{factor}.") for entry in variant.differs_in)
 
 
-def _several_words(study: Study, variant: Variant, found: Sequence[str], missing: Sequence[str]) -> str:
-    text = f"variant {variant.name!r} differs from the reference {study.reference!r} in {', '.join(found)}"
+def _several_words(study: Study, variant: Variant, differing: Sequence[str], missing: Sequence[str]) -> str:
+    text = f"variant {variant.name!r} differs from the reference {study.reference!r} in {', '.join(differing)}"
     if variant.differs_in:
         return f"{text}, and says nothing of {', '.join(missing)}. Add that to its differs_in, or leave it as it was."
-    declared = f"differs_in: [{', '.join(found)}]"
+    declared = f"differs_in: [{', '.join(differing)}]"
     return f"{text}: no difference can be put down to one of them. Change one at a time, or say so ({declared})."
 
 
@@ -193,11 +185,10 @@ def _no_difference(study: Study, plan: Plan) -> Iterator[Lint]:
 def _unread_settings(study: Study, plan: Plan) -> Iterator[Lint]:
     for key, value in study.baseline.items():
         # A dictionary as an ordered set; the reason "" stands for a variant that reads the setting.
-        reasons = {
-            _why_unread(key, study, plan, {**(network.changes if network else {}), **variant.changes}): None
-            for network in study.inspected
-            for variant in study.variants
-        }
+        reasons: dict[str, None] = {}
+        for network in study.inspected:
+            for variant in study.variants:
+                reasons[_why_unread(key, study, plan, Row(study, network, variant).changes)] = None
         if "" not in reasons:
             yield Lint(
                 "unread-setting",
@@ -206,16 +197,16 @@ def _unread_settings(study: Study, plan: Plan) -> Iterator[Lint]:
             )
 
 
-def _why_unread(key: str, study: Study, plan: Plan, own: Settings) -> str:
+def _why_unread(key: str, study: Study, plan: Plan, changes: Settings) -> str:
     """Return the reason why a variant does not read a setting of the baseline, or "" if it does.
 
     Overrides are left out, as they are no fault of the study.
     """
-    if key in own:
+    if key in changes:
         return "the variants or the inspected networks set it themselves"
     if study.is_about_cost and not key.startswith(("model.", "data.")):
         return "nothing is trained"
-    return unread(merge([plan.request.preset.settings, study.baseline, own])).get(key, "")
+    return unread(merge([plan.request.preset.settings, study.baseline, changes])).get(key, "")
 
 
 def _late_annealing(study: Study, nodes: Mapping[str, Node]) -> Iterator[Lint]:
@@ -269,13 +260,12 @@ def _few_seeds(study: Study, plan: Plan) -> Iterator[Lint]:
     # The table has a difference per variant and inspected network, and Holm's correction is over all of them.
     seeds, needed = plan.request.seeds_of(study), seeds_needed(comparisons)
     if seeds < needed:
-        corrected = f", corrected for {comparisons} comparisons," if comparisons > 1 else ""
         size = smallest_effect(seeds, comparisons)
-        consequence = (
-            "no difference can be significant"
-            if math.isinf(size)
-            else (f"a difference is significant{corrected} if it is {size:.1f} times its own standard deviation")
-        )
+        if math.isinf(size):
+            consequence = "no difference can be significant"
+        else:
+            corrected = f", corrected for {comparisons} comparisons," if comparisons > 1 else ""
+            consequence = f"a difference is significant{corrected} if it is {size:.1f} times its own standard deviation"
         yield Lint(
             "few-seeds",
             study.name,
@@ -299,54 +289,6 @@ def _repeated_images(study: Study, nodes: Mapping[str, Node]) -> Iterator[Lint]:
             )
 
 
-def smallest_effect(seeds: int, comparisons: int) -> float:
-    """Return the smallest difference that a t test finds significant, in its own standard deviations over seeds.
-
-    The level is that of the first step of Holm's correction. One seed has no spread: no difference is large enough.
-    """
-    if seeds < 2:
-        return math.inf
-    # The critical value of t, by bisection.
-    low, high = 0.0, 1.0
-    while _p_value(high, seeds - 1) > ALPHA / comparisons:
-        low, high = high, 2 * high
-    # Sixty halvings leave nothing between the ends of an interval that doubling found.
-    for _ in range(60):
-        middle = (low + high) / 2
-        if _p_value(middle, seeds - 1) > ALPHA / comparisons:
-            low = middle
-        else:
-            high = middle
-    # t is the mean difference over its standard error, which is the standard deviation over the root of the seeds.
-    return high / math.sqrt(seeds)
-
-
-def _p_value(t: float, df: int) -> float:
-    """Return the two-sided p-value of Student's t with a whole number of degrees of freedom.
-
-    A plan must not wait for scipy, which takes as long to import as planning does. Source: Abramowitz and Stegun,
-    26.7.3 and 26.7.4.
-    """
-    angle = math.atan2(t, math.sqrt(df))
-    square = math.cos(angle) ** 2
-    is_odd = df % 2 == 1
-    term = math.cos(angle) if is_odd else 1.0
-    total = 0.0
-    for k in range(df // 2):
-        total += term
-        term *= square * ((2 * k + 2) / (2 * k + 3) if is_odd else (2 * k + 1) / (2 * k + 2))
-    within = math.sin(angle) * total
-    if is_odd:
-        within = 2 / math.pi * (angle + within)
-    return 1.0 - within
-
-
-def seeds_needed(comparisons: int) -> int:
-    """Return the fewest seeds with which a difference of `LARGE` of its standard deviations is significant."""
-    # The smallest effect falls as seeds are added, so the first number that suffices is the fewest.
-    return next(seeds for seeds in range(2, 1000) if smallest_effect(seeds, comparisons) <= LARGE)
-
-
 def selects_on_test(study: str, metric: Any) -> Iterator[Lint]:
     """Yield a lint if what is selected is judged by the test split.
 
@@ -365,4 +307,6 @@ def selects_on_test(study: str, metric: Any) -> Iterator[Lint]:
 
 def _listed(names: Sequence[str], most: int = 4) -> str:
     listing = ", ".join(repr(name) for name in names[:most])
-    return listing if len(names) <= most else f"{listing} and {len(names) - most} others"
+    if len(names) > most:
+        listing += f" and {len(names) - most} others"
+    return listing

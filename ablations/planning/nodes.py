@@ -1,26 +1,81 @@
-"""This module defines the nodes of a plan: a training, an evaluation of its checkpoint, the cost of a network.
+"""This module defines the nodes of a plan: each is one training, evaluation or count that is carried out once.
 
 `ablations.planning.plan` makes them and shares them between rows.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from ablations.errors import AblationError
-from ablations.spec.factors import Factor, resolve_proposed, settings_of
+from ablations.planning.optimisation import Optimisation, OptimisationKind, slot_fingerprint
+from ablations.spec.factors import Factor
 from ablations.spec.identities import Identity, of_intervention, of_model, of_trial
 from ablations.spec.parts import Intervention
-from ablations.spec.settings import Settings, flatten
+from ablations.spec.settings import flatten
 from ablations.spec.titles import intervention_title, model_title, training_title, trial_title
 from ablations.spec.trial import TrialSpec
 from ablations.vocabulary import Kind
 
 
+class Node(ABC):
+    """A node of a plan.
+
+    Attributes:
+        fingerprint: Its fingerprint.
+        spec: The training of its network; for a cost only model and data set count.
+        intervention: The change of the network for the measurement, of an evaluation.
+        optimisation: The group to which it belongs, of a training whose settings are proposed.
+        tuned: The names of its tuned settings, of a trial.
+    """
+
+    fingerprint: str
+    spec: TrialSpec
+    intervention: Intervention | None = None
+    optimisation: Optimisation | None = None
+    tuned: tuple[str, ...] = ()
+
+    @property
+    @abstractmethod
+    def kind(self) -> Kind:
+        """What is done: `trial`, `evaluation`, `cost`, `tuning` or `search`."""
+
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """A name that a person can read."""
+
+    @property
+    def seed(self) -> int:
+        """The seed of its training."""
+        return self.spec.seed
+
+    @property
+    def is_training(self) -> bool:
+        """True if it trains a network."""
+        return False
+
+    @property
+    def training(self) -> Node:
+        """The node that makes the network: of an evaluation the trial that it looks into, otherwise itself."""
+        return self
+
+    @property
+    def checkpoint(self) -> str:
+        """The fingerprint of the node that makes the network."""
+        return self.training.fingerprint
+
+    @property
+    def depends_on(self) -> str | None:
+        """The fingerprint of the node that must be done first, or `None`."""
+        return None
+
+
 @dataclass(frozen=True)
-class TrialNode:
+class TrialNode(Node):
     """A training that the plan needs; `tuned` names its tuned settings, if tuned values were asked for."""
 
     fingerprint: str
@@ -29,36 +84,44 @@ class TrialNode:
     tuned: tuple[str, ...] = field(default=(), compare=False)
 
     kind: ClassVar[Kind] = "trial"
+    is_training: ClassVar[bool] = True
 
     @property
     def title(self) -> str:
-        """A name that a person can read."""
         return trial_title(self.spec)
 
 
 @dataclass(frozen=True)
-class EvaluationNode:
+class EvaluationNode(Node):
     """An evaluation of a trial's checkpoint under an intervention that the plan needs."""
 
     fingerprint: str
     trial: TrialNode
-    intervention: Intervention
+    # `field()`, as a dataclass would otherwise take the `None` of the base class for a default.
+    intervention: Intervention = field()
+    spec: TrialSpec = field(init=False, repr=False, compare=False)
 
     kind: ClassVar[Kind] = "evaluation"
 
-    @property
-    def spec(self) -> TrialSpec:
-        """The training whose checkpoint is evaluated."""
-        return self.trial.spec
+    def __post_init__(self) -> None:
+        # The way to set a field of a frozen dataclass. A property cannot stand for a field of the base class.
+        object.__setattr__(self, "spec", self.trial.spec)
 
     @property
     def title(self) -> str:
-        """A name that a person can read."""
         return f"{self.trial.title} · {intervention_title(self.intervention)}"
+
+    @property
+    def training(self) -> TrialNode:
+        return self.trial
+
+    @property
+    def depends_on(self) -> str:
+        return self.trial.fingerprint
 
 
 @dataclass(frozen=True)
-class CostNode:
+class CostNode(Node):
     """A network whose cost is counted and timed without training it; only model and data set of the spec count."""
 
     fingerprint: str
@@ -68,35 +131,51 @@ class CostNode:
 
     @property
     def title(self) -> str:
-        """A name that a person can read."""
         return f"{model_title(self.spec.model)} · cost"
 
 
 @dataclass(frozen=True)
-class ProposedNode:
+class ProposedNode(Node):
     """A training for which an optimiser proposes settings when it begins; only the validation split measures it.
 
     Attributes:
-        fingerprint: Of its group and its place there.
         spec: What would be trained without a proposal.
-        group: Fingerprint of what all trials of one optimisation share.
-        slot: Its place in the group, from 0.
-        general: General settings over the defaults, also those that only a proposal makes read.
-        own: Settings over these.
-        factors: The factors for which values are proposed.
-        kind: `tuning` of the nuisance factors of a variant, or `search` over the parts of a network.
+        slot: Its place in its group, from 0.
         values: Values of the factors if they are fixed: for a training that repeats an earlier one under another seed.
     """
 
     fingerprint: str
     spec: TrialSpec
-    group: str
+    optimisation: Optimisation = field()
     slot: int
-    general: Settings
-    own: Settings
-    factors: Mapping[str, Factor]
-    kind: Literal["tuning", "search"] = "tuning"
-    values: Mapping[str, Any] | None = field(default=None)
+    values: Mapping[str, Any] | None = None
+
+    is_training: ClassVar[bool] = True
+
+    @classmethod
+    def make(
+        cls, optimisation: Optimisation, slot: int, *, repeat: int = 0, values: Mapping[str, Any] | None = None
+    ) -> ProposedNode:
+        """Return the trial in a slot of an optimisation, or its `repeat`-th repeat (from 1) with `values`."""
+        fingerprint = slot_fingerprint(optimisation.fingerprint, slot, repeat)
+        # `model_copy` does not validate again, as only the seed differs.
+        spec = optimisation.spec.model_copy(update={"seed": optimisation.seed_of(slot, repeat)})
+        return cls(fingerprint, spec, optimisation, slot, values)
+
+    @property
+    def kind(self) -> OptimisationKind:
+        """The kind of its group."""
+        return self.optimisation.kind
+
+    @property
+    def group(self) -> str:
+        """The fingerprint of its group."""
+        return self.optimisation.fingerprint
+
+    @property
+    def factors(self) -> Mapping[str, Factor]:
+        """The factors for which values are proposed."""
+        return self.optimisation.factors
 
     @property
     def title(self) -> str:
@@ -106,25 +185,24 @@ class ProposedNode:
     @property
     def subject(self) -> str:
         """The name of what all trainings of the group have in common."""
-        proposed = {
-            key for name, factor in self.factors.items() for settings in factor.every(name) for key in flatten(settings)
-        }
+        proposed: set[str] = set()
+        for name, factor in self.factors.items():
+            for settings in factor.every(name):
+                proposed.update(flatten(settings))
         return model_title(self.spec.model, without=proposed)
 
     def title_with(self, values: Mapping[str, Any] | None) -> str:
         """Return a name that a person can read, of the training with `values` of the factors."""
-        suffix = f" · seed {self.spec.seed}" if self.values is not None else ""
-        return f"{self._trained(values)} · {self.kind} {self.slot + 1}{suffix}"
-
-    def _trained(self, values: Mapping[str, Any] | None) -> str:
-        if values is None:
-            return self.subject
-        try:
-            spec = self.with_values(values)
-        except AblationError:
-            # The training itself reports why the values do not fit; a title is no place for that.
-            return self.subject
-        return training_title(spec)
+        title = self.subject
+        if values is not None:
+            try:
+                title = training_title(self.with_values(values))
+            except AblationError:
+                # The training itself reports why the values do not fit; a title is no place for that.
+                title = self.subject
+        # A repeat has the same settings as the trial that it repeats, so its seed tells them apart.
+        suffix = f" · seed {self.seed}" if self.values is not None else ""
+        return f"{title} · {self.kind} {self.slot + 1}{suffix}"
 
     def with_values(self, values: Mapping[str, Any]) -> TrialSpec:
         """Return the spec of the training when `values` of the factors are proposed.
@@ -132,29 +210,21 @@ class ProposedNode:
         Raises:
             SpecError: If they do not fit together with the rest.
         """
-        return resolve_proposed(self.general, self.own, settings_of(self.factors, values), self.spec.seed)
-
-
-Node = TrialNode | EvaluationNode | CostNode | ProposedNode
-
-
-def is_training(node: Node) -> bool:
-    """Return True if a node trains a network."""
-    return isinstance(node, TrialNode | ProposedNode)
+        return self.optimisation.resolve(values, self.seed)
 
 
 def plugins_of(node: Node) -> dict[str, Identity]:
     """Return the identities of the plug-ins that a node needs, by label; those of possible proposals are needed too."""
     identities: list[Identity] = []
-    if isinstance(node, CostNode):
+    if node.kind == "cost":
         identities += of_model(node.spec.model)
     else:
         identities += of_trial(node.spec)
-    if isinstance(node, EvaluationNode):
+    if node.intervention is not None:
         identities += of_intervention(node.intervention)
-    if isinstance(node, ProposedNode):
+    if node.optimisation is not None:
         # The proposal may not be known yet, so the plug-ins of every choice are needed.
-        for name, factor in node.factors.items():
-            for values in factor.every(name):
-                identities += of_trial(resolve_proposed(node.general, node.own, values, node.spec.seed))
+        for specs in node.optimisation.ends().values():
+            for spec in specs:
+                identities += of_trial(spec)
     return {identity.label: identity for identity in identities}

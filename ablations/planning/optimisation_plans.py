@@ -13,56 +13,94 @@ from typing import Any
 
 from ablations.errors import SpecError
 from ablations.planning.nodes import ProposedNode
+from ablations.planning.optimisation import Optimisation, over_defaults
 from ablations.planning.plan import Plan
 from ablations.planning.request import Request
 from ablations.planning.rows import make_rows, resolve_row
 from ablations.planning.search import Search
-from ablations.planning.spaces import trials_there_are
-from ablations.planning.tuning_groups import Tuning, check_nuisance, group_fingerprint, slot_fingerprint, tuning_of
-from ablations.spec.fingerprint import digest
-from ablations.spec.settings import DEFAULTS, merge
+from ablations.planning.tuning import check_nuisance, tuning_of
 from ablations.spec.trial import TrialSpec, resolve
 from ablations.study import Study
 
-SEARCH_SEED = 30_000
-"""The trial in slot s of a search has this seed plus s, so that no seed favours some settings."""
-
-_REPEAT_SEEDS = 1_000_000
-"""The r-th repeat of a trial has its seed plus r times this."""
-
 
 @dataclass(frozen=True)
-class TuningPlan:
-    """The plan of a tuning: each distinct training once, however many rows share it.
+class OptimisationPlan:
+    """The plan of a tuning or a search: each distinct optimisation once, however many rows share it.
 
     Attributes:
         request: The user's request.
-        studies: The studies at their preset.
-        tunings: The groups, in the order of the rows.
+        optimisations: The groups of trainings, in the order of the rows.
         budget: Trials for each of them.
+        serves: Keys of the rows that share an optimisation, by its fingerprint and their study.
+        studies: The studies at their preset; none for a search.
+        repeats: Number of repeats, under other seeds, of each of the best trials.
     """
 
     request: Request
-    studies: tuple[Study, ...]
-    tunings: tuple[Tuning, ...]
+    optimisations: tuple[Optimisation, ...]
     budget: int
+    serves: Mapping[str, dict[str, list[str]]]
+    studies: tuple[Study, ...] = ()
+    repeats: int = 0
 
-    def as_plan(self) -> Plan:
-        """Return the trainings as a plan that can be launched: the first trial of each group, the second of each …
+    def nodes_of(self, optimisation: Optimisation) -> tuple[ProposedNode, ...]:
+        """Return the trials of a group, at most as many as there are distinct settings."""
+        count = optimisation.distinct(self.budget) or self.budget
+        return tuple(ProposedNode.make(optimisation, slot) for slot in range(count))
 
-        Trials of one group are proposed from the results of earlier ones, so they should not all run at once. Also, a
-        launch that is cut short has given every variant about as many trials.
+    def repeats_of(self, trial: ProposedNode, values: Mapping[str, Any]) -> Iterator[ProposedNode]:
+        """Yield the trainings that repeat a trial with the values proposed for it, each under another seed."""
+        for repeat in range(1, self.repeats + 1):
+            yield ProposedNode.make(trial.optimisation, trial.slot, repeat=repeat, values=dict(values))
+
+    def as_plan(self, nodes: Sequence[ProposedNode] | None = None) -> Plan:
+        """Return some trainings as a plan that can be launched; by default all trials.
+
+        These come turn by turn: the first trial of each group, then the second of each. Trials of one group are
+        proposed from the results of earlier ones, so they should not all run at once. Also, a launch that is cut short
+        has given every variant about as many trials.
         """
-        by_group = [list(tuning.nodes(self.budget)) for tuning in self.tunings]
-        nodes: dict[str, ProposedNode] = {}
-        # A group ends before the others if there are fewer settings to try than the budget has trials.
-        for turn in zip_longest(*by_group):
-            nodes |= {node.fingerprint: node for node in turn if node is not None}
-        serves = {tuning.fingerprint: tuning.serves for tuning in self.tunings}
-        return Plan(self.request, self.studies, {}, {}, {}, (), proposed=nodes, groups=serves)
+        if nodes is None:
+            turns = zip_longest(*(self.nodes_of(optimisation) for optimisation in self.optimisations))
+            # A group ends before the others if there are fewer settings to try than the budget has trials.
+            nodes = [node for turn in turns for node in turn if node is not None]
+        proposed = {node.fingerprint: node for node in nodes}
+        return Plan(self.request, self.studies, {}, {}, {}, (), proposed=proposed, groups=self.serves)
 
 
-def make_tuning_plan(studies: Sequence[Study], request: Request, budget: int) -> TuningPlan:
+@dataclass(frozen=True, kw_only=True)
+class SearchPlan(OptimisationPlan):
+    """The plan of a search, which has a single group."""
+
+    search: Search
+
+    @property
+    def optimisation(self) -> Optimisation:
+        """Its only group."""
+        return self.optimisations[0]
+
+    @property
+    def group(self) -> str:
+        """The fingerprint of its only group."""
+        return self.optimisation.fingerprint
+
+    @property
+    def spec(self) -> TrialSpec:
+        """The training without a proposal."""
+        return self.optimisation.spec
+
+    @cached_property
+    def distinct(self) -> int | None:
+        """The number of distinct settings to try, or `None` if there are at least as many as trials."""
+        return self.optimisation.distinct(self.budget)
+
+    @cached_property
+    def nodes(self) -> tuple[ProposedNode, ...]:
+        """The trainings of its trials."""
+        return self.nodes_of(self.optimisation)
+
+
+def make_tuning_plan(studies: Sequence[Study], request: Request, budget: int) -> OptimisationPlan:
     """Return the plan of `tune` for `studies`: `budget` trials for each distinct training that a variant needs.
 
     An evaluation-only variant needs the training of the network that it looks into.
@@ -72,14 +110,15 @@ def make_tuning_plan(studies: Sequence[Study], request: Request, budget: int) ->
     """
     rows = make_rows(studies, request)
     check_nuisance(rows, request)
-    tunings: dict[str, Tuning] = {}
+    tunings: dict[str, Optimisation] = {}
+    serves: dict[str, dict[str, list[str]]] = {}
     for row in rows:
         tuning = tuning_of(row, request, resolve_row(row, request))
         if tuning is None:
             continue
-        # Rows that train the same share a tuning, which notes each of them under its study.
-        shared = tunings.setdefault(tuning.fingerprint, tuning)
-        keys = shared.serves.setdefault(row.study.name, [])
+        # Rows that train the same share a tuning, which serves each of them.
+        tunings.setdefault(tuning.fingerprint, tuning)
+        keys = serves.setdefault(tuning.fingerprint, {}).setdefault(row.study.name, [])
         if row.key not in keys:
             keys.append(row.key)
     if not tunings:
@@ -87,83 +126,17 @@ def make_tuning_plan(studies: Sequence[Study], request: Request, budget: int) ->
         raise SpecError(f"nothing can be tuned for {names}: no training has a nuisance factor. Name some as nuisance.")
     # The rows have the studies at their preset and with their inspected networks.
     chosen = {row.study.name: row.study for row in rows}
-    return TuningPlan(request, tuple(chosen.values()), tuple(tunings.values()), budget)
-
-
-@dataclass(frozen=True)
-class SearchPlan:
-    """The plan of a search: its trials, and repeats of the best of them under other seeds.
-
-    Attributes:
-        request: Preset and overrides.
-        search: The question.
-        trials: Number of proposals, none of them twice.
-        repeats: Number of repeats of each of the best.
-    """
-
-    request: Request
-    search: Search
-    trials: int
-    repeats: int = 0
-
-    @cached_property
-    def general(self) -> dict[str, Any]:
-        """General settings over the defaults."""
-        merged = merge([self.request.preset.settings, self.search.baseline, self.request.settings])
-        return {key: value for key, value in merged.items() if value != DEFAULTS[key]}
-
-    @cached_property
-    def spec(self) -> TrialSpec:
-        """The training without a proposal."""
-        return resolve([self.general], {}, SEARCH_SEED)
-
-    @cached_property
-    def group(self) -> str:
-        """Fingerprint of what all its trials share.
-
-        Raises:
-            SpecError: If an option of a factor does not fit together with the rest.
-        """
-        return group_fingerprint("search", self.spec, self.general, {}, self.search.factors)
-
-    @cached_property
-    def distinct(self) -> int | None:
-        """The number of distinct settings to try, or `None` if there are at least as many as trials."""
-        return trials_there_are(self.general, {}, self.search.factors, self.trials)
-
-    @cached_property
-    def nodes(self) -> tuple[ProposedNode, ...]:
-        """The trainings of its trials, at most as many as there are distinct settings."""
-        slots = range(self.distinct or self.trials)
-        return tuple(self._node(slot_fingerprint(self.group, slot), slot, slot, None) for slot in slots)
-
-    def repeats_of(self, slot: int, values: Mapping[str, Any]) -> Iterator[ProposedNode]:
-        """Yield the trainings that repeat the proposal of a slot, each under another seed."""
-        for repeat in range(1, self.repeats + 1):
-            fingerprint = repeat_fingerprint(self.group, slot, repeat)
-            yield self._node(fingerprint, slot, slot + repeat * _REPEAT_SEEDS, dict(values))
-
-    def _node(self, fingerprint: str, slot: int, seed: int, values: dict[str, Any] | None) -> ProposedNode:
-        spec = self.spec.model_copy(update={"seed": SEARCH_SEED + seed})
-        changes: dict[str, Any] = {}
-        arguments = (fingerprint, spec, self.group, slot, self.general, changes)
-        return ProposedNode(*arguments, self.search.factors, "search", values)
-
-    def as_plan(self, nodes: Sequence[ProposedNode] | None = None) -> Plan:
-        """Return its trials, or other trainings of it, as a plan that can be launched."""
-        chosen = self.nodes if nodes is None else nodes
-        serves = {self.group: {self.search.name: [self.search.title]}}
-        proposed = {node.fingerprint: node for node in chosen}
-        return Plan(self.request, (), {}, {}, {}, (), proposed=proposed, groups=serves)
-
-
-def repeat_fingerprint(group: str, slot: int, repeat: int) -> str:
-    """Return the fingerprint of the `repeat`-th repeat (from 1) of a trial of a search."""
-    return digest({"kind": "proposed", "group": group, "slot": slot, "repeat": repeat})
+    return OptimisationPlan(request, tuple(tunings.values()), budget, serves, tuple(chosen.values()))
 
 
 def make_search_plan(search: Search, request: Request, trials: int, repeats: int) -> SearchPlan:
     """Return the plan of a search.
+
+    Args:
+        search: The question.
+        request: Preset and overrides.
+        trials: Number of proposals, none of them twice.
+        repeats: Number of repeats of each of the best.
 
     Raises:
         SpecError: If an override is of a setting that a factor proposes, or settings do not fit together.
@@ -172,7 +145,8 @@ def make_search_plan(search: Search, request: Request, trials: int, repeats: int
         for key in request.settings:
             if any(key in values for values in factor.every(name)):
                 raise SpecError(f"nothing reads --set {key}: factor {name!r} of search {search.name!r} proposes it.")
-    plan = SearchPlan(request, search, trials, repeats)
+    general = over_defaults([request.preset.settings, search.baseline, request.settings])
     # The fingerprint tries every option of each factor, so that a wrong one is an error before anything is trained.
-    assert plan.group
-    return plan
+    optimisation = Optimisation.make("search", resolve([general], {}, seed=0), general, {}, search.factors)
+    serves = {optimisation.fingerprint: {search.name: [search.title]}}
+    return SearchPlan(request, (optimisation,), trials, serves, repeats=repeats, search=search)

@@ -6,21 +6,25 @@ Rows that train the same share a node, within a study and across studies. Everyt
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TypeVar
 
 from ablations.datasets.facts import DatasetFacts
 from ablations.errors import SpecError, StudyError
 from ablations.planning.nodes import CostNode, EvaluationNode, Node, ProposedNode, TrialNode
 from ablations.planning.request import Request
 from ablations.planning.rows import Row, make_rows, resolve_row
-from ablations.planning.tuned_values import Found, TunedVariant
-from ablations.planning.tuning_groups import apply, check_nuisance, find_tuned, tuning_of
+from ablations.planning.tuned_values import TunedRows, TunedVariant
+from ablations.planning.tuning import check_nuisance, tuned_training
 from ablations.spec.fingerprint import cost_fingerprint, evaluation_fingerprint, trial_fingerprints
 from ablations.spec.parts import Intervention
 from ablations.spec.trial import TrialSpec
 from ablations.study import Study
+
+K = TypeVar("K")
+N = TypeVar("N", bound=Node)
 
 CANARY = "canary"
 """The name of the variant whose cells repeat the reference, to test the comparison itself (an A/A test)."""
@@ -67,7 +71,7 @@ class Plan:
     done: frozenset[str] = frozenset()
     canaries: tuple[Cell, ...] = ()
     proposed: dict[str, ProposedNode] = field(default_factory=dict)
-    tuned: Found = field(default_factory=dict)
+    tuned: TunedRows = field(default_factory=dict)
     groups: Mapping[str, dict[str, list[str]]] = field(default_factory=dict)
 
     @property
@@ -78,37 +82,40 @@ class Plan:
     @cached_property
     def missing_trials(self) -> tuple[TrialNode, ...]:
         """The trials still to be trained."""
-        return tuple(node for key, node in self.trials.items() if key not in self.done)
+        return self._missing(self.trials)
 
     @cached_property
     def missing_evaluations(self) -> tuple[EvaluationNode, ...]:
         """The evaluations still to be measured."""
-        return tuple(node for key, node in self.evaluations.items() if key not in self.done)
+        return self._missing(self.evaluations)
 
     @cached_property
     def missing_costs(self) -> tuple[CostNode, ...]:
         """The networks still to be counted and timed."""
-        return tuple(node for key, node in self.costs.items() if key not in self.done)
+        return self._missing(self.costs)
 
     @cached_property
     def missing_proposed(self) -> tuple[ProposedNode, ...]:
         """The trainings of a tuning or a search still to be done."""
-        return tuple(node for key, node in self.proposed.items() if key not in self.done)
+        return self._missing(self.proposed)
+
+    def _missing(self, nodes: Mapping[str, N]) -> tuple[N, ...]:
+        return tuple(node for fingerprint, node in nodes.items() if fingerprint not in self.done)
 
     @property
     def network_nodes(self) -> tuple[TrialNode | CostNode, ...]:
         """The nodes for which a network is built: trials and costs."""
         return (*self.trials.values(), *self.costs.values())
 
-    @property
+    @cached_property
     def nodes(self) -> tuple[Node, ...]:
         """All nodes, each trial before its evaluations."""
-        return (*self.trials.values(), *self.evaluations.values(), *self.costs.values(), *self.proposed.values())
+        return tuple(self._by_fingerprint.values())
 
     @property
     def missing(self) -> tuple[Node, ...]:
         """The nodes still to be run, each trial before its evaluations."""
-        return (*self.missing_trials, *self.missing_evaluations, *self.missing_costs, *self.missing_proposed)
+        return self._missing(self._by_fingerprint)
 
     @cached_property
     def data_facts(self) -> tuple[DatasetFacts, ...]:
@@ -122,47 +129,23 @@ class Plan:
 
     def has(self, fingerprint: str) -> bool:
         """Return True if there is a node with that fingerprint; the plan of a retry has cells without a node."""
-        return any(fingerprint in nodes for nodes in (self.trials, self.evaluations, self.costs, self.proposed))
+        return fingerprint in self._by_fingerprint
 
     def node(self, fingerprint: str) -> Node:
         """Return the node with that fingerprint."""
-        for nodes in (self.trials, self.evaluations, self.costs):
-            if fingerprint in nodes:
-                return nodes[fingerprint]
-        return self.proposed[fingerprint]
-
-    def evaluations_of(self, trial: str) -> tuple[EvaluationNode, ...]:
-        """Return the evaluations of one trial's checkpoint."""
-        return tuple(self._evaluations_by_trial.get(trial, ()))
+        return self._by_fingerprint[fingerprint]
 
     @cached_property
-    def _evaluations_by_trial(self) -> dict[str, list[EvaluationNode]]:
-        grouped: dict[str, list[EvaluationNode]] = {}
-        for node in self.evaluations.values():
-            grouped.setdefault(node.trial.fingerprint, []).append(node)
-        return grouped
+    def _by_fingerprint(self) -> dict[str, Node]:
+        return {**self.trials, **self.evaluations, **self.costs, **self.proposed}
 
     def cells_of(self, study: str) -> tuple[Cell, ...]:
         """Return the cells of one study, in the order of its rows."""
         return self._cells_by_study.get(study, ())
 
-    @cached_property
-    def _cells_by_study(self) -> dict[str, tuple[Cell, ...]]:
-        grouped: dict[str, list[Cell]] = {}
-        for cell in self.cells:
-            grouped.setdefault(cell.study, []).append(cell)
-        return {study: tuple(cells) for study, cells in grouped.items()}
-
     def cells_of_row(self, study: str, network: str, variant: str) -> tuple[Cell, ...]:
         """Return the repeats of one variant of a study on one network (empty if it inspects none)."""
-        return tuple(self._cells_by_row.get((study, network, variant), ()))
-
-    @cached_property
-    def _cells_by_row(self) -> dict[tuple[str, str, str], list[Cell]]:
-        grouped: dict[tuple[str, str, str], list[Cell]] = {}
-        for cell in self.cells:
-            grouped.setdefault((cell.study, cell.network, cell.variant), []).append(cell)
-        return grouped
+        return self._cells_by_row.get((study, network, variant), ())
 
     def studies_of(self, fingerprint: str) -> dict[str, list[str]]:
         """Return the studies that use a node, each with the keys of its rows there, canaries included."""
@@ -177,11 +160,23 @@ class Plan:
         return serves
 
     @cached_property
-    def _cells_by_node(self) -> dict[str, list[Cell]]:
-        grouped: dict[str, list[Cell]] = {}
-        for cell in (*self.cells, *self.canaries):
-            grouped.setdefault(cell.fingerprint, []).append(cell)
-        return grouped
+    def _cells_by_study(self) -> dict[str, tuple[Cell, ...]]:
+        return _grouped(self.cells, lambda cell: cell.study)
+
+    @cached_property
+    def _cells_by_row(self) -> dict[tuple[str, str, str], tuple[Cell, ...]]:
+        return _grouped(self.cells, lambda cell: (cell.study, cell.network, cell.variant))
+
+    @cached_property
+    def _cells_by_node(self) -> dict[str, tuple[Cell, ...]]:
+        return _grouped((*self.cells, *self.canaries), lambda cell: cell.fingerprint)
+
+
+def _grouped(cells: Iterable[Cell], key: Callable[[Cell], K]) -> dict[K, tuple[Cell, ...]]:
+    groups: dict[K, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(key(cell), []).append(cell)
+    return {name: tuple(members) for name, members in groups.items()}
 
 
 def make_plan(studies: Sequence[Study], request: Request, done: Collection[str] = ()) -> Plan:
@@ -203,72 +198,62 @@ def make_plan(studies: Sequence[Study], request: Request, done: Collection[str] 
     rows = make_rows(studies, request)
     _check_canary(rows, request)
     check_nuisance(rows, request)
-    nodes = _Nodes()
+    nodes: dict[str, Node] = {}
     cells: list[Cell] = []
     canaries: list[Cell] = []
     tuned: dict[tuple[str, str], TunedVariant] = {}
     for row in rows:
-        (resolved, tuned_variant), count = _tuned(row, request), request.seeds_of(row.study)
-        tuned |= {(row.study.name, row.key): tuned_variant} if tuned_variant is not None else {}
-        cells += _cells(row, row.variant.name, nodes.adding(_repeats(row, resolved, range(count), tuned_variant)))
+        spec, entry = resolve_row(row, request), None
+        if request.tuned is not None:
+            spec, entry = tuned_training(row, request, request.tuned, spec)
+        if entry is not None:
+            tuned[row.study.name, row.key] = entry
+        tuned_settings = tuple(entry.values) if entry is not None else ()
+        count = request.seeds_of(row.study)
+        repeats = _repeats(row, spec, range(count), tuned_settings)
+        cells += _cells(row, row.variant.name, repeats)
         if request.canary and row.has_canary:
             # The settings of the reference under seeds of their own: a fair comparison must find no difference.
-            canary_nodes = _repeats(row, resolved, range(CANARY_SEED, CANARY_SEED + count), tuned_variant)
-            canaries += _cells(row, CANARY, nodes.adding(canary_nodes))
-    graph = (nodes.trials, nodes.evaluations, nodes.costs)
-    # The rows have the studies at their preset and with the networks that are inspected.
-    plan = Plan(request, tuple({row.study.name: row.study for row in rows}.values()), *graph, tuple(cells))
-    return replace(plan, done=frozenset(done), canaries=tuple(canaries), tuned=tuned)
+            canary_repeats = _repeats(row, spec, range(CANARY_SEED, CANARY_SEED + count), tuned_settings)
+            canaries += _cells(row, CANARY, canary_repeats)
+            repeats += canary_repeats
+        for node in repeats:
+            # An evaluation brings the training whose checkpoint it measures.
+            nodes.setdefault(node.training.fingerprint, node.training)
+            nodes.setdefault(node.fingerprint, node)
+    return Plan(
+        request,
+        # The rows have the studies at their preset and with the networks that are inspected.
+        tuple({row.study.name: row.study for row in rows}.values()),
+        trials=_of_type(nodes, TrialNode),
+        evaluations=_of_type(nodes, EvaluationNode),
+        costs=_of_type(nodes, CostNode),
+        cells=tuple(cells),
+        done=frozenset(done),
+        canaries=tuple(canaries),
+        tuned=tuned,
+    )
 
 
-def _tuned(row: Row, request: Request) -> tuple[TrialSpec, TunedVariant | None]:
-    """Return the spec of a row's training, with seed 0, and its tuned values if the request has some."""
-    resolved = resolve_row(row, request)
-    tuning = tuning_of(row, request, resolved) if request.tuned is not None else None
-    if request.tuned is None or tuning is None:
-        return resolved, None
-    tuned_variant = find_tuned(request.tuned, tuning, request.preset.name)
-    return apply(tuned_variant, tuning), tuned_variant
+def _of_type(nodes: Mapping[str, Node], node_type: type[N]) -> dict[str, N]:
+    return {fingerprint: node for fingerprint, node in nodes.items() if isinstance(node, node_type)}
 
 
-@dataclass
-class _Nodes:
-    """The distinct nodes of a plan in the making."""
-
-    trials: dict[str, TrialNode] = field(default_factory=dict)
-    evaluations: dict[str, EvaluationNode] = field(default_factory=dict)
-    costs: dict[str, CostNode] = field(default_factory=dict)
-
-    def adding(self, nodes: Iterable[Node]) -> Iterator[Node]:
-        for node in nodes:
-            self.add(node)
-            yield node
-
-    def add(self, node: Node) -> None:
-        if isinstance(node, CostNode):
-            self.costs.setdefault(node.fingerprint, node)
-        elif isinstance(node, EvaluationNode):
-            self.trials.setdefault(node.trial.fingerprint, node.trial)
-            self.evaluations.setdefault(node.fingerprint, node)
-        elif isinstance(node, TrialNode):
-            self.trials.setdefault(node.fingerprint, node)
-
-
-def _repeats(row: Row, first: TrialSpec, seeds: Sequence[int], found: TunedVariant | None) -> Iterator[Node]:
-    """Yield the nodes of a row, one per seed, given its resolved settings."""
+def _repeats(row: Row, first: TrialSpec, seeds: Sequence[int], tuned: tuple[str, ...]) -> list[Node]:
+    """Return the nodes of a row, one per seed, given its resolved settings and the names of its tuned ones."""
     # `model_copy` does not validate again, as only the seed differs.
     specs = [first.model_copy(update={"seed": seed}) for seed in seeds]
     if row.study.is_about_cost:
-        yield from (CostNode(cost_fingerprint(spec), spec) for spec in specs)
-        return
+        return [CostNode(cost_fingerprint(spec), spec) for spec in specs]
     # The seed has no say in whether an intervention changes anything.
     intervention = _intervention(row, first)
-    for fingerprint, spec in zip(trial_fingerprints(first, seeds), specs, strict=True):
-        trial = TrialNode(fingerprint, spec, tuple(found.values) if found is not None else ())
-        if intervention is None:
-            yield trial
-        else:
-            yield EvaluationNode(evaluation_fingerprint(fingerprint, intervention), trial, intervention)
+    fingerprints = trial_fingerprints(first, seeds)
+    trials = [TrialNode(key, spec, tuned) for key, spec in zip(fingerprints, specs, strict=True)]
+    if intervention is None:
+        return [*trials]
+    return [
+        EvaluationNode(evaluation_fingerprint(trial.fingerprint, intervention), trial, intervention) for trial in trials
+    ]
 
 
 def _intervention(row: Row, spec: TrialSpec) -> Intervention | None:
@@ -290,9 +275,9 @@ def _refuse_repeated(names: Sequence[str]) -> None:
             raise StudyError(f"two studies are called {name!r}. Rename one.")
 
 
-def _cells(row: Row, name: str, nodes: Iterable[Node]) -> Iterator[Cell]:
+def _cells(row: Row, variant: str, nodes: Iterable[Node]) -> list[Cell]:
     network = row.network.name if row.network else ""
-    yield from (Cell(row.study.name, network, name, node.spec.seed, node.fingerprint) for node in nodes)
+    return [Cell(row.study.name, network, variant, node.seed, node.fingerprint) for node in nodes]
 
 
 def _check_canary(rows: Sequence[Row], request: Request) -> None:

@@ -24,7 +24,7 @@ class Row:
     variant: Variant
 
     @property
-    def own(self) -> Settings:
+    def changes(self) -> Settings:
         """The settings of the row itself, over all general ones; those of the variant win over those of the network."""
         return {**(self.network.changes if self.network else {}), **self.variant.changes}
 
@@ -61,11 +61,13 @@ def resolve_row(row: Row, request: Request) -> TrialSpec:
         SpecError: If a setting is invalid or nothing reads one that the row sets itself, with the row's name.
     """
     try:
-        return resolve(layers(row, request), row.own, seed=0)
+        return resolve(layers(row, request), row.changes, seed=0)
     except (SpecError, UnknownNameError) as error:
         location = f"study {row.study.name!r}, variant {row.variant.name!r}"
         from_options, preset = request.sources().items()
-        sources = dict([("the variant", row.own), from_options, ("the study's baseline", row.study.baseline), preset])
+        sources = dict(
+            [("the variant", row.changes), from_options, ("the study's baseline", row.study.baseline), preset]
+        )
         raise SpecError(f"{location}: {error}{who_set(str(error), sources)}") from None
 
 
@@ -118,9 +120,9 @@ def _check_overrides(rows: Sequence[Row], request: Request) -> None:
 
 
 def _why_unread(key: str, row: Row, request: Request) -> str | None:
-    if key in row.own:
+    if key in row.changes:
         return f"study {row.study.name!r} sets it itself in every variant"
     if row.study.is_about_cost and not _changes_cost(key, request):
         return f"study {row.study.name!r} trains nothing"
-    values = merge([*layers(row, request), row.own])
+    values = merge([*layers(row, request), row.changes])
     return unread(values).get(key)

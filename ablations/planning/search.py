@@ -13,12 +13,12 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, field_validator
 
 from ablations.errors import SpecError, StudyError, UnknownNameError, nearest
-from ablations.files.yaml_source import Document, read_document
+from ablations.files.yaml_source import Document, error_location, read_document
 from ablations.spec.factors import Factor, check_factor
 from ablations.spec.parts import BLOCKS, Frozen
-from ablations.spec.settings import check_values, flatten, reason_of
+from ablations.spec.settings import flatten, reason_of
 from ablations.studies._networks import ANNEALING, STATIC, constant
-from ablations.study import Changes, MisplacedError, Name, Text
+from ablations.variants import Changes, MisplacedError, Name, Text
 
 
 class Search(Frozen):
@@ -38,16 +38,6 @@ class Search(Frozen):
     baseline: Changes = Field(default_factory=dict)
     factors: Annotated[dict[str, Factor], Field(min_length=2)]
 
-    @field_validator("baseline")
-    @classmethod
-    def _are_settings(cls, baseline: Changes) -> Changes:
-        try:
-            flat = flatten(baseline)
-            check_values(flat)
-        except (SpecError, UnknownNameError) as error:
-            raise ValueError(str(error)) from None
-        return flat
-
     @field_validator("factors")
     @classmethod
     def _can_vary(cls, factors: dict[str, Factor]) -> dict[str, Factor]:
@@ -58,11 +48,12 @@ class Search(Frozen):
             except (SpecError, UnknownNameError) as error:
                 raise MisplacedError((name,), str(error)) from None
             # Two factors of one setting would overwrite each other's proposals.
-            for setting in dict.fromkeys(key for values in factor.every(name) for key in flatten(values)):
-                if setting in owners:
-                    reason = f"{setting} is proposed by {owners[setting]!r} too. Leave it to one factor."
-                    raise MisplacedError((name,), reason)
-                owners[setting] = name
+            for values in factor.every(name):
+                for setting in flatten(values):
+                    owner = owners.setdefault(setting, name)
+                    if owner != name:
+                        reason = f"{setting} is proposed by {owner!r} too. Leave it to one factor."
+                        raise MisplacedError((name,), reason)
         return factors
 
 
@@ -97,11 +88,6 @@ PARTS = Search(
 _BUILT_IN = {PARTS.name: PARTS}
 _WORDS = tuple(Search.model_fields)
 _FACTOR_WORDS = tuple(Factor.model_fields)
-
-
-def available_searches() -> tuple[str, ...]:
-    """Return the names of the searches that need no file."""
-    return tuple(_BUILT_IN)
 
 
 def get_search(name: str) -> Search:
@@ -142,8 +128,7 @@ def load_search(path: Path) -> Search:
 
 
 def _first_error(error: ValidationError, document: Document) -> str:
-    detail = error.errors(include_url=False)[0]
-    location = (*detail["loc"], *getattr(detail.get("ctx", {}).get("error"), "location", ()))
+    detail, location = error_location(error)
     if detail["type"] == "extra_forbidden":
         message = f"unknown key {location[-1]!r}. {nearest(str(location[-1]), _FACTOR_WORDS)}"
     else:

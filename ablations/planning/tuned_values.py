@@ -138,22 +138,19 @@ def tuned_from_data(files: Iterable[Any], origin: Path) -> TunedValues:
     return TunedValues(origin, tuple(TunedFile.model_validate(file) for file in files))
 
 
-def read_tuned(place: Path) -> TunedValues:
+def read_tuned(path: Path) -> TunedValues:
     """Return the tuned values in a folder, or in one file.
 
     Raises:
         TuningError: If there are none, or a file does not hold tuned values.
     """
-    paths = [place] if place.is_file() else sorted(place.glob("*.json"))
-    if not paths:
-        raise TuningError(f"there are no tuned values in {place}. {_where_from()}")
-    return TunedValues(place, tuple(read_tuned_file(path) for path in paths))
-
-
-def _where_from() -> str:
-    if not named_studies():
-        return "Name the file or folder that the verb tune has written."
-    return f"Tune first: {suggested_command('tune', without=['tuned_from'])}"
+    files = [path] if path.is_file() else sorted(path.glob("*.json"))
+    if not files:
+        remedy = "Name the file or folder that the verb tune has written."
+        if named_studies():
+            remedy = f"Tune first: {suggested_command('tune', without=['tuned_from'])}"
+        raise TuningError(f"there are no tuned values in {path}. {remedy}")
+    return TunedValues(path, tuple(map(read_tuned_file, files)))
 
 
 def read_tuned_file(path: Path) -> TunedFile:
@@ -181,5 +178,5 @@ def with_entries(file: TunedFile, entries: Iterable[TunedVariant]) -> TunedFile:
     return file.model_copy(update={"tuned": tuple({**earlier, **fresh}.values())})
 
 
-Found = Mapping[tuple[str, str], TunedVariant]
+TunedRows = Mapping[tuple[str, str], TunedVariant]
 """Results of tuning by study and key of the row."""

@@ -86,7 +86,8 @@ class Factor(Frozen):
     def __str__(self) -> str:
         if self.labels is not None:
             return ", ".join(map(str, self.labels))
-        return f"{self.low:g} to {self.high:g}{' (log)' if self.log else ''}"
+        scale = " (log)" if self.log else ""
+        return f"{self.low:g} to {self.high:g}{scale}"
 
     def is_whole(self, setting: str) -> bool:
         """Return True if the range proposes whole numbers alone, for a setting that is one."""
@@ -101,7 +102,9 @@ class Factor(Frozen):
 
     def settings(self, name: str, value: Any) -> dict[str, Any]:
         """Return the settings that a proposed value of the factor called `name` stands for."""
-        return dict(self.options[str(value)]) if self.options is not None else {name: value}
+        if self.options is not None:
+            return dict(self.options[str(value)])
+        return {name: value}
 
     @property
     def ends(self) -> tuple[Any, ...]:
@@ -121,21 +124,21 @@ def settings_of(factors: Mapping[str, Factor], proposed: Mapping[str, Any]) -> d
     return settings
 
 
-def resolve_proposed(general: Settings, own: Settings, values: Settings, seed: int) -> TrialSpec:
+def resolve_proposed(general: Settings, changes: Settings, values: Settings, seed: int) -> TrialSpec:
     """Return the spec of a training with proposed `values`; those that nothing reads beside the others are dropped.
 
     Args:
         general: General settings over the defaults.
-        own: Settings of a row over these; each must be read.
+        changes: Settings of a row over these; each must be read.
         values: The proposed settings, strongest.
         seed: The trial's seed.
 
     Raises:
         SpecError: If they do not fit together.
     """
-    reasons = unread(merge([general, own, values]))
+    reasons = unread(merge([general, changes, values]))
     read = {key: value for key, value in values.items() if key not in reasons}
-    return resolve([general], {**own, **read}, seed)
+    return resolve([general], {**changes, **read}, seed)
 
 
 def check_factor(name: str, factor: Factor) -> None:
@@ -154,8 +157,10 @@ def check_factor(name: str, factor: Factor) -> None:
 def default_nuisance(spec: TrialSpec) -> dict[str, Factor]:
     """Return the factors of a study that names none: learning rate, weight decay and warm-up around those of `spec`."""
     rate, decay, epochs = spec.train.learning_rate, spec.train.weight_decay, spec.train.epochs
-    # A decay of 0 has no logarithm to spread around.
-    low, high = (decay / _DECAY_SPREAD, decay * _DECAY_SPREAD) if decay > 0 else _DECAY_BY_DEFAULT
+    low, high = decay / _DECAY_SPREAD, decay * _DECAY_SPREAD
+    if decay == 0:
+        # It has no logarithm to spread around.
+        low, high = _DECAY_BY_DEFAULT
     # At least the preset's own warm-up, so that the range contains it.
     warmup = max(_WARMUP_SHARE * epochs, spec.train.warmup_epochs)
     return {

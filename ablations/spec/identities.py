@@ -57,11 +57,6 @@ def forget_identity(kind: Kind, name: str) -> None:
     _IDENTITIES.pop((kind, name), None)
 
 
-def recorded_identities() -> tuple[Identity, ...]:
-    """Return the identities of everything that plug-ins have registered in this process."""
-    return tuple(_IDENTITIES.values())
-
-
 def of_model(model: ModelSpec) -> Iterator[Identity]:
     """Yield the identities of the network and the strategy that a network's settings name."""
     yield from _recorded(("network", model.name), ("strategy", model.aggregation))
@@ -78,8 +73,8 @@ def of_intervention(intervention: Intervention) -> Iterator[Identity]:
     yield from _recorded(("strategy", intervention.aggregation))
 
 
-def _recorded(*wanted: tuple[Kind, str | None]) -> Iterator[Identity]:
-    for kind, name in wanted:
+def _recorded(*names: tuple[Kind, str | None]) -> Iterator[Identity]:
+    for kind, name in names:
         if name is not None and (kind, name) in _IDENTITIES:
             yield _IDENTITIES[kind, name]
 

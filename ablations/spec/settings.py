@@ -74,13 +74,13 @@ _PARTS: Mapping[str, type[BaseModel]] = {"model": ModelSpec, "data": DataSpec, "
 DEFAULTS: Settings = {key: value for group, model in _PARTS.items() for key, value in _walk(model, f"{group}.")}
 """Every setting of a trial but its seed, with its default."""
 
-_BRANCHES = frozenset(key[:end] for key in DEFAULTS for end, char in enumerate(key) if char == ".")
+_GROUPS: Mapping[str, type[BaseModel]] = {**_PARTS, "train.temperature": TemperatureSpec}
 """The groups of settings, those inside another group included."""
 
 _INTERVENTION = "intervention"
 FACTORS = (
     *DEFAULTS,
-    *sorted(_BRANCHES),
+    *sorted(_GROUPS),
     _INTERVENTION,
     *(f"{_INTERVENTION}.{key}" for key in Intervention.model_fields),
 )
@@ -107,16 +107,16 @@ def flatten(nested: Mapping[str, Any]) -> dict[str, Any]:
 def _leaves(nested: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:
     for name, value in nested.items():
         key = f"{prefix}{name}"
-        is_branch = key in _BRANCHES
-        if is_branch and isinstance(value, BaseModel):
+        is_group = key in _GROUPS
+        if is_group and isinstance(value, BaseModel):
             # Only fields that were set: a default here must not win over a preset.
             value = value.model_dump(by_alias=True, exclude_unset=True)
-        if is_branch and isinstance(value, Mapping):
+        if is_group and isinstance(value, Mapping):
             yield from _leaves(value, f"{key}.")
-        elif is_branch and value is None:
+        elif is_group and value is None:
             # The dump of a static network has no temperature at all; that sets nothing.
             continue
-        elif is_branch:
+        elif is_group:
             raise SettingError(key, f"{key!r} is a group of settings, not a value; found {_shown(value)}.")
         else:
             yield key, value
@@ -156,14 +156,6 @@ def check_values(flat: Settings) -> None:
             raise SettingError(".".join(map(str, location)), reason_of({**detail, "loc": location})) from None
 
 
-_GROUPS: Mapping[str, type[BaseModel]] = {
-    "model": ModelSpec,
-    "data": DataSpec,
-    "train": TrainSpec,
-    "train.temperature": TemperatureSpec,
-}
-
-
 def unread(values: Settings) -> dict[str, str]:
     """Return the settings that nothing reads, given all `values`, each with the reason."""
     reasons: dict[str, str] = {}
@@ -173,18 +165,17 @@ def unread(values: Settings) -> dict[str, str]:
         if network is None or option not in network.options:
             reasons[f"model.{option}"] = f"network {values['model.name']!r} has no {option}"
     for keys, decider, allowed in _RULES:
-        if values[decider] not in (allowed() if callable(allowed) else allowed):
-            for key in keys:
-                condition = _in_words(allowed)
-                # Several rules may apply to a setting; the first in the table gives the reason.
-                reasons.setdefault(key, f"it is read only if {decider} is {condition}, and that is {values[decider]!r}")
+        # Plug-ins may have added values since this module was imported.
+        allowed_values = allowed() if callable(allowed) else allowed
+        if values[decider] in allowed_values:
+            continue
+        condition = " or ".join(map(repr, allowed_values))
+        if isinstance(allowed, range):
+            condition = f"at least {allowed.start}"
+        for key in keys:
+            # Several rules may apply to a setting; the first in the table gives the reason.
+            reasons.setdefault(key, f"it is read only if {decider} is {condition}, and that is {values[decider]!r}")
     return reasons
-
-
-def _in_words(allowed: Allowed) -> str:
-    if isinstance(allowed, range):
-        return f"at least {allowed.start}"
-    return " or ".join(repr(value) for value in (allowed() if callable(allowed) else allowed))
 
 
 def blank_unread(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -197,8 +188,11 @@ def blank_unread(raw: Mapping[str, Any]) -> dict[str, Any]:
         flat = flatten({key: value for key, value in raw.items() if key != "seed"})
     except (SpecError, UnknownNameError) as error:
         raise ValueError(str(error)) from None
-    # `None` for an optional setting means "nothing reads it", so the default stands in while that is checked.
-    merged = {**DEFAULTS, **{key: value for key, value in flat.items() if value is not None or key not in _OPTIONAL}}
+    merged = dict(DEFAULTS)
+    for key, value in flat.items():
+        # `None` for an optional setting means "nothing reads it", so the default stands in while that is checked.
+        if value is not None or key not in _OPTIONAL:
+            merged[key] = value
     reasons = unread(merged)
     for key, value in flat.items():
         if value is None and key in _OPTIONAL and key not in reasons:
@@ -212,7 +206,9 @@ def blank_unread(raw: Mapping[str, Any]) -> dict[str, Any]:
     # Filled in here, so that a spec which leaves the size out has the fingerprint of one that gives it.
     if nested["data"]["image_size"] is None and merged["data.name"] in folder_sets():
         nested["data"]["image_size"] = get_folder_set(merged["data.name"]).image_size
-    return {**nested, **({"seed": raw["seed"]} if "seed" in raw else {})}
+    if "seed" in raw:
+        nested["seed"] = raw["seed"]
+    return nested
 
 
 _OPTIONAL = {key for keys, _, _ in _RULES for key in keys} | {f"model.{name}" for name in _NETWORK_OPTIONS}
@@ -226,6 +222,20 @@ def merge(layers: Iterable[Settings]) -> dict[str, Any]:
     for layer in layers:
         merged.update(layer)
     return merged
+
+
+def checked_changes(nested: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested or dotted settings as dotted ones that exist and have values which they can have.
+
+    Raises:
+        ValueError: If one does not, for the validators of studies and searches.
+    """
+    try:
+        flat = flatten(nested)
+        check_values(flat)
+    except (SpecError, UnknownNameError) as error:
+        raise ValueError(str(error)) from None
+    return flat
 
 
 def explain(error: ValidationError) -> str:
@@ -245,7 +255,7 @@ _JARGON = {
 def reason_of(detail: Mapping[str, Any]) -> str:
     """Return the message of one error of pydantic in the terms of a user who wrote a setting."""
     path = ".".join(str(step) for step in detail["loc"])
-    message = detail["msg"].removeprefix("Value error, ")
+    message: str = detail["msg"].removeprefix("Value error, ")
     for jargon, word in _JARGON.items():
         message = message.replace(jargon, word)
     if detail["type"] == "missing":
@@ -253,49 +263,13 @@ def reason_of(detail: Mapping[str, Any]) -> str:
     if detail["type"] == "extra_forbidden":
         keys = [field.alias or name for name, field in Placement.model_fields.items()]
         return f"unknown key {path!r}. {nearest(str(detail['loc'][-1]), keys)}"
-    if not path or detail["type"] == "value_error":
-        return f"{path}: {message}" if path else message
+    if not path:
+        return message
+    if detail["type"] == "value_error":
+        return f"{path}: {message}"
     return f"{path}: {message[0].lower()}{message[1:]}, found {_shown(detail['input'])}"
 
 
 def _shown(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:60]}…"
-
-
-def check_consistency(data: DataSpec, train: TrainSpec) -> None:
-    """Raise `ValueError` if settings that are valid alone do not fit together."""
-    temperature = train.temperature
-    if temperature is not None and temperature.epochs is not None and temperature.epochs > train.epochs:
-        raise ValueError(
-            f"train.temperature.epochs = {temperature.epochs:g} is longer than the training, "
-            f"train.epochs = {train.epochs}: the annealing would never end"
-        )
-    # Every device gets an equal share of each batch.
-    if train.batch_size % train.devices:
-        raise ValueError(f"train.batch_size = {train.batch_size} is not a multiple of train.devices = {train.devices}")
-    if train.micro_batch is not None and (train.batch_size % train.micro_batch or train.micro_batch % train.devices):
-        raise ValueError(
-            f"train.micro_batch = {train.micro_batch} must divide train.batch_size = {train.batch_size} and be a "
-            f"multiple of train.devices = {train.devices}"
-        )
-    if train.warmup_epochs >= train.epochs and train.warmup_epochs > 0:
-        raise ValueError(f"train.warmup_epochs = {train.warmup_epochs:g} leaves nothing of {train.epochs} epochs")
-    if train.nesterov and not train.momentum:
-        raise ValueError("train.nesterov needs a train.momentum above 0")
-    if data.name in folder_sets() and data.augmentation in ("crop", "crop_flip"):
-        raise ValueError(
-            f"data.augmentation = {data.augmentation!r} shifts images in memory, and {data.name!r} is read from files. "
-            "Use 'resized_crop_flip', or 'none'"
-        )
-    facts = data.facts
-    for split in ("train_images", "validation_images", "test_images"):
-        requested, available = getattr(data, split), getattr(facts, split)
-        if requested is not None and available is not None and requested > available:
-            raise ValueError(
-                f"data.{split} = {requested}, but {facts.name!r} has {available}. Ask for at most that many, "
-                f"for example with --set data.{split}={available}"
-            )
-    images = data.train_images or facts.train_images
-    if images is not None and train.batch_size > images:
-        raise ValueError(f"train.batch_size = {train.batch_size} is more than the {images} training images")

@@ -1,6 +1,6 @@
 """This module holds the algorithms for a dynamic convolution, and the cost model that picks one by shape.
 
-`functional` and `cost` call it. Each algorithm is a function of (input, weight, attention, geometry) without bias. All
+`functional` calls it. Each algorithm is a function of (input, weight, attention, geometry) without bias. All
 give the same result within rounding, in any memory format. The choice depends on the geometry alone, so that two runs
 of one configuration compute alike. Aggregating K kernels per image costs in proportion to the kernel, mixing in input
 or output space in proportion to the pixels: where pixels are few, mixing wins.
@@ -9,8 +9,7 @@ Dimensions: B images, C input and O output channels, G groups, I = C / G, H W pi
 T kernel taps (h x w), J = K I channels side by side.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 
@@ -22,9 +21,9 @@ from dyconv.errors import ArgumentError, unknown_name
 from dyconv.kernels import compiled, native, products, tiling
 from dyconv.kernels.compiled import Computation
 from dyconv.kernels.depthwise import Direct
-from dyconv.kernels.folding import Convolution, folded_convolution, is_channels_last
+from dyconv.kernels.folding import Folding, folded_convolution, is_channels_last
 from dyconv.kernels.geometry import Geometry, Pair
-from dyconv.kernels.taps import Window, convolve_taps, used_windows
+from dyconv.kernels.taps import TapRegion, convolve_taps, used_regions
 from dyconv.kernels.tracing import is_ordinary, is_traced, remembered
 
 
@@ -59,7 +58,7 @@ def _product(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> T
     """Multiply patches with aggregated kernels, a few images at a time; for one group."""
     by_hand = g.batch > 0 and is_ordinary(input, weight, attention)
     compute = products.mixed_product if by_hand else products.differentiable_product
-    return compute(input, weight, attention, _window(g))
+    return compute(input, weight, attention, _patches(g))
 
 
 def _tiled(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
@@ -70,26 +69,26 @@ def _tiled(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Ten
 
 
 def _tiles(g: Geometry) -> Computation:
-    return tiling.Tiles(_window(g))
+    return tiling.Tiles(_patches(g))
 
 
-def _window(g: Geometry) -> products.Window:
-    return products.Window(g.kernel_size, g.stride, g.padding, g.dilation, g.output_size)
+def _patches(g: Geometry) -> products.PatchGrid:
+    return products.PatchGrid(g.kernel_size, g.stride, g.padding, g.dilation, g.output_size)
 
 
 def _each(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
     """Convolve each image by an ordinary convolution; for any shape."""
-    return folded_convolution(input, weight, attention, _convolution(g, 1))
+    return folded_convolution(input, weight, attention, _folding(g, 1))
 
 
 def _grouped(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
     """Fold images into the groups of one convolution with their aggregated kernels, in NCHW; for any shape."""
-    return folded_convolution(input.contiguous(), weight, attention, _convolution(g, _folded_at_a_time(g, input)))
+    return folded_convolution(input.contiguous(), weight, attention, _folding(g, _folded_at_a_time(g, input)))
 
 
 def _depthwise(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
     """Fold images into the channels of one depthwise convolution, in the memory format of the input."""
-    return folded_convolution(input, weight, attention, _convolution(g, _folded_at_a_time(g, input)))
+    return folded_convolution(input, weight, attention, _folding(g, _folded_at_a_time(g, input)))
 
 
 def _direct(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
@@ -100,11 +99,11 @@ def _direct(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Te
 
 
 def _one_by_one(g: Geometry) -> Computation:
-    return Direct(_convolution(g, 1), g.output_size)
+    return Direct(_folding(g, 1), g.output_size)
 
 
-def _convolution(g: Geometry, at_a_time: int) -> Convolution:
-    return Convolution(g.stride, g.padding, g.dilation, g.groups, at_a_time)
+def _folding(g: Geometry, at_a_time: int) -> Folding:
+    return Folding(g.stride, g.padding, g.dilation, g.groups, at_a_time)
 
 
 _FOLDED_BYTES = 2**20
@@ -126,13 +125,13 @@ def _taps(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tens
     # Under a compiler the sum over taps stays, because folding would fix a batch size that is left open.
     if not (torch.compiler.is_compiling() or is_ordinary(input, weight, attention)):
         return _depthwise(input, weight, attention, g)
-    windows = _windows(g)
-    used = [w.tap for w in windows]
+    regions = _tap_regions(g)
+    taps = [region.tap for region in regions]
     weight_KCT = weight.flatten(2)
-    if len(used) < weight_KCT.shape[2]:
-        weight_KCT = weight_KCT[:, :, used]
+    if len(taps) < weight_KCT.shape[2]:
+        weight_KCT = weight_KCT[:, :, taps]
     kernels_BTC = _aggregate(weight_KCT.transpose(1, 2), attention)
-    return convolve_taps(input, kernels_BTC, windows, g.output_size)
+    return convolve_taps(input, kernels_BTC, regions, g.output_size)
 
 
 def _mix_input(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
@@ -185,8 +184,8 @@ def _from_rows(rows_BPO: Tensor, size: Pair) -> Tensor:
     return rows_BPO.reshape(rows_BPO.shape[0], *size, rows_BPO.shape[2]).permute(0, 3, 1, 2)
 
 
-def _windows(g: Geometry) -> tuple[Window, ...]:
-    return used_windows(g.input_size, g.output_size, g.kernel_size, g.stride, g.padding, g.dilation)
+def _tap_regions(g: Geometry) -> tuple[TapRegion, ...]:
+    return used_regions(g.input_size, g.output_size, g.kernel_size, g.stride, g.padding, g.dilation)
 
 
 # Fitted constants of the cost model: numbers written and read again, per element.
@@ -258,9 +257,9 @@ def _cost_of_depthwise(g: Geometry) -> float:
 
 def _cost_of_taps(g: Geometry) -> float:
     """Return the cost of sums over taps, which grows with the taps and pixels in use only."""
-    windows = _windows(g)
-    used = sum(w.pixels for w in windows) * g.in_channels
-    return _AGGREGATED_DENSE * g.in_channels * len(windows) + _PER_TAP * used
+    regions = _tap_regions(g)
+    multiply_adds = sum(region.pixels for region in regions) * g.in_channels
+    return _AGGREGATED_DENSE * g.in_channels * len(regions) + _PER_TAP * multiply_adds
 
 
 def _cost_of_direct(g: Geometry) -> float:
@@ -309,22 +308,6 @@ _ALGORITHMS: dict[str, Algorithm] = {
 }
 
 
-PINNED: dict[Geometry, str] = {}
-"""Algorithms that override the cost model, by shape; empty except inside `cost.use_algorithms`."""
-_recording: list[Geometry] | None = None
-
-
-@contextmanager
-def recorded() -> Iterator[list[Geometry]]:
-    """Record each geometry for which an algorithm is chosen inside a block."""
-    global _recording
-    before, _recording = _recording, []
-    try:
-        yield _recording
-    finally:
-        _recording = before
-
-
 def available_algorithms(geometry: Geometry | None = None) -> list[str]:
     """Return the names of all algorithms, or of those that can compute `geometry`."""
     return [name for name, a in _ALGORITHMS.items() if geometry is None or a.applies(geometry)]
@@ -341,15 +324,12 @@ def choose(geometry: Geometry, algorithm: str | None = None, on_cpu: bool = True
     if algorithm == "shared":
         return _ALGORITHMS["plain"]
     if algorithm is None:
-        if _recording is not None:
-            _recording.append(geometry)
-        algorithm = PINNED.get(geometry) if PINNED else None
-        return _ALGORITHMS[algorithm or _cheapest(_for_choosing(geometry), on_cpu and not is_traced())]
+        return _ALGORITHMS[_cheapest(_for_choosing(geometry), on_cpu and not is_traced())]
     if algorithm not in _ALGORITHMS:
         raise ArgumentError(unknown_name("algorithm", algorithm, _ALGORITHMS))
     if not _ALGORITHMS[algorithm].applies(geometry):
-        able = ", ".join(available_algorithms(geometry))
-        raise ArgumentError(f"algorithm {algorithm!r} cannot compute {geometry}: use one of {able}, or None")
+        names = ", ".join(available_algorithms(geometry))
+        raise ArgumentError(f"algorithm {algorithm!r} cannot compute {geometry}: use one of {names}, or None")
     return _ALGORITHMS[algorithm]
 
 
@@ -364,5 +344,5 @@ def _for_choosing(geometry: Geometry) -> Geometry:
 @remembered
 def _cheapest(geometry: Geometry, sequential: bool) -> str:
     # Equal costs go to the first in the table.
-    able = [name for name in available_algorithms(geometry) if sequential or not _ALGORITHMS[name].sequential]
-    return min(able, key=lambda name: _ALGORITHMS[name].cost(geometry))
+    names = [name for name in available_algorithms(geometry) if sequential or not _ALGORITHMS[name].sequential]
+    return min(names, key=lambda name: _ALGORITHMS[name].cost(geometry))

@@ -55,7 +55,7 @@ class Branch(NamedTuple):
 
 def convolve(input: Tensor, weight: Tensor, attention: Tensor, computation: Computation) -> Tensor:
     """Return the channels-last convolution of (B, C, H, W) images, each with its own mix of K kernels."""
-    return _Convolution.apply(input, weight, attention, computation)  # type: ignore[no-any-return]
+    return _MixedConvolution.apply(input, weight, attention, computation)  # type: ignore[no-any-return]
 
 
 def attend_and_convolve(input: Tensor, weight: Tensor, branch: Branch, computation: Computation) -> Tensor:
@@ -86,7 +86,7 @@ def _sizes(images: Tensor, pixels: int, layers: Sequence[Tensor], temperature: f
     return native.Sizes(images.shape[0], pixels, images.shape[1], hidden, num_kernels, temperature)
 
 
-class _Convolution(torch.autograd.Function):
+class _MixedConvolution(torch.autograd.Function):
     """`convolve` with its first derivative written by hand."""
 
     @staticmethod
@@ -116,8 +116,8 @@ class _Attended(torch.autograd.Function):
     """`attend_and_convolve` with its first derivative written by hand."""
 
     @staticmethod
-    def forward(ctx: Any, input: Tensor, weight: Tensor, *rest: Any) -> Tensor:
-        *layers, temperature, computation = rest
+    def forward(ctx: Any, input: Tensor, weight: Tensor, *branch_and_computation: Any) -> Tensor:
+        *layers, temperature, computation = branch_and_computation
         images = input.contiguous(memory_format=_LAST)
         ctx.computation, ctx.temperature = computation, float(temperature)
         results = _attended(images, images.shape[2:].numel(), layers, ctx.temperature)

@@ -12,12 +12,11 @@ import torch
 from torch import Tensor
 
 from dyconv.kernels import native
-from dyconv.kernels.folding import Convolution, differentiable_folding
+from dyconv.kernels.folding import Folding, differentiable_folding
+from dyconv.kernels.geometry import Pair
 from dyconv.kernels.kernel_ops import add_gradients, mix
 from dyconv.kernels.native import Axis
 from dyconv.kernels.tracing import remembered
-
-Pair = tuple[int, int]
 
 
 class Axes(NamedTuple):
@@ -30,7 +29,7 @@ class Axes(NamedTuple):
 class Direct(NamedTuple):
     """A depthwise convolution that gives maps of some size: a `compiled.Computation`."""
 
-    how: Convolution
+    folding: Folding
     output_size: Pair
 
     def shared(self, weight: Tensor) -> Tensor:
@@ -66,12 +65,12 @@ class Direct(NamedTuple):
 
     def by_torch(self, input: Tensor, weight: Tensor, attention: Tensor) -> Tensor:
         """Return the convolution by folding images into channels."""
-        return differentiable_folding(input, weight, attention, self.how)
+        return differentiable_folding(input, weight, attention, self.folding)
 
     def _axes(self, images: Tensor, weight: Tensor) -> Axes:
         (height, width), (h, w) = images.shape[2:], weight.shape[3:]
-        conv = self.how
-        return _axes((height, width), self.output_size, (h, w), conv.stride, conv.padding, conv.dilation)
+        strides = self.folding.stride, self.folding.padding, self.folding.dilation
+        return _axes((height, width), self.output_size, (h, w), *strides)
 
 
 @remembered
@@ -86,11 +85,12 @@ def _axis_and_transpose(
 ) -> tuple[Axis, Axis]:
     """Return the taps and inputs that meet at each output, and the taps and outputs that each input reaches."""
     # Meetings with padding are left out, so that the C code never tests a border.
-    met = [(tap, y, y * stride + tap * dilation - padding) for y in range(n_out) for tap in range(taps)]
-    met = [(tap, y, at) for tap, y, at in met if 0 <= at < n_in]
     forward: list[list[tuple[int, int]]] = [[] for _ in range(n_out)]
     backward: list[list[tuple[int, int]]] = [[] for _ in range(n_in)]
-    for tap, y, at in met:
-        forward[y].append((tap, at))
-        backward[at].append((tap, y))
+    for result in range(n_out):
+        for tap in range(taps):
+            source = result * stride + tap * dilation - padding
+            if 0 <= source < n_in:
+                forward[result].append((tap, source))
+                backward[source].append((tap, result))
     return Axis.of(forward, n_in, taps), Axis.of(backward, n_out, taps)

@@ -17,16 +17,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dyconv.kernels.derivatives import gradients_by_torch
+from dyconv.kernels.geometry import Pair
 from dyconv.kernels.kernel_ops import add_gradients, mix
 from dyconv.kernels.tracing import is_ordinary, is_transformed, without_autocast
 
-Pair = tuple[int, int]
-
-_KERNEL_BYTES = 4 * 2**20
+_MIXTURE_BYTES = 4 * 2**20
 """Bytes for kernels that are mixed together: they should still be in the cache when they are used."""
 
 
-class Convolution(NamedTuple):
+class Folding(NamedTuple):
     """The geometry of a static convolution of one image, and the number of images that are folded into one call."""
 
     stride: Pair
@@ -36,41 +35,46 @@ class Convolution(NamedTuple):
     at_a_time: int
 
 
-def folded_convolution(input: Tensor, weight: Tensor, attention: Tensor, how: Convolution) -> Tensor:
+def folded_convolution(input: Tensor, weight: Tensor, attention: Tensor, folding: Folding) -> Tensor:
     """Return the (B, O, H', W') convolution of (B, C, H, W) images, each with its own mixture of (K, O, I, h, w).
 
     The result is channels-last if the input is. A second derivative is taken through `differentiable_folding`.
     """
     if not is_ordinary(input, weight, attention):
-        return differentiable_folding(input, weight, attention, how)
+        return differentiable_folding(input, weight, attention, folding)
     batch = input.shape[0]
-    if how.at_a_time < batch:
-        return _InChunks.apply(input, weight, attention, how)  # type: ignore[no-any-return]
+    if folding.at_a_time < batch:
+        return _InChunks.apply(input, weight, attention, folding)  # type: ignore[no-any-return]
     # The folded images are kept for the backward pass, because folding again would take time.
     is_last = is_channels_last(input)
-    folded: Tensor = _Folded.apply(_fold(input, is_last), weight, attention, how)
+    folded: Tensor = _Folded.apply(_fold(input, is_last), weight, attention, folding)
     return _unfold(folded, batch, is_last)
 
 
-def differentiable_folding(input: Tensor, weight: Tensor, attention: Tensor, how: Convolution) -> Tensor:
+def differentiable_folding(input: Tensor, weight: Tensor, attention: Tensor, folding: Folding) -> Tensor:
     """Return the same convolution by operations that torch can differentiate, compile and export, in NCHW."""
-    folded = _differentiable_fold(input.contiguous().flatten(0, 1)[None], weight, attention, how)
+    folded = _differentiable_fold(input.contiguous().flatten(0, 1)[None], weight, attention, folding)
     return torch.unflatten(folded[0], 0, (input.shape[0], weight.shape[1]))
 
 
-def _differentiable_fold(folded: Tensor, weight: Tensor, attention: Tensor, how: Convolution) -> Tensor:
+def _differentiable_fold(folded: Tensor, weight: Tensor, attention: Tensor, folding: Folding) -> Tensor:
     kernels = (attention @ weight.flatten(1)).reshape(-1, *weight.shape[2:])
-    return F.conv2d(folded, kernels, None, how.stride, how.padding, how.dilation, len(attention) * how.groups)
+    return _convolve(folded, kernels, folding, len(attention))
+
+
+def _convolve(images: Tensor, kernels: Tensor, folding: Folding, n: int) -> Tensor:
+    """Return the static convolution of one call with n images folded."""
+    return F.conv2d(images, kernels, None, folding.stride, folding.padding, folding.dilation, n * folding.groups)
 
 
 class _Folded(torch.autograd.Function):
     """The convolution of all images folded into one, (1, B C, H, W) to (1, B O, H', W')."""
 
     @staticmethod
-    def forward(ctx: Any, folded: Tensor, weight: Tensor, attention: Tensor, how: Convolution) -> Tensor:
-        ctx.how = how
+    def forward(ctx: Any, folded: Tensor, weight: Tensor, attention: Tensor, folding: Folding) -> Tensor:
+        ctx.folding = folding
         ctx.save_for_backward(folded, weight, attention)
-        return _differentiable_fold(folded, weight, attention, how)
+        return _differentiable_fold(folded, weight, attention, folding)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -79,12 +83,14 @@ class _Folded(torch.autograd.Function):
         folded, weight, attention = saved
         with without_autocast(folded.device.type):
             if torch.is_grad_enabled() or not is_ordinary(*saved, grads[0]):
-                return (*gradients_by_torch(partial(_differentiable_fold, how=ctx.how), saved, grads[0], needed), None)
+                compute = partial(_differentiable_fold, folding=ctx.folding)
+                return (*gradients_by_torch(compute, saved, grads[0], needed), None)
             flat = weight.flatten(1)
             kernels = mix(attention, flat).view(-1, *weight.shape[2:])
             # Attention and weight both need the gradient of the mixed kernels.
             mask = [needed[0], needed[1] or needed[2], False]
-            to_folded, to_kernels, _ = _convolution_backward(grads[0], folded, kernels, ctx.how, len(attention), mask)
+            tensors = (grads[0], folded, kernels)
+            to_folded, to_kernels, _ = _convolution_backward(*tensors, ctx.folding, len(attention), mask)
             if not mask[1]:
                 return to_folded, None, None, None
             flat_gradient = to_kernels.reshape(len(attention), -1)
@@ -92,26 +98,25 @@ class _Folded(torch.autograd.Function):
 
 
 def _convolution_backward(
-    grad: Tensor, images: Tensor, kernels: Tensor, how: Convolution, n: int, wanted: list[bool]
+    grad: Tensor, images: Tensor, kernels: Tensor, folding: Folding, n: int, mask: list[bool]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of images and kernels of one call with n images folded; `wanted` says which to compute."""
-    geometry = (how.stride, how.padding, how.dilation, False, (0, 0), n * how.groups)
-    return torch.ops.aten.convolution_backward(grad, images, kernels, None, *geometry, wanted)  # type: ignore[no-any-return]
+    """Return the gradients of images and kernels of one call with n images folded; `mask` says which to compute."""
+    geometry = (folding.stride, folding.padding, folding.dilation, False, (0, 0), n * folding.groups)
+    return torch.ops.aten.convolution_backward(grad, images, kernels, None, *geometry, mask)  # type: ignore[no-any-return]
 
 
 class _InChunks(torch.autograd.Function):
     """The convolution of images that are folded a few at a time, (B, C, H, W) to (B, O, H', W')."""
 
     @staticmethod
-    def forward(ctx: Any, input: Tensor, weight: Tensor, attention: Tensor, how: Convolution) -> Tensor:
-        ctx.how = how
+    def forward(ctx: Any, input: Tensor, weight: Tensor, attention: Tensor, folding: Folding) -> Tensor:
+        ctx.folding = folding
         ctx.save_for_backward(input, weight, attention)
         is_last = is_channels_last(input)
         output: Tensor | None = None
-        for chunk, kernels in _mixed(weight, attention, how):
+        for chunk, kernels in _mixed(weight, attention, folding):
             n = chunk.stop - chunk.start
-            images = _fold(input[chunk], is_last)
-            result = F.conv2d(images, kernels, None, how.stride, how.padding, how.dilation, n * how.groups)
+            result = _convolve(_fold(input[chunk], is_last), kernels, folding, n)
             # Size and dtype are known only from the first result.
             if output is None:
                 shape = (input.shape[0], weight.shape[1], *result.shape[2:])
@@ -125,14 +130,14 @@ class _InChunks(torch.autograd.Function):
         saved, needed = ctx.saved_tensors, ctx.needs_input_grad
         with without_autocast(saved[0].device.type):
             if torch.is_grad_enabled() or not is_ordinary(*saved, grads[0]):
-                compute = partial(differentiable_folding, how=ctx.how)
+                compute = partial(differentiable_folding, folding=ctx.folding)
                 return (*gradients_by_torch(compute, saved, grads[0], needed), None)
             input, weight, attention = saved
-            return (*_gradients(input, weight, attention, grads[0], ctx.how, needed), None)
+            return (*_gradients(input, weight, attention, grads[0], ctx.folding, needed), None)
 
 
 def _gradients(
-    input: Tensor, weight: Tensor, attention: Tensor, grad: Tensor, how: Convolution, needed: tuple[bool, ...]
+    input: Tensor, weight: Tensor, attention: Tensor, grad: Tensor, folding: Folding, needed: tuple[bool, ...]
 ) -> tuple[Tensor | None, ...]:
     """Return the gradients of input, weight and attention by hand, in chunks; None for those not needed."""
     is_last = is_channels_last(input)
@@ -140,11 +145,11 @@ def _gradients(
     grad = grad.contiguous(memory_format=_format(is_last))
     to_input = torch.empty_like(input) if needed[0] else None
     mask = [needed[0], needed[1] or needed[2], False]
-    sums = _Sums(weight, attention, how)
-    for chunk, kernels in _mixed(weight, attention, how):
+    sums = _Sums(weight, attention, folding)
+    for chunk, kernels in _mixed(weight, attention, folding):
         n = chunk.stop - chunk.start
         tensors = (_fold(grad[chunk], is_last), _fold(input[chunk], is_last), kernels)
-        to_images, to_kernels, _ = _convolution_backward(*tensors, how, n, mask)
+        to_images, to_kernels, _ = _convolution_backward(*tensors, folding, n, mask)
         if to_input is not None:
             to_input[chunk] = _unfold(to_images, n, is_last)
         if mask[1]:
@@ -156,41 +161,41 @@ def _gradients(
 class _Sums:
     """The gradients of the K kernels and of attention, summed from those of a few images' kernels at a time."""
 
-    def __init__(self, weight: Tensor, attention: Tensor, how: Convolution) -> None:
+    def __init__(self, weight: Tensor, attention: Tensor, folding: Folding) -> None:
         self._weight, self._attention = weight.flatten(1), attention
         # Sums over images are kept in single precision at least.
         self.to_weight = torch.zeros_like(self._weight, dtype=torch.promote_types(weight.dtype, torch.float32))
         self.to_attention = torch.zeros_like(attention)
-        self._together = _mixed_together(weight, how)
-        self._kept: list[Tensor] = []
+        self._mixed_images = _images_per_mixture(weight, folding)
+        self._pending: list[Tensor] = []
 
     def add(self, part: slice, to_kernels: Tensor) -> None:
         """Add the (n, O I h w) gradients of the kernels of `part`, the images after those added before."""
         # Collected until the m images of one mixture are complete: one product costs less than many small ones.
-        self._kept.append(to_kernels)
+        self._pending.append(to_kernels)
         stop = part.stop
-        if stop % self._together and stop < len(self._attention):
+        if stop % self._mixed_images and stop < len(self._attention):
             return
-        gradients = torch.cat(self._kept) if len(self._kept) > 1 else to_kernels
+        gradients = torch.cat(self._pending) if len(self._pending) > 1 else to_kernels
         images = slice(stop - len(gradients), stop)
         add_gradients(self._attention[images], self._weight, gradients, self.to_attention[images], self.to_weight)
-        self._kept.clear()
+        self._pending.clear()
 
 
-def _mixed(weight: Tensor, attention: Tensor, how: Convolution) -> Iterator[tuple[slice, Tensor]]:
+def _mixed(weight: Tensor, attention: Tensor, folding: Folding) -> Iterator[tuple[slice, Tensor]]:
     """Yield the next images to fold as a slice, and their (n O, I, h, w) kernels."""
-    together = _mixed_together(weight, how)
-    for first in range(0, len(attention), together):
-        kernels = mix(attention[first : first + together], weight.flatten(1)).view(-1, *weight.shape[1:])
-        for start in range(0, len(kernels), how.at_a_time):
-            folded = kernels[start : start + how.at_a_time]
+    count = _images_per_mixture(weight, folding)
+    for first in range(0, len(attention), count):
+        kernels = mix(attention[first : first + count], weight.flatten(1)).view(-1, *weight.shape[1:])
+        for start in range(0, len(kernels), folding.at_a_time):
+            folded = kernels[start : start + folding.at_a_time]
             yield slice(first + start, first + start + len(folded)), folded.flatten(0, 1)
 
 
-def _mixed_together(weight: Tensor, how: Convolution) -> int:
+def _images_per_mixture(weight: Tensor, folding: Folding) -> int:
     """Return m, the number of images whose kernels are mixed together: a multiple of n."""
-    room = _KERNEL_BYTES // (weight[0].numel() * weight.element_size())
-    return max(1, room // how.at_a_time) * how.at_a_time
+    room = _MIXTURE_BYTES // (weight[0].numel() * weight.element_size())
+    return max(1, room // folding.at_a_time) * folding.at_a_time
 
 
 def is_channels_last(input: Tensor) -> bool:

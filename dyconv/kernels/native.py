@@ -8,8 +8,7 @@ I rows and J columns of a matrix; U hidden units of an attention branch.
 """
 
 import ctypes
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any
@@ -113,8 +112,8 @@ class Sizes(ctypes.Structure):
 
 
 def available() -> bool:
-    """Return True if the compiled kernels were built and are not switched off."""
-    return _enabled and _LIBRARY is not None
+    """Return True if the compiled kernels were built."""
+    return _LIBRARY is not None
 
 
 def can_read(*tensors: Tensor) -> bool:
@@ -133,27 +132,13 @@ def can_read(*tensors: Tensor) -> bool:
     return True
 
 
-@contextmanager
-def switched_off() -> Iterator[None]:
-    """Switch the compiled kernels off inside a block, as if they had not been built."""
-    global _enabled
-    before, _enabled = _enabled, False
-    try:
-        yield
-    finally:
-        _enabled = before
-
-
-_enabled = True
-
-
 def gather(source: Tensor, kernels: Tensor, start: Tensor | None, result: Tensor, rows: Axis, columns: Axis) -> None:
     """Write to `result` (B, C, h, w), at each position, the sum of its taps (B, T, C) times the (B, C, H, W) they meet.
 
     Both are channels-last. Sums begin at `start` (B, C), contiguous, or at zero if that is None.
     """
-    begin = None if start is None else start.data_ptr()
-    pointers = source.data_ptr(), kernels.data_ptr(), begin, result.data_ptr()
+    start_pointer = None if start is None else start.data_ptr()
+    pointers = source.data_ptr(), kernels.data_ptr(), start_pointer, result.data_ptr()
     _LIBRARY.dyconv_gather(*pointers, rows, columns, *source.shape[:2], torch.get_num_threads())
 
 
@@ -171,19 +156,19 @@ def average(images: Tensor) -> Tensor:
     return result
 
 
-def attend(sizes: Sizes, images: Tensor, layers: Sequence[Tensor], found: Sequence[Tensor]) -> None:
+def attend(sizes: Sizes, images: Tensor, layers: Sequence[Tensor], results: Sequence[Tensor]) -> None:
     """Write averages (B, C), hidden units (B, H) and attention (B, K), from images and two layers' parameters."""
-    pointers = [tensor.data_ptr() for tensor in (images, *layers, *found)]
+    pointers = [tensor.data_ptr() for tensor in (images, *layers, *results)]
     _LIBRARY.dyconv_attend(sizes, *pointers, torch.get_num_threads())
 
 
 def attend_gradient(
-    sizes: Sizes, layers: Sequence[Tensor], found: Sequence[Tensor], to_attention: Tensor, gradients: Sequence[Tensor]
+    sizes: Sizes, layers: Sequence[Tensor], results: Sequence[Tensor], to_attention: Tensor, gradients: Sequence[Tensor]
 ) -> None:
     """Write the gradients of weight and bias of the two layers and of each pixel, (B, C), from attention's."""
     scratch = to_attention.new_empty(sizes.images * (sizes.kernels + sizes.hidden))
     squeeze, _, excite, _ = layers
-    pointers = [tensor.data_ptr() for tensor in (squeeze, excite, *found, to_attention, *gradients, scratch)]
+    pointers = [tensor.data_ptr() for tensor in (squeeze, excite, *results, to_attention, *gradients, scratch)]
     _LIBRARY.dyconv_attend_gradient(sizes, *pointers, torch.get_num_threads())
 
 
@@ -202,9 +187,9 @@ def mix(attention: Tensor, weight: Tensor, mixed: Tensor) -> None:
 
 def add_gradients(attention: Tensor, weight: Tensor, grad: Tensor, to_attention: Tensor, to_weight: Tensor) -> None:
     """Add the share of `grad` (B, N) to the gradients of (B, K) attention, contiguous, and of (K, N) kernels."""
-    read = attention.data_ptr(), weight.data_ptr(), weight.stride(0), grad.data_ptr(), grad.stride(0)
-    written = to_attention.data_ptr(), to_weight.data_ptr(), to_weight.stride(0)
-    _LIBRARY.dyconv_add_gradients(*read, *written, *_sizes(attention, weight))
+    inputs = attention.data_ptr(), weight.data_ptr(), weight.stride(0), grad.data_ptr(), grad.stride(0)
+    sums = to_attention.data_ptr(), to_weight.data_ptr(), to_weight.stride(0)
+    _LIBRARY.dyconv_add_gradients(*inputs, *sums, *_sizes(attention, weight))
 
 
 def can_order(kernels: Tensor, taps: int) -> bool:
@@ -234,8 +219,8 @@ def product(
 
     `attention` is (B, K) and contiguous. Sums begin at `start` (B, J), contiguous, or at zero if that is None.
     """
-    begin = None if start is None else start.data_ptr()
-    pointers = source.data_ptr(), weight.data_ptr(), attention.data_ptr(), begin, result.data_ptr()
+    start_pointer = None if start is None else start.data_ptr()
+    pointers = source.data_ptr(), weight.data_ptr(), attention.data_ptr(), start_pointer, result.data_ptr()
     _LIBRARY.dyconv_product(window, *pointers, torch.get_num_threads())
 
 
@@ -246,8 +231,8 @@ def product_gradient(
     sizes, threads = window.matrices, torch.get_num_threads()
     tiles = sizes.taps * -(-sizes.rows // _HEIGHT)
     scratch = weight.new_empty(window.images * sizes.kernels * (threads * LANES + tiles))
-    read = (*sides, weight, attention)
-    pointers = [tensor.data_ptr() for tensor in (*read, *gradients, scratch)]
+    tensors = (*sides, weight, attention, *gradients, scratch)
+    pointers = [tensor.data_ptr() for tensor in tensors]
     _LIBRARY.dyconv_product_gradient(window, *pointers, threads)
 
 
@@ -255,16 +240,16 @@ def _sizes(attention: Tensor, weight: Tensor) -> tuple[int, int, int, int]:
     return *attention.shape, weight.shape[1], torch.get_num_threads()
 
 
-def _find() -> Any:
+def _find_library() -> Any:
     # The build names the file after the interpreter; it is loaded as a library, not imported.
     for suffix in EXTENSION_SUFFIXES:
         path = Path(__file__).with_name(f"_native{suffix}")
         if path.exists():
-            return _loaded(path)
+            return _load(path)
     return None
 
 
-def _loaded(path: Path) -> Any:
+def _load(path: Path) -> Any:
     try:
         library = ctypes.CDLL(str(path))
     except OSError:  # built for another system
@@ -295,4 +280,4 @@ def _loaded(path: Path) -> Any:
     return library
 
 
-_LIBRARY = _find()
+_LIBRARY = _find_library()

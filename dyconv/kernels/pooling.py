@@ -67,8 +67,8 @@ class _WithAverage(torch.autograd.Function):
         # In float32, because a gradient that is divided by thousands of pixels may be too small for half precision.
         divided = (at_least_float32(to_average) / max(1, ctx.size.numel()))[:, :, None, None]
         if to_input is not None and not torch.is_grad_enabled() and to_input.dtype != divided.dtype:
-            added: Tensor = to_input.add_(divided)
-            return added
+            summed: Tensor = to_input.add_(divided)
+            return summed
         addend = divided.to(to_average.dtype)
         if to_input is None:
             spread: Tensor = addend.expand(-1, -1, *ctx.size)

@@ -21,10 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dyconv.kernels.derivatives import gradients_by_torch
+from dyconv.kernels.geometry import Pair
 from dyconv.kernels.kernel_ops import add_gradients, by_output, by_patch, flipped, mix, permuted_by_patch
 from dyconv.kernels.tracing import is_ordinary, remembered, without_autocast
-
-Pair = tuple[int, int]
 
 _KERNEL_BYTES = 64 * 2**20
 """Bytes for the kernels of a chunk that are not cut: fewer would mean too many passes over the K shared ones."""
@@ -42,8 +41,8 @@ _FEW_COLUMNS = 16
 """Fewer columns than this do not fill the registers of a product."""
 
 
-class Window(NamedTuple):
-    """The position of the patches in an image."""
+class PatchGrid(NamedTuple):
+    """The patches of an image: their size, their distances, and the size of the map that they give."""
 
     kernel_size: Pair
     stride: Pair
@@ -70,34 +69,34 @@ class Window(NamedTuple):
     def _axes(self) -> list[tuple[int, int, int]]:
         return list(zip(self.dilation, self.kernel_size, self.padding, strict=True))
 
-    def flipped(self, input_size: Pair) -> "Window":
-        """Return the window of that convolution, which gives the input's size back."""
+    def flipped(self, input_size: Pair) -> "PatchGrid":
+        """Return the patches of that convolution, which gives the input's size back."""
         top, left = (d * (k - 1) - p for d, k, p in self._axes)
         return self._replace(padding=(top, left), output_size=input_size)
 
 
-def mixed_product(input: Tensor, weight: Tensor, attention: Tensor, window: Window) -> Tensor:
+def mixed_product(input: Tensor, weight: Tensor, attention: Tensor, grid: PatchGrid) -> Tensor:
     """Return the channels-last (B, O, H', W') convolution of (B, C, H, W), each with its own mix of (K, O, C, h, w).
 
     A second derivative is taken through `differentiable_product`.
     """
-    return _MixedProduct.apply(input, weight, attention, window)  # type: ignore[no-any-return]
+    return _MixedProduct.apply(input, weight, attention, grid)  # type: ignore[no-any-return]
 
 
-def differentiable_product(input: Tensor, weight: Tensor, attention: Tensor, window: Window) -> Tensor:
+def differentiable_product(input: Tensor, weight: Tensor, attention: Tensor, grid: PatchGrid) -> Tensor:
     """Return the same convolution by operations that torch can differentiate, compile and export.
 
     It keeps the kernel of every image.
     """
     (batch, channels), out_channels = input.shape[:2], weight.shape[1]
-    if window.pointwise:
-        rows = _rows(input, window.stride)
+    if grid.pointwise:
+        rows = _rows(input, grid.stride)
     else:
-        h, w = window.kernel_size
-        patches = F.unfold(input, window.kernel_size, window.dilation, window.padding, window.stride)  # (B, C h w, P)
+        h, w = grid.kernel_size
+        patches = F.unfold(input, grid.kernel_size, grid.dilation, grid.padding, grid.stride)  # (B, C h w, P)
         rows = torch.unflatten(patches, 1, (channels, h * w)).permute(0, 3, 2, 1).flatten(2)
     kernels = (attention @ permuted_by_patch(weight)).reshape(batch, rows.shape[2], out_channels)
-    maps = torch.bmm(rows, kernels).reshape(batch, *window.output_size, out_channels)
+    maps = torch.bmm(rows, kernels).reshape(batch, *grid.output_size, out_channels)
     return maps.permute(0, 3, 1, 2)
 
 
@@ -112,19 +111,19 @@ class _MixedProduct(torch.autograd.Function):
     """`mixed_product` with its first derivative written by hand."""
 
     @staticmethod
-    def forward(ctx: Any, input: Tensor, weight: Tensor, attention: Tensor, window: Window) -> Tensor:
+    def forward(ctx: Any, input: Tensor, weight: Tensor, attention: Tensor, grid: PatchGrid) -> Tensor:
         # Pixels by rows, (B, H, W, C): no copy for channels-last images.
         images, shared = input.permute(0, 2, 3, 1).contiguous(), by_patch(weight)
-        ctx.window = window
+        ctx.grid = grid
         ctx.save_for_backward(input, weight, attention, shared)
-        plan = _plan(images, shared, window)
-        if window.every_pixel and plan.is_whole(images):
+        plan = _plan(images, shared, grid)
+        if grid.every_pixel and plan.is_whole(images):
             maps = torch.bmm(images.flatten(1, 2), mix(attention, shared).view(len(images), -1, plan.columns))
-            return maps.view(-1, *window.output_size, plan.columns).permute(0, 3, 1, 2)
-        output = images.new_empty(images.shape[0], *window.output_size, plan.columns)
+            return maps.view(-1, *grid.output_size, plan.columns).permute(0, 3, 1, 2)
+        output = images.new_empty(images.shape[0], *grid.output_size, plan.columns)
         rows = output.flatten(1, 2)
         for chunk, block in _chunks(images, plan):
-            _multiply(rows[chunk], _parts(images[chunk], window, plan.cut), block, attention[chunk], shared)
+            _multiply(rows[chunk], _parts(images[chunk], grid, plan.cut), block, attention[chunk], shared)
         return output.permute(0, 3, 1, 2)
 
     @staticmethod
@@ -132,28 +131,28 @@ class _MixedProduct(torch.autograd.Function):
         # Read once: hooks that pack saved tensors, as checkpointing does, unpack them at each reading.
         input, weight, attention, shared = ctx.saved_tensors
         if torch.is_grad_enabled() or not is_ordinary(input, weight, attention, shared, grads[0]):
-            compute = partial(differentiable_product, window=ctx.window)
+            compute = partial(differentiable_product, grid=ctx.grid)
             with without_autocast(input.device.type):
                 saved = input, weight, attention
                 return (*gradients_by_torch(compute, saved, grads[0], ctx.needs_input_grad), None)
         images, grad = input.permute(0, 2, 3, 1).contiguous(), grads[0].permute(0, 2, 3, 1).contiguous()
         with without_autocast(input.device.type):
-            gradients = _gradients(images, shared, attention, grad.flatten(1, 2), ctx.window, ctx.needs_input_grad)
+            gradients = _gradients(images, shared, attention, grad.flatten(1, 2), ctx.grid, ctx.needs_input_grad)
         to_images, to_shared, to_attention = gradients
         to_input = None if to_images is None else to_images.permute(0, 3, 1, 2)
         return to_input, None if to_shared is None else by_output(to_shared, weight), to_attention, None
 
 
 def _gradients(
-    images: Tensor, shared: Tensor, attention: Tensor, grad: Tensor, window: Window, needed: Sequence[bool]
+    images: Tensor, shared: Tensor, attention: Tensor, grad: Tensor, grid: PatchGrid, needed: Sequence[bool]
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Return the gradients of images, K kernels and attention; None for those that are not needed."""
-    if window.pointwise and needed[0]:
-        return _pointwise_gradients(images, shared, attention, grad, window)
-    to_images = _image_gradient(images, shared, attention, grad, window) if needed[0] else None
+    if grid.pointwise and needed[0]:
+        return _pointwise_gradients(images, shared, attention, grad, grid)
+    to_images = _image_gradient(images, shared, attention, grad, grid) if needed[0] else None
     if not any(needed[1:3]):
         return to_images, None, None
-    return to_images, *_kernel_gradients(images, shared, attention, grad, window)
+    return to_images, *_kernel_gradients(images, shared, attention, grad, grid)
 
 
 class _Work(NamedTuple):
@@ -180,18 +179,18 @@ class _Plan(NamedTuple):
         return self.images >= images_BHWC.shape[0] and self.rows >= images_BHWC.shape[3]
 
 
-def _plan(images: Tensor, weight: Tensor, window: Window) -> _Plan:
+def _plan(images: Tensor, weight: Tensor, grid: PatchGrid) -> _Plan:
     """Return the cut of a convolution into blocks that fit the caches of a CPU.
 
     On other devices, and in half precision, patches stay whole: a half-precision sum would be rounded at each piece.
     """
-    h, w = window.kernel_size
+    h, w = grid.kernel_size
     batch, line, element_size = images.shape[0], w * images.shape[3], images.element_size()
     columns = weight.shape[1] // (h * line)
     cut = images.device.type == "cpu" and images.dtype in (torch.float32, torch.float64)
     max_images = batch
-    if not window.pointwise:
-        pixels = window.output_size[0] * window.output_size[1]
+    if not grid.pointwise:
+        pixels = grid.output_size[0] * grid.output_size[1]
         max_images = _PATCH_BYTES // (pixels * (line if cut else h * line) * element_size)
     return _cut(_Work(batch, max_images, h * line, line, columns, element_size), cut)
 
@@ -200,9 +199,13 @@ def _plan(images: Tensor, weight: Tensor, window: Window) -> _Plan:
 def _cut(work: _Work, cut: bool) -> _Plan:
     """Return the sizes of the pieces of the work; without `cut`, patches stay whole."""
     # Kernel rows that fit the budget, shared between images and rows of each: images first, rows get what is left.
-    budget = (_BLOCK_BYTES if cut else _KERNEL_BYTES) // (work.columns * work.element_size)
-    images = _shared_out(work.images, min(max(budget // work.patch, _IMAGES if cut else 1), work.most))
-    rows = _shared_out(work.line, max(_ROWS, budget // images)) if cut else work.patch
+    row_bytes = work.columns * work.element_size
+    if not cut:
+        whole_patches = max(_KERNEL_BYTES // row_bytes // work.patch, 1)
+        return _Plan(cut, _shared_out(work.images, min(whole_patches, work.most)), work.patch, work.columns)
+    budget = _BLOCK_BYTES // row_bytes
+    images = _shared_out(work.images, min(max(budget // work.patch, _IMAGES), work.most))
+    rows = _shared_out(work.line, max(_ROWS, budget // images))
     return _Plan(cut, images, rows, work.columns)
 
 
@@ -248,10 +251,10 @@ def _multiply(result: Tensor, parts: Sequence[Tensor], block: Tensor, attention:
 
 
 def _pointwise_gradients(
-    images: Tensor, weight: Tensor, attention: Tensor, grad: Tensor, window: Window
+    images: Tensor, weight: Tensor, attention: Tensor, grad: Tensor, grid: PatchGrid
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of images, kernels and attention where a patch is a pixel, in one pass over the pixels."""
-    (batch, channels), (s, t) = (images.shape[0], images.shape[3]), window.stride
+    (batch, channels), (s, t) = (images.shape[0], images.shape[3]), grid.stride
     # Sums over the batch are kept in single precision at least.
     exact = torch.promote_types(weight.dtype, torch.float32)
     sums = torch.zeros_like(weight, dtype=exact), torch.zeros_like(attention, dtype=exact)
@@ -259,7 +262,7 @@ def _pointwise_gradients(
     max_images = _READ_BYTES // (grad.shape[1] * (channels + out_channels) * size)
     work = _Work(batch, max_images, channels, channels, out_channels, size)
     plan = _cut(work, images.device.type == "cpu" and exact == images.dtype)
-    strided = not window.every_pixel
+    strided = not grid.every_pixel
     if not strided and plan.is_whole(images):
         kernels = mix(attention, weight).view(batch, channels, out_channels)
         to_images = torch.bmm(grad, kernels.transpose(1, 2)).view_as(images)
@@ -278,7 +281,7 @@ def _pointwise_gradients(
             else:
                 first = reach.start // plan.columns
                 pixels_grad = torch.bmm(grad[chunk], kernels.transpose(1, 2)).view(
-                    -1, *window.output_size, kernels.shape[1]
+                    -1, *grid.output_size, kernels.shape[1]
                 )
                 to_images[chunk, ::s, ::t, first : first + kernels.shape[1]] = pixels_grad
             _kernels_gradient(pixels, grad[chunk], kernels)
@@ -306,40 +309,40 @@ def _add_up(
 
 
 def _kernel_gradients(
-    images: Tensor, weight: Tensor, attention: Tensor, grad: Tensor, window: Window
+    images: Tensor, weight: Tensor, attention: Tensor, grad: Tensor, grid: PatchGrid
 ) -> tuple[Tensor, Tensor]:
     """Return the gradients of the K kernels and of attention; sums over images in single precision at least."""
-    plan = _plan(images, weight, window)
+    plan = _plan(images, weight, grid)
     exact = torch.promote_types(weight.dtype, torch.float32)
     sums = torch.zeros_like(weight, dtype=exact), torch.zeros_like(attention, dtype=exact)
     for chunk, block in _chunks(images, plan):
-        for patches, reach, kernels in _blocks(_parts(images[chunk], window, plan.cut), block):
+        for patches, reach, kernels in _blocks(_parts(images[chunk], grid, plan.cut), block):
             _kernels_gradient(patches, grad[chunk], kernels)
             _add_up(sums, weight, attention, kernels.flatten(1), chunk, reach)
     return sums[0].to(weight.dtype), sums[1].to(attention.dtype)
 
 
-def _image_gradient(images: Tensor, weight: Tensor, attention: Tensor, grad: Tensor, window: Window) -> Tensor:
-    """Return the gradient of the images: a convolution with flipped kernels where the window allows it."""
+def _image_gradient(images: Tensor, weight: Tensor, attention: Tensor, grad: Tensor, grid: PatchGrid) -> Tensor:
+    """Return the gradient of the images: a convolution with flipped kernels where the patches allow it."""
     batch, height, width, channels = images.shape
     out_channels = grad.shape[2]
-    maps = grad.view(batch, *window.output_size, out_channels)
-    if not window.flippable:
-        return _scattered(images, weight, attention, maps, window)
-    flipped_window, kernels = window.flipped((height, width)), flipped(weight, channels, window.kernel_size)
+    maps = grad.view(batch, *grid.output_size, out_channels)
+    if not grid.flippable:
+        return _scattered(images, weight, attention, maps, grid)
+    flipped_grid, kernels = grid.flipped((height, width)), flipped(weight, channels, grid.kernel_size)
     result = torch.empty_like(images)
-    plan = _plan(maps, kernels, flipped_window)
+    plan = _plan(maps, kernels, flipped_grid)
     for chunk, block in _chunks(maps, plan):
         pixels = result[chunk].view(-1, height * width, channels)
-        _multiply(pixels, _parts(maps[chunk], flipped_window, plan.cut), block, attention[chunk], kernels)
+        _multiply(pixels, _parts(maps[chunk], flipped_grid, plan.cut), block, attention[chunk], kernels)
     return result
 
 
-def _scattered(images: Tensor, weight: Tensor, attention: Tensor, maps: Tensor, window: Window) -> Tensor:
+def _scattered(images: Tensor, weight: Tensor, attention: Tensor, maps: Tensor, grid: PatchGrid) -> Tensor:
     """Return the gradient of the images by adding that of each kernel tap's pixels at the pixels they came from."""
     _, height, width, channels = images.shape
-    (h, w), (s, t), (p, q), (d, e) = window.kernel_size, window.stride, window.padding, window.dilation
-    rows, columns = window.output_size
+    (h, w), (s, t), (p, q), (d, e) = grid.kernel_size, grid.stride, grid.padding, grid.dilation
+    rows, columns = grid.output_size
     # With the padding around it, so that no tap needs a test at the border; it is cut off at the end.
     padded = images.new_zeros(images.shape[0], height + 2 * p, width + 2 * q, channels)
     out_channels = maps.shape[3]
@@ -358,19 +361,19 @@ def _scattered(images: Tensor, weight: Tensor, attention: Tensor, maps: Tensor, 
     return padded[:, p : p + height, q : q + width].contiguous()
 
 
-def _parts(images_nHWC: Tensor, window: Window, cut: bool) -> list[Tensor]:
+def _parts(images_nHWC: Tensor, grid: PatchGrid, cut: bool) -> list[Tensor]:
     """Return the patches of contiguous images as (n, P, q) parts, one for each of their lines or, uncut, one for all.
 
     They are views where patches are pixels next to each other, and where lines lie below each other.
     """
     n, channels = images_nHWC.shape[0], images_nHWC.shape[3]
-    (h, w), (s, t), (p, q), (d, e) = window.kernel_size, window.stride, window.padding, window.dilation
-    if window.pointwise:
+    (h, w), (s, t), (p, q), (d, e) = grid.kernel_size, grid.stride, grid.padding, grid.dilation
+    if grid.pointwise:
         return [images_nHWC[:, ::s, ::t].flatten(1, 2)]
     if p or q:
         images_nHWC = F.pad(images_nHWC, (0, 0, q, q, p, p))
     image, row, column, _ = images_nHWC.stride()
-    rows, columns = window.output_size
+    rows, columns = grid.output_size
     start = images_nHWC.storage_offset()
     if not cut:
         shape = (n, rows, columns, h, w, channels)

@@ -16,13 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dyconv.kernels.derivatives import gradients_by_torch
+from dyconv.kernels.geometry import Pair
 from dyconv.kernels.tracing import is_ordinary, remembered
 
-Pair = tuple[int, int]
 Index = tuple[slice, slice, slice]
 
 
-class Window(NamedTuple):
+class TapRegion(NamedTuple):
     """The reach of one tap: its flat number, and its rectangles of output and input, as indices of (B, H, W)."""
 
     tap: int
@@ -32,19 +32,20 @@ class Window(NamedTuple):
 
 
 @remembered
-def used_windows(
+def used_regions(
     input_size: Pair, output_size: Pair, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair
-) -> tuple[Window, ...]:
-    """Return the windows of all taps that meet at least one input pixel, in the order of the taps."""
+) -> tuple[TapRegion, ...]:
+    """Return the regions of all taps that meet at least one input pixel, in the order of the taps."""
     rows, columns = (
         _spans(*axis) for axis in zip(input_size, output_size, kernel_size, stride, padding, dilation, strict=True)
     )
     every_image = slice(None)
-    return tuple(
-        Window(i * kernel_size[1] + j, (every_image, out_i, out_j), (every_image, in_i, in_j), n_i * n_j)
-        for i, (out_i, in_i, n_i) in rows.items()
-        for j, (out_j, in_j, n_j) in columns.items()
-    )
+    regions = []
+    for i, (out_i, in_i, n_i) in rows.items():
+        for j, (out_j, in_j, n_j) in columns.items():
+            output, input = (every_image, out_i, out_j), (every_image, in_i, in_j)
+            regions.append(TapRegion(i * kernel_size[1] + j, output, input, n_i * n_j))
+    return tuple(regions)
 
 
 def _spans(
@@ -64,17 +65,17 @@ def _spans(
     return spans
 
 
-def convolve_taps(input: Tensor, kernels_BTC: Tensor, windows: Sequence[Window], output_size: Pair) -> Tensor:
+def convolve_taps(input: Tensor, kernels_BTC: Tensor, regions: Sequence[TapRegion], output_size: Pair) -> Tensor:
     """Return the (B, C, H', W') sum over taps of (B, C, H, W) `input` times its (B, T, C) kernels.
 
-    The T kernels are those of `windows`, in order. Half precision is summed in float32.
+    The T kernels are those of `regions`, in order. Half precision is summed in float32.
     """
     images = input.permute(0, 2, 3, 1).contiguous()
     low = input.dtype in (torch.float16, torch.bfloat16)
     if low:
         images, kernels_BTC = images.float(), kernels_BTC.float()
     # Channels last, so that a tap multiplies whole vectors of channels.
-    output: Tensor = _Taps.apply(images, kernels_BTC, tuple(windows), output_size)
+    output: Tensor = _Taps.apply(images, kernels_BTC, tuple(regions), output_size)
     return output.to(input.dtype).permute(0, 3, 1, 2)
 
 
@@ -82,38 +83,38 @@ class _Taps(torch.autograd.Function):
     """The sum over taps of (B, H, W, C) images; written by hand, because autograd copies the output per tap."""
 
     @staticmethod
-    def forward(ctx: Any, images: Tensor, kernels: Tensor, windows: tuple[Window, ...], output_size: Pair) -> Tensor:
-        ctx.windows, ctx.output_size = windows, output_size
+    def forward(ctx: Any, images: Tensor, kernels: Tensor, regions: tuple[TapRegion, ...], output_size: Pair) -> Tensor:
+        ctx.regions, ctx.output_size = regions, output_size
         ctx.save_for_backward(images, kernels)
         output = images.new_zeros(images.shape[0], *output_size, images.shape[3])
-        for t, window in enumerate(windows):
-            output[window.output].addcmul_(images[window.input], kernels[:, None, None, t])
+        for t, region in enumerate(regions):
+            output[region.output].addcmul_(images[region.input], kernels[:, None, None, t])
         return output
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         images, kernels = ctx.saved_tensors
         if not (torch.compiler.is_compiling() or is_ordinary(images, kernels, grads[0])):
-            compute = partial(_by_torch, windows=ctx.windows, output_size=ctx.output_size)
+            compute = partial(_by_torch, regions=ctx.regions, output_size=ctx.output_size)
             to_images, to_kernels = gradients_by_torch(compute, (images, kernels), grads[0], ctx.needs_input_grad)
             return to_images, to_kernels, None, None
-        # One window at a time and in place, so that nothing of the size of all taps is held.
+        # One region at a time and in place, so that nothing of the size of all taps is held.
         grad_images, grad_kernels = torch.zeros_like(images), []
-        for t, window in enumerate(ctx.windows):
-            grad = grads[0][window.output]
-            grad_images[window.input].addcmul_(grad, kernels[:, None, None, t])
-            grad_kernels.append((images[window.input] * grad).sum((1, 2)))
+        for t, region in enumerate(ctx.regions):
+            grad = grads[0][region.output]
+            grad_images[region.input].addcmul_(grad, kernels[:, None, None, t])
+            grad_kernels.append((images[region.input] * grad).sum((1, 2)))
         if not grad_kernels:  # every tap meets padding only
             return grad_images, torch.zeros_like(kernels), None, None
         return grad_images, torch.stack(grad_kernels, 1), None, None
 
 
-def _by_torch(images: Tensor, kernels: Tensor, windows: Sequence[Window], output_size: Pair) -> Tensor:
+def _by_torch(images: Tensor, kernels: Tensor, regions: Sequence[TapRegion], output_size: Pair) -> Tensor:
     """Return the sum over taps by operations that torch can batch and differentiate."""
     output = images.new_zeros(images.shape[0], *output_size, images.shape[3])
-    for t, window in enumerate(windows):
-        product = images[window.input] * kernels[:, None, None, t]
-        _, rows, columns = window.output
+    for t, region in enumerate(regions):
+        product = images[region.input] * kernels[:, None, None, t]
+        _, rows, columns = region.output
         below, right = output_size[0] - rows.stop, output_size[1] - columns.stop
         output = output + F.pad(product, (0, 0, columns.start, right, rows.start, below))
     return output

@@ -13,12 +13,11 @@ import torch
 from torch import Tensor
 
 from dyconv.kernels import native
+from dyconv.kernels.geometry import Pair
 from dyconv.kernels.kernel_ops import by_output, by_patch
 from dyconv.kernels.native import Matrices, Reach, Side
-from dyconv.kernels.products import Window, differentiable_product
+from dyconv.kernels.products import PatchGrid, differentiable_product
 from dyconv.kernels.tracing import remembered
-
-Pair = tuple[int, int]
 
 
 class Steps(NamedTuple):
@@ -39,9 +38,9 @@ def fits(channels: int, out_channels: int, num_kernels: int) -> bool:
 
 
 class Tiles(NamedTuple):
-    """A convolution with the patches of a window: a `compiled.Computation` by tiles."""
+    """A convolution with the patches of a grid: a `compiled.Computation` by tiles."""
 
-    window: Window
+    grid: PatchGrid
 
     def shared(self, weight: Tensor) -> Tensor:
         """Return (K, O, C, h, w) kernels tap by tap, or as they are if there is one tap."""
@@ -49,7 +48,7 @@ class Tiles(NamedTuple):
 
     def output(self, images: Tensor, weight: Tensor, shared: Tensor, attention: Tensor) -> Tensor:
         """Return the (B, O, H', W') convolution."""
-        size = images.shape[0], weight.shape[1], *self.window.output_size
+        size = images.shape[0], weight.shape[1], *self.grid.output_size
         result = torch.empty(size, memory_format=torch.channels_last)
         native.product(self._steps(images, weight).output, images, shared, attention, None, result)
         return result
@@ -74,23 +73,23 @@ class Tiles(NamedTuple):
 
     def by_torch(self, input: Tensor, weight: Tensor, attention: Tensor) -> Tensor:
         """Return the convolution as one product, which keeps the kernel of each image."""
-        return differentiable_product(input, weight, attention, self.window)
+        return differentiable_product(input, weight, attention, self.grid)
 
     def _steps(self, images: Tensor, weight: Tensor) -> Steps:
         batch, channels, height, width = images.shape
-        return _steps((batch, channels, height, width), (weight.shape[0], weight.shape[1]), self.window)
+        return _steps((batch, channels, height, width), (weight.shape[0], weight.shape[1]), self.grid)
 
 
 @remembered
-def _steps(size: tuple[int, int, int, int], kernels: Pair, window: Window) -> Steps:
+def _steps(size: tuple[int, int, int, int], kernels: Pair, grid: PatchGrid) -> Steps:
     (batch, channels, height, width), (num_kernels, out_channels) = size, kernels
-    rows, columns = window.output_size
-    if window.every_pixel:  # the image as one long line
+    rows, columns = grid.output_size
+    if grid.every_pixel:  # the image as one long line
         height, width, rows, columns = 1, height * width, 1, rows * columns
-    taps = window.kernel_size[0] * window.kernel_size[1]
-    input_side = Side(height * width * channels, window.stride[0] * width * channels, window.stride[1] * channels)
+    taps = grid.kernel_size[0] * grid.kernel_size[1]
+    input_side = Side(height * width * channels, grid.stride[0] * width * channels, grid.stride[1] * channels)
     output_side = Side(rows * columns * out_channels, columns * out_channels, out_channels)
-    to_output = _reaches((height, width), (rows, columns), window, channels, out_channels)
+    to_output = _reaches((height, width), (rows, columns), grid, channels, out_channels)
     # The input's gradient goes the same ways back.
     to_source = [Reach(reach.result, reach.source, reach.lines, reach.pixels) for reach in to_output]
     tap_stride = channels * out_channels
@@ -109,25 +108,26 @@ def _steps(size: tuple[int, int, int, int], kernels: Pair, window: Window) -> St
     return Steps(output, to_input, to_input if turned else output, turned)
 
 
-def _reaches(size: Pair, output_size: Pair, window: Window, channels: int, out_channels: int) -> list[Reach]:
+def _reaches(size: Pair, output_size: Pair, grid: PatchGrid, channels: int, out_channels: int) -> list[Reach]:
     """Return the reach of each tap on an input and an output of these sizes; padding is left out."""
     reaches = []
-    for i in range(window.kernel_size[0]):
-        for j in range(window.kernel_size[1]):
+    for i in range(grid.kernel_size[0]):
+        for j in range(grid.kernel_size[1]):
             tap = i, j
-            (y, input_y, lines), (x, input_x, pixels) = (
-                _reach_along(n, tap, size, output_size, window) for n in (0, 1)
-            )
+            (y, input_y, lines), (x, input_x, pixels) = (_reach_along(n, tap, size, output_size, grid) for n in (0, 1))
             source, result = (input_y * size[1] + input_x) * channels, (y * output_size[1] + x) * out_channels
-            # A tap that meets padding only keeps its place in the list, but reaches nothing.
-            reaches.append(Reach(source, result, lines, pixels) if lines and pixels else Reach(0, 0, 0, 0))
+            reach = Reach(source, result, lines, pixels)
+            if not (lines and pixels):
+                # A tap that meets padding only keeps its place in the list, but reaches nothing.
+                reach = Reach(0, 0, 0, 0)
+            reaches.append(reach)
     return reaches
 
 
-def _reach_along(axis: int, tap: Pair, size: Pair, output_size: Pair, window: Window) -> tuple[int, int, int]:
+def _reach_along(axis: int, tap: Pair, size: Pair, output_size: Pair, grid: PatchGrid) -> tuple[int, int, int]:
     """Return the first output position that meets the input, the input position there, and the number of outputs."""
     # Output y meets input y * stride + offset, which must lie inside the input.
-    stride, offset = window.stride[axis], tap[axis] * window.dilation[axis] - window.padding[axis]
+    stride, offset = grid.stride[axis], tap[axis] * grid.dilation[axis] - grid.padding[axis]
     first = max(0, -(offset // stride))
     final = min(output_size[axis] - 1, (size[axis] - 1 - offset) // stride)
     return first, first * stride + offset, max(0, final - first + 1)

@@ -67,11 +67,12 @@ def remembered(function: Callable[P, R]) -> Callable[P, R]:
 
     A compiler that traces the call cannot look into a cache, so it gets the function itself.
     """
-    cached = lru_cache(maxsize=4096)(function)
+    cached: Callable[..., R] = lru_cache(maxsize=4096)(function)
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        chosen: Callable[..., R] = function if torch.compiler.is_compiling() else cached
-        return chosen(*args, **kwargs)
+        if torch.compiler.is_compiling():
+            return function(*args, **kwargs)
+        return cached(*args, **kwargs)
 
     return call

@@ -1,5 +1,6 @@
 """This package builds whole networks, describes their layers, and makes the layers that a placement selects dynamic.
 
-Backbones and the registry of models are here. Layers themselves are in `dyconv.layers`, their computation is in
-`dyconv.kernels`.
+`models` holds the registry of names, `backbones` the networks behind them. `conversion` makes a network dynamic:
+`obstacles` tells what it refuses, `initialisation` fills the new kernels. `description` and `roles` describe layers,
+`placement` selects them. Layers themselves are in `dyconv.layers`, their computation is in `dyconv.kernels`.
 """

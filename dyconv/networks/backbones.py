@@ -5,20 +5,20 @@ knows the names, checks options and makes the dynamic version.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
-from torchvision.models import mobilenetv3
+from torchvision import models as torchvision_models
 from torchvision.models.mobilenetv2 import InvertedResidual, MobileNetV2
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 from torchvision.ops import SqueezeExcitation
 from torchvision.ops.misc import Conv2dNormActivation
 
 from dyconv.errors import ModelError, unknown_name
-from dyconv.networks.conversion import kaiming_fan_out
-from dyconv.networks.description import convolutions
+from dyconv.networks.initialisation import kaiming_fan_out
+from dyconv.networks.roles import convolutions
 
 _GATE_REDUCTION = {"mobilenet": 4, "resnet": 16}
 
@@ -96,17 +96,16 @@ def mobilenet_v2(spec: BackboneSpec) -> nn.Module:
 
 def mobilenet_v3_small(spec: BackboneSpec) -> nn.Module:
     """Return torchvision's MobileNetV3-Small, its tail not reduced."""
-    return _mobilenet_v3("mobilenet_v3_small", spec)
+    return _mobilenet_v3(torchvision_models.mobilenet_v3_small, spec)
 
 
 def mobilenet_v3_large(spec: BackboneSpec) -> nn.Module:
     """Return torchvision's MobileNetV3-Large, its tail not reduced."""
-    return _mobilenet_v3("mobilenet_v3_large", spec)
+    return _mobilenet_v3(torchvision_models.mobilenet_v3_large, spec)
 
 
-def _mobilenet_v3(name: str, spec: BackboneSpec) -> nn.Module:
-    stages, last_channels = mobilenetv3._mobilenet_v3_conf(name, width_mult=spec.width)
-    model: nn.Module = mobilenetv3.MobileNetV3(stages, last_channels, spec.num_classes, dropout=spec.dropout)
+def _mobilenet_v3(build: Callable[..., nn.Module], spec: BackboneSpec) -> nn.Module:
+    model = build(num_classes=spec.num_classes, width_mult=spec.width, dropout=spec.dropout)
     _replace_mobile_stem(model, spec)
     return model
 
@@ -188,15 +187,17 @@ def timm_network(name: str, spec: BackboneSpec) -> nn.Module:
     return model
 
 
-def _unknown_in_timm(name: str, known: list[str]) -> str:
+def _unknown_in_timm(name: str, timm_names: list[str]) -> str:
     """Return the message for an unknown name, without the list of a thousand known names."""
-    return unknown_name("timm model", name, known).partition(" Known:")[0] + " timm.list_models() lists them."
+    return unknown_name("timm model", name, timm_names).partition(" Known:")[0] + " timm.list_models() lists them."
 
 
 def _set_stem_stride(name: str, model: nn.Module) -> None:
     stem = next(iter(convolutions(model).values()), None)
     if stem is None or tuple(stem.stride) != (2, 2):
-        problem = "no convolution" if stem is None else f"a first convolution of stride {tuple(stem.stride)}"
+        problem = "no convolution"
+        if stem is not None:
+            problem = f"a first convolution of stride {tuple(stem.stride)}"
         raise ModelError(
             f"stem_stride=1 needs a stem of stride 2 to change, but 'timm/{name}' has {problem}: leave it out"
         )

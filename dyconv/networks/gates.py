@@ -2,7 +2,7 @@
 
 It runs a module by itself on a small map and follows each layer's output from operation to operation. A layer belongs
 to a gate if it reads one position per image and its output comes to scale the channels of a whole map. Names of classes
-and attributes do not count. Used by `description` only.
+and attributes do not count. Used by `roles` only.
 
 Source: Hu et al. 2018, Squeeze-and-Excitation Networks, section 3.
 """
@@ -16,9 +16,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from dyconv.layers import ConvolutionLayer
-
-Convolution = nn.Conv2d | ConvolutionLayer
+from dyconv.layers import Convolution, ConvolutionLayer
 
 _PIXELS = 8
 """Height and width of the map on which a part of a network is run."""
@@ -34,33 +32,36 @@ def gate_layers(model: nn.Module, layers: Mapping[str, Convolution]) -> set[str]
     The smallest module that shows the behaviour of a layer decides: its parent, or one further up if the parent cannot
     run by itself or does not hold the product. The network stays as it was, and no foreign hook is called.
     """
-    unknown = {name for name, layer in layers.items() if _could_be(layer)}
+    candidates = {name for name, layer in layers.items() if _is_one_by_one(layer)}
     modules = dict(model.named_modules())
     names = {id(module): name for name, module in modules.items() if name in layers}
     gates: set[str] = set()
-    for owner in _innermost_first(unknown):
-        inside = {name for name in unknown if _is_inside(name, owner)}
+    for owner in _innermost_first(candidates):
+        inside = {name for name in candidates if _is_inside(name, owner)}
         if not inside:
             continue
         observed = _observe(modules[owner], names, is_whole=not owner)
         gates |= inside & observed.scaling
-        unknown -= observed.scaling
+        candidates -= observed.scaling
         # Pointwise layers alone may be the inside of a gate whose pool is further up: they say nothing by themselves.
-        if any(isinstance(child, Convolution) and not _could_be(child) for child in modules[owner].modules()):
-            unknown -= observed.on_maps
+        if any(isinstance(child, Convolution) and not _is_one_by_one(child) for child in modules[owner].modules()):
+            candidates -= observed.on_maps
     return gates
 
 
-def _could_be(layer: Convolution) -> bool:
+def _is_one_by_one(layer: Convolution) -> bool:
     """Return True if a gate could contain the layer: it is 1 x 1."""
     return tuple(layer.kernel_size) == (1, 1)
 
 
 def _innermost_first(names: set[str]) -> list[str]:
     """Return the names of all modules around the layers, the deepest first; "" is the whole network."""
-    owners = {name.rsplit(".", depth)[0] for name in names for depth in range(1, name.count(".") + 1)}
-    if names - {""}:
-        owners.add("")
+    owners = set()
+    for name in names:
+        owner = name
+        while owner:
+            owner = owner.rpartition(".")[0]
+            owners.add(owner)
     return sorted(owners, key=lambda owner: (-owner.count(".") if owner else 1, owner))
 
 
@@ -106,28 +107,28 @@ class _Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.observed = _Observed()
         self._sources: dict[int, frozenset[str]] = {}
-        self._kept: list[Tensor] = []  # so that no two tensors have the same id
+        self._alive: list[Tensor] = []  # so that no two tensors have the same id
 
     def sources(self, tensor: Any) -> frozenset[str]:
         return self._sources.get(id(tensor), frozenset())
 
     def set(self, tensor: Tensor, sources: frozenset[str]) -> None:
         self._sources[id(tensor)] = sources
-        self._kept.append(tensor)
+        self._alive.append(tensor)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         if func._schema.name in _PRODUCTS and len(inputs) == 2:
-            self._note_product(*inputs)
+            self._record_product(*inputs)
         # The result of an operation comes from all that its inputs come from, until it is a map.
-        together = frozenset[str]().union(*(self.sources(tensor) for tensor in inputs))
+        sources = frozenset[str]().union(*(self.sources(tensor) for tensor in inputs))
         for output in tree_leaves(result):
             if isinstance(output, Tensor):
-                self.set(output, together if not _is_map(output) else frozenset())
+                self.set(output, frozenset() if _is_map(output) else sources)
         return result
 
-    def _note_product(self, first: Tensor, second: Tensor) -> None:
+    def _record_product(self, first: Tensor, second: Tensor) -> None:
         for image, scale in ((first, second), (second, first)):
             sources = self.sources(scale)
             if sources and _is_map(image) and _scales_channels(scale, image):
@@ -195,5 +196,5 @@ def _by_itself(module: nn.Module) -> Iterator[None]:
         with torch.no_grad():
             for buffer, value in buffers:
                 # Only what changed, because each write raises a buffer's version, which `lineage` reads.
-                if not torch.equal(buffer, value) if buffer.device.type != "meta" else False:
+                if buffer.device.type != "meta" and not torch.equal(buffer, value):
                     buffer.copy_(value)

@@ -15,7 +15,8 @@ from dyconv.base import DEFAULT_TEMPERATURE
 from dyconv.errors import ConversionError, ModelError, unknown_name
 from dyconv.networks import backbones
 from dyconv.networks.backbones import BackboneSpec
-from dyconv.networks.conversion import make_dynamic, refuse_foreign_layers
+from dyconv.networks.conversion import make_dynamic
+from dyconv.networks.obstacles import refuse_foreign_layers
 from dyconv.networks.placement import Placement
 from dyconv.randomness import seeded
 
@@ -23,6 +24,15 @@ Builder = Callable[[BackboneSpec], nn.Module]
 
 _OPTIONAL = ("width", "depth", "dropout", "squeeze_excitation", "stem_kernel", "stem_pool")
 _TIMM = "timm/"
+_DYNAMIC_DEFAULTS = {
+    "layer": "dynamic",
+    "reduction": 4,
+    "temperature": DEFAULT_TEMPERATURE,
+    "normalization": "softmax",
+    "aggregation": "attention",
+    "where": None,
+}
+"""The settings of dynamic layers that a static network has no use for, with the defaults of `build_model`."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +66,8 @@ def register_model(
         ModelError: `name` is taken or begins with "timm/", or an option is unknown.
     """
     reasons = dict(refused or {})
-    known_options = frozenset(options)
-    for option in (*known_options, *reasons):
+    used_options = frozenset(options)
+    for option in (*used_options, *reasons):
         if option not in _OPTIONAL:
             raise ModelError(unknown_name("model option", option, _OPTIONAL))
     if name.startswith(_TIMM):
@@ -66,7 +76,7 @@ def register_model(
     def register(builder: Builder) -> Builder:
         if name in _BUILDERS:
             raise ModelError(f"model {name!r} is registered already: choose another name")
-        _BUILDERS[name] = _Registered(builder, known_options, reasons, version)
+        _BUILDERS[name] = _Registered(builder, used_options, reasons, version)
         return builder
 
     return register
@@ -140,12 +150,18 @@ def build_model(
     """
     images = (in_channels, stem_stride, dropout, squeeze_excitation, stem_kernel, stem_pool)
     model = _static(name, BackboneSpec(num_classes, width, depth, *images), seed)
-    shared: dict[str, Any] = {"where": where, "layer": layer, "aggregation": aggregation, "seed": seed}
-    attention: dict[str, Any] = {"reduction": reduction, "temperature": temperature, "normalization": normalization}
+    settings: dict[str, Any] = {
+        "layer": layer,
+        "reduction": reduction,
+        "temperature": temperature,
+        "normalization": normalization,
+        "aggregation": aggregation,
+        "where": where,
+    }
     if num_kernels is not None:
-        return make_dynamic(model, num_kernels=num_kernels, input_size=input_size, **shared, **attention)
-    for option, value, default in (("layer", layer, "dynamic"), ("normalization", normalization, "softmax")):
-        if value != default:
+        return make_dynamic(model, num_kernels=num_kernels, input_size=input_size, seed=seed, **settings)
+    for option, value in settings.items():
+        if value != _DYNAMIC_DEFAULTS[option]:
             raise ModelError(f"a static network has no {option}, got {value!r}: give num_kernels, or leave it out")
     return model
 
@@ -180,11 +196,10 @@ def _check_options(name: str, spec: BackboneSpec, registered: _Registered) -> No
     for option in _OPTIONAL:
         value = getattr(spec, option)
         if option not in registered.options and value != getattr(default, option):
-            able = [n for n, entry in _BUILDERS.items() if option in entry.options]
+            alternatives = ", ".join(model for model, entry in _BUILDERS.items() if option in entry.options)
             reason = f" ({registered.refused[option]})" if option in registered.refused else ""
             raise ModelError(
-                f"model {name!r} has no {option}, got {option}={value!r}{reason}: leave it out, or use "
-                f"{', '.join(able)}"
+                f"model {name!r} has no {option}, got {option}={value!r}{reason}: leave it out, or use {alternatives}"
             )
 
 

@@ -10,7 +10,8 @@ from fnmatch import fnmatchcase
 from typing import Any, final
 
 from dyconv.errors import PlacementError, unknown_name
-from dyconv.networks.description import ROLES, LayerInfo
+from dyconv.networks.description import LayerInfo
+from dyconv.networks.roles import ROLES
 
 
 class Placement:
@@ -38,7 +39,6 @@ class All(Placement):
     parts: tuple[Placement, ...]
 
     def __call__(self, layer: LayerInfo) -> bool:
-        """Return True if `layer` is in all parts."""
         return all(placement(layer) for placement in self.parts)
 
 
@@ -50,7 +50,6 @@ class AnyOf(Placement):
     parts: tuple[Placement, ...]
 
     def __call__(self, layer: LayerInfo) -> bool:
-        """Return True if `layer` is in any part."""
         return any(placement(layer) for placement in self.parts)
 
 
@@ -62,7 +61,6 @@ class Not(Placement):
     part: Placement
 
     def __call__(self, layer: LayerInfo) -> bool:
-        """Return True if `layer` is not in the part."""
         return not self.part(layer)
 
 
@@ -85,7 +83,6 @@ class Role(Placement):
         object.__setattr__(self, "names", names)
 
     def __call__(self, layer: LayerInfo) -> bool:
-        """Return True if `layer` has one of the roles."""
         return layer.role in self.names
 
 
@@ -107,7 +104,6 @@ class Resolution(Placement):
         object.__setattr__(self, "sizes", sizes)
 
     def __call__(self, layer: LayerInfo) -> bool:
-        """Return True if the input of `layer` has one of the sizes."""
         if layer.resolution is None:
             raise PlacementError(
                 f"the input resolution of {layer.name!r} is not known: give input_size=(C, H, W), the size of one image"
@@ -129,7 +125,6 @@ class Name(Placement):
         object.__setattr__(self, "patterns", patterns)
 
     def __call__(self, layer: LayerInfo) -> bool:
-        """Return True if the name of `layer` fits."""
         # The case counts on every system, unlike in `fnmatch`.
         return any(fnmatchcase(layer.name, pattern) for pattern in self.patterns)
 
@@ -151,7 +146,6 @@ class Depth(Placement):
             raise PlacementError(f"depth needs 0 <= start <= end <= 1, got {self.start!r} and {self.end!r}")
 
     def __call__(self, layer: LayerInfo) -> bool:
-        """Return True if the depth of `layer` lies in the range."""
         return self.start <= layer.depth <= self.end
 
 

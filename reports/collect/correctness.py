@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ablations.planning.nodes import EvaluationNode
 from ablations.planning.plan import Plan
 from ablations.spec.fingerprint import digest
 from ablations.study import Study
@@ -82,8 +81,7 @@ def read_correctness(text: str) -> Correctness:
 
 def checkpoint_of(plan: Plan, fingerprint: str) -> str:
     """Return the fingerprint of the training whose checkpoint a node measures: its own, if it is one."""
-    node = plan.node(fingerprint)
-    return node.trial.fingerprint if isinstance(node, EvaluationNode) else fingerprint
+    return plan.node(fingerprint).checkpoint
 
 
 def compared_by_image(study: Study, plan: Plan) -> tuple[str, ...]:

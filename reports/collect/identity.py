@@ -13,7 +13,8 @@ from typing import Any
 from mlflow.entities import Run
 
 from ablations import vocabulary as names
-from ablations.planning.nodes import EvaluationNode, Node
+from ablations.planning.nodes import Node
+from ablations.spec.parts import Intervention
 from ablations.spec.settings import flatten
 
 _WITHOUT_EFFECT = frozenset({"data.root", "data.download", "data.workers", "train.devices"})
@@ -30,15 +31,15 @@ def contradiction(run: Run, node: Node) -> str | None:
     for key, value in _settings(node):
         if not _is_same(params.get(key), value):
             return f"its param {key} is {params[key]}, not {value}"
-    if isinstance(node, EvaluationNode):
-        return _other_intervention(params, node)
+    if node.intervention is not None:
+        return _other_intervention(params, node.intervention)
     return None
 
 
-def _other_intervention(params: Mapping[str, str], node: EvaluationNode) -> str | None:
-    """Return the contradiction between an evaluation's params and the change that `node` makes, or `None`."""
+def _other_intervention(params: Mapping[str, str], intervention: Intervention) -> str | None:
+    """Return the contradiction between an evaluation's params and its intervention, or `None`."""
     for name in ("aggregation", "temperature", "seed"):
-        tracked, value = params.get(f"intervention.{name}"), getattr(node.intervention, name)
+        tracked, value = params.get(f"intervention.{name}"), getattr(intervention, name)
         # What a change leaves alone is not tracked.
         if tracked is not None and (value is None or not _is_same(tracked, value)):
             return f"its param intervention.{name} is {tracked}, not {'left alone' if value is None else value}"

@@ -16,7 +16,8 @@ from ablations import vocabulary as names
 from ablations.addresses import shown
 from ablations.errors import ReportError
 from ablations.invocation import suggested_command
-from ablations.planning.optimisation_plans import SearchPlan, repeat_fingerprint
+from ablations.planning.optimisation import slot_fingerprint
+from ablations.planning.optimisation_plans import SearchPlan
 from ablations.planning.plan import Plan
 from ablations.planning.search import Search
 from ablations.planning.tuned_values import TunedVariant
@@ -67,7 +68,7 @@ def _places(plan: SearchPlan) -> Iterator[tuple[str, tuple[int, int]]]:
     for node in plan.nodes:
         yield node.fingerprint, (node.slot, 0)
         for repeat in range(1, plan.repeats + 1):
-            yield repeat_fingerprint(plan.group, node.slot, repeat), (node.slot, repeat)
+            yield slot_fingerprint(plan.group, node.slot, repeat), (node.slot, repeat)
 
 
 def _row(run: Run, place: tuple[int, int], factors: Mapping[str, Factor]) -> tuple[Any, ...] | None:

@@ -25,9 +25,10 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from ablations import vocabulary as names
-from ablations.addresses import hide_secrets, shown, sqlite_file, without_secrets
+from ablations.addresses import shown, sqlite_file
 from ablations.errors import TrackingError
 from ablations.invocation import named_studies, suggested_command
+from ablations.secrets import hide_secrets, without_secrets
 from ablations.store_file import Condition, artifact_home, inspect_store, local_folder, run_home
 
 PAGE = 1000

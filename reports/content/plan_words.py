@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ablations import vocabulary as names
-from ablations.planning.nodes import EvaluationNode, plugins_of
+from ablations.planning.nodes import plugins_of
 from ablations.planning.plan import Plan
 from ablations.spec.identities import Identity, as_json
 from ablations.spec.titles import model_title
@@ -41,9 +41,8 @@ def trials_of(plan: Plan, study: str) -> dict[str, TrialSpec]:
     """
     trials: dict[str, TrialSpec] = {}
     for cell in plan.cells_of(study):
-        node = plan.node(cell.fingerprint)
         # An evaluation stands for the training whose checkpoint it measures.
-        trial = node.trial if isinstance(node, EvaluationNode) else node
+        trial = plan.node(cell.fingerprint).training
         trials.setdefault(trial.fingerprint, trial.spec)
     return trials
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from ablations.errors import ReportError
 from ablations.vocabulary import STUDY_METRICS
@@ -13,7 +13,6 @@ from reports.collect.side_results import Side, SideRow, SideRun
 from reports.content.blocks import (
     Cell,
     Column,
-    ColumnKind,
     Document,
     Facts,
     Missing,
@@ -28,17 +27,19 @@ from reports.content.plan_words import telling
 from reports.document.prose import when
 from reports.tables.study import interval_cell
 
-_LISTED = 8
-_HOW = (
+_MOST_LISTED = 8
+"""Most names in a list; of a longer one the number of the others stands at its end."""
+_DIFFERENCE_WORDS = (
     "Δ is right minus left. Paired: both sides have the same fingerprints, seed by seed, so that the interval is "
     "Student's t over the differences of the pairs. Unpaired: Welch's t interval, in which each side has its own "
     "spread over seeds. Same runs, or some of them on both sides: nothing can be told from them."
 )
-_EFFECTS = (
+_EFFECTS_WORDS = (
     "Each row's paired difference to the reference of its own side, and how much larger it is on the right; with its "
     "95 % interval, in which the sides are paired or not as in the table above. It says whether a finding holds on "
     "both sides where their levels cannot be compared, as on two data sets."
 )
+_SAME_SETTINGS = Paragraph("The rows that both sides have do not differ in any setting.")
 
 
 def side_by_side(left: Side, right: Side, matched: Mapping[str, str] | None = None) -> Document:
@@ -59,9 +60,12 @@ def side_by_side(left: Side, right: Side, matched: Mapping[str, str] | None = No
         )
     pairs = pair_up(left, right, matched or {})
     # The newest run dates the document, so that equal runs give equal bytes whenever it is made.
-    newest = max((run.ended for side in (left, right) for run in side.runs), default=0)
+    newest = max((run.ended for run in (*left.runs, *right.runs)), default=0)
+    row_tables = [rows_table(left, right, pairs)]
     by_effect = effects_table(left, right, pairs)
-    differing = settings_table(left, right, pairs)
+    if by_effect is not None:
+        row_tables.append(by_effect)
+    settings = settings_table(left, right, pairs) or _SAME_SETTINGS
     return Document(
         title=f"{_name(left)} against {_name(right)}",
         subtitle=f"{STUDY_METRICS[left.metric]} · newest run {when(newest)}",
@@ -69,14 +73,11 @@ def side_by_side(left: Side, right: Side, matched: Mapping[str, str] | None = No
         timestamp=newest // 1000,
         summary=tuple(_summary(left, right)),
         sections=(
-            Section("Row by row", (rows_table(left, right, pairs), *([by_effect] if by_effect else []))),
-            Section("What is not the same", (sources_table(left, right), *([differing] if differing else [_SETTINGS]))),
+            Section("Row by row", tuple(row_tables)),
+            Section("What is not the same", (sources_table(left, right), settings)),
         ),
         appendix=(Section("Runs", (runs_table(left, right, pairs),)),),
     )
-
-
-_SETTINGS = Paragraph("The rows that both sides have do not differ in any setting.")
 
 
 def _name(side: Side) -> str:
@@ -84,50 +85,44 @@ def _name(side: Side) -> str:
 
 
 def _summary(left: Side, right: Side) -> Iterator[Facts | Paragraph]:
-    yield Facts((("Left", _told(left)), ("Right", _told(right))))
+    yield Facts((("Left", _side_words(left)), ("Right", _side_words(right))))
     for name, side in (("left", left), ("right", right)):
-        yield from (Paragraph(f"On the {name}: {warning}", "Caution", "caveat") for warning in side.warnings)
+        for warning in side.warnings:
+            yield Paragraph(f"On the {name}: {warning}", "Caution", "caveat")
 
 
-def _told(side: Side) -> str:
+def _side_words(side: Side) -> str:
     request = side.wanted.request
     facts = [side.study, f"preset {request.preset.name}"]
-    facts += [f"commit {side.wanted.commit}"] if side.wanted.commit else []
+    if side.wanted.commit:
+        facts.append(f"commit {side.wanted.commit}")
     facts += [f"{key} = {value}" for key, value in request.overrides.items()]
-    facts += ["tuned"] if request.tuned is not None else []
+    if request.tuned is not None:
+        facts.append("tuned")
     return f"{', '.join(facts)}; {len(side.runs)} runs in {side.shown_store}"
 
 
 def rows_table(left: Side, right: Side, pairs: tuple[Pair, ...]) -> Table:
     """Return each row on both sides with its difference."""
-    wording = telling(left.metric)
-    columns = (
-        Column("row"),
-        *(Column(heading, kind, group) for group in ("left", "right") for heading, kind in _own(wording.heading)),
-        Column("Δ", "interval", "right − left"),
-        Column("how", "text", "right − left"),
-    )
-    rows = [
-        (
-            Text(_title(left, right, pair)),
-            *_cells(left, pair.left),
-            *_cells(right, pair.right),
-            *_delta(left, right, pair),
-        )
-        for pair in pairs
-    ]
+    heading = telling(left.metric).heading
+    columns = [Column("row")]
+    for group in ("left", "right"):
+        columns += [Column(heading, "number", group), Column("n", "mark", group)]
+    columns += [Column("Δ", "interval", "right − left"), Column("how", "text", "right − left")]
+    rows = []
+    for pair in pairs:
+        cells = (*_cells(left, pair.left), *_cells(right, pair.right), *_delta(left, right, pair))
+        rows.append((Text(_title(left, right, pair)), *cells))
     measured = STUDY_METRICS[left.metric]
-    caption = f"{measured[0].upper()}{measured[1:]}: mean ± standard deviation over seeds. {_HOW}"
-    return Table("Row by row", caption, columns, tuple(rows), tuple(_notes(left, right)))
-
-
-def _own(heading: str) -> tuple[tuple[str, ColumnKind], ...]:
-    return ((heading, "number"), ("n", "mark"))
+    caption = f"{measured[0].upper()}{measured[1:]}: mean ± standard deviation over seeds. {_DIFFERENCE_WORDS}"
+    return Table("Row by row", caption, tuple(columns), tuple(rows), tuple(_notes(left, right)))
 
 
 def _title(left: Side, right: Side, pair: Pair) -> str:
-    if not (pair.left and pair.right):
-        return left.rows[pair.left].title if pair.left else right.rows[pair.right].title
+    if not pair.right:
+        return left.rows[pair.left].title
+    if not pair.left:
+        return right.rows[pair.right].title
     left_title, right_title = left.rows[pair.left].title, right.rows[pair.right].title
     return left_title if left_title == right_title else f"{left_title} | {right_title}"
 
@@ -154,18 +149,16 @@ def _delta(left: Side, right: Side, pair: Pair) -> tuple[Cell, Cell]:
 
 def _notes(left: Side, right: Side) -> Iterator[Note]:
     for name, side in (("left", left), ("right", right)):
-        absent = [f"{row.title} ({_why(row)})" for row in side.rows.values() if not row.complete]
-        if absent:
-            remainder = f" and {len(absent) - _LISTED} more" if len(absent) > _LISTED else ""
-            yield Note(
-                f"Without a mean on the {name}, as a repeat is missing: {'; '.join(absent[:_LISTED])}{remainder}."
-            )
+        incomplete = [f"{row.title} ({_missing_repeats(row)})" for row in side.rows.values() if not row.complete]
+        if incomplete:
+            yield Note(f"Without a mean on the {name}, as a repeat is missing: {_listed(incomplete, '; ')}.")
     yield Note("Each interval holds for its row alone: nothing is corrected for the number of rows.")
 
 
-def _why(row: SideRow) -> str:
-    failed = [f"seed {seed} {run.status}" for seed, run in row.repeats.items() if seed not in row.values]
-    return ", ".join([*failed, *(f"seed {seed} missing" for seed in sorted(row.absent))])
+def _missing_repeats(row: SideRow) -> str:
+    repeats = [f"seed {seed} {run.status}" for seed, run in row.repeats.items() if seed not in row.values]
+    repeats += [f"seed {seed} missing" for seed in sorted(row.absent)]
+    return ", ".join(repeats)
 
 
 def effects_table(left: Side, right: Side, pairs: tuple[Pair, ...]) -> Table | None:
@@ -181,53 +174,65 @@ def effects_table(left: Side, right: Side, pairs: tuple[Pair, ...]) -> Table | N
     if not rows:
         return None
     columns = (Column("row"), *(Column(name, "interval") for name in ("Δ left", "Δ right", "right − left")))
-    return Table("Effects", _EFFECTS, columns, tuple(rows))
+    return Table("Effects", _EFFECTS_WORDS, columns, tuple(rows))
 
 
 def sources_table(left: Side, right: Side) -> Table:
     """Return the sources of both sides, with a mark where they differ."""
-    facts = [
-        ("study", left.study, right.study),
-        ("experiment", left.experiment, right.experiment),
-        ("tracking store", left.shown_store, right.shown_store),
-        ("commits", *(_listed(run.commit for run in side.runs) for side in (left, right))),
-        ("data", *(_listed(run.data for run in side.runs) for side in (left, right))),
-        ("runs", *(str(len(side.runs)) for side in (left, right))),
-        ("newest run", *(when(max((run.ended for run in side.runs), default=0)) for side in (left, right))),
-    ]
-    rows = tuple(
-        (Text(name), Text(left_value), Text(right_value), Text("" if left_value == right_value else "≠"))
-        for name, left_value, right_value in facts
-    )
+    right_sources = _sources(right)
+    rows = []
+    for name, left_value in _sources(left).items():
+        mark = "" if left_value == right_sources[name] else "≠"
+        rows.append(tuple(map(Text, (name, left_value, right_sources[name], mark))))
     columns = (Column("what"), Column("left"), Column("right"), Column("", "mark"))
-    return Table("Where they come from", "An asterisk marks a modified working tree.", columns, rows)
+    return Table("Where they come from", "An asterisk marks a modified working tree.", columns, tuple(rows))
 
 
-def _listed(values: Iterable[str]) -> str:
-    distinct = sorted(set(values))
-    remainder = f" and {len(distinct) - _LISTED} more" if len(distinct) > _LISTED else ""
-    return ", ".join(distinct[:_LISTED]) + remainder
+def _sources(side: Side) -> dict[str, str]:
+    return {
+        "study": side.study,
+        "experiment": side.experiment,
+        "tracking store": side.shown_store,
+        "commits": _listed(sorted({run.commit for run in side.runs})),
+        "data": _listed(sorted({run.data for run in side.runs})),
+        "runs": str(len(side.runs)),
+        "newest run": when(max((run.ended for run in side.runs), default=0)),
+    }
+
+
+def _listed(names: Sequence[str], separator: str = ", ") -> str:
+    listed = separator.join(names[:_MOST_LISTED])
+    return f"{listed} and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else listed
 
 
 def settings_table(left: Side, right: Side, pairs: tuple[Pair, ...]) -> Table | None:
     """Return the settings in which rows differ between the sides, or `None` if they do not."""
-    common = [(pair, left.rows[pair.left], right.rows[pair.right]) for pair in pairs if pair.left and pair.right]
-    both = [(pair, on_left, on_right) for pair, on_left, on_right in common if on_left.repeats and on_right.repeats]
-    holders: dict[tuple[str, str, str], list[str]] = {}
-    for pair, left_row, right_row in both:
-        on_left, on_right = _params(left_row), _params(right_row)
-        for name in dict.fromkeys([*on_left, *on_right]):
-            if on_left.get(name) != on_right.get(name):
-                change = (name, on_left.get(name, "unset"), on_right.get(name, "unset"))
-                holders.setdefault(change, []).append(_title(left, right, pair))
-    if not holders:
+    titles_by_change: dict[tuple[str, str, str], list[str]] = {}
+    compared = 0
+    for pair in pairs:
+        if not (pair.left and pair.right):
+            continue
+        left_row, right_row = left.rows[pair.left], right.rows[pair.right]
+        # A row without a run has no settings to compare.
+        if not (left_row.repeats and right_row.repeats):
+            continue
+        compared += 1
+        for change in _changes(_params(left_row), _params(right_row)):
+            titles_by_change.setdefault(change, []).append(_title(left, right, pair))
+    if not titles_by_change:
         return None
-    rows = [
-        (*map(Text, change), Text("all" if len(titles) == len(both) else "; ".join(titles)))
-        for change, titles in holders.items()
-    ]
+    rows = []
+    for change, titles in titles_by_change.items():
+        holders = "all" if len(titles) == compared else "; ".join(titles)
+        rows.append(tuple(map(Text, (*change, holders))))
     columns = (Column("setting", "code"), Column("left"), Column("right"), Column("rows"))
     return Table("Settings", "In which a row is not the same on both sides.", columns, tuple(rows))
+
+
+def _changes(left: Mapping[str, str], right: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    for name in dict.fromkeys([*left, *right]):
+        if left.get(name) != right.get(name):
+            yield name, left.get(name, "unset"), right.get(name, "unset")
 
 
 def _params(row: SideRow) -> Mapping[str, str]:
@@ -244,8 +249,9 @@ def runs_table(left: Side, right: Side, pairs: tuple[Pair, ...]) -> Table:
         right_runs = right.rows[pair.right].repeats if pair.right else {}
         rules.append(len(rows))
         for index, seed in enumerate(sorted({*left_runs, *right_runs})):
-            label = Text("" if index else _title(left, right, pair))
-            cells: list[Cell] = [label, Text(str(seed))]
+            # Repeats of a row stand in a group, whose first line alone has the title.
+            title = "" if index else _title(left, right, pair)
+            cells: list[Cell] = [Text(title), Text(str(seed))]
             for run in (left_runs.get(seed), right_runs.get(seed)):
                 cells += _run_cells(run, telling(left.metric).decimals)
             rows.append(tuple(cells))
@@ -258,4 +264,6 @@ def runs_table(left: Side, right: Side, pairs: tuple[Pair, ...]) -> Table:
 def _run_cells(run: SideRun | None, decimals: int) -> tuple[Cell, Cell]:
     if run is None:
         return Text(""), Missing()
-    return Text(run.run_id), Number(run.value, decimals) if run.status == FINISHED else Missing(run.status)
+    if run.status != FINISHED:
+        return Text(run.run_id), Missing(run.status)
+    return Text(run.run_id), Number(run.value, decimals)

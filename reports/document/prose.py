@@ -6,7 +6,7 @@ They say what the numbers say and no more; verdicts on published findings are ma
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ablations.planning.nodes import Node
@@ -22,18 +22,25 @@ from reports.tables.machines import MACHINE
 from reports.tables.uncertainty_words import coverage_words
 
 FEW_SEEDS = 3
-_LISTED = 8
+"""Fewest seeds whose spread means something."""
+_MOST_LISTED = 8
+"""Most rows that are named; the number of rows stands beside the names anyway."""
 
 
 def run_facts(plan: Plan, results: Results) -> tuple[tuple[str, str], ...]:
     """Return facts about the runs, as names and values."""
     specs = tuple(node.spec for node in plan.trials.values())
     preset = plan.request.preset
+    overrides = [f"{key} = {_value(value)}" for key, value in plan.request.overrides.items()]
+    # A plan of cost studies alone trains nothing.
+    data, networks = "none: networks are counted and timed", "those of the table"
+    if specs:
+        data, networks = _data(plan, specs), f"{network_words(specs)}; {epochs_words(specs)}"
     facts = {
         "Preset": f"{preset.name} ({preset.summary})",
-        "Overrides": ", ".join(f"{key} = {_value(value)}" for key, value in plan.request.overrides.items()) or "none",
-        "Data": _data(plan, specs) if specs else "none: networks are counted and timed",
-        "Networks": f"{network_words(specs)}; {epochs_words(specs)}" if specs else "those of the table",
+        "Overrides": ", ".join(overrides) or "none",
+        "Data": data,
+        "Networks": networks,
         "Repeats": _repeats(plan),
         "Runs": _counts(plan, results),
         "Newest run": when(results.newest),
@@ -57,12 +64,12 @@ def _value(value: Any) -> str:
 
 
 def _repeats(plan: Plan) -> str:
-    """Return the studies by number of seeds."""
-    grouped: dict[str, list[str]] = {}
+    """Return the studies by number of seeds, the most first."""
+    names_by_count: dict[str, list[str]] = {}
     for study in sorted(plan.studies, key=lambda study: -repeats_of(plan, study)):
         count = "counted once" if study.is_about_cost else _seeds(repeats_of(plan, study))
-        grouped.setdefault(count, []).append(study.name)
-    return "; ".join(f"{count}: {', '.join(names)}" for count, names in grouped.items())
+        names_by_count.setdefault(count, []).append(study.name)
+    return "; ".join(f"{count}: {', '.join(names)}" for count, names in names_by_count.items())
 
 
 def _seeds(count: int) -> str:
@@ -71,36 +78,39 @@ def _seeds(count: int) -> str:
 
 def _counts(plan: Plan, results: Results) -> str:
     fingerprints = set(results.runs["fingerprint"])
-    kinds: dict[str, Mapping[str, Node]] = {
-        "trainings": plan.trials,
-        "evaluations of their checkpoints": plan.evaluations,
-        "networks counted": plan.costs,
-    }
-    counts = [f"{len(fingerprints & nodes.keys())} of {len(nodes)} {name}" for name, nodes in kinds.items() if nodes]
-    spent = float(results.runs["seconds"].sum()) / 60
-    listed = " and ".join([", ".join(counts[:-1]), counts[-1]] if len(counts) > 1 else counts)
-    return f"{listed} are behind {len(plan.cells)} table cells; {spent:.1f} minutes of computing"
+    counts = []
+    for kind, nodes in _nodes_by_kind(plan, "evaluations of their checkpoints").items():
+        if nodes:
+            counts.append(f"{len(fingerprints & nodes.keys())} of {len(nodes)} {kind}")
+    minutes = float(results.runs["seconds"].sum()) / 60
+    return f"{_joined(counts)} are behind {len(plan.cells)} table cells; {minutes:.1f} minutes of computing"
+
+
+def _nodes_by_kind(plan: Plan, evaluations: str = "evaluations") -> dict[str, Mapping[str, Node]]:
+    return {"trainings": plan.trials, evaluations: plan.evaluations, "networks counted": plan.costs}
+
+
+def _joined(phrases: Sequence[str]) -> str:
+    """Return `a, b and c`."""
+    return " and ".join([", ".join(phrases[:-1]), phrases[-1]] if len(phrases) > 1 else phrases)
 
 
 def holes(plan: Plan, results: Results) -> str:
     """Return a sentence on the missing values of a report, or nothing where it has all."""
-    absent = set(results.cells.loc[results.cells["status"] != FINISHED, "fingerprint"])
-    kinds: dict[str, Mapping[str, Node]] = {
-        "trainings": plan.trials,
-        "evaluations": plan.evaluations,
-        "networks counted": plan.costs,
-    }
+    missing = set(results.cells.loc[results.cells["status"] != FINISHED, "fingerprint"])
     # A training that only serves evaluations is in no cell of its own, and is no hole.
     measured = {cell.fingerprint for cell in plan.cells}
-    counts = [(len(absent & nodes.keys()), len(measured & nodes.keys()), kind) for kind, nodes in kinds.items()]
-    phrases = [f"{missing} of {total} {kind}" for missing, total, kind in counts if missing]
+    phrases = []
+    for kind, nodes in _nodes_by_kind(plan).items():
+        count = len(missing & nodes.keys())
+        if count:
+            phrases.append(f"{count} of {len(measured & nodes.keys())} {kind}")
     if not phrases:
         return ""
-    studies = [
-        study.name
-        for study in plan.studies
-        if any(cell_of_study.fingerprint in absent for cell_of_study in plan.cells_of(study.name))
-    ]
+    studies = []
+    for study in plan.studies:
+        if any(cell.fingerprint in missing for cell in plan.cells_of(study.name)):
+            studies.append(study.name)
     return (
         f"The report has holes: {' and '.join(phrases)} are missing ({', '.join(studies)}). The notes under its tables "
         "name them."
@@ -119,10 +129,13 @@ def caveats(plan: Plan, results: Results) -> Iterator[str]:
     """Yield the cautions for a reader of the whole report."""
     if plan.request.preset.name == "smoke" and plan.trials:
         yield "This is the smoke preset, made to test the software: its numbers mean nothing."
-    few = {study.name: repeats_of(plan, study) for study in plan.studies if not study.is_about_cost}
-    few = {name: count for name, count in few.items() if count < FEW_SEEDS}
+    few = {}
+    for study in plan.studies:
+        if not study.is_about_cost and repeats_of(plan, study) < FEW_SEEDS:
+            few[study.name] = repeats_of(plan, study)
     if few:
-        counts = " or ".join(_seeds(count) for count in sorted(set(few.values())))
+        counts = " or ".join(map(_seeds, sorted(set(few.values()))))
+        # Where the caution is about every study, no names are needed.
         study_names = f" ({', '.join(few)})" if len(few) < len(plan.studies) else ""
         yield f"With {counts} per variant{study_names}, spreads and intervals say almost nothing."
     yield from _mixtures(results)
@@ -143,6 +156,7 @@ def scale_words(study: Study, plan: Plan) -> str:
     if actual < usual:
         cuts.append(f"{_seeds(actual)} instead of {usual}")
     changes = full_study.scales[preset.name].baseline
+    # A setting that the user gave is no cut of the preset's.
     cuts += [f"{key} = {_value(value)}" for key, value in changes.items() if key not in plan.request.settings]
     return f"At preset {preset.name} only a part of this study is asked: {'; '.join(cuts)}." if cuts else ""
 
@@ -150,21 +164,25 @@ def scale_words(study: Study, plan: Plan) -> str:
 def _left_out(study: Study) -> str:
     variant_names = {variant.name for variant in study.variants}
     titles = [title for name, title in short_titles(study.whole).items() if name not in variant_names]
-    return f" (left out: {'; '.join(titles)})" if len(titles) <= _LISTED else ""
+    return f" (left out: {'; '.join(titles)})" if len(titles) <= _MOST_LISTED else ""
 
 
 def _mixtures(results: Results) -> Iterator[str]:
+    """Yield the cautions about runs of different code, versions or machines."""
     commits = sorted({commit or "unknown" for commit in results.runs["commit"]})
     if len(commits) > 1:
         yield f"The runs come from {len(commits)} commits ({', '.join(commit[:7] for commit in commits)})."
     dirty = int(results.runs["dirty"].sum())
     if dirty:
         yield f"{dirty} of {len(results.runs)} runs come from a modified working tree: no commit holds their code."
-    values: dict[str, set[str]] = {}
+    values_by_name: dict[str, set[str]] = {}
     for versions in results.runs["versions"]:
         for name, value in versions.items():
-            values.setdefault(str(name), set()).add(str(value))
-    mixed = {name: f"{name} ({', '.join(sorted(distinct))})" for name, distinct in values.items() if len(distinct) > 1}
+            values_by_name.setdefault(str(name), set()).add(str(value))
+    mixed = {}
+    for name, values in values_by_name.items():
+        if len(values) > 1:
+            mixed[name] = f"{name} ({', '.join(sorted(values))})"
     versions = [mixed[name] for name in sorted(mixed) if name not in MACHINE]
     # Machines have a sentence of their own: their results differ in bits, versions may differ in meaning.
     machines = [mixed[name] for name in MACHINE if name in mixed]
@@ -179,10 +197,12 @@ def reading(study: Study, summary: StudySummary) -> Iterator[str]:
     """Yield a reading of the table, a line per inspected network: extreme differences, intervals that exclude 0."""
     for network in study.inspected:
         rows = summary.of_network(network.name if network else "")
-        clauses = list(_read_rows(study, rows))
+        clauses = list(_clauses(study, rows))
+        # A single clause says that nothing can be compared, and then there are no stars to read.
         if summary.has_stars and len(clauses) > 1:
             clauses.append(_star_words(study, rows))
-        yield (f"{network.title}: " if network else "") + "; ".join(clauses) + "."
+        sentence = f"{'; '.join(clauses)}."
+        yield f"{network.title}: {sentence}" if network else sentence
 
 
 def _star_words(study: Study, rows: tuple[VariantSummary, ...]) -> str:
@@ -191,7 +211,7 @@ def _star_words(study: Study, rows: tuple[VariantSummary, ...]) -> str:
     return f"corrected over the table, p < 0.05 for {_quoted(starred) if starred else 'none'}"
 
 
-def _read_rows(study: Study, rows: tuple[VariantSummary, ...]) -> Iterator[str]:
+def _clauses(study: Study, rows: tuple[VariantSummary, ...]) -> Iterator[str]:
     reference = next(row for row in rows if row.variant == study.reference)
     titles = short_titles(study)
     unlearned = [titles[row.variant] for row in rows if row.unlearned]
@@ -200,24 +220,25 @@ def _read_rows(study: Study, rows: tuple[VariantSummary, ...]) -> Iterator[str]:
     if reference.unlearned:
         yield f"nothing can be compared with “{titles[study.reference]}”"
         return
-    differences = [
-        (titles[row.variant], row.delta) for row in rows if row.delta and row.delta.is_known and not row.unlearned
-    ]
+    differences = []
+    for row in rows:
+        if row.delta and row.delta.is_known and not row.unlearned:
+            differences.append((titles[row.variant], row.delta))
     if not (differences and reference.complete):
         yield f"nothing can be compared with “{titles[study.reference]}” yet"
         return
     # The smallest difference comes first and the largest last, as `_extremes` takes them.
     differences.sort(key=lambda item: abs(item[1].mean))
     yield from _extremes(differences, study)
-    yield from _interval_words(differences)
+    yield _interval_words(differences)
 
 
-def _extremes(known: list[tuple[str, Estimate]], study: Study) -> Iterator[str]:
-    name, largest = known[-1]
+def _extremes(differences: Sequence[tuple[str, Estimate]], study: Study) -> Iterator[str]:
+    name, largest = differences[-1]
     reference = short_titles(study)[study.reference]
     yield f"“{name}” differs most from “{reference}”, by {_difference(largest, study.metric)}"
-    if len(known) > 1:
-        name, smallest = known[0]
+    if len(differences) > 1:
+        name, smallest = differences[0]
         yield f"“{name}” least, by {_difference(smallest, study.metric)}"
 
 
@@ -227,24 +248,23 @@ def _difference(delta: Estimate, metric: str) -> str:
     return f"{number(delta.mean, wording.decimals, signed=True)}{wording.unit}{ends}"
 
 
-def _interval_words(known: list[tuple[str, Estimate]]) -> Iterator[str]:
-    with_interval = [(name, delta) for name, delta in known if delta.has_interval]
+def _interval_words(differences: Sequence[tuple[str, Estimate]]) -> str:
+    """Return a clause on the differences whose interval excludes 0; one for all of them where they agree."""
+    with_interval = [(name, delta) for name, delta in differences if delta.has_interval]
+    if not with_interval:
+        return "no difference has an interval, which takes two seeds that do not agree exactly"
     coverage = coverage_words(delta for _, delta in with_interval)
     subject = f"the 95 % interval {coverage}".rstrip()
     excluding = [name for name, delta in with_interval if delta.excludes_zero]
     including = [name for name, delta in with_interval if not delta.excludes_zero]
-    if not with_interval:
-        yield "no difference has an interval, which takes two seeds that do not agree exactly"
-    elif not including or not excluding:
-        n = len(with_interval)
-        count = "the one difference" if n == 1 else f"all {n} differences"
-        if n < len(known):
-            count += f" that {'has' if n == 1 else 'have'} one"
-        yield f"{subject} {'excludes' if excluding else 'includes'} 0 for {count}"
-    else:
-        yield f"{subject} excludes 0 for {_quoted(excluding)} and includes it for {_quoted(including)}"
+    if including and excluding:
+        return f"{subject} excludes 0 for {_quoted(excluding)} and includes it for {_quoted(including)}"
+    n = len(with_interval)
+    count = "the one difference" if n == 1 else f"all {n} differences"
+    if n < len(differences):
+        count += f" that {'has' if n == 1 else 'have'} one"
+    return f"{subject} {'excludes' if excluding else 'includes'} 0 for {count}"
 
 
 def _quoted(names: Iterable[str]) -> str:
-    *head, tail = [f"“{name}”" for name in names]
-    return f"{', '.join(head)} and {tail}" if head else tail
+    return _joined([f"“{name}”" for name in names])

@@ -60,7 +60,9 @@ def search_section(results: SearchResults) -> Section:
     return Section(results.search.title, tuple(_blocks(results, front, factor_importances)))
 
 
-def _blocks(results: SearchResults, front: Sequence[FrontMember], found: Sequence[Importance]) -> Iterator[Block]:
+def _blocks(
+    results: SearchResults, front: Sequence[FrontMember], factor_importances: Sequence[Importance]
+) -> Iterator[Block]:
     yield Paragraph(results.search.question, "Question")
     if not front:
         yield Paragraph("No trial was trained to the end.", "Missing", "caveat")
@@ -70,10 +72,10 @@ def _blocks(results: SearchResults, front: Sequence[FrontMember], found: Sequenc
         yield Paragraph(missing, "Missing", "caveat")
     yield front_table(results, front)
     yield pareto_figure(results, front)
-    if found:
-        yield Paragraph(reading(found), "What the table shows")
-        yield importance_table(results, found)
-        yield importance_figure(results, found)
+    if factor_importances:
+        yield Paragraph(reading(factor_importances), "What the table shows")
+        yield importance_table(results, factor_importances)
+        yield importance_figure(results, factor_importances)
     else:
         sentence = (
             f"Of fewer than {FEWEST_TRIALS} trials, or of equal accuracies, neither method says which factor matters."
@@ -81,10 +83,10 @@ def _blocks(results: SearchResults, front: Sequence[FrontMember], found: Sequenc
         yield Paragraph(sentence, "No importances")
 
 
-def reading(found: Sequence[Importance]) -> str:
+def reading(factor_importances: Sequence[Importance]) -> str:
     """Return a sentence on the factors that matter more than by chance, by both methods or by one."""
     by_factor: dict[str, list[str]] = {}
-    for importance in found:
+    for importance in factor_importances:
         by_factor.setdefault(importance.factor, [])
         if importance.is_beyond_chance:
             by_factor[importance.factor].append(importance.method)
@@ -144,15 +146,10 @@ def trials_table(results: SearchResults) -> Table:
     for row in results.trials.to_dict("records"):
         # NaN is not equal to itself; such a trial diverged.
         accuracy = f"{row['top1']:.2f}" if row["top1"] == row["top1"] else "–"
-        counted = (accuracy, f"{row['multiply_adds'] / 1e6:.2f}", str(row["outcome"]))
-        trial_and_repeat = (str(int(row["slot"]) + 1), str(int(row["repeat"])))
-        rows.append(
-            tuple(
-                map(
-                    Text, (*trial_and_repeat, *(value_words(row[name]) for name in names), *counted, str(row["run_id"]))
-                )
-            )
-        )
+        words = [str(int(row["slot"]) + 1), str(int(row["repeat"]))]
+        words += [value_words(row[name]) for name in names]
+        words += [accuracy, f"{row['multiply_adds'] / 1e6:.2f}", str(row["outcome"]), str(row["run_id"])]
+        rows.append(tuple(map(Text, words)))
     return Table(
         title="Trials",
         caption="Repeat 0 is the training that was proposed; validation top-1 in %; million multiply-adds.",

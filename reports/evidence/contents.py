@@ -88,19 +88,18 @@ def _table(table: Table) -> Json:
 def _cell(cell: Cell) -> Any:
     """Return a cell's exact values: text, a number, a number and its spread, or a difference and its ends."""
     content: Any
-    if isinstance(cell, Text):
-        content = cell.text
-    elif isinstance(cell, Missing):
-        content = {"missing": cell.reason}
-    elif isinstance(cell, Interval):
-        content = [finite(cell.value), finite(cell.low), finite(cell.high)]
-    else:
-        content = _number(cell)
+    match cell:
+        case Text():
+            content = cell.text
+        case Missing():
+            content = {"missing": cell.reason}
+        case Interval():
+            content = [finite(cell.value), finite(cell.low), finite(cell.high)]
+        case Number(spread=None):
+            content = finite(cell.value)
+        case Number():
+            content = [finite(cell.value), finite(cell.spread)]
     return {"told": content, "marks": list(cell.marks)} if cell.marks else content
-
-
-def _number(cell: Number) -> Any:
-    return finite(cell.value) if cell.spread is None else [finite(cell.value), finite(cell.spread)]
 
 
 def finite(value: float | None) -> float | None:

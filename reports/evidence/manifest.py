@@ -20,11 +20,11 @@ from ablations.planning.plan import Plan
 from ablations.planning.tuned_values import TunedFile
 from ablations.spec.fingerprint import digest
 from ablations.study import Study
-from reports.analysis.canary import judge_canaries
-from reports.analysis.claims import JudgedClaim, verdicts
+from reports.analysis.canary import Canary, judge_canaries
+from reports.analysis.claims import JudgedClaim, JudgedContrast, verdicts
 from reports.analysis.statistics import Estimate
 from reports.analysis.summary import VariantSummary, summarize_study
-from reports.collect.results import CELL_COLUMNS, Results
+from reports.collect.results import CELL_COLUMNS, FINISHED, Results
 from reports.content.blocks import Attachment, Document
 from reports.content.plan_words import data_digests, experiments_of, plugins_in
 from reports.evidence.contents import contents, finite, harmless
@@ -38,6 +38,7 @@ RUNS_NAME = "runs.csv"
 Json = dict[str, Any]
 _DIGEST = "sha256"
 _RUN_COLUMNS = ("fingerprint", "run_id", "kind", "seed", "commit", "dirty", "seconds")
+# Other versions of these may compute a last digit or draw a line otherwise.
 _TOOLS = ("dyconv-ablations", "typst", "matplotlib", "numpy", "scipy", "statsmodels", "pandas")
 
 
@@ -63,8 +64,8 @@ def manifest(plan: Plan, results: Results, document: Document, made: Mapping[str
         document: The document.
         made: The code and the tools that made it (`made_by`).
     """
-    request, plugins = plan.request, plugins_in(plan)
-    content = {
+    request = plan.request
+    content: Json = {
         "format": FORMAT,
         "made_by": dict(made),
         "request": {
@@ -78,18 +79,17 @@ def manifest(plan: Plan, results: Results, document: Document, made: Mapping[str
         },
         "experiments": experiments_of(plan),
         "data": data_digests(plan),
-        # Without plug-ins the key is left out, so that older manifests keep their layout and digest.
-        **({"plugins": plugins} if plugins else {}),
+        "plugins": plugins_in(plan),
         "runs": _runs(plan, results),
         "launches": {launch.launch: launch.as_mapping() for launch in results.launches},
         "rows": {study.name: _rows(study, plan, results) for study in plan.studies},
         "claims": {f"{judged.study}, {judged.key}": _claim(judged) for judged in verdicts(plan, results)},
-        "canaries": {
-            f"{canary.study.name}, {canary.key}": {"state": canary.state, "difference": _estimate(canary.difference)}
-            for canary in judge_canaries(plan, results)
-        },
+        "canaries": {f"{canary.study.name}, {canary.key}": _canary(canary) for canary in judge_canaries(plan, results)},
         "document": contents(document),
     }
+    if not content["plugins"]:
+        # Left out, so that older manifests keep their layout and digest.
+        del content["plugins"]
     return {**content, _DIGEST: digest(content)}
 
 
@@ -112,12 +112,7 @@ def study_data(study: Study) -> Json:
 
 def _runs(plan: Plan, results: Results) -> Json:
     """Return the runs behind the report by fingerprint, with every metric that was read, exactly."""
-    measured: dict[str, Json] = {}
-    for frame in (results.cells, results.canaries):
-        metrics = [name for name in frame.columns if name not in CELL_COLUMNS]
-        for row in frame[["fingerprint", *metrics]].to_dict("records"):
-            finite_metrics = {str(name): finite(row[name]) for name in metrics}
-            measured[row["fingerprint"]] = {name: value for name, value in finite_metrics.items() if value is not None}
+    metrics = _metrics(results)
     runs = {}
     for row in results.runs.to_dict("records"):
         key = row["fingerprint"]
@@ -131,12 +126,23 @@ def _runs(plan: Plan, results: Results) -> Json:
             "ended": int(row["ended"]),
             "seconds": finite(row["seconds"]),
             "versions": row["versions"],
-            "metrics": measured.get(key, {}),
+            "metrics": metrics.get(key, {}),
         }
         # The images themselves would be most of a manifest: their digest is enough to notice a change.
         if key in results.correctness:
             runs[key]["correctness"] = results.correctness[key].digest
     return runs
+
+
+def _metrics(results: Results) -> dict[str, Json]:
+    """Return the metrics of cells and canaries by fingerprint, without those that a run does not have."""
+    metrics: dict[str, Json] = {}
+    for frame in (results.cells, results.canaries):
+        names = [name for name in frame.columns if name not in CELL_COLUMNS]
+        for row in frame[["fingerprint", *names]].to_dict("records"):
+            values = {str(name): finite(row[name]) for name in names}
+            metrics[row["fingerprint"]] = {name: value for name, value in values.items() if value is not None}
+    return metrics
 
 
 def _rows(study: Study, plan: Plan, results: Results) -> Json:
@@ -145,16 +151,14 @@ def _rows(study: Study, plan: Plan, results: Results) -> Json:
 
 
 def _row(study: Study, plan: Plan, row: VariantSummary, metric: str) -> Json:
-    cells = plan.cells_of_row(study.name, row.network, row.variant)
-    inputs = {
-        str(cell.seed): {
+    repeats = {}
+    for cell in plan.cells_of_row(study.name, row.network, row.variant):
+        repeats[str(cell.seed)] = {
             "fingerprint": cell.fingerprint,
-            "status": row.absent.get(cell.seed, "finished"),
+            "status": row.absent.get(cell.seed, FINISHED),
             metric: finite(row.values.get(cell.seed)),
         }
-        for cell in cells
-    }
-    record: Json = {"reference": study.reference, "seeds": inputs, "value": _estimate(row.estimate)}
+    record: Json = {"reference": study.reference, "seeds": repeats, "value": _estimate(row.estimate)}
     if row.delta is not None:
         p_values = {"p": finite(row.p_value), "p_holm": finite(row.p_holm)}
         record["difference"] = {**_estimate(row.delta), **p_values, "stars": row.stars}
@@ -167,22 +171,32 @@ def _estimate(numbers: Estimate) -> Json:
 
 
 def _claim(judged: JudgedClaim) -> Json:
-    contrasts = [
-        {
-            "better": list(judged_contrast.contrast.better),
-            "worse": list(judged_contrast.contrast.worse),
-            "kind": judged_contrast.contrast.kind,
-            "margin": judged_contrast.contrast.margin,
-            "size": judged_contrast.size,
-            "level": judged_contrast.level,
-            "verdict": judged_contrast.verdict,
-            "reason": judged_contrast.reason,
-            "seeds": [judged_contrast.seeds.at_least, judged_contrast.seeds.at_most],
-            "difference": _estimate(judged_contrast.difference),
-        }
-        for judged_contrast in judged.contrasts
-    ]
-    return {"rank": judged.rank, "level": judged.level, "verdict": judged.verdict, "contrasts": contrasts}
+    return {
+        "rank": judged.rank,
+        "level": judged.level,
+        "verdict": judged.verdict,
+        "contrasts": [_contrast(judged_contrast) for judged_contrast in judged.contrasts],
+    }
+
+
+def _contrast(judged: JudgedContrast) -> Json:
+    contrast = judged.contrast
+    return {
+        "better": list(contrast.better),
+        "worse": list(contrast.worse),
+        "kind": contrast.kind,
+        "margin": contrast.margin,
+        "size": judged.size,
+        "level": judged.level,
+        "verdict": judged.verdict,
+        "reason": judged.reason,
+        "seeds": [judged.seeds.at_least, judged.seeds.at_most],
+        "difference": _estimate(judged.difference),
+    }
+
+
+def _canary(canary: Canary) -> Json:
+    return {"state": canary.state, "difference": _estimate(canary.difference)}
 
 
 def with_manifest(document: Document, content: Json, plan: Plan, results: Results) -> Document:

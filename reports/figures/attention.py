@@ -23,28 +23,28 @@ def profile_data(study: Study, plan: Plan, results: Results) -> pd.DataFrame:
     values = grouped["entropy"].agg(["mean", "min", "max", "count"])
     # Runs share a network's layers, so that the first resolution is that of all.
     values.insert(0, "resolution", grouped["resolution"].first())
-    return _told(values, PROFILE_COLUMNS)
+    return _named(values, PROFILE_COLUMNS)
 
 
 def classes_data(study: Study, plan: Plan, results: Results) -> pd.DataFrame:
     """Return the entropy per variant, layer and class, mean over seeds: `CLASSES_COLUMNS`, classes in their order."""
     profiles = _of_study(study, plan, results)
     profiles = profiles[profiles["class"] != ""].dropna(subset=["entropy"])
-    order = {name: place for place, name in enumerate(dict.fromkeys(profiles["class"]))}
-    # Grouping sorts by name: the place keeps the data set's own order of classes.
-    profiles = profiles.assign(place=profiles["class"].map(order))
-    values = profiles.groupby(["rank", "variant", "index", "place", "class"])["entropy"].agg(["mean", "count"])
-    return _told(values.reset_index("place", drop=True), CLASSES_COLUMNS)
+    ranks = {name: rank for rank, name in enumerate(dict.fromkeys(profiles["class"]))}
+    # Grouping sorts by name: the rank keeps the data set's own order of classes.
+    profiles = profiles.assign(class_rank=profiles["class"].map(ranks))
+    values = profiles.groupby(["rank", "variant", "index", "class_rank", "class"])["entropy"].agg(["mean", "count"])
+    return _named(values.reset_index("class_rank", drop=True), CLASSES_COLUMNS)
 
 
-def _told(values: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
+def _named(values: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
     table = values.reset_index("rank", drop=True).reset_index()
     table.columns = pd.Index(columns)
     return table
 
 
 def _of_study(study: Study, plan: Plan, results: Results) -> pd.DataFrame:
-    """Return the profiles of a study's trials with the titles of their variants, and the place of each title."""
+    """Return the profiles of a study's trials with the titles of their variants, and the rank of each title."""
     titles = short_titles(study)
     ranks = {variant.name: rank for rank, variant in enumerate(study.variants)}
     cells = [(cell.fingerprint, titles[cell.variant], ranks[cell.variant]) for cell in plan.cells_of(study.name)]

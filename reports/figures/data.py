@@ -9,7 +9,6 @@ import re
 
 import pandas as pd
 
-from ablations.planning.nodes import EvaluationNode
 from ablations.planning.plan import Plan
 from ablations.study import Study
 from ablations.vocabulary import ENTROPY_PREFIX, STUDY_METRICS, VAL_TOP1, slug
@@ -38,14 +37,17 @@ def accuracy_data(study: Study, plan: Plan, results: Results) -> pd.DataFrame:
     training seeds) repeat in each row of a variant and are NaN where a repeat is missing.
     """
     summary = summarize_study(study, plan, results)
-    networks = {network.name if network else "": network.title if network else "" for network in study.inspected}
+    networks = {network.name: network.title for network in study.inspected if network}
     titles = short_titles(study)
     rows = []
     for row in summary.variants:
-        estimate = row.estimate if row.complete else None
-        ends = (estimate.mean, estimate.low, estimate.high) if estimate else (float("nan"),) * 3
-        titles_of_row = (networks[row.network], titles[row.variant])
-        rows += [(*titles_of_row, seed, value, *ends) for seed, value in row.values.items()]
+        mean, low, high = float("nan"), float("nan"), float("nan")
+        if row.complete:
+            mean, low, high = row.estimate.mean, row.estimate.low, row.estimate.high
+        # A row on no inspected network is of the variant's own training.
+        network = networks.get(row.network, "")
+        for seed, value in row.values.items():
+            rows.append((network, titles[row.variant], seed, value, mean, low, high))
     return pd.DataFrame(rows, columns=list(ACCURACY_COLUMNS))
 
 
@@ -91,13 +93,12 @@ def trial_titles(study: Study, plan: Plan) -> dict[str, str]:
     titles: dict[str, str] = {}
     variants = short_titles(study)
     for cell in plan.cells_of(study.name):
-        node, variant = plan.node(cell.fingerprint), study.variant(cell.variant)
-        trial = node.trial if isinstance(node, EvaluationNode) else node
+        variant = study.variant(cell.variant)
         title_parts = [networks[cell.network]] if cell.network else []
         # A variant that changes no setting is the inspected network itself, as it was trained.
         if variant.changes or not title_parts:
             title_parts.append(variants[variant.name])
-        titles.setdefault(trial.fingerprint, ", ".join(title_parts))
+        titles.setdefault(plan.node(cell.fingerprint).checkpoint, ", ".join(title_parts))
     return titles
 
 

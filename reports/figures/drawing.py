@@ -1,5 +1,4 @@
-"""This module draws figures as SVG with matplotlib, and converts that to PNG or PDF with Typst. Equal data give equal
-bytes.
+"""This module draws figures as SVG with matplotlib and converts them to PNG or PDF. Equal data give equal bytes.
 
 Only the object-oriented interface is used: no global state, no display. Names are text, never mathematics: a `$` in
 the name of a variant is a dollar sign.
@@ -11,6 +10,7 @@ import io
 import math
 import textwrap
 import warnings
+from collections.abc import Callable
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
@@ -19,10 +19,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
+from matplotlib.image import AxesImage
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from ablations.errors import OutputError
-from reports.content.blocks import Figure
+from reports.content.blocks import Figure, FigureKind
 from reports.content.formatting import printable
 
 ImageFormat = Literal["svg", "png", "pdf"]
@@ -56,14 +57,14 @@ _STYLE: dict[Any, Any] = {
 }
 _PPI = 160.0
 """Resolution of figures as PNG, in pixels per inch."""
-_LONGEST = 42
+_LONGEST_NAME = 42
+"""Characters of a name that are shown; a longer one would push the axes aside."""
 _PANEL = 20
 """Characters that fit into a line above a panel."""
 _MOST_NAMED = 150
 """Names of more rows would be too small to read and take most of the time of a drawing."""
 _MOST_CLASSES = 24
 """Names of more classes would not be legible; their numbers stand instead."""
-
 
 _PAGE = b"""#set document(date: none)
 #set page(width: auto, height: auto, margin: 0pt)
@@ -113,18 +114,9 @@ def _converted(svg: bytes, image_format: ImageFormat) -> bytes:
 
 def _paint(figure: Figure) -> Canvas:
     """Paint a figure and lay it out."""
-    painters = {
-        "accuracy": _draw_accuracy,
-        "curves": _draw_curves,
-        "entropy": _draw_entropy,
-        "profile": _draw_profile,
-        "classes": _draw_classes,
-        "pareto": draw_pareto,
-        "importance": draw_importance,
-    }
     canvas = Canvas(layout="constrained")
     FigureCanvasAgg(canvas)
-    painters[figure.kind](canvas, figure.data, figure.axis)
+    _PAINTERS[figure.kind](canvas, figure.data, figure.axis)
     engine = canvas.get_layout_engine()
     assert engine is not None
     # Laid out now, so that saving need not do it again.
@@ -136,7 +128,7 @@ def _paint(figure: Figure) -> Canvas:
 
 def _name(text: str) -> str:
     clean = printable(text)
-    return clean if len(clean) <= _LONGEST else clean[: _LONGEST - 1] + "…"
+    return clean if len(clean) <= _LONGEST_NAME else clean[: _LONGEST_NAME - 1] + "…"
 
 
 def _panel_title(axes: Axes, text: str) -> None:
@@ -144,13 +136,15 @@ def _panel_title(axes: Axes, text: str) -> None:
 
 
 def _draw_accuracy(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
-    networks, variants = list(dict.fromkeys(data["network"])), list(dict.fromkeys(data["variant"]))
+    networks, variants = _distinct(data["network"]), _distinct(data["variant"])
     height = min(0.24, _TALLEST / len(variants))
-    canvas.set_size_inches(WIDTH, 0.75 + height * len(variants) + (0.2 if networks != [""] else 0))
+    # Names of networks stand above the panels; a study without inspected networks has none.
+    title_height = 0.2 if networks != [""] else 0
+    canvas.set_size_inches(WIDTH, 0.75 + height * len(variants) + title_height)
     panels = canvas.subplots(1, len(networks), sharey=True, squeeze=False)[0]
     rows = {variant: row for row, variant in enumerate(variants)}
-    for colour, (axes, network) in zip(_cycle(len(networks)), zip(panels, networks, strict=True), strict=True):
-        _paint_intervals(axes, data[data["network"] == network], rows, colour)
+    for index, (axes, network) in enumerate(zip(panels, networks, strict=True)):
+        _paint_intervals(axes, data[data["network"] == network], rows, _colour(index))
         axes.set_title(_name(network), fontsize="medium")
     if len(variants) <= _MOST_NAMED:
         # The print shrinks with the rows, so that names do not overlap.
@@ -165,6 +159,7 @@ def _draw_accuracy(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
 
 
 def _paint_intervals(axes: Axes, data: pd.DataFrame, rows: dict[str, int], colour: str) -> None:
+    # Dots of single seeds stand a little below the bar of their row.
     dot_positions = [rows[variant] + 0.24 for variant in data["variant"]]
     axes.plot(data["value"], dot_positions, "o", mfc="none", mec=colour, mew=0.8, ms=3, alpha=0.8, ls="none")
     means = data.drop_duplicates("variant").dropna(subset=["mean"])
@@ -179,23 +174,24 @@ def _paint_intervals(axes: Axes, data: pd.DataFrame, rows: dict[str, int], colou
 def _draw_curves(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
     canvas.set_size_inches(WIDTH, 2.9)
     axes = canvas.subplots()
-    variants = list(dict.fromkeys(data["variant"]))
-    for index, (colour, variant) in enumerate(zip(_cycle(len(variants)), variants, strict=True)):
-        curve = data[data["variant"] == variant]
+    variants = _distinct(data["variant"])
+    for index, variant in enumerate(variants):
+        curve, colour, label = data[data["variant"] == variant], _colour(index), _name(variant)
         # Markers show single epochs while there are few; more would hide the line.
         marker = "o" if len(curve) < 15 else ""
         # Colours begin anew after the palette, and other dashes tell the lines apart then.
         dashes = _DASHES[(index // len(_PALETTE)) % len(_DASHES)]
-        axes.plot(curve["step"], curve["mean"], dashes, color=colour, lw=1.3, marker=marker, ms=3, label=_name(variant))
+        axes.plot(curve["step"], curve["mean"], dashes, color=colour, lw=1.3, marker=marker, ms=3, label=label)
         axes.fill_between(curve["step"], curve["low"], curve["high"], color=colour, alpha=0.12, lw=0)
     axes.set_xlabel("epoch")
     axes.set_ylabel(axis)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    # Fourteen names are as high as the axes.
     canvas.legend(loc="outside right center", ncols=1 + (len(variants) - 1) // 14)
 
 
 def _draw_entropy(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
-    networks = list(dict.fromkeys(data["network"]))
+    networks = _distinct(data["network"])
     panels = _panels(canvas, len(networks))
     image = None
     for axes, network in zip(panels.flat, networks, strict=False):
@@ -207,17 +203,24 @@ def _draw_entropy(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
         _panel_title(axes, network)
         axes.grid(visible=False)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    canvas.supxlabel("epoch", fontsize="medium")
+    _label_panels(canvas, panels, image, "epoch", axis)
+
+
+def _label_panels(canvas: Canvas, panels: Any, image: AxesImage | None, x_label: str, colour_label: str) -> None:
+    """Label heat maps of layers, which share their axes and a colour bar."""
+    canvas.supxlabel(x_label, fontsize="medium")
     canvas.supylabel("layer, from the input", fontsize="medium")
     if image is not None:
-        canvas.colorbar(image, ax=panels, label=axis, shrink=0.9, aspect=30)
+        canvas.colorbar(image, ax=panels, label=colour_label, shrink=0.9, aspect=30)
 
 
 def _panels(canvas: Canvas, count: int, height: float = 1.75) -> Any:
     """Return panels in rows of at most four, those beyond `count` not drawn."""
     columns = min(4, count)
     rows = math.ceil(count / columns)
-    canvas.set_size_inches(WIDTH if columns > 2 else WIDTH * 0.7, 0.6 + height * rows)
+    # One or two panels as wide as the page would be flat.
+    width = WIDTH if columns > 2 else WIDTH * 0.7
+    canvas.set_size_inches(width, 0.6 + height * rows)
     panels = canvas.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axes in list(panels.flat)[count:]:
         axes.set_visible(False)
@@ -227,13 +230,12 @@ def _panels(canvas: Canvas, count: int, height: float = 1.75) -> Any:
 def _draw_profile(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
     canvas.set_size_inches(WIDTH, 2.9)
     axes = canvas.subplots()
-    variants = list(dict.fromkeys(data["variant"]))
-    for index, (colour, variant) in enumerate(zip(_cycle(len(variants)), variants, strict=True)):
-        profile = data[data["variant"] == variant]
+    variants = _distinct(data["variant"])
+    for index, variant in enumerate(variants):
+        profile, colour, label = data[data["variant"] == variant], _colour(index), _name(variant)
+        # Profiles often lie on each other: their dashes differ as well as their colours.
         dashes = _DASHES[index % len(_DASHES)]
-        axes.plot(
-            profile["index"], profile["mean"], dashes, color=colour, lw=1.3, marker="o", ms=2.6, label=_name(variant)
-        )
+        axes.plot(profile["index"], profile["mean"], dashes, color=colour, lw=1.3, marker="o", ms=2.6, label=label)
         axes.fill_between(profile["index"], profile["low"], profile["high"], color=colour, alpha=0.18, lw=0)
     axes.set_xlabel("layer, from the input")
     axes.set_ylabel(axis)
@@ -257,47 +259,46 @@ def _mark_resolutions(axes: Axes, layers: pd.DataFrame) -> None:
 
 
 def _draw_classes(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
-    variants, classes = list(dict.fromkeys(data["variant"])), list(dict.fromkeys(data["class"]))
+    variants, classes = _distinct(data["variant"]), _distinct(data["class"])
     panels = _panels(canvas, len(variants), 2.6)
+    # All panels share one scale, whose width is never 0.
+    lowest = data["mean"].min()
+    highest = max(data["mean"].max(), lowest + 0.01)
     image = None
     for axes, variant in zip(panels.flat, variants, strict=False):
         grid = data[data["variant"] == variant].pivot_table(index="index", columns="class", values="mean")
         grid = grid.reindex(columns=classes)
         extent = (-0.5, len(classes) - 0.5, max(grid.index) + 0.5, min(grid.index) - 0.5)
-        # All panels share one scale, whose width is never 0.
-        limits = {"vmin": data["mean"].min(), "vmax": max(data["mean"].max(), data["mean"].min() + 0.01)}
-        image = axes.imshow(grid, aspect="auto", extent=extent, cmap="cividis", interpolation="nearest", **limits)
+        image = axes.imshow(
+            grid, vmin=lowest, vmax=highest, aspect="auto", extent=extent, cmap="cividis", interpolation="nearest"
+        )
         _panel_title(axes, variant)
         axes.grid(visible=False)
         if len(classes) <= _MOST_CLASSES:
             axes.set_xticks(range(len(classes)), [_name(name) for name in classes], rotation=90, fontsize=7)
-    canvas.supxlabel("class", fontsize="medium")
-    canvas.supylabel("layer, from the input", fontsize="medium")
-    if image is not None:
-        canvas.colorbar(image, ax=panels, label=axis, shrink=0.9, aspect=30)
+    _label_panels(canvas, panels, image, "class", axis)
 
 
-def _cycle(count: int) -> list[str]:
-    return [_PALETTE[index % len(_PALETTE)] for index in range(count)]
+def _distinct(values: pd.Series) -> list[Any]:
+    return list(dict.fromkeys(values))
 
 
-_BLUE, _GREY, _ORANGE = "#0072B2", "#9A9A9A", "#D55E00"
-_COLOURS = (_BLUE, _ORANGE)
+def _colour(index: int) -> str:
+    return _PALETTE[index % len(_PALETTE)]
 
 
-def draw_pareto(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
+def _draw_pareto(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
     """Draw accuracy against multiply-adds: all trials, the front, its members' intervals over repeats."""
     canvas.set_size_inches(WIDTH, 3.2)
     axes = canvas.subplots()
-    axes.plot(data["multiply_adds"], data["top1"], "o", color=_GREY, ms=3.2, ls="none", label="trial")
+    axes.plot(data["multiply_adds"], data["top1"], "o", color="#9A9A9A", ms=3.2, ls="none", label="trial")
     front = data[data["in_front"]].sort_values("multiply_adds")
-    axes.plot(front["multiply_adds"], front["top1"], "-o", color=_BLUE, mfc="white", ms=4.6, lw=1.2, label="front")
+    axes.plot(front["multiply_adds"], front["top1"], "-o", color=_colour(0), mfc="white", ms=4.6, lw=1.2, label="front")
     repeated = front.dropna(subset=["mean"])
     if len(repeated):
-        axes.vlines(repeated["multiply_adds"], repeated["low"], repeated["high"], color=_ORANGE, lw=1.4)
-        axes.plot(
-            repeated["multiply_adds"], repeated["mean"], "o", color=_ORANGE, ms=4.2, ls="none", label="front, again"
-        )
+        x, colour = repeated["multiply_adds"], _colour(1)
+        axes.vlines(x, repeated["low"], repeated["high"], color=colour, lw=1.4)
+        axes.plot(x, repeated["mean"], "o", color=colour, ms=4.2, ls="none", label="front, again")
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1e6:g}"))
@@ -307,20 +308,21 @@ def draw_pareto(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
     canvas.legend(loc="outside right upper")
 
 
-def draw_importance(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
+def _draw_importance(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
     """Draw a panel per method: the share of each factor, its interval, and the level of chance."""
-    factors, methods = list(dict.fromkeys(data["factor"])), list(dict.fromkeys(data["method"]))
+    factors, methods = _distinct(data["factor"]), _distinct(data["method"])
     canvas.set_size_inches(WIDTH, 0.9 + 0.32 * len(factors))
     panels = canvas.subplots(1, len(methods), sharey=True, sharex=True, squeeze=False)[0]
-    for axes, method, colour in zip(panels, methods, _COLOURS, strict=False):
-        _paint_search(axes, data[data["method"] == method], factors, colour)
+    for index, (axes, method) in enumerate(zip(panels, methods, strict=True)):
+        _paint_shares(axes, data[data["method"] == method], factors, _colour(index))
         axes.set_title(method, fontsize="medium")
     panels[0].set_yticks(range(len(factors)), factors)
+    # Upside down, in the order of the table.
     panels[0].set_ylim(len(factors) - 0.5, -0.5)
     canvas.supxlabel(axis, fontsize="medium")
 
 
-def _paint_search(axes: Axes, data: pd.DataFrame, factors: list[str], colour: str) -> None:
+def _paint_shares(axes: Axes, data: pd.DataFrame, factors: list[str], colour: str) -> None:
     row_positions = [factors.index(name) for name in data["factor"]]
     axes.hlines(row_positions, data["low"], data["high"], color=colour, lw=1.4)
     axes.plot(data["value"], row_positions, "o", color=colour, ms=4.6, ls="none")
@@ -329,3 +331,15 @@ def _paint_search(axes: Axes, data: pd.DataFrame, factors: list[str], colour: st
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
     axes.xaxis.set_major_locator(MaxNLocator(5))
+
+
+_PAINTERS: dict[FigureKind, Callable[[Canvas, pd.DataFrame, str], None]] = {
+    "accuracy": _draw_accuracy,
+    "curves": _draw_curves,
+    "entropy": _draw_entropy,
+    "profile": _draw_profile,
+    "classes": _draw_classes,
+    "pareto": _draw_pareto,
+    "importance": _draw_importance,
+}
+"""The functions that draw on a canvas a table whose values have the name of an axis."""

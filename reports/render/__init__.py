@@ -1,6 +1,6 @@
 """This package holds the renderers, which write a document to a file. They compute nothing; each knows one format.
 
-Importing this package is light: a renderer is loaded, and matplotlib or Typst with it, when it first writes.
+Importing this package is light: the renderers, and matplotlib or Typst with them, are loaded when one is asked for.
 """
 
 from __future__ import annotations
@@ -14,35 +14,11 @@ from ablations.errors import UnknownNameError
 if TYPE_CHECKING:
     from reports.content.blocks import Document
 
+FORMATS = ("pdf", "html", "tex", "md")
+"""Names of the formats, which are endings of files too."""
+
 Renderer = Callable[["Document", Path, str], Path]
 """A function of the document, the folder and the file name without its ending, which returns the path of the file."""
-
-
-def _pdf(document: Document, folder: Path, stem: str) -> Path:
-    from reports.render.typst import render_pdf
-
-    return render_pdf(document, folder, stem)
-
-
-def _html(document: Document, folder: Path, stem: str) -> Path:
-    from reports.render.html import render_html
-
-    return render_html(document, folder, stem)
-
-
-def _latex(document: Document, folder: Path, stem: str) -> Path:
-    from reports.render.latex import render_latex
-
-    return render_latex(document, folder, stem)
-
-
-def _markdown(document: Document, folder: Path, stem: str) -> Path:
-    from reports.render.markdown import render_markdown
-
-    return render_markdown(document, folder, stem)
-
-
-FORMATS: dict[str, Renderer] = {"pdf": _pdf, "html": _html, "tex": _latex, "md": _markdown}
 
 
 def get_renderer(name: str) -> Renderer:
@@ -51,9 +27,17 @@ def get_renderer(name: str) -> Renderer:
     Raises:
         UnknownNameError: If there is none, with the nearest names.
     """
-    if name not in FORMATS:
-        raise UnknownNameError("report format", name, FORMATS)
-    return FORMATS[name]
+    _check(name)
+    # Every renderer needs matplotlib, which a verb that only checks names must not wait for.
+    from reports.render import html, latex, markdown, typst
+
+    renderers: dict[str, Renderer] = {
+        "pdf": typst.render_pdf,
+        "html": html.render_html,
+        "tex": latex.render_latex,
+        "md": markdown.render_markdown,
+    }
+    return renderers[name]
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
@@ -62,7 +46,12 @@ def parse_formats(text: str) -> tuple[str, ...]:
     Raises:
         UnknownNameError: If one is unknown, with the nearest names.
     """
-    formats = tuple(dict.fromkeys(name_text.strip() for name_text in text.split(",") if name_text.strip()))
-    for name in formats:
-        get_renderer(name)
-    return formats
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        _check(name)
+    return tuple(dict.fromkeys(names))
+
+
+def _check(name: str) -> None:
+    if name not in FORMATS:
+        raise UnknownNameError("report format", name, FORMATS)

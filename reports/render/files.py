@@ -6,13 +6,11 @@ import os
 import tempfile
 import uuid
 from contextlib import suppress
-from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
 from ablations.errors import OutputError
 from ablations.vocabulary import slug
-from reports.content.blocks import Cell, Document, Table, Text
+from reports.content.blocks import Document
 from reports.figures.drawing import ImageFormat, draw
 
 FIGURES = "figures"
@@ -97,50 +95,3 @@ def write_attachments(document: Document, folder: Path, stem: str) -> dict[str, 
 def relative(path: Path) -> str:
     """Return the path of a figure relative to the folder of its document."""
     return f"{FIGURES}/{path.name}"
-
-
-_LONG_TEXT = 40
-_LONG_TABLE = 28
-
-
-@dataclass(frozen=True)
-class Span:
-    """A heading over the columns from `start` to before `end`; without text it is a gap."""
-
-    text: str
-    start: int
-    end: int
-
-
-def spans(table: Table) -> tuple[Span, ...]:
-    """Return the group headings of a table from left to right, gaps included; none if no column has a group."""
-    headings, start = [], 0
-    # Neighbours of one group share a heading; the same group further right has one of its own.
-    for group, columns in groupby(table.columns, key=lambda column: column.group):
-        end = start + len(list(columns))
-        headings.append(Span(group, start, end))
-        start = end
-    return tuple(headings) if any(span.text for span in headings) else ()
-
-
-def is_long(table: Table) -> bool:
-    """Return True if a table has to run over several pages, in small print."""
-    return len(table.rows) > _LONG_TABLE
-
-
-def has_numbers(table: Table) -> bool:
-    """Return True if a table is about numbers and stays in one piece, rather than a list whose text may wrap freely."""
-    kinds = [column.kind for column in table.columns]
-    return "interval" in kinds or kinds.count("number") > 1
-
-
-def wrapping(table: Table) -> tuple[bool, ...]:
-    """Return for each column True if its text is so long that it has to wrap."""
-    return tuple(
-        column.kind in ("text", "code") and any(_length(row[index]) > _LONG_TEXT for row in table.rows)
-        for index, column in enumerate(table.columns)
-    )
-
-
-def _length(cell: Cell) -> int:
-    return len(cell.text) if isinstance(cell, Text) else 0

@@ -1,10 +1,4 @@
-"""This module writes a document as a LaTeX file with PDF figures, for pdfLaTeX, XeLaTeX or LuaLaTeX. Names are escaped.
-
-Its preamble makes every character of a document visible.
-
-A character that LaTeX's fonts lack (an emoji, Chinese) stays itself in the source and is set as `[U+1F600]`: seen,
-not dropped. Redefine `\\missingglyph` and load a font that has it to do better.
-"""
+"""This module writes a document as a LaTeX file with PDF figures, for any of the TeX engines. Names are escaped."""
 
 from __future__ import annotations
 
@@ -13,18 +7,10 @@ from functools import singledispatch
 from pathlib import Path
 
 from reports.content.blocks import Block, Column, Document, Facts, Figure, Items, Note, Paragraph, Section, Table
-from reports.content.formatting import SetCell, printable, set_rows
-from reports.render.files import (
-    document_path,
-    ensure_folder,
-    has_numbers,
-    is_long,
-    relative,
-    spans,
-    wrapping,
-    write_atomically,
-    write_figures,
-)
+from reports.content.formatting import SetCell, set_rows
+from reports.render.files import document_path, ensure_folder, relative, write_atomically, write_figures
+from reports.render.latex_characters import escape, literal, preamble
+from reports.render.table_layout import has_numbers, is_long, spans, wrapping
 
 _LETTERS = {"number": "r", "interval": "r", "mark": "c"}
 
@@ -42,9 +28,18 @@ def render_latex(document: Document, folder: Path, stem: str) -> Path:
 
 def latex_text(document: Document, figures: Mapping[str, Path]) -> str:
     """Return the document as LaTeX, with the paths of its figures by name."""
-    body = [rf"\title{{{escape(document.title)}}}", rf"\author{{{escape(document.subtitle)}}}", r"\date{}"]
-    body += [rf"\markright{{{escape(document.running_head)}}}", r"\begin{document}", r"\maketitle", r"\begin{quote}"]
-    body += [r"\small", *(_block(block, figures) for block in document.summary), r"\end{quote}"]
+    body = [
+        rf"\title{{{escape(document.title)}}}",
+        rf"\author{{{escape(document.subtitle)}}}",
+        r"\date{}",
+        rf"\markright{{{escape(document.running_head)}}}",
+        r"\begin{document}",
+        r"\maketitle",
+        r"\begin{quote}",
+        r"\small",
+    ]
+    body += [_block(block, figures) for block in document.summary]
+    body.append(r"\end{quote}")
     for section in document.sections:
         body += _section(section, figures)
     body += [r"\clearpage", r"\appendix"]
@@ -52,6 +47,7 @@ def latex_text(document: Document, figures: Mapping[str, Path]) -> str:
         body += _section(section, figures)
     body.append(r"\end{document}")
     text = "\n\n".join(body)
+    # The preamble comes last: it defines the characters that the text turned out to have.
     return f"{preamble(text)}\n{text}\n"
 
 
@@ -107,10 +103,14 @@ def _caption(block: Figure | Table) -> str:
 
 @_block.register
 def _table(block: Table, figures: Mapping[str, Path]) -> str:
-    rows = [_row(row, block.columns) for row in set_rows(block)]
-    lines = [rf"\addlinespace {row}" if index in block.rules else row for index, row in enumerate(rows)]
-    setter = _long_table if is_long(block) or not has_numbers(block) else _short_table
-    return "\n".join([*setter(block, lines), *_notes(block.notes)])
+    lines = []
+    for index, cells in enumerate(set_rows(block)):
+        row = _row(cells, block.columns)
+        lines.append(rf"\addlinespace {row}" if index in block.rules else row)
+    # A list of words cannot be made smaller as a whole: it takes as many pages as it needs.
+    is_floating = has_numbers(block) and not is_long(block)
+    table = _short_table(block, lines) if is_floating else _long_table(block, lines)
+    return "\n".join([*table, *_notes(block.notes)])
 
 
 def _short_table(table: Table, lines: list[str]) -> list[str]:
@@ -141,14 +141,19 @@ def _long_table(table: Table, lines: list[str]) -> list[str]:
 
 
 def _letters(table: Table) -> str:
+    """Return the column specification of a table."""
     wraps = wrapping(table)
-    # The columns that wrap share some three fifths of the line; the others take what they need.
-    share = 0.62 / max(1, sum(wraps))
-    width = "4.4cm" if has_numbers(table) else rf"{share:.2f}\linewidth"
-    if len(table.columns) > 4 and not has_numbers(table):
+    if has_numbers(table):
+        width = "4.4cm"
+    elif len(table.columns) > 4:
         width = r"0.24\linewidth"
-    letters = [_LETTERS.get(column.kind, "l") for column in table.columns]
-    return "".join(rf"p{{{width}}}" if wrap else letter for letter, wrap in zip(letters, wraps, strict=True))
+    else:
+        # The columns that wrap share some three fifths of the line; the others take what they need.
+        width = rf"{0.62 / max(1, sum(wraps)):.2f}\linewidth"
+    letters = []
+    for column, column_wraps in zip(table.columns, wraps, strict=True):
+        letters.append(rf"p{{{width}}}" if column_wraps else _LETTERS.get(column.kind, "l"))
+    return "".join(letters)
 
 
 def _header(table: Table) -> Iterator[str]:
@@ -171,139 +176,28 @@ def _row(cells: Iterable[SetCell], columns: tuple[Column, ...]) -> str:
 
 
 def _cell(cell: SetCell, column: Column) -> str:
-    text = "".join(
-        (rf"\phantom{{{literal(piece.pad)}}}" if piece.pad else "") + literal(piece.text) for piece in cell.visible
-    )
+    text = "".join(_phantom(piece.pad) + literal(piece.text) for piece in cell.visible)
     if column.kind == "code":
         text = rf"\texttt{{{text}}}"
     if cell.tone:
         text = rf"\textcolor{{{cell.tone}}}{{{text}}}"
-    filler = rf"\phantom{{{literal(cell.filler)}}}" if cell.filler else ""
-    if not cell.marks:
-        return text + filler
-    # A mark behind a number takes no room, so that the numbers of a column still align.
-    marks = rf"\textsuperscript{{{escape(','.join(cell.marks))}}}"
-    return text + (rf"\rlap{{{marks}}}" if column.kind in ("number", "interval") else marks) + filler
+    if cell.marks:
+        marks = rf"\textsuperscript{{{escape(','.join(cell.marks))}}}"
+        # A mark behind a number takes no room, so that the numbers of a column still align.
+        text += rf"\rlap{{{marks}}}" if column.kind in ("number", "interval") else marks
+    return text + _phantom(cell.filler)
 
 
-def _notes(notes: tuple[Note, ...]) -> Iterator[str]:
-    if notes:
-        marked = (
-            (rf"\textsuperscript{{{escape(note.mark)}}} " if note.mark else "") + escape(note.text) for note in notes
-        )
-        yield "\n".join([r"{\footnotesize\noindent", "\\par\\noindent\n".join(marked), r"\par}"])
+def _phantom(text: str) -> str:
+    """Return LaTeX that takes the room of a text and shows nothing."""
+    return rf"\phantom{{{literal(text)}}}" if text else ""
 
 
-_ASCII = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "$": r"\$",
-    "&": r"\&",
-    "#": r"\#",
-    "%": r"\%",
-    "_": r"\_",
-    "^": r"\textasciicircum{}",
-    "~": r"\textasciitilde{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
-    "`": r"\textasciigrave{}",
-}
-_MATH = {
-    "τ": r"\tau",
-    "π": r"\pi",
-    "Δ": r"\Delta",
-    "Σ": r"\Sigma",
-    "α": r"\alpha",
-    "β": r"\beta",
-    "λ": r"\lambda",
-    "μ": r"\mu",
-    "σ": r"\sigma",
-    "×": r"\times",
-    "→": r"\to",
-    "−": "-",
-    "±": r"\pm",
-    "✓": r"\checkmark",
-    "≤": r"\leq",
-    "≥": r"\geq",
-    "≈": r"\approx",
-    "∞": r"\infty",
-    "√": r"\surd",
-    "↗": r"\nearrow",
-    "○": r"\circ",
-}
-_WORDS = {
-    "²": r"\textsuperscript{2}",
-    "³": r"\textsuperscript{3}",
-    "–": r"\textendash{}",
-    "—": r"\textemdash{}",
-    "“": r"\textquotedblleft{}",
-    "”": r"\textquotedblright{}",
-    "‘": r"\textquoteleft{}",
-    "’": r"\textquoteright{}",
-    "…": r"\dots{}",
-    "·": r"\textperiodcentered{}",
-    "†": r"\textdagger{}",
-    "‡": r"\textdaggerdbl{}",
-    "•": r"\textbullet{}",
-    "\u00a0": "~",
-}
-_MAP = {**_ASCII, **_WORDS, **{char: rf"\ensuremath{{{command}}}" for char, command in _MATH.items()}}
-_LIGATURES = "-,'"
-"""Characters of which two in a row become another one."""
-
-_PREAMBLE = r"""\documentclass[10pt,a4paper]{article}
-\usepackage{iftex}
-\ifPDFTeX
-  \usepackage[utf8]{inputenc}
-  \usepackage[T1]{fontenc}
-  \usepackage{lmodern}
-\else
-  \usepackage{fontspec}
-\fi
-\usepackage{textcomp,amssymb,newunicodechar}
-\usepackage[margin=2.1cm]{geometry}
-\usepackage{booktabs,longtable,adjustbox,graphicx,xcolor}
-\usepackage[font=small,labelfont=bf,justification=raggedright,singlelinecheck=false]{caption}
-\captionsetup[table]{position=above}
-\pagestyle{myheadings}
-\newcommand{\missingglyph}[1]{\texttt{[U+#1]}}
-\definecolor{good}{HTML}{00664F}
-\definecolor{fair}{HTML}{0060A0}
-\definecolor{poor}{HTML}{1A1A1A}
-\definecolor{bad}{HTML}{B34700}
-\definecolor{quiet}{HTML}{5A5A5A}
-"""
-
-
-def escape(text: str) -> str:
-    """Return text so that LaTeX shows it literally."""
-    return literal(printable(text))
-
-
-def literal(text: str) -> str:
-    """Return printable text so that LaTeX shows it literally, the white space at its ends included."""
-    pieces: list[str] = []
-    previous = ""
-    for char in text:
-        if char == previous and char in _LIGATURES:
-            # An empty group keeps the two characters apart.
-            pieces.append("{}")
-        pieces.append(_MAP.get(char, char))
-        previous = char
-    return "".join(pieces)
-
-
-def preamble(text: str) -> str:
-    """Return the preamble for the document `text`, with a definition for each character that LaTeX does not know."""
-    # Sorted, so that equal documents give equal bytes.
-    unknown = sorted({char for char in text if not _is_known(char)})
-    lines = [rf"\newunicodechar{{{char}}}{{\missingglyph{{{ord(char):X}}}}}" for char in unknown]
-    return _PREAMBLE + "".join(f"{line}\n" for line in lines)
-
-
-def _is_known(char: str) -> bool:
-    # ASCII, the accented letters of Latin-1 and Latin Extended-A, without the four that T1 lacks.
-    return char < "\x7f" or ("\u00bf" <= char <= "\u017e" and char not in "ĦħĿŀ")
+def _notes(notes: tuple[Note, ...]) -> list[str]:
+    if not notes:
+        return []
+    paragraphs = []
+    for note in notes:
+        mark = rf"\textsuperscript{{{escape(note.mark)}}} " if note.mark else ""
+        paragraphs.append(mark + escape(note.text))
+    return [r"{\footnotesize\noindent", "\\par\\noindent\n".join(paragraphs), r"\par}"]

@@ -81,9 +81,8 @@ def _items(block: Items, figures: Mapping[str, Path]) -> str:
 
 @_block.register
 def _figure(block: Figure, figures: Mapping[str, Path]) -> str:
-    return (
-        f"![{escape(block.alt)}]({relative(figures[block.name])})\n\n**{escape(block.title)}.** {escape(block.caption)}"
-    )
+    image = f"![{escape(block.alt)}]({relative(figures[block.name])})"
+    return f"{image}\n\n**{escape(block.title)}.** {escape(block.caption)}"
 
 
 @_block.register
@@ -94,8 +93,10 @@ def _table(block: Table, figures: Mapping[str, Path]) -> str:
     for row in set_rows(block):
         lines.append(_row(_cell(cell, column) for cell, column in zip(row, block.columns, strict=True)))
     for note in block.notes:
-        mark = f"<sup>{escape(note.mark)}</sup> " if note.mark else ""
-        lines += ["", mark + escape(note.text) if mark else escape_line(note.text)]
+        if note.mark:
+            lines += ["", f"<sup>{escape(note.mark)}</sup> {escape(note.text)}"]
+        else:
+            lines += ["", escape_line(note.text)]
     return "\n".join(lines)
 
 
@@ -111,4 +112,6 @@ def _cell(cell: SetCell, column: Column) -> str:
     text = escape(cell.text)
     if column.kind == "code" and text:
         text = f"<code>{text}</code>"
-    return text + (f"<sup>{escape(','.join(cell.marks))}</sup>" if cell.marks else "")
+    if cell.marks:
+        text += f"<sup>{escape(','.join(cell.marks))}</sup>"
+    return text

@@ -1,10 +1,8 @@
 """This module writes a document as PDF with Typst, and chooses the fonts so that every character is seen.
 
-All text goes to the fixed template as JSON data, so that none of it is ever markup. Common characters look alike on
-every machine.
-
-Typst embeds Libertinus; matplotlib carries DejaVu, which has the signs that Libertinus lacks. What both lack comes from
-the fonts of the machine, and what those lack too is drawn as a box by the Last Resort font instead of not at all.
+Common characters look alike on every machine: Typst embeds Libertinus, and matplotlib carries DejaVu, which has the
+signs that Libertinus lacks. What both lack comes from the fonts of the machine, and what those lack too is drawn as a
+box by the Last Resort font instead of not at all.
 """
 
 from __future__ import annotations
@@ -14,29 +12,16 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import singledispatch
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 from matplotlib.ft2font import FT2Font
 
 from ablations.errors import OutputError
-from reports.content.blocks import Attachment, Block, Document, Facts, Figure, Items, Note, Paragraph, Section, Table
-from reports.content.formatting import SetCell, printable, set_rows
-from reports.render.files import (
-    document_path,
-    ensure_folder,
-    has_numbers,
-    is_long,
-    spans,
-    wrapping,
-    write_atomically,
-    write_figures,
-)
-
-Json = dict[str, Any]
+from reports.content.blocks import Document
+from reports.render.files import document_path, ensure_folder, write_atomically, write_figures
+from reports.render.typst_data import as_json
 
 
 def render_pdf(document: Document, folder: Path, stem: str) -> Path:
@@ -73,85 +58,6 @@ def compile_pdf(document: Document, drawings: Mapping[str, str]) -> bytes:
     except typst.TypstError as error:
         raise OutputError(f"Typst could not set the report: {error}") from None
     return pdf
-
-
-def as_json(document: Document, drawings: Mapping[str, str]) -> Json:
-    """Return the data that the template reads: strings, numbers, lists and mappings alone."""
-    return {
-        "title": printable(document.title),
-        "subtitle": printable(document.subtitle),
-        "head": printable(document.running_head),
-        "summary": [_block(block, drawings) for block in document.summary],
-        "sections": [_section(section, drawings) for section in document.sections],
-        "appendix": [_section(section, drawings) for section in document.appendix],
-        "attachments": [_attachment(attachment) for attachment in document.attachments],
-    }
-
-
-def _attachment(carried: Attachment) -> Json:
-    texts = {"name": carried.name, "type": carried.media_type, "description": printable(carried.description)}
-    return {**texts, "content": carried.content}
-
-
-def _section(section: Section, drawings: Mapping[str, str]) -> Json:
-    return {"title": printable(section.title), "blocks": [_block(block, drawings) for block in section.blocks]}
-
-
-@singledispatch
-def _block(block: Block, drawings: Mapping[str, str]) -> Json:
-    raise TypeError(f"no way to set a {type(block).__name__}")
-
-
-@_block.register
-def _paragraph(block: Paragraph, drawings: Mapping[str, str]) -> Json:
-    return {"type": "paragraph", "lead": printable(block.lead), "text": printable(block.text), "role": block.role}
-
-
-@_block.register
-def _facts(block: Facts, drawings: Mapping[str, str]) -> Json:
-    return {"type": "facts", "items": [[printable(name), printable(value)] for name, value in block.items]}
-
-
-@_block.register
-def _items(block: Items, drawings: Mapping[str, str]) -> Json:
-    return {"type": "items", "items": [printable(item) for item in block.items]}
-
-
-@_block.register
-def _figure(block: Figure, drawings: Mapping[str, str]) -> Json:
-    texts = {"title": printable(block.title), "caption": printable(block.caption), "alt": printable(block.alt)}
-    return {"type": "figure", "svg": drawings[block.name], **texts}
-
-
-@_block.register
-def _table(block: Table, drawings: Mapping[str, str]) -> Json:
-    wraps = wrapping(block)
-    columns = [
-        {"heading": printable(column.heading), "kind": column.kind, "wraps": wraps[index]}
-        for index, column in enumerate(block.columns)
-    ]
-    return {
-        "type": "table",
-        "title": printable(block.title),
-        "caption": printable(block.caption),
-        "columns": columns,
-        "spans": [{"text": printable(span.text), "start": span.start, "end": span.end} for span in spans(block)],
-        "rows": [[_cell(cell) for cell in row] for row in set_rows(block)],
-        "notes": [_note(note) for note in block.notes],
-        "rules": list(block.rules),
-        "long": is_long(block),
-        "numbers": has_numbers(block),
-    }
-
-
-def _cell(cell: SetCell) -> Json:
-    pieces = [[piece.pad, piece.text] for piece in cell.visible]
-    tone = "quiet" if cell.missing else cell.tone
-    return {"pieces": pieces, "marks": ",".join(cell.marks), "filler": cell.filler, "tone": tone}
-
-
-def _note(note: Note) -> Json:
-    return {"mark": note.mark, "text": printable(note.text)}
 
 
 _DEJAVU = ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf", "DejaVuSans-Oblique.ttf", "DejaVuSans-BoldOblique.ttf")

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from ablations.planning.nodes import CostNode, EvaluationNode, Node
+from ablations.planning.nodes import Node
 from ablations.planning.plan import Plan
 from ablations.spec.fingerprint import SHORT
 from ablations.spec.parts import Placement
@@ -126,22 +126,19 @@ def _settings_by_variant(study: Study, plan: Plan) -> dict[Place, Flat]:
         row = (networks.get(cell.network, ""), titles[cell.variant])
         if row not in keyed:
             node = plan.node(cell.fingerprint)
-            trial = node.trial if isinstance(node, EvaluationNode) else node
-            intervention = (
-                intervention_title(node.intervention) if isinstance(node, EvaluationNode) else _NO_INTERVENTION
-            )
-            keyed[row] = {**_that_count(trial), "intervention": intervention}
+            intervention = _NO_INTERVENTION
+            if node.intervention is not None:
+                intervention = intervention_title(node.intervention)
+            keyed[row] = {**_that_count(node), "intervention": intervention}
     return keyed
 
 
 def _that_count(node: Node) -> Flat:
     """Return the settings of a node; of a network whose cost is counted, only those of the network."""
     settings = flat_settings(node.spec)
-    return (
-        {key: value for key, value in settings.items() if key.startswith("model.")}
-        if isinstance(node, CostNode)
-        else settings
-    )
+    if node.kind == "cost":
+        return {key: value for key, value in settings.items() if key.startswith("model.")}
+    return settings
 
 
 def flat_settings(spec: TrialSpec) -> Flat:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ablations.planning.nodes import EvaluationNode, TrialNode
+from ablations.planning.nodes import Node
 from ablations.planning.plan import Plan
 from ablations.planning.tuned_values import TunedVariant
 from ablations.spec.factors import default_nuisance
@@ -47,7 +47,7 @@ class _Given:
 
     study: Study
     titles: tuple[str, ...]
-    trials: tuple[TrialNode, ...]
+    trials: tuple[Node, ...]
     tuned: TunedVariant | None
 
     @property
@@ -137,12 +137,11 @@ def _columns(plan: Plan) -> tuple[Column, ...]:
 def _given(study: Study, plan: Plan) -> Iterator[_Given]:
     """Yield the rows of a study; those that share their trainings are one."""
     shared: dict[str, dict[Place, None]] = {}
-    trials: dict[str, dict[str, TrialNode]] = {}
+    trials: dict[str, dict[str, Node]] = {}
     bases: dict[Place, str] = {}
     titles = short_titles(study)
     for cell in plan.cells_of(study.name):
-        node = plan.node(cell.fingerprint)
-        trial = node.trial if isinstance(node, EvaluationNode) else plan.trials[cell.fingerprint]
+        trial = plan.node(cell.fingerprint).training
         row = (cell.network, cell.variant)
         if row not in bases:
             # Repeats of a training differ in their seed alone, so that a fixed seed makes them equal.

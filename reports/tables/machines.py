@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from ablations.planning.nodes import EvaluationNode
 from ablations.planning.plan import Cell, Plan
 from ablations.study import Study
 from reports.collect.results import FINISHED, Results
@@ -90,8 +89,8 @@ def _statuses(study: Study, results: Results) -> Sequence[str]:
 
 def _behind(plan: Plan, cell: Cell) -> tuple[str, ...]:
     """Return the fingerprints of the runs behind a cell's value: its own and that of the training."""
-    node = plan.node(cell.fingerprint)
-    return (node.trial.fingerprint, cell.fingerprint) if isinstance(node, EvaluationNode) else (cell.fingerprint,)
+    checkpoint = plan.node(cell.fingerprint).checkpoint
+    return tuple(dict.fromkeys((checkpoint, cell.fingerprint)))
 
 
 def _pairs_apart(study: Study, plan: Plan, cells: Iterable[Cell], known: Mapping[str, Machine]) -> list[str]:

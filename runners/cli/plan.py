@@ -114,9 +114,6 @@ def describe_networks(found: Plan, *, every: bool) -> None:
             titles.setdefault((_as_placed(model), node.spec.data.facts), {})[title] = None
     if not titles:
         return
-    # From here on torch is imported, and so only if there is something to build.
-    from runners.estimates.calibration import describe_conversion
-
     by_description: dict[str, list[str]] = {}
     for (model, facts), names in titles.items():
         by_description.setdefault(describe_conversion(model, facts), []).extend(names)
@@ -125,6 +122,19 @@ def describe_networks(found: Plan, *, every: bool) -> None:
         if len(listed) > _NAMED:
             listing += f" and {len(listed) - _NAMED} more"
         console().print(f"{listing}: {text}", markup=False, soft_wrap=True, highlight=False)
+
+
+def describe_conversion(model: ModelSpec, facts: DatasetFacts) -> str:
+    """Return a description of the dynamic layers of a network, or of why it cannot be built."""
+    # They import torch, and so only if there is something to build.
+    import dyconv
+    from runners.training.network import build_network
+
+    try:
+        report = dyconv.conversion_report(build_network(model, facts, seed=0))
+    except Exception as error:
+        return f"It cannot be built: {error}"
+    return "" if report is None else str(report)
 
 
 def _as_placed(model: ModelSpec) -> ModelSpec:

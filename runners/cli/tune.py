@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,7 @@ from runners.state.files import check_writable
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ablations.planning.optimisation_plans import SearchPlan, TuningPlan
+    from ablations.planning.optimisation_plans import OptimisationPlan, SearchPlan
     from ablations.planning.request import Request
     from runners.console.progress import Summary
     from runners.launching.tuning_results import Tuned
@@ -95,7 +95,7 @@ def tune(
     # Workers begin to import torch while the plan is still being made.
     prepare_workers(launch_options["dispatch"])
     launch_options["recovery"] = inputs.take_recovery(asked)
-    loaded = inputs.load_plugins(plugins)
+    launch_options["plugins"] = inputs.load_plugins(plugins)
     request = make_request(preset, overrides, None)
     tuning = make_tuning_plan(find_studies(studies, all_studies, request), request, budget)
     states, plan = StateStore(runs_dir / "state"), tuning.as_plan()
@@ -106,7 +106,7 @@ def tune(
     check_writable(runs_dir)
     uri = inputs.tracking_uri(runs_dir)
     launch_options["forecaster"] = Forecaster(runs_dir, launch_options["dispatch"])
-    summary = session.launch(plan, plan, runs_dir, None if offline else uri, plugins=loaded, **launch_options)
+    summary = _carry_out(tuning, runs_dir, None if offline else uri, launch_options)
     outcome.tell(summary, uri, verb="tune")
     # Also after an interrupt: the trials that have ended are worth keeping.
     results = write_down(tuning, states, runs_dir)
@@ -119,7 +119,7 @@ def tune(
     sys.exit(outcome.exit_code(summary) if summary.interrupted else code)
 
 
-def write_down(tuning: TuningPlan, states: StateStore, runs_dir: Path) -> list[Tuned]:
+def write_down(tuning: OptimisationPlan, states: StateStore, runs_dir: Path) -> list[Tuned]:
     """Write the results of a tuning into a file per study, print the paths, and return the results."""
     from runners.launching.tuning_results import read_results, write_tuned
     from runners.provenance import project_commit
@@ -130,7 +130,7 @@ def write_down(tuning: TuningPlan, states: StateStore, runs_dir: Path) -> list[T
     return results
 
 
-def overview(tuning: TuningPlan, done: frozenset[str]) -> Table:
+def overview(tuning: OptimisationPlan, done: frozenset[str]) -> Table:
     """Return a table of the tuned trainings: their variants, factors with ranges, and the trials that have ended."""
     from rich.table import Table
     from rich.text import Text
@@ -139,8 +139,8 @@ def overview(tuning: TuningPlan, done: frozenset[str]) -> Table:
     for heading in ("training", "variants", "factors"):
         table.add_column(heading, overflow="fold")
     table.add_column("trials done", justify="right")
-    for group in tuning.tunings:
-        nodes = list(group.nodes(tuning.budget))
+    for group in tuning.optimisations:
+        nodes = tuning.nodes_of(group)
         ended = sum(node.fingerprint in done for node in nodes)
         title = nodes[0].subject
         ranges = "\n".join(f"{name}: {factor}" for name, factor in group.factors.items())
@@ -148,7 +148,7 @@ def overview(tuning: TuningPlan, done: frozenset[str]) -> Table:
         # There are fewer distinct settings than the budget allows.
         if len(nodes) < tuning.budget:
             count += ", all there are"
-        table.add_row(Text(title), Text(_serves(group.serves)), Text(ranges), count)
+        table.add_row(Text(title), Text(_serves(tuning.serves[group.fingerprint])), Text(ranges), count)
     return table
 
 
@@ -171,11 +171,11 @@ def result_overview(found: list[Tuned]) -> Table:
         assignments = "\n".join(f"{key} = {shown(value)}" for key, value in values.items()) or "nothing"
         top1 = f"{best.metrics[names.TUNING_TOP1]:.2f} %" if best is not None else "–"
         counts = (spent.complete, spent.pruned, spent.diverged, spent.epochs)
-        table.add_row(Text(_serves(tuned.tuning.serves)), Text(assignments), top1, *map(str, counts))
+        table.add_row(Text(_serves(tuned.serves)), Text(assignments), top1, *map(str, counts))
     return table
 
 
-def _serves(serves: dict[str, list[str]]) -> str:
+def _serves(serves: Mapping[str, list[str]]) -> str:
     return "\n".join(f"{study}: {', '.join(keys)}" for study, keys in serves.items())
 
 
@@ -270,11 +270,11 @@ def _remarks(plan: SearchPlan) -> Iterator[str]:
     from runners.console.tables import data_remarks
 
     if plan.distinct is not None:
-        yield f"There are {plan.distinct} distinct settings to try, fewer than {plan.trials}: each is tried once."
+        yield f"There are {plan.distinct} distinct settings to try, fewer than {plan.budget}: each is tried once."
     yield from data_remarks(plan.as_plan())
 
 
-def _carry_out(plan: SearchPlan, runs_dir: Path, uri: str | None, how: dict[str, Any]) -> Summary:
-    from runners.launching.search import carry_out
+def _carry_out(plan: OptimisationPlan, runs_dir: Path, uri: str | None, options: dict[str, Any]) -> Summary:
+    from runners.launching.optimisation import carry_out
 
-    return carry_out(plan, runs_dir, uri, how)
+    return carry_out(plan, runs_dir, uri, options)

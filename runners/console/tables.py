@@ -70,7 +70,7 @@ def data_remarks(plan: Plan) -> tuple[str, ...]:
 def static_remarks(plan: Plan) -> tuple[str, ...]:
     """Return the layers that dynamic variants of the project's own networks leave static, a sentence each.
 
-    Other networks must be built to know theirs: `runners.estimates.calibration.describe_conversion`.
+    Other networks must be built to know theirs: `runners.cli.plan.describe_conversion`.
     """
     by_rule: dict[str, dict[str, None]] = {}
     chosen: dict[ModelSpec, None] = {}

@@ -77,9 +77,9 @@ def training_batches(
     def batches() -> Iterator[Batch]:
         # Each step is computed from its number, so that a resume skips steps for free.
         for step in steps:
-            chosen = order[step * batch_size : (step + 1) * batch_size]
-            index = torch.from_numpy(chosen)
-            images = augment(split.images[index], augmentation or Augmentation(), key=key, image_index=chosen)
+            image_index = order[step * batch_size : (step + 1) * batch_size]
+            index = torch.from_numpy(image_index)
+            images = augment(split.images[index], augmentation or Augmentation(), key=key, image_index=image_index)
             yield transfer(images, split.labels[index])
 
     return batches()

@@ -33,6 +33,6 @@ def mix(images: Tensor, labels: Tensor, data: DataSpec, num_classes: int) -> tup
         kinds.append(v2.CutMix(alpha=data.cutmix, num_classes=num_classes))
     if not kinds:
         return images, labels
-    chosen = kinds[0] if len(kinds) == 1 else v2.RandomChoice(kinds)
-    mixed: tuple[Tensor, Tensor] = chosen(images, labels)
+    transform = kinds[0] if len(kinds) == 1 else v2.RandomChoice(kinds)
+    mixed: tuple[Tensor, Tensor] = transform(images, labels)
     return mixed

@@ -39,8 +39,6 @@ class SourceOpener(Protocol):
 
 _LOADERS: dict[str, Loader] = {}
 _SOURCES: dict[str, SourceOpener] = {}
-
-
 _VERSIONS: dict[str, str | int] = {}
 
 
@@ -57,7 +55,7 @@ def register_loader(name: str, *, version: str | int | None = None) -> Callable[
     def register(loader: Loader) -> Loader:
         _refuse_duplicate(name)
         _LOADERS[name] = loader
-        _note_content(name, version, _loaded_digest)
+        _register_identity(name, version, _loaded_digest)
         return loader
 
     return register
@@ -76,7 +74,7 @@ def register_source(name: str, *, version: str | int | None = None) -> Callable[
     def register(opener: SourceOpener) -> SourceOpener:
         _refuse_duplicate(name)
         _SOURCES[name] = opener
-        _note_content(name, version, _opened_digest)
+        _register_identity(name, version, _opened_digest)
         return opener
 
     return register
@@ -92,12 +90,14 @@ def data_version(name: str) -> str | int | None:
     return _VERSIONS.get(name)
 
 
-def _note_content(name: str, version: str | int | None, digest: Callable[[str, Path | None, bool], str]) -> None:
+def _register_identity(name: str, version: str | int | None, digest: Callable[[str, Path | None, bool], str]) -> None:
     """Register how the content of a data set is identified: by its version, or else by its digest."""
-    _VERSIONS.pop(name, None)
     if version is not None:
         _VERSIONS[name] = version
-    register_content(name, partial(digest, name) if version is None else None)
+        register_content(name, None)
+    else:
+        _VERSIONS.pop(name, None)
+        register_content(name, partial(digest, name))
 
 
 def _loaded_digest(name: str, root: Path | None, download: bool) -> str:
@@ -172,10 +172,10 @@ def open_batches(
     """
     sizes = sizes or SplitSizes()
     # Files before memory: a set that is registered as a source has no loader.
-    opener = _SOURCES.get(name, open_folder_set if name in folder_sets() else None)
-    if opener is not None:
-        facts = facts_of(name, root, image_size) if name in folder_sets() else registered_facts(name)
-        return opener(facts, settings, root=root, sizes=sizes)
+    if name in _SOURCES:
+        return _SOURCES[name](registered_facts(name), settings, root=root, sizes=sizes)
+    if name in folder_sets():
+        return open_folder_set(facts_of(name, root, image_size), settings, root=root, sizes=sizes)
     return MemorySource(_load_once(name, root, download), settings, sizes)
 
 

@@ -110,12 +110,10 @@ class MemorySource:
 
     @property
     def facts(self) -> DatasetFacts:
-        """The registered facts of the data set."""
         return self._dataset.facts
 
     @property
     def digest(self) -> str:
-        """The data set's content digest."""
         return self._dataset.digest
 
     @property
@@ -125,11 +123,9 @@ class MemorySource:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Number of full training batches."""
         return self._steps
 
     def num_images(self, split: SplitName) -> int:
-        """Return the number of images of a split that are in use."""
         return len(self._splits[split])
 
     def training(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
@@ -158,7 +154,6 @@ class MemorySource:
         )
 
     def evaluation_order(self, split: SplitName) -> Int64Array:
-        """Return the index in the split of each image of `evaluation`, see `batches.evaluation_order`."""
         return evaluation_order(self.num_images(split))
 
 

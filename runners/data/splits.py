@@ -139,15 +139,14 @@ def subset(split: Split, count: int, *, seed: int, num_classes: int) -> Split:
     if count == len(split):
         return split
     key = derive_key("subset", seed)
-    chosen = torch.from_numpy(balanced_choice(split.labels.numpy(), count, key, num_classes))
-    return Split(split.images[chosen], split.labels[chosen])
+    index = torch.from_numpy(balanced_choice(split.labels.numpy(), count, key, num_classes))
+    return Split(split.images[index], split.labels[index])
 
 
 def hold_out(split: Split, count: int, *, key: int, num_classes: int) -> tuple[Split, Split]:
     """Split off `count` class-balanced images; return the remaining split and the one split off."""
-    held = np.zeros(len(split), dtype=bool)
-    held[balanced_choice(split.labels.numpy(), count, key, num_classes)] = True
-    mask = torch.from_numpy(held)
+    mask = torch.zeros(len(split), dtype=torch.bool)
+    mask[torch.from_numpy(balanced_choice(split.labels.numpy(), count, key, num_classes))] = True
     return Split(split.images[~mask], split.labels[~mask]), Split(split.images[mask], split.labels[mask])
 
 

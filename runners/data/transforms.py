@@ -30,9 +30,9 @@ def memory_transform(augmentation: Augmentation, size: int) -> v2.Transform:
 
 def file_transform(augmentation: Augmentation, size: int, resize_ratio: float) -> v2.Transform:
     """Return the transform of a decoded file to a training image: RGB to (3, S, S) uint8."""
-    steps: list[Any] = (
-        [v2.RandomResizedCrop(size, antialias=True)] if augmentation.resized_crop else _centre(size, resize_ratio)
-    )
+    steps: list[Any] = [v2.RandomResizedCrop(size, antialias=True)]
+    if not augmentation.resized_crop:
+        steps = _centre(size, resize_ratio)
     if augmentation.flip:
         steps.append(v2.RandomHorizontalFlip())
     return v2.Compose([*steps, *_rand_augment(augmentation), v2.PILToTensor()])
@@ -121,10 +121,10 @@ def augment(images: Tensor, augmentation: Augmentation, *, key: int, image_index
         # A copy, because without a crop these are still the images of the split.
         pixels = pixels.copy()
         pixels[flipped] = pixels[flipped, ..., ::-1]
-    changed = torch.from_numpy(pixels)
+    result = torch.from_numpy(pixels)
     if augmentation.resized_crop or augmentation.rand_augment:
-        changed = _transformed(changed, augmentation, key, image_index)
-    return changed
+        result = _transformed(result, augmentation, key, image_index)
+    return result
 
 
 def _transformed(images: Tensor, augmentation: Augmentation, key: int, image_index: Int64Array) -> Tensor:

@@ -1,73 +1,64 @@
-"""Computes how long a plan takes, from the measured speeds of its networks on a machine. Pure: numbers in, numbers out.
+"""Computes how long a plan takes from the speeds of its networks, and puts the result into words. It reads no files.
 
-How speeds are measured and kept is in `runners.estimates.calibration` and `runners.estimates.measurements`. An estimate
-is a range, because machines have other things to do. Its width comes from the spread of the timed steps and from the
-errors of earlier estimates.
+An estimate is a range, because machines have other things to do.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
-from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated
 
-from ablations.launches import Range
-from ablations.planning.nodes import CostNode, EvaluationNode, Node, ProposedNode
+from pydantic import Field
+
+from ablations.invocation import suggested_command
+from ablations.launches import Range, Record, duration, range_words
+from ablations.planning.nodes import Node
 from ablations.planning.plan import Plan
 from ablations.spec.fingerprint import digest
 from ablations.spec.identities import in_fingerprint, of_model
 from ablations.spec.parts import SPEC_VERSION
 from ablations.spec.titles import trial_title
 from ablations.spec.trial import TrialSpec
-
-if TYPE_CHECKING:
-    from ablations.launches import Record
+from runners.state.schemas import Count, Seconds
 
 # Place and number of images change how many steps there are, not how long a step takes.
-_SPEED_LEAVES_OUT = {"root", "download", "train_images", "validation_images", "test_images"}
-# The training settings that change the time of a step.
-_READ_OF_TRAIN = {"batch_size", "micro_batch", "optimizer", "precision", "devices"}
+_DATA_WITHOUT_SPEED = {"root", "download", "train_images", "validation_images", "test_images"}
+_TRAIN_WITH_SPEED = {"batch_size", "micro_batch", "optimizer", "precision", "devices"}
+_PASSES = 4
+"""An image that is trained on takes as long as so many that are measured: three passes, the optimiser, augmentation."""
 
 _QUANTILE = 1.645
 """95 % quantile of the standard normal: a range covers nine of ten launches, if they are like those before."""
-
 _PRIOR_SPREAD, _PRIOR_LAUNCHES = 0.2, 3.0
 """Prior of the logarithm of actual over estimated time: its standard deviation, and the launches that it counts for."""
 
-_COPIES_OF_WEIGHTS = 2
-"""Weights lie in the state folder and among the artifacts of the tracking store."""
-_COPIES_UNDER_WAY = 4
-"""A running training keeps two checkpoints, each of weights and momentum."""
-_BYTES_BESIDE = 100_000
+# Weights lie in the state folder and in the tracking store; a running training keeps two checkpoints with momentum.
+_COPIES_OF_WEIGHTS, _COPIES_UNDER_WAY, _OTHER_BYTES_PER_NODE = 2, 4, 100_000
+_NAMED = 3
+_TIGHT = 0.9
+"""Share of a machine's memory beyond which the words contain a warning."""
 
 
 @dataclass(frozen=True)
 class Speed:
-    """The speed of one network on one machine, and the memory that it needs.
+    """The speed of one network on one machine, and the memory that its process took; 0 where nothing was measured.
 
-    Attributes:
-        step: Seconds per training step of a whole batch.
-        image: Seconds per image that is measured after a training, and between its epochs.
-        setup: Seconds before the first step and after the last image; of a network that is counted, all of them.
-        evaluation_image: Seconds per image of an evaluation by itself, all of it included; `None` if none was seen.
-        spread: Standard deviation of the logarithm of such times from one measurement to the next.
-        memory: Most bytes of main memory that its process took.
-        gpu_memory: Most bytes of a GPU's memory.
-        weights: Bytes of its weights.
-        is_learned: Whether the times are those of whole trainings and evaluations, and not of a few steps.
+    Files keep the fields under their aliases. `step_seconds` are those of a whole batch. `setup_seconds` lie before the
+    first step; a network that is counted has no other time. An evaluation by itself takes `evaluation_image_seconds`
+    per image, all of it included. `spread` is the standard deviation of the logarithm of such times. `is_learned` says
+    that these are times of whole nodes, and not of a few steps.
     """
 
-    step: float = 0.0
-    image: float = 0.0
-    setup: float = 0.0
-    evaluation_image: float | None = None
-    spread: float = 0.0
-    memory: int = 0
-    gpu_memory: int = 0
-    weights: int = 0
+    step_seconds: Annotated[Seconds, Field(alias="step")] = 0.0
+    setup_seconds: Annotated[Seconds, Field(alias="setup")] = 0.0
+    evaluation_image_seconds: Annotated[Seconds | None, Field(alias="evaluation_image")] = None
+    memory_bytes: Annotated[Count, Field(alias="memory")] = 0
+    gpu_memory_bytes: Annotated[Count, Field(alias="gpu_memory")] = 0
+    weights_bytes: Annotated[Count, Field(alias="weights")] = 0
+    spread: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     is_learned: bool = False
 
 
@@ -75,32 +66,21 @@ class Speed:
 class Estimate:
     """Time, memory and disk that a plan takes on one machine; nodes that are done take nothing.
 
-    Attributes:
-        wall: Seconds from start to end, of the known nodes; `None` if none is known.
-        raw: The likely time before it is corrected by earlier launches.
-        is_learned: Whether most of it comes from whole trainings, evaluations and counts.
-        trainings, evaluations, counts: Seconds of computing by kind, of all workers together.
-        shared: Seconds of computing of the whole plan, done or not.
-        unshared: The same with one training per table row and seed, and one evaluation or count per cell.
-        unknown: Keys of the missing nodes whose speed is not known, each with a title that a person can read.
-        memory: Bytes of main memory that workers take together, at most.
-        gpu_memory: Bytes of one GPU's memory that a worker takes, at most.
-        disk: Bytes that are written.
-        workers: Tasks at once.
+    `raw_seconds` is the likely time before it is corrected by earlier launches. `shared_seconds` is the computing time
+    of the whole plan, done or not, and `unshared_seconds` the same with a training for each table row and seed.
+    `unknown` has a node for each work whose speed is not known; without any known work there is no `wall_seconds`.
     """
 
-    wall: Range | None
-    raw: float
+    wall_seconds: Range | None
+    raw_seconds: float
     is_learned: bool
-    trainings: float
-    evaluations: float
-    counts: float
-    shared: float
-    unshared: float
-    unknown: Mapping[str, str]
-    memory: int
-    gpu_memory: int
-    disk: int
+    seconds_by_kind: Mapping[str, float]
+    shared_seconds: float
+    unshared_seconds: float
+    unknown: Mapping[str, Node]
+    memory_bytes: int
+    gpu_memory_bytes: int
+    disk_bytes: int
     workers: int
 
     @property
@@ -108,105 +88,89 @@ class Estimate:
         """Whether everything that is missing is counted in."""
         return not self.unknown
 
+    @property
+    def unknown_titles(self) -> list[str]:
+        """The titles of the unknown work without seed and temperature, which do not change how long it takes."""
+        titles: dict[str, None] = {}
+        for node in self.unknown.values():
+            title = trial_title(node.spec).partition(" · seed")[0].partition(" τ=")[0]
+            titles[node.title if node.kind == "cost" else f"{title} on {node.spec.data.name}"] = None
+        return list(titles)
+
 
 def speed_key(node: Node) -> str:
     """Return a key of the work of a node: equal for nodes that take the same time per image on one machine."""
-    if isinstance(node, CostNode):
+    if node.kind == "cost":
         return f"cost-{node.fingerprint}"
-    return digest(_work_of(node.spec))
-
-
-def _work_of(spec: TrialSpec) -> dict[str, Any]:
-    return {
+    spec = node.spec
+    work = {
         "spec_version": SPEC_VERSION,
         "image": [spec.data.facts.channels, spec.data.facts.image_size, spec.data.facts.num_classes],
         "model": spec.model.model_dump(mode="json", by_alias=True),
-        "data": spec.data.model_dump(mode="json", exclude=_SPEED_LEAVES_OUT),
-        "train": spec.train.model_dump(mode="json", include=_READ_OF_TRAIN),
-        **in_fingerprint(of_model(spec.model)),
+        "data": spec.data.model_dump(mode="json", exclude=_DATA_WITHOUT_SPEED),
+        "train": spec.train.model_dump(mode="json", include=_TRAIN_WITH_SPEED),
     }
+    return digest(work | in_fingerprint(of_model(spec.model)))
 
 
-def work_title(node: Node) -> str:
-    """Return a title for the work of a node, without seed and temperature: they do not change how long it takes."""
-    if isinstance(node, CostNode):
-        return node.title
-    title = trial_title(node.spec).partition(" · seed")[0].partition(" τ=")[0]
-    return f"{title} on {node.spec.data.name}"
-
-
-def training_steps(spec: TrialSpec) -> int:
-    """Return the number of steps of a training."""
-    return spec.train.epochs * (_images(spec, "train") // spec.train.batch_size)
-
-
-def measured_images(spec: TrialSpec) -> int:
-    """Return the number of images that a training measures, between its epochs and at its end."""
-    return spec.train.epochs * _images(spec, "validation") + _images(spec, "test")
-
-
-def _images(spec: TrialSpec, split: str) -> int:
+def count_images(spec: TrialSpec, split: str) -> int:
+    """Return the number of images of a split that a training uses."""
     return int(getattr(spec.data, f"{split}_images") or getattr(spec.data.facts, f"{split}_images"))
+
+
+def work_steps(node: Node) -> float:
+    """Return the work of a node in training steps; measured images count as parts of one, and a count has none."""
+    train = node.spec.train
+    images = count_images(node.spec, "test")
+    steps = 0
+    if node.kind == "cost":
+        return 0.0
+    if node.kind != "evaluation":
+        steps = train.epochs * (count_images(node.spec, "train") // train.batch_size)
+        images += train.epochs * count_images(node.spec, "validation")
+    return steps + images / (_PASSES * train.batch_size)
 
 
 def seconds_of(node: Node, speed: Speed | None) -> float | None:
     """Return the seconds that a node takes from its beginning; `None` if its work was not measured."""
     if speed is None:
         return None
-    if isinstance(node, CostNode):
-        return speed.setup or None
-    if isinstance(node, EvaluationNode):
-        images = _images(node.spec, "test")
-        if speed.evaluation_image is not None:
-            return images * speed.evaluation_image
-        return speed.setup + images * speed.image if speed.image else None
-    # A step of 0 seconds was not measured.
-    training = training_steps(node.spec) * speed.step
-    return speed.setup + training + measured_images(node.spec) * speed.image if speed.step else None
+    if node.kind == "cost":
+        return speed.setup_seconds or None
+    if node.kind == "evaluation" and speed.evaluation_image_seconds is not None:
+        return count_images(node.spec, "test") * speed.evaluation_image_seconds
+    return speed.setup_seconds + work_steps(node) * speed.step_seconds if speed.step_seconds else None
 
 
-@dataclass(frozen=True)
-class Job:
-    """Work that takes `seconds`, and can begin when the job called `after`, if any, has ended."""
+def makespan(seconds: Mapping[str, float], after: Mapping[str, str], workers: int) -> float:
+    """Return the seconds until the last job ends if each idle worker takes the first job in order that can begin.
 
-    name: str
-    seconds: float
-    after: str = ""
-
-
-def makespan(jobs: Sequence[Job], workers: int) -> float:
-    """Return the time at which the last job ends if each idle worker takes the first job in order that can begin.
-
-    A job that waited for another one is queued behind those that could begin before, as in a launch.
+    A job that waits for the one that `after` names is queued behind those that could begin before, as in a launch.
     """
-    names = {job.name for job in jobs}
-    ready = deque(job for job in jobs if job.after not in names)
-    waiting: dict[str, list[Job]] = {}
-    for job in jobs:
-        if job.after in names:
-            waiting.setdefault(job.after, []).append(job)
-    running: list[tuple[float, int, Job]] = []
-    time_passed, started = 0.0, 0
-    while ready or running:
-        while ready and len(running) < workers:
-            job = ready.popleft()
-            # The number of the start breaks ties, as jobs have no order.
-            heapq.heappush(running, (time_passed + job.seconds, started, job))
-            started += 1
-        time_passed, _, ended = heapq.heappop(running)
-        ready.extend(waiting.pop(ended.name, ()))
-    return time_passed
+    idle_from = [0.0] * workers
+    ends: dict[str, float] = {}
+
+    def run(job: str, ready: float) -> None:
+        ends[job] = max(heapq.heappop(idle_from), ready) + seconds[job]
+        heapq.heappush(idle_from, ends[job])
+
+    waiting: dict[str, list[str]] = {}
+    for job in seconds:
+        if after.get(job) in seconds:
+            waiting.setdefault(after[job], []).append(job)
+        else:
+            run(job, 0.0)
+    # No job waits for one that waits itself, so that all of them are queued in the order of these ends.
+    for ended in sorted(ends, key=lambda job: ends[job]):
+        for job in waiting.get(ended, ()):
+            run(job, ends[ended])
+    return max(ends.values(), default=0.0)
 
 
-def widen(raw: float, spread: float, history: Iterable[Record] = ()) -> Range:
-    """Return the range around a computed time that nine of ten launches should end in.
+def widen(raw_seconds: float, spread: float, history: Iterable[Record] = ()) -> Range:
+    """Return the range that nine of ten launches should end in, from a computed time and the spread of its parts.
 
     The likely time is corrected by how long earlier launches took against what was computed for them.
-
-    Args:
-        raw: Seconds, as computed.
-        spread: Standard deviation of the logarithm of the timed steps.
-        history: Earlier launches on the same machine.
     """
     # Errors of estimates are factors, so they are averaged as logarithms.
     ratios = [math.log(r.actual / r.raw) for r in history if r.is_whole and r.raw > 0 and r.actual > 0]
@@ -216,119 +180,97 @@ def widen(raw: float, spread: float, history: Iterable[Record] = ()) -> Range:
     squares = _PRIOR_LAUNCHES * _PRIOR_SPREAD**2 + math.fsum((ratio - mean) ** 2 for ratio in ratios)
     variance = squares / (_PRIOR_LAUNCHES + len(ratios)) * (1 + 1 / (len(ratios) + 1))
     sd = math.sqrt(variance + spread**2)
-    return Range(*(raw * math.exp(mean + z * sd) for z in (-_QUANTILE, 0.0, _QUANTILE)))
+    return Range(*(raw_seconds * math.exp(mean + z * sd) for z in (-_QUANTILE, 0.0, _QUANTILE)))
 
 
 def estimate(plan: Plan, speeds: Mapping[str, Speed], workers: int, history: Iterable[Record] = ()) -> Estimate:
-    """Return the time, memory and disk that a plan takes.
+    """Return the time, memory and disk that a plan takes with so many workers, from the speeds of its nodes.
 
-    Args:
-        plan: The plan, with its done nodes marked.
-        speeds: The speeds measured on the machine, by `speed_key`.
-        workers: Tasks at once.
-        history: Earlier launches on the same machine; only those count whose `is_learned` is that of this estimate.
+    Of the earlier launches on this machine those count whose `is_learned` is that of this estimate.
     """
-    sums = _Sums(speeds)
+    all_seconds = {node.fingerprint: seconds_of(node, speeds.get(node.fingerprint)) or 0.0 for node in plan.nodes}
+    seconds: dict[str, float] = {}
+    seconds_by_kind = {"trainings": 0.0, "evaluations": 0.0, "counts": 0.0}
+    unknown: dict[str, Node] = {}
     for node in plan.missing:
-        sums.add(node)
-    raw = makespan(sums.jobs, workers)
-    comparable = [record for record in history if record.is_learned == sums.is_learned]
-    needs = sorted((s.memory for s in sums.speeds), reverse=True)
-    weights = [speeds[key].weights for key in map(speed_key, plan.missing_trials) if key in speeds]
+        if seconds_of(node, speeds.get(node.fingerprint)) is None:
+            unknown.setdefault(speed_key(node), node)
+            continue
+        seconds[node.fingerprint] = all_seconds[node.fingerprint]
+        kind = {"evaluation": "evaluations", "cost": "counts"}.get(node.kind, "trainings")
+        seconds_by_kind[kind] += all_seconds[node.fingerprint]
+    total_seconds = math.fsum(seconds.values())
+    is_learned = 2 * math.fsum(seconds[job] for job in seconds if speeds[job].is_learned) > total_seconds
+    # The mean by time. Errors do not average out: a slow machine slows all jobs.
+    spread = math.fsum(seconds[job] * speeds[job].spread for job in seconds) / (total_seconds or 1.0)
+    after = {node.fingerprint: node.trial.fingerprint for node in plan.evaluations.values()}
+    raw_seconds = makespan(seconds, after, workers)
+    comparable = [record for record in history if record.is_learned == is_learned]
+    unshared_seconds = 0.0
+    for cell in (*plan.cells, *plan.canaries):
+        # The plan of a `retry` has the tables of the whole plan but only a part of its nodes.
+        unshared_seconds += all_seconds.get(cell.fingerprint, 0.0)
+        unshared_seconds += all_seconds.get(after.get(cell.fingerprint, ""), 0.0)
+    # In the worst case the largest nodes run at the same time; only then have trainings checkpoints on the disk.
+    memory = sorted((speeds[job].memory_bytes for job in seconds), reverse=True)
+    weights = sorted((speeds[job].weights_bytes for job in seconds if job in plan.trials), reverse=True)
+    disk_bytes = _COPIES_OF_WEIGHTS * sum(weights) + _COPIES_UNDER_WAY * sum(weights[:workers])
     return Estimate(
-        wall=widen(raw, sums.spread, comparable) if sums.jobs or not sums.unknown else None,
-        raw=raw,
-        is_learned=sums.is_learned,
-        trainings=sums.by_kind["trial"],
-        evaluations=sums.by_kind["evaluation"],
-        counts=sums.by_kind["cost"],
-        shared=math.fsum(_known(node, speeds) for node in plan.nodes),
-        unshared=_unshared(plan, speeds),
-        unknown=sums.unknown,
-        # In the worst case the largest nodes run at the same time.
-        memory=sum(needs[:workers]),
-        gpu_memory=max((s.gpu_memory for s in sums.speeds), default=0),
-        disk=_disk(weights, workers) + _BYTES_BESIDE * len(sums.jobs),
+        wall_seconds=widen(raw_seconds, spread, comparable) if seconds or not unknown else None,
+        raw_seconds=raw_seconds,
+        is_learned=is_learned,
+        seconds_by_kind=seconds_by_kind,
+        shared_seconds=math.fsum(all_seconds.values()),
+        unshared_seconds=unshared_seconds,
+        unknown=unknown,
+        memory_bytes=sum(memory[:workers]),
+        gpu_memory_bytes=max((speeds[job].gpu_memory_bytes for job in seconds), default=0),
+        disk_bytes=disk_bytes + _OTHER_BYTES_PER_NODE * len(seconds),
         workers=workers,
     )
 
 
-@dataclass
-class _Sums:
-    """Sums over the missing nodes of a plan: jobs and speeds of the known ones, titles of the others."""
-
-    known: Mapping[str, Speed]
-    jobs: list[Job] = field(default_factory=list)
-    speeds: list[Speed] = field(default_factory=list)
-    by_kind: dict[str, float] = field(default_factory=lambda: {"trial": 0.0, "evaluation": 0.0, "cost": 0.0})
-    unknown: dict[str, str] = field(default_factory=dict)
-
-    def add(self, node: Node) -> None:
-        key = speed_key(node)
-        speed = self.known.get(key)
-        seconds = seconds_of(node, speed)
-        if speed is None or seconds is None:
-            self.unknown.setdefault(key, work_title(node))
-            return
-        after = node.trial.fingerprint if isinstance(node, EvaluationNode) else ""
-        self.jobs.append(Job(node.fingerprint, seconds, after))
-        self.speeds.append(speed)
-        self.by_kind["trial" if isinstance(node, ProposedNode) else node.kind] += seconds
-
-    @property
-    def is_learned(self) -> bool:
-        """Whether most of the time comes from whole trainings, evaluations and counts that were seen."""
-        learned = math.fsum(job.seconds for job, speed in zip(self.jobs, self.speeds, strict=True) if speed.is_learned)
-        return 2 * learned > math.fsum(job.seconds for job in self.jobs)
-
-    @property
-    def spread(self) -> float:
-        """The mean spread of the jobs by time. Errors do not average out: a slow machine slows all of them."""
-        total = math.fsum(job.seconds for job in self.jobs)
-        sums = math.fsum(job.seconds * speed.spread for job, speed in zip(self.jobs, self.speeds, strict=True))
-        return sums / total if total else 0.0
+def size(count: int) -> str:
+    """Return a number of bytes as `350 MB` or `1.2 GB`."""
+    if count < 999_500:
+        return f"{count / 1e3:.0f} kB"
+    return f"{count / 1e6:.0f} MB" if count < 999_500_000 else f"{count / 1e9:.1f} GB"
 
 
-def _known(node: Node, speeds: Mapping[str, Speed]) -> float:
-    return seconds_of(node, speeds.get(speed_key(node))) or 0.0
-
-
-def _unshared(plan: Plan, speeds: Mapping[str, Speed]) -> float:
-    total = 0.0
-    nodes = {node.fingerprint: node for node in plan.nodes}
-    for cell in (*plan.cells, *plan.canaries):
-        node = nodes.get(cell.fingerprint)
-        # The plan of a `retry` has the tables of the whole plan but only a part of its nodes.
-        if node is None:
-            continue
-        total += _known(node, speeds) + (_known(node.trial, speeds) if isinstance(node, EvaluationNode) else 0.0)
-    return total
-
-
-def _disk(weights: Sequence[int], workers: int) -> int:
-    # Only as many checkpoints lie on the disk at once as there are workers; in the worst case the largest.
-    under_way = sorted(weights, reverse=True)[:workers]
-    return _COPIES_OF_WEIGHTS * sum(weights) + _COPIES_UNDER_WAY * sum(under_way)
-
-
-def longest_first(plan: Plan, speeds: Mapping[str, Speed]) -> Plan:
-    """Return the plan with its trainings and counts sorted by time, the longest first.
-
-    A training counts with its longest evaluation. Unknown work comes first, as it may take long. So no worker is left
-    with a long training at the end.
-    """
-    behind: dict[str, float] = {}
-    for node in plan.missing_evaluations:
-        trial = node.trial.fingerprint
-        behind[trial] = max(behind.get(trial, 0.0), _known(node, speeds))
-
-    def seconds(node: Node) -> float:
-        duration = seconds_of(node, speeds.get(speed_key(node)))
-        # Negative, so that the longest comes first.
-        return -(duration + behind.get(node.fingerprint, 0.0)) if duration is not None else -math.inf
-
-    trials = sorted(plan.trials.values(), key=seconds)
-    costs = sorted(plan.costs.values(), key=seconds)
-    return replace(
-        plan, trials={node.fingerprint: node for node in trials}, costs={node.fingerprint: node for node in costs}
-    )
+def estimate_lines(estimate: Estimate, memory_bytes: int | None, free_bytes: int | None) -> Iterator[str]:
+    """Yield lines on a plan: its time, what sharing saves, memory and disk, and warnings if these do not suffice."""
+    wall, workers = estimate.wall_seconds, estimate.workers
+    if wall is not None and wall.likely:
+        computing = ", ".join(f"{kind} {duration(s)}" for kind, s in estimate.seconds_by_kind.items() if s)
+        at_least = "" if estimate.is_complete else "at least "
+        plural = "s" if workers > 1 else ""
+        yield f"Time: {at_least}{range_words(wall)} with {workers} worker{plural}; of computing, {computing}."
+    if not estimate.is_complete:
+        titles = estimate.unknown_titles
+        others = f" and {len(titles) - _NAMED} more" if len(titles) > _NAMED else ""
+        yield (
+            f"Time: it cannot be told yet{' for the rest' if wall else ''}: {len(estimate.unknown)} networks have not "
+            f"been timed on this machine with this data and batch size ({'; '.join(titles[:_NAMED])}{others}). "
+            "What has been trained here is known. To time a few steps of each: "
+            f"{suggested_command('plan', calibrate=True)}"
+        )
+    # A saving of less than half a per cent would print two equal durations.
+    if wall is not None and estimate.unshared_seconds > 1.005 * estimate.shared_seconds:
+        yield (
+            f"Sharing: {duration(estimate.shared_seconds)} of computing for the whole plan, where one training per "
+            f"table row and seed would take {duration(estimate.unshared_seconds)}."
+        )
+    if wall is None or not wall.likely:
+        return
+    needs = [f"memory up to {size(estimate.memory_bytes)}" + (f" of {size(memory_bytes)}" if memory_bytes else "")]
+    if estimate.gpu_memory_bytes:
+        needs.append(f"of a GPU up to {size(estimate.gpu_memory_bytes)} per worker")
+    free = f" of {size(free_bytes)} free" if free_bytes is not None else ""
+    yield f"Needs: {', '.join(needs)}, disk about {size(estimate.disk_bytes)}{free}."
+    if memory_bytes and estimate.memory_bytes > _TIGHT * memory_bytes:
+        fitting = max(1, int(workers * _TIGHT * memory_bytes / estimate.memory_bytes))
+        advice = f"Take --workers {fitting}" if fitting < workers else "Lower train.micro_batch"
+        needed = f"{size(estimate.memory_bytes)} of {size(memory_bytes)} of memory"
+        yield f"Warning: the workers may need {needed}. {advice}."
+    if free_bytes is not None and estimate.disk_bytes > free_bytes:
+        yield f"Warning: about {size(estimate.disk_bytes)} will be written, and {size(free_bytes)} are free."

@@ -1,221 +1,277 @@
-"""Forecasts plans on this machine: looks up known speeds, has workers time the others, and learns from each launch.
+"""Estimates plans on this machine: has workers time what is not known, learns from each launch, and trims to a budget.
 
-Estimates are about tasks on this machine; for a dispatcher to other machines there are none. No torch here.
+For a dispatcher to other machines there are no estimates. No torch here.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ablations.errors import DispatchError
-from ablations.launches import Record
+from ablations.errors import BudgetError, DispatchError, SpecError
+from ablations.launches import Record, duration, range_words
 from ablations.planning.lint import sized_networks
-from ablations.planning.nodes import CostNode, EvaluationNode, Node
-from ablations.planning.plan import Plan
+from ablations.planning.nodes import Node
+from ablations.planning.plan import Plan, make_plan
 from ablations.spec.trial import TrialSpec
 from runners.console.progress import Summary
 from runners.dispatch import Dispatcher, DispatchSettings
-from runners.estimates.calibration import Calibrated, calibrate, count_parameters
-from runners.estimates.estimate import (
-    Estimate,
-    Speed,
-    estimate,
-    longest_first,
-    measured_images,
-    seconds_of,
-    speed_key,
-    training_steps,
-)
-from runners.estimates.from_results import learn, own_nodes
-from runners.estimates.measurements import Experience, Load, Measurement
-from runners.estimates.words import estimate_lines
+from runners.estimates.calibration import calibrate, count_parameters
+from runners.estimates.estimate import Estimate, Speed, estimate, estimate_lines, seconds_of, speed_key, work_steps
+from runners.estimates.measurements import Load, Measurements, learn
 from runners.hardware import free_bytes, memory_bytes
 from runners.state.nodes import StateStore
 
-_LOCAL = ("processes", "inline")
-"""Dispatchers whose tasks run on this machine."""
-
-SECONDS_PER_NETWORK = 1.5
+_CALIBRATION_SECONDS = 1.5
 """About the time that a worker takes to calibrate a network."""
+_CHEAP_SECONDS, _WORTH_STEPS = 5.0, 500
+"""A launch times networks on its own account if that takes at most so long and it has so many steps per network."""
+_MOST_ALIKE = 3
+"""The most nodes of one kind and work that a launch learns from: a large one must not push out all that is kept."""
 
-_CHEAP_SECONDS = 5.0
-_WORTH_STEPS = 500
-"""Steps per network that a launch must have before it times some of them on its own account."""
-
-_PASSES = 3
+FEWEST_SEEDS = 2
+"""With one seed there is no interval."""
+RULE = "fewer seeds first, down to 2, then without the studies named last"
 
 
 @dataclass
 class Forecaster:
-    """Estimates plans for tasks on this machine.
-
-    Attributes:
-        runs_dir: The runs folder, which holds the measurements.
-        dispatch: Where and how tasks are carried out; there are no estimates for other machines.
-        experience: The measurements and launches of this machine.
-    """
+    """Estimates plans for tasks that are dispatched in one way, from the measurements in a runs folder."""
 
     runs_dir: Path
     dispatch: DispatchSettings = field(default_factory=DispatchSettings)
-    experience: Experience = field(init=False)
 
     def __post_init__(self) -> None:
-        self.experience = Experience(self.runs_dir)
-
-    @property
-    def is_local(self) -> bool:
-        """Whether tasks run on this machine."""
-        return self.dispatch.name in _LOCAL
+        self.measurements = Measurements(self.runs_dir)
 
     @property
     def workers(self) -> int:
         """Tasks at once."""
-        if self.dispatch.name == "inline":
-            return 1
-        machine, threads = self.experience.machine, self.dispatch.threads
-        if self.dispatch.workers is not None or self._device == "cpu":
-            return self.dispatch.workers or max(1, machine.cores // threads)
-        # `cuda:1` names a single GPU.
-        gpus = 1 if ":" in self.dispatch.device else len(machine.gpus)
-        return max(1, gpus * self.dispatch.trials_per_gpu)
-
-    @property
-    def _device(self) -> str:
-        return self.experience.device(self.dispatch.device)
+        return self.load.workers
 
     @property
     def load(self) -> Load:
-        """The load for which speeds are looked up."""
-        return Load(self._device, self.workers, self.dispatch.threads)
+        """The load under which the tasks will run."""
+        dispatch, machine = self.dispatch, self.measurements.machine
+        device, workers = self.measurements.device(dispatch.device), dispatch.workers
+        if dispatch.name == "inline":
+            workers = 1
+        elif workers is None and device == "cpu":
+            workers = max(1, machine.cores // dispatch.threads)
+        elif workers is None:
+            # `cuda:1` names a single GPU.
+            workers = dispatch.trials_per_gpu * (1 if ":" in dispatch.device else len(machine.gpus))
+        return Load(device, workers, dispatch.threads)
+
+    def _load_of(self, node: Node) -> Load:
+        # Networks are counted on the CPU, whatever trainings use.
+        return replace(self.load, device="cpu") if node.kind == "cost" else self.load
 
     def speeds(self, plan: Plan) -> dict[str, Speed]:
-        """Return the known speeds of a plan's work by key; networks are counted on the CPU, whatever trainings use."""
-        counts = {speed_key(node) for node in plan.costs.values()}
-        keys = {speed_key(node) for node in plan.nodes} - counts
-        on_cpu = replace(self.load, device="cpu")
-        return {**self.experience.speeds(keys, self.load), **self.experience.speeds(counts, on_cpu)}
+        """Return the known speeds of a plan's nodes."""
+        by_key: dict[str, Speed | None] = {}
+        speeds: dict[str, Speed] = {}
+        for node in plan.nodes:
+            key = speed_key(node)
+            if key not in by_key:
+                by_key[key] = self.measurements.speed(key, self._load_of(node))
+            speed = by_key[key]
+            if speed is not None:
+                speeds[node.fingerprint] = speed
+        return speeds
 
     def estimate(self, plan: Plan) -> Estimate | None:
         """Return the estimate of a plan, of its known work; `None` for tasks on other machines."""
-        if not self.is_local:
+        if self.dispatch.name not in ("processes", "inline"):
             return None
-        return estimate(plan, self.speeds(plan), self.workers, self.experience.launches)
+        return estimate(plan, self.speeds(plan), self.workers, self.measurements.launches)
+
+    def likely_seconds(self, plan: Plan) -> float:
+        """Return the likely time of a plan of which all is known; infinity if it cannot be told."""
+        estimate = self.estimate(plan)
+        return math.inf if estimate is None or estimate.wall_seconds is None else estimate.wall_seconds.likely
+
+    def lines(self, plan: Plan) -> Iterator[str]:
+        """Yield the estimate of a plan in words."""
+        estimate = self.estimate(plan)
+        if estimate is not None:
+            yield from estimate_lines(estimate, memory_bytes(), free_bytes(self.runs_dir))
 
     def longest_first(self, plan: Plan) -> Plan:
-        """Return the plan with its longest work first, so that workers end at about the same time."""
-        return longest_first(plan, self.speeds(plan))
+        """Return the plan with its trainings and counts sorted by time, so that no worker ends with a long one.
 
-    def lines(self, found: Estimate | None) -> Iterator[str]:
-        """Yield the lines of an estimate in words."""
-        if found is not None:
-            yield from estimate_lines(found, memory_bytes(), free_bytes(self.runs_dir))
-
-    def unknown(self, plan: Plan) -> dict[str, Node]:
-        """Return a node for each missing work of unknown speed, by key, the work with the most steps first."""
+        Unknown work comes first, as it may take long.
+        """
         speeds = self.speeds(plan)
-        missing = [node for node in plan.missing if seconds_of(node, speeds.get(speed_key(node))) is None]
-        amounts = Counter[str]()
-        nodes: dict[str, Node] = {}
-        for node in missing:
-            amounts[speed_key(node)] += _steps(node)
-            nodes.setdefault(speed_key(node), node)
-        return {key: nodes[key] for key, _ in amounts.most_common()}
+
+        def sort_key(node: Node) -> float:
+            seconds = seconds_of(node, speeds.get(node.fingerprint))
+            return -math.inf if seconds is None else -seconds
+
+        trials = {node.fingerprint: node for node in sorted(plan.trials.values(), key=sort_key)}
+        costs = {node.fingerprint: node for node in sorted(plan.costs.values(), key=sort_key)}
+        return replace(plan, trials=trials, costs=costs)
 
     def is_cheap(self, plan: Plan) -> bool:
         """Return True if timing the unknown work takes a few seconds, and the launch many times as long."""
-        unknown = self.unknown(plan)
-        if not self.is_local or not unknown or len(unknown) * SECONDS_PER_NETWORK / self.workers > _CHEAP_SECONDS:
+        estimate = self.estimate(plan)
+        count = len(estimate.unknown) if estimate is not None else 0
+        if not count or count * _CALIBRATION_SECONDS / self.workers > _CHEAP_SECONDS:
             return False
-        return sum(map(_steps, plan.missing)) >= _WORTH_STEPS * len(unknown)
+        return sum(map(work_steps, plan.missing)) >= _WORTH_STEPS * count
 
     def calibrate(self, plan: Plan, dispatcher: Dispatcher, plugins: tuple[str, ...]) -> list[str]:
         """Have workers time the unknown work, all at once as in a launch; return why some could not be timed."""
-        unknown = list(self.unknown(plan).items())
+        estimate = self.estimate(plan)
+        unknown = list(estimate.unknown.items()) if estimate is not None else []
         # No worker is idle while another one is timed: the memory and the caches they share are as busy as later. Asked
         # like this, workers all take the first GPU, so only as many as share one.
-        at_once = dispatcher.capacity if self._device == "cpu" else self.dispatch.trials_per_gpu
+        at_once = dispatcher.capacity if self.load.device == "cpu" else self.dispatch.trials_per_gpu
         # Repeats of the first ones fill the last round.
         jobs = [*unknown, *(unknown * at_once)[: -len(unknown) % at_once]]
+
+        def ask(node: Node) -> tuple[str, Speed] | str:
+            try:
+                return dispatcher.ask(calibrate, node, self.dispatch.device, self.dispatch.threads, plugins)
+            except DispatchError as error:
+                return str(error)
+
         with ThreadPoolExecutor(at_once) as pool:
-            answers = list(pool.map(lambda job: self._ask(dispatcher, job[0], job[1], plugins), jobs))
-        measured: dict[str, list[Measurement]] = {}
-        for answer in answers:
-            if isinstance(answer, Calibrated):
-                measured.setdefault(answer.key, []).append(self._measurement(answer))
-        self.experience.add(measured)
-        titles = {key: node.title for key, node in unknown}
-        failures = {
-            titles[key]: answer for (key, _), answer in zip(jobs, answers, strict=True) if isinstance(answer, str)
-        }
+            answers = list(pool.map(ask, (node for _, node in jobs)))
+        speeds: list[tuple[str, Load, Speed]] = []
+        failures: dict[str, str] = {}
+        for (key, node), answer in zip(jobs, answers, strict=True):
+            if isinstance(answer, str):
+                failures[node.title] = answer
+            else:
+                device, speed = answer
+                speeds.append((key, replace(self.load, device=device), speed))
+        self.measurements.add("calibrated", speeds)
         return [f"{title}: {reason}" for title, reason in failures.items()]
 
-    def _ask(self, dispatcher: Dispatcher, key: str, node: Node, plugins: tuple[str, ...]) -> Calibrated | str:
-        try:
-            return dispatcher.ask(calibrate, key, node, self.dispatch.device, self.dispatch.threads, plugins)
-        except DispatchError as error:
-            return str(error)
-
-    def _measurement(self, found: Calibrated) -> Measurement:
-        machine, load = self.experience.machine, replace(self.load, device=found.device)
-        return Measurement(
-            "calibrated", time.time(), machine.version, load, machine.host, found.speed, found.parameters, found.network
-        )
-
+    @property
     def parameters(self) -> dict[str, int]:
-        """Return the parameters of the counted networks, by `ablations.planning.lint.network_of`."""
-        return self.experience.parameters()
+        """The numbers of parameters of the networks that were counted, by `ablations.planning.lint.network_of`."""
+        return self.measurements.content.parameters
 
     def uncounted(self, plan: Plan) -> dict[str, TrialSpec]:
         """Return the networks that a plan compares as equally large and that were not counted yet."""
-        counted = self.parameters()
-        return {key: spec for key, spec in sized_networks(plan).items() if key not in counted}
+        return {key: spec for key, spec in sized_networks(plan).items() if key not in self.parameters}
 
     def count(self, plan: Plan, dispatcher: Dispatcher, plugins: tuple[str, ...]) -> None:
         """Have a worker count the parameters of the networks that are compared as equally large and not counted yet."""
-        missing = self.uncounted(plan)
-        counted = {key: dispatcher.ask(count_parameters, spec, plugins) for key, spec in missing.items()}
-        self.experience.add({f"parameters-{key}": [self._counted(key, n)] for key, n in counted.items() if n})
+        networks = self.uncounted(plan)
+        counts = {key: dispatcher.ask(count_parameters, spec, plugins) for key, spec in networks.items()}
+        self.measurements.add(parameters={key: count for key, count in counts.items() if count})
 
-    def _counted(self, network: str, parameters: int) -> Measurement:
-        machine = self.experience.machine
-        return Measurement(
-            "counted", time.time(), machine.version, self.load, machine.host, Speed(), parameters, network
-        )
-
-    def learn(self, plan: Plan, states: StateStore, launch: str, found: Estimate | None, summary: Summary) -> Record:
+    def learn(self, plan: Plan, states: StateStore, launch: str, estimate: Estimate | None, summary: Summary) -> Record:
         """Add the measurements of a launch to the file and return its record."""
-        nodes = own_nodes(plan, states, launch)
-        # Actual time is comparable with the estimate only if all was done here, and at the first attempt.
-        is_whole = not summary.interrupted and len(nodes) == len(plan.missing) == summary.finished
-        # Trainings that may be stopped early say nothing of those that may not.
-        is_whole = is_whole and not plan.proposed
-        is_known = found is not None and found.is_complete
+        speeds: list[tuple[str, Load, Speed]] = []
+        counts = Counter[tuple[str, str]]()
+        for node in plan.missing:
+            state = states[node.fingerprint]
+            attempts = state.attempts()
+            # A later attempt went on from a checkpoint: its seconds are not those of the whole training.
+            is_first = len(attempts) == 1 and attempts[0].launch == launch and attempts[0].process.is_here
+            if not is_first or not state.is_done:
+                continue
+            key = speed_key(node)
+            counts[key, node.kind] += 1
+            speed = learn(node, state)
+            if speed is not None and counts[key, node.kind] <= _MOST_ALIKE:
+                speeds.append((key, self._load_of(node), speed))
+        # Actual time is comparable with the estimate only if all was done here, and at the first attempt. Trainings
+        # that may be stopped early say nothing of those that may not.
+        is_whole = (
+            not summary.interrupted and counts.total() == len(plan.missing) == summary.finished and not plan.proposed
+        )
+        known = estimate if estimate is not None and estimate.is_complete else None
         record = Record(
             launch=launch,
             began=round(time.time() - summary.seconds, 3),
             studies=tuple(study.name for study in plan.studies),
             nodes=summary.finished,
             workers=self.workers,
-            estimated=found.wall if found is not None and is_known else None,
+            estimated=known.wall_seconds if known is not None else None,
             actual=round(summary.seconds, 3),
-            raw=found.raw if found is not None and is_known else 0.0,
+            raw=known.raw_seconds if known is not None else 0.0,
             is_whole=is_whole,
-            is_learned=found is not None and found.is_learned,
+            is_learned=estimate is not None and estimate.is_learned,
         )
-        self.experience.add(learn(nodes, self.experience.machine, self.load), record)
+        self.measurements.add("learned", speeds, launch=record)
         return record
 
 
-def _steps(node: Node) -> int:
-    """Return the work of a node in training steps, roughly."""
-    if isinstance(node, CostNode):
-        return 0
-    batch = _PASSES * node.spec.train.batch_size
-    if isinstance(node, EvaluationNode):
-        return int((node.spec.data.test_images or node.spec.data.facts.test_images) / batch)
-    return training_steps(node.spec) + measured_images(node.spec) // batch
+def trim(plan: Plan, fits: Callable[[Plan], bool]) -> Plan | None:
+    """Return the largest plan by the rule that fits; the plan itself if it fits, `None` if none fits.
+
+    The rule: first fewer seeds, the same number for all studies; then the study that was named last is left out, and so
+    on, until one is left. Settings of the trainings are never changed: the question stays the same.
+    """
+    # Studies of cost have no seeds to reduce.
+    seeds = [plan.request.seeds_of(study) for study in plan.studies if not study.is_about_cost]
+    sizes: list[tuple[int, int | None]] = []
+    if seeds:
+        # None gives a study more seeds than it has, unless it has only one.
+        most = min(max(seeds) - 1, max(min(seeds), FEWEST_SEEDS))
+        sizes += [(len(plan.studies), count) for count in range(most, FEWEST_SEEDS - 1, -1)]
+    fewest = sizes[-1][1] if sizes else plan.request.seeds
+    sizes += [(count, fewest) for count in range(len(plan.studies) - 1, 0, -1)]
+    if fits(plan):
+        return plan
+    for study_count, seed_count in sizes:
+        studies = [study.whole for study in plan.studies[:study_count]]
+        # If no remaining study reads an override, the plan would answer another question: it is skipped.
+        with suppress(SpecError):
+            smaller = make_plan(studies, replace(plan.request, seeds=seed_count), plan.done)
+            if fits(smaller):
+                return smaller
+    return None
+
+
+def within(plan: Plan, hours: float, forecaster: Forecaster, *, may_trim: bool) -> Plan:
+    """Return a plan that likely takes at most `hours`: the plan itself, or a smaller one if that is allowed.
+
+    Raises:
+        BudgetError: If it takes longer, how long it takes cannot be told, or no smaller plan is left.
+    """
+    estimate = forecaster.estimate(plan)
+    if estimate is None:
+        raise BudgetError("how long this takes on other machines cannot be told. Leave --max-hours out.")
+    if not estimate.is_complete or estimate.wall_seconds is None:
+        raise BudgetError(
+            f"how long this takes cannot be told yet. Not timed on this machine: {'; '.join(estimate.unknown_titles)}. "
+            "`plan --calibrate` times a few steps of each."
+        )
+    if estimate.wall_seconds.likely <= hours * 3600:
+        return plan
+    takes = f"this takes about {range_words(estimate.wall_seconds)} with {forecaster.workers} workers"
+    if not may_trim:
+        raise BudgetError(
+            f"{takes}; --max-hours is {hours:g}. Ask for fewer --seeds, a smaller --preset or fewer studies, or let "
+            f"--trim do so ({RULE})."
+        )
+    fitting = trim(plan, lambda smaller: forecaster.likely_seconds(smaller) <= hours * 3600)
+    if fitting is None:
+        raise BudgetError(
+            f"{takes}; --max-hours is {hours:g}, and the smallest plan takes longer than that too. "
+            f"The rule of --trim: {RULE}."
+        )
+    return fitting
+
+
+def difference(plan: Plan, smaller: Plan, forecaster: Forecaster) -> str:
+    """Return a sentence on what was trimmed and how long the smaller plan takes."""
+    changes = []
+    if smaller.request.seeds != plan.request.seeds:
+        changes.append(f"{smaller.request.seeds} seeds")
+    if len(smaller.studies) < len(plan.studies):
+        changes.append(f"without {', '.join(study.name for study in plan.studies[len(smaller.studies) :])}")
+    length = duration(forecaster.likely_seconds(smaller))
+    return f"Trimmed ({RULE}): {', '.join(changes)}. It takes about {length} then, and the report is about this plan."

@@ -13,19 +13,18 @@ from runners.console.tables import lint_overview
 from runners.console.terminal import console
 from runners.dispatch import Dispatcher, make_dispatcher
 from runners.estimates.estimate import Estimate
-from runners.estimates.forecast import Forecaster
-from runners.estimates.trimming import difference, within
+from runners.estimates.forecast import Forecaster, difference, within
 from runners.state.last_run import remember_launch
 
 
 def time_networks(plan: Plan, forecaster: Forecaster, plugins: tuple[str, ...]) -> None:
     """Have workers time the networks of a plan that were never timed here, and count parameters that lint compares."""
-    unknown = len(forecaster.unknown(plan))
+    estimate = forecaster.estimate(plan)
     # Times of this machine say nothing of the machines of a cluster.
-    if not forecaster.is_local or not (unknown or forecaster.uncounted(plan)):
+    if estimate is None or not (estimate.unknown or forecaster.uncounted(plan)):
         return
     terminal = console()
-    terminal.print(f"Timing {unknown} networks with {forecaster.workers} workers …", highlight=False)
+    terminal.print(f"Timing {len(estimate.unknown)} networks with {forecaster.workers} workers …", highlight=False)
     with make_dispatcher(forecaster.dispatch) as dispatcher:
         for problem in forecaster.calibrate(plan, dispatcher, plugins):
             terminal.print(f"not timed: {problem}", markup=False, soft_wrap=True)
@@ -46,7 +45,7 @@ def fit(plan: Plan, forecaster: Forecaster, *, hours: float, may_trim: bool) -> 
 
 def tell_estimate(plan: Plan, forecaster: Forecaster) -> None:
     """Print the time, memory and disk that a plan takes."""
-    for line in forecaster.lines(forecaster.estimate(plan)):
+    for line in forecaster.lines(plan):
         console().print(line, markup=False, soft_wrap=True)
 
 
@@ -63,7 +62,7 @@ def announce(plan: Plan, forecaster: Forecaster, dispatcher: Dispatcher, plugins
         tell_lints(plan, forecaster, codes=("unequal-size",))
     estimate = forecaster.estimate(plan)
     tell_estimate(plan, forecaster)
-    wall = estimate.wall if estimate is not None and estimate.is_complete else None
+    wall = estimate.wall_seconds if estimate is not None and estimate.is_complete else None
     remember_launch(forecaster.runs_dir, {"estimated": wall and vars(wall), "workers": forecaster.workers})
     return estimate
 
@@ -72,7 +71,7 @@ def tell_lints(
     plan: Plan, forecaster: Forecaster, *, with_allowed: bool = False, codes: Sequence[str] = ()
 ) -> tuple[Lint, ...]:
     """Print the lints of some codes or of all, and return those that are not allowed."""
-    lints = [item for item in lint(plan, forecaster.parameters()) if not codes or item.code in codes]
+    lints = [item for item in lint(plan, forecaster.parameters) if not codes or item.code in codes]
     warnings = tuple(item for item in lints if not item.is_allowed)
     if warnings or (with_allowed and lints):
         console().print(lint_overview(lints, with_allowed=with_allowed))

@@ -20,7 +20,7 @@ from typing import Any
 
 from ablations import vocabulary as names
 from ablations.errors import DispatchError, OutputError, RunsFolderError
-from ablations.planning.nodes import EvaluationNode, Node, ProposedNode, is_training
+from ablations.planning.nodes import EvaluationNode, Node, ProposedNode
 from ablations.planning.plan import Plan
 from runners.console.progress import Display, Failure, Progress, Running, Summary
 from runners.dispatch import Completion, Dispatcher
@@ -124,7 +124,7 @@ class Launch:
             RunsFolderError: If the state folder is removed meanwhile.
         """
         policy = self._settings.policy
-        needed_bytes = _BYTES_PER_TRIAL * max(1, sum(map(is_training, self._plan.missing)))
+        needed_bytes = _BYTES_PER_TRIAL * max(1, sum(node.is_training for node in self._plan.missing))
         patiently(partial(check_writable, self._settings.state_root, needed_bytes), policy, self._display.note)
         # Taken after the check, which makes the folder if there is none.
         self._identity = _identity(self._settings.state_root)
@@ -424,7 +424,7 @@ class Launch:
         """
         state = self._states[node.fingerprint]
         attempts = state.attempts()
-        if not is_training(node) or _cause(failure) != "memory" or not attempts:
+        if not node.is_training or _cause(failure) != "memory" or not attempts:
             return False
         return choose_micro_batch(state.training(node).train, attempts, state.weights_file.exists()) < (
             attempts[-1].micro_batch or 0
@@ -457,7 +457,7 @@ class Launch:
 
     def _describe(self, node: Node) -> Running:
         state = self._states[node.fingerprint]
-        return Running(state.title(node), state.progress(), is_training(node))
+        return Running(state.title(node), state.progress(), node.is_training)
 
     def _stop_rest(self, reason: str) -> None:
         """Stop the nodes that this launch runs or would try again; nodes of other launches go on."""

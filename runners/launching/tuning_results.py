@@ -15,45 +15,36 @@ from typing import Any
 
 from ablations import vocabulary as names
 from ablations.errors import TuningError
-from ablations.planning.optimisation_plans import TuningPlan
+from ablations.planning.optimisation import Optimisation
+from ablations.planning.optimisation_plans import OptimisationPlan
 from ablations.planning.tuned_values import Spent, TunedFile, TunedVariant, read_tuned_file, tuned_path, with_entries
-from ablations.planning.tuning_groups import Tuning
 from ablations.spec.factors import plain
+from runners.launching.optimisation import EndedTrial
 from runners.provenance import Commit
 from runners.state.files import exclusively, write_json
-from runners.state.nodes import NodeState, StateStore
+from runners.state.nodes import StateStore
 from runners.tracking import Tracker
 from runners.tracking.groups import finish_group
 
 
 @dataclass(frozen=True)
-class Ended:
-    """One trial that has ended: its settings, outcome and metrics."""
-
-    values: Mapping[str, Any]
-    outcome: str
-    metrics: Mapping[str, float]
-    seconds: float
-
-    @classmethod
-    def read(cls, state: NodeState) -> Ended | None:
-        """Return the ended trial of a state folder, or `None` if it has not ended."""
-        result, proposal = state.result(), state.proposal()
-        if result is None or proposal is None:
-            return None
-        return cls(proposal["values"], proposal.get("outcome", "complete"), result["metrics"], result["seconds"])
-
-
-@dataclass(frozen=True)
 class Tuned:
-    """The results of a tuning so far."""
+    """The results of a tuning so far.
 
-    tuning: Tuning
+    Attributes:
+        tuning: The group of trials.
+        serves: Keys of the rows that share it, by study.
+        budget: Trials that were asked for.
+        ended: The trials that have ended, in the order of their slots.
+    """
+
+    tuning: Optimisation
+    serves: Mapping[str, list[str]]
     budget: int
-    ended: tuple[Ended, ...]
+    ended: tuple[EndedTrial, ...]
 
     @property
-    def best(self) -> Ended | None:
+    def best(self) -> EndedTrial | None:
         """The complete trial with the highest validation accuracy; of equals the first."""
         complete = [trial for trial in self.ended if trial.outcome == "complete"]
         # `max` returns the first of equals, and trials come in the order of their slots.
@@ -92,16 +83,17 @@ class Tuned:
         )
 
 
-def read_results(plan: TuningPlan, states: StateStore) -> list[Tuned]:
+def read_results(plan: OptimisationPlan, states: StateStore) -> list[Tuned]:
     """Return the results of each tuning of a plan, from the state folders."""
     results = []
-    for tuning in plan.tunings:
-        trials = (Ended.read(states[node.fingerprint]) for node in tuning.nodes(plan.budget))
-        results.append(Tuned(tuning, plan.budget, tuple(trial for trial in trials if trial is not None)))
+    for tuning in plan.optimisations:
+        trials = (EndedTrial.read(states[node.fingerprint]) for node in plan.nodes_of(tuning))
+        ended = tuple(trial for trial in trials if trial is not None)
+        results.append(Tuned(tuning, plan.serves[tuning.fingerprint], plan.budget, ended))
     return results
 
 
-def write_tuned(plan: TuningPlan, found: list[Tuned], folder: Path, commit: Commit) -> list[Path]:
+def write_tuned(plan: OptimisationPlan, results: list[Tuned], folder: Path, commit: Commit) -> list[Path]:
     """Write the tuned values into the file of each study and return the paths. Other entries of a file are kept.
 
     Raises:
@@ -113,8 +105,12 @@ def write_tuned(plan: TuningPlan, found: list[Tuned], folder: Path, commit: Comm
     # Two tunings may add entries to the same file at once.
     with exclusively(folder / "journals" / "files.lock"):
         for study in plan.studies:
-            keyed = [(key, tuned) for tuned in found for key in tuned.tuning.serves.get(study.name, ())]
-            entries = [entry for key, tuned in keyed if (entry := tuned.entry(key, commit, time_written)) is not None]
+            entries: list[TunedVariant] = []
+            for tuned in results:
+                for key in tuned.serves.get(study.name, ()):
+                    entry = tuned.entry(key, commit, time_written)
+                    if entry is not None:
+                        entries.append(entry)
             if entries:
                 path = tuned_path(folder, study.name, preset)
                 old = read_tuned_file(path) if path.exists() else TunedFile(study=study.name, preset=preset, tuned=())
@@ -125,13 +121,13 @@ def write_tuned(plan: TuningPlan, found: list[Tuned], folder: Path, commit: Comm
     return paths
 
 
-def track_tuned(tracker: Tracker, found: list[Tuned]) -> None:
+def track_tuned(tracker: Tracker, results: list[Tuned]) -> None:
     """Write the results to the MLflow runs above the trials.
 
     Raises:
         TrackingError: If the store refuses.
     """
-    for tuned in found:
+    for tuned in results:
         spent, best = tuned.spent, tuned.best
         metrics = {
             names.TUNING_EPOCHS: float(spent.epochs),
@@ -140,7 +136,8 @@ def track_tuned(tracker: Tracker, found: list[Tuned]) -> None:
             f"{names.TUNING_TRIALS_PREFIX}pruned": float(spent.pruned),
             f"{names.TUNING_TRIALS_PREFIX}diverged": float(spent.diverged),
         }
+        values: Mapping[str, Any] = {}
         if best is not None:
             metrics[names.TUNING_TOP1] = best.metrics[names.TUNING_TOP1]
-        values = best.values if best is not None else {}
+            values = best.values
         finish_group(tracker, tuned.tuning.fingerprint, found=values, metrics=metrics, is_whole=spent.is_whole)

@@ -26,7 +26,7 @@ from ablations import vocabulary as names
 from ablations.datasets.registry import forget_folders
 from ablations.errors import AblationError, DatasetError, OutputError
 from ablations.planning.nodes import CostNode, EvaluationNode, Node, ProposedNode, TrialNode, plugins_of
-from ablations.planning.tuning_groups import slot_fingerprint
+from ablations.planning.optimisation import Optimisation, slot_fingerprint
 from ablations.spec.factors import Factor, plain
 from ablations.spec.fingerprint import SHORT, cost_fingerprint, spec_version_of
 from ablations.spec.identities import as_json
@@ -459,8 +459,8 @@ def _described(node: ProposedNode) -> dict[str, Any]:
     return {
         "group": node.group,
         "slot": node.slot,
-        "general": plain(node.general),
-        "own": plain(node.own),
+        "general": plain(node.optimisation.general),
+        "own": plain(node.optimisation.changes),
         "factors": {name: factor.model_dump(mode="json") for name, factor in node.factors.items()},
         "values": node.values,
     }
@@ -468,8 +468,8 @@ def _described(node: ProposedNode) -> dict[str, Any]:
 
 def _proposed(about: dict[str, Any], spec: TrialSpec) -> ProposedNode:
     factors = {name: Factor.model_validate(factor) for name, factor in about["factors"].items()}
-    identity = (about["fingerprint"], spec, about["group"], about["slot"])
-    return ProposedNode(*identity, about["general"], about["own"], factors, about["kind"], about["values"])
+    optimisation = Optimisation(about["kind"], about["group"], spec, about["general"], about["own"], factors)
+    return ProposedNode(about["fingerprint"], spec, optimisation, about["slot"], about["values"])
 
 
 def _write(path: Path, text: str) -> None:

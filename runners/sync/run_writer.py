@@ -13,7 +13,7 @@ from enum import Enum, auto
 from typing import Any
 
 from ablations.errors import TrackingError
-from ablations.planning.nodes import EvaluationNode, Node, ProposedNode, is_training
+from ablations.planning.nodes import EvaluationNode, Node, ProposedNode
 from runners.state.nodes import NodeState
 from runners.sync.fetch import fetch
 from runners.sync.reservations import Reservation, Reservations, heartbeat
@@ -207,7 +207,7 @@ class RunWriter:
             tracked.synced_size = size
         if tracked.first_look is None:
             tracked.first_look = clock_time
-        is_long = is_training(tracked.node) and clock_time - tracked.first_look > _LONG_RUN_SECONDS
+        is_long = tracked.node.is_training and clock_time - tracked.first_look > _LONG_RUN_SECONDS
         if is_long and tracked.monitor is None:
             tracked.monitor = self.tracker.monitor(tracked.state)
 
@@ -237,7 +237,7 @@ def _may_end_soon(tracked: TrackedNode, clock_time: float) -> bool:
     """Return True if a node is so short and so new that its run is best written at once, when it is done."""
     if tracked.first_look is None:
         tracked.first_look = clock_time
-    return not is_training(tracked.node) and clock_time - tracked.first_look < SHORT_SECONDS
+    return not tracked.node.is_training and clock_time - tracked.first_look < SHORT_SECONDS
 
 
 def _without_weights(node: Node, state: NodeState) -> NodeState | None:

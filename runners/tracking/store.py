@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ablations.addresses import hide_secrets, is_sqlite, shown, sqlite_file, without_secrets
+from ablations.addresses import is_sqlite, shown, sqlite_file
 from ablations.errors import OutputError, TrackingError
+from ablations.secrets import hide_secrets, without_secrets
 from runners.importing import without_collection
 from runners.state.files import exclusively
 

@@ -5,26 +5,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
-
-def normalized_entropy(weights_NK: Tensor) -> Tensor:
-    """Return the entropy of each image's attention divided by log K, (N,): 0 is one-hot, 1 is uniform.
-
-    Weights that do not sum to one are divided by their sum first. With one kernel there is nothing to choose: 0.
-    """
-    kernels = weights_NK.shape[1]
-    # log 1 is zero, by which the entropy cannot be divided.
-    if kernels == 1:
-        return torch.zeros(len(weights_NK))
-    share_NK = weights_NK.double() / weights_NK.double().sum(1, keepdim=True)
-    entropy_N: Tensor = -torch.special.xlogy(share_NK, share_NK).sum(1) / math.log(kernels)
-    return entropy_N
+from dyconv.inspection import normalized_entropy
 
 
 def attention_profile(
@@ -47,7 +33,7 @@ def attention_profile(
         if len(weights_NK) != len(labels):
             continue
         entropy_N = normalized_entropy(weights_NK.cpu())
-        by_class = [labels == index for index in range(len(class_names))]
+        masks = [labels == index for index in range(len(class_names))]
         resolution, depth = layers[name]
         rows.append(
             {
@@ -56,8 +42,8 @@ def attention_profile(
                 "depth": depth,
                 "entropy": entropy_N.mean().item(),
                 "entropy_sd": entropy_N.std(unbiased=False).item(),
-                "per_class": [_mean(entropy_N[chosen]) for chosen in by_class],
-                "mean_attention": [_means(weights_NK.cpu()[chosen]) for chosen in by_class],
+                "per_class": [_mean(entropy_N[mask]) for mask in masks],
+                "mean_attention": [_means(weights_NK.cpu()[mask]) for mask in masks],
             }
         )
     # From shallow to deep, the order in which `attention_gap` halves the layers.

@@ -1,17 +1,12 @@
-"""This module saves and restores checkpoints of a training: tensors in sealed files, nothing that can execute.
+"""This module saves and restores checkpoints of a training, as files of sealed tensors.
 
 A checkpoint is one file, written beside the previous one, flushed and renamed, with the step in its name. A torn one is
 noticed, and the previous one is used. Names inside a file: `model.<key>`, `optimizer.<index>.<key>`, `scaler.<key>`,
 `position.step`, `position.seconds` and `position.sums.<name>`.
-
-Files are safetensors with a seal in the metadata: a SHA-256 of every tensor's name, type, shape and bytes. A file that
-was cut short, or in which a bit has flipped, does not fit its seal.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -19,19 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from ablations.errors import CheckpointError
-from runners.state.files import write_atomically, write_once
 from runners.state.schemas import remove_file
+from runners.training.sealed_tensors import load_tensors, save_tensors
 
-_KEPT = 2
+_MAX_CHECKPOINTS = 2
+"""The newest, and the one before it in case the newest is torn."""
 _NAME = re.compile(r"checkpoint-(\d{9,})\.safetensors")
 _SCALER_KEYS = ("scale", "_growth_tracker")
 
-Tell = Callable[[str], None]
+Log = Callable[[str], None]
+"""Takes a sentence for the log."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +34,8 @@ class Position:
     """The position of a training.
 
     Attributes:
-        step: Steps done since its start.
-        sums: Its sums over the running epoch by name; empty between two epochs.
+        step: Steps done since the start.
+        sums: Sums over the running epoch by name; empty between two epochs.
         seconds: Time of the steps of the running epoch so far.
     """
 
@@ -52,7 +47,9 @@ class Position:
         """Return the running epoch and the steps done in it: all of them if only its validation is left."""
         epoch, step = divmod(self.step, steps_per_epoch)
         # Sums left at the boundary of an epoch: its last step is done, its validation is not.
-        return (epoch - 1, steps_per_epoch) if self.sums and step == 0 else (epoch, step)
+        if self.sums and step == 0:
+            return epoch - 1, steps_per_epoch
+        return epoch, step
 
 
 @dataclass(frozen=True)
@@ -70,11 +67,11 @@ class CheckpointStore:
 
     Attributes:
         folder: The state folder.
-        own: Called before each write or removal; raises if the folder belongs to another process by now.
+        check_owner: Called before each write or removal; raises if the folder belongs to another process by now.
     """
 
     folder: Path
-    own: Callable[[], None] = lambda: None
+    check_owner: Callable[[], None] = lambda: None
 
     def save(self, training: Training, position: Position) -> None:
         """Write a checkpoint and remove all but the last two.
@@ -82,21 +79,21 @@ class CheckpointStore:
         Raises:
             OutputError: If the disk is full or the folder is not writable; earlier checkpoints stay.
         """
-        self.own()
+        self.check_owner()
         tensors = {f"model.{key}": value for key, value in training.model.state_dict().items()}
         tensors |= _optimizer_tensors(training.optimizer) | _scaler_tensors(training.scaler)
         path = self.folder / f"checkpoint-{position.step:09d}.safetensors"
         save_tensors(path, tensors | _position_tensors(position), node=self.folder.name)
         # Only now: the previous one is needed until this one is on the disk.
-        for _, path in self._newest_first()[_KEPT:]:
-            remove_file(path)
+        for _, older_path in self._newest_first()[_MAX_CHECKPOINTS:]:
+            remove_file(older_path)
 
-    def load(self, training: Training, tell: Tell) -> Position | None:
+    def load(self, training: Training, log: Log) -> Position | None:
         """Restore the newest whole checkpoint in place; return its position, or `None` if there is none.
 
         Args:
             training: Unchanged if no checkpoint can be used.
-            tell: Called with each checkpoint that cannot be used, and why.
+            log: Called with each checkpoint that cannot be used, and why.
         """
         checkpoints = self._newest_first()
         for step, path in checkpoints:
@@ -108,12 +105,12 @@ class CheckpointStore:
                 if position.step != step:
                     raise CheckpointError(f"it holds step {position.step}")
             except CheckpointError as error:
-                tell(f"the checkpoint {path.name} is not used: {error}")
+                log(f"the checkpoint {path.name} is not used: {error}")
                 continue
             _restore(training, tensors)
             return position
         if checkpoints:
-            tell("there is no checkpoint left to go on from: the training starts anew")
+            log("there is no checkpoint left to go on from: the training starts anew")
         return None
 
     def forget_beyond(self, step: int) -> None:
@@ -121,7 +118,7 @@ class CheckpointStore:
 
         Otherwise a torn file would count as one of the last two checkpoints.
         """
-        self.own()
+        self.check_owner()
         newer = [path for checkpoint_step, path in self._newest_first() if checkpoint_step > step]
         for path in (*newer, *self.folder.glob(".checkpoint-*.tmp")):
             with suppress(OSError):
@@ -133,8 +130,12 @@ class CheckpointStore:
 
     def _newest_first(self) -> list[tuple[int, Path]]:
         """Return step and path of each checkpoint, the newest first."""
-        matches = ((_NAME.fullmatch(path.name), path) for path in self.folder.glob("checkpoint-*.safetensors"))
-        return sorted(((int(match[1]), path) for match, path in matches if match), reverse=True)
+        checkpoints = []
+        for path in self.folder.glob("checkpoint-*.safetensors"):
+            match = _NAME.fullmatch(path.name)
+            if match is not None:
+                checkpoints.append((int(match[1]), path))
+        return sorted(checkpoints, reverse=True)
 
 
 def load_weights(path: Path, model: nn.Module) -> None:
@@ -154,12 +155,12 @@ def load_weights(path: Path, model: nn.Module) -> None:
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    return {
-        f"optimizer.{index}.{key}": torch.as_tensor(value)
-        for index, state in optimizer.state_dict()["state"].items()
-        for key, value in state.items()
-        if value is not None
-    }
+    tensors = {}
+    for index, state in optimizer.state_dict()["state"].items():
+        for key, value in state.items():
+            if value is not None:
+                tensors[f"optimizer.{index}.{key}"] = torch.as_tensor(value)
+    return tensors
 
 
 def _scaler_tensors(scaler: torch.amp.GradScaler) -> dict[str, Tensor]:
@@ -176,10 +177,12 @@ def _position_tensors(position: Position) -> dict[str, Tensor]:
 
 def _position(tensors: Mapping[str, Tensor]) -> Position:
     numbers = {name: value for name, value in tensors.items() if name.startswith("position.")}
-    if not {"position.step", "position.seconds"} <= numbers.keys() or any(v.numel() != 1 for v in numbers.values()):
+    is_complete = {"position.step", "position.seconds"} <= numbers.keys()
+    if not is_complete or any(number.numel() != 1 for number in numbers.values()):
         raise CheckpointError("it does not say how far the training was")
     step, seconds = int(numbers.pop("position.step")), float(numbers.pop("position.seconds"))
-    return Position(step, {name.removeprefix("position.sums."): float(v) for name, v in numbers.items()}, seconds)
+    sums = {name.removeprefix("position.sums."): float(number) for name, number in numbers.items()}
+    return Position(step, sums, seconds)
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -200,16 +203,18 @@ def _check(training: Training, tensors: Mapping[str, Tensor]) -> None:
         raise CheckpointError("its scale of the loss is not a number")
 
 
-def _check_tensors(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
-    """Raise CheckpointError if names, types or shapes of the tensors `found` are not those `wanted`."""
-    for name in sorted(wanted.keys() | found.keys()):
-        expected, actual = (_shape(tensors.get(name)) for tensors in (wanted, found))
-        if expected != actual:
-            raise CheckpointError(f"it is of another network: {name!r} is {actual} instead of {expected}")
+def _check_tensors(expected: Mapping[str, Tensor], actual: Mapping[str, Tensor]) -> None:
+    """Raise CheckpointError if names, types or shapes of the tensors differ."""
+    for name in sorted(expected.keys() | actual.keys()):
+        expected_shape, actual_shape = _shape(expected.get(name)), _shape(actual.get(name))
+        if expected_shape != actual_shape:
+            raise CheckpointError(f"it is of another network: {name!r} is {actual_shape} instead of {expected_shape}")
 
 
 def _shape(value: Tensor | None) -> str:
-    return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}" if value is not None else "absent"
+    if value is None:
+        return "absent"
+    return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
@@ -222,8 +227,9 @@ def _restore(training: Training, tensors: Mapping[str, Tensor]) -> None:
     _restore_optimizer(training.optimizer, _part(tensors, "optimizer."))
     scaler, saved = training.scaler, _part(tensors, "scaler.")
     if scaler.is_enabled() and set(_SCALER_KEYS) <= saved.keys():
-        scale, grown = (float(saved[key]) for key in _SCALER_KEYS)
-        scaler.load_state_dict({**scaler.state_dict(), "scale": scale, "_growth_tracker": int(grown)})
+        # The steps since the scale last grew or shrank, after which it grows again.
+        scale, growth_tracker = (float(saved[key]) for key in _SCALER_KEYS)
+        scaler.load_state_dict({**scaler.state_dict(), "scale": scale, "_growth_tracker": int(growth_tracker)})
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
@@ -237,73 +243,3 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, T
             value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
         state.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-
-
-_SEAL, _NODE = "sha256", "node"
-
-
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], *, node: str = "", once: bool = False) -> None:
-    """Write tensors to a sealed safetensors file, whole or not at all.
-
-    Args:
-        path: The file.
-        tensors: By name.
-        node: Fingerprint of the node that they belong to, kept in the file; none if it is left out.
-        once: Whether an existing file stays as it is.
-
-    Raises:
-        OutputError: If the disk is full or the folder is not writable.
-    """
-    plain = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
-    # Cloned, because safetensors refuses tensors that share memory.
-    content = save(plain, {_SEAL: _seal(plain)} | ({_NODE: node} if node else {}))
-    (write_once if once else write_atomically)(path, lambda temporary: _write(temporary, content))
-
-
-def load_tensors(path: Path, *, node: str = "", must_be_sealed: bool = True) -> dict[str, Tensor]:
-    """Return the tensors of a file, read once and checked against its seal.
-
-    Args:
-        path: The file.
-        node: Fingerprint of the node that they must belong to, if the file names one.
-        must_be_sealed: Whether to refuse a file without any metadata, as earlier versions wrote them.
-
-    Raises:
-        CheckpointError: If the file is missing, torn, no safetensors or another node's.
-    """
-    try:
-        content = path.read_bytes()
-        tensors = load(content)
-        metadata = _metadata(content)
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from None
-    # Weights from before the seal are still accepted; a checkpoint always has one.
-    if metadata is None and not must_be_sealed:
-        return tensors
-    if (metadata or {}).get(_SEAL) != _seal(tensors):
-        raise CheckpointError(f"{path} is torn: what it holds is not what was written")
-    owner = (metadata or {}).get(_NODE, node)
-    if node and owner != node:
-        raise CheckpointError(f"{path} belongs to another node, {owner[:12]}")
-    return tensors
-
-
-def _seal(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    # Sorted by name: the order of a dictionary is no property of the file.
-    for name, value in sorted(tensors.items()):
-        digest.update(json.dumps([name, str(value.dtype), list(value.shape)]).encode())
-        digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def _metadata(content: bytes) -> dict[str, str] | None:
-    # A safetensors file begins with the size of its JSON header: 8 bytes, little-endian. `load` has checked that the
-    # header lies inside the file and maps names to plain values.
-    end = 8 + int.from_bytes(content[:8], "little")
-    metadata: dict[str, str] | None = json.loads(content[8:end]).get("__metadata__")
-    return metadata
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)

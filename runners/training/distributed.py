@@ -49,9 +49,9 @@ class World:
         """Return the context for one of several passes before a step; only the last one averages the gradients."""
         if self.size == 1 or is_last:
             return nullcontext()
-        not_yet: Any = parallel.no_sync
-        alone: AbstractContextManager[None] = not_yet()
-        return alone
+        no_sync: Any = parallel.no_sync
+        context: AbstractContextManager[None] = no_sync()
+        return context
 
     def mean(self, value: float) -> float:
         """Return the mean of a number over the processes."""
@@ -91,8 +91,8 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         """Return the normalised (B, C, H, W)."""
         # An evaluation uses the running statistics, which are the same in every process.
         if not self.training:
-            usual: Tensor = super().forward(input)
-            return usual
+            normalised: Tensor = super().forward(input)
+            return normalised
         count = input.numel() // input.shape[1] * dist.get_world_size()
         mean_C = _total(input.sum([0, 2, 3])) / count
         # Two passes: the difference of two large sums would lose the digits of a small variance.
@@ -147,9 +147,9 @@ def with_global_norms(model: nn.Module, device: torch.device) -> nn.Module:
     return model
 
 
-def own_device(wanted: str) -> torch.device:
-    """Return the device of this process: its own GPU, or the CPU."""
-    if wanted == "cpu" or not torch.cuda.is_available():
+def process_device(name: str) -> torch.device:
+    """Return the device of this process: its own GPU, or the CPU if `name` is that or there is no GPU."""
+    if name == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
 
@@ -169,30 +169,34 @@ def start(state_folder: Path, devices: int, gpus: Sequence[int], arguments: list
     failure_path = state_folder / PROCESS_FAILURE
     # The reason of an earlier attempt must not pass for this one's.
     remove_file(failure_path)
-    run = [sys.executable, "-m", "runners.workers.torchrun", "--standalone", f"--nproc-per-node={devices}"]
-    seen = {"CUDA_VISIBLE_DEVICES": visible(gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))} if gpus else {}
+    torchrun = [sys.executable, "-m", "runners.workers.torchrun", "--standalone", f"--nproc-per-node={devices}"]
+    environment = {**os.environ, **import_variables()}
+    if gpus:
+        environment["CUDA_VISIBLE_DEVICES"] = visible_devices(gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
     with (state_folder / "log.txt").open("a", encoding="utf-8") as log:
-        ended = subprocess.run(
-            [*run, "-m", "runners.workers.trial_process", *arguments],
+        completed = subprocess.run(
+            [*torchrun, "-m", "runners.workers.trial_process", *arguments],
             stdout=log,
             stderr=subprocess.STDOUT,
             check=False,
-            env={**os.environ, **import_variables(), **seen},
+            env=environment,
         )
-    if ended.returncode:
+    if completed.returncode:
         # A process that was killed wrote no reason.
-        why = FAILURE.find(failure_path) or {"message": f"exit code {ended.returncode}", "cause": "killed"}
-        raise WorkerError(
-            f"one of {devices} processes failed ({why['message']}); see {log.name}", str(why.get("cause", "error"))
-        )
+        failure = FAILURE.find(failure_path) or {"message": f"exit code {completed.returncode}", "cause": "killed"}
+        cause = str(failure.get("cause", "error"))
+        raise WorkerError(f"one of {devices} processes failed ({failure['message']}); see {log.name}", cause)
 
 
-def visible(gpus: Sequence[int], seen: str | None) -> str:
+def visible_devices(gpus: Sequence[int], variable: str | None) -> str:
     """Return the value of `CUDA_VISIBLE_DEVICES` that shows a process only `gpus`, in this order.
 
     Args:
         gpus: Numbers among the GPUs that this process sees.
-        seen: The value of the variable in this process, or `None` if it sees all.
+        variable: The value of the variable in this process, or `None` if it sees all.
     """
-    names = [name.strip() for name in seen.split(",")] if seen else []
-    return ",".join(names[gpu] if names else str(gpu) for gpu in gpus)
+    if not variable:
+        return ",".join(map(str, gpus))
+    # The variable may name GPUs by their identifiers, and in any order.
+    names = [name.strip() for name in variable.split(",")]
+    return ",".join(names[gpu] for gpu in gpus)

@@ -1,28 +1,20 @@
-"""This module measures a network on a split: accuracy, loss, accuracy per class, and correctness image by image.
+"""This module measures a network on a split: accuracy, loss, accuracy per class, and which images it gets right.
 
-The correctness of each image is plain data that is kept with the run. Reports compare evaluations image by image
-(`reports.analysis.statistics`), so its order is that of the split itself, not the random one of the measurement.
-`ablations.vocabulary.CORRECTNESS_FILE` describes the layout of the file. Legend: B images in a batch, C classes, N
-images.
+Legend: B images in a batch, C classes, N images.
 """
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ablations.spec.fingerprint import digest
 from ablations.vocabulary import class_metric
-from runners.data import Batch, BatchSource, SplitName
-from runners.data.hashing import Int64Array
+from runners.data import Batch
 
 _MIN_CLASSES_FOR_TOP5 = 6
 
@@ -104,37 +96,16 @@ def _measure(ranks: Tensor, losses: Tensor, labels: Tensor, num_classes: int) ->
     correct = (ranks == 0).cpu()
     counts = torch.bincount(labels.cpu(), minlength=num_classes).double()
     hits = torch.bincount(labels.cpu(), weights=correct.double(), minlength=num_classes)
-    among_five = (ranks < 5).cpu() if num_classes >= _MIN_CLASSES_FOR_TOP5 else None
+    top5 = among_five = None
+    if num_classes >= _MIN_CLASSES_FOR_TOP5:
+        among_five = (ranks < 5).cpu()
+        top5 = among_five.double().mean().item() * 100
     return Measurement(
         top1=correct.double().mean().item() * 100,
-        top5=None if among_five is None else among_five.double().mean().item() * 100,
+        top5=top5,
         loss=losses.double().mean().item(),
         per_class=tuple((hits / counts * 100).tolist()),
         correct=correct,
         among_five=among_five,
         labels=labels.cpu(),
     )
-
-
-def correctness(measured: Measurement, source: BatchSource, split: SplitName, fingerprint: str = "") -> dict[str, Any]:
-    """Return the correctness per image on a split of `source` for the node `fingerprint`, as data for its file."""
-    # The source of a plug-in may lack this newer method; its order is fixed all the same.
-    tells = hasattr(source, "evaluation_order")
-    order = source.evaluation_order(split) if tells else np.arange(len(measured.labels))
-    named = {f"{split}/top1": measured.correct, f"{split}/top5": measured.among_five}
-    content: dict[str, Any] = {
-        "split": split,
-        "images": len(order),
-        "data_digest": source.digest,
-        "order": "data set" if tells else "evaluation",
-        "bits": {name: _packed(bits, order) for name, bits in named.items() if bits is not None},
-    }
-    content |= {"fingerprint": fingerprint} if fingerprint else {}
-    return {**content, "sha256": digest(content)}
-
-
-def _packed(correct_N: Tensor, order_N: Int64Array) -> str:
-    # From the order of evaluation back to the order of the split, then eight images to a byte.
-    in_place_N = np.zeros(len(order_N), dtype=bool)
-    in_place_N[order_N] = correct_N.numpy()
-    return base64.b64encode(np.packbits(in_place_N).tobytes()).decode("ascii")

@@ -116,10 +116,11 @@ def augmentation_of(data: DataSpec) -> Augmentation:
 @contextmanager
 def intervened(model: nn.Module, intervention: Intervention, facts: DatasetFacts, seed: int) -> Iterator[nn.Module]:
     """Change a trained network by the intervention inside the context, and restore it at the end."""
+    where = intervention.where.as_mapping() if intervention.where is not None else None
     with dyconv.intervene(
         model,
         aggregation=intervention.aggregation,
-        where=intervention.where.as_mapping() if intervention.where is not None else None,
+        where=where,
         temperature=intervention.temperature,
         seed=derive_seed(seed, "intervention", intervention.seed),
         input_size=input_size(facts),

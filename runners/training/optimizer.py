@@ -9,12 +9,23 @@ from torch import nn
 
 from ablations.spec.parts import TrainSpec
 
-_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
+_NORMS = (
+    nn.BatchNorm1d,
+    nn.BatchNorm2d,
+    nn.BatchNorm3d,
+    nn.SyncBatchNorm,
+    nn.InstanceNorm1d,
+    nn.InstanceNorm2d,
+    nn.InstanceNorm3d,
+    nn.LayerNorm,
+    nn.GroupNorm,
+)
 
 
 def make_optimizer(model: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer:
     """Return the optimiser of a spec; weight decay spares biases and normalisation layers."""
     groups = parameter_groups(model, spec.weight_decay)
+    # Fused: one kernel for all parameters. Its rounding differs from the other ones, so it is a part of the results.
     if spec.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=spec.learning_rate, fused=True)
     return torch.optim.SGD(

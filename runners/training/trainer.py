@@ -23,13 +23,13 @@ from ablations.spec.trial import TrialSpec
 from runners.data import BatchSource
 from runners.data.mixing import mix
 from runners.seeding import derive_seed, seeded
-from runners.training.checkpoint import CheckpointStore, Position, Tell, Training
+from runners.training.checkpoint import CheckpointStore, Log, Position, Training
 from runners.training.distributed import World
 from runners.training.evaluation import evaluate
 from runners.training.network import temperature_schedule
 from runners.training.optimizer import learning_rate, make_optimizer
 
-_LOOK_SECONDS = 1.0
+_PROGRESS_SECONDS = 1.0
 """Seconds between two readings of the loss; each one writes a file, and on a GPU waits for the computation."""
 
 _EPOCH_SECONDS = 30.0
@@ -107,17 +107,17 @@ class Trainer:
         self.schedule = temperature_schedule(spec.train.temperature)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self._amp_dtype() is torch.float16)
         self.checkpoint_seconds = checkpoint_seconds
-        self._parts = spec.train.batch_size // (micro_batch or spec.train.micro_batch or spec.train.batch_size)
+        self._micro_batches = spec.train.batch_size // (micro_batch or spec.train.micro_batch or spec.train.batch_size)
         self.position = Position(0, {})
         self._saved = time.monotonic()
 
-    def resume(self, tell: Tell) -> int:
+    def resume(self, log: Log) -> int:
         """Go to the last checkpoint, if there is one; return the number of epochs before it.
 
         Args:
-            tell: Called with each checkpoint that cannot be used, and why.
+            log: Called with each checkpoint that cannot be used, and why.
         """
-        self.position = self.checkpoints.load(self._training, tell) or Position(0, {})
+        self.position = self.checkpoints.load(self._training, log) or Position(0, {})
         if self.world.is_main:
             self.checkpoints.forget_beyond(self.position.step)
         return self.position.epoch_and_step(self.source.steps_per_epoch)[0]
@@ -133,7 +133,7 @@ class Trainer:
         for epoch in range(first_epoch, self.spec.train.epochs):
             metrics = self._run_epoch(epoch, hooks)
             # Set explicitly, because a training that resumes here has had no pass yet; otherwise it is this number.
-            dyconv.set_forward_step(self._dynamic, (epoch + 1) * steps * self._parts)
+            dyconv.set_forward_step(self._dynamic, (epoch + 1) * steps * self._micro_batches)
             if self.world.is_main:
                 hooks.on_epoch(epoch + 1, metrics | self._validate())
             self.world.wait()
@@ -157,21 +157,23 @@ class Trainer:
         """Train the steps of an epoch that are left; return its metrics."""
         steps = self.source.steps_per_epoch
         _, first = self.position.epoch_and_step(steps)
-        sums, before = _Sums.restore(self.device, self.position.sums), self.position.seconds
-        started = looked = time.monotonic()
+        sums, earlier_seconds = _Sums.restore(self.device, self.position.sums), self.position.seconds
+        started = last_progress = time.monotonic()
         self.model.train()
         for step, (images, labels) in enumerate(self.source.training(epoch, first), start=first):
             loss = self._step(epoch, step, images, labels, sums)
             moment, is_due = time.monotonic(), self._is_due(self.checkpoint_seconds)
             # The first step too, so that progress shows at once that training has begun.
-            if step == first or is_due or moment - looked > _LOOK_SECONDS:
-                value, looked = self._finite(loss, epoch, step), moment
+            if step == first or is_due or moment - last_progress > _PROGRESS_SECONDS:
+                value, last_progress = self._finite(loss, epoch, step), moment
                 if self.world.is_main:
-                    hooks.on_progress(epoch, step, value, (step - first + 1) * len(labels) / (moment - started))
+                    speed = (step - first + 1) * len(labels) / (moment - started)
+                    hooks.on_progress(epoch, step, value, speed)
             if is_due:
-                self.position = Position(epoch * steps + step + 1, sums.as_floats(), before + moment - started)
+                seconds = earlier_seconds + moment - started
+                self.position = Position(epoch * steps + step + 1, sums.as_floats(), seconds)
                 self._save()
-        return self._epoch_metrics(epoch, sums, before + time.monotonic() - started)
+        return self._epoch_metrics(epoch, sums, earlier_seconds + time.monotonic() - started)
 
     def _step(self, epoch: int, step: int, images: Tensor, labels: Tensor, sums: _Sums) -> Tensor:
         """Do one optimiser step on a batch; return its loss and add to the sums."""
@@ -196,21 +198,20 @@ class Trainer:
         self.scaler.update()
         return loss
 
-    def _add_gradients(self, done: int, images: Tensor, targets: Tensor) -> Tensor:
+    def _add_gradients(self, global_step: int, images: Tensor, targets: Tensor) -> Tensor:
         """Add up the gradients of a batch, one micro-batch at a time; return its mean loss."""
-        count, smoothing = self._parts, self.spec.train.label_smoothing
+        count, smoothing = self._micro_batches, self.spec.train.label_smoothing
+        parts = zip(images.tensor_split(count), targets.tensor_split(count), strict=True)
         loss = images.new_zeros(())
-        for index, (images_part, targets_part) in enumerate(
-            zip(images.tensor_split(count), targets.tensor_split(count), strict=True)
-        ):
+        for index, (images_part, targets_part) in enumerate(parts):
             # Each pass has a number of its own, from which strategies that shuffle draw.
-            dyconv.set_forward_step(self._dynamic, done * count + index)
+            dyconv.set_forward_step(self._dynamic, global_step * count + index)
             with self.world.summing(self.parallel, is_last=index + 1 == count):
                 with self._autocast():
                     logits = self.parallel(self.world.part(images_part))
-                    part_loss = (
-                        F.cross_entropy(logits, self.world.part(targets_part), label_smoothing=smoothing) / count
-                    )
+                    mean_loss = F.cross_entropy(logits, self.world.part(targets_part), label_smoothing=smoothing)
+                    # The mean of the batch is the mean of the means of its parts, which are of one size.
+                    part_loss = mean_loss / count
                 torch.autograd.backward(self.scaler.scale(part_loss))
             loss = loss + part_loss.detach()
         return loss
@@ -256,8 +257,8 @@ class Trainer:
 
     def _validate(self) -> dict[str, float]:
         """Return the metrics of the validation split, and the entropy of attention by layer."""
-        recording = dyconv.record_attention(self.model) if any(dyconv.dynamic_layers(self.model)) else nullcontext()
-        with recording as attention:
+        is_dynamic = any(dyconv.dynamic_layers(self.model))
+        with dyconv.record_attention(self.model) if is_dynamic else nullcontext() as attention:
             measurement = evaluate(
                 self.model, self.source.evaluation("validation"), self.source.facts.num_classes, self._autocast()
             )

@@ -16,7 +16,7 @@ from torch import nn
 import dyconv
 from ablations import vocabulary as names
 from ablations.errors import CheckpointError
-from ablations.planning.nodes import EvaluationNode, Node, TrialNode
+from ablations.planning.nodes import Node, TrialNode
 from runners.data import BatchSource
 from runners.hardware import forget_peak_memory, peak_memory_bytes
 from runners.state import attempts
@@ -25,29 +25,30 @@ from runners.state.nodes import NodeState
 from runners.state.schemas import remove_file
 from runners.training import distributed
 from runners.training.attention_profile import attention_gap, attention_profile
-from runners.training.checkpoint import CheckpointStore, load_tensors, load_weights, save_tensors
+from runners.training.checkpoint import CheckpointStore, load_weights
+from runners.training.correctness import correctness
 from runners.training.distributed import World
-from runners.training.evaluation import Measurement, correctness, evaluate
+from runners.training.evaluation import Measurement, evaluate
 from runners.training.network import as_static, build_network, input_size, intervened, open_source
+from runners.training.sealed_tensors import load_tensors, save_tensors
 from runners.training.trainer import Hooks, Trainer
 from runners.workers.memory import keep_freed_memory
 from runners.workers.task import Task
 
 LAYOUT = torch.channels_last
 """The memory layout in which static and dynamic networks alike are fastest, on CPU and GPU."""
-
+LATENCY_ROUNDS = 20
 
 AfterEpoch = Callable[[int, dict[str, float]], None]
 
 _ALONE = World()
-LATENCY_ROUNDS = 20
 
 
-def choose_device(wanted: str) -> torch.device:
-    """Return the device called `wanted`; `auto` is the GPU if there is one."""
-    if wanted == "auto":
+def choose_device(name: str) -> torch.device:
+    """Return the device called `name`; `auto` is the GPU if there is one."""
+    if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(wanted)
+    return torch.device(name)
 
 
 def run_trial(node: Node, state: NodeState, task: Task) -> dict[str, float]:
@@ -116,9 +117,11 @@ def forget_peak() -> None:
 def peak() -> dict[str, int]:
     """Return the peak main memory of this process in bytes, and that of its GPU if it uses one."""
     memory: Any = torch.cuda
-    # Reserved, not allocated: other processes cannot have the memory that torch has reserved.
-    on_gpu = {"peak_gpu_memory": int(memory.max_memory_reserved())} if memory.is_initialized() else {}
-    return {"peak_memory": peak_memory_bytes(), **on_gpu}
+    peaks = {"peak_memory": peak_memory_bytes()}
+    if memory.is_initialized():
+        # Reserved, not allocated: other processes cannot have the memory that torch has reserved.
+        peaks["peak_gpu_memory"] = int(memory.max_memory_reserved())
+    return peaks
 
 
 def train(
@@ -140,45 +143,46 @@ def train(
     model, source = _prepare(node, task, device)
     if world.size > 1:
         model = distributed.with_global_norms(model, device)
-    check = _ownership(state, task)
+    check_owner = _owner_check(state, task)
     attempt = attempts.Attempt.read(state.folder, task.attempt)
+    micro_batch = attempt.micro_batch if attempt is not None else None
     trainer = Trainer(
         node.spec,
         model,
         source,
-        CheckpointStore(state.folder, check),
+        CheckpointStore(state.folder, check_owner),
         world=world,
         checkpoint_seconds=task.checkpoint_seconds,
-        micro_batch=attempt.micro_batch if attempt is not None else None,
+        micro_batch=micro_batch,
     )
-    epochs_done = trainer.resume(state.note if world.is_main else lambda message: None)
+    log = state.note if world.is_main else lambda message: None
+    epochs_done = trainer.resume(log)
     if world.is_main:
         # Epochs after the checkpoint are trained again and would be in the file twice.
         state.truncate_events(after_step=epochs_done)
-    trainer.run(
-        Hooks(_epoch_writer(state, node, source, check, after_epoch), _progress_writer(state, node, source, check))
-    )
+    on_epoch = _epoch_writer(state, node, source, check_owner, after_epoch)
+    trainer.run(Hooks(on_epoch, _progress_writer(state, node, source, check_owner)))
     if world.is_main:
-        check()
+        check_owner()
         # The first weights stay: a process that loses its lease just here must not replace weights already measured.
         save_tensors(state.weights_file, model.state_dict(), node=state.fingerprint, once=True)
 
 
-def _ownership(state: NodeState, task: Task) -> Callable[[], None]:
+def _owner_check(state: NodeState, task: Task) -> Callable[[], None]:
     """Return a function that raises `LeaseError` once another process has the node; without an attempt, a no-op."""
     return partial(attempts.check, state.folder, task.attempt) if task.attempt else lambda: None
 
 
 def run_evaluation(node: Node, state: NodeState, task: Task) -> dict[str, float]:
     """Measure the checkpoint of a trained network on the test split under an intervention."""
-    assert isinstance(node, EvaluationNode)
+    assert node.intervention is not None
     model, source = _prepare(node, task, choose_device(task.device))
-    load_weights(NodeState(state.folder.parent / node.trial.fingerprint).weights_file, model)
+    load_weights(NodeState(state.folder.parent / node.checkpoint).weights_file, model)
     state.report_progress(step=0, steps=1)
     with intervened(model, node.intervention, source.facts, node.spec.seed):
-        measured = _test(model, source)
-    _keep_correctness(measured, source, state, task)
-    return measured.metrics("test", with_classes=True)
+        measurement = _test(model, source)
+    _write_correctness(measurement, source, state, task)
+    return measurement.metrics("test", with_classes=True)
 
 
 def run_cost(node: Node, state: NodeState, task: Task) -> dict[str, float]:
@@ -188,15 +192,15 @@ def run_cost(node: Node, state: NodeState, task: Task) -> dict[str, float]:
     size = input_size(facts)
     state.report_progress(step=0, steps=1)
     model = build_network(node.spec.model, facts, seed)
-    networks = {"static": build_network(as_static(node.spec.model), facts, seed), "own": model}
-    latency = dyconv.compare_latency(networks, size, repeats=LATENCY_ROUNDS)
-    counted = dyconv.cost(model, size)
+    networks = {"static": build_network(as_static(node.spec.model), facts, seed), "network": model}
+    seconds = dyconv.compare_latency(networks, size, repeats=LATENCY_ROUNDS)
+    cost = dyconv.cost(model, size)
     return {
-        names.COST_PARAMETERS: float(counted.parameters),
-        names.COST_MULTIPLY_ADDS: float(counted.multiply_adds),
+        names.COST_PARAMETERS: float(cost.parameters),
+        names.COST_MULTIPLY_ADDS: float(cost.multiply_adds),
         # In milliseconds.
-        names.COST_LATENCY: latency["own"] * 1000,
-        names.COST_LATENCY_RATIO: latency["own"] / latency["static"],
+        names.COST_LATENCY: seconds["network"] * 1000,
+        names.COST_LATENCY_RATIO: seconds["network"] / seconds["static"],
     }
 
 
@@ -216,13 +220,13 @@ def _test(model: nn.Module, source: BatchSource) -> Measurement:
     return evaluate(model, source.evaluation("test"), source.facts.num_classes)
 
 
-def _keep_correctness(measured: Measurement, source: BatchSource, state: NodeState, task: Task) -> None:
+def _write_correctness(measurement: Measurement, source: BatchSource, state: NodeState, task: Task) -> None:
     """Write which test images were classified right, unless another process has taken over.
 
     The file of that process belongs to its own weights, whose bits may differ.
     """
-    _ownership(state, task)()
-    content = correctness(measured, source, "test", state.fingerprint)
+    _owner_check(state, task)()
+    content = correctness(measurement, source, "test", state.fingerprint)
     write_json(state.folder / names.CORRECTNESS_FILE, content)
 
 
@@ -230,24 +234,24 @@ def _measure(model: nn.Module, source: BatchSource, state: NodeState, task: Task
     """Measure a trained network on the test split, and its attention there if it is dynamic."""
     is_dynamic = any(dyconv.dynamic_layers(model))
     with dyconv.record_attention(model) if is_dynamic else nullcontext() as attention:
-        measured = _test(model, source)
-    _keep_correctness(measured, source, state, task)
-    metrics = measured.metrics("test", with_classes=True)
+        measurement = _test(model, source)
+    _write_correctness(measurement, source, state, task)
+    metrics = measurement.metrics("test", with_classes=True)
     if attention is None:
         return metrics
     infos = dyconv.describe_layers(model, input_size(source.facts))
     layers = {info.name: (info.resolution or 0, info.depth) for info in infos}
-    profile = attention_profile(attention.branch, measured.labels, layers, source.class_names)
+    profile = attention_profile(attention.branch, measurement.labels, layers, source.class_names)
     write_json(state.folder / names.ATTENTION_FILE, {"fingerprint": state.fingerprint, **profile})
     return metrics | {names.ATTENTION_GAP: attention_gap(profile)}
 
 
 def _epoch_writer(
-    state: NodeState, node: Node, source: BatchSource, own: Callable[[], None], after_epoch: AfterEpoch | None
+    state: NodeState, node: Node, source: BatchSource, check_owner: Callable[[], None], after_epoch: AfterEpoch | None
 ) -> AfterEpoch:
     def write(epoch: int, metrics: dict[str, float]) -> None:
         # Raises before anything is written if another process has the node.
-        own()
+        check_owner()
         state.append_event(epoch, metrics)
         state.report_progress(
             epoch=epoch,
@@ -265,10 +269,10 @@ def _epoch_writer(
 
 
 def _progress_writer(
-    state: NodeState, node: Node, source: BatchSource, own: Callable[[], None]
+    state: NodeState, node: Node, source: BatchSource, check_owner: Callable[[], None]
 ) -> Callable[[int, int, float, float], None]:
     def write(epoch: int, step: int, loss: float, speed: float) -> None:
-        own()
+        check_owner()
         # The last epoch's accuracy, which the new report would otherwise drop from the display.
         val_top1 = state.progress().get("val_top1")
         state.report_progress(

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from ablations.datasets.facts import DatasetFacts
 from ablations.errors import AblationError, SpecError
-from ablations.planning.nodes import EvaluationNode, Node, ProposedNode, TrialNode
+from ablations.planning.nodes import Node, TrialNode
 from ablations.planning.plan import Plan
 from ablations.spec.parts import Intervention
 from ablations.spec.trial import TrialSpec
@@ -54,29 +54,28 @@ def _open(spec: TrialSpec) -> DatasetFacts:
     return open_source(spec, torch.device("cpu"), torch.contiguous_format).facts
 
 
-def _settled(nodes: Iterable[Node]) -> Iterator[Node]:
+def _with_values(nodes: Iterable[Node]) -> Iterator[Node]:
     """Yield the nodes, but one training per end of each factor in place of a group whose settings are proposed."""
     groups: set[str] = set()
     for node in nodes:
-        if not isinstance(node, ProposedNode):
+        if node.optimisation is None:
             yield node
-        elif node.group not in groups:
-            groups.add(node.group)
+        elif node.optimisation.fingerprint not in groups:
+            groups.add(node.optimisation.fingerprint)
             # These trainings are never run, so it does no harm that the fingerprint is not theirs.
             yield TrialNode(node.fingerprint, node.spec)
-            for name, factor in node.factors.items():
-                for value in factor.ends:
-                    yield TrialNode(node.fingerprint, node.with_values({name: value}))
+            for specs in node.optimisation.ends().values():
+                yield from (TrialNode(node.fingerprint, spec) for spec in specs)
 
 
 def _distinct(plan: Plan) -> Iterator[tuple[Node, list[Intervention]]]:
     """Yield one node per distinct network and data, with the distinct interventions on it."""
     grouped: dict[str, tuple[Node, dict[str, Intervention]]] = {}
-    for node in _settled(plan.missing):
+    for node in _with_values(plan.missing):
         # Nodes of cost are kept apart, as they need no images on the disk.
         key = "\n".join([str(node.kind == "cost"), node.spec.model.model_dump_json(), node.spec.data.model_dump_json()])
         _, interventions = grouped.setdefault(key, (node, {}))
-        if isinstance(node, EvaluationNode):
+        if node.intervention is not None:
             interventions[node.intervention.model_dump_json()] = node.intervention
     for node, interventions_by_json in grouped.values():
         yield node, list(interventions_by_json.values())

@@ -17,15 +17,12 @@ class Task:
         state_root: Folder of the state folders.
         fingerprint: The node.
         device: `cpu`, `cuda`, `cuda:1` or `auto`.
-        threads: Threads that torch may use.
         plugins: Modules to import first.
-        checkpoint_seconds: Longest time between two checkpoints.
-        launch: The launch that wants it, for the lease.
+        launch: The launch that the lease is for.
         lease_seconds: The time that the lease outlives the worker.
         watched: Token of an attempt by another launch that was seen to stand still, so that it may be taken over.
         attempt: The attempt under way, 0 before there is one.
-        devices: The number of devices that it trains on.
-        gpus: The GPUs it was given, by number, if it trains on several of them; none means the first ones.
+        gpus: Numbers of the GPUs that it trains on, if there are several; none means the first ones.
         code_root: Folder of the launcher's code; empty means that any code may run it.
         code_digest: Digest of the launcher's code.
     """

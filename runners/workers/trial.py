@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from ablations.errors import AblationError, LeaseError, OutputError
-from ablations.planning.nodes import ProposedNode, is_training
+from ablations.planning.nodes import ProposedNode
 from runners.importing import without_collection
 from runners.own_code import check_same_code
 from runners.plugins import check_plugins, load_plugins
@@ -78,20 +78,20 @@ def _measure(state: NodeState, task: Task, lease: Lease) -> None:
     node = state.node()
     check_plugins(node, state.about())
     started = time.monotonic()
-    from runners.workers import measure, proposals
+    from runners.workers import measure, proposed_training
 
     measure.forget_peak()
 
     training_fields: dict[str, Any] = {}
     if isinstance(node, ProposedNode):
-        proposals.settle_values(node, state, task)
-    if is_training(node):
+        proposed_training.settle_values(node, state, task)
+    if node.is_training:
         train = state.training(node).train
         training_fields["micro_batch"] = choose_micro_batch(train, state.attempts(), state.weights_file.exists())
         # The training reads it from its attempt; after a lack of memory, so does the choice of the next attempt.
         lease.note(**training_fields)
     if isinstance(node, ProposedNode):
-        metrics = proposals.run_proposed(node, state, task)
+        metrics = proposed_training.run_proposed(node, state, task)
     else:
         runner = {"trial": measure.run_trial, "evaluation": measure.run_evaluation, "cost": measure.run_cost}[node.kind]
         metrics = runner(node, state, task)

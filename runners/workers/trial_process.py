@@ -9,7 +9,7 @@ from runners.processes import die_with_parent
 from runners.state.failures import cause_of
 from runners.state.files import write_json_once
 from runners.state.nodes import StateStore
-from runners.training.distributed import PROCESS_FAILURE, joined, own_device
+from runners.training.distributed import PROCESS_FAILURE, joined, process_device
 from runners.workers.measure import train
 from runners.workers.task import Task
 
@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> None:
         try:
             node = state.node()
             check_plugins(node, state.about())
-            train(node, state, task, own_device(task.device), world)
+            train(node, state, task, process_device(task.device), world)
         except Exception as error:
             kind = type(error).__name__
             # Once: the first failure is the cause, and the other processes fail only because this one is gone.

@@ -14,17 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.engine import make_url
 
-from ablations import addresses
-from ablations.addresses import (
-    hide_secrets,
-    is_sqlite,
-    secrets_of,
-    shown,
-    sqlite_address,
-    sqlite_file,
-    without_secrets,
-)
+from ablations import secrets
+from ablations.addresses import is_sqlite, shown, sqlite_address, sqlite_file
 from ablations.errors import TrackingError
+from ablations.secrets import hide_secrets, secrets_of, without_secrets
 
 SECRET = "hunter2pass"
 HIDING = [
@@ -146,9 +139,9 @@ def test_a_text_without_secrets_stays_as_it_is() -> None:
 def restored() -> Iterator[None]:
     """Puts back what `hide_secrets` replaces."""
     factory, hook = logging.getLogRecordFactory(), sys.excepthook
-    hidden, addresses._hidden_addresses[:] = addresses._hidden_addresses[:], []
+    hidden, secrets._hidden_addresses[:] = secrets._hidden_addresses[:], []
     yield
-    addresses._hidden_addresses[:] = hidden
+    secrets._hidden_addresses[:] = hidden
     logging.setLogRecordFactory(factory)
     sys.excepthook = hook
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ablations.datasets.registry import get_dataset_facts
+from ablations.datasets.registry import facts_of
 from ablations.errors import UnknownNameError
 from ablations.planning.plan import Plan
 from ablations.planning.request import Request
@@ -61,7 +61,7 @@ def test_the_paper_preset_is_the_recipe_that_is_known() -> None:
     assert (train.weight_decay, train.label_smoothing, train.batch_size) == (4e-5, 0.1, 256)
     assert (base.model.dropout, base.model.depth, base.model.num_kernels, base.data.mixup) == (0.2, 1.0, 4, 0.2)
     assert base.data.augmentation == "resized_crop_flip"
-    assert get_dataset_facts(base.data.name).image_size == 224
+    assert facts_of(base.data.name).image_size == 224
     assert get_preset("paper").settings["train.temperature.epochs"] == 10.0
 
 

@@ -73,7 +73,7 @@ def test_once_proposed_a_title_is_of_what_is_trained(values: dict[str, Any], tit
 def test_a_repeat_has_the_title_of_what_it_repeats() -> None:
     plan = make_search_plan(get_search("parts"), SMOKE, trials=3, repeats=2)
     values = {"model.num_kernels": 8, "placement": "nowhere", "model.reduction": 16, "temperature": "τ = 30"}
-    first, _ = plan.repeats_of(2, values)
+    first, _ = plan.repeats_of(plan.nodes[2], values)
     assert first.title == f"MobileNetV2 ×0.35 depth 0.5 · search 3 · seed {first.spec.seed}"
     assert first.subject == "MobileNetV2 ×0.35 depth 0.5"
 
@@ -88,7 +88,7 @@ def test_values_that_do_not_fit_together_leave_the_common_title() -> None:
 
 def test_a_tuned_training_is_called_by_what_its_variant_sets() -> None:
     tuning = make_tuning_plan([get_study("kernels", SMOKE.base())], SMOKE, 2)
-    subjects = {node.subject for group in tuning.tunings for node in group.nodes(2)}
+    subjects = {node.subject for group in tuning.optimisations for node in tuning.nodes_of(group)}
     assert {"MobileNetV2 ×0.35 depth 0.5", "DY-MobileNetV2 ×0.35 depth 0.5 K=8"} <= subjects
-    node = next(tuning.tunings[0].nodes(2))
+    node = tuning.nodes_of(tuning.optimisations[0])[0]
     assert node.title_with({"train.learning_rate": 0.02}).startswith(node.subject)

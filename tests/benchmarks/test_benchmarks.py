@@ -164,7 +164,7 @@ def test_a_network_is_measured_and_told(tmp_path: Path) -> None:
 
 
 def test_time_in_modules_counts_what_they_call_and_not_what_calls_them(tmp_path: Path) -> None:
-    store = CheckpointStore(tmp_path, own=lambda: time.sleep(0.2))
+    store = CheckpointStore(tmp_path, check_owner=lambda: time.sleep(0.2))
 
     def work() -> None:
         time.sleep(0.3)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from dyconv import AttentionRecorder, ConversionError, DynamicConv2d, record_attention
+from dyconv.inspection import normalized_entropy
 
 
 def test_weights_of_all_images_before_and_after_the_strategy() -> None:
@@ -92,3 +93,20 @@ def test_calls_outside_a_pass_are_taken_one_by_one() -> None:
     assert recorder.branch["conv"].shape == (9, 3)
     assert not model._forward_pre_hooks
     assert not model._forward_hooks
+
+
+def test_entropy_of_uniform_one_hot_and_half_and_half() -> None:
+    weights = torch.tensor([[0.25] * 4, [1.0, 0.0, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0]])
+    assert normalized_entropy(weights).tolist() == pytest.approx([1.0, 0.0, 0.5])
+
+
+def test_entropy_of_weights_that_do_not_sum_to_one_is_that_of_their_shares() -> None:
+    weights = torch.tensor([[0.9, 0.3], [0.75, 0.25], [0.0, 0.0]])
+    first, second, of_zeros = normalized_entropy(weights).tolist()
+    assert first == pytest.approx(second)
+    assert first == pytest.approx(-(0.75 * math.log(0.75) + 0.25 * math.log(0.25)) / math.log(2))
+    assert of_zeros == 0.0
+
+
+def test_one_kernel_alone_is_uniform() -> None:
+    assert normalized_entropy(torch.ones(3, 1)).tolist() == [1.0, 1.0, 1.0]

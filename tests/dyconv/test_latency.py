@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dyconv import ArgumentError, ShapeError, build_model, compare_latency, latency
+from dyconv import ArgumentError, ShapeError, build_model, compare_latency
 
 
 class Timed(nn.Module):
@@ -55,7 +55,8 @@ def test_the_number_of_threads_is_put_back() -> None:
 
 
 def test_a_real_network_takes_time() -> None:
-    assert 0 < latency(build_model("resnet10", 10, num_kernels=2), (3, 16, 16), repeats=3, warmup=1) < 10
+    models = {"resnet": build_model("resnet10", 10, num_kernels=2)}
+    assert 0 < compare_latency(models, (3, 16, 16), repeats=3, warmup=1)["resnet"] < 10
 
 
 @pytest.mark.parametrize(
@@ -65,4 +66,4 @@ def test_bad_settings_are_errors(bad: dict[str, Any]) -> None:
     with pytest.raises(ArgumentError, match="no model" if "models" in bad else next(iter(bad))):
         compare_latency(**({"models": {"a": nn.Identity()}, "input_size": (1, 2, 2)} | bad))
     with pytest.raises(ShapeError, match="input_size"):
-        latency(nn.Identity(), (1, 2))  # type: ignore[arg-type]
+        compare_latency({"a": nn.Identity()}, (1, 2))  # type: ignore[arg-type]

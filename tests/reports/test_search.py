@@ -71,7 +71,7 @@ def searched(make_store: Callable[[], Store]) -> tuple[Store, SearchResults]:
     results = collect_search(plan, store.uri)
     for index, member in enumerate(front_of(results)):
         last = index + 1 == len(front_of(results))
-        for node in plan.repeats_of(member.slot, member.values):
+        for node in plan.repeats_of(plan.nodes[member.slot], member.values):
             add(store, as_plan, node, dict(member.values), 20.0 if last else member.top1 - node.spec.seed // 1_000_000)
     return store, collect_search(plan, store.uri)
 

@@ -29,7 +29,7 @@ from reports.content.blocks import Document, Figure, Number, Table
 from reports.document.study_report import build_document
 from reports.evidence.manifest import Maker, is_intact, made_by, manifest, read_manifest, study_data, with_manifest
 from reports.evidence.report_file import read_report
-from reports.render import FORMATS
+from reports.render import get_renderer
 from reports.verify import Verification, differences, planned, verify
 from tests.reports.everything import made_up_results, whole_plan
 from tests.reports.made_up import TEMPERATURE, Store, fill, plan_of
@@ -120,6 +120,7 @@ def test_a_manifest_holds_every_value_exactly(honest: Files, carrying: Document)
 def test_tuned_values_are_asked_again() -> None:
     asked = Request(PRESETS["smoke"], seeds=2)
     study = get_study("temperature", asked.base())
+    plan = make_tuning_plan([study], asked, 2)
     entries = tuple(
         TunedVariant.model_validate(
             {
@@ -136,8 +137,8 @@ def test_tuned_values_are_asked_again() -> None:
                 "time": "2026-01-01T00:00:00Z",
             }
         )
-        for tuning in make_tuning_plan([study], asked, 2).tunings
-        for key in tuning.serves["temperature"]
+        for tuning in plan.optimisations
+        for key in plan.serves[tuning.fingerprint]["temperature"]
     )
     values = TunedValues(Path("tuning"), (TunedFile(study="temperature", preset="smoke", tuned=entries),))
     plan = make_plan([study], replace(asked, tuned=values))
@@ -280,7 +281,7 @@ def _better(block: Any) -> Any:
 
 
 def test_a_page_that_shows_another_number_than_its_manifest(carrying: Document, own: Store, out: Path) -> None:
-    path = FORMATS["pdf"](_changed(carrying, _better), out, "report")
+    path = get_renderer("pdf")(_changed(carrying, _better), out, "report")
     (line,) = check(path, own).differences
     assert line.startswith("page ")
     assert "82.10" in line.partition(" is shown, ")[0]
@@ -293,7 +294,7 @@ def _moved(block: Any) -> Any:
 
 @pytest.mark.parametrize("ending", ["pdf", "html"])
 def test_a_figure_that_draws_something_else(carrying: Document, own: Store, out: Path, ending: str) -> None:
-    path = FORMATS[ending](_changed(carrying, _moved), out, "report")
+    path = get_renderer(ending)(_changed(carrying, _moved), out, "report")
     found = check(path, own)
     assert found.differences
     assert all("page" in line for line in found.differences)
@@ -307,13 +308,13 @@ def _paler(block: Any) -> Any:
 
 
 def test_a_picture_with_other_colours(carrying: Document, own: Store, out: Path) -> None:
-    found = check(FORMATS["pdf"](_changed(carrying, _paler), out, "report"), own).differences
+    found = check(get_renderer("pdf")(_changed(carrying, _paler), out, "report"), own).differences
     assert len(found) == 1
     assert found[0].endswith("draws something else than its runs make, though its words are the same")
 
 
 def test_what_another_version_draws_cannot_be_checked(carrying: Document, own: Store, out: Path) -> None:
-    path = FORMATS["pdf"](_changed(carrying, _moved), out, "report")
+    path = get_renderer("pdf")(_changed(carrying, _moved), out, "report")
     found = verify(path, own.uri, Maker("b" * 40))
     assert found.differences == ()
     drawn, tools = found.notes

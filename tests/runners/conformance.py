@@ -98,7 +98,7 @@ def dispatcher(request: pytest.FixtureRequest, work: Work) -> Iterator[Dispatche
         yield opened
 
 
-def collect(dispatcher: Dispatcher, count: int, seconds: float = 180.0) -> list[Completion]:
+def collect(dispatcher: Dispatcher, count: int, seconds: float = 1000.0) -> list[Completion]:
     """Waits until so many tasks have ended."""
     found: list[Completion] = []
     deadline = time.monotonic() + seconds
@@ -109,7 +109,7 @@ def collect(dispatcher: Dispatcher, count: int, seconds: float = 180.0) -> list[
     return found
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 180.0) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 1000.0) -> None:
     """Waits until a condition holds."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -14,7 +14,8 @@ import pytest
 import dyconv
 from ablations.datasets import DatasetFacts, register_dataset
 from ablations.errors import PluginError
-from runners.code_identity import _told, code_digest
+from runners.code_identity import plugin_digest
+from runners.code_identity.library_names import original_name
 
 Digest = Callable[..., str]
 _NAME = "coded_plugin_of_a_test"
@@ -66,7 +67,7 @@ def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Digest]:
         importlib.invalidate_caches()
         sys.dont_write_bytecode = True
         loaded: Any = importlib.import_module(_NAME)
-        return code_digest(getattr(loaded, name), _NAME)
+        return plugin_digest(getattr(loaded, name), _NAME)
 
     before = sys.dont_write_bytecode
     yield of
@@ -268,7 +269,7 @@ def test_where_a_plugin_lies_does_not_count(digest: Digest, tmp_path: Path, monk
     (tmp_path / f"{_NAME}.py").unlink()
     _forget()
     monkeypatch.syspath_prepend(str(elsewhere))
-    assert code_digest(importlib.import_module(_NAME).strategy, _NAME) == before
+    assert plugin_digest(importlib.import_module(_NAME).strategy, _NAME) == before
 
 
 @pytest.mark.parametrize(
@@ -296,10 +297,10 @@ def test_a_function_of_a_library_is_known_by_its_name(digest: Digest) -> None:
         (dyconv.Role, "dyconv.placement.Role"),
         (dyconv.DynamicConv2d, "dyconv.layers.DynamicConv2d"),
         (dyconv.cost, "dyconv.cost.cost"),
-        (dyconv.latency, "dyconv.latency.latency"),
+        (dyconv.compare_latency, "dyconv.latency.compare_latency"),
         (DatasetFacts, "ablations.facts.DatasetFacts"),
         (register_dataset, "ablations.datasets.register_dataset"),
     ],
 )
 def test_code_of_ours_that_has_moved_is_told_by_its_earlier_name(found: Any, name: str) -> None:
-    assert _told(f"{found.__module__}.{found.__qualname__}") == name
+    assert original_name(f"{found.__module__}.{found.__qualname__}") == name

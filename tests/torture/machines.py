@@ -104,7 +104,7 @@ class Machine:
         return (self.runs / "reports" / "tiny-smoke.md").read_text(encoding="utf-8")
 
 
-def end(process: subprocess.Popen[str], seconds: float = 400) -> tuple[int, str]:
+def end(process: subprocess.Popen[str], seconds: float = 1000.0) -> tuple[int, str]:
     """Waits for a process; returns its exit code and what it said."""
     output, _ = process.communicate(timeout=seconds)
     assert "Traceback" not in output, output
@@ -146,7 +146,7 @@ def attempts_by_node(machines: Sequence[Machine]) -> Counter[str]:
     return Counter(state.fingerprint for machine in machines for state in machine.nodes() for _ in state.attempts())
 
 
-def wait_for(condition: Any, process: subprocess.Popen[str], seconds: float = 200) -> None:
+def wait_for(condition: Any, process: subprocess.Popen[str], seconds: float = 1000.0) -> None:
     """Polls until `condition` holds while a process runs."""
     deadline = time.monotonic() + seconds
     while not condition():

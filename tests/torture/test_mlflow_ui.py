@@ -40,7 +40,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     kept = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
     asked = ["run", "temperature", "--preset", "smoke", "--runs-dir", str(folder)]
     command = [sys.executable, str(ROOT / "run_ablation.py"), *asked]
-    subprocess.run(command, check=True, env=kept, cwd=ROOT, capture_output=True, timeout=280)
+    subprocess.run(command, check=True, env=kept, cwd=ROOT, capture_output=True, timeout=1000)
     return folder
 
 

@@ -62,7 +62,7 @@ def shell(folder: Path, command: str, code: int = 0) -> str:
         ["/bin/sh", "-c", command],
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=1000,
         env=environment,
         cwd=folder,
         check=False,

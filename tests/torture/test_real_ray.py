@@ -96,7 +96,7 @@ def test_a_study_survives_the_loss_of_a_node(tmp_path: Path) -> None:
         launcher = start_study(tmp_path / "ray", "--dispatch", "ray", "--ray-address", cluster.address, epochs=30)
         wait_until(lambda: len(list((tmp_path / "ray").glob("state/*/events.jsonl"))) == 2)
         cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
-        output, errors = launcher.communicate(timeout=280)
+        output, errors = launcher.communicate(timeout=1000)
     assert launcher.returncode == 0, output + errors
     assert "retrying" in output
     assert "the node of the Ray worker was lost" in output
@@ -109,7 +109,7 @@ def test_an_interrupted_launcher_leaves_nothing_running(tmp_path: Path) -> None:
     started = psutil.Process(launcher.pid).children(recursive=True)
     assert len(started) > 3
     launcher.send_signal(signal.SIGINT)
-    output, errors = launcher.communicate(timeout=60)
+    output, errors = launcher.communicate(timeout=600)
     assert launcher.returncode == 130, output + errors
     assert "Traceback" not in errors
     wait_until(lambda: not any(process.is_running() for process in started))

@@ -132,7 +132,7 @@ def test_an_interrupted_launcher_leaves_no_job(runs: Path, tmp_path: Path) -> No
     launcher = start_study(tmp_path, "--dispatch", "slurm", epochs=2000)
     wait_until(lambda: len(list(tmp_path.glob("state/*/events.jsonl"))) == 2)
     launcher.send_signal(signal.SIGINT)
-    output, errors = launcher.communicate(timeout=60)
+    output, errors = launcher.communicate(timeout=600)
     assert launcher.returncode == 130, output + errors
     assert "Traceback" not in errors
     assert _jobs("RUNNING") == _jobs("PENDING") == []

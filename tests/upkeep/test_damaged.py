@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ablations.errors import OutputError
-from runners.estimates.measurements import Experience
+from runners.estimates.measurements import Measurements
 from runners.state.last_run import remember_run
 from runners.state.nodes import NodeState, StateStore
 from runners.state.schemas import Damage, set_aside
@@ -108,7 +108,7 @@ def _files(folder: Folder) -> list[Path]:
     names = (*JSON_FILES, "events.jsonl", "attempts/000001.json", "correctness.json", "attention.json")
     of_nodes = [state / name for state in states for name in names]
     others = [*folder.root.glob("launches/*.json"), *folder.root.glob("plans/*.json")]
-    return [*of_nodes, *others, *(folder.root / name for name in COMMON), Experience(folder.root).file]
+    return [*of_nodes, *others, *(folder.root / name for name in COMMON), Measurements(folder.root).file]
 
 
 @pytest.mark.parametrize("garbage", [*GARBAGE, "folder"])

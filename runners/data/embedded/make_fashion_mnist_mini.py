@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ablations.datasets.registry import get_dataset_facts
+from ablations.datasets.registry import facts_of
 from ablations.errors import AblationError
 from runners.data.hashing import Int64Array, balanced_choice
 from runners.data.readers.fashion_mnist import DEBIAN_FOLDER, TEST_FILES, TRAIN_FILES, read_pair
@@ -32,15 +32,15 @@ def draw_strip(source: Path) -> dict[str, StripSplit]:
     Raises:
         DatasetError: A file is missing or corrupt.
     """
-    facts = get_dataset_facts("fashion_mnist_mini")
+    facts = facts_of("fashion_mnist_mini")
     pool, test_pool = read_pair(source, TRAIN_FILES), read_pair(source, TEST_FILES)
     count = facts.train_images + facts.validation_images
     # Validation is drawn from the images that were drawn for both, so no image is in two splits.
-    drawn = _draw(pool, np.arange(len(pool)), count, "training pool")
-    validation = _draw(pool, drawn, facts.validation_images, "validation")
+    pool_index = _draw(pool, np.arange(len(pool)), count, "training pool")
+    validation = _draw(pool, pool_index, facts.validation_images, "validation")
     test = _draw(test_pool, np.arange(len(test_pool)), facts.test_images, "test")
     return {
-        "train": _take(pool, np.setdiff1d(drawn, validation)),
+        "train": _take(pool, np.setdiff1d(pool_index, validation)),
         "validation": _take(pool, validation),
         "test": _take(test_pool, test),
     }

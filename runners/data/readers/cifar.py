@@ -137,8 +137,8 @@ def read_batch(path: Path, md5: str, labels_key: bytes, num_classes: int) -> Spl
         raise DatasetError(f"{path} is no batch of CIFAR images: {error}. Fetch it again.") from error
 
 
-def _to_split(loaded: dict[bytes, Any], labels_key: bytes, num_classes: int) -> Split:
-    images, labels = loaded.get(b"data"), loaded.get(labels_key)
+def _to_split(batch: dict[bytes, Any], labels_key: bytes, num_classes: int) -> Split:
+    images, labels = batch.get(b"data"), batch.get(labels_key)
     if not isinstance(images, np.ndarray) or images.shape[1:] != (math.prod(_SHAPE),):
         raise ValueError(f"its data are no array of N rows of {math.prod(_SHAPE):,} pixels")
     if not isinstance(labels, list) or not all(isinstance(label, int) for label in labels):

@@ -104,8 +104,8 @@ def _sizes(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape)) or "nothing"
 
 
-def _corrupt(path: Path, expected: IdxFile, fault: str | None, found: str) -> DatasetError:
+def _corrupt(path: Path, expected: IdxFile, fault: str | None, digest: str) -> DatasetError:
     return DatasetError(
         f"{path} is corrupt: {fault or 'its values differ'}. Expected SHA-256 {expected.sha256} of the "
-        f"decompressed content, found {found}. Remove the file and fetch it again."
+        f"decompressed content, found {digest}. Remove the file and fetch it again."
     )

@@ -96,7 +96,6 @@ class FolderSource:
 
     @property
     def facts(self) -> DatasetFacts:
-        """The registered facts of the data set."""
         return self._facts
 
     @property
@@ -111,11 +110,9 @@ class FolderSource:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Number of full training batches."""
         return self._steps
 
     def num_images(self, split: SplitName) -> int:
-        """Return the number of images of a split that are in use."""
         return len(self._files[split].paths)
 
     def training(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
@@ -149,26 +146,26 @@ class FolderSource:
         return self._load(_ImageFiles(self._files[split], transform), batches)
 
     def evaluation_order(self, split: SplitName) -> Int64Array:
-        """Return the index in the split of each image of `evaluation`, see `batches.evaluation_order`."""
         return evaluation_order(self.num_images(split))
 
     def _load(self, images: _ImageFiles, batches: Sequence[Int64Array]) -> Iterator[Batch]:
         settings = self._settings
         transfer = Transfer(self._normalization, settings.device, settings.memory_format)
+        # Otherwise a dispatcher's worker would spawn processes that import torch anew at every pass.
+        can_fork = settings.workers > 0 and sys.platform == "linux"
         loader: DataLoader[_Sample] = DataLoader(
             images,
             batch_sampler=[batch.tolist() for batch in batches],
             num_workers=settings.workers,
-            # Otherwise a dispatcher's worker would spawn processes that import torch anew at every pass.
-            multiprocessing_context="fork" if settings.workers and sys.platform == "linux" else None,
+            multiprocessing_context="fork" if can_fork else None,
             collate_fn=_collate,
             generator=torch.Generator().manual_seed(0),  # else the loader draws from the global one
         )
         # A worker returns the message of a failure in place of images.
-        for loaded in loader:
-            if isinstance(loaded, str):
-                raise DatasetError(loaded)
-            yield transfer(*loaded)
+        for batch in loader:
+            if isinstance(batch, str):
+                raise DatasetError(batch)
+            yield transfer(*batch)
 
 
 class _ImageFiles(Dataset[_Sample]):
@@ -204,8 +201,9 @@ def split_off_validation(listing: Listing, facts: DatasetFacts) -> tuple[FileLis
         return pool, listing.validation
     check_validation_share(pool, count)
     key = derive_key("image folder validation split", 1)
-    held = balanced_choice(np.asarray(pool.labels), count, key, len(pool.class_names))
-    return pool.take(np.setdiff1d(np.arange(len(pool)), held).tolist()), pool.take(held.tolist())
+    validation = balanced_choice(np.asarray(pool.labels), count, key, len(pool.class_names))
+    train = np.setdiff1d(np.arange(len(pool)), validation)
+    return pool.take(train.tolist()), pool.take(validation.tolist())
 
 
 def _collate(samples: list[_Sample]) -> tuple[Tensor, Tensor] | str:

@@ -16,7 +16,7 @@ from ablations.datasets import folders, registry
 from ablations.datasets.builtin import Expected, FolderSet
 from ablations.datasets.folder_contents import read_folder
 from ablations.datasets.folders import list_image_folder
-from ablations.datasets.registry import facts_of, get_dataset_facts, get_folder_set, register_folder_set
+from ablations.datasets.registry import facts_of, get_folder_set, register_folder_set
 from ablations.errors import AblationError, DatasetError, SpecError, UnknownNameError
 from ablations.spec.fingerprint import trial_fingerprint
 from ablations.spec.parts import DataSpec
@@ -84,13 +84,13 @@ def test_a_registered_folder_set_must_have_its_classes(tmp_path: Path) -> None:
 
 
 def test_an_image_folder_is_nothing_without_its_files() -> None:
-    for ask in (get_dataset_facts, facts_of):
+    for ask in (facts_of, facts_of):
         with pytest.raises(DatasetError, match=r"Image folder needs data\.root: .*train/<class>/"):
             ask("image_folder")
 
 
 def test_images_in_memory_do_not_depend_on_a_folder() -> None:
-    assert facts_of("digits", "/nowhere", 99) == get_dataset_facts("digits")
+    assert facts_of("digits", "/nowhere", 99) == facts_of("digits")
 
 
 def test_a_typo_names_the_nearest_of_both_kinds() -> None:
@@ -232,4 +232,4 @@ def test_what_is_left_out_and_what_is_repeated_are_facts(tmp_path: Path) -> None
 
 
 def test_the_default_data_set_needs_no_files() -> None:
-    assert DataSpec().facts is get_dataset_facts("fashion_mnist_mini")
+    assert DataSpec().facts is facts_of("fashion_mnist_mini")

@@ -22,13 +22,12 @@ from ablations.planning.lint import (
     factors,
     lint,
     network_of,
-    seeds_needed,
     selects_on_test,
     sized_networks,
-    smallest_effect,
 )
 from ablations.planning.plan import Plan, make_plan
 from ablations.planning.request import Request
+from ablations.planning.seeds import seeds_needed, smallest_effect
 from ablations.presets import PRESETS, get_preset
 from ablations.registry import available_studies, get_study
 from ablations.spec.names import LINTS

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from ablations.errors import SpecError, StudyError, UnknownNameError
-from ablations.planning.optimisation_plans import SEARCH_SEED, SearchPlan, make_search_plan
+from ablations.planning.optimisation import SEARCH_SEED
+from ablations.planning.optimisation_plans import SearchPlan, make_search_plan
 from ablations.planning.request import Request
-from ablations.planning.search import PARTS, available_searches, get_search
+from ablations.planning.search import PARTS, get_search
 from ablations.presets import get_preset
 
 FILE = """\
@@ -33,7 +34,7 @@ def planned(trials: int = 3, repeats: int = 2, **more: Any) -> SearchPlan:
 
 
 def test_every_choice_of_the_built_in_search_can_be_trained() -> None:
-    assert available_searches() == ("parts",)
+    assert get_search("parts") is PARTS
     (node, *_) = planned().nodes
     for name, factor in PARTS.factors.items():
         trained = [node.with_values({name: label}) for label in factor.ends]
@@ -53,7 +54,7 @@ def test_a_choice_that_makes_another_factor_unread_drops_that() -> None:
 
 def test_each_trial_has_a_seed_of_its_own_and_each_repeat_another() -> None:
     plan = planned(trials=4, repeats=2)
-    again = [node for slot in range(4) for node in plan.repeats_of(slot, {"model.num_kernels": 2})]
+    again = [node for trial in plan.nodes for node in plan.repeats_of(trial, {"model.num_kernels": 2})]
     seeds = [node.spec.seed for node in (*plan.nodes, *again)]
     assert seeds[:4] == [SEARCH_SEED + slot for slot in range(4)]
     assert len(set(seeds)) == len({node.fingerprint for node in (*plan.nodes, *again)}) == 12

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablations.datasets.registry import DATASETS, get_dataset_facts
+from ablations.datasets.registry import DATASETS, facts_of
 from ablations.spec.fingerprint import (
     canonical_json,
     cost_fingerprint,
@@ -104,7 +104,7 @@ def fingerprint(settings: dict[str, Any], seed: int = 0) -> str:
 
 
 def test_it_is_the_sha256_of_the_canonical_json_of_the_whole_spec() -> None:
-    text = CANONICAL.replace("DIGEST", str(get_dataset_facts("fashion_mnist_mini").digest))
+    text = CANONICAL.replace("DIGEST", str(facts_of("fashion_mnist_mini").digest))
     assert trial_fingerprint(TrialSpec()) == hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
@@ -127,7 +127,7 @@ def test_those_of_repeats_are_those_of_each_repeat_written_as_a_whole(key: str) 
 
 
 def test_a_known_fingerprint_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    facts = dataclasses.replace(get_dataset_facts("fashion_mnist_mini"), digest="0" * 64)
+    facts = dataclasses.replace(facts_of("fashion_mnist_mini"), digest="0" * 64)
     monkeypatch.setitem(DATASETS, "fashion_mnist_mini", facts)
     assert trial_fingerprint(TrialSpec()) == PINNED
 
@@ -152,7 +152,7 @@ def test_seed_and_content_of_the_data_change_it_and_their_folder_does_not(monkey
     assert fingerprint({}, seed=1) != before
     assert fingerprint({"data.root": "/elsewhere"}) == before
     assert fingerprint({"train.devices": 8}) == before
-    facts = dataclasses.replace(get_dataset_facts("fashion_mnist_mini"), digest="f" * 64)
+    facts = dataclasses.replace(facts_of("fashion_mnist_mini"), digest="f" * 64)
     monkeypatch.setitem(DATASETS, "fashion_mnist_mini", facts)
     assert fingerprint({}) != before
 

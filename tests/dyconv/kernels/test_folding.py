@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dyconv.functional import dynamic_conv2d
 from dyconv.kernels import algorithms, folding
-from dyconv.kernels.folding import Convolution, folded_convolution
+from dyconv.kernels.folding import Folding, folded_convolution
 from dyconv.kernels.geometry import Geometry
 
 Tensors = tuple[Tensor, Tensor, Tensor]
@@ -32,9 +32,9 @@ def make(groups: int, last: bool, batch: int = 5, dtype: torch.dtype = torch.flo
     return images.requires_grad_(), weight.requires_grad_(), attention.requires_grad_()
 
 
-def convolution(how: dict[str, Any], at_a_time: int) -> Convolution:
+def convolution(how: dict[str, Any], at_a_time: int) -> Folding:
     complete = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), **how}
-    return Convolution(**complete, at_a_time=at_a_time)
+    return Folding(**complete, at_a_time=at_a_time)
 
 
 def by_image(images: Tensor, weight: Tensor, attention: Tensor, **how: Any) -> Tensor:
@@ -50,7 +50,7 @@ def by_image(images: Tensor, weight: Tensor, attention: Tensor, **how: Any) -> T
 def test_how_many_at_a_time_changes_nothing(
     how: dict[str, Any], last: bool, at_a_time: int, room: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folding, "_KERNEL_BYTES", room)
+    monkeypatch.setattr(folding, "_MIXTURE_BYTES", room)
     tensors = make(how["groups"], last)
     ours, expected = folded_convolution(*tensors, convolution(how, at_a_time)), by_image(*tensors, **how)
     torch.testing.assert_close(ours, expected)

@@ -24,7 +24,7 @@ def narrow(tmp_path_factory: pytest.TempPathFactory) -> Any:
     path = tmp_path_factory.mktemp("compiled") / "narrow.so"
     flags = ["-O1", "-DNO_WIDE_REGISTERS", "-Wno-psabi", "-shared", "-fPIC"]
     subprocess.run([COMPILER, *flags, "-o", str(path), *map(str, SOURCES), "-lm"], check=True)
-    return native._loaded(path)
+    return native._load(path)
 
 
 @pytest.mark.parametrize(

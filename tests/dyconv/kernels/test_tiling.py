@@ -11,7 +11,7 @@ from torch import Tensor
 from dyconv.functional import dynamic_conv2d
 from dyconv.kernels import native
 from dyconv.kernels.algorithms import Geometry, available_algorithms
-from dyconv.kernels.products import Window
+from dyconv.kernels.products import PatchGrid
 from dyconv.kernels.tiling import Tiles
 from tests.dyconv.definition import CLOSE, by_image, compiled, with_gradients
 
@@ -99,9 +99,9 @@ def test_the_gradient_of_an_input_begins_where_it_is_told(kernel: int, stride: i
     _, weight, attention = (t.detach() for t in pointwise(3, (24, 9), (1, 1), kernel=(kernel, kernel)))
     images = torch.empty(3, 24, 7, 6)
     size = tuple((n + 2 * (kernel // 2) - kernel) // stride + 1 for n in (7, 6))
-    window = Window((kernel, kernel), (stride, stride), (kernel // 2, kernel // 2), (1, 1), (size[0], size[1]))
+    grid = PatchGrid((kernel, kernel), (stride, stride), (kernel // 2, kernel // 2), (1, 1), (size[0], size[1]))
     grad = torch.randn(3, 9, *size).contiguous(memory_format=torch.channels_last)
-    start, tiles = torch.randn(3, 24), Tiles(window)
+    start, tiles = torch.randn(3, 24), Tiles(grid)
     given = images, weight, tiles.shared(weight), attention, grad
     alone, together = tiles.input_gradient(*given, None), tiles.input_gradient(*given, start)
     torch.testing.assert_close(together, alone + start[:, :, None, None], **CLOSE)
@@ -139,7 +139,8 @@ def test_what_the_compiled_products_do_not_know_is_multiplied_by_torch(monkeypat
     known = pointwise(3, (8, 10), (2, 3))
     with_them = tiled(known)
     assert len(calls) == 2, "forward, and the gradient of the input"
-    with native.switched_off():
+    with monkeypatch.context() as patch:
+        patch.setattr(native, "_LIBRARY", None)
         without = tiled(known)
     unknown = tuple(tensor.detach().double().requires_grad_() for tensor in known)
     double = tiled(unknown)

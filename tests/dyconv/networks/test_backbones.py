@@ -9,8 +9,8 @@ import torchvision.models as tv
 from torch import nn
 from torchvision.ops import SqueezeExcitation
 
-from dyconv import ModelError, available_models, build_model, describe_layers, dynamic_layers, model_options
-from dyconv.networks.description import find_roles
+from dyconv import ModelError, Role, available_models, build_model, describe_layers, dynamic_layers, model_options
+from dyconv.networks.roles import find_roles
 
 SHAPES = {
     "mobilenet_v3_small": tv.mobilenet_v3_small,
@@ -158,10 +158,21 @@ def test_a_network_with_gates_of_its_own_says_so() -> None:
         build_model("mobilenet_v3_small", 10, squeeze_excitation=True)
 
 
-@pytest.mark.parametrize("option", [{"layer": "condconv"}, {"normalization": "sigmoid"}], ids=str)
-def test_a_static_network_has_no_kind_of_dynamic_layer(option: dict[str, Any]) -> None:
-    with pytest.raises(ModelError, match="a static network has no"):
-        build_model("resnet10", 10, **option)
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("layer", "condconv"),
+        ("normalization", "sigmoid"),
+        ("where", {"role": ["conv1"]}),
+        ("where", Role("conv1")),
+        ("aggregation", "average"),
+        ("reduction", 8),
+        ("temperature", 1.0),
+    ],
+)
+def test_a_static_network_has_no_setting_of_dynamic_layers(option: str, value: Any) -> None:
+    with pytest.raises(ModelError, match=f"a static network has no {option}, got .*: give num_kernels"):
+        build_model("resnet10", 10, **{option: value})
 
 
 def test_bad_stems_are_errors() -> None:

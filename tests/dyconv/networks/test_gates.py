@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision.models import densenet121
 from torchvision.ops import SqueezeExcitation
 
-from dyconv.networks.description import find_roles
+from dyconv.networks.roles import find_roles
 
 
 class SEBlock(nn.Module):

@@ -5,7 +5,7 @@ from collections import Counter
 from torch import nn
 from torchvision.models import mobilenet_v2, mobilenet_v3_small, resnet18, resnet50
 
-from dyconv.networks.description import find_roles
+from dyconv.networks.roles import find_roles
 
 
 def conv_bn(c: int, o: int, k: int, groups: int = 1) -> nn.Sequential:

@@ -24,7 +24,7 @@ from dyconv import (
     dynamic_layers,
     make_dynamic,
 )
-from dyconv.networks.description import find_roles
+from dyconv.networks.roles import find_roles
 
 
 @pytest.mark.parametrize("size", [(9, 9), (8, 11), (5, 6)])

@@ -16,7 +16,8 @@ from ablations.spec.fingerprint import digest
 from reports.collect.correctness import read_correctness
 from reports.collect.results import Results
 from reports.collect.runs import collect
-from runners.training.evaluation import Measurement, correctness
+from runners.training.correctness import correctness
+from runners.training.evaluation import Measurement
 from tests.reports.made_up import AGGREGATION, TEMPERATURE, Store, plan_of
 
 RIGHT = (True, False, True, True, False, True, False, False, True, True)

@@ -122,6 +122,14 @@ def test_a_telephone_scrolls_tables_and_not_the_page(browser: Any, file: Path) -
     found.close()
 
 
+def test_tables_fit_a_window_of_common_width(browser: Any, file: Path) -> None:
+    wide = browser.new_page(viewport={"width": 1200, "height": 800})
+    wide.goto(file.as_uri())
+    boxes = wide.locator("figure.table .scroll")
+    assert boxes.evaluate_all("boxes => boxes.map(box => box.scrollWidth - box.clientWidth)") == [0] * boxes.count()
+    wide.close()
+
+
 def test_dark_pages_are_legible(browser: Any, file: Path) -> None:
     context = browser.new_context(color_scheme="dark")
     found = context.new_page()

@@ -13,7 +13,7 @@ from ablations.planning.plan import Plan
 from reports import make_report
 from reports.collect.results import Results
 from reports.content.blocks import Document
-from reports.render import FORMATS
+from reports.render import FORMATS, get_renderer
 from reports.render.files import document_path, ensure_folder, write_atomically
 from tests.reports.made_up import HOSTILE, TEMPERATURE, Store, plan_of
 
@@ -56,14 +56,14 @@ def test_every_renderer_explains_an_unwritable_folder(document: Document, tmp_pa
     in_the_way = tmp_path / "reports"
     in_the_way.write_text("in the way")
     with pytest.raises(OutputError, match="reports"):
-        FORMATS[name](document, in_the_way, "report")
+        get_renderer(name)(document, in_the_way, "report")
 
 
 @pytest.mark.parametrize("name", ["md", "pdf", "tex"])
 def test_a_folder_of_figures_that_cannot_be_made(document: Document, tmp_path: Path, name: str) -> None:
     (tmp_path / "figures").write_text("in the way")
     with pytest.raises(OutputError, match="figures"):
-        FORMATS[name](document, tmp_path, "report")
+        get_renderer(name)(document, tmp_path, "report")
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

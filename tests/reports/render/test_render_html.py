@@ -7,15 +7,17 @@ import io
 import json
 import re
 from html.parser import HTMLParser
+from importlib import resources
 from itertools import pairwise
 from pathlib import Path
+from typing import get_args
 from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.content.blocks import Attachment, Column, Document, Figure, Missing, Number, Section, Table, Text
+from reports.content.blocks import Attachment, Block, Column, Document, Figure, Missing, Number, Section, Table, Text
 from reports.content.formatting import printable, set_rows
 from reports.evidence.manifest import NAME
 from reports.evidence.report_file import carried
@@ -179,6 +181,18 @@ def test_a_manifest_is_read_back_whatever_it_holds(name: str) -> None:
     document = Document("T", "S", "H", 0, (), (), (), (Attachment(NAME, "application/json", name, content),))
     found = carried(html_text(document).encode("utf-8", "replace"))
     assert json.loads(found.manifest) == json.loads(content)
+
+
+def test_no_template_turns_escaping_off() -> None:
+    folder = resources.files("reports.render").joinpath("templates")
+    pages = [path.read_text(encoding="utf-8") for path in folder.iterdir() if path.name.endswith(".html")]
+    assert pages
+    assert [page for page in pages if re.search(r"\bsafe\b|autoescape", page)] == []
+
+
+def test_every_kind_of_block_has_a_template() -> None:
+    folder = resources.files("reports.render").joinpath("templates")
+    assert [kind for kind in get_args(Block) if not folder.joinpath(f"{kind.__name__.lower()}.html").is_file()] == []
 
 
 def test_same_document_same_bytes(document: Document, out: Path) -> None:

@@ -15,7 +15,7 @@ from reports.collect.runs import collect
 from reports.content.blocks import Missing, Number, Paragraph, Table, Text
 from reports.content.formatting import set_rows
 from reports.document.study_report import build_document
-from reports.render.files import has_numbers
+from reports.render.table_layout import has_numbers
 from reports.tables.appendix import provenance_table
 from reports.tables.costs import cost_reading, cost_table
 from tests.reports.everything import whole_plan

@@ -16,7 +16,7 @@ import torch
 from torchvision import datasets as torchvision_datasets
 
 from ablations.datasets import registry
-from ablations.datasets.registry import get_dataset_facts
+from ablations.datasets.registry import facts_of
 from ablations.errors import DatasetError
 from runners.data import load_dataset
 from runners.data.readers import cifar
@@ -31,7 +31,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Writer:
     """Writes a small `cifar10` or `cifar100` and has its sums and sizes expected; returns the folder around it."""
 
     def make(name: str) -> Path:
-        facts = get_dataset_facts(name)
+        facts = facts_of(name)
         counts = {"train_images": 300, "validation_images": 100, "test_images": 200}
         monkeypatch.setitem(registry.DATASETS, name, dataclasses.replace(facts, digest=None, **counts))
         written = write_cifar(tmp_path / "files", FILES[name], (400, 200), facts.num_classes)
@@ -83,7 +83,7 @@ def test_the_registered_digest_is_that_of_the_publishers_sums_as_torchvision_has
     assert files.folder == published.base_folder
     assert [[name, md5] for name, md5 in files.train.items()] == published.train_list
     assert [[name, md5] for name, md5 in files.test.items()] == published.test_list
-    assert get_dataset_facts(name).digest == files.digest
+    assert facts_of(name).digest == files.digest
 
 
 @pytest.fixture
@@ -198,7 +198,7 @@ def test_nothing_is_downloaded_unasked_or_when_it_is_there(write: Writer, nowher
 
 
 def test_a_download_asked_for_is_verified_and_made_where_it_is_looked_for(nowhere: Path, fake: FakeDownload) -> None:
-    facts = get_dataset_facts("cifar10")
+    facts = facts_of("cifar10")
     assert cifar.find_cifar(facts, nowhere, download=True) == nowhere / "cifar-10-batches-py"
     archive = ("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz", str(nowhere), "cifar-10-python.tar.gz")
     assert fake.asked == [(*archive, "c58f30108f718f92721af3b95e74349a")]

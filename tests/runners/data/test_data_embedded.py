@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from ablations.datasets.registry import get_dataset_facts
+from ablations.datasets.registry import facts_of
 from ablations.errors import DatasetError
 from runners.data import load_dataset
 from runners.data.embedded import make_fashion_mnist_mini as script
@@ -22,7 +22,7 @@ needs_debian = pytest.mark.skipif(not DEBIAN_FOLDER.is_dir(), reason="needs `apt
 
 
 def test_it_is_what_the_facts_say() -> None:
-    facts, dataset = get_dataset_facts("fashion_mnist_mini"), load_dataset("fashion_mnist_mini")
+    facts, dataset = facts_of("fashion_mnist_mini"), load_dataset("fashion_mnist_mini")
     assert dataset.digest == facts.digest
     for (_, split), count in zip(dataset.splits(), (8_000, 1_000, 3_000), strict=True):
         assert tuple(split.images.shape) == (count, 1, 28, 28)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from ablations.datasets.facts import DatasetFacts
-from ablations.datasets.registry import available_datasets, get_dataset_facts, register_dataset
+from ablations.datasets.registry import available_datasets, facts_of, register_dataset
 from ablations.errors import DatasetError, UnknownNameError
 
 
@@ -24,15 +24,15 @@ def test_embedded_and_full_sets_are_available() -> None:
 
 
 def test_fashion_mnist_facts_add_up() -> None:
-    full = get_dataset_facts("fashion_mnist")
+    full = facts_of("fashion_mnist")
     assert full.train_images + full.validation_images == 60_000
     assert full.class_names[9] == "Ankle boot"
-    assert full.digest != get_dataset_facts("fashion_mnist_mini").digest
+    assert full.digest != facts_of("fashion_mnist_mini").digest
 
 
 def test_a_typo_names_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match="fashion_mnist_mini"):
-        get_dataset_facts("fashion_mnist_mimi")
+        facts_of("fashion_mnist_mimi")
 
 
 @pytest.mark.usefixtures("own_registries")
@@ -40,7 +40,7 @@ def test_a_duplicate_is_refused_and_the_first_stays(make_facts: Callable[..., Da
     first = register_dataset(make_facts())
     with pytest.raises(DatasetError, match="'tiny' is registered twice"):
         register_dataset(make_facts(title="Second"))
-    assert get_dataset_facts("tiny") is first
+    assert facts_of("tiny") is first
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from ablations.datasets import registry
 from ablations.datasets.builtin import Expected
-from ablations.datasets.registry import get_dataset_facts, get_folder_set
+from ablations.datasets.registry import facts_of, get_folder_set
 from ablations.spec.parts import DataSpec
 from runners.data.readers.cifar import FILES
 from runners.state.nodes import NodeState
@@ -68,7 +68,7 @@ def test_digits(bench: Bench, augmentation: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 def test_cifar(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    facts = get_dataset_facts(name)
+    facts = facts_of(name)
     counts = {"train_images": 300, "validation_images": 100, "test_images": 200}
     monkeypatch.setitem(registry.DATASETS, name, dataclasses.replace(facts, digest=None, **counts))
     monkeypatch.setitem(FILES, name, write_cifar(tmp_path / "files", FILES[name], (400, 200), facts.num_classes))

@@ -1,4 +1,4 @@
-"""Estimates: scheduling against hand answers and a clock that ticks, ranges by hand, what counts and what does not."""
+"""Estimates: schedules against hand answers and a clock that ticks, ranges, needs and words by hand."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablations.launches import Range, Record
-from ablations.planning.nodes import EvaluationNode, Node
+from ablations.launches import Range, Record, duration, range_words
+from ablations.planning.nodes import EvaluationNode, Node, TrialNode
 from ablations.planning.plan import Plan, make_plan
 from ablations.planning.request import Request
 from ablations.presets import get_preset
 from ablations.registry import get_study
+from ablations.spec.trial import resolve
 from ablations.study import Study, Variant
 from runners.estimates.estimate import (
-    Job,
+    Estimate,
     Speed,
+    count_images,
     estimate,
-    longest_first,
+    estimate_lines,
     makespan,
-    measured_images,
     seconds_of,
+    size,
     speed_key,
-    training_steps,
     widen,
-    work_title,
+    work_steps,
 )
 
 Planner = Callable[..., Plan]
@@ -58,9 +59,13 @@ def built_in(*names: str, done: set[str] | None = None) -> Plan:
     return make_plan([get_study(name, request.base()) for name in names], request, done or ())
 
 
-def jobs(*seconds: float, after: dict[int, int] | None = None) -> list[Job]:
-    behind = after or {}
-    return [Job(str(i), s, str(behind[i]) if i in behind else "") for i, s in enumerate(seconds)]
+Jobs = tuple[dict[str, float], dict[str, str]]
+
+
+def jobs(*seconds: float, after: dict[int, int] | None = None) -> Jobs:
+    """Return the seconds of jobs by name, and the job that each waits for."""
+    behind = {str(job): str(first) for job, first in (after or {}).items()}
+    return {str(index): length for index, length in enumerate(seconds)}, behind
 
 
 @pytest.mark.parametrize(
@@ -82,25 +87,23 @@ def jobs(*seconds: float, after: dict[int, int] | None = None) -> list[Job]:
     ],
 )
 def test_schedules_by_hand(seconds: tuple[float, ...], after: dict[int, int], workers: int, end: float) -> None:
-    assert makespan(jobs(*seconds, after=after), workers) == end
+    assert makespan(*jobs(*seconds, after=after), workers) == end
 
 
-def ticking(listed: list[Job], workers: int) -> int:
+def ticking(seconds: dict[str, float], after: dict[str, str], workers: int) -> int:
     """The same by a clock: each tick, idle workers take the first job that is ready."""
-    names = {job.name for job in listed}
-    queue = [job for job in listed if job.after not in names]
+    queue = [job for job in seconds if after.get(job) not in seconds]
     left: dict[str, int] = {}
-    waiting = [job for job in listed if job.after in names]
     now = 0
     while queue or left:
         while queue and len(left) < workers:
             job = queue.pop(0)
-            left[job.name] = int(job.seconds)
+            left[job] = int(seconds[job])
         now += 1
-        ended = [name for name in left if left[name] == 1]
-        left = {name: rest - 1 for name, rest in left.items() if rest > 1}
-        for name in ended:
-            queue += [job for job in waiting if job.after == name]
+        ended = [job for job in left if left[job] == 1]
+        left = {job: rest - 1 for job, rest in left.items() if rest > 1}
+        for first in ended:
+            queue += [job for job in seconds if after.get(job) == first]
     return now
 
 
@@ -112,14 +115,15 @@ def ticking(listed: list[Job], workers: int) -> int:
 def test_a_schedule_is_that_of_a_ticking_clock(
     trainings: list[int], evaluations: list[tuple[int, int]], workers: int
 ) -> None:
-    listed = [Job(f"t{i}", seconds) for i, seconds in enumerate(trainings)]
-    listed += [Job(f"e{i}", seconds, f"t{trial}") for i, (seconds, trial) in enumerate(evaluations)]
-    assert makespan(listed, workers) == ticking(listed, workers)
+    seconds = {f"t{i}": float(length) for i, length in enumerate(trainings)}
+    seconds |= {f"e{i}": float(length) for i, (length, _) in enumerate(evaluations)}
+    after = {f"e{i}": f"t{trial}" for i, (_, trial) in enumerate(evaluations)}
+    assert makespan(seconds, after, workers) == ticking(seconds, after, workers)
 
 
 @given(st.lists(st.floats(0.1, 100), min_size=1, max_size=20), st.integers(1, 6))
 def test_a_schedule_is_within_grahams_bound(seconds: list[float], workers: int) -> None:
-    end, total, longest = makespan(jobs(*seconds), workers), math.fsum(seconds), max(seconds)
+    end, total, longest = makespan(*jobs(*seconds), workers), math.fsum(seconds), max(seconds)
     assert end >= max(longest, total / workers) - 1e-9
     assert end <= total / workers + longest * (1 - 1 / workers) + 1e-9
 
@@ -160,7 +164,7 @@ def test_launches_that_were_cut_short_teach_nothing() -> None:
     assert widen(100.0, 0.0, cut) == widen(100.0, 0.0)
 
 
-SPEED = Speed(step=0.5, image=0.01, setup=2.0, memory=100, gpu_memory=7, weights=1_000_000)
+SPEED = Speed(step_seconds=0.5, setup_seconds=2.0, memory_bytes=100, gpu_memory_bytes=7, weights_bytes=1_000_000)
 CHANGES: dict[str, dict[str, Any]] = {"other": {"model.num_kernels": 2}, "same": {"train.learning_rate": 0.01}}
 
 
@@ -181,24 +185,34 @@ def of(plan: Plan, variant: str) -> Node:
     return next(plan.node(cell.fingerprint) for cell in plan.cells if cell.variant == variant)
 
 
+def spread_out(plan: Plan, speeds: dict[str, Speed]) -> dict[str, Speed]:
+    """Return the speeds of the nodes of a plan, from those of some variants."""
+    by_key = {speed_key(of(plan, variant)): speed for variant, speed in speeds.items()}
+    return {node.fingerprint: by_key[speed_key(node)] for node in plan.nodes if speed_key(node) in by_key}
+
+
 def test_what_a_training_takes_by_hand(small: Plan) -> None:
     node = of(small, "ref")
-    assert (training_steps(node.spec), measured_images(node.spec)) == (3 * 56, 3 * 200 + 300)
-    assert seconds_of(node, SPEED) == 2.0 + 168 * 0.5 + 900 * 0.01
-    assert seconds_of(node, Speed(image=1.0, setup=1.0)) is None
+    # Four images that are measured count as one that is trained on.
+    steps = 3 * 56 + (3 * 200 + 300) / (4 * 64)
+    assert work_steps(node) == steps
+    assert seconds_of(node, SPEED) == 2.0 + steps * 0.5
+    assert seconds_of(node, Speed(setup_seconds=1.0)) is None
     assert seconds_of(node, None) is None
 
 
 def test_what_an_evaluation_takes_by_hand(plan: Planner) -> None:
     node = next(iter(plan("aggregation", overrides={"data.test_images": 300}).evaluations.values()))
-    assert seconds_of(node, SPEED) == 2.0 + 300 * 0.01
-    assert seconds_of(node, Speed(evaluation_image=0.1)) == pytest.approx(30.0)
-    assert seconds_of(node, Speed(step=1.0)) is None
+    batch = node.spec.train.batch_size
+    assert seconds_of(node, SPEED) == 2.0 + 300 / (4 * batch) * 0.5
+    assert seconds_of(node, Speed(step_seconds=1.0, evaluation_image_seconds=0.1)) == pytest.approx(30.0)
+    assert seconds_of(node, Speed(setup_seconds=1.0)) is None
 
 
 def test_what_a_count_takes_is_all_in_one(plan: Planner) -> None:
     node = next(iter(plan("cost").costs.values()))
     assert (seconds_of(node, SPEED), seconds_of(node, Speed())) == (2.0, None)
+    assert work_steps(node) == 0
 
 
 @pytest.mark.parametrize(
@@ -225,61 +239,59 @@ def test_work_is_the_same_if_it_takes_the_same_per_image(changes: dict[str, Any]
 
 def test_an_evaluation_is_work_on_the_network_of_its_training() -> None:
     found = built_in("aggregation")
-    for node in found.evaluations.values():
-        assert speed_key(node) == speed_key(node.trial)
-    assert work_title(node) == work_title(node.trial) == "DY-MobileNetV2 ×0.35 depth 0.5 K=4 on fashion_mnist_mini"
+    assert all(speed_key(node) == speed_key(node.trial) for node in found.evaluations.values())
+    assert estimate(found, {}, 2).unknown_titles == ["DY-MobileNetV2 ×0.35 depth 0.5 K=4 on fashion_mnist_mini"]
 
 
 def test_an_estimate_by_hand(small: Plan) -> None:
-    speeds = {speed_key(of(small, "ref")): SPEED, speed_key(of(small, "other")): Speed(step=1.0, memory=300)}
+    speeds = spread_out(small, {"ref": SPEED, "other": Speed(step_seconds=1.0, memory_bytes=300)})
     found = estimate(small, speeds, workers=2)
-    fast, slow = 95.0, 168.0
+    steps = work_steps(of(small, "ref"))
+    fast, slow = 2 + steps * 0.5, steps
     # Two seeds of each: fast fast slow slow fast fast.
-    assert found.raw == fast + slow + fast
-    assert found.wall == widen(found.raw, 0.0)
-    assert found.trainings == found.shared == found.unshared == 4 * fast + 2 * slow
-    assert (found.evaluations, found.counts, found.unknown) == (0.0, 0.0, {})
-    assert found.memory == 600
-    assert found.gpu_memory == 7
-    assert found.disk == 2 * 4_000_000 + 4 * 2_000_000 + 6 * 100_000
+    assert found.raw_seconds == fast + slow + fast
+    assert found.wall_seconds == widen(found.raw_seconds, 0.0)
+    assert found.seconds_by_kind["trainings"] == found.shared_seconds == found.unshared_seconds == 4 * fast + 2 * slow
+    assert found.seconds_by_kind == {"trainings": found.shared_seconds, "evaluations": 0.0, "counts": 0.0}
+    assert found.unknown == {}
+    assert found.memory_bytes == 600
+    assert found.gpu_memory_bytes == 7
+    assert found.disk_bytes == 2 * 4_000_000 + 4 * 2_000_000 + 6 * 100_000
 
 
 def test_what_is_done_takes_nothing_and_still_counts_as_shared() -> None:
     fresh = built_in("aggregation", "temperature")
-    speeds = {speed_key(node): Speed(step=1.0, evaluation_image=0.01) for node in fresh.nodes}
+    speeds = {node.fingerprint: Speed(step_seconds=1.0, evaluation_image_seconds=0.01) for node in fresh.nodes}
     done = built_in("aggregation", "temperature", done={node.fingerprint for node in fresh.nodes})
     one, other = estimate(fresh, speeds, 2), estimate(done, speeds, 2)
-    assert (other.raw, other.memory, other.disk) == (0.0, 0, 0)
-    assert other.wall == Range(0.0, 0.0, 0.0)
-    assert (one.shared, one.unshared) == (other.shared, other.unshared)
+    assert (other.raw_seconds, other.memory_bytes, other.disk_bytes) == (0.0, 0, 0)
+    assert other.wall_seconds == Range(0.0, 0.0, 0.0)
+    assert (one.shared_seconds, one.unshared_seconds) == (other.shared_seconds, other.unshared_seconds)
     # Four epochs of 8,000 images in batches of 64, a second each; six trainings and eight evaluations per seed.
-    training, evaluation = 500.0, 3000 * 0.01
+    spec = next(iter(fresh.trials.values())).spec
+    images = 4 * count_images(spec, "validation") + count_images(spec, "test")
+    training, evaluation = 500.0 + images / 256, 3000 * 0.01
     cells = [fresh.node(cell.fingerprint) for cell in fresh.cells]
     evaluated = sum(isinstance(node, EvaluationNode) for node in cells)
-    assert one.shared == pytest.approx(18 * training + 24 * evaluation)
-    assert one.unshared == pytest.approx(len(cells) * training + evaluated * evaluation)
+    assert one.shared_seconds == pytest.approx(18 * training + 24 * evaluation)
+    assert one.unshared_seconds == pytest.approx(len(cells) * training + evaluated * evaluation)
 
 
 def test_what_is_tried_again_counts_alone() -> None:
     whole = built_in("aggregation")
     one = next(iter(whole.trials))
     part = replace(whole, trials={one: whole.trials[one]}, evaluations={})
-    found = estimate(part, {speed_key(node): Speed(step=1.0, image=0.001) for node in whole.nodes}, 2)
-    assert (
-        found.raw
-        == found.shared
-        == found.unshared
-        == pytest.approx(500.0 + measured_images(whole.trials[one].spec) / 1000)
-    )
+    found = estimate(part, {node.fingerprint: Speed(step_seconds=1.0) for node in whole.nodes}, 2)
+    assert found.raw_seconds == found.shared_seconds == found.unshared_seconds == work_steps(whole.trials[one])
 
 
 def test_what_is_unknown_is_named_once_and_left_out(small: Plan) -> None:
-    known = estimate(small, {speed_key(of(small, "ref")): SPEED}, 1)
+    known = estimate(small, spread_out(small, {"ref": SPEED}), 1)
     assert not known.is_complete
-    assert list(known.unknown.values()) == ["DY-MobileNetV2 ×0.35 depth 0.5 K=2 on fashion_mnist_mini"]
-    assert known.raw == 4 * 95.0
+    assert known.unknown_titles == ["DY-MobileNetV2 ×0.35 depth 0.5 K=2 on fashion_mnist_mini"]
+    assert known.raw_seconds == 4 * (2.0 + work_steps(of(small, "ref")) * 0.5)
     nothing = estimate(small, {}, 1)
-    assert nothing.wall is None
+    assert nothing.wall_seconds is None
     assert len(nothing.unknown) == 2
 
 
@@ -287,34 +299,18 @@ def test_only_launches_that_were_estimated_in_the_same_way_count(small: Plan) ->
     history = [replace(record(20.0, 10.0), is_learned=learned) for learned in (True, False, False)]
     for is_learned, count in ((True, 1), (False, 2)):
         speed = replace(SPEED, is_learned=is_learned)
-        other = replace(speed, step=0.1, is_learned=not is_learned)
-        speeds = {speed_key(of(small, "ref")): speed, speed_key(of(small, "other")): other}
-        found = estimate(small, speeds, 1, history)
+        other = replace(speed, step_seconds=0.1, is_learned=not is_learned)
+        found = estimate(small, spread_out(small, {"ref": speed, "other": other}), 1, history)
         assert found.is_learned is is_learned
-        assert found.wall == widen(found.raw, 0.0, history[:1] * count)
+        assert found.wall_seconds == widen(found.raw_seconds, 0.0, history[:1] * count)
 
 
 def test_the_spread_counts_by_time(small: Plan) -> None:
-    quick, slow = Speed(step=1.0, spread=0.4), Speed(step=2.0, spread=0.1)
-    found = estimate(small, {speed_key(of(small, "ref")): quick, speed_key(of(small, "other")): slow}, 1)
-    assert found.wall == widen(found.raw, (4 * 168 * 0.4 + 2 * 336 * 0.1) / (4 * 168 + 2 * 336))
-
-
-def test_the_longest_comes_first_and_the_unknown_before(small: Plan) -> None:
-    speeds = {speed_key(of(small, "ref")): SPEED, speed_key(of(small, "other")): Speed(step=9.0)}
-    slow = {cell.fingerprint for cell in small.cells if cell.variant == "other"}
-    assert set(list(longest_first(small, speeds).trials)[:2]) == slow
-    del speeds[speed_key(of(small, "ref"))]
-    assert set(list(longest_first(small, speeds).trials)[-2:]) == slow
-    ordered = longest_first(small, speeds)
-    assert (ordered.trials, ordered.cells) == (small.trials, small.cells)
-
-
-def test_the_order_of_a_launch_is_no_worse(plan: Planner) -> None:
-    found = plan("backbones", "aggregation", preset="small")
-    speeds = {speed_key(node): Speed(step=0.1 * (1 + index), image=0.001) for index, node in enumerate(found.nodes)}
-    plain, ordered = (estimate(p, speeds, 4).raw for p in (found, longest_first(found, speeds)))
-    assert ordered < plain
+    quick, slow = Speed(step_seconds=1.0, spread=0.4), Speed(step_seconds=2.0, spread=0.1)
+    found = estimate(small, spread_out(small, {"ref": quick, "other": slow}), 1)
+    assert found.wall_seconds is not None
+    spread = (4 * 1 * 0.4 + 2 * 2 * 0.1) / (4 * 1 + 2 * 2)
+    assert found.wall_seconds.high == pytest.approx(widen(found.raw_seconds, spread).high)
 
 
 def test_a_record_survives_being_written() -> None:
@@ -345,5 +341,106 @@ def test_what_is_no_record_is_refused(change: dict[str, Any]) -> None:
 def test_the_plan_of_everything_is_estimated_at_once() -> None:
     request = Request(get_preset("paper"))
     found = make_plan([get_study(name, request.base()) for name in ("kernels", "resolution", "backbones")], request)
-    speeds = {speed_key(node): SPEED for node in found.nodes}
-    assert estimate(found, speeds, 8).is_complete
+    assert estimate(found, {node.fingerprint: SPEED for node in found.nodes}, 8).is_complete
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.0, "0.0 s"), (0.44, "0.4 s"), (9.94, "9.9 s"), (9.96, "10 s"), (45.2, "45 s"), (99.4, "99 s"),
+        (99.6, "2 min"), (600, "10 min"), (5960, "99 min"), (6000, "1 h 40 min"), (7200, "2 h"), (7190, "2 h"),
+        (12_300, "3 h 20 min"), (35_400, "9 h 50 min"), (36_000, "10 h"), (86_400, "24 h"), (800_000, "9 days"),
+    ],
+)  # fmt: skip
+def test_durations_by_hand(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+def test_a_range_in_words() -> None:
+    assert range_words(Range(540, 720, 960)) == "12 min (9 min to 16 min)"
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [(0, "0 kB"), (999_400, "999 kB"), (999_600, "1 MB"), (350e6, "350 MB"), (1_240_000_000, "1.2 GB")],
+)
+def test_sizes_by_hand(count: int, words: str) -> None:
+    assert size(int(count)) == words
+
+
+KNOWN = Estimate(
+    wall_seconds=Range(540, 720, 960),
+    raw_seconds=700.0,
+    is_learned=True,
+    seconds_by_kind={"trainings": 1200.0, "evaluations": 90.0, "counts": 0.0},
+    shared_seconds=1290.0,
+    unshared_seconds=5400.0,
+    unknown={},
+    memory_bytes=1_100_000_000,
+    gpu_memory_bytes=0,
+    disk_bytes=60_000_000,
+    workers=2,
+)
+
+
+def lines(estimate: Estimate, memory: int | None = 8_000_000_000, free: int | None = 40_000_000_000) -> list[str]:
+    return list(estimate_lines(estimate, memory, free))
+
+
+def test_an_estimate_in_words() -> None:
+    assert lines(KNOWN) == [
+        "Time: 12 min (9 min to 16 min) with 2 workers; of computing, trainings 20 min, evaluations 90 s.",
+        "Sharing: 22 min of computing for the whole plan, where one training per table row and seed would take 90 min.",
+        "Needs: memory up to 1.1 GB of 8.0 GB, disk about 60 MB of 40.0 GB free.",
+    ]
+
+
+def test_what_is_not_known_is_not_told() -> None:
+    assert lines(KNOWN, None, None)[-1] == "Needs: memory up to 1.1 GB, disk about 60 MB."
+    alone = replace(KNOWN, unshared_seconds=1290.0, workers=1, gpu_memory_bytes=3_000_000_000)
+    assert lines(alone)[0].startswith("Time: 12 min (9 min to 16 min) with 1 worker; ")
+    assert "of a GPU up to 3.0 GB per worker" in lines(alone)[1]
+
+
+def unknown(count: int) -> dict[str, Node]:
+    """Return nodes of networks that differ in their number of kernels, by key."""
+    specs = [resolve([{"model.num_kernels": kernels}], {}, 0) for kernels in range(2, 2 + count)]
+    return {str(index): TrialNode(str(index), spec) for index, spec in enumerate(specs)}
+
+
+def test_nothing_known_says_how_to_know() -> None:
+    (line,) = lines(replace(KNOWN, wall_seconds=None, unknown=unknown(5)))
+    assert "cannot be told yet: 5 networks" in line
+    titles = [f"DY-MobileNetV2 ×0.35 depth 0.5 K={count} on fashion_mnist_mini" for count in (2, 3, 4)]
+    assert f"({'; '.join(titles)} and 2 more)" in line
+    assert "plan --calibrate" in line
+
+
+def test_half_known_is_a_lower_bound() -> None:
+    first, second, *_ = lines(replace(KNOWN, unknown=unknown(1)))
+    assert first.startswith("Time: at least 12 min")
+    assert "for the rest: 1 networks" in second
+
+
+def test_nothing_to_do_needs_nothing() -> None:
+    idle = replace(KNOWN, wall_seconds=Range(0, 0, 0), seconds_by_kind={})
+    assert [line.partition(":")[0] for line in lines(idle)] == ["Sharing"]
+
+
+@pytest.mark.parametrize(
+    ("memory", "workers", "advice"),
+    [
+        (2_000_000_000, 2, None),
+        (1_200_000_000, 2, "--workers 1"),
+        (1_100_000_000, 1, "micro_batch"),
+        (2_000_000, 4, "--workers 1"),
+    ],
+)
+def test_workers_that_do_not_fit_are_warned_of(memory: int, workers: int, advice: str | None) -> None:
+    found = [line for line in lines(replace(KNOWN, workers=workers), memory) if line.startswith("Warning")]
+    assert [advice in line for line in found if advice] == ([True] if advice else [])
+    assert bool(found) is bool(advice)
+
+
+def test_a_full_disk_is_warned_of() -> None:
+    assert lines(KNOWN, free=50_000_000)[-1] == "Warning: about 60 MB will be written, and 50 MB are free."

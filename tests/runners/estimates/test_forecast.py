@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from ablations.errors import BudgetError, DispatchError
-from ablations.planning.lint import network_of
 from ablations.planning.nodes import CostNode
 from ablations.planning.plan import Plan, make_plan
 from ablations.planning.request import Request
@@ -20,14 +18,14 @@ from ablations.registry import get_study
 from ablations.study import Study, Variant
 from runners.console.progress import Summary
 from runners.dispatch import Dispatcher, DispatchSettings
-from runners.estimates.calibration import Calibrated
-from runners.estimates.estimate import Speed, speed_key
-from runners.estimates.forecast import Forecaster
-from runners.estimates.measurements import Experience, Load
-from runners.estimates.trimming import difference, within
+from runners.estimates.estimate import Estimate, Speed, speed_key, work_steps
+from runners.estimates.forecast import Forecaster, difference, trim, within
+from runners.estimates.measurements import Load, Measurements
 from runners.hardware import Machine
 from runners.state.attempts import Lease
 from runners.state.nodes import StateStore
+
+Planner = Callable[..., Plan]
 
 
 class Workers:
@@ -43,15 +41,15 @@ class Workers:
         if question.__name__ == "count_parameters":
             self.counted += 1
             return 1000 + self.counted
-        key, node = arguments[:2]
+        node = arguments[0]
         with self._lock:
-            self.asked.append(key)
+            self.asked.append(speed_key(node))
         if self.broken == "dies":
             raise DispatchError("the worker process 7 died (killed by SIGKILL)")
         if node.spec.model.name == self.broken:
             return "SomeError: it cannot be built"
-        speed = Speed(setup=3.0) if isinstance(node, CostNode) else Speed(step=self.step, image=0.001, setup=1.0)
-        return Calibrated(key, "cpu", replace(speed, memory=10, weights=4), 7, network_of(node.spec))
+        step = 0.0 if isinstance(node, CostNode) else self.step
+        return "cpu", Speed(step_seconds=step, setup_seconds=3.0, memory_bytes=10, weights_bytes=4)
 
 
 def planned(*names: str, preset: str = "quick", seeds: int | None = None, done: set[str] | None = None) -> Plan:
@@ -61,6 +59,13 @@ def planned(*names: str, preset: str = "quick", seeds: int | None = None, done: 
 
 def forecaster(tmp_path: Path, **more: Any) -> Forecaster:
     return Forecaster(tmp_path, DispatchSettings(**{"workers": 2, **more}))
+
+
+def unknown(forecaster: Forecaster, plan: Plan) -> set[str]:
+    """Return the keys of the work whose speed is not known."""
+    estimate = forecaster.estimate(plan)
+    assert estimate is not None
+    return set(estimate.unknown)
 
 
 def elsewhere(tmp_path: Path) -> Forecaster:
@@ -77,7 +82,7 @@ def calibrated(found: Plan, tmp_path: Path, workers: Workers | None = None) -> F
 def test_nothing_is_known_at_first(tmp_path: Path) -> None:
     found = forecaster(tmp_path).estimate(planned("temperature"))
     assert found is not None
-    assert found.wall is None
+    assert found.wall_seconds is None
     assert len(found.unknown) == 2
     assert list(tmp_path.iterdir()) == []
 
@@ -87,7 +92,7 @@ def test_each_network_is_timed_once_and_known_from_then_on(tmp_path: Path) -> No
     calibrated(plan, tmp_path, workers)
     assert sorted(workers.asked) == sorted({speed_key(node) for node in plan.nodes})
     again = forecaster(tmp_path)
-    assert again.unknown(plan) == {}
+    assert unknown(again, plan) == set()
     found = again.estimate(plan)
     assert found is not None
     assert found.is_complete
@@ -107,7 +112,7 @@ def test_counts_are_known_on_the_cpu_whatever_the_device(tmp_path: Path) -> None
     calibrated(plan, tmp_path)
     found = forecaster(tmp_path, device="cuda").estimate(plan)
     assert found is not None
-    assert found.counts == 16 * 3.0
+    assert found.seconds_by_kind["counts"] == 16 * 3.0
 
 
 @pytest.mark.parametrize(("broken", "reason"), [("mobilenet_v2", "SomeError"), ("dies", "SIGKILL")])
@@ -115,7 +120,7 @@ def test_what_cannot_be_timed_is_said_and_stays_unknown(tmp_path: Path, broken: 
     plan, known = planned("aggregation"), forecaster(tmp_path)
     (trouble,) = known.calibrate(plan, cast(Dispatcher, Workers(broken=broken)), ())
     assert reason in trouble
-    assert len(known.unknown(plan)) == 1
+    assert len(unknown(known, plan)) == 1
 
 
 @pytest.mark.parametrize(
@@ -142,7 +147,7 @@ def test_of_other_machines_nothing_is_said(tmp_path: Path) -> None:
     calibrated(plan, tmp_path)
     other = elsewhere(tmp_path)
     assert other.estimate(plan) is None
-    assert list(other.lines(None)) == []
+    assert list(other.lines(plan)) == []
     with pytest.raises(BudgetError, match="other machines"):
         within(plan, 1.0, other, may_trim=True)
 
@@ -156,7 +161,7 @@ def test_sizes_are_counted_only_where_they_are_compared(tmp_path: Path) -> None:
     assert workers.counted == 0
     known.count(sized, cast(Dispatcher, workers), ())
     assert workers.counted == 2
-    assert sorted(forecaster(tmp_path).parameters().values()) == [1001, 1002]
+    assert sorted(forecaster(tmp_path).parameters.values()) == [1001, 1002]
     assert forecaster(tmp_path).uncounted(sized) == {}
 
 
@@ -166,7 +171,7 @@ def launched(plan: Plan, states: StateStore, launch: str = "own", *, skip: int =
         state.describe(node)
         lease = Lease.take(state.folder, launch)
         assert lease is not None
-        state.finish({"test/top1": 1.0}, 30.0)
+        state.finish({"test/top1": 1.0}, 30.0, micro_batch=node.spec.train.batch_size)
         lease.end("finished")
 
 
@@ -180,15 +185,86 @@ def test_a_launch_that_took_longer_makes_the_next_estimate_longer(tmp_path: Path
     known = calibrated(plan, tmp_path)
     before = known.estimate(plan)
     assert before is not None
-    assert before.wall is not None
+    assert before.wall_seconds is not None
     launched(plan, states)
-    took = 2 * before.raw
+    took = 2 * before.raw_seconds
     record = known.learn(plan, states, "own", before, summary(len(plan.missing), seconds=took))
     assert (record.launch, record.studies, record.nodes, record.workers) == ("own", ("aggregation",), 20, 2)
-    assert (record.estimated, record.actual, record.is_whole) == (before.wall, pytest.approx(took, abs=0.001), True)
+    assert (record.estimated, record.is_whole) == (before.wall_seconds, True)
+    assert record.actual == pytest.approx(took, abs=0.001)
     assert record.ratio == pytest.approx(2.0, rel=1e-3)
-    (kept,) = forecaster(tmp_path).experience.launches
+    (kept,) = forecaster(tmp_path).measurements.launches
     assert kept == record
+
+
+def test_only_what_a_launch_did_itself_and_at_once_is_learned(tmp_path: Path) -> None:
+    """Four trainings: done by this launch, by another one, at the second attempt, and not at all."""
+    variants = (Variant(name="a"), Variant(name="b", changes={"model.num_kernels": 2}))
+    variants += (Variant(name="c", changes={"model.num_kernels": 3}), Variant(name="d", changes={"model.width": 0.5}))
+    study = Study(name="s", title="S", question="?", reference="a", variants=variants, seeds=1)
+    plan, states = make_plan([study], Request(get_preset("smoke"))), StateStore(tmp_path / "state")
+    launches = (["own"], ["other"], ["own", "own"], ["own"])
+    for node, attempts in zip(plan.missing, launches, strict=True):
+        state = states[node.fingerprint]
+        state.describe(node)
+        for launch in attempts:
+            assert Lease.take(state.folder, launch) is not None
+    for node in plan.missing[:3]:
+        states[node.fingerprint].finish({"test/top1": 1.0}, 30.0, micro_batch=node.spec.train.batch_size)
+    known = forecaster(tmp_path)
+    record = known.learn(plan, states, "own", None, summary(3))
+    assert set(known.speeds(plan)) == {plan.missing[0].fingerprint}
+    assert not record.is_whole
+
+
+def test_of_many_alike_three_are_enough(tmp_path: Path) -> None:
+    plan, states = planned("aggregation", seeds=5), StateStore(tmp_path / "state")
+    launched(plan, states)
+    known = forecaster(tmp_path)
+    known.learn(plan, states, "own", None, summary(len(plan.missing)))
+    ((key, measurements),) = known.measurements.content.measurements.items()
+    assert key == speed_key(plan.missing[0])
+    evaluations = [m for m in measurements if m.speed.evaluation_image_seconds is not None]
+    assert (len(evaluations), len(measurements) - len(evaluations)) == (3, 3)
+
+
+def test_counts_are_learned_on_the_cpu_whatever_the_device(tmp_path: Path) -> None:
+    plan, states = planned("cost"), StateStore(tmp_path / "state")
+    launched(plan, states)
+    known = forecaster(tmp_path, device="cuda")
+    known.measurements = Measurements(tmp_path, Machine("host", "a CPU", 4, ("G",), "1"))
+    known.learn(plan, states, "own", None, summary(len(plan.missing)))
+    assert unknown(known, plan) == set()
+    assert {m.load.device for [m] in known.measurements.content.measurements.values()} == {"cpu"}
+
+
+def test_the_longest_comes_first_and_the_unknown_before(tmp_path: Path) -> None:
+    plan = planned("temperature", seeds=2)
+    static = {fingerprint for fingerprint, node in plan.trials.items() if node.spec.model.layer == "static"}
+    (slow,) = {speed_key(plan.trials[fingerprint]) for fingerprint in static}
+    (fast,) = {speed_key(node) for node in plan.trials.values()} - {slow}
+
+    def ordered(name: str, **step_seconds: float) -> list[str]:
+        known = forecaster(tmp_path / name)
+        known.measurements.add("learned", [(key, known.load, Speed(step_seconds=s)) for key, s in step_seconds.items()])
+        longest_first = known.longest_first(plan)
+        assert (longest_first.trials, longest_first.cells) == (plan.trials, plan.cells)
+        return list(longest_first.trials)
+
+    assert set(ordered("both", **{fast: 1.0, slow: 9.0})[: len(static)]) == static
+    assert set(ordered("slow", **{slow: 9.0})[-len(static) :]) == static
+    assert set(ordered("fast", **{fast: 1.0})[: len(static)]) == static
+
+
+def test_the_order_of_a_launch_is_no_worse(tmp_path: Path) -> None:
+    plan, known = planned("backbones", "aggregation", preset="small"), forecaster(tmp_path, workers=4)
+    keys = list(dict.fromkeys(map(speed_key, plan.nodes)))
+    steps = {key: Speed(step_seconds=0.1 * (1 + index)) for index, key in enumerate(keys)}
+    known.measurements.add("learned", [(key, known.load, speed) for key, speed in steps.items()])
+    plain, ordered = known.estimate(plan), known.estimate(known.longest_first(plan))
+    assert isinstance(plain, Estimate)
+    assert isinstance(ordered, Estimate)
+    assert ordered.raw_seconds < plain.raw_seconds
 
 
 @pytest.mark.parametrize("how", ["shared", "interrupted", "failed"])
@@ -200,7 +276,7 @@ def test_a_launch_that_did_not_go_as_planned_has_no_ratio(tmp_path: Path, how: s
     ended = summary(finished, interrupted=how == "interrupted")
     record = known.learn(plan, states, "own", known.estimate(plan), ended)
     assert not record.is_whole
-    assert known.experience.launches == (record,)
+    assert known.measurements.launches == [record]
 
 
 def test_an_estimate_that_was_half_known_is_none(tmp_path: Path) -> None:
@@ -224,7 +300,7 @@ def test_as_many_tasks_at_once_as_the_launch_will_have(
     tmp_path: Path, gpus: tuple[str, ...], settings: dict[str, Any], workers: int
 ) -> None:
     known = Forecaster(tmp_path, DispatchSettings(**settings))
-    known.experience = Experience(tmp_path, Machine("host", "a CPU", 4, gpus, "1"))
+    known.measurements = Measurements(tmp_path, Machine("host", "a CPU", 4, gpus, "1"))
     assert known.workers == workers
     assert known.load == Load(
         "G" if gpus and settings.get("device") != "cpu" else "cpu", workers, settings.get("threads", 1)
@@ -235,9 +311,8 @@ HOUR = 3600.0
 
 
 def per_training(plan: Plan) -> float:
-    """Returns the seconds of a step with which each training takes a third of an hour."""
-    train = plan.request.base().train
-    return HOUR / 3 / (train.epochs * (8000 // train.batch_size))
+    """Return the seconds of a step with which each training takes a third of an hour."""
+    return HOUR / 3 / work_steps(next(iter(plan.trials.values())))
 
 
 def test_what_fits_is_left_as_it_is(tmp_path: Path) -> None:
@@ -280,3 +355,79 @@ def test_what_cannot_be_trimmed_far_enough_is_refused(tmp_path: Path) -> None:
 def test_what_is_not_known_is_not_promised(tmp_path: Path) -> None:
     with pytest.raises(BudgetError, match=r"cannot be told yet.*plan --calibrate"):
         within(planned("temperature"), 100.0, forecaster(tmp_path), may_trim=True)
+
+
+Step = tuple[tuple[str, ...], int | None]
+
+
+def tried(plan: Plan) -> list[Step]:
+    """Return the plans that are tried, the first one first, if none fits."""
+    steps: list[Step] = []
+
+    def refuse(candidate: Plan) -> bool:
+        steps.append((tuple(study.name for study in candidate.studies), candidate.request.seeds))
+        return False
+
+    assert trim(plan, refuse) is None
+    return steps
+
+
+def test_seeds_go_first_and_then_the_studies_named_last(plan: Planner) -> None:
+    found = plan("temperature", "aggregation", "placement", seeds=4)
+    every = ("temperature", "aggregation", "placement")
+    assert tried(found) == [
+        (every, 4), (every, 3), (every, 2), (("temperature", "aggregation"), 2), (("temperature",), 2),
+    ]  # fmt: skip
+
+
+def test_no_study_gets_more_seeds_than_it_had(plan: Planner) -> None:
+    # At quick, three seeds by default and two of placement.
+    found = plan("temperature", "placement")
+    assert tried(found) == [
+        (("temperature", "placement"), None), (("temperature", "placement"), 2), (("temperature",), 2),
+    ]  # fmt: skip
+
+
+def test_the_study_with_the_fewest_seeds_says_where_to_begin() -> None:
+    variants = (Variant(name="a"),)
+    few, many = (
+        Study(name=name, title="T", question="?", reference="a", variants=variants, seeds=seeds)
+        for name, seeds in (("few", 3), ("many", 6))
+    )
+    steps = tried(make_plan([many, few], Request(get_preset("quick"))))
+    assert [seeds for _, seeds in steps] == [None, 3, 2, 2]
+
+
+@pytest.mark.parametrize(("seeds", "steps"), [(1, [None]), (2, [None])])
+def test_two_seeds_or_one_stay(plan: Planner, seeds: int, steps: list[None]) -> None:
+    assert len(tried(plan("temperature", seeds=seeds))) == len(steps)
+
+
+def test_what_is_counted_has_no_seeds(plan: Planner) -> None:
+    assert tried(plan("cost")) == [(("cost",), None)]
+    assert [names for names, _ in tried(plan("temperature", "cost", seeds=2))] == [
+        ("temperature", "cost"), ("temperature",),
+    ]  # fmt: skip
+
+
+def test_a_plan_that_fits_stays_itself(plan: Planner) -> None:
+    found = plan("temperature")
+    assert trim(found, lambda candidate: True) is found
+
+
+def test_the_largest_plan_that_fits_is_the_one_of_fewer_seeds(plan: Planner) -> None:
+    found = plan("temperature", seeds=5, done={"known"})
+    smaller = trim(found, lambda candidate: len(candidate.trials) <= 18)
+    assert smaller is not None
+    assert smaller.request.seeds == 3
+    assert smaller.done == {"known"}
+    assert set(smaller.trials) < set(found.trials)
+    by_hand = plan("temperature", seeds=3, done={"known"})
+    assert (smaller.trials, smaller.cells, smaller.studies) == (by_hand.trials, by_hand.cells, by_hand.studies)
+
+
+def test_overrides_that_only_a_dropped_study_reads_end_it() -> None:
+    request = Request(get_preset("quick"), {"inspect": "tau_30"}, seeds=2)
+    studies = [get_study(name, request.base()) for name in ("temperature", "aggregation")]
+    assert [names for names, _ in tried(make_plan(studies, request))] == [("temperature", "aggregation")]
+    assert len(tried(make_plan(studies[::-1], request))) == 2

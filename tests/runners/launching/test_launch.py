@@ -186,7 +186,7 @@ def test_a_failed_training_blocks_its_evaluations_and_nothing_else(tmp_path: Pat
     parent = next(iter(plan.evaluations.values())).trial.fingerprint
     dispatcher = FakeDispatcher(fail={parent: ["training"]})
     summary, tracking, notes = _launch(tmp_path, dispatcher, plan)
-    blocked = plan.evaluations_of(parent)
+    blocked = [node for node in plan.evaluations.values() if node.depends_on == parent]
     assert summary.blocked == len(blocked) > 0
     assert summary.finished == len(plan.nodes) - 1 - len(blocked)
     assert [(failure.reason, failure.attempts) for failure in summary.failures] == [("SomeError: it did not work", 1)]
@@ -283,7 +283,7 @@ def test_the_others_go_on_while_a_node_waits_for_its_next_attempt(tmp_path: Path
     summary, _, _ = _launch(tmp_path, dispatcher, plan, policy=FailurePolicy(wait_seconds=1.0))
     assert time.monotonic() - started >= 1.0
     assert summary.failures == ()
-    rests_on_it = 1 + len(plan.evaluations_of(victim))
+    rests_on_it = 1 + [node.depends_on for node in plan.nodes].count(victim)
     assert dispatcher.started.index(victim, 1) == len(dispatcher.started) - rests_on_it
 
 
@@ -304,7 +304,7 @@ def test_a_later_launch_tries_what_may_have_been_mended_and_a_retry_everything(
         return
     assert dispatcher.started == []
     assert [(failure.reason, failure.attempts) for failure in summary.failures] == [("SomeError: it did not work", 0)]
-    assert summary.blocked == len(plan.evaluations_of(victim))
+    assert summary.blocked == [node.depends_on for node in plan.nodes].count(victim)
     assert [what for what, _ in tracking.told if what != "catch up"] == ["end orphans", "end orphans"]
 
 

@@ -29,7 +29,7 @@ def test_each_missing_node_is_in_one_stage_and_evaluations_wait_for_their_traini
     trained = next(iter(plan.evaluations.values())).trial
     queue.finish(trained)
     ready = [node for node in queue.nodes(Stage.READY) if node.fingerprint in plan.evaluations]
-    assert ready == list(plan.evaluations_of(trained.fingerprint))
+    assert ready == [node for node in plan.evaluations.values() if node.depends_on == trained.fingerprint]
     assert _stages(queue) == Counter(node.fingerprint for node in plan.missing)
 
 

@@ -114,7 +114,7 @@ def test_what_is_being_run_is_not_put_aside(
 def test_only_what_failed_is_tried_again_and_what_waited_for_it(states: StateStore) -> None:
     plan = _plan(states, "aggregation", "temperature")
     trial = next(iter(plan.evaluations.values())).trial.fingerprint
-    resting = {node.fingerprint for node in plan.evaluations_of(trial)}
+    resting = {node.fingerprint for node in plan.evaluations.values() if node.depends_on == trial}
     others = [key for key in plan.evaluations if key not in resting]
     for fingerprint in (trial, *resting, others[0], others[1]):
         (states[fingerprint].folder / "result.json").unlink()

@@ -103,7 +103,7 @@ def test_without_links_one_of_several_writes_and_nobody_sees_half_a_file(tmp_pat
     while any(process.is_alive() for process in processes):
         if path.exists():
             assert len(json.loads(path.read_text())) == 20_000
-    winner = won.get(timeout=30)
+    winner = won.get(timeout=600)
     assert read_json(path) == [winner] * 20_000
     assert won.empty()
 
@@ -161,7 +161,7 @@ def test_one_at_a_time_is_in_an_exclusive_block(tmp_path: Path) -> None:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(600)
     assert read_json(tmp_path / "count.json") == 100
 
 

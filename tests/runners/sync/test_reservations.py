@@ -84,7 +84,7 @@ class Turns:
     def wait(self, who: int) -> None:
         """Returns when it is the turn of `who`."""
         with self._changed:
-            assert self._changed.wait_for(lambda: not self._order or self._order[0] == who, timeout=30)
+            assert self._changed.wait_for(lambda: not self._order or self._order[0] == who, timeout=600)
             del self._order[:1]
             self._changed.notify_all()
 
@@ -111,7 +111,7 @@ def _reserve_in_order(machines: tuple[Machine, Machine], order: tuple[int, ...])
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(600)
         assert not thread.is_alive()
     for machine in machines:
         machine.client.before = lambda name: None

@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import json
-import math
 
 import pytest
 import torch
 
 from ablations import vocabulary as names
-from runners.training.attention_profile import attention_gap, attention_profile, normalized_entropy
+from runners.training.attention_profile import attention_gap, attention_profile
 from runners.workers.task import Task
 from runners.workers.trial import run_node
 from tests.runners.bench import Bench
 
 
-def test_entropy_of_uniform_one_hot_and_half_and_half() -> None:
-    weights = torch.tensor([[0.25] * 4, [1.0, 0.0, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0]])
-    assert normalized_entropy(weights).tolist() == pytest.approx([1.0, 0.0, 0.5])
-
-
-def test_entropy_of_weights_that_do_not_sum_to_one_is_that_of_their_shares() -> None:
-    weights = torch.tensor([[0.9, 0.3], [0.75, 0.25]])
-    first, second = normalized_entropy(weights).tolist()
-    assert first == pytest.approx(second)
-    assert first == pytest.approx(-(0.75 * math.log(0.75) + 0.25 * math.log(0.25)) / math.log(2))
-
-
-def test_one_kernel_has_no_entropy() -> None:
-    assert normalized_entropy(torch.ones(3, 1)).tolist() == [0.0, 0.0, 0.0]
+def test_the_profile_of_one_kernel_is_uniform() -> None:
+    profile = attention_profile({"a": torch.ones(3, 1)}, torch.tensor([0, 1, 0]), {"a": (7, 0.5)}, ("a", "b"))
+    (layer,) = profile["layers"]
+    assert (layer["entropy"], layer["entropy_sd"], layer["per_class"]) == (1.0, 0.0, [1.0, 1.0])
 
 
 def test_a_profile_is_sorted_by_depth_and_split_by_class() -> None:

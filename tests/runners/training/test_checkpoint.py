@@ -16,8 +16,9 @@ from torch import nn
 
 from ablations.errors import CheckpointError
 from ablations.spec.parts import TrainSpec
-from runners.training.checkpoint import CheckpointStore, Position, Training, load_tensors, load_weights, save_tensors
+from runners.training.checkpoint import CheckpointStore, Position, Training, load_weights
 from runners.training.optimizer import make_optimizer
+from runners.training.sealed_tensors import load_tensors, save_tensors
 
 
 def _trained(optimizer: str, steps: int = 3, seed: int = 0, channels: int = 4) -> Training:

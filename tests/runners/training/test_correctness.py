@@ -19,7 +19,8 @@ from ablations.spec.trial import TrialSpec
 from runners.data import SplitName, load_dataset, subset
 from runners.state.nodes import NodeState
 from runners.training.checkpoint import load_weights
-from runners.training.evaluation import Measurement, correctness
+from runners.training.correctness import correctness
+from runners.training.evaluation import Measurement
 from runners.training.network import build_network, intervened
 from runners.workers.task import Task
 from runners.workers.trial import run_node

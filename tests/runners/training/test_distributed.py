@@ -71,7 +71,7 @@ def test_two_processes_train_what_one_does(bench: Bench, tmp_path: Path) -> None
     [((0, 2), None, "0,2"), ((2, 0), "4,5,7", "7,4"), ((1,), "GPU-a, GPU-b", "GPU-b")],
 )
 def test_a_training_sees_the_gpus_it_was_given(gpus: tuple[int, ...], seen: str | None, visible: str) -> None:
-    assert distributed.visible(gpus, seen) == visible
+    assert distributed.visible_devices(gpus, seen) == visible
 
 
 def test_a_batch_that_does_not_divide_is_refused(bench: Bench) -> None:

@@ -45,6 +45,16 @@ def test_decay_spares_norms_and_every_bias() -> None:
     assert {id(p) for p in spared["params"]} == {id(p) for p in model.parameters()} - {id(p) for p in expected}
 
 
+def test_decay_spares_every_norm_with_running_statistics_that_torch_has() -> None:
+    base = nn.modules.batchnorm._NormBase
+    kinds = [kind for name, kind in vars(nn).items() if isinstance(kind, type) and issubclass(kind, base)]
+    kinds = [kind for kind in kinds if not issubclass(kind, nn.modules.lazy.LazyModuleMixin)]
+    assert {nn.BatchNorm2d, nn.SyncBatchNorm, nn.InstanceNorm1d} <= set(kinds)
+    for kind in kinds:
+        decayed, spared = parameter_groups(kind(4, affine=True), 0.01)
+        assert (len(decayed["params"]), len(spared["params"])) == (0, 2), kind  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(("name", "kind"), [("sgd", torch.optim.SGD), ("adamw", torch.optim.AdamW)])
 def test_the_optimizer_is_the_one_asked_for(name: str, kind: type) -> None:
     spec = TrainSpec(optimizer="adamw") if name == "adamw" else TrainSpec(momentum=0.8, nesterov=True)

@@ -12,8 +12,7 @@ import pytest
 
 from ablations import vocabulary as names
 from ablations.planning.nodes import ProposedNode
-from ablations.planning.spaces import trials_there_are
-from ablations.planning.tuning_groups import slot_fingerprint
+from ablations.planning.optimisation import Optimisation, OptimisationKind, slot_fingerprint
 from ablations.spec.factors import Factor
 from ablations.spec.fingerprint import trial_fingerprint
 from ablations.spec.trial import TrialSpec
@@ -30,10 +29,13 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "state"
 
 
-def node(slot: int, *, group: str = GROUP, factors: dict[str, Factor] = RATE, **more: Any) -> ProposedNode:
+def node(
+    slot: int, *, group: str = GROUP, factors: dict[str, Factor] = RATE, kind: OptimisationKind = "tuning"
+) -> ProposedNode:
     general = {"train.epochs": 9, "train.learning_rate": 0.05}
     spec = TrialSpec.model_validate({"train": {"epochs": 9, "temperature": {"schedule": "constant"}}})
-    return ProposedNode(slot_fingerprint(group, slot), spec, group, slot, general, {}, factors, **more)
+    optimisation = Optimisation(kind, group, spec, general, {}, factors)
+    return ProposedNode(slot_fingerprint(group, slot), spec, optimisation, slot)
 
 
 def rate(proposal: Proposal) -> float:
@@ -159,7 +161,7 @@ def test_several_processes_ask_at_once_and_none_gets_anothers(root: Path) -> Non
     for process in processes:
         process.start()
     for process in processes:
-        process.join(120)
+        process.join(600)
         assert process.exitcode == 0
     found = trials(root)
     assert sorted(trial.user_attrs["slot"] for trial in found) == list(range(10))
@@ -208,8 +210,8 @@ def test_each_training_there_is_is_proposed_once(root: Path, space: str, kind: A
         proposal.tell("complete", [50.0 + slot] if kind == "tuning" else [50.0 + slot, 1e6])
         found.add(trained(one, proposal))
     assert len(found) == count
-    assert trials_there_are(one.general, {}, factors, 99) == count
-    assert trials_there_are(one.general, {}, factors, count) is None
+    assert one.optimisation.distinct(99) == count
+    assert one.optimisation.distinct(count) is None
 
 
 def test_what_runs_or_was_stopped_counts_as_tried(root: Path) -> None:

@@ -13,7 +13,7 @@ import runners.workers.measure
 from ablations.spec.parts import Intervention
 from runners.state.attempts import Lease
 from runners.state.nodes import NodeState
-from runners.training.checkpoint import load_tensors, save_tensors
+from runners.training.sealed_tensors import load_tensors, save_tensors
 from runners.training.trainer import Trainer
 from runners.workers.task import Task
 from runners.workers.trial import run_node

@@ -11,11 +11,11 @@ import pytest
 
 from ablations import vocabulary as names
 from ablations.planning.nodes import Node, ProposedNode, TrialNode
-from ablations.planning.optimisation_plans import TuningPlan, make_tuning_plan
+from ablations.planning.optimisation import slot_fingerprint
+from ablations.planning.optimisation_plans import OptimisationPlan, make_tuning_plan
 from ablations.planning.plan import Plan, make_plan
 from ablations.planning.request import Request
 from ablations.planning.tuned_values import read_tuned
-from ablations.planning.tuning_groups import slot_fingerprint
 from ablations.presets import get_preset
 from ablations.spec.factors import Factor
 from ablations.spec.fingerprint import trial_fingerprint
@@ -33,7 +33,7 @@ from tests.runners.bench import TINY, Bench
 RATE = {"train.learning_rate": Factor(low=0.001, high=0.1, log=True)}
 
 
-def planned(bench: Bench, budget: int = 1, nuisance: dict[str, Factor] = RATE, **settings: Any) -> TuningPlan:
+def planned(bench: Bench, budget: int = 1, nuisance: dict[str, Factor] = RATE, **settings: Any) -> OptimisationPlan:
     """Describes the tuning of one tiny variant."""
     changed = {key.replace("__", "."): value for key, value in settings.items()}
     about = {"name": "mine", "title": "mine", "question": "q?", "reference": "only", "nuisance": nuisance}
@@ -48,7 +48,7 @@ def describe(states: StateStore, nodes: Iterable[Node]) -> None:
         states[node.fingerprint].describe(node)
 
 
-def nodes_of(plan: TuningPlan) -> list[ProposedNode]:
+def nodes_of(plan: OptimisationPlan) -> list[ProposedNode]:
     return list(plan.as_plan().proposed.values())
 
 
@@ -186,8 +186,9 @@ def test_a_training_that_goes_wrong_has_a_result_and_never_wins(bench: Bench) ->
 def test_two_factors_of_a_search_are_judged_by_accuracy_and_multiply_adds(bench: Bench) -> None:
     (node,) = nodes_of(planned(bench))
     factors = {"model.num_kernels": Factor(choices=(2, 4))}
-    own = {"fingerprint": slot_fingerprint("g" * 64, node.slot), "group": "g" * 64}
-    searched = dataclasses.replace(node, kind="search", factors=factors, **own)
+    optimisation = dataclasses.replace(node.optimisation, kind="search", fingerprint="g" * 64, factors=factors)
+    fingerprint = slot_fingerprint("g" * 64, node.slot)
+    searched = dataclasses.replace(node, fingerprint=fingerprint, optimisation=optimisation)
     describe(bench.states, [searched])
     assert bench.states[searched.fingerprint].node() == searched
     metrics = metrics_of(run(bench, searched))

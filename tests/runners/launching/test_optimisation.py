@@ -14,7 +14,7 @@ from ablations.planning.optimisation_plans import make_search_plan
 from ablations.planning.request import Request
 from ablations.planning.search import Search, get_search, pareto_front
 from ablations.presets import get_preset
-from runners.launching.search import best_again
+from runners.launching.optimisation import best_again
 from runners.state.nodes import StateStore
 from runners.workers.preflight import check
 

@@ -12,11 +12,11 @@ import pytest
 
 from ablations.errors import SpecError, TuningError
 from ablations.planning.nodes import EvaluationNode
-from ablations.planning.optimisation_plans import TuningPlan, make_tuning_plan
+from ablations.planning.optimisation import TUNING_SEED, Optimisation
+from ablations.planning.optimisation_plans import OptimisationPlan, make_tuning_plan
 from ablations.planning.plan import CANARY_SEED, Plan, make_plan
 from ablations.planning.request import Request
 from ablations.planning.tuned_values import Spent, TunedFile, TunedVariant, read_tuned, tuned_path, with_entries
-from ablations.planning.tuning_groups import TUNING_SEED, Tuning
 from ablations.presets import get_preset
 from ablations.registry import get_study
 from ablations.spec.factors import Factor, resolve_proposed
@@ -44,13 +44,13 @@ def request(**more: Any) -> Request:
     return Request(get_preset("smoke"), **more)
 
 
-def planned(*studies: Study, budget: int = 2, **more: Any) -> TuningPlan:
+def planned(*studies: Study, budget: int = 2, **more: Any) -> OptimisationPlan:
     return make_tuning_plan(studies or (study(),), request(**more), budget)
 
 
 def test_what_trains_the_same_is_tuned_once_for_all_its_rows_and_studies() -> None:
-    tunings = planned(study(), study("other", DYNAMIC)).tunings
-    assert [tuning.serves for tuning in tunings] == [
+    plan = planned(study(), study("other", DYNAMIC))
+    assert [plan.serves[tuning.fingerprint] for tuning in plan.optimisations] == [
         {"mine": ["static"]},
         {"mine": ["dynamic", "averaged"], "other": ["dynamic"]},
     ]
@@ -58,8 +58,9 @@ def test_what_trains_the_same_is_tuned_once_for_all_its_rows_and_studies() -> No
 
 def test_evaluation_only_variants_share_the_tuning_of_their_network() -> None:
     plan = make_tuning_plan([get_study("aggregation", request().base())], request(), 3)
-    assert {key.partition(": ")[0] for key in plan.tunings[0].serves["aggregation"]} == {plan.studies[0].inspect[0]}
-    assert len(plan.tunings) == len(plan.studies[0].inspect)
+    (first, *_) = plan.serves.values()
+    assert {key.partition(": ")[0] for key in first["aggregation"]} == {plan.studies[0].inspect[0]}
+    assert len(plan.optimisations) == len(plan.studies[0].inspect)
 
 
 @pytest.mark.parametrize(
@@ -71,18 +72,18 @@ def test_evaluation_only_variants_share_the_tuning_of_their_network() -> None:
     ],
 )
 def test_other_settings_are_tuned_apart(changed: dict[str, Any]) -> None:
-    one, other = (planned(**more).tunings[0].fingerprint for more in ({}, changed))
+    one, other = (planned(**more).optimisations[0].fingerprint for more in ({}, changed))
     assert one != other
 
 
 def test_other_ranges_are_tuned_apart_and_what_nothing_reads_is_not_told_apart() -> None:
-    base = planned().tunings[0].fingerprint
+    base = planned().optimisations[0].fingerprint
     wider = study(nuisance={"train.learning_rate": RATE.model_copy(update={"high": 0.6})})
-    assert planned(wider).tunings[0].fingerprint != base
+    assert planned(wider).optimisations[0].fingerprint != base
     kernels = study(baseline={"model.num_kernels": 8})
-    static, dynamic = planned(kernels).tunings
+    static, dynamic = planned(kernels).optimisations
     assert static.fingerprint == base
-    assert dynamic.fingerprint != planned().tunings[1].fingerprint
+    assert dynamic.fingerprint != planned().optimisations[1].fingerprint
 
 
 def test_what_only_a_choice_makes_read_tells_apart() -> None:
@@ -90,8 +91,8 @@ def test_what_only_a_choice_makes_read_tells_apart() -> None:
     stepped = {"train.optimizer": "adamw"}
     one = planned(study(nuisance=choice, baseline={**stepped, "train.momentum": 0.5}))
     other = planned(study(nuisance=choice, baseline={**stepped, "train.momentum": 0.6}))
-    assert one.tunings[0].spec == other.tunings[0].spec
-    assert one.tunings[0].fingerprint != other.tunings[0].fingerprint
+    assert one.optimisations[0].spec == other.optimisations[0].spec
+    assert one.optimisations[0].fingerprint != other.optimisations[0].fingerprint
 
 
 def test_each_group_gets_the_budget_turn_by_turn_under_a_seed_that_no_repeat_has() -> None:
@@ -110,10 +111,10 @@ def test_a_larger_budget_goes_on_from_a_smaller_one() -> None:
 
 
 def test_a_built_in_study_tunes_around_the_preset_but_for_what_its_variants_set() -> None:
-    (tuning, *_) = make_tuning_plan([get_study("temperature", request().base())], request(), 1).tunings
+    (tuning, *_) = make_tuning_plan([get_study("temperature", request().base())], request(), 1).optimisations
     assert tuning.factors["train.learning_rate"].contains(0.04)
     rates = [Variant(name=f"lr_{i}", changes={"train.learning_rate": rate}) for i, rate in enumerate((0.1, 0.2))]
-    assert set(planned(study("rates", *rates, nuisance=None)).tunings[0].factors) == {
+    assert set(planned(study("rates", *rates, nuisance=None)).optimisations[0].factors) == {
         "train.weight_decay",
         "train.warmup_epochs",
     }
@@ -121,7 +122,7 @@ def test_a_built_in_study_tunes_around_the_preset_but_for_what_its_variants_set(
 
 def test_a_factor_that_one_row_does_not_read_is_tuned_for_the_others() -> None:
     tau = {"train.temperature.start": Factor(low=1.0, high=30.0), "train.learning_rate": RATE}
-    static, dynamic = planned(study(nuisance=tau)).tunings
+    static, dynamic = planned(study(nuisance=tau)).optimisations
     assert set(static.factors) == {"train.learning_rate"}
     assert set(dynamic.factors) == set(tau)
 
@@ -162,7 +163,7 @@ def test_a_proposal_is_trained_over_what_the_row_sets() -> None:
 # What was found
 
 
-def entry(tuning: Tuning, key: str, values: Mapping[str, Any], **more: Any) -> TunedVariant:
+def entry(tuning: Optimisation, key: str, values: Mapping[str, Any], **more: Any) -> TunedVariant:
     about: dict[str, Any] = {
         "variant": key,
         "fingerprint": tuning.fingerprint,
@@ -179,11 +180,13 @@ def entry(tuning: Tuning, key: str, values: Mapping[str, Any], **more: Any) -> T
     return TunedVariant.model_validate({**about, **more})
 
 
-def written(folder: Path, plan: TuningPlan, values: Mapping[str, float]) -> Path:
+def written(folder: Path, plan: OptimisationPlan, values: Mapping[str, float]) -> Path:
     """Writes values by row key into the files of the plan's studies."""
     folder.mkdir(exist_ok=True)
     for one in plan.studies:
-        keyed = [(key, tuning) for tuning in plan.tunings for key in tuning.serves.get(one.name, ())]
+        keyed = [
+            (key, tuning) for tuning in plan.optimisations for key in plan.serves[tuning.fingerprint].get(one.name, ())
+        ]
         entries = tuple(
             entry(tuning, key, {"train.learning_rate": values[key]}) for key, tuning in keyed if key in values
         )
@@ -251,7 +254,7 @@ def test_studies_that_train_nothing_or_tune_nothing_are_left_as_they_are(tmp_pat
 
 
 def test_a_file_that_holds_several_settings_keeps_them_all() -> None:
-    (first, *_), (other, *_) = planned().tunings, planned(overrides={"train.epochs": 3}).tunings
+    (first, *_), (other, *_) = planned().optimisations, planned(overrides={"train.epochs": 3}).optimisations
     rate = {"train.learning_rate": 0.1}
     old = TunedFile(study="mine", preset="smoke", tuned=(entry(first, "static", rate), entry(other, "static", rate)))
     better = entry(first, "static", {"train.learning_rate": 0.2})
@@ -295,7 +298,7 @@ def test_an_empty_folder_says_to_tune(tmp_path: Path) -> None:
 )
 def test_values_of_other_settings_or_out_of_range_are_refused(tmp_path: Path, values: dict[str, Any]) -> None:
     one = study("mine", STATIC)
-    (tuning,) = planned(one).tunings
+    (tuning,) = planned(one).optimisations
     file = TunedFile(study="mine", preset="smoke", tuned=(entry(tuning, "static", values),))
     tuned_path(tmp_path, "mine", "smoke").write_text(json.dumps(file.model_dump(mode="json", exclude_none=True)))
     with pytest.raises(TuningError, match="Tune it again"):
@@ -309,9 +312,9 @@ def test_a_group_has_no_more_trials_than_there_are_distinct_ones() -> None:
     assert [(node.spec.model.layer, node.slot) for node in nodes] == [
         (layer, slot) for slot in range(2) for layer in ("static", "dynamic")
     ]
-    assert [tuning.distinct(6) for tuning in plan.tunings] == [2, 2]
-    assert [tuning.distinct(2) for tuning in plan.tunings] == [None, None]
-    assert [tuning.distinct(6) for tuning in planned(budget=6).tunings] == [None, None]
+    assert [tuning.distinct(6) for tuning in plan.optimisations] == [2, 2]
+    assert [tuning.distinct(2) for tuning in plan.optimisations] == [None, None]
+    assert [tuning.distinct(6) for tuning in planned(budget=6).optimisations] == [None, None]
 
 
 def test_a_group_that_has_less_to_try_leaves_the_others_their_budget() -> None:
@@ -325,8 +328,8 @@ def test_an_endless_space_is_tuned_under_the_fingerprint_that_it_had() -> None:
     """Tunings from before each was tried once stay valid where nothing could be tried twice."""
     endless, countable = planned(), planned(study(nuisance={"train.optimizer": Factor(choices=("sgd", "adamw"))}))
     for plan, is_as_before in ((endless, True), (countable, False)):
-        tuning = plan.tunings[0]
-        parts = (tuning.spec, tuning.general, tuning.own, tuning.factors)
+        tuning = plan.optimisations[0]
+        parts = (tuning.spec, tuning.general, tuning.changes, tuning.factors)
         without = digest_without_once("tuning", *parts)
         assert (tuning.fingerprint == without) == is_as_before
 

@@ -1,0 +1,145 @@
+"""This module fills the K kernels of a new dynamic layer, given the static convolution that it replaces: a start.
+
+The kernels are drawn anew as the static one was, or are copies of a trained one. `conversion` calls it.
+
+Dimensions: C input and O output channels, K kernels, h x w kernel size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from dyconv.errors import ArgumentError, unknown_name
+from dyconv.layers import CondConv2d, ConvolutionLayer, DynamicConv2d
+
+Initialiser = Callable[[Tensor, Tensor | None], None]
+"""Fills one kernel (O, C / groups, h, w) and its bias (O)."""
+InitName = Literal["auto", "default", "kaiming_fan_out", "like_static"]
+Start = Callable[[ConvolutionLayer, nn.Conv2d], ConvolutionLayer]
+"""Fills a new layer, given the static convolution, and returns it on the device of that."""
+
+DEFAULT_NOISE = 0.01
+_KAIMING = ("torchvision.models.mobilenetv2", "torchvision.models.mobilenetv3", "torchvision.models.resnet")
+
+
+def choose_start(model: nn.Module, start: str, init: InitName | Initialiser, noise: float | None) -> Start:
+    """Return the start of a conversion of `model`: "scratch" uses `init`, "static" uses `noise`.
+
+    Raises:
+        ArgumentError: an unknown name, a noise that is not a number from 0, or a setting that this start ignores.
+    """
+    if start == "scratch":
+        if noise is not None:
+            raise ArgumentError(f"noise is for start='static', which copies trained kernels, got noise={noise!r}")
+        return _from_scratch(_initialiser(model, init))
+    if start != "static":
+        raise ArgumentError(unknown_name("start", start, ("scratch", "static")))
+    if init != "auto":
+        raise ArgumentError(f"init is for start='scratch': kernels that are copied are not drawn, got init={init!r}")
+    level = DEFAULT_NOISE if noise is None else noise
+    if isinstance(level, bool) or not isinstance(level, (int, float)) or not 0 <= level < float("inf"):
+        raise ArgumentError(f"noise must be a number from 0, in standard deviations of a kernel, got {noise!r}")
+    return _from_static(level)
+
+
+def kaiming_fan_out(weight: Tensor, bias: Tensor | None) -> None:
+    """Fill one kernel as torchvision's MobileNets and ResNets do: normal with variance 2 / fan out, bias zero."""
+    nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu")
+    if bias is not None:
+        nn.init.zeros_(bias)
+
+
+def _initialiser(model: nn.Module, init: InitName | Initialiser) -> Initialiser | str:
+    """Return the function that fills one kernel, or "default" or "like_static", which need no function."""
+    if callable(init):
+        return init
+    if init == "auto":
+        init = _init_of_family(type(model).__module__)
+    if init not in ("default", "kaiming_fan_out", "like_static"):
+        raise ArgumentError(unknown_name("init", init, ("auto", "default", "kaiming_fan_out", "like_static")))
+    return kaiming_fan_out if init == "kaiming_fan_out" else init
+
+
+def _init_of_family(module_name: str) -> InitName:
+    """Return the init that goes with the networks that are defined in a module."""
+    if module_name in _KAIMING:
+        return "kaiming_fan_out"
+    return "like_static" if module_name.startswith("timm.") else "default"
+
+
+def _from_scratch(initialise: Initialiser | str) -> Start:
+    """Return a start that draws each kernel anew; "default" leaves the draws of the new layer."""
+
+    def fill(layer: ConvolutionLayer, conv: nn.Conv2d) -> ConvolutionLayer:
+        with torch.no_grad():
+            for k, kernel in enumerate(layer.weight):
+                bias = None if layer.bias is None else layer.bias[k]
+                if callable(initialise):
+                    initialise(kernel, bias)
+                elif initialise == "like_static":
+                    _fill_like(conv, kernel, bias)
+        # Moved after the draws, which are made on the CPU in float32 for every device.
+        return layer.to(device=conv.weight.device, dtype=conv.weight.dtype)
+
+    return fill
+
+
+def _fill_like(conv: nn.Conv2d, kernel: Tensor, bias: Tensor | None) -> None:
+    """Draw from a normal distribution as wide as the static kernel, and copy the static bias."""
+    nn.init.normal_(kernel, std=_spread(conv.weight))
+    if bias is not None and conv.bias is not None and not conv.bias.is_meta:
+        bias.copy_(conv.bias)
+
+
+def _spread(kernel: Tensor) -> float:
+    """Return the standard deviation of the numbers of a kernel, 0 without numbers."""
+    if kernel.is_meta:  # there are no numbers, and none will be filled in
+        return 0.0
+    return float(kernel.detach().float().std(correction=0))
+
+
+def _from_static(noise: float) -> Start:
+    """Return a start that copies the static kernel, with `noise` in units of its standard deviation."""
+
+    def fill(layer: ConvolutionLayer, conv: nn.Conv2d) -> ConvolutionLayer:
+        # Moved first, because the copies below are made in the dtype of the static kernel.
+        layer = layer.to(device=conv.weight.device, dtype=conv.weight.dtype)
+        scale = _half_open(layer)
+        with torch.no_grad():
+            spread = _spread(conv.weight)
+            for k, kernel in enumerate(layer.weight):
+                # Drawn on the CPU, so that every device gets the same noise.
+                perturbation = noise * spread * torch.randn(kernel.shape)
+                kernel.copy_(scale * (conv.weight + perturbation.to(conv.weight)))
+                if layer.bias is not None and conv.bias is not None:
+                    layer.bias[k].copy_(scale * conv.bias)
+        return layer
+
+    return fill
+
+
+def _half_open(layer: ConvolutionLayer) -> float:
+    """Return the factor on each copy with which the new layer computes the same as the static one.
+
+    Weights that sum to one need no factor. Sigmoids begin at one half each for every input (their last Linear is set to
+    zero and learns from there), so that K of them sum to K / 2.
+    """
+    linear = _last_of_sigmoid(layer)
+    if linear is None:
+        return 1.0
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return 2.0 / layer.num_kernels
+
+
+def _last_of_sigmoid(layer: ConvolutionLayer) -> nn.Linear | None:
+    """Return the last Linear in front of a sigmoid, None if the weights sum to one."""
+    if isinstance(layer, CondConv2d):
+        return layer.routing
+    if isinstance(layer, DynamicConv2d) and layer.attention_branch.normalization == "sigmoid":
+        return layer.attention_branch.excite
+    return None

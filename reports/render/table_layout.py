@@ -1,0 +1,57 @@
+"""This module decides what all formats share in a table's layout: group headings, long tables, columns that wrap."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+
+from reports.content.blocks import Table, Text
+
+_LONG_TEXT = 40
+"""Longest text in characters that stands in one line."""
+_LONG_TABLE = 28
+"""Most rows that fit on a page together with a caption and notes."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """A heading over the columns from `start` to before `end`; without text it is a gap."""
+
+    text: str
+    start: int
+    end: int
+
+
+def spans(table: Table) -> tuple[Span, ...]:
+    """Return the group headings of a table from left to right, gaps included; none if no column has a group."""
+    headings, start = [], 0
+    # Neighbours of one group share a heading; the same group further right has one of its own.
+    for group, columns in groupby(table.columns, key=lambda column: column.group):
+        end = start + len(list(columns))
+        headings.append(Span(group, start, end))
+        start = end
+    return tuple(headings) if any(span.text for span in headings) else ()
+
+
+def is_long(table: Table) -> bool:
+    """Return True if a table has to run over several pages, in small print."""
+    return len(table.rows) > _LONG_TABLE
+
+
+def has_numbers(table: Table) -> bool:
+    """Return True if a table is about numbers and stays in one piece, rather than a list whose text may wrap freely."""
+    kinds = [column.kind for column in table.columns]
+    return "interval" in kinds or kinds.count("number") > 1
+
+
+def wrapping(table: Table) -> tuple[bool, ...]:
+    """Return for each column True if its text is so long that it has to wrap."""
+    return tuple(_wraps(table, index) for index in range(len(table.columns)))
+
+
+def _wraps(table: Table, index: int) -> bool:
+    # Numbers, intervals and marks stay in one line, however long they are.
+    if table.columns[index].kind not in ("text", "code"):
+        return False
+    cells = [row[index] for row in table.rows]
+    return any(isinstance(cell, Text) and len(cell.text) > _LONG_TEXT for cell in cells)
