@@ -18,7 +18,7 @@ from ablations.planning.plan import make_plan
 from ablations.planning.request import Request
 from ablations.presets import get_preset
 from ablations.registry import get_study
-from runners.launching.session import _kept
+from runners.launching.session import _farewell
 from runners.state.nodes import StateStore
 from tests.upkeep.made_up import STUDY, Folder
 
@@ -147,9 +147,9 @@ def test_what_is_kept_names_the_checkpoints(tmp_path: Path) -> None:
     for step in (40, 60):
         (begun.folder / f"checkpoint-{step:09d}.safetensors").write_bytes(b"")
     begun.report_progress(epoch=7, epochs=10, step=70, steps=100)
-    first, kept, command = _kept(plan, StateStore(folder.root / "state"), "run it")
+    first, kept, command = _farewell(plan, StateStore(folder.root / "state"), "run it")
     assert first == "Interrupted. Kept: 1 of 3 finished."
     assert kept.endswith("checkpoint at epoch 6 of 10")
     assert command == "The same command goes on: run it"
     begun.report_progress(step=0, steps=0)
-    assert _kept(plan, StateStore(folder.root / "state"), "run it")[1].endswith("checkpoint at step 60")
+    assert _farewell(plan, StateStore(folder.root / "state"), "run it")[1].endswith("checkpoint at step 60")

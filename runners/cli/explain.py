@@ -155,14 +155,12 @@ class _Sentences:
             if explanation.verdict == "failed":
                 yield _remedy(str(status.failure.get("cause")), explanation)
         # The reasons an evaluation waits: its training is not done, or is done but its weights are gone.
-        if explanation.training is not None and explanation.training.status != "done":
-            yield f"its training {explanation.training.fingerprint[:_DIGITS]} is {_TRAINING[explanation.training.status]}"
-        elif (
-            explanation.training is not None
-            and not self._states[explanation.training.fingerprint].weights_file.exists()
-        ):
+        training = explanation.training
+        if training is not None and training.status != "done":
+            yield f"its training {training.fingerprint[:_DIGITS]} is {_TRAINING[training.status]}"
+        elif training is not None and not self._states[training.fingerprint].weights_file.exists():
             yield (
-                f"the weights of its training {explanation.training.fingerprint[:_DIGITS]} have been removed: "
+                f"the weights of its training {training.fingerprint[:_DIGITS]} have been removed: "
                 "they are taken from the tracking store, or it is trained anew"
             )
         elif status.remark:

@@ -23,7 +23,7 @@ from runners.console.tables import plan_overview
 from runners.console.terminal import console, print_lines
 from runners.dispatch import prepare_workers
 from runners.estimates.forecast import Forecaster
-from runners.launching import announce, session
+from runners.launching import announce
 from runners.launching.rerun import begin_anew, only_failed, undone
 from runners.state.failures import patiently
 from runners.state.files import check_writable
@@ -148,6 +148,9 @@ def carry_out(
         plugins: Modules that workers import first.
     """
     runs_dir, uri = selection.runs_dir, selection.tracking_uri
+    # A launch needs mlflow, which `run --help` shall not wait for.
+    from runners.launching import session
+
     arguments = options.launch_arguments(forecaster, plugins)
     summary = session.launch(plan, whole, runs_dir, None if options.offline else uri, **arguments)
     outcome.tell(summary, uri)
@@ -173,6 +176,8 @@ def carry_out(
 
 def _check_tracked(summary: Summary, uri: str, *, offline: bool) -> None:
     """Raise `TrackingError` if nothing can be reported: reports are made from the store."""
+    from runners.launching import session
+
     if offline:
         raise TrackingError("reports are made from what is tracked, and nothing was.")
     if summary.untracked and not session.store_answers(uri):

@@ -22,8 +22,6 @@ from runners.console.tables import data_remarks, shown
 from runners.console.terminal import console, print_lines
 from runners.dispatch import prepare_workers
 from runners.estimates.forecast import Forecaster
-from runners.launching import session
-from runners.launching.optimisation import carry_out
 from runners.launching.tuning_results import Tuned, read_results, track_tuned, write_tuned
 from runners.provenance import project_commit
 from runners.state.files import check_writable
@@ -66,6 +64,10 @@ def tune(selection: Selection, options: LaunchOptions, *, budget: int) -> None:
     print_lines(data_remarks(plan))
     check_writable(runs_dir)
     arguments = options.launch_arguments(Forecaster(runs_dir, dispatch), plugins)
+    # A launch needs mlflow, which `tune --help` shall not wait for.
+    from runners.launching import session
+    from runners.launching.optimisation import carry_out
+
     summary = carry_out(tuning, runs_dir, None if options.offline else uri, arguments)
     outcome.tell(summary, uri, verb="tune")
     # Also after an interrupt: the trials that have ended are worth keeping.
@@ -163,6 +165,8 @@ def search(
     print_lines(_remarks(plan))
     check_writable(runs_dir)
     arguments = options.launch_arguments(Forecaster(runs_dir, dispatch), plugins)
+    from runners.launching.optimisation import carry_out
+
     summary = carry_out(plan, runs_dir, None if options.offline else uri, arguments)
     outcome.tell(summary, uri, verb="search")
     # A report on part of a search would pass for its result.

@@ -57,8 +57,8 @@ class ProcessDispatcher:
         self._waiting: deque[Task] = deque()
         self._placed: dict[Future[Status], tuple[Task, tuple[int, ...]]] = {}
         self._pools: dict[int | None, ProcessPool] = {}
-        self._asked: ProcessPool | None = None
-        self._known: Slots | None = None
+        self._question_pool: ProcessPool | None = None
+        self._made_slots: Slots | None = None
         self._is_closed = False
 
     @property
@@ -81,7 +81,7 @@ class ProcessDispatcher:
         Raises:
             DispatchError: If the worker dies of it, or the workers are stopped by another thread meanwhile.
         """
-        pool = self._pools.get(None) or self._asked
+        pool = self._pools.get(None) or self._question_pool
         assert pool is not None, "a dispatcher is used inside a with block"
         if self._is_closed:
             raise DispatchError(_STOPPED)
@@ -141,7 +141,7 @@ class ProcessDispatcher:
         if self._settings.device == "cpu" or sys.platform == "darwin":
             self._open(usable_gpus(self._settings.device, 0))
         else:
-            self._asked = self._start(1)
+            self._question_pool = self._start(1)
 
     def __exit__(self, *raised: object) -> None:
         # After an error, or with tasks under way, nobody waits for results any more.
@@ -156,18 +156,18 @@ class ProcessDispatcher:
     @property
     def _slots(self) -> Slots:
         # Computed late, because only a worker that has imported torch can count the GPUs.
-        return self._known or self._open(usable_gpus(self._settings.device, self.ask(count_gpus)))
+        return self._made_slots or self._open(usable_gpus(self._settings.device, self.ask(count_gpus)))
 
     def _open(self, gpus: tuple[int, ...]) -> Slots:
         s = self._settings
-        self._known = make_slots(
+        self._made_slots = make_slots(
             gpus, workers=s.workers, trials_per_gpu=s.trials_per_gpu, cores=cores(), threads=s.threads
         )
-        self._pools = {device: self._start(count) for device, count in Counter(self._known.devices).items()}
-        if None in self._pools and self._asked is not None:
+        self._pools = {device: self._start(count) for device, count in Counter(self._made_slots.devices).items()}
+        if None in self._pools and self._question_pool is not None:
             # The CPU pool answers questions from now on; threads of an idle pool poll several times a second.
-            self._asked.stop()  # type: ignore[no-untyped-call]
-        return self._known
+            self._question_pool.stop()  # type: ignore[no-untyped-call]
+        return self._made_slots
 
     def _start(self, workers: int) -> ProcessPool:
         pool = ProcessPool(max_workers=workers, initializer=_belong_to_launcher, context=self._context)
@@ -202,12 +202,12 @@ class ProcessDispatcher:
         except (BrokenProcessPool, RuntimeError, OSError):
             pool.stop()  # type: ignore[no-untyped-call]
         with _explained():
-            # pebble keeps the number of workers only there.
-            self._pools[device] = pool = self._start(pool._context.workers)
+            # A pool has one worker for each slot of its device.
+            self._pools[device] = pool = self._start(self._slots.devices.count(device))
             return pool.schedule(run_node, args=[task])
 
     def _all_pools(self) -> list[ProcessPool]:
-        return [*self._pools.values(), *([self._asked] if self._asked is not None else [])]
+        return [*self._pools.values(), *([self._question_pool] if self._question_pool is not None else [])]
 
 
 def start_server(threads: int) -> None:

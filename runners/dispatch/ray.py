@@ -12,7 +12,7 @@ import signal
 import socket
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -147,8 +147,7 @@ class RayDispatcher:
             cluster = shown(s.ray_address or "this machine")
             cause = without_secrets(str(error), s.ray_address or "").strip().splitlines()[0]
             raise DispatchError(f"Ray on {cluster} cannot be used: {cause}") from None
-        # The launcher reports dead workers itself. A version of Ray that ignores this private switch prints them too.
-        ray._private.worker._worker_logs_enabled = False
+        _silence_worker_errors()
 
     def _start(self) -> None:
         """Start waiting tasks in their order, up to the number that the user wants at once."""
@@ -168,15 +167,25 @@ class RayDispatcher:
         return {"CPU": self._settings.threads * devices, **({"GPU": share} if self._uses_gpus else {})}
 
 
+def _silence_worker_errors() -> None:
+    """Keep Ray from printing that a worker died: the launcher reports it.
+
+    Ray has no public switch for that: neither `log_to_driver` nor `logging_level` reaches the thread that prints these
+    messages. Ray's own debugger sets the same private name. A version of Ray without it prints them.
+    """
+    with suppress(AttributeError):
+        ray._private.worker._worker_logs_enabled = False
+
+
 def _nodes() -> dict[str, dict[str, float]]:
     """Return the resources of each living node of the cluster, by the node's id."""
     return {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
 
 
-def _room(node: Mapping[str, float], wanted: Mapping[str, float]) -> int:
+def _room(node: Mapping[str, float], resources: Mapping[str, float]) -> int:
     """Return the number of tasks with these resources that a node takes at once."""
     # Ten times a tenth of a GPU is a little more than one in floating point.
-    return min(int(node.get(name, 0) / amount + 1e-6) for name, amount in wanted.items())
+    return min(int(node.get(name, 0) / amount + 1e-6) for name, amount in resources.items())
 
 
 def _check_answers(address: str) -> None:

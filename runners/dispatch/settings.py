@@ -77,8 +77,8 @@ class DispatchSettings:
         if self.name in ("ray", "slurm") and ":" in self.device:
             raise OptionError(f"--device {self.device}: the cluster chooses the GPU. Use cuda, cpu or auto.")
         if self.trials_per_gpu > 1 and (self.device == "cpu" or self.name in ("inline", "slurm")):
-            why = {"inline": "inline runs one task at a time", "slurm": "SLURM gives a job whole GPUs"}
-            reason = why.get(self.name, "--device cpu uses no GPU")
+            reasons = {"inline": "inline runs one task at a time", "slurm": "SLURM gives a job whole GPUs"}
+            reason = reasons.get(self.name, "--device cpu uses no GPU")
             raise OptionError(f"--trials-per-gpu {self.trials_per_gpu} is read by nothing: {reason}.")
 
     def _check_installed(self) -> None:

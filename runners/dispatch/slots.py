@@ -36,22 +36,22 @@ class Slots:
         """True if the slots are on GPUs."""
         return None not in self.devices
 
-    def choose(self, busy: Set[int], wanted: int = 1) -> tuple[int, ...] | None:
-        """Return the slots for a task on `wanted` devices, the least busy GPUs first; `None` if it must wait.
+    def choose(self, busy: Set[int], count: int = 1) -> tuple[int, ...] | None:
+        """Return the slots for a task on `count` devices, the least busy GPUs first; `None` if it must wait.
 
         Args:
             busy: Slots that are taken, as positions in `devices`.
-            wanted: Devices that the task trains on.
+            count: Devices that the task trains on.
         """
         free = [slot for slot in range(len(self.devices)) if slot not in busy]
         if not self.has_gpus:
-            return tuple(free[:wanted]) if len(free) >= wanted else None
+            return tuple(free[:count]) if len(free) >= count else None
         load = Counter(self.devices[slot] for slot in busy)
         # One slot per GPU, that of the least busy GPU first.
         chosen: dict[int | None, int] = {}
         for slot in sorted(free, key=lambda slot: (load[self.devices[slot]], slot)):
             chosen.setdefault(self.devices[slot], slot)
-        return tuple(chosen.values())[:wanted] if len(chosen) >= wanted else None
+        return tuple(chosen.values())[:count] if len(chosen) >= count else None
 
 
 def make_slots(gpus: tuple[int, ...], *, workers: int | None, trials_per_gpu: int, cores: int, threads: int) -> Slots:

@@ -6,86 +6,76 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from ablations.planning.lint import Lint, lint
+from ablations.planning.plan import Plan
+from runners.console.tables import lint_overview
 from runners.console.terminal import console
-
-if TYPE_CHECKING:
-    from ablations.planning.lint import Lint
-    from ablations.planning.plan import Plan
-    from runners.dispatch import Dispatcher
-    from runners.estimates.estimate import Estimate
-    from runners.estimates.forecast import Forecaster
+from runners.dispatch import Dispatcher, make_dispatcher
+from runners.estimates.estimate import Estimate
+from runners.estimates.forecast import Forecaster, difference, within
+from runners.state.last_run import remember_launch
 
 
-def time_networks(found: Plan, forecaster: Forecaster, plugins: tuple[str, ...]) -> None:
+def time_networks(plan: Plan, forecaster: Forecaster, plugins: tuple[str, ...]) -> None:
     """Have workers time the networks of a plan that were never timed here, and count parameters that lint compares."""
-    from runners.dispatch import make_dispatcher
-
-    estimate = forecaster.estimate(found)
+    estimate = forecaster.estimate(plan)
     # Times of this machine say nothing of the machines of a cluster.
-    if estimate is None or not (estimate.unknown or forecaster.uncounted(found)):
+    if estimate is None or not (estimate.unknown or forecaster.uncounted(plan)):
         return
     terminal = console()
     terminal.print(f"Timing {len(estimate.unknown)} networks with {forecaster.workers} workers …", highlight=False)
     with make_dispatcher(forecaster.dispatch) as dispatcher:
-        for trouble in forecaster.calibrate(found, dispatcher, plugins):
-            terminal.print(f"not timed: {trouble}", markup=False, soft_wrap=True)
-        forecaster.count(found, dispatcher, plugins)
+        for problem in forecaster.calibrate(plan, dispatcher, plugins):
+            terminal.print(f"not timed: {problem}", markup=False, soft_wrap=True)
+        forecaster.count(plan, dispatcher, plugins)
 
 
-def fit(found: Plan, forecaster: Forecaster, *, hours: float, may_trim: bool) -> Plan:
+def fit(plan: Plan, forecaster: Forecaster, *, hours: float, may_trim: bool) -> Plan:
     """Return a plan that takes no longer than `hours`, and print what was trimmed.
 
     Raises:
         BudgetError: If it takes longer and may not be trimmed, or cannot be.
     """
-    from runners.estimates.forecast import difference, within
-
-    fitting = within(found, hours, forecaster, may_trim=may_trim)
-    if fitting is not found:
-        console().print(difference(found, fitting, forecaster), markup=False, soft_wrap=True)
+    fitting = within(plan, hours, forecaster, may_trim=may_trim)
+    if fitting is not plan:
+        console().print(difference(plan, fitting, forecaster), markup=False, soft_wrap=True)
     return fitting
 
 
-def tell_estimate(found: Plan, forecaster: Forecaster) -> None:
+def tell_estimate(plan: Plan, forecaster: Forecaster) -> None:
     """Print the time, memory and disk that a plan takes."""
-    for line in forecaster.lines(found):
+    for line in forecaster.lines(plan):
         console().print(line, markup=False, soft_wrap=True)
 
 
-def announce(found: Plan, forecaster: Forecaster, dispatcher: Dispatcher, plugins: tuple[str, ...]) -> Estimate | None:
+def announce(plan: Plan, forecaster: Forecaster, dispatcher: Dispatcher, plugins: tuple[str, ...]) -> Estimate | None:
     """Print how long a launch takes, and the lint of unequal sizes once networks are counted; return the estimate.
 
     Networks that are not known are timed first if that is cheap. The estimate is written to the record of the launch.
     """
-    from runners.state.last_run import remember_launch
-
-    if forecaster.is_cheap(found):
-        forecaster.calibrate(found, dispatcher, plugins)
+    if forecaster.is_cheap(plan):
+        forecaster.calibrate(plan, dispatcher, plugins)
     # Counting builds networks, so it needs a worker with torch; lint could not compare their sizes before.
-    if forecaster.uncounted(found):
-        forecaster.count(found, dispatcher, plugins)
-        tell_lints(found, forecaster, codes=("unequal-size",))
-    estimate = forecaster.estimate(found)
-    tell_estimate(found, forecaster)
+    if forecaster.uncounted(plan):
+        forecaster.count(plan, dispatcher, plugins)
+        tell_lints(plan, forecaster, codes=("unequal-size",))
+    estimate = forecaster.estimate(plan)
+    tell_estimate(plan, forecaster)
     wall = estimate.wall_seconds if estimate is not None and estimate.is_complete else None
     remember_launch(forecaster.runs_dir, {"estimated": wall and vars(wall), "workers": forecaster.workers})
     return estimate
 
 
 def tell_lints(
-    found: Plan, forecaster: Forecaster, *, with_allowed: bool = False, codes: Sequence[str] = ()
+    plan: Plan, forecaster: Forecaster, *, with_allowed: bool = False, codes: Sequence[str] = ()
 ) -> tuple[Lint, ...]:
     """Print the lints of some codes or of all, and return those that are not allowed."""
-    from ablations.planning.lint import lint
-    from runners.console.tables import lint_overview
-
-    lints = [item for item in lint(found, forecaster.parameters) if not codes or item.code in codes]
+    lints = [item for item in lint(plan, forecaster.parameters) if not codes or item.code in codes]
     warnings = tuple(item for item in lints if not item.is_allowed)
     if warnings or (with_allowed and lints):
         console().print(lint_overview(lints, with_allowed=with_allowed))
-    uncounted = forecaster.uncounted(found)
+    uncounted = forecaster.uncounted(plan)
     if with_allowed and uncounted:
         console().print(f"Lint unequal-size: {len(uncounted)} networks are yet to be counted, by run or --calibrate.")
     return warnings

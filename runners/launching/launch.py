@@ -1,7 +1,8 @@
-"""Carries out a plan: hands nodes to a dispatcher as they become ready, follows them, and reports how each ended.
+"""Carries out a plan: hands nodes to a dispatcher as they become ready, and reports how each ended.
 
 One failing node never stops the others, unless that is asked for. Nothing here is lost by a kill: results are in the
 state folders, and MLflow follows them. A node that another launch runs is waited for, and taken over if that one dies.
+`runners.launching.queue` holds the stage of each node and names the moves between stages; this module makes them.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ from ablations.planning.nodes import EvaluationNode, Node, ProposedNode
 from ablations.planning.plan import Plan
 from runners.console.progress import Display, Failure, Progress, Running, Summary
 from runners.dispatch import Completion, Dispatcher
-from runners.launching.queue import Agenda
+from runners.launching.queue import Queue, Stage
 from runners.own_code import ROOT, code_digest
 from runners.state import attempts as leases
 from runners.state.attempts import LEASE_SECONDS, Attempt, Watch
 from runners.state.failures import FailurePolicy, cause_of, patiently
 from runners.state.files import check_writable
 from runners.state.nodes import NodeState, StateStore
-from runners.sync.follower import Follower
-from runners.sync.grants import Grants
+from runners.sync.reservations import Reservation
+from runners.sync.tracking_worker import TrackingWorker
 from runners.upkeep.damages import set_node_aside
 from runners.workers.memory import choose_micro_batch
 from runners.workers.task import Task
@@ -39,7 +40,7 @@ from runners.workers.task import Task
 _POLL_SECONDS = 0.5
 _PAUSE_SECONDS = 0.2
 """Between two looks while nothing of this launch runs."""
-_CLAIM_SECONDS = 0.05
+_RESERVATION_SECONDS = 0.05
 """The same while the tracking store is asked for a reservation, which takes a few requests."""
 
 _BYTES_PER_TRIAL = 20_000_000
@@ -89,21 +90,22 @@ class Launch:
     Args:
         plan: The nodes that are needed, and those of them that are done.
         dispatcher: Where the work is carried out, with its workers started.
-        follower: Brings states to the tracking store.
+        tracking: Brings states to the tracking store.
         display: Shows progress.
         settings: The settings of the launch.
     """
 
     def __init__(
-        self, plan: Plan, dispatcher: Dispatcher, follower: Follower, display: Display, settings: Settings
+        self, plan: Plan, dispatcher: Dispatcher, tracking: TrackingWorker, display: Display, settings: Settings
     ) -> None:
-        self._plan, self._dispatcher, self._follower = plan, dispatcher, follower
+        self._plan, self._dispatcher, self._tracking = plan, dispatcher, tracking
         self._display, self._settings = display, settings
         self._states = StateStore(settings.state_root)
-        self._agenda, self._watch = Agenda(plan), Watch()
-        self._running: dict[str, Node] = {}
-        self._grants = Grants(follower, plan, self._states)
-        self._begun: set[str] = set()
+        self._queue, self._watch = Queue(plan), Watch()
+        # Nodes whose reservation was asked for: that is done once, also if a node is tried several times.
+        self._requested: set[str] = set()
+        # Nodes whose run the tracking worker has been told to open.
+        self._followed: set[str] = set()
         self._failed_attempts: Counter[str] = Counter()
         self._failures: list[Failure] = []
         self._progress = Progress(len(plan.missing))
@@ -111,7 +113,8 @@ class Launch:
         self._work_done = 0.0
         self._is_stopped = False
         self._identity: tuple[int, int] | None = None
-        self._failed_writes, self._held_until = 0, 0.0
+        # After a failed write nothing is started until this time.
+        self._failed_writes, self._paused_until = 0, 0.0
 
     def run(self) -> Summary:
         """Run the missing nodes and return the summary; Ctrl-C ends the launch within seconds.
@@ -120,75 +123,92 @@ class Launch:
             OutputError: If the state folder cannot be written or the disk is nearly full, and that does not pass.
             RunsFolderError: If the state folder is removed meanwhile.
         """
-        policy, needed = (
-            self._settings.policy,
-            _BYTES_PER_TRIAL * max(1, sum(node.is_training for node in self._plan.missing)),
-        )
-        patiently(partial(check_writable, self._settings.state_root, needed), policy, self._display.note)
+        policy = self._settings.policy
+        needed_bytes = _BYTES_PER_TRIAL * max(1, sum(node.is_training for node in self._plan.missing))
+        patiently(partial(check_writable, self._settings.state_root, needed_bytes), policy, self._display.note)
         # Taken after the check, which makes the folder if there is none.
         self._identity = _identity(self._settings.state_root)
         for node in self._plan.nodes:
-            patiently(partial(self._mend, node), policy, self._display.note)
+            patiently(partial(self._set_damage_aside, node), policy, self._display.note)
         started = time.monotonic()
         interrupted = False
         # While the folder is held open, no other folder can get its inode.
-        with self._follower, _held(self._settings.state_root):
+        with self._tracking, _held_open(self._settings.state_root):
             try:
-                self._follower.catch_up(self._plan, self._states)
-                self._follower.end_orphans(self._states, self._watch)
+                self._tracking.catch_up(self._plan, self._states)
+                self._tracking.end_orphans(self._states, self._watch)
                 self._loop(started)
-                # The last nodes may have failed because the folder is gone.
-                self._check_folder()
                 if self._is_stopped:
-                    self._end_rest("stopped because another one failed")
+                    self._stop_rest("stopped because another one failed")
             except KeyboardInterrupt:
                 interrupted = True
-                self._follower.hurry()
-                self._end_rest("interrupted by the user")
+                self._tracking.hurry()
+                self._stop_rest("interrupted by the user")
             except DispatchError:
-                self._end_rest("stopped because there are no workers")
+                self._stop_rest("stopped because there are no workers")
                 raise
             except (OutputError, OSError) as error:
                 self._end_early(error)
                 raise
             # Once more: by now, leases of dead machines have been watched for a while.
-            self._follower.end_orphans(self._states, self._watch)
-        progress = self._progress
+            self._tracking.end_orphans(self._states, self._watch)
+        finished, blocked = self._queue.count(Stage.FINISHED), self._queue.count(Stage.BLOCKED)
+        ended = finished + blocked + self._queue.count(Stage.FAILED)
         return Summary(
-            finished=progress.finished,
+            finished=finished,
             failures=tuple(self._failures),
-            blocked=progress.blocked,
+            blocked=blocked,
             interrupted=interrupted,
             seconds=time.monotonic() - started,
-            untracked=self._follower.trouble,
-            stopped=progress.total - progress.finished - progress.failed - progress.blocked if self._is_stopped else 0,
+            untracked=self._tracking.trouble,
+            stopped=len(self._plan.missing) - ended if self._is_stopped else 0,
         )
 
     def _loop(self, started: float) -> None:
-        """Start, follow and settle nodes until none is left or one failure ends the launch."""
-        while (self._agenda or self._grants or self._running) and not self._is_stopped:
+        """Start, follow and end nodes until none is left or one failure ends the launch."""
+        while self._queue and not self._is_stopped:
             self._check_folder()
-            self._look_elsewhere()
-            if time.monotonic() >= self._held_until:
+            self._check_other_launches()
+            if time.monotonic() >= self._paused_until:
                 # Reserved nodes go first: other launches wait for the results of what this one has reserved.
-                for node in self._grants.take(self._dispatcher.capacity - len(self._running)):
+                for node in self._reserved(self._dispatcher.capacity - self._queue.count(Stage.RUNNING)):
                     self._start(node)
                 self._fill()
             for completion in self._wait():
                 self._end(completion)
-            self._begin_tracking()
+            self._follow_running()
             self._show(time.monotonic() - started)
         # The last nodes may have failed because the folder is gone.
         self._check_folder()
 
     def _fill(self) -> None:
         """Start nodes from the queue until the dispatcher has no free slot."""
-        # Requests that are under way count as taken slots: the dispatcher must not be overbooked when they are granted.
-        while len(self._running) + self._grants.coming < self._dispatcher.capacity and not self._is_stopped:
-            node = self._agenda.next() if time.monotonic() >= self._held_until else None
+        while not self._is_stopped and time.monotonic() >= self._paused_until:
+            # Reservations that may be granted count as taken slots: the dispatcher must not be overbooked then.
+            coming = self._queue.count(Stage.RESERVING) - self._reservations()[Reservation.ELSEWHERE]
+            if self._queue.count(Stage.RUNNING) + coming >= self._dispatcher.capacity:
+                return
+            node = self._queue.next()
             if node is None:
                 return
             self._start(node)
+
+    def _reserved(self, room: int) -> list[Node]:
+        """Return the nodes that need no more waiting: finished elsewhere, or reserved, the latter at most `room`."""
+        nodes = []
+        for node in self._queue.nodes(Stage.RESERVING):
+            reservation = self._tracking.reservation(node.fingerprint)
+            if reservation is Reservation.DONE:
+                nodes.append(node)
+            elif reservation.is_grant and room > 0:
+                # Only this one takes room; a node that was finished elsewhere needs no worker.
+                room -= 1
+                nodes.append(node)
+        return nodes
+
+    def _reservations(self) -> Counter[Reservation]:
+        """Count the nodes that are being reserved by the state of their reservation."""
+        return Counter(self._tracking.reservation(node.fingerprint) for node in self._queue.nodes(Stage.RESERVING))
 
     def _end_early(self, error: Exception) -> None:
         """End a launch that cannot write any more.
@@ -201,9 +221,9 @@ class Launch:
         except RunsFolderError:
             # Whatever was written now would make a new folder with nothing in it.
             self._dispatcher.cancel()
-            self._follower.abandon()
+            self._tracking.abandon()
             raise
-        self._end_rest(f"the launch cannot write any more: {error}")
+        self._stop_rest(f"the launch cannot write any more: {error}")
 
     def _check_folder(self) -> None:
         """Raise if the state folder is not the one in which the launch began."""
@@ -224,42 +244,42 @@ class Launch:
             self._start_now(node)
         except (OutputError, OSError) as error:
             self._check_folder()
-            # The write may have failed after the node was put down as running.
-            self._running.pop(node.fingerprint, None)
             self._failed_writes += 1
             wait = self._settings.policy.wait_before_retry(cause_of(error), self._failed_writes)
             if wait is None:
                 raise
-            self._held_until = time.monotonic() + wait
-            self._agenda.put_off(node, wait)
+            self._paused_until = time.monotonic() + wait
+            self._queue.put_off(node, wait)
             self._display.note(f"waiting  {wait:.0f} s, as the launch cannot write: {error}")
         else:
             self._failed_writes = 0
 
     def _wait(self) -> list[Completion]:
         """Wait a moment for running nodes and return those that have ended."""
-        is_awaited = self._grants.undecided > 0
-        if self._running:
-            return self._dispatcher.wait(_CLAIM_SECONDS if is_awaited else _POLL_SECONDS)
-        if (self._agenda or self._grants) and not self._is_stopped:
-            time.sleep(_CLAIM_SECONDS if is_awaited else _PAUSE_SECONDS)
+        is_awaited = self._reservations()[Reservation.PENDING] > 0
+        if self._queue.count(Stage.RUNNING):
+            return self._dispatcher.wait(_RESERVATION_SECONDS if is_awaited else _POLL_SECONDS)
+        if self._queue and not self._is_stopped:
+            time.sleep(_RESERVATION_SECONDS if is_awaited else _PAUSE_SECONDS)
         return []
 
     def _start_now(self, node: Node) -> None:
-        """Settle a node that is done, leave it to another launch that runs it, give it up, or submit it."""
-        self._mend(node)
+        """Take the result of a node that is done, leave it to another launch, give it up, reserve it, or submit it."""
+        self._set_damage_aside(node)
         state, settings = self._states[node.fingerprint], self._settings
         lease, failure = state.lease(), state.failure()
         if state.is_done:
-            self._settle(node)
+            self._finish(node)
         elif lease is not None and not self._watch.is_over(state.folder, lease):
             self._leave(node)
         elif failure is not None and settings.policy.is_lasting(_cause(failure)) and not settings.again:
             self._give_up(node, failure)
-        elif self._grants.ask(node):
+        elif not self._reserve(node).is_grant:
+            self._queue.move(node, Stage.RESERVING)
+        else:
             # Its run is opened again when the attempt has begun: another launch may have ended it meanwhile.
-            self._begun.discard(node.fingerprint)
-            self._running[node.fingerprint] = node
+            self._followed.discard(node.fingerprint)
+            self._queue.move(node, Stage.RUNNING)
             self._dispatcher.submit(
                 Task(
                     settings.state_root,
@@ -278,34 +298,43 @@ class Launch:
                 )
             )
 
-    def _mend(self, node: Node) -> None:
+    def _reserve(self, node: Node) -> Reservation:
+        """Ask the tracking worker for a reservation, once, and return it as far as it is decided."""
+        if node.fingerprint not in self._requested:
+            state = self._states[node.fingerprint]
+            state.describe(node)
+            self._requested.add(node.fingerprint)
+            self._tracking.reserve(node, state, self._plan.studies_of(node.fingerprint))
+        return self._tracking.reservation(node.fingerprint)
+
+    def _set_damage_aside(self, node: Node) -> None:
         """Set aside files of a node that cannot be read or belong to another node, so that they are made again."""
         state = self._states[node.fingerprint]
-        moved = set_node_aside(state)
-        for damage in moved:
+        damages = set_node_aside(state)
+        for damage in damages:
             self._display.note(f"set aside  {node.title}  {damage}")
-        if moved and state.is_done:
+        if damages and state.is_done:
             state.describe(node)
 
     def _leave(self, node: Node) -> None:
         """Leave a node to another launch in the same state folder. That launch also writes it to MLflow."""
-        self._begun.discard(node.fingerprint)
-        self._grants.forget(node)
-        self._agenda.leave(node)
+        self._followed.discard(node.fingerprint)
+        self._requested.discard(node.fingerprint)
+        self._tracking.leave(self._states[node.fingerprint])
+        self._queue.move(node, Stage.ELSEWHERE)
 
-    def _begin_tracking(self) -> None:
-        """Open the MLflow runs of nodes that workers of this launch have begun, as their leases tell."""
-        for node in self._running.values():
+    def _follow_running(self) -> None:
+        """Open the MLflow runs of nodes that workers of this launch have begun, as their leases show."""
+        for node in self._queue.nodes(Stage.RUNNING):
             state = self._states[node.fingerprint]
-            is_begun = self._is_own(state, otherwise=False) and _is_settled(node, state)
-            if is_begun and node.fingerprint not in self._begun:
+            if self._is_own(state, otherwise=False) and _has_final_settings(node, state):
                 self._follow(node)
 
     def _follow(self, node: Node) -> None:
-        if node.fingerprint not in self._begun:
-            self._begun.add(node.fingerprint)
+        if node.fingerprint not in self._followed:
+            self._followed.add(node.fingerprint)
             serves = self._plan.studies_of(node.fingerprint)
-            self._follower.begin(node, self._states[node.fingerprint], serves)
+            self._tracking.begin(node, self._states[node.fingerprint], serves)
 
     def _is_own(self, state: NodeState, *, otherwise: bool = True) -> bool:
         """Return True if the last attempt at a node is one of this launch; `otherwise` if there was no attempt."""
@@ -313,23 +342,23 @@ class Launch:
         return lease.launch == self._settings.launch if lease is not None else otherwise
 
     def _end(self, completion: Completion) -> None:
-        """Settle a node that a worker has ended, leave it to another launch, or treat its failure."""
-        node = self._running.pop(completion.task.fingerprint, None)
-        # Another launch took it over and measured it: `_look_elsewhere` has settled it.
+        """Take the result of a node that a worker has ended, leave it to another launch, or treat its failure."""
+        node = self._queue.find(completion.task.fingerprint, Stage.RUNNING)
+        # Another launch took it over and measured it: `_check_other_launches` has taken the result.
         if node is None:
             return
         state = self._states[node.fingerprint]
         if completion.crash is not None and self._is_own(state):
-            self._bury(state, completion.crash)
+            self._record_crash(state, completion.crash)
         lease = state.lease()
         if state.is_done:
-            self._settle(node)
+            self._finish(node)
         elif lease is not None and (lease.is_running or lease.launch != self._settings.launch):
             self._leave(node)
         else:
             self._after_failure(node, lease)
 
-    def _bury(self, state: NodeState, crash: str) -> None:
+    def _record_crash(self, state: NodeState, crash: str) -> None:
         """Record the death of a worker, unless the worker itself could still record how it ended."""
         lease = state.lease()
         if not state.is_done and (lease is None or lease.is_running):
@@ -338,39 +367,38 @@ class Launch:
             if lease is not None:
                 leases.declare_dead(state.folder, lease, "killed", failure)
 
-    def _settle(self, node: Node) -> None:
+    def _finish(self, node: Node) -> None:
         """Take the result of a node, whichever launch has measured it."""
         state = self._states[node.fingerprint]
         self._follow(node)
-        self._follower.finish(state)
-        self._agenda.trained(node.fingerprint)
-        self._work_done += _work(node)
-        self._progress.finished += 1
+        self._tracking.finish(state)
         result = state.result() or {}
         measured_by = "" if self._is_own(state, otherwise=False) else "  by another launch"
         seconds = f"{result.get('seconds', 0):.0f} s"
-        self._display.note(f"finished  {state.title(node)}  {_outcome(result)}  {seconds}{measured_by}")
+        line = f"finished  {state.title(node)}  {_outcome(result)}  {seconds}{measured_by}"
+        # All that reads the disk, and may fail, comes before: this node would be finished twice.
+        self._queue.finish(node)
+        self._work_done += _work(node)
+        self._display.note(line)
 
-    def _look_elsewhere(self) -> None:
-        """Settle nodes that other launches have measured, and take over nodes that they have abandoned."""
-        for node in list(self._running.values()):
+    def _check_other_launches(self) -> None:
+        """Take results that other launches have measured, and take over nodes that they have abandoned."""
+        for node in self._queue.nodes(Stage.RUNNING):
             state = self._states[node.fingerprint]
             if state.is_done and not self._is_own(state):
                 # This launch's worker was suspended for so long that it was taken over; perhaps it never wakes up.
-                del self._running[node.fingerprint]
-                self._settle(node)
-        for fingerprint, node in list(self._agenda.elsewhere.items()):
-            state = self._states[fingerprint]
+                self._finish(node)
+        for node in self._queue.nodes(Stage.ELSEWHERE):
+            state = self._states[node.fingerprint]
             lease = state.lease()
             if state.is_done:
-                self._settle(self._agenda.take_back(fingerprint))
+                self._finish(node)
             elif lease is None or self._watch.is_over(state.folder, lease):
-                self._agenda.take_back(fingerprint)
                 if lease is not None and lease.outcome in ("failed", "killed"):
                     self._after_failure(node, lease)
                 else:
                     self._display.note(f"taken over  {state.title(node)}  another launch has left it")
-                    self._agenda.put_off(node, 0.0)
+                    self._queue.put_off(node, 0.0)
 
     def _after_failure(self, node: Node, last: Attempt | None) -> None:
         """Put a node off after a failed attempt, or give it up, as the policy says."""
@@ -385,7 +413,7 @@ class Launch:
         if wait is None:
             self._give_up(node, failure)
             return
-        self._agenda.put_off(node, wait)
+        self._queue.put_off(node, wait)
         title = self._states[node.fingerprint].title(node)
         self._display.note(f"retrying  {title}  in {wait:.0f} s after {_reason(failure)}")
 
@@ -404,27 +432,25 @@ class Launch:
 
     def _give_up(self, node: Node, failure: Mapping[str, Any]) -> None:
         state, reason = self._states[node.fingerprint], _reason(failure)
+        title, attempts = state.title(node), self._failed_attempts[node.fingerprint]
         # Evaluations of this training can never run; they are counted, not reported as failures of their own.
-        blocked = self._agenda.untrained(node.fingerprint)
-        attempts = self._failed_attempts[node.fingerprint]
-        title = state.title(node)
+        blocked = self._queue.fail(node)
         self._failures.append(Failure(title, reason, state.log_file, attempts))
-        self._progress.failed += 1
-        self._progress.blocked += len(blocked)
         self._work_done += _work(node) + sum(map(_work, blocked))
         # Without an attempt in this launch there is no run of its own to close.
         if attempts:
             self._follow(node)
-            self._follower.stop(state, "FAILED", reason)
+            self._tracking.stop(state, "FAILED", reason)
         self._display.note(f"{'failed' if attempts else 'failed earlier'}    {title}  {reason}")
         self._is_stopped = self._is_stopped or self._settings.fail_fast
 
     def _show(self, seconds: float) -> None:
-        progress = self._progress
-        progress.running = [self._describe(node) for node in self._running.values()]
-        progress.elsewhere = len(self._agenda.elsewhere) + self._grants.elsewhere
-        progress.put_off = sum(1 for _ in self._agenda.put_off_nodes())
-        under_way = sum(_work(node) * _share(self._states[key].progress()) for key, node in self._running.items())
+        queue, progress, running = self._queue, self._progress, self._queue.nodes(Stage.RUNNING)
+        progress.running = [self._describe(node) for node in running]
+        progress.finished, progress.failed = queue.count(Stage.FINISHED), queue.count(Stage.FAILED)
+        progress.blocked, progress.put_off = queue.count(Stage.BLOCKED), queue.count(Stage.PUT_OFF)
+        progress.elsewhere = queue.count(Stage.ELSEWHERE) + self._reservations()[Reservation.ELSEWHERE]
+        under_way = sum(_work(node) * _share(self._states[node.fingerprint].progress()) for node in running)
         progress.share = min(1.0, (self._work_done + under_way) / self._work_total) if self._work_total else 1.0
         progress.seconds = seconds
         self._display.update(progress)
@@ -433,25 +459,30 @@ class Launch:
         state = self._states[node.fingerprint]
         return Running(state.title(node), state.progress(), node.is_training)
 
-    def _end_rest(self, reason: str) -> None:
+    def _stop_rest(self, reason: str) -> None:
         """Stop the nodes that this launch runs or would try again; nodes of other launches go on."""
         self._dispatcher.cancel()
-        self._grants.give_up(reason)
-        for node in (*self._running.values(), *self._agenda.put_off_nodes()):
+        for node in self._queue.nodes(Stage.RESERVING):
+            state = self._states[node.fingerprint]
+            if self._tracking.reservation(node.fingerprint).is_grant:
+                self._tracking.stop(state, "KILLED", reason)
+            else:
+                self._tracking.leave(state)
+        for node in (*self._queue.nodes(Stage.RUNNING), *self._queue.nodes(Stage.PUT_OFF)):
             state = self._states[node.fingerprint]
             lease = state.lease()
             if state.is_done:
                 self._follow(node)
-                self._follower.finish(state)
+                self._tracking.finish(state)
             elif lease is not None and lease.launch == self._settings.launch:
                 if lease.is_running:
                     leases.declare_dead(state.folder, lease, "interrupted")
                 self._follow(node)
-                self._follower.stop(state, "KILLED", reason)
+                self._tracking.stop(state, "KILLED", reason)
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[None]:
+def _held_open(folder: Path) -> Iterator[None]:
     """Keep a folder open, so that another one that takes its place cannot get its number."""
     number = os.open(folder, os.O_RDONLY)
     try:
@@ -472,7 +503,7 @@ def _identity(folder: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _is_settled(node: Node, state: NodeState) -> bool:
+def _has_final_settings(node: Node, state: NodeState) -> bool:
     """Return True if the settings of a node are final: the parameters of an MLflow run cannot be changed."""
     return not isinstance(node, ProposedNode) or state.proposal() is not None
 

@@ -1,6 +1,24 @@
-"""Keeps the nodes of a plan that are left to do, and what each waits for: its training, a time, another launch.
+"""Keeps the stage of each missing node of a plan in a launch; each move of a node is a line of the table `_NEXT`.
 
-It runs nothing itself; `runners.launching.launch` takes nodes from it.
+A node passes these stages from "planned" to "tracked". What the launch reads is on disk, so a launch that is killed at
+any stage loses nothing: the next one begins with the table again and finds what is there.
+
+| stage     | the node                                        | what ends the stage                         |
+|-----------|-------------------------------------------------|---------------------------------------------|
+| UNTRAINED | is an evaluation whose training is not done     | the launch, when that training ends         |
+| READY     | may be run                                      | the launch, when a worker is free           |
+| RESERVING | is being reserved in a shared tracking store,   | the tracking worker: it reserves the node,  |
+|           | or another machine has reserved it              | or takes over the other machine's result    |
+| RUNNING   | was given to the dispatcher                     | its worker: it writes a result or a failure |
+| ELSEWHERE | is run by another launch on the same folder     | that launch, or its lease that stands still |
+| PUT_OFF   | waits for its next attempt                      | the clock                                   |
+| FINISHED  | has a result                                    | the tracking worker: it completes the run   |
+| FAILED    | was given up                                    | the tracking worker: it ends the run        |
+| BLOCKED   | is an evaluation whose training has failed      | nothing: it has no run                      |
+
+The tracking worker has a goal of its own for the run of each node (`runners.sync.run_writer.Goal`), as it may be
+behind: RESERVED, FOLLOWED, then FINISHED or STOPPED. A node is tracked when its run is FINISHED; `tracking.json` in its
+folder says so.
 """
 
 from __future__ import annotations
@@ -8,15 +26,48 @@ from __future__ import annotations
 import heapq
 import itertools
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable
+from enum import Enum, auto
 
 from ablations.planning.nodes import EvaluationNode, Node
 from ablations.planning.plan import Plan
 
 
-class Agenda:
-    """The nodes of a plan that are neither done nor under way.
+class Stage(Enum):
+    """The stage of a node in a launch, see the head of this module."""
+
+    UNTRAINED = auto()
+    READY = auto()
+    RESERVING = auto()
+    RUNNING = auto()
+    ELSEWHERE = auto()
+    PUT_OFF = auto()
+    FINISHED = auto()
+    FAILED = auto()
+    BLOCKED = auto()
+
+
+_NEXT: dict[Stage, frozenset[Stage]] = {
+    Stage.UNTRAINED: frozenset({Stage.READY, Stage.BLOCKED}),
+    # All that a look at the node's folder can show; PUT_OFF if the launch itself cannot write now.
+    Stage.READY: frozenset(
+        {Stage.RESERVING, Stage.RUNNING, Stage.ELSEWHERE, Stage.PUT_OFF, Stage.FINISHED, Stage.FAILED}
+    ),
+    Stage.RESERVING: frozenset({Stage.RUNNING, Stage.ELSEWHERE, Stage.PUT_OFF, Stage.FINISHED, Stage.FAILED}),
+    Stage.RUNNING: frozenset({Stage.ELSEWHERE, Stage.PUT_OFF, Stage.FINISHED, Stage.FAILED}),
+    Stage.ELSEWHERE: frozenset({Stage.PUT_OFF, Stage.FINISHED, Stage.FAILED}),
+    Stage.PUT_OFF: frozenset({Stage.READY}),
+    Stage.FINISHED: frozenset(),
+    Stage.FAILED: frozenset(),
+    Stage.BLOCKED: frozenset(),
+}
+_OPEN = (Stage.READY, Stage.RESERVING, Stage.RUNNING, Stage.ELSEWHERE, Stage.PUT_OFF)
+"""The stages in which a launch has something to wait for. An UNTRAINED node waits for one of these."""
+
+
+class Queue:
+    """The missing nodes of a plan, each in one stage.
 
     Args:
         plan: The nodes that are needed, and those of them that are done.
@@ -25,49 +76,75 @@ class Agenda:
 
     def __init__(self, plan: Plan, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        # Trainings first, as evaluations wait for them.
-        self._ready: deque[Node] = deque((*plan.missing_trials, *plan.missing_costs, *plan.missing_proposed))
-        self._untrained: dict[str, list[EvaluationNode]] = {}
-        self._later: list[tuple[float, int, Node]] = []
+        self._stages: dict[str, Stage] = {}
+        # Each in the order in which the nodes came to the stage.
+        self._nodes: dict[Stage, OrderedDict[str, Node]] = {stage: OrderedDict() for stage in Stage}
+        self._put_off: list[tuple[float, int, Node]] = []
         # Breaks ties in the heap: nodes themselves have no order.
         self._order = itertools.count()
-        self.elsewhere: dict[str, Node] = {}
-        for node in plan.missing_evaluations:
-            if node.trial.fingerprint in plan.done:
-                self._ready.append(node)
+        self._evaluations: dict[str, list[EvaluationNode]] = {}
+        # Trainings first, as evaluations wait for them.
+        waiting_for_nothing: tuple[Node, ...] = (*plan.missing_trials, *plan.missing_costs, *plan.missing_proposed)
+        for node in waiting_for_nothing:
+            self._add(node, Stage.READY)
+        for evaluation in plan.missing_evaluations:
+            if evaluation.trial.fingerprint in plan.done:
+                self._add(evaluation, Stage.READY)
             else:
-                self._untrained.setdefault(node.trial.fingerprint, []).append(node)
+                self._add(evaluation, Stage.UNTRAINED)
+                self._evaluations.setdefault(evaluation.trial.fingerprint, []).append(evaluation)
+
+    def _add(self, node: Node, stage: Stage) -> None:
+        self._stages[node.fingerprint] = stage
+        self._nodes[stage][node.fingerprint] = node
 
     def __bool__(self) -> bool:
-        """Return True if a node is left that can still be run. Evaluations of an unfinished training do not count."""
-        return bool(self._ready or self._later or self.elsewhere)
+        """Return True if a node is left that can still be run."""
+        return any(self._nodes[stage] for stage in _OPEN)
+
+    def nodes(self, stage: Stage) -> list[Node]:
+        """Return the nodes in a stage, those first that came first."""
+        return list(self._nodes[stage].values())
+
+    def count(self, stage: Stage) -> int:
+        """Return the number of nodes in a stage."""
+        return len(self._nodes[stage])
+
+    def find(self, fingerprint: str, stage: Stage) -> Node | None:
+        """Return a node if it is in a stage, else `None`."""
+        return self._nodes[stage].get(fingerprint)
 
     def next(self) -> Node | None:
-        """Take the next ready node, or return `None` if there is none yet."""
-        while self._later and self._later[0][0] <= self._clock():
-            self._ready.append(heapq.heappop(self._later)[2])
-        return self._ready.popleft() if self._ready else None
+        """Return the READY node that came first, or `None` if there is none yet. The caller moves it on."""
+        while self._put_off and self._put_off[0][0] <= self._clock():
+            self.move(heapq.heappop(self._put_off)[2], Stage.READY)
+        return next(iter(self._nodes[Stage.READY].values()), None)
+
+    def move(self, node: Node, stage: Stage) -> None:
+        """Move a node to another stage; do nothing if it is there."""
+        before = self._stages[node.fingerprint]
+        if stage is before:
+            return
+        assert stage in _NEXT[before], f"{node.title}: from {before.name} to {stage.name}"
+        # In this order: a signal in between must not leave the node in no stage.
+        self._add(node, stage)
+        del self._nodes[before][node.fingerprint]
 
     def put_off(self, node: Node, seconds: float) -> None:
-        """Put a node back, to be run again after `seconds`."""
-        heapq.heappush(self._later, (self._clock() + seconds, next(self._order), node))
+        """Move a node to PUT_OFF, to be READY again after `seconds`."""
+        self.move(node, Stage.PUT_OFF)
+        heapq.heappush(self._put_off, (self._clock() + seconds, next(self._order), node))
 
-    def leave(self, node: Node) -> None:
-        """Record that another launch runs a node."""
-        self.elsewhere[node.fingerprint] = node
+    def finish(self, node: Node) -> None:
+        """Move a node to FINISHED; the evaluations of a training are READY then."""
+        self.move(node, Stage.FINISHED)
+        for evaluation in self._evaluations.pop(node.fingerprint, ()):
+            self.move(evaluation, Stage.READY)
 
-    def take_back(self, fingerprint: str) -> Node:
-        """Remove a node from those that another launch runs, and return it."""
-        return self.elsewhere.pop(fingerprint)
-
-    def trained(self, fingerprint: str) -> None:
-        """Make the evaluations of a training ready."""
-        self._ready.extend(self._untrained.pop(fingerprint, ()))
-
-    def untrained(self, fingerprint: str) -> list[EvaluationNode]:
-        """Remove the evaluations of a training that has failed, and return them."""
-        return self._untrained.pop(fingerprint, [])
-
-    def put_off_nodes(self) -> Iterator[Node]:
-        """Yield the nodes that wait for their next attempt."""
-        yield from (node for _, _, node in self._later)
+    def fail(self, node: Node) -> list[EvaluationNode]:
+        """Move a node to FAILED and the evaluations of a training to BLOCKED; return these."""
+        self.move(node, Stage.FAILED)
+        blocked = self._evaluations.pop(node.fingerprint, [])
+        for evaluation in blocked:
+            self.move(evaluation, Stage.BLOCKED)
+        return blocked

@@ -1,6 +1,6 @@
 """Wraps a launch in its session: opens the store, checks and announces the plan, carries it out and records it.
 
-Nothing heavy is imported before a verb needs it: `list` and `plan` answer in under a second.
+The verbs import this module when they need it: `list`, `plan` and `--help` need none of what is imported here.
 """
 
 from __future__ import annotations
@@ -11,24 +11,34 @@ from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ablations.errors import AblationError
 from ablations.invocation import resuming_command
+from ablations.planning.plan import Plan
+from ablations.vocabulary import experiment_name
 from runners import interrupts
+from runners.console.display import make_display
+from runners.console.progress import Summary
 from runners.console.terminal import console
-
-if TYPE_CHECKING:
-    from ablations.planning.plan import Plan
-    from runners.console.progress import Summary
-    from runners.dispatch import Dispatcher, DispatchSettings
-    from runners.estimates.forecast import Forecaster
-    from runners.state.launches import History
-    from runners.state.nodes import NodeState, StateStore
-    from runners.sync.jobs import Desk
-    from runners.tracking.sync_notes import Source
-    from runners.tracking.tracker import Tracker
-
+from runners.dispatch import Dispatcher, DispatchSettings, make_dispatcher
+from runners.estimates.forecast import Forecaster
+from runners.launching.announce import announce
+from runners.launching.launch import Launch, Settings
+from runners.launching.rerun import train_lost_weights_anew
+from runners.provenance import project_commit
+from runners.state.failures import patiently
+from runners.state.files import check_writable
+from runners.state.last_run import remember_launch
+from runners.state.launches import History
+from runners.state.nodes import NodeState, StateStore
+from runners.sync.fetch import fetch_finished
+from runners.sync.tracking_worker import TrackingWorker
+from runners.tracking import Tracker, prepare_store
+from runners.tracking.store import answers, explained
+from runners.tracking.sync_notes import Source
+from runners.upkeep.damages import set_common_aside
+from runners.workers.preflight import find_problem
 
 _UNBEGUN_SECONDS, _CLUSTER_SECONDS = 2.0, 60.0
 """The longest that an orderly end may take before anything was begun, and where jobs of a cluster must be cancelled."""
@@ -38,9 +48,8 @@ _NAMED = 8
 
 def store_answers(uri: str) -> bool:
     """Return True if the tracking store answers within seconds."""
+    # As everywhere, mlflow is imported when a store is really asked.
     from mlflow import MlflowClient
-
-    from runners.tracking.store import answers
 
     return answers(MlflowClient(tracking_uri=uri))
 
@@ -71,21 +80,10 @@ def launch(
     Raises:
         AblationError: If nothing can be run; the message says why.
     """
-    from runners.console.display import make_display
-    from runners.dispatch import make_dispatcher
-    from runners.launching.announce import announce
-    from runners.launching.launch import Launch, Settings
-    from runners.state.failures import patiently
-    from runners.state.files import check_writable
-    from runners.state.last_run import remember_launch
-    from runners.state.launches import History
-    from runners.state.nodes import StateStore
-    from runners.sync.follower import Follower
-
     # Composed now: the farewell may be printed by another thread, where click has no context.
     command = resuming_command()
     # Nothing has begun that must be ended in order, and a worker that imports torch would delay the end.
-    interrupts.set_farewell(partial(_kept, plan, StateStore(runs_dir / "state"), command), _UNBEGUN_SECONDS)
+    interrupts.set_farewell(partial(_farewell, plan, StateStore(runs_dir / "state"), command), _UNBEGUN_SECONDS)
     device_settings: dict[str, Any] = {"device": dispatch.device, "threads": dispatch.threads}
     settings = Settings((runs_dir / "state").resolve(), plugins=plugins, **device_settings, **recovery)
     retrying = partial(patiently, policy=settings.policy, tell=partial(console().print, markup=False))
@@ -96,17 +94,17 @@ def launch(
     # A plan that is done needs no workers.
     with dispatcher if plan.missing else nullcontext():
         # A retry continues with a store that is half made, or with results that are half taken over.
-        plan, desk = retrying(partial(_prepare, plan, runs_dir, uri, dispatcher, plugins))
+        plan, tracker = retrying(partial(_prepare, plan, runs_dir, uri, dispatcher, plugins))
         history, source = History(runs_dir), _source(plan)
         with history.recording(whole, settings.launch, source.commit, settings.policy, retrying):
             # Within the record of the launch: `gc` sees it from here on and removes nothing that it needs.
             plan = retrying(partial(_with_lost_weights, plan, history, settings.state_root))
             estimate = announce(plan, forecaster, dispatcher, plugins) if plan.missing else None
             stop_seconds = _CLUSTER_SECONDS if dispatch.name in ("ray", "slurm") else interrupts.STOP_SECONDS
-            interrupts.set_farewell(partial(_kept, plan, StateStore(runs_dir / "state"), command), stop_seconds)
+            interrupts.set_farewell(partial(_farewell, plan, StateStore(runs_dir / "state"), command), stop_seconds)
             with make_display(console()) as display:
-                follower = Follower(source, desk, display.note)
-                summary = Launch(forecaster.longest_first(plan), dispatcher, follower, display, settings).run()
+                tracking = TrackingWorker(source, tracker, display.note)
+                summary = Launch(forecaster.longest_first(plan), dispatcher, tracking, display, settings).run()
     if not plan.missing:
         return summary
     record = forecaster.learn(plan, StateStore(settings.state_root), settings.launch, estimate, summary)
@@ -116,25 +114,24 @@ def launch(
 
 def _set_common_aside(runs_dir: Path) -> None:
     """Set aside the unreadable files of a runs folder that belong to no node, and print a line for each."""
-    from runners.upkeep.damages import set_common_aside
-
     for damage in set_common_aside(runs_dir):
         console().print(f"Set aside: {damage}", markup=False, soft_wrap=True)
 
 
-def _kept(plan: Plan, states: StateStore, command: str) -> list[str]:
+def _farewell(plan: Plan, states: StateStore, command: str) -> list[str]:
     """Return lines on what is kept of an interrupted launch and on how to go on."""
     missing = plan.missing
     finished = sum(states[node.fingerprint].is_done for node in missing)
     lines = [f"Interrupted. Kept: {finished} of {len(missing)} finished."]
-    begun = [
-        f"  {node.title}: {reached}"
-        for node in missing
-        if not states[node.fingerprint].is_done and (reached := _checkpoint_of(states[node.fingerprint]))
-    ]
-    lines += begun[:_NAMED]
-    if len(begun) > _NAMED:
-        lines.append(f"  and the checkpoints of {len(begun) - _NAMED} more")
+    checkpoints = []
+    for node in missing:
+        state = states[node.fingerprint]
+        checkpoint = None if state.is_done else _checkpoint_of(state)
+        if checkpoint is not None:
+            checkpoints.append(f"  {node.title}: {checkpoint}")
+    lines += checkpoints[:_NAMED]
+    if len(checkpoints) > _NAMED:
+        lines.append(f"  and the checkpoints of {len(checkpoints) - _NAMED} more")
     return [*lines, f"The same command goes on: {command}"]
 
 
@@ -155,9 +152,6 @@ def _checkpoint_of(state: NodeState) -> str | None:
 
 def _with_lost_weights(plan: Plan, history: History, state_root: Path) -> Plan:
     """Return the plan with the trainings whose weights are gone and needed, and print their number."""
-    from runners.launching.rerun import train_lost_weights_anew
-    from runners.state.nodes import StateStore
-
     # `gc` must not remove weights between the look and the plan that relies on them.
     with history.exclusively():
         plan, count = train_lost_weights_anew(plan, StateStore(state_root))
@@ -168,14 +162,14 @@ def _with_lost_weights(plan: Plan, history: History, state_root: Path) -> Plan:
 
 def _prepare(
     plan: Plan, runs_dir: Path, uri: str | None, dispatcher: Dispatcher, plugins: tuple[str, ...]
-) -> tuple[Plan, Desk | None]:
+) -> tuple[Plan, Tracker | None]:
     """Open the store while a worker checks whether the plan can be carried out: both take seconds."""
     if not plan.missing:
-        return _open_desk(plan, runs_dir, uri)
+        return _open_store(plan, runs_dir, uri)
     pool = ThreadPoolExecutor(1)
     try:
         answer = pool.submit(_check, plan, runs_dir, dispatcher, plugins)
-        opened = _open_desk(plan, runs_dir, uri)
+        opened = _open_store(plan, runs_dir, uri)
         answer.result()
     except KeyboardInterrupt:
         # The answer may take as long as torch takes to be imported.
@@ -186,8 +180,6 @@ def _prepare(
 
 
 def _check(plan: Plan, runs_dir: Path, dispatcher: Dispatcher, plugins: tuple[str, ...]) -> None:
-    from runners.workers.preflight import find_problem
-
     dispatcher.check((runs_dir / "state").resolve(), max_devices(plan))
     problem = dispatcher.ask(find_problem, plan, plugins)
     if problem is not None:
@@ -200,26 +192,17 @@ def max_devices(plan: Plan) -> int:
     return max((spec.train.devices for spec in specs), default=1)
 
 
-def _open_desk(plan: Plan, runs_dir: Path, uri: str | None) -> tuple[Plan, Desk | None]:
-    """Take over results that the store has already; return the plan with them done, and the desk for the store."""
-    from runners.state.files import check_writable
-    from runners.state.nodes import StateStore
-    from runners.sync.fetch import fetch_finished
-    from runners.sync.jobs import Desk
-
+def _open_store(plan: Plan, runs_dir: Path, uri: str | None) -> tuple[Plan, Tracker | None]:
+    """Take over results that the store has already; return the plan with them done, and the store."""
     if uri is None:
         check_writable(runs_dir)
         return plan, None
     tracker = make_tracker(plan, runs_dir, uri)
     states = StateStore((runs_dir / "state").resolve())
-    return fetch_finished(tracker, plan, states, lambda message: console().print(message, markup=False)), Desk(tracker)
+    return fetch_finished(tracker, plan, states, lambda message: console().print(message, markup=False)), tracker
 
 
 def _source(plan: Plan) -> Source:
-    from ablations.vocabulary import experiment_name
-    from runners.provenance import project_commit
-    from runners.tracking.sync_notes import Source
-
     preset = plan.request.preset.name
     return Source(experiment_name(preset, plan.request.base().data.name), preset, project_commit())
 
@@ -233,10 +216,6 @@ def make_tracker(plan: Plan, runs_dir: Path, uri: str, *, for_nodes: bool = True
         OutputError: If `runs_dir` cannot be written.
         TrackingError: If the store cannot be used.
     """
-    from runners.state.files import check_writable
-    from runners.tracking import Tracker, prepare_store
-    from runners.tracking.store import explained
-
     check_writable(runs_dir)
     prepare_store(uri)
     source = _source(plan)

@@ -104,25 +104,25 @@ def _is_evaluation(state: NodeState) -> bool:
     return state.kind == "evaluation"
 
 
-def _sync_one(tracker: Tracker, state: NodeState, origin: Origin, done: Synced, tell: Callable[[str], None]) -> None:
+def _sync_one(tracker: Tracker, state: NodeState, origin: Origin, synced: Synced, tell: Callable[[str], None]) -> None:
     lock, serves = NodeLock(state), origin.studies(tracker.name)
     # First without the lock: most runs are complete, and this needs no request.
     if tracker.is_complete(state, serves):
-        done.complete += 1
+        synced.complete += 1
         return
     # A node that was only planned gets no run, unless it had one already.
     is_begun = state.is_done or state.failure() is not None or bool(state.events())
     if not is_begun and read_note(state, tracker.key) is None:
         return
     if not lock.acquire():
-        done.followed += 1
+        synced.followed += 1
         return
     try:
         left = lines_left(state, tracker.key)
         node = state.node()
         _bring(tracker, node, state, origin)
-        done.runs += 1
-        done.lines += left
+        synced.runs += 1
+        synced.lines += left
         tell(f"brought over  {state.title(node)}")
     finally:
         lock.release()

@@ -1,10 +1,10 @@
 """This module keeps two machines that share a tracking store and no folder from training the same node at once.
 
-They claim the node in the store. A claim is a run that is RUNNING. To claim a node is to look for claims of others, to
-open a run, and to look again: of two that did so at once each sees the other, whatever their clocks say, because each
-looked after it had opened its own. Then one waits for the other to withdraw. A claim of another machine is alive while
-its heartbeat, a tag, changes: that is watched on the own monotonic clock, never compared with a time that another
-machine has written.
+They reserve the node in the store. A reservation is a run that is RUNNING. To reserve a node is to look for
+reservations of others, to open a run, and to look again: of two that did so at once each sees the other, whatever their
+clocks say, because each looked after it had opened its own. Then one waits for the other to withdraw. A reservation of
+another machine is alive while its heartbeat, a tag, changes: that is watched on this machine's monotonic clock, never
+compared with a time that another machine has written.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from runners.tracking.tracker import Tracker
 
 HEARTBEAT_SECONDS = 15.0
 SILENCE_SECONDS = 90.0
-"""An owner without a heartbeat for so long is taken for dead: longer than any back-off of a follower."""
+"""An owner without a heartbeat for so long is taken for dead: longer than any back-off of a tracking worker."""
 _CONTEST_SECONDS = 5.0
 
 
-class Verdict(StrEnum):
-    """The answer to a claim.
+class Reservation(StrEnum):
+    """The state of a reservation.
 
     `PENDING`: not decided yet. `OURS`: this launch has the node. `ELSEWHERE`: another place runs it. `DONE`: a finished
     run is in the store. `UNKNOWN`: the store is away, and nobody waits for it.
@@ -44,11 +44,11 @@ class Verdict(StrEnum):
     @property
     def is_grant(self) -> bool:
         """True if the node may be run here."""
-        return self in (Verdict.OURS, Verdict.UNKNOWN)
+        return self in (Reservation.OURS, Reservation.UNKNOWN)
 
 
-class Watch:
-    """A watcher of other owners, who are alive while their heartbeats change on the own clock.
+class HeartbeatWatch:
+    """A watch over other owners, who are alive while their heartbeats change on this machine's clock.
 
     Args:
         silence: Seconds without a change after which an owner is taken for dead.
@@ -73,48 +73,49 @@ class Watch:
         self._seen.clear()
 
 
-class Claims:
-    """Claims nodes for one place in one store.
+class Reservations:
+    """Reserves nodes for one place in one store.
 
     Args:
         tracker: The store.
-        watch: Tells which owners are alive.
+        watch: Knows which owners are alive.
         clock: Seconds that only ever grow.
     """
 
     def __init__(
-        self, tracker: Tracker, watch: Watch | None = None, clock: Callable[[], float] = time.monotonic
+        self, tracker: Tracker, watch: HeartbeatWatch | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._tracker, self._clock = tracker, clock
-        self.watch = watch or Watch(clock=clock)
+        self.watch = watch or HeartbeatWatch(clock=clock)
+        # The time at which this place made each reservation that is not decided yet.
         self._contests: dict[str, float] = {}
 
-    def claim(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> Verdict:
-        """Claim a node, or go on with a claim that was `PENDING`; never wait. The caller holds the folder's lock.
+    def reserve(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> Reservation:
+        """Reserve a node, or go on with a reservation that was `PENDING`. The caller holds the folder's lock.
 
-        A claim that is `OURS` is kept by changing its heartbeat and ends with the run.
+        This never waits. A reservation that is `OURS` is kept by changing its heartbeat and ends with the run.
         """
         if node.fingerprint not in self._contests:
             # The first look opens no run, which would have to be deleted again if there are rivals.
-            rivals, _ = self._others(state)
+            rivals, _ = self._rivals(state)
             if self._tracker.finished(state) is not None:
-                return Verdict.DONE
+                return Reservation.DONE
             if rivals:
-                return Verdict.ELSEWHERE
+                return Reservation.ELSEWHERE
             self._enter(node, state, serves)
-        # The second look, after the own claim can be seen: the first one may have missed a claim made at once.
-        rivals, dead = self._others(state)
+        # The second look, after this reservation can be seen: the first one may have missed one made at once.
+        rivals, dead = self._rivals(state)
         if self._tracker.finished(state) is not None:
             self.withdraw(state)
-            return Verdict.DONE
-        verdict = self._judge(state, rivals)
-        if verdict == Verdict.OURS:
-            self._bury(dead, state)
-        return verdict
+            return Reservation.DONE
+        reservation = self._decide(state, rivals)
+        if reservation is Reservation.OURS:
+            self._end_dead(dead, state)
+        return reservation
 
     def _enter(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> None:
-        """Make the own claim visible before the others are looked at again."""
-        # The run of an earlier attempt is claimed again, so that a node has one run per folder.
+        """Make this reservation visible before the others are looked at again."""
+        # The run of an earlier attempt is reserved again, so that a node has one run per folder.
         run = self._tracker.unfinished(state)
         if run is None:
             self._tracker.open(node, state, serves, heartbeat())
@@ -124,34 +125,35 @@ class Claims:
                 self._tracker.set_status(run, RUNNING)
         self._contests[node.fingerprint] = self._clock()
 
-    def _others(self, state: NodeState) -> tuple[list[KnownRun], list[KnownRun]]:
-        """Return the claims of other places: those of the living and those of the dead."""
+    def _rivals(self, state: NodeState) -> tuple[list[KnownRun], list[KnownRun]]:
+        """Return the reservations of other places: those of the living and those of the dead."""
         own_folder = self._tracker.folder_id(state)
-        runs = self._tracker.look_up(state.fingerprint)
-        claims = [
-            run for run in runs if run.status == RUNNING and run.tags.get(names.TAG_OWNER, own_folder) != own_folder
-        ]
-        living = [run for run in claims if self.watch.is_alive(run)]
-        return living, [run for run in claims if run not in living]
+        living: list[KnownRun] = []
+        dead: list[KnownRun] = []
+        for run in self._tracker.look_up(state.fingerprint):
+            if run.status == RUNNING and run.tags.get(names.TAG_OWNER, own_folder) != own_folder:
+                group = living if self.watch.is_alive(run) else dead
+                group.append(run)
+        return living, dead
 
-    def _judge(self, state: NodeState, others: list[KnownRun]) -> Verdict:
+    def _decide(self, state: NodeState, rivals: list[KnownRun]) -> Reservation:
         own_run = self._tracker.unfinished(state)
         if own_run is None:
             # Somebody has deleted it in the user interface.
             self._contests.pop(state.fingerprint)
-            return Verdict.PENDING
-        if not others:
+            return Reservation.PENDING
+        if not rivals:
             self._contests.pop(state.fingerprint)
-            return Verdict.OURS
+            return Reservation.OURS
         # Both sides compute the same order of runs, so exactly one of them is first and waits for the other.
-        is_first = all(own_run.order < rival.order for rival in others)
+        is_first = all(own_run.order < rival.order for rival in rivals)
         if is_first and self._clock() - self._contests[state.fingerprint] < _CONTEST_SECONDS:
-            return Verdict.PENDING
+            return Reservation.PENDING
         self.withdraw(state)
-        return Verdict.ELSEWHERE
+        return Reservation.ELSEWHERE
 
     def withdraw(self, state: NodeState) -> None:
-        """Give up a claim that was entered a moment ago; measurements of an earlier attempt in its run stay."""
+        """Give up a reservation made a moment ago; measurements of an earlier attempt in its run stay."""
         own_run = self._tracker.unfinished(state)
         if self._contests.pop(state.fingerprint, None) is None or own_run is None:
             return
@@ -161,10 +163,10 @@ class Claims:
         else:
             self._tracker.drop(own_run)
 
-    def _bury(self, dead: list[KnownRun], state: NodeState) -> None:
+    def _end_dead(self, dead: list[KnownRun], state: NodeState) -> None:
         """End the runs of dead owners, so that none is left RUNNING.
 
-        Called only once the claim is ours: an owner that wakes up meanwhile sees the new claim, and gives way.
+        Called only once the node is reserved here: an owner that wakes up meanwhile sees that, and gives way.
         """
         for run in dead:
             heir = f"place {self._tracker.folder_id(state)} on {socket.gethostname()}"

@@ -13,8 +13,7 @@ from mlflow import MlflowClient
 
 from ablations import vocabulary as names
 from runners.provenance import Commit
-from runners.sync.follower import Follower
-from runners.sync.jobs import Desk
+from runners.sync.tracking_worker import TrackingWorker
 from runners.tracking import Tracker, prepare_store
 from runners.tracking.sync_notes import unsynced
 from tests.runners.bench import Bench
@@ -134,16 +133,16 @@ def _write(uri: str, folder: str, number: int) -> None:
     tracker = Tracker(uri, "writers", Path(folder), commit=Commit("c0ffee", False), preset="smoke")
     # Half of the nodes are those of a neighbour, too.
     nodes = [bench.trial(seed=number // 2), bench.trial(seed=100 + number)]
-    with Follower(tracker.source, Desk(tracker)) as follower:
+    with TrackingWorker(tracker.source, tracker) as tracking:
         for node in nodes:
-            follower.begin(node, bench.states[node.fingerprint], {"study": ["v"]})
+            tracking.begin(node, bench.states[node.fingerprint], {"study": ["v"]})
         for step in range(1, LINES + 1):
             for node in nodes:
                 bench.states[node.fingerprint].append_event(step, {"train/loss": 1.0 / step, "val/top1": float(step)})
         for node in nodes:
             bench.states[node.fingerprint].finish({"test/top1": 1.0}, 1.0)
-            follower.finish(bench.states[node.fingerprint])
-    assert follower.trouble is None, follower.trouble
+            tracking.finish(bench.states[node.fingerprint])
+    assert tracking.trouble is None, tracking.trouble
     assert unsynced(bench.states, uri) == {}
 
 
@@ -154,7 +153,7 @@ def test_sixteen_writers_lose_nothing_and_write_nothing_twice(
     uri = request.getfixturevalue("server").uri if shared else f"sqlite:///{tmp_path}/mlflow.db"
     prepare_store(uri)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["mlflow", "runners.sync.follower"])
+    context.set_forkserver_preload(["mlflow", "runners.sync.tracking_worker"])
     writers = [context.Process(target=_write, args=(uri, str(tmp_path / "w"), number)) for number in range(WRITERS)]
     for writer in writers:
         writer.start()

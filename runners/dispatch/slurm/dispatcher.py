@@ -98,7 +98,7 @@ class SlurmDispatcher:
         self._waiting: deque[Task] = deque()
         self._jobs: dict[str, _Job] = {}
         self._refused: list[Completion] = []
-        self._asked = float("-inf")
+        self._last_query = float("-inf")
         self._is_clean = True
 
     @property
@@ -205,39 +205,40 @@ class SlurmDispatcher:
 
     def _ended(self) -> list[Completion]:
         ended, self._refused = self._refused, []
-        monotonic_time = time.monotonic()
-        wrote = {job for job, about in self._jobs.items() if about.has_written}
+        clock_time = time.monotonic()
+        wrote = {job for job, slurm_job in self._jobs.items() if slurm_job.has_written}
         # SLURM is asked more often only while a job seems to end, as its controller serves the whole cluster.
-        watched = wrote or any(about.over_since is not None for about in self._jobs.values())
-        if not self._jobs or monotonic_time - self._asked < (self._patience.ask if watched else self._patience.rest):
+        watched = wrote or any(slurm_job.over_since is not None for slurm_job in self._jobs.values())
+        if not self._jobs or clock_time - self._last_query < (self._patience.ask if watched else self._patience.rest):
             return ended
-        self._asked = monotonic_time
+        self._last_query = clock_time
         states = read_states(self._name)
         if states is None:
             # SLURM did not answer. A controller that restarts knows its jobs again afterwards.
             return ended
         for job in list(self._jobs):
-            completion = self._judge(job, states.get(job, _UNKNOWN), job in wrote, monotonic_time)
+            completion = self._completion(job, states.get(job, _UNKNOWN), job in wrote, clock_time)
             if completion is not None:
                 del self._jobs[job]
                 self._is_clean &= completion.crash is None
                 ended.append(completion)
         return ended
 
-    def _judge(self, job: str, state: JobState, wrote: bool, now: float) -> Completion | None:
+    def _completion(self, job: str, state: JobState, wrote: bool, clock_time: float) -> Completion | None:
         """Return the completion of a job, or `None` while the job may still be going on."""
-        about = self._jobs[job]
+        slurm_job = self._jobs[job]
         is_over = state.is_over or state is _UNKNOWN
-        if (wrote or _is_done(about.task)) and (is_over or state.is_ending):
-            return Completion(about.task)
+        if (wrote or _is_done(slurm_job.task)) and (is_over or state.is_ending):
+            return Completion(slurm_job.task)
         if not is_over:
             # Put back into the queue, perhaps, after it seemed to be over.
-            about.over_since = None
+            slurm_job.over_since = None
             return None
-        about.over_since = now if about.over_since is None else about.over_since
-        if now - about.over_since < self._patience.grace:
+        if slurm_job.over_since is None:
+            slurm_job.over_since = clock_time
+        if clock_time - slurm_job.over_since < self._patience.grace:
             return None
-        return Completion(about.task, None if state.name == "COMPLETED" else _crash(job, state, about.log_file))
+        return Completion(slurm_job.task, None if state.name == "COMPLETED" else _crash(job, state, slurm_job.log_file))
 
 
 def _exports() -> list[str]:

@@ -63,11 +63,11 @@ def test_the_least_busy_gpu_comes_first() -> None:
 
 def test_a_training_on_several_devices_gets_gpus_that_are_not_the_same() -> None:
     slots = _slots(gpus=3, per_gpu=2)
-    assert slots.choose({0, 3}, wanted=2) == (1, 2), "both slots of the first GPU are taken"
-    assert slots.choose({0, 3}, wanted=3) is None
+    assert slots.choose({0, 3}, count=2) == (1, 2), "both slots of the first GPU are taken"
+    assert slots.choose({0, 3}, count=3) is None
     assert slots.most_devices == 3
-    assert _slots(cores=4).choose({1}, wanted=3) == (0, 2, 3)
-    assert _slots(cores=4).choose({1}, wanted=4) is None
+    assert _slots(cores=4).choose({1}, count=3) == (0, 2, 3)
+    assert _slots(cores=4).choose({1}, count=4) is None
     assert _slots(cores=4).most_devices == 4
 
 

@@ -22,8 +22,8 @@ from runners.launching.launch import Launch, Settings
 from runners.state.attempts import Lease, Watch
 from runners.state.failures import FailurePolicy
 from runners.state.nodes import NodeState, StateStore
-from runners.sync.follower import Follower
-from runners.sync.reservations import Verdict
+from runners.sync.reservations import Reservation
+from runners.sync.tracking_worker import TrackingWorker
 from runners.workers.memory import choose_micro_batch
 from runners.workers.task import Task
 
@@ -84,7 +84,7 @@ class FakeDispatcher:
         return None
 
 
-class FakeFollower:
+class FakeTrackingWorker:
     """Notes down what it is told."""
 
     trouble: str | None = None
@@ -101,11 +101,11 @@ class FakeFollower:
     def end_orphans(self, states: StateStore, watch: Watch) -> None:
         self.told.append(("end orphans", ""))
 
-    def claim(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> None:
+    def reserve(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> None:
         assert serves
 
-    def verdict(self, fingerprint: str) -> Verdict:
-        return Verdict.UNKNOWN
+    def reservation(self, fingerprint: str) -> Reservation:
+        return Reservation.UNKNOWN
 
     def leave(self, state: NodeState) -> None:
         self.told.append(("leave", state.fingerprint))
@@ -148,16 +148,20 @@ def _plan(done: frozenset[str] = frozenset()) -> Plan:
     return make_plan([get_study(name, request.base()) for name in ("aggregation", "temperature")], request, done)
 
 
-def _launch(root: Path, dispatcher: FakeDispatcher, plan: Plan, **settings: Any) -> tuple[Summary, FakeFollower, Notes]:
-    follower, notes = FakeFollower(), Notes()
+def _launch(
+    root: Path, dispatcher: FakeDispatcher, plan: Plan, **settings: Any
+) -> tuple[Summary, FakeTrackingWorker, Notes]:
+    tracking, notes = FakeTrackingWorker(), Notes()
     policy = FailurePolicy(wait_seconds=0.0)
-    launch = Launch(plan, dispatcher, cast(Follower, follower), notes, Settings(root, **{"policy": policy, **settings}))
-    return launch.run(), follower, notes
+    launch = Launch(
+        plan, dispatcher, cast(TrackingWorker, tracking), notes, Settings(root, **{"policy": policy, **settings})
+    )
+    return launch.run(), tracking, notes
 
 
 def test_everything_runs_once_each_training_before_its_evaluations(tmp_path: Path) -> None:
     plan, dispatcher = _plan(), FakeDispatcher()
-    summary, follower, notes = _launch(tmp_path, dispatcher, plan)
+    summary, tracking, notes = _launch(tmp_path, dispatcher, plan)
     assert sorted(dispatcher.started) == sorted(node.fingerprint for node in plan.nodes)
     for node in plan.evaluations.values():
         assert dispatcher.started.index(node.trial.fingerprint) < dispatcher.started.index(node.fingerprint)
@@ -165,7 +169,7 @@ def test_everything_runs_once_each_training_before_its_evaluations(tmp_path: Pat
     assert dispatcher.most <= dispatcher.capacity
     assert notes.shares == sorted(notes.shares)
     assert notes.shares[-1] == pytest.approx(1.0)
-    assert [what for what, _ in follower.told].count("finish") == len(plan.nodes)
+    assert [what for what, _ in tracking.told].count("finish") == len(plan.nodes)
 
 
 def test_what_is_done_is_not_started(tmp_path: Path) -> None:
@@ -181,12 +185,12 @@ def test_a_failed_training_blocks_its_evaluations_and_nothing_else(tmp_path: Pat
     plan = _plan()
     parent = next(iter(plan.evaluations.values())).trial.fingerprint
     dispatcher = FakeDispatcher(fail={parent: ["training"]})
-    summary, follower, notes = _launch(tmp_path, dispatcher, plan)
+    summary, tracking, notes = _launch(tmp_path, dispatcher, plan)
     blocked = [node for node in plan.evaluations.values() if node.depends_on == parent]
     assert summary.blocked == len(blocked) > 0
     assert summary.finished == len(plan.nodes) - 1 - len(blocked)
     assert [(failure.reason, failure.attempts) for failure in summary.failures] == [("SomeError: it did not work", 1)]
-    assert ("FAILED", parent) in follower.told
+    assert ("FAILED", parent) in tracking.told
     assert "Traceback" in summary.failures[0].log_file.read_text()
     assert any(note.startswith("failed") for note in notes.notes)
 
@@ -204,11 +208,11 @@ def test_a_dead_worker_is_a_failure_with_its_cause(tmp_path: Path) -> None:
 
 def test_an_interruption_keeps_what_is_finished_and_marks_the_rest(tmp_path: Path) -> None:
     plan, dispatcher = _plan(), FakeDispatcher(interrupt=4)
-    summary, follower, _ = _launch(tmp_path, dispatcher, plan)
+    summary, tracking, _ = _launch(tmp_path, dispatcher, plan)
     assert summary.interrupted
     assert dispatcher.cancelled
     assert summary.finished == 4
-    killed = {key for what, key in follower.told if what == "KILLED"}
+    killed = {key for what, key in tracking.told if what == "KILLED"}
     assert killed == {task.fingerprint for task, _ in dispatcher.queue}
     assert killed
     assert {StateStore(tmp_path)[key].attempts()[-1].outcome for key in killed} == {"interrupted"}
@@ -261,12 +265,12 @@ def test_what_may_pass_is_tried_again_as_often_as_the_policy_says(
     plan = _plan()
     victim = next(iter(plan.evaluations.values())).trial.fingerprint
     dispatcher = FakeDispatcher(fail={victim: list(causes)})
-    summary, follower, notes = _launch(tmp_path, dispatcher, plan)
+    summary, tracking, notes = _launch(tmp_path, dispatcher, plan)
     assert dispatcher.started.count(victim) == attempts
     assert [attempt.outcome for attempt in StateStore(tmp_path)[victim].attempts()][-1] == outcome
     assert [failure.attempts for failure in summary.failures] == ([] if outcome == "finished" else [attempts])
     assert (summary.blocked == 0) is (outcome == "finished")
-    assert ("FAILED" in [what for what, key in follower.told if key == victim]) is (outcome == "failed")
+    assert ("FAILED" in [what for what, key in tracking.told if key == victim]) is (outcome == "failed")
     assert sum(note.startswith("retrying") for note in notes.notes) == attempts - 1
     assert notes.shares[-1] == pytest.approx(1.0)
 
@@ -293,7 +297,7 @@ def test_a_later_launch_tries_what_may_have_been_mended_and_a_retry_everything(
     _launch(tmp_path, FakeDispatcher(fail={victim: [cause] * 3}), plan)
     dispatcher = FakeDispatcher()
     missing = _plan(StateStore(tmp_path).done(node.fingerprint for node in plan.nodes))
-    summary, follower, _ = _launch(tmp_path, dispatcher, missing, again=again)
+    summary, tracking, _ = _launch(tmp_path, dispatcher, missing, again=again)
     assert (victim in dispatcher.started) is (tried or again)
     if tried or again:
         assert summary.finished == len(missing.missing)
@@ -301,18 +305,18 @@ def test_a_later_launch_tries_what_may_have_been_mended_and_a_retry_everything(
     assert dispatcher.started == []
     assert [(failure.reason, failure.attempts) for failure in summary.failures] == [("SomeError: it did not work", 0)]
     assert summary.blocked == [node.depends_on for node in plan.nodes].count(victim)
-    assert [what for what, _ in follower.told if what != "catch up"] == ["end orphans", "end orphans"]
+    assert [what for what, _ in tracking.told if what != "catch up"] == ["end orphans", "end orphans"]
 
 
 def test_the_first_final_failure_ends_a_launch_that_is_asked_to(tmp_path: Path) -> None:
     plan = _plan()
     victim = list(plan.trials)[1]
     dispatcher = FakeDispatcher(fail={victim: ["training"]})
-    summary, follower, _ = _launch(tmp_path, dispatcher, plan, fail_fast=True)
+    summary, tracking, _ = _launch(tmp_path, dispatcher, plan, fail_fast=True)
     assert (summary.finished, len(summary.failures), summary.interrupted) == (1, 1, False)
     assert summary.finished + 1 + summary.blocked + summary.stopped == len(plan.nodes)
     assert dispatcher.cancelled
-    killed = {key for what, key in follower.told if what == "KILLED"}
+    killed = {key for what, key in tracking.told if what == "KILLED"}
     assert killed == {task.fingerprint for task, _ in dispatcher.queue}
 
 

@@ -74,11 +74,11 @@ def test_what_another_launch_runs_is_waited_for_and_taken_over_when_it_is_left(
     monkeypatch.setattr(launch_module, "_PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(Notes, "update", lambda self, progress: (self.shares.append(progress.share), other.look()))
     dispatcher = FakeDispatcher()
-    summary, follower, notes = _launch(tmp_path, dispatcher, plan)
+    summary, tracking, notes = _launch(tmp_path, dispatcher, plan)
     assert dispatcher.started.count(theirs.fingerprint) == own_attempts
     assert [failure.reason for failure in summary.failures] == failures
     assert summary.finished + summary.blocked + len(failures) == len(plan.nodes)
-    told = [what for what, key in follower.told if key == theirs.fingerprint and what != "leave"]
+    told = [what for what, key in tracking.told if key == theirs.fingerprint and what != "leave"]
     assert told == (["begin", "FAILED"] if failures else ["begin", "finish"]), "it is tracked, whoever has run it"
     assert sum(said in note for note in notes.notes) == 1
 
@@ -130,7 +130,7 @@ def test_a_launch_does_not_wait_for_its_own_worker_where_another_launch_has_take
             return super().wait(seconds)
 
     dispatcher = Suspended()
-    summary, follower, notes = _launch(tmp_path, dispatcher, plan)
+    summary, tracking, notes = _launch(tmp_path, dispatcher, plan)
     assert (summary.finished, summary.failures) == (len(plan.nodes), ())
-    assert ("finish", suspended.fingerprint) in follower.told
+    assert ("finish", suspended.fingerprint) in tracking.told
     assert sum("by another launch" in note for note in notes.notes) == 1

@@ -197,7 +197,7 @@ def test_a_folder_that_is_removed_ends_the_launch_at_once(tmp_path: Path, is_mad
         abandoned.append(self)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("tests.runners.launching.test_launch.FakeFollower.abandon", abandon, raising=False)
+        patched.setattr("tests.runners.launching.test_launch.FakeTrackingWorker.abandon", abandon, raising=False)
         with pytest.raises(RunsFolderError, match="removed or replaced"):
             _launch(root, dispatcher, _plan())
     assert dispatcher.cancelled

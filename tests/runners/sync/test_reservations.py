@@ -14,7 +14,7 @@ import pytest
 from ablations import vocabulary as names
 from ablations.planning.nodes import TrialNode
 from runners.provenance import Commit
-from runners.sync.reservations import Claims, Verdict, Watch, heartbeat
+from runners.sync.reservations import HeartbeatWatch, Reservation, Reservations, heartbeat
 from runners.tracking import Tracker
 from runners.tracking.sync_notes import folder_id
 from tests.runners.bench import Bench
@@ -43,14 +43,14 @@ class Machine:
         self.node: TrialNode = self.bench.trial()
         self.state = self.bench.states[self.node.fingerprint]
         self.tracker = Tracker("http://nowhere", "e", folder, commit=Commit("c", False), preset="smoke")
-        self.claims = Claims(self.tracker, Watch(90.0, self.clock), self.clock)
+        self.reservations = Reservations(self.tracker, HeartbeatWatch(90.0, self.clock), self.clock)
 
-    def claim(self) -> Verdict:
-        """Claims the node as a follower does."""
-        verdict = self.claims.claim(self.node, self.state, {})
-        if verdict is Verdict.OURS:
+    def reserve(self) -> Reservation:
+        """Reserves the node as a tracking worker does."""
+        reservation = self.reservations.reserve(self.node, self.state, {})
+        if reservation is Reservation.OURS:
             self.tracker.go_on(self.node, self.state, {})
-        return verdict
+        return reservation
 
     def beat(self) -> None:
         """Shows that it is alive."""
@@ -95,15 +95,15 @@ class Turns:
             self._changed.notify_all()
 
 
-def _claim_in_order(machines: tuple[Machine, Machine], order: tuple[int, ...]) -> list[list[Verdict]]:
+def _reserve_in_order(machines: tuple[Machine, Machine], order: tuple[int, ...]) -> list[list[Reservation]]:
     turns = Turns(order)
-    verdicts: list[list[Verdict]] = [[], []]
+    reservations: list[list[Reservation]] = [[], []]
 
     def work(who: int) -> None:
         machines[who].client.before = lambda name: turns.wait(who)
         for _ in range(3):
-            verdicts[who].append(machines[who].claim())
-            if verdicts[who][-1] is not Verdict.PENDING:
+            reservations[who].append(machines[who].reserve())
+            if reservations[who][-1] is not Reservation.PENDING:
                 break
         turns.leave(who)
 
@@ -115,12 +115,12 @@ def _claim_in_order(machines: tuple[Machine, Machine], order: tuple[int, ...]) -
         assert not thread.is_alive()
     for machine in machines:
         machine.client.before = lambda name: None
-    return verdicts
+    return reservations
 
 
-_CALLS = {"nothing": 3, "a run that was ended": 4, "the claim of a killed launch": 3}
-"""What the first machine finds of its own, and how many calls a claim takes then: look, open, look; or look, tag, set
-the status, look; or look, tag, look. The second machine finds nothing of its own."""
+_CALLS = {"nothing": 3, "a run that was ended": 4, "the reservation of a killed launch": 3}
+"""What the first machine finds of its own, and how many calls a reservation takes then: look, open, look; or look, tag,
+set the status, look; or look, tag, look. The second machine finds nothing of its own."""
 _ORDERS = [
     (own, order)
     for own, calls in _CALLS.items()
@@ -137,21 +137,21 @@ def test_in_every_order_of_calls_one_has_it_at_last_and_never_both(
         one.tracker.begin(one.node, one.state, {})
     if own == "a run that was ended":
         one.tracker.stop(one.state, "KILLED")
-    elif own == "the claim of a killed launch":
-        assert two.claim() is Verdict.ELSEWHERE
+    elif own == "the reservation of a killed launch":
+        assert two.reserve() is Reservation.ELSEWHERE
         two.clock.now += 91.0
-    verdicts = [told[-1] for told in _claim_in_order(machines, order)]
+    reservations = [told[-1] for told in _reserve_in_order(machines, order)]
     for _ in range(3):
-        if Verdict.OURS not in verdicts:
-            verdicts = [machine.claim() for machine in machines]
-    winner = verdicts.index(Verdict.OURS)
+        if Reservation.OURS not in reservations:
+            reservations = [machine.reserve() for machine in machines]
+    winner = reservations.index(Reservation.OURS)
     loser = machines[1 - winner]
-    assert verdicts[1 - winner] in (Verdict.ELSEWHERE, Verdict.PENDING)
+    assert reservations[1 - winner] in (Reservation.ELSEWHERE, Reservation.PENDING)
     # One that waits for the other to withdraw gives up after some seconds; one that has withdrawn sees the other.
     loser.clock.now += 6.0
-    assert loser.claim() is Verdict.ELSEWHERE
-    claims = [run for run in store.runs.values() if run.info.status == "RUNNING" and not run.is_deleted]
-    assert [run.data.tags[names.TAG_OWNER] for run in claims] == [_place(machines[winner])]
+    assert loser.reserve() is Reservation.ELSEWHERE
+    running = [run for run in store.runs.values() if run.info.status == "RUNNING" and not run.is_deleted]
+    assert [run.data.tags[names.TAG_OWNER] for run in running] == [_place(machines[winner])]
 
 
 def _place(machine: Machine) -> str:
@@ -160,47 +160,47 @@ def _place(machine: Machine) -> str:
 
 def test_the_finished_run_of_another_machine_is_done(machines: tuple[Machine, Machine]) -> None:
     one, two = machines
-    assert one.claim() is Verdict.OURS
-    assert two.claim() is Verdict.ELSEWHERE
+    assert one.reserve() is Reservation.OURS
+    assert two.reserve() is Reservation.ELSEWHERE
     own = one.tracker.unfinished(one.state)
     assert own is not None
     one.tracker.set_status(own, "FINISHED")
-    assert two.claim() is Verdict.DONE
+    assert two.reserve() is Reservation.DONE
 
 
-def test_a_claim_lives_as_long_as_its_heartbeat_changes(machines: tuple[Machine, Machine]) -> None:
+def test_a_reservation_lives_as_long_as_its_heartbeat_changes(machines: tuple[Machine, Machine]) -> None:
     one, two = machines
-    assert one.claim() is Verdict.OURS
+    assert one.reserve() is Reservation.OURS
     for _ in range(20):
-        assert two.claim() is Verdict.ELSEWHERE
+        assert two.reserve() is Reservation.ELSEWHERE
         two.clock.now += 60.0
         one.beat()
-    assert two.claim() is Verdict.ELSEWHERE
+    assert two.reserve() is Reservation.ELSEWHERE
     two.clock.now += 89.0
-    assert two.claim() is Verdict.ELSEWHERE
+    assert two.reserve() is Reservation.ELSEWHERE
 
 
 def test_one_that_falls_silent_is_taken_over_and_not_left_running(
     machines: tuple[Machine, Machine], store: FakeStore
 ) -> None:
     one, two = machines
-    assert one.claim() is Verdict.OURS
-    assert two.claim() is Verdict.ELSEWHERE
+    assert one.reserve() is Reservation.OURS
+    assert two.reserve() is Reservation.ELSEWHERE
     two.clock.now += 91.0
-    assert two.claim() is Verdict.OURS
+    assert two.reserve() is Reservation.OURS
     left = [run for run in store.runs.values() if run.data.tags[names.TAG_OWNER] == _place(one)]
     assert [run.info.status for run in left] == ["KILLED"]
     assert _place(two) in left[0].data.tags[names.TAG_NOTE]
     # It wakes up, and sees that it is too late.
-    assert one.claim() is Verdict.ELSEWHERE
+    assert one.reserve() is Reservation.ELSEWHERE
 
 
 def test_one_that_wakes_up_while_it_is_being_taken_over_is_not_killed(
     machines: tuple[Machine, Machine], store: FakeStore
 ) -> None:
     one, two = machines
-    assert one.claim() is Verdict.OURS
-    assert two.claim() is Verdict.ELSEWHERE
+    assert one.reserve() is Reservation.OURS
+    assert two.reserve() is Reservation.ELSEWHERE
     two.clock.now += 91.0
 
     def wake_up(name: str) -> None:
@@ -208,11 +208,11 @@ def test_one_that_wakes_up_while_it_is_being_taken_over_is_not_killed(
             one.beat()
 
     two.client.before = wake_up
-    verdict = two.claim()
+    reservation = two.reserve()
     two.clock.now += 6.0
-    assert (verdict, two.claim()) in (
-        (Verdict.PENDING, Verdict.ELSEWHERE),
-        (Verdict.ELSEWHERE, Verdict.ELSEWHERE),
+    assert (reservation, two.reserve()) in (
+        (Reservation.PENDING, Reservation.ELSEWHERE),
+        (Reservation.ELSEWHERE, Reservation.ELSEWHERE),
     )
     running = [run for run in store.runs.values() if run.info.status == "RUNNING" and not run.is_deleted]
     assert [run.data.tags[names.TAG_OWNER] for run in running] == [_place(one)]
@@ -220,22 +220,22 @@ def test_one_that_wakes_up_while_it_is_being_taken_over_is_not_killed(
 
 def test_silence_while_the_store_was_away_says_nothing(machines: tuple[Machine, Machine]) -> None:
     one, two = machines
-    assert one.claim() is Verdict.OURS
-    assert two.claim() is Verdict.ELSEWHERE
+    assert one.reserve() is Reservation.OURS
+    assert two.reserve() is Reservation.ELSEWHERE
     two.clock.now += 1000.0
-    two.claims.watch.start_anew()
-    assert two.claim() is Verdict.ELSEWHERE
+    two.reservations.watch.start_anew()
+    assert two.reserve() is Reservation.ELSEWHERE
     two.clock.now += 91.0
-    assert two.claim() is Verdict.OURS
+    assert two.reserve() is Reservation.OURS
 
 
-def test_a_launch_goes_on_with_the_claim_that_a_killed_one_in_the_same_folder_left(
+def test_a_launch_goes_on_with_the_reservation_that_a_killed_one_in_the_same_folder_left(
     machines: tuple[Machine, Machine], store: FakeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, _ = machines
-    assert one.claim() is Verdict.OURS
+    assert one.reserve() is Reservation.OURS
     again = Machine(tmp_path / "a", store, monkeypatch)
-    assert again.claim() is Verdict.OURS
+    assert again.reserve() is Reservation.OURS
     assert len(store.runs) == 1
 
 
@@ -248,7 +248,7 @@ def test_a_copy_of_the_folder_is_another_place(machines: tuple[Machine, Machine]
     assert folder_id(tmp_path / "a" / "state") == place
 
 
-def test_a_run_that_was_deleted_meanwhile_is_claimed_anew(machines: tuple[Machine, Machine], store: FakeStore) -> None:
+def test_a_run_that_was_deleted_meanwhile_is_reserved_anew(machines: tuple[Machine, Machine], store: FakeStore) -> None:
     one, _ = machines
 
     def delete(name: str) -> None:
@@ -256,6 +256,6 @@ def test_a_run_that_was_deleted_meanwhile_is_claimed_anew(machines: tuple[Machin
             run.is_deleted = True
 
     one.client.before = delete
-    assert one.claim() is Verdict.PENDING
+    assert one.reserve() is Reservation.PENDING
     one.client.before = lambda name: None
-    assert one.claim() is Verdict.OURS
+    assert one.reserve() is Reservation.OURS

@@ -132,7 +132,7 @@ def _tell(store: str, folder: Path, story: Story, left: int, *, after: bool, sam
         except DeathError:
             if not same_launch:
                 alive[0] = launch(store, folder)
-            # Whoever comes next begins again with the node that was under way, as a follower does.
+            # Whoever comes next begins again with the node that was under way, as a tracking worker does.
             node = story.trial if number < 11 else story.evaluation
             alive[0].begin(node, story.state(node), SERVES)
             if not story.state(node).is_done:

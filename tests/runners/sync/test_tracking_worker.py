@@ -16,11 +16,10 @@ from ablations.planning.nodes import TrialNode
 from ablations.spec.parts import Intervention
 from runners.provenance import Commit
 from runners.state.nodes import NodeState
-from runners.sync import follower as follower_module
-from runners.sync import jobs as desk_module
-from runners.sync.follower import Follower
-from runners.sync.jobs import Desk
-from runners.sync.reservations import Verdict
+from runners.sync import run_writer as writer_module
+from runners.sync import tracking_worker as worker_module
+from runners.sync.reservations import Reservation
+from runners.sync.tracking_worker import TrackingWorker
 from runners.tracking import Tracker
 from runners.tracking.experiment import KnownRun
 from runners.tracking.sync_notes import NodeLock, Source, read_origin, unsynced
@@ -72,12 +71,12 @@ class Bed:
 
     def make_tracker(self) -> Tracker:
         """Returns another launch's tracker of the same experiment."""
-        name = f"follower/{self.folder.name}"
+        name = f"tracking/{self.folder.name}"
         return Tracker(self.uri, name, self.folder, commit=Commit("c0ffee", False), preset="smoke")
 
-    def follower(self) -> Follower:
-        """Returns a follower of the store."""
-        return Follower(self.tracker.source, Desk(self.tracker), self.told.append)
+    def tracking(self) -> TrackingWorker:
+        """Returns a tracking of the store."""
+        return TrackingWorker(self.tracker.source, self.tracker, self.told.append)
 
     def node(self, seed: int = 0) -> tuple[TrialNode, NodeState]:
         """Returns a node."""
@@ -97,18 +96,18 @@ class Bed:
 @pytest.fixture
 def bed(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bed:
     """A store in which waiting is short."""
-    monkeypatch.setattr(follower_module, "_LONGEST_PAUSE", 0.2)
-    monkeypatch.setattr(follower_module, "_FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(worker_module, "_LONGEST_PAUSE", 0.2)
+    monkeypatch.setattr(worker_module, "_FIRST_PAUSE", 0.05)
     for name in ("SYNC_SECONDS", "FOLLOW_SECONDS", "_CONTEST_SECONDS", "_ELSEWHERE_SECONDS"):
-        monkeypatch.setattr(desk_module, name, 0.1)
+        monkeypatch.setattr(writer_module, name, 0.1)
     return Bed(store, tmp_path)
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A launch that waits at its end for a moment only."""
-    monkeypatch.setattr(follower_module, "_AWAY_SECONDS", 0.5)
-    monkeypatch.setattr(follower_module, "_CALL_SECONDS", 1.0)
+    monkeypatch.setattr(worker_module, "_AWAY_SECONDS", 0.5)
+    monkeypatch.setattr(worker_module, "_CALL_SECONDS", 1.0)
 
 
 def _until(condition: Callable[[], bool], seconds: float = 1000.0) -> None:
@@ -125,21 +124,21 @@ def _train(state: NodeState, *steps: int) -> None:
 
 def test_what_is_measured_while_the_store_is_away_is_there_when_it_is_back(bed: Bed) -> None:
     (one, first), (two, second) = bed.node(0), bed.node(1)
-    with bed.follower() as follower:
-        follower.begin(one, first, SERVES)
+    with bed.tracking() as tracking:
+        tracking.begin(one, first, SERVES)
         _train(first, 1)
         _until(lambda: bool(bed.runs()))
         bed.outage.is_away = True
         _train(first, 2)
         first.finish({"test/top1": 1.0}, 1.0)
-        follower.finish(first)
-        follower.begin(two, second, SERVES)
+        tracking.finish(first)
+        tracking.begin(two, second, SERVES)
         second.fail("TrainingError", "the loss is nan", "")
-        follower.stop(second, "FAILED", "TrainingError: the loss is nan")
-        _until(lambda: follower.is_away)
+        tracking.stop(second, "FAILED", "TrainingError: the loss is nan")
+        _until(lambda: tracking.is_away)
         assert set(unsynced(bed.bench.states, bed.uri)) == {one.fingerprint}
         bed.outage.is_away = False
-    assert follower.trouble is None
+    assert tracking.trouble is None
     assert sorted(run.info.status for run in bed.runs()) == ["FAILED", "FINISHED"]
     assert bed.steps(one.fingerprint) == [1, 2]
     assert unsynced(bed.bench.states, bed.uri) == {}
@@ -147,13 +146,13 @@ def test_what_is_measured_while_the_store_is_away_is_there_when_it_is_back(bed: 
 
 
 def test_a_store_that_is_away_is_asked_ever_more_rarely(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(follower_module, "_LONGEST_PAUSE", 60.0)
-    monkeypatch.setattr(follower_module, "_AWAY_SECONDS", 0.1)
+    monkeypatch.setattr(worker_module, "_LONGEST_PAUSE", 60.0)
+    monkeypatch.setattr(worker_module, "_AWAY_SECONDS", 0.1)
     bed.outage.is_away = True
     nodes = [bed.node(seed) for seed in range(10)]
-    with bed.follower() as follower:
+    with bed.tracking() as tracking:
         for node, state in nodes:
-            follower.begin(node, state, SERVES)
+            tracking.begin(node, state, SERVES)
         _until(lambda: len(bed.outage.calls) > 4)
         times = [when for _, when in bed.outage.calls]
     # The first call and the question whether the store is there; from then on that question, after longer and longer.
@@ -165,16 +164,16 @@ def test_a_store_that_is_away_is_asked_ever_more_rarely(bed: Bed, monkeypatch: p
 def test_a_store_that_stays_away_ends_the_launch_within_a_bounded_time_and_nothing_is_lost(bed: Bed) -> None:
     bed.outage.is_away = True
     node, state = bed.node()
-    with bed.follower() as follower:
-        follower.begin(node, state, SERVES)
+    with bed.tracking() as tracking:
+        tracking.begin(node, state, SERVES)
         _train(state, 1, 2)
         state.finish({"test/top1": 1.0}, 1.0)
-        follower.finish(state)
+        tracking.finish(state)
         left = time.monotonic()
     assert time.monotonic() - left < 5.0
-    assert follower.trouble == "1 run is not all there (nobody answers)"
+    assert tracking.trouble == "1 run is not all there (nobody answers)"
     assert unsynced(bed.bench.states, bed.uri) == {node.fingerprint: 3}
-    with Follower(bed.tracker.source, Desk(bed.make_tracker())) as second:
+    with TrackingWorker(bed.tracker.source, bed.make_tracker()) as second:
         second.begin(node, state, SERVES)
         second.finish(state)
     assert second.trouble is None
@@ -185,14 +184,14 @@ def test_a_store_that_stays_away_ends_the_launch_within_a_bounded_time_and_nothi
 def test_a_store_that_hangs_ends_the_launch_within_a_bounded_time(bed: Bed) -> None:
     bed.outage.hangs.clear()
     node, state = bed.node()
-    with bed.follower() as follower:
-        follower.begin(node, state, SERVES)
+    with bed.tracking() as tracking:
+        tracking.begin(node, state, SERVES)
         _train(state, 1)
         state.finish({"test/top1": 1.0}, 1.0)
-        follower.finish(state)
+        tracking.finish(state)
         left = time.monotonic()
     assert time.monotonic() - left < 5.0
-    assert follower.trouble == "1 run is not all there (it did not answer in time)"
+    assert tracking.trouble == "1 run is not all there (it did not answer in time)"
     bed.outage.hangs.set()
 
 
@@ -201,14 +200,14 @@ def test_one_run_that_the_store_refuses_keeps_no_other_out(bed: Bed) -> None:
     (one, first), (two, second) = bed.node(0), bed.node(1)
     bed.outage.refuses = lambda name, arguments: name == "log_batch" and "99.0" in str(arguments)
     found = lambda: {run.data.tags[names.TAG_FINGERPRINT]: run.info.status for run in bed.runs()}  # noqa: E731
-    with bed.follower() as follower:
+    with bed.tracking() as tracking:
         for node, state, top1 in ((one, first, 99.0), (two, second, 1.0)):
-            follower.begin(node, state, SERVES)
+            tracking.begin(node, state, SERVES)
             state.finish({"test/top1": top1}, 1.0)
-            follower.finish(state)
+            tracking.finish(state)
         _until(lambda: found() == {one.fingerprint: "RUNNING", two.fingerprint: "FINISHED"})
     assert not bed.told, "it is not away"
-    assert follower.trouble == "1 run is not all there (nobody answers)"
+    assert tracking.trouble == "1 run is not all there (nobody answers)"
     assert set(unsynced(bed.bench.states, bed.uri)) == {one.fingerprint}
 
 
@@ -216,19 +215,19 @@ def test_one_run_that_the_store_refuses_keeps_no_other_out(bed: Bed) -> None:
 def test_the_run_of_an_evaluation_that_is_soon_over_is_written_at_once(
     bed: Bed, is_short: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(desk_module, "SHORT_SECONDS", 60.0 if is_short else 0.2)
+    monkeypatch.setattr(writer_module, "SHORT_SECONDS", 60.0 if is_short else 0.2)
     trial, _ = bed.node()
     node = bed.bench.evaluation(trial, Intervention(aggregation="max"))
     state = bed.bench.states[node.fingerprint]
     for fingerprint in (trial.fingerprint, node.fingerprint):
         bed.bench.states[fingerprint].weights_file.write_bytes(b"weights")
-    with bed.follower() as follower:
-        follower.begin(node, state, SERVES)
+    with bed.tracking() as tracking:
+        tracking.begin(node, state, SERVES)
         if not is_short:
             _until(lambda: [run.info.status for run in bed.runs()] == ["RUNNING"])
         state.finish({"test/top1": 1.0}, 1.0)
-        follower.finish(state)
-    assert follower.trouble is None
+        tracking.finish(state)
+    assert tracking.trouble is None
     (run,) = bed.runs()
     assert (run.info.status, run.data.metrics["test/top1"]) == ("FINISHED", 1.0)
     assert run.data.params["seed"] == "0"
@@ -237,31 +236,31 @@ def test_the_run_of_an_evaluation_that_is_soon_over_is_written_at_once(
 
 def test_a_run_that_is_deleted_meanwhile_is_written_anew(bed: Bed) -> None:
     node, state = bed.node()
-    with bed.follower() as follower:
-        follower.begin(node, state, SERVES)
+    with bed.tracking() as tracking:
+        tracking.begin(node, state, SERVES)
         _train(state, 1)
         _until(lambda: bool(bed.runs()) and bed.steps(node.fingerprint) == [1])
         (run,) = bed.runs()
         bed.make_tracker().client.delete_run(run.info.run_id)
         _train(state, 2)
         state.finish({"test/top1": 1.0}, 1.0)
-        follower.finish(state)
-    assert follower.trouble is None
+        tracking.finish(state)
+    assert tracking.trouble is None
     assert bed.steps(node.fingerprint) == [1, 2]
 
 
 def test_of_two_launches_that_follow_one_node_one_writes(bed: Bed) -> None:
     node, state = bed.node()
-    other = Follower(bed.tracker.source, Desk(bed.make_tracker()))
-    with bed.follower() as follower, other:
-        follower.begin(node, state, SERVES)
+    other = TrackingWorker(bed.tracker.source, bed.make_tracker())
+    with bed.tracking() as tracking, other:
+        tracking.begin(node, state, SERVES)
         other.begin(node, state, {"another": ["variant"]})
         for step in range(1, 6):
             _train(state, step)
         state.finish({"test/top1": 1.0}, 1.0)
-        follower.finish(state)
+        tracking.finish(state)
         other.finish(state)
-    assert (follower.trouble, other.trouble) == (None, None)
+    assert (tracking.trouble, other.trouble) == (None, None)
     (run,) = bed.runs()
     assert run.info.status == "FINISHED"
     assert bed.steps(node.fingerprint) == [1, 2, 3, 4, 5]
@@ -273,10 +272,10 @@ def test_what_another_process_follows_is_left_to_it(bed: Bed) -> None:
     node, state = bed.node()
     lock = NodeLock(state)
     assert lock.acquire()
-    with bed.follower() as follower:
-        follower.begin(node, state, SERVES)
+    with bed.tracking() as tracking:
+        tracking.begin(node, state, SERVES)
         state.finish({"test/top1": 1.0}, 1.0)
-        follower.finish(state)
+        tracking.finish(state)
     assert bed.runs() == []
     lock.release()
 
@@ -285,52 +284,52 @@ def test_without_a_store_it_is_written_down_what_sync_needs(tmp_path: Path) -> N
     bench = Bench(tmp_path / "state")
     node = bench.trial()
     state = bench.states[node.fingerprint]
-    with Follower(Source("some/experiment", "smoke", Commit("c0ffee", True)), None) as follower:
-        follower.claim(node, state, SERVES)
-        assert follower.verdict(node.fingerprint) is Verdict.UNKNOWN
-        follower.begin(node, state, SERVES)
+    with TrackingWorker(Source("some/experiment", "smoke", Commit("c0ffee", True)), None) as tracking:
+        tracking.reserve(node, state, SERVES)
+        assert tracking.reservation(node.fingerprint) is Reservation.UNKNOWN
+        tracking.begin(node, state, SERVES)
         state.finish({"test/top1": 1.0}, 1.0)
-        follower.finish(state)
+        tracking.finish(state)
     origin = read_origin(state)
     assert origin is not None
     assert origin.commit == Commit("c0ffee", True)
     assert origin.studies("some/experiment") == SERVES
-    assert follower.trouble is None
+    assert tracking.trouble is None
     assert unsynced(bench.states, "sqlite:///nowhere.db") == {node.fingerprint: 1}
 
 
-def test_nobody_waits_for_the_verdict_of_a_store_that_is_away(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(follower_module, "is_shared", lambda uri: True)
-    monkeypatch.setattr(follower_module, "_AWAY_SECONDS", 0.2)
+def test_nobody_waits_for_the_reservation_of_a_store_that_is_away(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer_module, "is_shared", lambda uri: True)
+    monkeypatch.setattr(worker_module, "_AWAY_SECONDS", 0.2)
     (one, first), (two, second) = bed.node(0), bed.node(1)
     bed.outage.is_away = True
-    with bed.follower() as follower:
-        follower.claim(one, first, SERVES)
-        _until(lambda: follower.verdict(one.fingerprint) is not Verdict.PENDING)
-        assert follower.verdict(one.fingerprint) is Verdict.UNKNOWN
-        follower.claim(two, second, SERVES)
-        assert follower.verdict(two.fingerprint) is Verdict.UNKNOWN
+    with bed.tracking() as tracking:
+        tracking.reserve(one, first, SERVES)
+        _until(lambda: tracking.reservation(one.fingerprint) is not Reservation.PENDING)
+        assert tracking.reservation(one.fingerprint) is Reservation.UNKNOWN
+        tracking.reserve(two, second, SERVES)
+        assert tracking.reservation(two.fingerprint) is Reservation.UNKNOWN
 
 
-def test_a_claimed_node_is_followed_and_what_another_machine_finished_is_taken_over(
+def test_a_reserved_node_is_followed_and_what_another_machine_finished_is_taken_over(
     bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(follower_module, "is_shared", lambda uri: True)
+    monkeypatch.setattr(writer_module, "is_shared", lambda uri: True)
     node, state = bed.node()
     other = Bench(tmp_path / "other")
     assert other.trial().fingerprint == node.fingerprint
     theirs = other.states[node.fingerprint]
-    with bed.follower() as follower, Follower(bed.tracker.source, Desk(bed.make_tracker())) as second:
-        follower.claim(node, state, SERVES)
-        _until(lambda: follower.verdict(node.fingerprint) is Verdict.OURS)
-        second.claim(node, theirs, {"another": ["variant"]})
-        _until(lambda: second.verdict(node.fingerprint) is Verdict.ELSEWHERE)
-        follower.begin(node, state, SERVES)
+    with bed.tracking() as tracking, TrackingWorker(bed.tracker.source, bed.make_tracker()) as second:
+        tracking.reserve(node, state, SERVES)
+        _until(lambda: tracking.reservation(node.fingerprint) is Reservation.OURS)
+        second.reserve(node, theirs, {"another": ["variant"]})
+        _until(lambda: second.reservation(node.fingerprint) is Reservation.ELSEWHERE)
+        tracking.begin(node, state, SERVES)
         _train(state, 1, 2)
         state.weights_file.write_bytes(b"weights")
         state.finish({"test/top1": 1.0 / 3}, 1.0, device="cpu")
-        follower.finish(state)
-        _until(lambda: second.verdict(node.fingerprint) is Verdict.DONE)
+        tracking.finish(state)
+        _until(lambda: second.reservation(node.fingerprint) is Reservation.DONE)
         assert theirs.result() == state.result()
         second.begin(node, theirs, {"another": ["variant"]})
         second.finish(theirs)
@@ -341,12 +340,11 @@ def test_a_claimed_node_is_followed_and_what_another_machine_finished_is_taken_o
     assert run.data.tags["abl.study.another"] == "variant"
 
 
-def test_a_claimed_node_shows_that_it_is_alive_also_while_a_large_file_is_on_its_way(
+def test_a_reserved_node_shows_that_it_is_alive_also_while_a_large_file_is_on_its_way(
     bed: Bed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (follower_module, desk_module):
-        monkeypatch.setattr(module, "is_shared", lambda uri: True)
-    monkeypatch.setattr(follower_module, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(writer_module, "is_shared", lambda uri: True)
+    monkeypatch.setattr(worker_module, "HEARTBEAT_SECONDS", 0.05)
     node, state = bed.node()
     on_its_way, arrives = threading.Event(), threading.Event()
     put_file = bed.tracker.put_file
@@ -358,33 +356,33 @@ def test_a_claimed_node_shows_that_it_is_alive_also_while_a_large_file_is_on_its
 
     monkeypatch.setattr(bed.tracker, "put_file", slowly)
     beats = lambda: {run.data.tags[names.TAG_HEARTBEAT] for run in bed.runs()}  # noqa: E731
-    with bed.follower() as follower:
-        follower.claim(node, state, SERVES)
-        _until(lambda: follower.verdict(node.fingerprint) is Verdict.OURS)
+    with bed.tracking() as tracking:
+        tracking.reserve(node, state, SERVES)
+        _until(lambda: tracking.reservation(node.fingerprint) is Reservation.OURS)
         seen = beats()
         _until(lambda: beats() != seen)
         state.weights_file.write_bytes(b"weights")
         state.finish({"test/top1": 1.0}, 1.0)
-        follower.finish(state)
+        tracking.finish(state)
         _until(on_its_way.is_set)
         seen = beats()
         _until(lambda: beats() != seen)
         arrives.set()
-    assert follower.trouble is None
+    assert tracking.trouble is None
 
 
 def test_an_evaluation_gets_the_weights_of_a_trial_that_was_trained_elsewhere(bed: Bed, tmp_path: Path) -> None:
     trial, trained = bed.node()
-    with bed.follower() as follower:
-        follower.begin(trial, trained, SERVES)
+    with bed.tracking() as tracking:
+        tracking.begin(trial, trained, SERVES)
         trained.weights_file.write_bytes(b"weights")
         trained.finish({"test/top1": 1.0}, 1.0)
-        follower.finish(trained)
+        tracking.finish(trained)
     other = Bench(tmp_path / "other")
     evaluation = other.evaluation(other.trial(), Intervention(aggregation="max"))
     state, theirs = other.states[evaluation.fingerprint], other.states[trial.fingerprint]
-    with Follower(bed.tracker.source, Desk(bed.make_tracker())) as second:
-        second.claim(evaluation, state, SERVES)
-        assert second.verdict(evaluation.fingerprint) is Verdict.PENDING
-        _until(lambda: second.verdict(evaluation.fingerprint) is Verdict.OURS)
+    with TrackingWorker(bed.tracker.source, bed.make_tracker()) as second:
+        second.reserve(evaluation, state, SERVES)
+        assert second.reservation(evaluation.fingerprint) is Reservation.PENDING
+        _until(lambda: second.reservation(evaluation.fingerprint) is Reservation.OURS)
         assert theirs.weights_file.read_bytes() == b"weights"
