@@ -57,15 +57,15 @@ def later(*cases: int) -> list[ParameterSet]:
 
 def _failing(monkeypatch: pytest.MonkeyPatch, first: int, last: float) -> list[int]:
     """Makes the disk full for whole files from one write to another; returns a list with how many there were."""
-    honest, count = files._temporary, [0]
+    honest, count = files.temporary_file, [0]
 
-    def temporary(path: Path, write: Callable[[Path], None], flush: bool) -> AbstractContextManager[Path]:
+    def temporary(path: Path) -> AbstractContextManager[Path]:
         count[0] += 1
         if first <= count[0] <= last:
-            raise OutputError(f"cannot write {path}: {os.strerror(errno.ENOSPC)}.", errno.ENOSPC)
-        return honest(path, write, flush)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return honest(path)
 
-    monkeypatch.setattr(files, "_temporary", temporary)
+    monkeypatch.setattr(files, "temporary_file", temporary)
     return count
 
 
