@@ -13,10 +13,10 @@ from functools import cached_property
 from typing import Any
 
 from ablations import vocabulary as names
-from ablations.addresses import shown
 from ablations.errors import AblationError, ReportError, UnknownNameError
 from ablations.planning.plan import CANARY, Plan, make_plan
 from ablations.registry import get_study
+from ablations.stores.addresses import shown
 from ablations.study import Study
 from reports.collect.compared_study import ComparedRow, ComparedStudy, ComparisonRequest
 from reports.collect.results import MISSING, Repeat

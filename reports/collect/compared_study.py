@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ablations.addresses import shown, sqlite_address
 from ablations.planning.request import Request
-from ablations.store_file import FILE_NAME
+from ablations.stores.addresses import shown, sqlite_address
+from ablations.stores.store_file import FILE_NAME
 from reports.collect.correctness import Correctness
 from reports.collect.results import Repeat
 from reports.collect.tracked_runs import TrackedRun

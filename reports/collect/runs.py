@@ -14,11 +14,11 @@ from typing import Any
 import pandas as pd
 
 from ablations import vocabulary as names
-from ablations.addresses import shown
 from ablations.errors import ReportError
 from ablations.invocation import as_named, suggested_command
 from ablations.planning.plan import Cell, Plan
 from ablations.spec.fingerprint import SHORT
+from ablations.stores.addresses import shown
 from reports.collect.attention import attention_rows
 from reports.collect.correctness import compared_by_image, correct_images
 from reports.collect.curves import curve_rows

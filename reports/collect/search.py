@@ -10,13 +10,13 @@ from typing import Any
 import pandas as pd
 
 from ablations import vocabulary as names
-from ablations.addresses import shown
 from ablations.errors import ReportError
 from ablations.invocation import suggested_command
 from ablations.planning.optimisation import slot_fingerprint
 from ablations.planning.optimisation_plans import SearchPlan
 from ablations.planning.search import Search
 from ablations.spec.factors import Factor
+from ablations.stores.addresses import shown
 from reports.collect.store import in_group, open_store
 from reports.collect.tracked_runs import TrackedRun, counting_run, group_runs
 

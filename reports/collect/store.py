@@ -26,11 +26,11 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from ablations import vocabulary as names
-from ablations.addresses import shown, sqlite_file
 from ablations.errors import TrackingError
 from ablations.invocation import named_studies, suggested_command
-from ablations.secrets import hide_secrets, without_secrets
-from ablations.store_file import Condition, artifact_home, inspect_store, local_folder, run_home
+from ablations.stores.addresses import shown, sqlite_file
+from ablations.stores.secrets import hide_secrets, without_secrets
+from ablations.stores.store_file import Condition, artifact_home, inspect_store, local_folder, run_home
 from reports.collect.tracked_runs import TrackedRun
 
 PAGE = 1000

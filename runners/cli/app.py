@@ -22,7 +22,7 @@ from ablations.errors import AblationError, UnknownNameError
 from ablations.invocation import find_invocation_by
 from ablations.visible import visible
 from runners.cli.invocation import present_invocation
-from runners.cli.options import INTERRUPTED
+from runners.cli.options.groups import INTERRUPTED
 from runners.console.streams import go_on_without_output, steady_streams, writing_its_output
 from runners.interrupts import heed_signals, interruptible
 

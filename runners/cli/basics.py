@@ -7,8 +7,8 @@ import json
 import click
 
 from ablations.files.schema import study_schema
-from runners.cli.options import examples
-from runners.cli.selection import Selection, selection_options
+from runners.cli.options.groups import examples
+from runners.cli.options.selection import Selection, selection_options
 from runners.console.tables import study_overview
 from runners.console.terminal import console
 

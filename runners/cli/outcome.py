@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ablations.addresses import shown
 from ablations.invocation import suggested_command
+from ablations.stores.addresses import shown
 from runners import interrupts
-from runners.cli.options import INTERRUPTED, UNSYNCED
+from runners.cli.options.groups import INTERRUPTED, UNSYNCED
 from runners.console.display import clock
 from runners.console.progress import Failure, Summary
 from runners.console.terminal import console, print_lines

@@ -15,10 +15,10 @@ from ablations.planning.plan import Plan
 from ablations.spec.names import BUILT_IN_NETWORKS
 from ablations.spec.parts import BLOCKS, ModelSpec
 from ablations.spec.titles import model_title, placement_title
-from runners.cli.launch_options import BudgetOptions, TaskOptions, budget_options, task_options
-from runners.cli.options import examples
+from runners.cli.options.groups import examples
+from runners.cli.options.launch import BudgetOptions, TaskOptions, budget_options, task_options
+from runners.cli.options.selection import Selection, selection_options
 from runners.cli.plans import find_plan
-from runners.cli.selection import Selection, selection_options
 from runners.console.tables import plan_overview
 from runners.console.terminal import console, print_lines
 from runners.estimates.forecast import Forecaster

@@ -8,7 +8,7 @@ from pathlib import Path
 from ablations.errors import AblationError
 from ablations.planning.plan import Plan, make_plan
 from ablations.registry import available_studies
-from runners.cli.selection import Selection
+from runners.cli.options.selection import Selection
 from runners.state.last_run import last_run
 from runners.state.nodes import StateStore
 

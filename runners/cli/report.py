@@ -13,10 +13,10 @@ from ablations.invocation import complete_invocation
 from ablations.planning.request import Request, make_request
 from ablations.registry import study_name
 from ablations.visible import visible
-from runners.cli.options import Option, examples, grouped
+from runners.cli.options.groups import Option, examples, grouped
+from runners.cli.options.report import ReportOptions, print_files, report_options
+from runners.cli.options.selection import SELECTION_OPTIONS, Selection, selection_options
 from runners.cli.plans import as_last_time, find_plan, last_selection
-from runners.cli.report_options import ReportOptions, print_files, report_options
-from runners.cli.selection import SELECTION_OPTIONS, Selection, selection_options
 from runners.console.terminal import console, print_lines
 from runners.tracking import prepare_store
 from runners.upkeep.damages import damages_of

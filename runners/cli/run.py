@@ -13,11 +13,11 @@ from ablations.errors import OutputError, ReportError, TrackingError
 from ablations.invocation import complete_invocation, suggested_command
 from ablations.planning.plan import Plan
 from runners.cli import outcome
-from runners.cli.launch_options import BudgetOptions, LaunchOptions, budget_options, launch_options
-from runners.cli.options import examples
+from runners.cli.options.groups import examples
+from runners.cli.options.launch import BudgetOptions, LaunchOptions, budget_options, launch_options
+from runners.cli.options.report import ReportOptions, report_options
+from runners.cli.options.selection import Selection, selection_options
 from runners.cli.plans import as_last_time, as_trimmed, find_plan, last_selection
-from runners.cli.report_options import ReportOptions, report_options
-from runners.cli.selection import Selection, selection_options
 from runners.console.progress import Summary
 from runners.console.tables import plan_overview
 from runners.console.terminal import console, print_lines

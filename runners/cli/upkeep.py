@@ -9,15 +9,15 @@ from pathlib import Path
 
 import click
 
-from ablations.addresses import shown, sqlite_address, sqlite_file
 from ablations.errors import AblationError, UnknownNameError
 from ablations.files.yaml_source import parse_override
 from ablations.invocation import suggested_command
 from ablations.planning.request import make_request
 from ablations.registry import find_studies
-from runners.cli.options import UNSYNCED, examples
+from ablations.stores.addresses import shown, sqlite_address, sqlite_file
+from runners.cli.options.groups import UNSYNCED, examples
+from runners.cli.options.selection import Selection, selection_options
 from runners.cli.plans import as_last_time, find_plan, last_selection
-from runners.cli.selection import Selection, selection_options
 from runners.console.terminal import console, print_lines
 from runners.state.launches import History
 from runners.state.nodes import StateStore

@@ -10,7 +10,7 @@ from pathlib import Path
 from ablations.launches import Record
 from ablations.planning.optimisation_plans import SearchPlan
 from ablations.planning.plan import Plan
-from runners.cli.report_options import ReportOptions, print_files
+from runners.cli.options.report import ReportOptions, print_files
 from runners.console.terminal import console
 from runners.importing import without_collection
 from runners.launching import session

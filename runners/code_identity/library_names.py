@@ -14,6 +14,8 @@ _ORIGINAL_PREFIXES = {
     "ablations.datasets.registry.": "ablations.datasets.",
     "ablations.spec.parts.": "ablations.spec.",
     "ablations.spec.trial.": "ablations.spec.",
+    "ablations.stores.": "ablations.",
+    "ablations.variants.": "ablations.study.",
     "dyconv.kernels.": "dyconv.",
     "dyconv.networks.dry_run.": "dyconv.description.",
     "dyconv.networks.initialisation.": "dyconv.conversion.",

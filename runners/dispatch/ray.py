@@ -22,9 +22,9 @@ import ray
 from ray.exceptions import NodeDiedError, OutOfMemoryError, RayError, RayTaskError, WorkerCrashedError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from ablations.addresses import shown
 from ablations.errors import AblationError, DispatchError, OptionError
-from ablations.secrets import without_secrets
+from ablations.stores.addresses import shown
+from ablations.stores.secrets import without_secrets
 from runners.dispatch.base import Answer, Completion
 from runners.dispatch.remote import call, check_node, run_remotely
 from runners.dispatch.settings import DispatchSettings

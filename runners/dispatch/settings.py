@@ -8,8 +8,8 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ablations.addresses import shown
 from ablations.errors import OptionError, UnknownNameError
+from ablations.stores.addresses import shown
 from runners.dispatch.slots import is_device
 from runners.dispatch.slurm.options import SlurmOptions
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ablations import store_file
+from ablations.stores import store_file
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Self
 
-from ablations.addresses import shown
 from ablations.errors import OutputError
 from ablations.planning.nodes import Node
 from ablations.planning.plan import Plan
+from ablations.stores.addresses import shown
 from runners.state.attempts import Watch
 from runners.state.nodes import NodeState, StateStore
 from runners.sync.backfill import end_orphans

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from ablations import vocabulary as names
-from ablations.addresses import sqlite_file
-from ablations.store_file import ARTIFACTS, local_folder
+from ablations.stores.addresses import sqlite_file
+from ablations.stores.store_file import ARTIFACTS, local_folder
 from runners.tracking.store import is_shared
 
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"

@@ -17,7 +17,7 @@ from pathlib import Path
 from ablations import vocabulary as names
 from ablations.atomic import final_name, temporary_file
 from ablations.errors import OutputError, TrackingError
-from ablations.store_file import Condition, StoreFile, artifact_home, connect, inspect_store, run_home
+from ablations.stores.store_file import Condition, StoreFile, artifact_home, connect, inspect_store, run_home
 from runners.state.files import flush_file, flush_folder
 from runners.tracking import schema
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from ablations.addresses import sqlite_address
 from ablations.errors import TrackingError
-from ablations.store_file import StoreFile, inspect_store
+from ablations.stores.addresses import sqlite_address
+from ablations.stores.store_file import StoreFile, inspect_store
 
 
 def make_tables(path: Path) -> None:

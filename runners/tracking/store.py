@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ablations.addresses import is_sqlite, shown, sqlite_file
 from ablations.errors import OutputError, TrackingError
-from ablations.secrets import hide_secrets, without_secrets
+from ablations.stores.addresses import is_sqlite, shown, sqlite_file
+from ablations.stores.secrets import hide_secrets, without_secrets
 from runners.importing import without_collection
 from runners.state.files import exclusively
 from runners.tracking.local_store import bring_artifacts_along, make_usable

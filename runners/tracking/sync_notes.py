@@ -15,7 +15,7 @@ from typing import Any
 
 from typing_extensions import TypedDict
 
-from ablations.addresses import sqlite_file
+from ablations.stores.addresses import sqlite_file
 from runners.provenance import Commit
 from runners.state.files import Lock, write_json
 from runners.state.nodes import NodeState, StateStore

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from ablations.store_file import Condition, inspect_store
+from ablations.stores.store_file import Condition, inspect_store
 from runners.tracking import prepare_store
 from tests.torture.victims import call, start
 

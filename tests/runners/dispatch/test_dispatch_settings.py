@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ablations.errors import AblationError, OptionError, UnknownNameError
-from runners.cli.launch_options import LaunchOptions, TaskOptions
+from runners.cli.options.launch import LaunchOptions, TaskOptions
 from runners.dispatch import DispatchSettings
 from runners.dispatch.slurm.options import SlurmOptions, read_slurm_options
 from runners.estimates.forecast import Forecaster

@@ -19,9 +19,9 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.pool import NullPool
 
 from ablations import vocabulary as names
-from ablations.addresses import sqlite_address, sqlite_file
 from ablations.errors import AblationError, OutputError, TrackingError
-from ablations.store_file import Condition, inspect_store
+from ablations.stores.addresses import sqlite_address, sqlite_file
+from ablations.stores.store_file import Condition, inspect_store
 from runners.tracking import local_store, prepare_store, schema
 from runners.tracking.local_store import bring_artifacts_along, copy_for_reading, make_usable
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import click
 
-from ablations.addresses import sqlite_address
 from ablations.planning.request import Request, make_request
 from ablations.registry import find_studies
+from ablations.stores.addresses import sqlite_address
 from ablations.study import Study
 from runners import plugins
-from runners.cli.options import GivenPath, Option, grouped
+from runners.cli.options.groups import GivenPath, Option, grouped
 
 
 @dataclass(frozen=True)

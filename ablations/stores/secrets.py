@@ -1,6 +1,6 @@
 """This module takes the secrets of addresses out of texts that others wrote, such as an error or a line of a log.
 
-Addresses themselves are printed by `ablations.addresses.shown`.
+Addresses themselves are printed by `ablations.stores.addresses.shown`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, unquote_plus
 
-from ablations.addresses import HIDDEN, NAMED_SECRET, SETTINGS, may_be_address, parse_address, shown
+from ablations.stores.addresses import HIDDEN, NAMED_SECRET, SETTINGS, may_be_address, parse_address, shown
 
 _ADDRESS_IN_TEXT = re.compile(r"[A-Za-z][\w+.-]*:/{1,3}[^\s\"'<>`]*[^\s\"'<>`).,;:]")
 _HEADER = re.compile(

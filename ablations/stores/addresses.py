@@ -1,6 +1,6 @@
 """This module prints addresses of tracking stores and clusters without their secrets, and makes them from paths.
 
-`shown` is the only way an address gets into text. `ablations.secrets` takes secrets out of what others wrote.
+`shown` is the only way an address gets into text. `ablations.stores.secrets` takes secrets out of what others wrote.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from runners.cli.options import grouped
+from runners.cli.options.groups import grouped
 from runners.dispatch import DispatchSettings
 from runners.dispatch.slurm.options import read_slurm_options
 from runners.estimates.forecast import Forecaster

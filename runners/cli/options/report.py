@@ -10,7 +10,7 @@ import click
 
 from reports.content.file_names import Destination
 from reports.render import FORMATS, parse_formats
-from runners.cli.options import GivenPath, Option, grouped
+from runners.cli.options.groups import GivenPath, Option, grouped
 from runners.console.terminal import console
 
 ALL_FORMATS = "pdf,html,md,tex"

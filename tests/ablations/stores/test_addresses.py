@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.engine import make_url
 
-from ablations import secrets
-from ablations.addresses import is_sqlite, shown, sqlite_address, sqlite_file
 from ablations.errors import TrackingError
-from ablations.secrets import hide_secrets, secrets_of, without_secrets
+from ablations.stores import secrets
+from ablations.stores.addresses import is_sqlite, shown, sqlite_address, sqlite_file
+from ablations.stores.secrets import hide_secrets, secrets_of, without_secrets
 
 SECRET = "hunter2pass"
 HIDING = [
