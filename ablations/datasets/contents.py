@@ -116,7 +116,6 @@ def read_contents(
     """Return the content of each file below a folder; files that have not changed are not read again.
 
     Args:
-        root: The folder.
         paths: (N,) paths below it, with forward slashes.
         folders: Folders for the memory, such as `memory_folders`; the first that can be written is used.
         clock: The clock that tells if a file is settled.

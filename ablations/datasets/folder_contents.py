@@ -26,7 +26,6 @@ class FolderContent:
     """The files of a data set in folders, and the digest of their contents.
 
     Attributes:
-        listing: Its files.
         digest: SHA-256 of every file's path, content and class, and of the way pictures are decoded.
         repeated: Number of files of the test split that are in another split too, to the last byte.
     """
@@ -38,10 +37,6 @@ class FolderContent:
 
 def read_folder(name: str, listing: Listing) -> FolderContent:
     """Read the files of a data set.
-
-    Args:
-        name: The data set's name, for messages.
-        listing: Its files.
 
     Raises:
         DatasetError: Files cannot be read or decoded; the message names them, up to a number.

@@ -108,7 +108,6 @@ def facts_of(
     loaded once per process, as only its content tells whether it is the same.
 
     Args:
-        name: A registered name.
         root: The user's data folder; only folder sets look into it.
         image_size: Side of the images in pixels, or None for the data set's own; read by folder sets.
         download: Whether a data set that must be loaded may be fetched from the network.

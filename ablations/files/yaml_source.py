@@ -61,7 +61,6 @@ class Document:
     """A YAML file as plain data, which remembers the line of each part.
 
     Attributes:
-        path: The file.
         data: Its content: `dict` with `str` keys, `list`, `str`, `int`, `float`, `bool` or `None`.
     """
 

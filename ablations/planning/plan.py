@@ -15,7 +15,7 @@ from ablations.datasets.facts import DatasetFacts
 from ablations.errors import SpecError, StudyError
 from ablations.planning.nodes import CostNode, EvaluationNode, Node, ProposedNode, TrialNode
 from ablations.planning.request import Request
-from ablations.planning.rows import Row, make_rows, resolve_row
+from ablations.planning.rows import Row, make_rows, resolve_row, studies_of
 from ablations.planning.tuned_values import TunedRows, TunedVariant
 from ablations.planning.tuning import check_nuisance, tuned_training
 from ablations.spec.fingerprint import cost_fingerprint, evaluation_fingerprint, trial_fingerprints
@@ -49,7 +49,9 @@ class Cell:
     @property
     def key(self) -> str:
         """The variant's name, with the inspected network in front if there is one."""
-        return f"{self.network}: {self.variant}" if self.network else self.variant
+        if not self.network:
+            return self.variant
+        return f"{self.network}: {self.variant}"
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,6 @@ def make_plan(studies: Sequence[Study], request: Request, done: Collection[str] 
 
     Args:
         studies: Studies with distinct names.
-        request: Preset, overrides and seeds.
         done: Fingerprints of the nodes that have been measured.
 
     Raises:
@@ -206,9 +207,10 @@ def make_plan(studies: Sequence[Study], request: Request, done: Collection[str] 
         spec, entry = resolve_row(row, request), None
         if request.tuned is not None:
             spec, entry = tuned_training(row, request, request.tuned, spec)
+        tuned_settings: tuple[str, ...] = ()
         if entry is not None:
             tuned[row.study.name, row.key] = entry
-        tuned_settings = tuple(entry.values) if entry is not None else ()
+            tuned_settings = tuple(entry.values)
         count = request.seeds_of(row.study)
         repeats = _repeats(row, spec, range(count), tuned_settings)
         cells += _cells(row, row.variant.name, repeats)
@@ -223,8 +225,7 @@ def make_plan(studies: Sequence[Study], request: Request, done: Collection[str] 
             nodes.setdefault(node.fingerprint, node)
     return Plan(
         request,
-        # The rows have the studies at their preset and with the networks that are inspected.
-        tuple({row.study.name: row.study for row in rows}.values()),
+        studies_of(rows),
         trials=_of_type(nodes, TrialNode),
         evaluations=_of_type(nodes, EvaluationNode),
         costs=_of_type(nodes, CostNode),
@@ -247,13 +248,14 @@ def _repeats(row: Row, first: TrialSpec, seeds: Sequence[int], tuned: tuple[str,
         return [CostNode(cost_fingerprint(spec), spec) for spec in specs]
     # The seed has no say in whether an intervention changes anything.
     intervention = _intervention(row, first)
-    fingerprints = trial_fingerprints(first, seeds)
-    trials = [TrialNode(key, spec, tuned) for key, spec in zip(fingerprints, specs, strict=True)]
-    if intervention is None:
-        return [*trials]
-    return [
-        EvaluationNode(evaluation_fingerprint(trial.fingerprint, intervention), trial, intervention) for trial in trials
-    ]
+    nodes: list[Node] = []
+    for fingerprint, spec in zip(trial_fingerprints(first, seeds), specs, strict=True):
+        trial = TrialNode(fingerprint, spec, tuned)
+        if intervention is None:
+            nodes.append(trial)
+        else:
+            nodes.append(EvaluationNode(evaluation_fingerprint(fingerprint, intervention), trial, intervention))
+    return nodes
 
 
 def _intervention(row: Row, spec: TrialSpec) -> Intervention | None:
@@ -276,7 +278,9 @@ def _refuse_repeated(names: Sequence[str]) -> None:
 
 
 def _cells(row: Row, variant: str, nodes: Iterable[Node]) -> list[Cell]:
-    network = row.network.name if row.network else ""
+    network = ""
+    if row.network is not None:
+        network = row.network.name
     return [Cell(row.study.name, network, variant, node.seed, node.fingerprint) for node in nodes]
 
 

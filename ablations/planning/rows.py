@@ -26,12 +26,16 @@ class Row:
     @property
     def changes(self) -> Settings:
         """The settings of the row itself, over all general ones; those of the variant win over those of the network."""
-        return {**(self.network.changes if self.network else {}), **self.variant.changes}
+        if self.network is None:
+            return self.variant.changes
+        return {**self.network.changes, **self.variant.changes}
 
     @property
     def key(self) -> str:
         """The variant's name, with the inspected network in front if there is one."""
-        return f"{self.network.name}: {self.variant.name}" if self.network else self.variant.name
+        if self.network is None:
+            return self.variant.name
+        return f"{self.network.name}: {self.variant.name}"
 
     @property
     def has_canary(self) -> bool:
@@ -46,12 +50,17 @@ def make_rows(studies: Sequence[Study], request: Request) -> list[Row]:
         SpecError: If an override is read by nothing or is set by every variant itself.
         UnknownNameError: If a study has no network that is to be inspected.
     """
-    chosen = _choose_networks([study.at(request.preset.name) for study in studies], request)
-    rows = [
-        Row(study, network, variant) for study in chosen for network in study.inspected for variant in study.variants
-    ]
+    rows: list[Row] = []
+    for study in _choose_networks([study.at(request.preset.name) for study in studies], request):
+        for network in study.inspected:
+            rows += [Row(study, network, variant) for variant in study.variants]
     _check_overrides(rows, request)
     return rows
+
+
+def studies_of(rows: Iterable[Row]) -> tuple[Study, ...]:
+    """Return the studies of rows, each once: at their preset, and with the networks that they inspect."""
+    return tuple({row.study.name: row.study for row in rows}.values())
 
 
 def resolve_row(row: Row, request: Request) -> TrialSpec:
@@ -94,14 +103,22 @@ def _choose_networks(studies: Iterable[Study], request: Request) -> list[Study]:
     if INSPECT_KEY not in request.overrides:
         return list(studies)
     value = request.overrides[INSPECT_KEY]
-    names = [value] if isinstance(value, str) else value
+    names = value
+    if isinstance(value, str):
+        names = [value]
     if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str) for name in names):
         raise SpecError(
             f"{INSPECT_KEY} = {value!r:.60} is not a list of network names, for example inspect=tau_1,tau_30"
         )
     # Studies that train their variants stay as they are, as long as another study inspects networks.
-    chosen = [study.inspecting(names) if study.networks else study for study in studies]
-    if not any(study.networks for study in chosen):
+    chosen: list[Study] = []
+    inspects = False
+    for study in studies:
+        if study.networks:
+            inspects = True
+            study = study.inspecting(names)
+        chosen.append(study)
+    if not inspects:
         raise SpecError(f"nothing reads {INSPECT_KEY} = {value!r}: none of the studies inspects trained networks.")
     return chosen
 

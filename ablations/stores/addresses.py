@@ -69,45 +69,50 @@ class Address:
         """Return the address without password, tokens, values of its query, and its fragment."""
         shown = f"{self.scheme}:{self.slashes}"
         if self.user_info:
-            shown += f"{HIDDEN if self.has_token else self.user}@"
+            user = HIDDEN if self.has_token else self.user
+            shown += f"{user}@"
         shown += self.host
         if self.port is not None:
-            shown += f":{HIDDEN if self.has_odd_port else self.port}"
+            port = HIDDEN if self.has_odd_port else self.port
+            shown += f":{port}"
         shown += self.path
         if self.query is not None:
             shown += f"?{_shown_query(self.query)}"
         if self.fragment is not None:
-            shown += f"#{HIDDEN if self.fragment else ''}"
+            shown += "#"
+        if self.fragment:
+            shown += HIDDEN
         return shown
 
 
 def parse_address(text: str) -> Address | None:
     """Return the parts of an address; without a scheme, those of a text that may be one, otherwise `None`."""
     match = _SCHEME.fullmatch(text)
-    if match is None and (not may_be_address(text) or SETTINGS.match(text)):
+    scheme, slashes, rest = "", "", text
+    if match is not None:
+        scheme, slashes, rest = match["scheme"], match["slashes"], match["rest"]
+    elif not may_be_address(text) or SETTINGS.match(text):
         return None
-    scheme, slashes, rest = (match["scheme"], match["slashes"], match["rest"]) if match else ("", "", text)
     if _is_file(scheme) and len(slashes) != 2:
         # A file has no host, and a `#` is part of its name.
-        path, mark, query = rest.partition("?")
-        return Address(scheme, slashes, "", "", None, path, query if mark else None, None)
+        path, query = _split(rest, "?")
+        return Address(scheme, slashes, "", "", None, path, query, None)
     user_info, rest = _split_user(scheme, rest)
-    rest, fragment_mark, fragment = rest.partition("#")
-    rest, query_mark, query = rest.partition("?")
+    rest, fragment = _split(rest, "#")
+    rest, query = _split(rest, "?")
     authority, slash, path = rest.partition("/")
     # An IPv6 address has colons too, in brackets.
     before, bracket, host = authority.rpartition("]")
-    host, colon, port = host.partition(":")
-    return Address(
-        scheme,
-        slashes,
-        user_info,
-        host=f"{before}{bracket}{host}",
-        port=port if colon else None,
-        path=f"{slash}{path}",
-        query=query if query_mark else None,
-        fragment=fragment if fragment_mark else None,
-    )
+    host, port = _split(host, ":")
+    return Address(scheme, slashes, user_info, f"{before}{bracket}{host}", port, f"{slash}{path}", query, fragment)
+
+
+def _split(text: str, mark: str) -> tuple[str, str | None]:
+    """Return the text before the first `mark`, and that after it, which is `None` without the mark."""
+    before, separator, after = text.partition(mark)
+    if not separator:
+        return before, None
+    return before, after
 
 
 def _split_user(scheme: str, rest: str) -> tuple[str, str]:
@@ -116,8 +121,9 @@ def _split_user(scheme: str, rest: str) -> tuple[str, str]:
     if "@" not in rest or not (":" in authority or "@" in authority):
         return "", rest
     # Of data bases SQLAlchemy reads the address, which takes a slash or a question mark for a part of the password.
-    holder = authority if _is_web(scheme) and "@" in authority else rest
-    user_info = holder.rpartition("@")[0]
+    if not _is_web(scheme) or "@" not in authority:
+        authority = rest
+    user_info = authority.rpartition("@")[0]
     return user_info, rest[len(user_info) + 1 :]
 
 
@@ -196,7 +202,9 @@ def sqlite_file(address: str) -> Path | None:
         # SQLite's own form of an address, which it decodes once more.
         if path.startswith("file:") and "uri=" in query:
             path = unquote(path.removeprefix("file:"))
-    return None if path in ("", ":memory:") else Path(path)
+    if path in ("", ":memory:"):
+        return None
+    return Path(path)
 
 
 def is_sqlite(address: str) -> bool:
