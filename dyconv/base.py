@@ -78,7 +78,9 @@ class DynamicLayer(nn.Module):
             self._record_temperature()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        before = self.temperature if "temperature" in self._buffers else None
+        before = None
+        if "temperature" in self._buffers:
+            before = self.temperature  # reading it undoes what an average wrote
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         # `model.to(...)` may replace the buffer by a new tensor, which has no history of writes.
         if before is not None and self._buffers["temperature"] is not before:

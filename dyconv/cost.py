@@ -67,7 +67,9 @@ class Cost:
 
     def __str__(self) -> str:
         text = f"{self.parameters:,} parameters, {self.multiply_adds:,} multiply-adds for an image."
-        return text if self.conversion is None else f"{text}\n{self.conversion}"
+        if self.conversion is not None:
+            text += f"\n{self.conversion}"
+        return text
 
     @property
     def total(self) -> LayerCost:
@@ -147,7 +149,8 @@ def _layers_with_formula(
     model: nn.Module, prefix: str = "", seen: set[nn.Module] | None = None
 ) -> Iterator[tuple[str, nn.Module]]:
     """Yield each layer with a formula of its own; its inside is not searched."""
-    seen = set() if seen is None else seen
+    if seen is None:
+        seen = set()
     if model in seen:
         return
     seen.add(model)
@@ -173,7 +176,9 @@ def _multiply_adds(layer: nn.Module, input: Tensor, output: Tensor) -> dict[str,
         numbers = input[0].numel()
         counts = {"linear": numbers * layer.out_features}
         # One position has nothing to average in front of attention.
-        pooled = numbers if numbers > layer.in_features else 0
+        pooled = 0
+        if numbers > layer.in_features:
+            pooled = numbers
         return counts | _attention_multiply_adds(layer, pooled)
     return {}
 
@@ -183,8 +188,10 @@ def _attention_multiply_adds(layer: nn.Module, pooled: int) -> dict[str, int]:
     if not isinstance(layer, (DynamicConv2d, CondConv2d, DynamicLinear)):
         return {}
     # Each number of the mixed kernel and bias is a sum over K.
-    bias = 0 if layer.bias is None else layer.bias.numel()
-    return {"pooling": pooled, "attention": _branch_multiply_adds(layer), "aggregation": layer.weight.numel() + bias}
+    aggregation = layer.weight.numel()
+    if layer.bias is not None:
+        aggregation += layer.bias.numel()
+    return {"pooling": pooled, "attention": _branch_multiply_adds(layer), "aggregation": aggregation}
 
 
 def _branch_multiply_adds(layer: DynamicConv2d | CondConv2d | DynamicLinear) -> int:

@@ -120,7 +120,7 @@ class _InChunks(torch.autograd.Function):
             # Size and dtype are known only from the first result.
             if output is None:
                 shape = (input.shape[0], weight.shape[1], *result.shape[2:])
-                output = torch.empty(shape, dtype=result.dtype, device=result.device, memory_format=_format(is_last))
+                output = torch.empty(shape, dtype=result.dtype, device=result.device, memory_format=format_of(is_last))
             output[chunk] = _unfold(result, n, is_last)
         assert output is not None
         return output
@@ -142,7 +142,7 @@ def _gradients(
     """Return the gradients of input, weight and attention by hand, in chunks; None for those not needed."""
     is_last = is_channels_last(input)
     # In the layout of the input, or folding would copy each chunk.
-    grad = grad.contiguous(memory_format=_format(is_last))
+    grad = grad.contiguous(memory_format=format_of(is_last))
     to_input = torch.empty_like(input) if needed[0] else None
     mask = [needed[0], needed[1] or needed[2], False]
     sums = _Sums(weight, attention, folding)
@@ -154,8 +154,12 @@ def _gradients(
             to_input[chunk] = _unfold(to_images, n, is_last)
         if mask[1]:
             sums.add(chunk, to_kernels.reshape(n, -1))
-    to_weight = sums.to_weight.to(weight.dtype).view_as(weight)
-    return to_input, to_weight if needed[1] else None, sums.to_attention if needed[2] else None
+    to_weight = to_attention = None
+    if needed[1]:
+        to_weight = sums.to_weight.to(weight.dtype).view_as(weight)
+    if needed[2]:
+        to_attention = sums.to_attention
+    return to_input, to_weight, to_attention
 
 
 class _Sums:
@@ -176,7 +180,9 @@ class _Sums:
         stop = part.stop
         if stop % self._mixed_images and stop < len(self._attention):
             return
-        gradients = torch.cat(self._pending) if len(self._pending) > 1 else to_kernels
+        gradients = to_kernels
+        if len(self._pending) > 1:
+            gradients = torch.cat(self._pending)
         images = slice(stop - len(gradients), stop)
         add_gradients(self._attention[images], self._weight, gradients, self.to_attention[images], self.to_weight)
         self._pending.clear()
@@ -205,7 +211,8 @@ def is_channels_last(input: Tensor) -> bool:
     return input.stride(1) == 1 and input.is_contiguous(memory_format=torch.channels_last)
 
 
-def _format(last: bool) -> torch.memory_format:
+def format_of(last: bool) -> torch.memory_format:
+    """Return channels-last if `last`, otherwise the format of a new tensor."""
     return torch.channels_last if last else torch.contiguous_format
 
 

@@ -139,8 +139,12 @@ class _MixedProduct(torch.autograd.Function):
         with without_autocast(input.device.type):
             gradients = _gradients(images, shared, attention, grad.flatten(1, 2), ctx.grid, ctx.needs_input_grad)
         to_images, to_shared, to_attention = gradients
-        to_input = None if to_images is None else to_images.permute(0, 3, 1, 2)
-        return to_input, None if to_shared is None else by_output(to_shared, weight), to_attention, None
+        to_input = to_weight = None
+        if to_images is not None:
+            to_input = to_images.permute(0, 3, 1, 2)
+        if to_shared is not None:
+            to_weight = by_output(to_shared, weight)
+        return to_input, to_weight, to_attention, None
 
 
 def _gradients(
@@ -149,7 +153,9 @@ def _gradients(
     """Return the gradients of images, K kernels and attention; None for those that are not needed."""
     if grid.pointwise and needed[0]:
         return _pointwise_gradients(images, shared, attention, grad, grid)
-    to_images = _image_gradient(images, shared, attention, grad, grid) if needed[0] else None
+    to_images = None
+    if needed[0]:
+        to_images = _image_gradient(images, shared, attention, grad, grid)
     if not any(needed[1:3]):
         return to_images, None, None
     return to_images, *_kernel_gradients(images, shared, attention, grad, grid)

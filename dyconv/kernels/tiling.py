@@ -44,7 +44,9 @@ class Tiles(NamedTuple):
 
     def shared(self, weight: Tensor) -> Tensor:
         """Return (K, O, C, h, w) kernels tap by tap, or as they are if there is one tap."""
-        return weight if weight.shape[3:].numel() == 1 else by_patch(weight)
+        if weight.shape[3:].numel() == 1:
+            return weight
+        return by_patch(weight)
 
     def output(self, images: Tensor, weight: Tensor, shared: Tensor, attention: Tensor) -> Tensor:
         """Return the (B, O, H', W') convolution."""
@@ -67,9 +69,13 @@ class Tiles(NamedTuple):
         """Return the gradients of the K kernels, in the order of `weight`, and of attention."""
         steps = self._steps(images, weight)
         to_shared, to_attention = torch.empty_like(shared), torch.empty_like(attention)
-        sides = (grad, images) if steps.turned else (images, grad)
+        sides = images, grad
+        if steps.turned:
+            sides = grad, images
         native.product_gradient(steps.to_kernels, sides, shared, attention, (to_shared, to_attention))
-        return to_shared if shared is weight else by_output(to_shared, weight), to_attention
+        if shared is not weight:
+            to_shared = by_output(to_shared, weight)
+        return to_shared, to_attention
 
     def by_torch(self, input: Tensor, weight: Tensor, attention: Tensor) -> Tensor:
         """Return the convolution as one product, which keeps the kernel of each image."""

@@ -76,7 +76,7 @@ def make_dynamic(
     refuse_foreign_layers(model)
     fill = choose_start(model, start, init, noise)
     static, left_static = _select(model, where, input_size)
-    forward_pass = ForwardPass(0 if seed is None else seed)
+    forward_pass = ForwardPass(seed or 0)
     with seeded(seed, "kernels"):
         dynamic = {conv: _dynamic_like(conv, settings, fill) for conv in static.values()}
     # One count of passes for all layers, so that a shuffle across images takes the same partners in each.
@@ -159,8 +159,7 @@ def _select(
     infos = describe_layers(model, input_size)
     static: dict[str, nn.Conv2d] = {}
     obstacles: dict[str, str] = {}
-    placement = DEFAULT_PLACEMENT if where is None else where
-    for info in select_layers(infos, placement):
+    for info in select_layers(infos, DEFAULT_PLACEMENT if where is None else where):
         reason = obstacle(model, info.name)
         if reason is None:
             static[info.name] = cast(nn.Conv2d, model.get_submodule(info.name))
@@ -183,12 +182,16 @@ def _not_selected(role: str, by_default: bool) -> str:
     """Return the reason why a layer that could be swapped stays static."""
     if not by_default:
         return f"is not meant by `where` (role {role})"
-    return "is the stem" if role == "stem" else "is part of a squeeze-and-excitation gate"
+    if role == "stem":
+        return "is the stem"
+    return "is part of a squeeze-and-excitation gate"
 
 
 def _dynamic_like(conv: nn.Conv2d, settings: _Settings, fill: Start) -> ConvolutionLayer:
     """Return a new dynamic layer with the shape, device, dtype and mode of `conv`."""
-    padding = "tf_same" if is_dynamically_padded(conv) else conv.padding
+    padding = conv.padding
+    if is_dynamically_padded(conv):
+        padding = "tf_same"
     layer = settings.build(
         conv.in_channels,
         conv.out_channels,

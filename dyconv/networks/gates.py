@@ -82,7 +82,7 @@ def _observe(module: nn.Module, names: Mapping[int, str], *, is_whole: bool) -> 
     first = next((m for m in module.modules() if isinstance(m, (*_MAY_WRAP, ConvolutionLayer))), None)
     if first is None:
         return _Observed()
-    channels = first.in_channels if not isinstance(first, nn.Linear) else first.in_features
+    channels = first.in_features if isinstance(first, nn.Linear) else first.in_channels
     if isinstance(first, nn.Conv1d):  # works along the channels, and says nothing of how many there are
         channels = next((m.in_channels for m in module.modules() if isinstance(m, Convolution)), channels)
     like = next(module.parameters())

@@ -40,10 +40,11 @@ def choose_start(model: nn.Module, start: str, init: InitName | Initialiser, noi
         raise ArgumentError(unknown_name("start", start, ("scratch", "static")))
     if init != "auto":
         raise ArgumentError(f"init is for start='scratch': kernels that are copied are not drawn, got init={init!r}")
-    level = DEFAULT_NOISE if noise is None else noise
-    if isinstance(level, bool) or not isinstance(level, (int, float)) or not 0 <= level < float("inf"):
+    if noise is None:
+        noise = DEFAULT_NOISE
+    if isinstance(noise, bool) or not isinstance(noise, (int, float)) or not 0 <= noise < float("inf"):
         raise ArgumentError(f"noise must be a number from 0, in standard deviations of a kernel, got {noise!r}")
-    return _from_static(level)
+    return _from_static(noise)
 
 
 def kaiming_fan_out(weight: Tensor, bias: Tensor | None) -> None:
@@ -61,14 +62,18 @@ def _initialiser(model: nn.Module, init: InitName | Initialiser) -> Initialiser 
         init = _init_of_family(type(model).__module__)
     if init not in ("default", "kaiming_fan_out", "like_static"):
         raise ArgumentError(unknown_name("init", init, ("auto", "default", "kaiming_fan_out", "like_static")))
-    return kaiming_fan_out if init == "kaiming_fan_out" else init
+    if init == "kaiming_fan_out":
+        return kaiming_fan_out
+    return init
 
 
 def _init_of_family(module_name: str) -> InitName:
     """Return the init that goes with the networks that are defined in a module."""
     if module_name in _KAIMING:
         return "kaiming_fan_out"
-    return "like_static" if module_name.startswith("timm.") else "default"
+    if module_name.startswith("timm."):
+        return "like_static"
+    return "default"
 
 
 def _from_scratch(initialise: Initialiser | str) -> Start:

@@ -144,15 +144,18 @@ class UserModules:
         return self.get(str(getattr(value, "__module__", ""))) is not None
 
     def _read(self, name: str, loaded: types.ModuleType, file: Path) -> Module:
-        package = loaded.__package__ or ("" if "." not in name else name.rpartition(".")[0])
+        package = loaded.__package__ or name.rpartition(".")[0]
         module = Module(name, package, vars(loaded))
         source = _source(loaded, file)
         if source is None:
-            module.content = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "unreadable"
+            module.content = "unreadable"
+            if file.is_file():
+                module.content = hashlib.sha256(file.read_bytes()).hexdigest()
             return module
         for node in ast.parse(source).body:
             if not says_nothing(node) and not is_guarded(node):
-                module.statements += [self._statement(part, module.namespace) for part in single_imports(node)]
+                for statement in single_imports(node):
+                    module.statements.append(self._statement(statement, module.namespace))
         return module
 
     def _statement(self, node: ast.stmt, namespace: Mapping[str, Any]) -> Statement:
@@ -221,7 +224,9 @@ def _source(module: types.ModuleType, file: Path) -> str | None:
     """Return the source of a module, `None` if it has none, as a compiled extension."""
     loader: Any = getattr(module, "__loader__", None)
     try:
-        text: str | None = loader.get_source(module.__name__) if hasattr(loader, "get_source") else None
+        text: str | None = None
+        if hasattr(loader, "get_source"):
+            text = loader.get_source(module.__name__)
         if text is None and file.suffix == ".py":
             text = file.read_text(encoding="utf-8")
     except (ImportError, OSError, ValueError):

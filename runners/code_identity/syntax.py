@@ -20,7 +20,8 @@ def meaning(node: Any) -> str:
     if isinstance(node, ast.Constant):
         return f"{type(node.value).__name__}:{node.value!r}"
     if isinstance(node, list):
-        return f"[{','.join(meaning(item) for item in node if not says_nothing(item))}]"
+        items = [meaning(item) for item in node if not says_nothing(item)]
+        return f"[{','.join(items)}]"
     if not isinstance(node, ast.AST):
         return repr(node)
     fields = []
@@ -40,7 +41,9 @@ def is_guarded(node: ast.stmt) -> bool:
     """Return True if a statement does nothing on import: `if __name__ == "__main__"` or `if TYPE_CHECKING`."""
     if not isinstance(node, ast.If) or node.orelse:
         return False
-    test = node.test.left if isinstance(node.test, ast.Compare) else node.test
+    test = node.test
+    if isinstance(test, ast.Compare):
+        test = test.left
     return last_name(test) in _GUARDS
 
 
@@ -104,14 +107,18 @@ def root_name(node: ast.AST) -> str:
         return node.id
     if isinstance(node, ast.Attribute | ast.Subscript | ast.Starred):
         return root_name(node.value)
-    return root_name(node.func) if isinstance(node, ast.Call) else ""
+    if isinstance(node, ast.Call):
+        return root_name(node.func)
+    return ""
 
 
 def last_name(node: ast.AST) -> str:
     """Return the name at the end of an expression: `b` of `a.b`."""
     if isinstance(node, ast.Attribute):
         return node.attr
-    return node.id if isinstance(node, ast.Name) else ""
+    if isinstance(node, ast.Name):
+        return node.id
+    return ""
 
 
 def lambda_meaning(code: types.CodeType, statement: ast.stmt) -> str:
@@ -130,8 +137,9 @@ def lambda_meaning(code: types.CodeType, statement: ast.stmt) -> str:
         if isinstance(node, ast.Lambda):
             start = (node.lineno, node.col_offset)
             end = (node.end_lineno or node.lineno, node.end_col_offset or node.col_offset)
-            if all(start <= position <= end for position in positions):
+            if start <= min(positions) and max(positions) <= end:
                 candidates.append(node)
+    if not candidates:
+        return ""
     # Lambdas nest: of all that contain every position of the code, the innermost is the one.
-    innermost = min(candidates, key=lambda node: len(ast.dump(node)), default=None)
-    return meaning(innermost) if innermost is not None else ""
+    return meaning(min(candidates, key=lambda node: len(ast.dump(node))))

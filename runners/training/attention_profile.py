@@ -63,8 +63,13 @@ def attention_gap(profile: Mapping[str, Any]) -> float:
 
 
 def _mean(values_N: Tensor) -> float | None:
-    return values_N.mean().item() if len(values_N) else None
+    if not len(values_N):
+        return None
+    return values_N.mean().item()
 
 
 def _means(weights_NK: Tensor) -> list[float] | None:
-    return [float(value) for value in weights_NK.double().mean(0)] if len(weights_NK) else None
+    if not len(weights_NK):
+        return None
+    means: list[float] = weights_NK.double().mean(0).tolist()
+    return means

@@ -218,7 +218,10 @@ def _shape(value: Tensor | None) -> str:
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    parameters: list[Tensor] = []
+    for group in optimizer.param_groups:
+        parameters += group["params"]
+    return parameters
 
 
 def _restore(training: Training, tensors: Mapping[str, Tensor]) -> None:

@@ -47,9 +47,10 @@ class Measurement:
         if self.top5 is not None:
             values[f"{split}/top5"] = self.top5
         if with_classes:
-            # NaN is unequal to itself: a class without images has no accuracy.
-            accuracies = {i: value for i, value in enumerate(self.per_class) if value == value}
-            values |= {class_metric(split, index): value for index, value in accuracies.items()}
+            for index, accuracy in enumerate(self.per_class):
+                # NaN is unequal to itself: a class without images has no accuracy.
+                if accuracy == accuracy:
+                    values[class_metric(split, index)] = accuracy
         return values
 
 

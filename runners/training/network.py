@@ -35,13 +35,15 @@ def build_network(spec: ModelSpec, facts: DatasetFacts, seed: int) -> nn.Module:
         "stem_pool": spec.stem_pool,
         "dropout": spec.dropout,
         "squeeze_excitation": spec.squeeze_excitation,
-        "layer": spec.layer if spec.layer != "static" else None,
         "num_kernels": spec.num_kernels,
         "reduction": spec.reduction,
         "normalization": spec.normalization,
         "aggregation": spec.aggregation,
-        "where": spec.where.as_mapping() if spec.where is not None else None,
     }
+    if spec.layer != "static":
+        options["layer"] = spec.layer
+    if spec.where is not None:
+        options["where"] = spec.where.as_mapping()
     # Options that the spec leaves out are not passed: some networks refuse them.
     return dyconv.build_model(
         spec.name,
@@ -116,7 +118,9 @@ def augmentation_of(data: DataSpec) -> Augmentation:
 @contextmanager
 def intervened(model: nn.Module, intervention: Intervention, facts: DatasetFacts, seed: int) -> Iterator[nn.Module]:
     """Change a trained network by the intervention inside the context, and restore it at the end."""
-    where = intervention.where.as_mapping() if intervention.where is not None else None
+    where = None
+    if intervention.where is not None:
+        where = intervention.where.as_mapping()
     with dyconv.intervene(
         model,
         aggregation=intervention.aggregation,

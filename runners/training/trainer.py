@@ -58,10 +58,12 @@ class _Sums:
 
     def add(self, name: str, value: Tensor) -> None:
         value = value.detach().float()
-        self.values[name] = self.values[name] + value if name in self.values else value
+        if name in self.values:
+            value = self.values[name] + value
+        self.values[name] = value
 
     def get(self, name: str) -> float:
-        return float(self.values[name]) if name in self.values else math.nan
+        return float(self.values.get(name, math.nan))
 
     def as_floats(self) -> dict[str, float]:
         return {name: float(value) for name, value in self.values.items()}
@@ -262,8 +264,11 @@ class Trainer:
             measurement = evaluate(
                 self.model, self.source.evaluation("validation"), self.source.facts.num_classes, self._autocast()
             )
-        entropies = attention.entropy(normalized=True) if attention is not None else {}
-        return measurement.metrics("val") | {names.entropy_metric(layer): value for layer, value in entropies.items()}
+        metrics = measurement.metrics("val")
+        if attention is not None:
+            for layer, entropy in attention.entropy(normalized=True).items():
+                metrics[names.entropy_metric(layer)] = entropy
+        return metrics
 
     @property
     def _training(self) -> Training:
