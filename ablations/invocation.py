@@ -139,9 +139,7 @@ def as_named(study: str) -> str:
 
 def _given() -> dict[str, Any]:
     invocation = _find()
-    if invocation is None:
-        return {}
-    return invocation.given()
+    return invocation.given() if invocation is not None else {}
 
 
 def _words(option: str, value: Any) -> list[str]:

@@ -107,9 +107,7 @@ def duration(seconds: float) -> str:
     if seconds < 9.92 * _HOUR:
         hours, minutes = divmod(round(seconds / _MINUTE / 10) * 10, 60)
         return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    if seconds < 3 * _DAY:
-        return f"{seconds / _HOUR:.0f} h"
-    return f"{seconds / _DAY:.0f} days"
+    return f"{seconds / _HOUR:.0f} h" if seconds < 3 * _DAY else f"{seconds / _DAY:.0f} days"
 
 
 def measured_duration(seconds: float) -> str:

@@ -187,14 +187,12 @@ def _attention_multiply_adds(layer: nn.Module, pooled: int) -> dict[str, int]:
     """Return the multiply-adds of a dynamic layer beside its convolution; none for a static one."""
     if not isinstance(layer, (DynamicConv2d, CondConv2d, DynamicLinear)):
         return {}
+    if isinstance(layer, CondConv2d):
+        attention = layer.routing.weight.numel()
+    else:
+        attention = layer.attention_branch.squeeze.weight.numel() + layer.attention_branch.excite.weight.numel()
     # Each number of the mixed kernel and bias is a sum over K.
     aggregation = layer.weight.numel()
     if layer.bias is not None:
         aggregation += layer.bias.numel()
-    return {"pooling": pooled, "attention": _branch_multiply_adds(layer), "aggregation": aggregation}
-
-
-def _branch_multiply_adds(layer: DynamicConv2d | CondConv2d | DynamicLinear) -> int:
-    if isinstance(layer, CondConv2d):
-        return layer.routing.weight.numel()
-    return layer.attention_branch.squeeze.weight.numel() + layer.attention_branch.excite.weight.numel()
+    return {"pooling": pooled, "attention": attention, "aggregation": aggregation}

@@ -138,10 +138,10 @@ def left_out_words(left_out: Counter[str]) -> str:
 
 def printable(text: str) -> str:
     """Return a file's name as a terminal can show it: line breaks, control characters and stray bytes are escaped."""
-    shown = ""
+    escaped = ""
     for letter in text:
-        shown += letter if letter.isprintable() else ascii(letter)[1:-1]
-    return shown
+        escaped += letter if letter.isprintable() else ascii(letter)[1:-1]
+    return escaped
 
 
 def check_validation_share(pool: FileList, count: int) -> None:
@@ -362,9 +362,7 @@ def _system_kind(entry: os.DirEntry[str]) -> str:
     """Return the kind of a hidden file or of one that a system has left behind, or "" for any other."""
     if not entry.name.startswith(".") and entry.name.lower() not in SYSTEM_NAMES:
         return ""
-    if entry.is_dir():
-        return "hidden or system folder"
-    return "hidden or system file"
+    return "hidden or system folder" if entry.is_dir() else "hidden or system file"
 
 
 def _extension(name: str) -> str:

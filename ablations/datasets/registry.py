@@ -125,19 +125,19 @@ def facts_of(
         return _with_content(facts, _CONTENTS[name], Path(root) if root else None, download)
     if name not in FOLDERS:
         raise UnknownNameError("data set", name, available_datasets())
-    folder_facts = _without_files(FOLDERS[name]) if root is None else _from_files(FOLDERS[name], Path(root).absolute())
-    return dataclasses.replace(folder_facts, image_size=image_size or FOLDERS[name].image_size)
+    folder = FOLDERS[name]
+    if root is not None:
+        facts = _from_files(folder, Path(root).absolute())
+    elif folder.expected is not None:
+        facts = _facts(folder, folder.expected, digest=None, class_names=())
+    else:
+        raise DatasetError(folder.needs_root)
+    return dataclasses.replace(facts, image_size=image_size or folder.image_size)
 
 
 @lru_cache(maxsize=16)
 def _with_content(facts: DatasetFacts, content: ContentDigest, root: Path | None, download: bool) -> DatasetFacts:
     return dataclasses.replace(facts, digest=content(root, download))
-
-
-def _without_files(folder: FolderSet) -> DatasetFacts:
-    if folder.expected is None:
-        raise DatasetError(folder.needs_root)
-    return _facts(folder, folder.expected, digest=None, class_names=())
 
 
 @lru_cache(maxsize=16)

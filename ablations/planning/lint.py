@@ -242,19 +242,19 @@ def _sized(study: Study) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def _unequal_size(study: Study, nodes: Mapping[str, Node], parameters: Mapping[str, int]) -> Iterator[Lint]:
-    for owner, names in _sized(study):
+    for subject, names in _sized(study):
         sizes: dict[str, int] = {}
         for name in names:
             # Sizes that have not been counted are left out, not guessed.
             if name in nodes and network_of(nodes[name].spec) in parameters:
                 sizes[name] = parameters[network_of(nodes[name].spec)]
         if sizes and max(sizes.values()) > (1 + EQUAL_SIZE) * min(sizes.values()):
-            listed = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
+            counts = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
             yield Lint(
                 "unequal-size",
                 study.name,
-                f"{owner} compares networks as equally large, and their parameters are {listed}. Change their width or "
-                "the number of kernels, or do not call them equal (equal_size: false).",
+                f"{subject} compares networks as equally large, and their parameters are {counts}. Change their width "
+                "or the number of kernels, or do not call them equal (equal_size: false).",
             )
 
 

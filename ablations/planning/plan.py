@@ -49,9 +49,7 @@ class Cell:
     @property
     def key(self) -> str:
         """The variant's name, with the inspected network in front if there is one."""
-        if not self.network:
-            return self.variant
-        return f"{self.network}: {self.variant}"
+        return f"{self.network}: {self.variant}" if self.network else self.variant
 
 
 @dataclass(frozen=True)
@@ -195,7 +193,9 @@ def make_plan(studies: Sequence[Study], request: Request, done: Collection[str] 
         TuningError: If tuned values are asked for, and a variant has none for what it trains.
         UnknownNameError: If a study has no network that is to be inspected.
     """
-    _refuse_repeated([study.name for study in studies])
+    for name, count in Counter(study.name for study in studies).items():
+        if count > 1:
+            raise StudyError(f"two studies are called {name!r}. Rename one.")
     rows = make_rows(studies, request)
     _check_canary(rows, request)
     check_nuisance(rows, request)
@@ -269,12 +269,6 @@ def _intervention(row: Row, spec: TrialSpec) -> Intervention | None:
             "would change nothing. Make the network dynamic or drop the intervention."
         )
     return intervention
-
-
-def _refuse_repeated(names: Sequence[str]) -> None:
-    for name, count in Counter(names).items():
-        if count > 1:
-            raise StudyError(f"two studies are called {name!r}. Rename one.")
 
 
 def _cells(row: Row, variant: str, nodes: Iterable[Node]) -> list[Cell]:

@@ -83,17 +83,17 @@ def who_set(message: str, sources: Mapping[str, Settings]) -> str:
         message: The message. A setting is in it under its dotted name.
         sources: Settings by their source, the strongest first.
     """
-    named: dict[str, list[str]] = {}
+    keys_by_source: dict[str, list[str]] = {}
     # Messages name settings by their dotted keys.
     for key in dict.fromkeys(re.findall(r"[a-z_]+(?:\.[a-z_]+)+", message)):
         for source, settings in sources.items():
             if key in settings:
-                named.setdefault(source, []).append(key)
+                keys_by_source.setdefault(source, []).append(key)
                 # Only the strongest source has an effect, so only it is named.
                 break
-    if not named:
+    if not keys_by_source:
         return ""
-    clauses = [f"{', '.join(keys)} by {source}" for source, keys in named.items()]
+    clauses = [f"{', '.join(keys)} by {source}" for source, keys in keys_by_source.items()]
     return f" (set: {'; '.join(clauses)})"
 
 

@@ -33,9 +33,7 @@ class Row:
     @property
     def key(self) -> str:
         """The variant's name, with the inspected network in front if there is one."""
-        if self.network is None:
-            return self.variant.name
-        return f"{self.network.name}: {self.variant.name}"
+        return f"{self.network.name}: {self.variant.name}" if self.network else self.variant.name
 
     @property
     def has_canary(self) -> bool:
@@ -99,9 +97,9 @@ def _changes_cost(key: str, request: Request) -> bool:
     return key.startswith("model.") or key in ("data.name", "data.image_size")
 
 
-def _choose_networks(studies: Iterable[Study], request: Request) -> list[Study]:
+def _choose_networks(studies: list[Study], request: Request) -> list[Study]:
     if INSPECT_KEY not in request.overrides:
-        return list(studies)
+        return studies
     value = request.overrides[INSPECT_KEY]
     names = value
     if isinstance(value, str):
@@ -111,16 +109,9 @@ def _choose_networks(studies: Iterable[Study], request: Request) -> list[Study]:
             f"{INSPECT_KEY} = {value!r:.60} is not a list of network names, for example inspect=tau_1,tau_30"
         )
     # Studies that train their variants stay as they are, as long as another study inspects networks.
-    chosen: list[Study] = []
-    inspects = False
-    for study in studies:
-        if study.networks:
-            inspects = True
-            study = study.inspecting(names)
-        chosen.append(study)
-    if not inspects:
+    if not any(study.networks for study in studies):
         raise SpecError(f"nothing reads {INSPECT_KEY} = {value!r}: none of the studies inspects trained networks.")
-    return chosen
+    return [study.inspecting(names) if study.networks else study for study in studies]
 
 
 def _check_overrides(rows: Sequence[Row], request: Request) -> None:

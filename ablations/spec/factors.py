@@ -27,22 +27,10 @@ _DECAY_BY_DEFAULT = (1e-6, 1e-3)
 _WARMUP_SHARE = 0.25
 """Share of the training up to which its warm-up is tuned."""
 
-NEVER_NUISANCE = frozenset(
-    (
-        "data.name",
-        "data.root",
-        "data.download",
-        "data.workers",
-        "data.image_size",
-        "data.train_images",
-        "data.validation_images",
-        "data.test_images",
-        "train.epochs",
-        "train.devices",
-        "train.micro_batch",
-        "train.on_out_of_memory",
-    )
-)
+_SAME_DATA = ("data.name", "data.root", "data.download", "data.workers", "data.image_size")
+_SAME_SIZES = ("data.train_images", "data.validation_images", "data.test_images")
+_SAME_EFFORT = ("train.epochs", "train.devices", "train.micro_batch", "train.on_out_of_memory")
+NEVER_NUISANCE = frozenset((*_SAME_DATA, *_SAME_SIZES, *_SAME_EFFORT))
 """Settings by which one variant would get other images, or more training, than another."""
 
 
@@ -76,12 +64,12 @@ class Factor(Frozen):
     def _check_listed(self) -> None:
         if self.log:
             raise ValueError("log is for a range with low and high. Leave it out.")
-        listed = self.labels or ()
+        labels = self.labels or ()
         # By their JSON, as Python takes 1, 1.0 and True for equal.
-        if len({canonical_json(value) for value in listed}) != len(listed):
+        if len(set(map(canonical_json, labels))) != len(labels):
             raise ValueError("lists a choice twice. Keep one.")
-        if len(listed) < 2:
-            raise ValueError(f"has {len(listed)} choices. A factor varies only with two or more.")
+        if len(labels) < 2:
+            raise ValueError(f"has {len(labels)} choices. A factor varies only with two or more.")
 
     def _check_range(self) -> None:
         if self.low is None or self.high is None:
@@ -94,9 +82,7 @@ class Factor(Frozen):
     @property
     def labels(self) -> tuple[Choice, ...] | None:
         """The choices, or the names of the options, or `None` for a range."""
-        if self.options is not None:
-            return tuple(self.options)
-        return self.choices
+        return tuple(self.options) if self.options is not None else self.choices
 
     def __str__(self) -> str:
         if self.labels is not None:
@@ -125,9 +111,7 @@ class Factor(Frozen):
     @property
     def ends(self) -> tuple[Any, ...]:
         """All choices, or both ends of a range."""
-        if self.labels is not None:
-            return self.labels
-        return self.low, self.high
+        return self.labels if self.labels is not None else (self.low, self.high)
 
     def every(self, name: str) -> list[dict[str, Any]]:
         """Return the settings of each choice, or those of both ends of a range."""

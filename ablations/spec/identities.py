@@ -83,9 +83,7 @@ def in_fingerprint(identities: Iterable[Identity]) -> dict[str, dict[str, str]]:
     Without plug-ins the fingerprint must be as before plug-ins had identities, so the key is left out.
     """
     codes = {identity.label: identity.code for identity in identities}
-    if not codes:
-        return {}
-    return {"plugins": codes}
+    return {"plugins": codes} if codes else {}
 
 
 def as_json(identities: Iterable[Identity]) -> dict[str, dict[str, str]]:

@@ -28,12 +28,7 @@ from ablations.spec.parts import (
 Settings = Mapping[str, Any]
 """Values under dotted keys, for example `{"train.epochs": 4}`."""
 
-_TEMPERATURE = (
-    "train.temperature.schedule",
-    "train.temperature.start",
-    "train.temperature.end",
-    "train.temperature.epochs",
-)
+_TEMPERATURE = tuple(f"train.temperature.{name}" for name in ("schedule", "start", "end", "epochs"))
 
 Allowed = tuple[Any, ...] | range | Callable[[], tuple[Any, ...]]
 """Values under which a setting is read: listed, a range (at least its start), or a function if plug-ins can add any."""

@@ -72,21 +72,15 @@ def trial_title(spec: TrialSpec) -> str:
 
 def training_title(spec: TrialSpec) -> str:
     """Return the name of a training whatever its seed."""
-    terms = [model_title(spec.model), *_layer_words(spec.model)]
+    model, terms = spec.model, [model_title(spec.model)]
+    # A reduction of 4 and dynamic layers in all blocks are the paper's choice.
+    if model.reduction not in (None, 4):
+        terms.append(f"C/{model.reduction}")
+    if model.where is not None and model.where != BLOCKS:
+        terms.append(f"at {placement_title(model.where)}")
     if spec.train.temperature is not None:
         terms.append(temperature_title(spec.train.temperature))
     return " ".join(terms)
-
-
-def _layer_words(model: ModelSpec) -> list[str]:
-    """Return the words beside the name of a network that distinguish its trainings: reduction and placement."""
-    # A reduction of 4 and dynamic layers in all blocks are the paper's choice.
-    words = []
-    if model.reduction not in (None, 4):
-        words.append(f"C/{model.reduction}")
-    if model.where is not None and model.where != BLOCKS:
-        words.append(f"at {placement_title(model.where)}")
-    return words
 
 
 def intervention_title(intervention: Intervention) -> str:

@@ -24,7 +24,7 @@ NAMED_SECRET = re.compile(
 
 _BARE_PATH = re.compile(r"[\w./ ~@:,+=-]*")
 """Paths whose address as a SQLite store is the path itself, in every version of SQLAlchemy."""
-_SCHEME = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]*):(?P<slashes>/+)(?P<rest>.*)", re.DOTALL)
+_SCHEME = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]*):(?P<slashes>/+)(?P<remainder>.*)", re.DOTALL)
 _LONGEST_USER = 20
 """Longer user names are taken for tokens."""
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -88,19 +88,19 @@ class Address:
 def parse_address(text: str) -> Address | None:
     """Return the parts of an address; without a scheme, those of a text that may be one, otherwise `None`."""
     match = _SCHEME.fullmatch(text)
-    scheme, slashes, rest = "", "", text
+    scheme, slashes, remainder = "", "", text
     if match is not None:
-        scheme, slashes, rest = match["scheme"], match["slashes"], match["rest"]
+        scheme, slashes, remainder = match["scheme"], match["slashes"], match["remainder"]
     elif not may_be_address(text) or SETTINGS.match(text):
         return None
-    if _is_file(scheme) and len(slashes) != 2:
+    if scheme.partition("+")[0].lower() in ("sqlite", "file") and len(slashes) != 2:
         # A file has no host, and a `#` is part of its name.
-        path, query = _split(rest, "?")
+        path, query = _split(remainder, "?")
         return Address(scheme, slashes, "", "", None, path, query, None)
-    user_info, rest = _split_user(scheme, rest)
-    rest, fragment = _split(rest, "#")
-    rest, query = _split(rest, "?")
-    authority, slash, path = rest.partition("/")
+    user_info, remainder = _split_user(scheme, remainder)
+    remainder, fragment = _split(remainder, "#")
+    remainder, query = _split(remainder, "?")
+    authority, slash, path = remainder.partition("/")
     # An IPv6 address has colons too, in brackets.
     before, bracket, host = authority.rpartition("]")
     host, port = _split(host, ":")
@@ -115,16 +115,16 @@ def _split(text: str, mark: str) -> tuple[str, str | None]:
     return before, after
 
 
-def _split_user(scheme: str, rest: str) -> tuple[str, str]:
+def _split_user(scheme: str, remainder: str) -> tuple[str, str]:
     """Return user and password before the host, without the `@`, and the remainder of the address."""
-    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
-    if "@" not in rest or not (":" in authority or "@" in authority):
-        return "", rest
+    authority = re.split(r"[/?#]", remainder, maxsplit=1)[0]
+    if "@" not in remainder or not (":" in authority or "@" in authority):
+        return "", remainder
     # Of data bases SQLAlchemy reads the address, which takes a slash or a question mark for a part of the password.
     if not _is_web(scheme) or "@" not in authority:
-        authority = rest
+        authority = remainder
     user_info = authority.rpartition("@")[0]
-    return user_info, rest[len(user_info) + 1 :]
+    return user_info, remainder[len(user_info) + 1 :]
 
 
 def shown(address: str) -> str:
@@ -154,10 +154,6 @@ def _shown_query(query: str) -> str:
         name, separator, _ = setting.partition("=")
         settings.append(f"{name}={HIDDEN}" if separator else HIDDEN)
     return "&".join(settings)
-
-
-def _is_file(scheme: str) -> bool:
-    return scheme.partition("+")[0].lower() in ("sqlite", "file")
 
 
 def _is_web(scheme: str) -> bool:

@@ -33,11 +33,12 @@ def build(base: TrialSpec) -> Study:
     base_names: list[str] = []
     for size in networks:
         if size == base_size:
-            base_rows = _rows(*size, changes={})
+            base_rows = _rows(*size, {})
             base_names = [row.name for row in base_rows]
             rows += base_rows
         else:
-            rows += _rows(*size, changes=_size(*size))
+            depth, width = size
+            rows += _rows(depth, width, {"model.depth": depth, "model.width": width})
     few_names = [name for name in base_names if not name.endswith(("_k1", "_k6"))]
     return Study(
         name="kernels",
@@ -59,10 +60,6 @@ def build(base: TrialSpec) -> Study:
 
 def _prefix(depth: float, width: float) -> str:
     return f"depth_{depth}_width_{width}_"
-
-
-def _size(depth: float, width: float) -> dict[str, Any]:
-    return {"model.depth": depth, "model.width": width}
 
 
 def _rows(depth: float, width: float, changes: dict[str, Any]) -> list[Variant]:

@@ -18,14 +18,14 @@ _ROLES: dict[str, RoleName] = {"c1": "expansion", "c2": "depthwise", "c3": "proj
 _PUBLISHED_ROWS = (("c1",), ("c2",), ("c3",), ("c1", "c3"), ("c2", "c3"), ("c1", "c2"), ("c1", "c2", "c3"))
 
 
-def _row(places: tuple[str, ...]) -> Variant:
-    cells = dict.fromkeys(_ROLES, "–") | dict.fromkeys(places, "✓")
+def _row(keys: tuple[str, ...]) -> Variant:
+    cells = dict.fromkeys(_ROLES, "–") | dict.fromkeys(keys, "✓")
     changes = dict(ANNEALING)
     # All three are every convolution of the blocks: said as the preset says it, so that the training is shared.
-    if len(places) < len(_ROLES):
-        changes["model.where"] = {"role": [_ROLES[key] for key in places]}
-    label = " + ".join(places).upper()
-    return Variant(name="_".join(places), label=label, cells=tuple(cells.values()), changes=changes)
+    if len(keys) < len(_ROLES):
+        changes["model.where"] = {"role": [_ROLES[key] for key in keys]}
+    label = " + ".join(keys).upper()
+    return Variant(name="_".join(keys), label=label, cells=tuple(cells.values()), changes=changes)
 
 
 _DYNAMIC_ROWS = tuple(map(_row, _PUBLISHED_ROWS))

@@ -279,9 +279,7 @@ def _cost_of_taps(g: Geometry) -> float:
 
 def _cost_of_direct(g: Geometry) -> float:
     """Return the cost of direct kernels, by far the fastest depthwise algorithm where they were compiled."""
-    if not native.available():
-        return _cost_of_depthwise(g)
-    return _DIRECT * g.multiply_adds
+    return _DIRECT * g.multiply_adds if native.available() else _cost_of_depthwise(g)
 
 
 def _side(size: Pair, channels: int) -> int:

@@ -44,9 +44,7 @@ class Tiles(NamedTuple):
 
     def shared(self, weight: Tensor) -> Tensor:
         """Return (K, O, C, h, w) kernels tap by tap, or as they are if there is one tap."""
-        if weight.shape[3:].numel() == 1:
-            return weight
-        return by_patch(weight)
+        return weight if weight.shape[3:].numel() == 1 else by_patch(weight)
 
     def output(self, images: Tensor, weight: Tensor, shared: Tensor, attention: Tensor) -> Tensor:
         """Return the (B, O, H', W') convolution."""

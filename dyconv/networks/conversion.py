@@ -182,9 +182,7 @@ def _not_selected(role: str, by_default: bool) -> str:
     """Return the reason why a layer that could be swapped stays static."""
     if not by_default:
         return f"is not meant by `where` (role {role})"
-    if role == "stem":
-        return "is the stem"
-    return "is part of a squeeze-and-excitation gate"
+    return "is the stem" if role == "stem" else "is part of a squeeze-and-excitation gate"
 
 
 def _dynamic_like(conv: nn.Conv2d, settings: _Settings, fill: Start) -> ConvolutionLayer:

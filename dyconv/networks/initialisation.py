@@ -62,18 +62,14 @@ def _initialiser(model: nn.Module, init: InitName | Initialiser) -> Initialiser 
         init = _init_of_family(type(model).__module__)
     if init not in ("default", "kaiming_fan_out", "like_static"):
         raise ArgumentError(unknown_name("init", init, ("auto", "default", "kaiming_fan_out", "like_static")))
-    if init == "kaiming_fan_out":
-        return kaiming_fan_out
-    return init
+    return kaiming_fan_out if init == "kaiming_fan_out" else init
 
 
 def _init_of_family(module_name: str) -> InitName:
     """Return the init that goes with the networks that are defined in a module."""
     if module_name in _KAIMING:
         return "kaiming_fan_out"
-    if module_name.startswith("timm."):
-        return "like_static"
-    return "default"
+    return "like_static" if module_name.startswith("timm.") else "default"
 
 
 def _from_scratch(initialise: Initialiser | str) -> Start:

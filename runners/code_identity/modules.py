@@ -42,7 +42,6 @@ class Statement:
     """A statement at the top of a module; an import of several names counts as several.
 
     Attributes:
-        node: Its syntax tree.
         binds: The names that it binds or changes a part of.
         mentions: All names and words in it.
         is_acting: Whether importing the module may change something by it beside binding names.

@@ -107,18 +107,14 @@ def root_name(node: ast.AST) -> str:
         return node.id
     if isinstance(node, ast.Attribute | ast.Subscript | ast.Starred):
         return root_name(node.value)
-    if isinstance(node, ast.Call):
-        return root_name(node.func)
-    return ""
+    return root_name(node.func) if isinstance(node, ast.Call) else ""
 
 
 def last_name(node: ast.AST) -> str:
     """Return the name at the end of an expression: `b` of `a.b`."""
     if isinstance(node, ast.Attribute):
         return node.attr
-    if isinstance(node, ast.Name):
-        return node.id
-    return ""
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 def lambda_meaning(code: types.CodeType, statement: ast.stmt) -> str:

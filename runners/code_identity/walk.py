@@ -54,7 +54,6 @@ class _Walk:
     """A walk over the code that a registered object reaches, and the statements reached so far.
 
     Attributes:
-        modules: The user's modules.
         is_opaque: Whether it met an object of a library, outside of globals, whose code cannot be read.
     """
 

@@ -25,7 +25,6 @@ def attention_profile(
         attention: (N, K) per layer.
         labels: (N,) classes of the images.
         layers: Per layer its input resolution in px and its depth in the network from 0 to 1.
-        class_names: One name per class.
     """
     rows = []
     for name, weights_NK in attention.items():
@@ -63,9 +62,7 @@ def attention_gap(profile: Mapping[str, Any]) -> float:
 
 
 def _mean(values_N: Tensor) -> float | None:
-    if not len(values_N):
-        return None
-    return values_N.mean().item()
+    return values_N.mean().item() if len(values_N) else None
 
 
 def _means(weights_NK: Tensor) -> list[float] | None:

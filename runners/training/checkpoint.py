@@ -66,7 +66,6 @@ class CheckpointStore:
     """The last two checkpoints of one training, in its state folder.
 
     Attributes:
-        folder: The state folder.
         check_owner: Called before each write or removal; raises if the folder belongs to another process by now.
     """
 

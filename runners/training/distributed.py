@@ -43,9 +43,7 @@ class World:
 
     def part(self, values_B: Tensor) -> Tensor:
         """Return this process's slice of a global batch."""
-        if self.size == 1:
-            return values_B
-        return values_B.tensor_split(self.size)[self.rank]
+        return values_B if self.size == 1 else values_B.tensor_split(self.size)[self.rank]
 
     def summing(self, parallel: nn.Module, *, is_last: bool) -> AbstractContextManager[None]:
         """Return the context for one of several passes before a step; only the last one averages the gradients."""

@@ -116,7 +116,7 @@ def propose(node: ProposedNode, state_root: Path) -> Proposal:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     # Locked, because a trial has no slot yet when it is created, and another process would bury it as nobody's.
     with exclusively(journal.with_suffix(".lock")):
-        storage = _storage(journal)
+        storage = JournalStorage(JournalFileBackend(str(journal)))
         study = _open(node, storage)
         trial = _of_slot(study, node.slot)
         if trial is None:
@@ -124,10 +124,6 @@ def propose(node: ProposedNode, state_root: Path) -> Proposal:
             _adopt(study, node, StateStore(state_root))
             trial = _ask(study, node)
     return Proposal(study, storage, trial.number, trial.params, trial.state.is_finished())
-
-
-def _storage(journal: Path) -> JournalStorage:
-    return JournalStorage(JournalFileBackend(str(journal)))
 
 
 def _open(node: ProposedNode, storage: JournalStorage) -> optuna.Study:

@@ -144,9 +144,7 @@ def count_gpus() -> int:
     """Return the number of GPUs that torch can use in this process."""
     import torch
 
-    if not torch.cuda.is_available():
-        return 0
-    return torch.cuda.device_count()
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
 def _dyconv_errors() -> tuple[type[Exception], ...]:
