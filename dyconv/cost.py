@@ -9,7 +9,7 @@ R = max(1, C / reduction) the hidden width of an attention branch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from math import prod
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from dyconv.base import DynamicLayer
+from dyconv.base import DynamicLayer, outermost
 from dyconv.layers import CondConv2d, Convolution, DynamicConv2d, DynamicLinear
 from dyconv.networks.conversion import ConversionReport, conversion_report
 from dyconv.networks.dry_run import run_on_zeros
@@ -100,7 +100,7 @@ def cost(model: nn.Module, input_size: tuple[int, int, int]) -> Cost:
 
     Source: Chen et al. 2020, section 3.1; see `LayerCost` for the formulas.
     """
-    layers = dict(_layers_with_formula(model))
+    layers: dict[str, nn.Module] = dict(outermost(model, (nn.Conv2d, nn.Linear, DynamicLayer), "", set()))
     costs = {name: LayerCost(name, type(layer).__name__, _parameters(layer)) for name, layer in layers.items()}
     counter = FlopCounterMode(display=False)
     inside = _OperationsInside(counter)
@@ -143,22 +143,6 @@ class _OperationsInside:
     def leave(self) -> None:
         """Add the operations since the layer began."""
         self.flops += self.counter.get_total_flops() - self._before
-
-
-def _layers_with_formula(
-    model: nn.Module, prefix: str = "", seen: set[nn.Module] | None = None
-) -> Iterator[tuple[str, nn.Module]]:
-    """Yield each layer with a formula of its own; its inside is not searched."""
-    if seen is None:
-        seen = set()
-    if model in seen:
-        return
-    seen.add(model)
-    if isinstance(model, (nn.Conv2d, nn.Linear, DynamicLayer)):
-        yield prefix, model
-        return
-    for name, child in model.named_children():
-        yield from _layers_with_formula(child, f"{prefix}.{name}" if prefix else name, seen)
 
 
 def _parameters(module: nn.Module) -> int:

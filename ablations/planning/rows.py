@@ -111,7 +111,10 @@ def _choose_networks(studies: list[Study], request: Request) -> list[Study]:
     # Studies that train their variants stay as they are, as long as another study inspects networks.
     if not any(study.networks for study in studies):
         raise SpecError(f"nothing reads {INSPECT_KEY} = {value!r}: none of the studies inspects trained networks.")
-    return [study.inspecting(names) if study.networks else study for study in studies]
+    chosen: list[Study] = []
+    for study in studies:
+        chosen.append(study.inspecting(names) if study.networks else study)
+    return chosen
 
 
 def _check_overrides(rows: Sequence[Row], request: Request) -> None:

@@ -75,17 +75,17 @@ def _rows(depth: float, width: float, changes: dict[str, Any]) -> list[Variant]:
         changes={**changes, **STATIC},
         differs_in=differs,
     )
-    dynamic = (
-        Variant(
+    rows = [static]
+    for kernels in _KERNELS:
+        dynamic = Variant(
             name=f"{_prefix(depth, width)}k{kernels}",
             label=f"depth {depth:g} ×{width:g} K={kernels}",
             cells=(f"{depth:g}", f"×{width:g}", str(kernels)),
             changes={**changes, "model.num_kernels": kernels, **ANNEALING},
             differs_in=differs,
         )
-        for kernels in _KERNELS
-    )
-    return [static, *dynamic]
+        rows.append(dynamic)
+    return rows
 
 
 def _claims(prefix: str) -> list[Claim]:

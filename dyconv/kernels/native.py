@@ -33,6 +33,11 @@ Meetings = Sequence[Sequence[tuple[int, int]]]
 """For each position of a result, pairs of a kernel row (or column) and the source row (or column) that it meets."""
 
 
+def _integers(*names: str) -> tuple[tuple[str, Any], ...]:
+    """Return fields of 64-bit integers."""
+    return tuple((name, ctypes.c_int64) for name in names)
+
+
 class Axis(ctypes.Structure):
     """The meetings along one axis, as the C code reads them."""
 
@@ -40,9 +45,7 @@ class Axis(ctypes.Structure):
         ("start", ctypes.POINTER(ctypes.c_int32)),
         ("tap", ctypes.POINTER(ctypes.c_int32)),
         ("source", ctypes.POINTER(ctypes.c_int32)),
-        ("size", ctypes.c_int64),
-        ("source_size", ctypes.c_int64),
-        ("taps", ctypes.c_int64),
+        *_integers("size", "source_size", "taps"),
     )
 
     @classmethod
@@ -63,11 +66,6 @@ class Axis(ctypes.Structure):
 
 def _int32_array(numbers: Sequence[int]) -> "ctypes.Array[ctypes.c_int32]":
     return (ctypes.c_int32 * len(numbers))(*numbers)
-
-
-def _integers(*names: str) -> tuple[tuple[str, Any], ...]:
-    """Return fields of 64-bit integers."""
-    return tuple((name, ctypes.c_int64) for name in names)
 
 
 class Side(ctypes.Structure):
@@ -95,9 +93,7 @@ class Window(ctypes.Structure):
     """
 
     _fields_ = (
-        ("images", ctypes.c_int64),
-        ("pixels", ctypes.c_int64),
-        ("fills", ctypes.c_int64),
+        *_integers("images", "pixels", "fills"),
         ("source", Side),
         ("result", Side),
         ("matrices", Matrices),
@@ -108,9 +104,9 @@ class Window(ctypes.Structure):
     def of(cls, images: int, source: Side, result: Side, matrices: Matrices, reaches: Sequence[Reach]) -> "Window":
         """Return the window of these taps."""
         pixels = max(reach.lines * reach.pixels for reach in reaches)
+        # Later taps add to what the first one wrote, so pixels that it does not reach must be filled before.
         covers_result = reaches[0].lines * reaches[0].pixels * matrices.columns == result.image
-        listed = (Reach * len(reaches))(*reaches)
-        return cls(images, pixels, not covers_result, source, result, matrices, listed)
+        return cls(images, pixels, not covers_result, source, result, matrices, (Reach * len(reaches))(*reaches))
 
 
 class Sizes(ctypes.Structure):

@@ -71,7 +71,7 @@ def make_dynamic(
     """
     # All checks come first: a network is changed wholly or not at all.
     settings = _Settings(layer, num_kernels, reduction, temperature, normalization, aggregation)
-    if any(True for _ in dynamic_layers(model)):
+    if any(dynamic_layers(model)):
         raise ConversionError("this network has dynamic layers already: convert a static one")
     refuse_foreign_layers(model)
     fill = choose_start(model, start, init, noise)

@@ -95,6 +95,7 @@ def _ranks(logits_BC: Tensor, targets: Tensor) -> Tensor:
 
 def _measure(ranks: Tensor, losses: Tensor, labels: Tensor, num_classes: int) -> Measurement:
     correct = (ranks == 0).cpu()
+    # In double precision, which counts images exactly; a class without images gives 0 / 0, which is NaN.
     counts = torch.bincount(labels.cpu(), minlength=num_classes).double()
     hits = torch.bincount(labels.cpu(), weights=correct.double(), minlength=num_classes)
     top5 = among_five = None

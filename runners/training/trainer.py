@@ -107,8 +107,10 @@ class Trainer:
         self.device = self._parameters[0].device
         self.optimizer = make_optimizer(model, spec.train)
         self.schedule = temperature_schedule(spec.train.temperature)
+        # Only float16 has so small a range that gradients need a scale.
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self._amp_dtype() is torch.float16)
         self.checkpoint_seconds = checkpoint_seconds
+        # The size of this attempt comes first: an earlier one may have run out of memory with the spec's.
         self._micro_batches = spec.train.batch_size // (micro_batch or spec.train.micro_batch or spec.train.batch_size)
         self.position = Position(0, {})
         self._saved = time.monotonic()
