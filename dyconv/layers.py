@@ -112,9 +112,7 @@ class ConvolutionLayer(DynamicLayer):
         """Return the input padded with pixels instead of zeros, in the same memory format."""
         is_channels_last = input.is_contiguous(memory_format=torch.channels_last) and input.stride(1) == 1
         padded = F.pad(input, self._sides(), mode=self.padding_mode)
-        if is_channels_last:
-            padded = padded.contiguous(memory_format=torch.channels_last)
-        return padded
+        return padded.contiguous(memory_format=torch.channels_last) if is_channels_last else padded
 
     def _sides(self) -> list[int]:
         """Return left, right, top and bottom padding in pixels, in the order of `F.pad`."""

@@ -272,9 +272,7 @@ def _intervention(row: Row, spec: TrialSpec) -> Intervention | None:
 
 
 def _cells(row: Row, variant: str, nodes: Iterable[Node]) -> list[Cell]:
-    network = ""
-    if row.network is not None:
-        network = row.network.name
+    network = row.network.name if row.network else ""
     return [Cell(row.study.name, network, variant, node.seed, node.fingerprint) for node in nodes]
 
 

@@ -129,12 +129,8 @@ def _inspect_tables(path: Path, connection: sqlite3.Connection) -> StoreFile:
     runs = 0
     for table in of_runs:
         runs += connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
-    revision = ""
-    if len(revisions) == 1:
-        revision = str(revisions[0][0])
-    condition = Condition.UNFINISHED
-    if revision and tables >= _OF_MLFLOW:
-        condition = Condition.USABLE
+    revision = str(revisions[0][0]) if len(revisions) == 1 else ""
+    condition = Condition.USABLE if revision and tables >= _OF_MLFLOW else Condition.UNFINISHED
     return StoreFile(path, condition, revision, tables, runs)
 
 

@@ -64,10 +64,8 @@ def _prefix(depth: float, width: float) -> str:
 
 def _rows(depth: float, width: float, changes: dict[str, Any]) -> list[Variant]:
     """Return the rows of one network; `changes` make it out of the preset's network, and are empty for that itself."""
-    differs: tuple[str, ...] = ()
-    if changes:
-        # Beyond the network of the preset, a row differs from the reference in its size as well as in its layers.
-        differs = (*changes, "model.layer")
+    # Beyond the network of the preset, a row differs from the reference in its size as well as in its layers.
+    differs = (*changes, "model.layer") if changes else ()
     static = Variant(
         name=f"{_prefix(depth, width)}static",
         label=f"depth {depth:g} ×{width:g} static",

@@ -154,9 +154,7 @@ def _gradients(
     """Return the gradients of images, K kernels and attention; None for those that are not needed."""
     if grid.pointwise and needed[0]:
         return _pointwise_gradients(images, shared, attention, grad, grid)
-    to_images = None
-    if needed[0]:
-        to_images = _image_gradient(images, shared, attention, grad, grid)
+    to_images = _image_gradient(images, shared, attention, grad, grid) if needed[0] else None
     if not any(needed[1:3]):
         return to_images, None, None
     return to_images, *_kernel_gradients(images, shared, attention, grad, grid)

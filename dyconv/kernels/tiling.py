@@ -67,9 +67,7 @@ class Tiles(NamedTuple):
         """Return the gradients of the K kernels, in the order of `weight`, and of attention."""
         steps = self._steps(images, weight)
         to_shared, to_attention = torch.empty_like(shared), torch.empty_like(attention)
-        sides = images, grad
-        if steps.turned:
-            sides = grad, images
+        sides = (grad, images) if steps.turned else (images, grad)
         native.product_gradient(steps.to_kernels, sides, shared, attention, (to_shared, to_attention))
         if shared is not weight:
             to_shared = by_output(to_shared, weight)

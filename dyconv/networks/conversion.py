@@ -187,9 +187,7 @@ def _not_selected(role: str, by_default: bool) -> str:
 
 def _dynamic_like(conv: nn.Conv2d, settings: _Settings, fill: Start) -> ConvolutionLayer:
     """Return a new dynamic layer with the shape, device, dtype and mode of `conv`."""
-    padding = conv.padding
-    if is_dynamically_padded(conv):
-        padding = "tf_same"
+    padding = "tf_same" if is_dynamically_padded(conv) else conv.padding
     layer = settings.build(
         conv.in_channels,
         conv.out_channels,

@@ -80,9 +80,7 @@ def _describe(name: str, layer: Described, role: RoleName, depth: float, size: S
     else:
         shape = {"in_channels": layer.in_channels, "out_channels": layer.out_channels, "groups": layer.groups}
         shape |= {"kernel_size": tuple(layer.kernel_size), "stride": tuple(layer.stride)}
-    height = None
-    if size is not None:
-        height = size[0]
+    height = None if size is None else size[0]
     return LayerInfo(
         name=name,
         role=role,

@@ -60,7 +60,7 @@ class Statement:
         """Return True if a line of the file belongs to the statement."""
         decorators: list[ast.expr] = getattr(self.node, "decorator_list", [])
         # Since Python 3.8 a function begins at `def`, but its code object at the first decorator.
-        start = min([self.node.lineno, *(decorator.lineno for decorator in decorators)])
+        start = decorators[0].lineno if decorators else self.node.lineno
         return start <= line <= (self.node.end_lineno or self.node.lineno)
 
 

@@ -41,9 +41,7 @@ def is_guarded(node: ast.stmt) -> bool:
     """Return True if a statement does nothing on import: `if __name__ == "__main__"` or `if TYPE_CHECKING`."""
     if not isinstance(node, ast.If) or node.orelse:
         return False
-    test = node.test
-    if isinstance(test, ast.Compare):
-        test = test.left
+    test = node.test.left if isinstance(node.test, ast.Compare) else node.test
     return last_name(test) in _GUARDS
 
 

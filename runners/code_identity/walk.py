@@ -263,7 +263,8 @@ class _Walk:
             except ValueError:
                 items.append("empty")
         items.append(self.describe([list(function.__defaults__ or ()), dict(function.__kwdefaults__ or {})]))
-        items += [f"{key}={self.describe(item)}" for key, item in sorted(function.__dict__.items())]
+        for key, item in sorted(function.__dict__.items()):
+            items.append(f"{key}={self.describe(item)}")
         return f"function({','.join(items)})"
 
     def _own_function(self, function: types.FunctionType, module: Module) -> str:

@@ -168,9 +168,9 @@ def _scaler_tensors(scaler: torch.amp.GradScaler) -> dict[str, Tensor]:
 
 
 def _position_tensors(position: Position) -> dict[str, Tensor]:
-    numbers = {"position.seconds": position.seconds}
-    numbers |= {f"position.sums.{name}": value for name, value in position.sums.items()}
-    tensors = {name: torch.tensor(value, dtype=torch.float64) for name, value in numbers.items()}
+    tensors = {"position.seconds": torch.tensor(position.seconds, dtype=torch.float64)}
+    for name, value in position.sums.items():
+        tensors[f"position.sums.{name}"] = torch.tensor(value, dtype=torch.float64)
     return tensors | {"position.step": torch.tensor(position.step)}
 
 

@@ -118,9 +118,7 @@ def augmentation_of(data: DataSpec) -> Augmentation:
 @contextmanager
 def intervened(model: nn.Module, intervention: Intervention, facts: DatasetFacts, seed: int) -> Iterator[nn.Module]:
     """Change a trained network by the intervention inside the context, and restore it at the end."""
-    where = None
-    if intervention.where is not None:
-        where = intervention.where.as_mapping()
+    where = intervention.where.as_mapping() if intervention.where is not None else None
     with dyconv.intervene(
         model,
         aggregation=intervention.aggregation,
