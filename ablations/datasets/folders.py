@@ -255,14 +255,14 @@ def _annotated(root: Path, classes: tuple[str, ...], images: list[str], notes: s
 
 
 def _list_split(
-    root: Path, part: str, name: str, layout: str, num_classes: int | None, left_out: Counter[str]
+    root: Path, split: str, name: str, layout: str, num_classes: int | None, left_out: Counter[str]
 ) -> FileList:
-    folder = root / part
+    folder = root / split
     try:
         classes = _class_folders(folder, left_out)
         folders = {}
         for class_name in classes:
-            folders[f"{part}/{class_name}"] = _list_images(root, f"{part}/{class_name}", left_out)
+            folders[f"{split}/{class_name}"] = _list_images(root, f"{split}/{class_name}", left_out)
     except OSError as error:
         raise _unreadable(name, error, f"{layout} of image files") from error
     _check_class_names(folder, classes)

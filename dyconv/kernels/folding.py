@@ -173,11 +173,11 @@ class _Sums:
         self._mixed_images = _images_per_mixture(weight, folding)
         self._pending: list[Tensor] = []
 
-    def add(self, part: slice, to_kernels: Tensor) -> None:
-        """Add the (n, O I h w) gradients of the kernels of `part`, the images after those added before."""
+    def add(self, chunk: slice, to_kernels: Tensor) -> None:
+        """Add the (n, O I h w) gradients of the kernels of `chunk`, the images after those added before."""
         # Collected until the m images of one mixture are complete: one product costs less than many small ones.
         self._pending.append(to_kernels)
-        stop = part.stop
+        stop = chunk.stop
         if stop % self._mixed_images and stop < len(self._attention):
             return
         gradients = to_kernels
@@ -211,26 +211,26 @@ def is_channels_last(input: Tensor) -> bool:
     return input.stride(1) == 1 and input.is_contiguous(memory_format=torch.channels_last)
 
 
-def format_of(last: bool) -> torch.memory_format:
-    """Return channels-last if `last`, otherwise the format of a new tensor."""
-    return torch.channels_last if last else torch.contiguous_format
+def format_of(is_last: bool) -> torch.memory_format:
+    """Return channels-last if `is_last`, otherwise the format of a new tensor."""
+    return torch.channels_last if is_last else torch.contiguous_format
 
 
-def _fold(images: Tensor, last: bool) -> Tensor:
+def _fold(images: Tensor, is_last: bool) -> Tensor:
     """Return (n, C, H, W) as (1, n C, H, W) in the same memory format; no copy for one image, or in NCHW."""
     n, channels, height, width = images.shape
     if n == 1:
         return images
-    if last:
+    if is_last:
         return images.permute(2, 3, 0, 1).reshape(1, height, width, n * channels).permute(0, 3, 1, 2)
     return images.reshape(1, n * channels, height, width)
 
 
-def _unfold(folded: Tensor, n: int, last: bool) -> Tensor:
+def _unfold(folded: Tensor, n: int, is_last: bool) -> Tensor:
     """Return (1, n O, H, W) as (n, O, H, W), as a view where possible."""
     _, channels, height, width = folded.shape
     if n == 1:
         return folded
-    if last:
+    if is_last:
         return folded.permute(0, 2, 3, 1).reshape(height, width, n, channels // n).permute(2, 3, 0, 1)
     return folded.reshape(n, channels // n, height, width)

@@ -30,9 +30,7 @@ from runners.code_identity.syntax import (
 
 _PROJECT = Path(__file__).resolve().parents[2]
 _PROJECT_PARTS = ("ablations", "dyconv", "runners", "reports", "run_ablation")
-_LIBRARIES = tuple(
-    Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib") if sysconfig.get_path(name)
-)
+_LIBRARIES = [Path(path).resolve() for path in map(sysconfig.get_path, ("stdlib", "platstdlib")) if path]
 _INSTALLED = ("site-packages", "dist-packages")
 _REGISTERING = ("register_", "add_aggregation", "add_network")
 

@@ -134,10 +134,10 @@ def _parse_header(line: bytes) -> tuple[tuple[int, ...], dict[str, int]]:
         raise ValueError("it has no readable header") from error
 
 
-def _read_split(part: bytes, size: int, shape: tuple[int, ...]) -> StripSplit:
+def _read_split(content: bytes, size: int, shape: tuple[int, ...]) -> StripSplit:
     pixels = size * math.prod(shape)
     return StripSplit(
-        images=np.frombuffer(part[:pixels], dtype=np.uint8).reshape(size, *shape),
-        labels=np.frombuffer(part[pixels : pixels + size], dtype=np.uint8),
-        source_index=np.frombuffer(part[pixels + size :], dtype="<u4").astype(np.uint32),
+        images=np.frombuffer(content[:pixels], dtype=np.uint8).reshape(size, *shape),
+        labels=np.frombuffer(content[pixels : pixels + size], dtype=np.uint8),
+        source_index=np.frombuffer(content[pixels + size :], dtype="<u4").astype(np.uint32),
     )

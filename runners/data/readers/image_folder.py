@@ -137,9 +137,8 @@ class FolderSource:
             DatasetError: A file cannot be decoded.
         """
         order = self.evaluation_order(split)
-        batches = [
-            order[positions] for positions in evaluation_slices(len(order), self._settings.evaluation_batch_size)
-        ]
+        slices = evaluation_slices(len(order), self._settings.evaluation_batch_size)
+        batches = [order[positions] for positions in slices]
         transform = evaluation_transform(self._facts.image_size, self._resize_ratio)
         return self._load(_ImageFiles(self._files[split], transform), batches)
 
