@@ -145,6 +145,7 @@ def read_tuned(path: Path) -> TunedValues:
     Raises:
         TuningError: If there are none, or a file does not hold tuned values.
     """
+    # Sorted, as the order of a folder differs between machines, and later files win over earlier ones.
     files = [path] if path.is_file() else sorted(path.glob("*.json"))
     if not files:
         remedy = "Name the file or folder that the verb tune has written."
