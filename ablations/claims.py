@@ -79,7 +79,10 @@ class Claim(Frozen):
     def variants(self) -> tuple[str, ...]:
         """Every variant that one of its contrasts compares, each once."""
         # A dictionary keeps the order of the contrasts, a set would not.
-        return tuple(dict.fromkeys(name for contrast in self.contrasts for name in contrast.variants))
+        variants: dict[str, None] = {}
+        for contrast in self.contrasts:
+            variants |= dict.fromkeys(contrast.variants)
+        return tuple(variants)
 
 
 def better_than(better: str, *worse: str, margin: float = 0.0) -> tuple[Contrast, ...]:

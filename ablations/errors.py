@@ -25,7 +25,6 @@ class SettingError(SpecError):
 
     Args:
         key: The dotted setting, or a part of its value (`model.where.role`).
-        message: The whole sentence.
     """
 
     def __init__(self, key: str, message: str) -> None:
@@ -57,7 +56,6 @@ class OutputError(AblationError):
     """An output folder or file cannot be written.
 
     Args:
-        message: The whole sentence.
         errno: The system's number for the cause, or `None`.
     """
 
@@ -98,7 +96,6 @@ class WorkerError(AblationError):
     """One of several processes that train one network together has failed.
 
     Args:
-        message: The whole sentence.
         cause: Why, one of `runners.state.failures.Cause`.
     """
 
@@ -149,7 +146,7 @@ def nearest(given: str, candidates: Iterable[str], limit: int = 3) -> str:
         tails = [name for name in names if name.rpartition(".")[2] == given.rpartition(".")[2]]
         close = tails[:limit] or [lowered[m] for m in difflib.get_close_matches(given.casefold(), lowered, limit)]
     if close:
-        return "Did you mean " + " or ".join(repr(name) for name in close) + "?"
+        return f"Did you mean {' or '.join(map(repr, close))}?"
     if not names:
         return "There are none."
-    return "Known are: " + ", ".join(sorted(names)) + "."
+    return f"Known are: {', '.join(sorted(names))}."

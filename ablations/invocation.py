@@ -76,7 +76,6 @@ def suggested_command(
     """Return a command as a line of shell.
 
     Args:
-        verb: The verb.
         studies: Its arguments, or `None` for those of the present command.
         without: Parameters of the present command that are not taken over.
         options: Values of parameters by their names, in place of those of the present command.
@@ -84,10 +83,13 @@ def suggested_command(
     values = {key: value for key, value in _given().items() if key not in without} | options
     if studies is not None:
         values[_ARGUMENT] = tuple(studies)
+    invocation = _find()
+    parameters = None
+    if invocation is not None:
+        parameters = invocation.parameters(verb)
     # In a process without a command line the options are spelled after their parameters.
-    parameters = _parameters(verb)
     if parameters is None:
-        command_words = [str(argument) for argument in values.pop(_ARGUMENT, ())]
+        command_words = list(map(str, values.pop(_ARGUMENT, ())))
         for name, value in values.items():
             command_words += _words(_OPTIONS.get(name, f"--{name.replace('_', '-')}"), value)
         return shlex.join([*_program(), verb, *command_words])
@@ -95,10 +97,12 @@ def suggested_command(
     switches: list[str] = []
     for parameter in parameters:
         value = values.get(parameter.name)
-        if parameter.option is None:
-            arguments += [value] if isinstance(value, str) else [str(argument) for argument in value or ()]
-        else:
+        if parameter.option is not None:
             switches += _words(parameter.option, value)
+        elif isinstance(value, str):
+            arguments.append(value)
+        else:
+            arguments += map(str, value or ())
     # The "--" keeps an argument that begins with a dash from being read as an option.
     if any(argument.startswith("-") for argument in arguments):
         return shlex.join([*_program(), verb, *switches, "--", *arguments])
@@ -108,14 +112,16 @@ def suggested_command(
 def resuming_command() -> str:
     """Return the command that continues the work of the present one; it repeats nothing that is done."""
     invocation = _find()
-    verb = (invocation.verb if invocation is not None else None) or "run"
-    # What a retry has begun has not failed any more.
-    return suggested_command("run" if verb == "retry" else verb, without=("forced", "max_hours", "trim"))
+    verb = "run"
+    # What a retry has begun has not failed any more, so `run` continues it.
+    if invocation is not None and invocation.verb and invocation.verb != "retry":
+        verb = invocation.verb
+    return suggested_command(verb, without=("forced", "max_hours", "trim"))
 
 
 def named_studies() -> tuple[str, ...]:
     """Return the studies of the present command as they were named: names and files."""
-    return tuple(str(study) for study in _given().get(_ARGUMENT) or ())
+    return tuple(map(str, _given().get(_ARGUMENT) or ()))
 
 
 def as_named(study: str) -> str:
@@ -132,14 +138,8 @@ def as_named(study: str) -> str:
 
 
 def _given() -> dict[str, Any]:
-    """Return the values of the command line, completed; those that may hold a password are left out."""
     invocation = _find()
     return invocation.given() if invocation is not None else {}
-
-
-def _parameters(verb: str) -> Sequence[Parameter] | None:
-    invocation = _find()
-    return invocation.parameters(verb) if invocation is not None else None
 
 
 def _words(option: str, value: Any) -> list[str]:
@@ -148,9 +148,14 @@ def _words(option: str, value: Any) -> list[str]:
     if value is True:
         return [option]
     if isinstance(value, (tuple, list)):
-        return [word for item in value for word in (option, str(item))]
+        words: list[str] = []
+        for item in value:
+            words += (option, str(item))
+        return words
     # A value that looks like an option is not taken for one.
-    return [f"{option}={value}"] if str(value).startswith("-") else [option, str(value)]
+    if str(value).startswith("-"):
+        return [f"{option}={value}"]
+    return [option, str(value)]
 
 
 def _program() -> list[str]:
@@ -159,11 +164,8 @@ def _program() -> list[str]:
     if script not in _SCRIPTS:
         return ["python", "run_ablation.py"]
     if script == "run-ablation":
-        return [sys.argv[0] if _is_path(sys.argv[0]) else script]
+        # By its path, unless the shell finds the program by its name.
+        return [sys.argv[0] if shutil.which(script) != sys.argv[0] else script]
     # `orig_argv` also has the interpreter and its options, which `argv` lacks; the script is the last word kept.
     count = len(sys.orig_argv) - len(sys.argv) + 1
     return sys.orig_argv[:count]
-
-
-def _is_path(name: str) -> bool:
-    return shutil.which(Path(name).name) != name

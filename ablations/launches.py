@@ -32,9 +32,7 @@ class Record:
     """A launch with its estimated and its actual time.
 
     Attributes:
-        launch: Its identifier.
         began: Its start in seconds since 1970.
-        studies: The studies that it ran.
         nodes: Number of trainings, evaluations and counts that it carried out.
         workers: Number of these at once.
         estimated: Seconds, or `None` if there was no estimate.
@@ -58,7 +56,9 @@ class Record:
     @property
     def ratio(self) -> float:
         """Actual over estimated time; NaN where there is no such ratio."""
-        return self.actual / self.estimated.likely if self.estimated and self.is_whole else math.nan
+        if self.estimated is None or not self.is_whole:
+            return math.nan
+        return self.actual / self.estimated.likely
 
     def as_mapping(self) -> dict[str, Any]:
         """Return the record as plain data."""

@@ -18,9 +18,7 @@ class Preset(Frozen):
     """A scale at which a study can be run.
 
     Attributes:
-        name: Name on the command line.
         summary: Its purpose, with the time it takes.
-        seeds: Repeats per variant.
         settings: The weakest layer of settings, over the defaults.
         allow: Lints that every study may raise at this scale, each with the reason.
     """

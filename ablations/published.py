@@ -67,10 +67,9 @@ def get_published(name: str) -> PublishedTable:
 
 
 def _table(name: str, raw: dict[str, Any]) -> PublishedTable:
-    rows = {
-        str(row): {column: _value(cell, raw["confidence"]) for column, cell in cells.items()}
-        for row, cells in raw["rows"].items()
-    }
+    rows = {}
+    for row, cells in raw["rows"].items():
+        rows[str(row)] = {column: _value(cell, raw["confidence"]) for column, cell in cells.items()}
     return PublishedTable(name=name, title=raw["title"], setting=raw["setting"], rows=rows)
 
 

@@ -111,6 +111,7 @@ def find_studies(names: Sequence[str], all_studies: bool, request: Request) -> l
     if not names and not all_studies:
         registered = ", ".join(available_studies())
         raise AblationError(f"no study is named. Known are: {registered}; or give a YAML file, or --all.")
+    # Each once, in the order in which they were named.
     chosen = dict.fromkeys([*names, *(available_studies() if all_studies else ())])
     base = request.base()
     return [get_study(name, base) for name in chosen]

@@ -29,16 +29,12 @@ class Study(Frozen):
 
     Attributes:
         name: Short name for the command line.
-        title: Heading of its section in the report.
-        question: The question in one sentence.
         baseline: Settings that all variants share, over those of the preset.
         variants: The rows of the table.
-        reference: Name of the variant that the others are compared with.
         networks: For an evaluation-only study, the trained networks it can inspect.
         inspect: Names of the networks it does inspect.
         columns: Headings of the columns that describe a row instead of its label, for example one per resolution.
         metric: The metric that judges the variants, one of `vocabulary.STUDY_METRICS`.
-        seeds: Repeats per variant, or `None` for the preset's.
         size_of_interest: The smallest difference that matters, in the unit of the metric, for the report's advice on
             seeds; `None` is 1 point of accuracy, or a tenth of any other metric's unit.
         published: Name of the published table beside which ours stands.
@@ -135,11 +131,11 @@ class Study(Frozen):
 
     def _check_nuisance(self) -> None:
         for key in self.nuisance or {}:
-            for owner in (*self.networks, *self.variants):
-                if key in owner.changes:
-                    kind = "variant" if isinstance(owner, Variant) else "network"
-                    reason = f"{kind} {owner.name!r} sets {key} itself, which makes it scientific. Tune it or set it."
-                    raise MisplacedError(("nuisance", key), reason)
+            for kind, rows in (("network", self.networks), ("variant", self.variants)):
+                for row in rows:
+                    if key in row.changes:
+                        reason = f"{kind} {row.name!r} sets {key} itself, which makes it scientific. Tune it or set it."
+                        raise MisplacedError(("nuisance", key), reason)
 
     def _check_claims(self, variants: Collection[str]) -> None:
         _refuse_repeats("claim", [claim.name for claim in self.claims], "claims")
@@ -210,7 +206,10 @@ class Study(Frozen):
 
     @cached_property
     def _changed_settings(self) -> frozenset[str]:
-        return frozenset(key for owner in (*self.networks, *self.variants) for key in owner.changes)
+        settings: set[str] = set()
+        for row in (*self.networks, *self.variants):
+            settings.update(row.changes)
+        return frozenset(settings)
 
     @property
     def inspected(self) -> tuple[InspectedNetwork | None, ...]:
@@ -221,9 +220,10 @@ class Study(Frozen):
     @property
     def primary_claim(self) -> Claim | None:
         """The claim that the study stands or falls with: the one that says so, or the first; `None` without claims."""
-        primary = [claim for claim in self.claims if claim.primary]
-        claims = primary or self.claims
-        return claims[0] if claims else None
+        for claim in self.claims:
+            if claim.primary:
+                return claim
+        return next(iter(self.claims), None)
 
     @property
     def is_about_cost(self) -> bool:

@@ -66,7 +66,7 @@ class AggregationContext:
     """The source of a strategy's randomness: (seed, forward pass, layer), each explicit."""
 
     def __init__(self, forward_pass: ForwardPass | None = None, layer: str = "") -> None:
-        self.forward_pass = ForwardPass() if forward_pass is None else forward_pass
+        self.forward_pass = forward_pass or ForwardPass()
         self.layer = layer
 
     def generator(self, *labels: str) -> torch.Generator:
@@ -206,7 +206,7 @@ class Aggregator(nn.Module):
         super().__init__()
         get_aggregation(name)
         self.name = name
-        self.context = AggregationContext() if context is None else context
+        self.context = context or AggregationContext()
 
     def forward(self, attention: Tensor) -> Tensor:
         """Return the (B, K) weights that mix the kernels, from the (B, K) weights of the attention branch.

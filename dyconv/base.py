@@ -7,7 +7,7 @@ Dimensions: B inputs, K kernels.
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,8 @@ from dyconv.aggregation import Aggregator
 from dyconv.errors import ArgumentError
 from dyconv.kernels.tracing import is_ordinary
 from dyconv.lineage import Lineage
+
+M = TypeVar("M", bound=nn.Module)
 
 DEFAULT_TEMPERATURE = 30.0
 
@@ -78,7 +80,9 @@ class DynamicLayer(nn.Module):
             self._record_temperature()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        before = self.temperature if "temperature" in self._buffers else None
+        before = None
+        if "temperature" in self._buffers:
+            before = self.temperature  # reading it undoes what an average wrote
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         # `model.to(...)` may replace the buffer by a new tensor, which has no history of writes.
         if before is not None and self._buffers["temperature"] is not before:
@@ -118,19 +122,22 @@ def dynamic_layers(model: nn.Module) -> Iterator[tuple[str, DynamicLayer]]:
 
     The inside of a dynamic layer is not searched, so that a trainer can afford this at every step.
     """
-    yield from _walk(model, "", set())
+    yield from outermost(model, (DynamicLayer,), "", set())
 
 
-def _walk(module: nn.Module, name: str, seen: set[nn.Module]) -> Iterator[tuple[str, DynamicLayer]]:
+def outermost(
+    module: nn.Module, kinds: tuple[type[M], ...], name: str, seen: set[nn.Module]
+) -> Iterator[tuple[str, M]]:
+    """Yield the name and module of each module of some `kinds` in a module called `name`, without those inside it."""
     # A module that is used in two places counts once, under its first name.
     if module in seen:
         return
     seen.add(module)
-    if isinstance(module, DynamicLayer):
+    if isinstance(module, kinds):
         yield name, module
         return
     for child_name, child in module.named_children():
-        yield from _walk(child, f"{name}.{child_name}" if name else child_name, seen)
+        yield from outermost(child, kinds, f"{name}.{child_name}" if name else child_name, seen)
 
 
 def set_temperature(model: nn.Module, temperature: float) -> int:

@@ -9,7 +9,7 @@ R = max(1, C / reduction) the hidden width of an attention branch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from math import prod
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from dyconv.base import DynamicLayer
+from dyconv.base import DynamicLayer, outermost
 from dyconv.layers import CondConv2d, Convolution, DynamicConv2d, DynamicLinear
 from dyconv.networks.conversion import ConversionReport, conversion_report
 from dyconv.networks.dry_run import run_on_zeros
@@ -67,7 +67,9 @@ class Cost:
 
     def __str__(self) -> str:
         text = f"{self.parameters:,} parameters, {self.multiply_adds:,} multiply-adds for an image."
-        return text if self.conversion is None else f"{text}\n{self.conversion}"
+        if self.conversion is not None:
+            text += f"\n{self.conversion}"
+        return text
 
     @property
     def total(self) -> LayerCost:
@@ -98,7 +100,7 @@ def cost(model: nn.Module, input_size: tuple[int, int, int]) -> Cost:
 
     Source: Chen et al. 2020, section 3.1; see `LayerCost` for the formulas.
     """
-    layers = dict(_layers_with_formula(model))
+    layers: dict[str, nn.Module] = dict(outermost(model, (nn.Conv2d, nn.Linear, DynamicLayer), "", set()))
     costs = {name: LayerCost(name, type(layer).__name__, _parameters(layer)) for name, layer in layers.items()}
     counter = FlopCounterMode(display=False)
     inside = _OperationsInside(counter)
@@ -143,21 +145,6 @@ class _OperationsInside:
         self.flops += self.counter.get_total_flops() - self._before
 
 
-def _layers_with_formula(
-    model: nn.Module, prefix: str = "", seen: set[nn.Module] | None = None
-) -> Iterator[tuple[str, nn.Module]]:
-    """Yield each layer with a formula of its own; its inside is not searched."""
-    seen = set() if seen is None else seen
-    if model in seen:
-        return
-    seen.add(model)
-    if isinstance(model, (nn.Conv2d, nn.Linear, DynamicLayer)):
-        yield prefix, model
-        return
-    for name, child in model.named_children():
-        yield from _layers_with_formula(child, f"{prefix}.{name}" if prefix else name, seen)
-
-
 def _parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
@@ -173,7 +160,9 @@ def _multiply_adds(layer: nn.Module, input: Tensor, output: Tensor) -> dict[str,
         numbers = input[0].numel()
         counts = {"linear": numbers * layer.out_features}
         # One position has nothing to average in front of attention.
-        pooled = numbers if numbers > layer.in_features else 0
+        pooled = 0
+        if numbers > layer.in_features:
+            pooled = numbers
         return counts | _attention_multiply_adds(layer, pooled)
     return {}
 
@@ -182,12 +171,12 @@ def _attention_multiply_adds(layer: nn.Module, pooled: int) -> dict[str, int]:
     """Return the multiply-adds of a dynamic layer beside its convolution; none for a static one."""
     if not isinstance(layer, (DynamicConv2d, CondConv2d, DynamicLinear)):
         return {}
-    # Each number of the mixed kernel and bias is a sum over K.
-    bias = 0 if layer.bias is None else layer.bias.numel()
-    return {"pooling": pooled, "attention": _branch_multiply_adds(layer), "aggregation": layer.weight.numel() + bias}
-
-
-def _branch_multiply_adds(layer: DynamicConv2d | CondConv2d | DynamicLinear) -> int:
     if isinstance(layer, CondConv2d):
-        return layer.routing.weight.numel()
-    return layer.attention_branch.squeeze.weight.numel() + layer.attention_branch.excite.weight.numel()
+        attention = layer.routing.weight.numel()
+    else:
+        attention = layer.attention_branch.squeeze.weight.numel() + layer.attention_branch.excite.weight.numel()
+    # Each number of the mixed kernel and bias is a sum over K.
+    aggregation = layer.weight.numel()
+    if layer.bias is not None:
+        aggregation += layer.bias.numel()
+    return {"pooling": pooled, "attention": attention, "aggregation": aggregation}

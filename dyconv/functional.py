@@ -16,7 +16,7 @@ from torch import Tensor
 from dyconv.errors import ArgumentError, ShapeError
 from dyconv.kernels import algorithms, compiled, native
 from dyconv.kernels.compiled import Branch
-from dyconv.kernels.folding import is_channels_last
+from dyconv.kernels.folding import format_of, is_channels_last
 from dyconv.kernels.geometry import Geometry, Pair
 from dyconv.kernels.pooling import average_pool
 from dyconv.kernels.tracing import is_autocast, is_ordinary
@@ -106,7 +106,9 @@ def attended_conv2d(  # noqa: PLR0917 - the order of F.conv2d
     if is_single:
         return algorithm.run(input, weight, compiled.attend(average_pool(input), branch), geometry)
     computation = algorithm.computation
-    return None if computation is None else compiled.attend_and_convolve(input, weight, branch, computation(geometry))
+    if computation is None:
+        return None
+    return compiled.attend_and_convolve(input, weight, branch, computation(geometry))
 
 
 def dynamic_linear(input: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -160,9 +162,10 @@ def _under_autocast(
     if not is_autocast(device) or input.dtype == torch.float64:
         return _convolve(input, weight, attention, bias, geometry, algorithm)
     dtype = torch.get_autocast_dtype(device)
-    mixed_bias = None if bias is None else bias.to(dtype)
+    if bias is not None:
+        bias = bias.to(dtype)
     with torch.autocast(device, enabled=False):
-        return _convolve(input.to(dtype), weight.to(dtype), attention, mixed_bias, geometry, algorithm)
+        return _convolve(input.to(dtype), weight.to(dtype), attention, bias, geometry, algorithm)
 
 
 def _convolve(
@@ -174,8 +177,8 @@ def _convolve(
         attention, algorithm = attention[:1], "shared"
     attention = attention.to(input.dtype)
     computation = algorithms.choose(geometry, algorithm, input.device.type == "cpu")
-    memory_format = torch.channels_last if is_channels_last(input) else torch.contiguous_format
-    keeps_format = computation.keeps_format and memory_format == torch.channels_last
+    is_last = is_channels_last(input)
+    memory_format, keeps_format = format_of(is_last), computation.keeps_format and is_last
     if input.requires_grad and not keeps_format and is_ordinary(input):
         # Folding leaves the gradient permuted; see `_GradientFormat`.
         input = _GradientFormat.apply(input, memory_format)

@@ -99,7 +99,7 @@ def record_attention(model: nn.Module) -> Iterator[AttentionRecorder]:
         stack.callback(model.register_forward_hook(lambda *_: recorder.end_pass(), always_call=True).remove)
         for name, layer in dynamic_layers(model):
             stack.callback(layer.aggregator.register_forward_hook(_recording_hook(recorder, name)).remove)
-        if not any(True for _ in dynamic_layers(model)):
+        if not any(dynamic_layers(model)):
             raise ConversionError("this network has no dynamic layer to record: convert it with make_dynamic first")
         yield recorder
 

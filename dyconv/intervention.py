@@ -44,13 +44,16 @@ def intervene(
     if aggregation is not None:
         get_aggregation(aggregation)
     # All checks come before the first change.
-    value = None if temperature is None else checked_temperature(temperature)
+    if temperature is not None:
+        temperature = checked_temperature(temperature)
     layers = dict(dynamic_layers(model))
     if not layers:
         raise ConversionError("this network has no dynamic layer to intervene at: convert it with make_dynamic first")
     infos = [info for info in describe_layers(model, input_size) if info.dynamic]
-    selected = select_layers(infos, {} if where is None else where)
-    if value is not None and not any(layers[info.name].reads_temperature for info in selected):
+    if where is None:
+        where = {}
+    selected = select_layers(infos, where)
+    if temperature is not None and not any(layers[info.name].reads_temperature for info in selected):
         raise ArgumentError(
             f"none of the {len(selected)} layers that are meant reads a temperature (their attention is no softmax): "
             "leave temperature out"
@@ -63,7 +66,7 @@ def intervene(
         for layer in layers.values():
             stack.enter_context(_restored(layer))
         for info in selected:
-            _change(layers[info.name], aggregation, value, AggregationContext(forward_pass, info.name))
+            _change(layers[info.name], aggregation, temperature, AggregationContext(forward_pass, info.name))
         yield selected
 
 

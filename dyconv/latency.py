@@ -48,6 +48,7 @@ def compare_latency(
         stack.enter_context(_threads(threads))
         for model in models.values():
             stack.enter_context(undisturbed(model))
+        # Every network once per round, so that a machine which slows down meanwhile slows all of them.
         for _ in range(warmup + repeats):
             for name, model in models.items():
                 start = clock()

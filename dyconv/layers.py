@@ -128,8 +128,10 @@ class ConvolutionLayer(DynamicLayer):
     def extra_repr(self) -> str:
         settings = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"]
         settings += [f"padding={self.padding!r}", f"num_kernels={self.num_kernels}"]
-        settings += [f"groups={self.groups}"] if self.groups > 1 else []
-        settings += ["bias=False"] if self.bias is None else []
+        if self.groups > 1:
+            settings.append(f"groups={self.groups}")
+        if self.bias is None:
+            settings.append("bias=False")
         return ", ".join(settings)
 
 
@@ -225,7 +227,9 @@ class DynamicConv2d(ConvolutionLayer):
     def _branch(self) -> Branch | None:
         """Return the tensors of the attention branch; None if a hook or a replaced method changes or watches it."""
         layers = self.attention_branch.plain_layers()
-        return None if layers is None else Branch(*layers, self.temperature)
+        if layers is None:
+            return None
+        return Branch(*layers, self.temperature)
 
 
 # Kept as they are on import, so that a patch of a class shows.
@@ -345,8 +349,10 @@ class DynamicLinear(DynamicLayer):
         return dynamic_linear(input, self.weight, self.mixture(input), self.bias)
 
     def extra_repr(self) -> str:
-        bias = "" if self.bias is not None else ", bias=False"
-        return f"{self.in_features}, {self.out_features}, num_kernels={self.num_kernels}{bias}"
+        settings = f"{self.in_features}, {self.out_features}, num_kernels={self.num_kernels}"
+        if self.bias is None:
+            settings += ", bias=False"
+        return settings
 
 
 def _reset(weight: Tensor, bias: Tensor | None) -> None:

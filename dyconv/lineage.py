@@ -41,8 +41,9 @@ class Lineage:
             self.owner = weakref.ref(owner)
         self.value, self.version = value, _version(buffer)
         # NaN is unequal to itself: no temperature was set before.
-        self.lowest = value if self.lowest != self.lowest else min(self.lowest, value)
-        self.highest = value if self.highest != self.highest else max(self.highest, value)
+        if self.lowest != self.lowest:
+            self.lowest = self.highest = value
+        self.lowest, self.highest = min(self.lowest, value), max(self.highest, value)
 
     def averaged_from(self, owner: nn.Module, buffer: Tensor) -> float | None:
         """Return the temperature of the original if `buffer` was written to as averaging does, else None."""
@@ -50,8 +51,10 @@ class Lineage:
         if self.version == _version(buffer) and self.version >= 0:
             return None
         value, source = float(buffer), self.source
-        original = source.owner() if source is not None and source.owner is not None else None
-        if source is None or original is None or buffer.is_meta:
+        if source is None or source.owner is None or buffer.is_meta:
+            return None
+        original = source.owner()
+        if original is None:
             return None
         current = float(original._buffers["temperature"])  # type: ignore[arg-type]
         temperatures = [number for number in (source.lowest, source.highest, current, self.value) if number == number]

@@ -77,18 +77,7 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-_FASHION_CLASSES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
+_FASHION_CLASSES = (*_words("T-shirt/top Trouser Pullover Dress Coat Sandal Shirt Sneaker Bag"), "Ankle boot")
 _FASHION_LICENCE = "MIT, copyright 2017 Zalando SE"
 
 _CIFAR10_CLASSES = _words("airplane automobile bird cat deer dog frog horse ship truck")

@@ -116,12 +116,13 @@ def read_contents(
     """Return the content of each file below a folder; files that have not changed are not read again.
 
     Args:
-        root: The folder.
         paths: (N,) paths below it, with forward slashes.
         folders: Folders for the memory, such as `memory_folders`; the first that can be written is used.
         clock: The clock that tells if a file is settled.
     """
-    memory = Memory.load(tuple(folder / f"{_name_of(root)}.json" for folder in folders))
+    # The real path, so that a folder has one memory under all links to it.
+    name = hashlib.sha256(os.path.realpath(root).encode(errors="surrogateescape")).hexdigest()[:32]
+    memory = Memory.load(tuple(folder / f"{name}.json" for folder in folders))
     # Decoders and hashes let go of the interpreter, and network file systems answer many requests at once.
     with ThreadPoolExecutor(min(32, 4 + (os.cpu_count() or 1))) as pool:
         remembered = _unchanged(root, paths, memory, pool) if memory.entries else {}
@@ -237,11 +238,6 @@ def _is_private(folder: Path) -> bool:
     if not hasattr(os, "getuid"):
         return True
     return status.st_uid == os.getuid() and not status.st_mode & 0o022
-
-
-def _name_of(root: Path) -> str:
-    # The real path, so that a folder has one memory under all links to it.
-    return hashlib.sha256(os.path.realpath(root).encode(errors="surrogateescape")).hexdigest()[:32]
 
 
 def _head(body: bytes) -> str:

@@ -54,18 +54,10 @@ class DatasetFacts:
     repeated_test_images: int = 0
 
     def __post_init__(self) -> None:
-        counts = {
-            key: getattr(self, key)
-            for key in (
-                "num_classes",
-                "channels",
-                "image_size",
-                "train_images",
-                "validation_images",
-                "test_images",
-            )
-        }
-        wrong = [f"{key}={value}" for key, value in counts.items() if value < 1]
+        wrong = []
+        for key in ("num_classes", "channels", "image_size", "train_images", "validation_images", "test_images"):
+            if getattr(self, key) < 1:
+                wrong.append(f"{key}={getattr(self, key)}")
         if wrong:
             raise DatasetError(f"data set {self.name!r}: {', '.join(wrong)}; every count must be at least 1")
         if self.class_names and len(self.class_names) != self.num_classes:

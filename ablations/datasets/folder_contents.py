@@ -26,7 +26,6 @@ class FolderContent:
     """The files of a data set in folders, and the digest of their contents.
 
     Attributes:
-        listing: Its files.
         digest: SHA-256 of every file's path, content and class, and of the way pictures are decoded.
         repeated: Number of files of the test split that are in another split too, to the last byte.
     """
@@ -39,20 +38,18 @@ class FolderContent:
 def read_folder(name: str, listing: Listing) -> FolderContent:
     """Read the files of a data set.
 
-    Args:
-        name: The data set's name, for messages.
-        listing: Its files.
-
     Raises:
         DatasetError: Files cannot be read or decoded; the message names them, up to a number.
     """
     root = listing.train.root
-    paths = [path for files in listing.splits() for path in files.paths]
+    paths: list[str] = []
+    for files in listing.splits():
+        paths += files.paths
     contents = read_contents(root, paths, memory_folders())
     _check_faults(name, root, contents)
     # The test split is the last; the others are trained on or selected by.
-    seen = {contents[path].sha256 for files in listing.splits()[:-1] for path in files.paths}
-    repeated = sum(contents[path].sha256 in seen for path in listing.test.paths)
+    digests = {contents[path].sha256 for path in paths[: -len(listing.test)]}
+    repeated = sum(contents[path].sha256 in digests for path in listing.test.paths)
     return FolderContent(listing, digest_of(listing, contents), repeated)
 
 

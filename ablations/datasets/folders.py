@@ -68,7 +68,6 @@ class FileList:
     """Image files of one split.
 
     Attributes:
-        root: The data set's folder.
         paths: (N,) paths below `root`, with forward slashes, sorted within each class.
         labels: (N,) class of each file.
         class_names: Names of the classes, sorted; a label is a position in it.
@@ -84,10 +83,11 @@ class FileList:
 
     def take(self, index: Iterable[int]) -> FileList:
         """Return the files at the positions `index`, in that order."""
-        chosen = list(index)
-        paths = tuple(self.paths[i] for i in chosen)
-        labels = tuple(self.labels[i] for i in chosen)
-        return FileList(self.root, paths, labels, self.class_names)
+        paths, labels = [], []
+        for i in index:
+            paths.append(self.paths[i])
+            labels.append(self.labels[i])
+        return FileList(self.root, tuple(paths), tuple(labels), self.class_names)
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,6 @@ class Listing:
     Attributes:
         train: Training files; the validation split is still among them if there is no folder for it.
         validation: Validation files, or None if they have to be split off `train`.
-        test: Test files.
         left_out: The number of unused entries by kind, such as `.txt`.
     """
 
@@ -127,17 +126,22 @@ class Listing:
 
 def left_out_words(left_out: Counter[str]) -> str:
     """Return unused entries in words: `left out: 3 × .txt, 1 × hidden or system file`; "" if there are none."""
+    if not left_out:
+        return ""
     kinds = sorted(left_out.items(), key=lambda item: (-item[1], item[0]))
     counts = [f"{count:,} × {kind}" for kind, count in kinds[:_MOST_KINDS]]
     remainder = sum(count for _, count in kinds[_MOST_KINDS:])
     if remainder:
         counts.append(f"{remainder:,} × other kinds")
-    return f"left out: {', '.join(counts)}" if counts else ""
+    return f"left out: {', '.join(counts)}"
 
 
 def printable(text: str) -> str:
     """Return a file's name as a terminal can show it: line breaks, control characters and stray bytes are escaped."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    escaped = ""
+    for letter in text:
+        escaped += letter if letter.isprintable() else ascii(letter)[1:-1]
+    return escaped
 
 
 def check_validation_share(pool: FileList, count: int) -> None:
@@ -151,11 +155,6 @@ def check_validation_share(pool: FileList, count: int) -> None:
 
 def list_train_val(root: Path, name: str, num_classes: int | None) -> Listing:
     """List `train/<class>/*` and `val/<class>/*`; `val` is the test split, as for ImageNet.
-
-    Args:
-        root: The data set's folder.
-        name: The data set's name, for messages.
-        num_classes: How many classes there must be, or None for any number.
 
     Raises:
         DatasetError: A folder is missing or unreadable, a class is empty, or the classes are not those expected.
@@ -174,29 +173,27 @@ def list_image_folder(root: Path, name: str, num_classes: int | None) -> Listing
     Without `test` the folder `val` is the test split, as for ImageNet, and the validation split comes from the
     training files; it does too where there is `test` but no `val`.
 
-    Args:
-        root: The data set's folder.
-        name: The data set's name, for messages.
-        num_classes: How many classes there must be, or None for any number.
-
     Raises:
         DatasetError: There is neither `test` nor `val`; a folder is unreadable, a class is empty, or classes differ.
     """
     layout = "train/<class>/ and test/<class>/ (or val/<class>/)"
     left_out: Counter[str] = Counter()
     train = _list_split(root, "train", name, layout, num_classes, left_out)
-    splits = [split for split in ("val", "test") if (root / split).is_dir()]
-    if not splits:
+    held_out = []
+    for split in ("val", "test"):
+        if (root / split).is_dir():
+            held_out.append(_list_split(root, split, name, layout, num_classes, left_out))
+    if not held_out:
         raise DatasetError(
             f"data set {name!r}: {root} has neither test nor val beside train, so there is nothing to measure on. "
             "Move images of every class, a tenth of them for example, from train/<class>/ to test/<class>/"
         )
-    held_out = [_list_split(root, split, name, layout, num_classes, left_out) for split in splits]
     for files in held_out:
         _check_same_classes(train, files)
-    # `splits` has val before test, so the last one is the test split, whether there are both or one.
-    *validation, test = held_out
-    return Listing(train, validation[0] if validation else None, test, left_out)
+    if len(held_out) == 1:
+        return Listing(train, None, held_out[0], left_out)
+    validation, test = held_out
+    return Listing(train, validation, test, left_out)
 
 
 def list_tiny_imagenet(root: Path, name: str, num_classes: int | None) -> Listing:
@@ -204,11 +201,6 @@ def list_tiny_imagenet(root: Path, name: str, num_classes: int | None) -> Listin
 
     `root` holds `wnids.txt`, `train/<wnid>/images/*` and `val/images/*` with `val/val_annotations.txt`, or holds the
     folder `tiny-imagenet-200` that does.
-
-    Args:
-        root: The data set's folder.
-        name: The data set's name, for messages.
-        num_classes: How many classes there must be, or None for any number.
 
     Raises:
         DatasetError: A file or folder is missing or unreadable, or an image has no class or an unknown one.
@@ -222,7 +214,9 @@ def list_tiny_imagenet(root: Path, name: str, num_classes: int | None) -> Listin
         wnids = (root / "wnids.txt").read_text(encoding="utf-8", errors="replace").split()
         # Sorted, as labels are positions in this tuple and the file is in no useful order.
         classes = tuple(sorted(set(wnids)))
-        folders = {f"train/{wnid}/images": _list_images(root, f"train/{wnid}/images", left_out) for wnid in classes}
+        folders = {}
+        for wnid in classes:
+            folders[f"train/{wnid}/images"] = _list_images(root, f"train/{wnid}/images", left_out)
         images = _list_images(root, "val/images", left_out)
         notes = (root / "val" / "val_annotations.txt").read_text(encoding="utf-8", errors="replace")
     except OSError as error:
@@ -242,8 +236,14 @@ def _annotated(root: Path, classes: tuple[str, ...], images: list[str], notes: s
         columns = line.split("\t")
         if len(columns) > 1:
             wnids[columns[0]] = columns[1]
-    names = [path.removeprefix("val/images/") for path in images]
-    unknown = [name for name in names if wnids.get(name) not in labels_by_wnid]
+    labels, unknown = [], []
+    for path in images:
+        name = path.removeprefix("val/images/")
+        wnid = wnids.get(name)
+        if wnid in labels_by_wnid:
+            labels.append(labels_by_wnid[wnid])
+        else:
+            unknown.append(name)
     if unknown:
         raise DatasetError(
             f"{root / 'val' / 'val_annotations.txt'} gives {unknown[0]!r} the class {wnids.get(unknown[0])!r}, which "
@@ -251,16 +251,18 @@ def _annotated(root: Path, classes: tuple[str, ...], images: list[str], notes: s
         )
     if not images:
         raise DatasetError(f"{root / 'val' / 'images'} has no image file ({', '.join(EXTENSIONS)})")
-    return FileList(root, tuple(images), tuple(labels_by_wnid[wnids[name]] for name in names), classes)
+    return FileList(root, tuple(images), tuple(labels), classes)
 
 
 def _list_split(
-    root: Path, part: str, name: str, layout: str, num_classes: int | None, left_out: Counter[str]
+    root: Path, split: str, name: str, layout: str, num_classes: int | None, left_out: Counter[str]
 ) -> FileList:
-    folder = root / part
+    folder = root / split
     try:
         classes = _class_folders(folder, left_out)
-        folders = {f"{part}/{name}": _list_images(root, f"{part}/{name}", left_out) for name in classes}
+        folders = {}
+        for class_name in classes:
+            folders[f"{split}/{class_name}"] = _list_images(root, f"{split}/{class_name}", left_out)
     except OSError as error:
         raise _unreadable(name, error, f"{layout} of image files") from error
     _check_class_names(folder, classes)
@@ -308,8 +310,9 @@ def _file_list(
             f"{root / empty[0]} has no image file ({', '.join(EXTENSIONS)}); {len(empty)} class folders of "
             f"{len(classes)} are empty"
         )
-        unused = left_out_words(left_out)
-        raise DatasetError(f"{message} ({unused})" if unused else message)
+        if left_out:
+            message += f" ({left_out_words(left_out)})"
+        raise DatasetError(message)
     paths: list[str] = []
     labels: list[int] = []
     for label, files in enumerate(folders.values()):
@@ -364,7 +367,7 @@ def _system_kind(entry: os.DirEntry[str]) -> str:
 
 def _extension(name: str) -> str:
     suffix = PurePosixPath(name).suffix.lower()
-    return printable(suffix) if suffix else "file without extension"
+    return printable(suffix) or "file without extension"
 
 
 def _check_same_classes(train: FileList, held_out: FileList) -> None:

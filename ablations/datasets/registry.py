@@ -108,7 +108,6 @@ def facts_of(
     loaded once per process, as only its content tells whether it is the same.
 
     Args:
-        name: A registered name.
         root: The user's data folder; only folder sets look into it.
         image_size: Side of the images in pixels, or None for the data set's own; read by folder sets.
         download: Whether a data set that must be loaded may be fetched from the network.
@@ -126,19 +125,19 @@ def facts_of(
         return _with_content(facts, _CONTENTS[name], Path(root) if root else None, download)
     if name not in FOLDERS:
         raise UnknownNameError("data set", name, available_datasets())
-    folder_facts = _without_files(FOLDERS[name]) if root is None else _from_files(FOLDERS[name], Path(root).absolute())
-    return dataclasses.replace(folder_facts, image_size=image_size or FOLDERS[name].image_size)
+    folder = FOLDERS[name]
+    if root is not None:
+        facts = _from_files(folder, Path(root).absolute())
+    elif folder.expected is not None:
+        facts = _facts(folder, folder.expected, digest=None, class_names=())
+    else:
+        raise DatasetError(folder.needs_root)
+    return dataclasses.replace(facts, image_size=image_size or folder.image_size)
 
 
 @lru_cache(maxsize=16)
 def _with_content(facts: DatasetFacts, content: ContentDigest, root: Path | None, download: bool) -> DatasetFacts:
     return dataclasses.replace(facts, digest=content(root, download))
-
-
-def _without_files(folder: FolderSet) -> DatasetFacts:
-    if folder.expected is None:
-        raise DatasetError(folder.needs_root)
-    return _facts(folder, folder.expected, digest=None, class_names=())
 
 
 @lru_cache(maxsize=16)

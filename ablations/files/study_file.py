@@ -22,7 +22,7 @@ from ablations.study import Scale, Study
 
 _VARIANT_WORDS = ("label", "intervention", "published", "cells", "differs_in")
 _WORDS = {"variants": _VARIANT_WORDS, "networks": ("label",)}
-_STUDY_WORDS = tuple(name for name in Study.model_fields)
+_STUDY_WORDS = tuple(Study.model_fields)
 # The keys inside an intervention: its own, and those of its placement as YAML spells them.
 _INTERVENTION_WORDS = (
     *Intervention.model_fields,
@@ -97,8 +97,13 @@ def _member(name: str, body: Any, location: Location, document: Document) -> dic
     reserved = _WORDS[str(location[0])]
     if not isinstance(body, dict):
         return {"name": name, "changes": _settings(body, location, document)}
-    fields = {key: value for key, value in body.items() if key in reserved}
-    changes = {key: value for key, value in body.items() if key not in reserved}
+    fields: dict[str, Any] = {}
+    changes: dict[str, Any] = {}
+    for key, value in body.items():
+        if key in reserved:
+            fields[key] = value
+        else:
+            changes[key] = value
     return {"name": name, "changes": _settings(changes, location, document, reserved), **fields}
 
 

@@ -61,7 +61,6 @@ class Document:
     """A YAML file as plain data, which remembers the line of each part.
 
     Attributes:
-        path: The file.
         data: Its content: `dict` with `str` keys, `list`, `str`, `int`, `float`, `bool` or `None`.
     """
 
@@ -230,8 +229,8 @@ class _Builder:
             yield name, value
 
 
-def _line(part: yaml.Node | yaml.Event) -> int:
-    return part.start_mark.line + 1 if part.start_mark else 1
+def _line(node: yaml.Node | yaml.Event) -> int:
+    return node.start_mark.line + 1 if node.start_mark else 1
 
 
 def _refuse_tag(node: yaml.Node, *allowed: str) -> None:

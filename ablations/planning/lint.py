@@ -10,14 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from ablations.planning.nodes import Node
 from ablations.planning.plan import Plan
 from ablations.planning.rows import Row
 from ablations.planning.seeds import seeds_needed, smallest_effect
 from ablations.spec.fingerprint import cost_fingerprint
-from ablations.spec.parts import Intervention
+from ablations.spec.parts import DataSpec, Intervention
 from ablations.spec.settings import Settings, merge, unread
 from ablations.spec.trial import TrialSpec, settings_of
 from ablations.study import Study, Variant
@@ -36,7 +35,6 @@ class Lint:
 
     Attributes:
         code: One of `names.LINTS`.
-        study: The study's name.
         message: Its subject, the finding and the remedy.
         reason: The reason for which it is allowed, or empty.
     """
@@ -56,12 +54,14 @@ def lint(plan: Plan, parameters: Mapping[str, int] | None = None) -> tuple[Lint,
     """Return the lints of the studies in a plan, in the order of the studies; allowed ones have their reason.
 
     Args:
-        plan: The plan.
         parameters: Number of parameters by `network_of`; networks that are not in it are not compared.
     """
-    lints = [lint for study in plan.studies for lint in _lint_study(study, plan, parameters or {})]
-    allowed = {study.name: {**plan.request.preset.allow, **study.allow} for study in plan.studies}
-    return tuple(replace(lint, reason=allowed[lint.study].get(lint.code, "")) for lint in lints)
+    lints: list[Lint] = []
+    for study in plan.studies:
+        reasons = {**plan.request.preset.allow, **study.allow}
+        for result in _lint_study(study, plan, parameters or {}):
+            lints.append(replace(result, reason=reasons.get(result.code, "")))
+    return tuple(lints)
 
 
 def sized_networks(plan: Plan) -> dict[str, TrialSpec]:
@@ -70,7 +70,10 @@ def sized_networks(plan: Plan) -> dict[str, TrialSpec]:
     for study in plan.studies:
         nodes = _nodes(study, plan)
         for _, names in _sized(study):
-            sized |= {network_of(nodes[name].spec): nodes[name].spec for name in names if name in nodes}
+            for name in names:
+                if name in nodes:
+                    spec = nodes[name].spec
+                    sized[network_of(spec)] = spec
     return sized
 
 
@@ -125,7 +128,8 @@ def _lint_study(study: Study, plan: Plan, parameters: Mapping[str, int]) -> Iter
     yield from _unequal_size(study, nodes, parameters)
     yield from _few_seeds(study, plan)
     yield from _repeated_images(study, nodes)
-    yield from selects_on_test(study.name, study.metric if study.selects else None)
+    if study.selects:
+        yield from selects_on_test(study.name, study.metric)
 
 
 def _nodes(study: Study, plan: Plan) -> dict[str, Node]:
@@ -238,17 +242,19 @@ def _sized(study: Study) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def _unequal_size(study: Study, nodes: Mapping[str, Node], parameters: Mapping[str, int]) -> Iterator[Lint]:
-    for owner, names in _sized(study):
-        # Sizes that have not been counted are left out, not guessed.
-        keys = {name: network_of(nodes[name].spec) for name in names if name in nodes}
-        sizes = {name: parameters[key] for name, key in keys.items() if key in parameters}
+    for subject, names in _sized(study):
+        sizes: dict[str, int] = {}
+        for name in names:
+            # Sizes that have not been counted are left out, not guessed.
+            if name in nodes and network_of(nodes[name].spec) in parameters:
+                sizes[name] = parameters[network_of(nodes[name].spec)]
         if sizes and max(sizes.values()) > (1 + EQUAL_SIZE) * min(sizes.values()):
-            listed = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
+            counts = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
             yield Lint(
                 "unequal-size",
                 study.name,
-                f"{owner} compares networks as equally large, and their parameters are {listed}. Change their width or "
-                "the number of kernels, or do not call them equal (equal_size: false).",
+                f"{subject} compares networks as equally large, and their parameters are {counts}. Change their width "
+                "or the number of kernels, or do not call them equal (equal_size: false).",
             )
 
 
@@ -264,7 +270,9 @@ def _few_seeds(study: Study, plan: Plan) -> Iterator[Lint]:
         if math.isinf(size):
             consequence = "no difference can be significant"
         else:
-            corrected = f", corrected for {comparisons} comparisons," if comparisons > 1 else ""
+            corrected = ""
+            if comparisons > 1:
+                corrected = f", corrected for {comparisons} comparisons,"
             consequence = f"a difference is significant{corrected} if it is {size:.1f} times its own standard deviation"
         yield Lint(
             "few-seeds",
@@ -276,9 +284,12 @@ def _few_seeds(study: Study, plan: Plan) -> Iterator[Lint]:
 
 def _repeated_images(study: Study, nodes: Mapping[str, Node]) -> Iterator[Lint]:
     """Yield a lint for each data set whose test images were seen in training, as far as their files tell."""
-    trained = [node.spec.data for node in nodes.values() if node.kind != "cost"]
     # Each data set once, though many rows train on it.
-    for data in {(data.name, data.root): data for data in trained}.values():
+    data_sets: dict[tuple[str, str | None], DataSpec] = {}
+    for node in nodes.values():
+        if node.kind != "cost":
+            data_sets[node.spec.data.name, node.spec.data.root] = node.spec.data
+    for data in data_sets.values():
         facts = data.facts
         if facts.repeated_test_images:
             yield Lint(
@@ -289,14 +300,9 @@ def _repeated_images(study: Study, nodes: Mapping[str, Node]) -> Iterator[Lint]:
             )
 
 
-def selects_on_test(study: str, metric: Any) -> Iterator[Lint]:
-    """Yield a lint if what is selected is judged by the test split.
-
-    Args:
-        study: The study's name.
-        metric: The metric by which something is selected (a variant, a setting), or `None` if nothing is.
-    """
-    if metric is not None and not str(metric).startswith("val/"):
+def selects_on_test(study: str, metric: str) -> Iterator[Lint]:
+    """Yield a lint if the metric by which a variant or a setting is selected comes from the test split."""
+    if not metric.startswith("val/"):
         yield Lint(
             "selects-on-test",
             study,
@@ -306,7 +312,7 @@ def selects_on_test(study: str, metric: Any) -> Iterator[Lint]:
 
 
 def _listed(names: Sequence[str], most: int = 4) -> str:
-    listing = ", ".join(repr(name) for name in names[:most])
+    listing = ", ".join(map(repr, names[:most]))
     if len(names) > most:
         listing += f" and {len(names) - most} others"
     return listing

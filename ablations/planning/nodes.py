@@ -25,7 +25,6 @@ class Node(ABC):
     """A node of a plan.
 
     Attributes:
-        fingerprint: Its fingerprint.
         spec: The training of its network; for a cost only model and data set count.
         intervention: The change of the network for the measurement, of an evaluation.
         optimisation: The group to which it belongs, of a training whose settings are proposed.

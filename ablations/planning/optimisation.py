@@ -47,7 +47,6 @@ class Optimisation:
         spec: The training without a proposal, with the seed of any of its trials.
         general: General settings over the defaults, also those that only a proposal makes read.
         changes: Settings of a row over these.
-        factors: The factors for which values are proposed.
     """
 
     kind: OptimisationKind
@@ -76,13 +75,15 @@ class Optimisation:
         """
         spec = spec.model_copy(update={"seed": _FIRST_SEEDS[kind]})
         unnamed = cls(kind, "", spec, general, changes, factors)
-        ends = {name: [trial_fingerprint(end) for end in specs] for name, specs in unnamed.ends().items()}
+        choices: dict[str, list[str]] = {}
+        for name, specs in unnamed.ends().items():
+            choices[name] = [trial_fingerprint(end) for end in specs]
         described = {name: factor.model_dump(mode="json") for name, factor in factors.items()}
         basis = {"version": _VERSION, "kind": kind, "trial": trial_fingerprint(spec), "factors": described}
         if kind == "tuning" and unnamed.is_countable:
             # Before, a trial could be spent on settings that had been tried. In a search it had another seed at least.
             basis["each"] = "once"
-        return cls(kind, digest({**basis, "choices": ends}), spec, general, changes, factors)
+        return cls(kind, digest({**basis, "choices": choices}), spec, general, changes, factors)
 
     def resolve(self, values: Mapping[str, Any], seed: int) -> TrialSpec:
         """Return the spec of the training with proposed `values`.
@@ -111,8 +112,9 @@ class Optimisation:
     def seed_of(self, slot: int, repeat: int = 0) -> int:
         """Return the seed of the trial in a slot, or of a repeat (from 1) of it."""
         # Trials of a tuning share their seed, as they are compared with each other alone.
-        apart = slot if self.kind == "search" else 0
-        return _FIRST_SEEDS[self.kind] + apart + repeat * _REPEAT_SEEDS
+        if self.kind == "tuning":
+            slot = 0
+        return _FIRST_SEEDS[self.kind] + slot + repeat * _REPEAT_SEEDS
 
     @cached_property
     def resolved_settings(self) -> dict[str, Any]:
@@ -169,9 +171,11 @@ class Optimisation:
             combinations = min(combinations * len(_listed(name, factor)), limit + 1)
         if combinations > limit:
             return None
-        count = sum(1 for _ in itertools.islice(self.distinct_trainings(limit), budget))
+        count = len(list(itertools.islice(self.distinct_trainings(limit), budget)))
+        if count == budget:
+            return None
         # Where nothing fits together the first trial is made all the same, and says why.
-        return max(1, count) if count < budget else None
+        return max(1, count)
 
 
 def slot_fingerprint(group: str, slot: int, repeat: int = 0) -> str:

@@ -16,7 +16,7 @@ from ablations.planning.nodes import ProposedNode
 from ablations.planning.optimisation import Optimisation, over_defaults
 from ablations.planning.plan import Plan
 from ablations.planning.request import Request
-from ablations.planning.rows import make_rows, resolve_row
+from ablations.planning.rows import make_rows, resolve_row, studies_of
 from ablations.planning.search import Search
 from ablations.planning.tuning import check_nuisance, tuning_of
 from ablations.spec.trial import TrialSpec, resolve
@@ -28,7 +28,6 @@ class OptimisationPlan:
     """The plan of a tuning or a search: each distinct optimisation once, however many rows share it.
 
     Attributes:
-        request: The user's request.
         optimisations: The groups of trainings, in the order of the rows.
         budget: Trials for each of them.
         serves: Keys of the rows that share an optimisation, by its fingerprint and their study.
@@ -61,7 +60,7 @@ class OptimisationPlan:
         has given every variant about as many trials.
         """
         if nodes is None:
-            turns = zip_longest(*(self.nodes_of(optimisation) for optimisation in self.optimisations))
+            turns = zip_longest(*map(self.nodes_of, self.optimisations))
             # A group ends before the others if there are fewer settings to try than the budget has trials.
             nodes = [node for turn in turns for node in turn if node is not None]
         proposed = {node.fingerprint: node for node in nodes}
@@ -124,17 +123,13 @@ def make_tuning_plan(studies: Sequence[Study], request: Request, budget: int) ->
     if not tunings:
         names = ", ".join(study.name for study in studies)
         raise SpecError(f"nothing can be tuned for {names}: no training has a nuisance factor. Name some as nuisance.")
-    # The rows have the studies at their preset and with their inspected networks.
-    chosen = {row.study.name: row.study for row in rows}
-    return OptimisationPlan(request, tuple(tunings.values()), budget, serves, tuple(chosen.values()))
+    return OptimisationPlan(request, tuple(tunings.values()), budget, serves, studies_of(rows))
 
 
 def make_search_plan(search: Search, request: Request, trials: int, repeats: int) -> SearchPlan:
     """Return the plan of a search.
 
     Args:
-        search: The question.
-        request: Preset and overrides.
         trials: Number of proposals, none of them twice.
         repeats: Number of repeats of each of the best.
 

@@ -15,7 +15,7 @@ from ablations.datasets.facts import DatasetFacts
 from ablations.errors import SpecError, StudyError
 from ablations.planning.nodes import CostNode, EvaluationNode, Node, ProposedNode, TrialNode
 from ablations.planning.request import Request
-from ablations.planning.rows import Row, make_rows, resolve_row
+from ablations.planning.rows import Row, make_rows, resolve_row, studies_of
 from ablations.planning.tuned_values import TunedRows, TunedVariant
 from ablations.planning.tuning import check_nuisance, tuned_training
 from ablations.spec.fingerprint import cost_fingerprint, evaluation_fingerprint, trial_fingerprints
@@ -184,7 +184,6 @@ def make_plan(studies: Sequence[Study], request: Request, done: Collection[str] 
 
     Args:
         studies: Studies with distinct names.
-        request: Preset, overrides and seeds.
         done: Fingerprints of the nodes that have been measured.
 
     Raises:
@@ -194,7 +193,9 @@ def make_plan(studies: Sequence[Study], request: Request, done: Collection[str] 
         TuningError: If tuned values are asked for, and a variant has none for what it trains.
         UnknownNameError: If a study has no network that is to be inspected.
     """
-    _refuse_repeated([study.name for study in studies])
+    for name, count in Counter(study.name for study in studies).items():
+        if count > 1:
+            raise StudyError(f"two studies are called {name!r}. Rename one.")
     rows = make_rows(studies, request)
     _check_canary(rows, request)
     check_nuisance(rows, request)
@@ -206,9 +207,10 @@ def make_plan(studies: Sequence[Study], request: Request, done: Collection[str] 
         spec, entry = resolve_row(row, request), None
         if request.tuned is not None:
             spec, entry = tuned_training(row, request, request.tuned, spec)
+        tuned_settings: tuple[str, ...] = ()
         if entry is not None:
             tuned[row.study.name, row.key] = entry
-        tuned_settings = tuple(entry.values) if entry is not None else ()
+            tuned_settings = tuple(entry.values)
         count = request.seeds_of(row.study)
         repeats = _repeats(row, spec, range(count), tuned_settings)
         cells += _cells(row, row.variant.name, repeats)
@@ -223,8 +225,7 @@ def make_plan(studies: Sequence[Study], request: Request, done: Collection[str] 
             nodes.setdefault(node.fingerprint, node)
     return Plan(
         request,
-        # The rows have the studies at their preset and with the networks that are inspected.
-        tuple({row.study.name: row.study for row in rows}.values()),
+        studies_of(rows),
         trials=_of_type(nodes, TrialNode),
         evaluations=_of_type(nodes, EvaluationNode),
         costs=_of_type(nodes, CostNode),
@@ -247,13 +248,14 @@ def _repeats(row: Row, first: TrialSpec, seeds: Sequence[int], tuned: tuple[str,
         return [CostNode(cost_fingerprint(spec), spec) for spec in specs]
     # The seed has no say in whether an intervention changes anything.
     intervention = _intervention(row, first)
-    fingerprints = trial_fingerprints(first, seeds)
-    trials = [TrialNode(key, spec, tuned) for key, spec in zip(fingerprints, specs, strict=True)]
-    if intervention is None:
-        return [*trials]
-    return [
-        EvaluationNode(evaluation_fingerprint(trial.fingerprint, intervention), trial, intervention) for trial in trials
-    ]
+    nodes: list[Node] = []
+    for fingerprint, spec in zip(trial_fingerprints(first, seeds), specs, strict=True):
+        trial = TrialNode(fingerprint, spec, tuned)
+        if intervention is None:
+            nodes.append(trial)
+        else:
+            nodes.append(EvaluationNode(evaluation_fingerprint(fingerprint, intervention), trial, intervention))
+    return nodes
 
 
 def _intervention(row: Row, spec: TrialSpec) -> Intervention | None:
@@ -267,12 +269,6 @@ def _intervention(row: Row, spec: TrialSpec) -> Intervention | None:
             "would change nothing. Make the network dynamic or drop the intervention."
         )
     return intervention
-
-
-def _refuse_repeated(names: Sequence[str]) -> None:
-    for name, count in Counter(names).items():
-        if count > 1:
-            raise StudyError(f"two studies are called {name!r}. Rename one.")
 
 
 def _cells(row: Row, variant: str, nodes: Iterable[Node]) -> list[Cell]:

@@ -31,7 +31,6 @@ class Request:
     Attributes:
         preset: The weakest layer of settings, and the default number of seeds.
         overrides: Settings over those of preset and study; also `inspect`, a list of network names.
-        seeds: Repeats per variant, or `None` for those of the study or the preset.
         tuned: The tuned values of the variants, or `None` to train with the settings as they are.
         canary: Whether the reference of each study is trained again under other seeds: an A/A test.
 
@@ -84,15 +83,18 @@ def who_set(message: str, sources: Mapping[str, Settings]) -> str:
         message: The message. A setting is in it under its dotted name.
         sources: Settings by their source, the strongest first.
     """
-    named: dict[str, list[str]] = {}
+    keys_by_source: dict[str, list[str]] = {}
     # Messages name settings by their dotted keys.
     for key in dict.fromkeys(re.findall(r"[a-z_]+(?:\.[a-z_]+)+", message)):
-        # Only the strongest source has an effect, so only it is named.
-        source = next((name for name, settings in sources.items() if key in settings), None)
-        if source is not None:
-            named.setdefault(source, []).append(key)
-    clauses = [f"{', '.join(keys)} by {source}" for source, keys in named.items()]
-    return f" (set: {'; '.join(clauses)})" if clauses else ""
+        for source, settings in sources.items():
+            if key in settings:
+                keys_by_source.setdefault(source, []).append(key)
+                # Only the strongest source has an effect, so only it is named.
+                break
+    if not keys_by_source:
+        return ""
+    clauses = [f"{', '.join(keys)} by {source}" for source, keys in keys_by_source.items()]
+    return f" (set: {'; '.join(clauses)})"
 
 
 def make_request(

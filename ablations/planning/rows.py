@@ -26,7 +26,9 @@ class Row:
     @property
     def changes(self) -> Settings:
         """The settings of the row itself, over all general ones; those of the variant win over those of the network."""
-        return {**(self.network.changes if self.network else {}), **self.variant.changes}
+        if self.network is None:
+            return self.variant.changes
+        return {**self.network.changes, **self.variant.changes}
 
     @property
     def key(self) -> str:
@@ -46,12 +48,17 @@ def make_rows(studies: Sequence[Study], request: Request) -> list[Row]:
         SpecError: If an override is read by nothing or is set by every variant itself.
         UnknownNameError: If a study has no network that is to be inspected.
     """
-    chosen = _choose_networks([study.at(request.preset.name) for study in studies], request)
-    rows = [
-        Row(study, network, variant) for study in chosen for network in study.inspected for variant in study.variants
-    ]
+    rows: list[Row] = []
+    for study in _choose_networks([study.at(request.preset.name) for study in studies], request):
+        for network in study.inspected:
+            rows += [Row(study, network, variant) for variant in study.variants]
     _check_overrides(rows, request)
     return rows
+
+
+def studies_of(rows: Iterable[Row]) -> tuple[Study, ...]:
+    """Return the studies of rows, each once: at their preset, and with the networks that they inspect."""
+    return tuple({row.study.name: row.study for row in rows}.values())
 
 
 def resolve_row(row: Row, request: Request) -> TrialSpec:
@@ -90,19 +97,23 @@ def _changes_cost(key: str, request: Request) -> bool:
     return key.startswith("model.") or key in ("data.name", "data.image_size")
 
 
-def _choose_networks(studies: Iterable[Study], request: Request) -> list[Study]:
+def _choose_networks(studies: list[Study], request: Request) -> list[Study]:
     if INSPECT_KEY not in request.overrides:
-        return list(studies)
+        return studies
     value = request.overrides[INSPECT_KEY]
-    names = [value] if isinstance(value, str) else value
+    names = value
+    if isinstance(value, str):
+        names = [value]
     if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str) for name in names):
         raise SpecError(
             f"{INSPECT_KEY} = {value!r:.60} is not a list of network names, for example inspect=tau_1,tau_30"
         )
     # Studies that train their variants stay as they are, as long as another study inspects networks.
-    chosen = [study.inspecting(names) if study.networks else study for study in studies]
-    if not any(study.networks for study in chosen):
+    if not any(study.networks for study in studies):
         raise SpecError(f"nothing reads {INSPECT_KEY} = {value!r}: none of the studies inspects trained networks.")
+    chosen: list[Study] = []
+    for study in studies:
+        chosen.append(study.inspecting(names) if study.networks else study)
     return chosen
 
 

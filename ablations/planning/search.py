@@ -25,9 +25,6 @@ class Search(Frozen):
     """A question about many settings at once.
 
     Attributes:
-        name: Short name for the command line.
-        title: Heading of its report.
-        question: The question in one sentence.
         baseline: Settings that all proposals share, over those of the preset.
         factors: The factors: a setting with a range or choices, or a name with options of several settings.
     """

@@ -48,7 +48,9 @@ class Spent(Frozen):
     @property
     def is_whole(self) -> bool:
         """True if as many trials have ended as were asked for, or as there are distinct settings."""
-        return self.trials == (self.budget if self.distinct is None else self.distinct)
+        if self.distinct is not None:
+            return self.trials == self.distinct
+        return self.trials == self.budget
 
     @property
     def trials(self) -> int:
@@ -65,8 +67,6 @@ class TunedVariant(Frozen):
         values: The tuned values, by setting.
         base: The values of these settings before.
         validation_top1: Accuracy in % on the validation split with these values, of one training.
-        spent: The effort of the tuning.
-        factors: The factors that were tuned.
         settings: All settings before tuning.
         git_commit, git_dirty: The code that tuned.
         time: The time of the tuning, ISO 8601.
@@ -101,12 +101,7 @@ def tuned_path(folder: Path, study: str, preset: str) -> Path:
 
 @dataclass(frozen=True)
 class TunedValues:
-    """The tuned values of all files in a folder.
-
-    Attributes:
-        folder: The folder of the files.
-        files: Their contents.
-    """
+    """The tuned values of all files in a folder."""
 
     folder: Path
     files: tuple[TunedFile, ...]
@@ -117,25 +112,31 @@ class TunedValues:
 
     def of_variant(self, study: str, preset: str, variant: str) -> list[TunedVariant]:
         """Return the results for a variant of a study at a preset, also for settings that it no longer has."""
-        files = [file for file in self.files if (file.study, file.preset) == (study, preset)]
-        return [entry for file in files for entry in file.tuned if entry.variant == variant]
+        results: list[TunedVariant] = []
+        for file in self.files:
+            if (file.study, file.preset) == (study, preset):
+                results += [entry for entry in file.tuned if entry.variant == variant]
+        return results
 
     @cached_property
     def _by_fingerprint(self) -> dict[str, TunedVariant]:
-        return {entry.fingerprint: entry for file in self.files for entry in file.tuned}
+        by_fingerprint: dict[str, TunedVariant] = {}
+        for file in self.files:
+            for entry in file.tuned:
+                by_fingerprint[entry.fingerprint] = entry
+        return by_fingerprint
 
 
 def tuned_from_data(files: Iterable[Any], origin: Path) -> TunedValues:
     """Return tuned values from the contents of files that were kept elsewhere, such as beside a report.
 
     Args:
-        files: The contents of the files as JSON data.
         origin: The path that messages name.
 
     Raises:
         ValueError: If a file does not hold tuned values.
     """
-    return TunedValues(origin, tuple(TunedFile.model_validate(file) for file in files))
+    return TunedValues(origin, tuple(map(TunedFile.model_validate, files)))
 
 
 def read_tuned(path: Path) -> TunedValues:
@@ -144,6 +145,7 @@ def read_tuned(path: Path) -> TunedValues:
     Raises:
         TuningError: If there are none, or a file does not hold tuned values.
     """
+    # Sorted, as the order of a folder differs between machines, and later files win over earlier ones.
     files = [path] if path.is_file() else sorted(path.glob("*.json"))
     if not files:
         remedy = "Name the file or folder that the verb tune has written."
@@ -172,10 +174,9 @@ def read_tuned_file(path: Path) -> TunedFile:
 
 def with_entries(file: TunedFile, entries: Iterable[TunedVariant]) -> TunedFile:
     """Return a file with some entries in place of its earlier ones for the same variants and settings."""
-    fresh = {(entry.variant, entry.fingerprint): entry for entry in entries}
     # Entries for other settings of a variant stay, as a user may return to these.
-    earlier = {(entry.variant, entry.fingerprint): entry for entry in file.tuned}
-    return file.model_copy(update={"tuned": tuple({**earlier, **fresh}.values())})
+    tuned = {(entry.variant, entry.fingerprint): entry for entry in (*file.tuned, *entries)}
+    return file.model_copy(update={"tuned": tuple(tuned.values())})
 
 
 TunedRows = Mapping[tuple[str, str], TunedVariant]

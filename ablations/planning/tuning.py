@@ -66,12 +66,6 @@ def tuned_training(
 
     A row that has nothing to tune keeps its training.
 
-    Args:
-        row: The row.
-        request: The user's request.
-        values: The tuned values.
-        spec: The row's training with seed 0.
-
     Raises:
         TuningError: If the row has not been tuned, its settings have changed since, or its values are not those of the
             factors that are tuned; with what to do.

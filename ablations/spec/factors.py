@@ -27,9 +27,10 @@ _DECAY_BY_DEFAULT = (1e-6, 1e-3)
 _WARMUP_SHARE = 0.25
 """Share of the training up to which its warm-up is tuned."""
 
-_SAME_DATA = ("name", "root", "download", "workers", "image_size", "train_images", "validation_images", "test_images")
-_SAME_EFFORT = ("epochs", "devices", "micro_batch", "on_out_of_memory")
-NEVER_NUISANCE = frozenset({*(f"data.{name}" for name in _SAME_DATA), *(f"train.{name}" for name in _SAME_EFFORT)})
+_SAME_DATA = ("data.name", "data.root", "data.download", "data.workers", "data.image_size")
+_SAME_SIZES = ("data.train_images", "data.validation_images", "data.test_images")
+_SAME_EFFORT = ("train.epochs", "train.devices", "train.micro_batch", "train.on_out_of_memory")
+NEVER_NUISANCE = frozenset((*_SAME_DATA, *_SAME_SIZES, *_SAME_EFFORT))
 """Settings by which one variant would get other images, or more training, than another."""
 
 
@@ -63,12 +64,12 @@ class Factor(Frozen):
     def _check_listed(self) -> None:
         if self.log:
             raise ValueError("log is for a range with low and high. Leave it out.")
-        listed = list(self.choices if self.choices is not None else self.options or ())
+        labels = self.labels or ()
         # By their JSON, as Python takes 1, 1.0 and True for equal.
-        if len({canonical_json(value) for value in listed}) != len(listed):
+        if len(set(map(canonical_json, labels))) != len(labels):
             raise ValueError("lists a choice twice. Keep one.")
-        if len(listed) < 2:
-            raise ValueError(f"has {len(listed)} choices. A factor varies only with two or more.")
+        if len(labels) < 2:
+            raise ValueError(f"has {len(labels)} choices. A factor varies only with two or more.")
 
     def _check_range(self) -> None:
         if self.low is None or self.high is None:
@@ -86,8 +87,9 @@ class Factor(Frozen):
     def __str__(self) -> str:
         if self.labels is not None:
             return ", ".join(map(str, self.labels))
-        scale = " (log)" if self.log else ""
-        return f"{self.low:g} to {self.high:g}{scale}"
+        if self.log:
+            return f"{self.low:g} to {self.high:g} (log)"
+        return f"{self.low:g} to {self.high:g}"
 
     def is_whole(self, setting: str) -> bool:
         """Return True if the range proposes whole numbers alone, for a setting that is one."""
@@ -131,7 +133,6 @@ def resolve_proposed(general: Settings, changes: Settings, values: Settings, see
         general: General settings over the defaults.
         changes: Settings of a row over these; each must be read.
         values: The proposed settings, strongest.
-        seed: The trial's seed.
 
     Raises:
         SpecError: If they do not fit together.
@@ -177,6 +178,7 @@ def _round(value: float) -> float:
 
 def plain(settings: Settings) -> dict[str, Any]:
     """Return settings in a form that JSON takes: sorted, with placements as plain mappings."""
-    return {
-        key: value.as_mapping() if isinstance(value, Placement) else value for key, value in sorted(settings.items())
-    }
+    values: dict[str, Any] = {}
+    for key, value in sorted(settings.items()):
+        values[key] = value.as_mapping() if isinstance(value, Placement) else value
+    return values

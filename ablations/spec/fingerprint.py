@@ -95,23 +95,23 @@ def cost_fingerprint(spec: TrialSpec) -> str:
 
 def what_counts(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Return the members of a spec's JSON, of this version or an earlier one, from which its fingerprint is made."""
-    return {
-        name: {key: value for key, value in group.items() if key not in _NOT_PART_OF_THE_RESULT.get(name, ())}
-        if isinstance(group, Mapping)
-        else group
-        for name, group in spec.items()
-    }
+    members = dict(spec)
+    for name, settings in _NOT_PART_OF_THE_RESULT.items():
+        if isinstance(members.get(name), Mapping):
+            members[name] = {key: value for key, value in members[name].items() if key not in settings}
+    return members
 
 
 def spec_version_of(fingerprint: str, about: Mapping[str, Any]) -> int | None:
     """Return the spec version with which a trial or an evaluation was fingerprinted, or `None` if none fits.
 
     Args:
-        fingerprint: The fingerprint.
         about: The description of the node: `kind`, `spec`, `data_digest` and, of an evaluation, `trial`,
             `intervention`; `plugins` where plug-ins were named, as `identities.as_json` writes them.
     """
-    members = {"trial": ("data_digest", "spec"), "evaluation": ("trial", "intervention")}.get(about["kind"], ())
+    members = {"trial": ("data_digest", "spec"), "evaluation": ("trial", "intervention")}.get(about["kind"])
+    if members is None:
+        return None
     content = {"kind": about["kind"], **{member: about[member] for member in members}}
     if "spec" in content:
         content["spec"] = what_counts(content["spec"])
@@ -120,8 +120,10 @@ def spec_version_of(fingerprint: str, about: Mapping[str, Any]) -> int | None:
     if codes:
         content["plugins"] = codes
     # The version is not recorded beside the fingerprint, so each is tried, the newest first.
-    versions = range(SPEC_VERSION, 0, -1) if members else ()
-    return next((n for n in versions if digest({**content, "spec_version": n}) == fingerprint), None)
+    for version in range(SPEC_VERSION, 0, -1):
+        if digest({**content, "spec_version": version}) == fingerprint:
+            return version
+    return None
 
 
 def _codes(about: Mapping[str, Any]) -> dict[str, Any]:

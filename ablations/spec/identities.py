@@ -26,8 +26,6 @@ class Identity:
     """The identity of a registered name.
 
     Attributes:
-        kind: The kind of what is registered.
-        name: Its name in specs.
         code: The part of fingerprints: `version …` where the user gave one, else the digest of the code.
         plugin: The plug-in that registered it, for people; not part of a fingerprint.
     """
@@ -124,16 +122,18 @@ def _shown(recorded: Mapping[str, Any]) -> str:
 
 def changes(before: Any, now: Any) -> list[PluginChange]:
     """Return the plug-ins that differ between two records of `as_json`; a value that is no record counts as empty."""
-    old, new = (record if isinstance(record, Mapping) else {} for record in (before, now))
+    old, new = _as_mapping(before), _as_mapping(now)
+    changed = []
     # Present plug-ins first, then those that are gone.
-    labels = dict.fromkeys([*new, *old])
-    return [PluginChange(key, old.get(key), new.get(key)) for key in labels if _code(old, key) != _code(new, key)]
+    for label in dict.fromkeys([*new, *old]):
+        if _as_mapping(old.get(label)).get("code") != _as_mapping(new.get(label)).get("code"):
+            changed.append(PluginChange(label, old.get(label), new.get(label)))
+    return changed
 
 
-def _code(record: Mapping[str, Any], label: str) -> Any:
+def _as_mapping(record: Any) -> Mapping[str, Any]:
     # Records are read back from places where anyone may have edited them.
-    entry = record.get(label)
-    return entry.get("code") if isinstance(entry, Mapping) else None
+    return record if isinstance(record, Mapping) else {}
 
 
 def check_unchanged(before: Any, now: Any) -> None:
@@ -142,14 +142,13 @@ def check_unchanged(before: Any, now: Any) -> None:
     Raises:
         PluginError: They differ.
     """
-    differing = changes(before, now)
+    differing: list[str] = []
+    for change in changes(before, now):
+        record = change.before or change.now or {}
+        differing.append(f"{change.label} (plug-in {record.get('plugin', 'unknown')})")
     if differing:
-        listed = "; ".join(
-            f"{change.label} (plug-in {(change.before or change.now or {}).get('plugin', 'unknown')})"
-            for change in differing
-        )
         raise PluginError(
-            f"plug-ins are not the same here as where this was planned: {listed}. Either they were changed since, or "
-            "this machine has another copy of them, or what they compute is not the same in each process (a random "
-            "number or a time in a constant; register it with version= then). Run the study again."
+            f"plug-ins are not the same here as where this was planned: {'; '.join(differing)}. Either they were "
+            "changed since, or this machine has another copy of them, or what they compute is not the same in each "
+            "process (a random number or a time in a constant; register it with version= then). Run the study again."
         )

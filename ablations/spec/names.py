@@ -112,9 +112,7 @@ def input_resolutions(name: str, options: Mapping[str, object], image_size: int)
     """Return the distinct input resolutions of a network's blocks in px, from the highest to the lowest.
 
     Args:
-        name: The network.
         options: Its settings; only `stem_stride` and `stem_pool` are read.
-        image_size: Side of the square input in px.
 
     Raises:
         StudyError: If the strides of the network are not known here.
@@ -136,9 +134,7 @@ def static_convolutions(name: str, depth: float | None, squeeze_excitation: bool
     """Return the number of convolutions of a built-in network that the paper's rule leaves static, by role.
 
     Args:
-        name: The network.
         depth: Its `model.depth`; None where it has none.
-        squeeze_excitation: Its `model.squeeze_excitation`.
     """
     network = NETWORKS[name]
     gates = network.gated_blocks

@@ -68,13 +68,15 @@ def _walk(model: type[BaseModel], prefix: str = "") -> Iterable[tuple[str, Any]]
             yield from _walk(inner, f"{prefix}{name}.")
 
 
-_PARTS: Mapping[str, type[BaseModel]] = {"model": ModelSpec, "data": DataSpec, "train": TrainSpec}
-"""The groups of settings of a trial; its seed is none."""
-
-DEFAULTS: Settings = {key: value for group, model in _PARTS.items() for key, value in _walk(model, f"{group}.")}
+DEFAULTS: Settings = dict([*_walk(ModelSpec, "model."), *_walk(DataSpec, "data."), *_walk(TrainSpec, "train.")])
 """Every setting of a trial but its seed, with its default."""
 
-_GROUPS: Mapping[str, type[BaseModel]] = {**_PARTS, "train.temperature": TemperatureSpec}
+_GROUPS: Mapping[str, type[BaseModel]] = {
+    "model": ModelSpec,
+    "data": DataSpec,
+    "train": TrainSpec,
+    "train.temperature": TemperatureSpec,
+}
 """The groups of settings, those inside another group included."""
 
 _INTERVENTION = "intervention"
@@ -108,7 +110,6 @@ def leaves(nested: Mapping[str, Any], is_group: Callable[[str], bool], prefix: s
     """Yield the values of nested mappings with their dotted names.
 
     Args:
-        nested: The mappings.
         is_group: Tells by its dotted name whether a mapping is a group of values; others are values as they are.
         prefix: Stands before all names.
     """
@@ -209,7 +210,8 @@ def blank_unread(raw: Mapping[str, Any]) -> dict[str, Any]:
             raise ValueError(f"{key} needs a value")
         if key in reasons and value is not None:
             raise ValueError(f"nothing reads {key}: {reasons[key]}")
-    nested = nest({key: None if key in reasons else value for key, value in merged.items()})
+    merged |= dict.fromkeys(reasons)
+    nested = nest(merged)
     if "train.temperature.schedule" in reasons:
         # The group as a whole, as nothing reads any of its settings.
         nested["train"]["temperature"] = None
@@ -221,7 +223,7 @@ def blank_unread(raw: Mapping[str, Any]) -> dict[str, Any]:
     return nested
 
 
-_OPTIONAL = {key for keys, _, _ in _RULES for key in keys} | {f"model.{name}" for name in _NETWORK_OPTIONS}
+_OPTIONAL = {f"model.{name}" for name in _NETWORK_OPTIONS}.union(*(keys for keys, _, _ in _RULES))
 _OPTIONAL -= {key for key, value in DEFAULTS.items() if value is None}
 """Settings that are `None` exactly when nothing reads them."""
 
@@ -264,7 +266,7 @@ _JARGON = {
 
 def reason_of(detail: Mapping[str, Any]) -> str:
     """Return the message of one error of pydantic in the terms of a user who wrote a setting."""
-    path = ".".join(str(step) for step in detail["loc"])
+    path = ".".join(map(str, detail["loc"]))
     message: str = detail["msg"].removeprefix("Value error, ")
     for jargon, word in _JARGON.items():
         message = message.replace(jargon, word)
@@ -282,4 +284,6 @@ def reason_of(detail: Mapping[str, Any]) -> str:
 
 def _shown(value: Any) -> str:
     text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]}…"
+    if len(text) > 60:
+        text = f"{text[:60]}…"
+    return text

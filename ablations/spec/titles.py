@@ -21,15 +21,20 @@ def model_title(model: ModelSpec, *, without: Collection[str] = ()) -> str:
     """Return the name of a network, with `DY-` in front if it is dynamic and `SE-` if it rescales its channels.
 
     Args:
-        model: The network.
         without: Settings that are not known yet. They and the settings that depend on them are left out.
     """
     unknown = _unknown(without)
-    network = NETWORKS.get(model.name)
-    prefix = "" if "model.layer" in unknown else _PREFIXES[model.layer]
-    prefix += "SE-" if model.squeeze_excitation and "model.squeeze_excitation" not in unknown else ""
-    name = network.title if network else model.name
-    terms = [prefix + ("network" if "model.name" in unknown else name)]
+    prefix = ""
+    if "model.layer" not in unknown:
+        prefix = _PREFIXES[model.layer]
+    if model.squeeze_excitation and "model.squeeze_excitation" not in unknown:
+        prefix += "SE-"
+    name = model.name
+    if "model.name" in unknown:
+        name = "network"
+    elif name in NETWORKS:
+        name = NETWORKS[name].title
+    terms = [prefix + name]
     if model.width is not None and "model.width" not in unknown:
         terms.append(f"×{model.width:g}")
     # From here on the usual values are left out, so that a title names only what is special.
@@ -67,18 +72,15 @@ def trial_title(spec: TrialSpec) -> str:
 
 def training_title(spec: TrialSpec) -> str:
     """Return the name of a training whatever its seed."""
-    terms = [model_title(spec.model), *_layer_words(spec.model)]
+    model, terms = spec.model, [model_title(spec.model)]
+    # A reduction of 4 and dynamic layers in all blocks are the paper's choice.
+    if model.reduction not in (None, 4):
+        terms.append(f"C/{model.reduction}")
+    if model.where is not None and model.where != BLOCKS:
+        terms.append(f"at {placement_title(model.where)}")
     if spec.train.temperature is not None:
         terms.append(temperature_title(spec.train.temperature))
     return " ".join(terms)
-
-
-def _layer_words(model: ModelSpec) -> list[str]:
-    """Return the words beside the name of a network that distinguish its trainings: reduction and placement."""
-    # A reduction of 4 and dynamic layers in all blocks are the paper's choice.
-    reduction = [f"C/{model.reduction}"] if model.reduction not in (None, 4) else []
-    placement = [f"at {placement_title(model.where)}"] if model.where not in (None, BLOCKS) else []
-    return [*reduction, *placement]
 
 
 def intervention_title(intervention: Intervention) -> str:

@@ -99,7 +99,6 @@ def resolve(layers: Iterable[Settings], changes: Settings, seed: int) -> TrialSp
     Args:
         layers: General settings, the weakest first; what nothing reads among them is dropped.
         changes: Settings of a variant, strongest; each must be read.
-        seed: The trial's seed.
 
     Raises:
         SpecError: If a value is invalid or nothing reads a setting in `changes`.

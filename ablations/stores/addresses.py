@@ -24,7 +24,7 @@ NAMED_SECRET = re.compile(
 
 _BARE_PATH = re.compile(r"[\w./ ~@:,+=-]*")
 """Paths whose address as a SQLite store is the path itself, in every version of SQLAlchemy."""
-_SCHEME = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]*):(?P<slashes>/+)(?P<rest>.*)", re.DOTALL)
+_SCHEME = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]*):(?P<slashes>/+)(?P<remainder>.*)", re.DOTALL)
 _LONGEST_USER = 20
 """Longer user names are taken for tokens."""
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -69,56 +69,62 @@ class Address:
         """Return the address without password, tokens, values of its query, and its fragment."""
         shown = f"{self.scheme}:{self.slashes}"
         if self.user_info:
-            shown += f"{HIDDEN if self.has_token else self.user}@"
+            user = HIDDEN if self.has_token else self.user
+            shown += f"{user}@"
         shown += self.host
         if self.port is not None:
-            shown += f":{HIDDEN if self.has_odd_port else self.port}"
+            port = HIDDEN if self.has_odd_port else self.port
+            shown += f":{port}"
         shown += self.path
         if self.query is not None:
             shown += f"?{_shown_query(self.query)}"
         if self.fragment is not None:
-            shown += f"#{HIDDEN if self.fragment else ''}"
+            shown += "#"
+        if self.fragment:
+            shown += HIDDEN
         return shown
 
 
 def parse_address(text: str) -> Address | None:
     """Return the parts of an address; without a scheme, those of a text that may be one, otherwise `None`."""
     match = _SCHEME.fullmatch(text)
-    if match is None and (not may_be_address(text) or SETTINGS.match(text)):
+    scheme, slashes, remainder = "", "", text
+    if match is not None:
+        scheme, slashes, remainder = match["scheme"], match["slashes"], match["remainder"]
+    elif not may_be_address(text) or SETTINGS.match(text):
         return None
-    scheme, slashes, rest = (match["scheme"], match["slashes"], match["rest"]) if match else ("", "", text)
-    if _is_file(scheme) and len(slashes) != 2:
+    if scheme.partition("+")[0].lower() in ("sqlite", "file") and len(slashes) != 2:
         # A file has no host, and a `#` is part of its name.
-        path, mark, query = rest.partition("?")
-        return Address(scheme, slashes, "", "", None, path, query if mark else None, None)
-    user_info, rest = _split_user(scheme, rest)
-    rest, fragment_mark, fragment = rest.partition("#")
-    rest, query_mark, query = rest.partition("?")
-    authority, slash, path = rest.partition("/")
+        path, query = _split(remainder, "?")
+        return Address(scheme, slashes, "", "", None, path, query, None)
+    user_info, remainder = _split_user(scheme, remainder)
+    remainder, fragment = _split(remainder, "#")
+    remainder, query = _split(remainder, "?")
+    authority, slash, path = remainder.partition("/")
     # An IPv6 address has colons too, in brackets.
     before, bracket, host = authority.rpartition("]")
-    host, colon, port = host.partition(":")
-    return Address(
-        scheme,
-        slashes,
-        user_info,
-        host=f"{before}{bracket}{host}",
-        port=port if colon else None,
-        path=f"{slash}{path}",
-        query=query if query_mark else None,
-        fragment=fragment if fragment_mark else None,
-    )
+    host, port = _split(host, ":")
+    return Address(scheme, slashes, user_info, f"{before}{bracket}{host}", port, f"{slash}{path}", query, fragment)
 
 
-def _split_user(scheme: str, rest: str) -> tuple[str, str]:
+def _split(text: str, mark: str) -> tuple[str, str | None]:
+    """Return the text before the first `mark`, and that after it, which is `None` without the mark."""
+    before, separator, after = text.partition(mark)
+    if not separator:
+        return before, None
+    return before, after
+
+
+def _split_user(scheme: str, remainder: str) -> tuple[str, str]:
     """Return user and password before the host, without the `@`, and the remainder of the address."""
-    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
-    if "@" not in rest or not (":" in authority or "@" in authority):
-        return "", rest
+    authority = re.split(r"[/?#]", remainder, maxsplit=1)[0]
+    if "@" not in remainder or not (":" in authority or "@" in authority):
+        return "", remainder
     # Of data bases SQLAlchemy reads the address, which takes a slash or a question mark for a part of the password.
-    holder = authority if _is_web(scheme) and "@" in authority else rest
-    user_info = holder.rpartition("@")[0]
-    return user_info, rest[len(user_info) + 1 :]
+    if not _is_web(scheme) or "@" not in authority:
+        authority = remainder
+    user_info = authority.rpartition("@")[0]
+    return user_info, remainder[len(user_info) + 1 :]
 
 
 def shown(address: str) -> str:
@@ -148,10 +154,6 @@ def _shown_query(query: str) -> str:
         name, separator, _ = setting.partition("=")
         settings.append(f"{name}={HIDDEN}" if separator else HIDDEN)
     return "&".join(settings)
-
-
-def _is_file(scheme: str) -> bool:
-    return scheme.partition("+")[0].lower() in ("sqlite", "file")
 
 
 def _is_web(scheme: str) -> bool:
@@ -196,7 +198,9 @@ def sqlite_file(address: str) -> Path | None:
         # SQLite's own form of an address, which it decodes once more.
         if path.startswith("file:") and "uri=" in query:
             path = unquote(path.removeprefix("file:"))
-    return None if path in ("", ":memory:") else Path(path)
+    if path in ("", ":memory:"):
+        return None
+    return Path(path)
 
 
 def is_sqlite(address: str) -> bool:

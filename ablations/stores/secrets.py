@@ -82,16 +82,18 @@ def _secrets(address: str) -> Iterator[str]:
 def _query_values(query: str) -> Iterator[str]:
     for setting in query.split("&"):
         yield setting.rpartition("=")[2] if "=" in setting else setting
-    yield from (value for _, value in parse_qsl(query))
+    for _, value in parse_qsl(query):
+        yield value
 
 
 def _forms(secret: str) -> Iterable[str]:
     """Return a secret as it may be quoted: as it is, decoded, encoded, and as Python prints it."""
     plain = {secret, unquote(secret), unquote_plus(secret)}
-    encoded = {encode(text, safe="") for text in plain for encode in (quote, quote_plus)}
-    # Without the quotes of the representation, which a string and bytes share.
-    printed = {repr(text)[1:-1] for text in plain}
-    return plain | encoded | printed
+    forms = set(plain)
+    for text in plain:
+        # Without the quotes of the representation, which a string and bytes share.
+        forms.update((quote(text, safe=""), quote_plus(text, safe=""), repr(text)[1:-1]))
+    return forms
 
 
 def hide_secrets(*addresses: str) -> None:

@@ -44,10 +44,7 @@ class StoreFile:
     """The findings about the file of a store.
 
     Attributes:
-        path: The file.
-        condition: Its condition.
         revision: The revision of its schema, empty if it has none.
-        tables: Its tables.
         runs: The number of its runs, deleted ones included; -1 if that cannot be told.
     """
 
@@ -109,9 +106,10 @@ def _is_cut(path: Path, header: bytes, size: int) -> bool:
         # Then the header need not be the last word; SQLite finds out.
         return False
     page_size = int.from_bytes(header[16:18], "big")
-    # The field has two bytes, so that 1 stands for 65536. The count of pages (bytes 28 to 31) is valid only if the
-    # change counter equals the one at which the count was written (bytes 92 to 95).
-    page_size = 65536 if page_size == 1 else page_size
+    if page_size == 1:
+        # The field has two bytes, which cannot hold 65536.
+        page_size = 65536
+    # The count of pages is valid only if the change counter equals the one at which the count was written.
     pages, is_counted = int.from_bytes(header[28:32], "big"), header[24:28] == header[92:96]
     return is_counted and size < pages * page_size
 
@@ -128,10 +126,11 @@ def _inspect_tables(path: Path, connection: sqlite3.Connection) -> StoreFile:
         revisions = connection.execute("SELECT version_num FROM alembic_version").fetchall()
     # A migration that was cut off may have left a table under the name that it had meanwhile.
     of_runs = tables & {"runs", "_alembic_tmp_runs"}
-    runs = sum(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in of_runs)
+    runs = 0
+    for table in of_runs:
+        runs += connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
     revision = str(revisions[0][0]) if len(revisions) == 1 else ""
-    is_whole = bool(revision) and tables >= _OF_MLFLOW
-    condition = Condition.USABLE if is_whole else Condition.UNFINISHED
+    condition = Condition.USABLE if revision and tables >= _OF_MLFLOW else Condition.UNFINISHED
     return StoreFile(path, condition, revision, tables, runs)
 
 
@@ -143,8 +142,6 @@ def artifact_home(store: Path, experiment: str, location: str, mark: str | None)
     folders tell, unless the artifacts are only where the store says.
 
     Args:
-        store: The file of the store.
-        experiment: Name of the experiment.
         location: Where the store says that its artifacts lie.
         mark: The experiment's tag `TAG_ARTIFACTS`: the name of its folder of artifacts beside the store.
     """
@@ -162,7 +159,9 @@ def run_home(home: Path, run_id: str, location: str) -> Path | None:
     """Return the folder of a run's artifacts below `artifact_home`, or `None` if its user has put them elsewhere."""
     folder = local_folder(location)
     below = (ARTIFACTS, home.name, run_id, ARTIFACTS)
-    return home / run_id / ARTIFACTS if folder is not None and folder.parts[-4:] == below else None
+    if folder is None or folder.parts[-4:] != below:
+        return None
+    return home / run_id / ARTIFACTS
 
 
 def local_folder(location: str) -> Path | None:
@@ -170,4 +169,6 @@ def local_folder(location: str) -> Path | None:
     address = urlsplit(location)
     if address.scheme == "file":
         return Path(unquote(address.path))
-    return Path(location) if address.scheme == "" else None
+    if address.scheme:
+        return None
+    return Path(location)

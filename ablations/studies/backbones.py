@@ -20,15 +20,15 @@ from ablations.study import Scale, Study, Variant
 _LARGEST_SMALL_IMAGE = 64
 """Side in px up to which a ResNet gets the stem for small images: 3×3 without pooling."""
 
-_NETWORKS: dict[str, tuple[str, str]] = {
+_NETWORKS: dict[str, tuple[str, str | None]] = {
     "mobilenet_v2": ("MobileNetV2", "mobilenet_v2_0.5"),
     "mobilenet_v3_small": ("MobileNetV3-Small", "mobilenet_v3_small"),
-    "mobilenet_v3_large": ("MobileNetV3-Large", ""),
+    "mobilenet_v3_large": ("MobileNetV3-Large", None),
     "resnet10": ("ResNet-10", "resnet10"),
     "resnet18": ("ResNet-18", "resnet18"),
-    "resnet50": ("ResNet-50", ""),
+    "resnet50": ("ResNet-50", None),
 }
-"""Title of each network, and the beginning of its rows in the published table."""
+"""Title of each network, and the beginning of its rows in the published table, if it is there."""
 
 _REFERENCE = "mobilenet_v2"
 _SMOKE = ("mobilenet_v2", "mobilenet_v3_small", "resnet10")
@@ -55,8 +55,12 @@ _RECIPES = {
 
 def build(base: TrialSpec) -> Study:
     """Return the study for the images of `base`, on whose size the networks depend."""
-    rows = {name: _pair(name, base.data.facts.image_size) for name in _NETWORKS}
-    smoke, quick = (tuple(row.name for name in names for row in rows[name]) for names in (_SMOKE, _QUICK))
+    variants: list[Variant] = []
+    for name in _NETWORKS:
+        variants += _pair(name, base.data.facts.image_size)
+    recipes: dict[str, dict[str, Any]] = {}
+    for name, recipe in _RECIPES.items():
+        recipes |= dict.fromkeys(_row_names(name), recipe)
     return Study(
         name="backbones",
         title="Static against dynamic networks",
@@ -65,47 +69,59 @@ def build(base: TrialSpec) -> Study:
         published="backbones",
         columns=("network", "layers"),
         finding="Dynamic convolution improves every network tried, the small ones most.",
-        variants=tuple(row for pair in rows.values() for row in pair),
+        variants=tuple(variants),
         claims=tuple(_claim(name, title) for name, (title, _) in _NETWORKS.items()),
         scales={
-            "smoke": Scale(variants=smoke, seeds=1, rows={row.name: _FEW for row in rows["resnet10"]}),
-            "quick": Scale(variants=quick, seeds=2),
-            "paper": Scale(rows={row.name: recipe for name, recipe in _RECIPES.items() for row in rows[name]}),
+            "smoke": Scale(variants=_row_names(*_SMOKE), seeds=1, rows=dict.fromkeys(_row_names("resnet10"), _FEW)),
+            "quick": Scale(variants=_row_names(*_QUICK), seeds=2),
+            "paper": Scale(rows=recipes),
         },
     )
+
+
+def _row_names(*networks: str) -> tuple[str, ...]:
+    names: list[str] = []
+    for network in networks:
+        names += (f"{network}_static", f"{network}_dynamic")
+    return tuple(names)
 
 
 def _pair(name: str, image_size: int) -> tuple[Variant, Variant]:
     title, published = _NETWORKS[name]
     network = {"model.name": name, **_size(name, image_size)}
     # At some presets the rows of other families also have another width, recipe or number of images, see `scales`.
-    factors = ("model.name", "model.width", *_RECIPES.get(name, {}), *_FEW) if name != _REFERENCE else ()
+    factors: tuple[str, ...] = ()
+    if name != _REFERENCE:
+        factors = ("model.name", "model.width", *_RECIPES.get(name, {}), *_FEW)
+    static_name, dynamic_name = _row_names(name)
     return (
         Variant(
-            name=f"{name}_static",
+            name=static_name,
             cells=(title, "static"),
             label=title,
             changes={**network, **STATIC},
             differs_in=factors,
-            published=f"{published}_static" if published else None,
+            published=published and f"{published}_static",
         ),
         Variant(
-            name=f"{name}_dynamic",
+            name=dynamic_name,
             cells=(title, "dynamic"),
             label=f"DY-{title}",
             changes={**network, **ANNEALING},
             differs_in=(*factors, "model.layer"),
-            published=f"{published}_dynamic" if published else None,
+            published=published and f"{published}_dynamic",
         ),
     )
 
 
 def _size(name: str, image_size: int) -> dict[str, Any]:
-    small = image_size <= _LARGEST_SMALL_IMAGE
-    if name.startswith("resnet"):
-        return {"model.stem_kernel": 3, "model.stem_pool": False} if small else {}
+    is_small = image_size <= _LARGEST_SMALL_IMAGE
+    if name.startswith("resnet") and is_small:
+        return {"model.stem_kernel": 3, "model.stem_pool": False}
     # The published MobileNetV3 is ×1.0, and a preset's width is that of its MobileNetV2.
-    return {"model.width": 1.0} if name.startswith("mobilenet_v3") and not small else {}
+    if name.startswith("mobilenet_v3") and not is_small:
+        return {"model.width": 1.0}
+    return {}
 
 
 def _claim(name: str, title: str) -> Claim:

@@ -31,7 +31,8 @@ def _mobilenet(width: float) -> dict[str, Any]:
 def _differs(settings: dict[str, Any]) -> tuple[str, ...]:
     """Return the factors in which a network with other than static layers differs from the reference."""
     reference = _mobilenet(1.0)
-    return (*(key for key, value in settings.items() if value != reference[key]), "model.layer")
+    factors = [key for key, value in settings.items() if value != reference[key]]
+    return (*factors, "model.layer")
 
 
 def _pair(key: str, title: str, settings: dict[str, Any], dynamic: dict[str, Any]) -> tuple[Variant, Variant]:
@@ -50,6 +51,16 @@ def _condconv(width: float) -> Variant:
     return Variant(name=f"condconv_{width}", cells=cells, changes=changes, differs_in=_differs(_mobilenet(width)))
 
 
+def _variants() -> tuple[Variant, ...]:
+    variants: list[Variant] = []
+    for width in _WIDTHS:
+        variants += _pair(f"mobilenet_v2_{width}", f"MobileNetV2 ×{width:g}", _mobilenet(width), {})
+    variants += (_condconv(1.0), _condconv(0.5))
+    for key, (title, settings) in _OTHERS.items():
+        variants += _pair(key, title, settings, _EVERY_BUT_STEM)
+    return tuple(variants)
+
+
 STUDY = Study(
     name="cost",
     title="Parameters, multiply-adds and latency",
@@ -66,10 +77,5 @@ STUDY = Study(
         "model.dropout": 0.2,
         "model.stem_stride": 2,
     },
-    variants=(
-        *(row for w in _WIDTHS for row in _pair(f"mobilenet_v2_{w}", f"MobileNetV2 ×{w:g}", _mobilenet(w), {})),
-        _condconv(1.0),
-        _condconv(0.5),
-        *(row for key, (title, settings) in _OTHERS.items() for row in _pair(key, title, settings, _EVERY_BUT_STEM)),
-    ),
+    variants=_variants(),
 )

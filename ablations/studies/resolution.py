@@ -47,9 +47,14 @@ def build(base: TrialSpec) -> Study:
 
 def _rows(sizes: tuple[int, ...]) -> list[Variant]:
     levels = len(sizes)
-    deepest = [_row(f"deepest_{n}", sizes, sizes[levels - n :]) for n in range(1, levels)]
-    shallowest = [_row(f"shallowest_{n}", sizes, sizes[:n]) for n in range(levels - 1, 0, -1)]
-    return [*deepest, _row("all", sizes, sizes), *shallowest, _row("none", sizes, ())]
+    rows: list[Variant] = []
+    for n in range(1, levels):
+        rows.append(_row(f"deepest_{n}", sizes, sizes[-n:]))
+    rows.append(_row("all", sizes, sizes))
+    for n in range(levels - 1, 0, -1):
+        rows.append(_row(f"shallowest_{n}", sizes, sizes[:n]))
+    rows.append(_row("none", sizes, ()))
+    return rows
 
 
 def _claims(levels: int) -> list[Claim]:
@@ -81,18 +86,18 @@ def _claims(levels: int) -> list[Claim]:
 
 
 def _row(name: str, sizes: tuple[int, ...], enabled: tuple[int, ...]) -> Variant:
+    cells = dict.fromkeys(sizes, "–") | dict.fromkeys(enabled, "✓")
     off = tuple(size for size in sizes if size not in enabled)
+    label = f"at {', '.join(map(str, enabled))} px"
+    intervention = None
+    if not enabled:
+        label = "nowhere"
+        # Without a placement it is the same evaluation as the row "average" of the study *aggregation*, and is shared.
+        intervention = Intervention(aggregation="average")
+    elif off:
+        intervention = Intervention(aggregation="average", where=Placement(resolution=off))
+    published = name
     # A published row only means the same if the network has the paper's five resolutions.
-    published = name if len(sizes) == _PUBLISHED_LEVELS or name in ("all", "none") else f"{name} of {len(sizes)}"
-    return Variant(
-        name=name,
-        label=f"at {', '.join(map(str, enabled))} px" if enabled else "nowhere",
-        cells=tuple("✓" if size in enabled else "–" for size in sizes),
-        intervention=_averaging(off, sizes) if off else None,
-        published=published,
-    )
-
-
-def _averaging(off: tuple[int, ...], sizes: tuple[int, ...]) -> Intervention:
-    # Without a placement it is the same evaluation as the row "average" of the study *aggregation*, and is shared.
-    return Intervention(aggregation="average", where=None if off == sizes else Placement(resolution=off))
+    if len(sizes) != _PUBLISHED_LEVELS and name not in ("all", "none"):
+        published = f"{name} of {len(sizes)}"
+    return Variant(name=name, label=label, cells=tuple(cells.values()), intervention=intervention, published=published)

@@ -12,11 +12,6 @@ from ablations.claims import Claim, at_least_as_good_as, better_than
 from ablations.studies._networks import ANNEALING, STATIC, constant
 from ablations.study import Scale, Study, Variant
 
-
-def _constant(tau: int) -> Variant:
-    return Variant(name=f"tau_{tau}", label=f"τ = {tau}", changes=constant(tau))
-
-
 STUDY = Study(
     name="temperature",
     title="Softmax temperature",
@@ -31,7 +26,7 @@ STUDY = Study(
     scales={"quick": Scale(variants=("static", "tau_1", "tau_5", "tau_10", "tau_30", "annealed"))},
     variants=(
         Variant(name="static", changes=STATIC),
-        *(_constant(tau) for tau in (1, 5, 10, 20, 30, 40)),
+        *(Variant(name=f"tau_{tau}", label=f"τ = {tau}", changes=constant(tau)) for tau in (1, 5, 10, 20, 30, 40)),
         Variant(name="annealed", label="τ = 30 → 1", changes=ANNEALING),
     ),
     claims=(

@@ -56,9 +56,9 @@ def _plain(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Ten
 
 def _product(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
     """Multiply patches with aggregated kernels, a few images at a time; for one group."""
-    by_hand = g.batch > 0 and is_ordinary(input, weight, attention)
-    compute = products.mixed_product if by_hand else products.differentiable_product
-    return compute(input, weight, attention, _patches(g))
+    if g.batch > 0 and is_ordinary(input, weight, attention):
+        return products.mixed_product(input, weight, attention, _patches(g))
+    return products.differentiable_product(input, weight, attention, _patches(g))
 
 
 def _tiled(input: Tensor, weight: Tensor, attention: Tensor, g: Geometry) -> Tensor:
@@ -210,12 +210,20 @@ def _small_groups(g: Geometry) -> float:
     return 1.0 + 50.0 / g.per_group
 
 
+def _groups(g: Geometry) -> float:
+    """Return that factor of a convolution that is grouped only if its layer is."""
+    if g.groups == 1:
+        return 1.0
+    return _small_groups(g)
+
+
 def _cost_of_mixing(g: Geometry, side: int) -> float:
     """Return the cost of mixing in input or output space, which has `side` numbers per image."""
-    # Costs are per image: what is done once for the K kernels is shared by the batch.
-    shared = _SHARED * g.num_kernels * g.kernel_elements / max(1, g.batch)
-    products = g.num_kernels * g.multiply_adds * (1.0 if g.groups == 1 else _small_groups(g))
-    return products + _STACKED * g.num_kernels * side + (0.0 if g.pointwise else shared)
+    cost = g.num_kernels * g.multiply_adds * _groups(g) + _STACKED * g.num_kernels * side
+    if not g.pointwise:
+        # Costs are per image: what is done once for the K kernels is shared by the batch.
+        cost += _SHARED * g.num_kernels * g.kernel_elements / max(1, g.batch)
+    return cost
 
 
 def _cost_of_product(g: Geometry) -> float:
@@ -223,8 +231,10 @@ def _cost_of_product(g: Geometry) -> float:
     mixing = _AGGREGATED_DENSE * g.kernel_elements
     if g.pointwise:
         return mixing + g.multiply_adds
+    lines = prod(g.output_size) * g.kernel_size[1] * g.in_channels
     # With a vertical stride of one, neighbouring patches share the copies of their lines.
-    lines = prod(g.output_size) * g.kernel_size[1] * g.in_channels * (1 if g.stride[0] == 1 else g.kernel_size[0])
+    if g.stride[0] != 1:
+        lines *= g.kernel_size[0]
     return mixing + _LINES * g.multiply_adds + _PATCH * lines
 
 
@@ -238,21 +248,26 @@ def _cost_of_tiled(g: Geometry) -> float:
 
 def _cost_of_each(g: Geometry) -> float:
     """Return the cost of one convolution per image: its set-up counts for each."""
-    moved = _MOVED / 2 * g.pixels_moved if g.depthwise else 0.0
-    narrow = 1.0 if g.groups == 1 else _small_groups(g)
-    return _CALL + _AGGREGATED_EACH * g.kernel_elements + narrow * g.multiply_adds + moved
+    cost = _CALL + _AGGREGATED_EACH * g.kernel_elements + _groups(g) * g.multiply_adds
+    if g.depthwise:
+        cost += _MOVED / 2 * g.pixels_moved
+    return cost
 
 
 def _cost_of_grouped(g: Geometry) -> float:
     """Return the cost of one grouped convolution of all images."""
-    moved = _MOVED * g.pixels_moved if g.depthwise else 0.0
-    return _AGGREGATED_FOLDED * g.kernel_elements + _small_groups(g) * g.multiply_adds + moved
+    cost = _AGGREGATED_FOLDED * g.kernel_elements + _small_groups(g) * g.multiply_adds
+    if g.depthwise:
+        cost += _MOVED * g.pixels_moved
+    return cost
 
 
 def _cost_of_depthwise(g: Geometry) -> float:
     """Return the cost of folding, fast only where oneDNN has kernels for both passes: 3 x 3, maps that are not tiny."""
-    fast = g.kernel_size == (3, 3) and g.dilation == (1, 1) and min(g.input_size) >= 4
-    return _MOVED * (g.kernel_elements + g.pixels_moved) * (1.0 if fast else 30.0)
+    cost = _MOVED * (g.kernel_elements + g.pixels_moved)
+    if g.kernel_size == (3, 3) and g.dilation == (1, 1) and min(g.input_size) >= 4:
+        return cost
+    return 30.0 * cost
 
 
 def _cost_of_taps(g: Geometry) -> float:

@@ -120,7 +120,7 @@ class _InChunks(torch.autograd.Function):
             # Size and dtype are known only from the first result.
             if output is None:
                 shape = (input.shape[0], weight.shape[1], *result.shape[2:])
-                output = torch.empty(shape, dtype=result.dtype, device=result.device, memory_format=_format(is_last))
+                output = torch.empty(shape, dtype=result.dtype, device=result.device, memory_format=format_of(is_last))
             output[chunk] = _unfold(result, n, is_last)
         assert output is not None
         return output
@@ -142,7 +142,7 @@ def _gradients(
     """Return the gradients of input, weight and attention by hand, in chunks; None for those not needed."""
     is_last = is_channels_last(input)
     # In the layout of the input, or folding would copy each chunk.
-    grad = grad.contiguous(memory_format=_format(is_last))
+    grad = grad.contiguous(memory_format=format_of(is_last))
     to_input = torch.empty_like(input) if needed[0] else None
     mask = [needed[0], needed[1] or needed[2], False]
     sums = _Sums(weight, attention, folding)
@@ -154,8 +154,12 @@ def _gradients(
             to_input[chunk] = _unfold(to_images, n, is_last)
         if mask[1]:
             sums.add(chunk, to_kernels.reshape(n, -1))
-    to_weight = sums.to_weight.to(weight.dtype).view_as(weight)
-    return to_input, to_weight if needed[1] else None, sums.to_attention if needed[2] else None
+    to_weight = to_attention = None
+    if needed[1]:
+        to_weight = sums.to_weight.to(weight.dtype).view_as(weight)
+    if needed[2]:
+        to_attention = sums.to_attention
+    return to_input, to_weight, to_attention
 
 
 class _Sums:
@@ -169,14 +173,16 @@ class _Sums:
         self._mixed_images = _images_per_mixture(weight, folding)
         self._pending: list[Tensor] = []
 
-    def add(self, part: slice, to_kernels: Tensor) -> None:
-        """Add the (n, O I h w) gradients of the kernels of `part`, the images after those added before."""
+    def add(self, chunk: slice, to_kernels: Tensor) -> None:
+        """Add the (n, O I h w) gradients of the kernels of `chunk`, the images after those added before."""
         # Collected until the m images of one mixture are complete: one product costs less than many small ones.
         self._pending.append(to_kernels)
-        stop = part.stop
+        stop = chunk.stop
         if stop % self._mixed_images and stop < len(self._attention):
             return
-        gradients = torch.cat(self._pending) if len(self._pending) > 1 else to_kernels
+        gradients = to_kernels
+        if len(self._pending) > 1:
+            gradients = torch.cat(self._pending)
         images = slice(stop - len(gradients), stop)
         add_gradients(self._attention[images], self._weight, gradients, self.to_attention[images], self.to_weight)
         self._pending.clear()
@@ -205,25 +211,26 @@ def is_channels_last(input: Tensor) -> bool:
     return input.stride(1) == 1 and input.is_contiguous(memory_format=torch.channels_last)
 
 
-def _format(last: bool) -> torch.memory_format:
-    return torch.channels_last if last else torch.contiguous_format
+def format_of(is_last: bool) -> torch.memory_format:
+    """Return channels-last if `is_last`, otherwise the format of a new tensor."""
+    return torch.channels_last if is_last else torch.contiguous_format
 
 
-def _fold(images: Tensor, last: bool) -> Tensor:
+def _fold(images: Tensor, is_last: bool) -> Tensor:
     """Return (n, C, H, W) as (1, n C, H, W) in the same memory format; no copy for one image, or in NCHW."""
     n, channels, height, width = images.shape
     if n == 1:
         return images
-    if last:
+    if is_last:
         return images.permute(2, 3, 0, 1).reshape(1, height, width, n * channels).permute(0, 3, 1, 2)
     return images.reshape(1, n * channels, height, width)
 
 
-def _unfold(folded: Tensor, n: int, last: bool) -> Tensor:
+def _unfold(folded: Tensor, n: int, is_last: bool) -> Tensor:
     """Return (1, n O, H, W) as (n, O, H, W), as a view where possible."""
     _, channels, height, width = folded.shape
     if n == 1:
         return folded
-    if last:
+    if is_last:
         return folded.permute(0, 2, 3, 1).reshape(height, width, n, channels // n).permute(2, 3, 0, 1)
     return folded.reshape(n, channels // n, height, width)

@@ -33,6 +33,11 @@ Meetings = Sequence[Sequence[tuple[int, int]]]
 """For each position of a result, pairs of a kernel row (or column) and the source row (or column) that it meets."""
 
 
+def _integers(*names: str) -> tuple[tuple[str, Any], ...]:
+    """Return fields of 64-bit integers."""
+    return tuple((name, ctypes.c_int64) for name in names)
+
+
 class Axis(ctypes.Structure):
     """The meetings along one axis, as the C code reads them."""
 
@@ -40,41 +45,45 @@ class Axis(ctypes.Structure):
         ("start", ctypes.POINTER(ctypes.c_int32)),
         ("tap", ctypes.POINTER(ctypes.c_int32)),
         ("source", ctypes.POINTER(ctypes.c_int32)),
-        ("size", ctypes.c_int64),
-        ("source_size", ctypes.c_int64),
-        ("taps", ctypes.c_int64),
+        *_integers("size", "source_size", "taps"),
     )
 
     @classmethod
     def of(cls, meetings: Meetings, source_size: int, taps: int) -> "Axis":
         """Return the axis of these meetings, on a source and a kernel of so many rows (or columns)."""
         # Compressed rows: the meetings of position n are start[n] to start[n + 1] of two flat arrays.
-        starts = [0]
+        starts: list[int] = [0]
+        met_taps: list[int] = []
+        met_sources: list[int] = []
         for pairs in meetings:
-            starts.append(starts[-1] + len(pairs))
-        flat = [pair for pairs in meetings for pair in pairs]
-        numbers = starts, [tap for tap, _ in flat], [source for _, source in flat]
-        return cls(*((ctypes.c_int32 * len(n))(*n) for n in numbers), len(meetings), source_size, taps)
+            for tap, source in pairs:
+                met_taps.append(tap)
+                met_sources.append(source)
+            starts.append(len(met_taps))
+        arrays = _int32_array(starts), _int32_array(met_taps), _int32_array(met_sources)
+        return cls(*arrays, len(meetings), source_size, taps)
+
+
+def _int32_array(numbers: Sequence[int]) -> "ctypes.Array[ctypes.c_int32]":
+    return (ctypes.c_int32 * len(numbers))(*numbers)
 
 
 class Side(ctypes.Structure):
     """The distances in memory between two images, two lines and two pixels of a line."""
 
-    _fields_ = tuple((name, ctypes.c_int64) for name in ("image", "line", "pixel"))
+    _fields_ = _integers("image", "line", "pixel")
 
 
 class Reach(ctypes.Structure):
     """The begin of a tap on both sides, and the lines and pixels of a line that it brings from one to the other."""
 
-    _fields_ = tuple((name, ctypes.c_int64) for name in ("source", "result", "lines", "pixels"))
+    _fields_ = _integers("source", "result", "lines", "pixels")
 
 
 class Matrices(ctypes.Structure):
     """The numbers of kernels, taps, rows I and columns J, and their distances in memory."""
 
-    _fields_ = tuple(
-        (name, ctypes.c_int64) for name in ("kernels", "taps", "rows", "columns", "kernel", "tap", "row", "column")
-    )
+    _fields_ = _integers("kernels", "taps", "rows", "columns", "kernel", "tap", "row", "column")
 
 
 class Window(ctypes.Structure):
@@ -84,9 +93,7 @@ class Window(ctypes.Structure):
     """
 
     _fields_ = (
-        ("images", ctypes.c_int64),
-        ("pixels", ctypes.c_int64),
-        ("fills", ctypes.c_int64),
+        *_integers("images", "pixels", "fills"),
         ("source", Side),
         ("result", Side),
         ("matrices", Matrices),
@@ -97,16 +104,16 @@ class Window(ctypes.Structure):
     def of(cls, images: int, source: Side, result: Side, matrices: Matrices, reaches: Sequence[Reach]) -> "Window":
         """Return the window of these taps."""
         pixels = max(reach.lines * reach.pixels for reach in reaches)
+        # Later taps add to what the first one wrote, so pixels that it does not reach must be filled before.
         covers_result = reaches[0].lines * reaches[0].pixels * matrices.columns == result.image
-        listed = (Reach * len(reaches))(*reaches)
-        return cls(images, pixels, not covers_result, source, result, matrices, listed)
+        return cls(images, pixels, not covers_result, source, result, matrices, (Reach * len(reaches))(*reaches))
 
 
 class Sizes(ctypes.Structure):
     """The sizes of an attention branch, and the temperature of its softmax."""
 
     _fields_ = (
-        *((name, ctypes.c_int64) for name in ("images", "pixels", "channels", "hidden", "kernels")),
+        *_integers("images", "pixels", "channels", "hidden", "kernels"),
         ("temperature", ctypes.c_float),
     )
 
@@ -132,13 +139,16 @@ def can_read(*tensors: Tensor) -> bool:
     return True
 
 
+def _pointer(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
+
+
 def gather(source: Tensor, kernels: Tensor, start: Tensor | None, result: Tensor, rows: Axis, columns: Axis) -> None:
     """Write to `result` (B, C, h, w), at each position, the sum of its taps (B, T, C) times the (B, C, H, W) they meet.
 
     Both are channels-last. Sums begin at `start` (B, C), contiguous, or at zero if that is None.
     """
-    start_pointer = None if start is None else start.data_ptr()
-    pointers = source.data_ptr(), kernels.data_ptr(), start_pointer, result.data_ptr()
+    pointers = source.data_ptr(), kernels.data_ptr(), _pointer(start), result.data_ptr()
     _LIBRARY.dyconv_gather(*pointers, rows, columns, *source.shape[:2], torch.get_num_threads())
 
 
@@ -219,8 +229,7 @@ def product(
 
     `attention` is (B, K) and contiguous. Sums begin at `start` (B, J), contiguous, or at zero if that is None.
     """
-    start_pointer = None if start is None else start.data_ptr()
-    pointers = source.data_ptr(), weight.data_ptr(), attention.data_ptr(), start_pointer, result.data_ptr()
+    pointers = source.data_ptr(), weight.data_ptr(), attention.data_ptr(), _pointer(start), result.data_ptr()
     _LIBRARY.dyconv_product(window, *pointers, torch.get_num_threads())
 
 

@@ -94,6 +94,7 @@ def differentiable_product(input: Tensor, weight: Tensor, attention: Tensor, gri
     else:
         h, w = grid.kernel_size
         patches = F.unfold(input, grid.kernel_size, grid.dilation, grid.padding, grid.stride)  # (B, C h w, P)
+        # `unfold` has the channels before the taps, and the kernels have the taps first.
         rows = torch.unflatten(patches, 1, (channels, h * w)).permute(0, 3, 2, 1).flatten(2)
     kernels = (attention @ permuted_by_patch(weight)).reshape(batch, rows.shape[2], out_channels)
     maps = torch.bmm(rows, kernels).reshape(batch, *grid.output_size, out_channels)
@@ -139,8 +140,12 @@ class _MixedProduct(torch.autograd.Function):
         with without_autocast(input.device.type):
             gradients = _gradients(images, shared, attention, grad.flatten(1, 2), ctx.grid, ctx.needs_input_grad)
         to_images, to_shared, to_attention = gradients
-        to_input = None if to_images is None else to_images.permute(0, 3, 1, 2)
-        return to_input, None if to_shared is None else by_output(to_shared, weight), to_attention, None
+        to_input = to_weight = None
+        if to_images is not None:
+            to_input = to_images.permute(0, 3, 1, 2)
+        if to_shared is not None:
+            to_weight = by_output(to_shared, weight)
+        return to_input, to_weight, to_attention, None
 
 
 def _gradients(
@@ -189,6 +194,7 @@ def _plan(images: Tensor, weight: Tensor, grid: PatchGrid) -> _Plan:
     columns = weight.shape[1] // (h * line)
     cut = images.device.type == "cpu" and images.dtype in (torch.float32, torch.float64)
     max_images = batch
+    # Pointwise patches are views of the images; all others are copied, and take memory.
     if not grid.pointwise:
         pixels = grid.output_size[0] * grid.output_size[1]
         max_images = _PATCH_BYTES // (pixels * (line if cut else h * line) * element_size)
@@ -301,11 +307,11 @@ def _kernels_gradient(patches: Tensor, grad: Tensor, kernels: Tensor) -> None:
 
 
 def _add_up(
-    sums: tuple[Tensor, Tensor], weight: Tensor, attention: Tensor, to_kernels: Tensor, part: slice, reach: slice
+    sums: tuple[Tensor, Tensor], weight: Tensor, attention: Tensor, to_kernels: Tensor, chunk: slice, reach: slice
 ) -> None:
     """Add the gradients of some mixed kernels to those of the K kernels and of attention."""
     to_weight, to_attention = sums
-    add_gradients(attention[part], weight[:, reach], to_kernels, to_attention[part], to_weight[:, reach])
+    add_gradients(attention[chunk], weight[:, reach], to_kernels, to_attention[chunk], to_weight[:, reach])
 
 
 def _kernel_gradients(

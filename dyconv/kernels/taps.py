@@ -36,9 +36,8 @@ def used_regions(
     input_size: Pair, output_size: Pair, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair
 ) -> tuple[TapRegion, ...]:
     """Return the regions of all taps that meet at least one input pixel, in the order of the taps."""
-    rows, columns = (
-        _spans(*axis) for axis in zip(input_size, output_size, kernel_size, stride, padding, dilation, strict=True)
-    )
+    axes = zip(input_size, output_size, kernel_size, stride, padding, dilation, strict=True)
+    rows, columns = (_spans(*axis) for axis in axes)
     every_image = slice(None)
     regions = []
     for i, (out_i, in_i, n_i) in rows.items():

@@ -69,7 +69,9 @@ class Tiles(NamedTuple):
         to_shared, to_attention = torch.empty_like(shared), torch.empty_like(attention)
         sides = (grad, images) if steps.turned else (images, grad)
         native.product_gradient(steps.to_kernels, sides, shared, attention, (to_shared, to_attention))
-        return to_shared if shared is weight else by_output(to_shared, weight), to_attention
+        if shared is not weight:
+            to_shared = by_output(to_shared, weight)
+        return to_shared, to_attention
 
     def by_torch(self, input: Tensor, weight: Tensor, attention: Tensor) -> Tensor:
         """Return the convolution as one product, which keeps the kernel of each image."""

@@ -57,10 +57,11 @@ class BackboneSpec:
 
 def replace_stem(stem: nn.Conv2d, in_channels: int, stride: int, kernel_size: int | None = None) -> nn.Conv2d:
     """Return a first convolution like `stem` for other input channels, stride and size, drawn like torchvision's."""
-    bias = stem.bias is not None
-    size: Any = stem.kernel_size if kernel_size is None else kernel_size
-    padding: Any = stem.padding if kernel_size is None else kernel_size // 2
-    new = nn.Conv2d(in_channels, stem.out_channels, size, stride, padding, bias=bias)
+    size: Any = stem.kernel_size
+    padding: Any = stem.padding
+    if kernel_size is not None:
+        size, padding = kernel_size, kernel_size // 2
+    new = nn.Conv2d(in_channels, stem.out_channels, size, stride, padding, bias=stem.bias is not None)
     kaiming_fan_out(new.weight, new.bias)
     return new
 

@@ -71,12 +71,12 @@ def make_dynamic(
     """
     # All checks come first: a network is changed wholly or not at all.
     settings = _Settings(layer, num_kernels, reduction, temperature, normalization, aggregation)
-    if any(True for _ in dynamic_layers(model)):
+    if any(dynamic_layers(model)):
         raise ConversionError("this network has dynamic layers already: convert a static one")
     refuse_foreign_layers(model)
     fill = choose_start(model, start, init, noise)
     static, left_static = _select(model, where, input_size)
-    forward_pass = ForwardPass(0 if seed is None else seed)
+    forward_pass = ForwardPass(seed or 0)
     with seeded(seed, "kernels"):
         dynamic = {conv: _dynamic_like(conv, settings, fill) for conv in static.values()}
     # One count of passes for all layers, so that a shuffle across images takes the same partners in each.
@@ -159,8 +159,7 @@ def _select(
     infos = describe_layers(model, input_size)
     static: dict[str, nn.Conv2d] = {}
     obstacles: dict[str, str] = {}
-    placement = DEFAULT_PLACEMENT if where is None else where
-    for info in select_layers(infos, placement):
+    for info in select_layers(infos, DEFAULT_PLACEMENT if where is None else where):
         reason = obstacle(model, info.name)
         if reason is None:
             static[info.name] = cast(nn.Conv2d, model.get_submodule(info.name))

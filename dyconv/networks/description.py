@@ -43,7 +43,9 @@ class LayerInfo:
     input_size: Size | None = None
 
     def __str__(self) -> str:
-        pixels = "" if self.input_size is None else f", input {self.input_size[0]}x{self.input_size[1]}"
+        pixels = ""
+        if self.input_size is not None:
+            pixels = f", input {self.input_size[0]}x{self.input_size[1]}"
         shape = f"{self.in_channels}->{self.out_channels} {self.kernel_size[0]}x{self.kernel_size[1]}"
         return f"{self.name}: {self.role}, {shape}{pixels}, depth {self.depth:.2f}"
 
@@ -59,7 +61,9 @@ def describe_layers(model: nn.Module, input_size: tuple[int, int, int] | None = 
     """
     layers = {name: module for name, module in model.named_modules() if isinstance(module, Described)}
     roles = find_roles(model)
-    sizes = {} if input_size is None else _measure(model, layers, input_size)
+    sizes: dict[str, Size] = {}
+    if input_size is not None:
+        sizes = _measure(model, layers, input_size)
     # At least one, for a network of a single layer, which has depth 0.
     last_index = max(1, len(layers) - 1)
     return [

@@ -42,6 +42,7 @@ def gate_layers(model: nn.Module, layers: Mapping[str, Convolution]) -> set[str]
             continue
         observed = _observe(modules[owner], names, is_whole=not owner)
         gates |= inside & observed.scaling
+        # The modules around a gate that was found need not run for it.
         candidates -= observed.scaling
         # Pointwise layers alone may be the inside of a gate whose pool is further up: they say nothing by themselves.
         if any(isinstance(child, Convolution) and not _is_one_by_one(child) for child in modules[owner].modules()):
@@ -62,6 +63,7 @@ def _innermost_first(names: set[str]) -> list[str]:
         while owner:
             owner = owner.rpartition(".")[0]
             owners.add(owner)
+    # By name within a depth, as the order of a set differs between processes; the whole network comes last.
     return sorted(owners, key=lambda owner: (-owner.count(".") if owner else 1, owner))
 
 
@@ -82,7 +84,7 @@ def _observe(module: nn.Module, names: Mapping[int, str], *, is_whole: bool) -> 
     first = next((m for m in module.modules() if isinstance(m, (*_MAY_WRAP, ConvolutionLayer))), None)
     if first is None:
         return _Observed()
-    channels = first.in_channels if not isinstance(first, nn.Linear) else first.in_features
+    channels = first.in_features if isinstance(first, nn.Linear) else first.in_channels
     if isinstance(first, nn.Conv1d):  # works along the channels, and says nothing of how many there are
         channels = next((m.in_channels for m in module.modules() if isinstance(m, Convolution)), channels)
     like = next(module.parameters())

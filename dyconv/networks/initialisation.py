@@ -40,10 +40,11 @@ def choose_start(model: nn.Module, start: str, init: InitName | Initialiser, noi
         raise ArgumentError(unknown_name("start", start, ("scratch", "static")))
     if init != "auto":
         raise ArgumentError(f"init is for start='scratch': kernels that are copied are not drawn, got init={init!r}")
-    level = DEFAULT_NOISE if noise is None else noise
-    if isinstance(level, bool) or not isinstance(level, (int, float)) or not 0 <= level < float("inf"):
+    if noise is None:
+        noise = DEFAULT_NOISE
+    if isinstance(noise, bool) or not isinstance(noise, (int, float)) or not 0 <= noise < float("inf"):
         raise ArgumentError(f"noise must be a number from 0, in standard deviations of a kernel, got {noise!r}")
-    return _from_static(level)
+    return _from_static(noise)
 
 
 def kaiming_fan_out(weight: Tensor, bias: Tensor | None) -> None:

@@ -50,8 +50,10 @@ def find_roles(model: nn.Module) -> dict[str, RoleName]:
     for name, layer in layers.items():
         if name in gates:
             roles[name] = "squeeze_excitation"
+        elif _is_depthwise(layer):
+            roles[name] = "depthwise"
         else:
-            roles[name] = "depthwise" if _is_depthwise(layer) else _role_by_name(name)
+            roles[name] = _role_by_name(name)
     for name in [n for n, role in roles.items() if role == "depthwise"]:
         _mark_neighbours(name, layers, roles)
     # After the neighbours: the head takes only a role that is left over, the stem overrides any.

@@ -30,9 +30,7 @@ from runners.code_identity.syntax import (
 
 _PROJECT = Path(__file__).resolve().parents[2]
 _PROJECT_PARTS = ("ablations", "dyconv", "runners", "reports", "run_ablation")
-_LIBRARIES = tuple(
-    Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib") if sysconfig.get_path(name)
-)
+_LIBRARIES = [Path(path).resolve() for path in map(sysconfig.get_path, ("stdlib", "platstdlib")) if path]
 _INSTALLED = ("site-packages", "dist-packages")
 _REGISTERING = ("register_", "add_aggregation", "add_network")
 
@@ -42,7 +40,6 @@ class Statement:
     """A statement at the top of a module; an import of several names counts as several.
 
     Attributes:
-        node: Its syntax tree.
         binds: The names that it binds or changes a part of.
         mentions: All names and words in it.
         is_acting: Whether importing the module may change something by it beside binding names.
@@ -61,7 +58,7 @@ class Statement:
         """Return True if a line of the file belongs to the statement."""
         decorators: list[ast.expr] = getattr(self.node, "decorator_list", [])
         # Since Python 3.8 a function begins at `def`, but its code object at the first decorator.
-        start = min([self.node.lineno, *(decorator.lineno for decorator in decorators)])
+        start = decorators[0].lineno if decorators else self.node.lineno
         return start <= line <= (self.node.end_lineno or self.node.lineno)
 
 
@@ -144,15 +141,18 @@ class UserModules:
         return self.get(str(getattr(value, "__module__", ""))) is not None
 
     def _read(self, name: str, loaded: types.ModuleType, file: Path) -> Module:
-        package = loaded.__package__ or ("" if "." not in name else name.rpartition(".")[0])
+        package = loaded.__package__ or name.rpartition(".")[0]
         module = Module(name, package, vars(loaded))
         source = _source(loaded, file)
         if source is None:
-            module.content = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "unreadable"
+            module.content = "unreadable"
+            if file.is_file():
+                module.content = hashlib.sha256(file.read_bytes()).hexdigest()
             return module
         for node in ast.parse(source).body:
             if not says_nothing(node) and not is_guarded(node):
-                module.statements += [self._statement(part, module.namespace) for part in single_imports(node)]
+                for statement in single_imports(node):
+                    module.statements.append(self._statement(statement, module.namespace))
         return module
 
     def _statement(self, node: ast.stmt, namespace: Mapping[str, Any]) -> Statement:
@@ -221,7 +221,9 @@ def _source(module: types.ModuleType, file: Path) -> str | None:
     """Return the source of a module, `None` if it has none, as a compiled extension."""
     loader: Any = getattr(module, "__loader__", None)
     try:
-        text: str | None = loader.get_source(module.__name__) if hasattr(loader, "get_source") else None
+        text: str | None = None
+        if hasattr(loader, "get_source"):
+            text = loader.get_source(module.__name__)
         if text is None and file.suffix == ".py":
             text = file.read_text(encoding="utf-8")
     except (ImportError, OSError, ValueError):

@@ -20,7 +20,8 @@ def meaning(node: Any) -> str:
     if isinstance(node, ast.Constant):
         return f"{type(node.value).__name__}:{node.value!r}"
     if isinstance(node, list):
-        return f"[{','.join(meaning(item) for item in node if not says_nothing(item))}]"
+        items = [meaning(item) for item in node if not says_nothing(item)]
+        return f"[{','.join(items)}]"
     if not isinstance(node, ast.AST):
         return repr(node)
     fields = []
@@ -130,8 +131,9 @@ def lambda_meaning(code: types.CodeType, statement: ast.stmt) -> str:
         if isinstance(node, ast.Lambda):
             start = (node.lineno, node.col_offset)
             end = (node.end_lineno or node.lineno, node.end_col_offset or node.col_offset)
-            if all(start <= position <= end for position in positions):
+            if start <= min(positions) and max(positions) <= end:
                 candidates.append(node)
+    if not candidates:
+        return ""
     # Lambdas nest: of all that contain every position of the code, the innermost is the one.
-    innermost = min(candidates, key=lambda node: len(ast.dump(node)), default=None)
-    return meaning(innermost) if innermost is not None else ""
+    return meaning(min(candidates, key=lambda node: len(ast.dump(node))))

@@ -54,7 +54,6 @@ class _Walk:
     """A walk over the code that a registered object reaches, and the statements reached so far.
 
     Attributes:
-        modules: The user's modules.
         is_opaque: Whether it met an object of a library, outside of globals, whose code cannot be read.
     """
 
@@ -174,7 +173,7 @@ class _Walk:
             self._under_way.remove(id(value))
 
     def _describe_all(self, values: Iterator[Any] | list[Any] | tuple[Any, ...]) -> str:
-        return ",".join([self.describe(value) for value in values])
+        return ",".join(map(self.describe, values))
 
     def _container(self, value: Any) -> str:
         # Mappings and sets are sorted: their order differs between processes and means nothing.
@@ -184,7 +183,7 @@ class _Walk:
         if type(value) in (list, tuple):
             return f"{type(value).__name__}[{self._describe_all(value)}]"
         if type(value) in (set, frozenset):
-            return f"set[{','.join(sorted([self.describe(item) for item in value]))}]"
+            return f"set[{','.join(sorted(map(self.describe, value)))}]"
         return ""
 
     def _without_folder(self, text: str) -> str:
@@ -207,12 +206,16 @@ class _Walk:
         if isinstance(value, types.ModuleType):
             module = self.modules.get(value.__name__)
             self.reach_all(module)
-            return f"module:{original_name(value.__name__) if module is None else ''}"
+            if module is None:
+                return f"module:{original_name(value.__name__)}"
+            return "module:"
         wrapped = getattr(value, "__wrapped__", None)
         if wrapped is not None:
             return f"{type(value).__qualname__}({self.describe(wrapped)})"
         name = importable_name(value)
-        return f"library:{name}" if name else self._instance(value)
+        if name:
+            return f"library:{name}"
+        return self._instance(value)
 
     def _instance(self, value: Any) -> str:
         kind = type(value)
@@ -241,7 +244,7 @@ class _Walk:
             for name, item in vars(kind).items():
                 if _counts_as_member(name, item):
                     members.append(f"{name}={self.describe(item)}")
-            members += [self._class(base) for base in kind.__mro__[1:]]
+            members += map(self._class, kind.__mro__[1:])
         return f"class({','.join(members)})"
 
     def _function(self, function: types.FunctionType) -> str:
@@ -260,7 +263,8 @@ class _Walk:
             except ValueError:
                 items.append("empty")
         items.append(self.describe([list(function.__defaults__ or ()), dict(function.__kwdefaults__ or {})]))
-        items += [f"{key}={self.describe(item)}" for key, item in sorted(function.__dict__.items())]
+        for key, item in sorted(function.__dict__.items()):
+            items.append(f"{key}={self.describe(item)}")
         return f"function({','.join(items)})"
 
     def _own_function(self, function: types.FunctionType, module: Module) -> str:
@@ -288,8 +292,9 @@ def _counts_as_member(name: str, item: Any) -> bool:
     if isinstance(item, property):
         return True
     if isinstance(item, types.FunctionType | staticmethod | classmethod):
-        function = item if isinstance(item, types.FunctionType) else item.__func__
-        code = getattr(function, "__code__", None)
+        if not isinstance(item, types.FunctionType):
+            item = item.__func__
+        code = getattr(item, "__code__", None)
         # Methods that `dataclass` generates come from no file.
         return code is not None and not code.co_filename.startswith("<")
     return type(item) in (*_PLAIN, str) and not name.startswith("__")

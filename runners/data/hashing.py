@@ -61,8 +61,6 @@ def balanced_choice(labels: npt.NDArray[np.integer], count: int, key: int, num_c
     Args:
         labels: (N,) class of each image, 0 to `num_classes - 1`.
         count: Number of images to choose, 0 to N.
-        key: A key from `derive_key`.
-        num_classes: Number of classes.
 
     Returns:
         (count,) positions, ascending.

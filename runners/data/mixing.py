@@ -20,7 +20,6 @@ def mix(images: Tensor, labels: Tensor, data: DataSpec, num_classes: int) -> tup
     Args:
         images: (B, C, H, W).
         labels: (B,) classes.
-        data: The spec, with the strength of each kind.
         num_classes: L.
 
     Returns:

@@ -130,7 +130,6 @@ def load_dataset(name: str, *, root: Path | None = None, download: bool = False)
     """Read a data set into memory and check it against its registered facts.
 
     Args:
-        name: A registered name.
         root: The user's data folder, which is searched first.
         download: Whether a missing data set may be fetched from the network.
 
@@ -158,8 +157,6 @@ def open_batches(
     """Open a data set for training and evaluation, in memory or from files, as it is registered.
 
     Args:
-        name: A registered name.
-        settings: How batches are made.
         root: The user's data folder, which is searched first.
         download: Whether a missing data set may be fetched; only those in memory can be.
         sizes: How many images of each split to use; all by default.

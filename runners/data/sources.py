@@ -38,12 +38,9 @@ class BatchSettings:
     """The settings by which batches are made.
 
     Attributes:
-        batch_size: Images per training batch.
         evaluation_batch_size: Images per evaluation batch, at least 2.
         seed: Seed of order and augmentation.
         augmentation: Changes of training images; evaluation images are never changed.
-        device: Where batches are put.
-        memory_format: Layout of the images.
         workers: Processes that decode files; read by file-based sources only and without effect on the batches.
     """
 

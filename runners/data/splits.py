@@ -65,7 +65,6 @@ class Dataset:
     """A data set in memory.
 
     Attributes:
-        facts: Its registered facts.
         train, validation, test: The splits; no image is in two of them.
         mean, std: (C,) float32 statistics of the training split on the scale 0 to 1.
         digest: SHA-256 that names the content, as a rule `content_digest` of the splits.
@@ -97,8 +96,6 @@ def make_dataset(
     """Make a data set from its splits: compute statistics and digest, and check sizes and digest against the facts.
 
     Args:
-        facts: Its registered facts.
-        train, validation, test: Its splits.
         digest: The name of the content, if the loader knows one; None computes `content_digest`.
 
     Raises:

@@ -25,7 +25,6 @@ def attention_profile(
         attention: (N, K) per layer.
         labels: (N,) classes of the images.
         layers: Per layer its input resolution in px and its depth in the network from 0 to 1.
-        class_names: One name per class.
     """
     rows = []
     for name, weights_NK in attention.items():
@@ -67,4 +66,7 @@ def _mean(values_N: Tensor) -> float | None:
 
 
 def _means(weights_NK: Tensor) -> list[float] | None:
-    return [float(value) for value in weights_NK.double().mean(0)] if len(weights_NK) else None
+    if not len(weights_NK):
+        return None
+    means: list[float] = weights_NK.double().mean(0).tolist()
+    return means

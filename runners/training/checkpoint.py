@@ -66,7 +66,6 @@ class CheckpointStore:
     """The last two checkpoints of one training, in its state folder.
 
     Attributes:
-        folder: The state folder.
         check_owner: Called before each write or removal; raises if the folder belongs to another process by now.
     """
 
@@ -169,9 +168,9 @@ def _scaler_tensors(scaler: torch.amp.GradScaler) -> dict[str, Tensor]:
 
 
 def _position_tensors(position: Position) -> dict[str, Tensor]:
-    numbers = {"position.seconds": position.seconds}
-    numbers |= {f"position.sums.{name}": value for name, value in position.sums.items()}
-    tensors = {name: torch.tensor(value, dtype=torch.float64) for name, value in numbers.items()}
+    tensors = {"position.seconds": torch.tensor(position.seconds, dtype=torch.float64)}
+    for name, value in position.sums.items():
+        tensors[f"position.sums.{name}"] = torch.tensor(value, dtype=torch.float64)
     return tensors | {"position.step": torch.tensor(position.step)}
 
 
@@ -218,7 +217,10 @@ def _shape(value: Tensor | None) -> str:
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    parameters: list[Tensor] = []
+    for group in optimizer.param_groups:
+        parameters += group["params"]
+    return parameters
 
 
 def _restore(training: Training, tensors: Mapping[str, Tensor]) -> None:

@@ -77,6 +77,7 @@ class World:
 @contextmanager
 def joined() -> Iterator[World]:
     """Join the process group that torchrun started, inside a block."""
+    # NCCL connects GPUs alone.
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield World(dist.get_rank(), dist.get_world_size())

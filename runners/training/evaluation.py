@@ -47,9 +47,10 @@ class Measurement:
         if self.top5 is not None:
             values[f"{split}/top5"] = self.top5
         if with_classes:
-            # NaN is unequal to itself: a class without images has no accuracy.
-            accuracies = {i: value for i, value in enumerate(self.per_class) if value == value}
-            values |= {class_metric(split, index): value for index, value in accuracies.items()}
+            for index, accuracy in enumerate(self.per_class):
+                # NaN is unequal to itself: a class without images has no accuracy.
+                if accuracy == accuracy:
+                    values[class_metric(split, index)] = accuracy
         return values
 
 
@@ -94,6 +95,7 @@ def _ranks(logits_BC: Tensor, targets: Tensor) -> Tensor:
 
 def _measure(ranks: Tensor, losses: Tensor, labels: Tensor, num_classes: int) -> Measurement:
     correct = (ranks == 0).cpu()
+    # In double precision, which counts images exactly; a class without images gives 0 / 0, which is NaN.
     counts = torch.bincount(labels.cpu(), minlength=num_classes).double()
     hits = torch.bincount(labels.cpu(), weights=correct.double(), minlength=num_classes)
     top5 = among_five = None

@@ -35,13 +35,15 @@ def build_network(spec: ModelSpec, facts: DatasetFacts, seed: int) -> nn.Module:
         "stem_pool": spec.stem_pool,
         "dropout": spec.dropout,
         "squeeze_excitation": spec.squeeze_excitation,
-        "layer": spec.layer if spec.layer != "static" else None,
         "num_kernels": spec.num_kernels,
         "reduction": spec.reduction,
         "normalization": spec.normalization,
         "aggregation": spec.aggregation,
-        "where": spec.where.as_mapping() if spec.where is not None else None,
     }
+    if spec.layer != "static":
+        options["layer"] = spec.layer
+    if spec.where is not None:
+        options["where"] = spec.where.as_mapping()
     # Options that the spec leaves out are not passed: some networks refuse them.
     return dyconv.build_model(
         spec.name,

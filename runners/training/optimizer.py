@@ -29,11 +29,7 @@ def make_optimizer(model: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer:
     if spec.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=spec.learning_rate, fused=True)
     return torch.optim.SGD(
-        groups,
-        lr=spec.learning_rate,
-        momentum=spec.momentum or 0.0,
-        nesterov=bool(spec.nesterov),
-        fused=True,
+        groups, lr=spec.learning_rate, momentum=spec.momentum or 0.0, nesterov=bool(spec.nesterov), fused=True
     )
 
 

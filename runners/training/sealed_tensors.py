@@ -26,8 +26,6 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], *, node: str = "", o
     """Write tensors to a sealed safetensors file, whole or not at all.
 
     Args:
-        path: The file.
-        tensors: By name.
         node: Fingerprint of the node that they belong to, kept in the file; none if it is left out.
         once: Whether an existing file stays as it is.
 
@@ -54,7 +52,6 @@ def load_tensors(path: Path, *, node: str = "", must_be_sealed: bool = True) -> 
     """Return the tensors of a file, read once and checked against its seal.
 
     Args:
-        path: The file.
         node: Fingerprint of the node that they must belong to, if the file names one.
         must_be_sealed: Whether to refuse a file without any metadata, as earlier versions wrote them.
 

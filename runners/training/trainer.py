@@ -58,10 +58,12 @@ class _Sums:
 
     def add(self, name: str, value: Tensor) -> None:
         value = value.detach().float()
-        self.values[name] = self.values[name] + value if name in self.values else value
+        if name in self.values:
+            value = self.values[name] + value
+        self.values[name] = value
 
     def get(self, name: str) -> float:
-        return float(self.values[name]) if name in self.values else math.nan
+        return float(self.values.get(name, math.nan))
 
     def as_floats(self) -> dict[str, float]:
         return {name: float(value) for name, value in self.values.items()}
@@ -105,8 +107,10 @@ class Trainer:
         self.device = self._parameters[0].device
         self.optimizer = make_optimizer(model, spec.train)
         self.schedule = temperature_schedule(spec.train.temperature)
+        # Only float16 has so small a range that gradients need a scale.
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self._amp_dtype() is torch.float16)
         self.checkpoint_seconds = checkpoint_seconds
+        # The size of this attempt comes first: an earlier one may have run out of memory with the spec's.
         self._micro_batches = spec.train.batch_size // (micro_batch or spec.train.micro_batch or spec.train.batch_size)
         self.position = Position(0, {})
         self._saved = time.monotonic()
@@ -262,8 +266,11 @@ class Trainer:
             measurement = evaluate(
                 self.model, self.source.evaluation("validation"), self.source.facts.num_classes, self._autocast()
             )
-        entropies = attention.entropy(normalized=True) if attention is not None else {}
-        return measurement.metrics("val") | {names.entropy_metric(layer): value for layer, value in entropies.items()}
+        metrics = measurement.metrics("val")
+        if attention is not None:
+            for layer, entropy in attention.entropy(normalized=True).items():
+                metrics[names.entropy_metric(layer)] = entropy
+        return metrics
 
     @property
     def _training(self) -> Training:

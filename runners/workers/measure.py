@@ -47,7 +47,7 @@ _ALONE = World()
 def choose_device(name: str) -> torch.device:
     """Return the device called `name`; `auto` is the GPU if there is one."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
 
 
@@ -145,7 +145,9 @@ def train(
         model = distributed.with_global_norms(model, device)
     check_owner = _owner_check(state, task)
     attempt = attempts.Attempt.read(state.folder, task.attempt)
-    micro_batch = attempt.micro_batch if attempt is not None else None
+    micro_batch = None
+    if attempt is not None:
+        micro_batch = attempt.micro_batch
     trainer = Trainer(
         node.spec,
         model,
@@ -170,7 +172,9 @@ def train(
 
 def _owner_check(state: NodeState, task: Task) -> Callable[[], None]:
     """Return a function that raises `LeaseError` once another process has the node; without an attempt, a no-op."""
-    return partial(attempts.check, state.folder, task.attempt) if task.attempt else lambda: None
+    if not task.attempt:
+        return lambda: None
+    return partial(attempts.check, state.folder, task.attempt)
 
 
 def run_evaluation(node: Node, state: NodeState, task: Task) -> dict[str, float]:

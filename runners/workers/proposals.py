@@ -116,7 +116,7 @@ def propose(node: ProposedNode, state_root: Path) -> Proposal:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     # Locked, because a trial has no slot yet when it is created, and another process would bury it as nobody's.
     with exclusively(journal.with_suffix(".lock")):
-        storage = _storage(journal)
+        storage = JournalStorage(JournalFileBackend(str(journal)))
         study = _open(node, storage)
         trial = _of_slot(study, node.slot)
         if trial is None:
@@ -126,20 +126,17 @@ def propose(node: ProposedNode, state_root: Path) -> Proposal:
     return Proposal(study, storage, trial.number, trial.params, trial.state.is_finished())
 
 
-def _storage(journal: Path) -> JournalStorage:
-    return JournalStorage(JournalFileBackend(str(journal)))
-
-
 def _open(node: ProposedNode, storage: JournalStorage) -> optuna.Study:
-    is_tuning = node.kind == "tuning"
-    startup = TUNING_STARTUP if is_tuning else SEARCH_STARTUP
+    # With two objectives Optuna cannot stop trials early.
+    startup, directions, pruner = SEARCH_STARTUP, ["maximize", "minimize"], optuna.pruners.NopPruner()
+    if node.kind == "tuning":
+        startup, directions, pruner = TUNING_STARTUP, ["maximize"], _hyperband(node)
     return optuna.create_study(
         study_name=node.group,
         storage=storage,
         sampler=optuna.samplers.TPESampler(n_startup_trials=startup, seed=_seed(node)),
-        # With two objectives Optuna cannot stop trials early.
-        pruner=_hyperband(node) if is_tuning else optuna.pruners.NopPruner(),
-        directions=["maximize"] if is_tuning else ["maximize", "minimize"],
+        pruner=pruner,
+        directions=directions,
         load_if_exists=True,
     )
 
@@ -155,8 +152,10 @@ def _hyperband(node: ProposedNode) -> optuna.pruners.BasePruner:
 
 
 def _of_slot(study: optuna.Study, slot: int) -> FrozenTrial | None:
-    trials = [trial for trial in study.get_trials(deepcopy=False) if trial.user_attrs.get(_SLOT) == slot]
-    return trials[-1] if trials else None
+    for trial in reversed(study.get_trials(deepcopy=False)):
+        if trial.user_attrs.get(_SLOT) == slot:
+            return trial
+    return None
 
 
 def _adopt(study: optuna.Study, node: ProposedNode, states: StateStore) -> None:
@@ -173,14 +172,17 @@ def _as_trial(
     node: ProposedNode, slot: int, proposal: Mapping[str, Any], state: NodeState, values: list[float]
 ) -> FrozenTrial:
     outcome: Outcome = proposal.get("outcome", "complete")
+    is_diverged = outcome == "diverged"
     reported = {event["step"]: event["metrics"][names.VAL_TOP1] for event in state.events()}
+    # With two objectives Optuna takes no reports.
+    if is_diverged or len(values) > 1:
+        reported = {}
     return optuna.trial.create_trial(
         state=_STATES[outcome],
         params=dict(proposal["values"]),
         distributions=_distributions(node.optimisation),
-        values=values if outcome != "diverged" else None,
-        # With two objectives Optuna takes no reports.
-        intermediate_values=reported if len(values) < 2 and outcome != "diverged" else None,
+        values=None if is_diverged else values,
+        intermediate_values=reported,
         user_attrs={_SLOT: slot},
     )
 

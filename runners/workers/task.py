@@ -51,5 +51,7 @@ class Task:
     def from_arguments(cls, arguments: list[str]) -> Task:
         """Return the task that `as_arguments` wrote."""
         values = json.loads(arguments[0])
-        lists = {name: tuple(values[name]) for name in ("plugins", "gpus")}
-        return cls(**{**values, "state_root": Path(values["state_root"]), **lists})
+        # JSON has neither paths nor tuples.
+        values["state_root"] = Path(values["state_root"])
+        values["plugins"], values["gpus"] = tuple(values["plugins"]), tuple(values["gpus"])
+        return cls(**values)

@@ -87,7 +87,8 @@ def load_cifar(facts: DatasetFacts, *, root: Path | None, download: bool) -> Dat
     """
     files = FILES[facts.name]
     folder = find_cifar(facts, root, download=download)
-    pool, test = (_read_part(folder, checksums, files.labels, facts) for checksums in (files.train, files.test))
+    pool = _read_split(folder, files.train, files.labels, facts)
+    test = _read_split(folder, files.test, files.labels, facts)
     key = derive_key(f"{facts.name} validation split", 1)
     train, validation = hold_out(pool, facts.validation_images, key=key, num_classes=facts.num_classes)
     return make_dataset(facts, train=train, validation=validation, test=test, digest=files.digest)
@@ -101,7 +102,9 @@ def find_cifar(facts: DatasetFacts, root: Path | None, *, download: bool) -> Pat
     """
     files, target = FILES[facts.name], root or DOWNLOAD_ROOT
     names = (*files.train, *files.test)
-    folders = [*([root] if root else []), target / files.folder]
+    folders = [target / files.folder]
+    if root is not None:
+        folders.insert(0, root)
     for folder in folders:
         missing = [name for name in names if not (folder / name).is_file()]
         if not missing:
@@ -152,8 +155,8 @@ def _to_split(batch: dict[bytes, Any], labels_key: bytes, num_classes: int) -> S
     return Split(torch.from_numpy(pixels), torch.tensor(labels, dtype=torch.int64))
 
 
-def _read_part(folder: Path, part: dict[str, str], labels_key: bytes, facts: DatasetFacts) -> Split:
-    batches = [read_batch(folder / name, md5, labels_key, facts.num_classes) for name, md5 in part.items()]
+def _read_split(folder: Path, checksums: dict[str, str], labels_key: bytes, facts: DatasetFacts) -> Split:
+    batches = [read_batch(folder / name, md5, labels_key, facts.num_classes) for name, md5 in checksums.items()]
     return Split(torch.cat([b.images for b in batches]), torch.cat([b.labels for b in batches]))
 
 

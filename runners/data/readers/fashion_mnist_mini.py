@@ -37,7 +37,10 @@ def load_fashion_mnist_mini(facts: DatasetFacts, *, root: Path | None, download:
     Raises:
         DatasetError: The file is missing or corrupt.
     """
-    splits = {name: _to_split(strip) for name, strip in read_embedded(EMBEDDED_FILE).items()}
+    splits: dict[str, Split] = {}
+    for name, strip in read_embedded(EMBEDDED_FILE).items():
+        labels = torch.from_numpy(strip.labels.astype(np.int64))
+        splits[name] = Split(torch.from_numpy(strip.images.copy()), labels)
     return make_dataset(facts, train=splits["train"], validation=splits["validation"], test=splits["test"])
 
 
@@ -62,10 +65,6 @@ def read_embedded(path: Path) -> dict[str, StripSplit]:
         return decode_strip(packed)
     except ValueError as error:
         raise DatasetError(f"{path} (SHA-256 {digest}) is not an image strip: {error}. {_REMEDY}") from error
-
-
-def _to_split(part: StripSplit) -> Split:
-    return Split(torch.from_numpy(part.images.copy()), torch.from_numpy(part.labels.astype(np.int64)))
 
 
 FORMAT = "dyconv-ablations image strip 1"
@@ -135,10 +134,10 @@ def _parse_header(line: bytes) -> tuple[tuple[int, ...], dict[str, int]]:
         raise ValueError("it has no readable header") from error
 
 
-def _read_split(part: bytes, size: int, shape: tuple[int, ...]) -> StripSplit:
+def _read_split(content: bytes, size: int, shape: tuple[int, ...]) -> StripSplit:
     pixels = size * math.prod(shape)
     return StripSplit(
-        images=np.frombuffer(part[:pixels], dtype=np.uint8).reshape(size, *shape),
-        labels=np.frombuffer(part[pixels : pixels + size], dtype=np.uint8),
-        source_index=np.frombuffer(part[pixels + size :], dtype="<u4").astype(np.uint32),
+        images=np.frombuffer(content[:pixels], dtype=np.uint8).reshape(size, *shape),
+        labels=np.frombuffer(content[pixels : pixels + size], dtype=np.uint8),
+        source_index=np.frombuffer(content[pixels + size :], dtype="<u4").astype(np.uint32),
     )

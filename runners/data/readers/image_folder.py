@@ -51,10 +51,8 @@ class FolderSource:
 
     Args:
         facts: Facts of the set; `image_size` is the size after cropping, `validation_images` the number split off.
-        root: Folder that holds the files.
         settings: How batches are made; `crop_padding` must be 0, `workers` processes decode.
         sizes: Numbers of images of each split to use.
-        normalization: Per-channel statistics to remove.
         content: The files, read; or None for `train/<class>/*` and `val/<class>/*` below `root`.
         resize_ratio: The shorter side before the centre crop, relative to the size after it.
 
@@ -139,9 +137,8 @@ class FolderSource:
             DatasetError: A file cannot be decoded.
         """
         order = self.evaluation_order(split)
-        batches = [
-            order[positions] for positions in evaluation_slices(len(order), self._settings.evaluation_batch_size)
-        ]
+        slices = evaluation_slices(len(order), self._settings.evaluation_batch_size)
+        batches = [order[positions] for positions in slices]
         transform = evaluation_transform(self._facts.image_size, self._resize_ratio)
         return self._load(_ImageFiles(self._files[split], transform), batches)
 
