@@ -33,12 +33,19 @@ class Repeat:
         """Return the repeat of a run with that status; one that finished without its metric counts as absent."""
         if status != FINISHED:
             return cls(status, math.nan)
-        return cls(NO_METRIC if math.isnan(value) else FINISHED, float(value))
+        if math.isnan(value):
+            return cls(NO_METRIC, float(value))
+        return cls(FINISHED, float(value))
 
     @property
     def finished(self) -> bool:
         """True if there is a value."""
         return self.status == FINISHED
+
+
+def finished_values(repeats: Mapping[int, Repeat]) -> dict[int, float]:
+    """Return the values of the repeats that have one, by seed."""
+    return {seed: repeat.value for seed, repeat in repeats.items() if repeat.finished}
 
 
 MOST_LAUNCHES = 10
@@ -86,7 +93,9 @@ class Results:
     @property
     def newest(self) -> int:
         """The time when the newest run ended, in milliseconds since 1970, or 0 if there is none."""
-        return int(self.runs["ended"].max()) if len(self.runs) else 0
+        if self.runs.empty:
+            return 0
+        return int(self.runs["ended"].max())
 
     def with_launch(self, launch: Record) -> Results:
         """Return the same results with one more launch behind them."""
@@ -118,7 +127,8 @@ def in_order(launches: Iterable[Record]) -> tuple[Record, ...]:
 
 def _repeats(cells: pd.DataFrame, study: str, metric: str) -> Iterator[tuple[str, str, int, Repeat]]:
     rows = cells[cells["study"] == study]
-    values = rows[metric] if metric in rows else pd.Series(math.nan, index=rows.index)
-    columns = (rows["network"], rows["variant"], rows["seed"], rows["status"], values)
+    if metric not in rows:
+        rows = rows.assign(**{metric: math.nan})
+    columns = (rows["network"], rows["variant"], rows["seed"], rows["status"], rows[metric])
     for network, variant, seed, status, value in zip(*columns, strict=True):
         yield str(network), str(variant), int(seed), Repeat.of(status, value)
