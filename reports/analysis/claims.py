@@ -320,8 +320,12 @@ def judge_study(study: Study, summary: StudySummary, plan: Plan) -> tuple[Judged
     for network in study.inspected:
         name = network.name if network else ""
         # Claims are judged on each network by itself, with rows of that network alone.
-        rows = {row.variant: row for row in summary.of_network(name)}
-        at_chance = {row.variant for row in rows.values() if row_at_chance(study, row, plan)}
+        rows: dict[str, VariantSummary] = {}
+        at_chance: set[str] = set()
+        for row in summary.of_network(name):
+            rows[row.variant] = row
+            if row_at_chance(study, row, plan):
+                at_chance.add(row.variant)
         for claim in study.claims:
             judged.append(_judge_claim(study, name, claim, levels[rank_of(study, claim)], rows, at_chance))
     return tuple(judged)
@@ -350,14 +354,14 @@ def _judge_claim(
 ) -> JudgedClaim:
     contrasts = _contrasts_between(claim, rows)
     left_out = tuple(contrast for contrast in claim.contrasts if contrast not in contrasts)
-    judged = tuple(
-        judge_contrast(study, contrast, rows, level=level, contrasts=len(contrasts), at_chance=at_chance)
-        for contrast in contrasts
-    )
+    judged = []
+    for contrast in contrasts:
+        judged.append(judge_contrast(study, contrast, rows, level=level, contrasts=len(contrasts), at_chance=at_chance))
     decisive = min(judged, key=_weakness, default=None)
     # A claim of which this preset asks no contrast stays undecided.
     verdict = decisive.verdict if decisive else UNDECIDED
-    return JudgedClaim(study.name, network, claim, rank_of(study, claim), level, verdict, decisive, judged, left_out)
+    rank = rank_of(study, claim)
+    return JudgedClaim(study.name, network, claim, rank, level, verdict, decisive, tuple(judged), left_out)
 
 
 def judge_contrast(

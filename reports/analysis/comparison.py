@@ -49,7 +49,8 @@ def match_rows(left: ComparedStudy, right: ComparedStudy, matched: Mapping[str, 
             partner = name
         rows.append(MatchedRow(name, partner))
         unmatched.pop(partner, None)
-    rows += [MatchedRow("", name) for name in unmatched]
+    for name in unmatched:
+        rows.append(MatchedRow("", name))
     return tuple(rows)
 
 

@@ -6,7 +6,7 @@ statistics are in `reports.analysis.statistics`. Legend: S seeds, I test images.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -79,10 +79,10 @@ def difference(better: Sequence[Row], worse: Sequence[Row], metric: str, table: 
                 return over_seeds
             # Several compared rows may be one training, whose weight is then their sum.
             weights[training] += sign / len(side)
-    values_RS = []
+    seed_values = []
     for training in pool:
-        values_RS.append([value for _, value in training])
-    return contrast_interval(values_RS, list(weights.values()))
+        seed_values.append([value for _, value in training])
+    return contrast_interval(seed_values, list(weights.values()))
 
 
 def _equal_footing(table: Sequence[Row], seeds: Sequence[int]) -> list[_Training]:
@@ -111,9 +111,12 @@ def _training(row: Row, seeds: Sequence[int]) -> _Training:
     return tuple((row.checkpoints.get(seed, ""), row.values[seed]) for seed in seeds)
 
 
-def common_seeds(rows: Iterable[Row]) -> list[int]:
+def common_seeds(rows: Sequence[Row]) -> list[int]:
     """Return the seeds of which every row has a value, in order."""
-    return sorted(set.intersection(*(set(row.values) for row in rows)))
+    seeds = set(rows[0].values)
+    for row in rows[1:]:
+        seeds.intersection_update(row.values)
+    return sorted(seeds)
 
 
 def share_checkpoints(rows: Sequence[Row]) -> bool:

@@ -207,8 +207,8 @@ def trailing_words(compared: Sequence[Lead]) -> str:
 
 
 def _range(compared: Sequence[Lead]) -> str:
-    leads = sorted(network.lead for network in compared)
-    low, high = number(leads[0], 1, signed=True), number(leads[-1], 1, signed=True)
+    ordered = sorted(compared, key=lambda network: network.lead)
+    low, high = number(ordered[0].lead, 1, signed=True), number(ordered[-1].lead, 1, signed=True)
     if low == high:
         return low
     return f"{low} to {high}"

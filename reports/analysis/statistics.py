@@ -127,7 +127,9 @@ class Estimate:
     @property
     def df_per_seed(self) -> float:
         """Degrees of freedom per seed beyond the first: 1 for values on their own, more where a table shares."""
-        return self.df / (self.n - 1) if self.n > 1 else math.nan
+        if self.n < 2:
+            return math.nan
+        return self.df / (self.n - 1)
 
     @property
     def is_known(self) -> bool:
@@ -174,7 +176,9 @@ def estimate(values: Sequence[float], level: float = LEVEL) -> Estimate:
     """
     n = len(values)
     array = np.asarray(values, dtype=float)
-    mean = float(array.mean()) if n else math.nan
+    if not n:
+        return unknown(0)
+    mean = float(array.mean())
     if n < 2:
         return Estimate(mean, math.nan, math.nan, math.nan, n)
     # Equal accuracies may differ in their last digit, so the spread is compared with their size.
@@ -241,7 +245,7 @@ def unpaired_difference(values: Sequence[float], others: Sequence[float], level:
     mean, n = float(left.mean() - right.mean()), min(len(left), len(right))
     if n < 2:
         return Estimate(mean, math.nan, math.nan, math.nan, n)
-    if all(estimate(tuple(side)).no_spread for side in (left, right)):
+    if estimate(tuple(left)).no_spread and estimate(tuple(right)).no_spread:
         return Estimate(mean, 0.0, math.nan, math.nan, n)
     compared = CompareMeans(DescrStatsW(left), DescrStatsW(right))
     sd = math.hypot(left.std(ddof=1), right.std(ddof=1))
@@ -367,8 +371,12 @@ def excluded_beyond(intervals: Iterable[Estimate]) -> float:
     largest true difference misses it on its outer side. So it holds in 97.5 % with intervals of 95 %, whatever the
     number of comparisons. NaN if a comparison has no interval, and if there is none.
     """
-    ends = [abs(end) for interval in intervals for end in (interval.low, interval.high)]
-    return math.nan if not ends or any(map(math.isnan, ends)) else max(ends)
+    ends: list[float] = []
+    for interval in intervals:
+        if not interval.has_interval:
+            return math.nan
+        ends += (abs(interval.low), abs(interval.high))
+    return max(ends, default=math.nan)
 
 
 def two_level(differences_SI: npt.ArrayLike, level: float = LEVEL) -> Estimate:
@@ -442,7 +450,8 @@ def mcnemar_p_value(only_first: int, only_second: int) -> float:
 def spread_range(sd: float, df: float, level: float = LEVEL) -> tuple[float, float]:
     """Return the chi-square interval of a standard deviation that is estimated with so many degrees of freedom."""
     # `chdtri` takes the probability above a value, so that the small tail comes first and gives the lower end.
-    low, high = (sd * math.sqrt(df / float(special.chdtri(df, tail))) for tail in ((1 - level) / 2, (1 + level) / 2))
+    low = sd * math.sqrt(df / float(special.chdtri(df, (1 - level) / 2)))
+    high = sd * math.sqrt(df / float(special.chdtri(df, (1 + level) / 2)))
     return low, high
 
 

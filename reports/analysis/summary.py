@@ -161,7 +161,14 @@ def summarize_study(study: Study, plan: Plan, results: Results) -> StudySummary:
         tables.setdefault(network, []).append(row)
         if variant == study.reference:
             references[network] = row
-    compared = [_compared(row, references[row.network], study.metric, tables[row.network]) for row in rows]
+    compared = []
+    for row in rows:
+        reference = references[row.network]
+        if row is reference:
+            compared.append(row)
+            continue
+        delta = difference((row,), (reference,), study.metric, table=tables[row.network])
+        compared.append(replace(row, delta=delta, same_checkpoints=share_checkpoints((row, reference))))
     return StudySummary(study.name, study.metric, study.reference, tuple(_tested(compared, references)))
 
 
@@ -200,15 +207,6 @@ def _measured(
         correctness=correctness,
         unlearned=unlearned,
     )
-
-
-def _compared(
-    row: VariantSummary, reference: VariantSummary, metric: str, table: Sequence[VariantSummary]
-) -> VariantSummary:
-    if row.variant == reference.variant:
-        return row
-    delta = difference((row,), (reference,), metric, table=table)
-    return replace(row, delta=delta, same_checkpoints=share_checkpoints((row, reference)))
 
 
 def _tested(rows: Sequence[VariantSummary], references: Mapping[str, VariantSummary]) -> Iterator[VariantSummary]:

@@ -53,7 +53,7 @@ class ComparedRow:
     @property
     def complete(self) -> bool:
         """True if every repeat has a value."""
-        return all(repeat.finished for repeat in self.repeats.values())
+        return len(self.values) == len(self.repeats)
 
     @property
     def values(self) -> dict[int, float]:

@@ -127,4 +127,8 @@ def compared_by_image(study: Study, plan: Plan) -> tuple[str, ...]:
         checkpoint = (cell.network, checkpoint_of(plan, cell.fingerprint))
         by_checkpoint.setdefault(checkpoint, {})[cell.fingerprint] = None
     # A dictionary keeps the plan's order, which a set would not.
-    return tuple(dict.fromkeys(key for keys in by_checkpoint.values() if len(keys) > 1 for key in keys))
+    compared: dict[str, None] = {}
+    for fingerprints in by_checkpoint.values():
+        if len(fingerprints) > 1:
+            compared |= fingerprints
+    return tuple(compared)

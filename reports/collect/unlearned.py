@@ -44,9 +44,10 @@ def why_unlearned(spec: TrialSpec, metrics: Mapping[str, float]) -> str:
     # Where both accuracies are known, that of the test split decides.
     for split, metric in (("test", TEST_TOP1), ("validation", VAL_TOP1)):
         top1 = metrics.get(metric, math.nan)
+        if top1 <= _chance(classes, _images(spec, split)):
+            return f"its {split} accuracy is {top1:.3g} %, guessing has {100 / classes:.3g} %"
         if not math.isnan(top1):
-            is_chance = top1 <= _chance(classes, _images(spec, split))
-            return f"its {split} accuracy is {top1:.3g} %, guessing has {100 / classes:.3g} %" if is_chance else ""
+            break
     return ""
 
 
