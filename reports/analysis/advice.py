@@ -8,14 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ablations.study import Study
-from reports.analysis.statistics import (
-    MOST_SEEDS,
-    POWER,
-    seeds_for_better,
-    seeds_for_same,
-    seeds_to_decide,
-    spread_range,
-)
+from reports.analysis.statistics import MOST_SEEDS, POWER, seeds_for_better, seeds_for_same, spread_range
 from reports.analysis.summary import StudySummary, VariantSummary
 from reports.content.blocks import Paragraph
 from reports.content.formatting import number, per_cent
@@ -35,7 +28,6 @@ class Advice:
         most_sd: Upper end of the 95 % interval of that.
         for_difference: Seeds that show a true difference of `size`.
         for_none: Seeds that show that there is none, where there is none.
-        to_decide: Seeds that decide between above 0, below 0 and smaller than `size`, whatever the truth is.
     """
 
     row: VariantSummary
@@ -44,7 +36,6 @@ class Advice:
     most_sd: float
     for_difference: int | None
     for_none: int | None
-    to_decide: int | None
 
 
 def seed_advice(study: Study, summary: StudySummary) -> tuple[Advice, ...]:
@@ -58,16 +49,10 @@ def seed_advice(study: Study, summary: StudySummary) -> tuple[Advice, ...]:
         if delta is None:
             continue
         sd, per_seed, images = delta.interval_sd, delta.df_per_seed, delta.image_error
-        row_advice = Advice(
-            row=row,
-            size=size,
-            sd=sd,
-            most_sd=spread_range(sd, delta.df)[1],
-            for_difference=seeds_for_better(sd, size, df_per_seed=per_seed, image_error=images),
-            for_none=seeds_for_same(sd, size, df_per_seed=per_seed, image_error=images),
-            to_decide=seeds_to_decide(sd, size, df_per_seed=per_seed, image_error=images),
-        )
-        advice.append(row_advice)
+        most_sd = spread_range(sd, delta.df)[1]
+        for_difference = seeds_for_better(sd, size, df_per_seed=per_seed, image_error=images)
+        for_none = seeds_for_same(sd, size, df_per_seed=per_seed, image_error=images)
+        advice.append(Advice(row, size, sd, most_sd, for_difference, for_none))
     return tuple(advice)
 
 

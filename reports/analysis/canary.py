@@ -31,10 +31,9 @@ _MEANINGS: tuple[tuple[State, str], ...] = (
 
 @dataclass(frozen=True)
 class Canary:
-    """The comparison of one reference with itself.
+    """The comparison of one reference with itself, on one inspected network if the study inspects any.
 
     Attributes:
-        network: Name of the inspected network, or empty.
         difference: Mean over repeats of canary − reference: the r-th of one and the r-th of the other, which have
             nothing in common but their configuration. Its t interval is over seeds.
         expected: The number of repeats that the plan asks for.
@@ -129,13 +128,15 @@ def _why_unknown(canary: Canary) -> str:
 
 def canary_warning(canaries: Sequence[Canary]) -> Paragraph | None:
     """Return the warning at the top of a report, or `None` if no canary is alarmed."""
-    alarmed = [canary for canary in canaries if canary.state == "alarm"]
-    if not alarmed:
+    titles = []
+    for canary in canaries:
+        if canary.state == "alarm":
+            titles.append(canary.study.title)
+    if not titles:
         return None
-    study_titles = quoted(canary.study.title for canary in alarmed)
     return Paragraph(
-        f"A reference that was trained again under other seeds differs from itself: {study_titles} "
-        f"({len(alarmed)} of {len(canaries)} canaries; each is alarmed by chance with a probability of "
+        f"A reference that was trained again under other seeds differs from itself: {quoted(titles)} "
+        f"({len(titles)} of {len(canaries)} canaries; each is alarmed by chance with a probability of "
         f"{per_cent(ALPHA)}). What this report says of these studies may be wrong.",
         "Canary alarm",
         "alarm",

@@ -184,10 +184,8 @@ class JudgedContrast:
 
 
 def _seeds_for_width(estimate: Estimate, width: float, level: float) -> int | None:
-    """Return the fewest seeds with which an interval is narrower than `width` in four of five cases.
-
-    The part of it that is about test images stays, however many seeds there are.
-    """
+    """Return the fewest seeds with which an interval is narrower than `width` in four of five cases."""
+    # The part of it that is about test images stays, however many seeds there are.
     of_images = _half_of_images(estimate, level)
     if of_images >= width / 2:
         return None
@@ -197,11 +195,8 @@ def _seeds_for_width(estimate: Estimate, width: float, level: float) -> int | No
 
 
 def _seeds_as_seen(estimate: Estimate, beyond: float, level: float) -> int | None:
-    """Return the fewest seeds with which an interval ends before a bound that is `beyond` away, in four of five cases.
-
-    The half width of an interval over seeds and images is at most the sum of both parts.
-    """
-    # The bound √(a² + b²) ≤ a + b errs towards more seeds.
+    """Return the fewest seeds with which an interval ends before a bound `beyond` away in four of five cases."""
+    # The half width over seeds and images is taken for the sum of both: √(a² + b²) ≤ a + b errs towards more seeds.
     of_seeds = beyond - _half_of_images(estimate, level)
     if of_seeds > 0:
         return seeds_for_better(estimate.interval_sd, of_seeds, level, estimate.df_per_seed)
@@ -217,13 +212,12 @@ class JudgedClaim:
     """One claim of a study with its verdict, on one inspected network if the study inspects any.
 
     Attributes:
-        network: Name of the inspected network, or empty.
         rank: `primary` for the study's primary claim, which is corrected for those of the report, else `exploratory`.
         level: The level at which all its contrasts must hold.
         verdict: The weakest verdict of its contrasts; *undecided* if none could be judged.
         decisive: The contrast that decided: of those with the weakest verdict, the one farthest on the wrong side.
-        contrasts: Every contrast that is asked at this preset.
-        left_out: Contrasts that name a variant which is not part of the study at this preset.
+        contrasts: Those that this preset asks.
+        left_out: Those that name a variant which is not part of the study at this preset.
     """
 
     study: str
@@ -240,11 +234,6 @@ class JudgedClaim:
     def key(self) -> str:
         """The claim's name, with the inspected network in front if there is one."""
         return row_key(self.network, self.claim.name)
-
-    @property
-    def held(self) -> int:
-        """The number of its contrasts that are reproduced."""
-        return sum(judged.verdict == REPRODUCED for judged in self.contrasts)
 
     @cached_property
     def seeds(self) -> Seeds:
@@ -353,7 +342,7 @@ def _judge_claim(
     at_chance: Collection[str],
 ) -> JudgedClaim:
     contrasts = _contrasts_between(claim, rows)
-    left_out = tuple(contrast for contrast in claim.contrasts if contrast not in contrasts)
+    left_out = [contrast for contrast in claim.contrasts if contrast not in contrasts]
     judged = []
     for contrast in contrasts:
         judged.append(judge_contrast(study, contrast, rows, level=level, contrasts=len(contrasts), at_chance=at_chance))
@@ -361,7 +350,7 @@ def _judge_claim(
     # A claim of which this preset asks no contrast stays undecided.
     verdict = decisive.verdict if decisive else UNDECIDED
     rank = rank_of(study, claim)
-    return JudgedClaim(study.name, network, claim, rank, level, verdict, decisive, tuple(judged), left_out)
+    return JudgedClaim(study.name, network, claim, rank, level, verdict, decisive, tuple(judged), tuple(left_out))
 
 
 def judge_contrast(
@@ -379,8 +368,6 @@ def judge_contrast(
     Where lower is better the difference is turned round, so that above zero always is the claimed direction.
 
     Args:
-        study: The study, whose metric and size of interest count.
-        contrast: The comparison to judge.
         rows: All rows of the study on one inspected network, by variant.
         level: The claim's level, at which the contrast must hold.
         contrasts: The number of contrasts of the claim. Any one can decide against it, which takes a stricter level.
@@ -454,7 +441,6 @@ def judge(difference: Estimate, kind: Kind, size: float, margin: float = 0.0) ->
 
     Args:
         difference: Turned so that above zero is the claimed direction.
-        kind: The kind of statement about it.
         size: The size of interest, above 0.
         margin: Beyond which it is stated to lie, for the kind `better`.
     """

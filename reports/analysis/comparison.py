@@ -19,12 +19,7 @@ PAIRED, UNPAIRED, SAME, SHARED = "paired", "unpaired", "same runs", "share runs"
 
 @dataclass(frozen=True)
 class MatchedRow:
-    """A row on both sides.
-
-    Attributes:
-        left: Its name on the left, empty if it is not there.
-        right: Its name on the right, empty if it is not there.
-    """
+    """A row by its name on either side, empty where it is not there."""
 
     left: str
     right: str

@@ -56,7 +56,6 @@ def difference(better: Sequence[Row], worse: Sequence[Row], metric: str, table: 
     Args:
         better: The rows that are subtracted from, at least one.
         worse: The rows that are subtracted; without any, zero is.
-        metric: The deciding metric.
         table: All rows of the same study and inspected network, the compared ones among them. Without, a difference
             stands on its own.
     """
@@ -97,11 +96,11 @@ def _equal_footing(table: Sequence[Row], seeds: Sequence[int]) -> list[_Training
         measured = row.values.keys() & row.checkpoints.keys()
         if row.complete and not row.unlearned and measured >= set(seeds):
             pool[_training(row, seeds)] = None
-    checkpoints: list[str] = []
+    checkpoints: set[str] = set()
     for training in pool:
-        checkpoints += [checkpoint for checkpoint, _ in training]
+        checkpoints.update(dict(training))
     # A checkpoint that occurs twice with two values was evaluated twice, and its rows move together.
-    if len(set(checkpoints)) < len(checkpoints):
+    if len(checkpoints) < len(pool) * len(seeds):
         return []
     return list(pool)
 

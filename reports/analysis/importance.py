@@ -118,19 +118,16 @@ class _Judge:
         with warnings.catch_warnings():
             # That little can be said of few trials is what the interval says.
             warnings.simplefilter("ignore")
-            raw = self._evaluate(study, seed)
+            try:
+                raw = self._evaluator(seed).evaluate(study, params=list(self._distributions))
+            except RuntimeError:
+                # fANOVA's word for accuracies that no tree can tell apart.
+                raw = dict.fromkeys(self._distributions, 0.0)
         total = sum(raw.values())
         if total > 0:
             return {name: raw[name] / total for name in self._distributions}
         # Where no factor explains anything, all share equally: a sum of zero cannot be divided by.
         return dict.fromkeys(self._distributions, 1 / len(raw))
-
-    def _evaluate(self, study: optuna.Study, seed: int) -> dict[str, float]:
-        try:
-            return self._evaluator(seed).evaluate(study, params=list(self._distributions))
-        except RuntimeError:
-            # fANOVA's word for accuracies that no tree can tell apart.
-            return dict.fromkeys(self._distributions, 0.0)
 
     def _evaluator(self, seed: int) -> optuna.importance.BaseImportanceEvaluator:
         if self._method == "fANOVA":

@@ -35,7 +35,6 @@ class Rise:
     """The rise of a row's validation accuracy at the end of training.
 
     Attributes:
-        title: The row, in words.
         gain: Points over the last quarter of the epochs, mean over seeds.
         noise: Its standard error: of the sampling of validation images or, if larger, of the seeds.
     """
@@ -130,11 +129,9 @@ def _rise(title: str, spec: TrialSpec, curves: Sequence[Mapping[int, float]]) ->
 
 @dataclass(frozen=True)
 class Lead:
-    """A dynamic network beside the static one of the same size, data and length of training.
+    """The points of test accuracy, mean over seeds, by which a dynamic network is better than the static one beside it.
 
-    Attributes:
-        title: The dynamic network, in words.
-        lead: Points of test accuracy, mean over seeds, by which it is better than the static one.
+    Both are of the same size, data and length of training.
     """
 
     title: str

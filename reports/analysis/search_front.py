@@ -18,7 +18,6 @@ class FrontMember:
     """One of the best trials of a search.
 
     Attributes:
-        values: The proposed values, by factor.
         top1: Accuracy by which it came to the front: the highest of many, and so likely flattered.
         repeats: Accuracy under other seeds, by repeat.
     """

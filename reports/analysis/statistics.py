@@ -83,11 +83,7 @@ class Estimate:
     image_error: float = 0.0
 
     def at(self, level: float) -> Estimate:
-        """Return the same with its interval at another level of confidence; without an interval, the same.
-
-        Args:
-            level: Above 0 and below 1.
-        """
+        """Return the same with its interval at another level, above 0 and below 1; without an interval, the same."""
         if not self.has_interval:
             return self
         half = self._half_width((1 - level) / 2)
@@ -172,7 +168,6 @@ def estimate(values: Sequence[float], level: float = LEVEL) -> Estimate:
 
     Args:
         values: One finite value per seed.
-        level: Confidence level.
     """
     n = len(values)
     array = np.asarray(values, dtype=float)
@@ -215,11 +210,6 @@ def paired_difference(values: Mapping[int, float], reference: Mapping[int, float
     the difference of two variants that are skewed alike is nearly symmetric, and the interval covers 95 to 97 %. It
     falls short (90 %) where one of the two varies several times as much as the other and is skewed like an
     exponential.
-
-    Args:
-        values: Value by seed of the variant.
-        reference: Value by seed of the reference variant.
-        level: Confidence level.
     """
     return estimate(tuple(paired_differences(values, reference).values()), level)
 
@@ -234,7 +224,6 @@ def unpaired_difference(values: Sequence[float], others: Sequence[float], level:
     Args:
         values: One finite value per seed.
         others: The same of the other side, of any number. A side without values leaves nothing to subtract.
-        level: Confidence level.
     """
     from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
@@ -278,7 +267,6 @@ def contrast_interval(values_RS: npt.ArrayLike, weights_R: npt.ArrayLike, level:
         values_RS: (R, S), finite. Rows that never vary say nothing of the others and are left out. A training must
             be there once: two rows of one and the same training are one row.
         weights_R: (R,), for example 1 for one row and −1 for another. Rows of weight 0 are the rest of the table.
-        level: Confidence level.
 
     Returns:
         An estimate whose `sd` is that of its own paired differences and whose `df` says how much the table shared. A
@@ -397,7 +385,6 @@ def two_level(differences_SI: npt.ArrayLike, level: float = LEVEL) -> Estimate:
 
     Args:
         differences_SI: (S, I) with at least two seeds and two images, for example 100 · (right − right).
-        level: Confidence level.
     """
     array_SI = np.asarray(differences_SI, dtype=float)
     seeds, images = array_SI.shape
@@ -436,11 +423,8 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
 def mcnemar_p_value(only_first: int, only_second: int) -> float:
     """Return the exact two-sided p-value of McNemar's test for two evaluations of one checkpoint.
 
-    It is about the sampling of test images alone: one checkpoint says nothing about other seeds.
-
-    Args:
-        only_first: Images that the first alone classifies correctly.
-        only_second: Images that the second alone classifies correctly.
+    It compares the numbers of images that only one of them classifies correctly, and is about the sampling of test
+    images alone: one checkpoint says nothing about other seeds.
     """
     from statsmodels.stats.contingency_tables import mcnemar
 
@@ -463,7 +447,6 @@ def seeds_for_better(
     Args:
         sd: Standard deviation over seeds of the paired difference, above 0 (`Estimate.interval_sd`).
         beyond: The true difference minus the margin that the interval must exclude, above 0.
-        level: Level of the two-sided interval.
         df_per_seed: Degrees of freedom per seed beyond the first (`Estimate.df_per_seed`).
         image_error: Standard error over test images, which no number of seeds makes smaller (`Estimate.image_error`).
     """
@@ -519,7 +502,7 @@ def power_better(
         seeds: Pairs, at least two.
         sd: Standard deviation of the paired differences, above 0.
         beyond: The true difference minus the margin, at least 0.
-        level: Level of the two-sided interval.
+        level: Of the two-sided interval.
         df_per_seed: Degrees of freedom per seed beyond the first.
         image_error: Standard error over test images, which counts as known.
     """
@@ -558,16 +541,8 @@ def power_same(
     """Return the chance that the interval lies within ± `size`: the power of two one-sided tests.
 
     With a half width H and a standard error e of the mean, that is the mean over the estimated spread of
-    Φ((size − truth − H) / e) − Φ((H − size − truth) / e), where that is positive.
-
-    Args:
-        seeds: Pairs, at least two.
-        sd: Standard deviation of the paired differences, above 0.
-        size: The smallest difference of interest, above 0.
-        level: Level of the two-sided interval.
-        df_per_seed: Degrees of freedom per seed beyond the first.
-        truth: The true difference.
-        image_error: Standard error over test images, which counts as known.
+    Φ((size − truth − H) / e) − Φ((H − size − truth) / e), where that is positive. Arguments are those of
+    `power_better`; `size` is the smallest difference of interest, above 0, and `truth` the true difference.
     """
     half_widths, error = _half_widths(seeds, sd, level, df_per_seed * (seeds - 1), image_error)
     # Both one-sided tests must reject: the mean plus H below `size`, and the mean minus H above −`size`.

@@ -31,7 +31,6 @@ class VariantSummary:
     """One variant of a study, on one inspected network if the study inspects any.
 
     Attributes:
-        network: Name of the inspected network, or empty.
         key: `row_key` of network and variant, as runs are tagged.
         expected: The number of repeats that the plan asks for.
         values: The deciding metric by seed, for the repeats that finished.
@@ -164,11 +163,10 @@ def summarize_study(study: Study, plan: Plan, results: Results) -> StudySummary:
     compared = []
     for row in rows:
         reference = references[row.network]
-        if row is reference:
-            compared.append(row)
-            continue
-        delta = difference((row,), (reference,), study.metric, table=tables[row.network])
-        compared.append(replace(row, delta=delta, same_checkpoints=share_checkpoints((row, reference))))
+        if row is not reference:
+            delta = difference((row,), (reference,), study.metric, table=tables[row.network])
+            row = replace(row, delta=delta, same_checkpoints=share_checkpoints((row, reference)))
+        compared.append(row)
     return StudySummary(study.name, study.metric, study.reference, tuple(_tested(compared, references)))
 
 

@@ -24,7 +24,8 @@ def attention_rows(store: TrackingStore, runs: Sequence[TrackedRun]) -> tuple[li
         if isinstance(profile, str):
             unreadable.append(f"{names.ATTENTION_FILE} of run {run.run_id} is left out: {profile}.")
         else:
-            rows += [(run.fingerprint, *row) for row in profile]
+            for row in profile:
+                rows.append((run.fingerprint, *row))
     return rows, unreadable
 
 

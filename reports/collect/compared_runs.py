@@ -224,11 +224,15 @@ def _rows(grouped: Grouped, by: _Choice) -> tuple[dict[str, ComparedRow], list[s
 
 
 def _disagreement(runs: Sequence[TrackedRun], name: str, metric: str) -> Iterator[str]:
-    values = [run.value(metric) for run in runs if run.finished]
+    values, texts = [], []
+    for run in runs:
+        if run.finished:
+            values.append(run.value(metric))
+            texts.append(f"{run.value(metric):.6g}")
     # NaN never exceeds a bound: a run without the metric disagrees with none.
     if any(abs(value - values[0]) > AGREE for value in values[1:]):
-        texts = ", ".join(f"{value:.6g}" for value in values)
-        yield f"{len(values)} finished runs of {name} disagree on {metric}: {texts}. The newest, first here, is used."
+        listed = ", ".join(texts)
+        yield f"{len(values)} finished runs of {name} disagree on {metric}: {listed}. The newest, first here, is used."
 
 
 def _keys(tag: str, row_keys: Sequence[str]) -> Iterator[str]:

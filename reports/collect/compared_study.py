@@ -44,11 +44,15 @@ class ComparedRow:
     Attributes:
         repeats: The repeats that any row of the study has, by seed.
         runs: The run of each repeat, by seed; a missing repeat has none.
+        correctness: Nothing: the test images that were right are not read here.
+        unlearned: Nothing: trainings that never learned are not known here, without their whole settings.
     """
 
     title: str
     repeats: Mapping[int, Repeat]
     runs: Mapping[int, TrackedRun]
+    correctness: Mapping[int, Correctness] = field(default_factory=dict, init=False)
+    unlearned: Mapping[int, str] = field(default_factory=dict, init=False)
 
     @property
     def complete(self) -> bool:
@@ -65,8 +69,9 @@ class ComparedRow:
         """Its settings: repeats differ in their seed alone, which is left out, so that any run will do."""
         if not self.runs:
             return {}
-        run = next(iter(self.runs.values()))
-        return {name: text for name, text in run.params.items() if name != "seed"}
+        params = dict(next(iter(self.runs.values())).params)
+        params.pop("seed", None)
+        return params
 
     @property
     def checkpoints(self) -> dict[int, str]:
@@ -83,25 +88,13 @@ class ComparedRow:
         """The id of each run by seed."""
         return {seed: run.run_id for seed, run in self.runs.items()}
 
-    @property
-    def correctness(self) -> Mapping[int, Correctness]:
-        """Nothing: the test images that were right are not read here."""
-        return {}
-
-    @property
-    def unlearned(self) -> Mapping[int, str]:
-        """Nothing: the trainings that never learned are not known here, without their whole settings."""
-        return {}
-
 
 @dataclass(frozen=True)
 class ComparedStudy:
     """One side of a comparison: the rows of a study in a store.
 
     Attributes:
-        metric: The deciding metric.
         references: Names of its references: of a row, with the inspected network in front if there is one.
-        rows: Its rows by name.
         warnings: Sentences that a reader must know.
     """
 

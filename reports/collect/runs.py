@@ -57,16 +57,19 @@ def collect(plan: Plan, tracking_uri: str) -> Results:
         runs, left_out = _own_runs(plan, tracked)
         chosen: dict[str, TrackedRun] = {}
         finished: dict[str, TrackedRun] = {}
+        failed = 0
         for key, candidates in runs.items():
             run = chosen[key] = counting_run(candidates)
             if run.finished:
                 finished[key] = run
+            elif run.status == "failed":
+                failed += 1
         if not finished:
-            failed = sum(run.status == "failed" for run in chosen.values())
             raise ReportError(_nothing(plan, tracking_uri, failed))
-        curves = list(curve_rows(store, _present(_drawn(plan), finished)))
-        attention, unreadable = attention_rows(store, _present(_profiled(plan), finished))
-        correctness, unusable = correct_images(store, _present(_by_image(plan), chosen))
+        drawn, profiled, by_image = _nodes_with_files(plan)
+        curves = list(curve_rows(store, _present(drawn, finished)))
+        attention, unreadable = attention_rows(store, _present(profiled, finished))
+        correctness, unusable = correct_images(store, _present(by_image, chosen))
     return Results(
         cells=_cell_frame(plan.cells, chosen),
         curves=pd.DataFrame(curves, columns=list(CURVE_COLUMNS)),
@@ -182,31 +185,20 @@ def _present(fingerprints: Iterable[str], runs: Mapping[str, TrackedRun]) -> lis
     return [runs[key] for key in fingerprints if key in runs]
 
 
-def _drawn(plan: Plan) -> list[str]:
-    """Return the trials whose curves a figure shows; each costs a file."""
-    fingerprints: set[str] = set()
+def _nodes_with_files(plan: Plan) -> tuple[list[str], Iterable[str], Iterable[str]]:
+    """Return the nodes that cost a file: trials whose curves are drawn, trials with a profile, nodes with images."""
+    drawn: set[str] = set()
+    # A dictionary has every node once, in the plan's order, which a set would not keep.
+    profiled: dict[str, None] = {}
+    by_image: dict[str, None] = {}
     for study in plan.studies:
+        trials = dict.fromkeys(trials_of(plan, study.name))
         if can_be_drawn(plan, study):
-            fingerprints |= trials_of(plan, study.name).keys()
-    return [key for key in plan.trials if key in fingerprints]
-
-
-def _profiled(plan: Plan) -> Iterable[str]:
-    """Return the trials of studies about the attention profile, each once."""
-    # A dictionary keeps the plan's order, which a set would not; here and below.
-    fingerprints: dict[str, None] = {}
-    for study in plan.studies:
+            drawn |= trials.keys()
         if study.metric == names.ATTENTION_GAP:
-            fingerprints |= dict.fromkeys(trials_of(plan, study.name))
-    return fingerprints
-
-
-def _by_image(plan: Plan) -> Iterable[str]:
-    """Return the nodes that are compared image by image, each once."""
-    fingerprints: dict[str, None] = {}
-    for study in plan.studies:
-        fingerprints |= dict.fromkeys(compared_by_image(study, plan))
-    return fingerprints
+            profiled |= trials
+        by_image |= dict.fromkeys(compared_by_image(study, plan))
+    return [key for key in plan.trials if key in drawn], profiled, by_image
 
 
 def _run_rows(plan: Plan, finished: Mapping[str, TrackedRun]) -> list[tuple[Any, ...]]:

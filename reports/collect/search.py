@@ -31,7 +31,6 @@ class SearchResults:
         trials: A row per finished training: `SEARCH_COLUMNS` and a column per factor. `repeat` is 0 for a proposed
             trial and counts its repeats under other seeds. `top1` is in % on the validation split, NaN
             where the loss was not a number. `ended` is in milliseconds since 1970.
-        commits: The commits that trained.
         requested: Number of trials that were asked for.
     """
 
@@ -69,12 +68,12 @@ def collect_search(plan: SearchPlan, tracking_uri: str) -> SearchResults:
     slots = dict(_slots(plan))
     experiment = names.experiment_name(plan.request.preset.name, plan.request.base().data.name)
     with open_store(tracking_uri) as store:
-        tracked = [run for run in store.runs([experiment], in_group(plan.group)) if run.fingerprint in slots]
+        tracked = list(store.runs([experiment], in_group(plan.group)))
     rows = []
     commits: set[str] = set()
     for fingerprint, runs in group_runs(tracked, lambda run: run.fingerprint).items():
         run = counting_run(runs)
-        if run.finished:
+        if run.finished and fingerprint in slots:
             commits.add(run.commit or "unknown")
             row = _row(run, slots[fingerprint], plan.search.factors)
             if row is not None:
