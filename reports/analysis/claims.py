@@ -84,13 +84,13 @@ class Seeds:
             at_most = None
         return Seeds(at_least, at_most, self.needed)
 
-    def and_also(self, other: Seeds) -> Seeds:
+    def and_also(self, seeds: Seeds) -> Seeds:
         """Return the number of seeds that decides both verdicts."""
         if not self.needed:
-            return other
-        if not other.needed:
+            return seeds
+        if not seeds.needed:
             return self
-        return Seeds(_most(self.at_least, other.at_least), _most(self.at_most, other.at_most), needed=True)
+        return Seeds(_most(self.at_least, seeds.at_least), _most(self.at_most, seeds.at_most), needed=True)
 
     @property
     def words(self) -> str:
@@ -379,9 +379,11 @@ def judge_contrast(
         measured = measured.turned
     # A study may name its own size of interest; otherwise its metric has one.
     size = study.size_of_interest or telling(study.metric).size
-    compared = (*better, *worse)
-    unlearned = tuple(row.variant for row in compared if row.unlearned)
-    expected = max(row.expected for row in compared)
+    unlearned, expected = [], 0
+    for row in (*better, *worse):
+        expected = max(expected, row.expected)
+        if row.unlearned:
+            unlearned.append(row.variant)
     if unlearned:
         reason = NEVER_LEARNED
     # Without a side to subtract, a contrast is about a number, which rows at chance can still miss.
@@ -409,7 +411,7 @@ def judge_contrast(
         complete=measured.n,
         expected=expected,
         published=published_contrast(study, contrast),
-        unlearned=unlearned,
+        unlearned=tuple(unlearned),
         reason=reason,
     )
 

@@ -214,8 +214,8 @@ def paired_difference(values: Mapping[int, float], reference: Mapping[int, float
     return estimate(tuple(paired_differences(values, reference).values()), level)
 
 
-def unpaired_difference(values: Sequence[float], others: Sequence[float], level: float = LEVEL) -> Estimate:
-    """Return the difference of two means, mean(values) − mean(others), with Welch's t interval.
+def unpaired_difference(values: Sequence[float], reference: Sequence[float], level: float = LEVEL) -> Estimate:
+    """Return the difference of two means, mean(values) − mean(reference), with Welch's t interval.
 
     The interval is about training seeds, not about the sampling of test images. The seeds of both sides have nothing
     to do with each other, and each side has its own spread; it assumes independent, roughly normal values. A side with
@@ -223,13 +223,13 @@ def unpaired_difference(values: Sequence[float], others: Sequence[float], level:
 
     Args:
         values: One finite value per seed.
-        others: The same of the other side, of any number. A side without values leaves nothing to subtract.
+        reference: The same of the other side, of any number. A side without values leaves nothing to subtract.
     """
     from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
-    if not len(values) or not len(others):
+    if not len(values) or not len(reference):
         return unknown(0)
-    left, right = np.asarray(values, dtype=float), np.asarray(others, dtype=float)
+    left, right = np.asarray(values, dtype=float), np.asarray(reference, dtype=float)
     # `n` is the smaller count: a side with one value leaves no interval.
     mean, n = float(left.mean() - right.mean()), min(len(left), len(right))
     if n < 2:

@@ -154,28 +154,28 @@ def _of_plan(measured: Iterable[TrackedRun], plan: Plan) -> Grouped:
     return grouped
 
 
-def _of_tags(measured: Iterable[TrackedRun], by: _Choice, description: str) -> Grouped:
+def _of_tags(measured: Iterable[TrackedRun], choice: _Choice, description: str) -> Grouped:
     """Return the runs that are tagged with the study, of one setting each."""
-    tag, seeds, row_keys = names.study_tag(by.name), by.request.scale.seeds, tuple(by.titles)
+    tag, seeds, row_keys = names.study_tag(choice.name), choice.request.scale.seeds, tuple(choice.titles)
     grouped: Grouped = {}
     # What was tuned is another setting of the same rows; a side is what variants have in common.
-    untuned = [run for run in _tagged(measured, by.name) if names.TAG_TUNED not in run.tags]
-    for run in _of_commit(untuned, by.request.commit, description):
+    untuned = [run for run in _tagged(measured, choice.name) if names.TAG_TUNED not in run.tags]
+    for run in _of_commit(untuned, choice.request.commit, description):
         # A side with fewer seeds asked for takes the first of them.
         if run.seed is not None and not (seeds and run.seed >= seeds):
             for key in _keys(run.tags[tag], row_keys):
                 grouped.setdefault(key, {}).setdefault(run.seed, []).append(run)
-    chosen: Grouped = {}
     expected_seeds: set[int] = set()
     for key, repeats in grouped.items():
-        chosen[key] = {seed: _of_one_setting(repeats[seed], by, key) for seed in sorted(repeats)}
         expected_seeds |= repeats.keys()
+        for seed in sorted(repeats):
+            repeats[seed] = _of_one_setting(repeats[seed], choice, key)
     complete: Grouped = {}
     # Rows that the code at hand knows stand in its order, the others behind them by name.
-    for key in (*row_keys, *sorted(chosen.keys() - set(row_keys))):
-        if key in chosen and any(chosen[key].values()):
+    for key in (*row_keys, *sorted(grouped.keys() - set(row_keys))):
+        if key in grouped and any(grouped[key].values()):
             # Every row should have the seeds that any row has.
-            complete[key] = {seed: chosen[key].get(seed, []) for seed in sorted(expected_seeds)}
+            complete[key] = {seed: grouped[key].get(seed, []) for seed in sorted(expected_seeds)}
     return complete
 
 
@@ -198,15 +198,15 @@ def _commits(runs: Iterable[TrackedRun]) -> str:
     return ", ".join(list(commits)[:_LISTED])
 
 
-def _hint(measured: Sequence[TrackedRun], by: _Choice) -> str:
+def _hint(measured: Sequence[TrackedRun], choice: _Choice) -> str:
     """Return a hint at other runs of a study, or at the ways to get some."""
-    tagged = _tagged(measured, by.name)
+    tagged = _tagged(measured, choice.name)
     if not tagged:
         return " Check --preset and the store, or run it."
     return f" There are runs with other settings, or of code that means others by them, of commits {_commits(tagged)}."
 
 
-def _rows(grouped: Grouped, by: _Choice) -> tuple[dict[str, ComparedRow], list[str]]:
+def _rows(grouped: Grouped, choice: _Choice) -> tuple[dict[str, ComparedRow], list[str]]:
     """Return the rows and the warnings about them."""
     rows: dict[str, ComparedRow] = {}
     warnings: list[str] = []
@@ -217,9 +217,9 @@ def _rows(grouped: Grouped, by: _Choice) -> tuple[dict[str, ComparedRow], list[s
             repeats[seed] = Repeat(MISSING, math.nan)
             if runs:
                 run = chosen[seed] = counting_run(runs)
-                repeats[seed] = Repeat.of(run.status, run.value(by.metric))
-            warnings += _disagreement(runs, f"{by.name}, {key}, seed {seed}", by.metric)
-        rows[key] = ComparedRow(by.titles.get(key, key), repeats, chosen)
+                repeats[seed] = Repeat.of(run.status, run.value(choice.metric))
+            warnings += _disagreement(runs, f"{choice.name}, {key}, seed {seed}", choice.metric)
+        rows[key] = ComparedRow(choice.titles.get(key, key), repeats, chosen)
     return rows, warnings
 
 
@@ -245,22 +245,22 @@ def _keys(tag: str, row_keys: Sequence[str]) -> Iterator[str]:
             yield key
 
 
-def _of_one_setting(runs: Sequence[TrackedRun], by: _Choice, key: str) -> list[TrackedRun]:
+def _of_one_setting(runs: Sequence[TrackedRun], choice: _Choice, key: str) -> list[TrackedRun]:
     """Return those of a repeat's runs that have the setting that is asked for: the planned one, if there are such."""
-    hits = [run for run in runs if run.fingerprint in by.planned]
+    matching = [run for run in runs if run.fingerprint in choice.planned]
     # An older commit has other fingerprints, so that there the settings that were asked for decide.
-    if not hits:
-        overrides = dict(by.request.scale.settings)
-        for name in by.fixed_settings(key):
+    if not matching:
+        overrides = dict(choice.request.scale.settings)
+        for name in choice.fixed_settings(key):
             overrides.pop(name, None)
-        hits = [run for run in runs if _has_settings(run, overrides)]
-    for rival in hits[1:]:
-        if rival.fingerprint != hits[0].fingerprint:
+        matching = [run for run in runs if _has_settings(run, overrides)]
+    for rival in matching[1:]:
+        if rival.fingerprint != matching[0].fingerprint:
             raise ReportError(
-                f"{by.name}, {key} was run with several settings: {_unlike(hits[0], rival)}. Say which with --left-set "
-                "or --right-set, or name another commit."
+                f"{choice.name}, {key} was run with several settings: {_unlike(matching[0], rival)}. Say which with "
+                "--left-set or --right-set, or name another commit."
             )
-    return hits
+    return matching
 
 
 def _has_settings(run: TrackedRun, settings: Mapping[str, Any]) -> bool:

@@ -100,11 +100,14 @@ def read_correctness(text: str) -> Correctness:
         content = json.loads(text)
         # The digest is of the content without itself.
         expected = content.pop("sha256")
-        images, bits = int(content["images"]), dict(content["bits"])
-        packed = {str(metric): base64.b64decode(value, validate=True) for metric, value in bits.items()}
+        images = int(content["images"])
+        is_complete = images > 0
+        packed: dict[str, bytes] = {}
+        for metric, text_bits in dict(content["bits"]).items():
+            bits = packed[str(metric)] = base64.b64decode(text_bits, validate=True)
+            # A bit per image, rounded up to whole bytes.
+            is_complete = is_complete and len(bits) == -(-images // 8)
         data = (str(content["data_digest"]), str(content["order"]))
-        # A bit per image, rounded up to whole bytes.
-        is_complete = images > 0 and all(len(value) == -(-images // 8) for value in packed.values())
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"no list of correct images ({type(error).__name__}: {error})") from None
     if not is_complete or digest(content) != expected:
