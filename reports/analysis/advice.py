@@ -8,18 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ablations.study import Study
-from reports.analysis.statistics import (
-    MOST_SEEDS,
-    POWER,
-    seeds_for_better,
-    seeds_for_same,
-    seeds_to_decide,
-    spread_range,
-)
+from reports.analysis.statistics import MOST_SEEDS, POWER, seeds_for_better, seeds_for_same, spread_range
 from reports.analysis.summary import StudySummary, VariantSummary
 from reports.content.blocks import Paragraph
 from reports.content.formatting import number, per_cent
-from reports.content.plan_words import short_titles, telling
+from reports.content.plan_words import network_titles, short_titles, telling
 
 _HARDLY_KNOWN = 1.5
 """The advice warns of a spread that may be more than so many times as large as it was seen."""
@@ -30,13 +23,11 @@ class Advice:
     """The seeds that a comparison takes, each number with 80 % power; `None` where none below 100,000 is enough.
 
     Attributes:
-        row: The row that is compared with its reference.
         size: The size of interest, in the unit of the metric.
         sd: Standard deviation over seeds of its paired difference, as its interval has it.
         most_sd: Upper end of the 95 % interval of that.
         for_difference: Seeds that show a true difference of `size`.
         for_none: Seeds that show that there is none, where there is none.
-        to_decide: Seeds that decide between above 0, below 0 and smaller than `size`, whatever the truth is.
     """
 
     row: VariantSummary
@@ -45,7 +36,6 @@ class Advice:
     most_sd: float
     for_difference: int | None
     for_none: int | None
-    to_decide: int | None
 
 
 def seed_advice(study: Study, summary: StudySummary) -> tuple[Advice, ...]:
@@ -59,11 +49,10 @@ def seed_advice(study: Study, summary: StudySummary) -> tuple[Advice, ...]:
         if delta is None:
             continue
         sd, per_seed, images = delta.interval_sd, delta.df_per_seed, delta.image_error
-        counts = [
-            count(sd, size, df_per_seed=per_seed, image_error=images)
-            for count in (seeds_for_better, seeds_for_same, seeds_to_decide)
-        ]
-        advice.append(Advice(row, size, sd, spread_range(sd, delta.df)[1], *counts))
+        most_sd = spread_range(sd, delta.df)[1]
+        for_difference = seeds_for_better(sd, size, df_per_seed=per_seed, image_error=images)
+        for_none = seeds_for_same(sd, size, df_per_seed=per_seed, image_error=images)
+        advice.append(Advice(row, size, sd, most_sd, for_difference, for_none))
     return tuple(advice)
 
 
@@ -72,17 +61,19 @@ def advice_paragraph(study: Study, summary: StudySummary) -> Paragraph | None:
     advice = sorted(seed_advice(study, summary), key=_need)
     if not advice:
         return None
-    metric = telling(study.metric)
-    size = f"{advice[0].size:g}{metric.unit if advice[0].size != 1 else metric.unit.removesuffix('s')}"
     easiest, neediest = advice[0], advice[-1]
-    sentences = [
-        f"With {per_cent(POWER)} power a true difference of {size} would be shown, or be shown not to be there, by "
-        f"{seeds_words(easiest)} seeds for {_named(study, easiest)}"
-    ]
+    size, unit = easiest.size, telling(study.metric).unit
+    if size == 1:
+        unit = unit.removesuffix("s")
+    sentence = (
+        f"With {per_cent(POWER)} power a true difference of {size:g}{unit} would be shown, or be shown not to be "
+        f"there, by {seeds_words(easiest)} seeds for {_named(study, easiest)}"
+    )
+    if len(advice) > 2:
+        sentence += f", {seeds_words(advice[len(advice) // 2])} for the row in the middle"
     if len(advice) > 1:
-        middle = f"{seeds_words(advice[len(advice) // 2])} for the row in the middle, " if len(advice) > 2 else ""
-        sentences[0] += f", {middle}{seeds_words(neediest)} for {_named(study, neediest)}"
-    sentences[0] += f"; here are {summary.seeds}."
+        sentence += f", {seeds_words(neediest)} for {_named(study, neediest)}"
+    sentences = [f"{sentence}; here are {summary.seeds}."]
     # A spread from few seeds is uncertain itself, and the number of seeds grows with its square.
     factor = max(row_advice.most_sd / row_advice.sd for row_advice in advice)
     if factor > _HARDLY_KNOWN:
@@ -97,8 +88,16 @@ def advice_paragraph(study: Study, summary: StudySummary) -> Paragraph | None:
 
 def seeds_words(advice: Advice) -> str:
     """Return the seeds that show a difference and the seeds that show that there is none, as one text."""
-    counts = [f"> {MOST_SEEDS:,}" if n is None else f"{n:,}" for n in (advice.for_difference, advice.for_none)]
-    return counts[0] if counts[0] == counts[1] else f"{counts[0]} or {counts[1]}"
+    for_difference, for_none = _count(advice.for_difference), _count(advice.for_none)
+    if for_difference == for_none:
+        return for_none
+    return f"{for_difference} or {for_none}"
+
+
+def _count(seeds: int | None) -> str:
+    if seeds is None:
+        return f"> {MOST_SEEDS:,}"
+    return f"{seeds:,}"
 
 
 def _need(advice: Advice) -> tuple[float, float]:
@@ -110,7 +109,8 @@ def _need(advice: Advice) -> tuple[float, float]:
 
 def _named(study: Study, advice: Advice) -> str:
     metric = telling(study.metric)
-    network = next((network.title for network in study.networks if network.name == advice.row.network), "")
-    prefix = f"{network}; " if network else ""
-    spread = f"{prefix}spread of its difference from seed to seed {number(advice.sd, metric.decimals)}{metric.unit}"
+    spread = f"spread of its difference from seed to seed {number(advice.sd, metric.decimals)}{metric.unit}"
+    network = network_titles(study)[advice.row.network]
+    if network:
+        spread = f"{network}; {spread}"
     return f"“{short_titles(study)[advice.row.variant]}” ({spread})"

@@ -13,10 +13,12 @@ from typing import Literal
 from ablations.planning.plan import CANARY, CANARY_SEED, Plan
 from ablations.study import Study
 from reports.analysis.statistics import ALPHA, Estimate, paired_difference, unknown
-from reports.collect.results import Results
+from reports.analysis.summary import row_key
+from reports.collect.results import Results, finished_values
+from reports.collect.unlearned import quoted
 from reports.content.blocks import Paragraph
 from reports.content.formatting import interval, number, per_cent
-from reports.content.plan_words import short_titles, telling
+from reports.content.plan_words import network_titles, short_titles, telling
 
 State = Literal["silent", "alarm", "unknown"]
 
@@ -29,11 +31,9 @@ _MEANINGS: tuple[tuple[State, str], ...] = (
 
 @dataclass(frozen=True)
 class Canary:
-    """The comparison of one reference with itself.
+    """The comparison of one reference with itself, on one inspected network if the study inspects any.
 
     Attributes:
-        study: The study.
-        network: Name of the inspected network, or empty.
         difference: Mean over repeats of canary − reference: the r-th of one and the r-th of the other, which have
             nothing in common but their configuration. Its t interval is over seeds.
         expected: The number of repeats that the plan asks for.
@@ -47,7 +47,7 @@ class Canary:
     @property
     def key(self) -> str:
         """Its name among a study's rows, with the inspected network in front if there is one."""
-        return f"{self.network}: {CANARY}" if self.network else CANARY
+        return row_key(self.network, CANARY)
 
     @property
     def verdict(self) -> str:
@@ -59,43 +59,48 @@ class Canary:
         """`alarm` if the interval excludes 0, `unknown` without an interval."""
         if not self.difference.has_interval:
             return "unknown"
-        return "alarm" if self.difference.excludes_zero else "silent"
+        if self.difference.excludes_zero:
+            return "alarm"
+        return "silent"
 
 
 def judge_canaries(plan: Plan, results: Results) -> tuple[Canary, ...]:
     """Return the canaries of a plan, in the order of its studies and their networks."""
-    return tuple(canary for study in plan.studies for canary in study_canaries(study, results))
+    canaries: list[Canary] = []
+    for study in plan.studies:
+        canaries += study_canaries(study, results)
+    return tuple(canaries)
 
 
 def study_canaries(study: Study, results: Results) -> tuple[Canary, ...]:
     """Return the canaries of one study, by inspected network."""
-    return tuple(_of_study(study, results))
-
-
-def _of_study(study: Study, results: Results) -> Iterator[Canary]:
     references = results.repeats(study.name, study.metric)
-    for network, canary_repeats in results.canary_repeats(study.name, study.metric).items():
-        reference_repeats = references[network, study.reference]
-        reference_values = {seed: repeat.value for seed, repeat in reference_repeats.items() if repeat.finished}
+    canaries = []
+    for network, repeats in results.canary_repeats(study.name, study.metric).items():
+        reference_values = finished_values(references[network, study.reference])
         # A canary's seeds are those of the reference plus `CANARY_SEED`; without it, the r-th repeats are paired.
-        canary_values = {seed - CANARY_SEED: repeat.value for seed, repeat in canary_repeats.items() if repeat.finished}
+        canary_values = {seed - CANARY_SEED: value for seed, value in finished_values(repeats).items()}
         pairs = len(reference_values.keys() & canary_values.keys())
         # An interval from some of the repeats would change with those that come later, so there is none yet.
-        difference = (
-            paired_difference(canary_values, reference_values) if pairs == len(canary_repeats) else unknown(pairs)
-        )
-        yield Canary(study, network, difference, len(canary_repeats))
+        difference = unknown(pairs)
+        if pairs == len(repeats):
+            difference = paired_difference(canary_values, reference_values)
+        canaries.append(Canary(study, network, difference, len(repeats)))
+    return tuple(canaries)
 
 
 def canary_paragraphs(canaries: Sequence[Canary]) -> Iterator[Paragraph]:
     """Yield a paragraph for each canary of one study, marked as an alarm where there is one."""
     for canary in canaries:
-        # Networks without a name are the trained ones: `get` finds no title for these, and none is shown.
-        title = short_titles(canary.study)[canary.study.reference]
-        networks = {network.name: f" ({network.title})" for network in canary.study.networks}
-        text = f"“{title}”{networks.get(canary.network, '')}, trained again under other seeds, {_words(canary)}"
-        loud = canary.state == "alarm"
-        yield Paragraph(text, "Canary alarm" if loud else "Canary", "alarm" if loud else "text")
+        title = f"“{short_titles(canary.study)[canary.study.reference]}”"
+        network = network_titles(canary.study)[canary.network]
+        if network:
+            title += f" ({network})"
+        text = f"{title}, trained again under other seeds, {_words(canary)}"
+        if canary.state == "alarm":
+            yield Paragraph(text, "Canary alarm", "alarm")
+        else:
+            yield Paragraph(text, "Canary", "text")
 
 
 def _words(canary: Canary) -> str:
@@ -123,13 +128,15 @@ def _why_unknown(canary: Canary) -> str:
 
 def canary_warning(canaries: Sequence[Canary]) -> Paragraph | None:
     """Return the warning at the top of a report, or `None` if no canary is alarmed."""
-    alarmed = [canary for canary in canaries if canary.state == "alarm"]
-    if not alarmed:
+    titles = []
+    for canary in canaries:
+        if canary.state == "alarm":
+            titles.append(canary.study.title)
+    if not titles:
         return None
-    study_titles = dict.fromkeys(f"“{canary.study.title}”" for canary in alarmed)
     return Paragraph(
-        f"A reference that was trained again under other seeds differs from itself: {', '.join(study_titles)} "
-        f"({len(alarmed)} of {len(canaries)} canaries; each is alarmed by chance with a probability of "
+        f"A reference that was trained again under other seeds differs from itself: {quoted(titles)} "
+        f"({len(titles)} of {len(canaries)} canaries; each is alarmed by chance with a probability of "
         f"{per_cent(ALPHA)}). What this report says of these studies may be wrong.",
         "Canary alarm",
         "alarm",
@@ -139,6 +146,8 @@ def canary_warning(canaries: Sequence[Canary]) -> Paragraph | None:
 def canary_facts(canaries: Sequence[Canary]) -> str:
     """Return the counts of silent, alarmed and unknown canaries, for the box at the top of a report."""
     states = [canary.state for canary in canaries]
-    return "; ".join(
-        f"{states.count(state)} of {len(states)} {meaning}" for state, meaning in _MEANINGS if state in states
-    )
+    facts = []
+    for state, meaning in _MEANINGS:
+        if state in states:
+            facts.append(f"{states.count(state)} of {len(states)} {meaning}")
+    return "; ".join(facts)

@@ -11,7 +11,6 @@ claims are exploratory and judged at 95 %, uncorrected.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,9 +26,9 @@ from ablations.study import Study
 from ablations.vocabulary import HIGHER_IS_BETTER
 from reports.analysis.differences import difference
 from reports.analysis.statistics import LEVEL, MOST_SEEDS, Estimate, seeds_for_better, seeds_to_decide
-from reports.analysis.summary import StudySummary, VariantSummary
+from reports.analysis.summary import StudySummary, VariantSummary, row_key
 from reports.collect.unlearned import is_at_chance
-from reports.content.plan_words import telling
+from reports.content.plan_words import network_titles, telling
 from reports.content.published import published_contrast
 
 Verdict = Literal["contradicted", "practically the same", "undecided", "reproduced"]
@@ -77,16 +76,21 @@ class Seeds:
 
     def beyond(self, seeds: int) -> Seeds:
         """Return the same numbers after `seeds` have left the verdict undecided: at least one seed more."""
+        at_least, at_most = self.at_least, self.at_most
+        if at_least is not None:
+            at_least = max(at_least, seeds + 1)
         # So many seeds were to be enough and were not: the upper number says nothing any more.
-        enough = self.at_most is not None and self.at_most <= seeds
-        at_least = None if self.at_least is None else max(self.at_least, seeds + 1)
-        return Seeds(at_least, None if enough else self.at_most, self.needed)
+        if at_most is not None and at_most <= seeds:
+            at_most = None
+        return Seeds(at_least, at_most, self.needed)
 
-    def and_also(self, other: Seeds) -> Seeds:
+    def and_also(self, seeds: Seeds) -> Seeds:
         """Return the number of seeds that decides both verdicts."""
-        if not (self.needed and other.needed):
-            return self if self.needed else other
-        return Seeds(_most(self.at_least, other.at_least), _most(self.at_most, other.at_most), needed=True)
+        if not self.needed:
+            return seeds
+        if not seeds.needed:
+            return self
+        return Seeds(_most(self.at_least, seeds.at_least), _most(self.at_most, seeds.at_most), needed=True)
 
     @property
     def words(self) -> str:
@@ -94,16 +98,20 @@ class Seeds:
         low, high = self.at_least, self.at_most
         if not self.needed:
             return ""
-        if low is None and high is None:
-            return f"over {MOST_SEEDS:,} seeds"
-        if low is None or high is None:
-            return f"{high:,} seeds" if low is None else f"{low:,} seeds or more"
-        return f"{low:,} to {high:,} seeds" if low < high else f"{high:,} seeds"
+        if high is None:
+            if low is None:
+                return f"over {MOST_SEEDS:,} seeds"
+            return f"{low:,} seeds or more"
+        if low is None or low >= high:
+            return f"{high:,} seeds"
+        return f"{low:,} to {high:,} seeds"
 
 
-def _most(number: int | None, other: int | None) -> int | None:
+def _most(seeds: int | None, more_seeds: int | None) -> int | None:
     """Return the larger of two numbers, `None` if no number is enough for one of them."""
-    return None if number is None or other is None else max(number, other)
+    if seeds is None or more_seeds is None:
+        return None
+    return max(seeds, more_seeds)
 
 
 @dataclass(frozen=True)
@@ -111,8 +119,6 @@ class JudgedContrast:
     """One contrast with its verdict.
 
     Attributes:
-        contrast: The comparison.
-        verdict: The verdict of our runs.
         difference: Mean over seeds of better − worse, turned so that above zero is the claimed direction, with its
             interval at `level`; nothing but the number of pairs where a repeat is missing.
         level: The level at which it is judged: the claim's if it is reproduced, a stricter one if it is not and stands
@@ -139,7 +145,9 @@ class JudgedContrast:
     @property
     def bound(self) -> float:
         """The value above which the difference must lie; of an equivalence, the size on either side of 0."""
-        return self.contrast.margin if self.contrast.kind == "better" else -self.size
+        if self.contrast.kind == "better":
+            return self.contrast.margin
+        return -self.size
 
     @property
     def excess(self) -> float:
@@ -159,9 +167,10 @@ class JudgedContrast:
         """The seeds that would decide it; none where it is decided, or where something else is missing."""
         if self.verdict != UNDECIDED or self.reason:
             return Seeds()
-        margin = abs(self.contrast.margin)
         # An interval narrower than this that holds the margin lies within ± the size of interest.
-        width = self.size - margin if margin < self.size else self.size
+        width, margin = self.size, abs(self.contrast.margin)
+        if margin < width:
+            width -= margin
         at_most = _seeds_for_width(self.difference, width, self.level)
         at_least = _seeds_as_seen(self.difference, abs(self.excess), self.level)
         return Seeds(at_least, at_most, needed=True).beyond(self.complete)
@@ -169,18 +178,14 @@ class JudgedContrast:
     @property
     def remark(self) -> str:
         """The text beside a verdict: why it is undecided, the seeds that would decide it, or that it is small."""
-        return _remark(self, self.seeds)
-
-
-def _remark(judged: JudgedContrast, seeds: Seeds) -> str:
-    return SMALL if judged.is_small else judged.reason or seeds.words
+        if self.is_small:
+            return SMALL
+        return self.reason or self.seeds.words
 
 
 def _seeds_for_width(estimate: Estimate, width: float, level: float) -> int | None:
-    """Return the fewest seeds with which an interval is narrower than `width` in four of five cases.
-
-    The part of it that is about test images stays, however many seeds there are.
-    """
+    """Return the fewest seeds with which an interval is narrower than `width` in four of five cases."""
+    # The part of it that is about test images stays, however many seeds there are.
     of_images = _half_of_images(estimate, level)
     if of_images >= width / 2:
         return None
@@ -190,13 +195,12 @@ def _seeds_for_width(estimate: Estimate, width: float, level: float) -> int | No
 
 
 def _seeds_as_seen(estimate: Estimate, beyond: float, level: float) -> int | None:
-    """Return the fewest seeds with which an interval ends before a bound that is `beyond` away, in four of five cases.
-
-    The half width of an interval over seeds and images is at most the sum of both parts.
-    """
-    # The bound √(a² + b²) ≤ a + b errs towards more seeds.
-    left = beyond - _half_of_images(estimate, level)
-    return seeds_for_better(estimate.interval_sd, left, level, estimate.df_per_seed) if left > 0 else None
+    """Return the fewest seeds with which an interval ends before a bound `beyond` away in four of five cases."""
+    # The half width over seeds and images is taken for the sum of both: √(a² + b²) ≤ a + b errs towards more seeds.
+    of_seeds = beyond - _half_of_images(estimate, level)
+    if of_seeds > 0:
+        return seeds_for_better(estimate.interval_sd, of_seeds, level, estimate.df_per_seed)
+    return None
 
 
 def _half_of_images(estimate: Estimate, level: float) -> float:
@@ -208,15 +212,12 @@ class JudgedClaim:
     """One claim of a study with its verdict, on one inspected network if the study inspects any.
 
     Attributes:
-        study: Name of the study.
-        network: Name of the inspected network, or empty.
-        claim: The claim.
         rank: `primary` for the study's primary claim, which is corrected for those of the report, else `exploratory`.
         level: The level at which all its contrasts must hold.
         verdict: The weakest verdict of its contrasts; *undecided* if none could be judged.
         decisive: The contrast that decided: of those with the weakest verdict, the one farthest on the wrong side.
-        contrasts: Every contrast that is asked at this preset.
-        left_out: Contrasts that name a variant which is not part of the study at this preset.
+        contrasts: Those that this preset asks.
+        left_out: Those that name a variant which is not part of the study at this preset.
     """
 
     study: str
@@ -232,38 +233,44 @@ class JudgedClaim:
     @property
     def key(self) -> str:
         """The claim's name, with the inspected network in front if there is one."""
-        return f"{self.network}: {self.claim.name}" if self.network else self.claim.name
-
-    @property
-    def held(self) -> int:
-        """The number of its contrasts that are reproduced."""
-        return sum(judged.verdict == REPRODUCED for judged in self.contrasts)
+        return row_key(self.network, self.claim.name)
 
     @cached_property
     def seeds(self) -> Seeds:
         """The seeds that would decide it: as many as the neediest of its undecided contrasts takes."""
-        return functools.reduce(Seeds.and_also, (judged.seeds for judged in self.contrasts), Seeds())
+        seeds = Seeds()
+        for judged in self.contrasts:
+            seeds = seeds.and_also(judged.seeds)
+        return seeds
 
     @property
     def remark(self) -> str:
         """The text beside its verdict; see `JudgedContrast.remark`."""
-        return (
-            _remark(self.decisive, self.seeds if self.verdict == UNDECIDED else Seeds()) if self.decisive else LEFT_OUT
-        )
+        if self.decisive is None:
+            return LEFT_OUT
+        # The seeds of the claim, not of its decisive contrast alone.
+        if self.verdict == UNDECIDED:
+            return self.decisive.reason or self.seeds.words
+        return self.decisive.remark
 
     @property
     def words(self) -> str:
         """The verdict in words, for example `reproduced, by less than the size of interest`."""
+        if not self.remark:
+            return self.verdict
         if self.verdict != UNDECIDED:
-            return f"{self.verdict}, {self.remark}" if self.remark else self.verdict
-        decides = " would decide it" if self.seeds.needed and self.remark == self.seeds.words else ""
-        return f"{self.verdict}: {self.remark}{decides}"
+            return f"{self.verdict}, {self.remark}"
+        if self.seeds.needed and self.remark == self.seeds.words:
+            return f"{self.verdict}: {self.remark} would decide it"
+        return f"{self.verdict}: {self.remark}"
 
 
 def verdicts(plan: Plan, summaries: Sequence[StudySummary]) -> tuple[JudgedClaim, ...]:
     """Return the verdict on every claim of a plan, per inspected network, by the summaries of its studies."""
-    pairs = zip(plan.studies, summaries, strict=True)
-    return tuple(claim for study, summary in pairs for claim in judge_study(study, summary, plan))
+    judged: list[JudgedClaim] = []
+    for study, summary in zip(plan.studies, summaries, strict=True):
+        judged += judge_study(study, summary, plan)
+    return tuple(judged)
 
 
 def primary_claims(plan: Plan) -> int:
@@ -271,12 +278,17 @@ def primary_claims(plan: Plan) -> int:
 
     What counts is what the plan asks, not what could be judged: the level must not depend on the results.
     """
-    return sum(len(study.inspected) for study in plan.studies if _is_asked(study, study.primary_claim))
+    claims = 0
+    for study in plan.studies:
+        claim = study.primary_claim
+        if claim is not None and _contrasts_between(claim, {variant.name for variant in study.variants}):
+            claims += len(study.inspected)
+    return claims
 
 
-def _is_asked(study: Study, claim: Claim | None) -> bool:
-    variants = {variant.name for variant in study.variants}
-    return claim is not None and any(variants >= set(contrast.variants) for contrast in claim.contrasts)
+def _contrasts_between(claim: Claim, variants: Collection[str]) -> list[Contrast]:
+    """Return the contrasts of a claim that some variants suffice for: a preset may leave variants out."""
+    return [contrast for contrast in claim.contrasts if set(contrast.variants) <= set(variants)]
 
 
 def primary_level(plan: Plan) -> float:
@@ -291,22 +303,27 @@ def stricter(level: float, tries: int) -> float:
 
 def judge_study(study: Study, summary: StudySummary, plan: Plan) -> tuple[JudgedClaim, ...]:
     """Return the verdicts on one study's claims, network by network."""
-    level, judged = primary_level(plan), []
-    for network in study.inspected:
-        name = network.name if network else ""
+    # Primary claims alone share the error of the report.
+    levels: dict[Rank, float] = {"primary": primary_level(plan), "exploratory": LEVEL}
+    judged = []
+    for network in network_titles(study):
         # Claims are judged on each network by itself, with rows of that network alone.
-        rows = {row.variant: row for row in summary.of_network(name)}
-        at_chance = {row.variant for row in rows.values() if row_at_chance(study, row, plan)}
+        rows: dict[str, VariantSummary] = {}
+        at_chance: set[str] = set()
+        for row in summary.of_network(network):
+            rows[row.variant] = row
+            if row_at_chance(study, row, plan):
+                at_chance.add(row.variant)
         for claim in study.claims:
-            # Primary claims alone share the error of the report.
-            claim_level = level if rank_of(study, claim) == "primary" else LEVEL
-            judged.append(_judge_claim(study, name, claim, claim_level, rows, at_chance))
+            judged.append(_judge_claim(study, network, claim, levels[rank_of(study, claim)], rows, at_chance))
     return tuple(judged)
 
 
 def rank_of(study: Study, claim: Claim) -> Rank:
     """Return `primary` for the primary claim of its study, else `exploratory`."""
-    return "primary" if claim == study.primary_claim else "exploratory"
+    if claim == study.primary_claim:
+        return "primary"
+    return "exploratory"
 
 
 def row_at_chance(study: Study, row: VariantSummary, plan: Plan) -> bool:
@@ -323,17 +340,16 @@ def _judge_claim(
     rows: Mapping[str, VariantSummary],
     at_chance: Collection[str],
 ) -> JudgedClaim:
-    # A preset may leave variants out, and with them the contrasts that name them.
-    contrasts = [contrast for contrast in claim.contrasts if rows.keys() >= set(contrast.variants)]
-    left_out = tuple(contrast for contrast in claim.contrasts if contrast not in contrasts)
-    judged = tuple(
-        judge_contrast(study, contrast, rows, level=level, contrasts=len(contrasts), at_chance=at_chance)
-        for contrast in contrasts
-    )
+    contrasts = _contrasts_between(claim, rows)
+    left_out = [contrast for contrast in claim.contrasts if contrast not in contrasts]
+    judged = []
+    for contrast in contrasts:
+        judged.append(judge_contrast(study, contrast, rows, level=level, contrasts=len(contrasts), at_chance=at_chance))
     decisive = min(judged, key=_weakness, default=None)
     # A claim of which this preset asks no contrast stays undecided.
     verdict = decisive.verdict if decisive else UNDECIDED
-    return JudgedClaim(study.name, network, claim, rank_of(study, claim), level, verdict, decisive, judged, left_out)
+    rank = rank_of(study, claim)
+    return JudgedClaim(study.name, network, claim, rank, level, verdict, decisive, tuple(judged), tuple(left_out))
 
 
 def judge_contrast(
@@ -351,43 +367,50 @@ def judge_contrast(
     Where lower is better the difference is turned round, so that above zero always is the claimed direction.
 
     Args:
-        study: The study.
-        contrast: The comparison.
         rows: All rows of the study on one inspected network, by variant.
         level: The claim's level, at which the contrast must hold.
         contrasts: The number of contrasts of the claim. Any one can decide against it, which takes a stricter level.
         at_chance: Variants whose accuracy is that of guessing.
     """
-    better, worse = ([rows[name] for name in side] for side in (contrast.better, contrast.worse))
+    better, worse = [rows[name] for name in contrast.better], [rows[name] for name in contrast.worse]
     measured = difference(better, worse, study.metric, table=tuple(rows.values()))
-    turned = measured if study.metric in HIGHER_IS_BETTER else measured.turned
+    if study.metric not in HIGHER_IS_BETTER:
+        measured = measured.turned
     # A study may name its own size of interest; otherwise its metric has one.
     size = study.size_of_interest or telling(study.metric).size
-    unlearned = tuple(row.variant for row in (*better, *worse) if row.unlearned)
-    expected = max(row.expected for row in (*better, *worse))
+    unlearned, expected = [], 0
+    for row in (*better, *worse):
+        expected = max(expected, row.expected)
+        if row.unlearned:
+            unlearned.append(row.variant)
+    if unlearned:
+        reason = NEVER_LEARNED
     # Without a side to subtract, a contrast is about a number, which rows at chance can still miss.
-    nothing_there = bool(contrast.worse) and all(name in at_chance for name in contrast.variants)
-    reason = NEVER_LEARNED if unlearned else AT_CHANCE if nothing_there else _why_not(turned, expected)
+    elif contrast.worse and set(contrast.variants) <= set(at_chance):
+        reason = AT_CHANCE
+    else:
+        reason = _why_not(measured, expected)
 
-    def at(level: float) -> tuple[Estimate, Verdict]:
-        at_level = turned.at(level)
-        return at_level, UNDECIDED if reason else judge(at_level, contrast.kind, size, contrast.margin)
+    def verdict_at(level: float) -> Verdict:
+        if reason:
+            return UNDECIDED
+        return judge(measured.at(level), contrast.kind, size, contrast.margin)
 
-    at_level, verdict = at(level)
+    verdict = verdict_at(level)
     if verdict != REPRODUCED:
         # A stricter interval is wider, so that it cannot be reproduced there.
         level = stricter(level, contrasts)
-        at_level, verdict = at(level)
+        verdict = verdict_at(level)
     return JudgedContrast(
         contrast=contrast,
         verdict=verdict,
-        difference=at_level,
+        difference=measured.at(level),
         level=level,
         size=size,
         complete=measured.n,
         expected=expected,
         published=published_contrast(study, contrast),
-        unlearned=unlearned,
+        unlearned=tuple(unlearned),
         reason=reason,
     )
 
@@ -398,14 +421,18 @@ def _why_not(estimate: Estimate, expected: int) -> str:
         return ""
     if estimate.n < expected:
         return MISSING_REPEAT
-    return ONE_SEED if estimate.n < 2 else NO_SPREAD
+    if estimate.n < 2:
+        return ONE_SEED
+    return NO_SPREAD
 
 
 def _weakness(judged: JudgedContrast) -> tuple[int, bool, float]:
     excess = judged.excess
+    if math.isnan(excess):
+        excess = 0.0
     # What could not be judged at all comes before what a few more seeds would decide.
     # Smallest first: the verdict, then the contrasts with a reason, then the distance from the bound.
-    return WEAKEST_FIRST.index(judged.verdict), not judged.reason, 0.0 if math.isnan(excess) else excess
+    return WEAKEST_FIRST.index(judged.verdict), not judged.reason, excess
 
 
 def judge(difference: Estimate, kind: Kind, size: float, margin: float = 0.0) -> Verdict:
@@ -415,7 +442,6 @@ def judge(difference: Estimate, kind: Kind, size: float, margin: float = 0.0) ->
 
     Args:
         difference: Turned so that above zero is the claimed direction.
-        kind: The kind of statement about it.
         size: The size of interest, above 0.
         margin: Beyond which it is stated to lie, for the kind `better`.
     """
@@ -425,8 +451,9 @@ def judge(difference: Estimate, kind: Kind, size: float, margin: float = 0.0) ->
     within = -size < low and high < size
     if kind == "same":
         # An equivalence is contradicted only by an interval that lies whole beyond ± the size of interest.
-        elsewhere = high < -size or low > size
-        return REPRODUCED if within else CONTRADICTED if elsewhere else UNDECIDED
+        if high < -size or low > size:
+            return CONTRADICTED
+        return REPRODUCED if within else UNDECIDED
     # Non-inferiority: at least as good allows a loss that is smaller than the size of interest.
     bound = margin if kind == "better" else -size
     if low > bound:

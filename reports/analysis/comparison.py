@@ -19,12 +19,7 @@ PAIRED, UNPAIRED, SAME, SHARED = "paired", "unpaired", "same runs", "share runs"
 
 @dataclass(frozen=True)
 class MatchedRow:
-    """A row on both sides.
-
-    Attributes:
-        left: Its name on the left, empty if it is not there.
-        right: Its name on the right, empty if it is not there.
-    """
+    """A row by its name on either side, empty where it is not there."""
 
     left: str
     right: str
@@ -36,17 +31,22 @@ def match_rows(left: ComparedStudy, right: ComparedStudy, matched: Mapping[str, 
     Raises:
         ReportError: If a row that is matched is not there.
     """
-    for name, side in (*((key, left) for key in matched), *((key, right) for key in matched.values())):
-        if name not in side.rows:
-            raise ReportError(f"{side.study} has no row {name!r}. It has {', '.join(side.rows)}.")
-    matched_names = set(matched.values())
+    for side, names in ((left, matched.keys()), (right, matched.values())):
+        for name in names:
+            if name not in side.rows:
+                raise ReportError(f"{side.study} has no row {name!r}. It has {', '.join(side.rows)}.")
     rows = []
-    for key in left.rows:
-        # A row that another one is matched with does not also stand beside the row of its own name.
-        partner = matched.get(key, key if key in right.rows and key not in matched_names else "")
-        rows.append(MatchedRow(key, partner))
-    right_names = {row.right for row in rows}
-    return (*rows, *(MatchedRow("", key) for key in right.rows if key not in right_names))
+    unmatched = dict.fromkeys(right.rows)
+    for name in left.rows:
+        partner = matched.get(name, "")
+        # A row that is matched with another name does not also stand beside the row of its own name.
+        if not partner and name in right.rows and name not in matched.values():
+            partner = name
+        rows.append(MatchedRow(name, partner))
+        unmatched.pop(partner, None)
+    for name in unmatched:
+        rows.append(MatchedRow("", name))
+    return tuple(rows)
 
 
 def difference(left: ComparedRow, right: ComparedRow) -> tuple[Estimate, str]:
@@ -54,26 +54,26 @@ def difference(left: ComparedRow, right: ComparedRow) -> tuple[Estimate, str]:
     comparison = way_of_comparison(left, right)
     if comparison in (SAME, SHARED) or not (left.complete and right.complete):
         return unknown(min(len(left.values), len(right.values))), comparison
-    return _apart(left.values, right.values, comparison), comparison
+    return _apart(left.values, right.values, paired=comparison == PAIRED), comparison
 
 
-def _apart(left: Mapping[int, float], right: Mapping[int, float], comparison: str) -> Estimate:
-    if comparison == PAIRED:
+def _apart(left: Mapping[int, float], right: Mapping[int, float], *, paired: bool) -> Estimate:
+    if paired:
         return paired_difference(right, left)
     return unpaired_difference(tuple(right.values()), tuple(left.values()))
 
 
 def way_of_comparison(left: ComparedRow, right: ComparedRow) -> str:
     """Return the way to compare two rows: the same runs, some shared, the same trainings by seed, or none of these."""
-    left_runs, right_runs = ({seed: run.run_id for seed, run in row.runs.items()} for row in (left, right))
-    if left_runs == right_runs:
+    if left.run_ids == right.run_ids:
         return SAME
     # A run on both sides makes them dependent, which no interval here allows for.
-    if set(left_runs.values()) & set(right_runs.values()):
+    if set(left.run_ids.values()) & set(right.run_ids.values()):
         return SHARED
-    fingerprints = [{seed: run.fingerprint for seed, run in row.runs.items()} for row in (left, right)]
     # Equal fingerprints at every seed are the same trainings made twice, so that their seeds pair them.
-    return PAIRED if fingerprints[0] == fingerprints[1] else UNPAIRED
+    if left.fingerprints == right.fingerprints:
+        return PAIRED
+    return UNPAIRED
 
 
 def effects(left: ComparedStudy, right: ComparedStudy, row: MatchedRow) -> tuple[Estimate, Estimate, Estimate] | None:
@@ -86,35 +86,38 @@ def effects(left: ComparedStudy, right: ComparedStudy, row: MatchedRow) -> tuple
         return None
     left_row, right_row = left.rows[row.left], right.rows[row.right]
     left_reference, right_reference = _reference(left, row.left), _reference(right, row.right)
-    if (
-        left_reference is None
-        or right_reference is None
-        or not all(some_row.complete for some_row in (left_row, right_row, left_reference, right_reference))
-    ):
+    if left_reference is None or right_reference is None:
+        return None
+    if not (left_row.complete and right_row.complete and left_reference.complete and right_reference.complete):
         return None
     # Effects are paired only if the rows and their references are; one shared run makes the sides dependent.
     kinds = {way_of_comparison(left_row, right_row), way_of_comparison(left_reference, right_reference)}
-    left_effect, right_effect = (
-        paired_differences(left_row.values, left_reference.values),
-        paired_differences(right_row.values, right_reference.values),
-    )
+    left_effect = paired_differences(left_row.values, left_reference.values)
+    right_effect = paired_differences(right_row.values, right_reference.values)
     if kinds & {SAME, SHARED} or not left_effect or not right_effect:
         return None
-    side_difference = _apart(left_effect, right_effect, PAIRED if kinds == {PAIRED} else UNPAIRED)
+    side_difference = _apart(left_effect, right_effect, paired=kinds == {PAIRED})
     return _effect(left, row.left, left_reference), _effect(right, row.right, right_reference), side_difference
 
 
 def _effect(side: ComparedStudy, key: str, reference: ComparedRow) -> Estimate:
     """Return a row's difference to its reference, whose spread the side's table shares if all of it is trainings."""
-    network = key.rpartition(": ")[0]
-    table = [row for name, row in side.rows.items() if name.rpartition(": ")[0] == network]
-    # Evaluations of one checkpoint move together, so that their spreads say nothing of each other.
-    if any(run.kind != "trial" for row in table for run in row.runs.values()):
+    table = [row for name, row in side.rows.items() if _network(name) == _network(key)]
+    # A run that is no training evaluates a checkpoint, and such rows move together: their spreads say nothing of each
+    # other.
+    if any(len(row.checkpoints) < len(row.runs) for row in table):
         table = []
     return difference_of_rows((side.rows[key],), (reference,), side.metric, table=table)
 
 
 def _reference(side: ComparedStudy, key: str) -> ComparedRow | None:
     """Return the reference that a row is held against: that of its own network."""
-    network = key.rpartition(": ")[0]
-    return next((side.rows[name] for name in side.references if name.rpartition(": ")[0] == network), None)
+    for name in side.references:
+        if _network(name) == _network(key):
+            return side.rows[name]
+    return None
+
+
+def _network(key: str) -> str:
+    """Return the inspected network in front of a row's name, or nothing."""
+    return key.rpartition(": ")[0]

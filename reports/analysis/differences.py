@@ -6,7 +6,7 @@ statistics are in `reports.analysis.statistics`. Legend: S seeds, I test images.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -16,6 +16,9 @@ from reports.analysis.statistics import Estimate, contrast_interval, estimate, t
 from reports.collect.correctness import PER_IMAGE, Correctness
 
 _PER_CENT = 100.0
+
+_Training = tuple[tuple[str, float], ...]
+"""By seed, a checkpoint and its value: the same for rows of one and the same training."""
 
 
 class Row(Protocol):
@@ -53,7 +56,6 @@ def difference(better: Sequence[Row], worse: Sequence[Row], metric: str, table: 
     Args:
         better: The rows that are subtracted from, at least one.
         worse: The rows that are subtracted; without any, zero is.
-        metric: The deciding metric.
         table: All rows of the same study and inspected network, the compared ones among them. Without, a difference
             stands on its own.
     """
@@ -66,78 +68,91 @@ def difference(better: Sequence[Row], worse: Sequence[Row], metric: str, table: 
     # Two evaluations of one checkpoint differ image by image, which says more than their means do.
     if over_seeds.has_interval and len(rows) > 1 and compare_by_image(rows, metric):
         return two_level([_images(better, seed, metric) - _images(worse, seed, metric) for seed in seeds])
-    pool = equal_footing(table, seeds)
-    trainings = [_training(row, seeds) for row in pool]
-    # A compared row outside the pool stands on its own: the table says nothing of its spread.
-    if any(_training(row, seeds) not in trainings for row in rows):
-        return over_seeds
-    # Several compared rows may be one training, whose weight is then their sum.
-    weights = [0.0] * len(pool)
+    pool = _equal_footing(table, seeds)
+    weights = dict.fromkeys(pool, 0.0)
     for side, sign in ((better, 1.0), (worse, -1.0)):
         for row in side:
-            weights[trainings.index(_training(row, seeds))] += sign / len(side)
-    return contrast_interval([[row.values[seed] for seed in seeds] for row in pool], weights)
+            training = _training(row, seeds)
+            # A compared row outside the pool stands on its own: the table says nothing of its spread.
+            if training not in weights:
+                return over_seeds
+            # Several compared rows may be one training, whose weight is then their sum.
+            weights[training] += sign / len(side)
+    seed_values = []
+    for training in pool:
+        seed_values.append([value for _, value in training])
+    return contrast_interval(seed_values, list(weights.values()))
 
 
-def equal_footing(table: Sequence[Row], seeds: Sequence[int]) -> list[Row]:
-    """Return the rows of a table that say something of each other's spread: learned, complete, trained apart.
+def _equal_footing(table: Sequence[Row], seeds: Sequence[int]) -> list[_Training]:
+    """Return the trainings of a table that say something of each other's spread: learned, complete, trained apart.
 
     Several rows of one and the same training are one. There are none if rows are evaluations of one checkpoint: these
     move together in any way. Rows that never learned spread as guessing does, and rows whose checkpoints are not
     known could be anything.
-
-    Args:
-        table: All rows of a study and inspected network.
-        seeds: The repeats that are compared.
     """
-    usable = [row for row in table if row.complete and not row.unlearned and row.values.keys() >= set(seeds)]
-    pool: dict[tuple[tuple[str, float], ...], Row] = {}
-    for row in usable:
-        if row.checkpoints.keys() >= set(seeds):
-            # Rows of one training have one key, and the first of them stands for all.
-            pool.setdefault(_training(row, seeds), row)
-    measured = [checkpoint for training in pool for checkpoint, _ in training]
+    pool: dict[_Training, None] = {}
+    for row in table:
+        measured = row.values.keys() & row.checkpoints.keys()
+        if row.complete and not row.unlearned and measured >= set(seeds):
+            pool[_training(row, seeds)] = None
+    checkpoints: set[str] = set()
+    for training in pool:
+        checkpoints.update(dict(training))
     # A checkpoint that occurs twice with two values was evaluated twice, and its rows move together.
-    return list(pool.values()) if len(set(measured)) == len(measured) else []
+    if len(checkpoints) < len(pool) * len(seeds):
+        return []
+    return list(pool)
 
 
-def _training(row: Row, seeds: Sequence[int]) -> tuple[tuple[str, float], ...]:
-    """Return by seed the checkpoint and the value of a row: the same for rows of one and the same training."""
+def _training(row: Row, seeds: Sequence[int]) -> _Training:
+    """Return by seed the checkpoint and the value of a row."""
     return tuple((row.checkpoints.get(seed, ""), row.values[seed]) for seed in seeds)
 
 
-def common_seeds(rows: Iterable[Row]) -> list[int]:
+def common_seeds(rows: Sequence[Row]) -> list[int]:
     """Return the seeds of which every row has a value, in order."""
-    return sorted(set.intersection(*(set(row.values) for row in rows)))
+    seeds = set(rows[0].values)
+    for row in rows[1:]:
+        seeds.intersection_update(row.values)
+    return sorted(seeds)
 
 
 def share_checkpoints(rows: Sequence[Row]) -> bool:
     """Return True if all rows measure one checkpoint at each of their common seeds, and there is a common seed."""
     seeds = common_seeds(rows)
-    measured = [{row.checkpoints.get(seed) for row in rows} for seed in seeds]
-    return bool(seeds) and all(len(checkpoints) == 1 and None not in checkpoints for checkpoints in measured)
+    for seed in seeds:
+        checkpoints = {row.checkpoints.get(seed) for row in rows}
+        if len(checkpoints) > 1 or None in checkpoints:
+            return False
+    return bool(seeds)
 
 
 def compare_by_image(rows: Sequence[Row], metric: str) -> bool:
     """Return True if rows can be compared by image: one checkpoint per seed, the same images, all of them tracked."""
     if metric not in PER_IMAGE or not share_checkpoints(rows):
         return False
-    rows_correctness = [row.correctness.get(seed) for row in rows for seed in common_seeds(rows)]
-    tracked = [
-        correctness for correctness in rows_correctness if correctness is not None and metric in correctness.packed
-    ]
-    # One count and one digest of the data make the order of the images the same; an interval takes two images.
-    return (
-        len(tracked) == len(rows_correctness)
-        and len({(correctness.images, correctness.data) for correctness in tracked}) == 1 < tracked[0].images
-    )
+    image_orders = set()
+    for seed in common_seeds(rows):
+        for row in rows:
+            correctness = row.correctness.get(seed)
+            # An interval takes two images.
+            if correctness is None or metric not in correctness.packed or correctness.images < 2:
+                return False
+            image_orders.add((correctness.images, correctness.data))
+    # One count and one digest of the data make the order of the images the same.
+    return len(image_orders) == 1
 
 
 def _mean(rows: Sequence[Row], seed: int) -> float:
-    return sum(row.values[seed] for row in rows) / len(rows) if rows else 0.0
+    if not rows:
+        return 0.0
+    return sum(row.values[seed] for row in rows) / len(rows)
 
 
 def _images(rows: Sequence[Row], seed: int, metric: str) -> npt.NDArray[np.float64]:
     """Return for each image the share of the rows that are right, in per cent, (I,); a single 0 without rows."""
+    if not rows:
+        return np.zeros(1)
     bits = [row.correctness[seed].of(metric).astype(np.float64) for row in rows]
-    return np.asarray(_PER_CENT * np.mean(bits, axis=0)) if bits else np.zeros(1)
+    return np.asarray(_PER_CENT * np.mean(bits, axis=0))

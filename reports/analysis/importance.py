@@ -34,8 +34,6 @@ class Importance:
     """The importance of one factor by one method.
 
     Attributes:
-        factor: Its name.
-        method: The method.
         value: Share of the importance of all factors, 0 to 1.
         low, high: Ends of the 95 % percentile interval over resampled trials and seeds of the method.
         chance: The 95 % quantile of the values where accuracies are shuffled over the trials, so that nothing matters.
@@ -79,65 +77,57 @@ def importances(
         # Each method draws from a fresh generator, so that its numbers do not depend on the order of the methods.
         generator = np.random.default_rng(seed)
         judge = _Judge(method, proposed, factors)
-        # Resampled trials give the interval; shuffled accuracies have no link to any factor and give the level of
-        # chance.
-        picks = [generator.integers(len(values), size=len(values)) for _ in range(repeats)]
-        resampled = [judge.judge(values[pick], pick, seed + 1 + number) for number, pick in enumerate(picks)]
-        shuffles = [generator.permutation(values) for _ in range(repeats)]
-        shuffled = [judge.judge(permuted, None, seed + 1 + number) for number, permuted in enumerate(shuffles)]
+        resampled, shuffled = [], []
+        # Resampled trials give the interval.
+        for repeat in range(1, repeats + 1):
+            pick = generator.integers(len(values), size=len(values))
+            resampled.append(judge.judge(values[pick], pick, seed + repeat))
+        # Shuffled accuracies have no link to any factor and give the level of chance.
+        for repeat in range(1, repeats + 1):
+            shuffled.append(judge.judge(generator.permutation(values), None, seed + repeat))
         value_by_factor = judge.judge(values, None, seed)
-        result += [_summed_up(name, method, value_by_factor, resampled, shuffled) for name in factors]
+        tail = (1 - _LEVEL) / 2
+        for name in factors:
+            # A percentile interval: the middle 95 % of the resampled values.
+            low, high = np.quantile([shares[name] for shares in resampled], [tail, 1 - tail])
+            chance = np.quantile([shares[name] for shares in shuffled], _LEVEL)
+            value = float(value_by_factor[name])
+            result.append(Importance(name, method, value, float(low), float(high), float(chance)))
     return result
-
-
-def _summed_up(
-    name: str,
-    method: Method,
-    whole: Mapping[str, float],
-    resampled: Sequence[Mapping[str, float]],
-    shuffled: Sequence[Mapping[str, float]],
-) -> Importance:
-    tail = (1 - _LEVEL) / 2
-    # A percentile interval: the middle 95 % of the resampled values.
-    low, high = np.quantile([values[name] for values in resampled], [tail, 1 - tail])
-    chance = np.quantile([values[name] for values in shuffled], _LEVEL)
-    return Importance(name, method, float(whole[name]), float(low), float(high), float(chance))
 
 
 class _Judge:
     """Applies one method to trials of one search."""
 
     def __init__(self, method: Method, proposed: Sequence[Mapping[str, Any]], factors: Mapping[str, Factor]) -> None:
-        self._method, self._proposed = method, [dict(values) for values in proposed]
+        self._method, self._proposed = method, proposed
         self._distributions = {name: _distribution(name, factor) for name, factor in factors.items()}
 
     def judge(self, accuracies: np.ndarray[Any, Any], pick: Any | None, seed: int) -> dict[str, float]:
         """Return the share of each factor; `pick` are the trials' numbers if not all are taken once."""
-        rows = self._proposed if pick is None else [self._proposed[number] for number in pick]
+        rows = self._proposed
+        if pick is not None:
+            rows = [self._proposed[number] for number in pick]
         # Without this, optuna logs a line per study, of which there are hundreds here.
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         # Optuna computes importances of a study alone, so that the trials go into one in memory.
         study = optuna.create_study(direction="maximize")
-        study.add_trials(
-            [
-                optuna.trial.create_trial(params=row, distributions=self._distributions, value=float(value))
-                for row, value in zip(rows, accuracies, strict=True)
-            ]
-        )
+        for row, value in zip(rows, accuracies, strict=True):
+            trial = optuna.trial.create_trial(params=dict(row), distributions=self._distributions, value=float(value))
+            study.add_trial(trial)
         with warnings.catch_warnings():
             # That little can be said of few trials is what the interval says.
             warnings.simplefilter("ignore")
-            raw = self._evaluate(study, seed)
-        # Where no factor explains anything, all share equally: a sum of zero cannot be divided by.
+            try:
+                raw = self._evaluator(seed).evaluate(study, params=list(self._distributions))
+            except RuntimeError:
+                # fANOVA's word for accuracies that no tree can tell apart.
+                raw = dict.fromkeys(self._distributions, 0.0)
         total = sum(raw.values())
-        return {name: raw[name] / total if total > 0 else 1 / len(raw) for name in self._distributions}
-
-    def _evaluate(self, study: optuna.Study, seed: int) -> dict[str, float]:
-        try:
-            return self._evaluator(seed).evaluate(study, params=list(self._distributions))
-        except RuntimeError:
-            # fANOVA's word for accuracies that no tree can tell apart.
-            return dict.fromkeys(self._distributions, 0.0)
+        if total > 0:
+            return {name: raw[name] / total for name in self._distributions}
+        # Where no factor explains anything, all share equally: a sum of zero cannot be divided by.
+        return dict.fromkeys(self._distributions, 1 / len(raw))
 
     def _evaluator(self, seed: int) -> optuna.importance.BaseImportanceEvaluator:
         if self._method == "fANOVA":

@@ -19,7 +19,7 @@ from reports.analysis.statistics import estimate
 from reports.collect.results import Results
 from reports.collect.unlearned import quoted
 from reports.content.formatting import number
-from reports.content.plan_words import short_titles, telling
+from reports.content.plan_words import network_titles, short_titles, telling
 
 _LAST_SHARE = 4
 """The end of a training is its last quarter."""
@@ -35,7 +35,6 @@ class Rise:
     """The rise of a row's validation accuracy at the end of training.
 
     Attributes:
-        title: The row, in words.
         gain: Points over the last quarter of the epochs, mean over seeds.
         noise: Its standard error: of the sampling of validation images or, if larger, of the seeds.
     """
@@ -57,15 +56,17 @@ def convergence_words(plan: Plan, results: Results) -> str:
     rising = sorted((rise for rise in rises if rise.is_far_from_converged), key=lambda rise: -rise.gain)
     if not rising:
         return ""
-    gains = [number(gain, 1) for gain in dict.fromkeys((rising[-1].gain, rising[0].gain))]
-    listed = quoted(rise.title for rise in rising[:_LISTED]) + (
-        f" and {len(rising) - _LISTED} others" if rising[_LISTED:] else ""
-    )
+    listed = quoted(rise.title for rise in rising[:_LISTED])
+    if len(rising) > _LISTED:
+        listed += f" and {len(rising) - _LISTED} others"
+    gains = number(rising[-1].gain, 1)
+    if rising[0].gain != rising[-1].gain:
+        gains += f" to {number(rising[0].gain, 1)}"
     are = "is" if len(rising) == 1 else "are"
     return (
         f"{len(rising)} of {len(rises)} trained networks {are} far from converged: over the last quarter of the epochs "
-        f"validation accuracy still rises by {' to '.join(gains)} points ({listed}). What differs between networks may "
-        "be how fast they learn, and vanish or turn in a longer training."
+        f"validation accuracy still rises by {gains} points ({listed}). What differs between networks may be how fast "
+        "they learn, and vanish or turn in a longer training."
     )
 
 
@@ -77,35 +78,37 @@ def row_rises(plan: Plan, results: Results) -> Iterator[Rise]:
         if math.isfinite(value):
             curves.setdefault(str(fingerprint), {})[int(step)] = float(value)
     for title, nodes in _trained_networks(plan):
-        learned = [node for node in nodes if node.fingerprint not in results.unlearned]
-        ends = [curves[node.fingerprint] for node in learned if len(curves.get(node.fingerprint, {})) > 1]
-        if ends:
-            yield _rise(title, nodes[0].spec, ends)
+        learned = []
+        for node in nodes:
+            curve = curves.get(node.fingerprint, {})
+            # A single epoch has no rise.
+            if len(curve) > 1 and node.fingerprint not in results.unlearned:
+                learned.append(curve)
+        if learned:
+            yield _rise(title, nodes[0].spec, learned)
 
 
 def _trained_networks(plan: Plan) -> Iterator[tuple[str, list[Node]]]:
     """Yield the trainings of a plan, those that differ in their seed alone together, with words for them."""
     grouped: dict[tuple[str, ...], str] = {}
     for study in plan.studies:
-        networks = {network.name: network.title for network in study.networks}
-        titles = short_titles(study)
+        networks, titles = network_titles(study), short_titles(study)
         for cell in plan.cells_of(study.name):
-            # Studies that share a training have its fingerprint in common, so that it is listed once.
-            trainings = tuple(
-                training.fingerprint
-                for row_cell in plan.cells_of_row(study.name, cell.network, cell.variant)
-                if (training := plan.trials.get(row_cell.fingerprint)) is not None
-            )
+            repeats = plan.cells_of_row(study.name, cell.network, cell.variant)
+            trainings = tuple(repeat.fingerprint for repeat in repeats if repeat.fingerprint in plan.trials)
             if trainings:
-                network = f"{networks[cell.network]}, " if cell.network else ""
-                grouped.setdefault(trainings, f"{network}{titles[cell.variant]}")
+                title = titles[cell.variant]
+                if cell.network:
+                    title = f"{networks[cell.network]}, {title}"
+                # Studies that share a training have its fingerprint in common, so that it is listed once.
+                grouped.setdefault(trainings, title)
     for trainings, title in grouped.items():
         yield title, [plan.trials[fingerprint] for fingerprint in trainings]
 
 
 def _rise(title: str, spec: TrialSpec, curves: Sequence[Mapping[int, float]]) -> Rise:
     """Return the rise of a network from its curves, (seeds) of value by epoch."""
-    gains, noises, images = [], [], spec.data.validation_images or spec.data.facts.validation_images
+    gains, variances, images = [], [], spec.data.validation_images or spec.data.facts.validation_images
     for curve in curves:
         end = max(curve)
         # Of a training of fewer than eight epochs, the end is its last one.
@@ -116,20 +119,19 @@ def _rise(title: str, spec: TrialSpec, curves: Sequence[Mapping[int, float]]) ->
         # The variance of a share p of n images is p (1 − p) / n, and a rise is the difference of two of them.
         share = min(1.0, max(0.0, curve[end] / 100))
         # Top-1 is in per cent, shares are in 0 to 1.
-        noises.append(100 * math.sqrt(2 * share * (1 - share) / max(1, images)))
+        variances.append((100 * math.sqrt(2 * share * (1 - share) / max(1, images))) ** 2)
     mean = estimate(gains)
-    sampling = math.sqrt(math.fsum(noise**2 for noise in noises)) / len(noises)
-    over_seeds = mean.sd / math.sqrt(mean.n) if mean.n > 1 else 0.0
-    return Rise(title, mean.mean, max(sampling, over_seeds))
+    noise = math.sqrt(math.fsum(variances)) / len(variances)
+    if mean.n > 1:
+        noise = max(noise, mean.sd / math.sqrt(mean.n))
+    return Rise(title, mean.mean, noise)
 
 
 @dataclass(frozen=True)
 class Lead:
-    """A dynamic network beside the static one of the same size, data and length of training.
+    """The points of test accuracy, mean over seeds, by which a dynamic network is better than the static one beside it.
 
-    Attributes:
-        title: The dynamic network, in words.
-        lead: Points of test accuracy, mean over seeds, by which it is better than the static one.
+    Both are of the same size, data and length of training.
     """
 
     title: str
@@ -141,67 +143,78 @@ def leads(plan: Plan, results: Results) -> tuple[Lead, ...]:
 
     Only networks that were trained with attention and evaluated so count, with all their repeats.
     """
-    measured = _test_accuracy(results)
+    accuracies = _test_accuracies(results)
     static: dict[tuple[object, ...], float] = {}
     dynamic: list[tuple[str, tuple[object, ...], float]] = []
     for title, nodes in _trained_networks(plan):
-        fingerprints = [node.fingerprint for node in nodes]
+        values = [accuracies[node.fingerprint] for node in nodes if node.fingerprint in accuracies]
         # A mean over some repeats, or with a failed training in it, is no mean of the network.
-        if not all(key in measured and key not in results.unlearned for key in fingerprints):
+        if len(values) < len(nodes):
             continue
-        mean = math.fsum(measured[key] for key in fingerprints) / len(fingerprints)
+        mean = math.fsum(values) / len(values)
         spec = nodes[0].spec
         if spec.model.layer == "static":
             # Of several static networks that fit, the first in the order of the plan is the one to compare with.
-            static.setdefault(_beside(spec), mean)
+            static.setdefault(_shared_settings(spec), mean)
         elif spec.model.layer == "dynamic" and spec.model.aggregation == "attention":
-            dynamic.append((title, _beside(spec), mean))
-    return tuple(Lead(title, mean - static[beside]) for title, beside, mean in dynamic if beside in static)
+            dynamic.append((title, _shared_settings(spec), mean))
+    compared = []
+    for title, settings, mean in dynamic:
+        if settings in static:
+            compared.append(Lead(title, mean - static[settings]))
+    return tuple(compared)
 
 
-def _test_accuracy(results: Results) -> dict[str, float]:
+def _test_accuracies(results: Results) -> dict[str, float]:
+    """Return the test accuracies of trainings that learned, and of evaluations, by fingerprint."""
+    accuracies: dict[str, float] = {}
     if TEST_TOP1 not in results.cells:
-        return {}
-    columns = (results.cells["fingerprint"], results.cells[TEST_TOP1])
-    return {str(key): float(value) for key, value in zip(*columns, strict=True) if math.isfinite(value)}
+        return accuracies
+    for fingerprint, value in zip(results.cells["fingerprint"], results.cells[TEST_TOP1], strict=True):
+        if math.isfinite(value) and fingerprint not in results.unlearned:
+            accuracies[str(fingerprint)] = float(value)
+    return accuracies
 
 
-def _beside(spec: TrialSpec) -> tuple[object, ...]:
+def _shared_settings(spec: TrialSpec) -> tuple[object, ...]:
     """Return the settings that a dynamic network must share with the static one that it is compared with."""
     model = spec.model
     size = (model.name, model.width, model.depth, model.stem_stride, model.stem_kernel, model.squeeze_excitation)
     return (*size, spec.data, spec.train.epochs)
 
 
-def lead_fact(found: Sequence[Lead]) -> str:
+def lead_fact(compared: Sequence[Lead]) -> str:
     """Return a sentence on the number of dynamic networks above the static one, with the range of their leads."""
-    ahead = sum(lead.lead > 0 for lead in found)
-    return (
-        f"{ahead} of {len(found)} dynamic networks are above the static one ({_range(found)} points of test accuracy)"
-    )
+    ahead = sum(network.lead > 0 for network in compared)
+    points = f"{_range(compared)} points of test accuracy"
+    return f"{ahead} of {len(compared)} dynamic networks are above the static one ({points})"
 
 
-def trailing_words(found: Sequence[Lead]) -> str:
+def trailing_words(compared: Sequence[Lead]) -> str:
     """Return a sentence that all dynamic networks of a report trail, or nothing where one does not."""
-    if not found or any(lead.lead >= 0 for lead in found):
+    if not compared or any(network.lead >= 0 for network in compared):
         return ""
-    subject = "The one dynamic network" if len(found) == 1 else f"All {len(found)} dynamic networks"
+    subject = f"All {len(compared)} dynamic networks of this report trail"
+    if len(compared) == 1:
+        subject = "The one dynamic network of this report trails"
     return (
-        f"{subject} of this report trail{'s' if len(found) == 1 else ''} the static network of the same size "
-        f"({_range(found)} points of test accuracy, means over seeds): what is found here is found where dynamic "
-        "convolution does not pay, which may be the schedule."
+        f"{subject} the static network of the same size ({_range(compared)} points of test accuracy, means over "
+        "seeds): what is found here is found where dynamic convolution does not pay, which may be the schedule."
     )
 
 
-def _range(found: Sequence[Lead]) -> str:
-    ends = sorted(lead.lead for lead in found)
-    return " to ".join(dict.fromkeys(number(end, 1, signed=True) for end in (ends[0], ends[-1])))
+def _range(compared: Sequence[Lead]) -> str:
+    ordered = sorted(compared, key=lambda network: network.lead)
+    low, high = number(ordered[0].lead, 1, signed=True), number(ordered[-1].lead, 1, signed=True)
+    if low == high:
+        return low
+    return f"{low} to {high}"
 
 
 def chance_words(study: Study, network: str, titles: Sequence[str]) -> str:
     """Return a sentence that every intervention takes all accuracy from a network that did learn."""
-    of = f"{network} itself" if network else "The network itself"
+    subject = network or "The network"
     return (
-        f"{of} learned, but all interventions leave its accuracy at chance ({quoted(titles)}). That it needs its "
-        f"“{short_titles(study)[study.reference]}” is a finding; which of them is worse cannot be told there."
+        f"{subject} itself learned, but all interventions leave its accuracy at chance ({quoted(titles)}). That it "
+        f"needs its “{short_titles(study)[study.reference]}” is a finding; which of them is worse cannot be told there."
     )

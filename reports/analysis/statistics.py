@@ -83,11 +83,7 @@ class Estimate:
     image_error: float = 0.0
 
     def at(self, level: float) -> Estimate:
-        """Return the same with its interval at another level of confidence; without an interval, the same.
-
-        Args:
-            level: Above 0 and below 1.
-        """
+        """Return the same with its interval at another level, above 0 and below 1; without an interval, the same."""
         if not self.has_interval:
             return self
         half = self._half_width((1 - level) / 2)
@@ -127,7 +123,9 @@ class Estimate:
     @property
     def df_per_seed(self) -> float:
         """Degrees of freedom per seed beyond the first: 1 for values on their own, more where a table shares."""
-        return self.df / (self.n - 1) if self.n > 1 else math.nan
+        if self.n < 2:
+            return math.nan
+        return self.df / (self.n - 1)
 
     @property
     def is_known(self) -> bool:
@@ -170,11 +168,12 @@ def estimate(values: Sequence[float], level: float = LEVEL) -> Estimate:
 
     Args:
         values: One finite value per seed.
-        level: Confidence level.
     """
     n = len(values)
     array = np.asarray(values, dtype=float)
-    mean = float(array.mean()) if n else math.nan
+    if not n:
+        return unknown(0)
+    mean = float(array.mean())
     if n < 2:
         return Estimate(mean, math.nan, math.nan, math.nan, n)
     # Equal accuracies may differ in their last digit, so the spread is compared with their size.
@@ -211,17 +210,12 @@ def paired_difference(values: Mapping[int, float], reference: Mapping[int, float
     the difference of two variants that are skewed alike is nearly symmetric, and the interval covers 95 to 97 %. It
     falls short (90 %) where one of the two varies several times as much as the other and is skewed like an
     exponential.
-
-    Args:
-        values: Value by seed of the variant.
-        reference: Value by seed of the reference variant.
-        level: Confidence level.
     """
     return estimate(tuple(paired_differences(values, reference).values()), level)
 
 
-def unpaired_difference(values: Sequence[float], others: Sequence[float], level: float = LEVEL) -> Estimate:
-    """Return the difference of two means, mean(values) − mean(others), with Welch's t interval.
+def unpaired_difference(values: Sequence[float], reference: Sequence[float], level: float = LEVEL) -> Estimate:
+    """Return the difference of two means, mean(values) − mean(reference), with Welch's t interval.
 
     The interval is about training seeds, not about the sampling of test images. The seeds of both sides have nothing
     to do with each other, and each side has its own spread; it assumes independent, roughly normal values. A side with
@@ -229,19 +223,18 @@ def unpaired_difference(values: Sequence[float], others: Sequence[float], level:
 
     Args:
         values: One finite value per seed.
-        others: The same of the other side, of any number. A side without values leaves nothing to subtract.
-        level: Confidence level.
+        reference: The same of the other side, of any number. A side without values leaves nothing to subtract.
     """
     from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
-    if not len(values) or not len(others):
+    if not len(values) or not len(reference):
         return unknown(0)
-    left, right = np.asarray(values, dtype=float), np.asarray(others, dtype=float)
+    left, right = np.asarray(values, dtype=float), np.asarray(reference, dtype=float)
     # `n` is the smaller count: a side with one value leaves no interval.
     mean, n = float(left.mean() - right.mean()), min(len(left), len(right))
     if n < 2:
         return Estimate(mean, math.nan, math.nan, math.nan, n)
-    if all(estimate(tuple(side)).no_spread for side in (left, right)):
+    if estimate(tuple(left)).no_spread and estimate(tuple(right)).no_spread:
         return Estimate(mean, 0.0, math.nan, math.nan, n)
     compared = CompareMeans(DescrStatsW(left), DescrStatsW(right))
     sd = math.hypot(left.std(ddof=1), right.std(ddof=1))
@@ -274,7 +267,6 @@ def contrast_interval(values_RS: npt.ArrayLike, weights_R: npt.ArrayLike, level:
         values_RS: (R, S), finite. Rows that never vary say nothing of the others and are left out. A training must
             be there once: two rows of one and the same training are one row.
         weights_R: (R,), for example 1 for one row and −1 for another. Rows of weight 0 are the rest of the table.
-        level: Confidence level.
 
     Returns:
         An estimate whose `sd` is that of its own paired differences and whose `df` says how much the table shared. A
@@ -367,8 +359,12 @@ def excluded_beyond(intervals: Iterable[Estimate]) -> float:
     largest true difference misses it on its outer side. So it holds in 97.5 % with intervals of 95 %, whatever the
     number of comparisons. NaN if a comparison has no interval, and if there is none.
     """
-    ends = [abs(end) for interval in intervals for end in (interval.low, interval.high)]
-    return math.nan if not ends or any(map(math.isnan, ends)) else max(ends)
+    ends: list[float] = []
+    for interval in intervals:
+        if not interval.has_interval:
+            return math.nan
+        ends += (abs(interval.low), abs(interval.high))
+    return max(ends, default=math.nan)
 
 
 def two_level(differences_SI: npt.ArrayLike, level: float = LEVEL) -> Estimate:
@@ -389,7 +385,6 @@ def two_level(differences_SI: npt.ArrayLike, level: float = LEVEL) -> Estimate:
 
     Args:
         differences_SI: (S, I) with at least two seeds and two images, for example 100 · (right − right).
-        level: Confidence level.
     """
     array_SI = np.asarray(differences_SI, dtype=float)
     seeds, images = array_SI.shape
@@ -428,11 +423,8 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
 def mcnemar_p_value(only_first: int, only_second: int) -> float:
     """Return the exact two-sided p-value of McNemar's test for two evaluations of one checkpoint.
 
-    It is about the sampling of test images alone: one checkpoint says nothing about other seeds.
-
-    Args:
-        only_first: Images that the first alone classifies correctly.
-        only_second: Images that the second alone classifies correctly.
+    It compares the numbers of images that only one of them classifies correctly, and is about the sampling of test
+    images alone: one checkpoint says nothing about other seeds.
     """
     from statsmodels.stats.contingency_tables import mcnemar
 
@@ -442,7 +434,8 @@ def mcnemar_p_value(only_first: int, only_second: int) -> float:
 def spread_range(sd: float, df: float, level: float = LEVEL) -> tuple[float, float]:
     """Return the chi-square interval of a standard deviation that is estimated with so many degrees of freedom."""
     # `chdtri` takes the probability above a value, so that the small tail comes first and gives the lower end.
-    low, high = (sd * math.sqrt(df / float(special.chdtri(df, tail))) for tail in ((1 - level) / 2, (1 + level) / 2))
+    low = sd * math.sqrt(df / float(special.chdtri(df, (1 - level) / 2)))
+    high = sd * math.sqrt(df / float(special.chdtri(df, (1 + level) / 2)))
     return low, high
 
 
@@ -454,7 +447,6 @@ def seeds_for_better(
     Args:
         sd: Standard deviation over seeds of the paired difference, above 0 (`Estimate.interval_sd`).
         beyond: The true difference minus the margin that the interval must exclude, above 0.
-        level: Level of the two-sided interval.
         df_per_seed: Degrees of freedom per seed beyond the first (`Estimate.df_per_seed`).
         image_error: Standard error over test images, which no number of seeds makes smaller (`Estimate.image_error`).
     """
@@ -510,7 +502,7 @@ def power_better(
         seeds: Pairs, at least two.
         sd: Standard deviation of the paired differences, above 0.
         beyond: The true difference minus the margin, at least 0.
-        level: Level of the two-sided interval.
+        level: Of the two-sided interval.
         df_per_seed: Degrees of freedom per seed beyond the first.
         image_error: Standard error over test images, which counts as known.
     """
@@ -549,16 +541,8 @@ def power_same(
     """Return the chance that the interval lies within ± `size`: the power of two one-sided tests.
 
     With a half width H and a standard error e of the mean, that is the mean over the estimated spread of
-    Φ((size − truth − H) / e) − Φ((H − size − truth) / e), where that is positive.
-
-    Args:
-        seeds: Pairs, at least two.
-        sd: Standard deviation of the paired differences, above 0.
-        size: The smallest difference of interest, above 0.
-        level: Level of the two-sided interval.
-        df_per_seed: Degrees of freedom per seed beyond the first.
-        truth: The true difference.
-        image_error: Standard error over test images, which counts as known.
+    Φ((size − truth − H) / e) − Φ((H − size − truth) / e), where that is positive. Arguments are those of
+    `power_better`; `size` is the smallest difference of interest, above 0, and `truth` the true difference.
     """
     half_widths, error = _half_widths(seeds, sd, level, df_per_seed * (seeds - 1), image_error)
     # Both one-sided tests must reject: the mean plus H below `size`, and the mean minus H above −`size`.

@@ -19,14 +19,19 @@ from reports.collect.correctness import Correctness, checkpoint_of
 from reports.collect.results import Repeat, Results
 
 
+def row_key(network: str, name: str) -> str:
+    """Return the name of a variant or claim, with the inspected network in front if there is one."""
+    if network:
+        return f"{network}: {name}"
+    return name
+
+
 @dataclass(frozen=True)
 class VariantSummary:
     """One variant of a study, on one inspected network if the study inspects any.
 
     Attributes:
-        network: Name of the inspected network, or empty.
-        variant: Name of the variant.
-        key: Both in one, as runs are tagged (`planning.Cell.key`).
+        key: `row_key` of network and variant, as runs are tagged.
         expected: The number of repeats that the plan asks for.
         values: The deciding metric by seed, for the repeats that finished.
         absent: Status by seed of the repeats that did not.
@@ -65,7 +70,12 @@ class VariantSummary:
     @property
     def stars(self) -> str:
         """`*` below 0.05 and `**` below 0.01, corrected over the table."""
-        return "**" if self.p_holm < ALPHA / 5 else "*" if self.p_holm < ALPHA else ""
+        if self.p_holm < ALPHA / 5:
+            return "**"
+        # False for a row without a p-value, which is NaN.
+        if self.p_holm < ALPHA:
+            return "*"
+        return ""
 
     def as_metrics(self, metric: str) -> dict[str, float]:
         """Return the finite numbers under their names in a tracked summary run, counts included."""
@@ -140,46 +150,61 @@ def summarize(plan: Plan, results: Results) -> tuple[StudySummary, ...]:
 
 def summarize_study(study: Study, plan: Plan, results: Results) -> StudySummary:
     """Return the summary of one study of the plan."""
-    measured = [
-        _measured(study, plan, results, repeats) for repeats in results.repeats(study.name, study.metric).items()
-    ]
-    references = {row.network: row for row in measured if row.variant == study.reference}
+    rows: list[VariantSummary] = []
+    references: dict[str, VariantSummary] = {}
     # The spread of a difference is shared within a network only: other networks vary otherwise.
-    tables = {network: [row for row in measured if row.network == network] for network in references}
-    compared = [_compared(row, references[row.network], study.metric, tables[row.network]) for row in measured]
+    tables: dict[str, list[VariantSummary]] = {}
+    for (network, variant), repeats in results.repeats(study.name, study.metric).items():
+        row = _measured(study, plan, results, network, variant, repeats)
+        rows.append(row)
+        tables.setdefault(network, []).append(row)
+        if variant == study.reference:
+            references[network] = row
+    compared = []
+    for row in rows:
+        reference = references[row.network]
+        if row is not reference:
+            delta = difference((row,), (reference,), study.metric, table=tables[row.network])
+            row = replace(row, delta=delta, same_checkpoints=share_checkpoints((row, reference)))
+        compared.append(row)
     return StudySummary(study.name, study.metric, study.reference, tuple(_tested(compared, references)))
 
 
 def _measured(
-    study: Study, plan: Plan, results: Results, place: tuple[tuple[str, str], Mapping[int, Repeat]]
+    study: Study, plan: Plan, results: Results, network: str, variant: str, repeats: Mapping[int, Repeat]
 ) -> VariantSummary:
-    (network, variant), by_seed = place
-    fingerprints = {cell.seed: cell.fingerprint for cell in plan.cells_of_row(study.name, network, variant)}
-    values = {seed: repeat.value for seed, repeat in by_seed.items() if repeat.finished}
-    correctness = results.correctness
-    checkpoints = {seed: checkpoint_of(plan, key) for seed, key in fingerprints.items()}
+    values: dict[int, float] = {}
+    absent: dict[int, str] = {}
+    for seed, repeat in repeats.items():
+        if repeat.finished:
+            values[seed] = repeat.value
+        else:
+            absent[seed] = repeat.status
+    checkpoints: dict[int, str] = {}
+    correctness: dict[int, Correctness] = {}
+    unlearned: dict[int, str] = {}
+    for cell in plan.cells_of_row(study.name, network, variant):
+        checkpoint = checkpoint_of(plan, cell.fingerprint)
+        checkpoints[cell.seed] = checkpoint
+        if cell.fingerprint in results.correctness:
+            correctness[cell.seed] = results.correctness[cell.fingerprint]
+        # An evaluation of a training that never learned has not learned either.
+        if checkpoint in results.unlearned:
+            unlearned[cell.seed] = results.unlearned[checkpoint]
+    # A mean over some of the repeats would change with those that come later, so there is none.
+    mean = unknown(len(values)) if absent else estimate(tuple(values.values()))
     return VariantSummary(
         network=network,
         variant=variant,
-        key=f"{network}: {variant}" if network else variant,
-        expected=len(by_seed),
+        key=row_key(network, variant),
+        expected=len(repeats),
         values=values,
-        absent={seed: repeat.status for seed, repeat in by_seed.items() if not repeat.finished},
-        # A mean over some of the repeats would change with those that come later, so there is none.
-        estimate=estimate(tuple(values.values())) if len(values) == len(by_seed) else unknown(len(values)),
+        absent=absent,
+        estimate=mean,
         checkpoints=checkpoints,
-        unlearned={seed: results.unlearned[key] for seed, key in checkpoints.items() if key in results.unlearned},
-        correctness={seed: correctness[key] for seed, key in fingerprints.items() if key in correctness},
+        correctness=correctness,
+        unlearned=unlearned,
     )
-
-
-def _compared(
-    row: VariantSummary, reference: VariantSummary, metric: str, table: Sequence[VariantSummary]
-) -> VariantSummary:
-    if row.variant == reference.variant:
-        return row
-    delta = difference((row,), (reference,), metric, table=table)
-    return replace(row, delta=delta, same_checkpoints=share_checkpoints((row, reference)))
 
 
 def _tested(rows: Sequence[VariantSummary], references: Mapping[str, VariantSummary]) -> Iterator[VariantSummary]:

@@ -24,7 +24,8 @@ def attention_rows(store: TrackingStore, runs: Sequence[TrackedRun]) -> tuple[li
         if isinstance(profile, str):
             unreadable.append(f"{names.ATTENTION_FILE} of run {run.run_id} is left out: {profile}.")
         else:
-            rows += [(run.fingerprint, *row) for row in profile]
+            for row in profile:
+                rows.append((run.fingerprint, *row))
     return rows, unreadable
 
 
@@ -49,10 +50,11 @@ def profile_rows(text: str) -> list[Row]:
     """
     try:
         profile = json.loads(text)
-        classes = [str(name) for name in profile["classes"]]
-        return [
-            row for index, layer in enumerate(profile["layers"], start=1) for row in _layer_rows(index, layer, classes)
-        ]
+        classes = list(map(str, profile["classes"]))
+        rows: list[Row] = []
+        for index, layer in enumerate(profile["layers"], start=1):
+            rows += _layer_rows(index, layer, classes)
+        return rows
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"it is no attention profile ({type(error).__name__}: {error})") from None
 
@@ -62,4 +64,7 @@ def _layer_rows(index: int, layer: dict[str, Any], classes: list[str]) -> Iterat
     yield (*layer_columns, "", float(layer["entropy"]))
     for name, entropy in zip(classes, layer["per_class"], strict=True):
         # A class without a test image has no entropy.
-        yield (*layer_columns, name, math.nan if entropy is None else float(entropy))
+        if entropy is None:
+            yield (*layer_columns, name, math.nan)
+        else:
+            yield (*layer_columns, name, float(entropy))

@@ -7,7 +7,7 @@ fingerprints than the code at hand.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,6 +19,7 @@ from ablations.registry import get_study
 from ablations.stores.addresses import shown
 from ablations.study import Study
 from reports.collect.compared_study import ComparedRow, ComparedStudy, ComparisonRequest
+from reports.collect.identity import is_same_value
 from reports.collect.results import MISSING, Repeat
 from reports.collect.store import open_store
 from reports.collect.summary_runs import summary_params
@@ -41,29 +42,36 @@ def read_compared_study(request: ComparisonRequest) -> ComparedStudy:
         UnknownNameError: If there is no such study, neither here nor there.
     """
     study, unknown = _registered(request)
-    name = study.name if study else request.study
     plan = _plan(study, request)
     experiment = names.experiment_name(request.scale.preset.name, request.scale.base().data.name)
+    experiments = [experiment]
+    if plan is not None:
+        experiments = experiments_of(plan)
     with open_store(request.store) as store:
-        runs = list(store.runs(experiments_of(plan) if plan else [experiment]))
-    tagged = [run for run in runs if names.study_tag(name) in run.tags]
+        runs = list(store.runs(experiments))
+    name = title = request.study
+    if study is not None:
+        name, title = study.name, study.title
+    tagged = _tagged(runs, name)
     if not tagged and unknown is not None:
         raise unknown
     # Of a study that the code at hand does not know, its summary run names the metric and the reference.
     params = summary_params(tagged)
-    metric = study.metric if study else params.get("metric", names.TEST_TOP1)
+    metric, reference = params.get("metric", names.TEST_TOP1), params.get("reference", "")
+    if study is not None:
+        metric, reference = study.metric, study.reference
     choice = _Choice(study, name, metric, request, plan)
     description = f"study {name!r} in experiment {experiment} of {shown(request.store)}"
     measured = [run for run in runs if run.measured]
-    rows, warnings = _rows(
-        _of_plan(measured, plan) if plan and not request.commit else _of_tags(measured, choice, description), choice
-    )
-    if not any(repeat.finished for row in rows.values() for repeat in row.repeats.values()):
+    if plan is not None and not request.commit:
+        grouped = _of_plan(measured, plan)
+    else:
+        grouped = _of_tags(measured, choice, description)
+    rows, warnings = _rows(grouped, choice)
+    if not any(row.values for row in rows.values()):
         raise ReportError(f"there is no finished run of {description} with these settings.{_hint(measured, choice)}")
-    reference = study.reference if study else params.get("reference", "")
     # With inspected networks there is a reference on each.
     references = tuple(key for key in rows if key == reference or key.endswith(f": {reference}"))
-    title = study.title if study else name
     return ComparedStudy(request, name, title, metric, references, experiment, rows, tuple(warnings))
 
 
@@ -106,25 +114,32 @@ class _Choice:
         titles = short_titles(self.study)
         if not self.study.networks:
             return titles
-        return {
-            f"{network.name}: {variant}": f"{network.title}: {title}"
-            for network in self.study.networks
-            for variant, title in titles.items()
-        }
+        row_titles: dict[str, str] = {}
+        for network in self.study.networks:
+            for variant, title in titles.items():
+                row_titles[f"{network.name}: {variant}"] = f"{network.title}: {title}"
+        return row_titles
 
     @cached_property
     def planned(self) -> frozenset[str]:
         """The fingerprints that the code at hand would run; empty where it has no plan."""
-        return frozenset(node.fingerprint for node in self.plan.nodes) if self.plan else frozenset()
+        if self.plan is None:
+            return frozenset()
+        return frozenset(node.fingerprint for node in self.plan.nodes)
 
     def fixed_settings(self, key: str) -> set[str]:
         """Return the settings that a row sets itself, so that no override can change them."""
+        settings: set[str] = set()
         if self.study is None:
-            return set()
+            return settings
         network, _, variant = key.rpartition(": ")
-        changed = [spec.changes for spec in self.study.variants if spec.name == variant]
-        changed += [spec.changes for spec in self.study.networks if spec.name == network]
-        return {name for changes in changed for name in changes}
+        for study_variant in self.study.variants:
+            if study_variant.name == variant:
+                settings |= study_variant.changes.keys()
+        for study_network in self.study.networks:
+            if study_network.name == network:
+                settings |= study_network.changes.keys()
+        return settings
 
 
 Grouped = dict[str, dict[int, list[TrackedRun]]]
@@ -139,29 +154,33 @@ def _of_plan(measured: Iterable[TrackedRun], plan: Plan) -> Grouped:
     return grouped
 
 
-def _of_tags(measured: Iterable[TrackedRun], by: _Choice, description: str) -> Grouped:
+def _of_tags(measured: Iterable[TrackedRun], choice: _Choice, description: str) -> Grouped:
     """Return the runs that are tagged with the study, of one setting each."""
-    tag, seeds, row_keys = names.study_tag(by.name), by.request.scale.seeds, tuple(by.titles)
+    tag, seeds, row_keys = names.study_tag(choice.name), choice.request.scale.seeds, tuple(choice.titles)
     grouped: Grouped = {}
     # What was tuned is another setting of the same rows; a side is what variants have in common.
-    untuned = [run for run in measured if tag in run.tags and names.TAG_TUNED not in run.tags]
-    for run in _of_commit(untuned, by.request.commit, description):
+    untuned = [run for run in _tagged(measured, choice.name) if names.TAG_TUNED not in run.tags]
+    for run in _of_commit(untuned, choice.request.commit, description):
         # A side with fewer seeds asked for takes the first of them.
         if run.seed is not None and not (seeds and run.seed >= seeds):
             for key in _keys(run.tags[tag], row_keys):
                 grouped.setdefault(key, {}).setdefault(run.seed, []).append(run)
-    chosen = {
-        key: {seed: _of_one_setting(runs, by, key) for seed, runs in sorted(repeats.items())}
-        for key, repeats in grouped.items()
-    }
-    # Every row should have the seeds that any row has.
-    expected = {seed for repeats in chosen.values() for seed in repeats}
-    order = {key: index for index, key in enumerate(row_keys)}
-    return {
-        key: {seed: chosen[key].get(seed, []) for seed in sorted(expected)}
-        for key in sorted(chosen, key=lambda key: (order.get(key, len(order)), key))
-        if any(chosen[key].values())
-    }
+    expected_seeds: set[int] = set()
+    for key, repeats in grouped.items():
+        expected_seeds |= repeats.keys()
+        for seed in sorted(repeats):
+            repeats[seed] = _of_one_setting(repeats[seed], choice, key)
+    complete: Grouped = {}
+    # Rows that the code at hand knows stand in its order, the others behind them by name.
+    for key in (*row_keys, *sorted(grouped.keys() - set(row_keys))):
+        if key in grouped and any(grouped[key].values()):
+            # Every row should have the seeds that any row has.
+            complete[key] = {seed: grouped[key].get(seed, []) for seed in sorted(expected_seeds)}
+    return complete
+
+
+def _tagged(runs: Iterable[TrackedRun], study: str) -> list[TrackedRun]:
+    return [run for run in runs if names.study_tag(study) in run.tags]
 
 
 def _of_commit(tagged: Sequence[TrackedRun], commit: str, description: str) -> list[TrackedRun]:
@@ -175,72 +194,80 @@ def _of_commit(tagged: Sequence[TrackedRun], commit: str, description: str) -> l
 
 
 def _commits(runs: Iterable[TrackedRun]) -> str:
-    return ", ".join(list(dict.fromkeys(run.short_commit for run in runs))[:_LISTED])
+    commits = dict.fromkeys(run.short_commit for run in runs)
+    return ", ".join(list(commits)[:_LISTED])
 
 
-def _hint(measured: Sequence[TrackedRun], by: _Choice) -> str:
+def _hint(measured: Sequence[TrackedRun], choice: _Choice) -> str:
     """Return a hint at other runs of a study, or at the ways to get some."""
-    tagged = [run for run in measured if names.study_tag(by.name) in run.tags]
+    tagged = _tagged(measured, choice.name)
     if not tagged:
         return " Check --preset and the store, or run it."
     return f" There are runs with other settings, or of code that means others by them, of commits {_commits(tagged)}."
 
 
-def _rows(grouped: Grouped, by: _Choice) -> tuple[dict[str, ComparedRow], list[str]]:
+def _rows(grouped: Grouped, choice: _Choice) -> tuple[dict[str, ComparedRow], list[str]]:
     """Return the rows and the warnings about them."""
     rows: dict[str, ComparedRow] = {}
     warnings: list[str] = []
     for key, runs_by_seed in grouped.items():
-        chosen = {seed: counting_run(runs) for seed, runs in runs_by_seed.items() if runs}
-        repeats = {seed: _repeat(chosen.get(seed), by.metric) for seed in runs_by_seed}
-        rows[key] = ComparedRow(by.titles.get(key, key), repeats, chosen)
+        chosen: dict[int, TrackedRun] = {}
+        repeats: dict[int, Repeat] = {}
         for seed, runs in runs_by_seed.items():
-            warnings += _disagreement(runs, f"{by.name}, {key}, seed {seed}", by.metric)
+            repeats[seed] = Repeat(MISSING, math.nan)
+            if runs:
+                run = chosen[seed] = counting_run(runs)
+                repeats[seed] = Repeat.of(run.status, run.value(choice.metric))
+            warnings += _disagreement(runs, f"{choice.name}, {key}, seed {seed}", choice.metric)
+        rows[key] = ComparedRow(choice.titles.get(key, key), repeats, chosen)
     return rows, warnings
 
 
-def _repeat(run: TrackedRun | None, metric: str) -> Repeat:
-    return Repeat.of(run.status, run.value(metric)) if run is not None else Repeat(MISSING, math.nan)
-
-
 def _disagreement(runs: Sequence[TrackedRun], name: str, metric: str) -> Iterator[str]:
-    values = [run.value(metric) for run in runs if run.finished]
+    values, texts = [], []
+    for run in runs:
+        if run.finished:
+            values.append(run.value(metric))
+            texts.append(f"{run.value(metric):.6g}")
     # NaN never exceeds a bound: a run without the metric disagrees with none.
     if any(abs(value - values[0]) > AGREE for value in values[1:]):
-        texts = ", ".join(f"{value:.6g}" for value in values)
-        yield f"{len(values)} finished runs of {name} disagree on {metric}: {texts}. The newest, first here, is used."
+        listed = ", ".join(texts)
+        yield f"{len(values)} finished runs of {name} disagree on {metric}: {listed}. The newest, first here, is used."
 
 
 def _keys(tag: str, row_keys: Sequence[str]) -> Iterator[str]:
     """Yield the rows that a run serves; a name may itself hold a comma."""
-    keys = [tag] if tag in row_keys else tag.split(", ")
-    yield from (key for key in keys if key != CANARY and not key.endswith(f": {CANARY}"))
+    keys = tag.split(", ")
+    if tag in row_keys:
+        keys = [tag]
+    for key in keys:
+        if key != CANARY and not key.endswith(f": {CANARY}"):
+            yield key
 
 
-def _of_one_setting(runs: Sequence[TrackedRun], by: _Choice, key: str) -> list[TrackedRun]:
+def _of_one_setting(runs: Sequence[TrackedRun], choice: _Choice, key: str) -> list[TrackedRun]:
     """Return those of a repeat's runs that have the setting that is asked for: the planned one, if there are such."""
-    hits = [run for run in runs if run.fingerprint in by.planned]
+    matching = [run for run in runs if run.fingerprint in choice.planned]
     # An older commit has other fingerprints, so that there the settings that were asked for decide.
-    if not hits:
-        fixed = by.fixed_settings(key)
-        overrides = {name: value for name, value in by.request.scale.settings.items() if name not in fixed}
-        hits = [run for run in runs if all(_has(run, name, value) for name, value in overrides.items())]
-    for rival in hits[1:]:
-        if rival.fingerprint != hits[0].fingerprint:
+    if not matching:
+        overrides = dict(choice.request.scale.settings)
+        for name in choice.fixed_settings(key):
+            overrides.pop(name, None)
+        matching = [run for run in runs if _has_settings(run, overrides)]
+    for rival in matching[1:]:
+        if rival.fingerprint != matching[0].fingerprint:
             raise ReportError(
-                f"{by.name}, {key} was run with several settings: {_unlike(hits[0], rival)}. Say which with --left-set "
-                "or --right-set, or name another commit."
+                f"{choice.name}, {key} was run with several settings: {_unlike(matching[0], rival)}. Say which with "
+                "--left-set or --right-set, or name another commit."
             )
-    return hits
+    return matching
 
 
-def _has(run: TrackedRun, name: str, value: Any) -> bool:
-    tracked = run.params.get(name)
-    try:
-        # MLflow keeps text: 0.1 and 1e-1 are one number.
-        return tracked is not None and float(tracked) == float(value)
-    except (TypeError, ValueError):
-        return tracked == str(value)
+def _has_settings(run: TrackedRun, settings: Mapping[str, Any]) -> bool:
+    for name, value in settings.items():
+        if name not in run.params or not is_same_value(run.params[name], value):
+            return False
+    return True
 
 
 def _unlike(run: TrackedRun, rival: TrackedRun) -> str:

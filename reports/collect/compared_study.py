@@ -10,7 +10,7 @@ from ablations.planning.request import Request
 from ablations.stores.addresses import shown, sqlite_address
 from ablations.stores.store_file import FILE_NAME
 from reports.collect.correctness import Correctness
-from reports.collect.results import Repeat
+from reports.collect.results import Repeat, finished_values
 from reports.collect.tracked_runs import TrackedRun
 
 
@@ -22,7 +22,6 @@ class ComparisonRequest:
         study: Name of a study, or a study file.
         commit: The first digits of a commit, or empty for any.
         uri: The tracking store, or a runs folder.
-        scale: Preset, overrides and seeds.
     """
 
     study: str
@@ -33,7 +32,9 @@ class ComparisonRequest:
     @property
     def store(self) -> str:
         """The address of the store."""
-        return self.uri if "://" in self.uri else sqlite_address(Path(self.uri) / FILE_NAME)
+        if "://" in self.uri:
+            return self.uri
+        return sqlite_address(Path(self.uri) / FILE_NAME)
 
 
 @dataclass(frozen=True)
@@ -41,30 +42,36 @@ class ComparedRow:
     """One row of a study, as far as its runs tell.
 
     Attributes:
-        title: Its title.
         repeats: The repeats that any row of the study has, by seed.
         runs: The run of each repeat, by seed; a missing repeat has none.
+        correctness: Nothing: the test images that were right are not read here.
+        unlearned: Nothing: trainings that never learned are not known here, without their whole settings.
     """
 
     title: str
     repeats: Mapping[int, Repeat]
     runs: Mapping[int, TrackedRun]
+    correctness: Mapping[int, Correctness] = field(default_factory=dict, init=False)
+    unlearned: Mapping[int, str] = field(default_factory=dict, init=False)
 
     @property
     def complete(self) -> bool:
         """True if every repeat has a value."""
-        return all(repeat.finished for repeat in self.repeats.values())
+        return len(self.values) == len(self.repeats)
 
     @property
     def values(self) -> dict[int, float]:
         """The deciding metric by seed, of the repeats that have one."""
-        return {seed: repeat.value for seed, repeat in self.repeats.items() if repeat.finished}
+        return finished_values(self.repeats)
 
     @property
     def params(self) -> dict[str, str]:
         """Its settings: repeats differ in their seed alone, which is left out, so that any run will do."""
-        run = next(iter(self.runs.values()), None)
-        return {name: text for name, text in run.params.items() if name != "seed"} if run else {}
+        if not self.runs:
+            return {}
+        params = dict(next(iter(self.runs.values())).params)
+        params.pop("seed", None)
+        return params
 
     @property
     def checkpoints(self) -> dict[int, str]:
@@ -72,14 +79,14 @@ class ComparedRow:
         return {seed: run.fingerprint for seed, run in self.runs.items() if run.kind == "trial"}
 
     @property
-    def correctness(self) -> Mapping[int, Correctness]:
-        """Nothing: the test images that were right are not read here."""
-        return {}
+    def fingerprints(self) -> dict[int, str]:
+        """The fingerprint of each run by seed."""
+        return {seed: run.fingerprint for seed, run in self.runs.items()}
 
     @property
-    def unlearned(self) -> Mapping[int, str]:
-        """Nothing: the trainings that never learned are not known here, without their whole settings."""
-        return {}
+    def run_ids(self) -> dict[int, str]:
+        """The id of each run by seed."""
+        return {seed: run.run_id for seed, run in self.runs.items()}
 
 
 @dataclass(frozen=True)
@@ -87,13 +94,7 @@ class ComparedStudy:
     """One side of a comparison: the rows of a study in a store.
 
     Attributes:
-        request: The request.
-        study: The study's name.
-        title: Its title.
-        metric: The deciding metric.
         references: Names of its references: of a row, with the inspected network in front if there is one.
-        experiment: The experiment that the runs are in.
-        rows: Its rows by name.
         warnings: Sentences that a reader must know.
     """
 
@@ -109,12 +110,17 @@ class ComparedStudy:
     @property
     def name(self) -> str:
         """Its name in the name of a file."""
-        return f"{self.study}@{self.request.commit}" if self.request.commit else self.study
+        if self.request.commit:
+            return f"{self.study}@{self.request.commit}"
+        return self.study
 
     @property
     def runs(self) -> tuple[TrackedRun, ...]:
         """Its runs, each once."""
-        by_id = {run.run_id: run for row in self.rows.values() for run in row.runs.values()}
+        by_id: dict[str, TrackedRun] = {}
+        for row in self.rows.values():
+            for run in row.runs.values():
+                by_id[run.run_id] = run
         return tuple(by_id.values())
 
     @property

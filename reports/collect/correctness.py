@@ -100,11 +100,14 @@ def read_correctness(text: str) -> Correctness:
         content = json.loads(text)
         # The digest is of the content without itself.
         expected = content.pop("sha256")
-        images, bits = int(content["images"]), dict(content["bits"])
-        packed = {str(metric): base64.b64decode(value, validate=True) for metric, value in bits.items()}
+        images = int(content["images"])
+        is_complete = images > 0
+        packed: dict[str, bytes] = {}
+        for metric, text_bits in dict(content["bits"]).items():
+            bits = packed[str(metric)] = base64.b64decode(text_bits, validate=True)
+            # A bit per image, rounded up to whole bytes.
+            is_complete = is_complete and len(bits) == -(-images // 8)
         data = (str(content["data_digest"]), str(content["order"]))
-        # A bit per image, rounded up to whole bytes.
-        is_complete = images > 0 and all(len(value) == -(-images // 8) for value in packed.values())
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"no list of correct images ({type(error).__name__}: {error})") from None
     if not is_complete or digest(content) != expected:
@@ -127,4 +130,8 @@ def compared_by_image(study: Study, plan: Plan) -> tuple[str, ...]:
         checkpoint = (cell.network, checkpoint_of(plan, cell.fingerprint))
         by_checkpoint.setdefault(checkpoint, {})[cell.fingerprint] = None
     # A dictionary keeps the plan's order, which a set would not.
-    return tuple(dict.fromkeys(key for keys in by_checkpoint.values() if len(keys) > 1 for key in keys))
+    compared: dict[str, None] = {}
+    for fingerprints in by_checkpoint.values():
+        if len(fingerprints) > 1:
+            compared |= fingerprints
+    return tuple(compared)

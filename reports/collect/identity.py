@@ -25,10 +25,10 @@ def contradiction(run: TrackedRun, node: Node) -> str | None:
     tags, params = run.tags, run.params
     if tags.get(names.TAG_KIND, node.kind) != node.kind:
         return f"its tag says that it is a {tags[names.TAG_KIND]}, not a {node.kind}"
-    if not _is_same(tags.get(names.TAG_SEED), node.spec.seed):
+    if not is_same_value(tags.get(names.TAG_SEED), node.spec.seed):
         return f"its tag says seed {tags[names.TAG_SEED]}, not {node.spec.seed}"
     for key, value in _settings(node):
-        if not _is_same(params.get(key), value):
+        if not is_same_value(params.get(key), value):
             return f"its param {key} is {params[key]}, not {value}"
     if node.intervention is not None:
         return _other_intervention(params, node.intervention)
@@ -40,8 +40,10 @@ def _other_intervention(params: Mapping[str, str], intervention: Intervention) -
     for name in ("aggregation", "temperature", "seed"):
         tracked, value = params.get(f"intervention.{name}"), getattr(intervention, name)
         # What a change leaves alone is not tracked.
-        if tracked is not None and (value is None or not _is_same(tracked, value)):
-            return f"its param intervention.{name} is {tracked}, not {'left alone' if value is None else value}"
+        if tracked is not None and value is None:
+            return f"its param intervention.{name} is {tracked}, not left alone"
+        if not is_same_value(tracked, value):
+            return f"its param intervention.{name} is {tracked}, not {value}"
     return None
 
 
@@ -53,11 +55,12 @@ def _settings(node: Node) -> Iterator[tuple[str, Any]]:
             yield key, value
 
 
-def _is_same(tracked: str | None, value: Any) -> bool:
-    # Without a tracked value there is nothing to contradict. Numbers may be written in several ways.
+def is_same_value(tracked: str | None, value: Any) -> bool:
+    """Return True if a tracked text says the same as a value; without a text there is nothing to contradict."""
     if tracked is None or tracked == str(value):
         return True
     try:
+        # MLflow keeps text: 0.1 and 1e-1 are one number.
         return float(tracked) == float(value)
     except (TypeError, ValueError):
         return False
@@ -70,6 +73,5 @@ def check_owner(text: str, fingerprint: str) -> None:
         ValueError: If it belongs to another node, or is no JSON object.
     """
     content = json.loads(text)
-    owner = content.get("fingerprint", fingerprint) if isinstance(content, Mapping) else None
-    if owner != fingerprint:
+    if not isinstance(content, Mapping) or content.get("fingerprint", fingerprint) != fingerprint:
         raise ValueError("it belongs to another node")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import pandas as pd
@@ -31,9 +31,11 @@ class Repeat:
     @classmethod
     def of(cls, status: str, value: float) -> Repeat:
         """Return the repeat of a run with that status; one that finished without its metric counts as absent."""
+        if status == FINISHED and math.isnan(value):
+            status = NO_METRIC
         if status != FINISHED:
             return cls(status, math.nan)
-        return cls(NO_METRIC if math.isnan(value) else FINISHED, float(value))
+        return cls(FINISHED, float(value))
 
     @property
     def finished(self) -> bool:
@@ -41,16 +43,13 @@ class Repeat:
         return self.status == FINISHED
 
 
+def finished_values(repeats: Mapping[int, Repeat]) -> dict[int, float]:
+    """Return the values of the repeats that have one, by seed."""
+    return {seed: repeat.value for seed, repeat in repeats.items() if repeat.finished}
+
+
 MOST_LAUNCHES = 10
 """A report lists at most so many launches, the newest."""
-
-
-def _no_attention() -> pd.DataFrame:
-    return pd.DataFrame(columns=list(ATTENTION_COLUMNS))
-
-
-def _no_cells() -> pd.DataFrame:
-    return pd.DataFrame(columns=list(CELL_COLUMNS))
 
 
 @dataclass(frozen=True)
@@ -77,8 +76,8 @@ class Results:
     curves: pd.DataFrame
     runs: pd.DataFrame
     warnings: tuple[str, ...] = ()
-    attention: pd.DataFrame = field(default_factory=_no_attention)
-    canaries: pd.DataFrame = field(default_factory=_no_cells)
+    attention: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(ATTENTION_COLUMNS)))
+    canaries: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(CELL_COLUMNS)))
     correctness: Mapping[str, Correctness] = field(default_factory=dict)
     launches: tuple[Record, ...] = ()
     unlearned: Mapping[str, str] = field(default_factory=dict)
@@ -86,7 +85,9 @@ class Results:
     @property
     def newest(self) -> int:
         """The time when the newest run ended, in milliseconds since 1970, or 0 if there is none."""
-        return int(self.runs["ended"].max()) if len(self.runs) else 0
+        if self.runs.empty:
+            return 0
+        return int(self.runs["ended"].max())
 
     def with_launch(self, launch: Record) -> Results:
         """Return the same results with one more launch behind them."""
@@ -97,17 +98,11 @@ class Results:
 
         A run that finished without a finite value of `metric` counts as absent.
         """
-        grouped: dict[tuple[str, str], dict[int, Repeat]] = {}
-        for network, variant, seed, repeat in _repeats(self.cells, study, metric):
-            grouped.setdefault((network, variant), {})[seed] = repeat
-        return grouped
+        return _repeats(self.cells, study, metric)
 
     def canary_repeats(self, study: str, metric: str) -> dict[str, dict[int, Repeat]]:
         """Return the repeats of a study's canaries by inspected network (or empty) and seed."""
-        grouped: dict[str, dict[int, Repeat]] = {}
-        for network, _, seed, repeat in _repeats(self.canaries, study, metric):
-            grouped.setdefault(network, {})[seed] = repeat
-        return grouped
+        return {network: repeats for (network, _), repeats in _repeats(self.canaries, study, metric).items()}
 
 
 def in_order(launches: Iterable[Record]) -> tuple[Record, ...]:
@@ -116,9 +111,12 @@ def in_order(launches: Iterable[Record]) -> tuple[Record, ...]:
     return tuple(sorted(by_id.values(), key=lambda record: (record.began, record.launch))[-MOST_LAUNCHES:])
 
 
-def _repeats(cells: pd.DataFrame, study: str, metric: str) -> Iterator[tuple[str, str, int, Repeat]]:
+def _repeats(cells: pd.DataFrame, study: str, metric: str) -> dict[tuple[str, str], dict[int, Repeat]]:
+    grouped: dict[tuple[str, str], dict[int, Repeat]] = {}
     rows = cells[cells["study"] == study]
-    values = rows[metric] if metric in rows else pd.Series(math.nan, index=rows.index)
-    columns = (rows["network"], rows["variant"], rows["seed"], rows["status"], values)
+    if metric not in rows:
+        rows = rows.assign(**{metric: math.nan})
+    columns = (rows["network"], rows["variant"], rows["seed"], rows["status"], rows[metric])
     for network, variant, seed, status, value in zip(*columns, strict=True):
-        yield str(network), str(variant), int(seed), Repeat.of(status, value)
+        grouped.setdefault((str(network), str(variant)), {})[int(seed)] = Repeat.of(status, value)
+    return grouped

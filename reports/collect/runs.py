@@ -55,14 +55,21 @@ def collect(plan: Plan, tracking_uri: str) -> Results:
     with open_store(tracking_uri) as store:
         tracked = list(store.runs(experiments_of(plan)))
         runs, left_out = _own_runs(plan, tracked)
-        chosen = {key: counting_run(candidates) for key, candidates in runs.items()}
-        finished = {key: run for key, run in chosen.items() if run.finished}
+        chosen: dict[str, TrackedRun] = {}
+        finished: dict[str, TrackedRun] = {}
+        failed = 0
+        for key, candidates in runs.items():
+            run = chosen[key] = counting_run(candidates)
+            if run.finished:
+                finished[key] = run
+            elif run.status == "failed":
+                failed += 1
         if not finished:
-            failed = sum(run.status == "failed" for run in chosen.values())
             raise ReportError(_nothing(plan, tracking_uri, failed))
-        curves = list(curve_rows(store, [finished[key] for key in _drawn(plan) if key in finished]))
-        attention, unreadable = attention_rows(store, [finished[key] for key in _profiled(plan) if key in finished])
-        correctness, unusable = correct_images(store, [chosen[key] for key in _by_image(plan) if key in chosen])
+        drawn, profiled, by_image = _nodes_with_files(plan)
+        curves = list(curve_rows(store, _present(drawn, finished)))
+        attention, unreadable = attention_rows(store, _present(profiled, finished))
+        correctness, unusable = correct_images(store, _present(by_image, chosen))
     return Results(
         cells=_cell_frame(plan.cells, chosen),
         curves=pd.DataFrame(curves, columns=list(CURVE_COLUMNS)),
@@ -93,13 +100,15 @@ def _fate(run: TrackedRun | None) -> str:
         return "was deleted"
     if run.superseded_by is not None:
         return f"was done anew, as run {run.superseded_by}"
-    return "is finished, but is not one of those that the plan asks for" if run.finished else run.status
+    if run.finished:
+        return "is finished, but is not one of those that the plan asks for"
+    return run.status
 
 
 def _own_runs(plan: Plan, tracked: Iterable[TrackedRun]) -> tuple[dict[str, list[TrackedRun]], list[str]]:
     """Return the runs of the plan's nodes by fingerprint, and a sentence about each that is not what its tags say."""
     fingerprints = {node.fingerprint for node in plan.nodes}
-    candidates = (run for run in tracked if run.measured and run.fingerprint in fingerprints)
+    candidates = [run for run in tracked if run.measured and run.fingerprint in fingerprints]
     own_runs: dict[str, list[TrackedRun]] = {}
     left_out = []
     for key, runs in group_runs(candidates, lambda run: run.fingerprint).items():
@@ -117,31 +126,40 @@ def _disagreements(plan: Plan, runs: Mapping[str, list[TrackedRun]]) -> Iterator
     reported = set()
     for cell in (*plan.cells, *plan.canaries):
         metric = metrics[cell.study]
-        # Failed runs may hold half-trained metrics, which no finished run must agree with.
-        finished = [run for run in runs.get(cell.fingerprint, []) if run.finished]
-        values = [run.metrics.get(metric, math.nan) for run in finished]
         # Cells of several studies may share a node; its disagreement is one warning.
-        if (cell.fingerprint, metric) not in reported and any(not _agree(values[0], value) for value in values[1:]):
+        if (cell.fingerprint, metric) in reported:
+            continue
+        values, texts = [], []
+        for run in runs.get(cell.fingerprint, []):
+            # Failed runs may hold half-trained metrics, which no finished run must agree with.
+            if run.finished:
+                value = run.metrics.get(metric, math.nan)
+                values.append(value)
+                texts.append(f"{value:.6g} ({run.run_id})")
+        if not all(_agree(values[0], value) for value in values[1:]):
             reported.add((cell.fingerprint, metric))
-            listed = ", ".join(f"{value:.6g} ({run.run_id})" for run, value in zip(finished, values, strict=True))
             yield (
-                f"{len(finished)} finished runs of fingerprint {cell.fingerprint[:SHORT]} ({cell.study}, {cell.key}, "
-                f"seed {cell.seed}) disagree on {metric}: {listed}. The newest, first here, is used."
+                f"{len(values)} finished runs of fingerprint {cell.fingerprint[:SHORT]} ({cell.study}, {cell.key}, "
+                f"seed {cell.seed}) disagree on {metric}: {', '.join(texts)}. The newest, first here, is used."
             )
 
 
-def _agree(one: float, other: float) -> bool:
-    return abs(one - other) <= AGREE or (math.isnan(one) and math.isnan(other))
+def _agree(value: float, second_value: float) -> bool:
+    return abs(value - second_value) <= AGREE or (math.isnan(value) and math.isnan(second_value))
 
 
 def _cell_frame(cells: Iterable[Cell], chosen: Mapping[str, TrackedRun]) -> pd.DataFrame:
     rows = [_cell_row(cell, chosen.get(cell.fingerprint)) for cell in cells]
     # A frame without rows has no columns, and a later selection by name would fail.
-    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=list(CELL_COLUMNS))
+    if not rows:
+        return pd.DataFrame(columns=list(CELL_COLUMNS))
+    return pd.DataFrame(rows)
 
 
 def _cell_row(cell: Cell, run: TrackedRun | None) -> dict[str, Any]:
-    run_id, status = (run.run_id, run.status) if run is not None else ("", MISSING)
+    run_id, status = "", MISSING
+    if run is not None:
+        run_id, status = run.run_id, run.status
     columns = (cell.study, cell.network, cell.variant, cell.seed, cell.fingerprint, run_id, status)
     row: dict[str, Any] = dict(zip(CELL_COLUMNS, columns, strict=True))
     if run is not None and run.finished:
@@ -155,28 +173,32 @@ def _unlearned(plan: Plan, finished: Mapping[str, TrackedRun]) -> dict[str, str]
     """Return the finished trainings that never learned, with the reason."""
     reasons = {}
     for key, node in plan.trials.items():
-        reason = why_unlearned(node.spec, finished[key].metrics) if key in finished else ""
-        if reason:
-            reasons[key] = reason
+        if key in finished:
+            reason = why_unlearned(node.spec, finished[key].metrics)
+            if reason:
+                reasons[key] = reason
     return reasons
 
 
-def _drawn(plan: Plan) -> Iterator[str]:
-    """Yield the trials whose curves a figure shows; each costs a file."""
-    studies = [study.name for study in plan.studies if can_be_drawn(plan, study)]
-    fingerprints = {key for study in studies for key in trials_of(plan, study)}
-    yield from (key for key in plan.trials if key in fingerprints)
+def _present(fingerprints: Iterable[str], runs: Mapping[str, TrackedRun]) -> list[TrackedRun]:
+    """Return the runs of those fingerprints that have one."""
+    return [runs[key] for key in fingerprints if key in runs]
 
 
-def _profiled(plan: Plan) -> dict[str, None]:
-    """Return the trials of studies about the attention profile, each once."""
-    studies = [study.name for study in plan.studies if study.metric == names.ATTENTION_GAP]
-    return dict.fromkeys(key for study in studies for key in trials_of(plan, study))
-
-
-def _by_image(plan: Plan) -> dict[str, None]:
-    """Return the nodes that are compared image by image, each once."""
-    return dict.fromkeys(key for study in plan.studies for key in compared_by_image(study, plan))
+def _nodes_with_files(plan: Plan) -> tuple[list[str], Iterable[str], Iterable[str]]:
+    """Return the nodes that cost a file: trials whose curves are drawn, trials with a profile, nodes with images."""
+    drawn: set[str] = set()
+    # A dictionary has every node once, in the plan's order, which a set would not keep.
+    profiled: dict[str, None] = {}
+    by_image: dict[str, None] = {}
+    for study in plan.studies:
+        trials = dict.fromkeys(trials_of(plan, study.name))
+        if can_be_drawn(plan, study):
+            drawn |= trials.keys()
+        if study.metric == names.ATTENTION_GAP:
+            profiled |= trials
+        by_image |= dict.fromkeys(compared_by_image(study, plan))
+    return [key for key in plan.trials if key in drawn], profiled, by_image
 
 
 def _run_rows(plan: Plan, finished: Mapping[str, TrackedRun]) -> list[tuple[Any, ...]]:
@@ -192,10 +214,12 @@ def _run_rows(plan: Plan, finished: Mapping[str, TrackedRun]) -> list[tuple[Any,
 
 def _nothing(plan: Plan, uri: str, failed: int) -> str:
     """Return the message that there is nothing to report, with the command that changes that."""
-    studies = " ".join(study.name for study in plan.studies)
     preset = plan.request.preset.name
-    study_names = [as_named(study.name) for study in plan.studies]
-    message = f"the store {shown(uri)} holds no finished run of {studies} with preset {preset!r} and these settings"
+    studies = [study.name for study in plan.studies]
+    message = (
+        f"the store {shown(uri)} holds no finished run of {' '.join(studies)} with preset {preset!r} and these settings"
+    )
+    study_names = list(map(as_named, studies))
     if failed:
         status_command = suggested_command("status", study_names, preset=preset)
         retry_command = suggested_command("retry", study_names, preset=preset)

@@ -28,11 +28,9 @@ class SearchResults:
     """The measurements of a search.
 
     Attributes:
-        search: The search.
         trials: A row per finished training: `SEARCH_COLUMNS` and a column per factor. `repeat` is 0 for a proposed
             trial and counts its repeats under other seeds. `top1` is in % on the validation split, NaN
             where the loss was not a number. `ended` is in milliseconds since 1970.
-        commits: The commits that trained.
         requested: Number of trials that were asked for.
     """
 
@@ -50,12 +48,14 @@ class SearchResults:
     @property
     def newest(self) -> int:
         """The time when the newest run ended, in milliseconds since 1970."""
-        return int(self.trials["ended"].max()) if len(self.trials) else 0
+        if self.trials.empty:
+            return 0
+        return int(self.trials["ended"].max())
 
     def values(self, rows: pd.DataFrame) -> list[Mapping[str, Any]]:
         """Return the proposed values of some rows, by factor."""
-        columns = [rows[name] for name in self.search.factors]
-        return [dict(zip(self.search.factors, row, strict=True)) for row in zip(*columns, strict=True)]
+        factor_rows = rows[list(self.search.factors)].itertuples(index=False, name=None)
+        return [dict(zip(self.search.factors, row, strict=True)) for row in factor_rows]
 
 
 def collect_search(plan: SearchPlan, tracking_uri: str) -> SearchResults:
@@ -68,19 +68,23 @@ def collect_search(plan: SearchPlan, tracking_uri: str) -> SearchResults:
     slots = dict(_slots(plan))
     experiment = names.experiment_name(plan.request.preset.name, plan.request.base().data.name)
     with open_store(tracking_uri) as store:
-        tracked = [run for run in store.runs([experiment], in_group(plan.group)) if run.fingerprint in slots]
-    chosen = [counting_run(runs) for runs in group_runs(tracked, lambda run: run.fingerprint).values()]
-    finished = [run for run in chosen if run.finished]
-    rows = [_row(run, slots[run.fingerprint], plan.search.factors) for run in finished]
-    complete_rows = [row for row in rows if row is not None]
-    if not complete_rows:
+        tracked = list(store.runs([experiment], in_group(plan.group)))
+    rows = []
+    commits: set[str] = set()
+    for fingerprint, runs in group_runs(tracked, lambda run: run.fingerprint).items():
+        run = counting_run(runs)
+        if run.finished and fingerprint in slots:
+            commits.add(run.commit or "unknown")
+            row = _row(run, slots[fingerprint], plan.search.factors)
+            if row is not None:
+                rows.append(row)
+    if not rows:
         raise ReportError(
             f"the store {shown(tracking_uri)} holds no finished trial of search {plan.search.name!r} at preset "
             f"{plan.request.preset.name!r}. Run it first: {suggested_command('search')}"
         )
-    frame = pd.DataFrame(complete_rows, columns=[*SEARCH_COLUMNS, *plan.search.factors])
-    commits = sorted({run.commit or "unknown" for run in finished})
-    return SearchResults(plan.search, frame.sort_values(["slot", "repeat"]), tuple(commits), len(plan.nodes))
+    frame = pd.DataFrame(rows, columns=[*SEARCH_COLUMNS, *plan.search.factors])
+    return SearchResults(plan.search, frame.sort_values(["slot", "repeat"]), tuple(sorted(commits)), len(plan.nodes))
 
 
 def _slots(plan: SearchPlan) -> Iterator[tuple[str, tuple[int, int]]]:
@@ -93,13 +97,14 @@ def _slots(plan: SearchPlan) -> Iterator[tuple[str, tuple[int, int]]]:
 
 def _row(run: TrackedRun, slot: tuple[int, int], factors: Mapping[str, Factor]) -> tuple[Any, ...] | None:
     """Return a run as a row, or `None` if it does not name its proposed values."""
-    values = [_value(run.params.get(f"{names.PROPOSED_PREFIX}{name}"), factor) for name, factor in factors.items()]
-    if any(value is None for value in values):
-        return None
-    measured = [
-        run.metrics.get(name, math.nan)
-        for name in (names.TUNING_TOP1, names.COST_MULTIPLY_ADDS, names.COST_PARAMETERS, names.SECONDS)
-    ]
+    values = []
+    for name, factor in factors.items():
+        value = _value(run.params.get(f"{names.PROPOSED_PREFIX}{name}"), factor)
+        if value is None:
+            return None
+        values.append(value)
+    metrics = (names.TUNING_TOP1, names.COST_MULTIPLY_ADDS, names.COST_PARAMETERS, names.SECONDS)
+    measured = [run.metrics.get(metric, math.nan) for metric in metrics]
     return (*slot, run.outcome, *measured, run.run_id, run.ended, *values)
 
 
@@ -108,9 +113,14 @@ def _value(text: str | None, factor: Factor) -> Any:
     if text is None:
         return None
     if factor.labels is not None:
-        return next((label for label in factor.labels if str(label) == text), None)
+        for label in factor.labels:
+            if str(label) == text:
+                return label
+        return None
     try:
         value = float(text)
     except ValueError:
         return None
-    return int(value) if value.is_integer() and isinstance(factor.low, int) else value
+    if value.is_integer() and isinstance(factor.low, int):
+        return int(value)
+    return value

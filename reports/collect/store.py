@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from mlflow.entities import ViewType
+from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.tracking import MlflowClient
@@ -39,6 +39,7 @@ PAGE = 1000
 NODES_AND_SUMMARIES = f"tags.`{names.TAG_KIND}` != 'variant'"
 """The query for all runs but the rows of summaries; runs of other projects, which have no kind, do not match it."""
 
+_PORTS = {"http": 80, "https": 443}
 _CONNECT_SECONDS = 5.0
 _FETCHERS = 16
 """Files fetched at once: a server answers each in milliseconds, most of which are waiting."""
@@ -69,9 +70,10 @@ def open_store(uri: str) -> Iterator[TrackingStore]:
     except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
         # The message of a database driver may quote the address with its password.
         text = without_secrets(str(error).strip(), uri)
-        reason = text.splitlines()[0] if text else type(error).__name__
+        lines = text.splitlines() or [type(error).__name__]
         raise TrackingError(
-            f"the tracking store {shown(uri)} cannot be read: {reason}. Check MLFLOW_TRACKING_URI, or start the server."
+            f"the tracking store {shown(uri)} cannot be read: {lines[0]}. Check MLFLOW_TRACKING_URI, or start the "
+            "server."
         ) from None
 
 
@@ -109,7 +111,7 @@ class TrackingStore:
                     order_by=["attributes.start_time DESC", "attributes.run_id ASC"],
                     page_token=token,
                 )
-                parsed = [TrackedRun.parse(run, self._experiment(run.info.experiment_id).name) for run in page]
+                parsed = list(map(self._parse, page))
             yield from parsed
             token = page.token
             if not token:
@@ -124,7 +126,7 @@ class TrackingStore:
             if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 return None
             raise
-        return TrackedRun.parse(run, self._experiment(run.info.experiment_id).name)
+        return self._parse(run)
 
     def history(self, run: TrackedRun, metric: str) -> Mapping[int, float]:
         """Return the values of a metric by step; of a step that was tracked twice, the last value by time."""
@@ -160,8 +162,12 @@ class TrackingStore:
         """Return the results of a function that reads files of a run, one for each run."""
         with _without_progress_bar(), ThreadPoolExecutor(_FETCHERS) as pool:
             # Threads help to wait for a server; where nobody waits they take twice as long as one.
-            mapper = map if all(map(_is_local, runs)) else pool.map
-            return list(mapper(partial(read, self), runs))
+            if all(map(_is_local, runs)):
+                return [read(self, run) for run in runs]
+            return list(pool.map(partial(read, self), runs))
+
+    def _parse(self, run: Run) -> TrackedRun:
+        return TrackedRun.parse(run, self._experiment(run.info.experiment_id).name)
 
     def _experiment(self, experiment_id: str) -> Any:
         if experiment_id not in self._experiments:
@@ -233,7 +239,7 @@ def _check_address(uri: str) -> None:
 def _check_server(uri: str) -> None:
     try:
         address = urlsplit(uri)
-        port = address.port or (443 if address.scheme == "https" else 80)
+        port = address.port or _PORTS[address.scheme]
     except ValueError:
         raise TrackingError(
             f"the tracking server {shown(uri)} has no valid address: its port is not a number from 1 to 65535, or a "
@@ -244,7 +250,9 @@ def _check_server(uri: str) -> None:
 
 
 def _first() -> str:
-    return f"Run a study first ({suggested_command('run')})" if named_studies() else "Run a study first"
+    if named_studies():
+        return f"Run a study first ({suggested_command('run')})"
+    return "Run a study first"
 
 
 @contextmanager

@@ -43,23 +43,24 @@ def latest_request(study_name: str, tracking_uri: str) -> dict[str, Any] | None:
 
 def summary_params(runs: Iterable[TrackedRun]) -> Mapping[str, str]:
     """Return the params of the newest summary run, which name the metric and the reference; empty without one."""
-    return next((run.params for run in runs if run.kind == _KIND), {})
+    for run in runs:
+        if run.kind == _KIND:
+            return run.params
+    return {}
 
 
 def launches_of(plan: Plan, runs: Iterable[TrackedRun]) -> Iterator[Record]:
     """Yield the launches that earlier reports of the plan's studies at this scale came from."""
-    request, study_names = plan.request, {study.name for study in plan.studies}
+    request = plan.request
+    study_names = {study.name for study in plan.studies}
     # Tags hold the overrides as canonical JSON, so that equal overrides are equal texts.
     overrides = canonical_json(dict(request.overrides))
     experiment = names.experiment_name(request.preset.name, request.base().data.name)
-    yield from read_launches(
-        run.tags
-        for run in runs
-        if run.kind == _KIND
-        and run.experiment == experiment
-        and run.tags.get(names.TAG_STUDY_NAME) in study_names
-        and run.tags.get(names.TAG_OVERRIDES) == overrides
-    )
+    for run in runs:
+        tags = run.tags
+        is_of_plan = tags.get(names.TAG_STUDY_NAME) in study_names and tags.get(names.TAG_OVERRIDES) == overrides
+        if run.kind == _KIND and run.experiment == experiment and is_of_plan:
+            yield from read_launches([tags])
 
 
 def read_launches(tags: Iterable[Mapping[str, str]]) -> Iterator[Record]:

@@ -72,7 +72,10 @@ class TrackedRun:
     def parse(cls, run: Run, experiment: str) -> TrackedRun:
         """Return an MLflow run of the experiment with that name."""
         info, tags = run.info, run.data.tags
-        inputs = run.inputs.dataset_inputs if run.inputs else ()
+        data = []
+        if run.inputs:
+            for entry in run.inputs.dataset_inputs:
+                data.append(f"{entry.dataset.name} ({entry.dataset.digest[:SHORT]})")
         return cls(
             run_id=info.run_id,
             name=info.run_name or "",
@@ -90,7 +93,7 @@ class TrackedRun:
             superseded_by=tags.get(names.TAG_SUPERSEDED),
             slot=integer(tags.get(names.TAG_SLOT)),
             outcome=tags.get(names.TAG_OUTCOME, "complete"),
-            data=", ".join(f"{entry.dataset.name} ({entry.dataset.digest[:SHORT]})" for entry in inputs),
+            data=", ".join(data),
             metrics=run.data.metrics,
             params=run.data.params,
             tags=tags,
@@ -114,7 +117,9 @@ class TrackedRun:
     @property
     def marked_commit(self) -> str:
         """The first digits of its commit, with an asterisk if the code had changes."""
-        return f"{self.short_commit}{'*' if self.dirty else ''}"
+        if self.dirty:
+            return f"{self.short_commit}*"
+        return self.short_commit
 
     def value(self, metric: str) -> float:
         """Return the last value of a metric; NaN if it was infinite or not tracked."""
@@ -123,13 +128,17 @@ class TrackedRun:
 
 def finite(value: float) -> float:
     """Return a tracked value, or NaN if it is infinite: MLflow stores an infinity as the largest float there is."""
-    return float(value) if abs(value) < _HUGE else math.nan
+    if abs(value) < _HUGE:
+        return float(value)
+    return math.nan
 
 
 def integer(text: str | None) -> int | None:
     """Return the number in a tag, or `None` if it is none."""
     # Python refuses to read numbers of thousands of digits, which a tag of another project may have.
-    return int(text) if text and text.isdecimal() and len(text) < _LONGEST_INTEGER else None
+    if text and text.isdecimal() and len(text) < _LONGEST_INTEGER:
+        return int(text)
+    return None
 
 
 def json_object(text: str | None) -> dict[str, Any]:
@@ -138,7 +147,9 @@ def json_object(text: str | None) -> dict[str, Any]:
         value = json.loads(text or "{}")
     except ValueError:
         return {}
-    return value if isinstance(value, dict) else {}
+    if not isinstance(value, dict):
+        return {}
+    return value
 
 
 def group_runs(runs: Iterable[TrackedRun], key: Callable[[TrackedRun], Key]) -> dict[Key, list[TrackedRun]]:
@@ -155,4 +166,7 @@ def counting_run(runs: Sequence[TrackedRun]) -> TrackedRun:
 
     It is the newest that finished. If none did, the newest of any status tells why there is no value.
     """
-    return next((run for run in runs if run.finished), runs[0])
+    for run in runs:
+        if run.finished:
+            return run
+    return runs[0]

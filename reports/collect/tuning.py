@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ablations import vocabulary as names
 from ablations.planning.plan import Plan
@@ -26,11 +26,13 @@ def tuning_differences(plan: Plan, tracking_uri: str) -> tuple[list[str], list[s
     """
     differences: list[str] = []
     notes: list[str] = []
-    entries = {entry.fingerprint: (f"tuning of {study}, {key}", entry) for (study, key), entry in plan.tuned.items()}
+    entries: dict[str, tuple[str, TunedVariant]] = {}
+    for (study, key), entry in plan.tuned.items():
+        # Variants may share one tuning, which is then checked once.
+        entries[entry.fingerprint] = (f"tuning of {study}, {key}", entry)
     if not entries:
         return differences, notes
     with open_store(tracking_uri) as store:
-        # Variants may share one tuning, which is then checked once.
         for fingerprint, (name, entry) in entries.items():
             trials = _trials(store.runs(experiments_of(plan), in_group(fingerprint)), entry)
             if trials:
@@ -42,34 +44,42 @@ def tuning_differences(plan: Plan, tracking_uri: str) -> tuple[list[str], list[s
 
 def _trials(tracked: Iterable[TrackedRun], entry: TunedVariant) -> list[TrackedRun]:
     """Return the finished trials of a group within its budget, by slot."""
-    by_slot = group_runs((run for run in tracked if run.kind == "tuning"), lambda run: run.slot)
-    chosen = [counting_run(by_slot[slot]) for slot in range(entry.spent.budget) if slot in by_slot]
-    return [run for run in chosen if run.finished]
+    by_slot = group_runs([run for run in tracked if run.kind == "tuning"], lambda run: run.slot)
+    trials = []
+    for slot in range(entry.spent.budget):
+        if slot in by_slot:
+            run = counting_run(by_slot[slot])
+            if run.finished:
+                trials.append(run)
+    return trials
 
 
 def _differences(name: str, entry: TunedVariant, trials: Sequence[TrackedRun]) -> Iterator[str]:
     outcomes = Counter(run.outcome for run in trials)
-    epochs, seconds = (
-        math.fsum(run.metrics.get(metric, 0.0) for run in trials) for metric in (names.TUNING_EPOCHS, names.SECONDS)
-    )
     spent, best = entry.spent, _best(trials)
     amounts: list[tuple[str, float, float, float]] = [
         ("trained to the end", spent.complete, outcomes["complete"], 0),
         ("stopped early", spent.pruned, outcomes["pruned"], 0),
         ("diverged", spent.diverged, outcomes["diverged"], 0),
-        ("epochs", spent.epochs, epochs, 0),
-        ("seconds", spent.seconds, seconds, _SECONDS),
+        ("epochs", spent.epochs, _total(trials, names.TUNING_EPOCHS), 0),
+        ("seconds", spent.seconds, _total(trials, names.SECONDS), _SECONDS),
     ]
+    best_params: Mapping[str, str] = {}
     if best is not None:
+        best_params = best.params
         amounts.append(("validation top-1", entry.validation_top1, best.metrics[names.TUNING_TOP1], _PERCENT))
     for label, reported, tracked, tolerance in amounts:
         if abs(reported - tracked) > tolerance:
             yield f"{name}, {label}: {reported:g} in the report, {tracked:g} from the runs"
     for setting, value in entry.values.items():
-        proposed = best.params.get(f"{names.PROPOSED_PREFIX}{setting}") if best is not None else None
+        proposed = best_params.get(f"{names.PROPOSED_PREFIX}{setting}")
         # MLflow keeps params as text, so that the text is what can be compared.
         if proposed != str(value):
             yield f"{name}, {setting}: {value} in the report, {proposed or 'nothing'} from the runs"
+
+
+def _total(trials: Sequence[TrackedRun], metric: str) -> float:
+    return math.fsum(run.metrics.get(metric, 0.0) for run in trials)
 
 
 def _best(trials: Sequence[TrackedRun]) -> TrackedRun | None:

@@ -30,9 +30,7 @@ def guessing_loss(spec: TrialSpec) -> float:
 def why_unlearned(spec: TrialSpec, metrics: Mapping[str, float]) -> str:
     """Return the reason why a training counts as never learned, or nothing if it learned or too little is known.
 
-    Args:
-        spec: The training.
-        metrics: Its last metrics: the training loss, and top-1 accuracy in per cent on the test or validation split.
+    Its last metrics count: the training loss, and top-1 accuracy in per cent on the test or validation split.
     """
     classes = spec.data.facts.num_classes
     if classes < 2:
@@ -44,21 +42,17 @@ def why_unlearned(spec: TrialSpec, metrics: Mapping[str, float]) -> str:
     # Where both accuracies are known, that of the test split decides.
     for split, metric in (("test", TEST_TOP1), ("validation", VAL_TOP1)):
         top1 = metrics.get(metric, math.nan)
+        if top1 <= _chance(classes, _images(spec, split)):
+            return f"its {split} accuracy is {top1:.3g} %, guessing has {100 / classes:.3g} %"
         if not math.isnan(top1):
-            is_chance = top1 <= _chance(classes, _images(spec, split))
-            return f"its {split} accuracy is {top1:.3g} %, guessing has {100 / classes:.3g} %" if is_chance else ""
+            break
     return ""
 
 
 def is_at_chance(spec: TrialSpec, metric: str, top1: float) -> bool:
-    """Return True if an accuracy is about that of guessing on the images of its split; False for any other metric.
+    """Return True if an accuracy in per cent is about that of guessing on its split; False for any other metric.
 
     Far below it is no guessing: such an evaluation is wrong in a way that says something.
-
-    Args:
-        spec: The training that is measured, or whose checkpoint is.
-        metric: The metric.
-        top1: Accuracy in per cent.
     """
     splits = {TEST_TOP1: "test", VAL_TOP1: "validation"}
     classes = spec.data.facts.num_classes

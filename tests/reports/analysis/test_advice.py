@@ -9,7 +9,7 @@ import pytest
 
 from ablations.study import Study, Variant
 from reports.analysis.advice import Advice, advice_paragraph, seed_advice
-from reports.analysis.statistics import seeds_for_better, seeds_for_same, seeds_to_decide, spread_range
+from reports.analysis.statistics import seeds_for_better, seeds_for_same, spread_range
 from reports.analysis.summary import StudySummary, summarize_study
 from reports.content.formatting import per_cent
 from tests.reports.everything import made_up_results, results_of, whole_plan
@@ -46,7 +46,6 @@ def test_each_comparison_has_the_seeds_of_its_own_interval() -> None:
         per_seed = delta.df / 2
         assert each.for_difference == seeds_for_better(each.sd, 1.0, df_per_seed=per_seed)
         assert each.for_none == seeds_for_same(each.sd, 1.0, df_per_seed=per_seed)
-        assert each.to_decide == seeds_to_decide(each.sd, 1.0, df_per_seed=per_seed)
         assert each.most_sd == spread_range(each.sd, delta.df)[1]
 
 
