@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -111,6 +111,33 @@ def short_titles(study: Study) -> dict[str, str]:
 def _title(variant: Variant) -> str:
     spoken = bool(variant.cells) and all(any(map(str.isalnum, cell)) for cell in variant.cells)
     return " ".join(variant.cells) if spoken and variant.label is None else variant.title
+
+
+def network_titles(study: Study) -> dict[str, str]:
+    """Return the titles of a study's networks by name; rows that inspect none have an empty name and title."""
+    titles = {"": ""}
+    for network in study.networks:
+        titles[network.name] = network.title
+    return titles
+
+
+def network_prefix(study: Study, network: str) -> str:
+    """Return the title of a network as it stands in front of another title; nothing for an empty name."""
+    if not network:
+        return ""
+    return f"{network_titles(study)[network]}: "
+
+
+def plural(noun: str, count: int) -> str:
+    """Return a noun in the number that a count takes."""
+    return f"{noun}s" if count > 1 else noun
+
+
+def enumerated(phrases: Sequence[str]) -> str:
+    """Return phrases as a sentence lists them, for example `a, b and c`."""
+    if len(phrases) < 2:
+        return "".join(phrases)
+    return f"{', '.join(phrases[:-1])} and {phrases[-1]}"
 
 
 def data_words(specs: Iterable[TrialSpec], split: Split = "test") -> str:

@@ -12,7 +12,8 @@ from reports.analysis.search_front import FrontMember, front_of
 from reports.collect.search import SearchResults
 from reports.content.blocks import Block, Column, Document, Facts, Paragraph, Section, Table, Text
 from reports.document import prose
-from reports.tables.search import front_table, importance_figure, importance_table, pareto_figure, value_words
+from reports.tables.cells import value_words
+from reports.tables.search import front_table, importance_figure, importance_table, pareto_figure
 
 _AS_PRESET = "as the preset has it"
 METHOD = {

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain, starmap
 from typing import Any
 
 from ablations.planning.nodes import Node
@@ -16,28 +16,30 @@ from ablations.spec.titles import intervention_title, placement_title
 from ablations.spec.trial import TrialSpec
 from ablations.study import Study
 from reports.collect.results import Results
-from reports.content.blocks import Cell, Column, Missing, Number, Paragraph, Table, Text
-from reports.content.plan_words import plugins_in, short_titles
+from reports.content.blocks import Column, Paragraph, Table, Text
+from reports.content.plan_words import network_titles, plugins_in, short_titles
+from reports.tables.cells import Row, columns_of, grouped, number_cell, text_cells, visible_columns
 
 Flat = dict[str, str]
 MOST_RUNS = 500
 """More runs than these are listed in a file instead of a table."""
 _UNSET, _NO_INTERVENTION = "–", "none"
-Place = tuple[str, str]
+RowTitles = tuple[str, str]
 """Titles of an inspected network (or empty) and of a variant."""
 
 
 def shared_settings_table(plan: Plan, common: Flat) -> Table:
     """Return the `common` settings of a plan, in which those that nothing reads are left out."""
+    nodes = "trainings" if plan.trials else "networks"
     return Table(
         title="Settings",
         caption=(
-            f"The settings of most {'trainings' if plan.trials else 'networks'} of this report, defaults included; "
+            f"The settings of most {nodes} of this report, defaults included; "
             "where a study has others, its table below says so. "
             "A network reads those that apply to it: a static one has no kernels and no temperature."
         ),
         columns=(Column("setting", "code"), Column("value")),
-        rows=tuple((Text(key), Text(value)) for key, value in common.items()),
+        rows=tuple(starmap(text_cells, common.items())),
     )
 
 
@@ -47,9 +49,13 @@ def common_settings(plan: Plan) -> Flat:
     Where nothing is trained, the counted networks take the place of the trainings.
     """
     nodes: Iterable[Node] = plan.trials.values() or plan.costs.values()
-    flats = _counted_settings(nodes)
+    flats = list(_counted_settings(nodes))
+    # A network that is not dynamic lacks settings: the keys of all, in the order in which they first occur.
+    keys: dict[str, None] = {}
+    for flat, _ in flats:
+        keys |= dict.fromkeys(flat)
     common: Flat = {}
-    for key in dict.fromkeys(key for flat, _ in flats for key in flat):
+    for key in keys:
         counts: Counter[str] = Counter()
         for flat, count in flats:
             counts[flat.get(key, _UNSET)] += count
@@ -60,8 +66,8 @@ def common_settings(plan: Plan) -> Flat:
     return common
 
 
-def _counted_settings(nodes: Iterable[Node]) -> list[tuple[Flat, int]]:
-    """Return settings with the number of nodes that have them; repeats share a spec's parts and count together."""
+def _counted_settings(nodes: Iterable[Node]) -> Iterator[tuple[Flat, int]]:
+    """Yield settings with the number of nodes that have them; repeats share a spec's parts and count together."""
     first: dict[tuple[int, ...], Node] = {}
     counts: Counter[tuple[int, ...]] = Counter()
     for node in nodes:
@@ -70,71 +76,74 @@ def _counted_settings(nodes: Iterable[Node]) -> list[tuple[Flat, int]]:
         identity = tuple(id(getattr(spec, name)) for name in type(spec).model_fields if name != "seed")
         first.setdefault(identity, node)
         counts[identity] += 1
-    return [(_that_count(node), counts[identity]) for identity, node in first.items()]
+    for identity, node in first.items():
+        yield _settings_that_count(node), counts[identity]
 
 
 def varying_settings_table(study: Study, plan: Plan, common: Flat) -> Table:
     """Return the settings of a study that are not the `common` ones: a row per value, with the rows that have it."""
-    keyed = _settings_by_variant(study, plan)
+    settings_by_row = _settings_by_row(study, plan)
+    all_rows = list(settings_by_row)
     common = {**common, "intervention": _NO_INTERVENTION}
-    rows: list[tuple[Cell, ...]] = []
-    rules = []
-    for key in dict.fromkeys(key for settings in keyed.values() for key in settings):
-        holders: dict[str, list[Place]] = {}
-        for row, settings in keyed.items():
+    keyed_cells: list[tuple[str, Row]] = []
+    for key in dict.fromkeys(chain.from_iterable(settings_by_row.values())):
+        holders: dict[str, list[RowTitles]] = {}
+        for row, settings in settings_by_row.items():
             # Of a network or a training, what is not set is not read; of the data it has a meaning: all of them.
             if key in settings or key.startswith("data."):
                 holders.setdefault(settings.get(key, _UNSET), []).append(row)
         # A setting that all rows share with most of the report needs no line here.
         if list(holders) != [common.get(key, _UNSET)]:
-            rules.append(len(rows))
-            listed = [(value, _listed(holder_rows, list(keyed))) for value, holder_rows in holders.items()]
-            rows += [
-                (Text("" if index else key), Text(value), Text(holder_titles))
-                for index, (value, holder_titles) in enumerate(listed)
-            ]
+            for value, holding_rows in holders.items():
+                keyed_cells.append((key, text_cells(value, _listed(holding_rows, all_rows))))
+    rows, rules = grouped(keyed_cells)
     return Table(
         title=study.title,
         caption="The settings in which its rows are not like most of this report, or not like each other.",
         columns=(Column("setting", "code"), Column("value"), Column("rows")),
-        rows=tuple(rows),
-        rules=tuple(rules[1:]),
+        rows=rows,
+        rules=rules,
     )
 
 
-def _listed(places: list[Place], everywhere: list[Place]) -> str:
+def _listed(rows: list[RowTitles], all_rows: list[RowTitles]) -> str:
     """Return rows in words: all variants on a network, or a variant on all networks, as one."""
-    titles: list[str] = []
-    for network, variant in places:
-        if network and {label for label in everywhere if label[0] == network} <= set(places):
-            titles.append(f"network {network}")
-        elif {label for label in everywhere if label[1] == variant} <= set(places):
-            titles.append(variant)
-        else:
-            titles.append(f"{network}: {variant}")
-    names = list(dict.fromkeys(titles))
-    if len(places) == len(everywhere):
+    if len(rows) == len(all_rows):
         return "all"
-    is_majority = len(places) > len(everywhere) / 2 and len(names) > 3
-    return f"the other {len(places)} of {len(everywhere)}" if is_majority else "; ".join(names)
+    listed_networks, listed_variants = zip(*rows, strict=True)
+    networks, variants = zip(*all_rows, strict=True)
+    titles: dict[str, None] = {}
+    for network, variant in rows:
+        # The listed rows are some of all, each once: equal counts mean that none is missing.
+        if network and listed_networks.count(network) == networks.count(network):
+            titles[f"network {network}"] = None
+        elif listed_variants.count(variant) == variants.count(variant):
+            titles[variant] = None
+        else:
+            titles[f"{network}: {variant}"] = None
+    # So many titles would hide the few rows that differ from them.
+    if len(titles) > 3 and len(rows) > len(all_rows) / 2:
+        return f"the other {len(rows)} of {len(all_rows)}"
+    return "; ".join(titles)
 
 
-def _settings_by_variant(study: Study, plan: Plan) -> dict[Place, Flat]:
+def _settings_by_row(study: Study, plan: Plan) -> dict[RowTitles, Flat]:
     titles = short_titles(study)
-    networks = {network.name: network.title for network in study.networks}
-    keyed: dict[Place, Flat] = {}
+    networks = network_titles(study)
+    settings: dict[RowTitles, Flat] = {}
     for cell in plan.cells_of(study.name):
-        row = (networks.get(cell.network, ""), titles[cell.variant])
-        if row not in keyed:
+        row = (networks[cell.network], titles[cell.variant])
+        # Repeats of a row differ in their seed alone, which is no setting here: the first stands for all.
+        if row not in settings:
             node = plan.node(cell.fingerprint)
             intervention = _NO_INTERVENTION
             if node.intervention is not None:
                 intervention = intervention_title(node.intervention)
-            keyed[row] = {**_that_count(node), "intervention": intervention}
-    return keyed
+            settings[row] = {**_settings_that_count(node), "intervention": intervention}
+    return settings
 
 
-def _that_count(node: Node) -> Flat:
+def _settings_that_count(node: Node) -> Flat:
     """Return the settings of a node; of a network whose cost is counted, only those of the network."""
     settings = flat_settings(node.spec)
     if node.kind == "cost":
@@ -153,32 +162,38 @@ def flat_settings(spec: TrialSpec) -> Flat:
 def _words(value: Any) -> str:
     if isinstance(value, Placement):
         return placement_title(value)
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if value is True:
+        return "yes"
+    if value is False:
+        return "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value)
 
 
 def versions_table(results: Results) -> Table:
     """Return the versions that the runs were made with, a row per name and value."""
-    counts: dict[tuple[str, str], int] = {}
+    counts: Counter[tuple[str, str]] = Counter()
     for versions in results.runs["versions"]:
         for name, value in versions.items():
-            counts[str(name), str(value)] = counts.get((str(name), str(value)), 0) + 1
+            counts[str(name), str(value)] += 1
     return Table(
         title="Versions",
         caption="Software and machine that the runs recorded.",
         columns=(Column("what"), Column("version"), Column("runs", "mark")),
-        rows=tuple((Text(name), Text(value), Text(str(count))) for (name, value), count in sorted(counts.items())),
+        rows=tuple(text_cells(name, value, str(count)) for (name, value), count in sorted(counts.items())),
     )
 
 
 def plugins_table(plan: Plan) -> Table | None:
     """Return the plug-ins that the numbers depend on, a row per registered name, or `None` if there are none."""
-    rows = tuple(
+    rows = []
+    for label, entry in sorted(plugins_in(plan).items()):
+        version = entry["code"]
         # 64 characters are a SHA-256, of which the first digits are enough; a version is shorter and stays whole.
-        (Text(label), Text(entry["plugin"]), Text(entry["code"] if len(entry["code"]) < 64 else entry["code"][:SHORT]))
-        for label, entry in sorted(plugins_in(plan).items())
-    )
+        if len(version) >= 64:
+            version = version[:SHORT]
+        rows.append(text_cells(label, entry["plugin"], version))
     if not rows:
         return None
     return Table(
@@ -188,24 +203,22 @@ def plugins_table(plan: Plan) -> Table | None:
             f"{SHORT} digits of the SHA-256 of the code. It is a part of the fingerprints."
         ),
         columns=(Column("registers"), Column("plug-in"), Column("version", "code")),
-        rows=rows,
+        rows=tuple(rows),
     )
 
 
 def commits_table(results: Results) -> Table:
     """Return the commits that the runs were made from; those of a modified working tree are flagged."""
-    counts: dict[tuple[str, bool], int] = {}
-    for commit, dirty in zip(results.runs["commit"], results.runs["dirty"], strict=True):
-        counts[commit, dirty] = counts.get((commit, dirty), 0) + 1
-    rows = tuple(
-        (Text(commit or "unknown"), Text("modified" if dirty else "clean"), Text(str(count)))
-        for (commit, dirty), count in sorted(counts.items())
-    )
+    counts = Counter(zip(results.runs["commit"], results.runs["dirty"], strict=True))
+    rows = []
+    for (commit, dirty), count in sorted(counts.items()):
+        working_tree = "modified" if dirty else "clean"
+        rows.append(text_cells(commit or "unknown", working_tree, str(count)))
     return Table(
         title="Commits",
         caption="Source code that the runs were made from; “modified”: with changes that no commit holds.",
         columns=(Column("commit", "code"), Column("working tree"), Column("runs", "mark")),
-        rows=rows,
+        rows=tuple(rows),
     )
 
 
@@ -225,18 +238,18 @@ def provenance_table(plan: Plan, results: Results) -> Table:
 
     Trainings come first, then evaluations of their checkpoints, then counted networks.
     """
-    commits = {(commit, dirty) for commit, dirty in zip(results.runs["commit"], results.runs["dirty"], strict=True)}
-    columns: tuple[Column, ...] = (
-        Column("fingerprint", "code"),
-        Column("MLflow run", "code"),
-        Column("commit", "code"),
+    commits = set(zip(results.runs["commit"], results.runs["dirty"], strict=True))
+    all_columns = (
+        *columns_of("code", "fingerprint", "MLflow run", "commit"),
+        Column("seed", "mark"),
+        Column("seconds", "number"),
+        Column("serves"),
     )
-    columns += (Column("seed", "mark"), Column("seconds", "number"), Column("serves"))
-    rows, rules = _provenance_rows(plan, results)
-    commit_sentence = ""
+    all_rows, rules = _provenance_rows(plan, results)
     # A column of one value says nothing: the caption has it instead.
+    columns, rows = visible_columns({"commit": len(commits) != 1}, all_columns, all_rows)
+    commit_sentence = ""
     if len(commits) == 1:
-        columns, rows = columns[:2] + columns[3:], [row[:2] + row[3:] for row in rows]
         commit_sentence = f" All are from commit {_commit(*commits.pop())}."
     return Table(
         title="Runs",
@@ -246,33 +259,43 @@ def provenance_table(plan: Plan, results: Results) -> Table:
             f"modified working tree.{commit_sentence}"
         ),
         columns=columns,
-        rows=tuple(rows),
+        rows=rows,
         rules=tuple(rules),
     )
 
 
 def _commit(commit: str, dirty: bool) -> str:
-    return (commit[:7] or "unknown") + ("*" if dirty else "")
+    name = commit[:7] or "unknown"
+    if dirty:
+        return f"{name}*"
+    return name
 
 
-def _provenance_rows(plan: Plan, results: Results) -> tuple[list[tuple[Cell, ...]], list[int]]:
+def _provenance_rows(plan: Plan, results: Results) -> tuple[list[Row], list[int]]:
     """Return the rows, those that serve the same together, and the indices of the rows that begin a group."""
-    runs = results.runs
-    names = ("fingerprint", "run_id", "commit", "dirty", "seed", "seconds", "kind")
-    groups: dict[tuple[str, str], list[tuple[Cell, ...]]] = {}
-    for fingerprint, run_id, commit, dirty, seed, seconds, kind in zip(*(runs[name] for name in names), strict=True):
-        seconds_cell: Cell = Missing() if math.isnan(seconds) else Number(seconds, 1)
-        row = (Text(fingerprint[:SHORT]), Text(run_id), Text(_commit(commit, dirty)), Text(str(seed)), seconds_cell)
-        groups.setdefault((kind, serves(plan, fingerprint)), []).append(row)
-    rows: list[tuple[Cell, ...]] = []
+    names = ["fingerprint", "run_id", "commit", "dirty", "seed", "seconds", "kind"]
+    runs = results.runs[names].itertuples(index=False, name=None)
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for fingerprint, run_id, commit, dirty, seed, seconds, kind in runs:
+        texts = text_cells(fingerprint[:SHORT], run_id, _commit(commit, dirty), str(seed))
+        # A training and an evaluation may serve the same rows, and are apart all the same.
+        groups.setdefault((kind, serves(plan, fingerprint)), []).append((*texts, number_cell(seconds, 1)))
+    rows: list[Row] = []
     rules = []
     for (_, use), members in groups.items():
         rules.append(len(rows))
-        rows += [(*row, Text("" if index else use)) for index, row in enumerate(members)]
+        label = use
+        for row in members:
+            rows.append((*row, Text(label)))
+            label = ""
+    # The first group needs no rule above it.
     return rows, rules[1:]
 
 
 def serves(plan: Plan, fingerprint: str) -> str:
     """Return the rows and studies that a run is behind, in words."""
-    keys_by_study = plan.studies_of(fingerprint)
-    return "; ".join(f"{study}: {', '.join(keys)}" for study, keys in keys_by_study.items()) or "checkpoint only"
+    uses = []
+    for study, keys in plan.studies_of(fingerprint).items():
+        uses.append(f"{study}: {', '.join(keys)}")
+    # A training that is no row itself is there for its checkpoint, which rows evaluate.
+    return "; ".join(uses) or "checkpoint only"

@@ -6,29 +6,22 @@ The differences themselves stand in the studies' own tables.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 
 from ablations.claims import Contrast
 from ablations.planning.plan import Plan
-from ablations.published import PublishedValue
 from ablations.study import Study
 from reports.analysis.claims import AT_CHANCE, MEANINGS, JudgedClaim, JudgedContrast, Verdict, rank_of
 from reports.collect.unlearned import quoted
-from reports.content.blocks import Cell, Column, Interval, Missing, Note, Number, Table, Text, Tone
+from reports.content.blocks import Cell, Column, Missing, Note, Table, Text, Tone
 from reports.content.formatting import number
-from reports.content.plan_words import short_titles, telling
-from reports.content.published import decimals_of, mark_note, marks_of
-from reports.tables.groups import Rows, grouped
-from reports.tables.study import NO_SPREAD, NO_SPREAD_NOTE
+from reports.content.plan_words import network_prefix, network_titles, short_titles, telling
+from reports.content.published import decimals_of, mark_note
+from reports.tables.cells import Row, columns_of, grouped, published_cell, published_marks, text_cells, visible_columns
+from reports.tables.study import NO_SPREAD, NO_SPREAD_NOTE, interval_cell
 
-Columns = tuple[Column, ...]
-
-SIGNS: dict[Verdict, str] = {
-    "reproduced": "✓",
-    "practically the same": "≈",
-    "undecided": "…",
-    "contradicted": "×",
-}
+SIGNS: dict[Verdict, str] = {"reproduced": "✓", "practically the same": "≈", "undecided": "…", "contradicted": "×"}
 """The sign in front of each verdict, so that it can be told without colour."""
 
 _TONES: dict[Verdict, Tone] = {
@@ -37,39 +30,13 @@ _TONES: dict[Verdict, Tone] = {
     "undecided": "quiet",
     "contradicted": "bad",
 }
+_MEASURED_COLUMNS = (Column("ours", "interval"), *columns_of("mark", "level", "must be"), Column("published", "number"))
 _CLAIM_COLUMNS = (
-    Column("network"),
-    Column("claim"),
-    Column("rank"),
-    Column("verdict"),
-    Column("remark"),
-    Column("decided by"),
-    Column("ours", "interval"),
-    Column("level", "mark"),
-    Column("must be", "mark"),
-    Column("published", "number"),
+    *columns_of("text", "network", "claim", "rank", "verdict", "remark", "decided by"),
+    *_MEASURED_COLUMNS,
 )
-_OVERVIEW_COLUMNS = (
-    Column("study"),
-    Column("claim"),
-    Column("network"),
-    Column("rank"),
-    Column("verdict"),
-    Column("remark"),
-    Column("ours", "interval"),
-    Column("level", "mark"),
-    Column("published", "number"),
-)
-_CONTRAST_COLUMNS = (
-    Column("claim"),
-    Column("contrast"),
-    Column("verdict"),
-    Column("remark"),
-    Column("ours", "interval"),
-    Column("level", "mark"),
-    Column("must be", "mark"),
-    Column("published", "number"),
-)
+_OVERVIEW_COLUMNS = (*columns_of("text", "study", "claim", "network", "rank", "verdict", "remark"), *_MEASURED_COLUMNS)
+_CONTRAST_COLUMNS = (*columns_of("text", "claim", "contrast", "verdict", "remark"), *_MEASURED_COLUMNS)
 _JUDGED = (
     "Ours: mean over seeds and interval of the paired difference in the contrast that decides, positive in the claimed "
     "direction; over seeds, and over test images too where all its rows measure the same checkpoints. Level: that of "
@@ -104,60 +71,64 @@ def claims_table(study: Study, claims: Sequence[JudgedClaim], *, with_legend: bo
     """Return the verdicts on one study's claims, or `None` if it has none."""
     if not claims:
         return None
-    rows, rules = grouped([(_network(study, judged), _claim_cells(study, judged)) for judged in claims])
-    visible_columns = {
-        "network": bool(study.networks),
-        "must be": _has_bounds(claims),
-        "decided by": any(len(judged.contrasts) > 1 for judged in claims),
-        "published": any(judged.decisive and judged.decisive.published for judged in claims),
-    }
-    columns, rows = _only(visible_columns, _CLAIM_COLUMNS, rows)
+    # A column that says nothing of any claim, or the same of all, is not shown.
+    visible = {"network": bool(study.networks), "must be": False, "decided by": False, "published": False}
+    titled_cells = []
+    for judged in claims:
+        titled_cells.append((network_titles(study)[judged.network], _claim_cells(study, judged)))
+        visible["decided by"] |= len(judged.contrasts) > 1
+        if judged.decisive:
+            visible["must be"] |= judged.decisive.bound != 0
+            visible["published"] |= judged.decisive.published is not None
+    all_rows, rules = grouped(titled_cells)
     # Without networks all rows are one group, which needs no rule.
-    rules = rules if study.networks else ()
-    notes = (
-        *((legend(),) if with_legend else ()),
-        *_left_out(study, claims),
-        *_without_verdict(study, claims),
-        *_mark_notes(claims),
-    )
-    return Table(f"{study.title}: claims", _claims_caption(study, claims), columns, rows, notes, rules)
+    if not study.networks:
+        rules = ()
+    columns, rows = visible_columns(visible, _CLAIM_COLUMNS, all_rows)
+    notes = []
+    if with_legend:
+        notes.append(legend())
+    notes += [*_left_out(study, claims), *_without_verdict(study, claims), *_mark_notes(claims)]
+    caption = _claims_caption(study, has_bounds=visible["must be"])
+    return Table(f"{study.title}: claims", caption, columns, rows, tuple(notes), rules)
 
 
-def _has_bounds(claims: Iterable[JudgedClaim]) -> bool:
-    """Return True if any deciding contrast asks for a difference elsewhere than above 0."""
-    return any(judged.decisive and judged.decisive.bound for judged in claims)
-
-
-def _claims_caption(study: Study, claims: Sequence[JudgedClaim]) -> str:
-    units = {" points": "points"}.get(telling(study.metric).unit, f"units of “{telling(study.metric).heading}”")
-    size = study.size_of_interest or telling(study.metric).size
-    bound = "" if _has_bounds(claims) else "; it must lie above 0"
+def _claims_caption(study: Study, *, has_bounds: bool) -> str:
+    wording = telling(study.metric)
+    units = "points" if wording.unit == " points" else f"units of “{wording.heading}”"
+    bound = "" if has_bounds else "; it must lie above 0"
+    size = study.size_of_interest or wording.size
     return f"Published findings held against our runs, in {units}. {_JUDGED}{bound}. The size of interest is {size:g}."
 
 
-def _only(shown: Mapping[str, bool], columns: Columns, rows: Rows) -> tuple[Columns, Rows]:
-    """Return the columns, and the cells in them, without the columns that are not to be shown."""
-    indices = [index for index, column in enumerate(columns) if shown.get(column.heading, True)]
-    return tuple(columns[index] for index in indices), tuple(tuple(row[index] for index in indices) for row in rows)
+def _claim_cells(study: Study, judged: JudgedClaim) -> Row:
+    cells = text_cells(judged.claim.name, judged.rank)
+    return (*cells, verdict_cell(judged.verdict), Text(judged.remark), *_measured_cells(study, judged.decisive))
 
 
-def _claim_cells(study: Study, judged: JudgedClaim) -> tuple[Cell, ...]:
-    decisive = judged.decisive
+def _measured_cells(study: Study, judged: JudgedContrast | None) -> Row:
+    """Return the contrast in words, our difference, its level, where it must lie, and the published difference."""
+    if judged is None:
+        # This preset leaves out a row of each of its contrasts.
+        return (Missing(),) * 5
+    level: Cell = Missing()
+    if judged.difference.has_interval:
+        level = Text(level_words(judged.level))
     return (
-        Text(judged.claim.name),
-        Text(judged.rank),
-        verdict_cell(judged.verdict),
-        Text(judged.remark),
-        Text(contrast_words(study, decisive.contrast)) if decisive else Missing(),
-        _ours(study, decisive),
-        _level(decisive),
-        Text(_bound(decisive)) if decisive else Missing(),
-        _published(decisive.published if decisive else None),
+        Text(contrast_words(study, judged.contrast)),
+        _difference_cell(study, judged),
+        level,
+        Text(_bound(judged)),
+        published_cell(judged.published, signed=True),
     )
 
 
-def _level(judged: JudgedContrast | None) -> Cell:
-    return Text(level_words(judged.level)) if judged and judged.difference.has_interval else Missing()
+def _difference_cell(study: Study, judged: JudgedContrast) -> Cell:
+    if judged.unlearned:
+        return Missing("never learned")
+    if not judged.difference.is_known:
+        return Missing(f"n = {judged.complete}/{judged.expected}")
+    return interval_cell(judged.difference, telling(study.metric).decimals)
 
 
 def level_words(level: float) -> str:
@@ -171,122 +142,107 @@ def _bound(judged: JudgedContrast) -> str:
     """Return the range in which a difference must lie, for example `> 0.0` or `within ±1`."""
     if judged.contrast.kind == "same":
         return f"within ±{judged.size:g}"
-    return f"> {number(judged.bound, decimals_of(judged.bound), signed=bool(judged.bound))}"
-
-
-def _network(study: Study, judged: JudgedClaim) -> str:
-    return next((network.title for network in study.networks if network.name == judged.network), "")
+    return f"> {number(judged.bound, decimals_of(judged.bound), signed=True)}"
 
 
 def contrast_words(study: Study, contrast: Contrast) -> str:
     """Return a contrast as titles, for example `attention vs. average`: the first minus the second is meant."""
+    titles = short_titles(study)
     # A contrast may name a variant that this preset leaves out; the whole study still has its title.
-    titles = {variant.name: variant.title for variant in study.whole.variants} | short_titles(study)
-    better, worse = (" and ".join(titles[name] for name in names) for names in (contrast.better, contrast.worse))
+    for variant in study.whole.variants:
+        titles.setdefault(variant.name, variant.title)
+    sides = []
+    for names in (contrast.better, contrast.worse):
+        sides.append(" and ".join([titles[name] for name in names]))
+    better, worse = sides
+    # A contrast with one side is about its size.
     return f"{better} vs. {worse or 0}"
 
 
-def _ours(study: Study, judged: JudgedContrast | None) -> Cell:
-    if judged is None:
-        return Missing()
-    difference, decimals = judged.difference, _decimals(study)
-    if judged.unlearned:
-        return Missing("never learned")
-    if not difference.is_known:
-        return Missing(f"n = {judged.complete}/{judged.expected}")
-    # Seeds that all gave one value have a mean and a mark in place of an interval.
-    low, high = (difference.low, difference.high) if difference.has_interval else (None, None)
-    return Interval(difference.mean, low, high, decimals, (NO_SPREAD,) if difference.no_spread else ())
-
-
-def _decimals(study: Study) -> int:
-    return telling(study.metric).decimals
-
-
-def _published(value: PublishedValue | None) -> Cell:
-    return (
-        Missing()
-        if value is None
-        else Number(value.value, decimals_of(value.value), signed=True, marks=marks_of(value))
-    )
+def _listed(study: Study, contrasts: Iterable[Contrast]) -> str:
+    return "; ".join([contrast_words(study, contrast) for contrast in contrasts])
 
 
 def _left_out(study: Study, claims: Iterable[JudgedClaim]) -> Iterator[Note]:
-    # Once per claim: the rows that are left out are the same on every network.
-    for judged in {judged.claim.name: judged for judged in claims}.values():
-        if judged.left_out:
-            listed = "; ".join(contrast_words(study, contrast) for contrast in judged.left_out)
-            yield Note(f"Not asked at this preset for “{judged.claim.name}”: {listed}.")
+    names: set[str] = set()
+    for judged in claims:
+        name = judged.claim.name
+        # Once per claim: the rows that are left out are the same on every network.
+        if judged.left_out and name not in names:
+            names.add(name)
+            yield Note(f"Not asked at this preset for “{name}”: {_listed(study, judged.left_out)}.")
 
 
 def _without_verdict(study: Study, claims: Iterable[JudgedClaim]) -> Iterator[Note]:
     """Yield notes on contrasts without a verdict: a row never learned, or all rows are at chance."""
     titles = short_titles(study)
     for judged in claims:
-        variants = [name for contrast in judged.contrasts for name in contrast.unlearned]
-        if variants:
-            network = f"{_network(study, judged)}: " if judged.network else ""
-            yield Note(
-                f"{network}of “{judged.claim.name}”, contrasts with {quoted(titles[name] for name in variants)} carry "
-                "no verdict: the training never learned."
-            )
+        unlearned: list[str] = []
         # The note names the contrasts, since their rows may be compared with others in other contrasts.
-        floored = [contrast.contrast for contrast in judged.contrasts if contrast.reason == AT_CHANCE]
-        if floored:
-            network = f"{_network(study, judged)}: " if judged.network else ""
-            listed = "; ".join(contrast_words(study, contrast) for contrast in floored)
-            yield Note(f"{network}of “{judged.claim.name}”, all that is compared is at chance: {listed}.")
+        at_chance: list[Contrast] = []
+        for contrast in judged.contrasts:
+            for name in contrast.unlearned:
+                unlearned.append(titles[name])
+            if contrast.reason == AT_CHANCE:
+                at_chance.append(contrast.contrast)
+        subject = f"{network_prefix(study, judged.network)}of “{judged.claim.name}”"
+        if unlearned:
+            yield Note(f"{subject}, contrasts with {quoted(unlearned)} carry no verdict: the training never learned.")
+        if at_chance:
+            yield Note(f"{subject}, all that is compared is at chance: {_listed(study, at_chance)}.")
 
 
 def _mark_notes(claims: Iterable[JudgedClaim]) -> Iterator[Note]:
-    decisive = [judged.decisive for judged in claims if judged.decisive]
-    for mark in sorted({mark for contrast in decisive for mark in marks_of(contrast.published)}):
+    published = []
+    has_mean_alone = False
+    for judged in claims:
+        if judged.decisive:
+            published.append(judged.decisive.published)
+            has_mean_alone |= judged.decisive.difference.no_spread
+    for mark in published_marks(published):
         yield Note(mark_note(mark), mark)
-    if any(contrast.difference.no_spread for contrast in decisive):
+    if has_mean_alone:
         yield Note(NO_SPREAD_NOTE, NO_SPREAD)
 
 
 def overview_table(plan: Plan, claims: Sequence[JudgedClaim]) -> Table:
     """Return the verdicts on all claims of a report, study by study."""
-    studies = {study.name: study for study in plan.studies}
-    rows, rules = grouped(
-        [(studies[judged.study].title, _overview_cells(studies[judged.study], judged)) for judged in claims]
-    )
-    columns, rows = _only({"network": any(judged.network for judged in claims)}, _OVERVIEW_COLUMNS, rows)
+    titled_cells = []
+    # Bounds are in the tables of the studies: this one is wide enough.
+    visible = {"network": False, "must be": False}
+    for study, judged in _with_studies(plan, claims):
+        visible["network"] |= bool(judged.network)
+        _, *measured = _measured_cells(study, judged.decisive)
+        cells = text_cells(judged.claim.name, network_titles(study)[judged.network], judged.rank)
+        titled_cells.append((study.title, (*cells, verdict_cell(judged.verdict), Text(judged.remark), *measured)))
+    all_rows, rules = grouped(titled_cells)
+    columns, rows = visible_columns(visible, _OVERVIEW_COLUMNS, all_rows)
     units = "points of accuracy or, of the attention profile, entropy from 0 to 1"
     caption = f"All claims of this report, in {units}. {_JUDGED}."
     return Table("Verdicts", caption, columns, rows, (legend(), *_mark_notes(claims)), rules)
 
 
-def _overview_cells(study: Study, judged: JudgedClaim) -> tuple[Cell, ...]:
-    return (
-        Text(judged.claim.name),
-        Text(_network(study, judged)),
-        Text(judged.rank),
-        verdict_cell(judged.verdict),
-        Text(judged.remark),
-        _ours(study, judged.decisive),
-        _level(judged.decisive),
-        _published(judged.decisive.published if judged.decisive else None),
-    )
+def _with_studies(plan: Plan, claims: Iterable[JudgedClaim]) -> Iterator[tuple[Study, JudgedClaim]]:
+    studies = {study.name: study for study in plan.studies}
+    for judged in claims:
+        yield studies[judged.study], judged
 
 
 def verdict_counts(claims: Iterable[JudgedClaim]) -> str:
     """Return the number of claims per verdict, for example `2 reproduced, 1 contradicted`."""
-    claim_verdicts = [judged.verdict for judged in claims]
-    counts = [(claim_verdicts.count(verdict), verdict) for verdict in MEANINGS]
-    return ", ".join(f"{count} {verdict}" for count, verdict in counts if count)
+    counts = Counter(judged.verdict for judged in claims)
+    # In the order of the legend, not in that of the claims.
+    return ", ".join([f"{counts[verdict]} {verdict}" for verdict in MEANINGS if counts[verdict]])
 
 
 def contrasts_table(plan: Plan, claims: Sequence[JudgedClaim]) -> Table:
     """Return every contrast that was judged, claim by claim."""
-    studies = {study.name: study for study in plan.studies}
-    named_cells = []
-    for judged in claims:
-        study = studies[judged.study]
-        name = f"{_network(study, judged)}: {judged.claim.name}" if judged.network else judged.claim.name
-        named_cells += [(name, _contrast_cells(study, contrast)) for contrast in judged.contrasts]
-    rows, rules = grouped(named_cells)
+    titled_cells = []
+    for study, judged in _with_studies(plan, claims):
+        title = f"{network_prefix(study, judged.network)}{judged.claim.name}"
+        for contrast in judged.contrasts:
+            titled_cells.append((title, _contrast_cells(study, contrast)))
+    rows, rules = grouped(titled_cells)
     caption = (
         "Every contrast behind the verdicts. Ours: mean over seeds and interval of the first minus the second, turned "
         "round where lower is better, at the level beside it: the claim's where the contrast is reproduced, else the "
@@ -296,26 +252,17 @@ def contrasts_table(plan: Plan, claims: Sequence[JudgedClaim]) -> Table:
     return Table("Contrasts", caption, _CONTRAST_COLUMNS, rows, rules=rules)
 
 
+def _contrast_cells(study: Study, judged: JudgedContrast) -> Row:
+    contrast, *measured = _measured_cells(study, judged)
+    return (contrast, verdict_cell(judged.verdict), Text(judged.remark), *measured)
+
+
 def statements_table(plan: Plan) -> Table:
     """Return the claims of all studies in full."""
-    rows, rules = grouped(
-        [
-            (study.title, (Text(claim.name), Text(rank_of(study, claim)), Text(claim.statement)))
-            for study in plan.studies
-            for claim in study.claims
-        ]
-    )
-    columns = (Column("study"), Column("claim"), Column("rank"), Column("statement"))
+    titled_cells = []
+    for study in plan.studies:
+        for claim in study.claims:
+            titled_cells.append((study.title, text_cells(claim.name, rank_of(study, claim), claim.statement)))
+    rows, rules = grouped(titled_cells)
+    columns = columns_of("text", "study", "claim", "rank", "statement")
     return Table("Claims", "The claims in full: published findings, in our words.", columns, rows, rules=rules)
-
-
-def _contrast_cells(study: Study, judged: JudgedContrast) -> tuple[Cell, ...]:
-    return (
-        Text(contrast_words(study, judged.contrast)),
-        verdict_cell(judged.verdict),
-        Text(judged.remark),
-        _ours(study, judged),
-        _level(judged),
-        Text(_bound(judged)),
-        _published(judged.published),
-    )

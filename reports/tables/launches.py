@@ -7,7 +7,9 @@ import math
 
 from ablations.launches import Record, duration, range_words
 from reports.collect.results import Results
-from reports.content.blocks import Cell, Column, Missing, Number, Table, Text
+from reports.content.blocks import Cell, Column, Missing, Table, Text
+from reports.content.plan_words import plural
+from reports.tables.cells import Row, columns_of, number_cell, text_cells
 
 _CAPTION = (
     "Wall time of the launches that the numbers were made in. A range was to cover nine of ten launches; it comes from "
@@ -21,11 +23,13 @@ def launch_facts(results: Results) -> tuple[tuple[str, str], ...]:
     if not results.launches:
         return ()
     newest = results.launches[-1]
-    actual = f"{duration(newest.actual)} with {newest.workers} worker{'s' if newest.workers > 1 else ''}"
+    actual = f"took {duration(newest.actual)} with {newest.workers} {plural('worker', newest.workers)}"
     if newest.estimated is None:
-        return (("Last launch", f"took {actual}; not estimated beforehand"),)
-    ratio = f", {newest.ratio:.2f} times that" if not math.isnan(newest.ratio) else ""
-    return (("Last launch", f"estimated {range_words(newest.estimated)}, took {actual}{ratio}"),)
+        return (("Last launch", f"{actual}; not estimated beforehand"),)
+    words = f"estimated {range_words(newest.estimated)}, {actual}"
+    if not math.isnan(newest.ratio):
+        words += f", {newest.ratio:.2f} times that"
+    return (("Last launch", words),)
 
 
 def launches_table(results: Results) -> Table | None:
@@ -33,27 +37,23 @@ def launches_table(results: Results) -> Table | None:
     if not results.launches:
         return None
     columns = (
-        Column("began (UTC)"),
-        Column("studies"),
-        Column("nodes", "mark"),
-        Column("workers", "mark"),
-        Column("estimated"),
-        Column("took"),
+        *columns_of("text", "began (UTC)", "studies"),
+        *columns_of("mark", "nodes", "workers"),
+        *columns_of("text", "estimated", "took"),
         Column("ratio", "number"),
     )
-    rows = tuple(_row(launch) for launch in results.launches)
-    return Table(title="Launches", caption=_CAPTION, columns=columns, rows=rows)
+    return Table("Launches", _CAPTION, columns, tuple(map(_row, results.launches)))
 
 
-def _row(launch: Record) -> tuple[Cell, ...]:
+def _row(launch: Record) -> Row:
     # In UTC: the same report has the same bytes on every machine.
     began = datetime.datetime.fromtimestamp(launch.began, tz=datetime.UTC)
+    estimated: Cell = Missing("not estimated")
+    if launch.estimated is not None:
+        estimated = Text(range_words(launch.estimated))
     return (
-        Text(f"{began:%Y-%m-%d %H:%M}"),
-        Text(", ".join(launch.studies)),
-        Text(str(launch.nodes)),
-        Text(str(launch.workers)),
-        Text(range_words(launch.estimated)) if launch.estimated is not None else Missing("not estimated"),
+        *text_cells(f"{began:%Y-%m-%d %H:%M}", ", ".join(launch.studies), str(launch.nodes), str(launch.workers)),
+        estimated,
         Text(duration(launch.actual)),
-        Missing() if math.isnan(launch.ratio) else Number(launch.ratio, 2),
+        number_cell(launch.ratio, 2),
     )

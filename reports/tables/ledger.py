@@ -6,7 +6,7 @@ A comparison is fair as far as its rows had equal budgets. Where they had not, a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,9 +17,9 @@ from ablations.planning.tuned_values import TunedVariant
 from ablations.spec.factors import default_nuisance
 from ablations.study import Study
 from reports.collect.results import Results
-from reports.content.blocks import Block, Cell, Column, Note, Paragraph, Section, Table, Text
-from reports.content.plan_words import short_titles
-from reports.tables.groups import grouped
+from reports.content.blocks import Block, Column, Note, Paragraph, Section, Table, Text
+from reports.content.plan_words import network_prefix, network_titles, plural, short_titles
+from reports.tables.cells import Row, columns_of, grouped, text_cells, value_words
 
 TRIALS, EPOCHS, FACTORS, ALL = "a", "b", "c", "d"
 _NOTES = {
@@ -36,17 +36,13 @@ _TRAINED_CAPTION = (
     "Training: finished repeats of those planned, their epochs and their time. Rows that share their trainings are one "
     "row here."
 )
-_NOTHING = "–"
-
-Place = tuple[str, str]
-"""Names of an inspected network (or empty) and of a variant."""
+_NO_TUNING = "–"
 
 
 @dataclass(frozen=True)
-class _Given:
+class _Budget:
     """The budget of the rows that share one training."""
 
-    study: Study
     titles: tuple[str, ...]
     trials: tuple[Node, ...]
     tuned: TunedVariant | None
@@ -60,9 +56,11 @@ def fairness_section(plan: Plan, results: Results) -> Section | None:
     """Return the appendix's section on the budget of each variant, or `None` if nothing is trained."""
     if not plan.trials:
         return None
-    blocks: list[Block] = [Paragraph(text, lead) for lead, text in _factors(plan)]
-    tables = (ledger_table(plan, results), tuned_table(plan))
-    return Section("What each variant was given", (*blocks, *(table for table in tables if table.rows)))
+    blocks: list[Block] = list(_factors(plan))
+    for table in (ledger_table(plan, results), tuned_table(plan)):
+        if table.rows:
+            blocks.append(table)
+    return Section("What each variant was given", tuple(blocks))
 
 
 def tuning_fact(plan: Plan) -> str:
@@ -70,101 +68,106 @@ def tuning_fact(plan: Plan) -> str:
     if not plan.tuned:
         return "none: all variants share their nuisance settings, which may suit one better than another"
     budgets = sorted({entry.spent.trials for entry in plan.tuned.values()})
-    trials = f"{budgets[0]}" if len(budgets) == 1 else f"{budgets[0]} to {budgets[-1]}"
-    return f"{trials} trial{'s' if budgets != [1] else ''} per variant on the validation split, before the seeds"
+    trials = str(budgets[0])
+    if len(budgets) > 1:
+        trials = f"{budgets[0]} to {budgets[-1]}"
+    return f"{trials} {plural('trial', budgets[-1])} per variant on the validation split, before the seeds"
 
 
-def _factors(plan: Plan) -> Iterator[tuple[str, str]]:
+def _trained_studies(plan: Plan) -> list[Study]:
+    return [study for study in plan.studies if not study.is_about_cost]
+
+
+def _factors(plan: Plan) -> Iterator[Paragraph]:
     """Yield per study its scientific and its nuisance settings; all others are fixed."""
-    for study in plan.studies:
-        if study.is_about_cost:
-            continue
+    tuned_studies = {name for name, _ in plan.tuned}
+    for study in _trained_studies(plan):
         scientific = sorted(study.scientific)
-        nuisance = _nuisance(study, plan)
-        tuning = "tuned for each variant" if any(name == study.name for name, _ in plan.tuned) else "shared, not tuned"
-        yield (
-            f"Factors of “{study.title}”",
+        tuning = "tuned for each variant" if study.name in tuned_studies else "shared, not tuned"
+        yield Paragraph(
             f"Scientific: {', '.join(scientific) or 'what is done to the trained network'}. "
-            f"Nuisance ({tuning}): {', '.join(nuisance) or 'none'}. Everything else is fixed.",
+            f"Nuisance ({tuning}): {', '.join(_nuisance(study, plan)) or 'none'}. Everything else is fixed.",
+            lead=f"Factors of “{study.title}”",
         )
 
 
 def _nuisance(study: Study, plan: Plan) -> list[str]:
     if study.nuisance is not None:
         return sorted(study.nuisance)
-    defaults = default_nuisance(next(iter(plan.trials.values())).spec)
-    return sorted(key for key in defaults if key not in study.scientific)
+    # Which settings these are is the same for every trial; only their ranges depend on one.
+    first = next(iter(plan.trials.values()))
+    return sorted(set(default_nuisance(first.spec)) - study.scientific)
 
 
 def ledger_table(plan: Plan, results: Results) -> Table:
     """Return the table of each training's budget: tuning trials, epochs and time, and those of its repeats."""
     seconds = dict(zip(results.runs["fingerprint"], results.runs["seconds"], strict=True))
     marks: set[str] = set()
-    rows = []
-    for study in plan.studies:
-        budgets = [] if study.is_about_cost else list(_given(study, plan))
+    titled_cells: list[tuple[str, Row]] = []
+    for study in _trained_studies(plan):
+        budgets = list(_budgets(study, plan))
         usual = _usual(budgets)
         for budget in budgets:
             # A row is held against what is usual in its own study.
             budget_marks = tuple(_unequal(budget, usual))
-            marks |= set(budget_marks)
-            rows.append(
-                (
-                    study.title,
-                    (*_head(budget, budget_marks), *_tuning_cells(budget, plan), *_training_cells(budget, seconds)),
-                )
-            )
-    cells, rules = grouped(rows)
+            marks.update(budget_marks)
+            rows_cell = Text("; ".join(budget.titles), budget_marks)
+            effort = (*_tuning_texts(budget, plan), *_training_texts(budget, seconds))
+            titled_cells.append((study.title, (rows_cell, *text_cells(*effort))))
+    rows, rules = grouped(titled_cells)
     return Table(
         title="Ledger",
-        caption=(_TUNED_CAPTION if plan.tuned else "") + _TRAINED_CAPTION,
+        caption=_TUNED_CAPTION + _TRAINED_CAPTION if plan.tuned else _TRAINED_CAPTION,
         columns=_columns(plan),
-        rows=cells,
-        notes=tuple(Note(text, mark) for mark, text in _NOTES.items() if mark in marks),
+        rows=rows,
+        notes=tuple([Note(text, mark) for mark, text in _NOTES.items() if mark in marks]),
         rules=rules,
     )
 
 
 def _columns(plan: Plan) -> tuple[Column, ...]:
-    tuning = ("trials", "stopped early", "diverged", "epochs", "time") if plan.tuned else ()
-    return (
-        Column("study"),
-        Column("rows"),
-        *(Column(heading, "mark", "tuning") for heading in tuning),
-        *(Column(heading, "mark", "training") for heading in ("repeats", "epochs", "time")),
-    )
+    labels = columns_of("text", "study", "rows")
+    training = columns_of("mark", "repeats", "epochs", "time", group="training")
+    if not plan.tuned:
+        return labels + training
+    tuning = columns_of("mark", "trials", "stopped early", "diverged", "epochs", "time", group="tuning")
+    return labels + tuning + training
 
 
-def _given(study: Study, plan: Plan) -> Iterator[_Given]:
-    """Yield the rows of a study; those that share their trainings are one."""
-    shared: dict[str, dict[Place, None]] = {}
+def _budgets(study: Study, plan: Plan) -> Iterator[_Budget]:
+    """Yield the budgets of a study's rows; rows that share their trainings have one together."""
+    # By the settings of a training: the rows that share it, each with its key, and its repeats.
+    keys: dict[str, dict[tuple[str, str], str]] = {}
     trials: dict[str, dict[str, Node]] = {}
-    bases: dict[Place, str] = {}
-    titles = short_titles(study)
+    bases: dict[tuple[str, str], str] = {}
     for cell in plan.cells_of(study.name):
         trial = plan.node(cell.fingerprint).training
         row = (cell.network, cell.variant)
         if row not in bases:
             # Repeats of a training differ in their seed alone, so that a fixed seed makes them equal.
             bases[row] = trial.spec.model_copy(update={"seed": 0}).model_dump_json()
-        shared.setdefault(bases[row], {})[row] = None
+        keys.setdefault(bases[row], {})[row] = cell.key
         trials.setdefault(bases[row], {})[trial.fingerprint] = trial
-    for base, rows in shared.items():
-        network, variant = next(iter(rows))
-        key = f"{network}: {variant}" if network else variant
-        row_titles = tuple(_titles(study, titles, list(rows)))
-        yield _Given(study, row_titles, tuple(trials[base].values()), plan.tuned.get((study.name, key)))
+    titles = short_titles(study)
+    for base, shared in keys.items():
+        # Rows with the same training have the same tuned settings: the first stands for all.
+        tuned = plan.tuned.get((study.name, next(iter(shared.values()))))
+        yield _Budget(tuple(_titles(study, titles, shared)), tuple(trials[base].values()), tuned)
 
 
-def _titles(study: Study, titles: Mapping[str, str], places: Sequence[Place]) -> Iterator[str]:
+def _titles(study: Study, titles: Mapping[str, str], rows: Iterable[tuple[str, str]]) -> Iterator[str]:
     """Yield the titles of rows; of all rows on an inspected network, the network's, which is what was trained."""
-    networks = {network.name: network.title for network in study.networks}
-    for network in dict.fromkeys(network for network, _ in places):
-        variants = [variant for row_network, variant in places if row_network == network]
-        if network and len(variants) == len(study.variants):
-            yield networks[network]
+    variants: dict[str, list[str]] = {}
+    for network, variant in rows:
+        variants.setdefault(network, []).append(titles[variant])
+    for network, variant_titles in variants.items():
+        if not network:
+            yield from variant_titles
+        elif len(variant_titles) == len(study.variants):
+            yield network_titles(study)[network]
         else:
-            yield from (f"{networks[network]}: {titles[name]}" if network else titles[name] for name in variants)
+            for title in variant_titles:
+                yield network_prefix(study, network) + title
 
 
 class _Usual(NamedTuple):
@@ -175,26 +178,28 @@ class _Usual(NamedTuple):
     epochs: int | None
 
 
-def _usual(given: Sequence[_Given]) -> _Usual:
-    tuned = [budget.tuned for budget in given if budget.tuned is not None]
-    return _Usual(
-        # One that tried all there is was not given less than the others.
-        _most([entry.spent.trials for entry in tuned if entry.spent.distinct is None]),
-        _most([tuple(sorted(entry.values)) for entry in tuned]),
-        _most([budget.epochs for budget in given]),
-    )
+def _usual(budgets: Sequence[_Budget]) -> _Usual:
+    trials, factors, epochs = [], [], []
+    for budget in budgets:
+        epochs.append(budget.epochs)
+        if budget.tuned is not None:
+            factors.append(tuple(sorted(budget.tuned.values)))
+            # One that tried all there is was not given less than the others.
+            if budget.tuned.spent.distinct is None:
+                trials.append(budget.tuned.spent.trials)
+    return _Usual(_most(trials), _most(factors), _most(epochs))
 
 
-def _unequal(one: _Given, usual: _Usual) -> Iterator[str]:
-    if one.tuned is not None:
+def _unequal(budget: _Budget, usual: _Usual) -> Iterator[str]:
+    if budget.tuned is not None:
         # A search that tried every distinct setting had no use for more trials.
-        if one.tuned.spent.distinct is not None and one.tuned.spent.is_whole:
+        if budget.tuned.spent.distinct is not None and budget.tuned.spent.is_whole:
             yield ALL
-        elif one.tuned.spent.trials != usual.trials:
+        elif budget.tuned.spent.trials != usual.trials:
             yield TRIALS
-        if tuple(sorted(one.tuned.values)) != usual.factors:
+        if tuple(sorted(budget.tuned.values)) != usual.factors:
             yield FACTORS
-    if one.epochs != usual.epochs:
+    if budget.epochs != usual.epochs:
         yield EPOCHS
 
 
@@ -204,39 +209,40 @@ def _most(values: Sequence[Any]) -> Any:
     return max(counts, key=lambda value: (counts[value], value), default=None)
 
 
-def _head(one: _Given, marks: tuple[str, ...]) -> tuple[Cell, ...]:
-    return (Text("; ".join(one.titles), marks),)
-
-
-def _tuning_cells(one: _Given, plan: Plan) -> tuple[Cell, ...]:
+def _tuning_texts(budget: _Budget, plan: Plan) -> tuple[str, ...]:
     if not plan.tuned:
         return ()
-    if one.tuned is None:
-        return (Text(_NOTHING),) * 5
-    spent = one.tuned.spent
-    counts = (spent.trials, spent.pruned, spent.diverged, spent.epochs)
-    return (*(Text(f"{count:,}") for count in counts), Text(measured_duration(spent.seconds)))
+    if budget.tuned is None:
+        return (_NO_TUNING,) * 5
+    spent = budget.tuned.spent
+    time = measured_duration(spent.seconds)
+    return f"{spent.trials:,}", f"{spent.pruned:,}", f"{spent.diverged:,}", f"{spent.epochs:,}", time
 
 
-def _training_cells(one: _Given, seconds: dict[str, float]) -> tuple[Cell, ...]:
-    finished = [trial for trial in one.trials if trial.fingerprint in seconds]
-    repeats = f"{len(finished)}" if len(finished) == len(one.trials) else f"{len(finished)} of {len(one.trials)}"
-    # A comparison with NaN is false: a run without a tracked time adds none.
-    spent = sum(seconds[trial.fingerprint] for trial in finished if seconds[trial.fingerprint] >= 0)
-    return Text(repeats), Text(f"{len(finished) * one.epochs:,}"), Text(measured_duration(spent))
+def _training_texts(budget: _Budget, seconds: Mapping[str, float]) -> tuple[str, ...]:
+    finished = 0
+    spent = 0.0
+    for trial in budget.trials:
+        if trial.fingerprint in seconds:
+            finished += 1
+            # A comparison with NaN is false: a run without a tracked time adds none.
+            if seconds[trial.fingerprint] >= 0:
+                spent += seconds[trial.fingerprint]
+    repeats = str(finished)
+    if finished < len(budget.trials):
+        repeats = f"{finished} of {len(budget.trials)}"
+    return repeats, f"{finished * budget.epochs:,}", measured_duration(spent)
 
 
 def tuned_table(plan: Plan) -> Table:
     """Return the tuned settings of each row, beside their values before and the range of the search."""
-    trained = [study for study in plan.studies if not study.is_about_cost]
-    rows = [
-        (study.title, tuple(map(Text, texts)))
-        for study in trained
-        for budget in _given(study, plan)
-        if budget.tuned is not None
-        for texts in _found(budget.titles, budget.tuned)
-    ]
-    cells, rules = grouped(rows)
+    titled_cells = []
+    for study in _trained_studies(plan):
+        for budget in _budgets(study, plan):
+            if budget.tuned is not None:
+                for texts in _tuned_texts(budget.titles, budget.tuned):
+                    titled_cells.append((study.title, text_cells(*texts)))
+    rows, rules = grouped(titled_cells)
     return Table(
         title="Tuned settings",
         caption=(
@@ -245,25 +251,19 @@ def tuned_table(plan: Plan) -> Table:
             "a wider one."
         ),
         columns=(
-            Column("study"),
-            Column("row"),
+            *columns_of("text", "study", "row"),
             Column("setting", "code"),
-            Column("before", "mark"),
-            Column("tuned", "mark"),
-            Column("range", "mark"),
-            Column("validation", "mark"),
+            *columns_of("mark", "before", "tuned", "range", "validation"),
         ),
-        rows=cells,
+        rows=rows,
         rules=rules,
     )
 
 
-def _found(titles: Sequence[str], entry: TunedVariant) -> Iterator[tuple[str, ...]]:
+def _tuned_texts(titles: Sequence[str], entry: TunedVariant) -> Iterator[tuple[str, ...]]:
     name, top1 = "; ".join(titles), f"{entry.validation_top1:.2f}"
     for setting, value in sorted(entry.values.items()):
-        yield name, setting, _words(entry.base.get(setting)), _words(value), str(entry.factors[setting]), top1
+        base = value_words(entry.base.get(setting))
+        yield name, setting, base, value_words(value), str(entry.factors[setting]), top1
+        # Both stand in the first line of a row alone.
         name = top1 = ""
-
-
-def _words(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -13,10 +13,10 @@ from reports.analysis.advice import seed_advice, seeds_words
 from reports.analysis.differences import compare_by_image
 from reports.analysis.statistics import mcnemar_p_value
 from reports.analysis.summary import StudySummary, VariantSummary
-from reports.content.blocks import Cell, Column, Note, Table, Text
+from reports.content.blocks import Note, Table
 from reports.content.formatting import number
-from reports.content.plan_words import short_titles
-from reports.tables.groups import grouped
+from reports.content.plan_words import network_titles, short_titles
+from reports.tables.cells import Row, columns_of, grouped, text_cells
 
 MOST_CHECKPOINTS = 500
 """Rows of McNemar's tests beyond these are counted and not printed."""
@@ -29,7 +29,7 @@ Summaries = Sequence[tuple[Study, StudySummary]]
 
 def comparisons_table(summaries: Summaries) -> Table | None:
     """Return the p-values of every difference to a reference, or `None` if there is none."""
-    rows, rules = grouped([(_group(study, row), cells) for study, row, cells in _comparisons(summaries)])
+    rows, rules = grouped(_comparisons(summaries))
     if not rows:
         return None
     return Table(
@@ -43,58 +43,54 @@ def comparisons_table(summaries: Summaries) -> Table | None:
             "studies, and with so many that there is none, at the row's own spread over seeds."
         ),
         columns=(
-            Column("study"),
-            Column("row"),
-            Column("seeds", "mark"),
-            Column("interval over", "mark"),
-            Column("df", "mark"),
-            Column("p", "mark"),
-            Column("Holm", "mark"),
-            Column("seeds needed", "mark"),
+            *columns_of("text", "study", "row"),
+            *columns_of("mark", "seeds", "interval over", "df", "p", "Holm", "seeds needed"),
         ),
         rows=rows,
         rules=rules,
     )
 
 
-def _comparisons(summaries: Summaries) -> Iterator[tuple[Study, VariantSummary, tuple[Cell, ...]]]:
+def _comparisons(summaries: Summaries) -> Iterator[tuple[str, Row]]:
     for study, summary in summaries:
         titles = short_titles(study)
         for advice in seed_advice(study, summary):
             row, delta = advice.row, advice.row.delta
-            if delta is not None:
-                interval_over = "both" if delta.covers_images else "seeds"
-                p_values = (p_words(row.p_value), p_words(row.p_holm))
-                cell_texts = (
-                    titles[row.variant],
-                    str(delta.n),
-                    interval_over,
-                    number(delta.df, 1),
-                    *p_values,
-                    seeds_words(advice),
-                )
-                yield study, row, tuple(map(Text, cell_texts))
+            if delta is None:
+                continue
+            interval_over = "both" if delta.covers_images else "seeds"
+            estimate = (titles[row.variant], str(delta.n), interval_over, number(delta.df, 1))
+            p_values = (p_words(row.p_value), p_words(row.p_holm))
+            yield _group(study, row), text_cells(*estimate, *p_values, seeds_words(advice))
 
 
 def _group(study: Study, row: VariantSummary) -> str:
-    network = next((network.title for network in study.networks if network.name == row.network), "")
-    return f"{study.title}, {network}" if network else study.title
+    if not row.network:
+        return study.title
+    return f"{study.title}, {network_titles(study)[row.network]}"
 
 
 def p_words(p_value: float) -> str:
     """Return a p-value with four decimals; one that would be printed as zero is given as below the smallest."""
-    return f"{p_value:.{_DECIMALS}f}" if p_value >= _LEAST else f"< {2 * _LEAST:.{_DECIMALS}f}"
+    if p_value >= _LEAST:
+        return f"{p_value:.{_DECIMALS}f}"
+    # What rounds to more than zero is at least half of the last decimal.
+    return f"< {2 * _LEAST:.{_DECIMALS}f}"
 
 
 def mcnemar_table(summaries: Summaries) -> Table | None:
     """Return McNemar's test per checkpoint of rows that share theirs with the reference, or `None` without any."""
-    tests = (checkpoint for study, summary in summaries for checkpoint in _checkpoints(study, summary))
-    rows, rules = grouped(list(islice(tests, MOST_CHECKPOINTS)))
+    tests = _image_tests(summaries)
+    rows, rules = grouped(islice(tests, MOST_CHECKPOINTS))
     if not rows:
         return None
+    notes = []
     # The rows above took the first of these; this counts what the generator still has.
-    left_out = sum(1 for _ in tests)
-    remark = f"{left_out:,} further tests are not printed; correctness.json of their runs has the images."
+    left_out = len(list(tests))
+    if left_out:
+        notes.append(
+            Note(f"{left_out:,} further tests are not printed; correctness.json of their runs has the images.")
+        )
     return Table(
         title="McNemar's test",
         caption=(
@@ -103,31 +99,30 @@ def mcnemar_table(summaries: Summaries) -> Table | None:
             "checkpoint at a time; it is not corrected for the number of tests."
         ),
         columns=(
-            Column("study"),
-            Column("row"),
-            Column("seed", "mark"),
-            Column("only reference", "mark"),
-            Column("only row", "mark"),
-            Column("p", "mark"),
+            *columns_of("text", "study", "row"),
+            *columns_of("mark", "seed", "only reference", "only row", "p"),
         ),
         rows=rows,
-        notes=(Note(remark),) if left_out else (),
+        notes=tuple(notes),
         rules=rules,
     )
 
 
-def _checkpoints(study: Study, summary: StudySummary) -> Iterator[tuple[str, tuple[Cell, ...]]]:
-    titles = short_titles(study)
-    references = {row.network: row for row in summary.variants if row.variant == study.reference}
-    for row in summary.variants:
-        reference = references[row.network]
-        if row is reference or not compare_by_image((row, reference), study.metric):
-            continue
-        for index, seed in enumerate(sorted(row.values.keys() & reference.values.keys())):
-            row_right, reference_right = (
-                measured_row.correctness[seed].of(study.metric).astype(bool) for measured_row in (row, reference)
-            )
-            lost, gained = int((reference_right & ~row_right).sum()), int((row_right & ~reference_right).sum())
-            name = "" if index else titles[row.variant]
-            cell_texts = (name, str(seed), str(lost), str(gained), p_words(mcnemar_p_value(lost, gained)))
-            yield _group(study, row), tuple(map(Text, cell_texts))
+def _image_tests(summaries: Summaries) -> Iterator[tuple[str, Row]]:
+    for study, summary in summaries:
+        titles = short_titles(study)
+        references = {row.network: row for row in summary.variants if row.variant == study.reference}
+        for row in summary.variants:
+            reference = references[row.network]
+            if row is reference or not compare_by_image((row, reference), study.metric):
+                continue
+            title = titles[row.variant]
+            for seed in sorted(row.values.keys() & reference.values.keys()):
+                right = row.correctness[seed].of(study.metric).astype(bool)
+                reference_right = reference.correctness[seed].of(study.metric).astype(bool)
+                # The test is about the images that one of the two alone gets right.
+                lost, gained = int((reference_right & ~right).sum()), int((right & ~reference_right).sum())
+                p_value = p_words(mcnemar_p_value(lost, gained))
+                yield _group(study, row), text_cells(title, str(seed), str(lost), str(gained), p_value)
+                # The title stands in the first line of a row alone.
+                title = ""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 
@@ -13,6 +13,7 @@ from reports.analysis.search_front import FrontMember, still_in_front
 from reports.collect.search import SearchResults
 from reports.content.blocks import Cell, Column, Figure, Missing, Note, Number, Table, Text
 from reports.content.formatting import number
+from reports.tables.cells import Row, columns_of, text_cells, value_words
 
 PARETO_COLUMNS = ("slot", "top1", "multiply_adds", "in_front", "mean", "low", "high")
 IMPORTANCE_COLUMNS = ("factor", "method", "value", "low", "high", "chance")
@@ -27,8 +28,12 @@ _MILLION = 1e6
 def front_table(results: SearchResults, front: Sequence[FrontMember]) -> Table:
     """Return the trials that no other beats, with their proposed values and the accuracy of their repeats."""
     in_front = still_in_front(front)
-    any_beaten = any(not is_in_front for is_in_front in in_front)
-    rows = [_front_row(results, member, is_in_front) for member, is_in_front in zip(front, in_front, strict=True)]
+    rows = []
+    for member, is_kept in zip(front, in_front, strict=True):
+        rows.append(_front_row(results, member, is_kept))
+    notes = []
+    if not all(in_front):
+        notes.append(Note(_BEATEN_NOTE, BEATEN))
     return Table(
         title="Pareto front",
         caption=(
@@ -37,68 +42,71 @@ def front_table(results: SearchResults, front: Sequence[FrontMember]) -> Table:
             "interval over further seeds alone."
         ),
         columns=(
-            *(Column(_heading(name), "mark") for name in results.search.factors),
-            Column("multiply-adds (M)", "number"),
-            Column("parameters (M)", "number"),
-            Column("found", "number"),
-            Column("again", "number"),
-            Column("95 % interval", "mark"),
-            Column("seeds", "mark"),
+            *columns_of("mark", *map(_heading, results.search.factors)),
+            *columns_of("number", "multiply-adds (M)", "parameters (M)", "found", "again"),
+            *columns_of("mark", "95 % interval", "seeds"),
         ),
         rows=tuple(rows),
-        notes=(Note(_BEATEN_NOTE, BEATEN),) if any_beaten else (),
+        notes=tuple(notes),
     )
 
 
-def _front_row(results: SearchResults, member: FrontMember, is_kept: bool) -> tuple[Cell, ...]:
-    mean_cell, interval = _again(member, is_kept)
+def _front_row(results: SearchResults, member: FrontMember, is_kept: bool) -> Row:
+    values = [value_words(member.values[name]) for name in results.search.factors]
     return (
-        *(Text(value_words(member.values[name])) for name in results.search.factors),
+        *text_cells(*values),
         Number(member.multiply_adds / _MILLION),
         Number(member.parameters / _MILLION),
         Number(member.top1),
-        mean_cell,
-        interval,
+        *_repeated(member, is_kept),
         Text(str(len(member.repeats))),
     )
 
 
-def _again(member: FrontMember, is_kept: bool) -> tuple[Cell, Cell]:
+def _repeated(member: FrontMember, is_kept: bool) -> tuple[Cell, Cell]:
+    """Return the mean over repeats and its interval; the mean is marked where another member beats it."""
     estimate = member.estimate
     if estimate is None:
         return Missing("not repeated"), Text("–")
-    ends = f"{number(estimate.low)} to {number(estimate.high)}" if estimate.has_interval else "–"
-    return Number(estimate.mean, marks=() if is_kept else (BEATEN,)), Text(ends)
+    marks = () if is_kept else (BEATEN,)
+    interval = "–"
+    if estimate.has_interval:
+        interval = f"{number(estimate.low)} to {number(estimate.high)}"
+    return Number(estimate.mean, marks=marks), Text(interval)
 
 
 def importance_table(results: SearchResults, importances: Sequence[Importance]) -> Table:
     """Return the share of importance of each factor by both methods, with interval and the level of chance."""
     by_factor_and_method = {(importance.factor, importance.method): importance for importance in importances}
     rows = []
+    notes: tuple[Note, ...] = ()
     for name in results.search.factors:
-        cells: list[Cell] = [Text(_heading(name))]
+        cells = [Text(_heading(name))]
         for method in METHODS:
             importance = by_factor_and_method[name, method]
-            marks = (BEYOND,) if importance.is_beyond_chance else ()
+            marks: tuple[str, ...] = ()
+            if importance.is_beyond_chance:
+                marks = (BEYOND,)
+                # The note explains a mark, and is there only with one.
+                notes = (Note(_BEYOND_NOTE, BEYOND),)
             cells += [
                 Text(f"{importance.value:.2f}", marks),
                 Text(f"{importance.low:.2f} to {importance.high:.2f}"),
                 Text(f"{importance.chance:.2f}"),
             ]
         rows.append(tuple(cells))
-    any_marked = any(importance.is_beyond_chance for importance in importances)
+    columns = [Column("factor")]
+    for method in METHODS:
+        columns += columns_of("mark", "share", "interval", "chance", group=method)
     return Table(
         title="What decides about accuracy",
         caption=(
             f"Share of the importance of all factors, from {len(results.complete)} trials. Interval: 95 %, over "
             "resampled trials and seeds of the method. Chance: what 95 of 100 shuffled searches stay below."
         ),
-        columns=(
-            Column("factor"),
-            *(Column(heading, "mark", method) for method in METHODS for heading in ("share", "interval", "chance")),
-        ),
+        columns=tuple(columns),
         rows=tuple(rows),
-        notes=(Note(_BEYOND_NOTE, BEYOND),) if any_marked else (),
+        notes=notes,
     )
 
 
@@ -109,10 +117,11 @@ def pareto_data(results: SearchResults, front: Sequence[FrontMember]) -> pd.Data
     complete = results.complete
     for slot, top1, cost in zip(complete["slot"], complete["top1"], complete["multiply_adds"], strict=True):
         member = members.get(int(slot))
-        estimate = member.estimate if member is not None else None
         # Outside the front a trial is shown without a mean, repeated or not.
-        ends = (estimate.mean, estimate.low, estimate.high) if estimate is not None else (float("nan"),) * 3
-        rows.append((int(slot), top1, cost, member is not None, *ends))
+        mean = low = high = math.nan
+        if member is not None and member.estimate is not None:
+            mean, low, high = member.estimate.mean, member.estimate.low, member.estimate.high
+        rows.append((int(slot), top1, cost, member is not None, mean, low, high))
     return pd.DataFrame(rows, columns=list(PARETO_COLUMNS))
 
 
@@ -134,18 +143,8 @@ def pareto_figure(results: SearchResults, front: Sequence[FrontMember]) -> Figur
 
 def importance_data(importances: Sequence[Importance]) -> pd.DataFrame:
     """Return the importances: `IMPORTANCE_COLUMNS`."""
-    rows = [
-        (
-            _heading(importance.factor),
-            importance.method,
-            importance.value,
-            importance.low,
-            importance.high,
-            importance.chance,
-        )
-        for importance in importances
-    ]
-    return pd.DataFrame(rows, columns=list(IMPORTANCE_COLUMNS))
+    data = pd.DataFrame(map(vars, importances), columns=list(IMPORTANCE_COLUMNS))
+    return data.assign(factor=data["factor"].map(_heading))
 
 
 def importance_figure(results: SearchResults, importances: Sequence[Importance]) -> Figure:
@@ -167,8 +166,3 @@ def importance_figure(results: SearchResults, importances: Sequence[Importance])
 def _heading(name: str) -> str:
     """Return a factor's name without the group of its setting, as a reader of a table knows it."""
     return name.rpartition(".")[2].replace("_", " ")
-
-
-def value_words(value: Any) -> str:
-    """Return a proposed value in four significant digits, or as it is if it is no float."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -7,17 +7,19 @@ from collections.abc import Iterable
 from ablations.planning.plan import Plan
 from ablations.published import PublishedTable, PublishedValue
 from ablations.spec.titles import model_title
-from ablations.study import InspectedNetwork, Study, Variant
+from ablations.study import Study, Variant
 from ablations.vocabulary import STUDY_METRICS
 from reports.analysis.statistics import Estimate
 from reports.analysis.summary import StudySummary, VariantSummary
 from reports.collect.unlearned import MARK as UNLEARNED
 from reports.collect.unlearned import seeds_and_reasons
-from reports.content.blocks import Cell, Column, Interval, Missing, Note, Number, Table, Text
+from reports.content.blocks import Cell, Column, ColumnKind, Interval, Missing, Note, Number, Table, Text
 from reports.content.formatting import number
 from reports.content.plan_words import (
     data_words,
+    enumerated,
     epochs_words,
+    network_titles,
     network_words,
     repeats_of,
     short_titles,
@@ -34,11 +36,14 @@ from reports.content.published import (
     published_value,
     source_of,
 )
+from reports.tables.cells import Row, columns_of, labels_of, published_cell, published_marks, text_cells
 from reports.tables.uncertainty_words import COVERS_IMAGES, STARS, interval_caption, is_mixed, uncertainty_notes
 
 NO_SPREAD = "†"
 NO_SPREAD_NOTE = "All seeds gave the same value: an interval of no width would claim too much; none is given."
 _LISTED = 12
+"""At most so many rows are named in notes of a kind; the others are counted."""
+
 _PUBLISHED_HEADINGS = {"top1": "top-1", "top5": "top-5"}
 _ON, _OFF = "✓", "–"
 
@@ -51,18 +56,17 @@ def study_table(study: Study, plan: Plan, summary: StudySummary) -> Table:
     to the published reference. A variant with a missing repeat has no mean: the table says `n = 2/3` instead of
     averaging what happens to be there.
     """
-    # Published columns are there only if something comparable was published.
     published = _Published(study)
-    columns = (*_label_columns(study), *_own_columns(study, summary), *published.columns())
-    marks = (COVERS_IMAGES,) if is_mixed(summary) else ()
-    rows = [
-        (*_label_cells(study, variant), *_own_cells(study, variant, summary, marks), *published.cells(variant))
-        for variant in study.variants
-    ]
+    # Where all intervals cover the same, the caption says what, and none is marked.
+    covering = (COVERS_IMAGES,) if is_mixed(summary) else ()
+    rows: list[Row] = []
+    for variant in study.variants:
+        measured = _measured_cells(study, variant, summary, covering)
+        rows.append((*text_cells(*labels_of(variant)), *measured, *published.cells(variant)))
     return Table(
         title=study.title,
         caption=table_caption(study, plan, summary),
-        columns=columns,
+        columns=(*_label_columns(study), *_measured_columns(study, summary), *published.columns()),
         rows=tuple(rows),
         notes=tuple(_notes(study, plan, summary, published)),
     )
@@ -72,39 +76,37 @@ def table_caption(study: Study, plan: Plan, summary: StudySummary) -> str:
     """Return the caption: the metric, the data, the networks, the number of seeds, and the cover of the intervals."""
     specs = specs_of(plan, study.name)
     seeds = repeats_of(plan, study)
+    repeats = "one seed."
+    if seeds > 1:
+        repeats = f"{seeds} seeds: mean ± standard deviation over seeds."
     reference = short_titles(study)[study.reference]
     measured = STUDY_METRICS[study.metric]
-    clauses = [
-        f"{measured[0].upper()}{measured[1:]} on {data_words(specs, split_of(study.metric))},",
-        f"{network_words(specs)}, {epochs_words(specs)},",
-        f"{seeds} seeds: mean ± standard deviation over seeds." if seeds > 1 else "one seed.",
-        f"Δ is the paired difference by seed to “{reference}”{interval_caption(summary)}",
-    ]
-    return " ".join(clauses)
-
-
-def _label_columns(study: Study) -> tuple[Column, ...]:
-    if not study.columns:
-        return (Column("variant"),)
-    group = "attention at" if _is_per_resolution(study) else ""
-    cells = zip(*(variant.cells for variant in study.variants), strict=True)
-    # A column of check marks and dashes is centred; any other wraps as text.
-    kinds = ["mark" if {*column} <= {_ON, _OFF} else "text" for column in cells]
-    return tuple(
-        Column(name, "mark" if kind == "mark" else "text", group)
-        for name, kind in zip(study.columns, kinds, strict=True)
+    return (
+        f"{measured[0].upper()}{measured[1:]} on {data_words(specs, split_of(study.metric))}, {network_words(specs)}, "
+        f"{epochs_words(specs)}, {repeats} Δ is the paired difference by seed to “{reference}”"
+        f"{interval_caption(summary)}"
     )
+
+
+def _label_columns(study: Study) -> list[Column]:
+    if not study.columns:
+        return [Column("variant")]
+    group = "attention at" if _is_per_resolution(study) else ""
+    columns = []
+    for index, heading in enumerate(study.columns):
+        kind: ColumnKind = "text"
+        # A column of check marks and dashes is centred; any other wraps as text.
+        if {variant.cells[index] for variant in study.variants} <= {_ON, _OFF}:
+            kind = "mark"
+        columns.append(Column(heading, kind, group))
+    return columns
 
 
 def _is_per_resolution(study: Study) -> bool:
     return bool(study.columns) and all(name.endswith("²") for name in study.columns)
 
 
-def _label_cells(study: Study, variant: Variant) -> tuple[Cell, ...]:
-    return tuple(Text(cell) for cell in variant.cells) or (Text(variant.title),)
-
-
-def _own_columns(study: Study, summary: StudySummary) -> list[Column]:
+def _measured_columns(study: Study, summary: StudySummary) -> list[Column]:
     columns = []
     for network in study.inspected:
         group = network.title if network else "ours"
@@ -118,45 +120,60 @@ def _own_columns(study: Study, summary: StudySummary) -> list[Column]:
     return columns
 
 
-def _own_cells(study: Study, variant: Variant, summary: StudySummary, marks: tuple[str, ...]) -> list[Cell]:
+def _measured_cells(study: Study, variant: Variant, summary: StudySummary, covering: tuple[str, ...]) -> list[Cell]:
     cells: list[Cell] = []
-    for network in study.inspected:
-        row = summary.get(_name(network), variant.name)
-        cells += [_mean_cell(row, study.metric), _count_cell(row), _delta_cell(row, study.metric, marks)]
+    # A study that inspects no network has its rows under the empty name.
+    for network in study.inspect or ("",):
+        row = summary.get(network, variant.name)
+        cells += [_mean_cell(row, study.metric), Text(count_words(row)), _delta_cell(row, study.metric, covering)]
         if summary.has_stars:
             cells.append(Text(row.stars))
     return cells
 
 
-def _name(network: InspectedNetwork | None) -> str:
-    return network.name if network else ""
+def count_words(row: VariantSummary) -> str:
+    """Return the number of repeats, for example `3`, or `2/3` where one is missing."""
+    if row.complete:
+        return str(row.expected)
+    return f"{len(row.values)}/{row.expected}"
 
 
 def _mean_cell(row: VariantSummary, metric: str) -> Cell:
+    # A mean over some of the repeats would change with those that come later.
     if not row.complete:
-        return Missing(f"n = {len(row.values)}/{row.expected}" if row.values else "missing")
-    marks: tuple[str, ...] = (NO_SPREAD,) if row.estimate.no_spread else ()
-    marks += (UNLEARNED,) if row.unlearned else ()
-    return Number(row.estimate.mean, telling(metric).decimals, row.estimate.sd, marks=marks)
-
-
-def _count_cell(row: VariantSummary) -> Cell:
-    return Text(str(row.expected) if row.complete else f"{len(row.values)}/{row.expected}")
+        if not row.values:
+            return Missing("missing")
+        return Missing(f"n = {count_words(row)}")
+    marks = []
+    if row.estimate.no_spread:
+        marks.append(NO_SPREAD)
+    if row.unlearned:
+        marks.append(UNLEARNED)
+    return Number(row.estimate.mean, telling(metric).decimals, row.estimate.sd, marks=tuple(marks))
 
 
 def _delta_cell(row: VariantSummary, metric: str, covering: tuple[str, ...]) -> Cell:
     if row.delta is None:
         return Text("reference")
-    if not row.delta.is_known:
-        return Missing(f"n = {row.delta.n}/{row.expected}" if row.delta.n else "")
-    return interval_cell(row.delta, telling(metric).decimals, covering)
+    if row.delta.is_known:
+        return interval_cell(row.delta, telling(metric).decimals, covering)
+    # Pairs, of which there may be fewer than repeats of either row.
+    if row.delta.n:
+        return Missing(f"n = {row.delta.n}/{row.expected}")
+    return Missing()
 
 
 def interval_cell(delta: Estimate, decimals: int, covering: tuple[str, ...] = ()) -> Interval:
     """Return a known difference as a cell; `covering` are the marks of one whose interval covers test images."""
-    marks = (NO_SPREAD,) if delta.no_spread else covering if delta.covers_images else ()
-    low, high = (delta.low, delta.high) if delta.has_interval else (None, None)
-    return Interval(delta.mean, low, high, decimals, marks)
+    # Seeds that all gave one value have a mean and a mark in place of an interval.
+    if delta.no_spread:
+        return Interval(delta.mean, None, None, decimals, (NO_SPREAD,))
+    marks: tuple[str, ...] = ()
+    if delta.covers_images:
+        marks = covering
+    if not delta.has_interval:
+        return Interval(delta.mean, None, None, decimals, marks)
+    return Interval(delta.mean, delta.low, delta.high, decimals, marks)
 
 
 class _Published:
@@ -166,93 +183,111 @@ class _Published:
         self.table: PublishedTable | None = published_table(study)
         self.column = telling(study.metric).published
         self.values = {variant.name: published_value(study, variant) for variant in study.variants}
-        self.there = any(self.values.values())
+        # A published table need not have the metric, or any of the rows.
+        self.exists = any(self.values.values())
         self.reference = self.values[study.reference]
-        self.decimals = max((decimals_of(value.value) for value in self.values.values() if value), default=1)
+        self.decimals = 1
+        for value in self.values.values():
+            # The most exact number decides for the whole column.
+            if value:
+                self.decimals = max(self.decimals, decimals_of(value.value))
 
     def columns(self) -> tuple[Column, ...]:
         """Return the column of the published number and, with a published reference, that of the difference to it."""
-        if not self.there:
+        if not self.exists:
             return ()
-        pair = (Column(_PUBLISHED_HEADINGS[self.column], "number", "published"), Column("Δ", "number", "published"))
-        return pair if self.reference else pair[:1]
+        headings = [_PUBLISHED_HEADINGS[self.column]]
+        if self.reference:
+            headings.append("Δ")
+        return columns_of("number", *headings, group="published")
 
     def cells(self, variant: Variant) -> tuple[Cell, ...]:
         """Return the published cells of one row."""
+        if not self.exists:
+            return ()
         value = self.values[variant.name]
-        number_cell: Cell = Number(value.value, self.decimals, marks=marks_of(value)) if value else Missing()
-        # Without a reference the column of the difference is not there, and its cell is cut off.
-        return (number_cell, self._delta(value))[: len(self.columns())]
-
-    def _delta(self, value: PublishedValue | None) -> Cell:
-        if not (value and self.reference):
-            return Missing()
+        value_cell = published_cell(value, least=self.decimals)
+        if not self.reference:
+            return (value_cell,)
+        if value is None:
+            return value_cell, Missing()
         if value is self.reference:
-            return Text("reference")
+            return value_cell, Text("reference")
         # A difference is as sure as the less sure of its two numbers.
         delta = PublishedValue(value=value.value - self.reference.value, confidence=least_sure(value, self.reference))
-        return Number(delta.value, self.decimals, signed=True, marks=marks_of(delta))
-
-    def marks(self) -> list[str]:
-        """Return the confidence marks that occur."""
-        return sorted({mark for value in self.values.values() for mark in marks_of(value)})
+        return value_cell, Number(delta.value, self.decimals, signed=True, marks=marks_of(delta))
 
 
 def _notes(study: Study, plan: Plan, summary: StudySummary, published: _Published) -> Iterable[Note]:
-    if published.there and published.table:
-        remark = " Rows are matched by the place of the resolution, not by its px." if _is_per_resolution(study) else ""
-        yield Note(source_of(published.table) + remark)
+    if published.exists and published.table:
+        source = source_of(published.table)
+        if _is_per_resolution(study):
+            source += " Rows are matched by the place of the resolution, not by its px."
+        yield Note(source)
         yield Note(comparability(study, plan, published.table))
-        yield from (Note(mark_note(mark), mark) for mark in published.marks())
+        for mark in published_marks(published.values.values()):
+            yield Note(mark_note(mark), mark)
     elif study.published:
         yield Note(f"Nothing was published for {STUDY_METRICS[study.metric]} of these rows.")
-    if any(row.estimate.no_spread or (row.delta and row.delta.no_spread) for row in summary.variants):
+    incomplete = []
+    has_mean_alone = False
+    for row in summary.variants:
+        if row.absent:
+            incomplete.append(row)
+        if row.estimate.no_spread or (row.delta and row.delta.no_spread):
+            has_mean_alone = True
+    if has_mean_alone:
         yield Note(NO_SPREAD_NOTE, NO_SPREAD)
     unlearned = summary.unlearned
-    yield from (Note(_unlearned_words(study, row), UNLEARNED) for row in unlearned[:_LISTED])
+    for row in unlearned[:_LISTED]:
+        reasons = seeds_and_reasons(row.unlearned)
+        yield Note(f"{_row_title(study, row)} never learned, and says nothing of what it varies: {reasons}.", UNLEARNED)
     if len(unlearned) > _LISTED:
         yield Note(f"{len(unlearned) - _LISTED} further rows never learned, either.", UNLEARNED)
     yield from uncertainty_notes(study, summary)
-    absent = [row for row in summary.variants if row.absent]
-    yield from (Note(_absence(study, row)) for row in absent[:_LISTED])
-    if len(absent) > _LISTED:
-        yield Note(f"{len(absent) - _LISTED} further rows have missing repeats: those with a dash.")
-
-
-def _unlearned_words(study: Study, row: VariantSummary) -> str:
-    return f"{_row_title(study, row)} never learned, and says nothing of what it varies: " + (
-        f"{seeds_and_reasons(row.unlearned)}."
-    )
+    for row in incomplete[:_LISTED]:
+        yield Note(_absence(study, row))
+    if len(incomplete) > _LISTED:
+        yield Note(f"{len(incomplete) - _LISTED} further rows have missing repeats: those with a dash.")
 
 
 def _row_title(study: Study, row: VariantSummary) -> str:
-    titles = {network.name: f"{network.title}, " for network in study.networks}
-    return f"{titles.get(row.network, '')}{study.variant(row.variant).title}"
+    title = study.variant(row.variant).title
+    if not row.network:
+        return title
+    return f"{network_titles(study)[row.network]}, {title}"
 
 
 def _absence(study: Study, row: VariantSummary) -> str:
     absent = ", ".join(f"seed {seed} {status}" for seed, status in row.absent.items())
+    sentences = f"{_row_title(study, row)}: {absent}."
+    if not row.values:
+        return sentences
     decimals = telling(study.metric).decimals
-    measured_values = ", ".join(f"{number(value, decimals)} (seed {seed})" for seed, value in row.values.items())
-    measured = f" Measured: {measured_values}; not averaged." if measured_values else ""
-    return f"{_row_title(study, row)}: {absent}.{measured}"
+    measured = ", ".join(f"{number(value, decimals)} (seed {seed})" for seed, value in row.values.items())
+    return f"{sentences} Measured: {measured}; not averaged."
 
 
 def comparability(study: Study, plan: Plan, table: PublishedTable) -> str:
     """Return a sentence on the differences of our data set, network and schedule from the published ones."""
     specs = specs_of(plan, study.name)
+    # The setting of a published table names its dynamic network, to which static rows are the baseline.
     dynamic = [spec for spec in specs if spec.model.layer == "dynamic"] or specs
     ours = f"{data_words(specs, 'train')}, {network_words(dynamic)}, {epochs_words(specs)}"
-    differs = []
+    differing = []
     if any(spec.data.name != "imagenet" for spec in specs):
-        differs.append("data set")
-    # Settings are published with other spaces and commas, which is no other network.
-    if any(_squeezed(model_title(spec.model)) not in _squeezed(table.setting) for spec in dynamic):
-        differs.append("network")
-    listed = " and ".join([*differs, "schedule"]) if len(differs) < 2 else "data set, network and schedule"
-    schedule = "the paper's exact schedule is not known to us"
+        differing.append("data set")
+    for spec in dynamic:
+        # Settings are published with other spaces and commas, which is no other network.
+        if _squeezed(model_title(spec.model)) not in _squeezed(table.setting):
+            differing.append("network")
+            break
+    # The papers' schedules are not known in full, so that ours always counts as another.
+    differing.append("schedule")
+    verb = "differs" if len(differing) == 1 else "differ"
+    listed = enumerated(differing)
     return (
-        f"Ours: {ours} ({schedule}). {listed[0].upper()}{listed[1:]} differ{'s' if not differs else ''}, so "
+        f"Ours: {ours} (the paper's exact schedule is not known to us). {listed[0].upper()}{listed[1:]} {verb}, so "
         "compare the order of the rows and the signs of the differences, not the numbers."
     )
 

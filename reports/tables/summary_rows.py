@@ -13,41 +13,49 @@ from ablations.summary_rows import SummaryRepeat, SummaryRow
 from reports.analysis.summary import StudySummary, VariantSummary
 from reports.collect.results import Results
 from reports.content.formatting import DASH, interval, number
-from reports.content.plan_words import short_titles, telling
+from reports.content.plan_words import network_prefix, short_titles, telling
+from reports.tables.study import count_words
 
 
 def summary_rows(study: Study, plan: Plan, results: Results, summary: StudySummary) -> Iterator[SummaryRow]:
     """Yield the rows of one study of a plan."""
     titles = short_titles(study)
-    networks = {network.name: f"{network.title}: " for network in study.networks}
-    runs = dict(zip(results.cells["fingerprint"], results.cells["run_id"], strict=True))
+    run_ids = dict(zip(results.cells["fingerprint"], results.cells["run_id"], strict=True))
     for row in summary.variants:
+        repeats = []
+        for cell in plan.cells_of_row(study.name, row.network, row.variant):
+            # A repeat without a value has the reason in its place.
+            value = row.absent.get(cell.seed, "")
+            if cell.seed in row.values:
+                value = number(row.values[cell.seed], telling(study.metric).decimals)
+            repeats.append(SummaryRepeat(cell.seed, str(run_ids.get(cell.fingerprint, "")), value))
         tuned = plan.tuned.get((study.name, row.key))
         yield SummaryRow(
             key=row.key,
             metrics=row.as_metrics(study.metric),
-            title=f"{networks.get(row.network, '')}{titles[row.variant]}",
+            title=network_prefix(study, row.network) + titles[row.variant],
             texts=_texts(study, row),
-            repeats=[
-                SummaryRepeat(cell.seed, str(runs.get(cell.fingerprint, "")), _value(study, row, cell.seed))
-                for cell in plan.cells_of_row(study.name, row.network, row.variant)
-            ],
+            repeats=repeats,
             tuned=tuned.values if tuned is not None else {},
         )
 
 
-def _value(study: Study, row: VariantSummary, seed: int) -> str:
-    return number(row.values[seed], telling(study.metric).decimals) if seed in row.values else row.absent[seed]
-
-
 def _texts(study: Study, row: VariantSummary) -> dict[str, str]:
     decimals = telling(study.metric).decimals
-    mean, delta, count = DASH, "reference", f"{len(row.values)}/{row.expected}"
+    mean = DASH
     if row.complete:
-        spread = f" ± {number(row.estimate.sd, decimals)}" if row.estimate.n > 1 else ""
-        mean, count = number(row.estimate.mean, decimals) + spread, str(row.expected)
+        mean = number(row.estimate.mean, decimals)
+        # One repeat has no spread.
+        if row.estimate.n > 1:
+            mean += f" ± {number(row.estimate.sd, decimals)}"
+    delta = "reference"
     if row.delta is not None:
-        ends = f" {interval(row.delta.low, row.delta.high, decimals)}" if row.delta.has_interval else ""
-        delta = number(row.delta.mean, decimals, signed=True) + ends if row.delta.is_known else DASH
-    texts = {telling(study.metric).heading: mean, "n": count, "Δ to the reference": delta}
-    return {**texts, "stars": row.stars} if row.stars else texts
+        delta = DASH
+        if row.delta.is_known:
+            delta = number(row.delta.mean, decimals, signed=True)
+            if row.delta.has_interval:
+                delta += f" {interval(row.delta.low, row.delta.high, decimals)}"
+    texts = {telling(study.metric).heading: mean, "n": count_words(row), "Δ to the reference": delta}
+    if row.stars:
+        texts["stars"] = row.stars
+    return texts

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from ablations.study import Study
 from reports.analysis.statistics import ALPHA, Estimate
@@ -14,7 +15,7 @@ from reports.analysis.summary import StudySummary, VariantSummary
 from reports.collect.correctness import PER_IMAGE
 from reports.content.blocks import Note
 from reports.content.formatting import number
-from reports.content.plan_words import short_titles, telling
+from reports.content.plan_words import enumerated, network_titles, short_titles, telling
 
 COVERS_IMAGES = "‡"
 """Marks an interval over seeds and test images where others in the table are over seeds alone."""
@@ -64,52 +65,70 @@ CANARY = (
 def coverage_words(deltas: Iterable[Estimate]) -> str:
     """Return the uncertainty that the intervals of some estimates cover; nothing if they differ or there are none."""
     kinds = {delta.covers_images for delta in deltas if delta.has_interval}
-    return "" if len(kinds) != 1 else BOTH if kinds == {True} else SEEDS
+    if kinds == {True}:
+        return BOTH
+    if kinds == {False}:
+        return SEEDS
+    return ""
+
+
+def _deltas(summary: StudySummary) -> list[Estimate]:
+    return [row.delta for row in summary.variants if row.delta and row.delta.has_interval]
 
 
 def interval_caption(summary: StudySummary) -> str:
     """Return the end of a caption after “Δ is the paired difference”, about the intervals of a table."""
-    deltas = [row.delta for row in summary.variants if row.delta and row.delta.has_interval]
+    deltas = _deltas(summary)
     if not deltas:
         return "." if summary.seeds < 2 else " (no interval)."
     if is_mixed(summary):
         return f" with its 95 % interval {SEEDS}, or {BOTH} where marked {COVERS_IMAGES}."
+    # All cover the same: the first speaks for them. Over seeds and test images it is no Student's t.
     kind = "95 % interval" if deltas[0].covers_images else "95 % t interval"
     return f" with its {kind} {coverage_words(deltas)}."
 
 
 def is_mixed(summary: StudySummary) -> bool:
     """Return True if a table has intervals of both kinds."""
-    return len({row.delta.covers_images for row in summary.variants if row.delta and row.delta.has_interval}) > 1
+    deltas = _deltas(summary)
+    # Intervals that do not all cover the same have no common words.
+    return bool(deltas) and not coverage_words(deltas)
 
 
 def uncertainty_notes(study: Study, summary: StudySummary) -> Iterator[Note]:
     """Yield the notes of a table on its intervals and its stars."""
     if is_mixed(summary):
         yield Note("This row and the reference measure the same checkpoints, image by image.", COVERS_IMAGES)
-    without = [row for row in summary.variants if _lacks_images(row, study.metric)]
-    if without:
-        titles = short_titles(study)
-        listed = list(dict.fromkeys(f"“{titles[row.variant]}”" for row in without))
-        remainder = f" and {len(listed) - _LISTED} others" if len(listed) > _LISTED else ""
+    titles = short_titles(study)
+    without_images: dict[str, None] = {}
+    for row in summary.variants:
+        if _lacks_images(row, study.metric):
+            without_images[f"“{titles[row.variant]}”"] = None
+    if without_images:
+        listed = ", ".join(islice(without_images, _LISTED))
+        if len(without_images) > _LISTED:
+            listed += f" and {len(without_images) - _LISTED} others"
         yield Note(
-            f"The same checkpoints as the reference, but not all runs were tracked with their correct images, so that "
-            f"the interval is over seeds alone: {', '.join(listed[:_LISTED])}{remainder}."
+            "The same checkpoints as the reference, but not all runs were tracked with their correct images, so that "
+            f"the interval is over seeds alone: {listed}."
         )
     if summary.tested:
         yield Note(star_words(study, summary))
 
 
 def _lacks_images(row: VariantSummary, metric: str) -> bool:
-    has_interval = row.delta is not None and row.delta.has_interval
-    return has_interval and row.same_checkpoints and metric in PER_IMAGE and not (row.delta and row.delta.covers_images)
+    if row.delta is None or not row.delta.has_interval or row.delta.covers_images:
+        return False
+    return row.same_checkpoints and metric in PER_IMAGE
 
 
 def star_words(study: Study, summary: StudySummary) -> str:
     """Return the meaning of the stars of a table or, where it has none, the differences that it excludes."""
     count = len(summary.tested)
-    comparisons = f"the {count} comparisons of this table" if count > 1 else "the one comparison of this table"
-    corrected = f"corrected by Holm over {comparisons}" if count > 1 else f"for {comparisons}"
+    # Holm's correction changes nothing of a single comparison.
+    corrected = "for the one comparison of this table"
+    if count > 1:
+        corrected = f"corrected by Holm over the {count} comparisons of this table"
     if summary.has_stars:
         return (
             f"* p < {ALPHA:g}, ** p < {ALPHA / 5:g}: from the intervals, two-sided, {corrected}. "
@@ -120,15 +139,22 @@ def star_words(study: Study, summary: StudySummary) -> str:
 
 def exclusion_words(study: Study, summary: StudySummary) -> str:
     """Return the size beyond which the 95 % intervals of a table exclude any difference, per inspected network."""
-    unit, decimals = telling(study.metric).unit, telling(study.metric).decimals
-    # Rounded up: what is printed must be excluded, too.
-    scale, sizes = 10**decimals, []
-    for network in study.inspected:
-        size = summary.excluded_beyond(network.name if network else "")
+    wording = telling(study.metric)
+    scale = 10**wording.decimals
+    sizes = []
+    for network in study.inspect or ("",):
+        size = summary.excluded_beyond(network)
         if not math.isnan(size):
-            network_title = f" ({network.title})" if network else ""
-            sizes.append(f"{number(math.ceil(size * scale) / scale, decimals)}{unit}{network_title}")
-    listed = " and ".join([", ".join(sizes[:-1]), sizes[-1]] if len(sizes) > 1 else sizes)
-    untested = [row for row in summary.variants if row.delta and math.isnan(row.p_value)]
-    restriction = " among the rows that can be compared" if untested else ""
-    return f"Differences to the reference beyond {listed} are excluded{restriction}: no 95 % interval reaches farther."
+            # Rounded up: what is printed must be excluded, too.
+            words = f"{number(math.ceil(size * scale) / scale, wording.decimals)}{wording.unit}"
+            if network:
+                words += f" ({network_titles(study)[network]})"
+            sizes.append(words)
+    # Without a p-value a row has no interval, or the training never learned.
+    restriction = ""
+    if any(row.delta and math.isnan(row.p_value) for row in summary.variants):
+        restriction = " among the rows that can be compared"
+    return (
+        f"Differences to the reference beyond {enumerated(sizes)} are excluded{restriction}: no 95 % interval reaches "
+        "farther."
+    )
