@@ -69,6 +69,11 @@ class Attempt:
         return self.outcome == "running"
 
     @property
+    def has_failed(self) -> bool:
+        """True if the attempt failed or was killed; an interrupted one has not failed."""
+        return self.outcome in ("failed", "killed")
+
+    @property
     def is_orphan(self) -> bool:
         """True if the attempt has not noted its end and its process ran on this machine and is dead."""
         return self.is_running and self.process.is_dead
@@ -80,7 +85,7 @@ class Attempt:
             watched: The token that a `Watch` has seen stand still for the length of the lease, or nothing.
         """
         # A finished attempt is not over: it has left a result, which a network file system may show here later.
-        return self.outcome in ("failed", "killed", "interrupted") or self.is_orphan or self.token == watched
+        return self.has_failed or self.outcome == "interrupted" or self.is_orphan or self.token == watched
 
     @classmethod
     def read(cls, folder: Path, number: int) -> Attempt | None:

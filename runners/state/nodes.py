@@ -437,6 +437,10 @@ class StateStore:
         # Without names that begin with a dot: `.aside`, and folders that were set aside as damaged.
         return sorted(path.parent.name for path in self.root.glob("[!.]*/node.json"))
 
+    def folders(self) -> list[NodeState]:
+        """Return all state folders in order, those that describe no node, too."""
+        return [self[path.name] for path in sorted(self.root.glob("[!.]*")) if path.is_dir()]
+
     def done(self, fingerprints: Iterable[str]) -> frozenset[str]:
         """Return the fingerprints whose nodes have been measured."""
         return frozenset(fingerprint for fingerprint in fingerprints if self[fingerprint].is_done)

@@ -122,7 +122,7 @@ class _Reading:
             return self._make("waiting", None)
         if attempt.is_running:
             return self._of_running(attempt)
-        if attempt.outcome in ("failed", "killed"):
+        if attempt.has_failed:
             return self._of_failed(attempt)
         if attempt.outcome == "finished":
             return self._make("waiting", attempt, "it was finished, and its result is not here yet")
@@ -140,7 +140,9 @@ class _Reading:
         if progress.get("updated", 0.0) < attempt.began:
             # The file still holds the last report of an earlier attempt.
             progress = {}
-        seconds_left = _seconds_left(self.state, progress) if self.node.kind == "trial" else None
+        seconds_left = None
+        if self.node.kind == "trial":
+            seconds_left = _seconds_left(self.state, progress)
         return self._make("running", attempt, silence=silence, progress=progress, seconds_left=seconds_left)
 
     def _silence(self, attempt: Attempt) -> float | None:
@@ -164,10 +166,14 @@ class _Reading:
         record = self.launches.get(failed.launch)
         if record is None:
             return None
-        attempts = [attempt for attempt in self.state.attempts() if attempt.launch == failed.launch]
-        failures = sum(attempt.outcome in ("failed", "killed") for attempt in attempts)
+        failures = 0
+        for attempt in self.state.attempts():
+            if attempt.launch == failed.launch and attempt.has_failed:
+                failures += 1
         wait = record.policy.wait_before_retry(str(failure.get("cause", "error")), failures)
-        return None if wait is None else max(0.0, (failed.ended or 0.0) + wait - self.time)
+        if wait is None:
+            return None
+        return max(0.0, (failed.ended or 0.0) + wait - self.time)
 
     def _make(self, status: Status, attempt: Attempt | None, remark: str = "", **more: Any) -> NodeStatus:
         attempts = attempt.number if attempt is not None else 0
