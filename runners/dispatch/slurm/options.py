@@ -70,13 +70,14 @@ class SlurmOptions:
     def sbatch_arguments(self, devices: int, threads: int) -> list[str]:
         """Return the options of a job for a training on `devices` devices, as arguments of sbatch."""
         options = {**self._plain(), "cpus-per-task": self._cores(devices, threads), "time": self.time}
-        options |= {"gpus-per-node": self._gpus(devices)} if self.gpus else {}
+        if self.gpus:
+            options["gpus-per-node"] = self._gpus(devices)
         return [f"--{key}={value}" for key, value in options.items()]
 
     def parameters(self, devices: int, threads: int) -> dict[str, Any]:
         """Return the same options as parameters of submitit's executor."""
         cores = self._cores(devices, threads)
-        return {
+        parameters: dict[str, Any] = {
             "time": self.time,
             "signal_delay_s": self.signal,
             "cpus_per_task": cores,
@@ -85,15 +86,20 @@ class SlurmOptions:
             "srun_args": [f"--cpus-per-task={cores}"],
             # submitit's own default key would be refused by clusters that check workload keys.
             "wckey": None,
-            "setup": [self.setup] if self.setup else [],
-            **({"gpus_per_node": self._gpus(devices)} if self.gpus else {}),
+            "setup": [],
             # A node that is lost puts its jobs back into the queue.
             "additional_parameters": {**self._plain(), "requeue": True},
         }
+        if self.setup:
+            parameters["setup"].append(self.setup)
+        if self.gpus:
+            parameters["gpus_per_node"] = self._gpus(devices)
+        return parameters
 
     def _plain(self) -> dict[str, str]:
         names = ("partition", "account", "qos", "constraint", "exclude", "reservation", "gres", "mem")
-        return {name: value for name in names if (value := getattr(self, name)) is not None}
+        options = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in options.items() if value is not None}
 
     def _cores(self, devices: int, threads: int) -> int:
         return (self.cpus or threads) * devices
@@ -166,7 +172,7 @@ def _minutes(text: str) -> int:
     match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d\d?))?(?::(\d\d?))?", text)
     if match is None:
         raise ValueError("it must be minutes, HH:MM:SS or D-HH:MM:SS")
-    days, *fields = (int(field) if field else 0 for field in match.groups())
+    days, *fields = map(int, match.groups("0"))
     # The first field is hours after a day, or with three fields; otherwise it is minutes.
     if match[1]:
         seconds = days * 86400 + fields[0] * 3600 + fields[1] * 60 + fields[2]
