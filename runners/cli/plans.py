@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 from ablations.errors import AblationError
 from ablations.planning.plan import Plan, make_plan
@@ -17,16 +18,19 @@ def find_plan(selection: Selection) -> Plan:
     """Return the plan of the selected studies, with the nodes that are measured in the runs folder marked as done."""
     request = selection.request()
     plan = make_plan(selection.find_studies(request), request)
-    measured = StateStore(selection.runs_dir / "state").done(node.fingerprint for node in plan.nodes)
+    measured = StateStore(selection.layout.state).done(node.fingerprint for node in plan.nodes)
     return replace(plan, done=measured)
 
 
 def last_selection(runs_dir: Path) -> Selection:
     """Return the selection of the last `run` in a folder; empty if there was none."""
     content = last_run(runs_dir)
-    values = {field.name: content[field.name] for field in fields(Selection) if field.name in content}
-    # JSON knows lists only.
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    values: dict[str, Any] = {}
+    for field in fields(Selection):
+        if field.name in content:
+            value = content[field.name]
+            # JSON knows lists only.
+            values[field.name] = tuple(value) if isinstance(value, list) else value
     return Selection(**{**values, "runs_dir": runs_dir})
 
 
