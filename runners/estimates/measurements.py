@@ -79,8 +79,7 @@ def _speed_files(folder: Path) -> list[Path]:
 
 def speed_damages(runs_dir: Path) -> list[Damage]:
     """Return the damages of the files of measurements in a runs folder."""
-    damages = map(_FILE.damage, _speed_files(RunsFolder(runs_dir).speeds))
-    return [damage for damage in damages if damage is not None]
+    return _FILE.damages(_speed_files(RunsFolder(runs_dir).speeds))
 
 
 class Measurements:

@@ -140,7 +140,7 @@ def _farewell(plan: Plan, states: StateStore, command: str) -> list[str]:
 def _checkpoint_of(state: NodeState) -> str | None:
     """Return the epoch or step of the last checkpoint of a training in words, or `None` if there is none."""
     steps: list[int] = []
-    for path in state.folder.glob("checkpoint-*.safetensors"):
+    for path in state.checkpoints():
         step = path.stem.rpartition("-")[2]
         if step.isdecimal():
             steps.append(int(step))

@@ -122,7 +122,7 @@ def _last_number(folder: Path) -> int:
 
 def damages(folder: Path) -> list[Damage]:
     """Return the files of attempts in a state folder that cannot be read."""
-    return [damage for damage in map(_ATTEMPT.damage, _files(folder)) if damage is not None]
+    return _ATTEMPT.damages(_files(folder))
 
 
 def attempts(folder: Path) -> list[Attempt]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations import vocabulary as names
-from ablations.planning.nodes import EvaluationNode, Node, ProposedNode
+from ablations.planning.nodes import Node, ProposedNode
 from ablations.spec.fingerprint import canonical_json
 from runners.provenance import Commit
 from runners.state.files import exclusively
@@ -32,7 +32,6 @@ from runners.tracking.node_tags import (
 from runners.tracking.result_files import digest_of_file, digest_of_text, files_of, record_text
 from runners.tracking.sync_notes import (
     Note,
-    Origin,
     Source,
     add_origin,
     folder_id,
@@ -116,16 +115,21 @@ class Tracker(Experiment):
 
     def _all_unfinished(self, state: NodeState) -> list[KnownRun]:
         note, owner, generation = read_note(state, self.key), self.folder_id(state), _generation(state)
-        # Runs of earlier versions have no tag for the owner; they were not shared, so they belong to this folder.
-        runs = [run for run in self.runs(state.fingerprint) if run.tags.get(names.TAG_OWNER, owner) == owner]
-        unfinished = [run for run in runs if run.status != FINISHED and run.generation == generation]
+        unfinished: list[KnownRun] = []
+        for run in self.runs(state.fingerprint):
+            # Runs of earlier versions have no tag for the owner; they were not shared, so they belong to this folder.
+            is_of_folder = run.tags.get(names.TAG_OWNER, owner) == owner
+            if is_of_folder and run.status != FINISHED and run.generation == generation:
+                unfinished.append(run)
         # The noted run first, then the oldest.
         return sorted(unfinished, key=lambda run: (note is None or run.run_id != note.run_id, run.order))
 
     def run_id(self, fingerprint: str) -> str | None:
         """Return the id of a node's newest run, a finished one before others, or `None` if none is known."""
         runs = sorted(self.runs(fingerprint), key=lambda run: (run.is_superseded, run.status != FINISHED))
-        return runs[0].run_id if runs else None
+        if not runs:
+            return None
+        return runs[0].run_id
 
     def folder_id(self, state: NodeState) -> str:
         """Return the identifier of the folder in which the state folder lies."""
@@ -192,7 +196,7 @@ class Tracker(Experiment):
         runs = self._all_unfinished(state)
         for duplicate in runs[1:]:
             self.drop(duplicate)
-        return runs[0] if runs else None
+        return next(iter(runs), None)
 
     def drop(self, run: KnownRun) -> None:
         """Delete a run in which nothing was measured."""
@@ -209,12 +213,13 @@ class Tracker(Experiment):
             **plugin_tags(state),
             names.TAG_OWNER: self.folder_id(state),
             names.TAG_HOST: socket.gethostname(),
-            **_generation_tag(origin),
             **self.common_tags(origin.commit if origin else None),
             **study_tags(serves),
             **self._parent(node, state, serves),
             **(more or {}),
         }
+        if origin is not None and origin.generation:
+            tags[names.TAG_GENERATION] = origin.generation
         # The run began with the first attempt, which may be long before it is opened here.
         attempts = state.attempts()
         began = attempts[0].began if attempts else None
@@ -226,11 +231,13 @@ class Tracker(Experiment):
 
     def _parent(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> dict[str, str]:
         parent = None
-        if isinstance(node, EvaluationNode):
-            parent = self.run_id(node.trial.fingerprint)
+        if node.depends_on is not None:
+            parent = self.run_id(node.depends_on)
         elif isinstance(node, ProposedNode):
             parent = self._group_run(node, state, serves)
-        return {names.TAG_PARENT: parent} if parent else {}
+        if not parent:
+            return {}
+        return {names.TAG_PARENT: parent}
 
     def _group_run(self, node: ProposedNode, state: NodeState, serves: Mapping[str, list[str]]) -> str:
         if node.group not in self._groups:
@@ -386,10 +393,6 @@ def _ending_tags(state: NodeState) -> dict[str, str]:
     digests = {file.name: digest_of_file(file) for file in files_of(state)}
     digests[names.RECORD_FILE] = digest_of_text(record_text(state))
     return {names.TAG_FILES: canonical_json(digests), **result_tags(state, state.result() or {})}
-
-
-def _generation_tag(origin: Origin | None) -> dict[str, str]:
-    return {names.TAG_GENERATION: origin.generation} if origin is not None and origin.generation else {}
 
 
 def _generation(state: NodeState) -> str:
