@@ -54,10 +54,10 @@ def explain(selection: Selection, *, name: str, seed: int | None) -> None:
     --set and --seeds, with those of the last run.
     """
     study, variant = _split(name)
-    last = last_selection(selection.runs_dir)
-    selection = as_last_time(replace(selection, studies=(study,)), last)
+    previous = last_selection(selection.runs_dir)
+    selection = as_last_time(replace(selection, studies=(study,)), previous)
     selection.load_plugins()
-    selection = replace(selection, studies=(_file_of(study, last.studies),))
+    selection = replace(selection, studies=(_file_of(study, previous.studies),))
     # Suggested commands name the file: a study of a file is not registered under its name.
     complete_invocation(studies=selection.studies)
     plan = find_plan(selection)

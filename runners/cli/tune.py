@@ -85,7 +85,7 @@ def tune(selection: Selection, options: LaunchOptions, *, budget: int) -> None:
     sys.exit(UNSYNCED if summary.untracked else 0)
 
 
-def overview(tuning: OptimisationPlan, done: frozenset[str]) -> Table:
+def overview(tuning: OptimisationPlan, done_nodes: frozenset[str]) -> Table:
     """Return a table of the tuned trainings: their variants, factors with ranges, and the trials that have ended."""
     table = Table(title=f"Tuning at preset {tuning.request.preset.name}", title_justify="left")
     for heading in ("training", "variants", "factors"):
@@ -93,7 +93,7 @@ def overview(tuning: OptimisationPlan, done: frozenset[str]) -> Table:
     table.add_column("trials done", justify="right")
     for group in tuning.optimisations:
         nodes = tuning.nodes_of(group)
-        ended = sum(node.fingerprint in done for node in nodes)
+        ended = sum(node.fingerprint in done_nodes for node in nodes)
         title = nodes[0].subject
         ranges = "\n".join(f"{name}: {factor}" for name, factor in group.factors.items())
         count = f"{ended} of {len(nodes)}"

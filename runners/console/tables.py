@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -47,16 +47,16 @@ def plan_overview(plan: Plan) -> RenderableType:
         table.add_column(heading, justify="right")
     for study in plan.studies:
         table.add_row(Text(study.name), *map(str, _counts(plan, study.name)))
-    parts: list[RenderableType] = [table, Text(_sharing(plan))]
-    parts += map(Text, (*data_remarks(plan), *static_remarks(plan)))
+    blocks: list[RenderableType] = [table, Text(_sharing(plan))]
+    blocks += map(Text, (*data_remarks(plan), *static_remarks(plan)))
     if plan.canaries:
-        parts.append(Text(_canary(plan)))
+        blocks.append(Text(_canary(plan)))
     if plan.tuned:
-        parts.append(_tuned(plan))
+        blocks.append(_tuned(plan))
     todo = f"To do: {len(plan.missing_trials)} trainings, {len(plan.missing_evaluations)} evaluations"
     if plan.missing_costs:
         todo += f", {len(plan.missing_costs)} networks to count and time"
-    return Group(*parts, Text(f"{todo}."))
+    return Group(*blocks, Text(f"{todo}."))
 
 
 def data_remarks(plan: Plan) -> tuple[str, ...]:
@@ -82,8 +82,9 @@ def static_remarks(plan: Plan) -> tuple[str, ...]:
             continue
         if model.where == BLOCKS:
             counts = static_convolutions(model.name, model.depth, model.squeeze_excitation)
+            layers = _joined([_ROLE_WORDS[role].format(count) for role, count in counts.items()])
             prefix = "SE-" if model.squeeze_excitation else ""
-            by_rule.setdefault(_listed(counts), {})[prefix + NETWORKS[model.name].title] = None
+            by_rule.setdefault(layers, {})[prefix + NETWORKS[model.name].title] = None
         else:
             # No rule names the layers that a `model.where` leaves static, so these networks are only counted.
             chosen[model] = None
@@ -104,10 +105,6 @@ _ROLE_WORDS = {
     "head": "the last 1x1 convolution",
     "squeeze_excitation": "{} convolutions of squeeze-and-excitation gates",
 }
-
-
-def _listed(counts: Mapping[str, int]) -> str:
-    return _joined([_ROLE_WORDS[role].format(count) for role, count in counts.items()])
 
 
 def _joined(words: Sequence[str]) -> str:

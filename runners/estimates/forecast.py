@@ -241,8 +241,8 @@ def trim(plan: Plan, fits: Callable[[Plan], bool]) -> Plan | None:
     seed_count = plan.request.seeds
     if seeds:
         # None gives a study more seeds than it has, unless it has only one.
-        most = min(max(seeds) - 1, max(min(seeds), FEWEST_SEEDS))
-        for seed_count in range(most, FEWEST_SEEDS - 1, -1):
+        highest = min(max(seeds) - 1, max(min(seeds), FEWEST_SEEDS))
+        for seed_count in range(highest, FEWEST_SEEDS - 1, -1):
             sizes.append((len(plan.studies), seed_count))
     # Fewer studies come with the fewest seeds of these.
     for study_count in range(len(plan.studies) - 1, 0, -1):

@@ -330,7 +330,9 @@ class Launch:
         """Open the MLflow runs of nodes that workers of this launch have begun, as their leases show."""
         for node in self._queue.nodes(Stage.RUNNING):
             state = self._states[node.fingerprint]
-            if self._is_own(state, otherwise=False) and _has_final_settings(node, state):
+            # Only with final settings: the parameters of an MLflow run cannot be changed.
+            has_settings = node.optimisation is None or state.proposal() is not None
+            if has_settings and self._is_own(state, otherwise=False):
                 self._follow(node)
 
     def _follow(self, node: Node) -> None:
@@ -405,10 +407,12 @@ class Launch:
                     self._display.note(f"taken over  {state.title(node)}  another launch has left it")
                     self._queue.put_off(node, 0.0)
 
-    def _after_failure(self, node: Node, last: Attempt | None) -> None:
+    def _after_failure(self, node: Node, attempt: Attempt | None) -> None:
         """Put a node off after a failed attempt, or give it up, as the policy says."""
         # The folder's own note is gone when another launch has begun to try again.
-        failure = (last.failure if last is not None else None) or self._states[node.fingerprint].failure() or _UNKNOWN
+        failure: Mapping[str, Any] = self._states[node.fingerprint].failure() or _UNKNOWN
+        if attempt is not None:
+            failure = attempt.failure or failure
         if self._gets_less_memory(node, failure):
             wait: float | None = 0.0
         else:
@@ -511,11 +515,6 @@ def _identity(folder: Path) -> tuple[int, int] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     return status.st_dev, status.st_ino
-
-
-def _has_final_settings(node: Node, state: NodeState) -> bool:
-    """Return True if the settings of a node are final: the parameters of an MLflow run cannot be changed."""
-    return node.optimisation is None or state.proposal() is not None
 
 
 def _work(node: Node) -> float:

@@ -65,7 +65,7 @@ class Tuned:
             distinct=self.tuning.distinct(self.budget),
         )
 
-    def entry(self, key: str, commit: Commit, now: float) -> TunedVariant | None:
+    def entry(self, key: str, commit: Commit, seconds: float) -> TunedVariant | None:
         """Return the tuned values of the row called `key`, or `None` if no trial was trained to the end."""
         if self.best is None:
             return None
@@ -80,7 +80,7 @@ class Tuned:
             settings=plain(self.tuning.resolved_settings),
             git_commit=commit.sha,
             git_dirty=commit.dirty,
-            time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)),
+            time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds)),
         )
 
 

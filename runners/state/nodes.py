@@ -348,11 +348,11 @@ class NodeState:
         """Return the last attempt, which may be running, or `None` if there was none."""
         return leases.latest(self.folder)
 
-    def finish(self, metrics: dict[str, float], seconds: float, **more: Any) -> None:
+    def finish(self, metrics: dict[str, float], seconds: float, **extra: Any) -> None:
         """Write the result, unless there is one; from then on the node is done."""
         # In this order: a kill in between must not leave a finished node with a failure.
         self.forget_failure()
-        result = {"metrics": metrics, "seconds": seconds, "fingerprint": self.fingerprint, "time": time.time(), **more}
+        result = {"metrics": metrics, "seconds": seconds, "fingerprint": self.fingerprint, "time": time.time(), **extra}
         write_json_once(self.result_file, result)
 
     def remove_half_written(self) -> None:

@@ -72,7 +72,7 @@ def sync_states(
                 preset = first.experiments[experiment]["preset"]
                 tracker = Tracker(uri, experiment, artifacts, commit=first.commit, preset=preset)
             # A training first: the runs of its evaluations are its children.
-            for state, origin in sorted(nodes, key=lambda entry: _is_evaluation(entry[0])):
+            for state, origin in sorted(nodes, key=lambda entry: entry[0].kind == "evaluation"):
                 try:
                     _sync_one(tracker, state, origin, synced, tell)
                 except AblationError as error:
@@ -109,10 +109,6 @@ def known_studies(states: StateStore) -> set[str]:
             for experiment in origin.experiments:
                 studies.update(origin.studies(experiment))
     return studies
-
-
-def _is_evaluation(state: NodeState) -> bool:
-    return state.kind == "evaluation"
 
 
 def _sync_one(tracker: Tracker, state: NodeState, origin: Origin, synced: Synced, tell: Callable[[str], None]) -> None:

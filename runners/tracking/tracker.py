@@ -98,7 +98,7 @@ class Tracker(Experiment):
         for run in [KnownRun.of(result) for result in results]:
             fingerprint = run.tags[names.TAG_FINGERPRINT]
             fingerprints[fingerprint] = None
-            node_runs = [known for known in self.runs(fingerprint) if known.run_id != run.run_id]
+            node_runs = [node_run for node_run in self.runs(fingerprint) if node_run.run_id != run.run_id]
             self._runs[fingerprint] = [run, *node_runs]
         return list(fingerprints)
 
@@ -179,14 +179,14 @@ class Tracker(Experiment):
         return run.run_id
 
     def _current_run(
-        self, node: Node, state: NodeState, serves: Mapping[str, list[str]], more: Mapping[str, str] | None = None
+        self, node: Node, state: NodeState, serves: Mapping[str, list[str]], extra_tags: Mapping[str, str] | None = None
     ) -> KnownRun:
-        """Return the finished run of a node, or that of its state folder, running; a new one has the tags `more`."""
+        """Return the finished run of a node, or that of its state folder, running; a new one has `extra_tags`."""
         finished = self.finished(state)
         if finished is not None:
             self._accept(finished, state, serves)
             return finished
-        run = self._keep_one(state) or self.open(node, state, serves, more)
+        run = self._keep_one(state) or self.open(node, state, serves, extra_tags)
         if run.status != RUNNING:
             self.set_status(run, RUNNING)
         return run
@@ -204,9 +204,9 @@ class Tracker(Experiment):
         self._runs[run.tags[names.TAG_FINGERPRINT]].remove(run)
 
     def open(
-        self, node: Node, state: NodeState, serves: Mapping[str, list[str]], more: Mapping[str, str] | None = None
+        self, node: Node, state: NodeState, serves: Mapping[str, list[str]], extra_tags: Mapping[str, str] | None = None
     ) -> KnownRun:
-        """Open a new run of a node, with the tags `more` if there are any, and return it."""
+        """Open a new run of a node, with `extra_tags` if there are any, and return it."""
         origin = read_origin(state)
         tags = {
             **kind_tags(node),
@@ -216,7 +216,7 @@ class Tracker(Experiment):
             **self.common_tags(origin.commit if origin else None),
             **study_tags(serves),
             **self._parent(node, state, serves),
-            **(more or {}),
+            **(extra_tags or {}),
         }
         if origin is not None and origin.generation:
             tags[names.TAG_GENERATION] = origin.generation
@@ -311,14 +311,14 @@ class Tracker(Experiment):
         run: KnownRun,
         events: Sequence[Mapping[str, Any]],
         *,
-        last: Sequence[Mapping[str, Any]] = (),
+        final_events: Sequence[Mapping[str, Any]] = (),
         params: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
         # The step is forgotten first: after a failed request the store may have the lines all the same, and is asked
         # before anything is written again.
         known_step = self._steps.pop(state.fingerprint, None)
-        self.write(run.run_id, [*events, *last], params=params, tags=tags)
+        self.write(run.run_id, [*events, *final_events], params=params, tags=tags)
         run.add(params or {}, tags or {})
         if known_step is None:
             return
@@ -345,7 +345,8 @@ class Tracker(Experiment):
         stamp = int(result["time"] * 1000)
         step = max((event["step"] for event in state.events()), default=0)
         result_event = {"step": step, "time": stamp, "metrics": {**result["metrics"], names.SECONDS: result["seconds"]}}
-        self._write(state, run, self._fresh(state, run), last=[result_event], params=params, tags=run.differing(tags))
+        tags = run.differing(tags)
+        self._write(state, run, self._fresh(state, run), final_events=[result_event], params=params, tags=tags)
         self.put_text(run, record_text(state), names.RECORD_FILE)
         for file in files_of(state):
             self.put_file(run, file)

@@ -175,9 +175,11 @@ class _Reading:
             return None
         return max(0.0, (failed.ended or 0.0) + wait - self.time)
 
-    def _make(self, status: Status, attempt: Attempt | None, remark: str = "", **more: Any) -> NodeStatus:
+    def _make(self, status: Status, attempt: Attempt | None, remark: str = "", **fields: Any) -> NodeStatus:
         attempts = attempt.number if attempt is not None else 0
-        return NodeStatus(self.state.fingerprint, self.node, status, remark, attempts=attempts, attempt=attempt, **more)
+        return NodeStatus(
+            self.state.fingerprint, self.node, status, remark, attempts=attempts, attempt=attempt, **fields
+        )
 
 
 def _with_training(status: NodeStatus, statuses: Mapping[str, NodeStatus]) -> NodeStatus:

@@ -102,7 +102,7 @@ def plain(overview: Overview, states: StateStore, *, every: bool = False) -> lis
     """Return the overview as lines, see `render`."""
     lines = [_headline(overview)]
     for study, counts in _by_study(overview).items():
-        items = [f"{done} of {total} {kind} done" for kind, (done, total) in counts.done.items()]
+        items = [f"{count} of {total} {kind} done" for kind, (count, total) in counts.done.items()]
         line = f"{study}: {', '.join(items)}"
         for status in _UNDONE:
             if counts.statuses[status]:
@@ -143,14 +143,14 @@ def _by_study(overview: Overview) -> dict[str, _Counts]:
 
 
 def _count(nodes: Sequence[NodeStatus]) -> _Counts:
-    done, total = Counter[str](), Counter[str]()
+    done_counts, totals = Counter[str](), Counter[str]()
     for node in nodes:
-        total[node.planned.kind] += 1
-        done[node.planned.kind] += node.status == "done"
+        totals[node.planned.kind] += 1
+        done_counts[node.planned.kind] += node.status == "done"
     done_by_kind: dict[str, tuple[int, int]] = {}
     for kind, label in _KINDS.items():
-        if total[kind]:
-            done_by_kind[label] = (done[kind], total[kind])
+        if totals[kind]:
+            done_by_kind[label] = (done_counts[kind], totals[kind])
     return _Counts(done_by_kind, _statuses(nodes))
 
 

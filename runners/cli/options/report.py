@@ -67,7 +67,7 @@ def report_options(default: str = ALL_FORMATS, text: str = "Report formats, sepa
     )
 
 
-def print_files(what: str, files: Mapping[str, Path]) -> None:
+def print_files(title: str, files: Mapping[str, Path]) -> None:
     """Print the path of each file with its format."""
     for name, path in files.items():
-        console().print(f"{what} ({name}): {path}", soft_wrap=True)
+        console().print(f"{title} ({name}): {path}", soft_wrap=True)

@@ -31,7 +31,7 @@ from runners.dispatch.slurm.job import Resumable
 from runners.dispatch.slurm.queue import JobState, cancel_jobs, check_accepted, read_states
 from runners.own_code import import_variables
 from runners.state.layout import RunsFolder
-from runners.state.nodes import StateStore
+from runners.state.nodes import NodeState, StateStore
 from runners.workers.task import Task
 
 _JOBS_AT_ONCE = 100
@@ -235,7 +235,7 @@ class SlurmDispatcher:
         """Return the completion of a job, or `None` while the job may still be going on."""
         slurm_job = self._jobs[job]
         is_over = state.is_over or state is _UNKNOWN
-        if (wrote or _is_done(slurm_job.task)) and (is_over or state.is_ending):
+        if (wrote or _state_of(slurm_job.task).is_done) and (is_over or state.is_ending):
             return Completion(slurm_job.task)
         if not is_over:
             # Put back into the queue, perhaps, after it seemed to be over.
@@ -278,9 +278,13 @@ def last_words(text: str) -> str:
     return ""
 
 
+def _state_of(task: Task) -> NodeState:
+    return StateStore(task.state_root)[task.fingerprint]
+
+
 def _mark(task: Task) -> Mark:
     """Return the times of the last writes of a node's result and failure, in nanoseconds; 0 for a missing file."""
-    folder = StateStore(task.state_root)[task.fingerprint].folder
+    folder = _state_of(task).folder
     return _written(folder / "result.json"), _written(folder / "failure.json")
 
 
@@ -289,7 +293,3 @@ def _written(path: Path) -> int:
         return path.stat().st_mtime_ns
     except OSError:
         return 0
-
-
-def _is_done(task: Task) -> bool:
-    return StateStore(task.state_root)[task.fingerprint].is_done

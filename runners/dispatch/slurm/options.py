@@ -145,10 +145,10 @@ def _line(text: str) -> str:
     return text
 
 
-def _count(least: int, most: int) -> Callable[[str], int]:
+def _count(lowest: int, highest: int) -> Callable[[str], int]:
     def read(text: str) -> int:
-        if not text.isdecimal() or not least <= int(text) <= most:
-            raise ValueError(f"it must be a whole number from {least} to {most}")
+        if not text.isdecimal() or not lowest <= int(text) <= highest:
+            raise ValueError(f"it must be a whole number from {lowest} to {highest}")
         return int(text)
 
     return read
