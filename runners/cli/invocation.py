@@ -14,11 +14,7 @@ _META = "dyconv-ablations.invocation"
 
 
 class ClickInvocation:
-    """The command that click is carrying out.
-
-    Args:
-        context: Its context.
-    """
+    """The command that click is carrying out."""
 
     def __init__(self, context: click.Context) -> None:
         self._context = context

@@ -44,10 +44,6 @@ def write_report(plan: Plan, runs_dir: Path, uri: str, report: ReportOptions, *,
     """Write the report files, log them to the studies' summary runs, and print where they are.
 
     Args:
-        plan: The plan that is reported.
-        runs_dir: The runs folder.
-        uri: The tracking store.
-        report: The formats, and where the files go.
         launch: The launch that has just ended; earlier ones are in the summary runs.
     """
     # Fails before minutes are spent on reading the store.

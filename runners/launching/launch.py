@@ -70,7 +70,6 @@ class Settings:
         again: Whether nodes are tried again, too, that failed for a lasting reason.
         fail_fast: Whether the first final failure ends the launch.
         lease_seconds: The time after which the lease of a silent worker ends.
-        launch: Names this launch.
     """
 
     state_root: Path
@@ -92,8 +91,6 @@ class Launch:
         plan: The nodes that are needed, and those of them that are done.
         dispatcher: Where the work is carried out, with its workers started.
         tracking: Brings states to the tracking store.
-        display: Shows progress.
-        settings: The settings of the launch.
     """
 
     def __init__(

@@ -41,8 +41,6 @@ def carry_out(
     """Launch the missing trials of a plan and then, when all have ended, the missing repeats.
 
     Args:
-        optimisation_plan: The tuning or search.
-        runs_dir: Folder for states and the local tracking store.
         uri: The tracking store, or `None` to track nothing now.
         options: The keyword arguments of `session.launch`.
     """

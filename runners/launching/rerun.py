@@ -37,9 +37,7 @@ def begin_anew(plan: Plan, variants: Sequence[str], states: StateStore) -> Plan:
     studies, as the checkpoint that they measured is replaced.
 
     Args:
-        plan: The plan.
         variants: `study/variant`, or `study/network: variant` for one inspected network.
-        states: The state folders.
 
     Raises:
         UnknownNameError: If there is no such variant in the plan.

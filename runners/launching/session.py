@@ -71,10 +71,7 @@ def launch(
     Args:
         plan: The nodes that are needed, and those of them that are done.
         whole: The plan of which `plan` is a part, or the same one.
-        runs_dir: Folder for states and the local tracking store.
         uri: The tracking store, or `None` to track nothing now.
-        dispatch: From `take_dispatch`.
-        recovery: From `take_recovery`.
         plugins: Modules that workers import first.
         forecaster: Estimates it and learns from it.
 

@@ -140,7 +140,6 @@ def latest(folder: Path, at_least: int = 0) -> Attempt | None:
     """Return the last attempt in a state folder, or `None` if there is none.
 
     Args:
-        folder: The state folder.
         at_least: The number of an attempt that there is; a network file system may list it late.
     """
     number = max(at_least, _last_number(folder))
@@ -201,7 +200,6 @@ class Lease:
         """Begin the next attempt in a state folder, or return `None` if this process must not.
 
         Args:
-            folder: The state folder.
             launch: The launch for which it runs. An earlier attempt for the same one is followed at once.
             lease_seconds: The time that the lease shall outlive this process.
             watched: The token of an attempt that was seen to stand still, see `Watch`.

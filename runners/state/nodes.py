@@ -372,8 +372,6 @@ class NodeState:
         """Write the failure of the node, as far as the disk lets it; `details` (a traceback) go to the log file.
 
         Args:
-            kind: The kind of error.
-            message: Its message.
             details: For the log file alone.
             cause: Its cause, one of `runners.state.failures.Cause`.
         """

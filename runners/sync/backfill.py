@@ -51,7 +51,6 @@ def sync_states(
     """Bring over all nodes that a store lacks; a second call does nothing.
 
     Args:
-        states: The state folders.
         uri: The store; `prepare_store` must have seen it.
         artifacts: The folder in which a local store keeps artifacts.
         studies: Names of studies whose nodes are meant; all by default.

@@ -105,7 +105,6 @@ class RunWriter:
         `None` says that the goal is reached and nothing is left to do.
 
         Args:
-            tracked: The node.
             clock_time: Seconds on a clock that only ever grows.
         """
         if not tracked.lock.acquire():

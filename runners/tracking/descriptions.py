@@ -57,12 +57,8 @@ def study_note(
     """Return the description of a study's summary run.
 
     Args:
-        study: The study.
-        links: The addresses in MLflow's UI.
-        run_id: The summary run.
         children: Its rows, each with its child run.
         files: The report's files among its artifacts.
-        verdicts: The verdict on each claim.
         longest: Characters that a tag takes; rows and verdicts beyond are left out, and the text says so.
     """
     tag = names.study_tag(study.name)

@@ -43,9 +43,6 @@ def write_study_summary(
     """Write the summary run of a study in place of its earlier one; return its id.
 
     Args:
-        tracker: The experiment of the run.
-        plan: The plan that the study is part of.
-        study: The study.
         variants: The content of its child runs.
         files: Report files, kept as artifacts.
         verdicts: The verdict on each claim, for the run's description.

@@ -44,11 +44,6 @@ def store_key(uri: str, experiment: str, folder: Path | None = None) -> str:
 
     Passwords in the URI do not count. Nor does the folder of a SQLite store beside the state folders, as both are moved
     together.
-
-    Args:
-        uri: The store.
-        experiment: Name of the experiment.
-        folder: The runs folder.
     """
     file = sqlite_file(uri)
     if file is not None:
@@ -120,7 +115,6 @@ def add_origin(state: NodeState, source: Source, serves: Mapping[str, list[str]]
     """Add the experiment and studies of a launch to the origin of a node; return the whole origin.
 
     Args:
-        state: The node's folder.
         source: The launch that asks for it.
         serves: The studies that it serves there.
         anew: True if runs that are in a store already do not stand for the measurement in this folder.
@@ -197,8 +191,6 @@ def unsynced(states: StateStore, uri: str, fingerprints: Iterable[str] | None = 
     Counted from the notes on disk alone; the store is not asked, even if it was emptied.
 
     Args:
-        states: The state folders.
-        uri: The tracking store.
         fingerprints: The nodes to look at; all that have a folder by default.
     """
     if fingerprints is None:

@@ -49,7 +49,6 @@ class Tracker(Experiment):
 
     Args:
         uri: The tracking store; `prepare_store` must have seen it.
-        experiment: Name of the MLflow experiment.
         artifacts: The folder in which a local store keeps artifacts; a server decides for itself.
         commit: The code's commit, for the tags.
         preset: The preset, for the tags.

@@ -23,7 +23,6 @@ def damages_of(runs_dir: Path, fingerprints: Iterable[str] | None = None) -> tup
     """Return the damages of a runs folder, a sentence each.
 
     Args:
-        runs_dir: The runs folder.
         fingerprints: The nodes to look at; by default all that have a folder.
     """
     states = StateStore(RunsFolder(runs_dir).state)

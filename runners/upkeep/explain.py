@@ -56,7 +56,6 @@ class EarlierResult:
     """An earlier result of a cell.
 
     Attributes:
-        state: Its folder.
         plan: The plan for which it was measured, or `None` if that is not recorded.
         is_certain: True if it was measured for this cell, and is not merely similar.
         differences: Its differences to the present node.
@@ -76,7 +75,6 @@ class Explanation:
 
     Attributes:
         node: The node that measures it.
-        status: The status of that node.
         verdict: reused: measured, and taken as it is; running, orphaned, waiting for its turn in a launch, failed;
             stale: not measured, but an earlier result of it is there that was asked for in the same way; missing:
             not measured.
@@ -95,13 +93,7 @@ class Explanation:
 
 
 class Explainer:
-    """Explains the cells of a plan.
-
-    Args:
-        plan: The present plan.
-        states: The state folders.
-        history: The launches before.
-    """
+    """Explains the cells of a plan."""
 
     def __init__(self, plan: Plan, states: StateStore, history: History) -> None:
         self._plan, self._states, self._history = plan, states, history

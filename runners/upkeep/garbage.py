@@ -69,7 +69,6 @@ def needed_nodes(
     """Return the fingerprints of all nodes that a table needs or may need, as far as is known.
 
     Args:
-        history: The launches of the runs folder.
         studies: Names and files of studies that are needed too, at every preset.
         overrides: The values of `--set` for those.
         forgotten: Studies that are given up: earlier launches of them do not count.
@@ -152,9 +151,7 @@ def find_garbage(runs_dir: Path, needed: Set[str], uri: str, *, results: bool = 
     """Return the files and folders that may be removed.
 
     Args:
-        runs_dir: The runs folder.
         needed: Fingerprints, see `needed_nodes`.
-        uri: The tracking store.
         results: True if the whole folders of nodes that nothing needs may go, too.
     """
     clock_time = _file_system_time(runs_dir)

@@ -33,12 +33,10 @@ class NodeStatus:
         status: done; running; waiting for a worker, its training or its next attempt; failed for good; or orphaned:
             its process is dead or silent, and the next launch takes it over.
         remark: More for a person: what it waits for, why it failed.
-        attempts: The number of attempts so far.
         attempt: The last one; not read of a node that is done.
         silence: Seconds since the last sign of life of a running attempt, by the clock of this machine.
         progress: The last report of its running attempt.
         seconds_left: Of a running training, at its last speed.
-        failure: The failure of the last attempt.
     """
 
     fingerprint: str
@@ -62,8 +60,6 @@ def survey(
     """Return the status of nodes, in their order.
 
     Args:
-        states: The state folders.
-        nodes: The nodes by fingerprint.
         launches: Launches that may try failed nodes again.
         clock: Returns seconds since the epoch; compared with the times of files, so both should agree.
     """

@@ -62,9 +62,6 @@ def look(runs_dir: Path, plan: PlanRecord, uri: str, *, others: bool) -> Overvie
     """Return the present status of the nodes of a plan, from disk.
 
     Args:
-        runs_dir: The runs folder.
-        plan: The plan.
-        uri: The tracking store.
         others: True to look for running nodes of other plans, too.
     """
     states, launches = StateStore(RunsFolder(runs_dir).state), History(runs_dir).launches
@@ -86,7 +83,6 @@ def render(overview: Overview, states: StateStore, *, every: bool = False, is_li
     """Return the overview for a terminal.
 
     Args:
-        overview: The overview.
         states: The state folders, for the log files.
         every: True to list done and waiting nodes, too.
         is_live: True if it is redrawn, so that a line per node matters more than a path that can be copied.

@@ -19,12 +19,10 @@ class SlurmOptions:
     """The options of each job; `None` leaves one to the cluster.
 
     Attributes:
-        partition: The partition of the jobs.
         account: The account that pays.
         qos: Quality of service.
         constraint: Features that a node must have.
         exclude: Nodes to stay away from.
-        reservation: A reservation to run in.
         gres: Generic resources, for clusters that give GPUs in this way only.
         gpus: GPUs for each device of a training: `""` for none, else `"1"` or, with a type, `"a100:1"`.
         cpus: Cores for each device of a training; by default as many as `--threads`.
