@@ -74,6 +74,7 @@ def static_remarks(plan: Plan) -> tuple[str, ...]:
 
     Other networks must be built to know theirs: `runners.cli.plan.describe_conversion`.
     """
+    # Dictionaries rather than sets, as they keep the order of the plan.
     by_rule: dict[str, dict[str, None]] = {}
     chosen: dict[ModelSpec, None] = {}
     for node in plan.network_nodes:
@@ -108,6 +109,7 @@ _ROLE_WORDS = {
 
 
 def _joined(words: Sequence[str]) -> str:
+    # The filter is for a single word, before which nothing stands.
     return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 

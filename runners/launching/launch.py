@@ -522,8 +522,10 @@ def _work(node: Node) -> float:
     if node.kind == "evaluation":
         return test
     work = node.spec.train.epochs * (3 * count_images(node.spec, "train") + count_images(node.spec, "validation"))
-    # A proposed training is measured on the validation split alone.
-    return work + test if node.optimisation is None else float(work)
+    if node.optimisation is not None:
+        # It is measured on the validation split alone.
+        return float(work)
+    return test + work
 
 
 def _cause(failure: Mapping[str, Any]) -> str:

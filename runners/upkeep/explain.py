@@ -238,6 +238,7 @@ def differences(state: NodeState, node: Node) -> tuple[Difference, ...]:
         return ()
     settings_before, settings = _settings(before), _settings(present)
     items: list[Difference] = []
+    # Present settings in their order, then those that are gone.
     for key in dict.fromkeys([*settings, *settings_before]):
         values = (settings_before.get(key, Absent()), settings.get(key, Absent()))
         if values[0] != values[1]:

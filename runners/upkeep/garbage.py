@@ -127,6 +127,7 @@ def _needed_by_launches(history: History, forgotten: Set[str]) -> set[str]:
             needed |= plan.nodes.keys()
         number = history.turn(record).number
         for study in plan.studies:
+            # A number that is not exact is an upper bound: a launch below the latest one was followed all the same.
             if study not in forgotten and number >= latest.get((study, plan.scale), 0):
                 needed |= plan.of_study(study)
     return needed

@@ -146,6 +146,7 @@ class _Reading:
             changed = attempt_file(self.state.folder, attempt.number).stat().st_mtime
         except OSError:
             return None
+        # The clock that stamps files may be ahead of this machine's.
         return max(0.0, self.time - changed)
 
     def _of_failed(self, attempt: Attempt) -> NodeStatus:

@@ -140,6 +140,7 @@ def _by_study(overview: Overview) -> dict[str, _Counts]:
 
 def _count(nodes: Sequence[NodeStatus]) -> _Counts:
     done_counts, totals = Counter[str](), Counter[str]()
+    # Trainings of a tuning or a search have no kind here; they are among the statuses alone.
     for node in nodes:
         totals[node.planned.kind] += 1
         done_counts[node.planned.kind] += node.status == "done"
@@ -188,6 +189,7 @@ def _table(overview: Overview) -> Table:
 
 def _rows(overview: Overview, states: StateStore, *, every: bool) -> list[str]:
     """Return a line per node that needs attention, then remarks on lines that are not tracked and on damages."""
+    # Nodes of one status stay in the order of the plan, as sorting is stable.
     nodes = sorted(overview.nodes, key=lambda node: STATUSES.index(node.status))
     lines: list[str] = []
     for node in nodes:
