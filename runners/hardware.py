@@ -64,11 +64,16 @@ class Machine:
 def memory_bytes() -> int | None:
     """Return the bytes of main memory that this machine has or this container may use; `None` if not known."""
     total = _first_number(_MEMORY_FILE, "MemTotal:")
-    limits = [total * 1024] if total is not None else []
+    limits: list[int] = []
+    if total is not None:
+        limits.append(total * 1024)
     for path in _LIMIT_FILES:
         text = _read(path).strip()
-        limits += [int(text)] if text.isdecimal() else []
-    return min(limits) if limits else _memory_by_psutil()
+        if text.isdecimal():
+            limits.append(int(text))
+    if not limits:
+        return _memory_by_psutil()
+    return min(limits)
 
 
 def _memory_by_psutil() -> int | None:
@@ -167,4 +172,6 @@ def _version() -> str:
 
 def cores() -> int:
     """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

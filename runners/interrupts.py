@@ -72,7 +72,6 @@ def interruptible(action: Callable[[], object], code: int) -> None:
     """Call `action`; if a signal ends it, print the farewell and leave with `code`, or with the code of the signal.
 
     Args:
-        action: The work.
         code: Exit code after Ctrl-C.
     """
     # Not imported above: handlers are set before anything large is imported.

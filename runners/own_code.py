@@ -32,7 +32,7 @@ def import_variables() -> dict[str, str]:
     # Put first, the folder of all that is installed would hide modules of Python itself.
     installed = {os.path.realpath(sysconfig.get_path(name)) for name in ("purelib", "platlib")}
     if str(ROOT) not in installed:
-        paths = os.pathsep.join([str(ROOT), *([paths] if paths else [])])
+        paths = os.pathsep.join(filter(None, [str(ROOT), paths]))
     if paths:
         variables["PYTHONPATH"] = paths
     return variables

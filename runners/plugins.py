@@ -119,9 +119,10 @@ def _registered() -> Iterator[_Entry]:
             yield "network", name, builder, models.model_version(name)
     registry: Any = sys.modules.get("runners.data.registry")
     for name in datasets.available_datasets():
-        opener = registry.opener_of(name) if registry is not None else None
+        opener = version = None
+        if registry is not None:
+            opener, version = registry.opener_of(name), registry.data_version(name)
         if name not in datasets.BUILT_IN or (opener is not None and not _is_ours(opener)):
-            version = registry.data_version(name) if registry is not None else None
             yield "data set", name, opener, version
 
 
@@ -133,9 +134,13 @@ def _is_ours(registered: object) -> bool:
 def _identify(origins: dict[tuple[Kind, str], str]) -> None:
     """Record the identity of every entry of plug-ins, and forget those that are not registered any more."""
     entries = list(_registered())
-    # A name of a strategy or network in code reaches it; data sets count by their content.
-    by_name = {name: registered for kind, name, registered, _ in entries if kind != "data set"}
-    registered_names = {(kind, name) for kind, name, _, _ in entries}
+    by_name: dict[str, object] = {}
+    registered_names: set[tuple[Kind, str]] = set()
+    for kind, name, registered, _ in entries:
+        registered_names.add((kind, name))
+        # A name of a strategy or network in code reaches it; data sets count by their content.
+        if kind != "data set":
+            by_name[name] = registered
     for kind, name in _identified.keys() - registered_names:
         del _identified[kind, name]
         forget_identity(kind, name)

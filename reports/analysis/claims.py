@@ -28,7 +28,7 @@ from reports.analysis.differences import difference
 from reports.analysis.statistics import LEVEL, MOST_SEEDS, Estimate, seeds_for_better, seeds_to_decide
 from reports.analysis.summary import StudySummary, VariantSummary, row_key
 from reports.collect.unlearned import is_at_chance
-from reports.content.plan_words import network_titles, telling
+from reports.content.plan_words import telling
 from reports.content.published import published_contrast
 
 Verdict = Literal["contradicted", "practically the same", "undecided", "reproduced"]
@@ -306,7 +306,8 @@ def judge_study(study: Study, summary: StudySummary, plan: Plan) -> tuple[Judged
     # Primary claims alone share the error of the report.
     levels: dict[Rank, float] = {"primary": primary_level(plan), "exploratory": LEVEL}
     judged = []
-    for network in network_titles(study):
+    for inspected in study.inspected:
+        network = "" if inspected is None else inspected.name
         # Claims are judged on each network by itself, with rows of that network alone.
         rows: dict[str, VariantSummary] = {}
         at_chance: set[str] = set()

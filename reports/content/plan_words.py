@@ -25,17 +25,6 @@ def split_of(metric: str) -> Split:
     return "validation" if metric.startswith("val/") else "test"
 
 
-def network_titles(study: Study) -> dict[str, str]:
-    """Return the titles of the inspected networks by name; a study that trains its variants has one empty name."""
-    titles: dict[str, str] = {}
-    for network in study.inspected:
-        if network is None:
-            titles[""] = ""
-        else:
-            titles[network.name] = network.title
-    return titles
-
-
 MOST_TOLD_APART = 24
 """Most variants in a figure: curves or panels of more would not be legible, and such a figure is left out."""
 

@@ -54,28 +54,30 @@ def explain(selection: Selection, *, name: str, seed: int | None) -> None:
     --set and --seeds, with those of the last run.
     """
     study, variant = _split(name)
-    last = last_selection(selection.runs_dir)
-    selection = as_last_time(replace(selection, studies=(study,)), last)
+    previous = last_selection(selection.runs_dir)
+    selection = as_last_time(replace(selection, studies=(study,)), previous)
     selection.load_plugins()
-    selection = replace(selection, studies=(_file_of(study, last.studies),))
+    selection = replace(selection, studies=(_file_of(study, previous.studies),))
     # Suggested commands name the file: a study of a file is not registered under its name.
     complete_invocation(studies=selection.studies)
     plan = find_plan(selection)
     cells = _find_cells(plan, name, study, variant)
     if seed is not None:
         cells = _of_seed(cells, seed)
-    states = StateStore(selection.runs_dir / "state")
+    states = StateStore(selection.layout.state)
     explainer = Explainer(plan, states, History(selection.runs_dir))
     print_lines([f"{name} at {PlanRecord.of(plan).scale}"])
     # One object for all cells, as it asks git for the commit.
     sentences = _Sentences(explainer, states, plan)
-    fingerprints = []
+    fingerprints: dict[str, None] = {}
+    trainings: dict[str, None] = {}
     for cell in cells:
-        print_lines(sentences.of(explainer.explain(cell)))
-        fingerprints.append(cell.fingerprint)
-    # A damaged training explains an evaluation, too.
-    fingerprints += [plan.evaluations[key].trial.fingerprint for key in fingerprints if key in plan.evaluations]
-    print_lines(damages_of(selection.runs_dir, dict.fromkeys(fingerprints)))
+        explanation = explainer.explain(cell)
+        print_lines(sentences.of(explanation))
+        fingerprints[cell.fingerprint] = None
+        # A damaged training explains an evaluation, too.
+        trainings[explanation.node.checkpoint] = None
+    print_lines(damages_of(selection.runs_dir, fingerprints | trainings))
 
 
 def _find_cells(plan: Plan, name: str, study: str, variant: str) -> list[Cell]:
@@ -89,8 +91,10 @@ def _find_cells(plan: Plan, name: str, study: str, variant: str) -> list[Cell]:
         return cells
     matches = [cell for cell in cells if variant in (cell.variant, cell.key)]
     if not matches:
-        candidates = [f"{study}/{cell_name}" for cell in cells for cell_name in (cell.key, cell.variant)]
-        raise UnknownNameError("variant", name, dict.fromkeys(candidates))
+        candidates: dict[str, None] = {}
+        for cell in cells:
+            candidates |= {f"{study}/{cell.key}": None, f"{study}/{cell.variant}": None}
+        raise UnknownNameError("variant", name, candidates)
     return matches
 
 
@@ -99,7 +103,9 @@ def _split(name: str) -> tuple[str, str]:
     is_file = name.lower().endswith((".yaml", ".yml"))
     # A file may follow folders, and a variant may follow a file: only the last slash separates a variant.
     study, slash, variant = name.rpartition("/")
-    return (study, variant) if slash and not is_file else (name, "")
+    if is_file or not slash:
+        return name, ""
+    return study, variant
 
 
 def _file_of(study: str, last_studies: Sequence[str]) -> str:
@@ -118,8 +124,8 @@ def _file_of(study: str, last_studies: Sequence[str]) -> str:
 def _of_seed(cells: Sequence[Cell], seed: int) -> list[Cell]:
     matches = [cell for cell in cells if cell.seed == seed]
     if not matches:
-        seeds = ", ".join(str(seeds) for seeds in sorted({cell.seed for cell in cells}))
-        raise AblationError(f"there is no repeat with seed {seed}. There are: {seeds}.")
+        seeds = sorted({cell.seed for cell in cells})
+        raise AblationError(f"there is no repeat with seed {seed}. There are: {', '.join(map(str, seeds))}.")
     return matches
 
 
@@ -134,12 +140,14 @@ class _Sentences:
     def of(self, explanation: Explanation) -> list[str]:
         """Return the lines that explain a cell."""
         cell = explanation.cell
-        head = f"seed {cell.seed}: {explanation.verdict}  {cell.study}/{cell.key}  {explanation.node.title}"
-        lines = [head, *(f"{_INDENT}{line}" for line in self._why(explanation))]
-        other_rows = [name for name in explanation.serves if name != f"{cell.study}/{cell.key}"]
+        row = f"{cell.study}/{cell.key}"
+        lines = list(self._why(explanation))
+        other_rows = [name for name in explanation.serves if name != row]
         if other_rows:
-            lines.append(f"{_INDENT}shared with {', '.join(other_rows)}")
-        return lines + [f"{_INDENT}{line}" for line in self._of_earlier(explanation)]
+            lines.append(f"shared with {', '.join(other_rows)}")
+        lines += self._of_earlier(explanation)
+        head = f"seed {cell.seed}: {explanation.verdict}  {row}  {explanation.node.title}"
+        return [head, *(f"{_INDENT}{line}" for line in lines)]
 
     def _why(self, explanation: Explanation) -> Iterator[str]:
         state, status = self._states[explanation.node.fingerprint], explanation.status
@@ -168,24 +176,33 @@ class _Sentences:
 
     def _measured(self, state: NodeState) -> Iterator[str]:
         result, record, attempt = state.result() or {}, self._explainer.launch_of(state), state.lease()
-        host = f" on {attempt.process.host}" if attempt is not None else ""
-        launch = f" by launch {attempt.launch}" if attempt is not None and attempt.launch else ""
-        yield f"measured {_when(result.get('time'))} in {result.get('seconds', 0):.0f} s{launch}{host}: {state.folder}"
+        measured = f"measured {_when(result.get('time'))} in {result.get('seconds', 0):.0f} s"
+        if attempt is not None and attempt.launch:
+            measured += f" by launch {attempt.launch}"
+        if attempt is not None:
+            measured += f" on {attempt.process.host}"
+        yield f"{measured}: {state.folder}"
         commit = commit_of(state, record)
         if commit is not None:
             yield f"code: {_shown_commit(commit)}"
-        runs = [note["run_id"] for note in read_notes(state).values() if note.get("run_id")]
+        runs: dict[str, None] = {}
+        for note in read_notes(state).values():
+            if note.get("run_id"):
+                runs[note["run_id"]] = None
         if runs:
-            yield f"MLflow run {', '.join(dict.fromkeys(runs))}"
+            yield f"MLflow run {', '.join(runs)}"
 
     def _of_earlier(self, explanation: Explanation) -> Iterator[str]:
         earlier = explanation.earlier
         if earlier is None:
             return
         yield f"an earlier result is not used, as its fingerprint is {earlier.state.fingerprint[:_DIGITS]}:"
-        count = f"; there are {earlier.others} more" if earlier.others else ""
-        yield f"  {_origin(earlier)}{count}"
-        yield from (f"  {line}" for line in self._measured(earlier.state))
+        origin = _origin(earlier)
+        if earlier.others:
+            origin += f"; there are {earlier.others} more"
+        yield f"  {origin}"
+        for line in self._measured(earlier.state):
+            yield f"  {line}"
         for difference in earlier.differences:
             if difference.sentence:
                 yield f"  {difference.sentence}"

@@ -14,11 +14,7 @@ _META = "dyconv-ablations.invocation"
 
 
 class ClickInvocation:
-    """The command that click is carrying out.
-
-    Args:
-        context: Its context.
-    """
+    """The command that click is carrying out."""
 
     def __init__(self, context: click.Context) -> None:
         self._context = context
@@ -33,11 +29,10 @@ class ClickInvocation:
 
         Addresses are left out, as they may hold passwords.
         """
-        values = {
-            name: value
-            for name, value in self._context.params.items()
-            if self._context.get_parameter_source(name) is ParameterSource.COMMANDLINE and "uri" not in name
-        }
+        values: dict[str, Any] = {}
+        for name, value in self._context.params.items():
+            if self._context.get_parameter_source(name) is ParameterSource.COMMANDLINE and "uri" not in name:
+                values[name] = value
         completed: dict[str, Any] = self._context.meta.get(_META, {})
         return values | completed
 
@@ -48,16 +43,16 @@ class ClickInvocation:
     def parameters(self, verb: str) -> Sequence[Parameter] | None:
         """Return the parameters of a verb in their order, `None` if there is no such verb."""
         group = self._context.find_root().command
-        command = group.commands.get(verb) if isinstance(group, click.Group) else None
-        if command is None:
+        if not isinstance(group, click.Group) or verb not in group.commands:
             return None
-        # Of an option's spellings the longest reads best in a suggested command.
-        return [
-            Parameter(
-                parameter.name or "", None if isinstance(parameter, click.Argument) else max(parameter.opts, key=len)
-            )
-            for parameter in command.params
-        ]
+        parameters: list[Parameter] = []
+        for parameter in group.commands[verb].params:
+            flag = None
+            if not isinstance(parameter, click.Argument):
+                # Of an option's spellings the longest reads best in a suggested command.
+                flag = max(parameter.opts, key=len)
+            parameters.append(Parameter(parameter.name or "", flag))
+        return parameters
 
 
 def present_invocation() -> ClickInvocation | None:

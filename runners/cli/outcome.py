@@ -15,8 +15,6 @@ def tell(summary: Summary, uri: str | None, verb: str = "run") -> None:
     """Print how a launch ended and the commands that go on from there.
 
     Args:
-        summary: The end of the launch.
-        uri: The tracking store.
         verb: The verb that resumes an interrupted launch.
     """
     terminal = console()

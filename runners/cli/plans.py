@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 from ablations.errors import AblationError
 from ablations.planning.plan import Plan, make_plan
@@ -17,20 +18,23 @@ def find_plan(selection: Selection) -> Plan:
     """Return the plan of the selected studies, with the nodes that are measured in the runs folder marked as done."""
     request = selection.request()
     plan = make_plan(selection.find_studies(request), request)
-    measured = StateStore(selection.runs_dir / "state").done(node.fingerprint for node in plan.nodes)
+    measured = StateStore(selection.layout.state).done(node.fingerprint for node in plan.nodes)
     return replace(plan, done=measured)
 
 
 def last_selection(runs_dir: Path) -> Selection:
     """Return the selection of the last `run` in a folder; empty if there was none."""
     content = last_run(runs_dir)
-    values = {field.name: content[field.name] for field in fields(Selection) if field.name in content}
-    # JSON knows lists only.
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    values: dict[str, Any] = {}
+    for field in fields(Selection):
+        if field.name in content:
+            value = content[field.name]
+            # JSON knows lists only.
+            values[field.name] = tuple(value) if isinstance(value, list) else value
     return Selection(**{**values, "runs_dir": runs_dir})
 
 
-def as_last_time(selection: Selection, last: Selection) -> Selection:
+def as_last_time(selection: Selection, previous: Selection) -> Selection:
     """Return a selection completed by that of the last run.
 
     Preset, overrides and seeds go together: if one of them is given, none is taken from the last run.
@@ -39,17 +43,17 @@ def as_last_time(selection: Selection, last: Selection) -> Selection:
         AblationError: If no study is named and nothing was run.
     """
     # Plug-ins add up: names that the last run used must stay known.
-    completed = replace(selection, plugins=tuple(dict.fromkeys([*selection.plugins, *last.plugins])))
+    completed = replace(selection, plugins=tuple(dict.fromkeys([*selection.plugins, *previous.plugins])))
     # A present preset with earlier overrides would make a plan that the user never meant.
     if not selection.is_scaled:
-        canary = selection.canary or last.canary
-        completed = replace(completed, preset=last.preset, overrides=last.overrides, seeds=last.seeds, canary=canary)
+        completed = replace(completed, preset=previous.preset, overrides=previous.overrides, seeds=previous.seeds)
+        completed = replace(completed, canary=selection.canary or previous.canary)
         if not selection.tuned and not selection.tuned_from:
-            completed = replace(completed, tuned=last.tuned, tuned_from=last.tuned_from)
+            completed = replace(completed, tuned=previous.tuned, tuned_from=previous.tuned_from)
     if not selection.is_named:
-        if not last.is_named:
+        if not previous.is_named:
             raise AblationError("nothing was run here yet. Name studies, or another folder with --runs-dir.")
-        completed = replace(completed, studies=last.studies, all_studies=last.all_studies)
+        completed = replace(completed, studies=previous.studies, all_studies=previous.all_studies)
     return completed
 
 

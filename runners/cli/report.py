@@ -31,11 +31,11 @@ def report(selection: Selection, report: ReportOptions) -> None:
     Without --preset, --set and --seeds, with those of the last run, or else of the newest report of the first study.
     """
     runs_dir, uri, is_scaled = selection.runs_dir, selection.tracking_uri, selection.is_scaled
-    last = last_selection(runs_dir)
+    previous = last_selection(runs_dir)
     # Studies of the last run without a preset mean that run; other studies mean their own newest report.
-    is_last_run = not selection.all_studies and set(selection.studies) <= set(last.studies)
+    is_last_run = not selection.all_studies and set(selection.studies) <= set(previous.studies)
     if is_last_run:
-        selection = as_last_time(selection, last)
+        selection = as_last_time(selection, previous)
     selection.load_plugins()
     # Before the newest report is looked up in it.
     prepare_store(uri)

@@ -18,7 +18,6 @@ from runners.cli.options.launch import BudgetOptions, LaunchOptions, budget_opti
 from runners.cli.options.report import ReportOptions, report_options
 from runners.cli.options.selection import Selection, selection_options
 from runners.cli.plans import as_last_time, as_trimmed, find_plan, last_selection
-from runners.console.progress import Summary
 from runners.console.tables import plan_overview
 from runners.console.terminal import console, print_lines
 from runners.dispatch import prepare_workers
@@ -75,7 +74,7 @@ def run(
     # Workers begin to import torch while the plan is still being made.
     prepare_workers(dispatch)
     plugins = selection.load_plugins()
-    plan, states = find_plan(selection), StateStore(runs_dir / "state")
+    plan, states = find_plan(selection), StateStore(selection.layout.state)
     forecaster = Forecaster(runs_dir, dispatch)
     if budget.max_hours is not None:
         # Nothing is put aside before the budget is known to suffice: a refusal must leave the runs folder as it was.
@@ -116,7 +115,7 @@ def retry(selection: Selection, report: ReportOptions, options: LaunchOptions) -
     plugins = selection.load_plugins()
     plan = find_plan(selection)
     print_lines(damages_of(runs_dir, [node.fingerprint for node in plan.nodes]))
-    failed = only_failed(plan, StateStore(runs_dir / "state"))
+    failed = only_failed(plan, StateStore(selection.layout.state))
     if not failed.missing:
         console().print("Nothing has failed.")
         return
@@ -157,7 +156,10 @@ def carry_out(
     if summary.interrupted:
         sys.exit(outcome.exit_code(summary))
     try:
-        _check_tracked(summary, uri, offline=options.offline)
+        if options.offline:
+            raise TrackingError("reports are made from what is tracked, and nothing was.")
+        if summary.untracked and not session.store_answers(uri):
+            raise TrackingError("reports are made from the tracking store, and it is away.")
         # pandas and the rest are imported only now, as many launches have nothing to report.
         from runners.cli.write_report import write_report
 
@@ -172,16 +174,6 @@ def carry_out(
         print_lines([_no_report(error)])
         sys.exit(outcome.exit_code(summary) or 1)
     sys.exit(outcome.exit_code(summary))
-
-
-def _check_tracked(summary: Summary, uri: str, *, offline: bool) -> None:
-    """Raise `TrackingError` if nothing can be reported: reports are made from the store."""
-    from runners.launching import session
-
-    if offline:
-        raise TrackingError("reports are made from what is tracked, and nothing was.")
-    if summary.untracked and not session.store_answers(uri):
-        raise TrackingError("reports are made from the tracking store, and it is away.")
 
 
 def _no_report(error: Exception) -> str:

@@ -38,7 +38,7 @@ def status(selection: Selection, *, watch: bool, interval: float | None, nodes: 
     """
     view = _View(selection, every=nodes)
     overview = view.watch(interval) if watch and not as_data else view.show(as_data=as_data)
-    sys.exit(1 if overview.has_failures else 0)
+    sys.exit(int(overview.has_failures))
 
 
 class _View:
@@ -52,7 +52,7 @@ class _View:
     def __init__(self, selection: Selection, *, every: bool) -> None:
         self._selection, self._every = selection, every
         self._plan = _find_plan(selection)
-        self._states = StateStore(selection.runs_dir / "state")
+        self._states = StateStore(selection.layout.state)
         self._out = console()
 
     def show(self, *, as_data: bool) -> Overview:
@@ -112,4 +112,6 @@ def _find_plan(selection: Selection) -> PlanRecord:
 
 
 def _last_plan(runs_dir: Path) -> PlanRecord | None:
-    return next((plan for _, plan in History(runs_dir).plans()), None)
+    for _, plan in History(runs_dir).plans():
+        return plan
+    return None

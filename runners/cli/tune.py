@@ -58,7 +58,7 @@ def tune(selection: Selection, options: LaunchOptions, *, budget: int) -> None:
     plugins = selection.load_plugins()
     request = selection.request()
     tuning = make_tuning_plan(selection.find_studies(request), request, budget)
-    states, plan = StateStore(runs_dir / "state"), tuning.as_plan()
+    states, plan = StateStore(selection.layout.state), tuning.as_plan()
     plan = replace(plan, done=states.done(plan.proposed))
     console().print(overview(tuning, plan.done))
     print_lines(data_remarks(plan))
@@ -72,7 +72,7 @@ def tune(selection: Selection, options: LaunchOptions, *, budget: int) -> None:
     outcome.tell(summary, uri, verb="tune")
     # Also after an interrupt: the trials that have ended are worth keeping.
     results = read_results(tuning, states)
-    paths = write_tuned(tuning, results, selection.tuning_folder, project_commit())
+    paths = write_tuned(tuning, results, runs_dir, project_commit())
     print_lines(f"tuned values: {path}" for path in paths)
     if not options.offline and not summary.untracked:
         track_tuned(session.make_tracker(plan, runs_dir, uri), results)
@@ -85,7 +85,7 @@ def tune(selection: Selection, options: LaunchOptions, *, budget: int) -> None:
     sys.exit(UNSYNCED if summary.untracked else 0)
 
 
-def overview(tuning: OptimisationPlan, done: frozenset[str]) -> Table:
+def overview(tuning: OptimisationPlan, done_nodes: frozenset[str]) -> Table:
     """Return a table of the tuned trainings: their variants, factors with ranges, and the trials that have ended."""
     table = Table(title=f"Tuning at preset {tuning.request.preset.name}", title_justify="left")
     for heading in ("training", "variants", "factors"):
@@ -93,7 +93,7 @@ def overview(tuning: OptimisationPlan, done: frozenset[str]) -> Table:
     table.add_column("trials done", justify="right")
     for group in tuning.optimisations:
         nodes = tuning.nodes_of(group)
-        ended = sum(node.fingerprint in done for node in nodes)
+        ended = sum(node.fingerprint in done_nodes for node in nodes)
         title = nodes[0].subject
         ranges = "\n".join(f"{name}: {factor}" for name, factor in group.factors.items())
         count = f"{ended} of {len(nodes)}"
@@ -113,11 +113,13 @@ def result_overview(results: Sequence[Tuned]) -> Table:
         table.add_column(heading, justify="right")
     for tuned in results:
         best, spent = tuned.best, tuned.spent
-        values = best.values if best is not None else {}
-        assignments = "\n".join(f"{key} = {shown(value)}" for key, value in values.items()) or "nothing"
-        top1 = f"{best.metrics[names.TUNING_TOP1]:.2f} %" if best is not None else "–"
+        assignments: list[str] = []
+        top1 = "–"
+        if best is not None:
+            assignments += [f"{key} = {shown(value)}" for key, value in best.values.items()]
+            top1 = f"{best.metrics[names.TUNING_TOP1]:.2f} %"
         counts = (spent.complete, spent.pruned, spent.diverged, spent.epochs)
-        table.add_row(Text(_serves(tuned.serves)), Text(assignments), top1, *map(str, counts))
+        table.add_row(Text(_serves(tuned.serves)), Text("\n".join(assignments) or "nothing"), top1, *map(str, counts))
     return table
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 
 import click
@@ -70,7 +71,9 @@ def gc(selection: Selection, *, yes: bool, results: bool, forgotten: tuple[str, 
 
 
 def _check_forgotten(forgotten: Sequence[str], history: History) -> None:
-    studies_run = list(dict.fromkeys(study for _, plan in history.plans() for study in plan.studies))
+    studies_run: dict[str, None] = {}
+    for _, plan in history.plans():
+        studies_run.update(dict.fromkeys(plan.studies))
     for name in forgotten:
         if name not in studies_run:
             raise UnknownNameError("study that was run here", name, studies_run)
@@ -87,9 +90,7 @@ def _needed_by_last_run(runs_dir: Path, forgotten: Sequence[str]) -> set[str]:
         plan = find_plan(as_last_time(Selection(runs_dir=runs_dir), last_selection(runs_dir)))
         for cell in (*plan.cells, *plan.canaries):
             if cell.study not in forgotten:
-                fingerprints.add(cell.fingerprint)
-                if cell.fingerprint in plan.evaluations:
-                    fingerprints.add(plan.evaluations[cell.fingerprint].trial.fingerprint)
+                fingerprints |= {cell.fingerprint, plan.node(cell.fingerprint).checkpoint}
     return fingerprints
 
 
@@ -100,7 +101,8 @@ def _findings(findings: GarbageSearch, *, dry: bool) -> Iterator[str]:
             yield f"{label}: {len(items)}, {_megabytes(sum(item.size for item in items))}"
         # A dry run names every file; a removal only sums up.
         if dry:
-            yield from (f"  {_megabytes(item.size):>10}  {item.path}  {item.title}" for item in items)
+            for item in items:
+                yield f"  {_megabytes(item.size):>10}  {item.path}  {item.title}"
     if findings.running:
         yield f"left alone as it is being run: {len(findings.running)} nodes"
     if findings.untracked:
@@ -119,23 +121,26 @@ def sync(selection: Selection) -> None:
     After an outage or `run --offline`; with MLFLOW_TRACKING_URI set, also to a second store. Nothing is written twice.
     """
     selection.load_plugins()
-    runs_dir, uri, states = selection.runs_dir, selection.tracking_uri, StateStore(selection.runs_dir / "state")
+    uri, states = selection.tracking_uri, StateStore(selection.layout.state)
     studies = None
     if selection.studies and not selection.all_studies:
         studies = _study_names(selection.studies, states)
     prepare_store(uri)
-    synced = sync_states(states, uri, runs_dir / "artifacts", studies, lambda line: console().print(line, markup=False))
-    print_lines(damages_of(runs_dir))
+    announce = partial(console().print, markup=False)
+    synced = sync_states(states, uri, selection.layout.artifacts, studies, announce)
+    print_lines(damages_of(selection.runs_dir))
     print_lines(_synced_words(synced, uri))
     sys.exit(UNSYNCED if synced.trouble or synced.problems else 0)
 
 
 def _study_names(studies: tuple[str, ...], states: StateStore) -> set[str]:
     """Return the names of studies. A study that was run here need not be registered any more."""
-    tracked = known_studies(states)
+    tracked = known_studies(states) & set(studies)
     unknown = [name for name in studies if name not in tracked]
-    registered = find_studies(unknown, False, make_request(None, (), None)) if unknown else []
-    return {*(name for name in studies if name in tracked), *(study.name for study in registered)}
+    if not unknown:
+        return tracked
+    registered = find_studies(unknown, False, make_request(None, (), None))
+    return tracked | {study.name for study in registered}
 
 
 def _synced_words(synced: Synced, uri: str) -> Iterator[str]:

@@ -16,6 +16,7 @@ from runners.importing import without_collection
 from runners.launching import session
 from runners.provenance import project_commit
 from runners.state.files import check_writable, exclusively
+from runners.state.layout import RunsFolder
 from runners.tracking import write_study_summary
 
 with without_collection():
@@ -43,16 +44,12 @@ def write_report(plan: Plan, runs_dir: Path, uri: str, report: ReportOptions, *,
     """Write the report files, log them to the studies' summary runs, and print where they are.
 
     Args:
-        plan: The plan that is reported.
-        runs_dir: The runs folder.
-        uri: The tracking store.
-        report: The formats, and where the files go.
         launch: The launch that has just ended; earlier ones are in the summary runs.
     """
     # Fails before minutes are spent on reading the store.
     check_writable(runs_dir)
     # Of two launches that end at once, each replaces the other's files and summaries as a whole.
-    with exclusively(runs_dir / "reports.lock"):
+    with exclusively(RunsFolder(runs_dir).reports_lock):
         results = collect(plan, uri)
         if launch is not None:
             # Its record reaches the store only with the summaries that are written below.
@@ -73,10 +70,13 @@ def write_report(plan: Plan, runs_dir: Path, uri: str, report: ReportOptions, *,
         claims, canary_rows = verdicts(plan, summaries), canaries(plan, results)
         for study, summary in zip(plan.studies, summaries, strict=True):
             rows = list(summary_rows(study, plan, results, summary))
-            verdict_texts: dict[str, str] = {
-                f"{claim.key} ({claim.rank})": claim.words for claim in claims if claim.study == study.name
-            }
-            verdict_texts |= {canary.key: canary.verdict for canary in canary_rows if canary.study.name == study.name}
+            verdict_texts: dict[str, str] = {}
+            for claim in claims:
+                if claim.study == study.name:
+                    verdict_texts[f"{claim.key} ({claim.rank})"] = claim.words
+            for canary in canary_rows:
+                if canary.study.name == study.name:
+                    verdict_texts[canary.key] = canary.verdict
             write_study_summary(
                 tracker, plan, study, rows, list(files.values()), verdicts=verdict_texts, launches=results.launches
             )

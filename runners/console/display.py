@@ -20,7 +20,9 @@ _PLAIN_SECONDS = 30.0
 
 def make_display(console: Console) -> LiveDisplay | PlainDisplay:
     """Return a live display for a terminal, a plain one for anything else."""
-    return LiveDisplay(console) if console.is_terminal else PlainDisplay(console)
+    if console.is_terminal:
+        return LiveDisplay(console)
+    return PlainDisplay(console)
 
 
 class LiveDisplay:
@@ -91,22 +93,30 @@ def headline(progress: Progress) -> str:
     if progress.elsewhere:
         items.append(f"{progress.elsewhere} run by other launches")
     items.append(f"{clock(progress.seconds)} passed")
-    items.append(f"about {clock(seconds_left)} left" if seconds_left is not None else "time left not known yet")
+    if seconds_left is not None:
+        items.append(f"about {clock(seconds_left)} left")
+    else:
+        items.append("time left not known yet")
     return " · ".join(items)
 
 
 def cells(running: Running) -> tuple[str, str, str, str, str]:
     """Return a running node's title, epoch, loss, validation accuracy and speed."""
     latest = running.progress
-    # A training reports nothing before its first step.
-    if not running.is_trial or "epoch" not in latest:
-        return (running.title, "evaluating" if not running.is_trial else "starting", "", "", "")
+    if not running.is_trial:
+        return (running.title, "evaluating", "", "", "")
+    # A training reports nothing before its first step, and no accuracy before the end of its first epoch.
+    if "epoch" not in latest:
+        return (running.title, "starting", "", "", "")
     val_top1 = latest.get("val_top1")
+    accuracy = ""
+    if val_top1 is not None:
+        accuracy = f"val {val_top1:.1f} %"
     return (
         running.title,
         f"epoch {latest['epoch']:.0f}/{latest['epochs']:.0f}",
         f"loss {latest['loss']:.3f}",
-        f"val {val_top1:.1f} %" if val_top1 is not None else "",
+        accuracy,
         f"{latest['images_per_second']:.0f} images/s",
     )
 
@@ -122,6 +132,6 @@ def render(progress: Progress) -> RenderableType:
     """Return the content of the live display."""
     lines = Table.grid(padding=(0, 2))
     for running in progress.running:
-        lines.add_row(*(Text(cell) for cell in cells(running)))
+        lines.add_row(*map(Text, cells(running)))
     bar = ProgressBar(total=1.0, completed=progress.share, width=60)
     return Group(Text(headline(progress)), bar, lines)

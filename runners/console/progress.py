@@ -60,7 +60,9 @@ class Progress:
     def seconds_left(self) -> float | None:
         """Time left at the pace so far, or `None` while nothing can be said."""
         # Below one per cent, the time so far would be extrapolated more than a hundredfold.
-        return self.seconds * (1 - self.share) / self.share if self.share > 0.01 else None
+        if self.share <= 0.01:
+            return None
+        return self.seconds * (1 - self.share) / self.share
 
 
 class Display(Protocol):

@@ -62,7 +62,6 @@ class SteadyStream:
     Everything but writing is what the stream itself does.
 
     Args:
-        stream: The stream.
         goes_on: Whether errors of writing are swallowed instead of raised.
     """
 

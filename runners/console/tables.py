@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ablations.planning.lint import Lint
-from ablations.planning.plan import Plan, make_plan
+from ablations.planning.plan import Cell, Plan, make_plan
 from ablations.planning.request import Request
 from ablations.registry import available_studies, get_study
 from ablations.spec.names import BUILT_IN_NETWORKS, NETWORKS, static_convolutions
@@ -32,8 +32,7 @@ def study_overview(request: Request) -> RenderableType:
     for study in studies:
         # Each study alone: the rows add up to more than the shared plan below the table.
         plan = make_plan([study], request)
-        rows = {(cell.network, cell.variant) for cell in plan.cells}
-        counts = (len(rows), len(plan.trials), len(plan.evaluations) + len(plan.costs))
+        counts = (_count_rows(plan.cells), len(plan.trials), len(plan.evaluations) + len(plan.costs))
         texts = (study.name, study.question, study.published or "–")
         table.add_row(*map(Text, texts), *map(str, counts))
     shared_plan = make_plan(studies, request)
@@ -48,16 +47,16 @@ def plan_overview(plan: Plan) -> RenderableType:
         table.add_column(heading, justify="right")
     for study in plan.studies:
         table.add_row(Text(study.name), *map(str, _counts(plan, study.name)))
-    parts: list[RenderableType] = [table, Text(_sharing(plan))]
-    parts += map(Text, (*data_remarks(plan), *static_remarks(plan)))
+    blocks: list[RenderableType] = [table, Text(_sharing(plan))]
+    blocks += map(Text, (*data_remarks(plan), *static_remarks(plan)))
     if plan.canaries:
-        parts.append(Text(_canary(plan)))
+        blocks.append(Text(_canary(plan)))
     if plan.tuned:
-        parts.append(_tuned(plan))
+        blocks.append(_tuned(plan))
     todo = f"To do: {len(plan.missing_trials)} trainings, {len(plan.missing_evaluations)} evaluations"
     if plan.missing_costs:
         todo += f", {len(plan.missing_costs)} networks to count and time"
-    return Group(*parts, Text(f"{todo}."))
+    return Group(*blocks, Text(f"{todo}."))
 
 
 def data_remarks(plan: Plan) -> tuple[str, ...]:
@@ -75,6 +74,7 @@ def static_remarks(plan: Plan) -> tuple[str, ...]:
 
     Other networks must be built to know theirs: `runners.cli.plan.describe_conversion`.
     """
+    # Dictionaries rather than sets, as they keep the order of the plan.
     by_rule: dict[str, dict[str, None]] = {}
     chosen: dict[ModelSpec, None] = {}
     for node in plan.network_nodes:
@@ -83,18 +83,21 @@ def static_remarks(plan: Plan) -> tuple[str, ...]:
             continue
         if model.where == BLOCKS:
             counts = static_convolutions(model.name, model.depth, model.squeeze_excitation)
+            layers = _joined([_ROLE_WORDS[role].format(count) for role, count in counts.items()])
             prefix = "SE-" if model.squeeze_excitation else ""
-            by_rule.setdefault(_listed(counts), {})[prefix + NETWORKS[model.name].title] = None
+            by_rule.setdefault(layers, {})[prefix + NETWORKS[model.name].title] = None
         else:
             # No rule names the layers that a `model.where` leaves static, so these networks are only counted.
             chosen[model] = None
-    remarks = []
+    remarks: list[str] = []
     if by_rule:
         layer_lists = [f"{layers} of {_joined(list(titles))}" for layers, titles in by_rule.items()]
         remarks.append(f"Static by the paper's rule: {'; '.join(layer_lists)}; classifiers.")
     if chosen:
-        count = f"{len(chosen)} networks" if len(chosen) > 1 else "1 network"
-        remarks.append(f"Static because its model.where does not mean them: the other convolutions of {count}.")
+        networks = "1 network"
+        if len(chosen) > 1:
+            networks = f"{len(chosen)} networks"
+        remarks.append(f"Static because its model.where does not mean them: the other convolutions of {networks}.")
     return tuple(remarks)
 
 
@@ -105,11 +108,8 @@ _ROLE_WORDS = {
 }
 
 
-def _listed(counts: Mapping[str, int]) -> str:
-    return _joined([_ROLE_WORDS[role].format(count) for role, count in counts.items()])
-
-
 def _joined(words: Sequence[str]) -> str:
+    # The filter is for a single word, before which nothing stands.
     return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
@@ -139,7 +139,7 @@ def lint_overview(lints: Sequence[Lint], *, with_allowed: bool) -> RenderableTyp
         lines += _allowed(lints)
     if warnings:
         lines.append("docs/lint.md says what each is about, and how a study allows one that is meant.")
-    return Group(*(Text(line) for line in lines))
+    return Group(*map(Text, lines))
 
 
 def _warnings(lints: Iterable[Lint]) -> Iterator[str]:
@@ -147,7 +147,8 @@ def _warnings(lints: Iterable[Lint]) -> Iterator[str]:
     for lint in lints:
         by_code.setdefault((lint.study, lint.code), []).append(lint)
     for (study, code), lints_of_code in by_code.items():
-        yield from (f"lint {code} in {study}: {lint.message}" for lint in lints_of_code[:_MOST_ALIKE])
+        for lint in lints_of_code[:_MOST_ALIKE]:
+            yield f"lint {code} in {study}: {lint.message}"
         if len(lints_of_code) > _MOST_ALIKE:
             yield f"lint {code} in {study}: … and {len(lints_of_code) - _MOST_ALIKE} more"
 
@@ -163,14 +164,20 @@ def _allowed(lints: Iterable[Lint]) -> Iterator[str]:
 
 def _counts(plan: Plan, study: str) -> tuple[int, int, int, int, int, int]:
     cells = plan.cells_of(study)
-    nodes = {cell.fingerprint for cell in cells}
-    evaluations = nodes & plan.evaluations.keys()
-    # A study needs the trainings of its evaluations, too, also where no cell shows them.
-    trials = (nodes & plan.trials.keys()) | {plan.evaluations[key].trial.fingerprint for key in evaluations}
-    # Counts of a network are shown in the column of evaluations: neither is a training.
-    evaluations = evaluations | (nodes & plan.costs.keys())
+    trials: set[str] = set()
+    evaluations: set[str] = set()
+    for cell in cells:
+        if cell.fingerprint in plan.evaluations:
+            evaluations.add(cell.fingerprint)
+            # A study needs the trainings of its evaluations, too, also where no cell shows them.
+            trials.add(plan.evaluations[cell.fingerprint].checkpoint)
+        elif cell.fingerprint in plan.costs:
+            # Counts of a network are shown in the column of evaluations: neither is a training.
+            evaluations.add(cell.fingerprint)
+        elif cell.fingerprint in plan.trials:
+            trials.add(cell.fingerprint)
     return (
-        len({(cell.network, cell.variant) for cell in cells}),
+        _count_rows(cells),
         len({cell.seed for cell in cells}),
         len(trials),
         len(trials & plan.done),
@@ -179,14 +186,23 @@ def _counts(plan: Plan, study: str) -> tuple[int, int, int, int, int, int]:
     )
 
 
+def _count_rows(cells: Iterable[Cell]) -> int:
+    return len({(cell.network, cell.variant) for cell in cells})
+
+
 def _canary(plan: Plan) -> str:
     trials: set[str] = set()
+    seeds: set[int] = set()
     for cell in plan.canaries:
-        evaluation = plan.evaluations.get(cell.fingerprint)
-        trials.add(cell.fingerprint if evaluation is None else evaluation.trial.fingerprint)
-    seeds = sorted({cell.seed for cell in plan.canaries})
-    seed_names = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
-    count = f"{len(trials)} trainings are canaries" if len(trials) > 1 else "1 training is a canary"
+        seeds.add(cell.seed)
+        # The plan of a retry has cells without a node.
+        trials.add(plan.node(cell.fingerprint).checkpoint if plan.has(cell.fingerprint) else cell.fingerprint)
+    seed_names = f"seed {min(seeds)}"
+    if len(seeds) > 1:
+        seed_names = f"seeds {min(seeds)} to {max(seeds)}"
+    count = "1 training is a canary"
+    if len(trials) > 1:
+        count = f"{len(trials)} trainings are canaries"
     return f"Of these, {count}: the reference of a study again, under {seed_names}."
 
 

@@ -24,9 +24,9 @@ def visible_console(**options: Any) -> Console:
     from rich.segment import Segment
 
     class VisibleConsole(Console):
-        def render(self, *arguments: Any, **more: Any) -> Iterable[Segment]:
+        def render(self, *arguments: Any, **keywords: Any) -> Iterable[Segment]:
             # All that is printed goes through here, before rich turns styles into escape sequences.
-            for segment in super().render(*arguments, **more):
+            for segment in super().render(*arguments, **keywords):
                 if segment.control or segment.text.isprintable():
                     yield segment
                 else:

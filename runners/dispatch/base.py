@@ -21,7 +21,6 @@ class Completion:
     """A task that has ended.
 
     Attributes:
-        task: The task.
         crash: The death or loss of its worker as text, or `None` if the worker lived to write a result or a failure. No
             dispatcher tries again by itself, so that attempts are counted in one place; a task may be submitted again.
     """

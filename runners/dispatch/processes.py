@@ -70,7 +70,9 @@ class ProcessDispatcher:
         """Raise if there are no slots for a training on so many devices."""
         device_limit = self._slots.most_devices
         if devices > device_limit:
-            kind, remedy = ("GPUs", "--device") if self._slots.has_gpus else ("workers", "--workers")
+            kind, remedy = "workers", "--workers"
+            if self._slots.has_gpus:
+                kind, remedy = "GPUs", "--device"
             raise OptionError(
                 f"train.devices = {devices}, and there are {device_limit} {kind}. Lower it, or give more with {remedy}."
             )
@@ -115,7 +117,10 @@ class ProcessDispatcher:
         completed, _ = concurrent.futures.wait(
             self._placed, timeout=seconds, return_when=concurrent.futures.FIRST_COMPLETED
         )
-        ended = [Completion(self._placed.pop(future)[0], _crash(future)) for future in completed]
+        ended: list[Completion] = []
+        for future in completed:
+            task, _ = self._placed.pop(future)
+            ended.append(Completion(task, _crash(future)))
         self._place()
         return ended
 
@@ -180,15 +185,18 @@ class ProcessDispatcher:
     def _place(self) -> None:
         """Start waiting tasks in their order, as far as there are slots."""
         while self._waiting:
-            busy = {slot for _, slots in self._placed.values() for slot in slots}
+            busy: set[int] = set()
+            for _, slots in self._placed.values():
+                busy.update(slots)
             chosen = self._slots.choose(busy, self._waiting[0].devices)
             if chosen is None:
                 # No later task goes ahead: one on several devices would never find them all free.
                 return
             task = self._waiting.popleft()
-            gpus = [gpu for slot in chosen if (gpu := self._slots.devices[slot]) is not None]
-            placed = replace(task, device=f"cuda:{gpus[0]}" if gpus else "cpu", gpus=tuple(gpus))
-            self._placed[self._schedule(gpus[0] if gpus else None, placed)] = (task, chosen)
+            gpu = self._slots.devices[chosen[0]]
+            device = "cpu" if gpu is None else f"cuda:{gpu}"
+            placed = replace(task, device=device, gpus=self._slots.gpus(chosen))
+            self._placed[self._schedule(gpu, placed)] = (task, chosen)
 
     def _schedule(self, device: int | None, task: Task) -> Future[Status]:
         """Hand a task to a pool, or to a new one if the pool is broken, as after its fork server was killed.
@@ -207,7 +215,10 @@ class ProcessDispatcher:
             return pool.schedule(run_node, args=[task])
 
     def _all_pools(self) -> list[ProcessPool]:
-        return [*self._pools.values(), *([self._question_pool] if self._question_pool is not None else [])]
+        pools = list(self._pools.values())
+        if self._question_pool is not None:
+            pools.append(self._question_pool)
+        return pools
 
 
 def start_server(threads: int) -> None:
@@ -243,8 +254,12 @@ def _explained() -> Iterator[None]:
 def _no_workers(error: BaseException) -> str:
     cause = error.__cause__ or error
     # An error from a worker comes with its traceback, whose last line holds the message.
-    lines = [line for line in str(cause).splitlines() if line.strip(' "')]
-    reason = (isinstance(cause, OSError) and cause.strerror) or (lines[-1].strip() if lines else type(cause).__name__)
+    reason = type(cause).__name__
+    for line in str(cause).splitlines():
+        if line.strip(' "'):
+            reason = line.strip()
+    if isinstance(cause, OSError) and cause.strerror:
+        reason = cause.strerror
     return (
         f"workers cannot be started: {reason}. Is there enough memory (ulimit -v), and is /dev/shm there and not full? "
         "With fewer --workers less is needed; with --dispatch inline, none of it."

@@ -60,12 +60,12 @@ class RayDispatcher:
     def capacity(self) -> int:
         """The user's number of tasks at once, or as many as the present nodes have room for."""
         # The user may want more than fits: a cluster that can grow then does.
-        return self._settings.workers or max(1, sum(_room(node, self._resources(1)) for node in _nodes().values()))
+        return self._settings.workers or max(1, sum(_rooms(self._resources(1))))
 
     def check(self, state_root: Path, devices: int) -> None:
         """Raise if no node has room for a training on so many devices, or one does not see the state folder."""
         resources = self._resources(devices)
-        if not any(_room(node, resources) for node in _nodes().values()):
+        if not any(_rooms(resources)):
             listing = ", ".join(f"{amount:g} {name}" for name, amount in resources.items())
             raise OptionError(f"no node of the Ray cluster offers what a training needs: {listing}.")
         with NamedTemporaryFile(dir=state_root, prefix=".seen.") as file:
@@ -93,7 +93,9 @@ class RayDispatcher:
         # First wait for one task, then collect all others that have ended too.
         ray.wait(list(self._running), timeout=seconds)
         completed, _ = ray.wait(list(self._running), num_returns=len(self._running), timeout=0)
-        ended = [Completion(self._running.pop(reference), _crash(reference)) for reference in completed]
+        ended: list[Completion] = []
+        for reference in completed:
+            ended.append(Completion(self._running.pop(reference), _crash(reference)))
         self._start()
         return ended
 
@@ -130,15 +132,17 @@ class RayDispatcher:
         use_short_sockets()
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
         if s.ray_address is None:
-            gpus = {"num_gpus": 0} if s.device == "cpu" else {}
-            options |= {"num_cpus": (s.workers or max(1, cores() // s.threads)) * s.threads, **gpus}
+            options["num_cpus"] = (s.workers or max(1, cores() // s.threads)) * s.threads
+            if s.device == "cpu":
+                options["num_gpus"] = 0
             options |= {"include_dashboard": False, "address": "local"}
         else:
             options["address"] = s.ray_address
             _check_answers(s.ray_address)
             # The import path of this code and of plug-ins; the nodes may have been started in another folder.
-            seen = {name: value for name, value in import_variables().items() if name == "PYTHONPATH"}
-            options |= {"runtime_env": {"env_vars": seen}} if seen else {}
+            import_path = import_variables().get("PYTHONPATH")
+            if import_path is not None:
+                options["runtime_env"] = {"env_vars": {"PYTHONPATH": import_path}}
         try:
             with imported_by_children():
                 ray.init(**options)
@@ -163,8 +167,11 @@ class RayDispatcher:
 
     def _resources(self, devices: int) -> dict[str, float]:
         """Return the resources of a training on so many devices, under Ray's names."""
-        share = 1 / self._settings.trials_per_gpu if devices == 1 else devices
-        return {"CPU": self._settings.threads * devices, **({"GPU": share} if self._uses_gpus else {})}
+        resources: dict[str, float] = {"CPU": self._settings.threads * devices}
+        if self._uses_gpus:
+            # Only a training on one device shares its GPU.
+            resources["GPU"] = 1 / self._settings.trials_per_gpu if devices == 1 else devices
+        return resources
 
 
 def _silence_worker_errors() -> None:
@@ -182,10 +189,11 @@ def _nodes() -> dict[str, dict[str, float]]:
     return {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
 
 
-def _room(node: Mapping[str, float], resources: Mapping[str, float]) -> int:
-    """Return the number of tasks with these resources that a node takes at once."""
-    # Ten times a tenth of a GPU is a little more than one in floating point.
-    return min(int(node.get(name, 0) / amount + 1e-6) for name, amount in resources.items())
+def _rooms(resources: Mapping[str, float]) -> Iterator[int]:
+    """Yield the number of tasks with these resources that each node takes at once."""
+    for node in _nodes().values():
+        # Ten times a tenth of a GPU is a little more than one in floating point.
+        yield min(int(node.get(name, 0) / amount + 1e-6) for name, amount in resources.items())
 
 
 def _check_answers(address: str) -> None:
@@ -204,11 +212,10 @@ def _check_answers(address: str) -> None:
 def _check_each_node(path: Path) -> None:
     """Raise if a node cannot import the project or does not see a file."""
     probe = ray.remote(check_node)
-    strategies = [NodeAffinitySchedulingStrategy(node, soft=False) for node in _nodes()]
-    references = [
-        probe.options(num_cpus=0, scheduling_strategy=at, **_ONCE).remote(path, str(ROOT), code_digest())
-        for at in strategies
-    ]
+    references: list[Any] = []
+    for node in _nodes():
+        options = {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False), **_ONCE}
+        references.append(probe.options(num_cpus=0, **options).remote(path, str(ROOT), code_digest()))
     for reference in references:
         try:
             _answer(reference)
@@ -234,16 +241,22 @@ def _crash(reference: Any) -> str | None:
         ray.get(reference)
     except RayTaskError as error:
         cause = error.cause or error
-        return str(cause) if isinstance(cause, AblationError) else f"{type(cause).__name__}: {cause}"
+        if isinstance(cause, AblationError):
+            return str(cause)
+        return f"{type(cause).__name__}: {cause}"
     except RayError as error:
         return _end_of(error)
     return None
 
 
 def _end_of(error: RayError) -> str:
-    ending = next((text for kind, text in _ENDS.items() if isinstance(error, kind)), None)
+    for kind, text in _ENDS.items():
+        if isinstance(error, kind):
+            return text
     lines = str(error).strip().splitlines()
-    return ending or f"Ray: {type(error).__name__}{': ' if lines else ''}{lines[0][:300] if lines else ''}"
+    if not lines:
+        return f"Ray: {type(error).__name__}"
+    return f"Ray: {type(error).__name__}: {lines[0][:300]}"
 
 
 @contextmanager

@@ -43,15 +43,26 @@ class Slots:
             busy: Slots that are taken, as positions in `devices`.
             count: Devices that the task trains on.
         """
-        free = [slot for slot in range(len(self.devices)) if slot not in busy]
-        if not self.has_gpus:
-            return tuple(free[:count]) if len(free) >= count else None
-        load = Counter(self.devices[slot] for slot in busy)
-        # One slot per GPU, that of the least busy GPU first.
-        chosen: dict[int | None, int] = {}
-        for slot in sorted(free, key=lambda slot: (load[self.devices[slot]], slot)):
-            chosen.setdefault(self.devices[slot], slot)
-        return tuple(chosen.values())[:count] if len(chosen) >= count else None
+        slots = [slot for slot in range(len(self.devices)) if slot not in busy]
+        if self.has_gpus:
+            load = Counter(self.devices[slot] for slot in busy)
+            # One slot per GPU, that of the least busy GPU first.
+            slot_of_gpu: dict[int | None, int] = {}
+            for slot in sorted(slots, key=lambda slot: (load[self.devices[slot]], slot)):
+                slot_of_gpu.setdefault(self.devices[slot], slot)
+            slots = list(slot_of_gpu.values())
+        if len(slots) < count:
+            return None
+        return tuple(slots[:count])
+
+    def gpus(self, slots: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the GPUs of some slots, none for the CPU."""
+        gpus: list[int] = []
+        for slot in slots:
+            gpu = self.devices[slot]
+            if gpu is not None:
+                gpus.append(gpu)
+        return tuple(gpus)
 
 
 def make_slots(gpus: tuple[int, ...], *, workers: int | None, trials_per_gpu: int, cores: int, threads: int) -> Slots:
@@ -95,12 +106,18 @@ def usable_gpus(device: str, count: int) -> tuple[int, ...]:
         return ()
     if device == "auto":
         return tuple(range(count))
+    gpus: tuple[int, ...] = ()
     match = _GPU.fullmatch(device)
-    number = match[1] if match else None
-    if match is None or count == 0 or (number is not None and int(number) >= count):
+    if match is not None:
+        gpus = tuple(range(count))
+        if match[1] is not None:
+            # A slice, which is empty where there is no such GPU.
+            number = int(match[1])
+            gpus = gpus[number : number + 1]
+    if not gpus:
         finding = f"torch finds {count} GPUs here" if count else "torch finds no GPU here"
         raise OptionError(f"--device {device}: {finding}. Use cpu, cuda, cuda:N or auto.")
-    return tuple(range(count)) if number is None else (int(number),)
+    return gpus
 
 
 def is_device(text: str) -> bool:

@@ -37,6 +37,7 @@ _PRIOR_SPREAD, _PRIOR_LAUNCHES = 0.2, 3.0
 
 # Weights lie in the state folder and in the tracking store; a running training keeps two checkpoints with momentum.
 _COPIES_OF_WEIGHTS, _COPIES_UNDER_WAY, _OTHER_BYTES_PER_NODE = 2, 4, 100_000
+_KINDS = {"evaluation": "evaluations", "cost": "counts"}
 _NAMED = 3
 _TIGHT = 0.9
 """Share of a machine's memory beyond which the words contain a warning."""
@@ -93,8 +94,11 @@ class Estimate:
         """The titles of the unknown work without seed and temperature, which do not change how long it takes."""
         titles: dict[str, None] = {}
         for node in self.unknown.values():
-            title = trial_title(node.spec).partition(" · seed")[0].partition(" τ=")[0]
-            titles[node.title if node.kind == "cost" else f"{title} on {node.spec.data.name}"] = None
+            title = node.title
+            if node.kind != "cost":
+                network = trial_title(node.spec).partition(" · seed")[0].partition(" τ=")[0]
+                title = f"{network} on {node.spec.data.name}"
+            titles[title] = None
         return list(titles)
 
 
@@ -139,7 +143,9 @@ def seconds_of(node: Node, speed: Speed | None) -> float | None:
         return speed.setup_seconds or None
     if node.kind == "evaluation" and speed.evaluation_image_seconds is not None:
         return count_images(node.spec, "test") * speed.evaluation_image_seconds
-    return speed.setup_seconds + work_steps(node) * speed.step_seconds if speed.step_seconds else None
+    if not speed.step_seconds:
+        return None
+    return speed.setup_seconds + work_steps(node) * speed.step_seconds
 
 
 def makespan(seconds: Mapping[str, float], after: Mapping[str, str], workers: int) -> float:
@@ -161,7 +167,7 @@ def makespan(seconds: Mapping[str, float], after: Mapping[str, str], workers: in
         else:
             run(job, 0.0)
     # No job waits for one that waits itself, so that all of them are queued in the order of these ends.
-    for ended in sorted(ends, key=lambda job: ends[job]):
+    for ended in sorted(ends, key=ends.__getitem__):
         for job in waiting.get(ended, ()):
             run(job, ends[ended])
     return max(ends.values(), default=0.0)
@@ -173,14 +179,18 @@ def widen(raw_seconds: float, spread: float, history: Iterable[Record] = ()) -> 
     The likely time is corrected by how long earlier launches took against what was computed for them.
     """
     # Errors of estimates are factors, so they are averaged as logarithms.
-    ratios = [math.log(r.actual / r.raw) for r in history if r.is_whole and r.raw > 0 and r.actual > 0]
+    ratios: list[float] = []
+    for record in history:
+        if record.is_whole and record.raw > 0 and record.actual > 0:
+            ratios.append(math.log(record.actual / record.raw))
     # One pseudo-launch of ratio 1 keeps the first real launch from deciding alone.
     mean = math.fsum(ratios) / (len(ratios) + 1)
     # Posterior variance under the prior, times 1 + 1/(n + 1) for the next launch instead of the mean.
     squares = _PRIOR_LAUNCHES * _PRIOR_SPREAD**2 + math.fsum((ratio - mean) ** 2 for ratio in ratios)
     variance = squares / (_PRIOR_LAUNCHES + len(ratios)) * (1 + 1 / (len(ratios) + 1))
     sd = math.sqrt(variance + spread**2)
-    return Range(*(raw_seconds * math.exp(mean + z * sd) for z in (-_QUANTILE, 0.0, _QUANTILE)))
+    low, likely, high = mean - _QUANTILE * sd, mean, mean + _QUANTILE * sd
+    return Range(raw_seconds * math.exp(low), raw_seconds * math.exp(likely), raw_seconds * math.exp(high))
 
 
 def estimate(plan: Plan, speeds: Mapping[str, Speed], workers: int, history: Iterable[Record] = ()) -> Estimate:
@@ -188,22 +198,36 @@ def estimate(plan: Plan, speeds: Mapping[str, Speed], workers: int, history: Ite
 
     Of the earlier launches on this machine those count whose `is_learned` is that of this estimate.
     """
-    all_seconds = {node.fingerprint: seconds_of(node, speeds.get(node.fingerprint)) or 0.0 for node in plan.nodes}
+    all_seconds: dict[str, float] = {}
+    for node in plan.nodes:
+        all_seconds[node.fingerprint] = seconds_of(node, speeds.get(node.fingerprint)) or 0.0
+    # The lists and `seconds` have the missing nodes whose speed is known.
     seconds: dict[str, float] = {}
+    known_speeds: list[Speed] = []
+    learned_seconds: list[float] = []
+    weighted_spreads: list[float] = []
+    weights: list[int] = []
     seconds_by_kind = {"trainings": 0.0, "evaluations": 0.0, "counts": 0.0}
     unknown: dict[str, Node] = {}
     for node in plan.missing:
-        if seconds_of(node, speeds.get(node.fingerprint)) is None:
+        speed = speeds.get(node.fingerprint)
+        node_seconds = seconds_of(node, speed)
+        if speed is None or node_seconds is None:
             unknown.setdefault(speed_key(node), node)
             continue
-        seconds[node.fingerprint] = all_seconds[node.fingerprint]
-        kind = {"evaluation": "evaluations", "cost": "counts"}.get(node.kind, "trainings")
-        seconds_by_kind[kind] += all_seconds[node.fingerprint]
+        seconds[node.fingerprint] = node_seconds
+        seconds_by_kind[_KINDS.get(node.kind, "trainings")] += node_seconds
+        weighted_spreads.append(node_seconds * speed.spread)
+        known_speeds.append(speed)
+        if speed.is_learned:
+            learned_seconds.append(node_seconds)
+        if node.kind == "trial":
+            weights.append(speed.weights_bytes)
     total_seconds = math.fsum(seconds.values())
-    is_learned = 2 * math.fsum(seconds[job] for job in seconds if speeds[job].is_learned) > total_seconds
+    is_learned = 2 * math.fsum(learned_seconds) > total_seconds
     # The mean by time. Errors do not average out: a slow machine slows all jobs.
-    spread = math.fsum(seconds[job] * speeds[job].spread for job in seconds) / (total_seconds or 1.0)
-    after = {node.fingerprint: node.trial.fingerprint for node in plan.evaluations.values()}
+    spread = math.fsum(weighted_spreads) / (total_seconds or 1.0)
+    after = {node.fingerprint: node.depends_on for node in plan.evaluations.values()}
     raw_seconds = makespan(seconds, after, workers)
     comparable = [record for record in history if record.is_learned == is_learned]
     unshared_seconds = 0.0
@@ -212,11 +236,14 @@ def estimate(plan: Plan, speeds: Mapping[str, Speed], workers: int, history: Ite
         unshared_seconds += all_seconds.get(cell.fingerprint, 0.0)
         unshared_seconds += all_seconds.get(after.get(cell.fingerprint, ""), 0.0)
     # In the worst case the largest nodes run at the same time; only then have trainings checkpoints on the disk.
-    memory = sorted((speeds[job].memory_bytes for job in seconds), reverse=True)
-    weights = sorted((speeds[job].weights_bytes for job in seconds if job in plan.trials), reverse=True)
+    memory = sorted((speed.memory_bytes for speed in known_speeds), reverse=True)
+    weights.sort(reverse=True)
     disk_bytes = _COPIES_OF_WEIGHTS * sum(weights) + _COPIES_UNDER_WAY * sum(weights[:workers])
+    wall_seconds = None
+    if seconds or not unknown:
+        wall_seconds = widen(raw_seconds, spread, comparable)
     return Estimate(
-        wall_seconds=widen(raw_seconds, spread, comparable) if seconds or not unknown else None,
+        wall_seconds=wall_seconds,
         raw_seconds=raw_seconds,
         is_learned=is_learned,
         seconds_by_kind=seconds_by_kind,
@@ -224,7 +251,7 @@ def estimate(plan: Plan, speeds: Mapping[str, Speed], workers: int, history: Ite
         unshared_seconds=unshared_seconds,
         unknown=unknown,
         memory_bytes=sum(memory[:workers]),
-        gpu_memory_bytes=max((speeds[job].gpu_memory_bytes for job in seconds), default=0),
+        gpu_memory_bytes=max((speed.gpu_memory_bytes for speed in known_speeds), default=0),
         disk_bytes=disk_bytes + _OTHER_BYTES_PER_NODE * len(seconds),
         workers=workers,
     )
@@ -241,17 +268,26 @@ def estimate_lines(estimate: Estimate, memory_bytes: int | None, free_bytes: int
     """Yield lines on a plan: its time, what sharing saves, memory and disk, and warnings if these do not suffice."""
     wall, workers = estimate.wall_seconds, estimate.workers
     if wall is not None and wall.likely:
-        computing = ", ".join(f"{kind} {duration(s)}" for kind, s in estimate.seconds_by_kind.items() if s)
-        at_least = "" if estimate.is_complete else "at least "
+        computing: list[str] = []
+        for kind, seconds in estimate.seconds_by_kind.items():
+            if seconds:
+                computing.append(f"{kind} {duration(seconds)}")
+        total = range_words(wall)
+        if not estimate.is_complete:
+            total = f"at least {total}"
         plural = "s" if workers > 1 else ""
-        yield f"Time: {at_least}{range_words(wall)} with {workers} worker{plural}; of computing, {computing}."
+        yield f"Time: {total} with {workers} worker{plural}; of computing, {', '.join(computing)}."
     if not estimate.is_complete:
         titles = estimate.unknown_titles
-        others = f" and {len(titles) - _NAMED} more" if len(titles) > _NAMED else ""
+        listed = "; ".join(titles[:_NAMED])
+        if len(titles) > _NAMED:
+            listed += f" and {len(titles) - _NAMED} more"
+        unknown = "it cannot be told yet"
+        if wall:
+            unknown += " for the rest"
         yield (
-            f"Time: it cannot be told yet{' for the rest' if wall else ''}: {len(estimate.unknown)} networks have not "
-            f"been timed on this machine with this data and batch size ({'; '.join(titles[:_NAMED])}{others}). "
-            "What has been trained here is known. To time a few steps of each: "
+            f"Time: {unknown}: {len(estimate.unknown)} networks have not been timed on this machine with this data and "
+            f"batch size ({listed}). What has been trained here is known. To time a few steps of each: "
             f"{suggested_command('plan', calibrate=True)}"
         )
     # A saving of less than half a per cent would print two equal durations.
@@ -262,11 +298,15 @@ def estimate_lines(estimate: Estimate, memory_bytes: int | None, free_bytes: int
         )
     if wall is None or not wall.likely:
         return
-    needs = [f"memory up to {size(estimate.memory_bytes)}" + (f" of {size(memory_bytes)}" if memory_bytes else "")]
+    needs = f"memory up to {size(estimate.memory_bytes)}"
+    if memory_bytes:
+        needs += f" of {size(memory_bytes)}"
     if estimate.gpu_memory_bytes:
-        needs.append(f"of a GPU up to {size(estimate.gpu_memory_bytes)} per worker")
-    free = f" of {size(free_bytes)} free" if free_bytes is not None else ""
-    yield f"Needs: {', '.join(needs)}, disk about {size(estimate.disk_bytes)}{free}."
+        needs += f", of a GPU up to {size(estimate.gpu_memory_bytes)} per worker"
+    needs += f", disk about {size(estimate.disk_bytes)}"
+    if free_bytes is not None:
+        needs += f" of {size(free_bytes)} free"
+    yield f"Needs: {needs}."
     if memory_bytes and estimate.memory_bytes > _TIGHT * memory_bytes:
         fitting = max(1, int(workers * _TIGHT * memory_bytes / estimate.memory_bytes))
         advice = f"Take --workers {fitting}" if fitting < workers else "Lower train.micro_batch"

@@ -64,14 +64,18 @@ class Forecaster:
             workers = 1
         elif workers is None and device == "cpu":
             workers = max(1, machine.cores // dispatch.threads)
-        elif workers is None:
+        elif workers is None and ":" in dispatch.device:
             # `cuda:1` names a single GPU.
-            workers = dispatch.trials_per_gpu * (1 if ":" in dispatch.device else len(machine.gpus))
+            workers = dispatch.trials_per_gpu
+        elif workers is None:
+            workers = dispatch.trials_per_gpu * len(machine.gpus)
         return Load(device, workers, dispatch.threads)
 
     def _load_of(self, node: Node) -> Load:
-        # Networks are counted on the CPU, whatever trainings use.
-        return replace(self.load, device="cpu") if node.kind == "cost" else self.load
+        if node.kind == "cost":
+            # Networks are counted on the CPU, whatever trainings use.
+            return replace(self.load, device="cpu")
+        return self.load
 
     def speeds(self, plan: Plan) -> dict[str, Speed]:
         """Return the known speeds of a plan's nodes."""
@@ -95,7 +99,9 @@ class Forecaster:
     def likely_seconds(self, plan: Plan) -> float:
         """Return the likely time of a plan of which all is known; infinity if it cannot be told."""
         estimate = self.estimate(plan)
-        return math.inf if estimate is None or estimate.wall_seconds is None else estimate.wall_seconds.likely
+        if estimate is None or estimate.wall_seconds is None:
+            return math.inf
+        return estimate.wall_seconds.likely
 
     def lines(self, plan: Plan) -> Iterator[str]:
         """Yield the estimate of a plan in words."""
@@ -110,40 +116,46 @@ class Forecaster:
         """
         speeds = self.speeds(plan)
 
-        def sort_key(node: Node) -> float:
-            seconds = seconds_of(node, speeds.get(node.fingerprint))
+        def sort_key(item: tuple[str, Node]) -> float:
+            fingerprint, node = item
+            seconds = seconds_of(node, speeds.get(fingerprint))
             return -math.inf if seconds is None else -seconds
 
-        trials = {node.fingerprint: node for node in sorted(plan.trials.values(), key=sort_key)}
-        costs = {node.fingerprint: node for node in sorted(plan.costs.values(), key=sort_key)}
-        return replace(plan, trials=trials, costs=costs)
+        trials = sorted(plan.trials.items(), key=sort_key)
+        costs = sorted(plan.costs.items(), key=sort_key)
+        return replace(plan, trials=dict(trials), costs=dict(costs))
 
     def is_cheap(self, plan: Plan) -> bool:
         """Return True if timing the unknown work takes a few seconds, and the launch many times as long."""
         estimate = self.estimate(plan)
-        count = len(estimate.unknown) if estimate is not None else 0
-        if not count or count * _CALIBRATION_SECONDS / self.workers > _CHEAP_SECONDS:
+        if estimate is None or estimate.is_complete:
+            return False
+        count = len(estimate.unknown)
+        if count * _CALIBRATION_SECONDS / self.workers > _CHEAP_SECONDS:
             return False
         return sum(map(work_steps, plan.missing)) >= _WORTH_STEPS * count
 
     def calibrate(self, plan: Plan, dispatcher: Dispatcher, plugins: tuple[str, ...]) -> list[str]:
         """Have workers time the unknown work, all at once as in a launch; return why some could not be timed."""
         estimate = self.estimate(plan)
-        unknown = list(estimate.unknown.items()) if estimate is not None else []
+        unknown: list[tuple[str, Node]] = []
+        if estimate is not None:
+            unknown += estimate.unknown.items()
         # No worker is idle while another one is timed: the memory and the caches they share are as busy as later. Asked
         # like this, workers all take the first GPU, so only as many as share one.
         at_once = dispatcher.capacity if self.load.device == "cpu" else self.dispatch.trials_per_gpu
         # Repeats of the first ones fill the last round.
         jobs = [*unknown, *(unknown * at_once)[: -len(unknown) % at_once]]
 
-        def ask(node: Node) -> tuple[str, Speed] | str:
+        def ask(job: tuple[str, Node]) -> tuple[str, Speed] | str:
+            _, node = job
             try:
                 return dispatcher.ask(calibrate, node, self.dispatch.device, self.dispatch.threads, plugins)
             except DispatchError as error:
                 return str(error)
 
         with ThreadPoolExecutor(at_once) as pool:
-            answers = list(pool.map(ask, (node for _, node in jobs)))
+            answers = list(pool.map(ask, jobs))
         speeds: list[tuple[str, Load, Speed]] = []
         failures: dict[str, str] = {}
         for (key, node), answer in zip(jobs, answers, strict=True):
@@ -167,8 +179,13 @@ class Forecaster:
     def count(self, plan: Plan, dispatcher: Dispatcher, plugins: tuple[str, ...]) -> None:
         """Have a worker count the parameters of the networks that are compared as equally large and not counted yet."""
         networks = self.uncounted(plan)
-        counts = {key: dispatcher.ask(count_parameters, spec, plugins) for key, spec in networks.items()}
-        self.measurements.add(parameters={key: count for key, count in counts.items() if count})
+        counts: dict[str, int] = {}
+        for key, spec in networks.items():
+            count = dispatcher.ask(count_parameters, spec, plugins)
+            # 0 of a network that cannot be built; it is tried again next time.
+            if count:
+                counts[key] = count
+        self.measurements.add(parameters=counts)
 
     def learn(self, plan: Plan, states: StateStore, launch: str, estimate: Estimate | None, summary: Summary) -> Record:
         """Add the measurements of a launch to the file and return its record."""
@@ -191,16 +208,18 @@ class Forecaster:
         is_whole = (
             not summary.interrupted and counts.total() == len(plan.missing) == summary.finished and not plan.proposed
         )
-        known = estimate if estimate is not None and estimate.is_complete else None
+        estimated, raw_seconds = None, 0.0
+        if estimate is not None and estimate.is_complete:
+            estimated, raw_seconds = estimate.wall_seconds, estimate.raw_seconds
         record = Record(
             launch=launch,
             began=round(time.time() - summary.seconds, 3),
             studies=tuple(study.name for study in plan.studies),
             nodes=summary.finished,
             workers=self.workers,
-            estimated=known.wall_seconds if known is not None else None,
+            estimated=estimated,
             actual=round(summary.seconds, 3),
-            raw=known.raw_seconds if known is not None else 0.0,
+            raw=raw_seconds,
             is_whole=is_whole,
             is_learned=estimate is not None and estimate.is_learned,
         )
@@ -214,17 +233,20 @@ def trim(plan: Plan, fits: Callable[[Plan], bool]) -> Plan | None:
     The rule: first fewer seeds, the same number for all studies; then the study that was named last is left out, and so
     on, until one is left. Settings of the trainings are never changed: the question stays the same.
     """
+    if fits(plan):
+        return plan
     # Studies of cost have no seeds to reduce.
     seeds = [plan.request.seeds_of(study) for study in plan.studies if not study.is_about_cost]
     sizes: list[tuple[int, int | None]] = []
+    seed_count = plan.request.seeds
     if seeds:
         # None gives a study more seeds than it has, unless it has only one.
-        most = min(max(seeds) - 1, max(min(seeds), FEWEST_SEEDS))
-        sizes += [(len(plan.studies), count) for count in range(most, FEWEST_SEEDS - 1, -1)]
-    fewest = sizes[-1][1] if sizes else plan.request.seeds
-    sizes += [(count, fewest) for count in range(len(plan.studies) - 1, 0, -1)]
-    if fits(plan):
-        return plan
+        highest = min(max(seeds) - 1, max(min(seeds), FEWEST_SEEDS))
+        for seed_count in range(highest, FEWEST_SEEDS - 1, -1):
+            sizes.append((len(plan.studies), seed_count))
+    # Fewer studies come with the fewest seeds of these.
+    for study_count in range(len(plan.studies) - 1, 0, -1):
+        sizes.append((study_count, seed_count))
     for study_count, seed_count in sizes:
         studies = [study.whole for study in plan.studies[:study_count]]
         # If no remaining study reads an override, the plan would answer another question: it is skipped.
@@ -268,7 +290,7 @@ def within(plan: Plan, hours: float, forecaster: Forecaster, *, may_trim: bool) 
 
 def difference(plan: Plan, smaller: Plan, forecaster: Forecaster) -> str:
     """Return a sentence on what was trimmed and how long the smaller plan takes."""
-    changes = []
+    changes: list[str] = []
     if smaller.request.seeds != plan.request.seeds:
         changes.append(f"{smaller.request.seeds} seeds")
     if len(smaller.studies) < len(plan.studies):

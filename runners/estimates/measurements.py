@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,10 +22,10 @@ from ablations.planning.nodes import Node
 from runners.estimates.estimate import Speed, count_images, work_steps
 from runners.hardware import Machine
 from runners.state.files import exclusively, write_json
+from runners.state.layout import RunsFolder
 from runners.state.nodes import NodeState
 from runners.state.schemas import Count, Damage, Kind
 
-_FOLDER = "speeds"
 _MOST_MEASUREMENTS, _MOST_LAUNCHES = 24, 30
 # Added to the spread of a time: measured with another number of tasks at once, on another machine just like this one,
 # or over a few steps only, where a training lasts longer and a machine is slower on some days.
@@ -42,7 +42,9 @@ class Load:
 
     def crowding(self, cores: int) -> float:
         """Return the factor by which tasks are slower because more threads compute than there are cores."""
-        return max(1.0, self.workers * self.threads / cores) if self.device == "cpu" else 1.0
+        if self.device != "cpu":
+            return 1.0
+        return max(1.0, self.workers * self.threads / cores)
 
     def distance(self, load: Load) -> tuple[int, float]:
         """Return how different two loads are: the threads decide, then the ratio of workers."""
@@ -71,10 +73,13 @@ class _File(BaseModel):
 _FILE: Kind[_File] = Kind(_File)
 
 
+def _speed_files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("[!.]*.json"))
+
+
 def speed_damages(runs_dir: Path) -> list[Damage]:
     """Return the damages of the files of measurements in a runs folder."""
-    damages = (_FILE.damage(path) for path in sorted((runs_dir / _FOLDER).glob("[!.]*.json")))
-    return [damage for damage in damages if damage is not None]
+    return _FILE.damages(_speed_files(RunsFolder(runs_dir).speeds))
 
 
 class Measurements:
@@ -82,15 +87,18 @@ class Measurements:
 
     def __init__(self, runs_dir: Path, machine: Machine | None = None) -> None:
         self.machine = machine or Machine.here()
-        self.file = runs_dir / _FOLDER / f"{self.machine.name}.json"
+        self.file = RunsFolder(runs_dir).speeds / f"{self.machine.name}.json"
         self._read()
 
     def _read(self) -> None:
         self.content = _FILE.find(self.file) or _File(machine=self.machine)
         # Another machine that is just like this one, for example another node of a cluster, is the next best.
-        paths = sorted(self.file.parent.glob("[!.]*.json")) if self.file.parent.is_dir() else []
-        contents = [_FILE.find(path) for path in paths if path != self.file]
-        self._twins = [c for c in contents if c is not None and c.machine.hardware == self.machine.hardware]
+        self._twins: list[_File] = []
+        for path in _speed_files(self.file.parent):
+            if path != self.file:
+                content = _FILE.find(path)
+                if content is not None and content.machine.hardware == self.machine.hardware:
+                    self._twins.append(content)
 
     def device(self, option: str) -> str:
         """Return the kind of device that `cpu`, `cuda`, `cuda:1` or `auto` means, as far as can be told without torch.
@@ -100,9 +108,15 @@ class Measurements:
         gpus, index = self.machine.gpus, option.partition(":")[2]
         if option == "cpu" or not gpus:
             return "cpu"
-        gpu = gpus[int(index)] if index.isdecimal() and int(index) < len(gpus) else gpus[0]
-        devices = {m.load.device for measurements in self.content.measurements.values() for m in measurements}
-        return "cpu" if option == "auto" and "cpu" in devices and gpu not in devices else gpu
+        gpu = gpus[0]
+        if index.isdecimal() and int(index) < len(gpus):
+            gpu = gpus[int(index)]
+        devices: set[str] = set()
+        for measurements in self.content.measurements.values():
+            devices.update(measurement.load.device for measurement in measurements)
+        if option == "auto" and "cpu" in devices and gpu not in devices:
+            return "cpu"
+        return gpu
 
     @property
     def launches(self) -> list[Record]:
@@ -114,12 +128,13 @@ class Measurements:
     def speed(self, key: str, load: Load) -> Speed | None:
         """Return the speed of some work under a load, or `None` if it was not measured."""
         for contents, host_spread in (([self.content], 0.0), (self._twins, _OTHER_HOST_SPREAD)):
-            measurements = [m for content in contents for m in content.measurements.get(key, ())]
-            usable = [m for m in measurements if (m.version, m.load.device) == (self.machine.version, load.device)]
-            if usable:
-                smallest = min(load.distance(m.load) for m in usable)
-                closest = [m for m in usable if load.distance(m.load) == smallest]
-                return _combine(closest, load, self.machine.cores, host_spread)
+            by_distance: dict[tuple[int, float], list[Measurement]] = {}
+            for content in contents:
+                for item in content.measurements.get(key, ()):
+                    if item.version == self.machine.version and item.load.device == load.device:
+                        by_distance.setdefault(load.distance(item.load), []).append(item)
+            if by_distance:
+                return _combine(by_distance[min(by_distance)], load, self.machine.cores, host_spread)
         return None
 
     def add(
@@ -157,31 +172,50 @@ def _combine(measurements: Sequence[Measurement], load: Load, cores: int, host_s
     """Return the median times under a load, learned before calibrated ones, of measurements equally far from it."""
     measured_load = measurements[0].load
     factor = load.crowding(cores) / measured_load.crowding(cores)
-    speeds = [measurement.speed for measurement in measurements]
-    timed = [m for m in measurements if m.speed.step_seconds or m.speed.setup_seconds]
-    learned = [m for m in timed if m.source == "learned"]
-    timed = learned or timed
-    steps = [m.speed.step_seconds for m in timed if m.speed.step_seconds]
-    evaluations = [speed.evaluation_image_seconds for speed in speeds if speed.evaluation_image_seconds is not None]
+    learned: list[Speed] = []
+    calibrated: list[Speed] = []
+    evaluations: list[float] = []
+    # The largest that was seen: a warning too many costs less than a killed worker.
+    memory_bytes = gpu_memory_bytes = weights_bytes = 0
+    for measurement in measurements:
+        speed = measurement.speed
+        memory_bytes = max(memory_bytes, speed.memory_bytes)
+        gpu_memory_bytes = max(gpu_memory_bytes, speed.gpu_memory_bytes)
+        weights_bytes = max(weights_bytes, speed.weights_bytes)
+        if speed.evaluation_image_seconds is not None:
+            evaluations.append(speed.evaluation_image_seconds)
+        if not (speed.step_seconds or speed.setup_seconds):
+            continue
+        if measurement.source == "learned":
+            learned.append(speed)
+        else:
+            calibrated.append(speed)
+    timed = learned or calibrated
+    steps = [speed.step_seconds for speed in timed if speed.step_seconds]
     # Independent sources of error: their variances add up.
-    spread = math.hypot(
-        statistics.median([m.speed.spread for m in timed] or [0.0]),
-        statistics.stdev(map(math.log, steps)) if len(steps) > 1 else 0.0,
-        _OTHER_LOAD_SPREAD if measured_load.workers != load.workers else 0.0,
-        0.0 if learned else _FEW_STEPS_SPREAD,
-        host_spread,
-    )
+    spreads = [_median(speed.spread for speed in timed)]
+    if len(steps) > 1:
+        spreads.append(statistics.stdev(map(math.log, steps)))
+    if measured_load.workers != load.workers:
+        spreads.append(_OTHER_LOAD_SPREAD)
+    if not learned:
+        spreads.append(_FEW_STEPS_SPREAD)
+    spreads.append(host_spread)
     return Speed(
-        step_seconds=factor * statistics.median(steps or [0.0]),
-        setup_seconds=factor * statistics.median([m.speed.setup_seconds for m in timed] or [0.0]),
+        step_seconds=factor * _median(steps),
+        setup_seconds=factor * _median(speed.setup_seconds for speed in timed),
         evaluation_image_seconds=factor * statistics.median(evaluations) if evaluations else None,
-        # The largest that was seen: a warning too many costs less than a killed worker.
-        memory_bytes=max(speed.memory_bytes for speed in speeds),
-        gpu_memory_bytes=max(speed.gpu_memory_bytes for speed in speeds),
-        weights_bytes=max(speed.weights_bytes for speed in speeds),
-        spread=spread,
+        memory_bytes=memory_bytes,
+        gpu_memory_bytes=gpu_memory_bytes,
+        weights_bytes=weights_bytes,
+        spread=math.hypot(*spreads),
         is_learned=bool(learned),
     )
+
+
+def _median(values: Iterable[float]) -> float:
+    """Return the median, 0 of no values."""
+    return statistics.median([*values] or [0.0])
 
 
 def learn(node: Node, state: NodeState) -> Speed | None:

@@ -62,8 +62,10 @@ def announce(plan: Plan, forecaster: Forecaster, dispatcher: Dispatcher, plugins
         tell_lints(plan, forecaster, codes=("unequal-size",))
     estimate = forecaster.estimate(plan)
     tell_estimate(plan, forecaster)
-    wall = estimate.wall_seconds if estimate is not None and estimate.is_complete else None
-    remember_launch(forecaster.runs_dir, {"estimated": wall and vars(wall), "workers": forecaster.workers})
+    estimated = None
+    if estimate is not None and estimate.is_complete and estimate.wall_seconds is not None:
+        estimated = vars(estimate.wall_seconds)
+    remember_launch(forecaster.runs_dir, {"estimated": estimated, "workers": forecaster.workers})
     return estimate
 
 

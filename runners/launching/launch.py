@@ -20,10 +20,11 @@ from typing import Any
 
 from ablations import vocabulary as names
 from ablations.errors import DispatchError, OutputError, RunsFolderError
-from ablations.planning.nodes import EvaluationNode, Node, ProposedNode
+from ablations.planning.nodes import Node
 from ablations.planning.plan import Plan
 from runners.console.progress import Display, Failure, Progress, Running, Summary
 from runners.dispatch import Completion, Dispatcher
+from runners.estimates.estimate import count_images
 from runners.launching.queue import Queue, Stage
 from runners.own_code import ROOT, code_digest
 from runners.state import attempts as leases
@@ -69,7 +70,6 @@ class Settings:
         again: Whether nodes are tried again, too, that failed for a lasting reason.
         fail_fast: Whether the first final failure ends the launch.
         lease_seconds: The time after which the lease of a silent worker ends.
-        launch: Names this launch.
     """
 
     state_root: Path
@@ -91,8 +91,6 @@ class Launch:
         plan: The nodes that are needed, and those of them that are done.
         dispatcher: Where the work is carried out, with its workers started.
         tracking: Brings states to the tracking store.
-        display: Shows progress.
-        settings: The settings of the launch.
     """
 
     def __init__(
@@ -256,11 +254,13 @@ class Launch:
 
     def _wait(self) -> list[Completion]:
         """Wait a moment for running nodes and return those that have ended."""
-        is_awaited = self._reservations()[Reservation.PENDING] > 0
+        poll_seconds, pause_seconds = _POLL_SECONDS, _PAUSE_SECONDS
+        if self._reservations()[Reservation.PENDING]:
+            poll_seconds = pause_seconds = _RESERVATION_SECONDS
         if self._queue.count(Stage.RUNNING):
-            return self._dispatcher.wait(_RESERVATION_SECONDS if is_awaited else _POLL_SECONDS)
+            return self._dispatcher.wait(poll_seconds)
         if self._queue and not self._is_stopped:
-            time.sleep(_RESERVATION_SECONDS if is_awaited else _PAUSE_SECONDS)
+            time.sleep(pause_seconds)
         return []
 
     def _start_now(self, node: Node) -> None:
@@ -327,7 +327,9 @@ class Launch:
         """Open the MLflow runs of nodes that workers of this launch have begun, as their leases show."""
         for node in self._queue.nodes(Stage.RUNNING):
             state = self._states[node.fingerprint]
-            if self._is_own(state, otherwise=False) and _has_final_settings(node, state):
+            # Only with final settings: the parameters of an MLflow run cannot be changed.
+            has_settings = node.optimisation is None or state.proposal() is not None
+            if has_settings and self._is_own(state, otherwise=False):
                 self._follow(node)
 
     def _follow(self, node: Node) -> None:
@@ -339,7 +341,9 @@ class Launch:
     def _is_own(self, state: NodeState, *, otherwise: bool = True) -> bool:
         """Return True if the last attempt at a node is one of this launch; `otherwise` if there was no attempt."""
         lease = state.lease()
-        return lease.launch == self._settings.launch if lease is not None else otherwise
+        if lease is None:
+            return otherwise
+        return lease.launch == self._settings.launch
 
     def _end(self, completion: Completion) -> None:
         """Take the result of a node that a worker has ended, leave it to another launch, or treat its failure."""
@@ -373,9 +377,9 @@ class Launch:
         self._follow(node)
         self._tracking.finish(state)
         result = state.result() or {}
-        measured_by = "" if self._is_own(state, otherwise=False) else "  by another launch"
-        seconds = f"{result.get('seconds', 0):.0f} s"
-        line = f"finished  {state.title(node)}  {_outcome(result)}  {seconds}{measured_by}"
+        line = f"finished  {state.title(node)}  {_outcome(result)}  {result.get('seconds', 0):.0f} s"
+        if not self._is_own(state, otherwise=False):
+            line += "  by another launch"
         # All that reads the disk, and may fail, comes before: this node would be finished twice.
         self._queue.finish(node)
         self._work_done += _work(node)
@@ -394,16 +398,18 @@ class Launch:
             if state.is_done:
                 self._finish(node)
             elif lease is None or self._watch.is_over(state.folder, lease):
-                if lease is not None and lease.outcome in ("failed", "killed"):
+                if lease is not None and lease.has_failed:
                     self._after_failure(node, lease)
                 else:
                     self._display.note(f"taken over  {state.title(node)}  another launch has left it")
                     self._queue.put_off(node, 0.0)
 
-    def _after_failure(self, node: Node, last: Attempt | None) -> None:
+    def _after_failure(self, node: Node, attempt: Attempt | None) -> None:
         """Put a node off after a failed attempt, or give it up, as the policy says."""
         # The folder's own note is gone when another launch has begun to try again.
-        failure = (last.failure if last is not None else None) or self._states[node.fingerprint].failure() or _UNKNOWN
+        failure: Mapping[str, Any] = self._states[node.fingerprint].failure() or _UNKNOWN
+        if attempt is not None:
+            failure = attempt.failure or failure
         if self._gets_less_memory(node, failure):
             wait: float | None = 0.0
         else:
@@ -441,7 +447,9 @@ class Launch:
         if attempts:
             self._follow(node)
             self._tracking.stop(state, "FAILED", reason)
-        self._display.note(f"{'failed' if attempts else 'failed earlier'}    {title}  {reason}")
+            self._display.note(f"failed    {title}  {reason}")
+        else:
+            self._display.note(f"failed earlier    {title}  {reason}")
         self._is_stopped = self._is_stopped or self._settings.fail_fast
 
     def _show(self, seconds: float) -> None:
@@ -450,8 +458,11 @@ class Launch:
         progress.finished, progress.failed = queue.count(Stage.FINISHED), queue.count(Stage.FAILED)
         progress.blocked, progress.put_off = queue.count(Stage.BLOCKED), queue.count(Stage.PUT_OFF)
         progress.elsewhere = queue.count(Stage.ELSEWHERE) + self._reservations()[Reservation.ELSEWHERE]
-        under_way = sum(_work(node) * _share(self._states[node.fingerprint].progress()) for node in running)
-        progress.share = min(1.0, (self._work_done + under_way) / self._work_total) if self._work_total else 1.0
+        if self._work_total:
+            under_way = sum(_work(node) * _share(self._states[node.fingerprint].progress()) for node in running)
+            progress.share = min(1.0, (self._work_done + under_way) / self._work_total)
+        else:
+            progress.share = 1.0
         progress.seconds = seconds
         self._display.update(progress)
 
@@ -503,24 +514,18 @@ def _identity(folder: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _has_final_settings(node: Node, state: NodeState) -> bool:
-    """Return True if the settings of a node are final: the parameters of an MLflow run cannot be changed."""
-    return not isinstance(node, ProposedNode) or state.proposal() is not None
-
-
 def _work(node: Node) -> float:
     """Return the work of a node in image passes; a training pass counts three evaluation passes."""
     if node.kind == "cost":
         return _COST_WORK
-    spec = node.spec
-    facts = spec.data.facts
-    test = spec.data.test_images or facts.test_images
-    if isinstance(node, EvaluationNode):
-        return float(test)
-    train = spec.data.train_images or facts.train_images
-    validation = spec.data.validation_images or facts.validation_images
-    tested = 0 if isinstance(node, ProposedNode) else test
-    return float(tested + spec.train.epochs * (3 * train + validation))
+    test = float(count_images(node.spec, "test"))
+    if node.kind == "evaluation":
+        return test
+    work = node.spec.train.epochs * (3 * count_images(node.spec, "train") + count_images(node.spec, "validation"))
+    if node.optimisation is not None:
+        # It is measured on the validation split alone.
+        return float(work)
+    return test + work
 
 
 def _cause(failure: Mapping[str, Any]) -> str:
@@ -541,4 +546,6 @@ def _outcome(result: dict[str, Any]) -> str:
 
 
 def _share(progress: dict[str, float]) -> float:
-    return progress.get("step", 0) / progress["steps"] if progress.get("steps") else 0.0
+    if not progress.get("steps"):
+        return 0.0
+    return progress.get("step", 0) / progress["steps"]

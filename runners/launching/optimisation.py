@@ -13,6 +13,7 @@ from ablations.planning.optimisation_plans import OptimisationPlan
 from ablations.planning.search import pareto_front
 from runners.console.progress import Summary
 from runners.launching import session
+from runners.state.layout import RunsFolder
 from runners.state.nodes import NodeState, StateStore
 
 
@@ -40,12 +41,10 @@ def carry_out(
     """Launch the missing trials of a plan and then, when all have ended, the missing repeats.
 
     Args:
-        optimisation_plan: The tuning or search.
-        runs_dir: Folder for states and the local tracking store.
         uri: The tracking store, or `None` to track nothing now.
         options: The keyword arguments of `session.launch`.
     """
-    states = StateStore(runs_dir / "state")
+    states = StateStore(RunsFolder(runs_dir).state)
 
     def launch(nodes: tuple[ProposedNode, ...] | None = None) -> Summary:
         plan = optimisation_plan.as_plan(nodes)
@@ -66,12 +65,13 @@ def best_again(plan: OptimisationPlan, states: StateStore) -> tuple[ProposedNode
     repeats: list[ProposedNode] = []
     for optimisation in plan.optimisations:
         complete: list[tuple[ProposedNode, EndedTrial]] = []
+        points: list[tuple[float, float]] = []
         for node in plan.nodes_of(optimisation):
             trial = EndedTrial.read(states[node.fingerprint])
             # A trial that was pruned or diverged has no comparable accuracy.
             if trial is not None and trial.outcome == "complete":
                 complete.append((node, trial))
-        points = [(trial.metrics[names.TUNING_TOP1], trial.metrics[names.COST_MULTIPLY_ADDS]) for _, trial in complete]
+                points.append((trial.metrics[names.TUNING_TOP1], trial.metrics[names.COST_MULTIPLY_ADDS]))
         for index in pareto_front(points):
             node, trial = complete[index]
             repeats += plan.repeats_of(node, trial.values)

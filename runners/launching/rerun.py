@@ -7,7 +7,7 @@ from collections.abc import Sequence, Set
 from dataclasses import replace
 
 from ablations.errors import LeaseError, UnknownNameError
-from ablations.planning.nodes import EvaluationNode
+from ablations.planning.nodes import EvaluationNode, TrialNode
 from ablations.planning.plan import Plan
 from runners.state.attempts import Watch
 from runners.state.nodes import NodeState, StateStore
@@ -19,16 +19,14 @@ def only_failed(plan: Plan, states: StateStore) -> Plan:
     """Return the failed nodes of a plan, with the evaluations that are missing because their training has failed."""
     failed = {node.fingerprint for node in plan.missing if states[node.fingerprint].failure() is not None}
     trials = {key: node for key, node in plan.trials.items() if key in failed}
-    evaluations = {
-        key: node
-        for key, node in plan.evaluations.items()
-        if key in failed or (key not in plan.done and node.trial.fingerprint in failed)
-    }
-    # An evaluation can have failed for want of a training that is not done either.
-    trials |= {
-        node.trial.fingerprint: node.trial for node in evaluations.values() if node.trial.fingerprint not in plan.done
-    }
     costs = {key: node for key, node in plan.costs.items() if key in failed}
+    evaluations: dict[str, EvaluationNode] = {}
+    for key, evaluation in plan.evaluations.items():
+        if key in failed or (key not in plan.done and evaluation.checkpoint in failed):
+            evaluations[key] = evaluation
+            # An evaluation can have failed for want of a training that is not done either.
+            if evaluation.checkpoint not in plan.done:
+                trials[evaluation.checkpoint] = evaluation.trial
     return replace(plan, trials=trials, evaluations=evaluations, costs=costs)
 
 
@@ -39,9 +37,7 @@ def begin_anew(plan: Plan, variants: Sequence[str], states: StateStore) -> Plan:
     studies, as the checkpoint that they measured is replaced.
 
     Args:
-        plan: The plan.
         variants: `study/variant`, or `study/network: variant` for one inspected network.
-        states: The state folders.
 
     Raises:
         UnknownNameError: If there is no such variant in the plan.
@@ -59,7 +55,9 @@ def undone(plan: Plan, variants: Sequence[str], states: StateStore) -> Plan:
     Raises:
         UnknownNameError: If there is no such variant in the plan.
     """
-    return replace(plan, done=plan.done - _to_be_redone(plan, variants, states)) if variants else plan
+    if not variants:
+        return plan
+    return replace(plan, done=plan.done - _to_be_redone(plan, variants, states))
 
 
 def _to_be_redone(plan: Plan, variants: Sequence[str], states: StateStore) -> set[str]:
@@ -77,10 +75,11 @@ def train_lost_weights_anew(plan: Plan, states: StateStore) -> tuple[Plan, int]:
         LeaseError: If one of the nodes is being run.
         OutputError: If a folder cannot be moved.
     """
-    inspected = {node.trial.fingerprint: node.trial for node in plan.missing_evaluations}
-    lost = {
-        key: node for key, node in inspected.items() if states[key].is_done and not states[key].weights_file.exists()
-    }
+    lost: dict[str, TrialNode] = {}
+    for evaluation in plan.missing_evaluations:
+        state = states[evaluation.checkpoint]
+        if state.is_done and not state.weights_file.exists():
+            lost[evaluation.checkpoint] = evaluation.trial
     redone = lost.keys() | _resting_on(set(lost), states)
     _put_aside(redone, states)
     return replace(plan, trials=lost | plan.trials, done=plan.done - redone), len(lost)
@@ -98,23 +97,26 @@ def _nodes_of(plan: Plan, variants: Sequence[str]) -> set[str]:
         if variant not in by_name:
             raise UnknownNameError("variant", variant, by_name)
         fingerprints |= by_name[variant]
-    nodes = [plan.node(fingerprint) for fingerprint in fingerprints]
-    fingerprints |= {node.trial.fingerprint for node in nodes if isinstance(node, EvaluationNode)}
-    return fingerprints | {key for key, node in plan.evaluations.items() if node.trial.fingerprint in fingerprints}
+    fingerprints |= {plan.node(fingerprint).checkpoint for fingerprint in fingerprints}
+    return fingerprints | {key for key, node in plan.evaluations.items() if node.checkpoint in fingerprints}
 
 
-def _put_aside(wanted: Set[str], states: StateStore) -> None:
+def _put_aside(fingerprints: Set[str], states: StateStore) -> None:
     # All are checked before the first is moved: a refusal leaves the folder as it was.
-    for fingerprint in sorted(wanted):
+    for fingerprint in sorted(fingerprints):
         _refuse_running(states[fingerprint])
-    for fingerprint in sorted(wanted):
+    for fingerprint in sorted(fingerprints):
         states[fingerprint].begin_anew()
 
 
 def _resting_on(trials: set[str], states: StateStore) -> set[str]:
     """Return the evaluations of these trainings that any study has ever asked for here."""
-    described = ((key, states[key].about() or {}) for key in states.fingerprints())
-    return {key for key, about in described if about.get("trial") in trials}
+    evaluations: set[str] = set()
+    for fingerprint in states.fingerprints():
+        about = states[fingerprint].about()
+        if about is not None and about.get("trial") in trials:
+            evaluations.add(fingerprint)
+    return evaluations
 
 
 def _refuse_running(state: NodeState) -> None:

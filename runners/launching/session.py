@@ -31,6 +31,7 @@ from runners.state.failures import patiently
 from runners.state.files import check_writable
 from runners.state.last_run import remember_launch
 from runners.state.launches import History
+from runners.state.layout import RunsFolder
 from runners.state.nodes import NodeState, StateStore
 from runners.sync.fetch import fetch_finished
 from runners.sync.tracking_worker import TrackingWorker
@@ -70,22 +71,20 @@ def launch(
     Args:
         plan: The nodes that are needed, and those of them that are done.
         whole: The plan of which `plan` is a part, or the same one.
-        runs_dir: Folder for states and the local tracking store.
         uri: The tracking store, or `None` to track nothing now.
-        dispatch: Where nodes are measured.
-        recovery: From `take_recovery`.
         plugins: Modules that workers import first.
         forecaster: Estimates it and learns from it.
 
     Raises:
         AblationError: If nothing can be run; the message says why.
     """
+    states = StateStore(RunsFolder(runs_dir).state)
     # Composed now: the farewell may be printed by another thread, where click has no context.
     command = resuming_command()
     # Nothing has begun that must be ended in order, and a worker that imports torch would delay the end.
-    interrupts.set_farewell(partial(_farewell, plan, StateStore(runs_dir / "state"), command), _UNBEGUN_SECONDS)
+    interrupts.set_farewell(partial(_farewell, plan, states, command), _UNBEGUN_SECONDS)
     device_settings: dict[str, Any] = {"device": dispatch.device, "threads": dispatch.threads}
-    settings = Settings((runs_dir / "state").resolve(), plugins=plugins, **device_settings, **recovery)
+    settings = Settings(states.root.resolve(), plugins=plugins, **device_settings, **recovery)
     retrying = partial(patiently, policy=settings.policy, tell=partial(console().print, markup=False))
     retrying(partial(check_writable, settings.state_root))
     retrying(partial(_set_common_aside, runs_dir))
@@ -99,9 +98,11 @@ def launch(
         with history.recording(whole, settings.launch, source.commit, settings.policy, retrying):
             # Within the record of the launch: `gc` sees it from here on and removes nothing that it needs.
             plan = retrying(partial(_with_lost_weights, plan, history, settings.state_root))
-            estimate = announce(plan, forecaster, dispatcher, plugins) if plan.missing else None
+            estimate = None
+            if plan.missing:
+                estimate = announce(plan, forecaster, dispatcher, plugins)
             stop_seconds = _CLUSTER_SECONDS if dispatch.name in ("ray", "slurm") else interrupts.STOP_SECONDS
-            interrupts.set_farewell(partial(_farewell, plan, StateStore(runs_dir / "state"), command), stop_seconds)
+            interrupts.set_farewell(partial(_farewell, plan, states, command), stop_seconds)
             with make_display(console()) as display:
                 tracking = TrackingWorker(source, tracker, display.note)
                 summary = Launch(forecaster.longest_first(plan), dispatcher, tracking, display, settings).run()
@@ -120,16 +121,14 @@ def _set_common_aside(runs_dir: Path) -> None:
 
 def _farewell(plan: Plan, states: StateStore, command: str) -> list[str]:
     """Return lines on what is kept of an interrupted launch and on how to go on."""
-    missing = plan.missing
-    finished = sum(states[node.fingerprint].is_done for node in missing)
-    lines = [f"Interrupted. Kept: {finished} of {len(missing)} finished."]
-    checkpoints = []
-    for node in missing:
+    finished, checkpoints = 0, []
+    for node in plan.missing:
         state = states[node.fingerprint]
-        checkpoint = None if state.is_done else _checkpoint_of(state)
-        if checkpoint is not None:
+        if state.is_done:
+            finished += 1
+        elif (checkpoint := _checkpoint_of(state)) is not None:
             checkpoints.append(f"  {node.title}: {checkpoint}")
-    lines += checkpoints[:_NAMED]
+    lines = [f"Interrupted. Kept: {finished} of {len(plan.missing)} finished.", *checkpoints[:_NAMED]]
     if len(checkpoints) > _NAMED:
         lines.append(f"  and the checkpoints of {len(checkpoints) - _NAMED} more")
     return [*lines, f"The same command goes on: {command}"]
@@ -137,10 +136,14 @@ def _farewell(plan: Plan, states: StateStore, command: str) -> list[str]:
 
 def _checkpoint_of(state: NodeState) -> str | None:
     """Return the epoch or step of the last checkpoint of a training in words, or `None` if there is none."""
-    steps = [path.stem.rpartition("-")[2] for path in state.folder.glob("checkpoint-*.safetensors")]
-    last_step = max((int(step) for step in steps if step.isdecimal()), default=None)
-    if last_step is None:
+    steps: list[int] = []
+    for path in state.checkpoints():
+        step = path.stem.rpartition("-")[2]
+        if step.isdecimal():
+            steps.append(int(step))
+    if not steps:
         return None
+    last_step = max(steps)
     # Progress and checkpoint are written by another process, and either may be torn or missing.
     progress = state.progress()
     try:
@@ -180,7 +183,7 @@ def _prepare(
 
 
 def _check(plan: Plan, runs_dir: Path, dispatcher: Dispatcher, plugins: tuple[str, ...]) -> None:
-    dispatcher.check((runs_dir / "state").resolve(), max_devices(plan))
+    dispatcher.check(RunsFolder(runs_dir).state.resolve(), max_devices(plan))
     problem = dispatcher.ask(find_problem, plan, plugins)
     if problem is not None:
         raise AblationError(problem)
@@ -188,8 +191,8 @@ def _check(plan: Plan, runs_dir: Path, dispatcher: Dispatcher, plugins: tuple[st
 
 def max_devices(plan: Plan) -> int:
     """Return the largest number of devices that a missing training runs on."""
-    specs = [*(node.spec for node in plan.missing_trials), *(node.spec for node in plan.missing_proposed)]
-    return max((spec.train.devices for spec in specs), default=1)
+    trainings = (*plan.missing_trials, *plan.missing_proposed)
+    return max((node.spec.train.devices for node in trainings), default=1)
 
 
 def _open_store(plan: Plan, runs_dir: Path, uri: str | None) -> tuple[Plan, Tracker | None]:
@@ -198,7 +201,7 @@ def _open_store(plan: Plan, runs_dir: Path, uri: str | None) -> tuple[Plan, Trac
         check_writable(runs_dir)
         return plan, None
     tracker = make_tracker(plan, runs_dir, uri)
-    states = StateStore((runs_dir / "state").resolve())
+    states = StateStore(RunsFolder(runs_dir).state.resolve())
     return fetch_finished(tracker, plan, states, lambda message: console().print(message, markup=False)), tracker
 
 
@@ -223,7 +226,7 @@ def make_tracker(plan: Plan, runs_dir: Path, uri: str, *, for_nodes: bool = True
         return Tracker(
             uri,
             source.experiment,
-            runs_dir / "artifacts",
+            RunsFolder(runs_dir).artifacts,
             commit=source.commit,
             preset=source.preset,
             for_nodes=for_nodes,

@@ -22,6 +22,7 @@ from ablations.spec.factors import plain
 from runners.launching.optimisation import EndedTrial
 from runners.provenance import Commit
 from runners.state.files import exclusively, write_json
+from runners.state.layout import RunsFolder
 from runners.state.nodes import StateStore
 from runners.tracking import Tracker
 from runners.tracking.groups import finish_group
@@ -64,7 +65,7 @@ class Tuned:
             distinct=self.tuning.distinct(self.budget),
         )
 
-    def entry(self, key: str, commit: Commit, now: float) -> TunedVariant | None:
+    def entry(self, key: str, commit: Commit, seconds: float) -> TunedVariant | None:
         """Return the tuned values of the row called `key`, or `None` if no trial was trained to the end."""
         if self.best is None:
             return None
@@ -79,31 +80,35 @@ class Tuned:
             settings=plain(self.tuning.resolved_settings),
             git_commit=commit.sha,
             git_dirty=commit.dirty,
-            time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)),
+            time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds)),
         )
 
 
 def read_results(plan: OptimisationPlan, states: StateStore) -> list[Tuned]:
     """Return the results of each tuning of a plan, from the state folders."""
-    results = []
+    results: list[Tuned] = []
     for tuning in plan.optimisations:
-        trials = (EndedTrial.read(states[node.fingerprint]) for node in plan.nodes_of(tuning))
-        ended = tuple(trial for trial in trials if trial is not None)
-        results.append(Tuned(tuning, plan.serves[tuning.fingerprint], plan.budget, ended))
+        ended: list[EndedTrial] = []
+        for node in plan.nodes_of(tuning):
+            trial = EndedTrial.read(states[node.fingerprint])
+            if trial is not None:
+                ended.append(trial)
+        results.append(Tuned(tuning, plan.serves[tuning.fingerprint], plan.budget, tuple(ended)))
     return results
 
 
-def write_tuned(plan: OptimisationPlan, results: list[Tuned], folder: Path, commit: Commit) -> list[Path]:
+def write_tuned(plan: OptimisationPlan, results: list[Tuned], runs_dir: Path, commit: Commit) -> list[Path]:
     """Write the tuned values into the file of each study and return the paths. Other entries of a file are kept.
 
     Raises:
         OutputError: If a file cannot be written.
         TuningError: If a file that is there holds something else.
     """
-    (folder / "journals").mkdir(parents=True, exist_ok=True)
+    layout = RunsFolder(runs_dir)
+    layout.journals.mkdir(parents=True, exist_ok=True)
     preset, time_written, paths = plan.request.preset.name, time.time(), []
     # Two tunings may add entries to the same file at once.
-    with exclusively(folder / "journals" / "files.lock"):
+    with exclusively(layout.journals / "files.lock"):
         for study in plan.studies:
             entries: list[TunedVariant] = []
             for tuned in results:
@@ -112,8 +117,10 @@ def write_tuned(plan: OptimisationPlan, results: list[Tuned], folder: Path, comm
                     if entry is not None:
                         entries.append(entry)
             if entries:
-                path = tuned_path(folder, study.name, preset)
-                old = read_tuned_file(path) if path.exists() else TunedFile(study=study.name, preset=preset, tuned=())
+                path = tuned_path(layout.tuning, study.name, preset)
+                old = TunedFile(study=study.name, preset=preset, tuned=())
+                if path.exists():
+                    old = read_tuned_file(path)
                 if (old.study, old.preset) != (study.name, preset):
                     raise TuningError(f"{path} is of study {old.study!r} at preset {old.preset!r}. Move it away.")
                 write_json(path, with_entries(old, entries).model_dump(mode="json", exclude_none=True))

@@ -69,6 +69,11 @@ class Attempt:
         return self.outcome == "running"
 
     @property
+    def has_failed(self) -> bool:
+        """True if the attempt failed or was killed; an interrupted one has not failed."""
+        return self.outcome in ("failed", "killed")
+
+    @property
     def is_orphan(self) -> bool:
         """True if the attempt has not noted its end and its process ran on this machine and is dead."""
         return self.is_running and self.process.is_dead
@@ -80,7 +85,7 @@ class Attempt:
             watched: The token that a `Watch` has seen stand still for the length of the lease, or nothing.
         """
         # A finished attempt is not over: it has left a result, which a network file system may show here later.
-        return self.outcome in ("failed", "killed", "interrupted") or self.is_orphan or self.token == watched
+        return self.has_failed or self.outcome == "interrupted" or self.is_orphan or self.token == watched
 
     @classmethod
     def read(cls, folder: Path, number: int) -> Attempt | None:
@@ -117,7 +122,7 @@ def _last_number(folder: Path) -> int:
 
 def damages(folder: Path) -> list[Damage]:
     """Return the files of attempts in a state folder that cannot be read."""
-    return [damage for damage in map(_ATTEMPT.damage, _files(folder)) if damage is not None]
+    return _ATTEMPT.damages(_files(folder))
 
 
 def attempts(folder: Path) -> list[Attempt]:
@@ -135,7 +140,6 @@ def latest(folder: Path, at_least: int = 0) -> Attempt | None:
     """Return the last attempt in a state folder, or `None` if there is none.
 
     Args:
-        folder: The state folder.
         at_least: The number of an attempt that there is; a network file system may list it late.
     """
     number = max(at_least, _last_number(folder))
@@ -196,7 +200,6 @@ class Lease:
         """Begin the next attempt in a state folder, or return `None` if this process must not.
 
         Args:
-            folder: The state folder.
             launch: The launch for which it runs. An earlier attempt for the same one is followed at once.
             lease_seconds: The time that the lease shall outlive this process.
             watched: The token of an attempt that was seen to stand still, see `Watch`.

@@ -30,8 +30,6 @@ def write_atomically(path: Path, write: Callable[[Path], None], *, flush: bool =
     """Call `write` with a temporary path beside `path`, then rename the result to `path`.
 
     Args:
-        path: The file.
-        write: Writes it.
         flush: Whether it must be there after a power failure.
 
     Raises:
@@ -145,7 +143,6 @@ class Lock:
     The kernel releases the lock of a process that dies.
 
     Args:
-        path: The lock file.
         is_needed: False if the work goes on without the lock where a network file system has none.
     """
 

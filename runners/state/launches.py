@@ -23,7 +23,6 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from ablations.errors import OutputError
-from ablations.planning.nodes import EvaluationNode
 from ablations.planning.plan import Cell, Plan
 from ablations.spec.fingerprint import digest
 from ablations.spec.parts import SPEC_VERSION
@@ -79,8 +78,7 @@ class PlanRecord:
         """Return a plan as data."""
         nodes: dict[str, PlannedNode] = {}
         for node in plan.nodes:
-            trial = node.trial.fingerprint if isinstance(node, EvaluationNode) else ""
-            nodes[node.fingerprint] = PlannedNode(node.kind, node.title, trial)
+            nodes[node.fingerprint] = PlannedNode(node.kind, node.title, node.depends_on or "")
         request = plan.request
         return cls(
             preset=request.preset.name,
@@ -101,7 +99,9 @@ class PlanRecord:
     @property
     def scale(self) -> str:
         """The request without the studies, for people: `preset quick, --set train.epochs=4`."""
-        options = [f"preset {self.preset}", *(f"--set {key}={value}" for key, value in self.overrides.items())]
+        options = [f"preset {self.preset}"]
+        for key, value in self.overrides.items():
+            options.append(f"--set {key}={value}")
         if self.seeds is not None:
             options.append(f"--seeds {self.seeds}")
         if self.canary:
@@ -112,9 +112,18 @@ class PlanRecord:
 
     def of_study(self, study: str) -> set[str]:
         """Return the nodes that a study needs, with the trainings that its evaluations rest on."""
-        measured = {cell.fingerprint for cell in self.cells if cell.study == study}
-        trials = {self.nodes[key].trial for key in measured & self.nodes.keys()}
-        return measured | trials - {""}
+        fingerprints: set[str] = set()
+        for cell in self.cells:
+            if cell.study == study:
+                fingerprints.update(self._needed_by(cell))
+        return fingerprints
+
+    def _needed_by(self, cell: Cell) -> list[str]:
+        """Return the node that measures a cell, and of an evaluation the training whose checkpoint it measures."""
+        node = self.nodes.get(cell.fingerprint)
+        if node is None or not node.trial:
+            return [cell.fingerprint]
+        return [cell.fingerprint, node.trial]
 
     def serves(self, fingerprint: str) -> list[str]:
         """Return `study/variant` of all rows that a node measures, itself or through nodes that rest on it."""
@@ -124,12 +133,7 @@ class PlanRecord:
     def _serves(self) -> dict[str, list[str]]:
         variants: dict[str, list[str]] = {}
         for cell in self.cells:
-            node = self.nodes.get(cell.fingerprint)
-            fingerprints = [cell.fingerprint]
-            if node is not None and node.trial:
-                # The row of an evaluation also needs the training whose checkpoint it measures.
-                fingerprints.append(node.trial)
-            for fingerprint in fingerprints:
+            for fingerprint in self._needed_by(cell):
                 names = variants.setdefault(fingerprint, [])
                 if f"{cell.study}/{cell.key}" not in names:
                     names.append(f"{cell.study}/{cell.key}")
@@ -326,7 +330,9 @@ class History:
 
     def _read_plan(self, plan_digest: str) -> PlanRecord | None:
         content = _PLAN.find(self._plan_file(plan_digest))
-        return PlanRecord.from_json(content) if content is not None else None
+        if content is None:
+            return None
+        return PlanRecord.from_json(content)
 
     @cached_property
     def launches(self) -> Sequence[LaunchRecord]:
@@ -346,14 +352,17 @@ class History:
 
     def damages(self) -> list[Damage]:
         """Return the files of launches and plans that cannot be read."""
-        results = [_LAUNCH.damage(path) for path in sorted(self._folder.launches.glob(_FILES))]
-        results += [_PLAN.damage(path) for path in sorted(self._folder.plans.glob(_FILES))]
-        results += [_ORDER_FILE.damage(path) for path in sorted(self._folder.launch_order.glob(_FILES))]
-        return [damage for damage in results if damage is not None]
+        damages = _LAUNCH.damages(sorted(self._folder.launches.glob(_FILES)))
+        damages += _PLAN.damages(sorted(self._folder.plans.glob(_FILES)))
+        damages += _ORDER_FILE.damages(sorted(self._folder.launch_order.glob(_FILES)))
+        return damages
 
     def launch(self, name: str) -> LaunchRecord | None:
         """Return the launch of this name, or `None`."""
-        return next((record for record in self.launches if record.launch == name), None)
+        for record in self.launches:
+            if record.launch == name:
+                return record
+        return None
 
     def plan(self, record: LaunchRecord) -> PlanRecord | None:
         """Return the plan of a launch, or `None` if it cannot be read."""
@@ -375,7 +384,10 @@ class History:
 
     def serves(self, fingerprint: str) -> list[str]:
         """Return `study/variant` of all rows that ever needed a node, those of the last plan first."""
-        return list(dict.fromkeys(name for _, plan in self.plans() for name in plan.serves(fingerprint)))
+        rows: dict[str, None] = {}
+        for _, plan in self.plans():
+            rows.update(dict.fromkeys(plan.serves(fingerprint)))
+        return list(rows)
 
 
 class _PlanFile(TypedDict):

@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +86,8 @@ def about(node: Node) -> dict[str, Any]:
     plugins = as_json(plugins_of(node).values())
     if plugins:
         description["plugins"] = plugins
-    if isinstance(node, EvaluationNode):
-        description["trial"] = node.trial.fingerprint
+    if node.intervention is not None:
+        description["trial"] = node.checkpoint
         description["intervention"] = node.intervention.model_dump(mode="json", by_alias=True)
     if isinstance(node, ProposedNode):
         description |= _described(node)
@@ -189,9 +190,14 @@ class NodeState:
         foreign = self.foreign()
         if foreign is not None and foreign.path == self.folder:
             return [foreign]
-        results = [kind.damage(self.folder / name) for name, kind in _KINDS.items()]
-        results += [foreign, next(self._damaged_events(), None), *self._foreign_files(), *leases.damages(self.folder)]
-        return [damage for damage in results if damage is not None]
+        damages: list[Damage] = []
+        for name, kind in _KINDS.items():
+            damages += kind.damages([self.folder / name])
+        if foreign is not None:
+            damages.append(foreign)
+        # The first alone: all lines of a damaged file of events are set aside together.
+        damages += islice(self._damaged_events(), 1)
+        return [*damages, *self._foreign_files(), *leases.damages(self.folder)]
 
     def _foreign_files(self) -> Iterator[Damage]:
         """Yield the files beside the result that name another node as theirs."""
@@ -263,7 +269,9 @@ class NodeState:
             # A worker that outlives a launch may have read the data folder before its files were as planned.
             forget_folders()
         if described["data_digest"] != spec.data.facts.digest:
-            subject = f"the files in {spec.data.root} have" if spec.data.root else f"data set {spec.data.name!r} has"
+            subject = f"data set {spec.data.name!r} has"
+            if spec.data.root:
+                subject = f"the files in {spec.data.root} have"
             raise DatasetError(
                 f"{subject} changed since this was planned, or is read otherwise here, and so has its fingerprint. "
                 "Run the study again."
@@ -287,10 +295,10 @@ class NodeState:
 
     def training(self, node: Node) -> TrialSpec:
         """Return the spec that is trained for a node: with the proposed values, once they are known."""
-        if isinstance(node, ProposedNode):
+        if node.optimisation is not None:
             proposal = self.proposal()
             if proposal is not None:
-                return node.with_values(proposal["values"])
+                return node.optimisation.resolve(proposal["values"], node.seed)
         return node.spec
 
     def title(self, node: Node) -> str:
@@ -340,11 +348,11 @@ class NodeState:
         """Return the last attempt, which may be running, or `None` if there was none."""
         return leases.latest(self.folder)
 
-    def finish(self, metrics: dict[str, float], seconds: float, **more: Any) -> None:
+    def finish(self, metrics: dict[str, float], seconds: float, **extra: Any) -> None:
         """Write the result, unless there is one; from then on the node is done."""
         # In this order: a kill in between must not leave a finished node with a failure.
         self.forget_failure()
-        result = {"metrics": metrics, "seconds": seconds, "fingerprint": self.fingerprint, "time": time.time(), **more}
+        result = {"metrics": metrics, "seconds": seconds, "fingerprint": self.fingerprint, "time": time.time(), **extra}
         write_json_once(self.result_file, result)
 
     def remove_half_written(self) -> None:
@@ -356,14 +364,14 @@ class NodeState:
     def result(self) -> dict[str, Any] | None:
         """Return the result, or `None` if there is none yet, or none that can be read and is this node's."""
         result = schemas.RESULT.find(self.result_file)
-        return result if result is not None and self._foreign(result) is None else None
+        if result is None or self._foreign(result) is not None:
+            return None
+        return result
 
     def fail(self, kind: str, message: str, details: str, cause: str = "error") -> None:
         """Write the failure of the node, as far as the disk lets it; `details` (a traceback) go to the log file.
 
         Args:
-            kind: The kind of error.
-            message: Its message.
             details: For the log file alone.
             cause: Its cause, one of `runners.state.failures.Cause`.
         """
@@ -436,6 +444,10 @@ class StateStore:
         """Return the fingerprints of all nodes that are described here, in order."""
         # Without names that begin with a dot: `.aside`, and folders that were set aside as damaged.
         return sorted(path.parent.name for path in self.root.glob("[!.]*/node.json"))
+
+    def folders(self) -> list[NodeState]:
+        """Return all state folders in order, those that describe no node, too."""
+        return [self[path.name] for path in sorted(self.root.glob("[!.]*")) if path.is_dir()]
 
     def done(self, fingerprints: Iterable[str]) -> frozenset[str]:
         """Return the fingerprints whose nodes have been measured."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import stat
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -87,6 +87,10 @@ class Kind(Generic[T]):
         content = self.read(path)
         return content if isinstance(content, Damage) else None
 
+    def damages(self, paths: Iterable[Path]) -> list[Damage]:
+        """Return the damages of those of the files that are damaged."""
+        return [damage for damage in map(self.damage, paths) if damage is not None]
+
 
 def _content(path: Path) -> bytes | Damage | None:
     try:
@@ -122,7 +126,10 @@ def read_lines(path: Path, kind: Kind[T]) -> Iterator[T | Damage]:
     *lines, _ = content.split(b"\n")
     for number, line in enumerate(lines, start=1):
         parsed = kind.parse(line, path)
-        yield Damage(path, f"line {number}: {parsed.reason}") if isinstance(parsed, Damage) else parsed
+        if isinstance(parsed, Damage):
+            yield Damage(path, f"line {number}: {parsed.reason}")
+        else:
+            yield parsed
 
 
 def set_aside(damage: Damage) -> None:

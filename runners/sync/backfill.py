@@ -51,7 +51,6 @@ def sync_states(
     """Bring over all nodes that a store lacks; a second call does nothing.
 
     Args:
-        states: The state folders.
         uri: The store; `prepare_store` must have seen it.
         artifacts: The folder in which a local store keeps artifacts.
         studies: Names of studies whose nodes are meant; all by default.
@@ -61,8 +60,10 @@ def sync_states(
         TrackingError: If the store cannot be used at all.
     """
     synced = Synced()
-    foreign = (states[fingerprint].foreign() for fingerprint in states.fingerprints())
-    synced.problems += [str(damage) for damage in foreign if damage is not None]
+    for fingerprint in states.fingerprints():
+        foreign = states[fingerprint].foreign()
+        if foreign is not None:
+            synced.problems.append(str(foreign))
     with without_retries():
         for experiment, nodes in sorted(_by_experiment(states, studies).items()):
             first = nodes[0][1]
@@ -70,7 +71,7 @@ def sync_states(
                 preset = first.experiments[experiment]["preset"]
                 tracker = Tracker(uri, experiment, artifacts, commit=first.commit, preset=preset)
             # A training first: the runs of its evaluations are its children.
-            for state, origin in sorted(nodes, key=lambda entry: _is_evaluation(entry[0])):
+            for state, origin in sorted(nodes, key=lambda entry: entry[0].kind == "evaluation"):
                 try:
                     _sync_one(tracker, state, origin, synced, tell)
                 except AblationError as error:
@@ -86,22 +87,27 @@ def _by_experiment(states: StateStore, studies: Collection[str] | None) -> dict[
     nodes: dict[str, list[tuple[NodeState, Origin]]] = defaultdict(list)
     for fingerprint in states.fingerprints():
         state = states[fingerprint]
-        # A folder that is another node's would be written to that node's runs.
-        origin = read_origin(state) if state.foreign() is None else None
-        for experiment in origin.experiments if origin is not None else ():
-            if origin is not None and (studies is None or set(studies) & origin.studies(experiment).keys()):
+        if state.foreign() is not None:
+            # It would be written to the other node's runs.
+            continue
+        origin = read_origin(state)
+        if origin is None:
+            continue
+        for experiment in origin.experiments:
+            if studies is None or set(studies) & origin.studies(experiment).keys():
                 nodes[experiment].append((state, origin))
     return nodes
 
 
 def known_studies(states: StateStore) -> set[str]:
     """Return the names of all studies that nodes with a state folder serve."""
-    origins = filter(None, (read_origin(states[fingerprint]) for fingerprint in states.fingerprints()))
-    return {study for origin in origins for name in origin.experiments for study in origin.studies(name)}
-
-
-def _is_evaluation(state: NodeState) -> bool:
-    return state.kind == "evaluation"
+    studies: set[str] = set()
+    for fingerprint in states.fingerprints():
+        origin = read_origin(states[fingerprint])
+        if origin is not None:
+            for experiment in origin.experiments:
+                studies.update(origin.studies(experiment))
+    return studies
 
 
 def _sync_one(tracker: Tracker, state: NodeState, origin: Origin, synced: Synced, tell: Callable[[str], None]) -> None:

@@ -26,10 +26,6 @@ def fetch(
     """Write the result of a node's finished run into its state folder. The caller holds the folder's lock.
 
     Args:
-        tracker: The store.
-        node: The node.
-        state: Its folder.
-        serves: The studies that it serves.
         weights: Whether its weights are needed too; without them the result is of no use then.
 
     Raises:
@@ -55,9 +51,7 @@ def fetch_finished(tracker: Tracker, plan: Plan, states: StateStore, tell: Calla
     over is measured here.
 
     Args:
-        tracker: The store.
         plan: The plan; nodes that are done here already are left alone.
-        states: The state folders.
         tell: Receives the number of results taken over, and a reason for each that could not be.
 
     Raises:

@@ -77,7 +77,6 @@ class Reservations:
     """Reserves nodes for one place in one store.
 
     Args:
-        tracker: The store.
         watch: Knows which owners are alive.
         clock: Seconds that only ever grow.
     """

@@ -13,7 +13,7 @@ from enum import Enum, auto
 from typing import Any
 
 from ablations.errors import TrackingError
-from ablations.planning.nodes import EvaluationNode, Node, ProposedNode
+from ablations.planning.nodes import Node
 from runners.state.nodes import NodeState
 from runners.sync.fetch import fetch
 from runners.sync.reservations import Reservation, Reservations, heartbeat
@@ -105,7 +105,6 @@ class RunWriter:
         `None` says that the goal is reached and nothing is left to do.
 
         Args:
-            tracked: The node.
             clock_time: Seconds on a clock that only ever grows.
         """
         if not tracked.lock.acquire():
@@ -146,7 +145,7 @@ class RunWriter:
         if self.is_shared:
             # Another machine may have been faster, if the store was away when this one began.
             self.tracker.look_up(tracked.node.fingerprint)
-        if self.is_shared or isinstance(tracked.node, ProposedNode):
+        if self.is_shared or tracked.node.optimisation is not None:
             # The proposed values may not have been known when the run was opened.
             self.tracker.go_on(tracked.node, tracked.state, tracked.serves)
         self.tracker.finish(tracked.state)
@@ -184,14 +183,14 @@ class RunWriter:
         If the weights cannot be fetched, the log of the evaluation says so, and the evaluation will fail.
         """
         trial = _without_weights(node, state)
-        if trial is None or not isinstance(node, EvaluationNode):
+        if trial is None:
             return True
         lock = NodeLock(trial)
         if not lock.acquire():
             return False
         try:
             self.tracker.look_up(trial.fingerprint)
-            fetch(self.tracker, node.trial, trial, {}, weights=True)
+            fetch(self.tracker, node.training, trial, {}, weights=True)
         except TrackingError as error:
             state.note(f"the weights of the training cannot be had: {error}")
         finally:
@@ -199,7 +198,7 @@ class RunWriter:
         return True
 
     def _follow(self, tracked: TrackedNode, clock_time: float) -> None:
-        events = tracked.state.folder / "events.jsonl"
+        events = tracked.state.events_file
         # The size of the file tells new lines without reading it.
         size = events.stat().st_size if events.exists() else 0
         if size != tracked.synced_size:
@@ -242,9 +241,9 @@ def _may_end_soon(tracked: TrackedNode, clock_time: float) -> bool:
 
 def _without_weights(node: Node, state: NodeState) -> NodeState | None:
     """Return the folder of an evaluation's trial if the trial's weights are not there, else `None`."""
-    if not isinstance(node, EvaluationNode):
+    if node.depends_on is None:
         return None
-    trial = NodeState(state.folder.parent / node.trial.fingerprint)
+    trial = NodeState(state.folder.parent / node.depends_on)
     return None if trial.weights_file.exists() else trial
 
 

@@ -101,8 +101,11 @@ class TrackingWorker:
         while self._thread.is_alive() and not self._is_patience_over():
             self._thread.join(0.2)
         count = len(self._incomplete)
+        if not count:
+            self.trouble = None
+            return
         subject = "1 run is" if count == 1 else f"{count} runs are"
-        self.trouble = f"{subject} not all there ({self.trouble or 'it did not answer in time'})" if count else None
+        self.trouble = f"{subject} not all there ({self.trouble or 'it did not answer in time'})"
 
     def abandon(self) -> None:
         """Leave everything as it is, at once: there is nothing left to bring over."""
@@ -229,9 +232,11 @@ class TrackingWorker:
             tracked.due = 0.0
 
     def _is_patience_over(self) -> bool:
-        patience = _AWAY_SECONDS if self.is_away else _CALL_SECONDS
+        patience = _CALL_SECONDS
         if self._is_hurried:
             patience = _HURRIED_SECONDS
+        elif self.is_away:
+            patience = _AWAY_SECONDS
         return self._is_abandoned or time.monotonic() - self._last_success > patience
 
     def _work(self) -> None:
@@ -267,7 +272,7 @@ class TrackingWorker:
         wait = self._seconds_to_next()
         try:
             while True:
-                order = self._orders.get(timeout=wait) if wait > 0 else self._orders.get_nowait()
+                order = self._orders.get(block=wait > 0, timeout=wait)
                 wait = 0.0
                 self._try(order)
         except queue.Empty:
@@ -289,7 +294,9 @@ class TrackingWorker:
     def _step(self, writer: RunWriter) -> None:
         """Advance one node or do one chore, if one is due and the store answers."""
         tracked = self._next_due()
-        chore = self._chores[0] if self._chores and self._store_due <= time.monotonic() else None
+        chore = None
+        if self._chores and self._store_due <= time.monotonic():
+            chore = self._chores[0]
         if (tracked is None and chore is None) or not self._is_there(writer):
             return
         if tracked is not None:
@@ -300,7 +307,9 @@ class TrackingWorker:
             self._last_success = time.monotonic()
 
     def _seconds_to_next(self) -> float:
-        due = 0.0 if self._chores else min((tracked.due for tracked in self._nodes.values()), default=math.inf)
+        due = min((tracked.due for tracked in self._nodes.values()), default=math.inf)
+        if self._chores:
+            due = 0.0
         return max(0.0, min(max(due, self._store_due) - time.monotonic(), SYNC_SECONDS))
 
     def _next_due(self) -> TrackedNode | None:
@@ -332,8 +341,7 @@ class TrackingWorker:
             self._note_error(error)
             # The node starts over, as nobody knows how much of the failed step has reached the store.
             tracked.run_state, tracked.synced_size = RunState.UNKNOWN, -1
-            longest = _FIRST_PAUSE if self._closing.is_set() else _LONGEST_PAUSE
-            tracked.delay = min(longest, 2 * tracked.delay or _FIRST_PAUSE)
+            tracked.delay = self._longer_pause(tracked.delay)
             tracked.due = time.monotonic() + tracked.delay
             self._answers_after_error(writer)
             return
@@ -347,6 +355,12 @@ class TrackingWorker:
         else:
             tracked.due = time.monotonic() + seconds
 
+    def _longer_pause(self, pause: float) -> float:
+        if self._closing.is_set():
+            # Nobody waits long for the end of a launch.
+            return _FIRST_PAUSE
+        return min(_LONGEST_PAUSE, 2 * pause or _FIRST_PAUSE)
+
     def _answers_after_error(self, writer: RunWriter) -> bool:
         """Return True if the store answers after an error; if not, leave it alone for a while."""
         if answers(writer.tracker.client):
@@ -359,8 +373,7 @@ class TrackingWorker:
 
     def _go_away(self) -> None:
         """Set the pause before the next request, longer each time; grant reservations that only wait for the store."""
-        longest = _FIRST_PAUSE if self._closing.is_set() else _LONGEST_PAUSE
-        self._pause = min(longest, 2 * self._pause or _FIRST_PAUSE)
+        self._pause = self._longer_pause(self._pause)
         self._store_due = time.monotonic() + self._pause
         for fingerprint, tracked in self._nodes.items():
             is_undecided = tracked.goal is Goal.RESERVED and tracked.reservation is Reservation.PENDING

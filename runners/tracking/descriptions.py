@@ -39,7 +39,8 @@ class Links:
 
     def compare(self, run_ids: Sequence[str]) -> str:
         """Return the address of a comparison of runs, side by side."""
-        runs, experiments = (quote(json.dumps(value), safe="") for value in (list(run_ids), [self.experiment]))
+        runs = quote(json.dumps(list(run_ids)), safe="")
+        experiments = quote(json.dumps([self.experiment]), safe="")
         return f"#/compare-runs?runs={runs}&experiments={experiments}"
 
 
@@ -56,12 +57,8 @@ def study_note(
     """Return the description of a study's summary run.
 
     Args:
-        study: The study.
-        links: The addresses in MLflow's UI.
-        run_id: The summary run.
         children: Its rows, each with its child run.
         files: The report's files among its artifacts.
-        verdicts: The verdict on each claim.
         longest: Characters that a tag takes; rows and verdicts beyond are left out, and the text says so.
     """
     tag = names.study_tag(study.name)
@@ -75,14 +72,15 @@ def study_note(
         anchors.append(f"[the variants side by side]({links.compare(ids)})")
     anchors.append(f"[trainings and evaluations]({links.search(trials)})")
     paragraphs = [f"**Question.** {_words(study.question)}"]
-    paragraphs += [f"**Published finding.** {_words(study.finding)}"] if study.finding else []
+    if study.finding:
+        paragraphs.append(f"**Published finding.** {_words(study.finding)}")
     head, tail = [" · ".join(anchors)], "\n\n".join(paragraphs)
     judged = [f"- {_words(claim)}: **{_words(verdict)}**" for claim, verdict in verdicts.items()]
     # 200 characters for line breaks and for the sentences about what was left out.
     room = longest - sum(map(len, (*head, tail))) - 200
     rows = _fitting(_table(children, links), room, "variants")
     claims = _fitting(judged, room - len(rows), "verdicts")
-    return "\n\n".join(paragraph for paragraph in (*head, rows, tail, claims) if paragraph)[:longest]
+    return "\n\n".join(filter(None, (*head, rows, tail, claims)))[:longest]
 
 
 def variant_note(study: Study, links: Links, parent: str, row: SummaryRow, longest: int) -> str:
@@ -95,14 +93,17 @@ def variant_note(study: Study, links: Links, parent: str, row: SummaryRow, longe
     for repeat in row.repeats:
         link = f"[{repeat.run_id[:8]}]({links.run(repeat.run_id)})" if repeat.run_id else "–"
         lines.append(f"| {repeat.seed} | {link} | {_words(repeat.text)} |")
-    paragraphs.append(_fitting(lines, longest - sum(map(len, paragraphs)) - 100, "runs") if row.repeats else "")
-    return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)[:longest]
+    if row.repeats:
+        paragraphs.append(_fitting(lines, longest - sum(map(len, paragraphs)) - 100, "runs"))
+    return "\n\n".join(filter(None, paragraphs))[:longest]
 
 
 def _table(children: Sequence[tuple[SummaryRow, str]], links: Links) -> list[str]:
-    columns = list(dict.fromkeys(name for row, _ in children for name in row.texts))
     if not children:
         return []
+    columns: dict[str, None] = {}
+    for row, _ in children:
+        columns.update(dict.fromkeys(row.texts))
     lines = [f"| variant | {' | '.join(map(_words, columns))} |", f"|{'---|' * (len(columns) + 1)}"]
     for row, child in children:
         # MLflow's UI sets cells without a space between them.

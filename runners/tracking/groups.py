@@ -17,7 +17,6 @@ def group_run(experiment: Experiment, node: ProposedNode, tags: Mapping[str, str
     """Return the id of the run above the trials of a node's group; open the run if there is none yet.
 
     Args:
-        experiment: The experiment of the run.
         node: One of the trials.
         tags: Tags that name the rows it serves, and those that every run carries.
     """
@@ -47,8 +46,6 @@ def finish_group(
     """End the run above a group with the values found; do nothing if no trial has been tracked.
 
     Args:
-        experiment: The experiment of the run.
-        group: The group.
         values: By setting. A launch with a larger budget may find other ones, so they are tags.
         metrics: The cost and the accuracy of the values.
         is_whole: True if all trials of the budget have ended.

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ablations import vocabulary as names
-from ablations.planning.nodes import EvaluationNode, Node, ProposedNode, TrialNode
+from ablations.planning.nodes import Node, ProposedNode
 from ablations.spec.fingerprint import canonical_json
 from ablations.spec.parts import Intervention, Placement
 from ablations.spec.settings import flatten
@@ -51,7 +51,7 @@ def result_tags(state: NodeState, result: Mapping[str, Any]) -> dict[str, str]:
 def params_of(node: Node, state: NodeState) -> dict[str, Any]:
     """Return the settings of a node under dotted names, without unset ones; empty before they are proposed."""
     proposed: dict[str, Any] = {}
-    if isinstance(node, ProposedNode):
+    if node.optimisation is not None:
         proposal = state.proposal()
         if proposal is None:
             return {}
@@ -65,9 +65,9 @@ def settings_of(node: Node, spec: TrialSpec) -> dict[str, Any]:
     """Return the settings of a node that trains `spec`, or evaluates it, under dotted names."""
     params = {"seed": spec.seed, **flatten(spec.model_dump(exclude={"seed"}))}
     params["model.where"] = spec.model.where
-    if _tuned(node):
-        params["tuned"] = ", ".join(_tuned(node))
-    if isinstance(node, EvaluationNode):
+    if node.training.tuned:
+        params["tuned"] = ", ".join(node.training.tuned)
+    if node.intervention is not None:
         for name in Intervention.model_fields:
             params[f"intervention.{name}"] = getattr(node.intervention, name)
     for name in ("model.where", "intervention.where"):
@@ -80,8 +80,8 @@ def settings_of(node: Node, spec: TrialSpec) -> dict[str, Any]:
 def kind_tags(node: Node) -> dict[str, str]:
     """Return the tags of a new run about its node, without those of the studies that it serves."""
     tags = {names.TAG_KIND: node.kind, names.TAG_FINGERPRINT: node.fingerprint, names.TAG_SEED: str(node.spec.seed)}
-    if _tuned(node):
-        tags[names.TAG_TUNED] = ", ".join(_tuned(node))
+    if node.training.tuned:
+        tags[names.TAG_TUNED] = ", ".join(node.training.tuned)
     if isinstance(node, ProposedNode):
         tags |= {names.TAG_GROUP: node.group, names.TAG_SLOT: str(node.slot)}
     return tags
@@ -91,12 +91,6 @@ def plugin_tags(state: NodeState) -> dict[str, str]:
     """Return the tag of the plug-ins with which a node was planned, which may differ from those loaded now."""
     plugins = (state.about() or {}).get("plugins")
     return {names.TAG_PLUGINS: canonical_json(plugins)[:_LONGEST_TAG]} if plugins else {}
-
-
-def _tuned(node: Node) -> tuple[str, ...]:
-    """Return the tuned settings of a training, or of the training whose checkpoint is evaluated."""
-    trial = node.trial if isinstance(node, EvaluationNode) else node
-    return trial.tuned if isinstance(trial, TrialNode) else ()
 
 
 def dataset_input(spec: TrialSpec) -> Any:

@@ -75,12 +75,6 @@ def digest_of_file(path: Path) -> str:
 def take_over(client: Any, run: KnownRun, node: Node, state: NodeState) -> None:
     """Write the result of a finished run into a state folder, as if it had been measured here; weights stay behind.
 
-    Args:
-        client: The store's client.
-        run: The finished run.
-        node: The requested node.
-        state: Its folder here.
-
     Raises:
         TrackingError: If the run has no record, or one that is torn or of another node.
         OutputError: If the folder cannot be written.

@@ -23,11 +23,7 @@ _GRACE_SECONDS = 5.0
 
 
 class EndedError(Exception):
-    """The server was told to end by a signal.
-
-    Args:
-        number: The signal.
-    """
+    """The server was told to end by a signal."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -40,7 +36,6 @@ def serve(uri: str, port: int) -> int:
     The store's address goes by a variable: arguments of a process can be read by every user of the machine.
 
     Args:
-        uri: The store.
         port: Port on 127.0.0.1.
     """
     # -P: the modules beside this file must not stand in for Python's own.

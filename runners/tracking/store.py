@@ -44,7 +44,6 @@ def prepare_store(uri: str, tell: Callable[[str], None] = _log.warning) -> None:
     A SQLite store that was moved or copied with its artifacts names their new place from then on.
 
     Args:
-        uri: The store.
         tell: Receives a sentence about each repair.
 
     Raises:
@@ -171,7 +170,6 @@ def reason(error: BaseException, uri: str | None = None) -> str:
     """Return the message of an error in one line, without secrets; of a failed request the cause alone.
 
     Args:
-        error: The error.
         uri: The store that it is about, `MLFLOW_TRACKING_URI` by default.
     """
     text = without_secrets(str(error).strip(), uri or "", os.environ.get("MLFLOW_TRACKING_URI", ""))

@@ -6,14 +6,14 @@ The numbers come from `reports`, which this package does not import; the command
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ablations import vocabulary as names
 from ablations.errors import TrackingError
 from ablations.launches import Record
-from ablations.planning.plan import Cell, Plan
+from ablations.planning.plan import Plan
 from ablations.spec.fingerprint import canonical_json
 from ablations.study import Study
 from ablations.summary_rows import SummaryRow
@@ -43,9 +43,6 @@ def write_study_summary(
     """Write the summary run of a study in place of its earlier one; return its id.
 
     Args:
-        tracker: The experiment of the run.
-        plan: The plan that the study is part of.
-        study: The study.
         variants: The content of its child runs.
         files: Report files, kept as artifacts.
         verdicts: The verdict on each claim, for the run's description.
@@ -87,7 +84,7 @@ def write_study_summary(
 
 
 def _tags(tracker: Tracker, plan: Plan, study: Study) -> dict[str, str]:
-    return {
+    tags = {
         names.TAG_KIND: "study",
         names.TAG_STUDY_NAME: study.name,
         names.TAG_OVERRIDES: canonical_json(dict(plan.request.overrides)),
@@ -95,18 +92,19 @@ def _tags(tracker: Tracker, plan: Plan, study: Study) -> dict[str, str]:
         names.TAG_CANARY: str(plan.request.canary).lower(),
         names.study_tag(study.name): "summary",
         **tracker.common_tags(),
-        **({names.TAG_TUNED: str(plan.request.tuned.folder)} if plan.request.tuned is not None else {}),
     }
+    if plan.request.tuned is not None:
+        tags[names.TAG_TUNED] = str(plan.request.tuned.folder)
+    return tags
 
 
 def _launches(launches: Sequence[Record]) -> str:
     """Return launches as JSON that is short enough for a tag; if they are too many, only the newest."""
-    text = "[]"
     for first in range(len(launches)):
         text = canonical_json([launch.as_mapping() for launch in launches[first:]])
         if len(text) <= _LONGEST_TAG:
-            break
-    return text if len(text) <= _LONGEST_TAG else "[]"
+            return text
+    return "[]"
 
 
 def _write_variant(
@@ -134,35 +132,40 @@ def _differing(plan: Plan, study: Study) -> dict[str, dict[str, Any]]:
     A setting that only some rows have differs only if it has several values among them: a static network has no
     temperature, and that follows from its being static.
     """
-    # One cell per row, as its repeats differ in the seed alone.
-    first: dict[str, Cell] = {}
-    for cell in plan.cells_of(study.name):
-        first.setdefault(cell.key, cell)
-    nodes = {key: plan.node(cell.fingerprint) for key, cell in first.items()}
-    settings = {key: settings_of(node, node.spec) for key, node in nodes.items()}
+    settings: dict[str, dict[str, Any]] = {}
     values: dict[str, set[str]] = {}
-    for row_settings in settings.values():
-        for name, value in row_settings.items():
+    for cell in plan.cells_of(study.name):
+        # One cell per row, as its repeats differ in the seed alone.
+        if cell.key in settings:
+            continue
+        node = plan.node(cell.fingerprint)
+        settings[cell.key] = settings_of(node, node.spec)
+        for name, value in settings[cell.key].items():
             values.setdefault(name, set()).add(str(value))
-    differing = {name for name, texts in values.items() if len(texts) > 1} - {"seed"}
-    return {
-        key: {name: row_settings[name] for name in row_settings if name in differing}
-        for key, row_settings in settings.items()
-    }
+    differing: dict[str, dict[str, Any]] = {}
+    for key, row_settings in settings.items():
+        differing[key] = {}
+        for name, value in row_settings.items():
+            if name != "seed" and len(values[name]) > 1:
+                differing[key][name] = value
+    return differing
 
 
 def _variant_params(study: Study, record: SummaryRow, differing: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Return the params of a row: the titles of variant and network, their changes, and settings that differ."""
-    key = record.key
-    # In a study with networks, the key of a row is `network: variant`.
-    network_name, _, variant_name = key.rpartition(": ") if study.networks else ("", "", key)
+    network_name, variant_name = "", record.key
+    if study.networks:
+        # The key of a row is `network: variant`.
+        network_name, _, variant_name = record.key.rpartition(": ")
     variant = study.variant(variant_name)
     params: dict[str, Any] = {"variant": variant.title}
     for network in study.networks:
         if network.name == network_name:
             params |= {"network": network.title, **network.changes}
-    params |= variant.changes | dict(differing.get(key, {}))
-    return params | {f"tuned.{setting}": value for setting, value in record.tuned.items()}
+    params |= variant.changes | dict(differing.get(record.key, {}))
+    for setting, value in record.tuned.items():
+        params[f"tuned.{setting}"] = value
+    return params
 
 
 def _earlier(tracker: Tracker, tags: Mapping[str, str]) -> list[str]:
@@ -170,18 +173,23 @@ def _earlier(tracker: Tracker, tags: Mapping[str, str]) -> list[str]:
     keys = (names.TAG_STUDY_NAME, names.TAG_PRESET)
     # A value with a quote cannot be part of a query; the comparison below finds its runs all the same.
     clauses = [f"tags.`{key}` = '{_quoted(tags[key])}'" for key in keys if "'" not in tags[key]]
-    runs = [
-        run for run in tracker.search(" AND ".join(clauses)) if all(run.data.tags.get(key) == tags[key] for key in keys)
-    ]
-    summaries = {
-        run.info.run_id
-        for run in runs
-        if run.data.tags.get(names.TAG_KIND) == "study"
-        and run.data.tags.get(names.TAG_OVERRIDES) == tags[names.TAG_OVERRIDES]
-        and (names.TAG_TUNED in run.data.tags) == (names.TAG_TUNED in tags)
-    }
-    children = [run.info.run_id for run in runs if run.data.tags.get(names.TAG_PARENT) in summaries]
-    return [*summaries, *children]
+    keys_of_summary = (*keys, names.TAG_KIND, names.TAG_OVERRIDES)
+    summaries: list[str] = []
+    parents: dict[str, str] = {}
+    for run in tracker.search(" AND ".join(clauses)):
+        run_id, run_tags = run.info.run_id, run.data.tags
+        if not _agree(run_tags, tags, keys):
+            continue
+        if names.TAG_PARENT in run_tags:
+            parents[run_id] = run_tags[names.TAG_PARENT]
+        is_tuned = names.TAG_TUNED in run_tags
+        if _agree(run_tags, tags, keys_of_summary) and is_tuned == (names.TAG_TUNED in tags):
+            summaries.append(run_id)
+    return [*summaries, *(run_id for run_id, parent in parents.items() if parent in summaries)]
+
+
+def _agree(run_tags: Mapping[str, str], tags: Mapping[str, str], keys: Iterable[str]) -> bool:
+    return all(run_tags.get(key) == tags[key] for key in keys)
 
 
 def _quoted(text: str) -> str:

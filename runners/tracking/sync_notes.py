@@ -18,6 +18,7 @@ from typing_extensions import TypedDict
 from ablations.stores.addresses import sqlite_file
 from runners.provenance import Commit
 from runners.state.files import Lock, write_json
+from runners.state.layout import RunsFolder
 from runners.state.nodes import NodeState, StateStore
 from runners.state.schemas import ORIGIN, TRACKING, Damage, Kind
 
@@ -43,26 +44,25 @@ def store_key(uri: str, experiment: str, folder: Path | None = None) -> str:
 
     Passwords in the URI do not count. Nor does the folder of a SQLite store beside the state folders, as both are moved
     together.
-
-    Args:
-        uri: The store.
-        experiment: Name of the experiment.
-        folder: The runs folder.
     """
     file = sqlite_file(uri)
     if file is not None:
-        is_beside = folder is not None and file.resolve().parent == folder.resolve()
-        # The name that the default store always had, so that notes of earlier versions stay valid.
-        uri = f"sqlite:///runs/{file.name}" if is_beside else f"sqlite:///{file}"
+        uri = f"sqlite:///{file}"
+        if folder is not None and file.resolve().parent == folder.resolve():
+            # The name that the default store always had, so that notes of earlier versions stay valid.
+            uri = f"sqlite:///runs/{file.name}"
     scheme, separator, location = uri.rstrip("/").partition("://")
-    host_and_path = location.rpartition("@")[2] if separator and file is None else location
-    return hashlib.sha256(f"{scheme}{separator}{host_and_path}\n{experiment}".encode()).hexdigest()[:16]
+    if separator and file is None:
+        location = location.rpartition("@")[2]
+    return hashlib.sha256(f"{scheme}{separator}{location}\n{experiment}".encode()).hexdigest()[:16]
 
 
 def read_note(state: NodeState, key: str) -> Note | None:
     """Return the note about a node's run, or `None` if there is none that can be read."""
     entry = read_notes(state).get(key)
-    return Note(**entry) if entry is not None else None
+    if entry is None:
+        return None
+    return Note(**entry)
 
 
 def read_notes(state: NodeState) -> dict[str, dict[str, Any]]:
@@ -115,7 +115,6 @@ def add_origin(state: NodeState, source: Source, serves: Mapping[str, list[str]]
     """Add the experiment and studies of a launch to the origin of a node; return the whole origin.
 
     Args:
-        state: The node's folder.
         source: The launch that asks for it.
         serves: The studies that it serves there.
         anew: True if runs that are in a store already do not stand for the measurement in this folder.
@@ -123,9 +122,11 @@ def add_origin(state: NodeState, source: Source, serves: Mapping[str, list[str]]
     before = read_origin(state)
     if before is None:
         origin = Origin(source.commit, generation=uuid.uuid4().hex[:12] if anew else "")
+    elif state.is_done:
+        # Its commit is the one that measured it.
+        origin = before
     else:
-        # A node that is done keeps the commit that measured it, and any node keeps its generation.
-        origin = before if state.is_done else replace(before, commit=source.commit)
+        origin = replace(before, commit=source.commit)
     studies = {**origin.studies(source.experiment), **serves}
     experiment = {"preset": source.preset, "studies": studies}
     origin = replace(origin, experiments={**origin.experiments, source.experiment: experiment})
@@ -190,32 +191,37 @@ def unsynced(states: StateStore, uri: str, fingerprints: Iterable[str] | None = 
     Counted from the notes on disk alone; the store is not asked, even if it was emptied.
 
     Args:
-        states: The state folders.
-        uri: The tracking store.
         fingerprints: The nodes to look at; all that have a folder by default.
     """
-    chosen = fingerprints if fingerprints is not None else states.fingerprints()
+    if fingerprints is None:
+        fingerprints = states.fingerprints()
     file = sqlite_file(uri)
     # Notes may be about a store that is gone, or that was not copied with the state folders.
     is_gone = file is not None and not file.exists()
-    counted = {fingerprint: _lines_left(states[fingerprint], uri, is_gone=is_gone) for fingerprint in chosen}
-    return {fingerprint: lines for fingerprint, lines in counted.items() if lines}
+    counts: dict[str, int] = {}
+    for fingerprint in fingerprints:
+        count = _lines_left(states[fingerprint], uri, is_gone=is_gone)
+        if count:
+            counts[fingerprint] = count
+    return counts
 
 
 def _lines_left(state: NodeState, uri: str, *, is_gone: bool) -> int:
     origin = read_origin(state)
     if origin is None or state.foreign() is not None:
         return 0
-    folder = state.folder.parent.parent
-    # No note has the empty key, so that all lines count as missing.
-    keys = ["" if is_gone else store_key(uri, name, folder) for name in origin.experiments]
-    return max((lines_left(state, key) for key in keys), default=0)
+    runs_dir = RunsFolder.around(state.folder.parent).root
+    count = 0
+    for name in origin.experiments:
+        # No note has the empty key, so that all lines count as missing.
+        key = "" if is_gone else store_key(uri, name, runs_dir)
+        count = max(count, lines_left(state, key))
+    return count
 
 
 def lines_left(state: NodeState, key: str) -> int:
     """Return the number of lines of a node, with the result as one, that an experiment lacks according to the note."""
-    note = read_note(state, key)
-    if note is not None and note.complete:
+    note = read_note(state, key) or Note("")
+    if note.complete:
         return 0
-    step = note.step if note is not None else -1
-    return len([event for event in state.events() if event["step"] > step]) + int(state.is_done)
+    return sum(event["step"] > note.step for event in state.events()) + int(state.is_done)

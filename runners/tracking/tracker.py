@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations import vocabulary as names
-from ablations.planning.nodes import EvaluationNode, Node, ProposedNode
+from ablations.planning.nodes import Node, ProposedNode
 from ablations.spec.fingerprint import canonical_json
 from runners.provenance import Commit
 from runners.state.files import exclusively
@@ -32,7 +32,6 @@ from runners.tracking.node_tags import (
 from runners.tracking.result_files import digest_of_file, digest_of_text, files_of, record_text
 from runners.tracking.sync_notes import (
     Note,
-    Origin,
     Source,
     add_origin,
     folder_id,
@@ -50,7 +49,6 @@ class Tracker(Experiment):
 
     Args:
         uri: The tracking store; `prepare_store` must have seen it.
-        experiment: Name of the MLflow experiment.
         artifacts: The folder in which a local store keeps artifacts; a server decides for itself.
         commit: The code's commit, for the tags.
         preset: The preset, for the tags.
@@ -99,7 +97,7 @@ class Tracker(Experiment):
         for run in [KnownRun.of(result) for result in results]:
             fingerprint = run.tags[names.TAG_FINGERPRINT]
             fingerprints[fingerprint] = None
-            node_runs = [known for known in self.runs(fingerprint) if known.run_id != run.run_id]
+            node_runs = [node_run for node_run in self.runs(fingerprint) if node_run.run_id != run.run_id]
             self._runs[fingerprint] = [run, *node_runs]
         return list(fingerprints)
 
@@ -116,16 +114,21 @@ class Tracker(Experiment):
 
     def _all_unfinished(self, state: NodeState) -> list[KnownRun]:
         note, owner, generation = read_note(state, self.key), self.folder_id(state), _generation(state)
-        # Runs of earlier versions have no tag for the owner; they were not shared, so they belong to this folder.
-        runs = [run for run in self.runs(state.fingerprint) if run.tags.get(names.TAG_OWNER, owner) == owner]
-        unfinished = [run for run in runs if run.status != FINISHED and run.generation == generation]
+        unfinished: list[KnownRun] = []
+        for run in self.runs(state.fingerprint):
+            # Runs of earlier versions have no tag for the owner; they were not shared, so they belong to this folder.
+            is_of_folder = run.tags.get(names.TAG_OWNER, owner) == owner
+            if is_of_folder and run.status != FINISHED and run.generation == generation:
+                unfinished.append(run)
         # The noted run first, then the oldest.
         return sorted(unfinished, key=lambda run: (note is None or run.run_id != note.run_id, run.order))
 
     def run_id(self, fingerprint: str) -> str | None:
         """Return the id of a node's newest run, a finished one before others, or `None` if none is known."""
         runs = sorted(self.runs(fingerprint), key=lambda run: (run.is_superseded, run.status != FINISHED))
-        return runs[0].run_id if runs else None
+        if not runs:
+            return None
+        return runs[0].run_id
 
     def folder_id(self, state: NodeState) -> str:
         """Return the identifier of the folder in which the state folder lies."""
@@ -175,14 +178,14 @@ class Tracker(Experiment):
         return run.run_id
 
     def _current_run(
-        self, node: Node, state: NodeState, serves: Mapping[str, list[str]], more: Mapping[str, str] | None = None
+        self, node: Node, state: NodeState, serves: Mapping[str, list[str]], extra_tags: Mapping[str, str] | None = None
     ) -> KnownRun:
-        """Return the finished run of a node, or that of its state folder, running; a new one has the tags `more`."""
+        """Return the finished run of a node, or that of its state folder, running; a new one has `extra_tags`."""
         finished = self.finished(state)
         if finished is not None:
             self._accept(finished, state, serves)
             return finished
-        run = self._keep_one(state) or self.open(node, state, serves, more)
+        run = self._keep_one(state) or self.open(node, state, serves, extra_tags)
         if run.status != RUNNING:
             self.set_status(run, RUNNING)
         return run
@@ -192,7 +195,7 @@ class Tracker(Experiment):
         runs = self._all_unfinished(state)
         for duplicate in runs[1:]:
             self.drop(duplicate)
-        return runs[0] if runs else None
+        return next(iter(runs), None)
 
     def drop(self, run: KnownRun) -> None:
         """Delete a run in which nothing was measured."""
@@ -200,21 +203,22 @@ class Tracker(Experiment):
         self._runs[run.tags[names.TAG_FINGERPRINT]].remove(run)
 
     def open(
-        self, node: Node, state: NodeState, serves: Mapping[str, list[str]], more: Mapping[str, str] | None = None
+        self, node: Node, state: NodeState, serves: Mapping[str, list[str]], extra_tags: Mapping[str, str] | None = None
     ) -> KnownRun:
-        """Open a new run of a node, with the tags `more` if there are any, and return it."""
+        """Open a new run of a node, with `extra_tags` if there are any, and return it."""
         origin = read_origin(state)
         tags = {
             **kind_tags(node),
             **plugin_tags(state),
             names.TAG_OWNER: self.folder_id(state),
             names.TAG_HOST: socket.gethostname(),
-            **_generation_tag(origin),
             **self.common_tags(origin.commit if origin else None),
             **study_tags(serves),
             **self._parent(node, state, serves),
-            **(more or {}),
+            **(extra_tags or {}),
         }
+        if origin is not None and origin.generation:
+            tags[names.TAG_GENERATION] = origin.generation
         # The run began with the first attempt, which may be long before it is opened here.
         attempts = state.attempts()
         began = attempts[0].began if attempts else None
@@ -226,11 +230,13 @@ class Tracker(Experiment):
 
     def _parent(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> dict[str, str]:
         parent = None
-        if isinstance(node, EvaluationNode):
-            parent = self.run_id(node.trial.fingerprint)
+        if node.depends_on is not None:
+            parent = self.run_id(node.depends_on)
         elif isinstance(node, ProposedNode):
             parent = self._group_run(node, state, serves)
-        return {names.TAG_PARENT: parent} if parent else {}
+        if not parent:
+            return {}
+        return {names.TAG_PARENT: parent}
 
     def _group_run(self, node: ProposedNode, state: NodeState, serves: Mapping[str, list[str]]) -> str:
         if node.group not in self._groups:
@@ -304,14 +310,14 @@ class Tracker(Experiment):
         run: KnownRun,
         events: Sequence[Mapping[str, Any]],
         *,
-        last: Sequence[Mapping[str, Any]] = (),
+        final_events: Sequence[Mapping[str, Any]] = (),
         params: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
         # The step is forgotten first: after a failed request the store may have the lines all the same, and is asked
         # before anything is written again.
         known_step = self._steps.pop(state.fingerprint, None)
-        self.write(run.run_id, [*events, *last], params=params, tags=tags)
+        self.write(run.run_id, [*events, *final_events], params=params, tags=tags)
         run.add(params or {}, tags or {})
         if known_step is None:
             return
@@ -338,7 +344,8 @@ class Tracker(Experiment):
         stamp = int(result["time"] * 1000)
         step = max((event["step"] for event in state.events()), default=0)
         result_event = {"step": step, "time": stamp, "metrics": {**result["metrics"], names.SECONDS: result["seconds"]}}
-        self._write(state, run, self._fresh(state, run), last=[result_event], params=params, tags=run.differing(tags))
+        tags = run.differing(tags)
+        self._write(state, run, self._fresh(state, run), final_events=[result_event], params=params, tags=tags)
         self.put_text(run, record_text(state), names.RECORD_FILE)
         for file in files_of(state):
             self.put_file(run, file)
@@ -386,10 +393,6 @@ def _ending_tags(state: NodeState) -> dict[str, str]:
     digests = {file.name: digest_of_file(file) for file in files_of(state)}
     digests[names.RECORD_FILE] = digest_of_text(record_text(state))
     return {names.TAG_FILES: canonical_json(digests), **result_tags(state, state.result() or {})}
-
-
-def _generation_tag(origin: Origin | None) -> dict[str, str]:
-    return {names.TAG_GENERATION: origin.generation} if origin is not None and origin.generation else {}
 
 
 def _generation(state: NodeState) -> str:

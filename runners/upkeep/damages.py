@@ -23,17 +23,15 @@ def damages_of(runs_dir: Path, fingerprints: Iterable[str] | None = None) -> tup
     """Return the damages of a runs folder, a sentence each.
 
     Args:
-        runs_dir: The runs folder.
         fingerprints: The nodes to look at; by default all that have a folder.
     """
     states = StateStore(RunsFolder(runs_dir).state)
-    nodes = fingerprints if fingerprints is not None else _all_folders(states)
-    damages = [*_common(runs_dir), *(damage for key in nodes for damage in states[key].damages())]
+    if fingerprints is None:
+        fingerprints = [state.fingerprint for state in states.folders()]
+    damages = list(_common(runs_dir))
+    for fingerprint in fingerprints:
+        damages += states[fingerprint].damages()
     return tuple(f"{damage}. {REMEDY}" for damage in damages)
-
-
-def _all_folders(states: StateStore) -> list[str]:
-    return sorted(path.name for path in states.root.glob("[!.]*") if path.is_dir())
 
 
 def _common(runs_dir: Path) -> Iterator[Damage]:

@@ -18,7 +18,7 @@ from ablations.spec.fingerprint import SHORT, spec_version_of, what_counts
 from ablations.spec.identities import changes
 from ablations.spec.settings import leaves
 from runners.provenance import Commit
-from runners.state.launches import History, LaunchRecord, PlanRecord, Turn
+from runners.state.launches import History, LaunchRecord, PlanRecord
 from runners.state.nodes import NodeState, StateStore, about
 from runners.tracking.sync_notes import read_origin
 from runners.upkeep.node_status import NodeStatus, survey
@@ -56,7 +56,6 @@ class EarlierResult:
     """An earlier result of a cell.
 
     Attributes:
-        state: Its folder.
         plan: The plan for which it was measured, or `None` if that is not recorded.
         is_certain: True if it was measured for this cell, and is not merely similar.
         differences: Its differences to the present node.
@@ -76,7 +75,6 @@ class Explanation:
 
     Attributes:
         node: The node that measures it.
-        status: The status of that node.
         verdict: reused: measured, and taken as it is; running, orphaned, waiting for its turn in a launch, failed;
             stale: not measured, but an earlier result of it is there that was asked for in the same way; missing:
             not measured.
@@ -95,13 +93,7 @@ class Explanation:
 
 
 class Explainer:
-    """Explains the cells of a plan.
-
-    Args:
-        plan: The present plan.
-        states: The state folders.
-        history: The launches before.
-    """
+    """Explains the cells of a plan."""
 
     def __init__(self, plan: Plan, states: StateStore, history: History) -> None:
         self._plan, self._states, self._history = plan, states, history
@@ -114,7 +106,7 @@ class Explainer:
         node, status = self._plan.node(cell.fingerprint), self._statuses[cell.fingerprint]
         # Only an evaluation has a training.
         training = self._statuses.get(status.planned.trial)
-        earlier = None if status.status == "done" else self._earlier(cell, node)
+        earlier = self._earlier(cell, node) if status.status != "done" else None
         serves = [*self._record.serves(cell.fingerprint), *self._history.serves(cell.fingerprint)]
         verdict = self._verdict(status, earlier)
         return Explanation(cell, node, status, verdict, training, tuple(dict.fromkeys(serves)), earlier)
@@ -122,7 +114,9 @@ class Explainer:
     def launch_of(self, state: NodeState) -> LaunchRecord | None:
         """Return the launch that measured a node, if it is recorded."""
         lease = state.lease()
-        return self._history.launch(lease.launch) if lease is not None else None
+        if lease is None:
+            return None
+        return self._history.launch(lease.launch)
 
     def _verdict(self, status: NodeStatus, earlier: EarlierResult | None) -> Verdict:
         if status.status == "done":
@@ -130,14 +124,18 @@ class Explainer:
         if status.status != "waiting" or status.attempt is not None or status.fingerprint in self._queued:
             return status.status
         # It waits without an attempt and in no queue: only the next run will measure it.
-        is_stale = earlier is not None and (earlier.plan is None or earlier.plan.scale == self._record.scale)
-        return "stale" if is_stale else "missing"
+        if earlier is not None and (earlier.plan is None or earlier.plan.scale == self._record.scale):
+            return "stale"
+        return "missing"
 
     @cached_property
     def _queued(self) -> frozenset[str]:
         """The fingerprints of all nodes of the launches that go on."""
-        plans = (self._history.plan(record) for record in self._history.launches if record.is_alive)
-        return frozenset(key for plan in plans if plan is not None for key in plan.nodes)
+        queued: set[str] = set()
+        for record in self._history.launches:
+            if record.is_alive and (plan := self._history.plan(record)) is not None:
+                queued |= plan.nodes.keys()
+        return frozenset(queued)
 
     def _earlier(self, cell: Cell, node: Node) -> EarlierResult | None:
         results = list(self._recorded(cell, node)) or list(self._unrecorded(cell, node))
@@ -150,9 +148,12 @@ class Explainer:
         """Return a sort key: results asked for at the same scale first, newest leading; then the least different."""
         is_same_scale = earlier.plan is not None and earlier.plan.scale == self._record.scale
         record, result = self.launch_of(earlier.state), earlier.state.result() or {}
-        turn = self._history.turn(record) if record is not None else Turn()
-        # Clocks decide only between results whose order is not recorded.
-        number = turn.number if turn.is_exact else 0.0
+        number = 0.0
+        if record is not None:
+            turn = self._history.turn(record)
+            # Clocks decide only between results whose order is not recorded.
+            if turn.is_exact:
+                number = turn.number
         distance = 0 if is_same_scale else len(earlier.differences)
         return (distance, -number, -result.get("time", 0.0))
 
@@ -205,9 +206,8 @@ class Explainer:
 def commit_of(state: NodeState, record: LaunchRecord | None) -> Commit | None:
     """Return the commit of the code that measured a node, if it is recorded."""
     origin = read_origin(state)
-    if origin is not None:
-        return origin.commit
-    return record.commit if record is not None else None
+    source = origin or record
+    return source.commit if source is not None else None
 
 
 def _serves(state: NodeState) -> set[str]:
@@ -224,7 +224,11 @@ def _serves(state: NodeState) -> set[str]:
 
 def _distance(earlier: EarlierResult) -> int:
     """Return the number of settings that differ; settings that did not exist at the time do not count."""
-    return sum(not isinstance(item.before, Absent) and item.key != SPEC_VERSION_KEY for item in earlier.differences)
+    count = 0
+    for item in earlier.differences:
+        if item.key != SPEC_VERSION_KEY and not isinstance(item.before, Absent):
+            count += 1
+    return count
 
 
 def differences(state: NodeState, node: Node) -> tuple[Difference, ...]:
@@ -234,6 +238,7 @@ def differences(state: NodeState, node: Node) -> tuple[Difference, ...]:
         return ()
     settings_before, settings = _settings(before), _settings(present)
     items: list[Difference] = []
+    # Present settings in their order, then those that are gone.
     for key in dict.fromkeys([*settings, *settings_before]):
         values = (settings_before.get(key, Absent()), settings.get(key, Absent()))
         if values[0] != values[1]:
@@ -257,10 +262,12 @@ def _plugin_data_sentence(node: Node, before: str | None, present: str | None) -
     identity = plugins_of(node).get(f"data set {node.spec.data.name}")
     if identity is None:
         return ""
-    contents: list[str] = []
-    for digest in (before, present):
-        contents.append(f"content {digest[:SHORT]}" if digest is not None else "unknown content")
-    return f"{identity.label} (plug-in {identity.plugin}) has changed since: {' → '.join(contents)}"
+    change = f"{_content(before)} → {_content(present)}"
+    return f"{identity.label} (plug-in {identity.plugin}) has changed since: {change}"
+
+
+def _content(digest: str | None) -> str:
+    return f"content {digest[:SHORT]}" if digest is not None else "unknown content"
 
 
 def _settings(described: Mapping[str, Any]) -> dict[str, Any]:

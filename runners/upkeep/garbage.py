@@ -69,7 +69,6 @@ def needed_nodes(
     """Return the fingerprints of all nodes that a table needs or may need, as far as is known.
 
     Args:
-        history: The launches of the runs folder.
         studies: Names and files of studies that are needed too, at every preset.
         overrides: The values of `--set` for those.
         forgotten: Studies that are given up: earlier launches of them do not count.
@@ -97,7 +96,7 @@ def _needed_by(study: str, overrides: Settings, *, checked: bool = False) -> set
         except AblationError as error:
             problem = error
             continue
-        needed |= {node.fingerprint for node in plan.nodes}
+        needed.update(node.fingerprint for node in plan.nodes)
     # A study that is named must be plannable at one preset at least; a registered one may be broken.
     if checked and not needed and problem is not None:
         raise problem
@@ -128,6 +127,7 @@ def _needed_by_launches(history: History, forgotten: Set[str]) -> set[str]:
             needed |= plan.nodes.keys()
         number = history.turn(record).number
         for study in plan.studies:
+            # A number that is not exact is an upper bound: a launch below the latest one was followed all the same.
             if study not in forgotten and number >= latest.get((study, plan.scale), 0):
                 needed |= plan.of_study(study)
     return needed
@@ -152,18 +152,18 @@ def find_garbage(runs_dir: Path, needed: Set[str], uri: str, *, results: bool = 
     """Return the files and folders that may be removed.
 
     Args:
-        runs_dir: The runs folder.
         needed: Fingerprints, see `needed_nodes`.
-        uri: The tracking store.
         results: True if the whole folders of nodes that nothing needs may go, too.
     """
     clock_time = _file_system_time(runs_dir)
     layout = RunsFolder(runs_dir)
     states = StateStore(layout.state)
-    nodes = [states[path.name] for path in sorted(states.root.glob("[!.]*")) if path.is_dir()]
-    running = [node for node in nodes if _is_running(node)]
-    # The weights that a running evaluation reads are kept as well.
-    busy = {node.fingerprint for node in running} | {described_node(node).trial for node in running}
+    nodes = states.folders()
+    running = list(filter(_is_running, nodes))
+    busy: set[str] = set()
+    for node in running:
+        # The weights that a running evaluation reads are kept as well.
+        busy |= {node.fingerprint, described_node(node).trial}
     untracked = sync_notes.unsynced(states, uri, [node.fingerprint for node in nodes if node.is_done])
     # Results that the tracking store has not got exist nowhere else.
     protected = needed | untracked.keys()
@@ -206,7 +206,8 @@ def _in_earlier_folder(state: NodeState, *, results: bool) -> Iterator[Garbage]:
     """Yield the large files of a folder that was put aside, or all. The folder stays: it marks a redone node."""
     earlier = state.earlier
     title = described_node(earlier).title
-    for path in sorted(earlier.folder.iterdir()) if results else _large_files(earlier):
+    paths = sorted(earlier.folder.iterdir()) if results else _large_files(earlier)
+    for path in paths:
         yield Garbage(path, "aside", title, _size(path), state)
 
 
@@ -249,9 +250,9 @@ def _is_running(state: NodeState) -> bool:
 
 
 def _size(path: Path) -> int:
-    paths = [path, *path.rglob("*")] if path.is_dir() else [path]
     total = 0
-    for file in paths:
+    # Nothing lies below a file.
+    for file in (path, *path.rglob("*")):
         with suppress(OSError):
             if file.is_file():
                 total += file.stat().st_size

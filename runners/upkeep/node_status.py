@@ -33,12 +33,10 @@ class NodeStatus:
         status: done; running; waiting for a worker, its training or its next attempt; failed for good; or orphaned:
             its process is dead or silent, and the next launch takes it over.
         remark: More for a person: what it waits for, why it failed.
-        attempts: The number of attempts so far.
         attempt: The last one; not read of a node that is done.
         silence: Seconds since the last sign of life of a running attempt, by the clock of this machine.
         progress: The last report of its running attempt.
         seconds_left: Of a running training, at its last speed.
-        failure: The failure of the last attempt.
     """
 
     fingerprint: str
@@ -62,8 +60,6 @@ def survey(
     """Return the status of nodes, in their order.
 
     Args:
-        states: The state folders.
-        nodes: The nodes by fingerprint.
         launches: Launches that may try failed nodes again.
         clock: Returns seconds since the epoch; compared with the times of files, so both should agree.
     """
@@ -122,7 +118,7 @@ class _Reading:
             return self._make("waiting", None)
         if attempt.is_running:
             return self._of_running(attempt)
-        if attempt.outcome in ("failed", "killed"):
+        if attempt.has_failed:
             return self._of_failed(attempt)
         if attempt.outcome == "finished":
             return self._make("waiting", attempt, "it was finished, and its result is not here yet")
@@ -140,7 +136,9 @@ class _Reading:
         if progress.get("updated", 0.0) < attempt.began:
             # The file still holds the last report of an earlier attempt.
             progress = {}
-        seconds_left = _seconds_left(self.state, progress) if self.node.kind == "trial" else None
+        seconds_left = None
+        if self.node.kind == "trial":
+            seconds_left = _seconds_left(self.state, progress)
         return self._make("running", attempt, silence=silence, progress=progress, seconds_left=seconds_left)
 
     def _silence(self, attempt: Attempt) -> float | None:
@@ -148,6 +146,7 @@ class _Reading:
             changed = attempt_file(self.state.folder, attempt.number).stat().st_mtime
         except OSError:
             return None
+        # The clock that stamps files may be ahead of this machine's.
         return max(0.0, self.time - changed)
 
     def _of_failed(self, attempt: Attempt) -> NodeStatus:
@@ -164,14 +163,20 @@ class _Reading:
         record = self.launches.get(failed.launch)
         if record is None:
             return None
-        attempts = [attempt for attempt in self.state.attempts() if attempt.launch == failed.launch]
-        failures = sum(attempt.outcome in ("failed", "killed") for attempt in attempts)
+        failures = 0
+        for attempt in self.state.attempts():
+            if attempt.launch == failed.launch and attempt.has_failed:
+                failures += 1
         wait = record.policy.wait_before_retry(str(failure.get("cause", "error")), failures)
-        return None if wait is None else max(0.0, (failed.ended or 0.0) + wait - self.time)
+        if wait is None:
+            return None
+        return max(0.0, (failed.ended or 0.0) + wait - self.time)
 
-    def _make(self, status: Status, attempt: Attempt | None, remark: str = "", **more: Any) -> NodeStatus:
+    def _make(self, status: Status, attempt: Attempt | None, remark: str = "", **fields: Any) -> NodeStatus:
         attempts = attempt.number if attempt is not None else 0
-        return NodeStatus(self.state.fingerprint, self.node, status, remark, attempts=attempts, attempt=attempt, **more)
+        return NodeStatus(
+            self.state.fingerprint, self.node, status, remark, attempts=attempts, attempt=attempt, **fields
+        )
 
 
 def _with_training(status: NodeStatus, statuses: Mapping[str, NodeStatus]) -> NodeStatus:

@@ -17,8 +17,7 @@ from rich.text import Text
 
 from ablations.invocation import suggested_command
 from runners.console.display import clock
-from runners.state.attempts import Attempt
-from runners.state.launches import History, LaunchRecord, PlanRecord
+from runners.state.launches import History, LaunchRecord, PlannedNode, PlanRecord
 from runners.state.layout import RunsFolder
 from runners.state.nodes import StateStore
 from runners.tracking import sync_notes
@@ -26,6 +25,7 @@ from runners.upkeep.damages import damages_of
 from runners.upkeep.node_status import STATUSES, NodeStatus, running_nodes, survey
 
 _KINDS = {"trial": "trainings", "evaluation": "evaluations", "cost": "networks"}
+_UNDONE = STATUSES[:-1]
 
 
 @dataclass(frozen=True)
@@ -62,20 +62,20 @@ def look(runs_dir: Path, plan: PlanRecord, uri: str, *, others: bool) -> Overvie
     """Return the present status of the nodes of a plan, from disk.
 
     Args:
-        runs_dir: The runs folder.
-        plan: The plan.
-        uri: The tracking store.
         others: True to look for running nodes of other plans, too.
     """
     states, launches = StateStore(RunsFolder(runs_dir).state), History(runs_dir).launches
-    unplanned = running_nodes(states, plan.nodes) if others else {}
+    unplanned: dict[str, PlannedNode] = {}
+    if others:
+        unplanned = running_nodes(states, plan.nodes)
+    fingerprints = [*plan.nodes, *unplanned]
     return Overview(
         plan,
         [record for record in launches if record.is_alive],
         survey(states, plan.nodes, launches),
         survey(states, unplanned, launches),
-        sync_notes.unsynced(states, uri, [*plan.nodes, *unplanned]),
-        damages_of(runs_dir, [*plan.nodes, *unplanned]),
+        sync_notes.unsynced(states, uri, fingerprints),
+        damages_of(runs_dir, fingerprints),
     )
 
 
@@ -83,22 +83,27 @@ def render(overview: Overview, states: StateStore, *, every: bool = False, is_li
     """Return the overview for a terminal.
 
     Args:
-        overview: The overview.
         states: The state folders, for the log files.
         every: True to list done and waiting nodes, too.
         is_live: True if it is redrawn, so that a line per node matters more than a path that can be copied.
     """
     overflow: OverflowMethod = "ellipsis" if is_live else "ignore"
-    rows = [Text(line, no_wrap=True, overflow=overflow) for line in _rows(overview, states, every=every)]
-    return Group(Text(_headline(overview)), _table(overview), *rows)
+    page: list[RenderableType] = [Text(_headline(overview)), _table(overview)]
+    for line in _rows(overview, states, every=every):
+        page.append(Text(line, no_wrap=True, overflow=overflow))
+    return Group(*page)
 
 
 def plain(overview: Overview, states: StateStore, *, every: bool = False) -> list[str]:
     """Return the overview as lines, see `render`."""
     lines = [_headline(overview)]
     for study, counts in _by_study(overview).items():
-        done_counts = ", ".join(f"{n} of {total} {kind} done" for kind, (n, total) in counts.done.items())
-        lines.append(f"{study}: {done_counts}{_others(counts.statuses)}")
+        items = [f"{count} of {total} {kind} done" for kind, (count, total) in counts.done.items()]
+        line = f"{study}: {', '.join(items)}"
+        for status in _UNDONE:
+            if counts.statuses[status]:
+                line += f", {counts.statuses[status]} {status}"
+        lines.append(line)
     return lines + _rows(overview, states, every=every)
 
 
@@ -134,22 +139,23 @@ def _by_study(overview: Overview) -> dict[str, _Counts]:
 
 
 def _count(nodes: Sequence[NodeStatus]) -> _Counts:
+    done_counts, totals = Counter[str](), Counter[str]()
+    # Trainings of a tuning or a search have no kind here; they are among the statuses alone.
+    for node in nodes:
+        totals[node.planned.kind] += 1
+        done_counts[node.planned.kind] += node.status == "done"
     done_by_kind: dict[str, tuple[int, int]] = {}
     for kind, label in _KINDS.items():
-        of_kind = [node for node in nodes if node.planned.kind == kind]
-        if of_kind:
-            done_by_kind[label] = (sum(node.status == "done" for node in of_kind), len(of_kind))
+        if totals[kind]:
+            done_by_kind[label] = (done_counts[kind], totals[kind])
     return _Counts(done_by_kind, _statuses(nodes))
 
 
 def _statuses(nodes: Sequence[NodeStatus]) -> Counter[str]:
-    counts = Counter(node.status for node in nodes)
     # In the order of `STATUSES`, those of no node too.
-    return Counter({status: counts[status] for status in STATUSES})
-
-
-def _others(statuses: Mapping[str, int]) -> str:
-    return "".join(f", {statuses[status]} {status}" for status in STATUSES if status != "done" and statuses[status])
+    counts = Counter[str](dict.fromkeys(STATUSES, 0))
+    counts.update(node.status for node in nodes)
+    return counts
 
 
 def _headline(overview: Overview) -> str:
@@ -165,18 +171,25 @@ def _table(overview: Overview) -> Table:
     table = Table(title_justify="left")
     table.add_column("study", overflow="fold")
     counts = _by_study(overview)
-    kinds = [label for label in _KINDS.values() if any(label in of_study.done for of_study in counts.values())]
-    # The last status, done, has columns by kind.
-    for heading in (*(f"{kind} done" for kind in kinds), *STATUSES[:-1]):
-        table.add_column(heading, justify="right")
-    for study, of_study in counts.items():
-        done_cells = ["{} / {}".format(*of_study.done.get(kind, (0, 0))) for kind in kinds]
-        table.add_row(Text(study), *done_cells, *(str(of_study.statuses[status] or "–") for status in STATUSES[:-1]))
+    rows: dict[str, list[str]] = {study: [] for study in counts}
+    # The status done has a column by kind.
+    for kind in _KINDS.values():
+        if any(kind in of_study.done for of_study in counts.values()):
+            table.add_column(f"{kind} done", justify="right")
+            for study, of_study in counts.items():
+                rows[study].append("{} / {}".format(*of_study.done.get(kind, (0, 0))))
+    for status in _UNDONE:
+        table.add_column(status, justify="right")
+        for study, of_study in counts.items():
+            rows[study].append(str(of_study.statuses[status] or "–"))
+    for study, cells in rows.items():
+        table.add_row(Text(study), *cells)
     return table
 
 
 def _rows(overview: Overview, states: StateStore, *, every: bool) -> list[str]:
     """Return a line per node that needs attention, then remarks on lines that are not tracked and on damages."""
+    # Nodes of one status stay in the order of the plan, as sorting is stable.
     nodes = sorted(overview.nodes, key=lambda node: STATUSES.index(node.status))
     lines: list[str] = []
     for node in nodes:
@@ -236,7 +249,7 @@ def _progress(node: NodeStatus) -> list[str]:
 
 
 def _as_json(node: NodeStatus, overview: Overview, states: StateStore) -> dict[str, Any]:
-    attempt, state = node.attempt, states[node.fingerprint]
+    log_file = states[node.fingerprint].log_file
     return {
         "fingerprint": node.fingerprint,
         "kind": node.planned.kind,
@@ -245,16 +258,19 @@ def _as_json(node: NodeStatus, overview: Overview, states: StateStore) -> dict[s
         "status": node.status,
         "remark": node.remark,
         "attempts": node.attempts,
-        "attempt": _attempt_as_json(attempt, node.silence) if attempt is not None else None,
+        "attempt": _attempt_as_json(node),
         "progress": dict(node.progress),
         "seconds_left": node.seconds_left,
         "failure": dict(node.failure) if node.failure is not None else None,
-        "log": str(state.log_file) if state.log_file.exists() else None,
+        "log": str(log_file) if log_file.exists() else None,
         "unsynced": overview.unsynced.get(node.fingerprint, 0),
     }
 
 
-def _attempt_as_json(attempt: Attempt, silence: float | None) -> dict[str, Any]:
+def _attempt_as_json(node: NodeStatus) -> dict[str, Any] | None:
+    attempt = node.attempt
+    if attempt is None:
+        return None
     return {
         "launch": attempt.launch,
         "host": attempt.process.host,
@@ -262,7 +278,7 @@ def _attempt_as_json(attempt: Attempt, silence: float | None) -> dict[str, Any]:
         "outcome": attempt.outcome,
         "began": attempt.began,
         "ended": attempt.ended,
-        "silence": silence,
+        "silence": node.silence,
         "lease_seconds": attempt.lease_seconds,
     }
 

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from ablations import vocabulary as names
@@ -127,10 +128,12 @@ def propose(node: ProposedNode, state_root: Path) -> Proposal:
 
 
 def _open(node: ProposedNode, storage: JournalStorage) -> optuna.Study:
+    startup = SEARCH_STARTUP
+    directions = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]
     # With two objectives Optuna cannot stop trials early.
-    startup, directions, pruner = SEARCH_STARTUP, ["maximize", "minimize"], optuna.pruners.NopPruner()
+    pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
     if node.kind == "tuning":
-        startup, directions, pruner = TUNING_STARTUP, ["maximize"], _hyperband(node)
+        startup, directions, pruner = TUNING_STARTUP, [StudyDirection.MAXIMIZE], _hyperband(node)
     return optuna.create_study(
         study_name=node.group,
         storage=storage,

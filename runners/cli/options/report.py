@@ -12,6 +12,7 @@ from reports.content.file_names import Destination
 from reports.render import FORMATS, parse_formats
 from runners.cli.options.groups import GivenPath, Option, grouped
 from runners.console.terminal import console
+from runners.state.layout import RunsFolder
 
 ALL_FORMATS = "pdf,html,md,tex"
 
@@ -42,7 +43,7 @@ class ReportOptions:
 
     def destination(self, runs_dir: Path) -> Destination:
         """Return the folder and the stem of the files."""
-        return Destination.of(self.output, runs_dir / "reports", FORMATS)
+        return Destination.of(self.output, RunsFolder(runs_dir).reports, FORMATS)
 
 
 def report_options(default: str = ALL_FORMATS, text: str = "Report formats, separated by commas.") -> Option:
@@ -66,7 +67,7 @@ def report_options(default: str = ALL_FORMATS, text: str = "Report formats, sepa
     )
 
 
-def print_files(what: str, files: Mapping[str, Path]) -> None:
+def print_files(title: str, files: Mapping[str, Path]) -> None:
     """Print the path of each file with its format."""
     for name, path in files.items():
-        console().print(f"{what} ({name}): {path}", soft_wrap=True)
+        console().print(f"{title} ({name}): {path}", soft_wrap=True)

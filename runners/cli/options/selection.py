@@ -16,6 +16,7 @@ from ablations.stores.addresses import sqlite_address
 from ablations.study import Study
 from runners import plugins
 from runners.cli.options.groups import GivenPath, Option, grouped
+from runners.state.layout import RunsFolder
 
 
 @dataclass(frozen=True)
@@ -49,20 +50,22 @@ class Selection:
         return bool(self.studies or self.all_studies)
 
     @property
-    def tracking_uri(self) -> str:
-        """`MLFLOW_TRACKING_URI`, or the SQLite store in the runs folder."""
-        return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_address(self.runs_dir.absolute() / "mlflow.db")
+    def layout(self) -> RunsFolder:
+        """The files and folders of the runs folder."""
+        return RunsFolder(self.runs_dir)
 
     @property
-    def tuning_folder(self) -> Path:
-        """The folder of tuned values and of the journals of the trials that led to them."""
-        return self.runs_dir / "tuning"
+    def tracking_uri(self) -> str:
+        """`MLFLOW_TRACKING_URI`, or the SQLite store in the runs folder."""
+        return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_address(self.layout.store.absolute())
 
     def request(self) -> Request:
         """Return the request for a plan, with the tuned values read from their files."""
-        tuned_values = Path(self.tuned_from) if self.tuned_from else None
-        if self.tuned and tuned_values is None:
-            tuned_values = self.tuning_folder
+        tuned_values = None
+        if self.tuned_from:
+            tuned_values = Path(self.tuned_from)
+        elif self.tuned:
+            tuned_values = self.layout.tuning
         return make_request(self.preset, self.overrides, self.seeds, self.canary, tuned_values)
 
     def find_studies(self, request: Request) -> Sequence[Study]:

@@ -31,7 +31,7 @@ from runners.dispatch.slurm.job import Resumable
 from runners.dispatch.slurm.queue import JobState, cancel_jobs, check_accepted, read_states
 from runners.own_code import import_variables
 from runners.state.layout import RunsFolder
-from runners.state.nodes import StateStore
+from runners.state.nodes import NodeState, StateStore
 from runners.workers.task import Task
 
 _JOBS_AT_ONCE = 100
@@ -74,9 +74,9 @@ class _Job:
     @property
     def has_written(self) -> bool:
         """True if there is a result or a failure that was not there before; an old failure may be gone."""
-        return any(
-            mark not in (0, mark_before) for mark, mark_before in zip(_mark(self.task), self.before, strict=True)
-        )
+        result, failure = _mark(self.task)
+        result_before, failure_before = self.before
+        return result not in (0, result_before) or failure not in (0, failure_before)
 
 
 class SlurmDispatcher:
@@ -170,12 +170,13 @@ class SlurmDispatcher:
 
     def _start(self) -> None:
         """Submit waiting tasks, up to the user's number of jobs at once: a job array per number of devices."""
-        room = self.capacity - len(self._jobs)
-        tasks = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
-        for devices in sorted({task.devices for task in tasks}):
-            same_size = [task for task in tasks if task.devices == devices]
-            for first in range(0, len(same_size), _LARGEST_ARRAY):
-                self._submit(same_size[first : first + _LARGEST_ARRAY], devices)
+        by_size: dict[int, list[Task]] = {}
+        for _ in range(min(self.capacity - len(self._jobs), len(self._waiting))):
+            task = self._waiting.popleft()
+            by_size.setdefault(task.devices, []).append(task)
+        for devices, tasks in sorted(by_size.items()):
+            for first in range(0, len(tasks), _LARGEST_ARRAY):
+                self._submit(tasks[first : first + _LARGEST_ARRAY], devices)
 
     def _submit(self, tasks: Sequence[Task], devices: int) -> None:
         s = self._settings
@@ -198,18 +199,24 @@ class SlurmDispatcher:
 
     def _on_its_device(self, task: Task) -> Task:
         slurm = self._settings.slurm
-        # "cuda", not "auto": a requested GPU that does not work must not become days on the CPU. With --slurm gres the
-        # user's own --device decides.
-        device = "cuda" if slurm.gpus else task.device if slurm.gres else "cpu"
-        return replace(task, device=device)
+        if slurm.gpus:
+            # Not "auto": a requested GPU that does not work must not become days on the CPU.
+            return replace(task, device="cuda")
+        # What `gres` gives may be GPUs or not, so the user's own --device decides.
+        return task if slurm.gres else replace(task, device="cpu")
 
     def _ended(self) -> list[Completion]:
         ended, self._refused = self._refused, []
         clock_time = time.monotonic()
-        wrote = {job for job, slurm_job in self._jobs.items() if slurm_job.has_written}
-        # SLURM is asked more often only while a job seems to end, as its controller serves the whole cluster.
-        watched = wrote or any(slurm_job.over_since is not None for slurm_job in self._jobs.values())
-        if not self._jobs or clock_time - self._last_query < (self._patience.ask if watched else self._patience.rest):
+        wrote: set[str] = set()
+        pause = self._patience.rest
+        for job, slurm_job in self._jobs.items():
+            if slurm_job.has_written:
+                wrote.add(job)
+            # SLURM is asked more often only while a job seems to end, as its controller serves the whole cluster.
+            if job in wrote or slurm_job.over_since is not None:
+                pause = self._patience.ask
+        if not self._jobs or clock_time - self._last_query < pause:
             return ended
         self._last_query = clock_time
         states = read_states(self._name)
@@ -228,7 +235,7 @@ class SlurmDispatcher:
         """Return the completion of a job, or `None` while the job may still be going on."""
         slurm_job = self._jobs[job]
         is_over = state.is_over or state is _UNKNOWN
-        if (wrote or _is_done(slurm_job.task)) and (is_over or state.is_ending):
+        if (wrote or _state_of(slurm_job.task).is_done) and (is_over or state.is_ending):
             return Completion(slurm_job.task)
         if not is_over:
             # Put back into the queue, perhaps, after it seemed to be over.
@@ -238,7 +245,9 @@ class SlurmDispatcher:
             slurm_job.over_since = clock_time
         if clock_time - slurm_job.over_since < self._patience.grace:
             return None
-        return Completion(slurm_job.task, None if state.name == "COMPLETED" else _crash(job, state, slurm_job.log_file))
+        if state.name == "COMPLETED":
+            return Completion(slurm_job.task)
+        return Completion(slurm_job.task, _crash(job, state, slurm_job.log_file))
 
 
 def _exports() -> list[str]:
@@ -254,19 +263,28 @@ def _crash(job: str, state: JobState, log_file: Path) -> str:
             f"the SLURM job {job} ended as {state} and left no {log_file}. --runs-dir must be on a file system that "
             "all nodes share."
         )
+    ending = str(state)
     last_line = last_words(text)
-    return f"the SLURM job {job} ended as {state}{f' ({last_line})' if last_line else ''}; its output is {log_file}"
+    if last_line:
+        ending += f" ({last_line})"
+    return f"the SLURM job {job} ended as {ending}; its output is {log_file}"
 
 
 def last_words(text: str) -> str:
     """Return the last line of a job's output that is not srun's report of the end, at most 300 characters."""
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not _SAYS_NOTHING.match(line)]
-    return lines[-1][:300] if lines else ""
+    for line in reversed(text.splitlines()):
+        if line.strip() and not _SAYS_NOTHING.match(line):
+            return line.strip()[:300]
+    return ""
+
+
+def _state_of(task: Task) -> NodeState:
+    return StateStore(task.state_root)[task.fingerprint]
 
 
 def _mark(task: Task) -> Mark:
     """Return the times of the last writes of a node's result and failure, in nanoseconds; 0 for a missing file."""
-    folder = StateStore(task.state_root)[task.fingerprint].folder
+    folder = _state_of(task).folder
     return _written(folder / "result.json"), _written(folder / "failure.json")
 
 
@@ -275,7 +293,3 @@ def _written(path: Path) -> int:
         return path.stat().st_mtime_ns
     except OSError:
         return 0
-
-
-def _is_done(task: Task) -> bool:
-    return StateStore(task.state_root)[task.fingerprint].is_done

@@ -19,12 +19,10 @@ class SlurmOptions:
     """The options of each job; `None` leaves one to the cluster.
 
     Attributes:
-        partition: The partition of the jobs.
         account: The account that pays.
         qos: Quality of service.
         constraint: Features that a node must have.
         exclude: Nodes to stay away from.
-        reservation: A reservation to run in.
         gres: Generic resources, for clusters that give GPUs in this way only.
         gpus: GPUs for each device of a training: `""` for none, else `"1"` or, with a type, `"a100:1"`.
         cpus: Cores for each device of a training; by default as many as `--threads`.
@@ -70,13 +68,14 @@ class SlurmOptions:
     def sbatch_arguments(self, devices: int, threads: int) -> list[str]:
         """Return the options of a job for a training on `devices` devices, as arguments of sbatch."""
         options = {**self._plain(), "cpus-per-task": self._cores(devices, threads), "time": self.time}
-        options |= {"gpus-per-node": self._gpus(devices)} if self.gpus else {}
+        if self.gpus:
+            options["gpus-per-node"] = self._gpus(devices)
         return [f"--{key}={value}" for key, value in options.items()]
 
     def parameters(self, devices: int, threads: int) -> dict[str, Any]:
         """Return the same options as parameters of submitit's executor."""
         cores = self._cores(devices, threads)
-        return {
+        parameters: dict[str, Any] = {
             "time": self.time,
             "signal_delay_s": self.signal,
             "cpus_per_task": cores,
@@ -85,15 +84,20 @@ class SlurmOptions:
             "srun_args": [f"--cpus-per-task={cores}"],
             # submitit's own default key would be refused by clusters that check workload keys.
             "wckey": None,
-            "setup": [self.setup] if self.setup else [],
-            **({"gpus_per_node": self._gpus(devices)} if self.gpus else {}),
+            "setup": [],
             # A node that is lost puts its jobs back into the queue.
             "additional_parameters": {**self._plain(), "requeue": True},
         }
+        if self.setup:
+            parameters["setup"].append(self.setup)
+        if self.gpus:
+            parameters["gpus_per_node"] = self._gpus(devices)
+        return parameters
 
     def _plain(self) -> dict[str, str]:
         names = ("partition", "account", "qos", "constraint", "exclude", "reservation", "gres", "mem")
-        return {name: value for name in names if (value := getattr(self, name)) is not None}
+        options = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in options.items() if value is not None}
 
     def _cores(self, devices: int, threads: int) -> int:
         return (self.cpus or threads) * devices
@@ -139,10 +143,10 @@ def _line(text: str) -> str:
     return text
 
 
-def _count(least: int, most: int) -> Callable[[str], int]:
+def _count(lowest: int, highest: int) -> Callable[[str], int]:
     def read(text: str) -> int:
-        if not text.isdecimal() or not least <= int(text) <= most:
-            raise ValueError(f"it must be a whole number from {least} to {most}")
+        if not text.isdecimal() or not lowest <= int(text) <= highest:
+            raise ValueError(f"it must be a whole number from {lowest} to {highest}")
         return int(text)
 
     return read
@@ -166,7 +170,7 @@ def _minutes(text: str) -> int:
     match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d\d?))?(?::(\d\d?))?", text)
     if match is None:
         raise ValueError("it must be minutes, HH:MM:SS or D-HH:MM:SS")
-    days, *fields = (int(field) if field else 0 for field in match.groups())
+    days, *fields = map(int, match.groups("0"))
     # The first field is hours after a day, or with three fields; otherwise it is minutes.
     if match[1]:
         seconds = days * 86400 + fields[0] * 3600 + fields[1] * 60 + fields[2]

@@ -47,10 +47,15 @@ class JobState:
     def __str__(self) -> str:
         # The high byte is the exit code, the low seven bits are the signal; a shell reports a signal as 128 + number.
         code = self.wait_status >> 8 or self.wait_status & 0x7F
-        number = code - 128 if code > 128 else code if self.wait_status < 256 else 0
-        names = {int(member): member.name for member in signal.Signals}
-        ending = f", killed by {names[number]}" if number in names else f", exit code {code}" if code else ""
-        return f"{self.name}{ending}"
+        number = 0
+        if code > 128:
+            number = code - 128
+        elif self.wait_status < 256:
+            number = code
+        for member in signal.Signals:
+            if member == number:
+                return f"{self.name}, killed by {member.name}"
+        return f"{self.name}, exit code {code}" if code else self.name
 
 
 def read_states(name: str) -> dict[str, JobState] | None:
@@ -59,8 +64,11 @@ def read_states(name: str) -> dict[str, JobState] | None:
         output = _run(["squeue", "--noheader", "--array", "--states=all", f"--name={name}", f"--Format={_FIELDS}"])
     except DispatchError:
         return None
-    rows = (line.split() for line in output.splitlines())
-    return {job: JobState(state, int(status)) for job, state, status in rows}
+    states: dict[str, JobState] = {}
+    for line in output.splitlines():
+        job, state, status = line.split()
+        states[job] = JobState(state, int(status))
+    return states
 
 
 def cancel_jobs(jobs: Sequence[str]) -> None:

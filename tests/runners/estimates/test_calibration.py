@@ -9,9 +9,10 @@ import pytest
 
 from ablations.planning.nodes import CostNode, TrialNode
 from ablations.spec.trial import resolve
-from runners.estimates import calibration
-from runners.estimates.calibration import calibrate, count_parameters, images_per_step, timed_steps
+from runners.estimates import timing
+from runners.estimates.calibration import calibrate, count_parameters
 from runners.estimates.estimate import Speed
+from runners.estimates.timing import images_per_step, timed_steps
 from tests.runners.bench import TINY, Bench
 
 
@@ -70,8 +71,8 @@ def test_long_steps_are_timed_with_fewer_images(
 
 
 def test_fewer_images_are_scaled_up(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calibration, "timed_steps", lambda steps: [0.5, 0.7, 0.6])
-    monkeypatch.setattr(calibration, "images_per_step", lambda *about: 10)
+    monkeypatch.setattr(timing, "timed_steps", lambda steps: [0.5, 0.7, 0.6])
+    monkeypatch.setattr(timing, "images_per_step", lambda *about: 10)
     assert timed(bench.trial(train__batch_size=40)).step_seconds == pytest.approx(4 * 0.6)
 
 

@@ -247,7 +247,7 @@ def test_a_baseline_that_loses_with_a_bad_shared_learning_rate_draws_level_when_
     describe(bench.states, tuning.as_plan().nodes)
     for node in nodes_of(tuning):
         run(bench, node)
-    write_tuned(tuning, read_results(tuning, bench.states), tmp_path / "tuning", Commit("abc", False))
+    write_tuned(tuning, read_results(tuning, bench.states), tmp_path, Commit("abc", False))
     tuned = dataclasses.replace(request, tuned=read_tuned(tmp_path / "tuning"))
     level = measured(bench, make_plan([RACE], tuned))
     assert shared["sgd"] - shared["adamw"] > 15
