@@ -13,7 +13,7 @@ from reports.collect.compared_runs import read_compared_study
 from reports.collect.compared_study import ComparisonRequest
 from reports.content.file_names import comparison_stem
 from reports.document.comparison_report import side_by_side
-from reports.render import get_renderer
+from reports.render import render
 from reports.render.terminal import on_terminal
 
 _AT = re.compile(r"(?P<study>.+)@(?P<commit>[0-9a-f]{4,40})")
@@ -30,12 +30,8 @@ def compare_sides(
 ) -> tuple[Iterator[Any], dict[str, Path]]:
     """Return the objects that `rich` prints of two sides, and the files by format.
 
-    Args:
-        left, right: The requests for both sides.
-        formats: Names of renderers.
-        folder: The folder of the files.
-        matched: Rows that are held against each other, as `left=right`.
-        stem: The name of the files, or `None` for a name after the request.
+    `matched` are rows that are held against each other, as `left=right`. Without a `stem` the files are named after
+    the requests.
 
     Raises:
         AblationError: If a side is not there, or the two cannot be compared.
@@ -49,7 +45,7 @@ def compare_sides(
     left_side, right_side = read_compared_study(left), read_compared_study(right)
     document = side_by_side(left_side, right_side, pairs)
     stem = stem or comparison_stem(left_side.name, right_side.name, (left, right), pairs.items())
-    return on_terminal(document), {name: get_renderer(name)(document, folder, stem) for name in formats}
+    return on_terminal(document), render(document, formats, folder, stem)
 
 
 def comparison_request(text: str, uri: str, scale: Request) -> ComparisonRequest:
@@ -61,7 +57,9 @@ def comparison_request(text: str, uri: str, scale: Request) -> ComparisonRequest
 def parse_side(text: str) -> tuple[str, str]:
     """Return the study and the commit in `study@commit`; the commit is empty if none is named."""
     match = _AT.fullmatch(text)
-    return (match["study"], match["commit"]) if match else (text, "")
+    if match is None:
+        return text, ""
+    return match["study"], match["commit"]
 
 
 def parse_match(text: str) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from reports.content.file_names import report_stem, search_stem
 from reports.document.search_report import build_search_document
 from reports.document.study_report import build_document
 from reports.evidence.manifest import Maker, made_by, manifest, with_manifest
-from reports.render import get_renderer
+from reports.render import get_renderer, render
 from reports.render.files import ensure_folder, write_attachments
 
 
@@ -46,19 +46,24 @@ def make_report(
         TrackingError: If the store cannot be reached.
         ReportError: If it holds no finished run of the plan.
     """
-    # A wrong format or folder is found before anything is read.
-    renderers = {name: get_renderer(name) for name in dict.fromkeys(formats)}
-    ensure_folder(folder)
+    _check(formats, folder)
     if results is None:
         results = collect(plan, tracking_uri)
     if summaries is None:
         summaries = summarize(plan, results)
     document = build_document(plan, results, summaries)
     content = manifest(plan, results, summaries, document, made_by(maker or Maker()))
+    # The manifest quotes the document, which can carry it only then.
     document = with_manifest(document, content, plan, results)
     stem = stem or report_stem(plan)
-    files = {name: renderer(document, folder, stem) for name, renderer in renderers.items()}
-    return files | write_attachments(document, folder, stem)
+    return render(document, formats, folder, stem) | write_attachments(document, folder, stem)
+
+
+def _check(formats: Sequence[str], folder: Path) -> None:
+    """Find a wrong format or folder before anything is read."""
+    for name in formats:
+        get_renderer(name)
+    ensure_folder(folder)
 
 
 def make_search_report(
@@ -69,16 +74,11 @@ def make_search_report(
     The files are called `stem`, or after the search and the request (`reports.content.file_names`).
 
     Raises:
-        UnknownNameError: If there is no such format.
-        OutputError: If the folder cannot be written.
-        TrackingError: If the store cannot be reached.
-        ReportError: If it holds no finished trial of the search.
+        ReportError: If the store holds no finished trial of the search; the others are those of `make_report`.
     """
-    renderers = {name: get_renderer(name) for name in dict.fromkeys(formats)}
-    ensure_folder(folder)
+    _check(formats, folder)
     document = build_search_document(plan, collect_search(plan, tracking_uri))
-    stem = stem or search_stem(plan)
-    return {name: renderer(document, folder, stem) for name, renderer in renderers.items()}
+    return render(document, formats, folder, stem or search_stem(plan))
 
 
 def verdicts(plan: Plan, results: Results) -> tuple[JudgedClaim, ...]:

@@ -28,7 +28,7 @@ from reports.collect.results import Results
 from reports.collect.runs import collect, what_became_of
 from reports.collect.tuning import tuning_differences
 from reports.content.blocks import Document
-from reports.content.plan_words import plugins_in
+from reports.content.plan_words import plugins_in, plural
 from reports.document.study_report import build_document
 from reports.evidence.manifest import (
     NAME,
@@ -41,13 +41,13 @@ from reports.evidence.manifest import (
     study_data,
     with_manifest,
 )
-from reports.evidence.report_file import Carried, Page, carried, read_report
+from reports.evidence.report_file import Carried, carried, read_report
 from reports.render import get_renderer
 
-_SHOWN = 90
+_LONGEST_QUOTE = 90
 """Characters of a value that a difference quotes."""
 
-_ASKED_AFTER = 100
+_MOST_REQUESTS = 100
 """Most missing runs that the store is asked about: each is a request."""
 
 
@@ -58,8 +58,7 @@ class Verification:
     Attributes:
         differences: The differences between the report and its runs, a line each; none if all is as it should be.
         notes: The parts that could not be checked, with the reason.
-        numbers: Number of numbers that were computed and compared.
-        runs: Number of runs that they come from.
+        numbers: Number of numbers that were computed and compared, from so many `runs`.
     """
 
     differences: tuple[str, ...]
@@ -69,22 +68,21 @@ class Verification:
 
     def lines(self, most: int = 40) -> Iterator[str]:
         """Yield lines for a person: the first `most` differences, the notes, the amount that was computed again."""
-        yield from (f"differs: {line}" for line in self.differences[:most])
+        for line in self.differences[:most]:
+            yield f"differs: {line}"
         if len(self.differences) > most:
             yield f"… and {len(self.differences) - most} more"
-        yield from (f"note: {line}" for line in self.notes)
+        for note in self.notes:
+            yield f"note: {note}"
         count = len(self.differences)
         computed = f"{self.numbers:,} numbers of {self.runs:,} runs computed again"
-        yield f"{computed}: {count or 'no'} difference{'s' if count != 1 else ''}."
+        yield f"{computed}: {count or 'no'} {plural(count, 'difference')}."
 
 
 def verify(path: Path, tracking_uri: str, maker: Maker) -> Verification:
-    """Compute every number of a report again and return the differences.
+    """Compute every number of a report, PDF or HTML, again and return the differences.
 
-    Args:
-        path: The PDF or the HTML page.
-        tracking_uri: The store that holds its runs.
-        maker: The code at hand, which may not be the one that made the report.
+    `maker` is the code at hand, which may not be the one that made the report.
 
     Raises:
         ReportError: If the file cannot be read or carries no manifest.
@@ -94,7 +92,9 @@ def verify(path: Path, tracking_uri: str, maker: Maker) -> Verification:
     report = read_report(path)
     stored = read_manifest(report.manifest)
     plan = planned(stored)
-    altered = [] if is_intact(stored) else ["the manifest was changed: its digest is not that of its content"]
+    altered = []
+    if not is_intact(stored):
+        altered.append("the manifest was changed: its digest is not that of its content")
     altered += _unlike_registered(plan)
     altered += map(str, changes(stored.get("plugins"), plugins_in(plan)))
     try:
@@ -112,15 +112,17 @@ def verify(path: Path, tracking_uri: str, maker: Maker) -> Verification:
     altered += untuned
     forgotten += unchecked_tuning
     altered += _run_differences(stored["runs"], computed["runs"], tracking_uri)
-    # Runs were compared above by their names. The request made the plan, and tools may differ without harm.
-    sections = [name for name in computed if name not in ("runs", "sha256", "request", "made_by", "plugins")]
-    altered += [line for name in sections for line in differences(stored.get(name), computed[name], name)]
+    for section, value in computed.items():
+        # Runs were compared above by their names. The request made the plan, and tools may differ without harm.
+        if section not in ("runs", "sha256", "request", "made_by", "plugins"):
+            altered += differences(stored.get(section), value, section)
     tools = _tools(stored, made_by(maker))
     page_differences, unchecked = _pages(report, _again(document, path), exactly=not tools)
-    notes = [*forgotten, *unchecked, *([f"{tools}."] if tools and (altered or page_differences or unchecked) else ())]
-    return Verification(
-        (*altered, *page_differences), tuple(notes), sum(1 for _ in _numbers(computed)), len(computed["runs"])
-    )
+    notes = [*forgotten, *unchecked]
+    # Where nothing differs, the tools do not matter.
+    if tools and (altered or page_differences or unchecked):
+        notes.append(f"{tools}.")
+    return Verification((*altered, *page_differences), tuple(notes), _number_count(computed), len(computed["runs"]))
 
 
 def planned(stored: Json) -> Plan:
@@ -130,15 +132,10 @@ def planned(stored: Json) -> Plan:
         AblationError: If it is not a request, or not one that is known here.
     """
     try:
-        request_data = stored["request"]
-        scale = (
-            get_preset(request_data["preset"]),
-            request_data["overrides"],
-            request_data["seeds"],
-            request_data["canary"],
-        )
-        request = Request(*scale, _tuned(request_data))
-        studies = [Study.model_validate_json(json.dumps(study)) for study in request_data["studies"]]
+        data = stored["request"]
+        preset = get_preset(data["preset"])
+        request = Request(preset, data["overrides"], data["seeds"], data["canary"], _tuned(data))
+        studies = [Study.model_validate_json(json.dumps(study)) for study in data["studies"]]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ReportError(f"what its manifest asks for cannot be read: {_first_line(error)}") from None
     return make_plan(studies, request)
@@ -151,7 +148,9 @@ def _tuned(request_data: Json) -> TunedValues | None:
 
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {' '.join(lines[:3])}" if lines else type(error).__name__
+    if not lines:
+        return type(error).__name__
+    return f"{type(error).__name__}: {' '.join(lines[:3])}"
 
 
 def _unlike_registered(plan: Plan) -> Iterator[str]:
@@ -171,24 +170,31 @@ def _as_of_then(results: Results, stored: Json) -> tuple[Results, list[str]]:
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise ReportError(f"the launches in its manifest cannot be read ({type(error).__name__}).") from None
     tracked = {launch.launch: launch for launch in results.launches}
-    forgotten = [key for key in records if key not in tracked]
-    notes = [f"the store has no record of launch {key} any more: its times are not checked" for key in forgotten]
-    return replace(results, launches=tuple(tracked.get(key, record) for key, record in records.items())), notes
+    launches, notes = [], []
+    for key, record in records.items():
+        if key not in tracked:
+            notes.append(f"the store has no record of launch {key} any more: its times are not checked")
+        launches.append(tracked.get(key, record))
+    return replace(results, launches=tuple(launches)), notes
 
 
 def _run_differences(stored: Any, computed: Json, uri: str) -> list[str]:
     """Return the differences between the runs of a manifest and those of the store, each by the name of its run."""
-    stored = stored if isinstance(stored, dict) else {}
+    if not isinstance(stored, dict):
+        stored = {}
     gone = [str(run.get("run")) for key, run in stored.items() if key not in computed and isinstance(run, dict)]
     # Each run is a request to the store, so that the number is limited.
-    fates = what_became_of(uri, gone[:_ASKED_AFTER])
+    fates = what_became_of(uri, gone[:_MOST_REQUESTS])
     lines = []
     for key in dict.fromkeys([*stored, *computed]):
         stored_run, computed_run = stored.get(key), computed.get(key)
         run: Any = stored_run if isinstance(stored_run, dict) else computed_run
-        name = f"run {run.get('run')} ({run.get('serves')}, seed {run.get('seed')})" if run else f"run of {key}"
+        run_id, name = "", f"run of {key}"
+        if run:
+            run_id = str(run.get("run"))
+            name = f"run {run_id} ({run.get('serves')}, seed {run.get('seed')})"
         if computed_run is None:
-            lines.append(f"{name}: {fates.get(str(run.get('run') if run else ''), 'is not what the plan asks for')}")
+            lines.append(f"{name}: {fates.get(run_id, 'is not what the plan asks for')}")
         elif stored_run is None:
             lines.append(f"{name} is missing in the report")
         else:
@@ -198,52 +204,54 @@ def _run_differences(stored: Any, computed: Json, uri: str) -> list[str]:
 
 def differences(stored: Any, computed: Any, name: str) -> list[str]:
     """Return a line per difference of two values, with the names on the way to it."""
+    lines = []
     if isinstance(stored, dict) and isinstance(computed, dict):
-        keys = dict.fromkeys([*stored, *computed])
-        return [line for key in keys for line in differences(stored.get(key), computed.get(key), f"{name}, {key}")]
-    if isinstance(stored, list) and isinstance(computed, list) and len(stored) == len(computed):
-        pairs = enumerate(zip(stored, computed, strict=True), start=1)
-        return [line for number, pair in pairs for line in differences(*pair, f"{name}, {number}")]
+        for key in dict.fromkeys([*stored, *computed]):
+            lines += differences(stored.get(key), computed.get(key), f"{name}, {key}")
+    elif isinstance(stored, list) and isinstance(computed, list) and len(stored) == len(computed):
+        for number, pair in enumerate(zip(stored, computed, strict=True), start=1):
+            lines += differences(*pair, f"{name}, {number}")
     # In Python True equals 1 and 1 equals 1.0, but a report that shows one for the other differs.
-    if stored == computed and type(stored) is type(computed):
-        return []
-    return [f"{name}: {_quoted(stored, computed)} in the report, {_quoted(computed, stored)} from the runs"]
+    elif stored != computed or type(stored) is not type(computed):
+        lines.append(f"{name}: {_quoted(stored, computed)} in the report, {_quoted(computed, stored)} from the runs")
+    return lines
 
 
-def _quoted(value: Any, other: Any) -> str:
+def _quoted(value: Any, counterpart: Any) -> str:
     if value is None:
         return "nothing"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    if len(text) > _SHOWN and isinstance(other, str):
-        first = next(
-            (index for index, (char, other_char) in enumerate(zip(text, other, strict=False)) if char != other_char), 0
-        )
-        # A long text is quoted from shortly before the first character that differs.
-        text = f"…{text[max(0, first - 20) :]}"
-    text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    if len(text) > _LONGEST_QUOTE and isinstance(counterpart, str):
+        alike = _alike(text, counterpart)
+        # A long text is quoted from shortly before the first character that differs, if there is one.
+        if alike == min(len(text), len(counterpart)):
+            alike = 0
+        text = f"…{text[max(0, alike - 20) :]}"
+    if len(text) > _LONGEST_QUOTE:
+        text = f"{text[:_LONGEST_QUOTE]}…"
     return f"“{text}”" if isinstance(value, str) else text
 
 
-def _tools(stored: Json, here: Json) -> str:
+def _tools(stored: Json, current: Json) -> str:
     """Return the differences of code and tools between a report's making and this check; nothing if there are none."""
     made = stored["made_by"]
-    if made == here:
+    if made == current:
         return ""
-    commit_words = []
-    if (made.get("commit"), made.get("modified")) != (here["commit"], here["modified"]):
-        commit_words.append(f"commit {_commit(made)} (here {_commit(here)})")
+    phrases = []
+    if (made.get("commit"), made.get("modified")) != (current["commit"], current["modified"]):
+        phrases.append(f"commit {_commit(made)} (here {_commit(current)})")
     versions: Any = made.get("versions")
-    versions = versions if isinstance(versions, dict) else {}
-    version_words = [
-        f"{name} {versions.get(name)} (here {version})"
-        for name, version in here["versions"].items()
-        if versions.get(name) != version
-    ]
-    return f"the report was made with {', '.join([*commit_words, *version_words])}"
+    if not isinstance(versions, dict):
+        versions = {}
+    for name, version in current["versions"].items():
+        if versions.get(name) != version:
+            phrases.append(f"{name} {versions.get(name)} (here {version})")
+    return f"the report was made with {', '.join(phrases)}"
 
 
 def _commit(made: Mapping[str, Any]) -> str:
-    return f"{made.get('commit')!s:.12}{'*' if made.get('modified') else ''}"
+    mark = "*" if made.get("modified") else ""
+    return f"{made.get('commit')!s:.12}{mark}"
 
 
 def _again(document: Document, path: Path) -> bytes:
@@ -254,55 +262,58 @@ def _again(document: Document, path: Path) -> bytes:
         return get_renderer(ending)(document, Path(folder), "report").read_bytes()
 
 
-def _pages(held: Carried, content: bytes, *, exactly: bool) -> tuple[list[str], list[str]]:
+def _pages(report: Carried, content: bytes, *, exactly: bool) -> tuple[list[str], list[str]]:
     """Return the differences in what pages show, and notes on the parts that could not be checked."""
     expected = carried(content)
-    differences_shown = []
-    if len(held.pages) != len(expected.pages):
-        differences_shown.append(f"the report has {len(held.pages)} pages, its runs make {len(expected.pages)}")
+    lines = []
+    if len(report.pages) != len(expected.pages):
+        lines.append(f"the report has {len(report.pages)} pages, its runs make {len(expected.pages)}")
     drawn = []
-    for number, (page, right) in enumerate(zip(held.pages, expected.pages, strict=False), start=1):
+    # Pages that only one side has are counted above.
+    for number, (page, expected_page) in enumerate(zip(report.pages, expected.pages, strict=False), start=1):
         page_name = f"page {number}" if len(expected.pages) > 1 else "the page"
-        page_lines = [f"{page_name}: {line}" for line in _line_differences(page, right)]
-        if page.extras > right.extras:
+        page_lines = list(_line_differences(page_name, page.lines, expected_page.lines))
+        if page.extras > expected_page.extras:
             page_lines.append(f"{page_name} carries {page.extras} notes or fields that lie on top of its words")
         # Other words draw otherwise, too: only a page with the right words is suspected of its drawing.
-        drawn += [page_name] if page.drawn != right.drawn and not page_lines else []
-        differences_shown += page_lines
-    if not drawn:
-        return differences_shown, []
+        if page.drawn != expected_page.drawn and not page_lines:
+            drawn.append(page_name)
+        lines += page_lines
     # Other versions of the tools may draw the same words otherwise, so that another drawing proves nothing then.
-    if exactly:
-        message = "draws something else than its runs make, though its words are the same"
-        return [*differences_shown, *(f"{page_name} {message}" for page_name in drawn)], []
-    return differences_shown, [f"what {', '.join(drawn)} draw beside words (figures, lines) could not be checked"]
+    if drawn and not exactly:
+        return lines, [f"what {', '.join(drawn)} draw beside words (figures, lines) could not be checked"]
+    for page_name in drawn:
+        lines.append(f"{page_name} draws something else than its runs make, though its words are the same")
+    return lines, []
 
 
-def _line_differences(page: Page, right: Page) -> Iterator[str]:
+def _line_differences(page_name: str, lines: Sequence[str], expected_lines: Sequence[str]) -> Iterator[str]:
     # Pages differ in a line or two, and matching takes long: equal lines at both ends are left out.
-    equal_at_start = _alike(page.lines, right.lines)
-    equal_at_end = _alike(page.lines[equal_at_start:][::-1], right.lines[equal_at_start:][::-1])
-    lines, expected_lines = (
-        page_lines[equal_at_start : len(page_lines) - equal_at_end] for page_lines in (page.lines, right.lines)
-    )
+    start = _alike(lines, expected_lines)
+    lines, expected_lines = lines[start:], expected_lines[start:]
+    rest = _alike(lines[::-1], expected_lines[::-1])
+    lines, expected_lines = lines[: len(lines) - rest], expected_lines[: len(expected_lines) - rest]
     for kind, a, b, c, d in SequenceMatcher(None, lines, expected_lines, autojunk=False).get_opcodes():
         if kind != "equal":
-            seen, expected = " / ".join(lines[a:b]), " / ".join(expected_lines[c:d])
-            yield f"{_quoted(seen or None, expected)} is shown, {_quoted(expected or None, seen)} follows from the runs"
+            words, expected_words = " / ".join(lines[a:b]), " / ".join(expected_lines[c:d])
+            page_words, run_words = _quoted(words or None, expected_words), _quoted(expected_words or None, words)
+            yield f"{page_name}: {page_words} is shown, {run_words} follows from the runs"
 
 
-def _alike(lines: Sequence[str], others: Sequence[str]) -> int:
-    """Return the number of equal lines at the start of two pages."""
-    pairs = enumerate(zip(lines, others, strict=False))
-    return next((index for index, (line, other_line) in pairs if line != other_line), min(len(lines), len(others)))
+def _alike(left: Sequence[str], right: Sequence[str]) -> int:
+    """Return the number of equal lines at the start of two pages, or of equal characters at that of two texts."""
+    count = 0
+    for left_item, right_item in zip(left, right, strict=False):
+        if left_item != right_item:
+            break
+        count += 1
+    return count
 
 
-def _numbers(value: Any) -> Iterator[float]:
+def _number_count(value: Any) -> int:
     if isinstance(value, dict):
-        for item in value.values():
-            yield from _numbers(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _numbers(item)
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        yield value
+        return sum(map(_number_count, value.values()))
+    if isinstance(value, list):
+        return sum(map(_number_count, value))
+    # In Python a truth value is an integer, too.
+    return int(isinstance(value, int | float) and not isinstance(value, bool))

@@ -19,13 +19,7 @@ Tone = Literal["", "good", "fair", "poor", "bad", "quiet"]
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a table.
-
-    Attributes:
-        heading: Its heading.
-        kind: The way in which its cells are set.
-        group: Heading that spans the neighbouring columns with the same group; none if empty.
-    """
+    """One column of a table; a group is a heading that spans the neighbouring columns with the same group."""
 
     heading: str
     kind: ColumnKind = "text"
@@ -89,9 +83,6 @@ class Table:
     Attributes:
         title: Its subject, set bold in front of the caption.
         caption: The data, the number of seeds and the meaning of the numbers.
-        columns: Its columns.
-        rows: Its rows of cells.
-        notes: Footnotes under it.
         rules: Indices of rows above which a thin rule is drawn.
     """
 
@@ -114,7 +105,6 @@ class Figure:
 
     Attributes:
         name: File name without its ending, safe in a path.
-        kind: The kind of its drawing.
         data: The tidy table behind it, of the columns that `reports.figures.data` or `reports.tables.search` documents.
         title: Its subject, set bold in front of the caption.
         caption: The data, the number of seeds and the meaning of lines and bands.
@@ -170,14 +160,12 @@ class Section:
 
 @dataclass(frozen=True)
 class Attachment:
-    """A file that a report carries: within formats that can, and beside all of them if it says so.
+    """A file that a report carries: within formats that can, and `beside` all of them if it says so.
 
     Attributes:
         name: File name with its ending, safe in a path.
         media_type: Its media type, for example `application/json`.
         description: Its content, in a few words.
-        content: Its text.
-        beside: True if it is also written beside the report.
     """
 
     name: str
@@ -192,12 +180,9 @@ class Document:
     """A report: a title block, a box with the facts about its runs, sections, an appendix.
 
     Attributes:
-        title: Its title.
-        subtitle: A line under it.
         running_head: Short line at the head of every page.
         timestamp: The time when its newest run ended, in seconds since 1970: the only time in a report.
         summary: The box under the title.
-        sections: One per study.
         appendix: Configuration, versions, runs.
         attachments: The files that it carries beside its pages: its manifest, a list of runs.
     """
@@ -212,7 +197,14 @@ class Document:
     attachments: tuple[Attachment, ...] = ()
 
     @property
+    def all_sections(self) -> tuple[Section, ...]:
+        """The summary as a section, the sections and the appendix."""
+        return (Section("Summary", self.summary), *self.sections, *self.appendix)
+
+    @property
     def figures(self) -> tuple[Figure, ...]:
         """Every figure, in order."""
-        groups = (self.summary, *(section.blocks for section in (*self.sections, *self.appendix)))
-        return tuple(block for blocks in groups for block in blocks if isinstance(block, Figure))
+        figures: list[Figure] = []
+        for section in self.all_sections:
+            figures += [block for block in section.blocks if isinstance(block, Figure)]
+        return tuple(figures)

@@ -31,12 +31,7 @@ _LONGEST = 36
 
 @dataclass(frozen=True)
 class Destination:
-    """The place that a report is written to.
-
-    Attributes:
-        folder: Its folder.
-        stem: Its file name without the ending, or `None` for the one that its request has.
-    """
+    """The place that a report is written to; without a stem its file is named after its request."""
 
     folder: Path
     stem: str | None = None
@@ -45,17 +40,16 @@ class Destination:
     def of(cls, output: Path | None, folder: Path, formats: Iterable[str]) -> Destination:
         """Return the place that `--output` names: an existing folder, or a file, whose ending is each format's.
 
-        Args:
-            output: The path that the user gave, or `None`.
-            folder: The folder of reports without one.
-            formats: Names of formats, which are endings too.
+        `folder` is that of reports without `--output`. Names of formats are endings too.
         """
         if output is None:
             return cls(folder)
         if output.is_dir():
             return cls(output)
         # Only a known ending is cut off: in `report.v2` it is part of the name.
-        return cls(output.parent, output.stem if output.suffix.removeprefix(".") in set(formats) else output.name)
+        if output.suffix.removeprefix(".") in set(formats):
+            return cls(output.parent, output.stem)
+        return cls(output.parent, output.name)
 
 
 def report_stem(plan: Plan) -> str:
@@ -71,17 +65,19 @@ def search_stem(plan: SearchPlan) -> str:
 def comparison_stem(left: str, right: str, sides: Iterable[Any], matched: Iterable[tuple[str, str]]) -> str:
     """Return the name of a comparison of two studies, with a digest unless nothing but their names was given.
 
-    Args:
-        left, right: Names of both studies.
-        sides: The request for each: `reports.collect.compared_study.ComparisonRequest`.
-        matched: Rows that are held against each other on request.
+    `sides` are both requests (`reports.collect.compared_study.ComparisonRequest`); `matched` are rows that are held
+    against each other on request.
     """
-    sides, pairs = list(sides), sorted(matched)
     stem = f"compare-{slug(left)}-{slug(right)}"
-    requests = [[side.commit, _words(side.scale), _digested(side.scale)] for side in sides]
-    stores = [str(side.uri) for side in sides] if len({str(side.uri) for side in sides}) > 1 else []
+    requests, stores, pairs = [], [], sorted(matched)
+    for side in sides:
+        requests.append([side.commit, _words(side.scale), _digested(side.scale)])
+        stores.append(str(side.uri))
+    if len(set(stores)) == 1:
+        # Only different stores tell comparisons apart.
+        stores.clear()
     # Two bare names at the default scale keep the short name.
-    if not pairs and not stores and all(request == ["", [], {}] for request in requests):
+    if not pairs and not stores and requests.count(["", [], {}]) == len(requests):
         return stem
     return f"{stem}-{_short([requests, stores, pairs])}"
 
@@ -97,15 +93,23 @@ def _named(names: list[str], request: Request) -> str:
         # Such a study's report would have the name of another's at another scale.
         digested["studies"] = names
     name_words = [listed, *_words(request)]
-    return "-".join([*name_words, _short(digested)] if digested else name_words)
+    if digested:
+        name_words.append(_short(digested))
+    return "-".join(name_words)
 
 
 def _words(request: Request) -> list[str]:
-    name_words = [request.preset.name] if request.preset.name != _PLAIN_PRESET else []
+    name_words = []
+    if request.preset.name != _PLAIN_PRESET:
+        name_words.append(request.preset.name)
     if request.seeds is not None:
-        name_words.append(f"{request.seeds}seed{'s' if request.seeds != 1 else ''}")
-    name_words += ["canary"] if request.canary else []
-    return [*name_words, "tuned"] if request.tuned is not None else name_words
+        noun = "seed" if request.seeds == 1 else "seeds"
+        name_words.append(f"{request.seeds}{noun}")
+    if request.canary:
+        name_words.append("canary")
+    if request.tuned is not None:
+        name_words.append("tuned")
+    return name_words
 
 
 def _digested(request: Request) -> dict[str, Any]:
@@ -114,4 +118,5 @@ def _digested(request: Request) -> dict[str, Any]:
 
 
 def _short(content: Any) -> str:
+    # Another key would give every such file another name.
     return digest({"asked": content})[:_DIGITS]

@@ -25,6 +25,24 @@ def split_of(metric: str) -> Split:
     return "validation" if metric.startswith("val/") else "test"
 
 
+def plural(count: int, noun: str) -> str:
+    """Return a noun as it stands behind a number: `seed` after 1, `seeds` after any other."""
+    return noun if count == 1 else f"{noun}s"
+
+
+def capitalized(words: str) -> str:
+    """Return words as a sentence begins with them; capitals further on stay."""
+    return words[0].upper() + words[1:]
+
+
+def network_titles(study: Study) -> dict[str, str]:
+    """Return the titles of the inspected networks by name; a study that trains its variants has one empty name."""
+    titles = {}
+    for network in filter(None, study.inspected):
+        titles[network.name] = network.title
+    return titles or {"": ""}
+
+
 MOST_TOLD_APART = 24
 """Most variants in a figure: curves or panels of more would not be legible, and such a figure is left out."""
 
@@ -50,8 +68,10 @@ def trials_of(plan: Plan, study: str) -> dict[str, TrialSpec]:
 def experiments_of(plan: Plan) -> list[str]:
     """Return the names of the MLflow experiments that may hold runs of a plan."""
     # A plan is tracked in the experiment of its base; a study of its own may bring another data set.
-    specs = (plan.request.base(), *(node.spec for node in plan.nodes))
-    return sorted({experiment_name(plan.request.preset.name, spec.data.name) for spec in specs})
+    experiments = {experiment_name(plan.request.preset.name, plan.request.base().data.name)}
+    for node in plan.nodes:
+        experiments.add(experiment_name(plan.request.preset.name, node.spec.data.name))
+    return sorted(experiments)
 
 
 def data_digests(plan: Plan) -> dict[str, str]:
@@ -87,19 +107,27 @@ def short_titles(study: Study) -> dict[str, str]:
     A variant without a label is called by its cells, if those are words. What a sign like `=` ties stays together.
     """
     titles = {variant.name: _title(variant).split() for variant in study.variants}
-    shared = 0
-    while len(titles) > 1 and len({tuple(title_words[: shared + 1]) for title_words in titles.values()}) == 1:
-        shared += 1
+    # Columns of words: the first word of every title, the second, up to the end of the shortest title.
+    shared, last_shared_word = 0, ""
+    for column in zip(*titles.values(), strict=False):
+        if len(titles) == 1 or len(set(column)) > 1:
+            break
+        shared, last_shared_word = shared + 1, column[0]
     # Nothing is cut where a title would be empty then, or where the cut would follow a sign, which ties two words.
-    first, shortest = next(iter(titles.values())), min(map(len, titles.values()))
-    if shared == shortest or (shared and not any(map(str.isalnum, first[shared - 1]))):
+    if shared == min(map(len, titles.values())) or (shared and not _has_letter(last_shared_word)):
         shared = 0
     return {name: " ".join(title_words[shared:]) for name, title_words in titles.items()}
 
 
 def _title(variant: Variant) -> str:
-    spoken = bool(variant.cells) and all(any(map(str.isalnum, cell)) for cell in variant.cells)
-    return " ".join(variant.cells) if spoken and variant.label is None else variant.title
+    if variant.label is None and variant.cells and all(map(_has_letter, variant.cells)):
+        return " ".join(variant.cells)
+    return variant.title
+
+
+def _has_letter(text: str) -> bool:
+    """Return True if a text has a letter or a digit: it is read as a word and not as a sign."""
+    return any(map(str.isalnum, text))
 
 
 def network_titles(study: Study) -> dict[str, str]:
@@ -133,16 +161,18 @@ def data_words(specs: Iterable[TrialSpec], split: Split = "test") -> str:
     """Return the titles of the data sets, each with the number of images of a split."""
     phrases: dict[str, None] = {}
     for spec in specs:
-        facts, key = spec.data.facts, f"{split}_images"
-        count = getattr(spec.data, key) or getattr(facts, key)
+        facts, setting = spec.data.facts, f"{split}_images"
+        # A training may be on a part of the images; else it is on all that the data set has.
+        count = getattr(spec.data, setting) or getattr(facts, setting)
         phrases[f"{facts.title} ({count:,} {_IMAGES[split]} images)"] = None
     return " and ".join(phrases)
 
 
 def network_words(specs: Iterable[TrialSpec]) -> str:
     """Return the titles of the networks, the dynamic ones first; of many, two and the number of the others."""
-    titles_once = {model_title(spec.model): None for spec in specs}
-    titles = sorted(titles_once, key=lambda title: not title.startswith("DY-"))
+    titles = list(dict.fromkeys(model_title(spec.model) for spec in specs))
+    # The sort is stable: beside that, titles stay in the order of the trainings.
+    titles.sort(key=lambda title: not title.startswith("DY-"))
     if len(titles) > _MOST_NAMED:
         titles = [f"{titles[0]}, {titles[1]}", f"{len(titles) - 2} others"]
     return " and ".join(titles)
@@ -151,16 +181,14 @@ def network_words(specs: Iterable[TrialSpec]) -> str:
 def epochs_words(specs: Iterable[TrialSpec]) -> str:
     """Return the number of epochs of some trainings, in words."""
     epochs = sorted({spec.train.epochs for spec in specs})
-    return f"{' or '.join(map(str, epochs))} epoch{'s' if epochs != [1] else ''}"
+    return f"{' or '.join(map(str, epochs))} {plural(max(epochs, default=0), 'epoch')}"
 
 
 @dataclass(frozen=True)
 class Telling:
-    """The wording of a metric.
+    """The wording of a metric: the heading of its column, the decimals of a value and of a difference.
 
     Attributes:
-        heading: Heading of its column.
-        decimals: Decimals of a value and of a difference.
         unit: The unit of a difference in a sentence, with the space before it.
         published: Column of the published tables that is comparable, or empty.
         size: A difference that is of interest where a study does not say.
@@ -173,7 +201,7 @@ class Telling:
     size: float = 0.1
 
 
-_TOLD = {
+_WORDINGS = {
     names.TEST_TOP1: Telling("top-1 (%)", unit=" points", published="top1", size=1.0),
     names.TEST_TOP5: Telling("top-5 (%)", unit=" points", published="top5", size=1.0),
     names.TEST_LOSS: Telling("loss", decimals=4),
@@ -187,4 +215,4 @@ _TOLD = {
 
 def telling(metric: str) -> Telling:
     """Return the wording of a metric of `vocabulary.STUDY_METRICS`."""
-    return _TOLD[metric]
+    return _WORDINGS[metric]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from ablations.claims import Contrast
 from ablations.published import CONFIDENCE_NOTES, SOURCE, Confidence, PublishedTable, PublishedValue, get_published
 from ablations.study import Study, Variant
@@ -26,25 +28,34 @@ def published_table(study: Study) -> PublishedTable | None:
 def published_value(study: Study, variant: Variant) -> PublishedValue | None:
     """Return the published number of a variant under the study's metric."""
     table = published_table(study)
-    return table.get(variant.published_key, telling(study.metric).published) if table else None
+    if table is None:
+        return None
+    return table.get(variant.published_key, telling(study.metric).published)
 
 
 def published_contrast(study: Study, contrast: Contrast) -> PublishedValue | None:
     """Return the published difference of a contrast, as sure as its least sure number; `None` unless all are known."""
-    better = [published_value(study, study.variant(name)) for name in contrast.better]
-    worse = [published_value(study, study.variant(name)) for name in contrast.worse]
-    values = [value for value in (*better, *worse) if value]
-    if len(values) < len(contrast.variants):
+    better, worse = _published_values(study, contrast.better), _published_values(study, contrast.worse)
+    if len(better) + len(worse) < len(contrast.variants):
         return None
-    difference = _mean([number.value for number in better if number]) - _mean(
-        [number.value for number in worse if number]
-    )
     # Rounded, so that 76.2 − 74.1 is 2.1 and not 2.1000000000000085.
-    return PublishedValue(value=round(difference, 6), confidence=least_sure(*values))
+    difference = round(_mean(better) - _mean(worse), 6)
+    return PublishedValue(value=difference, confidence=least_sure(*better, *worse))
 
 
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values) if values else 0.0
+def _published_values(study: Study, names: Iterable[str]) -> list[PublishedValue]:
+    values = []
+    for name in names:
+        value = published_value(study, study.variant(name))
+        if value is not None:
+            values.append(value)
+    return values
+
+
+def _mean(numbers: Sequence[PublishedValue]) -> float:
+    if not numbers:
+        return 0.0
+    return sum(number.value for number in numbers) / len(numbers)
 
 
 def least_sure(*values: PublishedValue) -> Confidence:
@@ -54,12 +65,15 @@ def least_sure(*values: PublishedValue) -> Confidence:
 
 def marks_of(value: PublishedValue | None) -> tuple[str, ...]:
     """Return the footnote mark of a published number; one that is surely known has none."""
-    return () if value is None or value.confidence == "A" else (value.confidence,)
+    if value is None or value.confidence == "A":
+        return ()
+    return (value.confidence,)
 
 
 def mark_note(mark: str) -> str:
     """Return the note on the meaning of a confidence mark."""
-    return f"Published number {CONFIDENCE_NOTES['B' if mark == 'B' else 'C']}."
+    confidence: Confidence = "B" if mark == "B" else "C"
+    return f"Published number {CONFIDENCE_NOTES[confidence]}."
 
 
 def source_of(table: PublishedTable) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ablations.errors import ReportError
 from ablations.vocabulary import STUDY_METRICS
@@ -13,7 +13,6 @@ from reports.collect.results import MISSING
 from reports.content.blocks import (
     Cell,
     Column,
-    ColumnKind,
     Document,
     Facts,
     Missing,
@@ -24,12 +23,12 @@ from reports.content.blocks import (
     Table,
     Text,
 )
-from reports.content.plan_words import telling
+from reports.content.plan_words import capitalized, telling
 from reports.document.prose import when
 from reports.tables.study import interval_cell
 
 _LISTED = 8
-_HOW = (
+_METHOD = (
     "Δ is right minus left. Paired: both sides have the same fingerprints, seed by seed, so that the interval is "
     "Student's t over the differences of the pairs. Unpaired: Welch's t interval, in which each side has its own "
     "spread over seeds. Same runs, or some of them on both sides: nothing can be told from them."
@@ -42,12 +41,7 @@ _EFFECTS = (
 
 
 def side_by_side(left: ComparedStudy, right: ComparedStudy, matched: Mapping[str, str] | None = None) -> Document:
-    """Return the document on two sides.
-
-    Args:
-        left: One side.
-        right: The other.
-        matched: Rows of the left with the rows of the right that they are held against; others are by name.
+    """Return the document on two sides. `matched` pairs rows of left and right that do not share a name.
 
     Raises:
         ReportError: If the sides are judged by different metrics, or a row that is named is not there.
@@ -60,8 +54,10 @@ def side_by_side(left: ComparedStudy, right: ComparedStudy, matched: Mapping[str
     rows = match_rows(left, right, matched or {})
     # The newest run dates the document, so that equal runs give equal bytes whenever it is made.
     newest = max(left.newest, right.newest)
-    by_effect = effects_table(left, right, rows)
-    differing = settings_table(left, right, rows)
+    row_tables = filter(None, (rows_table(left, right, rows), effects_table(left, right, rows)))
+    settings = settings_table(left, right, rows) or Paragraph(
+        "The rows that both sides have do not differ in any setting."
+    )
     return Document(
         title=f"{_name(left)} against {_name(right)}",
         subtitle=f"{STUDY_METRICS[left.metric]} · newest run {when(newest)}",
@@ -69,73 +65,67 @@ def side_by_side(left: ComparedStudy, right: ComparedStudy, matched: Mapping[str
         timestamp=newest // 1000,
         summary=tuple(_summary(left, right)),
         sections=(
-            Section("Row by row", (rows_table(left, right, rows), *([by_effect] if by_effect else []))),
-            Section("What is not the same", (sources_table(left, right), *([differing] if differing else [_SETTINGS]))),
+            Section("Row by row", tuple(row_tables)),
+            Section("What is not the same", (sources_table(left, right), settings)),
         ),
         appendix=(Section("Runs", (runs_table(left, right, rows),)),),
     )
 
 
-_SETTINGS = Paragraph("The rows that both sides have do not differ in any setting.")
-
-
 def _name(side: ComparedStudy) -> str:
-    return f"{side.title} ({side.request.commit[:7]})" if side.request.commit else side.title
+    if side.request.commit:
+        return f"{side.title} ({side.request.commit[:7]})"
+    return side.title
 
 
 def _summary(left: ComparedStudy, right: ComparedStudy) -> Iterator[Facts | Paragraph]:
-    yield Facts((("Left", _told(left)), ("Right", _told(right))))
+    yield Facts((("Left", _request_words(left)), ("Right", _request_words(right))))
     for name, side in (("left", left), ("right", right)):
-        yield from (Paragraph(f"On the {name}: {warning}", "Caution", "caveat") for warning in side.warnings)
+        for warning in side.warnings:
+            yield Paragraph(f"On the {name}: {warning}", "Caution", "caveat")
 
 
-def _told(side: ComparedStudy) -> str:
+def _request_words(side: ComparedStudy) -> str:
     request = side.request.scale
     facts = [side.study, f"preset {request.preset.name}"]
-    facts += [f"commit {side.request.commit}"] if side.request.commit else []
+    if side.request.commit:
+        facts.append(f"commit {side.request.commit}")
     facts += [f"{key} = {value}" for key, value in request.overrides.items()]
-    facts += ["tuned"] if request.tuned is not None else []
+    if request.tuned is not None:
+        facts.append("tuned")
     return f"{', '.join(facts)}; {len(side.runs)} runs in {side.shown_store}"
 
 
 def rows_table(left: ComparedStudy, right: ComparedStudy, matched: tuple[MatchedRow, ...]) -> Table:
     """Return each row on both sides with its difference."""
-    wording = telling(left.metric)
-    columns = (
-        Column("row"),
-        *(Column(heading, kind, group) for group in ("left", "right") for heading, kind in _own(wording.heading)),
-        Column("Δ", "interval", "right − left"),
-        Column("how", "text", "right − left"),
-    )
-    rows = [
-        (
-            Text(_title(left, right, row)),
-            *_cells(left, row.left),
-            *_cells(right, row.right),
-            *_delta(left, right, row),
-        )
-        for row in matched
-    ]
-    measured = STUDY_METRICS[left.metric]
-    caption = f"{measured[0].upper()}{measured[1:]}: mean ± standard deviation over seeds. {_HOW}"
-    return Table("Row by row", caption, columns, tuple(rows), tuple(_notes(left, right)))
-
-
-def _own(heading: str) -> tuple[tuple[str, ColumnKind], ...]:
-    return ((heading, "number"), ("n", "mark"))
+    heading = telling(left.metric).heading
+    columns = [Column("row")]
+    for group in ("left", "right"):
+        columns += [Column(heading, "number", group), Column("n", "mark", group)]
+    columns += [Column("Δ", "interval", "right − left"), Column("how", "text", "right − left")]
+    rows = []
+    for row in matched:
+        values = (*_cells(left, row.left), *_cells(right, row.right), *_delta(left, right, row))
+        rows.append((Text(_title(left, right, row)), *values))
+    measured = capitalized(STUDY_METRICS[left.metric])
+    caption = f"{measured}: mean ± standard deviation over seeds. {_METHOD}"
+    return Table("Row by row", caption, tuple(columns), tuple(rows), tuple(_notes(left, right)))
 
 
 def _title(left: ComparedStudy, right: ComparedStudy, matched: MatchedRow) -> str:
-    if not (matched.left and matched.right):
-        return left.rows[matched.left].title if matched.left else right.rows[matched.right].title
-    left_title, right_title = left.rows[matched.left].title, right.rows[matched.right].title
-    return left_title if left_title == right_title else f"{left_title} | {right_title}"
+    if not matched.left:
+        return right.rows[matched.right].title
+    if not matched.right:
+        return left.rows[matched.left].title
+    # One title where both sides have the same.
+    return " | ".join(dict.fromkeys((left.rows[matched.left].title, right.rows[matched.right].title)))
 
 
 def _cells(side: ComparedStudy, key: str) -> tuple[Cell, Cell]:
     if not key:
         return Missing("not there"), Text("0")
     row, wording = side.rows[key], telling(side.metric)
+    # Nothing is averaged over the repeats that happen to be there.
     if not row.complete:
         count = f"{len(row.values)}/{len(row.repeats)}"
         return Missing(f"n = {count}"), Text(count)
@@ -154,20 +144,28 @@ def _delta(left: ComparedStudy, right: ComparedStudy, matched: MatchedRow) -> tu
 
 def _notes(left: ComparedStudy, right: ComparedStudy) -> Iterator[Note]:
     for name, side in (("left", left), ("right", right)):
-        absent = [f"{row.title} ({_why(row)})" for row in side.rows.values() if not row.complete]
+        absent = [f"{row.title} ({_absence_words(row)})" for row in side.rows.values() if not row.complete]
         if absent:
-            remainder = f" and {len(absent) - _LISTED} more" if len(absent) > _LISTED else ""
-            yield Note(
-                f"Without a mean on the {name}, as a repeat is missing: {'; '.join(absent[:_LISTED])}{remainder}."
-            )
+            yield Note(f"Without a mean on the {name}, as a repeat is missing: {_shortened(absent, '; ')}.")
     yield Note("Each interval holds for its row alone: nothing is corrected for the number of rows.")
 
 
-def _why(row: ComparedRow) -> str:
-    absent = {seed: repeat.status for seed, repeat in row.repeats.items() if not repeat.finished}
-    failed = [f"seed {seed} {status}" for seed, status in absent.items() if status != MISSING]
+def _shortened(phrases: Sequence[str], separator: str) -> str:
+    listed = separator.join(phrases[:_LISTED])
+    if len(phrases) > _LISTED:
+        listed += f" and {len(phrases) - _LISTED} more"
+    return listed
+
+
+def _absence_words(row: ComparedRow) -> str:
+    failed, missing = [], []
+    for seed, repeat in row.repeats.items():
+        if repeat.status == MISSING:
+            missing.append(f"seed {seed} {MISSING}")
+        elif not repeat.finished:
+            failed.append(f"seed {seed} {repeat.status}")
     # What has no run at all comes last.
-    return ", ".join([*failed, *(f"seed {seed} {MISSING}" for seed, status in absent.items() if status == MISSING)])
+    return ", ".join(failed + missing)
 
 
 def effects_table(left: ComparedStudy, right: ComparedStudy, matched: tuple[MatchedRow, ...]) -> Table | None:
@@ -177,84 +175,94 @@ def effects_table(left: ComparedStudy, right: ComparedStudy, matched: tuple[Matc
     for row in matched:
         estimates = effects(left, right, row)
         if estimates is not None:
-            left_effect, right_effect, side_difference = estimates
-            cells = [interval_cell(effect, decimals) for effect in (left_effect, right_effect, side_difference)]
+            cells = [interval_cell(effect, decimals) for effect in estimates]
             rows.append((Text(_title(left, right, row)), *cells))
     if not rows:
         return None
-    columns = (Column("row"), *(Column(name, "interval") for name in ("Δ left", "Δ right", "right − left")))
-    return Table("Effects", _EFFECTS, columns, tuple(rows))
+    effect_columns = (Column("Δ left", "interval"), Column("Δ right", "interval"), Column("right − left", "interval"))
+    return Table("Effects", _EFFECTS, (Column("row"), *effect_columns), tuple(rows))
 
 
 def sources_table(left: ComparedStudy, right: ComparedStudy) -> Table:
     """Return the sources of both sides, with a mark where they differ."""
-    facts = [
-        ("study", left.study, right.study),
-        ("experiment", left.experiment, right.experiment),
-        ("tracking store", left.shown_store, right.shown_store),
-        ("commits", *(_listed(run.marked_commit for run in side.runs) for side in (left, right))),
-        ("data", *(_listed(run.data or "unknown" for run in side.runs) for side in (left, right))),
-        ("runs", *(str(len(side.runs)) for side in (left, right))),
-        ("newest run", *(when(side.newest) for side in (left, right))),
-    ]
-    rows = tuple(
-        (Text(name), Text(left_value), Text(right_value), Text("" if left_value == right_value else "≠"))
-        for name, left_value, right_value in facts
-    )
+    right_sources = _sources(right)
+    rows: list[tuple[Cell, ...]] = []
+    for name, left_value in _sources(left).items():
+        right_value = right_sources[name]
+        mark = "" if left_value == right_value else "≠"
+        rows.append((Text(name), Text(left_value), Text(right_value), Text(mark)))
     columns = (Column("what"), Column("left"), Column("right"), Column("", "mark"))
-    return Table("Where they come from", "An asterisk marks a modified working tree.", columns, rows)
+    return Table("Where they come from", "An asterisk marks a modified working tree.", columns, tuple(rows))
+
+
+def _sources(side: ComparedStudy) -> dict[str, str]:
+    return {
+        "study": side.study,
+        "experiment": side.experiment,
+        "tracking store": side.shown_store,
+        "commits": _listed(run.marked_commit for run in side.runs),
+        "data": _listed(run.data or "unknown" for run in side.runs),
+        "runs": str(len(side.runs)),
+        "newest run": when(side.newest),
+    }
 
 
 def _listed(values: Iterable[str]) -> str:
-    distinct = sorted(set(values))
-    remainder = f" and {len(distinct) - _LISTED} more" if len(distinct) > _LISTED else ""
-    return ", ".join(distinct[:_LISTED]) + remainder
+    return _shortened(sorted(set(values)), ", ")
 
 
 def settings_table(left: ComparedStudy, right: ComparedStudy, matched: tuple[MatchedRow, ...]) -> Table | None:
     """Return the settings in which rows differ between the sides, or `None` if they do not."""
-    common = [(row, left.rows[row.left], right.rows[row.right]) for row in matched if row.left and row.right]
-    both = [(row, left_row, right_row) for row, left_row, right_row in common if left_row.runs and right_row.runs]
+    compared_rows = 0
     holders: dict[tuple[str, str, str], list[str]] = {}
-    for row, left_row, right_row in both:
-        on_left, on_right = left_row.params, right_row.params
+    for row in matched:
+        # Settings are those of runs: a row without a run on either side shows none.
+        if not (row.left and row.right and left.rows[row.left].runs and right.rows[row.right].runs):
+            continue
+        compared_rows += 1
+        on_left, on_right = left.rows[row.left].params, right.rows[row.right].params
         for name in dict.fromkeys([*on_left, *on_right]):
             if on_left.get(name) != on_right.get(name):
                 change = (name, on_left.get(name, "unset"), on_right.get(name, "unset"))
                 holders.setdefault(change, []).append(_title(left, right, row))
     if not holders:
         return None
-    rows = [
-        (*map(Text, change), Text("all" if len(titles) == len(both) else "; ".join(titles)))
-        for change, titles in holders.items()
-    ]
+    rows: list[tuple[Cell, ...]] = []
+    for change, titles in holders.items():
+        holder_words = "all" if len(titles) == compared_rows else "; ".join(titles)
+        rows.append((*map(Text, change), Text(holder_words)))
     columns = (Column("setting", "code"), Column("left"), Column("right"), Column("rows"))
     return Table("Settings", "In which a row is not the same on both sides.", columns, tuple(rows))
 
 
 def runs_table(left: ComparedStudy, right: ComparedStudy, matched: tuple[MatchedRow, ...]) -> Table:
     """Return the runs behind the comparison, side by side."""
+    decimals = telling(left.metric).decimals
     rows: list[tuple[Cell, ...]] = []
     rules = []
     for row in matched:
         left_row, right_row = left.rows.get(row.left), right.rows.get(row.right)
-        sides = [side for side in (left_row, right_row) if side is not None]
+        seeds: set[int] = set()
+        for side in filter(None, (left_row, right_row)):
+            seeds.update(side.runs)
         rules.append(len(rows))
-        for index, seed in enumerate(sorted({seed for side in sides for seed in side.runs})):
-            label = Text("" if index else _title(left, right, row))
-            cells: list[Cell] = [label, Text(str(seed))]
-            for side in (left_row, right_row):
-                cells += _run_cells(side, seed, telling(left.metric).decimals)
-            rows.append(tuple(cells))
+        title = _title(left, right, row)
+        for seed in sorted(seeds):
+            left_cells, right_cells = _run_cells(left_row, seed, decimals), _run_cells(right_row, seed, decimals)
+            rows.append((Text(title), Text(str(seed)), *left_cells, *right_cells))
+            # Only the first seed has the row's title.
+            title = ""
     columns: tuple[Column, ...] = (Column("row"), Column("seed", "mark"))
     for group in ("left", "right"):
         columns += (Column("MLflow run", "code", group), Column("value", "number", group))
+    # The heading has a rule already, so that the first row needs none.
     return Table("Runs", "Where every number comes from.", columns, tuple(rows), rules=tuple(rules[1:]))
 
 
 def _run_cells(row: ComparedRow | None, seed: int, decimals: int) -> tuple[Cell, Cell]:
     if row is None or seed not in row.runs:
         return Text(""), Missing()
-    repeat = row.repeats[seed]
-    value = Number(repeat.value, decimals) if repeat.finished else Missing(repeat.status)
-    return Text(row.runs[seed].run_id), value
+    run_id, repeat = Text(row.runs[seed].run_id), row.repeats[seed]
+    if not repeat.finished:
+        return run_id, Missing(repeat.status)
+    return run_id, Number(repeat.value, decimals)

@@ -6,7 +6,7 @@ They say what the numbers say and no more; verdicts on published findings are ma
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ablations.planning.nodes import Node
@@ -17,8 +17,18 @@ from reports.analysis.statistics import Estimate
 from reports.analysis.summary import StudySummary, VariantSummary
 from reports.collect.results import Results
 from reports.collect.tracked_runs import FINISHED
+from reports.content.blocks import Paragraph
 from reports.content.formatting import interval, number
-from reports.content.plan_words import data_words, epochs_words, network_words, repeats_of, short_titles, telling
+from reports.content.plan_words import (
+    data_words,
+    epochs_words,
+    network_titles,
+    network_words,
+    plural,
+    repeats_of,
+    short_titles,
+    telling,
+)
 from reports.tables.machines import MACHINE
 from reports.tables.uncertainty_words import coverage_words
 
@@ -30,16 +40,15 @@ _MOST_LISTED = 8
 
 def run_facts(plan: Plan, results: Results) -> tuple[tuple[str, str], ...]:
     """Return facts about the runs, as names and values."""
-    specs = tuple(node.spec for node in plan.trials.values())
+    specs = [node.spec for node in plan.trials.values()]
     preset = plan.request.preset
-    overrides = [f"{key} = {_value(value)}" for key, value in plan.request.overrides.items()]
     # A plan of cost studies alone trains nothing.
     data, networks = "none: networks are counted and timed", "those of the table"
     if specs:
         data, networks = _data(plan, specs), f"{network_words(specs)}; {epochs_words(specs)}"
     facts = {
         "Preset": f"{preset.name} ({preset.summary})",
-        "Overrides": ", ".join(overrides) or "none",
+        "Overrides": ", ".join(_settings(plan.request.overrides)) or "none",
         "Data": data,
         "Networks": networks,
         "Repeats": _repeats(plan),
@@ -60,8 +69,13 @@ def _data(plan: Plan, specs: Iterable[TrialSpec]) -> str:
     return "; ".join(phrases)
 
 
-def _value(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+def _settings(settings: Mapping[str, Any]) -> list[str]:
+    """Return settings as `key = value`, the items of a list with spaces between them."""
+    phrases = []
+    for key, value in settings.items():
+        items = value if isinstance(value, list | tuple) else [value]
+        phrases.append(f"{key} = {' '.join(map(str, items))}")
+    return phrases
 
 
 def _repeats(plan: Plan) -> str:
@@ -74,7 +88,7 @@ def _repeats(plan: Plan) -> str:
 
 
 def _seeds(count: int) -> str:
-    return f"{count} seed{'s' if count > 1 else ''}"
+    return f"{count} {plural(count, 'seed')}"
 
 
 def _counts(plan: Plan, results: Results) -> str:
@@ -93,7 +107,9 @@ def _nodes_by_kind(plan: Plan, evaluations: str = "evaluations") -> dict[str, Ma
 
 def _joined(phrases: Sequence[str]) -> str:
     """Return `a, b and c`."""
-    return " and ".join([", ".join(phrases[:-1]), phrases[-1]] if len(phrases) > 1 else phrases)
+    if len(phrases) < 2:
+        return "".join(phrases)
+    return f"{', '.join(phrases[:-1])} and {phrases[-1]}"
 
 
 def holes(plan: Plan, results: Results) -> str:
@@ -108,14 +124,16 @@ def holes(plan: Plan, results: Results) -> str:
             phrases.append(f"{count} of {len(measured & nodes.keys())} {kind}")
     if not phrases:
         return ""
-    studies = []
-    for study in plan.studies:
-        if any(cell.fingerprint in missing for cell in plan.cells_of(study.name)):
-            studies.append(study.name)
+    studies = dict.fromkeys(cell.study for cell in plan.cells if cell.fingerprint in missing)
     return (
         f"The report has holes: {' and '.join(phrases)} are missing ({', '.join(studies)}). The notes under its tables "
         "name them."
     )
+
+
+def paragraphs(texts: Mapping[str, str]) -> tuple[Paragraph, ...]:
+    """Return texts as paragraphs, each with its key as the heading."""
+    return tuple(Paragraph(text, lead) for lead, text in texts.items())
 
 
 def when(milliseconds: int) -> str:
@@ -135,10 +153,11 @@ def caveats(plan: Plan, results: Results) -> Iterator[str]:
         if not study.is_about_cost and repeats_of(plan, study) < FEW_SEEDS:
             few[study.name] = repeats_of(plan, study)
     if few:
-        counts = " or ".join(map(_seeds, sorted(set(few.values()))))
+        subject = f"{' or '.join(map(_seeds, sorted(set(few.values()))))} per variant"
         # Where the caution is about every study, no names are needed.
-        study_names = f" ({', '.join(few)})" if len(few) < len(plan.studies) else ""
-        yield f"With {counts} per variant{study_names}, spreads and intervals say almost nothing."
+        if len(few) < len(plan.studies):
+            subject += f" ({', '.join(few)})"
+        yield f"With {subject}, spreads and intervals say almost nothing."
     yield from _mixtures(results)
     yield from results.warnings
 
@@ -158,14 +177,19 @@ def scale_words(study: Study, plan: Plan) -> str:
         cuts.append(f"{_seeds(actual)} instead of {usual}")
     changes = full_study.scales[preset.name].baseline
     # A setting that the user gave is no cut of the preset's.
-    cuts += [f"{key} = {_value(value)}" for key, value in changes.items() if key not in plan.request.settings]
-    return f"At preset {preset.name} only a part of this study is asked: {'; '.join(cuts)}." if cuts else ""
+    cuts += _settings({key: value for key, value in changes.items() if key not in plan.request.settings})
+    if not cuts:
+        return ""
+    return f"At preset {preset.name} only a part of this study is asked: {'; '.join(cuts)}."
 
 
 def _left_out(study: Study) -> str:
-    variant_names = {variant.name for variant in study.variants}
-    titles = [title for name, title in short_titles(study.whole).items() if name not in variant_names]
-    return f" (left out: {'; '.join(titles)})" if len(titles) <= _MOST_LISTED else ""
+    titles = short_titles(study.whole)
+    for variant in study.variants:
+        titles.pop(variant.name, None)
+    if len(titles) > _MOST_LISTED:
+        return ""
+    return f" (left out: {'; '.join(titles.values())})"
 
 
 def _mixtures(results: Results) -> Iterator[str]:
@@ -180,58 +204,64 @@ def _mixtures(results: Results) -> Iterator[str]:
     for versions in results.runs["versions"]:
         for name, value in versions.items():
             values_by_name.setdefault(str(name), set()).add(str(value))
-    mixed = {}
-    for name, values in values_by_name.items():
-        if len(values) > 1:
-            mixed[name] = f"{name} ({', '.join(sorted(values))})"
-    versions = [mixed[name] for name in sorted(mixed) if name not in MACHINE]
     # Machines have a sentence of their own: their results differ in bits, versions may differ in meaning.
-    machines = [mixed[name] for name in MACHINE if name in mixed]
+    versions = _mixed(values_by_name, sorted(values_by_name.keys() - set(MACHINE)))
+    machines = _mixed(values_by_name, MACHINE)
     if versions:
-        yield f"The runs mix versions: {'; '.join(versions)}."
+        yield f"The runs mix versions: {versions}."
     if machines:
-        listed = "; ".join(machines)
-        yield f"The runs come from different kinds of machine, whose results are not the same bits: {listed}."
+        yield f"The runs come from different kinds of machine, whose results are not the same bits: {machines}."
+
+
+def _mixed(values_by_name: Mapping[str, Collection[str]], names: Iterable[str]) -> str:
+    """Return the values of the names that have several."""
+    phrases = []
+    for name in names:
+        values = sorted(values_by_name.get(name, ()))
+        if len(values) > 1:
+            phrases.append(f"{name} ({', '.join(values)})")
+    return "; ".join(phrases)
 
 
 def reading(study: Study, summary: StudySummary) -> Iterator[str]:
     """Yield a reading of the table, a line per inspected network: extreme differences, intervals that exclude 0."""
-    for network in study.inspected:
-        rows = summary.of_network(network.name if network else "")
+    for network, title in network_titles(study).items():
+        rows = summary.of_network(network)
         clauses = list(_clauses(study, rows))
         # A single clause says that nothing can be compared, and then there are no stars to read.
         if summary.has_stars and len(clauses) > 1:
             clauses.append(_star_words(study, rows))
-        sentence = f"{'; '.join(clauses)}."
-        yield f"{network.title}: {sentence}" if network else sentence
+        prefix = f"{title}: " if network else ""
+        yield f"{prefix}{'; '.join(clauses)}."
 
 
 def _star_words(study: Study, rows: tuple[VariantSummary, ...]) -> str:
     titles = short_titles(study)
-    starred = [titles[row.variant] for row in rows if row.stars]
-    return f"corrected over the table, p < 0.05 for {_quoted(starred) if starred else 'none'}"
+    starred = _quoted([titles[row.variant] for row in rows if row.stars])
+    return f"corrected over the table, p < 0.05 for {starred or 'none'}"
 
 
 def _clauses(study: Study, rows: tuple[VariantSummary, ...]) -> Iterator[str]:
-    reference = next(row for row in rows if row.variant == study.reference)
     titles = short_titles(study)
-    unlearned = [titles[row.variant] for row in rows if row.unlearned]
+    reference = next(row for row in rows if row.variant == study.reference)
+    unlearned, differences = [], []
+    for row in rows:
+        if row.unlearned:
+            unlearned.append(titles[row.variant])
+        elif row.delta and row.delta.is_known:
+            differences.append((titles[row.variant], row.delta))
     if unlearned:
-        yield f"{_quoted(unlearned)} never learned and {'is' if len(unlearned) == 1 else 'are'} not compared"
+        verb = "is" if len(unlearned) == 1 else "are"
+        yield f"{_quoted(unlearned)} never learned and {verb} not compared"
     if reference.unlearned:
         yield f"nothing can be compared with “{titles[study.reference]}”"
-        return
-    differences = []
-    for row in rows:
-        if row.delta and row.delta.is_known and not row.unlearned:
-            differences.append((titles[row.variant], row.delta))
-    if not (differences and reference.complete):
+    elif not (differences and reference.complete):
         yield f"nothing can be compared with “{titles[study.reference]}” yet"
-        return
-    # The smallest difference comes first and the largest last, as `_extremes` takes them.
-    differences.sort(key=lambda item: abs(item[1].mean))
-    yield from _extremes(differences, study)
-    yield _interval_words(differences)
+    else:
+        # The smallest difference comes first and the largest last, as `_extremes` takes them.
+        differences.sort(key=lambda item: abs(item[1].mean))
+        yield from _extremes(differences, study)
+        yield _interval_words(differences)
 
 
 def _extremes(differences: Sequence[tuple[str, Estimate]], study: Study) -> Iterator[str]:
@@ -245,26 +275,35 @@ def _extremes(differences: Sequence[tuple[str, Estimate]], study: Study) -> Iter
 
 def _difference(delta: Estimate, metric: str) -> str:
     wording = telling(metric)
-    ends = f" {interval(delta.low, delta.high, wording.decimals)}" if delta.has_interval else ""
-    return f"{number(delta.mean, wording.decimals, signed=True)}{wording.unit}{ends}"
+    words = f"{number(delta.mean, wording.decimals, signed=True)}{wording.unit}"
+    if delta.has_interval:
+        words += f" {interval(delta.low, delta.high, wording.decimals)}"
+    return words
 
 
 def _interval_words(differences: Sequence[tuple[str, Estimate]]) -> str:
     """Return a clause on the differences whose interval excludes 0; one for all of them where they agree."""
-    with_interval = [(name, delta) for name, delta in differences if delta.has_interval]
-    if not with_interval:
+    excluding: list[str] = []
+    including: list[str] = []
+    deltas = []
+    for name, delta in differences:
+        if delta.has_interval:
+            deltas.append(delta)
+            names = excluding if delta.excludes_zero else including
+            names.append(name)
+    if not deltas:
         return "no difference has an interval, which takes two seeds that do not agree exactly"
-    coverage = coverage_words(delta for _, delta in with_interval)
-    subject = f"the 95 % interval {coverage}".rstrip()
-    excluding = [name for name, delta in with_interval if delta.excludes_zero]
-    including = [name for name, delta in with_interval if not delta.excludes_zero]
+    subject = f"the 95 % interval {coverage_words(deltas)}".rstrip()
     if including and excluding:
         return f"{subject} excludes 0 for {_quoted(excluding)} and includes it for {_quoted(including)}"
-    n = len(with_interval)
-    count = "the one difference" if n == 1 else f"all {n} differences"
-    if n < len(differences):
-        count += f" that {'has' if n == 1 else 'have'} one"
-    return f"{subject} {'excludes' if excluding else 'includes'} 0 for {count}"
+    verb = "excludes" if excluding else "includes"
+    count, relative_clause = f"all {len(deltas)} differences", " that have one"
+    if len(deltas) == 1:
+        count, relative_clause = "the one difference", " that has one"
+    # Where every difference has an interval, nothing sets some of them apart.
+    if len(deltas) == len(differences):
+        relative_clause = ""
+    return f"{subject} {verb} 0 for {count}{relative_clause}"
 
 
 def _quoted(names: Iterable[str]) -> str:

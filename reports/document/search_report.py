@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from ablations.launches import measured_duration
@@ -55,9 +56,8 @@ def build_search_document(plan: SearchPlan, results: SearchResults) -> Document:
 def search_section(results: SearchResults) -> Section:
     """Return the section on a search: its question, the front, the importances."""
     front = front_of(results)
-    factor_importances = importances(
-        results.values(results.complete), [float(value) for value in results.complete["top1"]], results.search.factors
-    )
+    accuracies = list(map(float, results.complete["top1"]))
+    factor_importances = importances(results.values(results.complete), accuracies, results.search.factors)
     return Section(results.search.title, tuple(_blocks(results, front, factor_importances)))
 
 
@@ -86,17 +86,26 @@ def _blocks(
 
 def reading(factor_importances: Sequence[Importance]) -> str:
     """Return a sentence on the factors that matter more than by chance, by both methods or by one."""
-    by_factor: dict[str, list[str]] = {}
+    methods_by_factor: dict[str, list[str]] = {}
     for importance in factor_importances:
-        by_factor.setdefault(importance.factor, [])
+        methods = methods_by_factor.setdefault(importance.factor, [])
         if importance.is_beyond_chance:
-            by_factor[importance.factor].append(importance.method)
-    both = [name for name, methods in by_factor.items() if len(methods) > 1]
-    one_alone = [f"{name} ({methods[0]})" for name, methods in by_factor.items() if len(methods) == 1]
-    neither = [name for name, methods in by_factor.items() if not methods]
-    sentences = [f"More than by chance by both methods: {', '.join(both)}." if both else "No factor by both methods."]
-    sentences += [f"By one alone: {', '.join(one_alone)}."] if one_alone else []
-    sentences += [f"Not told apart from chance: {', '.join(neither)}."] if neither else []
+            methods.append(importance.method)
+    both, single, neither = [], [], []
+    for name, methods in methods_by_factor.items():
+        if len(methods) > 1:
+            both.append(name)
+        elif methods:
+            single.append(f"{name} ({methods[0]})")
+        else:
+            neither.append(name)
+    sentences = ["No factor by both methods."]
+    if both:
+        sentences = [f"More than by chance by both methods: {', '.join(both)}."]
+    if single:
+        sentences.append(f"By one alone: {', '.join(single)}.")
+    if neither:
+        sentences.append(f"Not told apart from chance: {', '.join(neither)}.")
     return " ".join(sentences)
 
 
@@ -105,18 +114,18 @@ def _facts(plan: SearchPlan, results: SearchResults) -> Iterator[tuple[str, str]
     repeats = results.trials[results.trials["repeat"] > 0]
     diverged = int((trials["outcome"] == "diverged").sum())
     yield "Preset", f"{plan.request.preset.name} ({plan.request.preset.summary})"
-    planned = f"{len(plan.nodes)}" if plan.distinct is None else f"the {plan.distinct} distinct ones that there are"
+    planned = str(len(plan.nodes))
+    if plan.distinct is not None:
+        planned = f"the {plan.distinct} distinct ones that there are"
     yield "Trials", f"{len(trials)} of {planned}, of which {diverged} with a loss that was not a number"
-    yield (
-        "Trained again",
-        f"{len(repeats)} trainings of {repeats['slot'].nunique()} trials of the front, under other seeds",
-    )
+    members = repeats["slot"].nunique()
+    yield "Trained again", f"{len(repeats)} trainings of {members} trials of the front, under other seeds"
     yield "Time", measured_duration(float(results.trials["seconds"].sum()))
     yield "Commit", ", ".join(results.commits)
 
 
 def _appendix(plan: SearchPlan, results: SearchResults) -> Iterator[Section]:
-    yield Section("Method and uncertainty", tuple(Paragraph(text, lead) for lead, text in METHOD.items()))
+    yield Section("Method and uncertainty", prose.paragraphs(METHOD))
     yield Section("Factors", (factors_table(plan),))
     yield Section("All trials", (trials_table(results),))
 
@@ -125,13 +134,17 @@ def factors_table(plan: SearchPlan) -> Table:
     """Return the factors with their values, and the settings that each option stands for."""
     rows = []
     for name, factor in plan.search.factors.items():
-        # A factor of options has a row for each; a factor with a range has one row.
-        for index, values in enumerate(factor.every(name) if factor.options is not None else [{}]):
-            label = list(factor.options)[index] if factor.options is not None else str(factor)
+        if factor.options is None:
+            # A factor with a range sets what it is called.
+            rows.append((Text(name), Text(str(factor)), Text(name)))
+            continue
+        title = name
+        for label, values in zip(factor.options, factor.every(name), strict=True):
             settings = "; ".join(f"{key} = {value}" for key, value in plain(values).items())
             # An option that sets nothing keeps the preset's value.
-            settings = settings or (_AS_PRESET if factor.options is not None else name)
-            rows.append((Text("" if index else name), Text(label), Text(settings)))
+            rows.append((Text(title), Text(label), Text(settings or _AS_PRESET)))
+            # Only the first option has the factor's name.
+            title = ""
     return Table(
         title="Factors",
         caption="What Optuna proposed from. Everything else is as the preset has it.",
@@ -145,8 +158,8 @@ def trials_table(results: SearchResults) -> Table:
     names = list(results.search.factors)
     rows = []
     for row in results.trials.to_dict("records"):
-        # NaN is not equal to itself; such a trial diverged.
-        accuracy = f"{row['top1']:.2f}" if row["top1"] == row["top1"] else "–"
+        # A trial that diverged has no accuracy.
+        accuracy = "–" if math.isnan(row["top1"]) else f"{row['top1']:.2f}"
         words = [str(int(row["slot"]) + 1), str(int(row["repeat"]))]
         words += [value_words(row[name]) for name in names]
         words += [accuracy, f"{row['multiply_adds'] / 1e6:.2f}", str(row["outcome"]), str(row["run_id"])]

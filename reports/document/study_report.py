@@ -14,7 +14,7 @@ from reports.analysis.claims import JudgedClaim, judge_study, row_at_chance, ver
 from reports.analysis.summary import StudySummary
 from reports.collect.results import Results
 from reports.content.blocks import Block, Document, Facts, Figure, Items, Paragraph, Section
-from reports.content.plan_words import MOST_TOLD_APART, short_titles, trials_of
+from reports.content.plan_words import MOST_TOLD_APART, network_titles, short_titles, trials_of
 from reports.document import prose
 from reports.figures import attention, data
 from reports.tables import appendix
@@ -55,24 +55,26 @@ RECIPE = (
 
 def build_document(plan: Plan, results: Results, summaries: Sequence[StudySummary]) -> Document:
     """Return the report on all studies of the plan, of each of which there is a summary."""
-    single = plan.studies[0].title if len(plan.studies) == 1 else ""
     preset = plan.request.preset.name
+    title = head = _TITLE
+    if len(plan.studies) == 1:
+        head = plan.studies[0].title
+        title = f"{head}: an ablation of dynamic convolution"
     # Each data set is named once, in the order of the plan.
     datasets = " and ".join(dict.fromkeys(node.spec.data.facts.title for node in plan.trials.values()))
     claims = verdicts(plan, summaries)
-    shown_trials: dict[frozenset[str], str] = {}
-    # Studies may share their trainings; the dictionary remembers the study whose figure has them.
-    sections = [
-        Section(study.title, tuple(_study(study, plan, results, summary, shown_trials)))
-        for study, summary in zip(plan.studies, summaries, strict=True)
-    ]
+    sections = []
     if claims and len(plan.studies) > 1:
         # A single study's verdicts stand in its own section.
-        sections.insert(0, Section("Verdicts", (claim_tables.overview_table(plan, claims),)))
+        sections.append(Section("Verdicts", (claim_tables.overview_table(plan, claims),)))
+    # Studies may share their trainings; the dictionary remembers the study whose figure has them.
+    titles_by_trials: dict[frozenset[str], str] = {}
+    for study, summary in zip(plan.studies, summaries, strict=True):
+        sections.append(Section(study.title, tuple(_study(study, plan, results, summary, titles_by_trials))))
     return Document(
-        title=f"{single}: an ablation of dynamic convolution" if single else _TITLE,
+        title=title,
         subtitle=f"{datasets or 'Nothing trained'} · preset {preset} · newest run {prose.when(results.newest)}",
-        running_head=f"{single or _TITLE} · preset {preset}",
+        running_head=f"{head} · preset {preset}",
         timestamp=results.newest // 1000,
         summary=tuple(_summary(plan, results, claims)),
         sections=tuple(sections),
@@ -85,13 +87,18 @@ def _summary(plan: Plan, results: Results, claims: Sequence[JudgedClaim]) -> Ite
     warning = canary_warning(canaries)
     if warning is not None:
         yield warning
-    facts = [("Verdicts", claim_tables.verdict_counts(claims))] if claims else []
+    facts = list(prose.run_facts(plan, results))
+    if claims:
+        facts.append(("Verdicts", claim_tables.verdict_counts(claims)))
     facts += launch_facts(results)
-    facts += [("Canaries", canary_facts(canaries))] if canaries else []
-    facts += [("Tuning", tuning_fact(plan))] if plan.trials else []
+    if canaries:
+        facts.append(("Canaries", canary_facts(canaries)))
+    if plan.trials:
+        facts.append(("Tuning", tuning_fact(plan)))
     leads = schedule.leads(plan, results)
-    facts += [("Dynamic against static", schedule.lead_fact(leads))] if leads else []
-    yield Facts((*prose.run_facts(plan, results), *facts))
+    if leads:
+        facts.append(("Dynamic against static", schedule.lead_fact(leads)))
+    yield Facts(tuple(facts))
     for caveat in prose.caveats(plan, results):
         yield Paragraph(caveat, "Caution", "caveat")
     for sentence in (schedule.convergence_words(plan, results), schedule.trailing_words(leads)):
@@ -100,11 +107,12 @@ def _summary(plan: Plan, results: Results, claims: Sequence[JudgedClaim]) -> Ite
 
 
 def _study(
-    study: Study, plan: Plan, results: Results, summary: StudySummary, shown: dict[frozenset[str], str]
+    study: Study, plan: Plan, results: Results, summary: StudySummary, titles_by_trials: dict[frozenset[str], str]
 ) -> Iterator[Block]:
     yield Paragraph(study.question, "Question")
     if study.finding:
-        yield Paragraph(study.finding, "Published finding" if study.published else "Expected finding")
+        kind = "Published" if study.published else "Expected"
+        yield Paragraph(study.finding, f"{kind} finding")
     scale = prose.scale_words(study, plan)
     if scale:
         yield Paragraph(scale, "Cut down")
@@ -113,36 +121,44 @@ def _study(
         yield Paragraph(cost_reading(study, results), "What the table shows")
     else:
         yield from _measured(study, plan, results, summary)
-    yield from (Paragraph(sentence, "Machines", "caveat") for sentence in machine_words(study, plan, results))
+    for sentence in machine_words(study, plan, results):
+        yield Paragraph(sentence, "Machines", "caveat")
     if study.metric == ATTENTION_GAP:
         yield from _profiles(study, plan, results, summary)
     elif not study.is_about_cost:
-        yield from _figures(study, plan, results, summary, shown)
+        yield from _figures(study, plan, results, summary, titles_by_trials)
 
 
 def _measured(study: Study, plan: Plan, results: Results, summary: StudySummary) -> Iterator[Block]:
-    canaries = tuple(canary_paragraphs(study_canaries(study, results)))
     # An alarm comes before the numbers that it makes doubtful, a silent canary after them.
-    yield from (paragraph for paragraph in canaries if paragraph.role == "alarm")
+    silent = []
+    for paragraph in canary_paragraphs(study_canaries(study, results)):
+        if paragraph.role == "alarm":
+            yield paragraph
+        else:
+            silent.append(paragraph)
     yield study_table(study, plan, summary)
-    line, *further_lines = prose.reading(study, summary)
-    yield Paragraph(line if not further_lines else "Per inspected network:", "What the table shows")
-    if further_lines:
-        yield Items((line, *further_lines))
+    lines = tuple(prose.reading(study, summary))
+    if len(lines) == 1:
+        yield Paragraph(lines[0], "What the table shows")
+    else:
+        yield Paragraph("Per inspected network:", "What the table shows")
+        yield Items(lines)
     claims = claim_tables.claims_table(study, judge_study(study, summary, plan), with_legend=len(plan.studies) == 1)
     if claims is not None:
         yield claims
     advice = advice_paragraph(study, summary)
     if advice is not None:
         yield advice
-    yield from (paragraph for paragraph in canaries if paragraph.role != "alarm")
+    yield from silent
     yield from _study_caveats(study, plan, summary)
     yield from _at_chance(study, plan, summary)
 
 
 def _at_chance(study: Study, plan: Plan, summary: StudySummary) -> Iterator[Block]:
-    for network in study.inspected:
-        rows = summary.of_network(network.name if network else "")
+    titles = short_titles(study)
+    for network, title in network_titles(study).items():
+        rows = summary.of_network(network)
         changed = [row for row in rows if study.variant(row.variant).intervention is not None]
         reference = next(row for row in rows if row.variant == study.reference)
         # Interventions are only to blame if the untouched network did learn.
@@ -151,10 +167,7 @@ def _at_chance(study: Study, plan: Plan, summary: StudySummary) -> Iterator[Bloc
             continue
         # One intervention that leaves some accuracy can be compared, and the table says enough then.
         if all(row_at_chance(study, row, plan) for row in changed):
-            titles = short_titles(study)
-            sentence = schedule.chance_words(
-                study, network.title if network else "", [titles[changed_row.variant] for changed_row in changed]
-            )
+            sentence = schedule.chance_words(study, title, [titles[row.variant] for row in changed])
             yield Paragraph(sentence, "At chance", "caveat")
 
 
@@ -177,54 +190,58 @@ def _study_caveats(study: Study, plan: Plan, summary: StudySummary) -> Iterator[
 
 
 def _figures(
-    study: Study, plan: Plan, results: Results, summary: StudySummary, shown: dict[frozenset[str], str]
+    study: Study, plan: Plan, results: Results, summary: StudySummary, titles_by_trials: dict[frozenset[str], str]
 ) -> Iterator[Block]:
-    yield _or_sentence(data.accuracy_figure(study, plan, summary), f"No figure of “{study.title}”: no repeat finished.")
-    rows = len(study.variants)
-    many = f"{rows} variants could not be told apart in it" if rows > MOST_TOLD_APART else ""
+    yield _accuracy(study, plan, summary)
+    untracked, unreported = "no validation accuracy per epoch was tracked", "none was tracked for these trainings"
+    if len(study.variants) > MOST_TOLD_APART:
+        untracked = unreported = f"{len(study.variants)} variants could not be told apart in it"
     if not study.networks:
-        reason = "no validation accuracy per epoch was tracked"
-        yield _or_sentence(data.curves_figure(study, plan, results), f"No figure of the training: {many or reason}.")
+        yield data.curves_figure(study, plan, results) or Paragraph(f"No figure of the training: {untracked}.")
     trials = frozenset(trials_of(plan, study.name))
-    # A figure that an earlier section has, of these trainings or of more, is not shown again.
-    earlier_title = next((title for earlier_trials, title in shown.items() if trials <= earlier_trials), "")
-    if earlier_title:
-        yield Paragraph(f"The attention entropy of these networks is shown under “{earlier_title}”.")
-        return
+    for earlier_trials, title in titles_by_trials.items():
+        # A figure that an earlier section has, of these trainings or of more, is not shown again.
+        if trials <= earlier_trials:
+            yield Paragraph(f"The attention entropy of these networks is shown under “{title}”.")
+            return
     figure = data.entropy_figure(study, plan, results)
     if figure is not None:
-        shown[trials] = study.title
-    reason = "none was tracked for these trainings"
-    yield _or_sentence(figure, f"No figure of the attention entropy: {many or reason}.")
+        titles_by_trials[trials] = study.title
+    yield figure or Paragraph(f"No figure of the attention entropy: {unreported}.")
 
 
 def _profiles(study: Study, plan: Plan, results: Results, summary: StudySummary) -> Iterator[Block]:
-    sentence = f"No figure of “{study.title}”: no repeat finished."
-    yield _or_sentence(data.accuracy_figure(study, plan, summary), sentence)
-    profile = attention.profile_figure(study, plan, results)
-    yield _or_sentence(profile, "No figure of the attention per layer and class: no run holds an attention profile.")
+    yield _accuracy(study, plan, summary)
+    without_profile = "No figure of the attention per layer and class: no run holds an attention profile."
+    yield attention.profile_figure(study, plan, results) or Paragraph(without_profile)
     classes = attention.classes_figure(study, plan, results)
     if classes is not None:
         yield classes
 
 
-def _or_sentence(figure: Figure | None, sentence: str) -> Block:
-    return figure if figure is not None else Paragraph(sentence)
+def _accuracy(study: Study, plan: Plan, summary: StudySummary) -> Figure | Paragraph:
+    figure = data.accuracy_figure(study, plan, summary)
+    return figure or Paragraph(f"No figure of “{study.title}”: no repeat finished.")
 
 
 def _appendix(
     plan: Plan, results: Results, summaries: Sequence[StudySummary], claims: Sequence[JudgedClaim]
 ) -> Iterable[Section]:
-    method = [Paragraph(text, lead) for lead, text in _METHOD.items()] if plan.trials else []
-    method += [Paragraph(CLAIMS, "Verdicts")] if claims else []
-    method += [Paragraph(COUNTS, "Counts and latency")] if plan.costs else []
-    method += [Paragraph(CANARY, "Canary")] if plan.canaries else []
-    yield Section("Method and uncertainty", (*method, Paragraph(RECIPE, "Published numbers")))
+    # Only what the report has needs an explanation.
+    method = dict(_METHOD) if plan.trials else {}
+    if claims:
+        method["Verdicts"] = CLAIMS
+    if plan.costs:
+        method["Counts and latency"] = COUNTS
+    if plan.canaries:
+        method["Canary"] = CANARY
+    method["Published numbers"] = RECIPE
+    yield Section("Method and uncertainty", prose.paragraphs(method))
     pairs = zip(plan.studies, summaries, strict=True)
     compared = [(study, summary) for study, summary in pairs if not study.is_about_cost]
-    tested = [table for table in (comparisons_table(compared), mcnemar_table(compared)) if table]
-    if tested:
-        yield Section("Comparisons", tuple(tested))
+    tests = tuple(filter(None, (comparisons_table(compared), mcnemar_table(compared))))
+    if tests:
+        yield Section("Comparisons", tests)
     fairness = fairness_section(plan, results)
     if fairness is not None:
         yield fairness
@@ -232,15 +249,23 @@ def _appendix(
         tables_of_claims = (claim_tables.statements_table(plan), claim_tables.contrasts_table(plan, claims))
         yield Section("Claims and contrasts", tables_of_claims)
     common = appendix.common_settings(plan)
-    varying = [appendix.varying_settings_table(study, plan, common) for study in plan.studies]
-    tables = [table for table in varying if table.rows]
-    yield Section("Configuration", (appendix.shared_settings_table(plan, common), *tables))
-    versions = appendix.versions_table(results)
-    no_versions = Paragraph("The runs recorded no versions.")
+    settings_tables = [appendix.shared_settings_table(plan, common)]
+    for study in plan.studies:
+        table = appendix.varying_settings_table(study, plan, common)
+        if table.rows:
+            settings_tables.append(table)
+    yield Section("Configuration", tuple(settings_tables))
+    code: list[Block] = [appendix.commits_table(results)]
     plugins = appendix.plugins_table(plan)
-    code = [appendix.commits_table(results), *([plugins] if plugins is not None else [])]
-    unrecorded = [Paragraph(sentence) for sentence in unrecorded_words(results)]
-    yield Section("Code and versions", (*code, versions if versions.rows else no_versions, *unrecorded))
+    if plugins is not None:
+        code.append(plugins)
+    versions = appendix.versions_table(results)
+    if versions.rows:
+        code.append(versions)
+    else:
+        code.append(Paragraph("The runs recorded no versions."))
+    code += map(Paragraph, unrecorded_words(results))
+    yield Section("Code and versions", tuple(code))
     launches = launches_table(results)
     if launches is not None:
         yield Section("Estimated and actual time", (launches,))

@@ -8,12 +8,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Container
 from typing import Any
 
 from ablations.spec.fingerprint import digest
 from ablations.visible import visible
-from reports.content.blocks import Block, Cell, Document, Figure, Interval, Missing, Number, Section, Table, Text
+from reports.content.blocks import Block, Cell, Document, Figure, Interval, Missing, Number, Paragraph, Table, Text
 
 Json = dict[str, Any]
 _LABELS = 2
@@ -28,46 +28,44 @@ def contents(document: Document) -> Json:
     tables: Json = {}
     texts: Json = {"title": [document.title, document.subtitle, document.running_head, document.timestamp]}
     figures: Json = {}
-    for section_title, block in _placed(document):
-        if isinstance(block, Table):
-            tables[_unused(f"{section_title}: {block.title}", tables)] = _table(block)
-            # Cells are compared one by one; the title, caption and notes of a table are words.
-            texts[_unused(f"{section_title}: words of table {block.title}", texts)] = _words_of(block)
-        elif isinstance(block, Figure):
-            figures[block.name] = {"data": data_digest(block), "words": _words_of(block)}
-        else:
-            texts[_unused(f"{section_title}: {_called(block)}", texts)] = _words_of(block)
+    for section in document.all_sections:
+        for block in section.blocks:
+            if isinstance(block, Table):
+                tables[_unused(f"{section.title}: {block.title}", tables)] = _table(block)
+                # Cells are compared one by one; the title, caption and notes of a table are words.
+                texts[_unused(f"{section.title}: words of table {block.title}", texts)] = _words_of(block)
+            elif isinstance(block, Figure):
+                figures[block.name] = {"data": data_digest(block), "words": _words_of(block)}
+            else:
+                name = f"{section.title}: {type(block).__name__.lower()}"
+                if isinstance(block, Paragraph) and block.lead:
+                    name += f" {block.lead}"
+                texts[_unused(name, texts)] = _words_of(block)
     content = {"tables": tables, "words": texts, "figures": figures}
     return {**content, "sha256": digest(content)}
 
 
-def _placed(document: Document) -> Iterator[tuple[str, Block]]:
-    sections = (Section("Summary", document.summary), *document.sections, *document.appendix)
-    yield from ((section.title, block) for section in sections for block in section.blocks)
-
-
-def _unused(name: str, taken: Iterable[str]) -> str:
-    if name not in taken:
-        return name
-    # Two blocks may have one name, for example two paragraphs without a lead.
-    return next(candidate for number in range(2, 10**9) if (candidate := f"{name} ({number})") not in taken)
-
-
-def _called(block: Block) -> str:
-    kind = type(block).__name__.lower()
-    lead = getattr(block, "lead", "")
-    return f"{kind} {lead}" if lead else kind
+def _unused(name: str, names: Container[str]) -> str:
+    """Return a name that is in no use: two blocks may have one, for example two paragraphs without a lead."""
+    unused, number = name, 1
+    while unused in names:
+        number += 1
+        unused = f"{name} ({number})"
+    return unused
 
 
 def _words_of(block: Block) -> Any:
     """Return a block as plain data, without the cells of a table and the data of a figure, which stand elsewhere."""
-    named = {field.name: getattr(block, field.name) for field in dataclasses.fields(block)}
-    return {name: _plain(value) for name, value in named.items() if name not in ("rows", "data")}
+    words = {}
+    for field in dataclasses.fields(block):
+        if field.name not in ("rows", "data"):
+            words[field.name] = _plain(getattr(block, field.name))
+    return words
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
-        return [_plain(item) for item in value]
+        return list(map(_plain, value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return [_plain(getattr(value, field.name)) for field in dataclasses.fields(value)]
     return value
@@ -76,12 +74,17 @@ def _plain(value: Any) -> Any:
 def _table(table: Table) -> Json:
     names: list[str] = []
     for column in table.columns:
-        names.append(_unused(f"{column.group}: {column.heading}" if column.group else column.heading, names))
+        heading = column.heading
+        if column.group:
+            heading = f"{column.group}: {heading}"
+        names.append(_unused(heading, names))
     rows: Json = {}
     for number, row in enumerate(table.rows, start=1):
         labels = [cell.text for cell in row if isinstance(cell, Text) and cell.text][:_LABELS]
-        cells = {name: _cell(cell) for name, cell in zip(names, row, strict=True)}
-        rows[f"row {number} ({', '.join(labels)})" if labels else f"row {number}"] = cells
+        key = f"row {number}"
+        if labels:
+            key += f" ({', '.join(labels)})"
+        rows[key] = dict(zip(names, map(_cell, row), strict=True))
     return rows
 
 
@@ -99,7 +102,10 @@ def _cell(cell: Cell) -> Any:
             content = finite(cell.value)
         case Number():
             content = [finite(cell.value), finite(cell.spread)]
-    return {"told": content, "marks": list(cell.marks)} if cell.marks else content
+    if cell.marks:
+        # The key is part of the manifest's format.
+        return {"told": content, "marks": list(cell.marks)}
+    return content
 
 
 def finite(value: float | None) -> float | None:
@@ -122,7 +128,9 @@ def harmless(value: Any) -> Any:
         return value
     # A return in the middle would begin a row, and so a cell.
     text = visible(value, lines=False)
-    return f"'{text}" if text.lstrip(' \u00a0"').startswith(_FORMULA) else text
+    if text.lstrip(' \u00a0"').startswith(_FORMULA):
+        return f"'{text}"
+    return text
 
 
 def data_digest(figure: Figure) -> str:

@@ -20,7 +20,7 @@ from ablations.planning.plan import Plan
 from ablations.planning.tuned_values import TunedFile
 from ablations.spec.fingerprint import digest
 from ablations.study import Study
-from reports.analysis.canary import Canary, judge_canaries
+from reports.analysis.canary import judge_canaries
 from reports.analysis.claims import JudgedClaim, JudgedContrast, verdicts
 from reports.analysis.statistics import Estimate
 from reports.analysis.summary import StudySummary, VariantSummary
@@ -45,12 +45,7 @@ _TOOLS = ("dyconv-ablations", "typst", "matplotlib", "numpy", "scipy", "statsmod
 
 @dataclass(frozen=True)
 class Maker:
-    """The code that a report was made with.
-
-    Attributes:
-        commit: Its commit.
-        modified: True if it had changes that no commit holds.
-    """
+    """The code that a report was made with; modified if it had changes that no commit holds."""
 
     commit: str = "unknown"
     modified: bool = False
@@ -59,16 +54,20 @@ class Maker:
 def manifest(
     plan: Plan, results: Results, summaries: Sequence[StudySummary], document: Document, made: Mapping[str, Any]
 ) -> Json:
-    """Return the manifest of a document that was made of a plan and its results.
-
-    Args:
-        plan: The plan.
-        results: The results that the document's numbers come from.
-        summaries: The summary of each study.
-        document: The document.
-        made: The code and the tools that made it (`made_by`).
-    """
+    """Return the manifest of a document that was made of a plan and its results; `made` is of `made_by`."""
     request = plan.request
+    rows: Json = {}
+    for study, summary in zip(plan.studies, summaries, strict=True):
+        rows[study.name] = {row.key: _row(study, plan, row, summary.metric) for row in summary.variants}
+    claims: Json = {}
+    for judged in verdicts(plan, summaries):
+        claims[f"{judged.study}, {judged.key}"] = _claim(judged)
+    canaries: Json = {}
+    for canary in judge_canaries(plan, results):
+        canaries[f"{canary.study.name}, {canary.key}"] = {
+            "state": canary.state,
+            "difference": _estimate(canary.difference),
+        }
     content: Json = {
         "format": FORMAT,
         "made_by": dict(made),
@@ -86,11 +85,9 @@ def manifest(
         "plugins": plugins_in(plan),
         "runs": _runs(plan, results),
         "launches": {launch.launch: launch.as_mapping() for launch in results.launches},
-        "rows": {
-            study.name: _rows(study, plan, summary) for study, summary in zip(plan.studies, summaries, strict=True)
-        },
-        "claims": {f"{judged.study}, {judged.key}": _claim(judged) for judged in verdicts(plan, summaries)},
-        "canaries": {f"{canary.study.name}, {canary.key}": _canary(canary) for canary in judge_canaries(plan, results)},
+        "rows": rows,
+        "claims": claims,
+        "canaries": canaries,
         "document": contents(document),
     }
     if not content["plugins"]:
@@ -146,13 +143,13 @@ def _metrics(results: Results) -> dict[str, Json]:
     for frame in (results.cells, results.canaries):
         names = [name for name in frame.columns if name not in CELL_COLUMNS]
         for row in frame[["fingerprint", *names]].to_dict("records"):
-            values = {str(name): finite(row[name]) for name in names}
-            metrics[row["fingerprint"]] = {name: value for name, value in values.items() if value is not None}
+            values: Json = {}
+            for name in names:
+                value = finite(row[name])
+                if value is not None:
+                    values[str(name)] = value
+            metrics[row["fingerprint"]] = values
     return metrics
-
-
-def _rows(study: Study, plan: Plan, summary: StudySummary) -> Json:
-    return {row.key: _row(study, plan, row, summary.metric) for row in summary.variants}
 
 
 def _row(study: Study, plan: Plan, row: VariantSummary, metric: str) -> Json:
@@ -172,7 +169,11 @@ def _row(study: Study, plan: Plan, row: VariantSummary, metric: str) -> Json:
 
 def _estimate(numbers: Estimate) -> Json:
     values = dataclasses.asdict(numbers)
-    return {name: finite(value) if isinstance(value, float) else value for name, value in values.items()}
+    for name, value in values.items():
+        # JSON has neither NaN nor infinity.
+        if isinstance(value, float):
+            values[name] = finite(value)
+    return values
 
 
 def _claim(judged: JudgedClaim) -> Json:
@@ -180,7 +181,7 @@ def _claim(judged: JudgedClaim) -> Json:
         "rank": judged.rank,
         "level": judged.level,
         "verdict": judged.verdict,
-        "contrasts": [_contrast(judged_contrast) for judged_contrast in judged.contrasts],
+        "contrasts": list(map(_contrast, judged.contrasts)),
     }
 
 
@@ -200,22 +201,15 @@ def _contrast(judged: JudgedContrast) -> Json:
     }
 
 
-def _canary(canary: Canary) -> Json:
-    return {"state": canary.state, "difference": _estimate(canary.difference)}
-
-
 def with_manifest(document: Document, content: Json, plan: Plan, results: Results) -> Document:
     """Return a document that carries its manifest, and a list of its runs if they are too many for a table."""
     description = "every run, metric and statistic behind this report; the verb verify reads it"
-    attachments = [Attachment(NAME, "application/json", description, _in_order(content))]
+    # Not sorted like what a digest is made of: rows and studies stand in the order in which a report has them.
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+    attachments = [Attachment(NAME, "application/json", description, text)]
     if len(results.runs) > MOST_RUNS:
         attachments.append(_runs_csv(plan, results))
     return replace(document, attachments=tuple(attachments))
-
-
-def _in_order(content: Json) -> str:
-    # Not sorted like what a digest is made of: rows and studies stand in the order in which a report has them.
-    return json.dumps(content, separators=(",", ":"), allow_nan=False)
 
 
 def _runs_csv(plan: Plan, results: Results) -> Attachment:
@@ -223,8 +217,8 @@ def _runs_csv(plan: Plan, results: Results) -> Attachment:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow((*_RUN_COLUMNS, "serves"))
     for row in results.runs.to_dict("records"):
-        values = (*(row[name] for name in _RUN_COLUMNS), serves(plan, row["fingerprint"]))
-        writer.writerow(harmless(value) for value in values)
+        values = [row[name] for name in _RUN_COLUMNS]
+        writer.writerow(map(harmless, [*values, serves(plan, row["fingerprint"])]))
     return Attachment(RUNS_NAME, "text/csv", "every run behind this report", buffer.getvalue(), beside=True)
 
 
@@ -246,14 +240,17 @@ def read_manifest(text: str) -> Json:
         raise ReportError(
             f"its manifest has format {version!r}, this version reads {FORMAT}. Use the version it names."
         )
-    if not all(isinstance(section, dict) for section in sections):
-        raise ReportError("its manifest is not laid out like one.")
+    for section in sections:
+        if not isinstance(section, dict):
+            raise ReportError("its manifest is not laid out like one.")
     return dict(content)
 
 
 def is_intact(content: Mapping[str, Any]) -> bool:
     """Return True if a manifest's digest is that of its content."""
-    return content.get(_DIGEST) == digest({key: value for key, value in content.items() if key != _DIGEST})
+    signed = dict(content)
+    signature: str | None = signed.pop(_DIGEST, None)
+    return signature == digest(signed)
 
 
 def tuned_data(plan: Plan) -> list[dict[str, Any]] | None:

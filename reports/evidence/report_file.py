@@ -37,12 +37,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Carried:
-    """The content of a report's file.
-
-    Attributes:
-        manifest: The text of its manifest.
-        pages: Its pages.
-    """
+    """The content of a report's file: the text of its manifest, and its pages."""
 
     manifest: str
     pages: tuple[Page, ...]
@@ -96,15 +91,12 @@ def _of_pdf(content: bytes) -> Carried:
     return Carried(manifests[0].decode("utf-8", "replace"), pages)
 
 
-def _not_one(count: int) -> str:
-    return f"it carries {count or 'no'} {NAME}; what `run` and `report` write as PDF or HTML carries one."
-
-
 def _page(page: Any) -> Page:
-    lines = tuple(line for line in map(_squeezed, page.extract_text().splitlines()) if line)
+    lines = _lines(page.extract_text())
     sha = hashlib.sha256()
     contents = page.get_contents()
-    sha.update(contents.get_data() if contents is not None else b"")
+    if contents is not None:
+        sha.update(contents.get_data())
     for data in _pictures(page.get("/Resources"), _DEEP):
         sha.update(data)
     # Links are part of every report; any other annotation was put there afterwards.
@@ -124,24 +116,26 @@ def _pictures(resources: Any, depth: int) -> Iterator[bytes]:
         yield from _pictures(picture.get("/Resources"), depth - 1)
 
 
-def _squeezed(text: str) -> str:
+def _lines(text: str) -> tuple[str, ...]:
     # Places where a long word may be broken are no part of it.
-    return " ".join(text.replace("\u200b", "").split())
+    lines = text.replace("\u200b", "").splitlines()
+    squeezed = (" ".join(line.split()) for line in lines)
+    return tuple(filter(None, squeezed))
 
 
 def _of_html(text: str) -> Carried:
     reader = _Reader()
     reader.feed(text)
     reader.close()
-    if len(reader.manifests) != 1:
-        raise ReportError(_not_one(len(reader.manifests)))
+    count = len(reader.manifests)
+    if count != 1:
+        raise ReportError(
+            f"it carries {count or 'no'} {NAME}; what `run` and `report` write as PDF or HTML carries one."
+        )
     manifest = reader.manifests[0]
     # The manifest is compared number by number, so that its bytes are no part of the drawing.
-    page_without_manifest = text.replace(manifest, "", 1)
-    lines = tuple(line for line in map(_squeezed, "".join(reader.words).splitlines()) if line)
-    return Carried(
-        manifest, (Page(lines, hashlib.sha256(page_without_manifest.encode("utf-8", "replace")).hexdigest()),)
-    )
+    drawing = text.replace(manifest, "", 1).encode("utf-8", "replace")
+    return Carried(manifest, (Page(_lines("".join(reader.words)), hashlib.sha256(drawing).hexdigest()),))
 
 
 class _Reader(HTMLParser):

@@ -9,7 +9,8 @@ from ablations.study import Study
 from ablations.vocabulary import slug
 from reports.collect.results import Results
 from reports.content.blocks import Figure
-from reports.content.plan_words import data_words, network_words, repeats_of, short_titles, specs_of
+from reports.content.plan_words import short_titles
+from reports.figures.data import scope_words
 
 PROFILE_COLUMNS = ("variant", "index", "resolution", "mean", "low", "high", "n")
 CLASSES_COLUMNS = ("variant", "index", "class", "mean", "n")
@@ -30,9 +31,9 @@ def classes_data(study: Study, plan: Plan, results: Results) -> pd.DataFrame:
     """Return the entropy per variant, layer and class, mean over seeds: `CLASSES_COLUMNS`, classes in their order."""
     profiles = _of_study(study, plan, results)
     profiles = profiles[profiles["class"] != ""].dropna(subset=["entropy"])
-    ranks = {name: rank for rank, name in enumerate(dict.fromkeys(profiles["class"]))}
+    classes = list(dict.fromkeys(profiles["class"]))
     # Grouping sorts by name: the rank keeps the data set's own order of classes.
-    profiles = profiles.assign(class_rank=profiles["class"].map(ranks))
+    profiles = profiles.assign(class_rank=profiles["class"].map(classes.index))
     values = profiles.groupby(["rank", "variant", "index", "class_rank", "class"])["entropy"].agg(["mean", "count"])
     return _named(values.reset_index("class_rank", drop=True), CLASSES_COLUMNS)
 
@@ -57,6 +58,7 @@ def profile_figure(study: Study, plan: Plan, results: Results) -> Figure | None:
     data = profile_data(study, plan, results)
     if data.empty:
         return None
+    scope = scope_words(study, plan, "test")
     return Figure(
         name=f"{slug(study.name)}-profile",
         kind="profile",
@@ -65,7 +67,7 @@ def profile_figure(study: Study, plan: Plan, results: Results) -> Figure | None:
         caption=(
             "Entropy of the attention per dynamic layer from the input (left) to the output (right), divided by log K: "
             "1 is uniform, 0 is one-hot. Lines: mean over images and seeds; bands: from lowest to highest seed. "
-            f"Above: the input resolution of the layers in px. {_where(study, plan)}."
+            f"Above: the input resolution of the layers in px. {scope}."
         ),
         alt="Entropy of the attention over the layers of the network, one line per variant.",
         axis="normalised entropy",
@@ -77,6 +79,7 @@ def classes_figure(study: Study, plan: Plan, results: Results) -> Figure | None:
     data = classes_data(study, plan, results)
     if data.empty:
         return None
+    scope = scope_words(study, plan, "test")
     return Figure(
         name=f"{slug(study.name)}-classes",
         kind="classes",
@@ -84,14 +87,9 @@ def classes_figure(study: Study, plan: Plan, results: Results) -> Figure | None:
         title=f"{study.title}: per class",
         caption=(
             "Entropy of the attention per dynamic layer (from the input, top, to the output, bottom) and class of the "
-            f"image, divided by log K. Mean over the images of the class and seeds. {_where(study, plan)}. The colours "
+            f"image, divided by log K. Mean over the images of the class and seeds. {scope}. The colours "
             "begin at the lowest value, not at 0."
         ),
         alt="Heat maps of the entropy of the attention, layers by classes, one per variant.",
         axis="normalised entropy",
     )
-
-
-def _where(study: Study, plan: Plan) -> str:
-    specs, seeds = specs_of(plan, study.name), repeats_of(plan, study)
-    return f"{data_words(specs)}, {network_words(specs)}, {seeds} seed{'s' if seeds > 1 else ''}"

@@ -18,8 +18,12 @@ from reports.content.blocks import Figure
 from reports.content.plan_words import (
     MOST_TOLD_APART,
     Split,
+    capitalized,
     data_words,
+    network_titles,
     network_words,
+    plural,
+    repeats_of,
     short_titles,
     specs_of,
     split_of,
@@ -36,17 +40,14 @@ def accuracy_data(study: Study, summary: StudySummary) -> pd.DataFrame:
     `network` and `variant` are titles in the order of the study; `mean`, `low` and `high` (the 95 % t interval over
     training seeds) repeat in each row of a variant and are NaN where a repeat is missing.
     """
-    networks = {network.name: network.title for network in study.inspected if network}
-    titles = short_titles(study)
+    networks, titles = network_titles(study), short_titles(study)
     rows = []
     for row in summary.variants:
         mean, low, high = float("nan"), float("nan"), float("nan")
         if row.complete:
             mean, low, high = row.estimate.mean, row.estimate.low, row.estimate.high
-        # A row on no inspected network is of the variant's own training.
-        network = networks.get(row.network, "")
         for seed, value in row.values.items():
-            rows.append((network, titles[row.variant], seed, value, mean, low, high))
+            rows.append((networks[row.network], titles[row.variant], seed, value, mean, low, high))
     return pd.DataFrame(rows, columns=list(ACCURACY_COLUMNS))
 
 
@@ -80,35 +81,40 @@ def entropy_data(study: Study, plan: Plan, results: Results) -> pd.DataFrame:
     layers = curves["metric"].str.removeprefix(ENTROPY_PREFIX)
     curves = curves.assign(network=curves["fingerprint"].map(titles), layer=layers)
     grouped = curves.groupby(["network", "layer", "step"])["value"].agg(["mean", "count"]).reset_index()
-    depths = {layer: depth for depth, layer in enumerate(sorted(set(layers), key=_natural), start=1)}
-    grouped.insert(2, "depth", grouped["layer"].map(depths))
+    ordered_layers = sorted(set(layers), key=_natural)
+    grouped.insert(2, "depth", grouped["layer"].map(ordered_layers.index) + 1)
     grouped.columns = pd.Index(ENTROPY_COLUMNS)
     return _ordered(grouped, "network", list(dict.fromkeys(titles.values())), ["depth", "step"])
 
 
 def trial_titles(study: Study, plan: Plan) -> dict[str, str]:
     """Return a title that tells the trained networks behind a study apart, by fingerprint; seeds share one."""
-    networks = {network.name: network.title for network in study.networks}
     titles: dict[str, str] = {}
-    variants = short_titles(study)
+    networks, variants = network_titles(study), short_titles(study)
     for cell in plan.cells_of(study.name):
         variant = study.variant(cell.variant)
-        title_parts = [networks[cell.network]] if cell.network else []
-        # A variant that changes no setting is the inspected network itself, as it was trained.
-        if variant.changes or not title_parts:
-            title_parts.append(variants[variant.name])
-        titles.setdefault(plan.node(cell.fingerprint).checkpoint, ", ".join(title_parts))
+        title = variants[variant.name]
+        if cell.network:
+            # A variant that changes no setting is the inspected network itself, as it was trained.
+            title = f"{networks[cell.network]}, {title}" if variant.changes else networks[cell.network]
+        titles.setdefault(plan.node(cell.fingerprint).checkpoint, title)
     return titles
 
 
 def _natural(layer: str) -> list[tuple[int, str]]:
-    # Numbers sort by value, so that layer 10 comes after layer 9. A number sorts after any text in its place.
-    return [(int(piece), "") if piece.isdecimal() else (-1, piece) for piece in re.split(r"(\d+)", layer)]
+    key = []
+    for piece in re.split(r"(\d+)", layer):
+        if piece.isdecimal():
+            # By value, so that layer 10 comes after layer 9, and after any text.
+            key.append((int(piece), ""))
+        else:
+            key.append((-1, piece))
+    return key
 
 
-def _ordered(frame: pd.DataFrame, column: str, order: list[str], then: list[str]) -> pd.DataFrame:
-    ranked = frame.assign(_rank=frame[column].map({name: rank for rank, name in enumerate(order)}))
-    return ranked.sort_values(["_rank", *then], kind="stable").drop(columns="_rank").reset_index(drop=True)
+def _ordered(frame: pd.DataFrame, column: str, order: list[str], sort_columns: list[str]) -> pd.DataFrame:
+    ranked = frame.assign(_rank=frame[column].map(order.index))
+    return ranked.sort_values(["_rank", *sort_columns], kind="stable").drop(columns="_rank").reset_index(drop=True)
 
 
 def accuracy_figure(study: Study, plan: Plan, summary: StudySummary) -> Figure | None:
@@ -116,18 +122,21 @@ def accuracy_figure(study: Study, plan: Plan, summary: StudySummary) -> Figure |
     data = accuracy_data(study, summary)
     if data.empty:
         return None
+    measured = capitalized(STUDY_METRICS[study.metric])
+    caption = (
+        f"{measured} per variant on {scope_words(study, plan, split_of(study.metric))}. "
+        "Hollow dots: single seeds; filled dots and bars: mean and 95 % t interval over training seeds, for "
+        "variants without a missing repeat."
+    )
+    if len(study.inspected) > 1:
+        caption += " The panels have different scales."
     return Figure(
         name=f"{slug(study.name)}-accuracy",
         kind="accuracy",
         data=data,
         title=study.title,
-        caption=(
-            f"{_sentence(STUDY_METRICS[study.metric])} per variant on {_where(study, plan, split_of(study.metric))}. "
-            "Hollow dots: single seeds; filled dots and bars: mean and 95 % t interval over training seeds, for "
-            "variants without a missing repeat."
-            + (" The panels have different scales." if len(study.inspected) > 1 else "")
-        ),
-        alt=f"{_sentence(STUDY_METRICS[study.metric])} of each variant with its interval; the table has the numbers.",
+        caption=caption,
+        alt=f"{measured} of each variant with its interval; the table has the numbers.",
         axis=STUDY_METRICS[study.metric],
     )
 
@@ -143,7 +152,7 @@ def curves_figure(study: Study, plan: Plan, results: Results) -> Figure | None:
         data=data,
         title=f"{study.title}: training",
         caption=(
-            f"Validation accuracy per epoch, {_where(study, plan, 'validation')}. Lines: mean over seeds; "
+            f"Validation accuracy per epoch, {scope_words(study, plan, 'validation')}. Lines: mean over seeds; "
             "bands: from the lowest to the highest seed."
         ),
         alt="Validation accuracy over the epochs, one line per variant.",
@@ -164,18 +173,14 @@ def entropy_figure(study: Study, plan: Plan, results: Results) -> Figure | None:
         caption=(
             "Entropy of the attention per dynamic layer (from the input, top, to the output, bottom) and epoch, "
             "divided by log K: 1 is uniform, 0 is one-hot. Mean over images and seeds; "
-            f"{_where(study, plan, 'validation')}."
+            f"{scope_words(study, plan, 'validation')}."
         ),
         alt="Heat maps of the attention entropy, layers by epochs, one per trained network.",
         axis="normalised entropy",
     )
 
 
-def _sentence(words: str) -> str:
-    return words[0].upper() + words[1:]
-
-
-def _where(study: Study, plan: Plan, split: Split) -> str:
-    specs = specs_of(plan, study.name)
-    seeds = plan.request.seeds_of(study)
-    return f"{data_words(specs, split)}, {network_words(specs)}, {seeds} seed{'s' if seeds > 1 else ''}"
+def scope_words(study: Study, plan: Plan, split: Split) -> str:
+    """Return the data, the networks and the number of seeds behind a figure."""
+    specs, seeds = specs_of(plan, study.name), repeats_of(plan, study)
+    return f"{data_words(specs, split)}, {network_words(specs)}, {seeds} {plural(seeds, 'seed')}"

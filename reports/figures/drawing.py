@@ -128,11 +128,9 @@ def _paint(figure: Figure) -> Canvas:
 
 def _name(text: str) -> str:
     clean = printable(text)
-    return clean if len(clean) <= _LONGEST_NAME else clean[: _LONGEST_NAME - 1] + "…"
-
-
-def _panel_title(axes: Axes, text: str) -> None:
-    axes.set_title("\n".join(textwrap.wrap(_name(text), _PANEL)), fontsize="medium")
+    if len(clean) > _LONGEST_NAME:
+        clean = clean[: _LONGEST_NAME - 1] + "…"
+    return clean
 
 
 def _draw_accuracy(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
@@ -149,7 +147,7 @@ def _draw_accuracy(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
     if len(variants) <= _MOST_NAMED:
         # The print shrinks with the rows, so that names do not overlap.
         size = min(8.5, 60 * height)
-        panels[0].set_yticks(range(len(variants)), [_name(variant) for variant in variants], fontsize=size)
+        panels[0].set_yticks(range(len(variants)), list(map(_name, variants)), fontsize=size)
     else:
         panels[0].yaxis.set_major_formatter(lambda row, _: f"{row + 1:.0f}")
         panels[0].set_ylabel("row of the table")
@@ -196,14 +194,24 @@ def _draw_entropy(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
     image = None
     for axes, network in zip(panels.flat, networks, strict=False):
         grid = data[data["network"] == network].pivot_table(index="depth", columns="step", values="mean")
-        steps, layers = grid.columns, grid.index
-        # Half a step on each side, so that a tick stands in the middle of its cell.
-        extent = (min(steps) - 0.5, max(steps) + 0.5, max(layers) + 0.5, min(layers) - 0.5)
-        image = axes.imshow(grid, vmin=0, vmax=1, aspect="auto", extent=extent, cmap="cividis", interpolation="nearest")
-        _panel_title(axes, network)
-        axes.grid(visible=False)
+        image = _paint_heat_map(axes, network, grid, (min(grid.columns), max(grid.columns)), (0, 1))
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     _label_panels(canvas, panels, image, "epoch", axis)
+
+
+def _paint_heat_map(
+    axes: Axes, title: str, grid: pd.DataFrame, ends: tuple[float, float], limits: tuple[float, float]
+) -> AxesImage:
+    """Paint layers from top to bottom; `ends` are those of the horizontal axis, `limits` those of the colours."""
+    # Half a step on each side, so that a tick stands in the middle of its cell.
+    extent = (ends[0] - 0.5, ends[1] + 0.5, max(grid.index) + 0.5, min(grid.index) - 0.5)
+    low, high = limits
+    image = axes.imshow(
+        grid, vmin=low, vmax=high, aspect="auto", extent=extent, cmap="cividis", interpolation="nearest"
+    )
+    axes.set_title("\n".join(textwrap.wrap(_name(title), _PANEL)), fontsize="medium")
+    axes.grid(visible=False)
+    return image
 
 
 def _label_panels(canvas: Canvas, panels: Any, image: AxesImage | None, x_label: str, colour_label: str) -> None:
@@ -254,7 +262,10 @@ def _mark_resolutions(axes: Axes, layers: pd.DataFrame) -> None:
         if begin > layers["index"].min():
             axes.axvline(begin - 0.5, color="#999999", lw=0.6, ls=":")
         position = ((begin + end) / 2, 1.01)
-        label = f"{run['resolution'].iloc[0]} px" if end > begin else str(run["resolution"].iloc[0])
+        label = str(run["resolution"].iloc[0])
+        # Above a single layer there is no room for the unit.
+        if end > begin:
+            label += " px"
         axes.annotate(label, position, xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=7)
 
 
@@ -268,14 +279,9 @@ def _draw_classes(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
     for axes, variant in zip(panels.flat, variants, strict=False):
         grid = data[data["variant"] == variant].pivot_table(index="index", columns="class", values="mean")
         grid = grid.reindex(columns=classes)
-        extent = (-0.5, len(classes) - 0.5, max(grid.index) + 0.5, min(grid.index) - 0.5)
-        image = axes.imshow(
-            grid, vmin=lowest, vmax=highest, aspect="auto", extent=extent, cmap="cividis", interpolation="nearest"
-        )
-        _panel_title(axes, variant)
-        axes.grid(visible=False)
+        image = _paint_heat_map(axes, variant, grid, (0, len(classes) - 1), (lowest, highest))
         if len(classes) <= _MOST_CLASSES:
-            axes.set_xticks(range(len(classes)), [_name(name) for name in classes], rotation=90, fontsize=7)
+            axes.set_xticks(range(len(classes)), list(map(_name, classes)), rotation=90, fontsize=7)
     _label_panels(canvas, panels, image, "class", axis)
 
 
@@ -323,7 +329,7 @@ def _draw_importance(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
 
 
 def _paint_shares(axes: Axes, data: pd.DataFrame, factors: list[str], colour: str) -> None:
-    row_positions = [factors.index(name) for name in data["factor"]]
+    row_positions = list(map(factors.index, data["factor"]))
     axes.hlines(row_positions, data["low"], data["high"], color=colour, lw=1.4)
     axes.plot(data["value"], row_positions, "o", color=colour, ms=4.6, ls="none")
     axes.plot(data["chance"], row_positions, "|", color="#333333", ms=11, mew=1.2, ls="none")

@@ -5,7 +5,7 @@ Importing this package is light: the renderers, and matplotlib or Typst with the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,10 @@ FORMATS = ("pdf", "html", "tex", "md")
 """Names of the formats, which are endings of files too."""
 
 Renderer = Callable[["Document", Path, str], Path]
-"""A function of the document, the folder and the file name without its ending, which returns the path of the file."""
+"""A function of the document, the folder and the file name without its ending, which returns the path of the file.
+
+It raises `OutputError` if the file cannot be written.
+"""
 
 
 def get_renderer(name: str) -> Renderer:
@@ -40,16 +43,26 @@ def get_renderer(name: str) -> Renderer:
     return renderers[name]
 
 
+def render(document: Document, formats: Iterable[str], folder: Path, stem: str) -> dict[str, Path]:
+    """Write a document in each of the formats and return the files by format.
+
+    Raises:
+        UnknownNameError: If there is no such format.
+        OutputError: If a file cannot be written.
+    """
+    return {name: get_renderer(name)(document, folder, stem) for name in dict.fromkeys(formats)}
+
+
 def parse_formats(text: str) -> tuple[str, ...]:
     """Return the report formats in `text`, which are separated by commas, each once.
 
     Raises:
         UnknownNameError: If one is unknown, with the nearest names.
     """
-    names = [name.strip() for name in text.split(",") if name.strip()]
+    names = dict.fromkeys(filter(None, map(str.strip, text.split(","))))
     for name in names:
         _check(name)
-    return tuple(dict.fromkeys(names))
+    return tuple(names)
 
 
 def _check(name: str) -> None:

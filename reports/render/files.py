@@ -61,9 +61,10 @@ def write_figures(document: Document, folder: Path, stem: str, image_format: Ima
     ensure_folder(folder / FIGURES)
     paths = {}
     for figure in document.figures:
+        file = f"{slug(figure.name)}.{image_format}"
         # Figures of several reports share a folder: the report's name keeps theirs apart.
-        prefix = "" if figure.name.startswith(f"{slug(stem)}-") else f"{slug(stem)}-"
-        file = f"{prefix}{slug(figure.name)}.{image_format}"
+        if not figure.name.startswith(f"{slug(stem)}-"):
+            file = f"{slug(stem)}-{file}"
         paths[figure.name] = write_atomically(folder / FIGURES / file, draw(figure, image_format))
     return paths
 

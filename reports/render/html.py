@@ -33,11 +33,7 @@ _SHOWN_ROWS = 500
 
 
 def render_html(document: Document, folder: Path, stem: str) -> Path:
-    """Write `folder/<stem>.html`; equal documents give equal bytes.
-
-    Raises:
-        OutputError: If it cannot be written.
-    """
+    """Write `folder/<stem>.html`; equal documents give equal bytes."""
     ensure_folder(folder)
     return write_atomically(document_path(folder, stem, "html"), html_text(document).encode("utf-8", "replace"))
 
@@ -89,7 +85,7 @@ def _policy(script: str) -> str:
 def _numbering() -> Callable[[str], str]:
     """Return a function that gives the next id that begins with a letter: `f1`, `f2`, `t1`."""
     # A block that a document shows twice has two ids: ids follow the places on the page.
-    counters = {letter: itertools.count(1) for letter in "ft"}
+    counters = {"f": itertools.count(1), "t": itertools.count(1)}
     return lambda letter: f"{letter}{next(counters[letter])}"
 
 

@@ -16,11 +16,7 @@ _LETTERS = {"number": "r", "interval": "r", "mark": "c"}
 
 
 def render_latex(document: Document, folder: Path, stem: str) -> Path:
-    """Write `folder/<stem>.tex` and its figures as PDF.
-
-    Raises:
-        OutputError: If it cannot be written.
-    """
+    """Write `folder/<stem>.tex` and its figures as PDF."""
     ensure_folder(folder)
     paths = write_figures(document, folder, stem, "pdf")
     return write_atomically(document_path(folder, stem, "tex"), latex_text(document, paths).encode("utf-8"))
@@ -38,7 +34,8 @@ def latex_text(document: Document, figures: Mapping[str, Path]) -> str:
         r"\begin{quote}",
         r"\small",
     ]
-    body += [_block(block, figures) for block in document.summary]
+    for block in document.summary:
+        body.append(_block(block, figures))
     body.append(r"\end{quote}")
     for section in document.sections:
         body += _section(section, figures)
@@ -72,13 +69,15 @@ def _paragraph(block: Paragraph, figures: Mapping[str, Path]) -> str:
 
 @_block.register
 def _facts(block: Facts, figures: Mapping[str, Path]) -> str:
-    return _list("description", (rf"\item[{{{escape(name)}}}] {escape(value)}" for name, value in block.items))
+    items = [rf"\item[{{{escape(name)}}}] {escape(value)}" for name, value in block.items]
+    return _list("description", items)
 
 
 @_block.register
 def _items(block: Items, figures: Mapping[str, Path]) -> str:
     # The empty group keeps a text that begins with [ from being read as an option.
-    return _list("itemize", (rf"\item {{}}{escape(item)}" for item in block.items))
+    items = [rf"\item {{}}{escape(item)}" for item in block.items]
+    return _list("itemize", items)
 
 
 def _list(kind: str, items: Iterable[str]) -> str:
@@ -87,14 +86,8 @@ def _list(kind: str, items: Iterable[str]) -> str:
 
 @_block.register
 def _figure(block: Figure, figures: Mapping[str, Path]) -> str:
-    lines = [
-        r"\begin{figure}[htbp]",
-        r"\centering",
-        rf"\includegraphics[width=\linewidth]{{{relative(figures[block.name])}}}",
-        _caption(block),
-        r"\end{figure}",
-    ]
-    return "\n".join(lines)
+    image = rf"\includegraphics[width=\linewidth]{{{relative(figures[block.name])}}}"
+    return "\n".join([r"\begin{figure}[htbp]", r"\centering", image, _caption(block), r"\end{figure}"])
 
 
 def _caption(block: Figure | Table) -> str:
@@ -106,11 +99,12 @@ def _table(block: Table, figures: Mapping[str, Path]) -> str:
     lines = []
     for index, cells in enumerate(set_rows(block)):
         row = _row(cells, block.columns)
-        lines.append(rf"\addlinespace {row}" if index in block.rules else row)
+        if index in block.rules:
+            row = rf"\addlinespace {row}"
+        lines.append(row)
     # A list of words cannot be made smaller as a whole: it takes as many pages as it needs.
-    is_floating = has_numbers(block) and not is_long(block)
-    table = _short_table(block, lines) if is_floating else _long_table(block, lines)
-    return "\n".join([*table, *_notes(block.notes)])
+    set_table = _short_table if has_numbers(block) and not is_long(block) else _long_table
+    return "\n".join([*set_table(block, lines), *_notes(block.notes)])
 
 
 def _short_table(table: Table, lines: list[str]) -> list[str]:
@@ -152,39 +146,57 @@ def _letters(table: Table) -> str:
         width = rf"{0.62 / max(1, sum(wraps)):.2f}\linewidth"
     letters = []
     for column, column_wraps in zip(table.columns, wraps, strict=True):
-        letters.append(rf"p{{{width}}}" if column_wraps else _LETTERS.get(column.kind, "l"))
+        if column_wraps:
+            letters.append(rf"p{{{width}}}")
+        else:
+            letters.append(_LETTERS.get(column.kind, "l"))
     return "".join(letters)
 
 
 def _header(table: Table) -> Iterator[str]:
     groups = spans(table)
     if groups:
-        cells = (rf"\multicolumn{{{span.end - span.start}}}{{c}}{{{escape(span.text)}}}" for span in groups)
-        yield rf"{' & '.join(cells)} \\"
-        yield " ".join(rf"\cmidrule(lr){{{span.start + 1}-{span.end}}}" for span in groups if span.text)
-    yield rf"{' & '.join(_heading(column) for column in table.columns)} \\"
+        cells, rules = [], []
+        for span in groups:
+            cells.append(rf"\multicolumn{{{span.end - span.start}}}{{c}}{{{escape(span.text)}}}")
+            if span.text:
+                rules.append(rf"\cmidrule(lr){{{span.start + 1}-{span.end}}}")
+        yield _line(cells)
+        yield " ".join(rules)
+    yield _line(map(_heading, table.columns))
+
+
+def _line(cells: Iterable[str]) -> str:
+    return rf"{' & '.join(cells)} \\"
 
 
 def _heading(column: Column) -> str:
     text = escape(column.heading)
-    return rf"\multicolumn{{1}}{{c}}{{{text}}}" if column.kind == "interval" else text
+    if column.kind == "interval":
+        return rf"\multicolumn{{1}}{{c}}{{{text}}}"
+    return text
 
 
 def _row(cells: Iterable[SetCell], columns: tuple[Column, ...]) -> str:
+    texts = [_cell(cell, column) for cell, column in zip(cells, columns, strict=True)]
     # A row that starts with [ would be taken for an option of the line break before it.
-    return rf"{{}}{' & '.join(_cell(cell, column) for cell, column in zip(cells, columns, strict=True))} \\"
+    return "{}" + _line(texts)
 
 
 def _cell(cell: SetCell, column: Column) -> str:
-    text = "".join(_phantom(piece.pad) + literal(piece.text) for piece in cell.visible)
+    text = ""
+    for piece in cell.visible:
+        text += _phantom(piece.pad) + literal(piece.text)
     if column.kind == "code":
         text = rf"\texttt{{{text}}}"
     if cell.tone:
         text = rf"\textcolor{{{cell.tone}}}{{{text}}}"
     if cell.marks:
         marks = rf"\textsuperscript{{{escape(','.join(cell.marks))}}}"
-        # A mark behind a number takes no room, so that the numbers of a column still align.
-        text += rf"\rlap{{{marks}}}" if column.kind in ("number", "interval") else marks
+        if column.kind in ("number", "interval"):
+            # A mark behind a number takes no room, so that the numbers of a column still align.
+            marks = rf"\rlap{{{marks}}}"
+        text += marks
     return text + _phantom(cell.filler)
 
 

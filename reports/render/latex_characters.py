@@ -112,10 +112,12 @@ def literal(text: str) -> str:
 
 def preamble(text: str) -> str:
     """Return the preamble for the document `text`, with a definition for each character that LaTeX does not know."""
+    definitions = _PREAMBLE
     # Sorted, so that equal documents give equal bytes.
-    unknown = sorted({char for char in text if not _is_known(char)})
-    lines = [rf"\newunicodechar{{{char}}}{{\missingglyph{{{ord(char):X}}}}}" for char in unknown]
-    return _PREAMBLE + "".join(f"{line}\n" for line in lines)
+    for char in sorted(set(text)):
+        if not _is_known(char):
+            definitions += rf"\newunicodechar{{{char}}}{{\missingglyph{{{ord(char):X}}}}}" + "\n"
+    return definitions
 
 
 def _is_known(char: str) -> bool:

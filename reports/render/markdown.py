@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import singledispatch
 from pathlib import Path
 
@@ -12,18 +12,13 @@ from reports.content.formatting import SetCell, printable, set_rows
 from reports.render.files import document_path, ensure_folder, relative, write_atomically, write_figures
 
 _SPECIAL = re.compile(r"[\\`*_\[\]#|$~@]")
-_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 _OPENING = re.compile(r"^([-+=:]|\d{1,9}[.)])")
-_RIGHT, _CENTRE, _LEFT = "---:", ":---:", ":---"
-_ALIGNMENT = {"number": _RIGHT, "interval": _RIGHT, "mark": _CENTRE}
+_ALIGNMENT = {"number": "---:", "interval": "---:", "mark": ":---:", "text": ":---", "code": ":---"}
 
 
 def render_markdown(document: Document, folder: Path, stem: str) -> Path:
-    """Write `folder/<stem>.md` and its figures as PNG.
-
-    Raises:
-        OutputError: If it cannot be written.
-    """
+    """Write `folder/<stem>.md` and its figures as PNG."""
     ensure_folder(folder)
     paths = write_figures(document, folder, stem, "png")
     text = markdown_text(document, paths)
@@ -33,19 +28,20 @@ def render_markdown(document: Document, folder: Path, stem: str) -> Path:
 def markdown_text(document: Document, figures: Mapping[str, Path]) -> str:
     """Return the document as Markdown, with the paths of its figures by name."""
     blocks = [f"# {escape(document.title)}", escape_line(document.subtitle)]
-    blocks += [_block(block, figures) for block in document.summary]
+    for block in document.summary:
+        blocks.append(_block(block, figures))
     for section in document.sections:
-        blocks += _section(section, figures)
+        blocks += _section(section, figures, "##")
     blocks.append("## Appendix")
     for section in document.appendix:
         blocks += _section(section, figures, "###")
-    return "\n\n".join(text for text in blocks if text) + "\n"
+    return "\n\n".join(filter(None, blocks)) + "\n"
 
 
 def escape(text: str) -> str:
     """Return text so that Markdown shows it literally within a line, in a cell of a table too."""
     # Ampersands and angle brackets become entities first: a backslash does not escape them for HTML.
-    clean = "".join(_ENTITIES.get(char, char) for char in printable(text))
+    clean = printable(text).translate(_ENTITIES)
     return _SPECIAL.sub(lambda match: f"\\{match.group()}", clean)
 
 
@@ -54,8 +50,10 @@ def escape_line(text: str) -> str:
     return _OPENING.sub(lambda match: f"{match.group()[:-1]}\\{match.group()[-1]}", escape(text))
 
 
-def _section(section: Section, figures: Mapping[str, Path], level: str = "##") -> list[str]:
-    return [f"{level} {escape(section.title)}", *(_block(block, figures) for block in section.blocks)]
+def _section(section: Section, figures: Mapping[str, Path], level: str) -> Iterator[str]:
+    yield f"{level} {escape(section.title)}"
+    for block in section.blocks:
+        yield _block(block, figures)
 
 
 @singledispatch
@@ -65,6 +63,7 @@ def _block(block: Block, figures: Mapping[str, Path]) -> str:
 
 @_block.register
 def _paragraph(block: Paragraph, figures: Mapping[str, Path]) -> str:
+    # Behind a lead the text does not begin a line.
     text = f"**{escape(block.lead)}.** {escape(block.text)}" if block.lead else escape_line(block.text)
     return {"text": "", "caveat": "> ", "alarm": "> [!WARNING]\n> "}[block.role] + text
 
@@ -88,10 +87,11 @@ def _figure(block: Figure, figures: Mapping[str, Path]) -> str:
 @_block.register
 def _table(block: Table, figures: Mapping[str, Path]) -> str:
     lines = [f"**{escape(block.title)}.** {escape(block.caption)}", ""]
-    lines.append(_row(_heading(column) for column in block.columns))
-    lines.append(_row(_ALIGNMENT.get(column.kind, _LEFT) for column in block.columns))
+    lines.append(_row(map(_heading, block.columns)))
+    lines.append(_row(_ALIGNMENT[column.kind] for column in block.columns))
     for row in set_rows(block):
-        lines.append(_row(_cell(cell, column) for cell, column in zip(row, block.columns, strict=True)))
+        cells = [_cell(cell, column) for cell, column in zip(row, block.columns, strict=True)]
+        lines.append(_row(cells))
     for note in block.notes:
         if note.mark:
             lines += ["", f"<sup>{escape(note.mark)}</sup> {escape(note.text)}"]
@@ -105,7 +105,9 @@ def _row(cells: Iterable[str]) -> str:
 
 
 def _heading(column: Column) -> str:
-    return f"{escape(column.group)}: {escape(column.heading)}" if column.group else escape(column.heading)
+    if column.group:
+        return f"{escape(column.group)}: {escape(column.heading)}"
+    return escape(column.heading)
 
 
 def _cell(cell: SetCell, column: Column) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import groupby
 
-from reports.content.blocks import Table, Text
+from reports.content.blocks import Cell, Table, Text
 
 _LONG_TEXT = 40
 """Longest text in characters that stands in one line."""
@@ -24,13 +24,15 @@ class Span:
 
 def spans(table: Table) -> tuple[Span, ...]:
     """Return the group headings of a table from left to right, gaps included; none if no column has a group."""
+    if not any(column.group for column in table.columns):
+        return ()
     headings, start = [], 0
     # Neighbours of one group share a heading; the same group further right has one of its own.
     for group, columns in groupby(table.columns, key=lambda column: column.group):
         end = start + len(list(columns))
         headings.append(Span(group, start, end))
         start = end
-    return tuple(headings) if any(span.text for span in headings) else ()
+    return tuple(headings)
 
 
 def is_long(table: Table) -> bool:
@@ -46,12 +48,13 @@ def has_numbers(table: Table) -> bool:
 
 def wrapping(table: Table) -> tuple[bool, ...]:
     """Return for each column True if its text is so long that it has to wrap."""
-    return tuple(_wraps(table, index) for index in range(len(table.columns)))
+    wraps = []
+    for index, column in enumerate(table.columns):
+        # Numbers, intervals and marks stay in one line, however long they are.
+        has_words = column.kind in ("text", "code")
+        wraps.append(has_words and any(_is_long_text(row[index]) for row in table.rows))
+    return tuple(wraps)
 
 
-def _wraps(table: Table, index: int) -> bool:
-    # Numbers, intervals and marks stay in one line, however long they are.
-    if table.columns[index].kind not in ("text", "code"):
-        return False
-    cells = [row[index] for row in table.rows]
-    return any(isinstance(cell, Text) and len(cell.text) > _LONG_TEXT for cell in cells)
+def _is_long_text(cell: Cell) -> bool:
+    return isinstance(cell, Text) and len(cell.text) > _LONG_TEXT

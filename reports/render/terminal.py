@@ -57,7 +57,9 @@ def _table(block: Table) -> Iterator[Any]:
 def _grid(table: Table) -> Grid:
     grid = Grid(title=Text(printable(table.title), style="bold"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for column in table.columns:
-        heading = f"{column.group}\n{column.heading}" if column.group else column.heading
+        heading = column.heading
+        if column.group:
+            heading = f"{column.group}\n{heading}"
         grid.add_column(Text(heading), justify=_JUSTIFY.get(column.kind, "left"), overflow="fold")
     for row in set_rows(table):
         grid.add_row(*(Text(cell.text + ",".join(cell.marks)) for cell in row))

@@ -25,13 +25,10 @@ from reports.render.typst_data import as_json
 
 
 def render_pdf(document: Document, folder: Path, stem: str) -> Path:
-    """Write `folder/<stem>.pdf` and its figures as SVG; equal documents give equal bytes.
-
-    Raises:
-        OutputError: If it cannot be written.
-    """
+    """Write `folder/<stem>.pdf` and its figures as SVG; equal documents give equal bytes."""
     ensure_folder(folder)
-    drawings = {name: path.read_text("utf-8") for name, path in write_figures(document, folder, stem, "svg").items()}
+    paths = write_figures(document, folder, stem, "svg")
+    drawings = {name: path.read_text("utf-8") for name, path in paths.items()}
     return write_atomically(document_path(folder, stem, "pdf"), compile_pdf(document, drawings))
 
 
@@ -78,7 +75,7 @@ def _font_files(text: str) -> list[Path]:
     folder = Path(mpl.get_data_path()) / "fonts" / "ttf"
     files = [folder / name for name in _DEJAVU]
     # ASCII needs no look: the fonts that Typst embeds have all of it.
-    missing = _uncovered({char for char in set(text) if ord(char) > 0x7F}, files[:1])
+    missing = _uncovered(set(text).difference(map(chr, range(0x80))), files[:1])
     if missing and _uncovered(missing, _machine_fonts()):
         # Only then: Typst might prefer it to a font of the machine that has the character.
         files.append(folder / _LAST_RESORT)
@@ -88,8 +85,8 @@ def _font_files(text: str) -> list[Path]:
 def _machine_fonts() -> Iterable[Path]:
     import typst
 
-    paths = {font.path for font in typst.Fonts(include_embedded_fonts=False).fonts() if font.path}
-    return [Path(path) for path in sorted(paths)]
+    fonts = typst.Fonts(include_embedded_fonts=False).fonts()
+    return map(Path, sorted({font.path for font in fonts if font.path}))
 
 
 def _uncovered(chars: set[str], files: Iterable[Path]) -> set[str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import singledispatch
 from typing import Any
 
 from reports.content.blocks import Attachment, Block, Document, Facts, Figure, Items, Note, Paragraph, Section, Table
 from reports.content.formatting import SetCell, printable, set_rows
-from reports.render.table_layout import has_numbers, is_long, spans, wrapping
+from reports.render.table_layout import Span, has_numbers, is_long, spans, wrapping
 
 Json = dict[str, Any]
 
@@ -19,20 +19,24 @@ def as_json(document: Document, drawings: Mapping[str, str]) -> Json:
         "title": printable(document.title),
         "subtitle": printable(document.subtitle),
         "head": printable(document.running_head),
-        "summary": [_block(block, drawings) for block in document.summary],
-        "sections": [_section(section, drawings) for section in document.sections],
-        "appendix": [_section(section, drawings) for section in document.appendix],
-        "attachments": [_attachment(attachment) for attachment in document.attachments],
+        "summary": _blocks(document.summary, drawings),
+        "sections": _sections(document.sections, drawings),
+        "appendix": _sections(document.appendix, drawings),
+        "attachments": list(map(_attachment, document.attachments)),
     }
 
 
-def _attachment(carried: Attachment) -> Json:
-    texts = {"name": carried.name, "type": carried.media_type, "description": printable(carried.description)}
-    return {**texts, "content": carried.content}
+def _attachment(attachment: Attachment) -> Json:
+    texts = {"name": attachment.name, "type": attachment.media_type, "description": printable(attachment.description)}
+    return {**texts, "content": attachment.content}
 
 
-def _section(section: Section, drawings: Mapping[str, str]) -> Json:
-    return {"title": printable(section.title), "blocks": [_block(block, drawings) for block in section.blocks]}
+def _sections(sections: Iterable[Section], drawings: Mapping[str, str]) -> list[Json]:
+    return [{"title": printable(section.title), "blocks": _blocks(section.blocks, drawings)} for section in sections]
+
+
+def _blocks(blocks: Iterable[Block], drawings: Mapping[str, str]) -> list[Json]:
+    return [_block(block, drawings) for block in blocks]
 
 
 @singledispatch
@@ -47,12 +51,12 @@ def _paragraph(block: Paragraph, drawings: Mapping[str, str]) -> Json:
 
 @_block.register
 def _facts(block: Facts, drawings: Mapping[str, str]) -> Json:
-    return {"type": "facts", "items": [[printable(name), printable(value)] for name, value in block.items]}
+    return {"type": "facts", "items": [list(map(printable, item)) for item in block.items]}
 
 
 @_block.register
 def _items(block: Items, drawings: Mapping[str, str]) -> Json:
-    return {"type": "items", "items": [printable(item) for item in block.items]}
+    return {"type": "items", "items": list(map(printable, block.items))}
 
 
 @_block.register
@@ -63,26 +67,29 @@ def _figure(block: Figure, drawings: Mapping[str, str]) -> Json:
 
 @_block.register
 def _table(block: Table, drawings: Mapping[str, str]) -> Json:
-    wraps = wrapping(block)
-    columns = [
-        {"heading": printable(column.heading), "kind": column.kind, "wraps": wraps[index]}
-        for index, column in enumerate(block.columns)
-    ]
+    columns = []
+    for column, wraps in zip(block.columns, wrapping(block), strict=True):
+        columns.append({"heading": printable(column.heading), "kind": column.kind, "wraps": wraps})
     return {
         "type": "table",
         "title": printable(block.title),
         "caption": printable(block.caption),
         "columns": columns,
-        "spans": [{"text": printable(span.text), "start": span.start, "end": span.end} for span in spans(block)],
-        "rows": [[_cell(cell) for cell in row] for row in set_rows(block)],
-        "notes": [_note(note) for note in block.notes],
+        "spans": list(map(_span, spans(block))),
+        "rows": [list(map(_cell, row)) for row in set_rows(block)],
+        "notes": list(map(_note, block.notes)),
         "rules": list(block.rules),
         "long": is_long(block),
         "numbers": has_numbers(block),
     }
 
 
+def _span(span: Span) -> Json:
+    return {"text": printable(span.text), "start": span.start, "end": span.end}
+
+
 def _cell(cell: SetCell) -> Json:
+    # The template hides the first of each pair, which only takes up room.
     pieces = [[piece.pad, piece.text] for piece in cell.visible]
     tone = "quiet" if cell.missing else cell.tone
     return {"pieces": pieces, "marks": ",".join(cell.marks), "filler": cell.filler, "tone": tone}
