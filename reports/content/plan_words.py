@@ -130,24 +130,11 @@ def _has_letter(text: str) -> bool:
     return any(map(str.isalnum, text))
 
 
-def network_titles(study: Study) -> dict[str, str]:
-    """Return the titles of a study's networks by name; rows that inspect none have an empty name and title."""
-    titles = {"": ""}
-    for network in study.networks:
-        titles[network.name] = network.title
-    return titles
-
-
 def network_prefix(study: Study, network: str) -> str:
     """Return the title of a network as it stands in front of another title; nothing for an empty name."""
     if not network:
         return ""
     return f"{network_titles(study)[network]}: "
-
-
-def plural(noun: str, count: int) -> str:
-    """Return a noun in the number that a count takes."""
-    return f"{noun}s" if count > 1 else noun
 
 
 def enumerated(phrases: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ def launch_facts(results: Results) -> tuple[tuple[str, str], ...]:
     if not results.launches:
         return ()
     newest = results.launches[-1]
-    actual = f"took {duration(newest.actual)} with {newest.workers} {plural('worker', newest.workers)}"
+    actual = f"took {duration(newest.actual)} with {newest.workers} {plural(newest.workers, 'worker')}"
     if newest.estimated is None:
         return (("Last launch", f"{actual}; not estimated beforehand"),)
     words = f"estimated {range_words(newest.estimated)}, {actual}"

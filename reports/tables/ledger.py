@@ -71,7 +71,7 @@ def tuning_fact(plan: Plan) -> str:
     trials = str(budgets[0])
     if len(budgets) > 1:
         trials = f"{budgets[0]} to {budgets[-1]}"
-    return f"{trials} {plural('trial', budgets[-1])} per variant on the validation split, before the seeds"
+    return f"{trials} {plural(budgets[-1], 'trial')} per variant on the validation split, before the seeds"
 
 
 def _trained_studies(plan: Plan) -> list[Study]:

@@ -104,7 +104,7 @@ def _pairs_apart(study: Study, plan: Plan, cells: Iterable[Cell], machines: Mapp
     for (network, variant), row_seeds in seeds.items():
         title = network_prefix(study, network) + titles[variant]
         listed = ", ".join(map(str, sorted(row_seeds)))
-        words.append(f"“{title}” ({plural('seed', len(row_seeds))} {listed})")
+        words.append(f"“{title}” ({plural(len(row_seeds), 'seed')} {listed})")
     return words
 
 
