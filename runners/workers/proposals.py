@@ -127,10 +127,14 @@ def propose(node: ProposedNode, state_root: Path) -> Proposal:
 
 
 def _open(node: ProposedNode, storage: JournalStorage) -> optuna.Study:
+    startup = SEARCH_STARTUP
+    directions: list[Literal["maximize", "minimize"]] = ["maximize", "minimize"]
     # With two objectives Optuna cannot stop trials early.
-    startup, directions, pruner = SEARCH_STARTUP, ["maximize", "minimize"], optuna.pruners.NopPruner()
+    pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
     if node.kind == "tuning":
-        startup, directions, pruner = TUNING_STARTUP, ["maximize"], _hyperband(node)
+        startup = TUNING_STARTUP
+        directions = ["maximize"]
+        pruner = _hyperband(node)
     return optuna.create_study(
         study_name=node.group,
         storage=storage,
