@@ -18,7 +18,6 @@ from typing import Any, Literal
 import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from ablations import vocabulary as names
@@ -129,11 +128,13 @@ def propose(node: ProposedNode, state_root: Path) -> Proposal:
 
 def _open(node: ProposedNode, storage: JournalStorage) -> optuna.Study:
     startup = SEARCH_STARTUP
-    directions = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]
+    directions: list[Literal["maximize", "minimize"]] = ["maximize", "minimize"]
     # With two objectives Optuna cannot stop trials early.
     pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
     if node.kind == "tuning":
-        startup, directions, pruner = TUNING_STARTUP, [StudyDirection.MAXIMIZE], _hyperband(node)
+        startup = TUNING_STARTUP
+        directions = ["maximize"]
+        pruner = _hyperband(node)
     return optuna.create_study(
         study_name=node.group,
         storage=storage,
