@@ -224,4 +224,5 @@ def lines_left(state: NodeState, key: str) -> int:
     note = read_note(state, key) or Note("")
     if note.complete:
         return 0
-    return sum(event["step"] > note.step for event in state.events()) + int(state.is_done)
+    missing = [event for event in state.events() if event["step"] > note.step]
+    return len(missing) + int(state.is_done)

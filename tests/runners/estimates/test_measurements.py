@@ -12,6 +12,7 @@ import pytest
 from ablations import vocabulary as names
 from ablations.launches import Range, Record
 from ablations.planning.nodes import CostNode, Node, ProposedNode
+from ablations.planning.optimisation import Optimisation
 from ablations.spec.fingerprint import cost_fingerprint
 from ablations.spec.parts import Intervention
 from runners import hardware
@@ -258,7 +259,7 @@ def test_a_training_in_smaller_parts_or_with_proposed_values_tells_nothing(bench
     node = bench.trial()
     assert learn(node, finish(bench, node, 20.0, micro_batch=5)) is None
     other = bench.trial(seed=1)
-    proposed = ProposedNode(other.fingerprint, other.spec, "group", 0, {}, {}, {})
+    proposed = ProposedNode(other.fingerprint, other.spec, Optimisation("tuning", "group", other.spec, {}, {}, {}), 0)
     assert learn(proposed, finish(bench, other, 20.0)) is None
 
 
