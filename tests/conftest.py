@@ -1,12 +1,17 @@
-"""The command line for every test."""
+"""The command line for every test, and properties that are not judged by how long an example takes."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.command_line import Invoke
+
+# Cores are shared with other work: how long one example takes says nothing about the code.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from ablations.files.study_file import load_study
 from ablations.planning.plan import Plan, make_plan
@@ -14,10 +13,6 @@ from ablations.planning.request import Request
 from ablations.presets import get_preset
 from ablations.registry import get_study
 from ablations.study import Study
-
-# Cores are shared with other work: how long one example takes says nothing about the code.
-settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("patient")
 
 STUDY_FILE = """\
 name: my-kernels
