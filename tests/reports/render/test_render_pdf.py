@@ -78,8 +78,8 @@ def test_a_wide_table_stays_on_the_page(out: Path) -> None:
 
 
 def test_a_word_that_is_broken_adds_no_character_to_what_is_copied(out: Path) -> None:
-    # The 24th character stands before the place to break: what a letter is copied as holds for the whole file.
-    words = ("0123456789abcdef0123456912345678", "6457a31e6f91")
+    # The 24th character, the first 9, stands before the place to break: a letter is copied alike in the whole file.
+    words = ("012345678abcdef01234567912345678", "6457a31e6f91")
     table = Table("Runs", "", (Column("fingerprint", "code"),), tuple((Text(word),) for word in words))
     document = replace(hostile_document(), sections=(Section("Section", (table,)),), appendix=())
     text = _text(render_pdf(document, out, "report"))
