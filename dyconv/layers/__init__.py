@@ -1,0 +1,13 @@
+"""This package holds the dynamic layers, a file per kind.
+
+`convolution` is the base of those that convolve. The convolution itself is computed in `dyconv.functional`, attention
+in `dyconv.attention`, the strategy in `dyconv.aggregation`; which layers of a network are dynamic is decided in
+`dyconv.networks`.
+"""
+
+from dyconv.layers.condconv import CondConv2d
+from dyconv.layers.convolution import Convolution, ConvolutionLayer
+from dyconv.layers.dynamic import DynamicConv2d
+from dyconv.layers.linear import DynamicLinear
+
+__all__ = ["CondConv2d", "Convolution", "ConvolutionLayer", "DynamicConv2d", "DynamicLinear"]

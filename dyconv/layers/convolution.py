@@ -1,0 +1,160 @@
+"""This module defines the base of all dynamic convolutions: K kernels, their geometry and their padding.
+
+A kind of layer is a subclass that computes the attention.
+
+Dimensions: B images, C input and O output channels, K kernels, h x w kernel size.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dyconv.base import DynamicLayer
+from dyconv.errors import ArgumentError, ShapeError
+from dyconv.functional import IntOrPair, dynamic_conv2d, pair
+from dyconv.kernels.pooling import with_average
+
+_PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
+
+
+class ConvolutionLayer(DynamicLayer):
+    """A 2-d convolution with K kernels. Abstract: a subclass computes the attention.
+
+    `weight` is (K, O, C / groups, h, w), `bias` (K, O) or None; a subclass draws them with `reset_parameters`.
+    """
+
+    def __init__(  # noqa: PLR0917 - the order of nn.Conv2d
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: IntOrPair,
+        stride: IntOrPair,
+        padding: IntOrPair | str,
+        dilation: IntOrPair,
+        groups: int,
+        bias: bool,
+        padding_mode: str,
+        num_kernels: int,
+        aggregation: str,
+    ) -> None:
+        super().__init__(num_kernels, aggregation)
+        _check_channels(in_channels, out_channels, groups)
+        if padding_mode not in _PADDING_MODES:
+            raise ArgumentError(f"padding_mode must be one of {', '.join(_PADDING_MODES)}, got {padding_mode!r}")
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.kernel_size = pair(kernel_size, "kernel_size", 1)
+        self.stride, self.dilation = pair(stride, "stride", 1), pair(dilation, "dilation", 1)
+        self.padding = _checked_padding(padding, self.stride, padding_mode)
+        self.padding_mode = padding_mode
+        self.weight = nn.Parameter(torch.empty(num_kernels, out_channels, in_channels // groups, *self.kernel_size))
+        self.bias = nn.Parameter(torch.empty(num_kernels, out_channels)) if bias else None
+
+    def reset_parameters(self) -> None:
+        """Draw each kernel and bias as `nn.Conv2d` draws its own, from the global generator."""
+        reset_kernels(self.weight, self.bias)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the (B, O, H', W') convolution of (B, C, H, W) images, each with its own kernel.
+
+        A single image (C, H, W) gives (O, H', W').
+        """
+        if input.dim() == 3:
+            return self.forward(input[None])[0]
+        self._check_images(input)
+        # Averaged before padding: attention reads the image itself.
+        input, average = with_average(input)
+        mixture = self.mixture(average)
+        padding = self.padding
+        if self.padding_mode != "zeros":
+            input, padding = self._padded(input), (0, 0)
+        return dynamic_conv2d(input, self.weight, mixture, self.bias, self.stride, padding, self.dilation, self.groups)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Make `model.to(memory_format=torch.channels_last)` work: it needs four dimensions, and the kernels have five.
+
+        They stay stored kernel by kernel, the order in which aggregation reads them.
+        """
+
+        def per_kernel(tensor: Tensor) -> Tensor:
+            if tensor.dim() != 5:
+                return fn(tensor)
+            # (K O, C / groups, h, w) is a shape that `fn` can put into channels-last; `contiguous` undoes it.
+            return fn(tensor.flatten(0, 1)).contiguous().reshape(tensor.shape)
+
+        super()._apply(per_kernel, recurse)
+        return self
+
+    def _check_images(self, input: Tensor) -> None:
+        """Raise ShapeError unless the input is (B, C, H, W) with the channels of this layer."""
+        if input.dim() != 4 or input.shape[1] != self.in_channels:
+            raise ShapeError(
+                f"the input must be (B, C, H, W), or (C, H, W) of one image, with C = {self.in_channels} channels, "
+                f"got {tuple(input.shape)}"
+            )
+
+    def _padded(self, input: Tensor) -> Tensor:
+        """Return the input padded with pixels instead of zeros, in the same memory format."""
+        is_channels_last = input.is_contiguous(memory_format=torch.channels_last) and input.stride(1) == 1
+        padded = F.pad(input, self._sides(), mode=self.padding_mode)
+        return padded.contiguous(memory_format=torch.channels_last) if is_channels_last else padded
+
+    def _sides(self) -> list[int]:
+        """Return left, right, top and bottom padding in pixels, in the order of `F.pad`."""
+        if self.padding == "valid":
+            return [0, 0, 0, 0]
+        if isinstance(self.padding, str):
+            # "same" pads by d (k - 1) in all; the odd pixel goes to the right and the bottom, as in `nn.Conv2d`.
+            rows, columns = (d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True))
+            return [columns // 2, columns - columns // 2, rows // 2, rows - rows // 2]
+        rows, columns = self.padding
+        return [columns, columns, rows, rows]
+
+    def extra_repr(self) -> str:
+        settings = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"]
+        settings += [f"padding={self.padding!r}", f"num_kernels={self.num_kernels}"]
+        if self.groups > 1:
+            settings.append(f"groups={self.groups}")
+        if self.bias is None:
+            settings.append("bias=False")
+        return ", ".join(settings)
+
+
+Convolution = nn.Conv2d | ConvolutionLayer
+"""A 2-d convolution, static or dynamic."""
+
+
+def reset_kernels(weight: Tensor, bias: Tensor | None) -> None:
+    """Fill K kernels and biases as `nn.Conv2d` and `nn.Linear` fill one: uniform, by the fan in."""
+    # One by one, because the fan in of the stacked tensor would be wrong; sqrt(5) is the constant of `nn.Conv2d`.
+    for kernel in weight:
+        nn.init.kaiming_uniform_(kernel, a=math.sqrt(5))
+    if bias is not None:
+        bound = 1 / math.sqrt(weight[0, 0].numel())
+        nn.init.uniform_(bias, -bound, bound)
+
+
+def _check_channels(in_channels: int, out_channels: int, groups: int) -> None:
+    if in_channels < 1:
+        raise ArgumentError(f"in_channels must be at least 1, got {in_channels}")
+    if groups < 1 or out_channels < 1 or in_channels % groups or out_channels % groups:
+        raise ArgumentError(
+            f"{in_channels} input and {out_channels} output channels must both be positive multiples of groups={groups}"
+        )
+
+
+def _checked_padding(padding: IntOrPair | str, stride: tuple[int, int], mode: str) -> tuple[int, int] | str:
+    if not isinstance(padding, str):
+        return pair(padding, "padding", 0)
+    if padding not in ("same", "valid", "tf_same"):
+        raise ArgumentError(f"padding must be 'same', 'valid', 'tf_same' or integers, got {padding!r}")
+    if padding == "same" and stride != (1, 1):
+        raise ArgumentError(
+            f"padding='same' needs stride 1, got {stride}: give the padding in pixels, or 'tf_same' for TensorFlow's"
+        )
+    if padding == "tf_same" and mode != "zeros":
+        raise ArgumentError(f"padding='tf_same' pads with zeros, got padding_mode={mode!r}: give it in pixels")
+    return padding
