@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, field_validator
 
 from ablations.errors import UnknownNameError
 from ablations.spec.parts import Frozen, Intervention
-from ablations.spec.settings import FACTORS, checked_changes
+from ablations.spec.settings import all_factors, checked_changes
 
 
 class MisplacedError(ValueError):
@@ -80,8 +80,8 @@ class Variant(_Changing):
     @classmethod
     def _are_factors(cls, factors: tuple[str, ...]) -> tuple[str, ...]:
         for factor in factors:
-            if factor not in FACTORS:
-                raise ValueError(str(UnknownNameError("factor", factor, FACTORS)))
+            if factor not in all_factors():
+                raise ValueError(str(UnknownNameError("factor", factor, all_factors())))
         return factors
 
     @property

@@ -20,7 +20,8 @@ from dyconv.functional import dynamic_conv2d, dynamic_linear
 from dyconv.inspection import AttentionRecorder, record_attention
 from dyconv.intervention import intervene
 from dyconv.latency import compare_latency
-from dyconv.layers import CondConv2d, DynamicConv2d, DynamicLinear
+from dyconv.layers import CondConv2d, ConvolutionLayer, DynamicConv2d, DynamicLinear
+from dyconv.layers.kinds import LayerKind, LayerOption, available_layers, layer_kind, register_layer
 from dyconv.networks.backbones import BackboneSpec
 from dyconv.networks.conversion import ConversionReport, conversion_report, make_dynamic
 from dyconv.networks.description import LayerInfo, describe_layers
@@ -39,6 +40,7 @@ __all__ = [
     "ConstantTemperature",
     "ConversionError",
     "ConversionReport",
+    "ConvolutionLayer",
     "Cost",
     "Depth",
     "DyconvError",
@@ -47,6 +49,8 @@ __all__ = [
     "DynamicLinear",
     "LayerCost",
     "LayerInfo",
+    "LayerKind",
+    "LayerOption",
     "LinearAnnealing",
     "ModelError",
     "Name",
@@ -56,6 +60,7 @@ __all__ = [
     "Role",
     "ShapeError",
     "available_aggregations",
+    "available_layers",
     "available_models",
     "available_normalizations",
     "build_model",
@@ -68,11 +73,13 @@ __all__ = [
     "dynamic_linear",
     "get_aggregation",
     "intervene",
+    "layer_kind",
     "make_dynamic",
     "model_options",
     "placement_from_dict",
     "record_attention",
     "register_aggregation",
+    "register_layer",
     "register_model",
     "set_forward_step",
     "set_temperature",

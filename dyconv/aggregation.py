@@ -63,11 +63,15 @@ class BeginForwardPass:
 
 
 class AggregationContext:
-    """The source of a strategy's randomness: (seed, forward pass, layer), each explicit."""
+    """The source of a strategy's randomness: (seed, forward pass, layer), each explicit.
 
-    def __init__(self, forward_pass: ForwardPass | None = None, layer: str = "") -> None:
+    `sums_to_one` says whether the weights of an image always sum to one, as those of a softmax do.
+    """
+
+    def __init__(self, forward_pass: ForwardPass | None = None, layer: str = "", sums_to_one: bool = True) -> None:
         self.forward_pass = forward_pass or ForwardPass()
         self.layer = layer
+        self.sums_to_one = sums_to_one
 
     def generator(self, *labels: str) -> torch.Generator:
         """Return a new CPU generator for these labels in this forward pass, the same for every layer.
@@ -167,10 +171,14 @@ def keep_attention(attention: Tensor, context: AggregationContext) -> Tensor:
 
 @register_aggregation("average")
 def average(attention: Tensor, context: AggregationContext) -> Tensor:
-    """Return 1 / K for every kernel: no input dependence. The attention branch gets no gradient.
+    """Return the mean of an image's weights for every kernel: no kernel is preferred.
 
-    It is one row expanded over the batch (a stride of zero), from which a layer sees that an ordinary convolution does.
+    Where weights sum to one, that is 1 / K whatever the image, and the attention branch gets no gradient. It is then
+    one row expanded over the batch (a stride of zero), from which a layer sees that an ordinary convolution does. Other
+    weights (a sigmoid's) keep their sum, so that a network is not broken by kernels of another size.
     """
+    if not context.sums_to_one:
+        return attention.mean(1, keepdim=True).expand_as(attention)
     num_kernels = attention.shape[1]
     return attention.new_full((1, num_kernels), 1.0 / num_kernels).expand_as(attention)
 
@@ -202,11 +210,16 @@ _WITHOUT_DRAWS = frozenset({"attention", "average", "max"})
 class Aggregator(nn.Module):
     """Applies one strategy, chosen by name. It is a module, so that hooks see its input and output."""
 
-    def __init__(self, name: str, context: AggregationContext | None = None) -> None:
+    def __init__(self, name: str, *, sums_to_one: bool = True) -> None:
         super().__init__()
         get_aggregation(name)
         self.name = name
-        self.context = context or AggregationContext()
+        self.sums_to_one = sums_to_one
+        self.draw_from(ForwardPass(), "")
+
+    def draw_from(self, forward_pass: ForwardPass, layer: str) -> None:
+        """Let random strategies draw from a count of forward passes and the name of a layer."""
+        self.context = AggregationContext(forward_pass, layer, self.sums_to_one)
 
     def forward(self, attention: Tensor) -> Tensor:
         """Return the (B, K) weights that mix the kernels, from the (B, K) weights of the attention branch.

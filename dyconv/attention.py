@@ -32,11 +32,20 @@ def _normalized_sigmoid(logits_BK: Tensor, temperature: Tensor) -> Tensor:
     return torch.softmax(F.logsigmoid(logits_BK), dim=1)
 
 
+def _signed(logits_BK: Tensor, temperature: Tensor) -> Tensor:
+    """Return the logits divided by the sum of their magnitudes, so that weights may be negative."""
+    # The least positive number keeps logits that are all zero from being divided by zero: their weights are zero.
+    magnitude_B1 = logits_BK.abs().sum(1, keepdim=True).clamp_min(torch.finfo(logits_BK.dtype).tiny)
+    return logits_BK / magnitude_B1
+
+
 _NORMALIZATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "softmax": _softmax,
     "sigmoid": _sigmoid,
     "normalized_sigmoid": _normalized_sigmoid,
+    "signed": _signed,
 }
+_SUM_TO_ONE = frozenset({"softmax", "normalized_sigmoid"})
 
 
 def available_normalizations() -> list[str]:
@@ -51,12 +60,17 @@ def checked_normalization(name: str) -> str:
     return name
 
 
+def sums_to_one(normalization: str) -> bool:
+    """Return True if the weights of a normalisation always sum to one."""
+    return normalization in _SUM_TO_ONE
+
+
 class AttentionBranch(nn.Module):
     """Global average pool, Linear (C to C / reduction), ReLU, Linear (to K), then a normalisation of the logits z.
 
     `normalization` "softmax" is the paper's softmax(z / temperature); "sigmoid" is each sigmoid(z_k) on its own,
-    0 <= pi_k <= 1 without a sum of one, as in CondConv; "normalized_sigmoid" divides those by their sum. Only the
-    softmax reads the temperature.
+    0 <= pi_k <= 1 without a sum of one, as in CondConv; "normalized_sigmoid" divides those by their sum; "signed" is
+    z_k / sum_j |z_j|, which may be negative, as in KernelWarehouse. Only the softmax reads the temperature.
 
     Both Linear layers keep torch's default initialisation. In a new DY-MobileNetV2 x0.35 it gives a mean entropy of
     0.986 log K at temperature 1 (the largest weight up to 0.39 instead of 0.25) and 0.99998 log K at 30: uniform at
@@ -87,6 +101,25 @@ class AttentionBranch(nn.Module):
     def forward(self, input: Tensor, temperature: Tensor) -> Tensor:
         """Return the (B, K) attention of a (B, C, H, W) input or of its (B, C) average, in float32 at least."""
         return _NORMALIZATIONS[self.normalization](at_least_float32(self.logits(input)), temperature)
+
+    @property
+    def multiply_adds(self) -> int:
+        """The multiply-adds of both Linear layers for one image: C R + R K."""
+        return self.squeeze.weight.numel() + self.excite.weight.numel()
+
+    def begin_constant(self) -> float:
+        """Make the weights the same for every input; return the number by which their sum is to be multiplied for one.
+
+        The last Linear is set to a constant and learns from there.
+        """
+        num_kernels = self.excite.out_features
+        nn.init.zeros_(self.excite.weight)
+        if self.normalization == "sigmoid":
+            nn.init.zeros_(self.excite.bias)
+            return 2.0 / num_kernels
+        # Equal logits give 1 / K each by the other normalisations; for signed weights they must not be zero.
+        nn.init.ones_(self.excite.bias)
+        return 1.0
 
     def plain_layers(self) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
         """Return weight and bias of the two layers; None if this is not the paper's branch, or something was changed.

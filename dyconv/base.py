@@ -7,12 +7,12 @@ Dimensions: B inputs, K kernels.
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from dyconv.aggregation import Aggregator
+from dyconv.aggregation import Aggregator, ForwardPass
 from dyconv.errors import ArgumentError
 from dyconv.kernels.tracing import is_ordinary
 from dyconv.lineage import Lineage
@@ -25,20 +25,36 @@ DEFAULT_TEMPERATURE = 30.0
 class DynamicLayer(nn.Module):
     """A layer that holds K kernels and mixes them into one per input, by attention and an aggregation strategy.
 
-    Abstract: a subclass adds its parameters, computes the attention, says if that reads a temperature, and mixes
-    with `mixture(x)` in its `forward`.
+    Abstract: a subclass adds its parameters, computes the attention, and mixes with `mixture(x)` in its `forward`.
+
+    A layer may have several attentions, such as one over kernels and one over channels. `attentions` names them, the
+    main one first, and each has an aggregator, so that a strategy can be applied to each alone: `aggregators[name]`
+    takes the (B, N) weights of an attention and returns those to use. `sums_to_one` names the attentions whose weights
+    always sum to one, as those of a softmax do.
 
     Raises:
         ArgumentError: a number of kernels below one.
         AggregationError: an unknown strategy.
     """
 
-    def __init__(self, num_kernels: int, aggregation: str) -> None:
+    def __init__(
+        self,
+        num_kernels: int,
+        aggregation: str,
+        attentions: tuple[str, ...] = ("kernel",),
+        sums_to_one: tuple[str, ...] = (),
+    ) -> None:
         super().__init__()
         if num_kernels < 1:
             raise ArgumentError(f"num_kernels must be at least 1, got {num_kernels}")
         self.num_kernels = num_kernels
-        self.aggregator = Aggregator(aggregation)
+        self.attentions = attentions
+        self.aggregator = Aggregator(aggregation, sums_to_one=attentions[0] in sums_to_one)
+        if len(attentions) > 1:
+            self.further_aggregators = nn.ModuleDict()
+            for attention in attentions[1:]:
+                self.further_aggregators[attention] = Aggregator(aggregation, sums_to_one=attention in sums_to_one)
+            self.draw_from(ForwardPass(), "")
         # A plain attribute, neither parameter nor buffer: it is history of this object, not state to save.
         self._lineage = Lineage()
 
@@ -104,13 +120,40 @@ class DynamicLayer(nn.Module):
         return self.aggregator.name
 
     @property
+    def aggregators(self) -> dict[str, Aggregator]:
+        """The aggregator of each attention by its name, the main one first."""
+        aggregators = {self.attentions[0]: self.aggregator}
+        for name in self.attentions[1:]:
+            aggregators[name] = cast(Aggregator, self.further_aggregators[name])
+        return aggregators
+
+    def draw_from(self, forward_pass: ForwardPass, name: str) -> None:
+        """Let random strategies draw from a count of forward passes and the name of this layer in its network."""
+        for attention in self.attentions:
+            self.draw_attention_from(attention, forward_pass, name)
+
+    def draw_attention_from(self, attention: str, forward_pass: ForwardPass, name: str) -> None:
+        """Let the strategy of one attention draw from a count of forward passes and the name of this layer."""
+        # Further attentions of a layer draw for themselves; the main one has the name of the layer alone.
+        label = name if attention == self.attentions[0] else f"{name}:{attention}"
+        self.aggregators[attention].draw_from(forward_pass, label)
+
+    @property
     def reads_temperature(self) -> bool:
-        """Return True if attention depends on `temperature`, as a softmax does and a sigmoid does not."""
-        raise NotImplementedError
+        """True if attention depends on `temperature`, as a softmax does and a sigmoid does not."""
+        return "temperature" in self._buffers
 
     def attention(self, input: Tensor) -> Tensor:
-        """Return the (B, K) weights of the kernels, before any strategy."""
+        """Return the (B, K) weights of the main attention, before any strategy."""
         raise NotImplementedError
+
+    def multiply_adds(self, input: Tensor, output: Tensor) -> dict[str, int] | None:
+        """Return the multiply-adds of one image by purpose, the fields of `dyconv.cost.LayerCost`.
+
+        None leaves counting to `dyconv.cost`, which traces the operations of torch. `input` and `output` are those of a
+        forward pass.
+        """
+        return None
 
     def mixture(self, input: Tensor) -> Tensor:
         """Return the (B, K) weights that mix the kernels: the attention after the aggregation strategy."""

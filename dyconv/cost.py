@@ -15,12 +15,13 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from dyconv.base import DynamicLayer, outermost
-from dyconv.layers import CondConv2d, Convolution, DynamicConv2d, DynamicLinear
+from dyconv.layers import Convolution, ConvolutionLayer
 from dyconv.networks.conversion import ConversionReport, conversion_report
 from dyconv.networks.dry_run import run_on_zeros
 
@@ -107,10 +108,12 @@ def cost(model: nn.Module, input_size: tuple[int, int, int]) -> Cost:
 
     def adder(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def add(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-            inside.leave()
+            traced = inside.leave() // 2 // _BATCH
             # Added up, because a layer may be called several times in one pass.
-            for purpose, count in _multiply_adds(module, args[0], output).items():
+            for purpose, count in _multiply_adds(module, args[0], output, traced).items():
                 costs[name] = replace(costs[name], **{purpose: getattr(costs[name], purpose) + count})
+            # Attention that was traced for its cost is no operation of the network.
+            inside.leave_out()
 
         return add
 
@@ -140,8 +143,15 @@ class _OperationsInside:
         """Record where the counter stands when a layer begins (a forward pre-hook)."""
         self._before = self.counter.get_total_flops()
 
-    def leave(self) -> None:
-        """Add the operations since the layer began."""
+    def leave(self) -> int:
+        """Add the operations since the layer began; return their number."""
+        flops = self.counter.get_total_flops() - self._before
+        self.flops += flops
+        self._before = self.counter.get_total_flops()
+        return flops
+
+    def leave_out(self) -> None:
+        """Add the operations since the layer ended, which belong to no part of the network."""
         self.flops += self.counter.get_total_flops() - self._before
 
 
@@ -149,34 +159,33 @@ def _parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-def _multiply_adds(layer: nn.Module, input: Tensor, output: Tensor) -> dict[str, int]:
-    """Return the multiply-adds of one image by purpose, as the fields of `LayerCost`."""
+def _multiply_adds(layer: nn.Module, input: Tensor, output: Tensor, traced: int) -> dict[str, int]:
+    """Return the multiply-adds of one image by purpose, as the fields of `LayerCost`.
+
+    `traced` is the number that torch counted while the layer ran, of one image.
+    """
+    if isinstance(layer, DynamicLayer):
+        counts = layer.multiply_adds(input, output)
+        return _by_tracing(layer, input, output, traced) if counts is None else counts
     if isinstance(layer, Convolution):
         # Each output number is a sum over the input channels of its group and the kernel's pixels.
         per_pixel = layer.out_channels * layer.in_channels // layer.groups * prod(layer.kernel_size)
-        counts = {"convolution": per_pixel * prod(output.shape[2:])}
-        return counts | _attention_multiply_adds(layer, input[0].numel())
-    if isinstance(layer, (nn.Linear, DynamicLinear)):
-        numbers = input[0].numel()
-        counts = {"linear": numbers * layer.out_features}
-        # One position has nothing to average in front of attention.
-        pooled = 0
-        if numbers > layer.in_features:
-            pooled = numbers
-        return counts | _attention_multiply_adds(layer, pooled)
+        return {"convolution": per_pixel * prod(output.shape[2:])}
+    if isinstance(layer, nn.Linear):
+        return {"linear": input[0].numel() * layer.out_features}
     return {}
 
 
-def _attention_multiply_adds(layer: nn.Module, pooled: int) -> dict[str, int]:
-    """Return the multiply-adds of a dynamic layer beside its convolution; none for a static one."""
-    if not isinstance(layer, (DynamicConv2d, CondConv2d, DynamicLinear)):
-        return {}
-    if isinstance(layer, CondConv2d):
-        attention = layer.routing.weight.numel()
-    else:
-        attention = layer.attention_branch.squeeze.weight.numel() + layer.attention_branch.excite.weight.numel()
-    # Each number of the mixed kernel and bias is a sum over K.
-    aggregation = layer.weight.numel()
-    if layer.bias is not None:
-        aggregation += layer.bias.numel()
-    return {"pooling": pooled, "attention": attention, "aggregation": aggregation}
+def _by_tracing(layer: DynamicLayer, input: Tensor, output: Tensor, traced: int) -> dict[str, int]:
+    """Return the multiply-adds of a layer of a user's kind that does not count them itself."""
+    if not isinstance(layer, ConvolutionLayer) or type(layer).forward is not ConvolutionLayer.forward:
+        # Its forward is its own: all that torch saw there.
+        return {"convolution": traced}
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        layer.attention(input)
+    return {
+        "convolution": layer.convolution_multiply_adds(output),
+        "pooling": input[0].numel(),
+        "attention": counter.get_total_flops() // 2 // _BATCH,
+        "aggregation": layer.mixing_multiply_adds(),
+    }

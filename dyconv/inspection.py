@@ -83,8 +83,11 @@ def _add_call(batches: list[Tensor], weights_BK: Tensor, earlier_calls: int) -> 
 
 
 @contextmanager
-def record_attention(model: nn.Module) -> Iterator[AttentionRecorder]:
+def record_attention(model: nn.Module, attention: str | None = None) -> Iterator[AttentionRecorder]:
     """Record the attention of each dynamic layer of `model` inside the context; yield the recorder.
+
+    Of a layer with several attentions, `attention` names the one to record; None is the main one. Layers that do not
+    have it are left out.
 
     A layer that no pass reaches is left out, and one that is called several times in a pass counts with the mean over
     these calls.
@@ -98,7 +101,9 @@ def record_attention(model: nn.Module) -> Iterator[AttentionRecorder]:
         stack.callback(model.register_forward_pre_hook(lambda *_: recorder.begin_pass()).remove)
         stack.callback(model.register_forward_hook(lambda *_: recorder.end_pass(), always_call=True).remove)
         for name, layer in dynamic_layers(model):
-            stack.callback(layer.aggregator.register_forward_hook(_recording_hook(recorder, name)).remove)
+            aggregator = layer.aggregators.get(attention or layer.attentions[0])
+            if aggregator is not None:
+                stack.callback(aggregator.register_forward_hook(_recording_hook(recorder, name)).remove)
         if not any(dynamic_layers(model)):
             raise ConversionError("this network has no dynamic layer to record: convert it with make_dynamic first")
         yield recorder
@@ -115,7 +120,8 @@ def _recording_hook(recorder: AttentionRecorder, name: str) -> Any:
 
 def attention_entropy(weights_NK: Tensor) -> Tensor:
     """Return the entropy of each image's attention in nats, (N,); see `AttentionRecorder.entropy`."""
-    weights_NK = weights_NK.double()
+    # Of negative weights the magnitude counts: how much of the kernel there is.
+    weights_NK = weights_NK.double().abs()
     # The least positive number keeps weights that are all zero from being divided by zero.
     shares_NK = weights_NK / weights_NK.sum(1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
     entropy_N: Tensor = torch.special.entr(shares_NK).sum(1)

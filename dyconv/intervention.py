@@ -10,9 +10,9 @@ from typing import Any
 
 from torch import nn
 
-from dyconv.aggregation import AggregationContext, BeginForwardPass, ForwardPass, get_aggregation
+from dyconv.aggregation import BeginForwardPass, ForwardPass, get_aggregation
 from dyconv.base import DynamicLayer, checked_temperature, dynamic_layers
-from dyconv.errors import ArgumentError, ConversionError
+from dyconv.errors import ArgumentError, ConversionError, unknown_name
 from dyconv.networks.description import LayerInfo, describe_layers
 from dyconv.networks.placement import Placement, select_layers
 
@@ -25,19 +25,23 @@ def intervene(
     temperature: float | None = None,
     seed: int = 0,
     input_size: tuple[int, int, int] | None = None,
+    *,
+    attention: str | None = None,
 ) -> Iterator[list[LayerInfo]]:
     """Use another `aggregation` or `temperature` at the dynamic layers that `where` selects, inside the context.
 
-    Yields the descriptions of those layers. `where` None selects all dynamic layers; a placement by resolution needs
-    `input_size` (C, H, W). A temperature is set only at layers with softmax attention, which read it. Random strategies
-    draw from `seed` and the number of the forward pass, counted from 0 within the context. Interventions can be nested.
-    On exit, and on error, aggregation, temperature and the network's own count of forward passes are restored.
+    Yields the descriptions of those layers. In layers with several attentions, `attention` names the one whose
+    aggregation changes ("spatial", "channel", …); None changes all of them. `where` None selects all dynamic layers; a
+    placement by resolution needs `input_size` (C, H, W). A temperature is set only at layers with softmax attention,
+    which read it. Random strategies draw from `seed` and the number of the forward pass, counted from 0 within the
+    context. Interventions can be nested. On exit, and on error, aggregation, temperature and the network's own count of
+    forward passes are restored.
 
     Raises:
         ConversionError: the network has no dynamic layer.
         PlacementError: `where` is malformed or means none of the dynamic layers; the message lists them.
-        ArgumentError, AggregationError: nothing to change, a value that cannot work, or a temperature that none of
-            those layers reads.
+        ArgumentError, AggregationError: nothing to change, a value that cannot work, a temperature that none of
+            those layers reads, or an attention that none of them has.
     """
     if aggregation is None and temperature is None:
         raise ArgumentError("an intervention needs an aggregation or a temperature to change, got neither")
@@ -58,6 +62,8 @@ def intervene(
             f"none of the {len(selected)} layers that are meant reads a temperature (their attention is no softmax): "
             "leave temperature out"
         )
+    if attention is not None:
+        _check_attention(attention, aggregation, [layers[info.name] for info in selected])
     # A count of its own: the same intervention draws the same, however often the network ran before.
     forward_pass = ForwardPass(seed)
     with ExitStack() as stack:
@@ -66,31 +72,45 @@ def intervene(
         for layer in layers.values():
             stack.enter_context(_restored(layer))
         for info in selected:
-            _change(layers[info.name], aggregation, temperature, AggregationContext(forward_pass, info.name))
+            layer = layers[info.name]
+            if aggregation is not None:
+                _aggregate(layer, aggregation, attention, forward_pass, info.name)
+            if temperature is not None and layer.reads_temperature:
+                layer.write_temperature(temperature)
         yield selected
 
 
-def _change(
-    layer: DynamicLayer, aggregation: str | None, temperature: float | None, context: AggregationContext
+def _check_attention(attention: str, aggregation: str | None, layers: list[DynamicLayer]) -> None:
+    """Raise ArgumentError if none of the layers has this attention, or nothing is to change about it."""
+    if aggregation is None:
+        raise ArgumentError(f"attention={attention!r} says which aggregation is changed, and no aggregation is given")
+    available = dict.fromkeys(name for layer in layers for name in layer.attentions)
+    if attention not in available:
+        raise ArgumentError(unknown_name("attention of the layers that are meant", attention, available))
+
+
+def _aggregate(
+    layer: DynamicLayer, aggregation: str, attention: str | None, forward_pass: ForwardPass, name: str
 ) -> None:
-    if aggregation is not None:
-        layer.aggregator.name = aggregation
-        layer.aggregator.context = context
-    if temperature is not None and layer.reads_temperature:
-        layer.write_temperature(temperature)
+    """Use another strategy for one attention of a layer, or for all of them."""
+    for own, aggregator in layer.aggregators.items():
+        if attention in (None, own):
+            aggregator.name = aggregation
+            layer.draw_attention_from(own, forward_pass, name)
 
 
 @contextmanager
 def _restored(layer: DynamicLayer) -> Iterator[None]:
     """Restore at the end all that an intervention may change in `layer`, and the count of passes it draws from."""
-    aggregator = layer.aggregator
     temperature = float(layer.temperature) if layer.reads_temperature else None
-    name, context = aggregator.name, aggregator.context
-    step, next_step = context.forward_pass.step, context.forward_pass.next_step
+    before = [(aggregator, aggregator.name, aggregator.context) for aggregator in layer.aggregators.values()]
+    forward_pass = layer.aggregator.context.forward_pass
+    step, next_step = forward_pass.step, forward_pass.next_step
     try:
         yield
     finally:
-        aggregator.name, aggregator.context = name, context
-        context.forward_pass.step, context.forward_pass.next_step = step, next_step
+        for aggregator, name, context in before:
+            aggregator.name, aggregator.context = name, context
+        forward_pass.step, forward_pass.next_step = step, next_step
         if temperature is not None:
             layer.write_temperature(temperature)

@@ -1,4 +1,4 @@
-"""Loads plug-ins: modules of a user that register strategies, networks, data sets and studies.
+"""Loads plug-ins: modules of a user that register strategies, networks, layer kinds, data sets and studies.
 
 They are named on the command line (`--plugin`) or installed as entry points of the group `dyconv_ablations.plugins`.
 Launcher and workers load the same ones, since names that a spec mentions must be known in both. Results depend on a
@@ -15,19 +15,29 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ablations.datasets import registry as datasets
 from ablations.errors import AblationError, PluginError
 from ablations.planning.nodes import Node, plugins_of
 from ablations.spec.identities import Identity, Kind, as_json, check_unchanged, forget_identity, record_identity
+from ablations.spec.layers import BUILT_IN_LAYERS, LayerKind, LayerOption
 from ablations.spec.names import BUILT_IN_AGGREGATIONS, BUILT_IN_NETWORKS, Network, add_aggregation, add_network
+from ablations.spec.settings import add_layer
 from runners.code_identity import plugin_digest
+
+if TYPE_CHECKING:
+    import dyconv
 
 GROUP = "dyconv_ablations.plugins"
 
 _OWN = ("ablations", "dyconv", "runners", "reports")
-_REGISTERS = {"strategy": "register_aggregation", "network": "register_model", "data set": "register_loader"}
+_REGISTERS = {
+    "strategy": "register_aggregation",
+    "network": "register_model",
+    "layer": "register_layer",
+    "data set": "register_loader",
+}
 
 _called: dict[str, ModuleType] = {}
 """Functions named by plug-ins (`module:function`) that were called, each with the module as it was loaded then."""
@@ -66,7 +76,18 @@ def load_plugins(plugins: Sequence[str]) -> None:
     for model in dyconv.available_models():
         # Every builder is given the stride of the stem; the other options are those that it names.
         add_network(model, Network(title=model, options=dyconv.model_options(model) | {"stem_stride"}))
+    for layer in dyconv.available_layers():
+        if layer not in BUILT_IN_LAYERS:
+            add_layer(layer, _layer_facts(dyconv.layer_kind(layer)))
     _identify(origins)
+
+
+def _layer_facts(kind: dyconv.LayerKind) -> LayerKind:
+    """Return what planning needs to know of a plug-in's layer kind."""
+    options = []
+    for option in kind.options:
+        options.append(LayerOption(option.name, option.default, option.low, option.high, option.choices))
+    return LayerKind(kind.title, kind.reads, tuple(options))
 
 
 def check_plugins(node: Node, described: Mapping[str, Any] | None) -> None:
@@ -107,6 +128,7 @@ _Entry = tuple[Kind, str, object, str | int | None]
 def _registered() -> Iterator[_Entry]:
     """Yield the entries of plug-ins: names that are not the project's, and names of it that stand for other code."""
     from dyconv import aggregation
+    from dyconv.layers import kinds
     from dyconv.networks import models
 
     for name in aggregation.available_aggregations():
@@ -117,6 +139,10 @@ def _registered() -> Iterator[_Entry]:
         builder = models.model_builder(name)
         if name not in BUILT_IN_NETWORKS or not _is_ours(builder):
             yield "network", name, builder, models.model_version(name)
+    for name in kinds.available_layers():
+        kind = kinds.layer_kind(name)
+        if name not in BUILT_IN_LAYERS or not _is_ours(kind.layer):
+            yield "layer", name, kind.layer, kind.version
     registry: Any = sys.modules.get("runners.data.registry")
     for name in datasets.available_datasets():
         opener = version = None

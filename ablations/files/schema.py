@@ -5,14 +5,16 @@ The command line writes it; studies are validated by `ablations.files.study_file
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ablations.claims import Claim
 from ablations.presets import PRESETS
 from ablations.spec.factors import NEVER_NUISANCE
+from ablations.spec.layers import LAYERS, kinds_by_option, option_of
 from ablations.spec.names import LINTS
 from ablations.spec.parts import Intervention
-from ablations.spec.settings import DEFAULTS, FACTORS
+from ablations.spec.settings import DEFAULTS, all_factors
 from ablations.spec.trial import TrialSpec
 from ablations.study import Study
 from ablations.vocabulary import STUDY_METRICS
@@ -23,7 +25,7 @@ _VARIANT_WORDS = {
     "cells": {"type": "array", "items": {"type": "string"}, "description": "One entry per column of the study."},
     "differs_in": {
         "type": "array",
-        "items": {"enum": list(FACTORS)},
+        "items": {"enum": list(all_factors())},
         "description": "The factors in which it differs from the reference, where they are more than one.",
     },
 }
@@ -118,11 +120,34 @@ def _by_name(properties: dict[str, Any]) -> dict[str, Any]:
 
 
 def _setting(trial: dict[str, Any], definitions: dict[str, Any], key: str) -> dict[str, Any]:
+    if key == "model.layer":
+        return {"enum": list(LAYERS), "default": DEFAULTS[key], "description": "The kind of the layers."}
+    if key.startswith("model.options."):
+        return _option(key.removeprefix("model.options."))
     # Groups are references to definitions, which have to be followed at each step.
     schema = trial
     for step in key.split("."):
         schema = _target(schema, definitions)["properties"][step]
     return schema
+
+
+def _option(name: str) -> dict[str, Any]:
+    kinds = kinds_by_option()[name]
+    values = []
+    for kind in kinds:
+        option = option_of(kind, name)
+        assert option is not None
+        value: dict[str, Any] = {"type": _JSON_TYPES[type(option.default)], "default": option.default}
+        if option.choices:
+            value["enum"] = list(option.choices)
+        for keyword, bound in (("minimum", option.low), ("maximum", option.high)):
+            if math.isfinite(bound):
+                value[keyword] = bound
+        values.append(value)
+    return {"anyOf": values, "description": f"An option of layer {', '.join(kinds)}."}
+
+
+_JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 
 
 def _target(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:

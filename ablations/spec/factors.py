@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from ablations.errors import UnknownNameError
 from ablations.spec.fingerprint import canonical_json
 from ablations.spec.parts import Frozen, Placement
-from ablations.spec.settings import DEFAULTS, Settings, check_values, flatten, merge, unread
+from ablations.spec.settings import DEFAULTS, Settings, check_values, flatten, is_whole_number, merge, unread
 from ablations.spec.trial import TrialSpec, resolve
 
 Number = int | float
@@ -93,7 +93,7 @@ class Factor(Frozen):
 
     def is_whole(self, setting: str) -> bool:
         """Return True if the range proposes whole numbers alone, for a setting that is one."""
-        return isinstance(self.low, int) and isinstance(self.high, int) and isinstance(DEFAULTS.get(setting), int)
+        return isinstance(self.low, int) and isinstance(self.high, int) and is_whole_number(setting)
 
     def contains(self, value: Any) -> bool:
         """Return True if a value of the setting can be proposed."""

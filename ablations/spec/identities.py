@@ -15,7 +15,7 @@ from ablations.errors import PluginError
 from ablations.spec.parts import Intervention, ModelSpec
 from ablations.spec.trial import TrialSpec
 
-Kind = Literal["strategy", "network", "data set"]
+Kind = Literal["strategy", "network", "layer", "data set"]
 
 # Digits of a digest that messages show.
 _SHOWN = 12
@@ -56,12 +56,12 @@ def forget_identity(kind: Kind, name: str) -> None:
 
 
 def of_model(model: ModelSpec) -> Iterator[Identity]:
-    """Yield the identities of the network and the strategy that a network's settings name."""
-    yield from _recorded(("network", model.name), ("strategy", model.aggregation))
+    """Yield the identities of the network, the layer kind and the strategy that a network's settings name."""
+    yield from _recorded(("network", model.name), ("layer", model.layer), ("strategy", model.aggregation))
 
 
 def of_trial(spec: TrialSpec) -> Iterator[Identity]:
-    """Yield the identities that the spec of a training names: network, strategy and data set."""
+    """Yield the identities that the spec of a training names: network, layer kind, strategy and data set."""
     yield from of_model(spec.model)
     yield from _recorded(("data set", spec.data.name))
 

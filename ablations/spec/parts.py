@@ -7,13 +7,23 @@ sparse layers of settings. Studies are defined in `ablations.study`.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from ablations.datasets.facts import DatasetFacts
 from ablations.datasets.registry import available_datasets, facts_of
 from ablations.errors import UnknownNameError
+from ablations.spec.layers import LAYERS, kinds_by_option, option_of
 from ablations.spec.names import AGGREGATIONS, NETWORKS, ROLES
 
 SPEC_VERSION = 5
@@ -35,6 +45,12 @@ def _known_network(name: str) -> str:
     # A name of timm's is checked when the network is built: only timm knows which there are.
     if name not in NETWORKS and not name.startswith("timm/"):
         raise ValueError(str(UnknownNameError("network", name, NETWORKS)))
+    return name
+
+
+def _known_layer(name: str) -> str:
+    if name not in LAYERS:
+        raise ValueError(str(UnknownNameError("layer", name, LAYERS)))
     return name
 
 
@@ -112,6 +128,35 @@ BLOCKS = Placement(exclude=Placement(role=("stem", "head", "squeeze_excitation")
 """Every convolution inside a block but those of its gate: what the paper's parameter counts suggest (PAPER.md)."""
 
 
+class LayerOptions(Frozen):
+    """The options of a layer kind by name (`model.options.<name>`). Which there are depends on the kind."""
+
+    model_config = ConfigDict(extra="allow")
+
+    @model_validator(mode="after")
+    def _exist(self) -> Self:
+        kinds = kinds_by_option()
+        for name, value in (self.__pydantic_extra__ or {}).items():
+            if name not in kinds:
+                raise ValueError(str(UnknownNameError("option of a layer", name, kinds)))
+            _check_option(name, value, kinds[name])
+        return self
+
+
+def _check_option(name: str, value: Any, kinds: tuple[str, ...]) -> None:
+    """Raise `ValueError` if no kind that has this option takes the value."""
+    refusals = []
+    for kind in kinds:
+        option = option_of(kind, name)
+        assert option is not None
+        try:
+            option.checked(value)
+        except ValueError as error:
+            refusals.append(error)
+    if len(refusals) == len(kinds):
+        raise ValueError(f"{name} {refusals[0]}")
+
+
 class ModelSpec(Frozen):
     """The network: its backbone and its kind of convolution layer.
 
@@ -124,10 +169,12 @@ class ModelSpec(Frozen):
         stem_pool: Whether a ResNet's stem ends in a max pooling.
         dropout: Probability before the classifier.
         squeeze_excitation: Whether each block rescales its channels by squeeze-and-excitation.
-        layer: `static`, `dynamic` (attention over kernels) or `condconv` (sigmoid routing, no hidden layer).
+        layer: Layer kind, one of `ablations.spec.layers.LAYERS`: `static`, `dynamic` (attention over kernels), …
+        options: The options of the layer kind; None where it has none.
         num_kernels: Kernels per layer, K.
         reduction: Channels of the attention branch's input per channel of its hidden layer.
-        normalization: How the branch's K outputs become weights: softmax(z/τ), sigmoid(z) or sigmoid(z) over its sum.
+        normalization: How the branch's K outputs become weights: softmax(z/τ), sigmoid(z), sigmoid(z) over its sum, or
+            z over the sum of magnitudes (`signed`).
         aggregation: Strategy that turns attention weights into the weights used, in training and evaluation.
         where: The convolutions that are not static.
     """
@@ -140,12 +187,25 @@ class ModelSpec(Frozen):
     stem_pool: bool | None = True
     dropout: Share | None = 0.0
     squeeze_excitation: bool | None = False
-    layer: Literal["static", "dynamic", "condconv"] = "dynamic"
+    layer: Annotated[str, AfterValidator(_known_layer)] = "dynamic"
+    options: LayerOptions | None = None
     num_kernels: PositiveInt | None = 4
     reduction: PositiveInt | None = 4
-    normalization: Literal["softmax", "sigmoid", "normalized_sigmoid"] | None = "softmax"
+    normalization: Literal["softmax", "sigmoid", "normalized_sigmoid", "signed"] | None = "softmax"
     aggregation: AggregationName | None = "attention"
     where: Placement | None = BLOCKS
+
+    @model_serializer(mode="wrap")
+    def _without_absent_options(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Fingerprints of kinds without options are as before there were options.
+        return without_absent(dump(self), "options")
+
+
+def without_absent(values: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return a dump without one of its fields if that is None."""
+    if values.get(name) is None:
+        values.pop(name, None)
+    return values
 
 
 class DataSpec(Frozen):
@@ -239,12 +299,25 @@ class Intervention(Frozen):
 
     Attributes:
         aggregation: How kernels are aggregated instead, or `None` to leave that.
+        attention: The attention whose aggregation changes, in layers with several, or `None` for all of them.
         where: The dynamic layers concerned, or `None` for all of them.
         temperature: Another τ, or `None` to leave it.
         seed: Seed of the strategies that draw at random.
     """
 
     aggregation: AggregationName | None = None
+    attention: Annotated[str, Field(min_length=1, max_length=50)] | None = None
     where: Placement | None = None
     temperature: PositiveFloat | None = None
     seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _changes_an_attention(self) -> Self:
+        if self.attention is not None and self.aggregation is None:
+            raise ValueError("attention says whose aggregation changes, and there is no aggregation. Give one.")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_absent_attention(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Fingerprints of interventions at all attentions are as before there were several.
+        return without_absent(dump(self), "attention")

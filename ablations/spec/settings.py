@@ -8,17 +8,20 @@ and the explanation in the message.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from ablations.datasets.registry import downloadable, folder_sets, get_folder_set
 from ablations.errors import SettingError, SpecError, UnknownNameError, nearest
+from ablations.spec.layers import LAYERS, LayerKind, kinds_by_option, layers_that_read, option_of
 from ablations.spec.names import NETWORKS
 from ablations.spec.parts import (
     MAX_OPERATIONS,
     DataSpec,
     Intervention,
+    LayerOptions,
     ModelSpec,
     Placement,
     TemperatureSpec,
@@ -34,9 +37,12 @@ Allowed = tuple[Any, ...] | range | Callable[[], tuple[Any, ...]]
 """Values under which a setting is read: listed, a range (at least its start), or a function if plug-ins can add any."""
 
 _RULES: tuple[tuple[tuple[str, ...], str, Allowed], ...] = (
-    (("model.num_kernels", "model.where"), "model.layer", ("dynamic", "condconv")),
-    (("model.reduction", "model.normalization", "model.aggregation"), "model.layer", ("dynamic",)),
-    (_TEMPERATURE, "model.layer", ("dynamic",)),
+    (("model.num_kernels",), "model.layer", partial(layers_that_read, "num_kernels")),
+    (("model.where",), "model.layer", partial(layers_that_read, "where")),
+    (("model.reduction",), "model.layer", partial(layers_that_read, "reduction")),
+    (("model.normalization",), "model.layer", partial(layers_that_read, "normalization")),
+    (("model.aggregation",), "model.layer", partial(layers_that_read, "aggregation")),
+    (_TEMPERATURE, "model.layer", partial(layers_that_read, "temperature")),
     (_TEMPERATURE, "model.normalization", ("softmax",)),
     (("train.temperature.end", "train.temperature.epochs"), "train.temperature.schedule", ("linear",)),
     (("train.momentum", "train.nesterov"), "train.optimizer", ("sgd",)),
@@ -68,11 +74,22 @@ def _walk(model: type[BaseModel], prefix: str = "") -> Iterable[tuple[str, Any]]
             yield from _walk(inner, f"{prefix}{name}.")
 
 
-DEFAULTS: Settings = dict([*_walk(ModelSpec, "model."), *_walk(DataSpec, "data."), *_walk(TrainSpec, "train.")])
-"""Every setting of a trial but its seed, with its default."""
+_OPTIONS = "model.options"
+DEFAULTS: dict[str, Any] = dict([*_walk(ModelSpec, "model."), *_walk(DataSpec, "data."), *_walk(TrainSpec, "train.")])
+"""Every setting of a trial but its seed, with its default. That of a layer's option depends on the kind: None."""
+DEFAULTS.update((f"{_OPTIONS}.{name}", None) for name in kinds_by_option())
+
+
+def add_layer(name: str, kind: LayerKind) -> None:
+    """Make a plug-in's layer kind known to specs; adding a name again replaces it."""
+    LAYERS[name] = kind
+    for option in kind.options:
+        DEFAULTS.setdefault(f"{_OPTIONS}.{option.name}", None)
+
 
 _GROUPS: Mapping[str, type[BaseModel]] = {
     "model": ModelSpec,
+    _OPTIONS: LayerOptions,
     "data": DataSpec,
     "train": TrainSpec,
     "train.temperature": TemperatureSpec,
@@ -80,13 +97,12 @@ _GROUPS: Mapping[str, type[BaseModel]] = {
 """The groups of settings, those inside another group included."""
 
 _INTERVENTION = "intervention"
-FACTORS = (
-    *DEFAULTS,
-    *sorted(_GROUPS),
-    _INTERVENTION,
-    *(f"{_INTERVENTION}.{key}" for key in Intervention.model_fields),
-)
-"""All that variants can differ in: every setting, every group of settings, the intervention as a whole or in part."""
+
+
+def all_factors() -> tuple[str, ...]:
+    """Return all that variants can differ in: every setting and group, the intervention as a whole or in part."""
+    parts = [f"{_INTERVENTION}.{key}" for key in Intervention.model_fields]
+    return (*DEFAULTS, *sorted(_GROUPS), _INTERVENTION, *parts)
 
 
 def flatten(nested: Mapping[str, Any]) -> dict[str, Any]:
@@ -175,7 +191,10 @@ def unread(values: Settings) -> dict[str, str]:
         # A network that is not listed, such as one of timm, has none of these options.
         if network is None or option not in network.options:
             reasons[f"model.{option}"] = f"network {values['model.name']!r} has no {option}"
-    for keys, decider, allowed in _RULES:
+    for keys, decider, allowed in (*_RULES, *_option_rules()):
+        # A setting that nothing reads itself decides nothing: a kind without `normalization` may have a temperature.
+        if decider in reasons:
+            continue
         # Plug-ins may have added values since this module was imported.
         allowed_values = allowed() if callable(allowed) else allowed
         if values[decider] in allowed_values:
@@ -187,6 +206,11 @@ def unread(values: Settings) -> dict[str, str]:
             # Several rules may apply to a setting; the first in the table gives the reason.
             reasons.setdefault(key, f"it is read only if {decider} is {condition}, and that is {values[decider]!r}")
     return reasons
+
+
+def _option_rules() -> Iterator[tuple[tuple[str, ...], str, Allowed]]:
+    for name, kinds in kinds_by_option().items():
+        yield (f"{_OPTIONS}.{name}",), "model.layer", kinds
 
 
 def blank_unread(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -218,9 +242,40 @@ def blank_unread(raw: Mapping[str, Any]) -> dict[str, Any]:
     # Filled in here, so that a spec which leaves the size out has the fingerprint of one that gives it.
     if nested["data"]["image_size"] is None and merged["data.name"] in folder_sets():
         nested["data"]["image_size"] = get_folder_set(merged["data.name"]).image_size
+    nested["model"]["options"] = _complete_options(merged)
     if "seed" in raw:
         nested["seed"] = raw["seed"]
     return nested
+
+
+def _complete_options(values: Settings) -> dict[str, Any] | None:
+    """Return all options of the layer kind, in the type and with the default of each; None if it has none.
+
+    Raises:
+        ValueError: If one has a value that it cannot have.
+    """
+    kind = LAYERS.get(values["model.layer"])
+    if kind is None or not kind.options:
+        return None
+    options = {}
+    for option in kind.options:
+        key = f"{_OPTIONS}.{option.name}"
+        value = values.get(key)
+        try:
+            options[option.name] = option.checked(option.default if value is None else value)
+        except ValueError as error:
+            raise ValueError(f"{key} {error}") from None
+    return options
+
+
+def is_whole_number(setting: str) -> bool:
+    """Return True if a setting takes whole numbers alone."""
+    default = DEFAULTS.get(setting)
+    name = setting.removeprefix(f"{_OPTIONS}.")
+    if name != setting:
+        options = [option_of(kind, name) for kind in kinds_by_option().get(name, ())]
+        default = options[0].default if options and options[0] is not None else None
+    return isinstance(default, int) and not isinstance(default, bool)
 
 
 _OPTIONAL = {f"model.{name}" for name in _NETWORK_OPTIONS}.union(*(keys for keys, _, _ in _RULES))

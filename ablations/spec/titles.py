@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from ablations.spec.layers import LAYERS
 from ablations.spec.names import AGGREGATIONS, NETWORKS
 from ablations.spec.parts import BLOCKS, Intervention, ModelSpec, Placement, TemperatureSpec
 from ablations.spec.trial import TrialSpec
 
-_PREFIXES = {"static": "", "dynamic": "DY-", "condconv": "CondConv-"}
-
 _DEPENDENTS = {
     "model.name": {"model.width", "model.depth"},
-    "model.layer": {"model.num_kernels", "model.normalization", "model.aggregation"},
+    "model.layer": {"model.num_kernels", "model.normalization", "model.aggregation", "model.options"},
 }
 """Settings that have no meaning under some values of another one: a static network has no K, a ResNet no width."""
 
@@ -26,7 +25,7 @@ def model_title(model: ModelSpec, *, without: Collection[str] = ()) -> str:
     unknown = _unknown(without)
     prefix = ""
     if "model.layer" not in unknown:
-        prefix = _PREFIXES[model.layer]
+        prefix = LAYERS[model.layer].title
     if model.squeeze_excitation and "model.squeeze_excitation" not in unknown:
         prefix += "SE-"
     name = model.name
@@ -46,7 +45,20 @@ def model_title(model: ModelSpec, *, without: Collection[str] = ()) -> str:
         terms.append(str(model.normalization).replace("_", " "))
     if model.aggregation not in (None, "attention") and "model.aggregation" not in unknown:
         terms.append(AGGREGATIONS.get(str(model.aggregation), str(model.aggregation)))
+    if model.options is not None and "model.options" not in unknown:
+        terms += _option_titles(model)
     return " ".join(terms)
+
+
+def _option_titles(model: ModelSpec) -> list[str]:
+    """Return the options of a network's layers that differ from their defaults: `share=0.25`."""
+    titles = []
+    for option in LAYERS[model.layer].options:
+        value = getattr(model.options, option.name, option.default)
+        if value != option.default:
+            text = f"{value:g}" if isinstance(value, float) else str(value)
+            titles.append(f"{option.name}={text}")
+    return titles
 
 
 def _unknown(without: Collection[str]) -> set[str]:
@@ -87,7 +99,8 @@ def intervention_title(intervention: Intervention) -> str:
     """Return an intervention in words, for example `average at 14, 7 px`."""
     terms = []
     if intervention.aggregation is not None:
-        terms.append(AGGREGATIONS.get(intervention.aggregation, intervention.aggregation))
+        title = AGGREGATIONS.get(intervention.aggregation, intervention.aggregation)
+        terms.append(title if intervention.attention is None else f"{title} of {intervention.attention} attention")
     if intervention.temperature is not None:
         terms.append(f"τ={intervention.temperature:g}")
     if intervention.where is not None:

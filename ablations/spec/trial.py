@@ -89,7 +89,8 @@ def _value_at(spec: TrialSpec, key: str) -> Any:
         # A group that nothing reads, such as the temperature of a static network, is `None` as a whole.
         if value is None:
             return None
-        value = getattr(value, name)
+        # Options of another layer kind are not there at all.
+        value = getattr(value, name, None)
     return value
 
 

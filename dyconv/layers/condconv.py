@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from dyconv.functional import IntOrPair
 from dyconv.kernels.pooling import at_least_float32, average_pool
 from dyconv.layers.convolution import ConvolutionLayer
+from dyconv.layers.kinds import register_layer
 
 
 @final
+@register_layer("condconv", title="CondConv-")
 class CondConv2d(ConvolutionLayer):
     """A conditionally parameterised convolution: K kernels ("experts") mixed by sigmoid(Linear(average pool)).
 
@@ -44,13 +46,9 @@ class CondConv2d(ConvolutionLayer):
         aggregation: str = "attention",
     ) -> None:
         geometry = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode)
-        super().__init__(*geometry, num_kernels, aggregation)
+        super().__init__(*geometry, num_kernels=num_kernels, aggregation=aggregation)
         self.routing = nn.Linear(in_channels, num_kernels)
         self.reset_parameters()
-
-    @property
-    def reads_temperature(self) -> bool:
-        return False  # a sigmoid has none
 
     def attention(self, input: Tensor) -> Tensor:
         """Return the (B, K) routing weights, in float32 at least, before any strategy.
@@ -60,3 +58,17 @@ class CondConv2d(ConvolutionLayer):
         if input.dim() == 3:
             return self.attention(input[None])[0]
         return torch.sigmoid(at_least_float32(self.routing(average_pool(input))))
+
+    def begin_as_static(self) -> float:
+        """Begin with every weight at one half, from where the routing learns; return the factor on the kernels."""
+        nn.init.zeros_(self.routing.weight)
+        nn.init.zeros_(self.routing.bias)
+        return 2.0 / self.num_kernels
+
+    def multiply_adds(self, input: Tensor, output: Tensor) -> dict[str, int]:
+        return {
+            "convolution": self.convolution_multiply_adds(output),
+            "pooling": input[0].numel(),
+            "attention": self.routing.weight.numel(),
+            "aggregation": self.mixing_multiply_adds(),
+        }

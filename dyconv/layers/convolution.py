@@ -1,12 +1,14 @@
 """This module defines the base of all dynamic convolutions: K kernels, their geometry and their padding.
 
-A kind of layer is a subclass that computes the attention.
+A kind of layer is a subclass that computes the attention. It may do more, by methods of this class that it overrides:
+mix in its own way (`forward`), hold other parameters (`kernels`, `begin_as_static`), count its work (`multiply_adds`)
+and join layers of a network (`connect`). `dyconv.layers.kinds` is the registry of kinds.
 
 Dimensions: B images, C input and O output channels, K kernels, h x w kernel size.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Self
 
 import torch
@@ -14,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dyconv.base import DynamicLayer
-from dyconv.errors import ArgumentError, ShapeError
+from dyconv.errors import ArgumentError, ConversionError, ShapeError
 from dyconv.functional import IntOrPair, dynamic_conv2d, pair
 from dyconv.kernels.pooling import with_average
 
@@ -24,7 +26,8 @@ _PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 class ConvolutionLayer(DynamicLayer):
     """A 2-d convolution with K kernels. Abstract: a subclass computes the attention.
 
-    `weight` is (K, O, C / groups, h, w), `bias` (K, O) or None; a subclass draws them with `reset_parameters`.
+    Arguments are those of `nn.Conv2d`, then those of `DynamicLayer`. `weight` is (K, O, C / groups, h, w), `bias`
+    (K, O) or None; a subclass draws them with `reset_parameters`.
     """
 
     def __init__(  # noqa: PLR0917 - the order of nn.Conv2d
@@ -32,16 +35,19 @@ class ConvolutionLayer(DynamicLayer):
         in_channels: int,
         out_channels: int,
         kernel_size: IntOrPair,
-        stride: IntOrPair,
-        padding: IntOrPair | str,
-        dilation: IntOrPair,
-        groups: int,
-        bias: bool,
-        padding_mode: str,
-        num_kernels: int,
-        aggregation: str,
+        stride: IntOrPair = 1,
+        padding: IntOrPair | str = 0,
+        dilation: IntOrPair = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        *,
+        num_kernels: int = 4,
+        aggregation: str = "attention",
+        attentions: tuple[str, ...] = ("kernel",),
+        sums_to_one: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(num_kernels, aggregation)
+        super().__init__(num_kernels, aggregation, attentions, sums_to_one)
         _check_channels(in_channels, out_channels, groups)
         if padding_mode not in _PADDING_MODES:
             raise ArgumentError(f"padding_mode must be one of {', '.join(_PADDING_MODES)}, got {padding_mode!r}")
@@ -56,6 +62,44 @@ class ConvolutionLayer(DynamicLayer):
     def reset_parameters(self) -> None:
         """Draw each kernel and bias as `nn.Conv2d` draws its own, from the global generator."""
         reset_kernels(self.weight, self.bias)
+
+    def kernels(self) -> Iterator[tuple[Tensor, Tensor | None, slice]]:
+        """Yield each kernel (O', C / groups, h, w), its bias (O') or None, and the output channels that it computes.
+
+        An initialiser fills these, each by itself.
+        """
+        for k, kernel in enumerate(self.weight):
+            yield kernel, None if self.bias is None else self.bias[k], slice(None)
+
+    def begin_as_static(self) -> float:
+        """Make this layer, whose kernels are copies of one, compute what a static layer does; return their factor.
+
+        Weights that sum to one need nothing and the factor 1. A kind with other weights makes its attention the same
+        for every input, from where it learns.
+
+        Raises:
+            ConversionError: this kind does not say how.
+        """
+        if all(aggregator.sums_to_one for aggregator in self.aggregators.values()):
+            return 1.0
+        raise ConversionError(
+            f"{type(self).__name__} does not say how it begins as a static layer: define begin_as_static, or use "
+            "start='scratch'"
+        )
+
+    @classmethod
+    def connect(cls, model: nn.Module, layers: Mapping[str, Self]) -> None:
+        """Join the new `layers` of a converted `model`, by name; a kind whose layers share something overrides this."""
+
+    def convolution_multiply_adds(self, output: Tensor) -> int:
+        """Return the multiply-adds of the convolution itself for one image, as in a static layer."""
+        # Each output number is a sum over the input channels of its group and the kernel's pixels.
+        per_pixel = self.out_channels * self.in_channels // self.groups * math.prod(self.kernel_size)
+        return per_pixel * math.prod(output.shape[2:])
+
+    def mixing_multiply_adds(self) -> int:
+        """Return the multiply-adds of mixing the K kernels: each number of kernel and bias is a sum over K."""
+        return self.weight.numel() + (0 if self.bias is None else self.bias.numel())
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the (B, O, H', W') convolution of (B, C, H, W) images, each with its own kernel.

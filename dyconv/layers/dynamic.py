@@ -10,13 +10,14 @@ from torch import Tensor
 from torch.nn.modules.module import _has_any_global_hook
 
 from dyconv.aggregation import is_plain_attention
-from dyconv.attention import AttentionBranch, is_untouched
+from dyconv.attention import AttentionBranch, is_untouched, sums_to_one
 from dyconv.base import DEFAULT_TEMPERATURE, DynamicLayer, checked_temperature
 from dyconv.functional import IntOrPair, attended_conv2d
 from dyconv.kernels import compiled, native
 from dyconv.kernels.compiled import Branch
 from dyconv.kernels.pooling import average_pool
 from dyconv.layers.convolution import ConvolutionLayer
+from dyconv.layers.kinds import register_layer
 
 
 def _is_watched_globally() -> bool:
@@ -26,6 +27,7 @@ def _is_watched_globally() -> bool:
 
 
 @final
+@register_layer("dynamic", title="DY-")
 class DynamicConv2d(ConvolutionLayer):
     """A 2-d convolution that mixes its kernel from K kernels, by attention to its input.
 
@@ -64,7 +66,8 @@ class DynamicConv2d(ConvolutionLayer):
         normalization: str = "softmax",
     ) -> None:
         geometry = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode)
-        super().__init__(*geometry, num_kernels, aggregation)
+        one = ("kernel",) if sums_to_one(normalization) else ()
+        super().__init__(*geometry, num_kernels=num_kernels, aggregation=aggregation, sums_to_one=one)
         self.attention_branch = AttentionBranch(in_channels, num_kernels, reduction, normalization)
         # A buffer, so that a checkpoint holds the temperature that its weights were trained at.
         self.register_buffer("temperature", torch.tensor(checked_temperature(temperature, normalization)))
@@ -102,6 +105,20 @@ class DynamicConv2d(ConvolutionLayer):
             if branch is not None and native.can_read(average, *branch) and average.shape[1] == self.in_channels:
                 return compiled.attend(average, branch)
         return self.attention_branch(input, self.temperature)  # type: ignore[no-any-return]
+
+    def begin_as_static(self) -> float:
+        """Begin at the same weights for every input where they do not sum to one; return the factor on the kernels."""
+        if self.aggregator.sums_to_one:
+            return 1.0
+        return self.attention_branch.begin_constant()
+
+    def multiply_adds(self, input: Tensor, output: Tensor) -> dict[str, int]:
+        return {
+            "convolution": self.convolution_multiply_adds(output),
+            "pooling": input[0].numel(),
+            "attention": self.attention_branch.multiply_adds,
+            "aggregation": self.mixing_multiply_adds(),
+        }
 
     def _mixes_by_attention(self) -> bool:
         """Return True if the weights of the attention branch mix the kernels unchanged, and nobody watches that."""

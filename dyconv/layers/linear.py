@@ -8,7 +8,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from dyconv.attention import AttentionBranch
+from dyconv.attention import AttentionBranch, sums_to_one
 from dyconv.base import DEFAULT_TEMPERATURE, DynamicLayer, checked_temperature
 from dyconv.errors import ArgumentError
 from dyconv.functional import as_image, dynamic_linear
@@ -43,7 +43,8 @@ class DynamicLinear(DynamicLayer):
         aggregation: str = "attention",
         normalization: str = "softmax",
     ) -> None:
-        super().__init__(num_kernels, aggregation)
+        one = ("kernel",) if sums_to_one(normalization) else ()
+        super().__init__(num_kernels, aggregation, sums_to_one=one)
         for name, value in (("in_features", in_features), ("out_features", out_features)):
             if value < 1:
                 raise ArgumentError(f"{name} must be at least 1, got {value}")
@@ -77,6 +78,18 @@ class DynamicLinear(DynamicLayer):
         if input.dim() == 1:
             return self.forward(input[None])[0]
         return dynamic_linear(input, self.weight, self.mixture(input), self.bias)
+
+    def multiply_adds(self, input: Tensor, output: Tensor) -> dict[str, int]:
+        """Return the multiply-adds of one input by purpose, the fields of `dyconv.cost.LayerCost`."""
+        numbers = input[0].numel()
+        aggregation = self.weight.numel() + (0 if self.bias is None else self.bias.numel())
+        return {
+            "linear": numbers * self.out_features,
+            # One position has nothing to average in front of attention.
+            "pooling": numbers if numbers > self.in_features else 0,
+            "attention": self.attention_branch.multiply_adds,
+            "aggregation": aggregation,
+        }
 
     def extra_repr(self) -> str:
         settings = f"{self.in_features}, {self.out_features}, num_kernels={self.num_kernels}"

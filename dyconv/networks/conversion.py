@@ -15,17 +15,16 @@ from typing import Any, Literal, cast
 
 from torch import nn
 
-from dyconv.aggregation import AggregationContext, BeginForwardPass, ForwardPass
+from dyconv.aggregation import BeginForwardPass, ForwardPass
 from dyconv.base import DEFAULT_TEMPERATURE, dynamic_layers
-from dyconv.errors import ArgumentError, ConversionError, unknown_name
-from dyconv.layers import CondConv2d, ConvolutionLayer, DynamicConv2d
+from dyconv.errors import ArgumentError, ConversionError
+from dyconv.layers import ConvolutionLayer
+from dyconv.layers.kinds import LayerKind, layer_kind
 from dyconv.networks.description import describe_layers
 from dyconv.networks.initialisation import Initialiser, InitName, Start, choose_start
 from dyconv.networks.obstacles import is_dynamically_padded, listing, obstacle, refuse_foreign_layers
 from dyconv.networks.placement import Placement, Role, select_layers
 from dyconv.randomness import seeded
-
-LayerName = Literal["dynamic", "condconv"]
 
 DEFAULT_PLACEMENT = ~Role("stem", "squeeze_excitation")
 _logger = logging.getLogger(__name__)
@@ -36,7 +35,8 @@ def make_dynamic(
     *,
     num_kernels: int = 4,
     where: Placement | Mapping[str, Any] | None = None,
-    layer: LayerName | str = "dynamic",
+    layer: str = "dynamic",
+    options: Mapping[str, Any] | None = None,
     reduction: int = 4,
     temperature: float = DEFAULT_TEMPERATURE,
     normalization: str = "softmax",
@@ -49,7 +49,8 @@ def make_dynamic(
 ) -> nn.Module:
     """Replace the convolutions of `model` that `where` selects by `layer`s of K kernels, in place; return `model`.
 
-    `layer` is "dynamic" (`DynamicConv2d`) or "condconv" (`CondConv2d`; its paper has K = 8). `where` is a placement or
+    `layer` is a layer kind, one of `available_layers()`: "dynamic" (`DynamicConv2d`), "condconv" (`CondConv2d`; its
+    paper has K = 8), … or a user's own (`register_layer`); `options` are those of the kind. `where` is a placement or
     its form as data; None selects every convolution but the stem, those inside squeeze-and-excitation gates, and those
     with a forward of their own that no dynamic layer computes. A placement by resolution needs `input_size`.
 
@@ -70,7 +71,14 @@ def make_dynamic(
         ArgumentError, AggregationError: a setting that cannot work, or that nothing would read.
     """
     # All checks come first: a network is changed wholly or not at all.
-    settings = _Settings(layer, num_kernels, reduction, temperature, normalization, aggregation)
+    common = {
+        "num_kernels": num_kernels,
+        "reduction": reduction,
+        "temperature": temperature,
+        "normalization": normalization,
+        "aggregation": aggregation,
+    }
+    settings = _Settings(layer_kind(layer), common, options or {})
     if any(dynamic_layers(model)):
         raise ConversionError("this network has dynamic layers already: convert a static one")
     refuse_foreign_layers(model)
@@ -81,8 +89,9 @@ def make_dynamic(
         dynamic = {conv: _dynamic_like(conv, settings, fill) for conv in static.values()}
     # One count of passes for all layers, so that a shuffle across images takes the same partners in each.
     for name, conv in static.items():
-        dynamic[conv].aggregator.context = AggregationContext(forward_pass, name)
+        dynamic[conv].draw_from(forward_pass, name)
     _swap(model, dynamic)
+    settings.kind.layer.connect(model, {name: dynamic[conv] for name, conv in static.items()})
     model.register_forward_pre_hook(BeginForwardPass(forward_pass))
     report = ConversionReport(tuple(static), left_static)
     model.conversion_report = report  # type: ignore[assignment]
@@ -114,39 +123,34 @@ def conversion_report(model: nn.Module) -> ConversionReport | None:
     return report if isinstance(report, ConversionReport) else None
 
 
+_COMMON_DEFAULTS = {
+    "num_kernels": 4,
+    "reduction": 4,
+    "temperature": DEFAULT_TEMPERATURE,
+    "normalization": "softmax",
+    "aggregation": "attention",
+}
+
+
 @dataclass(frozen=True)
 class _Settings:
-    """The settings that all dynamic layers of a network share."""
+    """The kind of all dynamic layers of a network, and the settings that they share."""
 
-    layer: str
-    num_kernels: int
-    reduction: int
-    temperature: float
-    normalization: str
-    aggregation: str
+    kind: LayerKind
+    common: Mapping[str, Any]
+    options: Mapping[str, Any]
 
     def __post_init__(self) -> None:
-        if self.layer not in ("dynamic", "condconv"):
-            raise ArgumentError(unknown_name("layer", self.layer, ("dynamic", "condconv")))
-        if self.layer == "dynamic":
-            return
-        defaults = {"reduction": 4, "temperature": DEFAULT_TEMPERATURE, "normalization": "softmax"}
-        for option, default in defaults.items():
-            if getattr(self, option) != default:
-                raise ArgumentError(f"layer='condconv' has no {option}, got {getattr(self, option)!r}: leave it out")
+        for name, default in _COMMON_DEFAULTS.items():
+            value = self.common[name]
+            if name not in self.kind.reads and value != default:
+                raise ArgumentError(f"layer={self.kind.name!r} has no {name}, got {value!r}: leave it out")
+        # Checked before the network is touched; a frozen dataclass is filled this way.
+        object.__setattr__(self, "options", self.kind.checked_options(self.options))
 
     def build(self, *geometry: Any) -> ConvolutionLayer:
         """Return a new layer; `geometry` is the positional arguments of `nn.Conv2d`."""
-        if self.layer == "condconv":
-            return CondConv2d(*geometry, num_kernels=self.num_kernels, aggregation=self.aggregation)
-        return DynamicConv2d(
-            *geometry,
-            num_kernels=self.num_kernels,
-            reduction=self.reduction,
-            temperature=self.temperature,
-            aggregation=self.aggregation,
-            normalization=self.normalization,
-        )
+        return self.kind.build(geometry, self.common, self.options)
 
 
 def _select(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from dyconv.errors import ArgumentError, unknown_name
-from dyconv.layers import CondConv2d, ConvolutionLayer, DynamicConv2d
+from dyconv.layers import ConvolutionLayer
 
 Initialiser = Callable[[Tensor, Tensor | None], None]
 """Fills one kernel (O, C / groups, h, w) and its bias (O)."""
@@ -77,23 +77,22 @@ def _from_scratch(initialise: Initialiser | str) -> Start:
 
     def fill(layer: ConvolutionLayer, conv: nn.Conv2d) -> ConvolutionLayer:
         with torch.no_grad():
-            for k, kernel in enumerate(layer.weight):
-                bias = None if layer.bias is None else layer.bias[k]
+            for kernel, bias, channels in layer.kernels():
                 if callable(initialise):
                     initialise(kernel, bias)
                 elif initialise == "like_static":
-                    _fill_like(conv, kernel, bias)
+                    _fill_like(conv, kernel, bias, channels)
         # Moved after the draws, which are made on the CPU in float32 for every device.
         return layer.to(device=conv.weight.device, dtype=conv.weight.dtype)
 
     return fill
 
 
-def _fill_like(conv: nn.Conv2d, kernel: Tensor, bias: Tensor | None) -> None:
-    """Draw from a normal distribution as wide as the static kernel, and copy the static bias."""
+def _fill_like(conv: nn.Conv2d, kernel: Tensor, bias: Tensor | None, channels: slice) -> None:
+    """Draw from a normal distribution as wide as the static kernel, and copy the static bias of some channels."""
     nn.init.normal_(kernel, std=_spread(conv.weight))
     if bias is not None and conv.bias is not None and not conv.bias.is_meta:
-        bias.copy_(conv.bias)
+        bias.copy_(conv.bias[channels])
 
 
 def _spread(kernel: Tensor) -> float:
@@ -109,38 +108,15 @@ def _from_static(noise: float) -> Start:
     def fill(layer: ConvolutionLayer, conv: nn.Conv2d) -> ConvolutionLayer:
         # Moved first, because the copies below are made in the dtype of the static kernel.
         layer = layer.to(device=conv.weight.device, dtype=conv.weight.dtype)
-        scale = _half_open(layer)
+        scale = layer.begin_as_static()
         with torch.no_grad():
             spread = _spread(conv.weight)
-            for k, kernel in enumerate(layer.weight):
+            for kernel, bias, channels in layer.kernels():
                 # Drawn on the CPU, so that every device gets the same noise.
                 perturbation = noise * spread * torch.randn(kernel.shape)
-                kernel.copy_(scale * (conv.weight + perturbation.to(conv.weight)))
-                if layer.bias is not None and conv.bias is not None:
-                    layer.bias[k].copy_(scale * conv.bias)
+                kernel.copy_(scale * (conv.weight[channels] + perturbation.to(conv.weight)))
+                if bias is not None and conv.bias is not None:
+                    bias.copy_(scale * conv.bias[channels])
         return layer
 
     return fill
-
-
-def _half_open(layer: ConvolutionLayer) -> float:
-    """Return the factor on each copy with which the new layer computes the same as the static one.
-
-    Weights that sum to one need no factor. Sigmoids begin at one half each for every input (their last Linear is set to
-    zero and learns from there), so that K of them sum to K / 2.
-    """
-    linear = _last_of_sigmoid(layer)
-    if linear is None:
-        return 1.0
-    nn.init.zeros_(linear.weight)
-    nn.init.zeros_(linear.bias)
-    return 2.0 / layer.num_kernels
-
-
-def _last_of_sigmoid(layer: ConvolutionLayer) -> nn.Linear | None:
-    """Return the last Linear in front of a sigmoid, None if the weights sum to one."""
-    if isinstance(layer, CondConv2d):
-        return layer.routing
-    if isinstance(layer, DynamicConv2d) and layer.attention_branch.normalization == "sigmoid":
-        return layer.attention_branch.excite
-    return None

@@ -13,6 +13,7 @@ from torch import nn
 
 from dyconv.base import DEFAULT_TEMPERATURE
 from dyconv.errors import ConversionError, ModelError, unknown_name
+from dyconv.layers.kinds import layer_kind
 from dyconv.networks import backbones
 from dyconv.networks.backbones import BackboneSpec
 from dyconv.networks.conversion import make_dynamic
@@ -26,6 +27,7 @@ _OPTIONAL = ("width", "depth", "dropout", "squeeze_excitation", "stem_kernel", "
 _TIMM = "timm/"
 _DYNAMIC_DEFAULTS = {
     "layer": "dynamic",
+    "options": None,
     "reduction": 4,
     "temperature": DEFAULT_TEMPERATURE,
     "normalization": "softmax",
@@ -128,6 +130,7 @@ def build_model(
     squeeze_excitation: bool = False,
     num_kernels: int | None = None,
     layer: str = "dynamic",
+    options: Mapping[str, Any] | None = None,
     reduction: int = 4,
     temperature: float = DEFAULT_TEMPERATURE,
     normalization: str = "softmax",
@@ -137,6 +140,8 @@ def build_model(
     seed: int | None = None,
 ) -> nn.Module:
     """Return a new network called `name`: static if `num_kernels` is None, else dynamic with K kernels per layer.
+
+    A layer kind that holds no K kernels makes the network dynamic without `num_kernels`.
 
     `width` multiplies channels, `depth` the blocks per stage. `stem_stride` 1 or 2 is the stride of the first
     convolution (2 leaves a timm network as it is), `stem_kernel` 3 or 7 its size, `stem_pool` whether a max pooling
@@ -152,12 +157,15 @@ def build_model(
     model = _static(name, BackboneSpec(num_classes, width, depth, *images), seed)
     settings: dict[str, Any] = {
         "layer": layer,
+        "options": options,
         "reduction": reduction,
         "temperature": temperature,
         "normalization": normalization,
         "aggregation": aggregation,
         "where": where,
     }
+    if num_kernels is None and layer != "dynamic" and "num_kernels" not in layer_kind(layer).reads:
+        return make_dynamic(model, input_size=input_size, seed=seed, **settings)
     if num_kernels is not None:
         return make_dynamic(model, num_kernels=num_kernels, input_size=input_size, seed=seed, **settings)
     for option, value in settings.items():

@@ -42,6 +42,8 @@ def build_network(spec: ModelSpec, facts: DatasetFacts, seed: int) -> nn.Module:
     }
     if spec.layer != "static":
         options["layer"] = spec.layer
+    if spec.options is not None:
+        options["options"] = spec.options.model_dump()
     if spec.where is not None:
         options["where"] = spec.where.as_mapping()
     # Options that the spec leaves out are not passed: some networks refuse them.
@@ -58,7 +60,7 @@ def build_network(spec: ModelSpec, facts: DatasetFacts, seed: int) -> nn.Module:
 def as_static(spec: ModelSpec) -> ModelSpec:
     """Return the spec of the same network with static layers."""
     # Settings that a static layer does not read are None, so that specs of one network are equal.
-    unread = dict.fromkeys(("num_kernels", "reduction", "normalization", "aggregation", "where"))
+    unread = dict.fromkeys(("options", "num_kernels", "reduction", "normalization", "aggregation", "where"))
     return spec.model_copy(update={"layer": "static", **unread})
 
 
@@ -126,5 +128,6 @@ def intervened(model: nn.Module, intervention: Intervention, facts: DatasetFacts
         temperature=intervention.temperature,
         seed=derive_seed(seed, "intervention", intervention.seed),
         input_size=input_size(facts),
+        attention=intervention.attention,
     ):
         yield model

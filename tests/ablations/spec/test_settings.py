@@ -209,7 +209,7 @@ WRONG = [
     ("model.name", [], "valid string"),
     ("model.width", 0, "greater than 0"),
     ("model.width", "wide", "valid number"),
-    ("model.layer", "dynamc", "'static', 'dynamic' or 'condconv', found 'dynamc'"),
+    ("model.layer", "dynamc", "unknown layer 'dynamc'. Did you mean 'dynamic'"),
     ("model.num_kernels", 0, "greater than or equal to 1"),
     ("model.num_kernels", 2.0, "valid integer"),
     ("model.num_kernels", True, "valid integer"),
