@@ -30,7 +30,7 @@ def branch(normalization: str, logits: list[float]) -> AttentionBranch:
 
 
 def test_the_papers_comes_first() -> None:
-    assert available_normalizations() == ["softmax", "sigmoid", "normalized_sigmoid"]
+    assert available_normalizations() == ["softmax", "sigmoid", "normalized_sigmoid", "signed"]
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_sigmoids_that_all_vanish_still_sum_to_one_when_normalized() -> None:
     torch.testing.assert_close(attention, torch.tensor([[0.5, 0.5, 0.0]]))
 
 
-@pytest.mark.parametrize("normalization", ["softmax", "sigmoid", "normalized_sigmoid"])
+@pytest.mark.parametrize("normalization", ["softmax", "sigmoid", "normalized_sigmoid", "signed"])
 def test_only_a_softmax_reads_the_temperature(normalization: str) -> None:
     layer = DynamicConv2d(4, 4, 1, normalization=normalization)
     x = 5 * torch.randn(3, 4, 2, 2)
@@ -63,7 +63,7 @@ def test_only_a_softmax_reads_the_temperature(normalization: str) -> None:
     assert torch.equal(layer.attention(x), before) == (not reads)
 
 
-@pytest.mark.parametrize("normalization", ["sigmoid", "normalized_sigmoid"])
+@pytest.mark.parametrize("normalization", ["sigmoid", "normalized_sigmoid", "signed"])
 def test_an_intervention_on_a_temperature_that_nothing_reads_is_an_error(normalization: str) -> None:
     model = build_model("resnet10", 10, num_kernels=2, normalization=normalization)
     with pytest.raises(ArgumentError, match="none of the 11 layers"), intervene(model, temperature=1.0):

@@ -53,7 +53,7 @@ CASES = [
     ("weight_decay: 1e-4", "weight_decay: [1]", 9, r"train.weight_decay: .*number, found \[1\]"),
     ("    published: static", "    published: sttic", 12, "unknown row of published table.*'static'"),
     ("    published: static", "    publishd: static", 12, "unknown key 'publishd'.*'published'"),
-    ("layer: static", "layer: sttic", 13, "'static', 'dynamic' or 'condconv', found 'sttic'"),
+    ("layer: static", "layer: sttic", 13, "unknown layer 'sttic'. Did you mean 'static'"),
     ("{model.num_kernels: 2}", "2", 14, "'k2' must map settings to values, found 2"),
     ("{model.num_kernels: 2}", "[model.num_kernels]", 14, "'k2' must map settings"),
     ("  k2:", "  static:", 14, r"'static' is defined a second time \(first in line 11\)"),
