@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from ablations.errors import UnknownNameError
 
@@ -31,7 +30,7 @@ class LayerOption:
     high: float = math.inf
     choices: tuple[str, ...] = ()
 
-    def checked(self, value: Any) -> Value:
+    def checked(self, value: Value) -> Value:
         """Return `value` in the type of this option.
 
         Raises:
@@ -43,12 +42,12 @@ class LayerOption:
             value = float(value)
         if type(value) is not kind:
             raise ValueError(f"must be of type {kind.__name__}, found {value!r}")
-        if kind in (int, float) and not self.low <= value <= self.high:
+        if isinstance(value, int | float) and not isinstance(value, bool) and not self.low <= value <= self.high:
             raise ValueError(f"must be between {self.low:g} and {self.high:g}, found {value!r}")
         if self.choices and value not in self.choices:
             raise ValueError(str(UnknownNameError("value", str(value), self.choices)))
         # Adding 0.0 turns -0.0, which is another JSON text and so another fingerprint, into 0.0.
-        return value + 0.0 if kind is float else value  # type: ignore[no-any-return]
+        return value + 0.0 if isinstance(value, float) else value
 
 
 @dataclass(frozen=True)

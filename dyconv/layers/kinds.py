@@ -35,7 +35,7 @@ class LayerOption:
     high: float = math.inf
     choices: tuple[str, ...] = ()
 
-    def checked(self, value: Any) -> Value:
+    def checked(self, value: Value) -> Value:
         """Return `value` in the type of this option.
 
         Raises:
@@ -47,11 +47,11 @@ class LayerOption:
             value = float(value)
         if type(value) is not kind:
             raise ArgumentError(f"option {self.name!r} must be of type {kind.__name__}, got {value!r}")
-        if kind in (int, float) and not self.low <= value <= self.high:
+        if isinstance(value, int | float) and not isinstance(value, bool) and not self.low <= value <= self.high:
             raise ArgumentError(f"option {self.name!r} must be between {self.low:g} and {self.high:g}, got {value!r}")
         if self.choices and value not in self.choices:
             raise ArgumentError(unknown_name(f"value of option {self.name!r}", str(value), self.choices))
-        return value  # type: ignore[no-any-return]
+        return value
 
 
 @dataclass(frozen=True)
@@ -77,10 +77,13 @@ class LayerKind:
         `geometry` is the positional arguments of `nn.Conv2d`; of the `common` settings, those that the kind does not
         read are left out.
         """
-        read = {name: value for name, value in common.items() if name in self.reads}
-        return self.layer(*geometry, **read, **options)
+        keywords = {name: value for name, value in common.items() if name in self.reads}
+        keywords |= options
+        # Which keywords a class takes was checked when it was registered.
+        build: Callable[..., ConvolutionLayer] = self.layer
+        return build(*geometry, **keywords)
 
-    def checked_options(self, options: Mapping[str, Any]) -> dict[str, Value]:
+    def checked_options(self, options: Mapping[str, Value]) -> dict[str, Value]:
         """Return all options of this kind: the values of `options`, and the default of each other one.
 
         Raises:
