@@ -8,10 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from mlflow import MlflowClient
 
 from ablations import vocabulary as names
+from runners.cli.options.groups import GivenPath
 from tests.command_line import Invoke
 
 # The first test launches a study.
@@ -181,3 +183,14 @@ def test_a_runs_folder_is_where_it_was_named(
     assert code == 0, said
     assert (tmp_path / meant / "mlflow.db").exists()
     assert not (tmp_path / "~").exists()
+
+
+def test_an_output_that_ends_with_a_slash_is_a_folder(tmp_path: Path) -> None:
+    output = GivenPath(file_okay=True)
+    assert output.convert(f"{tmp_path}/new/sub/", None, None) == tmp_path / "new" / "sub"
+    assert (tmp_path / "new" / "sub").is_dir()
+    output.convert(f"{tmp_path}/report.pdf", None, None)
+    assert not (tmp_path / "report.pdf").exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(click.BadParameter, match="cannot be made"):
+        output.convert(f"{tmp_path}/file/", None, None)
