@@ -112,10 +112,10 @@ def test_list(invoke: Invoke) -> None:
 def test_plan(invoke: Invoke, tmp_path: Path) -> None:
     code, out, err = invoke.apart("plan", "aggregation", "resolution", "temperature", "--preset", "quick")
     assert (code, err) == (0, "")
-    # Six networks with three seeds, two of them with six more; twelve evaluations of these two with nine seeds each.
+    # Four networks with five seeds, two with nine; twelve evaluations of these two with nine seeds each.
     # Rows: five aggregations and ten resolutions of two networks with nine seeds, six temperatures with three.
-    assert f"30 trainings and 216 evaluations; {SHARING} 288." in out
-    assert "To do: 30 trainings, 216 evaluations." in out
+    assert f"38 trainings and 216 evaluations; {SHARING} 298." in out
+    assert "To do: 38 trainings, 216 evaluations." in out
     assert list(tmp_path.iterdir()) == []
 
 
