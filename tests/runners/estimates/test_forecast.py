@@ -318,17 +318,17 @@ def per_training(plan: Plan) -> float:
 def test_what_fits_is_left_as_it_is(tmp_path: Path) -> None:
     plan = planned("temperature")
     known = calibrated(plan, tmp_path, Workers(step=per_training(plan)))
-    # 18 trainings of a third of an hour by two workers.
-    assert within(plan, 3.1, known, may_trim=False) is plan
+    # 30 trainings of a third of an hour by two workers.
+    assert within(plan, 5.1, known, may_trim=False) is plan
 
 
 def test_what_does_not_fit_is_refused_with_the_estimate_and_the_rule(tmp_path: Path) -> None:
     plan = planned("temperature")
     known = calibrated(plan, tmp_path, Workers(step=per_training(plan)))
     with pytest.raises(BudgetError) as raised:
-        within(plan, 2.9, known, may_trim=False)
+        within(plan, 4.9, known, may_trim=False)
     assert raised.value.exit_code == 2
-    for words in ("3 h (", "--max-hours is 2.9", "--trim", "fewer seeds first, down to 2"):
+    for words in ("5 h (", "--max-hours is 4.9", "--trim", "fewer seeds first, down to 2"):
         assert words in str(raised.value)
 
 
