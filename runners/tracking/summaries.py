@@ -19,7 +19,7 @@ from ablations.study import Study
 from ablations.summary_rows import SummaryRow
 from runners.tracking.descriptions import Links, study_note, variant_note
 from runners.tracking.experiment import FINISHED
-from runners.tracking.node_tags import settings_of
+from runners.tracking.node_tags import spec_params
 from runners.tracking.store import reason
 from runners.tracking.tracker import Tracker
 
@@ -139,7 +139,7 @@ def _differing(plan: Plan, study: Study) -> dict[str, dict[str, Any]]:
         if cell.key in settings:
             continue
         node = plan.node(cell.fingerprint)
-        settings[cell.key] = settings_of(node, node.spec)
+        settings[cell.key] = spec_params(node, node.spec)
         for name, value in settings[cell.key].items():
             values.setdefault(name, set()).add(str(value))
     differing: dict[str, dict[str, Any]] = {}
