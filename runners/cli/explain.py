@@ -146,21 +146,21 @@ class _Sentences:
         if other_rows:
             lines.append(f"shared with {', '.join(other_rows)}")
         lines += self._of_earlier(explanation)
-        head = f"seed {cell.seed}: {explanation.verdict}  {row}  {explanation.node.title}"
+        head = f"seed {cell.seed}: {explanation.cell_status}  {row}  {explanation.node.title}"
         return [head, *(f"{_INDENT}{line}" for line in lines)]
 
     def _why(self, explanation: Explanation) -> Iterator[str]:
         state, status = self._states[explanation.node.fingerprint], explanation.status
-        if explanation.verdict == "reused":
+        if explanation.cell_status == "reused":
             yield from self._measured(state)
             return
-        yield f"fingerprint {explanation.node.fingerprint[:_DIGITS]}: " + _UNMEASURED[explanation.verdict]
-        if status.attempt is not None and explanation.verdict in ("running", "orphaned"):
+        yield f"fingerprint {explanation.node.fingerprint[:_DIGITS]}: " + _UNMEASURED[explanation.cell_status]
+        if status.attempt is not None and explanation.cell_status in ("running", "orphaned"):
             process = status.attempt.process
             yield f"attempt {status.attempt.number} by process {process.pid} on {process.host}: {state.folder}"
         if status.failure is not None:
             yield f"{reason(status.failure)}, attempt {status.attempts}; log: {state.log_file}"
-            if explanation.verdict == "failed":
+            if explanation.cell_status == "failed":
                 yield _remedy(str(status.failure.get("cause")), explanation)
         # The reasons an evaluation waits: its training is not done, or is done but its weights are gone.
         training = explanation.training
