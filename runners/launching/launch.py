@@ -57,7 +57,7 @@ _UNKNOWN = {
 
 
 @dataclass(frozen=True)
-class Settings:
+class LaunchSettings:
     """Settings of a launch; none of them changes a result.
 
     Attributes:
@@ -94,7 +94,7 @@ class Launch:
     """
 
     def __init__(
-        self, plan: Plan, dispatcher: Dispatcher, tracking: TrackingWorker, display: Display, settings: Settings
+        self, plan: Plan, dispatcher: Dispatcher, tracking: TrackingWorker, display: Display, settings: LaunchSettings
     ) -> None:
         self._plan, self._dispatcher, self._tracking = plan, dispatcher, tracking
         self._display, self._settings = display, settings

@@ -24,7 +24,7 @@ from runners.console.terminal import console
 from runners.dispatch import Dispatcher, DispatchSettings, make_dispatcher
 from runners.estimates.forecast import Forecaster
 from runners.launching.announce import announce
-from runners.launching.launch import Launch, Settings
+from runners.launching.launch import Launch, LaunchSettings
 from runners.launching.rerun import train_lost_weights_anew
 from runners.provenance import project_commit
 from runners.state.failures import patiently
@@ -84,7 +84,7 @@ def launch(
     # Nothing has begun that must be ended in order, and a worker that imports torch would delay the end.
     interrupts.set_farewell(partial(_farewell, plan, states, command), _UNBEGUN_SECONDS)
     device_settings: dict[str, Any] = {"device": dispatch.device, "threads": dispatch.threads}
-    settings = Settings(states.root.resolve(), plugins=plugins, **device_settings, **recovery)
+    settings = LaunchSettings(states.root.resolve(), plugins=plugins, **device_settings, **recovery)
     retrying = partial(patiently, policy=settings.policy, tell=partial(console().print, markup=False))
     retrying(partial(check_writable, settings.state_root))
     retrying(partial(_set_common_aside, runs_dir))

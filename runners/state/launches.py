@@ -31,7 +31,7 @@ from runners.provenance import Commit
 from runners.state.failures import FailurePolicy
 from runners.state.files import exclusively, write_json, write_json_once
 from runners.state.layout import RunsFolder
-from runners.state.schemas import Count, Damage, Kind, Name, Seconds
+from runners.state.schemas import Count, Damage, FileKind, Name, Seconds
 
 # Of the digest in hexadecimal: unique, and short enough for the name of a file.
 _DIGITS = 32
@@ -415,6 +415,6 @@ def _numbers(folder: Path) -> list[int]:
     return [int(path.stem) for path in folder.glob("*.json") if path.stem.isdecimal() and len(path.stem) >= 6]
 
 
-_LAUNCH: Kind[LaunchRecord] = Kind(LaunchRecord)
-_PLAN: Kind[dict[str, Any]] = Kind(_PlanFile)
-_ORDER_FILE: Kind[_OrderFile] = Kind(_OrderFile)
+_LAUNCH: FileKind[LaunchRecord] = FileKind(LaunchRecord)
+_PLAN: FileKind[dict[str, Any]] = FileKind(_PlanFile)
+_ORDER_FILE: FileKind[_OrderFile] = FileKind(_OrderFile)

@@ -31,8 +31,8 @@ from runners.tracking.node_tags import (
 )
 from runners.tracking.result_files import digest_of_file, digest_of_text, files_of, record_text
 from runners.tracking.sync_notes import (
-    Note,
     Source,
+    SyncNote,
     add_origin,
     folder_id,
     read_note,
@@ -174,7 +174,7 @@ class Tracker(Experiment):
             self._log_data(run, node)
             note = read_note(state, self.key)
             if note is None or note.run_id != run.run_id:
-                write_note(state, self.key, Note(run.run_id))
+                write_note(state, self.key, SyncNote(run.run_id))
         return run.run_id
 
     def _current_run(
@@ -284,7 +284,7 @@ class Tracker(Experiment):
         before = read_note(state, self.key)
         if before is None or (before.run_id, before.complete) != (run_id, True):
             step = max((event["step"] for event in state.events()), default=-1)
-            write_note(state, self.key, Note(run_id, step, complete=True))
+            write_note(state, self.key, SyncNote(run_id, step, complete=True))
 
     def sync(self, state: NodeState) -> int:
         """Bring new events over; return their number."""
@@ -322,8 +322,8 @@ class Tracker(Experiment):
         if known_step is None:
             return
         step = self._steps[state.fingerprint] = max([known_step, *(event["step"] for event in events)])
-        if read_note(state, self.key) != Note(run.run_id, step):
-            write_note(state, self.key, Note(run.run_id, step))
+        if read_note(state, self.key) != SyncNote(run.run_id, step):
+            write_note(state, self.key, SyncNote(run.run_id, step))
 
     def finish(self, state: NodeState) -> None:
         """Bring the rest of a finished node over and end its run."""

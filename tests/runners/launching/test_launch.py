@@ -18,7 +18,7 @@ from ablations.presets import get_preset
 from ablations.registry import get_study
 from runners.console.progress import Progress, Summary
 from runners.dispatch import Completion
-from runners.launching.launch import Launch, Settings
+from runners.launching.launch import Launch, LaunchSettings
 from runners.state.attempts import Lease, Watch
 from runners.state.failures import FailurePolicy
 from runners.state.nodes import NodeState, StateStore
@@ -154,7 +154,7 @@ def _launch(
     tracking, notes = FakeTrackingWorker(), Notes()
     policy = FailurePolicy(wait_seconds=0.0)
     launch = Launch(
-        plan, dispatcher, cast(TrackingWorker, tracking), notes, Settings(root, **{"policy": policy, **settings})
+        plan, dispatcher, cast(TrackingWorker, tracking), notes, LaunchSettings(root, **{"policy": policy, **settings})
     )
     return launch.run(), tracking, notes
 

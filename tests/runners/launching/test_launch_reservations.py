@@ -13,7 +13,7 @@ import runners.launching.launch as launch_module
 from ablations.planning.nodes import Node
 from ablations.planning.plan import Plan
 from runners.console.progress import Progress, Summary
-from runners.launching.launch import Launch, Settings
+from runners.launching.launch import Launch, LaunchSettings
 from runners.state.failures import FailurePolicy
 from runners.state.nodes import NodeState
 from runners.sync.reservations import Reservation
@@ -65,7 +65,7 @@ def _launch(
     root: Path, plan: Plan, tracking: ReservingWorker, dispatcher: FakeDispatcher | None = None
 ) -> tuple[Summary, FakeDispatcher, Notes]:
     dispatcher, notes = dispatcher or FakeDispatcher(), Notes()
-    settings = Settings(root, policy=FailurePolicy(wait_seconds=0.0))
+    settings = LaunchSettings(root, policy=FailurePolicy(wait_seconds=0.0))
     launch = Launch(plan, dispatcher, cast(TrackingWorker, tracking), notes, settings)
     return launch.run(), dispatcher, notes
 
@@ -100,7 +100,7 @@ def test_no_more_is_reserved_than_there_are_workers_for(tmp_path: Path) -> None:
         def update(self, progress: Progress) -> None:
             looks.append(len(tracking.reserved) - progress.finished)
 
-    settings = Settings(tmp_path, policy=FailurePolicy(wait_seconds=0.0))
+    settings = LaunchSettings(tmp_path, policy=FailurePolicy(wait_seconds=0.0))
     summary = Launch(plan, FakeDispatcher(), cast(TrackingWorker, tracking), Watching(), settings).run()
     assert summary.finished == len(plan.nodes)
     assert max(looks) == FakeDispatcher.capacity
