@@ -11,6 +11,7 @@ import hashlib
 import math
 import pickle
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,12 @@ import torch
 
 from ablations.datasets.facts import DatasetFacts
 from ablations.errors import DatasetError
+from runners.data.readers.folders import DOWNLOAD_ROOT, find_folder
 from runners.data.readers.safe_pickle import read_plain_pickle
 from runners.data.registry import register_loader
 from runners.data.splits import Dataset, Split, hold_out, make_dataset
 from runners.seeding import derive_key
 
-DOWNLOAD_ROOT = Path("runs/data")
 _SHAPE = (3, 32, 32)
 
 
@@ -101,21 +102,17 @@ def find_cifar(facts: DatasetFacts, root: Path | None, *, download: bool) -> Pat
         DatasetError: There is none, or it lacks a file.
     """
     files, target = FILES[facts.name], root or DOWNLOAD_ROOT
-    names = (*files.train, *files.test)
     folders = [target / files.folder]
     if root is not None:
         folders.insert(0, root)
-    for folder in folders:
-        missing = [name for name in names if not (folder / name).is_file()]
-        if not missing:
-            return folder
-        # Some files but not all: an incomplete copy is an error, not a reason to look further.
-        if len(missing) < len(names) and not download:
-            raise DatasetError(f"{facts.title} in {folder} lacks {' and '.join(missing)}. {_remedies(facts)}")
-    if download:
-        _download(facts, target)
-        return target / files.folder
-    raise DatasetError(f"{facts.title} was not found; looked in {', '.join(map(str, folders))}. {_remedies(facts)}")
+    return find_folder(
+        facts.title,
+        (*files.train, *files.test),
+        folders,
+        remedies=_remedies(facts),
+        download=download,
+        fetch=partial(_download, facts, target),
+    )
 
 
 def read_batch(path: Path, md5: str, labels_key: bytes, num_classes: int) -> Split:
