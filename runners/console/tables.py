@@ -28,15 +28,13 @@ def study_overview(request: Request) -> RenderableType:
     for heading in ("variants", "trainings", "evaluations"):
         table.add_column(heading, justify="right")
     base = request.base()
-    studies = [get_study(name, base) for name in available_studies()]
-    for study in studies:
-        # Each study alone: the rows add up to more than the shared plan below the table.
-        plan = make_plan([study], request)
-        counts = (_count_rows(plan.cells), len(plan.trials), len(plan.evaluations) + len(plan.costs))
+    plan = make_plan([get_study(name, base) for name in available_studies()], request)
+    for study in plan.studies:
+        # What each study needs alone: the rows add up to more than the shared plan below the table.
+        rows, _, trainings, _, evaluations, _ = _counts(plan, study.name)
         texts = (study.name, study.question, study.published or "–")
-        table.add_row(*map(Text, texts), *map(str, counts))
-    shared_plan = make_plan(studies, request)
-    return Group(table, Text(f"All together: {_sharing(shared_plan)}"))
+        table.add_row(*map(Text, texts), *map(str, (rows, trainings, evaluations)))
+    return Group(table, Text(f"All together: {_sharing(plan)}"))
 
 
 def plan_overview(plan: Plan) -> RenderableType:
