@@ -32,6 +32,7 @@ def front_table(results: SearchResults, front: Sequence[FrontMember]) -> Table:
     for member, is_kept in zip(front, in_front, strict=True):
         rows.append(_front_row(results, member, is_kept))
     notes = []
+    # A note explains a mark, so that there is one only if some row has the mark.
     if not all(in_front):
         notes.append(Note(_BEATEN_NOTE, BEATEN))
     return Table(
@@ -52,6 +53,7 @@ def front_table(results: SearchResults, front: Sequence[FrontMember]) -> Table:
 
 
 def _front_row(results: SearchResults, member: FrontMember, is_kept: bool) -> TableRow:
+    # In the order of the columns, which is that of the search, not of the proposal.
     values = [value_words(member.values[name]) for name in results.search.factors]
     return (
         *text_cells(*values),

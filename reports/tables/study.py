@@ -103,6 +103,7 @@ def _label_columns(study: Study) -> list[Column]:
 
 
 def _is_per_resolution(study: Study) -> bool:
+    # Headings such as 112² are sides of a map, which nothing else has a square for.
     return bool(study.columns) and all(name.endswith("²") for name in study.columns)
 
 
@@ -147,6 +148,7 @@ def _mean_cell(row: VariantSummary, metric: str) -> TableCell:
             return Missing("missing")
         return Missing(f"n = {count_words(row)}")
     marks = []
+    # The marks are in the order of their notes below the table.
     if row.estimate.no_spread:
         marks.append(NO_SPREAD)
     if row.unlearned:
@@ -213,6 +215,7 @@ class _Published:
             return (value_cell,)
         if value is None:
             return value_cell, Missing()
+        # By identity: another row may have been published with the same number.
         if value is self.reference:
             return value_cell, Text("reference")
         # A difference is as sure as the less sure of its two numbers.

@@ -130,6 +130,7 @@ def work_steps(node: Node) -> float:
     if node.kind == "cost":
         return 0.0
     if node.kind != "evaluation":
+        # Rounded down, as an epoch leaves out what does not fill a batch.
         steps = train.epochs * (count_images(node.spec, "train") // train.batch_size)
         images += train.epochs * count_images(node.spec, "validation")
     return steps + images / (_PASSES * train.batch_size)
@@ -224,6 +225,7 @@ def estimate(plan: Plan, speeds: Mapping[str, Speed], workers: int, history: Ite
         if node.kind == "trial":
             weights.append(speed.weights_bytes)
     total_seconds = math.fsum(seconds.values())
+    # An estimate is learned if most of its time comes from whole nodes.
     is_learned = 2 * math.fsum(learned_seconds) > total_seconds
     # The mean by time. Errors do not average out: a slow machine slows all jobs.
     spread = math.fsum(weighted_spreads) / (total_seconds or 1.0)
@@ -259,6 +261,7 @@ def estimate(plan: Plan, speeds: Mapping[str, Speed], workers: int, history: Ite
 
 def size(count: int) -> str:
     """Return a number of bytes as `350 MB` or `1.2 GB`."""
+    # The bounds are where rounding would give 1000 of the smaller unit.
     if count < 999_500:
         return f"{count / 1e3:.0f} kB"
     return f"{count / 1e6:.0f} MB" if count < 999_500_000 else f"{count / 1e9:.1f} GB"

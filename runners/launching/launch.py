@@ -106,6 +106,7 @@ class Launch:
         patiently(partial(check_writable, self._states.root, needed_bytes), policy, self._display.note)
         # Taken after the check, which makes the folder if there is none.
         self._identity = _identity(self._states.root)
+        # Before the tracking worker starts: it would bring over what it finds in these folders.
         for node in self._plan.nodes:
             patiently(partial(self._set_damage_aside, node), policy, self._display.note)
         started = time.monotonic()
@@ -145,6 +146,7 @@ class Launch:
     def _loop(self, started: float) -> None:
         """Start, follow and end nodes until none is left or one failure ends the launch."""
         while self._queue and not self._is_stopped:
+            # First, as each of the following steps would make a new folder where the old one was.
             self._check_folder()
             self._check_other_launches()
             if time.monotonic() >= self._paused_until:
@@ -248,6 +250,7 @@ class Launch:
         self._set_damage_aside(node)
         state, settings = self._states[node.fingerprint], self._settings
         lease, failure = state.lease(), state.failure()
+        # In this order: a result counts whoever holds the lease, and a living lease comes before an old failure.
         if state.is_done:
             self._finish(node)
         elif lease is not None and not self._watch.is_over(state.folder, lease):
@@ -331,6 +334,7 @@ class Launch:
         if node is None:
             return
         state = self._states[node.fingerprint]
+        # A worker that died before it took the lease has left no attempt; that counts as one of this launch.
         if completion.crash is not None and self._is_own(state):
             self._record_crash(state, completion.crash)
         lease = state.lease()
@@ -390,6 +394,7 @@ class Launch:
         if attempt is not None:
             failure = attempt.failure or failure
         if self._gets_less_memory(node, failure):
+            # At once: memory does not come back by waiting, and the next attempt needs less of it.
             wait: float | None = 0.0
         else:
             self._failed_attempts[node.fingerprint] += 1
@@ -451,6 +456,7 @@ class Launch:
 
     def _stop_rest(self, reason: str) -> None:
         """Stop the nodes that this launch runs or would try again; nodes of other launches go on."""
+        # Workers end first: below, attempts are declared over, which no living worker may contradict.
         self._dispatcher.cancel()
         for node in self._queue.nodes(Stage.RESERVING):
             state = self._states[node.fingerprint]

@@ -83,6 +83,7 @@ class Tracker(Experiment):
 
     def finished(self, state: NodeState) -> KnownRun | None:
         """Return the newest finished run that stands for a node, whichever machine measured it, or `None`."""
+        # A folder whose node was never done anew has no generation, and takes a result of any.
         generation = _generation(state)
         for run in self.runs(state.fingerprint):
             if run.status == FINISHED and not run.is_superseded and generation in ("", run.generation):
@@ -148,6 +149,7 @@ class Tracker(Experiment):
     def record(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> str:
         """Do the work of `begin` and `finish` for a node that is done, in fewer requests; return its run's id."""
         self._refresh(node, state, serves)
+        # A new run gets them when it is opened, which saves a request for each of many short evaluations.
         ending = _ending_tags(state)
         run = self._current_run(node, state, serves, ending)
         if run.status != FINISHED:
@@ -273,6 +275,7 @@ class Tracker(Experiment):
         self.tag(finished, study_tags(serves))
         run = self._keep_one(state)
         if run is not None and run.status == RUNNING:
+            # Said before it is ended: a run without a reason would look like one that the user had stopped.
             self.tag(run, note_tag(f"run {finished.run_id} finished first"))
             self.set_status(run, KILLED)
         self.note_end(state, finished.run_id)
@@ -341,6 +344,7 @@ class Tracker(Experiment):
     ) -> None:
         result = state.result()
         assert result is not None, "only what is done is ended"
+        # MLflow counts in milliseconds.
         stamp = int(result["time"] * 1000)
         step = max((event["step"] for event in state.events()), default=0)
         result_event = {"step": step, "time": stamp, "metrics": {**result["metrics"], names.SECONDS: result["seconds"]}}
@@ -382,6 +386,7 @@ class Tracker(Experiment):
 
         run = self.unfinished(state)
         assert run is not None
+        # `Any`, as MLflow annotates neither its arguments nor its methods.
         start: Any = SystemMetricsMonitor
         monitor = start(run.run_id, sampling_interval=_MONITOR_SECONDS, tracking_uri=self.uri)
         monitor.start()

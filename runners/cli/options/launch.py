@@ -52,6 +52,7 @@ class BudgetOptions:
     trim: bool
 
     def __post_init__(self) -> None:
+        # Without a budget there is nothing to trim to, and `--trim` would be ignored in silence.
         if self.trim and self.max_hours is None:
             raise click.UsageError("--trim needs --max-hours: to how many hours?")
 
