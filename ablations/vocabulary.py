@@ -62,6 +62,7 @@ TAG_FOUND_PREFIX = "abl.found."
 """On the run above a tuning: the value that was found for a setting. Tags, as a larger budget may find another."""
 TAG_TUNED = "abl.tuned"
 """On a trial: which of its settings were tuned. On a study: where the tuned values of its variants are, if used."""
+# These two are MLflow's own: its UI nests runs by the first and shows the second as a description.
 TAG_PARENT = "mlflow.parentRunId"
 TAG_NOTE = "mlflow.note.content"
 
@@ -111,6 +112,7 @@ COST_MULTIPLY_ADDS = "cost/multiply_adds"
 COST_LATENCY = "cost/latency_ms"
 COST_LATENCY_RATIO = "cost/latency_ratio"
 """Single-image latency divided by that of the same network with static layers, timed in turn in one process."""
+# Without latencies, which are of one machine on one day: no study is judged by them.
 COST_METRICS = frozenset({COST_PARAMETERS, COST_MULTIPLY_ADDS})
 
 MEAN, SD, CI_LOW, CI_HIGH, COUNT = ".mean", ".sd", ".ci_low", ".ci_high", ".n"

@@ -91,6 +91,7 @@ def make_dynamic(
     for name, conv in static.items():
         dynamic[conv].draw_from(forward_pass, name)
     _swap(model, dynamic)
+    # After the swap: a kind may need to find its layers where they are now.
     settings.kind.layer.connect(model, {name: dynamic[conv] for name, conv in static.items()})
     model.register_forward_pre_hook(BeginForwardPass(forward_pass))
     report = ConversionReport(tuple(static), left_static)
@@ -143,6 +144,7 @@ class _Settings:
     def __post_init__(self) -> None:
         for name, default in _COMMON_DEFAULTS.items():
             value = self.common[name]
+            # A default cannot be told from what was not given, so that only other values are refused.
             if name not in self.kind.reads and value != default:
                 raise ArgumentError(f"layer={self.kind.name!r} has no {name}, got {value!r}: leave it out")
         # Checked before the network is touched; a frozen dataclass is filled this way.
@@ -169,6 +171,7 @@ def _select(
             static[info.name] = cast(nn.Conv2d, model.get_submodule(info.name))
         else:
             obstacles[info.name] = reason
+    # By default the obstacles are left static; a placement that names one is a mistake.
     if not static or (where is not None and obstacles):
         name, reason = next(iter(obstacles.items()))
         raise ConversionError(

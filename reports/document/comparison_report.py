@@ -90,6 +90,7 @@ def _request_words(side: ComparedStudy) -> str:
     facts = [side.study, f"preset {request.preset.name}"]
     if side.request.commit:
         facts.append(f"commit {side.request.commit}")
+    # In the order in which they were given: it is a person's own command that is repeated here.
     facts += [f"{key} = {value}" for key, value in request.overrides.items()]
     if request.tuned is not None:
         facts.append("tuned")
@@ -173,6 +174,7 @@ def effects_table(left: ComparedStudy, right: ComparedStudy, matched: tuple[Matc
     decimals = telling(left.metric).decimals
     rows: list[tuple[TableCell, ...]] = []
     for row in matched:
+        # The reference itself has no difference to a reference, and neither has a row of one side.
         estimates = effects(left, right, row)
         if estimates is not None:
             cells = [interval_cell(effect, decimals) for effect in estimates]
@@ -208,6 +210,7 @@ def _sources(side: ComparedStudy) -> dict[str, str]:
 
 
 def _listed(values: Iterable[str]) -> str:
+    # Sorted, as the order of runs in a store is no property of what is compared.
     return _shortened(sorted(set(values)), ", ")
 
 

@@ -55,11 +55,13 @@ def carry_out(
 
     def launch(nodes: tuple[ProposedNode, ...] | None = None) -> Summary:
         plan = optimisation_plan.as_plan(nodes)
+        # Looked up at each launch: an earlier search may have left some of the repeats.
         plan = replace(plan, done=states.done(plan.proposed))
         return session.launch(plan, plan, runs_dir, uri, settings, forecaster)
 
     summary = launch()
     repeats = best_again(optimisation_plan, states)
+    # The front of a search that was cut short is not the front that is to be repeated.
     if summary.interrupted or summary.stopped or not repeats:
         return summary
     return _together(summary, launch(repeats))
@@ -92,5 +94,6 @@ def _together(trials: Summary, repeats: Summary) -> Summary:
         failures=(*trials.failures, *repeats.failures),
         blocked=trials.blocked + repeats.blocked,
         seconds=trials.seconds + repeats.seconds,
+        # Either is enough: what one launch could not track is missing in the store.
         untracked=trials.untracked or repeats.untracked,
     )

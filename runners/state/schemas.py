@@ -98,6 +98,7 @@ def _content(path: Path) -> bytes | Damage | None:
         if not stat.S_ISREG(path.stat().st_mode):
             return Damage(path, "it is a folder or another thing that is no file")
         return path.read_bytes()
+    # No file, or a file where its folder should be: both mean that nothing has been written yet.
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -109,6 +110,7 @@ def _content(path: Path) -> bytes | Damage | None:
 
 def _reason(error: ValidationError) -> str:
     """Return the first error as text, at most 200 characters, with unprintable characters of the file replaced."""
+    # Without inputs and context: these would quote the file, of any length and with any character.
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     location = ".".join(map(str, first["loc"]))
     text = f"{location}: {first['msg']}" if location else str(first["msg"])
@@ -154,6 +156,7 @@ def remove_file(path: Path) -> None:
     Raises:
         OSError: If the system refuses.
     """
+    # A link to a folder is removed like a file: what it leads to is left alone.
     if path.is_dir() and not path.is_symlink():
         path.rename(_name_aside(path))
     else:

@@ -49,6 +49,7 @@ class CifarFiles:
     @property
     def digest(self) -> str:
         """SHA-256 of names and MD5 sums, which names the content, because no other files are read."""
+        # The order of the files is that of the images, so it is part of the content.
         lines = "".join(f"{name} {md5}\n" for name, md5 in (*self.train.items(), *self.test.items()))
         return hashlib.sha256(lines.encode("ascii")).hexdigest()
 
@@ -125,6 +126,7 @@ def read_batch(path: Path, md5: str, labels_key: bytes, num_classes: int) -> Spl
         content = path.read_bytes()
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error.strerror or error}") from error
+    # MD5 is what the publisher gives, and shows a torn file; a forged one is left to the unpickler.
     digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if digest != md5:
         raise DatasetError(
@@ -139,6 +141,7 @@ def read_batch(path: Path, md5: str, labels_key: bytes, num_classes: int) -> Spl
 
 def _to_split(batch: dict[bytes, Any], labels_key: bytes, num_classes: int) -> Split:
     images, labels = batch.get(b"data"), batch.get(labels_key)
+    # The unpickler lets plain data and arrays through, of any shape.
     if not isinstance(images, np.ndarray) or images.shape[1:] != (math.prod(_SHAPE),):
         raise ValueError(f"its data are no array of N rows of {math.prod(_SHAPE):,} pixels")
     if not isinstance(labels, list) or not all(isinstance(label, int) for label in labels):

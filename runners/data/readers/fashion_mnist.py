@@ -71,6 +71,7 @@ def find_fashion_mnist(root: Path | None, *, download: bool) -> Path:
     target = root or DOWNLOAD_ROOT
     folders = [DEBIAN_FOLDER, target / "FashionMNIST" / "raw"]
     if root is not None:
+        # What the user names comes first; a copy elsewhere is no reason to ignore it.
         folders.insert(0, root)
     return find_folder(
         _TITLE,
@@ -104,6 +105,7 @@ def _download(target: Path) -> None:
     from torchvision import datasets
 
     try:
+        # The class downloads all four files, whichever part it is asked for.
         datasets.FashionMNIST(str(target), train=True, download=True)
     except (OSError, RuntimeError) as error:
         raise DatasetError(f"{_TITLE} could not be downloaded to {target}: {error}. {_remedies()}") from error
