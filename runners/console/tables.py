@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ablations.planning.lint import Lint
-from ablations.planning.plan import Cell, Plan, make_plan
+from ablations.planning.plan import Plan, make_plan
 from ablations.planning.request import Request
 from ablations.registry import available_studies, get_study
 from ablations.spec.names import BUILT_IN_NETWORKS, NETWORKS, static_convolutions
@@ -175,17 +175,13 @@ def _counts(plan: Plan, study: str) -> tuple[int, int, int, int, int, int]:
         elif cell.fingerprint in plan.trials:
             trials.add(cell.fingerprint)
     return (
-        _count_rows(cells),
+        len({(cell.network, cell.variant) for cell in cells}),
         len({cell.seed for cell in cells}),
         len(trials),
         len(trials & plan.done),
         len(evaluations),
         len(evaluations & plan.done),
     )
-
-
-def _count_rows(cells: Iterable[Cell]) -> int:
-    return len({(cell.network, cell.variant) for cell in cells})
 
 
 def _canary(plan: Plan) -> str:

@@ -113,6 +113,13 @@ class Tracker(Experiment):
         """Return the unfinished run that belongs to a state folder, or `None` if none is known."""
         return next(iter(self._all_unfinished(state)), None)
 
+    def _writable_run(self, state: NodeState) -> KnownRun | None:
+        """Return the run of a state folder that is still written: none once any machine has finished the node."""
+        run = self.unfinished(state)
+        if self.finished(state) is not None:
+            return None
+        return run
+
     def _all_unfinished(self, state: NodeState) -> list[KnownRun]:
         note, owner, generation = read_note(state, self.key), self.folder_id(state), _generation(state)
         unfinished: list[KnownRun] = []
@@ -291,8 +298,8 @@ class Tracker(Experiment):
 
     def sync(self, state: NodeState) -> int:
         """Bring new events over; return their number."""
-        run = self.unfinished(state)
-        if run is None or self.finished(state) is not None:
+        run = self._writable_run(state)
+        if run is None:
             return 0
         fresh = self._fresh(state, run)
         self._write(state, run, fresh)
@@ -330,8 +337,8 @@ class Tracker(Experiment):
 
     def finish(self, state: NodeState) -> None:
         """Bring the rest of a finished node over and end its run."""
-        run = self.unfinished(state)
-        if state.is_done and run is not None and self.finished(state) is None:
+        run = self._writable_run(state)
+        if state.is_done and run is not None:
             self._end(run, state, _ending_tags(state))
 
     def _end(
@@ -367,8 +374,8 @@ class Tracker(Experiment):
 
     def stop(self, state: NodeState, status: str, reason: str = "") -> None:
         """End the run of a node that failed (`FAILED`) or was cancelled (`KILLED`)."""
-        run = self.unfinished(state)
-        if run is None or self.finished(state) is not None:
+        run = self._writable_run(state)
+        if run is None:
             return
         self._write(state, run, self._fresh(state, run), tags=note_tag(reason) if reason else None)
         if state.log_file.exists():
