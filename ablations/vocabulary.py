@@ -62,7 +62,6 @@ TAG_FOUND_PREFIX = "abl.found."
 """On the run above a tuning: the value that was found for a setting. Tags, as a larger budget may find another."""
 TAG_TUNED = "abl.tuned"
 """On a trial: which of its settings were tuned. On a study: where the tuned values of its variants are, if used."""
-# These two are MLflow's own: its UI nests runs by the first and shows the second as a description.
 TAG_PARENT = "mlflow.parentRunId"
 TAG_NOTE = "mlflow.note.content"
 

@@ -91,7 +91,6 @@ def make_dynamic(
     for name, conv in static.items():
         dynamic[conv].draw_from(forward_pass, name)
     _swap(model, dynamic)
-    # After the swap: a kind may need to find its layers where they are now.
     settings.kind.layer.connect(model, {name: dynamic[conv] for name, conv in static.items()})
     model.register_forward_pre_hook(BeginForwardPass(forward_pass))
     report = ConversionReport(tuple(static), left_static)
@@ -171,7 +170,6 @@ def _select(
             static[info.name] = cast(nn.Conv2d, model.get_submodule(info.name))
         else:
             obstacles[info.name] = reason
-    # By default the obstacles are left static; a placement that names one is a mistake.
     if not static or (where is not None and obstacles):
         name, reason = next(iter(obstacles.items()))
         raise ConversionError(

@@ -164,7 +164,6 @@ def build_model(
         "aggregation": aggregation,
         "where": where,
     }
-    # A layer by default says nothing: only another one makes a network dynamic without `num_kernels`.
     if num_kernels is None and layer != "dynamic" and "num_kernels" not in layer_kind(layer).reads:
         return make_dynamic(model, input_size=input_size, seed=seed, **settings)
     if num_kernels is not None:

@@ -24,7 +24,6 @@ AGREE = 1e-6
 """Two finished runs of one node agree if their deciding metrics differ by no more."""
 
 _MEASURED = frozenset({"trial", "evaluation", "cost"})
-# MLflow stores ±infinity as ±1.8e308; nothing that is measured here comes near.
 _HUGE = 1e300
 _LONGEST_INTEGER = 20
 

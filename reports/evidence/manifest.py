@@ -171,7 +171,6 @@ def _row(study: Study, plan: Plan, row: VariantSummary, metric: str) -> Json:
 
 def _estimate(numbers: Estimate) -> Json:
     values = dataclasses.asdict(numbers)
-    # A copy of the fields, so that the estimate itself keeps its NaN.
     for name, value in values.items():
         # JSON has neither NaN nor infinity.
         if isinstance(value, float):

@@ -215,7 +215,6 @@ class _Published:
             return (value_cell,)
         if value is None:
             return value_cell, Missing()
-        # By identity: another row may have been published with the same number.
         if value is self.reference:
             return value_cell, Text("reference")
         # A difference is as sure as the less sure of its two numbers.

@@ -130,7 +130,6 @@ def work_steps(node: Node) -> float:
     if node.kind == "cost":
         return 0.0
     if node.kind != "evaluation":
-        # Rounded down, as an epoch leaves out what does not fill a batch.
         steps = train.epochs * (count_images(node.spec, "train") // train.batch_size)
         images += train.epochs * count_images(node.spec, "validation")
     return steps + images / (_PASSES * train.batch_size)

@@ -60,6 +60,7 @@ def carry_out(
         return session.launch(plan, plan, runs_dir, uri, settings, forecaster)
 
     summary = launch()
+    # A launch of its own, as the best are known only when all trials have ended.
     repeats = best_again(optimisation_plan, states)
     # The front of a search that was cut short is not the front that is to be repeated.
     if summary.interrupted or summary.stopped or not repeats:

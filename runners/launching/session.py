@@ -74,6 +74,7 @@ def launch(
     Raises:
         AblationError: If nothing can be run; the message says why.
     """
+    # Twelve digits of chance: unique among the launches of a folder, and short enough to be read.
     states, name = StateStore(RunsFolder(runs_dir).state.resolve()), uuid4().hex[:12]
     # Composed now: the farewell may be printed by another thread, where click has no context.
     command = resuming_command()

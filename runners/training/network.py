@@ -40,7 +40,6 @@ def build_network(spec: ModelSpec, facts: DatasetFacts, seed: int) -> nn.Module:
         "normalization": spec.normalization,
         "aggregation": spec.aggregation,
     }
-    # A network without `num_kernels` is static: there is no layer kind of that name to pass.
     if spec.layer != "static":
         options["layer"] = spec.layer
     if spec.options is not None:

@@ -25,7 +25,6 @@ from runners.upkeep.damages import damages_of
 from runners.upkeep.node_status import STATUSES, NodeStatus, running_nodes, survey
 
 _KINDS = {"trial": "trainings", "evaluation": "evaluations", "cost": "networks"}
-# All but `done`, which is shown by kind of node.
 _UNDONE = STATUSES[:-1]
 
 

@@ -103,6 +103,7 @@ class LaunchOptions(TaskOptions):
             device=self.device,
             trials_per_gpu=self.trials_per_gpu,
             ray_address=self.ray_address,
+            # Checked here, before a plan is made: a mistyped option must not cost minutes.
             slurm=read_slurm_options(self.slurm),
             folder=runs_dir,
         )

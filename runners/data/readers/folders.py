@@ -43,6 +43,7 @@ def find_folder(
             raise lack(title, missing, folder, endings, remedies)
     if not download:
         raise DatasetError(f"{title} was not found; looked in {', '.join(map(str, folders))}. {remedies}")
+    # Looked at no further: the readers check each file.
     fetch()
     return folders[-1]
 
