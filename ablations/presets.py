@@ -107,6 +107,7 @@ PAPER = Preset(
                 "epochs": 300,
                 "batch_size": 256,
                 "learning_rate": 0.05,
+                # The recipe that is known of the paper names momentum alone.
                 "nesterov": False,
                 "weight_decay": 4e-5,
                 "label_smoothing": 0.1,

@@ -169,6 +169,7 @@ def build_model(
     if num_kernels is not None:
         return make_dynamic(model, num_kernels=num_kernels, input_size=input_size, seed=seed, **settings)
     for option, value in settings.items():
+        # A default cannot be told from what was not given, so it passes.
         if value != _DYNAMIC_DEFAULTS[option]:
             raise ModelError(f"a static network has no {option}, got {value!r}: give num_kernels, or leave it out")
     return model

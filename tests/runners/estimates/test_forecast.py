@@ -18,7 +18,7 @@ from ablations.registry import get_study
 from ablations.study import Study, Variant
 from runners.console.progress import Summary
 from runners.dispatch import Dispatcher, DispatchSettings
-from runners.estimates.estimate import Estimate, Speed, speed_key, work_steps
+from runners.estimates.estimate import PlanEstimate, Speed, speed_key, work_steps
 from runners.estimates.forecast import Forecaster, difference, trim, within
 from runners.estimates.measurements import Load, Measurements
 from runners.hardware import Machine
@@ -262,8 +262,8 @@ def test_the_order_of_a_launch_is_no_worse(tmp_path: Path) -> None:
     steps = {key: Speed(step_seconds=0.1 * (1 + index)) for index, key in enumerate(keys)}
     known.measurements.add("learned", [(key, known.load, speed) for key, speed in steps.items()])
     plain, ordered = known.estimate(plan), known.estimate(known.longest_first(plan))
-    assert isinstance(plain, Estimate)
-    assert isinstance(ordered, Estimate)
+    assert isinstance(plain, PlanEstimate)
+    assert isinstance(ordered, PlanEstimate)
     assert ordered.raw_seconds < plain.raw_seconds
 
 
