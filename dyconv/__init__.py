@@ -21,7 +21,9 @@ from dyconv.inspection import AttentionRecorder, record_attention
 from dyconv.intervention import intervene
 from dyconv.latency import compare_latency
 from dyconv.layers import CondConv2d, ConvolutionLayer, DynamicConv2d, DynamicLinear
+from dyconv.layers.adopted import AdoptedCondConv2d
 from dyconv.layers.kinds import LayerKind, LayerOption, available_layers, layer_kind, register_layer
+from dyconv.networks.adoption import adopt
 from dyconv.networks.backbones import BackboneSpec
 from dyconv.networks.conversion import ConversionReport, conversion_report, make_dynamic
 from dyconv.networks.description import LayerInfo, describe_layers
@@ -30,6 +32,7 @@ from dyconv.networks.placement import Depth, Name, Placement, Resolution, Role, 
 from dyconv.schedules import ConstantTemperature, LinearAnnealing
 
 __all__ = [
+    "AdoptedCondConv2d",
     "AggregationContext",
     "AggregationError",
     "ArgumentError",
@@ -59,6 +62,7 @@ __all__ = [
     "Resolution",
     "Role",
     "ShapeError",
+    "adopt",
     "available_aggregations",
     "available_layers",
     "available_models",
