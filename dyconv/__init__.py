@@ -6,10 +6,14 @@ It imports none of the project's other packages. Its public names are those list
 from dyconv.aggregation import AggregationContext, available_aggregations, get_aggregation, register_aggregation
 from dyconv.attention import AttentionBranch, available_normalizations
 from dyconv.base import DynamicLayer, dynamic_layers, set_forward_step, set_temperature
+from dyconv.checkpoints.layouts import KeyRule, Layout, available_layouts, register_layout
+from dyconv.checkpoints.loading import load_checkpoint
+from dyconv.checkpoints.report import LoadedTensor, LoadReport
 from dyconv.cost import Cost, LayerCost, cost
 from dyconv.errors import (
     AggregationError,
     ArgumentError,
+    CheckpointError,
     ConversionError,
     DyconvError,
     ModelError,
@@ -39,6 +43,7 @@ __all__ = [
     "AttentionBranch",
     "AttentionRecorder",
     "BackboneSpec",
+    "CheckpointError",
     "CondConv2d",
     "ConstantTemperature",
     "ConversionError",
@@ -50,11 +55,15 @@ __all__ = [
     "DynamicConv2d",
     "DynamicLayer",
     "DynamicLinear",
+    "KeyRule",
     "LayerCost",
     "LayerInfo",
     "LayerKind",
     "LayerOption",
+    "Layout",
     "LinearAnnealing",
+    "LoadReport",
+    "LoadedTensor",
     "ModelError",
     "Name",
     "Placement",
@@ -65,6 +74,7 @@ __all__ = [
     "adopt",
     "available_aggregations",
     "available_layers",
+    "available_layouts",
     "available_models",
     "available_normalizations",
     "build_model",
@@ -78,12 +88,14 @@ __all__ = [
     "get_aggregation",
     "intervene",
     "layer_kind",
+    "load_checkpoint",
     "make_dynamic",
     "model_options",
     "placement_from_dict",
     "record_attention",
     "register_aggregation",
     "register_layer",
+    "register_layout",
     "register_model",
     "set_forward_step",
     "set_temperature",
