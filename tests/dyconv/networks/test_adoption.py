@@ -29,6 +29,7 @@ from dyconv import (
     intervene,
     make_dynamic,
     record_attention,
+    set_forward_step,
 )
 from tests.dyconv.definition import by_image, with_gradients
 
@@ -236,6 +237,21 @@ def test_a_shuffle_across_images_takes_the_same_partner_everywhere(adopted: nn.M
             assert all(int(partner) != image for image, partner in enumerate(order))
             partners.add(tuple(order.tolist()))
     assert len(partners) == 1
+
+
+def test_strategies_that_stay_draw_from_the_seed_and_the_count_of_passes(trained: nn.Module) -> None:
+    def shuffled(seed: int) -> tuple[nn.Module, Tensor]:
+        model = adopt(copy.deepcopy(trained), seed=seed)
+        for _, layer in dynamic_layers(model):
+            layer.aggregator.name = "shuffle_per_image"
+        return model, run(model)
+
+    model, first = shuffled(1)
+    assert_unequal(run(model), first)
+    assert set_forward_step(model, 0) == LAYERS
+    assert torch.equal(run(model), first)
+    assert torch.equal(shuffled(1)[1], first)
+    assert_unequal(shuffled(2)[1], first)
 
 
 def test_descriptions_name_roles_and_resolutions(adopted: nn.Module) -> None:
