@@ -16,6 +16,9 @@ from dyconv.errors import ArgumentError, ShapeError
 from dyconv.functional import IntOrPair, dynamic_conv2d
 from dyconv.layers.convolution import ConvolutionLayer
 
+ADOPTED = "adopted"
+"""The name in place of a layer kind for a network that keeps the dynamic layers which it has, adopted."""
+
 
 @final
 class AdoptedCondConv2d(ConvolutionLayer):

@@ -20,9 +20,6 @@ from dyconv.networks.conversion import ConversionReport
 from dyconv.networks.obstacles import adoptable_layers, refuse_foreign_layers
 from dyconv.networks.roles import convolutions
 
-ADOPTED = "adopted"
-"""The `layer` of `build_model` that adopts a network instead of converting it."""
-
 _logger = logging.getLogger(__name__)
 
 

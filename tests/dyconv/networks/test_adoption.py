@@ -11,6 +11,7 @@ import torch
 from timm.layers import CondConv2d
 from torch import Tensor, nn
 
+import dyconv
 from dyconv import (
     AdoptedCondConv2d,
     ArgumentError,
@@ -29,6 +30,7 @@ from dyconv import (
     intervene,
     make_dynamic,
     record_attention,
+    register_layer,
     set_forward_step,
 )
 from tests.dyconv.definition import by_image, with_gradients
@@ -358,3 +360,9 @@ def test_weights_of_another_shape_are_an_error(weights: Tensor) -> None:
         layer(torch.randn(2, 3, 5, 5), weights)
     with pytest.raises(DyconvError, match="no attention of its own"):
         layer.attention(torch.randn(2, 3, 5, 5))
+
+
+@pytest.mark.parametrize("name", ["adopted", "static"])
+def test_no_kind_of_a_users_can_take_the_name(name: str) -> None:
+    with pytest.raises(ArgumentError, match=f"'{name}' is registered already"):
+        register_layer(name)(dyconv.CondConv2d)
