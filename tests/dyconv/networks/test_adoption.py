@@ -166,6 +166,16 @@ def test_parameters_stay_the_same_objects_under_the_same_names(original: nn.Modu
     assert not original.get_parameter("blocks.4.0.conv_pw.weight").requires_grad
 
 
+def test_adoption_draws_no_random_numbers(original: nn.Module) -> None:
+    torch.manual_seed(4)
+    expected = torch.rand(3)
+    for build in (lambda: adopt(original), lambda: build_model(f"timm/{NAME}", 7, layer="adopted", seed=0)):
+        torch.manual_seed(4)
+        model = build()
+        assert torch.equal(torch.rand(3), expected)
+        assert not any(value.is_meta for value in (*model.parameters(), *model.buffers()))
+
+
 def test_a_file_of_timms_loads_into_an_adopted_network(original: nn.Module) -> None:
     fresh = build_model(f"timm/{NAME}", 7, layer="adopted", seed=3).double().eval()
     assert_unequal(run(fresh), run(original))
