@@ -42,7 +42,7 @@ class Direct(NamedTuple):
     def output(self, images: Tensor, weight: Tensor, shared: Tensor, attention: Tensor) -> Tensor:
         """Return the (B, C, H', W') convolution."""
         result = torch.empty((*images.shape[:2], *self.output_size), memory_format=torch.channels_last)
-        native.gather(images, mix(attention, shared), None, result, *self.axes(images, weight).forward)
+        native.gather(images, mix(attention, shared), None, result, *self.axes(images, _size(weight)).forward)
         return result
 
     def input_gradient(
@@ -50,7 +50,7 @@ class Direct(NamedTuple):
     ) -> Tensor:
         """Return the gradient of the images, `start` (B, C) added at each pixel."""
         result = torch.empty(images.shape, memory_format=torch.channels_last)
-        native.gather(grad, mix(attention, shared), start, result, *self.axes(images, weight).backward)
+        native.gather(grad, mix(attention, shared), start, result, *self.axes(images, _size(weight)).backward)
         return result
 
     def kernel_gradients(
@@ -59,7 +59,7 @@ class Direct(NamedTuple):
         """Return the gradients of the K kernels, in the order of `weight`, and of attention."""
         to_kernels = images.new_empty(images.shape[0], shared.shape[1])
         # All kernels of the batch at once, B T C numbers: a depthwise kernel is small.
-        native.kernel_gradient(images, to_kernels, grad, *self.axes(images, weight).forward)
+        native.kernel_gradient(images, to_kernels, grad, *self.axes(images, _size(weight)).forward)
         # Per image first, then summed into the K kernels and attention, as `mix` made the kernels of images.
         to_attention, to_shared = torch.zeros_like(attention), torch.zeros_like(shared)
         add_gradients(attention, shared, to_kernels, to_attention, to_shared)
@@ -70,32 +70,32 @@ class Direct(NamedTuple):
         """Return the convolution by folding images into channels."""
         return differentiable_folding(input, weight, attention, self.folding)
 
-    def axes(self, images: Tensor, weight: Tensor) -> Axes:
+    def axes(self, images: Tensor, kernel_size: Pair) -> Axes:
         """Return the axes of the convolution of these images with kernels of this size."""
-        (height, width), (h, w) = images.shape[2:], weight.shape[3:]
+        height, width = images.shape[2:]
         strides = self.folding.stride, self.folding.padding, self.folding.dilation
-        return _axes((height, width), self.output_size, (h, w), *strides)
+        return _axes((height, width), self.output_size, kernel_size, *strides)
 
 
-def convolve_each(input: Tensor, kernels: Tensor, direct: Direct) -> Tensor:
-    """Return the channels-last (B, C, H', W') convolution of images, each with its own of (B, C, 1, h, w) kernels.
+def convolve_each(input: Tensor, kernels_BTC: Tensor, kernel_size: Pair, direct: Direct) -> Tensor:
+    """Return the channels-last (B, C, H', W') convolution of images, each with its own kernels, tap by tap.
 
     The compiled kernels must be able to read both.
     """
-    return _Each.apply(input, kernels, direct)  # type: ignore[no-any-return]
+    return _Each.apply(input, kernels_BTC, kernel_size, direct)  # type: ignore[no-any-return]
 
 
 class _Each(torch.autograd.Function):
     """`convolve_each` with its first derivative written by hand."""
 
     @staticmethod
-    def forward(ctx: Any, input: Tensor, kernels: Tensor, direct: Direct) -> Tensor:
-        images, taps_BTC = input.contiguous(memory_format=torch.channels_last), _taps(kernels)
-        # The tensors themselves, not the copies, so that a second derivative reaches their graphs.
-        ctx.direct = direct
+    def forward(ctx: Any, input: Tensor, kernels: Tensor, kernel_size: Pair, direct: Direct) -> Tensor:
+        images = input.contiguous(memory_format=torch.channels_last)
+        # The tensors themselves, not copies, so that a second derivative reaches their graphs.
+        ctx.direct, ctx.kernel_size = direct, kernel_size
         ctx.save_for_backward(input, kernels)
         result = torch.empty((*images.shape[:2], *direct.output_size), memory_format=torch.channels_last)
-        native.gather(images, taps_BTC, None, result, *direct.axes(images, kernels).forward)
+        native.gather(images, kernels.contiguous(), None, result, *direct.axes(images, kernel_size).forward)
         return result
 
     @staticmethod
@@ -104,32 +104,33 @@ class _Each(torch.autograd.Function):
         saved = input, kernels = ctx.saved_tensors
         direct: Direct = ctx.direct
         if torch.is_grad_enabled() or not native.can_read(*saved, grads[0]):
-            compute = partial(_each_by_torch, folding=direct.folding)
-            return (*gradients_by_torch(compute, saved, grads[0], ctx.needs_input_grad), None)
+            compute = partial(each_by_torch, kernel_size=ctx.kernel_size, folding=direct.folding)
+            return (*gradients_by_torch(compute, saved, grads[0], ctx.needs_input_grad), None, None)
         last = torch.channels_last
         images, grad = input.contiguous(memory_format=last), grads[0].contiguous(memory_format=last)
-        axes = direct.axes(images, kernels)
+        axes = direct.axes(images, ctx.kernel_size)
         to_input = to_kernels = None
         if ctx.needs_input_grad[0]:
             to_input = torch.empty(images.shape, memory_format=last)
-            native.gather(grad, _taps(kernels), None, to_input, *axes.backward)
+            native.gather(grad, kernels.contiguous(), None, to_input, *axes.backward)
         if ctx.needs_input_grad[1]:
-            to_taps = images.new_empty(kernels.shape[0], kernels[0, 0].numel(), kernels.shape[1])
-            native.kernel_gradient(images, to_taps, grad, *axes.forward)
-            to_kernels = to_taps.transpose(1, 2).reshape(kernels.shape)
-        return to_input, to_kernels, None
+            to_kernels = torch.empty(kernels.shape)
+            native.kernel_gradient(images, to_kernels, grad, *axes.forward)
+        return to_input, to_kernels, None, None
 
 
-def _taps(kernels: Tensor) -> Tensor:
-    """Return (B, C, 1, h, w) kernels tap by tap, (B, T, C), as the compiled kernels read them."""
-    return kernels.flatten(2).transpose(1, 2).contiguous()
-
-
-def _each_by_torch(input: Tensor, kernels: Tensor, folding: Folding) -> Tensor:
-    """Return the same convolution by an operation that torch can differentiate any number of times."""
+def each_by_torch(input: Tensor, kernels_BTC: Tensor, kernel_size: Pair, folding: Folding) -> Tensor:
+    """Return the same convolution by an operation that torch can differentiate any number of times, in NCHW."""
+    batch, _, channels = kernels_BTC.shape
+    kernels = kernels_BTC.transpose(1, 2).reshape(batch * channels, 1, *kernel_size)
+    folded = input.reshape(1, batch * channels, *input.shape[2:])
     geometry = folding.stride, folding.padding, folding.dilation
-    folded = F.conv2d(input.flatten(0, 1)[None], kernels.flatten(0, 1), None, *geometry, kernels[:, :, 0, 0, 0].numel())
-    return torch.unflatten(folded[0], 0, input.shape[:2])
+    output = F.conv2d(folded, kernels, None, *geometry, batch * channels)
+    return output.reshape(batch, channels, *output.shape[2:])
+
+
+def _size(weight: Tensor) -> Pair:
+    return weight.shape[3], weight.shape[4]
 
 
 @remembered

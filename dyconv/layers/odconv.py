@@ -44,7 +44,7 @@ class PixelConv2d(nn.Conv2d):
 
 
 class ODConvAttention(nn.Module):
-    """The branch of four attentions: average pool, 1 x 1 convolution (C to A), batch norm, ReLU, a convolution for each.
+    """The branch of four attentions: average pool, 1 x 1 convolution (to A), batch norm, ReLU, a convolution for each.
 
     Kernels get a softmax(z / temperature), all others a sigmoid(z / temperature) of each logit. An attention of width
     zero is left out. The names of the parts are those of the authors' code.
@@ -75,12 +75,19 @@ class ODConvAttention(nn.Module):
                 "a batch of one image cannot train ODConv, whose attention is normalised over the batch: train with "
                 "at least two images per batch, or evaluate with eval()"
             )
-        hidden = torch.relu(self.bn(squeezed))
-        attentions = {}
-        for name in self.names:
-            logits = at_least_float32(self.head(name)(hidden).flatten(1))
-            scaled = logits / temperature.to(logits.dtype)
-            attentions[name] = torch.softmax(scaled, dim=1) if name == "kernel" else torch.sigmoid(scaled)
+        hidden = torch.relu(self.bn(squeezed)).flatten(1)
+        # One product for all attentions: most of them are so small that each call costs more than its numbers.
+        heads = [self.head(name) for name in self.names]
+        weight = torch.cat([head.weight for head in heads]).flatten(1)
+        bias = torch.cat([head.bias for head in heads if head.bias is not None])
+        logits = at_least_float32(F.linear(hidden, weight, bias))
+        logits = logits / temperature.to(logits.dtype)
+        attentions, widths = {}, [head.out_channels for head in heads]
+        if self.names[0] == "kernel":
+            attentions["kernel"] = torch.softmax(logits[:, : widths[0]], dim=1)
+            logits, widths = logits[:, widths[0] :], widths[1:]
+        gates = torch.sigmoid(logits).split(widths, dim=1)
+        attentions.update(zip(self.names[-len(gates) :], gates, strict=True))
         return attentions
 
     def head(self, name: str) -> PixelConv2d:
@@ -210,16 +217,17 @@ class ODConv2d(ConvolutionLayer):
     def multiply_adds(self, input: Tensor, output: Tensor) -> dict[str, int]:
         """Return the multiply-adds of one image by purpose.
 
-        "aggregation" holds the mixing of K > 1 kernels and all scalings, a product each: of the input by "channel"
-        (C H W), of the mixed kernel by "spatial" and of the output by "filter" (O H' W').
+        "aggregation" holds the mixing of K > 1 kernels, and a product per number that is scaled: "spatial" scales the
+        mixed kernel, "channel" and "filter" scale that or their maps (C H W and O H' W'), whichever has fewer numbers.
         """
-        aggregation = input[0].numel()
+        kernel = self.weight[0].numel()
+        aggregation = min(kernel, input[0].numel())
+        if "filter" in self.attentions:
+            aggregation += min(kernel, output[0].numel())
+        if "spatial" in self.attentions:
+            aggregation += kernel
         if self.num_kernels > 1:
             aggregation += self.mixing_multiply_adds()
-        if "spatial" in self.attentions:
-            aggregation += self.weight[0].numel()
-        if "filter" in self.attentions:
-            aggregation += output[0].numel()
         return {
             "convolution": self.convolution_multiply_adds(output),
             "pooling": input[0].numel(),
