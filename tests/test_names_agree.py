@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from functools import cache
 from typing import Any, get_args
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 import dyconv
+from ablations.spec.layers import BUILT_IN_LAYERS, LAYERS
 from ablations.spec.names import AGGREGATIONS, NETWORKS, ROLES, input_resolutions, static_convolutions
 from ablations.spec.parts import BLOCKS, ModelSpec
 from dyconv import placement_from_dict
@@ -54,6 +56,30 @@ def test_strategies_and_normalizations_are_the_registered_ones() -> None:
     assert set(AGGREGATIONS) == set(dyconv.available_aggregations())
     (literal, _) = get_args(ModelSpec.model_fields["normalization"].annotation)
     assert set(get_args(literal)) == set(dyconv.available_normalizations())
+
+
+def built_in_kinds() -> dict[str, dyconv.LayerKind]:
+    """The layer kinds of dyconv's registry but those of a test's plug-ins."""
+    kinds = [dyconv.layer_kind(name) for name in dyconv.available_layers()]
+    return {kind.name: kind for kind in kinds if kind.layer.__module__.startswith("dyconv.")}
+
+
+def test_layer_kinds_are_the_registered_ones() -> None:
+    assert built_in_kinds().keys() | {"static"} == BUILT_IN_LAYERS
+
+
+@pytest.mark.parametrize("name", sorted(BUILT_IN_LAYERS - {"static"}))
+def test_a_layer_kind_has_the_same_facts_in_both(name: str) -> None:
+    kind, facts = built_in_kinds()[name], LAYERS[name]
+    # No training of CondConv has had another aggregation than attention, though its layer takes others.
+    never_set = {"aggregation"} if name == "condconv" else set()
+    assert facts.reads == kind.reads - never_set
+    assert facts.title == kind.title
+    ours, theirs = (
+        [(option.name, type(option.default), dataclasses.astuple(option)) for option in options]
+        for options in (facts.options, kind.options)
+    )
+    assert ours == theirs
 
 
 def test_roles_are_the_same_in_the_same_order() -> None:

@@ -333,9 +333,12 @@ def test_an_intervention_changes_one_attention(attention: str) -> None:
     having = [name for name, layer in dynamic_layers(model) if attention in layer.attentions]
     with torch.no_grad():
         before = model(x)
-        with intervene(model, "shuffle_across_images", attention=attention), record_attention(model) as kernels:
-            with record_attention(model, attention) as changed:
-                assert not torch.equal(model(x), before)
+        with (
+            intervene(model, "shuffle_across_images", attention=attention),
+            record_attention(model) as kernels,
+            record_attention(model, attention) as changed,
+        ):
+            assert not torch.equal(model(x), before)
         assert torch.equal(model(x), before)
     assert list(changed.used) == having
     assert all(not torch.equal(changed.used[name], changed.branch[name]) for name in having)
