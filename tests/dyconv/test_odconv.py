@@ -51,7 +51,7 @@ FORMATS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last
 
 def layer_of(geometry: str, **settings: Any) -> ODConv2d:
     """A layer in training whose attentions differ visibly between images."""
-    layer = ODConv2d(CHANNELS, **GEOMETRIES[geometry], **({"num_kernels": 3, "temperature": 1.0} | settings))
+    layer = ODConv2d(CHANNELS, **GEOMETRIES[geometry], **({"num_kernels": 3, "temperature": 0.7} | settings))
     for bias in (layer.bias, *(head.bias for head in layer.attention_branch.heads())):
         if bias is not None:
             nn.init.normal_(bias)
