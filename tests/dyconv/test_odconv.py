@@ -384,7 +384,8 @@ def test_a_static_start_computes_what_the_network_did_and_learns(num_kernels: in
 @pytest.mark.parametrize("geometry", ["pointwise", "dense", "grouped", "depthwise"])
 @pytest.mark.parametrize("pixels", [4, 112])
 def test_half_precision_is_finite_and_near(geometry: str, pixels: int, autocast: bool, dtype: torch.dtype) -> None:
-    layer = layer_of(geometry)
+    # A flat softmax and flat sigmoids: sharp ones enlarge the rounding of their logits.
+    layer = layer_of(geometry, temperature=3.0)
     images = images_of(pixels) + 6
     expected = layer(images)
     low = copy.deepcopy(layer)
