@@ -24,7 +24,7 @@ from dyconv.functional import dynamic_conv2d, dynamic_linear
 from dyconv.inspection import AttentionRecorder, record_attention
 from dyconv.intervention import intervene
 from dyconv.latency import compare_latency
-from dyconv.layers import CondConv2d, ConvolutionLayer, DynamicConv2d, DynamicLinear
+from dyconv.layers import CondConv2d, ConvolutionLayer, DynamicConv2d, DynamicLinear, ODConv2d
 from dyconv.layers.adopted import AdoptedCondConv2d
 from dyconv.layers.kinds import LayerKind, LayerOption, available_layers, layer_kind, register_layer
 from dyconv.networks.adoption import adopt
@@ -66,6 +66,7 @@ __all__ = [
     "LoadedTensor",
     "ModelError",
     "Name",
+    "ODConv2d",
     "Placement",
     "PlacementError",
     "Resolution",

@@ -74,6 +74,14 @@ LAYERS: dict[str, LayerKind] = {
     ),
     # Its class takes another aggregation too, but no training of it has ever had one.
     "condconv": LayerKind(title="CondConv-", reads=frozenset({"where", "num_kernels"})),
+    "odconv": LayerKind(
+        title="OD-",
+        reads=frozenset({"where", "num_kernels", "aggregation", "temperature"}),
+        options=(
+            LayerOption("hidden_ratio", 0.0625, low=0.0, high=1.0),
+            LayerOption("least_hidden", 16, low=1, high=4096),
+        ),
+    ),
     # A network that comes with dynamic layers of its own, such as timm's CondConv networks, is taken as it is.
     "adopted": LayerKind(title=""),
 }

@@ -9,5 +9,6 @@ from dyconv.layers.condconv import CondConv2d
 from dyconv.layers.convolution import Convolution, ConvolutionLayer
 from dyconv.layers.dynamic import DynamicConv2d
 from dyconv.layers.linear import DynamicLinear
+from dyconv.layers.odconv import ODConv2d
 
-__all__ = ["CondConv2d", "Convolution", "ConvolutionLayer", "DynamicConv2d", "DynamicLinear"]
+__all__ = ["CondConv2d", "Convolution", "ConvolutionLayer", "DynamicConv2d", "DynamicLinear", "ODConv2d"]

@@ -87,6 +87,13 @@ class ConvolutionLayer(DynamicLayer):
             "start='scratch'"
         )
 
+    def bias_factor_as_static(self, kernel_factor: float) -> float:
+        """Return the factor on the biases that goes with that on the kernels, of `begin_as_static`.
+
+        It is the same where both are mixed alike.
+        """
+        return kernel_factor
+
     @classmethod
     def connect(cls, model: nn.Module, layers: Mapping[str, Self]) -> None:
         """Join the new `layers` of a converted `model`, by name; a kind whose layers share something overrides this."""
