@@ -19,6 +19,7 @@ from dyconv.errors import (
 from dyconv.functional import dynamic_conv2d, dynamic_linear
 from dyconv.inspection import AttentionRecorder, record_attention
 from dyconv.intervention import intervene
+from dyconv.kernels.pooling import average_pool
 from dyconv.latency import compare_latency
 from dyconv.layers import CondConv2d, ConvolutionLayer, DynamicConv2d, DynamicLinear
 from dyconv.layers.kinds import LayerKind, LayerOption, available_layers, layer_kind, register_layer
@@ -63,6 +64,7 @@ __all__ = [
     "available_layers",
     "available_models",
     "available_normalizations",
+    "average_pool",
     "build_model",
     "compare_latency",
     "conversion_report",
