@@ -152,7 +152,7 @@ def _with_gradients(network: nn.Sequential, images: Tensor) -> dict[str, Tensor]
     """Return the output of a network, and the gradients of images and parameters, by name."""
     images = images.clone().requires_grad_()
     output = network(images)
-    _weighted_sum(output).backward()
+    torch.autograd.backward(_weighted_sum(output))
     results = {_OUTPUT: output.detach()}
     for name, leaf in _leaves(network, images):
         if leaf.grad is not None:

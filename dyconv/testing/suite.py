@@ -179,7 +179,8 @@ def _check_conversion(kind: str, keywords: Mapping[str, Any]) -> Iterator[str]:
             settings[name] = value
         else:
             settings["options"][name] = value
-    for start in ({}, {"start": "static", "noise": 0.0}):
+    starts: tuple[dict[str, Any], ...] = ({}, {"start": "static", "noise": 0.0})
+    for start in starts:
         network = _static_network()
         expected = run(network, images)
         try:
