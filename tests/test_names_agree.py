@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import astuple
 from functools import cache
 from typing import Any, get_args
 
@@ -12,7 +11,6 @@ import torch
 from torch import nn
 
 import dyconv
-from ablations.spec.layers import BUILT_IN_LAYERS, LAYERS
 from ablations.spec.names import AGGREGATIONS, NETWORKS, ROLES, input_resolutions, static_convolutions
 from ablations.spec.parts import BLOCKS, ModelSpec
 from dyconv import placement_from_dict
@@ -56,18 +54,6 @@ def test_strategies_and_normalizations_are_the_registered_ones() -> None:
     assert set(AGGREGATIONS) == set(dyconv.available_aggregations())
     (literal, _) = get_args(ModelSpec.model_fields["normalization"].annotation)
     assert set(get_args(literal)) == set(dyconv.available_normalizations())
-
-
-def test_layer_kinds_are_the_registered_ones_with_their_settings() -> None:
-    assert set(LAYERS) == BUILT_IN_LAYERS == {"static", *dyconv.available_layers()}
-    for name in dyconv.available_layers():
-        kind, registered = LAYERS[name], dyconv.layer_kind(name)
-        # Its class takes another aggregation too, but no training of it has ever had one.
-        unread = {"aggregation"} if name == "condconv" else set()
-        assert kind.reads == registered.reads - unread
-        assert kind.title == registered.title
-        options = [astuple(option) for option in kind.options]
-        assert options == [astuple(option) for option in registered.options]
 
 
 def test_roles_are_the_same_in_the_same_order() -> None:
