@@ -20,7 +20,7 @@ from dyconv.randomness import seeded
 
 _BATCH, _HEIGHT, _WIDTH = 5, 9, 8
 """Another number of images than there usually are kernels, and an odd and an even number of pixels."""
-_SPREAD = 0.3
+_SPREAD = 0.1
 """The standard deviation of what is added to the parameters of attention: a new branch may give all images the same."""
 
 
