@@ -70,8 +70,8 @@ class SoundForward(Sound):
 
 @pytest.mark.parametrize("name", dyconv.available_layers())
 def test_every_registered_kind_passes(name: str) -> None:
-    # The paper's layer has a forward of its own, which computes the same definition in one compiled step.
-    definition = True if name == "dynamic" else None
+    # A forward of their own computes the same definition, such as in one compiled step.
+    definition = True if name in ("dynamic", "condconv") else None
     report = check_layer(name, mixes_kernels=definition)
     assert report.faults == ()
     assert len(report.with_status("passed")) > 10 * len(GEOMETRIES)
