@@ -47,6 +47,10 @@ class LayerCheckError(DyconvError, AssertionError):
         self.report = report
 
 
+class CheckpointError(DyconvError):
+    """A weight file cannot be read, is of an unknown layout, or does not fit the network; or a layout is malformed."""
+
+
 def unknown_name(kind: str, name: object, valid_names: Iterable[str]) -> str:
     """Return the message for an unknown `name`: similar valid names first, then all of them."""
     names = sorted(valid_names)

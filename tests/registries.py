@@ -9,6 +9,7 @@ from typing import Any
 from ablations.datasets import registry as datasets
 from ablations.spec import identities, layers, names, settings
 from dyconv import aggregation
+from dyconv.checkpoints import layouts
 from dyconv.layers import kinds
 from dyconv.networks import models
 from runners import plugins
@@ -23,6 +24,7 @@ REGISTRIES: tuple[dict[Any, Any], ...] = (
     aggregation._VERSIONS,
     models._BUILDERS,
     kinds._KINDS,
+    layouts._LAYOUTS,
     datasets.DATASETS,
     datasets.FOLDERS,
     datasets._CONTENTS,

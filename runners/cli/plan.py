@@ -12,7 +12,7 @@ import click
 
 from ablations.datasets.facts import DatasetFacts
 from ablations.planning.plan import Plan
-from ablations.spec.layers import BUILT_IN_LAYERS
+from ablations.spec.layers import BUILT_IN_LAYERS, LAYERS
 from ablations.spec.names import BUILT_IN_NETWORKS
 from ablations.spec.parts import BLOCKS, ModelSpec
 from ablations.spec.titles import model_title, placement_title
@@ -107,7 +107,7 @@ def _as_placed(model: ModelSpec) -> ModelSpec:
 
     A plug-in's kind may refuse a layer for any of its settings, so that these stay.
     """
-    if model.layer not in BUILT_IN_LAYERS:
+    if model.layer not in BUILT_IN_LAYERS or "where" not in LAYERS[model.layer].reads:
         return model
     irrelevant = dict.fromkeys(("options", "reduction", "normalization", "aggregation"))
     return model.model_copy(update={"layer": "dynamic", "num_kernels": 1, **irrelevant})
