@@ -23,6 +23,7 @@ from dyconv.errors import (
 from dyconv.functional import dynamic_conv2d, dynamic_linear
 from dyconv.inspection import AttentionRecorder, record_attention
 from dyconv.intervention import intervene
+from dyconv.kernels.pooling import average_pool
 from dyconv.latency import compare_latency
 from dyconv.layers import CondConv2d, ConvolutionLayer, DynamicConv2d, DynamicLinear, ODConv2d
 from dyconv.layers.adopted import AdoptedCondConv2d
@@ -78,6 +79,7 @@ __all__ = [
     "available_layouts",
     "available_models",
     "available_normalizations",
+    "average_pool",
     "build_model",
     "compare_latency",
     "conversion_report",

@@ -11,7 +11,8 @@ from typing import Literal, get_args
 
 from torch import nn
 
-from dyconv.layers import Convolution
+from dyconv.base import outermost
+from dyconv.layers import Convolution, ConvolutionLayer
 from dyconv.networks.gates import gate_layers
 
 RoleName = Literal[
@@ -33,8 +34,11 @@ _RESIDUAL: tuple[RoleName, ...] = ("conv1", "conv2", "conv3")
 
 
 def convolutions(model: nn.Module) -> dict[str, Convolution]:
-    """Return the 2-d convolutions of `model` by name, static and dynamic, in the order of their definition."""
-    return {name: module for name, module in model.named_modules() if isinstance(module, Convolution)}
+    """Return the 2-d convolutions of `model` by name, static and dynamic, in the order of their definition.
+
+    Those inside a dynamic layer, such as the convolutions of an attention branch, are parts of that and left out.
+    """
+    return dict(outermost(model, (nn.Conv2d, ConvolutionLayer), "", set()))
 
 
 def find_roles(model: nn.Module) -> dict[str, RoleName]:

@@ -276,7 +276,9 @@ def comparability(study: Study, plan: Plan, table: PublishedTable) -> str:
     """Return a sentence on the differences of our data set, network and schedule from the published ones."""
     specs = specs_of(plan, study.name)
     # The setting of a published table names its dynamic network, to which static rows are the baseline.
-    dynamic = [spec for spec in specs if spec.model.layer == "dynamic"] or specs
+    dynamic = [spec for spec in specs if spec.model.layer == "dynamic"]
+    if not dynamic:
+        dynamic = [spec for spec in specs if not spec.model.is_static] or list(specs)
     ours = f"{data_words(specs, 'train')}, {network_words(dynamic)}, {epochs_words(specs)}"
     differing = []
     if any(spec.data.name != "imagenet" for spec in specs):

@@ -13,6 +13,7 @@ from ablations.planning.lint import Lint
 from ablations.planning.plan import Plan, make_plan
 from ablations.planning.request import Request
 from ablations.registry import available_studies, get_study
+from ablations.spec.layers import BUILT_IN_LAYERS
 from ablations.spec.names import BUILT_IN_NETWORKS, NETWORKS, static_convolutions
 from ablations.spec.parts import BLOCKS, ModelSpec
 
@@ -70,14 +71,15 @@ def data_remarks(plan: Plan) -> tuple[str, ...]:
 def static_remarks(plan: Plan) -> tuple[str, ...]:
     """Return the layers that dynamic variants of the project's own networks leave static, a sentence each.
 
-    Other networks must be built to know theirs: `runners.cli.plan.describe_conversion`.
+    Other networks, and other layer kinds than the project's, must be built to know theirs:
+    `runners.cli.plan.describe_conversion`.
     """
     # Dictionaries rather than sets, as they keep the order of the plan.
     by_rule: dict[str, dict[str, None]] = {}
     chosen: dict[ModelSpec, None] = {}
     for node in plan.network_nodes:
         model = node.spec.model
-        if model.layer == "static" or model.name not in BUILT_IN_NETWORKS:
+        if model.is_static or model.name not in BUILT_IN_NETWORKS or model.layer not in BUILT_IN_LAYERS:
             continue
         if model.where == BLOCKS:
             counts = static_convolutions(model.name, model.depth, model.squeeze_excitation)
