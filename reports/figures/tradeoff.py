@@ -92,8 +92,6 @@ def _why_left_out(row: VariantSummary, counts: Mapping[str, Repeat]) -> str:
     """Return the reason why a variant has no point in the figure, or nothing if it has one."""
     if not row.complete:
         return f"n = {len(row.values)}/{row.expected}"
-    if row.unlearned:
-        return "never learned"
     if row.variant not in counts or not counts[row.variant].finished:
         return "not counted"
     return ""
