@@ -20,6 +20,9 @@ _MILLION = 1e6
 _COUNTS = {COST_PARAMETERS: ("parameters (M)", "params"), COST_MULTIPLY_ADDS: ("multiply-adds (M)", "madds")}
 """Title of each count, and its column in the published tables."""
 
+# Parameters are published with a decimal at least, multiply-adds in whole millions.
+_LEAST_DECIMALS = {COST_PARAMETERS: 1, COST_MULTIPLY_ADDS: 0}
+
 
 def trained_cost_table(study: Study, plan: Plan, results: Results, summary: StudySummary) -> Table:
     """Return the table: parameters, multiply-adds and latency of each network, its accuracy, and the published ones."""
@@ -90,7 +93,7 @@ class _Costs:
             # The first count gives the reason for all that is missing.
             yield self._cell(variant, metric, 2, 1 / _MILLION, with_reason=metric == COST_PARAMETERS)
             if any(self.published[column]):
-                yield published_cell(self.value(variant, column), least=0)
+                yield published_cell(self.value(variant, column), least=_LEAST_DECIMALS[metric])
         yield self._cell(variant, COST_LATENCY, 2, 1.0)
         yield self._cell(variant, COST_LATENCY_RATIO, 2, 1.0)
 

@@ -80,7 +80,7 @@ def test_counts_accuracy_and_published_numbers_by_hand(plan: Plan, results: Resu
     rows = [[cell.text for cell in row] for row in set_rows(table)]
     assert rows == [
         ["static", "0.33", "—", "4.50", "—", "2.00", "1.00", "61.00", "—"],
-        ["dynamic", "1.00", "4", "5.25", "101.4", "4.00", "2.00", "64.00", "69.9"],
+        ["dynamic", "1.00", "4.0", "5.25", "101.4", "4.00", "2.00", "64.00", "69.9"],
         ["longer", "1.00", "—", "5.25", "—", "4.00", "2.00", "— n = 1/2", "—"],
         ["condconv", "— missing", "27.5", "—", "329", "—", "—", "61.25", "74.6"],
     ]
