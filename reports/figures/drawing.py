@@ -26,6 +26,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from ablations.errors import OutputError
 from reports.content.blocks import Figure, FigureKind
 from reports.content.formatting import printable
+from reports.figures.tradeoff import OURS, PUBLISHED, STATIC
 
 ImageFormat = Literal["svg", "png", "pdf"]
 
@@ -38,8 +39,6 @@ _PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#
 """Okabe and Ito's colours, told apart by colour-blind readers; the yellow is darkened to be seen on white."""
 _BLACK = "#000000"
 _MARKERS = ("s", "^", "D", "v", "P", "X", "<", ">", "o")
-_STATIC = "static"
-"""The kind of a network whose points are hollow."""
 _WIDE = 3.0
 """Counts that differ by less than this factor have an even axis: a logarithmic one would have hardly a tick."""
 _DASHES = ("-", "--", "-.", ":")
@@ -367,7 +366,7 @@ def _draw_tradeoff(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
     subplots[0].set_ylabel(axis)
     handles = []
     for label, (colour, marker) in styles.items():
-        face = "white" if label == _STATIC else colour
+        face = "white" if label == STATIC else colour
         line = Line2D([], [], color=colour, marker=marker, mfc=face, ms=4.6, lw=1.2, label=_name(str(label)))
         handles.append(line)
     canvas.legend(handles=handles, loc="outside right upper")
@@ -376,21 +375,21 @@ def _draw_tradeoff(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
 def _tradeoff_styles(labels: list[str]) -> dict[str, tuple[str, str]]:
     """Return a colour and a marker for each label; static networks are black circles."""
     colours = [colour for colour in _PALETTE if colour != _BLACK]
-    styles = {label: (_BLACK, "o") for label in labels if label == _STATIC}
-    for index, label in enumerate(label for label in labels if label != _STATIC):
+    styles = {label: (_BLACK, "o") for label in labels if label == STATIC}
+    for index, label in enumerate(label for label in labels if label != STATIC):
         styles[label] = (colours[index % len(colours)], _MARKERS[index % len(_MARKERS)])
     return styles
 
 
 def _paint_tradeoff(axes: Axes, data: pd.DataFrame, subject: str, styles: dict[str, tuple[str, str]]) -> None:
     # Published networks come first, so that ours lie over them.
-    for source, alpha in (("published", 0.45), ("ours", 1.0)):
+    for source, alpha in ((PUBLISHED, 0.45), (OURS, 1.0)):
         points = data[data["source"] == source]
         _paint_links(axes, points, alpha)
         for (*_, label), line in points.groupby(["backbone", "depth", "kind"], sort=False, dropna=False):
             colour, marker = styles[line[subject].iloc[0]]
             ordered = line.sort_values("multiply_adds")
-            face = "white" if label == _STATIC else colour
+            face = "white" if label == STATIC else colour
             axes.vlines(ordered["multiply_adds"], ordered["low"], ordered["high"], color=colour, lw=1.2, alpha=alpha)
             axes.plot(
                 ordered["multiply_adds"],
@@ -411,7 +410,7 @@ def _paint_tradeoff(axes: Axes, data: pd.DataFrame, subject: str, styles: dict[s
 def _paint_links(axes: Axes, points: pd.DataFrame, alpha: float) -> None:
     """Draw a grey line from each static network to those of its size that improve on it."""
     for _, network in points.groupby(["backbone", "depth", "width"], dropna=False):
-        for begin in network[network["kind"] == _STATIC].itertuples():
+        for begin in network[network["kind"] == STATIC].itertuples():
             for end in network[network["linked"]].itertuples():
                 ends = (begin.multiply_adds, end.multiply_adds), (begin.mean, end.mean)
                 axes.plot(*ends, color="#BBBBBB", lw=0.8, alpha=alpha, zorder=1)
