@@ -20,7 +20,14 @@ from dyconv.functional import dynamic_conv2d, dynamic_linear
 from dyconv.inspection import AttentionRecorder, record_attention
 from dyconv.intervention import intervene
 from dyconv.latency import compare_latency
-from dyconv.layers import CondConv2d, ConvolutionLayer, DynamicConv2d, DynamicLinear
+from dyconv.layers import (
+    CondConv2d,
+    ConvolutionLayer,
+    DCDConv2d,
+    DynamicConv2d,
+    DynamicLinear,
+    PartlyDynamicConv2d,
+)
 from dyconv.layers.kinds import LayerKind, LayerOption, available_layers, layer_kind, register_layer
 from dyconv.networks.backbones import BackboneSpec
 from dyconv.networks.conversion import ConversionReport, conversion_report, make_dynamic
@@ -42,6 +49,7 @@ __all__ = [
     "ConversionReport",
     "ConvolutionLayer",
     "Cost",
+    "DCDConv2d",
     "Depth",
     "DyconvError",
     "DynamicConv2d",
@@ -54,6 +62,7 @@ __all__ = [
     "LinearAnnealing",
     "ModelError",
     "Name",
+    "PartlyDynamicConv2d",
     "Placement",
     "PlacementError",
     "Resolution",

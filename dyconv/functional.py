@@ -55,7 +55,7 @@ def dynamic_conv2d(  # noqa: PLR0917 - the order of F.conv2d
     _check_shapes(input, weight, attention, bias, groups)
     kernel_size = (weight.shape[3], weight.shape[4])
     strides, dilations = pair(stride, "stride", 1), pair(dilation, "dilation", 1)
-    input, paddings = _explicit_padding(input, padding, kernel_size, strides, dilations)
+    input, paddings = explicit_padding(input, padding, kernel_size, strides, dilations)
     geometry = Geometry(
         batch=input.shape[0],
         num_kernels=weight.shape[0],
@@ -221,7 +221,7 @@ def pair(value: IntOrPair, name: str, least: int) -> Pair:
     return values[0], values[1]
 
 
-def _explicit_padding(
+def explicit_padding(
     input: Tensor, padding: IntOrPair | str, kernel_size: Pair, stride: Pair, dilation: Pair
 ) -> tuple[Tensor, Pair]:
     """Return input and padding in pixels for any padding; an odd pixel is padded onto the input itself."""
