@@ -26,6 +26,7 @@ from dyconv.layers import (
     DCDConv2d,
     DynamicConv2d,
     DynamicLinear,
+    ODConv2d,
     PartlyDynamicConv2d,
 )
 from dyconv.layers.kinds import LayerKind, LayerOption, available_layers, layer_kind, register_layer
@@ -62,6 +63,7 @@ __all__ = [
     "LinearAnnealing",
     "ModelError",
     "Name",
+    "ODConv2d",
     "PartlyDynamicConv2d",
     "Placement",
     "PlacementError",

@@ -179,21 +179,27 @@ def _convolve(
     computation = algorithms.choose(geometry, algorithm, input.device.type == "cpu")
     is_last = is_channels_last(input)
     memory_format, keeps_format = format_of(is_last), computation.keeps_format and is_last
-    if input.requires_grad and not keeps_format and is_ordinary(input):
-        # Folding leaves the gradient permuted; see `_GradientFormat`.
-        input = _GradientFormat.apply(input, memory_format)
+    if not keeps_format:
+        input = with_gradient_format(input, memory_format)
     output = computation.run(input, weight, attention, geometry)
     if bias is not None:
         output = output + (attention @ bias)[:, :, None, None]
     return output.contiguous(memory_format=memory_format)
 
 
-class _GradientFormat(torch.autograd.Function):
-    """Identity whose gradient is stored like its input.
+def with_gradient_format(input: Tensor, memory_format: torch.memory_format) -> Tensor:
+    """Return the input, whose gradient will be stored in this format, its own.
 
     Folding permutes dimensions, and a gradient that stays permuted sends the batch norm before this layer down a
     path ten times slower.
     """
+    if input.requires_grad and is_ordinary(input):
+        return _GradientFormat.apply(input, memory_format)  # type: ignore[no-any-return]
+    return input
+
+
+class _GradientFormat(torch.autograd.Function):
+    """The function of `with_gradient_format`."""
 
     @staticmethod
     def forward(ctx: Any, input: Tensor, memory_format: torch.memory_format) -> Tensor:

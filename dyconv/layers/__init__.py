@@ -10,6 +10,7 @@ from dyconv.layers.convolution import Convolution, ConvolutionLayer
 from dyconv.layers.dcd import DCDConv2d
 from dyconv.layers.dynamic import DynamicConv2d
 from dyconv.layers.linear import DynamicLinear
+from dyconv.layers.odconv import ODConv2d
 from dyconv.layers.partly_dynamic import PartlyDynamicConv2d
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "DCDConv2d",
     "DynamicConv2d",
     "DynamicLinear",
+    "ODConv2d",
     "PartlyDynamicConv2d",
 ]

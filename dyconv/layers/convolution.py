@@ -95,6 +95,13 @@ class ConvolutionLayer(DynamicLayer):
             "start='scratch'"
         )
 
+    def bias_factor_as_static(self, kernel_factor: float) -> float:
+        """Return the factor on the biases that goes with that on the kernels, of `begin_as_static`.
+
+        It is the same where both are mixed alike.
+        """
+        return kernel_factor
+
     @classmethod
     def obstacle(cls, conv: nn.Conv2d) -> str | None:
         """Return the reason why this kind cannot replace a convolution, which then stays static; None if it can."""

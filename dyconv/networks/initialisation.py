@@ -128,6 +128,7 @@ def _from_static(noise: float) -> Start:
         # Moved first, because the copies below are made in the dtype of the static kernel.
         layer = layer.to(device=conv.weight.device, dtype=conv.weight.dtype)
         scale = layer.begin_as_static()
+        bias_scale = layer.bias_factor_as_static(scale)
         with torch.no_grad():
             spread = _spread(conv.weight)
             for kernel, bias, channels in layer.kernels():
@@ -135,7 +136,7 @@ def _from_static(noise: float) -> Start:
                 perturbation = noise * spread * torch.randn(kernel.shape)
                 kernel.copy_(scale * (conv.weight[channels] + perturbation.to(conv.weight)))
                 if bias is not None and conv.bias is not None:
-                    bias.copy_(scale * conv.bias[channels])
+                    bias.copy_(bias_scale * conv.bias[channels])
         return layer
 
     return fill
