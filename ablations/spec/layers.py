@@ -73,6 +73,20 @@ LAYERS: dict[str, LayerKind] = {
     ),
     # Its class takes another aggregation too, but no training of it has ever had one.
     "condconv": LayerKind(title="CondConv-", reads=frozenset({"num_kernels"})),
+    "odconv": LayerKind(
+        title="OD-",
+        reads=frozenset({"num_kernels", "aggregation", "temperature"}),
+        options=(
+            LayerOption("hidden_ratio", 0.0625, low=0.0, high=1.0),
+            LayerOption("least_hidden", 16, low=1, high=4096),
+        ),
+    ),
+    "dcd": LayerKind(title="DCD-", reads=frozenset({"aggregation"})),
+    "partly_dynamic": LayerKind(
+        title="Part-DY-",
+        reads=frozenset({"num_kernels", "reduction", "normalization", "aggregation", "temperature"}),
+        options=(LayerOption("share", 0.5, low=0.001, high=1.0),),
+    ),
 }
 """Layer kinds by name."""
 
