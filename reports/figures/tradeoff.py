@@ -45,8 +45,8 @@ _WITH_COUNTS = "backbones"
 
 _PUBLISHED_DATA = "imagenet"
 _MOST_NAMED = 4
-_KINDS = {"dynamic": "DY K=4", "condconv": "CondConv K=8", "odconv_1": "ODConv K=1", "odconv_4": "ODConv K=4"}
-"""The published ways to make W(x), as `kind_title` calls ours."""
+_KINDS = {"dynamic": ("dynamic", 4), "condconv": ("condconv", 8), "odconv_1": ("odconv", 1), "odconv_4": ("odconv", 4)}
+"""The published ways to make W(x): layer kind and number of kernels."""
 
 _Point = tuple[str, str, str, float, float, str, bool, float, float, float, float, str]
 
@@ -117,6 +117,14 @@ def kind_title(model: ModelSpec) -> str:
     return " ".join([*words, *settings.split()]) or STATIC
 
 
+def _published_kind(key: str) -> str:
+    """Return a published way to make W(x) as `kind_title` calls ours."""
+    if key not in _KINDS:
+        return key
+    layer, kernels = _KINDS[key]
+    return f"{LAYERS[layer].title.rstrip('-')} K={kernels}"
+
+
 def _published_points(study: Study, plan: Plan) -> Iterator[_Point]:
     column = telling(study.metric).published
     table = _table_with_counts(study)
@@ -137,7 +145,7 @@ def _published_points(study: Study, plan: Plan) -> Iterator[_Point]:
         linked = kind != STATIC and table.baselines.get(key, {}) in (*table.rows.values(), {})
         depth = 1.0 if "depth" in NETWORKS[name].options else math.nan
         size = (depth, float(width) if width else math.nan)
-        network = (panel, PUBLISHED, NETWORKS[name].title, *size, _KINDS.get(kind, kind), linked)
+        network = (panel, PUBLISHED, NETWORKS[name].title, *size, _published_kind(kind), linked)
         confidence = max(accuracy.confidence, count.confidence)
         yield (*network, count.value * _MILLION, accuracy.value, math.nan, math.nan, confidence)
 

@@ -310,7 +310,7 @@ NOT_PUBLISHED = {
     "kernels": r"depth_.*_k1",
     "condconv": "static",
     "squeeze_excitation": "both",
-    "methods": "width_.*_(squeeze_excitation|signed)",
+    "methods": "width_.*_(squeeze_excitation|signed|dcd|partly_dynamic)",
     "annealing": "half_.*|full_30_in_(20|40|60)",
     "backbones": "(mobilenet_v3_large|resnet50)_.*",
     "cost": "condconv_.*",
@@ -319,7 +319,7 @@ NOT_PUBLISHED = {
 NOT_OURS = {
     "condconv": {"condconv_1.0", "dynamic_1.0"},
     "squeeze_excitation": {"condconv"},
-    "methods": {key for key in SOURCES if "_0.75_" in key or "_0.35_" in key or "odconv" in key},
+    "methods": {key for key in SOURCES if "_0.75_" in key or "_0.35_" in key},
     "backbones": {f"mobilenet_v2_{width}_{kind}" for width in (1.0, 0.75, 0.35) for kind in ("static", "dynamic")},
 }
 """Published rows of that table which no row of the study stands beside."""

@@ -138,7 +138,7 @@ def test_methods_of_other_authors_are_not_linked_to_the_papers_static_network() 
     linked = {(row.width, row.kind): row.linked for row in published.itertuples()}
     assert linked[0.5, "DY K=4"]
     assert linked[1.0, "CondConv K=8"]
-    assert not linked[0.5, "ODConv K=4"]
+    assert not linked[0.5, "OD K=4"]
     assert (0.5, "CondConv K=8") not in linked, "its multiply-adds were not published"
 
 
@@ -156,6 +156,9 @@ KINDS: list[tuple[dict[str, Any], str]] = [
     ({"layer": "dynamic", "num_kernels": 8, "normalization": "signed"}, "DY K=8 signed"),
     ({"layer": "dynamic", "squeeze_excitation": True}, "DY SE K=4"),
     ({"layer": "condconv", "num_kernels": 8, "normalization": None, "aggregation": None}, "CondConv K=8"),
+    ({"layer": "odconv", "num_kernels": 1, "reduction": None, "normalization": None}, "OD K=1"),
+    ({"layer": "partly_dynamic", "options": {"share": 0.5}}, "Part-DY K=4"),
+    ({"layer": "partly_dynamic", "options": {"share": 0.25}}, "Part-DY K=4 share=0.25"),
     ({"name": "resnet18", "width": None, "depth": None, "layer": "dynamic"}, "DY K=4"),
 ]
 
