@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import dyconv
+from ablations.spec.layers import LAYERS
 from ablations.spec.names import AGGREGATIONS, NETWORKS, ROLES, input_resolutions, static_convolutions
 from ablations.spec.parts import BLOCKS, ModelSpec
 from dyconv import placement_from_dict
@@ -54,6 +55,18 @@ def test_strategies_and_normalizations_are_the_registered_ones() -> None:
     assert set(AGGREGATIONS) == set(dyconv.available_aggregations())
     (literal, _) = get_args(ModelSpec.model_fields["normalization"].annotation)
     assert set(get_args(literal)) == set(dyconv.available_normalizations())
+
+
+def test_layer_kinds_are_the_registered_ones_with_the_same_settings() -> None:
+    assert set(LAYERS) == {"static", *dyconv.available_layers()}
+    for name in dyconv.available_layers():
+        kind, facts = dyconv.layer_kind(name), LAYERS[name]
+        assert facts.title == kind.title
+        # No training of condconv has had another aggregation.
+        assert facts.reads == kind.reads - ({"aggregation"} if name == "condconv" else set())
+        options = [(o.name, o.default, o.low, o.high, o.choices) for o in facts.options]
+        assert options == [(o.name, o.default, o.low, o.high, o.choices) for o in kind.options]
+        assert bool(facts.cannot_replace) == (kind.layer.obstacle(nn.Conv2d(4, 4, 1, groups=4)) is not None)
 
 
 def test_roles_are_the_same_in_the_same_order() -> None:

@@ -83,7 +83,13 @@ UNREAD: list[tuple[dict[str, Any], set[str]]] = [
         ({"model.layer": layer}, {"model.reduction", "model.normalization", "model.aggregation"} | set(TAU))
         for layer in ("static", "condconv")
     ),
-    *(({"model.normalization": name}, set(TAU)) for name in ("sigmoid", "normalized_sigmoid")),
+    ({"model.layer": "dcd"}, {"model.num_kernels", "model.reduction", "model.normalization", *TAU}),
+    *(({"model.layer": layer}, {"model.options.share"}) for layer in ("static", "dynamic", "condconv", "dcd")),
+    *(
+        ({"model.layer": layer}, {"model.options.share_routing"})
+        for layer in ("static", "dynamic", "dcd", "partly_dynamic")
+    ),
+    *(({"model.normalization": name}, set(TAU)) for name in ("sigmoid", "normalized_sigmoid", "signed")),
     ({"model.name": "mobilenet_v2"}, {"model.stem_kernel", "model.stem_pool"}),
     *(
         ({"model.name": name}, {"model.depth", "model.stem_kernel", "model.stem_pool", "model.squeeze_excitation"})
@@ -107,7 +113,7 @@ UNREAD: list[tuple[dict[str, Any], set[str]]] = [
     ({"model.name": "timm/resnet10t"}, {"model.stem_kernel", "model.stem_pool", "model.squeeze_excitation"}),
 ]
 CASES = [(context, key) for context, keys in UNREAD for key in sorted(keys)]
-VALUES = {**DEFAULTS, "data.image_size": 64}
+VALUES = {**DEFAULTS, "data.image_size": 64, "model.options.share": 0.25, "model.options.share_routing": True}
 """Of every setting a value that is not `None`."""
 
 
@@ -259,7 +265,7 @@ def test_a_wrong_value_never_resolves(key: str, value: object, reason: str) -> N
         resolve([], {key: value}, 0)
 
 
-@pytest.mark.parametrize("key", sorted(DEFAULTS))
+@pytest.mark.parametrize("key", sorted(key for key in DEFAULTS if not key.startswith("model.options.")))
 def test_every_default_is_a_valid_value(key: str) -> None:
     check_values({key: DEFAULTS[key]})
 
