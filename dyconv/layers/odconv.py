@@ -23,26 +23,6 @@ _HIDDEN_RATIO = LayerOption("hidden_ratio", 0.0625, low=0.0, high=1.0)
 _LEAST_HIDDEN = LayerOption("least_hidden", 16, low=1, high=4096)
 
 
-class PixelConv2d(nn.Conv2d):
-    """A 1 x 1 convolution of maps of one pixel, computed as the matrix product that it is.
-
-    `nn.Conv2d` takes three times as long for it.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, bias: bool = True) -> None:
-        super().__init__(in_channels, out_channels, 1, bias=bias)
-
-    def reset_parameters(self) -> None:
-        """Draw the weight kaiming normal by the fan out; the bias is zero."""
-        nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
-        if self.bias is not None:
-            nn.init.zeros_(self.bias)
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Return (B, O, 1, 1) of a (B, C, 1, 1) input."""
-        return F.linear(input.flatten(1), self.weight.flatten(1), self.bias)[:, :, None, None]
-
-
 class ODConvAttention(nn.Module):
     """The branch of four attentions: average pool, 1 x 1 convolution (to A), batch norm, ReLU, a convolution for each.
 
@@ -54,11 +34,13 @@ class ODConvAttention(nn.Module):
 
     def __init__(self, in_channels: int, hidden: int, widths: dict[str, int]) -> None:
         super().__init__()
-        self.fc = PixelConv2d(in_channels, hidden, bias=False)
+        self.fc = nn.Conv2d(in_channels, hidden, 1, bias=False)
         self.bn = nn.BatchNorm2d(hidden)
         self.names = tuple(widths)
         for name, width in widths.items():
-            self.add_module(f"{name}_fc", PixelConv2d(hidden, width))
+            self.add_module(f"{name}_fc", nn.Conv2d(hidden, width, 1))
+        for part in (self.fc, *self.heads()):
+            reset_convolution(part.weight, part.bias)
 
     def forward(self, input: Tensor, temperature: Tensor) -> dict[str, Tensor]:
         """Return each attention by name, (B, its width) in float32 at least.
@@ -68,7 +50,8 @@ class ODConvAttention(nn.Module):
         Raises:
             ShapeError: one image in training, whose hidden units are no batch to normalise.
         """
-        squeezed = self.fc(average_pool(input)[:, :, None, None])
+        # Convolutions of one pixel are products of matrices, which take a third of the time.
+        squeezed = F.linear(average_pool(input), self.fc.weight.flatten(1))[:, :, None, None]
         # Norms of other classes may know the batches of other processes.
         if type(self.bn) is nn.BatchNorm2d and self.bn.training and squeezed.shape[0] == 1:
             raise ShapeError(
@@ -76,8 +59,8 @@ class ODConvAttention(nn.Module):
                 "at least two images per batch, or evaluate with eval()"
             )
         hidden = torch.relu(self.bn(squeezed)).flatten(1)
-        # One product for all attentions: most of them are so small that each call costs more than its numbers.
-        heads = [self.head(name) for name in self.names]
+        # One product for all attentions, which are so small that a call costs more than its numbers.
+        heads = self.heads()
         weight = torch.cat([head.weight for head in heads]).flatten(1)
         bias = torch.cat([head.bias for head in heads if head.bias is not None])
         logits = at_least_float32(F.linear(hidden, weight, bias))
@@ -90,16 +73,23 @@ class ODConvAttention(nn.Module):
         attentions.update(zip(self.names[-len(gates) :], gates, strict=True))
         return attentions
 
-    def head(self, name: str) -> PixelConv2d:
-        """Return the convolution that makes the logits of an attention."""
-        head = getattr(self, f"{name}_fc")
-        assert isinstance(head, PixelConv2d)
-        return head
+    def heads(self) -> list[nn.Conv2d]:
+        """Return the convolutions that make the logits, in the order of `names`."""
+        return [getattr(self, f"{name}_fc") for name in self.names]
+
+    def begin_half_open(self) -> int:
+        """Set every sigmoid to one half, from where its convolution learns; return the number of sigmoids."""
+        gates = [head for name, head in zip(self.names, self.heads(), strict=True) if name != "kernel"]
+        for gate in gates:
+            nn.init.zeros_(gate.weight)
+            if gate.bias is not None:
+                nn.init.zeros_(gate.bias)
+        return len(gates)
 
     @property
     def multiply_adds(self) -> int:
         """The multiply-adds of all convolutions for one image: A times C and the widths."""
-        return self.fc.weight.numel() + sum(self.head(name).weight.numel() for name in self.names)
+        return self.fc.weight.numel() + sum(head.weight.numel() for head in self.heads())
 
 
 @final
@@ -162,9 +152,7 @@ class ODConv2d(ConvolutionLayer):
     def reset_parameters(self) -> None:
         """Draw each kernel kaiming normal by the fan out; biases are zero."""
         for kernel, bias, _ in self.kernels():
-            nn.init.kaiming_normal_(kernel, mode="fan_out", nonlinearity="relu")
-            if bias is not None:
-                nn.init.zeros_(bias)
+            reset_convolution(kernel, bias)
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the (B, O, H', W') convolution of (B, C, H, W) images, each by its own attentions.
@@ -202,13 +190,7 @@ class ODConv2d(ConvolutionLayer):
 
     def begin_as_static(self) -> float:
         """Begin with every sigmoid at one half, from where its convolution learns; return the factor on the kernels."""
-        sigmoids = [name for name in self.attentions if name != "kernel"]
-        for name in sigmoids:
-            head = self.attention_branch.head(name)
-            nn.init.zeros_(head.weight)
-            assert head.bias is not None
-            nn.init.zeros_(head.bias)
-        return 2.0 ** len(sigmoids)
+        return 2.0 ** self.attention_branch.begin_half_open()
 
     def bias_factor_as_static(self, kernel_factor: float) -> float:
         # Of the sigmoids, only that of the output channels scales the bias.
@@ -250,3 +232,10 @@ def _widths(
     if positions > 1:
         widths["spatial"] = positions
     return widths
+
+
+def reset_convolution(weight: Tensor, bias: Tensor | None) -> None:
+    """Draw one kernel kaiming normal by the fan out; its bias is zero."""
+    nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu")
+    if bias is not None:
+        nn.init.zeros_(bias)

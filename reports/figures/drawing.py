@@ -402,18 +402,19 @@ def _paint_tradeoff(axes: Axes, data: pd.DataFrame, subject: str, styles: dict[s
                 alpha=alpha,
             )
     for row in data[data["confidence"].isin(["B", "C"])].itertuples():
-        offset = {"xytext": (4, -7), "textcoords": "offset points"}
-        axes.annotate(str(row.confidence), (row.multiply_adds, row.mean), **offset, fontsize=6.5, color="#666666")
+        point = (float(row.multiply_adds), float(row.mean))
+        mark = str(row.confidence)
+        axes.annotate(mark, point, xytext=(4, -7), textcoords="offset points", fontsize=6.5, color="#666666")
     _scale_multiply_adds(axes, data["multiply_adds"])
 
 
 def _paint_links(axes: Axes, points: pd.DataFrame, alpha: float) -> None:
     """Draw a grey line from each static network to those of its size that improve on it."""
     for _, network in points.groupby(["backbone", "depth", "width"], dropna=False):
-        for begin in network[network["kind"] == STATIC].itertuples():
-            for end in network[network["linked"]].itertuples():
-                ends = (begin.multiply_adds, end.multiply_adds), (begin.mean, end.mean)
-                axes.plot(*ends, color="#BBBBBB", lw=0.8, alpha=alpha, zorder=1)
+        static, others = network[network["kind"] == STATIC], network[network["linked"]]
+        for begin in static[["multiply_adds", "mean"]].to_numpy():
+            for end in others[["multiply_adds", "mean"]].to_numpy():
+                axes.plot([begin[0], end[0]], [begin[1], end[1]], color="#BBBBBB", lw=0.8, alpha=alpha, zorder=1)
 
 
 def _scale_multiply_adds(axes: Axes, counts: pd.Series) -> None:

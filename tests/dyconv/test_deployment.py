@@ -32,6 +32,7 @@ KINDS: list[dict[str, Any]] = [
     {"layer": "condconv"},
     {"layer": "condconv", "options": {"share_routing": True}},
     {"layer": "dcd", "num_kernels": 4},
+    {"layer": "odconv"},
     {"layer": "partly_dynamic"},
     {"normalization": "sigmoid"},
     {"normalization": "signed"},
@@ -201,8 +202,8 @@ def test_autocast_and_channels_last(kind: dict[str, Any], channels_last: bool) -
 def test_copies_and_states_compute_the_same(kind: dict[str, Any], tmp_path: Path) -> None:
     model, x = network(**kind), images()
     reads = set_temperature(model, 1.5)
-    has_softmax = kind.get("layer") in (None, "partly_dynamic") and "normalization" not in kind
-    assert reads == (len(list(dynamic_layers(model))) if has_softmax else 0)
+    has_temperature = kind.get("layer") in (None, "odconv", "partly_dynamic") and "normalization" not in kind
+    assert reads == (len(list(dynamic_layers(model))) if has_temperature else 0)
     torch.save(model.state_dict(), tmp_path / "state.pt")
     fresh = network(**kind, seed=1)
     with torch.no_grad():
