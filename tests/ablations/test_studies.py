@@ -253,6 +253,19 @@ def test_methods_are_asked_at_the_width_of_the_preset_and_at_both_of_the_paper(
     assert {variant.cells[0] for variant in built("methods", preset).variants} == cells
 
 
+@pytest.mark.parametrize(("preset", "end"), [("smoke", 10.0), ("quick", 10.0), ("small", 10.0), ("paper", 1.0)])
+def test_only_odconv_ends_at_another_temperature_where_it_would_diverge(
+    preset: str, end: float, plan: Callable[..., Plan]
+) -> None:
+    ends: dict[str, set[float | None]] = {}
+    for node in plan("methods", preset=preset, seeds=1).trials.values():
+        temperature = node.spec.train.temperature
+        if temperature is not None:
+            assert (temperature.schedule, temperature.start) == ("linear", 30.0)
+            ends.setdefault(node.spec.model.layer, set()).add(temperature.end)
+    assert ends == {"dynamic": {1.0}, "partly_dynamic": {1.0}, "odconv": {end}}
+
+
 def test_methods_of_a_width_that_nobody_published_stand_beside_half_width() -> None:
     keys = {width: built("methods", "quick", model__width=width).variants[0].published_key for width in (0.35, 0.75)}
     assert keys == {0.35: "mobilenet_v2_0.5_static", 0.75: "mobilenet_v2_0.75_static"}
