@@ -6,9 +6,8 @@ gains over the static network of the same authors. Squeeze-and-excitation, DCD, 
 have no published row for this network. Of every method the same convolutions are dynamic, those of the blocks, but DCD
 leaves the depthwise ones static; ODConv's authors make the last 1×1 convolution dynamic too. ODConv's τ ends at 10
 below the paper's scale, where it diverges at 1. Command: `python run_ablation.py run methods --preset quick`. Expected
-time: quick (2 seeds), about 5 minutes on two cores after
-*temperature*; small, about 7 hours; paper has the widths ×0.5 and ×1.0. Expected result: within the noise of a few
-seeds.
+time: quick (2 seeds), about 5 minutes on two cores after *temperature*; small, about 7 hours; paper has the widths ×0.5
+and ×1.0. Expected result: within the noise of a few seeds.
 """
 
 from __future__ import annotations
@@ -107,9 +106,10 @@ def _prefix(width: float) -> str:
 
 
 def _rows(width: float, base_width: float) -> list[Variant]:
-    published_width = _OTHER_WIDTH
-    if width in _PUBLISHED_WIDTHS:
-        published_width = width
+    published_width, width_title = width, f"×{width:g}"
+    if width not in _PUBLISHED_WIDTHS:
+        published_width = _OTHER_WIDTH
+        width_title += f"; published ×{_OTHER_WIDTH:g}"
     network: dict[str, Any] = {}
     # The network of the preset is said as the preset says it, so that its trainings are shared.
     if width != base_width:
@@ -119,7 +119,7 @@ def _rows(width: float, base_width: float) -> list[Variant]:
         row = Variant(
             name=f"{_prefix(width)}{name}",
             label=f"×{width:g} {title}",
-            cells=(f"×{width:g}", title),
+            cells=(width_title, title),
             changes={**network, **changes},
             differs_in=tuple(filter(None, (*network, factor))),
             published=f"mobilenet_v2_{published_width}_{name}",
