@@ -119,8 +119,8 @@ class PartlyDynamicConv2d(AttendedConvolution):
         if self.padding_mode != "zeros":
             input, padding = self._padded(input), (0, 0)
         if self.static_weight is None:
-            geometry = (self.stride, padding, self.dilation, self.groups)
-            return dynamic_conv2d(input, self.weight, mixture, self.bias, *geometry)
+            weight, bias, groups = self.weight, self.bias, self.groups
+            return dynamic_conv2d(input, weight, mixture, bias, self.stride, padding, self.dilation, groups)
         if self.groups > 1:
             return self._with_one_more_kernel(input, mixture, padding)
         input, pixels = explicit_padding(input, padding, self.kernel_size, self.stride, self.dilation)
@@ -141,7 +141,7 @@ class PartlyDynamicConv2d(AttendedConvolution):
         # Copying a large kernel takes longer than a convolution of few pixels.
         if self.groups == 1 and input.shape[2:].numel() == 1:
             return None
-        weight = self.weight
+        weight: Tensor = self.weight
         if self.static_weight is not None:
             weight = torch.cat([self.static_weight.expand(self.num_kernels, -1, -1, -1, -1), weight], 1)
         return self.attended(input, weight)
