@@ -113,6 +113,7 @@ class CondConv2d(ConvolutionLayer):
             return
         own = first.routing
         assert own is not None
+        routing = own
         # A layer that is not the first convolution of its block has other channels than the block's input.
         if own.in_features != in_channels:
             routing = nn.Linear(in_channels, first.num_kernels).to(own.weight)
@@ -120,9 +121,9 @@ class CondConv2d(ConvolutionLayer):
                 # The layer begins as a static one.
                 nn.init.zeros_(routing.weight)
                 nn.init.zeros_(routing.bias)
-            first.routing = routing
         # Trained if any of the kernels is.
-        first.routing.requires_grad_(any(layer.weight.requires_grad for layer in layers.values()))
+        routing.requires_grad_(any(layer.weight.requires_grad for layer in layers.values()))
+        first.routing = routing
         for layer in others:
             layer.routing = None
         shared = BlockRouting(first)

@@ -156,11 +156,19 @@ class DCDConv2d(ConvolutionLayer):
             input, padding = self._padded(input), (0, 0)
         input, pixels = explicit_padding(input, padding, self.kernel_size, self.stride, self.dilation)
         bias = None if self.bias is None else self.bias[0]
-        static = F.conv2d(input, self.weight[0], None, self.stride, pixels, self.dilation)
         reduced = self.reduced_norm(F.conv2d(self._centres(input, pixels), self.reduce, None, self.stride))
-        mixed = reduced + self.mixed_norm(_mix(core_BN, reduced))
+        mixed = reduced + self.mixed_norm(_by_image(core_BN.unflatten(1, (self.core_size, self.core_size)), reduced))
         dynamic = F.conv2d(mixed, self.expand, bias)
+        if self._reads_single_pixels(pixels) and 4 * self.in_channels <= input.shape[2:].numel():
+            # On a large map it is faster to scale an image's kernel than its output: fewer passes over memory.
+            kernel_BOC = scale_BO[:, :, None].to(self.weight.dtype) * self.weight[0].flatten(1)
+            return _by_image(kernel_BOC, input, dynamic)
+        static = F.conv2d(input, self.weight[0], None, self.stride, pixels, self.dilation)
         return torch.addcmul(dynamic, static, scale_BO.to(static.dtype)[:, :, None, None])
+
+    def _reads_single_pixels(self, padding: tuple[int, int]) -> bool:
+        """Return True if each output pixel depends on the same pixel of the input alone."""
+        return self.kernel_size == self.stride == (1, 1) and padding == (0, 0)
 
     def begin_as_static(self) -> float:
         """Begin with every scale at 1 and without the product, by S and P of zeros; they learn from there."""
@@ -214,13 +222,25 @@ class DCDConv2d(ConvolutionLayer):
         return f"{super().extra_repr()}, core_size={self.core_size}"
 
 
-def _mix(core_BN: Tensor, input: Tensor) -> Tensor:
-    """Return the (B, L, H, W) product of each image's (L, L) core and its channels."""
-    batch, channels, height, width = input.shape
-    core_BLL = core_BN.unflatten(1, (channels, channels)).to(input.dtype)
+def _by_image(matrix_BNM: Tensor, input: Tensor, start: Tensor | None = None) -> Tensor:
+    """Return the (B, N, H, W) products of each image's own matrix and its M channels, added to `start` (B, N, H, W)."""
+    (batch, channels, height, width), outputs = input.shape, matrix_BNM.shape[1]
+    # Autocast may have made the images and the `start` half precision.
+    matrix_BNM = matrix_BNM.to(input.dtype)
     # As the numbers lie in memory, so that nothing is copied.
     if is_channels_last(input):
-        rows_BPL = input.permute(0, 2, 3, 1).reshape(batch, height * width, channels)
-        product = torch.bmm(rows_BPL, core_BLL.transpose(1, 2))
-        return product.reshape(batch, height, width, channels).permute(0, 3, 1, 2)
-    return torch.bmm(core_BLL, input.reshape(batch, channels, height * width)).reshape(input.shape)
+        rows_BPM = input.permute(0, 2, 3, 1).reshape(batch, height * width, channels)
+        start_BPN = None
+        if start is not None:
+            start_BPN = start.permute(0, 2, 3, 1).reshape(batch, height * width, outputs)
+        product = _product(rows_BPM, matrix_BNM.transpose(1, 2), start_BPN)
+        return product.reshape(batch, height, width, outputs).permute(0, 3, 1, 2)
+    start_BNP = None
+    if start is not None:
+        start_BNP = start.reshape(batch, outputs, height * width)
+    product = _product(matrix_BNM, input.reshape(batch, channels, height * width), start_BNP)
+    return product.reshape(batch, outputs, height, width)
+
+
+def _product(left: Tensor, right: Tensor, start: Tensor | None) -> Tensor:
+    return torch.bmm(left, right) if start is None else torch.baddbmm(start, left, right)

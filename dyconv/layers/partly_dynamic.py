@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dyconv.attention import AttentionBranch, sums_to_one
-from dyconv.base import DEFAULT_TEMPERATURE, checked_temperature
+from dyconv.base import DEFAULT_TEMPERATURE
 from dyconv.errors import ArgumentError, ConversionError
 from dyconv.functional import IntOrPair, dynamic_conv2d, explicit_padding
 from dyconv.kernels.folding import format_of, is_channels_last
 from dyconv.kernels.pooling import with_average
-from dyconv.layers.convolution import ConvolutionLayer, reset_kernels
+from dyconv.layers.attended import AttendedConvolution
+from dyconv.layers.convolution import reset_kernels
 from dyconv.layers.kinds import LayerOption, register_layer
 
 _LEAST_SHARE = 0.001
@@ -25,7 +25,7 @@ _LEAST_SHARE = 0.001
 
 @final
 @register_layer("partly_dynamic", options=(LayerOption("share", 0.5, low=_LEAST_SHARE, high=1.0),), title="Part-DY-")
-class PartlyDynamicConv2d(ConvolutionLayer):
+class PartlyDynamicConv2d(AttendedConvolution):
     """A convolution whose first output channels have one kernel, and whose last ones mix theirs from K kernels.
 
     Arguments are those of `DynamicConv2d`, then `share`, the share of the output channels that is dynamic, above 0 and
@@ -62,8 +62,7 @@ class PartlyDynamicConv2d(ConvolutionLayer):
         share: float = 0.5,
     ) -> None:
         geometry = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode)
-        whole = ("kernel",) if sums_to_one(normalization) else ()
-        super().__init__(*geometry, num_kernels=num_kernels, aggregation=aggregation, sums_to_one=whole)
+        super().__init__(*geometry, num_kernels=num_kernels, aggregation=aggregation, normalization=normalization)
         if not _LEAST_SHARE <= share <= 1:
             raise ArgumentError(f"share must be between {_LEAST_SHARE:g} and 1, got {share!r}")
         self.share = share
@@ -82,15 +81,8 @@ class PartlyDynamicConv2d(ConvolutionLayer):
             self.static_weight = nn.Parameter(torch.empty(static_channels, *shape))
             if bias:
                 self.static_bias = nn.Parameter(torch.empty(static_channels))
-        self.attention_branch = AttentionBranch(in_channels, num_kernels, reduction, normalization)
-        # A buffer, so that a checkpoint holds the temperature that its weights were trained at.
-        self.register_buffer("temperature", torch.tensor(checked_temperature(temperature, normalization)))
+        self._add_attention(reduction, temperature, normalization)
         self.reset_parameters()
-
-    @property
-    def reads_temperature(self) -> bool:
-        # Of the normalisations only the softmax has a temperature.
-        return self.attention_branch.normalization == "softmax"
 
     def reset_parameters(self) -> None:
         """Draw each kernel and bias as `nn.Conv2d` draws its own, from the global generator."""
@@ -109,15 +101,6 @@ class PartlyDynamicConv2d(ConvolutionLayer):
         for kernel, bias, _ in super().kernels():
             yield kernel, bias, slice(static_channels, self.out_channels)
 
-    def attention(self, input: Tensor) -> Tensor:
-        """Return the (B, K) weights that the attention branch gives the kernels, before any strategy.
-
-        `input` is (B, C, H, W) or its (B, C) average; one image (C, H, W) gives (K,).
-        """
-        if input.dim() == 3:
-            return self.attention(input[None])[0]
-        return self.attention_branch(input, self.temperature)  # type: ignore[no-any-return]
-
     def forward(self, input: Tensor) -> Tensor:
         """Return the (B, O, H', W') convolution of (B, C, H, W) images, the static channels first.
 
@@ -126,6 +109,9 @@ class PartlyDynamicConv2d(ConvolutionLayer):
         if input.dim() == 3:
             return self.forward(input[None])[0]
         self._check_images(input)
+        output = self._in_one_call(input)
+        if output is not None:
+            return output
         # Averaged before padding: attention reads the image itself.
         input, average = with_average(input)
         mixture = self.mixture(average)
@@ -133,8 +119,8 @@ class PartlyDynamicConv2d(ConvolutionLayer):
         if self.padding_mode != "zeros":
             input, padding = self._padded(input), (0, 0)
         if self.static_weight is None:
-            geometry = (self.stride, padding, self.dilation, self.groups)
-            return dynamic_conv2d(input, self.weight, mixture, self.bias, *geometry)
+            weight, bias, groups = self.weight, self.bias, self.groups
+            return dynamic_conv2d(input, weight, mixture, bias, self.stride, padding, self.dilation, groups)
         if self.groups > 1:
             return self._with_one_more_kernel(input, mixture, padding)
         input, pixels = explicit_padding(input, padding, self.kernel_size, self.stride, self.dilation)
@@ -144,6 +130,21 @@ class PartlyDynamicConv2d(ConvolutionLayer):
         dynamic = dynamic_conv2d(input, self.weight, mixture, self.bias, *geometry)
         # The format of a single channel is either, so that the joint tensor may have lost it.
         return torch.cat([static, dynamic], 1).contiguous(memory_format=format_of(is_channels_last(input)))
+
+    def _in_one_call(self, input: Tensor) -> Tensor | None:
+        """Return the convolution by K whole kernels in a compiled call; None where that cannot be or does not pay.
+
+        Attention that sums to one leaves a static part that all of these kernels have as it is.
+        """
+        if self.bias is not None or not self.aggregator.sums_to_one or not is_channels_last(input):
+            return None
+        # Copying a large kernel takes longer than a convolution of few pixels.
+        if self.groups == 1 and input.shape[2:].numel() == 1:
+            return None
+        weight: Tensor = self.weight
+        if self.static_weight is not None:
+            weight = torch.cat([self.static_weight.expand(self.num_kernels, -1, -1, -1, -1), weight], 1)
+        return self.attended(input, weight)
 
     def _with_one_more_kernel(self, input: Tensor, mixture: Tensor, padding: tuple[int, int] | str) -> Tensor:
         """Convolve with K + 1 kernels: the static one, whose weight is always 1, and the K others.
@@ -179,14 +180,6 @@ class PartlyDynamicConv2d(ConvolutionLayer):
             # Each sigmoid at 1 / K.
             nn.init.constant_(self.attention_branch.excite.bias, -math.log(self.num_kernels - 1))
         return 1.0
-
-    def multiply_adds(self, input: Tensor, output: Tensor) -> dict[str, int]:
-        return {
-            "convolution": self.convolution_multiply_adds(output),
-            "pooling": input[0].numel(),
-            "attention": self.attention_branch.multiply_adds,
-            "aggregation": self.mixing_multiply_adds(),
-        }
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, dynamic_channels={self.dynamic_channels}"

@@ -157,6 +157,30 @@ def test_forward_and_gradients_are_the_formulas(geometry: dict[str, Any], channe
         assert y.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_large_map_is_the_formulas_too(bias: bool, channels_last: bool, training: bool) -> None:
+    layer, x = lively(DCDConv2d(9, 5, 1, bias=bias)).train(training), images()
+    # At least four pixels for each channel: the kernel of an image is scaled, not its output.
+    x = torch.cat([x, 2 * x.flip(0)], 2)[:2]
+    assert x.shape[2] * x.shape[3] >= 4 * 9
+    if channels_last:
+        layer, x = layer.to(memory_format=torch.channels_last), x.contiguous(memory_format=torch.channels_last)
+    inputs = [x.requires_grad_(), *layer.parameters()]
+    y, expected = layer(x), by_formula(layer, x)
+    torch.testing.assert_close(y, expected)
+    seed = torch.randn_like(expected)
+    gradients = torch.autograd.grad((y * seed).sum(), inputs)
+    torch.testing.assert_close(gradients, torch.autograd.grad((expected * seed).sum(), inputs))
+    if channels_last:
+        assert y.is_contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = layer.float()(x.float())
+    assert half.dtype == torch.bfloat16
+    assert (half.double() - y).norm() < 0.05 * y.norm()
+
+
 @pytest.mark.parametrize(
     ("channels", "kernel", "core", "squeezed"),
     [(1, 1, 1, 4), (64, 1, 8, 4), (99, 1, 9, 6), (320, 1, 17, 20), (3, 3, 3, 4), (24, 3, 9, 5), (64, 5, 16, 16)],

@@ -101,6 +101,35 @@ def test_forward_and_gradients_are_the_formulas(geometry: dict[str, Any], share:
         assert y.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.parametrize("share", [0.3, 1.0])
+@pytest.mark.parametrize("pixels", [(7, 6), (1, 1)], ids=str)
+@pytest.mark.parametrize(
+    "geometry",
+    [
+        {"kernel_size": 1},
+        {"kernel_size": 3, "padding": 1, "stride": 2},
+        {"kernel_size": 3, "padding": 1, "groups": 16},
+        {"kernel_size": 3, "padding": 1, "groups": 4},
+    ],
+    ids=str,
+)
+def test_compiled_kernels_compute_the_formula(geometry: dict[str, Any], pixels: tuple[int, int], share: float) -> None:
+    layer = PartlyDynamicConv2d(16, 32, **geometry, bias=False, temperature=0.3, share=share)
+    x = (torch.randn(5, 16, *pixels) + torch.randn(5, 16, 1, 1)).contiguous(memory_format=torch.channels_last)
+    exact, images = copy.deepcopy(layer).double(), x.double().requires_grad_()
+    expected = by_formula(exact, images)
+    y = layer(x.requires_grad_())
+    torch.testing.assert_close(y.double(), expected, rtol=1e-4, atol=1e-4)
+    seed = torch.randn(y.shape)
+    gradients = torch.autograd.grad((y * seed).sum(), [x, *layer.parameters()])
+    exact_gradients = torch.autograd.grad((expected * seed).sum(), [images, *exact.parameters()])
+    for gradient, reference in zip(gradients, exact_gradients, strict=True):
+        scale = max(1.0, float(reference.abs().max()))
+        torch.testing.assert_close(gradient.double(), reference, rtol=1e-3, atol=1e-4 * scale)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x), y)
+
+
 @pytest.mark.parametrize("normalization", ["sigmoid", "signed"])
 @pytest.mark.parametrize("groups", [1, 4])
 def test_weights_need_not_sum_to_one(normalization: str, groups: int) -> None:
