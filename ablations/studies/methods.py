@@ -69,7 +69,7 @@ _METHODS: dict[str, tuple[str, dict[str, Any], str]] = {
 def build(base: TrialSpec) -> Study:
     """Return the study for the width of `base`, and at the paper's scale for both published widths."""
     base_width = base.model.width or 1.0
-    widths = (base_width,)
+    widths: tuple[float, ...] = (base_width,)
     # A network without a width has no other one.
     if base.model.width in _WIDTHS:
         widths = _WIDTHS

@@ -69,7 +69,7 @@ class ODConvAttention(nn.Module):
         if self.names[0] == "kernel":
             attentions["kernel"] = torch.softmax(logits[:, : widths[0]], dim=1)
             logits, widths = logits[:, widths[0] :], widths[1:]
-        gates = torch.sigmoid(logits).split(widths, dim=1)
+        gates = torch.sigmoid(logits).split_with_sizes(widths, 1)
         attentions.update(zip(self.names[-len(gates) :], gates, strict=True))
         return attentions
 
@@ -164,9 +164,9 @@ class ODConv2d(ConvolutionLayer):
         self._check_images(input)
         # Averaged before padding: attention reads the image itself.
         input, average = with_average(input)
-        weights = {}
+        weights, aggregators = {}, self.aggregators
         for name, attention in self.all_attentions(average).items():
-            weights[name] = self.aggregators[name](attention)
+            weights[name] = aggregators[name](attention)
         scales = Scales(weights.get("channel"), weights.get("spatial"), weights.get("filter"))
         padding = self.padding
         if self.padding_mode != "zeros":

@@ -143,9 +143,9 @@ def _by_kernels(input: Tensor, weight: Tensor, attention: Tensor | None, scales:
     if scales.positions is not None:
         factors.append(scales.positions[:, None, None, None, :])
     if scales.inputs is not None:
-        factors.append(scales.inputs.unflatten(1, (g.groups, 1, g.per_group, 1)))
+        factors.append(torch.unflatten(scales.inputs, 1, (g.groups, 1, g.per_group, 1)))
     if scales.outputs is not None:
-        factors.append(scales.outputs.unflatten(1, (g.groups, per_group, 1, 1)))
+        factors.append(torch.unflatten(scales.outputs, 1, (g.groups, per_group, 1, 1)))
     for factor in factors:
         kernels = kernels * factor
     kernels_BGOIT = kernels.expand(g.batch, -1, -1, -1, -1).to(input.dtype)

@@ -53,10 +53,10 @@ def make_dynamic(
     """Replace the convolutions of `model` that `where` selects by `layer`s of K kernels, in place; return `model`.
 
     `layer` is a layer kind, one of `available_layers()`: "dynamic" (`DynamicConv2d`), "condconv" (`CondConv2d`; its
-    paper has K = 8), … or a user's own (`register_layer`); `options` are those of the kind. `where` is a placement or
-    its form as data; None selects every convolution but the stem, those inside squeeze-and-excitation gates, and those
-    with a forward of their own that no dynamic layer computes. A placement by resolution needs `input_size`. Selected
-    layers that the kind cannot replace ("dcd" none with groups) stay static.
+    paper has K = 8), "odconv" (`ODConv2d`), … or a user's own (`register_layer`); `options` are those of the kind.
+    `where` is a placement or its form as data; None selects every convolution but the stem, those inside
+    squeeze-and-excitation gates, and those with a forward of their own that no dynamic layer computes. A placement by
+    resolution needs `input_size`. Selected layers that the kind cannot replace ("dcd" none with groups) stay static.
 
     `start` "scratch" draws each kernel as the static one was: `init` "kaiming_fan_out" is what torchvision's MobileNets
     and ResNets do (normal, fan out, bias zero), "like_static" a normal as wide as the static kernel, and "default" what

@@ -401,10 +401,9 @@ def _paint_tradeoff(axes: Axes, data: pd.DataFrame, subject: str, styles: dict[s
                 lw=1.2,
                 alpha=alpha,
             )
-    for row in data[data["confidence"].isin(["B", "C"])].itertuples():
-        point = (float(row.multiply_adds), float(row.mean))
-        mark = str(row.confidence)
-        axes.annotate(mark, point, xytext=(4, -7), textcoords="offset points", fontsize=6.5, color="#666666")
+    unsure = data[data["confidence"].isin(["B", "C"])]
+    for mark, point in zip(unsure["confidence"], unsure[["multiply_adds", "mean"]].to_numpy(), strict=True):
+        axes.annotate(mark, tuple(point), xytext=(4, -7), textcoords="offset points", fontsize=6.5, color="#666666")
     _scale_multiply_adds(axes, data["multiply_adds"])
 
 

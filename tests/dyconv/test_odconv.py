@@ -51,7 +51,7 @@ FORMATS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last
 
 def layer_of(geometry: str, **settings: Any) -> ODConv2d:
     """A layer in training whose attentions differ visibly between images."""
-    layer = ODConv2d(CHANNELS, **GEOMETRIES[geometry], **({"num_kernels": 3, "temperature": 1.0} | settings))
+    layer = ODConv2d(CHANNELS, **GEOMETRIES[geometry], **({"num_kernels": 3, "temperature": 0.7} | settings))
     for bias in (layer.bias, *(head.bias for head in layer.attention_branch.heads())):
         if bias is not None:
             nn.init.normal_(bias)
@@ -333,9 +333,12 @@ def test_an_intervention_changes_one_attention(attention: str) -> None:
     having = [name for name, layer in dynamic_layers(model) if attention in layer.attentions]
     with torch.no_grad():
         before = model(x)
-        with intervene(model, "shuffle_across_images", attention=attention), record_attention(model) as kernels:
-            with record_attention(model, attention) as changed:
-                assert not torch.equal(model(x), before)
+        with (
+            intervene(model, "shuffle_across_images", attention=attention),
+            record_attention(model) as kernels,
+            record_attention(model, attention) as changed,
+        ):
+            assert not torch.equal(model(x), before)
         assert torch.equal(model(x), before)
     assert list(changed.used) == having
     assert all(not torch.equal(changed.used[name], changed.branch[name]) for name in having)
@@ -381,7 +384,8 @@ def test_a_static_start_computes_what_the_network_did_and_learns(num_kernels: in
 @pytest.mark.parametrize("geometry", ["pointwise", "dense", "grouped", "depthwise"])
 @pytest.mark.parametrize("pixels", [4, 112])
 def test_half_precision_is_finite_and_near(geometry: str, pixels: int, autocast: bool, dtype: torch.dtype) -> None:
-    layer = layer_of(geometry)
+    # A flat softmax and flat sigmoids: sharp ones enlarge the rounding of their logits.
+    layer = layer_of(geometry, temperature=3.0)
     images = images_of(pixels) + 6
     expected = layer(images)
     low = copy.deepcopy(layer)

@@ -50,6 +50,7 @@ PINNED = "05728fdae673f6a91f43e18010b057d3b1cbd53111ddb52fb5ca728a8848b465"
 LINEAR = {"train.temperature.schedule": "linear"}
 STEP = {"train.schedule": "step"}
 RESNET = {"model.name": "resnet18"}
+ODCONV = {"model.layer": "odconv"}
 CHANGES_NO_RESULT = {"data.root", "data.download", "data.workers", "train.devices"}
 OTHER_VALUES: dict[str, tuple[dict[str, Any], Any]] = {
     "model.name": ({}, "timm/mobilenetv2_100"),
@@ -61,6 +62,8 @@ OTHER_VALUES: dict[str, tuple[dict[str, Any], Any]] = {
     "model.dropout": ({}, 0.1),
     "model.squeeze_excitation": ({}, True),
     "model.layer": ({}, "static"),
+    "model.options.hidden_ratio": (ODCONV, 0.125),
+    "model.options.least_hidden": (ODCONV, 8),
     "model.num_kernels": ({}, 2),
     "model.reduction": ({}, 8),
     "model.normalization": ({}, "normalized_sigmoid"),
@@ -189,6 +192,16 @@ def test_a_default_given_explicitly_changes_nothing(key: str) -> None:
         ({"model.where": {"role": ["stem", "head"]}}, {"model.where": {"role": ["head", "stem", "head"]}}),
         ({"model.where": {"resolution": [7, 14]}}, {"model.where": Placement(resolution=(14, 7))}),
         ({"model.where": {"name": ["b*", "a*"]}}, {"model.where": {"name": ["a*", "b*"]}}),
+        (ODCONV, {**ODCONV, "model.options.hidden_ratio": 0.0625}),
+        (ODCONV, {**ODCONV, "model.options.least_hidden": 16, "model.options.hidden_ratio": 0.0625}),
+        (
+            {**ODCONV, "model.options.hidden_ratio": 1},
+            {**ODCONV, "model.options": {"hidden_ratio": 1.0, "least_hidden": 16}},
+        ),
+        (
+            {**ODCONV, "model.options.hidden_ratio": 0},
+            {**ODCONV, "model.options.hidden_ratio": -0.0},
+        ),
     ],
 )
 def test_two_ways_to_say_the_same(one: dict[str, Any], other: dict[str, Any]) -> None:
@@ -214,6 +227,8 @@ READ_BACK: tuple[dict[str, Any], ...] = (
     {"model.layer": "condconv", "model.options.share_routing": True},
     {"model.layer": "partly_dynamic"},
     {"model.layer": "dcd"},
+    ODCONV,
+    {**ODCONV, "model.options.least_hidden": 8},
     {"model.normalization": "sigmoid"},
     LINEAR,
     RESNET,
