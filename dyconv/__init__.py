@@ -25,7 +25,15 @@ from dyconv.inspection import AttentionRecorder, record_attention
 from dyconv.intervention import intervene
 from dyconv.kernels.pooling import average_pool
 from dyconv.latency import compare_latency
-from dyconv.layers import CondConv2d, ConvolutionLayer, DynamicConv2d, DynamicLinear, ODConv2d
+from dyconv.layers import (
+    CondConv2d,
+    ConvolutionLayer,
+    DCDConv2d,
+    DynamicConv2d,
+    DynamicLinear,
+    ODConv2d,
+    PartlyDynamicConv2d,
+)
 from dyconv.layers.adopted import AdoptedCondConv2d
 from dyconv.layers.kinds import LayerKind, LayerOption, available_layers, layer_kind, register_layer
 from dyconv.networks.adoption import adopt
@@ -51,6 +59,7 @@ __all__ = [
     "ConversionReport",
     "ConvolutionLayer",
     "Cost",
+    "DCDConv2d",
     "Depth",
     "DyconvError",
     "DynamicConv2d",
@@ -68,6 +77,7 @@ __all__ = [
     "ModelError",
     "Name",
     "ODConv2d",
+    "PartlyDynamicConv2d",
     "Placement",
     "PlacementError",
     "Resolution",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from functools import cache
 from typing import Any, get_args
@@ -81,10 +80,11 @@ def test_a_layer_kind_has_the_same_facts_in_both(name: str) -> None:
     assert facts.reads == {"where", *kind.reads} - never_set
     assert facts.title == kind.title
     ours, theirs = (
-        [(option.name, type(option.default), dataclasses.astuple(option)) for option in options]
+        [(o.name, type(o.default), o.default, o.low, o.high, o.choices) for o in options]
         for options in (facts.options, kind.options)
     )
     assert ours == theirs
+    assert bool(facts.cannot_replace) == (kind.layer.obstacle(nn.Conv2d(4, 4, 1, groups=4)) is not None)
 
 
 def test_roles_are_the_same_in_the_same_order() -> None:

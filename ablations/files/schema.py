@@ -62,6 +62,10 @@ def study_schema() -> dict[str, Any]:
             "scales": _scales(baseline),
             "equal_size": {"type": "boolean", "description": "Whether all variants have about as many parameters."},
             "selects": {"type": "boolean", "description": "Whether the best variant is kept for later use."},
+            "with_cost": {
+                "type": "boolean",
+                "description": "Whether the network of each variant is counted and timed.",
+            },
             "allow": _reasons("Lints that are meant, each with the reason."),
             "nuisance": _nuisance(),
         },

@@ -57,7 +57,8 @@ class Plan:
     """The deduplicated graph of trials and evaluations that a set of studies needs.
 
     `canaries` are no cells of a table: they repeat the reference of a study (on each inspected network) under seeds
-    from `CANARY_SEED` on, so that a report can hold it against itself. `proposed` are the trainings of a tuning or of a
+    from `CANARY_SEED` on, so that a report can hold it against itself. `cost_cells` count and time the network of each
+    variant of a study `with_cost`, once whatever its seeds. `proposed` are the trainings of a tuning or of a
     search, which no table shows, and `groups` says which rows each of their groups serves. `tuned` is what rows have
     been tuned to, by study and key of the row.
     """
@@ -70,6 +71,7 @@ class Plan:
     cells: tuple[Cell, ...]
     done: frozenset[str] = frozenset()
     canaries: tuple[Cell, ...] = ()
+    cost_cells: tuple[Cell, ...] = ()
     proposed: dict[str, ProposedNode] = field(default_factory=dict)
     tuned: TunedRows = field(default_factory=dict)
     groups: Mapping[str, dict[str, list[str]]] = field(default_factory=dict)
@@ -78,6 +80,11 @@ class Plan:
     def trainings_without_sharing(self) -> int:
         """The number of trainings if there were one per table row (and canary), network and seed."""
         return sum(cell.fingerprint not in self.costs for cell in (*self.cells, *self.canaries))
+
+    @property
+    def all_cells(self) -> tuple[Cell, ...]:
+        """The cells of tables, the canaries, and the costs of networks that are trained too."""
+        return (*self.cells, *self.canaries, *self.cost_cells)
 
     @cached_property
     def missing_trials(self) -> tuple[TrialNode, ...]:
@@ -148,7 +155,7 @@ class Plan:
         return self._cells_by_row.get((study, network, variant), ())
 
     def studies_of(self, fingerprint: str) -> dict[str, list[str]]:
-        """Return the studies that use a node, each with the keys of its rows there, canaries included."""
+        """Return the studies that use a node, each with the keys of its rows; canaries and costs are included."""
         if fingerprint in self.proposed:
             return dict(self.groups.get(self.proposed[fingerprint].group, {}))
         serves: dict[str, list[str]] = {}
@@ -169,7 +176,7 @@ class Plan:
 
     @cached_property
     def _cells_by_node(self) -> dict[str, tuple[Cell, ...]]:
-        return _grouped((*self.cells, *self.canaries), lambda cell: cell.fingerprint)
+        return _grouped(self.all_cells, lambda cell: cell.fingerprint)
 
 
 def _grouped(cells: Iterable[Cell], key: Callable[[Cell], K]) -> dict[K, tuple[Cell, ...]]:
@@ -202,6 +209,7 @@ def make_plan(studies: Sequence[Study], request: Request, done: Collection[str] 
     nodes: dict[str, Node] = {}
     cells: list[Cell] = []
     canaries: list[Cell] = []
+    cost_cells: list[Cell] = []
     tuned: dict[tuple[str, str], TunedVariant] = {}
     for row in rows:
         spec, entry = resolve_row(row, request), None
@@ -219,6 +227,10 @@ def make_plan(studies: Sequence[Study], request: Request, done: Collection[str] 
             canary_repeats = _repeats(row, spec, range(CANARY_SEED, CANARY_SEED + count), tuned_settings)
             canaries += _cells(row, CANARY, canary_repeats)
             repeats += canary_repeats
+        if row.study.with_cost:
+            cost = CostNode(cost_fingerprint(spec), spec)
+            cost_cells += _cells(row, row.variant.name, [cost])
+            repeats.append(cost)
         for node in repeats:
             # An evaluation brings the training whose checkpoint it measures.
             nodes.setdefault(node.training.fingerprint, node.training)
@@ -232,6 +244,7 @@ def make_plan(studies: Sequence[Study], request: Request, done: Collection[str] 
         cells=tuple(cells),
         done=frozenset(done),
         canaries=tuple(canaries),
+        cost_cells=tuple(cost_cells),
         tuned=tuned,
     )
 

@@ -262,10 +262,14 @@ def blank_unread(raw: Mapping[str, Any]) -> dict[str, Any]:
 def _complete_options(values: Settings) -> dict[str, Any] | None:
     """Return all options of the layer kind, in the type and with the default of each; None if it has none.
 
+    An option that was added later is left out at its default.
+
     Raises:
         ValueError: If one has a value that it cannot have.
     """
-    kind = LAYERS.get(str(values["model.layer"]))
+    layer = values["model.layer"]
+    # Anything may stand in a file where a name is meant; its own validator refuses it.
+    kind = LAYERS.get(layer) if isinstance(layer, str) else None
     if kind is None or not kind.options:
         return None
     options = {}
@@ -273,10 +277,12 @@ def _complete_options(values: Settings) -> dict[str, Any] | None:
         key = f"{_OPTIONS}.{option.name}"
         value = values.get(key)
         try:
-            options[option.name] = option.checked(option.default if value is None else value)
+            checked = option.checked(option.default if value is None else value)
         except ValueError as error:
             raise ValueError(f"{key}: {error}") from None
-    return options
+        if not (option.added_later and checked == option.default):
+            options[option.name] = checked
+    return options or None
 
 
 def is_whole_number(setting: str) -> bool:

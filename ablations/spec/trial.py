@@ -12,6 +12,7 @@ from pydantic import ValidationError, model_validator
 
 from ablations.datasets.registry import folder_sets
 from ablations.errors import SpecError
+from ablations.spec.layers import LAYERS
 from ablations.spec.parts import DataSpec, Frozen, ModelSpec, Seed, TrainSpec
 from ablations.spec.settings import DEFAULTS, Settings, blank_unread, explain, merge, nest, unread
 
@@ -80,7 +81,12 @@ def _check_data(data: DataSpec, train: TrainSpec) -> None:
 
 def dotted_settings(spec: TrialSpec) -> dict[str, Any]:
     """Return every setting of a trial but its seed, dotted; `None` where nothing reads it, a placement stays whole."""
-    return {key: _value_at(spec, key) for key in DEFAULTS}
+    settings = {key: _value_at(spec, key) for key in DEFAULTS}
+    for option in LAYERS[spec.model.layer].options:
+        # An option that was added later is absent at its default.
+        if settings[f"model.options.{option.name}"] is None:
+            settings[f"model.options.{option.name}"] = option.default
+    return settings
 
 
 def _value_at(spec: TrialSpec, key: str) -> Any:

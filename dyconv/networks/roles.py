@@ -70,6 +70,37 @@ def find_roles(model: nn.Module) -> dict[str, RoleName]:
     return roles
 
 
+_OF_A_BLOCK = frozenset(("expansion", "depthwise", "projection", *_RESIDUAL, "downsample"))
+
+
+def residual_blocks(roles: Mapping[str, RoleName]) -> dict[str, tuple[str, ...]]:
+    """Return the convolutions of each residual block by the name of its module, given the roles of all convolutions.
+
+    A block is the smallest module around several convolutions, its gates left out, that all have roles of a block.
+    Both are in the order of their definition; a convolution outside any block is in none.
+    """
+    names = [name for name, role in roles.items() if role != "squeeze_excitation"]
+    around = {name: tuple(_block_around(name, names)) for name in names}
+    blocks: dict[str, tuple[str, ...]] = {}
+    for members in dict.fromkeys(around.values()):
+        # A stage holds blocks, for whose convolutions it is not the smallest module.
+        is_smallest = all(around[member] == members for member in members)
+        if len(members) > 1 and is_smallest and all(roles[member] in _OF_A_BLOCK for member in members):
+            blocks[_common_module(members)] = members
+    return blocks
+
+
+def _common_module(names: tuple[str, ...]) -> str:
+    """Return the name of the smallest module that holds all of some layers."""
+    paths = [name.split(".")[:-1] for name in names]
+    common = []
+    for attributes in zip(*paths, strict=False):
+        if len(set(attributes)) > 1:
+            break
+        common.append(attributes[0])
+    return ".".join(common)
+
+
 def _is_depthwise(layer: Convolution) -> bool:
     # A convolution of one channel has one group like any dense one.
     return layer.groups == layer.in_channels > 1

@@ -105,9 +105,11 @@ def describe_conversion(model: ModelSpec, facts: DatasetFacts) -> str:
 def _as_placed(model: ModelSpec) -> ModelSpec:
     """Return a small network with the same dynamic layers: kernel count and attention do not decide which they are.
 
-    A plug-in's kind may refuse a layer for any of its settings, so that these stay.
+    A kind may be unable to replace some layers, and a plug-in's may refuse one for any of its settings, so that these
+    stay.
     """
-    if model.layer not in BUILT_IN_LAYERS or "where" not in LAYERS[model.layer].reads:
+    kind = LAYERS[model.layer]
+    if model.layer not in BUILT_IN_LAYERS or kind.cannot_replace or "where" not in kind.reads:
         return model
     irrelevant = dict.fromkeys(("options", "reduction", "normalization", "aggregation"))
     return model.model_copy(update={"layer": "dynamic", "num_kernels": 1, **irrelevant})

@@ -13,7 +13,7 @@ from ablations.planning.lint import Lint
 from ablations.planning.plan import Plan, make_plan
 from ablations.planning.request import Request
 from ablations.registry import available_studies, get_study
-from ablations.spec.layers import BUILT_IN_LAYERS
+from ablations.spec.layers import BUILT_IN_LAYERS, LAYERS
 from ablations.spec.names import BUILT_IN_NETWORKS, NETWORKS, static_convolutions
 from ablations.spec.parts import BLOCKS, ModelSpec
 
@@ -76,11 +76,15 @@ def static_remarks(plan: Plan) -> tuple[str, ...]:
     """
     # Dictionaries rather than sets, as they keep the order of the plan.
     by_rule: dict[str, dict[str, None]] = {}
+    by_kind: dict[str, dict[str, None]] = {}
     chosen: dict[ModelSpec, None] = {}
     for node in plan.network_nodes:
         model = node.spec.model
         if model.is_static or model.name not in BUILT_IN_NETWORKS or model.layer not in BUILT_IN_LAYERS:
             continue
+        words = LAYERS[model.layer].cannot_replace
+        if words:
+            by_kind.setdefault(f"{words} of {NETWORKS[model.name].title}", {})[model.layer] = None
         if model.where == BLOCKS:
             counts = static_convolutions(model.name, model.depth, model.squeeze_excitation)
             layers = _joined([_ROLE_WORDS[role].format(count) for role, count in counts.items()])
@@ -93,6 +97,8 @@ def static_remarks(plan: Plan) -> tuple[str, ...]:
     if by_rule:
         layer_lists = [f"{layers} of {_joined(list(titles))}" for layers, titles in by_rule.items()]
         remarks.append(f"Static by the paper's rule: {'; '.join(layer_lists)}; classifiers.")
+    for layers, kinds in by_kind.items():
+        remarks.append(f"Static because layer {_joined(list(kinds))} cannot replace them: {layers}.")
     if chosen:
         networks = "1 network"
         if len(chosen) > 1:

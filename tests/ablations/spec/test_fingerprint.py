@@ -26,7 +26,7 @@ from ablations.spec.fingerprint import (
 )
 from ablations.spec.parts import SPEC_VERSION, Intervention, Placement
 from ablations.spec.settings import DEFAULTS
-from ablations.spec.trial import TrialSpec, resolve
+from ablations.spec.trial import TrialSpec, dotted_settings, resolve
 
 # The canonical JSON of the default trial, written by hand: whoever changes a default, a name or the form of a spec
 # gives every trained network another fingerprint, and must raise SPEC_VERSION and this text on purpose.
@@ -69,6 +69,8 @@ OTHER_VALUES: dict[str, tuple[dict[str, Any], Any]] = {
     "model.normalization": ({}, "normalized_sigmoid"),
     "model.aggregation": ({}, "average"),
     "model.where": ({}, Placement(role=("depthwise",))),
+    "model.options.share_routing": ({"model.layer": "condconv"}, True),
+    "model.options.share": ({"model.layer": "partly_dynamic"}, 0.25),
     "data.name": ({}, "fashion_mnist"),
     "data.train_images": ({}, 7000),
     "data.validation_images": ({}, 900),
@@ -133,6 +135,22 @@ def test_a_known_fingerprint_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -
     facts = dataclasses.replace(facts_of("fashion_mnist_mini"), digest="0" * 64)
     monkeypatch.setitem(DATASETS, "fashion_mnist_mini", facts)
     assert trial_fingerprint(TrialSpec()) == PINNED
+
+
+def test_an_option_that_was_added_later_leaves_earlier_fingerprints_as_they_were() -> None:
+    spec = resolve([], {"model.layer": "condconv"}, 0)
+    # Counted before the kind had an option.
+    assert cost_fingerprint(spec) == "799de188b10135b590422b83995681502c560c352f49e0ea95f2bd392e6afe11"
+    given = resolve([], {"model.layer": "condconv", "model.options.share_routing": False}, 0)
+    assert given == spec
+    assert "options" not in spec.model_dump()["model"]
+    assert dotted_settings(spec)["model.options.share_routing"] is False
+    shared = resolve([], {"model.layer": "condconv", "model.options.share_routing": True}, 0)
+    assert shared.model_dump()["model"]["options"] == {"share_routing": True}
+    assert dotted_settings(shared)["model.options.share_routing"] is True
+    # An option that a kind had from the first is always there.
+    partly = resolve([], {"model.layer": "partly_dynamic"}, 0)
+    assert partly.model_dump()["model"]["options"] == {"share": 0.5}
 
 
 def test_every_setting_has_another_value_here() -> None:
@@ -206,6 +224,9 @@ READ_BACK: tuple[dict[str, Any], ...] = (
     {},
     {"model.layer": "static"},
     {"model.layer": "condconv"},
+    {"model.layer": "condconv", "model.options.share_routing": True},
+    {"model.layer": "partly_dynamic"},
+    {"model.layer": "dcd"},
     ODCONV,
     {**ODCONV, "model.options.least_hidden": 8},
     {"model.normalization": "sigmoid"},
