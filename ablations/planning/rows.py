@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ablations.errors import SpecError, UnknownNameError
+from ablations.planning.applicable import applicable
 from ablations.planning.request import INSPECT_KEY, Request, who_set
 from ablations.spec.settings import Settings, merge, unread
 from ablations.spec.trial import TrialSpec, resolve
@@ -44,15 +45,25 @@ class Row:
 def make_rows(studies: Sequence[Study], request: Request) -> list[Row]:
     """Return the rows of `studies` at the preset and with the inspected networks that `request` asks for.
 
+    A study of which an override leaves nothing to compare has no row.
+
     Raises:
-        SpecError: If an override is read by nothing or is set by every variant itself.
+        SpecError: If an override is read by nothing, is set by every variant itself, or leaves nothing of all studies.
         UnknownNameError: If a study has no network that is to be inspected.
     """
     rows: list[Row] = []
     for study in _choose_networks([study.at(request.preset.name) for study in studies], request):
-        study = _without_unread(study, request)
-        for network in study.inspected:
-            rows += [Row(study, network, variant) for variant in study.variants]
+        remaining = applicable(_without_unread(study, request), request)
+        if remaining is None:
+            continue
+        for network in remaining.inspected:
+            rows += [Row(remaining, network, variant) for variant in remaining.variants]
+    if studies and not rows:
+        names, settings = (
+            ", ".join(study.name for study in studies),
+            ", ".join(f"{k}={v}" for k, v in request.settings.items()),
+        )
+        raise SpecError(f"with --set {settings} nothing is left to compare in {names}: no row reads what it varies.")
     _check_overrides(rows, request)
     return rows
 

@@ -363,11 +363,11 @@ def test_a_network_with_other_foreign_layers_is_refused_and_unchanged() -> None:
     assert type(model[0]) is CondConv2d
 
 
-@pytest.mark.parametrize("weights", [torch.rand(2, 3), torch.rand(2), torch.rand(3, 4)], ids=str)
-def test_weights_of_another_shape_are_an_error(weights: Tensor) -> None:
+@pytest.mark.parametrize("shape", [(2, 3), (2,), (3, 4)], ids=str)
+def test_weights_of_another_shape_are_an_error(shape: tuple[int, ...]) -> None:
     layer = AdoptedCondConv2d(3, 8, 1)
     with pytest.raises(ShapeError):
-        layer(torch.randn(2, 3, 5, 5), weights)
+        layer(torch.randn(2, 3, 5, 5), torch.rand(shape))
     with pytest.raises(DyconvError, match="no attention of its own"):
         layer.attention(torch.randn(2, 3, 5, 5))
 
