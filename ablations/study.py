@@ -5,14 +5,14 @@ The built-in studies are in `ablations.studies`; `ablations.planning` makes a pl
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any, Self
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from ablations.claims import Claim
-from ablations.errors import SpecError, UnknownNameError
+from ablations.errors import SpecError, StudyError, UnknownNameError
 from ablations.presets import PRESETS
 from ablations.spec.factors import NEVER_NUISANCE, Factor, check_factor
 from ablations.spec.names import LINTS
@@ -71,6 +71,8 @@ class Study(Frozen):
     allow: dict[str, Reason] = Field(default_factory=dict)
     nuisance: dict[str, Factor] | None = None
     _whole: Study | None = PrivateAttr(default=None)
+    _elsewhere: Study | None = PrivateAttr(default=None)
+    _counts_checkpoint: bool = PrivateAttr(default=False)
 
     @field_validator("nuisance", mode="before")
     @classmethod
@@ -118,6 +120,7 @@ class Study(Frozen):
             _refuse_unknown("network", name, networks, ("inspect", index))
         if self.networks and not self.inspect:
             raise MisplacedError(("inspect",), "names none of the networks")
+        self._check_checkpoints()
         for index, variant in enumerate(self.variants):
             if len(variant.cells) != len(self.columns):
                 reason = f"{len(variant.cells)} cells for {len(self.columns)} columns"
@@ -128,6 +131,23 @@ class Study(Frozen):
         self._check_scales(names)
         self._check_nuisance()
         return self
+
+    def _check_checkpoints(self) -> None:
+        for index, network in enumerate(self.networks):
+            if network.checkpoint is None:
+                continue
+            location = ("networks", index, "checkpoint")
+            if self.is_about_cost:
+                raise MisplacedError(location, "a study about cost loads no network. Give settings of the model.")
+            trained = self._first_trained_variant()
+            if trained is not None:
+                raise MisplacedError(location, _trains(trained))
+
+    def _first_trained_variant(self) -> Variant | None:
+        for variant in self.variants:
+            if variant.changes:
+                return variant
+        return None
 
     def _check_nuisance(self) -> None:
         for key in self.nuisance or {}:
@@ -226,6 +246,18 @@ class Study(Frozen):
         return next(iter(self.claims), None)
 
     @property
+    def trains_nothing(self) -> bool:
+        """True if its networks are counted, or were all trained elsewhere, so that it has no seeds."""
+        if self.is_about_cost:
+            return True
+        return all(network is not None and network.checkpoint is not None for network in self.inspected)
+
+    @property
+    def counts_checkpoint(self) -> bool:
+        """True if it counts a network that was trained elsewhere: that of its baseline, on the data at hand."""
+        return self._counts_checkpoint
+
+    @property
     def is_about_cost(self) -> bool:
         """True if its networks are counted and timed instead of trained."""
         return self.metric in COST_METRICS
@@ -253,6 +285,49 @@ class Study(Frozen):
             if name not in available:
                 raise UnknownNameError(f"network of study {self.name!r}", name, available)
         return self.model_copy(update={"inspect": chosen})
+
+    def with_form_elsewhere(self, form: Study) -> Study:
+        """Return this study with the form that it has on networks that were trained elsewhere.
+
+        A study whose variants are trainings needs one: of a network that is there, only what it is can be measured.
+        """
+        copy = self.model_copy()
+        copy._elsewhere = form
+        return copy
+
+    def inspecting_checkpoints(self, networks: Sequence[InspectedNetwork]) -> Study:
+        """Return this study looking into networks that were trained elsewhere.
+
+        A study about cost loads none: it counts one network, whose settings become those of its baseline.
+
+        Raises:
+            StudyError: If its variants are trainings, and there is no form of it without.
+        """
+        form = self._elsewhere or self
+        trained = form._first_trained_variant()
+        if form.is_about_cost and self._elsewhere is not None:
+            if len(networks) > 1:
+                raise StudyError(f"study {self.name!r} counts one network at a time. Name one checkpoint.")
+            counting = form.model_copy(update={"baseline": {**form.baseline, **networks[0].changes}})
+            counting._counts_checkpoint = True
+            return counting
+        if trained is not None:
+            raise StudyError(
+                f"study {self.name!r}: {_trains(trained)} Leave this study out: only studies that change trained "
+                "networks, such as aggregation, can inspect one."
+            )
+        names = tuple(network.name for network in networks)
+        copy = form.model_copy(update={"networks": tuple(networks), "inspect": names, "scales": {}, "seeds": None})
+        copy._whole = None
+        return copy
+
+
+def _trains(variant: Variant) -> str:
+    changed = next(iter(variant.changes))
+    return (
+        f"variant {variant.name!r} is a training of its own (it sets {changed}), and a network that was trained "
+        "elsewhere cannot be trained anew."
+    )
 
 
 def _check_factor(key: str, factor: Factor) -> None:

@@ -9,7 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ablations.errors import SpecError, UnknownNameError
-from ablations.planning.request import INSPECT_KEY, Request, who_set
+from ablations.planning.inspection import choose_networks, recorded_settings
+from ablations.planning.request import Request, who_set
+from ablations.spec.inspected import is_measured, resolve_network
 from ablations.spec.settings import Settings, merge, unread
 from ablations.spec.trial import TrialSpec, resolve
 from ablations.study import InspectedNetwork, Study, Variant
@@ -36,9 +38,26 @@ class Row:
         return f"{self.network.name}: {self.variant.name}" if self.network else self.variant.name
 
     @property
+    def checkpoint(self) -> InspectedNetwork | None:
+        """The network, if it was trained elsewhere and is only measured here."""
+        if self.network is None or self.network.checkpoint is None:
+            return None
+        return self.network
+
+    @property
+    def is_measured(self) -> bool:
+        """True if it is about a network that was trained elsewhere: measured, or counted."""
+        return self.checkpoint is not None or self.study.counts_checkpoint
+
+    @property
+    def is_trained(self) -> bool:
+        """True if its network is trained here, and neither counted nor a checkpoint from elsewhere."""
+        return not self.study.is_about_cost and self.checkpoint is None
+
+    @property
     def has_canary(self) -> bool:
         """True for a reference that can be trained again as a canary."""
-        return self.variant.name == self.study.reference and not self.study.is_about_cost
+        return self.variant.name == self.study.reference and self.is_trained
 
 
 def make_rows(studies: Sequence[Study], request: Request) -> list[Row]:
@@ -46,13 +65,15 @@ def make_rows(studies: Sequence[Study], request: Request) -> list[Row]:
 
     Raises:
         SpecError: If an override is read by nothing or is set by every variant itself.
+        StudyError: If a checkpoint is to be inspected by a study that trains its variants.
         UnknownNameError: If a study has no network that is to be inspected.
     """
     rows: list[Row] = []
-    for study in _choose_networks([study.at(request.preset.name) for study in studies], request):
+    for study in choose_networks(studies, request):
         for network in study.inspected:
             rows += [Row(study, network, variant) for variant in study.variants]
     _check_overrides(rows, request)
+    _check_seeds(rows, request)
     return rows
 
 
@@ -62,12 +83,14 @@ def studies_of(rows: Iterable[Row]) -> tuple[Study, ...]:
 
 
 def resolve_row(row: Row, request: Request) -> TrialSpec:
-    """Return the spec of a row's training, with seed 0.
+    """Return the spec of a row's training, or of its network if that was trained elsewhere, with seed 0.
 
     Raises:
         SpecError: If a setting is invalid or nothing reads one that the row sets itself, with the row's name.
     """
     try:
+        if row.is_measured:
+            return resolve_network(layers(row, request), row.changes)
         return resolve(layers(row, request), row.changes, seed=0)
     except (SpecError, UnknownNameError) as error:
         location = f"study {row.study.name!r}, variant {row.variant.name!r}"
@@ -82,10 +105,14 @@ def layers(row: Row, request: Request) -> list[Settings]:
     """Return the general settings of a row, the weakest first.
 
     Overrides about the data of trainings (their folder, the cut of their images) must not make the count of a network
-    fail, which is on images of another data set; for a study of cost they are left out.
+    fail, which is on images of another data set; for a study of cost they are left out. A file of ours says what its
+    network is, over preset and study.
     """
     overrides = request.settings
-    if row.study.is_about_cost and "data.name" not in overrides:
+    if row.checkpoint is not None:
+        recorded = recorded_settings(row.checkpoint)
+        return [request.preset.settings, row.study.baseline, recorded, overrides]
+    if row.study.is_about_cost and not row.study.counts_checkpoint and "data.name" not in overrides:
         overrides = {key: value for key, value in overrides.items() if _changes_cost(key, request)}
     return [request.preset.settings, row.study.baseline, overrides]
 
@@ -97,24 +124,16 @@ def _changes_cost(key: str, request: Request) -> bool:
     return key.startswith("model.") or key in ("data.name", "data.image_size")
 
 
-def _choose_networks(studies: list[Study], request: Request) -> list[Study]:
-    if INSPECT_KEY not in request.overrides:
-        return studies
-    value = request.overrides[INSPECT_KEY]
-    names = value
-    if isinstance(value, str):
-        names = [value]
-    if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str) for name in names):
-        raise SpecError(
-            f"{INSPECT_KEY} = {value!r:.60} is not a list of network names, for example inspect=tau_1,tau_30"
-        )
-    # Studies that train their variants stay as they are, as long as another study inspects networks.
-    if not any(study.networks for study in studies):
-        raise SpecError(f"nothing reads {INSPECT_KEY} = {value!r}: none of the studies inspects trained networks.")
-    chosen: list[Study] = []
-    for study in studies:
-        chosen.append(study.inspecting(names) if study.networks else study)
-    return chosen
+def _check_seeds(rows: Sequence[Row], request: Request) -> None:
+    """Raise `SpecError` if repeats are asked for, and every network that is measured was trained elsewhere."""
+    if request.seeds in (None, 1) or any(row.is_trained for row in rows):
+        return
+    for row in rows:
+        if row.checkpoint is not None:
+            raise SpecError(
+                f"--seeds {request.seeds}: {row.checkpoint.title} was trained elsewhere, once. There are no repeats of "
+                "it, so leave --seeds out."
+            )
 
 
 def _check_overrides(rows: Sequence[Row], request: Request) -> None:
@@ -133,7 +152,9 @@ def _check_overrides(rows: Sequence[Row], request: Request) -> None:
 def _why_unread(key: str, row: Row, request: Request) -> str | None:
     if key in row.changes:
         return f"study {row.study.name!r} sets it itself in every variant"
-    if row.study.is_about_cost and not _changes_cost(key, request):
+    if row.is_measured and not is_measured(key):
+        return f"study {row.study.name!r} inspects a network that was trained elsewhere, and trains nothing"
+    if row.study.is_about_cost and not row.is_measured and not _changes_cost(key, request):
         return f"study {row.study.name!r} trains nothing"
     values = merge([*layers(row, request), row.changes])
     return unread(values).get(key)

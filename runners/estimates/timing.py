@@ -42,6 +42,29 @@ def time_count(spec: TrialSpec) -> tuple[str, Speed]:
     return "cpu", Speed(setup_seconds=seconds, memory_bytes=peak_memory_bytes())
 
 
+def time_measurement(spec: TrialSpec, device_option: str, threads: int) -> tuple[str, Speed]:
+    """Time a few batches of a network that is measured and not trained; its weights do not matter for that."""
+    torch.set_num_threads(threads)
+    forget_peak_memory()
+    device, started = choose_device(device_option), time.monotonic()
+    model = build_network(spec.model, spec.data.facts, spec.seed).to(device).to(memory_format=LAYOUT).eval()
+    batches = open_source(spec, device, LAYOUT).evaluation("test")
+    setup_seconds = time.monotonic() - started
+    images, begun = 0, time.monotonic()
+    with torch.inference_mode():
+        for batch, _ in batches:
+            model(batch).cpu()
+            images += len(batch)
+            if time.monotonic() - begun > _TIMED_SECONDS:
+                break
+    return device.type if device.type == "cpu" else torch.cuda.get_device_name(device), Speed(
+        setup_seconds=setup_seconds,
+        evaluation_image_seconds=(time.monotonic() - begun) / images,
+        memory_bytes=peak_memory_bytes(),
+        weights_bytes=sum(tensor.nbytes for tensor in model.state_dict().values()),
+    )
+
+
 def time_training(spec: TrialSpec, device_option: str, threads: int) -> tuple[str, Speed]:
     """Time a few steps of a training on one device."""
     torch.set_num_threads(threads)
