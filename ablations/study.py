@@ -71,8 +71,7 @@ class Study(Frozen):
     allow: dict[str, Reason] = Field(default_factory=dict)
     nuisance: dict[str, Factor] | None = None
     _whole: Study | None = PrivateAttr(default=None)
-    _elsewhere: Study | None = PrivateAttr(default=None)
-    _counts_checkpoint: bool = PrivateAttr(default=False)
+    _on_checkpoint: bool = PrivateAttr(default=False)
 
     @field_validator("nuisance", mode="before")
     @classmethod
@@ -253,9 +252,9 @@ class Study(Frozen):
         return all(network is not None and network.checkpoint is not None for network in self.inspected)
 
     @property
-    def counts_checkpoint(self) -> bool:
-        """True if it counts a network that was trained elsewhere: that of its baseline, on the data at hand."""
-        return self._counts_checkpoint
+    def is_on_checkpoint(self) -> bool:
+        """True if the user put networks that were trained elsewhere in the place of its own."""
+        return self._on_checkpoint
 
     @property
     def is_about_cost(self) -> bool:
@@ -286,39 +285,35 @@ class Study(Frozen):
                 raise UnknownNameError(f"network of study {self.name!r}", name, available)
         return self.model_copy(update={"inspect": chosen})
 
-    def with_form_elsewhere(self, form: Study) -> Study:
-        """Return this study with the form that it has on networks that were trained elsewhere.
-
-        A study whose variants are trainings needs one: of a network that is there, only what it is can be measured.
-        """
-        copy = self.model_copy()
-        copy._elsewhere = form
-        return copy
-
-    def inspecting_checkpoints(self, networks: Sequence[InspectedNetwork]) -> Study:
+    def inspecting_checkpoints(self, networks: Sequence[InspectedNetwork], form: Study | None = None) -> Study:
         """Return this study looking into networks that were trained elsewhere.
 
         A study about cost loads none: it counts one network, whose settings become those of its baseline.
 
+        Args:
+            networks: The networks, each with its checkpoint.
+            form: The form of this study on such a network, if its own variants are trainings.
+
         Raises:
-            StudyError: If its variants are trainings, and there is no form of it without.
+            StudyError: If variants are trainings, or a network is to be counted beside another one.
         """
-        form = self._elsewhere or self
-        trained = form._first_trained_variant()
-        if form.is_about_cost and self._elsewhere is not None:
+        form = form or self
+        changes: dict[str, Any] = {"scales": {}, "seeds": None}
+        if form.is_about_cost:
             if len(networks) > 1:
                 raise StudyError(f"study {self.name!r} counts one network at a time. Name one checkpoint.")
-            counting = form.model_copy(update={"baseline": {**form.baseline, **networks[0].changes}})
-            counting._counts_checkpoint = True
-            return counting
-        if trained is not None:
-            raise StudyError(
-                f"study {self.name!r}: {_trains(trained)} Leave this study out: only studies that change trained "
-                "networks, such as aggregation, can inspect one."
-            )
-        names = tuple(network.name for network in networks)
-        copy = form.model_copy(update={"networks": tuple(networks), "inspect": names, "scales": {}, "seeds": None})
-        copy._whole = None
+            changes["baseline"] = {**form.baseline, **networks[0].changes}
+        else:
+            trained = form._first_trained_variant()
+            if trained is not None:
+                raise StudyError(
+                    f"study {self.name!r}: {_trains(trained)} Leave this study out: only studies that change trained "
+                    "networks, such as aggregation, can inspect one."
+                )
+            changes |= {"networks": tuple(networks), "inspect": tuple(network.name for network in networks)}
+        copy = form.model_copy(update=changes)
+        # Whoever makes the plan again begins with the study that was asked for.
+        copy._whole, copy._on_checkpoint = self.whole, True
         return copy
 
 

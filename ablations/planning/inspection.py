@@ -19,7 +19,11 @@ from ablations.planning.request import (
 )
 from ablations.spec.inspected import CheckpointFile
 from ablations.spec.settings import explain
+from ablations.studies import attention_profile, cost
 from ablations.study import InspectedNetwork, Study
+
+_FORMS = {study.name: study for study in (attention_profile.ELSEWHERE, cost.ELSEWHERE)}
+"""The forms of built-in studies whose variants are trainings, on a network that is there already."""
 
 
 def choose_networks(studies: Sequence[Study], request: Request) -> list[Study]:
@@ -38,7 +42,7 @@ def choose_networks(studies: Sequence[Study], request: Request) -> list[Study]:
     if files:
         networks = _inspected(files, request.overrides.get(INSPECT_TEMPERATURE_KEY))
         # The studies as they are: a preset cuts trainings down, of which there are none.
-        return [study.inspecting_checkpoints(_counted(networks, study)) for study in studies]
+        return [study.inspecting_checkpoints(_counted(networks, study), _FORMS.get(study.name)) for study in studies]
     if INSPECT_TEMPERATURE_KEY in request.overrides:
         raise SpecError(f"nothing reads {INSPECT_TEMPERATURE_KEY}: {INSPECT_KEY} names no checkpoint.")
     if not values:

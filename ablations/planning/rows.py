@@ -47,7 +47,7 @@ class Row:
     @property
     def is_measured(self) -> bool:
         """True if it is about a network that was trained elsewhere: measured, or counted."""
-        return self.checkpoint is not None or self.study.counts_checkpoint
+        return self.checkpoint is not None or (self.study.is_about_cost and self.study.is_on_checkpoint)
 
     @property
     def is_trained(self) -> bool:
@@ -112,7 +112,7 @@ def layers(row: Row, request: Request) -> list[Settings]:
     if row.checkpoint is not None:
         recorded = recorded_settings(row.checkpoint)
         return [request.preset.settings, row.study.baseline, recorded, overrides]
-    if row.study.is_about_cost and not row.study.counts_checkpoint and "data.name" not in overrides:
+    if row.study.is_about_cost and not row.is_measured and "data.name" not in overrides:
         overrides = {key: value for key, value in overrides.items() if _changes_cost(key, request)}
     return [request.preset.settings, row.study.baseline, overrides]
 

@@ -19,7 +19,7 @@ _QUESTION = "Is attention flat at low levels and sparse at high levels of the tr
 _FINDING = "Attention is flat at low levels (high resolution) and sparse at high levels (low resolution)."
 
 # A network that was trained elsewhere is looked into as it is: it has the temperature that it has.
-_ELSEWHERE = Study(
+ELSEWHERE = Study(
     name="attention_profile",
     title=_TITLE,
     question=_QUESTION,
@@ -63,4 +63,4 @@ STUDY = Study(
             contrasts=(Contrast(better=("tau_1",)),),
         ),
     ),
-).with_form_elsewhere(_ELSEWHERE)
+)
