@@ -76,7 +76,7 @@ class ComparedRow:
     @property
     def checkpoints(self) -> dict[int, str]:
         """By seed, the training that is measured; of an evaluation it is not known here."""
-        return {seed: run.fingerprint for seed, run in self.runs.items() if run.kind == "trial"}
+        return {seed: run.fingerprint for seed, run in self.runs.items() if run.kind in ("trial", "network")}
 
     @property
     def fingerprints(self) -> dict[int, str]:

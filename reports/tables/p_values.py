@@ -14,7 +14,7 @@ from reports.analysis.differences import compare_by_image
 from reports.analysis.statistics import mcnemar_p_value
 from reports.analysis.summary import StudySummary, VariantSummary
 from reports.content.blocks import Note, Table
-from reports.content.formatting import number
+from reports.content.formatting import DASH, number
 from reports.content.plan_words import network_titles, short_titles
 from reports.tables.cells import Row, columns_of, grouped, text_cells
 
@@ -54,14 +54,17 @@ def comparisons_table(summaries: Summaries) -> Table | None:
 def _comparisons(summaries: Summaries) -> Iterator[tuple[str, Row]]:
     for study, summary in summaries:
         titles = short_titles(study)
-        for advice in seed_advice(study, summary):
-            row, delta = advice.row, advice.row.delta
+        seeds_by_row = {advice.row.key: seeds_words(advice) for advice in seed_advice(study, summary)}
+        for row in summary.tested:
+            delta = row.delta
             if delta is None:
                 continue
             interval_over = "both" if delta.covers_images else "seeds"
+            if delta.images_alone:
+                interval_over = "images"
             estimate = (titles[row.variant], str(delta.n), interval_over, number(delta.df, 1))
             p_values = (p_words(row.p_value), p_words(row.p_holm))
-            yield _group(study, row), text_cells(*estimate, *p_values, seeds_words(advice))
+            yield _group(study, row), text_cells(*estimate, *p_values, seeds_by_row.get(row.key, DASH))
 
 
 def _group(study: Study, row: VariantSummary) -> str:

@@ -16,6 +16,7 @@ from reports.collect.unlearned import seeds_and_reasons
 from reports.content.blocks import Cell, Column, ColumnKind, Interval, Missing, Note, Number, Table, Text
 from reports.content.formatting import number
 from reports.content.plan_words import (
+    Split,
     data_words,
     enumerated,
     epochs_words,
@@ -77,13 +78,18 @@ def table_caption(study: Study, plan: Plan, summary: StudySummary) -> str:
     specs = specs_of(plan, study.name)
     seeds = repeats_of(plan, study)
     repeats = "one seed."
-    if seeds > 1:
+    if study.trains_nothing:
+        repeats = "one network, no spread between trainings."
+    elif seeds > 1:
         repeats = f"{seeds} seeds: mean ± standard deviation over seeds."
+    pairing = "paired difference by seed"
+    if study.trains_nothing:
+        pairing = "difference, image by image,"
     reference = short_titles(study)[study.reference]
     measured = STUDY_METRICS[study.metric]
     return (
         f"{measured[0].upper()}{measured[1:]} on {data_words(specs, split_of(study.metric))}, {network_words(specs)}, "
-        f"{epochs_words(specs)}, {repeats} Δ is the paired difference by seed to “{reference}”"
+        f"{epochs_words(specs)}, {repeats} Δ is the {pairing} to “{reference}”"
         f"{interval_caption(summary)}"
     )
 
@@ -273,7 +279,9 @@ def comparability(study: Study, plan: Plan, table: PublishedTable) -> str:
     specs = specs_of(plan, study.name)
     # The setting of a published table names its dynamic network, to which static rows are the baseline.
     dynamic = [spec for spec in specs if spec.model.layer == "dynamic"] or specs
-    ours = f"{data_words(specs, 'train')}, {network_words(dynamic)}, {epochs_words(specs)}"
+    # Of a network that was trained elsewhere only the test images are known.
+    split: Split = "test" if study.trains_nothing else "train"
+    ours = f"{data_words(specs, split)}, {network_words(dynamic)}, {epochs_words(specs)}"
     differing = []
     if any(spec.data.name != "imagenet" for spec in specs):
         differing.append("data set")
