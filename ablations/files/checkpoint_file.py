@@ -57,6 +57,12 @@ def read_checkpoint(path: Path) -> CheckpointFacts:
         raise SpecError(f"the checkpoint {path} cannot be read: {error.strerror or error}.") from None
 
 
+def network_name(path: Path) -> str:
+    """Return the name of the network in a file, as rows have it: the file's without its ending."""
+    # A row is known as "network: variant", so that a name has no colon.
+    return (path.stem or path.name).replace(":", "-")
+
+
 @lru_cache(maxsize=64)
 def _read(path: Path, changed: int, size: int) -> CheckpointFacts:
     # Time and size of the file are arguments so that one that was replaced is read again.

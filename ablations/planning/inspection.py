@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ablations.errors import SpecError
-from ablations.files.checkpoint_file import read_checkpoint
+from ablations.files.checkpoint_file import network_name, read_checkpoint
 from ablations.planning.request import (
     INSPECT_KEY,
     INSPECT_TEMPERATURE_KEY,
@@ -68,8 +68,7 @@ def _inspected(files: Sequence[str], temperature: Any) -> list[InspectedNetwork]
     networks: list[InspectedNetwork] = []
     for file in files:
         path = Path(file)
-        # A row is known as "network: variant", so that a name has no colon.
-        name = path.stem.replace(":", "-") or path.name
+        name = network_name(path)
         if any(network.name == name for network in networks):
             name = str(path).replace(":", "-")
         try:
