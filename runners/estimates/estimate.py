@@ -222,7 +222,7 @@ def estimate(plan: Plan, speeds: Mapping[str, Speed], workers: int, history: Ite
         known_speeds.append(speed)
         if speed.is_learned:
             learned_seconds.append(node_seconds)
-        if node.kind == "trial":
+        if node.kind in ("trial", "network"):
             weights.append(speed.weights_bytes)
     total_seconds = math.fsum(seconds.values())
     is_learned = 2 * math.fsum(learned_seconds) > total_seconds
@@ -235,7 +235,10 @@ def estimate(plan: Plan, speeds: Mapping[str, Speed], workers: int, history: Ite
     for cell in (*plan.cells, *plan.canaries):
         # The plan of a `retry` has the tables of the whole plan but only a part of its nodes.
         unshared_seconds += all_seconds.get(cell.fingerprint, 0.0)
-        unshared_seconds += all_seconds.get(after.get(cell.fingerprint, ""), 0.0)
+        evaluation = plan.evaluations.get(cell.fingerprint)
+        # A network that was trained elsewhere is loaded once, with or without sharing.
+        if evaluation is not None and evaluation.file is None:
+            unshared_seconds += all_seconds.get(evaluation.depends_on, 0.0)
     # In the worst case the largest nodes run at the same time; only then have trainings checkpoints on the disk.
     memory = sorted((speed.memory_bytes for speed in known_speeds), reverse=True)
     weights.sort(reverse=True)

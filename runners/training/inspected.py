@@ -56,7 +56,8 @@ def _read(path: Path) -> dict[str, Any]:
             return dict(load_file(path))
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"the checkpoint {path} cannot be read: {str(error).splitlines()[0]}") from None
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise CheckpointError(f"the checkpoint {path} cannot be read: {reason}") from None
     if not isinstance(tensors, dict):
         raise CheckpointError(f"the checkpoint {path} holds no weights, but a {type(tensors).__name__}")
     return tensors
