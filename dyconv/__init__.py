@@ -6,10 +6,14 @@ It imports none of the project's other packages. Its public names are those list
 from dyconv.aggregation import AggregationContext, available_aggregations, get_aggregation, register_aggregation
 from dyconv.attention import AttentionBranch, available_normalizations
 from dyconv.base import DynamicLayer, dynamic_layers, set_forward_step, set_temperature
+from dyconv.checkpoints.layouts import KeyRule, Layout, available_layouts, register_layout
+from dyconv.checkpoints.loading import load_checkpoint
+from dyconv.checkpoints.report import LoadedTensor, LoadReport
 from dyconv.cost import Cost, LayerCost, cost
 from dyconv.errors import (
     AggregationError,
     ArgumentError,
+    CheckpointError,
     ConversionError,
     DyconvError,
     ModelError,
@@ -21,7 +25,9 @@ from dyconv.inspection import AttentionRecorder, record_attention
 from dyconv.intervention import intervene
 from dyconv.latency import compare_latency
 from dyconv.layers import CondConv2d, ConvolutionLayer, DynamicConv2d, DynamicLinear
+from dyconv.layers.adopted import AdoptedCondConv2d
 from dyconv.layers.kinds import LayerKind, LayerOption, available_layers, layer_kind, register_layer
+from dyconv.networks.adoption import adopt
 from dyconv.networks.backbones import BackboneSpec
 from dyconv.networks.conversion import ConversionReport, conversion_report, make_dynamic
 from dyconv.networks.description import LayerInfo, describe_layers
@@ -30,12 +36,14 @@ from dyconv.networks.placement import Depth, Name, Placement, Resolution, Role, 
 from dyconv.schedules import ConstantTemperature, LinearAnnealing
 
 __all__ = [
+    "AdoptedCondConv2d",
     "AggregationContext",
     "AggregationError",
     "ArgumentError",
     "AttentionBranch",
     "AttentionRecorder",
     "BackboneSpec",
+    "CheckpointError",
     "CondConv2d",
     "ConstantTemperature",
     "ConversionError",
@@ -47,11 +55,15 @@ __all__ = [
     "DynamicConv2d",
     "DynamicLayer",
     "DynamicLinear",
+    "KeyRule",
     "LayerCost",
     "LayerInfo",
     "LayerKind",
     "LayerOption",
+    "Layout",
     "LinearAnnealing",
+    "LoadReport",
+    "LoadedTensor",
     "ModelError",
     "Name",
     "Placement",
@@ -59,8 +71,10 @@ __all__ = [
     "Resolution",
     "Role",
     "ShapeError",
+    "adopt",
     "available_aggregations",
     "available_layers",
+    "available_layouts",
     "available_models",
     "available_normalizations",
     "build_model",
@@ -74,12 +88,14 @@ __all__ = [
     "get_aggregation",
     "intervene",
     "layer_kind",
+    "load_checkpoint",
     "make_dynamic",
     "model_options",
     "placement_from_dict",
     "record_attention",
     "register_aggregation",
     "register_layer",
+    "register_layout",
     "register_model",
     "set_forward_step",
     "set_temperature",

@@ -36,6 +36,10 @@ class ModelError(DyconvError):
     """A backbone is unknown, defined twice, or cannot use an option that was given."""
 
 
+class CheckpointError(DyconvError):
+    """A weight file cannot be read, is of an unknown layout, or does not fit the network; or a layout is malformed."""
+
+
 def unknown_name(kind: str, name: object, valid_names: Iterable[str]) -> str:
     """Return the message for an unknown `name`: similar valid names first, then all of them."""
     names = sorted(valid_names)

@@ -87,7 +87,8 @@ def _layer_facts(kind: dyconv.LayerKind) -> LayerKind:
     options = []
     for option in kind.options:
         options.append(LayerOption(option.name, option.default, option.low, option.high, option.choices))
-    return LayerKind(kind.title, kind.reads, tuple(options))
+    # Which convolutions become dynamic is the network's conversion to decide, whatever the kind.
+    return LayerKind(kind.title, kind.reads | {"where"}, tuple(options))
 
 
 def check_plugins(node: Node, described: Mapping[str, Any] | None) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from ablations.datasets import registry as datasets
 from ablations.spec import identities, names
 from dyconv import aggregation
+from dyconv.checkpoints import layouts
 from dyconv.networks import models
 from runners import plugins
 from runners.data import registry
@@ -19,6 +20,7 @@ REGISTRIES: tuple[dict[Any, Any], ...] = (
     aggregation._STRATEGIES,
     aggregation._VERSIONS,
     models._BUILDERS,
+    layouts._LAYOUTS,
     datasets.DATASETS,
     datasets.FOLDERS,
     datasets._CONTENTS,

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import dyconv
+from ablations.spec.layers import BUILT_IN_LAYERS, LAYERS
 from ablations.spec.names import AGGREGATIONS, NETWORKS, ROLES, input_resolutions, static_convolutions
 from ablations.spec.parts import BLOCKS, ModelSpec
 from dyconv import placement_from_dict
@@ -54,6 +55,26 @@ def test_strategies_and_normalizations_are_the_registered_ones() -> None:
     assert set(AGGREGATIONS) == set(dyconv.available_aggregations())
     (literal, _) = get_args(ModelSpec.model_fields["normalization"].annotation)
     assert set(get_args(literal)) == set(dyconv.available_normalizations())
+
+
+WITHOUT_CLASS = {"static", "adopted"}
+"""Kinds that convert nothing: a network without dynamic layers, and one that comes with them."""
+
+
+def test_layer_kinds_are_the_registered_ones() -> None:
+    assert set(dyconv.available_layers()) >= BUILT_IN_LAYERS - WITHOUT_CLASS
+    # Other tests may have registered kinds of their own.
+    ours = {
+        name for name in dyconv.available_layers() if dyconv.layer_kind(name).layer.__module__.startswith("dyconv.")
+    }
+    assert ours == BUILT_IN_LAYERS - WITHOUT_CLASS
+
+
+@pytest.mark.parametrize("name", sorted(BUILT_IN_LAYERS))
+def test_a_layer_kind_reads_the_placement_if_networks_are_converted_to_it(name: str) -> None:
+    assert ("where" in LAYERS[name].reads) == (name not in WITHOUT_CLASS)
+    if name not in WITHOUT_CLASS:
+        assert LAYERS[name].reads - {"where"} <= dyconv.layer_kind(name).reads
 
 
 def test_roles_are_the_same_in_the_same_order() -> None:

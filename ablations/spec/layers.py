@@ -56,8 +56,8 @@ class LayerKind:
 
     Attributes:
         title: Stands before the name of a network in tables: "DY-".
-        reads: The settings that it reads beside `model.where`, of those that kinds share: num_kernels, reduction,
-            normalization, aggregation, temperature.
+        reads: The settings that it reads, of those that kinds share: where, num_kernels, reduction, normalization,
+            aggregation, temperature.
         options: Its own.
     """
 
@@ -69,10 +69,13 @@ class LayerKind:
 LAYERS: dict[str, LayerKind] = {
     "static": LayerKind(title=""),
     "dynamic": LayerKind(
-        title="DY-", reads=frozenset({"num_kernels", "reduction", "normalization", "aggregation", "temperature"})
+        title="DY-",
+        reads=frozenset({"where", "num_kernels", "reduction", "normalization", "aggregation", "temperature"}),
     ),
     # Its class takes another aggregation too, but no training of it has ever had one.
-    "condconv": LayerKind(title="CondConv-", reads=frozenset({"num_kernels"})),
+    "condconv": LayerKind(title="CondConv-", reads=frozenset({"where", "num_kernels"})),
+    # A network that comes with dynamic layers of its own, such as timm's CondConv networks, is taken as it is.
+    "adopted": LayerKind(title=""),
 }
 """Layer kinds by name."""
 
@@ -81,12 +84,8 @@ BUILT_IN_LAYERS = frozenset(LAYERS)
 
 
 def layers_that_read(setting: str) -> tuple[str, ...]:
-    """Return the kinds that read a shared setting; every kind but `static` reads `where`."""
-    kinds = []
-    for name, kind in LAYERS.items():
-        if setting in kind.reads or (setting == "where" and name != "static"):
-            kinds.append(name)
-    return tuple(kinds)
+    """Return the kinds that read a shared setting."""
+    return tuple(name for name, kind in LAYERS.items() if setting in kind.reads)
 
 
 def kinds_by_option() -> Mapping[str, tuple[str, ...]]:

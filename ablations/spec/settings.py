@@ -254,7 +254,7 @@ def _complete_options(values: Settings) -> dict[str, Any] | None:
     Raises:
         ValueError: If one has a value that it cannot have.
     """
-    kind = LAYERS.get(values["model.layer"])
+    kind = LAYERS.get(str(values["model.layer"]))
     if kind is None or not kind.options:
         return None
     options = {}

@@ -78,6 +78,8 @@ def make_dynamic(
         "normalization": normalization,
         "aggregation": aggregation,
     }
+    if layer == "adopted":
+        raise ArgumentError("layer='adopted' keeps the layers that a network has: call dyconv.adopt(model) instead")
     settings = _Settings(layer_kind(layer), common, options or {})
     if any(dynamic_layers(model)):
         raise ConversionError("this network has dynamic layers already: convert a static one")

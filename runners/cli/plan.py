@@ -12,6 +12,7 @@ import click
 
 from ablations.datasets.facts import DatasetFacts
 from ablations.planning.plan import Plan
+from ablations.spec.layers import LAYERS
 from ablations.spec.names import BUILT_IN_NETWORKS
 from ablations.spec.parts import BLOCKS, ModelSpec
 from ablations.spec.titles import model_title, placement_title
@@ -102,5 +103,7 @@ def describe_conversion(model: ModelSpec, facts: DatasetFacts) -> str:
 
 def _as_placed(model: ModelSpec) -> ModelSpec:
     """Return a small network with the same dynamic layers: kernel count and attention do not decide which they are."""
+    if "where" not in LAYERS[model.layer].reads:
+        return model
     irrelevant = dict.fromkeys(("reduction", "normalization", "aggregation"))
     return model.model_copy(update={"layer": "dynamic", "num_kernels": 1, **irrelevant})

@@ -145,7 +145,7 @@ def load_weights(path: Path, model: nn.Module) -> None:
     """
     try:
         tensors = load_tensors(path, node=path.parent.name, must_be_sealed=False)
-        check_tensors(model.state_dict(), tensors)
+        _check_tensors(model.state_dict(), tensors)
     except CheckpointError as error:
         raise CheckpointError(
             f"the weights cannot be used: {error}. Remove the folder {path.parent} and run again."
@@ -190,7 +190,7 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def _check(training: Training, tensors: Mapping[str, Tensor]) -> None:
     """Raise if the tensors are not those of this training, before any of them is restored."""
-    check_tensors(training.model.state_dict(), _part(tensors, "model."))
+    _check_tensors(training.model.state_dict(), _part(tensors, "model."))
     # State of a parameter has its shape or is a single number, such as a count of steps.
     parameters = _parameters(training.optimizer)
     for name, value in _part(tensors, "optimizer.").items():
@@ -202,7 +202,7 @@ def _check(training: Training, tensors: Mapping[str, Tensor]) -> None:
         raise CheckpointError("its scale of the loss is not a number")
 
 
-def check_tensors(expected: Mapping[str, Tensor], actual: Mapping[str, Tensor]) -> None:
+def _check_tensors(expected: Mapping[str, Tensor], actual: Mapping[str, Tensor]) -> None:
     """Raise CheckpointError if names, types or shapes of the tensors differ."""
     for name in sorted(expected.keys() | actual.keys()):
         expected_shape, actual_shape = _shape(expected.get(name)), _shape(actual.get(name))

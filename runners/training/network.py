@@ -13,6 +13,7 @@ from torch import nn
 import dyconv
 from ablations.datasets.facts import DatasetFacts
 from ablations.spec.inspected import NetworkSpec
+from ablations.spec.layers import LAYERS
 from ablations.spec.parts import DataSpec, Intervention, ModelSpec, TemperatureSpec
 from ablations.spec.trial import TrialSpec
 from runners.data import Augmentation, BatchSettings, BatchSource, SplitSizes, open_batches
@@ -56,6 +57,17 @@ def build_network(spec: ModelSpec, facts: DatasetFacts, seed: int) -> nn.Module:
         seed=derive_seed(seed, "initialisation"),
         **{key: value for key, value in options.items() if value is not None},
     )
+
+
+def timed_networks(spec: ModelSpec, facts: DatasetFacts, seed: int) -> dict[str, nn.Module]:
+    """Return the networks whose latency is compared: "static" and "network".
+
+    A network that comes with dynamic layers of its own is alone: there is no static one to compare it with.
+    """
+    network = build_network(spec, facts, seed)
+    if spec.layer != "static" and "where" not in LAYERS[spec.layer].reads:
+        return {"network": network}
+    return {"static": build_network(as_static(spec), facts, seed), "network": network}
 
 
 def as_static(spec: ModelSpec) -> ModelSpec:

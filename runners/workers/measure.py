@@ -29,8 +29,8 @@ from runners.training.checkpoint import CheckpointStore, load_weights
 from runners.training.correctness import correctness
 from runners.training.distributed import World
 from runners.training.evaluation import Measurement, evaluate
-from runners.training.inspected import load_inspected
-from runners.training.network import as_static, build_network, input_size, intervened, open_source
+from runners.training.inspected import load_inspected, load_kept
+from runners.training.network import build_network, input_size, intervened, open_source, timed_networks
 from runners.training.sealed_tensors import load_tensors, save_tensors
 from runners.training.trainer import Hooks, Trainer
 from runners.workers.memory import keep_freed_memory
@@ -184,19 +184,28 @@ def run_network(node: Node, state: NodeState, task: Task) -> dict[str, float]:
     model, source = _prepare(node, task, choose_device(task.device))
     state.report_progress(step=0, steps=1)
     if not _is_trained(state):
-        state.note(load_inspected(node.file, model))
+        state.note(str(load_inspected(node.file, model)))
         _owner_check(state, task)()
         save_tensors(state.weights_file, model.state_dict(), node=state.fingerprint, once=True)
     # Always from the weights file, as after a training: the evaluations measure the same bits.
-    load_weights(state.weights_file, model)
-    return _measure(model, source, state, task)
+    load_kept(state.weights_file, model)
+    metrics = _measure(model, source, state, task)
+    temperatures = {float(layer.temperature) for _, layer in dyconv.dynamic_layers(model) if layer.reads_temperature}
+    if len(temperatures) == 1:
+        # Its training is not known, and this much of it is: the temperature that it ended with.
+        metrics[names.TEMPERATURE] = temperatures.pop()
+    return metrics
 
 
 def run_evaluation(node: Node, state: NodeState, task: Task) -> dict[str, float]:
     """Measure the checkpoint of a trained network on the test split under an intervention."""
     assert node.intervention is not None
     model, source = _prepare(node, task, choose_device(task.device))
-    load_weights(NodeState(state.folder.parent / node.checkpoint).weights_file, model)
+    weights_file = NodeState(state.folder.parent / node.checkpoint).weights_file
+    if node.file is None:
+        load_weights(weights_file, model)
+    else:
+        load_kept(weights_file, model)
     state.report_progress(step=0, steps=1)
     with intervened(model, node.intervention, source.facts, node.spec.seed):
         measurement = _test(model, source)
@@ -210,17 +219,18 @@ def run_cost(node: Node, state: NodeState, task: Task) -> dict[str, float]:
     facts, seed = node.spec.data.facts, node.spec.seed
     size = input_size(facts)
     state.report_progress(step=0, steps=1)
-    model = build_network(node.spec.model, facts, seed)
-    networks = {"static": build_network(as_static(node.spec.model), facts, seed), "network": model}
+    networks = timed_networks(node.spec.model, facts, seed)
     seconds = dyconv.compare_latency(networks, size, repeats=LATENCY_ROUNDS)
-    cost = dyconv.cost(model, size)
-    return {
+    cost = dyconv.cost(networks["network"], size)
+    metrics = {
         names.COST_PARAMETERS: float(cost.parameters),
         names.COST_MULTIPLY_ADDS: float(cost.multiply_adds),
         # In milliseconds.
         names.COST_LATENCY: seconds["network"] * 1000,
-        names.COST_LATENCY_RATIO: seconds["network"] / seconds["static"],
     }
+    if "static" in seconds:
+        metrics[names.COST_LATENCY_RATIO] = seconds["network"] / seconds["static"]
+    return metrics
 
 
 def _prepare(node: Node, task: Task, device: torch.device) -> tuple[nn.Module, BatchSource]:

@@ -79,9 +79,10 @@ def test_a_typo_names_the_nearest(key: str, nearest: str) -> None:
 TAU = ("train.temperature.schedule", "train.temperature.start")
 UNREAD: list[tuple[dict[str, Any], set[str]]] = [
     ({"model.layer": "static"}, {"model.num_kernels", "model.where"}),
+    ({"model.layer": "adopted"}, {"model.num_kernels", "model.where"}),
     *(
         ({"model.layer": layer}, {"model.reduction", "model.normalization", "model.aggregation"} | set(TAU))
-        for layer in ("static", "condconv")
+        for layer in ("static", "condconv", "adopted")
     ),
     *(({"model.normalization": name}, set(TAU)) for name in ("sigmoid", "normalized_sigmoid")),
     ({"model.name": "mobilenet_v2"}, {"model.stem_kernel", "model.stem_pool"}),

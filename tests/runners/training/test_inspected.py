@@ -22,8 +22,9 @@ from ablations.spec.fingerprint import evaluation_fingerprint, network_fingerpri
 from ablations.spec.inspected import CheckpointFile, NetworkSpec, resolve_network
 from ablations.spec.parts import Intervention
 from runners.state.nodes import NodeState
-from runners.training.inspected import load_inspected
-from runners.training.network import build_network
+from runners.training.evaluation import evaluate
+from runners.training.inspected import load_inspected, load_kept
+from runners.training.network import build_network, open_source
 from runners.workers.task import Task
 from runners.workers.trial import run_node
 from tests.runners.bench import TINY, Bench
@@ -61,7 +62,7 @@ def test_all_weights_and_the_temperature_are_those_of_the_file(
     model = network(seed=4)
     dyconv.set_temperature(model, 30.0)
     report = load_inspected(checkpoint(tmp_path / name), model)
-    assert name in report
+    assert (report.temperature, report.temperature_given) == (2.5, False)
     expected = trained.state_dict()
     actual = model.state_dict()
     assert actual.keys() == expected.keys()
@@ -157,8 +158,8 @@ def test_it_is_measured_like_the_training_that_made_it(bench: Bench, tmp_path: P
     node = described(bench, path)
     state = run(bench, node.fingerprint)
     assert state.result() is not None, state.failure()
-    # The metrics of the training on the test split, to the last bit, and nothing of its epochs.
-    assert state.result()["metrics"] == trained.result()["metrics"]
+    # The metrics of the training on the test split, to the last bit, and nothing of its epochs but the temperature.
+    assert state.result()["metrics"] == {**trained.result()["metrics"], "temperature": 1.0}
     assert state.events() == []
     evaluation = bench.evaluation(node, average)
     assert evaluation.fingerprint == evaluation_fingerprint(node.fingerprint, average)
@@ -214,3 +215,63 @@ def test_a_changed_file_fails_the_node_with_the_reason(bench: Bench, tmp_path: P
     assert failure["kind"] == "CheckpointError"
     assert "has changed since this was planned" in failure["message"]
     assert not state.weights_file.exists()
+
+
+def foreign(path: Path) -> None:
+    """Writes a network under the names of another project: wider branches without biases, and no temperature."""
+    generator = torch.Generator().manual_seed(1)
+    model = network()
+    layers = dict(dyconv.dynamic_layers(model))
+    tensors: dict[str, torch.Tensor] = {}
+    for key, value in model.state_dict().items():
+        if "attention_branch" not in key and not key.endswith("temperature"):
+            tensors[f"module.{key}"] = value
+    for name, layer in layers.items():
+        hidden, inputs = layer.attention_branch.squeeze.weight.shape
+        kernels = layer.attention_branch.excite.out_features
+        fc1 = torch.randn(hidden + 3, inputs, 1, 1, generator=generator)
+        fc2 = torch.randn(kernels, hidden + 3, 1, 1, generator=generator)
+        bias = torch.randn(kernels, generator=generator)
+        tensors |= {f"module.{name}.attention.fc1.weight": fc1, f"module.{name}.attention.fc2.weight": fc2}
+        tensors[f"module.{name}.attention.fc2.bias"] = bias
+    torch.save({"epoch": 300, "state_dict": tensors}, path)
+
+
+def test_a_network_of_another_layout_keeps_its_sizes_for_its_evaluations(bench: Bench, tmp_path: Path) -> None:
+    path = tmp_path / "theirs.pth"
+    foreign(path)
+    settings = spec()
+    with pytest.raises(CheckpointError, match=r"holds no temperature.*--set inspect\.temperature"):
+        load_inspected(checkpoint(path), network())
+    file = checkpoint(path, temperature=2.0)
+    node = NetworkNode(network_fingerprint(settings, file), settings, file)
+    bench.states[node.fingerprint].describe(node)
+    state = run(bench, node.fingerprint)
+    assert state.result() is not None, state.failure()
+    evaluation = bench.evaluation(node, Intervention(aggregation="max"))
+    evaluated = run(bench, evaluation.fingerprint)
+    assert evaluated.result() is not None, evaluated.failure()
+
+    model = network(seed=9)
+    dyconv.load_checkpoint(model, path, temperature=2.0)
+    source = open_source(settings, torch.device("cpu"), torch.channels_last)
+    model = model.to(memory_format=torch.channels_last)
+    direct = evaluate(model, source.evaluation("test"), 10)
+    metrics = state.result()["metrics"]
+    assert (metrics["test/top1"], metrics["test/loss"]) == (direct.top1, direct.loss)
+    assert metrics["temperature"] == 2.0
+    with dyconv.intervene(model, aggregation="max"):
+        changed = evaluate(model, source.evaluation("test"), 10)
+    assert evaluated.result()["metrics"]["test/top5"] == changed.top5 != direct.top5
+    assert "Adapted: the attention branch" in state.log_file.read_text(encoding="utf-8")
+
+
+def test_kept_weights_that_are_torn_are_loaded_from_the_file_again(bench: Bench, tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    as_archive(network(), path)
+    node = described(bench, path)
+    state = bench.states[node.fingerprint]
+    state.weights_file.write_bytes(b"half")
+    with pytest.raises(CheckpointError, match="the weights cannot be used"):
+        load_kept(state.weights_file, network())
+    assert run(bench, node.fingerprint).result() is not None
