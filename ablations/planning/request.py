@@ -15,7 +15,7 @@ from ablations.errors import SpecError, UnknownNameError
 from ablations.files.checkpoint_file import read_checkpoint
 from ablations.presets import Preset
 from ablations.spec.inspected import resolve_network
-from ablations.spec.settings import DEFAULTS, Settings, check_values
+from ablations.spec.settings import DEFAULTS, Settings, check_values, merge
 from ablations.spec.trial import TrialSpec, resolve
 from ablations.study import Study
 
@@ -103,6 +103,11 @@ class Request:
             return resolve([self.preset.settings, self.settings], {}, seed=0)
         except SpecError as error:
             raise SpecError(f"{error}{who_set(str(error), self.sources())}") from None
+
+    @property
+    def data_name(self) -> str:
+        """The name of the data set of preset and overrides, under which runs are tracked; no file of it is read."""
+        return str(merge([self.preset.settings, self.settings])["data.name"])
 
     def sources(self) -> dict[str, Settings]:
         """Return the general settings by their source, such as `--set`, the strongest first."""

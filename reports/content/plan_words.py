@@ -69,7 +69,7 @@ def trials_of(plan: Plan, study: str) -> dict[str, TrialSpec]:
 def experiments_of(plan: Plan) -> list[str]:
     """Return the names of the MLflow experiments that may hold runs of a plan."""
     # A plan is tracked in the experiment of its base; a study of its own may bring another data set.
-    experiments = {experiment_name(plan.request.preset.name, plan.request.base().data.name)}
+    experiments = {experiment_name(plan.request.preset.name, plan.request.data_name)}
     for node in plan.nodes:
         experiments.add(experiment_name(plan.request.preset.name, node.spec.data.name))
     return sorted(experiments)
@@ -180,7 +180,7 @@ ELSEWHERE = "trained elsewhere"
 
 def file_words(plan: Plan, study: Study | None = None) -> list[str]:
     """Return the files of the networks that were trained elsewhere, of a plan or of one of its studies."""
-    nodes = plan.networks.values()
+    nodes = list(plan.networks.values())
     if study is not None:
         fingerprints = trials_of(plan, study.name).keys()
         nodes = [node for node in nodes if node.fingerprint in fingerprints]

@@ -16,12 +16,26 @@ from ablations.datasets.builtin import Expected
 from ablations.datasets.folders import list_held_out, list_tiny_imagenet, list_tiny_imagenet_test
 from ablations.datasets.registry import facts_of, forget_folders, get_folder_set
 from ablations.errors import DatasetError
+from ablations.planning.plan import make_plan
+from ablations.planning.request import Request
+from ablations.presets import get_preset
+from ablations.registry import find_studies
 from ablations.spec.inspected import NetworkSpec, resolve_network
 from ablations.spec.trial import resolve
 from runners.training.evaluation import evaluate
 from runners.training.network import build_network, open_source
 from tests.runners.bench import TINY
 from tests.runners.data.test_data_sets import write_images
+
+STUDY = """\
+name: mine
+question: Does it need its kernels?
+reference: attention
+inspect: {checkpoint: theirs.pth}
+variants:
+  attention: {}
+  average: {intervention: {aggregation: average}}
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -90,6 +104,27 @@ def test_nothing_can_be_trained_on_it(tmp_path: Path) -> None:
     source = open_source(measured(root), torch.device("cpu"), torch.channels_last)
     assert (source.num_images("train"), source.steps_per_epoch) == (0, 0)
     assert list(source.training(0)) == []
+
+
+@pytest.mark.parametrize("in_file", [True, False])
+def test_a_study_is_planned_without_training_images(tmp_path: Path, in_file: bool) -> None:
+    root = write_images(tmp_path / "images", {"val": 4})
+    (tmp_path / "theirs.pth").write_bytes(b"PK weights")
+    (tmp_path / "mine.yaml").write_text(STUDY)
+    overrides = {"data.name": "image_folder", "data.root": str(root), "data.image_size": 32, "data.test_images": 6}
+    name = str(tmp_path / "mine.yaml")
+    if not in_file:
+        overrides["inspect"] = [str(tmp_path / "theirs.pth")]
+        name = "aggregation"
+    request = Request(get_preset("smoke"), overrides)
+    plan = make_plan(find_studies([name], False, request), request)
+    assert len(plan.networks) == 1
+    assert all(facts.is_test_only for facts in plan.data_facts)
+    # Whoever trains is told what is missing.
+    training = {key: value for key, value in overrides.items() if key != "inspect"}
+    request = Request(get_preset("smoke"), {**training, "data.augmentation": "none"})
+    with pytest.raises(DatasetError, match="train cannot be read"):
+        make_plan(find_studies(["temperature"], False, request), request)
 
 
 def test_imagenet_needs_its_validation_images_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
