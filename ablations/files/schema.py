@@ -36,6 +36,7 @@ def study_schema() -> dict[str, Any]:
     trial = TrialSpec.model_json_schema(by_alias=True)
     intervention = Intervention.model_json_schema(by_alias=True)
     claim = Claim.model_json_schema()
+    # All definitions go to the root of the schema, where every `$ref` looks for them.
     definitions = {**trial.pop("$defs"), **intervention.pop("$defs", {}), **claim.pop("$defs")}
     settings = {key: _setting(trial, definitions, key) for key in DEFAULTS}
     groups = {key: {"$ref": f"#/$defs/{name}"} for key, name in _GROUPS.items()}
@@ -124,6 +125,7 @@ def _nuisance() -> dict[str, Any]:
     numbers = {"low": number, "high": number, "log": {"type": "boolean", "default": False}}
     choices = {"type": "array", "minItems": 2, "uniqueItems": True}
     span = {"type": "object", "additionalProperties": False, "required": ["low", "high"], "properties": numbers}
+    # Options are left out: a nuisance factor is one setting.
     listed = {"type": "object", "additionalProperties": False, "required": ["choices"]}
     factor = {"oneOf": [span, {**listed, "properties": {"choices": choices}}]}
     keys = sorted(set(DEFAULTS) - NEVER_NUISANCE)
@@ -141,6 +143,7 @@ def _described(name: str) -> dict[str, Any]:
 
 
 def _by_name(properties: dict[str, Any]) -> dict[str, Any]:
+    # Null, as a variant that changes nothing is written as `reference:` with nothing behind it.
     body = {"type": ["object", "null"], "additionalProperties": False, "properties": properties}
     return {"type": "object", "minProperties": 1, "additionalProperties": body}
 
@@ -162,11 +165,13 @@ def _option(name: str) -> dict[str, Any]:
     values = []
     for kind in kinds:
         option = option_of(kind, name)
+        # By construction: these are the kinds that have the option.
         assert option is not None
         value: dict[str, Any] = {"type": _JSON_TYPES[type(option.default)], "default": option.default}
         if option.choices:
             value["enum"] = list(option.choices)
         for keyword, bound in (("minimum", option.low), ("maximum", option.high)):
+            # An option without a bound has an infinite one, which JSON cannot write.
             if math.isfinite(bound):
                 value[keyword] = bound
         values.append(value)

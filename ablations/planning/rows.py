@@ -101,6 +101,11 @@ def resolve_row(row: Row, request: Request) -> TrialSpec:
         raise SpecError(f"{location}: {error}{who_set(str(error), sources)}") from None
 
 
+def unread_settings(row: Row, request: Request) -> dict[str, str]:
+    """Return the settings that a row does not read, and why not; `ablations.spec.settings.unread` has the rules."""
+    return unread(merge([*layers(row, request), row.changes]))
+
+
 def layers(row: Row, request: Request) -> list[Settings]:
     """Return the general settings of a row, the weakest first.
 
@@ -156,5 +161,4 @@ def _why_unread(key: str, row: Row, request: Request) -> str | None:
         return f"study {row.study.name!r} inspects a network that was trained elsewhere, and trains nothing"
     if row.study.is_about_cost and not row.is_measured and not _changes_cost(key, request):
         return f"study {row.study.name!r} trains nothing"
-    values = merge([*layers(row, request), row.changes])
-    return unread(values).get(key)
+    return unread_settings(row, request).get(key)

@@ -153,6 +153,7 @@ def _check_option(name: str, value: Any, kinds: tuple[str, ...]) -> None:
             option.checked(value)
         except ValueError as error:
             refusals.append(error)
+    # Kinds may share an option's name with other bounds; the kind itself is checked with the whole model.
     if len(refusals) == len(kinds):
         raise ValueError(f"{name} {refusals[0]}")
 
@@ -313,6 +314,7 @@ class Intervention(Frozen):
 
     @model_validator(mode="after")
     def _changes_an_attention(self) -> Self:
+        # A temperature changes all attentions of a layer, so `attention` alone would be read by nothing.
         if self.attention is not None and self.aggregation is None:
             raise ValueError("attention says whose aggregation changes, and there is no aggregation. Give one.")
         return self

@@ -92,7 +92,7 @@ def check_images(data: DataSpec, splits: Iterable[str]) -> DatasetFacts:
     return facts
 
 
-def settings_of(spec: TrialSpec) -> dict[str, Any]:
+def dotted_settings(spec: TrialSpec) -> dict[str, Any]:
     """Return every setting of a trial but its seed, dotted; `None` where nothing reads it, a placement stays whole."""
     return {key: _value_at(spec, key) for key in DEFAULTS}
 

@@ -145,6 +145,7 @@ class _Settings:
     def __post_init__(self) -> None:
         for name, default in _COMMON_DEFAULTS.items():
             value = self.common[name]
+            # A default cannot be told from what was not given, so that only other values are refused.
             if name not in self.kind.reads and value != default:
                 raise ArgumentError(f"layer={self.kind.name!r} has no {name}, got {value!r}: leave it out")
         # Checked before the network is touched; a frozen dataclass is filled this way.

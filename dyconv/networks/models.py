@@ -184,6 +184,7 @@ def build_model(
 def _refuse_settings(settings: Mapping[str, Any], message: str) -> None:
     """Raise ModelError for the first setting that is not at its default; `message` has a place for name and value."""
     for option, value in settings.items():
+        # A default cannot be told from what was not given, so it passes.
         if value != _DYNAMIC_DEFAULTS[option]:
             raise ModelError(message.format(option, value))
 

@@ -24,6 +24,7 @@ def obstacle(model: nn.Module, name: str) -> str | None:
     """Return the reason why the convolution called `name` cannot be swapped, or None if it can."""
     layer = cast(nn.Conv2d, model.get_submodule(name))
     kind = type(layer).__name__
+    # In place of the whole model there is nothing to put the new layer into.
     if not name:
         return "is the whole model"
     if isinstance(layer, LazyModuleMixin):
@@ -38,6 +39,7 @@ def obstacle(model: nn.Module, name: str) -> str | None:
     if partners:
         return f"shares its weight with {', '.join(map(repr, partners))}, which would be torn apart"
     has_custom_forward = (
+        # A patched instance, a subclass, or a subclass that changes the convolution alone.
         "forward" in layer.__dict__
         or type(layer).forward is not nn.Conv2d.forward
         or type(layer)._conv_forward is not nn.Conv2d._conv_forward
@@ -56,6 +58,7 @@ def _has_hooks(layer: nn.Module) -> bool:
 def _modules_sharing_weights(model: nn.Module, name: str) -> list[str]:
     """Return the names of other modules that hold a parameter of the layer called `name`."""
     layer = model.get_submodule(name)
+    # By identity: the comparison of tensors is by value, and elementwise.
     parameters = {id(parameter) for parameter in layer.parameters()}
     partners = []
     for partner, module in model.named_modules():
@@ -117,8 +120,10 @@ def _is_foreign(module: nn.Module) -> bool:
     for parameter in module._parameters.values():
         if parameter is None or isinstance(parameter, UninitializedParameter):
             continue
+        # (K, O, C, h, w): an axis of kernels before the weight of a 2-d convolution.
         if parameter.dim() == 5 and parameter.shape[3:].numel() == area:
             return True
+        # (K, O C h w): a row per kernel, as in timm's CondConv2d.
         if parameter.dim() == 2 and parameter.shape[1] == numbers:
             return True
     return False

@@ -54,6 +54,7 @@ def find_roles(model: nn.Module) -> dict[str, RoleName]:
             roles[name] = "depthwise"
         else:
             roles[name] = _role_by_name(name)
+    # A list made before, as the loop changes roles.
     for name in [n for n, role in roles.items() if role == "depthwise"]:
         _mark_neighbours(name, layers, roles)
     # After the neighbours: the head takes only a role that is left over, the stem overrides any.
@@ -66,6 +67,7 @@ def find_roles(model: nn.Module) -> dict[str, RoleName]:
 
 
 def _is_depthwise(layer: Convolution) -> bool:
+    # A convolution of one channel has one group like any dense one.
     return layer.groups == layer.in_channels > 1
 
 
@@ -86,6 +88,7 @@ def _role_by_name(name: str) -> RoleName:
 def _mark_neighbours(depthwise: str, layers: Mapping[str, Convolution], roles: dict[str, RoleName]) -> None:
     """Name the 1 x 1 convolutions around a depthwise one, if their smallest common module has no second one."""
     block = _block_around(depthwise, [n for n in layers if roles[n] != "squeeze_excitation"])
+    # With two of them the module is more than a block, and which neighbour belongs to which is not known.
     if sum(roles[name] == "depthwise" for name in block) != 1:
         return
     # In the order of definition: pointwise layers before the depthwise one expand, those after it project.

@@ -15,7 +15,7 @@ from ablations.published import PublishedValue, get_published
 from ablations.study import Study, Variant
 from ablations.vocabulary import COST_LATENCY, COST_LATENCY_RATIO, COST_MULTIPLY_ADDS, COST_PARAMETERS
 from reports.collect.results import Results
-from reports.content.blocks import Cell, Missing, Note, Number, Table, Text
+from reports.content.blocks import Missing, Note, Number, Table, TableCell, Text
 from reports.content.formatting import number
 from reports.content.plan_words import specs_of
 from reports.content.published import marks_of, source_of
@@ -134,7 +134,7 @@ def _caption(study: Study, plan: Plan) -> str:
     )
 
 
-def _cells(study: Study, row: Counted, marks: Mapping[str, str]) -> Iterator[Cell]:
+def _cells(study: Study, row: Counted, marks: Mapping[str, str]) -> Iterator[TableCell]:
     label, *further_labels = labels_of(row.variant)
     note = _note_of(row.variant)
     yield Text(label, (marks[note],) if note else ())
@@ -149,7 +149,7 @@ def _cells(study: Study, row: Counted, marks: Mapping[str, str]) -> Iterator[Cel
     yield _measured(row, COST_LATENCY_RATIO, 2, 1.0)
 
 
-def _measured(row: Counted, metric: str, decimals: int, scale: float) -> Cell:
+def _measured(row: Counted, metric: str, decimals: int, scale: float) -> TableCell:
     if metric in row.values:
         return Number(row.values[metric] * scale, decimals)
     # The first count of a row gives the reason for all that are missing in it.

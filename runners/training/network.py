@@ -127,6 +127,7 @@ def open_source(spec: TrialSpec, device: torch.device, memory_format: torch.memo
 def augmentation_of(data: DataSpec) -> Augmentation:
     """Return the random changes of single training images; `runners.data.mixing` mixes whole batches."""
     return Augmentation(
+        # `None` stands for what the other settings leave unread.
         crop_padding=data.crop_padding or 0,
         resized_crop=data.augmentation == "resized_crop_flip",
         flip=data.augmentation in ("crop_flip", "resized_crop_flip"),
