@@ -265,6 +265,12 @@ def contrasts_table(plan: Plan, claims: Sequence[JudgedClaim]) -> Table:
         "one at which one of its contrasts decides a claim. Intervals are over seeds, and over test images too where "
         "all rows of a contrast measure the same checkpoints."
     )
+    if all(study.trains_nothing for study in plan.studies):
+        caption = (
+            "Every contrast behind the verdicts. Ours: the first minus the second, evaluated on one network and turned "
+            "round where lower is better, with its interval over test images at the level beside it: the claim's where "
+            "the contrast is reproduced, else the one at which one of its contrasts decides a claim."
+        )
     return Table("Contrasts", caption, _CONTRAST_COLUMNS, rows, rules=rules)
 
 

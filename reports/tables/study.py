@@ -248,6 +248,10 @@ def _notes(study: Study, plan: Plan, summary: StudySummary, published: _Publishe
             has_mean_alone = True
     if has_mean_alone:
         yield Note(NO_SPREAD_NOTE, NO_SPREAD)
+    for network in study.inspected:
+        # Where all networks are such, the caption says it.
+        if network is not None and network.checkpoint is not None and not study.trains_nothing:
+            yield Note(f"{network.title} was trained elsewhere: one network, no spread between trainings.")
     unlearned = summary.unlearned
     for row in unlearned[:_LISTED]:
         reasons = seeds_and_reasons(row.unlearned)
