@@ -24,6 +24,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
 
+import torch
 from torch import Tensor
 
 from dyconv.errors import CheckpointError, unknown_name
@@ -79,7 +80,7 @@ def _as_stack(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Return K kernels (K O, …) that lie one behind the other as (K, O, …)."""
     if len(shape) < 2 or tensor.dim() < 1 or tensor.shape[0] != shape[0] * shape[1]:
         return tensor
-    return tensor.unflatten(0, shape[:2])
+    return torch.unflatten(tensor, 0, shape[:2])
 
 
 _RESHAPES: dict[str, Reshape] = {

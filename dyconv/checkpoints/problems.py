@@ -120,7 +120,15 @@ def _listing(title: str, texts: Iterable[str], candidates: Iterable[str] = ()) -
     listed = []
     for text in texts[:_LISTED]:
         nearest = difflib.get_close_matches(text, candidates, n=2, cutoff=0.6)
-        listed.append(f"{text} (nearest: {', '.join(nearest)})" if nearest else text)
+        shown = _printable(text)
+        if nearest:
+            shown += f" (nearest: {', '.join(map(_printable, nearest))})"
+        listed.append(shown)
     if len(texts) > _LISTED:
         listed.append(f"and {len(texts) - _LISTED} more")
     return [f"- {title} ({len(texts)}): {'; '.join(listed)}"]
+
+
+def _printable(text: str) -> str:
+    """Return a text of a file without characters that would steer a terminal."""
+    return text if text.isprintable() else repr(text)

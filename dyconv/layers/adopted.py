@@ -9,11 +9,15 @@ Dimensions: B images, C input and O output channels, K kernels, h x w kernel siz
 from collections.abc import Iterator
 from typing import final
 
+import torch
 from torch import Tensor, nn
 
 from dyconv.errors import ArgumentError, ShapeError
 from dyconv.functional import IntOrPair, dynamic_conv2d
 from dyconv.layers.convolution import ConvolutionLayer
+
+ADOPTED = "adopted"
+"""The name in place of a layer kind for a network that keeps the dynamic layers which it has, adopted."""
 
 
 @final
@@ -74,7 +78,7 @@ class AdoptedCondConv2d(ConvolutionLayer):
         padding = self.padding
         if self.padding_mode != "zeros":
             input, padding = self._padded(input), (0, 0)
-        weight = self.weight.unflatten(1, self.kernel_shape)
+        weight = torch.unflatten(self.weight, 1, self.kernel_shape)
         return dynamic_conv2d(input, weight, mixture, self.bias, self.stride, padding, self.dilation, self.groups)
 
     def multiply_adds(self, input: Tensor, output: Tensor) -> dict[str, int]:

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
 from dyconv.aggregation import BeginForwardPass, ForwardPass
@@ -19,9 +20,6 @@ from dyconv.layers.adopted import AdoptedCondConv2d, Routing
 from dyconv.networks.conversion import ConversionReport
 from dyconv.networks.obstacles import adoptable_layers, refuse_foreign_layers
 from dyconv.networks.roles import convolutions
-
-ADOPTED = "adopted"
-"""The `layer` of `build_model` that adopts a network instead of converting it."""
 
 _logger = logging.getLogger(__name__)
 
@@ -50,10 +48,12 @@ def adopt(model: nn.Module, *, seed: int = 0) -> nn.Module:
     routed = _routed_blocks(model, foreign)
     first_layers = {id(layers[0]) for layers in routed.values()}
     adopted: dict[nn.Module, nn.Module] = {}
-    for layer in foreign.values():
-        adopted[layer] = _adopted_like(layer, reads_block_input=id(layer) in first_layers)
-    for block in routed:
-        adopted[block.routing_fn] = _routing_like(block.routing_fn)  # type: ignore[index, arg-type]
+    # All parameters are taken over: on this device the new ones cost neither memory nor random numbers.
+    with torch.device("meta"):
+        for layer in foreign.values():
+            adopted[layer] = _adopted_like(layer, reads_block_input=id(layer) in first_layers)
+        for block in routed:
+            adopted[block.routing_fn] = _routing_like(block.routing_fn)  # type: ignore[index, arg-type]
     forward_pass = ForwardPass(seed)
     for name, layer in foreign.items():
         adopted[layer].draw_from(forward_pass, name)  # type: ignore[operator]

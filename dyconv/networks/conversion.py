@@ -19,6 +19,7 @@ from dyconv.aggregation import BeginForwardPass, ForwardPass
 from dyconv.base import DEFAULT_TEMPERATURE, dynamic_layers
 from dyconv.errors import ArgumentError, ConversionError
 from dyconv.layers import ConvolutionLayer
+from dyconv.layers.adopted import ADOPTED
 from dyconv.layers.kinds import LayerKind, layer_kind
 from dyconv.networks.description import describe_layers
 from dyconv.networks.initialisation import Initialiser, InitName, Start, choose_start
@@ -78,7 +79,7 @@ def make_dynamic(
         "normalization": normalization,
         "aggregation": aggregation,
     }
-    if layer == "adopted":
+    if layer == ADOPTED:
         raise ArgumentError("layer='adopted' keeps the layers that a network has: call dyconv.adopt(model) instead")
     settings = _Settings(layer_kind(layer), common, options or {})
     if any(dynamic_layers(model)):

@@ -13,9 +13,10 @@ from torch import nn
 
 from dyconv.base import DEFAULT_TEMPERATURE
 from dyconv.errors import ConversionError, ModelError, unknown_name
+from dyconv.layers.adopted import ADOPTED
 from dyconv.layers.kinds import layer_kind
 from dyconv.networks import backbones
-from dyconv.networks.adoption import ADOPTED, adopt
+from dyconv.networks.adoption import adopt
 from dyconv.networks.backbones import BackboneSpec
 from dyconv.networks.conversion import make_dynamic
 from dyconv.networks.obstacles import refuse_foreign_layers

@@ -71,6 +71,15 @@ def test_many_of_them_are_counted(path: Path) -> None:
     assert "not in the network (9): extra0; extra1; extra2; extra3; extra4; and 4 more" in message
 
 
+def test_a_key_of_a_file_cannot_steer_a_terminal(path: Path) -> None:
+    changed(path, **{"classifier.1.bi\x1b[2Jas": torch.ones(10), "\x1b[31m": torch.ones(1)}, remove="classifier.1.bias")
+    message = refused(own_network(), path)
+    assert "\\x1b[2J" in message
+    assert "\x1b" not in message
+    torch.save({"\x1b.weight": torch.ones(2)}, path)
+    assert "\x1b" not in refused(own_network(), path)
+
+
 def test_a_shape_that_differs(path: Path) -> None:
     changed(path, classifier__1__bias=torch.ones(7))
     assert "other shapes (1): classifier.1.bias (7,) for the network's (10,)" in refused(own_network(), path)

@@ -11,6 +11,7 @@ import torch
 from timm.layers import CondConv2d
 from torch import Tensor, nn
 
+import dyconv
 from dyconv import (
     AdoptedCondConv2d,
     ArgumentError,
@@ -29,6 +30,8 @@ from dyconv import (
     intervene,
     make_dynamic,
     record_attention,
+    register_layer,
+    set_forward_step,
 )
 from tests.dyconv.definition import by_image, with_gradients
 
@@ -163,6 +166,16 @@ def test_parameters_stay_the_same_objects_under_the_same_names(original: nn.Modu
     assert not original.get_parameter("blocks.4.0.conv_pw.weight").requires_grad
 
 
+def test_adoption_draws_no_random_numbers(original: nn.Module) -> None:
+    torch.manual_seed(4)
+    expected = torch.rand(3)
+    for build in (lambda: adopt(original), lambda: build_model(f"timm/{NAME}", 7, layer="adopted", seed=0)):
+        torch.manual_seed(4)
+        model = build()
+        assert torch.equal(torch.rand(3), expected)
+        assert not any(value.is_meta for value in (*model.parameters(), *model.buffers()))
+
+
 def test_a_file_of_timms_loads_into_an_adopted_network(original: nn.Module) -> None:
     fresh = build_model(f"timm/{NAME}", 7, layer="adopted", seed=3).double().eval()
     assert_unequal(run(fresh), run(original))
@@ -236,6 +249,21 @@ def test_a_shuffle_across_images_takes_the_same_partner_everywhere(adopted: nn.M
             assert all(int(partner) != image for image, partner in enumerate(order))
             partners.add(tuple(order.tolist()))
     assert len(partners) == 1
+
+
+def test_strategies_that_stay_draw_from_the_seed_and_the_count_of_passes(trained: nn.Module) -> None:
+    def shuffled(seed: int) -> tuple[nn.Module, Tensor]:
+        model = adopt(copy.deepcopy(trained), seed=seed)
+        for _, layer in dynamic_layers(model):
+            layer.aggregator.name = "shuffle_per_image"
+        return model, run(model)
+
+    model, first = shuffled(1)
+    assert_unequal(run(model), first)
+    assert set_forward_step(model, 0) == LAYERS
+    assert torch.equal(run(model), first)
+    assert torch.equal(shuffled(1)[1], first)
+    assert_unequal(shuffled(2)[1], first)
 
 
 def test_descriptions_name_roles_and_resolutions(adopted: nn.Module) -> None:
@@ -342,3 +370,9 @@ def test_weights_of_another_shape_are_an_error(weights: Tensor) -> None:
         layer(torch.randn(2, 3, 5, 5), weights)
     with pytest.raises(DyconvError, match="no attention of its own"):
         layer.attention(torch.randn(2, 3, 5, 5))
+
+
+@pytest.mark.parametrize("name", ["adopted", "static"])
+def test_no_kind_of_a_users_can_take_the_name(name: str) -> None:
+    with pytest.raises(ArgumentError, match=f"'{name}' is registered already"):
+        register_layer(name)(dyconv.CondConv2d)
