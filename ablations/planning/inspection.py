@@ -42,7 +42,7 @@ def choose_networks(studies: Sequence[Study], request: Request) -> list[Study]:
     if files:
         networks = _inspected(files, request.overrides.get(INSPECT_TEMPERATURE_KEY))
         # The studies as they are: a preset cuts trainings down, of which there are none.
-        return [study.inspecting_checkpoints(_counted(networks, study), _FORMS.get(study.name)) for study in studies]
+        return [study.inspecting_checkpoints(_counted(networks, study), _form(study, request)) for study in studies]
     if INSPECT_TEMPERATURE_KEY in request.overrides:
         raise SpecError(f"nothing reads {INSPECT_TEMPERATURE_KEY}: {INSPECT_KEY} names no checkpoint.")
     if not values:
@@ -81,6 +81,16 @@ def _inspected(files: Sequence[str], temperature: Any) -> list[InspectedNetwork]
         if names.count(name) > 1:
             raise SpecError(f"{INSPECT_KEY} names the checkpoint {name} twice. Keep one.")
     return networks
+
+
+def _form(study: Study, request: Request) -> Study | None:
+    """Return the form of a study on a checkpoint, if that is not its own."""
+    form = _FORMS.get(study.name)
+    if form is cost.ELSEWHERE and request.base().model.layer in ("static", "adopted"):
+        # It is static itself, or came with its layers: there is no other network to hold it against.
+        own = form.variant(cost.ITS_OWN)
+        return form.model_copy(update={"variants": (own,), "reference": own.name})
+    return form
 
 
 def _counted(networks: list[InspectedNetwork], study: Study) -> list[InspectedNetwork]:

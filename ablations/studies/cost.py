@@ -64,6 +64,9 @@ def _variants() -> tuple[Variant, ...]:
 _TITLE = "Parameters, multiply-adds and latency"
 _QUESTION = "What do dynamic layers cost?"
 
+ITS_OWN = "its_own"
+"""The row of a network that was trained elsewhere, with the layers that it has."""
+
 # Of a network that was trained elsewhere, its own layers are held against static ones, on images of its own size.
 ELSEWHERE = Study(
     name="cost",
@@ -74,7 +77,7 @@ ELSEWHERE = Study(
     columns=("network", "layers"),
     variants=(
         Variant(name="static", cells=("inspected network", "static"), changes=STATIC),
-        Variant(name="its_own", cells=("inspected network", "its own")),
+        Variant(name=ITS_OWN, cells=("inspected network", "its own")),
     ),
 )
 

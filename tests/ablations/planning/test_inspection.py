@@ -112,6 +112,15 @@ def test_a_count_has_the_fingerprint_that_it_has_without_a_file(file: Path) -> N
     assert own.fingerprint == cost_fingerprint(dynamic)
 
 
+ADOPTED = {"model__name": "timm/tf_efficientnet_cc_b0_4e", "model__layer": "adopted"}
+
+
+@pytest.mark.parametrize("settings", [{"model__layer": "static"}, ADOPTED])
+def test_a_network_without_a_static_one_beside_it_is_counted_alone(file: Path, settings: dict[str, Any]) -> None:
+    (cell,) = planned("cost", inspect=[str(file)], **settings).cells_of("cost")
+    assert cell.variant == "its_own"
+
+
 def test_two_files_are_two_networks(file: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.pth"
     other.write_bytes(b"PK more weights")
