@@ -28,6 +28,8 @@ _BUILT_IN = (
     "kernels",
     "placement",
     "condconv",
+    "methods",
+    "annealing",
     "sum_to_one",
     "squeeze_excitation",
     "backbones",

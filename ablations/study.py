@@ -44,6 +44,8 @@ class Study(Frozen):
         scales: The form of the study by preset.
         equal_size: Whether all variants are compared as networks of about as many parameters, which is then checked.
         selects: Whether the best variant is kept for later use, so that the test split must not decide which it is.
+        with_cost: Whether the network of each variant is counted and timed as well as trained, for a table of costs
+            and the figure of the metric against multiply-adds.
         allow: Lints that are meant (`names.LINTS`), each with the reason.
         nuisance: The factors that `tune` tunes for each variant, by setting; `None` for learning rate, weight decay and
             warm-up around the variant's own. Settings of variants are scientific and cannot be among them; all others
@@ -68,6 +70,7 @@ class Study(Frozen):
     scales: dict[str, Scale] = Field(default_factory=dict)
     equal_size: bool = False
     selects: bool = False
+    with_cost: bool = False
     allow: dict[str, Reason] = Field(default_factory=dict)
     nuisance: dict[str, Factor] | None = None
     _whole: Study | None = PrivateAttr(default=None)
@@ -122,6 +125,8 @@ class Study(Frozen):
         if self.networks and not self.inspect:
             raise MisplacedError(("inspect",), "names none of the networks")
         self._check_checkpoints()
+        if self.with_cost and (self.networks or self.is_about_cost):
+            raise MisplacedError(("with_cost",), "is for a study that trains its variants. Leave it out.")
         for index, variant in enumerate(self.variants):
             if len(variant.cells) != len(self.columns):
                 reason = f"{len(variant.cells)} cells for {len(self.columns)} columns"
@@ -304,7 +309,7 @@ class Study(Frozen):
             StudyError: If variants are trainings, or a network is to be counted beside another one.
         """
         form = form or self
-        changes: dict[str, Any] = {"scales": {}, "seeds": None}
+        changes: dict[str, Any] = {"scales": {}, "seeds": None, "with_cost": False}
         if form.is_about_cost:
             if len(networks) > 1:
                 raise StudyError(f"study {self.name!r} counts one network at a time. Name one checkpoint.")

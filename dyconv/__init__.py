@@ -23,8 +23,17 @@ from dyconv.errors import (
 from dyconv.functional import dynamic_conv2d, dynamic_linear
 from dyconv.inspection import AttentionRecorder, record_attention
 from dyconv.intervention import intervene
+from dyconv.kernels.pooling import average_pool
 from dyconv.latency import compare_latency
-from dyconv.layers import CondConv2d, ConvolutionLayer, DynamicConv2d, DynamicLinear
+from dyconv.layers import (
+    CondConv2d,
+    ConvolutionLayer,
+    DCDConv2d,
+    DynamicConv2d,
+    DynamicLinear,
+    ODConv2d,
+    PartlyDynamicConv2d,
+)
 from dyconv.layers.adopted import AdoptedCondConv2d
 from dyconv.layers.kinds import LayerKind, LayerOption, available_layers, layer_kind, register_layer
 from dyconv.networks.adoption import adopt
@@ -50,6 +59,7 @@ __all__ = [
     "ConversionReport",
     "ConvolutionLayer",
     "Cost",
+    "DCDConv2d",
     "Depth",
     "DyconvError",
     "DynamicConv2d",
@@ -66,6 +76,8 @@ __all__ = [
     "LoadedTensor",
     "ModelError",
     "Name",
+    "ODConv2d",
+    "PartlyDynamicConv2d",
     "Placement",
     "PlacementError",
     "Resolution",
@@ -77,6 +89,7 @@ __all__ = [
     "available_layouts",
     "available_models",
     "available_normalizations",
+    "average_pool",
     "build_model",
     "compare_latency",
     "conversion_report",

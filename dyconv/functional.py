@@ -55,7 +55,7 @@ def dynamic_conv2d(  # noqa: PLR0917 - the order of F.conv2d
     _check_shapes(input, weight, attention, bias, groups)
     kernel_size = (weight.shape[3], weight.shape[4])
     strides, dilations = pair(stride, "stride", 1), pair(dilation, "dilation", 1)
-    input, paddings = _explicit_padding(input, padding, kernel_size, strides, dilations)
+    input, paddings = explicit_padding(input, padding, kernel_size, strides, dilations)
     geometry = Geometry(
         batch=input.shape[0],
         num_kernels=weight.shape[0],
@@ -181,21 +181,27 @@ def _convolve(
     computation = algorithms.choose(geometry, algorithm, input.device.type == "cpu")
     is_last = is_channels_last(input)
     memory_format, keeps_format = format_of(is_last), computation.keeps_format and is_last
-    if input.requires_grad and not keeps_format and is_ordinary(input):
-        # Folding leaves the gradient permuted; see `_GradientFormat`.
-        input = _GradientFormat.apply(input, memory_format)
+    if not keeps_format:
+        input = with_gradient_format(input, memory_format)
     output = computation.run(input, weight, attention, geometry)
     if bias is not None:
         output = output + (attention @ bias)[:, :, None, None]
     return output.contiguous(memory_format=memory_format)
 
 
-class _GradientFormat(torch.autograd.Function):
-    """Identity whose gradient is stored like its input.
+def with_gradient_format(input: Tensor, memory_format: torch.memory_format) -> Tensor:
+    """Return the input, whose gradient will be stored in this format, its own.
 
     Folding permutes dimensions, and a gradient that stays permuted sends the batch norm before this layer down a
     path ten times slower.
     """
+    if input.requires_grad and is_ordinary(input):
+        return _GradientFormat.apply(input, memory_format)  # type: ignore[no-any-return]
+    return input
+
+
+class _GradientFormat(torch.autograd.Function):
+    """The function of `with_gradient_format`."""
 
     @staticmethod
     def forward(ctx: Any, input: Tensor, memory_format: torch.memory_format) -> Tensor:
@@ -223,7 +229,7 @@ def pair(value: IntOrPair, name: str, least: int) -> Pair:
     return values[0], values[1]
 
 
-def _explicit_padding(
+def explicit_padding(
     input: Tensor, padding: IntOrPair | str, kernel_size: Pair, stride: Pair, dilation: Pair
 ) -> tuple[Tensor, Pair]:
     """Return input and padding in pixels for any padding; an odd pixel is padded onto the input itself."""

@@ -61,20 +61,30 @@ WITHOUT_CLASS = {"static", "adopted"}
 """Kinds that convert nothing: a network without dynamic layers, and one that comes with them."""
 
 
+def built_in_kinds() -> dict[str, dyconv.LayerKind]:
+    """The layer kinds of dyconv's registry but those of a test's plug-ins."""
+    kinds = [dyconv.layer_kind(name) for name in dyconv.available_layers()]
+    return {kind.name: kind for kind in kinds if kind.layer.__module__.startswith("dyconv.")}
+
+
 def test_layer_kinds_are_the_registered_ones() -> None:
-    assert set(dyconv.available_layers()) >= BUILT_IN_LAYERS - WITHOUT_CLASS
-    # Other tests may have registered kinds of their own.
-    ours = {
-        name for name in dyconv.available_layers() if dyconv.layer_kind(name).layer.__module__.startswith("dyconv.")
-    }
-    assert ours == BUILT_IN_LAYERS - WITHOUT_CLASS
+    assert built_in_kinds().keys() | WITHOUT_CLASS == BUILT_IN_LAYERS
 
 
-@pytest.mark.parametrize("name", sorted(BUILT_IN_LAYERS))
-def test_a_layer_kind_reads_the_placement_if_networks_are_converted_to_it(name: str) -> None:
-    assert ("where" in LAYERS[name].reads) == (name not in WITHOUT_CLASS)
-    if name not in WITHOUT_CLASS:
-        assert LAYERS[name].reads - {"where"} <= dyconv.layer_kind(name).reads
+@pytest.mark.parametrize("name", sorted(BUILT_IN_LAYERS - WITHOUT_CLASS))
+def test_a_layer_kind_has_the_same_facts_in_both(name: str) -> None:
+    kind, facts = built_in_kinds()[name], LAYERS[name]
+    # No training of CondConv has had another aggregation than attention, though its layer takes others.
+    never_set = {"aggregation"} if name == "condconv" else set()
+    # Every kind to which networks are converted reads the placement.
+    assert facts.reads == {"where", *kind.reads} - never_set
+    assert facts.title == kind.title
+    ours, theirs = (
+        [(o.name, type(o.default), o.default, o.low, o.high, o.choices) for o in options]
+        for options in (facts.options, kind.options)
+    )
+    assert ours == theirs
+    assert bool(facts.cannot_replace) == (kind.layer.obstacle(nn.Conv2d(4, 4, 1, groups=4)) is not None)
 
 
 def test_roles_are_the_same_in_the_same_order() -> None:

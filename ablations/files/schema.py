@@ -23,11 +23,6 @@ _VARIANT_WORDS = {
     "label": {"type": "string", "description": "What a table prints instead of the name."},
     "published": {"type": "string", "description": "Row of the published table to stand beside."},
     "cells": {"type": "array", "items": {"type": "string"}, "description": "One entry per column of the study."},
-    "differs_in": {
-        "type": "array",
-        "items": {"enum": list(all_factors())},
-        "description": "The factors in which it differs from the reference, where they are more than one.",
-    },
 }
 
 
@@ -41,7 +36,7 @@ def study_schema() -> dict[str, Any]:
     settings = {key: _setting(trial, definitions, key) for key in DEFAULTS}
     groups = {key: {"$ref": f"#/$defs/{name}"} for key, name in _GROUPS.items()}
     changes = {**settings, **groups}
-    variant_keys = {**_VARIANT_WORDS, "intervention": intervention}
+    variant_keys = {**_VARIANT_WORDS, "differs_in": _differs_in(), "intervention": intervention}
     baseline = {"type": "object", "additionalProperties": False, "properties": changes}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -67,6 +62,10 @@ def study_schema() -> dict[str, Any]:
             "scales": _scales(baseline),
             "equal_size": {"type": "boolean", "description": "Whether all variants have about as many parameters."},
             "selects": {"type": "boolean", "description": "Whether the best variant is kept for later use."},
+            "with_cost": {
+                "type": "boolean",
+                "description": "Whether the network of each variant is counted and timed.",
+            },
             "allow": _reasons("Lints that are meant, each with the reason."),
             "nuisance": _nuisance(),
         },
@@ -101,6 +100,15 @@ def _inspect(changes: dict[str, Any]) -> dict[str, Any]:
         "description": "A network that was trained elsewhere.",
     }
     return {"anyOf": [names, checkpoint]}
+
+
+def _differs_in() -> dict[str, Any]:
+    return {
+        "type": "array",
+        # Asked anew each time, because a plug-in's layer kind may have added options.
+        "items": {"enum": list(all_factors())},
+        "description": "The factors in which it differs from the reference, where they are more than one.",
+    }
 
 
 def _scales(baseline: dict[str, Any]) -> dict[str, Any]:

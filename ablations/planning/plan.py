@@ -66,7 +66,8 @@ class Plan:
 
     `networks` are those that were trained elsewhere, by the fingerprints of their nodes.
     `canaries` are no cells of a table: they repeat the reference of a study (on each inspected network) under seeds
-    from `CANARY_SEED` on, so that a report can hold it against itself. `proposed` are the trainings of a tuning or of a
+    from `CANARY_SEED` on, so that a report can hold it against itself. `cost_cells` count and time the network of each
+    variant of a study `with_cost`, once whatever its seeds. `proposed` are the trainings of a tuning or of a
     search, which no table shows, and `groups` says which rows each of their groups serves. `tuned` is what rows have
     been tuned to, by study and key of the row.
     """
@@ -79,6 +80,7 @@ class Plan:
     cells: tuple[Cell, ...]
     done: frozenset[str] = frozenset()
     canaries: tuple[Cell, ...] = ()
+    cost_cells: tuple[Cell, ...] = ()
     proposed: dict[str, ProposedNode] = field(default_factory=dict)
     tuned: TunedRows = field(default_factory=dict)
     groups: Mapping[str, dict[str, list[str]]] = field(default_factory=dict)
@@ -93,6 +95,11 @@ class Plan:
             is_trained = not self.has(cell.fingerprint) or self.node(cell.fingerprint).file is None
             count += is_trained and cell.fingerprint not in self.costs
         return count
+
+    @property
+    def all_cells(self) -> tuple[Cell, ...]:
+        """The cells of tables, the canaries, and the costs of networks that are trained too."""
+        return (*self.cells, *self.canaries, *self.cost_cells)
 
     @cached_property
     def missing_trials(self) -> tuple[TrialNode, ...]:
@@ -168,7 +175,7 @@ class Plan:
         return self._cells_by_row.get((study, network, variant), ())
 
     def studies_of(self, fingerprint: str) -> dict[str, list[str]]:
-        """Return the studies that use a node, each with the keys of its rows there, canaries included."""
+        """Return the studies that use a node, each with the keys of its rows; canaries and costs are included."""
         if fingerprint in self.proposed:
             return dict(self.groups.get(self.proposed[fingerprint].group, {}))
         serves: dict[str, list[str]] = {}
@@ -189,7 +196,7 @@ class Plan:
 
     @cached_property
     def _cells_by_node(self) -> dict[str, tuple[Cell, ...]]:
-        return _grouped((*self.cells, *self.canaries), lambda cell: cell.fingerprint)
+        return _grouped(self.all_cells, lambda cell: cell.fingerprint)
 
 
 def _grouped(cells: Iterable[Cell], key: Callable[[Cell], K]) -> dict[K, tuple[Cell, ...]]:
@@ -222,6 +229,7 @@ def make_plan(studies: Sequence[Study], request: Request, done: Collection[str] 
     nodes: dict[str, Node] = {}
     cells: list[Cell] = []
     canaries: list[Cell] = []
+    cost_cells: list[Cell] = []
     tuned: dict[tuple[str, str], TunedVariant] = {}
     for row in rows:
         spec, entry = resolve_row(row, request), None
@@ -240,6 +248,10 @@ def make_plan(studies: Sequence[Study], request: Request, done: Collection[str] 
             canary_repeats = _repeats(row, spec, range(CANARY_SEED, CANARY_SEED + count), tuned_settings)
             canaries += _cells(row, CANARY, canary_repeats)
             repeats += canary_repeats
+        if row.study.with_cost:
+            cost = CostNode(cost_fingerprint(spec), spec)
+            cost_cells += _cells(row, row.variant.name, [cost])
+            repeats.append(cost)
         for node in repeats:
             # An evaluation brings the training whose checkpoint it measures.
             nodes.setdefault(node.training.fingerprint, node.training)
@@ -254,6 +266,7 @@ def make_plan(studies: Sequence[Study], request: Request, done: Collection[str] 
         cells=tuple(cells),
         done=frozenset(done),
         canaries=tuple(canaries),
+        cost_cells=tuple(cost_cells),
         tuned=tuned,
     )
 
@@ -287,7 +300,7 @@ def _evaluated(network: TrialNode | NetworkNode, intervention: Intervention | No
 
 def _network_node(row: Row, network: InspectedNetwork, spec: TrialSpec) -> NetworkNode:
     assert isinstance(spec, NetworkSpec)
-    if row.study.metric == ATTENTION_GAP and spec.model.layer == "static":
+    if row.study.metric == ATTENTION_GAP and spec.model.is_static:
         raise SpecError(
             f"study {row.study.name!r}: {network.title} is static, and has no attention to look into. Say which layers "
             "it has, for example --set model.layer=dynamic."
@@ -301,10 +314,16 @@ def _intervention(row: Row, spec: TrialSpec) -> Intervention | None:
     intervention = row.variant.intervention
     if intervention is None or changes_nothing(intervention, spec):
         return None
-    if spec.model.layer == "static":
+    location = f"study {row.study.name!r}, variant {row.variant.name!r}"
+    if spec.model.is_static:
         raise SpecError(
-            f"study {row.study.name!r}, variant {row.variant.name!r}: an intervention on a static network "
-            "would change nothing. Make the network dynamic or drop the intervention."
+            f"{location}: an intervention on a static network would change nothing. Make the network dynamic or drop "
+            "the intervention."
+        )
+    if intervention.temperature is not None and spec.train.temperature is None:
+        raise SpecError(
+            f"{location}: an intervention sets the temperature, which layers of kind {spec.model.layer!r} do not read. "
+            "Leave the temperature out, or choose a kind that reads it."
         )
     return intervention
 
@@ -327,5 +346,6 @@ def _check_canary(rows: Sequence[Row], request: Request) -> None:
 def changes_nothing(intervention: Intervention, spec: TrialSpec) -> bool:
     """Return True if the network trained by `spec` behaves under an intervention as it does without it."""
     # Where the intervention applies does not matter, as it is only about layers that stay as they were.
-    same_aggregation = intervention.aggregation in (None, spec.model.aggregation)
+    # A kind that reads no aggregation mixes by its attention.
+    same_aggregation = intervention.aggregation in (None, spec.model.aggregation or "attention")
     return same_aggregation and intervention.temperature is None

@@ -22,6 +22,8 @@ class LayerOption:
     Attributes:
         low, high: The range of a number, both ends included.
         choices: The values of a text; empty if any will do.
+        added_later: Whether the kind had results before it had this option. A spec leaves the option out at its
+            default, so that the fingerprints of those results hold.
     """
 
     name: str
@@ -29,6 +31,7 @@ class LayerOption:
     low: float = -math.inf
     high: float = math.inf
     choices: tuple[str, ...] = ()
+    added_later: bool = False
 
     def checked(self, value: Value) -> Value:
         """Return `value` in the type of this option.
@@ -59,21 +62,42 @@ class LayerKind:
         reads: The settings that it reads, of those that kinds share: where, num_kernels, reduction, normalization,
             aggregation, temperature.
         options: Its own.
+        cannot_replace: Convolutions that stay static wherever `model.where` means them, in words; empty if none.
     """
 
     title: str
     reads: frozenset[str] = frozenset()
     options: tuple[LayerOption, ...] = ()
+    cannot_replace: str = ""
 
+
+_ALL_SHARED = frozenset({"where", "num_kernels", "reduction", "normalization", "aggregation", "temperature"})
 
 LAYERS: dict[str, LayerKind] = {
     "static": LayerKind(title=""),
-    "dynamic": LayerKind(
-        title="DY-",
-        reads=frozenset({"where", "num_kernels", "reduction", "normalization", "aggregation", "temperature"}),
-    ),
+    "dynamic": LayerKind(title="DY-", reads=_ALL_SHARED),
     # Its class takes another aggregation too, but no training of it has ever had one.
-    "condconv": LayerKind(title="CondConv-", reads=frozenset({"where", "num_kernels"})),
+    "condconv": LayerKind(
+        title="CondConv-",
+        reads=frozenset({"where", "num_kernels"}),
+        options=(LayerOption("share_routing", False, added_later=True),),
+    ),
+    "odconv": LayerKind(
+        title="OD-",
+        reads=frozenset({"where", "num_kernels", "aggregation", "temperature"}),
+        options=(
+            LayerOption("hidden_ratio", 0.0625, low=0.0, high=1.0),
+            LayerOption("least_hidden", 16, low=1, high=4096),
+        ),
+    ),
+    "dcd": LayerKind(
+        title="DCD-",
+        reads=frozenset({"where", "aggregation"}),
+        cannot_replace="convolutions with groups (depthwise ones)",
+    ),
+    "partly_dynamic": LayerKind(
+        title="Part-DY-", reads=_ALL_SHARED, options=(LayerOption("share", 0.5, low=0.001, high=1.0),)
+    ),
     # A network that comes with dynamic layers of its own, such as timm's CondConv networks, is taken as it is.
     "adopted": LayerKind(title=""),
 }

@@ -26,6 +26,7 @@ from ablations.spec.parts import (
     Placement,
     TemperatureSpec,
     TrainSpec,
+    check_option,
 )
 
 Settings = Mapping[str, Any]
@@ -174,6 +175,9 @@ def check_values(flat: Settings) -> None:
         if value is None and key in _OPTIONAL:
             raise SettingError(key, f"{key} needs a value. Leave it out for the one of the preset.")
         *groups, name = key.split(".")
+        if ".".join(groups) == _OPTIONS:
+            _check_option(key, name, value)
+            continue
         try:
             # The group alone, with defaults for its other settings, so that only this value can be at fault.
             _GROUPS[".".join(groups)].model_validate({name: value})
@@ -181,6 +185,13 @@ def check_values(flat: Settings) -> None:
             detail = error.errors(include_url=False)[0]
             location = (*groups, *detail["loc"])
             raise SettingError(".".join(map(str, location)), reason_of({**detail, "loc": location})) from None
+
+
+def _check_option(key: str, name: str, value: Any) -> None:
+    try:
+        check_option(name, value)
+    except ValueError as error:
+        raise SettingError(key, f"{key}: {error}") from None
 
 
 def unread(values: Settings) -> dict[str, str]:
@@ -251,10 +262,14 @@ def blank_unread(raw: Mapping[str, Any]) -> dict[str, Any]:
 def _complete_options(values: Settings) -> dict[str, Any] | None:
     """Return all options of the layer kind, in the type and with the default of each; None if it has none.
 
+    An option that was added later is left out at its default.
+
     Raises:
         ValueError: If one has a value that it cannot have.
     """
-    kind = LAYERS.get(str(values["model.layer"]))
+    layer = values["model.layer"]
+    # Anything may stand in a file where a name is meant; its own validator refuses it.
+    kind = LAYERS.get(layer) if isinstance(layer, str) else None
     if kind is None or not kind.options:
         return None
     options = {}
@@ -262,10 +277,12 @@ def _complete_options(values: Settings) -> dict[str, Any] | None:
         key = f"{_OPTIONS}.{option.name}"
         value = values.get(key)
         try:
-            options[option.name] = option.checked(option.default if value is None else value)
+            checked = option.checked(option.default if value is None else value)
         except ValueError as error:
-            raise ValueError(f"{key} {error}") from None
-    return options
+            raise ValueError(f"{key}: {error}") from None
+        if not (option.added_later and checked == option.default):
+            options[option.name] = checked
+    return options or None
 
 
 def is_whole_number(setting: str) -> bool:

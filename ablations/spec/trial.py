@@ -13,6 +13,7 @@ from pydantic import ValidationError, model_validator
 from ablations.datasets.facts import DatasetFacts
 from ablations.datasets.registry import folder_sets
 from ablations.errors import SpecError
+from ablations.spec.layers import LAYERS
 from ablations.spec.parts import DataSpec, Frozen, ModelSpec, Seed, TrainSpec
 from ablations.spec.settings import DEFAULTS, Settings, blank_unread, explain, merge, nest, unread
 
@@ -94,7 +95,12 @@ def check_images(data: DataSpec, splits: Iterable[str]) -> DatasetFacts:
 
 def dotted_settings(spec: TrialSpec) -> dict[str, Any]:
     """Return every setting of a trial but its seed, dotted; `None` where nothing reads it, a placement stays whole."""
-    return {key: _value_at(spec, key) for key in DEFAULTS}
+    settings = {key: _value_at(spec, key) for key in DEFAULTS}
+    for option in LAYERS[spec.model.layer].options:
+        # An option that was added later is absent at its default.
+        if settings[f"model.options.{option.name}"] is None:
+            settings[f"model.options.{option.name}"] = option.default
+    return settings
 
 
 def _value_at(spec: TrialSpec, key: str) -> Any:

@@ -76,6 +76,7 @@ def build(base: TrialSpec) -> Study:
             "quick": Scale(variants=_row_names(*_QUICK), seeds=2),
             "paper": Scale(rows=recipes),
         },
+        with_cost=True,
     )
 
 

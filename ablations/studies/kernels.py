@@ -55,6 +55,7 @@ def build(base: TrialSpec) -> Study:
             "quick": Scale(variants=tuple(few_names), seeds=2),
             "small": Scale(variants=tuple(base_names)),
         },
+        with_cost=True,
     )
 
 

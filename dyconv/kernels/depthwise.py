@@ -6,12 +6,15 @@ code is called through `native`; the autograd function is in `compiled`.
 Dimensions: B images, C channels, H x W input and H' x W' output pixels, K kernels, T kernel taps (h x w).
 """
 
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dyconv.kernels import native
+from dyconv.kernels.derivatives import gradients_by_torch
 from dyconv.kernels.folding import Folding, differentiable_folding
 from dyconv.kernels.geometry import Pair
 from dyconv.kernels.kernel_ops import add_gradients, mix
@@ -39,7 +42,7 @@ class Direct(NamedTuple):
     def output(self, images: Tensor, weight: Tensor, shared: Tensor, attention: Tensor) -> Tensor:
         """Return the (B, C, H', W') convolution."""
         result = torch.empty((*images.shape[:2], *self.output_size), memory_format=torch.channels_last)
-        native.gather(images, mix(attention, shared), None, result, *self._axes(images, weight).forward)
+        native.gather(images, mix(attention, shared), None, result, *self.axes(images, _size(weight)).forward)
         return result
 
     def input_gradient(
@@ -47,7 +50,7 @@ class Direct(NamedTuple):
     ) -> Tensor:
         """Return the gradient of the images, `start` (B, C) added at each pixel."""
         result = torch.empty(images.shape, memory_format=torch.channels_last)
-        native.gather(grad, mix(attention, shared), start, result, *self._axes(images, weight).backward)
+        native.gather(grad, mix(attention, shared), start, result, *self.axes(images, _size(weight)).backward)
         return result
 
     def kernel_gradients(
@@ -56,7 +59,7 @@ class Direct(NamedTuple):
         """Return the gradients of the K kernels, in the order of `weight`, and of attention."""
         to_kernels = images.new_empty(images.shape[0], shared.shape[1])
         # All kernels of the batch at once, B T C numbers: a depthwise kernel is small.
-        native.kernel_gradient(images, to_kernels, grad, *self._axes(images, weight).forward)
+        native.kernel_gradient(images, to_kernels, grad, *self.axes(images, _size(weight)).forward)
         # Per image first, then summed into the K kernels and attention, as `mix` made the kernels of images.
         to_attention, to_shared = torch.zeros_like(attention), torch.zeros_like(shared)
         add_gradients(attention, shared, to_kernels, to_attention, to_shared)
@@ -67,10 +70,67 @@ class Direct(NamedTuple):
         """Return the convolution by folding images into channels."""
         return differentiable_folding(input, weight, attention, self.folding)
 
-    def _axes(self, images: Tensor, weight: Tensor) -> Axes:
-        (height, width), (h, w) = images.shape[2:], weight.shape[3:]
+    def axes(self, images: Tensor, kernel_size: Pair) -> Axes:
+        """Return the axes of the convolution of these images with kernels of this size."""
+        height, width = images.shape[2:]
         strides = self.folding.stride, self.folding.padding, self.folding.dilation
-        return _axes((height, width), self.output_size, (h, w), *strides)
+        return _axes((height, width), self.output_size, kernel_size, *strides)
+
+
+def convolve_each(input: Tensor, kernels_BTC: Tensor, kernel_size: Pair, direct: Direct) -> Tensor:
+    """Return the channels-last (B, C, H', W') convolution of images, each with its own kernels, tap by tap.
+
+    The compiled kernels must be able to read both.
+    """
+    return _Each.apply(input, kernels_BTC, kernel_size, direct)  # type: ignore[no-any-return]
+
+
+class _Each(torch.autograd.Function):
+    """`convolve_each` with its first derivative written by hand."""
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, kernels: Tensor, kernel_size: Pair, direct: Direct) -> Tensor:
+        images = input.contiguous(memory_format=torch.channels_last)
+        # The tensors themselves, not copies, so that a second derivative reaches their graphs.
+        ctx.direct, ctx.kernel_size = direct, kernel_size
+        ctx.save_for_backward(input, kernels)
+        result = torch.empty((*images.shape[:2], *direct.output_size), memory_format=torch.channels_last)
+        native.gather(images, kernels.contiguous(), None, result, *direct.axes(images, kernel_size).forward)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        # Read once: hooks that pack saved tensors, as checkpointing does, unpack them at each reading.
+        saved = input, kernels = ctx.saved_tensors
+        direct: Direct = ctx.direct
+        if torch.is_grad_enabled() or not native.can_read(*saved, grads[0]):
+            compute = partial(each_by_torch, kernel_size=ctx.kernel_size, folding=direct.folding)
+            return (*gradients_by_torch(compute, saved, grads[0], ctx.needs_input_grad), None, None)
+        last = torch.channels_last
+        images, grad = input.contiguous(memory_format=last), grads[0].contiguous(memory_format=last)
+        axes = direct.axes(images, ctx.kernel_size)
+        to_input = to_kernels = None
+        if ctx.needs_input_grad[0]:
+            to_input = torch.empty(images.shape, memory_format=last)
+            native.gather(grad, kernels.contiguous(), None, to_input, *axes.backward)
+        if ctx.needs_input_grad[1]:
+            to_kernels = torch.empty(kernels.shape)
+            native.kernel_gradient(images, to_kernels, grad, *axes.forward)
+        return to_input, to_kernels, None, None
+
+
+def each_by_torch(input: Tensor, kernels_BTC: Tensor, kernel_size: Pair, folding: Folding) -> Tensor:
+    """Return the same convolution by an operation that torch can differentiate any number of times, in NCHW."""
+    batch, _, channels = kernels_BTC.shape
+    kernels = kernels_BTC.transpose(1, 2).reshape(batch * channels, 1, *kernel_size)
+    folded = input.reshape(1, batch * channels, *input.shape[2:])
+    geometry = folding.stride, folding.padding, folding.dilation
+    output = F.conv2d(folded, kernels, None, *geometry, batch * channels)
+    return output.reshape(batch, channels, *output.shape[2:])
+
+
+def _size(weight: Tensor) -> Pair:
+    return weight.shape[3], weight.shape[4]
 
 
 @remembered

@@ -7,7 +7,19 @@ in `dyconv.attention`, the strategy in `dyconv.aggregation`; which layers of a n
 
 from dyconv.layers.condconv import CondConv2d
 from dyconv.layers.convolution import Convolution, ConvolutionLayer
+from dyconv.layers.dcd import DCDConv2d
 from dyconv.layers.dynamic import DynamicConv2d
 from dyconv.layers.linear import DynamicLinear
+from dyconv.layers.odconv import ODConv2d
+from dyconv.layers.partly_dynamic import PartlyDynamicConv2d
 
-__all__ = ["CondConv2d", "Convolution", "ConvolutionLayer", "DynamicConv2d", "DynamicLinear"]
+__all__ = [
+    "CondConv2d",
+    "Convolution",
+    "ConvolutionLayer",
+    "DCDConv2d",
+    "DynamicConv2d",
+    "DynamicLinear",
+    "ODConv2d",
+    "PartlyDynamicConv2d",
+]

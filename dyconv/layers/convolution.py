@@ -1,8 +1,9 @@
 """This module defines the base of all dynamic convolutions: K kernels, their geometry and their padding.
 
 A kind of layer is a subclass that computes the attention. It may do more, by methods of this class that it overrides:
-mix in its own way (`forward`), hold other parameters (`kernels`, `begin_as_static`), count its work (`multiply_adds`)
-and join layers of a network (`connect`). `dyconv.layers.kinds` is the registry of kinds.
+mix in its own way (`forward`), hold other parameters (`kernels`, `begin_as_static`), count its work (`multiply_adds`),
+say what it cannot replace (`obstacle`) and join layers of a network (`connect`) or of a block (`connect_block`).
+`dyconv.layers.kinds` is the registry of kinds.
 
 Dimensions: B images, C input and O output channels, K kernels, h x w kernel size.
 """
@@ -21,6 +22,13 @@ from dyconv.functional import IntOrPair, dynamic_conv2d, pair
 from dyconv.kernels.pooling import with_average
 
 _PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
+
+
+class BlockHook:
+    """A forward hook of a block that is part of what its layers compute.
+
+    A module that is run without foreign hooks keeps these. Abstract: a subclass is callable as torch calls hooks.
+    """
 
 
 class ConvolutionLayer(DynamicLayer):
@@ -87,9 +95,29 @@ class ConvolutionLayer(DynamicLayer):
             "start='scratch'"
         )
 
+    def bias_factor_as_static(self, kernel_factor: float) -> float:
+        """Return the factor on the biases that goes with that on the kernels, of `begin_as_static`.
+
+        It is the same where both are mixed alike.
+        """
+        return kernel_factor
+
+    @classmethod
+    def obstacle(cls, conv: nn.Conv2d) -> str | None:
+        """Return the reason why this kind cannot replace a convolution, which then stays static; None if it can."""
+        return None
+
     @classmethod
     def connect(cls, model: nn.Module, layers: Mapping[str, Self]) -> None:
         """Join the new `layers` of a converted `model`, by name; a kind whose layers share something overrides this."""
+
+    @classmethod
+    def connect_block(cls, block: nn.Module, in_channels: int, layers: Mapping[str, Self]) -> None:
+        """Join the new layers of one residual block, by name; a kind whose layers share something there overrides this.
+
+        `block` is the module that takes the block's input, which has `in_channels`. A layer that is used in several
+        places is not among the `layers`.
+        """
 
     def convolution_multiply_adds(self, output: Tensor) -> int:
         """Return the multiply-adds of the convolution itself for one image, as in a static layer."""
@@ -112,6 +140,10 @@ class ConvolutionLayer(DynamicLayer):
         # Averaged before padding: attention reads the image itself.
         input, average = with_average(input)
         mixture = self.mixture(average)
+        return self.convolve(input, mixture)
+
+    def convolve(self, input: Tensor, mixture: Tensor) -> Tensor:
+        """Return the (B, O, H', W') convolution of (B, C, H, W) images with kernels mixed by (B, K) weights."""
         padding = self.padding
         if self.padding_mode != "zeros":
             input, padding = self._padded(input), (0, 0)

@@ -123,7 +123,7 @@ def register_layer(
                 self.reset_parameters()
 
             def attention(self, input):
-                return torch.tanh(self.sharpness * self.routing(average_pool(input)))
+                return torch.tanh(self.sharpness * self.routing(dyconv.average_pool(input)))
 
     Raises:
         ArgumentError: `name` is taken, the class is no `ConvolutionLayer`, or an option and the keywords differ.

@@ -3,12 +3,14 @@
 It swaps layers in place, so static and dynamic networks share one definition of the backbone. `placement` selects the
 layers, `layers` defines the new ones.
 
-`obstacles` tells which layers cannot be swapped, `initialisation` fills the new ones.
+`obstacles` tells which layers cannot be swapped, and a kind which of the others it cannot replace. `initialisation`
+fills the new ones.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -18,13 +20,14 @@ from torch import nn
 from dyconv.aggregation import BeginForwardPass, ForwardPass
 from dyconv.base import DEFAULT_TEMPERATURE, dynamic_layers
 from dyconv.errors import ArgumentError, ConversionError
-from dyconv.layers import ConvolutionLayer
+from dyconv.layers import Convolution, ConvolutionLayer
 from dyconv.layers.adopted import ADOPTED
 from dyconv.layers.kinds import LayerKind, layer_kind
-from dyconv.networks.description import describe_layers
+from dyconv.networks.description import LayerInfo, describe_layers
 from dyconv.networks.initialisation import Initialiser, InitName, Start, choose_start
 from dyconv.networks.obstacles import is_dynamically_padded, listing, obstacle, refuse_foreign_layers
 from dyconv.networks.placement import Placement, Role, select_layers
+from dyconv.networks.roles import RoleName, residual_blocks
 from dyconv.randomness import seeded
 
 DEFAULT_PLACEMENT = ~Role("stem", "squeeze_excitation")
@@ -51,9 +54,10 @@ def make_dynamic(
     """Replace the convolutions of `model` that `where` selects by `layer`s of K kernels, in place; return `model`.
 
     `layer` is a layer kind, one of `available_layers()`: "dynamic" (`DynamicConv2d`), "condconv" (`CondConv2d`; its
-    paper has K = 8), … or a user's own (`register_layer`); `options` are those of the kind. `where` is a placement or
-    its form as data; None selects every convolution but the stem, those inside squeeze-and-excitation gates, and those
-    with a forward of their own that no dynamic layer computes. A placement by resolution needs `input_size`.
+    paper has K = 8), "odconv" (`ODConv2d`), … or a user's own (`register_layer`); `options` are those of the kind.
+    `where` is a placement or its form as data; None selects every convolution but the stem, those inside
+    squeeze-and-excitation gates, and those with a forward of their own that no dynamic layer computes. A placement by
+    resolution needs `input_size`. Selected layers that the kind cannot replace ("dcd" none with groups) stay static.
 
     `start` "scratch" draws each kernel as the static one was: `init` "kaiming_fan_out" is what torchvision's MobileNets
     and ResNets do (normal, fan out, bias zero), "like_static" a normal as wide as the static kernel, and "default" what
@@ -86,7 +90,8 @@ def make_dynamic(
         raise ConversionError("this network has dynamic layers already: convert a static one")
     refuse_foreign_layers(model)
     fill = choose_start(model, start, init, noise)
-    static, left_static = _select(model, where, input_size)
+    infos = describe_layers(model, input_size)
+    static, left_static = _select(model, infos, where, settings.kind)
     forward_pass = ForwardPass(seed or 0)
     with seeded(seed, "kernels"):
         dynamic = {conv: _dynamic_like(conv, settings, fill) for conv in static.values()}
@@ -94,7 +99,10 @@ def make_dynamic(
     for name, conv in static.items():
         dynamic[conv].draw_from(forward_pass, name)
     _swap(model, dynamic)
-    settings.kind.layer.connect(model, {name: dynamic[conv] for name, conv in static.items()})
+    layers = {name: dynamic[conv] for name, conv in static.items()}
+    with seeded(seed, "connections"):
+        settings.kind.layer.connect(model, layers)
+        _connect_blocks(model, {info.name: info.role for info in infos}, settings.kind, layers)
     model.register_forward_pre_hook(BeginForwardPass(forward_pass))
     report = ConversionReport(tuple(static), left_static)
     model.conversion_report = report  # type: ignore[assignment]
@@ -158,21 +166,33 @@ class _Settings:
 
 
 def _select(
-    model: nn.Module, where: Placement | Mapping[str, Any] | None, input_size: tuple[int, int, int] | None
+    model: nn.Module, infos: list[LayerInfo], where: Placement | Mapping[str, Any] | None, kind: LayerKind
 ) -> tuple[dict[str, nn.Conv2d], dict[str, str]]:
     """Return the convolutions to swap by name, and the reason why each of the others stays.
 
-    Without a placement, layers that cannot be swapped are left out; with one, they are an error.
+    Without a placement, layers that cannot be swapped are left out; with one, they are an error. Layers that this kind
+    cannot replace are left out in any case, so that one placement serves all kinds.
     """
-    infos = describe_layers(model, input_size)
     static: dict[str, nn.Conv2d] = {}
     obstacles: dict[str, str] = {}
+    unsuited: dict[str, str] = {}
     for info in select_layers(infos, DEFAULT_PLACEMENT if where is None else where):
+        conv = cast(nn.Conv2d, model.get_submodule(info.name))
         reason = obstacle(model, info.name)
-        if reason is None:
-            static[info.name] = cast(nn.Conv2d, model.get_submodule(info.name))
-        else:
+        if reason is not None:
             obstacles[info.name] = reason
+            continue
+        reason = kind.layer.obstacle(conv)
+        if reason is None:
+            static[info.name] = conv
+        else:
+            unsuited[info.name] = reason
+    if not static and unsuited and not obstacles:
+        name, reason = next(iter(unsuited.items()))
+        raise ConversionError(
+            f"layer {name!r} {reason}: layer={kind.name!r} can replace none of the {len(unsuited)} convolutions that "
+            "are meant; choose others with where=…"
+        )
     if not static or (where is not None and obstacles):
         name, reason = next(iter(obstacles.items()))
         raise ConversionError(
@@ -182,7 +202,8 @@ def _select(
     left_static: dict[str, str] = {}
     for info in infos:
         if info.name not in static:
-            left_static[info.name] = obstacles.get(info.name) or _not_selected(info.role, where is None)
+            reason = obstacles.get(info.name) or unsuited.get(info.name)
+            left_static[info.name] = reason or _not_selected(info.role, where is None)
     return static, left_static
 
 
@@ -213,6 +234,18 @@ def _dynamic_like(conv: nn.Conv2d, settings: _Settings, fill: Start) -> Convolut
     if layer.bias is not None and conv.bias is not None:
         layer.bias.requires_grad_(conv.bias.requires_grad)
     return layer
+
+
+def _connect_blocks(
+    model: nn.Module, roles: Mapping[str, RoleName], kind: LayerKind, layers: Mapping[str, ConvolutionLayer]
+) -> None:
+    """Let a kind join its layers in each residual block of a converted model."""
+    uses = Counter(module for _, module in model.named_modules(remove_duplicate=False))
+    for name, members in residual_blocks(roles).items():
+        in_block = {member: layers[member] for member in members if member in layers and uses[layers[member]] == 1}
+        if in_block:
+            first = cast(Convolution, model.get_submodule(members[0]))
+            kind.layer.connect_block(model.get_submodule(name), first.in_channels, in_block)
 
 
 def _swap(model: nn.Module, dynamic: Mapping[nn.Conv2d, ConvolutionLayer]) -> None:

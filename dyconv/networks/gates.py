@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from dyconv.layers import Convolution, ConvolutionLayer
+from dyconv.layers.convolution import BlockHook
 
 _PIXELS = 8
 """Height and width of the map on which a part of a network is run."""
@@ -187,7 +188,8 @@ def _by_itself(module: nn.Module) -> Iterator[None]:
         for child, _, hooks in before:
             child.training = False
             for name, table in hooks.items():
-                setattr(child, name, type(table)())
+                own = {key: hook for key, hook in table.items() if isinstance(hook, BlockHook)}
+                setattr(child, name, type(table)(own))
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             yield
     finally:

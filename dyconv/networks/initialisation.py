@@ -79,13 +79,32 @@ def _from_scratch(initialise: Initialiser | str) -> Start:
         with torch.no_grad():
             for kernel, bias, channels in layer.kernels():
                 if callable(initialise):
-                    initialise(kernel, bias)
+                    _fill_part(initialise, kernel, bias, channels, conv.out_channels)
                 elif initialise == "like_static":
                     _fill_like(conv, kernel, bias, channels)
         # Moved after the draws, which are made on the CPU in float32 for every device.
         return layer.to(device=conv.weight.device, dtype=conv.weight.dtype)
 
     return fill
+
+
+def _fill_part(
+    initialise: Initialiser, kernel: Tensor, bias: Tensor | None, channels: slice, out_channels: int
+) -> None:
+    """Fill a kernel that computes some of `out_channels` as that part of a kernel for all of them."""
+    part = len(range(out_channels)[channels])
+    if part == out_channels or part != len(kernel):
+        initialise(kernel, bias)
+        return
+    # An initialiser may depend on the number of outputs: the fan out of a part would be too small.
+    whole = kernel.new_empty(out_channels, *kernel.shape[1:])
+    whole_bias = None
+    if bias is not None:
+        whole_bias = bias.new_empty(out_channels)
+    initialise(whole, whole_bias)
+    kernel.copy_(whole[channels])
+    if bias is not None and whole_bias is not None:
+        bias.copy_(whole_bias[channels])
 
 
 def _fill_like(conv: nn.Conv2d, kernel: Tensor, bias: Tensor | None, channels: slice) -> None:
@@ -109,6 +128,7 @@ def _from_static(noise: float) -> Start:
         # Moved first, because the copies below are made in the dtype of the static kernel.
         layer = layer.to(device=conv.weight.device, dtype=conv.weight.dtype)
         scale = layer.begin_as_static()
+        bias_scale = layer.bias_factor_as_static(scale)
         with torch.no_grad():
             spread = _spread(conv.weight)
             for kernel, bias, channels in layer.kernels():
@@ -116,7 +136,7 @@ def _from_static(noise: float) -> Start:
                 perturbation = noise * spread * torch.randn(kernel.shape)
                 kernel.copy_(scale * (conv.weight[channels] + perturbation.to(conv.weight)))
                 if bias is not None and conv.bias is not None:
-                    bias.copy_(scale * conv.bias[channels])
+                    bias.copy_(bias_scale * conv.bias[channels])
         return layer
 
     return fill

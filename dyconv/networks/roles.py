@@ -11,7 +11,8 @@ from typing import Literal, get_args
 
 from torch import nn
 
-from dyconv.layers import Convolution
+from dyconv.base import outermost
+from dyconv.layers import Convolution, ConvolutionLayer
 from dyconv.networks.gates import gate_layers
 
 RoleName = Literal[
@@ -33,8 +34,11 @@ _RESIDUAL: tuple[RoleName, ...] = ("conv1", "conv2", "conv3")
 
 
 def convolutions(model: nn.Module) -> dict[str, Convolution]:
-    """Return the 2-d convolutions of `model` by name, static and dynamic, in the order of their definition."""
-    return {name: module for name, module in model.named_modules() if isinstance(module, Convolution)}
+    """Return the 2-d convolutions of `model` by name, static and dynamic, in the order of their definition.
+
+    Those inside a dynamic layer, such as the convolutions of an attention branch, are parts of that and left out.
+    """
+    return dict(outermost(model, (nn.Conv2d, ConvolutionLayer), "", set()))
 
 
 def find_roles(model: nn.Module) -> dict[str, RoleName]:
@@ -64,6 +68,37 @@ def find_roles(model: nn.Module) -> dict[str, RoleName]:
     if names:
         roles[names[0]] = "stem"
     return roles
+
+
+_OF_A_BLOCK = frozenset(("expansion", "depthwise", "projection", *_RESIDUAL, "downsample"))
+
+
+def residual_blocks(roles: Mapping[str, RoleName]) -> dict[str, tuple[str, ...]]:
+    """Return the convolutions of each residual block by the name of its module, given the roles of all convolutions.
+
+    A block is the smallest module around several convolutions, its gates left out, that all have roles of a block.
+    Both are in the order of their definition; a convolution outside any block is in none.
+    """
+    names = [name for name, role in roles.items() if role != "squeeze_excitation"]
+    around = {name: tuple(_block_around(name, names)) for name in names}
+    blocks: dict[str, tuple[str, ...]] = {}
+    for members in dict.fromkeys(around.values()):
+        # A stage holds blocks, for whose convolutions it is not the smallest module.
+        is_smallest = all(around[member] == members for member in members)
+        if len(members) > 1 and is_smallest and all(roles[member] in _OF_A_BLOCK for member in members):
+            blocks[_common_module(members)] = members
+    return blocks
+
+
+def _common_module(names: tuple[str, ...]) -> str:
+    """Return the name of the smallest module that holds all of some layers."""
+    paths = [name.split(".")[:-1] for name in names]
+    common = []
+    for attributes in zip(*paths, strict=False):
+        if len(set(attributes)) > 1:
+            break
+        common.append(attributes[0])
+    return ".".join(common)
 
 
 def _is_depthwise(layer: Convolution) -> bool:

@@ -48,9 +48,12 @@ def _other_intervention(params: Mapping[str, str], intervention: Intervention) -
 
 
 def _settings(node: Node) -> Iterator[tuple[str, Any]]:
-    """Yield the settings of a node that have one plain value."""
+    """Yield the settings of a node that have one plain value, of a cost those of its network."""
     settings = {"seed": node.spec.seed, **flatten(node.spec.model_dump(exclude={"seed"}))}
     for key, value in settings.items():
+        # A network that is counted for one study may be trained otherwise in another, and is counted once.
+        if node.kind == "cost" and not key.startswith("model."):
+            continue
         if key not in _WITHOUT_EFFECT and isinstance(value, bool | int | float | str):
             yield key, value
 

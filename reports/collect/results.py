@@ -66,6 +66,7 @@ class Results:
             `index` counts the layers from the input, from 1; `class` is empty in the row over all images.
             Only trials of studies about the attention profile are here.
         canaries: A row per canary of the plan, in the columns of `cells`; `variant` is `planning.CANARY`.
+        costs: A row per network that a study counts beside its trainings, in the columns of `cells`.
         correctness: By fingerprint, the test images that were classified correctly. Only nodes of studies that compare
             evaluations of one checkpoint are here, and of these only those that were tracked with it.
         launches: The launches behind a report of this plan, the first one first: their estimates and actual times.
@@ -78,6 +79,7 @@ class Results:
     warnings: tuple[str, ...] = ()
     attention: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(ATTENTION_COLUMNS)))
     canaries: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(CELL_COLUMNS)))
+    costs: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(CELL_COLUMNS)))
     correctness: Mapping[str, Correctness] = field(default_factory=dict)
     launches: tuple[Record, ...] = ()
     unlearned: Mapping[str, str] = field(default_factory=dict)
@@ -99,6 +101,12 @@ class Results:
         A run that finished without a finite value of `metric` counts as absent.
         """
         return _repeats(self.cells, study, metric)
+
+    def cost_repeats(self, study: str, metric: str) -> dict[str, Repeat]:
+        """Return a count or a time of the network of each variant of a study, which has one of each."""
+        # A study about cost has its counts in its cells.
+        cells = self.costs if study in set(self.costs["study"]) else self.cells
+        return {variant: repeats[0] for (_, variant), repeats in _repeats(cells, study, metric).items()}
 
     def canary_repeats(self, study: str, metric: str) -> dict[str, dict[int, Repeat]]:
         """Return the repeats of a study's canaries by inspected network (or empty) and seed."""

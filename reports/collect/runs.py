@@ -78,6 +78,7 @@ def collect(plan: Plan, tracking_uri: str) -> Results:
         warnings=(*left_out, *_disagreements(plan, runs), *unreadable, *unusable),
         attention=pd.DataFrame(attention, columns=list(ATTENTION_COLUMNS)),
         canaries=_cell_frame(plan.canaries, chosen),
+        costs=_cell_frame(plan.cost_cells, chosen),
         correctness=correctness,
         unlearned=_unlearned(plan, finished),
     )

@@ -94,7 +94,7 @@ class Table:
     rules: tuple[int, ...] = ()
 
 
-FigureKind = Literal["accuracy", "curves", "entropy", "profile", "classes", "pareto", "importance"]
+FigureKind = Literal["accuracy", "curves", "entropy", "profile", "classes", "pareto", "importance", "tradeoff"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +105,7 @@ class Figure:
 
     Attributes:
         name: File name without its ending, safe in a path.
-        data: The tidy table behind it, of the columns that `reports.figures.data` or `reports.tables.search` documents.
+        data: The tidy table behind it, of the columns that the module which makes it documents.
         title: Its subject, set bold in front of the caption.
         caption: The data, the number of seeds and the meaning of lines and bands.
         alt: A description for readers who cannot see it.

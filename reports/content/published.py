@@ -16,6 +16,7 @@ _OTHER_SOURCES = {
     "small_scale_gains": "independent projects, not the paper's authors'",
     "later_dynamic": "the authors of ODConv (ICLR 2022) and of KernelWarehouse (ICML 2024)",
     "efficientnet_condconv": "timm, not the paper's authors",
+    "methods": "the paper's authors, and the rows of ODConv its authors (ICLR 2022)",
 }
 """Tables that are not the paper's."""
 
@@ -33,6 +34,14 @@ def published_value(study: Study, variant: Variant) -> PublishedValue | None:
     return table.get(variant.published_key, telling(study.metric).published)
 
 
+def published_comparable(study: Study, variant: Variant) -> PublishedValue | None:
+    """Return the published number of a variant that differences to other variants are taken from."""
+    table = published_table(study)
+    if table is None:
+        return None
+    return table.comparable(variant.published_key, telling(study.metric).published)
+
+
 def published_contrast(study: Study, contrast: Contrast) -> PublishedValue | None:
     """Return the published difference of a contrast, as sure as its least sure number; `None` unless all are known."""
     better, worse = _published_values(study, contrast.better), _published_values(study, contrast.worse)
@@ -47,7 +56,7 @@ def published_contrast(study: Study, contrast: Contrast) -> PublishedValue | Non
 def _published_values(study: Study, names: Iterable[str]) -> list[PublishedValue]:
     values = []
     for name in names:
-        value = published_value(study, study.variant(name))
+        value = published_comparable(study, study.variant(name))
         if value is not None:
             values.append(value)
     return values

@@ -135,9 +135,12 @@ def _joined(phrases: Sequence[str]) -> str:
 
 def holes(plan: Plan, results: Results) -> str:
     """Return a sentence on the missing values of a report, or nothing where it has all."""
-    missing = set(results.cells.loc[results.cells["status"] != FINISHED, "fingerprint"])
+    missing: set[str] = set()
+    for frame in (results.cells, results.costs):
+        missing.update(frame.loc[frame["status"] != FINISHED, "fingerprint"])
     # A training that only serves evaluations is in no cell of its own, and is no hole.
-    measured = {cell.fingerprint for cell in plan.cells}
+    cells = (*plan.cells, *plan.cost_cells)
+    measured = {cell.fingerprint for cell in cells}
     phrases = []
     for kind, nodes in _nodes_by_kind(plan).items():
         count = len(missing & nodes.keys())
@@ -145,7 +148,7 @@ def holes(plan: Plan, results: Results) -> str:
             phrases.append(f"{count} of {len(measured & nodes.keys())} {kind}")
     if not phrases:
         return ""
-    studies = dict.fromkeys(cell.study for cell in plan.cells if cell.fingerprint in missing)
+    studies = dict.fromkeys(cell.study for cell in cells if cell.fingerprint in missing)
     return (
         f"The report has holes: {' and '.join(phrases)} are missing ({', '.join(studies)}). The notes under its tables "
         "name them."

@@ -17,6 +17,7 @@ from reports.content.blocks import Block, Document, Facts, Figure, Items, Paragr
 from reports.content.plan_words import MOST_TOLD_APART, network_titles, short_titles, trials_of
 from reports.document import prose
 from reports.figures import attention, data
+from reports.figures.tradeoff import tradeoff_figure
 from reports.tables import appendix
 from reports.tables import claims as claim_tables
 from reports.tables.costs import cost_reading, cost_table
@@ -25,6 +26,7 @@ from reports.tables.ledger import fairness_section, tuning_fact
 from reports.tables.machines import machine_words, unrecorded_words
 from reports.tables.p_values import comparisons_table, mcnemar_table
 from reports.tables.study import study_table
+from reports.tables.trained_costs import trained_cost_table
 from reports.tables.uncertainty_words import CANARY, COVERAGE, INTERVALS, P_VALUES, SINGLE
 
 _TITLE = "Ablations of dynamic convolution"
@@ -146,6 +148,8 @@ def _measured(study: Study, plan: Plan, results: Results, summary: StudySummary)
     else:
         yield Paragraph("Per inspected network:", "What the table shows")
         yield Items(lines)
+    if study.with_cost:
+        yield trained_cost_table(study, plan, results, summary)
     claims = claim_tables.claims_table(study, judge_study(study, summary, plan), with_legend=len(plan.studies) == 1)
     if claims is not None:
         yield claims
@@ -199,6 +203,11 @@ def _figures(
     if study.trains_nothing:
         # Figures over the epochs are those of trainings.
         return
+    if study.with_cost:
+        without_both = "no network has been counted and has every repeat"
+        yield tradeoff_figure(study, plan, results, summary) or Paragraph(
+            f"No figure of accuracy against multiply-adds: {without_both}."
+        )
     untracked, unreported = "no validation accuracy per epoch was tracked", "none was tracked for these trainings"
     if len(study.variants) > MOST_TOLD_APART:
         untracked = unreported = f"{len(study.variants)} variants could not be told apart in it"

@@ -149,9 +149,9 @@ def _networks(plan: Plan) -> Json:
 
 
 def _metrics(results: Results) -> dict[str, Json]:
-    """Return the metrics of cells and canaries by fingerprint, without those that a run does not have."""
+    """Return the metrics of cells, canaries and costs by fingerprint, without those that a run does not have."""
     metrics: dict[str, Json] = {}
-    for frame in (results.cells, results.canaries):
+    for frame in (results.cells, results.canaries, results.costs):
         names = [name for name in frame.columns if name not in CELL_COLUMNS]
         for row in frame[["fingerprint", *names]].to_dict("records"):
             values: Json = {}

@@ -9,7 +9,7 @@ from ablations.study import Study
 from ablations.vocabulary import slug
 from reports.collect.results import Results
 from reports.content.blocks import Figure
-from reports.content.plan_words import short_titles
+from reports.content.plan_words import short_titles, specs_of
 from reports.figures.data import scope_words
 
 PROFILE_COLUMNS = ("variant", "index", "resolution", "mean", "low", "high", "n")
@@ -67,11 +67,19 @@ def profile_figure(study: Study, plan: Plan, results: Results) -> Figure | None:
         caption=(
             "Entropy of the attention per dynamic layer from the input (left) to the output (right), divided by log K: "
             "1 is uniform, 0 is one-hot. Lines: mean over images and seeds; bands: from lowest to highest seed. "
-            f"Above: the input resolution of the layers in px. {scope}."
+            f"{_magnitudes(study, plan)}Above: the input resolution of the layers in px. {scope}."
         ),
         alt="Entropy of the attention over the layers of the network, one line per variant.",
         axis="normalised entropy",
     )
+
+
+def _magnitudes(study: Study, plan: Plan) -> str:
+    """Return a sentence, and a space, on the entropy of weights that may be negative; empty if no network has any."""
+    for spec in specs_of(plan, study.name):
+        if spec.model.normalization == "signed" or spec.model.layer == "dcd":
+            return "Of weights that may be negative, the magnitudes count. "
+    return ""
 
 
 def classes_figure(study: Study, plan: Plan, results: Results) -> Figure | None:
@@ -87,8 +95,8 @@ def classes_figure(study: Study, plan: Plan, results: Results) -> Figure | None:
         title=f"{study.title}: per class",
         caption=(
             "Entropy of the attention per dynamic layer (from the input, top, to the output, bottom) and class of the "
-            f"image, divided by log K. Mean over the images of the class and seeds. {scope}. The colours "
-            "begin at the lowest value, not at 0."
+            f"image, divided by log K. {_magnitudes(study, plan)}Mean over the images of the class and seeds. {scope}. "
+            "The colours begin at the lowest value, not at 0."
         ),
         alt="Heat maps of the entropy of the attention, layers by classes, one per variant.",
         axis="normalised entropy",

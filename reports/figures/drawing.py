@@ -20,11 +20,13 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
 from matplotlib.image import AxesImage
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from ablations.errors import OutputError
 from reports.content.blocks import Figure, FigureKind
 from reports.content.formatting import printable
+from reports.figures.tradeoff import OURS, PUBLISHED, STATIC
 
 ImageFormat = Literal["svg", "png", "pdf"]
 
@@ -35,6 +37,10 @@ _TALLEST = 8.0
 """Inches: rows that would be taller are set closer."""
 _PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8C6D1F")
 """Okabe and Ito's colours, told apart by colour-blind readers; the yellow is darkened to be seen on white."""
+_BLACK = "#000000"
+_MARKERS = ("s", "^", "D", "v", "P", "X", "<", ">", "o")
+_WIDE = 3.0
+"""Counts that differ by less than this factor have an even axis: a logarithmic one would have hardly a tick."""
 _DASHES = ("-", "--", "-.", ":")
 _STYLE: dict[Any, Any] = {
     "font.family": ["DejaVu Sans"],
@@ -339,6 +345,87 @@ def _paint_shares(axes: Axes, data: pd.DataFrame, factors: list[str], colour: st
     axes.xaxis.set_major_locator(MaxNLocator(5))
 
 
+def _draw_tradeoff(canvas: Canvas, data: pd.DataFrame, axis: str) -> None:
+    """Draw accuracy against multiply-adds, a panel per set of images; published networks are lighter."""
+    panels = _distinct(data["panel"])
+    canvas.set_size_inches(WIDTH, 3.3)
+    subplots = canvas.subplots(1, len(panels), squeeze=False)[0]
+    subject = "kind"
+    if data["kind"].nunique() <= 2 and data["backbone"].nunique() > 1:
+        # Static networks are hollow, so that colours can tell backbones apart.
+        subject = "backbone"
+    styles = _tradeoff_styles(_distinct(data[subject]))
+    for axes, panel in zip(subplots, panels, strict=True):
+        points = data[data["panel"] == panel]
+        _paint_tradeoff(axes, points, subject, styles)
+        title = panel
+        if len(panels) > 1:
+            title = f"{points['source'].iloc[0]}: {panel}"
+        axes.set_title("\n".join(textwrap.wrap(_name(title), 2 * _PANEL)), fontsize="medium")
+    canvas.supxlabel("multiply-adds (M)", fontsize="medium")
+    subplots[0].set_ylabel(axis)
+    handles = []
+    for label, (colour, marker) in styles.items():
+        face = "white" if label == STATIC else colour
+        line = Line2D([], [], color=colour, marker=marker, mfc=face, ms=4.6, lw=1.2, label=_name(str(label)))
+        handles.append(line)
+    canvas.legend(handles=handles, loc="outside right upper")
+
+
+def _tradeoff_styles(labels: list[str]) -> dict[str, tuple[str, str]]:
+    """Return a colour and a marker for each label; static networks are black circles."""
+    colours = [colour for colour in _PALETTE if colour != _BLACK]
+    styles = {label: (_BLACK, "o") for label in labels if label == STATIC}
+    for index, label in enumerate(label for label in labels if label != STATIC):
+        styles[label] = (colours[index % len(colours)], _MARKERS[index % len(_MARKERS)])
+    return styles
+
+
+def _paint_tradeoff(axes: Axes, data: pd.DataFrame, subject: str, styles: dict[str, tuple[str, str]]) -> None:
+    # Published networks come first, so that ours lie over them.
+    for source, alpha in ((PUBLISHED, 0.45), (OURS, 1.0)):
+        points = data[data["source"] == source]
+        _paint_links(axes, points, alpha)
+        for (*_, label), line in points.groupby(["backbone", "depth", "kind"], sort=False, dropna=False):
+            colour, marker = styles[line[subject].iloc[0]]
+            ordered = line.sort_values("multiply_adds")
+            face = "white" if label == STATIC else colour
+            axes.vlines(ordered["multiply_adds"], ordered["low"], ordered["high"], color=colour, lw=1.2, alpha=alpha)
+            axes.plot(
+                ordered["multiply_adds"],
+                ordered["mean"],
+                color=colour,
+                marker=marker,
+                mfc=face,
+                ms=4.6,
+                lw=1.2,
+                alpha=alpha,
+            )
+    unsure = data[data["confidence"].isin(["B", "C"])]
+    for mark, point in zip(unsure["confidence"], unsure[["multiply_adds", "mean"]].to_numpy(), strict=True):
+        axes.annotate(mark, tuple(point), xytext=(4, -7), textcoords="offset points", fontsize=6.5, color="#666666")
+    _scale_multiply_adds(axes, data["multiply_adds"])
+
+
+def _paint_links(axes: Axes, points: pd.DataFrame, alpha: float) -> None:
+    """Draw a grey line from each static network to those of its size that improve on it."""
+    for _, network in points.groupby(["backbone", "depth", "width"], dropna=False):
+        static, others = network[network["kind"] == STATIC], network[network["linked"]]
+        for begin in static[["multiply_adds", "mean"]].to_numpy():
+            for end in others[["multiply_adds", "mean"]].to_numpy():
+                axes.plot([begin[0], end[0]], [begin[1], end[1]], color="#BBBBBB", lw=0.8, alpha=alpha, zorder=1)
+
+
+def _scale_multiply_adds(axes: Axes, counts: pd.Series) -> None:
+    """Set a logarithmic axis in millions, or an even one where the networks are about equally large."""
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    if counts.max() > _WIDE * counts.min():
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1e6:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
 _PAINTERS: dict[FigureKind, Callable[[Canvas, pd.DataFrame, str], None]] = {
     "accuracy": _draw_accuracy,
     "curves": _draw_curves,
@@ -347,5 +434,6 @@ _PAINTERS: dict[FigureKind, Callable[[Canvas, pd.DataFrame, str], None]] = {
     "classes": _draw_classes,
     "pareto": _draw_pareto,
     "importance": _draw_importance,
+    "tradeoff": _draw_tradeoff,
 }
 """The functions that draw on a canvas a table whose values have the name of an axis."""

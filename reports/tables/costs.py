@@ -210,7 +210,7 @@ def cost_reading(study: Study, results: Results) -> str:
     sentences = [
         _deviation_words(study, rows, COST_PARAMETERS, "parameters"),
         _deviation_words(study, rows, COST_MULTIPLY_ADDS, "multiply-adds"),
-        _ratio_words(rows),
+        _ratio_words(study, rows),
     ]
     return " ".join(filter(None, sentences)) or "Nothing has been counted yet."
 
@@ -232,11 +232,12 @@ def _deviation_words(study: Study, rows: Iterable[Counted], metric: str, name: s
     )
 
 
-def _ratio_words(rows: Iterable[Counted]) -> str:
+def _ratio_words(study: Study, rows: Iterable[Counted]) -> str:
     ratios = []
     for row in rows:
+        layer = row.variant.changes.get("model.layer", study.baseline.get("model.layer"))
         # The ratio of a static network to itself says something of timing, and nothing of kernels.
-        if row.variant.changes.get("model.layer") != "static" and COST_LATENCY_RATIO in row.values:
+        if layer != "static" and COST_LATENCY_RATIO in row.values:
             ratios.append(row.values[COST_LATENCY_RATIO])
     if not ratios:
         return ""

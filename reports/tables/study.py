@@ -33,6 +33,7 @@ from reports.content.published import (
     least_sure,
     mark_note,
     marks_of,
+    published_comparable,
     published_table,
     published_value,
     source_of,
@@ -195,7 +196,9 @@ class _Published:
         self.values = {variant.name: published_value(study, variant) for variant in study.variants}
         # A published table need not have the metric, or any of the rows.
         self.exists = any(self.values.values())
-        self.reference = self.values[study.reference]
+        self.comparable = {variant.name: published_comparable(study, variant) for variant in study.variants}
+        self.reference = self.comparable[study.reference]
+        self.reference_name = study.reference
         self.decimals = 1
         for value in self.values.values():
             # The most exact number decides for the whole column.
@@ -219,12 +222,14 @@ class _Published:
         value_cell = published_cell(value, least=self.decimals)
         if not self.reference:
             return (value_cell,)
-        if value is None:
+        comparable = self.comparable[variant.name]
+        if comparable is None:
             return value_cell, Missing()
-        if value is self.reference:
+        if variant.name == self.reference_name:
             return value_cell, Text("reference")
         # A difference is as sure as the less sure of its two numbers.
-        delta = PublishedValue(value=value.value - self.reference.value, confidence=least_sure(value, self.reference))
+        difference = comparable.value - self.reference.value
+        delta = PublishedValue(value=difference, confidence=least_sure(comparable, self.reference))
         return value_cell, Number(delta.value, self.decimals, signed=True, marks=marks_of(delta))
 
 
@@ -286,7 +291,9 @@ def comparability(study: Study, plan: Plan, table: PublishedTable) -> str:
     """Return a sentence on the differences of our data set, network and schedule from the published ones."""
     specs = specs_of(plan, study.name)
     # The setting of a published table names its dynamic network, to which static rows are the baseline.
-    dynamic = [spec for spec in specs if spec.model.layer == "dynamic"] or specs
+    dynamic = [spec for spec in specs if spec.model.layer == "dynamic"]
+    if not dynamic:
+        dynamic = [spec for spec in specs if not spec.model.is_static] or list(specs)
     # Of a network that was trained elsewhere only the test images are known.
     split: Split = "test" if study.trains_nothing else "train"
     ours = f"{data_words(specs, split)}, {network_words(dynamic)}, {epochs_words(specs)}"

@@ -90,7 +90,7 @@ def _needed_by_last_run(runs_dir: Path, forgotten: Sequence[str]) -> set[str]:
     # Its files may be gone, or its studies broken.
     with suppress(AblationError):
         plan = find_plan(as_last_time(Selection(runs_dir=runs_dir), last_selection(runs_dir)))
-        for cell in (*plan.cells, *plan.canaries):
+        for cell in plan.all_cells:
             if cell.study not in forgotten:
                 fingerprints |= {cell.fingerprint, plan.node(cell.fingerprint).checkpoint}
     return fingerprints

@@ -14,6 +14,7 @@ from ablations.planning.plan import Plan, make_plan
 from ablations.planning.request import Request
 from ablations.registry import available_studies, get_study
 from ablations.spec.fingerprint import SHORT
+from ablations.spec.layers import BUILT_IN_LAYERS, LAYERS
 from ablations.spec.names import BUILT_IN_NETWORKS, NETWORKS, static_convolutions
 from ablations.spec.parts import BLOCKS, ModelSpec
 from ablations.spec.titles import model_title
@@ -88,15 +89,20 @@ def data_remarks(plan: Plan) -> tuple[str, ...]:
 def static_remarks(plan: Plan) -> tuple[str, ...]:
     """Return the layers that dynamic variants of the project's own networks leave static, a sentence each.
 
-    Other networks must be built to know theirs: `runners.cli.plan.describe_conversion`.
+    Other networks, and other layer kinds than the project's, must be built to know theirs:
+    `runners.cli.plan.describe_conversion`.
     """
     # Dictionaries rather than sets, as they keep the order of the plan.
     by_rule: dict[str, dict[str, None]] = {}
+    by_kind: dict[str, dict[str, None]] = {}
     chosen: dict[ModelSpec, None] = {}
     for node in plan.network_nodes:
         model = node.spec.model
-        if model.layer == "static" or model.name not in BUILT_IN_NETWORKS:
+        if model.is_static or model.name not in BUILT_IN_NETWORKS or model.layer not in BUILT_IN_LAYERS:
             continue
+        words = LAYERS[model.layer].cannot_replace
+        if words:
+            by_kind.setdefault(f"{words} of {NETWORKS[model.name].title}", {})[model.layer] = None
         if model.where == BLOCKS:
             counts = static_convolutions(model.name, model.depth, model.squeeze_excitation)
             layers = _joined([_ROLE_WORDS[role].format(count) for role, count in counts.items()])
@@ -109,6 +115,8 @@ def static_remarks(plan: Plan) -> tuple[str, ...]:
     if by_rule:
         layer_lists = [f"{layers} of {_joined(list(titles))}" for layers, titles in by_rule.items()]
         remarks.append(f"Static by the paper's rule: {'; '.join(layer_lists)}; classifiers.")
+    for layers, kinds in by_kind.items():
+        remarks.append(f"Static because layer {_joined(list(kinds))} cannot replace them: {layers}.")
     if chosen:
         networks = "1 network"
         if len(chosen) > 1:

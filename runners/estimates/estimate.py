@@ -233,7 +233,7 @@ def estimate(plan: Plan, speeds: Mapping[str, Speed], workers: int, history: Ite
     raw_seconds = makespan(seconds, after, workers)
     comparable = [record for record in history if record.is_learned == is_learned]
     unshared_seconds = 0.0
-    for cell in (*plan.cells, *plan.canaries):
+    for cell in plan.all_cells:
         # The plan of a `retry` has the tables of the whole plan but only a part of its nodes.
         unshared_seconds += all_seconds.get(cell.fingerprint, 0.0)
         evaluation = plan.evaluations.get(cell.fingerprint)

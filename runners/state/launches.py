@@ -60,7 +60,7 @@ class PlanRecord:
 
     Attributes:
         seeds: Repeats per variant, or `None` if the request leaves the number to the preset.
-        cells: Canaries are among them.
+        cells: Canaries and the costs of networks are among them.
         tuned: True if variants were trained with the settings that they had been tuned to.
     """
 
@@ -86,7 +86,7 @@ class PlanRecord:
             seeds=request.seeds,
             canary=request.canary,
             spec_version=SPEC_VERSION,
-            cells=(*plan.cells, *plan.canaries),
+            cells=plan.all_cells,
             nodes=nodes,
             tuned=request.tuned is not None,
         )

@@ -12,6 +12,9 @@ from torch import Tensor
 
 from dyconv.inspection import normalized_entropy
 
+MOST_MEANS = 64
+"""The widest attention whose mean weights are part of a profile: a DCD core may have a thousand numbers."""
+
 
 def attention_profile(
     attention: Mapping[str, Tensor], labels: Tensor, layers: Mapping[str, tuple[int, float]], class_names: Sequence[str]
@@ -42,7 +45,7 @@ def attention_profile(
                 "entropy": entropy_N.mean().item(),
                 "entropy_sd": entropy_N.std(unbiased=False).item(),
                 "per_class": [_mean(entropy_N[mask]) for mask in masks],
-                "mean_attention": [_means(weights_NK.cpu()[mask]) for mask in masks],
+                "mean_attention": _means_per_class(weights_NK.cpu(), masks),
             }
         )
     # From shallow to deep, the order in which `attention_gap` halves the layers.
@@ -63,6 +66,13 @@ def attention_gap(profile: Mapping[str, Any]) -> float:
 
 def _mean(values_N: Tensor) -> float | None:
     return values_N.mean().item() if len(values_N) else None
+
+
+def _means_per_class(weights_NK: Tensor, masks: Sequence[Tensor]) -> list[list[float] | None] | None:
+    """Return the mean weights of each class, None where it has no images; None for a wide attention."""
+    if weights_NK.shape[1] > MOST_MEANS:
+        return None
+    return [_means(weights_NK[mask]) for mask in masks]
 
 
 def _means(weights_NK: Tensor) -> list[float] | None:

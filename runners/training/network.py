@@ -42,7 +42,7 @@ def build_network(spec: ModelSpec, facts: DatasetFacts, seed: int) -> nn.Module:
         "normalization": spec.normalization,
         "aggregation": spec.aggregation,
     }
-    if spec.layer != "static":
+    if not spec.is_static:
         options["layer"] = spec.layer
     if spec.options is not None:
         options["options"] = spec.options.model_dump()

@@ -163,7 +163,9 @@ class Explainer:
         visited = {cell.fingerprint}
         for fingerprint, plan in self._earlier_nodes.get((cell.study, cell.key, cell.seed), ()):
             state = self._states[fingerprint]
-            if fingerprint not in visited and state.is_done:
+            # The cost of a row's network has the name of the row too.
+            is_cost = state.kind == "cost"
+            if fingerprint not in visited and state.is_done and is_cost == (node.kind == "cost"):
                 visited.add(fingerprint)
                 yield EarlierResult(state, plan, True, differences(state, node))
 

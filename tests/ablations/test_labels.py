@@ -39,7 +39,7 @@ def _said(text: str) -> dict[str, str]:
         "width": r"×([\d.]+)",
         "depth": r"depth ([\d.]+)",
         "tau": r"τ = ([\d.]+(?: → [\d.]+)?)",
-        "layer": r"\b(static|CondConv|dynamic|DY)\b",
+        "layer": r"\b(static|CondConv|ODConv|DCD|channels dynamic|dynamic|DY)\b",
     }
     matches = {name: re.search(pattern, text) for name, pattern in patterns.items()}
     return {name: match.group(1) for name, match in matches.items() if match}
@@ -67,6 +67,7 @@ def test_a_label_says_what_is_trained(name: str, overrides: Mapping[str, Any]) -
         # The override is refused, so that no row can be called by what it is not.
         return
     layers = {"static": "static", "CondConv": "condconv", "dynamic": "dynamic", "DY": "dynamic"}
+    layers |= {"ODConv": "odconv", "DCD": "dcd", "channels dynamic": "partly_dynamic"}
     networks = {network.name: network.title for network in plan.studies[0].networks}
     for cell in plan.cells:
         variant = plan.studies[0].variant(cell.variant)

@@ -201,6 +201,65 @@ EXPECTED |= {
 }
 
 
+# Rows of `methods`, put together of other tables: the row, and the row that its source compares it with.
+STATIC_ROWS = {width: f"backbones/mobilenet_v2_{width}_static" for width in ("1.0", "0.75", "0.5", "0.35")}
+ODCONV_STATIC = {width: f"later_dynamic/mobilenet_v2_{width}_static_odconv" for width in ("1.0", "0.75", "0.5")}
+SOURCES: dict[str, tuple[str, str]] = {}
+for width, static in STATIC_ROWS.items():
+    SOURCES[f"mobilenet_v2_{width}_static"] = (static, static)
+    SOURCES[f"mobilenet_v2_{width}_dynamic"] = (f"backbones/mobilenet_v2_{width}_dynamic", static)
+    if width in ("1.0", "0.5"):
+        SOURCES[f"mobilenet_v2_{width}_condconv"] = (f"condconv/condconv_{width}", static)
+    if width in ODCONV_STATIC:
+        for kernels in (1, 4):
+            source = f"later_dynamic/mobilenet_v2_{width}_odconv_{kernels}"
+            SOURCES[f"mobilenet_v2_{width}_odconv_{kernels}"] = (source, ODCONV_STATIC[width])
+
+
+def expected(source: str) -> Row:
+    table, _, key = source.partition("/")
+    return EXPECTED[table][key]
+
+
+EXPECTED["methods"] = {key: expected(source) for key, (source, _) in SOURCES.items()}
+
+
+def test_a_row_of_several_sources_is_compared_with_the_static_network_of_its_own() -> None:
+    table = get_published("methods")
+    found = {
+        key: {column: (cell.value, cell.confidence) for column, cell in cells.items()}
+        for key, cells in table.baselines.items()
+    }
+    assert found == {key: expected(baseline) for key, (_, baseline) in SOURCES.items()}
+
+
+GAINS = {
+    "mobilenet_v2_0.5_static": (0.0, "A"),
+    "mobilenet_v2_0.5_dynamic": (4.5, "A"),
+    "mobilenet_v2_0.5_condconv": (3.0, "A"),
+    "mobilenet_v2_0.5_odconv_1": (3.76, "A"),
+    "mobilenet_v2_0.5_odconv_4": (5.93, "A"),
+    "mobilenet_v2_0.35_dynamic": (5.6, "C"),
+}
+"""By hand: 69.9 − 65.4, 68.4 − 65.4, 68.06 − 64.30, 70.23 − 64.30, 65.9 − 60.3."""
+
+
+@pytest.mark.parametrize("key", GAINS)
+def test_gains_by_hand(key: str) -> None:
+    gain = get_published("methods").comparable(key, "top1")
+    assert gain is not None
+    assert (gain.value, gain.confidence) == GAINS[key]
+
+
+def test_a_number_without_a_counterpart_has_no_gain_and_a_plain_table_has_none() -> None:
+    methods = get_published("methods")
+    assert methods.comparable("mobilenet_v2_0.5_odconv_1", "params") is None, "that static network has none"
+    assert methods.comparable("nothing", "top1") is None
+    plain = get_published("condconv").comparable("dynamic_0.5", "top1")
+    assert plain is not None
+    assert plain.value == 69.9
+
+
 def test_there_is_no_other_table() -> None:
     assert set(published_tables()) == set(EXPECTED)
 
@@ -251,6 +310,8 @@ NOT_PUBLISHED = {
     "kernels": r"depth_.*_k1",
     "condconv": "static",
     "squeeze_excitation": "both",
+    "methods": "width_.*_(squeeze_excitation|signed|dcd|partly_dynamic)",
+    "annealing": "half_.*|full_30_in_(20|40|60)",
     "backbones": "(mobilenet_v3_large|resnet50)_.*",
     "cost": "condconv_.*",
 }
@@ -258,6 +319,7 @@ NOT_PUBLISHED = {
 NOT_OURS = {
     "condconv": {"condconv_1.0", "dynamic_1.0"},
     "squeeze_excitation": {"condconv"},
+    "methods": {key for key in SOURCES if "_0.75_" in key or "_0.35_" in key},
     "backbones": {f"mobilenet_v2_{width}_{kind}" for width in (1.0, 0.75, 0.35) for kind in ("static", "dynamic")},
 }
 """Published rows of that table which no row of the study stands beside."""

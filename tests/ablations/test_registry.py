@@ -38,6 +38,8 @@ BUILT_IN = (
     "kernels",
     "placement",
     "condconv",
+    "methods",
+    "annealing",
     "sum_to_one",
     "squeeze_excitation",
     "backbones",

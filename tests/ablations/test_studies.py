@@ -21,6 +21,8 @@ from ablations.vocabulary import ATTENTION_GAP, COST_PARAMETERS, TEST_TOP1
 NAMES = available_studies()
 WITHOUT_CLAIMS = {"cost"}
 """Its deviations from the published counts are printed row by row."""
+COUNTED = {"cost", "methods", "backbones", "kernels"}
+"""Studies whose networks are counted: instead of trained, or as well."""
 NOT_ASKED = {
     "smoke": {"MobileNetV3-Large", "ResNet-18", "ResNet-50"},
     "quick": {"MobileNetV3-Small", "MobileNetV3-Large", "ResNet-10", "ResNet-18", "ResNet-50"},
@@ -69,7 +71,11 @@ def test_every_study_is_planned_alone_at_every_preset(name: str, preset: str, pl
     made = plan(name, preset=preset)
     study = built(name, preset)
     assert {cell.variant for cell in made.cells} == {variant.name for variant in study.variants}
-    assert bool(made.costs) is not bool(made.trials)
+    assert bool(made.trials) is (name != "cost")
+    assert bool(made.costs) is (name in COUNTED)
+    assert {cell.variant for cell in made.cost_cells} == (
+        {v.name for v in study.variants} if made.trials and made.costs else set()
+    )
     assert study.reference in {variant.name for variant in study.variants}
     assert study.metric == {"cost": COST_PARAMETERS, "attention_profile": ATTENTION_GAP}.get(name, TEST_TOP1)
 
@@ -135,6 +141,15 @@ CONTRASTS = [
     ),
     ("placement", "all three are best", ("c1_c2_c3",), ("c1_c3",), "better"),
     ("condconv", "dynamic convolution beats CondConv", ("dynamic",), ("condconv",), "better"),
+    (
+        "methods",
+        "dynamic convolution beats CondConv",
+        ("width_0.5_dynamic",),
+        ("width_0.5_condconv",),
+        "better",
+    ),
+    ("annealing", "a long annealing beats a short one", ("full_60_in_60",), ("full_30_in_10",), "better"),
+    ("annealing", "a short annealing is worse than none of it", ("full_static",), ("full_30_in_10",), "better"),
     ("sum_to_one", "softmax beats sigmoid", ("softmax",), ("sigmoid",), "better"),
     ("squeeze_excitation", "dynamic beats squeeze-and-excitation", ("dynamic",), ("squeeze_excitation",), "better"),
     ("backbones", "dynamic beats static: ResNet-18", ("resnet18_dynamic",), ("resnet18_static",), "better"),
@@ -224,6 +239,70 @@ def test_condconv_has_eight_kernels_and_neither_temperature_nor_hidden_layer(pla
     model = node.spec.model
     assert (model.num_kernels, model.reduction, model.normalization, model.aggregation) == (8, None, None, None)
     assert node.spec.train.temperature is None
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_methods_are_asked_at_the_width_of_the_preset_and_at_both_of_the_paper(
+    preset: str, plan: Callable[..., Plan]
+) -> None:
+    made = plan("methods", preset=preset, seeds=1)
+    widths = {0.5, 1.0} if preset == "paper" else {0.35}
+    assert {node.spec.model.width for node in made.trials.values()} == widths
+    assert {node.spec.model.width for node in made.costs.values()} == widths
+    cells = {(f"×{made.node(cell.fingerprint).spec.model.width:g}") for cell in made.cells}
+    titles = {variant.cells[0] for variant in built("methods", preset).variants}
+    assert {title.partition(";")[0] for title in titles} == cells
+    # Nobody published numbers of ×0.35, so that the row says which published network stands beside it.
+    assert titles == ({"×0.5", "×1"} if preset == "paper" else {"×0.35; published ×0.5"})
+
+
+@pytest.mark.parametrize(("preset", "end"), [("smoke", 10.0), ("quick", 10.0), ("small", 10.0), ("paper", 1.0)])
+def test_only_odconv_ends_at_another_temperature_where_it_would_diverge(
+    preset: str, end: float, plan: Callable[..., Plan]
+) -> None:
+    ends: dict[str, set[float | None]] = {}
+    for node in plan("methods", preset=preset, seeds=1).trials.values():
+        temperature = node.spec.train.temperature
+        if temperature is not None:
+            assert (temperature.schedule, temperature.start) == ("linear", 30.0)
+            ends.setdefault(node.spec.model.layer, set()).add(temperature.end)
+    assert ends == {"dynamic": {1.0}, "partly_dynamic": {1.0}, "odconv": {end}}
+
+
+def test_methods_of_a_width_that_nobody_published_stand_beside_half_width() -> None:
+    keys = {width: built("methods", "quick", model__width=width).variants[0].published_key for width in (0.35, 0.75)}
+    assert keys == {0.35: "mobilenet_v2_0.5_static", 0.75: "mobilenet_v2_0.75_static"}
+    resnet = built("methods", "paper", model__name="resnet18")
+    assert {variant.cells[0] for variant in resnet.variants} == {"×1"}, "a network without a width has no other one"
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_annealing_takes_the_published_shares_of_the_full_training(preset: str, plan: Callable[..., Plan]) -> None:
+    """10, 20, 40 or 60 epochs in 300, in trainings of full and of half length."""
+    made = plan("annealing", preset=preset, seeds=1)
+    epochs = PRESETS[preset].settings["train.epochs"]
+    for cell in made.cells:
+        train = made.node(cell.fingerprint).spec.train
+        training, _, row = cell.variant.partition("_")
+        assert train.epochs == (epochs if training == "full" else epochs // 2)
+        if row == "static":
+            assert train.temperature is None
+            continue
+        start, _, share = row.partition("_in_")
+        temperature = train.temperature
+        assert temperature is not None
+        assert (temperature.schedule, temperature.start, temperature.end) == ("linear", float(start), 1.0)
+        assert temperature.epochs == pytest.approx(epochs * int(share) / 300)
+    published = {(30, 10), (60, 20), (100, 40), (60, 60)}
+    if preset in ("small", "paper"):
+        assert {f"full_{start}_in_{length}" for start, length in published} <= {cell.variant for cell in made.cells}
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 7])
+def test_annealing_fits_trainings_of_any_length(epochs: int, plan: Callable[..., Plan]) -> None:
+    made = plan("annealing", preset="small", overrides={"train.epochs": epochs, "train.warmup_epochs": 0.0}, seeds=1)
+    trainings = {node.spec.train.epochs for node in made.trials.values()}
+    assert trainings == {epochs, epochs // 2} - {0}
 
 
 def test_a_row_changes_what_it_is_about_and_nothing_else() -> None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dyconv import CondConv2d, DynamicConv2d, DynamicLinear
+from dyconv import CondConv2d, DCDConv2d, DynamicConv2d, DynamicLinear, PartlyDynamicConv2d
 
 SHAPES: dict[str, dict[str, Any]] = {
     "dense_1x1": {"in_channels": 16, "out_channels": 24, "kernel_size": 1},
@@ -52,6 +52,16 @@ def _cases() -> list[LayerCase]:
             def condconv(shape: dict[str, Any] = shape) -> nn.Module:
                 return CondConv2d(**shape, num_kernels=3)
 
+            def partly(shape: dict[str, Any] = shape) -> nn.Module:
+                return PartlyDynamicConv2d(**shape, num_kernels=3, temperature=1.0)
+
+            def dcd(shape: dict[str, Any] = shape) -> nn.Module:
+                # Batch norms of a training would make one image depend on the others.
+                return DCDConv2d(**shape).eval()
+
+            cases.append(LayerCase(f"partly-{name}", partly, images))
+            if "groups" not in shape:
+                cases.append(LayerCase(f"dcd-{name}", dcd, images))
             cases.append(LayerCase(f"dynamic-{name}", dynamic, images))
             cases.append(LayerCase(f"dynamic_bias-{name}", with_bias, images))
             cases.append(LayerCase(f"condconv-{name}", condconv, images))

@@ -27,7 +27,17 @@ from dyconv import (
 )
 from dyconv.kernels.tracing import remembered
 
-KINDS: list[dict[str, Any]] = [{}, {"layer": "condconv"}, {"normalization": "sigmoid"}, {"aggregation": "max"}]
+KINDS: list[dict[str, Any]] = [
+    {},
+    {"layer": "condconv"},
+    {"layer": "condconv", "options": {"share_routing": True}},
+    {"layer": "dcd", "num_kernels": 4},
+    {"layer": "odconv"},
+    {"layer": "partly_dynamic"},
+    {"normalization": "sigmoid"},
+    {"normalization": "signed"},
+    {"aggregation": "max"},
+]
 
 
 def network(seed: int = 0, **options: Any) -> nn.Module:
@@ -192,7 +202,8 @@ def test_autocast_and_channels_last(kind: dict[str, Any], channels_last: bool) -
 def test_copies_and_states_compute_the_same(kind: dict[str, Any], tmp_path: Path) -> None:
     model, x = network(**kind), images()
     reads = set_temperature(model, 1.5)
-    assert reads == (0 if "layer" in kind or "normalization" in kind else len(list(dynamic_layers(model))))
+    has_temperature = kind.get("layer") in (None, "odconv", "partly_dynamic") and "normalization" not in kind
+    assert reads == (len(list(dynamic_layers(model))) if has_temperature else 0)
     torch.save(model.state_dict(), tmp_path / "state.pt")
     fresh = network(**kind, seed=1)
     with torch.no_grad():

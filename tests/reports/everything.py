@@ -59,6 +59,7 @@ def made_up_results(plan: Plan) -> Results:
         runs=pd.DataFrame([_run(node) for node in plan.nodes], columns=list(RUN_COLUMNS)),
         attention=pd.DataFrame(attention, columns=list(ATTENTION_COLUMNS)),
         canaries=_frame([_cell(cell, measured) for cell in plan.canaries]),
+        costs=_frame([_cell(cell, measured) for cell in plan.cost_cells]),
         correctness={
             key: images_right(key, measured[key][names.TEST_TOP1])
             for study in plan.studies

@@ -83,6 +83,17 @@ class Folder:
             if plan.node(state.fingerprint).kind == "trial":
                 state.weights_file.write_bytes(b"w" * 1000)
 
+    def count(self, plan: Plan) -> list[NodeState]:
+        """Makes up the costs of all networks that a plan counts, and returns their folders."""
+        states = []
+        for key, node in plan.costs.items():
+            self.states[key].describe(node)
+            with self.lease(self.states[key]) as lease:
+                self.states[key].finish({"cost/parameters": 1e6, "cost/multiply_adds": 5e6}, 2.0)
+                lease.end("finished")
+            states.append(self.states[key])
+        return states
+
     def owe(self, plan: Plan, variant: str) -> NodeState:
         """Writes down that a node is to be tracked, which it is not."""
         state = self.state(plan, variant)

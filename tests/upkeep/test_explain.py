@@ -101,6 +101,20 @@ def test_explain_prefers_what_was_asked_for_in_the_same_way_and_the_newest(
     assert "; there are 2 more" in said
 
 
+def test_explain_takes_the_cost_of_a_network_for_no_earlier_result_of_its_training(
+    folder: Folder, invoke: Invoke, tmp_path: Path
+) -> None:
+    (tmp_path / "tiny.yaml").write_text(f"{STUDY.replace('  averaged', '  # averaged')}with_cost: true\n")
+    before = folder.plan(train__label_smoothing=0.1)
+    folder.launch(before)
+    assert len(folder.count(before)) == 2
+    said = invoke("explain", "tiny.yaml/wide", "--preset", "smoke")[1]
+    assert "seed 0: missing" in said
+    assert "label_smoothing" not in said, "the training itself was never done"
+    folder.finish(before, "wide")
+    assert "label_smoothing" in invoke("explain", "tiny.yaml/wide", "--preset", "smoke")[1]
+
+
 def test_explain_tells_that_data_or_code_have_changed(
     folder: Folder, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,6 +36,7 @@ scales:
   quick: {variants: [k4, k2], seeds: 2, baseline: {train.epochs: 3}, rows: {k2: {train.nesterov: false}}}
 equal_size: true
 selects: false
+with_cost: true
 allow: {few-seeds: a pilot}
 """
 

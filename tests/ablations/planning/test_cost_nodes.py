@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 
 from ablations.errors import SpecError
 from ablations.planning.nodes import CostNode
 from ablations.planning.plan import Plan, make_plan
 from ablations.planning.request import Request
 from ablations.presets import get_preset
-from ablations.study import Study, Variant
+from ablations.study import InspectedNetwork, Study, Variant
 
 Planner = Callable[..., Plan]
 
@@ -62,6 +63,44 @@ def test_two_rows_with_one_network_share_a_node() -> None:
     assert (len(made.costs), len(made.cells)) == (2, 3)
     assert made.cells[0].fingerprint == made.cells[2].fingerprint
     assert made.studies_of(made.cells[0].fingerprint) == {"mine": ["a", "c"]}
+
+
+def test_a_study_that_trains_counts_its_networks_too_if_it_says_so() -> None:
+    variants = (
+        Variant(name="a", changes={"model.num_kernels": 2}),
+        Variant(name="b", changes={"train.epochs": 7}),
+        Variant(name="c", changes={"model.num_kernels": 2, "train.batch_size": 8}),
+    )
+    own = Study(name="mine", title="m", question="?", reference="a", variants=variants, with_cost=True)
+    made = make_plan([own], Request(get_preset("quick"), seeds=3))
+    assert (len(made.trials), len(made.costs)) == (9, 2)
+    assert [(cell.variant, cell.seed) for cell in made.cost_cells] == [("a", 0), ("b", 0), ("c", 0)]
+    assert made.cost_cells[0].fingerprint == made.cost_cells[2].fingerprint
+    assert made.studies_of(made.cost_cells[0].fingerprint) == {"mine": ["a", "c"]}
+    # Neither rows of the table nor trainings become more.
+    assert len(made.cells) == made.trainings_without_sharing == 9
+    facts = {node.spec.data.name for node in made.costs.values()}
+    assert facts == {"fashion_mnist_mini"}, "on images of the size that the network is trained on"
+    plain = make_plan([own.model_copy(update={"with_cost": False})], Request(get_preset("quick"), seeds=3))
+    assert (plain.costs, plain.cost_cells) == ({}, ())
+    assert plain.trials.keys() == made.trials.keys()
+
+
+@pytest.mark.parametrize("other", [{"metric": "cost/parameters"}, {"inspect": ("n",)}])
+def test_only_a_study_that_trains_its_variants_counts_them_beside(other: dict[str, Any]) -> None:
+    networks = (InspectedNetwork(name="n"),) if "inspect" in other else ()
+    variants = (Variant(name="a"),)
+    with pytest.raises(ValidationError, match="is for a study that trains its variants"):
+        Study(
+            name="mine",
+            title="m",
+            question="?",
+            reference="a",
+            variants=variants,
+            networks=networks,
+            with_cost=True,
+            **other,
+        )
 
 
 TRAINING_ONLY: list[dict[str, Any]] = [

@@ -26,7 +26,7 @@ from ablations.spec.fingerprint import (
 )
 from ablations.spec.parts import SPEC_VERSION, Intervention, Placement
 from ablations.spec.settings import DEFAULTS
-from ablations.spec.trial import TrialSpec, resolve
+from ablations.spec.trial import TrialSpec, dotted_settings, resolve
 
 # The canonical JSON of the default trial, written by hand: whoever changes a default, a name or the form of a spec
 # gives every trained network another fingerprint, and must raise SPEC_VERSION and this text on purpose.
@@ -50,6 +50,7 @@ PINNED = "05728fdae673f6a91f43e18010b057d3b1cbd53111ddb52fb5ca728a8848b465"
 LINEAR = {"train.temperature.schedule": "linear"}
 STEP = {"train.schedule": "step"}
 RESNET = {"model.name": "resnet18"}
+ODCONV = {"model.layer": "odconv"}
 CHANGES_NO_RESULT = {"data.root", "data.download", "data.workers", "train.devices"}
 OTHER_VALUES: dict[str, tuple[dict[str, Any], Any]] = {
     "model.name": ({}, "timm/mobilenetv2_100"),
@@ -61,11 +62,15 @@ OTHER_VALUES: dict[str, tuple[dict[str, Any], Any]] = {
     "model.dropout": ({}, 0.1),
     "model.squeeze_excitation": ({}, True),
     "model.layer": ({}, "static"),
+    "model.options.hidden_ratio": (ODCONV, 0.125),
+    "model.options.least_hidden": (ODCONV, 8),
     "model.num_kernels": ({}, 2),
     "model.reduction": ({}, 8),
     "model.normalization": ({}, "normalized_sigmoid"),
     "model.aggregation": ({}, "average"),
     "model.where": ({}, Placement(role=("depthwise",))),
+    "model.options.share_routing": ({"model.layer": "condconv"}, True),
+    "model.options.share": ({"model.layer": "partly_dynamic"}, 0.25),
     "data.name": ({}, "fashion_mnist"),
     "data.train_images": ({}, 7000),
     "data.validation_images": ({}, 900),
@@ -132,6 +137,22 @@ def test_a_known_fingerprint_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -
     assert trial_fingerprint(TrialSpec()) == PINNED
 
 
+def test_an_option_that_was_added_later_leaves_earlier_fingerprints_as_they_were() -> None:
+    spec = resolve([], {"model.layer": "condconv"}, 0)
+    # Counted before the kind had an option.
+    assert cost_fingerprint(spec) == "799de188b10135b590422b83995681502c560c352f49e0ea95f2bd392e6afe11"
+    given = resolve([], {"model.layer": "condconv", "model.options.share_routing": False}, 0)
+    assert given == spec
+    assert "options" not in spec.model_dump()["model"]
+    assert dotted_settings(spec)["model.options.share_routing"] is False
+    shared = resolve([], {"model.layer": "condconv", "model.options.share_routing": True}, 0)
+    assert shared.model_dump()["model"]["options"] == {"share_routing": True}
+    assert dotted_settings(shared)["model.options.share_routing"] is True
+    # An option that a kind had from the first is always there.
+    partly = resolve([], {"model.layer": "partly_dynamic"}, 0)
+    assert partly.model_dump()["model"]["options"] == {"share": 0.5}
+
+
 def test_every_setting_has_another_value_here() -> None:
     assert set(OTHER_VALUES) == set(DEFAULTS) - CHANGES_NO_RESULT
 
@@ -171,6 +192,16 @@ def test_a_default_given_explicitly_changes_nothing(key: str) -> None:
         ({"model.where": {"role": ["stem", "head"]}}, {"model.where": {"role": ["head", "stem", "head"]}}),
         ({"model.where": {"resolution": [7, 14]}}, {"model.where": Placement(resolution=(14, 7))}),
         ({"model.where": {"name": ["b*", "a*"]}}, {"model.where": {"name": ["a*", "b*"]}}),
+        (ODCONV, {**ODCONV, "model.options.hidden_ratio": 0.0625}),
+        (ODCONV, {**ODCONV, "model.options.least_hidden": 16, "model.options.hidden_ratio": 0.0625}),
+        (
+            {**ODCONV, "model.options.hidden_ratio": 1},
+            {**ODCONV, "model.options": {"hidden_ratio": 1.0, "least_hidden": 16}},
+        ),
+        (
+            {**ODCONV, "model.options.hidden_ratio": 0},
+            {**ODCONV, "model.options.hidden_ratio": -0.0},
+        ),
     ],
 )
 def test_two_ways_to_say_the_same(one: dict[str, Any], other: dict[str, Any]) -> None:
@@ -193,6 +224,11 @@ READ_BACK: tuple[dict[str, Any], ...] = (
     {},
     {"model.layer": "static"},
     {"model.layer": "condconv"},
+    {"model.layer": "condconv", "model.options.share_routing": True},
+    {"model.layer": "partly_dynamic"},
+    {"model.layer": "dcd"},
+    ODCONV,
+    {**ODCONV, "model.options.least_hidden": 8},
     {"model.normalization": "sigmoid"},
     LINEAR,
     RESNET,

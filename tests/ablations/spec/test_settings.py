@@ -77,6 +77,20 @@ def test_a_typo_names_the_nearest(key: str, nearest: str) -> None:
 
 # (what makes the settings unread, the settings): the contract of `unread`, written down apart from its table.
 TAU = ("train.temperature.schedule", "train.temperature.start")
+OPTIONS = {
+    "model.options.hidden_ratio": 0.0625,
+    "model.options.least_hidden": 16,
+    "model.options.share": 0.5,
+    "model.options.share_routing": False,
+}
+"""Options of layer kinds, with the default of their kind; that of the setting is None."""
+OPTIONS_OF = {
+    "odconv": {"model.options.hidden_ratio", "model.options.least_hidden"},
+    "partly_dynamic": {"model.options.share"},
+    "condconv": {"model.options.share_routing"},
+}
+"""The options that a kind reads; all other kinds have none."""
+LAYER_NAMES = ("static", "dynamic", "condconv", "odconv", "dcd", "partly_dynamic", "adopted")
 UNREAD: list[tuple[dict[str, Any], set[str]]] = [
     ({"model.layer": "static"}, {"model.num_kernels", "model.where"}),
     ({"model.layer": "adopted"}, {"model.num_kernels", "model.where"}),
@@ -84,7 +98,10 @@ UNREAD: list[tuple[dict[str, Any], set[str]]] = [
         ({"model.layer": layer}, {"model.reduction", "model.normalization", "model.aggregation"} | set(TAU))
         for layer in ("static", "condconv", "adopted")
     ),
-    *(({"model.normalization": name}, set(TAU)) for name in ("sigmoid", "normalized_sigmoid")),
+    ({"model.layer": "odconv"}, {"model.reduction", "model.normalization"}),
+    *(({"model.layer": layer}, set(OPTIONS) - OPTIONS_OF.get(layer, set())) for layer in LAYER_NAMES),
+    ({"model.layer": "dcd"}, {"model.num_kernels", "model.reduction", "model.normalization", *TAU}),
+    *(({"model.normalization": name}, set(TAU)) for name in ("sigmoid", "normalized_sigmoid", "signed")),
     ({"model.name": "mobilenet_v2"}, {"model.stem_kernel", "model.stem_pool"}),
     *(
         ({"model.name": name}, {"model.depth", "model.stem_kernel", "model.stem_pool", "model.squeeze_excitation"})
@@ -108,7 +125,13 @@ UNREAD: list[tuple[dict[str, Any], set[str]]] = [
     ({"model.name": "timm/resnet10t"}, {"model.stem_kernel", "model.stem_pool", "model.squeeze_excitation"}),
 ]
 CASES = [(context, key) for context, keys in UNREAD for key in sorted(keys)]
-VALUES = {**DEFAULTS, "data.image_size": 64}
+VALUES = {
+    **DEFAULTS,
+    **OPTIONS,
+    "data.image_size": 64,
+    "model.options.share": 0.25,
+    "model.options.share_routing": True,
+}
 """Of every setting a value that is not `None`."""
 
 
@@ -156,6 +179,7 @@ def test_a_network_without_a_softmax_has_no_temperature_at_all(own: dict[str, An
     [
         ({"model.layer": "condconv"}, {"num_kernels": 4, "where": BLOCKS, "layer": "condconv"}),
         ({"model.normalization": "sigmoid"}, {"normalization": "sigmoid", "reduction": 4}),
+        ({"model.layer": "odconv"}, {"num_kernels": 4, "where": BLOCKS, "aggregation": "attention"}),
         ({"model.name": "resnet18"}, {"stem_kernel": 7, "stem_pool": True, "squeeze_excitation": False}),
         ({"model.name": "resnet18", "model.stem_pool": False}, {"stem_pool": False, "stem_stride": 2}),
     ],
@@ -260,9 +284,9 @@ def test_a_wrong_value_never_resolves(key: str, value: object, reason: str) -> N
         resolve([], {key: value}, 0)
 
 
-@pytest.mark.parametrize("key", sorted(DEFAULTS))
+@pytest.mark.parametrize("key", sorted(key for key in DEFAULTS if not key.startswith("model.options.")))
 def test_every_default_is_a_valid_value(key: str) -> None:
-    check_values({key: DEFAULTS[key]})
+    check_values({key: (DEFAULTS | OPTIONS)[key]})
 
 
 @given(st.sampled_from(sorted(DEFAULTS)), LEAVES | st.lists(LEAVES) | st.dictionaries(st.text(max_size=4), LEAVES))

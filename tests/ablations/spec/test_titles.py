@@ -26,6 +26,15 @@ LINEAR = {"train.temperature.schedule": "linear"}
             "CondConv-MobileNetV2 ×0.35 K=8 · seed 0",
         ),
         (
+            {"model.depth": 1.0, "model.layer": "condconv", "model.options.share_routing": True},
+            "CondConv-MobileNetV2 ×0.35 K=4 share_routing=True · seed 0",
+        ),
+        ({"model.depth": 1.0, "model.layer": "dcd"}, "DCD-MobileNetV2 ×0.35 · seed 0"),
+        (
+            {"model.depth": 1.0, "model.layer": "partly_dynamic", "model.options.share": 0.25},
+            "Part-DY-MobileNetV2 ×0.35 K=4 share=0.25 τ=30 · seed 0",
+        ),
+        (
             {"model.depth": 1.0, "model.squeeze_excitation": True},
             "DY-SE-MobileNetV2 ×0.35 K=4 τ=30 · seed 0",
         ),

@@ -14,6 +14,8 @@ KINDS: list[dict[str, Any]] = [
     {"normalization": "sigmoid"},
     {"normalization": "normalized_sigmoid"},
     {"layer": "condconv", "num_kernels": 8},
+    {"layer": "odconv"},
+    {"layer": "odconv", "num_kernels": 1},
     {"num_kernels": 1},
     {"aggregation": "average"},
 ]

@@ -27,7 +27,7 @@ def three() -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 4, 1))
 
 
-@pytest.mark.parametrize("layer", ["dynamic", "condconv"])
+@pytest.mark.parametrize("layer", ["dynamic", "condconv", "odconv"])
 @pytest.mark.parametrize("start", ["scratch", "static"])
 @pytest.mark.parametrize("frozen", [(), ("1",), ("1.weight",), ("2.bias",), ("0", "1", "2")])
 def test_what_was_frozen_stays_frozen(layer: str, start: str, frozen: tuple[str, ...]) -> None:

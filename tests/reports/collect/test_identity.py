@@ -14,6 +14,7 @@ from ablations.errors import ReportError
 from ablations.planning.nodes import EvaluationNode, Node
 from ablations.planning.plan import Plan
 from ablations.spec.settings import flatten
+from ablations.study import Study, Variant
 from reports.collect.identity import check_owner, contradiction
 from reports.collect.runs import collect
 from tests.reports.made_up import AGGREGATION, Store, plan_of
@@ -35,6 +36,15 @@ def _trial(plan: Plan) -> Node:
 def test_what_is_tracked_of_a_node_does_not_contradict_it(plan: Plan) -> None:
     for node in plan.nodes:
         assert contradiction(_run(node), node) is None
+
+
+def test_a_network_counted_for_another_training_is_the_same_network() -> None:
+    variants = (Variant(name="a", changes={"train.epochs": 3}), Variant(name="b", changes={"model.width": 0.5}))
+    plan = plan_of(Study(name="mine", title="m", question="?", reference="a", variants=variants, with_cost=True))
+    node = plan.node(plan.cost_cells[0].fingerprint)
+    assert contradiction(_run(node, params={"train.epochs": 7, "data.train_images": 10}), node) is None
+    problem = contradiction(_run(node, params={"model.width": 0.5}), node)
+    assert problem == "its param model.width is 0.5, not 0.35"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from ablations import vocabulary as names
-from runners.training.attention_profile import attention_gap, attention_profile
+from reports.collect.attention import profile_rows
+from runners.training.attention_profile import MOST_MEANS, attention_gap, attention_profile
 from runners.workers.task import Task
 from runners.workers.trial import run_node
 from tests.runners.bench import Bench
@@ -34,6 +35,31 @@ def test_a_profile_is_sorted_by_depth_and_split_by_class() -> None:
     assert deep["per_class"] == [pytest.approx(0.0), pytest.approx(1.0), None]
     assert deep["mean_attention"] == [[0.5, 0.5], [0.5, 0.5], None]
     assert attention_gap(profile) == pytest.approx(2 / 3)
+
+
+def test_negative_weights_count_by_their_magnitudes() -> None:
+    attention = {"signed": torch.tensor([[0.5, -0.5], [-1.0, 0.0], [0.75, -0.25], [0.0, 0.0]])}
+    profile = attention_profile(attention, torch.tensor([0, 1, 0, 1]), {"signed": (7, 0.5)}, ("a", "b"))
+    (layer,) = profile["layers"]
+    # -0.75 log2 0.75 - 0.25 log2 0.25
+    mixed = 0.811278
+    assert layer["per_class"] == [pytest.approx((1 + mixed) / 2, rel=1e-5), 0.0]
+    assert layer["entropy"] == pytest.approx((1 + mixed) / 4, rel=1e-5)
+    assert 0 <= layer["entropy_sd"] < 1
+    assert layer["mean_attention"] == [[0.625, -0.375], [-0.5, 0.0]]
+    # What a report reads of it.
+    rows = profile_rows(json.dumps(profile))
+    assert [row[-1] for row in rows] == [layer["entropy"], *layer["per_class"]]
+
+
+@pytest.mark.parametrize("width", [MOST_MEANS, MOST_MEANS + 1])
+def test_means_of_a_wide_attention_are_left_out(width: int) -> None:
+    attention = {"core": torch.randn(3, width)}
+    profile = attention_profile(attention, torch.tensor([0, 1, 0]), {"core": (7, 0.5)}, ("a", "b"))
+    (layer,) = profile["layers"]
+    assert (layer["mean_attention"] is None) == (width > MOST_MEANS)
+    assert 0 < layer["entropy"] < 1
+    assert len(profile_rows(json.dumps(profile))) == 3
 
 
 def test_the_gap_leaves_out_the_layer_in_the_middle() -> None:
