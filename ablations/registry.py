@@ -88,11 +88,7 @@ def get_study(name: str, base: TrialSpec) -> Study:
         StudyError: If the file cannot be read as a study.
     """
     if _is_file(name):
-        study = load_study(Path(name))
-        # Results are recorded under the name of the study, so that two studies of one name would be mixed.
-        if study.name in available_studies():
-            raise StudyError(f"{name}: the name {study.name!r} belongs to a registered study. Choose another name.")
-        return study
+        return _study_of_file(name)
     if name in _builders:
         return _builders[name](base)
     if name not in _BUILT_IN:
@@ -101,6 +97,14 @@ def get_study(name: str, base: TrialSpec) -> Study:
     module = importlib.import_module(f"ablations.studies.{name}")
     built: Study = module.build(base) if hasattr(module, "build") else module.STUDY
     return built
+
+
+def _study_of_file(name: str) -> Study:
+    study = load_study(Path(name))
+    # Results are recorded under the name of the study, so that two studies of one name would be mixed.
+    if study.name in available_studies():
+        raise StudyError(f"{name}: the name {study.name!r} belongs to a registered study. Choose another name.")
+    return study
 
 
 def find_studies(names: Sequence[str], all_studies: bool, request: Request) -> list[Study]:
@@ -115,5 +119,12 @@ def find_studies(names: Sequence[str], all_studies: bool, request: Request) -> l
         raise AblationError(f"no study is named. Known are: {registered}; or give a YAML file, or --all.")
     # Each once, in the order in which they were named.
     chosen = dict.fromkeys([*names, *(available_studies() if all_studies else ())])
+    if all(map(_is_measured_file, chosen)):
+        # Nothing is trained, so that the training of the preset need not fit the data, whose test images are enough.
+        return [_study_of_file(name) for name in chosen]
     base = request.base()
     return [get_study(name, base) for name in chosen]
+
+
+def _is_measured_file(name: str) -> bool:
+    return _is_file(name) and load_study(Path(name)).trains_nothing

@@ -5,14 +5,14 @@ The built-in studies are in `ablations.studies`; `ablations.planning` makes a pl
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any, Self
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from ablations.claims import Claim
-from ablations.errors import SpecError, UnknownNameError
+from ablations.errors import SpecError, StudyError, UnknownNameError
 from ablations.presets import PRESETS
 from ablations.spec.factors import NEVER_NUISANCE, Factor, check_factor
 from ablations.spec.names import LINTS
@@ -74,6 +74,7 @@ class Study(Frozen):
     allow: dict[str, Reason] = Field(default_factory=dict)
     nuisance: dict[str, Factor] | None = None
     _whole: Study | None = PrivateAttr(default=None)
+    _on_checkpoint: bool = PrivateAttr(default=False)
 
     @field_validator("nuisance", mode="before")
     @classmethod
@@ -123,6 +124,7 @@ class Study(Frozen):
         # Without a name it would count as a study that trains its variants, see `inspected`.
         if self.networks and not self.inspect:
             raise MisplacedError(("inspect",), "names none of the networks")
+        self._check_checkpoints()
         if self.with_cost and (self.networks or self.is_about_cost):
             raise MisplacedError(("with_cost",), "is for a study that trains its variants. Leave it out.")
         for index, variant in enumerate(self.variants):
@@ -135,6 +137,23 @@ class Study(Frozen):
         self._check_scales(names)
         self._check_nuisance()
         return self
+
+    def _check_checkpoints(self) -> None:
+        for index, network in enumerate(self.networks):
+            if network.checkpoint is None:
+                continue
+            location = ("networks", index, "checkpoint")
+            if self.is_about_cost:
+                raise MisplacedError(location, "a study about cost loads no network. Give settings of the model.")
+            trained = self._first_trained_variant()
+            if trained is not None:
+                raise MisplacedError(location, _trains(trained))
+
+    def _first_trained_variant(self) -> Variant | None:
+        for variant in self.variants:
+            if variant.changes:
+                return variant
+        return None
 
     def _check_nuisance(self) -> None:
         for key in self.nuisance or {}:
@@ -236,6 +255,18 @@ class Study(Frozen):
         return next(iter(self.claims), None)
 
     @property
+    def trains_nothing(self) -> bool:
+        """True if its networks are counted, or were all trained elsewhere, so that it has no seeds."""
+        if self.is_about_cost:
+            return True
+        return all(network is not None and network.checkpoint is not None for network in self.inspected)
+
+    @property
+    def is_on_checkpoint(self) -> bool:
+        """True if the user put networks that were trained elsewhere in the place of its own."""
+        return self._on_checkpoint
+
+    @property
     def is_about_cost(self) -> bool:
         """True if its networks are counted and timed instead of trained."""
         return self.metric in COST_METRICS
@@ -264,6 +295,45 @@ class Study(Frozen):
             if name not in available:
                 raise UnknownNameError(f"network of study {self.name!r}", name, available)
         return self.model_copy(update={"inspect": chosen})
+
+    def inspecting_checkpoints(self, networks: Sequence[InspectedNetwork], form: Study | None = None) -> Study:
+        """Return this study looking into networks that were trained elsewhere.
+
+        A study about cost loads none: it counts one network, whose settings become those of its baseline.
+
+        Args:
+            networks: The networks, each with its checkpoint.
+            form: The form of this study on such a network, if its own variants are trainings.
+
+        Raises:
+            StudyError: If variants are trainings, or a network is to be counted beside another one.
+        """
+        form = form or self
+        changes: dict[str, Any] = {"scales": {}, "seeds": None, "with_cost": False}
+        if form.is_about_cost:
+            if len(networks) > 1:
+                raise StudyError(f"study {self.name!r} counts one network at a time. Name one checkpoint.")
+            changes["baseline"] = {**form.baseline, **networks[0].changes}
+        else:
+            trained = form._first_trained_variant()
+            if trained is not None:
+                raise StudyError(
+                    f"study {self.name!r}: {_trains(trained)} Leave this study out: only studies that change trained "
+                    "networks, such as aggregation, can inspect one."
+                )
+            changes |= {"networks": tuple(networks), "inspect": tuple(network.name for network in networks)}
+        copy = form.model_copy(update=changes)
+        # Whoever makes the plan again begins with the study that was asked for.
+        copy._whole, copy._on_checkpoint = self.whole, True
+        return copy
+
+
+def _trains(variant: Variant) -> str:
+    changed = next(iter(variant.changes))
+    return (
+        f"variant {variant.name!r} is a training of its own (it sets {changed}), and a network that was trained "
+        "elsewhere cannot be trained anew."
+    )
 
 
 def _check_factor(key: str, factor: Factor) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import unicodedata
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from ablations.errors import UnknownNameError
-from ablations.spec.parts import Frozen, Intervention
+from ablations.spec.inspected import is_measured
+from ablations.spec.parts import Frozen, Intervention, PositiveFloat
 from ablations.spec.settings import all_factors, checked_changes
 
 
@@ -57,9 +58,26 @@ class _Changing(Frozen):
 
 
 class InspectedNetwork(_Changing):
-    """A trained network that an evaluation-only study looks into; its changes come before the variant's."""
+    """A trained network that an evaluation-only study looks into; its changes come before the variant's.
+
+    Attributes:
+        checkpoint: The file of a network that was trained elsewhere. Its changes say which network it is, and nothing
+            is trained.
+        temperature: τ of such a network's softmax, for a file that does not hold it.
+    """
 
     name: Annotated[Name, AfterValidator(_without_colon)]
+    checkpoint: Text | None = None
+    temperature: PositiveFloat | None = None
+
+    @model_validator(mode="after")
+    def _is_measured(self) -> Self:
+        if self.checkpoint is None and self.temperature is not None:
+            raise ValueError("temperature is that of a checkpoint, and there is no checkpoint. Give one.")
+        for key in self.changes:
+            if self.checkpoint is not None and not is_measured(key):
+                raise ValueError(f"{key} is read by nothing: a checkpoint is measured and not trained. Leave it out.")
+        return self
 
 
 class Variant(_Changing):

@@ -9,7 +9,7 @@ import hashlib
 import re
 from typing import Literal
 
-Kind = Literal["trial", "evaluation", "cost", "study", "variant", "tuning", "tuned", "search", "searched"]
+Kind = Literal["trial", "network", "evaluation", "cost", "study", "variant", "tuning", "tuned", "search", "searched"]
 
 TAG_KIND = "abl.kind"
 TAG_FINGERPRINT = "abl.fingerprint"
@@ -62,6 +62,8 @@ TAG_FOUND_PREFIX = "abl.found."
 """On the run above a tuning: the value that was found for a setting. Tags, as a larger budget may find another."""
 TAG_TUNED = "abl.tuned"
 """On a trial: which of its settings were tuned. On a study: where the tuned values of its variants are, if used."""
+TAG_CHECKPOINT = "abl.checkpoint"
+"""SHA-256 of the file of a network that was trained elsewhere; on its run and on those of its evaluations."""
 TAG_PARENT = "mlflow.parentRunId"
 TAG_NOTE = "mlflow.note.content"
 

@@ -154,9 +154,9 @@ def _first_line(error: Exception) -> str:
 
 
 def _unlike_registered(plan: Plan) -> Iterator[str]:
-    base = plan.request.base()
-    for study in plan.studies:
-        if study.name in available_studies() and study_data(get_study(study.name, base)) != study_data(study.whole):
+    registered = [study for study in plan.studies if study.name in available_studies()]
+    for study in registered:
+        if study_data(get_study(study.name, plan.request.base())) != study_data(study.whole):
             yield f"study {study.name!r} is not the one that is registered here under that name"
 
 

@@ -11,7 +11,15 @@ from pathlib import Path
 
 from ablations.datasets.facts import DatasetFacts
 from ablations.datasets.folder_contents import FolderContent, read_folder
-from ablations.datasets.folders import Listing, list_image_folder, list_tiny_imagenet, list_train_val
+from ablations.datasets.folders import (
+    Listing,
+    list_held_out,
+    list_image_folder,
+    list_tiny_imagenet,
+    list_tiny_imagenet_test,
+    list_train_val,
+    list_val,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +43,8 @@ class FolderSet:
         layout: The function that lists its files, given folder, name and expected number of classes.
         source: The origin of the images and the making of the splits.
         licence: Licence of the images.
+        test_layout: The function that lists its test split alone, for networks that were trained elsewhere; `None` if
+            all of its files are needed for that.
         expected: Its counts as far as they are known without its files, or None if everything depends on them.
         how_to_get: The origin and layout of its files, a clause after "needs data.root: ".
         resize_ratio: Images to be evaluated are resized to this times their final size, and the middle is cut out.
@@ -46,6 +56,7 @@ class FolderSet:
     layout: Callable[[Path, str, int | None], Listing]
     source: str
     licence: str
+    test_layout: Callable[[Path, str, int | None], Listing] | None = None
     expected: Expected | None = None
     how_to_get: str = "the folder of its files"
     # The usual evaluation of ImageNet networks: the shorter side becomes 256 pixels, the middle 224 are used.
@@ -56,21 +67,24 @@ class FolderSet:
         """The message for a folder that is needed and not named."""
         return f"{self.title} needs data.root: {self.how_to_get}"
 
-    def list_files(self, root: Path) -> Listing:
-        """List the files below `root`.
+    def list_files(self, root: Path, *, test_only: bool = False) -> Listing:
+        """List the files below `root`, or those of the test split alone.
 
         Raises:
             DatasetError: The folder does not have the layout.
         """
-        return self.layout(root, self.name, self.expected.num_classes if self.expected else None)
+        layout = self.layout
+        if test_only and self.test_layout is not None:
+            layout = self.test_layout
+        return layout(root, self.name, self.expected.num_classes if self.expected else None)
 
-    def read(self, root: Path) -> FolderContent:
-        """List the files below `root` and read those that are new or have changed.
+    def read(self, root: Path, *, test_only: bool = False) -> FolderContent:
+        """List the files below `root`, or those of the test split, and read those that are new or have changed.
 
         Raises:
             DatasetError: The folder does not have the layout, or files in it are no pictures; the message names them.
         """
-        return read_folder(self.name, self.list_files(root))
+        return read_folder(self.name, self.list_files(root, test_only=test_only))
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -191,6 +205,7 @@ FOLDER_SETS = (
         title="ImageNet-1k",
         image_size=224,
         layout=list_train_val,
+        test_layout=list_val,
         # 1,281,167 training images, less those of the validation split.
         expected=Expected(num_classes=1_000, train_images=1_271_167, validation_images=10_000, test_images=50_000),
         source=(
@@ -208,6 +223,7 @@ FOLDER_SETS = (
         title="Tiny ImageNet",
         image_size=64,
         layout=list_tiny_imagenet,
+        test_layout=list_tiny_imagenet_test,
         # 500 training images per class, less 50 for the validation split.
         expected=Expected(num_classes=200, train_images=90_000, validation_images=10_000, test_images=10_000),
         source=(
@@ -227,6 +243,7 @@ FOLDER_SETS = (
         title="Image folder",
         image_size=224,
         layout=list_image_folder,
+        test_layout=list_held_out,
         source=(
             "The user's folders train/<class>/, test/<class>/ and val/<class>/; without test, val is the test split, "
             "and the validation split, where there is no folder for it, is a class-balanced tenth of the training "

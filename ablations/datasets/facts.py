@@ -20,8 +20,9 @@ class DatasetFacts:
         num_classes: Number of classes; labels are 0 to `num_classes - 1`.
         channels: Colour channels per image, 1 or 3.
         image_size: Height and width that a network is given, in pixels.
-        train_images: Images in the training split, after the validation split was taken off.
-        validation_images: Images in the validation split.
+        train_images: Images in the training split, after the validation split was taken off; 0 if the test split alone
+            is known, which is enough for a network that was trained elsewhere.
+        validation_images: Images in the validation split; 0 if there are no training images.
         test_images: Images in the test split.
         digest: SHA-256 (hexadecimal) that names the content: of the splits' images and labels as
             `runners.data.content_digest` computes it, of the digests of the publisher's files where the loader takes
@@ -54,8 +55,11 @@ class DatasetFacts:
     repeated_test_images: int = 0
 
     def __post_init__(self) -> None:
+        counts = ["num_classes", "channels", "image_size", "test_images"]
+        if not self.is_test_only:
+            counts += ["train_images", "validation_images"]
         wrong = []
-        for key in ("num_classes", "channels", "image_size", "train_images", "validation_images", "test_images"):
+        for key in counts:
             if getattr(self, key) < 1:
                 wrong.append(f"{key}={getattr(self, key)}")
         if wrong:
@@ -64,3 +68,8 @@ class DatasetFacts:
             raise DatasetError(
                 f"data set {self.name!r}: {len(self.class_names)} class names for {self.num_classes} classes"
             )
+
+    @property
+    def is_test_only(self) -> bool:
+        """True if the test split alone was looked at: nothing can be trained on these facts."""
+        return self.train_images == 0 and self.validation_images == 0

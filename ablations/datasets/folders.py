@@ -95,7 +95,8 @@ class Listing:
     """The files of a data set as its folders give them.
 
     Attributes:
-        train: Training files; the validation split is still among them if there is no folder for it.
+        train: Training files; the validation split is still among them if there is no folder for it. There are none if
+            the test split alone was asked for.
         validation: Validation files, or None if they have to be split off `train`.
         left_out: The number of unused entries by kind, such as `.txt`.
     """
@@ -169,6 +170,20 @@ def list_train_val(root: Path, name: str, num_classes: int | None) -> Listing:
     return Listing(train, None, test, left_out)
 
 
+def list_val(root: Path, name: str, num_classes: int | None) -> Listing:
+    """List the test split of `list_train_val` alone, `val/<class>/*`; there need be no training files.
+
+    Raises:
+        DatasetError: The folder is missing or unreadable, a class is empty, or the classes are not those expected.
+    """
+    left_out: Counter[str] = Counter()
+    return _test_alone(_list_split(root, "val", name, "val/<class>/", num_classes, left_out), left_out)
+
+
+def _test_alone(test: FileList, left_out: Counter[str]) -> Listing:
+    return Listing(FileList(test.root, (), (), test.class_names), None, test, left_out)
+
+
 def list_image_folder(root: Path, name: str, num_classes: int | None) -> Listing:
     """List `train/<class>/*`, and `val/<class>/*` and `test/<class>/*` where they are.
 
@@ -199,6 +214,18 @@ def list_image_folder(root: Path, name: str, num_classes: int | None) -> Listing
     return Listing(train, validation, test, left_out)
 
 
+def list_held_out(root: Path, name: str, num_classes: int | None) -> Listing:
+    """List the test split of `list_image_folder` alone: `test/<class>/*` or, without it, `val/<class>/*`.
+
+    Raises:
+        DatasetError: There is neither `test` nor `val`; a folder is unreadable, or a class is empty.
+    """
+    left_out: Counter[str] = Counter()
+    split = "test" if (root / "test").is_dir() else "val"
+    layout = "test/<class>/ (or val/<class>/)"
+    return _test_alone(_list_split(root, split, name, layout, num_classes, left_out), left_out)
+
+
 def list_tiny_imagenet(root: Path, name: str, num_classes: int | None) -> Listing:
     """List Tiny ImageNet as it is unpacked; its official validation set is the test split.
 
@@ -209,26 +236,47 @@ def list_tiny_imagenet(root: Path, name: str, num_classes: int | None) -> Listin
         DatasetError: A file or folder is missing or unreadable, or an image has no class or an unknown one.
     """
     left_out: Counter[str] = Counter()
+    layout = "wnids.txt, train/<wnid>/images/, val/images/ and val/val_annotations.txt, as its archive has them"
+    test = _tiny_imagenet_test(root, name, num_classes, layout, left_out)
+    folders = {}
+    try:
+        for wnid in test.class_names:
+            folders[f"train/{wnid}/images"] = _list_images(test.root, f"train/{wnid}/images", left_out)
+    except OSError as error:
+        raise _unreadable(name, error, layout) from error
+    train = _file_list(test.root, test.class_names, folders, left_out)
+    return Listing(train, None, test, left_out)
+
+
+def list_tiny_imagenet_test(root: Path, name: str, num_classes: int | None) -> Listing:
+    """List the test split of Tiny ImageNet alone: its official validation set, without the folder `train`.
+
+    Raises:
+        DatasetError: A file or folder is missing or unreadable, or an image has no class or an unknown one.
+    """
+    left_out: Counter[str] = Counter()
+    layout = "wnids.txt, val/images/ and val/val_annotations.txt, as its archive has them"
+    return _test_alone(_tiny_imagenet_test(root, name, num_classes, layout, left_out), left_out)
+
+
+def _tiny_imagenet_test(
+    root: Path, name: str, num_classes: int | None, layout: str, left_out: Counter[str]
+) -> FileList:
     # The folder in which the archive was unpacked will do as well.
     inner = root / "tiny-imagenet-200"
     if inner.is_dir():
         root = inner
     try:
         wnids = (root / "wnids.txt").read_text(encoding="utf-8", errors="replace").split()
-        # Sorted, as labels are positions in this tuple and the file is in no useful order.
-        classes = tuple(sorted(set(wnids)))
-        folders = {}
-        for wnid in classes:
-            folders[f"train/{wnid}/images"] = _list_images(root, f"train/{wnid}/images", left_out)
         images = _list_images(root, "val/images", left_out)
         notes = (root / "val" / "val_annotations.txt").read_text(encoding="utf-8", errors="replace")
     except OSError as error:
-        layout = "wnids.txt, train/<wnid>/images/, val/images/ and val/val_annotations.txt, as its archive has them"
         raise _unreadable(name, error, layout) from error
+    # Sorted, as labels are positions in this tuple and the file is in no useful order.
+    classes = tuple(sorted(set(wnids)))
     if num_classes not in (None, len(classes)):
         raise DatasetError(f"{root / 'wnids.txt'} names {len(classes)} classes, expected {num_classes}")
-    train = _file_list(root, classes, folders, left_out)
-    return Listing(train, None, _annotated(root, classes, images, notes), left_out)
+    return _annotated(root, classes, images, notes)
 
 
 def _annotated(root: Path, classes: tuple[str, ...], images: list[str], notes: str) -> FileList:

@@ -99,7 +99,12 @@ def registered_facts(name: str) -> DatasetFacts:
 
 
 def facts_of(
-    name: str, root: str | Path | None = None, image_size: int | None = None, *, download: bool = False
+    name: str,
+    root: str | Path | None = None,
+    image_size: int | None = None,
+    *,
+    download: bool = False,
+    test_only: bool = False,
 ) -> DatasetFacts:
     """Return the facts of a data set; those of a folder set come from its files where `root` names them.
 
@@ -111,6 +116,7 @@ def facts_of(
         root: The user's data folder; only folder sets look into it.
         image_size: Side of the images in pixels, or None for the data set's own; read by folder sets.
         download: Whether a data set that must be loaded may be fetched from the network.
+        test_only: Whether the test split of a folder is enough, as nothing is trained; the digest is of its files.
 
     Raises:
         UnknownNameError: No such data set; the message gives the nearest names.
@@ -127,7 +133,7 @@ def facts_of(
         raise UnknownNameError("data set", name, available_datasets())
     folder = FOLDERS[name]
     if root is not None:
-        facts = _from_files(folder, Path(root).absolute())
+        facts = _from_files(folder, Path(root).absolute(), test_only)
     elif folder.expected is not None:
         facts = _facts(folder, folder.expected, digest=None, class_names=())
     else:
@@ -141,14 +147,18 @@ def _with_content(facts: DatasetFacts, content: ContentDigest, root: Path | None
 
 
 @lru_cache(maxsize=16)
-def _from_files(folder: FolderSet, root: Path) -> DatasetFacts:
-    content = folder_content(folder, root)
+def _from_files(folder: FolderSet, root: Path, test_only: bool) -> DatasetFacts:
+    content = folder_content(folder, root, test_only=test_only)
     listing = content.listing
-    validation = listing.validation_images(folder.expected.validation_images if folder.expected else None)
+    train = validation = 0
+    # Without training files the test split alone was listed.
+    if len(listing.train):
+        validation = listing.validation_images(folder.expected.validation_images if folder.expected else None)
+        # Without a folder of its own, the validation split is still among the training files.
+        train = len(listing.train) - (validation if listing.validation is None else 0)
     counted = Expected(
         num_classes=len(listing.train.class_names),
-        # Without a folder of its own, the validation split is still among the training files.
-        train_images=len(listing.train) - (validation if listing.validation is None else 0),
+        train_images=train,
         validation_images=validation,
         test_images=len(listing.test),
     )
@@ -157,11 +167,11 @@ def _from_files(folder: FolderSet, root: Path) -> DatasetFacts:
 
 
 _LOOK_AGAIN_SECONDS = 60.0
-_looked: dict[tuple[FolderSet, Path], tuple[float, FolderContent]] = {}
+_looked: dict[tuple[FolderSet, Path, bool], tuple[float, FolderContent]] = {}
 
 
-def folder_content(folder: FolderSet, root: Path) -> FolderContent:
-    """Return the files of a folder set with their digest, at most a minute old.
+def folder_content(folder: FolderSet, root: Path, *, test_only: bool = False) -> FolderContent:
+    """Return the files of a folder set, or those of its test split, with their digest, at most a minute old.
 
     A process that runs many trials on the same files would otherwise spend its time looking; one that never looked
     again would train on files that have changed. A digest that is not that of the facts is refused when it is opened.
@@ -169,10 +179,10 @@ def folder_content(folder: FolderSet, root: Path) -> FolderContent:
     Raises:
         DatasetError: The folder is missing or not laid out as it must be, or files in it are no pictures.
     """
-    key, time_now = (folder, root.absolute()), time.monotonic()
+    key, time_now = (folder, root.absolute(), test_only), time.monotonic()
     looked, content = _looked.get(key, (0.0, None))
     if content is None or time_now - looked > _LOOK_AGAIN_SECONDS:
-        content = folder.read(root.absolute())
+        content = folder.read(root.absolute(), test_only=test_only)
         # Only the last folder is kept: a listing of a million files takes much memory.
         _looked.clear()
         _looked[key] = (time.monotonic(), content)

@@ -53,10 +53,10 @@ def study_schema() -> dict[str, Any]:
                 "exclusiveMinimum": 0,
                 "description": "The smallest difference that matters, in the unit of the metric.",
             },
-            "inspect": {"type": "array", "items": {"type": "string"}},
+            "inspect": _inspect(changes),
             "columns": {"type": "array", "items": {"type": "string"}},
             "baseline": baseline,
-            "networks": _by_name({**changes, "label": _VARIANT_WORDS["label"]}),
+            "networks": _by_name({**changes, "label": _VARIANT_WORDS["label"], **_CHECKPOINT}),
             "variants": _by_name({**changes, **variant_keys}),
             "claims": {"type": "array", "items": claim},
             "scales": _scales(baseline),
@@ -74,6 +74,32 @@ def study_schema() -> dict[str, Any]:
 
 
 _GROUPS = {"model": "ModelSpec", "data": "DataSpec", "train": "TrainSpec"}
+
+
+_CHECKPOINT = {
+    "checkpoint": {
+        "type": "string",
+        "minLength": 1,
+        "description": "The file of a network that was trained elsewhere; its settings say which network it is.",
+    },
+    "temperature": {
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "description": "The temperature of its softmax, if the file does not hold it.",
+    },
+}
+
+
+def _inspect(changes: dict[str, Any]) -> dict[str, Any]:
+    names = {"type": "array", "items": {"type": "string"}, "description": "Networks of this study, by their names."}
+    checkpoint = {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["checkpoint"],
+        "properties": {**changes, "label": _VARIANT_WORDS["label"], **_CHECKPOINT},
+        "description": "A network that was trained elsewhere.",
+    }
+    return {"anyOf": [names, checkpoint]}
 
 
 def _differs_in() -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """`load_study` reads a user's study from a YAML file; every error names the file, the line and the reason.
 
 The short form of the file becomes a `Study` here: variants are a mapping from names to their changes, and the keys
-`label`, `intervention`, `published`, `cells` and `differs_in` of a variant are no changes. `yaml_source` reads YAML.
+`label`, `intervention`, `published`, `cells` and `differs_in` of a variant are no changes. `inspect` may be one network
+that was trained elsewhere: its `checkpoint`, and settings that say which network it is. `yaml_source` reads YAML.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pydantic import ValidationError
 
 from ablations.claims import Claim, Contrast
 from ablations.errors import SettingError, StudyError, UnknownNameError, nearest
+from ablations.files.checkpoint_file import network_name
 from ablations.files.yaml_source import Location, YamlDocument, error_location, read_document
 from ablations.published import get_published
 from ablations.spec.parts import Intervention, Placement
@@ -21,7 +23,8 @@ from ablations.spec.settings import DEFAULTS, check_values, flatten, reason_of
 from ablations.study import Scale, Study
 
 _VARIANT_WORDS = ("label", "intervention", "published", "cells", "differs_in")
-_WORDS = {"variants": _VARIANT_WORDS, "networks": ("label",)}
+_NETWORK_WORDS = ("label", "checkpoint", "temperature")
+_WORDS = {"variants": _VARIANT_WORDS, "networks": _NETWORK_WORDS}
 _STUDY_WORDS = tuple(Study.model_fields)
 # The keys inside an intervention: its own, and those of its placement as YAML spells them.
 _INTERVENTION_WORDS = (
@@ -45,12 +48,12 @@ def load_study(path: Path) -> Study:
     document = read_document(path)
     if not isinstance(document.data, dict):
         raise StudyError(f"{document.at(())}: a study is a mapping with name, question, reference and variants")
-    study = _validate(document.data, document)
+    study = _validate(document.data, document, path.parent)
     _check_published(study, document)
     return study
 
 
-def _validate(raw: dict[str, Any], document: YamlDocument) -> Study:
+def _validate(raw: dict[str, Any], document: YamlDocument, folder: Path) -> Study:
     for key in raw:
         if key not in _STUDY_WORDS:
             raise StudyError(f"{document.at((key,))}: unknown key {key!r}. {nearest(key, _STUDY_WORDS)}")
@@ -61,6 +64,11 @@ def _validate(raw: dict[str, Any], document: YamlDocument) -> Study:
     for group in _WORDS:
         if group in raw:
             study[group] = _named(raw[group], group, document)
+    if isinstance(raw.get("inspect"), dict):
+        study["networks"] = [_checkpoint(raw, document)]
+        del study["inspect"]
+    for network in study.get("networks", ()):
+        _place(network, folder)
     # A file that defines networks inspects all of them unless it says which.
     if "networks" in study and "inspect" not in study:
         study["inspect"] = [network["name"] for network in study["networks"]]
@@ -93,8 +101,12 @@ def _named(group: Any, kind: str, document: YamlDocument) -> list[dict[str, Any]
     return [_member(name, body, (kind, name), document) for name, body in group.items()]
 
 
-def _member(name: str, body: Any, location: Location, document: YamlDocument) -> dict[str, Any]:
+def _member(
+    name: str, body: Any, location: Location, document: YamlDocument, written: Location | None = None
+) -> dict[str, Any]:
+    """Return a variant or a network; `written` is its place in the file, if that is not `location`."""
     reserved = _WORDS[str(location[0])]
+    location = written or location
     if not isinstance(body, dict):
         return {"name": name, "changes": _settings(body, location, document)}
     fields: dict[str, Any] = {}
@@ -107,11 +119,32 @@ def _member(name: str, body: Any, location: Location, document: YamlDocument) ->
     return {"name": name, "changes": _settings(changes, location, document, reserved), **fields}
 
 
+def _checkpoint(raw: dict[str, Any], document: YamlDocument) -> dict[str, Any]:
+    """Return the network of an `inspect` that is the file of one, and not a list of names."""
+    if "networks" in raw:
+        message = "'inspect' is a checkpoint, and the study has networks of its own. Give the checkpoint as one of them"
+        raise StudyError(f"{document.at(('inspect',))}: {message}")
+    network = _member("", raw["inspect"], ("networks", ""), document, ("inspect",))
+    file = network.get("checkpoint")
+    if not isinstance(file, str) or not file:
+        raise StudyError(f"{document.at(('inspect',))}: 'inspect' maps checkpoint to a file, found {file!r:.60}")
+    return {"label": Path(file).name, **network, "name": network_name(Path(file))}
+
+
+def _place(network: dict[str, Any], folder: Path) -> None:
+    """Make the path of a network's checkpoint absolute: in a study's file it is relative to the file's folder."""
+    file = network.get("checkpoint")
+    if isinstance(file, str) and file:
+        network["checkpoint"] = str((folder / Path(file).expanduser()).absolute())
+
+
 def _first_error(error: ValidationError, study: dict[str, Any], document: YamlDocument) -> str:
     detail, location = error_location(error)
     # Pydantic counts variants in a list, which in the file are a mapping: the number becomes the name.
     if len(location) >= 2 and location[0] in _WORDS and isinstance(location[1], int):
         location = (location[0], study[str(location[0])][location[1]]["name"], *location[2:])
+        if location[0] == "networks" and isinstance(document.data.get("inspect"), dict):
+            location = ("inspect", *location[2:])
     if detail["type"] == "extra_forbidden":
         candidates = _INNER_WORDS.get(str(location[0]), _INTERVENTION_WORDS)
         message = f"unknown key {location[-1]!r}. {nearest(str(location[-1]), candidates)}"

@@ -187,7 +187,9 @@ def _no_difference(study: Study, plan: Plan) -> Iterator[Lint]:
 
 
 def _unread_settings(study: Study, plan: Plan) -> Iterator[Lint]:
-    for key, value in study.baseline.items():
+    # A baseline is about trainings, which a study of networks that were trained elsewhere has none of.
+    settings = {} if study.trains_nothing and not study.is_about_cost else study.baseline
+    for key, value in settings.items():
         # A dictionary as an ordered set; the reason "" stands for a variant that reads the setting.
         reasons: dict[str, None] = {}
         for network in study.inspected:
@@ -261,7 +263,7 @@ def _unequal_size(study: Study, nodes: Mapping[str, Node], parameters: Mapping[s
 def _few_seeds(study: Study, plan: Plan) -> Iterator[Lint]:
     comparisons = (len(study.variants) - 1) * len(study.inspected)
     # Counts have no spread, and a single row is compared with nothing.
-    if study.is_about_cost or not comparisons:
+    if study.trains_nothing or not comparisons:
         return
     # The table has a difference per variant and inspected network, and Holm's correction is over all of them.
     seeds, needed = plan.request.seeds_of(study), seeds_needed(comparisons)

@@ -14,9 +14,10 @@ from ablations.errors import AblationError
 from ablations.planning.optimisation import Optimisation, OptimisationKind, slot_fingerprint
 from ablations.spec.factors import Factor
 from ablations.spec.identities import Identity, of_intervention, of_model, of_trial
+from ablations.spec.inspected import CheckpointFile, NetworkSpec
 from ablations.spec.parts import Intervention
 from ablations.spec.settings import flatten
-from ablations.spec.titles import intervention_title, model_title, training_title, trial_title
+from ablations.spec.titles import intervention_title, model_title, network_title, training_title, trial_title
 from ablations.spec.trial import TrialSpec
 from ablations.vocabulary import Kind
 
@@ -27,6 +28,7 @@ class Node(ABC):
     Attributes:
         spec: The training of its network; for a cost only model and data set count.
         intervention: The change of the network for the measurement, of an evaluation.
+        file: The file of a network that was trained elsewhere and is measured or evaluated here.
         optimisation: The group to which it belongs, of a training whose settings are proposed.
         tuned: The names of its tuned settings, of a trial.
     """
@@ -34,13 +36,14 @@ class Node(ABC):
     fingerprint: str
     spec: TrialSpec
     intervention: Intervention | None = None
+    file: CheckpointFile | None = None
     optimisation: Optimisation | None = None
     tuned: tuple[str, ...] = ()
 
     @property
     @abstractmethod
     def kind(self) -> Kind:
-        """What is done: `trial`, `evaluation`, `cost`, `tuning` or `search`."""
+        """What is done: `trial`, `network`, `evaluation`, `cost`, `tuning` or `search`."""
 
     @property
     @abstractmethod
@@ -59,7 +62,7 @@ class Node(ABC):
 
     @property
     def training(self) -> Node:
-        """The node that makes the network: of an evaluation the trial that it looks into, otherwise itself."""
+        """The node that makes the network: of an evaluation the one that it looks into, otherwise itself."""
         return self
 
     @property
@@ -91,32 +94,54 @@ class TrialNode(Node):
 
 
 @dataclass(frozen=True)
-class EvaluationNode(Node):
-    """An evaluation of a trial's checkpoint under an intervention that the plan needs."""
+class NetworkNode(Node):
+    """A network that was trained elsewhere: its file is loaded and measured as it is, and nothing is trained."""
 
     fingerprint: str
-    trial: TrialNode
+    spec: NetworkSpec
+    # Where the file lies does not matter: the fingerprint holds the digest of its content.
+    file: CheckpointFile = field(compare=False)
+
+    kind: ClassVar[Kind] = "network"
+
+    @property
+    def title(self) -> str:
+        return network_title(self.spec, self.file.name)
+
+
+@dataclass(frozen=True)
+class EvaluationNode(Node):
+    """An evaluation of a network under an intervention that the plan needs.
+
+    Attributes:
+        network: The node that makes the network: a trial, or a file that was trained elsewhere.
+    """
+
+    fingerprint: str
+    network: TrialNode | NetworkNode
     # `field()`, as a dataclass would otherwise take the `None` of the base class for a default.
     intervention: Intervention = field()
     spec: TrialSpec = field(init=False, repr=False, compare=False)
+    file: CheckpointFile | None = field(init=False, repr=False, compare=False)
 
     kind: ClassVar[Kind] = "evaluation"
 
     def __post_init__(self) -> None:
         # The way to set a field of a frozen dataclass. A property cannot stand for a field of the base class.
-        object.__setattr__(self, "spec", self.trial.spec)
+        object.__setattr__(self, "spec", self.network.spec)
+        object.__setattr__(self, "file", self.network.file)
 
     @property
     def title(self) -> str:
-        return f"{self.trial.title} · {intervention_title(self.intervention)}"
+        return f"{self.network.title} · {intervention_title(self.intervention)}"
 
     @property
-    def training(self) -> TrialNode:
-        return self.trial
+    def training(self) -> TrialNode | NetworkNode:
+        return self.network
 
     @property
     def depends_on(self) -> str:
-        return self.trial.fingerprint
+        return self.network.fingerprint
 
 
 @dataclass(frozen=True)

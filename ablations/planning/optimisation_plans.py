@@ -12,6 +12,7 @@ from itertools import zip_longest
 from typing import Any
 
 from ablations.errors import SpecError
+from ablations.planning.inspection import check_not_inspecting
 from ablations.planning.nodes import ProposedNode
 from ablations.planning.optimisation import Optimisation, over_defaults
 from ablations.planning.plan import Plan
@@ -107,6 +108,7 @@ def make_tuning_plan(studies: Sequence[Study], request: Request, budget: int) ->
     Raises:
         SpecError: If nothing can be tuned, or a nuisance factor is read by nothing or does not fit.
     """
+    check_not_inspecting(request, "tuning trains networks")
     rows = make_rows(studies, request)
     check_nuisance(rows, request)
     tunings: dict[str, Optimisation] = {}
@@ -136,6 +138,7 @@ def make_search_plan(search: Search, request: Request, trials: int, repeats: int
     Raises:
         SpecError: If an override is of a setting that a factor proposes, or settings do not fit together.
     """
+    check_not_inspecting(request, "a search trains networks")
     for name, factor in search.factors.items():
         for key in request.settings:
             if any(key in values for values in factor.every(name)):

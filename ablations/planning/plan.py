@@ -13,15 +13,23 @@ from typing import TypeVar
 
 from ablations.datasets.facts import DatasetFacts
 from ablations.errors import SpecError, StudyError
-from ablations.planning.nodes import CostNode, EvaluationNode, Node, ProposedNode, TrialNode
+from ablations.planning.inspection import checkpoint_file
+from ablations.planning.nodes import CostNode, EvaluationNode, NetworkNode, Node, ProposedNode, TrialNode
 from ablations.planning.request import Request
 from ablations.planning.rows import Row, make_rows, resolve_row, studies_of
 from ablations.planning.tuned_values import TunedRows, TunedVariant
 from ablations.planning.tuning import check_nuisance, tuned_training
-from ablations.spec.fingerprint import cost_fingerprint, evaluation_fingerprint, trial_fingerprints
+from ablations.spec.fingerprint import (
+    cost_fingerprint,
+    evaluation_fingerprint,
+    network_fingerprint,
+    trial_fingerprints,
+)
+from ablations.spec.inspected import NetworkSpec
 from ablations.spec.parts import Intervention
 from ablations.spec.trial import TrialSpec
-from ablations.study import Study
+from ablations.study import InspectedNetwork, Study
+from ablations.vocabulary import ATTENTION_GAP
 
 K = TypeVar("K")
 N = TypeVar("N", bound=Node)
@@ -56,6 +64,7 @@ class Cell:
 class Plan:
     """The deduplicated graph of trials and evaluations that a set of studies needs.
 
+    `networks` are those that were trained elsewhere, by the fingerprints of their nodes.
     `canaries` are no cells of a table: they repeat the reference of a study (on each inspected network) under seeds
     from `CANARY_SEED` on, so that a report can hold it against itself. `cost_cells` count and time the network of each
     variant of a study `with_cost`, once whatever its seeds. `proposed` are the trainings of a tuning or of a
@@ -75,11 +84,17 @@ class Plan:
     proposed: dict[str, ProposedNode] = field(default_factory=dict)
     tuned: TunedRows = field(default_factory=dict)
     groups: Mapping[str, dict[str, list[str]]] = field(default_factory=dict)
+    networks: dict[str, NetworkNode] = field(default_factory=dict)
 
     @property
     def trainings_without_sharing(self) -> int:
         """The number of trainings if there were one per table row (and canary), network and seed."""
-        return sum(cell.fingerprint not in self.costs for cell in (*self.cells, *self.canaries))
+        count = 0
+        for cell in (*self.cells, *self.canaries):
+            # The plan of a retry has cells without a node, which are trainings or rest on some.
+            is_trained = not self.has(cell.fingerprint) or self.node(cell.fingerprint).file is None
+            count += is_trained and cell.fingerprint not in self.costs
+        return count
 
     @property
     def all_cells(self) -> tuple[Cell, ...]:
@@ -90,6 +105,11 @@ class Plan:
     def missing_trials(self) -> tuple[TrialNode, ...]:
         """The trials still to be trained."""
         return self._missing(self.trials)
+
+    @cached_property
+    def missing_networks(self) -> tuple[NetworkNode, ...]:
+        """The networks that were trained elsewhere and are still to be loaded and measured."""
+        return self._missing(self.networks)
 
     @cached_property
     def missing_evaluations(self) -> tuple[EvaluationNode, ...]:
@@ -110,9 +130,9 @@ class Plan:
         return tuple(node for fingerprint, node in nodes.items() if fingerprint not in self.done)
 
     @property
-    def network_nodes(self) -> tuple[TrialNode | CostNode, ...]:
-        """The nodes for which a network is built: trials and costs."""
-        return (*self.trials.values(), *self.costs.values())
+    def network_nodes(self) -> tuple[TrialNode | NetworkNode | CostNode, ...]:
+        """The nodes for which a network is built: trials, networks that were trained elsewhere, and costs."""
+        return (*self.trials.values(), *self.networks.values(), *self.costs.values())
 
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
@@ -144,7 +164,7 @@ class Plan:
 
     @cached_property
     def _by_fingerprint(self) -> dict[str, Node]:
-        return {**self.trials, **self.evaluations, **self.costs, **self.proposed}
+        return {**self.trials, **self.networks, **self.evaluations, **self.costs, **self.proposed}
 
     def cells_of(self, study: str) -> tuple[Cell, ...]:
         """Return the cells of one study, in the order of its rows."""
@@ -213,13 +233,14 @@ def make_plan(studies: Sequence[Study], request: Request, done: Collection[str] 
     tuned: dict[tuple[str, str], TunedVariant] = {}
     for row in rows:
         spec, entry = resolve_row(row, request), None
-        if request.tuned is not None:
+        if request.tuned is not None and row.is_trained:
             spec, entry = tuned_training(row, request, request.tuned, spec)
         tuned_settings: tuple[str, ...] = ()
         if entry is not None:
             tuned[row.study.name, row.key] = entry
             tuned_settings = tuple(entry.values)
-        count = request.seeds_of(row.study)
+        # A study may inspect networks of both kinds: those that are trained here, and a file.
+        count = request.seeds_of(row.study) if row.checkpoint is None else 1
         repeats = _repeats(row, spec, range(count), tuned_settings)
         cells += _cells(row, row.variant.name, repeats)
         if request.canary and row.has_canary:
@@ -241,6 +262,7 @@ def make_plan(studies: Sequence[Study], request: Request, done: Collection[str] 
         trials=_of_type(nodes, TrialNode),
         evaluations=_of_type(nodes, EvaluationNode),
         costs=_of_type(nodes, CostNode),
+        networks=_of_type(nodes, NetworkNode),
         cells=tuple(cells),
         done=frozenset(done),
         canaries=tuple(canaries),
@@ -261,14 +283,30 @@ def _repeats(row: Row, first: TrialSpec, seeds: Sequence[int], tuned: tuple[str,
         return [CostNode(cost_fingerprint(spec), spec) for spec in specs]
     # The seed has no say in whether an intervention changes anything.
     intervention = _intervention(row, first)
+    if row.checkpoint is not None:
+        return [_evaluated(_network_node(row, row.checkpoint, first), intervention)]
     nodes: list[Node] = []
     for fingerprint, spec in zip(trial_fingerprints(first, seeds), specs, strict=True):
-        trial = TrialNode(fingerprint, spec, tuned)
-        if intervention is None:
-            nodes.append(trial)
-        else:
-            nodes.append(EvaluationNode(evaluation_fingerprint(fingerprint, intervention), trial, intervention))
+        nodes.append(_evaluated(TrialNode(fingerprint, spec, tuned), intervention))
     return nodes
+
+
+def _evaluated(network: TrialNode | NetworkNode, intervention: Intervention | None) -> Node:
+    """Return the node of a network under an intervention: its own without any."""
+    if intervention is None:
+        return network
+    return EvaluationNode(evaluation_fingerprint(network.fingerprint, intervention), network, intervention)
+
+
+def _network_node(row: Row, network: InspectedNetwork, spec: TrialSpec) -> NetworkNode:
+    assert isinstance(spec, NetworkSpec)
+    if row.study.metric == ATTENTION_GAP and spec.model.is_static:
+        raise SpecError(
+            f"study {row.study.name!r}: {network.title} is static, and has no attention to look into. Say which layers "
+            "it has, for example --set model.layer=dynamic."
+        )
+    file = checkpoint_file(network)
+    return NetworkNode(network_fingerprint(spec, file), spec, file)
 
 
 def _intervention(row: Row, spec: TrialSpec) -> Intervention | None:

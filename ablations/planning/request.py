@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ablations.errors import SpecError, UnknownNameError
+from ablations.files.checkpoint_file import read_checkpoint
 from ablations.presets import Preset
-from ablations.spec.settings import DEFAULTS, Settings, check_values
+from ablations.spec.inspected import resolve_network
+from ablations.spec.settings import DEFAULTS, Settings, check_values, merge
 from ablations.spec.trial import TrialSpec, resolve
 from ablations.study import Study
 
@@ -21,7 +23,15 @@ if TYPE_CHECKING:
     from ablations.planning.tuned_values import TunedValues
 
 INSPECT_KEY = "inspect"
-"""The override that chooses which trained networks an evaluation-only study inspects."""
+"""The override that chooses which trained networks an evaluation-only study inspects: names, or checkpoint files."""
+
+INSPECT_TEMPERATURE_KEY = "inspect.temperature"
+"""The override with τ of an inspected checkpoint whose file does not hold it."""
+
+_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar", ".pkl", ".npz")
+"""The endings of files that hold weights."""
+
+_INSPECT_KEYS = (INSPECT_KEY, INSPECT_TEMPERATURE_KEY)
 
 
 @dataclass(frozen=True)
@@ -30,7 +40,8 @@ class Request:
 
     Attributes:
         preset: The weakest layer of settings, and the default number of seeds.
-        overrides: Settings over those of preset and study; also `inspect`, a list of network names.
+        overrides: Settings over those of preset and study; also `inspect`, a list of network names or of files, and
+            `inspect.temperature`.
         tuned: The tuned values of the variants, or `None` to train with the settings as they are.
         canary: Whether the reference of each study is trained again under other seeds: an A/A test.
 
@@ -48,7 +59,7 @@ class Request:
     def __post_init__(self) -> None:
         for key in self.settings:
             if key not in DEFAULTS:
-                raise UnknownNameError("setting", key, [*DEFAULTS, INSPECT_KEY])
+                raise UnknownNameError("setting", key, [*DEFAULTS, *_INSPECT_KEYS])
         check_values(self.settings)
         if self.seeds is not None and self.seeds < 1:
             raise SpecError(f"seeds = {self.seeds}: at least one repeat is needed")
@@ -56,24 +67,67 @@ class Request:
     @property
     def settings(self) -> dict[str, Any]:
         """The overrides that are settings of a trial."""
-        return {key: value for key, value in self.overrides.items() if key != INSPECT_KEY}
+        return {key: value for key, value in self.overrides.items() if key not in _INSPECT_KEYS}
+
+    @property
+    def inspected(self) -> list[str]:
+        """The values of `inspect`: names of networks, or files of checkpoints; empty without it.
+
+        Raises:
+            SpecError: It is no list of them.
+        """
+        if INSPECT_KEY not in self.overrides:
+            return []
+        value = self.overrides[INSPECT_KEY]
+        values = [value] if isinstance(value, str) else value
+        if not isinstance(values, list | tuple) or not values or not all(isinstance(name, str) for name in values):
+            raise SpecError(
+                f"{INSPECT_KEY} = {value!r:.60} is not a list of network names, for example inspect=tau_1,tau_30, and "
+                "not the file of a checkpoint"
+            )
+        return list(values)
 
     def base(self) -> TrialSpec:
-        """Return the spec of preset and overrides alone, from which a study may build its rows."""
+        """Return the spec of preset and overrides alone, from which a study may build its rows.
+
+        Where a checkpoint is inspected, it is that of its network, as far as the file of the first one tells.
+
+        Raises:
+            SpecError: If settings do not fit together, or a checkpoint cannot be read.
+        """
+        files = [value for value in self.inspected if is_checkpoint(value)]
         try:
+            if files:
+                recorded = read_checkpoint(checkpoint_path(files[0])).settings
+                return resolve_network([self.preset.settings, recorded, self.settings], {})
             return resolve([self.preset.settings, self.settings], {}, seed=0)
         except SpecError as error:
             raise SpecError(f"{error}{who_set(str(error), self.sources())}") from None
+
+    @property
+    def data_name(self) -> str:
+        """The name of the data set of preset and overrides, under which runs are tracked; no file of it is read."""
+        return str(merge([self.preset.settings, self.settings])["data.name"])
 
     def sources(self) -> dict[str, Settings]:
         """Return the general settings by their source, such as `--set`, the strongest first."""
         return {"--set": self.settings, f"preset {self.preset.name!r}": self.preset.settings}
 
     def seeds_of(self, study: Study) -> int:
-        """Return the number of repeats of each variant of `study`; to count a network once is enough."""
-        if study.is_about_cost:
+        """Return the number of repeats of each variant of `study`; where nothing is trained, once is enough."""
+        if study.trains_nothing:
             return 1
         return self.seeds or study.seeds or self.preset.seeds
+
+
+def is_checkpoint(value: str) -> bool:
+    """Return True if a value of `inspect` names a file of weights: by its ending, or because there is such a file."""
+    return Path(value).suffix.lower() in _SUFFIXES or checkpoint_path(value).is_file()
+
+
+def checkpoint_path(value: str) -> Path:
+    """Return the absolute path that a value of `inspect` names."""
+    return Path(value).expanduser().absolute()
 
 
 def who_set(message: str, sources: Mapping[str, Settings]) -> str:

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 from ablations.errors import SpecError, UnknownNameError
 from ablations.planning.applicable import applicable
-from ablations.planning.request import INSPECT_KEY, Request, who_set
+from ablations.planning.inspection import choose_networks, recorded_settings
+from ablations.planning.request import Request, who_set
+from ablations.spec.inspected import is_measured, resolve_network
 from ablations.spec.settings import Settings, merge, unread
 from ablations.spec.trial import TrialSpec, resolve
 from ablations.study import InspectedNetwork, Study, Variant
@@ -37,9 +39,26 @@ class Row:
         return f"{self.network.name}: {self.variant.name}" if self.network else self.variant.name
 
     @property
+    def checkpoint(self) -> InspectedNetwork | None:
+        """The network, if it was trained elsewhere and is only measured here."""
+        if self.network is None or self.network.checkpoint is None:
+            return None
+        return self.network
+
+    @property
+    def is_measured(self) -> bool:
+        """True if it is about a network that was trained elsewhere: measured, or counted."""
+        return self.checkpoint is not None or (self.study.is_about_cost and self.study.is_on_checkpoint)
+
+    @property
+    def is_trained(self) -> bool:
+        """True if its network is trained here, and neither counted nor a checkpoint from elsewhere."""
+        return not self.study.is_about_cost and self.checkpoint is None
+
+    @property
     def has_canary(self) -> bool:
         """True for a reference that can be trained again as a canary."""
-        return self.variant.name == self.study.reference and not self.study.is_about_cost
+        return self.variant.name == self.study.reference and self.is_trained
 
 
 def make_rows(studies: Sequence[Study], request: Request) -> list[Row]:
@@ -49,22 +68,22 @@ def make_rows(studies: Sequence[Study], request: Request) -> list[Row]:
 
     Raises:
         SpecError: If an override is read by nothing, is set by every variant itself, or leaves nothing of all studies.
+        StudyError: If a checkpoint is to be inspected by a study that trains its variants.
         UnknownNameError: If a study has no network that is to be inspected.
     """
     rows: list[Row] = []
-    for study in _choose_networks([study.at(request.preset.name) for study in studies], request):
+    for study in choose_networks(studies, request):
         remaining = applicable(_without_unread(study, request), request)
         if remaining is None:
             continue
         for network in remaining.inspected:
             rows += [Row(remaining, network, variant) for variant in remaining.variants]
     if studies and not rows:
-        names, settings = (
-            ", ".join(study.name for study in studies),
-            ", ".join(f"{k}={v}" for k, v in request.settings.items()),
-        )
-        raise SpecError(f"with --set {settings} nothing is left to compare in {names}: no row reads what it varies.")
+        names = ", ".join(study.name for study in studies)
+        overrides = ", ".join(f"{key}={value}" for key, value in request.settings.items())
+        raise SpecError(f"with --set {overrides} nothing is left to compare in {names}: no row reads what it varies.")
     _check_overrides(rows, request)
+    _check_seeds(rows, request)
     return rows
 
 
@@ -74,12 +93,14 @@ def studies_of(rows: Iterable[Row]) -> tuple[Study, ...]:
 
 
 def resolve_row(row: Row, request: Request) -> TrialSpec:
-    """Return the spec of a row's training, with seed 0.
+    """Return the spec of a row's training, or of its network if that was trained elsewhere, with seed 0.
 
     Raises:
         SpecError: If a setting is invalid or nothing reads one that the row sets itself, with the row's name.
     """
     try:
+        if row.is_measured:
+            return resolve_network(layers(row, request), row.changes)
         return resolve(layers(row, request), row.changes, seed=0)
     except (SpecError, UnknownNameError) as error:
         location = f"study {row.study.name!r}, variant {row.variant.name!r}"
@@ -99,10 +120,14 @@ def layers(row: Row, request: Request) -> list[Settings]:
     """Return the general settings of a row, the weakest first.
 
     Overrides about the data of trainings (their folder, the cut of their images) must not make the count of a network
-    fail, which is on images of another data set; for a study of cost they are left out.
+    fail, which is on images of another data set; for a study of cost they are left out. A file of ours says what its
+    network is, over preset and study.
     """
     overrides = request.settings
-    if row.study.is_about_cost and "data.name" not in overrides:
+    if row.checkpoint is not None:
+        recorded = recorded_settings(row.checkpoint)
+        return [request.preset.settings, row.study.baseline, recorded, overrides]
+    if row.study.is_about_cost and not row.is_measured and "data.name" not in overrides:
         overrides = {key: value for key, value in overrides.items() if _changes_cost(key, request)}
     return [request.preset.settings, row.study.baseline, overrides]
 
@@ -114,24 +139,16 @@ def _changes_cost(key: str, request: Request) -> bool:
     return key.startswith("model.") or key in ("data.name", "data.image_size")
 
 
-def _choose_networks(studies: list[Study], request: Request) -> list[Study]:
-    if INSPECT_KEY not in request.overrides:
-        return studies
-    value = request.overrides[INSPECT_KEY]
-    names = value
-    if isinstance(value, str):
-        names = [value]
-    if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str) for name in names):
-        raise SpecError(
-            f"{INSPECT_KEY} = {value!r:.60} is not a list of network names, for example inspect=tau_1,tau_30"
-        )
-    # Studies that train their variants stay as they are, as long as another study inspects networks.
-    if not any(study.networks for study in studies):
-        raise SpecError(f"nothing reads {INSPECT_KEY} = {value!r}: none of the studies inspects trained networks.")
-    chosen: list[Study] = []
-    for study in studies:
-        chosen.append(study.inspecting(names) if study.networks else study)
-    return chosen
+def _check_seeds(rows: Sequence[Row], request: Request) -> None:
+    """Raise `SpecError` if repeats are asked for, and every network that is measured was trained elsewhere."""
+    if request.seeds in (None, 1) or any(row.is_trained for row in rows):
+        return
+    for row in rows:
+        if row.checkpoint is not None:
+            raise SpecError(
+                f"--seeds {request.seeds}: {row.checkpoint.title} was trained elsewhere, once. There are no repeats of "
+                "it, so leave --seeds out."
+            )
 
 
 def _without_unread(study: Study, request: Request) -> Study:
@@ -144,6 +161,10 @@ def _without_unread(study: Study, request: Request) -> Study:
     for network in study.inspected:
         if network is None:
             return study
+        if network.checkpoint is not None:
+            # Its settings say which network lies in the file, and each of them must be right.
+            networks.setdefault(network.name, network)
+            continue
         with_overrides = unread(merge([request.preset.settings, study.baseline, request.settings, network.changes]))
         without = unread(merge([request.preset.settings, study.baseline, network.changes]))
         changes = {}
@@ -178,6 +199,8 @@ def _check_overrides(rows: Sequence[Row], request: Request) -> None:
 def _why_unread(key: str, row: Row, request: Request) -> str | None:
     if key in row.changes:
         return f"study {row.study.name!r} sets it itself in every variant"
-    if row.study.is_about_cost and not _changes_cost(key, request):
+    if row.is_measured and not is_measured(key):
+        return f"study {row.study.name!r} inspects a network that was trained elsewhere, and trains nothing"
+    if row.study.is_about_cost and not row.is_measured and not _changes_cost(key, request):
         return f"study {row.study.name!r} trains nothing"
     return unread_settings(row, request).get(key)

@@ -26,7 +26,7 @@ def tuning_of(row: Row, request: Request, spec: TrialSpec) -> Optimisation | Non
     Raises:
         SpecError: If a choice of a factor does not fit together with the rest.
     """
-    if row.study.is_about_cost:
+    if not row.is_trained:
         return None
     factors = _factors(row, request, spec)
     if not factors:
@@ -48,7 +48,7 @@ def check_nuisance(rows: Sequence[Row], request: Request) -> None:
     """Raise `SpecError` for a nuisance factor that no row of its study reads."""
     by_study: dict[str, list[Row]] = {}
     for row in rows:
-        if row.study.nuisance:
+        if row.study.nuisance and row.is_trained:
             by_study.setdefault(row.study.name, []).append(row)
     for name, study_rows in by_study.items():
         unread_by_row = [unread_settings(row, request) for row in study_rows]

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ablations.spec.identities import in_fingerprint, of_intervention, of_model, of_trial
+from ablations.spec.inspected import CheckpointFile, NetworkSpec, identity_of
 from ablations.spec.parts import SPEC_VERSION, Intervention
 from ablations.spec.trial import TrialSpec
 
@@ -61,8 +62,22 @@ def _joined(members: Mapping[str, str]) -> str:
     return "{" + ",".join(f'"{name}":{members[name]}' for name in sorted(members)) + "}"
 
 
+def network_fingerprint(spec: NetworkSpec, file: CheckpointFile) -> str:
+    """Return the fingerprint of a network that was trained elsewhere, measured on the test split."""
+    return digest(
+        {
+            "kind": "network",
+            "spec_version": SPEC_VERSION,
+            "data_digest": spec.data.facts.digest,
+            "spec": what_counts(spec.model_dump(mode="json", by_alias=True)),
+            "checkpoint": file.identity,
+            **in_fingerprint(of_trial(spec)),
+        }
+    )
+
+
 def evaluation_fingerprint(trial: str, intervention: Intervention) -> str:
-    """Return the fingerprint of an evaluation of the trial whose fingerprint is `trial`."""
+    """Return the fingerprint of an evaluation of the network whose trial or file has the fingerprint `trial`."""
     return digest(
         {
             "kind": "evaluation",
@@ -102,19 +117,30 @@ def what_counts(spec: Mapping[str, Any]) -> dict[str, Any]:
     return members
 
 
+_MEMBERS = {
+    "trial": ("data_digest", "spec"),
+    "network": ("data_digest", "spec", "checkpoint"),
+    "evaluation": ("trial", "intervention"),
+}
+"""The members of a description that are part of the fingerprint of its kind."""
+
+
 def spec_version_of(fingerprint: str, about: Mapping[str, Any]) -> int | None:
-    """Return the spec version with which a trial or an evaluation was fingerprinted, or `None` if none fits.
+    """Return the spec version with which a trial, network or evaluation was fingerprinted, or `None` if none fits.
 
     Args:
-        about: The description of the node: `kind`, `spec`, `data_digest` and, of an evaluation, `trial`,
-            `intervention`; `plugins` where plug-ins were named, as `identities.as_json` writes them.
+        about: The description of the node: `kind`, `spec`, `data_digest`, of a network that was trained elsewhere
+            `checkpoint` and, of an evaluation, `trial`, `intervention`; `plugins` where plug-ins were named, as
+            `identities.as_json` writes them.
     """
-    members = {"trial": ("data_digest", "spec"), "evaluation": ("trial", "intervention")}.get(about["kind"])
+    members = _MEMBERS.get(about["kind"])
     if members is None:
         return None
     content = {"kind": about["kind"], **{member: about[member] for member in members}}
     if "spec" in content:
         content["spec"] = what_counts(content["spec"])
+    if "checkpoint" in content:
+        content["checkpoint"] = identity_of(content["checkpoint"])
     # Left out if empty, as in `identities.in_fingerprint`.
     codes = _codes(about)
     if codes:

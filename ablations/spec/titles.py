@@ -84,15 +84,27 @@ def trial_title(spec: TrialSpec) -> str:
 
 def training_title(spec: TrialSpec) -> str:
     """Return the name of a training whatever its seed."""
-    model, terms = spec.model, [model_title(spec.model)]
+    terms = [model_title(spec.model), *_placing_terms(spec.model)]
+    if spec.train.temperature is not None:
+        terms.append(temperature_title(spec.train.temperature))
+    return " ".join(terms)
+
+
+def network_title(spec: TrialSpec, file: str) -> str:
+    """Return the name of a network that was trained elsewhere: its architecture, and the name of its file."""
+    # Its temperature is in the file, and the one in the spec is none that it was trained with.
+    terms = [model_title(spec.model), *_placing_terms(spec.model)]
+    return f"{' '.join(terms)} · {file}"
+
+
+def _placing_terms(model: ModelSpec) -> list[str]:
+    terms = []
     # A reduction of 4 and dynamic layers in all blocks are the paper's choice.
     if model.reduction not in (None, 4):
         terms.append(f"C/{model.reduction}")
     if model.where is not None and model.where != BLOCKS:
         terms.append(f"at {placement_title(model.where)}")
-    if spec.train.temperature is not None:
-        terms.append(temperature_title(spec.train.temperature))
-    return " ".join(terms)
+    return terms
 
 
 def intervention_title(intervention: Intervention) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from pydantic import ValidationError, model_validator
 
+from ablations.datasets.facts import DatasetFacts
 from ablations.datasets.registry import folder_sets
 from ablations.errors import SpecError
 from ablations.spec.layers import LAYERS
@@ -66,17 +67,30 @@ def _check_data(data: DataSpec, train: TrainSpec) -> None:
             f"data.augmentation = {data.augmentation!r} shifts images in memory, and {data.name!r} is read from files. "
             "Use 'resized_crop_flip', or 'none'"
         )
+    facts = check_images(data, ("train_images", "validation_images", "test_images"))
+    images = data.train_images or facts.train_images
+    if images is not None and train.batch_size > images:
+        raise ValueError(f"train.batch_size = {train.batch_size} is more than the {images} training images")
+
+
+def check_images(data: DataSpec, splits: Iterable[str]) -> DatasetFacts:
+    """Return the facts of a data set.
+
+    Args:
+        splits: Settings, such as `test_images`, that must not ask for more images than there are.
+
+    Raises:
+        ValueError: One does.
+    """
     facts = data.facts
-    for split in ("train_images", "validation_images", "test_images"):
+    for split in splits:
         requested, available = getattr(data, split), getattr(facts, split)
         if requested is not None and available is not None and requested > available:
             raise ValueError(
                 f"data.{split} = {requested}, but {facts.name!r} has {available}. Ask for at most that many, "
                 f"for example with --set data.{split}={available}"
             )
-    images = data.train_images or facts.train_images
-    if images is not None and train.batch_size > images:
-        raise ValueError(f"train.batch_size = {train.batch_size} is more than the {images} training images")
+    return facts
 
 
 def dotted_settings(spec: TrialSpec) -> dict[str, Any]:

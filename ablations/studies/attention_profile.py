@@ -14,13 +14,36 @@ from ablations.studies._networks import ANNEALING, constant
 from ablations.study import Study, Variant
 from ablations.vocabulary import ATTENTION_GAP
 
+_TITLE = "Where attention is flat and where it is sparse"
+_QUESTION = "Is attention flat at low levels and sparse at high levels of the trained network?"
+_FINDING = "Attention is flat at low levels (high resolution) and sparse at high levels (low resolution)."
+
+# A network that was trained elsewhere is looked into as it is: it has the temperature that it has.
+ELSEWHERE = Study(
+    name="attention_profile",
+    title=_TITLE,
+    question=_QUESTION,
+    reference="as_trained",
+    metric=ATTENTION_GAP,
+    finding=_FINDING,
+    variants=(Variant(name="as_trained", label="as trained"),),
+    claims=(
+        Claim(
+            name="attention is flatter at low levels",
+            statement="Entropy is higher in the shallow half of the layers than in the deep half.",
+            primary=True,
+            contrasts=(Contrast(better=("as_trained",)),),
+        ),
+    ),
+)
+
 STUDY = Study(
     name="attention_profile",
-    title="Where attention is flat and where it is sparse",
-    question="Is attention flat at low levels and sparse at high levels of the trained network?",
+    title=_TITLE,
+    question=_QUESTION,
     reference="tau_30",
     metric=ATTENTION_GAP,
-    finding="Attention is flat at low levels (high resolution) and sparse at high levels (low resolution).",
+    finding=_FINDING,
     variants=(
         Variant(name="tau_30", label="τ = 30", changes=constant(30)),
         Variant(name="annealed", label="τ = 30 → 1", changes=ANNEALING),

@@ -61,10 +61,30 @@ def _variants() -> tuple[Variant, ...]:
     return tuple(variants)
 
 
+_TITLE = "Parameters, multiply-adds and latency"
+_QUESTION = "What do dynamic layers cost?"
+
+ITS_OWN = "its_own"
+"""The row of a network that was trained elsewhere, with the layers that it has."""
+
+# Of a network that was trained elsewhere, its own layers are held against static ones, on images of its own size.
+ELSEWHERE = Study(
+    name="cost",
+    title=_TITLE,
+    question=_QUESTION,
+    reference="static",
+    metric=COST_PARAMETERS,
+    columns=("network", "layers"),
+    variants=(
+        Variant(name="static", cells=("inspected network", "static"), changes=STATIC),
+        Variant(name=ITS_OWN, cells=("inspected network", "its own")),
+    ),
+)
+
 STUDY = Study(
     name="cost",
-    title="Parameters, multiply-adds and latency",
-    question="What do dynamic layers cost?",
+    title=_TITLE,
+    question=_QUESTION,
     reference="mobilenet_v2_1.0_static",
     metric=COST_PARAMETERS,
     published="backbones",

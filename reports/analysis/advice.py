@@ -46,7 +46,8 @@ def seed_advice(study: Study, summary: StudySummary) -> tuple[Advice, ...]:
     for row in summary.tested:
         # A tested row has a difference; the check below is for the types alone.
         delta = row.delta
-        if delta is None:
+        # A network that was trained elsewhere has no further seeds.
+        if delta is None or delta.images_alone:
             continue
         sd, per_seed, images = delta.interval_sd, delta.df_per_seed, delta.image_error
         most_sd = spread_range(sd, delta.df)[1]

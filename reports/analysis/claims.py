@@ -53,6 +53,8 @@ MEANINGS: dict[Verdict, str] = {
 LEFT_OUT = "rows left out"
 MISSING_REPEAT = "missing repeat"
 ONE_SEED = "one seed"
+ONE_NETWORK = "one network, no interval"
+MORE_IMAGES = "more test images would decide it"
 NO_SPREAD = "no spread over seeds"
 NEVER_LEARNED = "carries no verdict: a row never learned"
 AT_CHANCE = "carries no verdict: all at chance"
@@ -165,7 +167,7 @@ class JudgedContrast:
     @cached_property
     def seeds(self) -> Seeds:
         """The seeds that would decide it; none where it is decided, or where something else is missing."""
-        if self.verdict != UNDECIDED or self.reason:
+        if self.verdict != UNDECIDED or self.reason or self.difference.images_alone:
             return Seeds()
         # An interval narrower than this that holds the margin lies within ± the size of interest.
         width, margin = self.size, abs(self.contrast.margin)
@@ -180,6 +182,9 @@ class JudgedContrast:
         """The text beside a verdict: why it is undecided, the seeds that would decide it, or that it is small."""
         if self.is_small:
             return SMALL
+        if self.verdict == UNDECIDED and not self.reason and self.difference.images_alone:
+            # No seeds: the network was trained elsewhere, once.
+            return MORE_IMAGES
         return self.reason or self.seeds.words
 
 
@@ -250,7 +255,7 @@ class JudgedClaim:
             return LEFT_OUT
         # The seeds of the claim, not of its decisive contrast alone.
         if self.verdict == UNDECIDED:
-            return self.decisive.reason or self.seeds.words
+            return self.decisive.reason or self.seeds.words or self.decisive.remark
         return self.decisive.remark
 
     @property
@@ -390,7 +395,7 @@ def judge_contrast(
     elif contrast.worse and set(contrast.variants) <= set(at_chance):
         reason = AT_CHANCE
     else:
-        reason = _why_not(measured, expected)
+        reason = _why_not(measured, expected, is_single=better[0].trained_elsewhere)
 
     def verdict_at(level: float) -> Verdict:
         if reason:
@@ -416,12 +421,14 @@ def judge_contrast(
     )
 
 
-def _why_not(estimate: Estimate, expected: int) -> str:
+def _why_not(estimate: Estimate, expected: int, *, is_single: bool) -> str:
     """Return the reason why there is no interval to judge a contrast by, or nothing if there is one."""
     if estimate.has_interval:
         return ""
     if estimate.n < expected:
         return MISSING_REPEAT
+    if is_single:
+        return ONE_NETWORK
     if estimate.n < 2:
         return ONE_SEED
     return NO_SPREAD

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from reports.analysis.statistics import Estimate, contrast_interval, estimate, two_level, unknown
+from reports.analysis.statistics import Estimate, contrast_interval, estimate, over_images, two_level, unknown
 from reports.collect.correctness import PER_IMAGE, Correctness
 
 _PER_CENT = 100.0
@@ -41,6 +41,10 @@ class ComparableRow(Protocol):
         """By seed, the test images that were right, as far as that was tracked."""
 
     @property
+    def trained_elsewhere(self) -> bool:
+        """True if its network was trained elsewhere, so that it has no repeats."""
+
+    @property
     def unlearned(self) -> Mapping[int, str]:
         """By seed, the reason why the training that is measured counts as one that never learned."""
 
@@ -52,8 +56,9 @@ def difference(
 
     Rows of separate trainings get an interval over seeds, whose width the rest of their table shares in
     (`statistics.contrast_interval`). Rows that measure the same checkpoints get one over seeds and test images, if the
-    metric is a share of images and these were tracked, else one of their own over seeds. A row with a missing repeat
-    leaves nothing but the number of pairs, `n`.
+    metric is a share of images and these were tracked, else one of their own over seeds. Rows of one network that was
+    trained elsewhere get one over test images alone. A row with a missing repeat leaves nothing but the number of
+    pairs, `n`.
 
     Args:
         better: The rows that are subtracted from, at least one.
@@ -67,6 +72,9 @@ def difference(
         # A mean over the seeds at hand would change with every repeat that comes in.
         return unknown(len(seeds))
     over_seeds = estimate([_mean(better, seed) - _mean(worse, seed) for seed in seeds])
+    is_single = all(row.trained_elsewhere for row in rows) and len(seeds) == 1
+    if is_single and len(rows) > 1 and compare_by_image(rows, metric):
+        return over_images(_images(better, seeds[0], metric) - _images(worse, seeds[0], metric))
     # Two evaluations of one checkpoint differ image by image, which says more than their means do.
     if over_seeds.has_interval and len(rows) > 1 and compare_by_image(rows, metric):
         return two_level([_images(better, seed, metric) - _images(worse, seed, metric) for seed in seeds])

@@ -2,10 +2,11 @@
 
 An interval says in its docstring which uncertainty it measures. `estimate`, `paired_difference` and
 `contrast_interval` cover training seeds (initial weights and data order) on the test images at hand; `two_level`
-covers seeds and test images. None covers the choice of the data set, and each holds for its own comparison: p-values,
-which are those of the intervals (`Estimate.p_value`), can be corrected for the others in a table (`holm`). scipy and
-statsmodels do the work; statsmodels is imported where it is needed, since that takes half a second.
-`tests/reports/analysis/test_simulation.py` holds coverage and false positives against what is said here.
+covers seeds and test images, `over_images` the test images of a single network. None covers the choice of the data
+set, and each holds for its own comparison: p-values, which are those of the intervals (`Estimate.p_value`), can be
+corrected for the others in a table (`holm`). scipy and statsmodels do the work; statsmodels is imported where it is
+needed, since that takes half a second. `tests/reports/analysis/test_simulation.py` holds coverage and false positives
+against what is said here.
 
 Legend: S seeds (checkpoints), I test images, M comparisons of a table.
 """
@@ -70,6 +71,8 @@ class Estimate:
             how much a difference varies, too; they need not be a whole number.
         error: Standard error over seeds that the interval rests on, NaN without an interval.
         image_error: Standard error over test images, which counts as known; 0 where the images are those at hand.
+        images_alone: True if the interval covers other test images and no other seed: `error` and `df` are over images,
+            of which there is one network.
     """
 
     mean: float
@@ -81,6 +84,7 @@ class Estimate:
     df: float = math.nan
     error: float = math.nan
     image_error: float = 0.0
+    images_alone: bool = False
 
     def at(self, level: float) -> Estimate:
         """Return the same with its interval at another level, above 0 and below 1; without an interval, the same."""
@@ -402,6 +406,25 @@ def two_level(differences_SI: npt.ArrayLike, level: float = LEVEL) -> Estimate:
     of_images = max(0.0, image_square - rest_square) / (seeds * images)
     result = _with_interval(mean, over_seeds.sd, seeds, over_seeds.df, over_seeds.error, math.sqrt(of_images))
     return result.at(level)
+
+
+def over_images(differences_I: npt.ArrayLike, level: float = LEVEL) -> Estimate:
+    """Return the mean difference of two evaluations of one network, over test images alone.
+
+    The interval measures what other test images of the same kind would have given for this very network. It says
+    nothing of other trainings, of which there is none. Images are independent, so that the mean of their differences
+    has Student's t interval with I − 1 degrees of freedom. Evaluations that are right about the very same images have
+    no interval, as in `estimate`.
+
+    Args:
+        differences_I: (I,) with at least two images, for example 100 · (right − right).
+    """
+    array_I = np.asarray(differences_I, dtype=float)
+    result = estimate(tuple(array_I), level)
+    if not result.has_interval:
+        return Estimate(result.mean, math.nan, math.nan, math.nan, 1)
+    # One network has no spread over seeds, and the number of repeats is 1 however many images there are.
+    return replace(result, sd=math.nan, n=1, covers_images=True, images_alone=True)
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:

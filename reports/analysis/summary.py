@@ -45,6 +45,7 @@ class VariantSummary:
         correctness: By seed, the test images that were right, as far as results hold that.
         unlearned: By seed, the reason why the training that is measured counts as one that never learned.
         same_checkpoints: True if the reference is measured on the same checkpoints, seed by seed.
+        trained_elsewhere: True if its network was trained elsewhere: there is one, and no spread between trainings.
     """
 
     network: str
@@ -61,6 +62,7 @@ class VariantSummary:
     correctness: Mapping[int, Correctness] = field(default_factory=dict, repr=False)
     unlearned: Mapping[int, str] = field(default_factory=dict)
     same_checkpoints: bool = False
+    trained_elsewhere: bool = False
 
     @property
     def complete(self) -> bool:
@@ -183,9 +185,11 @@ def _measured(
     checkpoints: dict[int, str] = {}
     correctness: dict[int, Correctness] = {}
     unlearned: dict[int, str] = {}
+    trained_elsewhere = False
     for cell in plan.cells_of_row(study.name, network, variant):
         checkpoint = checkpoint_of(plan, cell.fingerprint)
         checkpoints[cell.seed] = checkpoint
+        trained_elsewhere = trained_elsewhere or plan.node(cell.fingerprint).file is not None
         if cell.fingerprint in results.correctness:
             correctness[cell.seed] = results.correctness[cell.fingerprint]
         # An evaluation of a training that never learned has not learned either.
@@ -204,6 +208,7 @@ def _measured(
         checkpoints=checkpoints,
         correctness=correctness,
         unlearned=unlearned,
+        trained_elsewhere=trained_elsewhere,
     )
 
 

@@ -43,7 +43,7 @@ def read_compared_study(request: ComparisonRequest) -> ComparedStudy:
     """
     study, unknown = _registered(request)
     plan = _plan(study, request)
-    experiment = names.experiment_name(request.scale.preset.name, request.scale.base().data.name)
+    experiment = names.experiment_name(request.scale.preset.name, request.scale.data_name)
     experiments = [experiment]
     if plan is not None:
         experiments = experiments_of(plan)

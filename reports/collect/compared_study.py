@@ -9,6 +9,7 @@ from pathlib import Path
 from ablations.planning.request import Request
 from ablations.stores.addresses import shown, sqlite_address
 from ablations.stores.store_file import FILE_NAME
+from ablations.vocabulary import TAG_CHECKPOINT
 from reports.collect.correctness import Correctness
 from reports.collect.results import Repeat, finished_values
 from reports.collect.tracked_runs import TrackedRun
@@ -77,7 +78,12 @@ class ComparedRow:
     @property
     def checkpoints(self) -> dict[int, str]:
         """By seed, the training that is measured; of an evaluation it is not known here."""
-        return {seed: run.fingerprint for seed, run in self.runs.items() if run.kind == "trial"}
+        return {seed: run.fingerprint for seed, run in self.runs.items() if run.kind in ("trial", "network")}
+
+    @property
+    def trained_elsewhere(self) -> bool:
+        """True if its network was trained elsewhere, as the tags of its runs say."""
+        return any(TAG_CHECKPOINT in run.tags for run in self.runs.values())
 
     @property
     def fingerprints(self) -> dict[int, str]:

@@ -171,9 +171,9 @@ def _cell_row(cell: Cell, run: TrackedRun | None) -> dict[str, Any]:
 
 
 def _unlearned(plan: Plan, finished: Mapping[str, TrackedRun]) -> dict[str, str]:
-    """Return the finished trainings that never learned, with the reason."""
+    """Return the finished trainings that never learned, and networks from elsewhere at chance, with the reason."""
     reasons = {}
-    for key, node in plan.trials.items():
+    for key, node in {**plan.trials, **plan.networks}.items():
         if key in finished:
             reason = why_unlearned(node.spec, finished[key].metrics)
             if reason:

@@ -68,7 +68,7 @@ def collect_search(plan: SearchPlan, tracking_uri: str) -> SearchResults:
     """
     # Repeats are looked for under every slot: which trials were repeated is known from the runs alone.
     slots = dict(_slots(plan))
-    experiment = names.experiment_name(plan.request.preset.name, plan.request.base().data.name)
+    experiment = names.experiment_name(plan.request.preset.name, plan.request.data_name)
     with open_store(tracking_uri) as store:
         tracked = list(store.runs([experiment], in_group(plan.group)))
     rows = []

@@ -55,7 +55,7 @@ def launches_of(plan: Plan, runs: Iterable[TrackedRun]) -> Iterator[Record]:
     study_names = {study.name for study in plan.studies}
     # Tags hold the overrides as canonical JSON, so that equal overrides are equal texts.
     overrides = canonical_json(dict(request.overrides))
-    experiment = names.experiment_name(request.preset.name, request.base().data.name)
+    experiment = names.experiment_name(request.preset.name, request.data_name)
     for run in runs:
         tags = run.tags
         is_of_plan = tags.get(names.TAG_STUDY_NAME) in study_names and tags.get(names.TAG_OVERRIDES) == overrides

@@ -23,7 +23,7 @@ FINISHED = "finished"
 AGREE = 1e-6
 """Two finished runs of one node agree if their deciding metrics differ by no more."""
 
-_MEASURED = frozenset({"trial", "evaluation", "cost"})
+_MEASURED = frozenset({"trial", "network", "evaluation", "cost"})
 _HUGE = 1e300
 _LONGEST_INTEGER = 20
 

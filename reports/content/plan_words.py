@@ -10,6 +10,7 @@ from ablations import vocabulary as names
 from ablations.planning.nodes import plugins_of
 from ablations.planning.plan import Plan
 from ablations.spec.identities import Identity, as_json
+from ablations.spec.inspected import NetworkSpec
 from ablations.spec.titles import model_title
 from ablations.spec.trial import TrialSpec
 from ablations.study import Study, Variant
@@ -68,7 +69,7 @@ def trials_of(plan: Plan, study: str) -> dict[str, TrialSpec]:
 def experiments_of(plan: Plan) -> list[str]:
     """Return the names of the MLflow experiments that may hold runs of a plan."""
     # A plan is tracked in the experiment of its base; a study of its own may bring another data set.
-    experiments = {experiment_name(plan.request.preset.name, plan.request.base().data.name)}
+    experiments = {experiment_name(plan.request.preset.name, plan.request.data_name)}
     for node in plan.nodes:
         experiments.add(experiment_name(plan.request.preset.name, node.spec.data.name))
     return sorted(experiments)
@@ -167,9 +168,28 @@ def network_words(specs: Iterable[TrialSpec]) -> str:
 
 
 def epochs_words(specs: Iterable[TrialSpec]) -> str:
-    """Return the number of epochs of some trainings, in words."""
-    epochs = sorted({spec.train.epochs for spec in specs})
+    """Return the number of epochs of some trainings, in words, or that there were none here."""
+    epochs = sorted({spec.train.epochs for spec in specs if not isinstance(spec, NetworkSpec)})
+    if not epochs:
+        return ELSEWHERE
     return f"{' or '.join(map(str, epochs))} {plural(max(epochs, default=0), 'epoch')}"
+
+
+ELSEWHERE = "trained elsewhere"
+"""Stands for the length of a training of which nothing is known."""
+
+
+def file_words(plan: Plan, study: Study | None = None) -> list[str]:
+    """Return the files of the networks that were trained elsewhere, of a plan or of one of its studies."""
+    nodes = list(plan.networks.values())
+    if study is not None:
+        fingerprints = trials_of(plan, study.name).keys()
+        nodes = [node for node in nodes if node.fingerprint in fingerprints]
+    words = []
+    for node in nodes:
+        temperature = "" if node.file.temperature is None else f", τ = {node.file.temperature:g}"
+        words.append(f"{model_title(node.spec.model)} from {node.file.name} (SHA-256 {node.file.sha256}{temperature})")
+    return words
 
 
 @dataclass(frozen=True)

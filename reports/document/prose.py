@@ -20,8 +20,10 @@ from reports.collect.tracked_runs import FINISHED
 from reports.content.blocks import Paragraph
 from reports.content.formatting import interval, number
 from reports.content.plan_words import (
+    ELSEWHERE,
     data_words,
     epochs_words,
+    file_words,
     network_titles,
     network_words,
     plural,
@@ -40,12 +42,12 @@ _MOST_LISTED = 8
 
 def run_facts(plan: Plan, results: Results) -> tuple[tuple[str, str], ...]:
     """Return facts about the runs, as names and values."""
-    specs = [node.spec for node in plan.trials.values()]
+    specs = [node.spec for node in (*plan.trials.values(), *plan.networks.values())]
     preset = plan.request.preset
     # A plan of cost studies alone trains nothing.
     data, networks = "none: networks are counted and timed", "those of the table"
     if specs:
-        data, networks = _data(plan, specs), f"{network_words(specs)}; {epochs_words(specs)}"
+        data, networks = _data(plan, specs), "; ".join(_networks(plan))
     facts = {
         "Preset": f"{preset.name} ({preset.summary})",
         "Overrides": ", ".join(_settings(plan.request.overrides)) or "none",
@@ -56,6 +58,15 @@ def run_facts(plan: Plan, results: Results) -> tuple[tuple[str, str], ...]:
         "Newest run": when(results.newest),
     }
     return tuple(facts.items())
+
+
+def _networks(plan: Plan) -> Iterator[str]:
+    """Yield the networks that were trained here, with the length of their training, then each from elsewhere."""
+    specs = [node.spec for node in plan.trials.values()]
+    if specs:
+        yield f"{network_words(specs)}; {epochs_words(specs)}"
+    for file in file_words(plan):
+        yield f"{file}, {ELSEWHERE}"
 
 
 def _data(plan: Plan, specs: Iterable[TrialSpec]) -> str:
@@ -83,7 +94,11 @@ def _repeats(plan: Plan) -> str:
     names_by_count: dict[str, list[str]] = {}
     # Sorting is stable: studies of as many seeds stay in the order of the plan.
     for study in sorted(plan.studies, key=lambda study: -repeats_of(plan, study)):
-        count = "counted once" if study.is_about_cost else _seeds(repeats_of(plan, study))
+        count = _seeds(repeats_of(plan, study))
+        if study.is_about_cost:
+            count = "counted once"
+        elif study.trains_nothing:
+            count = "one network, no spread between trainings"
         names_by_count.setdefault(count, []).append(study.name)
     return "; ".join(f"{count}: {', '.join(names)}" for count, names in names_by_count.items())
 
@@ -103,7 +118,12 @@ def _counts(plan: Plan, results: Results) -> str:
 
 
 def _nodes_by_kind(plan: Plan, evaluations: str = "evaluations") -> dict[str, Mapping[str, Node]]:
-    return {"trainings": plan.trials, evaluations: plan.evaluations, "networks counted": plan.costs}
+    return {
+        "trainings": plan.trials,
+        "networks trained elsewhere": plan.networks,
+        evaluations: plan.evaluations,
+        "networks counted": plan.costs,
+    }
 
 
 def _joined(phrases: Sequence[str]) -> str:
@@ -151,11 +171,17 @@ def when(milliseconds: int) -> str:
 
 def caveats(plan: Plan, results: Results) -> Iterator[str]:
     """Yield the cautions for a reader of the whole report."""
+    if plan.networks:
+        yield (
+            "A network that was trained elsewhere is measured once: there is no spread between trainings, and its "
+            "intervals are over test images alone."
+        )
+        yield from _at_chance(plan, results)
     if plan.request.preset.name == "smoke" and plan.trials:
         yield "This is the smoke preset, made to test the software: its numbers mean nothing."
     few = {}
     for study in plan.studies:
-        if not study.is_about_cost and repeats_of(plan, study) < FEW_SEEDS:
+        if not study.trains_nothing and repeats_of(plan, study) < FEW_SEEDS:
             few[study.name] = repeats_of(plan, study)
     if few:
         subject = f"{' or '.join(map(_seeds, sorted(set(few.values()))))} per variant"
@@ -167,10 +193,21 @@ def caveats(plan: Plan, results: Results) -> Iterator[str]:
     yield from results.warnings
 
 
+def _at_chance(plan: Plan, results: Results) -> Iterator[str]:
+    for key, node in plan.networks.items():
+        if key in results.unlearned:
+            yield (
+                f"{node.file.name} guesses as it was loaded ({results.unlearned[key]}): its classes may stand in an "
+                "order other than that of the data, its images may have been normalised otherwise, or its settings may "
+                "be others than those given here."
+            )
+
+
 def scale_words(study: Study, plan: Plan) -> str:
     """Return a sentence on the cuts that the plan's preset made in a study, or nothing if it made none."""
     full_study, preset = study.whole, plan.request.preset
-    if full_study is study:
+    # Of networks that were trained elsewhere a study asks all that can be asked.
+    if full_study is study or study.is_on_checkpoint:
         return ""
     cuts = []
     if len(study.variants) < len(full_study.variants):
@@ -301,7 +338,7 @@ def _interval_words(differences: Sequence[tuple[str, Estimate]]) -> str:
             names = excluding if delta.excludes_zero else including
             names.append(name)
     if not deltas:
-        return "no difference has an interval, which takes two seeds that do not agree exactly"
+        return "no difference has an interval, which takes two seeds, or images, that do not agree exactly"
     subject = f"the 95 % interval {coverage_words(deltas)}".rstrip()
     if including and excluding:
         return f"{subject} excludes 0 for {_quoted(excluding)} and includes it for {_quoted(including)}"

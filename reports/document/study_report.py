@@ -27,7 +27,7 @@ from reports.tables.machines import machine_words, unrecorded_words
 from reports.tables.p_values import comparisons_table, mcnemar_table
 from reports.tables.study import study_table
 from reports.tables.trained_costs import trained_cost_table
-from reports.tables.uncertainty_words import CANARY, COVERAGE, INTERVALS, P_VALUES
+from reports.tables.uncertainty_words import CANARY, COVERAGE, INTERVALS, P_VALUES, SINGLE
 
 _TITLE = "Ablations of dynamic convolution"
 _METHOD = {"Intervals": INTERVALS, "How well they cover": COVERAGE, "p-values": P_VALUES}
@@ -63,7 +63,8 @@ def build_document(plan: Plan, results: Results, summaries: Sequence[StudySummar
         head = plan.studies[0].title
         title = f"{head}: an ablation of dynamic convolution"
     # Each data set is named once, in the order of the plan.
-    datasets = " and ".join(dict.fromkeys(node.spec.data.facts.title for node in plan.trials.values()))
+    measured = (*plan.trials.values(), *plan.networks.values())
+    datasets = " and ".join(dict.fromkeys(node.spec.data.facts.title for node in measured))
     claims = verdicts(plan, summaries)
     sections = []
     if claims and len(plan.studies) > 1:
@@ -199,6 +200,9 @@ def _figures(
     study: Study, plan: Plan, results: Results, summary: StudySummary, titles_by_trials: dict[frozenset[str], str]
 ) -> Iterator[Block]:
     yield _accuracy(study, plan, summary)
+    if study.trains_nothing:
+        # Figures over the epochs are those of trainings.
+        return
     if study.with_cost:
         without_both = "no network has been counted and has every repeat"
         yield tradeoff_figure(study, plan, results, summary) or Paragraph(
@@ -240,6 +244,8 @@ def _appendix(
 ) -> Iterable[Section]:
     # Only what the report has needs an explanation.
     method = dict(_METHOD) if plan.trials else {}
+    if plan.networks:
+        method["One network"] = SINGLE
     if claims:
         method["Verdicts"] = CLAIMS
     if plan.costs:

@@ -83,6 +83,7 @@ def manifest(
         "experiments": experiments_of(plan),
         "data": data_digests(plan),
         "plugins": plugins_in(plan),
+        "networks": _networks(plan),
         "runs": _runs(plan, results),
         "launches": {launch.launch: launch.as_mapping() for launch in results.launches},
         "rows": rows,
@@ -90,9 +91,10 @@ def manifest(
         "canaries": canaries,
         "document": contents(document),
     }
-    if not content["plugins"]:
-        # Left out, so that older manifests keep their layout and digest.
-        del content["plugins"]
+    for optional in ("plugins", "networks"):
+        if not content[optional]:
+            # Left out, so that older manifests keep their layout and digest.
+            del content[optional]
     return {**content, _DIGEST: digest(content)}
 
 
@@ -138,6 +140,14 @@ def _runs(plan: Plan, results: Results) -> Json:
     return runs
 
 
+def _networks(plan: Plan) -> Json:
+    """Return the files of the networks that were trained elsewhere, by the fingerprints of their nodes."""
+    networks: Json = {}
+    for node in plan.networks.values():
+        networks[node.fingerprint] = {"file": node.file.name, **node.file.identity}
+    return networks
+
+
 def _metrics(results: Results) -> dict[str, Json]:
     """Return the metrics of cells, canaries and costs by fingerprint, without those that a run does not have."""
     metrics: dict[str, Json] = {}
@@ -171,6 +181,9 @@ def _row(study: Study, plan: Plan, row: VariantSummary, metric: str) -> Json:
 
 def _estimate(numbers: Estimate) -> Json:
     values = dataclasses.asdict(numbers)
+    if not numbers.images_alone:
+        # Left out, so that older manifests keep their layout and digest.
+        del values["images_alone"]
     for name, value in values.items():
         # JSON has neither NaN nor infinity.
         if isinstance(value, float):

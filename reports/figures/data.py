@@ -16,6 +16,7 @@ from reports.analysis.summary import StudySummary
 from reports.collect.results import Results
 from reports.content.blocks import Figure
 from reports.content.plan_words import (
+    ELSEWHERE,
     MOST_TOLD_APART,
     Split,
     capitalized,
@@ -128,6 +129,11 @@ def accuracy_figure(study: Study, plan: Plan, summary: StudySummary) -> Figure |
         "Hollow dots: single seeds; filled dots and bars: mean and 95 % t interval over training seeds, for "
         "variants without a missing repeat."
     )
+    if study.trains_nothing:
+        caption = (
+            f"{measured} per variant on {scope_words(study, plan, split_of(study.metric))}. Dots: the one network that "
+            "was trained elsewhere."
+        )
     if len(study.inspected) > 1:
         caption += " The panels have different scales."
     return Figure(
@@ -183,4 +189,6 @@ def entropy_figure(study: Study, plan: Plan, results: Results) -> Figure | None:
 def scope_words(study: Study, plan: Plan, split: Split) -> str:
     """Return the data, the networks and the number of seeds behind a figure."""
     specs, seeds = specs_of(plan, study.name), repeats_of(plan, study)
+    if study.trains_nothing:
+        return f"{data_words(specs, split)}, {network_words(specs)}, {ELSEWHERE}"
     return f"{data_words(specs, split)}, {network_words(specs)}, {seeds} {plural(seeds, 'seed')}"

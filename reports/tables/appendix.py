@@ -48,7 +48,7 @@ def common_settings(plan: Plan) -> Flat:
 
     Where nothing is trained, the counted networks take the place of the trainings.
     """
-    nodes: Iterable[Node] = plan.trials.values() or plan.costs.values()
+    nodes: Iterable[Node] = plan.trials.values() or plan.networks.values() or plan.costs.values()
     flats = list(_counted_settings(nodes))
     # A network that is not dynamic lacks settings: the keys of all, in the order in which they first occur.
     keys: dict[str, None] = {}
@@ -136,10 +136,15 @@ def _settings_by_row(study: Study, plan: Plan) -> dict[RowTitles, Flat]:
         # Repeats of a row differ in their seed alone, which is no setting here: the first stands for all.
         if row not in settings:
             node = plan.node(cell.fingerprint)
+            checkpoint: Flat = {}
+            if node.file is not None:
+                checkpoint = {"checkpoint": f"{node.file.name}, SHA-256 {node.file.sha256}"}
+                if node.file.temperature is not None:
+                    checkpoint["checkpoint.temperature"] = _words(node.file.temperature)
             intervention = _NO_INTERVENTION
             if node.intervention is not None:
                 intervention = intervention_title(node.intervention)
-            settings[row] = {**_settings_that_count(node), "intervention": intervention}
+            settings[row] = {**checkpoint, **_settings_that_count(node), "intervention": intervention}
     return settings
 
 

@@ -50,6 +50,10 @@ _JUDGED = (
     "direction; over seeds, and over test images too where all its rows measure the same checkpoints. Level: that of "
     "this interval"
 )
+_JUDGED_SINGLE = (
+    "Ours: difference between evaluations of the one network, positive in the claimed direction, in the contrast that "
+    "decides, with its interval over test images: a verdict is about this network. Level: that of this interval"
+)
 RANKS = (
     "Primary claims, one per study and inspected network, are judged at a level at which all of a report hold together "
     "in 95 %. The others are exploratory: judged one by one at 95 %, so that of many empty ones about one in forty is "
@@ -106,7 +110,8 @@ def _claims_caption(study: Study, *, has_bounds: bool) -> str:
     units = "points" if wording.unit == " points" else f"units of “{wording.heading}”"
     bound = "" if has_bounds else "; it must lie above 0"
     size = study.size_of_interest or wording.size
-    return f"Published findings held against our runs, in {units}. {_JUDGED}{bound}. The size of interest is {size:g}."
+    judged = _JUDGED_SINGLE if study.trains_nothing else _JUDGED
+    return f"Published findings held against our runs, in {units}. {judged}{bound}. The size of interest is {size:g}."
 
 
 def _claim_cells(study: Study, judged: JudgedClaim) -> TableRow:
@@ -226,7 +231,10 @@ def overview_table(plan: Plan, claims: Sequence[JudgedClaim]) -> Table:
     all_rows, rules = grouped(titled_cells)
     columns, rows = visible_columns(visible, _OVERVIEW_COLUMNS, all_rows)
     units = "points of accuracy or, of the attention profile, entropy from 0 to 1"
-    caption = f"All claims of this report, in {units}. {_JUDGED}."
+    judged_by = _JUDGED
+    if all(study.trains_nothing for study in plan.studies):
+        judged_by = _JUDGED_SINGLE
+    caption = f"All claims of this report, in {units}. {judged_by}."
     return Table("Verdicts", caption, columns, rows, (legend(), *_mark_notes(claims)), rules)
 
 
@@ -257,6 +265,12 @@ def contrasts_table(plan: Plan, claims: Sequence[JudgedClaim]) -> Table:
         "one at which one of its contrasts decides a claim. Intervals are over seeds, and over test images too where "
         "all rows of a contrast measure the same checkpoints."
     )
+    if all(study.trains_nothing for study in plan.studies):
+        caption = (
+            "Every contrast behind the verdicts. Ours: the first minus the second, evaluated on one network and turned "
+            "round where lower is better, with its interval over test images at the level beside it: the claim's where "
+            "the contrast is reproduced, else the one at which one of its contrasts decides a claim."
+        )
     return Table("Contrasts", caption, _CONTRAST_COLUMNS, rows, rules=rules)
 
 

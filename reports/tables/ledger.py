@@ -75,7 +75,7 @@ def tuning_fact(plan: Plan) -> str:
 
 
 def _trained_studies(plan: Plan) -> list[Study]:
-    return [study for study in plan.studies if not study.is_about_cost]
+    return [study for study in plan.studies if not study.trains_nothing]
 
 
 def _factors(plan: Plan) -> Iterator[Paragraph]:
@@ -142,6 +142,9 @@ def _budgets(study: Study, plan: Plan) -> Iterator[_Budget]:
     bases: dict[tuple[str, str], str] = {}
     for cell in plan.cells_of(study.name):
         trial = plan.node(cell.fingerprint).training
+        if trial.file is not None:
+            # What the training of a network from elsewhere was given is not known.
+            continue
         row = (cell.network, cell.variant)
         if row not in bases:
             # Repeats of a training differ in their seed alone, so that a fixed seed makes them equal.

@@ -14,7 +14,7 @@ from reports.analysis.differences import compare_by_image
 from reports.analysis.statistics import mcnemar_p_value
 from reports.analysis.summary import StudySummary, VariantSummary
 from reports.content.blocks import Note, Table
-from reports.content.formatting import number
+from reports.content.formatting import DASH, number
 from reports.content.plan_words import network_titles, short_titles
 from reports.tables.cells import TableRow, columns_of, grouped, text_cells
 
@@ -24,6 +24,24 @@ MOST_CHECKPOINTS = 500
 _DECIMALS = 4
 _LEAST = 0.5 * 10**-_DECIMALS
 
+_TESTS = (
+    "p: two-sided, below 0.05 where the 95 % interval excludes 0; Holm: corrected over the comparisons of the study's "
+    "table."
+)
+_COMPARED = (
+    "Every difference to a reference that has an interval. Interval: over seeds and test images (“both”) where the "
+    "rows share their checkpoints and the correct images were tracked, else over seeds. df: its degrees of freedom, "
+    "more than one less than the seeds where trainings of a table share their spread. "
+    f"{_TESTS} "
+    "Seeds needed: with so many a true difference of the size of interest would be shown in 80 % of all studies, and "
+    "with so many that there is none, at the row's own spread over seeds."
+)
+_COMPARED_SINGLE = (
+    "Every difference to a reference that has an interval, between evaluations of one network. Interval: over test "
+    f"images. df: its degrees of freedom, one less than the images. {_TESTS} No number of seeds is given, as there is "
+    "one network."
+)
+
 Summaries = Sequence[tuple[Study, StudySummary]]
 
 
@@ -32,16 +50,16 @@ def comparisons_table(summaries: Summaries) -> Table | None:
     rows, rules = grouped(_comparisons(summaries))
     if not rows:
         return None
+    deltas = [row.delta for _, summary in summaries for row in summary.tested]
+    are_single = {delta is not None and delta.images_alone for delta in deltas}
+    caption = _COMPARED
+    if are_single == {True}:
+        caption = _COMPARED_SINGLE
+    elif True in are_single:
+        caption += " Of a network that was trained elsewhere the interval is over test images alone (“images”)."
     return Table(
         title="Comparisons",
-        caption=(
-            "Every difference to a reference that has an interval. Interval: over seeds and test images (“both”) where "
-            "the rows share their checkpoints and the correct images were tracked, else over seeds. df: its degrees of "
-            "freedom, more than one less than the seeds where trainings of a table share their spread. p: two-sided, "
-            "below 0.05 where the 95 % interval excludes 0; Holm: corrected over the comparisons of the study's table. "
-            "Seeds needed: with so many a true difference of the size of interest would be shown in 80 % of all "
-            "studies, and with so many that there is none, at the row's own spread over seeds."
-        ),
+        caption=caption,
         columns=(
             *columns_of("text", "study", "row"),
             *columns_of("mark", "seeds", "interval over", "df", "p", "Holm", "seeds needed"),
@@ -54,14 +72,17 @@ def comparisons_table(summaries: Summaries) -> Table | None:
 def _comparisons(summaries: Summaries) -> Iterator[tuple[str, TableRow]]:
     for study, summary in summaries:
         titles = short_titles(study)
-        for advice in seed_advice(study, summary):
-            row, delta = advice.row, advice.row.delta
+        seeds_by_row = {advice.row.key: seeds_words(advice) for advice in seed_advice(study, summary)}
+        for row in summary.tested:
+            delta = row.delta
             if delta is None:
                 continue
             interval_over = "both" if delta.covers_images else "seeds"
+            if delta.images_alone:
+                interval_over = "images"
             estimate = (titles[row.variant], str(delta.n), interval_over, number(delta.df, 1))
             p_values = (p_words(row.p_value), p_words(row.p_holm))
-            yield _group(study, row), text_cells(*estimate, *p_values, seeds_words(advice))
+            yield _group(study, row), text_cells(*estimate, *p_values, seeds_by_row.get(row.key, DASH))
 
 
 def _group(study: Study, row: VariantSummary) -> str:

@@ -16,6 +16,7 @@ from reports.collect.unlearned import seeds_and_reasons
 from reports.content.blocks import Column, ColumnKind, Interval, Missing, Note, Number, Table, TableCell, Text
 from reports.content.formatting import number
 from reports.content.plan_words import (
+    Split,
     data_words,
     enumerated,
     epochs_words,
@@ -78,13 +79,18 @@ def table_caption(study: Study, plan: Plan, summary: StudySummary) -> str:
     specs = specs_of(plan, study.name)
     seeds = repeats_of(plan, study)
     repeats = "one seed."
-    if seeds > 1:
+    if study.trains_nothing:
+        repeats = "one network, no spread between trainings."
+    elif seeds > 1:
         repeats = f"{seeds} seeds: mean ± standard deviation over seeds."
+    pairing = "paired difference by seed"
+    if study.trains_nothing:
+        pairing = "difference, image by image,"
     reference = short_titles(study)[study.reference]
     measured = STUDY_METRICS[study.metric]
     return (
         f"{measured[0].upper()}{measured[1:]} on {data_words(specs, split_of(study.metric))}, {network_words(specs)}, "
-        f"{epochs_words(specs)}, {repeats} Δ is the paired difference by seed to “{reference}”"
+        f"{epochs_words(specs)}, {repeats} Δ is the {pairing} to “{reference}”"
         f"{interval_caption(summary)}"
     )
 
@@ -247,6 +253,10 @@ def _notes(study: Study, plan: Plan, summary: StudySummary, published: _Publishe
             has_mean_alone = True
     if has_mean_alone:
         yield Note(NO_SPREAD_NOTE, NO_SPREAD)
+    for network in study.inspected:
+        # Where all networks are such, the caption says it.
+        if network is not None and network.checkpoint is not None and not study.trains_nothing:
+            yield Note(f"{network.title} was trained elsewhere: one network, no spread between trainings.")
     unlearned = summary.unlearned
     for row in unlearned[:_LISTED]:
         reasons = seeds_and_reasons(row.unlearned)
@@ -284,7 +294,9 @@ def comparability(study: Study, plan: Plan, table: PublishedTable) -> str:
     dynamic = [spec for spec in specs if spec.model.layer == "dynamic"]
     if not dynamic:
         dynamic = [spec for spec in specs if not spec.model.is_static] or list(specs)
-    ours = f"{data_words(specs, 'train')}, {network_words(dynamic)}, {epochs_words(specs)}"
+    # Of a network that was trained elsewhere only the test images are known.
+    split: Split = "test" if study.trains_nothing else "train"
+    ours = f"{data_words(specs, split)}, {network_words(dynamic)}, {epochs_words(specs)}"
     differing = []
     if any(spec.data.name != "imagenet" for spec in specs):
         differing.append("data set")

@@ -20,7 +20,7 @@ from reports.content.plan_words import enumerated, network_titles, short_titles,
 COVERS_IMAGES = "‡"
 """Marks an interval over seeds and test images where others in the table are over seeds alone."""
 
-SEEDS, BOTH = "over seeds", "over seeds and test images"
+SEEDS, BOTH, IMAGES = "over seeds", "over seeds and test images", "over test images"
 STARS = "stars"
 """Heading of the column of stars."""
 
@@ -54,6 +54,14 @@ P_VALUES = (
     "one checkpoint: it asks whether the test images that only one of two evaluations gets right are shared between "
     "them as by a coin."
 )
+SINGLE = (
+    "A network that was trained elsewhere is one network: there is no spread between trainings, and no ± in its "
+    "tables. The interval of a difference between two of its evaluations is over test images alone, Student's t of the "
+    "differences image by image. It says what other test images of the same kind would have given for this very "
+    "network, and nothing of how another training would have come out. Stars, p-values and verdicts rest on it, and so "
+    "are about this network only. McNemar's test asks whether the test images that only one of two evaluations gets "
+    "right are shared between them as by a coin."
+)
 CANARY = (
     "A canary is a study's reference, trained again under other seeds and held against itself, the r-th repeat against "
     "the r-th. Nothing but the seeds is different, so no difference must be found; since its interval covers 95 %, one "
@@ -64,12 +72,16 @@ CANARY = (
 
 def coverage_words(deltas: Iterable[Estimate]) -> str:
     """Return the uncertainty that the intervals of some estimates cover; nothing if they differ or there are none."""
-    kinds = {delta.covers_images for delta in deltas if delta.has_interval}
-    if kinds == {True}:
-        return BOTH
-    if kinds == {False}:
-        return SEEDS
+    kinds = {_cover(delta) for delta in deltas if delta.has_interval}
+    if len(kinds) == 1:
+        return kinds.pop()
     return ""
+
+
+def _cover(delta: Estimate) -> str:
+    if delta.images_alone:
+        return IMAGES
+    return BOTH if delta.covers_images else SEEDS
 
 
 def _deltas(summary: StudySummary) -> list[Estimate]:
@@ -82,7 +94,10 @@ def interval_caption(summary: StudySummary) -> str:
     if not deltas:
         return "." if summary.seeds < 2 else " (no interval)."
     if is_mixed(summary):
-        return f" with its 95 % interval {SEEDS}, or {BOTH} where marked {COVERS_IMAGES}."
+        kinds = [f"{SEEDS}, or {BOTH} where marked {COVERS_IMAGES}"]
+        if any(delta.images_alone for delta in deltas):
+            kinds.append(f"{IMAGES} for a network that was trained elsewhere")
+        return f" with its 95 % interval {'; '.join(kinds)}."
     # All cover the same: the first speaks for them. Over seeds and test images it is no Student's t.
     kind = "95 % interval" if deltas[0].covers_images else "95 % t interval"
     return f" with its {kind} {coverage_words(deltas)}."

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -31,6 +31,7 @@ from runners.state.nodes import NodeState, StateStore
 from runners.tracking.sync_notes import read_notes
 from runners.upkeep.damages import damages_of
 from runners.upkeep.explain import Absent, EarlierResult, Explainer, Explanation, commit_of
+from runners.upkeep.node_status import NodeStatus
 from runners.upkeep.status import reason
 
 _INDENT = " " * 10
@@ -167,11 +168,11 @@ class _Sentences:
         # The reasons an evaluation waits: its training is not done, or is done but its weights are gone.
         training = explanation.training
         if training is not None and training.status != "done":
-            yield f"its training {training.fingerprint[:_DIGITS]} is {_TRAINING[training.status]}"
+            yield f"its {_made(training)} {training.fingerprint[:_DIGITS]} is {_TRAINING[training.status]}"
         elif training is not None and not self._states[training.fingerprint].weights_file.exists():
             yield (
-                f"the weights of its training {training.fingerprint[:_DIGITS]} have been removed: "
-                "they are taken from the tracking store, or it is trained anew"
+                f"the weights of its {_made(training)} {training.fingerprint[:_DIGITS]} have been removed: "
+                f"they are taken from the tracking store, or {_AGAIN[_made(training)]}"
             )
         elif status.remark:
             yield status.remark
@@ -184,6 +185,9 @@ class _Sentences:
         if attempt is not None:
             measured += f" on {attempt.process.host}"
         yield f"{measured}: {state.folder}"
+        checkpoint = (state.about() or {}).get("checkpoint")
+        if isinstance(checkpoint, Mapping):
+            yield f"trained elsewhere: {checkpoint.get('path')}, SHA-256 {checkpoint.get('sha256')}"
         commit = commit_of(state, record)
         if commit is not None:
             yield f"code: {_shown_commit(commit)}"
@@ -233,6 +237,15 @@ _TRAINING = {
     "waiting": "not done either",
     "failed": "failed, so there is nothing to evaluate",
 }
+
+
+_AGAIN = {"training": "it is trained anew", "network": "its file is loaded again"}
+"""What the next run does if weights are gone, by what made them."""
+
+
+def _made(network: NodeStatus) -> str:
+    """Return what an evaluation rests on: a training, or a network that was trained elsewhere."""
+    return "network" if network.planned.kind == "network" else "training"
 
 
 def _origin(earlier: EarlierResult) -> str:

@@ -13,9 +13,11 @@ from ablations.planning.lint import Lint
 from ablations.planning.plan import Plan, make_plan
 from ablations.planning.request import Request
 from ablations.registry import available_studies, get_study
+from ablations.spec.fingerprint import SHORT
 from ablations.spec.layers import BUILT_IN_LAYERS, LAYERS
 from ablations.spec.names import BUILT_IN_NETWORKS, NETWORKS, static_convolutions
 from ablations.spec.parts import BLOCKS, ModelSpec
+from ablations.spec.titles import model_title
 
 _MOST_ALIKE = 3
 """The most lints of one kind in one study that are shown."""
@@ -47,15 +49,31 @@ def plan_overview(plan: Plan) -> RenderableType:
     for study in plan.studies:
         table.add_row(Text(study.name), *map(str, _counts(plan, study.name)))
     blocks: list[RenderableType] = [table, Text(_sharing(plan))]
-    blocks += map(Text, (*data_remarks(plan), *static_remarks(plan)))
+    blocks += map(Text, (*network_remarks(plan), *data_remarks(plan), *static_remarks(plan)))
     if plan.canaries:
         blocks.append(Text(_canary(plan)))
     if plan.tuned:
         blocks.append(_tuned(plan))
     todo = f"To do: {len(plan.missing_trials)} trainings, {len(plan.missing_evaluations)} evaluations"
+    if plan.missing_networks:
+        count = len(plan.missing_networks)
+        todo += f", {count} network{'s' if count > 1 else ''} to load and measure"
     if plan.missing_costs:
         todo += f", {len(plan.missing_costs)} networks to count and time"
     return Group(*blocks, Text(f"{todo}."))
+
+
+def network_remarks(plan: Plan) -> tuple[str, ...]:
+    """Return a remark on each network that was trained elsewhere: its file, its digest, and what it is taken for."""
+    remarks: list[str] = []
+    for node in plan.networks.values():
+        file = node.file
+        temperature = "" if file.temperature is None else f", τ={file.temperature:g}"
+        remarks.append(
+            f"Trained elsewhere: {file.path} (SHA-256 {file.sha256[:SHORT]}), taken for "
+            f"{model_title(node.spec.model)}{temperature}."
+        )
+    return tuple(remarks)
 
 
 def data_remarks(plan: Plan) -> tuple[str, ...]:
@@ -176,9 +194,10 @@ def _counts(plan: Plan, study: str) -> tuple[int, int, int, int, int, int]:
         if cell.fingerprint in plan.evaluations:
             evaluations.add(cell.fingerprint)
             # A study needs the trainings of its evaluations, too, also where no cell shows them.
-            trials.add(plan.evaluations[cell.fingerprint].checkpoint)
-        elif cell.fingerprint in plan.costs:
-            # Counts of a network are shown in the column of evaluations: neither is a training.
+            if plan.evaluations[cell.fingerprint].file is None:
+                trials.add(plan.evaluations[cell.fingerprint].checkpoint)
+        elif cell.fingerprint in plan.costs or cell.fingerprint in plan.networks:
+            # Counts of a network, and what was trained elsewhere, are in the column of evaluations: no training.
             evaluations.add(cell.fingerprint)
         elif cell.fingerprint in plan.trials:
             trials.add(cell.fingerprint)
@@ -209,6 +228,8 @@ def _canary(plan: Plan) -> str:
 
 
 def _sharing(plan: Plan) -> str:
+    if plan.networks and not plan.trials:
+        return f"Nothing is trained: {len(plan.evaluations)} evaluations of networks that were trained elsewhere."
     return (
         f"{len(plan.trials)} trainings and {len(plan.evaluations)} evaluations; one training per table row and seed "
         f"would be {plan.trainings_without_sharing}."

@@ -153,6 +153,7 @@ def open_batches(
     download: bool = False,
     sizes: SplitSizes | None = None,
     image_size: int | None = None,
+    test_only: bool = False,
 ) -> BatchSource:
     """Open a data set for training and evaluation, in memory or from files, as it is registered.
 
@@ -161,6 +162,7 @@ def open_batches(
         download: Whether a missing data set may be fetched; only those in memory can be.
         sizes: How many images of each split to use; all by default.
         image_size: Side in pixels of images in folders; None is the data set's own.
+        test_only: Whether the test split alone is read, of a data set in folders.
 
     Raises:
         UnknownNameError: No such data set.
@@ -172,7 +174,8 @@ def open_batches(
     if name in _SOURCES:
         return _SOURCES[name](registered_facts(name), settings, root=root, sizes=sizes)
     if name in folder_sets():
-        return open_folder_set(facts_of(name, root, image_size), settings, root=root, sizes=sizes)
+        facts = facts_of(name, root, image_size, test_only=test_only)
+        return open_folder_set(facts, settings, root=root, sizes=sizes)
     return MemorySource(_load_once(name, root, download), settings, sizes)
 
 

@@ -19,6 +19,8 @@ def calibrate(node: Node, device: str, threads: int, plugins: tuple[str, ...]) -
 
         if node.kind == "cost":
             return timing.time_count(node.spec)
+        if node.file is not None:
+            return timing.time_measurement(node.spec, device, threads)
         return timing.time_training(node.spec, device, threads)
     except Exception as error:
         # A network of a plug-in may raise anything, and its exception need not be picklable.

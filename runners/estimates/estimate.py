@@ -37,7 +37,7 @@ _PRIOR_SPREAD, _PRIOR_LAUNCHES = 0.2, 3.0
 
 # Weights lie in the state folder and in the tracking store; a running training keeps two checkpoints with momentum.
 _COPIES_OF_WEIGHTS, _COPIES_UNDER_WAY, _OTHER_BYTES_PER_NODE = 2, 4, 100_000
-_KINDS = {"evaluation": "evaluations", "cost": "counts"}
+_KINDS = {"evaluation": "evaluations", "network": "evaluations", "cost": "counts"}
 _NAMED = 3
 _TIGHT = 0.9
 """Share of a machine's memory beyond which the words contain a warning."""
@@ -96,7 +96,8 @@ class PlanEstimate:
         for node in self.unknown.values():
             title = node.title
             if node.kind != "cost":
-                network = trial_title(node.spec).partition(" · seed")[0].partition(" τ=")[0]
+                network = node.training.title if node.file is not None else trial_title(node.spec)
+                network = network.partition(" · seed")[0].partition(" τ=")[0]
                 title = f"{network} on {node.spec.data.name}"
             titles[title] = None
         return list(titles)
@@ -129,7 +130,7 @@ def work_steps(node: Node) -> float:
     steps = 0
     if node.kind == "cost":
         return 0.0
-    if node.kind != "evaluation":
+    if node.kind not in ("evaluation", "network"):
         steps = train.epochs * (count_images(node.spec, "train") // train.batch_size)
         images += train.epochs * count_images(node.spec, "validation")
     return steps + images / (_PASSES * train.batch_size)
@@ -141,7 +142,7 @@ def seconds_of(node: Node, speed: Speed | None) -> float | None:
         return None
     if node.kind == "cost":
         return speed.setup_seconds or None
-    if node.kind == "evaluation" and speed.evaluation_image_seconds is not None:
+    if node.kind in ("evaluation", "network") and speed.evaluation_image_seconds is not None:
         return count_images(node.spec, "test") * speed.evaluation_image_seconds
     if not speed.step_seconds:
         return None
@@ -221,7 +222,7 @@ def estimate(plan: Plan, speeds: Mapping[str, Speed], workers: int, history: Ite
         known_speeds.append(speed)
         if speed.is_learned:
             learned_seconds.append(node_seconds)
-        if node.kind == "trial":
+        if node.kind in ("trial", "network"):
             weights.append(speed.weights_bytes)
     total_seconds = math.fsum(seconds.values())
     # An estimate is learned if most of its time comes from whole nodes.
@@ -235,7 +236,10 @@ def estimate(plan: Plan, speeds: Mapping[str, Speed], workers: int, history: Ite
     for cell in plan.all_cells:
         # The plan of a `retry` has the tables of the whole plan but only a part of its nodes.
         unshared_seconds += all_seconds.get(cell.fingerprint, 0.0)
-        unshared_seconds += all_seconds.get(after.get(cell.fingerprint, ""), 0.0)
+        evaluation = plan.evaluations.get(cell.fingerprint)
+        # A network that was trained elsewhere is loaded once, with or without sharing.
+        if evaluation is not None and evaluation.file is None:
+            unshared_seconds += all_seconds.get(evaluation.depends_on, 0.0)
     # In the worst case the largest nodes run at the same time; only then have trainings checkpoints on the disk.
     memory = sorted((speed.memory_bytes for speed in known_speeds), reverse=True)
     weights.sort(reverse=True)

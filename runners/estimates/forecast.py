@@ -238,7 +238,7 @@ def trim(plan: Plan, fits: Callable[[Plan], bool]) -> Plan | None:
     if fits(plan):
         return plan
     # Studies of cost have no seeds to reduce.
-    seeds = [plan.request.seeds_of(study) for study in plan.studies if not study.is_about_cost]
+    seeds = [plan.request.seeds_of(study) for study in plan.studies if not study.trains_nothing]
     sizes: list[tuple[int, int | None]] = []
     seed_count = plan.request.seeds
     if seeds:

@@ -224,7 +224,7 @@ def learn(node: Node, state: NodeState) -> Speed | None:
     memory = Speed(memory_bytes=result.get("peak_memory", 0), gpu_memory_bytes=result.get("peak_gpu_memory", 0))
     if node.kind == "cost":
         return replace(memory, setup_seconds=result["seconds"])
-    if node.kind == "evaluation":
+    if node.kind in ("evaluation", "network"):
         return replace(memory, evaluation_image_seconds=result["seconds"] / count_images(node.spec, "test"))
     # A tuning or a search may stop early, is not measured on the test split, and may train another network. A training
     # that fell back to a smaller micro-batch for lack of memory does not show the speed of the planned one.

@@ -39,6 +39,37 @@ def time_count(spec: TrialSpec) -> tuple[str, Speed]:
     return "cpu", Speed(setup_seconds=seconds, memory_bytes=peak_memory_bytes())
 
 
+def time_measurement(spec: TrialSpec, device_option: str, threads: int) -> tuple[str, Speed]:
+    """Time a few batches of a network that is measured and not trained; its weights do not matter for that."""
+    torch.set_num_threads(threads)
+    forget_peak_memory()
+    device, started = choose_device(device_option), time.monotonic()
+    model = build_network(spec.model, spec.data.facts, spec.seed).to(device).to(memory_format=LAYOUT).eval()
+    source = open_source(spec, device, LAYOUT)
+    setup_seconds = time.monotonic() - started
+    images, begun = 0, time.monotonic()
+    with torch.inference_mode():
+        for batch, _ in source.evaluation("test"):
+            # To the CPU, as a GPU may still be computing.
+            model(batch).cpu()
+            images += len(batch)
+            if time.monotonic() - begun > _TIMED_SECONDS:
+                break
+    # All that a measurement takes is counted per image, its beginning too.
+    image_seconds = (time.monotonic() - begun) / images + setup_seconds / source.num_images("test")
+    device_name, gpu_memory_bytes = device.type, 0
+    if device.type == "cuda":
+        device_name = torch.cuda.get_device_name(device)
+        gpu_memory_bytes = torch.cuda.max_memory_reserved(device)
+    return device_name, Speed(
+        setup_seconds=setup_seconds,
+        evaluation_image_seconds=image_seconds,
+        memory_bytes=peak_memory_bytes(),
+        gpu_memory_bytes=gpu_memory_bytes,
+        weights_bytes=sum(tensor.nbytes for tensor in model.state_dict().values()),
+    )
+
+
 def time_training(spec: TrialSpec, device_option: str, threads: int) -> tuple[str, Speed]:
     """Time a few steps of a training on one device."""
     torch.set_num_threads(threads)

@@ -504,7 +504,7 @@ def _work(node: Node) -> float:
     if node.kind == "cost":
         return _COST_WORK
     test = float(count_images(node.spec, "test"))
-    if node.kind == "evaluation":
+    if node.kind in ("evaluation", "network"):
         return test
     work = node.spec.train.epochs * (3 * count_images(node.spec, "train") + count_images(node.spec, "validation"))
     if node.optimisation is not None:

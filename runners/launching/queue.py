@@ -5,7 +5,8 @@ any stage loses nothing: the next one begins with the table again and finds what
 
 | stage     | the node                                        | what ends the stage                         |
 |-----------|-------------------------------------------------|---------------------------------------------|
-| UNTRAINED | is an evaluation whose training is not done     | the launch, when that training ends         |
+| UNTRAINED | is an evaluation whose network is not there yet | the launch, when its training has ended, or |
+|           |                                                 | its file is loaded                          |
 | READY     | may be run                                      | the launch, when a worker is free           |
 | RESERVING | is being reserved in a shared tracking store,   | the tracking worker: it reserves the node,  |
 |           | or another machine has reserved it              | or takes over the other machine's result    |
@@ -83,16 +84,21 @@ class Queue:
         # Breaks ties in the heap: nodes themselves have no order.
         self._order = itertools.count()
         self._evaluations: dict[str, list[EvaluationNode]] = {}
-        # Trainings first, as evaluations wait for them.
-        waiting_for_nothing: tuple[Node, ...] = (*plan.missing_trials, *plan.missing_costs, *plan.missing_proposed)
+        # Trainings and other networks first, as evaluations wait for them.
+        waiting_for_nothing: tuple[Node, ...] = (
+            *plan.missing_trials,
+            *plan.missing_networks,
+            *plan.missing_costs,
+            *plan.missing_proposed,
+        )
         for node in waiting_for_nothing:
             self._add(node, Stage.READY)
         for evaluation in plan.missing_evaluations:
-            if evaluation.trial.fingerprint in plan.done:
+            if evaluation.checkpoint in plan.done:
                 self._add(evaluation, Stage.READY)
             else:
                 self._add(evaluation, Stage.UNTRAINED)
-                self._evaluations.setdefault(evaluation.trial.fingerprint, []).append(evaluation)
+                self._evaluations.setdefault(evaluation.checkpoint, []).append(evaluation)
 
     def _add(self, node: Node, stage: Stage) -> None:
         self._stages[node.fingerprint] = stage

@@ -7,7 +7,7 @@ from collections.abc import Sequence, Set
 from dataclasses import replace
 
 from ablations.errors import LeaseError, UnknownNameError
-from ablations.planning.nodes import EvaluationNode, TrialNode
+from ablations.planning.nodes import EvaluationNode, NetworkNode, TrialNode
 from ablations.planning.plan import Plan
 from runners.state.attempts import Watch
 from runners.state.nodes import NodeState, StateStore
@@ -19,6 +19,7 @@ def only_failed(plan: Plan, states: StateStore) -> Plan:
     """Return the failed nodes of a plan, with the evaluations that are missing because their training has failed."""
     failed = {node.fingerprint for node in plan.missing if states[node.fingerprint].failure() is not None}
     trials = {key: node for key, node in plan.trials.items() if key in failed}
+    networks = {key: node for key, node in plan.networks.items() if key in failed}
     costs = {key: node for key, node in plan.costs.items() if key in failed}
     evaluations: dict[str, EvaluationNode] = {}
     for key, evaluation in plan.evaluations.items():
@@ -26,8 +27,15 @@ def only_failed(plan: Plan, states: StateStore) -> Plan:
             evaluations[key] = evaluation
             # An evaluation can have failed for want of a training that is not done either.
             if evaluation.checkpoint not in plan.done:
-                trials[evaluation.checkpoint] = evaluation.trial
-    return replace(plan, trials=trials, evaluations=evaluations, costs=costs)
+                _add(evaluation.network, trials, networks)
+    return replace(plan, trials=trials, networks=networks, evaluations=evaluations, costs=costs)
+
+
+def _add(node: TrialNode | NetworkNode, trials: dict[str, TrialNode], networks: dict[str, NetworkNode]) -> None:
+    if isinstance(node, NetworkNode):
+        networks[node.fingerprint] = node
+    else:
+        trials[node.fingerprint] = node
 
 
 def begin_anew(plan: Plan, variants: Sequence[str], states: StateStore) -> Plan:
@@ -75,14 +83,17 @@ def train_lost_weights_anew(plan: Plan, states: StateStore) -> tuple[Plan, int]:
         LeaseError: If one of the nodes is being run.
         OutputError: If a folder cannot be moved.
     """
-    lost: dict[str, TrialNode] = {}
+    trials: dict[str, TrialNode] = {}
+    networks: dict[str, NetworkNode] = {}
     for evaluation in plan.missing_evaluations:
         state = states[evaluation.checkpoint]
         if state.is_done and not state.weights_file.exists():
-            lost[evaluation.checkpoint] = evaluation.trial
-    redone = lost.keys() | _resting_on(set(lost), states)
+            _add(evaluation.network, trials, networks)
+    lost = trials.keys() | networks.keys()
+    redone = lost | _resting_on(lost, states)
     _put_aside(redone, states)
-    return replace(plan, trials=lost | plan.trials, done=plan.done - redone), len(lost)
+    plan = replace(plan, trials=trials | plan.trials, networks=networks | plan.networks, done=plan.done - redone)
+    return plan, len(lost)
 
 
 def _nodes_of(plan: Plan, variants: Sequence[str]) -> set[str]:
@@ -109,8 +120,8 @@ def _put_aside(fingerprints: Set[str], states: StateStore) -> None:
         states[fingerprint].begin_anew()
 
 
-def _resting_on(trials: set[str], states: StateStore) -> set[str]:
-    """Return the evaluations of these trainings that any study has ever asked for here."""
+def _resting_on(trials: Set[str], states: StateStore) -> set[str]:
+    """Return the evaluations of these networks that any study has ever asked for here."""
     evaluations: set[str] = set()
     for fingerprint in states.fingerprints():
         about = states[fingerprint].about()

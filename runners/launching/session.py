@@ -203,7 +203,7 @@ def _open_store(plan: Plan, runs_dir: Path, uri: str | None) -> tuple[Plan, Trac
 
 def _source(plan: Plan) -> Source:
     preset = plan.request.preset.name
-    return Source(experiment_name(preset, plan.request.base().data.name), preset, project_commit())
+    return Source(experiment_name(preset, plan.request.data_name), preset, project_commit())
 
 
 def make_tracker(plan: Plan, runs_dir: Path, uri: str, *, for_nodes: bool = True) -> Tracker:

@@ -27,11 +27,20 @@ from ablations import vocabulary as names
 from ablations.atomic import final_name
 from ablations.datasets.registry import forget_folders
 from ablations.errors import AblationError, DatasetError, OutputError
-from ablations.planning.nodes import CostNode, EvaluationNode, Node, ProposedNode, TrialNode, plugins_of
+from ablations.planning.nodes import (
+    CostNode,
+    EvaluationNode,
+    NetworkNode,
+    Node,
+    ProposedNode,
+    TrialNode,
+    plugins_of,
+)
 from ablations.planning.optimisation import Optimisation, slot_fingerprint
 from ablations.spec.factors import Factor, plain
 from ablations.spec.fingerprint import SHORT, cost_fingerprint, spec_version_of
 from ablations.spec.identities import as_json
+from ablations.spec.inspected import CheckpointFile, NetworkSpec, read_spec
 from ablations.spec.parts import SPEC_VERSION, Intervention
 from ablations.spec.trial import TrialSpec
 from runners.state import attempts as leases
@@ -55,10 +64,21 @@ _WRITTEN_BY_WORKERS = (
 )
 
 _DESCRIBED_BY_HASH = frozenset(
-    {"kind", "fingerprint", "title", "spec", "spec_version", "data_digest", "trial", "intervention", "plugins"}
+    {
+        "kind",
+        "fingerprint",
+        "title",
+        "spec",
+        "spec_version",
+        "data_digest",
+        "checkpoint",
+        "trial",
+        "intervention",
+        "plugins",
+    }
 )
-"""The fields that this version knows in the description of a trial or an evaluation. Where a later version adds some,
-its fingerprint cannot be computed here."""
+"""The fields that this version knows in the description of a trial, a network or an evaluation. Where a later version
+adds some, its fingerprint cannot be computed here."""
 
 # Without the events, which are read line by line, and the attempts, which `runners.state.attempts` reads.
 _KINDS = {
@@ -86,6 +106,9 @@ def about(node: Node) -> dict[str, Any]:
     plugins = as_json(plugins_of(node).values())
     if plugins:
         description["plugins"] = plugins
+    if node.file is not None:
+        # Also of an evaluation, whose network is described by it and not by a training.
+        description["checkpoint"] = node.file.model_dump(mode="json")
     if node.intervention is not None:
         description["trial"] = node.checkpoint
         description["intervention"] = node.intervention.model_dump(mode="json", by_alias=True)
@@ -157,7 +180,7 @@ class NodeState:
 
     @property
     def kind(self) -> str:
-        """`trial`, `evaluation` or `cost`; empty if nothing is described here."""
+        """The kind of the node, such as `trial` or `evaluation`; empty if nothing is described here."""
         return str((self.about() or {}).get("kind", ""))
 
     def foreign(self) -> Damage | None:
@@ -264,7 +287,7 @@ class NodeState:
             raise OutputError(f"{self.folder}/{_NODE_FILE} cannot be read: {reason}. Run the study again.") from None
 
     def _node(self, described: dict[str, Any]) -> Node:
-        spec = TrialSpec.model_validate(described["spec"])
+        spec = read_spec(described["spec"])
         if described["data_digest"] != spec.data.facts.digest:
             # A worker that outlives a launch may have read the data folder before its files were as planned.
             forget_folders()
@@ -276,9 +299,14 @@ class NodeState:
                 f"{subject} changed since this was planned, or is read otherwise here, and so has its fingerprint. "
                 "Run the study again."
             )
+        if described["kind"] == "network":
+            return _network(described["fingerprint"], spec, described)
         if described["kind"] == "evaluation":
             intervention = Intervention.model_validate(described["intervention"])
-            return EvaluationNode(described["fingerprint"], TrialNode(described["trial"], spec), intervention)
+            network: TrialNode | NetworkNode = TrialNode(described["trial"], spec)
+            if "checkpoint" in described:
+                network = _network(described["trial"], spec, described)
+            return EvaluationNode(described["fingerprint"], network, intervention)
         if described["kind"] in ("tuning", "search"):
             return _proposed(described, spec)
         if described["kind"] == "trial":
@@ -470,10 +498,10 @@ def _fits(described: dict[str, Any]) -> bool:
             # The description does not tell which plug-ins its training named, so the training's fingerprint cannot be
             # checked; the evaluation's own fingerprint holds them all.
             return spec_version_of(fingerprint, described) is not None
-        trial = {**described, "kind": "trial"}
-        trained = described["trial"] if kind == "evaluation" else fingerprint
-        fits = spec_version_of(trained, trial) is not None
-        return fits and (kind == "trial" or spec_version_of(fingerprint, described) is not None)
+        network = {**described, "kind": "network" if "checkpoint" in described else "trial"}
+        checkpoint = described["trial"] if kind == "evaluation" else fingerprint
+        fits = spec_version_of(checkpoint, network) is not None
+        return fits and (kind != "evaluation" or spec_version_of(fingerprint, described) is not None)
     except (ValueError, RecursionError):
         # A value that no description holds, NaN for example.
         return False
@@ -483,12 +511,18 @@ def _fits_cost(described: dict[str, Any]) -> bool:
     # A plug-in's network is known only where the plug-in is loaded.
     if described.get("spec_version") != SPEC_VERSION or "plugins" in described:
         return True
-    spec = TrialSpec.model_validate(described["spec"])
+    spec = read_spec(described["spec"])
     try:
         return bool(cost_fingerprint(spec) == described["fingerprint"])
     except AblationError:
         # The data, from which the size of the images is known, may be gone.
         return True
+
+
+def _network(fingerprint: str, spec: TrialSpec, described: dict[str, Any]) -> NetworkNode:
+    if not isinstance(spec, NetworkSpec):
+        raise OutputError("a network that was trained elsewhere is described with a training. Run the study again.")
+    return NetworkNode(fingerprint, spec, CheckpointFile.model_validate(described["checkpoint"]))
 
 
 def _described(node: ProposedNode) -> dict[str, Any]:

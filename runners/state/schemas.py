@@ -190,12 +190,13 @@ class NodeFile(TypedDict):
 
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
 
-    kind: Literal["trial", "evaluation", "cost", "tuning", "search"]
+    kind: Literal["trial", "network", "evaluation", "cost", "tuning", "search"]
     fingerprint: Name
     title: str
     spec: dict[str, Any]
     data_digest: str | None
     spec_version: NotRequired[int]
+    checkpoint: NotRequired[dict[str, Any]]
     trial: NotRequired[Name]
     intervention: NotRequired[dict[str, Any]]
     group: NotRequired[Name]
@@ -207,6 +208,7 @@ class NodeFile(TypedDict):
 
 
 _REQUIRED = {
+    "network": ("checkpoint",),
     "evaluation": ("trial", "intervention"),
     "tuning": ("group", "slot", "general", "own", "factors", "values"),
     "search": ("group", "slot", "general", "own", "factors", "values"),

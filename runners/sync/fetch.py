@@ -47,7 +47,7 @@ def fetch(
 def fetch_finished(tracker: Tracker, plan: Plan, states: StateStore, tell: Callable[[str], None]) -> Plan:
     """Take over the results that the store has of a plan's nodes; return the plan with these nodes done.
 
-    The weights of a trial are taken over where an evaluation of it is missing. A node whose result cannot be taken
+    The weights of a network are taken over where an evaluation of it is missing. A node whose result cannot be taken
     over is measured here.
 
     Args:
@@ -60,18 +60,18 @@ def fetch_finished(tracker: Tracker, plan: Plan, states: StateStore, tell: Calla
     check_writable(states.root)
     alone: tuple[Node, ...] = (*plan.missing_evaluations, *plan.missing_costs, *plan.missing_proposed)
     fetched = _fetch_all(tracker, plan, states, alone, tell)
-    # Now only evaluations that must be measured here are missing; they need the weights of their trials.
+    # Now only evaluations that must be measured here are missing; they need the weights of their networks.
     plan = replace(plan, done=plan.done | fetched)
-    inspected = {node.trial.fingerprint for node in plan.missing_evaluations}
-    candidates = [
-        node
-        for key, node in plan.trials.items()
-        if key not in plan.done or (key in inspected and not states[key].weights_file.exists())
-    ]
-    trials = _fetch_all(tracker, plan, states, candidates, tell, inspected)
-    if fetched or trials:
-        tell(f"took over from the tracking store: {len(fetched | trials)} results that were measured elsewhere")
-    return replace(plan, done=plan.done | trials)
+    inspected = {node.checkpoint for node in plan.missing_evaluations}
+    candidates: list[Node] = []
+    for node in (*plan.trials.values(), *plan.networks.values()):
+        key = node.fingerprint
+        if key not in plan.done or (key in inspected and not states[key].weights_file.exists()):
+            candidates.append(node)
+    networks = _fetch_all(tracker, plan, states, candidates, tell, inspected)
+    if fetched or networks:
+        tell(f"took over from the tracking store: {len(fetched | networks)} results that were measured elsewhere")
+    return replace(plan, done=plan.done | networks)
 
 
 def _fetch_all(

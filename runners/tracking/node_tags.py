@@ -67,6 +67,9 @@ def spec_params(node: Node, spec: TrialSpec) -> dict[str, Any]:
     params["model.where"] = spec.model.where
     if node.training.tuned:
         params["tuned"] = ", ".join(node.training.tuned)
+    if node.file is not None:
+        params["checkpoint.file"] = node.file.name
+        params |= {f"checkpoint.{name}": value for name, value in node.file.identity.items()}
     if node.intervention is not None:
         for name in Intervention.model_fields:
             params[f"intervention.{name}"] = getattr(node.intervention, name)
@@ -82,6 +85,8 @@ def kind_tags(node: Node) -> dict[str, str]:
     tags = {names.TAG_KIND: node.kind, names.TAG_FINGERPRINT: node.fingerprint, names.TAG_SEED: str(node.spec.seed)}
     if node.training.tuned:
         tags[names.TAG_TUNED] = ", ".join(node.training.tuned)
+    if node.file is not None:
+        tags[names.TAG_CHECKPOINT] = node.file.sha256
     if isinstance(node, ProposedNode):
         tags |= {names.TAG_GROUP: node.group, names.TAG_SLOT: str(node.slot)}
     return tags

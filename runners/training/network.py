@@ -12,6 +12,7 @@ from torch import nn
 
 import dyconv
 from ablations.datasets.facts import DatasetFacts
+from ablations.spec.inspected import NetworkSpec
 from ablations.spec.layers import LAYERS
 from ablations.spec.parts import DataSpec, Intervention, ModelSpec, TemperatureSpec
 from ablations.spec.trial import TrialSpec
@@ -97,12 +98,16 @@ def open_source(spec: TrialSpec, device: torch.device, memory_format: torch.memo
     Raises:
         DatasetError: If the data set is missing or corrupt.
     """
-    data = spec.data
+    data, test_only = spec.data, isinstance(spec, NetworkSpec)
+    batch_size, augmentation = spec.train.batch_size, augmentation_of(data)
+    if test_only:
+        # Nothing is trained, so that any number of training images fills a batch.
+        batch_size, augmentation = 1, Augmentation()
     settings = BatchSettings(
-        batch_size=spec.train.batch_size,
+        batch_size=batch_size,
         evaluation_batch_size=_EVALUATION_BATCH_SIZE,
         seed=derive_seed(spec.seed, "batches"),
-        augmentation=augmentation_of(data),
+        augmentation=augmentation,
         device=device,
         memory_format=memory_format,
         workers=data.workers or 0,
@@ -115,6 +120,7 @@ def open_source(spec: TrialSpec, device: torch.device, memory_format: torch.memo
         download=bool(data.download),
         sizes=sizes,
         image_size=data.image_size,
+        test_only=test_only,
     )
 
 

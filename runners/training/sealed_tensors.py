@@ -17,16 +17,23 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from ablations.errors import CheckpointError
+from ablations.files.checkpoint_file import MODEL_KEY, NODE_KEY
+from ablations.spec.fingerprint import canonical_json
+from ablations.spec.parts import ModelSpec
 from runners.state.files import write_atomically, write_once
 
-_SEAL, _NODE = "sha256", "node"
+_SEAL = "sha256"
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], *, node: str = "", once: bool = False) -> None:
+def save_tensors(
+    path: Path, tensors: Mapping[str, Tensor], *, node: str = "", model: ModelSpec | None = None, once: bool = False
+) -> None:
     """Write tensors to a sealed safetensors file, whole or not at all.
 
     Args:
         node: Fingerprint of the node that they belong to, kept in the file; none if it is left out.
+        model: The settings of the network that they are the weights of, kept in the file: it can be inspected without
+            them then.
         once: Whether an existing file stays as it is.
 
     Raises:
@@ -36,7 +43,9 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], *, node: str = "", o
     plain = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
     metadata = {_SEAL: _seal(plain)}
     if node:
-        metadata[_NODE] = node
+        metadata[NODE_KEY] = node
+    if model is not None:
+        metadata[MODEL_KEY] = canonical_json(model.model_dump(mode="json", by_alias=True))
     content = save(plain, metadata)
 
     def write(temporary: Path) -> None:
@@ -70,7 +79,7 @@ def load_tensors(path: Path, *, node: str = "", must_be_sealed: bool = True) -> 
     metadata = metadata or {}
     if metadata.get(_SEAL) != _seal(tensors):
         raise CheckpointError(f"{path} is torn: what it holds is not what was written")
-    owner = metadata.get(_NODE, node)
+    owner = metadata.get(NODE_KEY, node)
     if node and owner != node:
         raise CheckpointError(f"{path} belongs to another node, {owner[:12]}")
     return tensors

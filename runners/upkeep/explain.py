@@ -16,6 +16,7 @@ from ablations.planning.nodes import Node, plugins_of
 from ablations.planning.plan import Cell, Plan
 from ablations.spec.fingerprint import SHORT, spec_version_of, what_counts
 from ablations.spec.identities import changes
+from ablations.spec.inspected import identity_of
 from ablations.spec.settings import leaves
 from runners.provenance import Commit
 from runners.state.launches import History, LaunchRecord, PlanRecord
@@ -278,6 +279,9 @@ def _settings(described: Mapping[str, Any]) -> dict[str, Any]:
     if described.get("kind") == "cost":
         # A cost depends on the network alone.
         spec = {"model": spec.get("model", {})}
+    checkpoint = described.get("checkpoint")
+    if isinstance(checkpoint, Mapping):
+        spec["checkpoint"] = identity_of(checkpoint)
     return dict(leaves({**spec, "intervention": described.get("intervention") or {}}, _is_group))
 
 

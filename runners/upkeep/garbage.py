@@ -190,7 +190,7 @@ def _in_folder(state: NodeState, is_needed: bool, *, results: bool, clock_time: 
     if results and not is_needed and node.kind:
         yield Garbage(state.folder, "results", node.title, _size(state.folder), state)
         return
-    if not is_needed and node.kind == "trial":
+    if not is_needed and node.kind in ("trial", "network"):
         for path in _large_files(state):
             yield Garbage(path, "weights", node.title, _size(path), state)
     elif state.is_done:

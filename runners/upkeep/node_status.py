@@ -184,11 +184,14 @@ class _Reading:
 
 
 def _with_training(status: NodeStatus, statuses: Mapping[str, NodeStatus]) -> NodeStatus:
-    """Return the status of a waiting evaluation with a remark on its training; any other status unchanged."""
+    """Return the status of a waiting evaluation with a remark on its network; any other status unchanged."""
     training = statuses.get(status.planned.trial)
     if status.status != "waiting" or status.attempt is not None or training is None or training.status == "done":
         return status
-    remark = "its training failed" if training.status == "failed" else "its training is not done"
+    if training.planned.kind == "network":
+        remark = "its network could not be loaded" if training.status == "failed" else "its network is not loaded yet"
+    else:
+        remark = "its training failed" if training.status == "failed" else "its training is not done"
     return NodeStatus(status.fingerprint, status.planned, "waiting", remark)
 
 

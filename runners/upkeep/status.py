@@ -24,7 +24,12 @@ from runners.tracking import sync_notes
 from runners.upkeep.damages import damages_of
 from runners.upkeep.node_status import STATUSES, NodeStatus, running_nodes, survey
 
-_KINDS = {"trial": "trainings", "evaluation": "evaluations", "cost": "networks"}
+_KINDS = {
+    "trial": "trainings",
+    "network": "networks trained elsewhere",
+    "evaluation": "evaluations",
+    "cost": "networks",
+}
 _UNDONE = STATUSES[:-1]
 
 

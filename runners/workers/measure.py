@@ -1,4 +1,4 @@
-"""This module measures each kind of node: a training, an evaluation of its checkpoint, the cost of a network.
+"""This module measures each kind of node: a training, a checkpoint from elsewhere, an evaluation, a cost.
 
 `runners.workers.trial` calls it and writes down the result or the failure. Imports torch.
 """
@@ -29,6 +29,7 @@ from runners.training.checkpoint import CheckpointStore, load_weights
 from runners.training.correctness import correctness
 from runners.training.distributed import World
 from runners.training.evaluation import Measurement, evaluate
+from runners.training.inspected import load_inspected, load_kept
 from runners.training.network import build_network, input_size, intervened, open_source, timed_networks
 from runners.training.sealed_tensors import load_tensors, save_tensors
 from runners.training.trainer import Hooks, Trainer
@@ -167,7 +168,7 @@ def train(
     if world.is_main:
         check_owner()
         # The first weights stay: a process that loses its lease just here must not replace weights already measured.
-        save_tensors(state.weights_file, model.state_dict(), node=state.fingerprint, once=True)
+        save_tensors(state.weights_file, model.state_dict(), node=state.fingerprint, model=node.spec.model, once=True)
 
 
 def _owner_check(state: NodeState, task: Task) -> Callable[[], None]:
@@ -177,11 +178,34 @@ def _owner_check(state: NodeState, task: Task) -> Callable[[], None]:
     return partial(attempts.check, state.folder, task.attempt)
 
 
+def run_network(node: Node, state: NodeState, task: Task) -> dict[str, float]:
+    """Measure a network that was trained elsewhere on the test split, and keep its weights as a training does."""
+    assert node.file is not None
+    model, source = _prepare(node, task, choose_device(task.device))
+    state.report_progress(step=0, steps=1)
+    if not _is_trained(state):
+        state.note(str(load_inspected(node.file, model)))
+        _owner_check(state, task)()
+        save_tensors(state.weights_file, model.state_dict(), node=state.fingerprint, once=True)
+    # Always from the weights file, as after a training: the evaluations measure the same bits.
+    load_kept(state.weights_file, model)
+    metrics = _measure(model, source, state, task)
+    temperatures = {float(layer.temperature) for _, layer in dyconv.dynamic_layers(model) if layer.reads_temperature}
+    if len(temperatures) == 1:
+        # Its training is not known, and this much of it is: the temperature that it ended with.
+        metrics[names.TEMPERATURE] = temperatures.pop()
+    return metrics
+
+
 def run_evaluation(node: Node, state: NodeState, task: Task) -> dict[str, float]:
     """Measure the checkpoint of a trained network on the test split under an intervention."""
     assert node.intervention is not None
     model, source = _prepare(node, task, choose_device(task.device))
-    load_weights(NodeState(state.folder.parent / node.checkpoint).weights_file, model)
+    weights_file = NodeState(state.folder.parent / node.checkpoint).weights_file
+    if node.file is None:
+        load_weights(weights_file, model)
+    else:
+        load_kept(weights_file, model)
     state.report_progress(step=0, steps=1)
     with intervened(model, node.intervention, source.facts, node.spec.seed):
         measurement = _test(model, source)

@@ -33,12 +33,15 @@ def check(plan: Plan) -> None:
         AblationError: With the problem and its node, for example a placement that selects no layer.
     """
     from dyconv.errors import DyconvError
+    from runners.training.inspected import load_inspected
     from runners.training.network import build_network, intervened
 
     for node, interventions in _distinct(plan):
         try:
             facts = node.spec.data.facts if node.kind == "cost" else _open(node.spec)
             model = build_network(node.spec.model, facts, node.spec.seed)
+            if node.kind == "network" and node.file is not None:
+                load_inspected(node.file, model)
             for intervention in interventions:
                 with intervened(model, intervention, facts, node.spec.seed):
                     pass
@@ -73,7 +76,10 @@ def _distinct(plan: Plan) -> Iterator[tuple[Node, list[Intervention]]]:
     grouped: dict[str, tuple[Node, dict[str, Intervention]]] = {}
     for node in _with_values(plan.missing):
         # Nodes of cost are kept apart, as they need no images on the disk.
-        key = "\n".join([str(node.kind == "cost"), node.spec.model.model_dump_json(), node.spec.data.model_dump_json()])
+        parts = [str(node.kind == "cost"), node.spec.model.model_dump_json(), node.spec.data.model_dump_json()]
+        if node.file is not None:
+            parts.append(node.file.model_dump_json())
+        key = "\n".join(parts)
         _, interventions = grouped.setdefault(key, (node, {}))
         if node.intervention is not None:
             interventions[node.intervention.model_dump_json()] = node.intervention

@@ -93,8 +93,13 @@ def _measure(state: NodeState, task: Task, lease: Lease) -> None:
     if isinstance(node, ProposedNode):
         metrics = proposed_training.run_proposed(node, state, task)
     else:
-        runner = {"trial": measure.run_trial, "evaluation": measure.run_evaluation, "cost": measure.run_cost}[node.kind]
-        metrics = runner(node, state, task)
+        runners = {
+            "trial": measure.run_trial,
+            "network": measure.run_network,
+            "evaluation": measure.run_evaluation,
+            "cost": measure.run_cost,
+        }
+        metrics = runners[node.kind](node, state, task)
     device = str(measure.choose_device(task.device))
     lease.check()
     environment = {**versions(), **machine(device)}

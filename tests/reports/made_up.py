@@ -173,7 +173,7 @@ def fill(store: Store, plan: Plan) -> None:
             continue
         seen.add(cell.fingerprint)
         value, node = TOP1[key][cell.seed], plan.node(cell.fingerprint)
-        trial = node.trial if isinstance(node, EvaluationNode) else node
+        trial = node.network if isinstance(node, EvaluationNode) else node
         curves = (
             {} if isinstance(node, EvaluationNode) else epoch_curves(cell.seed, trial.spec.model.layer == "dynamic")
         )

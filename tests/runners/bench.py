@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ablations.planning.nodes import EvaluationNode, TrialNode
+from ablations.planning.nodes import EvaluationNode, NetworkNode, TrialNode
 from ablations.spec.fingerprint import evaluation_fingerprint, trial_fingerprint
 from ablations.spec.parts import Intervention
 from ablations.spec.trial import resolve
@@ -37,8 +37,8 @@ class Bench:
         self.states[node.fingerprint].describe(node)
         return node
 
-    def evaluation(self, trial: TrialNode, intervention: Intervention) -> EvaluationNode:
-        """Describes an evaluation of a trial."""
-        node = EvaluationNode(evaluation_fingerprint(trial.fingerprint, intervention), trial, intervention)
+    def evaluation(self, network: TrialNode | NetworkNode, intervention: Intervention) -> EvaluationNode:
+        """Describes an evaluation of a network."""
+        node = EvaluationNode(evaluation_fingerprint(network.fingerprint, intervention), network, intervention)
         self.states[node.fingerprint].describe(node)
         return node

@@ -206,7 +206,7 @@ def _as_before(node: Node) -> str:
     if isinstance(node, TrialNode):
         whole |= {"data_digest": facts.digest, "spec": what_counts(told["spec"])}
     elif isinstance(node, EvaluationNode):
-        whole |= {"trial": node.trial.fingerprint, "intervention": told["intervention"]}
+        whole |= {"trial": node.network.fingerprint, "intervention": told["intervention"]}
     elif isinstance(node, CostNode):
         size = [facts.channels, facts.image_size, facts.image_size]
         whole |= {"classes": facts.num_classes, "input": size, "model": told["spec"]["model"]}

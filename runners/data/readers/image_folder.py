@@ -79,7 +79,10 @@ class FolderSource:
             )
         content = content or read_folder(facts.name, list_train_val(root, facts.name, facts.num_classes))
         listing = content.listing
-        train, validation = split_off_validation(listing, facts)
+        train = validation = listing.train
+        # Without training files there is nothing to split off: only the test split is measured.
+        if not facts.is_test_only:
+            train, validation = split_off_validation(listing, facts)
         sizes = sizes or SplitSizes()
         self._files: dict[SplitName, FileList] = {
             "train": _limited(train, sizes.train, sizes.seed),
@@ -90,7 +93,9 @@ class FolderSource:
         self._resize_ratio = resize_ratio
         self._digest = content.digest
         check_digest(facts, self._digest)
-        self._steps = steps_per_epoch(self.num_images("train"), settings.batch_size)
+        self._steps = 0
+        if not facts.is_test_only:
+            self._steps = steps_per_epoch(self.num_images("train"), settings.batch_size)
 
     @property
     def facts(self) -> DatasetFacts:
@@ -233,5 +238,5 @@ def open_folder_set(
     folder = get_folder_set(facts.name)
     if root is None:
         raise DatasetError(folder.needs_root)
-    content = folder_content(folder, root)
+    content = folder_content(folder, root, test_only=facts.is_test_only)
     return FolderSource(facts, root, settings, sizes=sizes, content=content, resize_ratio=folder.resize_ratio)

@@ -109,6 +109,40 @@ def test_the_schema_refuses_what_the_loader_refuses(
         load(wrong)
 
 
+INSPECTED = """\
+name: mine
+question: Does it need its kernels?
+reference: attention
+inspect: {checkpoint: theirs.pth, temperature: 1.5, model.width: 0.5}
+variants:
+  attention: {}
+  average: {intervention: {aggregation: average}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("checkpoint: theirs.pth, ", ""),
+        ("checkpoint: theirs.pth", "checkpoint: 5"),
+        ("temperature: 1.5", "temperature: 0"),
+        ("temperature: 1.5", "temprature: 1"),
+        ("model.width: 0.5", "model.width: wide"),
+        ("{checkpoint: theirs.pth, temperature: 1.5, model.width: 0.5}", "theirs.pth"),
+    ],
+)
+def test_a_checkpoint_is_checked_by_both(
+    validator: jsonschema.Draft202012Validator, load: Callable[[str], Study], old: str, new: str
+) -> None:
+    validator.validate(parse_value(INSPECTED))
+    assert load(INSPECTED).networks[0].checkpoint
+    assert INSPECTED.count(old) == 1
+    wrong = INSPECTED.replace(old, new)
+    assert not validator.is_valid(parse_value(wrong))
+    with pytest.raises(StudyError):
+        load(wrong)
+
+
 def test_every_setting_is_in_it() -> None:
     variant = study_schema()["properties"]["variants"]["additionalProperties"]["properties"]
     assert set(DEFAULTS) | {"model", "data", "train"} <= set(variant)

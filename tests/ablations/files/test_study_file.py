@@ -108,8 +108,8 @@ def test_a_valid_file_is_planned(load: Loader, study_text: str) -> None:
     assert {node.spec.train.weight_decay for node in plan.trials.values()} == {1e-4}
     k4 = plan.node(plan.cells[2].fingerprint)
     (averaged,) = plan.evaluations.values()
-    assert averaged.trial == k4
-    assert averaged.trial.spec.model.where == BLOCKS
+    assert averaged.network == k4
+    assert averaged.network.spec.model.where == BLOCKS
 
 
 def test_networks_are_inspected_unless_told_otherwise(load: Loader, study_text: str) -> None:

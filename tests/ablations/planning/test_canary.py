@@ -77,7 +77,7 @@ def test_a_reference_that_intervenes_is_trained_and_evaluated_again() -> None:
         assert isinstance(node, EvaluationNode)
         assert node.intervention == Intervention(aggregation="average")
         assert (node.spec.seed, cell.network) == (cell.seed, "hot")
-        assert node.trial.fingerprint in plan.trials
+        assert node.network.fingerprint in plan.trials
 
 
 def test_what_trains_nothing_has_no_canary() -> None:

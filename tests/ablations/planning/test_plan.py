@@ -28,7 +28,7 @@ def study(*variants: Variant, name: str = "mine", **fields: object) -> Study:
 
 def trials_of(plan: Plan, name: str) -> set[str]:
     nodes = [plan.node(cell.fingerprint) for cell in plan.cells_of(name)]
-    return {node.trial.fingerprint if isinstance(node, EvaluationNode) else node.fingerprint for node in nodes}
+    return {node.network.fingerprint if isinstance(node, EvaluationNode) else node.fingerprint for node in nodes}
 
 
 def test_three_studies_need_six_trainings_per_seed(plan: Planner) -> None:
@@ -82,8 +82,8 @@ def test_order_of_studies_changes_no_node(plan: Planner) -> None:
 def test_nodes_are_stored_under_their_own_fingerprint(plan: Planner) -> None:
     made = plan(*THREE)
     assert all(key == node.fingerprint for key, node in {**made.trials, **made.evaluations}.items())
-    assert all(node.trial.fingerprint in made.trials for node in made.evaluations.values())
-    trial = next(iter(made.evaluations.values())).trial.fingerprint
+    assert all(node.network.fingerprint in made.trials for node in made.evaluations.values())
+    trial = next(iter(made.evaluations.values())).network.fingerprint
     assert [node.depends_on for node in made.evaluations.values()].count(trial) == 12
     assert made.node(trial).depends_on is None
 

@@ -162,7 +162,7 @@ def test_what_is_trained_with_another_strategy_is_a_training_of_its_own(whole: P
 
 def test_every_node_serves_a_row(whole: Plan) -> None:
     served = {cell.fingerprint for cell in whole.all_cells}
-    assert served | {node.trial.fingerprint for node in whole.evaluations.values()} == {
+    assert served | {node.network.fingerprint for node in whole.evaluations.values()} == {
         n.fingerprint for n in whole.nodes
     }
 
@@ -180,9 +180,9 @@ def test_evaluations_inspect_networks_that_are_trained_anyway(whole: Plan) -> No
     temperature = {cell.fingerprint for cell in whole.cells_of("temperature")}
     evaluations = [node for node in whole.nodes if isinstance(node, EvaluationNode)]
     common = range(seeds_of("temperature", "quick"))
-    assert {node.trial.fingerprint for node in evaluations if node.trial.spec.seed in common} < temperature
+    assert {node.network.fingerprint for node in evaluations if node.network.spec.seed in common} < temperature
     # Further seeds are trained for the evaluations, of the same two networks.
-    further = {node.trial.fingerprint for node in evaluations if node.trial.spec.seed not in common}
+    further = {node.network.fingerprint for node in evaluations if node.network.spec.seed not in common}
     assert len(further) == 2 * (9 - 5)
     assert not further & temperature
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from ablations.claims import better_than
 from ablations.planning.plan import Plan
 from reports.analysis.claims import judge_contrast
 from reports.analysis.differences import compare_by_image, difference, share_checkpoints
-from reports.analysis.statistics import contrast_interval, estimate, two_level
+from reports.analysis.statistics import contrast_interval, estimate, over_images, two_level
 from reports.analysis.summary import VariantSummary, summarize_study
 from reports.collect.correctness import Correctness, compared_by_image
 from reports.collect.results import Results
@@ -29,6 +29,7 @@ class _Row:
     checkpoints: Mapping[int, str] = field(default_factory=dict)
     correctness: Mapping[int, Correctness] = field(default_factory=dict)
     unlearned: Mapping[int, str] = field(default_factory=dict)
+    trained_elsewhere: bool = False
 
 
 def _images(*bits: int, data: str = "data", metric: str = TOP1) -> Correctness:
@@ -206,3 +207,48 @@ def test_tables_and_claims_share_alike(plan: Plan, results: Results) -> None:
     assert delta is not None
     assert delta.df > 2
     assert (judged.low, judged.high, judged.df) == pytest.approx((delta.low, delta.high, delta.df))
+
+
+def _single(*bits: int, checkpoint: str = "a") -> _Row:
+    row = _row(bits, checkpoints=checkpoint)
+    row.trained_elsewhere = True
+    return row
+
+
+def test_evaluations_of_one_network_from_elsewhere_are_compared_over_its_images() -> None:
+    found = difference((_single(1, 1, 1, 0),), (_single(1, 0, 0, 1),), TOP1)
+    assert found == over_images([0.0, 100.0, 100.0, -100.0])
+    assert (found.mean, found.n, found.images_alone) == (25.0, 1, True)
+
+
+def test_one_seed_of_a_training_has_no_interval_all_the_same() -> None:
+    found = difference((_row((1, 1, 1, 0)),), (_row((1, 0, 0, 1)),), TOP1)
+    assert (found.mean, found.has_interval) == (25.0, False)
+
+
+def test_two_networks_from_elsewhere_are_not_compared_by_image() -> None:
+    found = difference((_single(1, 1, 1, 0),), (_single(1, 0, 0, 1, checkpoint="b"),), TOP1)
+    assert (found.mean, found.has_interval) == (25.0, False)
+
+
+def test_an_undecided_contrast_of_one_network_asks_for_images_and_not_for_seeds() -> None:
+    plan = whole_plan("smoke", "aggregation")
+    study = plan.studies[0]
+    (row, *_) = summarize_study(study, plan, made_up_results(plan)).variants
+    rows = {}
+    for name, bits in (("attention", (1, 1, 1, 0)), ("average", (1, 0, 0, 1))):
+        made = _single(*bits)
+        rows[name] = replace(
+            row,
+            variant=name,
+            values=made.values,
+            absent={},
+            expected=1,
+            checkpoints=made.checkpoints,
+            correctness=made.correctness,
+            unlearned={},
+            trained_elsewhere=True,
+        )
+    judged = judge_contrast(study, better_than("attention", "average")[0], rows)
+    assert (judged.verdict, judged.remark) == ("undecided", "more test images would decide it")
+    assert not judged.seeds.needed

@@ -19,6 +19,7 @@ from reports.analysis.statistics import (
     estimate,
     holm,
     mcnemar_p_value,
+    over_images,
     power_better,
     seeds_for_better,
     spread_range,
@@ -206,3 +207,41 @@ def test_the_interval_of_a_spread_covers_it_in_simulation() -> None:
     ends = np.array([spread_range(float(sd), 3.0) for sd in spreads])
     covered = np.mean((ends[:, 0] <= 1.5) & (ends[:, 1] >= 1.5))
     assert covered == pytest.approx(0.95, abs=0.012)
+
+
+@given(st.integers(0, 300), st.integers(0, 300), st.integers(0, 2000), st.sampled_from([0.9, 0.95, 0.999]))
+@UNHURRIED
+def test_the_interval_over_images_follows_from_the_discordant_ones(
+    gained: int, lost: int, alike: int, level: float
+) -> None:
+    """In closed form: of I images b are gained and c lost, so the sum of squares is b + c − (b − c)² / I."""
+    images = gained + lost + alike
+    squares = gained + lost - (gained - lost) ** 2 / images if images else 0.0
+    assume(images > 1 and squares > 1e-6)
+    values = np.array([100.0] * gained + [-100.0] * lost + [0.0] * alike)
+    found = over_images(np.random.default_rng(0).permutation(values), level)
+    mean = 100 * (gained - lost) / images
+    half = float(stats.t.isf((1 - level) / 2, images - 1)) * 100 * math.sqrt(squares / (images - 1) / images)
+    assert (found.mean, found.low, found.high) == pytest.approx((mean, mean - half, mean + half), abs=1e-9)
+    expected_p = float(stats.ttest_1samp(values, 0).pvalue)
+    assert found.p_value == pytest.approx(expected_p, abs=1e-12)
+    # One network: it has no spread over trainings, and it counts as one.
+    assert (found.n, math.isnan(found.sd), found.images_alone) == (1, True, True)
+
+
+def test_evaluations_that_are_right_about_the_same_images_have_no_interval() -> None:
+    found = over_images([0.0] * 50)
+    assert (found.mean, found.has_interval, found.n, found.images_alone) == (0.0, False, 1, False)
+    assert math.isnan(found.p_value)
+
+
+@pytest.mark.parametrize("images", [100, 1000])
+def test_the_interval_over_images_covers_the_network_on_all_such_images(images: int) -> None:
+    """Rates of gained and lost images are known, so that the truth is: 100 · (0.15 − 0.06)."""
+    generator = np.random.default_rng(5)
+    covered, runs = 0, 2000
+    for _ in range(runs):
+        values = generator.choice([100.0, -100.0, 0.0], size=images, p=[0.15, 0.06, 0.79])
+        found = over_images(values)
+        covered += found.low <= 9.0 <= found.high
+    assert 0.93 <= covered / runs <= 0.97

@@ -78,7 +78,7 @@ def test_every_setting_of_every_row_can_be_found() -> None:
         listed = {row[0] for row in _rows(varying_settings_table(study, plan, common_settings(plan)))}
         for cell in plan.cells_of(study.name):
             node = plan.node(cell.fingerprint)
-            spec = node.trial.spec if isinstance(node, EvaluationNode) else node.spec
+            spec = node.network.spec if isinstance(node, EvaluationNode) else node.spec
             differing = {key for key, value in flat_settings(spec).items() if common.get(key) != value}
             assert differing <= listed
 

@@ -45,7 +45,7 @@ def test_the_studies_with_their_needs() -> None:
 def test_the_plan_and_what_is_done(plan: Planner) -> None:
     fresh = plan("aggregation", "temperature", seeds=3)
     assert numbers(printed(plan_overview(fresh)), "aggregation")[-5:] == ["3", "6", "0", "24", "0"]
-    trial = next(iter(fresh.evaluations.values())).trial.fingerprint
+    trial = next(iter(fresh.evaluations.values())).network.fingerprint
     done = {trial, *(node.fingerprint for node in fresh.evaluations.values() if node.depends_on == trial)}
     text = printed(plan_overview(plan("aggregation", "temperature", seeds=3, done=done)))
     assert numbers(text, "aggregation")[-5:] == ["3", "6", "1", "24", "4"]

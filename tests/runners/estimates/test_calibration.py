@@ -7,16 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from ablations.planning.nodes import CostNode, TrialNode
+from ablations.planning.nodes import CostNode, EvaluationNode, NetworkNode, TrialNode
+from ablations.spec.fingerprint import network_fingerprint
+from ablations.spec.inspected import CheckpointFile, resolve_network
+from ablations.spec.parts import Intervention
 from ablations.spec.trial import resolve
 from runners.estimates import timing
 from runners.estimates.calibration import calibrate, count_parameters
-from runners.estimates.estimate import Speed
+from runners.estimates.estimate import Speed, seconds_of, speed_key
 from runners.estimates.timing import images_per_step, timed_steps
 from tests.runners.bench import TINY, Bench
 
 
-def timed(node: TrialNode | CostNode) -> Speed:
+def timed(node: TrialNode | NetworkNode | CostNode) -> Speed:
     answer = calibrate(node, "cpu", 1, ())
     assert not isinstance(answer, str), answer
     device, speed = answer
@@ -43,6 +46,21 @@ def test_a_network_that_is_counted_is_timed_once(bench: Bench) -> None:
     speed = timed(CostNode("c" * 64, bench.trial().spec))
     assert speed.setup_seconds > 0
     assert speed.step_seconds == 0
+
+
+def test_a_network_that_was_trained_elsewhere_is_timed_without_a_training() -> None:
+    spec = resolve_network([TINY], {})
+    file = CheckpointFile(path="/nowhere/theirs.pth", sha256="0" * 64)
+    node = NetworkNode(network_fingerprint(spec, file), spec, file)
+    speed = timed(node)
+    assert speed.step_seconds == 0
+    seconds = seconds_of(node, speed)
+    assert seconds is not None
+    # Of its 30 images, with the time to build it.
+    assert speed.setup_seconds < seconds < 60
+    evaluation = EvaluationNode("e" * 64, node, Intervention(aggregation="average"))
+    assert speed_key(evaluation) == speed_key(node)
+    assert seconds_of(evaluation, speed) == seconds
 
 
 def test_what_cannot_be_built_is_a_sentence(bench: Bench) -> None:

@@ -239,7 +239,7 @@ def test_work_is_the_same_if_it_takes_the_same_per_image(changes: dict[str, Any]
 
 def test_an_evaluation_is_work_on_the_network_of_its_training() -> None:
     found = built_in("aggregation")
-    assert all(speed_key(node) == speed_key(node.trial) for node in found.evaluations.values())
+    assert all(speed_key(node) == speed_key(node.network) for node in found.evaluations.values())
     assert estimate(found, {}, 2).unknown_titles == ["DY-MobileNetV2 ×0.35 depth 0.5 K=4 on fashion_mnist_mini"]
 
 

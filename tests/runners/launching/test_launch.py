@@ -165,7 +165,7 @@ def test_everything_runs_once_each_training_before_its_evaluations(tmp_path: Pat
     summary, tracking, notes = _launch(tmp_path, dispatcher, plan)
     assert sorted(dispatcher.started) == sorted(node.fingerprint for node in plan.nodes)
     for node in plan.evaluations.values():
-        assert dispatcher.started.index(node.trial.fingerprint) < dispatcher.started.index(node.fingerprint)
+        assert dispatcher.started.index(node.network.fingerprint) < dispatcher.started.index(node.fingerprint)
     assert (summary.finished, summary.failures, summary.blocked) == (len(plan.nodes), (), 0)
     assert dispatcher.most <= dispatcher.capacity
     assert notes.shares == sorted(notes.shares)
@@ -184,7 +184,7 @@ def test_what_is_done_is_not_started(tmp_path: Path) -> None:
 
 def test_a_failed_training_blocks_its_evaluations_and_nothing_else(tmp_path: Path) -> None:
     plan = _plan()
-    parent = next(iter(plan.evaluations.values())).trial.fingerprint
+    parent = next(iter(plan.evaluations.values())).network.fingerprint
     dispatcher = FakeDispatcher(fail={parent: ["training"]})
     summary, tracking, notes = _launch(tmp_path, dispatcher, plan)
     blocked = [node for node in plan.evaluations.values() if node.depends_on == parent]
@@ -264,7 +264,7 @@ def test_what_may_pass_is_tried_again_as_often_as_the_policy_says(
     tmp_path: Path, causes: list[str], outcome: str, attempts: int
 ) -> None:
     plan = _plan()
-    victim = next(iter(plan.evaluations.values())).trial.fingerprint
+    victim = next(iter(plan.evaluations.values())).network.fingerprint
     dispatcher = FakeDispatcher(fail={victim: list(causes)})
     summary, tracking, notes = _launch(tmp_path, dispatcher, plan)
     assert dispatcher.started.count(victim) == attempts
@@ -294,7 +294,7 @@ def test_a_later_launch_tries_what_may_have_been_mended_and_a_retry_everything(
     tmp_path: Path, cause: str, tried: bool, again: bool
 ) -> None:
     plan = _plan()
-    victim = next(iter(plan.evaluations.values())).trial.fingerprint
+    victim = next(iter(plan.evaluations.values())).network.fingerprint
     _launch(tmp_path, FakeDispatcher(fail={victim: [cause] * 3}), plan)
     dispatcher = FakeDispatcher()
     missing = _plan(StateStore(tmp_path).done(node.fingerprint for node in plan.nodes))

@@ -69,7 +69,7 @@ def test_what_another_launch_runs_is_waited_for_and_taken_over_when_it_is_left(
     said: str,
 ) -> None:
     plan = _plan()
-    theirs = next(iter(plan.evaluations.values())).trial
+    theirs = next(iter(plan.evaluations.values())).network
     other = Elsewhere(tmp_path, theirs, end)
     monkeypatch.setattr(launch_module, "_PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(Notes, "update", lambda self, progress: (self.shares.append(progress.share), other.look()))

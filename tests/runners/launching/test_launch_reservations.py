@@ -74,7 +74,7 @@ def _launch(
 
 def test_what_another_machine_has_is_left_to_it_and_its_result_taken(tmp_path: Path) -> None:
     plan = _plan()
-    theirs = next(iter(plan.evaluations.values())).trial
+    theirs = next(iter(plan.evaluations.values())).network
     tracking = ReservingWorker({theirs.fingerprint: [PENDING] * 3 + [ELSEWHERE] * 100 + [DONE]})
     summary, dispatcher, notes = _launch(tmp_path, plan, tracking)
     assert theirs.fingerprint not in dispatcher.started

@@ -26,7 +26,7 @@ def test_each_missing_node_is_in_one_stage_and_evaluations_wait_for_their_traini
     queue = Queue(plan)
     assert _stages(queue) == Counter(node.fingerprint for node in plan.missing)
     assert queue.nodes(Stage.UNTRAINED) == list(plan.missing_evaluations)
-    trained = next(iter(plan.evaluations.values())).trial
+    trained = next(iter(plan.evaluations.values())).network
     queue.finish(trained)
     ready = [node for node in queue.nodes(Stage.READY) if node.fingerprint in plan.evaluations]
     assert ready == [node for node in plan.evaluations.values() if node.depends_on == trained.fingerprint]

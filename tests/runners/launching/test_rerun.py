@@ -52,10 +52,10 @@ def _cells(plan: Plan, study: str, variant: str) -> set[str]:
 def test_a_variant_is_put_aside_with_the_evaluations_of_its_checkpoints_in_every_study(states: StateStore) -> None:
     plan = _plan(states, "temperature")
     both = _plan(states, "aggregation", "temperature")
-    inspected = {node.trial.fingerprint for node in both.evaluations.values()}
+    inspected = {node.network.fingerprint for node in both.evaluations.values()}
     variant = next(cell.variant for cell in plan.cells if cell.fingerprint in inspected)
     trials = _cells(plan, "temperature", variant)
-    resting = {key for key, node in both.evaluations.items() if node.trial.fingerprint in trials}
+    resting = {key for key, node in both.evaluations.items() if node.network.fingerprint in trials}
     assert resting
     again = begin_anew(plan, [f"temperature/{variant}"], states)
     assert {node.fingerprint for node in again.missing} == trials
@@ -70,8 +70,8 @@ def test_an_evaluation_is_done_anew_with_its_training(states: StateStore) -> Non
     plan = _plan(states, "aggregation")
     key = next(cell.key for cell in plan.cells if cell.network and cell.fingerprint in plan.evaluations)
     again = begin_anew(plan, [f"aggregation/{key}"], states)
-    trials = {plan.evaluations[cell].trial.fingerprint for cell in _cells(plan, "aggregation", key)}
-    expected = trials | {e for e, node in plan.evaluations.items() if node.trial.fingerprint in trials}
+    trials = {plan.evaluations[cell].network.fingerprint for cell in _cells(plan, "aggregation", key)}
+    expected = trials | {e for e, node in plan.evaluations.items() if node.network.fingerprint in trials}
     assert {node.fingerprint for node in again.missing} == expected
 
 
@@ -112,7 +112,7 @@ def test_what_is_being_run_is_not_put_aside(
 
 def test_only_what_failed_is_tried_again_and_what_waited_for_it(states: StateStore) -> None:
     plan = _plan(states, "aggregation", "temperature")
-    trial = next(iter(plan.evaluations.values())).trial.fingerprint
+    trial = next(iter(plan.evaluations.values())).network.fingerprint
     resting = {node.fingerprint for node in plan.evaluations.values() if node.depends_on == trial}
     others = [key for key in plan.evaluations if key not in resting]
     for fingerprint in (trial, *resting, others[0], others[1]):

@@ -32,7 +32,7 @@ class Bed:
         request = Request(get_preset("smoke"), {"inspect": ["tau_30"]}, seeds=1)
         whole = make_plan([get_study("aggregation", request.base())], request)
         self.evaluation: EvaluationNode = next(iter(whole.evaluations.values()))
-        self.trial: TrialNode = self.evaluation.trial
+        self.trial: TrialNode = self.evaluation.network
         evaluations = {self.evaluation.fingerprint: self.evaluation}
         trials = {self.trial.fingerprint: self.trial}
         self.plan: Plan = replace(whole, trials=trials, evaluations=evaluations, costs={})
