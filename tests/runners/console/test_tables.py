@@ -5,12 +5,16 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 
+import pytest
 from rich.console import Console, RenderableType
 
+from ablations.datasets.registry import facts_of
 from ablations.planning.plan import Plan, make_plan
 from ablations.planning.request import Request
 from ablations.presets import get_preset
+from ablations.spec.trial import resolve
 from ablations.study import Study, Variant
+from runners.cli.plan import _as_placed, describe_conversion
 from runners.console.tables import plan_overview, static_remarks, study_overview
 
 Planner = Callable[..., Plan]
@@ -63,6 +67,27 @@ def test_what_is_static_is_said_for_each_kind_of_network(plan: Planner) -> None:
     told = " ".join(printed(plan_overview(several)).split())
     assert by_rule in told
     assert chosen in told
+
+
+def test_layers_that_a_kind_cannot_replace_are_said() -> None:
+    variants = [Variant(name="dynamic"), Variant(name="dcd", changes={"model.layer": "dcd"})]
+    study = Study(name="kinds", title="Kinds", question="?", reference="dynamic", variants=variants)
+    made = make_plan([study], Request(get_preset("smoke"), seeds=1))
+    assert static_remarks(made)[1:] == (
+        "Static because layer dcd cannot replace them: convolutions with groups (depthwise ones) of MobileNetV2.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("layer", "built_as"), [("dcd", "dcd"), ("partly_dynamic", "dynamic"), ("condconv", "dynamic")]
+)
+def test_the_description_of_a_network_is_that_of_its_own_kind(layer: str, built_as: str) -> None:
+    model = resolve([{"model.depth": 0.35}], {"model.layer": layer}, 0).model
+    placed = _as_placed(model)
+    assert placed.layer == built_as
+    description = describe_conversion(placed, facts_of("fashion_mnist_mini"))
+    assert ("has groups" in description) == (layer == "dcd")
+    assert description == describe_conversion(model, facts_of("fashion_mnist_mini"))
 
 
 def test_networks_to_count_are_no_trainings(plan: Planner) -> None:
