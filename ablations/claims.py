@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from ablations.spec.parts import Frozen
 
-Kind = Literal["better", "at_least_as_good", "same"]
+ContrastKind = Literal["better", "at_least_as_good", "same"]
 """The statement about the difference better − worse: beyond a margin, above −size, or within ± size of interest.
 
 The second is known as non-inferiority, the third as equivalence.
@@ -32,7 +32,7 @@ class Contrast(Frozen):
 
     better: Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
     worse: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    kind: Kind = "better"
+    kind: ContrastKind = "better"
     margin: float = 0.0
 
     @model_validator(mode="after")

@@ -53,7 +53,7 @@ SMOKE = Preset(
 
 QUICK = Preset(
     name="quick",
-    summary="minutes on two cores: all 8,000 embedded Fashion-MNIST training images, 4 epochs, 3 or 9 seeds",
+    summary="minutes on two cores: all 8,000 embedded Fashion-MNIST training images, 4 epochs, 3 to 9 seeds",
     seeds=3,
     allow={"few-seeds": "minutes do not pay for more; networks to inspect, of which there are two, get nine seeds"},
     # Chosen by measurement, see docs/presets.md. The stem keeps the resolution, so that the deepest dynamic layers see
@@ -107,6 +107,7 @@ PAPER = Preset(
                 "epochs": 300,
                 "batch_size": 256,
                 "learning_rate": 0.05,
+                # The recipe that is known of the paper names momentum alone.
                 "nesterov": False,
                 "weight_decay": 4e-5,
                 "label_smoothing": 0.1,

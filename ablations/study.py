@@ -97,6 +97,7 @@ class Study(Frozen):
     @classmethod
     def _is_a_metric(cls, metric: str) -> str:
         if metric not in STUDY_METRICS:
+            # Pydantic gives a `ValueError` its location in the file; any other error would pass without one.
             raise ValueError(str(UnknownNameError("metric", metric, STUDY_METRICS)))
         return metric
 
@@ -119,6 +120,7 @@ class Study(Frozen):
         _refuse_unknown("variant", self.reference, variants, ("reference",))
         for index, name in enumerate(self.inspect):
             _refuse_unknown("network", name, networks, ("inspect", index))
+        # Without a name it would count as a study that trains its variants, see `inspected`.
         if self.networks and not self.inspect:
             raise MisplacedError(("inspect",), "names none of the networks")
         if self.with_cost and (self.networks or self.is_about_cost):
@@ -136,6 +138,7 @@ class Study(Frozen):
 
     def _check_nuisance(self) -> None:
         for key in self.nuisance or {}:
+            # An inspected network is trained with its own changes, so these are scientific as well.
             for kind, rows in (("network", self.networks), ("variant", self.variants)):
                 for row in rows:
                     if key in row.changes:
@@ -176,6 +179,7 @@ class Study(Frozen):
         scale = self.scales.get(preset)
         if scale is None:
             return self
+        # A set, as the rows keep the order of the whole study, whatever order the scale names them in.
         names = frozenset(scale.variants or self._variants_by_name)
         variants: list[Variant] = []
         for variant in self.variants:
@@ -186,6 +190,7 @@ class Study(Frozen):
         scaled = self.model_copy(
             update={
                 "variants": tuple(variants),
+                # The scale is written for this preset, so it wins over what holds at any.
                 "baseline": {**self.baseline, **scale.baseline},
                 "seeds": scale.seeds or self.seeds,
                 # A study that was cut down must not be cut down again.
@@ -252,6 +257,7 @@ class Study(Frozen):
 
     def inspecting(self, names: Iterable[str]) -> Study:
         """Return this study looking into the networks called `names` instead."""
+        # A network that is named twice would have each row of the table twice.
         chosen = tuple(dict.fromkeys(names))
         available = [network.name for network in self.networks]
         for name in chosen:

@@ -16,12 +16,14 @@ class MisplacedError(ValueError):
     """An error in one part of a study; `location` leads there by field names and indices."""
 
     def __init__(self, location: tuple[str | int, ...], message: str) -> None:
+        # Kept here, since pydantic knows the way to the whole study and no further.
         self.location = location
         super().__init__(message)
 
 
 def _printable(text: str) -> str:
     for character in text:
+        # Control characters, and surrogates, which stand for bytes that are no text.
         if unicodedata.category(character) in ("Cc", "Cs"):
             raise ValueError(f"contains the control character U+{ord(character):04X}. Leave it out.")
     if not text.strip():

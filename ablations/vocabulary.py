@@ -111,6 +111,7 @@ COST_MULTIPLY_ADDS = "cost/multiply_adds"
 COST_LATENCY = "cost/latency_ms"
 COST_LATENCY_RATIO = "cost/latency_ratio"
 """Single-image latency divided by that of the same network with static layers, timed in turn in one process."""
+# Without latencies, which are of one machine on one day: no study is judged by them.
 COST_METRICS = frozenset({COST_PARAMETERS, COST_MULTIPLY_ADDS})
 
 MEAN, SD, CI_LOW, CI_HIGH, COUNT = ".mean", ".sd", ".ci_low", ".ci_high", ".n"

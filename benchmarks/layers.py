@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.roofline import Machine, Work, bound, meetings
+from benchmarks.roofline import MachineSpeed, Work, bound, meetings
 from benchmarks.textbook import TextbookDynamicConv2d
 from benchmarks.timing import Step, interleaved, peak_bytes
 from dyconv import DynamicConv2d, build_model
@@ -79,7 +79,7 @@ def shapes(name: str, pixels: int, batch: int, options: dict[str, Any]) -> list[
     return list(seen)
 
 
-def measure(shape: Shape, machine: Machine) -> dict[str, Any]:
+def measure(shape: Shape, machine: MachineSpeed) -> dict[str, Any]:
     """Return medians in seconds (forward; forward and backward), peak memory in bytes, and bounds in seconds."""
     torch.manual_seed(0)
     settings: dict[str, Any] = {

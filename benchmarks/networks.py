@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from benchmarks.anatomy import anatomy
-from benchmarks.roofline import Machine, bound_of_step
+from benchmarks.roofline import MachineSpeed, bound_of_step
 from benchmarks.textbook import as_textbook
 from benchmarks.timing import interleaved, peak_bytes, training_step
 from dyconv import build_model
@@ -54,7 +54,7 @@ def build(case: Case) -> dict[str, tuple[nn.Module, torch.Tensor]]:
     }
 
 
-def measure(case: Case, machine: Machine) -> dict[str, Any]:
+def measure(case: Case, machine: MachineSpeed) -> dict[str, Any]:
     """Return medians in seconds, peak memory in bytes, the ratios that the project promises, and bounds in seconds."""
     built = build(case)
     steps = {name: training_step(model, images) for name, (model, images) in built.items()}

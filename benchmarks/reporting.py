@@ -19,7 +19,7 @@ from benchmarks.harness import SIZES, many_runs
 from reports import make_report
 from runners.provenance import project_commit
 from runners.tracking import Tracker, prepare_store
-from runners.tracking.node_tags import settings_of
+from runners.tracking.node_tags import spec_params
 
 _LAYERS = 18
 """Number of layers with a curve of their entropy, that of the networks of the presets."""
@@ -72,7 +72,7 @@ def _fill(uri: str, plan: Plan, folder: Path) -> None:
             **tracker.common_tags(),
             "mlflow.runName": node.title,
         }
-        for table, values_by_key in ((SqlTag, tags), (SqlParam, settings_of(node, node.spec))):
+        for table, values_by_key in ((SqlTag, tags), (SqlParam, spec_params(node, node.spec))):
             rows[table] += [{"run_uuid": run, "key": key, "value": str(value)} for key, value in values_by_key.items()]
         for step, metrics in _metrics(node, chance):
             points = [

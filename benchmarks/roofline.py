@@ -30,7 +30,7 @@ _SIZES = tuple(2**n for n in range(16, 29, 2))
 
 
 @dataclass(frozen=True)
-class Machine:
+class MachineSpeed:
     """Multiply-adds per second, and bytes read or written per second by the size of the copy."""
 
     multiply_adds: float
@@ -56,7 +56,7 @@ class Work:
     num_kernels: int
 
 
-def measure_machine() -> Machine:
+def measure_machine() -> MachineSpeed:
     """Measure one thread of this processor: a large product or convolution, and copies of several sizes."""
     a, b = torch.randn(_SIDE, _SIDE), torch.randn(_SIDE, _SIDE)
     images, kernel = torch.randn(_BATCH, _CHANNELS, _PIXELS, _PIXELS), torch.randn(_CHANNELS, _CHANNELS, 3, 3)
@@ -79,7 +79,7 @@ def measure_machine() -> Machine:
                 target.copy_(source)
 
         speeds[size] = size * repeats / interleaved({"": copies}, rounds=9)[""]
-    return Machine(fastest, speeds)
+    return MachineSpeed(fastest, speeds)
 
 
 def meetings(size: int, kernel: int, stride: int, padding: int, dilation: int = 1) -> int:
@@ -91,7 +91,7 @@ def meetings(size: int, kernel: int, stride: int, padding: int, dilation: int = 
     return sum(0 <= first + dilation * tap < size for first in positions for tap in range(kernel))
 
 
-def bound(work: Work, machine: Machine) -> float:
+def bound(work: Work, machine: MachineSpeed) -> float:
     """Return the least seconds of a forward and backward pass of a convolution, dynamic if K > 1.
 
     Static: three products (output, gradients of input and of kernel), each of two operands and a result. Dynamic
@@ -109,7 +109,7 @@ def bound(work: Work, machine: Machine) -> float:
     return products + mixing + machine.seconds(0, work.batch * work.input)
 
 
-def bound_of_step(model: nn.Module, images: Tensor, machine: Machine) -> float:
+def bound_of_step(model: nn.Module, images: Tensor, machine: MachineSpeed) -> float:
     """Return the least seconds of a training step: its convolutions, norms and activations.
 
     A batch norm reads its input twice forward (statistics, result) and input and gradient twice backward; an

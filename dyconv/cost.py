@@ -22,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dyconv.base import DynamicLayer, outermost
 from dyconv.layers import Convolution, ConvolutionLayer
+from dyconv.layers.adopted import Routing
 from dyconv.networks.conversion import ConversionReport, conversion_report
 from dyconv.networks.dry_run import run_on_zeros
 
@@ -35,9 +36,9 @@ class LayerCost:
     """The cost of one layer: its parameters, and the multiply-adds of one image by their purpose.
 
     `convolution` is O P C / G h w, as in a static layer; `pooling` C H W, the average in front of attention;
-    `attention` C R + R K, or C K for CondConv; `aggregation` K times the elements of a kernel and its bias; `linear`
-    the product of a linear layer; `other` products outside any of these, as in a self-attention block. Biases, batch
-    norms, activations and the poolings of a static network are not counted.
+    `attention` C R + R K, or C K for CondConv (once per block where a block has one routing); `aggregation` K times the
+    elements of a kernel and its bias; `linear` the product of a linear layer; `other` products outside any of these, as
+    in a self-attention block. Biases, batch norms, activations and the poolings of a static network are not counted.
     """
 
     name: str
@@ -171,6 +172,8 @@ def _multiply_adds(layer: nn.Module, input: Tensor, output: Tensor, traced: int)
         # Each output number is a sum over the input channels of its group and the kernel's pixels.
         per_pixel = layer.out_channels * layer.in_channels // layer.groups * prod(layer.kernel_size)
         return {"convolution": per_pixel * prod(output.shape[2:])}
+    if isinstance(layer, Routing):
+        return layer.multiply_adds()
     if isinstance(layer, nn.Linear):
         return {"linear": input[0].numel() * layer.out_features}
     return {}

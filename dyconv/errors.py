@@ -36,6 +36,21 @@ class ModelError(DyconvError):
     """A backbone is unknown, defined twice, or cannot use an option that was given."""
 
 
+class LayerCheckError(DyconvError, AssertionError):
+    """A layer kind does not do what kinds promise. `report` has all results of its checks as data.
+
+    An AssertionError too, so that a test that checks a layer fails rather than breaks.
+    """
+
+    def __init__(self, message: str, report: object) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+class CheckpointError(DyconvError):
+    """A weight file cannot be read, is of an unknown layout, or does not fit the network; or a layout is malformed."""
+
+
 def unknown_name(kind: str, name: object, valid_names: Iterable[str]) -> str:
     """Return the message for an unknown `name`: similar valid names first, then all of them."""
     names = sorted(valid_names)

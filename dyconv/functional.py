@@ -96,6 +96,7 @@ def attended_conv2d(  # noqa: PLR0917 - the order of F.conv2d
         return None
     # One image without a gradient gains nothing from the joint step: its convolution is an ordinary one.
     is_single = batch == 1 and not torch.is_grad_enabled()
+    # The compiled kernels read one pixel's channels after the other's.
     if not (is_single or is_channels_last(input)):
         return None
     sizes = (height, width), (kernels[3], kernels[4]), stride, padding, dilation, groups
@@ -106,6 +107,7 @@ def attended_conv2d(  # noqa: PLR0917 - the order of F.conv2d
     if is_single:
         return algorithm.run(input, weight, compiled.attend(average_pool(input), branch), geometry)
     computation = algorithm.computation
+    # Not every algorithm has a form that takes the attention branch along.
     if computation is None:
         return None
     return compiled.attend_and_convolve(input, weight, branch, computation(geometry))

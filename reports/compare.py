@@ -16,6 +16,7 @@ from reports.document.comparison_report import side_by_side
 from reports.render import render
 from reports.render.terminal import on_terminal
 
+# Four digits at least: fewer would fit many commits, and a study's own name may end in @1.
 _AT = re.compile(r"(?P<study>.+)@(?P<commit>[0-9a-f]{4,40})")
 
 
@@ -36,6 +37,7 @@ def compare_sides(
     Raises:
         AblationError: If a side is not there, or the two cannot be compared.
     """
+    # Equal requests read the same runs, and every difference would be 0.
     if left == right:
         raise ReportError(
             "both sides are the same. Name two studies, two commits (STUDY@COMMIT), or what is different on one side: "
@@ -68,6 +70,7 @@ def parse_match(text: str) -> tuple[str, str]:
     Raises:
         ReportError: If the text does not name two.
     """
+    # At the first sign, so that the name on the right may hold another.
     left, sign, right = text.partition("=")
     if not (sign and left and right):
         raise ReportError(f"--match {text!r} is not of the form LEFT=RIGHT, two names of rows.")

@@ -25,6 +25,7 @@ _MEMORY_FILE = Path("/proc/meminfo")
 # Of cgroups version 2 and version 1; `max` stands for no limit.
 _LIMIT_FILES = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _GPU_FOLDER = Path("/proc/driver/nvidia/gpus")
+# A driver that hangs must not keep `plan` from answering.
 _GPU_SECONDS = 3.0
 _DYCONV = Path(__file__).resolve().parent.parent / "dyconv" / "kernels"
 _DIGITS = 8
@@ -52,6 +53,7 @@ class Machine:
     @property
     def hardware(self) -> tuple[Any, ...]:
         """The fields in which another machine must agree for times to be carried over."""
+        # Without the host: another node of a cluster that is built alike is as fast.
         return (self.cpu, self.cores, self.gpus, self.version)
 
     @property
@@ -73,6 +75,7 @@ def memory_bytes() -> int | None:
             limits.append(int(text))
     if not limits:
         return _memory_by_psutil()
+    # The smallest counts: of the machine's memory a container may use a part.
     return min(limits)
 
 
@@ -107,6 +110,7 @@ def forget_peak_memory() -> None:
 
 def free_bytes(folder: Path) -> int | None:
     """Return the free bytes of the disk on which a folder is or will be."""
+    # The folder itself may not be there yet: then it will be on the disk of the nearest one above.
     for ancestor in (folder.absolute(), *folder.absolute().parents):
         if ancestor.is_dir():
             return shutil.disk_usage(ancestor).free
@@ -166,12 +170,14 @@ def _version() -> str:
         project = metadata.version("dyconv-ablations")
     except metadata.PackageNotFoundError:
         project = "unknown"
+    # Compiled kernels and those of torch take different times, so that neither is an estimate of the other.
     kernels = "compiled" if any(_DYCONV.glob("_native.*.*")) else "torch"
     return f"{project}/{SPEC_VERSION}/{kernels}"
 
 
 def cores() -> int:
     """Return the number of cores that this process may use."""
+    # A job of a cluster may be bound to some of the cores; macOS has no such call.
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

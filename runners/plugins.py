@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from ablations.datasets import registry as datasets
 from ablations.errors import AblationError, PluginError
 from ablations.planning.nodes import Node, plugins_of
-from ablations.spec.identities import Identity, Kind, as_json, check_unchanged, forget_identity, record_identity
+from ablations.spec.identities import Identity, PluginKind, as_json, check_unchanged, forget_identity, record_identity
 from ablations.spec.layers import BUILT_IN_LAYERS, LayerKind, LayerOption
 from ablations.spec.names import BUILT_IN_AGGREGATIONS, BUILT_IN_NETWORKS, Network, add_aggregation, add_network
 from ablations.spec.settings import add_layer
@@ -42,7 +42,7 @@ _REGISTERS = {
 _called: dict[str, ModuleType] = {}
 """Functions named by plug-ins (`module:function`) that were called, each with the module as it was loaded then."""
 
-_identified: dict[tuple[Kind, str], tuple[object, Identity]] = {}
+_identified: dict[tuple[PluginKind, str], tuple[object, Identity]] = {}
 """The identified objects and their identities. A module may be loaded again in another form, with other objects."""
 
 
@@ -87,7 +87,8 @@ def _layer_facts(kind: dyconv.LayerKind) -> LayerKind:
     options = []
     for option in kind.options:
         options.append(LayerOption(option.name, option.default, option.low, option.high, option.choices))
-    return LayerKind(kind.title, kind.reads, tuple(options))
+    # Which convolutions become dynamic is the network's conversion to decide, whatever the kind.
+    return LayerKind(kind.title, kind.reads | {"where"}, tuple(options))
 
 
 def check_plugins(node: Node, described: Mapping[str, Any] | None) -> None:
@@ -121,7 +122,7 @@ def _load(name: str) -> None:
         os.chdir(folder)
 
 
-_Entry = tuple[Kind, str, object, str | int | None]
+_Entry = tuple[PluginKind, str, object, str | int | None]
 """Kind, name, registered object, and the version that the user gives it."""
 
 
@@ -157,11 +158,11 @@ def _is_ours(registered: object) -> bool:
     return str(getattr(registered, "__module__", "")).partition(".")[0] in _OWN
 
 
-def _identify(origins: dict[tuple[Kind, str], str]) -> None:
+def _identify(origins: dict[tuple[PluginKind, str], str]) -> None:
     """Record the identity of every entry of plug-ins, and forget those that are not registered any more."""
     entries = list(_registered())
     by_name: dict[str, object] = {}
-    registered_names: set[tuple[Kind, str]] = set()
+    registered_names: set[tuple[PluginKind, str]] = set()
     for kind, name, registered, _ in entries:
         registered_names.add((kind, name))
         # A name of a strategy or network in code reaches it; data sets count by their content.

@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from ablations.datasets import registry as datasets
-from ablations.spec import identities, names
+from ablations.spec import identities, layers, names, settings
 from dyconv import aggregation
+from dyconv.checkpoints import layouts
+from dyconv.layers import kinds
 from dyconv.networks import models
 from runners import plugins
 from runners.data import registry
@@ -16,9 +18,13 @@ from runners.data import registry
 REGISTRIES: tuple[dict[Any, Any], ...] = (
     names.AGGREGATIONS,
     names.NETWORKS,
+    layers.LAYERS,
+    settings.DEFAULTS,
     aggregation._STRATEGIES,
     aggregation._VERSIONS,
     models._BUILDERS,
+    kinds._KINDS,
+    layouts._LAYOUTS,
     datasets.DATASETS,
     datasets.FOLDERS,
     datasets._CONTENTS,

@@ -104,7 +104,7 @@ def test_list(invoke: Invoke) -> None:
     assert (code, err) == (0, "")
     assert all(name in out for name in available_studies())
     # Counted by hand in `tests/ablations/planning/test_sharing.py`.
-    assert f"All together: 80 trainings and 216 evaluations; {SHARING} 389." in out
+    assert f"All together: 88 trainings and 216 evaluations; {SHARING} 401." in out
     small = invoke.apart("list", "--preset", "small")[1]
     assert f"All together: 290 trainings and 120 evaluations; {SHARING} 570." in small
 
@@ -112,10 +112,10 @@ def test_list(invoke: Invoke) -> None:
 def test_plan(invoke: Invoke, tmp_path: Path) -> None:
     code, out, err = invoke.apart("plan", "aggregation", "resolution", "temperature", "--preset", "quick")
     assert (code, err) == (0, "")
-    # Six networks with three seeds, two of them with six more; twelve evaluations of these two with nine seeds each.
-    # Rows: five aggregations and ten resolutions of two networks with nine seeds, six temperatures with three.
-    assert f"30 trainings and 216 evaluations; {SHARING} 288." in out
-    assert "To do: 30 trainings, 216 evaluations." in out
+    # Four networks with five seeds, two with nine; twelve evaluations of these two with nine seeds each.
+    # Rows: five aggregations and ten resolutions of two networks with nine seeds, six temperatures with five.
+    assert f"38 trainings and 216 evaluations; {SHARING} 300." in out
+    assert "To do: 38 trainings, 216 evaluations." in out
     assert list(tmp_path.iterdir()) == []
 
 
@@ -123,22 +123,22 @@ def test_plan(invoke: Invoke, tmp_path: Path) -> None:
     ("options", "todo"),
     [
         (("temperature", "--seeds", "5"), "To do: 30 trainings, 0 evaluations."),
-        (("--all",), "To do: 80 trainings, 216 evaluations, 27 networks to count and time."),
-        (("--all",), f"80 trainings and 216 evaluations; {SHARING} 389."),
+        (("--all",), "To do: 88 trainings, 216 evaluations, 27 networks to count and time."),
+        (("--all",), f"88 trainings and 216 evaluations; {SHARING} 401."),
         (("cost",), "To do: 0 trainings, 0 evaluations, 16 networks to count and time."),
-        (("cost", "temperature", "--set", "train.epochs=4"), "To do: 18 trainings, 0 evaluations, 16 networks"),
+        (("cost", "temperature", "--set", "train.epochs=4"), "To do: 30 trainings, 0 evaluations, 16 networks"),
         # One network, nine seeds, four aggregations of it besides its own.
         (("cost", "aggregation", "--set", "inspect=tau_1"), "To do: 9 trainings, 36 evaluations, 16 networks"),
         (("kernels", "--set", "model.width=0.5"), "To do: 8 trainings, 0 evaluations, 4 networks"),
         (("--all", "--preset", "small", "--set", "data.root=elsewhere"), "To do: 290 trainings, 120 evaluations, 39"),
-        (("--all", "--set", "data.augmentation=crop"), "To do: 80 trainings, 216 evaluations, 27 networks"),
-        (("temperature", "temperature"), "To do: 18 trainings, 0 evaluations."),
+        (("--all", "--set", "data.augmentation=crop"), "To do: 88 trainings, 216 evaluations, 27 networks"),
+        (("temperature", "temperature"), "To do: 30 trainings, 0 evaluations."),
         (("aggregation", "--set", "inspect=tau_30"), "To do: 9 trainings, 36 evaluations."),
         (("aggregation", "--set", "inspect=tau_30,tau_1"), "To do: 18 trainings, 72 evaluations."),
         (("aggregation", "--seeds", "3", "--set", "inspect=tau_30"), "To do: 3 trainings, 12 evaluations."),
-        (("temperature", "--set", "train.epochs=4", "--set", "model.width=1"), "To do: 18 trainings, 0 evaluations."),
+        (("temperature", "--set", "train.epochs=4", "--set", "model.width=1"), "To do: 30 trainings, 0 evaluations."),
         (("mine.yaml", "--preset", "smoke"), "To do: 4 trainings, 0 evaluations."),
-        (("mine.yaml", "temperature"), "To do: 21 trainings, 0 evaluations."),
+        (("mine.yaml", "temperature"), "To do: 33 trainings, 0 evaluations."),
     ],
 )
 def test_plan_options(invoke: Invoke, tmp_path: Path, options: tuple[str, ...], todo: str) -> None:
@@ -196,8 +196,8 @@ def test_a_plan_says_that_it_does_not_know_how_long_it_takes(invoke: Invoke, tmp
     assert list(tmp_path.iterdir()) == []
 
 
-TRAINING = 2 * (5 * 60 + 36) * 60 / 18
-"""Seconds: 18 trainings of so long by two workers take 5 h 36 min."""
+TRAINING = 2 * (5 * 60 + 36) * 60 / 30
+"""Seconds: 30 trainings of so long by two workers take 5 h 36 min."""
 
 
 @pytest.fixture
@@ -240,8 +240,8 @@ def test_a_plan_is_trimmed_to_the_hours(invoke: Invoke) -> None:
     how = ("--workers", "2", "--device", "cpu", "--max-hours", "4", "--trim")
     code, out, err = invoke.apart("plan", "temperature", *how)
     assert (code, err) == (0, "")
-    assert "2 seeds. It takes about 3 h 40 min then" in " ".join(out.split())
-    assert "To do: 12 trainings, 0 evaluations." in out
+    assert "3 seeds. It takes about 3 h 20 min then" in " ".join(out.split())
+    assert "To do: 18 trainings, 0 evaluations." in out
 
 
 def test_hours_that_cannot_be_told_are_refused(invoke: Invoke) -> None:

@@ -15,6 +15,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 EXAMPLES = {match[1]: match[2] for match in re.finditer(r"```python\n# (\w+)\.py\n(.*?)```", PAGE, flags=re.DOTALL)}
 TOP2 = "name: top2\nquestion: q\nreference: all\nvariants:\n  all: {}\n  two: {intervention: {aggregation: top2}}\n"
+LAYERS = "name: layers\nquestion: q\nreference: static\nvariants:\n  static: {model.layer: static}\n"
+LAYERS += "  mine: {model.layer: tanh, model.options.sharpness: 2.0}\n"
+SHARP = "model.options.sharpness=2"
 WHERE = "model.where={not: {role: [stem]}}"
 
 
@@ -24,6 +27,7 @@ def _run(
     for name, text in code.items():
         (folder / f"{name}.py").write_text(text, encoding="utf-8")
     (folder / "aggregation_top2.yaml").write_text(TOP2, encoding="utf-8")
+    (folder / "layers.yaml").write_text(LAYERS, encoding="utf-8")
     environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
     return subprocess.run(
         [sys.executable, str(ROOT / "run_ablation.py"), *arguments],
@@ -47,14 +51,33 @@ def test_an_example_is_at_most_ten_lines(name: str) -> None:
     assert 0 < _lines(EXAMPLES[name]) <= 10
 
 
-def test_the_page_has_all_four() -> None:
-    assert set(EXAMPLES) == {"my_strategy", "my_network", "my_data", "my_study"}
+def test_the_page_has_all_five() -> None:
+    assert set(EXAMPLES) == {"my_strategy", "my_layer", "my_network", "my_data", "my_study"}
+
+
+def test_the_layer_of_the_page_passes_its_checks(tmp_path: Path) -> None:
+    check = "from dyconv.testing import check_layer\nfrom my_layer import TanhConv2d\n"
+    check += "print(check_layer(TanhConv2d, options={'sharpness': 2.0}))\n"
+    (tmp_path / "my_layer.py").write_text(EXAMPLES["my_layer"], encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", check]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=1000, cwd=tmp_path, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    # All but the start from a static network, which this kind does not say, and that a conversion from it needs.
+    assert "TanhConv2d: 21 checks passed on layers of 10 geometries." in done.stdout
+    assert done.stdout.count("\n- ") == 1
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
         ("aggregation_top2.yaml", "--plugin", "my_strategy"),
+        pytest.param(
+            ("aggregation", "cost", "--plugin", "my_layer", "--set", "model.layer=tanh", "--set", SHARP),
+            marks=pytest.mark.torture,
+        ),
         pytest.param(
             ("branch", "--plugin", "my_network", "--plugin", "my_study", "--set", "model.name=tiny", "--set", WHERE),
             marks=pytest.mark.torture,
@@ -64,7 +87,7 @@ def test_the_page_has_all_four() -> None:
             marks=pytest.mark.torture,
         ),
     ],
-    ids=["strategy", "network", "data set"],
+    ids=["strategy", "layer kind", "network", "data set"],
 )
 def test_an_example_runs_to_a_report(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     small = ("--preset", "smoke", "--seeds", "1", "--format", "md", "--dispatch", "inline")
@@ -77,6 +100,7 @@ def test_an_example_runs_to_a_report(tmp_path: Path, arguments: tuple[str, ...])
 
 CHANGES = {
     "my_strategy": {"topk(2": "topk(1"},
+    "my_layer": {"torch.tanh": "torch.sigmoid"},
     "my_network": {"8, 3, spec": "9, 3, spec", "Conv2d(8, 16": "Conv2d(9, 16"},
     "my_data": {"* 255": "* 254"},
 }
@@ -89,6 +113,7 @@ CHANGES = {
     ("module", "cell", "settings", "reason"),
     [
         ("my_strategy", "aggregation_top2.yaml/two", (), "strategy top2 (plug-in my_strategy) has changed since"),
+        ("my_layer", "layers.yaml/mine", (), "layer tanh (plug-in my_layer) has changed since"),
         ("my_network", "branch/ratio_4", ("model.name=tiny", WHERE), "network tiny (plug-in my_network) has changed"),
         (
             "my_data",
@@ -115,7 +140,7 @@ def test_results_of_changed_code_are_not_taken_for_those_of_the_code_before(
     second = _run(tmp_path, *run, "2", code={**EXAMPLES, module: code})
     assert second.returncode == 0, second.stdout + second.stderr
     # Two rows of two seeds; only a training that does not name what has changed is used again.
-    assert len(_measured(tmp_path) - before) == (3 if module == "my_strategy" else 4)
+    assert len(_measured(tmp_path) - before) == (3 if module in ("my_strategy", "my_layer") else 4)
     code += "\nimport torch\ntorch.set_flush_denormal(True)\n" if module != "my_data" else ""
     code = code.replace("* 254", "* 253")
     told = _run(tmp_path, "explain", cell, *scale, "--seed", "0", code={**EXAMPLES, module: code})

@@ -7,11 +7,15 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import click
 import pytest
 from mlflow import MlflowClient
 
 from ablations import vocabulary as names
+from reports.collect.compared_study import ComparisonRequest
+from runners.cli.options.groups import GivenPath
 from tests.command_line import Invoke
 
 # The first test launches a study.
@@ -181,3 +185,31 @@ def test_a_runs_folder_is_where_it_was_named(
     assert code == 0, said
     assert (tmp_path / meant / "mlflow.db").exists()
     assert not (tmp_path / "~").exists()
+
+
+def test_an_output_that_ends_with_a_slash_is_a_folder(tmp_path: Path) -> None:
+    output = GivenPath(file_okay=True)
+    assert output.convert(f"{tmp_path}/new/sub/", None, None) == tmp_path / "new" / "sub"
+    assert (tmp_path / "new" / "sub").is_dir()
+    output.convert(f"{tmp_path}/report.pdf", None, None)
+    assert not (tmp_path / "report.pdf").exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(click.BadParameter, match="cannot be made"):
+        output.convert(f"{tmp_path}/file/", None, None)
+
+
+@pytest.mark.parametrize(("right", "name"), [((), "aggregation"), (("kernels",), "kernels")])
+def test_a_comparison_without_a_right_side_is_of_one_study(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, right: tuple[str, ...], name: str
+) -> None:
+    sides: list[ComparisonRequest] = []
+
+    def compare_sides(*arguments: Any, **_: Any) -> tuple[list[Any], dict[str, Path]]:
+        sides.extend(arguments[:2])
+        return [], {}
+
+    monkeypatch.setattr("reports.compare.compare_sides", compare_sides)
+    code, said = invoke("compare", "aggregation", *right, "--right-set", "model.num_kernels=2")
+    assert code == 0, said
+    assert [side.study for side in sides] == ["aggregation", name]
+    assert [dict(side.scale.settings) for side in sides] == [{}, {"model.num_kernels": 2}]

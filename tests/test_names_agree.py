@@ -57,6 +57,10 @@ def test_strategies_and_normalizations_are_the_registered_ones() -> None:
     assert set(get_args(literal)) == set(dyconv.available_normalizations())
 
 
+WITHOUT_CLASS = {"static", "adopted"}
+"""Kinds that convert nothing: a network without dynamic layers, and one that comes with them."""
+
+
 def built_in_kinds() -> dict[str, dyconv.LayerKind]:
     """The layer kinds of dyconv's registry but those of a test's plug-ins."""
     kinds = [dyconv.layer_kind(name) for name in dyconv.available_layers()]
@@ -64,15 +68,16 @@ def built_in_kinds() -> dict[str, dyconv.LayerKind]:
 
 
 def test_layer_kinds_are_the_registered_ones() -> None:
-    assert built_in_kinds().keys() | {"static"} == BUILT_IN_LAYERS
+    assert built_in_kinds().keys() | WITHOUT_CLASS == BUILT_IN_LAYERS
 
 
-@pytest.mark.parametrize("name", sorted(BUILT_IN_LAYERS - {"static"}))
+@pytest.mark.parametrize("name", sorted(BUILT_IN_LAYERS - WITHOUT_CLASS))
 def test_a_layer_kind_has_the_same_facts_in_both(name: str) -> None:
     kind, facts = built_in_kinds()[name], LAYERS[name]
     # No training of CondConv has had another aggregation than attention, though its layer takes others.
     never_set = {"aggregation"} if name == "condconv" else set()
-    assert facts.reads == kind.reads - never_set
+    # Every kind to which networks are converted reads the placement.
+    assert facts.reads == {"where", *kind.reads} - never_set
     assert facts.title == kind.title
     ours, theirs = (
         [(o.name, type(o.default), o.default, o.low, o.high, o.choices) for o in options]

@@ -119,6 +119,7 @@ class Listing:
         """
         if self.validation is not None:
             return len(self.validation)
+        # At least one, or a set of a handful of images would have nothing to select by.
         count = agreed or max(1, round(len(self.train) / TENTH))
         check_validation_share(self.train, count)
         return count
@@ -128,6 +129,7 @@ def left_out_words(left_out: Counter[str]) -> str:
     """Return unused entries in words: `left out: 3 × .txt, 1 × hidden or system file`; "" if there are none."""
     if not left_out:
         return ""
+    # The most frequent first, and by name where there are as many: the same folder must give the same text.
     kinds = sorted(left_out.items(), key=lambda item: (-item[1], item[0]))
     counts = [f"{count:,} × {kind}" for kind, count in kinds[:_MOST_KINDS]]
     remainder = sum(count for _, count in kinds[_MOST_KINDS:])
@@ -190,6 +192,7 @@ def list_image_folder(root: Path, name: str, num_classes: int | None) -> Listing
         )
     for files in held_out:
         _check_same_classes(train, files)
+    # A single folder is what is measured on; a split that selects must never be the same one.
     if len(held_out) == 1:
         return Listing(train, None, held_out[0], left_out)
     validation, test = held_out
@@ -283,6 +286,7 @@ def _class_folders(folder: Path, left_out: Counter[str]) -> list[str]:
                 left_out[kind] += 1
             elif entry.is_dir():
                 classes.append(entry.name)
+            # Counted apart from other files: images beside the class folders are mostly a mistake.
             elif _is_image(entry.name):
                 left_out["image in no class folder"] += 1
             else:

@@ -23,11 +23,6 @@ _VARIANT_WORDS = {
     "label": {"type": "string", "description": "What a table prints instead of the name."},
     "published": {"type": "string", "description": "Row of the published table to stand beside."},
     "cells": {"type": "array", "items": {"type": "string"}, "description": "One entry per column of the study."},
-    "differs_in": {
-        "type": "array",
-        "items": {"enum": list(all_factors())},
-        "description": "The factors in which it differs from the reference, where they are more than one.",
-    },
 }
 
 
@@ -36,11 +31,12 @@ def study_schema() -> dict[str, Any]:
     trial = TrialSpec.model_json_schema(by_alias=True)
     intervention = Intervention.model_json_schema(by_alias=True)
     claim = Claim.model_json_schema()
+    # All definitions go to the root of the schema, where every `$ref` looks for them.
     definitions = {**trial.pop("$defs"), **intervention.pop("$defs", {}), **claim.pop("$defs")}
     settings = {key: _setting(trial, definitions, key) for key in DEFAULTS}
     groups = {key: {"$ref": f"#/$defs/{name}"} for key, name in _GROUPS.items()}
     changes = {**settings, **groups}
-    variant_keys = {**_VARIANT_WORDS, "intervention": intervention}
+    variant_keys = {**_VARIANT_WORDS, "differs_in": _differs_in(), "intervention": intervention}
     baseline = {"type": "object", "additionalProperties": False, "properties": changes}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -80,6 +76,15 @@ def study_schema() -> dict[str, Any]:
 _GROUPS = {"model": "ModelSpec", "data": "DataSpec", "train": "TrainSpec"}
 
 
+def _differs_in() -> dict[str, Any]:
+    return {
+        "type": "array",
+        # Asked anew each time, because a plug-in's layer kind may have added options.
+        "items": {"enum": list(all_factors())},
+        "description": "The factors in which it differs from the reference, where they are more than one.",
+    }
+
+
 def _scales(baseline: dict[str, Any]) -> dict[str, Any]:
     properties = {
         "variants": {"type": ["array", "null"], "items": {"type": "string"}, "minItems": 1},
@@ -102,6 +107,7 @@ def _nuisance() -> dict[str, Any]:
     numbers = {"low": number, "high": number, "log": {"type": "boolean", "default": False}}
     choices = {"type": "array", "minItems": 2, "uniqueItems": True}
     span = {"type": "object", "additionalProperties": False, "required": ["low", "high"], "properties": numbers}
+    # Options are left out: a nuisance factor is one setting.
     listed = {"type": "object", "additionalProperties": False, "required": ["choices"]}
     factor = {"oneOf": [span, {**listed, "properties": {"choices": choices}}]}
     keys = sorted(set(DEFAULTS) - NEVER_NUISANCE)
@@ -119,6 +125,7 @@ def _described(name: str) -> dict[str, Any]:
 
 
 def _by_name(properties: dict[str, Any]) -> dict[str, Any]:
+    # Null, as a variant that changes nothing is written as `reference:` with nothing behind it.
     body = {"type": ["object", "null"], "additionalProperties": False, "properties": properties}
     return {"type": "object", "minProperties": 1, "additionalProperties": body}
 
@@ -140,11 +147,13 @@ def _option(name: str) -> dict[str, Any]:
     values = []
     for kind in kinds:
         option = option_of(kind, name)
+        # By construction: these are the kinds that have the option.
         assert option is not None
         value: dict[str, Any] = {"type": _JSON_TYPES[type(option.default)], "default": option.default}
         if option.choices:
             value["enum"] = list(option.choices)
         for keyword, bound in (("minimum", option.low), ("maximum", option.high)):
+            # An option without a bound has an infinite one, which JSON cannot write.
             if math.isfinite(bound):
                 value[keyword] = bound
         values.append(value)

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from ablations.claims import Claim, Contrast
 from ablations.errors import SettingError, StudyError, UnknownNameError, nearest
-from ablations.files.yaml_source import Document, Location, error_location, read_document
+from ablations.files.yaml_source import Location, YamlDocument, error_location, read_document
 from ablations.published import get_published
 from ablations.spec.parts import Intervention, Placement
 from ablations.spec.settings import DEFAULTS, check_values, flatten, reason_of
@@ -50,7 +50,7 @@ def load_study(path: Path) -> Study:
     return study
 
 
-def _validate(raw: dict[str, Any], document: Document) -> Study:
+def _validate(raw: dict[str, Any], document: YamlDocument) -> Study:
     for key in raw:
         if key not in _STUDY_WORDS:
             raise StudyError(f"{document.at((key,))}: unknown key {key!r}. {nearest(key, _STUDY_WORDS)}")
@@ -70,7 +70,7 @@ def _validate(raw: dict[str, Any], document: Document) -> Study:
         raise StudyError(_first_error(error, study, document)) from None
 
 
-def _settings(raw: Any, location: Location, document: Document, words: Iterable[str] = ()) -> dict[str, Any]:
+def _settings(raw: Any, location: Location, document: YamlDocument, words: Iterable[str] = ()) -> dict[str, Any]:
     if raw is None:
         return {}
     if not isinstance(raw, dict):
@@ -87,13 +87,13 @@ def _settings(raw: Any, location: Location, document: Document, words: Iterable[
     return flat
 
 
-def _named(group: Any, kind: str, document: Document) -> list[dict[str, Any]]:
+def _named(group: Any, kind: str, document: YamlDocument) -> list[dict[str, Any]]:
     if not isinstance(group, dict) or not group:
         raise StudyError(f"{document.at((kind,))}: {kind} must map names to their changes")
     return [_member(name, body, (kind, name), document) for name, body in group.items()]
 
 
-def _member(name: str, body: Any, location: Location, document: Document) -> dict[str, Any]:
+def _member(name: str, body: Any, location: Location, document: YamlDocument) -> dict[str, Any]:
     reserved = _WORDS[str(location[0])]
     if not isinstance(body, dict):
         return {"name": name, "changes": _settings(body, location, document)}
@@ -107,7 +107,7 @@ def _member(name: str, body: Any, location: Location, document: Document) -> dic
     return {"name": name, "changes": _settings(changes, location, document, reserved), **fields}
 
 
-def _first_error(error: ValidationError, study: dict[str, Any], document: Document) -> str:
+def _first_error(error: ValidationError, study: dict[str, Any], document: YamlDocument) -> str:
     detail, location = error_location(error)
     # Pydantic counts variants in a list, which in the file are a mapping: the number becomes the name.
     if len(location) >= 2 and location[0] in _WORDS and isinstance(location[1], int):
@@ -120,7 +120,7 @@ def _first_error(error: ValidationError, study: dict[str, Any], document: Docume
     return f"{document.at(location)}: {message}"
 
 
-def _check_published(study: Study, document: Document) -> None:
+def _check_published(study: Study, document: YamlDocument) -> None:
     if study.published is None:
         return
     try:

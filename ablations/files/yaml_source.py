@@ -57,7 +57,7 @@ for _name, _pattern, _first in _PLAIN_SCALARS:
     _Loader.add_implicit_resolver(_TAG + _name, re.compile(rf"^(?:{_pattern})$"), [*_first, ""])
 
 
-class Document:
+class YamlDocument:
     """A YAML file as plain data, which remembers the line of each part.
 
     Attributes:
@@ -96,7 +96,7 @@ def error_location(error: ValidationError) -> tuple[dict[str, Any], Location]:
     return detail, (*detail["loc"], *below)
 
 
-def read_document(path: Path) -> Document:
+def read_document(path: Path) -> YamlDocument:
     """Return the YAML document in a file.
 
     Raises:
@@ -105,7 +105,7 @@ def read_document(path: Path) -> Document:
     text = _read(path)
     try:
         builder = _Builder()
-        return Document(path, builder.build(_compose(text)), builder.lines)
+        return YamlDocument(path, builder.build(_compose(text)), builder.lines)
     except _MalformedError as error:
         raise StudyError(f"{path}:{error.line}: {error.reason}") from None
 

@@ -18,7 +18,7 @@ from ablations.planning.seeds import seeds_needed, smallest_effect
 from ablations.spec.fingerprint import cost_fingerprint
 from ablations.spec.parts import DataSpec, Intervention
 from ablations.spec.settings import Settings, merge, unread
-from ablations.spec.trial import TrialSpec, settings_of
+from ablations.spec.trial import TrialSpec, dotted_settings
 from ablations.study import Study, Variant
 
 EQUAL_SIZE = 0.02
@@ -93,7 +93,7 @@ def factors(node: Node, reference: Node) -> tuple[str, ...]:
 
 
 def _different_settings(node: Node, reference: Node) -> Iterator[str]:
-    settings, reference_settings = settings_of(node.spec), settings_of(reference.spec)
+    settings, reference_settings = dotted_settings(node.spec), dotted_settings(reference.spec)
     derived = unread(settings).keys() | unread(reference_settings).keys()
     # Tuned values differ because each row was tuned, not because its variant says so.
     tuned = {*node.training.tuned, *reference.training.tuned}

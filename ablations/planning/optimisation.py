@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from ablations.errors import SpecError
-from ablations.spec.factors import Factor, resolve_proposed, settings_of
+from ablations.spec.factors import Factor, proposed_settings, resolve_proposed
 from ablations.spec.fingerprint import digest, trial_fingerprint
 from ablations.spec.settings import DEFAULTS, Settings, merge, unread
 from ablations.spec.trial import TrialSpec
@@ -91,7 +91,7 @@ class Optimisation:
         Raises:
             SpecError: If they do not fit together with the rest.
         """
-        return resolve_proposed(self.general, self.changes, settings_of(self.factors, values), seed)
+        return resolve_proposed(self.general, self.changes, proposed_settings(self.factors, values), seed)
 
     def ends(self) -> dict[str, list[TrialSpec]]:
         """Return the training with each choice of a factor, or with each end of its range, by factor.

@@ -276,10 +276,16 @@ def _intervention(row: Row, spec: TrialSpec) -> Intervention | None:
     intervention = row.variant.intervention
     if intervention is None or changes_nothing(intervention, spec):
         return None
-    if spec.model.layer == "static":
+    location = f"study {row.study.name!r}, variant {row.variant.name!r}"
+    if spec.model.is_static:
         raise SpecError(
-            f"study {row.study.name!r}, variant {row.variant.name!r}: an intervention on a static network "
-            "would change nothing. Make the network dynamic or drop the intervention."
+            f"{location}: an intervention on a static network would change nothing. Make the network dynamic or drop "
+            "the intervention."
+        )
+    if intervention.temperature is not None and spec.train.temperature is None:
+        raise SpecError(
+            f"{location}: an intervention sets the temperature, which layers of kind {spec.model.layer!r} do not read. "
+            "Leave the temperature out, or choose a kind that reads it."
         )
     return intervention
 
@@ -302,5 +308,6 @@ def _check_canary(rows: Sequence[Row], request: Request) -> None:
 def changes_nothing(intervention: Intervention, spec: TrialSpec) -> bool:
     """Return True if the network trained by `spec` behaves under an intervention as it does without it."""
     # Where the intervention applies does not matter, as it is only about layers that stay as they were.
-    same_aggregation = intervention.aggregation in (None, spec.model.aggregation)
+    # A kind that reads no aggregation mixes by its attention.
+    same_aggregation = intervention.aggregation in (None, spec.model.aggregation or "attention")
     return same_aggregation and intervention.temperature is None

@@ -50,6 +50,7 @@ def make_rows(studies: Sequence[Study], request: Request) -> list[Row]:
     """
     rows: list[Row] = []
     for study in _choose_networks([study.at(request.preset.name) for study in studies], request):
+        study = _without_unread(study, request)
         for network in study.inspected:
             rows += [Row(study, network, variant) for variant in study.variants]
     _check_overrides(rows, request)
@@ -76,6 +77,11 @@ def resolve_row(row: Row, request: Request) -> TrialSpec:
             [("the variant", row.changes), from_options, ("the study's baseline", row.study.baseline), preset]
         )
         raise SpecError(f"{location}: {error}{who_set(str(error), sources)}") from None
+
+
+def unread_settings(row: Row, request: Request) -> dict[str, str]:
+    """Return the settings that a row does not read, and why not; `ablations.spec.settings.unread` has the rules."""
+    return unread(merge([*layers(row, request), row.changes]))
 
 
 def layers(row: Row, request: Request) -> list[Settings]:
@@ -117,6 +123,34 @@ def _choose_networks(studies: list[Study], request: Request) -> list[Study]:
     return chosen
 
 
+def _without_unread(study: Study, request: Request) -> Study:
+    """Return a study whose inspected networks leave out the settings that an override made unread.
+
+    A study names trained networks by their temperatures. Where an override chooses a layer kind that reads none, they
+    are one network, the one that the other settings make.
+    """
+    networks: dict[str, InspectedNetwork] = {}
+    for network in study.inspected:
+        if network is None:
+            return study
+        with_overrides = unread(merge([request.preset.settings, study.baseline, request.settings, network.changes]))
+        without = unread(merge([request.preset.settings, study.baseline, network.changes]))
+        changes = {}
+        for key, value in network.changes.items():
+            # What nothing would read in any case is a mistake of the study, which is reported as such.
+            if key not in with_overrides or key in without:
+                changes[key] = value
+        if network.changes and not changes:
+            network = _AS_TRAINED
+        elif changes != network.changes:
+            network = network.model_copy(update={"changes": changes})
+        networks.setdefault(network.name, network)
+    return study.model_copy(update={"networks": tuple(networks.values()), "inspect": tuple(networks)})
+
+
+_AS_TRAINED = InspectedNetwork(name="as_trained", label="as trained")
+
+
 def _check_overrides(rows: Sequence[Row], request: Request) -> None:
     for key in request.settings:
         # One row that reads the override is enough. If there is none, the reasons of all rows are listed, each once.
@@ -135,5 +169,4 @@ def _why_unread(key: str, row: Row, request: Request) -> str | None:
         return f"study {row.study.name!r} sets it itself in every variant"
     if row.study.is_about_cost and not _changes_cost(key, request):
         return f"study {row.study.name!r} trains nothing"
-    values = merge([*layers(row, request), row.changes])
-    return unread(values).get(key)
+    return unread_settings(row, request).get(key)

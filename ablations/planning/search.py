@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, field_validator
 
 from ablations.errors import SpecError, StudyError, UnknownNameError, nearest
-from ablations.files.yaml_source import Document, error_location, read_document
+from ablations.files.yaml_source import YamlDocument, error_location, read_document
 from ablations.spec.factors import Factor, check_factor
 from ablations.spec.parts import BLOCKS, Frozen
 from ablations.spec.settings import flatten, reason_of
@@ -124,7 +124,7 @@ def load_search(path: Path) -> Search:
     return search
 
 
-def _first_error(error: ValidationError, document: Document) -> str:
+def _first_error(error: ValidationError, document: YamlDocument) -> str:
     detail, location = error_location(error)
     if detail["type"] == "extra_forbidden":
         message = f"unknown key {location[-1]!r}. {nearest(str(location[-1]), _FACTOR_WORDS)}"

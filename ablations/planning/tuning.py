@@ -11,10 +11,9 @@ from ablations.errors import SpecError, TuningError
 from ablations.invocation import as_named, suggested_command
 from ablations.planning.optimisation import Optimisation, over_defaults
 from ablations.planning.request import Request
-from ablations.planning.rows import Row, layers
+from ablations.planning.rows import Row, layers, unread_settings
 from ablations.planning.tuned_values import TunedValues, TunedVariant
 from ablations.spec.factors import Factor, default_nuisance, plain
-from ablations.spec.settings import merge, unread
 from ablations.spec.trial import TrialSpec
 
 _SHOWN = 3
@@ -41,7 +40,7 @@ def _factors(row: Row, request: Request, spec: TrialSpec) -> dict[str, Factor]:
         # The settings that variants set are the question; to tune them would answer another one.
         return {key: f for key, f in default_nuisance(spec).items() if key not in row.study.scientific}
     # A factor counts only for the rows that read it: a static network has no temperature to tune.
-    reasons = unread(merge([*layers(row, request), row.changes]))
+    reasons = unread_settings(row, request)
     return {key: factor for key, factor in declared.items() if key not in reasons}
 
 
@@ -52,9 +51,9 @@ def check_nuisance(rows: Sequence[Row], request: Request) -> None:
         if row.study.nuisance:
             by_study.setdefault(row.study.name, []).append(row)
     for name, study_rows in by_study.items():
-        unread_by_row = [unread(merge([*layers(row, request), row.changes])) for row in study_rows]
+        unread_by_row = [unread_settings(row, request) for row in study_rows]
         for key in study_rows[0].study.nuisance or {}:
-            reasons = [unread_settings.get(key) for unread_settings in unread_by_row]
+            reasons = [unread_by_key.get(key) for unread_by_key in unread_by_row]
             if all(reasons):
                 raise SpecError(f"study {name!r}: nothing reads the nuisance factor {key}: {reasons[0]}.")
 

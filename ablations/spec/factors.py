@@ -118,7 +118,7 @@ class Factor(Frozen):
         return [self.settings(name, value) for value in self.ends]
 
 
-def settings_of(factors: Mapping[str, Factor], proposed: Mapping[str, Any]) -> dict[str, Any]:
+def proposed_settings(factors: Mapping[str, Factor], proposed: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that proposed values of factors stand for."""
     settings: dict[str, Any] = {}
     for name, value in proposed.items():

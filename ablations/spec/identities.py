@@ -15,7 +15,7 @@ from ablations.errors import PluginError
 from ablations.spec.parts import Intervention, ModelSpec
 from ablations.spec.trial import TrialSpec
 
-Kind = Literal["strategy", "network", "layer", "data set"]
+PluginKind = Literal["strategy", "network", "layer", "data set"]
 
 # Digits of a digest that messages show.
 _SHOWN = 12
@@ -30,7 +30,7 @@ class Identity:
         plugin: The plug-in that registered it, for people; not part of a fingerprint.
     """
 
-    kind: Kind
+    kind: PluginKind
     name: str
     code: str
     plugin: str
@@ -42,7 +42,7 @@ class Identity:
 
 
 # Of this process alone: each worker loads the plug-ins itself and records their identities again.
-_IDENTITIES: dict[tuple[Kind, str], Identity] = {}
+_IDENTITIES: dict[tuple[PluginKind, str], Identity] = {}
 
 
 def record_identity(identity: Identity) -> None:
@@ -50,7 +50,7 @@ def record_identity(identity: Identity) -> None:
     _IDENTITIES[identity.kind, identity.name] = identity
 
 
-def forget_identity(kind: Kind, name: str) -> None:
+def forget_identity(kind: PluginKind, name: str) -> None:
     """Forget the identity of a name: the name is the project's own from now on, or nobody's."""
     _IDENTITIES.pop((kind, name), None)
 
@@ -71,7 +71,7 @@ def of_intervention(intervention: Intervention) -> Iterator[Identity]:
     yield from _recorded(("strategy", intervention.aggregation))
 
 
-def _recorded(*names: tuple[Kind, str | None]) -> Iterator[Identity]:
+def _recorded(*names: tuple[PluginKind, str | None]) -> Iterator[Identity]:
     for kind, name in names:
         if name is not None and (kind, name) in _IDENTITIES:
             yield _IDENTITIES[kind, name]

@@ -59,8 +59,8 @@ class LayerKind:
 
     Attributes:
         title: Stands before the name of a network in tables: "DY-".
-        reads: The settings that it reads beside `model.where`, of those that kinds share: num_kernels, reduction,
-            normalization, aggregation, temperature.
+        reads: The settings that it reads, of those that kinds share: where, num_kernels, reduction, normalization,
+            aggregation, temperature.
         options: Its own.
         cannot_replace: Convolutions that stay static wherever `model.where` means them, in words; empty if none.
     """
@@ -71,7 +71,7 @@ class LayerKind:
     cannot_replace: str = ""
 
 
-_ALL_SHARED = frozenset({"num_kernels", "reduction", "normalization", "aggregation", "temperature"})
+_ALL_SHARED = frozenset({"where", "num_kernels", "reduction", "normalization", "aggregation", "temperature"})
 
 LAYERS: dict[str, LayerKind] = {
     "static": LayerKind(title=""),
@@ -79,23 +79,27 @@ LAYERS: dict[str, LayerKind] = {
     # Its class takes another aggregation too, but no training of it has ever had one.
     "condconv": LayerKind(
         title="CondConv-",
-        reads=frozenset({"num_kernels"}),
+        reads=frozenset({"where", "num_kernels"}),
         options=(LayerOption("share_routing", False, added_later=True),),
     ),
     "odconv": LayerKind(
         title="OD-",
-        reads=frozenset({"num_kernels", "aggregation", "temperature"}),
+        reads=frozenset({"where", "num_kernels", "aggregation", "temperature"}),
         options=(
             LayerOption("hidden_ratio", 0.0625, low=0.0, high=1.0),
             LayerOption("least_hidden", 16, low=1, high=4096),
         ),
     ),
     "dcd": LayerKind(
-        title="DCD-", reads=frozenset({"aggregation"}), cannot_replace="convolutions with groups (depthwise ones)"
+        title="DCD-",
+        reads=frozenset({"where", "aggregation"}),
+        cannot_replace="convolutions with groups (depthwise ones)",
     ),
     "partly_dynamic": LayerKind(
         title="Part-DY-", reads=_ALL_SHARED, options=(LayerOption("share", 0.5, low=0.001, high=1.0),)
     ),
+    # A network that comes with dynamic layers of its own, such as timm's CondConv networks, is taken as it is.
+    "adopted": LayerKind(title=""),
 }
 """Layer kinds by name."""
 
@@ -104,12 +108,8 @@ BUILT_IN_LAYERS = frozenset(LAYERS)
 
 
 def layers_that_read(setting: str) -> tuple[str, ...]:
-    """Return the kinds that read a shared setting; every kind but `static` reads `where`."""
-    kinds = []
-    for name, kind in LAYERS.items():
-        if setting in kind.reads or (setting == "where" and name != "static"):
-            kinds.append(name)
-    return tuple(kinds)
+    """Return the kinds that read a shared setting."""
+    return tuple(name for name, kind in LAYERS.items() if setting in kind.reads)
 
 
 def kinds_by_option() -> Mapping[str, tuple[str, ...]]:

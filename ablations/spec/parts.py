@@ -139,13 +139,21 @@ class LayerOptions(Frozen):
         for name, value in (self.__pydantic_extra__ or {}).items():
             if name not in kinds:
                 raise ValueError(str(UnknownNameError("option of a layer", name, kinds)))
-            _check_option(name, value, kinds[name])
+            try:
+                check_option(name, value)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
         return self
 
 
-def _check_option(name: str, value: Any, kinds: tuple[str, ...]) -> None:
-    """Raise `ValueError` if no kind that has this option takes the value."""
+def check_option(name: str, value: Any) -> None:
+    """Check the value of an option that at least one layer kind has.
+
+    Raises:
+        ValueError: If no kind that has this option takes the value; the message leaves out the name of the option.
+    """
     refusals = []
+    kinds = kinds_by_option()[name]
     for kind in kinds:
         option = option_of(kind, name)
         assert option is not None
@@ -153,8 +161,9 @@ def _check_option(name: str, value: Any, kinds: tuple[str, ...]) -> None:
             option.checked(value)
         except ValueError as error:
             refusals.append(error)
+    # Kinds may share an option's name with other bounds; the kind itself is checked with the whole model.
     if len(refusals) == len(kinds):
-        raise ValueError(f"{name} {refusals[0]}")
+        raise refusals[0]
 
 
 class ModelSpec(Frozen):
@@ -194,6 +203,11 @@ class ModelSpec(Frozen):
     normalization: Literal["softmax", "sigmoid", "normalized_sigmoid", "signed"] | None = "softmax"
     aggregation: AggregationName | None = "attention"
     where: Placement | None = BLOCKS
+
+    @property
+    def is_static(self) -> bool:
+        """True if no convolution is of a dynamic kind."""
+        return self.layer == "static"
 
     @model_serializer(mode="wrap")
     def _without_absent_options(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -313,6 +327,7 @@ class Intervention(Frozen):
 
     @model_validator(mode="after")
     def _changes_an_attention(self) -> Self:
+        # A temperature changes all attentions of a layer, so `attention` alone would be read by nothing.
         if self.attention is not None and self.aggregation is None:
             raise ValueError("attention says whose aggregation changes, and there is no aggregation. Give one.")
         return self

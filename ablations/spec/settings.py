@@ -26,6 +26,7 @@ from ablations.spec.parts import (
     Placement,
     TemperatureSpec,
     TrainSpec,
+    check_option,
 )
 
 Settings = Mapping[str, Any]
@@ -174,6 +175,9 @@ def check_values(flat: Settings) -> None:
         if value is None and key in _OPTIONAL:
             raise SettingError(key, f"{key} needs a value. Leave it out for the one of the preset.")
         *groups, name = key.split(".")
+        if ".".join(groups) == _OPTIONS:
+            _check_option(key, name, value)
+            continue
         try:
             # The group alone, with defaults for its other settings, so that only this value can be at fault.
             _GROUPS[".".join(groups)].model_validate({name: value})
@@ -181,6 +185,13 @@ def check_values(flat: Settings) -> None:
             detail = error.errors(include_url=False)[0]
             location = (*groups, *detail["loc"])
             raise SettingError(".".join(map(str, location)), reason_of({**detail, "loc": location})) from None
+
+
+def _check_option(key: str, name: str, value: Any) -> None:
+    try:
+        check_option(name, value)
+    except ValueError as error:
+        raise SettingError(key, f"{key}: {error}") from None
 
 
 def unread(values: Settings) -> dict[str, str]:
@@ -268,7 +279,7 @@ def _complete_options(values: Settings) -> dict[str, Any] | None:
         try:
             checked = option.checked(option.default if value is None else value)
         except ValueError as error:
-            raise ValueError(f"{key} {error}") from None
+            raise ValueError(f"{key}: {error}") from None
         if not (option.added_later and checked == option.default):
             options[option.name] = checked
     return options or None

@@ -79,7 +79,7 @@ def _check_data(data: DataSpec, train: TrainSpec) -> None:
         raise ValueError(f"train.batch_size = {train.batch_size} is more than the {images} training images")
 
 
-def settings_of(spec: TrialSpec) -> dict[str, Any]:
+def dotted_settings(spec: TrialSpec) -> dict[str, Any]:
     """Return every setting of a trial but its seed, dotted; `None` where nothing reads it, a placement stays whole."""
     settings = {key: _value_at(spec, key) for key in DEFAULTS}
     for option in LAYERS[spec.model.layer].options:

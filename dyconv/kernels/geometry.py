@@ -28,6 +28,7 @@ class Geometry(NamedTuple):
         """Height and width of the result in pixels."""
         (height, width), (h, w), (p, q) = self.input_size, self.kernel_size, self.padding
         (s, t), (d, e) = self.stride, self.dilation
+        # As in `F.conv2d`: the padded size less the reach of the dilated kernel, in strides, and the first position.
         return (height + 2 * p - d * (h - 1) - 1) // s + 1, (width + 2 * q - e * (w - 1) - 1) // t + 1
 
     @property
@@ -38,11 +39,13 @@ class Geometry(NamedTuple):
     @property
     def pointwise(self) -> bool:
         """True if this is a matrix product per pixel: 1 x 1, not grouped, not padded."""
+        # Whatever the stride: it leaves out pixels, and each of the others is a product as before.
         return self.kernel_size == (1, 1) and self.groups == 1 and self.padding == (0, 0)
 
     @property
     def depthwise(self) -> bool:
         """True if each output channel sees one input channel, its own."""
+        # With a single channel nothing is grouped: that is a dense convolution.
         return self.groups == self.in_channels == self.out_channels and self.groups > 1
 
     @property

@@ -238,6 +238,7 @@ def product_gradient(
 ) -> None:
     """Write the gradients of the kernels and of (B, K) attention, from the source and the gradient of the result."""
     sizes, threads = window.matrices, torch.get_num_threads()
+    # -(-a // b) is a / b rounded up.
     tiles = sizes.taps * -(-sizes.rows // _HEIGHT)
     scratch = weight.new_empty(window.images * sizes.kernels * (threads * LANES + tiles))
     tensors = (*sides, weight, attention, *gradients, scratch)

@@ -63,6 +63,7 @@ class PatchGrid(NamedTuple):
     @property
     def flippable(self) -> bool:
         """True if the input's gradient is such a convolution of the output's gradient, with flipped kernels."""
+        # The gradient's convolution has a padding of d (k − 1) − p, which must not be negative.
         return self.stride == (1, 1) and all(d * (k - 1) >= p for d, k, p in self._axes)
 
     @property
@@ -118,6 +119,7 @@ class _MixedProduct(torch.autograd.Function):
         ctx.grid = grid
         ctx.save_for_backward(input, weight, attention, shared)
         plan = _plan(images, shared, grid)
+        # One product: nothing is cut, so that neither patches nor a buffer are needed.
         if grid.every_pixel and plan.is_whole(images):
             maps = torch.bmm(images.flatten(1, 2), mix(attention, shared).view(len(images), -1, plan.columns))
             return maps.view(-1, *grid.output_size, plan.columns).permute(0, 3, 1, 2)
@@ -131,6 +133,7 @@ class _MixedProduct(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         # Read once: hooks that pack saved tensors, as checkpointing does, unpack them at each reading.
         input, weight, attention, shared = ctx.saved_tensors
+        # With `create_graph`, and under transforms of torch, the gradient itself must be differentiable.
         if torch.is_grad_enabled() or not is_ordinary(input, weight, attention, shared, grads[0]):
             compute = partial(differentiable_product, grid=ctx.grid)
             with without_autocast(input.device.type):
@@ -267,6 +270,7 @@ def _pointwise_gradients(
     out_channels, size = grad.shape[2], grad.element_size()
     max_images = _READ_BYTES // (grad.shape[1] * (channels + out_channels) * size)
     work = _Work(batch, max_images, channels, channels, out_channels, size)
+    # Half precision is not cut, as in `_plan`: its sums would be rounded at each piece.
     plan = _cut(work, images.device.type == "cpu" and exact == images.dtype)
     strided = not grid.every_pixel
     if not strided and plan.is_whole(images):
@@ -356,6 +360,7 @@ def _scattered(images: Tensor, weight: Tensor, attention: Tensor, maps: Tensor, 
     size = images.element_size()
     max_images = _PATCH_BYTES // (rows * columns * channels * size)
     work = _Work(images.shape[0], max_images, channels, channels, out_channels, size)
+    # Not cut any further: a tap of the kernels is a block already.
     for chunk, block in _chunks(maps, _cut(work, False)):
         grad = maps[chunk].flatten(1, 2)
         for i in range(h):

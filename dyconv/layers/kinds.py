@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from dyconv.errors import ArgumentError, unknown_name
+from dyconv.layers.adopted import ADOPTED
 from dyconv.layers.convolution import ConvolutionLayer
 
 COMMON_SETTINGS = ("num_kernels", "reduction", "temperature", "normalization", "aggregation")
@@ -97,6 +98,8 @@ class LayerKind:
 
 
 _KINDS: dict[str, LayerKind] = {}
+_RESERVED = ("static", ADOPTED)
+"""Names that stand in place of a kind: nothing is converted."""
 
 
 def register_layer(
@@ -120,7 +123,7 @@ def register_layer(
                 self.reset_parameters()
 
             def attention(self, input):
-                return torch.tanh(self.sharpness * self.routing(average_pool(input)))
+                return torch.tanh(self.sharpness * self.routing(dyconv.average_pool(input)))
 
     Raises:
         ArgumentError: `name` is taken, the class is no `ConvolutionLayer`, or an option and the keywords differ.
@@ -128,7 +131,7 @@ def register_layer(
     listed = tuple(options)
 
     def register(layer: type[L]) -> type[L]:
-        if name in (*_KINDS, "static"):
+        if name in (*_KINDS, *_RESERVED):
             raise ArgumentError(f"layer {name!r} is registered already: choose another name")
         if not (isinstance(layer, type) and issubclass(layer, ConvolutionLayer)):
             raise ArgumentError(f"layer {name!r} must be a subclass of dyconv.ConvolutionLayer, got {layer!r}")

@@ -21,6 +21,7 @@ from dyconv.aggregation import BeginForwardPass, ForwardPass
 from dyconv.base import DEFAULT_TEMPERATURE, dynamic_layers
 from dyconv.errors import ArgumentError, ConversionError
 from dyconv.layers import Convolution, ConvolutionLayer
+from dyconv.layers.adopted import ADOPTED
 from dyconv.layers.kinds import LayerKind, layer_kind
 from dyconv.networks.description import LayerInfo, describe_layers
 from dyconv.networks.initialisation import Initialiser, InitName, Start, choose_start
@@ -82,6 +83,8 @@ def make_dynamic(
         "normalization": normalization,
         "aggregation": aggregation,
     }
+    if layer == ADOPTED:
+        raise ArgumentError("layer='adopted' keeps the layers that a network has: call dyconv.adopt(model) instead")
     settings = _Settings(layer_kind(layer), common, options or {})
     if any(dynamic_layers(model)):
         raise ConversionError("this network has dynamic layers already: convert a static one")
@@ -151,6 +154,7 @@ class _Settings:
     def __post_init__(self) -> None:
         for name, default in _COMMON_DEFAULTS.items():
             value = self.common[name]
+            # A default cannot be told from what was not given, so that only other values are refused.
             if name not in self.kind.reads and value != default:
                 raise ArgumentError(f"layer={self.kind.name!r} has no {name}, got {value!r}: leave it out")
         # Checked before the network is touched; a frozen dataclass is filled this way.

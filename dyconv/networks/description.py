@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dyconv.base import DynamicLayer
-from dyconv.layers import Convolution, DynamicLinear
+from dyconv.base import DynamicLayer, outermost
+from dyconv.layers import Convolution, ConvolutionLayer, DynamicLinear
 from dyconv.networks.dry_run import run_on_zeros
 from dyconv.networks.roles import RoleName, find_roles
 
@@ -59,7 +59,8 @@ def describe_layers(model: nn.Module, input_size: tuple[int, int, int] | None = 
     Raises:
         ShapeError: the network cannot run on an image of this size.
     """
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, Described)}
+    # Not the convolutions inside a dynamic layer, such as those of an attention branch: they are parts of that.
+    layers: dict[str, Described] = dict(outermost(model, (nn.Conv2d, ConvolutionLayer, DynamicLinear), "", set()))
     roles = find_roles(model)
     sizes: dict[str, Size] = {}
     if input_size is not None:

@@ -13,8 +13,10 @@ from torch import nn
 
 from dyconv.base import DEFAULT_TEMPERATURE
 from dyconv.errors import ConversionError, ModelError, unknown_name
+from dyconv.layers.adopted import ADOPTED
 from dyconv.layers.kinds import layer_kind
 from dyconv.networks import backbones
+from dyconv.networks.adoption import adopt
 from dyconv.networks.backbones import BackboneSpec
 from dyconv.networks.conversion import make_dynamic
 from dyconv.networks.obstacles import refuse_foreign_layers
@@ -141,7 +143,9 @@ def build_model(
 ) -> nn.Module:
     """Return a new network called `name`: static if `num_kernels` is None, else dynamic with K kernels per layer.
 
-    A layer kind that holds no K kernels makes the network dynamic without `num_kernels`.
+    A layer kind that holds no K kernels makes the network dynamic without `num_kernels`. `layer` "adopted" takes a
+    network that has dynamic layers of its own, as timm's CondConv networks have, and adopts these (`dyconv.adopt`);
+    nothing but `seed` is to be said about them.
 
     `width` multiplies channels, `depth` the blocks per stage. `stem_stride` 1 or 2 is the stride of the first
     convolution (2 leaves a timm network as it is), `stem_kernel` 3 or 7 its size, `stem_pool` whether a max pooling
@@ -154,7 +158,7 @@ def build_model(
         PlacementError, ConversionError, ArgumentError, AggregationError: as from `make_dynamic`.
     """
     images = (in_channels, stem_stride, dropout, squeeze_excitation, stem_kernel, stem_pool)
-    model = _static(name, BackboneSpec(num_classes, width, depth, *images), seed)
+    spec = BackboneSpec(num_classes, width, depth, *images)
     settings: dict[str, Any] = {
         "layer": layer,
         "options": options,
@@ -164,28 +168,54 @@ def build_model(
         "aggregation": aggregation,
         "where": where,
     }
+    if layer == ADOPTED:
+        if num_kernels is not None:
+            raise ModelError(f"an adopted network has its own num_kernels, got {num_kernels!r}: leave it out")
+        _refuse_settings({**settings, "layer": "dynamic"}, "an adopted network reads no {}, got {!r}: leave it out")
+        return _adopted(name, spec, seed)
+    model = _static(name, spec, seed)
     if num_kernels is None and layer != "dynamic" and "num_kernels" not in layer_kind(layer).reads:
         return make_dynamic(model, input_size=input_size, seed=seed, **settings)
     if num_kernels is not None:
         return make_dynamic(model, num_kernels=num_kernels, input_size=input_size, seed=seed, **settings)
-    for option, value in settings.items():
-        if value != _DYNAMIC_DEFAULTS[option]:
-            raise ModelError(f"a static network has no {option}, got {value!r}: give num_kernels, or leave it out")
+    _refuse_settings(settings, "a static network has no {}, got {!r}: give num_kernels, or leave it out")
     return model
+
+
+def _refuse_settings(settings: Mapping[str, Any], message: str) -> None:
+    """Raise ModelError for the first setting that is not at its default; `message` has a place for name and value."""
+    for option, value in settings.items():
+        # A default cannot be told from what was not given, so it passes.
+        if value != _DYNAMIC_DEFAULTS[option]:
+            raise ModelError(message.format(option, value))
 
 
 def _static(name: str, spec: BackboneSpec, seed: int | None) -> nn.Module:
     """Return the static network; refuse options that it cannot use, and foreign dynamic layers."""
-    registered = _registered(name)
-    _check_options(name, spec, registered)
-    # A purpose of its own, so that the kernels drawn later do not change the static parts.
-    with seeded(seed, "network"):
-        model = registered.builder(spec)
+    model = _built(name, spec, seed)
     try:
         refuse_foreign_layers(model)
     except ConversionError as error:
         raise ModelError(f"model {name!r}: {error}") from None
     return model
+
+
+def _adopted(name: str, spec: BackboneSpec, seed: int | None) -> nn.Module:
+    """Return the network with its own dynamic layers adopted."""
+    model = _built(name, spec, seed)
+    try:
+        return adopt(model, seed=seed or 0)
+    except ConversionError as error:
+        raise ModelError(f"model {name!r}: {error}") from None
+
+
+def _built(name: str, spec: BackboneSpec, seed: int | None) -> nn.Module:
+    """Return the network as its builder makes it; refuse options that it cannot use."""
+    registered = _registered(name)
+    _check_options(name, spec, registered)
+    # A purpose of its own, so that the kernels drawn later do not change the static parts.
+    with seeded(seed, "network"):
+        return registered.builder(spec)
 
 
 def _registered(name: str) -> _Registered:

@@ -99,11 +99,13 @@ class Resolution(Placement):
 
     def __init__(self, *sizes: int) -> None:
         for size in sizes:
+            # `True` is an integer of value 1, and no size that anybody means.
             if isinstance(size, bool) or not isinstance(size, int) or size < 1:
                 raise PlacementError(f"a resolution is a height in pixels, at least 1, got {size!r}")
         object.__setattr__(self, "sizes", sizes)
 
     def __call__(self, layer: LayerInfo) -> bool:
+        # An error and not False: the answer would depend on what was known, not on the network.
         if layer.resolution is None:
             raise PlacementError(
                 f"the input resolution of {layer.name!r} is not known: give input_size=(C, H, W), the size of one image"
@@ -120,6 +122,7 @@ class Name(Placement):
 
     def __init__(self, *patterns: str) -> None:
         for pattern in patterns:
+            # A number would raise deep within the matching, without the pattern's name.
             if not isinstance(pattern, str):
                 raise PlacementError(f"a name pattern is text, got {pattern!r}")
         object.__setattr__(self, "patterns", patterns)

@@ -11,7 +11,8 @@ from typing import Literal, get_args
 
 from torch import nn
 
-from dyconv.layers import Convolution
+from dyconv.base import outermost
+from dyconv.layers import Convolution, ConvolutionLayer
 from dyconv.networks.gates import gate_layers
 
 RoleName = Literal[
@@ -33,8 +34,11 @@ _RESIDUAL: tuple[RoleName, ...] = ("conv1", "conv2", "conv3")
 
 
 def convolutions(model: nn.Module) -> dict[str, Convolution]:
-    """Return the 2-d convolutions of `model` by name, static and dynamic, in the order of their definition."""
-    return {name: module for name, module in model.named_modules() if isinstance(module, Convolution)}
+    """Return the 2-d convolutions of `model` by name, static and dynamic, in the order of their definition.
+
+    Those inside a dynamic layer, such as the convolutions of an attention branch, are parts of that and left out.
+    """
+    return dict(outermost(model, (nn.Conv2d, ConvolutionLayer), "", set()))
 
 
 def find_roles(model: nn.Module) -> dict[str, RoleName]:
@@ -54,6 +58,7 @@ def find_roles(model: nn.Module) -> dict[str, RoleName]:
             roles[name] = "depthwise"
         else:
             roles[name] = _role_by_name(name)
+    # A list made before, as the loop changes roles.
     for name in [n for n, role in roles.items() if role == "depthwise"]:
         _mark_neighbours(name, layers, roles)
     # After the neighbours: the head takes only a role that is left over, the stem overrides any.
@@ -97,6 +102,7 @@ def _common_module(names: tuple[str, ...]) -> str:
 
 
 def _is_depthwise(layer: Convolution) -> bool:
+    # A convolution of one channel has one group like any dense one.
     return layer.groups == layer.in_channels > 1
 
 
@@ -117,6 +123,7 @@ def _role_by_name(name: str) -> RoleName:
 def _mark_neighbours(depthwise: str, layers: Mapping[str, Convolution], roles: dict[str, RoleName]) -> None:
     """Name the 1 x 1 convolutions around a depthwise one, if their smallest common module has no second one."""
     block = _block_around(depthwise, [n for n in layers if roles[n] != "squeeze_excitation"])
+    # With two of them the module is more than a block, and which neighbour belongs to which is not known.
     if sum(roles[name] == "depthwise" for name in block) != 1:
         return
     # In the order of definition: pointwise layers before the depthwise one expand, those after it project.

@@ -121,6 +121,7 @@ def _words(canary: Canary) -> str:
 def _why_unknown(canary: Canary) -> str:
     if not canary.difference.is_known:
         return f"has {canary.difference.n} of {canary.expected} pairs of repeats: it says nothing yet."
+    # Told apart, because more repeats help against the first and not against the second.
     if canary.difference.n < 2:
         return "has one repeat and so no interval: it says nothing."
     return "differs from itself by the same in every repeat and so has no interval: it says nothing."

@@ -19,7 +19,7 @@ from typing import Literal
 
 from scipy import special
 
-from ablations.claims import Claim, Contrast, Kind
+from ablations.claims import Claim, Contrast, ContrastKind
 from ablations.planning.plan import Plan
 from ablations.published import PublishedValue
 from ablations.study import Study
@@ -436,7 +436,7 @@ def _weakness(judged: JudgedContrast) -> tuple[int, bool, float]:
     return WEAKEST_FIRST.index(judged.verdict), not judged.reason, excess
 
 
-def judge(difference: Estimate, kind: Kind, size: float, margin: float = 0.0) -> Verdict:
+def judge(difference: Estimate, kind: ContrastKind, size: float, margin: float = 0.0) -> Verdict:
     """Return the verdict on a difference by its interval, whatever its level: a wrong one means that it misses.
 
     Seeds that all gave one value have no interval, and so no verdict.

@@ -21,7 +21,7 @@ _Training = tuple[tuple[str, float], ...]
 """By seed, a checkpoint and its value: the same for rows of one and the same training."""
 
 
-class Row(Protocol):
+class ComparableRow(Protocol):
     """A row that can be compared: a variant's repeats."""
 
     @property
@@ -45,7 +45,9 @@ class Row(Protocol):
         """By seed, the reason why the training that is measured counts as one that never learned."""
 
 
-def difference(better: Sequence[Row], worse: Sequence[Row], metric: str, table: Sequence[Row] = ()) -> Estimate:
+def difference(
+    better: Sequence[ComparableRow], worse: Sequence[ComparableRow], metric: str, table: Sequence[ComparableRow] = ()
+) -> Estimate:
     """Return the mean over seeds of the mean of some rows minus that of others, with its interval.
 
     Rows of separate trainings get an interval over seeds, whose width the rest of their table shares in
@@ -84,7 +86,7 @@ def difference(better: Sequence[Row], worse: Sequence[Row], metric: str, table: 
     return contrast_interval(seed_values, list(weights.values()))
 
 
-def _equal_footing(table: Sequence[Row], seeds: Sequence[int]) -> list[_Training]:
+def _equal_footing(table: Sequence[ComparableRow], seeds: Sequence[int]) -> list[_Training]:
     """Return the trainings of a table that say something of each other's spread: learned, complete, trained apart.
 
     Several rows of one and the same training are one. There are none if rows are evaluations of one checkpoint: these
@@ -105,12 +107,12 @@ def _equal_footing(table: Sequence[Row], seeds: Sequence[int]) -> list[_Training
     return list(pool)
 
 
-def _training(row: Row, seeds: Sequence[int]) -> _Training:
+def _training(row: ComparableRow, seeds: Sequence[int]) -> _Training:
     """Return by seed the checkpoint and the value of a row."""
     return tuple((row.checkpoints.get(seed, ""), row.values[seed]) for seed in seeds)
 
 
-def common_seeds(rows: Sequence[Row]) -> list[int]:
+def common_seeds(rows: Sequence[ComparableRow]) -> list[int]:
     """Return the seeds of which every row has a value, in order."""
     seeds = set(rows[0].values)
     for row in rows[1:]:
@@ -118,7 +120,7 @@ def common_seeds(rows: Sequence[Row]) -> list[int]:
     return sorted(seeds)
 
 
-def share_checkpoints(rows: Sequence[Row]) -> bool:
+def share_checkpoints(rows: Sequence[ComparableRow]) -> bool:
     """Return True if all rows measure one checkpoint at each of their common seeds, and there is a common seed."""
     seeds = common_seeds(rows)
     for seed in seeds:
@@ -128,7 +130,7 @@ def share_checkpoints(rows: Sequence[Row]) -> bool:
     return bool(seeds)
 
 
-def compare_by_image(rows: Sequence[Row], metric: str) -> bool:
+def compare_by_image(rows: Sequence[ComparableRow], metric: str) -> bool:
     """Return True if rows can be compared by image: one checkpoint per seed, the same images, all of them tracked."""
     if metric not in PER_IMAGE or not share_checkpoints(rows):
         return False
@@ -144,13 +146,13 @@ def compare_by_image(rows: Sequence[Row], metric: str) -> bool:
     return len(image_orders) == 1
 
 
-def _mean(rows: Sequence[Row], seed: int) -> float:
+def _mean(rows: Sequence[ComparableRow], seed: int) -> float:
     if not rows:
         return 0.0
     return sum(row.values[seed] for row in rows) / len(rows)
 
 
-def _images(rows: Sequence[Row], seed: int, metric: str) -> npt.NDArray[np.float64]:
+def _images(rows: Sequence[ComparableRow], seed: int, metric: str) -> npt.NDArray[np.float64]:
     """Return for each image the share of the rows that are right, in per cent, (I,); a single 0 without rows."""
     if not rows:
         return np.zeros(1)

@@ -153,10 +153,11 @@ def leads(plan: Plan, results: Results) -> tuple[Lead, ...]:
             continue
         mean = math.fsum(values) / len(values)
         spec = nodes[0].spec
-        if spec.model.layer == "static":
+        if spec.model.is_static:
             # Of several static networks that fit, the first in the order of the plan is the one to compare with.
             static.setdefault(_shared_settings(spec), mean)
-        elif spec.model.layer == "dynamic" and spec.model.aggregation == "attention":
+        elif spec.model.aggregation in (None, "attention"):
+            # A kind that reads no aggregation mixes by its attention.
             dynamic.append((title, _shared_settings(spec), mean))
     compared = []
     for title, settings, mean in dynamic:

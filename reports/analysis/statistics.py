@@ -91,6 +91,7 @@ class Estimate:
 
     def _half_width(self, tail: float) -> float:
         """Return half the width of the interval that leaves out a probability of `tail` on each side."""
+        # The quantile of the small tail with its sign turned: 1 − tail would be rounded to 1.
         over_seeds = -float(special.stdtrit(self.df, tail)) * self.error
         return math.hypot(over_seeds, float(special.ndtri(tail)) * self.image_error)
 
@@ -238,6 +239,7 @@ def unpaired_difference(values: Sequence[float], reference: Sequence[float], lev
         return Estimate(mean, 0.0, math.nan, math.nan, n)
     compared = CompareMeans(DescrStatsW(left), DescrStatsW(right))
     sd = math.hypot(left.std(ddof=1), right.std(ddof=1))
+    # Welch's: each side has a variance of its own, and the degrees of freedom are Satterthwaite's.
     df, error = float(compared.dof_satt()), float(compared.std_meandiff_separatevar)
     return _with_interval(mean, sd, n, df, error).at(level)
 

@@ -12,7 +12,7 @@ from reports.collect.identity import check_owner
 from reports.collect.store import TrackingStore
 from reports.collect.tracked_runs import TrackedRun
 
-Row = tuple[str, int, int, float, str, float]
+ProfileRow = tuple[str, int, int, float, str, float]
 """Layer, index from the input, resolution in px, depth, class (empty for all images), entropy: 0 to 1."""
 
 
@@ -29,7 +29,7 @@ def attention_rows(store: TrackingStore, runs: Sequence[TrackedRun]) -> tuple[li
     return rows, unreadable
 
 
-def _profile(store: TrackingStore, run: TrackedRun) -> list[Row] | str:
+def _profile(store: TrackingStore, run: TrackedRun) -> list[ProfileRow] | str:
     """Return the rows of a run's profile, or the reason why it is left out."""
     # A static network has no dynamic layer and so no profile.
     if not store.has_artifact(run, names.ATTENTION_FILE):
@@ -42,7 +42,7 @@ def _profile(store: TrackingStore, run: TrackedRun) -> list[Row] | str:
         return str(error)
 
 
-def profile_rows(text: str) -> list[Row]:
+def profile_rows(text: str) -> list[ProfileRow]:
     """Return the rows of one tracked attention profile: per layer one over all images, then one per class.
 
     Raises:
@@ -51,7 +51,7 @@ def profile_rows(text: str) -> list[Row]:
     try:
         profile = json.loads(text)
         classes = list(map(str, profile["classes"]))
-        rows: list[Row] = []
+        rows: list[ProfileRow] = []
         for index, layer in enumerate(profile["layers"], start=1):
             rows += _layer_rows(index, layer, classes)
         return rows
@@ -59,7 +59,7 @@ def profile_rows(text: str) -> list[Row]:
         raise ValueError(f"it is no attention profile ({type(error).__name__}: {error})") from None
 
 
-def _layer_rows(index: int, layer: dict[str, Any], classes: list[str]) -> Iterator[Row]:
+def _layer_rows(index: int, layer: dict[str, Any], classes: list[str]) -> Iterator[ProfileRow]:
     layer_columns = (str(layer["name"]), index, int(layer["resolution"]), float(layer["depth"]))
     yield (*layer_columns, "", float(layer["entropy"]))
     for name, entropy in zip(classes, layer["per_class"], strict=True):

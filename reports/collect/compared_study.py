@@ -32,6 +32,7 @@ class ComparisonRequest:
     @property
     def store(self) -> str:
         """The address of the store."""
+        # A runs folder will do as well as an address: its store has always the same name.
         if "://" in self.uri:
             return self.uri
         return sqlite_address(Path(self.uri) / FILE_NAME)
@@ -118,6 +119,7 @@ class ComparedStudy:
     def runs(self) -> tuple[TrackedRun, ...]:
         """Its runs, each once."""
         by_id: dict[str, TrackedRun] = {}
+        # Rows share runs, so that these are counted by their ids.
         for row in self.rows.values():
             for run in row.runs.values():
                 by_id[run.run_id] = run

@@ -115,6 +115,7 @@ class Results:
 
 def in_order(launches: Iterable[Record]) -> tuple[Record, ...]:
     """Return launches by their beginning, each once; of many, the newest."""
+    # The last one of a name wins: the record of a launch that is just over replaces the one in the store.
     by_id = {launch.launch: launch for launch in launches}
     return tuple(sorted(by_id.values(), key=lambda record: (record.began, record.launch))[-MOST_LAUNCHES:])
 
@@ -122,6 +123,7 @@ def in_order(launches: Iterable[Record]) -> tuple[Record, ...]:
 def _repeats(cells: pd.DataFrame, study: str, metric: str) -> dict[tuple[str, str], dict[int, Repeat]]:
     grouped: dict[tuple[str, str], dict[int, Repeat]] = {}
     rows = cells[cells["study"] == study]
+    # No run has tracked it yet: every cell counts as one without the metric.
     if metric not in rows:
         rows = rows.assign(**{metric: math.nan})
     columns = (rows["network"], rows["variant"], rows["seed"], rows["status"], rows[metric])

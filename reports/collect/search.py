@@ -42,6 +42,7 @@ class SearchResults:
     @property
     def complete(self) -> pd.DataFrame:
         """The proposed trials that were trained to the end, by slot."""
+        # Repeats are left out: they are of the best alone, and would count these several times.
         rows = self.trials[(self.trials["repeat"] == 0) & (self.trials["outcome"] == "complete")]
         return rows.dropna(subset=["top1"]).sort_values("slot")
 
@@ -65,6 +66,7 @@ def collect_search(plan: SearchPlan, tracking_uri: str) -> SearchResults:
         TrackingError: If the store does not exist or cannot be reached.
         ReportError: If it holds no finished trial of the search.
     """
+    # Repeats are looked for under every slot: which trials were repeated is known from the runs alone.
     slots = dict(_slots(plan))
     experiment = names.experiment_name(plan.request.preset.name, plan.request.base().data.name)
     with open_store(tracking_uri) as store:
@@ -73,6 +75,7 @@ def collect_search(plan: SearchPlan, tracking_uri: str) -> SearchResults:
     commits: set[str] = set()
     for fingerprint, runs in group_runs(tracked, lambda run: run.fingerprint).items():
         run = counting_run(runs)
+        # A larger budget of an earlier search has left trials that this one did not ask for.
         if run.finished and fingerprint in slots:
             commits.add(run.commit or "unknown")
             row = _row(run, slots[fingerprint], plan.search.factors)
@@ -114,6 +117,7 @@ def _value(text: str | None, factor: Factor) -> Any:
         return None
     if factor.labels is not None:
         for label in factor.labels:
+            # MLflow keeps params as text, so a label is known by its text, and keeps its own type.
             if str(label) == text:
                 return label
         return None
@@ -121,6 +125,7 @@ def _value(text: str | None, factor: Factor) -> Any:
         value = float(text)
     except ValueError:
         return None
+    # A range of floats may propose a whole number, which stays a float.
     if value.is_integer() and isinstance(factor.low, int):
         return int(value)
     return value

@@ -73,6 +73,7 @@ class TrackedRun:
         """Return an MLflow run of the experiment with that name."""
         info, tags = run.info, run.data.tags
         data = []
+        # Older versions of MLflow, and other projects, log no data.
         if run.inputs:
             for entry in run.inputs.dataset_inputs:
                 data.append(f"{entry.dataset.name} ({entry.dataset.digest[:SHORT]})")
@@ -84,6 +85,7 @@ class TrackedRun:
             artifact_uri=info.artifact_uri,
             status=str(info.status).lower(),
             deleted=info.lifecycle_stage != "active",
+            # A run that goes on, or was killed, has no end.
             ended=int(info.end_time or info.start_time or 0),
             kind=tags.get(names.TAG_KIND, ""),
             fingerprint=tags.get(names.TAG_FINGERPRINT, ""),
@@ -92,6 +94,7 @@ class TrackedRun:
             dirty=tags.get(names.TAG_GIT_DIRTY) == "true",
             superseded_by=tags.get(names.TAG_SUPERSEDED),
             slot=integer(tags.get(names.TAG_SLOT)),
+            # Trainings that no optimiser has proposed have no such tag; they never stop early.
             outcome=tags.get(names.TAG_OUTCOME, "complete"),
             data=", ".join(data),
             metrics=run.data.metrics,

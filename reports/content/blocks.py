@@ -65,7 +65,7 @@ class Missing:
     marks: tuple[str, ...] = ()
 
 
-Cell = Text | Number | Interval | Missing
+TableCell = Text | Number | Interval | Missing
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Table:
     title: str
     caption: str
     columns: tuple[Column, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    rows: tuple[tuple[TableCell, ...], ...]
     notes: tuple[Note, ...] = ()
     rules: tuple[int, ...] = ()
 

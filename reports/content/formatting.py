@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ablations.visible import visible
-from reports.content.blocks import Cell, Missing, Number, Table, Text, Tone
+from reports.content.blocks import Missing, Number, Table, TableCell, Text, Tone
 
 MINUS, DASH = "−", "—"
 
@@ -97,7 +97,7 @@ def set_rows(table: Table) -> tuple[tuple[SetCell, ...], ...]:
     return tuple(zip(*columns, strict=True))
 
 
-def _pieces(cell: Cell) -> SetCell:
+def _pieces(cell: TableCell) -> SetCell:
     if isinstance(cell, Text):
         return SetCell((Piece(printable(cell.text), numeric=False),), cell.marks, tone=cell.tone)
     if isinstance(cell, Missing):

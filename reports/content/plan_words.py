@@ -157,9 +157,10 @@ def data_words(specs: Iterable[TrialSpec], split: Split = "test") -> str:
 
 def network_words(specs: Iterable[TrialSpec]) -> str:
     """Return the titles of the networks, the dynamic ones first; of many, two and the number of the others."""
-    titles = list(dict.fromkeys(model_title(spec.model) for spec in specs))
+    models = list(dict.fromkeys(spec.model for spec in specs))
     # The sort is stable: beside that, titles stay in the order of the trainings.
-    titles.sort(key=lambda title: not title.startswith("DY-"))
+    models.sort(key=lambda model: (model.layer != "dynamic", model.is_static))
+    titles = list(dict.fromkeys(map(model_title, models)))
     if len(titles) > _MOST_NAMED:
         titles = [f"{titles[0]}, {titles[1]}", f"{len(titles) - 2} others"]
     return " and ".join(titles)

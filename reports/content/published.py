@@ -45,6 +45,7 @@ def published_comparable(study: Study, variant: Variant) -> PublishedValue | Non
 def published_contrast(study: Study, contrast: Contrast) -> PublishedValue | None:
     """Return the published difference of a contrast, as sure as its least sure number; `None` unless all are known."""
     better, worse = _published_values(study, contrast.better), _published_values(study, contrast.worse)
+    # Without one of its numbers, the mean of a side would be about other rows than the contrast is.
     if len(better) + len(worse) < len(contrast.variants):
         return None
     # Rounded, so that 76.2 − 74.1 is 2.1 and not 2.1000000000000085.
@@ -69,6 +70,7 @@ def _mean(numbers: Sequence[PublishedValue]) -> float:
 
 def least_sure(*values: PublishedValue) -> Confidence:
     """Return the confidence of a number computed from others: the last letter of theirs, A being the surest."""
+    # The letters sort as they are sure: A before B before C.
     return max((value.confidence for value in values), default="A")
 
 

@@ -11,7 +11,6 @@ from reports.analysis.statistics import estimate
 from reports.collect.compared_study import ComparedRow, ComparedStudy
 from reports.collect.results import MISSING
 from reports.content.blocks import (
-    Cell,
     Column,
     Document,
     Facts,
@@ -21,6 +20,7 @@ from reports.content.blocks import (
     Paragraph,
     Section,
     Table,
+    TableCell,
     Text,
 )
 from reports.content.plan_words import capitalized, telling
@@ -90,6 +90,7 @@ def _request_words(side: ComparedStudy) -> str:
     facts = [side.study, f"preset {request.preset.name}"]
     if side.request.commit:
         facts.append(f"commit {side.request.commit}")
+    # In the order in which they were given: it is a person's own command that is repeated here.
     facts += [f"{key} = {value}" for key, value in request.overrides.items()]
     if request.tuned is not None:
         facts.append("tuned")
@@ -121,7 +122,7 @@ def _title(left: ComparedStudy, right: ComparedStudy, matched: MatchedRow) -> st
     return " | ".join(dict.fromkeys((left.rows[matched.left].title, right.rows[matched.right].title)))
 
 
-def _cells(side: ComparedStudy, key: str) -> tuple[Cell, Cell]:
+def _cells(side: ComparedStudy, key: str) -> tuple[TableCell, TableCell]:
     if not key:
         return Missing("not there"), Text("0")
     row, wording = side.rows[key], telling(side.metric)
@@ -133,7 +134,7 @@ def _cells(side: ComparedStudy, key: str) -> tuple[Cell, Cell]:
     return Number(numbers.mean, wording.decimals, numbers.sd), Text(str(numbers.n))
 
 
-def _delta(left: ComparedStudy, right: ComparedStudy, matched: MatchedRow) -> tuple[Cell, Cell]:
+def _delta(left: ComparedStudy, right: ComparedStudy, matched: MatchedRow) -> tuple[TableCell, TableCell]:
     if not (matched.left and matched.right):
         return Missing(), Text("")
     delta, comparison = difference(left.rows[matched.left], right.rows[matched.right])
@@ -171,8 +172,9 @@ def _absence_words(row: ComparedRow) -> str:
 def effects_table(left: ComparedStudy, right: ComparedStudy, matched: tuple[MatchedRow, ...]) -> Table | None:
     """Return each row's difference to the reference of its side, on both sides, or `None` where there is none."""
     decimals = telling(left.metric).decimals
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[tuple[TableCell, ...]] = []
     for row in matched:
+        # The reference itself has no difference to a reference, and neither has a row of one side.
         estimates = effects(left, right, row)
         if estimates is not None:
             cells = [interval_cell(effect, decimals) for effect in estimates]
@@ -186,7 +188,7 @@ def effects_table(left: ComparedStudy, right: ComparedStudy, matched: tuple[Matc
 def sources_table(left: ComparedStudy, right: ComparedStudy) -> Table:
     """Return the sources of both sides, with a mark where they differ."""
     right_sources = _sources(right)
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[tuple[TableCell, ...]] = []
     for name, left_value in _sources(left).items():
         right_value = right_sources[name]
         mark = "" if left_value == right_value else "≠"
@@ -208,6 +210,7 @@ def _sources(side: ComparedStudy) -> dict[str, str]:
 
 
 def _listed(values: Iterable[str]) -> str:
+    # Sorted, as the order of runs in a store is no property of what is compared.
     return _shortened(sorted(set(values)), ", ")
 
 
@@ -227,7 +230,7 @@ def settings_table(left: ComparedStudy, right: ComparedStudy, matched: tuple[Mat
                 holders.setdefault(change, []).append(_title(left, right, row))
     if not holders:
         return None
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[tuple[TableCell, ...]] = []
     for change, titles in holders.items():
         holder_words = "all" if len(titles) == compared_rows else "; ".join(titles)
         rows.append((*map(Text, change), Text(holder_words)))
@@ -238,7 +241,7 @@ def settings_table(left: ComparedStudy, right: ComparedStudy, matched: tuple[Mat
 def runs_table(left: ComparedStudy, right: ComparedStudy, matched: tuple[MatchedRow, ...]) -> Table:
     """Return the runs behind the comparison, side by side."""
     decimals = telling(left.metric).decimals
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[tuple[TableCell, ...]] = []
     rules = []
     for row in matched:
         left_row, right_row = left.rows.get(row.left), right.rows.get(row.right)
@@ -259,7 +262,7 @@ def runs_table(left: ComparedStudy, right: ComparedStudy, matched: tuple[Matched
     return Table("Runs", "Where every number comes from.", columns, tuple(rows), rules=tuple(rules[1:]))
 
 
-def _run_cells(row: ComparedRow | None, seed: int, decimals: int) -> tuple[Cell, Cell]:
+def _run_cells(row: ComparedRow | None, seed: int, decimals: int) -> tuple[TableCell, TableCell]:
     if row is None or seed not in row.runs:
         return Text(""), Missing()
     run_id, repeat = Text(row.runs[seed].run_id), row.repeats[seed]

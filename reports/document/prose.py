@@ -81,6 +81,7 @@ def _settings(settings: Mapping[str, Any]) -> list[str]:
 def _repeats(plan: Plan) -> str:
     """Return the studies by number of seeds, the most first."""
     names_by_count: dict[str, list[str]] = {}
+    # Sorting is stable: studies of as many seeds stay in the order of the plan.
     for study in sorted(plan.studies, key=lambda study: -repeats_of(plan, study)):
         count = "counted once" if study.is_about_cost else _seeds(repeats_of(plan, study))
         names_by_count.setdefault(count, []).append(study.name)
@@ -141,6 +142,7 @@ def paragraphs(texts: Mapping[str, str]) -> tuple[Paragraph, ...]:
 
 def when(milliseconds: int) -> str:
     """Return a moment in UTC, or `unknown` for 0."""
+    # 0 stands for no run at all, and would be shown as 1970.
     if not milliseconds:
         return "unknown"
     moment = datetime.datetime.fromtimestamp(milliseconds / 1000, tz=datetime.UTC)
@@ -189,7 +191,9 @@ def scale_words(study: Study, plan: Plan) -> str:
 def _left_out(study: Study) -> str:
     titles = short_titles(study.whole)
     for variant in study.variants:
+        # What is left are the rows of the whole study that the preset has cut.
         titles.pop(variant.name, None)
+    # Half a list would look like all of it.
     if len(titles) > _MOST_LISTED:
         return ""
     return f" (left out: {'; '.join(titles.values())})"
@@ -197,6 +201,7 @@ def _left_out(study: Study) -> str:
 
 def _mixtures(results: Results) -> Iterator[str]:
     """Yield the cautions about runs of different code, versions or machines."""
+    # Runs without a commit are a kind of their own: nobody knows what code they come from.
     commits = sorted({commit or "unknown" for commit in results.runs["commit"]})
     if len(commits) > 1:
         yield f"The runs come from {len(commits)} commits ({', '.join(commit[:7] for commit in commits)})."
@@ -249,6 +254,7 @@ def _clauses(study: Study, rows: tuple[VariantSummary, ...]) -> Iterator[str]:
     reference = next(row for row in rows if row.variant == study.reference)
     unlearned, differences = [], []
     for row in rows:
+        # Before differences: a training that never learned says nothing of what it varies, whatever its interval.
         if row.unlearned:
             unlearned.append(titles[row.variant])
         elif row.delta and row.delta.is_known:

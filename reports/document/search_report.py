@@ -93,6 +93,7 @@ def reading(factor_importances: Sequence[Importance]) -> str:
             methods.append(importance.method)
     both, single, neither = [], [], []
     for name, methods in methods_by_factor.items():
+        # There are two methods, so more than one of them is both.
         if len(methods) > 1:
             both.append(name)
         elif methods:
@@ -118,6 +119,7 @@ def _facts(plan: SearchPlan, results: SearchResults) -> Iterator[tuple[str, str]
     if plan.distinct is not None:
         planned = f"the {plan.distinct} distinct ones that there are"
     yield "Trials", f"{len(trials)} of {planned}, of which {diverged} with a loss that was not a number"
+    # Counted by slot: each member of the front has several repeats.
     members = repeats["slot"].nunique()
     yield "Trained again", f"{len(repeats)} trainings of {members} trials of the front, under other seeds"
     yield "Time", measured_duration(float(results.trials["seconds"].sum()))
@@ -160,6 +162,7 @@ def trials_table(results: SearchResults) -> Table:
     for row in results.trials.to_dict("records"):
         # A trial that diverged has no accuracy.
         accuracy = "–" if math.isnan(row["top1"]) else f"{row['top1']:.2f}"
+        # Slots begin at 0, and people count from 1.
         words = [str(int(row["slot"]) + 1), str(int(row["repeat"]))]
         words += [value_words(row[name]) for name in names]
         words += [accuracy, f"{row['multiply_adds'] / 1e6:.2f}", str(row["outcome"]), str(row["run_id"])]

@@ -77,6 +77,7 @@ def build_document(plan: Plan, results: Results, summaries: Sequence[StudySummar
         title=title,
         subtitle=f"{datasets or 'Nothing trained'} · preset {preset} · newest run {prose.when(results.newest)}",
         running_head=f"{head} · preset {preset}",
+        # Of the newest run instead of now: two reports from the same runs are the same bytes.
         timestamp=results.newest // 1000,
         summary=tuple(_summary(plan, results, claims)),
         sections=tuple(sections),
@@ -164,6 +165,7 @@ def _at_chance(study: Study, plan: Plan, summary: StudySummary) -> Iterator[Bloc
     for network, title in network_titles(study).items():
         rows = summary.of_network(network)
         changed = [row for row in rows if study.variant(row.variant).intervention is not None]
+        # Every study has its reference in each preset, see `Study._check_scales`.
         reference = next(row for row in rows if row.variant == study.reference)
         # Interventions are only to blame if the untouched network did learn.
         learned = reference not in changed and not reference.unlearned and reference.estimate.is_known

@@ -13,7 +13,7 @@ from typing import Any
 
 from ablations.spec.fingerprint import digest
 from ablations.visible import visible
-from reports.content.blocks import Block, Cell, Document, Figure, Interval, Missing, Number, Paragraph, Table, Text
+from reports.content.blocks import Block, Document, Figure, Interval, Missing, Number, Paragraph, Table, TableCell, Text
 
 Json = dict[str, Any]
 _LABELS = 2
@@ -88,7 +88,7 @@ def _table(table: Table) -> Json:
     return rows
 
 
-def _cell(cell: Cell) -> Any:
+def _cell(cell: TableCell) -> Any:
     """Return a cell's exact values: text, a number, a number and its spread, or a difference and its ends."""
     content: Any
     match cell:

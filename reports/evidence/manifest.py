@@ -103,6 +103,7 @@ def made_by(maker: Maker) -> Json:
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
+            # Run from a folder of sources that was never installed, the project has no version of its own.
             versions[name] = "unknown"
     return {"commit": maker.commit, "modified": maker.modified, "versions": versions}
 
@@ -148,6 +149,7 @@ def _metrics(results: Results) -> dict[str, Json]:
                 value = finite(row[name])
                 if value is not None:
                     values[str(name)] = value
+            # A node that serves several cells has equal values in all of them.
             metrics[row["fingerprint"]] = values
     return metrics
 
@@ -205,6 +207,7 @@ def with_manifest(document: Document, content: Json, plan: Plan, results: Result
     """Return a document that carries its manifest, and a list of its runs if they are too many for a table."""
     description = "every run, metric and statistic behind this report; the verb verify reads it"
     # Not sorted like what a digest is made of: rows and studies stand in the order in which a report has them.
+    # Without white space, as it grows with every run and every cell.
     text = json.dumps(content, separators=(",", ":"), allow_nan=False)
     attachments = [Attachment(NAME, "application/json", description, text)]
     if len(results.runs) > MOST_RUNS:
@@ -236,6 +239,7 @@ def read_manifest(text: str) -> Json:
         sections = [content[name] for name in ("made_by", "request", "runs", "launches", "rows", "document")]
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ReportError(f"its manifest cannot be read ({type(error).__name__}: {error}).") from None
+    # After the sections are found, as a text without them is no manifest of any format.
     if version != FORMAT:
         raise ReportError(
             f"its manifest has format {version!r}, this version reads {FORMAT}. Use the version it names."
@@ -248,6 +252,7 @@ def read_manifest(text: str) -> Json:
 
 def is_intact(content: Mapping[str, Any]) -> bool:
     """Return True if a manifest's digest is that of its content."""
+    # A digest cannot be part of what it is a digest of.
     signed = dict(content)
     signature: str | None = signed.pop(_DIGEST, None)
     return signature == digest(signed)

@@ -20,7 +20,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from reports.content.blocks import Attachment, Block, Cell, Column, Document, Figure, Interval, Number, Table, Text
+from reports.content.blocks import Attachment, Block, Column, Document, Figure, Interval, Number, Table, TableCell, Text
 from reports.content.formatting import SetCell, printable, set_rows
 from reports.evidence.contents import data_csv
 from reports.render.files import document_path, ensure_folder, write_atomically
@@ -153,7 +153,7 @@ def _rows(table: Table) -> Iterator[_Row]:
         yield _Row(tuple(cells), number in table.rules)
 
 
-def _is_left_out(table: Table, cell: Cell, index: int) -> bool:
+def _is_left_out(table: Table, cell: TableCell, index: int) -> bool:
     """Return True if a cell is empty because it repeats the one above: a row's label, or a word of a group of rows."""
     is_listed = table.columns[index].kind in ("text", "code") and (index == 0 or bool(table.rules))
     return is_listed and isinstance(cell, Text) and not cell.text
@@ -171,7 +171,7 @@ def _cell_class(column: Column, content: SetCell, wraps: bool, is_repeated: bool
     return " ".join(filter(None, names)) or None
 
 
-def _value(cell: Cell) -> float | None:
+def _value(cell: TableCell) -> float | None:
     """Return the number by which a column is sorted."""
     if isinstance(cell, Number | Interval) and math.isfinite(cell.value):
         return cell.value

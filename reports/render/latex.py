@@ -128,6 +128,7 @@ def _long_table(table: Table, lines: list[str]) -> list[str]:
         r"{\footnotesize",
         rf"\begin{{longtable}}{{@{{}}{_letters(table)}@{{}}}}",
         rf"{_caption(table)}\\",
+        # The line below the table is given before its rows: `longtable` reads head and foot first.
         *(r"\toprule", *_header(table), r"\midrule", r"\endhead", r"\bottomrule", r"\endfoot", *lines),
         r"\end{longtable}",
         "}",
@@ -160,6 +161,7 @@ def _header(table: Table) -> Iterator[str]:
         for span in groups:
             cells.append(rf"\multicolumn{{{span.end - span.start}}}{{c}}{{{escape(span.text)}}}")
             if span.text:
+                # LaTeX counts columns from 1, and both ends are included.
                 rules.append(rf"\cmidrule(lr){{{span.start + 1}-{span.end}}}")
         yield _line(cells)
         yield " ".join(rules)

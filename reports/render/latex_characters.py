@@ -64,6 +64,7 @@ _WORDS = {
     "•": r"\textbullet{}",
     "\u00a0": "~",
 }
+# Mathematics must also be safe outside of formulas, where all of this text stands.
 _MAP = {**_ASCII, **_WORDS, **{char: rf"\ensuremath{{{command}}}" for char, command in _MATH.items()}}
 _LIGATURES = "-,'"
 """Characters of which two in a row become another one."""

@@ -13,6 +13,7 @@ from reports.render.files import document_path, ensure_folder, relative, write_a
 
 _SPECIAL = re.compile(r"[\\`*_\[\]#|$~@]")
 _ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+# At the start of a line these would begin a list, a heading or a quotation.
 _OPENING = re.compile(r"^([-+=:]|\d{1,9}[.)])")
 _ALIGNMENT = {"number": "---:", "interval": "---:", "mark": ":---:", "text": ":---", "code": ":---"}
 
@@ -65,6 +66,7 @@ def _block(block: Block, figures: Mapping[str, Path]) -> str:
 def _paragraph(block: Paragraph, figures: Mapping[str, Path]) -> str:
     # Behind a lead the text does not begin a line.
     text = f"**{escape(block.lead)}.** {escape(block.text)}" if block.lead else escape_line(block.text)
+    # GitHub shows `[!WARNING]` as a box; elsewhere it is a quotation like any other.
     return {"text": "", "caveat": "> ", "alarm": "> [!WARNING]\n> "}[block.role] + text
 
 
@@ -113,6 +115,7 @@ def _heading(column: Column) -> str:
 def _cell(cell: SetCell, column: Column) -> str:
     text = escape(cell.text)
     if column.kind == "code" and text:
+        # Not in backticks, within which the escapes of a name would be shown.
         text = f"<code>{text}</code>"
     if cell.marks:
         text += f"<sup>{escape(','.join(cell.marks))}</sup>"

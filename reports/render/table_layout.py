@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import groupby
 
-from reports.content.blocks import Cell, Table, Text
+from reports.content.blocks import Table, TableCell, Text
 
 _LONG_TEXT = 40
 """Longest text in characters that stands in one line."""
@@ -56,5 +56,5 @@ def wrapping(table: Table) -> tuple[bool, ...]:
     return tuple(wraps)
 
 
-def _is_long_text(cell: Cell) -> bool:
+def _is_long_text(cell: TableCell) -> bool:
     return isinstance(cell, Text) and len(cell.text) > _LONG_TEXT

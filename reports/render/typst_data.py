@@ -41,6 +41,7 @@ def _blocks(blocks: Iterable[Block], drawings: Mapping[str, str]) -> list[Json]:
 
 @singledispatch
 def _block(block: Block, drawings: Mapping[str, str]) -> Json:
+    # A kind of block without a form here must not vanish from one format alone.
     raise TypeError(f"no way to set a {type(block).__name__}")
 
 
@@ -62,6 +63,7 @@ def _items(block: Items, drawings: Mapping[str, str]) -> Json:
 @_block.register
 def _figure(block: Figure, drawings: Mapping[str, str]) -> Json:
     texts = {"title": printable(block.title), "caption": printable(block.caption), "alt": printable(block.alt)}
+    # Drawn before: matplotlib runs once for all formats.
     return {"type": "figure", "svg": drawings[block.name], **texts}
 
 

@@ -18,7 +18,7 @@ from ablations.study import Study
 from reports.collect.results import Results
 from reports.content.blocks import Column, Paragraph, Table, Text
 from reports.content.plan_words import network_titles, plugins_in, short_titles
-from reports.tables.cells import Row, columns_of, grouped, number_cell, text_cells, visible_columns
+from reports.tables.cells import TableRow, columns_of, grouped, number_cell, text_cells, visible_columns
 
 Flat = dict[str, str]
 MOST_RUNS = 500
@@ -85,7 +85,7 @@ def varying_settings_table(study: Study, plan: Plan, common: Flat) -> Table:
     settings_by_row = _settings_by_row(study, plan)
     all_rows = list(settings_by_row)
     common = {**common, "intervention": _NO_INTERVENTION}
-    keyed_cells: list[tuple[str, Row]] = []
+    keyed_cells: list[tuple[str, TableRow]] = []
     for key in dict.fromkeys(chain.from_iterable(settings_by_row.values())):
         holders: dict[str, list[RowTitles]] = {}
         for row, settings in settings_by_row.items():
@@ -271,16 +271,16 @@ def _commit(commit: str, dirty: bool) -> str:
     return name
 
 
-def _provenance_rows(plan: Plan, results: Results) -> tuple[list[Row], list[int]]:
+def _provenance_rows(plan: Plan, results: Results) -> tuple[list[TableRow], list[int]]:
     """Return the rows, those that serve the same together, and the indices of the rows that begin a group."""
     names = ["fingerprint", "run_id", "commit", "dirty", "seed", "seconds", "kind"]
     runs = results.runs[names].itertuples(index=False, name=None)
-    groups: dict[tuple[str, str], list[Row]] = {}
+    groups: dict[tuple[str, str], list[TableRow]] = {}
     for fingerprint, run_id, commit, dirty, seed, seconds, kind in runs:
         texts = text_cells(fingerprint[:SHORT], run_id, _commit(commit, dirty), str(seed))
         # A training and an evaluation may serve the same rows, and are apart all the same.
         groups.setdefault((kind, serves(plan, fingerprint)), []).append((*texts, number_cell(seconds, 1)))
-    rows: list[Row] = []
+    rows: list[TableRow] = []
     rules = []
     for (_, use), members in groups.items():
         rules.append(len(rows))

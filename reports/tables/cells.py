@@ -9,11 +9,11 @@ from typing import Any
 
 from ablations.published import PublishedValue
 from ablations.study import Variant
-from reports.content.blocks import Cell, Column, ColumnKind, Missing, Number, Text
+from reports.content.blocks import Column, ColumnKind, Missing, Number, TableCell, Text
 from reports.content.published import decimals_of, marks_of
 
-Row = tuple[Cell, ...]
-Rows = tuple[Row, ...]
+TableRow = tuple[TableCell, ...]
+TableRows = tuple[TableRow, ...]
 Columns = tuple[Column, ...]
 
 
@@ -27,14 +27,14 @@ def labels_of(variant: Variant) -> tuple[str, ...]:
     return variant.cells or (variant.title,)
 
 
-def number_cell(value: float, decimals: int, *, signed: bool = False, marks: tuple[str, ...] = ()) -> Cell:
+def number_cell(value: float, decimals: int, *, signed: bool = False, marks: tuple[str, ...] = ()) -> TableCell:
     """Return a number as a cell, and NaN as a missing one."""
     if math.isnan(value):
         return Missing()
     return Number(value, decimals, signed=signed, marks=marks)
 
 
-def published_cell(value: PublishedValue | None, *, least: int = 1, signed: bool = False) -> Cell:
+def published_cell(value: PublishedValue | None, *, least: int = 1, signed: bool = False) -> TableCell:
     """Return a published number with its mark and all its decimals, but at least `least`."""
     if value is None:
         return Missing()
@@ -62,16 +62,18 @@ def columns_of(kind: ColumnKind, *headings: str, group: str = "") -> tuple[Colum
     return tuple(Column(heading, kind, group) for heading in headings)
 
 
-def visible_columns(visible: Mapping[str, bool], columns: Columns, rows: Iterable[Row]) -> tuple[Columns, Rows]:
+def visible_columns(
+    visible: Mapping[str, bool], columns: Columns, rows: Iterable[TableRow]
+) -> tuple[Columns, TableRows]:
     """Return columns and the cells in them without those that `visible` hides by their heading."""
     selectors = [visible.get(column.heading, True) for column in columns]
     visible_rows = [tuple(compress(row, selectors)) for row in rows]
     return tuple(compress(columns, selectors)), tuple(visible_rows)
 
 
-def grouped(rows: Iterable[tuple[str, Row]]) -> tuple[Rows, tuple[int, ...]]:
+def grouped(rows: Iterable[tuple[str, TableRow]]) -> tuple[TableRows, tuple[int, ...]]:
     """Return rows with the name of their group in the first of each, and the indices of the later groups."""
-    all_rows: list[Row] = []
+    all_rows: list[TableRow] = []
     rules, previous_name = [], None
     for name, cells in rows:
         label = ""

@@ -14,11 +14,19 @@ from ablations.planning.plan import Plan
 from ablations.study import Study
 from reports.analysis.claims import AT_CHANCE, MEANINGS, JudgedClaim, JudgedContrast, Verdict, rank_of
 from reports.collect.unlearned import quoted
-from reports.content.blocks import Cell, Column, Missing, Note, Table, Text, Tone
+from reports.content.blocks import Column, Missing, Note, Table, TableCell, Text, Tone
 from reports.content.formatting import number
 from reports.content.plan_words import network_prefix, network_titles, short_titles, telling
 from reports.content.published import decimals_of, mark_note
-from reports.tables.cells import Row, columns_of, grouped, published_cell, published_marks, text_cells, visible_columns
+from reports.tables.cells import (
+    TableRow,
+    columns_of,
+    grouped,
+    published_cell,
+    published_marks,
+    text_cells,
+    visible_columns,
+)
 from reports.tables.study import NO_SPREAD, NO_SPREAD_NOTE, interval_cell
 
 SIGNS: dict[Verdict, str] = {"reproduced": "✓", "practically the same": "≈", "undecided": "…", "contradicted": "×"}
@@ -101,17 +109,17 @@ def _claims_caption(study: Study, *, has_bounds: bool) -> str:
     return f"Published findings held against our runs, in {units}. {_JUDGED}{bound}. The size of interest is {size:g}."
 
 
-def _claim_cells(study: Study, judged: JudgedClaim) -> Row:
+def _claim_cells(study: Study, judged: JudgedClaim) -> TableRow:
     cells = text_cells(judged.claim.name, judged.rank)
     return (*cells, verdict_cell(judged.verdict), Text(judged.remark), *_measured_cells(study, judged.decisive))
 
 
-def _measured_cells(study: Study, judged: JudgedContrast | None) -> Row:
+def _measured_cells(study: Study, judged: JudgedContrast | None) -> TableRow:
     """Return the contrast in words, our difference, its level, where it must lie, and the published difference."""
     if judged is None:
         # This preset leaves out a row of each of its contrasts.
         return (Missing(),) * 5
-    level: Cell = Missing()
+    level: TableCell = Missing()
     if judged.difference.has_interval:
         level = Text(level_words(judged.level))
     return (
@@ -123,7 +131,7 @@ def _measured_cells(study: Study, judged: JudgedContrast | None) -> Row:
     )
 
 
-def _difference_cell(study: Study, judged: JudgedContrast) -> Cell:
+def _difference_cell(study: Study, judged: JudgedContrast) -> TableCell:
     if judged.unlearned:
         return Missing("never learned")
     if not judged.difference.is_known:
@@ -252,7 +260,7 @@ def contrasts_table(plan: Plan, claims: Sequence[JudgedClaim]) -> Table:
     return Table("Contrasts", caption, _CONTRAST_COLUMNS, rows, rules=rules)
 
 
-def _contrast_cells(study: Study, judged: JudgedContrast) -> Row:
+def _contrast_cells(study: Study, judged: JudgedContrast) -> TableRow:
     contrast, *measured = _measured_cells(study, judged)
     return (contrast, verdict_cell(judged.verdict), Text(judged.remark), *measured)
 

@@ -15,7 +15,7 @@ from ablations.published import PublishedValue, get_published
 from ablations.study import Study, Variant
 from ablations.vocabulary import COST_LATENCY, COST_LATENCY_RATIO, COST_MULTIPLY_ADDS, COST_PARAMETERS
 from reports.collect.results import Results
-from reports.content.blocks import Cell, Missing, Note, Number, Table, Text
+from reports.content.blocks import Missing, Note, Number, Table, TableCell, Text
 from reports.content.formatting import number
 from reports.content.plan_words import specs_of
 from reports.content.published import marks_of, source_of
@@ -134,7 +134,7 @@ def _caption(study: Study, plan: Plan) -> str:
     )
 
 
-def _cells(study: Study, row: Counted, marks: Mapping[str, str]) -> Iterator[Cell]:
+def _cells(study: Study, row: Counted, marks: Mapping[str, str]) -> Iterator[TableCell]:
     label, *further_labels = labels_of(row.variant)
     note = _note_of(row.variant)
     yield Text(label, (marks[note],) if note else ())
@@ -149,7 +149,7 @@ def _cells(study: Study, row: Counted, marks: Mapping[str, str]) -> Iterator[Cel
     yield _measured(row, COST_LATENCY_RATIO, 2, 1.0)
 
 
-def _measured(row: Counted, metric: str, decimals: int, scale: float) -> Cell:
+def _measured(row: Counted, metric: str, decimals: int, scale: float) -> TableCell:
     if metric in row.values:
         return Number(row.values[metric] * scale, decimals)
     # The first count of a row gives the reason for all that are missing in it.
@@ -210,7 +210,7 @@ def cost_reading(study: Study, results: Results) -> str:
     sentences = [
         _deviation_words(study, rows, COST_PARAMETERS, "parameters"),
         _deviation_words(study, rows, COST_MULTIPLY_ADDS, "multiply-adds"),
-        _ratio_words(rows),
+        _ratio_words(study, rows),
     ]
     return " ".join(filter(None, sentences)) or "Nothing has been counted yet."
 
@@ -232,11 +232,12 @@ def _deviation_words(study: Study, rows: Iterable[Counted], metric: str, name: s
     )
 
 
-def _ratio_words(rows: Iterable[Counted]) -> str:
+def _ratio_words(study: Study, rows: Iterable[Counted]) -> str:
     ratios = []
     for row in rows:
+        layer = row.variant.changes.get("model.layer", study.baseline.get("model.layer"))
         # The ratio of a static network to itself says something of timing, and nothing of kernels.
-        if row.variant.changes.get("model.layer") != "static" and COST_LATENCY_RATIO in row.values:
+        if layer != "static" and COST_LATENCY_RATIO in row.values:
             ratios.append(row.values[COST_LATENCY_RATIO])
     if not ratios:
         return ""

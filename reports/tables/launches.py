@@ -7,9 +7,9 @@ import math
 
 from ablations.launches import Record, duration, range_words
 from reports.collect.results import Results
-from reports.content.blocks import Cell, Column, Missing, Table, Text
+from reports.content.blocks import Column, Missing, Table, TableCell, Text
 from reports.content.plan_words import plural
-from reports.tables.cells import Row, columns_of, number_cell, text_cells
+from reports.tables.cells import TableRow, columns_of, number_cell, text_cells
 
 _CAPTION = (
     "Wall time of the launches that the numbers were made in. A range was to cover nine of ten launches; it comes from "
@@ -45,10 +45,10 @@ def launches_table(results: Results) -> Table | None:
     return Table("Launches", _CAPTION, columns, tuple(map(_row, results.launches)))
 
 
-def _row(launch: Record) -> Row:
+def _row(launch: Record) -> TableRow:
     # In UTC: the same report has the same bytes on every machine.
     began = datetime.datetime.fromtimestamp(launch.began, tz=datetime.UTC)
-    estimated: Cell = Missing("not estimated")
+    estimated: TableCell = Missing("not estimated")
     if launch.estimated is not None:
         estimated = Text(range_words(launch.estimated))
     return (

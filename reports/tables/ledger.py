@@ -19,7 +19,7 @@ from ablations.study import Study
 from reports.collect.results import Results
 from reports.content.blocks import Block, Column, Note, Paragraph, Section, Table, Text
 from reports.content.plan_words import network_prefix, network_titles, plural, short_titles
-from reports.tables.cells import Row, columns_of, grouped, text_cells, value_words
+from reports.tables.cells import TableRow, columns_of, grouped, text_cells, value_words
 
 TRIALS, EPOCHS, FACTORS, ALL = "a", "b", "c", "d"
 _NOTES = {
@@ -103,7 +103,7 @@ def ledger_table(plan: Plan, results: Results) -> Table:
     """Return the table of each training's budget: tuning trials, epochs and time, and those of its repeats."""
     seconds = dict(zip(results.runs["fingerprint"], results.runs["seconds"], strict=True))
     marks: set[str] = set()
-    titled_cells: list[tuple[str, Row]] = []
+    titled_cells: list[tuple[str, TableRow]] = []
     for study in _trained_studies(plan):
         budgets = list(_budgets(study, plan))
         usual = _usual(budgets)

@@ -20,7 +20,7 @@ MACHINE = ("processor", "instructions", "threads", "gpu")
 _COMPUTES = ("torch", "kernels")
 _RECORDED = "processor"
 
-Machine = tuple[tuple[str, str], ...]
+MachineKind = tuple[tuple[str, str], ...]
 """The properties of a kind of machine, name and value."""
 
 
@@ -75,7 +75,7 @@ def unrecorded_words(results: Results) -> Iterator[str]:
         )
 
 
-def kind_of(versions: Mapping[str, object]) -> Machine:
+def kind_of(versions: Mapping[str, object]) -> MachineKind:
     """Return the kind of machine in a run's versions, an empty one if it was not recorded."""
     if not versions.get(_RECORDED):
         return ()
@@ -88,9 +88,9 @@ def _behind(plan: Plan, cell: Cell) -> tuple[str, ...]:
     return tuple(dict.fromkeys((checkpoint, cell.fingerprint)))
 
 
-def _pairs_apart(study: Study, plan: Plan, cells: Iterable[Cell], machines: Mapping[str, Machine]) -> list[str]:
+def _pairs_apart(study: Study, plan: Plan, cells: Iterable[Cell], machines: Mapping[str, MachineKind]) -> list[str]:
     """Return in words the rows with repeats that are paired with one of another kind of machine."""
-    kinds: dict[tuple[str, str, int], set[Machine]] = {}
+    kinds: dict[tuple[str, str, int], set[MachineKind]] = {}
     for cell in cells:
         kinds[cell.network, cell.variant, cell.seed] = {machines.get(key, ()) for key in _behind(plan, cell)}
     seeds: dict[tuple[str, str], list[int]] = {}
@@ -108,7 +108,7 @@ def _pairs_apart(study: Study, plan: Plan, cells: Iterable[Cell], machines: Mapp
     return words
 
 
-def _listed(kinds: Iterable[Machine]) -> str:
+def _listed(kinds: Iterable[MachineKind]) -> str:
     """Return the properties in which some kinds differ: `processor A or B; threads 1 or 2`."""
     properties: list[dict[str, str]] = list(map(dict, kinds))
     words = []

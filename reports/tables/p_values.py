@@ -16,7 +16,7 @@ from reports.analysis.summary import StudySummary, VariantSummary
 from reports.content.blocks import Note, Table
 from reports.content.formatting import number
 from reports.content.plan_words import network_titles, short_titles
-from reports.tables.cells import Row, columns_of, grouped, text_cells
+from reports.tables.cells import TableRow, columns_of, grouped, text_cells
 
 MOST_CHECKPOINTS = 500
 """Rows of McNemar's tests beyond these are counted and not printed."""
@@ -51,7 +51,7 @@ def comparisons_table(summaries: Summaries) -> Table | None:
     )
 
 
-def _comparisons(summaries: Summaries) -> Iterator[tuple[str, Row]]:
+def _comparisons(summaries: Summaries) -> Iterator[tuple[str, TableRow]]:
     for study, summary in summaries:
         titles = short_titles(study)
         for advice in seed_advice(study, summary):
@@ -108,7 +108,7 @@ def mcnemar_table(summaries: Summaries) -> Table | None:
     )
 
 
-def _image_tests(summaries: Summaries) -> Iterator[tuple[str, Row]]:
+def _image_tests(summaries: Summaries) -> Iterator[tuple[str, TableRow]]:
     for study, summary in summaries:
         titles = short_titles(study)
         references = {row.network: row for row in summary.variants if row.variant == study.reference}

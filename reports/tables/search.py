@@ -11,9 +11,9 @@ from ablations.vocabulary import slug
 from reports.analysis.importance import METHODS, Importance
 from reports.analysis.search_front import FrontMember, still_in_front
 from reports.collect.search import SearchResults
-from reports.content.blocks import Cell, Column, Figure, Missing, Note, Number, Table, Text
+from reports.content.blocks import Column, Figure, Missing, Note, Number, Table, TableCell, Text
 from reports.content.formatting import number
-from reports.tables.cells import Row, columns_of, text_cells, value_words
+from reports.tables.cells import TableRow, columns_of, text_cells, value_words
 
 PARETO_COLUMNS = ("slot", "top1", "multiply_adds", "in_front", "mean", "low", "high")
 IMPORTANCE_COLUMNS = ("factor", "method", "value", "low", "high", "chance")
@@ -32,6 +32,7 @@ def front_table(results: SearchResults, front: Sequence[FrontMember]) -> Table:
     for member, is_kept in zip(front, in_front, strict=True):
         rows.append(_front_row(results, member, is_kept))
     notes = []
+    # A note explains a mark, so that there is one only if some row has the mark.
     if not all(in_front):
         notes.append(Note(_BEATEN_NOTE, BEATEN))
     return Table(
@@ -51,7 +52,8 @@ def front_table(results: SearchResults, front: Sequence[FrontMember]) -> Table:
     )
 
 
-def _front_row(results: SearchResults, member: FrontMember, is_kept: bool) -> Row:
+def _front_row(results: SearchResults, member: FrontMember, is_kept: bool) -> TableRow:
+    # In the order of the columns, which is that of the search, not of the proposal.
     values = [value_words(member.values[name]) for name in results.search.factors]
     return (
         *text_cells(*values),
@@ -63,7 +65,7 @@ def _front_row(results: SearchResults, member: FrontMember, is_kept: bool) -> Ro
     )
 
 
-def _repeated(member: FrontMember, is_kept: bool) -> tuple[Cell, Cell]:
+def _repeated(member: FrontMember, is_kept: bool) -> tuple[TableCell, TableCell]:
     """Return the mean over repeats and its interval; the mean is marked where another member beats it."""
     estimate = member.estimate
     if estimate is None:

@@ -13,7 +13,7 @@ from reports.analysis.statistics import Estimate
 from reports.analysis.summary import StudySummary, VariantSummary
 from reports.collect.unlearned import MARK as UNLEARNED
 from reports.collect.unlearned import seeds_and_reasons
-from reports.content.blocks import Cell, Column, ColumnKind, Interval, Missing, Note, Number, Table, Text
+from reports.content.blocks import Column, ColumnKind, Interval, Missing, Note, Number, Table, TableCell, Text
 from reports.content.formatting import number
 from reports.content.plan_words import (
     data_words,
@@ -37,7 +37,7 @@ from reports.content.published import (
     published_value,
     source_of,
 )
-from reports.tables.cells import Row, columns_of, labels_of, published_cell, published_marks, text_cells
+from reports.tables.cells import TableRow, columns_of, labels_of, published_cell, published_marks, text_cells
 from reports.tables.uncertainty_words import COVERS_IMAGES, STARS, interval_caption, is_mixed, uncertainty_notes
 
 NO_SPREAD = "†"
@@ -60,7 +60,7 @@ def study_table(study: Study, plan: Plan, summary: StudySummary) -> Table:
     published = _Published(study)
     # Where all intervals cover the same, the caption says what, and none is marked.
     covering = (COVERS_IMAGES,) if is_mixed(summary) else ()
-    rows: list[Row] = []
+    rows: list[TableRow] = []
     for variant in study.variants:
         measured = _measured_cells(study, variant, summary, covering)
         rows.append((*text_cells(*labels_of(variant)), *measured, *published.cells(variant)))
@@ -104,6 +104,7 @@ def _label_columns(study: Study) -> list[Column]:
 
 
 def _is_per_resolution(study: Study) -> bool:
+    # Headings such as 112² are sides of a map, which nothing else has a square for.
     return bool(study.columns) and all(name.endswith("²") for name in study.columns)
 
 
@@ -121,8 +122,10 @@ def _measured_columns(study: Study, summary: StudySummary) -> list[Column]:
     return columns
 
 
-def _measured_cells(study: Study, variant: Variant, summary: StudySummary, covering: tuple[str, ...]) -> list[Cell]:
-    cells: list[Cell] = []
+def _measured_cells(
+    study: Study, variant: Variant, summary: StudySummary, covering: tuple[str, ...]
+) -> list[TableCell]:
+    cells: list[TableCell] = []
     # A study that inspects no network has its rows under the empty name.
     for network in study.inspect or ("",):
         row = summary.get(network, variant.name)
@@ -139,13 +142,14 @@ def count_words(row: VariantSummary) -> str:
     return f"{len(row.values)}/{row.expected}"
 
 
-def _mean_cell(row: VariantSummary, metric: str) -> Cell:
+def _mean_cell(row: VariantSummary, metric: str) -> TableCell:
     # A mean over some of the repeats would change with those that come later.
     if not row.complete:
         if not row.values:
             return Missing("missing")
         return Missing(f"n = {count_words(row)}")
     marks = []
+    # The marks are in the order of their notes below the table.
     if row.estimate.no_spread:
         marks.append(NO_SPREAD)
     if row.unlearned:
@@ -153,7 +157,7 @@ def _mean_cell(row: VariantSummary, metric: str) -> Cell:
     return Number(row.estimate.mean, telling(metric).decimals, row.estimate.sd, marks=tuple(marks))
 
 
-def _delta_cell(row: VariantSummary, metric: str, covering: tuple[str, ...]) -> Cell:
+def _delta_cell(row: VariantSummary, metric: str, covering: tuple[str, ...]) -> TableCell:
     if row.delta is None:
         return Text("reference")
     if row.delta.is_known:
@@ -204,7 +208,7 @@ class _Published:
             headings.append("Δ")
         return columns_of("number", *headings, group="published")
 
-    def cells(self, variant: Variant) -> tuple[Cell, ...]:
+    def cells(self, variant: Variant) -> tuple[TableCell, ...]:
         """Return the published cells of one row."""
         if not self.exists:
             return ()
@@ -277,7 +281,9 @@ def comparability(study: Study, plan: Plan, table: PublishedTable) -> str:
     """Return a sentence on the differences of our data set, network and schedule from the published ones."""
     specs = specs_of(plan, study.name)
     # The setting of a published table names its dynamic network, to which static rows are the baseline.
-    dynamic = [spec for spec in specs if spec.model.layer == "dynamic"] or specs
+    dynamic = [spec for spec in specs if spec.model.layer == "dynamic"]
+    if not dynamic:
+        dynamic = [spec for spec in specs if not spec.model.is_static] or list(specs)
     ours = f"{data_words(specs, 'train')}, {network_words(dynamic)}, {epochs_words(specs)}"
     differing = []
     if any(spec.data.name != "imagenet" for spec in specs):

@@ -10,10 +10,10 @@ from ablations.study import Study, Variant
 from ablations.vocabulary import COST_LATENCY, COST_LATENCY_RATIO, COST_MULTIPLY_ADDS, COST_PARAMETERS
 from reports.analysis.summary import StudySummary
 from reports.collect.results import Repeat, Results
-from reports.content.blocks import Cell, Column, Missing, Note, Number, Table
+from reports.content.blocks import Column, Missing, Note, Number, Table, TableCell
 from reports.content.plan_words import plural, repeats_of, telling
 from reports.content.published import mark_note, source_of
-from reports.tables.cells import Row, columns_of, labels_of, published_cell, published_marks, text_cells
+from reports.tables.cells import TableRow, columns_of, labels_of, published_cell, published_marks, text_cells
 from reports.tables.study import count_words
 
 _MILLION = 1e6
@@ -27,7 +27,7 @@ _LEAST_DECIMALS = {COST_PARAMETERS: 1, COST_MULTIPLY_ADDS: 0}
 def trained_cost_table(study: Study, plan: Plan, results: Results, summary: StudySummary) -> Table:
     """Return the table: parameters, multiply-adds and latency of each network, its accuracy, and the published ones."""
     costs = _Costs(study, results)
-    rows: list[Row] = []
+    rows: list[TableRow] = []
     for variant in study.variants:
         accuracy = _accuracy_cells(study, variant, summary, costs)
         rows.append((*text_cells(*labels_of(variant)), *costs.cells(variant), *accuracy))
@@ -87,7 +87,7 @@ class _Costs:
             columns += columns_of("number", *headings, group=title)
         return columns + columns_of("number", "ms", "ratio to static", group="latency")
 
-    def cells(self, variant: Variant) -> Iterator[Cell]:
+    def cells(self, variant: Variant) -> Iterator[TableCell]:
         """Yield the cells of a variant in these columns."""
         for metric, (_, column) in _COUNTS.items():
             # The first count gives the reason for all that is missing.
@@ -97,7 +97,9 @@ class _Costs:
         yield self._cell(variant, COST_LATENCY, 2, 1.0)
         yield self._cell(variant, COST_LATENCY_RATIO, 2, 1.0)
 
-    def _cell(self, variant: Variant, metric: str, decimals: int, scale: float, *, with_reason: bool = False) -> Cell:
+    def _cell(
+        self, variant: Variant, metric: str, decimals: int, scale: float, *, with_reason: bool = False
+    ) -> TableCell:
         repeat = self._measured[metric].get(variant.name)
         if repeat is not None and repeat.finished:
             return Number(repeat.value * scale, decimals)
@@ -113,7 +115,7 @@ def _accuracy_columns(study: Study, costs: _Costs) -> tuple[Column, ...]:
     return columns_of("number", *headings, group=telling(study.metric).heading)
 
 
-def _accuracy_cells(study: Study, variant: Variant, summary: StudySummary, costs: _Costs) -> Iterator[Cell]:
+def _accuracy_cells(study: Study, variant: Variant, summary: StudySummary, costs: _Costs) -> Iterator[TableCell]:
     wording = telling(study.metric)
     row = summary.get("", variant.name)
     if row.complete:

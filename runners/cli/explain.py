@@ -89,6 +89,7 @@ def _find_cells(plan: Plan, name: str, study: str, variant: str) -> list[Cell]:
     cells = [*plan.cells, *plan.canaries]
     if not variant:
         return cells
+    # The variant alone means it on all inspected networks.
     matches = [cell for cell in cells if variant in (cell.variant, cell.key)]
     if not matches:
         candidates: dict[str, None] = {}
@@ -142,25 +143,26 @@ class _Sentences:
         cell = explanation.cell
         row = f"{cell.study}/{cell.key}"
         lines = list(self._why(explanation))
+        # The row that was asked for stands in the head of the lines.
         other_rows = [name for name in explanation.serves if name != row]
         if other_rows:
             lines.append(f"shared with {', '.join(other_rows)}")
         lines += self._of_earlier(explanation)
-        head = f"seed {cell.seed}: {explanation.verdict}  {row}  {explanation.node.title}"
+        head = f"seed {cell.seed}: {explanation.cell_status}  {row}  {explanation.node.title}"
         return [head, *(f"{_INDENT}{line}" for line in lines)]
 
     def _why(self, explanation: Explanation) -> Iterator[str]:
         state, status = self._states[explanation.node.fingerprint], explanation.status
-        if explanation.verdict == "reused":
+        if explanation.cell_status == "reused":
             yield from self._measured(state)
             return
-        yield f"fingerprint {explanation.node.fingerprint[:_DIGITS]}: " + _UNMEASURED[explanation.verdict]
-        if status.attempt is not None and explanation.verdict in ("running", "orphaned"):
+        yield f"fingerprint {explanation.node.fingerprint[:_DIGITS]}: " + _UNMEASURED[explanation.cell_status]
+        if status.attempt is not None and explanation.cell_status in ("running", "orphaned"):
             process = status.attempt.process
             yield f"attempt {status.attempt.number} by process {process.pid} on {process.host}: {state.folder}"
         if status.failure is not None:
             yield f"{reason(status.failure)}, attempt {status.attempts}; log: {state.log_file}"
-            if explanation.verdict == "failed":
+            if explanation.cell_status == "failed":
                 yield _remedy(str(status.failure.get("cause")), explanation)
         # The reasons an evaluation waits: its training is not done, or is done but its weights are gone.
         training = explanation.training
@@ -186,6 +188,7 @@ class _Sentences:
         if commit is not None:
             yield f"code: {_shown_commit(commit)}"
         runs: dict[str, None] = {}
+        # One note per store and experiment that the node was brought to.
         for note in read_notes(state).values():
             if note.get("run_id"):
                 runs[note["run_id"]] = None
@@ -242,6 +245,7 @@ def _origin(earlier: EarlierResult) -> str:
 
 def _remedy(cause: str, explanation: Explanation) -> str:
     retry = suggested_command("retry", [as_named(explanation.cell.study)])
+    # The causes that last are the same under any number of retries, so the default policy will do.
     if FailurePolicy().is_lasting(cause):
         return f"It follows from the settings and would fail again: change them. To try it all the same: {retry}"
     return f"The next run tries it again, or: {retry}"

@@ -25,6 +25,7 @@ def tell(summary: Summary, uri: str | None, verb: str = "run") -> None:
     if summary.blocked:
         terminal.print(f"  {summary.blocked} evaluations were left out because their training failed")
     if summary.failures:
+        # A tuning or a search is tried again by its own verb, which goes on from what is there.
         command = suggested_command("retry" if verb == "run" else verb)
         print_lines([f"  To try again what failed: {command}"])
     if summary.stopped:

@@ -66,13 +66,14 @@ def plan(selection: Selection, tasks: TaskOptions, budget: BudgetOptions, *, cal
 def describe_networks(study_plan: Plan, *, every: bool) -> None:
     """Print which layers of a plan's dynamic networks are dynamic, and why the others were left static.
 
-    Without `every`, only networks that are not the project's are described: the project's need not be built for that,
-    and torch is imported only if there is something to build.
+    Without `every`, only networks that are not the project's are described, and those with layers of a plug-in's kind:
+    the project's need not be built for that, and torch is imported only if there is something to build.
     """
     titles: dict[tuple[ModelSpec, DatasetFacts], dict[str, None]] = {}
     for node in study_plan.network_nodes:
         model = node.spec.model
-        if model.layer != "static" and (every or model.name not in BUILT_IN_NETWORKS):
+        is_ours = model.name in BUILT_IN_NETWORKS and model.layer in BUILT_IN_LAYERS
+        if not model.is_static and (every or not is_ours):
             title = model_title(model)
             if model.where is not None and model.where != BLOCKS:
                 title += f" at {placement_title(model.where)}"
@@ -102,9 +103,13 @@ def describe_conversion(model: ModelSpec, facts: DatasetFacts) -> str:
 
 
 def _as_placed(model: ModelSpec) -> ModelSpec:
-    """Return a small network with the same dynamic layers: kernel count and attention do not decide which they are."""
-    irrelevant = dict.fromkeys(("reduction", "normalization", "aggregation", "options"))
-    # A kind may be unable to replace some layers.
-    if LAYERS[model.layer].cannot_replace or model.layer not in BUILT_IN_LAYERS:
-        return model.model_copy(update=irrelevant)
+    """Return a small network with the same dynamic layers: kernel count and attention do not decide which they are.
+
+    A kind may be unable to replace some layers, and a plug-in's may refuse one for any of its settings, so that these
+    stay.
+    """
+    kind = LAYERS[model.layer]
+    if model.layer not in BUILT_IN_LAYERS or kind.cannot_replace or "where" not in kind.reads:
+        return model
+    irrelevant = dict.fromkeys(("options", "reduction", "normalization", "aggregation"))
     return model.model_copy(update={"layer": "dynamic", "num_kernels": 1, **irrelevant})

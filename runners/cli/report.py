@@ -58,6 +58,7 @@ def as_last_report(selection: Selection) -> Selection:
     tracked = latest_request(study_name(selection.studies[0]), selection.tracking_uri)
     if tracked is None:
         return selection
+    # As JSON, which the parser of `--set` reads back as the same value and type.
     overrides = tuple(f"{key}={json.dumps(value)}" for key, value in tracked["overrides"].items())
     tuned_from = selection.tuned_from
     if tuned_from is None and not selection.tuned:
@@ -67,6 +68,7 @@ def as_last_report(selection: Selection) -> Selection:
         preset=tracked["preset"],
         overrides=overrides,
         seeds=tracked["seeds"],
+        # What was asked for on the command line is kept; the rest is that of the report.
         canary=selection.canary or tracked["canary"],
         tuned_from=tuned_from,
     )

@@ -150,8 +150,8 @@ def carry_out(
     # A launch needs mlflow, which `run --help` shall not wait for.
     from runners.launching import session
 
-    arguments = options.launch_arguments(forecaster, plugins)
-    summary = session.launch(plan, whole, runs_dir, None if options.offline else uri, **arguments)
+    settings = options.launch_settings(forecaster.dispatch, plugins)
+    summary = session.launch(plan, whole, runs_dir, None if options.offline else uri, settings, forecaster)
     outcome.tell(summary, uri)
     if summary.interrupted:
         sys.exit(outcome.exit_code(summary))

@@ -63,12 +63,12 @@ def tune(selection: Selection, options: LaunchOptions, *, budget: int) -> None:
     console().print(overview(tuning, plan.done))
     print_lines(data_remarks(plan))
     check_writable(runs_dir)
-    arguments = options.launch_arguments(Forecaster(runs_dir, dispatch), plugins)
+    settings, forecaster = options.launch_settings(dispatch, plugins), Forecaster(runs_dir, dispatch)
     # A launch needs mlflow, which `tune --help` shall not wait for.
     from runners.launching import session
     from runners.launching.optimisation import carry_out
 
-    summary = carry_out(tuning, runs_dir, None if options.offline else uri, arguments)
+    summary = carry_out(tuning, runs_dir, None if options.offline else uri, settings, forecaster)
     outcome.tell(summary, uri, verb="tune")
     # Also after an interrupt: the trials that have ended are worth keeping.
     results = read_results(tuning, states)
@@ -166,10 +166,10 @@ def search(
     plan = make_search_plan(get_search(name), selection.request(), trials, repeats)
     print_lines(_remarks(plan))
     check_writable(runs_dir)
-    arguments = options.launch_arguments(Forecaster(runs_dir, dispatch), plugins)
+    settings, forecaster = options.launch_settings(dispatch, plugins), Forecaster(runs_dir, dispatch)
     from runners.launching.optimisation import carry_out
 
-    summary = carry_out(plan, runs_dir, None if options.offline else uri, arguments)
+    summary = carry_out(plan, runs_dir, None if options.offline else uri, settings, forecaster)
     outcome.tell(summary, uri, verb="search")
     # A report on part of a search would pass for its result.
     if not summary.interrupted and not options.offline and not summary.untracked:

@@ -44,6 +44,7 @@ def gc(selection: Selection, *, yes: bool, results: bool, forgotten: tuple[str, 
     asked for, and STUDIES, with --set, at each preset. What is being run is left alone.
     """
     runs_dir = selection.runs_dir
+    # Refused, as a mistyped folder would look like one without any garbage.
     if not runs_dir.is_dir():
         raise AblationError(f"there is no folder {runs_dir}. Name another one with --runs-dir.")
     selection.load_plugins()
@@ -71,6 +72,7 @@ def gc(selection: Selection, *, yes: bool, results: bool, forgotten: tuple[str, 
 
 
 def _check_forgotten(forgotten: Sequence[str], history: History) -> None:
+    # By the plans of the past: a study that is given up may be registered no more.
     studies_run: dict[str, None] = {}
     for _, plan in history.plans():
         studies_run.update(dict.fromkeys(plan.studies))
@@ -130,6 +132,7 @@ def sync(selection: Selection) -> None:
     synced = sync_states(states, uri, selection.layout.artifacts, studies, announce)
     print_lines(damages_of(selection.runs_dir))
     print_lines(_synced_words(synced, uri))
+    # The same exit code as of a `run` that could not track everything, so that scripts treat both alike.
     sys.exit(UNSYNCED if synced.trouble or synced.problems else 0)
 
 

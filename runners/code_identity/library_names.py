@@ -50,6 +50,7 @@ def importable_name(value: Any) -> str:
             attributes = attributes[-1:]
         for attribute in attributes:
             candidate = getattr(candidate, attribute, None)
+        # The name must lead back to the object: a wrapper may carry the name of what it wraps.
         if candidate is value:
             return original_name(f"{home}.{name}")
     return ""

@@ -109,6 +109,7 @@ class UserModules:
         if name not in sys.modules and self._is_findable(name):
             try:
                 importlib.import_module(name)
+            # Any code may run here and fail in any way; a module that cannot be imported is one that nobody can call.
             except Exception:
                 return None
             # It was recorded as absent before the import.
@@ -120,6 +121,7 @@ class UserModules:
             spec = importlib.util.find_spec(name)
         except (ImportError, ValueError, AttributeError):
             return False
+        # Namespace packages, and modules that are built into Python, have no file to read.
         if spec is None or not spec.origin or not spec.has_location:
             return False
         return self._is_own(name, Path(spec.origin))
@@ -127,11 +129,13 @@ class UserModules:
     def _is_own(self, name: str, file: Path) -> bool:
         """Return True if a module is the user's: not of this project, not installed beside it, not of Python."""
         top, path = name.partition(".")[0], file.resolve()
+        # By name and place: a user's own `reports` package, in another folder, is the user's.
         if top in _PROJECT_PARTS and path.is_relative_to(_PROJECT):
             return False
         if any(component in _INSTALLED for component in path.parts):
             # A plug-in that is installed counts, with all modules of its own distribution.
             return top == self._top or bool(_distributions(top) & _distributions(self._top))
+        # Last, since the folders of installed packages may lie within these.
         return not any(path.is_relative_to(folder) for folder in _LIBRARIES)
 
     def _is_from_user(self, value: Any) -> bool:
@@ -141,8 +145,10 @@ class UserModules:
         return self.get(str(getattr(value, "__module__", ""))) is not None
 
     def _read(self, name: str, loaded: types.ModuleType, file: Path) -> Module:
+        # A module that was put together by hand may lack it; without it relative imports could not be followed.
         package = loaded.__package__ or name.rpartition(".")[0]
         module = Module(name, package, vars(loaded))
+        # The loader is asked before the file, as a module may come from an archive.
         source = _source(loaded, file)
         if source is None:
             module.content = "unreadable"

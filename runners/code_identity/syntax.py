@@ -17,6 +17,7 @@ _GUARDS = ("__name__", "TYPE_CHECKING")
 
 def meaning(node: Any) -> str:
     """Return a syntax tree as text, the same in all Python versions, without layout, docstrings and type comments."""
+    # With its type, as 1, 1.0 and True are equal in Python and do not compute the same.
     if isinstance(node, ast.Constant):
         return f"{type(node.value).__name__}:{node.value!r}"
     if isinstance(node, list):

@@ -45,6 +45,7 @@ def plugin_digest(registered: object, plugin: str, others: Mapping[str, object] 
         module = walk.modules.get(plugin)
         if module is None:
             raise _no_source(registered)
+        # Nothing says how an opaque object was made, so that the whole plug-in stands for it.
         walk.reach_all(module)
     # Texts of a plug-in may contain lone surrogates.
     return hashlib.sha256("\n".join([text, *walk.pieces()]).encode("utf-8", "surrogatepass")).hexdigest()
@@ -105,6 +106,7 @@ class _Walk:
             return
         module.reached |= names
         for statement in module.statements:
+            # A star import may bind any name.
             if not statement.is_taken and (statement.binds & module.reached or "*" in statement.binds):
                 self._take(module, statement)
 
@@ -131,6 +133,7 @@ class _Walk:
                     if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
                         self._follow(module, ast.Import([ast.alias(argument.value)]))
         self.reach(module, statement.mentions)
+        # Sorted, since a set has another order in each process and the digest depends on that of the walk.
         for name in sorted(statement.mentions & self._others.keys()):
             self.describe(self._others[name])
         if not isinstance(statement.node, (*FUNCTIONS, ast.ClassDef, *IMPORTS)):
@@ -157,6 +160,7 @@ class _Walk:
 
     def describe(self, value: Any) -> str:
         """Return the text of a value for the digest, and reach the code behind it."""
+        # Before texts and numbers, as members of a `StrEnum` or an `IntEnum` are these as well.
         if isinstance(value, enum.Enum):
             return f"{self._class(type(value))}.{value.name}"
         if type(value) in _PLAIN:
@@ -180,6 +184,7 @@ class _Walk:
         if isinstance(value, Mapping) and type(value).__module__ in ("builtins", "collections"):
             entries = [f"{self.describe(key)}:{self.describe(item)}" for key, item in value.items()]
             return "{" + ",".join(sorted(entries)) + "}"
+        # Not their subclasses: a named tuple has a class, whose code counts.
         if type(value) in (list, tuple):
             return f"{type(value).__name__}[{self._describe_all(value)}]"
         if type(value) in (set, frozenset):
@@ -261,6 +266,7 @@ class _Walk:
             try:
                 items.append(self.describe(cell.cell_contents))
             except ValueError:
+                # A variable of the enclosing function to which nothing has been assigned yet.
                 items.append("empty")
         items.append(self.describe([list(function.__defaults__ or ()), dict(function.__kwdefaults__ or {})]))
         for key, item in sorted(function.__dict__.items()):
@@ -272,6 +278,7 @@ class _Walk:
         line = function.__code__.co_firstlineno
         file_name = Path(str(module.namespace.get("__file__"))).name
         statement = None
+        # The names alone: compiled code keeps the folder where it was compiled, which may be another one.
         if Path(function.__code__.co_filename).name == file_name:
             statement = next((candidate for candidate in module.statements if candidate.has_line(line)), None)
         if statement is None:
@@ -305,6 +312,7 @@ def _array(value: Any) -> str:
     # Whoever has made one has imported its library.
     torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
     if torch is not None and isinstance(value, torch.Tensor):
+        # As bytes, since numpy has no type for some of torch's, such as bfloat16.
         plain = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
         return f"tensor({value.dtype},{tuple(value.shape)},{hashlib.sha256(plain.tobytes()).hexdigest()})"
     if numpy is not None and isinstance(value, numpy.ndarray | numpy.generic) and value.dtype != object:

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from runners.console.progress import Progress, Running
 
+# A log file of a night keeps a readable length.
 _PLAIN_SECONDS = 30.0
 
 
@@ -54,6 +55,7 @@ class PlainDisplay:
     """Prints a line when something ends, and the overall progress now and then."""
 
     def __init__(self, console: Console) -> None:
+        # As if something had just been printed: the launch announces itself, and then there is nothing to add yet.
         self._console, self._last = console, time.monotonic()
 
     def update(self, progress: Progress) -> None:
@@ -86,6 +88,7 @@ def headline(progress: Progress) -> str:
     """Return overall progress and time left in one line."""
     seconds_left = progress.seconds_left
     items = [f"{progress.finished} of {progress.total} done", f"{progress.share:.0%}"]
+    # Nothing is said of what does not occur: the line must fit into a terminal.
     if progress.failed:
         items.append(f"{progress.failed} failed")
     if progress.put_off:
@@ -132,6 +135,7 @@ def render(progress: Progress) -> RenderableType:
     """Return the content of the live display."""
     lines = Table.grid(padding=(0, 2))
     for running in progress.running:
+        # As `Text`: a title may hold brackets, which rich would take for markup.
         lines.add_row(*map(Text, cells(running)))
     bar = ProgressBar(total=1.0, completed=progress.share, width=60)
     return Group(Text(headline(progress)), bar, lines)

@@ -106,6 +106,7 @@ class SteadyStream:
             self._stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
     def __iter__(self) -> Any:
+        # Python looks for special methods in the class and does not ask `__getattr__` for them.
         return iter(self._stream)
 
     def __getattr__(self, name: str) -> Any:

@@ -10,10 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from ablations.planning.lint import Lint
-from ablations.planning.plan import Cell, Plan, make_plan
+from ablations.planning.plan import Plan, make_plan
 from ablations.planning.request import Request
 from ablations.registry import available_studies, get_study
-from ablations.spec.layers import LAYERS
+from ablations.spec.layers import BUILT_IN_LAYERS, LAYERS
 from ablations.spec.names import BUILT_IN_NETWORKS, NETWORKS, static_convolutions
 from ablations.spec.parts import BLOCKS, ModelSpec
 
@@ -29,15 +29,13 @@ def study_overview(request: Request) -> RenderableType:
     for heading in ("variants", "trainings", "evaluations"):
         table.add_column(heading, justify="right")
     base = request.base()
-    studies = [get_study(name, base) for name in available_studies()]
-    for study in studies:
-        # Each study alone: the rows add up to more than the shared plan below the table.
-        plan = make_plan([study], request)
-        counts = (_count_rows(plan.cells), len(plan.trials), len(plan.evaluations) + len(plan.costs))
+    plan = make_plan([get_study(name, base) for name in available_studies()], request)
+    for study in plan.studies:
+        # What each study needs alone: the rows add up to more than the shared plan below the table.
+        rows, _, trainings, _, evaluations, _ = _counts(plan, study.name)
         texts = (study.name, study.question, study.published or "–")
-        table.add_row(*map(Text, texts), *map(str, counts))
-    shared_plan = make_plan(studies, request)
-    return Group(table, Text(f"All together: {_sharing(shared_plan)}"))
+        table.add_row(*map(Text, texts), *map(str, (rows, trainings, evaluations)))
+    return Group(table, Text(f"All together: {_sharing(plan)}"))
 
 
 def plan_overview(plan: Plan) -> RenderableType:
@@ -73,7 +71,8 @@ def data_remarks(plan: Plan) -> tuple[str, ...]:
 def static_remarks(plan: Plan) -> tuple[str, ...]:
     """Return the layers that dynamic variants of the project's own networks leave static, a sentence each.
 
-    Other networks must be built to know theirs: `runners.cli.plan.describe_conversion`.
+    Other networks, and other layer kinds than the project's, must be built to know theirs:
+    `runners.cli.plan.describe_conversion`.
     """
     # Dictionaries rather than sets, as they keep the order of the plan.
     by_rule: dict[str, dict[str, None]] = {}
@@ -81,7 +80,7 @@ def static_remarks(plan: Plan) -> tuple[str, ...]:
     chosen: dict[ModelSpec, None] = {}
     for node in plan.network_nodes:
         model = node.spec.model
-        if model.layer == "static" or model.name not in BUILT_IN_NETWORKS:
+        if model.is_static or model.name not in BUILT_IN_NETWORKS or model.layer not in BUILT_IN_LAYERS:
             continue
         words = LAYERS[model.layer].cannot_replace
         if words:
@@ -184,17 +183,13 @@ def _counts(plan: Plan, study: str) -> tuple[int, int, int, int, int, int]:
         elif cell.fingerprint in plan.trials:
             trials.add(cell.fingerprint)
     return (
-        _count_rows(cells),
+        len({(cell.network, cell.variant) for cell in cells}),
         len({cell.seed for cell in cells}),
         len(trials),
         len(trials & plan.done),
         len(evaluations),
         len(evaluations & plan.done),
     )
-
-
-def _count_rows(cells: Iterable[Cell]) -> int:
-    return len({(cell.network, cell.variant) for cell in cells})
 
 
 def _canary(plan: Plan) -> str:

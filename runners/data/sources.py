@@ -103,6 +103,7 @@ class MemorySource:
             name: _limited(split, sizes.of(name), sizes.seed, dataset.facts.num_classes)
             for name, split in dataset.splits()
         }
+        # Counted at once, so that too few images are an error before anything is trained.
         self._steps = steps_per_epoch(self.num_images("train"), settings.batch_size)
 
     @property

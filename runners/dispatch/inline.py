@@ -40,6 +40,7 @@ class InlineDispatcher:
         if not self._queue:
             return []
         task = self._queue.popleft()
+        # How it ended is in the state folder, where the launch looks.
         run_node(task)
         return [Completion(task)]
 

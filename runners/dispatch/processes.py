@@ -34,7 +34,7 @@ from runners.interrupts import signals_withheld
 from runners.own_code import imported_by_children
 from runners.processes import die_with_parent
 from runners.workers.task import Task
-from runners.workers.trial import Status, count_gpus, run_node, warm_up
+from runners.workers.trial import TaskOutcome, count_gpus, run_node, warm_up
 
 _PRELOADED = "runners.dispatch.preloaded"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -55,7 +55,7 @@ class ProcessDispatcher:
         self._settings = settings
         self._context = multiprocessing.get_context("forkserver" if _HAS_SERVER else "spawn")
         self._waiting: deque[Task] = deque()
-        self._placed: dict[Future[Status], tuple[Task, tuple[int, ...]]] = {}
+        self._placed: dict[Future[TaskOutcome], tuple[Task, tuple[int, ...]]] = {}
         self._pools: dict[int | None, ProcessPool] = {}
         self._question_pool: ProcessPool | None = None
         self._made_slots: Slots | None = None
@@ -198,7 +198,7 @@ class ProcessDispatcher:
             placed = replace(task, device=device, gpus=self._slots.gpus(chosen))
             self._placed[self._schedule(gpu, placed)] = (task, chosen)
 
-    def _schedule(self, device: int | None, task: Task) -> Future[Status]:
+    def _schedule(self, device: int | None, task: Task) -> Future[TaskOutcome]:
         """Hand a task to a pool, or to a new one if the pool is broken, as after its fork server was killed.
 
         Raises:
@@ -273,7 +273,7 @@ def _belong_to_launcher() -> None:
     die_with_parent()
 
 
-def _crash(future: Future[Status]) -> str | None:
+def _crash(future: Future[TaskOutcome]) -> str | None:
     try:
         future.result()
     except ProcessExpired as error:

@@ -68,6 +68,7 @@ class DispatchSettings:
             raise OptionError(
                 f"--ray-address {shown(self.ray_address)}: it must be HOST:PORT as `ray start` tells, or auto."
             )
+        # By value: options that are all at their defaults were not given.
         if self.slurm != SlurmOptions() and self.name != "slurm":
             raise OptionError(f"--slurm is read only with --dispatch slurm, and that is {self.name}.")
         if self.name == "inline" and (self.workers or 1) > 1:

@@ -64,7 +64,7 @@ class Speed:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class PlanEstimate:
     """Time, memory and disk that a plan takes on one machine; nodes that are done take nothing.
 
     `raw_seconds` is the likely time before it is corrected by earlier launches. `shared_seconds` is the computing time
@@ -193,7 +193,7 @@ def widen(raw_seconds: float, spread: float, history: Iterable[Record] = ()) -> 
     return Range(raw_seconds * math.exp(low), raw_seconds * math.exp(likely), raw_seconds * math.exp(high))
 
 
-def estimate(plan: Plan, speeds: Mapping[str, Speed], workers: int, history: Iterable[Record] = ()) -> Estimate:
+def estimate(plan: Plan, speeds: Mapping[str, Speed], workers: int, history: Iterable[Record] = ()) -> PlanEstimate:
     """Return the time, memory and disk that a plan takes with so many workers, from the speeds of its nodes.
 
     Of the earlier launches on this machine those count whose `is_learned` is that of this estimate.
@@ -224,6 +224,7 @@ def estimate(plan: Plan, speeds: Mapping[str, Speed], workers: int, history: Ite
         if node.kind == "trial":
             weights.append(speed.weights_bytes)
     total_seconds = math.fsum(seconds.values())
+    # An estimate is learned if most of its time comes from whole nodes.
     is_learned = 2 * math.fsum(learned_seconds) > total_seconds
     # The mean by time. Errors do not average out: a slow machine slows all jobs.
     spread = math.fsum(weighted_spreads) / (total_seconds or 1.0)
@@ -242,7 +243,7 @@ def estimate(plan: Plan, speeds: Mapping[str, Speed], workers: int, history: Ite
     wall_seconds = None
     if seconds or not unknown:
         wall_seconds = widen(raw_seconds, spread, comparable)
-    return Estimate(
+    return PlanEstimate(
         wall_seconds=wall_seconds,
         raw_seconds=raw_seconds,
         is_learned=is_learned,
@@ -259,12 +260,13 @@ def estimate(plan: Plan, speeds: Mapping[str, Speed], workers: int, history: Ite
 
 def size(count: int) -> str:
     """Return a number of bytes as `350 MB` or `1.2 GB`."""
+    # The bounds are where rounding would give 1000 of the smaller unit.
     if count < 999_500:
         return f"{count / 1e3:.0f} kB"
     return f"{count / 1e6:.0f} MB" if count < 999_500_000 else f"{count / 1e9:.1f} GB"
 
 
-def estimate_lines(estimate: Estimate, memory_bytes: int | None, free_bytes: int | None) -> Iterator[str]:
+def estimate_lines(estimate: PlanEstimate, memory_bytes: int | None, free_bytes: int | None) -> Iterator[str]:
     """Yield lines on a plan: its time, what sharing saves, memory and disk, and warnings if these do not suffice."""
     wall, workers = estimate.wall_seconds, estimate.workers
     if wall is not None and wall.likely:

@@ -23,7 +23,7 @@ from ablations.spec.trial import TrialSpec
 from runners.console.progress import Summary
 from runners.dispatch import Dispatcher, DispatchSettings
 from runners.estimates.calibration import calibrate, count_parameters
-from runners.estimates.estimate import Estimate, Speed, estimate, estimate_lines, seconds_of, speed_key, work_steps
+from runners.estimates.estimate import PlanEstimate, Speed, estimate, estimate_lines, seconds_of, speed_key, work_steps
 from runners.estimates.measurements import Load, Measurements, learn
 from runners.hardware import free_bytes, memory_bytes
 from runners.state.nodes import StateStore
@@ -90,7 +90,7 @@ class Forecaster:
                 speeds[node.fingerprint] = speed
         return speeds
 
-    def estimate(self, plan: Plan) -> Estimate | None:
+    def estimate(self, plan: Plan) -> PlanEstimate | None:
         """Return the estimate of a plan, of its known work; `None` for tasks on other machines."""
         if self.dispatch.name not in ("processes", "inline"):
             return None
@@ -187,7 +187,9 @@ class Forecaster:
                 counts[key] = count
         self.measurements.add(parameters=counts)
 
-    def learn(self, plan: Plan, states: StateStore, launch: str, estimate: Estimate | None, summary: Summary) -> Record:
+    def learn(
+        self, plan: Plan, states: StateStore, launch: str, estimate: PlanEstimate | None, summary: Summary
+    ) -> Record:
         """Add the measurements of a launch to the file and return its record."""
         speeds: list[tuple[str, Load, Speed]] = []
         counts = Counter[tuple[str, str]]()

@@ -24,7 +24,7 @@ from runners.hardware import Machine
 from runners.state.files import exclusively, write_json
 from runners.state.layout import RunsFolder
 from runners.state.nodes import NodeState
-from runners.state.schemas import Count, Damage, Kind
+from runners.state.schemas import Count, Damage, FileKind
 
 _MOST_MEASUREMENTS, _MOST_LAUNCHES = 24, 30
 # Added to the spread of a time: measured with another number of tasks at once, on another machine just like this one,
@@ -52,7 +52,7 @@ class Load:
 
 
 @dataclass(frozen=True)
-class Measurement:
+class SpeedMeasurement:
     """The speed of some work under a load: `learned` from a whole node, or `calibrated` from a few steps."""
 
     source: str
@@ -65,12 +65,12 @@ class _File(BaseModel):
     """What is known of one machine: measurements by `speed_key`, and numbers of parameters by `lint.network_of`."""
 
     machine: Machine
-    measurements: dict[str, list[Measurement]] = Field(default_factory=dict)
+    measurements: dict[str, list[SpeedMeasurement]] = Field(default_factory=dict)
     launches: list[dict[str, Any]] = Field(default_factory=list)
     parameters: dict[str, Count] = Field(default_factory=dict)
 
 
-_FILE: Kind[_File] = Kind(_File)
+_FILE: FileKind[_File] = FileKind(_File)
 
 
 def _speed_files(folder: Path) -> list[Path]:
@@ -128,7 +128,7 @@ class Measurements:
     def speed(self, key: str, load: Load) -> Speed | None:
         """Return the speed of some work under a load, or `None` if it was not measured."""
         for contents, host_spread in (([self.content], 0.0), (self._twins, _OTHER_HOST_SPREAD)):
-            by_distance: dict[tuple[int, float], list[Measurement]] = {}
+            by_distance: dict[tuple[int, float], list[SpeedMeasurement]] = {}
             for content in contents:
                 for item in content.measurements.get(key, ()):
                     if item.version == self.machine.version and item.load.device == load.device:
@@ -159,7 +159,7 @@ class Measurements:
             content.machine = self.machine
             for key, load, speed in speeds:
                 earlier = [m for m in content.measurements.get(key, ()) if m.version == version]
-                newest = [*earlier, Measurement(source, version, load, speed)]
+                newest = [*earlier, SpeedMeasurement(source, version, load, speed)]
                 content.measurements[key] = newest[-_MOST_MEASUREMENTS:]
             content.parameters.update(parameters or {})
             if launch is not None:
@@ -168,7 +168,7 @@ class Measurements:
                 write_json(self.file, content.model_dump(mode="json", by_alias=True))
 
 
-def _combine(measurements: Sequence[Measurement], load: Load, cores: int, host_spread: float) -> Speed:
+def _combine(measurements: Sequence[SpeedMeasurement], load: Load, cores: int, host_spread: float) -> Speed:
     """Return the median times under a load, learned before calibrated ones, of measurements equally far from it."""
     measured_load = measurements[0].load
     factor = load.crowding(cores) / measured_load.crowding(cores)

@@ -16,7 +16,7 @@ from ablations.spec.trial import TrialSpec
 from runners.estimates.estimate import Speed
 from runners.hardware import forget_peak_memory, peak_memory_bytes
 from runners.training.checkpoint import CheckpointStore
-from runners.training.network import as_static, build_network, input_size, open_source
+from runners.training.network import build_network, input_size, open_source, timed_networks
 from runners.training.trainer import Trainer
 from runners.workers.measure import LATENCY_ROUNDS, LAYOUT, choose_device
 
@@ -31,11 +31,8 @@ def time_count(spec: TrialSpec) -> tuple[str, Speed]:
     """Time one round of latency measurement and scale it to all rounds."""
     facts, size, started = spec.data.facts, input_size(spec.data.facts), time.monotonic()
     # The measurement compares with the static network, so that is timed, too.
-    networks = {
-        "own": build_network(spec.model, facts, spec.seed),
-        "static": build_network(as_static(spec.model), facts, spec.seed),
-    }
-    dyconv.cost(networks["own"], size)
+    networks = timed_networks(spec.model, facts, spec.seed)
+    dyconv.cost(networks["network"], size)
     building_seconds = time.monotonic() - started
     round_seconds = sum(dyconv.compare_latency(networks, size, repeats=1, warmup=1).values())
     seconds = building_seconds + LATENCY_ROUNDS * round_seconds

@@ -12,7 +12,7 @@ from ablations.planning.plan import Plan
 from runners.console.tables import lint_overview
 from runners.console.terminal import console
 from runners.dispatch import Dispatcher, make_dispatcher
-from runners.estimates.estimate import Estimate
+from runners.estimates.estimate import PlanEstimate
 from runners.estimates.forecast import Forecaster, difference, within
 from runners.state.last_run import remember_launch
 
@@ -49,7 +49,9 @@ def tell_estimate(plan: Plan, forecaster: Forecaster) -> None:
         console().print(line, markup=False, soft_wrap=True)
 
 
-def announce(plan: Plan, forecaster: Forecaster, dispatcher: Dispatcher, plugins: tuple[str, ...]) -> Estimate | None:
+def announce(
+    plan: Plan, forecaster: Forecaster, dispatcher: Dispatcher, plugins: tuple[str, ...]
+) -> PlanEstimate | None:
     """Print how long a launch takes, and the lint of unequal sizes once networks are counted; return the estimate.
 
     Networks that are not known are timed first if that is cheap. The estimate is written to the record of the launch.

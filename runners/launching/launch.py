@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import os
 import time
-import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,10 +24,11 @@ from runners.console.progress import Display, Failure, Progress, Running, Summar
 from runners.dispatch import Completion, Dispatcher
 from runners.estimates.estimate import count_images
 from runners.launching.queue import Queue, Stage
+from runners.launching.settings import LaunchSettings
 from runners.own_code import ROOT, code_digest
 from runners.state import attempts as leases
-from runners.state.attempts import LEASE_SECONDS, Attempt, Watch
-from runners.state.failures import FailurePolicy, cause_of, patiently
+from runners.state.attempts import Attempt, Watch
+from runners.state.failures import cause_of, patiently
 from runners.state.files import check_writable
 from runners.state.nodes import NodeState, StateStore
 from runners.sync.reservations import Reservation
@@ -56,49 +55,30 @@ _UNKNOWN = {
 """The failure of a node whose worker could not even write a failure. It counts as an error that may pass."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Settings of a launch; none of them changes a result.
-
-    Attributes:
-        state_root: Folder of the state folders; other launches, on this machine or others, may share it.
-        device: `cpu`, `cuda`, `cuda:1` or `auto`.
-        threads: Threads per worker.
-        plugins: Modules that workers import first.
-        checkpoint_seconds: Longest time between two checkpoints.
-        policy: The failures after which a node is tried again.
-        again: Whether nodes are tried again, too, that failed for a lasting reason.
-        fail_fast: Whether the first final failure ends the launch.
-        lease_seconds: The time after which the lease of a silent worker ends.
-    """
-
-    state_root: Path
-    device: str = "auto"
-    threads: int = 1
-    plugins: tuple[str, ...] = ()
-    checkpoint_seconds: float = 60.0
-    policy: FailurePolicy = field(default_factory=FailurePolicy)
-    again: bool = False
-    fail_fast: bool = False
-    lease_seconds: float = LEASE_SECONDS
-    launch: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
-
-
 class Launch:
     """One launch of a plan.
 
     Args:
         plan: The nodes that are needed, and those of them that are done.
+        states: The state folders; other launches, on this machine or others, may share them.
         dispatcher: Where the work is carried out, with its workers started.
         tracking: Brings states to the tracking store.
+        name: Tells its leases from those of every other launch.
     """
 
     def __init__(
-        self, plan: Plan, dispatcher: Dispatcher, tracking: TrackingWorker, display: Display, settings: Settings
+        self,
+        plan: Plan,
+        states: StateStore,
+        dispatcher: Dispatcher,
+        tracking: TrackingWorker,
+        display: Display,
+        settings: LaunchSettings,
+        *,
+        name: str,
     ) -> None:
-        self._plan, self._dispatcher, self._tracking = plan, dispatcher, tracking
-        self._display, self._settings = display, settings
-        self._states = StateStore(settings.state_root)
+        self._plan, self._states, self._dispatcher, self._tracking = plan, states, dispatcher, tracking
+        self._display, self._settings, self._name = display, settings, name
         self._queue, self._watch = Queue(plan), Watch()
         # Nodes whose reservation was asked for: that is done once, also if a node is tried several times.
         self._requested: set[str] = set()
@@ -123,15 +103,16 @@ class Launch:
         """
         policy = self._settings.policy
         needed_bytes = _BYTES_PER_TRIAL * max(1, sum(node.is_training for node in self._plan.missing))
-        patiently(partial(check_writable, self._settings.state_root, needed_bytes), policy, self._display.note)
+        patiently(partial(check_writable, self._states.root, needed_bytes), policy, self._display.note)
         # Taken after the check, which makes the folder if there is none.
-        self._identity = _identity(self._settings.state_root)
+        self._identity = _identity(self._states.root)
+        # Before the tracking worker starts: it would bring over what it finds in these folders.
         for node in self._plan.nodes:
             patiently(partial(self._set_damage_aside, node), policy, self._display.note)
         started = time.monotonic()
         interrupted = False
         # While the folder is held open, no other folder can get its inode.
-        with self._tracking, _held_open(self._settings.state_root):
+        with self._tracking, _held_open(self._states.root):
             try:
                 self._tracking.catch_up(self._plan, self._states)
                 self._tracking.end_orphans(self._states, self._watch)
@@ -165,6 +146,7 @@ class Launch:
     def _loop(self, started: float) -> None:
         """Start, follow and end nodes until none is left or one failure ends the launch."""
         while self._queue and not self._is_stopped:
+            # First, as each of the following steps would make a new folder where the old one was.
             self._check_folder()
             self._check_other_launches()
             if time.monotonic() >= self._paused_until:
@@ -225,7 +207,7 @@ class Launch:
 
     def _check_folder(self) -> None:
         """Raise if the state folder is not the one in which the launch began."""
-        root = self._settings.state_root
+        root = self._states.root
         if _identity(root) != self._identity:
             raise RunsFolderError(
                 f"{root} was removed or replaced while this launch worked in it, so the launch has stopped. "
@@ -268,6 +250,7 @@ class Launch:
         self._set_damage_aside(node)
         state, settings = self._states[node.fingerprint], self._settings
         lease, failure = state.lease(), state.failure()
+        # In this order: a result counts whoever holds the lease, and a living lease comes before an old failure.
         if state.is_done:
             self._finish(node)
         elif lease is not None and not self._watch.is_over(state.folder, lease):
@@ -282,13 +265,12 @@ class Launch:
             self._queue.move(node, Stage.RUNNING)
             self._dispatcher.submit(
                 Task(
-                    settings.state_root,
+                    self._states.root,
                     node.fingerprint,
-                    device=settings.device,
-                    threads=settings.threads,
+                    device=settings.dispatch.device,
+                    threads=settings.dispatch.threads,
                     plugins=settings.plugins,
-                    checkpoint_seconds=settings.checkpoint_seconds,
-                    launch=settings.launch,
+                    launch=self._name,
                     lease_seconds=settings.lease_seconds,
                     # The worker may take over the lease that was seen to be over, but no lease begun since.
                     watched=lease.token if lease is not None else "",
@@ -343,7 +325,7 @@ class Launch:
         lease = state.lease()
         if lease is None:
             return otherwise
-        return lease.launch == self._settings.launch
+        return lease.launch == self._name
 
     def _end(self, completion: Completion) -> None:
         """Take the result of a node that a worker has ended, leave it to another launch, or treat its failure."""
@@ -352,12 +334,13 @@ class Launch:
         if node is None:
             return
         state = self._states[node.fingerprint]
+        # A worker that died before it took the lease has left no attempt; that counts as one of this launch.
         if completion.crash is not None and self._is_own(state):
             self._record_crash(state, completion.crash)
         lease = state.lease()
         if state.is_done:
             self._finish(node)
-        elif lease is not None and (lease.is_running or lease.launch != self._settings.launch):
+        elif lease is not None and (lease.is_running or lease.launch != self._name):
             self._leave(node)
         else:
             self._after_failure(node, lease)
@@ -411,6 +394,7 @@ class Launch:
         if attempt is not None:
             failure = attempt.failure or failure
         if self._gets_less_memory(node, failure):
+            # At once: memory does not come back by waiting, and the next attempt needs less of it.
             wait: float | None = 0.0
         else:
             self._failed_attempts[node.fingerprint] += 1
@@ -472,6 +456,7 @@ class Launch:
 
     def _stop_rest(self, reason: str) -> None:
         """Stop the nodes that this launch runs or would try again; nodes of other launches go on."""
+        # Workers end first: below, attempts are declared over, which no living worker may contradict.
         self._dispatcher.cancel()
         for node in self._queue.nodes(Stage.RESERVING):
             state = self._states[node.fingerprint]
@@ -485,7 +470,7 @@ class Launch:
             if state.is_done:
                 self._follow(node)
                 self._tracking.finish(state)
-            elif lease is not None and lease.launch == self._settings.launch:
+            elif lease is not None and lease.launch == self._name:
                 if lease.is_running:
                     leases.declare_dead(state.folder, lease, "interrupted")
                 self._follow(node)

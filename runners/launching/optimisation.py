@@ -12,7 +12,9 @@ from ablations.planning.nodes import ProposedNode
 from ablations.planning.optimisation_plans import OptimisationPlan
 from ablations.planning.search import pareto_front
 from runners.console.progress import Summary
+from runners.estimates.forecast import Forecaster
 from runners.launching import session
+from runners.launching.settings import LaunchSettings
 from runners.state.layout import RunsFolder
 from runners.state.nodes import NodeState, StateStore
 
@@ -36,23 +38,31 @@ class EndedTrial:
 
 
 def carry_out(
-    optimisation_plan: OptimisationPlan, runs_dir: Path, uri: str | None, options: Mapping[str, Any]
+    optimisation_plan: OptimisationPlan,
+    runs_dir: Path,
+    uri: str | None,
+    settings: LaunchSettings,
+    forecaster: Forecaster,
 ) -> Summary:
     """Launch the missing trials of a plan and then, when all have ended, the missing repeats.
 
     Args:
         uri: The tracking store, or `None` to track nothing now.
-        options: The keyword arguments of `session.launch`.
+        settings: Those of each of the two launches.
+        forecaster: Estimates each, and learns from it.
     """
     states = StateStore(RunsFolder(runs_dir).state)
 
     def launch(nodes: tuple[ProposedNode, ...] | None = None) -> Summary:
         plan = optimisation_plan.as_plan(nodes)
+        # Looked up at each launch: an earlier search may have left some of the repeats.
         plan = replace(plan, done=states.done(plan.proposed))
-        return session.launch(plan, plan, runs_dir, uri, **options)
+        return session.launch(plan, plan, runs_dir, uri, settings, forecaster)
 
     summary = launch()
+    # A launch of its own, as the best are known only when all trials have ended.
     repeats = best_again(optimisation_plan, states)
+    # The front of a search that was cut short is not the front that is to be repeated.
     if summary.interrupted or summary.stopped or not repeats:
         return summary
     return _together(summary, launch(repeats))
@@ -85,5 +95,6 @@ def _together(trials: Summary, repeats: Summary) -> Summary:
         failures=(*trials.failures, *repeats.failures),
         blocked=trials.blocked + repeats.blocked,
         seconds=trials.seconds + repeats.seconds,
+        # Either is enough: what one launch could not track is missing in the store.
         untracked=trials.untracked or repeats.untracked,
     )

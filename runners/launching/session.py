@@ -5,13 +5,12 @@ The verbs import this module when they need it: `list`, `plan` and `--help` need
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from uuid import uuid4
 
 from ablations.errors import AblationError
 from ablations.invocation import resuming_command
@@ -21,11 +20,12 @@ from runners import interrupts
 from runners.console.display import make_display
 from runners.console.progress import Summary
 from runners.console.terminal import console
-from runners.dispatch import Dispatcher, DispatchSettings, make_dispatcher
+from runners.dispatch import Dispatcher, make_dispatcher
 from runners.estimates.forecast import Forecaster
 from runners.launching.announce import announce
-from runners.launching.launch import Launch, Settings
+from runners.launching.launch import Launch
 from runners.launching.rerun import train_lost_weights_anew
+from runners.launching.settings import LaunchSettings
 from runners.provenance import project_commit
 from runners.state.failures import patiently
 from runners.state.files import check_writable
@@ -60,10 +60,7 @@ def launch(
     whole: Plan,
     runs_dir: Path,
     uri: str | None,
-    *,
-    dispatch: DispatchSettings,
-    recovery: Mapping[str, Any],
-    plugins: tuple[str, ...],
+    settings: LaunchSettings,
     forecaster: Forecaster,
 ) -> Summary:
     """Carry out a plan: announce how long it takes, run it, and follow it in the tracking store.
@@ -72,43 +69,42 @@ def launch(
         plan: The nodes that are needed, and those of them that are done.
         whole: The plan of which `plan` is a part, or the same one.
         uri: The tracking store, or `None` to track nothing now.
-        plugins: Modules that workers import first.
-        forecaster: Estimates it and learns from it.
+        forecaster: Estimates it, for the dispatcher of the settings, and learns from it.
 
     Raises:
         AblationError: If nothing can be run; the message says why.
     """
-    states = StateStore(RunsFolder(runs_dir).state)
+    # Twelve digits of chance: unique among the launches of a folder, and short enough to be read.
+    states, name = StateStore(RunsFolder(runs_dir).state.resolve()), uuid4().hex[:12]
     # Composed now: the farewell may be printed by another thread, where click has no context.
     command = resuming_command()
     # Nothing has begun that must be ended in order, and a worker that imports torch would delay the end.
     interrupts.set_farewell(partial(_farewell, plan, states, command), _UNBEGUN_SECONDS)
-    device_settings: dict[str, Any] = {"device": dispatch.device, "threads": dispatch.threads}
-    settings = Settings(states.root.resolve(), plugins=plugins, **device_settings, **recovery)
     retrying = partial(patiently, policy=settings.policy, tell=partial(console().print, markup=False))
-    retrying(partial(check_writable, settings.state_root))
+    retrying(partial(check_writable, states.root))
     retrying(partial(_set_common_aside, runs_dir))
     # Workers import torch while the tracking store is made.
-    dispatcher = make_dispatcher(dispatch)
+    dispatcher = make_dispatcher(settings.dispatch)
     # A plan that is done needs no workers.
     with dispatcher if plan.missing else nullcontext():
         # A retry continues with a store that is half made, or with results that are half taken over.
-        plan, tracker = retrying(partial(_prepare, plan, runs_dir, uri, dispatcher, plugins))
+        plan, tracker = retrying(partial(_prepare, plan, runs_dir, uri, dispatcher, settings.plugins))
         history, source = History(runs_dir), _source(plan)
-        with history.recording(whole, settings.launch, source.commit, settings.policy, retrying):
+        with history.recording(whole, name, source.commit, settings.policy, retrying):
             # Within the record of the launch: `gc` sees it from here on and removes nothing that it needs.
-            plan = retrying(partial(_with_lost_weights, plan, history, settings.state_root))
+            plan = retrying(partial(_with_lost_weights, plan, history, states))
             estimate = None
             if plan.missing:
-                estimate = announce(plan, forecaster, dispatcher, plugins)
-            stop_seconds = _CLUSTER_SECONDS if dispatch.name in ("ray", "slurm") else interrupts.STOP_SECONDS
+                estimate = announce(plan, forecaster, dispatcher, settings.plugins)
+            stop_seconds = _CLUSTER_SECONDS if settings.dispatch.name in ("ray", "slurm") else interrupts.STOP_SECONDS
             interrupts.set_farewell(partial(_farewell, plan, states, command), stop_seconds)
             with make_display(console()) as display:
                 tracking = TrackingWorker(source, tracker, display.note)
-                summary = Launch(forecaster.longest_first(plan), dispatcher, tracking, display, settings).run()
+                longest_first = forecaster.longest_first(plan)
+                summary = Launch(longest_first, states, dispatcher, tracking, display, settings, name=name).run()
     if not plan.missing:
         return summary
-    record = forecaster.learn(plan, StateStore(settings.state_root), settings.launch, estimate, summary)
+    record = forecaster.learn(plan, states, name, estimate, summary)
     remember_launch(runs_dir, record.as_mapping())
     return replace(summary, record=record)
 
@@ -153,11 +149,11 @@ def _checkpoint_of(state: NodeState) -> str | None:
         return f"checkpoint at step {last_step}"
 
 
-def _with_lost_weights(plan: Plan, history: History, state_root: Path) -> Plan:
+def _with_lost_weights(plan: Plan, history: History, states: StateStore) -> Plan:
     """Return the plan with the trainings whose weights are gone and needed, and print their number."""
     # `gc` must not remove weights between the look and the plan that relies on them.
     with history.exclusively():
-        plan, count = train_lost_weights_anew(plan, StateStore(state_root))
+        plan, count = train_lost_weights_anew(plan, states)
     if count:
         console().print(f"Training anew: {count} networks whose weights have been removed and are needed again.")
     return plan

@@ -61,12 +61,14 @@ class Tuned:
             pruned=counts["pruned"],
             diverged=counts["diverged"],
             epochs=sum(round(trial.metrics[names.TUNING_EPOCHS]) for trial in self.ended),
+            # Milliseconds are enough, and a shorter number keeps the file readable.
             seconds=round(sum(trial.seconds for trial in self.ended), 3),
             distinct=self.tuning.distinct(self.budget),
         )
 
     def entry(self, key: str, commit: Commit, seconds: float) -> TunedVariant | None:
         """Return the tuned values of the row called `key`, or `None` if no trial was trained to the end."""
+        # A group in which every trial diverged has no values; its row stays as it was tuned before, or untuned.
         if self.best is None:
             return None
         return TunedVariant(
@@ -121,6 +123,7 @@ def write_tuned(plan: OptimisationPlan, results: list[Tuned], runs_dir: Path, co
                 old = TunedFile(study=study.name, preset=preset, tuned=())
                 if path.exists():
                     old = read_tuned_file(path)
+                # The name of the file is made of both, and a file that was renamed by hand would get foreign entries.
                 if (old.study, old.preset) != (study.name, preset):
                     raise TuningError(f"{path} is of study {old.study!r} at preset {old.preset!r}. Move it away.")
                 write_json(path, with_entries(old, entries).model_dump(mode="json", exclude_none=True))

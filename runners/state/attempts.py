@@ -22,7 +22,7 @@ from pydantic import Field
 from ablations.errors import LeaseError, OutputError
 from runners.processes import Process
 from runners.state.files import write_json, write_json_once
-from runners.state.schemas import Count, Damage, Kind, Seconds
+from runners.state.schemas import Count, Damage, FileKind, Seconds
 
 LEASE_SECONDS = 60.0
 """The time that a lease outlives its process's last sign of life; long enough for a slow network file system."""
@@ -30,7 +30,7 @@ LEASE_SECONDS = 60.0
 # Several beats may fail (a full disk, a slow server) before a watcher takes the process for dead.
 _BEATS_PER_LEASE = 12
 
-Outcome = Literal["running", "finished", "failed", "killed", "interrupted"]
+AttemptOutcome = Literal["running", "finished", "failed", "killed", "interrupted"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Attempt:
     beat: Annotated[int, Field(ge=-1, le=2**53)] = -1
     began: Seconds = 0.0
     ended: Seconds | None = None
-    outcome: Outcome = "running"
+    outcome: AttemptOutcome = "running"
     failure: Mapping[str, Any] | None = None
     micro_batch: Count | None = None
 
@@ -99,7 +99,7 @@ class Attempt:
         return replace(attempt, number=number)
 
 
-_ATTEMPT: Kind[Attempt] = Kind(Attempt)
+_ATTEMPT: FileKind[Attempt] = FileKind(Attempt)
 
 
 def attempts_folder(folder: Path) -> Path:
@@ -165,7 +165,9 @@ def check(folder: Path, number: int) -> None:
         )
 
 
-def declare_dead(folder: Path, attempt: Attempt, outcome: Outcome, failure: Mapping[str, Any] | None = None) -> None:
+def declare_dead(
+    folder: Path, attempt: Attempt, outcome: AttemptOutcome, failure: Mapping[str, Any] | None = None
+) -> None:
     """End an attempt for its process, which the launcher knows is dead; do nothing where the disk is full."""
     with suppress(OutputError):
         _write(folder, replace(attempt, ended=time.time(), outcome=outcome, failure=failure))
@@ -239,7 +241,7 @@ class Lease:
             self._attempt = replace(self._attempt, **values)
             _write(self._folder, self._attempt)
 
-    def end(self, outcome: Outcome, failure: Mapping[str, Any] | None = None) -> None:
+    def end(self, outcome: AttemptOutcome, failure: Mapping[str, Any] | None = None) -> None:
         """End the attempt, unless another process has taken over or it has ended already."""
         self._stop.set()
         # The lock keeps the renewing thread from writing "running" over the outcome.

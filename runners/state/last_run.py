@@ -16,7 +16,7 @@ from typing_extensions import TypedDict
 from ablations.errors import OutputError
 from runners.state.files import write_json
 from runners.state.layout import RunsFolder
-from runners.state.schemas import Count, Damage, Kind
+from runners.state.schemas import Count, Damage, FileKind
 
 
 class _LastRun(TypedDict):
@@ -37,7 +37,7 @@ class _LastRun(TypedDict):
     launch: NotRequired[dict[str, Any]]
 
 
-_FILE: Kind[dict[str, Any]] = Kind(_LastRun)
+_FILE: FileKind[dict[str, Any]] = FileKind(_LastRun)
 
 
 def remember_run(runs_dir: Path, studies: Sequence[str], options: Mapping[str, Any]) -> None:

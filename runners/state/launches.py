@@ -31,7 +31,7 @@ from runners.provenance import Commit
 from runners.state.failures import FailurePolicy
 from runners.state.files import exclusively, write_json, write_json_once
 from runners.state.layout import RunsFolder
-from runners.state.schemas import Count, Damage, Kind, Name, Seconds
+from runners.state.schemas import Count, Damage, FileKind, Name, Seconds
 
 # Of the digest in hexadecimal: unique, and short enough for the name of a file.
 _DIGITS = 32
@@ -163,6 +163,7 @@ class PlanRecord:
         return cls(**scale, cells=cells, nodes=nodes, tuned=bool(content.get("tuned", False)))
 
 
+# The fields that a file has as they are; nodes and cells have a form of their own there.
 _SCALE = ("preset", "overrides", "seeds", "canary", "spec_version")
 
 
@@ -245,6 +246,7 @@ class History:
             if self._read_plan(plan_digest) != plan_record:
                 write_json(self._plan_file(plan_digest), plan_content)
             self._take_turn(launch)
+            # Last, so that no record of a launch names a plan or a turn that is not there.
             self._write(record)
         return record
 
@@ -313,6 +315,7 @@ class History:
         Raises:
             OutputError: If the folder cannot be written.
         """
+        # The lock is a file in that folder, which is not there before the first launch.
         self._make(self._folder.root)
         return exclusively(self._folder.launches_lock)
 
@@ -339,6 +342,7 @@ class History:
         """All launches, the last one first. Those whose order is not known are ordered by their clocks."""
         contents = map(_LAUNCH.find, self._folder.launches.glob(_FILES))
         records = [record for record in contents if record is not None]
+        # The name decides between equal times: the order must be the same at each look.
         return sorted(records, key=lambda record: (self.turn(record).number, record.began, record.launch), reverse=True)
 
     def turn(self, record: LaunchRecord) -> Turn:
@@ -415,6 +419,6 @@ def _numbers(folder: Path) -> list[int]:
     return [int(path.stem) for path in folder.glob("*.json") if path.stem.isdecimal() and len(path.stem) >= 6]
 
 
-_LAUNCH: Kind[LaunchRecord] = Kind(LaunchRecord)
-_PLAN: Kind[dict[str, Any]] = Kind(_PlanFile)
-_ORDER_FILE: Kind[_OrderFile] = Kind(_OrderFile)
+_LAUNCH: FileKind[LaunchRecord] = FileKind(LaunchRecord)
+_PLAN: FileKind[dict[str, Any]] = FileKind(_PlanFile)
+_ORDER_FILE: FileKind[_OrderFile] = FileKind(_OrderFile)

@@ -17,6 +17,7 @@ class RunsFolder:
     @classmethod
     def around(cls, state_root: Path) -> RunsFolder:
         """Return the runs folder to which a folder of state folders belongs."""
+        # `state` the other way round: a task of a worker carries the folder of the states alone.
         return cls(state_root.parent)
 
     @property

@@ -49,7 +49,7 @@ class Damage:
         return f"{self.path} cannot be read: {self.reason}"
 
 
-class Kind(Generic[T]):
+class FileKind(Generic[T]):
     """One kind of JSON file.
 
     Args:
@@ -98,6 +98,7 @@ def _content(path: Path) -> bytes | Damage | None:
         if not stat.S_ISREG(path.stat().st_mode):
             return Damage(path, "it is a folder or another thing that is no file")
         return path.read_bytes()
+    # No file, or a file where its folder should be: both mean that nothing has been written yet.
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -109,13 +110,14 @@ def _content(path: Path) -> bytes | Damage | None:
 
 def _reason(error: ValidationError) -> str:
     """Return the first error as text, at most 200 characters, with unprintable characters of the file replaced."""
+    # Without inputs and context: these would quote the file, of any length and with any character.
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     location = ".".join(map(str, first["loc"]))
     text = f"{location}: {first['msg']}" if location else str(first["msg"])
     return "".join(letter if letter.isprintable() else "?" for letter in text)[:200]
 
 
-def read_lines(path: Path, kind: Kind[T]) -> Iterator[T | Damage]:
+def read_lines(path: Path, kind: FileKind[T]) -> Iterator[T | Damage]:
     """Yield the content of each complete line of a file, or its damage; skip a last line without its end."""
     content = _content(path)
     if isinstance(content, Damage):
@@ -154,6 +156,7 @@ def remove_file(path: Path) -> None:
     Raises:
         OSError: If the system refuses.
     """
+    # A link to a folder is removed like a file: what it leads to is left alone.
     if path.is_dir() and not path.is_symlink():
         path.rename(_name_aside(path))
     else:
@@ -178,7 +181,7 @@ def _names_its_kind(failure: Mapping[str, Any]) -> Mapping[str, Any]:
     return failure
 
 
-Failure = Annotated[Mapping[str, Any], AfterValidator(_names_its_kind)]
+FailureRecord = Annotated[Mapping[str, Any], AfterValidator(_names_its_kind)]
 """Why an attempt failed: `kind`, `message`, and mostly `cause`."""
 
 
@@ -289,14 +292,14 @@ class OriginFile(TypedDict):
     generation: str
 
 
-NODE: Kind[dict[str, Any]] = Kind(Annotated[NodeFile, AfterValidator(_is_whole)])
-RESULT: Kind[dict[str, Any]] = Kind(ResultFile)
-FAILURE: Kind[dict[str, Any]] = Kind(Failure)
-PROPOSAL: Kind[dict[str, Any]] = Kind(ProposalFile)
-EVENT: Kind[dict[str, Any]] = Kind(Event)
-PROGRESS: Kind[dict[str, float | None]] = Kind(dict[str, float | None])
-CORRECTNESS: Kind[dict[str, Any]] = Kind(CorrectnessFile)
-TRACKING: Kind[dict[str, dict[str, Any]]] = Kind(dict[str, NoteEntry])
-ORIGIN: Kind[dict[str, Any]] = Kind(OriginFile)
-OBJECT: Kind[dict[str, Any]] = Kind(dict[str, Any])
+NODE: FileKind[dict[str, Any]] = FileKind(Annotated[NodeFile, AfterValidator(_is_whole)])
+RESULT: FileKind[dict[str, Any]] = FileKind(ResultFile)
+FAILURE: FileKind[dict[str, Any]] = FileKind(FailureRecord)
+PROPOSAL: FileKind[dict[str, Any]] = FileKind(ProposalFile)
+EVENT: FileKind[dict[str, Any]] = FileKind(Event)
+PROGRESS: FileKind[dict[str, float | None]] = FileKind(dict[str, float | None])
+CORRECTNESS: FileKind[dict[str, Any]] = FileKind(CorrectnessFile)
+TRACKING: FileKind[dict[str, dict[str, Any]]] = FileKind(dict[str, NoteEntry])
+ORIGIN: FileKind[dict[str, Any]] = FileKind(OriginFile)
+OBJECT: FileKind[dict[str, Any]] = FileKind(dict[str, Any])
 """A file that must be a JSON object; nothing more is known of it here."""

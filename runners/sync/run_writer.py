@@ -26,8 +26,11 @@ FOLLOW_SECONDS = 10.0
 """Seconds between two looks at a node that runs: a request costs the same for one epoch as for several."""
 SHORT_SECONDS = 3.0
 """Seconds before the run of an evaluation is opened: most are over by then, and take half as many requests."""
+# Between two looks at a reservation that is not decided, or at weights that another launch fetches: a worker waits.
 _CONTEST_SECONDS = 0.3
+# Between two looks at a node that another machine runs.
 _ELSEWHERE_SECONDS = 5.0
+# A shorter training is over before its system metrics say anything.
 _LONG_RUN_SECONDS = 300.0
 _log = logging.getLogger(__name__)
 
@@ -155,6 +158,7 @@ class RunWriter:
         if reservation is Reservation.DONE:
             return self._take_over(tracked)
         if reservation is Reservation.OURS:
+            # Not granted before the weights are there: the worker reads them as soon as it may start.
             if not self._fetch_weights(tracked.node, tracked.state):
                 return _CONTEST_SECONDS
             # A worker waits for the reservation, so the params and tags of the run are written in a later step.
@@ -226,6 +230,7 @@ class RunWriter:
         if tracked.monitor is not None:
             try:
                 tracked.monitor.finish()
+            # System metrics are an extra from a thread of MLflow's: no trouble with them may cost the run its end.
             except Exception:
                 _log.debug("system metrics failed", exc_info=True)
             tracked.monitor = None

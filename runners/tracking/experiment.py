@@ -71,6 +71,7 @@ class KnownRun:
     @property
     def order(self) -> tuple[int, str]:
         """A key that gives all readers the same order of runs."""
+        # Clocks of several machines decide first; the identifier makes the order whole, and the same for all.
         return (self.started, self.run_id)
 
     def add(self, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
@@ -112,6 +113,7 @@ class Experiment:
         from mlflow.exceptions import MlflowException
 
         location, tags = None, None
+        # A store that others use decides itself where artifacts are: a folder of this machine means nothing to them.
         if not is_shared(self.uri):
             folder = artifacts.resolve() / names.slug(name)
             location = folder.as_uri()
@@ -130,6 +132,7 @@ class Experiment:
 
     def search(self, filter_string: str) -> Iterator[Any]:
         """Yield the experiment's runs that match, the newest first; deleted ones are not found."""
+        # MLflow answers page by page, a thousand runs each.
         token: str | None = None
         while True:
             page = self.client.search_runs(
@@ -199,6 +202,7 @@ class Experiment:
 
     def tag(self, run: KnownRun, tags: Mapping[str, str]) -> None:
         """Set the tags that the run lacks or has with another value."""
+        # Most calls find everything there, which saves the request.
         missing = run.differing(tags)
         if missing:
             self.write(run.run_id, tags=missing)
@@ -206,6 +210,7 @@ class Experiment:
 
     def set_status(self, run: KnownRun, status: str, end_time: int | None = None) -> None:
         """Set the status of a run; `end_time` of a run that ends is in milliseconds, now by default."""
+        # `set_terminated` would write an end time, and a run that goes on has none.
         if status == RUNNING:
             self.client.update_run(run.run_id, status=status)
         else:

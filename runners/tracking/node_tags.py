@@ -58,10 +58,10 @@ def params_of(node: Node, state: NodeState) -> dict[str, Any]:
         for name, value in proposal["values"].items():
             if value is not None:
                 proposed[f"{names.PROPOSED_PREFIX}{name}"] = value
-    return settings_of(node, state.training(node)) | proposed
+    return spec_params(node, state.training(node)) | proposed
 
 
-def settings_of(node: Node, spec: TrialSpec) -> dict[str, Any]:
+def spec_params(node: Node, spec: TrialSpec) -> dict[str, Any]:
     """Return the settings of a node that trains `spec`, or evaluates it, under dotted names."""
     params = {"seed": spec.seed, **flatten(spec.model_dump(exclude={"seed"}))}
     params["model.where"] = spec.model.where

@@ -20,7 +20,7 @@ from ablations.errors import TrackingError
 from ablations.planning.nodes import Node
 from runners.state.files import write_atomically, write_json_once
 from runners.state.nodes import NodeState
-from runners.state.schemas import Damage, Event, Kind, NodeFile, ProposalFile, ResultFile
+from runners.state.schemas import Damage, Event, FileKind, NodeFile, ProposalFile, ResultFile
 from runners.tracking.experiment import KnownRun
 
 _KEPT = (names.ATTENTION_FILE, names.CORRECTNESS_FILE)
@@ -37,7 +37,7 @@ class _Record(TypedDict):
     proposal: NotRequired[ProposalFile | None]
 
 
-_RECORD: Kind[dict[str, Any]] = Kind(_Record)
+_RECORD: FileKind[dict[str, Any]] = FileKind(_Record)
 
 
 def record_text(state: NodeState) -> str:

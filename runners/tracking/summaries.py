@@ -19,7 +19,7 @@ from ablations.study import Study
 from ablations.summary_rows import SummaryRow
 from runners.tracking.descriptions import Links, study_note, variant_note
 from runners.tracking.experiment import FINISHED
-from runners.tracking.node_tags import settings_of
+from runners.tracking.node_tags import spec_params
 from runners.tracking.store import reason
 from runners.tracking.tracker import Tracker
 
@@ -100,6 +100,7 @@ def _tags(tracker: Tracker, plan: Plan, study: Study) -> dict[str, str]:
 
 def _launches(launches: Sequence[Record]) -> str:
     """Return launches as JSON that is short enough for a tag; if they are too many, only the newest."""
+    # From the oldest on, one launch is left out after another until the text fits.
     for first in range(len(launches)):
         text = canonical_json([launch.as_mapping() for launch in launches[first:]])
         if len(text) <= _LONGEST_TAG:
@@ -120,6 +121,7 @@ def _write_variant(
         names.TAG_NOTE: note,
         **tracker.common_tags(),
     }
+    # A summary has no course: its metrics are one step.
     event = {"step": 0, "time": int(time.time() * 1000), "metrics": dict(variant.metrics)}
     run_id = tracker.create_run(f"{study.title}: {variant.title or variant.key}", tags, params, [event])
     tracker.client.set_terminated(run_id, status="FINISHED")
@@ -139,7 +141,7 @@ def _differing(plan: Plan, study: Study) -> dict[str, dict[str, Any]]:
         if cell.key in settings:
             continue
         node = plan.node(cell.fingerprint)
-        settings[cell.key] = settings_of(node, node.spec)
+        settings[cell.key] = spec_params(node, node.spec)
         for name, value in settings[cell.key].items():
             values.setdefault(name, set()).add(str(value))
     differing: dict[str, dict[str, Any]] = {}
@@ -162,6 +164,7 @@ def _variant_params(study: Study, record: SummaryRow, differing: Mapping[str, Ma
     for network in study.networks:
         if network.name == network_name:
             params |= {"network": network.title, **network.changes}
+    # Last what the plan resolved them to, which wins over the words of the study.
     params |= variant.changes | dict(differing.get(record.key, {}))
     for setting, value in record.tuned.items():
         params[f"tuned.{setting}"] = value
@@ -178,6 +181,7 @@ def _earlier(tracker: Tracker, tags: Mapping[str, str]) -> list[str]:
     parents: dict[str, str] = {}
     for run in tracker.search(" AND ".join(clauses)):
         run_id, run_tags = run.info.run_id, run.data.tags
+        # Once more, as clauses may have been left out, and some data bases compare without regard to case.
         if not _agree(run_tags, tags, keys):
             continue
         if names.TAG_PARENT in run_tags:

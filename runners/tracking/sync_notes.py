@@ -20,13 +20,13 @@ from runners.provenance import Commit
 from runners.state.files import Lock, write_json
 from runners.state.layout import RunsFolder
 from runners.state.nodes import NodeState, StateStore
-from runners.state.schemas import ORIGIN, TRACKING, Damage, Kind
+from runners.state.schemas import ORIGIN, TRACKING, Damage, FileKind
 
 _NOTES, _ORIGIN, _LOCK, _FOLDER_ID = "tracking.json", "origin.json", "tracking.lock", "place.json"
 
 
 @dataclass(frozen=True)
-class Note:
+class SyncNote:
     """The progress of a node's run in one experiment of one store.
 
     Attributes:
@@ -57,12 +57,12 @@ def store_key(uri: str, experiment: str, folder: Path | None = None) -> str:
     return hashlib.sha256(f"{scheme}{separator}{location}\n{experiment}".encode()).hexdigest()[:16]
 
 
-def read_note(state: NodeState, key: str) -> Note | None:
+def read_note(state: NodeState, key: str) -> SyncNote | None:
     """Return the note about a node's run, or `None` if there is none that can be read."""
     entry = read_notes(state).get(key)
     if entry is None:
         return None
-    return Note(**entry)
+    return SyncNote(**entry)
 
 
 def read_notes(state: NodeState) -> dict[str, dict[str, Any]]:
@@ -70,7 +70,7 @@ def read_notes(state: NodeState) -> dict[str, dict[str, Any]]:
     return TRACKING.find(state.folder / _NOTES) or {}
 
 
-def write_note(state: NodeState, key: str, note: Note) -> None:
+def write_note(state: NodeState, key: str, note: SyncNote) -> None:
     """Replace the note about a node's run. The caller holds the folder's `NodeLock`."""
     write_json(state.folder / _NOTES, {**read_notes(state), key: asdict(note)})
 
@@ -177,7 +177,7 @@ class _FolderIdFile(TypedDict):
     place: str
 
 
-_FOLDER_ID_FILE: Kind[dict[str, Any]] = Kind(_FolderIdFile)
+_FOLDER_ID_FILE: FileKind[dict[str, Any]] = FileKind(_FolderIdFile)
 
 
 def folder_id_damage(root: Path) -> Damage | None:
@@ -221,7 +221,7 @@ def _lines_left(state: NodeState, uri: str, *, is_gone: bool) -> int:
 
 def lines_left(state: NodeState, key: str) -> int:
     """Return the number of lines of a node, with the result as one, that an experiment lacks according to the note."""
-    note = read_note(state, key) or Note("")
+    note = read_note(state, key) or SyncNote("")
     if note.complete:
         return 0
     untracked = [event for event in state.events() if event["step"] > note.step]

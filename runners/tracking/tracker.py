@@ -31,8 +31,8 @@ from runners.tracking.node_tags import (
 )
 from runners.tracking.result_files import digest_of_file, digest_of_text, files_of, record_text
 from runners.tracking.sync_notes import (
-    Note,
     Source,
+    SyncNote,
     add_origin,
     folder_id,
     read_note,
@@ -83,6 +83,7 @@ class Tracker(Experiment):
 
     def finished(self, state: NodeState) -> KnownRun | None:
         """Return the newest finished run that stands for a node, whichever machine measured it, or `None`."""
+        # A folder whose node was never done anew has no generation, and takes a result of any.
         generation = _generation(state)
         for run in self.runs(state.fingerprint):
             if run.status == FINISHED and not run.is_superseded and generation in ("", run.generation):
@@ -111,6 +112,13 @@ class Tracker(Experiment):
     def unfinished(self, state: NodeState) -> KnownRun | None:
         """Return the unfinished run that belongs to a state folder, or `None` if none is known."""
         return next(iter(self._all_unfinished(state)), None)
+
+    def _writable_run(self, state: NodeState) -> KnownRun | None:
+        """Return the run of a state folder that is still written: none once any machine has finished the node."""
+        run = self.unfinished(state)
+        if self.finished(state) is not None:
+            return None
+        return run
 
     def _all_unfinished(self, state: NodeState) -> list[KnownRun]:
         note, owner, generation = read_note(state, self.key), self.folder_id(state), _generation(state)
@@ -148,6 +156,7 @@ class Tracker(Experiment):
     def record(self, node: Node, state: NodeState, serves: Mapping[str, list[str]]) -> str:
         """Do the work of `begin` and `finish` for a node that is done, in fewer requests; return its run's id."""
         self._refresh(node, state, serves)
+        # A new run gets them when it is opened, which saves a request for each of many short evaluations.
         ending = _ending_tags(state)
         run = self._current_run(node, state, serves, ending)
         if run.status != FINISHED:
@@ -174,7 +183,7 @@ class Tracker(Experiment):
             self._log_data(run, node)
             note = read_note(state, self.key)
             if note is None or note.run_id != run.run_id:
-                write_note(state, self.key, Note(run.run_id))
+                write_note(state, self.key, SyncNote(run.run_id))
         return run.run_id
 
     def _current_run(
@@ -273,6 +282,7 @@ class Tracker(Experiment):
         self.tag(finished, study_tags(serves))
         run = self._keep_one(state)
         if run is not None and run.status == RUNNING:
+            # Said before it is ended: a run without a reason would look like one that the user had stopped.
             self.tag(run, note_tag(f"run {finished.run_id} finished first"))
             self.set_status(run, KILLED)
         self.note_end(state, finished.run_id)
@@ -284,12 +294,12 @@ class Tracker(Experiment):
         before = read_note(state, self.key)
         if before is None or (before.run_id, before.complete) != (run_id, True):
             step = max((event["step"] for event in state.events()), default=-1)
-            write_note(state, self.key, Note(run_id, step, complete=True))
+            write_note(state, self.key, SyncNote(run_id, step, complete=True))
 
     def sync(self, state: NodeState) -> int:
         """Bring new events over; return their number."""
-        run = self.unfinished(state)
-        if run is None or self.finished(state) is not None:
+        run = self._writable_run(state)
+        if run is None:
             return 0
         fresh = self._fresh(state, run)
         self._write(state, run, fresh)
@@ -322,13 +332,13 @@ class Tracker(Experiment):
         if known_step is None:
             return
         step = self._steps[state.fingerprint] = max([known_step, *(event["step"] for event in events)])
-        if read_note(state, self.key) != Note(run.run_id, step):
-            write_note(state, self.key, Note(run.run_id, step))
+        if read_note(state, self.key) != SyncNote(run.run_id, step):
+            write_note(state, self.key, SyncNote(run.run_id, step))
 
     def finish(self, state: NodeState) -> None:
         """Bring the rest of a finished node over and end its run."""
-        run = self.unfinished(state)
-        if state.is_done and run is not None and self.finished(state) is None:
+        run = self._writable_run(state)
+        if state.is_done and run is not None:
             self._end(run, state, _ending_tags(state))
 
     def _end(
@@ -341,6 +351,7 @@ class Tracker(Experiment):
     ) -> None:
         result = state.result()
         assert result is not None, "only what is done is ended"
+        # MLflow counts in milliseconds.
         stamp = int(result["time"] * 1000)
         step = max((event["step"] for event in state.events()), default=0)
         result_event = {"step": step, "time": stamp, "metrics": {**result["metrics"], names.SECONDS: result["seconds"]}}
@@ -363,8 +374,8 @@ class Tracker(Experiment):
 
     def stop(self, state: NodeState, status: str, reason: str = "") -> None:
         """End the run of a node that failed (`FAILED`) or was cancelled (`KILLED`)."""
-        run = self.unfinished(state)
-        if run is None or self.finished(state) is not None:
+        run = self._writable_run(state)
+        if run is None:
             return
         self._write(state, run, self._fresh(state, run), tags=note_tag(reason) if reason else None)
         if state.log_file.exists():
@@ -382,6 +393,7 @@ class Tracker(Experiment):
 
         run = self.unfinished(state)
         assert run is not None
+        # `Any`, as MLflow annotates neither its arguments nor its methods.
         start: Any = SystemMetricsMonitor
         monitor = start(run.run_id, sampling_interval=_MONITOR_SECONDS, tracking_uri=self.uri)
         monitor.start()

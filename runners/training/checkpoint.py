@@ -164,6 +164,7 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 def _scaler_tensors(scaler: torch.amp.GradScaler) -> dict[str, Tensor]:
     state = scaler.state_dict()
+    # Double precision holds both exactly: a power of two, and a count of steps.
     return {f"scaler.{key}": torch.tensor(state[key], dtype=torch.float64) for key in _SCALER_KEYS if key in state}
 
 
@@ -176,6 +177,7 @@ def _position_tensors(position: Position) -> dict[str, Tensor]:
 
 def _position(tensors: Mapping[str, Tensor]) -> Position:
     numbers = {name: value for name, value in tensors.items() if name.startswith("position.")}
+    # A file that is whole may still come from another version of this code.
     is_complete = {"position.step", "position.seconds"} <= numbers.keys()
     if not is_complete or any(number.numel() != 1 for number in numbers.values()):
         raise CheckpointError("it does not say how far the training was")

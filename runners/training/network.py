@@ -12,6 +12,7 @@ from torch import nn
 
 import dyconv
 from ablations.datasets.facts import DatasetFacts
+from ablations.spec.layers import LAYERS
 from ablations.spec.parts import DataSpec, Intervention, ModelSpec, TemperatureSpec
 from ablations.spec.trial import TrialSpec
 from runners.data import Augmentation, BatchSettings, BatchSource, SplitSizes, open_batches
@@ -40,7 +41,7 @@ def build_network(spec: ModelSpec, facts: DatasetFacts, seed: int) -> nn.Module:
         "normalization": spec.normalization,
         "aggregation": spec.aggregation,
     }
-    if spec.layer != "static":
+    if not spec.is_static:
         options["layer"] = spec.layer
     if spec.options is not None:
         options["options"] = spec.options.model_dump()
@@ -55,6 +56,17 @@ def build_network(spec: ModelSpec, facts: DatasetFacts, seed: int) -> nn.Module:
         seed=derive_seed(seed, "initialisation"),
         **{key: value for key, value in options.items() if value is not None},
     )
+
+
+def timed_networks(spec: ModelSpec, facts: DatasetFacts, seed: int) -> dict[str, nn.Module]:
+    """Return the networks whose latency is compared: "static" and "network".
+
+    A network that comes with dynamic layers of its own is alone: there is no static one to compare it with.
+    """
+    network = build_network(spec, facts, seed)
+    if spec.layer != "static" and "where" not in LAYERS[spec.layer].reads:
+        return {"network": network}
+    return {"static": build_network(as_static(spec), facts, seed), "network": network}
 
 
 def as_static(spec: ModelSpec) -> ModelSpec:
@@ -109,6 +121,7 @@ def open_source(spec: TrialSpec, device: torch.device, memory_format: torch.memo
 def augmentation_of(data: DataSpec) -> Augmentation:
     """Return the random changes of single training images; `runners.data.mixing` mixes whole batches."""
     return Augmentation(
+        # `None` stands for what the other settings leave unread.
         crop_padding=data.crop_padding or 0,
         resized_crop=data.augmentation == "resized_crop_flip",
         flip=data.augmentation in ("crop_flip", "resized_crop_flip"),

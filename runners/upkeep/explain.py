@@ -23,7 +23,7 @@ from runners.state.nodes import NodeState, StateStore, about
 from runners.tracking.sync_notes import read_origin
 from runners.upkeep.node_status import NodeStatus, survey
 
-Verdict = Literal["reused", "running", "orphaned", "waiting", "failed", "missing", "stale"]
+CellStatus = Literal["reused", "running", "orphaned", "waiting", "failed", "missing", "stale"]
 
 SPEC_VERSION_KEY, DATA_KEY = "spec version", "data digest"
 
@@ -75,7 +75,7 @@ class Explanation:
 
     Attributes:
         node: The node that measures it.
-        verdict: reused: measured, and taken as it is; running, orphaned, waiting for its turn in a launch, failed;
+        cell_status: reused: measured, and taken as it is; running, orphaned, waiting for its turn in a launch, failed;
             stale: not measured, but an earlier result of it is there that was asked for in the same way; missing:
             not measured.
         training: The status of the training, for an evaluation.
@@ -86,7 +86,7 @@ class Explanation:
     cell: Cell
     node: Node
     status: NodeStatus
-    verdict: Verdict
+    cell_status: CellStatus
     training: NodeStatus | None
     serves: tuple[str, ...]
     earlier: EarlierResult | None
@@ -108,8 +108,8 @@ class Explainer:
         training = self._statuses.get(status.planned.trial)
         earlier = self._earlier(cell, node) if status.status != "done" else None
         serves = [*self._record.serves(cell.fingerprint), *self._history.serves(cell.fingerprint)]
-        verdict = self._verdict(status, earlier)
-        return Explanation(cell, node, status, verdict, training, tuple(dict.fromkeys(serves)), earlier)
+        cell_status = self._cell_status(status, earlier)
+        return Explanation(cell, node, status, cell_status, training, tuple(dict.fromkeys(serves)), earlier)
 
     def launch_of(self, state: NodeState) -> LaunchRecord | None:
         """Return the launch that measured a node, if it is recorded."""
@@ -118,7 +118,7 @@ class Explainer:
             return None
         return self._history.launch(lease.launch)
 
-    def _verdict(self, status: NodeStatus, earlier: EarlierResult | None) -> Verdict:
+    def _cell_status(self, status: NodeStatus, earlier: EarlierResult | None) -> CellStatus:
         if status.status == "done":
             return "reused"
         if status.status != "waiting" or status.attempt is not None or status.fingerprint in self._queued:

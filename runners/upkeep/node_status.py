@@ -63,6 +63,7 @@ def survey(
         launches: Launches that may try failed nodes again.
         clock: Returns seconds since the epoch; compared with the times of files, so both should agree.
     """
+    # A launch that has ended tries nothing again: its failures are final until the next run.
     living = {record.launch: record for record in launches if record.is_alive}
     statuses: dict[str, NodeStatus] = {}
     for fingerprint, node in nodes.items():
@@ -110,6 +111,7 @@ class _Reading:
     def status(self) -> NodeStatus:
         if self.state.is_done:
             return NodeStatus(self.state.fingerprint, self.node, "done", attempts=count_attempts(self.state.folder))
+        # Before the attempts: what another node has left here says nothing of this one.
         foreign = self.state.foreign()
         if foreign is not None:
             return self._make("waiting", None, f"{foreign.reason}; the next run sets it aside")
@@ -126,6 +128,7 @@ class _Reading:
 
     def _of_running(self, attempt: Attempt) -> NodeStatus:
         silence = self._silence(attempt)
+        # Known at once, where the process was one of this machine; elsewhere only its silence tells.
         if attempt.is_orphan:
             remark = f"process {attempt.process.pid} is dead; the next run takes it over"
             return self._make("orphaned", attempt, remark, silence=silence)
@@ -160,6 +163,7 @@ class _Reading:
 
     def _wait(self, failed: Attempt, failure: Mapping[str, Any]) -> float | None:
         """Return the seconds until its launch tries it again, or `None` if it does not."""
+        # Only the launch that failed tries again by itself, as long as it lives.
         record = self.launches.get(failed.launch)
         if record is None:
             return None

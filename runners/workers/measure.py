@@ -29,7 +29,7 @@ from runners.training.checkpoint import CheckpointStore, load_weights
 from runners.training.correctness import correctness
 from runners.training.distributed import World
 from runners.training.evaluation import Measurement, evaluate
-from runners.training.network import as_static, build_network, input_size, intervened, open_source
+from runners.training.network import build_network, input_size, intervened, open_source, timed_networks
 from runners.training.sealed_tensors import load_tensors, save_tensors
 from runners.training.trainer import Hooks, Trainer
 from runners.workers.memory import keep_freed_memory
@@ -195,17 +195,18 @@ def run_cost(node: Node, state: NodeState, task: Task) -> dict[str, float]:
     facts, seed = node.spec.data.facts, node.spec.seed
     size = input_size(facts)
     state.report_progress(step=0, steps=1)
-    model = build_network(node.spec.model, facts, seed)
-    networks = {"static": build_network(as_static(node.spec.model), facts, seed), "network": model}
+    networks = timed_networks(node.spec.model, facts, seed)
     seconds = dyconv.compare_latency(networks, size, repeats=LATENCY_ROUNDS)
-    cost = dyconv.cost(model, size)
-    return {
+    cost = dyconv.cost(networks["network"], size)
+    metrics = {
         names.COST_PARAMETERS: float(cost.parameters),
         names.COST_MULTIPLY_ADDS: float(cost.multiply_adds),
         # In milliseconds.
         names.COST_LATENCY: seconds["network"] * 1000,
-        names.COST_LATENCY_RATIO: seconds["network"] / seconds["static"],
     }
+    if "static" in seconds:
+        metrics[names.COST_LATENCY_RATIO] = seconds["network"] / seconds["static"]
+    return metrics
 
 
 def _prepare(node: Node, task: Task, device: torch.device) -> tuple[nn.Module, BatchSource]:

@@ -29,7 +29,7 @@ from runners.state.files import exclusively
 from runners.state.layout import RunsFolder
 from runners.state.nodes import NodeState, StateStore
 
-Outcome = Literal["complete", "pruned", "diverged"]
+ProposalOutcome = Literal["complete", "pruned", "diverged"]
 Distributions = dict[str, optuna.distributions.BaseDistribution]
 
 TUNING_STARTUP, SEARCH_STARTUP = 5, 10
@@ -47,7 +47,7 @@ _REQUESTS = 10
 _DRAWS = 1000
 """Settings drawn at random, until one is found that has not been tried."""
 
-_STATES: Mapping[Outcome, TrialState] = {
+_STATES: Mapping[ProposalOutcome, TrialState] = {
     "complete": TrialState.COMPLETE,
     "pruned": TrialState.PRUNED,
     # A pruned trial without a value counts as bad for Optuna; a failed one would count as nothing.
@@ -97,7 +97,7 @@ class Proposal:
         if self.study.pruner.prune(self.study, self.storage.get_trial(trial_id)):
             raise PrunedError(f"stopped after epoch {epoch}")
 
-    def tell(self, outcome: Outcome, values: list[float] | None) -> None:
+    def tell(self, outcome: ProposalOutcome, values: list[float] | None) -> None:
         """Tell Optuna the outcome of the trial; of one that did not complete, the reported values count."""
         state = _STATES[outcome]
         if state is not TrialState.COMPLETE:
@@ -175,7 +175,7 @@ def _adopt(study: optuna.Study, node: ProposedNode, states: StateStore) -> None:
 def _as_trial(
     node: ProposedNode, slot: int, proposal: Mapping[str, Any], state: NodeState, values: list[float]
 ) -> FrozenTrial:
-    outcome: Outcome = proposal.get("outcome", "complete")
+    outcome: ProposalOutcome = proposal.get("outcome", "complete")
     is_diverged = outcome == "diverged"
     reported = {event["step"]: event["metrics"][names.VAL_TOP1] for event in state.events()}
     # With two objectives Optuna takes no reports.

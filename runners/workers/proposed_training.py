@@ -15,7 +15,7 @@ from ablations.planning.nodes import ProposedNode
 from runners.state.nodes import NodeState
 from runners.training.network import build_network, input_size
 from runners.workers.measure import train_anywhere
-from runners.workers.proposals import Outcome, Proposal, PrunedError, objectives, propose
+from runners.workers.proposals import Proposal, ProposalOutcome, PrunedError, objectives, propose
 from runners.workers.task import Task
 
 
@@ -34,7 +34,7 @@ def run_proposed(node: ProposedNode, state: NodeState, task: Task) -> dict[str, 
     A training whose loss is not a number is no failure here: it is the outcome of its settings.
     """
     proposal = propose(node, task.state_root) if node.values is None else None
-    outcome: Outcome | None = (state.proposal() or {}).get("outcome")
+    outcome: ProposalOutcome | None = (state.proposal() or {}).get("outcome")
     if outcome is None:
         outcome = _train(node, state, task, proposal)
         # Noted before Optuna is told: an attempt after a kill does not train again, it only tells.
@@ -47,7 +47,7 @@ def run_proposed(node: ProposedNode, state: NodeState, task: Task) -> dict[str, 
     return metrics
 
 
-def _train(node: ProposedNode, state: NodeState, task: Task, proposal: Proposal | None) -> Outcome:
+def _train(node: ProposedNode, state: NodeState, task: Task, proposal: Proposal | None) -> ProposalOutcome:
     try:
         train_anywhere(node, state, task, partial(_report, node, proposal))
     except PrunedError as stop:
@@ -65,7 +65,7 @@ def _report(node: ProposedNode, proposal: Proposal | None, epoch: int, metrics: 
         proposal.report(epoch, metrics[names.VAL_TOP1])
 
 
-def _measured(node: ProposedNode, state: NodeState, outcome: Outcome) -> dict[str, float]:
+def _measured(node: ProposedNode, state: NodeState, outcome: ProposalOutcome) -> dict[str, float]:
     events = state.events()
     metrics = {names.TUNING_EPOCHS: float(max((event["step"] for event in events), default=0))}
     if events and outcome != "diverged":

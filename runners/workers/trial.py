@@ -25,10 +25,10 @@ from runners.state.nodes import NodeState, StateStore
 from runners.workers.memory import choose_micro_batch
 from runners.workers.task import Task
 
-Status = Literal["finished", "failed", "held"]
+TaskOutcome = Literal["finished", "failed", "held"]
 
 
-def run_node(task: Task) -> Status:
+def run_node(task: Task) -> TaskOutcome:
     """Run a node unless it is done already; a failure is written to its state folder, never raised.
 
     Returns:
@@ -49,16 +49,16 @@ def run_node(task: Task) -> Status:
     if lease is None:
         return "finished" if state.is_done else "held"
     with lease:
-        status = _attempt(state, replace(task, attempt=lease.number), lease)
-    if status == "failed":
+        outcome = _attempt(state, replace(task, attempt=lease.number), lease)
+    if outcome == "failed":
         # Here, not where the error is handled: until then its traceback keeps tensors alive.
         from runners.workers import measure
 
         measure.free_memory()
-    return status
+    return outcome
 
 
-def _attempt(state: NodeState, task: Task, lease: Lease) -> Status:
+def _attempt(state: NodeState, task: Task, lease: Lease) -> TaskOutcome:
     try:
         state.forget_failure()
         _measure(state, task, lease)
@@ -106,7 +106,7 @@ def _measure(state: NodeState, task: Task, lease: Lease) -> None:
         measure.tidy(state)
 
 
-def _fail(state: NodeState, lease: Lease, error: Exception) -> Status:
+def _fail(state: NodeState, lease: Lease, error: Exception) -> TaskOutcome:
     try:
         lease.check()
     except LeaseError:

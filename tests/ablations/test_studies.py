@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ablations.claims import Contrast, Kind
+from ablations.claims import Contrast, ContrastKind
 from ablations.planning.plan import Plan
 from ablations.planning.request import Request
 from ablations.presets import PRESETS, get_preset
@@ -167,7 +167,7 @@ CONTRASTS = [
 
 @pytest.mark.parametrize(("name", "claim", "better", "worse", "kind"), CONTRASTS)
 def test_claims_point_the_way_the_paper_does(
-    name: str, claim: str, better: tuple[str, ...], worse: tuple[str, ...], kind: Kind
+    name: str, claim: str, better: tuple[str, ...], worse: tuple[str, ...], kind: ContrastKind
 ) -> None:
     (found,) = (c for c in built(name, "paper").claims if c.name == claim)
     assert Contrast(better=better, worse=worse, kind=kind) in found.contrasts

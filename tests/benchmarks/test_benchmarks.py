@@ -14,13 +14,13 @@ import torch
 
 from benchmarks import harness, layers, networks, reporting, roofline, timing, writing
 from benchmarks.anatomy import KINDS, anatomy
-from benchmarks.roofline import Machine, Work, bound, bound_of_step, measure_machine
+from benchmarks.roofline import MachineSpeed, Work, bound, bound_of_step, measure_machine
 from benchmarks.textbook import TextbookDynamicConv2d, as_textbook
 from dyconv import build_model
 from dyconv.base import dynamic_layers
 from runners.training.checkpoint import CheckpointStore
 
-MACHINE = Machine(1e9, {2**n: 1e9 for n in range(16, 29, 2)})
+MACHINE = MachineSpeed(1e9, {2**n: 1e9 for n in range(16, 29, 2)})
 LAUNCH = {"first_step_seconds": 3.0, "quick": [{"studies": "all studies", "own": 2.0, "others": 98.0}]}
 TRIAL = {
     "title": "one", "seconds": 2.0, "network_seconds": 1.9, "share_outside": 0.05, "share_state": 0.004,
@@ -48,8 +48,8 @@ def test_the_textbook_computes_the_same_numbers() -> None:
 
 
 def test_a_bound_is_the_larger_of_arithmetic_and_memory() -> None:
-    slow_memory = Machine(1e12, {2**n: 4e6 for n in range(16, 29, 2)})
-    slow_arithmetic = Machine(1e6, {2**n: 1e15 for n in range(16, 29, 2)})
+    slow_memory = MachineSpeed(1e12, {2**n: 4e6 for n in range(16, 29, 2)})
+    slow_arithmetic = MachineSpeed(1e6, {2**n: 1e15 for n in range(16, 29, 2)})
     # 1x1, 3 -> 5 channels on 2x2 pixels, 7 images.
     static, dynamic = (Work(15, 60, 12, 20, 7, kernels) for kernels in (1, 4))
     assert bound(static, slow_arithmetic) == pytest.approx(3 * 7 * 60 / 1e6)
@@ -67,13 +67,13 @@ def test_products_with_padding_are_not_counted(side: tuple[int, int, int, int, i
     # 6 groups of 2 -> 4 channels.
     options: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation, "groups": 6}
     layer = torch.nn.Conv2d(12, 24, kernel, **options)
-    slow = Machine(1e6, {2**n: 1e15 for n in range(16, 29, 2)})
+    slow = MachineSpeed(1e6, {2**n: 1e15 for n in range(16, 29, 2)})
     found = bound_of_step(torch.nn.Sequential(layer), torch.randn(5, 12, size, size), slow)
     assert found == pytest.approx(3 * 5 * 6 * 2 * 4 * float(met) ** 2 / 1e6)
 
 
 def test_a_layer_and_the_network_that_has_it_have_one_bound() -> None:
-    slow = Machine(1e6, {2**n: 1e15 for n in range(16, 29, 2)})
+    slow = MachineSpeed(1e6, {2**n: 1e15 for n in range(16, 29, 2)})
     layer = torch.nn.Conv2d(8, 8, 3, stride=2, padding=1, groups=8)
     expected = bound(layers.Shape((8, 8), 5, 3, 2, 8, 3).work(1), slow)
     assert bound_of_step(torch.nn.Sequential(layer), torch.randn(3, 8, 5, 5), slow) == pytest.approx(expected)
@@ -81,7 +81,7 @@ def test_a_layer_and_the_network_that_has_it_have_one_bound() -> None:
 
 def test_the_bound_of_a_step_counts_every_layer_once() -> None:
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 1), torch.nn.BatchNorm2d(5), torch.nn.ReLU())
-    memory = Machine(1e12, {2**n: 4e6 for n in range(16, 29, 2)})
+    memory = MachineSpeed(1e12, {2**n: 4e6 for n in range(16, 29, 2)})
     expected = bound(Work(15, 60, 12, 20, 7, 1), memory) + 7 * 20 * (3 + 5 + 2 + 3) / 1e6
     assert bound_of_step(model, torch.randn(7, 3, 2, 2), memory) == pytest.approx(expected)
     dynamic = build_model("resnet10", 10, num_kernels=4, stem_kernel=3, stem_stride=1, stem_pool=False, seed=0)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -152,3 +153,20 @@ def test_a_strategy_that_changes_the_shape_is_an_error(registry: None) -> None:
     register_aggregation("broken")(lambda attention, context: attention[:, :1])
     with pytest.raises(ShapeError, match=r"'broken' must return .*\(2, 4\)"):
         DynamicConv2d(3, 4, 3, aggregation="broken")(torch.randn(2, 3, 5, 5))
+
+
+@pytest.mark.parametrize("normalization", ["sigmoid", "signed"])
+def test_average_keeps_the_sum_of_weights_that_do_not_sum_to_one(normalization: str) -> None:
+    layer = DynamicConv2d(6, 8, 3, bias=False, num_kernels=3, normalization=normalization, aggregation="average")
+    images = torch.randn(4, 6, 5, 5)
+    weights = layer.attention(images).mean(1)
+    expected = [F.conv2d(images[b : b + 1], weights[b] * layer.weight.sum(0)) for b in range(4)]
+    torch.testing.assert_close(layer(images), torch.cat(expected), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(weights, torch.full_like(weights, 1 / 3), atol=0.02)
+
+
+@pytest.mark.parametrize("normalization", ["softmax", "normalized_sigmoid"])
+def test_average_is_the_same_for_every_image_where_weights_sum_to_one(normalization: str) -> None:
+    layer = DynamicConv2d(6, 8, 3, bias=False, num_kernels=3, normalization=normalization, aggregation="average")
+    images = torch.randn(4, 6, 5, 5)
+    torch.testing.assert_close(layer(images), F.conv2d(images, layer.weight.mean(0)), rtol=1e-4, atol=1e-5)

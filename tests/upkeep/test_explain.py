@@ -206,9 +206,9 @@ def test_explaining_takes_no_more_looks_per_cell_where_there_are_more(
 ) -> None:
     """Of stale cells: a look at each earlier result for each cell would be 36 times as many for six times the cells."""
     looks = Counter[str]()
-    read, commit = schemas.Kind.read, provenance.project_commit
+    read, commit = schemas.FileKind.read, provenance.project_commit
 
-    def counted(kind: schemas.Kind[Any], path: Path) -> Any:
+    def counted(kind: schemas.FileKind[Any], path: Path) -> Any:
         looks[path.name] += 1
         return read(kind, path)
 
@@ -216,7 +216,7 @@ def test_explaining_takes_no_more_looks_per_cell_where_there_are_more(
         looks["commit"] += 1
         return commit()
 
-    monkeypatch.setattr(schemas.Kind, "read", counted)
+    monkeypatch.setattr(schemas.FileKind, "read", counted)
     monkeypatch.setattr("runners.cli.explain.project_commit", asked)
     counts = []
     for seeds in (3, 18):

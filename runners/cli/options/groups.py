@@ -52,6 +52,8 @@ def grouped(parameter: str, group: Callable[..., object], *options: Option, pref
 class GivenPath(click.Path):
     """A path to write to: `~` stands for the home folder, also where no shell has seen it.
 
+    A slash at the end means a folder, which is made if it is not there.
+
     Args:
         file_okay: Whether it may be a file.
     """
@@ -70,6 +72,12 @@ class GivenPath(click.Path):
                 value = Path(text).expanduser()
             except RuntimeError:
                 self.fail(f"{text!r} names a user who has no home folder here.", param, ctx)
+        # A slash at the end says that a folder is meant; `Path` forgets it.
+        if self.file_okay and text.endswith(os.sep):
+            try:
+                Path(value).mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                self.fail(f"the folder {text!r} cannot be made: {error.strerror}.", param, ctx)
         return super().convert(value, param, ctx)
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
 from runners.cli.options.groups import grouped
 from runners.dispatch import DispatchSettings
 from runners.dispatch.slurm.options import read_slurm_options
-from runners.estimates.forecast import Forecaster
+from runners.launching.settings import LaunchSettings
 from runners.state.failures import FailurePolicy
 
 _TASK_OPTIONS = (
@@ -53,6 +52,7 @@ class BudgetOptions:
     trim: bool
 
     def __post_init__(self) -> None:
+        # Without a budget there is nothing to trim to, and `--trim` would be ignored in silence.
         if self.trim and self.max_hours is None:
             raise click.UsageError("--trim needs --max-hours: to how many hours?")
 
@@ -103,6 +103,7 @@ class LaunchOptions(TaskOptions):
             device=self.device,
             trials_per_gpu=self.trials_per_gpu,
             ray_address=self.ray_address,
+            # Checked here, before a plan is made: a mistyped option must not cost minutes.
             slurm=read_slurm_options(self.slurm),
             folder=runs_dir,
         )
@@ -112,20 +113,9 @@ class LaunchOptions(TaskOptions):
         """The failures after which a node is tried again."""
         return FailurePolicy(retries=self.retries, wait_seconds=self.retry_wait)
 
-    def launch_arguments(self, forecaster: Forecaster, plugins: tuple[str, ...]) -> dict[str, Any]:
-        """Return the keyword arguments of `runners.launching.session.launch`.
-
-        Args:
-            forecaster: Estimates the launch, for its dispatcher, and learns from it.
-            plugins: Modules that workers import first.
-        """
-        recovery = {
-            "policy": self.policy,
-            "again": self.again,
-            "fail_fast": self.fail_fast,
-            "lease_seconds": self.lease_seconds,
-        }
-        return {"dispatch": forecaster.dispatch, "recovery": recovery, "plugins": plugins, "forecaster": forecaster}
+    def launch_settings(self, dispatch: DispatchSettings, plugins: tuple[str, ...]) -> LaunchSettings:
+        """Return the settings of a launch with a dispatcher, whose workers import `plugins` first."""
+        return LaunchSettings(dispatch, plugins, self.policy, self.again, self.fail_fast, self.lease_seconds)
 
 
 launch_options = grouped(

@@ -61,8 +61,8 @@ def report_options(default: str = ALL_FORMATS, text: str = "Report formats, sepa
             "--output",
             type=GivenPath(file_okay=True),
             metavar="PATH",
-            help="Write the report there: into a folder that exists, or to files of that name, "
-            "each with its format's ending.",
+            help="Write the report there: into a folder (one that exists, or ends with a slash), or to files of that "
+            "name, each with its format's ending.",
         ),
     )
 

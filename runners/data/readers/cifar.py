@@ -11,6 +11,7 @@ import hashlib
 import math
 import pickle
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,12 @@ import torch
 
 from ablations.datasets.facts import DatasetFacts
 from ablations.errors import DatasetError
+from runners.data.readers.folders import DOWNLOAD_ROOT, find_folder
 from runners.data.readers.safe_pickle import read_plain_pickle
 from runners.data.registry import register_loader
 from runners.data.splits import Dataset, Split, hold_out, make_dataset
 from runners.seeding import derive_key
 
-DOWNLOAD_ROOT = Path("runs/data")
 _SHAPE = (3, 32, 32)
 
 
@@ -48,6 +49,7 @@ class CifarFiles:
     @property
     def digest(self) -> str:
         """SHA-256 of names and MD5 sums, which names the content, because no other files are read."""
+        # The order of the files is that of the images, so it is part of the content.
         lines = "".join(f"{name} {md5}\n" for name, md5 in (*self.train.items(), *self.test.items()))
         return hashlib.sha256(lines.encode("ascii")).hexdigest()
 
@@ -101,21 +103,17 @@ def find_cifar(facts: DatasetFacts, root: Path | None, *, download: bool) -> Pat
         DatasetError: There is none, or it lacks a file.
     """
     files, target = FILES[facts.name], root or DOWNLOAD_ROOT
-    names = (*files.train, *files.test)
     folders = [target / files.folder]
     if root is not None:
         folders.insert(0, root)
-    for folder in folders:
-        missing = [name for name in names if not (folder / name).is_file()]
-        if not missing:
-            return folder
-        # Some files but not all: an incomplete copy is an error, not a reason to look further.
-        if len(missing) < len(names) and not download:
-            raise DatasetError(f"{facts.title} in {folder} lacks {' and '.join(missing)}. {_remedies(facts)}")
-    if download:
-        _download(facts, target)
-        return target / files.folder
-    raise DatasetError(f"{facts.title} was not found; looked in {', '.join(map(str, folders))}. {_remedies(facts)}")
+    return find_folder(
+        facts.title,
+        (*files.train, *files.test),
+        folders,
+        remedies=_remedies(facts),
+        download=download,
+        fetch=partial(_download, facts, target),
+    )
 
 
 def read_batch(path: Path, md5: str, labels_key: bytes, num_classes: int) -> Split:
@@ -128,6 +126,7 @@ def read_batch(path: Path, md5: str, labels_key: bytes, num_classes: int) -> Spl
         content = path.read_bytes()
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error.strerror or error}") from error
+    # MD5 is what the publisher gives, and shows a torn file; a forged one is left to the unpickler.
     digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if digest != md5:
         raise DatasetError(
@@ -142,6 +141,7 @@ def read_batch(path: Path, md5: str, labels_key: bytes, num_classes: int) -> Spl
 
 def _to_split(batch: dict[bytes, Any], labels_key: bytes, num_classes: int) -> Split:
     images, labels = batch.get(b"data"), batch.get(labels_key)
+    # The unpickler lets plain data and arrays through, of any shape.
     if not isinstance(images, np.ndarray) or images.shape[1:] != (math.prod(_SHAPE),):
         raise ValueError(f"its data are no array of N rows of {math.prod(_SHAPE):,} pixels")
     if not isinstance(labels, list) or not all(isinstance(label, int) for label in labels):

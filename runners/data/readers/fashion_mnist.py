@@ -5,6 +5,7 @@ Source: Xiao, Rasul and Vollgraf, 2017, arXiv:1708.07747. The digests are those 
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,14 @@ import torch
 
 from ablations.datasets.facts import DatasetFacts
 from ablations.errors import DatasetError
-from runners.data.readers.idx import IdxFile, read_idx
+from runners.data.readers.folders import DOWNLOAD_ROOT, find_folder, lack
+from runners.data.readers.idx import ENDINGS, IdxFile, read_idx
 from runners.data.registry import register_loader
 from runners.data.splits import Dataset, Split, hold_out, make_dataset
 from runners.seeding import derive_key
 
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
-DOWNLOAD_ROOT = Path("runs/data")
+_TITLE = "Fashion-MNIST"
 
 TRAIN_FILES = (
     IdxFile(
@@ -67,22 +69,19 @@ def find_fashion_mnist(root: Path | None, *, download: bool) -> Path:
         DatasetError: There is none, or it lacks one of the four.
     """
     target = root or DOWNLOAD_ROOT
-    raw = target / "FashionMNIST" / "raw"
-    folders = [*([root] if root else []), DEBIAN_FOLDER, raw]
-    for folder in folders:
-        missing = [file.stem for file in (*TRAIN_FILES, *TEST_FILES) if file.find(folder) is None]
-        if len(missing) == 4:
-            continue
-        # Some files but not all: an incomplete copy is an error, not a reason to look further.
-        if missing and not download:
-            raise DatasetError(f"Fashion-MNIST in {folder} lacks {' and '.join(missing)} (.gz). {_remedies()}")
-        if not missing:
-            return folder
-    if download:
-        _download(target)
-        return raw
-    looked = ", ".join(map(str, folders))
-    raise DatasetError(f"Fashion-MNIST was not found; looked in {looked}. {_remedies()}")
+    folders = [DEBIAN_FOLDER, target / "FashionMNIST" / "raw"]
+    if root is not None:
+        # What the user names comes first; a copy elsewhere is no reason to ignore it.
+        folders.insert(0, root)
+    return find_folder(
+        _TITLE,
+        [file.stem for file in (*TRAIN_FILES, *TEST_FILES)],
+        folders,
+        endings=ENDINGS,
+        remedies=_remedies(),
+        download=download,
+        fetch=partial(_download, target),
+    )
 
 
 def read_pair(folder: Path, files: tuple[IdxFile, IdxFile]) -> Split:
@@ -95,7 +94,7 @@ def read_pair(folder: Path, files: tuple[IdxFile, IdxFile]) -> Split:
     for file in files:
         path = file.find(folder)
         if path is None:
-            raise DatasetError(f"Fashion-MNIST in {folder} lacks {file.stem} (.gz). {_remedies()}")
+            raise lack(_TITLE, [file.stem], folder, ENDINGS, _remedies())
         arrays.append(read_idx(path, file))
     images, labels = arrays
     # Copied, because arrays from a file are read-only.
@@ -106,9 +105,10 @@ def _download(target: Path) -> None:
     from torchvision import datasets
 
     try:
+        # The class downloads all four files, whichever part it is asked for.
         datasets.FashionMNIST(str(target), train=True, download=True)
     except (OSError, RuntimeError) as error:
-        raise DatasetError(f"Fashion-MNIST could not be downloaded to {target}: {error}. {_remedies()}") from error
+        raise DatasetError(f"{_TITLE} could not be downloaded to {target}: {error}. {_remedies()}") from error
 
 
 def _remedies() -> str:

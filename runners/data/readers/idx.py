@@ -19,6 +19,9 @@ import numpy.typing as npt
 
 from ablations.errors import DatasetError
 
+ENDINGS = ("", ".gz")
+"""Endings of an IDX file's name: plain, or packed."""
+
 _UNSIGNED_BYTE = 0x08
 
 
@@ -43,7 +46,7 @@ class IdxFile:
 
     def find(self, folder: Path) -> Path | None:
         """Return the plain or else the gzipped file in `folder`, or None."""
-        candidates = (folder / self.stem, folder / f"{self.stem}.gz")
+        candidates = (folder / f"{self.stem}{ending}" for ending in ENDINGS)
         return next((path for path in candidates if path.is_file()), None)
 
 

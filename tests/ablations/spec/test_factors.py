@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from ablations.errors import StudyError
 from ablations.presets import PRESETS
-from ablations.spec.factors import Factor, default_nuisance, settings_of
+from ablations.spec.factors import Factor, default_nuisance, proposed_settings
 from ablations.spec.trial import resolve
 from ablations.study import Study, Variant
 
@@ -46,7 +46,7 @@ def test_options_stand_for_several_settings() -> None:
         "temperature": Factor(options={"flat": {"train.temperature.start": 30.0}, "annealed": annealed}),
         "model.num_kernels": Factor(choices=(2, 4)),
     }
-    assert settings_of(factors, {"temperature": "annealed", "model.num_kernels": 2}) == {
+    assert proposed_settings(factors, {"temperature": "annealed", "model.num_kernels": 2}) == {
         **annealed,
         "model.num_kernels": 2,
     }

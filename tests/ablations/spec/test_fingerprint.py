@@ -26,7 +26,7 @@ from ablations.spec.fingerprint import (
 )
 from ablations.spec.parts import SPEC_VERSION, Intervention, Placement
 from ablations.spec.settings import DEFAULTS
-from ablations.spec.trial import TrialSpec, resolve, settings_of
+from ablations.spec.trial import TrialSpec, dotted_settings, resolve
 
 # The canonical JSON of the default trial, written by hand: whoever changes a default, a name or the form of a spec
 # gives every trained network another fingerprint, and must raise SPEC_VERSION and this text on purpose.
@@ -144,10 +144,10 @@ def test_an_option_that_was_added_later_leaves_earlier_fingerprints_as_they_were
     given = resolve([], {"model.layer": "condconv", "model.options.share_routing": False}, 0)
     assert given == spec
     assert "options" not in spec.model_dump()["model"]
-    assert settings_of(spec)["model.options.share_routing"] is False
+    assert dotted_settings(spec)["model.options.share_routing"] is False
     shared = resolve([], {"model.layer": "condconv", "model.options.share_routing": True}, 0)
     assert shared.model_dump()["model"]["options"] == {"share_routing": True}
-    assert settings_of(shared)["model.options.share_routing"] is True
+    assert dotted_settings(shared)["model.options.share_routing"] is True
     # An option that a kind had from the first is always there.
     partly = resolve([], {"model.layer": "partly_dynamic"}, 0)
     assert partly.model_dump()["model"]["options"] == {"share": 0.5}

@@ -77,23 +77,30 @@ def test_a_typo_names_the_nearest(key: str, nearest: str) -> None:
 
 # (what makes the settings unread, the settings): the contract of `unread`, written down apart from its table.
 TAU = ("train.temperature.schedule", "train.temperature.start")
-OPTIONS = {"model.options.hidden_ratio": 0.0625, "model.options.least_hidden": 16}
+OPTIONS = {
+    "model.options.hidden_ratio": 0.0625,
+    "model.options.least_hidden": 16,
+    "model.options.share": 0.5,
+    "model.options.share_routing": False,
+}
 """Options of layer kinds, with the default of their kind; that of the setting is None."""
+OPTIONS_OF = {
+    "odconv": {"model.options.hidden_ratio", "model.options.least_hidden"},
+    "partly_dynamic": {"model.options.share"},
+    "condconv": {"model.options.share_routing"},
+}
+"""The options that a kind reads; all other kinds have none."""
+LAYER_NAMES = ("static", "dynamic", "condconv", "odconv", "dcd", "partly_dynamic", "adopted")
 UNREAD: list[tuple[dict[str, Any], set[str]]] = [
     ({"model.layer": "static"}, {"model.num_kernels", "model.where"}),
+    ({"model.layer": "adopted"}, {"model.num_kernels", "model.where"}),
     *(
         ({"model.layer": layer}, {"model.reduction", "model.normalization", "model.aggregation"} | set(TAU))
-        for layer in ("static", "condconv")
+        for layer in ("static", "condconv", "adopted")
     ),
     ({"model.layer": "odconv"}, {"model.reduction", "model.normalization"}),
-    ({"model.layer": "odconv"}, {"model.options.share", "model.options.share_routing"}),
-    *(({"model.layer": layer}, set(OPTIONS)) for layer in ("static", "dynamic", "condconv", "dcd", "partly_dynamic")),
+    *(({"model.layer": layer}, set(OPTIONS) - OPTIONS_OF.get(layer, set())) for layer in LAYER_NAMES),
     ({"model.layer": "dcd"}, {"model.num_kernels", "model.reduction", "model.normalization", *TAU}),
-    *(({"model.layer": layer}, {"model.options.share"}) for layer in ("static", "dynamic", "condconv", "dcd")),
-    *(
-        ({"model.layer": layer}, {"model.options.share_routing"})
-        for layer in ("static", "dynamic", "dcd", "partly_dynamic")
-    ),
     *(({"model.normalization": name}, set(TAU)) for name in ("sigmoid", "normalized_sigmoid", "signed")),
     ({"model.name": "mobilenet_v2"}, {"model.stem_kernel", "model.stem_pool"}),
     *(

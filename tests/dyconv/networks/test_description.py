@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from dyconv import ShapeError, build_model, describe_layers
+from dyconv import ConvolutionLayer, ShapeError, average_pool, build_model, describe_layers, intervene
 from dyconv.base import dynamic_layers
+from dyconv.networks.roles import find_roles
 
 
 @pytest.mark.parametrize("num_kernels", [None, 4])
@@ -69,3 +70,34 @@ def test_an_input_that_does_not_fit_is_an_error(size: tuple[int, int, int]) -> N
     with pytest.raises(ShapeError, match="input_size"):
         describe_layers(model, size)
     assert model.training
+
+
+class BranchOfConvolutions(ConvolutionLayer):
+    """A kind whose attention branch is made of 1 x 1 convolutions, as those of ODConv and DCD are."""
+
+    def __init__(self, channels: int, kernel_size: int, groups: int = 1) -> None:
+        super().__init__(channels, channels, kernel_size, padding=kernel_size // 2, groups=groups)
+        self.branch = nn.Sequential(nn.Conv2d(channels, 4, 1), nn.ReLU(), nn.Conv2d(4, self.num_kernels, 1))
+        self.reset_parameters()
+
+    def attention(self, input: torch.Tensor) -> torch.Tensor:
+        weights: torch.Tensor = self.branch(average_pool(input)[:, :, None, None]).flatten(1)
+        return weights
+
+
+def test_convolutions_inside_a_dynamic_layer_are_parts_of_that() -> None:
+    block = nn.Sequential(
+        BranchOfConvolutions(8, 1), nn.ReLU(), BranchOfConvolutions(8, 3, 8), nn.ReLU(), BranchOfConvolutions(8, 1)
+    )
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), block)
+    layers = describe_layers(model, (3, 12, 12))
+    assert [(layer.name, layer.role, layer.resolution) for layer in layers] == [
+        ("0", "stem", 12),
+        ("1.0", "expansion", 10),
+        ("1.2", "depthwise", 10),
+        ("1.4", "projection", 10),
+    ]
+    assert [layer.depth for layer in layers] == [0, 1 / 3, 2 / 3, 1]
+    assert list(find_roles(model)) == [layer.name for layer in layers]
+    with intervene(model, "average", {"role": "projection"}) as selected:
+        assert [layer.name for layer in selected] == ["1.4"]

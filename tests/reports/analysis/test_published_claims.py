@@ -8,7 +8,7 @@ from typing import get_args
 
 import pytest
 
-from ablations.claims import Contrast, Kind
+from ablations.claims import Contrast, ContrastKind
 from ablations.planning.request import Request
 from ablations.presets import get_preset
 from ablations.registry import available_studies, get_study
@@ -41,7 +41,7 @@ def _holds(study: Study, contrast: Contrast, difference: float) -> bool:
 def test_a_claim_of_another_kind_can_fail_the_published_numbers() -> None:
     """Annealing gains half a point over τ = 30: it is better, as good, and the same; τ = 1 is none of these."""
     study = get_study("temperature", Request(get_preset("paper")).base())
-    for kind in get_args(Kind):
+    for kind in get_args(ContrastKind):
         for better, holds in (("annealed", True), ("tau_1", False)):
             contrast = Contrast(better=(better,), worse=("tau_30",), kind=kind)
             published = published_contrast(study, contrast)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -144,6 +145,26 @@ def test_the_static_network_may_stand_in_another_study_and_must_be_of_the_same_s
     for study, count in ((static, 1), (wider, 0)):
         plan = plan_of(own, study)
         assert len(leads(plan, results_of(plan, _values(85.0, 83.0, 84.0)))) == count
+
+
+@pytest.mark.parametrize(
+    ("changes", "titles"),
+    [
+        ({"model.layer": "condconv"}, ["another kind"]),
+        ({"model.layer": "dynamic", "model.aggregation": "average"}, []),
+        ({"model.layer": "static", "train.epochs": 3}, []),
+    ],
+)
+def test_a_network_of_any_kind_that_mixes_by_its_attention_is_compared(
+    changes: dict[str, Any], titles: list[str]
+) -> None:
+    static = next(variant for variant in TEMPERATURE.variants if variant.name == "static")
+    other = Variant(name="tau_30", label="another kind", changes=changes)
+    update = {"reference": "static", "variants": (static, other), "published": None, "claims": ()}
+    plan = plan_of(TEMPERATURE.model_copy(update=update))
+    values = _values(85.0, 83.0, 84.0)
+    del values["tau_20"]
+    assert [lead.title for lead in leads(plan, results_of(plan, values))] == titles
 
 
 def test_a_missing_repeat_and_what_never_learned_are_not_compared() -> None:

@@ -13,7 +13,7 @@ import pytest
 from pypdf import PdfReader
 
 from ablations.errors import OutputError
-from reports.content.blocks import Column, Document, Section, Table, Text
+from reports.content.blocks import Column, Document, Paragraph, Section, Table, Text
 from reports.content.formatting import set_rows
 from reports.render.typst import render_pdf
 from tests.reports.made_up import HOSTILE, hostile_document
@@ -85,6 +85,17 @@ def test_a_word_that_is_broken_adds_no_character_to_what_is_copied(out: Path) ->
     text = _text(render_pdf(document, out, "report"))
     assert "\u200b" not in text
     assert all(word in text.replace("\n", "") for word in words)
+
+
+@pytest.mark.parametrize("lines", range(30, 60, 3))
+def test_the_caption_of_a_long_table_stays_with_its_first_row(out: Path, lines: int) -> None:
+    rows = tuple((Text(f"row{number}"),) for number in range(80))
+    table = Table("Long", "The caption.", (Column("name"),), rows)
+    before = tuple(Paragraph(f"Line {number}.") for number in range(lines))
+    document = replace(hostile_document(), sections=(Section("Section", (*before, table)),), appendix=())
+    pages = [page.extract_text() for page in PdfReader(render_pdf(document, out, "report")).pages]
+    caption = next(number for number, text in enumerate(pages) if "The caption." in text)
+    assert "row0\n" in pages[caption]
 
 
 def test_what_typst_refuses_is_explained(document: Document, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:

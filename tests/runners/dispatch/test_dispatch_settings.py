@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from ablations.errors import AblationError, OptionError, UnknownNameError
 from runners.cli.options.launch import LaunchOptions, TaskOptions
 from runners.dispatch import DispatchSettings
 from runners.dispatch.slurm.options import SlurmOptions, read_slurm_options
-from runners.estimates.forecast import Forecaster
+from runners.launching.settings import LaunchSettings
 from runners.state.failures import FailurePolicy
 
 
@@ -98,10 +99,11 @@ def test_the_options_of_a_verb_are_settings_of_its_dispatcher(tmp_path: Path) ->
     slurm = SlurmOptions(gpus="1", time=120)
     expected_settings = DispatchSettings("slurm", 3, 2, "cuda", slurm=slurm, folder=tmp_path)
     assert options.dispatch_settings(tmp_path) == expected_settings
-    forecaster = Forecaster(tmp_path, expected_settings)
-    recovery = {"policy": FailurePolicy(1, 4.0), "fail_fast": True, "lease_seconds": 9.0, "again": False}
-    arguments = {"dispatch": expected_settings, "recovery": recovery, "plugins": ("p",), "forecaster": forecaster}
-    assert options.launch_arguments(forecaster, ("p",)) == arguments
+    settings = LaunchSettings(
+        dispatch=expected_settings, plugins=("p",), policy=FailurePolicy(1, 4.0), fail_fast=True, lease_seconds=9.0
+    )
+    assert options.launch_settings(expected_settings, ("p",)) == settings
+    assert replace(options, again=True).launch_settings(expected_settings, ("p",)) == replace(settings, again=True)
     tasks = TaskOptions(workers=3, device="cpu", threads=2)
     assert tasks.dispatch_settings(tmp_path) == DispatchSettings("processes", 3, 2, "cpu", folder=tmp_path)
 

@@ -20,7 +20,7 @@ from ablations.registry import get_study
 from ablations.spec.trial import resolve
 from ablations.study import Study, Variant
 from runners.estimates.estimate import (
-    Estimate,
+    PlanEstimate,
     Speed,
     count_images,
     estimate,
@@ -368,7 +368,7 @@ def test_sizes_by_hand(count: int, words: str) -> None:
     assert size(int(count)) == words
 
 
-KNOWN = Estimate(
+KNOWN = PlanEstimate(
     wall_seconds=Range(540, 720, 960),
     raw_seconds=700.0,
     is_learned=True,
@@ -383,7 +383,7 @@ KNOWN = Estimate(
 )
 
 
-def lines(estimate: Estimate, memory: int | None = 8_000_000_000, free: int | None = 40_000_000_000) -> list[str]:
+def lines(estimate: PlanEstimate, memory: int | None = 8_000_000_000, free: int | None = 40_000_000_000) -> list[str]:
     return list(estimate_lines(estimate, memory, free))
 
 

@@ -18,7 +18,7 @@ from ablations.registry import get_study
 from ablations.study import Study, Variant
 from runners.console.progress import Summary
 from runners.dispatch import Dispatcher, DispatchSettings
-from runners.estimates.estimate import Estimate, Speed, speed_key, work_steps
+from runners.estimates.estimate import PlanEstimate, Speed, speed_key, work_steps
 from runners.estimates.forecast import Forecaster, difference, trim, within
 from runners.estimates.measurements import Load, Measurements
 from runners.hardware import Machine
@@ -262,8 +262,8 @@ def test_the_order_of_a_launch_is_no_worse(tmp_path: Path) -> None:
     steps = {key: Speed(step_seconds=0.1 * (1 + index)) for index, key in enumerate(keys)}
     known.measurements.add("learned", [(key, known.load, speed) for key, speed in steps.items()])
     plain, ordered = known.estimate(plan), known.estimate(known.longest_first(plan))
-    assert isinstance(plain, Estimate)
-    assert isinstance(ordered, Estimate)
+    assert isinstance(plain, PlanEstimate)
+    assert isinstance(ordered, PlanEstimate)
     assert ordered.raw_seconds < plain.raw_seconds
 
 
@@ -318,17 +318,17 @@ def per_training(plan: Plan) -> float:
 def test_what_fits_is_left_as_it_is(tmp_path: Path) -> None:
     plan = planned("temperature")
     known = calibrated(plan, tmp_path, Workers(step=per_training(plan)))
-    # 18 trainings of a third of an hour by two workers.
-    assert within(plan, 3.1, known, may_trim=False) is plan
+    # 30 trainings of a third of an hour by two workers.
+    assert within(plan, 5.1, known, may_trim=False) is plan
 
 
 def test_what_does_not_fit_is_refused_with_the_estimate_and_the_rule(tmp_path: Path) -> None:
     plan = planned("temperature")
     known = calibrated(plan, tmp_path, Workers(step=per_training(plan)))
     with pytest.raises(BudgetError) as raised:
-        within(plan, 2.9, known, may_trim=False)
+        within(plan, 4.9, known, may_trim=False)
     assert raised.value.exit_code == 2
-    for words in ("3 h (", "--max-hours is 2.9", "--trim", "fewer seeds first, down to 2"):
+    for words in ("5 h (", "--max-hours is 4.9", "--trim", "fewer seeds first, down to 2"):
         assert words in str(raised.value)
 
 

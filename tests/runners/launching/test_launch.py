@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self, cast
+from uuid import uuid4
 
 import pytest
 
@@ -18,7 +19,8 @@ from ablations.presets import get_preset
 from ablations.registry import get_study
 from runners.console.progress import Progress, Summary
 from runners.dispatch import Completion
-from runners.launching.launch import Launch, Settings
+from runners.launching.launch import Launch
+from runners.launching.settings import LaunchSettings
 from runners.state.attempts import Lease, Watch
 from runners.state.failures import FailurePolicy
 from runners.state.nodes import NodeState, StateStore
@@ -152,10 +154,9 @@ def _launch(
     root: Path, dispatcher: FakeDispatcher, plan: Plan, **settings: Any
 ) -> tuple[Summary, FakeTrackingWorker, Notes]:
     tracking, notes = FakeTrackingWorker(), Notes()
-    policy = FailurePolicy(wait_seconds=0.0)
-    launch = Launch(
-        plan, dispatcher, cast(TrackingWorker, tracking), notes, Settings(root, **{"policy": policy, **settings})
-    )
+    launch_settings = LaunchSettings(**{"policy": FailurePolicy(wait_seconds=0.0), **settings})
+    worker = cast(TrackingWorker, tracking)
+    launch = Launch(plan, StateStore(root), dispatcher, worker, notes, launch_settings, name=uuid4().hex)
     return launch.run(), tracking, notes
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import cast
+from uuid import uuid4
 
 import pytest
 
@@ -13,9 +14,10 @@ import runners.launching.launch as launch_module
 from ablations.planning.nodes import Node
 from ablations.planning.plan import Plan
 from runners.console.progress import Progress, Summary
-from runners.launching.launch import Launch, Settings
+from runners.launching.launch import Launch
+from runners.launching.settings import LaunchSettings
 from runners.state.failures import FailurePolicy
-from runners.state.nodes import NodeState
+from runners.state.nodes import NodeState, StateStore
 from runners.sync.reservations import Reservation
 from runners.sync.tracking_worker import TrackingWorker
 from tests.runners.launching.test_launch import FakeDispatcher, FakeTrackingWorker, Notes, _plan
@@ -65,8 +67,8 @@ def _launch(
     root: Path, plan: Plan, tracking: ReservingWorker, dispatcher: FakeDispatcher | None = None
 ) -> tuple[Summary, FakeDispatcher, Notes]:
     dispatcher, notes = dispatcher or FakeDispatcher(), Notes()
-    settings = Settings(root, policy=FailurePolicy(wait_seconds=0.0))
-    launch = Launch(plan, dispatcher, cast(TrackingWorker, tracking), notes, settings)
+    settings, worker = LaunchSettings(policy=FailurePolicy(wait_seconds=0.0)), cast(TrackingWorker, tracking)
+    launch = Launch(plan, StateStore(root), dispatcher, worker, notes, settings, name=uuid4().hex)
     return launch.run(), dispatcher, notes
 
 
@@ -100,8 +102,9 @@ def test_no_more_is_reserved_than_there_are_workers_for(tmp_path: Path) -> None:
         def update(self, progress: Progress) -> None:
             looks.append(len(tracking.reserved) - progress.finished)
 
-    settings = Settings(tmp_path, policy=FailurePolicy(wait_seconds=0.0))
-    summary = Launch(plan, FakeDispatcher(), cast(TrackingWorker, tracking), Watching(), settings).run()
+    settings, worker = LaunchSettings(policy=FailurePolicy(wait_seconds=0.0)), cast(TrackingWorker, tracking)
+    states = StateStore(tmp_path)
+    summary = Launch(plan, states, FakeDispatcher(), worker, Watching(), settings, name=uuid4().hex).run()
     assert summary.finished == len(plan.nodes)
     assert max(looks) == FakeDispatcher.capacity
 

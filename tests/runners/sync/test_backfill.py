@@ -20,7 +20,16 @@ from runners.provenance import Commit
 from runners.state.nodes import NodeState
 from runners.sync.backfill import known_studies, sync_states
 from runners.tracking.store import shown
-from runners.tracking.sync_notes import NodeLock, Note, Source, add_origin, read_note, store_key, unsynced, write_note
+from runners.tracking.sync_notes import (
+    NodeLock,
+    Source,
+    SyncNote,
+    add_origin,
+    read_note,
+    store_key,
+    unsynced,
+    write_note,
+)
 from tests.runners.bench import Bench
 
 QUICK = Source("syncing/quick", "quick", Commit("c0ffee", True))
@@ -203,8 +212,8 @@ def test_a_note_that_is_torn_or_of_an_earlier_version_is_none(bench: Bench, text
     key = store_key("sqlite:///a.db", "e")
     (state.folder / "tracking.json").write_text(text.replace("KEY", key))
     assert read_note(state, key) is None
-    write_note(state, key, Note("r", 3))
-    assert read_note(state, key) == Note("r", 3)
+    write_note(state, key, SyncNote("r", 3))
+    assert read_note(state, key) == SyncNote("r", 3)
 
 
 def test_notes_are_kept_per_store_and_experiment_whoever_asks() -> None:

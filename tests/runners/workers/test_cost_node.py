@@ -17,6 +17,7 @@ from ablations.registry import get_study
 from ablations.spec.fingerprint import cost_fingerprint
 from ablations.spec.trial import TrialSpec, resolve
 from ablations.study import Study, Variant
+from runners.cli.plan import describe_networks
 from runners.launching.launch import _COST_WORK, _outcome, _work
 from runners.state.nodes import NodeState
 from runners.training.network import as_static, build_network
@@ -93,6 +94,24 @@ def test_the_network_it_is_timed_against_differs_in_its_layers_only() -> None:
     for changes in ({}, {"model__layer": "condconv"}, {"model__squeeze_excitation": True}):
         model = _node(**changes).spec.model
         assert as_static(model) == _node(**{**changes, "model__layer": "static"}).spec.model
+
+
+ADOPTED = {"model__name": "timm/tf_efficientnet_cc_b0_4e", "model__layer": "adopted"}
+
+
+def test_a_network_with_layers_of_its_own_is_counted_and_timed_alone(bench: Bench) -> None:
+    node = _node(**ADOPTED)
+    metrics = _metrics(_run(bench, node))
+    assert metrics.keys() == {names.COST_PARAMETERS, names.COST_MULTIPLY_ADDS, names.COST_LATENCY}
+    assert metrics[names.COST_PARAMETERS] == _parameters(node)
+
+
+def test_a_plan_describes_it(capsys: pytest.CaptureFixture[str]) -> None:
+    variants = [Variant(name="a", changes={key.replace("__", "."): value for key, value in ADOPTED.items()})]
+    study = Study(name="one", title="One", question="?", reference="a", variants=variants)
+    describe_networks(make_plan([study], Request(get_preset("quick"))), every=False)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "timm/tf_efficientnet_cc_b0_4e: 24 of 81 convolutions are dynamic. Left static (57): conv_stem" in printed
 
 
 def test_a_network_that_cannot_be_built_is_a_failure_in_words(bench: Bench) -> None:
