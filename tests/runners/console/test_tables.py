@@ -33,7 +33,7 @@ def numbers(text: str, study: str) -> list[str]:
 
 def test_the_studies_with_their_needs() -> None:
     text = printed(study_overview(Request(get_preset("quick"))))
-    assert numbers(text, "temperature")[-4:] == ["temperature", "6", "18", "0"]
+    assert numbers(text, "temperature")[-4:] == ["temperature", "6", "30", "0"]
     assert "Does near-uniform attention early in training help" in text
     assert numbers(text, "attention_profile")[-4:] == ["–", "3", "9", "0"]
     assert numbers(text, "cost")[-4:] == ["backbones", "16", "0", "16"]
