@@ -69,7 +69,8 @@ class Plan:
     from `CANARY_SEED` on, so that a report can hold it against itself. `cost_cells` count and time the network of each
     variant of a study `with_cost`, once whatever its seeds. `proposed` are the trainings of a tuning or of a
     search, which no table shows, and `groups` says which rows each of their groups serves. `tuned` is what rows have
-    been tuned to, by study and key of the row.
+    been tuned to, by study and key of the row. `left_out` names the studies that were asked for and of which an
+    override leaves nothing to compare.
     """
 
     request: Request
@@ -85,6 +86,7 @@ class Plan:
     tuned: TunedRows = field(default_factory=dict)
     groups: Mapping[str, dict[str, list[str]]] = field(default_factory=dict)
     networks: dict[str, NetworkNode] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
     @property
     def trainings_without_sharing(self) -> int:
@@ -268,7 +270,13 @@ def make_plan(studies: Sequence[Study], request: Request, done: Collection[str] 
         canaries=tuple(canaries),
         cost_cells=tuple(cost_cells),
         tuned=tuned,
+        left_out=_names_left_out(studies, rows),
     )
+
+
+def _names_left_out(studies: Sequence[Study], rows: Sequence[Row]) -> tuple[str, ...]:
+    with_rows = {row.study.name for row in rows}
+    return tuple(study.name for study in studies if study.name not in with_rows)
 
 
 def _of_type(nodes: Mapping[str, Node], node_type: type[N]) -> dict[str, N]:

@@ -189,6 +189,8 @@ def caveats(plan: Plan, results: Results) -> Iterator[str]:
         if len(few) < len(plan.studies):
             subject += f" ({', '.join(few)})"
         yield f"With {subject}, spreads and intervals say almost nothing."
+    if plan.left_out:
+        yield f"Studies of what no row reads with these settings are left out: {', '.join(plan.left_out)}."
     yield from _mixtures(results)
     yield from results.warnings
 
@@ -204,12 +206,13 @@ def _at_chance(plan: Plan, results: Results) -> Iterator[str]:
 
 
 def scale_words(study: Study, plan: Plan) -> str:
-    """Return a sentence on the cuts that the plan's preset made in a study, or nothing if it made none."""
+    """Return a sentence on what the plan's preset and its overrides cut from a study, or nothing if that is nothing."""
     full_study, preset = study.whole, plan.request.preset
     # Of networks that were trained elsewhere a study asks all that can be asked.
     if full_study is study or study.is_on_checkpoint:
         return ""
     cuts = []
+    scale = full_study.scales.get(preset.name)
     if len(study.variants) < len(full_study.variants):
         cuts.append(f"{len(study.variants)} of {len(full_study.variants)} rows{_left_out(study)}")
     # Seeds that the user asks for win over those of the study, and these over the preset's.
@@ -217,12 +220,16 @@ def scale_words(study: Study, plan: Plan) -> str:
     # More seeds than usual, where they are cheap, leave nothing out.
     if actual < usual:
         cuts.append(f"{_seeds(actual)} instead of {usual}")
-    changes = full_study.scales[preset.name].baseline
+    changes = scale.baseline if scale is not None else {}
     # A setting that the user gave is no cut of the preset's.
     cuts += _settings({key: value for key, value in changes.items() if key not in plan.request.settings})
     if not cuts:
         return ""
-    return f"At preset {preset.name} only a part of this study is asked: {'; '.join(cuts)}."
+    conditions = f"At preset {preset.name}"
+    if len(study.variants) < len(full_study.at(preset.name).variants):
+        settings = ", ".join(f"{key} = {value}" for key, value in plan.request.settings.items())
+        conditions += f" and with {settings}, which leaves rows alike,"
+    return f"{conditions} only a part of this study is asked: {'; '.join(cuts)}."
 
 
 def _left_out(study: Study) -> str:

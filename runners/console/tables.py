@@ -49,6 +49,8 @@ def plan_overview(plan: Plan) -> RenderableType:
     for study in plan.studies:
         table.add_row(Text(study.name), *map(str, _counts(plan, study.name)))
     blocks: list[RenderableType] = [table, Text(_sharing(plan))]
+    if plan.left_out:
+        blocks.append(Text(f"Left out, as nothing reads what they vary: {', '.join(plan.left_out)}."))
     blocks += map(Text, (*network_remarks(plan), *data_remarks(plan), *static_remarks(plan)))
     if plan.canaries:
         blocks.append(Text(_canary(plan)))
