@@ -73,7 +73,7 @@ def make_rows(studies: Sequence[Study], request: Request) -> list[Row]:
     """
     rows: list[Row] = []
     for study in choose_networks(studies, request):
-        remaining = applicable(_without_unread(study, request), request)
+        remaining = applicable(study, request)
         if remaining is None:
             continue
         for network in remaining.inspected:
@@ -149,38 +149,6 @@ def _check_seeds(rows: Sequence[Row], request: Request) -> None:
                 f"--seeds {request.seeds}: {row.checkpoint.title} was trained elsewhere, once. There are no repeats of "
                 "it, so leave --seeds out."
             )
-
-
-def _without_unread(study: Study, request: Request) -> Study:
-    """Return a study whose inspected networks leave out the settings that an override made unread.
-
-    A study names trained networks by their temperatures. Where an override chooses a layer kind that reads none, they
-    are one network, the one that the other settings make.
-    """
-    networks: dict[str, InspectedNetwork] = {}
-    for network in study.inspected:
-        if network is None:
-            return study
-        if network.checkpoint is not None:
-            # Its settings say which network lies in the file, and each of them must be right.
-            networks.setdefault(network.name, network)
-            continue
-        with_overrides = unread(merge([request.preset.settings, study.baseline, request.settings, network.changes]))
-        without = unread(merge([request.preset.settings, study.baseline, network.changes]))
-        changes = {}
-        for key, value in network.changes.items():
-            # What nothing would read in any case is a mistake of the study, which is reported as such.
-            if key not in with_overrides or key in without:
-                changes[key] = value
-        if network.changes and not changes:
-            network = _AS_TRAINED
-        elif changes != network.changes:
-            network = network.model_copy(update={"changes": changes})
-        networks.setdefault(network.name, network)
-    return study.model_copy(update={"networks": tuple(networks.values()), "inspect": tuple(networks)})
-
-
-_AS_TRAINED = InspectedNetwork(name="as_trained", label="as trained")
 
 
 def _check_overrides(rows: Sequence[Row], request: Request) -> None:

@@ -20,6 +20,9 @@ _OVERRIDES: tuple[Mapping[str, Any], ...] = (
     {"model.num_kernels": 8},
     {"model.num_kernels": 2},
     {"model.layer": "condconv"},
+    {"model.layer": "odconv"},
+    {"model.layer": "dcd"},
+    {"model.layer": "partly_dynamic"},
     {"model.layer": "static"},
     {"model.reduction": 8},
     {"model.width": 0.75},
@@ -39,7 +42,7 @@ def _said(text: str) -> dict[str, str]:
         "width": r"×([\d.]+)",
         "depth": r"depth ([\d.]+)",
         "tau": r"τ = ([\d.]+(?: → [\d.]+)?)",
-        "layer": r"\b(static|CondConv|ODConv|DCD|channels dynamic|dynamic|DY)\b",
+        "layer": r"\b(static|CondConv|ODConv|OD|DCD|Part-DY|channels dynamic|dynamic|DY)\b",
     }
     matches = {name: re.search(pattern, text) for name, pattern in patterns.items()}
     return {name: match.group(1) for name, match in matches.items() if match}
@@ -67,7 +70,8 @@ def test_a_label_says_what_is_trained(name: str, overrides: Mapping[str, Any]) -
         # The override is refused, so that no row can be called by what it is not.
         return
     layers = {"static": "static", "CondConv": "condconv", "dynamic": "dynamic", "DY": "dynamic"}
-    layers |= {"ODConv": "odconv", "DCD": "dcd", "channels dynamic": "partly_dynamic"}
+    layers |= {"ODConv": "odconv", "OD": "odconv", "DCD": "dcd", "channels dynamic": "partly_dynamic"}
+    layers |= {"Part-DY": "partly_dynamic"}
     networks = {network.name: network.title for network in plan.studies[0].networks}
     for cell in plan.cells:
         variant = plan.studies[0].variant(cell.variant)
