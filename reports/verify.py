@@ -136,9 +136,10 @@ def planned(stored: Json) -> Plan:
         preset = get_preset(data["preset"])
         request = Request(preset, data["overrides"], data["seeds"], data["canary"], _tuned(data))
         studies = [Study.model_validate_json(json.dumps(study)) for study in data["studies"]]
+        left_out = tuple(data.get("left_out", ()))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ReportError(f"what its manifest asks for cannot be read: {_first_line(error)}") from None
-    return make_plan(studies, request)
+    return replace(make_plan(studies, request), left_out=left_out)
 
 
 def _tuned(request_data: Json) -> TunedValues | None:

@@ -79,6 +79,8 @@ def manifest(
             "canary": request.canary,
             "tuned": tuned_data(plan),
             "studies": [study_data(study.whole) for study in plan.studies],
+            # Only where there are any: a report without them is the same bytes as before studies could be left out.
+            **({"left_out": list(plan.left_out)} if plan.left_out else {}),
         },
         "experiments": experiments_of(plan),
         "data": data_digests(plan),
