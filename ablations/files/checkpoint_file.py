@@ -88,6 +88,7 @@ def _header(path: Path) -> Mapping[str, Any]:
     with path.open("rb") as file:
         # 8 bytes, little-endian: the size of the JSON that follows.
         size = int.from_bytes(file.read(8), "little")
+        # The first bytes of a pickle make a huge number here, of which nothing must be read.
         if size > min(_MAX_HEADER, path.stat().st_size):
             return {}
         content = _json_object(file.read(size))
@@ -103,6 +104,7 @@ def _described_model(path: Path, fingerprint: str) -> dict[str, Any] | None:
         described = _json_object(path.read_bytes())
     except OSError:
         return None
+    # A file that was copied into another folder lies beside the description of another training.
     if described is None or described.get("fingerprint") != fingerprint:
         return None
     spec = described.get("spec")

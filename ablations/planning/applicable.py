@@ -33,9 +33,11 @@ def applicable(study: Study, request: Request) -> Study | None:
     variants = _variants(study, request)
     if networks == list(study.inspected) and variants == list(study.variants):
         return study
+    # A study of a single variant is whole with that; any other needs two to compare.
     if len(variants) < min(2, len(study.variants)):
         return None
     cut = study.model_copy(update={"variants": tuple(variants)})
+    # A study that trains its variants has `None` in place of networks.
     if None not in networks:
         named = {network.name: network for network in (*study.networks, *networks) if network is not None}
         inspected = tuple(network.name for network in networks if network is not None)
@@ -79,6 +81,7 @@ def _variants(study: Study, request: Request) -> list[Variant]:
         nobody_reads = unread(settings)
         # What is read decides: a row may set what another has from the preset.
         read = sorted((key, value) for key, value in settings.items() if key not in nobody_reads)
+        # As text, since values such as placements cannot be hashed.
         row = repr((read, variant.intervention))
         if row not in seen:
             seen.add(row)
@@ -120,6 +123,7 @@ def _called_by_training(variant: Variant, changes: Mapping[str, Any], study: Stu
 def _renamed(variant: Variant, study: Study, request: Request) -> Variant:
     """Return a variant whose name says "dynamic" or "DY-", called by the layer kind that an override chose instead."""
     layer = request.settings.get("model.layer")
+    # A variant that sets its kind itself wins over the override, and keeps its name.
     if layer not in LAYERS or "model.layer" in variant.changes:
         return variant
     if layer == "dynamic":

@@ -57,6 +57,7 @@ def choose_networks(studies: Sequence[Study], request: Request) -> list[Study]:
 
 
 def _is_file(value: str, studies: Sequence[Study]) -> bool:
+    # Names of networks go first: a file that is called like one is given with its folder.
     for study in studies:
         if any(network.name == value for network in study.networks):
             return False
@@ -69,6 +70,7 @@ def _inspected(files: Sequence[str], temperature: Any) -> list[InspectedNetwork]
     for file in files:
         path = Path(file)
         name = network_name(path)
+        # Files of one name in several folders are told apart by their paths, in which a colon would end the name.
         if any(network.name == name for network in networks):
             name = str(path).replace(":", "-")
         try:

@@ -141,6 +141,7 @@ def _changes_cost(key: str, request: Request) -> bool:
 
 def _check_seeds(rows: Sequence[Row], request: Request) -> None:
     """Raise `SpecError` if repeats are asked for, and every network that is measured was trained elsewhere."""
+    # One repeat is what a network from elsewhere has, so that nobody need leave the option out.
     if request.seeds in (None, 1) or any(row.is_trained for row in rows):
         return
     for row in rows:

@@ -48,6 +48,7 @@ class CheckpointFile(Frozen):
 
 def identity_of(described: Mapping[str, Any]) -> dict[str, Any]:
     """Return the members of a checkpoint file's JSON that are part of a fingerprint."""
+    # A temperature that is not given adds nothing, and the path never does: the file may be moved.
     members = ("sha256", "temperature")
     return {key: described[key] for key in members if described.get(key) is not None}
 
@@ -93,6 +94,7 @@ def read_spec(described: Mapping[str, Any]) -> TrialSpec:
     Raises:
         ValidationError: It is no spec.
     """
+    # The JSON of a trial always has a training and that of a network never, so no other mark is needed.
     if "train" in described:
         return TrialSpec.model_validate(described)
     return NetworkSpec.model_validate(described)
@@ -122,6 +124,7 @@ def resolve_network(layers: Iterable[Settings], changes: Settings) -> NetworkSpe
             raise SpecError(f"{key} = {changes[key]!r} would be read by nothing: {reasons[key]}.")
     settings = {key: value for key, value in values.items() if key not in reasons}
     try:
+        # Nothing is drawn, so that one seed stands for all: a network has one spec.
         return NetworkSpec.model_validate({**nest(settings), "seed": 0})
     except ValidationError as error:
         raise SpecError(explain(error)) from None

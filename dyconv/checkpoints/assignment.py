@@ -75,6 +75,7 @@ def assign(model: nn.Module, tensors: Mapping[str, Tensor], layout: Layout) -> A
     sources, placed = _placed(tensors, layout, shapes)
     layers = dict(dynamic_layers(model))
     assignment = Assignment()
+    # Both change `shapes`, so that the loop below compares with the network as it will be.
     if layout.adapts:
         _adapt_branches(assignment, layers, placed, shapes, layout)
         _adapt_biases(assignment, layers, placed, shapes)
@@ -90,6 +91,7 @@ def assign(model: nn.Module, tensors: Mapping[str, Tensor], layout: Layout) -> A
             before = tuple(tensors[source].shape)
             names = _name(tensor.dtype), _name(dtype)
             assignment.tensors.append(LoadedTensor(source, target, before, shape, *names))
+        # Neither missing nor kept: the caller fills it in, or refuses the file.
         elif _is_read_temperature(target, layers):
             continue
         elif target.rpartition(".")[2] in _MAY_BE_MISSING:
@@ -152,6 +154,7 @@ def _adapt_branches(
         if not isinstance(branch, AttentionBranch):
             continue
         squeeze, excite = placed.get(f"{prefix}.squeeze.weight"), placed.get(f"{prefix}.excite.weight")
+        # Left to the comparison of keys and shapes, which reports it.
         if squeeze is None or excite is None or squeeze.dim() != 2:
             continue
         hidden, inputs, outputs = squeeze.shape[0], branch.squeeze.in_features, branch.excite.out_features
@@ -182,6 +185,7 @@ def _adapt_biases(
     """Plan biases of kernels where the file has them and the layer has none."""
     for name in layers:
         key, kernels = f"{name}.bias", shapes[f"{name}.weight"][:2]
+        # A bias of another shape is not planned, so that it is reported as left over.
         if key in placed and key not in shapes and tuple(placed[key].shape) == kernels:
             assignment.biases.append(name)
             shapes[key] = kernels

@@ -61,6 +61,7 @@ def read_weights(path: str | PathLike[str], model_keys: Collection[str], wrapper
         raise CheckpointError(f"the weight file {str(path)!r} cannot be read: {error.strerror or error}") from error
     values = _loaded(path, content)
     taken, state, others = _state_dict(path, values, wrapper)
+    # The counter has no prefix, and would hide the one that all other keys share.
     ignored = tuple(sorted(_COUNTERS & set(state)))
     prefix, tensors = _without_prefix({key: state[key] for key in state if key not in ignored}, model_keys)
     for key, tensor in tensors.items():
@@ -102,6 +103,7 @@ def _state_dict(path: Path, values: Any, wrapper: str | None) -> tuple[str, Mapp
             raise CheckpointError(f"{str(path)!r}: {unknown_name('wrapper of weights', wrapper, wrapped)}")
         names = [wrapper]
     else:
+        # Usual names first, and of those plain weights before averaged ones; else the first in the file.
         names = [name for name in _WRAPPERS if name in wrapped] or list(wrapped)
     if not names:
         content = type(values).__name__
@@ -120,6 +122,7 @@ def _wrapped(values: Mapping[Any, Any], path: str = "") -> dict[str, Mapping[str
             continue
         if _is_state_dict(value):
             wrapped[path + name] = value
+        # Only from the top, so that the recursion ends however deep a hostile file is nested.
         elif not path:
             wrapped |= _wrapped(value, f"{name}.")
     return wrapped
@@ -137,6 +140,7 @@ def _without_prefix(state: Mapping[str, Any], model_keys: Collection[str]) -> tu
     """Return the prefixes that all keys have in common and the network's do not, and the values without them."""
     removed, remaining = "", dict(state)
     prefix = _common_prefix(remaining, model_keys)
+    # Wrappers lie in one another: a compiled network inside data parallelism leaves two prefixes.
     while prefix:
         remaining = {key.removeprefix(prefix): value for key, value in remaining.items()}
         removed += prefix

@@ -78,6 +78,7 @@ def _as_pointwise(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 def _as_stack(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Return K kernels (K O, …) that lie one behind the other as (K, O, …)."""
+    # Left unchanged where it is no stack: the comparison of shapes says it better.
     if len(shape) < 2 or tensor.dim() < 1 or tensor.shape[0] != shape[0] * shape[1]:
         return tensor
     return torch.unflatten(tensor, 0, shape[:2])
@@ -160,10 +161,12 @@ class Layout:
         for pattern in self.lacks:
             if any(fits(pattern, key) for key in keys):
                 return False
+        # Without patterns the loops above refuse nothing, and the layout would fit every file.
         return bool(self.recognised_by)
 
     def place_of(self, key: str) -> tuple[str, KeyRule | None]:
         """Return the network's name for a key of a file, and the rule that says so (None if the name stays)."""
+        # The rules below read what the first fitting pair gives, so that they need not know other module names.
         for source, target in self.paths:
             path = renamed(source, target, key)
             if path is not None:
@@ -215,4 +218,5 @@ def get_layout(name: str) -> Layout:
 
 def layouts() -> Iterator[Layout]:
     """Return the registered layouts in the order in which they are tried."""
+    # The last first, so that a user's layout goes before those of this package.
     return reversed(_LAYOUTS.values())

@@ -80,6 +80,7 @@ def _chosen_layout(model: nn.Module, tensors: Mapping[str, Any], layout: str | L
             return candidate
         if candidate.recognises(keys):
             return candidate
+    # With most keys in common it is a file of this network, and `assign` says in detail what does not fit.
     if 2 * sum(key in own for key in keys) > len(own):
         return OURS if any(dynamic_layers(model)) else SAME_NAMES
     raise CheckpointError(
@@ -146,12 +147,14 @@ def _missing_temperature(lacking: list[str], layout: Layout) -> str:
 def _load(model: nn.Module, assignment: Assignment) -> None:
     """Rebuild what the file has in other sizes, and copy all values."""
     layers = dict(dynamic_layers(model))
+    # New sizes come first, so that the state that is copied below has every key and shape.
     for name, sizes in assignment.branches.items():
         branch = layers[name].attention_branch
         assert isinstance(branch, AttentionBranch)
         _rebuild(branch, sizes)
     for name in assignment.biases:
         _add_bias(layers[name], assignment.values[f"{name}.bias"])
+    # Keys that a file may lack keep their values, and loading stays strict.
     state = dict(model.state_dict())
     state.update(assignment.values)
     model.load_state_dict(state)
@@ -173,5 +176,6 @@ def _rebuild(branch: AttentionBranch, sizes: BranchSizes) -> None:
 def _add_bias(layer: DynamicLayer, value: Tensor) -> None:
     weight = layer.weight
     assert isinstance(weight, Tensor)
+    # Its dtype is that of the kernels already: `assign` has converted it.
     bias = torch.zeros_like(value, device=weight.device)
     layer.bias = nn.Parameter(bias, requires_grad=weight.requires_grad)

@@ -48,6 +48,7 @@ class Problems:
         """Return True if a tensor can become one of this shape and dtype, and record it if not."""
         if tuple(tensor.shape) != shape:
             self.mismatches.append(_Mismatch(source, target, tuple(tensor.shape), shape))
+        # A change of precision only rounds; between integers, real and complex numbers it would lose something.
         elif tensor.is_floating_point() != dtype.is_floating_point or tensor.is_complex():
             self.wrong_types.append(f"{source} ({tensor.dtype} for {dtype})")
         else:
@@ -62,6 +63,7 @@ class Problems:
         lines += self._advice()
         lines += _listing("other shapes", [str(mismatch) for mismatch in self.mismatches])
         lines += _listing("other types", self.wrong_types)
+        # Each list names the nearest of the other one, as a layer under another name is in both.
         lines += _listing("not in the file", self.missing, self.unused)
         lines += _listing("not in the network", self.unused, self.missing)
         lines.append("Nothing was loaded.")
@@ -70,6 +72,7 @@ class Problems:
     def _advice(self) -> list[str]:
         """Return what is likely to be wrong, a sentence each."""
         count = sum(1 for _ in dynamic_layers(self.model))
+        # With one side static nearly every key differs, and this one sentence explains them all.
         if not self.layout.is_dynamic and count:
             return [
                 f"- the file is of a static network, and this one has {count} dynamic layers: load it into the static "

@@ -50,6 +50,7 @@ register_layout(
         name="timm_condconv",
         title="a CondConv network of timm, with one routing_fn per block and flat kernels (K, O C h w)",
         recognised_by=("{layer}.routing_fn.weight",),
+        # Its weights are sigmoids, which have no temperature.
         reads_temperature=False,
     )
 )

@@ -54,12 +54,14 @@ class AdoptedCondConv2d(ConvolutionLayer):
         geometry = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode)
         super().__init__(*geometry, num_kernels=num_kernels, aggregation=aggregation)
         self.reads_block_input = reads_block_input
+        # Drawn before the rows are flat: the fan in is read off the shape of a convolution.
         self.reset_parameters()
         self.kernel_shape = tuple(self.weight.shape[1:])
         self.weight = nn.Parameter(self.weight.detach().flatten(1))
 
     def kernels(self) -> Iterator[tuple[Tensor, Tensor | None, slice]]:
         for k, row in enumerate(self.weight):
+            # A view, so that what an initialiser writes reaches the parameter.
             yield row.view(self.kernel_shape), None if self.bias is None else self.bias[k], slice(None)
 
     def attention(self, input: Tensor) -> Tensor:
@@ -78,12 +80,14 @@ class AdoptedCondConv2d(ConvolutionLayer):
         padding = self.padding
         if self.padding_mode != "zeros":
             input, padding = self._padded(input), (0, 0)
+        # As in a file of timm's, each row holds the numbers of (O, C / groups, h, w) in this order.
         weight = torch.unflatten(self.weight, 1, self.kernel_shape)
         return dynamic_conv2d(input, weight, mixture, self.bias, self.stride, padding, self.dilation, self.groups)
 
     def multiply_adds(self, input: Tensor, output: Tensor) -> dict[str, int]:
         return {
             "convolution": self.convolution_multiply_adds(output),
+            # A block averages its input once for all of its layers, so one of them counts that.
             "pooling": input[0].numel() if self.reads_block_input else 0,
             "aggregation": self.mixing_multiply_adds(),
         }

@@ -36,6 +36,7 @@ class AttendedConvolution(ConvolutionLayer):
     attention_branch: AttentionBranch
 
     def __init__(self, *geometry: Any, num_kernels: int, aggregation: str, normalization: str) -> None:
+        # A static start reads this: weights that sum to one leave kernels that are copies as they are.
         whole = ("kernel",) if sums_to_one(normalization) else ()
         super().__init__(*geometry, num_kernels=num_kernels, aggregation=aggregation, sums_to_one=whole)
 
@@ -57,6 +58,7 @@ class AttendedConvolution(ConvolutionLayer):
         """
         if input.dim() == 3:
             return self.attention(input[None])[0]
+        # The compiled step has no derivative, knows nothing of autocast and calls no module.
         if not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or _is_watched_globally()):
             # The compiled branch, which `forward` uses too.
             average, branch = average_pool(input), self._branch()

@@ -101,6 +101,7 @@ class CondConv2d(ConvolutionLayer):
         geometry = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode)
         super().__init__(*geometry, num_kernels=num_kernels, aggregation=aggregation)
         self.share_routing = share_routing
+        # A routing of its own at first: a layer learns only in `connect_block` that it shares one.
         self.routing: nn.Linear | None = nn.Linear(in_channels, num_kernels)
         self.block_routing: BlockRouting | None = None
         self.reset_parameters()
@@ -130,6 +131,7 @@ class CondConv2d(ConvolutionLayer):
         for layer in layers.values():
             layer.block_routing = shared
         block.register_forward_pre_hook(shared)
+        # Called after an exception too, so that no tensor of a failed pass is kept.
         block.register_forward_hook(shared, always_call=True)
 
     def attention(self, input: Tensor) -> Tensor:
@@ -154,6 +156,7 @@ class CondConv2d(ConvolutionLayer):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the (B, O, H', W') convolution of (B, C, H, W) images, each with its own kernel."""
+        # A single image comes back to this method as a batch of one.
         if self.block_routing is None or input.dim() == 3:
             return super().forward(input)
         self._check_images(input)
@@ -165,6 +168,7 @@ class CondConv2d(ConvolutionLayer):
         if self.routing is not None:
             nn.init.zeros_(self.routing.weight)
             nn.init.zeros_(self.routing.bias)
+        # K copies at one half each are K / 2 times the static kernel.
         return 2.0 / self.num_kernels
 
     def multiply_adds(self, input: Tensor, output: Tensor) -> dict[str, int]:

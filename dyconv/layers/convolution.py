@@ -174,6 +174,7 @@ class ConvolutionLayer(DynamicLayer):
 
     def _padded(self, input: Tensor) -> Tensor:
         """Return the input padded with pixels instead of zeros, in the same memory format."""
+        # A tensor of one channel is contiguous in both formats; only its stride tells which one it has.
         is_channels_last = input.is_contiguous(memory_format=torch.channels_last) and input.stride(1) == 1
         padded = F.pad(input, self._sides(), mode=self.padding_mode)
         return padded.contiguous(memory_format=torch.channels_last) if is_channels_last else padded

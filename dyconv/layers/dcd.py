@@ -25,6 +25,7 @@ _LEAST_SQUEEZED = 4
 
 def _gate(z: Tensor) -> Tensor:
     """Return h(z) = relu6(z + 3) / 3, from 0 to 2."""
+    # Twice the hard sigmoid: 1 at z = 0, so that a scale begins around one.
     return F.relu6(z + 3) / 3
 
 
@@ -158,6 +159,7 @@ class DCDConv2d(ConvolutionLayer):
         bias = None if self.bias is None else self.bias[0]
         reduced = self.reduced_norm(F.conv2d(self._centres(input, pixels), self.reduce, None, self.stride))
         mixed = reduced + self.mixed_norm(_by_image(core_BN.unflatten(1, (self.core_size, self.core_size)), reduced))
+        # The bias goes with this part, as the scales of the other one must not touch it.
         dynamic = F.conv2d(mixed, self.expand, bias)
         if self._reads_single_pixels(pixels) and 4 * self.in_channels <= input.shape[2:].numel():
             # On a large map it is faster to scale an image's kernel than its output: fewer passes over memory.
@@ -172,6 +174,8 @@ class DCDConv2d(ConvolutionLayer):
 
     def begin_as_static(self) -> float:
         """Begin with every scale at 1 and without the product, by S and P of zeros; they learn from there."""
+        # S of zeros gives h(0) = 1. Of the product P alone is zero: with Q and the core as they are drawn, P gets a
+        # gradient from the first step on.
         nn.init.zeros_(self.branch.scale.weight)
         nn.init.zeros_(self.expand)
         return 1.0
@@ -197,6 +201,7 @@ class DCDConv2d(ConvolutionLayer):
         for rows in (slice(0, (height + 1) // 2), slice(height // 2, height)):
             for columns in (slice(0, (width + 1) // 2), slice(width // 2, width)):
                 averages.append(average_pool(input[:, :, rows, columns]))
+        # The four quarters of a channel lie side by side, as in a 2 x 2 pooling that is flattened.
         return torch.stack(averages, 2).flatten(1)
 
     def _centres(self, input: Tensor, padding: tuple[int, int]) -> Tensor:
@@ -205,6 +210,7 @@ class DCDConv2d(ConvolutionLayer):
         It has the size that gives as many output pixels.
         """
         sides: list[int] = []
+        # Columns before rows, since `F.pad` takes the sides of the last dimension first.
         for axis in (1, 0):
             before = padding[axis] - self.dilation[axis] * (self.kernel_size[axis] - 1) // 2
             span = self.dilation[axis] * (self.kernel_size[axis] - 1)

@@ -154,6 +154,7 @@ def _common_keywords(name: str, layer: type[ConvolutionLayer], options: tuple[La
                 f"option {option.name!r} of layer {name!r} is no keyword of {layer.__name__}: add it to __init__, "
                 "after a *"
             )
+        # A default that its own range excludes would fail only in the first network that is built.
         option.checked(option.default)
     listed = {option.name for option in options}
     reads = frozenset(keywords) & frozenset(COMMON_SETTINGS)

@@ -66,10 +66,12 @@ class ODConvAttention(nn.Module):
         logits = at_least_float32(F.linear(hidden, weight, bias))
         logits = logits / temperature.to(logits.dtype)
         attentions, widths = {}, [head.out_channels for head in heads]
+        # The one softmax comes first if there is one; all others are sigmoids and can be computed together.
         if self.names[0] == "kernel":
             attentions["kernel"] = torch.softmax(logits[:, : widths[0]], dim=1)
             logits, widths = logits[:, widths[0] :], widths[1:]
         gates = torch.sigmoid(logits).split_with_sizes(widths, 1)
+        # There is always a gate, that of the input channels: a slice from -0 would take every name.
         attentions.update(zip(self.names[-len(gates) :], gates, strict=True))
         return attentions
 
@@ -79,6 +81,7 @@ class ODConvAttention(nn.Module):
 
     def begin_half_open(self) -> int:
         """Set every sigmoid to one half, from where its convolution learns; return the number of sigmoids."""
+        # A softmax over copies of one kernel changes nothing, so that its convolution keeps its draws.
         gates = [head for name, head in zip(self.names, self.heads(), strict=True) if name != "kernel"]
         for gate in gates:
             nn.init.zeros_(gate.weight)
@@ -190,6 +193,7 @@ class ODConv2d(ConvolutionLayer):
 
     def begin_as_static(self) -> float:
         """Begin with every sigmoid at one half, from where its convolution learns; return the factor on the kernels."""
+        # Each gate at one half halves the output of the convolution, and the kernels make up for that.
         return 2.0 ** self.attention_branch.begin_half_open()
 
     def bias_factor_as_static(self, kernel_factor: float) -> float:

@@ -66,9 +66,12 @@ class PartlyDynamicConv2d(AttendedConvolution):
         if not _LEAST_SHARE <= share <= 1:
             raise ArgumentError(f"share must be between {_LEAST_SHARE:g} and 1, got {share!r}")
         self.share = share
+        # A group is static or dynamic as a whole, so that both parts are grouped convolutions; without groups a channel
+        # is such a part.
         parts = groups
         if groups == 1:
             parts = out_channels
+        # Half up by hand, because `round` takes halves to the even number.
         dynamic_parts = max(1, math.floor(share * parts + 0.5))
         self.dynamic_channels = dynamic_parts * out_channels // parts
         static_channels = out_channels - self.dynamic_channels
@@ -187,6 +190,7 @@ class PartlyDynamicConv2d(AttendedConvolution):
 
 def _beside(static: Tensor, dynamic: Tensor) -> Tensor:
     """Return (K + 1, O, ...): `static` (O - D, ...) and zeros, then zeros and each of `dynamic` (K, D, ...)."""
+    # `F.pad` counts from the last dimension, two numbers each; the output channels are the first dimension.
     rest = [0] * (2 * (static.dim() - 1))
     first = F.pad(static, (*rest, 0, dynamic.shape[1]))
     others = F.pad(dynamic, (*rest, static.shape[0], 0))

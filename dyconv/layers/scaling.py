@@ -60,6 +60,7 @@ def scaled_conv2d(
     Source: Li, Zhou, Yao 2022, ODConv, equation 3.
     """
     device = input.device.type
+    # Autocast leaves float64 as it is, and so must this.
     if is_autocast(device) and input.dtype != torch.float64:
         input = input.to(torch.get_autocast_dtype(device))
     memory_format = format_of(is_channels_last(input))
@@ -67,6 +68,7 @@ def scaled_conv2d(
     with without_autocast(device):
         geometry, input = _geometry(with_gradient_format(input, memory_format), weight, steps)
         output = _computation(geometry, scales)(input, weight, attention, scales, geometry)
+        # Added after every other factor: a bias is scaled by those of the outputs alone.
         if bias is not None:
             mixed_BO = _mixed(bias, attention)
             if scales.outputs is not None:
@@ -101,12 +103,14 @@ def _computation(g: Geometry, scales: Scales) -> Callable[..., Tensor]:
 
 def _depthwise(input: Tensor, weight: Tensor, attention: Tensor | None, scales: Scales, g: Geometry) -> Tensor:
     """Scale the kernels of a depthwise convolution by everything; a kernel is small."""
+    # Tap by tap, the order in which the compiled kernels read.
     kernels_BTC = _mixed(weight.flatten(2).transpose(1, 2), attention)
     for factors, dim in ((scales.inputs, 1), (scales.outputs, 1), (scales.positions, 2)):
         if factors is not None:
             kernels_BTC = kernels_BTC * factors.unsqueeze(dim)
     kernels_BTC = kernels_BTC.expand(g.batch, -1, -1).to(input.dtype)
     folding = Folding(g.stride, g.padding, g.dilation, g.groups, 1)
+    # Compiled kernels first. Folding needs the number of images; products do where an export leaves that open.
     if g.kernel_size[0] <= native.MOST_ROWS and g.batch and native.can_read(input, kernels_BTC):
         return depthwise.convolve_each(input, kernels_BTC, g.kernel_size, depthwise.Direct(folding, g.output_size))
     if _is_foldable(g):
@@ -122,6 +126,7 @@ def _by_maps(input: Tensor, weight: Tensor, attention: Tensor | None, scales: Sc
 
 def _by_patches(input: Tensor, weight: Tensor, attention: Tensor | None, scales: Scales, g: Geometry) -> Tensor:
     """Scale the patches that the kernels see, and multiply them as if each number were a channel; for one group."""
+    # All positions of a channel lie side by side, as in the kernels that are flattened below.
     patches = F.unfold(input, g.kernel_size, g.dilation, g.padding, g.stride)  # (B, C T, P)
     assert scales.positions is not None
     factors_BCT = scales.positions[:, None, :]
@@ -130,6 +135,7 @@ def _by_patches(input: Tensor, weight: Tensor, attention: Tensor | None, scales:
     factors = factors_BCT.expand(-1, g.in_channels, -1).flatten(1)
     maps = _scaled(torch.unflatten(patches, 2, g.output_size), factors)
     size = g.output_size
+    # Dilation stays as it is, since a 1 x 1 kernel has nothing to dilate.
     pointwise = g._replace(kernel_size=(1, 1), stride=(1, 1), padding=(0, 0), input_size=size)
     output = _unscaled(maps, weight.flatten(2)[:, :, :, None, None], attention, pointwise)
     return _scaled(output, scales.outputs)

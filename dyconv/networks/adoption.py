@@ -44,8 +44,10 @@ def adopt(model: nn.Module, *, seed: int = 0) -> nn.Module:
             "this network has no dynamic layer to adopt (timm.layers.CondConv2d inside a network): convert it with "
             "make_dynamic, or choose one of timm's *_cc_* networks"
         )
+    # With others left beside the adopted ones, interventions and costs would miss a part of the network.
     refuse_foreign_layers(model, except_adoptable=True)
     routed = _routed_blocks(model, foreign)
+    # The average of a block's input is counted once, at its first layer, which reads that input.
     first_layers = {id(layers[0]) for layers in routed.values()}
     adopted: dict[nn.Module, nn.Module] = {}
     # All parameters are taken over: on this device the new ones cost neither memory nor random numbers.
@@ -71,6 +73,7 @@ def _routed_blocks(model: nn.Module, foreign: Mapping[str, nn.Module]) -> dict[n
     blocks: dict[nn.Module, list[nn.Module]] = {}
     for name, layer in foreign.items():
         block = model.get_submodule(name.rpartition(".")[0])
+        # Exactly this class: what a subclass does of its own would be lost.
         if type(getattr(block, "routing_fn", None)) is nn.Linear:
             blocks.setdefault(block, []).append(layer)
     return blocks
@@ -78,6 +81,7 @@ def _routed_blocks(model: nn.Module, foreign: Mapping[str, nn.Module]) -> dict[n
 
 def _adopted_like(layer: Any, *, reads_block_input: bool) -> AdoptedCondConv2d:
     """Return a layer of ours that holds the parameters of timm's."""
+    # This padding depends on the size of the image, and timm computes it in each pass.
     padding = "tf_same" if layer.dynamic_padding else layer.padding
     geometry = (layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, padding)
     adopted = AdoptedCondConv2d(
@@ -101,6 +105,7 @@ def _routing_like(linear: nn.Linear) -> Routing:
 
 def _swap(model: nn.Module, adopted: Mapping[nn.Module, nn.Module]) -> None:
     """Replace each layer everywhere it is used; a layer used in two places stays one layer."""
+    # `_modules` rather than `named_children`, which names a shared layer only once.
     for parent in list(model.modules()):
         for attribute, child in list(parent._modules.items()):
             if child is not None and child in adopted:

@@ -242,6 +242,7 @@ def _connect_blocks(
     """Let a kind join its layers in each residual block of a converted model."""
     uses = Counter(module for _, module in model.named_modules(remove_duplicate=False))
     for name, members in residual_blocks(roles).items():
+        # A layer that is used twice would have to follow the inputs of two places.
         in_block = {member: layers[member] for member in members if member in layers and uses[layers[member]] == 1}
         if in_block:
             first = cast(Convolution, model.get_submodule(members[0]))

@@ -171,9 +171,11 @@ def build_model(
     if layer == ADOPTED:
         if num_kernels is not None:
             raise ModelError(f"an adopted network has its own num_kernels, got {num_kernels!r}: leave it out")
+        # The layer is the one setting that was given, so that it passes as its default.
         _refuse_settings({**settings, "layer": "dynamic"}, "an adopted network reads no {}, got {!r}: leave it out")
         return _adopted(name, spec, seed)
     model = _static(name, spec, seed)
+    # A kind without K kernels has no number of them by which it could be asked for.
     if num_kernels is None and layer != "dynamic" and "num_kernels" not in layer_kind(layer).reads:
         return make_dynamic(model, input_size=input_size, seed=seed, **settings)
     if num_kernels is not None:

@@ -70,10 +70,12 @@ def check_aggregator(subject: Subject) -> Iterator[str]:
                 after = run(network, images)
             changes = float((weights - used).abs().max()) > _VISIBLE
             changing += changes
+            # `not >` rather than `<=`, so that a NaN is a fault, too.
             if changes and not difference(after, before) > _SHOWN:
                 yield f"{strategy!r} changes attention {name!r} and not the output: use the result of the aggregator"
             if not torch.equal(run(network, images), before):
                 yield f"the output after an intervention ({strategy!r} of {name!r}) is not that before it"
+    # Attentions that were not called are faults already, and no reason to skip.
     if not changing and len(recorded) == len(layer_of(network).attentions):
         raise InapplicableError("no strategy changes the attention, which is the same for every image and kernel")
 
@@ -94,10 +96,12 @@ def check_temperature(subject: Subject) -> Iterator[str]:
     network, images = subject.network(), subject.images
     layer = layer_of(network)
     outputs = []
+    # A sharp softmax and one that is nearly uniform, far enough apart to show in any output.
     for temperature in (0.5, 30.0):
         layers = set_temperature(network, temperature)
         if layers != int(layer.reads_temperature):
             yield f"set_temperature sets the temperature of {layers} layers, expected {int(layer.reads_temperature)}"
+        # Written although nothing is said to read it, which catches a layer that does.
         if not layer.reads_temperature and "temperature" in layer._buffers:
             layer.write_temperature(temperature)
         outputs.append(run(network, images))
@@ -137,6 +141,7 @@ def check_kernels(subject: Subject) -> Iterator[str]:
                 yield f"kernels() gives a kernel of shape {shapes}, that of its channels in a static layer"
             if bias is not None and (static.bias is None or bias.shape != static.bias[channels].shape):
                 yield f"kernels() gives a bias of shape {tuple(bias.shape)}, which a static layer does not have"
+            # A factor changes every kernel that is not zero, and so the output if this is a view.
             kernel.mul_(-2.0)
     if not count:
         raise InapplicableError("kernels() gives none")
@@ -147,12 +152,14 @@ def check_kernels(subject: Subject) -> Iterator[str]:
 def check_static_start(subject: Subject) -> Iterator[str]:
     """Check that a layer whose kernels are copies of a static one computes what that does (`start="static"`)."""
     static = subject.geometry.static()
+    # Without noise, as only exact copies compute what the static layer does.
     fill = choose_start(nn.Sequential(static), "static", "auto", 0.0)
     try:
         layer = fill(subject.build(), static)
     except ConversionError as error:
         raise InapplicableError(str(error)) from error
     network = nn.Sequential(layer)
+    # After the kernels are filled, as in a conversion.
     subject.layer.connect(network, {"0": layer})
     deviation = unlike(run(network, subject.images), run(static, subject.images), ROUNDING)
     if deviation:
@@ -168,6 +175,7 @@ def check_cost(subject: Subject) -> Iterator[str]:
         counts.append(layer_of(network).multiply_adds(inputs, run(network, inputs)))
     if counts[0] != counts[1]:
         yield f"multiply_adds gives {counts[0]} for one image and {counts[1]} for two, expected those of one image"
+    # None asks for the work to be traced, which `cost` does below.
     for purpose, count in (counts[0] or {}).items():
         if purpose not in PURPOSES:
             yield f"multiply_adds gives {purpose!r}, expected purposes among {', '.join(PURPOSES)}"

@@ -52,6 +52,7 @@ def check_batch(subject: Subject) -> Iterator[str]:
     together = run(network, images)
     for image in range(len(images)):
         deviation = unlike(run(network, images[image : image + 1])[0], together[image], ROUNDING)
+        # One image is enough: the others would say the same.
         if deviation:
             yield f"image {image} alone {deviation}: in evaluation, an image must not depend on others of its batch"
             break
@@ -117,6 +118,7 @@ def check_gradients(subject: Subject) -> Iterator[str]:
         if f"the gradient of {name}" not in gradients:
             # A parameter without a gradient is the business of `check_training`.
             continue
+        # One direction for all numbers of a leaf, as a step along each would take a pass for each.
         direction = torch.randn(leaf.shape, dtype=torch.float64)
         values = []
         for step in (_STEP, -_STEP):
@@ -126,6 +128,7 @@ def check_gradients(subject: Subject) -> Iterator[str]:
                 leaf.sub_(direction, alpha=step)
         numerical = (values[0] - values[1]) / (2 * _STEP)
         analytical = float((gradients[f"the gradient of {name}"] * direction).sum())
+        # The floor is for derivatives near zero, of which only rounding is left to compare.
         scale = max(abs(numerical), abs(analytical), 1e-3)
         # Not `>`, because a NaN is within no tolerance.
         if not abs(numerical - analytical) <= 1e-4 * scale:

@@ -61,6 +61,7 @@ def check_autocast(subject: Subject) -> Iterator[str]:
 
 def check_state(subject: Subject) -> Iterator[str]:
     """Check that a new layer with the saved state of another one computes the same bits."""
+    # Other draws, so that equal outputs can come from the loaded state alone.
     network, other = subject.network(), subject.network(seed=1)
     try:
         other.load_state_dict(network.state_dict(), strict=True)
@@ -97,6 +98,7 @@ def _is_independent(subject: Subject, network: nn.Sequential, other: nn.Sequenti
         return
     with torch.no_grad():
         for parameter in other.parameters():
+            # The shift is for parameters of zeros, which no factor changes.
             parameter.mul_(-0.5).add_(0.1)
     if torch.equal(run(other, subject.images), before):
         yield f"{name} does not read its own parameters: do not keep bound methods or tensors of a layer on it"

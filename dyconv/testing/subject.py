@@ -115,6 +115,7 @@ class Subject:
         # The same steps as in a conversion.
         self.layer.connect(network, {"0": layer})
         network.register_forward_pre_hook(BeginForwardPass(forward_pass))
+        # A setting that is under test, such as a temperature, stays as it was given.
         if not keywords:
             set_temperature(network, 1.0)
         return network.eval()

@@ -71,6 +71,7 @@ def check_layer(
     kind = _registered_name(layer)
     keywords: dict[str, Any] = dict(options or {})
     if kind is not None:
+        # Options of its own are checked by the kind, as in a conversion; the class itself checks the shared ones.
         shared = {key: value for key, value in keywords.items() if key in COMMON_SETTINGS}
         own = {key: value for key, value in keywords.items() if key not in COMMON_SETTINGS}
         keywords = {**layer_kind(kind).checked_options(own), **shared}
@@ -85,12 +86,14 @@ def check_layer(
     with seeded(0, "check_layer"):
         for title, geometry in geometries.items():
             subject = Subject(layer, geometry, keywords, takes, mixes_kernels)
+            # Export is left to the first geometry that the class accepts and runs.
             checked = list(_check_geometry(subject, title, with_export=not is_exported))
             is_exported = is_exported or any(result.check == _EXPORT for result in checked)
             results += checked
         if kind is not None:
             results += _results("conversion", "", _check_conversion(kind, keywords))
     report = LayerReport(name, tuple(results))
+    # A conversion has no geometry: its result does not say that the class takes one.
     if all(result.status == "refused" for result in results if result.geometry):
         reason = report.with_status("refused")[0].reason
         raise LayerCheckError(f"{name} refuses every geometry of the checks, the first with: {reason}", report)
@@ -121,6 +124,7 @@ def _check_geometry(subject: Subject, title: str, *, with_export: bool) -> Itera
     """Yield the results of a geometry: one that is refused, or those of all checks, unless the layer does not run."""
     try:
         subject.network()
+    # By this type a class may refuse a geometry; any other exception is a fault of it.
     except ArgumentError as error:
         yield CheckResult("", title, "refused", str(error))
         return
@@ -152,6 +156,7 @@ def _results(check: str, geometry: str, faults: Iterator[str]) -> Iterator[Check
             count += 1
             yield CheckResult(check, geometry, "failed", fault)
     except InapplicableError as reason:
+        # A check that found faults before it gave up has failed, and was not skipped.
         if not count:
             yield CheckResult(check, geometry, "skipped", str(reason))
         return
@@ -193,6 +198,7 @@ def _check_conversion(kind: str, keywords: Mapping[str, Any]) -> Iterator[str]:
         output = run(network, images)
         if output.shape != expected.shape or not bool(output.isfinite().all()):
             yield "the output of a converted network is not finite, or has another shape"
+        # Four convolutions and two norms follow one another, and each adds its rounding.
         deviation = unlike(output, expected, 10 * computation.ROUNDING)
         if start and deviation:
             yield f"the output of a network with start='static' and noise=0 {deviation} from the static network"

@@ -76,6 +76,7 @@ def _own_points(study: Study, plan: Plan, results: Results, summary: StudySummar
             if estimate.has_interval:
                 low, high = estimate.low, estimate.high
             kind = kind_title(spec.model)
+            # Without such a setting a backbone has None, and NaN keeps the column one of numbers.
             size = (spec.model.depth or math.nan, spec.model.width or math.nan)
             network = (spec.data.facts.title, OURS, _backbone_title(spec.model), *size, kind, kind != STATIC)
             yield (*network, counts[row.variant].value, estimate.mean, low, high, "")
@@ -84,6 +85,7 @@ def _own_points(study: Study, plan: Plan, results: Results, summary: StudySummar
 def _specs_by_variant(study: Study, plan: Plan) -> dict[str, TrialSpec]:
     specs: dict[str, TrialSpec] = {}
     for cell in plan.cells_of(study.name):
+        # Repeats differ in their seed alone, so that the first spec will do.
         specs.setdefault(cell.variant, plan.node(cell.fingerprint).spec)
     return specs
 
@@ -134,6 +136,7 @@ def _published_points(study: Study, plan: Plan) -> Iterator[_Point]:
     names = {spec.model.name for spec in specs}
     # Under the title of our own images if these are the published ones, so that both share a panel.
     panel = next((spec.data.facts.title for spec in specs if spec.data.name == _PUBLISHED_DATA), "ImageNet")
+    # A row is called by backbone, width where it has one, and kind: "mobilenet_v2_0.5_dynamic".
     pattern = re.compile(rf"({'|'.join(map(re.escape, NETWORKS))})_(?:(\d+\.\d+)_)?(.+)")
     for key in table.rows:
         match = pattern.fullmatch(key)
@@ -143,9 +146,11 @@ def _published_points(study: Study, plan: Plan) -> Iterator[_Point]:
         name, width, kind = match.groups()
         # A static network that the table has too; the authors of ODConv compare theirs with one of their own.
         linked = kind != STATIC and table.baselines.get(key, {}) in (*table.rows.values(), {})
+        # The published networks are of the usual depth, where their backbone can have another one.
         depth = 1.0 if "depth" in NETWORKS[name].options else math.nan
         size = (depth, float(width) if width else math.nan)
         network = (panel, PUBLISHED, NETWORKS[name].title, *size, _published_kind(kind), linked)
+        # A is the surest letter, so that the last one in the alphabet holds for the point.
         confidence = max(accuracy.confidence, count.confidence)
         yield (*network, count.value * _MILLION, accuracy.value, math.nan, math.nan, confidence)
 

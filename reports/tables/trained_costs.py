@@ -45,6 +45,7 @@ def trained_cost_table(study: Study, plan: Plan, results: Results, summary: Stud
 
 
 def _caption(study: Study, plan: Plan) -> str:
+    # A dictionary, as a set that keeps the order of the plan.
     sizes: dict[str, None] = {}
     for cell in plan.cost_cells:
         if cell.study == study.name and plan.has(cell.fingerprint):
@@ -67,6 +68,7 @@ class _Costs:
         self._measured: dict[str, dict[str, Repeat]] = {}
         for metric in (*_COUNTS, COST_LATENCY, COST_LATENCY_RATIO):
             self._measured[metric] = results.cost_repeats(study.name, metric)
+        # Read for all variants at once: a column appears only if one of them has a number.
         self.published: dict[str, list[PublishedValue | None]] = {}
         for column in (*(column for _, column in _COUNTS.values()), telling(study.metric).published):
             self.published[column] = [self.value(variant, column) for variant in study.variants]

@@ -39,6 +39,7 @@ def load_inspected(file: CheckpointFile, model: nn.Module) -> LoadReport:
     """
     path = Path(file.path)
     try:
+        # Before the load as well, so that a file that has changed leaves the network as it is.
         _check_digest(read_checkpoint(path).sha256, file)
         report = dyconv.load_checkpoint(model, path, temperature=file.temperature)
     except (SpecError, DyconvError) as error:
@@ -74,6 +75,7 @@ def _check_digest(sha256: str, file: CheckpointFile) -> None:
 
 def _advised(message: str) -> str:
     """Return a message about a missing temperature with the setting that gives it."""
+    # The library names an argument of its own, which the user of a study never writes.
     if "give temperature=" not in message:
         return message
     return f"{message} Here: --set inspect.temperature=…, or temperature under inspect in a study's file."
