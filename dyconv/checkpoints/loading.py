@@ -123,7 +123,8 @@ def _given_temperatures(
         in_file = assignment.values.get(key)
         if in_file is None:
             given[key] = torch.full_like(layer.temperature, value, device="cpu")
-        elif float(in_file) != value:
+        # In the precision of the file: 0.1 in float32 is another number than the 0.1 that was given.
+        elif float(in_file) != float(torch.tensor(value, dtype=in_file.dtype)):
             raise ArgumentError(
                 f"the file holds the temperature {float(in_file):g} for {name}, got temperature={value:g}: leave it "
                 "out, and use intervene or set_temperature for another one"

@@ -158,6 +158,14 @@ def test_a_temperature_that_cannot_be(temperature: Any, path: Path) -> None:
     assert "temperature must be" in refused(own_network(), path, ArgumentError, temperature=temperature)
 
 
+def test_a_temperature_that_the_file_holds_in_another_precision(path: Path) -> None:
+    model = own_network()
+    dyconv.set_temperature(model, 0.1)
+    torch.save(model.state_dict(), path)
+    report = load_checkpoint(own_network(), path, temperature=0.1)
+    assert report.temperatures == (pytest.approx(0.1),)
+
+
 def test_a_temperature_that_contradicts_the_file(path: Path) -> None:
     changed(path)
     text = refused(own_network(), path, ArgumentError, temperature=2.0)
