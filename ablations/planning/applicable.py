@@ -14,7 +14,7 @@ from typing import Any
 from ablations.errors import AblationError
 from ablations.planning.request import Request
 from ablations.spec.layers import LAYERS
-from ablations.spec.settings import Settings, merge, unread
+from ablations.spec.settings import DECIDERS, Settings, merge, unread
 from ablations.spec.titles import training_title
 from ablations.spec.trial import resolve
 from ablations.study import InspectedNetwork, Study, Variant
@@ -27,7 +27,8 @@ def applicable(study: Study, request: Request) -> Study | None:
     that are alike then the first is kept, or the reference. What nothing would read without the override either is a
     mistake of the study; it stays, and is reported as such.
     """
-    if not request.settings or study.is_on_checkpoint:
+    # Most overrides decide nothing about others, and a plan of thousands of rows need not look at each.
+    if not DECIDERS.intersection(request.settings) or study.is_on_checkpoint:
         return study
     networks = _networks(study, request)
     variants = _variants(study, request)

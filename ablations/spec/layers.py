@@ -7,7 +7,7 @@ kinds are added when it is loaded.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ablations.errors import UnknownNameError
@@ -107,9 +107,19 @@ BUILT_IN_LAYERS = frozenset(LAYERS)
 """The kinds that are the project's own, whatever plug-ins add."""
 
 
-def layers_that_read(setting: str) -> tuple[str, ...]:
-    """Return the kinds that read a shared setting."""
-    return tuple(name for name, kind in LAYERS.items() if setting in kind.reads)
+@dataclass(frozen=True)
+class LayersThatRead:
+    """The layer kinds that read a shared setting, also those that plug-ins add later."""
+
+    setting: str
+
+    def __contains__(self, layer: object) -> bool:
+        # Asked for every row of a plan, so without a list of all kinds. A file may name a list as its layer.
+        kind = LAYERS.get(layer) if isinstance(layer, str) else None
+        return kind is not None and self.setting in kind.reads
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, kind in LAYERS.items() if self.setting in kind.reads)
 
 
 def kinds_by_option() -> Mapping[str, tuple[str, ...]]:

@@ -8,14 +8,13 @@ and the explanation in the message.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from ablations.datasets.registry import downloadable, folder_sets, get_folder_set
 from ablations.errors import SettingError, SpecError, UnknownNameError, nearest
-from ablations.spec.layers import LAYERS, LayerKind, kinds_by_option, layers_that_read, option_of
+from ablations.spec.layers import LAYERS, LayerKind, LayersThatRead, kinds_by_option, option_of
 from ablations.spec.names import NETWORKS
 from ablations.spec.parts import (
     MAX_OPERATIONS,
@@ -34,16 +33,16 @@ Settings = Mapping[str, Any]
 
 _TEMPERATURE = tuple(f"train.temperature.{name}" for name in ("schedule", "start", "end", "epochs"))
 
-Allowed = tuple[Any, ...] | range | Callable[[], tuple[Any, ...]]
+Allowed = tuple[Any, ...] | range | LayersThatRead | Callable[[], tuple[Any, ...]]
 """Values under which a setting is read: listed, a range (at least its start), or a function if plug-ins can add any."""
 
 _RULES: tuple[tuple[tuple[str, ...], str, Allowed], ...] = (
-    (("model.num_kernels",), "model.layer", partial(layers_that_read, "num_kernels")),
-    (("model.where",), "model.layer", partial(layers_that_read, "where")),
-    (("model.reduction",), "model.layer", partial(layers_that_read, "reduction")),
-    (("model.normalization",), "model.layer", partial(layers_that_read, "normalization")),
-    (("model.aggregation",), "model.layer", partial(layers_that_read, "aggregation")),
-    (_TEMPERATURE, "model.layer", partial(layers_that_read, "temperature")),
+    (("model.num_kernels",), "model.layer", LayersThatRead("num_kernels")),
+    (("model.where",), "model.layer", LayersThatRead("where")),
+    (("model.reduction",), "model.layer", LayersThatRead("reduction")),
+    (("model.normalization",), "model.layer", LayersThatRead("normalization")),
+    (("model.aggregation",), "model.layer", LayersThatRead("aggregation")),
+    (_TEMPERATURE, "model.layer", LayersThatRead("temperature")),
     (_TEMPERATURE, "model.normalization", ("softmax",)),
     (("train.temperature.end", "train.temperature.epochs"), "train.temperature.schedule", ("linear",)),
     (("train.momentum", "train.nesterov"), "train.optimizer", ("sgd",)),
@@ -54,6 +53,9 @@ _RULES: tuple[tuple[tuple[str, ...], str, Allowed], ...] = (
     (("data.download",), "data.name", downloadable),
 )
 """(settings, setting that decides, its values under which the settings are read)."""
+
+DECIDERS = frozenset({"model.name", "model.layer", *(decider for _, decider, _ in _RULES)})
+"""Settings whose values decide which others are read."""
 
 _NETWORK_OPTIONS = ("width", "depth", "stem_stride", "stem_kernel", "stem_pool", "dropout", "squeeze_excitation")
 
