@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +28,14 @@ from ablations.spec.settings import DEFAULTS
 from ablations.spec.titles import model_title
 from ablations.spec.trial import TrialSpec, resolve
 from ablations.study import Study, Variant
-from runners import plugins
 from runners.state.nodes import NodeState, StateStore
 from runners.training.network import as_static, build_network, intervened
 from runners.upkeep.explain import differences
 from runners.workers.task import Task
 from runners.workers.trial import run_node
 from tests.command_line import Invoke
-from tests.registries import KeptRegistries
 from tests.runners.bench import Bench
+from tests.runners.loading import Load, changed, loaded_afresh
 
 MODULE = "layer_plugin_of_a_test"
 SMOOTH = """\
@@ -84,37 +81,12 @@ class ScaledConv2d(dyconv.ConvolutionLayer):
         output = F.conv2d(input, self.weight[0], bias, self.stride, self.padding, self.dilation, self.groups)
         return output * scale[:, :, None, None]
 """
-Load = Callable[..., None]
 
 
 @pytest.fixture
 def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
-    """Loads plug-ins with this code as a new process would."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    kept = KeptRegistries()
-
-    def forget() -> None:
-        kept.restore()
-        for name in [name for name in sys.modules if name.startswith(MODULE)]:
-            del sys.modules[name]
-        importlib.invalidate_caches()
-
-    def afresh(*codes: str) -> None:
-        forget()
-        modules = [f"{MODULE}_{index}" for index, _ in enumerate(codes)]
-        for module, code in zip(modules, codes, strict=True):
-            (tmp_path / f"{module}.py").write_text(code, encoding="utf-8")
-        plugins.load_plugins(modules)
-
-    yield afresh
-    forget()
-
-
-def changed(code: str, old: str, new: str) -> str:
-    assert old in code
-    return code.replace(old, new)
+    """Loads the plug-ins with this code as a new process would."""
+    yield from loaded_afresh(tmp_path, monkeypatch, MODULE)
 
 
 def _trial(layer: str, **options: Any) -> TrialSpec:

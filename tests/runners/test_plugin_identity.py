@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +38,8 @@ from runners.tracking.node_tags import plugin_tags
 from runners.upkeep.explain import differences
 from runners.workers.task import Task
 from runners.workers.trial import run_node
-from tests.registries import KeptRegistries
+from tests.runners.loading import Load, changed, loaded_afresh
 
-Load = Callable[..., None]
 _MODULE = "identified_plugin_of_a_test"
 
 STRATEGY = """\
@@ -86,31 +84,7 @@ def my_data(facts, *, root, download):
 @pytest.fixture
 def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
     """Loads the plug-ins with this code as a new process would."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    kept = KeptRegistries()
-
-    def forget() -> None:
-        kept.restore()
-        for name in [name for name in sys.modules if name.startswith(_MODULE)]:
-            del sys.modules[name]
-        importlib.invalidate_caches()
-
-    def afresh(*codes: str) -> None:
-        forget()
-        modules = [f"{_MODULE}_{index}" for index, _ in enumerate(codes)]
-        for module, code in zip(modules, codes, strict=True):
-            (tmp_path / f"{module}.py").write_text(code, encoding="utf-8")
-        plugins.load_plugins(modules)
-
-    yield afresh
-    forget()
-
-
-def changed(code: str, old: str, new: str) -> str:
-    assert old in code
-    return code.replace(old, new)
+    yield from loaded_afresh(tmp_path, monkeypatch, _MODULE)
 
 
 def _trial(**settings: Any) -> TrialSpec:
