@@ -28,6 +28,12 @@ TAG_ARTIFACTS = "abl.artifacts"
 """On an experiment whose artifacts lie beside its store: the name of their folder, so that both can be moved."""
 TAG_LAUNCHES = "abl.launches"
 """On a study's summary run, a JSON list: what was estimated of each launch and what it took (`launches.Record`)."""
+TAG_LOOKS = "abl.looks"
+"""On a study's summary run, a JSON list: each look at the results so far (`protocol.looks.Look`)."""
+TAG_STOPPING = "abl.stopping"
+"""On a study's summary run, if seeds were added until claims were decided: their largest number (`max_seeds`)."""
+TAG_FROZEN = "abl.frozen"
+"""On a study's summary run, if its plan was frozen: the SHA-256 of the frozen plan."""
 TAG_VERSIONS = "abl.versions"
 """JSON object: versions of python, torch, torchvision, mlflow, and the platform and device a node ran on.
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ablations.errors import SpecError, UnknownNameError
 from ablations.files.checkpoint_file import read_checkpoint
 from ablations.presets import Preset
+from ablations.protocol.stopping import StoppingRule
 from ablations.spec.inspected import resolve_network
 from ablations.spec.settings import DEFAULTS, Settings, check_values, merge
 from ablations.spec.trial import TrialSpec, resolve
@@ -44,6 +45,9 @@ class Request:
             `inspect.temperature`.
         tuned: The tuned values of the variants, or `None` to train with the settings as they are.
         canary: Whether the reference of each study is trained again under other seeds: an A/A test.
+        stopping: The rule by which seeds are added until the primary claims are decided, or `None` for a fixed number.
+        seeds_by_study: The seeds of studies that have their own number by now, over `seeds`: with a stopping rule, some
+            studies are decided before others.
 
     Raises:
         UnknownNameError: If an override is not a setting.
@@ -55,6 +59,8 @@ class Request:
     seeds: int | None = None
     canary: bool = False
     tuned: TunedValues | None = None
+    stopping: StoppingRule | None = None
+    seeds_by_study: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for key in self.settings:
@@ -117,7 +123,7 @@ class Request:
         """Return the number of repeats of each variant of `study`; where nothing is trained, once is enough."""
         if study.trains_nothing:
             return 1
-        return self.seeds or study.seeds or self.preset.seeds
+        return self.seeds_by_study.get(study.name) or self.seeds or study.seeds or self.preset.seeds
 
 
 def is_checkpoint(value: str) -> bool:
