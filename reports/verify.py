@@ -14,15 +14,12 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
-from ablations.errors import ReportError
+from ablations.errors import ReportError, StudyError
 from ablations.launches import Record
-from ablations.planning.plan import Plan, make_plan
-from ablations.planning.request import Request
-from ablations.planning.tuned_values import TunedValues, tuned_from_data
-from ablations.presets import get_preset
+from ablations.planning.plan import Plan
+from ablations.planning.plan_data import plan_of, study_data
 from ablations.registry import available_studies, get_study
 from ablations.spec.identities import changes
-from ablations.study import Study
 from reports.analysis.summary import summarize
 from reports.collect.results import Results
 from reports.collect.runs import collect, what_became_of
@@ -31,14 +28,12 @@ from reports.content.blocks import Document
 from reports.content.plan_words import plugins_in, plural
 from reports.document.study_report import build_document
 from reports.evidence.manifest import (
-    NAME,
     Json,
     Maker,
     is_intact,
     made_by,
     manifest,
     read_manifest,
-    study_data,
     with_manifest,
 )
 from reports.evidence.report_file import Carried, carried, read_report
@@ -132,26 +127,9 @@ def planned(stored: Json) -> Plan:
         AblationError: If it is not a request, or not one that is known here.
     """
     try:
-        data = stored["request"]
-        preset = get_preset(data["preset"])
-        request = Request(preset, data["overrides"], data["seeds"], data["canary"], _tuned(data))
-        studies = [Study.model_validate_json(json.dumps(study)) for study in data["studies"]]
-        left_out = tuple(data.get("left_out", ()))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ReportError(f"what its manifest asks for cannot be read: {_first_line(error)}") from None
-    return replace(make_plan(studies, request), left_out=left_out)
-
-
-def _tuned(request_data: Json) -> TunedValues | None:
-    files = request_data.get("tuned")
-    return tuned_from_data(files, Path(NAME)) if files is not None else None
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    if not lines:
-        return type(error).__name__
-    return f"{type(error).__name__}: {' '.join(lines[:3])}"
+        return plan_of(stored["request"], "its manifest")
+    except StudyError as error:
+        raise ReportError(str(error)) from None
 
 
 def _unlike_registered(plan: Plan) -> Iterator[str]:
