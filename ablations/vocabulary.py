@@ -139,6 +139,9 @@ STUDY_METRICS = {
 }
 """The metrics a study may be judged by, with the words a table uses for them."""
 
+_POINTS = frozenset({TEST_TOP1, TEST_TOP5, VAL_TOP1, VAL_TOP5})
+"""Metrics in per cent, whose differences are points."""
+
 HIGHER_IS_BETTER = frozenset({TEST_TOP1, TEST_TOP5, VAL_TOP1, VAL_TOP5, ATTENTION_GAP})
 
 # A name that ends in eight hexadecimal digits looks like the slug of another one, so it is not safe as it is.
@@ -159,6 +162,13 @@ def slug(name: str) -> str:
     readable = _UNSAFE.sub("-", name).strip("-")[:_SLUG_LENGTH]
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{readable}-{digest}" if readable else digest
+
+
+def usual_size_of_interest(metric: str) -> float:
+    """Return the smallest difference that matters where a study does not say, in the unit of the metric."""
+    if metric in _POINTS:
+        return 1.0
+    return 0.1
 
 
 def study_tag(study: str) -> str:
