@@ -22,6 +22,7 @@ from ablations.spec.fingerprint import digest
 from ablations.study import Study
 from reports.analysis.canary import judge_canaries
 from reports.analysis.claims import JudgedClaim, JudgedContrast, verdicts
+from reports.analysis.protocol import deviations
 from reports.analysis.statistics import Estimate
 from reports.analysis.summary import StudySummary, VariantSummary
 from reports.collect.results import CELL_COLUMNS, Results
@@ -82,7 +83,10 @@ def manifest(
         "canaries": canaries,
         "document": contents(document),
     }
-    for optional in ("plugins", "networks"):
+    content["looks"] = [look.as_mapping() for look in results.looks]
+    content["frozen"] = [frozen.content for frozen in results.frozen]
+    content["deviations"] = list(deviations(plan, results))
+    for optional in ("plugins", "networks", "looks", "frozen", "deviations"):
         if not content[optional]:
             # Left out, so that older manifests keep their layout and digest.
             del content[optional]
