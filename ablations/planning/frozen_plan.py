@@ -224,10 +224,11 @@ class FrozenPlan:
             planned, seeds = self.seeds.get(study.name), plan.request.seeds_of(study)
             if planned is None or planned == seeds:
                 continue
+            name = f"Study {study.name}: {planned} seeds were planned, {seeds} are reported"
             if seeds < planned and not (self.adds_seeds and seeds in self.looks_of(study.name)):
-                yield f"Study {study.name} has {seeds} seeds, {planned} were planned: {planned - seeds} were dropped."
+                yield f"{name}; seed {_numbers(range(seeds, planned))} was dropped."
             elif seeds > planned:
-                yield f"Study {study.name} has {seeds} seeds, {planned} were planned: {seeds - planned} were added."
+                yield f"{name}; seed {_numbers(range(planned, seeds))} was added."
 
     def _of_cells(self, plan: Plan) -> Iterator[str]:
         fingerprints = {_place(cell): cell.fingerprint for cell in plan.cells}
@@ -292,6 +293,13 @@ def _words(value: Any) -> str:
     return text
 
 
+def _numbers(seeds: Sequence[int]) -> str:
+    """Return consecutive seeds as `2` or `2 to 4`."""
+    if len(seeds) == 1:
+        return str(seeds[0])
+    return f"{seeds[0]} to {seeds[-1]}"
+
+
 def _listed(items: Sequence[str]) -> str:
     listing = "; ".join(items[:_NAMED])
     if len(items) > _NAMED:
@@ -338,7 +346,9 @@ def frozen_from_data(content: Any) -> FrozenPlan:
         StudyError: If it is no frozen plan.
     """
     try:
-        frozen = FrozenPlan(dict(_CONTENT.validate_python(content)))
+        _CONTENT.validate_python(content)
+        # As it was read: the digest is one of lists, and not of the tuples of the schema.
+        frozen = FrozenPlan(dict(content))
         if content["format"] != FORMAT:
             raise StudyError(f"it has format {content['format']!r}, this version reads {FORMAT}")
         # What is computed from the content later is computed once here: a broken file is an error at the door.

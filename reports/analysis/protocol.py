@@ -62,6 +62,11 @@ def deviations(plan: Plan, results: Results) -> tuple[str, ...]:
         return ()
     sentences = [*frozen.differences(plan)]
     for earlier in results.frozen[:-1]:
+        if not earlier.is_intact:
+            sentences.append(
+                f"A copy of a frozen plan was edited: its SHA-256 {earlier.digest[:SHORT]} is not that of its content."
+            )
+            continue
         sentences.append(
             f"The plan was frozen anew: an earlier one is of {earlier.when} (SHA-256 {earlier.digest[:SHORT]})."
         )

@@ -108,8 +108,10 @@ class Results:
 
     def with_frozen(self, frozen: Iterable[FrozenPlan]) -> Results:
         """Return the same results with further frozen plans, each once, the oldest first."""
-        by_digest = {plan.digest: plan for plan in (*self.frozen, *frozen)}
-        plans = sorted(by_digest.values(), key=lambda plan: (plan.frozen_at, plan.digest))
+        # An edited copy says the digest of the plan that it was made of, and both are kept.
+        by_identity = {(plan.digest, plan.is_intact): plan for plan in (*self.frozen, *frozen)}
+        # Of plans of one time the intact one comes last, as the last one counts.
+        plans = sorted(by_identity.values(), key=lambda plan: (plan.frozen_at, plan.digest, plan.is_intact))
         return replace(self, frozen=tuple(plans))
 
     def repeats(self, study: str, metric: str) -> dict[tuple[str, str], dict[int, Repeat]]:
