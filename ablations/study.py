@@ -183,7 +183,7 @@ class Study(Frozen):
 
     @property
     def whole_factorial(self) -> Factorial | None:
-        """The factorial, if the rows are still all its combinations; `None` where an override merged or removed some."""
+        """The factorial, if the rows are still all its combinations; `None` where an override merged some."""
         if self.factorial is None:
             return None
         names = [variant.name for variant in self.variants]

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
 from ablations.errors import StudyError, UnknownNameError
-from ablations.factorial.design import ALL, NONE, Design, Generator
+from ablations.factorial.design import ALL, NONE, Design, Generator, Term
 from ablations.spec.parts import Frozen
 from ablations.variants import Changes, MisplacedError, Name, Variant
 
 FEWEST_FACTORS, MOST_FACTORS = 2, 6
 _FACTOR_NAME = re.compile(r"[A-Za-z]\w*")
 _ON, _OFF = "✓", "–"
+_LEVEL_WORDS = {1: "on", -1: "off"}
 
 
 class Level(Frozen):
@@ -70,7 +72,9 @@ class Factorial(Frozen):
                 raise MisplacedError(location, f"factor {name!r} is the same on and off. Change a setting in one.")
             for setting in {**factor.off.changes, **factor.on.changes}:
                 if setting in setters:
-                    reason = f"factors {setters[setting]!r} and {name!r} both set {setting}, which has one value at a time"
+                    reason = (
+                        f"factors {setters[setting]!r} and {name!r} both set {setting}, which has one value at a time"
+                    )
                     raise MisplacedError(location, f"{reason}. Leave it to one of them.")
                 setters[setting] = name
         generators = []
@@ -99,6 +103,39 @@ class Factorial(Frozen):
     def title(self, factor: str) -> str:
         """Return the words for a factor in a table."""
         return self.factors[factor].label or factor
+
+    def term_title(self, term: Term) -> str:
+        """Return the words for a main effect or an interaction, for example `annealing × kernels`."""
+        return " × ".join(map(self.title, term))
+
+    def sum_title(self, terms: Mapping[Term, int]) -> str:
+        """Return the words for a sum of terms with their signs, for example `a × b + c × d`; the first has no plus."""
+        words = ""
+        for term, sign in terms.items():
+            if words:
+                words += " + " if sign == 1 else " − "
+            elif sign == -1:
+                words = "−"
+            words += self.term_title(term)
+        return words
+
+    def shared_levels_title(self, combinations: Collection[str]) -> str:
+        """Return the words for all combinations that share some levels, such as `annealing on, kernels off`.
+
+        Empty for a single combination, which has a title, and for any other choice of them.
+        """
+        every = self.design.combinations
+        if len(combinations) < 2 or not every.keys() >= set(combinations):
+            return ""
+        shared: dict[str, int] = {}
+        for factor in self.factors:
+            levels = {every[name][factor] for name in combinations}
+            if len(levels) == 1:
+                (shared[factor],) = levels
+        matching = {name for name, levels in every.items() if shared.items() <= levels.items()}
+        if not shared or matching != set(combinations):
+            return ""
+        return ", ".join(f"{self.title(factor)} {_LEVEL_WORDS[level]}" for factor, level in shared.items())
 
     def level_title(self, factor: str, *, on: bool) -> str:
         """Return the words for a level of a factor in a table."""
@@ -131,9 +168,7 @@ class Factorial(Frozen):
                     differs_in += {**declared.off.changes, **declared.on.changes}
             cells = tuple(_ON if level == 1 else _OFF for level in levels.values())
             variants.append(
-                Variant(
-                    name=name, label=self._label(name), changes=changes, cells=cells, differs_in=tuple(differs_in)
-                )
+                Variant(name=name, label=self._label(name), changes=changes, cells=cells, differs_in=tuple(differs_in))
             )
         return tuple(variants)
 

@@ -62,7 +62,9 @@ class Generator:
         if len({factor, *others}) < 1 + len(others):
             raise StudyError(f"generator {text!r} names a factor twice. Name each once.")
         if len(others) < 2:
-            raise StudyError(f"generator {text!r} makes {factor} an alias of {others[0]}. Name two or more on the right.")
+            raise StudyError(
+                f"generator {text!r} makes {factor} an alias of {others[0]}. Name two or more on the right."
+            )
         return cls(factor, -1 if minus else 1, others)
 
 

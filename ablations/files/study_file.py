@@ -16,8 +16,8 @@ from pydantic import ValidationError
 
 from ablations.claims import Claim, Contrast
 from ablations.errors import SettingError, StudyError, UnknownNameError, nearest
-from ablations.files.checkpoint_file import network_name
 from ablations.factorial.declaration import Factorial, TwoLevelFactor
+from ablations.files.checkpoint_file import network_name
 from ablations.files.yaml_source import Location, YamlDocument, error_location, read_document
 from ablations.published import get_published
 from ablations.spec.parts import Intervention, Placement

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from ablations.claims import Claim, Contrast
 from ablations.factorial.declaration import Factorial, Level, TwoLevelFactor
+from ablations.factorial.design import NONE
 from ablations.spec.parts import BLOCKS, Placement
 from ablations.studies._networks import ANNEALING, constant
 from ablations.study import Study
@@ -27,12 +28,10 @@ _FACTORIAL = Factorial(
             on=Level(label="τ = 30 → 1", changes=ANNEALING),
         ),
         "kernels": TwoLevelFactor(
-            label="more kernels",
             off=Level(label="K = 2", changes={"model.num_kernels": 2}),
             on=Level(label="K = 4", changes={"model.num_kernels": 4}),
         ),
         "placement": TwoLevelFactor(
-            label="every convolution",
             off=Level(label="projections", changes={"model.where": Placement(role=("projection",))}),
             on=Level(label="all three", changes={"model.where": BLOCKS}),
         ),
@@ -75,6 +74,10 @@ STUDY = Study(
         "point each, and weights that sum to one are easier to learn."
     ),
     factorial=_FACTORIAL,
+    # What a file leaves out, as it follows from the factorial.
+    reference=NONE,
+    columns=_FACTORIAL.columns,
+    variants=_FACTORIAL.variants(NONE),
     # The paper's differences between two and four kernels, and between one placement and all, are 1.2 and 1.3 points.
     size_of_interest=1.0,
     claims=(

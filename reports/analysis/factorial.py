@@ -54,6 +54,11 @@ class Effect:
             return "*"
         return ""
 
+    @property
+    def is_tested(self) -> bool:
+        """True if it has a p-value."""
+        return not math.isnan(self.p_value)
+
 
 @dataclass(frozen=True)
 class Ratio:
@@ -62,6 +67,11 @@ class Ratio:
     value: float
     low: float = math.nan
     high: float = math.nan
+
+    @property
+    def has_interval(self) -> bool:
+        """True if both ends are known."""
+        return not (math.isnan(self.low) or math.isnan(self.high))
 
 
 @dataclass(frozen=True)
@@ -87,21 +97,30 @@ class FactorialSummary:
         effects: An effect per alias set of the design, main effects first.
         gain: All factors on minus all off; in a fraction, by the model in which only leading terms count.
         shares: The parts of the gain, which sum to it, in the order of the factors.
+        seeds: The number of repeats that the plan asks for.
+        unlearned: Names of the combinations of which a training never learned.
     """
 
     factorial: Factorial
     effects: tuple[Effect, ...]
     gain: Estimate
     shares: tuple[FactorShare, ...]
+    seeds: int
+    unlearned: tuple[str, ...] = ()
+
+    @property
+    def has_shares(self) -> bool:
+        """True if the gain has shares."""
+        return any(share.share is not None for share in self.shares)
+
+    @property
+    def tested(self) -> tuple[Effect, ...]:
+        """The effects with a p-value, which are corrected for each other."""
+        return tuple(effect for effect in self.effects if effect.is_tested)
 
     def main_effect(self, factor: str) -> Effect:
         """Return the main effect of a factor."""
         return next(effect for effect in self.effects if (factor,) in effect.aliases.leading)
-
-    @property
-    def interactions(self) -> tuple[Effect, ...]:
-        """The effects of two factors or more."""
-        return tuple(effect for effect in self.effects if effect.aliases.order > 1)
 
     def strongest_interaction(self, factor: str) -> Effect | None:
         """Return the largest interaction of two factors of which one is `factor`; `None` if none is estimated."""
@@ -130,11 +149,15 @@ def summarize_factorial(study: Study, summary: StudySummary) -> FactorialSummary
                 weighted_rows.append((row, float(weights[row.variant])))
         return weighted_sum(weighted_rows, summary.variants)
 
-    learned = not summary.unlearned
+    unlearned = tuple(row.variant for row in summary.unlearned)
     effects = []
     for aliases in design.alias_sets:
         estimate = estimate_of(design.effect_weights(aliases.term))
-        effects.append(Effect(aliases, estimate, estimate.p_value if learned else math.nan))
+        p_value = estimate.p_value
+        if unlearned:
+            # A training that never learned differs from the others for a reason that no factor explains.
+            p_value = math.nan
+        effects.append(Effect(aliases, estimate, p_value))
     gain_weights = design.gain_weights()
     gain = estimate_of(gain_weights)
     shares = []
@@ -142,23 +165,23 @@ def summarize_factorial(study: Study, summary: StudySummary) -> FactorialSummary
         weights = design.shapley_weights(factor)
         value = estimate_of(weights)
         share = None
-        if learned and gain.excludes_zero and value.is_known:
+        if not unlearned and gain.excludes_zero and value.is_known:
 
             def excess(ratio: float, weights: Mapping[str, Fraction] = weights) -> Estimate:
                 return estimate_of({name: float(weights[name]) - ratio * float(gain_weights[name]) for name in weights})
 
             share = fieller(excess, value.mean / gain.mean)
         shares.append(FactorShare(factor, value, share))
-    return FactorialSummary(factorial, _corrected(effects), gain, tuple(shares))
+    return FactorialSummary(factorial, _corrected(effects), gain, tuple(shares), summary.seeds, unlearned)
 
 
 def _corrected(effects: list[Effect]) -> tuple[Effect, ...]:
-    tested = [effect for effect in effects if not math.isnan(effect.p_value)]
+    tested = [effect for effect in effects if effect.is_tested]
     # Holm's correction is over all effects, whatever their order, as all of them are looked at.
     corrected = iter(holm([effect.p_value for effect in tested]))
     result = []
     for effect in effects:
-        if not math.isnan(effect.p_value):
+        if effect.is_tested:
             effect = replace(effect, p_holm=next(corrected))
         result.append(effect)
     return tuple(result)
