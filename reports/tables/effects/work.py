@@ -196,7 +196,6 @@ def work_reading(study: Study, result: FactorialSummary) -> str:
         sentences.append("There are no shares to give; the notes say why.")
     if result.tested:
         starred = [result.factorial.sum_title(effect.aliases.leading) for effect in result.tested if effect.stars]
-        sentences.append(
-            f"Corrected over all {len(result.tested)} effects and interactions, p < 0.05 for {quoted(starred) or 'none'}."
-        )
+        tests = f"all {len(result.tested)} effects and interactions"
+        sentences.append(f"Corrected over {tests}, p < 0.05 for {quoted(starred) or 'none'}.")
     return " ".join(sentences)
