@@ -99,6 +99,11 @@ def test_a_fraction_by_brute_force(factors: str, generators: tuple[str, ...]) ->
     design = design_of(factors, generators)
     combinations = design.combinations
     assert len(combinations) == 2 ** (len(factors) - len(generators))
+    for text in generators:
+        made, _, product = text.partition(" = ")
+        sign = -1 if product.startswith("-") else 1
+        for levels in combinations.values():
+            assert levels[made] == sign * column(levels, tuple(product.lstrip("-").split("*")))
     columns = {term: [column(levels, term) for levels in combinations.values()] for term in all_terms(tuple(factors))}
     # Words are the products that never change.
     constant = {term: values[0] for term, values in columns.items() if len(set(values)) == 1}
