@@ -286,6 +286,9 @@ def _few_seeds(study: Study, plan: Plan) -> Iterator[Lint]:
         return
     # The table has a difference per variant and inspected network, and Holm's correction is over all of them.
     seeds, needed = plan.request.seeds_of(study), seeds_needed(comparisons)
+    for look in plan.request.looks_of(study):
+        # Seeds are added up to the last look.
+        seeds = max(seeds, look)
     if seeds < needed:
         size = smallest_effect(seeds, comparisons)
         if math.isinf(size):

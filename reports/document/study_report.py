@@ -15,7 +15,7 @@ from reports.analysis.factorial import FactorialSummary, summarize_factorial
 from reports.analysis.summary import StudySummary
 from reports.collect.results import Results
 from reports.content.blocks import Block, Document, Facts, Figure, Items, Paragraph, Section
-from reports.content.plan_words import MOST_TOLD_APART, network_titles, short_titles, trials_of
+from reports.content.plan_words import MOST_TOLD_APART, looks_words, network_titles, short_titles, trials_of
 from reports.document import prose
 from reports.document.protocol import deviation_blocks, protocol_facts, protocol_section
 from reports.figures import attention, data
@@ -103,6 +103,9 @@ def _summary(plan: Plan, results: Results, claims: Sequence[JudgedClaim]) -> Ite
     facts = list(prose.run_facts(plan, results))
     if claims:
         facts.append(("Verdicts", claim_tables.verdict_counts(claims)))
+    looks = looks_words(plan)
+    if looks:
+        facts.append(("Seeds", f"added until the primary claims were decided: looks {looks}"))
     facts += protocol_facts(plan, results)
     facts += launch_facts(results)
     if canaries:
@@ -162,7 +165,10 @@ def _measured(study: Study, plan: Plan, results: Results, summary: StudySummary)
         yield Items(lines)
     if study.with_cost:
         yield trained_cost_table(study, plan, results, summary)
-    claims = claim_tables.claims_table(study, judge_study(study, summary, plan), with_legend=len(plan.studies) == 1)
+    judged = judge_study(study, summary, plan)
+    claims = claim_tables.claims_table(
+        study, judged, with_legend=len(plan.studies) == 1, looks=claim_tables.stopping_words(plan)
+    )
     if claims is not None:
         yield claims
     advice = advice_paragraph(study, summary)
@@ -294,6 +300,9 @@ def _appendix(
         method["One network"] = SINGLE
     if claims:
         method["Verdicts"] = CLAIMS
+    looks = claim_tables.stopping_words(plan)
+    if looks:
+        method["Looks"] = looks
     if plan.costs:
         method["Counts and latency"] = COUNTS
     if plan.canaries:
