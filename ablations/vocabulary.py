@@ -129,8 +129,9 @@ COST_LATENCY_RATIO = "cost/latency_ratio"
 COST_METRICS = frozenset({COST_PARAMETERS, COST_MULTIPLY_ADDS})
 
 MEAN, SD, CI_LOW, CI_HIGH, COUNT = ".mean", ".sd", ".ci_low", ".ci_high", ".n"
-P_VALUE, P_HOLM = ".p", ".p_holm"
-"""Of a paired difference: by its interval, and corrected over the table it stands in."""
+P_VALUE, P_HOLM, P_BETTER = ".p", ".p_holm", ".p_better"
+"""Of a paired difference: by its interval, and corrected over the table it stands in; and the probability that a repeat
+of the row is better than one of the reference."""
 DELTA_PREFIX = "delta."
 
 STUDY_METRICS = {

@@ -32,7 +32,9 @@ from reports.tables.machines import machine_words, unrecorded_words
 from reports.tables.p_values import comparisons_table, mcnemar_table
 from reports.tables.study import study_table
 from reports.tables.trained_costs import trained_cost_table
-from reports.tables.uncertainty_words import CANARY, COVERAGE, INTERVALS, P_VALUES, SINGLE
+from reports.tables.uncertainty_words import CANARY, COVERAGE, IMPROVEMENTS, INTERVALS, P_VALUES, SINGLE
+from reports.tables.variance.table import variance_table
+from reports.tables.variance.words import VARIANCES, variance_reading
 
 _FEW_FACTORS = 3
 """Effects of more factors are listed in the appendix."""
@@ -156,8 +158,13 @@ def _measured(study: Study, plan: Plan, results: Results, summary: StudySummary)
         else:
             silent.append(paragraph)
     yield from _effects(study, plan, summary)
-    yield study_table(study, plan, summary)
-    lines = tuple(prose.reading(study, summary))
+    lines: tuple[str, ...]
+    if study.compares_variances:
+        yield variance_table(study, plan, summary)
+        lines = (variance_reading(study, summary),)
+    else:
+        yield study_table(study, plan, summary)
+        lines = tuple(prose.reading(study, summary))
     if len(lines) == 1:
         yield Paragraph(lines[0], "What the table shows")
     else:
@@ -296,6 +303,10 @@ def _appendix(
 ) -> Iterable[Section]:
     # Only what the report has needs an explanation.
     method = dict(_METHOD) if plan.trials else {}
+    if any(summary.has_improvements for summary in summaries):
+        method["Probability of improvement"] = IMPROVEMENTS
+    if any(study.compares_variances for study in plan.studies):
+        method["Variances"] = VARIANCES
     if plan.networks:
         method["One network"] = SINGLE
     if claims:
