@@ -14,7 +14,9 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PlainValidator,
     SerializerFunctionWrapHandler,
+    WithJsonSchema,
     field_validator,
     model_serializer,
     model_validator,
@@ -81,6 +83,21 @@ NonNegativeFloat = Annotated[float, Field(ge=0), AfterValidator(lambda value: va
 Share = Annotated[NonNegativeFloat, Field(lt=1)]
 Fraction = Annotated[NonNegativeFloat, Field(le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+def _split_seed(value: Any) -> Any:
+    # One function for both forms: the errors of a union would name its members, which no user has written.
+    is_seed = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**32
+    if value is None or value == "trial" or is_seed:
+        return value
+    raise ValueError(f"must be a seed from 0 to {2**32 - 1}, or 'trial' for the seed of the trial; found {value!r:.60}")
+
+
+SplitSeed = Annotated[
+    int | Literal["trial"] | None,
+    PlainValidator(_split_seed),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0, "maximum": 2**32 - 1}, {"const": "trial"}]}),
+]
 
 MAX_OPERATIONS = 16
 """Of RandAugment on one image; there are fourteen kinds."""
@@ -262,7 +279,7 @@ class DataSpec(Frozen):
     rand_augment_magnitude: Annotated[int, Field(ge=0, le=30)] | None = 9
     mixup: NonNegativeFloat = 0.0
     cutmix: NonNegativeFloat = 0.0
-    split_seed: Seed | Literal["trial"] | None = None
+    split_seed: SplitSeed = None
 
     @property
     def facts(self) -> DatasetFacts:

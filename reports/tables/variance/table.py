@@ -15,6 +15,7 @@ from reports.content.plan_words import (
     data_words,
     epochs_words,
     network_words,
+    plural,
     short_titles,
     specs_of,
     split_of,
@@ -54,9 +55,9 @@ def variance_table(study: Study, plan: Plan, summary: StudySummary) -> Table:
         title=study.title,
         caption=(
             f"{measured_words} on {data_words(specs, split_of(study.metric))}, {network_words(specs)}, "
-            f"{epochs_words(specs)}, {summary.seeds} repeats per row: mean ± standard deviation; the standard "
-            f"deviation with its 95 % interval; the variance as a share of that of “{reference}”, "
-            "with its 95 % interval. Intervals are over training seeds."
+            f"{epochs_words(specs)}, {summary.seeds} {plural(summary.seeds, 'repeat')} per row: mean ± standard "
+            "deviation; the standard deviation with its 95 % interval; the variance as a share of that of "
+            f"“{reference}”, with its 95 % interval. Intervals are over training seeds."
         ),
         columns=(
             *columns,

@@ -39,9 +39,12 @@ def variance_reading(study: Study, summary: StudySummary) -> str:
     if not known:
         return f"No share of the variance of “{titles[study.reference]}” can be given yet."
     known.sort(key=lambda source: source.share.value)
-    clauses = [f"“{titles[known[-1].row.variant]}” spreads most, {_share_words(known[-1])}"]
+    clauses = [
+        f"“{titles[known[-1].row.variant]}” has the largest share of the variance of “{titles[study.reference]}”, "
+        f"{_share_words(known[-1])}"
+    ]
     if len(known) > 1:
-        clauses.append(f"“{titles[known[0].row.variant]}” least, {_share_words(known[0])}")
+        clauses.append(f"“{titles[known[0].row.variant]}” the smallest, {_share_words(known[0])}")
     sentences = ["; ".join(clauses) + "."]
     differing = [f"“{titles[source.row.variant]}”" for source in known if _excludes_one(source.share)]
     if differing:
@@ -55,7 +58,7 @@ def variance_reading(study: Study, summary: StudySummary) -> str:
 
 def _share_words(source: SourceVariance) -> str:
     share = source.share
-    words = f"{number(share.value, SHARE_DECIMALS)} of the variance"
+    words = number(share.value, SHARE_DECIMALS)
     if share.has_interval:
         words += f" [{number(share.low, SHARE_DECIMALS)}, {number(share.high, SHARE_DECIMALS)}]"
     return words

@@ -74,8 +74,9 @@ def test_a_note_says_how_little_few_repeats_know() -> None:
 
 def test_the_reading_names_the_widest_and_the_narrowest(plan: Plan) -> None:
     words = variance_reading(plan.studies[0], summary_of(plan, VALUES))
-    assert words.startswith("“order and augmentation alone” spreads most, 0.75 of the variance [0.02, 29.25]; ")
-    assert "“validation split alone” least, 0.06 of the variance [0.00, 2.44]." in words
+    largest = "“order and augmentation alone” has the largest share of the variance of “everything varies”, 0.75"
+    assert words.startswith(f"{largest} [0.02, 29.25]; ")
+    assert "“validation split alone” the smallest, 0.06 [0.00, 2.44]." in words
     assert "No interval excludes that a source alone spreads as widely" in words
     assert "which is in line with sources that act independently" in words
 
