@@ -225,7 +225,7 @@ class Study(Frozen):
         location = ("compares",)
         if self.networks or self.is_about_cost:
             raise MisplacedError(location, "variances are those of trainings. Leave networks and metrics of cost out.")
-        for field in ("claims", "selects", "equal_size", "with_cost"):
+        for field in ("claims", "selects", "equal_size", "with_cost", "factorial"):
             if getattr(self, field):
                 reason = f"the study compares variances, and {field} is about the means of its rows. Leave it out."
                 raise MisplacedError((field,), reason)

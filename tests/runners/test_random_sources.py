@@ -62,7 +62,7 @@ def validation_images(spec: TrialSpec, bench: Bench) -> bytes:
     statistics = source._dataset
     images = torch.cat([images for images, _ in source.evaluation("validation")])
     pixels = (images * statistics.std.view(1, -1, 1, 1) + statistics.mean.view(1, -1, 1, 1)) * 255
-    return pixels.round().to(torch.uint8).numpy().tobytes()
+    return bytes(pixels.round().to(torch.uint8).numpy())
 
 
 PROBES: dict[str, tuple[Callable[[TrialSpec, Bench], bytes], str]] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 
@@ -30,11 +30,11 @@ def plan() -> Plan:
     return whole_plan("quick", "variance", seeds=3)
 
 
-def summary_of(plan: Plan, values: dict[str, Sequence[float | None]]) -> StudySummary:
+def summary_of(plan: Plan, values: Mapping[str, Sequence[float | None]]) -> StudySummary:
     return summarize_study(plan.studies[0], plan, results_of(plan, values))
 
 
-def table_of(plan: Plan, values: dict[str, Sequence[float | None]]) -> Table:
+def table_of(plan: Plan, values: Mapping[str, Sequence[float | None]]) -> Table:
     return variance_table(plan.studies[0], plan, summary_of(plan, values))
 
 

@@ -53,6 +53,6 @@ def test_a_source_in_memory_has_the_statistics_of_its_training_images(tiny: Data
 
 @pytest.mark.usefixtures("own_registries")
 def test_a_reader_of_ones_own_refuses_another_split() -> None:
-    register_source("of my own", version=1)(lambda *args, **keywords: None)  # type: ignore[arg-type, return-value]
+    register_source("of my own", version=1)(lambda *args, **keywords: None)  # type: ignore[arg-type]
     with pytest.raises(SpecError, match=r"data\.split_seed = 3 asks for other validation images"):
         open_batches("of my own", BatchSettings(batch_size=4), sizes=SplitSizes(split_seed=3))
