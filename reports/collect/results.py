@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import pandas as pd
 
 from ablations.launches import Record
+from reports.collect.computing.accounted import Computing
 from reports.collect.correctness import Correctness
 from reports.collect.tracked_runs import FINISHED
 
@@ -71,6 +72,7 @@ class Results:
             evaluations of one checkpoint are here, and of these only those that were tracked with it.
         launches: The launches behind a report of this plan, the first one first: their estimates and actual times.
         unlearned: By fingerprint of a training, the reason why it never learned (`reports.collect.unlearned`).
+        computing: All runs of the plan's studies with their time, also those that no number comes from.
     """
 
     cells: pd.DataFrame
@@ -83,6 +85,7 @@ class Results:
     correctness: Mapping[str, Correctness] = field(default_factory=dict)
     launches: tuple[Record, ...] = ()
     unlearned: Mapping[str, str] = field(default_factory=dict)
+    computing: Computing = field(default_factory=Computing)
 
     @property
     def newest(self) -> int:

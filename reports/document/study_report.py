@@ -16,6 +16,7 @@ from reports.collect.results import Results
 from reports.content.blocks import Block, Document, Facts, Figure, Items, Paragraph, Section
 from reports.content.plan_words import MOST_TOLD_APART, network_titles, short_titles, trials_of
 from reports.document import prose
+from reports.document.computing import computing_fact, computing_section
 from reports.figures import attention, data
 from reports.figures.tradeoff import tradeoff_figure
 from reports.tables import appendix
@@ -95,6 +96,8 @@ def _summary(plan: Plan, results: Results, claims: Sequence[JudgedClaim]) -> Ite
     if claims:
         facts.append(("Verdicts", claim_tables.verdict_counts(claims)))
     facts += launch_facts(results)
+    if results.computing.runs:
+        facts.append(("Computing", computing_fact(results.computing)))
     if canaries:
         facts.append(("Canaries", canary_facts(canaries)))
     if plan.trials:
@@ -286,4 +289,7 @@ def _appendix(
     launches = launches_table(results)
     if launches is not None:
         yield Section("Estimated and actual time", (launches,))
+    computing = computing_section(results)
+    if computing is not None:
+        yield computing
     yield Section("Fingerprints and runs", (appendix.provenance(plan, results),))

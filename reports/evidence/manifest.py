@@ -87,13 +87,14 @@ def manifest(
         "plugins": plugins_in(plan),
         "networks": _networks(plan),
         "runs": _runs(plan, results),
+        "computing": results.computing.as_mapping(),
         "launches": {launch.launch: launch.as_mapping() for launch in results.launches},
         "rows": rows,
         "claims": claims,
         "canaries": canaries,
         "document": contents(document),
     }
-    for optional in ("plugins", "networks"):
+    for optional in ("plugins", "networks", "computing"):
         if not content[optional]:
             # Left out, so that older manifests keep their layout and digest.
             del content[optional]

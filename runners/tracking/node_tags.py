@@ -33,7 +33,7 @@ def note_tag(text: str) -> dict[str, str]:
 
 
 def result_tags(state: NodeState, result: Mapping[str, Any]) -> dict[str, str]:
-    """Return the tags of a finished run about its measurement: versions, device, memory, micro-batch, outcome, digest."""
+    """Return the tags of a finished run about its measurement: versions, memory, micro-batch, outcome, digest."""
     environment = {**result.get("versions", {}), "device": result.get("device", "unknown")}
     tags = {names.TAG_VERSIONS: canonical_json(environment)}
     memory = {"main": result.get("peak_memory"), "gpu": result.get("peak_gpu_memory")}
